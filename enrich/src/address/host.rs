@@ -1,0 +1,222 @@
+//! The address that a text from an event says: bare, with a port, in brackets, or as the host of a URL.
+//!
+//! The bytes come from whoever attacks a honeypot: nothing here copies, and nothing looks further than
+//! [`LOOK`] bytes into a text.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+#[cfg(test)]
+mod tests;
+
+/// How many bytes of a text are looked at, leading and trailing blanks aside. An address with zone and port
+/// needs 70; a URL's authority rarely more, and what is longer names no address worth keeping.
+const LOOK: usize = 512;
+
+/// The longest text of an address: `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
+const LONGEST_LITERAL: usize = 45;
+
+/// Why a text names no single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NotAnAddress {
+    /// A name, as a URL's host or by itself with a dot in it. Names are never resolved.
+    #[error("a host name, not an address")]
+    HostName,
+    /// A network: an address with a prefix length shorter than the whole address.
+    #[error("a network, not a host address")]
+    Network,
+    /// Anything else, and anything too long to be looked at.
+    #[error("not an address")]
+    Garbage,
+}
+
+use NotAnAddress::{Garbage, HostName, Network};
+
+/// The address that an event's text says, or `None` where it is empty or blank.
+///
+/// | text | read as |
+/// |---|---|
+/// | `203.0.113.9`, `2001:db8::1`, with ASCII blanks around | the address |
+/// | `203.0.113.9/32`, `2001:db8::1/128` | the address |
+/// | `203.0.113.9:22`, `[2001:db8::1]`, `[2001:db8::1]:22` | the address |
+/// | `fe80::1%eth0` | the address, without its zone |
+/// | `http://user:pw@203.0.113.9:8080/x?y`, `//[2001:db8::1]/x`, `jndi:ldap://203.0.113.9/a` | the host |
+///
+/// IPv4 counts only as four decimal numbers without leading zeros (RFC 6943, 3.1.1: everything else is
+/// read differently by different programs). `::ffff:8.8.8.8` stays an IPv6 address: see
+/// [`effective`](super::effective).
+///
+/// # Errors
+/// [`NotAnAddress`] says why the text is no address. It is quick for any input, and never panics.
+///
+/// ```
+/// use enrich::address::{NotAnAddress, parse_host};
+/// assert_eq!(parse_host(b" 203.0.113.9:22 "), Ok(Some("203.0.113.9".parse().unwrap())));
+/// assert_eq!(parse_host(b"http://example.com/"), Err(NotAnAddress::HostName));
+/// assert_eq!(parse_host(b"10.0.0.0/8"), Err(NotAnAddress::Network));
+/// assert_eq!(parse_host(b" "), Ok(None));
+/// ```
+pub fn parse_host(text: &[u8]) -> Result<Option<IpAddr>, NotAnAddress> {
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // Nearly every text of a column of addresses is one, so try that before anything else.
+    if let Some(ip) = literal(text) {
+        return Ok(Some(ip));
+    }
+    let head = &text[..text.len().min(LOOK)];
+    let cut = head.len() < text.len();
+    if let Some(after) = after_scheme(head) {
+        return url_host(after, cut).map(Some);
+    }
+    if cut {
+        return Err(Garbage);
+    }
+    match head.iter().rposition(|&b| b == b'/') {
+        Some(slash) => with_prefix_length(&head[..slash], &head[slash + 1..]).map(Some),
+        None => bare_host(head).map(Some),
+    }
+}
+
+/// What follows `scheme://` or a leading `//`. A scheme may hold colons, for the nested ones of log4j and
+/// JDBC (`jndi:ldap://`), which RFC 3986 would not read any further.
+fn after_scheme(head: &[u8]) -> Option<&[u8]> {
+    if let Some(after) = head.strip_prefix(b"//") {
+        return Some(after);
+    }
+    let scheme = head.windows(3).position(|three| three == b"://")?;
+    let (first, rest) = head[..scheme].split_first()?;
+    let is_scheme =
+        first.is_ascii_alphabetic() && rest.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.:".contains(b));
+    is_scheme.then(|| &head[scheme + 3..])
+}
+
+/// The host of a URL's authority, `[userinfo@]host[:port]` (RFC 3986, 3.2). `cut`: there was more text than
+/// `after` holds.
+fn url_host(after: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
+    let authority = match after.iter().position(|b| b"/?#".contains(b)) {
+        Some(end) => &after[..end],
+        None if cut => return Err(Garbage),
+        None => after,
+    };
+    // Programs disagree about which host a backslash leaves (`http://8.8.8.8\@10.0.0.1/`): no guesses.
+    let odd = |b: &u8| b.is_ascii_control() || *b == b' ' || *b == b'\\';
+    if authority.iter().any(odd) || str::from_utf8(authority).is_err() {
+        return Err(Garbage);
+    }
+    // A password may hold an `@` that nobody escaped: the last one counts, as in the WHATWG URL standard.
+    let host = match authority.iter().rposition(|&b| b == b'@') {
+        Some(at) => &authority[at + 1..],
+        None => authority,
+    };
+    if host.starts_with(b"[") {
+        return bracketed(host);
+    }
+    let host = match host.iter().position(|&b| b == b':') {
+        Some(colon) if is_port(&host[colon + 1..]) || colon + 1 == host.len() => &host[..colon],
+        Some(_) => return Err(Garbage),
+        None => host,
+    };
+    literal_v4(host).ok_or(if is_name(host) { HostName } else { Garbage })
+}
+
+/// `[v6]`, `[v6]:port`, `v4:port`, `v6%zone`.
+fn bare_host(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
+    if text.starts_with(b"[") {
+        return bracketed(text);
+    }
+    if let Some(ip) = zoned(text) {
+        return Ok(ip);
+    }
+    let host = match text.iter().position(|&b| b == b':') {
+        Some(colon) if is_port(&text[colon + 1..]) => &text[..colon],
+        Some(_) => return Err(Garbage),
+        None => text,
+    };
+    // A word alone (`unknown`, `n/a`) would pass as a name, so a name by itself has to have a dot.
+    let is_name = || host.contains(&b'.') && is_name(host);
+    literal_v4(host).ok_or_else(|| if is_name() { HostName } else { Garbage })
+}
+
+/// `[v6]` with a port or without; an empty port is a valid one in a URL (RFC 3986, 3.2.3).
+fn bracketed(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
+    let close = text.iter().position(|&b| b == b']').ok_or(Garbage)?;
+    match &text[close + 1..] {
+        [] | [b':'] => (),
+        [b':', port @ ..] if is_port(port) => (),
+        _ => return Err(Garbage),
+    }
+    zoned(&text[1..close]).ok_or(Garbage)
+}
+
+/// An address and what follows its slash.
+fn with_prefix_length(address: &[u8], length: &[u8]) -> Result<IpAddr, NotAnAddress> {
+    let ip = literal_v4(address).or_else(|| zoned(address)).ok_or(Garbage)?;
+    let whole = if ip.is_ipv4() { 32 } else { 128 };
+    match number(length, 3) {
+        Some(bits) if bits == whole => Ok(ip),
+        Some(bits) if bits < whole => Err(Network),
+        _ => Err(Garbage),
+    }
+}
+
+/// An IPv6 address, with a zone (RFC 4007, 11) or without. The zone is dropped: it means something only on
+/// the host that wrote it.
+fn zoned(text: &[u8]) -> Option<IpAddr> {
+    let address = match text.iter().position(|&b| b == b'%') {
+        Some(percent) => {
+            let zone = &text[percent + 1..];
+            let odd = |b: &u8| !b.is_ascii_graphic() || b"/[]".contains(b);
+            if zone.is_empty() || zone.iter().any(odd) {
+                return None;
+            }
+            &text[..percent]
+        }
+        None => text,
+    };
+    literal(address).filter(IpAddr::is_ipv6)
+}
+
+fn literal(text: &[u8]) -> Option<IpAddr> {
+    literal_v4(text).or_else(|| {
+        // Most garbage has no colon, and this spares it the UTF-8 check and the parser.
+        let plausible = text.len() <= LONGEST_LITERAL && text.contains(&b':');
+        let text = plausible.then(|| str::from_utf8(text).ok())??;
+        text.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+    })
+}
+
+fn literal_v4(text: &[u8]) -> Option<IpAddr> {
+    let plausible = text.len() <= "255.255.255.255".len();
+    let text = plausible.then(|| str::from_utf8(text).ok())??;
+    text.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+}
+
+fn is_port(text: &[u8]) -> bool {
+    // Leading zeros do no harm in a port; more than five digits do not fit.
+    let digits = (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    digits && str::from_utf8(text).is_ok_and(|port| port.parse::<u16>().is_ok())
+}
+
+/// A decimal number of at most `digits` digits without leading zeros.
+fn number(text: &[u8], digits: usize) -> Option<u32> {
+    let plain = text.len() <= digits && text.iter().all(u8::is_ascii_digit);
+    let plain = plain && (text == b"0" || !text.starts_with(b"0"));
+    plain.then(|| str::from_utf8(text).ok()?.parse().ok())?
+}
+
+/// Whether this could be a host name: labels of letters, digits, hyphens and underscores, or of non-ASCII
+/// letters (RFC 1123, 2.1; RFC 5890). A last label that is a number is none (RFC 3696, 2): `1.2.3.999` and
+/// `0x7f000001` are addresses somebody spelled in a way that is not accepted.
+fn is_name(host: &[u8]) -> bool {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let is_label = |label: &[u8]| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with(b"-")
+            && !label.ends_with(b"-")
+            && label.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_' || !b.is_ascii())
+    };
+    let last = host.rsplit(|&b| b == b'.').next().unwrap_or(host);
+    let is_number = last.iter().all(u8::is_ascii_digit) || last.starts_with(b"0x") || last.starts_with(b"0X");
+    host.len() <= 253 && !is_number && host.split(|&b| b == b'.').all(is_label) && str::from_utf8(host).is_ok()
+}

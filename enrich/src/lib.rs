@@ -1,0 +1,15 @@
+//! What enrichment *is*, without PostgreSQL: the classes of addresses, what each source says about one,
+//! and where the answers are kept on disk.
+//!
+//! Data flows one way: the extension hands in plain values (addresses, bytes, times, settings) and gets
+//! plain values back. Nothing here knows a datum, a table or a setting by name, so everything here is
+//! tested in milliseconds.
+#![deny(unsafe_code)]
+
+pub mod address;
+pub mod cascade;
+pub mod json;
+pub mod maxmind;
+pub mod record;
+pub mod selector;
+pub mod text;

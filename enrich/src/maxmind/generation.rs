@@ -1,0 +1,136 @@
+//! One immutable copy of one edition, mapped: the database and the index derived from it.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+use maxminddb::{Metadata, Reader, WithinOptions};
+use memmap2::Mmap;
+
+use super::edition::{Edition, Kind};
+use super::index::{Index, OriginRef, PlaceRef, Position, network_of};
+use super::map::map;
+
+/// Names of the files inside a generation's directory.
+pub(super) const DATABASE: &str = "database.mmdb";
+pub(super) const INDEX: &str = "flat.idx";
+
+/// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.
+pub struct Generation {
+    edition: Edition,
+    kind: Kind,
+    reader: Reader<Mmap>,
+    index: Option<(Index, Mmap)>,
+}
+
+/// Why a generation can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file is missing or unreadable.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The database is broken.
+    #[error("{0}")]
+    Database(#[from] maxminddb::MaxMindDbError),
+    /// The index is of another version or of another file.
+    #[error("the index does not belong to the database")]
+    Index,
+}
+
+impl Generation {
+    /// Maps the generation in `dir`.
+    ///
+    /// # Errors
+    /// [`OpenError`] when a file is missing, broken, or the two do not belong together.
+    pub fn open(dir: &Path, edition: Edition) -> Result<Generation, OpenError> {
+        let database = map(&dir.join(DATABASE))?;
+        let bytes = database.len() as u64;
+        let reader = Reader::from_source(database)?;
+        let kind = Kind::of(&reader.metadata().database_type);
+        let index = if kind == Kind::Other {
+            None
+        } else {
+            let file = map(&dir.join(INDEX))?;
+            Some((Index::open(&file, kind, bytes).ok_or(OpenError::Index)?, file))
+        };
+        Ok(Generation { edition, kind, reader, index })
+    }
+
+    /// The edition it is a copy of.
+    pub fn edition(&self) -> &Edition {
+        &self.edition
+    }
+
+    /// Which question it answers.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The database's own metadata (build time, node count, type).
+    pub fn metadata(&self) -> &Metadata {
+        self.reader.metadata()
+    }
+
+    /// The place of `ip` and the network it stands for. `ip` is an effective address.
+    #[inline]
+    pub fn place(&self, ip: IpAddr) -> Option<(PlaceRef<'_>, IpNetwork)> {
+        let (index, bytes) = self.index.as_ref()?;
+        let (position, prefix) = self.find(index, bytes, ip)?;
+        Some((index.place(bytes, position)?, network_of(ip, prefix)?))
+    }
+
+    /// The origin of `ip` and the network it stands for. `ip` is an effective address.
+    #[inline]
+    pub fn origin(&self, ip: IpAddr) -> Option<(OriginRef<'_>, IpNetwork)> {
+        let (index, bytes) = self.index.as_ref()?;
+        let (position, prefix) = self.find(index, bytes, ip)?;
+        Some((index.origin(bytes, position)?, network_of(ip, prefix)?))
+    }
+
+    #[inline]
+    fn find(&self, index: &Index, bytes: &[u8], ip: IpAddr) -> Option<(Position, u8)> {
+        match ip {
+            IpAddr::V4(v4) => index.find_v4(bytes, v4.into()),
+            IpAddr::V6(_) => {
+                let found = self.reader.lookup(ip).ok()?;
+                let position = index.find_offset(bytes, u32::try_from(found.offset()?).ok()?)?;
+                Some((position, found.network().ok()?.prefix()))
+            }
+        }
+    }
+
+    /// The whole record of `ip`, as JSON.
+    ///
+    /// # Errors
+    /// What the decoder says of a broken record.
+    pub fn record(&self, ip: IpAddr) -> Result<Option<serde_json::Value>, maxminddb::MaxMindDbError> {
+        if ip.is_ipv6() && self.metadata().ip_version == 4 {
+            return Ok(None);
+        }
+        self.reader.lookup(ip)?.decode()
+    }
+
+    /// Every network inside `range` with its record, in address order; all of them without a range.
+    ///
+    /// # Errors
+    /// The iterator stops at the first broken record.
+    pub fn networks(
+        &self,
+        range: Option<IpNetwork>,
+    ) -> Result<
+        impl Iterator<Item = Result<(IpNetwork, serde_json::Value), maxminddb::MaxMindDbError>> + '_,
+        maxminddb::MaxMindDbError,
+    > {
+        let options = WithinOptions::default();
+        let within = match range {
+            Some(range) if range.is_ipv6() && self.metadata().ip_version == 4 => None,
+            Some(range) => Some(self.reader.within(range, options)?),
+            None => Some(self.reader.networks(options)?),
+        };
+        Ok(within.into_iter().flatten().map(|found| {
+            let found = found?;
+            Ok((found.network()?, found.decode()?.unwrap_or(serde_json::Value::Null)))
+        }))
+    }
+}

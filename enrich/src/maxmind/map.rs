@@ -1,0 +1,18 @@
+//! The one place that maps a file: only immutable files of our own generations.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// Maps a generation's file read-only, so that all processes of the server share its pages.
+///
+/// Callers pass only files that [`super::store`] wrote under a temporary name, synced and renamed: nobody writes
+/// or truncates them afterwards, so the mapping can't end in SIGBUS the way an operator's own file could.
+#[allow(unsafe_code)]
+pub(super) fn map(path: &Path) -> io::Result<Mmap> {
+    let file = File::open(path)?;
+    // SAFETY: the file is private to the server's user and immutable once it has this name (see above).
+    unsafe { Mmap::map(&file) }
+}

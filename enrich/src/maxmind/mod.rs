@@ -1,0 +1,32 @@
+//! MaxMind: `.mmdb` files in process, offline.
+//!
+//! An operator's file is never mapped. It is imported ([`Store::import`]): copied, verified, indexed and renamed
+//! into a directory of immutable *generations*; [`Databases`] maps those and answers look-ups. Data passes
+//! file → [`store`] → generation directory → [`generation`] → [`Answer`].
+//!
+//! | file | what |
+//! |---|---|
+//! | [`edition`] | names of editions, and which question each answers |
+//! | [`record`] | the fields we read of a record, whatever else stands there |
+//! | [`index`] | the flat index built at import: IPv4 ranges and decoded records |
+//! | [`generation`] | one immutable copy of one edition, mapped |
+//! | [`store`] | generations on disk: import, refusal, which one answers |
+//! | [`manifest`] | what the store knows, as it is kept on disk |
+//! | [`intake`] | from the operator's file to a verified, indexed copy |
+//! | [`databases`] | the open set of editions, and the look-up |
+
+pub mod databases;
+pub mod edition;
+pub mod generation;
+pub mod index;
+mod intake;
+pub mod manifest;
+mod map;
+pub mod record;
+pub mod store;
+
+pub use databases::{Answer, Databases};
+pub use edition::{Edition, Kind};
+pub use generation::Generation;
+pub use record::{Origin, Place};
+pub use store::{Manifest, Store};

@@ -1,0 +1,312 @@
+//! Generations on disk: import, refusal, and the manifest that says which one answers.
+//!
+//! ```text
+//! <root>/current.json                  which generation of each edition answers, what was refused and why
+//! <root>/import.lock                   one importer at a time, whichever process it is
+//! <root>/generations/<edition>-<hash>/ the database and its index; immutable, named by content
+//! ```
+//!
+//! The manifest is replaced by rename, after the generation it names is synced: a kill at any point leaves the old
+//! answer and at worst a `tmp-*` directory, which the next import removes.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::databases::Databases;
+use super::edition::Edition;
+use super::generation::{DATABASE, Generation};
+use super::intake::{CopyError, MAX_DATABASE_BYTES, check, copy};
+use super::manifest::now_us;
+pub use super::manifest::{EditionState, GenerationInfo, Manifest, Refusal, Signature};
+
+const MANIFEST: &str = "current.json";
+
+/// The directory of one server's generations.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What one import did to one edition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The file is the one that was seen last time, or there is none.
+    Unchanged,
+    /// The file is still being written; look again.
+    Unsettled,
+    /// A new generation answers from now on.
+    Installed(GenerationInfo),
+    /// The file was refused; what answered before goes on.
+    Refused(Refusal),
+}
+
+/// Why an import could not run at all. What answered before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process is importing.
+    #[error("another process is importing")]
+    Busy,
+    /// The store itself can't be read or written.
+    #[error("\"{path}\": {error}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
+    move |error| StoreError::Io { path: path.to_owned(), error }
+}
+
+/// Editions whose newest generation can't be opened, and why.
+pub type Troubles = Vec<(Edition, String)>;
+
+impl Store {
+    /// The store under `root`, which need not exist yet.
+    pub fn new(root: PathBuf) -> Store {
+        Store { root }
+    }
+
+    /// Where the manifest stands: its change is what a process without shared memory watches.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.root.join(MANIFEST)
+    }
+
+    /// The manifest; empty when nothing was ever imported.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when it exists but can't be read or understood.
+    pub fn manifest(&self) -> Result<Manifest, StoreError> {
+        let path = self.manifest_path();
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| at(&path)(e.into())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Manifest::default()),
+            Err(e) => Err(at(&path)(e)),
+        }
+    }
+
+    /// Maps what the manifest names, for the editions wanted. A generation that can't be opened falls back to the
+    /// one before; the second value tells which editions did and why.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the manifest can't be read.
+    pub fn open(&self, editions: &[Edition]) -> Result<(Manifest, Databases, Troubles), StoreError> {
+        let manifest = self.manifest()?;
+        let mut troubles = Vec::new();
+        let mut generations = Vec::new();
+        let mut installed_at = None;
+        for edition in editions {
+            let Some(state) = manifest.editions.get(edition.name()) else { continue };
+            for info in state.current.iter().chain(&state.previous) {
+                match Generation::open(&self.directory(info), edition.clone()) {
+                    Ok(generation) => {
+                        generations.push(generation);
+                        installed_at = installed_at.max(Some(info.installed_at));
+                        break;
+                    }
+                    Err(error) => troubles.push((edition.clone(), format!("{}: {error}", info.directory))),
+                }
+            }
+        }
+        Ok((manifest, Databases::new(generations, installed_at), troubles))
+    }
+
+    fn generations(&self) -> PathBuf {
+        self.root.join("generations")
+    }
+
+    fn directory(&self, info: &GenerationInfo) -> PathBuf {
+        self.generations().join(&info.directory)
+    }
+
+    /// Whether an import would have something to read: a look at the files' dates, and whether the generations are
+    /// still there.
+    pub fn has_news(&self, source: &Path, editions: &[Edition], manifest: &Manifest) -> bool {
+        editions.iter().any(|edition| {
+            let state = manifest.editions.get(edition.name());
+            match Signature::of(&source.join(edition.file_name())) {
+                Ok(Some(now)) => {
+                    state.and_then(|state| state.seen.as_ref()) != Some(&now)
+                        || state.is_some_and(|state| self.lost(edition, state))
+                }
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether the generation that should answer was deleted or damaged, while the operator's file it was copied from
+    /// (the last one looked at was not refused) can bring it back.
+    fn lost(&self, edition: &Edition, state: &EditionState) -> bool {
+        let gone = |info| Generation::open(&self.directory(info), edition.clone()).is_err();
+        state.refused.is_none() && state.current.as_ref().is_some_and(gone)
+    }
+
+    /// Takes what is new in the operator's directory `source`. Each edition stands for itself: one that is refused
+    /// leaves the others, and its own older generation, as they were. `force` takes a file that looks collapsed.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the store can't be written. The
+    /// manifest is then what it was, apart from editions already installed.
+    pub fn import(
+        &self,
+        source: &Path,
+        editions: &[Edition],
+        force: bool,
+    ) -> Result<Vec<(Edition, Outcome)>, StoreError> {
+        let _lock = self.lock()?;
+        let mut manifest = self.manifest()?;
+        // Litter of imports that were killed, and of removals: half a directory must not pass for a generation.
+        self.remove_unreferenced(&manifest);
+        let mut outcomes = Vec::new();
+        for edition in editions {
+            let state = manifest.editions.entry(edition.name().to_owned()).or_default();
+            let before = state.clone();
+            let outcome = self.import_one(&source.join(edition.file_name()), edition, state, force)?;
+            if *state != before {
+                manifest.serial += 1;
+                self.write_manifest(&manifest)?;
+            }
+            outcomes.push((edition.clone(), outcome));
+        }
+        self.remove_unreferenced(&manifest);
+        Ok(outcomes)
+    }
+
+    fn lock(&self) -> Result<File, StoreError> {
+        make_private_dir(&self.root)?;
+        make_private_dir(&self.generations())?;
+        let path = self.root.join("import.lock");
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at(&path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy),
+            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
+        }
+    }
+
+    fn import_one(
+        &self,
+        file: &Path,
+        edition: &Edition,
+        state: &mut EditionState,
+        force: bool,
+    ) -> Result<Outcome, StoreError> {
+        let signature = match Signature::of(file) {
+            Ok(Some(signature)) => signature,
+            // A file that went away takes nothing with it: what was imported goes on.
+            Ok(None) => return Ok(Outcome::Unchanged),
+            Err(error) => return Ok(refuse(state, None, error.to_string())),
+        };
+        let again = (force && state.refused.is_some()) || self.lost(edition, state);
+        if state.seen.as_ref() == Some(&signature) && !again {
+            return Ok(Outcome::Unchanged);
+        }
+        if state.current.is_some() && !signature.settled(SystemTime::now()) {
+            return Ok(Outcome::Unsettled);
+        }
+        if signature.size > MAX_DATABASE_BYTES {
+            let reason = format!("{} bytes are too many for a database", signature.size);
+            return Ok(refuse(state, Some(signature), reason));
+        }
+
+        let tmp = self.generations().join(format!("tmp-{}", std::process::id()));
+        let _litter = RemoveOnDrop(&tmp);
+        make_private_dir(&tmp)?;
+        let sha256 = match copy(file, &tmp.join(DATABASE)) {
+            Ok(sha256) => sha256,
+            Err(CopyError::Source(error)) => return Ok(refuse(state, Some(signature), error.to_string())),
+            Err(CopyError::Target(error)) => return Err(at(&tmp)(error)),
+        };
+        if Signature::of(file).ok().flatten().as_ref() != Some(&signature) {
+            return Ok(Outcome::Unsettled);
+        }
+        let mut info = match check(&tmp, edition, state.current.as_ref(), sha256, force) {
+            Ok(info) => info,
+            Err(reason) => return Ok(refuse(state, Some(signature), reason)),
+        };
+        state.seen = Some(signature);
+        state.refused = None;
+        let target = self.directory(&info);
+        let whole = Generation::open(&target, edition.clone()).is_ok();
+        let same = state.current.as_ref().is_some_and(|current| current.directory == info.directory);
+        if same && whole {
+            return Ok(Outcome::Unchanged);
+        }
+        if !whole {
+            if target.exists() {
+                fs::remove_dir_all(&target).map_err(at(&target))?;
+            }
+            sync_dir(&tmp)?;
+            fs::rename(&tmp, &target).map_err(at(&target))?;
+            sync_dir(&self.generations())?;
+        }
+        // As late as can be: what somebody still answers from the old files after this would pass for fresh.
+        info.installed_at = now_us();
+        let before = state.current.replace(info.clone());
+        if !same {
+            state.previous = before;
+        }
+        Ok(Outcome::Installed(info))
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let path = self.manifest_path();
+        let tmp = self.root.join("current.json.tmp");
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&tmp)?;
+            serde_json::to_writer_pretty(&mut file, manifest)?;
+            file.sync_all()?;
+            fs::rename(&tmp, &path)
+        };
+        write().map_err(at(&path))?;
+        sync_dir(&self.root)
+    }
+
+    /// Unlinks what nobody will open again; who has one mapped keeps it until done. Only called under the lock.
+    fn remove_unreferenced(&self, manifest: &Manifest) {
+        let states = manifest.editions.values();
+        let kept: Vec<&str> =
+            states.flat_map(|s| s.current.iter().chain(&s.previous)).map(|info| info.directory.as_str()).collect();
+        let Ok(entries) = fs::read_dir(self.generations()) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_some_and(|name| !kept.contains(&name)) {
+                // What can't be removed now is tried again with the next import.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+fn refuse(state: &mut EditionState, seen: Option<Signature>, reason: String) -> Outcome {
+    let refusal = Refusal { reason, at: now_us() };
+    // The same trouble again is no news: the manifest must not grow a serial every second.
+    if seen.is_none() && state.refused.as_ref().is_some_and(|r| r.reason == refusal.reason) {
+        return Outcome::Unchanged;
+    }
+    // Without a signature: when the trouble has passed, the file must be looked at, even the one that was seen before.
+    state.seen = seen;
+    state.refused = Some(refusal.clone());
+    Outcome::Refused(refusal)
+}
+
+fn make_private_dir(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
+}
+
+fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(at(path))
+}
+
+/// A directory that must not outlive its import, however that ends. A successful import has renamed it away.
+struct RemoveOnDrop<'a>(&'a Path);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0);
+    }
+}
