@@ -1,0 +1,365 @@
+//! Absorbing: the queue into the inventory, in one transaction.
+//!
+//! Read and delete queue rows, fold them by address, sort, look up, upsert. The worker does this every second and
+//! anyone with the right can do it by hand ([`absorb_observations`]); a lock on the extension lets only one at a time.
+//! Where somebody else holds a row of the inventory, this waits a bounded time and puts that address back for later;
+//! so it does with a row that can't be written at all.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use pgrx::IntoDatum;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::call::Call;
+use crate::catalog::{self, Schema};
+use crate::inet::Inet;
+use crate::observe::queue::{COLUMNS, Queue, Retry};
+use crate::observe::tally::Seen;
+use crate::sql::Sql;
+use crate::store::Writer;
+use crate::tx::{self, Failure};
+use crate::{errors, maxmind, sql_function, time};
+
+/// Most queue rows of one transaction, so that each ends soon and memory stays bounded.
+pub const MAX_ROWS: usize = 200_000;
+/// Addresses of one write.
+const BATCH: usize = 10_000;
+/// Failed writes of one round, after which the rest of a batch is put back unwritten: each may have waited.
+const PATIENCE: u32 = 64;
+
+/// Stands for an address in queue rows that only count for their table: its addresses were absorbed before.
+const COUNT_ALONE: Inet = Inet { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 };
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Absorbed {
+    /// Queue rows taken.
+    pub rows: u64,
+    /// More may wait: the round ended at its limit.
+    pub more: bool,
+}
+
+sql_function!(
+    /// `absorb_observations(max_rows int) → bigint`: queue rows absorbed.
+    absorb_observations,
+    pg_finfo_absorb_observations,
+    |call: Call| {
+        let max_rows = match call.get::<i32>(0) {
+            Some(n) if n < 0 => errors::bad_value("max_rows can't be negative", "", "Null absorbs everything."),
+            Some(n) => n as usize,
+            None => usize::MAX,
+        };
+        errors::refuse_read_only(c"absorb_observations()");
+        let schema = Schema::of(call);
+        lock(true);
+        // Who may call this needs no rights on the tables.
+        let rows = catalog::as_role(schema.owner(), || absorb_all(&schema, max_rows));
+        call.give((rows as i64).into_datum())
+    }
+);
+
+fn absorb_all(schema: &Schema, max_rows: usize) -> usize {
+    let mut total = 0;
+    while total < max_rows {
+        let done = absorb(schema, MAX_ROWS.min(max_rows - total));
+        total += done.rows as usize;
+        if !done.more {
+            break;
+        }
+        // SAFETY: makes this round's writes visible to the next.
+        unsafe { pg_sys::CommandCounterIncrement() };
+    }
+    total
+}
+
+/// Lets only one transaction absorb at a time. Without `wait`, tells whether it is this one.
+pub fn lock(wait: bool) -> bool {
+    let Some(extension) = catalog::extension() else { return false };
+    // SAFETY: a lock on a sub-object that nobody else names, released when the transaction ends.
+    unsafe {
+        let lock = pg_sys::ExclusiveLock as i32;
+        if wait {
+            pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 1, lock);
+            true
+        } else {
+            pg_sys::ConditionalLockDatabaseObject(pg_sys::ExtensionRelationId, extension, 1, lock)
+        }
+    }
+}
+
+/// One round: at most `max_rows` queue rows. The caller holds [`lock`].
+pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
+    let Some(taken) = take(schema, max_rows) else { return Absorbed::default() };
+    if taken.rows == 0 {
+        return Absorbed::default();
+    }
+    // SAFETY: makes the deletions visible to what follows.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    let mut addresses: Vec<(IpAddr, Pending)> = taken.addresses.into_iter().collect();
+    addresses.sort_unstable_by_key(|(ip, _)| *ip);
+
+    let mut round = Round { schema, back: Vec::new(), failures: 0, now: time::now() };
+    // SAFETY: ended below; after an error, by the transaction's abort. A caller's own settings come back.
+    let level = unsafe { pg_sys::NewGUCNestLevel() };
+    tx::set_local(c"lock_timeout", c"500ms");
+    for batch in addresses.chunks(BATCH) {
+        pgrx::check_for_interrupts!();
+        round.write(batch);
+    }
+    let asked: Vec<IpAddr> = addresses.iter().filter(|(_, p)| p.asked).map(|(ip, _)| *ip).collect();
+    round.refresh(&asked);
+    round.put_back();
+    let held = count_sources(schema, &taken.sources);
+    round.put_back_counts(&held);
+    // SAFETY: see above.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    Absorbed { rows: taken.rows, more: taken.rows as usize >= max_rows }
+}
+
+/// One address of the queue.
+#[derive(Clone, Copy)]
+struct Pending {
+    seen: Seen,
+    attempts: i32,
+    /// Somebody asked about it (`enrich_ip`): a known row that is due gets its answer now.
+    asked: bool,
+}
+
+/// What one table added.
+#[derive(Clone, Copy, Default)]
+struct Source {
+    observed: i64,
+    unparsable: i64,
+    last: i64,
+}
+
+#[derive(Default)]
+struct Taken {
+    rows: u64,
+    addresses: HashMap<IpAddr, Pending>,
+    sources: HashMap<u32, Source>,
+}
+
+/// Reads and deletes queue rows. `None` when there is no queue.
+fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
+    let mut taken = Taken::default();
+    let now = time::now();
+    // SAFETY: a heap scan under a registered snapshot taken after the lock, so that what another round deleted is
+    // not seen; tuples are copied out of before the scan moves on.
+    unsafe {
+        let oid = schema.relation(c"ip_observation");
+        if oid == pg_sys::InvalidOid {
+            return None;
+        }
+        let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT;
+        let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
+        let desc = (*relation).rd_att;
+        let mut places = Vec::new();
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [false; COLUMNS]);
+        while places.len() < max_rows {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let retry_at = (!nulls[6]).then(|| values[6].value() as i64);
+            if retry_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            taken.add(&values, &nulls);
+            places.push((*tuple).t_self);
+            if places.len().is_multiple_of(4096) {
+                pgrx::check_for_interrupts!();
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        for place in &mut places {
+            pg_sys::simple_heap_delete(relation, place);
+        }
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        taken.rows = places.len() as u64;
+    }
+    Some(taken)
+}
+
+impl Taken {
+    /// # Safety
+    /// The values must be those of a row of `ip_observation`.
+    unsafe fn add(&mut self, values: &[Datum; COLUMNS], nulls: &[bool; COLUMNS]) {
+        let long = |i: usize| values[i].value() as i64;
+        let seen = Seen { count: long(1), first: long(2), last: long(3) };
+        let attempts = values[5].value() as i32;
+        // SAFETY: see above.
+        let inet = (!nulls[0]).then(|| unsafe { Inet::read(values[0]) });
+        if !nulls[4] {
+            let source = self.sources.entry(values[4].value() as u32).or_default();
+            match inet {
+                None => source.unparsable += seen.count,
+                Some(_) => source.observed += seen.count,
+            }
+            source.last = source.last.max(seen.last);
+        }
+        let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) else { return };
+        let asked = seen.count == 0;
+        self.addresses
+            .entry(ip)
+            .and_modify(|p| {
+                p.seen.add(seen);
+                p.attempts = p.attempts.max(attempts);
+                p.asked |= asked;
+            })
+            .or_insert(Pending { seen, attempts, asked });
+    }
+}
+
+/// One round of writing.
+struct Round<'a> {
+    schema: &'a Schema,
+    back: Vec<(IpAddr, Pending)>,
+    failures: u32,
+    now: i64,
+}
+
+impl Round<'_> {
+    /// Writes a batch; where that fails, halves it until what can't be written stands alone, and puts that back.
+    fn write(&mut self, batch: &[(IpAddr, Pending)]) {
+        if self.failures >= PATIENCE {
+            self.back.extend_from_slice(batch);
+            return;
+        }
+        let rows: Vec<(IpAddr, Seen)> = batch.iter().map(|(ip, pending)| (*ip, pending.seen)).collect();
+        let (schema, now) = (self.schema, self.now);
+        let result = tx::attempt(|| {
+            let context = pgrx::PgMemoryContexts::new("asn_inventory absorb");
+            // SAFETY: what the write pallocs is done with when the context goes.
+            unsafe {
+                let old = pg_sys::MemoryContextSwitchTo(context.value());
+                maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, now));
+                pg_sys::MemoryContextSwitchTo(old);
+            }
+        });
+        let Err(failure) = result else { return };
+        self.failures += 1;
+        // The first wait was long; to find out who is held, short ones do.
+        tx::set_local(c"lock_timeout", c"20ms");
+        match batch {
+            [(ip, pending)] => {
+                report(*ip, *pending, &failure);
+                self.back.push((*ip, *pending));
+            }
+            _ => {
+                let (left, right) = batch.split_at(batch.len() / 2);
+                self.write(left);
+                self.write(right);
+            }
+        }
+    }
+
+    /// Gives known rows that somebody asked about, and that are due, their answer.
+    fn refresh(&mut self, asked: &[IpAddr]) {
+        if asked.is_empty() {
+            return;
+        }
+        let (schema, now) = (self.schema, self.now);
+        // Whoever holds such a row keeps it due: the next question brings it back.
+        let _ = tx::attempt(|| {
+            maxmind::with(|databases| {
+                let stale_before = databases.installed_at().map_or(i64::MIN, time::from_unix_us);
+                Writer::new(schema).update(databases, asked, stale_before, now)
+            })
+        });
+    }
+
+    /// What could not be written goes back to the queue, to be left alone for a growing time.
+    fn put_back(&mut self) {
+        let Some(queue) = (!self.back.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
+        for (ip, pending) in &self.back {
+            let attempts = pending.attempts.saturating_add(1);
+            let delay = 1_000_000i64 << attempts.min(9);
+            let retry = Retry { attempts, at: self.now.saturating_add(delay) };
+            queue.append_rows(&[(Some(Inet::host(*ip)), pending.seen)], None, Some(retry));
+        }
+    }
+
+    /// So do the counts of tables whose row somebody holds.
+    fn put_back_counts(&self, held: &[(u32, Source)]) {
+        let Some(queue) = (!held.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
+        let retry = Retry { attempts: 1, at: self.now.saturating_add(2_000_000) };
+        for (table, source) in held {
+            let seen = |count| Seen { count, first: source.last, last: source.last };
+            let rows = [(Some(COUNT_ALONE), seen(source.observed)), (None, seen(source.unparsable))];
+            let rows: Vec<_> = rows.into_iter().filter(|(_, seen)| seen.count > 0).collect();
+            queue.append_rows(&rows, Some(pg_sys::Oid::from(*table)), Some(retry));
+        }
+    }
+}
+
+fn report(ip: IpAddr, pending: Pending, failure: &Failure) {
+    if failure.is_lock() {
+        pgrx::debug1!("asn_inventory: {ip} is held by another transaction and is absorbed later");
+    } else {
+        pgrx::log!(
+            "asn_inventory: {ip} can't be written to ip_inventory (attempt {}), the rest of its batch is: {}",
+            pending.attempts + 1,
+            failure.message
+        );
+    }
+}
+
+/// Adds to the counts of the attached tables; a partition counts for the table that was attached. Returns what could
+/// not be added: somebody holds that row, `populate_ip_inventory` in a long transaction for one.
+fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, Source)> {
+    let mut held = Vec::new();
+    let result = tx::attempt(|| {
+        let sql = Sql::connect();
+        for (oid, source) in sources {
+            let table = (pg_sys::OIDOID, pg_sys::Oid::from(*oid).into_datum());
+            // Not under the snapshot of this round's start: the table may have been attached since.
+            let root = sql.returning(
+                &format!(
+                    "WITH RECURSIVE line(tbl) AS (
+                         SELECT $1::oid
+                         UNION
+                         SELECT i.inhparent FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
+                     SELECT a.tbl::oid FROM {0}.ip_source a JOIN line l ON a.tbl = l.tbl
+                     ORDER BY a.tbl = $1 DESC LIMIT 1",
+                    schema.name
+                ),
+                &[table],
+            );
+            let Some(root) = (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten() else { continue };
+            let added = sql.run(
+                &format!(
+                    "UPDATE {0}.ip_source s SET observations = observations + $2, unparsable = unparsable + $3,
+                         last_observed_at = greatest(last_observed_at, $4)
+                     FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
+                     WHERE s.tbl = free.tbl",
+                    schema.name
+                ),
+                &[
+                    (pg_sys::OIDOID, root.into_datum()),
+                    (pg_sys::INT8OID, source.observed.into_datum()),
+                    (pg_sys::INT8OID, source.unparsable.into_datum()),
+                    (pg_sys::TIMESTAMPTZOID, Some(Datum::from(source.last))),
+                ],
+            );
+            if added == 0 {
+                held.push((*oid, *source));
+            }
+        }
+    });
+    match result {
+        Ok(()) => held,
+        Err(failure) => {
+            pgrx::log!("asn_inventory: the counts of attached tables could not be updated: {}", failure.message);
+            sources.iter().map(|(oid, source)| (*oid, *source)).collect()
+        }
+    }
+}

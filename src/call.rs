@@ -1,0 +1,230 @@
+//! The calling convention of SQL functions: arguments as datums, null kept apart, sets as tuplestores.
+//!
+//! All SQL-visible functions are declared by hand in `sql/` and come in here, the hot ones and the cold ones alike:
+//! one convention, and no conversions that a look-up of 0.1 µs would have to pay for.
+
+use std::ffi::CStr;
+
+use pgrx::datum::FromDatum;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// One call of a SQL function.
+#[derive(Clone, Copy)]
+pub struct Call(pub pg_sys::FunctionCallInfo);
+
+impl Call {
+    /// The argument at `index` (from 0); `None` when null.
+    #[inline]
+    pub fn arg(self, index: usize) -> Option<Datum> {
+        // SAFETY: the fcinfo of a running call; the SQL declaration fixes how many arguments there are.
+        unsafe {
+            debug_assert!(index < (*self.0).nargs as usize);
+            let arg = (*self.0).args.as_slice((*self.0).nargs as usize)[index];
+            (!arg.isnull).then_some(arg.value)
+        }
+    }
+
+    /// The argument at `index` as a Rust value; `None` when null.
+    pub fn get<T: FromDatum>(self, index: usize) -> Option<T> {
+        // SAFETY: the SQL declaration gives the argument the type that `T` reads.
+        self.arg(index).and_then(|datum| unsafe { T::from_datum(datum, false) })
+    }
+
+    /// SQL null.
+    #[inline]
+    pub fn null(self) -> Datum {
+        // SAFETY: the fcinfo of a running call.
+        unsafe { (*self.0).isnull = true };
+        Datum::from(0)
+    }
+
+    /// The value, or null.
+    #[inline]
+    pub fn give(self, value: Option<Datum>) -> Datum {
+        value.unwrap_or_else(|| self.null())
+    }
+
+    /// The OID of the function that is being called.
+    pub fn function(self) -> pg_sys::Oid {
+        // SAFETY: `flinfo` of a call from SQL is set.
+        unsafe { (*(*self.0).flinfo).fn_oid }
+    }
+
+    /// A row of values for the function's declared composite result.
+    pub fn row(self, values: &mut [Datum], nulls: &mut [bool]) -> Datum {
+        // SAFETY: the result type is composite by declaration; the slices are as long as its columns.
+        unsafe {
+            let desc = self.result_desc();
+            assert_eq!((*desc).natts as usize, values.len());
+            let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            Datum::from((*tuple).t_data)
+        }
+    }
+
+    /// The descriptor of the function's composite result, blessed.
+    ///
+    /// # Safety
+    /// The function's declared result must be a composite type.
+    pub unsafe fn result_desc(self) -> pg_sys::TupleDesc {
+        // SAFETY: see above.
+        unsafe {
+            let mut desc = std::ptr::null_mut();
+            let class = pg_sys::get_call_result_type(self.0, std::ptr::null_mut(), &mut desc);
+            if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
+                crate::errors::raise(
+                    pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "function returning a record called in a context that cannot accept one",
+                    "",
+                    "",
+                );
+            }
+            pg_sys::BlessTupleDesc(desc)
+        }
+    }
+}
+
+/// A set under construction: rows go to a tuplestore that spills to disk beyond work_mem.
+pub struct Rows {
+    store: *mut pg_sys::Tuplestorestate,
+    desc: pg_sys::TupleDesc,
+}
+
+impl Rows {
+    /// Starts the set that `call` returns.
+    pub fn begin(call: Call) -> Rows {
+        // SAFETY: resultinfo is checked to be what set-returning callers pass; the store and the descriptor live in
+        // the per-query context, as the executor expects of materialized sets.
+        unsafe {
+            let info = (*call.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+            if info.is_null()
+                || (*info.cast::<pg_sys::Node>()).type_ != pg_sys::NodeTag::T_ReturnSetInfo
+                || (*info).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32 == 0
+            {
+                crate::errors::raise(
+                    pgrx::PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "set-valued function called in context that cannot accept a set",
+                    "",
+                    "",
+                );
+            }
+            let old = pg_sys::MemoryContextSwitchTo((*(*info).econtext).ecxt_per_query_memory);
+            let desc = pg_sys::CreateTupleDescCopy(call.result_desc());
+            let random = (*info).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
+            let store = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
+            (*info).returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
+            (*info).setResult = store;
+            (*info).setDesc = desc;
+            pg_sys::MemoryContextSwitchTo(old);
+            Rows { store, desc }
+        }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, mut values: Vec<Option<Datum>>) {
+        let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
+        let mut datums: Vec<Datum> = values.iter_mut().map(|v| v.take().unwrap_or(Datum::from(0))).collect();
+        // SAFETY: as many values as the descriptor has columns; the store copies them.
+        unsafe {
+            assert_eq!((*self.desc).natts as usize, datums.len());
+            pg_sys::tuplestore_putvalues(self.store, self.desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+    }
+}
+
+/// A text datum in the server's encoding, palloced. Sources speak UTF-8; what the encoding lacks becomes `?`.
+pub fn text(text: &str) -> Datum {
+    let text = server_text(text);
+    // SAFETY: copies `len` bytes into a fresh palloc.
+    unsafe { Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)) }
+}
+
+unsafe extern "C" {
+    // Neither can raise, so neither needs the guard (a sigsetjmp) that pgrx puts around every call: a look-up would
+    // spend a tenth of its time in those.
+    fn GetDatabaseEncoding() -> std::ffi::c_int;
+    fn GetCurrentStatementStartTimestamp() -> i64;
+}
+
+/// When the running statement started (timestamptz).
+#[inline]
+pub fn statement_start() -> i64 {
+    // SAFETY: reads a variable of this backend.
+    unsafe { GetCurrentStatementStartTimestamp() }
+}
+
+/// UTF-8 text in the server's encoding, as bytes.
+#[inline]
+pub fn server_text(text: &str) -> std::borrow::Cow<'_, [u8]> {
+    // SAFETY: reads a backend-wide setting.
+    let encoding = unsafe { GetDatabaseEncoding() };
+    if encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 || text.is_ascii()
+    {
+        std::borrow::Cow::Borrowed(text.as_bytes())
+    } else {
+        std::borrow::Cow::Owned(converted(text, encoding))
+    }
+}
+
+fn converted(text: &str, encoding: i32) -> Vec<u8> {
+    // Character by character: one that the encoding lacks must cost itself only, and must not raise.
+    let mut out = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        let mut utf8 = [0u8; 4];
+        let utf8 = character.encode_utf8(&mut utf8);
+        let converted = (!character.is_ascii()).then(|| convert_character(utf8, encoding)).flatten();
+        match converted {
+            Some(bytes) => out.extend(bytes),
+            None if character.is_ascii() => out.push(utf8.as_bytes()[0]),
+            None => out.push(b'?'),
+        }
+    }
+    out
+}
+
+fn convert_character(utf8: &str, encoding: i32) -> Option<Vec<u8>> {
+    let mut source = [0u8; 5];
+    source[..utf8.len()].copy_from_slice(utf8.as_bytes());
+    let mut target = [0u8; 32];
+    // SAFETY: the conversion function is the catalog's default; with noError it reports how much it converted
+    // instead of raising; the target is far larger than any one character.
+    unsafe {
+        let function = pg_sys::FindDefaultConversionProc(pg_sys::pg_enc::PG_UTF8 as i32, encoding);
+        if function == pg_sys::InvalidOid {
+            return None;
+        }
+        let done = pg_sys::pg_do_encoding_conversion_buf(
+            function,
+            pg_sys::pg_enc::PG_UTF8 as i32,
+            encoding,
+            source.as_mut_ptr(),
+            utf8.len() as i32,
+            target.as_mut_ptr().cast(),
+            target.len() as i32,
+            true,
+        );
+        let converted = CStr::from_ptr(target.as_ptr().cast()).to_bytes();
+        (done as usize == utf8.len() && !converted.is_empty()).then(|| converted.to_vec())
+    }
+}
+
+/// Declares a function for SQL: exports `$name` with the version-1 calling convention and runs `$body` inside a guard.
+#[macro_export]
+macro_rules! sql_function {
+    ($(#[$doc:meta])* $name:ident, $info:ident, $body:expr) => {
+        #[doc(hidden)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $info() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
+            const V1: ::pgrx::pg_sys::Pg_finfo_record = ::pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            &V1
+        }
+
+        $(#[$doc])*
+        #[::pgrx::pg_guard]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C-unwind" fn $name(fcinfo: ::pgrx::pg_sys::FunctionCallInfo) -> ::pgrx::pg_sys::Datum {
+            #[allow(clippy::redundant_closure_call)]
+            ($body)($crate::call::Call(fcinfo))
+        }
+    };
+}

@@ -1,0 +1,91 @@
+//! Small datums built by hand: short text headers, and a scratch buffer that holds them while a tuple is formed.
+
+use pgrx::pg_sys;
+
+use crate::inet::{Inet, MAX_BYTES};
+
+/// The 1-byte varlena header of a value of `len` bytes, header included (at most 127).
+#[cfg(target_endian = "little")]
+pub const fn short_header(len: usize) -> u8 {
+    ((len as u8) << 1) | 1
+}
+
+/// The 1-byte varlena header of a value of `len` bytes, header included (at most 127).
+#[cfg(target_endian = "big")]
+pub const fn short_header(len: usize) -> u8 {
+    len as u8 | 0x80
+}
+
+/// Room for the by-reference values of one record: seven texts of at most 255 bytes, three words, two inets.
+const SCRATCH: usize = 2560;
+
+/// Holds varlena values for the time in which a tuple is formed from them. Reused from row to row: no palloc.
+#[repr(align(8))]
+pub struct Scratch {
+    bytes: [u8; SCRATCH],
+    used: usize,
+}
+
+impl Scratch {
+    /// An empty buffer.
+    pub const fn new() -> Scratch {
+        Scratch { bytes: [0; SCRATCH], used: 0 }
+    }
+
+    /// Forgets all values; their datums must not be used any more.
+    pub fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// The next `len` bytes, and the datum that points to them.
+    #[inline]
+    fn take(&mut self, len: usize) -> (&mut [u8], pg_sys::Datum) {
+        let start = self.used.min(SCRATCH - len);
+        self.used = (start + len).next_multiple_of(4);
+        let bytes = &mut self.bytes[start..start + len];
+        let datum = pg_sys::Datum::from(bytes.as_ptr());
+        (bytes, datum)
+    }
+
+    /// A text datum. Values of the sources are at most 255 bytes long; a longer one is cut.
+    #[inline]
+    pub fn text(&mut self, text: &[u8]) -> pg_sys::Datum {
+        let text = &text[..text.len().min(enrich::text::MAX_TEXT)];
+        if text.len() < 127 {
+            let (bytes, datum) = self.take(text.len() + 1);
+            bytes[0] = short_header(text.len() + 1);
+            bytes[1..].copy_from_slice(text);
+            datum
+        } else {
+            let (bytes, datum) = self.take(text.len() + 4);
+            // SAFETY: writes the first four of these bytes, which are aligned to four.
+            unsafe { pgrx::varlena::set_varsize_4b(bytes.as_mut_ptr().cast(), (text.len() + 4) as i32) };
+            bytes[4..].copy_from_slice(text);
+            datum
+        }
+    }
+
+    /// An inet or cidr datum.
+    #[inline]
+    pub fn inet(&mut self, inet: Inet) -> pg_sys::Datum {
+        let mut value = [0; MAX_BYTES];
+        let len = inet.write_short(&mut value);
+        let (bytes, datum) = self.take(len);
+        bytes.copy_from_slice(&value[..len]);
+        datum
+    }
+}
+
+/// The elements of an array that are not null.
+///
+/// # Safety
+/// `datum` must be an array of a variable-length type that aligns like inet and text.
+pub unsafe fn array_elements(datum: pg_sys::Datum, element: pg_sys::Oid) -> Vec<pg_sys::Datum> {
+    let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    // SAFETY: see above; deconstruct_array fills the three.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        pg_sys::deconstruct_array(array, element, -1, false, b'i' as _, &mut values, &mut nulls, &mut count);
+        (0..count as usize).filter(|i| !*nulls.add(*i)).map(|i| *values.add(i)).collect()
+    }
+}

@@ -1,0 +1,53 @@
+//! Addresses that a job is given: one a line, in a private file named after the job. A slot in shared memory has no
+//! room for a million of them, and a table would not show them to the worker before the caller commits.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use crate::shared;
+
+fn directory() -> PathBuf {
+    shared::directory().join("jobs")
+}
+
+fn path(job: i64) -> PathBuf {
+    directory().join(format!("{}-{job}.txt", shared::my_database().to_u32()))
+}
+
+/// Writes the list of a job, ascending and without repetitions; returns how many there are.
+pub fn write(job: i64, mut ips: Vec<IpAddr>) -> io::Result<usize> {
+    ips.sort_unstable();
+    ips.dedup();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory())?;
+    let file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path(job))?;
+    let mut file = io::BufWriter::new(file);
+    for ip in &ips {
+        writeln!(file, "{ip}")?;
+    }
+    file.flush()?;
+    Ok(ips.len())
+}
+
+/// Reads the list of a job.
+pub fn read(job: i64) -> io::Result<Vec<IpAddr>> {
+    let text = fs::read_to_string(path(job))?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+/// Removes the list of a job, if it has one.
+pub fn remove(job: i64) {
+    let _ = fs::remove_file(path(job));
+}
+
+/// Removes lists that a crash left behind in this database: no job survives a crash.
+pub fn sweep() {
+    let prefix = format!("{}-", shared::my_database().to_u32());
+    for entry in fs::read_dir(directory()).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Jobs: backfill, and what later refreshes. A caller fills in a slot in shared memory and waits; the worker of its
+//! database runs it; helpers do the pieces.
+//!
+//! A job needs no durable record to be resumed: what is due stands in `ip_inventory`, and a job that died is simply
+//! asked for again.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`submit`] | the caller's side: `backfill_inventory`, `cancel_enrichment_job`, progress lines, the summary |
+//! | [`run`] | the worker's side: from submitted to ended |
+//! | [`piece`] | one piece of a job: read what is due, look up, write |
+//! | [`list`] | addresses that a job is given, in a file beside the generations |
+
+pub mod list;
+pub mod piece;
+pub mod run;
+pub mod submit;

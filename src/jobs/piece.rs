@@ -1,0 +1,278 @@
+//! One piece of a job: read what is due, look up, write. Helpers take pieces off a shared cursor, so none waits for a
+//! slow one.
+//!
+//! Without a list, a piece is a range of blocks of the inventory: every row is read once, in the order in which it
+//! lies on disk, and written by its place without asking the index. With a list, it is a range of the list.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::list;
+use crate::catalog::Schema;
+use crate::inet::Inet;
+use crate::observe::tally::Seen;
+use crate::shared::{Job, state};
+use crate::sql::Sql;
+use crate::store::{NEVER_ANSWERED, Tallied, Writer};
+use crate::tx::Failure;
+use crate::worker::process;
+use crate::{maxmind, time, tx};
+
+/// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
+const ROWS_PER_BLOCK: u64 = 64;
+/// Failed writes of one piece, after which the rest is left for the next pass: each may have waited.
+const PATIENCE: u32 = 64;
+
+/// Whether there may be more to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// A piece was done.
+    More,
+    /// None is left, or the job was cancelled.
+    Done,
+}
+
+type Place = (IpAddr, pg_sys::ItemPointerData);
+
+/// Takes pieces of one job.
+pub struct Pieces {
+    job: &'static Job,
+    list: Option<Vec<IpAddr>>,
+}
+
+impl Pieces {
+    /// Of `job`, in this process.
+    pub fn new(job: &'static Job) -> Pieces {
+        let listed = job.listed.load(Ordering::Acquire);
+        let list = listed.then(|| list::read(job.id.load(Ordering::Acquire)).unwrap_or_default());
+        Pieces { job, list }
+    }
+
+    /// Takes one piece and does it.
+    pub fn turn(&mut self) -> Turn {
+        let job = self.job;
+        if job.cancel.load(Ordering::Acquire) || job.state.load(Ordering::Acquire) != state::RUNNING {
+            return Turn::Done;
+        }
+        let rows = u64::from(job.commit_interval.load(Ordering::Relaxed)).max(1);
+        let step = if self.list.is_some() { rows } else { (rows / ROWS_PER_BLOCK).max(1) };
+        let from = job.cursor.fetch_add(step, Ordering::AcqRel);
+        let to = (from + step).min(job.end.load(Ordering::Acquire));
+        if from >= to {
+            return Turn::Done;
+        }
+        job.open.fetch_add(1, Ordering::AcqRel);
+        let mut first = job.passes.load(Ordering::Relaxed) <= 1;
+        let result = loop {
+            let result = match &self.list {
+                Some(list) => self.listed(list.get(from as usize..to as usize).unwrap_or_default(), first),
+                None => self.blocks(from, to),
+            };
+            first = false;
+            // Somebody holds a whole table: this waits for them, with pauses in which it can be ended.
+            if !result.as_ref().is_err_and(Failure::is_lock) || job.cancel.load(Ordering::Acquire) {
+                break result;
+            }
+            process::serve_interrupts();
+            // DROP EXTENSION may wait for the session that waits for this job: one of them must give way.
+            if tx::run(Schema::is_being_dropped).unwrap_or(false) {
+                job.cancel.store(true, Ordering::Release);
+            }
+        };
+        match result {
+            Ok(()) => {
+                job.open.fetch_sub(1, Ordering::AcqRel);
+            }
+            Err(_) if job.cancel.load(Ordering::Acquire) => {}
+            Err(failure) => {
+                pgrx::log!(
+                    "asn_inventory: a piece of job {} failed: {}",
+                    job.id.load(Ordering::Relaxed),
+                    failure.message
+                );
+            }
+        }
+        Turn::More
+    }
+
+    fn stale_before(&self) -> i64 {
+        self.job.stale_before.load(Ordering::Relaxed)
+    }
+
+    fn blocks(&self, from: u64, to: u64) -> Result<(), Failure> {
+        let mut due = tx::run(|| {
+            let Some(schema) = Schema::hold() else { return Vec::new() };
+            self.due(&schema, &format!("i.ctid >= '({from},0)'::tid AND i.ctid < '({to},0)'::tid"), None)
+        })?;
+        due.sort_unstable_by_key(|(ip, _)| *ip);
+        self.write_all(&due)
+    }
+
+    fn listed(&self, ips: &[IpAddr], first: bool) -> Result<(), Failure> {
+        let mut tallied = Tallied::default();
+        let due = tx::run(|| {
+            let Some(schema) = Schema::hold() else { return Vec::new() };
+            if self.job.adds.load(Ordering::Relaxed) {
+                tallied = add_unknown(&schema, ips);
+            }
+            self.due(&schema, "i.ip_address = ANY ($2)", Some(ips))
+        })?;
+        let counts = &self.job.counts;
+        counts.processed.fetch_add(tallied.written, Ordering::Relaxed);
+        self.count(&tallied);
+        // A later pass meets what an earlier one wrote; what no pass met is counted at the end.
+        if first {
+            let fresh = (ips.len() as u64).saturating_sub(tallied.written + due.len() as u64);
+            counts.cache_hits.fetch_add(fresh, Ordering::Relaxed);
+            counts.processed.fetch_add(fresh, Ordering::Relaxed);
+        }
+        self.write_all(&due)
+    }
+
+    /// Rows that are due and meet a condition, with their places.
+    fn due(&self, schema: &Schema, condition: &str, ips: Option<&[IpAddr]>) -> Vec<Place> {
+        let sql = Sql::connect();
+        let mut arguments = vec![(pg_sys::TIMESTAMPTZOID, Some(Datum::from(self.stale_before())))];
+        if let Some(ips) = ips {
+            let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
+            arguments.push((pg_sys::INETARRAYOID, array.into_datum()));
+        }
+        let found = sql.query(
+            &format!(
+                "SELECT i.ip_address, i.ctid FROM {}.ip_inventory i
+                 WHERE {condition} AND ({NEVER_ANSWERED} OR i.maxmind_ts < $1)",
+                schema.name
+            ),
+            &arguments,
+        );
+        (0..found.len())
+            .filter_map(|row| {
+                let ip = found.get::<Inet>(row, 1)?.ip;
+                // SAFETY: column 2 is a tid, which is passed by reference.
+                let place = unsafe { *found.datum(row, 2)?.cast_mut_ptr::<pg_sys::ItemPointerData>() };
+                Some((ip, place))
+            })
+            .collect()
+    }
+
+    fn write_all(&self, due: &[Place]) -> Result<(), Failure> {
+        let batch = (self.job.batch_size.load(Ordering::Relaxed) as usize).max(1);
+        let commit = (self.job.commit_interval.load(Ordering::Relaxed) as usize).max(1);
+        for rows in due.chunks(commit) {
+            if self.job.cancel.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let mut part = Part { stale_before: self.stale_before(), ..Part::default() };
+            tx::run(|| {
+                let Some(schema) = Schema::hold() else { return };
+                for batch in rows.chunks(batch) {
+                    pgrx::check_for_interrupts!();
+                    part.write(&schema, batch);
+                }
+            })?;
+            // Only what is committed counts.
+            let counts = &self.job.counts;
+            counts.processed.fetch_add(part.tallied.written + part.errors, Ordering::Relaxed);
+            counts.errors.fetch_add(part.errors, Ordering::Relaxed);
+            self.job.locked.fetch_add(part.locked, Ordering::Relaxed);
+            self.count(&part.tallied);
+        }
+        Ok(())
+    }
+
+    fn count(&self, tallied: &Tallied) {
+        let counts = &self.job.counts;
+        let known = tallied.written.saturating_sub(tallied.not_found + tallied.skipped + tallied.unavailable);
+        counts.enriched.fetch_add(known, Ordering::Relaxed);
+        counts.maxmind_asn.fetch_add(tallied.with_asn, Ordering::Relaxed);
+        counts.not_found.fetch_add(tallied.not_found, Ordering::Relaxed);
+        counts.skipped.fetch_add(tallied.skipped, Ordering::Relaxed);
+    }
+}
+
+/// Adds listed addresses that the inventory does not know, as seen 0 times.
+fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
+    let sql = Sql::connect();
+    let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
+    let found = sql.query(
+        &format!(
+            "SELECT a.ip FROM unnest($1) AS a(ip)
+             WHERE NOT EXISTS (SELECT FROM {}.ip_inventory i WHERE i.ip_address = a.ip) ORDER BY a.ip",
+            schema.name
+        ),
+        &[(pg_sys::INETARRAYOID, array.into_datum())],
+    );
+    let unknown: Vec<IpAddr> = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect();
+    let now = time::now();
+    let rows: Vec<(IpAddr, Seen)> =
+        unknown.into_iter().map(|ip| (ip, Seen { count: 0, first: now, last: now })).collect();
+    if rows.is_empty() {
+        return Tallied::default();
+    }
+    maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, now))
+}
+
+/// What one transaction did.
+#[derive(Default)]
+struct Part {
+    stale_before: i64,
+    tallied: Tallied,
+    locked: u64,
+    errors: u64,
+    failures: u32,
+}
+
+impl Part {
+    /// Writes a batch; where that fails, halves it until what can't be written stands alone.
+    fn write(&mut self, schema: &Schema, rows: &[Place]) {
+        if rows.is_empty() {
+            return;
+        }
+        if self.failures >= PATIENCE {
+            self.locked += rows.len() as u64;
+            return;
+        }
+        let stale_before = self.stale_before;
+        let result = tx::attempt(|| {
+            let context = pgrx::PgMemoryContexts::new("asn_inventory backfill");
+            // SAFETY: what the write pallocs is done with when the context goes.
+            unsafe {
+                let old = pg_sys::MemoryContextSwitchTo(context.value());
+                let tallied = maxmind::with(|databases| {
+                    Writer::new(schema).update_at(databases, rows, stale_before, time::now())
+                });
+                pg_sys::MemoryContextSwitchTo(old);
+                tallied
+            }
+        });
+        match (result, rows) {
+            (Ok(tallied), _) => {
+                self.tallied.add(&tallied);
+                // Those that moved meanwhile: the next pass sees where they are, and whether they are due still.
+                self.locked += (rows.len() as u64).saturating_sub(tallied.written);
+            }
+            (Err(failure), [(ip, _)]) => {
+                self.failures += 1;
+                if failure.is_lock() {
+                    self.locked += 1;
+                } else {
+                    self.errors += 1;
+                    pgrx::log!(
+                        "asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {}",
+                        failure.message
+                    );
+                }
+            }
+            (Err(_), _) => {
+                self.failures += 1;
+                tx::set_local(c"lock_timeout", c"20ms");
+                let (left, right) = rows.split_at(rows.len() / 2);
+                self.write(schema, left);
+                self.write(schema, right);
+            }
+        }
+    }
+}

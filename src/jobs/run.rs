@@ -1,0 +1,414 @@
+//! The worker's side of jobs: from submitted to ended, in passes. After a pass, rows that somebody held or that moved
+//! meanwhile are looked for once more, a bounded number of times.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::list;
+use super::piece::{Pieces, Turn};
+use crate::catalog::Schema;
+use crate::inet::Inet;
+use crate::settings;
+use crate::shared::{self, Job, kind, outcome, state};
+use crate::sql::{Sql, Table};
+use crate::store::NEVER_ANSWERED;
+use crate::worker::process::{Handle, Registration, busy, my_pid};
+use crate::{time, tx};
+
+/// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
+const IDLE_PASSES: u32 = 5;
+
+/// The jobs of one database.
+pub struct Runner {
+    database: pg_sys::Oid,
+    active: HashMap<usize, Active>,
+}
+
+struct Active {
+    helpers: Vec<Handle>,
+    /// The worker's own, where no helper could be started.
+    own: Option<Pieces>,
+    written_before: u64,
+    idle_passes: u32,
+    next_pass: Option<Instant>,
+}
+
+impl Runner {
+    /// For the worker of `database`. Jobs of a worker that ended are taken over.
+    pub fn new(database: pg_sys::Oid) -> Runner {
+        let runner = Runner { database, active: HashMap::new() };
+        let mut any = false;
+        for (_, job) in runner.mine() {
+            any = true;
+            let _ = job.state.compare_exchange(state::RUNNING, state::SUBMITTED, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        if !any {
+            list::sweep();
+        }
+        runner
+    }
+
+    fn mine(&self) -> impl Iterator<Item = (usize, &'static Job)> + use<> {
+        let database = self.database.to_u32();
+        let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
+        jobs.iter().enumerate().filter(move |(_, job)| job.database.load(Ordering::Acquire) == database)
+    }
+
+    /// Whether a job is under way, or waits for helpers that the worker before this one started.
+    pub fn is_busy(&self) -> bool {
+        self.mine().next().is_some()
+    }
+
+    /// Does what the jobs need now. True: this process itself has a piece to do next, and should not wait.
+    pub fn turn(&mut self) -> bool {
+        let mut working = false;
+        for (slot, job) in self.mine() {
+            match job.state.load(Ordering::Acquire) {
+                // Helpers of a worker that ended do the pieces they have, and take no more.
+                state::SUBMITTED if has_helpers(job) => {}
+                state::SUBMITTED => self.start(slot, job),
+                state::RUNNING => working |= self.go_on(slot, job),
+                state::ENDED if !waited_for(job) => release(job),
+                _ => {}
+            }
+        }
+        working
+    }
+
+    fn start(&mut self, slot: usize, job: &'static Job) {
+        busy(&format!("starting job {}", job.id.load(Ordering::Relaxed)));
+        match tx::run(|| measure(job)) {
+            Ok(0) => return finish(job, outcome::DONE, None),
+            Ok(end) => job.end.store(end, Ordering::Release),
+            Err(_) if dropping() || job.cancel.load(Ordering::Acquire) => return finish(job, outcome::CANCELLED, None),
+            // Somebody holds the table: it stays submitted, and is looked at again soon.
+            Err(failure) if failure.is_lock() => return,
+            Err(failure) => return finish(job, outcome::FAILED, Some(failure.message)),
+        }
+        job.cursor.store(0, Ordering::Release);
+        job.state.store(state::RUNNING, Ordering::Release);
+        let mut active = Active { helpers: Vec::new(), own: None, written_before: 0, idle_passes: 0, next_pass: None };
+        active.start_pass(slot, job);
+        self.active.insert(slot, active);
+    }
+
+    fn go_on(&mut self, slot: usize, job: &'static Job) -> bool {
+        let Some(active) = self.active.get_mut(&slot) else { return false };
+        if let Some(pieces) = &mut active.own {
+            busy(&job_title(job));
+            if pieces.turn() == Turn::More {
+                return true;
+            }
+            active.own = None;
+        }
+        if !active.helpers.iter().all(Handle::stopped) {
+            return false;
+        }
+        active.helpers.clear();
+        if job.cancel.load(Ordering::Acquire) {
+            self.active.remove(&slot);
+            finish(job, outcome::CANCELLED, None);
+        } else if active.needs_pass(job) {
+            if active.next_pass.is_none_or(|at| Instant::now() >= at) {
+                active.next_pass = None;
+                active.start_pass(slot, job);
+            }
+        } else {
+            self.active.remove(&slot);
+            // What is still held counts as not done.
+            let locked = job.locked.load(Ordering::Relaxed);
+            job.counts.errors.fetch_add(locked, Ordering::Relaxed);
+            if unfinished(job) {
+                let why = "helpers ended, or failed, before they were done: the server's log says why";
+                finish(job, outcome::FAILED, Some(why.to_owned()));
+                return false;
+            }
+            if job.listed.load(Ordering::Relaxed) {
+                let fresh = job.total.load(Ordering::Relaxed).saturating_sub(written(job) + locked);
+                job.counts.cache_hits.fetch_add(fresh, Ordering::Relaxed);
+                job.counts.processed.fetch_add(fresh, Ordering::Relaxed);
+            }
+            finish(job, outcome::DONE, None);
+        }
+        false
+    }
+}
+
+/// A job as `pg_stat_activity` shows it.
+pub fn job_title(job: &Job) -> String {
+    format!("{}: job {}", kind::name(job.kind.load(Ordering::Relaxed)), job.id.load(Ordering::Relaxed))
+}
+
+/// Whether a process is at work on this job.
+fn has_helpers(job: &Job) -> bool {
+    job.helpers.iter().map(|helper| helper.load(Ordering::Acquire)).any(|pid| {
+        // SAFETY: asks the process array.
+        pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+    })
+}
+
+/// Whether pieces of this pass were not taken, or taken and not done.
+fn unfinished(job: &Job) -> bool {
+    job.open.load(Ordering::Acquire) > 0 || job.cursor.load(Ordering::Acquire) < job.end.load(Ordering::Acquire)
+}
+
+impl Active {
+    fn start_pass(&mut self, slot: usize, job: &'static Job) {
+        // What could not be written is tried again, and counted again.
+        let errors = job.counts.errors.swap(0, Ordering::Relaxed);
+        job.counts.processed.fetch_sub(errors, Ordering::Relaxed);
+        self.written_before = written(job);
+        job.locked.store(0, Ordering::Relaxed);
+        job.open.store(0, Ordering::Relaxed);
+        job.passes.fetch_add(1, Ordering::Relaxed);
+        // One that was ended could not take its name out.
+        job.helpers.iter().for_each(|helper| helper.store(0, Ordering::Relaxed));
+        // A row that somebody held may have moved behind the end that the pass before had.
+        if !job.listed.load(Ordering::Relaxed)
+            && let Ok(Some(blocks)) = tx::run(blocks)
+        {
+            job.end.store(blocks, Ordering::Release);
+        }
+        job.cursor.store(0, Ordering::Release);
+        let wanted = (job.workers.load(Ordering::Relaxed) as usize).min(settings::workers());
+        for _ in 0..wanted {
+            let helper = Registration {
+                kind: c"asn_inventory backfill",
+                function: c"asn_inventory_helper_main",
+                argument: Datum::from(slot),
+                restart: None,
+                notify: my_pid(),
+            };
+            match helper.start() {
+                Some(handle) => self.helpers.push(handle),
+                None => break,
+            }
+        }
+        if self.helpers.is_empty() {
+            self.own = Some(Pieces::new(job));
+        }
+    }
+
+    /// Whether something that can be done may be left.
+    fn needs_pass(&mut self, job: &Job) -> bool {
+        if self.next_pass.is_some() {
+            return true;
+        }
+        // Rows that can't be written are no progress: they are due for ever.
+        let progress = written(job) - job.counts.errors.load(Ordering::Relaxed) > self.written_before;
+        let left = job.locked.load(Ordering::Relaxed) > 0 || unfinished(job);
+        if left && !progress {
+            self.idle_passes += 1;
+            self.next_pass = Some(Instant::now() + Duration::from_secs(1));
+            return self.idle_passes < IDLE_PASSES;
+        }
+        if left || job.listed.load(Ordering::Relaxed) {
+            return left;
+        }
+        progress
+            && tx::run(|| any_due(job)).unwrap_or_else(|_| {
+                self.idle_passes += 1;
+                self.next_pass = Some(Instant::now() + Duration::from_secs(1));
+                self.idle_passes < IDLE_PASSES
+            })
+    }
+}
+
+/// Whether somebody is dropping the extension.
+fn dropping() -> bool {
+    tx::run(Schema::is_being_dropped).unwrap_or(false)
+}
+
+fn written(job: &Job) -> u64 {
+    job.counts.processed.load(Ordering::Relaxed)
+}
+
+/// Counts what is due, and returns where the cursor ends: a number of blocks, or of listed addresses.
+fn measure(job: &Job) -> u64 {
+    let Some(schema) = Schema::hold() else { return 0 };
+    let sql = Sql::connect();
+    let stale_before = [(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))];
+    let due = format!("({NEVER_ANSWERED} OR i.maxmind_ts < $1)");
+    let max_ips = job.max_ips.load(Ordering::Relaxed);
+    let id = job.id.load(Ordering::Relaxed);
+    if job.listed.load(Ordering::Relaxed) {
+        let mut ips = list::read(id).unwrap_or_default();
+        if max_ips > 0 && ips.len() as u64 > max_ips {
+            ips = most_observed(&sql, &schema, &ips, max_ips);
+            write_list(id, &ips);
+        }
+        job.total.store(ips.len() as u64, Ordering::Relaxed);
+        return ips.len() as u64;
+    }
+    if max_ips > 0 {
+        let found = sql.query(
+            &format!(
+                "SELECT i.ip_address FROM {}.ip_inventory i WHERE {due}
+                 ORDER BY i.observation_count DESC, i.ip_address LIMIT {max_ips}",
+                schema.name
+            ),
+            &stale_before,
+        );
+        let ips = addresses(&found);
+        write_list(id, &ips);
+        job.listed.store(true, Ordering::Release);
+        job.total.store(ips.len() as u64, Ordering::Relaxed);
+        return ips.len() as u64;
+    }
+    let found = sql.query(
+        &format!(
+            "SELECT count(*), pg_catalog.pg_relation_size({1}) / pg_catalog.current_setting('block_size')::bigint
+             FROM {0}.ip_inventory i WHERE {due}",
+            schema.name,
+            schema.regclass("ip_inventory"),
+        ),
+        &stale_before,
+    );
+    let total = found.get::<i64>(0, 1).unwrap_or(0) as u64;
+    // A job that was taken over has done some already.
+    job.total.store(total + written(job) - job.counts.errors.load(Ordering::Relaxed), Ordering::Relaxed);
+    if total == 0 { 0 } else { found.get::<i64>(0, 2).unwrap_or(0) as u64 }
+}
+
+/// Those of a list that were observed most; who is unknown was observed least.
+fn most_observed(sql: &Sql, schema: &Schema, ips: &[IpAddr], max_ips: u64) -> Vec<IpAddr> {
+    let ips: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
+    addresses(&sql.query(
+        &format!(
+            "SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip) LEFT JOIN {}.ip_inventory i ON i.ip_address = a.ip
+             ORDER BY i.observation_count DESC NULLS LAST, a.ip LIMIT {max_ips}",
+            schema.name
+        ),
+        &[(pg_sys::INETARRAYOID, ips.into_datum())],
+    ))
+}
+
+fn addresses(found: &Table<'_>) -> Vec<IpAddr> {
+    (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
+}
+
+fn write_list(id: i64, ips: &[IpAddr]) {
+    if let Err(error) = list::write(id, ips.to_vec()) {
+        crate::errors::raise(
+            pgrx::PgSqlErrorCode::ERRCODE_IO_ERROR,
+            format!("the job's list can't be written: {error}"),
+            "",
+            "",
+        );
+    }
+}
+
+/// Blocks of the inventory now.
+fn blocks() -> Option<u64> {
+    let schema = Schema::hold()?;
+    let sql = Sql::connect();
+    let found = sql.query(
+        &format!(
+            "SELECT pg_catalog.pg_relation_size({}) / pg_catalog.current_setting('block_size')::bigint",
+            schema.regclass("ip_inventory")
+        ),
+        &[],
+    );
+    found.get::<i64>(0, 1).map(|blocks| blocks as u64)
+}
+
+/// Whether a row is due still.
+fn any_due(job: &Job) -> bool {
+    let Some(schema) = Schema::hold() else { return false };
+    let sql = Sql::connect();
+    let found = sql.query(
+        &format!("SELECT 1 FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1 LIMIT 1", schema.name),
+        &[(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))],
+    );
+    found.len() > 0
+}
+
+/// Writes the job down, and tells who waits.
+fn finish(job: &Job, how: u32, detail: Option<String>) {
+    job.outcome.store(how, Ordering::Relaxed);
+    job.ended_at.store(time::now(), Ordering::Relaxed);
+    if let Err(failure) = tx::run(|| record(job, how, detail.as_deref()))
+        && !dropping()
+    {
+        pgrx::log!(
+            "asn_inventory: the end of job {} could not be written down: {}",
+            job.id.load(Ordering::Relaxed),
+            failure.message
+        );
+    }
+    if let Some(detail) = &detail {
+        pgrx::log!("asn_inventory: job {} failed: {detail}", job.id.load(Ordering::Relaxed));
+    }
+    list::remove(job.id.load(Ordering::Relaxed));
+    job.state.store(state::ENDED, Ordering::Release);
+    if waited_for(job) {
+        shared::wake(job.waiter.load(Ordering::Acquire));
+    } else {
+        release(job);
+    }
+}
+
+fn waited_for(job: &Job) -> bool {
+    let pid = job.waiter.load(Ordering::Acquire);
+    // SAFETY: asks the process array.
+    pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+}
+
+/// Gives the slot back.
+pub fn release(job: &Job) {
+    job.database.store(0, Ordering::Relaxed);
+    job.state.store(state::FREE, Ordering::Release);
+}
+
+fn record(job: &Job, how: u32, detail: Option<&str>) {
+    let Some(schema) = Schema::hold() else { return };
+    let name = match how {
+        outcome::DONE => "done",
+        outcome::CANCELLED => "cancelled",
+        _ => "failed",
+    };
+    let load = |counter: &std::sync::atomic::AtomicU64| {
+        (pg_sys::INT8OID, (counter.load(Ordering::Relaxed) as i64).into_datum())
+    };
+    let moment = |at: i64| (pg_sys::TIMESTAMPTZOID, Some(Datum::from(at)));
+    let text = |text: &str| (pg_sys::TEXTOID, Some(crate::call::text(text)));
+    let counts = &job.counts;
+    let parameters = serde_json::json!({
+        "batch_size": job.batch_size.load(Ordering::Relaxed),
+        "commit_interval": job.commit_interval.load(Ordering::Relaxed),
+        "max_ips": Some(job.max_ips.load(Ordering::Relaxed)).filter(|n| *n > 0),
+        "workers": job.workers.load(Ordering::Relaxed),
+    });
+    let sql = Sql::connect();
+    sql.run(
+        &format!(
+            "INSERT INTO {}.enrichment_run (job_id, kind, parameters, requested_by, started_at, ended_at, outcome, detail,
+                 processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors)
+             VALUES ($1, $15, $2::jsonb, coalesce((SELECT rolname FROM pg_catalog.pg_roles WHERE oid = $3), $3::text),
+                     $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14)",
+            schema.name
+        ),
+        &[
+            (pg_sys::INT8OID, job.id.load(Ordering::Relaxed).into_datum()),
+            text(&parameters.to_string()),
+            (pg_sys::OIDOID, pg_sys::Oid::from(job.role.load(Ordering::Relaxed)).into_datum()),
+            moment(job.started_at.load(Ordering::Relaxed)),
+            moment(job.ended_at.load(Ordering::Relaxed)),
+            text(name),
+            (pg_sys::TEXTOID, detail.map(crate::call::text)),
+            load(&counts.processed),
+            load(&counts.enriched),
+            load(&counts.cache_hits),
+            load(&counts.maxmind_asn),
+            load(&counts.not_found),
+            load(&counts.skipped),
+            load(&counts.errors),
+            text(kind::name(job.kind.load(Ordering::Relaxed))),
+        ],
+    );
+}

@@ -1,0 +1,51 @@
+//! `asn_inventory`: where enrichment lives. The PostgreSQL shell around the `enrich` crate.
+//!
+//! This file wires modules together: what happens when the library is loaded, and the order of the SQL files.
+
+use pgrx::prelude::*;
+
+mod absorb;
+mod ask;
+mod call;
+mod catalog;
+mod datum;
+mod enrich_ip;
+mod errors;
+mod inet;
+mod jobs;
+mod lookup;
+mod maxmind;
+mod mmdb;
+mod observe;
+mod row;
+mod settings;
+mod shared;
+mod sql;
+mod status;
+mod store;
+mod time;
+mod tx;
+mod worker;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/01_types.sql", name = "types", bootstrap);
+extension_sql_file!("../sql/02_tables.sql", name = "tables", requires = ["types"]);
+extension_sql_file!("../sql/03_lookup.sql", name = "lookup", requires = ["tables"]);
+extension_sql_file!("../sql/04_ingest.sql", name = "ingest", requires = ["lookup"]);
+extension_sql_file!("../sql/05_enrich.sql", name = "enrich", requires = ["ingest"]);
+extension_sql_file!("../sql/06_jobs.sql", name = "jobs", requires = ["enrich"]);
+extension_sql_file!("../sql/07_status.sql", name = "status", requires = ["jobs"]);
+extension_sql_file!("../sql/08_privileges.sql", name = "privileges", requires = ["status"], finalize);
+
+/// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    settings::define();
+    // SAFETY: reads a variable of the server.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        shared::request();
+        worker::launcher::register();
+        worker::ddl::install();
+    }
+}

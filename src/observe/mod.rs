@@ -1,0 +1,24 @@
+//! The ingest path: what happens inside a loader's INSERT or COPY.
+//!
+//! An AFTER INSERT … FOR EACH STATEMENT trigger reads the transition table, folds its addresses into a map
+//! ([`tally`]), and appends one row per distinct address to the queue ([`queue`]). No index, no conflict, no lock on a
+//! row that anyone else wants: loaders can neither wait for each other nor deadlock. A bad address is counted, never
+//! raised. At commit the worker's latch is set, once.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`attach`] | installing and removing the trigger |
+//! | [`plan`] | what to read of each row |
+//! | [`populate`] | the rows that were there before the trigger |
+//! | [`extract`] | from a column's datum to addresses |
+//! | [`tally`] | addresses of one statement, counted |
+//! | [`queue`] | appending to `ip_observation`, waking the worker |
+//! | [`trigger`] | the trigger function |
+
+pub mod attach;
+pub mod extract;
+pub mod plan;
+pub mod populate;
+pub mod queue;
+pub mod tally;
+pub mod trigger;

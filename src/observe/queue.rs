@@ -1,0 +1,203 @@
+//! Appending to `ip_observation`, below SQL, and waking the worker once the transaction has committed.
+//!
+//! The queue has no index, constraint or trigger, so a heap insert is all there is to do. Doing it here and not through
+//! SPI saves the planner, and needs no change of role: what is written is what the trigger read, and nothing else.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use super::tally::{Seen, Tally};
+use crate::datum::Scratch;
+use crate::inet::Inet;
+use crate::shared;
+
+/// Tuples of one multi-insert.
+const BATCH: usize = 500;
+/// Columns of `ip_observation`: address, seen, first_seen, last_seen, source, attempts, retry_at.
+pub const COLUMNS: usize = 7;
+
+/// The queue's table, opened for appending.
+pub struct Queue {
+    relation: pg_sys::Relation,
+}
+
+/// What is put back after a failure: how often it failed, and when to try again (timestamptz).
+#[derive(Clone, Copy)]
+pub struct Retry {
+    /// Failures so far.
+    pub attempts: i32,
+    /// Left alone until then.
+    pub at: i64,
+}
+
+impl Queue {
+    /// Opens `ip_observation` in `schema`; `None` when there is none.
+    pub fn open(schema: pg_sys::Oid) -> Option<Queue> {
+        // SAFETY: catalog look-ups; the lock is the one any INSERT takes and is kept to the end of the transaction.
+        unsafe {
+            let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
+            if oid == pg_sys::InvalidOid {
+                return None;
+            }
+            let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+            if (*(*relation).rd_att).natts as usize == COLUMNS {
+                Some(Queue { relation })
+            } else {
+                pg_sys::table_close(relation, pg_sys::NoLock as i32);
+                None
+            }
+        }
+    }
+
+    /// Appends a tally, in address order, with one more row for the values that were no address.
+    pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64) {
+        let mut rows: Vec<(Option<Inet>, Seen)> =
+            tally.addresses.iter().map(|(ip, seen)| (Some(Inet::host(*ip)), *seen)).collect();
+        rows.sort_unstable_by_key(|(inet, _)| inet.map(|inet| inet.ip));
+        if tally.unparsable > 0 {
+            rows.push((None, Seen { count: tally.unparsable, first: now, last: now }));
+        }
+        self.append_rows(&rows, Some(source), None);
+    }
+
+    /// Appends rows as they are.
+    pub fn append_rows(&self, rows: &[(Option<Inet>, Seen)], source: Option<pg_sys::Oid>, retry: Option<Retry>) {
+        if rows.is_empty() {
+            return;
+        }
+        let mut scratch = Scratch::new();
+        // SAFETY: the relation is open; slots live in the current context and are dropped before returning.
+        unsafe {
+            let desc = (*self.relation).rd_att;
+            if let [(inet, seen)] = rows {
+                let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
+                pg_sys::simple_heap_insert(self.relation, tuple);
+                pg_sys::heap_freetuple(tuple);
+            } else {
+                let mut slots: Vec<*mut pg_sys::TupleTableSlot> = (0..rows.len().min(BATCH))
+                    .map(|_| pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsHeapTuple))
+                    .collect();
+                let command = pg_sys::GetCurrentCommandId(true);
+                for chunk in rows.chunks(BATCH) {
+                    for ((inet, seen), slot) in chunk.iter().zip(&slots) {
+                        let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
+                        pg_sys::ExecStoreHeapTuple(tuple, *slot, true);
+                    }
+                    pg_sys::heap_multi_insert(
+                        self.relation,
+                        slots.as_mut_ptr(),
+                        chunk.len() as i32,
+                        command,
+                        0,
+                        std::ptr::null_mut(),
+                    );
+                }
+                for slot in slots {
+                    pg_sys::ExecDropSingleTupleTableSlot(slot);
+                }
+            }
+        }
+        wake_at_commit();
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // An error on its way out lets the transaction's abort close relations; closing them here too would be once
+        // too often.
+        if !std::thread::panicking() {
+            // SAFETY: opened by `open`; the lock stays until the transaction ends.
+            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
+        }
+    }
+}
+
+/// # Safety
+/// `desc` must be that of `ip_observation`.
+unsafe fn form(
+    desc: pg_sys::TupleDesc,
+    scratch: &mut Scratch,
+    inet: Option<Inet>,
+    seen: Seen,
+    source: Option<pg_sys::Oid>,
+    retry: Option<Retry>,
+) -> pg_sys::HeapTuple {
+    scratch.clear();
+    let mut values = [
+        inet.map_or(Datum::null(), |inet| scratch.inet(inet)),
+        Datum::from(seen.count),
+        Datum::from(seen.first),
+        Datum::from(seen.last),
+        Datum::from(source.unwrap_or(pg_sys::InvalidOid)),
+        Datum::from(retry.map_or(0, |r| r.attempts)),
+        Datum::from(retry.map_or(0, |r| r.at)),
+    ];
+    let mut nulls = [inet.is_none(), false, false, false, source.is_none(), false, retry.is_none()];
+    // SAFETY: as many values as columns; forming copies them.
+    unsafe { pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
+}
+
+thread_local! {
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static WAKE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets this transaction's commit wake the worker: once, however many statements it has.
+pub fn wake_at_commit() {
+    if shared::shared().is_none() {
+        return;
+    }
+    WAKE.set(true);
+    if !REGISTERED.replace(true) {
+        // SAFETY: registers a static function, once a backend.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::*;
+    let ends = matches!(
+        event,
+        XACT_EVENT_COMMIT
+            | XACT_EVENT_PREPARE
+            | XACT_EVENT_PARALLEL_COMMIT
+            | XACT_EVENT_ABORT
+            | XACT_EVENT_PARALLEL_ABORT
+    );
+    if ends && WAKE.replace(false) && !matches!(event, XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT) {
+        wake_worker();
+    }
+}
+
+/// Tells this database's worker that observations wait. Only the first to say so since it last began to absorb sets
+/// its latch: a thousand small commits a second cost one wake-up.
+fn wake_worker() {
+    let Some(shared) = shared::shared() else { return };
+    match shared.database(shared::my_database()) {
+        Some(slot) => {
+            let worker = slot.worker.load(Ordering::Acquire);
+            if worker == 0 {
+                want_worker();
+            } else if !slot.pending.swap(true, Ordering::AcqRel) {
+                shared::wake(worker);
+            }
+        }
+        None => want_worker(),
+    }
+}
+
+/// Tells the launcher that this database has the extension.
+pub fn want_worker() {
+    let Some(shared) = shared::shared() else { return };
+    if let Some(slot) = shared.database_or_new(shared::my_database()) {
+        slot.pending.store(true, Ordering::Release);
+        if !slot.wanted.swap(true, Ordering::AcqRel) {
+            shared::wake_launcher();
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so whoever
+//! works in batches reads them once a batch.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use enrich::maxmind::Edition;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::prelude::*;
+
+/// The feature flag's name in the server's environment.
+const ENABLE_VARIABLE: &str = "ENABLE_ASN_INVENTORY";
+
+static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// [`ENABLED`] without what sessions, roles and databases say.
+static SERVER_ENABLED: AtomicBool = AtomicBool::new(true);
+static DATABASES: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
+static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
+static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
+    GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
+static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
+
+/// All settings at one moment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Databases the launcher may serve; empty: every one that has the extension.
+    pub databases: Vec<String>,
+    /// How long an observation may wait for the worker.
+    pub absorb_interval: Duration,
+    /// Where the operator puts `.mmdb` files.
+    pub maxmind_dir: PathBuf,
+    /// Editions in use, in order of preference.
+    pub maxmind_editions: Vec<Edition>,
+    /// Builds older than this deserve a warning.
+    pub maxmind_max_age: Duration,
+}
+
+/// The settings now.
+pub fn snapshot() -> Settings {
+    let dir = text(&MAXMIND_DIR);
+    Settings {
+        databases: text(&DATABASES).split(',').map(str::trim).filter(|d| !d.is_empty()).map(str::to_owned).collect(),
+        absorb_interval: Duration::from_millis(ABSORB_INTERVAL.get().max(10) as u64),
+        maxmind_dir: if dir.is_empty() { crate::shared::directory().join("maxmind") } else { PathBuf::from(dir) },
+        maxmind_editions: Edition::list(&text(&MAXMIND_EDITIONS)).unwrap_or_default(),
+        maxmind_max_age: Duration::from_secs(MAXMIND_MAX_AGE.get().max(0) as u64 * 60),
+    }
+}
+
+/// The feature flag, for this session: off, triggers do nothing.
+pub fn enabled() -> bool {
+    ENABLED.get()
+}
+
+/// The feature flag as the server's environment and configuration have it: off, the worker rests. It connects as the
+/// superuser, and what is set for that role, or was for the database when it connected, says nothing about loaders.
+pub fn enabled_for_worker() -> bool {
+    SERVER_ENABLED.load(Ordering::Relaxed)
+}
+
+/// Most dynamic workers of one job.
+pub fn workers() -> usize {
+    WORKERS.get().max(1) as usize
+}
+
+fn text(setting: &'static GucSetting<Option<std::ffi::CString>>) -> String {
+    setting.get().map(|text| text.to_string_lossy().trim().to_owned()).unwrap_or_default()
+}
+
+/// Defines all settings. Called once, when the library is loaded.
+pub fn define() {
+    // SAFETY: the hooks are `#[pg_guard]`ed.
+    unsafe {
+        GucRegistry::define_bool_guc_with_hooks(
+            c"asn_inventory.enabled",
+            c"Observes the addresses of inserted rows; off, triggers queue nothing and the worker rests.",
+            c"Session, role and database settings win over ENABLE_ASN_INVENTORY in the server's environment, and that over postgresql.conf.",
+            &ENABLED,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check_enabled),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"asn_inventory.maxmind_editions",
+            c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
+            c"Of several editions that answer the same question, the first one installed is used.",
+            &MAXMIND_EDITIONS,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check_editions),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_string_guc(
+        c"asn_inventory.databases",
+        c"Databases that get a worker, comma separated; empty: every database that has the extension.",
+        c"A database that is not named keeps its queue until it is.",
+        &DATABASES,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.workers",
+        c"Most background workers that one job may use.",
+        c"They come out of max_worker_processes.",
+        &WORKERS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.absorb_interval",
+        c"How long an observation may wait before the worker absorbs it.",
+        c"Shorter is fresher; longer lets one write cover more observations of one address.",
+        &ABSORB_INTERVAL,
+        10,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"asn_inventory.maxmind_dir",
+        c"Directory into which .mmdb files are put; empty: asn_inventory/maxmind in the data directory.",
+        c"Files are copied from here before use, so they may be replaced at any time.",
+        &MAXMIND_DIR,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.maxmind_max_age",
+        c"Builds older than this are reported as outdated.",
+        c"Age is the build time that stands in the file, not the file's date.",
+        &MAXMIND_MAX_AGE,
+        60,
+        i32::MAX / 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    // A misspelt setting is refused (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
+    // SAFETY: copies the name.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        pg_sys::EmitWarningsOnPlaceholders(c"asn_inventory".as_ptr());
+        #[cfg(not(feature = "pg14"))]
+        pg_sys::MarkGUCPrefixReserved(c"asn_inventory".as_ptr());
+    }
+}
+
+/// Session, role and database settings keep what they say; anything weaker yields to the environment.
+#[pg_guard]
+unsafe extern "C-unwind" fn check_enabled(
+    value: *mut bool,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    if source <= pg_sys::GucSource::PGC_S_ARGV {
+        // SAFETY: PostgreSQL passes a pointer to the value it is about to set.
+        let value = unsafe { &mut *value };
+        *value = enabled_by_environment().unwrap_or(*value);
+        SERVER_ENABLED.store(*value, Ordering::Relaxed);
+    }
+    true
+}
+
+fn enabled_by_environment() -> Option<bool> {
+    match std::env::var(ENABLE_VARIABLE).ok()?.trim().to_ascii_lowercase().as_str() {
+        "1" | "on" | "true" | "yes" => Some(true),
+        "0" | "off" | "false" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// What stands in the environment and is neither on nor off, for a warning at start.
+pub fn bad_environment() -> Option<String> {
+    let value = std::env::var(ENABLE_VARIABLE).ok()?;
+    (!value.trim().is_empty() && enabled_by_environment().is_none()).then_some(value)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_editions(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes a pointer to a NUL-terminated string, or to null.
+    let text = unsafe {
+        if (*value).is_null() { String::new() } else { CStr::from_ptr(*value).to_string_lossy().into_owned() }
+    };
+    match Edition::list(&text) {
+        Ok(_) => true,
+        Err(error) => {
+            let detail = std::ffi::CString::new(error.to_string()).unwrap_or_default();
+            // SAFETY: PostgreSQL expects a palloced text here.
+            unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
+            false
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! SPI with raw datums: run a statement, read its rows. Where values are arrays of composites or a batch is thousands
+//! of rows, pgrx's typed SPI would copy each value twice.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::errors::raise;
+
+/// An argument: its type and value.
+pub type Argument = (pg_sys::Oid, Option<Datum>);
+
+/// A connection to SPI; ended on drop, and by the transaction's abort after an error.
+pub struct Sql(());
+
+impl Sql {
+    /// Connects. Results live until the connection ends.
+    pub fn connect() -> Sql {
+        // SAFETY: paired with the drop below.
+        unsafe { pg_sys::SPI_connect() };
+        Sql(())
+    }
+
+    /// Runs one statement; returns how many rows it processed.
+    pub fn run(&self, text: &str, arguments: &[Argument]) -> u64 {
+        self.execute(text, arguments, false);
+        // SAFETY: set by the execution just ended.
+        unsafe { pg_sys::SPI_processed }
+    }
+
+    /// Runs one query without assigning a transaction id, and returns its rows.
+    pub fn query(&self, text: &str, arguments: &[Argument]) -> Table<'_> {
+        self.execute(text, arguments, true);
+        Table::last()
+    }
+
+    /// Runs one statement that writes and returns rows.
+    pub fn returning(&self, text: &str, arguments: &[Argument]) -> Table<'_> {
+        self.execute(text, arguments, false);
+        Table::last()
+    }
+
+    fn execute(&self, text: &str, arguments: &[Argument], read_only: bool) {
+        let statement = CString::new(text).unwrap_or_default();
+        let mut types: Vec<pg_sys::Oid> = arguments.iter().map(|(oid, _)| *oid).collect();
+        let mut values: Vec<Datum> = arguments.iter().map(|(_, v)| v.unwrap_or(Datum::null())).collect();
+        let nulls: Vec<std::ffi::c_char> =
+            arguments.iter().map(|(_, v)| if v.is_none() { b'n' } else { b' ' } as std::ffi::c_char).collect();
+        // SAFETY: connected; arguments match in number, and in type by the callers' word.
+        let code = unsafe {
+            pg_sys::SPI_execute_with_args(
+                statement.as_ptr(),
+                arguments.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                read_only,
+                0,
+            )
+        };
+        if code < 0 {
+            raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI failed with code {code}"), text, "");
+        }
+    }
+
+    /// Opens a cursor over a read-only query.
+    pub fn cursor(&self, text: &str) -> Cursor<'_> {
+        let statement = CString::new(text).unwrap_or_default();
+        // SAFETY: connected; no arguments.
+        let portal = unsafe {
+            pg_sys::SPI_cursor_open_with_args(
+                std::ptr::null(),
+                statement.as_ptr(),
+                0,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+                std::ptr::null(),
+                true,
+                0,
+            )
+        };
+        Cursor(portal, std::marker::PhantomData)
+    }
+}
+
+impl Drop for Sql {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: paired with the connect above.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+/// A cursor; closed with its connection.
+pub struct Cursor<'a>(pg_sys::Portal, std::marker::PhantomData<&'a Sql>);
+
+impl Cursor<'_> {
+    /// The next rows, `count` at most.
+    pub fn fetch(&mut self, count: usize) -> Table<'_> {
+        // SAFETY: the portal is open.
+        unsafe { pg_sys::SPI_cursor_fetch(self.0, true, count as i64) };
+        Table::last()
+    }
+}
+
+/// Rows of a result. They live in their connection's memory, so they can't outlive it; freed on drop, by when datums
+/// read from them must be done with.
+pub struct Table<'a> {
+    table: *mut pg_sys::SPITupleTable,
+    rows: usize,
+    connection: std::marker::PhantomData<&'a Sql>,
+}
+
+impl Table<'_> {
+    fn last<'a>() -> Table<'a> {
+        // SAFETY: set by the execution just ended.
+        unsafe {
+            let table = pg_sys::SPI_tuptable;
+            Table {
+                table,
+                rows: if table.is_null() { 0 } else { pg_sys::SPI_processed as usize },
+                connection: std::marker::PhantomData,
+            }
+        }
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The descriptor of the rows.
+    pub fn desc(&self) -> pg_sys::TupleDesc {
+        // SAFETY: a query's table is never null.
+        unsafe { (*self.table).tupdesc }
+    }
+
+    /// The value at `row` (from 0) and `column` (from 1); `None` when null.
+    pub fn datum(&self, row: usize, column: usize) -> Option<Datum> {
+        assert!(row < self.rows);
+        let mut null = false;
+        // SAFETY: the row exists; SPI answers an unknown column with null.
+        unsafe {
+            let tuple = *(*self.table).vals.add(row);
+            let datum = pg_sys::SPI_getbinval(tuple, (*self.table).tupdesc, column as i32, &mut null);
+            (!null).then_some(datum)
+        }
+    }
+
+    /// The value at `row` (from 0) and `column` (from 1), as a Rust value.
+    pub fn get<T: pgrx::FromDatum>(&self, row: usize, column: usize) -> Option<T> {
+        // SAFETY: the callers' SQL fixes the types.
+        self.datum(row, column).and_then(|datum| unsafe { T::from_datum(datum, false) })
+    }
+}
+
+impl Drop for Table<'_> {
+    fn drop(&mut self) {
+        if !self.table.is_null() && !std::thread::panicking() {
+            // SAFETY: not freed yet, and its connection is still open.
+            unsafe { pg_sys::SPI_freetuptable(self.table) };
+        }
+    }
+}

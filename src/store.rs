@@ -1,0 +1,296 @@
+//! Every SQL text that writes the inventory, and the batches it is fed with.
+//!
+//! A batch goes in as arrays: one of `ip_enrichment`, others beside it. Plans are kept for the session.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::net::IpAddr;
+
+use enrich::cascade;
+use enrich::maxmind::Databases;
+use enrich::record::Status;
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+
+use crate::catalog::Schema;
+use crate::errors::raise;
+use crate::inet::Inet;
+use crate::observe::tally::Seen;
+use crate::row::Row;
+
+/// What an address is enriched with, listed once: the columns that `ip_inventory` and `ip_enrichment` share.
+const COLUMNS: &str = "ip, ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city, \
+    latitude, longitude, accuracy_radius_km, time_zone, scanner_noise, scanner_riot, scanner_classification, \
+    scanner_name, scanner_last_seen, maxmind_status, cymru_status, greynoise_status, enrichment_ts, scanner_ts";
+
+/// Rows that MaxMind never answered.
+pub const NEVER_ANSWERED: &str = "i.maxmind_status = ANY ('{pending,unavailable}')";
+
+/// Which rows are due at MaxMind: never answered, or answered before `$2`.
+fn due() -> String {
+    format!("({NEVER_ANSWERED} OR i.maxmind_ts < $2)")
+}
+
+/// New addresses are born enriched; known ones only count. An address that was only asked about never changes a known
+/// row, and its first observation replaces the time of the question.
+fn absorb_sql(schema: &Schema) -> String {
+    format!(
+        "INSERT INTO {s}.ip_inventory AS i (ip_address, first_seen_at, last_seen_at, observation_count,
+             ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city,
+             latitude, longitude, accuracy_radius_km, time_zone, maxmind_status, maxmind_ts,
+             cymru_status, greynoise_status, enrichment_ts)
+         SELECT r.ip, r.first_seen, r.last_seen, r.seen,
+             r.ip_class, r.network, r.asn_number, r.asn_org, r.asn_source, r.country_code, r.country_source, r.region,
+             r.city, r.latitude, r.longitude, r.accuracy_radius_km, r.time_zone, r.maxmind_status, r.enrichment_ts,
+             r.cymru_status, r.greynoise_status, r.enrichment_ts
+         FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($2::timestamptz[]), unnest($3::timestamptz[]),
+                         unnest($4::bigint[])) AS r({COLUMNS}, first_seen, last_seen, seen)
+         ON CONFLICT (ip_address) DO UPDATE SET
+             observation_count = i.observation_count + EXCLUDED.observation_count,
+             first_seen_at = CASE WHEN i.observation_count > 0 THEN least(i.first_seen_at, EXCLUDED.first_seen_at)
+                                  ELSE EXCLUDED.first_seen_at END,
+             last_seen_at = CASE WHEN i.observation_count > 0 THEN greatest(i.last_seen_at, EXCLUDED.last_seen_at)
+                                 ELSE EXCLUDED.last_seen_at END
+         WHERE EXCLUDED.observation_count > 0",
+        s = schema.name
+    )
+}
+
+/// What a MaxMind answer does to a known row. Team Cymru's ASN stays where MaxMind has none, and a network source's
+/// own state changes only where this answer decides whether it is asked at all.
+fn assignments() -> &'static str {
+    "ip_class = r.ip_class,
+     network = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.network ELSE r.network END,
+     asn_number = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_number ELSE r.asn_number END,
+     asn_org = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_org ELSE r.asn_org END,
+     asn_source = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_source ELSE r.asn_source END,
+     country_code = r.country_code, country_source = r.country_source, region = r.region, city = r.city,
+     latitude = r.latitude, longitude = r.longitude, accuracy_radius_km = r.accuracy_radius_km,
+     time_zone = r.time_zone, maxmind_status = r.maxmind_status, maxmind_ts = r.enrichment_ts,
+     enrichment_ts = coalesce(r.enrichment_ts, i.enrichment_ts),
+     cymru_status = CASE WHEN i.cymru_status = ANY ('{pending,skipped}') THEN r.cymru_status ELSE i.cymru_status END,
+     greynoise_status = CASE WHEN i.greynoise_status = ANY ('{pending,skipped}') THEN r.greynoise_status
+                             ELSE i.greynoise_status END"
+}
+
+fn update_by_address_sql(schema: &Schema) -> String {
+    format!(
+        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
+         WHERE i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+        s = schema.name,
+        set = assignments(),
+        due = due()
+    )
+}
+
+fn update_by_place_sql(schema: &Schema) -> String {
+    format!(
+        "UPDATE {s}.ip_inventory i SET {set}
+         FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($3::tid[])) AS r({COLUMNS}, place)
+         WHERE i.ctid = r.place AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+        s = schema.name,
+        set = assignments(),
+        due = due()
+    )
+}
+
+thread_local! {
+    // Plans of this session, by text, with the types of their parameters.
+    static PLANS: RefCell<HashMap<String, (Vec<pg_sys::Oid>, pg_sys::SPIPlanPtr)>> = RefCell::new(HashMap::new());
+}
+
+/// An extension that was dropped and created again has the same names, and types of its own: the plan of before is
+/// of no use then.
+fn plan(text: String, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
+    let kept = PLANS.with(|plans| plans.borrow().get(&text).filter(|(of, _)| of == types).map(|(_, plan)| *plan));
+    kept.unwrap_or_else(|| {
+        let statement = CString::new(text.as_str()).unwrap_or_default();
+        // SAFETY: connected to SPI; a kept plan survives the connection and is replanned when what it uses changes.
+        let plan = unsafe {
+            let plan = pg_sys::SPI_prepare(statement.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a statement can't be prepared", &text, "");
+            }
+            plan
+        };
+        let replaced = PLANS.with(|plans| plans.borrow_mut().insert(text, (types.to_vec(), plan)));
+        if let Some((_, useless)) = replaced {
+            // SAFETY: kept above, and not in use.
+            unsafe { pg_sys::SPI_freeplan(useless) };
+        }
+        plan
+    })
+}
+
+/// How a batch of answers came out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tallied {
+    /// Rows written.
+    pub written: u64,
+    /// With an ASN.
+    pub with_asn: u64,
+    /// Known to no file.
+    pub not_found: u64,
+    /// Special-purpose.
+    pub skipped: u64,
+    /// Nothing installed that could answer.
+    pub unavailable: u64,
+}
+
+impl Tallied {
+    /// Adds another batch.
+    pub fn add(&mut self, other: &Tallied) {
+        self.written += other.written;
+        self.with_asn += other.with_asn;
+        self.not_found += other.not_found;
+        self.skipped += other.skipped;
+        self.unavailable += other.unavailable;
+    }
+}
+
+/// Looks up and writes batches into one inventory.
+pub struct Writer<'a> {
+    schema: &'a Schema,
+    element: pg_sys::Oid,
+    array: pg_sys::Oid,
+    desc: pg_sys::TupleDesc,
+    row: Box<Row>,
+}
+
+impl<'a> Writer<'a> {
+    /// Prepares to write into `schema`'s inventory, within the current transaction and memory context.
+    pub fn new(schema: &'a Schema) -> Writer<'a> {
+        // SAFETY: catalog look-ups; the descriptor is a copy in the current context.
+        unsafe {
+            let element = pg_sys::get_rel_type_id(schema.relation(c"ip_enrichment"));
+            let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
+            if (*desc).natts as usize != crate::row::COLUMNS {
+                raise(
+                    pgrx::PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "type ip_enrichment is not as this library knows it",
+                    "The library and the extension's version differ.",
+                    "Run ALTER EXTENSION asn_inventory UPDATE.",
+                );
+            }
+            Writer { schema, element, array: pg_sys::get_array_type(element), desc, row: Box::new(Row::new()) }
+        }
+    }
+
+    /// Absorbs addresses, in the order given, which should be ascending: new ones are enriched and inserted, known
+    /// ones count.
+    pub fn absorb(&mut self, databases: &Databases, rows: &[(IpAddr, Seen)], now: i64) -> Tallied {
+        let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
+        let column = |value: fn(&Seen) -> i64, kind| longs(rows.iter().map(|(_, seen)| value(seen)), kind);
+        let values = [
+            records,
+            column(|s| s.first, pg_sys::TIMESTAMPTZOID),
+            column(|s| s.last, pg_sys::TIMESTAMPTZOID),
+            column(|s| s.count, pg_sys::INT8OID),
+        ];
+        let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
+        tallied.written = self.run(absorb_sql(self.schema), types, values);
+        tallied
+    }
+
+    /// Gives MaxMind's answer to those of the known addresses that are due: never answered, or answered before
+    /// `stale_before`. Where nothing is installed that could answer, a row stays as it is.
+    pub fn update(&mut self, databases: &Databases, ips: &[IpAddr], stale_before: i64, now: i64) -> Tallied {
+        let (records, mut tallied) = self.records(databases, ips.iter().copied(), now);
+        let types = [self.array, pg_sys::TIMESTAMPTZOID];
+        tallied.written = self.run(update_by_address_sql(self.schema), types, [records, Datum::from(stale_before)]);
+        tallied
+    }
+
+    /// The same for rows whose place in the table is known: no index is asked.
+    pub fn update_at(
+        &mut self,
+        databases: &Databases,
+        rows: &[(IpAddr, pg_sys::ItemPointerData)],
+        stale_before: i64,
+        now: i64,
+    ) -> Tallied {
+        let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
+        let places = places(rows.iter().map(|(_, place)| *place));
+        let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
+        let values = [records, Datum::from(stale_before), places];
+        tallied.written = self.run(update_by_place_sql(self.schema), types, values);
+        if tallied.written < rows.len() as u64 {
+            tallied = self.recount(rows, now, tallied.written);
+        }
+        tallied
+    }
+
+    /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered
+    /// meanwhile are counted by who wrote them, or by the next pass.
+    fn recount(&self, rows: &[(IpAddr, pg_sys::ItemPointerData)], now: i64, written: u64) -> Tallied {
+        let sql = crate::sql::Sql::connect();
+        let ips: Vec<Inet> = rows.iter().map(|(ip, _)| Inet::host(*ip)).collect();
+        // Not as a read-only query: that would not see what this transaction has just written.
+        let found = sql.returning(
+            &format!(
+                "SELECT count(*) FILTER (WHERE asn_source = 'maxmind'), count(*) FILTER (WHERE maxmind_status = 'not_found'),
+                     count(*) FILTER (WHERE maxmind_status = 'skipped')
+                 FROM {}.ip_inventory WHERE ip_address = ANY ($1) AND maxmind_ts = $2",
+                self.schema.name
+            ),
+            &[(pg_sys::INETARRAYOID, ips.into_datum()), (pg_sys::TIMESTAMPTZOID, Some(Datum::from(now)))],
+        );
+        let count = |column| found.get::<i64>(0, column).unwrap_or(0) as u64;
+        Tallied { written, with_asn: count(1), not_found: count(2), skipped: count(3), unavailable: 0 }
+    }
+
+    fn run<const N: usize>(&self, text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
+        let _sql = crate::sql::Sql::connect();
+        // SAFETY: a plan of these types, none of the values null.
+        unsafe {
+            let code =
+                pg_sys::SPI_execute_plan(plan(text, &mut types), values.as_mut_ptr(), std::ptr::null(), false, 0);
+            if code < 0 {
+                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI failed with code {code}"), "", "");
+            }
+            pg_sys::SPI_processed
+        }
+    }
+
+    /// The answers for `ips` as an array of `ip_enrichment`.
+    fn records(&mut self, databases: &Databases, ips: impl Iterator<Item = IpAddr>, now: i64) -> (Datum, Tallied) {
+        let mut tallied = Tallied::default();
+        let mut datums: Vec<Datum> = ips
+            .map(|ip| {
+                let record = cascade::first_record(ip, databases);
+                match record.maxmind_status {
+                    Status::NotFound => tallied.not_found += 1,
+                    Status::Skipped => tallied.skipped += 1,
+                    Status::Unavailable => tallied.unavailable += 1,
+                    _ => {}
+                }
+                tallied.with_asn += u64::from(record.asn_number.is_some());
+                self.row.fill(&record, now);
+                // SAFETY: the descriptor of ip_enrichment, with as many columns as a row has.
+                unsafe { self.row.form(self.desc) }
+            })
+            .collect();
+        // SAFETY: elements of a composite type, which is variable-length and aligned to 8.
+        let array = unsafe {
+            pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, self.element, -1, false, b'd' as _)
+        };
+        (Datum::from(array), tallied)
+    }
+}
+
+fn longs(values: impl Iterator<Item = i64>, kind: pg_sys::Oid) -> Datum {
+    let mut datums: Vec<Datum> = values.map(Datum::from).collect();
+    // SAFETY: 8-byte values passed by value.
+    Datum::from(unsafe { pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, kind, 8, true, b'd' as _) })
+}
+
+fn places(values: impl Iterator<Item = pg_sys::ItemPointerData>) -> Datum {
+    let mut places: Vec<pg_sys::ItemPointerData> = values.collect();
+    let mut datums: Vec<Datum> = places.iter_mut().map(|place| Datum::from(std::ptr::from_mut(place))).collect();
+    let size = size_of::<pg_sys::ItemPointerData>() as i32;
+    // SAFETY: fixed-size values passed by reference and copied; tid is 6 bytes, aligned to 2.
+    Datum::from(unsafe {
+        pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, pg_sys::TIDOID, size, false, b's' as _)
+    })
+}

@@ -1,0 +1,136 @@
+//! Transactions of our own: a whole one for the worker, a subtransaction for a batch that may fail.
+//!
+//! pgrx's `BackgroundWorker::transaction` commits when its closure returns an error and leaves the transaction open
+//! after one that was raised; these do neither.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+/// An error that was caught, and whose (sub)transaction is rolled back.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its SQLSTATE.
+    pub code: PgSqlErrorCode,
+    /// Its message.
+    pub message: String,
+}
+
+impl Failure {
+    fn of(error: CaughtError) -> Failure {
+        let (CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. }) = error;
+        Failure { code: report.sql_error_code(), message: report.message().to_owned() }
+    }
+
+    /// Somebody else held what was wanted: nothing is wrong, and later it will do.
+    pub fn is_lock(&self) -> bool {
+        matches!(
+            self.code,
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+                | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+                | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
+        )
+    }
+
+    /// The user or the server wants it to stop: not to be swallowed.
+    fn is_cancel(&self) -> bool {
+        matches!(self.code, PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
+    }
+}
+
+/// Runs `f` in a transaction of its own and commits; after an error, rolls back and returns it.
+pub fn run<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    let mut slot = None;
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: a background worker outside of any transaction.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            slot = Some(f());
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(())
+    }))
+    .catch_others(|error| Err(Failure::of(error)))
+    .execute();
+    match (result, slot) {
+        (Ok(()), Some(value)) => Ok(value),
+        (Err(failure), _) => {
+            // SAFETY: rolls back whatever the error left open.
+            unsafe { pg_sys::AbortCurrentTransaction() };
+            Err(failure)
+        }
+        (Ok(()), None) => unreachable!("a transaction that ended well has a value"),
+    }
+}
+
+/// Runs `f` in a subtransaction; after an error, rolls back only that and returns it. A cancellation goes on.
+pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    // SAFETY: inside a transaction; context and resource owner are put back as subtransactions demand.
+    let (context, owner) = unsafe {
+        let kept = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(kept.0);
+        kept
+    };
+    let restore = || {
+        // SAFETY: see above.
+        unsafe {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+        }
+    };
+    let mut slot = None;
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        slot = Some(f());
+        // SAFETY: ends the subtransaction begun above.
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        Ok(())
+    }))
+    .catch_others(|error| {
+        let failure = Failure::of(error);
+        Err(failure)
+    })
+    .execute();
+    match (result, slot) {
+        (Ok(()), Some(value)) => {
+            restore();
+            Ok(value)
+        }
+        (Err(failure), _) => {
+            restore();
+            // SAFETY: ends the subtransaction begun above.
+            unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+            restore();
+            if failure.is_cancel() {
+                crate::errors::raise(failure.code, failure.message, "", "");
+            }
+            Err(failure)
+        }
+        (Ok(()), None) => unreachable!("a subtransaction that ended well has a value"),
+    }
+}
+
+/// Sets a setting until the transaction ends.
+pub fn set_local(name: &std::ffi::CStr, value: &std::ffi::CStr) {
+    // SAFETY: both are NUL-terminated; errors are raised as usual.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! The worker of one database: a loop of absorbing, jobs and waiting. It is the only writer of `ip_inventory`, with
+//! its helpers.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::process;
+use crate::absorb::{self, MAX_ROWS};
+use crate::catalog::Schema;
+use crate::jobs::run::Runner;
+use crate::shared::{self, Database};
+use crate::{ask, settings, time, tx};
+
+/// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
+const POLL: Duration = Duration::from_secs(5);
+/// Longest pause after rounds that failed.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
+    process::take_signals();
+    let database = pg_sys::Oid::from(argument.value() as u32);
+    let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(database)) else { return };
+    process::connect(database);
+    slot.wanted.store(false, Ordering::Release);
+    if !matches!(tx::run(Schema::find), Ok(Some(_))) {
+        return;
+    }
+    slot.wanted.store(true, Ordering::Release);
+    slot.pending.store(true, Ordering::Release);
+    // One worker a database, whatever launchers came and went.
+    if slot.living_worker().is_some() {
+        return;
+    }
+    slot.worker.store(process::my_pid(), Ordering::Release);
+    // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
+    if slot.is_banned() {
+        return;
+    }
+    Worker { slot, database, began: None, pause: Duration::ZERO, runner: Runner::new(database) }.run();
+}
+
+struct Worker {
+    slot: &'static Database,
+    database: pg_sys::Oid,
+    began: Option<Instant>,
+    pause: Duration,
+    runner: Runner,
+}
+
+impl Worker {
+    /// Works until the extension is gone.
+    fn run(&mut self) {
+        loop {
+            process::serve_interrupts();
+            let interval = settings::snapshot().absorb_interval.max(self.pause);
+            if settings::enabled_for_worker() && self.due(interval) && !self.absorb() {
+                return;
+            }
+            ask::answer(self.database);
+            let working = self.runner.turn();
+            process::idle();
+            if !working {
+                process::wait(self.patience(interval));
+            }
+        }
+    }
+
+    fn due(&self, interval: Duration) -> bool {
+        let Some(began) = self.began else { return true };
+        let elapsed = began.elapsed();
+        elapsed >= interval && (self.slot.pending.load(Ordering::Acquire) || elapsed >= POLL.max(interval))
+    }
+
+    /// How long nothing needs doing: until the queue may be absorbed again, if it has anything.
+    fn patience(&self, interval: Duration) -> Duration {
+        let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let target = if self.slot.pending.load(Ordering::Acquire) { interval } else { POLL.max(interval) };
+        let until = target.saturating_sub(elapsed).max(Duration::from_millis(1));
+        if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
+    }
+
+    /// One round. False: the extension is gone.
+    fn absorb(&mut self) -> bool {
+        self.began = Some(Instant::now());
+        self.slot.pending.store(false, Ordering::Release);
+        process::busy("absorbing observations");
+        let result = tx::run(|| {
+            let schema = Schema::hold()?;
+            // Somebody absorbs by hand: what they leave is for the next round.
+            Some(if absorb::lock(false) { absorb::absorb(&schema, MAX_ROWS) } else { Default::default() })
+        });
+        match result {
+            Ok(None) => {
+                self.slot.wanted.store(false, Ordering::Release);
+                return false;
+            }
+            Ok(Some(done)) => {
+                self.pause = Duration::ZERO;
+                self.slot.absorbed.fetch_add(done.rows, Ordering::Relaxed);
+                self.slot.absorbed_at.store(time::now(), Ordering::Relaxed);
+                if done.more {
+                    self.slot.pending.store(true, Ordering::Release);
+                    self.began = None;
+                }
+            }
+            Err(failure) => {
+                self.slot.pending.store(true, Ordering::Release);
+                self.pause = (self.pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
+                if !failure.is_lock() {
+                    pgrx::log!("asn_inventory: observations could not be absorbed, trying again: {}", failure.message);
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,41 @@
+//! A helper: takes pieces of one job until there are none left.
+
+use std::sync::atomic::Ordering;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::process;
+use crate::jobs::piece::{Pieces, Turn};
+use crate::jobs::run::job_title;
+use crate::shared::{self, Job};
+
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn asn_inventory_helper_main(argument: pg_sys::Datum) {
+    process::take_signals();
+    let Some(job) = shared::shared().and_then(|shared| shared.jobs.get(argument.value())) else { return };
+    let pid = process::my_pid();
+    let Some(place) =
+        job.helpers.iter().find(|helper| helper.compare_exchange(0, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+    else {
+        return;
+    };
+    process::connect(pg_sys::Oid::from(job.database.load(Ordering::Acquire)));
+    work(job);
+    place.store(0, Ordering::Release);
+}
+
+fn work(job: &'static Job) {
+    let mut pieces = Pieces::new(job);
+    loop {
+        process::serve_interrupts();
+        process::busy(&job_title(job));
+        let turn = pieces.turn();
+        process::idle();
+        if turn != Turn::More {
+            return;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The launcher: imports mmdb files for the whole server, and keeps a worker in every database that wants one.
+//!
+//! Which databases have the extension stands only inside each of them. So each one gets a worker that looks, once; one
+//! without the extension ends at once and is not looked at again until `CREATE EXTENSION` (or a commit that queued
+//! something) says so.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use enrich::maxmind::store::StoreError;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use std::sync::atomic::Ordering;
+
+use super::process::{self, Handle, Registration};
+use crate::settings::{self, Settings};
+use crate::shared::Database;
+use crate::{maxmind, shared, tx};
+
+/// How often the operator's directory is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the list of databases is read.
+const LIST: Duration = Duration::from_secs(5);
+/// Longest pause before what keeps failing is tried again.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// Registers the launcher with the postmaster.
+pub fn register() {
+    Registration {
+        kind: c"asn_inventory launcher",
+        function: c"asn_inventory_launcher_main",
+        argument: pg_sys::Datum::null(),
+        restart: Some(1),
+        notify: 0,
+    }
+    .register();
+}
+
+/// What the launcher remembers of one database.
+#[derive(Default)]
+struct Known {
+    handle: Option<Handle>,
+    started: Option<Instant>,
+    next_try: Option<Instant>,
+    pause: Duration,
+    probed: bool,
+    /// No process was to be had, and the log says so.
+    refused: bool,
+}
+
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn asn_inventory_launcher_main(_argument: pg_sys::Datum) {
+    process::take_signals();
+    // SAFETY: without a database: only the shared catalogs are read.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
+    shared::set_launcher(process::my_pid());
+    if let Some(value) = settings::bad_environment() {
+        pgrx::warning!("ENABLE_ASN_INVENTORY is \"{value}\", which is neither on nor off, and is ignored");
+    }
+    let mut launcher = Launcher::default();
+    loop {
+        let settings = settings::snapshot();
+        launcher.import(&settings);
+        launcher.keep_workers(&settings);
+        process::wait(LOOK);
+    }
+}
+
+#[derive(Default)]
+struct Launcher {
+    known: HashMap<u32, Known>,
+    listed: Option<Instant>,
+    trouble: String,
+    next_import: Option<Instant>,
+    prepared: bool,
+}
+
+impl Launcher {
+    /// Imports what is new. A trouble is logged once, not every second.
+    fn import(&mut self, settings: &Settings) {
+        if !self.prepared {
+            // So that an operator finds the place where files belong.
+            self.prepared = true;
+            let _ = std::fs::DirBuilder::new().recursive(true).create(&settings.maxmind_dir);
+        }
+        if self.next_import.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let store = maxmind::store();
+        let trouble = match store.manifest() {
+            Ok(manifest) if !store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, &manifest) => return,
+            Ok(_) => {
+                process::busy("importing mmdb files");
+                let result = maxmind::import(settings, false);
+                process::idle();
+                match result {
+                    Ok(_) | Err(StoreError::Busy) => String::new(),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        // A full disk must not be filled anew every second.
+        self.next_import = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);
+        if !trouble.is_empty() && trouble != self.trouble {
+            pgrx::warning!("asn_inventory: mmdb files can't be imported: {trouble}");
+        }
+        self.trouble = trouble;
+    }
+
+    fn keep_workers(&mut self, settings: &Settings) {
+        let Some(shared) = shared::shared() else { return };
+        let asked = shared.databases.iter().any(|slot| slot.wanted.load(Ordering::Acquire));
+        if asked || self.listed.is_none_or(|at| at.elapsed() >= LIST) {
+            self.list(settings);
+        }
+        for (oid, known) in &mut self.known {
+            let oid = pg_sys::Oid::from(*oid);
+            known.reap(oid);
+            if known.handle.is_none() {
+                known.start(oid);
+            }
+        }
+    }
+
+    /// Learns of new databases and forgets dropped ones.
+    fn list(&mut self, settings: &Settings) {
+        let Some(shared) = shared::shared() else { return };
+        let Ok(databases) = tx::run(databases) else { return };
+        self.listed = Some(Instant::now());
+        shared::drop_duplicate_databases();
+        let served = |name: &str| settings.databases.is_empty() || settings.databases.iter().any(|d| d == name);
+        for (oid, name) in &databases {
+            if served(name) {
+                self.known.entry(*oid).or_default();
+            }
+        }
+        self.known.retain(|oid, known| {
+            let name = databases.iter().find(|(d, _)| d == oid).map(|(_, name)| name.as_str());
+            let keep = name.is_some_and(served);
+            if !keep {
+                let slot = shared.database(pg_sys::Oid::from(*oid));
+                match (&known.handle, slot.and_then(Database::living_worker)) {
+                    (Some(handle), _) => handle.terminate(),
+                    // SAFETY: a process of ours, started by a launcher before this one: asks it to end.
+                    (None, Some(pid)) => unsafe {
+                        libc::kill(pid, libc::SIGTERM);
+                    },
+                    (None, None) => {}
+                }
+                if let Some(slot) = slot {
+                    slot.release();
+                }
+            }
+            keep
+        });
+    }
+}
+
+impl Known {
+    /// Takes note of a worker that ended.
+    fn reap(&mut self, oid: pg_sys::Oid) {
+        if !self.handle.as_ref().is_some_and(Handle::stopped) {
+            return;
+        }
+        self.handle = None;
+        if let Some(slot) = shared::shared().and_then(|shared| shared.database(oid))
+            && slot.living_worker().is_none()
+        {
+            slot.worker.store(0, Ordering::Release);
+        }
+        // One that ran for a while may come back at once; one that can't even start must not spin.
+        let lived = self.started.is_some_and(|at| at.elapsed() > Duration::from_secs(10));
+        self.pause = if lived { Duration::ZERO } else { (self.pause * 2).clamp(Duration::from_millis(250), MAX_PAUSE) };
+        self.next_try = Some(Instant::now() + self.pause);
+    }
+
+    /// Starts a worker where one is wanted, or where nobody has looked yet.
+    fn start(&mut self, oid: pg_sys::Oid) {
+        let Some(shared) = shared::shared() else { return };
+        let wanted = shared.database(oid).is_some_and(|slot| slot.wanted.load(Ordering::Acquire));
+        if !wanted && self.probed {
+            // Seen to be without the extension.
+            if let Some(slot) = shared.database(oid) {
+                slot.release();
+            }
+            return;
+        }
+        let Some(slot) = shared.database_or_new(oid) else { return };
+        // A worker that is there already was started by a launcher before this one.
+        if slot.is_banned() || slot.living_worker().is_some() {
+            return;
+        }
+        if self.next_try.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.handle = Registration {
+            kind: c"asn_inventory worker",
+            function: c"asn_inventory_worker_main",
+            argument: pg_sys::Datum::from(oid),
+            restart: None,
+            notify: process::my_pid(),
+        }
+        .start();
+        self.probed = true;
+        self.started = Some(Instant::now());
+        let refused = self.handle.is_none();
+        if refused {
+            if !self.refused {
+                pgrx::log!("asn_inventory: no free slot in max_worker_processes for a worker, trying again later");
+            }
+            self.probed = false;
+            self.next_try = Some(Instant::now() + LIST);
+        }
+        self.refused = refused;
+    }
+}
+
+/// OIDs and names of the databases that take connections.
+fn databases() -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    // SAFETY: a scan of a shared catalog; each row is copied out of before the next is read.
+    unsafe {
+        let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
+            if form.datallowconn {
+                found.push((form.oid.to_u32(), pgrx::name_data_to_str(&form.datname).to_owned()));
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found
+}
+
+/// Makes `CREATE EXTENSION` known at its commit: called by the extension's script.
+pub mod announce {
+    use crate::call::Call;
+    use crate::observe::queue::wake_at_commit;
+    use crate::sql_function;
+
+    sql_function!(
+        /// `announce_extension()`: wakes the launcher when the transaction commits.
+        announce_extension,
+        pg_finfo_announce_extension,
+        |call: Call| {
+            wake_at_commit();
+            call.null()
+        }
+    );
+}

@@ -1,0 +1,17 @@
+//! The background processes: one launcher for the server, one worker for each database that has the extension, and
+//! helpers for the time of a job.
+//!
+//! | process | file | what it does |
+//! |---|---|---|
+//! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that wants one |
+//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs |
+//! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
+//!
+//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all three share, [`ddl`] steps
+//! aside for DROP DATABASE and its like.
+
+pub mod database;
+pub mod ddl;
+pub mod helper;
+pub mod launcher;
+pub mod process;
