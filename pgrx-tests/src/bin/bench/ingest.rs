@@ -1,0 +1,191 @@
+//! COPY of events into a table with triggers against the same table without, in turns, with the worker running.
+
+use postgres::Client;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::data::{Events, heavy_tailed};
+use crate::stage::{Outcome, Stage, execute, median, number, processor_time, value};
+use crate::table::{Row, thousands};
+
+const ROUNDS: usize = 3;
+const BATCH: usize = 10_000;
+const MAX_RATIO: f64 = 1.05;
+/// Addresses that events with a heavy tail come from; about four fifths of them occur.
+const POOL: usize = 75_000;
+
+pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
+    let mut client = stage.session("ingest, housekeeping");
+    for table in ["events_plain", "events_attached"] {
+        make_table(&mut client, table)?;
+    }
+    attach(&mut client, "events_attached")?;
+    let count = stage.addresses.len();
+    let mut rows = Vec::new();
+
+    let pool = &stage.addresses[..POOL.min(count / 10)];
+    let events = Events::new(count, BATCH, |random, _| heavy_tailed(random, pool));
+    let [plain, attached, off] = rounds(stage, &mut client, &events, [Mode::Plain, Mode::Attached, Mode::Off])?;
+    let (kilobytes, distinct) = (events.batches.iter().map(Vec::len).sum::<usize>() / 1000, thousands(events.distinct));
+    rows.push(compare(
+        format!("COPY of {} events ({kilobytes} kB), {distinct} addresses", thousands(events.count)),
+        &attached,
+        &plain,
+        "without triggers",
+    ));
+    rows.push(processor(&attached, &plain));
+    rows.push(keeps_up(&attached));
+    rows.push(compare("  the same with asn_inventory.enabled = off".into(), &off, &plain, "without triggers"));
+    rows.push(processor(&off, &plain));
+    drop(events);
+
+    let events = Events::new(count, BATCH, |_, number| stage.addresses[number]);
+    let [plain, attached] = rounds(stage, &mut client, &events, [Mode::Plain, Mode::Attached])?;
+    rows.push(compare(
+        format!("COPY of {} events, {} addresses", thousands(events.count), thousands(events.distinct)),
+        &attached,
+        &plain,
+        "without triggers",
+    ));
+    rows.push(processor(&attached, &plain));
+    rows.push(keeps_up(&attached));
+    execute(&mut client, "DROP TABLE events_plain, events_attached")?;
+    Ok(rows)
+}
+
+/// Events with two indexes.
+pub fn make_table(client: &mut Client, table: &str) -> Outcome<()> {
+    execute(
+        client,
+        &format!(
+            "DROP TABLE IF EXISTS {table};
+         CREATE TABLE {table} (
+             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+             event_time timestamptz NOT NULL,
+             payload jsonb NOT NULL);
+         CREATE INDEX ON {table} (event_time)"
+        ),
+    )?;
+    Ok(())
+}
+
+/// Has the table's events observed.
+pub fn attach(client: &mut Client, table: &str) -> Outcome<()> {
+    value(client, &format!("SELECT attach_ip_source('{table}', '{{payload->>src_ip}}', 'event_time')"))?;
+    Ok(())
+}
+
+/// An empty inventory and queue, nothing left to write.
+pub fn settle(stage: &Stage, client: &mut Client, table: &str) -> Outcome<()> {
+    stage.drained(client)?;
+    for statement in [&format!("TRUNCATE ip_inventory, {table}"), "VACUUM ip_observation", "CHECKPOINT"] {
+        execute(client, statement)?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Plain,
+    Attached,
+    Off,
+}
+
+/// What one load of all events showed.
+#[derive(Clone, Default)]
+struct Load {
+    seconds: f64,
+    /// The loader's backend on a processor, and the worker.
+    backend: f64,
+    worker: f64,
+    /// Most rows in the queue after a batch.
+    peak: f64,
+    /// From the last commit until the queue was empty.
+    drain: f64,
+}
+
+/// Loads in turns; each mode's rounds.
+fn rounds<const N: usize>(
+    stage: &Stage,
+    client: &mut Client,
+    events: &Events,
+    modes: [Mode; N],
+) -> Outcome<[Vec<Load>; N]> {
+    let mut loads = std::array::from_fn(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for (mode, loads) in modes.iter().zip(&mut loads) {
+            loads.push(load(stage, client, events, *mode)?);
+        }
+    }
+    Ok(loads)
+}
+
+fn load(stage: &Stage, client: &mut Client, events: &Events, mode: Mode) -> Outcome<Load> {
+    let table = if mode == Mode::Plain { "events_plain" } else { "events_attached" };
+    settle(stage, client, table)?;
+    let mut loader = stage.session(table);
+    if mode == Mode::Off {
+        execute(&mut loader, "SET asn_inventory.enabled = off")?;
+    }
+    // Not from the table: a scan of the queue would cost what is to be measured.
+    let absorbed = "SELECT absorbed FROM worker_status()";
+    let before = number(client, absorbed)?;
+    let backend = number(&mut loader, "SELECT pg_backend_pid()")?;
+    let worker = number(client, "SELECT worker_pid FROM worker_status()")?;
+    let busy_before = (processor_time(backend)?, processor_time(worker)?);
+    let (mut took, mut queued, mut load) = (Duration::ZERO, 0.0, Load::default());
+    for (batch, distinct) in events.batches.iter().zip(&events.queued) {
+        let start = Instant::now();
+        let mut copy = loader.copy_in(&format!("COPY {table} (event_time, payload) FROM STDIN"))?;
+        copy.write_all(batch)?;
+        copy.finish()?;
+        took += start.elapsed();
+        queued += *distinct as f64;
+        load.peak = f64::max(load.peak, queued - (number(client, absorbed)? - before));
+    }
+    load.seconds = took.as_secs_f64();
+    load.backend = processor_time(backend)? - busy_before.0;
+    load.drain = stage.drained(client)?.as_secs_f64();
+    load.worker = processor_time(worker)? - busy_before.1;
+    let wanted = if mode == Mode::Attached { (events.count, events.distinct) } else { (0, 0) };
+    let counted = (
+        number(client, "SELECT coalesce(sum(observation_count), 0) FROM ip_inventory")? as u64,
+        number(client, "SELECT count(*) FROM ip_inventory")? as u64,
+    );
+    if counted != wanted {
+        return Err(format!("{table}: {counted:?} observations and addresses instead of {wanted:?}").into());
+    }
+    eprintln!("    {table}: {:.2} s, {:.2} s of a processor", load.seconds, load.backend);
+    Ok(load)
+}
+
+fn middle(loads: &[Load], figure: impl Fn(&Load) -> f64) -> f64 {
+    median(&loads.iter().map(figure).collect::<Vec<f64>>())
+}
+
+fn compare(what: String, own: &[Load], other: &[Load], name: &str) -> Row {
+    let (own, other) = (middle(own, |load| load.seconds), middle(other, |load| load.seconds));
+    Row::new(what, format!("{own:.2} s")).against(format!("{other:.2} s  {name}")).ratio(own / other).at_most(
+        own / other,
+        MAX_RATIO,
+        " ×",
+    )
+}
+
+/// For information: what a busy machine can't blur.
+fn processor(own: &[Load], other: &[Load]) -> Row {
+    let (backend, alone) = (middle(own, |load| load.backend), middle(other, |load| load.backend));
+    let worker = middle(own, |load| load.worker);
+    Row::new("  processor time of the loader", format!("{backend:.2} s"))
+        .against(format!("{alone:.2} s  without triggers (and the worker's {worker:.2} s)"))
+        .ratio(backend / alone)
+}
+
+/// Absorbing keeps up when the queue empties within a second (`absorb_interval`) and a tenth of the load's time.
+fn keeps_up(loads: &[Load]) -> Row {
+    let (drain, seconds) = (middle(loads, |load| load.drain), middle(loads, |load| load.seconds));
+    let peak = loads.iter().map(|load| load.peak).fold(0.0, f64::max);
+    Row::new("  absorbing: from the last commit to an empty queue", format!("{drain:.2} s"))
+        .against(format!("queue peak {} rows", thousands(peak as u64)))
+        .at_most(drain, ((1.0 + seconds / 10.0) * 10.0).round() / 10.0, " s")
+}

@@ -1,0 +1,85 @@
+//! `bench [--quick] [PART …]`: speed and memory, each figure beside what it is measured against, in the same
+//! run on the same machine. A missed limit is shown and fails nothing: a busy machine misses limits too.
+//!
+//! Data are synthetic: files as large as MaxMind's with invented records, random addresses, invented events.
+
+mod backfill;
+mod bare;
+mod data;
+mod enrich;
+mod import;
+mod ingest;
+mod lookup;
+mod memory;
+mod single;
+mod stage;
+mod table;
+
+use stage::{Outcome, Stage};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+use table::Row;
+
+type Part = fn(&Stage) -> Outcome<Vec<Row>>;
+
+/// In the order in which they run: `enrich` finds what `backfill` left.
+const PARTS: &[(&str, Part)] = &[
+    ("lookup", lookup::run),
+    ("memory", memory::run),
+    ("backfill", backfill::run),
+    ("enrich", enrich::run),
+    ("ingest", ingest::run),
+    ("single", single::run),
+];
+
+fn main() -> ExitCode {
+    let (options, chosen): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with('-'));
+    let known = |name: &String| name == "import" || PARTS.iter().any(|(part, _)| part == name);
+    if options.iter().any(|option| option != "--quick") || !chosen.iter().all(known) {
+        let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        eprintln!(
+            "usage: bench [--quick] [import|{}] …; all parts without a name; --quick: a tenth of everything",
+            names.join("|")
+        );
+        return ExitCode::from(2);
+    }
+    let quick = !options.is_empty();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|part| part == name);
+
+    let start = Instant::now();
+    let (stage, mut rows) = match import::run(quick) {
+        Ok(ready) => ready,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if !wanted("import") {
+        rows.clear();
+    }
+    let mut failed = false;
+    for (name, part) in PARTS.iter().filter(|(name, _)| wanted(name)) {
+        let part_start = Instant::now();
+        // The other parts' figures are worth having still.
+        match catch_unwind(AssertUnwindSafe(|| part(&stage))) {
+            Ok(Ok(more)) => rows.extend(more),
+            Ok(Err(error)) => {
+                failed = true;
+                eprintln!("error: {name}: {error}");
+            }
+            Err(_) => failed = true,
+        }
+        eprintln!("==> {name} took {:.0} s", part_start.elapsed().as_secs_f64());
+    }
+    println!("\n{}", stage.machine());
+    table::print(&rows);
+    let missed = rows.iter().filter(|row| row.missed()).count();
+    println!(
+        "{} of {} limits missed; {:.0} s in all",
+        missed,
+        rows.iter().filter(|row| row.has_limit()).count(),
+        start.elapsed().as_secs_f64()
+    );
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,139 @@
+//! `demo DIR [MAXMIND_DIR]`: honeypot events in, enriched addresses out, in a private cluster in `DIR` that
+//! stays when the program ends (`make demo-stop` ends it). `scripts/demo.sh` calls it.
+
+use asn_inventory_tests::cluster::Cluster;
+use asn_inventory_tests::mmdb::fixtures;
+use postgres::Client;
+use serde_json::json;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Instant;
+
+const LOAD: &str = include_str!("../../demo/load.sql");
+const REPORT: &str = include_str!("../../demo/report.sql");
+const EVENTS: &str = include_str!("../../demo/cowrie.jsonl");
+const DB: &str = "honeypot";
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let Some(dir) = args.next() else {
+        eprintln!("usage: demo DIR [MAXMIND_DIR]");
+        return ExitCode::from(2);
+    };
+    let maxmind = args.next().filter(|dir| !dir.as_os_str().is_empty());
+    let mut builder = Cluster::builder().conf("asn_inventory.absorb_interval", "200ms").kept_in(&dir);
+    if let Some(own) = &maxmind {
+        match editions(own) {
+            Ok(names) => builder = builder.conf("asn_inventory.maxmind_editions", &names),
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("==> starting a private PostgreSQL in {}", dir.display());
+    let cluster = builder.start();
+    match &maxmind {
+        Some(own) => cluster.install_mmdb(own),
+        None => {
+            if let Err(error) = bundled_files(&cluster.maxmind_dir()) {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
+            println!("==> bundled sample files: their places and organizations are made up");
+        }
+    }
+    match show(&cluster) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}\n--- the server's log ends\n{}", cluster.log_tail());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The small files of the tests, without the hostile and odd organizations that only tests want to see.
+fn bundled_files(dir: &Path) -> io::Result<()> {
+    let built = fixtures::days_ago(1);
+    let mut asn = fixtures::small_asn(built);
+    for (network, number, org) in [
+        ("141.98.10.0/24", 209_605, "Amber Coast Hosting UAB"),
+        ("103.145.12.0/24", 135_330, "Kowloon Metro Cloud Limited"),
+        ("45.155.205.0/24", 44_676, "Taiga Server LLC"),
+        ("179.43.128.0/18", 51_852, "Alpine Layer SA"),
+    ] {
+        asn.add(network, json!({ "autonomous_system_number": number, "autonomous_system_organization": org }));
+    }
+    fixtures::small_city(built).write(&dir.join("GeoLite2-City.mmdb"))?;
+    asn.write(&dir.join("GeoLite2-ASN.mmdb"))
+}
+
+/// The editions in the caller's directory, whatever they are called; says clearly when it holds none.
+fn editions(dir: &Path) -> Outcome<String> {
+    let entries = std::fs::read_dir(dir).map_err(|e| format!("MAXMIND_DIR {}: {e}", dir.display()))?;
+    let name = |path: PathBuf| {
+        let stem = path.extension().is_some_and(|ext| ext == "mmdb").then(|| path.file_stem())??;
+        let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        stem.to_str().filter(|name| plain(name)).map(str::to_owned)
+    };
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| name(entry.path())).collect();
+    if names.is_empty() {
+        return Err(format!("MAXMIND_DIR {} holds no .mmdb file", dir.display()).into());
+    }
+    names.sort();
+    Ok(names.join(","))
+}
+
+fn show(cluster: &Cluster) -> Outcome<()> {
+    cluster.client().batch_execute(&format!("CREATE DATABASE {DB}"))?;
+    let mut client = cluster.connect(DB);
+    client.batch_execute(LOAD)?;
+    let start = Instant::now();
+    // The first look-up waits for files that are being imported.
+    let _ = cluster.value(DB, "SELECT ip_country('8.8.8.8')");
+    println!("    mmdb files verified and indexed in {} ms", start.elapsed().as_millis());
+    println!("==> loading {} Cowrie events through a table with triggers", EVENTS.lines().count());
+    let start = Instant::now();
+    load(&mut client)?;
+    println!("    inserted in {} ms", start.elapsed().as_millis());
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
+    let addresses = cluster.value(DB, "SELECT count(*) FROM ip_inventory");
+    println!(
+        "    {addresses} distinct addresses in ip_inventory, enriched, {} ms after the first insert began",
+        start.elapsed().as_millis()
+    );
+    report(cluster)?;
+    Ok(())
+}
+
+/// As a log shipper would: the lines by COPY, then one statement.
+fn load(client: &mut Client) -> Outcome<()> {
+    let mut copy = client.copy_in("COPY incoming FROM STDIN WITH (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02')")?;
+    copy.write_all(EVENTS.as_bytes())?;
+    copy.finish()?;
+    client.batch_execute(
+        "INSERT INTO raw_events (event_time, payload)
+         SELECT (line->>'timestamp')::timestamptz, line FROM incoming",
+    )?;
+    Ok(())
+}
+
+/// psql prints tables as people are used to see them.
+fn report(cluster: &Cluster) -> io::Result<()> {
+    let mut psql = cluster
+        .tool("psql")
+        .args(["-X", "-q", "-P", "pager=off", "-v", "ON_ERROR_STOP=1", "-d", DB])
+        .env("PGCLIENTENCODING", "UTF8")
+        .stdin(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = psql.stdin.take() {
+        input.write_all(REPORT.as_bytes())?;
+    }
+    if psql.wait()?.success() {
+        return Ok(());
+    }
+    Err(io::Error::other("psql ended with an error"))
+}

@@ -1,0 +1,163 @@
+//! Starting, stopping, killing: a cluster's life.
+
+use super::Cluster;
+use super::process::{Server, kill};
+use crate::wait::{PATIENCE, wait_until, wait_within};
+use std::fs;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+impl Cluster {
+    fn server(&self) -> MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the stopped server and waits until it takes connections (on a standby: read-only ones).
+    ///
+    /// # Panics
+    /// With the end of the server's log, when it does not come up.
+    pub fn start(&self) {
+        let started =
+            Server::start(&self.data_dir(), &self.log_path(), &self.options.env, self.options.kept_in.is_some());
+        *self.server() = Some(started);
+        self.wait_ready();
+    }
+
+    /// Waits until the server takes connections again, as after a crash of one of its processes.
+    ///
+    /// # Panics
+    /// With the end of the server's log, when it does not, or ended.
+    pub fn wait_ready(&self) {
+        let up = wait_within(
+            PATIENCE,
+            || {
+                let ended = self.server().as_mut().is_none_or(|s| s.ended().is_some());
+                (ended, !ended && self.try_connect("postgres").is_ok())
+            },
+            |(ended, ready)| *ended || *ready,
+        );
+        if !matches!(up, Ok((false, true))) {
+            panic!("the server is not up; its log ends\n{}", self.log_tail());
+        }
+    }
+
+    /// The postmaster's process id.
+    ///
+    /// # Panics
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        let server = self.server();
+        server.as_ref().expect("the server is stopped").pid()
+    }
+
+    /// A fast shutdown (SIGINT): sessions are cut, everything is checkpointed.
+    pub fn stop_fast(&self) {
+        self.stop(libc::SIGINT);
+    }
+
+    /// An immediate shutdown (SIGQUIT): as a crash, with recovery at the next start.
+    pub fn stop_immediate(&self) {
+        self.stop(libc::SIGQUIT);
+    }
+
+    fn stop(&self, signal: i32) {
+        if let Some(mut server) = self.server().take()
+            && !server.end(signal, PATIENCE)
+        {
+            server.end(libc::SIGKILL, PATIENCE);
+            panic!("the server did not stop; its log ends\n{}", self.log_tail());
+        }
+    }
+
+    /// A fast shutdown and a start.
+    pub fn restart(&self) {
+        self.stop_fast();
+        self.start();
+    }
+
+    /// Has the settings read again and waits until new sessions have them.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn reload(&self) {
+        let loaded = "SELECT pg_catalog.pg_conf_load_time()";
+        let before = self.value("postgres", loaded);
+        kill(self.pid(), libc::SIGHUP);
+        wait_until("a reload of the settings", || self.value("postgres", loaded) != before);
+    }
+
+    /// Sets `name` in the cluster's configuration file and reloads.
+    pub fn set(&self, name: &str, value: &str) {
+        self.append_setting(name, value);
+        self.reload();
+    }
+
+    /// SIGKILL to one of this cluster's processes. The postmaster then restarts all of them; see
+    /// [`Self::wait_ready`].
+    ///
+    /// # Panics
+    /// When `pid` is no process of this cluster.
+    pub fn kill9(&self, pid: u32) {
+        assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
+        kill(pid, libc::SIGKILL);
+    }
+
+    /// The process that shows as `backend_type` in `pg_stat_activity`, of any database.
+    #[must_use]
+    pub fn pid_of(&self, backend_type: &str) -> Option<u32> {
+        self.pids_of(backend_type).first().copied()
+    }
+
+    /// All processes that show as `backend_type`; none while the server does not answer, as after a crash.
+    #[must_use]
+    pub fn pids_of(&self, backend_type: &str) -> Vec<u32> {
+        let sql =
+            format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}' ORDER BY backend_start");
+        let rows = self.try_sql("postgres", &sql).unwrap_or_default();
+        rows.into_iter().flatten().filter_map(|pid| pid?.parse().ok()).collect()
+    }
+
+    /// Waits until the log has `text`.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub fn wait_log(&self, text: &str) {
+        wait_until(&format!("{text:?} in the server's log"), || self.log().contains(text));
+    }
+
+    /// The last lines of the server's log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.options.kept_in.is_some() && !std::thread::panicking() {
+            return;
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ends\n{}\n---", self.log_tail());
+        }
+        if let Some(mut server) = self.server().take()
+            && !server.end(libc::SIGQUIT, Duration::from_secs(10))
+        {
+            server.end(libc::SIGKILL, Duration::from_secs(10));
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+        if self.socket_dir != self.dir {
+            let _ = fs::remove_dir_all(&self.socket_dir);
+        }
+    }
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; state and parent follow it.
+    let after_name = stat.rsplit_once(')')?.1;
+    after_name.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,191 @@
+//! Processes of servers: started as the servers' user, ended by their own id only, and bound to this
+//! process's life, so that a killed test run leaves nothing behind.
+
+use super::place::place;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::wait::wait_within;
+
+/// Servers that run now, for the end of the process.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// A program of the installation, to be run as the servers' user, free of the caller's `PG…` variables
+/// and of the extension's: a developer's keys and flags are no part of a test.
+pub fn server_command(program: &str) -> Command {
+    let place = place();
+    let mut command = Command::new(place.bin.join(program));
+    command.current_dir("/").stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("PG")
+            || [
+                "ENABLE_ASN_INVENTORY",
+                "MAXMIND_LICENSE_KEY",
+                "GREYNOISE_API_KEY",
+                // Servers in the field have none: errors must read the same here.
+                "RUST_BACKTRACE",
+            ]
+            .contains(&text.as_ref())
+        {
+            command.env_remove(&name);
+        }
+    }
+    // Setting a user as root drops the caller's supplementary groups too.
+    if let Some((uid, gid)) = place.user {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+/// Runs `command` to its end.
+///
+/// # Panics
+/// When it fails, with what it said.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?} does not start: {e}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed ({}):\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A running `postgres`, our direct child.
+pub struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts `postgres` on `data`, with its output appended to `log`. It ends with this process, or,
+    /// `detached`, outlives it.
+    pub fn start(data: &Path, log: &Path, env: &[(String, String)], detached: bool) -> Server {
+        let open =
+            || File::options().create(true).append(true).open(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let mut command = server_command("postgres");
+        command.arg("-D").arg(data).envs(env.iter().map(|(name, value)| (name, value))).stdout(open()).stderr(open());
+        let child = if detached {
+            // SAFETY: setsid is async-signal-safe and touches no memory of ours.
+            unsafe { command.pre_exec(leave_session) };
+            command.spawn()
+        } else {
+            let parent = std::process::id();
+            // SAFETY: prctl, getppid and raise are async-signal-safe and touch no memory of ours.
+            unsafe { command.pre_exec(move || end_with(parent)) };
+            spawn_from_lasting_thread(command)
+        }
+        .unwrap_or_else(|e| panic!("postgres does not start: {e}"));
+        if !detached {
+            running().insert(child.id());
+        }
+        Server { child }
+    }
+
+    /// The postmaster's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Sends a signal to the postmaster.
+    pub fn signal(&self, signal: i32) {
+        kill(self.pid(), signal);
+    }
+
+    /// Sends `signal` and waits for the end; `false` when it did not come in time.
+    pub fn end(&mut self, signal: i32, patience: Duration) -> bool {
+        if self.ended().is_none() {
+            self.signal(signal);
+        }
+        let ended = wait_within(patience, || self.ended(), Option::is_some).is_ok();
+        if ended {
+            running().remove(&self.pid());
+        }
+        ended
+    }
+}
+
+/// Sends `signal` to one process.
+pub fn kill(pid: u32, signal: i32) {
+    let Ok(pid) = i32::try_from(pid) else { return };
+    assert!(pid > 1, "no process of ours has the id {pid}");
+    // SAFETY: kill takes two integers; a process that is gone is an error that does not matter.
+    unsafe { libc::kill(pid, signal) };
+}
+
+fn running() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every server that still runs, and waits for each.
+pub fn end_all() {
+    let pids = std::mem::take(&mut *running());
+    for &pid in &pids {
+        kill(pid, libc::SIGQUIT);
+    }
+    for &pid in &pids {
+        let Ok(pid) = i32::try_from(pid) else {
+            continue;
+        };
+        // SAFETY: waitpid on a child of ours; a null status is allowed.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    }
+}
+
+fn leave_session() -> io::Result<()> {
+    // SAFETY: no arguments, no memory.
+    unsafe { libc::setsid() };
+    Ok(())
+}
+
+/// An immediate shutdown when the parent dies, even by SIGKILL.
+fn end_with(parent: u32) -> io::Result<()> {
+    // SAFETY: integers only. Async-signal-safe, as a child between fork and exec needs.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT);
+        if libc::getppid() as u32 != parent {
+            libc::raise(libc::SIGKILL);
+        }
+    }
+    Ok(())
+}
+
+/// The death signal comes when the *thread* that forked ends, and a test's thread ends with its test. So
+/// servers are started by one thread that lasts as long as the process.
+fn spawn_from_lasting_thread(mut command: Command) -> io::Result<Child> {
+    type Task = Box<dyn FnOnce() + Send>;
+    static SPAWNER: OnceLock<Mutex<Sender<Task>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, tasks) = channel::<Task>();
+        std::thread::spawn(move || {
+            for task in tasks {
+                task();
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (answer, child) = channel();
+    let task = Box::new(move || {
+        let _ = answer.send(command.spawn());
+    });
+    spawner
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .send(task)
+        .map_err(|_| io::Error::other("the spawning thread is gone"))?;
+    child.recv().map_err(|_| io::Error::other("the spawning thread is gone"))?
+}

@@ -1,0 +1,25 @@
+//! What the end-to-end tests stand on: private clusters ([`cluster`]), waiting without blind sleeps
+//! ([`wait`]), and MaxMind files of any content ([`mmdb`]).
+//!
+//! ```no_run
+//! use asn_inventory_tests::prelude::*;
+//!
+//! let cluster = Cluster::builder()
+//!     .conf("asn_inventory.absorb_interval", "100ms")
+//!     .start();
+//! fixtures::small(&cluster.maxmind_dir());
+//! cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
+//! assert_eq!(cluster.value("postgres", "SELECT ip_country('81.2.69.142')"), "GB");
+//! ```
+
+pub mod cluster;
+pub mod mmdb;
+pub mod wait;
+
+/// What a test file needs.
+pub mod prelude {
+    pub use crate::cluster::{Cluster, SqlFailure};
+    pub use crate::mmdb::{MmdbWriter, fixtures};
+    pub use crate::wait::{wait_for, wait_until};
+    pub use serde_json::json;
+}

@@ -1,0 +1,188 @@
+//! What stands in a backfill's way: rows that somebody holds, rows that cannot be written, no files, no worker, no
+//! free processes, too many jobs.
+
+mod backfill_support;
+
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use backfill_support::*;
+use std::sync::OnceLock;
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(cluster_of_many)
+}
+
+fn backfill(arguments: &str) -> String {
+    format!("SELECT {NUMBERS} FROM backfill_inventory({arguments})")
+}
+
+#[test]
+fn a_row_that_somebody_holds_is_left_and_done_by_a_later_call() {
+    let (cluster, db) = (cluster(), database(cluster(), "held_row"));
+    bare(cluster, db, "8.8.8.0", 250);
+    let mut idle = cluster.connect(db);
+    query(&mut idle, "BEGIN; UPDATE ip_inventory SET observation_count = 0 WHERE ip_address = '8.8.8.77'")
+        .expect("a lock");
+    assert_eq!(cluster.lines(db, &backfill("")), ["249|249|0|249|0|0|0|0|1"]);
+    assert_eq!(cluster.lines(db, "SELECT outcome, errors FROM enrichment_run"), ["done|1"]);
+    assert_eq!(cluster.lines(db, "SELECT ip_address FROM ip_inventory WHERE maxmind_ts IS NULL"), ["8.8.8.77"]);
+    query(&mut idle, "COMMIT").expect("no deadlock");
+    assert_eq!(cluster.lines(db, &backfill("")), ["1|1|0|1|0|0|0|0|0"]);
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+    assert_eq!(cluster.value(db, "SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.77'"), "0");
+}
+
+#[test]
+fn a_row_that_is_let_go_while_the_job_runs_is_done_by_it() {
+    let (cluster, db) = (cluster(), database(cluster(), "let_go"));
+    bare(cluster, db, "8.8.8.0", 250);
+    let mut holder = cluster.connect(db);
+    query(&mut holder, "BEGIN; UPDATE ip_inventory SET observation_count = 7 WHERE ip_address = '8.8.8.77'")
+        .expect("a lock");
+    let call = Call::start(cluster, db, &backfill(""));
+    cluster.wait_value(db, ENRICHED, "249");
+    query(&mut holder, "COMMIT").expect("committed");
+    assert_eq!(call.line(), "250|250|0|250|0|0|0|0|0");
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}
+
+#[test]
+fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
+    let (cluster, db) = (cluster(), database(cluster(), "poison"));
+    bare(cluster, db, "8.8.8.0", 250);
+    cluster.sql(
+        db,
+        "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'this row is poison' USING ERRCODE = 'P0001'; END $$;
+         CREATE TRIGGER poison BEFORE UPDATE ON ip_inventory FOR EACH ROW
+             WHEN (NEW.ip_address IN ('8.8.8.8', '8.8.8.9', '8.8.8.200')) EXECUTE FUNCTION poison()",
+    );
+    let session = format!("SET statement_timeout = '30s'; {}", backfill("batch_size => 100"));
+    let call = Call::start(cluster, db, &session);
+    assert_eq!(call.line(), "250|247|0|247|0|0|0|0|3");
+    assert_eq!(cluster.value(db, "SELECT outcome FROM enrichment_run"), "done");
+    assert_eq!(
+        cluster.lines(db, "SELECT ip_address FROM ip_inventory WHERE maxmind_ts IS NULL ORDER BY 1"),
+        ["8.8.8.8", "8.8.8.9", "8.8.8.200"]
+    );
+    cluster.wait_log("8.8.8.200 can't be written to ip_inventory, the rest of its batch is: this row is poison");
+    // The same by a list, of which nothing else is due.
+    let listed = format!("SET statement_timeout = '30s'; {}", backfill("ips => '{8.8.8.7,8.8.8.8}'"));
+    assert_eq!(Call::start(cluster, db, &listed).line(), "2|0|1|0|0|0|0|0|1");
+    cluster.sql(db, "DROP TRIGGER poison ON ip_inventory");
+    assert_eq!(cluster.lines(db, &backfill("")), ["3|3|0|3|0|0|0|0|0"]);
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}
+
+#[test]
+fn a_caller_may_hold_rows_itself() {
+    let (cluster, db) = (cluster(), database(cluster(), "own_rows"));
+    bare(cluster, db, "8.8.8.0", 50);
+    // What this transaction holds and what it added are nobody else's to write yet.
+    let call = Call::start(
+        cluster,
+        db,
+        &format!(
+            "BEGIN; UPDATE ip_inventory SET observation_count = 9 WHERE ip_address = '8.8.8.1';
+             INSERT INTO ip_inventory (ip_address, first_seen_at, observation_count) VALUES ('1.1.1.1', now(), 1);
+             {}; COMMIT",
+            backfill("")
+        ),
+    );
+    assert_eq!(call.line(), "49|49|0|49|0|0|0|0|1");
+    assert_eq!(cluster.lines(db, &backfill("")), ["2|2|0|2|0|0|0|0|0"]);
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}
+
+#[test]
+fn a_long_transaction_that_attaches_a_table_holds_nobody_up() {
+    let (cluster, db) = (cluster(), database(cluster(), "attaching"));
+    bare(cluster, db, "8.8.8.0", 50);
+    let mut attaching = cluster.connect(db);
+    let attach = "CREATE TABLE event (src inet); BEGIN; SELECT attach_ip_source('event', '{src}')";
+    query(&mut attaching, attach).expect("attached");
+    assert_eq!(cluster.lines(db, &backfill("")), ["50|50|0|50|0|0|0|0|0"]);
+    cluster.sql(db, "SELECT enrich_ip('81.2.69.142')");
+    cluster.wait_value(db, "SELECT city FROM ip_inventory WHERE ip_address = '81.2.69.142'", "London");
+    // Nor itself.
+    let own = query(&mut attaching, &backfill("ips => '{8.8.8.0,1.1.1.1}'")).expect("a summary");
+    let own: Vec<String> = own[0].iter().flatten().cloned().collect();
+    assert_eq!(own.join("|"), "2|1|1|1|0|0|0|0|0");
+    query(&mut attaching, "COMMIT").expect("committed");
+    assert_eq!(cluster.lines(db, "SELECT outcome FROM enrichment_run"), ["done", "done"]);
+    cluster.sql(db, "DROP EXTENSION asn_inventory");
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'event'::regclass"), "0");
+}
+
+#[test]
+fn without_files_there_is_nothing_to_backfill_from_and_without_helpers_the_worker_does_it() {
+    // Room for the launcher and one worker, and none for helpers.
+    let cluster = Cluster::builder()
+        .conf("max_logical_replication_workers", "0")
+        .conf("max_worker_processes", "2")
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .start();
+    let db = "postgres";
+    cluster.sql(db, "CREATE EXTENSION asn_inventory");
+    cluster.wait_value(db, "SELECT worker FROM enrichment_status", "running");
+    bare(&cluster, db, "8.8.8.0", 256);
+    let refused = cluster.fails(db, "SELECT backfill_inventory()");
+    assert_eq!(refused.code, "55000", "{refused:?}");
+    assert_eq!(refused.message, "there is nothing to enrich from");
+    assert_eq!(refused.detail, "No mmdb file is installed.");
+    assert!(refused.hint.contains("asn_inventory.maxmind_dir"), "{refused:?}");
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "0");
+
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.wait_value(db, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
+    let gate = Gate::shut(&cluster, db, "NEW.ip_address = '8.8.8.100'");
+    let call = Call::start(&cluster, db, &backfill("commit_interval => 50"));
+    let running = "SELECT state || helpers FROM enrichment_progress";
+    cluster.wait_value(db, running, "running0");
+    assert!(cluster.pids_of(HELPER).is_empty());
+    gate.open();
+    assert_eq!(call.line(), "256|256|0|256|0|0|0|0|0");
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+    // And it still absorbs between the pieces, and afterwards.
+    cluster.sql(db, "SELECT enrich_ip('81.2.69.142', '30s')");
+    assert_eq!(cluster.value(db, "SELECT city FROM ip_inventory WHERE ip_address = '81.2.69.142'"), "London");
+}
+
+#[test]
+fn without_a_worker_the_setting_to_change_is_named() {
+    let cluster = Cluster::builder().preload(false).start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
+    for call in ["SELECT backfill_inventory()", "SELECT backfill_inventory(wait => false)"] {
+        let refused = cluster.fails("postgres", call);
+        assert_eq!(refused.code, "55000", "{refused:?}");
+        assert_eq!(refused.message, "the asn_inventory worker is not running");
+        assert!(refused.hint.contains("shared_preload_libraries = 'asn_inventory'"), "{refused:?}");
+    }
+    assert_eq!(cluster.value("postgres", "SELECT cancel_enrichment_job(1)"), "f");
+    assert_eq!(cluster.value("postgres", "SELECT count(*) FROM enrichment_progress"), "0");
+}
+
+#[test]
+fn more_jobs_than_fit_are_refused_until_one_ends() {
+    let cluster = cluster_of_many();
+    let db = database(&cluster, "many_jobs");
+    bare(&cluster, db, "8.8.8.0", 100);
+    let gate = Gate::shut(&cluster, db, "true");
+    for _ in 0..16 {
+        cluster.sql(db, "SELECT backfill_inventory(wait => false, workers => 1)");
+    }
+    let refused = cluster.fails(db, "SELECT backfill_inventory()");
+    assert_eq!(refused.code, "53400", "{refused:?}");
+    assert!(refused.detail.contains("16") && refused.hint.contains("enrichment_progress"), "{refused:?}");
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "16");
+    gate.open();
+    cluster.wait_value(db, "SELECT count(*) FROM enrichment_progress", "0");
+    assert_eq!(
+        cluster.lines(db, "SELECT count(*), sum(processed), sum(errors) FROM enrichment_run WHERE outcome = 'done'"),
+        ["16|100|0"]
+    );
+    assert_eq!(cluster.lines(db, &backfill("")), ["0|0|0|0|0|0|0|0|0"]);
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}

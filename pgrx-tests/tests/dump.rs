@@ -1,0 +1,160 @@
+//! pg_dump and restore keep what the user owns: inventory, counts, queue, attached tables, ended jobs.
+
+use asn_inventory_tests::prelude::*;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+const DB: &str = "honeypot";
+/// Rows of the tables below, each an event.
+const EVENTS: u64 = 3 + 2 + 40;
+const INVENTORY: &str =
+    "SELECT ip_address, first_seen_at, last_seen_at, observation_count, asn_number, asn_org, city, maxmind_ts
+    FROM ip_inventory ORDER BY ip_address";
+const QUEUE: &str = "SELECT address, seen, first_seen, last_seen, source FROM ip_observation ORDER BY address, seen";
+const SOURCES: &str =
+    "SELECT tbl, ip_columns, observed_at, attached_at, attached_by, observations, unparsable, populated_at
+    FROM ip_source ORDER BY tbl::text";
+const RUNS: &str = "SELECT * FROM enrichment_run ORDER BY job_id";
+const TRIGGERS: &str = "SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text";
+
+/// A cluster with a busy past: tables of three kinds, one not populated, jobs, and a queue that nobody absorbs.
+fn original() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+        fixtures::small(&cluster.maxmind_dir());
+        cluster.sql("postgres", &format!("CREATE DATABASE {DB}"));
+        // Tables of no meaning, so that OIDs differ from those of the restored database.
+        cluster.sql(DB, "CREATE TABLE a (n int PRIMARY KEY, t text); DROP TABLE a; CREATE TABLE b (n int, t text); DROP TABLE b");
+        cluster.sql(
+            DB,
+            "CREATE EXTENSION asn_inventory; CREATE SCHEMA logs;
+             CREATE TABLE events (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz, src inet);
+             CREATE TABLE logs.parts (id int, src text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+             CREATE TABLE logs.part_1 PARTITION OF logs.parts FOR VALUES FROM (0) TO (100);
+             CREATE TABLE logs.part_2 PARTITION OF logs.parts FOR VALUES FROM (100) TO (200);
+             CREATE INDEX ON logs.parts (src);
+             CREATE TABLE late (payload jsonb);
+             INSERT INTO late VALUES ('{\"ip\": \"162.142.125.1\"}');
+             SELECT attach_ip_source('events', ARRAY['src'], 'at');
+             SELECT attach_ip_source('logs.parts', ARRAY['src']);
+             SELECT attach_ip_source('late', ARRAY['payload->>ip']);
+             SELECT populate_ip_inventory('events');
+             INSERT INTO events (at, src) VALUES ('2026-01-02', '8.8.8.8'), ('2026-01-03', '8.8.8.8'), (now(), '81.2.69.142');
+             INSERT INTO logs.parts VALUES (1, '1.1.1.1'), (150, '8.8.8.8'), (2, 'nonsense');
+             INSERT INTO ip_inventory (ip_address) VALUES ('51.68.0.1')",
+        );
+        cluster.wait_value(DB, "SELECT sum(observations) FROM ip_source", "5");
+        assert_eq!(cluster.value(DB, "SELECT processed FROM backfill_inventory()"), "1");
+        assert_eq!(cluster.value(DB, "SELECT processed FROM backfill_inventory()"), "0");
+        cluster.set("asn_inventory.databases", "none");
+        cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
+        cluster.sql(
+            DB,
+            "INSERT INTO events (at, src) SELECT '2026-02-01', '64.227.0.0'::inet + i FROM generate_series(1, 20) i;
+             INSERT INTO logs.parts SELECT 110 + i, '8.8.8.8' FROM generate_series(1, 20) i",
+        );
+        cluster
+    })
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("a program that starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("error"), "{command:?}\n{said}");
+}
+
+/// Holds the restored database against the original, then has it work on.
+fn same_and_alive(restored: &Cluster) {
+    let original = original();
+    for (what, sql) in
+        [("inventory", INVENTORY), ("queue", QUEUE), ("sources", SOURCES), ("jobs", RUNS), ("triggers", TRIGGERS)]
+    {
+        let there = restored.lines(DB, sql);
+        assert!(!there.is_empty(), "no {what}");
+        assert_eq!(there, original.lines(DB, sql), "{what}");
+    }
+
+    // Now with a worker: the queue is absorbed, and what was loaded by the restore is not counted again.
+    restored.set("asn_inventory.databases", "");
+    restored.wait_value(DB, "SELECT queued || worker FROM enrichment_status", "0running");
+    assert_eq!(restored.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), (EVENTS + 1).to_string());
+    let counted = "SELECT tbl, observations, unparsable FROM ip_source ORDER BY tbl::text";
+    assert_eq!(restored.lines(DB, counted), ["events|23|0", "late|0|0", "logs.parts|22|1"]);
+    assert_eq!(
+        restored.value(
+            DB,
+            "SELECT count(*) FROM ip_inventory WHERE ip_address << '64.227.0.0/24' AND city LIKE 'Frankfurt%'"
+        ),
+        "20"
+    );
+
+    // Attached tables observe, a new partition too; jobs go on numbering.
+    restored.sql(
+        DB,
+        "INSERT INTO events (at, src) VALUES (now(), '3.120.0.1');
+         CREATE TABLE logs.part_3 PARTITION OF logs.parts FOR VALUES FROM (200) TO (300);
+         INSERT INTO logs.part_3 VALUES (250, '3.120.0.1'); INSERT INTO logs.part_1 VALUES (50, '3.120.0.1')",
+    );
+    restored.wait_value(DB, "SELECT observation_count FROM ip_inventory WHERE ip_address = '3.120.0.1'", "3");
+    let last: u64 = original.value(DB, "SELECT max(job_id) FROM enrichment_run").parse().expect("a number");
+    assert_eq!(restored.value(DB, "SELECT job_id FROM backfill_inventory()"), (last + 1).to_string());
+
+    // Which rows `late` had when it was attached, only the original can tell.
+    assert_eq!(restored.value(DB, "SELECT populate_ip_inventory('events')"), "0");
+    let refused = restored.fails(DB, "SELECT populate_ip_inventory('late')");
+    assert_eq!((refused.code.as_str(), refused.detail.contains("restored")), ("55000", true), "{refused:?}");
+    assert!(!refused.hint.is_empty());
+    restored.sql(DB, "SELECT detach_ip_source('logs.parts'); DROP EXTENSION asn_inventory");
+    assert_eq!(restored.lines(DB, TRIGGERS), [""; 0]);
+}
+
+/// Another server, whose worker waits until it is told to look.
+fn target() -> Cluster {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("asn_inventory.databases", "none")
+        .start();
+    fixtures::small(&cluster.maxmind_dir());
+    // The harness copies one initdb, system identifier and all; real servers differ in that, these in the OID.
+    cluster.sql("postgres", "CREATE DATABASE another");
+    cluster.sql("postgres", &format!("CREATE DATABASE {DB}"));
+    cluster
+}
+
+fn dump(format: &str, file: &Path) {
+    run(original().tool("pg_dump").args(["-d", DB, "-F", format, "-f"]).arg(file));
+}
+
+/// In a directory that belongs to the user whom client programs run as.
+fn file(name: &str) -> std::path::PathBuf {
+    original().maxmind_dir().join(name)
+}
+
+#[test]
+fn a_plain_dump_keeps_everything() {
+    let (file, target) = (file("plain.sql"), target());
+    dump("p", &file);
+    run(target.tool("psql").args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", DB, "-f"]).arg(&file));
+    same_and_alive(&target);
+}
+
+#[test]
+fn a_custom_dump_keeps_everything() {
+    let (file, target) = (file("custom.dump"), target());
+    dump("c", &file);
+    run(target.tool("pg_restore").args(["--exit-on-error", "-d", DB]).arg(&file));
+    same_and_alive(&target);
+}
+
+#[test]
+fn a_restore_beside_a_busy_worker_counts_the_same() {
+    let (file, target) = (file("busy.dump"), target());
+    target.set("asn_inventory.databases", "");
+    dump("c", &file);
+    run(target.tool("pg_restore").args(["--exit-on-error", "-j", "3", "-d", DB]).arg(&file));
+    target.wait_value(DB, "SELECT queued || worker FROM enrichment_status", "0running");
+    assert_eq!(target.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), (EVENTS + 1).to_string());
+    assert_eq!(target.lines(DB, TRIGGERS), original().lines(DB, TRIGGERS));
+}

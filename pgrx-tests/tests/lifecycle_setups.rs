@@ -1,0 +1,116 @@
+//! Servers that are set up otherwise: without preload, with databases in other encodings.
+
+mod crash_support;
+
+use asn_inventory_tests::prelude::*;
+use crash_support::wait_for_worker_in;
+
+const EVENTS: &str = "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip text, payload jsonb, note text);
+    SELECT attach_ip_source('events', ARRAY['ip', 'payload->>src'])";
+
+#[test]
+fn without_preload_all_but_the_worker_works() {
+    let cluster = Cluster::builder().preload(false).start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = "postgres";
+    cluster.sql(db, EVENTS);
+    assert_eq!(cluster.value(db, "SELECT ip_country('81.2.69.142') || ip_asn('8.8.8.8')"), "GB15169");
+    assert_eq!(cluster.value(db, "SELECT (lookup_ip('81.2.69.142')).city"), "London");
+    assert_eq!(cluster.value(db, "SELECT (enrich_ip('51.68.0.1')).city"), "Roubaix");
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8', '{\"src\": \"1.1.1.1\"}', null), ('8.8.8.8', null, null)");
+    assert_eq!(cluster.value(db, "SELECT worker || queued FROM enrichment_status"), "not preloaded3");
+    assert_eq!(cluster.value(db, "SELECT absorb_observations()"), "3");
+    assert_eq!(
+        cluster.lines(db, "SELECT host(ip_address), observation_count, asn_org FROM ip_inventory ORDER BY ip_address"),
+        ["1.1.1.1|1|Cloudflare, Inc.", "8.8.8.8|2|Google LLC", "51.68.0.1|0|Nord Hebergement SAS"]
+    );
+    assert_eq!(
+        cluster.value(db, "SELECT (enrich_ip('8.8.8.8', '5 s')).asn_number"),
+        "15169",
+        "a fresh row needs nobody"
+    );
+    for needs_the_worker in [
+        "SELECT backfill_inventory()",
+        "SELECT backfill_inventory(wait => false)",
+        "SELECT enrich_ip('3.120.0.1', '5 s')",
+    ] {
+        let refused = cluster.fails(db, needs_the_worker);
+        assert_eq!(refused.code, "55000", "{needs_the_worker}");
+        assert_eq!(refused.message, "the asn_inventory worker is not running");
+        assert!(refused.hint.contains("shared_preload_libraries"), "{refused:?}");
+    }
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "0");
+    assert_eq!(cluster.value(db, "SELECT cancel_enrichment_job(1)"), "f");
+    cluster.sql(db, "DROP EXTENSION asn_inventory; INSERT INTO events VALUES ('8.8.8.8')");
+    assert!(!cluster.log().contains("asn_inventory launcher"));
+}
+
+#[test]
+fn without_preload_two_sessions_may_absorb_by_hand() {
+    let cluster = Cluster::builder().preload(false).start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = "postgres";
+    cluster.sql(db, EVENTS);
+    cluster.sql(db, "INSERT INTO events SELECT '8.8.8.' || i % 50 FROM generate_series(1, 1000) i");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    cluster.sql(db, "INSERT INTO events SELECT '8.8.8.' || i % 50 FROM generate_series(1, 100) i");
+                    cluster.sql(db, "SELECT absorb_observations()");
+                }
+            });
+        }
+    });
+    cluster.sql(db, "SELECT absorb_observations()");
+    assert_eq!(cluster.value(db, "SELECT sum(observation_count) || ' ' || count(*) FROM ip_inventory"), "7000 50");
+}
+
+/// Lookups, ingest and jobs with names that are not ASCII; `place` is what São Paulo is in this encoding.
+fn works_encoded(encoding: &str, place: &str, country: &str) {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = "encoded";
+    cluster.sql(
+        "postgres",
+        &format!("CREATE DATABASE {db} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    cluster.sql(db, EVENTS);
+    wait_for_worker_in(&cluster, db);
+    let bytes =
+        |sql: &str| cluster.value(db, &format!("SELECT encode(convert_to(({sql})::text, '{encoding}'), 'escape')"));
+    assert_eq!(bytes("SELECT ip_city('177.54.144.1')"), place);
+    assert_eq!(bytes("SELECT (lookup_ip('177.54.144.1')).city"), place);
+    assert_eq!(bytes("SELECT (enrich_ip('177.54.144.1', '10 s')).city"), place);
+    assert_eq!(bytes("SELECT mmdb_record('GeoLite2-City', '177.54.144.1') #>> '{city,names,en}'"), place);
+    assert_eq!(bytes("SELECT mmdb_record('GeoLite2-City', '85.105.0.1') #>> '{country,names,en}'"), country);
+    assert_eq!(cluster.value(db, "SELECT count(record) > 10 FROM mmdb_networks('GeoLite2-City')"), "t");
+    // Events with letters of the encoding, and with bytes that are no text in any.
+    cluster.sql(
+        db,
+        "SET client_encoding TO 'SQL_ASCII';
+         INSERT INTO events VALUES (E'177.54.144.2', '{\"src\": \"190.144.0.1\", \"who\": \"x\"}', E'caf\\351'),
+             (E'\\351\\350.1.2.3', '{\"src\": \"1.2.3\"}', null)",
+    );
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "3");
+    cluster.wait_value(db, "SELECT unparsable FROM ip_source", "2");
+    assert_eq!(bytes("SELECT city FROM ip_inventory WHERE ip_address = '177.54.144.2'"), place);
+    cluster.sql(db, "INSERT INTO ip_inventory (ip_address) VALUES ('177.54.144.3')");
+    assert_eq!(cluster.value(db, "SELECT processed FROM backfill_inventory()"), "1");
+    assert_eq!(bytes("SELECT city FROM ip_inventory WHERE ip_address = '177.54.144.3'"), place);
+}
+
+#[test]
+fn a_latin1_database_gets_what_its_encoding_has() {
+    works_encoded("LATIN1", "S\\343o Paulo", "T\\374rkiye");
+}
+
+#[test]
+fn a_latin2_database_gets_question_marks_for_what_its_encoding_lacks() {
+    works_encoded("LATIN2", "S?o Paulo", "T\\374rkiye");
+}
+
+#[test]
+fn a_database_without_encoding_gets_utf8() {
+    works_encoded("SQL_ASCII", "S\\303\\243o Paulo", "T\\303\\274rkiye");
+}

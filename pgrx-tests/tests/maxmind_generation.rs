@@ -1,0 +1,284 @@
+//! Generations that are open, and generations that came to harm.
+
+mod maxmind_support;
+
+use asn_inventory_tests::prelude::*;
+use enrich::maxmind::Kind;
+use enrich::maxmind::index::Index;
+use maxmind_support::*;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Two generations: 8.8.8.8 was AS1, and is AS2.
+fn two(name: &str) -> Site {
+    let site = Site::new(name);
+    for number in [1, 2] {
+        site.put(ASN, asn_file(number, 0));
+        site.installed(ASN);
+    }
+    site
+}
+
+/// What happened, and how it is done to a generation's directory.
+type Harm = (&'static str, fn(&Path));
+
+/// Ways in which a disk or an administrator can harm a generation.
+fn harms() -> Vec<Harm> {
+    fn half(file: PathBuf) {
+        let file = File::options().write(true).open(file).expect("a file");
+        let length = file.metadata().expect("a length").len();
+        file.set_len(length / 2).expect("cut");
+    }
+    vec![
+        ("all of it", |dir| fs::remove_dir_all(dir).expect("removed")),
+        ("database deleted", |dir| fs::remove_file(dir.join("database.mmdb")).expect("removed")),
+        ("index deleted", |dir| fs::remove_file(dir.join("flat.idx")).expect("removed")),
+        ("database cut", |dir| half(dir.join("database.mmdb"))),
+        ("index cut", |dir| half(dir.join("flat.idx"))),
+        ("database empty", |dir| fs::write(dir.join("database.mmdb"), "").expect("written")),
+        ("index empty", |dir| fs::write(dir.join("flat.idx"), "").expect("written")),
+        ("index of noise", |dir| fs::write(dir.join("flat.idx"), [0xa5; 700_000]).expect("written")),
+        ("index of another version", |dir| {
+            let mut bytes = fs::read(dir.join("flat.idx")).expect("an index");
+            bytes[7] = b'0';
+            fs::write(dir.join("flat.idx"), bytes).expect("written");
+        }),
+    ]
+}
+
+#[test]
+fn a_harmed_generation_falls_back_to_the_one_before_and_says_so() {
+    for (what, harm) in harms() {
+        let site = two("generation_fallback");
+        let first = site.state(ASN).previous.expect("a generation");
+        harm(&site.current(ASN));
+        let (databases, troubles) = site.open_with_troubles();
+        assert_eq!(asn(&databases, "8.8.8.8"), Some(1), "{what}");
+        assert_eq!(databases.installed_at(), Some(first.installed_at), "{what}");
+        let [(edition, trouble)] = &troubles[..] else { panic!("{what}: {troubles:?}") };
+        let directory = site.state(ASN).current.expect("a generation").directory;
+        assert_eq!(edition.name(), ASN);
+        assert!(trouble.starts_with(&format!("{directory}: ")) && trouble.len() > directory.len() + 10, "{trouble}");
+    }
+}
+
+#[test]
+fn with_both_generations_harmed_the_other_edition_answers() {
+    let site = two("generation_both");
+    site.put(CITY, fixtures::small_city(1));
+    site.installed(CITY);
+    for entry in site.on_disk().iter().filter(|name| name.starts_with(ASN)) {
+        fs::remove_dir_all(site.generations().join(entry)).expect("removed");
+    }
+    let (databases, troubles) = site.open_with_troubles();
+    assert_eq!(troubles.len(), 2);
+    assert_eq!(asn(&databases, "8.8.8.8"), None);
+    assert_eq!(country(&databases, "8.8.8.8").as_deref(), Some("US"));
+}
+
+/// The operator's file is still there, unchanged: nobody should have to touch it.
+#[test]
+fn a_harmed_generation_comes_back_from_the_operators_file() {
+    for (what, harm) in harms() {
+        let site = two("generation_repair");
+        let (state, serial) = (site.state(ASN), site.serial());
+        assert!(!site.has_news(ASN));
+        harm(&site.current(ASN));
+        assert!(site.has_news(ASN), "{what}");
+        site.installed(ASN);
+        assert_eq!(asn(&site.open(), "8.8.8.8"), Some(2), "{what}");
+        assert_eq!(site.state(ASN).previous, state.previous, "{what}");
+        assert_eq!(site.serial(), serial + 1, "{what}: others must open it anew");
+        assert!(!site.has_news(ASN), "{what}");
+    }
+}
+
+#[test]
+fn a_harmed_generation_does_not_make_a_refused_file_worth_reading_again() {
+    let site = two("generation_repair_refused");
+    site.put_bytes(ASN, b"garbage");
+    site.refused(ASN);
+    fs::remove_dir_all(site.current(ASN)).expect("removed");
+    assert!(!site.has_news(ASN));
+    let (databases, troubles) = site.open_with_troubles();
+    assert_eq!((asn(&databases, "8.8.8.8"), troubles.len()), (Some(1), 1));
+}
+
+/// The promise behind the whole design: a mapped file that somebody truncates would end the server with SIGBUS.
+#[test]
+fn the_operators_file_truncated_in_place_changes_no_answer() {
+    let site = Site::small("generation_truncated");
+    let databases = site.open();
+    for edition in [CITY, ASN] {
+        let file = File::options().write(true).open(site.file(edition)).expect("a file");
+        file.set_len(0).expect("cut");
+    }
+    let mut random = Random(3);
+    for _ in 0..10_000 {
+        databases.answer(random.v4());
+        databases.answer(random.v6());
+    }
+    assert_eq!(asn(&databases, fixtures::GOOGLE_IPV6), Some(15169));
+    assert_eq!(country(&databases, fixtures::LONDON).as_deref(), Some("GB"));
+    for edition in [CITY, ASN] {
+        age(&site.file(edition));
+        site.refused(edition);
+    }
+    assert_eq!(asn(&site.open(), fixtures::GOOGLE_DNS), Some(15169));
+}
+
+#[test]
+fn what_is_open_answers_after_its_generation_was_removed() {
+    let site = two("generation_removed");
+    let open = site.open();
+    let directory = site.current(ASN);
+    for number in [3, 4] {
+        site.put(ASN, asn_file(number, 0));
+        site.installed(ASN);
+    }
+    assert!(!directory.exists());
+    assert_eq!(asn(&open, "8.8.8.8"), Some(2));
+    let record = open.generations()[0].record(ip("8.8.8.8")).expect("a record");
+    assert_eq!(record, Some(json!({ "autonomous_system_number": 2 })));
+    assert_eq!(asn(&site.open(), "8.8.8.8"), Some(4));
+    fs::remove_dir_all(&site.root).expect("removed");
+    assert_eq!(asn(&open, "8.8.8.8"), Some(2));
+}
+
+/// The index of an installed generation, the length of its database, and its bytes.
+fn index_of(site: &Site, edition: &str) -> (Vec<u8>, u64) {
+    let dir = site.current(edition);
+    let database = fs::metadata(dir.join("database.mmdb")).expect("a database").len();
+    (fs::read(dir.join("flat.idx")).expect("an index"), database)
+}
+
+#[test]
+fn an_index_cut_short_anywhere_is_none() {
+    let site = Site::small("generation_index_cut");
+    for (edition, kind) in [(CITY, Kind::Place), (ASN, Kind::Asn)] {
+        let (bytes, database) = index_of(&site, edition);
+        assert!(Index::open(&bytes, kind, database).is_some());
+        let step = bytes.len() / 997;
+        let edges = (0..70).chain((70..bytes.len()).step_by(step));
+        for length in edges.chain(bytes.len() - 20..bytes.len()) {
+            assert!(Index::open(&bytes[..length], kind, database).is_none(), "{edition} cut to {length}");
+        }
+    }
+}
+
+#[test]
+fn an_index_of_another_version_kind_or_database_is_none() {
+    let site = Site::small("generation_index_other");
+    let (bytes, database) = index_of(&site, ASN);
+    let opens = |bytes: &[u8], kind, database| Index::open(bytes, kind, database).is_some();
+    assert!(opens(&bytes, Kind::Asn, database));
+    assert!(!opens(&bytes, Kind::Place, database));
+    assert!(!opens(&bytes, Kind::Asn, database + 1));
+    assert!(!opens(&bytes, Kind::Asn, 0));
+    for at in 0..8 {
+        let mut other = bytes.clone();
+        other[at] ^= 1;
+        assert!(!opens(&other, Kind::Asn, database), "byte {at} of the magic");
+    }
+    // Sizes that overflow when they are multiplied, or added up.
+    for word in [2, 3, 4] {
+        for size in [u64::MAX, u64::MAX / 2, u64::MAX / 4 + 1, 1 << 32, bytes.len() as u64] {
+            let mut other = bytes.clone();
+            other[word * 8..word * 8 + 8].copy_from_slice(&size.to_le_bytes());
+            assert!(!opens(&other, Kind::Asn, database), "word {word} says {size}");
+        }
+    }
+}
+
+#[test]
+fn a_record_is_read_no_further_than_the_index() {
+    let site = Site::new("generation_index_end");
+    site.put(ASN, asn_file(7, 0));
+    site.installed(ASN);
+    let (mut bytes, database) = index_of(&site, ASN);
+    let index = Index::open(&bytes, Kind::Asn, database).expect("an index");
+    let (position, prefix) = index.find_v4(&bytes, 0x0808_0808).expect("a record");
+    assert_eq!((index.origin(&bytes, position).and_then(|o| o.asn), prefix), (Some(7), 24));
+    // It is the last one, of eight bytes: no room for a place, nor for an organization of 255 bytes.
+    assert_eq!(index.place(&bytes, position), None);
+    let length = bytes.len() - 4;
+    bytes[length] = 255;
+    assert_eq!(index.origin(&bytes, position).map(|o| (o.asn, o.org)), Some((Some(7), None)));
+}
+
+/// A disk may return anything: wrong answers are possible then, a crash of the server is not.
+#[test]
+fn no_flipped_bit_gets_a_panic_out_of_an_index() {
+    let site = Site::small("generation_index_flips");
+    for (edition, kind) in [(CITY, Kind::Place), (ASN, Kind::Asn)] {
+        let (sound, database) = index_of(&site, edition);
+        let known = [ip(fixtures::GOOGLE_DNS), ip(fixtures::LARGE_ASN), ip("255.255.255.255")];
+        let mut random = Random(17);
+        let mut answers = 0;
+        let mut bytes = sound.clone();
+        for round in 0..400 {
+            // The header and the few kilobytes of records are small targets: every third round is theirs.
+            let near = match round % 3 {
+                0 => 0..64,
+                1 => sound.len() - 2000..sound.len(),
+                _ => 0..sound.len(),
+            };
+            let mut flipped = Vec::new();
+            for _ in 0..1 + random.below(40) {
+                let at = near.start + random.below(near.len());
+                bytes[at] ^= 1 << random.below(8);
+                flipped.push(at);
+            }
+            if let Some(index) = Index::open(&bytes, kind, database) {
+                let strange = (0..100).map(|_| random.v4());
+                for ip in strange.chain(known) {
+                    let std::net::IpAddr::V4(v4) = ip else { unreachable!() };
+                    let found = index.find_v4(&bytes, v4.to_bits());
+                    let Some((position, _)) = found else { continue };
+                    answers += usize::from(index.place(&bytes, position).is_some());
+                    answers += usize::from(index.origin(&bytes, position).is_some());
+                }
+                for _ in 0..20 {
+                    let Some(position) = index.find_offset(&bytes, random.below(4000) as u32) else {
+                        continue;
+                    };
+                    index.place(&bytes, position);
+                    index.origin(&bytes, position);
+                }
+            }
+            for at in flipped {
+                bytes[at] = sound[at];
+            }
+        }
+        assert!(answers > 100, "{answers}");
+    }
+}
+
+/// The same through a generation: a bad index beside a sound database, and the other way round.
+#[test]
+fn no_flipped_bit_gets_a_panic_out_of_a_generation() {
+    let site = Site::small("generation_flips");
+    let mut random = Random(29);
+    for name in ["flat.idx", "database.mmdb"] {
+        let path = site.current(CITY).join(name);
+        let sound = fs::read(&path).expect("a file");
+        for _ in 0..60 {
+            let mut bytes = sound.clone();
+            for _ in 0..1 + random.below(60) {
+                let at = random.below(bytes.len());
+                bytes[at] ^= 1 << random.below(8);
+            }
+            // Replaced, not overwritten: a file that is mapped must not change.
+            let part = path.with_extension("part");
+            fs::write(&part, bytes).and_then(|()| fs::rename(&part, &path)).expect("written");
+            let (databases, _) = site.open_with_troubles();
+            let known = [fixtures::GOOGLE_IPV6, fixtures::LONDON, "2a02:4780::1", "240e::1"].map(ip);
+            let strange = (0..50).flat_map(|_| [random.v4(), random.v6()]).collect::<Vec<_>>();
+            for ip in strange.into_iter().chain(known) {
+                databases.answer(ip);
+            }
+        }
+        fs::write(&path, sound).expect("written");
+    }
+    assert_eq!(country(&site.open(), fixtures::LONDON).as_deref(), Some("GB"));
+}

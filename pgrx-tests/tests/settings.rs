@@ -1,0 +1,180 @@
+//! The settings as PostgreSQL shows and keeps them: defaults, bounds, units, who may see and who may change them.
+//! What `asn_inventory.enabled` does, and what wins over it, stands in `ingest_enabled.rs`.
+
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use std::sync::OnceLock;
+
+const DB: &str = "postgres";
+
+/// Preloaded, so that every session has the settings; the directory that the harness gives is put back to the default.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster = Cluster::builder().conf("asn_inventory.maxmind_dir", "").start();
+        cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE ordinary LOGIN; CREATE ROLE looser LOGIN");
+        cluster
+    })
+}
+
+fn lines(sql: &str) -> Vec<String> {
+    cluster().lines(DB, sql)
+}
+
+#[test]
+fn every_setting_has_its_default_bounds_unit_and_place() {
+    let shown = "SELECT substr(name, 15), vartype, boot_val, setting = boot_val, unit, min_val, max_val, context
+                 FROM pg_settings WHERE name LIKE 'asn\\_inventory.%' ORDER BY name";
+    assert_eq!(
+        lines(shown),
+        [
+            "absorb_interval|integer|1000|t|ms|10|3600000|sighup",
+            "databases|string||t||||sighup",
+            "enabled|bool|on|t||||user",
+            "maxmind_dir|string||t||||sighup",
+            "maxmind_editions|string|GeoLite2-City,GeoLite2-ASN|t||||sighup",
+            "maxmind_max_age|integer|20160|t|min|60|35791394|sighup",
+            "workers|integer|4|t||1|64|sighup",
+        ]
+    );
+    assert_eq!(lines("SHOW asn_inventory.absorb_interval"), ["1s"]);
+    assert_eq!(lines("SHOW asn_inventory.maxmind_max_age"), ["14d"]);
+}
+
+#[test]
+fn every_setting_says_what_it_does_in_words_of_its_own() {
+    // Words of four letters and more that are not those of the name.
+    let silent = "SELECT name, short_desc, extra_desc FROM pg_settings WHERE name LIKE 'asn\\_inventory.%' AND
+        (coalesce(extra_desc, '') = '' OR short_desc !~ '\\.$' OR
+         (SELECT count(DISTINCT word) FROM regexp_split_to_table(lower(short_desc), '[^a-z]+') AS word
+          WHERE length(word) > 3 AND word NOT IN (SELECT regexp_split_to_table(name, '[._]'))) < 3)";
+    assert_eq!(lines(silent), [""; 0]);
+}
+
+#[test]
+fn values_out_of_bounds_are_refused_and_units_understood() {
+    // Its own: the others read what this one changes.
+    let cluster = Cluster::builder().start();
+    for (name, values) in [
+        ("absorb_interval", ["'9ms'", "0", "-1", "'2h'", "'soon'"].as_slice()),
+        ("workers", &["0", "65", "-4", "'many'"]),
+        ("maxmind_max_age", &["'59min'", "0", "'-1d'"]),
+        ("enabled", &["'perhaps'", "2"]),
+    ] {
+        for value in values {
+            let refused = cluster.fails(DB, &format!("ALTER SYSTEM SET asn_inventory.{name} = {value}"));
+            assert_eq!(refused.code, "22023", "{name} = {value}: {refused:?}");
+            assert!(
+                refused.message.contains(name) || refused.message.contains(value.trim_matches('\'')),
+                "{refused:?}"
+            );
+        }
+    }
+    cluster.set("asn_inventory.maxmind_max_age", "3d");
+    cluster.set("asn_inventory.absorb_interval", "2min");
+    let read = "SELECT setting FROM pg_settings WHERE name IN ('asn_inventory.maxmind_max_age', 'asn_inventory.absorb_interval')";
+    assert_eq!(cluster.lines(DB, &format!("{read} ORDER BY name")), ["120000", "4320"]);
+    cluster.set("asn_inventory.maxmind_max_age", "14d");
+    cluster.set("asn_inventory.absorb_interval", "1s");
+}
+
+#[test]
+fn only_enabled_is_a_sessions_own() {
+    for (name, value) in [
+        ("absorb_interval", "'50ms'"),
+        ("databases", "'mine'"),
+        ("maxmind_dir", "'/tmp'"),
+        ("maxmind_editions", "'GeoLite2-City'"),
+        ("maxmind_max_age", "'3d'"),
+        ("workers", "2"),
+    ] {
+        for statement in [
+            format!("SET asn_inventory.{name} = {value}"),
+            format!("SELECT set_config('asn_inventory.{name}', {value}::text, true)"),
+            format!("ALTER ROLE ordinary SET asn_inventory.{name} = {value}"),
+            format!("ALTER DATABASE postgres SET asn_inventory.{name} = {value}"),
+        ] {
+            let refused = cluster().fails(DB, &statement);
+            assert_eq!(refused.code, "55P02", "{statement}: {refused:?}");
+        }
+        let mut startup = cluster().config(DB);
+        startup.options(&format!("-c asn_inventory.{name}={}", value.trim_matches('\'')));
+        assert!(startup.connect(postgres::NoTls).is_err(), "{name} in a connection's options");
+    }
+    let mut client = cluster().connect_as("ordinary", DB);
+    let set = "SET asn_inventory.enabled = off; SHOW asn_inventory.enabled; RESET asn_inventory.enabled; SHOW asn_inventory.enabled";
+    assert_eq!(query(&mut client, set).expect("set"), [[Some("off".to_string())], [Some("on".to_string())]]);
+    let refused = query(&mut client, "ALTER SYSTEM SET asn_inventory.enabled = off").expect_err("no superuser");
+    assert_eq!(refused.code, "42501");
+}
+
+#[test]
+fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
+    let mut client = cluster().connect_as("ordinary", DB);
+    let visible = "SELECT substr(name, 15) FROM pg_settings WHERE name LIKE 'asn\\_inventory.%' ORDER BY name";
+    let rows = query(&mut client, visible).expect("settings");
+    let names: Vec<String> = rows.into_iter().flatten().flatten().collect();
+    assert_eq!(names, ["absorb_interval", "enabled", "maxmind_editions", "maxmind_max_age", "workers"]);
+    for name in ["databases", "maxmind_dir"] {
+        for statement in
+            [format!("SHOW asn_inventory.{name}"), format!("SELECT current_setting('asn_inventory.{name}')")]
+        {
+            let refused = query(&mut client, &statement).expect_err("hidden");
+            assert_eq!(refused.code, "42501", "{statement}: {refused:?}");
+        }
+    }
+    // Who may read all settings may read these.
+    cluster().sql(DB, "GRANT pg_read_all_settings TO looser");
+    let mut client = cluster().connect_as("looser", DB);
+    assert_eq!(query(&mut client, "SHOW asn_inventory.maxmind_dir").expect("shown"), [[Some(String::new())]]);
+}
+
+#[test]
+fn a_misspelt_setting_is_refused() {
+    for statement in [
+        "SET asn_inventory.enabeld = off",
+        "SELECT set_config('asn_inventory.enabeld', 'off', false)",
+        "ALTER SYSTEM SET asn_inventory.enabeld = off",
+        "ALTER ROLE ordinary SET asn_inventory.enabeld = off",
+        "ALTER DATABASE postgres SET asn_inventory.enabeld = off",
+    ] {
+        let refused = cluster().fails(DB, statement);
+        assert!(["42602", "42704"].contains(&refused.code.as_str()), "{statement}: {refused:?}");
+        assert!(refused.message.contains("asn_inventory.enabeld"), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_setting_in_the_configuration_file_is_warned_of_and_dropped() {
+    let cluster = Cluster::builder().conf("asn_inventory.maxmind_direktory", "/tmp").start();
+    cluster.wait_log("invalid configuration parameter name \"asn_inventory.maxmind_direktory\", removing it");
+    assert_eq!(cluster.fails(DB, "SHOW asn_inventory.maxmind_direktory").code, "42704");
+    // Without preload, as soon as a session has the library.
+    let cluster = Cluster::builder().preload(false).start();
+    let (mut client, notices) = cluster.connect_with_notices(DB);
+    query(&mut client, "SET asn_inventory.enabeld = off; LOAD 'asn_inventory'").expect("loaded");
+    assert!(notices.all().iter().any(|notice| notice.contains("asn_inventory.enabeld")), "{:?}", notices.all());
+    assert!(query(&mut client, "SET asn_inventory.enabeld = off").is_err());
+    assert_eq!(query(&mut client, "SHOW asn_inventory.workers").expect("shown"), [[Some("4".to_string())]]);
+}
+
+#[test]
+fn editions_that_could_leave_their_directory_are_refused_with_the_reason() {
+    // Its own: the others read what this one changes.
+    let cluster = Cluster::builder().start();
+    let long = "x".repeat(65);
+    for value in ["../GeoLite2-City", "GeoLite2-City,/etc/passwd", ".hidden", "Geo Lite", "a,b;c", "Größe", &long] {
+        let refused = cluster.fails(DB, &format!("ALTER SYSTEM SET asn_inventory.maxmind_editions = '{value}'"));
+        assert_eq!(refused.code, "22023", "{value}: {refused:?}");
+        assert!(refused.message.contains("asn_inventory.maxmind_editions"), "{refused:?}");
+        assert!(refused.detail.contains("is not an edition's name: letters, digits"), "{refused:?}");
+    }
+    // In the file: the reload says so, and what was set stays.
+    cluster.set("asn_inventory.maxmind_editions", "GeoLite2-ASN, GeoIP2-City");
+    assert_eq!(cluster.lines(DB, "SHOW asn_inventory.maxmind_editions"), ["GeoLite2-ASN, GeoIP2-City"]);
+    cluster.set("asn_inventory.maxmind_editions", "../x");
+    cluster.wait_log("invalid value for parameter \"asn_inventory.maxmind_editions\": \"../x\"");
+    assert_eq!(cluster.lines(DB, "SHOW asn_inventory.maxmind_editions"), ["GeoLite2-ASN, GeoIP2-City"]);
+    cluster.set("asn_inventory.maxmind_editions", "GeoLite2-City,GeoLite2-ASN");
+    assert_eq!(cluster.lines(DB, "SHOW asn_inventory.maxmind_editions"), ["GeoLite2-City,GeoLite2-ASN"]);
+}
