@@ -1,0 +1,60 @@
+# What a person runs. Every target sets up what it needs first (scripts/setup.sh; quick when it is there).
+#
+#   make test                                   all tests, in private clusters
+#   make test TEST=ingest                       one test file of pgrx-tests/tests
+#   make demo MAXMIND_DIR=/path/to/mmdb/files   with your own GeoLite2 files
+#   make build PG_CONFIG=/path/to/pg_config     for another PostgreSQL (14 to 18)
+#
+# Nothing but `setup` (Debian packages, where they are missing) and `install` writes outside of the target
+# directory. The extension is built once, in release mode, into a private installation, target/pg/<major>,
+# that test, demo and bench use alike. After `make build`, `cargo test -p asn_inventory_tests` works by
+# itself, and scripts/run.sh runs any other command that starts clusters.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build test unit demo demo-stop bench lint check-versions install clean
+
+PG_CONFIG ?=
+MAXMIND_DIR ?=
+TEST ?=
+ARGS ?=
+export PG_CONFIG MAXMIND_DIR
+
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\n  PG_CONFIG=…   which PostgreSQL; default: the installed one, else Debian'"'"'s postgresql-15\n'
+
+setup: ## what building needs: PostgreSQL with headers, libclang, cargo-pgrx
+	@scripts/setup.sh
+
+build: setup ## the extension, into a private installation under target/pg
+	@scripts/build.sh
+
+unit: ## the tests that need no PostgreSQL
+	cargo test -p enrich
+
+test: build ## every test; TEST=name for one file of pgrx-tests/tests, ARGS for the test program
+	$(if $(TEST),,cargo test -p enrich)
+	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test $(TEST)) $(if $(ARGS),-- $(ARGS))
+
+demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files
+	@scripts/demo.sh start
+
+demo-stop: ## end the demo's server and remove its data
+	@scripts/demo.sh stop
+
+bench: build ## speed and memory, side by side with what they are measured against
+	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin bench $(if $(ARGS),-- $(ARGS))
+
+lint: setup ## formatting and clippy, warnings denied
+	@scripts/lint.sh
+
+check-versions: ## type-check the extension for PostgreSQL 14 to 18, against the bindings that ship with pgrx
+	@scripts/check-versions.sh
+
+install: setup ## into the PostgreSQL that PG_CONFIG names
+	@scripts/install.sh
+
+clean: ## remove what was built (but not the tools that setup installed)
+	@scripts/clean.sh

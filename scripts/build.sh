@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Builds the extension in release mode and puts it into a private PostgreSQL installation,
+# target/pg/<major>: the system's own PostgreSQL is never written to, and need not be writable.
+#
+# PostgreSQL finds its libraries and its share directory relative to its executable. So the tree repeats
+# the system's paths under a root of its own, with real copies of the executables (a symbolic link would
+# be resolved to the system's) and links to everything else. target/pg/current names the tree built last,
+# and <tree>/bin its executables.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+load_setup
+lock
+
+tree=$target/pg/$PG_MAJOR
+package=$target/pg/package-$PG_MAJOR
+
+build_package() {
+    rm -rf "$package"
+    (cd "$root" && "$CARGO_PGRX_BIN" pgrx package --package asn_inventory --pg-config "$PG_CONFIG" --out-dir "$package" \
+        --no-default-features --features "pg$PG_MAJOR" >/dev/null)
+}
+
+# link_entries FROM TO: a link in TO for every entry of FROM but this extension's own, should it be installed.
+link_entries() {
+    mkdir -p "$2"
+    find "$1" -mindepth 1 -maxdepth 1 ! -name 'asn_inventory*' -exec ln -sfn -t "$2" {} +
+}
+
+# What the tree was made from: a package upgrade of PostgreSQL makes a new one.
+tree_identity() {
+    cat "$setup_env"
+    stat -c '%n %s %Y' "$PG_BINDIR/postgres" "$PG_SHAREDIR" "$PG_SHAREDIR/extension" "$PG_PKGLIBDIR"
+}
+
+build_tree() {
+    local identity
+    identity=$(tree_identity)
+    [ -r "$tree/identity" ] && [ "$(cat "$tree/identity")" = "$identity" ] && return
+    say "making a private installation of PostgreSQL $PG_MAJOR in $tree"
+    rm -rf "$tree"
+    mkdir -p "$tree$PG_BINDIR"
+    cp -L "$PG_BINDIR"/* "$tree$PG_BINDIR/"
+    link_entries "$PG_PKGLIBDIR" "$tree$PG_PKGLIBDIR"
+    link_entries "$PG_SHAREDIR" "$tree$PG_SHAREDIR"
+    rm -f "$tree$PG_SHAREDIR/extension"
+    link_entries "$PG_SHAREDIR/extension" "$tree$PG_SHAREDIR/extension"
+    # A PostgreSQL built from source may look for libpq beside its executables.
+    find "$PG_LIBDIR" -maxdepth 1 -name 'libpq.so*' >"$tree/libpq.list"
+    mkdir -p "$tree$PG_LIBDIR"
+    while read -r lib; do ln -sfn "$lib" "$tree$PG_LIBDIR/"; done <"$tree/libpq.list"
+    rm "$tree/libpq.list"
+    ln -sfn ".$PG_BINDIR" "$tree/bin"
+    printf '%s\n' "$identity" >"$tree/identity"
+}
+
+# A running server may have the old library mapped: files are replaced, never written in place.
+place() {
+    local from=$1 to=$2
+    cmp -s "$from" "$to" && return
+    install -m "$3" "$from" "$to.new"
+    mv -f "$to.new" "$to"
+    placed=1
+}
+
+place_extension() {
+    local file extension=$tree$PG_SHAREDIR/extension
+    placed=
+    for file in "$extension"/asn_inventory*; do
+        [ -e "$package$PG_SHAREDIR/extension/${file##*/}" ] || rm -f "$file"
+    done
+    for file in "$package$PG_SHAREDIR/extension"/*; do place "$file" "$extension/${file##*/}" 644; done
+    place "$package$PG_PKGLIBDIR/asn_inventory.so" "$tree$PG_PKGLIBDIR/asn_inventory.so" 755
+    ln -sfn "$PG_MAJOR" "$target/pg/current"
+    [ -z "$placed" ] || say "asn_inventory is in $tree"
+}
+
+build_package
+build_tree
+place_extension

@@ -1,0 +1,76 @@
+# What the scripts share: where things are, who runs servers, how to speak. Sourced, never run.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+# One absolute target directory for everything, wherever the user's cargo would put it.
+target=${CARGO_TARGET_DIR:-${CARGO_BUILD_TARGET_DIR:-$root/target}}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+export CARGO_TARGET_DIR=$target
+
+# pgrx's configuration is ours alone: the user's own ~/.pgrx stays as it is.
+export PGRX_HOME=$target/pgrx
+
+# What scripts/setup.sh found out: PG_CONFIG, PG_MAJOR, PG_BINDIR, PG_PKGLIBDIR, PG_SHAREDIR,
+# PG_LIBDIR, PG_VERSION and CARGO_PGRX_BIN.
+setup_env=$target/pg/setup.env
+
+# pgrx formats its bindings with rustfmt and gives up where there is none.
+command -v rustfmt >/dev/null 2>&1 || export RUSTFMT=${RUSTFMT:-true}
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+load_setup() {
+    [ -r "$setup_env" ] || die "not set up yet: run make setup"
+    # shellcheck disable=SC1090
+    . "$setup_env"
+}
+
+# The user that servers run as: PostgreSQL refuses root. Empty: the caller.
+server_user() {
+    [ "$(id -u)" = 0 ] || return 0
+    if id -u postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi
+}
+
+# as_server_user COMMAND…
+as_server_user() {
+    local user
+    user=$(server_user)
+    if [ -z "$user" ]; then "$@"; else
+        setpriv --reuid "$(id -u "$user")" --regid "$(id -g "$user")" --clear-groups -- "$@"
+    fi
+}
+
+# Where clusters live and what they run: ASN_INVENTORY_TREE, ASN_INVENTORY_WORK, ASN_INVENTORY_USER. Where
+# the servers' user cannot reach the checkout, all that moves to a new directory, named in $temporary, which
+# the caller removes.
+choose_place() {
+    ASN_INVENTORY_TREE=$target/pg/$PG_MAJOR
+    ASN_INVENTORY_WORK=$target/clusters
+    ASN_INVENTORY_USER=$(server_user)
+    export ASN_INVENTORY_TREE ASN_INVENTORY_WORK ASN_INVENTORY_USER
+    temporary=
+    [ -x "$ASN_INVENTORY_TREE/bin/postgres" ] || die "not built yet: run make build"
+    mkdir -p "$ASN_INVENTORY_WORK"
+    as_server_user test -r "$ASN_INVENTORY_TREE$PG_PKGLIBDIR/asn_inventory.so" -a -x "$ASN_INVENTORY_WORK" \
+        2>/dev/null && return
+    temporary=$(mktemp -d /tmp/asn_inventory.XXXXXX)
+    chmod 755 "$temporary"
+    say "$ASN_INVENTORY_USER cannot reach $target: servers live in $temporary"
+    cp -a "$ASN_INVENTORY_TREE" "$temporary/tree"
+    chmod -R a+rX "$temporary/tree"
+    mkdir "$temporary/clusters"
+    ASN_INVENTORY_TREE=$temporary/tree
+    ASN_INVENTORY_WORK=$temporary/clusters
+}
+
+# One set-up or build at a time: two terminals may run make.
+lock() {
+    mkdir -p "$target"
+    exec 9>"$target/.asn_inventory.lock"
+    flock 9
+}
