@@ -9,6 +9,7 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::raw::{self, Found};
 use super::tally::Tally;
 use crate::datum::array_elements;
 use crate::inet::Inet;
@@ -25,8 +26,8 @@ enum Shape {
     Text,
     InetArray,
     TextArray,
-    /// A value in a jsonb at a path, which is the argument of the function that gets it as text: a text[].
-    Jsonb(Kept),
+    /// A value in a jsonb at a path, which is also the argument of the function that gets it as text: a text[].
+    Jsonb(Vec<String>, Kept),
     /// A value in a json at a path. PostgreSQL's own function would raise on what may stand in one: see [`json`].
     Json(Vec<String>),
 }
@@ -58,7 +59,7 @@ impl Extractor {
         };
         let path = !selector.path.is_empty();
         let shape = match base {
-            pg_sys::JSONBOID if path => Shape::Jsonb(path_datum(&selector.path)),
+            pg_sys::JSONBOID if path => Shape::Jsonb(selector.path.clone(), path_datum(&selector.path)),
             pg_sys::JSONOID if path => Shape::Json(selector.path.clone()),
             pg_sys::JSONBOID | pg_sys::JSONOID => return Err(Misfit::NoPath),
             _ if path => return Err(Misfit::NotJson(name())),
@@ -91,7 +92,7 @@ impl Extractor {
                         observe_text(bytes(element), at, tally);
                     }
                 }
-                Shape::Jsonb(path) => {
+                Shape::Jsonb(_, path) => {
                     let arguments = [Some(datum), Some(path.datum())];
                     if let Some(text) = pgrx::direct_function_call_as_datum(pg_sys::jsonb_extract_path_text, &arguments)
                     {
@@ -106,6 +107,39 @@ impl Extractor {
             }
         }
     }
+
+    /// The same inside a guard (see [`raw`]), for the values that most events hold. False: nothing was counted, and
+    /// [`Extractor::tally`] must be asked outside.
+    ///
+    /// # Safety
+    /// `datum` must be a value of the extractor's column.
+    #[inline]
+    pub unsafe fn tally_in_guard(&self, datum: Datum, at: i64, tally: &mut Tally) -> bool {
+        // SAFETY: the shape was chosen by the column's type.
+        unsafe {
+            match &self.shape {
+                Shape::Inet => observe_inet(Inet::read(datum), at, tally),
+                Shape::Text => observe_text(raw::bytes(datum), at, tally),
+                Shape::Jsonb(path, _) => match raw::jsonb_at(datum, path) {
+                    Found::Nothing => {}
+                    Found::Text(text) if json::is_array(text) => return false,
+                    Found::Text(text) => observe_text(text, at, tally),
+                    Found::Other => return false,
+                },
+                Shape::InetArray | Shape::TextArray | Shape::Json(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+/// The bytes of a text-like datum.
+///
+/// # Safety
+/// `datum` must be a varlena; the bytes live as long as it, or as the current context.
+unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
+    // SAFETY: see above.
+    unsafe { pgrx::varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
 }
 
 /// The number of the live column of that name.
@@ -158,15 +192,6 @@ fn observe_json_text(text: &[u8], at: i64, tally: &mut Tally) {
     } else {
         observe_text(text, at, tally);
     }
-}
-
-/// The bytes of a text-like datum.
-///
-/// # Safety
-/// `datum` must be a varlena; the bytes live as long as it, or as the current context.
-unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
-    // SAFETY: see above.
-    unsafe { pgrx::varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
 }
 
 fn path_datum(path: &[String]) -> Kept {

@@ -14,11 +14,15 @@
 //! | [`tally`] | addresses of one statement, counted |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
 //! | [`trigger`] | the trigger function |
+//! | [`copy`] | room for the rows of a COPY |
+//! | [`raw`] | PostgreSQL functions of the loop over rows, without a guard around each |
 
 pub mod attach;
+pub mod copy;
 pub mod extract;
 pub mod plan;
 pub mod populate;
 pub mod queue;
+mod raw;
 pub mod tally;
 pub mod trigger;

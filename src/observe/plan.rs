@@ -13,6 +13,7 @@ use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
 use super::extract::{Extractor, column};
+use super::raw;
 use super::tally::Tally;
 use crate::errors::warn;
 use crate::time;
@@ -130,11 +131,11 @@ impl Plan {
         }
     }
 
-    /// Counts the addresses of one row.
+    /// Counts the addresses of one row from one column on: what [`Plan::row_in_guard`] left.
     ///
     /// # Safety
     /// `slot` must hold a row of the trigger's table.
-    pub unsafe fn row(&self, slot: *mut pg_sys::TupleTableSlot, now: i64, tally: &mut Tally) {
+    pub unsafe fn rest_of_row(&self, slot: *mut pg_sys::TupleTableSlot, from: usize, now: i64, tally: &mut Tally) {
         // SAFETY: the attributes were resolved on this table's descriptor.
         unsafe {
             let value = |attribute: i16| {
@@ -142,14 +143,46 @@ impl Plan {
                 let datum = pg_sys::slot_getattr(slot, attribute.into(), &mut null);
                 (!null).then_some(datum)
             };
-            let at = self.observed_at.as_ref();
-            let at = at.and_then(|moment| moment.read(value(moment.attribute)?)).unwrap_or(now);
-            for extractor in &self.extractors {
+            let at = self.moment(now, value);
+            for extractor in &self.extractors[from..] {
                 if let Some(datum) = value(extractor.attribute) {
                     extractor.tally(datum, at, tally);
                 }
             }
         }
+    }
+
+    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. Where a column holds what can't be read there,
+    /// returns which: from there on the row is to be read outside.
+    ///
+    /// # Safety
+    /// `slot` must hold a row of the trigger's table.
+    #[inline]
+    pub unsafe fn row_in_guard(
+        &self,
+        slot: *mut pg_sys::TupleTableSlot,
+        now: i64,
+        tally: &mut Tally,
+    ) -> Result<(), usize> {
+        // SAFETY: the attributes were resolved on this table's descriptor.
+        unsafe {
+            let value = |attribute: i16| raw::attribute(slot, attribute);
+            let at = self.moment(now, value);
+            for (column, extractor) in self.extractors.iter().enumerate() {
+                if let Some(datum) = value(extractor.attribute)
+                    && !extractor.tally_in_guard(datum, at, tally)
+                {
+                    return Err(column);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the event of a row happened.
+    fn moment(&self, now: i64, value: impl Fn(i16) -> Option<Datum>) -> i64 {
+        let at = self.observed_at.as_ref();
+        at.and_then(|moment| moment.read(value(moment.attribute)?)).unwrap_or(now)
     }
 }
 

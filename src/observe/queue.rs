@@ -10,13 +10,14 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::raw;
 use super::tally::{Seen, Tally};
 use crate::datum::Scratch;
 use crate::inet::Inet;
 use crate::shared;
 
-/// Tuples of one multi-insert.
-const BATCH: usize = 500;
+/// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
+const BATCH: usize = 120;
 /// Columns of `ip_observation`: address, seen, first_seen, last_seen, source, attempts, retry_at.
 pub const COLUMNS: usize = 7;
 
@@ -74,7 +75,8 @@ impl Queue {
         unsafe {
             let desc = (*self.relation).rd_att;
             if let [(inet, seen)] = rows {
-                let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
+                let tuple =
+                    pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, *inet, *seen, source, retry));
                 pg_sys::simple_heap_insert(self.relation, tuple);
                 pg_sys::heap_freetuple(tuple);
             } else {
@@ -83,10 +85,13 @@ impl Queue {
                     .collect();
                 let command = pg_sys::GetCurrentCommandId(true);
                 for chunk in rows.chunks(BATCH) {
-                    for ((inet, seen), slot) in chunk.iter().zip(&slots) {
-                        let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
-                        pg_sys::ExecStoreHeapTuple(tuple, *slot, true);
-                    }
+                    // Nothing is owned inside the guard: rows, slots and scratch are all outside of it.
+                    pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                        for ((inet, seen), slot) in chunk.iter().zip(&slots) {
+                            let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
+                            raw::ExecStoreHeapTuple(tuple, *slot, true);
+                        }
+                    });
                     pg_sys::heap_multi_insert(
                         self.relation,
                         slots.as_mut_ptr(),
@@ -117,7 +122,7 @@ impl Drop for Queue {
 }
 
 /// # Safety
-/// `desc` must be that of `ip_observation`.
+/// `desc` must be that of `ip_observation`, and the caller be inside a guard (see [`raw`]).
 unsafe fn form(
     desc: pg_sys::TupleDesc,
     scratch: &mut Scratch,
@@ -138,7 +143,7 @@ unsafe fn form(
     ];
     let mut nulls = [inet.is_none(), false, false, false, source.is_none(), false, retry.is_none()];
     // SAFETY: as many values as columns; forming copies them.
-    unsafe { pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
+    unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
 }
 
 thread_local! {

@@ -1,11 +1,14 @@
 //! The trigger function: reads the transition table of one statement and appends what it saw to the queue.
 
+use std::cell::Cell;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
 use super::plan::Plan;
 use super::queue::Queue;
+use super::raw;
 use super::tally::Tally;
 use crate::call::Call;
 use crate::errors::{raise, warn};
@@ -15,6 +18,12 @@ use crate::{settings, sql_function};
 const FLUSH: usize = 100_000;
 /// Rows after which the memory that reading values took is given back.
 const RESET: u32 = 256;
+/// Rows that are read between two looks at interrupts.
+const TURN: u32 = 2048;
+
+thread_local! {
+    static TALLY: Cell<Tally> = Cell::default();
+}
 
 sql_function!(
     /// `observe_addresses() → trigger`: AFTER INSERT, FOR EACH STATEMENT, arguments `observed_at` and selectors.
@@ -59,29 +68,80 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         let now = pg_sys::GetCurrentStatementStartTimestamp();
         let source = (*data.tg_relation).rd_id;
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
-        let mut tally = Tally::default();
+        // Taken out of its cell: a trigger of the same session may run inside of this one.
+        let mut tally = TALLY.take();
         let mut queue = None;
-        let mut rows = 0u32;
 
         pg_sys::tuplestore_rescan(data.tg_newtable);
-        // Rows that were spilled to disk are palloced as they are read, and the slot frees each when it takes the
-        // next: they must not live in the context that is reset.
-        while pg_sys::tuplestore_gettupleslot(data.tg_newtable, true, false, slot) {
-            let old = pg_sys::MemoryContextSwitchTo(context);
-            plan.row(slot, now, &mut tally);
-            pg_sys::MemoryContextSwitchTo(old);
-            rows += 1;
-            if rows.is_multiple_of(RESET) {
-                pg_sys::MemoryContextReset(context);
-                pgrx::check_for_interrupts!();
-                if tally.addresses.len() >= FLUSH {
-                    flush(&mut queue, schema, &mut tally, source, now);
+        loop {
+            match read(data.tg_newtable, slot, context, &plan, now, &mut tally) {
+                Turn::End => break,
+                Turn::More => {}
+                Turn::Left(column) => {
+                    let old = pg_sys::MemoryContextSwitchTo(context);
+                    plan.rest_of_row(slot, column, now, &mut tally);
+                    pg_sys::MemoryContextSwitchTo(old);
                 }
+            }
+            pg_sys::MemoryContextReset(context);
+            pgrx::check_for_interrupts!();
+            if tally.addresses.len() >= FLUSH {
+                flush(&mut queue, schema, &mut tally, source, now);
             }
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         flush(&mut queue, schema, &mut tally, source, now);
         pg_sys::MemoryContextDelete(context);
+        tally.clear();
+        TALLY.set(tally);
+    }
+}
+
+/// How far [`read`] came.
+enum Turn {
+    /// There are no more rows.
+    End,
+    /// There may be more.
+    More,
+    /// A row is to be read outside of the guard, from this column on.
+    Left(usize),
+}
+
+/// Counts the addresses of the next [`TURN`] rows, inside one guard.
+///
+/// # Safety
+/// `slot` must fit the rows of `store`, and `plan` be that of their table.
+unsafe fn read(
+    store: *mut pg_sys::Tuplestorestate,
+    slot: *mut pg_sys::TupleTableSlot,
+    context: pg_sys::MemoryContext,
+    plan: &Plan,
+    now: i64,
+    tally: &mut Tally,
+) -> Turn {
+    // SAFETY: see above. Nothing is owned inside the guard that an error would have to drop: the tally, the plan and
+    // the context are the caller's.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            // Rows that were spilled to disk are palloced as they are read, and the slot frees each when it takes the
+            // next: they must not live in the context that is reset.
+            let outer = pg_sys::CurrentMemoryContext;
+            for row in 1..=TURN {
+                if !raw::tuplestore_gettupleslot(store, true, false, slot) {
+                    return Turn::End;
+                }
+                pg_sys::CurrentMemoryContext = context;
+                let read = plan.row_in_guard(slot, now, tally);
+                pg_sys::CurrentMemoryContext = outer;
+                if let Err(column) = read {
+                    return Turn::Left(column);
+                }
+                if row.is_multiple_of(RESET) {
+                    raw::MemoryContextReset(context);
+                }
+            }
+            Turn::More
+        })
     }
 }
 
@@ -100,5 +160,5 @@ fn flush(queue: &mut Option<Queue>, schema: pg_sys::Oid, tally: &mut Tally, sour
             "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
         ),
     }
-    *tally = Tally::default();
+    tally.clear();
 }

@@ -1,7 +1,8 @@
 //! Stepping aside for DROP DATABASE and its like, which fail while anybody is connected, our worker included.
 //!
 //! A hook on utility statements: before one that needs a database for itself, its worker is banned from it and ended;
-//! after it, whatever came of it, the ban is lifted. Only for who may do what the statement asks.
+//! after it, whatever came of it, the ban is lifted. Only for who may do what the statement asks. A COPY passes the
+//! same hook, and gets room for its rows there: see [`copy`].
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::observe::copy;
 use crate::shared::{self, Database};
 use crate::time;
 
@@ -67,6 +69,7 @@ unsafe extern "C-unwind" fn on_utility(
     // SAFETY: passes on what it was given; the statement is a parse tree that PostgreSQL owns.
     unsafe {
         make_way(statement);
+        let level = copy::make_room(statement);
         match NEXT {
             Some(next) => next(statement, query, read_only_tree, context, params, environment, destination, completion),
             None => standard_ProcessUtility(
@@ -80,6 +83,7 @@ unsafe extern "C-unwind" fn on_utility(
                 completion,
             ),
         }
+        copy::give_back(level);
         lift_ban();
     }
 }
