@@ -33,11 +33,24 @@ CREATE TABLE ip_inventory (
     cymru_ts               timestamptz,
     cymru_attempts         integer NOT NULL DEFAULT 0,
     cymru_retry_at         timestamptz,
+    cymru_detail           text,
     greynoise_status       text NOT NULL DEFAULT 'pending',
     greynoise_attempts     integer NOT NULL DEFAULT 0,
-    greynoise_retry_at     timestamptz
+    greynoise_retry_at     timestamptz,
+    greynoise_detail       text
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
+-- What the worker asks the network about next. Rows that no source is due for stand in neither.
+CREATE INDEX ip_inventory_cymru_due ON ip_inventory (ip_address) WHERE cymru_status IN ('pending', 'failed');
+CREATE INDEX ip_inventory_greynoise_due ON ip_inventory (ip_address) WHERE greynoise_status IN ('pending', 'failed', 'quota');
+-- What went stale, by each source's own clock.
+CREATE INDEX ip_inventory_cymru_ts ON ip_inventory (cymru_ts) WHERE cymru_ts IS NOT NULL;
+CREATE INDEX ip_inventory_scanner_ts ON ip_inventory (scanner_ts) WHERE scanner_ts IS NOT NULL;
+
+COMMENT ON INDEX ip_inventory_cymru_due IS 'addresses that Team Cymru is to be asked about';
+COMMENT ON INDEX ip_inventory_greynoise_due IS 'addresses that GreyNoise is to be asked about';
+COMMENT ON INDEX ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
+COMMENT ON INDEX ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
 COMMENT ON TABLE ip_inventory IS 'every address ever observed, with what each source says of it';
 COMMENT ON COLUMN ip_inventory.ip_address IS 'host address as it was observed';
 COMMENT ON COLUMN ip_inventory.first_seen_at IS 'earliest observation';
@@ -65,13 +78,15 @@ COMMENT ON COLUMN ip_inventory.scanner_name IS 'GreyNoise: name of the scanner o
 COMMENT ON COLUMN ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
 COMMENT ON COLUMN ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
 COMMENT ON COLUMN ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
-COMMENT ON COLUMN ip_inventory.cymru_status IS 'how Team Cymru stands: pending, found, not_found, skipped';
+COMMENT ON COLUMN ip_inventory.cymru_status IS 'how Team Cymru stands: pending (not asked yet), found, not_found, failed, skipped';
 COMMENT ON COLUMN ip_inventory.cymru_ts IS 'when Team Cymru last answered';
 COMMENT ON COLUMN ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
 COMMENT ON COLUMN ip_inventory.cymru_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN ip_inventory.greynoise_status IS 'how GreyNoise stands: pending, found, not_found, skipped';
+COMMENT ON COLUMN ip_inventory.cymru_detail IS 'why the last attempt failed, or why it is not asked';
+COMMENT ON COLUMN ip_inventory.greynoise_status IS 'how GreyNoise stands: pending (not asked yet), found, not_found, quota, failed, skipped';
 COMMENT ON COLUMN ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
 COMMENT ON COLUMN ip_inventory.greynoise_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN ip_inventory.greynoise_detail IS 'why the last attempt failed, or why it is not asked';
 
 -- What loaders append and the worker absorbs. No index, no constraint, no trigger: appending must neither wait nor
 -- conflict, and is done below SQL.

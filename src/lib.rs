@@ -31,12 +31,13 @@ mod worker;
 
 extension_sql_file!("../sql/01_types.sql", name = "types", bootstrap);
 extension_sql_file!("../sql/02_tables.sql", name = "tables", requires = ["types"]);
-extension_sql_file!("../sql/03_lookup.sql", name = "lookup", requires = ["tables"]);
-extension_sql_file!("../sql/04_ingest.sql", name = "ingest", requires = ["lookup"]);
-extension_sql_file!("../sql/05_enrich.sql", name = "enrich", requires = ["ingest"]);
-extension_sql_file!("../sql/06_jobs.sql", name = "jobs", requires = ["enrich"]);
-extension_sql_file!("../sql/07_status.sql", name = "status", requires = ["jobs"]);
-extension_sql_file!("../sql/08_privileges.sql", name = "privileges", requires = ["status"], finalize);
+extension_sql_file!("../sql/03_sources.sql", name = "sources", requires = ["tables"]);
+extension_sql_file!("../sql/04_lookup.sql", name = "lookup", requires = ["sources"]);
+extension_sql_file!("../sql/05_ingest.sql", name = "ingest", requires = ["lookup"]);
+extension_sql_file!("../sql/06_enrich.sql", name = "enrich", requires = ["ingest"]);
+extension_sql_file!("../sql/07_jobs.sql", name = "jobs", requires = ["enrich"]);
+extension_sql_file!("../sql/08_status.sql", name = "status", requires = ["jobs"]);
+extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["status"], finalize);
 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
 #[pg_guard]

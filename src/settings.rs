@@ -1,5 +1,9 @@
 //! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so whoever
-//! works in batches reads them once a batch.
+//! works in batches reads them once a batch. Those of the network sources stand in [`network`].
+
+mod network;
+
+pub use network::{Network, Switch, lifetimes, network, policy};
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
@@ -144,6 +148,7 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    network::define();
     // A misspelt setting is refused (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
     // SAFETY: copies the name.
     unsafe {
@@ -190,14 +195,23 @@ unsafe extern "C-unwind" fn check_editions(
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: PostgreSQL passes a pointer to a NUL-terminated string, or to null.
+    // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
+    unsafe { checked(value, |text| Edition::list(text).map(drop).map_err(|error| error.to_string())) }
+}
+
+/// What a check hook of a text setting answers; a reason for refusal becomes the error's DETAIL.
+///
+/// # Safety
+/// `value` must point to a NUL-terminated text, or to null.
+unsafe fn checked(value: *mut *mut c_char, check: impl FnOnce(&str) -> Result<(), String>) -> bool {
+    // SAFETY: see above.
     let text = unsafe {
         if (*value).is_null() { String::new() } else { CStr::from_ptr(*value).to_string_lossy().into_owned() }
     };
-    match Edition::list(&text) {
-        Ok(_) => true,
-        Err(error) => {
-            let detail = std::ffi::CString::new(error.to_string()).unwrap_or_default();
+    match check(text.trim()) {
+        Ok(()) => true,
+        Err(reason) => {
+            let detail = std::ffi::CString::new(reason).unwrap_or_default();
             // SAFETY: PostgreSQL expects a palloced text here.
             unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
             false

@@ -5,9 +5,36 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use crate::address::{classify, effective};
 use crate::maxmind::Databases;
 use crate::record::{Enrichment, Source, Status};
+
+/// Whom the network sources may be asked about. The default is everybody.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Team Cymru is switched on.
+    pub cymru: bool,
+    /// GreyNoise is not switched off.
+    pub greynoise: bool,
+    /// Networks whose addresses are told to nobody outside.
+    pub never_ask: Vec<IpNetwork>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy { cymru: true, greynoise: true, never_ask: Vec::new() }
+    }
+}
+
+impl Policy {
+    /// Whether nobody outside may be told `ip`: neither as it is written nor as what it stands for.
+    pub fn is_secret(&self, ip: IpAddr) -> bool {
+        let inside = |ip| self.never_ask.iter().any(|network| network.contains(ip));
+        !self.never_ask.is_empty() && (inside(ip) || inside(effective(ip)))
+    }
+}
 
 /// What can be said of `ip` without the network: its class and MaxMind's answer. The network sources are outside
 /// the question (`None`).
@@ -62,11 +89,11 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
 }
 
 /// The record a new row of the inventory starts with: the offline answer, and which network source is due.
-pub fn first_record(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
+pub fn first_record<'a>(ip: IpAddr, databases: &'a Databases, policy: &Policy) -> Enrichment<'a> {
     let mut record = offline(ip, databases);
-    let public = record.class.is_public();
-    let due = |wanted: bool| Some(if public && wanted { Status::Pending } else { Status::Skipped });
-    record.cymru_status = due(record.asn_number.is_none());
-    record.greynoise_status = due(effective(ip).is_ipv4());
+    let open = record.class.is_public() && !policy.is_secret(ip);
+    let due = |wanted: bool| Some(if open && wanted { Status::Pending } else { Status::Skipped });
+    record.cymru_status = due(policy.cymru && record.asn_number.is_none());
+    record.greynoise_status = due(policy.greynoise && effective(ip).is_ipv4());
     record
 }

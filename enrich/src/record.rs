@@ -17,7 +17,12 @@ pub enum Status {
     Found,
     /// Asked, and it does not know the address: an answer too.
     NotFound,
-    /// Will not be asked: the address is special-purpose, or another source already answered the question.
+    /// Could not be asked, or did not answer: tried again later. No answer.
+    Failed,
+    /// Its quota was spent: asked again when there is more.
+    Quota,
+    /// Will not be asked: the address is special-purpose or not to be told, another source already answered the
+    /// question, or this one is switched off.
     Skipped,
     /// Could not be asked: nothing is installed that could answer.
     Unavailable,
@@ -30,6 +35,8 @@ impl Status {
             Status::Pending => "pending",
             Status::Found => "found",
             Status::NotFound => "not_found",
+            Status::Failed => "failed",
+            Status::Quota => "quota",
             Status::Skipped => "skipped",
             Status::Unavailable => "unavailable",
         }
@@ -86,6 +93,10 @@ pub struct Enrichment<'a> {
 pub enum Source {
     /// MaxMind-format files.
     MaxMind,
+    /// Team Cymru, by DNS or bulk whois.
+    Cymru,
+    /// GreyNoise, by HTTPS.
+    GreyNoise,
 }
 
 impl Source {
@@ -93,6 +104,8 @@ impl Source {
     pub const fn as_str(self) -> &'static str {
         match self {
             Source::MaxMind => "maxmind",
+            Source::Cymru => "cymru",
+            Source::GreyNoise => "greynoise",
         }
     }
 }

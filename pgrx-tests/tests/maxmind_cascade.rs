@@ -5,13 +5,18 @@ mod maxmind_support;
 
 use asn_inventory_tests::prelude::*;
 use enrich::address::AddressClass;
-use enrich::cascade::{first_record, offline};
+use enrich::cascade::{Policy, offline};
 use enrich::maxmind::Databases;
-use enrich::record::{Source, Status};
+use enrich::record::{Enrichment, Source, Status};
 use maxmind_support::*;
 
 const PENDING: Option<Status> = Some(Status::Pending);
 const SKIPPED: Option<Status> = Some(Status::Skipped);
+
+/// The record of a new row, where everybody may be asked about everyone.
+fn first_record<'a>(ip: std::net::IpAddr, databases: &'a Databases) -> Enrichment<'a> {
+    enrich::cascade::first_record(ip, databases, &Policy::default())
+}
 
 /// MaxMind's, Cymru's and GreyNoise's status of a new row.
 fn statuses(databases: &Databases, address: &str) -> (Status, Option<Status>, Option<Status>) {

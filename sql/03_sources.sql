@@ -1,0 +1,104 @@
+-- What the network sources say beside the addresses: networks, autonomous systems, the quota.
+CREATE TABLE cymru_prefix (
+    prefix       cidr PRIMARY KEY,
+    announced    cidr,
+    origins      bigint[] NOT NULL DEFAULT '{}',
+    country_code text,
+    registry     text,
+    allocated    date,
+    answered_at  timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL
+);
+CREATE INDEX cymru_prefix_lookup ON cymru_prefix USING spgist (prefix);
+COMMENT ON INDEX cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
+COMMENT ON TABLE cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
+COMMENT ON COLUMN cymru_prefix.prefix IS 'network that the answer is used for';
+COMMENT ON COLUMN cymru_prefix.announced IS 'announced prefix; null: no route, a negative answer';
+COMMENT ON COLUMN cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
+COMMENT ON COLUMN cymru_prefix.country_code IS 'country of the registration, not a location';
+COMMENT ON COLUMN cymru_prefix.registry IS 'regional registry';
+COMMENT ON COLUMN cymru_prefix.allocated IS 'when the registry allocated it';
+COMMENT ON COLUMN cymru_prefix.answered_at IS 'when Team Cymru said so';
+COMMENT ON COLUMN cymru_prefix.expires_at IS 'not used from then on';
+
+CREATE TABLE asn_inventory (
+    asn_number        bigint PRIMARY KEY CHECK (asn_number BETWEEN 1 AND 4294967295),
+    asn_org           text,
+    country_code      text,
+    registry          text,
+    allocated         date,
+    first_seen_at     timestamptz,
+    last_seen_at      timestamptz,
+    ip_count          bigint NOT NULL DEFAULT 0,
+    observation_count bigint NOT NULL DEFAULT 0,
+    counted_at        timestamptz,
+    details_ts        timestamptz,
+    details_retry_at  timestamptz
+) WITH (fillfactor = 70);
+COMMENT ON TABLE asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
+COMMENT ON COLUMN asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
+COMMENT ON COLUMN asn_inventory.asn_org IS 'its name: Team Cymru''s where it was asked, else MaxMind''s';
+COMMENT ON COLUMN asn_inventory.country_code IS 'country of the registration (Team Cymru)';
+COMMENT ON COLUMN asn_inventory.registry IS 'regional registry (Team Cymru)';
+COMMENT ON COLUMN asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
+COMMENT ON COLUMN asn_inventory.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
+COMMENT ON COLUMN asn_inventory.ip_count IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN asn_inventory.observation_count IS 'observations of these addresses';
+COMMENT ON COLUMN asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often where that takes long';
+COMMENT ON COLUMN asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
+COMMENT ON COLUMN asn_inventory.details_retry_at IS 'not asked again before this';
+
+CREATE TABLE ip_asn_history (
+    ip_address inet NOT NULL,
+    changed_at timestamptz NOT NULL,
+    old_asn    bigint NOT NULL,
+    old_source text,
+    new_asn    bigint,
+    new_source text
+);
+CREATE INDEX ip_asn_history_lookup ON ip_asn_history (ip_address, changed_at);
+COMMENT ON INDEX ip_asn_history_lookup IS 'the changes of one address in order';
+COMMENT ON TABLE ip_asn_history IS 'every time that the ASN stored for an address changed';
+COMMENT ON COLUMN ip_asn_history.ip_address IS 'the address';
+COMMENT ON COLUMN ip_asn_history.changed_at IS 'when the new answer was written';
+COMMENT ON COLUMN ip_asn_history.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN ip_asn_history.old_source IS 'which source had said so';
+COMMENT ON COLUMN ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
+COMMENT ON COLUMN ip_asn_history.new_source IS 'which source says so';
+
+CREATE FUNCTION record_asn_change() RETURNS trigger
+    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
+COMMENT ON FUNCTION record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
+CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number ON ip_inventory FOR EACH ROW
+    WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number)
+    EXECUTE FUNCTION record_asn_change();
+COMMENT ON TRIGGER record_asn_change ON ip_inventory IS 'writes ip_asn_history';
+
+CREATE FUNCTION ip_asn_at(ip inet, at timestamptz) RETURNS bigint
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path FROM CURRENT
+    BEGIN ATOMIC
+        SELECT CASE WHEN h.ip_address IS NOT NULL THEN h.old_asn ELSE i.asn_number END
+        FROM (SELECT $1 AS asked) q
+        LEFT JOIN ip_inventory i ON i.ip_address = q.asked
+        LEFT JOIN LATERAL (SELECT c.ip_address, c.old_asn FROM ip_asn_history c
+                           WHERE c.ip_address = q.asked AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1) h ON true;
+    END;
+COMMENT ON FUNCTION ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
+
+CREATE TABLE source_quota (
+    source       text PRIMARY KEY,
+    window_start timestamptz NOT NULL,
+    used         bigint NOT NULL DEFAULT 0,
+    closed_until timestamptz
+);
+COMMENT ON TABLE source_quota IS 'the ledger: what was spent of a source''s quota in its present window';
+COMMENT ON COLUMN source_quota.source IS 'greynoise';
+COMMENT ON COLUMN source_quota.window_start IS 'when the window began, UTC';
+COMMENT ON COLUMN source_quota.used IS 'requests spent in it; written down before they are sent';
+COMMENT ON COLUMN source_quota.closed_until IS 'the source said that no more is to be had before this';
+
+SELECT pg_catalog.pg_extension_config_dump('cymru_prefix', '');
+SELECT pg_catalog.pg_extension_config_dump('asn_inventory', '');
+SELECT pg_catalog.pg_extension_config_dump('ip_asn_history', '');
+SELECT pg_catalog.pg_extension_config_dump('source_quota', '');

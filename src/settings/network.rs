@@ -1,0 +1,405 @@
+//! Settings of the sources that need the network. Only the worker acts on them; sessions read no more than whether a
+//! source is switched on, to say `pending` or `skipped` of a new address.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use enrich::cascade::Policy;
+use enrich::quota::Window;
+use enrich::schedule::Schedule;
+use enrich::secrets::Reference;
+use ipnetwork::IpNetwork;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::text;
+
+type Text = GucSetting<Option<CString>>;
+
+const fn text_of(default: &'static CStr) -> Text {
+    GucSetting::<Option<CString>>::new(Some(default))
+}
+
+/// `off`, `on` or `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum Switch {
+    off,
+    on,
+    auto,
+}
+
+/// `day` or `week`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum QuotaWindow {
+    day,
+    week,
+}
+
+static CYMRU: GucSetting<bool> = GucSetting::<bool>::new(true);
+static CYMRU_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
+static CYMRU_NEGATIVE_TTL: GucSetting<i32> = GucSetting::<i32>::new(DAY);
+static CYMRU_DNS_SERVERS: Text = text_of(c"");
+static CYMRU_WHOIS: Text = text_of(c"whois.cymru.com:43");
+static CYMRU_RATE: GucSetting<i32> = GucSetting::<i32>::new(100);
+static CYMRU_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
+static CYMRU_BULK_MIN: GucSetting<i32> = GucSetting::<i32>::new(50);
+static GREYNOISE: GucSetting<Switch> = GucSetting::<Switch>::new(Switch::auto);
+static GREYNOISE_API_KEY: Text = text_of(c"env:GREYNOISE_API_KEY");
+static GREYNOISE_URL: Text = text_of(c"https://api.greynoise.io");
+static GREYNOISE_TTL: GucSetting<i32> = GucSetting::<i32>::new(7 * DAY);
+static GREYNOISE_RATE: GucSetting<i32> = GucSetting::<i32>::new(10);
+static GREYNOISE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static GREYNOISE_QUOTA: GucSetting<i32> = GucSetting::<i32>::new(10_000);
+static GREYNOISE_QUOTA_WINDOW: GucSetting<QuotaWindow> = GucSetting::<QuotaWindow>::new(QuotaWindow::day);
+static REFRESH_SCHEDULE: Text = text_of(c"*/10 * * * *");
+static TLS_CA_FILE: Text = text_of(c"");
+static NEVER_ASK: Text = text_of(c"");
+static SECRET_COMMANDS: Text = text_of(c"");
+
+/// Minutes of a day.
+const DAY: i32 = 24 * 60;
+/// Ten years, in minutes.
+const LONGEST: i32 = 3650 * DAY;
+
+/// The network sources' settings at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Whether Team Cymru may be asked.
+    pub cymru: bool,
+    /// How long its answer is fresh.
+    pub cymru_ttl: Duration,
+    /// How long its "no route" is.
+    pub cymru_negative_ttl: Duration,
+    /// DNS servers; empty: the system's.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Bulk whois, `host:port`.
+    pub whois: String,
+    /// DNS queries a second.
+    pub cymru_rate: u32,
+    /// Of one query.
+    pub cymru_timeout: Duration,
+    /// From so many due addresses on, the bulk session.
+    pub bulk_min: usize,
+    /// Whether GreyNoise may be asked.
+    pub greynoise: Switch,
+    /// Where its key is.
+    pub greynoise_key: String,
+    /// Base URL.
+    pub greynoise_url: String,
+    /// How long its answer is fresh.
+    pub greynoise_ttl: Duration,
+    /// Requests a second.
+    pub greynoise_rate: u32,
+    /// Of one request.
+    pub greynoise_timeout: Duration,
+    /// Requests of a window.
+    pub greynoise_quota: u64,
+    /// The window.
+    pub greynoise_window: Window,
+    /// When to look for stale rows.
+    pub refresh_schedule: String,
+    /// Further trusted certificates.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Networks whose addresses are told to nobody.
+    pub never_ask: Vec<IpNetwork>,
+    /// Programs that may resolve secrets.
+    pub secret_commands: String,
+}
+
+/// The network sources' settings now.
+pub fn network() -> Network {
+    let minutes = |setting: &GucSetting<i32>| Duration::from_secs(setting.get().max(0) as u64 * 60);
+    let millis = |setting: &GucSetting<i32>| Duration::from_millis(setting.get().max(1) as u64);
+    let positive = |setting: &GucSetting<i32>| setting.get().max(1) as u32;
+    let ca = text(&TLS_CA_FILE);
+    Network {
+        cymru: CYMRU.get(),
+        cymru_ttl: minutes(&CYMRU_TTL),
+        cymru_negative_ttl: minutes(&CYMRU_NEGATIVE_TTL),
+        dns_servers: servers(&text(&CYMRU_DNS_SERVERS)).unwrap_or_default(),
+        whois: text(&CYMRU_WHOIS),
+        cymru_rate: positive(&CYMRU_RATE),
+        cymru_timeout: millis(&CYMRU_TIMEOUT),
+        bulk_min: CYMRU_BULK_MIN.get().max(1) as usize,
+        greynoise: GREYNOISE.get(),
+        greynoise_key: text(&GREYNOISE_API_KEY),
+        greynoise_url: text(&GREYNOISE_URL),
+        greynoise_ttl: minutes(&GREYNOISE_TTL),
+        greynoise_rate: positive(&GREYNOISE_RATE),
+        greynoise_timeout: millis(&GREYNOISE_TIMEOUT),
+        greynoise_quota: GREYNOISE_QUOTA.get().max(0) as u64,
+        greynoise_window: window(),
+        refresh_schedule: text(&REFRESH_SCHEDULE),
+        tls_ca_file: (!ca.is_empty()).then(|| PathBuf::from(ca)),
+        never_ask: networks(&text(&NEVER_ASK)).unwrap_or_default(),
+        secret_commands: text(&SECRET_COMMANDS),
+    }
+}
+
+fn window() -> Window {
+    match GREYNOISE_QUOTA_WINDOW.get() {
+        QuotaWindow::day => Window::Day,
+        QuotaWindow::week => Window::Week,
+    }
+}
+
+/// Which network source may be asked about whom.
+pub fn policy() -> Policy {
+    Policy {
+        cymru: CYMRU.get(),
+        greynoise: GREYNOISE.get() != Switch::off,
+        never_ask: networks(&text(&NEVER_ASK)).unwrap_or_default(),
+    }
+}
+
+/// How long answers of Team Cymru (found, not found) and GreyNoise are fresh, in microseconds.
+pub fn lifetimes() -> (i64, i64, i64) {
+    let us = |setting: &GucSetting<i32>| i64::from(setting.get()) * 60_000_000;
+    (us(&CYMRU_TTL), us(&CYMRU_NEGATIVE_TTL), us(&GREYNOISE_TTL))
+}
+
+/// Defines the settings.
+pub fn define() {
+    let reload = GucContext::Sighup;
+    let plain = GucFlags::default();
+    let secret = GucFlags::SUPERUSER_ONLY;
+    GucRegistry::define_bool_guc(
+        c"asn_inventory.cymru",
+        c"Asks Team Cymru about addresses for which MaxMind has no ASN.",
+        c"Each look-up tells a third party an address; off, such addresses are skipped.",
+        &CYMRU,
+        reload,
+        plain,
+    );
+    let number = |name, short, long, setting: &'static GucSetting<i32>, min, max, flags| {
+        GucRegistry::define_int_guc(name, short, long, setting, min, max, reload, flags);
+    };
+    let minutes = GucFlags::UNIT_MIN;
+    let millis = GucFlags::UNIT_MS;
+    number(
+        c"asn_inventory.cymru_ttl",
+        c"How long an answer of Team Cymru stays fresh before the address is asked about again.",
+        c"Prefixes change their origin rarely.",
+        &CYMRU_TTL,
+        1,
+        LONGEST,
+        minutes,
+    );
+    number(
+        c"asn_inventory.cymru_negative_ttl",
+        c"How long it counts that no route to an address was announced.",
+        c"Shorter than asn_inventory.cymru_ttl: new networks appear.",
+        &CYMRU_NEGATIVE_TTL,
+        1,
+        LONGEST,
+        minutes,
+    );
+    number(
+        c"asn_inventory.cymru_rate",
+        c"Most DNS queries sent per second.",
+        c"Bulk sessions are not counted.",
+        &CYMRU_RATE,
+        1,
+        10_000,
+        plain,
+    );
+    number(
+        c"asn_inventory.cymru_timeout",
+        c"How long one query may take, counted from when it is sent.",
+        c"A query without an answer is repeated a few times before it counts as failed.",
+        &CYMRU_TIMEOUT,
+        10,
+        120_000,
+        millis,
+    );
+    number(
+        c"asn_inventory.cymru_bulk_min",
+        c"From so many due addresses on, one bulk whois session is used instead of DNS queries.",
+        c"Where port 43 is blocked, set it to its maximum.",
+        &CYMRU_BULK_MIN,
+        1,
+        i32::MAX,
+        plain,
+    );
+    number(
+        c"asn_inventory.greynoise_ttl",
+        c"How long a verdict stays fresh before the address is asked about again.",
+        c"Longer saves quota.",
+        &GREYNOISE_TTL,
+        1,
+        LONGEST,
+        minutes,
+    );
+    number(
+        c"asn_inventory.greynoise_rate",
+        c"Most HTTPS requests sent per second.",
+        c"The quota limits what is sent in a day or a week.",
+        &GREYNOISE_RATE,
+        1,
+        1000,
+        plain,
+    );
+    number(
+        c"asn_inventory.greynoise_timeout",
+        c"How long one request may take, counted from when it is sent.",
+        c"From the connection to the last byte of the answer.",
+        &GREYNOISE_TIMEOUT,
+        10,
+        120_000,
+        millis,
+    );
+    number(
+        c"asn_inventory.greynoise_quota",
+        c"Most requests of one window that this database may spend.",
+        c"What the account allows, less its other uses; divide it where several databases share a key.",
+        &GREYNOISE_QUOTA,
+        0,
+        i32::MAX,
+        plain,
+    );
+    GucRegistry::define_enum_guc(
+        c"asn_inventory.greynoise",
+        c"Asks GreyNoise whether public IPv4 addresses are known scanners: off, on, or auto.",
+        c"auto: once asn_inventory.greynoise_api_key resolves; on: also without a key, at the smaller quota of anonymous callers.",
+        &GREYNOISE,
+        reload,
+        plain,
+    );
+    GucRegistry::define_enum_guc(
+        c"asn_inventory.greynoise_quota_window",
+        c"Time span in which asn_inventory.greynoise_quota may be spent: day or week.",
+        c"Both are counted in UTC; weeks begin on Monday.",
+        &GREYNOISE_QUOTA_WINDOW,
+        reload,
+        plain,
+    );
+    let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 8] = [
+        (
+            c"asn_inventory.cymru_dns_servers",
+            c"Resolvers that Team Cymru is asked through, as ip:port, comma separated; empty: those of the system.",
+            c"IPv6 addresses stand in brackets: [2001:db8::1]:53.",
+            &CYMRU_DNS_SERVERS,
+            secret,
+            Some(check_servers),
+        ),
+        (
+            c"asn_inventory.cymru_whois",
+            c"Host and port of the bulk whois service.",
+            c"Asked where many addresses are due at once.",
+            &CYMRU_WHOIS,
+            secret,
+            Some(check_host_port),
+        ),
+        (
+            c"asn_inventory.greynoise_api_key",
+            c"Where the key stands: a reference such as env:GREYNOISE_API_KEY or file:/etc/asn_inventory/greynoise, never the key itself.",
+            c"Resolved by the worker alone, when it is needed.",
+            &GREYNOISE_API_KEY,
+            secret,
+            Some(check_reference),
+        ),
+        (
+            c"asn_inventory.greynoise_url",
+            c"Base of the URL that requests are sent to; https only.",
+            c"The certificate is always verified.",
+            &GREYNOISE_URL,
+            secret,
+            Some(check_https),
+        ),
+        (
+            c"asn_inventory.refresh_schedule",
+            c"When the worker looks for rows that went stale: five cron fields, UTC; empty: never by itself.",
+            c"Minute, hour, day of the month, month, day of the week.",
+            &REFRESH_SCHEDULE,
+            plain,
+            Some(check_schedule),
+        ),
+        (
+            c"asn_inventory.tls_ca_file",
+            c"Further trusted certificates in PEM form, beside those of the system.",
+            c"For a proxy that inspects TLS; there is no way to turn verification off.",
+            &TLS_CA_FILE,
+            secret,
+            None,
+        ),
+        (
+            c"asn_inventory.never_ask",
+            c"Networks, comma separated, whose addresses are told to no source outside.",
+            c"Beside the special-purpose ranges, about which nobody is ever asked.",
+            &NEVER_ASK,
+            secret,
+            Some(check_networks),
+        ),
+        (
+            c"asn_inventory.secret_commands",
+            c"Programs that may resolve references, by absolute path: op=/usr/bin/op, aws=/usr/bin/aws, sops=/usr/bin/sops.",
+            c"Empty: none is ever run.",
+            &SECRET_COMMANDS,
+            secret,
+            Some(check_commands),
+        ),
+    ];
+    for (name, short, long, setting, flags, check) in strings {
+        // SAFETY: the hooks are `#[pg_guard]`ed.
+        unsafe {
+            GucRegistry::define_string_guc_with_hooks(name, short, long, setting, reload, flags, check, None, None);
+        }
+    }
+}
+
+/// PostgreSQL's type of a check hook for text settings.
+type StringCheck =
+    Option<unsafe extern "C-unwind" fn(*mut *mut c_char, *mut *mut c_void, pg_sys::GucSource::Type) -> bool>;
+
+/// Makes a check hook of a function from the value to a reason for refusal. The reason never repeats the value: it may
+/// be a key that was pasted by mistake.
+macro_rules! check {
+    ($name:ident, $check:expr) => {
+        #[pg_guard]
+        unsafe extern "C-unwind" fn $name(
+            value: *mut *mut c_char,
+            _extra: *mut *mut c_void,
+            _source: pg_sys::GucSource::Type,
+        ) -> bool {
+            // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
+            unsafe { super::checked(value, $check) }
+        }
+    };
+}
+
+check!(check_servers, |text| servers(text).map(drop));
+check!(check_networks, |text| networks(text).map(drop));
+check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));
+check!(check_reference, |text| {
+    if text.is_empty() { Ok(()) } else { Reference::parse(text).map(drop).map_err(|error| error.to_string()) }
+});
+check!(check_commands, |text| enrich::secrets::commands(text).map(drop).map_err(|error| error.to_string()));
+check!(check_https, |text| {
+    if text.starts_with("https://") && text.len() > 8 { Ok(()) } else { Err("It begins with https://.".to_owned()) }
+});
+check!(check_host_port, |text| {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_some_and(|port| port > 0) { Ok(()) } else { Err("It is host:port.".to_owned()) }
+});
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn servers(text: &str) -> Result<Vec<SocketAddr>, String> {
+    list(text)
+        .map(|item| {
+            let alone = || Some(SocketAddr::new(item.parse::<IpAddr>().ok()?, 53));
+            item.parse().ok().or_else(alone).ok_or_else(|| format!("\"{item}\" is not ip:port."))
+        })
+        .collect()
+}
+
+fn networks(text: &str) -> Result<Vec<IpNetwork>, String> {
+    list(text).map(|item| item.parse().map_err(|_| format!("\"{item}\" is not a network."))).collect()
+}
