@@ -59,7 +59,8 @@ pub fn failure(error: &ureq::Error) -> Failure {
         }
         Io(e) => (FailureKind::Transient, e.to_string()),
         Rustls(e) => (FailureKind::Transient, format!("TLS: {e}")),
-        Protocol(e) => (FailureKind::Transient, format!("not HTTP: {e}")),
+        // Its text may hold a header of the answer, like a signed `Location`.
+        Protocol(_) => (FailureKind::Transient, "the answer is not HTTP".to_owned()),
         _ => (FailureKind::Transient, "the connection failed".to_owned()),
     };
     Failure { kind, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
