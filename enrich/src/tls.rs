@@ -66,7 +66,8 @@ pub fn failure(error: &ureq::Error) -> Failure {
     Failure { kind, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
 }
 
-/// The system's certificates; what can't be read of them is left out, as every other program on the system does.
+/// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as for every other program. What
+/// can't be read of them is left out.
 fn system_roots() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
     found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
