@@ -8,8 +8,16 @@
 
 pub mod address;
 pub mod cascade;
+pub mod failure;
+pub mod greynoise;
 pub mod json;
 pub mod maxmind;
+pub mod quota;
 pub mod record;
+pub mod retry;
+pub mod schedule;
+pub mod secrets;
 pub mod selector;
 pub mod text;
+pub mod time;
+pub mod tls;

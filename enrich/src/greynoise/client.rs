@@ -1,0 +1,103 @@
+//! Asks GreyNoise over HTTPS.
+
+use std::fmt;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ureq::Agent;
+use ureq::http::header::{ACCEPT, RETRY_AFTER};
+use ureq::http::{HeaderValue, Uri};
+
+use super::{MAX_BODY, Verdict, parse};
+use crate::failure::{Failure, FailureKind};
+use crate::secrets::Secret;
+use crate::time::Micros;
+use crate::tls;
+
+#[cfg(test)]
+mod tests;
+
+/// A client of one service with one key. Blocks while it asks: for a thread that may. Clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    agent: Agent,
+    /// Scheme, host and path before `/v3/…`, without a slash at the end.
+    base: String,
+    /// Marked as sensitive, so that no library on the way shows it.
+    key: Option<HeaderValue>,
+}
+
+impl Client {
+    /// A client of the service at `url` (`https`, no query, no credentials) that asks with `key`, if there is one.
+    /// `timeout` spans a whole question, from the name of the host to the last byte. `ca_file` holds further trusted
+    /// certificates.
+    ///
+    /// # Errors
+    /// `Permanent` if one of these cannot work. No reason shows the URL or the key.
+    pub fn new(url: &str, key: Option<&Secret>, timeout: Duration, ca_file: Option<&Path>) -> Result<Client, Failure> {
+        let base = base(url)?;
+        let key = key.map(header).transpose()?;
+        let agent = tls::agent(timeout, ca_file)?.build().new_agent();
+        Ok(Client { agent, base, key })
+    }
+
+    /// Asks for one address.
+    ///
+    /// # Errors
+    /// As [`parse`] says; `Transient` also where no answer came.
+    pub fn ask(&self, ip: Ipv4Addr) -> Result<Verdict, Failure> {
+        let mut request = self.agent.get(format!("{}/v3/community/{ip}", self.base));
+        request = request.header(ACCEPT, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header("key", key);
+        }
+        let response = request.call().map_err(|error| tls::failure(&error))?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // One byte more than is allowed, to see that there is more; the rest is not read, and the connection is closed.
+        let mut body = Vec::new();
+        let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
+        reader.read_to_end(&mut body).map_err(|error| tls::failure(&error.into()))?;
+        parse(ip, status, retry_after.as_deref(), &body, now())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+fn base(url: &str) -> Result<String, Failure> {
+    let uri: Uri = url.trim().parse().map_err(|_| permanent("greynoise_url is not a URL"))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(permanent("greynoise_url must begin with https://"));
+    }
+    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if !plain || uri.query().is_some() {
+        return Err(permanent("greynoise_url must not hold credentials or a query"));
+    }
+    Ok(uri.to_string().trim_end_matches('/').to_owned())
+}
+
+fn header(key: &Secret) -> Result<HeaderValue, Failure> {
+    let text = key.expose();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(permanent("the GreyNoise key is empty or holds characters that no key has"));
+    }
+    let mut value = HeaderValue::from_str(text).map_err(|_| permanent("the GreyNoise key fits no header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The clock is read where the answer arrives: only a `Retry-After` date counts from it.
+fn now() -> Micros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+}
+
+fn permanent(reason: &str) -> Failure {
+    Failure { kind: FailureKind::Permanent, reason: reason.to_owned() }
+}

@@ -1,0 +1,160 @@
+//! What an answer of GreyNoise means.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use serde_json::{Map, Value};
+
+use super::{Scanner, Verdict};
+use crate::failure::{Failure, FailureKind};
+use crate::text;
+use crate::time::Micros;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest body that is read, in bytes. Real ones have a few hundred.
+pub const MAX_BODY: usize = 64 << 10;
+
+/// The longest wait that a server can ask for; a longer one is cut to this.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(32 * 86_400);
+
+/// The verdict on `asked` that an HTTP answer gives: its status, the `Retry-After` header and the body. `now` is the
+/// time of the answer, from which a `Retry-After` date counts.
+///
+/// # Errors
+/// An answer that is none: `Unauthorized` for a refused key, `Quota` for 429, `Permanent` for 400 (the service does not
+/// take the address), `Transient` for everything else. That includes a 200 or a 404 without the documented body, as
+/// captive portals and gateways give them: taken for an answer, it would stand for a whole TTL.
+pub fn parse(
+    asked: Ipv4Addr,
+    status: u16,
+    retry_after: Option<&str>,
+    body: &[u8],
+    now: Micros,
+) -> Result<Verdict, Failure> {
+    match status {
+        200 => seen(asked, body),
+        404 => not_seen(asked, body),
+        400 => Err(failure(FailureKind::Permanent, "HTTP 400: the address is not accepted")),
+        401 => Err(failure(FailureKind::Unauthorized, "HTTP 401: the key is refused")),
+        403 => Err(failure(FailureKind::Unauthorized, "HTTP 403: the key has no permission")),
+        429 => {
+            let retry_after = retry_after.and_then(|header| wait(header, now));
+            Err(failure(FailureKind::Quota { retry_after }, "HTTP 429: the quota is used up"))
+        }
+        300..400 => Err(transient(&format!("HTTP {status}: a redirect, which is not followed"))),
+        _ => Err(transient(&format!("HTTP {status}"))),
+    }
+}
+
+fn seen(asked: Ipv4Addr, body: &[u8]) -> Result<Verdict, Failure> {
+    let object = object(body).ok_or_else(|| transient("HTTP 200 without the documented body"))?;
+    if !is_about(&object, asked) {
+        return Err(transient("HTTP 200 about another address"));
+    }
+    let known = ["ip", "noise", "riot", "classification", "name", "last_seen"];
+    if known.iter().all(|field| object.get(*field).is_none_or(Value::is_null)) {
+        return Err(transient("HTTP 200 without the documented body"));
+    }
+    Ok(Verdict::Seen(Scanner {
+        noise: flag(&object, "noise").unwrap_or(false),
+        riot: flag(&object, "riot").unwrap_or(false),
+        classification: string(&object, "classification").and_then(classification),
+        name: string(&object, "name").map(clean).filter(|name| !name.is_empty()),
+        last_seen: string(&object, "last_seen").and_then(instant),
+    }))
+}
+
+/// Only a body that says so is an answer: any gateway answers 404.
+fn not_seen(asked: Ipv4Addr, body: &[u8]) -> Result<Verdict, Failure> {
+    let says_so = object(body).is_some_and(|object| {
+        let flags = [flag(&object, "noise"), flag(&object, "riot")];
+        let message = string(&object, "message").unwrap_or_default().to_ascii_lowercase();
+        let says_so = flags == [Some(false); 2] || message.contains("not observed");
+        is_about(&object, asked) && !flags.contains(&Some(true)) && says_so
+    });
+    if says_so { Ok(Verdict::NotSeen) } else { Err(transient("HTTP 404 without the documented body")) }
+}
+
+/// The body, if it is a JSON object of a sane size. The parser refuses what is nested deeper than 128.
+fn object(body: &[u8]) -> Option<Map<String, Value>> {
+    if body.len() > MAX_BODY { None } else { serde_json::from_slice(body).ok() }
+}
+
+/// Whether the answer is about the address that was asked for, or says of none: one that got mixed up on the way
+/// would be kept under the wrong address.
+fn is_about(object: &Map<String, Value>, asked: Ipv4Addr) -> bool {
+    match object.get("ip") {
+        None | Some(Value::Null) => true,
+        Some(ip) => ip.as_str().and_then(|ip| ip.trim().parse().ok()) == Some(asked),
+    }
+}
+
+fn flag(object: &Map<String, Value>, field: &str) -> Option<bool> {
+    object.get(field)?.as_bool()
+}
+
+fn string<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
+    object.get(field)?.as_str()
+}
+
+fn clean(raw: &str) -> String {
+    text::clean(raw, text::MAX_TEXT).into_owned()
+}
+
+fn classification(raw: &str) -> Option<String> {
+    let known = ["benign", "malicious", "unknown"];
+    known.iter().find(|word| word.eq_ignore_ascii_case(raw.trim())).map(|word| (*word).to_owned())
+}
+
+/// A date, or a timestamp with or without a zone, from 1970 to 9999: beyond that it is a mistake, and not all of it fits
+/// into a `timestamptz`.
+fn instant(raw: &str) -> Option<Micros> {
+    let raw = raw.trim();
+    let timestamp = || DateTime::parse_from_rfc3339(raw).ok().map(|t| t.timestamp_micros());
+    let without_zone = || {
+        let parsed = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+            .iter()
+            .find_map(|format| NaiveDateTime::parse_from_str(raw, format).ok());
+        parsed.map(|t| t.and_utc().timestamp_micros())
+    };
+    let date = || {
+        let date = NaiveDate::parse_from_str(raw, "%Y-%m-%d").ok()?;
+        Some(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros())
+    };
+    let micros = date().or_else(timestamp).or_else(without_zone)?;
+    (0..YEAR_10000).contains(&micros).then_some(micros)
+}
+
+const YEAR_10000: Micros = 253_402_300_800_000_000;
+
+/// What a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date in one of the three forms that a recipient must
+/// know. A date in the past is no wait; garbage says nothing.
+fn wait(header: &str, now: Micros) -> Option<Duration> {
+    let header = header.trim();
+    let wait = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit are a long wait, not garbage.
+        Duration::from_secs(header.parse().unwrap_or(u64::MAX))
+    } else {
+        let until = http_date(header)?;
+        Duration::from_micros(u64::try_from(until.saturating_sub(now)).unwrap_or(0))
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+fn http_date(raw: &str) -> Option<Micros> {
+    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(raw, format).ok())
+        .map(|t| t.and_utc().timestamp_micros())
+}
+
+fn transient(reason: &str) -> Failure {
+    failure(FailureKind::Transient, reason)
+}
+
+fn failure(kind: FailureKind, reason: &str) -> Failure {
+    Failure { kind, reason: reason.to_owned() }
+}

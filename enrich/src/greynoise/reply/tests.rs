@@ -1,0 +1,195 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const ASKED: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+/// 1994-11-06 08:49:37 UTC, a Sunday: the date that RFC 9110 shows.
+const NOW: Micros = 784_111_777_000_000;
+
+fn ok(body: &str) -> Result<Verdict, Failure> {
+    parse(ASKED, 200, None, body.as_bytes(), NOW)
+}
+
+fn scanner(body: &str) -> Scanner {
+    match ok(body) {
+        Ok(Verdict::Seen(scanner)) => scanner,
+        other => panic!("{body}: {other:?}"),
+    }
+}
+
+fn kind(status: u16, body: &[u8]) -> FailureKind {
+    parse(ASKED, status, None, body, NOW).unwrap_err().kind
+}
+
+#[test]
+fn a_malicious_scanner() {
+    let scanner = scanner(
+        r#"{"ip":"8.8.8.8","noise":true,"riot":false,"classification":"malicious","name":"unknown",
+            "link":"https://viz.greynoise.io/ip/8.8.8.8","last_seen":"2020-01-01","message":"Success"}"#,
+    );
+    assert!(scanner.noise && !scanner.riot);
+    assert_eq!(scanner.classification.as_deref(), Some("malicious"));
+    assert_eq!(scanner.last_seen, Some(1_577_836_800_000_000));
+}
+
+#[test]
+fn a_benign_service_keeps_its_name() {
+    let body = r#"{"ip":"8.8.8.8","noise":false,"riot":true,"classification":"benign","name":"Google Public DNS"}"#;
+    let expected = Scanner {
+        noise: false,
+        riot: true,
+        classification: Some("benign".to_owned()),
+        name: Some("Google Public DNS".to_owned()),
+        last_seen: None,
+    };
+    assert_eq!(ok(body), Ok(Verdict::Seen(expected)));
+}
+
+#[test]
+fn what_is_missing_or_of_another_type_is_false_or_null() {
+    assert_eq!(scanner(r#"{"ip":"8.8.8.8"}"#), Scanner::default());
+    let odd = r#"{"ip":null,"noise":"yes","riot":1,"classification":["benign"],"name":{},"last_seen":20200101}"#;
+    assert_eq!(scanner(odd), Scanner::default());
+    assert!(scanner(r#"{"noise":true}"#).noise);
+}
+
+#[test]
+fn only_known_classifications() {
+    let classification = |word: &str| scanner(&format!(r#"{{"classification":"{word}"}}"#)).classification;
+    assert_eq!(classification("Benign").as_deref(), Some("benign"));
+    assert_eq!(classification("unknown").as_deref(), Some("unknown"));
+    assert_eq!(classification("evil"), None);
+    assert_eq!(classification(""), None);
+}
+
+#[test]
+fn names_are_cleaned_and_cut() {
+    let name = |name: &str| scanner(&format!(r#"{{"ip":"8.8.8.8","name":"{name}"}}"#)).name;
+    assert_eq!(name(r"Exa\u0000mple\n\u001b[31m Net").as_deref(), Some("Example [31m Net"));
+    assert_eq!(name(r"\u0000 "), None);
+    assert_eq!(name(&"x".repeat(10_000)).map(|name| name.len()), Some(text::MAX_TEXT));
+}
+
+#[test]
+fn last_seen_is_a_date_or_a_timestamp_or_null() {
+    let last_seen = |text: &str| scanner(&format!(r#"{{"ip":"8.8.8.8","last_seen":"{text}"}}"#)).last_seen;
+    let midnight = Some(1_618_963_200_000_000);
+    for same in [
+        "2021-04-21",
+        "2021-04-21T00:00:00+00:00",
+        "2021-04-21T00:00:00Z",
+        "2021-04-21T02:00:00.000+02:00",
+        "2021-04-21T00:00:00",
+        "2021-04-21 00:00:00",
+    ] {
+        assert_eq!(last_seen(same), midnight, "{same}");
+    }
+    for bad in ["", "yesterday", "2021-02-30", "0001-01-01", "+12021-04-21", "1969-12-31T23:59:59Z", "2021-04-21x"] {
+        assert_eq!(last_seen(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn an_answer_about_another_address_is_none() {
+    for ip in [r#""8.8.4.4""#, r#""nonsense""#, "8", r#"["8.8.8.8"]"#] {
+        let body = format!(r#"{{"ip":{ip},"noise":false,"riot":false,"message":"IP not observed"}}"#);
+        assert_eq!(kind(200, body.as_bytes()), FailureKind::Transient, "{ip}");
+        assert_eq!(kind(404, body.as_bytes()), FailureKind::Transient, "{ip}");
+    }
+}
+
+#[test]
+fn a_200_without_the_documented_body_is_no_answer() {
+    let deep = format!(r#"{{"ip":"8.8.8.8","x":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let long = format!(r#"{{"ip":"8.8.8.8","x":"{}"}}"#, "x".repeat(MAX_BODY));
+    for body in [
+        "",
+        "<html>Log in to the guest network</html>",
+        "{}",
+        "[]",
+        "null",
+        r#"{"message":"log in"}"#,
+        r#"{"ip":"8.8.8.8"} trailing"#,
+        r#"{"ip":"8.8.8.8""#,
+        &deep,
+        &long,
+    ] {
+        assert_eq!(kind(200, body.as_bytes()), FailureKind::Transient, "{:.60}", body);
+    }
+    assert_eq!(kind(200, b"{\"ip\":\"8.8.8.8\",\"name\":\"\xff\"}"), FailureKind::Transient);
+}
+
+#[test]
+fn a_404_is_an_answer_only_with_its_body() {
+    let documented = r#"{"ip":"8.8.8.8","noise":false,"riot":false,
+        "message":"IP not observed scanning the internet or contained in RIOT data set."}"#;
+    for body in [documented, r#"{"noise":false,"riot":false}"#, r#"{"message":"IP not observed scanning"}"#] {
+        assert_eq!(parse(ASKED, 404, None, body.as_bytes(), NOW), Ok(Verdict::NotSeen), "{body}");
+    }
+    for body in [
+        "",
+        "not found",
+        "<html>404</html>",
+        "{}",
+        r#"{"message":"no Route matched with those values"}"#,
+        r#"{"ip":"8.8.8.8","noise":false}"#,
+        r#"{"noise":true,"riot":false,"message":"IP not observed"}"#,
+    ] {
+        assert_eq!(kind(404, body.as_bytes()), FailureKind::Transient, "{body}");
+    }
+}
+
+#[test]
+fn statuses_that_are_no_answer() {
+    let answer = br#"{"ip":"8.8.8.8","noise":false,"riot":false}"#;
+    assert_eq!(kind(400, answer), FailureKind::Permanent);
+    assert_eq!(kind(401, answer), FailureKind::Unauthorized);
+    assert_eq!(kind(403, answer), FailureKind::Unauthorized);
+    for status in [100, 204, 206, 301, 302, 307, 402, 405, 418, 500, 502, 503, 599, 999] {
+        assert_eq!(kind(status, answer), FailureKind::Transient, "{status}");
+    }
+}
+
+#[test]
+fn a_429_says_how_long_to_wait() {
+    let wait = |header| match parse(ASKED, 429, header, b"", NOW).unwrap_err().kind {
+        FailureKind::Quota { retry_after } => retry_after,
+        other => panic!("{other:?}"),
+    };
+    let seconds = |s| Some(Duration::from_secs(s));
+    assert_eq!(wait(None), None);
+    assert_eq!(wait(Some("60")), seconds(60));
+    assert_eq!(wait(Some(" 0 ")), seconds(0));
+    assert_eq!(wait(Some("99999999999")), Some(MAX_RETRY_AFTER));
+    assert_eq!(wait(Some("99999999999999999999999999")), Some(MAX_RETRY_AFTER));
+    for in_a_minute in ["Sun, 06 Nov 1994 08:50:37 GMT", "Sunday, 06-Nov-94 08:50:37 GMT", "Sun Nov  6 08:50:37 1994"] {
+        assert_eq!(wait(Some(in_a_minute)), seconds(60), "{in_a_minute}");
+    }
+    assert_eq!(wait(Some("Sat, 05 Nov 1994 08:49:37 GMT")), seconds(0));
+    assert_eq!(wait(Some("Mon, 06 Nov 2094 08:49:37 GMT")), None, "that day is a Saturday");
+    assert_eq!(wait(Some("Sat, 06 Nov 2094 08:49:37 GMT")), Some(MAX_RETRY_AFTER));
+    for garbage in ["", "-1", "+60", "1.5", "soon", "60, 70"] {
+        assert_eq!(wait(Some(garbage)), None, "{garbage}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_answers_never_panic(
+        status: u16, retry_after in prop::option::of(".{0,40}"), body: Vec<u8>, now: Micros,
+    ) {
+        let _ = parse(ASKED, status, retry_after.as_deref(), &body, now);
+    }
+
+    #[test]
+    fn arbitrary_fields_never_panic(
+        status in prop::sample::select(vec![200u16, 404]), name in ".{0,300}", last_seen in "[0-9TZ:.+ -]{0,30}",
+    ) {
+        let body = serde_json::json!({"ip": "8.8.8.8", "name": name, "last_seen": last_seen}).to_string();
+        if let Ok(Verdict::Seen(scanner)) = parse(ASKED, status, None, body.as_bytes(), NOW) {
+            prop_assert!(scanner.name.is_none_or(|name| name.len() <= text::MAX_TEXT && !name.contains('\0')));
+        }
+    }
+}

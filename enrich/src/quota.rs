@@ -1,0 +1,179 @@
+//! The ledger of a source's quota: how much of a day or a week is used, and until when the source is closed.
+//!
+//! Pure: the time and the limit come in with every call, and what comes out is one row of `source_quota`, so the
+//! ledger survives restarts and a changed limit holds at once. Windows are UTC; weeks begin on Monday 00:00.
+//!
+//! Clocks jump. Of a ledger whose window lies ahead of the clock one of two things is true:
+//! - The clock was set back a little. What was used stays used until the clock comes by the window again: to begin the
+//!   old window anew, and then this one, would spend it twice.
+//! - The clock had been far ahead. The ledger comes back to the present, but keeps what was used until the window ends;
+//!   to wait until the clock reaches that far window would close the source for good.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::time::Micros;
+
+#[cfg(test)]
+mod tests;
+
+const DAY: Micros = 86_400_000_000;
+
+/// The longest a source may close us: more than a month is a mistake of one of the two clocks.
+pub const MAX_CLOSED: Duration = Duration::from_secs(32 * 86_400);
+
+/// The shortest: `Retry-After: 0` on every answer must not become a busy loop.
+const MIN_CLOSED: Duration = Duration::from_secs(1);
+
+/// What a quota counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// From midnight UTC.
+    Day,
+    /// From Monday, midnight UTC.
+    Week,
+}
+
+impl Window {
+    /// The word that stands in settings and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Window::Day => "day",
+            Window::Week => "week",
+        }
+    }
+
+    const fn length(self) -> Micros {
+        match self {
+            Window::Day => DAY,
+            Window::Week => 7 * DAY,
+        }
+    }
+
+    /// When the window that holds `now` began.
+    pub fn start(self, now: Micros) -> Micros {
+        let since = match self {
+            Window::Day => now.rem_euclid(DAY),
+            // The epoch was a Thursday: three days after a Monday.
+            Window::Week => (now.rem_euclid(7 * DAY) + 3 * DAY).rem_euclid(7 * DAY),
+        };
+        now.saturating_sub(since)
+    }
+
+    /// When the window that holds `now` ends, and the next begins.
+    pub fn end(self, now: Micros) -> Micros {
+        self.start(now).saturating_add(self.length())
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Not the name of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a quota window is \"day\" or \"week\"")]
+pub struct UnknownWindow;
+
+impl FromStr for Window {
+    type Err = UnknownWindow;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "day" => Ok(Window::Day),
+            "week" => Ok(Window::Week),
+            _ => Err(UnknownWindow),
+        }
+    }
+}
+
+/// What a source was asked in its window, and whether it closed us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// When the window of `used` began. The default, the epoch, is a window long past.
+    pub window_start: Micros,
+    /// Asked, or reserved to be asked, in that window. May exceed a limit that was lowered.
+    pub used: u64,
+    /// Not to be asked before this, whatever is left.
+    pub closed_until: Option<Micros>,
+}
+
+impl Ledger {
+    /// Brings the ledger to `now`: a past window is over, a past closure is gone, and what a clock that was wrong left
+    /// behind in the future is brought within reach.
+    pub fn roll(&mut self, now: Micros, window: Window) {
+        let start = window.start(now);
+        if start > self.window_start {
+            self.window_start = start;
+            self.used = 0;
+        } else if self.window_start > window.end(now) {
+            self.window_start = start;
+        }
+        if let Some(until) = self.closed_until {
+            if until <= now {
+                self.closed_until = None;
+            } else if until > after(now, MAX_CLOSED) {
+                self.closed_until = Some(window.end(now));
+            }
+        }
+    }
+
+    /// How many questions may still be asked at `now`. None while closed.
+    pub fn left(&self, limit: u64, now: Micros, window: Window) -> u64 {
+        let rolled = self.rolled(now, window);
+        if rolled.closed_until.is_some() { 0 } else { limit.saturating_sub(rolled.used) }
+    }
+
+    /// Reserves up to `n` questions and says how many: store the ledger before they are asked, so that a crash loses
+    /// some of the quota and never overspends it.
+    pub fn take(&mut self, n: u64, limit: u64, now: Micros, window: Window) -> u64 {
+        self.roll(now, window);
+        let granted = n.min(self.left(limit, now, window));
+        self.used = self.used.saturating_add(granted);
+        granted
+    }
+
+    /// Gives back `n` reserved questions that were never asked. `taken_in` is the `window_start` that the ledger had
+    /// after they were taken: what a past window did not use is no gift to the present one.
+    pub fn give_back(&mut self, n: u64, taken_in: Micros, now: Micros, window: Window) {
+        self.roll(now, window);
+        if self.window_start == taken_in {
+            self.used = self.used.saturating_sub(n);
+        }
+    }
+
+    /// The source says that the quota is used up: closed for as long as it asks (a second to [`MAX_CLOSED`]), else until
+    /// the window ends. Of several such answers the latest end counts.
+    pub fn close(&mut self, retry_after: Option<Duration>, now: Micros, window: Window) {
+        self.roll(now, window);
+        let until = match retry_after {
+            Some(wait) => after(now, wait.clamp(MIN_CLOSED, MAX_CLOSED)),
+            None => self.reset_at(now, window),
+        };
+        self.closed_until = self.closed_until.max(Some(until));
+    }
+
+    /// When counting begins anew.
+    pub fn reset_at(&self, now: Micros, window: Window) -> Micros {
+        window.end(self.rolled(now, window).window_start)
+    }
+
+    /// From when on something may be asked: `now` if it may be now.
+    pub fn open_at(&self, limit: u64, now: Micros, window: Window) -> Micros {
+        let rolled = self.rolled(now, window);
+        let refilled = if rolled.used < limit { now } else { rolled.reset_at(now, window) };
+        refilled.max(rolled.closed_until.unwrap_or(now))
+    }
+
+    fn rolled(mut self, now: Micros, window: Window) -> Ledger {
+        self.roll(now, window);
+        self
+    }
+}
+
+fn after(now: Micros, wait: Duration) -> Micros {
+    now.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX))
+}

@@ -1,0 +1,141 @@
+use super::*;
+use proptest::prelude::*;
+
+const SECOND: Micros = 1_000_000;
+
+fn minutes(attempts: u32) -> u64 {
+    retry_after(attempts, 0.5).as_secs() / 60
+}
+
+#[test]
+fn the_wait_doubles_up_to_six_hours() {
+    let waits: Vec<u64> = (0..=5).map(minutes).collect();
+    assert_eq!(waits, [1, 1, 2, 4, 8, 16]);
+    assert_eq!(minutes(9), 256);
+    assert_eq!(minutes(10), 360);
+    assert_eq!(minutes(u32::MAX), 360);
+}
+
+#[test]
+fn jitter_spreads_the_wait_by_a_fifth_also_at_the_cap() {
+    assert_eq!(retry_after(1, 0.0), Duration::from_secs(48));
+    assert_eq!(retry_after(1, 1.0), Duration::from_secs(72));
+    assert_eq!(retry_after(1, f64::NAN), Duration::from_secs(60));
+    assert!(retry_after(99, 1.0) > retry_after(99, 0.0));
+}
+
+fn tripped(at: Micros) -> Breaker {
+    let mut breaker = Breaker::default();
+    for _ in 0..5 {
+        assert!(breaker.allows(at));
+        breaker.failure(at);
+    }
+    breaker
+}
+
+#[test]
+fn five_failures_in_a_row_open_it() {
+    let mut breaker = Breaker::default();
+    for _ in 0..3 {
+        for _ in 0..4 {
+            breaker.failure(0);
+        }
+        assert_eq!(breaker.state(0), BreakerState::Closed);
+        assert_eq!(breaker.retry_at(), None);
+        breaker.success();
+    }
+    let mut breaker = tripped(0);
+    assert_eq!(breaker.state(0), BreakerState::Open);
+    assert!(!breaker.allows(30 * SECOND - 1));
+    assert_eq!(breaker.retry_at(), Some(30 * SECOND));
+}
+
+#[test]
+fn after_the_pause_one_probe_goes_out() {
+    let mut breaker = tripped(0);
+    assert_eq!(breaker.state(30 * SECOND), BreakerState::HalfOpen);
+    assert!(breaker.allows(30 * SECOND));
+    assert!(!breaker.allows(30 * SECOND));
+    breaker.success();
+    assert_eq!(breaker.state(30 * SECOND), BreakerState::Closed);
+    assert!(breaker.allows(30 * SECOND));
+    assert!(breaker.allows(30 * SECOND));
+}
+
+#[test]
+fn a_failed_probe_doubles_the_pause_up_to_fifteen_minutes() {
+    let mut breaker = tripped(0);
+    let mut pauses = Vec::new();
+    let mut now = 0;
+    for _ in 0..7 {
+        let until = breaker.retry_at().unwrap();
+        pauses.push((until - now) / SECOND);
+        now = until;
+        assert!(breaker.allows(now));
+        breaker.failure(now);
+        assert_eq!(breaker.state(now), BreakerState::Open);
+    }
+    assert_eq!(pauses, [30, 60, 120, 240, 480, 900, 900]);
+}
+
+#[test]
+fn late_failures_of_requests_under_way_do_not_prolong_the_pause() {
+    let mut breaker = tripped(0);
+    breaker.failure(10 * SECOND);
+    assert_eq!(breaker.retry_at(), Some(30 * SECOND));
+}
+
+#[test]
+fn one_failure_after_success_does_not_open_it() {
+    let mut breaker = tripped(0);
+    breaker.success();
+    breaker.failure(SECOND);
+    assert_eq!(breaker.state(SECOND), BreakerState::Closed);
+}
+
+#[test]
+fn a_probe_that_nobody_reports_is_replaced() {
+    let mut breaker = tripped(0);
+    assert!(breaker.allows(30 * SECOND));
+    assert!(!breaker.allows(89 * SECOND));
+    assert!(breaker.allows(90 * SECOND));
+}
+
+#[test]
+fn a_clock_that_jumps_back_does_not_keep_it_open() {
+    let year = 365 * 86_400 * SECOND;
+    let mut breaker = tripped(year);
+    assert_eq!(breaker.state(0), BreakerState::HalfOpen);
+    assert!(breaker.allows(0));
+    assert!(!breaker.allows(0));
+}
+
+#[test]
+fn states_have_words() {
+    let words = [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen].map(BreakerState::as_str);
+    assert_eq!(words, ["closed", "open", "half_open"]);
+}
+
+proptest! {
+    #[test]
+    fn every_wait_is_within_a_fifth_of_the_cap(attempts: u32, jitter: f64) {
+        let wait = retry_after(attempts, jitter);
+        prop_assert!(wait >= FIRST_WAIT.mul_f64(0.8) && wait <= LONGEST_WAIT.mul_f64(1.2));
+    }
+
+    #[test]
+    fn whatever_happened_a_request_may_go_out_within_the_longest_pause(
+        events in prop::collection::vec((any::<i64>(), 0u8..3), 0..40), now in any::<i32>(),
+    ) {
+        let mut breaker = Breaker::default();
+        for (at, event) in events {
+            match event {
+                0 => breaker.success(),
+                1 => breaker.failure(at),
+                _ => _ = breaker.allows(at),
+            }
+        }
+        let now = Micros::from(now);
+        prop_assert!(breaker.allows(now) || breaker.allows(now + LONGEST_PAUSE));
+    }
+}

@@ -1,0 +1,4 @@
+//! Time as a value.
+
+/// Microseconds since the Unix epoch, UTC.
+pub type Micros = i64;

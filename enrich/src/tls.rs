@@ -1,0 +1,116 @@
+//! HTTPS for everything that asks over it: whom we trust, and what an agent may do.
+//!
+//! Trusted are the system's certificates, plus those of `asn_inventory.tls_ca_file`. There is no switch that turns
+//! verification off, and no built-in list that would go on to trust what the system's owner has removed.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use ureq::config::ConfigBuilder;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
+
+use crate::failure::{Failure, FailureKind};
+use crate::text;
+
+#[cfg(test)]
+mod tests;
+
+/// More than any system's whole list.
+const MAX_PEM: u64 = 4 << 20;
+
+/// How every agent begins: `https` only, verified against the system's certificates and those in `ca_file`, the whole
+/// exchange within `timeout`, no redirects followed, no proxy from the environment (a server's environment is not its
+/// settings), and every status an answer, not an error. Callers may build on it.
+///
+/// Reads files: make an agent once, not once a request. Name resolution runs on a thread of its own, which inherits the
+/// signal mask of the caller.
+///
+/// # Errors
+/// `Permanent` if `ca_file` can't be read or holds no certificate, or if nothing is trusted at all.
+pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
+    let roots = RootCerts::new_with_certs(&trusted(system_roots(), ca_file)?);
+    Ok(ureq::Agent::config_builder()
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .https_only(true)
+        .timeout_global(Some(timeout))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .proxy(None)
+        .user_agent(concat!("asn_inventory/", env!("CARGO_PKG_VERSION"))))
+}
+
+/// What an error of an agent means to its caller. `Permanent` is only what no waiting can mend: a certificate that
+/// fails today may be a captive portal's.
+///
+/// The reason holds no part of the request: a key may stand in its headers or in its URL.
+pub fn failure(error: &ureq::Error) -> Failure {
+    use ureq::Error::{BadUri, HostNotFound, Http, Io, Protocol, RequireHttpsOnly, Rustls, Timeout};
+    let (kind, reason) = match error {
+        BadUri(_) | Http(_) | RequireHttpsOnly(_) => (FailureKind::Permanent, "the URL is not understood".to_owned()),
+        HostNotFound => (FailureKind::Transient, "host not found".to_owned()),
+        Timeout(phase) => (FailureKind::Transient, format!("timed out ({phase})")),
+        Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            (FailureKind::Transient, format!("TLS: {e}"))
+        }
+        Io(e) => (FailureKind::Transient, e.to_string()),
+        Rustls(e) => (FailureKind::Transient, format!("TLS: {e}")),
+        // Its text may hold a header of the answer, like a signed `Location`.
+        Protocol(_) => (FailureKind::Transient, "the answer is not HTTP".to_owned()),
+        _ => (FailureKind::Transient, "the connection failed".to_owned()),
+    };
+    Failure { kind, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
+}
+
+/// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as for every other program. What
+/// can't be read of them is left out.
+fn system_roots() -> Vec<Certificate<'static>> {
+    let found = rustls_native_certs::load_native_certs();
+    found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
+}
+
+fn trusted(mut roots: Vec<Certificate<'static>>, ca_file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
+    if let Some(path) = ca_file {
+        let further = read_pem(path).map_err(|why| permanent(format!("tls_ca_file {}: {why}", path.display())))?;
+        roots.extend(further);
+    }
+    if roots.is_empty() {
+        return Err(permanent(
+            "no trusted certificates: install ca-certificates, or set asn_inventory.tls_ca_file".to_owned(),
+        ));
+    }
+    Ok(roots)
+}
+
+/// The certificates in a PEM file: at least one, and each of them one that can be trusted. The TLS library itself skips
+/// what it can't read, and the operator would look for the reason elsewhere.
+fn read_pem(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    // A FIFO or a device would keep us for good.
+    if !file.metadata().map_err(|e| e.to_string())?.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    let mut pem = Vec::new();
+    file.take(MAX_PEM + 1).read_to_end(&mut pem).map_err(|e| e.to_string())?;
+    if pem.len() as u64 > MAX_PEM {
+        return Err(format!("more than {} MB", MAX_PEM >> 20));
+    }
+    let mut store = RootCertStore::empty();
+    let mut certs = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(cert) = item.map_err(|_| "not PEM".to_owned())? {
+            let nth = certs.len() + 1;
+            store.add(cert.der().to_vec().into()).map_err(|_| format!("certificate {nth} is not understood"))?;
+            certs.push(cert);
+        }
+    }
+    if certs.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(certs) }
+}
+
+fn permanent(reason: String) -> Failure {
+    Failure { kind: FailureKind::Permanent, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
+}
