@@ -17,7 +17,7 @@ use crate::inet::Inet;
 use crate::observe::queue::Queue;
 use crate::observe::tally::Seen;
 use crate::row::{self, Row};
-use crate::{ask, maxmind, sql_function, time};
+use crate::{ask, maxmind, settings, sql_function, time};
 
 thread_local! {
     static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
@@ -66,8 +66,9 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
         }
         hand_over(schema, inet);
     }
+    let policy = settings::policy();
     maxmind::with(|databases| {
-        let record = cascade::first_record(inet.ip, databases);
+        let record = cascade::first_record(inet.ip, databases, &policy);
         // SAFETY: one thread, and nothing below calls back into this function; the descriptor is ip_enrichment's.
         unsafe {
             let row = ROW.with(|row| &mut *row.get());

@@ -1,23 +1,31 @@
 //! Every SQL text that writes the inventory, and the batches it is fed with.
 //!
-//! A batch goes in as arrays: one of `ip_enrichment`, others beside it. Plans are kept for the session.
+//! Here are observations and MaxMind's answers: a batch goes in as arrays, one of `ip_enrichment`, others beside it.
+//! Plans are kept for the session. What the network sources say is in [`cymru`], [`greynoise`] and [`asn`].
+
+pub mod asn;
+pub mod cymru;
+pub mod greynoise;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::net::IpAddr;
 
-use enrich::cascade;
+use enrich::cascade::{self, Policy};
 use enrich::maxmind::Databases;
 use enrich::record::Status;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
+use serde_json::Value;
 
 use crate::catalog::Schema;
 use crate::errors::raise;
 use crate::inet::Inet;
 use crate::observe::tally::Seen;
 use crate::row::Row;
+use crate::settings;
+use crate::sql::{Argument, Sql};
 
 /// What an address is enriched with, listed once: the columns that `ip_inventory` and `ip_enrichment` share.
 const COLUMNS: &str = "ip, ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city, \
@@ -34,16 +42,17 @@ fn due() -> String {
 
 /// New addresses are born enriched; known ones only count. An address that was only asked about never changes a known
 /// row, and its first observation replaces the time of the question.
-fn absorb_sql(schema: &Schema) -> String {
+fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
+    let [cymru, greynoise] = details(policy);
     format!(
         "INSERT INTO {s}.ip_inventory AS i (ip_address, first_seen_at, last_seen_at, observation_count,
              ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city,
              latitude, longitude, accuracy_radius_km, time_zone, maxmind_status, maxmind_ts,
-             cymru_status, greynoise_status, enrichment_ts)
+             cymru_status, greynoise_status, enrichment_ts, cymru_detail, greynoise_detail)
          SELECT r.ip, r.first_seen, r.last_seen, r.seen,
              r.ip_class, r.network, r.asn_number, r.asn_org, r.asn_source, r.country_code, r.country_source, r.region,
              r.city, r.latitude, r.longitude, r.accuracy_radius_km, r.time_zone, r.maxmind_status, r.enrichment_ts,
-             r.cymru_status, r.greynoise_status, r.enrichment_ts
+             r.cymru_status, r.greynoise_status, r.enrichment_ts, {cymru}, {greynoise}
          FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($2::timestamptz[]), unnest($3::timestamptz[]),
                          unnest($4::bigint[])) AS r({COLUMNS}, first_seen, last_seen, seen)
          ON CONFLICT (ip_address) DO UPDATE SET
@@ -57,40 +66,66 @@ fn absorb_sql(schema: &Schema) -> String {
     )
 }
 
+/// Why a new row is skipped by a network source, where neither its class nor MaxMind's answer says so.
+fn details(policy: &Policy) -> [String; 2] {
+    [("cymru", policy.cymru), ("greynoise", policy.greynoise)].map(|(source, on)| {
+        let reason = match (on, source) {
+            (false, _) => format!("'{SWITCHED_OFF}'"),
+            (true, "cymru") => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
+            (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE 'it knows IPv4 only' END"),
+        };
+        format!("CASE WHEN r.{source}_status = 'skipped' AND r.ip_class = 'public' THEN {reason} END")
+    })
+}
+
+/// Why an address is skipped: its source is off. It is due once that is on again.
+pub const SWITCHED_OFF: &str = "the source is switched off";
+/// Why an address is skipped: it is told to nobody. It is due once the setting does not name it any more.
+pub const NEVER_ASK: &str = "asn_inventory.never_ask";
+
 /// What a MaxMind answer does to a known row. Team Cymru's ASN stays where MaxMind has none, and a network source's
 /// own state changes only where this answer decides whether it is asked at all.
-fn assignments() -> &'static str {
-    "ip_class = r.ip_class,
+fn assignments(policy: &Policy) -> String {
+    let [cymru_detail, greynoise_detail] = details(policy);
+    let cymru =
+        "i.cymru_status = ANY ('{pending,skipped}') OR i.cymru_status = 'failed' AND r.cymru_status = 'skipped'";
+    let greynoise = "i.greynoise_status = ANY ('{pending,skipped}')";
+    format!(
+        "ip_class = r.ip_class,
      network = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.network ELSE r.network END,
      asn_number = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_number ELSE r.asn_number END,
      asn_org = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_org ELSE r.asn_org END,
      asn_source = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_source ELSE r.asn_source END,
-     country_code = r.country_code, country_source = r.country_source, region = r.region, city = r.city,
+     country_code = CASE WHEN r.country_code IS NULL AND i.country_source = 'cymru' THEN i.country_code ELSE r.country_code END,
+     country_source = CASE WHEN r.country_code IS NULL AND i.country_source = 'cymru' THEN 'cymru' ELSE r.country_source END,
+     region = r.region, city = r.city,
      latitude = r.latitude, longitude = r.longitude, accuracy_radius_km = r.accuracy_radius_km,
      time_zone = r.time_zone, maxmind_status = r.maxmind_status, maxmind_ts = r.enrichment_ts,
      enrichment_ts = coalesce(r.enrichment_ts, i.enrichment_ts),
-     cymru_status = CASE WHEN i.cymru_status = ANY ('{pending,skipped}') THEN r.cymru_status ELSE i.cymru_status END,
-     greynoise_status = CASE WHEN i.greynoise_status = ANY ('{pending,skipped}') THEN r.greynoise_status
-                             ELSE i.greynoise_status END"
+     cymru_status = CASE WHEN {cymru} THEN r.cymru_status ELSE i.cymru_status END,
+     cymru_detail = CASE WHEN {cymru} THEN {cymru_detail} ELSE i.cymru_detail END,
+     greynoise_status = CASE WHEN {greynoise} THEN r.greynoise_status ELSE i.greynoise_status END,
+     greynoise_detail = CASE WHEN {greynoise} THEN {greynoise_detail} ELSE i.greynoise_detail END"
+    )
 }
 
-fn update_by_address_sql(schema: &Schema) -> String {
+fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
          WHERE i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
-        set = assignments(),
+        set = assignments(policy),
         due = due()
     )
 }
 
-fn update_by_place_sql(schema: &Schema) -> String {
+fn update_by_place_sql(schema: &Schema, policy: &Policy) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET {set}
          FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($3::tid[])) AS r({COLUMNS}, place)
          WHERE i.ctid = r.place AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
-        set = assignments(),
+        set = assignments(policy),
         due = due()
     )
 }
@@ -156,6 +191,7 @@ pub struct Writer<'a> {
     array: pg_sys::Oid,
     desc: pg_sys::TupleDesc,
     row: Box<Row>,
+    policy: Policy,
 }
 
 impl<'a> Writer<'a> {
@@ -173,7 +209,8 @@ impl<'a> Writer<'a> {
                     "Run ALTER EXTENSION asn_inventory UPDATE.",
                 );
             }
-            Writer { schema, element, array: pg_sys::get_array_type(element), desc, row: Box::new(Row::new()) }
+            let array = pg_sys::get_array_type(element);
+            Writer { schema, element, array, desc, row: Box::new(Row::new()), policy: settings::policy() }
         }
     }
 
@@ -189,7 +226,7 @@ impl<'a> Writer<'a> {
             column(|s| s.count, pg_sys::INT8OID),
         ];
         let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
-        tallied.written = self.run(absorb_sql(self.schema), types, values);
+        tallied.written = self.run(absorb_sql(self.schema, &self.policy), types, values);
         tallied
     }
 
@@ -198,7 +235,8 @@ impl<'a> Writer<'a> {
     pub fn update(&mut self, databases: &Databases, ips: &[IpAddr], stale_before: i64, now: i64) -> Tallied {
         let (records, mut tallied) = self.records(databases, ips.iter().copied(), now);
         let types = [self.array, pg_sys::TIMESTAMPTZOID];
-        tallied.written = self.run(update_by_address_sql(self.schema), types, [records, Datum::from(stale_before)]);
+        tallied.written =
+            self.run(update_by_address_sql(self.schema, &self.policy), types, [records, Datum::from(stale_before)]);
         tallied
     }
 
@@ -214,7 +252,7 @@ impl<'a> Writer<'a> {
         let places = places(rows.iter().map(|(_, place)| *place));
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
         let values = [records, Datum::from(stale_before), places];
-        tallied.written = self.run(update_by_place_sql(self.schema), types, values);
+        tallied.written = self.run(update_by_place_sql(self.schema, &self.policy), types, values);
         if tallied.written < rows.len() as u64 {
             tallied = self.recount(rows, now, tallied.written);
         }
@@ -258,7 +296,7 @@ impl<'a> Writer<'a> {
         let mut tallied = Tallied::default();
         let mut datums: Vec<Datum> = ips
             .map(|ip| {
-                let record = cascade::first_record(ip, databases);
+                let record = cascade::first_record(ip, databases, &self.policy);
                 match record.maxmind_status {
                     Status::NotFound => tallied.not_found += 1,
                     Status::Skipped => tallied.skipped += 1,
@@ -277,6 +315,85 @@ impl<'a> Writer<'a> {
         };
         (Datum::from(array), tallied)
     }
+}
+
+/// How long answers are fresh, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Team Cymru's.
+    pub cymru: i64,
+    /// Its "no route".
+    pub cymru_negative: i64,
+    /// GreyNoise's.
+    pub greynoise: i64,
+}
+
+impl Lifetimes {
+    /// As set now.
+    pub fn now() -> Lifetimes {
+        let (cymru, cymru_negative, greynoise) = settings::lifetimes();
+        Lifetimes { cymru, cymru_negative, greynoise }
+    }
+}
+
+/// A batch as a text that the SQL casts to json.
+fn json(value: &Value) -> Argument {
+    (pg_sys::TEXTOID, Some(crate::call::text(&value.to_string())))
+}
+
+fn addresses(ips: &[IpAddr]) -> Argument {
+    let ips: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
+    (pg_sys::INETARRAYOID, ips.into_datum())
+}
+
+/// Microseconds as an interval, palloced.
+fn interval(us: i64) -> Argument {
+    // SAFETY: filled in right here.
+    let interval = unsafe { pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>() };
+    // SAFETY: as above.
+    unsafe { interval.write(pg_sys::Interval { time: us, day: 0, month: 0 }) };
+    (pg_sys::INTERVALOID, Some(Datum::from(interval)))
+}
+
+/// A source could not be asked about addresses: tried again after 1, 2, 4 … minutes, six hours at most, each row at a
+/// time of its own. A row that has an answer keeps it.
+fn note_failure(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
+    Sql::connect().run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_attempts = i.{source}_attempts + 1, {source}_detail = $2,
+                 {source}_retry_at = now() + least(interval '1 minute' * power(2, least(i.{source}_attempts, 10)), interval '6 hours')
+                     * (0.8 + random() * 0.4),
+                 {source}_status = CASE WHEN i.{source}_status IN ('found', 'not_found') THEN i.{source}_status ELSE 'failed' END
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
+            s = schema.name
+        ),
+        &[addresses(ips), (pg_sys::TEXTOID, Some(crate::call::text(reason)))],
+    );
+}
+
+/// A source is not to be asked about addresses. A row that has an answer keeps it.
+fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
+    Sql::connect().run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_status = 'skipped', {source}_detail = $2, {source}_retry_at = NULL
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status IN ('pending', 'failed', 'quota')",
+            s = schema.name
+        ),
+        &[addresses(ips), (pg_sys::TEXTOID, Some(crate::call::text(reason)))],
+    );
+}
+
+/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
+pub fn unskip(schema: &Schema, source: &str, limit: usize) -> u64 {
+    Sql::connect().run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
+             WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
+                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}') LIMIT {limit})",
+            s = schema.name
+        ),
+        &[],
+    )
 }
 
 fn longs(values: impl Iterator<Item = i64>, kind: pg_sys::Oid) -> Datum {

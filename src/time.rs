@@ -10,6 +10,16 @@ pub const fn from_unix_us(us: i64) -> i64 {
     us.saturating_sub(EPOCH_DIFF)
 }
 
+/// Unix microseconds of a timestamptz datum's value.
+pub const fn to_unix_us(timestamp: i64) -> i64 {
+    timestamp.saturating_add(EPOCH_DIFF)
+}
+
+/// Now, in Unix microseconds.
+pub fn now_unix_us() -> i64 {
+    to_unix_us(now())
+}
+
 /// Now, as a timestamptz datum's value.
 pub fn now() -> i64 {
     // SAFETY: reads the clock.

@@ -383,7 +383,8 @@ check!(check_https, |text| {
     if text.starts_with("https://") && text.len() > 8 { Ok(()) } else { Err("It begins with https://.".to_owned()) }
 });
 check!(check_host_port, |text| {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_some_and(|port| port > 0) { Ok(()) } else { Err("It is host:port.".to_owned()) }
 });
 

@@ -1,0 +1,100 @@
+//! What the worker reads and writes of autonomous systems: names and registrations, and the counts of their addresses.
+
+use enrich::cymru::AsName;
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::{Value, json};
+
+use crate::catalog::Schema;
+use crate::sql::Sql;
+
+/// Names that Team Cymru gave before, of these AS; those it was never asked about are left out.
+pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
+    let asns: Vec<i64> = asns.iter().map(|asn| i64::from(*asn)).collect();
+    let sql = Sql::connect();
+    let found = sql.query(
+        &format!(
+            "SELECT asn_number, asn_org FROM {}.asn_inventory WHERE asn_number = ANY ($1) AND details_ts IS NOT NULL",
+            schema.name
+        ),
+        &[(pg_sys::INT8ARRAYOID, asns.into_datum())],
+    );
+    (0..found.len())
+        .filter_map(|row| Some((u32::try_from(found.get::<i64>(row, 1)?).ok()?, found.get::<String>(row, 2))))
+        .collect()
+}
+
+/// What Team Cymru says of AS themselves.
+pub fn keep_details(schema: &Schema, details: &[AsName]) {
+    let rows: Vec<Value> = details
+        .iter()
+        .map(|d| {
+            json!({
+                "asn": d.asn, "org": d.name, "country": d.country, "registry": d.registry,
+                "allocated": d.allocated.map(|date| date.to_string()),
+            })
+        })
+        .collect();
+    Sql::connect().run(
+        &format!(
+            "INSERT INTO {0}.asn_inventory AS a (asn_number, asn_org, country_code, registry, allocated, details_ts)
+             SELECT DISTINCT ON (r.asn) r.asn, r.org, r.country, r.registry, r.allocated, now()
+             FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text, country text, registry text, allocated date)
+             ORDER BY r.asn
+             ON CONFLICT (asn_number) DO UPDATE SET asn_org = coalesce(EXCLUDED.asn_org, a.asn_org),
+                 country_code = coalesce(EXCLUDED.country_code, a.country_code),
+                 registry = coalesce(EXCLUDED.registry, a.registry), allocated = coalesce(EXCLUDED.allocated, a.allocated),
+                 details_ts = EXCLUDED.details_ts, details_retry_at = NULL",
+            schema.name
+        ),
+        &[super::json(&Value::Array(rows))],
+    );
+}
+
+/// Names that came with the answers of a bulk session; the registration is not known from there.
+pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
+    let rows: Vec<Value> = names.iter().map(|(asn, org)| json!({ "asn": asn, "org": org })).collect();
+    Sql::connect().run(
+        &format!(
+            "INSERT INTO {0}.asn_inventory AS a (asn_number, asn_org)
+             SELECT DISTINCT ON (r.asn) r.asn, r.org FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text)
+             ORDER BY r.asn
+             ON CONFLICT (asn_number) DO UPDATE SET asn_org = EXCLUDED.asn_org
+                 WHERE a.asn_org IS DISTINCT FROM EXCLUDED.asn_org",
+            schema.name
+        ),
+        &[super::json(&Value::Array(rows))],
+    );
+}
+
+/// Counts the addresses of every AS anew, and writes only what changed. Returns how many rows that was. Reads the whole
+/// inventory: who calls this leaves time between two calls.
+pub fn recount(schema: &Schema) -> u64 {
+    let sql = Sql::connect();
+    // The worker joins batches by place; this reads everything.
+    crate::tx::set_local(c"enable_hashjoin", c"on");
+    sql.run(
+        &format!(
+            "WITH counted AS MATERIALIZED (
+                 SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips, sum(i.observation_count)::bigint AS seen,
+                     min(i.first_seen_at) AS first, max(i.last_seen_at) AS last
+                 FROM {0}.ip_inventory i WHERE i.asn_number IS NOT NULL GROUP BY i.asn_number),
+             gone AS (
+                 UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
+                 WHERE a.ip_count > 0 AND NOT EXISTS (SELECT FROM counted c WHERE c.asn_number = a.asn_number))
+             INSERT INTO {0}.asn_inventory AS a
+                 (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
+             SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now() FROM counted c
+             LEFT JOIN {0}.asn_inventory k ON k.asn_number = c.asn_number
+             WHERE k.asn_number IS NULL OR (k.ip_count, k.observation_count, k.last_seen_at) IS DISTINCT FROM (c.ips, c.seen, c.last)
+                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL
+             ORDER BY c.asn_number
+             ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
+                 observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
+                 first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
+                 last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
+                 asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)",
+            schema.name
+        ),
+        &[],
+    )
+}

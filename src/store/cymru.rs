@@ -1,0 +1,227 @@
+//! What the worker reads and writes for Team Cymru: who is due, answers by network, answers by address.
+//!
+//! Batches go in as one JSON text: answers are few next to observations, and a row is read back by its fields' names.
+
+use std::net::IpAddr;
+
+use enrich::cymru::{Announcement, Origin};
+use ipnetwork::IpNetwork;
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::{Value, json};
+
+use super::Lifetimes;
+use crate::catalog::Schema;
+use crate::inet::Inet;
+use crate::sql::{Argument, Sql, Table};
+
+/// An address to ask about, as the inventory has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The row.
+    pub ip: IpAddr,
+    /// How often it was observed.
+    pub seen: u64,
+}
+
+/// Which rows to look for.
+#[derive(Clone, Copy)]
+pub enum Which<'a> {
+    /// Those never answered, or whose last attempt failed, most observed first.
+    Due,
+    /// Those whose answer is older than its life, most observed first.
+    Stale,
+    /// Of these addresses, those that are due or stale.
+    DueOf(&'a [IpAddr]),
+    /// These addresses, fresh or not.
+    All(&'a [IpAddr]),
+}
+
+/// A row that Team Cymru may be asked about at all: MaxMind was asked, and knows no ASN.
+const OPEN: &str = "i.maxmind_status <> 'pending' AND i.asn_source IS DISTINCT FROM 'maxmind'
+    AND i.cymru_status <> 'skipped' AND i.ip_class = 'public'";
+const DUE: &str = "i.cymru_status IN ('pending', 'failed') AND (i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
+const STALE: &str =
+    "(i.cymru_status = 'found' AND i.cymru_ts < now() - $1 OR i.cymru_status = 'not_found' AND i.cymru_ts < now() - $2)
+    AND i.cymru_ts < now() - least($1, $2) AND (i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
+
+/// At most `limit` rows to ask about.
+pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Claim> {
+    let condition = match which {
+        Which::Due => format!("{DUE} AND $1 IS NOT NULL AND $2 IS NOT NULL"),
+        Which::Stale => STALE.to_owned(),
+        Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({DUE} OR {STALE})"),
+        Which::All(_) => "i.ip_address = ANY ($3) AND $1 IS NOT NULL AND $2 IS NOT NULL".to_owned(),
+    };
+    let mut arguments = vec![super::interval(lifetimes.cymru), super::interval(lifetimes.cymru_negative)];
+    if let Which::DueOf(ips) | Which::All(ips) = which {
+        arguments.push(super::addresses(ips));
+    }
+    claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)
+}
+
+/// Rows of the inventory that meet a condition, most observed first.
+pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Claim> {
+    let sql = Sql::connect();
+    let found = sql.query(
+        &format!(
+            "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
+             ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}",
+            schema.name
+        ),
+        arguments,
+    );
+    (0..found.len())
+        .filter_map(|row| {
+            let seen = found.get::<i64>(row, 2)?.max(0) as u64;
+            Some(Claim { ip: found.get::<Inet>(row, 1)?.ip, seen })
+        })
+        .collect()
+}
+
+/// What is stored of an answer that covers an address.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// First origin AS; `None`: no route.
+    pub asn: Option<u32>,
+    /// Announced prefix.
+    pub network: Option<IpNetwork>,
+    /// Country of the registration.
+    pub country: Option<String>,
+    /// Name of the AS, once it is known.
+    pub org: Option<String>,
+}
+
+impl Answer {
+    /// Of an announcement, or of none.
+    pub fn of(announcement: Option<&Announcement>) -> Answer {
+        Answer {
+            asn: announcement.and_then(|a| a.origins.first().copied()),
+            network: announcement.map(|a| a.prefix),
+            country: announcement.and_then(|a| a.country.clone()),
+            org: announcement.and_then(|a| a.as_name.clone()),
+        }
+    }
+}
+
+/// Answers that were given before, for effective addresses inside of them; the longest prefix that holds still.
+pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
+    let sql = Sql::connect();
+    let found = sql.query(
+        &format!(
+            "SELECT a.ip, p.announced, p.origins[1], p.country_code, n.asn_org
+             FROM pg_catalog.unnest($1) AS a(ip)
+             CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c WHERE c.prefix >>= a.ip AND c.expires_at > now()
+                                 ORDER BY masklen(c.prefix) DESC LIMIT 1) p
+             LEFT JOIN {0}.asn_inventory n ON n.asn_number = p.origins[1]",
+            schema.name
+        ),
+        &[super::addresses(ips)],
+    );
+    (0..found.len()).filter_map(|row| known_row(&found, row)).collect()
+}
+
+fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
+    let network = found.get::<Inet>(row, 2).and_then(|inet| IpNetwork::new(inet.ip, inet.bits).ok());
+    let answer = Answer {
+        asn: found.get::<i64>(row, 3).and_then(|asn| u32::try_from(asn).ok()),
+        network,
+        country: found.get::<String>(row, 4),
+        org: found.get::<String>(row, 5),
+    };
+    Some((found.get::<Inet>(row, 1)?.ip, answer))
+}
+
+/// One network and what was answered for it.
+pub struct Prefix {
+    scope: IpNetwork,
+    announcement: Option<Announcement>,
+}
+
+/// The networks that one answer stands for: each announced prefix, or the surroundings of an address without a route.
+pub fn prefixes(ip: IpAddr, origin: &Origin) -> Vec<Prefix> {
+    use enrich::cymru::rounds::{negative_scope, scope};
+    match origin {
+        Origin::Announced(all) => {
+            all.iter().map(|a| Prefix { scope: scope(a.prefix, ip), announcement: Some(a.clone()) }).collect()
+        }
+        Origin::NotAnnounced => vec![Prefix { scope: negative_scope(ip), announcement: None }],
+    }
+}
+
+/// Keeps answers by network.
+pub fn keep_prefixes(schema: &Schema, prefixes: &[Prefix], lifetimes: &Lifetimes) {
+    let rows: Vec<Value> = prefixes
+        .iter()
+        .map(|p| {
+            let a = p.announcement.as_ref();
+            json!({
+                "prefix": p.scope.to_string(),
+                "announced": a.map(|a| a.prefix.to_string()),
+                "origins": a.map(|a| a.origins.clone()).unwrap_or_default(),
+                "country_code": a.and_then(|a| a.country.clone()),
+                "registry": a.and_then(|a| a.registry.clone()),
+                "allocated": a.and_then(|a| a.allocated).map(|date| date.to_string()),
+            })
+        })
+        .collect();
+    Sql::connect().run(
+        &format!(
+            "INSERT INTO {0}.cymru_prefix AS c (prefix, announced, origins, country_code, registry, allocated, answered_at, expires_at)
+             SELECT DISTINCT ON (r.prefix) r.prefix, r.announced, r.origins, r.country_code, r.registry, r.allocated, now(),
+                 now() + CASE WHEN r.announced IS NULL THEN $3 ELSE $2 END
+             FROM pg_catalog.json_to_recordset($1::json)
+                 AS r(prefix cidr, announced cidr, origins bigint[], country_code text, registry text, allocated date)
+             ORDER BY r.prefix
+             ON CONFLICT (prefix) DO UPDATE SET announced = EXCLUDED.announced, origins = EXCLUDED.origins,
+                 country_code = EXCLUDED.country_code, registry = EXCLUDED.registry, allocated = EXCLUDED.allocated,
+                 answered_at = EXCLUDED.answered_at, expires_at = EXCLUDED.expires_at",
+            schema.name
+        ),
+        &[super::json(&Value::Array(rows)), super::interval(lifetimes.cymru), super::interval(lifetimes.cymru_negative)],
+    );
+}
+
+/// Writes answers to addresses. A row that MaxMind has an ASN for by now is left as it is. Returns how many were written.
+pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|(ip, a)| {
+            json!({
+                "ip": ip.to_string(), "asn": a.asn, "org": a.org, "country": a.country,
+                "network": a.network.map(|network| network.to_string()),
+            })
+        })
+        .collect();
+    Sql::connect().run(
+        &format!(
+            "UPDATE {0}.ip_inventory i SET
+                 asn_number = r.asn, asn_org = r.org, asn_source = CASE WHEN r.asn IS NOT NULL THEN 'cymru' END,
+                 network = CASE WHEN r.network IS NOT NULL THEN r.network WHEN i.asn_source = 'cymru' THEN NULL ELSE i.network END,
+                 country_code = CASE WHEN i.country_code IS NULL OR i.country_source = 'cymru' THEN r.country ELSE i.country_code END,
+                 country_source = CASE WHEN i.country_code IS NULL OR i.country_source = 'cymru'
+                                       THEN CASE WHEN r.country IS NOT NULL THEN 'cymru' END ELSE i.country_source END,
+                 cymru_status = CASE WHEN r.asn IS NOT NULL THEN 'found' ELSE 'not_found' END,
+                 cymru_ts = now(), cymru_attempts = 0, cymru_retry_at = NULL, cymru_detail = NULL, enrichment_ts = now()
+             FROM pg_catalog.json_to_recordset($1::json) AS r(ip inet, asn bigint, org text, network cidr, country text)
+             WHERE i.ip_address = r.ip AND i.asn_source IS DISTINCT FROM 'maxmind'",
+            schema.name
+        ),
+        &[super::json(&Value::Array(rows))],
+    )
+}
+
+/// Notes that addresses could not be asked about. An older answer stays, and is tried again later.
+pub fn fail(schema: &Schema, ips: &[IpAddr], reason: &str) {
+    super::note_failure(schema, "cymru", ips, reason);
+}
+
+/// Notes that addresses are not asked about, and why.
+pub fn skip(schema: &Schema, ips: &[IpAddr], reason: &str) {
+    super::note_skipped(schema, "cymru", ips, reason);
+}
+
+/// The value of a nullable big integer.
+pub(super) fn bigint(value: Option<i64>) -> Argument {
+    (pg_sys::INT8OID, value.and_then(|value: i64| -> Option<Datum> { value.into_datum() }))
+}
