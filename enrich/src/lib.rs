@@ -8,8 +8,14 @@
 
 pub mod address;
 pub mod cascade;
+pub mod cymru;
+pub mod failure;
+pub mod fetcher;
+pub mod greynoise;
 pub mod json;
 pub mod maxmind;
 pub mod record;
+pub mod secrets;
 pub mod selector;
 pub mod text;
+pub mod time;

@@ -1,0 +1,1 @@
+//! The network thread: requests in, outcomes out.
