@@ -15,6 +15,8 @@ use ipnetwork::IpNetwork;
 
 pub mod bulk;
 pub mod dns;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod grammar;
 pub mod names;
 pub mod rounds;
