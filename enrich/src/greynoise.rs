@@ -1,4 +1,4 @@
-//! GreyNoise Community: types only, until the client is here.
+//! GreyNoise Community: a stand-in, until the client is here.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -33,21 +33,32 @@ pub struct Scanner {
 }
 
 /// Asks GreyNoise.
-pub struct Client;
+pub struct Client {
+    agent: ureq::Agent,
+    url: String,
+}
 
 impl Client {
     /// A client for one address of the service.
     pub fn new(
-        _url: &str,
+        url: &str,
         _key: Option<&Secret>,
-        _timeout: Duration,
+        timeout: Duration,
         _ca_file: Option<&Path>,
     ) -> Result<Client, Failure> {
-        Ok(Client)
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout)).build();
+        Ok(Client { agent: config.new_agent(), url: url.to_owned() })
     }
 
     /// One question. Blocks.
-    pub fn ask(&self, _ip: Ipv4Addr) -> Result<Verdict, Failure> {
-        Err(Failure::permanent("not here yet"))
+    pub fn ask(&self, ip: Ipv4Addr) -> Result<Verdict, Failure> {
+        let response = self.agent.get(format!("{}/v3/community/{ip}", self.url)).call();
+        match response.map_err(|error| Failure::transient(error.to_string()))?.status().as_u16() {
+            404 => Ok(Verdict::NotSeen),
+            401 => Err(Failure::new(crate::failure::FailureKind::Unauthorized, "the key is not accepted")),
+            429 => Err(Failure::new(crate::failure::FailureKind::Quota { retry_after: None }, "out of quota")),
+            400 => Err(Failure::permanent("not a routable address")),
+            other => Err(Failure::transient(format!("status {other}"))),
+        }
     }
 }

@@ -157,7 +157,11 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_failure() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let broken = runtime.block_on(guarded(async { if true { panic!("in a test, on purpose") } }));
+        let broken = runtime.block_on(guarded(async {
+            if true {
+                panic!("in a test, on purpose")
+            }
+        }));
         assert!(broken.unwrap_err().reason.contains("panic"));
         assert_eq!(runtime.block_on(guarded(async { 7 })), Ok(7));
     }
