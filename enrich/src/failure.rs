@@ -1,28 +1,73 @@
-//! Why a source did not answer.
+//! What is said when a network source gives no answer.
+//!
+//! A failure is never an answer: whoever gets one knows as much of the address as before, and the address
+//! stays due. That a source does not know an address is an answer, and stands in that source's own types.
 
 use std::time::Duration;
 
-/// Why a source could not be asked or did not answer. Never an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use crate::text;
+
+/// How long a reason may be, in bytes: it stands in one line of a log or a status view.
+const MAX_REASON: usize = 200;
+
+/// Why a source could not be asked, or did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
 pub struct Failure {
     /// What to do about it.
     pub kind: FailureKind,
-    /// Short and clean, for logs and status views; never a secret.
+    /// Short and cleaned, for logs and status views. Never holds a secret.
     pub reason: String,
 }
 
-/// What a failure asks of its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a failure asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Try again later.
+    /// The network or the source is in trouble: the same question may be answered later.
     Transient,
-    /// The credentials are refused.
+    /// The source does not accept the credentials: no question will be answered until they change.
     Unauthorized,
-    /// The quota is used up.
+    /// The source's quota is used up.
     Quota {
-        /// How long the service asks to wait.
+        /// How long the source asks to be left alone, where it says so.
         retry_after: Option<Duration>,
     },
-    /// Trying again changes nothing.
+    /// Asking again as things are set will fail again: a wrong setting, or a question the source refuses.
     Permanent,
+}
+
+impl Failure {
+    /// A failure of any kind. `reason` may hold what a server said: it is cleaned and cut here.
+    pub fn new(kind: FailureKind, reason: impl AsRef<str>) -> Failure {
+        Failure { kind, reason: text::clean(reason.as_ref(), MAX_REASON).into_owned() }
+    }
+
+    /// See [`FailureKind::Transient`].
+    pub fn transient(reason: impl AsRef<str>) -> Failure {
+        Failure::new(FailureKind::Transient, reason)
+    }
+
+    /// See [`FailureKind::Permanent`].
+    pub fn permanent(reason: impl AsRef<str>) -> Failure {
+        Failure::new(FailureKind::Permanent, reason)
+    }
+
+    /// Whether the same question may be asked again soon.
+    pub fn is_transient(&self) -> bool {
+        self.kind == FailureKind::Transient
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_short_clean_line() {
+        let failure = Failure::transient(format!("bad\0 reply:\n{}", "x".repeat(10_000)));
+        assert!(failure.reason.starts_with("bad reply: xxx"));
+        assert!(failure.reason.len() <= MAX_REASON);
+        assert!(failure.is_transient());
+        assert!(!Failure::permanent("no such file").is_transient());
+    }
 }

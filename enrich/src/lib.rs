@@ -8,7 +8,9 @@
 
 pub mod address;
 pub mod cascade;
+pub mod cymru;
 pub mod failure;
+pub mod fetcher;
 pub mod greynoise;
 pub mod json;
 pub mod maxmind;

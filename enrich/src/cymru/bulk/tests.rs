@@ -1,0 +1,163 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::thread::sleep;
+
+use super::*;
+use crate::cymru::fake::{serve_whois, whois};
+use crate::failure::FailureKind;
+
+const QUICK: Limits = Limits { progress: Duration::from_millis(300), overall: Duration::from_secs(20) };
+
+fn ips(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn row(ip: &str) -> String {
+    format!("64500   | {ip:16} | {ip}/32 | US | arin     | 2002-03-15 | EXAMPLE - Example Net, US\n")
+}
+
+fn answered(reply: &Reply) -> Vec<String> {
+    reply.answers.iter().map(|(ip, _)| ip.to_string()).collect()
+}
+
+fn reason(reply: &Reply) -> &str {
+    reply.failure.as_ref().map_or("no failure", |failure| &failure.reason)
+}
+
+#[tokio::test]
+async fn a_whole_reply_answers_what_it_has() {
+    let server = whois(|asked, stream| {
+        assert_eq!(asked, ["1.1.1.1", "2606:4700::1", "3.3.3.3", "4.4.4.4"]);
+        let rows = [
+            "Bulk mode; whois.cymru.com [2016-05-02 04:40:56 +0000]\n",
+            &row("4.4.4.4"),
+            "13335 | 2606:4700:0::1 | 2606:4700::/32 | US | arin | 2011-11-01 | CLOUDFLARENET\r\n",
+            "Error: no ASN or IP match on line 3.\n",
+            "NA      | 1.1.1.1      | NA                  |    | other    |            | NA\n",
+        ];
+        stream.write_all(rows.concat().as_bytes()).unwrap();
+    });
+    let reply = ask(&server, &ips(&["1.1.1.1", "2606:4700::1", "3.3.3.3", "4.4.4.4"]), QUICK).await;
+    assert_eq!(answered(&reply), ["1.1.1.1", "2606:4700::1", "4.4.4.4"]);
+    assert_eq!(reply.answers[0].1, Origin::NotAnnounced);
+    assert_eq!(reply.failure, None);
+}
+
+#[tokio::test]
+async fn an_address_asked_twice_is_answered_once() {
+    let server = whois(|asked, stream| asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap()));
+    let reply = ask(&server, &ips(&["1.1.1.1", "1.1.1.1"]), QUICK).await;
+    assert_eq!((answered(&reply), reply.failure), (vec!["1.1.1.1".to_owned()], None));
+}
+
+#[tokio::test]
+async fn case_7_a_reply_without_rows_is_a_failure() {
+    for text in ["Invalid | Response\n", ""] {
+        let server = whois(move |_, stream| stream.write_all(text.as_bytes()).unwrap());
+        let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+        assert!(reply.answers.is_empty());
+        assert!(reply.failure.unwrap().is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_cut_reply_answers_its_complete_lines() {
+    let server = whois(|_, stream| {
+        let half = "64500   | 2.2.2.2 | 2.2.2.0/24 | US | arin | 2002-03-15 | EXAM";
+        stream.write_all((row("1.1.1.1") + half).as_bytes()).unwrap();
+    });
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), QUICK).await;
+    assert_eq!(answered(&reply), ["1.1.1.1"]);
+    assert_eq!(reason(&reply), "whois: the reply was cut");
+}
+
+#[tokio::test]
+async fn a_reset_keeps_nothing_but_complete_lines() {
+    let server = serve_whois(|stream| {
+        let mut some = [0; 4];
+        stream.read_exact(&mut some).unwrap();
+        // Closed with something unread, a connection is reset.
+    });
+    let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+    assert!(reply.answers.is_empty());
+    assert!(reply.failure.unwrap().is_transient());
+}
+
+#[tokio::test]
+async fn a_silent_server_is_left_after_the_progress_limit() {
+    let server = whois(|_, stream| drop(stream.read(&mut [0])));
+    let started = Instant::now();
+    let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+    assert_eq!(reason(&reply), "whois: the server did not go on in time");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_slow_loris_meets_the_overall_limit_and_its_lines_count() {
+    let server = whois(|_, stream| {
+        stream.write_all(row("1.1.1.1").as_bytes()).unwrap();
+        while stream.write_all(b"x").is_ok() {
+            sleep(Duration::from_millis(20));
+        }
+    });
+    let limits = Limits { overall: Duration::from_millis(700), ..QUICK };
+    let started = Instant::now();
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), limits).await;
+    assert_eq!(reason(&reply), "whois: the reply took too long as a whole");
+    assert_eq!(answered(&reply), ["1.1.1.1"]);
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn an_endless_reply_meets_the_size_limit() {
+    for piece in ["x", "1 | 9.9.9.9 | 9.9.9.0/24 | | | |\n"] {
+        let flood = piece.repeat(1000);
+        let server = whois(move |_, stream| while stream.write_all(flood.as_bytes()).is_ok() {});
+        let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+        assert_eq!(reason(&reply), "whois: the reply is far longer than the question asks for");
+    }
+}
+
+#[tokio::test]
+async fn case_22_a_monstrous_name_costs_no_other_row() {
+    let server = whois(|_, stream| {
+        let monster = format!("1 | 1.1.1.1 | 1.1.1.0/24 | US | arin | 2002-03-15 | A\0B{}\n", "x".repeat(300_000));
+        stream.write_all((row("2.2.2.2") + &monster + &row("3.3.3.3")).as_bytes()).unwrap();
+    });
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]), QUICK).await;
+    assert_eq!((answered(&reply).len(), &reply.failure), (3, &None));
+    let Origin::Announced(known) = &reply.answers[0].1 else { panic!("{reply:?}") };
+    assert!(known[0].as_name.as_deref().unwrap().starts_with("ABxxx"));
+}
+
+#[tokio::test]
+async fn reading_goes_on_while_a_long_question_is_sent() {
+    // A server that answers line by line and stops reading while nobody takes its answers: whoever sends first
+    // and reads later waits for ever.
+    let server = serve_whois(|stream| {
+        let mut out = stream.try_clone().unwrap();
+        let note = "x".repeat(250);
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if line == "end" {
+                break;
+            }
+            let _ = out.write_all(format!("1 | {line} | | | | | {note}\n").as_bytes());
+        }
+    });
+    let asked: Vec<IpAddr> = (0..60_000u32).map(|i| IpAddr::V4((0x0100_0000 + i * 256).into())).collect();
+    let reply = ask(&server, &asked, Limits { progress: Duration::from_secs(2), ..QUICK }).await;
+    assert_eq!((reply.answers.len(), reply.failure), (asked.len(), None));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_transient_and_no_server_at_all_is_not() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let reply = ask(&gone, &ips(&["1.1.1.1"]), QUICK).await;
+    assert_eq!(reply.failure.unwrap().kind, FailureKind::Transient);
+    let reply = ask("whois.example", &ips(&["1.1.1.1"]), QUICK).await;
+    assert_eq!(reply.failure.unwrap().kind, FailureKind::Permanent);
+}
+
+#[test]
+fn the_overall_limit_grows_with_the_question() {
+    assert_eq!(Limits::new(Duration::from_secs(5), 10_000).overall, Duration::from_secs(160));
+}

@@ -1,0 +1,64 @@
+//! Team Cymru's IP to ASN service: which AS announces an address, and whose that AS is.
+//!
+//! ```text
+//! addresses → rounds (which to ask now) → dns or bulk → grammar → Origin → rounds (whom that settles)
+//! ```
+//!
+//! One answer stands for a whole announced prefix, so [`rounds`] asks about few addresses and settles many.
+//! Few questions go over [`dns`], many in one [`bulk`] session; both come back through one [`grammar`].
+//!
+//! Callers pass *effective* addresses (see [`effective`](crate::address::effective)): the service is asked
+//! about 8.8.8.8, not about `::ffff:8.8.8.8`, and answers in those words too.
+
+use chrono::NaiveDate;
+use ipnetwork::IpNetwork;
+
+pub mod bulk;
+pub mod dns;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod grammar;
+pub mod names;
+pub mod rounds;
+
+/// One announced prefix around the address asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The prefix, of the family of the address asked, containing it, never of length 0. The address's own
+    /// /32 or /128 where the service named none.
+    pub prefix: IpNetwork,
+    /// Who announces it: at least one AS, the first one named first, none twice. Never 0.
+    pub origins: Vec<u32>,
+    /// Country of the registration, ISO 3166-1 alpha-2: not a location.
+    pub country: Option<String>,
+    /// Regional registry, as the service spells it (`arin`, `ripencc`).
+    pub registry: Option<String>,
+    /// When the registry allocated the block.
+    pub allocated: Option<NaiveDate>,
+    /// Name of the first origin AS. Only bulk sessions say it.
+    pub as_name: Option<String>,
+}
+
+/// What the service says of one address. That it could not be asked is a [`Failure`](crate::failure::Failure).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The prefixes around the address, longest first. Never empty.
+    Announced(Vec<Announcement>),
+    /// Nobody announces the address: an answer too.
+    NotAnnounced,
+}
+
+/// What the service says of one AS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsName {
+    /// The AS asked about.
+    pub asn: u32,
+    /// Country of the registration.
+    pub country: Option<String>,
+    /// Regional registry.
+    pub registry: Option<String>,
+    /// When the registry assigned the number.
+    pub allocated: Option<NaiveDate>,
+    /// Its name, often `HANDLE - Organization, CC`.
+    pub name: Option<String>,
+}

@@ -1,0 +1,166 @@
+//! What runs on the network thread: the dispatcher, and a task a request.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
+
+use super::setup::{Current, Setup};
+use super::{Config, Message, Outcome, Outcomes, Request};
+use crate::cymru::dns::Resolver;
+use crate::cymru::{AsName, Origin, bulk};
+use crate::failure::Failure;
+use crate::greynoise::Verdict;
+
+/// DNS queries at the same time.
+const MAX_DNS: usize = 64;
+/// The service asks for few, long sessions.
+const MAX_BULK: usize = 1;
+/// HTTPS requests at the same time.
+const MAX_SCANNER: usize = 4;
+/// Threads for what blocks: the HTTPS requests, those of a configuration that was just replaced, and names.
+pub const MAX_BLOCKING: usize = 2 * MAX_SCANNER + 4;
+/// Repeats of a question that met a transient failure, after one, two and four times the base.
+const REPEATS: usize = 3;
+
+/// What all tasks share.
+struct Network {
+    current: Current,
+    dns: Semaphore,
+    bulk: Semaphore,
+    scanner: Semaphore,
+}
+
+/// Starts a task for every request, until it is told to stop or its owner is gone. Tasks end with it.
+pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, outcomes: Arc<Outcomes>) {
+    let network = Arc::new(Network {
+        current: Current::new(config),
+        dns: Semaphore::new(MAX_DNS),
+        bulk: Semaphore::new(MAX_BULK),
+        scanner: Semaphore::new(MAX_SCANNER),
+    });
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            message = inbox.recv() => match message {
+                Some(Message::Ask(request)) => {
+                    let (network, outcomes) = (Arc::clone(&network), Arc::clone(&outcomes));
+                    tasks.spawn(async move {
+                        let answer = network.answer(request.clone());
+                        let outcome = guarded(answer).await.unwrap_or_else(|panic| Outcome::failed(request, panic));
+                        outcomes.push(outcome);
+                    });
+                }
+                Some(Message::Reconfigure(config)) => network.current.replace(config),
+                Some(Message::Stop) | None => return,
+            },
+            // Ended tasks hold memory until they are taken.
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => (),
+        }
+    }
+}
+
+/// Runs `work`; a panic in it, or in a library it calls, becomes a failure. Without that one request would never
+/// come back.
+async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Failure> {
+    // A set aborts what it holds when it is dropped, which a mere handle does not.
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    match task.join_next().await {
+        Some(Ok(done)) => Ok(done),
+        Some(Err(error)) if error.is_panic() => Err(Failure::transient("the request broke off inside (a panic)")),
+        _ => Err(Failure::transient("the request was cancelled")),
+    }
+}
+
+impl Network {
+    async fn answer(self: Arc<Self>, request: Request) -> Outcome {
+        match request {
+            Request::Origin(ip) => Outcome::Origin { ip, result: self.origin(ip).await },
+            Request::AsName(asn) => Outcome::AsName { asn, result: self.as_name(asn).await },
+            Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip).await },
+            Request::Bulk(asked) => {
+                let bulk::Reply { answers, failure } = self.bulk(&asked).await;
+                Outcome::Bulk { asked, answers, failure }
+            }
+        }
+    }
+
+    async fn origin(&self, ip: IpAddr) -> Result<Origin, Failure> {
+        self.repeated(|| self.query(async |resolver| resolver.origin(ip).await)).await
+    }
+
+    async fn as_name(&self, asn: u32) -> Result<Option<AsName>, Failure> {
+        self.repeated(|| self.query(async |resolver| resolver.as_name(asn).await)).await
+    }
+
+    /// One attempt over DNS. Waiting for a permit and a place is not part of its time limit.
+    async fn query<T>(&self, ask: impl AsyncFnOnce(&Resolver) -> Result<T, Failure>) -> Result<T, Failure> {
+        let _permit = permit(self.dns.acquire().await)?;
+        let setup = self.current.get();
+        let resolver = setup.resolver().await?;
+        setup.dns_pace.place().await;
+        ask(resolver).await
+    }
+
+    async fn bulk(&self, asked: &[IpAddr]) -> bulk::Reply {
+        let _permit = match permit(self.bulk.acquire().await) {
+            Ok(permit) => permit,
+            Err(failure) => return bulk::Reply { answers: Vec::new(), failure: Some(failure) },
+        };
+        let setup = self.current.get();
+        let limits = bulk::Limits::new(setup.config.cymru_timeout, asked.len());
+        bulk::ask(&setup.config.whois, asked, limits).await
+    }
+
+    /// One attempt, and no more: each may count against the quota, so whoever keeps the ledger decides about the next.
+    async fn scanner(&self, ip: Ipv4Addr) -> Result<Verdict, Failure> {
+        let _permit = permit(self.scanner.acquire().await)?;
+        let setup = self.current.get();
+        setup.scanner_pace.place().await;
+        let ask = move |setup: Arc<Setup>| setup.client_blocking()?.ask(ip);
+        let asked = tokio::task::spawn_blocking(move || ask(setup)).await;
+        asked.unwrap_or_else(|_| Err(Failure::transient("the request broke off inside (a panic)")))
+    }
+
+    /// Repeats what meets a transient failure, and only that: a refusal stays one, and a quota is not there to
+    /// be tried. Between two attempts nobody's permit is held.
+    async fn repeated<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let backoff = ExponentialBuilder::default()
+            .with_factor(2.0)
+            .with_min_delay(self.current.get().config.retry_base)
+            .with_max_delay(Duration::from_secs(60))
+            .with_max_times(REPEATS);
+        attempt.retry(backoff).sleep(tokio::time::sleep).when(Failure::is_transient).await
+    }
+}
+
+/// The semaphores are never closed; if one were, that is a failure like any other.
+fn permit(acquired: Result<SemaphorePermit<'_>, AcquireError>) -> Result<SemaphorePermit<'_>, Failure> {
+    acquired.map_err(|_| Failure::transient("the network thread is ending"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_failure() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let broken = runtime.block_on(guarded(async {
+            if true {
+                panic!("in a test, on purpose")
+            }
+        }));
+        assert!(broken.unwrap_err().reason.contains("panic"));
+        assert_eq!(runtime.block_on(guarded(async { 7 })), Ok(7));
+    }
+}

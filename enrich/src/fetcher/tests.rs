@@ -1,0 +1,281 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Instant;
+
+use super::*;
+use crate::cymru::fake::{self, Dns, Say};
+use crate::failure::FailureKind;
+
+const RECORD: &str = "15169 | 8.8.8.0/24 | US | arin | 1992-12-01";
+
+fn config(dns: &Dns) -> Config {
+    Config {
+        dns_servers: vec![dns.address],
+        whois: "127.0.0.1:9".into(),
+        cymru_rate: 10_000,
+        cymru_timeout: Duration::from_millis(150),
+        greynoise_url: "http://127.0.0.1:9".into(),
+        greynoise_key: None,
+        greynoise_rate: 10_000,
+        greynoise_timeout: Duration::from_secs(2),
+        tls_ca_file: None,
+        retry_base: Duration::from_millis(10),
+    }
+}
+
+/// A fetcher, and a channel that rings once an outcome.
+struct Bench {
+    fetcher: Fetcher,
+    bell: Receiver<()>,
+}
+
+impl Bench {
+    fn start(config: Config) -> Bench {
+        let (ring, bell) = channel();
+        let fetcher = Fetcher::start(
+            config,
+            Box::new(move || {
+                let _ = ring.send(());
+            }),
+        )
+        .unwrap();
+        Bench { fetcher, bell }
+    }
+
+    fn next(&self) -> Outcome {
+        self.bell.recv_timeout(Duration::from_secs(10)).expect("an outcome within ten seconds");
+        self.fetcher.outcome().expect("an outcome after the bell")
+    }
+
+    fn origin(&self, ip: &str) -> Result<Origin, Failure> {
+        self.fetcher.submit(Request::Origin(ip.parse().unwrap()));
+        match self.next() {
+            Outcome::Origin { result, .. } => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn scanner(&self, ip: &str) -> Result<Verdict, Failure> {
+        self.fetcher.submit(Request::Scanner(ip.parse().unwrap()));
+        match self.next() {
+            Outcome::Scanner { result, .. } => result,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn is_announced(result: &Result<Origin, Failure>) -> bool {
+    matches!(result, Ok(Origin::Announced(_)))
+}
+
+/// An HTTP server that gives `statuses` one after the other, the last one for ever, and counts.
+fn http(statuses: &'static [&'static str]) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(length) if length > 0 => head.extend_from_slice(&buffer[..length]),
+                    _ => break,
+                }
+            }
+            let status = statuses[counted.fetch_add(1, Ordering::SeqCst).min(statuses.len() - 1)];
+            let body = r#"{"ip":"8.8.8.8","noise":false,"riot":false,"message":"IP not observed scanning the internet or contained in RIOT data set."}"#;
+            let length = body.len();
+            let reply = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            let _ = stream.write_all(reply.as_bytes());
+        }
+    });
+    (url, count)
+}
+
+#[test]
+fn every_request_has_one_outcome_and_rings_once() {
+    let dns = Dns::start(|query| match query.name.as_str() {
+        "AS15169.asn.cymru.com." => Say::txt("15169 | US | arin | 2000-03-30 | GOOGLE, US"),
+        _ => Say::txt(RECORD),
+    });
+    let whois = fake::whois(|asked, stream| {
+        asked.iter().for_each(|ip| stream.write_all(format!("1 | {ip}\n").as_bytes()).unwrap());
+    });
+    let (greynoise_url, _) = http(&["404 Not Found"]);
+    let bench = Bench::start(Config { whois, greynoise_url, ..config(&dns) });
+    assert!(bench.fetcher.outcome().is_none());
+    bench.fetcher.submit(Request::Origin("8.8.8.8".parse().unwrap()));
+    bench.fetcher.submit(Request::AsName(15169));
+    bench.fetcher.submit(Request::Bulk(vec!["1.1.1.1".parse().unwrap(), "2.2.2.2".parse().unwrap()]));
+    bench.fetcher.submit(Request::Scanner("8.8.8.8".parse().unwrap()));
+    assert_eq!(bench.fetcher.in_flight(), 4);
+    let mut seen = [0; 4];
+    for _ in 0..4 {
+        match bench.next() {
+            Outcome::Origin { ip, result } => {
+                assert!(ip.to_string() == "8.8.8.8" && is_announced(&result));
+                seen[0] += 1;
+            }
+            Outcome::AsName { asn, result } => {
+                assert_eq!((asn, result.unwrap().unwrap().name.as_deref()), (15169, Some("GOOGLE, US")));
+                seen[1] += 1;
+            }
+            Outcome::Bulk { asked, answers, failure } => {
+                assert_eq!((asked.len(), answers.len(), failure), (2, 2, None));
+                seen[2] += 1;
+            }
+            Outcome::Scanner { ip, result } => {
+                assert_eq!((ip.to_string().as_str(), result), ("8.8.8.8", Ok(Verdict::NotSeen)));
+                seen[3] += 1;
+            }
+        }
+    }
+    assert_eq!((seen, bench.fetcher.in_flight()), ([1; 4], 0));
+    assert!(bench.bell.try_recv().is_err() && bench.fetcher.outcome().is_none());
+}
+
+#[test]
+fn case_9_two_timeouts_and_then_an_answer_is_an_answer() {
+    let dns = Dns::start(|query| if query.before < 2 { Say::Nothing } else { Say::txt(RECORD) });
+    let bench = Bench::start(config(&dns));
+    assert!(is_announced(&bench.origin("8.8.8.8")));
+    assert_eq!(dns.seen().len(), 3);
+}
+
+#[test]
+fn a_failure_that_stays_is_reported_after_three_repeats() {
+    let dns = Dns::start(|_| Say::Code(2));
+    let bench = Bench::start(Config { retry_base: Duration::from_millis(50), ..config(&dns) });
+    let started = Instant::now();
+    assert!(bench.origin("8.8.8.8").unwrap_err().is_transient());
+    assert_eq!(dns.seen().len(), 4);
+    assert!(started.elapsed() >= Duration::from_millis(50 + 100 + 200));
+}
+
+#[test]
+fn a_negative_answer_is_not_repeated() {
+    let dns = Dns::start(|_| Say::Code(3));
+    let bench = Bench::start(config(&dns));
+    assert_eq!(bench.origin("8.8.8.8"), Ok(Origin::NotAnnounced));
+    assert_eq!(dns.seen().len(), 1);
+}
+
+#[test]
+fn a_scanner_question_is_repeated_after_trouble_only() {
+    let dns = Dns::start(|_| Say::Nothing);
+    for (statuses, calls, kind) in [
+        (&["500 Oops", "503 Oops", "404 Not Found"][..], 3, None),
+        (&["500 Oops"], 4, Some(FailureKind::Transient)),
+        (&["401 Unauthorized"], 1, Some(FailureKind::Unauthorized)),
+        (&["429 Too Many Requests"], 1, Some(FailureKind::Quota { retry_after: None })),
+        (&["400 Bad Request"], 1, Some(FailureKind::Permanent)),
+    ] {
+        let (greynoise_url, count) = http(statuses);
+        let bench = Bench::start(Config { greynoise_url, ..config(&dns) });
+        let result = bench.scanner("8.8.8.8");
+        assert_eq!(result.err().map(|failure| failure.kind), kind, "{statuses:?}");
+        assert_eq!(count.load(Ordering::SeqCst), calls, "{statuses:?}");
+    }
+}
+
+#[test]
+fn queries_keep_the_pace() {
+    let dns = Dns::start(|_| Say::txt(RECORD));
+    let bench = Bench::start(Config { cymru_rate: 100, ..config(&dns) });
+    let started = Instant::now();
+    for host in 0..80u8 {
+        bench.fetcher.submit(match host % 2 {
+            0 => Request::Origin(IpAddr::from([8, 8, 8, host])),
+            _ => Request::AsName(u32::from(host)),
+        });
+    }
+    // AS names get a foreign record here, so they repeat: what is counted is queries.
+    for _ in 0..80 {
+        bench.next();
+    }
+    let queries = dns.seen().len();
+    let (spent, expected) = (started.elapsed(), Duration::from_millis(10) * u32::try_from(queries).unwrap());
+    assert_eq!(queries, 40 + 40 * 4);
+    assert!(spent >= expected.mul_f64(0.9), "{queries} queries in {spent:?}");
+}
+
+#[test]
+fn a_new_configuration_counts_from_the_next_attempt_on() {
+    let (silent, sound) = (Dns::start(|_| Say::Nothing), Dns::start(|_| Say::txt(RECORD)));
+    let bench = Bench::start(Config { retry_base: Duration::from_millis(200), ..config(&silent) });
+    bench.fetcher.submit(Request::Origin("8.8.8.8".parse().unwrap()));
+    bench.fetcher.reconfigure(config(&sound));
+    assert!(matches!(bench.next(), Outcome::Origin { result, .. } if is_announced(&result)));
+    assert!(is_announced(&bench.origin("8.8.8.8")));
+}
+
+#[test]
+fn bulk_sessions_come_one_after_the_other() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let whois = fake::whois(move |asked, stream| {
+        assert_eq!(open.fetch_add(1, Ordering::SeqCst), 0, "one session at a time");
+        asked.iter().for_each(|ip| stream.write_all(format!("1 | {ip}\n").as_bytes()).unwrap());
+        open.fetch_sub(1, Ordering::SeqCst);
+    });
+    let dns = Dns::start(|_| Say::Nothing);
+    let bench = Bench::start(Config { whois, ..config(&dns) });
+    for host in 1..=5u8 {
+        bench.fetcher.submit(Request::Bulk(vec![IpAddr::from([9, 9, 9, host])]));
+    }
+    for _ in 0..5 {
+        assert!(matches!(bench.next(), Outcome::Bulk { answers, failure: None, .. } if answers.len() == 1));
+    }
+}
+
+#[test]
+fn it_ends_within_a_second_whatever_is_in_flight() {
+    let (began, begun) = channel();
+    let (dns_began, http_began) = (began.clone(), began.clone());
+    let dns = Dns::start(move |_| {
+        let _ = dns_began.send("dns");
+        Say::Nothing
+    });
+    let whois = fake::serve_whois(move |stream| {
+        let _ = began.send("whois");
+        // Until the other side is gone.
+        while matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0) {}
+    });
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let greynoise_url = format!("http://{}", silent.local_addr().unwrap());
+    thread::spawn(move || {
+        let _open = silent.accept();
+        let _ = http_began.send("http");
+        thread::park();
+    });
+    let long = Duration::from_secs(600);
+    let bench =
+        Bench::start(Config { whois, greynoise_url, cymru_timeout: long, greynoise_timeout: long, ..config(&dns) });
+    bench.fetcher.submit(Request::Bulk(vec!["1.1.1.1".parse().unwrap()]));
+    for host in 0..200u8 {
+        bench.fetcher.submit(Request::Origin(IpAddr::from([8, 8, 8, host])));
+        bench.fetcher.submit(Request::Scanner(Ipv4Addr::from([8, 8, 8, host])));
+    }
+    let mut waiting = std::collections::HashSet::from(["dns", "whois", "http"]);
+    while !waiting.is_empty() {
+        waiting.remove(begun.recv_timeout(Duration::from_secs(10)).expect("all three were asked"));
+    }
+    let started = Instant::now();
+    bench.fetcher.shutdown();
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_request_to_a_thread_that_ended_still_has_an_outcome() {
+    let dns = Dns::start(|_| Say::Nothing);
+    let mut bench = Bench::start(config(&dns));
+    let _ = bench.fetcher.messages.send(Message::Stop);
+    let _ = bench.fetcher.thread.take().unwrap().join();
+    assert!(bench.origin("8.8.8.8").unwrap_err().is_transient());
+    assert_eq!(bench.fetcher.in_flight(), 0);
+}
