@@ -4,6 +4,52 @@ CREATE FUNCTION worker_status(
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
 COMMENT ON FUNCTION worker_status() IS 'the state of this database''s worker, for enrichment_status';
 
+CREATE FUNCTION network_sources(
+    OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
+    OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
+    OUT quota bigint, OUT quota_window text) RETURNS SETOF record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'network_sources';
+COMMENT ON FUNCTION network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+
+CREATE VIEW source_status AS
+SELECT 'maxmind'::text AS source,
+       CASE WHEN count(m.generation) > 0 THEN 'ok' ELSE 'unavailable' END AS state,
+       max(m.installed_at) AS last_success_at, max(m.refused_at) AS last_error_at,
+       pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL) AS last_error,
+       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, NULL::bigint AS requests, NULL::bigint AS errors,
+       NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
+       NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build
+FROM mmdb_editions() m
+UNION ALL
+SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
+       n.rate, n.quota, n.quota_window, w.used,
+       CASE WHEN q.closed_until > now() THEN 0 ELSE greatest(n.quota - w.used, 0) END,
+       CASE WHEN n.quota IS NOT NULL
+            THEN greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC')
+       END, NULL
+FROM network_sources() n
+LEFT JOIN source_quota q ON q.source = n.source
+CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
+                                WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
+                                ELSE 0 END AS used) w;
+COMMENT ON VIEW source_status IS 'how each source stands, a row a source';
+COMMENT ON COLUMN source_status.source IS 'maxmind, cymru or greynoise';
+COMMENT ON COLUMN source_status.state IS 'ok, off, unavailable (no file), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
+COMMENT ON COLUMN source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
+COMMENT ON COLUMN source_status.last_error_at IS 'when it last failed';
+COMMENT ON COLUMN source_status.last_error IS 'why';
+COMMENT ON COLUMN source_status.retry_at IS 'not asked before this';
+COMMENT ON COLUMN source_status.in_flight IS 'questions without an outcome yet';
+COMMENT ON COLUMN source_status.requests IS 'outcomes since the server started';
+COMMENT ON COLUMN source_status.errors IS 'of these, failures';
+COMMENT ON COLUMN source_status.rate IS 'most requests a second';
+COMMENT ON COLUMN source_status.quota IS 'most requests of a window';
+COMMENT ON COLUMN source_status.quota_window IS 'day or week, UTC';
+COMMENT ON COLUMN source_status.quota_used IS 'spent in the present window';
+COMMENT ON COLUMN source_status.quota_left IS 'left in the present window';
+COMMENT ON COLUMN source_status.quota_reset_at IS 'when there is more';
+COMMENT ON COLUMN source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+
 CREATE VIEW enrichment_status AS
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        (SELECT count(*) FROM ip_observation) AS queued,

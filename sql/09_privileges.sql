@@ -13,6 +13,9 @@ REVOKE ALL ON FUNCTION refresh_range(inet, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cancel_enrichment_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION enrichment_jobs() FROM PUBLIC;
 REVOKE ALL ON FUNCTION worker_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION network_sources() FROM PUBLIC;
+REVOKE ALL ON FUNCTION record_asn_change() FROM PUBLIC;
+REVOKE ALL ON FUNCTION ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION import_mmdb_files(boolean) FROM PUBLIC;
 

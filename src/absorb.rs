@@ -33,12 +33,14 @@ const PATIENCE: u32 = 64;
 const COUNT_ALONE: Inet = Inet { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 };
 
 /// What one round did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Absorbed {
     /// Queue rows taken.
     pub rows: u64,
     /// More may wait: the round ended at its limit.
     pub more: bool,
+    /// Addresses that somebody asked about: where their answers are stale, they are asked for anew.
+    pub asked: Vec<IpAddr>,
 }
 
 sql_function!(
@@ -115,7 +117,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     round.put_back_counts(&held);
     // SAFETY: see above.
     unsafe { pg_sys::AtEOXact_GUC(false, level) };
-    Absorbed { rows: taken.rows, more: taken.rows as usize >= max_rows }
+    Absorbed { rows: taken.rows, more: taken.rows as usize >= max_rows, asked }
 }
 
 /// One address of the queue.

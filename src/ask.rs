@@ -13,6 +13,7 @@ use crate::catalog::Schema;
 use crate::observe::tally::Seen;
 use crate::shared::{self, shared};
 use crate::store::Writer;
+use crate::worker::network::Network;
 use crate::{maxmind, time, tx};
 
 /// Questions that can wait at a time.
@@ -21,9 +22,10 @@ pub const QUESTIONS: usize = 128;
 const FREE: u32 = 0;
 const FILLING: u32 = 1;
 const ASKED: u32 = 2;
-const ANSWERED: u32 = 3;
+const TAKEN: u32 = 3;
+const ANSWERED: u32 = 4;
 
-/// One question. Owned by the asking session except in state `ASKED`, when the worker may answer.
+/// One question. Owned by the asking session except in the states `ASKED` and `TAKEN`, when the worker may answer.
 #[repr(C)]
 pub struct Question {
     state: AtomicU32,
@@ -108,18 +110,21 @@ fn adopt(question: &Question) -> bool {
     orphan && question.state.compare_exchange(state, FILLING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// The worker's side: answers what is asked in its database.
-pub fn answer(database: pg_sys::Oid) {
+/// The worker's side: takes what is asked in its database. MaxMind's answer is written at once; what only the network
+/// knows is asked for, and the session is told when that is written too.
+pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     let Some(shared) = shared() else { return };
-    let asked: Vec<&Question> = shared
+    let asked: Vec<(usize, &Question)> = shared
         .questions
         .iter()
-        .filter(|q| q.state.load(Ordering::Acquire) == ASKED && q.database.load(Ordering::Relaxed) == database.to_u32())
+        .enumerate()
+        .filter(|(_, q)| q.database.load(Ordering::Relaxed) == database.to_u32())
+        .filter(|(_, q)| q.state.compare_exchange(ASKED, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok())
         .collect();
     if asked.is_empty() {
         return;
     }
-    let mut ips: Vec<IpAddr> = asked.iter().map(|question| question.ip()).collect();
+    let mut ips: Vec<IpAddr> = asked.iter().map(|(_, question)| question.ip()).collect();
     ips.sort_unstable();
     ips.dedup();
     let result = tx::run(|| {
@@ -129,9 +134,24 @@ pub fn answer(database: pg_sys::Oid) {
     if let Err(failure) = result {
         pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
     }
-    for question in asked {
-        if question.state.compare_exchange(ASKED, ANSWERED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            shared::wake(question.waiter.load(Ordering::Relaxed));
+    let questions: Vec<(IpAddr, usize)> = asked.iter().map(|(slot, question)| (question.ip(), *slot)).collect();
+    network.questions(&questions);
+    network.tell();
+}
+
+/// Tells the session of a question that everything is written. One that has gone is forgotten.
+pub fn done(slot: usize) {
+    let Some(question) = shared().and_then(|shared| shared.questions.get(slot)) else { return };
+    if question.state.compare_exchange(TAKEN, ANSWERED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        shared::wake(question.waiter.load(Ordering::Relaxed));
+    }
+}
+
+/// A worker that begins takes over what the one before had taken.
+pub fn take_over(database: pg_sys::Oid) {
+    for question in shared().iter().flat_map(|shared| &shared.questions) {
+        if question.database.load(Ordering::Relaxed) == database.to_u32() {
+            let _ = question.state.compare_exchange(TAKEN, ASKED, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }

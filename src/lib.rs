@@ -11,6 +11,7 @@ mod catalog;
 mod datum;
 mod enrich_ip;
 mod errors;
+mod history;
 mod inet;
 mod jobs;
 mod lookup;

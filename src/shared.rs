@@ -53,6 +53,8 @@ pub struct Database {
     pub absorbed_at: AtomicI64,
     /// Observations rows absorbed since the server started.
     pub absorbed: AtomicU64,
+    /// How Team Cymru and GreyNoise stand.
+    pub sources: [crate::worker::network::health::Shown; 2],
 }
 
 /// States of a job's slot.
@@ -80,6 +82,18 @@ pub mod kind {
     pub fn name(kind: u32) -> &'static str {
         if kind == REFRESH { "refresh" } else { "backfill" }
     }
+}
+
+/// The sources of a job, as bits.
+pub mod sources {
+    /// MaxMind's files.
+    pub const MAXMIND: u32 = 1;
+    /// Team Cymru.
+    pub const CYMRU: u32 = 2;
+    /// GreyNoise.
+    pub const GREYNOISE: u32 = 4;
+    /// Fresh answers are asked for anew as well.
+    pub const ANEW: u32 = 8;
 }
 
 /// How a job ended.
@@ -115,6 +129,8 @@ pub struct Job {
     pub workers: AtomicU32,
     /// The addresses stand in a file named after the job.
     pub listed: AtomicBool,
+    /// Which sources are asked: see [`sources`].
+    pub sources: AtomicU32,
     /// Answers from before this (timestamptz) are due again; `i64::MIN`: only rows never answered.
     pub stale_before: AtomicI64,
     /// Process that waits for the end; 0: nobody.
@@ -147,6 +163,13 @@ pub struct Job {
     pub counts: Counts,
 }
 
+impl Job {
+    /// Whether network sources are asked, too. Then an address counts once all its sources are through.
+    pub fn asks_the_network(&self) -> bool {
+        self.sources.load(Ordering::Relaxed) & (sources::CYMRU | sources::GREYNOISE) != 0
+    }
+}
+
 /// Counters of a job, in the order of `enrichment_summary`.
 #[repr(C)]
 #[derive(Default)]
@@ -159,6 +182,10 @@ pub struct Counts {
     pub cache_hits: AtomicU64,
     /// Of the enriched, with an ASN from MaxMind.
     pub maxmind_asn: AtomicU64,
+    /// With an ASN from Team Cymru.
+    pub cymru_asn: AtomicU64,
+    /// Scanners, says GreyNoise.
+    pub greynoise_scanners: AtomicU64,
     /// No source knew it.
     pub not_found: AtomicU64,
     /// Special-purpose.
@@ -370,6 +397,7 @@ impl Database {
         self.banned_until.store(0, Ordering::Relaxed);
         self.absorbed_at.store(0, Ordering::Relaxed);
         self.absorbed.store(0, Ordering::Relaxed);
+        self.sources.iter().for_each(|shown| shown.clear());
         self.oid.store(0, Ordering::Release);
     }
 }

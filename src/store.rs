@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use enrich::cascade::{self, Policy};
 use enrich::maxmind::Databases;
 use enrich::record::Status;
+use ipnetwork::IpNetwork;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 use serde_json::Value;
@@ -384,15 +385,18 @@ fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
 }
 
 /// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
-pub fn unskip(schema: &Schema, source: &str, limit: usize) -> u64 {
+/// Addresses in `never_ask` stay as they are.
+pub fn unskip(schema: &Schema, source: &str, limit: usize, never_ask: &[IpNetwork]) -> u64 {
+    let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
     Sql::connect().run(
         &format!(
             "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
              WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
-                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}') LIMIT {limit})",
+                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')
+                   AND NOT k.ip_address <<= ANY ($1) LIMIT {limit})",
             s = schema.name
         ),
-        &[],
+        &[(pg_sys::INETARRAYOID, networks.into_datum())],
     )
 }
 

@@ -9,8 +9,10 @@
 //! | [`submit`] | the caller's side: `backfill_inventory`, `cancel_enrichment_job`, progress lines, the summary |
 //! | [`run`] | the worker's side: from submitted to ended |
 //! | [`piece`] | one piece of a job: read what is due, look up, write |
+//! | [`by_source`] | jobs that ask the network sources, after MaxMind |
 //! | [`list`] | addresses that a job is given, in a file beside the generations |
 
+pub mod by_source;
 pub mod list;
 pub mod piece;
 pub mod run;

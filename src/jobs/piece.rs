@@ -121,6 +121,9 @@ impl Pieces {
             self.due(&schema, "i.ip_address = ANY ($2)", Some(ips))
         })?;
         let counts = &self.job.counts;
+        if self.job.asks_the_network() {
+            return self.write_all(&due);
+        }
         counts.processed.fetch_add(tallied.written, Ordering::Relaxed);
         self.count(&tallied);
         // A later pass meets what an earlier one wrote; what no pass met is counted at the end.
@@ -175,8 +178,10 @@ impl Pieces {
             })?;
             // Only what is committed counts.
             let counts = &self.job.counts;
-            counts.processed.fetch_add(part.tallied.written + part.errors, Ordering::Relaxed);
-            counts.errors.fetch_add(part.errors, Ordering::Relaxed);
+            if !self.job.asks_the_network() {
+                counts.processed.fetch_add(part.tallied.written + part.errors, Ordering::Relaxed);
+                counts.errors.fetch_add(part.errors, Ordering::Relaxed);
+            }
             self.job.locked.fetch_add(part.locked, Ordering::Relaxed);
             self.count(&part.tallied);
         }
@@ -185,6 +190,10 @@ impl Pieces {
 
     fn count(&self, tallied: &Tallied) {
         let counts = &self.job.counts;
+        if self.job.asks_the_network() {
+            counts.maxmind_asn.fetch_add(tallied.with_asn, Ordering::Relaxed);
+            return;
+        }
         let known = tallied.written.saturating_sub(tallied.not_found + tallied.skipped + tallied.unavailable);
         counts.enriched.fetch_add(known, Ordering::Relaxed);
         counts.maxmind_asn.fetch_add(tallied.with_asn, Ordering::Relaxed);

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
-use super::list;
 use super::piece::{Pieces, Turn};
+use super::{by_source, list};
 use crate::catalog::Schema;
 use crate::inet::Inet;
 use crate::settings;
-use crate::shared::{self, Job, kind, outcome, state};
+use crate::shared::{self, Job, kind, outcome, sources, state};
 use crate::sql::{Sql, Table};
 use crate::store::NEVER_ANSWERED;
+use crate::worker::network::Network;
 use crate::worker::process::{Handle, Registration, busy, my_pid};
 use crate::{time, tx};
 
@@ -36,6 +37,8 @@ struct Active {
     written_before: u64,
     idle_passes: u32,
     next_pass: Option<Instant>,
+    /// MaxMind is through, and the network sources are being asked.
+    asking: bool,
 }
 
 impl Runner {
@@ -65,14 +68,14 @@ impl Runner {
     }
 
     /// Does what the jobs need now. True: this process itself has a piece to do next, and should not wait.
-    pub fn turn(&mut self) -> bool {
+    pub fn turn(&mut self, network: &mut Network) -> bool {
         let mut working = false;
         for (slot, job) in self.mine() {
             match job.state.load(Ordering::Acquire) {
                 // Helpers of a worker that ended do the pieces they have, and take no more.
                 state::SUBMITTED if has_helpers(job) => {}
-                state::SUBMITTED => self.start(slot, job),
-                state::RUNNING => working |= self.go_on(slot, job),
+                state::SUBMITTED => self.start(slot, job, network),
+                state::RUNNING => working |= self.go_on(slot, job, network),
                 state::ENDED if !waited_for(job) => release(job),
                 _ => {}
             }
@@ -80,9 +83,10 @@ impl Runner {
         working
     }
 
-    fn start(&mut self, slot: usize, job: &'static Job) {
+    fn start(&mut self, slot: usize, job: &'static Job, network: &mut Network) {
         busy(&format!("starting job {}", job.id.load(Ordering::Relaxed)));
-        match tx::run(|| measure(job)) {
+        let measured = tx::run(|| if job.asks_the_network() { by_source::measure(job) } else { measure(job) });
+        match measured {
             Ok(0) => return finish(job, outcome::DONE, None),
             Ok(end) => job.end.store(end, Ordering::Release),
             Err(_) if dropping() || job.cancel.load(Ordering::Acquire) => return finish(job, outcome::CANCELLED, None),
@@ -92,13 +96,35 @@ impl Runner {
         }
         job.cursor.store(0, Ordering::Release);
         job.state.store(state::RUNNING, Ordering::Release);
-        let mut active = Active { helpers: Vec::new(), own: None, written_before: 0, idle_passes: 0, next_pass: None };
-        active.start_pass(slot, job);
+        let mut active = Active {
+            helpers: Vec::new(),
+            own: None,
+            written_before: 0,
+            idle_passes: 0,
+            next_pass: None,
+            asking: false,
+        };
+        if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
+            active.start_pass(slot, job);
+        } else {
+            active.asking = true;
+            by_source::start(slot, job, network);
+        }
         self.active.insert(slot, active);
     }
 
-    fn go_on(&mut self, slot: usize, job: &'static Job) -> bool {
+    fn go_on(&mut self, slot: usize, job: &'static Job, network: &mut Network) -> bool {
         let Some(active) = self.active.get_mut(&slot) else { return false };
+        if active.asking {
+            let done = by_source::go_on(slot, job, network);
+            let cancelled = job.cancel.load(Ordering::Acquire);
+            if done || cancelled {
+                network.end_job(slot);
+                self.active.remove(&slot);
+                finish(job, if done { outcome::DONE } else { outcome::CANCELLED }, None);
+            }
+            return false;
+        }
         if let Some(pieces) = &mut active.own {
             busy(&job_title(job));
             if pieces.turn() == Turn::More {
@@ -118,6 +144,9 @@ impl Runner {
                 active.next_pass = None;
                 active.start_pass(slot, job);
             }
+        } else if job.asks_the_network() && !unfinished(job) {
+            active.asking = true;
+            by_source::start(slot, job, network);
         } else {
             self.active.remove(&slot);
             // What is still held counts as not done.
@@ -292,7 +321,7 @@ fn addresses(found: &Table<'_>) -> Vec<IpAddr> {
     (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
 }
 
-fn write_list(id: i64, ips: &[IpAddr]) {
+pub(super) fn write_list(id: i64, ips: &[IpAddr]) {
     if let Err(error) = list::write(id, ips.to_vec()) {
         crate::errors::raise(
             pgrx::PgSqlErrorCode::ERRCODE_IO_ERROR,
@@ -383,6 +412,7 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
         "commit_interval": job.commit_interval.load(Ordering::Relaxed),
         "max_ips": Some(job.max_ips.load(Ordering::Relaxed)).filter(|n| *n > 0),
         "workers": job.workers.load(Ordering::Relaxed),
+        "sources": by_source::names(job),
     });
     let sql = Sql::connect();
     sql.run(
@@ -390,7 +420,7 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
             "INSERT INTO {}.enrichment_run (job_id, kind, parameters, requested_by, started_at, ended_at, outcome, detail,
                  processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors)
              VALUES ($1, $15, $2::jsonb, coalesce((SELECT rolname FROM pg_catalog.pg_roles WHERE oid = $3), $3::text),
-                     $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14)",
+                     $4, $5, $6, $7, $8, $9, $10, $11, $16, $17, $12, $13, $14)",
             schema.name
         ),
         &[
@@ -409,6 +439,8 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
             load(&counts.skipped),
             load(&counts.errors),
             text(kind::name(job.kind.load(Ordering::Relaxed))),
+            load(&counts.cymru_asn),
+            load(&counts.greynoise_scanners),
         ],
     );
 }

@@ -15,9 +15,10 @@ use crate::call::{self, Call, Rows};
 use crate::catalog::Schema;
 use crate::errors::{bad_value, not_ready, raise};
 use crate::inet::Inet;
-use crate::shared::{self, Job, kind, outcome, state};
+use crate::shared::{self, Job, kind, outcome, sources, state};
 use crate::sql::Sql;
-use crate::{maxmind, sql_function, time};
+use crate::worker::network::health;
+use crate::{maxmind, settings, sql_function, time};
 
 /// How long a caller goes on waiting while no worker is there: it may be on its way back.
 const WORKER_GONE: Duration = Duration::from_secs(15);
@@ -35,6 +36,8 @@ struct Request {
     adds: bool,
     /// Answers from before this (timestamptz) are due again.
     stale_before: i64,
+    /// See [`sources`].
+    sources: u32,
 }
 
 sql_function!(
@@ -66,6 +69,7 @@ sql_function!(
             kind: kind::BACKFILL,
             adds: true,
             stale_before: i64::MIN,
+            sources: sources::MAXMIND,
         };
         submit(call, request)
     }
@@ -76,7 +80,7 @@ sql_function!(
     refresh_stale,
     pg_finfo_refresh_stale,
     |call: Call| {
-        check_source(call.get::<String>(0));
+        let sources = wanted(call.get::<String>(0));
         let n = call.get::<i32>(1).unwrap_or(1000);
         if n < 1 {
             bad_value(format!("n can't be {n}"), "It is how many addresses to refresh at most: 1 or more.", "");
@@ -86,6 +90,7 @@ sql_function!(
             max_ips: n as u64,
             wait: call.get::<bool>(2).unwrap_or(true),
             stale_before: installed_at.map_or(i64::MIN, time::from_unix_us),
+            sources,
             ..Request::refresh()
         };
         submit(call, request)
@@ -97,13 +102,14 @@ sql_function!(
     refresh_range,
     pg_finfo_refresh_range,
     |call: Call| {
-        check_source(call.get::<String>(1));
+        let sources = wanted(call.get::<String>(1)) | sources::ANEW;
         let Some(range) = call.arg(0) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
         let request = Request {
             ips: Some(known_in(&Schema::of(call), range)),
             wait: call.get::<bool>(2).unwrap_or(true),
             // Fresh or not: whatever was answered before this moment.
             stale_before: time::now(),
+            sources,
             ..Request::refresh()
         };
         submit(call, request)
@@ -122,15 +128,41 @@ impl Request {
             kind: kind::REFRESH,
             adds: false,
             stale_before: i64::MIN,
+            sources: sources::MAXMIND,
         }
     }
 }
 
-/// The network sources are not there yet; MaxMind is all there is to refresh.
-fn check_source(source: Option<String>) {
+/// The sources that a name stands for. A network source that is off can't be named; `all` are those that are on.
+fn wanted(source: Option<String>) -> u32 {
     let source = source.unwrap_or_default();
-    if source != "maxmind" && source != "all" {
-        bad_value(format!("\"{source}\" can't be refreshed"), "Sources are: maxmind, all.", "");
+    let open = |at: usize| {
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let state = slot.map_or(health::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
+        !matches!(state, health::state::OFF | health::state::NO_KEY | health::state::REFUSED)
+    };
+    let policy = settings::policy();
+    let (cymru, greynoise) = (policy.cymru && open(0), policy.greynoise && open(1));
+    match source.as_str() {
+        "maxmind" => sources::MAXMIND,
+        "cymru" if cymru => sources::CYMRU,
+        "greynoise" if greynoise => sources::GREYNOISE,
+        "cymru" => not_ready(
+            "Team Cymru is switched off",
+            "asn_inventory.cymru is off.",
+            "Set asn_inventory.cymru = on and reload.",
+        ),
+        "greynoise" => not_ready(
+            "GreyNoise is not asked",
+            "It is switched off, has no key, or refuses the key: source_status says which.",
+            "Look at asn_inventory.greynoise and asn_inventory.greynoise_api_key, and reload.",
+        ),
+        "all" => {
+            let maxmind = maxmind::with(|databases| !databases.is_empty()) || !(cymru || greynoise);
+            let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+            bit(maxmind, sources::MAXMIND) | bit(cymru, sources::CYMRU) | bit(greynoise, sources::GREYNOISE)
+        }
+        _ => bad_value(format!("\"{source}\" can't be refreshed"), "Sources are: maxmind, cymru, greynoise, all.", ""),
     }
 }
 
@@ -223,7 +255,8 @@ fn hosts(ips: Vec<Inet>) -> Vec<IpAddr> {
 
 fn submit(call: Call, request: Request) -> Datum {
     let worker = shared::require_worker();
-    if maxmind::with(|databases| databases.is_empty()) {
+    let network = request.sources & (sources::CYMRU | sources::GREYNOISE) != 0;
+    if !network && maxmind::with(|databases| databases.is_empty()) {
         not_ready(
             "there is nothing to enrich from",
             "No mmdb file is installed.",
@@ -303,6 +336,7 @@ fn fill(job: &Job, id: i64, request: &Request) {
     job.adds.store(false, relaxed);
     job.kind.store(request.kind, relaxed);
     job.stale_before.store(request.stale_before, relaxed);
+    job.sources.store(request.sources, relaxed);
     job.waiter.store(if request.wait { pid } else { 0 }, relaxed);
     job.cancel.store(false, relaxed);
     job.started_at.store(time::now(), relaxed);
@@ -318,6 +352,8 @@ fn fill(job: &Job, id: i64, request: &Request) {
         &counts.enriched,
         &counts.cache_hits,
         &counts.maxmind_asn,
+        &counts.cymru_asn,
+        &counts.greynoise_scanners,
         &counts.not_found,
         &counts.skipped,
         &counts.errors,
@@ -411,8 +447,8 @@ fn summary(call: Call, id: i64, job: Option<&Job>) -> Datum {
             counts.enriched.load(Ordering::Relaxed),
             counts.cache_hits.load(Ordering::Relaxed),
             counts.maxmind_asn.load(Ordering::Relaxed),
-            0,
-            0,
+            counts.cymru_asn.load(Ordering::Relaxed),
+            counts.greynoise_scanners.load(Ordering::Relaxed),
             counts.not_found.load(Ordering::Relaxed),
             counts.skipped.load(Ordering::Relaxed),
             counts.errors.load(Ordering::Relaxed),

@@ -165,7 +165,6 @@ pub fn lifetimes() -> (i64, i64, i64) {
 
 /// Defines the settings.
 pub fn define() {
-    let reload = GucContext::Sighup;
     let plain = GucFlags::default();
     let secret = GucFlags::SUPERUSER_ONLY;
     GucRegistry::define_bool_guc(
@@ -173,11 +172,11 @@ pub fn define() {
         c"Asks Team Cymru about addresses for which MaxMind has no ASN.",
         c"Each look-up tells a third party an address; off, such addresses are skipped.",
         &CYMRU,
-        reload,
+        GucContext::Sighup,
         plain,
     );
     let number = |name, short, long, setting: &'static GucSetting<i32>, min, max, flags| {
-        GucRegistry::define_int_guc(name, short, long, setting, min, max, reload, flags);
+        GucRegistry::define_int_guc(name, short, long, setting, min, max, GucContext::Sighup, flags);
     };
     let minutes = GucFlags::UNIT_MIN;
     let millis = GucFlags::UNIT_MS;
@@ -267,7 +266,7 @@ pub fn define() {
         c"Asks GreyNoise whether public IPv4 addresses are known scanners: off, on, or auto.",
         c"auto: once asn_inventory.greynoise_api_key resolves; on: also without a key, at the smaller quota of anonymous callers.",
         &GREYNOISE,
-        reload,
+        GucContext::Sighup,
         plain,
     );
     GucRegistry::define_enum_guc(
@@ -275,7 +274,7 @@ pub fn define() {
         c"Time span in which asn_inventory.greynoise_quota may be spent: day or week.",
         c"Both are counted in UTC; weeks begin on Monday.",
         &GREYNOISE_QUOTA_WINDOW,
-        reload,
+        GucContext::Sighup,
         plain,
     );
     let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 8] = [
@@ -347,7 +346,17 @@ pub fn define() {
     for (name, short, long, setting, flags, check) in strings {
         // SAFETY: the hooks are `#[pg_guard]`ed.
         unsafe {
-            GucRegistry::define_string_guc_with_hooks(name, short, long, setting, reload, flags, check, None, None);
+            GucRegistry::define_string_guc_with_hooks(
+                name,
+                short,
+                long,
+                setting,
+                GucContext::Sighup,
+                flags,
+                check,
+                None,
+                None,
+            );
         }
     }
 }

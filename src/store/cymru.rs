@@ -31,8 +31,12 @@ pub enum Which<'a> {
     Due,
     /// Those whose answer is older than its life, most observed first.
     Stale,
+    /// Those without an answer, or with an old one, whenever they were last tried.
+    Outdated,
     /// Of these addresses, those that are due or stale.
     DueOf(&'a [IpAddr]),
+    /// Of these addresses, those without an answer, or with an old one.
+    OutdatedOf(&'a [IpAddr]),
     /// These addresses, fresh or not.
     All(&'a [IpAddr]),
 }
@@ -40,21 +44,25 @@ pub enum Which<'a> {
 /// A row that Team Cymru may be asked about at all: MaxMind was asked, and knows no ASN.
 const OPEN: &str = "i.maxmind_status <> 'pending' AND i.asn_source IS DISTINCT FROM 'maxmind'
     AND i.cymru_status <> 'skipped' AND i.ip_class = 'public'";
-const DUE: &str = "i.cymru_status IN ('pending', 'failed') AND (i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
-const STALE: &str =
+const MISSING: &str = "i.cymru_status IN ('pending', 'failed')";
+const OLD: &str =
     "(i.cymru_status = 'found' AND i.cymru_ts < now() - $1 OR i.cymru_status = 'not_found' AND i.cymru_ts < now() - $2)
-    AND i.cymru_ts < now() - least($1, $2) AND (i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
+    AND i.cymru_ts < now() - least($1, $2)";
+/// Not to be left alone because of a failure.
+const NOW: &str = "(i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
 
 /// At most `limit` rows to ask about.
 pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Claim> {
     let condition = match which {
-        Which::Due => format!("{DUE} AND $1 IS NOT NULL AND $2 IS NOT NULL"),
-        Which::Stale => STALE.to_owned(),
-        Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({DUE} OR {STALE})"),
+        Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL AND $2 IS NOT NULL"),
+        Which::Stale => format!("{OLD} AND {NOW}"),
+        Which::Outdated => format!("({MISSING} OR {OLD})"),
+        Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({MISSING} OR {OLD}) AND {NOW}"),
+        Which::OutdatedOf(_) => format!("i.ip_address = ANY ($3) AND ({MISSING} OR {OLD})"),
         Which::All(_) => "i.ip_address = ANY ($3) AND $1 IS NOT NULL AND $2 IS NOT NULL".to_owned(),
     };
     let mut arguments = vec![super::interval(lifetimes.cymru), super::interval(lifetimes.cymru_negative)];
-    if let Which::DueOf(ips) | Which::All(ips) = which {
+    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
         arguments.push(super::addresses(ips));
     }
     claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)

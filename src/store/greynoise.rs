@@ -16,21 +16,23 @@ use crate::time;
 
 /// A row that GreyNoise may be asked about at all. It does not depend on what the other sources say.
 const OPEN: &str = "i.greynoise_status <> 'skipped' AND i.ip_class = 'public' AND i.maxmind_status <> 'pending'";
-const DUE: &str = "i.greynoise_status IN ('pending', 'failed', 'quota')
-    AND (i.greynoise_retry_at IS NULL OR i.greynoise_retry_at <= now())";
-const STALE: &str = "i.scanner_ts < now() - $1 AND i.greynoise_status IN ('found', 'not_found')
-    AND (i.greynoise_retry_at IS NULL OR i.greynoise_retry_at <= now())";
+const MISSING: &str = "i.greynoise_status IN ('pending', 'failed', 'quota')";
+const OLD: &str = "(i.scanner_ts < now() - $1 AND i.greynoise_status IN ('found', 'not_found'))";
+/// Not to be left alone because of a failure, or of the quota.
+const NOW: &str = "(i.greynoise_retry_at IS NULL OR i.greynoise_retry_at <= now())";
 
 /// At most `limit` rows to ask about.
 pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Claim> {
     let condition = match which {
-        Which::Due => format!("{DUE} AND $1 IS NOT NULL"),
-        Which::Stale => STALE.to_owned(),
-        Which::DueOf(_) => format!("i.ip_address = ANY ($2) AND ({DUE} OR {STALE})"),
+        Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL"),
+        Which::Stale => format!("{OLD} AND {NOW}"),
+        Which::Outdated => format!("({MISSING} OR {OLD})"),
+        Which::DueOf(_) => format!("i.ip_address = ANY ($2) AND ({MISSING} OR {OLD}) AND {NOW}"),
+        Which::OutdatedOf(_) => format!("i.ip_address = ANY ($2) AND ({MISSING} OR {OLD})"),
         Which::All(_) => "i.ip_address = ANY ($2) AND $1 IS NOT NULL".to_owned(),
     };
     let mut arguments = vec![super::interval(lifetimes.greynoise)];
-    if let Which::DueOf(ips) | Which::All(ips) = which {
+    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
         arguments.push(super::addresses(ips));
     }
     claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)

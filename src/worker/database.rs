@@ -1,4 +1,4 @@
-//! The worker of one database: a loop of absorbing, jobs and waiting. It is the only writer of `ip_inventory`, with
+//! The worker of one database: a loop of absorbing, answering, jobs, the network, and waiting. It is the only writer of `ip_inventory`, with
 //! its helpers.
 
 use std::sync::atomic::Ordering;
@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::maintenance::Maintenance;
+use super::network::Network;
 use super::process;
 use crate::absorb::{self, MAX_ROWS};
 use crate::catalog::Schema;
@@ -42,7 +44,16 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
     if slot.is_banned() {
         return;
     }
-    Worker { slot, database, began: None, pause: Duration::ZERO, runner: Runner::new(database) }.run();
+    Worker {
+        slot,
+        database,
+        began: None,
+        pause: Duration::ZERO,
+        runner: Runner::new(database),
+        network: Network::new(database),
+        maintenance: Maintenance::default(),
+    }
+    .run();
 }
 
 struct Worker {
@@ -51,6 +62,8 @@ struct Worker {
     began: Option<Instant>,
     pause: Duration,
     runner: Runner,
+    network: Network,
+    maintenance: Maintenance,
 }
 
 impl Worker {
@@ -62,11 +75,20 @@ impl Worker {
             if settings::enabled_for_worker() && self.due(interval) && !self.absorb() {
                 return;
             }
-            ask::answer(self.database);
-            let working = self.runner.turn();
+            ask::answer(self.database, &mut self.network);
+            let working = self.runner.turn(&mut self.network);
+            if settings::enabled_for_worker() {
+                process::busy("asking the network sources");
+                self.network.turn();
+                self.network.tell();
+                if self.network.take_written() || working {
+                    self.maintenance.note();
+                }
+                self.maintenance.turn();
+            }
             process::idle();
             if !working {
-                process::wait(self.patience(interval));
+                process::wait_for(self.network.bell(), self.patience(interval));
             }
         }
     }
@@ -82,6 +104,7 @@ impl Worker {
         let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         let target = if self.slot.pending.load(Ordering::Acquire) { interval } else { POLL.max(interval) };
         let until = target.saturating_sub(elapsed).max(Duration::from_millis(1));
+        let until = until.min(self.network.patience()).min(self.maintenance.patience()).max(Duration::from_millis(1));
         if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
     }
 
@@ -103,6 +126,11 @@ impl Worker {
             Ok(Some(done)) => {
                 self.pause = Duration::ZERO;
                 self.slot.absorbed.fetch_add(done.rows, Ordering::Relaxed);
+                if done.rows > 0 {
+                    self.maintenance.note();
+                    self.network.look_now();
+                    self.network.asked_about(&done.asked);
+                }
                 self.slot.absorbed_at.store(time::now(), Ordering::Relaxed);
                 if done.more {
                     self.slot.pending.store(true, Ordering::Release);

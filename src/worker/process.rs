@@ -1,6 +1,7 @@
 //! What our background processes share: signals, settings of the session, waiting, and being registered.
 
 use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -62,13 +63,49 @@ fn set(name: &CStr, value: &CStr) {
 
 /// Waits for the latch, a time-out or the postmaster's death, then serves interrupts and a reload of settings.
 pub fn wait(timeout: Duration) {
+    wait_for(None, timeout);
+}
+
+/// The same, and for a descriptor to become readable.
+pub fn wait_for(descriptor: Option<c_int>, timeout: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // SAFETY: this process's own latch.
+    let timeout = timeout.as_millis() as i64;
+    // SAFETY: this process's own latch, and a descriptor that its owner keeps open.
     unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, timeout.as_millis() as i64, pg_sys::PG_WAIT_EXTENSION);
+        match descriptor {
+            Some(descriptor) => {
+                let events = (events | pg_sys::WL_SOCKET_READABLE) as c_int;
+                let reason = pg_sys::PG_WAIT_EXTENSION;
+                pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, descriptor, timeout, reason);
+            }
+            None => {
+                pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, timeout, pg_sys::PG_WAIT_EXTENSION);
+            }
+        }
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
     serve_interrupts();
+}
+
+/// Runs `f` with every signal blocked. Threads that it starts inherit that: a signal that PostgreSQL sends must not
+/// run its handler on any of them.
+pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: sets this thread's mask, and puts back what it was.
+    unsafe {
+        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let result = f();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        result
+    }
+}
+
+static RELOADS: AtomicU64 = AtomicU64::new(0);
+
+/// How often this process has read its settings anew.
+pub fn reloads() -> u64 {
+    RELOADS.load(Ordering::Relaxed)
 }
 
 /// Ends if told to, and reads the settings anew if told to.
@@ -79,6 +116,7 @@ pub fn serve_interrupts() {
         if pg_sys::ConfigReloadPending != 0 {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+            RELOADS.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

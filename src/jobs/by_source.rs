@@ -1,0 +1,156 @@
+//! Jobs that ask network sources: which addresses they are about, handing them to the worker's network side, and
+//! counting what comes back. An address counts once all its sources are through; MaxMind, where it is one of them, goes
+//! first, since its answer decides whether Team Cymru is asked.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::list;
+use super::run::write_list;
+use crate::catalog::Schema;
+use crate::inet::Inet;
+use crate::shared::{Job, sources};
+use crate::sql::Sql;
+use crate::store::cymru::Which;
+use crate::store::{self, Lifetimes, NEVER_ANSWERED};
+use crate::tx;
+use crate::worker::network::Network;
+use crate::worker::network::interest::Source;
+
+/// The sources of a job by name.
+pub fn names(job: &Job) -> Vec<&'static str> {
+    let bits = job.sources.load(Ordering::Relaxed);
+    let all = [(sources::MAXMIND, "maxmind"), (sources::CYMRU, "cymru"), (sources::GREYNOISE, "greynoise")];
+    all.into_iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| name).collect()
+}
+
+/// Finds the addresses of a job: those it was given, or what is stale at any of its sources, most observed first. They
+/// stand in its list from then on. Returns how many there are.
+pub fn measure(job: &Job) -> u64 {
+    let Some(schema) = Schema::hold() else { return 0 };
+    let counts = &job.counts;
+    // One that was taken over from a worker that ended begins again.
+    for counter in [
+        &counts.processed,
+        &counts.enriched,
+        &counts.cache_hits,
+        &counts.cymru_asn,
+        &counts.greynoise_scanners,
+        &counts.not_found,
+        &counts.skipped,
+        &counts.errors,
+    ] {
+        counter.store(0, Ordering::Relaxed);
+    }
+    let id = job.id.load(Ordering::Relaxed);
+    if !job.listed.load(Ordering::Relaxed) {
+        let ips = stale(&schema, job);
+        write_list(id, &ips);
+        job.listed.store(true, Ordering::Release);
+    }
+    let total = list::read(id).unwrap_or_default().len() as u64;
+    job.total.store(total, Ordering::Relaxed);
+    total
+}
+
+fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
+    let bits = job.sources.load(Ordering::Relaxed);
+    let lifetimes = Lifetimes::now();
+    let most = job.max_ips.load(Ordering::Relaxed).max(1) as usize;
+    let mut found = Vec::new();
+    if bits & sources::CYMRU != 0 {
+        found.extend(store::cymru::claim(schema, Which::Outdated, &lifetimes, most));
+    }
+    if bits & sources::GREYNOISE != 0 {
+        found.extend(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
+    }
+    let mut ips: Vec<(u64, IpAddr)> = found.into_iter().map(|claim| (claim.seen, claim.ip)).collect();
+    if bits & sources::MAXMIND != 0 {
+        let sql = Sql::connect();
+        let rows = sql.query(
+            &format!(
+                "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1
+                 ORDER BY i.observation_count DESC, i.ip_address LIMIT {most}",
+                schema.name
+            ),
+            &[(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))],
+        );
+        ips.extend(
+            (0..rows.len())
+                .filter_map(|row| Some((rows.get::<i64>(row, 2)?.max(0) as u64, rows.get::<Inet>(row, 1)?.ip))),
+        );
+    }
+    ips.sort_unstable_by_key(|(seen, ip)| (std::cmp::Reverse(*seen), *ip));
+    ips.dedup();
+    ips.truncate(most);
+    ips.into_iter().map(|(_, ip)| ip).collect()
+}
+
+/// Hands the addresses of a job to the network side. Those that no source is asked about are through already.
+pub fn start(slot: usize, job: &Job, network: &mut Network) {
+    let bits = job.sources.load(Ordering::Relaxed);
+    let both = [(sources::CYMRU, Source::Cymru), (sources::GREYNOISE, Source::GreyNoise)];
+    let wanted: Vec<Source> = both
+        .into_iter()
+        .filter(|(bit, source)| bits & bit != 0 && network.is_on(*source))
+        .map(|(_, source)| source)
+        .collect();
+    let ips = list::read(job.id.load(Ordering::Relaxed)).unwrap_or_default();
+    let asked = network.start_job(slot, &ips, &wanted, bits & sources::ANEW != 0);
+    let rest: Vec<IpAddr> = ips.into_iter().filter(|ip| !network.asks_for(slot, *ip)).collect();
+    debug_assert!(asked as usize + rest.len() == job.total.load(Ordering::Relaxed) as usize);
+    if !rest.is_empty() {
+        count_rest(job, &rest);
+    }
+}
+
+/// Addresses that the network is not asked about count by how MaxMind stands, if that was asked, or as skipped.
+fn count_rest(job: &Job, rest: &[IpAddr]) {
+    let counts = &job.counts;
+    let result = tx::run(|| {
+        let Some(schema) = Schema::hold() else { return [0; 3] };
+        let ips: Vec<Inet> = rest.iter().map(|ip| Inet::host(*ip)).collect();
+        let sql = Sql::connect();
+        let found = sql.query(
+            &format!(
+                "SELECT count(*) FILTER (WHERE maxmind_status = 'found'), count(*) FILTER (WHERE maxmind_status = 'not_found'),
+                     count(*) FILTER (WHERE maxmind_status NOT IN ('found', 'not_found'))
+                 FROM {}.ip_inventory WHERE ip_address = ANY ($1)",
+                schema.name
+            ),
+            &[(pg_sys::INETARRAYOID, ips.into_datum())],
+        );
+        [1, 2, 3].map(|column| found.get::<i64>(0, column).unwrap_or(0) as u64)
+    });
+    let [found, not_found, other] = result.unwrap_or([0; 3]);
+    let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
+    add(&counts.processed, rest.len() as u64);
+    if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
+        add(&counts.enriched, found);
+        add(&counts.not_found, not_found);
+        add(&counts.skipped, other);
+    } else {
+        add(&counts.skipped, found + not_found + other);
+    }
+}
+
+/// Counts what came since. True: the job is through.
+pub fn go_on(slot: usize, job: &Job, network: &mut Network) -> bool {
+    let (progress, done) = network.job_progress(slot);
+    let counts = &job.counts;
+    for (counter, n) in [
+        (&counts.processed, progress.processed),
+        (&counts.enriched, progress.enriched),
+        (&counts.cymru_asn, progress.cymru_asn),
+        (&counts.greynoise_scanners, progress.scanners),
+        (&counts.not_found, progress.not_found),
+        (&counts.skipped, progress.skipped),
+        (&counts.errors, progress.errors),
+    ] {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+    done
+}

@@ -1,0 +1,474 @@
+//! Team Cymru in the worker: who is asked about, how, and what becomes of the answers.
+//!
+//! One campaign at a time: rows are claimed, those in a known network are answered from `cymru_prefix`, and the rest
+//! goes through [`Rounds`], which asks about few and settles many. Many questions at once are one bulk session, few are
+//! DNS queries. Where bulk does not work, DNS does its work at its own pace; single whois queries are never sent.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use enrich::address::effective;
+use enrich::cymru::rounds::Rounds;
+use enrich::cymru::{AsName, Origin};
+use enrich::failure::Failure;
+use enrich::fetcher::Request;
+use enrich::retry::{Breaker, BreakerState};
+use pgrx::pg_sys;
+
+use super::health::{Shown, state};
+use super::interest::{End, Interests, Source};
+use super::names::Names;
+use super::{in_schema, write_or_halve};
+use crate::settings::Network as Settings;
+use crate::store::asn;
+use crate::store::cymru::{self as store, Answer, Claim, Prefix, Which};
+use crate::store::{Lifetimes, NEVER_ASK, SWITCHED_OFF};
+use crate::{shared, time};
+
+/// Rows of one claim.
+const CLAIM: usize = 50_000;
+/// Addresses of one bulk session.
+const BULK: usize = 5_000;
+/// DNS questions in flight.
+const DNS: usize = 64;
+/// Rows of one write, and of one transaction.
+const BATCH: usize = 5_000;
+const TRANSACTION: usize = 20_000;
+/// How long a row that can't be written is left alone.
+const HELD: Duration = Duration::from_secs(600);
+
+/// Team Cymru's side of the worker.
+#[derive(Default)]
+pub struct Cymru {
+    rounds: Rounds,
+    /// Rows that stand for another, effective address: 6to4, IPv4-mapped and the like.
+    wrapped: HashMap<IpAddr, Vec<IpAddr>>,
+    seen: HashMap<IpAddr, u64>,
+    dns: Breaker,
+    bulk: Breaker,
+    dns_out: HashSet<IpAddr>,
+    bulk_out: bool,
+    /// Bulk sessions that failed in a row, and when the next may start.
+    strikes: u32,
+    bulk_at: Option<Instant>,
+    names: Names,
+    /// To be written: answers by row, by network, names, failures, rows not to ask about.
+    ready: Vec<(IpAddr, Answer)>,
+    prefixes: Vec<Prefix>,
+    bulk_names: Vec<(u32, String)>,
+    failed: Vec<(IpAddr, String)>,
+    skipped: Vec<(IpAddr, &'static str)>,
+    write_at: Option<Instant>,
+    /// Rows that can't be written, and until when they are left alone.
+    held: HashMap<IpAddr, Instant>,
+    /// Stale rows are to be looked for.
+    stale: bool,
+    /// The last claim was cut at its limit.
+    more: bool,
+    written: bool,
+}
+
+impl Cymru {
+    /// The schedule says so.
+    pub fn look_for_stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// Whether something is there to be written.
+    pub fn is_unwritten(&self) -> bool {
+        !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty())
+    }
+
+    /// Whether rows were written since this was last asked.
+    pub fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Whether a campaign is under way.
+    fn is_busy(&self) -> bool {
+        !self.rounds.is_empty()
+            || self.bulk_out
+            || !self.dns_out.is_empty()
+            || self.is_unwritten()
+            || self.names.holds_answers()
+    }
+
+    /// Starts the next campaign, if none is under way and anything is due.
+    pub fn claim(&mut self, settings: &Settings, lifetimes: &Lifetimes, looking: bool, interests: &mut Interests) {
+        if self.is_busy() || !(looking || self.more) {
+            return;
+        }
+        self.more = false;
+        self.wrapped.clear();
+        self.seen.clear();
+        let now = Instant::now();
+        self.held.retain(|_, until| *until > now);
+        if settings.cymru && self.is_closed(time::now_unix_us()) {
+            return;
+        }
+        let stale = &mut self.stale;
+        let claimed = in_schema(|schema| {
+            let due = store::claim(schema, Which::Due, lifetimes, CLAIM);
+            let old = if due.is_empty() && *stale && settings.cymru {
+                store::claim(schema, Which::Stale, lifetimes, CLAIM)
+            } else {
+                Vec::new()
+            };
+            *stale &= !old.is_empty() || !due.is_empty();
+            let asked: Vec<IpAddr> = due.iter().map(|claim| effective(claim.ip)).collect();
+            let known = if settings.cymru && !asked.is_empty() { store::known(schema, &asked) } else { Vec::new() };
+            (due, old, known)
+        });
+        let Ok((due, old, known)) = claimed else { return };
+        self.more = due.len() == CLAIM || old.len() == CLAIM;
+        let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
+        for claim in due.into_iter().chain(old) {
+            if self.held.contains_key(&claim.ip) {
+                continue;
+            }
+            if !settings.cymru {
+                self.skipped.push((claim.ip, SWITCHED_OFF));
+            } else if is_secret(settings, claim.ip) {
+                self.skipped.push((claim.ip, NEVER_ASK));
+            } else if let Some(answer) = known.get(&effective(claim.ip)) {
+                self.answered(claim.ip, answer.clone());
+            } else {
+                self.add(claim);
+            }
+            interests.expect(claim.ip, Source::Cymru, None);
+        }
+    }
+
+    /// Claims what a job or a session asks for, whatever campaign is under way. With `anew`, known networks count for
+    /// nothing.
+    pub fn claim_these(&mut self, which: Which<'_>, anew: bool, interests: &mut Interests, job: Option<usize>) {
+        let settings = crate::settings::network();
+        let claimed = in_schema(|schema| {
+            let due = store::claim(schema, which, &Lifetimes::now(), usize::MAX >> 1);
+            let asked: Vec<IpAddr> = due.iter().map(|claim| effective(claim.ip)).collect();
+            let known = if anew || asked.is_empty() { Vec::new() } else { store::known(schema, &asked) };
+            (due, known)
+        });
+        let Ok((due, known)) = claimed else { return };
+        let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
+        for claim in due {
+            interests.expect(claim.ip, Source::Cymru, job);
+            if is_secret(&settings, claim.ip) {
+                self.skipped.push((claim.ip, NEVER_ASK));
+            } else if let Some(answer) = known.get(&effective(claim.ip)) {
+                self.answered(claim.ip, answer.clone());
+            } else {
+                self.add(claim);
+            }
+        }
+    }
+
+    fn add(&mut self, claim: Claim) {
+        let ip = effective(claim.ip);
+        if ip != claim.ip {
+            let rows = self.wrapped.entry(ip).or_default();
+            if !rows.contains(&claim.ip) {
+                rows.push(claim.ip);
+            }
+        }
+        self.seen.insert(ip, claim.seen);
+        self.rounds.add([(ip, claim.seen)]);
+    }
+
+    /// The rows that an effective address stands for. One that the inventory does not have is written to no row.
+    fn rows(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
+        std::iter::once(ip).chain(self.wrapped.get(&ip).cloned().unwrap_or_default())
+    }
+
+    fn answered(&mut self, row: IpAddr, answer: Answer) {
+        self.ready.extend(self.names.complete(row, answer));
+    }
+
+    /// Neither way is open.
+    fn is_closed(&self, now: i64) -> bool {
+        self.dns.state(now) == BreakerState::Open && self.bulk.state(now) == BreakerState::Open
+    }
+
+    /// What to ask now.
+    pub fn ask(&mut self, settings: &Settings, now: i64) -> Vec<Request> {
+        let mut requests = self.names.ask();
+        if self.rounds.is_empty() {
+            return requests;
+        }
+        let bulk_state = self.bulk.state(now);
+        let paused = self.bulk_at.is_some_and(|at| Instant::now() < at);
+        let bulk_open = bulk_state != BreakerState::Open && self.rounds.len() >= settings.bulk_min;
+        if bulk_open && (self.bulk_out || paused) {
+            return requests;
+        }
+        if bulk_open && (bulk_state == BreakerState::Closed || self.bulk.allows(now)) {
+            let asked = self.rounds.next(BULK);
+            if asked.len() >= settings.bulk_min {
+                self.bulk_out = true;
+                requests.push(Request::Bulk(asked));
+            } else {
+                self.by_dns(asked, &mut requests);
+            }
+            return requests;
+        }
+        match self.dns.state(now) {
+            BreakerState::Closed => {
+                let asked = self.rounds.next(DNS.saturating_sub(self.dns_out.len()));
+                self.by_dns(asked, &mut requests);
+            }
+            BreakerState::HalfOpen if self.dns_out.is_empty() && self.dns.allows(now) => {
+                let asked = self.rounds.next(1);
+                self.by_dns(asked, &mut requests);
+            }
+            BreakerState::Open if self.dns_out.is_empty() && !self.bulk_out => {
+                // Nobody can be asked: the rows stay due, and who waits is told so.
+                for ip in self.rounds.drain() {
+                    self.failed.extend(self.rows(ip).map(|row| (row, String::new())));
+                }
+            }
+            _ => {}
+        }
+        requests
+    }
+
+    fn by_dns(&mut self, asked: Vec<IpAddr>, requests: &mut Vec<Request>) {
+        for ip in asked {
+            self.dns_out.insert(ip);
+            requests.push(Request::Origin(ip));
+        }
+    }
+
+    /// Questions that could not be sent.
+    pub fn lose(&mut self, requests: &[Request]) {
+        for request in requests {
+            match request {
+                Request::Origin(ip) => {
+                    self.dns_out.remove(ip);
+                    self.again(*ip);
+                }
+                Request::Bulk(ips) => {
+                    self.bulk_out = false;
+                    ips.iter().for_each(|ip| self.again(*ip));
+                }
+                Request::AsName(asn) => self.names.lose(*asn),
+                Request::Scanner(_) => {}
+            }
+        }
+    }
+
+    fn again(&mut self, ip: IpAddr) {
+        self.rounds.fail(ip);
+        let seen = self.seen.get(&ip).copied().unwrap_or(0);
+        self.rounds.add([(ip, seen)]);
+    }
+
+    /// An answer over DNS.
+    pub fn origin(&mut self, ip: IpAddr, result: Result<Origin, Failure>, now: i64) {
+        self.dns_out.remove(&ip);
+        count(result.as_ref().err(), now);
+        match result {
+            Ok(origin) => {
+                self.dns.success();
+                self.take(ip, &origin);
+            }
+            Err(failure) => {
+                self.dns.failure(now);
+                self.give_up(ip, &failure.reason);
+            }
+        }
+    }
+
+    /// The answers of a bulk session. Where it broke off, the rest is asked again, later each time; after the last time
+    /// over DNS.
+    pub fn bulk(&mut self, asked: &[IpAddr], answers: Vec<(IpAddr, Origin)>, failure: Option<Failure>, now: i64) {
+        self.bulk_out = false;
+        count(failure.as_ref(), now);
+        let mut left: HashSet<IpAddr> = asked.iter().copied().collect();
+        for (ip, origin) in &answers {
+            left.remove(ip);
+            if let Origin::Announced(all) = origin {
+                for announcement in all {
+                    if let (Some(asn), Some(name)) = (announcement.origins.first(), &announcement.as_name) {
+                        self.names.came_along(*asn, name);
+                        self.bulk_names.push((*asn, name.clone()));
+                    }
+                }
+            }
+            self.take(*ip, origin);
+        }
+        match failure {
+            None => {
+                self.bulk.success();
+                self.strikes = 0;
+                for ip in left {
+                    self.give_up(ip, "the bulk reply passed over the address");
+                }
+            }
+            Some(failure) => {
+                if answers.is_empty() {
+                    self.strikes += 1;
+                    self.bulk.failure(now);
+                } else {
+                    self.strikes = 1;
+                }
+                let pause = Duration::from_secs(1 << (self.strikes - 1).min(3));
+                self.bulk_at = Some(Instant::now() + pause);
+                pgrx::debug1!("asn_inventory: a bulk session with Team Cymru failed: {}", failure.reason);
+                for ip in left {
+                    if self.rounds.contains(ip) {
+                        self.again(ip);
+                    } else {
+                        self.rounds.fail(ip);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What became of a question about an AS.
+    pub fn as_name(&mut self, asn: u32, result: Result<Option<AsName>, Failure>) {
+        self.ready.extend(self.names.outcome(asn, result));
+    }
+
+    fn take(&mut self, ip: IpAddr, origin: &Origin) {
+        self.prefixes.extend(store::prefixes(ip, origin));
+        for (ip, announcement) in self.rounds.answer(ip, origin) {
+            for row in self.rows(ip) {
+                self.answered(row, Answer::of(announcement));
+            }
+        }
+    }
+
+    fn give_up(&mut self, ip: IpAddr, reason: &str) {
+        self.rounds.fail(ip);
+        self.failed.extend(self.rows(ip).map(|row| (row, reason.to_owned())));
+    }
+
+    /// Writes what came, a transaction's worth of it.
+    pub fn write(&mut self, lifetimes: &Lifetimes, interests: &mut Interests) {
+        let idle = !self.is_unwritten() && self.prefixes.is_empty() && self.names.learned.is_empty();
+        if idle && self.names.unknown().is_empty() || self.write_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.write_at = None;
+        let unknown = self.names.unknown();
+        let found = if unknown.is_empty() { Ok(Vec::new()) } else { in_schema(|schema| asn::names(schema, &unknown)) };
+        self.ready.extend(self.names.found(found.unwrap_or_default()));
+
+        let rest = self.ready.split_off(self.ready.len().min(TRANSACTION));
+        let ready = std::mem::replace(&mut self.ready, rest);
+        let (failed, skipped) = (std::mem::take(&mut self.failed), std::mem::take(&mut self.skipped));
+        let (prefixes, learned) = (std::mem::take(&mut self.prefixes), std::mem::take(&mut self.names.learned));
+        let names = std::mem::take(&mut self.bulk_names);
+        let mut locked: Vec<(IpAddr, Answer)> = Vec::new();
+        let mut broken: Vec<(IpAddr, String)> = Vec::new();
+        let written = in_schema(|schema| {
+            for part in prefixes.chunks(BATCH) {
+                store::keep_prefixes(schema, part, lifetimes);
+            }
+            write_or_halve(&learned, &mut |part| asn::keep_details(schema, part), &mut |about, failure| {
+                pgrx::log!("asn_inventory: AS{} can't be written: {}", about.asn, failure.message);
+            });
+            for part in names.chunks(BATCH) {
+                asn::keep_names(schema, part);
+            }
+            for part in ready.chunks(BATCH) {
+                pgrx::check_for_interrupts!();
+                let mut write = |rows: &[(IpAddr, Answer)]| {
+                    let _ = store::write(schema, rows);
+                };
+                write_or_halve(part, &mut write, &mut |(ip, answer), failure| {
+                    if failure.is_lock() {
+                        locked.push((*ip, answer.clone()));
+                    } else {
+                        broken.push((*ip, failure.message.clone()));
+                    }
+                });
+            }
+            for (reason, ips) in by_reason(&failed) {
+                if !reason.is_empty() {
+                    write_or_halve(&ips, &mut |part| store::fail(schema, part, reason), &mut |_, _| {});
+                }
+            }
+            for (reason, ips) in by_reason(&skipped) {
+                write_or_halve(&ips, &mut |part| store::skip(schema, part, reason), &mut |_, _| {});
+            }
+        });
+        if let Err(failure) = written {
+            if !failure.is_lock() {
+                pgrx::log!(
+                    "asn_inventory: answers of Team Cymru could not be written, trying again: {}",
+                    failure.message
+                );
+            }
+            self.write_at = Some(Instant::now() + Duration::from_secs(1));
+            self.prefixes.extend(prefixes);
+            self.names.learned.extend(learned);
+            self.bulk_names.extend(names);
+            self.ready.extend(ready);
+            self.failed.extend(failed);
+            self.skipped.extend(skipped);
+            return;
+        }
+        self.written |= !ready.is_empty();
+        let unwritten: HashSet<IpAddr> =
+            locked.iter().map(|(ip, _)| *ip).chain(broken.iter().map(|(ip, _)| *ip)).collect();
+        for (ip, answer) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
+            interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
+        }
+        for (ip, reason) in broken {
+            pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {reason}");
+            self.held.insert(ip, Instant::now() + HELD);
+            interests.settle(ip, Source::Cymru, End::Failed);
+        }
+        failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
+        skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
+        if !locked.is_empty() {
+            self.write_at = Some(Instant::now() + Duration::from_secs(1));
+            self.ready.extend(locked);
+        }
+    }
+
+    /// Shows how the source stands.
+    pub fn show(&self, database: pg_sys::Oid, settings: &Settings, now: i64) {
+        let Some(shown) = shown(database) else { return };
+        let failing = self.dns.state(now) != BreakerState::Closed || self.is_closed(now);
+        let state = if !settings.cymru {
+            state::OFF
+        } else if failing {
+            state::FAILING
+        } else {
+            state::OK
+        };
+        let in_flight = self.dns_out.len() + self.names.in_flight() + usize::from(self.bulk_out);
+        let retry_at = if failing { self.dns.retry_at().or(self.bulk.retry_at()) } else { None };
+        shown.stand(state, in_flight, retry_at);
+    }
+}
+
+fn shown(database: pg_sys::Oid) -> Option<&'static Shown> {
+    Some(&shared::shared()?.database(database)?.sources[0])
+}
+
+fn count(failure: Option<&Failure>, now: i64) {
+    if let Some(shown) = shown(shared::my_database()) {
+        shown.outcome(failure, time::from_unix_us(now));
+    }
+}
+
+/// Whether an address is told to nobody.
+pub fn is_secret(settings: &Settings, ip: IpAddr) -> bool {
+    let inside = |ip| settings.never_ask.iter().any(|network| network.contains(ip));
+    inside(ip) || inside(effective(ip))
+}
+
+/// Rows by what is said of them.
+pub fn by_reason<'a, R: AsRef<str>>(rows: &'a [(IpAddr, R)]) -> HashMap<&'a str, Vec<IpAddr>> {
+    let mut by: HashMap<&str, Vec<IpAddr>> = HashMap::new();
+    for (ip, reason) in rows {
+        by.entry(reason.as_ref()).or_default().push(*ip);
+    }
+    by.values_mut().for_each(|ips| ips.sort_unstable());
+    by
+}
