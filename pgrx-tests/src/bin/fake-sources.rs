@@ -1,22 +1,23 @@
-//! `fake-sources --dir DIR [--data FILE.json] [--stay]`: Team Cymru's DNS and bulk whois and GreyNoise's HTTPS
-//! as test doubles on loopback ports. Writes `DIR/ca.pem` and, when all are ready, `DIR/fake-sources.json`; ends
-//! with its standard input or by SIGTERM. With `--stay` it ends when that file is gone.
+//! `fake-sources --dir DIR [--data FILE.json] [--stay]`: Team Cymru and GreyNoise on loopback ports, for
+//! tests and the demo.
+//!
+//! Writes `DIR/ca.pem`, `DIR/greynoise.key` and, last, `DIR/fake-sources.json` (ports and process id), and
+//! prints one line. Ends with its standard input or by SIGTERM; with `--stay`, by SIGTERM only.
 
-use asn_inventory_tests::fakes::serve::{Options, run};
-use lexopt::prelude::*;
+use asn_inventory_tests::fakes::server::{Config, run};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: fake-sources --dir DIR [--data FILE.json] [--stay]";
 
 fn main() -> ExitCode {
-    let options = match options() {
-        Ok(options) => options,
+    let config = match arguments() {
+        Ok(config) => config,
         Err(error) => {
             eprintln!("error: {error}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match run(&options) {
+    match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -25,17 +26,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn options() -> Result<Options, lexopt::Error> {
+fn arguments() -> Result<Config, lexopt::Error> {
+    use lexopt::prelude::*;
+
     let (mut dir, mut data, mut stay) = (None, None, false);
-    let mut args = lexopt::Parser::from_env();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("dir") => dir = Some(args.value()?.into()),
-            Long("data") => data = Some(args.value()?.into()),
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("dir") => dir = Some(parser.value()?.into()),
+            Long("data") => data = Some(parser.value()?.into()),
             Long("stay") => stay = true,
-            _ => return Err(arg.unexpected()),
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
+            _ => return Err(argument.unexpected()),
         }
     }
-    let dir = dir.ok_or("--dir is missing")?;
-    Ok(Options { dir, data, stay })
+    Ok(Config { dir: dir.ok_or("--dir is missing")?, data, stay })
 }

@@ -1,274 +1,319 @@
-//! The tests' end: starts the process, teaches it, reads back what it was asked.
+//! The handle that tests hold: it starts the fakes, tells and asks them, and ends them when it is dropped.
 
-use super::faults::Fault;
+use super::control::Command;
+use super::data::{Announcement, AsName, Data, Quota, Rule, Scanner};
+use super::fault::Fault;
 use super::log::{Asked, Counts, Service};
-use super::scanners::Scanner;
-use super::script::{Command, Reply};
-use super::serve::{CA_FILE, Ports};
-use super::table::{Announcement, AsName, Rule};
+use super::server::{CA_FILE, KEY_FILE, READY_FILE, Ready};
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// The key file, in the directory.
-const KEY_FILE: &str = "greynoise.key";
-
-/// Running fake sources. They end when this is dropped, unless they were started to stay. Methods take
-/// `&self`: tests may share one in a static.
+/// Running fakes. All methods take `&self`: tests may share them in a static, whose end they notice too.
 ///
-/// All methods that speak with the process panic when it is gone or refuses: a test cannot go on without it.
+/// Every method panics where the fakes do not do as they are told: a test cannot go on then.
+#[derive(Debug)]
 pub struct Fakes {
     dir: PathBuf,
-    ports: Ports,
+    ready: Ready,
     control: Mutex<BufReader<TcpStream>>,
-    /// Its standard input holds it up. `None`: it stays.
+    /// `None`: they were not started to end with this handle.
     child: Option<Child>,
 }
 
-impl Fakes {
-    /// The key in the key file from the start, which [`Self::settings`] names.
-    pub const KEY: &str = "fake-greynoise-key";
+/// How the fakes are to be started; [`Fakes::options`].
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    binary: Option<PathBuf>,
+    data: Option<PathBuf>,
+    stay: bool,
+}
 
-    /// Starts them with nothing known and nothing wrong, for as long as this value (or this process) lives.
-    /// `dir` is made where it is missing.
+impl Options {
+    /// The program; default: `fake-sources` beside the running one.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_path_buf());
+        self
+    }
+
+    /// A file with data to begin with.
+    #[must_use]
+    pub fn data(mut self, file: &Path) -> Self {
+        self.data = Some(file.to_path_buf());
+        self
+    }
+
+    /// They outlive the handle and this process, until a SIGTERM to [`Fakes::pid`]: for the demo.
+    #[must_use]
+    pub fn stay(mut self) -> Self {
+        self.stay = true;
+        self
+    }
+
+    /// Starts the fakes, with their files in `dir`, and waits until they answer. Whoever is to read the key
+    /// and the certificate needs to be able to enter `dir`.
     ///
     /// # Panics
     /// When they do not start.
     #[must_use]
-    pub fn start(dir: &Path) -> Fakes {
-        Fakes::launch(dir, None, false)
-    }
-
-    /// As [`Self::start`], with a script.
-    ///
-    /// # Panics
-    /// When they do not start.
-    #[must_use]
-    pub fn start_with(dir: &Path, data: &Path) -> Fakes {
-        Fakes::launch(dir, Some(data), false)
-    }
-
-    /// As [`Self::start_with`], and they outlive this process: until `dir` is removed. For the demo.
-    ///
-    /// # Panics
-    /// When they do not start.
-    #[must_use]
-    pub fn start_to_stay(dir: &Path, data: &Path) -> Fakes {
-        Fakes::launch(dir, Some(data), true)
-    }
-
-    fn launch(dir: &Path, data: Option<&Path>, stay: bool) -> Fakes {
-        fs::create_dir_all(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-        let dir = fs::canonicalize(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-        write_key(&dir, Fakes::KEY);
-        let program = program();
+    pub fn start(self, dir: &Path) -> Fakes {
+        let program = self.binary.unwrap_or_else(beside_this_program);
         let mut command = std::process::Command::new(&program);
-        command.arg("--dir").arg(&dir).stdout(Stdio::piped());
-        if let Some(data) = data {
+        command.arg("--dir").arg(dir).stdout(Stdio::piped());
+        if let Some(data) = &self.data {
             command.arg("--data").arg(data);
         }
-        if stay {
-            // Not of the caller's group: an interrupt of the demo is none of theirs.
+        if self.stay {
+            // An interrupt in the terminal is not meant for what stays.
             command.arg("--stay").stdin(Stdio::null()).process_group(0);
         } else {
             command.stdin(Stdio::piped());
         }
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{} does not start: {e}", program.display()));
-        let mut ready = String::new();
-        if let Some(output) = child.stdout.take() {
-            // No line at all is what the next step finds out.
-            let _ = BufReader::new(output).read_line(&mut ready);
+        let mut line = String::new();
+        let output = child.stdout.take().unwrap_or_else(|| panic!("{} has no output", program.display()));
+        let read = BufReader::new(output).read_line(&mut line);
+        if !read.is_ok_and(|length| length > 0) {
+            let ended = child.wait();
+            panic!("{} is not ready; it ended with {ended:?}", program.display());
         }
-        assert!(ready.contains("ready"), "{} did not get ready; its errors are above", program.display());
-        let ports = Ports::read(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
-        let control = TcpStream::connect(ports.control).unwrap_or_else(|e| panic!("{}: {e}", ports.control));
-        let _ = control.set_nodelay(true);
-        let child = if stay { None } else { Some(child) };
-        Fakes { dir, ports, control: Mutex::new(BufReader::new(control)), child }
+        let mut fakes = Fakes::attach(dir);
+        fakes.child = (!self.stay).then_some(child);
+        fakes
+    }
+}
+
+/// Test programs are in `deps`, the others one directory further up.
+fn beside_this_program() -> PathBuf {
+    let this = std::env::current_exe().unwrap_or_else(|e| panic!("this program's path: {e}"));
+    this.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join("fake-sources"))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("no fake-sources beside {}: build it first", this.display()))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Ok(Json),
+    Error(String),
+}
+
+impl Fakes {
+    /// Starts the fakes as [`Options::start`] does, without data.
+    #[must_use]
+    pub fn start(dir: &Path) -> Fakes {
+        Fakes::options().start(dir)
     }
 
-    /// Team Cymru's DNS, UDP and TCP.
+    /// To start them otherwise.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// A handle to fakes that run already, with their files in `dir`. It does not end them.
+    #[must_use]
+    pub fn attach(dir: &Path) -> Fakes {
+        let file = dir.join(READY_FILE);
+        let text = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let ready: Ready = serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let control = TcpStream::connect(ready.control).unwrap_or_else(|e| panic!("the fakes at {ready:?}: {e}"));
+        Fakes { dir: dir.to_path_buf(), ready, control: Mutex::new(BufReader::new(control)), child: None }
+    }
+
+    /// Where Team Cymru's DNS is, UDP and TCP.
     #[must_use]
     pub fn dns(&self) -> SocketAddr {
-        self.ports.dns
+        self.ready.dns
     }
 
-    /// Team Cymru's bulk whois.
+    /// Where Team Cymru's whois is.
     #[must_use]
     pub fn whois(&self) -> SocketAddr {
-        self.ports.whois
+        self.ready.whois
     }
 
-    /// GreyNoise: `https://127.0.0.1:port`.
+    /// Where GreyNoise is; by the name that its certificate is for.
     #[must_use]
-    pub fn greynoise_url(&self) -> &str {
-        &self.ports.greynoise_url
+    pub fn greynoise_url(&self) -> String {
+        format!("https://localhost:{}", self.ready.greynoise.port())
     }
 
-    /// The certificate (PEM) of the authority that vouches for GreyNoise.
+    /// The authority that vouches for GreyNoise, PEM.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.dir.join(CA_FILE)
     }
 
-    /// The process's id.
+    /// The file with the key that GreyNoise wants unless [`Fakes::expect_key`] says otherwise.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.dir.join(KEY_FILE)
+    }
+
+    /// The process id of the fakes.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.ports.pid
+        self.ready.pid
     }
 
-    /// The settings that point a cluster here.
+    /// The extension's settings that make it ask the fakes.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
-        let settings = [
+        let absolute = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path).display().to_string();
+        [
             ("cymru_dns_servers", self.dns().to_string()),
             ("cymru_whois", self.whois().to_string()),
-            ("greynoise_url", self.greynoise_url().to_owned()),
-            ("greynoise_api_key", format!("file:{}", self.dir.join(KEY_FILE).display())),
-            ("tls_ca_file", self.ca_file().display().to_string()),
-        ];
-        settings.into_iter().map(|(name, value)| (format!("asn_inventory.{name}"), value)).collect()
+            ("greynoise_url", self.greynoise_url()),
+            ("tls_ca_file", absolute(self.ca_file())),
+            ("greynoise_api_key", format!("file:{}", absolute(self.key_file()))),
+        ]
+        .map(|(name, value)| (format!("asn_inventory.{name}"), value))
+        .into()
     }
 
-    /// Puts another key into the key file, in one step.
-    ///
-    /// # Panics
-    /// When it cannot be written.
-    pub fn write_key(&self, key: &str) {
-        write_key(&self.dir, key);
-    }
-
-    /// Announces a prefix.
+    /// Announces a prefix, registered long ago with `arin`.
     pub fn announce(&self, prefix: &str, origins: &[u32], country: &str) {
-        self.tell(Command::Announce(Announcement {
-            prefix: prefix.parse().unwrap_or_else(|e| panic!("{prefix}: {e}")),
-            origins: origins.to_vec(),
-            country: country.into(),
-            registry: "arin".into(),
-            allocated: "2001-02-03".into(),
-        }));
+        self.add(Data {
+            announce: vec![Announcement {
+                prefix: network(prefix),
+                origins: origins.to_vec(),
+                country: country.into(),
+                registry: "arin".into(),
+                allocated: "2001-01-01".into(),
+            }],
+            ..Data::default()
+        });
     }
 
-    /// Announces a prefix no longer.
+    /// Ends an announcement, or the rule within exactly this network.
     pub fn withdraw(&self, prefix: &str) {
-        let prefix = prefix.parse().unwrap_or_else(|e| panic!("{prefix}: {e}"));
-        self.tell(Command::Withdraw { prefix });
+        self.add(Data { withdraw: vec![network(prefix)], ..Data::default() });
     }
 
-    /// Announces every prefix of `length` bits in a range, the n-th by `first_asn` + n.
-    pub fn announce_all(&self, within: &str, length: u8, first_asn: u32) {
-        let within = within.parse().unwrap_or_else(|e| panic!("{within}: {e}"));
-        self.tell(Command::Rule(Rule { within, length, first_asn, asns: None }));
+    /// Announces every block of `length` inside `within`, with ASNs counted from `first_asn`.
+    pub fn rule(&self, within: &str, length: u8, first_asn: u32, country: &str) {
+        let rule = Rule { within: network(within), length, first_asn, country: country.into() };
+        self.add(Data { rules: vec![rule], ..Data::default() });
     }
 
-    /// Names an ASN.
+    /// Names an ASN; what follows the last comma is its country, as in the service's own names.
     pub fn name(&self, asn: u32, name: &str) {
-        self.tell(Command::Name(AsName {
-            asn,
-            name: name.into(),
-            country: name.rsplit_once(", ").map(|(_, country)| country.into()).unwrap_or_default(),
-            registry: "arin".into(),
-            allocated: "2001-02-03".into(),
-        }));
+        let country = name.rsplit_once(", ").map_or("", |(_, country)| country);
+        self.add(Data {
+            names: vec![AsName {
+                asn,
+                name: name.into(),
+                country: country.into(),
+                registry: "arin".into(),
+                allocated: "2001-01-01".into(),
+            }],
+            ..Data::default()
+        });
     }
 
-    /// GreyNoise lists an address.
+    /// Lists an address at GreyNoise.
     pub fn scanner(&self, scanner: Scanner) {
-        self.tell(Command::Scanner(scanner));
+        self.add(Data { scanners: vec![scanner], ..Data::default() });
     }
 
-    /// GreyNoise lists an address no longer.
-    pub fn forget_scanner(&self, ip: Ipv4Addr) {
-        self.tell(Command::ForgetScanner { ip });
+    /// Adds any data.
+    pub fn add(&self, data: Data) {
+        self.tell(&Command::Add { data })
     }
 
-    /// GreyNoise wants this key ([`Self::KEY`] is what the cluster has); `None`: none.
+    /// The key that GreyNoise wants from now on; `None`: any, or none.
     pub fn expect_key(&self, key: Option<&str>) {
-        self.tell(Command::ExpectKey { key: key.map(Into::into) });
+        self.tell(&Command::Key { key: key.map(str::to_owned) })
     }
 
-    /// GreyNoise gives so many more answers, then 429; `None`: any number.
-    pub fn quota(&self, limit: Option<u64>, retry_after: Option<&str>) {
-        self.tell(Command::Quota { limit, retry_after: retry_after.map(Into::into) });
+    /// GreyNoise answers so many more requests, and 429 with this `Retry-After` then.
+    pub fn quota(&self, left: u64, retry_after: Option<&str>) {
+        self.tell(&Command::Quota { quota: Some(Quota { left, retry_after: retry_after.map(str::to_owned) }) })
     }
 
-    /// Something goes wrong from now on.
+    /// GreyNoise answers without end again.
+    pub fn no_quota(&self) {
+        self.tell(&Command::Quota { quota: None })
+    }
+
+    /// Sets a fault, which holds when this returns.
     pub fn fault(&self, fault: impl Into<Fault>) {
-        self.tell(Command::Fault(fault.into()));
+        self.tell(&Command::Fault { fault: fault.into() })
     }
 
-    /// All is well again.
+    /// Ends all faults.
     pub fn clear_faults(&self) {
-        self.tell(Command::ClearFaults { service: None });
+        self.tell(&Command::ClearFaults { service: None })
     }
 
-    /// What one service was asked, the oldest first (at most 100,000 requests are kept).
+    /// Ends the faults of one service.
+    pub fn clear_faults_of(&self, service: Service) {
+        self.tell(&Command::ClearFaults { service: Some(service) })
+    }
+
+    /// What a service was asked, the earliest first.
     #[must_use]
     pub fn asked(&self, service: Service) -> Vec<Asked> {
-        match self.tell(Command::Log { service }) {
-            Reply::Log(entries) => entries,
-            other => panic!("no log, but {other:?}"),
-        }
+        self.ask(&Command::Asked { service })
     }
 
-    /// How many requests one service got: queries, sessions, HTTP requests.
+    /// How many requests a service got.
     #[must_use]
     pub fn count(&self, service: Service) -> u64 {
         self.counts(service).requests
     }
 
-    /// How much one service was asked.
+    /// How many requests a service got, and about how many addresses.
     #[must_use]
     pub fn counts(&self, service: Service) -> Counts {
-        match self.tell(Command::Counts { service }) {
-            Reply::Counts(counts) => counts,
-            other => panic!("no counts, but {other:?}"),
-        }
+        self.ask(&Command::Counts { service })
     }
 
-    /// How often one service was asked about `ip`.
-    ///
-    /// # Panics
-    /// When it is no address.
+    /// How often a service was asked about an address.
     #[must_use]
-    pub fn times_asked(&self, service: Service, ip: &str) -> u64 {
+    pub fn times(&self, service: Service, ip: &str) -> u64 {
         let ip: IpAddr = ip.parse().unwrap_or_else(|e| panic!("{ip}: {e}"));
-        match self.tell(Command::Times { service, ip }) {
-            Reply::Times(times) => times,
-            other => panic!("no number, but {other:?}"),
-        }
+        self.ask(&Command::Times { service, ip })
     }
 
-    /// Log and counts begin anew.
+    /// Empties the log and zeroes the counters.
     pub fn clear_log(&self) {
-        self.tell(Command::ClearLog {});
+        self.tell(&Command::ClearLog)
     }
 
-    /// Gives any command. When this returns, it is in force.
-    ///
-    /// # Panics
-    /// When the process is gone, or refuses.
-    pub fn tell(&self, command: Command) -> Reply {
-        match self.exchange(&command) {
-            Ok(Reply::Error(reason)) => panic!("{command:?} is refused: {reason}"),
-            Ok(reply) => reply,
-            Err(error) => panic!("the fake sources (process {}) do not answer: {error}", self.pid()),
+    fn tell(&self, command: &Command) {
+        let _: Json = self.ask(command);
+    }
+
+    fn ask<T: DeserializeOwned>(&self, command: &Command) -> T {
+        let mut line = serde_json::to_string(command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        line.push('\n');
+        let mut answer = String::new();
+        {
+            let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+            let sent = control.get_mut().write_all(line.as_bytes());
+            let read = sent.and_then(|()| control.read_line(&mut answer));
+            read.unwrap_or_else(|e| panic!("the fakes do not answer: {e}"));
         }
-    }
-
-    fn exchange(&self, command: &Command) -> io::Result<Reply> {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut line = serde_json::to_vec(command)?;
-        line.push(b'\n');
-        control.get_mut().write_all(&line)?;
-        let mut reply = String::new();
-        control.read_line(&mut reply)?;
-        Ok(serde_json::from_str(&reply)?)
+        let ok = match serde_json::from_str(&answer) {
+            Ok(Answer::Ok(ok)) => ok,
+            Ok(Answer::Error(error)) => panic!("the fakes refuse: {error}"),
+            Err(error) => panic!("the fakes answer {answer:?}: {error}"),
+        };
+        serde_json::from_value(ok).unwrap_or_else(|e| panic!("the fakes answer {answer:?}: {e}"))
     }
 }
 
@@ -281,34 +326,6 @@ impl Drop for Fakes {
     }
 }
 
-/// The program beside the caller's own: a test is in `target/<profile>/deps`, a binary one above.
-fn program() -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_else(|e| panic!("where is this program? {e}"));
-    own.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|dir| dir.join("fake-sources"))
-        .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("not built: cargo build -p asn_inventory_tests --bin fake-sources"))
-}
-
-/// A secret's file has to be its reader's or root's, and nobody else may write it. The servers of tests run as
-/// the directory's owner; where root owns that and runs the tests, as a user who may only read.
-fn write_key(dir: &Path, key: &str) {
-    let path = dir.join(KEY_FILE);
-    let part = path.with_extension("part");
-    let mode = |mode| fs::set_permissions(&part, fs::Permissions::from_mode(mode));
-    let write = || -> io::Result<()> {
-        let owner = fs::metadata(dir)?;
-        fs::write(&part, format!("{key}\n"))?;
-        mode(0o600)?;
-        let me = fs::metadata(&part)?.uid();
-        if me == 0 && owner.uid() == 0 {
-            mode(0o644)?;
-        } else if me == 0 {
-            chown(&part, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        fs::rename(&part, &path)
-    };
-    write().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+fn network(text: &str) -> IpNetwork {
+    text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
 }

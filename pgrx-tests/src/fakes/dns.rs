@@ -1,313 +1,271 @@
-//! Team Cymru's DNS: TXT records of `origin.asn.cymru.com`, `origin6.asn.cymru.com` and
-//! `AS<n>.asn.cymru.com`, on UDP and TCP. Names that do not exist are NXDOMAIN, and so is every name of a
-//! form that the service does not have: a client that forgets to reverse an address sees that at once.
+//! Team Cymru by DNS: TXT records under `origin.asn.cymru.com`, `origin6.asn.cymru.com` and
+//! `AS<n>.asn.cymru.com`, over UDP and TCP on one port.
+//!
+//! The messages are coded by hickory's protocol crate, and sent by our own few lines: a server library would
+//! not send what is no message, nor withhold an answer.
 
-use super::faults::{DnsFault, FaultKind, Trouble};
-use super::log::{Question, Service, Transport};
-use super::table::{Announcement, AsName};
-use super::world::{Request as Asking, State, World};
-use hickory_server::Server;
-use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::{NULL, SOA, TXT};
-use hickory_server::proto::rr::{Name, RData, Record, RecordType};
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
+use super::data::World;
+use super::fault::{DnsFault, Fault, Kind};
+use super::log::{Service, Via};
+use super::state::{Received, State};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-/// As the service's: long enough that a client which keeps answers by itself shows.
-const TTL: u32 = 14_400;
-/// The zone, and what its SOA names.
-const ZONE: &str = "asn.cymru.com.";
-/// What a TXT record can hold: 65,535 bytes with a length byte for each 255, and the fields before a name.
-const MOST_TEXT: usize = 60_000;
-/// How long a silent TCP connection is kept.
-const IDLE: Duration = Duration::from_secs(10);
+const TTL: u32 = 3600;
+/// Without EDNS, a datagram carries 512 bytes (RFC 1035).
+const PLAIN_PAYLOAD: u16 = 512;
+/// A character string holds 255 bytes, and all of a record's must fit into a message.
+const STRING: usize = 255;
+const LONGEST_TEXT: usize = 60_000;
+/// Someone else's TXT record.
+const FOREIGN: &str = "v=spf1 include:_spf.mail.invalid -all";
 
-/// Starts to answer on one loopback port, UDP and TCP.
+/// Opens a UDP and a TCP port of the same number.
 ///
 /// # Errors
-/// When no port is free for both.
-pub async fn start(world: Arc<World>) -> io::Result<(SocketAddr, Server<Zone>)> {
-    let (udp, tcp) = sockets().await?;
-    let address = udp.local_addr()?;
-    let udp = udp.into_std()?;
-    let zone = Zone { world, udp: udp.try_clone()?, apex: Name::from_ascii(ZONE).map_err(io::Error::other)? };
-    let mut server = Server::new(zone);
-    server.register_socket(UdpSocket::from_std(udp)?);
-    server.register_listener(tcp, IDLE, 32);
-    Ok((address, server))
-}
-
-/// A UDP and a TCP socket on the same port; what is free for one may be taken for the other.
-async fn sockets() -> io::Result<(UdpSocket, TcpListener)> {
-    let mut last = None;
-    for _ in 0..50 {
+/// When none is free.
+pub async fn bind() -> io::Result<(UdpSocket, TcpListener)> {
+    let mut last = io::Error::other("no port was tried");
+    for _ in 0..100 {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         match TcpListener::bind(udp.local_addr()?).await {
             Ok(tcp) => return Ok((udp, tcp)),
-            Err(error) => last = Some(error),
+            Err(error) => last = error,
         }
     }
-    Err(last.unwrap_or_else(|| io::Error::other("no port is free for both UDP and TCP")))
+    Err(last)
 }
 
-/// The service.
-pub struct Zone {
-    world: Arc<World>,
-    /// The server's own socket once more, for replies that no library would send.
-    udp: std::net::UdpSocket,
-    apex: Name,
-}
-
-/// What to reply.
-struct Matter {
-    code: ResponseCode,
-    data: Vec<RData>,
-}
-
-impl Matter {
-    fn of(code: ResponseCode) -> Matter {
-        Matter { code, data: Vec::new() }
-    }
-
-    fn texts(texts: impl IntoIterator<Item = String>) -> Matter {
-        Matter { code: ResponseCode::NoError, data: texts.into_iter().map(|text| txt(&text)).collect() }
-    }
-}
-
-#[async_trait::async_trait]
-impl RequestHandler for Zone {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, reply: R) -> ResponseInfo {
-        let Ok(info) = request.request_info() else {
-            return self.send(request, reply, Matter::of(ResponseCode::FormErr), false).await;
+/// Answers datagrams, each in a task of its own: a delayed answer holds up no other.
+pub async fn serve_udp(state: Arc<State>, socket: UdpSocket) {
+    let socket = Arc::new(socket);
+    let mut buffer = vec![0; 65_536];
+    loop {
+        // Errors are those of earlier sends, that a client is gone.
+        let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+            continue;
         };
-        let text = info.query.name().to_string();
-        let udp = info.protocol == Protocol::Udp;
-        let question = question(&text, info.query.query_type());
-        let asked_ip = match question {
-            Question::Address(ip) => Some(ip),
-            _ => None,
-        };
-        let asking = Asking {
-            service: Service::Dns,
-            question,
-            text: &text,
-            transport: if udp { Transport::Udp } else { Transport::Tcp },
-            key: false,
-            addresses: asked_ip.as_slice(),
-        };
-        let (trouble, matter) = self.world.decide(&asking, |state, trouble| {
-            let matter = matter(state, &question, info.query.query_type(), &text, trouble);
-            let plain =
-                if matter.data.is_empty() { matter.code.to_string() } else { format!("{} records", matter.data.len()) };
-            (matter, plain)
+        let (state, socket, bytes) = (Arc::clone(&state), Arc::clone(&socket), buffer[..length].to_vec());
+        tokio::spawn(async move {
+            if let Some(answer) = answer(&state, &bytes, Via::Udp).await {
+                let _ = socket.send_to(&answer, peer).await;
+            }
         });
-        if !trouble.delay.is_zero() {
-            tokio::time::sleep(trouble.delay).await;
-        }
-        match trouble.fault {
-            Some((FaultKind::Dns(DnsFault::Drop | DnsFault::DropFirst(_)), _)) => silence(request),
-            Some((FaultKind::Dns(DnsFault::Garbage), _)) if udp => {
-                let mut noise = super::whois::noise(80);
-                noise.splice(0..2, request.metadata.id.to_be_bytes());
-                // A reply that cannot be sent is a dropped one, which the client has to bear as well.
-                let _ = self.udp.send_to(&noise, request.src());
-                silence(request)
-            }
-            Some((FaultKind::Dns(DnsFault::Truncate), _)) if udp => {
-                self.send(request, reply, Matter::of(ResponseCode::NoError), true).await
-            }
-            _ => self.send(request, reply, matter, false).await,
+    }
+}
+
+/// Answers connections.
+pub async fn serve_tcp(state: Arc<State>, listener: TcpListener) {
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            let state = Arc::clone(&state);
+            tokio::spawn(async move {
+                let _ = serve_stream(&state, stream).await;
+            });
         }
     }
 }
 
-impl Zone {
-    async fn send<R: ResponseHandler>(
-        &self,
-        request: &Request,
-        mut reply: R,
-        matter: Matter,
-        truncated: bool,
-    ) -> ResponseInfo {
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.authoritative = matter.code != ResponseCode::Refused;
-        metadata.truncation = truncated;
-        metadata.response_code = matter.code;
-        let name = request.queries.queries().first().map(|query| Name::from(query.name())).unwrap_or_default();
-        let negative = matter.data.is_empty() && !truncated;
-        let soa = (negative && [ResponseCode::NoError, ResponseCode::NXDomain].contains(&matter.code))
-            .then(|| self.start_of_authority());
-        let answers: Vec<Record> =
-            matter.data.into_iter().map(|data| Record::from_rdata(name.clone(), TTL, data)).collect();
-        let edns = request.edns.as_ref().map(|asked| {
-            let mut edns = Edns::new();
-            edns.set_max_payload(asked.max_payload().clamp(512, 4096));
-            edns
+/// Messages behind their length in two bytes, until the client leaves.
+async fn serve_stream(state: &State, mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        let length = stream.read_u16().await?;
+        let mut bytes = vec![0; usize::from(length)];
+        stream.read_exact(&mut bytes).await?;
+        if let Some(answer) = answer(state, &bytes, Via::Tcp).await {
+            let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
+            let mut framed = length.to_be_bytes().to_vec();
+            framed.extend(answer);
+            stream.write_all(&framed).await?;
+        }
+    }
+}
+
+/// The answer's bytes; `None`: nothing is sent.
+async fn answer(state: &State, bytes: &[u8], via: Via) -> Option<Vec<u8>> {
+    let request = Message::from_vec(bytes).ok()?;
+    let query = request.queries.first()?;
+    let name = query.name().to_utf8();
+    let question = Question::parse(&name);
+    let ips: Vec<IpAddr> = match question {
+        Question::Origin(ip) => vec![ip],
+        _ => Vec::new(),
+    };
+    let malformed = question == Question::Malformed;
+    let received = Received { service: Service::Dns, what: name, via, malformed, key: false };
+    let (delay, fault) = state.receive(received, &ips);
+    if delay > Duration::ZERO {
+        tokio::time::sleep(delay).await;
+    }
+    let texts = if query.query_type() == RecordType::TXT { question.texts(&state.world()) } else { None };
+    match dns_fault(fault) {
+        None => encode(&request, code_of(&texts), &texts.unwrap_or_default(), via),
+        Some(DnsFault::Truncate) if via == Via::Udp => {
+            response(&request, ResponseCode::NoError).truncate().to_vec().ok()
+        }
+        Some(DnsFault::Truncate | DnsFault::Delay(_)) => {
+            encode(&request, code_of(&texts), &texts.unwrap_or_default(), via)
+        }
+        Some(DnsFault::Drop) => None,
+        Some(DnsFault::Servfail) => encode(&request, ResponseCode::ServFail, &[], via),
+        Some(DnsFault::Refused) => encode(&request, ResponseCode::Refused, &[], via),
+        Some(DnsFault::Nxdomain) => encode(&request, ResponseCode::NXDomain, &[], via),
+        Some(DnsFault::ForeignTxt) => encode(&request, ResponseCode::NoError, &[FOREIGN.to_owned()], via),
+        Some(DnsFault::Garbage) => {
+            let mut garbage = bytes[..2].to_vec();
+            garbage.extend([0xff; 61]);
+            Some(garbage)
+        }
+    }
+}
+
+fn dns_fault(fault: Option<Fault>) -> Option<DnsFault> {
+    match fault?.kind {
+        Kind::Dns(fault) => Some(fault),
+        _ => None,
+    }
+}
+
+fn code_of(texts: &Option<Vec<String>>) -> ResponseCode {
+    if texts.is_some() { ResponseCode::NoError } else { ResponseCode::NXDomain }
+}
+
+fn response(request: &Message, code: ResponseCode) -> Message {
+    let mut response = Message::new(request.metadata.id, MessageType::Response, OpCode::Query);
+    response.metadata.recursion_desired = request.metadata.recursion_desired;
+    response.metadata.recursion_available = true;
+    response.metadata.response_code = code;
+    response.add_queries(request.queries.iter().cloned());
+    if request.edns.is_some() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(1232);
+        response.set_edns(edns);
+    }
+    response
+}
+
+/// The response with a record for each text; over UDP, an empty one with the TC bit when it is too long.
+fn encode(request: &Message, code: ResponseCode, texts: &[String], via: Via) -> Option<Vec<u8>> {
+    let name: Name = request.queries.first()?.name().clone();
+    let mut response = response(request, code);
+    for text in texts {
+        let text = &text.as_bytes()[..text.len().min(LONGEST_TEXT)];
+        let txt = TXT::from_bytes(text.chunks(STRING).collect());
+        response.add_answer(Record::from_rdata(name.clone(), TTL, RData::TXT(txt)));
+    }
+    let bytes = response.to_vec().ok()?;
+    let room = request.edns.as_ref().map_or(PLAIN_PAYLOAD, |edns| edns.max_payload().max(PLAIN_PAYLOAD));
+    if via == Via::Udp && bytes.len() > usize::from(room) {
+        return response.truncate().to_vec().ok();
+    }
+    Some(bytes)
+}
+
+/// What a name asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Question {
+    Origin(IpAddr),
+    Name(u32),
+    /// Nothing that the service knows: the wrong number of labels, a label that is no octet or nibble, another zone.
+    Malformed,
+}
+
+impl Question {
+    fn parse(name: &str) -> Question {
+        let name = name.to_ascii_lowercase();
+        // A name that is not rooted gets no answer: only test programs send one, and the resolver's search list would.
+        let question = name.strip_suffix(".asn.cymru.com.").and_then(|front| {
+            if let Some(labels) = front.strip_suffix(".origin") {
+                reversed_v4(labels).map(|ip| Question::Origin(ip.into()))
+            } else if let Some(labels) = front.strip_suffix(".origin6") {
+                reversed_v6(labels).map(|ip| Question::Origin(ip.into()))
+            } else {
+                decimal(front.strip_prefix("as")?).map(Question::Name)
+            }
         });
-        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(
-            metadata,
-            answers.iter(),
-            [],
-            soa.iter(),
-            [],
-        );
-        match reply.send_response(response).await {
-            Ok(info) => info,
-            // The client is gone; there is nobody to tell.
-            Err(_) => silence(request),
-        }
+        question.unwrap_or(Question::Malformed)
     }
 
-    fn start_of_authority(&self) -> Record {
-        let data = SOA::new(self.apex.clone(), self.apex.clone(), 1, 3600, 600, 86_400, 60);
-        Record::from_rdata(self.apex.clone(), 60, RData::SOA(data))
-    }
-}
-
-/// What the library wants to hear of a request without a reply.
-fn silence(request: &Request) -> ResponseInfo {
-    let metadata = Metadata::response_from_request(&request.metadata);
-    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
-}
-
-/// What a name, in lower case and rooted, asks about.
-fn question(name: &str, kind: RecordType) -> Question {
-    if kind != RecordType::TXT {
-        return Question::Malformed;
-    }
-    if let Some(labels) = name.strip_suffix(".origin.asn.cymru.com.") {
-        return reversed_v4(labels).map_or(Question::Malformed, Question::Address);
-    }
-    if let Some(labels) = name.strip_suffix(".origin6.asn.cymru.com.") {
-        return reversed_v6(labels).map_or(Question::Malformed, Question::Address);
-    }
-    let number = name.strip_suffix(".asn.cymru.com.").and_then(|label| label.strip_prefix("as"));
-    number.and_then(decimal).map_or(Question::Malformed, Question::AsName)
-}
-
-fn reversed_v4(labels: &str) -> Option<IpAddr> {
-    let mut octets = labels.split('.').map(|label| decimal(label).and_then(|octet| u8::try_from(octet).ok()));
-    let (d, c, b, a) = (octets.next()??, octets.next()??, octets.next()??, octets.next()??);
-    octets.next().is_none().then(|| Ipv4Addr::new(a, b, c, d).into())
-}
-
-fn reversed_v6(labels: &str) -> Option<IpAddr> {
-    let mut bits = 0_u128;
-    let mut count = 0_u32;
-    for label in labels.split('.') {
-        let nibble = u128::from(u8::from_str_radix(label, 16).ok()?);
-        if label.len() != 1 || count == 32 {
-            return None;
-        }
-        bits |= nibble << (4 * count);
-        count += 1;
-    }
-    (count == 32).then(|| Ipv6Addr::from_bits(bits).into())
-}
-
-/// Digits without a sign or a leading zero.
-fn decimal(text: &str) -> Option<u32> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    plain.then(|| text.parse().ok())?
-}
-
-fn matter(state: &State, question: &Question, kind: RecordType, name: &str, trouble: &Trouble) -> Matter {
-    match &trouble.fault {
-        Some((FaultKind::Dns(DnsFault::Servfail), _)) => return Matter::of(ResponseCode::ServFail),
-        Some((FaultKind::Dns(DnsFault::Refused), _)) => return Matter::of(ResponseCode::Refused),
-        Some((FaultKind::Dns(DnsFault::Nxdomain), _)) => return Matter::of(ResponseCode::NXDomain),
-        Some((FaultKind::Dns(DnsFault::ForeignTxt), _)) => {
-            return Matter::texts(["v=spf1 include:_spf.example.net ~all".to_owned()]);
-        }
-        Some((FaultKind::Dns(DnsFault::Garbage), _)) => {
-            // A string that says it is longer than the record.
-            let cut = RData::Unknown { code: RecordType::TXT, rdata: NULL::with(vec![200, b'6', b'4']) };
-            return Matter { code: ResponseCode::NoError, data: vec![cut] };
-        }
-        _ => {}
-    }
-    match question {
-        Question::Address(ip) => {
-            let found = state.table.covering(*ip);
-            if found.is_empty() {
-                return Matter::of(ResponseCode::NXDomain);
+    /// The TXT records; `None`: there is no such name.
+    fn texts(&self, world: &World) -> Option<Vec<String>> {
+        match *self {
+            Question::Origin(ip) => {
+                let announcements = world.announcements(ip);
+                let text = |a: &super::data::Announcement| {
+                    let mut origins = String::new();
+                    for origin in &a.origins {
+                        let _ = write!(origins, "{}{origin}", if origins.is_empty() { "" } else { " " });
+                    }
+                    format!("{origins} | {} | {} | {} | {}", a.prefix, a.country, a.registry, a.allocated)
+                };
+                (!announcements.is_empty()).then(|| announcements.iter().map(text).collect())
             }
-            Matter::texts(found.iter().map(origin_text))
+            Question::Name(asn) => {
+                let n = world.name(asn)?;
+                Some(vec![format!("{asn} | {} | {} | {} | {}", n.country, n.registry, n.allocated, n.name)])
+            }
+            Question::Malformed => None,
         }
-        Question::AsName(asn) => match state.table.name_of(*asn) {
-            Some(name) => Matter::texts([name_text(&name)]),
-            None => Matter::of(ResponseCode::NXDomain),
-        },
-        _ if kind != RecordType::TXT && name.ends_with(ZONE) => Matter::of(ResponseCode::NoError),
-        _ if name.ends_with(ZONE) => Matter::of(ResponseCode::NXDomain),
-        _ => Matter::of(ResponseCode::Refused),
     }
 }
 
-/// `23028 | 216.90.108.0/24 | US | arin | 1998-09-25`
-fn origin_text(found: &Announcement) -> String {
-    let origins: Vec<String> = found.origins.iter().map(u32::to_string).collect();
-    let Announcement { prefix, country, registry, allocated, .. } = found;
-    format!("{} | {prefix} | {country} | {registry} | {allocated}", origins.join(" "))
+/// A number without leading zeros or signs.
+fn decimal<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse::<T>().ok().filter(|number| number.to_string() == text)
 }
 
-/// `23028 | US | arin | 2002-01-04 | TEAM-CYMRU - Team Cymru Inc., US`
-fn name_text(named: &AsName) -> String {
-    let AsName { asn, name, country, registry, allocated } = named;
-    format!("{asn} | {country} | {registry} | {allocated} | {name}")
+fn reversed_v4(labels: &str) -> Option<Ipv4Addr> {
+    let octets: Vec<u8> = labels.split('.').rev().map(decimal).collect::<Option<_>>()?;
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(octets).ok()?))
 }
 
-/// One record, in strings of at most 255 bytes.
-fn txt(text: &str) -> RData {
-    let bytes = &text.as_bytes()[..text.len().min(MOST_TEXT)];
-    RData::TXT(TXT::from_bytes(bytes.chunks(255).collect()))
+fn reversed_v6(labels: &str) -> Option<Ipv6Addr> {
+    let nibbles: Vec<&str> = labels.split('.').rev().collect();
+    let digits_only = nibbles.iter().all(|nibble| nibble.len() == 1 && nibble.as_bytes()[0].is_ascii_hexdigit());
+    if nibbles.len() != 32 || !digits_only {
+        return None;
+    }
+    u128::from_str_radix(&nibbles.concat(), 16).ok().map(Ipv6Addr::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asks(name: &str) -> Question {
-        question(name, RecordType::TXT)
+    #[test]
+    fn names_are_read_as_the_service_documents_them() {
+        let origin = |text: &str| Question::Origin(text.parse().unwrap());
+        assert_eq!(Question::parse("31.108.90.216.origin.asn.cymru.com."), origin("216.90.108.31"));
+        assert_eq!(
+            Question::parse("8.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.b.0.6.8.4.1.0.0.2.origin6.asn.cymru.com."),
+            origin("2001:4860:b002::68")
+        );
+        assert_eq!(Question::parse("AS23028.asn.cymru.com."), Question::Name(23028));
     }
 
     #[test]
-    fn reversed_names_ask_about_addresses() {
-        let v4: IpAddr = "216.90.108.31".parse().expect("an address");
-        assert_eq!(asks("31.108.90.216.origin.asn.cymru.com."), Question::Address(v4));
-        let v6: IpAddr = "2001:4860:b002::68".parse().expect("an address");
-        let name = "8.6.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.b.0.6.8.4.1.0.0.2.origin6.asn.cymru.com.";
-        assert_eq!(asks(name), Question::Address(v6));
-        assert_eq!(asks("as23028.asn.cymru.com."), Question::AsName(23_028));
-    }
-
-    #[test]
-    fn names_of_another_form_ask_about_nothing() {
+    fn other_names_are_malformed() {
         for name in [
-            "origin.asn.cymru.com.",
-            "1.2.3.origin.asn.cymru.com.",
-            "1.2.3.4.5.origin.asn.cymru.com.",
-            "01.2.3.4.origin.asn.cymru.com.",
-            "1.2.3.256.origin.asn.cymru.com.",
-            "1.0.0.2.origin6.asn.cymru.com.",
+            "108.90.216.origin.asn.cymru.com.",
+            "031.108.90.216.origin.asn.cymru.com.",
+            "256.108.90.216.origin.asn.cymru.com.",
+            "8.6.origin6.asn.cymru.com.",
             "2001:4860:b002::68.origin6.asn.cymru.com.",
-            "+1.2.3.4.origin.asn.cymru.com.",
-            "ff.ff.ff.ff.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.b.0.6.8.4.1.0.0.2.origin6.asn.cymru.com.",
-            "as.asn.cymru.com.",
-            "as4294967296.asn.cymru.com.",
-            "as007.asn.cymru.com.",
-            "4.3.2.1.peer.asn.cymru.com.",
-            "example.net.",
+            "AS.asn.cymru.com.",
+            "AS4294967296.asn.cymru.com.",
+            "AS023.asn.cymru.com.",
+            "31.108.90.216.origin.asn.cymru.com.corp.invalid.",
+            "example.invalid.",
         ] {
-            assert_eq!(asks(name), Question::Malformed, "{name}");
+            assert_eq!(Question::parse(name), Question::Malformed, "{name}");
         }
-        assert_eq!(question("as23028.asn.cymru.com.", RecordType::A), Question::Malformed);
     }
 }

@@ -1,109 +1,126 @@
-//! As much of HTTP/1.1 as a server of small GETs needs, by hand: faults want to say how each byte is sent.
+//! As much of HTTP/1.1 as a fake needs that wants to break it byte by byte.
 
-use super::scanners::Answer;
-use std::fmt::Write as _;
 use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How long a request's head may be.
-const MOST_HEAD: usize = 16 << 10;
-/// How much of a body is read and thrown away.
-const MOST_BODY: usize = 1 << 20;
+/// No request that makes sense has a longer head.
+const LONGEST_HEAD: usize = 16 * 1024;
 
-/// A request, as far as anybody cares.
-#[derive(Debug, Default, PartialEq)]
-pub struct Head {
+/// The head of a request. Bodies are not expected: a request with one is malformed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
     /// `GET`.
     pub method: String,
-    /// The path with its query.
+    /// `/v3/community/8.8.8.8`.
     pub path: String,
-    /// The header `key`.
-    pub key: Option<String>,
-    /// The client wants the connection closed.
-    pub close: bool,
-    body: usize,
+    headers: Vec<(String, String)>,
 }
 
-/// Reads requests off a connection; keeps what arrived too early.
-#[derive(Debug, Default)]
-pub struct Reader {
-    buffer: Vec<u8>,
-}
-
-impl Reader {
-    /// The next request; `None`: the client closed.
+impl Request {
+    /// Reads the next request's head from `stream`, with what `rest` holds from the last time first;
+    /// `None`: the client is gone.
     ///
     /// # Errors
-    /// When the connection breaks, or what comes is no request.
-    pub async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Head>> {
-        let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at + 4;
+    /// Of the connection, or a head that is none.
+    pub async fn read(stream: &mut (impl AsyncRead + Unpin), rest: &mut Vec<u8>) -> io::Result<Option<Request>> {
+        loop {
+            if let Some(end) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = rest.drain(..end + 4).collect();
+                let head = String::from_utf8_lossy(&head[..end]).into_owned();
+                return Request::parse(&head).map(Some).ok_or_else(|| io::Error::other("no HTTP request"));
             }
-            if self.buffer.len() > MOST_HEAD {
-                return Err(io::ErrorKind::InvalidData.into());
+            if rest.len() > LONGEST_HEAD {
+                return Err(io::Error::other("a head without end"));
             }
-            if stream.read_buf(&mut self.buffer).await? == 0 {
+            if stream.read_buf(rest).await? == 0 {
                 return Ok(None);
             }
+        }
+    }
+
+    fn parse(head: &str) -> Option<Request> {
+        let mut lines = head.split("\r\n");
+        let mut first = lines.next()?.split(' ');
+        let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
+        if first.next()? != "HTTP/1.1" || first.next().is_some() {
+            return None;
+        }
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.to_ascii_lowercase(), value.trim().to_owned()))
         };
-        let head = parse(&String::from_utf8_lossy(&self.buffer[..end]))?;
-        self.buffer.drain(..end);
-        while self.buffer.len() < head.body {
-            if stream.read_buf(&mut self.buffer).await? == 0 {
-                return Ok(None);
-            }
-        }
-        self.buffer.drain(..head.body);
-        Ok(Some(head))
+        let headers = lines.map(header).collect::<Option<Vec<_>>>()?;
+        Some(Request { method, path, headers })
+    }
+
+    /// A header's value; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the client wants the connection to end with the response.
+    pub fn closes(&self) -> bool {
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
-fn parse(text: &str) -> io::Result<Head> {
-    let mut lines = text.split("\r\n");
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(path), Some("HTTP/1.1"), None) = (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
-    let mut head = Head { method: method.into(), path: path.into(), ..Head::default() };
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        let value = value.trim();
-        match name.to_ascii_lowercase().as_str() {
-            "key" => head.key = Some(value.into()),
-            "connection" => head.close = value.eq_ignore_ascii_case("close"),
-            "content-length" => {
-                let length = value.parse().ok().filter(|&length| length <= MOST_BODY);
-                head.body = length.ok_or(io::ErrorKind::InvalidData)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(head)
+/// A response.
+#[derive(Debug)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+    /// `Retry-After`.
+    pub retry_after: Option<String>,
 }
 
-/// An answer's bytes.
-pub fn response(answer: &Answer, content_type: &str) -> Vec<u8> {
-    let reason = match answer.status {
-        200 => "OK",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        404 => "Not Found",
-        429 => "Too Many Requests",
-        500..=599 => "Server Error",
-        _ => "Other",
-    };
-    let mut text = format!("HTTP/1.1 {} {reason}\r\nContent-Type: {content_type}\r\n", answer.status);
-    let mut header = |name: &str, value: &str| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{name}: {value}\r\n");
-    };
-    header("Content-Length", &answer.body.len().to_string());
-    header("Connection", "keep-alive");
-    if let Some(after) = &answer.retry_after {
-        header("Retry-After", after);
+impl Response {
+    /// One with JSON.
+    pub fn json(status: u16, body: &serde_json::Value) -> Response {
+        Response { status, content_type: "application/json", body: body.to_string().into_bytes(), retry_after: None }
     }
-    text.push_str("\r\n");
-    text.push_str(&answer.body);
-    text.into_bytes()
+
+    /// As it goes over the wire.
+    pub fn bytes(&self, closes: bool) -> Vec<u8> {
+        let reason = match self.status {
+            200 => "OK",
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            429 => "Too Many Requests",
+            500 => "Internal Server Error",
+            503 => "Service Unavailable",
+            _ => "Status",
+        };
+        let mut head = format!(
+            "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+            self.status,
+            self.content_type,
+            self.body.len()
+        );
+        if let Some(after) = &self.retry_after {
+            head.push_str(&format!("Retry-After: {after}\r\n"));
+        }
+        head.push_str(if closes { "Connection: close\r\n\r\n" } else { "Connection: keep-alive\r\n\r\n" });
+        [head.as_bytes(), &self.body].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_and_nonsense_is_not() {
+        let request = Request::parse("GET /v3 HTTP/1.1\r\nHost: localhost\r\nKey:  abc ").unwrap();
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/v3"));
+        assert_eq!((request.header("key"), request.header("accept")), (Some("abc"), None));
+        for head in ["", "GET /", "GET / HTTP/1.0", "GET / HTTP/1.1 x", "GET / HTTP/1.1\r\nno colon"] {
+            assert_eq!(Request::parse(head), None, "{head}");
+        }
+    }
 }

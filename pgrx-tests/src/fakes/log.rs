@@ -1,151 +1,123 @@
-//! What was asked: a log of requests, and how often each address was asked about.
+//! What the fakes were asked: the requests in order, and how often each address was asked about.
 
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-/// How many requests the log keeps of each service; the counts go on.
-const KEPT: usize = 100_000;
-/// How much of a question's text the log keeps, in characters.
-const KEPT_TEXT: usize = 300;
+/// The log keeps the latest requests only; the counters count all.
+const KEPT: usize = 200_000;
 
-/// One of the three.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+/// One of the faked services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
-    /// Team Cymru's DNS.
+    /// Team Cymru by DNS.
     Dns,
-    /// Team Cymru's bulk whois.
+    /// Team Cymru by whois.
     Whois,
     /// GreyNoise.
     Greynoise,
 }
 
-/// How a request came.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// What carried a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Transport {
+pub enum Via {
     /// A datagram.
     Udp,
     /// A plain connection.
     Tcp,
-    /// A connection by TLS.
+    /// An encrypted connection.
     Tls,
 }
 
-/// What a request was about.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Question {
-    /// An address: DNS and GreyNoise.
-    Address(IpAddr),
-    /// `AS<n>`: DNS.
-    AsName(u32),
-    /// A bulk session and how many addresses it had: whois.
-    Bulk(usize),
-    /// A whois query outside of a bulk session, which gets callers null-routed.
-    Single,
-    /// What no sound client asks: a name or a path of another form, a record type other than TXT.
-    Malformed,
-}
-
-/// One request.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+/// A request, as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Of whom.
+    /// Who was asked.
     pub service: Service,
-    /// What it was about.
-    pub question: Question,
-    /// The name, the path, or the first line.
-    pub text: String,
-    /// Its arrival, in microseconds since 1970.
-    pub at: i64,
-    /// How it came.
-    pub transport: Transport,
-    /// Whether a `key` header came with it. The key itself is kept nowhere.
+    /// DNS: the name. Whois: `bulk`, or `single` and the query. GreyNoise: method and path.
+    pub what: String,
+    /// What carried it.
+    pub via: Via,
+    /// How many addresses it was about: of a bulk session, its lines that are addresses.
+    pub addresses: usize,
+    /// Whether it was malformed.
+    pub malformed: bool,
+    /// Whether a `key` header came; its value is kept nowhere.
     pub key: bool,
-    /// What it met: the fault, `NXDOMAIN`, a status, a number of rows.
-    pub answer: String,
+    /// Milliseconds since the fakes were started.
+    pub at_ms: u64,
 }
 
-/// A service's requests in numbers.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+/// How much a service was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Connections accepted (none for UDP, nor for DNS by TCP).
-    pub connections: u64,
-    /// Queries, bulk sessions, HTTP requests.
+    /// Requests: DNS messages, whois sessions, HTTP requests.
     pub requests: u64,
-    /// Addresses asked about, each time they were.
+    /// Distinct addresses that they were about.
+    pub distinct: u64,
+    /// Addresses that they were about, repetitions counted.
     pub addresses: u64,
-    /// Different addresses asked about.
-    pub distinct_addresses: u64,
 }
 
-/// What one service was asked.
-#[derive(Debug, Default)]
-struct Book {
-    connections: u64,
-    requests: u64,
-    entries: Vec<Asked>,
-    addresses: HashMap<IpAddr, u64>,
-}
-
-/// The log.
-#[derive(Debug, Default)]
+/// The log and the counters.
+#[derive(Debug)]
 pub struct Log {
-    books: HashMap<Service, Book>,
+    start: Instant,
+    kept: VecDeque<Asked>,
+    requests: HashMap<Service, u64>,
+    times: HashMap<Service, HashMap<IpAddr, u64>>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { start: Instant::now(), kept: VecDeque::new(), requests: HashMap::new(), times: HashMap::new() }
+    }
 }
 
 impl Log {
-    /// Notes a request and the addresses it was about.
-    pub fn note(&mut self, mut asked: Asked, addresses: &[IpAddr]) {
-        let book = self.books.entry(asked.service).or_default();
-        book.requests += 1;
-        for &ip in addresses {
-            *book.addresses.entry(ip).or_default() += 1;
+    /// Takes a request down; it was about `ips`. `asked.addresses` and `asked.at_ms` are filled in here.
+    pub fn add(&mut self, mut asked: Asked, ips: &[IpAddr]) {
+        *self.requests.entry(asked.service).or_default() += 1;
+        let times = self.times.entry(asked.service).or_default();
+        for &ip in ips {
+            *times.entry(ip).or_default() += 1;
         }
-        if book.entries.len() < KEPT {
-            if let Some((end, _)) = asked.text.char_indices().nth(KEPT_TEXT) {
-                asked.text.truncate(end);
-            }
-            book.entries.push(asked);
+        asked.addresses = ips.len();
+        asked.at_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
         }
+        self.kept.push_back(asked);
     }
 
-    /// Notes a connection.
-    pub fn note_connection(&mut self, service: Service) {
-        self.books.entry(service).or_default().connections += 1;
+    /// The requests to a service, the earliest first.
+    #[must_use]
+    pub fn asked(&self, service: Service) -> Vec<Asked> {
+        self.kept.iter().filter(|asked| asked.service == service).cloned().collect()
     }
 
-    /// The requests to one service, the oldest first.
-    pub fn entries(&self, service: Service) -> Vec<Asked> {
-        self.books.get(&service).map(|book| book.entries.clone()).unwrap_or_default()
-    }
-
-    /// How much one service was asked.
+    /// How much a service was asked.
+    #[must_use]
     pub fn counts(&self, service: Service) -> Counts {
-        self.books.get(&service).map_or_else(Counts::default, |book| Counts {
-            connections: book.connections,
-            requests: book.requests,
-            addresses: book.addresses.values().sum(),
-            distinct_addresses: book.addresses.len() as u64,
-        })
+        let times = self.times.get(&service);
+        Counts {
+            requests: self.requests.get(&service).copied().unwrap_or(0),
+            distinct: times.map_or(0, |times| times.len() as u64),
+            addresses: times.map_or(0, |times| times.values().sum()),
+        }
     }
 
-    /// How often one service was asked about `ip`.
+    /// How often a service was asked about an address.
+    #[must_use]
     pub fn times(&self, service: Service, ip: IpAddr) -> u64 {
-        self.books.get(&service).and_then(|book| book.addresses.get(&ip)).copied().unwrap_or_default()
+        self.times.get(&service).and_then(|times| times.get(&ip)).copied().unwrap_or(0)
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.books.clear();
+        *self = Log { start: self.start, ..Log::default() };
     }
-}
-
-/// Microseconds since 1970.
-pub fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }

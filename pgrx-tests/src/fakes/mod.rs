@@ -1,45 +1,44 @@
-//! The services outside, as test doubles that speak their real protocols on loopback ports: Team Cymru's DNS
-//! and bulk whois, and GreyNoise's HTTPS. What they know and how they fail is scripted while they run, and
-//! everything that was asked of them can be read back.
+//! Fakes of the network sources: Team Cymru by DNS and by bulk whois, GreyNoise by HTTPS. They speak the
+//! real protocols on loopback ports, answer from data that a test sets, log what they were asked, and fail
+//! in every way that is asked of them, while they run.
 //!
-//! They are a process of their own (`fake-sources`, [`serve`]), so that a demo's outlive the program that
-//! started them, and a killed test's do not. [`Fakes`] starts it and speaks with it:
+//! They run in a process of their own (`fake-sources`), so that a test can kill or outlive them:
+//!
+//! - [`data`]: announced prefixes, names of ASNs, scanners; [`prefixes`] finds the prefixes of an address;
+//! - [`fault`]: what can go wrong, for whom and how often;
+//! - [`log`]: what was asked, in order and counted;
+//! - [`state`]: the three together, shared by the services;
+//! - [`dns`], [`whois`], [`greynoise`]: the services, the last behind certificates of [`tls`];
+//!   [`door`] is the port of the two that use TCP;
+//! - [`control`]: commands, one JSON object a line, on a port of its own;
+//! - [`server`]: everything put together; [`client`]: the handle that tests hold.
 //!
 //! ```no_run
-//! use asn_inventory_tests::fakes::{DnsFault, Fakes, Fault, Service};
-//! use std::path::Path;
+//! use asn_inventory_tests::fakes::{DnsFault, Fakes, Service};
 //!
-//! let fakes = Fakes::start(Path::new("/tmp/example"));
-//! fakes.announce("45.155.204.0/23", &[64500], "US");
-//! fakes.name(64500, "EXAMPLE-AS - Example, US");
-//! fakes.fault(Fault::from(DnsFault::Servfail).next(1));
-//! // … a cluster with fakes.settings() asks …
-//! assert_eq!(fakes.count(Service::Dns), 2);
+//! let fakes = Fakes::start(std::path::Path::new("/tmp/fakes"));
+//! fakes.announce("203.0.113.0/24", &[64500], "US");
+//! fakes.fault(DnsFault::Servfail);
+//! // … what is under test asks fakes.dns() …
+//! assert_eq!(fakes.count(Service::Dns), 3);
 //! ```
-//!
-//! A script is a list of [`Command`]s, the same in a file ([`serve::Options::data`]) and on the control port:
-//! `table` and `scanners` keep what they teach, `faults` what goes wrong, `log` what was asked; `world` is all
-//! of it behind one lock, which `dns`, `whois` and `greynoise` answer from.
 
-mod client;
-mod control;
-mod dns;
-mod faults;
-mod greynoise;
+pub mod client;
+pub mod control;
+pub mod data;
+pub mod dns;
+pub mod door;
+pub mod fault;
+pub mod greynoise;
 mod http;
-mod log;
-mod scanners;
-mod script;
-pub mod serve;
-mod table;
-mod tls;
-mod whois;
-mod world;
+pub mod log;
+pub mod prefixes;
+pub mod server;
+pub mod state;
+pub mod tls;
+pub mod whois;
 
-pub use client::Fakes;
-pub use faults::{DnsFault, Fault, FaultKind, GreyNoiseFault, Scope, WhoisFault};
-pub use log::{Asked, Counts, Question, Service, Transport};
-pub use scanners::Scanner;
-pub use script::{Command, Reply};
-pub use serve::Ports;
-pub use table::{Announcement, AsName, Rule};
+pub use client::{Fakes, Options};
+pub use data::{Announcement, Data, Rule, Scanner};
+pub use fault::{DnsFault, Fault, GreyNoiseFault, WhoisFault};
+pub use log::{Asked, Counts, Service, Via};

@@ -1,61 +1,63 @@
-//! Certificates, fresh for each process: an authority, a server's for this machine, and one of a wrong name.
+//! Certificates that live as long as the fakes: an authority, one for `localhost` and 127.0.0.1, and one
+//! for a host that nobody asked for.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rcgen::{KeyUsagePurpose, date_time_ymd};
-use std::error::Error;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// The server's two faces.
-pub struct Acceptors {
-    /// For `localhost` and 127.0.0.1.
-    pub good: TlsAcceptor,
-    /// For another host.
-    pub wrong_name: TlsAcceptor,
+/// The two identities, and the authority that vouches for both.
+#[derive(Clone)]
+pub struct Identities {
+    /// The authority's certificate, PEM.
+    pub ca_pem: String,
+    /// `localhost` and 127.0.0.1.
+    pub right: TlsAcceptor,
+    /// Another host.
+    pub wrong: TlsAcceptor,
 }
 
-/// The authority's certificate (PEM), and what it vouches for.
-///
-/// # Errors
-/// When the library cannot make them.
-pub fn make() -> Outcome<(String, Acceptors)> {
-    let mut params = validity(CertificateParams::default());
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "fake-sources test authority");
-    let key = KeyPair::generate()?;
-    let pem = params.self_signed(&key)?.pem();
-    let issuer = Issuer::new(params, key);
-    let good = acceptor(&issuer, &["localhost", "127.0.0.1"])?;
-    let wrong_name = acceptor(&issuer, &["wrong.example"])?;
-    Ok((pem, Acceptors { good, wrong_name }))
+impl Identities {
+    /// Makes fresh ones.
+    ///
+    /// # Errors
+    /// What the cryptography library complains of.
+    pub fn generate() -> io::Result<Identities> {
+        let mut params = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "fake sources");
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let ca = CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)?;
+        Ok(Identities {
+            ca_pem: ca.pem(),
+            right: acceptor(&ca, &["localhost", "127.0.0.1"])?,
+            wrong: acceptor(&ca, &["elsewhere.invalid"])?,
+        })
+    }
 }
 
-fn acceptor(issuer: &Issuer<'_, KeyPair>, names: &[&str]) -> Outcome<TlsAcceptor> {
-    let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
-    let mut params = validity(CertificateParams::new(names.clone())?);
-    params.distinguished_name.push(DnType::CommonName, names[0].clone());
+/// A server with a certificate for `names`.
+fn acceptor(ca: &CertifiedIssuer<'_, KeyPair>, names: &[&str]) -> io::Result<TlsAcceptor> {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let key = KeyPair::generate()?;
-    let certificate = params.signed_by(&key, issuer)?;
-    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let certificate = params.signed_by(&key, ca).map_err(io::Error::other)?;
+    // The provider is named: a build with several has no default one.
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key.into())?;
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .map_err(io::Error::other)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Whatever the clock of the machine says.
-fn validity(mut params: CertificateParams) -> CertificateParams {
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(2099, 1, 1);
-    params
 }

@@ -1,300 +1,263 @@
-//! Team Cymru's bulk whois: `begin`, `verbose`, addresses, `end`, and rows in columns. A query without a
-//! session is answered too, and noted as [`Question::Single`]: no client may ever send one.
+//! Team Cymru by whois: bulk sessions (`begin`, `verbose`, addresses, `end`), and the single query that
+//! no client of ours may send, answered and logged as `single`.
 
-use super::faults::{FaultKind, Scope, Trouble, WhoisFault};
-use super::log::{Question, Service, Transport};
-use super::table::{Announcement, Table};
-use super::world::{Request, State, World};
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use super::data::{Announcement, World};
+use super::door::{Door, reset_on_close};
+use super::fault::{Fault, Kind, WhoisFault};
+use super::log::{Service, Via};
+use super::state::{Received, State};
+use ipnetwork::IpNetwork;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
-/// What one session may send, in bytes: more than a million addresses.
-const MOST: u64 = 64 << 20;
-/// Before the rows of a session.
 const BANNER: &str = "Bulk mode; whois.cymru.com [2026-09-14 04:40:56 +0000]\n";
-/// Heads of the columns.
-const HEAD: &str = "AS      | IP               | BGP Prefix          | CC | Registry | Allocated  | AS Name\n";
-/// A reset throws away what the peer has not been sent yet.
-const ARRIVAL: Duration = Duration::from_millis(20);
+/// No line that makes sense is longer.
+const LONGEST_LINE: u64 = 1024;
+/// Rows are made in portions, so that other connections are served between them.
+const PORTION: usize = 1000;
+/// Rows that nobody asked for are about these.
+const UNASKED: [&str; 3] = ["100.0.0.1", "9.9.9.9", "2620:fe::9"];
 
-/// The door: open, or refusing connections with its port kept.
-pub struct Gate {
-    /// Where it listens, or would.
-    pub address: SocketAddr,
-    world: Arc<World>,
-    /// Bound and not listening: keeps the port while the door is shut.
-    _reserved: TcpSocket,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Gate {
-    /// Finds a port and opens.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn open(world: Arc<World>) -> io::Result<Gate> {
-        let reserved = bound((Ipv4Addr::LOCALHOST, 0).into())?;
-        let address = reserved.local_addr()?;
-        let gate = Gate { address, world, _reserved: reserved, task: Mutex::new(None) };
-        gate.apply().await?;
-        Ok(gate)
-    }
-
-    /// Opens or shuts, as the faults say. When this returns, it is so.
-    ///
-    /// # Errors
-    /// When it cannot listen again.
-    pub async fn apply(&self) -> io::Result<()> {
-        let mut task = self.task.lock().await;
-        match (task.take(), self.world.whois_refuses()) {
-            (Some(open), true) => {
-                open.abort();
-                // Cancelled is what it is to be; the listener is closed with it.
-                let _ = open.await;
-            }
-            (None, false) => {
-                let listener = bound(self.address)?.listen(128)?;
-                *task = Some(tokio::spawn(accept(listener, self.world.clone())));
-            }
-            (unchanged, _) => *task = unchanged,
-        }
-        Ok(())
-    }
-}
-
-fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
-async fn accept(listener: TcpListener, world: Arc<World>) {
-    // An accept that fails is the client's: it went away before.
+/// Answers connections.
+pub async fn serve(state: Arc<State>, mut door: Door) {
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            let world = world.clone();
-            tokio::spawn(async move {
-                world.state().log.note_connection(Service::Whois);
-                // A client that leaves early sees nothing more, and there is nobody else to tell.
-                let _ = session(stream, &world).await;
-            });
-        }
+        let stream = door.next().await;
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let _ = session(&state, stream).await;
+        });
     }
 }
 
 /// What a client sent.
 #[derive(Debug, Default)]
-struct Query {
+struct Session {
     bulk: bool,
     verbose: bool,
-    first: String,
-    /// In their order: an address, or the number of a line that is none.
-    items: Vec<Result<IpAddr, usize>>,
+    header: bool,
+    /// The lines that are no commands, with their numbers from 1, and the addresses that they are.
+    lines: Vec<(usize, String, Option<IpAddr>)>,
 }
 
-async fn session(mut stream: TcpStream, world: &World) -> io::Result<()> {
-    let Some(query) = read(&mut stream).await? else {
-        return Ok(());
-    };
-    let addresses: Vec<IpAddr> = query.items.iter().filter_map(|item| item.as_ref().ok().copied()).collect();
-    let request = Request {
-        service: Service::Whois,
-        question: if query.bulk { Question::Bulk(addresses.len()) } else { Question::Single },
-        text: &query.first,
-        transport: Transport::Tcp,
-        key: false,
-        addresses: &addresses,
-    };
-    let (trouble, reply) = world.decide(&request, |state, trouble| {
-        let rows = rows(state, &query, trouble);
-        let count = format!("{} rows", rows.len());
-        (rows, count)
-    });
-    tokio::time::sleep(trouble.delay).await;
-    let Some((FaultKind::Whois(fault), _)) = trouble.fault else {
-        return send(&mut stream, &whole(&query, &reply)).await;
-    };
-    match fault {
-        WhoisFault::Reset(after) => {
-            let all = whole(&query, &reply);
-            stream.write_all(&all[..after.min(all.len())]).await?;
-            tokio::time::sleep(ARRIVAL).await;
-            stream.set_zero_linger()
-        }
-        WhoisFault::Cut(after) => {
-            let mut text = whole(&query, &reply[..after.min(reply.len())]);
-            if let Some(row) = reply.get(after) {
-                text.extend_from_slice(&row[..row.len() / 2]);
-            }
-            send(&mut stream, &text).await
-        }
-        WhoisFault::Garbage => send(&mut stream, &noise(4096)).await,
-        WhoisFault::Invalid => send(&mut stream, b"Invalid | Response\n").await,
-        WhoisFault::SlowLoris(ms) => {
-            stream.set_nodelay(true)?;
-            for byte in whole(&query, &reply) {
-                stream.write_all(&[byte]).await?;
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-            }
-            stream.shutdown().await
-        }
-        WhoisFault::Hang => {
-            // Until the client has had enough.
-            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-            Ok(())
-        }
-        _ => send(&mut stream, &whole(&query, &reply)).await,
-    }
-}
-
-async fn send(stream: &mut TcpStream, text: &[u8]) -> io::Result<()> {
-    stream.write_all(text).await?;
-    stream.shutdown().await
-}
-
-/// The lines of a session up to `end`, or one query; nothing from a client that says nothing.
-async fn read(stream: &mut TcpStream) -> io::Result<Option<Query>> {
-    let mut lines = BufReader::new(stream.take(MOST));
-    let mut query = Query { first: String::new(), ..Query::default() };
+/// Reads to `end`, to the client's end, or, without `begin`, one line.
+async fn read(stream: &mut TcpStream) -> io::Result<Session> {
+    let mut session = Session::default();
+    let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if lines.read_until(b'\n', &mut line).await? == 0 {
+        if (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).await? == 0 {
             break;
         }
-        let text = String::from_utf8_lossy(&line);
-        let word = text.trim();
-        if number == 1 {
-            word.clone_into(&mut query.first);
-            query.bulk = word == "begin";
-            if !query.bulk {
-                // Options of a single query stand before the address: `-v 8.8.8.8`.
-                let address = word.rsplit(' ').next().unwrap_or_default();
-                query.verbose = word.contains("-v");
-                query.items.push(address.parse().map_err(|_| number));
-                break;
+        let text = String::from_utf8_lossy(&line).trim().to_owned();
+        match text.as_str() {
+            "begin" if number == 1 => session.bulk = true,
+            "end" if session.bulk => break,
+            "verbose" if session.bulk => session.verbose = true,
+            "header" if session.bulk => session.header = true,
+            "noverbose" | "noheader" if session.bulk => {}
+            _ => {
+                let query = text.split_whitespace().last().unwrap_or_default();
+                let ip = query.parse().ok();
+                session.lines.push((number, text, ip));
+                if !session.bulk {
+                    break;
+                }
             }
-            continue;
-        }
-        match word {
-            "end" => break,
-            "verbose" => query.verbose = true,
-            "" | "header" | "noheader" => {}
-            _ => query.items.push(word.parse().map_err(|_| number)),
         }
     }
-    Ok((query.bulk || !query.items.is_empty()).then_some(query))
+    Ok(session)
 }
 
-/// The rows of an answer, each with its line break, as the fault wants them.
-fn rows(state: &mut State, query: &Query, trouble: &Trouble) -> Vec<Vec<u8>> {
-    let table = &state.table;
-    let (fault, scope) = match &trouble.fault {
-        Some((FaultKind::Whois(fault), scope)) => (Some(fault), *scope),
-        _ => (None, Scope::Everything),
-    };
-    let mut rows = Vec::with_capacity(query.items.len());
-    let mut long_name_due = true;
-    if fault == Some(&WhoisFault::Header) {
-        rows.push(HEAD.as_bytes().to_vec());
+async fn session(state: &State, mut stream: TcpStream) -> io::Result<()> {
+    let session = read(&mut stream).await?;
+    let ips: Vec<IpAddr> = session.lines.iter().filter_map(|(_, _, ip)| *ip).collect();
+    let single = session.lines.first().map(|(_, text, _)| format!("single {text}"));
+    let what = if session.bulk { "bulk".to_owned() } else { single.unwrap_or_else(|| "nothing".into()) };
+    let malformed = ips.len() != session.lines.len();
+    let received = Received { service: Service::Whois, what, via: Via::Tcp, malformed, key: false };
+    let (delay, fault) = state.receive(received, &ips);
+    if delay > Duration::ZERO {
+        tokio::time::sleep(delay).await;
     }
-    for item in &query.items {
-        let &ip = match item {
-            Ok(ip) => ip,
-            Err(number) => {
-                rows.push(format!("Error: no ASN or IP match on line {number}.\n").into_bytes());
-                continue;
+    let within = fault.as_ref().and_then(|fault| fault.within);
+    match whois_fault(fault) {
+        Some(WhoisFault::Silent) => {
+            std::future::pending::<()>().await;
+        }
+        Some(WhoisFault::Garbage) => {
+            let noise: Vec<u8> = (0..4096u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+            stream.write_all(&noise).await?;
+        }
+        Some(WhoisFault::Invalid) => stream.write_all(b"Invalid | Response\n").await?,
+        Some(WhoisFault::Reset(after)) => {
+            let text = reply(state, &session, None).await;
+            stream.write_all(&text[..after.min(text.len())]).await?;
+            reset_on_close(&stream);
+            return Ok(());
+        }
+        Some(WhoisFault::Cut(rows)) => {
+            let text = reply(state, &session, None).await;
+            stream.write_all(cut(&text, rows)).await?;
+        }
+        Some(WhoisFault::SlowLoris(ms)) => {
+            for byte in reply(state, &session, None).await {
+                stream.write_all(&[byte]).await?;
+                tokio::time::sleep(Duration::from_millis(ms)).await;
             }
+        }
+        fault => stream.write_all(&reply(state, &session, fault.zip(Some(within))).await).await?,
+    }
+    stream.shutdown().await
+}
+
+fn whois_fault(fault: Option<Fault>) -> Option<WhoisFault> {
+    match fault?.kind {
+        Kind::Whois(fault) => Some(fault),
+        _ => None,
+    }
+}
+
+/// The reply up to the middle of the row that follows `rows` whole ones; the banner is no row.
+fn cut(text: &[u8], rows: usize) -> &[u8] {
+    let mut lines = text.split_inclusive(|&byte| byte == b'\n');
+    let whole: usize = lines.by_ref().take(rows + 1).map(<[u8]>::len).sum();
+    &text[..whole + lines.next().map_or(0, |line| line.len() / 2)]
+}
+
+/// The whole reply, with what a fault does to the rows of addresses in a network.
+async fn reply(state: &State, session: &Session, fault: Option<(WhoisFault, Option<IpNetwork>)>) -> Vec<u8> {
+    let mut text = Vec::new();
+    if session.bulk {
+        text.extend(BANNER.as_bytes());
+    }
+    if session.header || !session.bulk {
+        let header = if session.verbose {
+            "AS      | IP               | BGP Prefix          | CC | Registry | Allocated  | AS Name\n"
+        } else {
+            "AS      | IP               | AS Name\n"
         };
-        let odd_name: Option<Vec<u8>> = match fault {
-            Some(WhoisFault::LongName) if scope.has(ip) && std::mem::take(&mut long_name_due) => {
-                Some(vec![b'L'; 300_000])
+        text.extend(header.as_bytes());
+    }
+    let unasked = matches!(fault, Some((WhoisFault::Unasked, _)));
+    for portion in session.lines.chunks(PORTION) {
+        {
+            let world = state.world();
+            for (number, _, ip) in portion {
+                let Some(ip) = *ip else {
+                    text.extend(format!("Error: no ASN or IP match on line {number}.\n").as_bytes());
+                    continue;
+                };
+                let struck = fault.as_ref().filter(|(_, within)| within.is_none_or(|within| within.contains(ip)));
+                rows(&mut text, &world, session.verbose, ip, struck.map(|(fault, _)| fault));
             }
-            Some(WhoisFault::ControlName) if scope.has(ip) => {
-                Some(b"EVIL\0CORP\x07 \x1b[31mred\x7f\xff\xfe\tInc., ZZ".to_vec())
-            }
-            _ => None,
-        };
-        if fault == Some(&WhoisFault::Unasked) {
-            rows.push(unasked(ip));
         }
-        push_rows(&mut rows, table, query.verbose, ip, odd_name.as_deref());
-    }
-    rows
-}
-
-/// All rows of one address: one for each origin of each prefix that covers it.
-fn push_rows(rows: &mut Vec<Vec<u8>>, table: &Table, verbose: bool, ip: IpAddr, odd_name: Option<&[u8]>) {
-    let found = table.covering(ip);
-    if found.is_empty() {
-        rows.push(row(verbose, "NA", ip, "NA", &["", "other", ""], odd_name.unwrap_or(b"NA")));
-    }
-    for Announcement { prefix, origins, country, registry, allocated } in &found {
-        let prefix = prefix.to_string();
-        for &origin in origins {
-            let name = table.name_of(origin).map(|named| named.name.into_bytes()).unwrap_or_default();
-            let about = [country.as_str(), registry, allocated];
-            rows.push(row(verbose, &origin.to_string(), ip, &prefix, &about, odd_name.unwrap_or(&name)));
+        if unasked {
+            text.extend(unasked_rows());
         }
+        tokio::task::yield_now().await;
     }
-}
-
-fn row(verbose: bool, asn: &str, ip: IpAddr, prefix: &str, about: &[&str; 3], name: &[u8]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(120 + name.len());
-    let [country, registry, allocated] = about;
-    let ip = spelled(ip);
-    // Writing to a vector does not fail.
-    let _ = write!(row, "{asn:<7} | {ip:<16} | ");
-    if verbose {
-        let _ = write!(row, "{prefix:<19} | {country:<2} | {registry:<8} | {allocated:<10} | ");
-    }
-    row.extend_from_slice(name);
-    row.push(b'\n');
-    row
-}
-
-/// An IPv6 address comes back in another spelling than it was sent in: all digits, in capitals.
-fn spelled(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => {
-            let groups: Vec<String> = ip.segments().iter().map(|group| format!("{group:04X}")).collect();
-            groups.join(":")
-        }
-    }
-}
-
-/// A row about another address than `ip`.
-fn unasked(ip: IpAddr) -> Vec<u8> {
-    let other: IpAddr = match ip {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() ^ 0x8000_0001).into(),
-        IpAddr::V6(ip) => (ip.to_bits() ^ (1 << 64 | 1)).to_be_bytes().into(),
-    };
-    row(true, "64666", other, "0.0.0.0/0", &["ZZ", "arin", "2001-01-01"], b"NOBODY-ASKED, ZZ")
-}
-
-fn whole(query: &Query, rows: &[Vec<u8>]) -> Vec<u8> {
-    let mut text = if query.bulk { BANNER } else { HEAD }.as_bytes().to_vec();
-    rows.iter().for_each(|row| text.extend_from_slice(row));
     text
 }
 
-/// Bytes without sense, always the same.
-pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..length).map(|_| next()).collect()
+/// Rows for nobody, spelled as good ones.
+fn unasked_rows() -> Vec<u8> {
+    let mut text = Vec::new();
+    for ip in UNASKED {
+        let prefix = if ip.contains(':') { format!("{ip}/128") } else { format!("{ip}/32") };
+        let row = format!("64666   | {ip:<16} | {prefix:<19} | ZZ | arin     | 2001-01-01 | UNASKED - Nobody, ZZ\n");
+        text.extend(row.as_bytes());
+    }
+    text
+}
+
+/// An address's rows: one for each covering prefix and origin, or `NA`.
+fn rows(text: &mut Vec<u8>, world: &World, verbose: bool, ip: IpAddr, fault: Option<&WhoisFault>) {
+    let spelled = spell(ip);
+    let announcements = world.announcements(ip);
+    if announcements.is_empty() {
+        let row = if verbose {
+            let registry = if is_private(ip) { "other" } else { "" };
+            format!("NA      | {spelled:<16} | NA                  |    | {registry:<8} |            | NA\n")
+        } else {
+            format!("NA      | {spelled:<16} | NA\n")
+        };
+        return text.extend(row.as_bytes());
+    }
+    for announcement in &announcements {
+        let Announcement { prefix, origins, country, registry, allocated } = announcement;
+        for origin in origins {
+            let mut row = format!("{origin:<7} | {spelled:<16} | ");
+            if verbose {
+                let prefix = prefix.to_string();
+                let _ = write!(row, "{prefix:<19} | {country:<2} | {registry:<8} | {allocated:<10} | ");
+            }
+            text.extend(row.as_bytes());
+            text.extend(name(world, *origin, fault));
+            text.push(b'\n');
+        }
+    }
+}
+
+/// The name of an ASN, or what a fault makes of it.
+fn name(world: &World, asn: u32, fault: Option<&WhoisFault>) -> Vec<u8> {
+    let name = world.name(asn).map(|name| name.name).unwrap_or_default();
+    match fault {
+        Some(WhoisFault::LongNames) => "A".repeat(300_000).into_bytes(),
+        Some(WhoisFault::ControlNames) => {
+            [b"EVIL\x07\x1b[31m\x08\t\x7f - \xff\xfe ", name.as_bytes(), b"\x0b\xc3"].concat()
+        }
+        Some(WhoisFault::NulNames) => [b"EVIL\0", name.as_bytes(), b"\0"].concat(),
+        _ => name.into_bytes(),
+    }
+}
+
+/// IPv6 addresses come back in another spelling than most are sent in: no zero is left out.
+fn spell(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => v6.segments().map(|segment| format!("{segment:04x}")).join(":"),
+    }
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4 == Ipv4Addr::UNSPECIFIED,
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_cut_in_its_middle() {
+        assert_eq!(cut(b"banner\nrow one\nrow two\n", 1), b"banner\nrow one\nrow ");
+        assert_eq!(cut(b"banner\nrow one\n", 9), b"banner\nrow one\n");
+    }
+
+    #[test]
+    fn columns_are_padded_as_documented() {
+        let mut world = World::default();
+        let data = serde_json::json!({
+            "announce": [{ "prefix": "68.22.187.0/24", "origins": [23028], "country": "US", "registry": "arin",
+                           "allocated": "2002-03-15" }],
+            "names": [{ "asn": 23028, "name": "TEAM-CYMRU - Team Cymru Inc., US" }],
+        });
+        world.add(serde_json::from_value(data).unwrap()).unwrap();
+        let mut text = Vec::new();
+        rows(&mut text, &world, true, "68.22.187.0".parse().unwrap(), None);
+        rows(&mut text, &world, true, "192.168.1.1".parse().unwrap(), None);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "23028   | 68.22.187.0      | 68.22.187.0/24      | US | arin     | 2002-03-15 | TEAM-CYMRU - Team Cymru Inc., US\n\
+             NA      | 192.168.1.1      | NA                  |    | other    |            | NA\n"
+        );
+    }
 }
