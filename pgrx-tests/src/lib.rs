@@ -1,5 +1,5 @@
 //! What the end-to-end tests stand on: private clusters ([`cluster`]), waiting without blind sleeps
-//! ([`wait`]), and MaxMind files of any content ([`mmdb`]).
+//! ([`wait`]), MaxMind files of any content ([`mmdb`]), and the services outside ([`fakes`]).
 //!
 //! ```no_run
 //! use asn_inventory_tests::prelude::*;
@@ -13,6 +13,7 @@
 //! ```
 
 pub mod cluster;
+pub mod fakes;
 pub mod mmdb;
 pub mod wait;
 
