@@ -242,6 +242,12 @@ impl Faults {
         (delay, struck)
     }
 
+    /// Whether a fault waits for the service's new connections.
+    #[must_use]
+    pub fn strikes_connections(&self, service: Service) -> bool {
+        self.0.iter().any(|fault| fault.kind.service() == service && fault.kind.is_of_connections())
+    }
+
     /// Whether the service's port is closed.
     #[must_use]
     pub fn refuses(&self, service: Service) -> bool {

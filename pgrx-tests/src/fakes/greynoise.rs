@@ -43,7 +43,7 @@ async fn connection(state: &State, mut stream: TlsStream<TcpStream>) -> io::Resu
         let request = tokio::select! {
             biased;
             request = Request::read(&mut stream, &mut rest) => request?,
-            _ = changed.changed() => None,
+            _ = changed.wait_for(|_| state.faults().strikes_connections(Service::Greynoise)) => None,
         };
         let Some(request) = request else {
             return stream.shutdown().await;
