@@ -76,7 +76,7 @@ CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number ON ip_inventory FOR 
 COMMENT ON TRIGGER record_asn_change ON ip_inventory IS 'writes ip_asn_history';
 
 CREATE FUNCTION ip_asn_at(ip inet, at timestamptz) RETURNS bigint
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path FROM CURRENT
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         SELECT CASE WHEN h.ip_address IS NOT NULL THEN h.old_asn ELSE i.asn_number END
         FROM (SELECT $1 AS asked) q

@@ -15,7 +15,7 @@ use pgrx::pg_sys::Datum;
 use crate::call::Call;
 use crate::catalog::{self, Schema};
 use crate::inet::Inet;
-use crate::observe::queue::{COLUMNS, Queue, Retry};
+use crate::observe::queue::{COLUMNS, Queue, Retry, wake_at_commit};
 use crate::observe::tally::Seen;
 use crate::sql::Sql;
 use crate::store::Writer;
@@ -58,6 +58,8 @@ sql_function!(
         lock(true);
         // Who may call this needs no rights on the tables.
         let rows = catalog::as_role(schema.owner(), || absorb_all(&schema, max_rows));
+        // What the network knows of these is the worker's to find out.
+        wake_at_commit();
         call.give((rows as i64).into_datum())
     }
 );

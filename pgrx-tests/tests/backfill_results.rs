@@ -43,17 +43,16 @@ fn every_bare_row_is_enriched_and_the_numbers_are_exact() {
     assert_eq!(
         cluster.lines(db, statuses),
         [
-            "found|pending|pending|1000",
-            "found|skipped|pending|290",
+            "found|skipped|pending|1290",
             "found|skipped|skipped|10",
-            "not_found|pending|pending|50",
+            "not_found|skipped|pending|50",
             "skipped|skipped|skipped|25",
         ]
     );
     let run = format!(
         "SELECT job_id, kind, requested_by, outcome, detail, {NUMBERS}, started_at BETWEEN '{started}' AND ended_at,
                 ended_at <= clock_timestamp(), parameters = '{{\"batch_size\": 1000, \"commit_interval\": 5000,
-                    \"max_ips\": null, \"workers\": 4}}' FROM enrichment_run"
+                    \"max_ips\": null, \"workers\": 4, \"sources\": [\"maxmind\"]}}' FROM enrichment_run"
     );
     assert_eq!(cluster.lines(db, &run), ["1|backfill|postgres|done||1375|1300|0|300|0|0|50|25|0|t|t|t"]);
 

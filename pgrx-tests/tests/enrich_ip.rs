@@ -55,8 +55,8 @@ fn an_unknown_address_is_answered_at_once_and_becomes_a_row_seen_0_times() {
     let (cluster, db) = (cluster(), database(cluster(), "unknown_address"));
     for (ip, answer) in [
         ("8.8.8.8", "public|15169|US||found|skipped|pending"),
-        ("81.2.69.142", "public||GB|London|found|pending|pending"),
-        ("198.51.99.1", "public||||not_found|pending|pending"),
+        ("81.2.69.142", "public||GB|London|found|skipped|pending"),
+        ("198.51.99.1", "public||||not_found|skipped|pending"),
         ("2001:4860:4860::8888", "public|15169|US||found|skipped|skipped"),
         ("::ffff:1.1.1.1", "public|13335|AU||found|skipped|pending"),
         ("10.0.0.1", "private||||skipped|skipped|skipped"),
@@ -118,7 +118,7 @@ fn a_bare_row_is_enriched_once_somebody_asks() {
         "INSERT INTO ip_inventory (ip_address, first_seen_at, observation_count)
          VALUES ('81.2.69.142', '2020-02-02Z', 17), ('8.8.8.8', '2020-02-02Z', 3)",
     );
-    let answer = "81.2.69.142|public||GB|London|found|pending|pending";
+    let answer = "81.2.69.142|public||GB|London|found|skipped|pending";
     assert_eq!(cluster.lines(db, &asked("enrich_ip('81.2.69.142')")), [answer]);
     cluster.wait_value(db, "SELECT city FROM ip_inventory WHERE ip_address = '81.2.69.142'", "London");
     assert_eq!(cluster.lines(db, &stored("81.2.69.142")), [answer]);

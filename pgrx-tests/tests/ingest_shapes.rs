@@ -109,8 +109,8 @@ fn a_new_address_is_born_enriched_and_mapped_ones_are_answered_as_their_ipv4() {
         [
             "8.8.8.8|public|15169|US||found|skipped|pending",
             "10.1.2.3|private||||skipped|skipped|skipped",
-            "81.2.69.142|public||GB|London|found|pending|pending",
-            "198.51.99.1|public||||not_found|pending|pending",
+            "81.2.69.142|public||GB|London|found|skipped|pending",
+            "198.51.99.1|public||||not_found|skipped|pending",
             "::ffff:8.8.8.8|public|15169|US||found|skipped|pending",
             "2002:808:808::|public|15169|US||found|skipped|pending",
         ]

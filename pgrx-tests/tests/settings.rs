@@ -11,7 +11,8 @@ const DB: &str = "postgres";
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let cluster = Cluster::builder().conf("asn_inventory.maxmind_dir", "").start();
+        let cluster =
+            Cluster::builder().conf("asn_inventory.maxmind_dir", "").conf("asn_inventory.cymru", "on").start();
         cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE ordinary LOGIN; CREATE ROLE looser LOGIN");
         cluster
     })
@@ -29,11 +30,31 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
         lines(shown),
         [
             "absorb_interval|integer|1000|t|ms|10|3600000|sighup",
+            "cymru|bool|on|t||||sighup",
+            "cymru_bulk_min|integer|50|t||1|2147483647|sighup",
+            "cymru_dns_servers|string||t||||sighup",
+            "cymru_negative_ttl|integer|1440|t|min|1|5256000|sighup",
+            "cymru_rate|integer|100|t||1|10000|sighup",
+            "cymru_timeout|integer|5000|t|ms|10|120000|sighup",
+            "cymru_ttl|integer|129600|t|min|1|5256000|sighup",
+            "cymru_whois|string|whois.cymru.com:43|t||||sighup",
             "databases|string||t||||sighup",
             "enabled|bool|on|t||||user",
+            "greynoise|enum|auto|t||||sighup",
+            "greynoise_api_key|string|env:GREYNOISE_API_KEY|t||||sighup",
+            "greynoise_quota|integer|10000|t||0|2147483647|sighup",
+            "greynoise_quota_window|enum|day|t||||sighup",
+            "greynoise_rate|integer|10|t||1|1000|sighup",
+            "greynoise_timeout|integer|10000|t|ms|10|120000|sighup",
+            "greynoise_ttl|integer|10080|t|min|1|5256000|sighup",
+            "greynoise_url|string|https://api.greynoise.io|t||||sighup",
             "maxmind_dir|string||t||||sighup",
             "maxmind_editions|string|GeoLite2-City,GeoLite2-ASN|t||||sighup",
             "maxmind_max_age|integer|20160|t|min|60|35791394|sighup",
+            "never_ask|string||t||||sighup",
+            "refresh_schedule|string|*/10 * * * *|t||||sighup",
+            "secret_commands|string||t||||sighup",
+            "tls_ca_file|string||t||||sighup",
             "workers|integer|4|t||1|64|sighup",
         ]
     );
@@ -60,6 +81,17 @@ fn values_out_of_bounds_are_refused_and_units_understood() {
         ("workers", &["0", "65", "-4", "'many'"]),
         ("maxmind_max_age", &["'59min'", "0", "'-1d'"]),
         ("enabled", &["'perhaps'", "2"]),
+        ("cymru_dns_servers", &["'resolver.example'", "'192.0.2.1:0x35'"]),
+        ("cymru_whois", &["'whois.example'", "':43'"]),
+        ("cymru_rate", &["0", "10001"]),
+        ("cymru_ttl", &["'30s'", "'-1d'"]),
+        ("greynoise", &["'maybe'"]),
+        ("greynoise_quota", &["-1"]),
+        ("greynoise_quota_window", &["'month'"]),
+        ("greynoise_url", &["'http://api.example'", "'ftp://x'"]),
+        ("refresh_schedule", &["'every day'", "'61 * * * *'", "'* * * *'"]),
+        ("never_ask", &["'192.0.2.0/33'", "'home'"]),
+        ("secret_commands", &["'op=op'", "'rm=/bin/rm'"]),
     ] {
         for value in values {
             let refused = cluster.fails(DB, &format!("ALTER SYSTEM SET asn_inventory.{name} = {value}"));
@@ -114,8 +146,39 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
     let visible = "SELECT substr(name, 15) FROM pg_settings WHERE name LIKE 'asn\\_inventory.%' ORDER BY name";
     let rows = query(&mut client, visible).expect("settings");
     let names: Vec<String> = rows.into_iter().flatten().flatten().collect();
-    assert_eq!(names, ["absorb_interval", "enabled", "maxmind_editions", "maxmind_max_age", "workers"]);
-    for name in ["databases", "maxmind_dir"] {
+    let shown = [
+        "absorb_interval",
+        "cymru",
+        "cymru_bulk_min",
+        "cymru_negative_ttl",
+        "cymru_rate",
+        "cymru_timeout",
+        "cymru_ttl",
+        "enabled",
+        "greynoise",
+        "greynoise_quota",
+        "greynoise_quota_window",
+        "greynoise_rate",
+        "greynoise_timeout",
+        "greynoise_ttl",
+        "maxmind_editions",
+        "maxmind_max_age",
+        "refresh_schedule",
+        "workers",
+    ];
+    assert_eq!(names, shown);
+    let hidden = [
+        "databases",
+        "maxmind_dir",
+        "cymru_dns_servers",
+        "cymru_whois",
+        "greynoise_api_key",
+        "greynoise_url",
+        "never_ask",
+        "secret_commands",
+        "tls_ca_file",
+    ];
+    for name in hidden {
         for statement in
             [format!("SHOW asn_inventory.{name}"), format!("SELECT current_setting('asn_inventory.{name}')")]
         {

@@ -123,7 +123,7 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     // Whatever writes, waits or tells of other processes is volatile and stays in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks',
-         'database_identity') ORDER BY 1";
+         'database_identity', 'ip_asn_at') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
 
@@ -151,12 +151,13 @@ fn functions_that_run_sql_pin_their_search_path() {
             "mmdb_editions|c|invoker",
             "mmdb_networks|c|invoker",
             "mmdb_record|c|invoker",
+            "network_sources|c|invoker",
             "observe_addresses|c|invoker",
             "worker_status|c|invoker",
         ]
     );
     let definers = "SELECT proname FROM function WHERE prosecdef ORDER BY 1";
-    assert_eq!(lines(definers), ["attach_new_partitions"]);
+    assert_eq!(lines(definers), ["attach_new_partitions", "record_asn_change"]);
 }
 
 #[test]

@@ -111,7 +111,9 @@ impl Worker {
     /// One round. False: the extension is gone.
     fn absorb(&mut self) -> bool {
         self.began = Some(Instant::now());
-        self.slot.pending.store(false, Ordering::Release);
+        if self.slot.pending.swap(false, Ordering::AcqRel) {
+            self.network.look_now();
+        }
         process::busy("absorbing observations");
         let result = tx::run(|| {
             let schema = Schema::hold()?;
@@ -128,7 +130,6 @@ impl Worker {
                 self.slot.absorbed.fetch_add(done.rows, Ordering::Relaxed);
                 if done.rows > 0 {
                     self.maintenance.note();
-                    self.network.look_now();
                     self.network.asked_about(&done.asked);
                 }
                 self.slot.absorbed_at.store(time::now(), Ordering::Relaxed);

@@ -9,7 +9,7 @@ mod process;
 mod sql;
 mod standby;
 
-pub use place::target_dir;
+pub use place::{private_dir, target_dir};
 pub use sql::{Notices, SqlFailure, query};
 
 use place::place;

@@ -80,6 +80,12 @@ fn env_path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
+/// A new directory that the servers' user can enter, removed when this process ends: for what a cluster is to read.
+#[must_use]
+pub fn private_dir() -> PathBuf {
+    place().new_dir()
+}
+
 /// The workspace's target directory.
 pub fn target_dir() -> PathBuf {
     env_path("CARGO_TARGET_DIR").unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join("target"))

@@ -35,6 +35,8 @@ const DNS: usize = 64;
 /// Rows of one write, and of one transaction.
 const BATCH: usize = 5_000;
 const TRANSACTION: usize = 20_000;
+/// How long a round waits for its last answers.
+const LAG: Duration = Duration::from_secs(2);
 /// How long a row that can't be written is left alone.
 const HELD: Duration = Duration::from_secs(600);
 
@@ -52,6 +54,8 @@ pub struct Cymru {
     /// Bulk sessions that failed in a row, and when the next may start.
     strikes: u32,
     bulk_at: Option<Instant>,
+    /// When the last round was asked.
+    asked_at: Option<Instant>,
     names: Names,
     /// To be written: answers by row, by network, names, failures, rows not to ask about.
     ready: Vec<(IpAddr, Answer)>,
@@ -199,11 +203,15 @@ impl Cymru {
         let bulk_state = self.bulk.state(now);
         let paused = self.bulk_at.is_some_and(|at| Instant::now() < at);
         let bulk_open = bulk_state != BreakerState::Open && self.rounds.len() >= settings.bulk_min;
-        if bulk_open && (self.bulk_out || paused) {
+        // A round is asked at once and ends before the next begins: its answers settle most of what is left, and what
+        // came in by ones and twos would all go to DNS, one by one. A question that lags holds nobody up for long.
+        let lagging = self.asked_at.is_some_and(|at| at.elapsed() < LAG) && self.rounds.outstanding() > 0;
+        if bulk_open && (self.bulk_out || paused || lagging) {
             return requests;
         }
         if bulk_open && (bulk_state == BreakerState::Closed || self.bulk.allows(now)) {
             let asked = self.rounds.next(BULK);
+            self.asked_at = Some(Instant::now());
             if asked.len() >= settings.bulk_min {
                 self.bulk_out = true;
                 requests.push(Request::Bulk(asked));
