@@ -472,7 +472,7 @@ pub fn is_secret(settings: &Settings, ip: IpAddr) -> bool {
 }
 
 /// Rows by what is said of them.
-pub fn by_reason<'a, R: AsRef<str>>(rows: &'a [(IpAddr, R)]) -> HashMap<&'a str, Vec<IpAddr>> {
+pub fn by_reason<R: AsRef<str>>(rows: &[(IpAddr, R)]) -> HashMap<&str, Vec<IpAddr>> {
     let mut by: HashMap<&str, Vec<IpAddr>> = HashMap::new();
     for (ip, reason) in rows {
         by.entry(reason.as_ref()).or_default().push(*ip);

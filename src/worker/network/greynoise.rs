@@ -100,8 +100,12 @@ impl GreyNoise {
     }
 
     fn is_busy(&self) -> bool {
-        !(self.queue.is_empty() && self.out.is_empty() && self.ready.is_empty() && self.failed.is_empty())
-            || !(self.skipped.is_empty() && self.spent.is_empty())
+        let asking = !self.queue.is_empty() || !self.out.is_empty();
+        asking
+            || !self.ready.is_empty()
+            || !self.failed.is_empty()
+            || !self.skipped.is_empty()
+            || !self.spent.is_empty()
     }
 
     /// Claims what is due, as much as may be asked.
