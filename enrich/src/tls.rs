@@ -17,6 +17,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::text;
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;
 
 /// More than any system's whole list.

@@ -5,9 +5,12 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Instant;
 
+use rustls::{ServerConnection, StreamOwned};
+
 use super::*;
 use crate::cymru::fake::{self, Dns, Say};
 use crate::failure::FailureKind;
+use crate::tls::fake::Authority;
 
 const RECORD: &str = "15169 | 8.8.8.0/24 | US | arin | 1992-12-01";
 
@@ -71,14 +74,18 @@ fn is_announced(result: &Result<Origin, Failure>) -> bool {
     matches!(result, Ok(Origin::Announced(_)))
 }
 
-/// An HTTP server that gives `statuses` one after the other, the last one for ever, and counts.
-fn http(statuses: &'static [&'static str]) -> (String, Arc<AtomicUsize>) {
+/// An HTTPS server that gives `statuses` one after the other, the last one for ever, and counts; with the authority
+/// that it is to be trusted by.
+fn https(statuses: &'static [&'static str]) -> (String, Arc<AtomicUsize>, Authority) {
+    let authority = Authority::new();
+    let config = authority.server_config("localhost");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for socket in listener.incoming().flatten() {
+            let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), socket);
             let (mut head, mut buffer) = (Vec::new(), [0; 1024]);
             while !head.ends_with(b"\r\n\r\n") {
                 match stream.read(&mut buffer) {
@@ -93,9 +100,11 @@ fn http(statuses: &'static [&'static str]) -> (String, Arc<AtomicUsize>) {
                 "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             );
             let _ = stream.write_all(reply.as_bytes());
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
         }
     });
-    (url, count)
+    (url, count, authority)
 }
 
 #[test]
@@ -107,8 +116,9 @@ fn every_request_has_one_outcome_and_rings_once() {
     let whois = fake::whois(|asked, stream| {
         asked.iter().for_each(|ip| stream.write_all(format!("1 | {ip}\n").as_bytes()).unwrap());
     });
-    let (greynoise_url, _) = http(&["404 Not Found"]);
-    let bench = Bench::start(Config { whois, greynoise_url, ..config(&dns) });
+    let (greynoise_url, _, authority) = https(&["404 Not Found"]);
+    let tls_ca_file = Some(authority.file.clone());
+    let bench = Bench::start(Config { whois, greynoise_url, tls_ca_file, ..config(&dns) });
     assert!(bench.fetcher.outcome().is_none());
     bench.fetcher.submit(Request::Origin("8.8.8.8".parse().unwrap()));
     bench.fetcher.submit(Request::AsName(15169));
@@ -167,20 +177,21 @@ fn a_negative_answer_is_not_repeated() {
 }
 
 #[test]
-fn a_scanner_question_is_repeated_after_trouble_only() {
+fn a_scanner_question_is_sent_once_whatever_comes_back() {
     let dns = Dns::start(|_| Say::Nothing);
-    for (statuses, calls, kind) in [
-        (&["500 Oops", "503 Oops", "404 Not Found"][..], 3, None),
-        (&["500 Oops"], 4, Some(FailureKind::Transient)),
-        (&["401 Unauthorized"], 1, Some(FailureKind::Unauthorized)),
-        (&["429 Too Many Requests"], 1, Some(FailureKind::Quota { retry_after: None })),
-        (&["400 Bad Request"], 1, Some(FailureKind::Permanent)),
+    for (statuses, kind) in [
+        (&["404 Not Found"], None),
+        (&["500 Oops"], Some(FailureKind::Transient)),
+        (&["401 Unauthorized"], Some(FailureKind::Unauthorized)),
+        (&["429 Too Many Requests"], Some(FailureKind::Quota { retry_after: None })),
+        (&["400 Bad Request"], Some(FailureKind::Permanent)),
     ] {
-        let (greynoise_url, count) = http(statuses);
-        let bench = Bench::start(Config { greynoise_url, ..config(&dns) });
+        let (greynoise_url, count, authority) = https(statuses);
+        let tls_ca_file = Some(authority.file.clone());
+        let bench = Bench::start(Config { greynoise_url, tls_ca_file, ..config(&dns) });
         let result = bench.scanner("8.8.8.8");
         assert_eq!(result.err().map(|failure| failure.kind), kind, "{statuses:?}");
-        assert_eq!(count.load(Ordering::SeqCst), calls, "{statuses:?}");
+        assert_eq!(count.load(Ordering::SeqCst), 1, "{statuses:?}");
     }
 }
 
@@ -247,15 +258,23 @@ fn it_ends_within_a_second_whatever_is_in_flight() {
         while matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0) {}
     });
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let greynoise_url = format!("http://{}", silent.local_addr().unwrap());
+    let greynoise_url = format!("https://{}", silent.local_addr().unwrap());
+    let authority = Authority::new();
+    let tls_ca_file = Some(authority.file.clone());
     thread::spawn(move || {
         let _open = silent.accept();
         let _ = http_began.send("http");
         thread::park();
     });
     let long = Duration::from_secs(600);
-    let bench =
-        Bench::start(Config { whois, greynoise_url, cymru_timeout: long, greynoise_timeout: long, ..config(&dns) });
+    let bench = Bench::start(Config {
+        whois,
+        greynoise_url,
+        tls_ca_file,
+        cymru_timeout: long,
+        greynoise_timeout: long,
+        ..config(&dns)
+    });
     bench.fetcher.submit(Request::Bulk(vec!["1.1.1.1".parse().unwrap()]));
     for host in 0..200u8 {
         bench.fetcher.submit(Request::Origin(IpAddr::from([8, 8, 8, host])));

@@ -2,18 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 
 use super::*;
+use crate::tls::fake::Authority;
 
 const IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const KEY: &str = "hunter2-hunter2";
@@ -21,43 +17,6 @@ const LONG: Duration = Duration::from_secs(20);
 const FOUND: &str = r#"{"ip":"192.0.2.1","noise":true,"riot":false,"classification":"malicious"}"#;
 
 type Stream = StreamOwned<ServerConnection, std::net::TcpStream>;
-
-/// A certificate authority, and its certificate as a file.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let nth = COUNT.fetch_add(1, Ordering::Relaxed);
-        let file = std::env::temp_dir().join(format!("enrich-client-{}-{nth}.pem", std::process::id()));
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // Of two authorities with one name, the signature would tell them apart, not the issuer.
-        params.distinguished_name.push(DnType::CommonName, format!("Authority {nth}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
-        Authority { issuer: Issuer::new(params, key), file }
-    }
-
-    /// A server's side of TLS for `name`.
-    fn server_config(&self, name: &str) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let cert = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        Arc::new(config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap())
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        _ = std::fs::remove_file(&self.file);
-    }
-}
 
 /// A server of one connection. Dropping `hold` tells its handler that the test is over.
 struct Server {
