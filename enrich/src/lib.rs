@@ -11,5 +11,7 @@ pub mod cascade;
 pub mod json;
 pub mod maxmind;
 pub mod record;
+pub mod secrets;
 pub mod selector;
 pub mod text;
+pub mod tls;
