@@ -1,47 +1,59 @@
-//! Which certificates a server may show us.
+//! HTTPS for everything that asks over it. A stand-in: the module of this name with these two functions replaces it.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
+use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 
-/// Why there is nothing to check a server's certificate with.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file of further certificates can't be used.
-    #[error("tls_ca_file \"{path}\": {reason}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Neither the system nor the file has a certificate.
-    #[error("no trusted certificates: the system has none")]
-    NoRoots,
-}
+/// Why nobody could be asked. Holds no part of a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
 
-/// A TLS configuration that trusts what the system trusts, and the certificates in `ca_file` (PEM) beside it.
+/// How every agent begins: `https` only, verified against the system's certificates and those in `ca_file` (PEM), the
+/// whole exchange within `timeout`, no redirects followed, no proxy, and every status an answer.
 ///
 /// # Errors
-/// [`TlsError`] when the file is unreadable or has no certificate, or when nothing at all is trusted.
-pub fn config(ca_file: Option<&Path>) -> Result<TlsConfig, TlsError> {
+/// When the file is unreadable or has no certificate, or when nothing at all is trusted.
+pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
     let system = rustls_native_certs::load_native_certs();
     let mut roots: Vec<Certificate<'static>> =
-        system.certs.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
+        system.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
     if let Some(path) = ca_file {
-        let refused = |reason: String| TlsError::File { path: path.to_owned(), reason };
-        let pem = std::fs::read(path).map_err(|e| refused(e.to_string()))?;
+        let refused = |why: String| Failure(format!("tls_ca_file {}: {why}", path.display()));
+        let pem = fs::read(path).map_err(|e| refused(e.to_string()))?;
         let before = roots.len();
         roots.extend(parse_pem(&pem).filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            Ok(PemItem::Certificate(cert)) => Some(cert),
             _ => None,
         }));
         if roots.len() == before {
-            return Err(refused("holds no certificate".to_owned()));
+            return Err(refused("no certificate in it".to_owned()));
         }
     }
     if roots.is_empty() {
-        return Err(TlsError::NoRoots);
+        return Err(Failure("no trusted certificates".to_owned()));
     }
-    Ok(TlsConfig::builder().root_certs(RootCerts::from(roots)).build())
+    Ok(ureq::Agent::config_builder()
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::from(roots)).build())
+        .https_only(true)
+        .timeout_global(Some(timeout))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .proxy(None))
+}
+
+/// What an error of an agent may say: nothing that could quote the request.
+pub fn failure(error: &ureq::Error) -> Failure {
+    Failure(match error {
+        ureq::Error::HostNotFound => "host not found".to_owned(),
+        ureq::Error::Timeout(phase) => format!("timed out ({phase})"),
+        ureq::Error::Io(e) => e.to_string(),
+        ureq::Error::Rustls(e) => format!("TLS: {e}"),
+        _ => "the connection failed".to_owned(),
+    })
 }

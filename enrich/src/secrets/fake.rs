@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -74,6 +75,8 @@ enum Then {
     Cut,
     /// Says nothing more until the client goes.
     Hang,
+    /// Sends its body byte for byte.
+    Drip(Duration),
 }
 
 impl Reply {
@@ -86,6 +89,19 @@ impl Reply {
         bytes.extend_from_slice(b"Connection: close\r\n\r\n");
         bytes.extend_from_slice(body);
         Reply { bytes, then: Then::Close }
+    }
+
+    /// Ends where the connection does.
+    pub(crate) fn without_length(status: u16, body: impl AsRef<[u8]>) -> Reply {
+        let mut bytes = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n").into_bytes();
+        bytes.extend_from_slice(body.as_ref());
+        Reply { bytes, then: Then::Close }
+    }
+
+    /// Byte for byte, with pauses.
+    pub(crate) fn drip(mut self, pause: Duration) -> Reply {
+        self.then = Then::Drip(pause);
+        self
     }
 
     /// Without its last bytes.
@@ -187,8 +203,11 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Re
     log.lock().unwrap().push(seen.clone());
     let mut reply = answer(&seen);
     if seen.method == "HEAD" {
-        let end = reply.bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(reply.bytes.len(), |at| at + 4);
-        reply.bytes.truncate(end);
+        reply.bytes.truncate(body_of(&reply.bytes));
+    }
+    let mut drops = Vec::new();
+    if let Then::Drip(_) = reply.then {
+        drops = reply.bytes.split_off(body_of(&reply.bytes));
     }
     stream.write_all(&reply.bytes)?;
     stream.flush()?;
@@ -199,5 +218,16 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Re
         }
         Then::Cut => Ok(()),
         Then::Hang => stream.read(&mut [0]).map(drop),
+        // The pauses are what this server is for; it ends with the first byte that nobody takes.
+        Then::Drip(pause) => drops.chunks(1).try_for_each(|byte| {
+            thread::sleep(pause);
+            stream.write_all(byte)?;
+            stream.flush()
+        }),
     }
+}
+
+/// Where the body begins.
+fn body_of(bytes: &[u8]) -> usize {
+    bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4)
 }

@@ -304,7 +304,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_error_never_repeats_the_text(scheme in "(env:|file:|vault://|op://|aws-sm://|sops://|)", key in "[!-~]{8,40}") {
+        fn an_error_never_repeats_the_text(
+            scheme in "(env:|file:|vault://|op://|aws-sm://|sops://|)",
+            key in "[!-~]{8,40}",
+        ) {
             if let Err(error) = Reference::parse(&format!("{scheme}{key}")) {
                 let told = format!("{error} {error:?} {}", error.hint());
                 prop_assert!(!told.contains(&key));

@@ -221,7 +221,7 @@ pub enum BadSetting {
     Pattern,
     /// See [`Commands::parse`].
     #[error(
-        "a list of programs by absolute path is expected, like \"op=/usr/bin/op, aws=/usr/bin/aws\"; known are op, aws and sops"
+        "a list like \"op=/usr/bin/op, aws=/usr/bin/aws\" is expected: op, aws and sops, each by its absolute path"
     )]
     Command,
 }

@@ -23,20 +23,13 @@ pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secre
     };
     let url = url(&variable("VAULT_ADDR")?, path)?;
     let token = Zeroizing::new(variable("VAULT_TOKEN")?);
-    let tls = tls::config(resolver.ca_file.as_deref()).map_err(|e| Why::Refused(e.to_string()))?;
-    let agent: Agent = Agent::config_builder()
-        .https_only(true)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(TIME_LIMIT))
-        .tls_config(tls)
-        .build()
-        .into();
+    let agent: Agent =
+        tls::agent(TIME_LIMIT, resolver.ca_file.as_deref()).map_err(|e| Why::Refused(e.to_string()))?.build().into();
     let mut request = agent.get(url).header("X-Vault-Request", "true").header("X-Vault-Token", token.as_str());
     if let Some(namespace) = resolver.environment.get("VAULT_NAMESPACE") {
         request = request.header("X-Vault-Namespace", namespace);
     }
-    let mut response = request.call().map_err(|e| Why::Failed(reason(&e)))?;
+    let mut response = request.call().map_err(|e| lost(&e))?;
     match response.status().as_u16() {
         200 => {}
         401 | 403 => return Err(Why::Refused("Vault does not accept VAULT_TOKEN for this path".to_owned())),
@@ -49,7 +42,7 @@ pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secre
     }
     // A value of the largest size may be escaped, and has versions and metadata around it.
     let body = response.body_mut().with_config().limit(8 * MAX_SECRET as u64).read_to_vec();
-    let body = Zeroizing::new(body.map_err(|e| Why::Failed(reason(&e)))?);
+    let body = Zeroizing::new(body.map_err(|e| lost(&e))?);
     value::in_json(&body, ["data", "data", field])
 }
 
@@ -77,16 +70,8 @@ fn url(address: &str, path: &str) -> Result<Uri, Why> {
     url.parse().map_err(|_| refused())
 }
 
-/// Of what went wrong, what can't quote the request.
-fn reason(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(e) => format!("Vault can't be reached: {e}"),
-        ureq::Error::Rustls(e) => format!("Vault can't be reached: {e}"),
-        ureq::Error::Timeout(_) => "Vault did not answer in time".to_owned(),
-        ureq::Error::HostNotFound => "Vault's host name is not known".to_owned(),
-        ureq::Error::BodyExceedsLimit(_) => "Vault's answer is too large".to_owned(),
-        _ => "the exchange with Vault failed".to_owned(),
-    }
+fn lost(error: &ureq::Error) -> Why {
+    Why::Failed(format!("Vault does not answer: {}", tls::failure(error)))
 }
 
 #[cfg(test)]
