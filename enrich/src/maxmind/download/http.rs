@@ -76,10 +76,6 @@ impl<'a> Client<'a> {
         &self.source.limits
     }
 
-    pub(super) fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
     /// The answer to one question, wherever it was redirected to; its status is 200.
     pub(super) fn ask(
         &self,
