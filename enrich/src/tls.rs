@@ -9,9 +9,11 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::AgentScope;
 
 /// Why nobody could be asked. Holds no part of a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Failure(String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Short, for logs and status views.
+    pub reason: String,
+}
 
 /// How every agent begins: `https` only, verified against the system's certificates and those in `ca_file` (PEM), the
 /// whole exchange within `timeout`, no redirects followed, no proxy, and every status an answer.
@@ -23,7 +25,7 @@ pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<
     let mut roots: Vec<Certificate<'static>> =
         system.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect();
     if let Some(path) = ca_file {
-        let refused = |why: String| Failure(format!("tls_ca_file {}: {why}", path.display()));
+        let refused = |why: String| Failure { reason: format!("tls_ca_file {}: {why}", path.display()) };
         let pem = fs::read(path).map_err(|e| refused(e.to_string()))?;
         let before = roots.len();
         roots.extend(parse_pem(&pem).filter_map(|item| match item {
@@ -35,7 +37,7 @@ pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<
         }
     }
     if roots.is_empty() {
-        return Err(Failure("no trusted certificates".to_owned()));
+        return Err(Failure { reason: "no trusted certificates".to_owned() });
     }
     Ok(ureq::Agent::config_builder()
         .tls_config(TlsConfig::builder().root_certs(RootCerts::from(roots)).build())
@@ -49,11 +51,12 @@ pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<
 
 /// What an error of an agent may say: nothing that could quote the request.
 pub fn failure(error: &ureq::Error) -> Failure {
-    Failure(match error {
+    let reason = match error {
         ureq::Error::HostNotFound => "host not found".to_owned(),
         ureq::Error::Timeout(phase) => format!("timed out ({phase})"),
         ureq::Error::Io(e) => e.to_string(),
         ureq::Error::Rustls(e) => format!("TLS: {e}"),
         _ => "the connection failed".to_owned(),
-    })
+    };
+    Failure { reason }
 }

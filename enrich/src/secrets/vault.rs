@@ -24,7 +24,7 @@ pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secre
     let url = url(&variable("VAULT_ADDR")?, path)?;
     let token = Zeroizing::new(variable("VAULT_TOKEN")?);
     let agent: Agent =
-        tls::agent(TIME_LIMIT, resolver.ca_file.as_deref()).map_err(|e| Why::Refused(e.to_string()))?.build().into();
+        tls::agent(TIME_LIMIT, resolver.ca_file.as_deref()).map_err(|e| Why::Refused(e.reason))?.build().into();
     let mut request = agent.get(url).header("X-Vault-Request", "true").header("X-Vault-Token", token.as_str());
     if let Some(namespace) = resolver.environment.get("VAULT_NAMESPACE") {
         request = request.header("X-Vault-Namespace", namespace);
@@ -71,7 +71,7 @@ fn url(address: &str, path: &str) -> Result<Uri, Why> {
 }
 
 fn lost(error: &ureq::Error) -> Why {
-    Why::Failed(format!("Vault does not answer: {}", tls::failure(error)))
+    Why::Failed(format!("Vault does not answer: {}", tls::failure(error).reason))
 }
 
 #[cfg(test)]

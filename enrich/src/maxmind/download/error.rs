@@ -74,7 +74,7 @@ impl DownloadError {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => DownloadError::Cut,
             ureq::Error::Timeout(ureq::Timeout::Global) => DownloadError::TooSlow,
             ureq::Error::BodyExceedsLimit(_) => DownloadError::TooLarge("the answer"),
-            error => DownloadError::Network(tls::failure(error).to_string()),
+            error => DownloadError::Network(tls::failure(error).reason),
         }
     }
 }
