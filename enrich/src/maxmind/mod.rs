@@ -14,8 +14,10 @@
 //! | [`manifest`] | what the store knows, as it is kept on disk |
 //! | [`intake`] | from the operator's file to a verified, indexed copy |
 //! | [`databases`] | the open set of editions, and the look-up |
+//! | [`download`] | editions from MaxMind's server |
 
 pub mod databases;
+pub mod download;
 pub mod edition;
 pub mod generation;
 pub mod index;

@@ -1,0 +1,215 @@
+//! How often we may ask: a ledger that outlives the server.
+//!
+//! An account has some 30 downloads a day, for all its servers together, and a loop that forgets what it did uses
+//! them up in a minute. So every attempt is written down before it begins, for all databases of this server in one
+//! file. The caller holds whatever lock makes it the only one that downloads.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{DownloadError, Micros};
+use crate::secrets::Reference;
+
+/// Downloads a UTC day: what MaxMind grants to the whole account.
+pub const DAILY: u32 = 30;
+
+const SECOND: Micros = 1_000_000;
+const DAY: Micros = 86_400 * SECOND;
+
+/// After the first failure; each further one in a row doubles it.
+const BACK_OFF: Duration = Duration::from_secs(10 * 60);
+const MAX_BACK_OFF: Duration = Duration::from_secs(6 * 3600);
+
+/// After a ledger that could not be read: whatever stood there, it is not a reason to hurry.
+const AFTER_LOSS: Duration = Duration::from_secs(3600);
+
+/// Nothing here waits longer. What seems to was written under a clock that was wrong.
+const MAX_WAIT: Micros = 2 * DAY;
+
+/// A ledger is some hundred bytes.
+const MAX_LEDGER: u64 = 64 << 10;
+
+/// What was tried, and when it may be tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// The UTC day, counted from the epoch, that `downloads` belongs to.
+    day: i64,
+    /// Begun on that day.
+    downloads: u32,
+    /// In a row.
+    failures: u32,
+    /// Nothing before.
+    closed_until: Option<(Micros, Closed)>,
+    /// Whose credentials were refused, and how.
+    refused: Option<(Fingerprint, Closed)>,
+}
+
+/// Why there is to be no download now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Closed {
+    /// Our own count.
+    #[error("this server has begun {DAILY} downloads today")]
+    Daily,
+    /// 429.
+    #[error("the account's daily download limit is reached")]
+    Limit,
+    /// The last attempt failed.
+    #[error("the last download failed")]
+    BackOff,
+    /// The ledger could not be read.
+    #[error("the record of earlier downloads was lost")]
+    Lost,
+    /// 401.
+    #[error("the account or its licence key was refused")]
+    Unauthorized,
+    /// 403.
+    #[error("the account may not download this edition")]
+    Forbidden,
+}
+
+/// What [`Attempts::may`] says instead of yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When to ask again; `None`: when the credentials have changed.
+    pub until: Option<Micros>,
+    /// Why.
+    pub why: Closed,
+}
+
+/// Tells one set of credentials from another without knowing the key: a hash of where to ask, as whom, and where the
+/// key stands. A key that was replaced in its place keeps its fingerprint; that takes a forced attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of the settings.
+    pub fn of(base_url: &str, account_id: Option<&str>, license_key: &Reference) -> Fingerprint {
+        let mut hash = Sha256::new();
+        for part in [base_url, account_id.unwrap_or(""), &license_key.to_string()] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Fingerprint(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl Attempts {
+    /// Whether a download may begin at `now`. `forced`, by an operator who has changed something, passes over
+    /// refused credentials and over the pause after a failure; not over the limits of the account.
+    ///
+    /// # Errors
+    /// [`Wait`].
+    pub fn may(&self, now: Micros, credentials: &Fingerprint, forced: bool) -> Result<(), Wait> {
+        if let Some((until, why)) = self.closed_until {
+            let ahead = until.saturating_sub(now);
+            let binding = !forced || why == Closed::Limit;
+            if binding && 0 < ahead && ahead <= MAX_WAIT {
+                return Err(Wait { until: Some(until), why });
+            }
+        }
+        if self.begun_today(now) >= DAILY {
+            return Err(Wait { until: Some(midnight_after(now)), why: Closed::Daily });
+        }
+        match &self.refused {
+            Some((refused, why)) if !forced && refused == credentials => Err(Wait { until: None, why: *why }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Downloads begun on the UTC day of `now`.
+    pub fn begun_today(&self, now: Micros) -> u32 {
+        if self.day == day(now) { self.downloads } else { 0 }
+    }
+
+    /// Failures since the last success.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// A download begins. To be [saved](Attempts::save) before it does, or a crash forgets it.
+    pub fn began(&mut self, now: Micros) {
+        self.downloads = self.begun_today(now).saturating_add(1);
+        self.day = day(now);
+    }
+
+    /// It has arrived, or there was nothing newer.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+        self.closed_until = None;
+        self.refused = None;
+    }
+
+    /// It has not.
+    pub fn failed(&mut self, now: Micros, credentials: &Fingerprint, error: &DownloadError) {
+        match error {
+            DownloadError::NotModified => self.succeeded(),
+            DownloadError::Unauthorized => self.refused = Some((credentials.clone(), Closed::Unauthorized)),
+            DownloadError::Forbidden => self.refused = Some((credentials.clone(), Closed::Forbidden)),
+            DownloadError::DailyLimit { retry_after } => {
+                let until = retry_after.map_or(midnight_after(now), |wait| after(now, wait.max(BACK_OFF)));
+                self.closed_until = Some((until, Closed::Limit));
+            }
+            _ => {
+                self.failures = self.failures.saturating_add(1);
+                let wait = BACK_OFF.saturating_mul(1 << (self.failures - 1).min(16)).min(MAX_BACK_OFF);
+                self.closed_until = Some((after(now, wait), Closed::BackOff));
+            }
+        }
+    }
+
+    /// What stands in the file. Without one, nothing was tried. One that can't be read or understood is not trusted
+    /// to have been empty: the first attempt waits an hour.
+    pub fn load(path: &Path, now: Micros) -> Attempts {
+        let read = File::open(path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_LEDGER).read_to_end(&mut bytes)?;
+            Ok(serde_json::from_slice(&bytes)?)
+        });
+        match read {
+            Ok(attempts) => attempts,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Attempts::default(),
+            Err(_) => Attempts { closed_until: Some((after(now, AFTER_LOSS), Closed::Lost)), ..Attempts::default() },
+        }
+    }
+
+    /// Replaces the file in one step.
+    ///
+    /// # Errors
+    /// When the directory can't be written. No download should begin then: nobody would know of it.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let draft = path.with_extension("tmp");
+        let written =
+            OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft).and_then(|mut file| {
+                file.write_all(&serde_json::to_vec_pretty(self)?)?;
+                file.sync_all()?;
+                fs::rename(&draft, path)
+            });
+        if written.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        written?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    }
+}
+
+fn day(at: Micros) -> i64 {
+    at.div_euclid(DAY)
+}
+
+fn midnight_after(at: Micros) -> Micros {
+    (day(at) + 1).saturating_mul(DAY)
+}
+
+fn after(at: Micros, wait: Duration) -> Micros {
+    at.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Files that are not finished: private, locked while somebody writes them, gone unless they are published.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+
+use super::Edition;
+
+const PREFIX: &str = ".download-";
+const SUFFIX: &str = ".tmp";
+
+/// A file that is removed when it is dropped. Its lock goes with the process, so that [`sweep`] can tell what a
+/// killed one left from what another one is writing.
+pub(super) struct Draft {
+    path: PathBuf,
+    file: File,
+    published: bool,
+}
+
+impl Draft {
+    /// A new empty file in `dir`, readable to nobody else.
+    pub(super) fn create(dir: &Path, edition: &Edition) -> io::Result<Draft> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = dir.join(format!("{PREFIX}{edition}-{}-{count}{SUFFIX}", process::id()));
+            let file = match OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path) {
+                Ok(file) => file,
+                // Left by a process that had our number.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(e),
+            };
+            // A sweep that came between creating and locking has taken the file for litter.
+            if file.try_lock().is_ok() && file.metadata()?.nlink() > 0 {
+                return Ok(Draft { path, file, published: false });
+            }
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// From its beginning.
+    pub(super) fn reread(&mut self) -> io::Result<BufReader<&mut File>> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(BufReader::with_capacity(1 << 16, &mut self.file))
+    }
+
+    /// Puts the file in its place, once all of it is on disk.
+    pub(super) fn publish(mut self, to: &Path) -> io::Result<PathBuf> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, to)?;
+        self.published = true;
+        if let Some(dir) = to.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(to.to_owned())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the drafts in `dir` that nobody writes any more, and tells how many: what a process that was killed could
+/// not remove. A directory that does not exist has none.
+///
+/// # Errors
+/// When the directory can't be read. What can't be removed stays, for the next time.
+pub fn sweep(dir: &Path) -> io::Result<usize> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e),
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        if ours && let Some(_lock) = abandoned(&entry.path()) {
+            removed += usize::from(fs::remove_file(entry.path()).is_ok());
+        }
+    }
+    Ok(removed)
+}
+
+/// The file, locked, if it is one and nobody else has its lock.
+fn abandoned(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).ok()?;
+    (file.metadata().ok()?.is_file() && file.try_lock().is_ok()).then_some(file)
+}

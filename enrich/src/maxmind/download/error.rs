@@ -1,0 +1,80 @@
+//! What can go wrong with a download. Nothing here holds a key, or a URL that one could stand in.
+
+use std::io;
+use std::time::Duration;
+
+use crate::tls;
+
+/// Why an edition did not arrive. What answered before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// 401: the server does not know the account or the key.
+    #[error("the server does not accept the account or its licence key (401)")]
+    Unauthorized,
+    /// 403: it knows them, and this edition is not theirs.
+    #[error("the account may not download this edition (403)")]
+    Forbidden,
+    /// 429: the account's downloads of this day are used up.
+    #[error("the account's daily download limit is reached (429)")]
+    DailyLimit {
+        /// How long the server wants to be left alone, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// 304: nothing newer.
+    #[error("not modified (304)")]
+    NotModified,
+    /// Any other status that is no success.
+    #[error("the server answers with status {0}")]
+    Http(u16),
+    /// A redirect that is not followed.
+    #[error("the server redirects {0}")]
+    Redirect(&'static str),
+    /// What is set can't be asked with.
+    #[error("{0}")]
+    Setting(String),
+    /// The server can't be reached, or does not speak as it should.
+    #[error("{0}")]
+    Network(String),
+    /// The time for one edition is over.
+    #[error("the download took too long")]
+    TooSlow,
+    /// The connection ended before the answer did.
+    #[error("the answer was cut short")]
+    Cut,
+    /// More than the limits allow.
+    #[error("{0} is larger than it may be")]
+    TooLarge(&'static str),
+    /// What arrived is not what the server's SHA-256 speaks of. A new build may have come in between.
+    #[error("the archive does not match its SHA-256 sum")]
+    HashMismatch,
+    /// What arrived is no archive.
+    #[error("not an archive: {0}")]
+    NotAnArchive(&'static str),
+    /// An archive with something else in it than one database.
+    #[error("the archive is refused: {0}")]
+    Contents(&'static str),
+    /// The file could not be written.
+    #[error("{0}")]
+    Disk(#[from] io::Error),
+}
+
+impl DownloadError {
+    /// The same request may succeed within seconds or minutes.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Cut => true,
+            DownloadError::Http(status) => matches!(status, 408 | 425 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// What an agent's error means here.
+    pub(super) fn of(error: &ureq::Error) -> DownloadError {
+        match error {
+            ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => DownloadError::Cut,
+            ureq::Error::Timeout(ureq::Timeout::Global) => DownloadError::TooSlow,
+            ureq::Error::BodyExceedsLimit(_) => DownloadError::TooLarge("the answer"),
+            error => DownloadError::Network(tls::failure(error).reason),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Secrets are references: a setting says where a key stands, never the key (`env:NAME`, `file:/…`).
+//!
+//! Data passes setting → [`Reference::parse`] → [`Resolver::resolve`] → [`Secret`], and ends at the one place
+//! that sends it. Nothing on the way shows the value: errors and logs name the reference, and a setting that is no
+//! reference is not repeated either, because it may be a key that was pasted there.
+//!
+//! Resolving may open a file, ask a Vault server or run a program, for as long as [`TIME_LIMIT`]: it belongs on a
+//! thread that may wait, never in a user's session.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`reference`] | the grammar of references |
+//! | [`resolver`] | what may be resolved, and why something was not |
+//! | `local` | `env:` and `file:` |
+//! | `vault` | `vault://`: HashiCorp Vault, KV version 2, over HTTPS |
+//! | `vendor` | `op://`, `aws-sm://`, `sops://`: what their programs are asked, and what is read of the answer |
+//! | `program` | runs such a program within limits |
+//! | `value` | from bytes to a value that may be a secret |
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+mod local;
+mod program;
+pub mod reference;
+pub mod resolver;
+mod value;
+mod vault;
+mod vendor;
+
+pub use reference::{Reference, ReferenceError};
+pub use resolver::{BadSetting, Commands, Environment, Patterns, Resolver, SecretError};
+
+/// How long a program or a Vault server may take to hand out one secret.
+pub const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How long a secret may be, in bytes, and with it everything that is read to find one.
+pub const MAX_SECRET: usize = 64 << 10;
+
+/// A secret text: wiped when it is dropped, never shown. It has no `Display`, so it can't get into a message by
+/// mistake.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the value over.
+    pub fn new(value: String) -> Secret {
+        Secret(Zeroizing::new(value))
+    }
+
+    /// The value, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Secret {
+        Secret::new(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

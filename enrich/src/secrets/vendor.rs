@@ -1,0 +1,96 @@
+//! `op://`, `aws-sm://`, `sops://`: what the vendors' programs are asked, and what is read of their answers.
+//!
+//! A program sees [`COMMON`] of the server's environment and the variables that its own credentials stand in,
+//! nothing else: the server's other secrets are none of its business.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::resolver::{Program, Resolver, Why};
+use super::{Secret, program, value};
+
+/// What every program sees: where it finds its helpers and its configuration, and how it gets out.
+const COMMON: &[&str] = &[
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// What one program sees beside that. sops asks whichever key service its file names.
+const fn credentials(program: Program) -> &'static [&'static str] {
+    match program {
+        Program::Op => &["OP_*"],
+        Program::Aws => &["AWS_*"],
+        Program::Sops => {
+            &["SOPS_*", "AWS_*", "AZURE_*", "GOOGLE_APPLICATION_CREDENTIALS", "VAULT_ADDR", "VAULT_TOKEN", "GNUPGHOME"]
+        }
+    }
+}
+
+/// `op read op://vault/item/field`.
+pub(super) fn op(resolver: &Resolver, item: &str) -> Result<Secret, Why> {
+    let answer = run(resolver, Program::Op, &["read".to_owned(), format!("op://{item}")])?;
+    value::text(answer)
+}
+
+/// `aws secretsmanager get-secret-value`, asked for JSON: as text, a secret that is absent would be the word "None".
+pub(super) fn aws_sm(resolver: &Resolver, region: Option<&str>, id: &str, key: Option<&str>) -> Result<Secret, Why> {
+    let mut arguments: Vec<String> =
+        ["secretsmanager", "get-secret-value", "--secret-id", id, "--query", "SecretString", "--output", "json"]
+            .map(str::to_owned)
+            .to_vec();
+    if let Some(region) = region {
+        arguments.extend(["--region".to_owned(), region.to_owned()]);
+    }
+    let answer = run(resolver, Program::Aws, &arguments)?;
+    match key {
+        None => value::in_json(&answer, []),
+        Some(key) => {
+            let document: Zeroizing<String> = serde_json::from_slice::<String>(&answer)
+                .map_err(|_| Why::Failed("the answer is not a JSON text".to_owned()))?
+                .into();
+            value::in_json(document.as_bytes(), [key])
+        }
+    }
+}
+
+/// `sops --decrypt --output-type json /path`, whatever format the file is in.
+pub(super) fn sops(resolver: &Resolver, path: &Path, keys: &[String]) -> Result<Secret, Why> {
+    let arguments = ["--decrypt", "--output-type", "json", &path.to_string_lossy()].map(str::to_owned);
+    let answer = run(resolver, Program::Sops, &arguments)?;
+    value::in_json(&answer, keys.iter().map(String::as_str))
+}
+
+fn run(resolver: &Resolver, program: Program, arguments: &[String]) -> Result<Zeroizing<Vec<u8>>, Why> {
+    let name = program.name();
+    let path = resolver.commands.path(program).ok_or_else(|| {
+        Why::Refused(format!("may not be resolved: secret_commands does not name the program \"{name}\""))
+    })?;
+    let visible = |name: &str| {
+        COMMON.contains(&name)
+            || credentials(program).iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == *pattern,
+            })
+    };
+    let mut environment = resolver.environment.all();
+    environment.retain(|(name, _)| visible(name));
+    if !environment.iter().any(|(name, _)| name == "PATH") {
+        environment.push(("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()));
+    }
+    program::run(path, arguments, &environment).map_err(|trouble| match trouble {
+        program::Trouble::NotRun(why) => Why::Refused(format!("{} can't be run: {why}", path.display())),
+        // What it printed may hold the secret, so only how it ended is told.
+        program::Trouble::Ended(how) => {
+            Why::Failed(format!("{name} {how}; run it by hand as the server's user to see why"))
+        }
+    })
+}
