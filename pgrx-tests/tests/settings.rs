@@ -54,6 +54,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "never_ask|string||t||||sighup",
             "refresh_schedule|string|*/10 * * * *|t||||sighup",
             "secret_commands|string||t||||sighup",
+            "secret_environment|string|MAXMIND_*,GREYNOISE_*|t||||sighup",
             "tls_ca_file|string||t||||sighup",
             "workers|integer|4|t||1|64|sighup",
         ]
@@ -176,6 +177,7 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
         "greynoise_url",
         "never_ask",
         "secret_commands",
+        "secret_environment",
         "tls_ca_file",
     ];
     for name in hidden {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use enrich::cascade::Policy;
 use enrich::quota::Window;
 use enrich::schedule::Schedule;
-use enrich::secrets::Reference;
+use enrich::secrets::{Commands, Patterns, Reference, Resolver};
 use ipnetwork::IpNetwork;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
@@ -60,6 +60,7 @@ static REFRESH_SCHEDULE: Text = text_of(c"*/10 * * * *");
 static TLS_CA_FILE: Text = text_of(c"");
 static NEVER_ASK: Text = text_of(c"");
 static SECRET_COMMANDS: Text = text_of(c"");
+static SECRET_ENVIRONMENT: Text = text_of(c"MAXMIND_*,GREYNOISE_*");
 
 /// Minutes of a day.
 const DAY: i32 = 24 * 60;
@@ -109,6 +110,20 @@ pub struct Network {
     pub never_ask: Vec<IpNetwork>,
     /// Programs that may resolve secrets.
     pub secret_commands: String,
+    /// Variables that `env:` may read.
+    pub secret_environment: String,
+}
+
+impl Network {
+    /// What resolves references as things are set.
+    pub fn resolver(&self) -> Resolver {
+        Resolver {
+            env_allow: Patterns::parse(&self.secret_environment).unwrap_or_default(),
+            commands: Commands::parse(&self.secret_commands).unwrap_or_default(),
+            ca_file: self.tls_ca_file.clone(),
+            environment: Default::default(),
+        }
+    }
 }
 
 /// The network sources' settings now.
@@ -138,6 +153,7 @@ pub fn network() -> Network {
         tls_ca_file: (!ca.is_empty()).then(|| PathBuf::from(ca)),
         never_ask: networks(&text(&NEVER_ASK)).unwrap_or_default(),
         secret_commands: text(&SECRET_COMMANDS),
+        secret_environment: text(&SECRET_ENVIRONMENT),
     }
 }
 
@@ -277,7 +293,7 @@ pub fn define() {
         GucContext::Sighup,
         plain,
     );
-    let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 8] = [
+    let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 9] = [
         (
             c"asn_inventory.cymru_dns_servers",
             c"Resolvers that Team Cymru is asked through, as ip:port, comma separated; empty: those of the system.",
@@ -342,6 +358,14 @@ pub fn define() {
             secret,
             Some(check_commands),
         ),
+        (
+            c"asn_inventory.secret_environment",
+            c"Variables of the server's environment that env: references may read, comma separated; * stands for any ending.",
+            c"What else stands there is not for settings to refer to.",
+            &SECRET_ENVIRONMENT,
+            secret,
+            Some(check_patterns),
+        ),
     ];
     for (name, short, long, setting, flags, check) in strings {
         // SAFETY: the hooks are `#[pg_guard]`ed.
@@ -387,7 +411,8 @@ check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| er
 check!(check_reference, |text| {
     if text.is_empty() { Ok(()) } else { Reference::parse(text).map(drop).map_err(|error| error.to_string()) }
 });
-check!(check_commands, |text| enrich::secrets::commands(text).map(drop).map_err(|error| error.to_string()));
+check!(check_commands, |text| Commands::parse(text).map(drop).map_err(|error| error.to_string()));
+check!(check_patterns, |text| Patterns::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_https, |text| {
     if text.starts_with("https://") && text.len() > 8 { Ok(()) } else { Err("It begins with https://.".to_owned()) }
 });

@@ -13,12 +13,13 @@ use enrich::fetcher::Request;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use enrich::retry::{Breaker, BreakerState};
-use enrich::secrets::{Reference, Secret};
+use enrich::secrets::Secret;
 use pgrx::pg_sys;
 
 use super::cymru::{by_reason, is_secret};
 use super::health::{Shown, state};
 use super::interest::{End, Interests, Source};
+use super::key::Key;
 use super::{in_schema, write_or_halve};
 use crate::settings::{Network as Settings, Switch};
 use crate::store::cymru::{Claim, Which};
@@ -36,7 +37,7 @@ const HELD: Duration = Duration::from_secs(3600);
 /// GreyNoise's side of the worker.
 #[derive(Default)]
 pub struct GreyNoise {
-    key: Option<Secret>,
+    key: Key,
     /// The key has been accepted; until then one question at a time is sent.
     proven: bool,
     /// The key was refused, until the next reload.
@@ -64,33 +65,35 @@ pub struct GreyNoise {
 impl GreyNoise {
     /// Reads the key anew. One that was refused is tried again.
     pub fn resolve_key(&mut self, settings: &Settings) {
-        let reference = Reference::parse(&settings.greynoise_key);
-        // SAFETY: asks the system who runs this process.
-        let user = unsafe { libc::geteuid() };
-        let key = reference.ok().map(|reference| reference.resolve(user));
-        self.key = match key {
-            Some(Ok(key)) => Some(key),
-            Some(Err(error)) if !error.is_unset() && settings.greynoise != Switch::off => {
-                pgrx::warning!("asn_inventory: GreyNoise is asked without a key, or not at all: {error}");
-                None
-            }
-            _ => None,
-        };
+        if settings.greynoise != Switch::off {
+            self.key.resolve(&settings.greynoise_key, settings.resolver());
+        }
         self.refused = false;
         self.proven = false;
     }
 
+    /// Whether a key has come, or turned out not to.
+    pub fn take_key(&mut self) -> bool {
+        self.key.take("asn_inventory.greynoise_api_key")
+    }
+
+    /// Whether the key is being resolved.
+    pub fn awaits_key(&self) -> bool {
+        self.key.is_coming()
+    }
+
     /// The key, for the network thread.
     pub fn key(&self) -> Option<Secret> {
-        self.key.clone()
+        self.key.value().cloned()
     }
 
     /// Whether it may be asked.
     pub fn is_on(&self, settings: &Settings) -> bool {
         match settings.greynoise {
             Switch::off => false,
-            Switch::on => true,
-            Switch::auto => self.key.is_some(),
+            // Without a key only once it is known that there is none.
+            Switch::on => !self.key.is_coming() || self.key.value().is_some(),
+            Switch::auto => self.key.value().is_some(),
         }
     }
 

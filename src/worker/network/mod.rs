@@ -13,12 +13,14 @@
 //! | [`names`] | names of AS |
 //! | [`greynoise`] | verdicts, the ledger of the quota |
 //! | [`interest`] | who waits for an address: jobs, sessions |
+//! | [`key`] | keys that settings refer to |
 //! | [`health`] | how a source stands, for everybody to see |
 
 pub mod cymru;
 pub mod greynoise;
 pub mod health;
 pub mod interest;
+pub mod key;
 pub mod names;
 
 use std::io::Read;
@@ -152,7 +154,7 @@ impl Network {
     /// How long there is nothing to do, unless the bell rings.
     pub fn patience(&self) -> Duration {
         let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-        let busy = self.cymru.is_unwritten() || !self.unskip.is_empty();
+        let busy = self.cymru.is_unwritten() || !self.unskip.is_empty() || self.greynoise.awaits_key();
         if busy { until_look.min(Duration::from_millis(200)) } else { until_look.min(POLL) }
     }
 
@@ -229,6 +231,10 @@ impl Network {
             }
             // A new key may stand where the reference has always pointed to.
             self.greynoise.resolve_key(&self.settings);
+            self.reconfigure();
+            self.look_now();
+        }
+        if self.greynoise.take_key() {
             self.reconfigure();
             self.look_now();
         }
