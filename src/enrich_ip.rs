@@ -55,14 +55,27 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     let stale_before = maxmind::with(|databases| databases.installed_at().map_or(i64::MIN, time::from_unix_us));
     // SAFETY: declared to return ip_enrichment.
     let desc = unsafe { kept_desc(call) };
-    if let Some(row) = cached(schema, inet, stale_before, desc) {
-        return row;
+    let known = cached(schema, inet, stale_before, desc);
+    match &known {
+        Some(found) if found.network == Network::Fresh || !may_write() => return found.row,
+        // What was never answered is in line already; what went stale is put there.
+        Some(found) if wait.is_zero() => {
+            if found.network == Network::Stale {
+                hand_over(schema, inet);
+            }
+            return found.row;
+        }
+        _ => {}
     }
     if may_write() {
-        let answered = !wait.is_zero() && ask::ask(inet.ip, wait);
-        // The row came in another transaction: a snapshot of now sees it.
-        if let Some(row) = answered.then(|| cached(schema, inet, stale_before, desc)).flatten() {
-            return row;
+        // An answer that took too long may be there in part. The row came in another transaction: a snapshot of now
+        // sees it.
+        let asked = !wait.is_zero();
+        if asked {
+            ask::ask(inet.ip, wait);
+        }
+        if let Some(found) = asked.then(|| cached(schema, inet, stale_before, desc)).flatten() {
+            return found.row;
         }
         hand_over(schema, inet);
     }
@@ -113,8 +126,25 @@ const SOURCE: [&std::ffi::CStr; row::COLUMNS] = [
     c"scanner_ts",
 ];
 
+/// How the network sources stand in a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Network {
+    /// Each has answered, or is not asked.
+    Fresh,
+    /// One has no answer yet.
+    Missing,
+    /// One has answered too long ago.
+    Stale,
+}
+
+/// A row of the inventory.
+struct Found {
+    row: Datum,
+    network: Network,
+}
+
 /// The inventory's row, if MaxMind's answer in it is fresh.
-fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Datum> {
+fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
     // SAFETY: the table and its primary key, found by name in the extension's schema, are read by an index scan under
     // the latest snapshot; the row is copied into a tuple of our own before the scan ends.
     unsafe {
@@ -153,7 +183,7 @@ unsafe fn copy_if_fresh(
     source: pg_sys::TupleDesc,
     stale_before: i64,
     desc: pg_sys::TupleDesc,
-) -> Option<Datum> {
+) -> Option<Found> {
     // SAFETY: see above; values are read by the columns' names, so that columns added later do no harm.
     unsafe {
         let natts = (*source).natts as usize;
@@ -173,9 +203,37 @@ unsafe fn copy_if_fresh(
                 nulls[i] = false;
             }
         }
+        let (cymru_life, cymru_negative_life, greynoise_life) = settings::lifetimes();
+        let status = |name| value(name).map_or(&[][..], |datum| text_bytes(datum));
+        let old = |name, life: i64| value(name).is_none_or(|ts| (ts.value() as i64) < time::now().saturating_sub(life));
+        let cymru = match status(c"cymru_status") {
+            b"found" if old(c"cymru_ts", cymru_life) => Network::Stale,
+            b"not_found" if old(c"cymru_ts", cymru_negative_life) => Network::Stale,
+            b"found" | b"not_found" | b"skipped" => Network::Fresh,
+            _ => Network::Missing,
+        };
+        let greynoise = match status(c"greynoise_status") {
+            b"found" | b"not_found" if old(c"scanner_ts", greynoise_life) => Network::Stale,
+            b"found" | b"not_found" | b"skipped" => Network::Fresh,
+            _ => Network::Missing,
+        };
+        let network = match (cymru, greynoise) {
+            (Network::Fresh, Network::Fresh) => Network::Fresh,
+            (Network::Stale, _) | (_, Network::Stale) => Network::Stale,
+            _ => Network::Missing,
+        };
         let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-        Some(Datum::from((*formed).t_data))
+        Some(Found { row: Datum::from((*formed).t_data), network })
     }
+}
+
+/// The bytes of a short text as it stands in a tuple: statuses are neither compressed nor stored apart.
+///
+/// # Safety
+/// `datum` must be such a text.
+unsafe fn text_bytes<'a>(datum: Datum) -> &'a [u8] {
+    // SAFETY: see above.
+    unsafe { pgrx::varlena::varlena_to_byte_slice(datum.cast_mut_ptr()) }
 }
 
 /// # Safety

@@ -84,3 +84,23 @@ fn many_addresses_go_by_bulk_and_a_refresh_asks_again() {
     assert_eq!(world.lines(&format!("{summary} refresh_stale('cymru', 100)")), ["100|100|100|0|0|0"]);
     assert_eq!(world.value("SELECT count(*) FROM ip_inventory WHERE cymru_ts > now() - interval '1 day'"), "100");
 }
+
+#[test]
+fn a_known_row_without_an_answer_is_waited_for_and_a_stale_one_is_asked_about_again() {
+    let world = World::options().conf("cymru_timeout", "200ms").start();
+    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
+    world.fakes.fault(Fault::from(DnsFault::Servfail));
+    world.observe(&[("218.92.0.67", 1)]);
+    world.wait_row("218.92.0.67", "cymru_status", "failed");
+    // The row is known and fresh at MaxMind, and still: who waits gets the whole answer.
+    world.fakes.clear_faults();
+    let whole = "SELECT asn_number, cymru_status, greynoise_status FROM enrich_ip('218.92.0.67', '20s')";
+    assert_eq!(world.lines(whole), ["4134|found|not_found"]);
+
+    // An old verdict is given at once, and asked for anew behind it.
+    world.fakes.scanner(Scanner::noise("218.92.0.67".parse().unwrap(), "malicious", "unknown"));
+    world.sql("UPDATE ip_inventory SET scanner_ts = now() - interval '8 days'");
+    assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('218.92.0.67')"), ["not_found"]);
+    world.wait_row("218.92.0.67", "greynoise_status, scanner_classification", "found|malicious");
+    assert_eq!(world.row("218.92.0.67", "observation_count"), "1", "a question is no observation");
+}
