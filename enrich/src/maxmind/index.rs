@@ -99,7 +99,7 @@ fn write_u32(out: &mut impl Write, words: impl Iterator<Item = u32>) -> io::Resu
     out.write_all(&bytes)
 }
 
-/// Where a record stands in the blob, in units of [`UNIT`] bytes, counted from 1; 0 is "says nothing".
+/// Where a record stands in the blob, in units of `UNIT` bytes, counted from 1; 0 is "says nothing".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position(u32);
 

@@ -12,7 +12,7 @@
 //! | [`generation`] | one immutable copy of one edition, mapped |
 //! | [`store`] | generations on disk: import, refusal, which one answers |
 //! | [`manifest`] | what the store knows, as it is kept on disk |
-//! | [`intake`] | from the operator's file to a verified, indexed copy |
+//! | `intake` | from the operator's file to a verified, indexed copy |
 //! | [`databases`] | the open set of editions, and the look-up |
 //! | [`download`] | editions from MaxMind's server |
 
