@@ -15,6 +15,11 @@ CREATE FUNCTION refresh_range(range inet, source text DEFAULT 'all', wait boolea
 COMMENT ON FUNCTION refresh_range(inet, text, boolean)
     IS 'enriches again every known address in a range, fresh or not; source: maxmind or all';
 
+CREATE FUNCTION update_maxmind(force boolean DEFAULT false) RETURNS bigint
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
+COMMENT ON FUNCTION update_maxmind(boolean)
+    IS 'asks the worker to look for newer MaxMind builds now; the job''s number. force: also what is not newer, or was refused';
+
 CREATE FUNCTION cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
 COMMENT ON FUNCTION cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';

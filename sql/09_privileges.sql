@@ -8,6 +8,7 @@ REVOKE ALL ON FUNCTION database_identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION attach_new_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION enrich_ip(inet, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION backfill_inventory(integer, integer, bigint, integer, inet[], boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION update_maxmind(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION refresh_stale(text, integer, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION refresh_range(inet, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION cancel_enrichment_job(bigint) FROM PUBLIC;

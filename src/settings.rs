@@ -3,7 +3,7 @@
 
 mod network;
 
-pub use network::{Network, Switch, lifetimes, network, policy};
+pub use network::{Network, Switch, downloads, lifetimes, network, policy};
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;

@@ -78,9 +78,16 @@ pub mod kind {
     /// Rows whose answer is out of date, or is wanted anew.
     pub const REFRESH: u32 = 1;
 
+    /// Newer MaxMind files.
+    pub const UPDATE: u32 = 2;
+
     /// The word for people.
     pub fn name(kind: u32) -> &'static str {
-        if kind == REFRESH { "refresh" } else { "backfill" }
+        match kind {
+            REFRESH => "refresh",
+            UPDATE => "update",
+            _ => "backfill",
+        }
     }
 }
 

@@ -59,7 +59,10 @@ impl Runner {
     fn mine(&self) -> impl Iterator<Item = (usize, &'static Job)> + use<> {
         let database = self.database.to_u32();
         let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
-        jobs.iter().enumerate().filter(move |(_, job)| job.database.load(Ordering::Acquire) == database)
+        // Updates of files are the downloader's.
+        jobs.iter().enumerate().filter(move |(_, job)| {
+            job.database.load(Ordering::Acquire) == database && job.kind.load(Ordering::Relaxed) != kind::UPDATE
+        })
     }
 
     /// Whether a job is under way, or waits for helpers that the worker before this one started.
@@ -358,7 +361,7 @@ fn any_due(job: &Job) -> bool {
 }
 
 /// Writes the job down, and tells who waits.
-fn finish(job: &Job, how: u32, detail: Option<String>) {
+pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     job.outcome.store(how, Ordering::Relaxed);
     job.ended_at.store(time::now(), Ordering::Relaxed);
     if let Err(failure) = tx::run(|| record(job, how, detail.as_deref()))

@@ -116,6 +116,17 @@ sql_function!(
     }
 );
 
+sql_function!(
+    /// `update_maxmind(force) → bigint`: the number of the job.
+    update_maxmind,
+    pg_finfo_update_maxmind,
+    |call: Call| {
+        let anew = if call.get::<bool>(0).unwrap_or(false) { sources::ANEW } else { 0 };
+        let request = Request { kind: kind::UPDATE, sources: anew, wait: false, ..Request::refresh() };
+        call.give(start(call, request).map(Datum::from))
+    }
+);
+
 impl Request {
     fn refresh() -> Request {
         Request {
@@ -254,9 +265,37 @@ fn hosts(ips: Vec<Inet>) -> Vec<IpAddr> {
 }
 
 fn submit(call: Call, request: Request) -> Datum {
+    let waits = request.wait;
+    let Some(id) = start(call, request) else { return call.null() };
+    let Some(job) = running().find(|job| waits && job.id.load(Ordering::Acquire) == id) else {
+        return summary(call, id, None);
+    };
+    let held = Held { job };
+    let schema = Schema::of(call);
+    wait(job);
+    let result = summary(call, id, Some(job));
+    let outcome = job.outcome.load(Ordering::Acquire);
+    std::mem::forget(held);
+    release(job);
+    if outcome == outcome::CANCELLED && Schema::is_being_dropped() {
+        not_ready(format!("job {id} was cancelled"), "The extension is being dropped.", "");
+    }
+    if outcome == outcome::FAILED {
+        raise(
+            PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+            format!("job {id} failed"),
+            "",
+            &format!("SELECT detail FROM {}.enrichment_run WHERE job_id = {id} says why.", schema.name),
+        );
+    }
+    result
+}
+
+/// Hands a job to the worker; its number.
+fn start(call: Call, request: Request) -> Option<i64> {
     let worker = shared::require_worker();
     let network = request.sources & (sources::CYMRU | sources::GREYNOISE) != 0;
-    if !network && maxmind::with(|databases| databases.is_empty()) {
+    if !network && request.kind != kind::UPDATE && maxmind::with(|databases| databases.is_empty()) {
         not_ready(
             "there is nothing to enrich from",
             "No mmdb file is installed.",
@@ -285,27 +324,8 @@ fn submit(call: Call, request: Request) -> Datum {
     }
     job.state.store(state::SUBMITTED, Ordering::Release);
     shared::wake(worker);
-    if !request.wait {
-        std::mem::forget(held);
-        return summary(call, id, None);
-    }
-    wait(job);
-    let result = summary(call, id, Some(job));
-    let outcome = job.outcome.load(Ordering::Acquire);
     std::mem::forget(held);
-    release(job);
-    if outcome == outcome::CANCELLED && Schema::is_being_dropped() {
-        not_ready(format!("job {id} was cancelled"), "The extension is being dropped.", "");
-    }
-    if outcome == outcome::FAILED {
-        raise(
-            PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-            format!("job {id} failed"),
-            "",
-            &format!("SELECT detail FROM {}.enrichment_run WHERE job_id = {id} says why.", schema.name),
-        );
-    }
-    result
+    Some(id)
 }
 
 fn next_id(schema: &Schema) -> i64 {

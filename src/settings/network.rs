@@ -56,6 +56,10 @@ static GREYNOISE_RATE: GucSetting<i32> = GucSetting::<i32>::new(10);
 static GREYNOISE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static GREYNOISE_QUOTA: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static GREYNOISE_QUOTA_WINDOW: GucSetting<QuotaWindow> = GucSetting::<QuotaWindow>::new(QuotaWindow::day);
+static MAXMIND_ACCOUNT_ID: Text = text_of(c"");
+static MAXMIND_LICENSE_KEY: Text = text_of(c"env:MAXMIND_LICENSE_KEY");
+static MAXMIND_URL: Text = text_of(c"https://download.maxmind.com");
+static MAXMIND_UPDATE_SCHEDULE: Text = text_of(c"17 5 * * 3,6");
 static REFRESH_SCHEDULE: Text = text_of(c"*/10 * * * *");
 static TLS_CA_FILE: Text = text_of(c"");
 static NEVER_ASK: Text = text_of(c"");
@@ -123,6 +127,29 @@ impl Network {
             ca_file: self.tls_ca_file.clone(),
             environment: Default::default(),
         }
+    }
+}
+
+/// Where newer MaxMind files come from.
+#[derive(Clone, Debug)]
+pub struct Downloads {
+    /// The account's number; empty: the older form of URL.
+    pub account_id: String,
+    /// Where the key is.
+    pub license_key: String,
+    /// Base URL.
+    pub url: String,
+    /// When to look.
+    pub schedule: String,
+}
+
+/// The settings of downloads now.
+pub fn downloads() -> Downloads {
+    Downloads {
+        account_id: text(&MAXMIND_ACCOUNT_ID),
+        license_key: text(&MAXMIND_LICENSE_KEY),
+        url: text(&MAXMIND_URL),
+        schedule: text(&MAXMIND_UPDATE_SCHEDULE),
     }
 }
 
@@ -293,7 +320,7 @@ pub fn define() {
         GucContext::Sighup,
         plain,
     );
-    let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 9] = [
+    let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 13] = [
         (
             c"asn_inventory.cymru_dns_servers",
             c"Resolvers that Team Cymru is asked through, as ip:port, comma separated; empty: those of the system.",
@@ -325,6 +352,38 @@ pub fn define() {
             &GREYNOISE_URL,
             secret,
             Some(check_https),
+        ),
+        (
+            c"asn_inventory.maxmind_account_id",
+            c"Number of the account that MaxMind files are downloaded with; empty: the older form of URL, which needs none.",
+            c"It belongs to asn_inventory.maxmind_license_key.",
+            &MAXMIND_ACCOUNT_ID,
+            secret,
+            Some(check_account),
+        ),
+        (
+            c"asn_inventory.maxmind_license_key",
+            c"Where the key for downloads stands: a reference such as env:MAXMIND_LICENSE_KEY, never the key itself.",
+            c"Where it resolves to nothing, nothing is downloaded.",
+            &MAXMIND_LICENSE_KEY,
+            secret,
+            Some(check_reference),
+        ),
+        (
+            c"asn_inventory.maxmind_url",
+            c"Base of the URL that files are downloaded from; https only.",
+            c"The certificate is always verified, and the key is never sent to another host.",
+            &MAXMIND_URL,
+            secret,
+            Some(check_https),
+        ),
+        (
+            c"asn_inventory.maxmind_update_schedule",
+            c"When the worker looks for newer MaxMind builds: five cron fields, UTC; empty: only when update_maxmind() asks.",
+            c"Up to half an hour later, so that not all servers come at once.",
+            &MAXMIND_UPDATE_SCHEDULE,
+            plain,
+            Some(check_schedule),
         ),
         (
             c"asn_inventory.refresh_schedule",
@@ -413,6 +472,9 @@ check!(check_reference, |text| {
 });
 check!(check_commands, |text| Commands::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_patterns, |text| Patterns::parse(text).map(drop).map_err(|error| error.to_string()));
+check!(check_account, |text| {
+    if text.bytes().all(|b| b.is_ascii_digit()) { Ok(()) } else { Err("It is a number.".to_owned()) }
+});
 check!(check_https, |text| {
     if text.starts_with("https://") && text.len() > 8 { Ok(()) } else { Err("It begins with https://.".to_owned()) }
 });

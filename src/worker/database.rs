@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::download::Download;
 use super::maintenance::Maintenance;
 use super::network::Network;
 use super::process;
@@ -51,6 +52,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         pause: Duration::ZERO,
         runner: Runner::new(database),
         network: Network::new(database),
+        download: Download::new(database),
         maintenance: Maintenance::default(),
     }
     .run();
@@ -63,6 +65,7 @@ struct Worker {
     pause: Duration,
     runner: Runner,
     network: Network,
+    download: Download,
     maintenance: Maintenance,
 }
 
@@ -81,6 +84,7 @@ impl Worker {
                 process::busy("asking the network sources");
                 self.network.turn();
                 self.network.tell();
+                self.download.turn();
                 if self.network.take_written() || working {
                     self.maintenance.note();
                 }
@@ -104,7 +108,11 @@ impl Worker {
         let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         let target = if self.slot.pending.load(Ordering::Acquire) { interval } else { POLL.max(interval) };
         let until = target.saturating_sub(elapsed).max(Duration::from_millis(1));
-        let until = until.min(self.network.patience()).min(self.maintenance.patience()).max(Duration::from_millis(1));
+        let until = until
+            .min(self.network.patience())
+            .min(self.download.patience())
+            .min(self.maintenance.patience())
+            .max(Duration::from_millis(1));
         if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
     }
 

@@ -26,6 +26,7 @@ pub mod manifest;
 mod map;
 pub mod record;
 pub mod store;
+pub mod update;
 
 pub use databases::{Answer, Databases};
 pub use edition::{Edition, Kind};

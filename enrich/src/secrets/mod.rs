@@ -9,7 +9,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`reference`] | the grammar of references |
+//! | [`mod@reference`] | the grammar of references |
 //! | [`resolver`] | what may be resolved, and why something was not |
 //! | `local` | `env:` and `file:` |
 //! | `vault` | `vault://`: HashiCorp Vault, KV version 2, over HTTPS |

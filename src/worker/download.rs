@@ -1,0 +1,230 @@
+//! Fetching newer MaxMind files: by schedule, and when `update_maxmind` asks. A thread does it; the launcher takes what
+//! lands in `maxmind_dir` into use, as it does with a file that somebody puts there.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use enrich::maxmind::Edition;
+use enrich::maxmind::download::{DownloadError, Fingerprint, Source};
+use enrich::maxmind::update::{Done, Update, UpdateError};
+use enrich::schedule::Schedule;
+use enrich::secrets::Reference;
+use pgrx::pg_sys;
+
+use super::network::key::Key;
+use super::process;
+use crate::jobs::run::finish;
+use crate::shared::{self, Job, kind, outcome, state};
+use crate::{maxmind, settings, time};
+
+/// Servers all over the world must not come at the same second: each is late by up to this much.
+const JITTER: Duration = Duration::from_secs(1800);
+/// How soon a failure is tried again at the earliest.
+const SOONEST: Duration = Duration::from_secs(600);
+
+type Outcome = Result<Vec<(Edition, Done)>, UpdateError>;
+
+/// The worker's downloads.
+pub struct Download {
+    database: pg_sys::Oid,
+    key: Key,
+    reloads: u64,
+    schedule: String,
+    /// Unix microseconds.
+    next_at: Option<i64>,
+    running: Option<(Receiver<Outcome>, bool)>,
+}
+
+impl Download {
+    /// For the worker of a database.
+    pub fn new(database: pg_sys::Oid) -> Download {
+        let mut download = Download {
+            database,
+            key: Key::default(),
+            reloads: process::reloads(),
+            schedule: String::new(),
+            next_at: None,
+            running: None,
+        };
+        download.configure();
+        download
+    }
+
+    fn configure(&mut self) {
+        let (maxmind, network) = (settings::downloads(), settings::network());
+        self.key.resolve(&maxmind.license_key, network.resolver());
+        if self.schedule != maxmind.schedule {
+            self.schedule = maxmind.schedule;
+            self.plan();
+        }
+    }
+
+    fn plan(&mut self) {
+        let now = time::now_unix_us();
+        let next = Schedule::parse(&self.schedule).ok().and_then(|schedule| schedule.next(now));
+        // Where in the span this server is depends on when it was started: good enough to spread them.
+        self.next_at = next.map(|at| at + now.rem_euclid(JITTER.as_micros() as i64));
+    }
+
+    /// One turn of the worker's loop.
+    pub fn turn(&mut self) {
+        if process::reloads() != self.reloads {
+            self.reloads = process::reloads();
+            self.configure();
+        }
+        self.key.take("asn_inventory.maxmind_license_key");
+        self.take_outcome();
+        if self.running.is_some() || self.key.is_coming() {
+            return;
+        }
+        if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::SUBMITTED) {
+            job.state.store(state::RUNNING, Ordering::Release);
+            let forced = job.sources.load(Ordering::Relaxed) & shared::sources::ANEW != 0;
+            if let Err(why) = self.start(forced) {
+                finish(job, outcome::FAILED, Some(why));
+            }
+            return;
+        }
+        // A job of a worker that ended in the middle: what it fetched is in place or swept away.
+        if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
+            finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
+        }
+        if self.next_at.is_some_and(|at| time::now_unix_us() >= at) {
+            self.plan();
+            // Without a key there is nothing to do, and nothing to say.
+            let _ = self.start(false);
+        }
+    }
+
+    /// How long there is nothing to do.
+    pub fn patience(&self) -> Duration {
+        if self.running.is_some() || self.key.is_coming() { Duration::from_millis(100) } else { Duration::MAX }
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = &'static Job> + use<> {
+        let database = self.database.to_u32();
+        let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
+        jobs.iter().filter(move |job| {
+            job.database.load(Ordering::Acquire) == database && job.kind.load(Ordering::Relaxed) == kind::UPDATE
+        })
+    }
+
+    fn start(&mut self, forced: bool) -> Result<(), String> {
+        let (maxmind, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
+        let Some(key) = self.key.value() else {
+            return Err("asn_inventory.maxmind_license_key resolves to nothing".to_owned());
+        };
+        let reference = Reference::parse(&maxmind.license_key).map_err(|error| error.to_string())?;
+        let manifest = maxmind::store().manifest().unwrap_or_default();
+        let built = |edition: &Edition| {
+            let info = manifest.editions.get(edition.name()).and_then(|of| of.current.as_ref());
+            info.map(|info| info.build_epoch as i64 * 1_000_000)
+        };
+        let account_id = (!maxmind.account_id.is_empty()).then_some(maxmind.account_id);
+        let update = Update {
+            credentials: Fingerprint::of(&maxmind.url, account_id.as_deref(), &reference),
+            source: Source {
+                base_url: maxmind.url,
+                account_id,
+                license_key: key.clone(),
+                ca_file: network.tls_ca_file,
+                limits: Default::default(),
+            },
+            editions: files.maxmind_editions.iter().map(|edition| (edition.clone(), built(edition))).collect(),
+            to_dir: files.maxmind_dir,
+            state_dir: shared::directory(),
+            forced,
+        };
+        let (sender, receiver) = channel();
+        let work = move || drop(sender.send(update.run(unix_now)));
+        process::with_signals_blocked(|| std::thread::Builder::new().name("asn download".to_owned()).spawn(work))
+            .map_err(|error| format!("a thread can't be started: {error}"))?;
+        self.running = Some((receiver, forced));
+        Ok(())
+    }
+
+    fn take_outcome(&mut self) {
+        let Some((receiver, forced)) = &self.running else { return };
+        let (found, forced) = match receiver.try_recv() {
+            Ok(found) => (Some(found), *forced),
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => (None, *forced),
+        };
+        self.running = None;
+        let (how, detail) = self.judge(found, forced);
+        for job in self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
+            finish(job, how, detail.clone());
+        }
+    }
+
+    /// Says what came of it, one line an edition, and what a job is told.
+    fn judge(&mut self, found: Option<Outcome>, forced: bool) -> (u32, Option<String>) {
+        let editions = match found {
+            Some(Ok(editions)) => editions,
+            Some(Err(UpdateError::Busy)) => return (outcome::DONE, Some(UpdateError::Busy.to_string())),
+            Some(Err(error)) => {
+                pgrx::warning!("asn_inventory: MaxMind files can't be updated: {error}");
+                return (outcome::FAILED, Some(error.to_string()));
+            }
+            None => return (outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())),
+        };
+        let (mut lines, mut failed, mut news) = (Vec::new(), false, false);
+        for (edition, done) in &editions {
+            let line = match done {
+                Done::UpToDate => format!("{}: up to date", edition.name()),
+                Done::Downloaded => {
+                    news = true;
+                    format!("{}: downloaded", edition.name())
+                }
+                Done::Waits(wait) => {
+                    failed = true;
+                    self.try_again(wait.until);
+                    let until = wait.until.map(|at| format!(" until {}", time::text(at))).unwrap_or_default();
+                    format!("{}: not asked for{until}: {}", edition.name(), wait.why)
+                }
+                Done::Failed(error) => {
+                    failed = true;
+                    if error.is_transient() {
+                        self.try_again(None);
+                    }
+                    format!("{}: {error}", edition.name())
+                }
+            };
+            match done {
+                Done::UpToDate => {}
+                Done::Failed(_) => pgrx::warning!("asn_inventory: download of {line}"),
+                _ => pgrx::log!("asn_inventory: {line}"),
+            }
+            lines.push(line);
+            // Said once: the others meet the same closed door.
+            if matches!(done, Done::Failed(DownloadError::Unauthorized | DownloadError::DailyLimit { .. })) {
+                break;
+            }
+        }
+        if news && forced {
+            // Also one that is older, or much smaller: somebody said so.
+            if let Err(error) = maxmind::import(&settings::snapshot(), true) {
+                pgrx::warning!("asn_inventory: mmdb files can't be imported: {error}");
+            }
+        }
+        if news {
+            shared::wake_launcher();
+        }
+        (if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; ")))
+    }
+
+    /// Before the schedule's next turn, but no sooner than the ledger allows.
+    fn try_again(&mut self, at: Option<i64>) {
+        let at = at.unwrap_or(0).max(time::now_unix_us() + SOONEST.as_micros() as i64);
+        if !self.schedule.is_empty() {
+            self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
+        }
+    }
+}
+
+/// The clock of the thread: PostgreSQL's is the main thread's alone.
+fn unix_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
