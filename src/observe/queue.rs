@@ -54,56 +54,61 @@ impl Queue {
         }
     }
 
-    /// Appends a tally, in address order, with one more row for the values that were no address.
+    /// Appends a tally, with one more row for the values that were no address. In no order: whoever absorbs them
+    /// sorts, and a loader need not.
     pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64) {
-        let mut rows: Vec<(Option<Inet>, Seen)> =
-            tally.addresses.iter().map(|(ip, seen)| (Some(Inet::host(*ip)), *seen)).collect();
-        rows.sort_unstable_by_key(|(inet, _)| inet.map(|inet| inet.ip));
-        if tally.unparsable > 0 {
-            rows.push((None, Seen { count: tally.unparsable, first: now, last: now }));
-        }
-        self.append_rows(&rows, Some(source), None);
+        let addresses = tally.addresses.iter().map(|(ip, seen)| (Some(Inet::host(*ip)), *seen));
+        let unparsable = Seen { count: tally.unparsable, first: now, last: now };
+        let unparsable = (tally.unparsable > 0).then_some((None, unparsable));
+        self.append_all(addresses.chain(unparsable), Some(source), None);
     }
 
     /// Appends rows as they are.
     pub fn append_rows(&self, rows: &[(Option<Inet>, Seen)], source: Option<pg_sys::Oid>, retry: Option<Retry>) {
-        if rows.is_empty() {
-            return;
-        }
+        self.append_all(rows.iter().copied(), source, retry);
+    }
+
+    fn append_all(
+        &self,
+        mut rows: impl Iterator<Item = (Option<Inet>, Seen)>,
+        source: Option<pg_sys::Oid>,
+        retry: Option<Retry>,
+    ) {
         let mut scratch = Scratch::new();
+        let mut batch: Vec<(Option<Inet>, Seen)> = Vec::with_capacity(BATCH);
+        let mut slots: Vec<*mut pg_sys::TupleTableSlot> = Vec::new();
         // SAFETY: the relation is open; slots live in the current context and are dropped before returning.
         unsafe {
             let desc = (*self.relation).rd_att;
-            if let [(inet, seen)] = rows {
-                let tuple =
-                    pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, *inet, *seen, source, retry));
-                pg_sys::simple_heap_insert(self.relation, tuple);
-                pg_sys::heap_freetuple(tuple);
-            } else {
-                let mut slots: Vec<*mut pg_sys::TupleTableSlot> = (0..rows.len().min(BATCH))
-                    .map(|_| pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsHeapTuple))
-                    .collect();
+            loop {
+                batch.clear();
+                batch.extend(rows.by_ref().take(BATCH));
+                if batch.is_empty() {
+                    break;
+                }
+                if let ([(inet, seen)], true) = (&batch[..], slots.is_empty()) {
+                    let tuple =
+                        pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, *inet, *seen, source, retry));
+                    pg_sys::simple_heap_insert(self.relation, tuple);
+                    pg_sys::heap_freetuple(tuple);
+                    break;
+                }
+                while slots.len() < batch.len() {
+                    slots.push(pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsHeapTuple));
+                }
+                // Nothing is owned inside the guard: rows, slots and scratch are all outside of it.
+                pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    for ((inet, seen), slot) in batch.iter().zip(&slots) {
+                        let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
+                        raw::ExecStoreHeapTuple(tuple, *slot, true);
+                    }
+                });
                 let command = pg_sys::GetCurrentCommandId(true);
-                for chunk in rows.chunks(BATCH) {
-                    // Nothing is owned inside the guard: rows, slots and scratch are all outside of it.
-                    pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                        for ((inet, seen), slot) in chunk.iter().zip(&slots) {
-                            let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
-                            raw::ExecStoreHeapTuple(tuple, *slot, true);
-                        }
-                    });
-                    pg_sys::heap_multi_insert(
-                        self.relation,
-                        slots.as_mut_ptr(),
-                        chunk.len() as i32,
-                        command,
-                        0,
-                        std::ptr::null_mut(),
-                    );
-                }
-                for slot in slots {
-                    pg_sys::ExecDropSingleTupleTableSlot(slot);
-                }
+                let (tuples, count) = (slots.as_mut_ptr(), batch.len() as i32);
+                pg_sys::heap_multi_insert(self.relation, tuples, count, command, 0, std::ptr::null_mut());
+            }
+            for slot in slots {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
             }
         }
         wake_at_commit();

