@@ -68,6 +68,11 @@ pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: us
     claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)
 }
 
+/// How often addresses were observed, of those that the inventory has.
+pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Claim> {
+    claims(schema, "i.ip_address = ANY ($1)", &[super::addresses(ips)], ips.len())
+}
+
 /// Rows of the inventory that meet a condition, most observed first.
 pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Claim> {
     let sql = Sql::connect();
