@@ -126,9 +126,8 @@ fn most_observed_first(id: i64) {
     let ips = list::read(id).unwrap_or_default();
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
     for part in ips.chunks(CHUNK) {
-        let claimed = tx::run(|| {
-            Schema::hold().map(|schema| store::cymru::observed(&schema, part)).unwrap_or_default()
-        });
+        let claimed =
+            tx::run(|| Schema::hold().map(|schema| store::cymru::observed(&schema, part)).unwrap_or_default());
         match claimed {
             Ok(claims) => ranked.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip))),
             // As they stand, then.

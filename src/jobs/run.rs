@@ -96,14 +96,8 @@ impl Runner {
         }
         job.cursor.store(0, Ordering::Release);
         job.state.store(state::RUNNING, Ordering::Release);
-        let mut active = Active {
-            helpers: Vec::new(),
-            own: None,
-            written_before: 0,
-            idle_passes: 0,
-            next_pass: None,
-            asking: None,
-        };
+        let mut active =
+            Active { helpers: Vec::new(), own: None, written_before: 0, idle_passes: 0, next_pass: None, asking: None };
         if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
             active.start_pass(slot, job);
         } else {
