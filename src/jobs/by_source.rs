@@ -14,7 +14,7 @@ use crate::catalog::Schema;
 use crate::inet::Inet;
 use crate::shared::{Job, sources};
 use crate::sql::Sql;
-use crate::store::cymru::Which;
+use crate::store::cymru::{Claim, Which};
 use crate::store::{self, Lifetimes, NEVER_ANSWERED};
 use crate::tx;
 use crate::worker::network::Network;
@@ -65,14 +65,14 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     let bits = job.sources.load(Ordering::Relaxed);
     let lifetimes = Lifetimes::now();
     let most = job.max_ips.load(Ordering::Relaxed).max(1) as usize;
-    let mut found = Vec::new();
+    let mut ips: Vec<(u64, IpAddr)> = Vec::new();
+    let mut add = |claims: Vec<Claim>| ips.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip)));
     if bits & sources::CYMRU != 0 {
-        found.extend(store::cymru::claim(schema, Which::Outdated, &lifetimes, most));
+        add(store::cymru::claim(schema, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::GREYNOISE != 0 {
-        found.extend(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
+        add(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
     }
-    let mut ips: Vec<(u64, IpAddr)> = found.into_iter().map(|claim| (claim.seen, claim.ip)).collect();
     if bits & sources::MAXMIND != 0 {
         let sql = Sql::connect();
         let rows = sql.query(
