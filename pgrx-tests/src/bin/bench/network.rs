@@ -9,7 +9,6 @@ use postgres::Client;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -198,54 +197,62 @@ pub fn kill_sources(fakes: &Fakes) {
     faults.into_iter().for_each(|fault| fakes.fault(fault));
 }
 
-/// The worker's own memory through a refresh of everything.
+/// The worker's own memory through refreshes of everything: of what is stale, and of a range.
 fn memory(stage: &Stage) -> Outcome<Vec<Row>> {
     let site = Site::start("memory", stage.quick, &[])?;
     site.fakes.rule("45.0.0.0/8", 22, 64500, "DE");
     let count = if stage.quick { REFRESHED / 10 } else { REFRESHED };
     let mut client = site.stage.session("network, memory");
-    // Answered just now: nobody but the refresh asks about them.
+    // Answered once, and old: nobody but a refresh asks about them.
     execute(
         &mut client,
         &format!(
-            "INSERT INTO ip_inventory (ip_address, ip_class, maxmind_status, maxmind_ts, cymru_status, cymru_ts, enrichment_ts, greynoise_status)
-             SELECT '45.0.0.0'::inet + n * 8, 'public', 'not_found', now(), 'not_found', now(), now(), 'skipped' FROM generate_series(0, {count} - 1) n"
+            "INSERT INTO ip_inventory (ip_address, ip_class, maxmind_status, maxmind_ts, cymru_status, cymru_ts, greynoise_status)
+             SELECT '45.0.0.0'::inet + n * 8, 'public', 'not_found', now(), 'not_found', now() - interval '1 year', 'skipped'
+             FROM generate_series(0, {count} - 1) n"
         ),
     )?;
     execute(&mut client, "VACUUM ANALYZE ip_inventory")?;
     let worker = number(&mut client, "SELECT worker_pid FROM worker_status()")?;
-    let before = anonymous(worker)?;
-    let (ended, peak) = (AtomicBool::new(false), Mutex::new(before));
-    let (took, ()) = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !ended.load(Ordering::Acquire) {
-                let now = anonymous(worker).unwrap_or(0.0);
-                let mut peak = peak.lock().unwrap_or_else(PoisonError::into_inner);
-                *peak = peak.max(now);
-                drop(peak);
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
-        let done = timed(|| execute(&mut client, "SELECT refresh_range('45.0.0.0/8', 'cymru')"));
-        ended.store(true, Ordering::Release);
-        done
-    })?;
-    let found = number(&mut client, FOUND)? as u64;
-    if found != count {
-        return Err(format!("{found} addresses found instead of {count}").into());
+    let mut rows = Vec::new();
+    for refresh in [&format!("refresh_stale('cymru', {count})"), "refresh_range('45.0.0.0/8', 'cymru')"] {
+        let before = anonymous(worker)?;
+        let (peak, (took, enriched)) =
+            peak_of(worker, before, || timed(|| number(&mut client, &format!("SELECT enriched FROM {refresh}"))))?;
+        let (seconds, enriched) = (took.as_secs_f64(), enriched as u64);
+        if enriched != count {
+            return Err(format!("{refresh}: {enriched} addresses instead of {count}").into());
+        }
+        let name = refresh.split_once('(').map_or("", |(name, _)| name);
+        rows.push(
+            Row::new(
+                format!("network: memory of the worker, {name} of {} addresses", thousands(count)),
+                format!("{peak:.0} MB"),
+            )
+            .against(format!("{before:.0} MB  before; {seconds:.1} s"))
+            .at_most(peak, MAX_MEMORY_MB, " MB"),
+        );
     }
-    let peak = *peak.lock().unwrap_or_else(PoisonError::into_inner);
-    let seconds = took.as_secs_f64();
-    Ok(vec![
-        Row::new(
-            format!("network: memory of the worker, refresh of {} addresses", thousands(count)),
-            format!("{peak:.0} MB"),
-        )
-        .against(format!("{before:.0} MB  before"))
-        .at_most(peak, MAX_MEMORY_MB, " MB"),
-        Row::new("  how long it took", format!("{seconds:.1} s"))
-            .against(format!("{} addresses/s", thousands((count as f64 / seconds) as u64))),
-    ])
+    Ok(rows)
+}
+
+/// The most memory that a process has while `work` goes on, and what that gives.
+fn peak_of<T>(pid: f64, before: f64, work: impl FnOnce() -> Outcome<T>) -> Outcome<(f64, T)> {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let mut peak = before;
+            while !ended.load(Ordering::Acquire) {
+                peak = peak.max(anonymous(pid).unwrap_or(0.0));
+                thread::sleep(Duration::from_millis(10));
+            }
+            peak
+        });
+        let done = work();
+        ended.store(true, Ordering::Release);
+        let peak = looker.join().map_err(|_| "nobody looked at the memory")?;
+        Ok((peak, done?))
+    })
 }
 
 /// A process's memory but for files and the server's shared memory, in MB.
