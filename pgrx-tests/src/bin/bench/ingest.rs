@@ -93,6 +93,8 @@ pub fn beside_dead_sources(stage: &Stage) -> Outcome<Vec<Row>> {
             " ×",
         ),
         processor(&dead, &off, "both off"),
+        Row::new("  processor time of the worker", format!("{:.2} s", middle(&dead, |load| load.worker)))
+            .against(format!("{:.2} s  both off", middle(&off, |load| load.worker))),
     ])
 }
 
