@@ -45,6 +45,7 @@ demo-stop: ## end the demo's server and remove its data
 	@scripts/demo.sh stop
 
 bench: build ## speed and memory, side by side with what they are measured against
+	cargo build --release -q -p asn_inventory_tests --bin fake-sources
 	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin bench $(if $(ARGS),-- $(ARGS))
 
 lint: setup ## formatting and clippy, warnings denied

@@ -43,10 +43,7 @@ impl Sql {
 
     fn execute(&self, text: &str, arguments: &[Argument], read_only: bool) {
         let statement = CString::new(text).unwrap_or_default();
-        let mut types: Vec<pg_sys::Oid> = arguments.iter().map(|(oid, _)| *oid).collect();
-        let mut values: Vec<Datum> = arguments.iter().map(|(_, v)| v.unwrap_or(Datum::null())).collect();
-        let nulls: Vec<std::ffi::c_char> =
-            arguments.iter().map(|(_, v)| if v.is_none() { b'n' } else { b' ' } as std::ffi::c_char).collect();
+        let (mut types, mut values, nulls) = split(arguments);
         // SAFETY: connected; arguments match in number, and in type by the callers' word.
         let code = unsafe {
             pg_sys::SPI_execute_with_args(
@@ -64,18 +61,19 @@ impl Sql {
         }
     }
 
-    /// Opens a cursor over a read-only query.
-    pub fn cursor(&self, text: &str) -> Cursor<'_> {
+    /// Opens a cursor over a read-only query: what has too many rows to hold all of them.
+    pub fn cursor(&self, text: &str, arguments: &[Argument]) -> Cursor<'_> {
         let statement = CString::new(text).unwrap_or_default();
-        // SAFETY: connected; no arguments.
+        let (mut types, mut values, nulls) = split(arguments);
+        // SAFETY: connected; arguments match in number, and in type by the callers' word.
         let portal = unsafe {
             pg_sys::SPI_cursor_open_with_args(
                 std::ptr::null(),
                 statement.as_ptr(),
-                0,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                std::ptr::null(),
+                arguments.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
                 true,
                 0,
             )
@@ -91,6 +89,16 @@ impl Drop for Sql {
             unsafe { pg_sys::SPI_finish() };
         }
     }
+}
+
+/// Arguments as SPI takes them: types, values, and which are null.
+fn split(arguments: &[Argument]) -> (Vec<pg_sys::Oid>, Vec<Datum>, Vec<std::ffi::c_char>) {
+    let null = |(_, value): &Argument| if value.is_none() { b'n' } else { b' ' } as std::ffi::c_char;
+    (
+        arguments.iter().map(|(oid, _)| *oid).collect(),
+        arguments.iter().map(|(_, value)| value.unwrap_or(Datum::null())).collect(),
+        arguments.iter().map(null).collect(),
+    )
 }
 
 /// A cursor; closed with its connection.

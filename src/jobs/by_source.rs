@@ -14,11 +14,16 @@ use crate::catalog::Schema;
 use crate::inet::Inet;
 use crate::shared::{Job, sources};
 use crate::sql::Sql;
-use crate::store::cymru::Which;
+use crate::store::cymru::{Claim, Which};
 use crate::store::{self, Lifetimes, NEVER_ANSWERED};
 use crate::tx;
 use crate::worker::network::Network;
 use crate::worker::network::interest::Source;
+
+/// Addresses that are handed over at a time: what is asked about is held in memory, and a refresh may be about millions.
+const CHUNK: usize = 50_000;
+/// With so many left, the next ones are handed over: there is always something to ask.
+const ROOM: u64 = 10_000;
 
 /// The sources of a job by name.
 pub fn names(job: &Job) -> Vec<&'static str> {
@@ -51,7 +56,7 @@ pub fn measure(job: &Job) -> u64 {
         write_list(id, &ips);
         job.listed.store(true, Ordering::Release);
     }
-    let total = list::read(id).unwrap_or_default().len() as u64;
+    let total = list::stream(id).map_or(0, Iterator::count) as u64;
     job.total.store(total, Ordering::Relaxed);
     total
 }
@@ -60,14 +65,14 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     let bits = job.sources.load(Ordering::Relaxed);
     let lifetimes = Lifetimes::now();
     let most = job.max_ips.load(Ordering::Relaxed).max(1) as usize;
-    let mut found = Vec::new();
+    let mut ips: Vec<(u64, IpAddr)> = Vec::new();
+    let mut add = |claims: Vec<Claim>| ips.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip)));
     if bits & sources::CYMRU != 0 {
-        found.extend(store::cymru::claim(schema, Which::Outdated, &lifetimes, most));
+        add(store::cymru::claim(schema, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::GREYNOISE != 0 {
-        found.extend(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
+        add(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
     }
-    let mut ips: Vec<(u64, IpAddr)> = found.into_iter().map(|claim| (claim.seen, claim.ip)).collect();
     if bits & sources::MAXMIND != 0 {
         let sql = Sql::connect();
         let rows = sql.query(
@@ -89,8 +94,57 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     ips.into_iter().map(|(_, ip)| ip).collect()
 }
 
-/// Hands the addresses of a job to the network side. Those that no source is asked about are through already.
-pub fn start(slot: usize, job: &Job, network: &mut Network) {
+/// A job whose network sources are being asked.
+pub struct Asking {
+    /// Addresses that are still to be handed over.
+    list: Box<dyn Iterator<Item = IpAddr>>,
+    /// No address is left there.
+    ended: bool,
+}
+
+/// Begins to ask about the addresses of a job.
+pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
+    network.start_job(slot);
+    let id = job.id.load(Ordering::Relaxed);
+    let asks_greynoise = job.sources.load(Ordering::Relaxed) & sources::GREYNOISE != 0;
+    if asks_greynoise && job.total.load(Ordering::Relaxed) > CHUNK as u64 {
+        most_observed_first(id);
+    }
+    let list: Box<dyn Iterator<Item = IpAddr>> = match list::stream(id) {
+        Ok(list) => Box::new(list),
+        Err(error) => {
+            pgrx::warning!("asn_inventory: the list of job {id} can't be read: {error}");
+            Box::new(std::iter::empty())
+        }
+    };
+    Asking { list, ended: false }
+}
+
+/// Has the list of a job begin with what was observed most: it is handed over piece by piece, and the quota may not
+/// reach beyond the first.
+fn most_observed_first(id: i64) {
+    let ips = list::read(id).unwrap_or_default();
+    let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
+    for part in ips.chunks(CHUNK) {
+        let claimed =
+            tx::run(|| Schema::hold().map(|schema| store::cymru::observed(&schema, part)).unwrap_or_default());
+        match claimed {
+            Ok(claims) => ranked.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip))),
+            // As they stand, then.
+            Err(_) => return,
+        }
+    }
+    // One that is not in the inventory stays out: it has no row to write to.
+    ranked.sort_unstable_by_key(|(seen, ip)| (std::cmp::Reverse(*seen), *ip));
+    if ranked.len() == ips.len()
+        && let Err(error) = list::write_in_order(id, ranked.iter().map(|(_, ip)| ip))
+    {
+        pgrx::warning!("asn_inventory: the list of job {id} can't be put in order: {error}");
+    }
+}
+
+/// Hands addresses of a job to the network side. Those that no source is asked about are through already.
+fn hand_over(slot: usize, job: &Job, network: &mut Network, ips: Vec<IpAddr>) {
     let bits = job.sources.load(Ordering::Relaxed);
     let both = [(sources::CYMRU, Source::Cymru), (sources::GREYNOISE, Source::GreyNoise)];
     let wanted: Vec<Source> = both
@@ -98,10 +152,8 @@ pub fn start(slot: usize, job: &Job, network: &mut Network) {
         .filter(|(bit, source)| bits & bit != 0 && network.is_on(*source))
         .map(|(_, source)| source)
         .collect();
-    let ips = list::read(job.id.load(Ordering::Relaxed)).unwrap_or_default();
-    let asked = network.start_job(slot, &ips, &wanted, bits & sources::ANEW != 0);
+    network.ask_for_job(slot, &ips, &wanted, bits & sources::ANEW != 0);
     let rest: Vec<IpAddr> = ips.into_iter().filter(|ip| !network.asks_for(slot, *ip)).collect();
-    debug_assert!(asked as usize + rest.len() == job.total.load(Ordering::Relaxed) as usize);
     if !rest.is_empty() {
         count_rest(job, &rest);
     }
@@ -137,9 +189,16 @@ fn count_rest(job: &Job, rest: &[IpAddr]) {
     }
 }
 
-/// Counts what came since. True: the job is through.
-pub fn go_on(slot: usize, job: &Job, network: &mut Network) -> bool {
-    let (progress, done) = network.job_progress(slot);
+/// Hands over what there is room for, and counts what came since. True: the job is through.
+pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking) -> bool {
+    if !asking.ended && network.left_of_job(slot) <= ROOM {
+        let ips: Vec<IpAddr> = asking.list.by_ref().take(CHUNK).collect();
+        asking.ended = ips.len() < CHUNK;
+        if !ips.is_empty() {
+            hand_over(slot, job, network, ips);
+        }
+    }
+    let (progress, settled) = network.job_progress(slot);
     let counts = &job.counts;
     for (counter, n) in [
         (&counts.processed, progress.processed),
@@ -152,5 +211,5 @@ pub fn go_on(slot: usize, job: &Job, network: &mut Network) -> bool {
     ] {
         counter.fetch_add(n, Ordering::Relaxed);
     }
-    done
+    settled && asking.ended
 }

@@ -2,7 +2,7 @@
 //! room for a million of them, and a table would not show them to the worker before the caller commits.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -21,20 +21,31 @@ fn path(job: i64) -> PathBuf {
 pub fn write(job: i64, mut ips: Vec<IpAddr>) -> io::Result<usize> {
     ips.sort_unstable();
     ips.dedup();
+    write_in_order(job, ips.iter())?;
+    Ok(ips.len())
+}
+
+/// Writes the list of a job as it comes.
+pub fn write_in_order<'a>(job: i64, ips: impl Iterator<Item = &'a IpAddr>) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory())?;
     let file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path(job))?;
     let mut file = io::BufWriter::new(file);
-    for ip in &ips {
+    for ip in ips {
         writeln!(file, "{ip}")?;
     }
-    file.flush()?;
-    Ok(ips.len())
+    file.flush()
 }
 
 /// Reads the list of a job.
 pub fn read(job: i64) -> io::Result<Vec<IpAddr>> {
     let text = fs::read_to_string(path(job))?;
     Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
+
+/// The list of a job, read as it is needed: it may have a million addresses.
+pub fn stream(job: i64) -> io::Result<impl Iterator<Item = IpAddr> + use<>> {
+    let file = io::BufReader::new(fs::File::open(path(job))?);
+    Ok(file.lines().map_while(Result::ok).filter_map(|line| line.parse().ok()))
 }
 
 /// Removes the list of a job, if it has one.

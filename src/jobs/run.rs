@@ -38,7 +38,7 @@ struct Active {
     idle_passes: u32,
     next_pass: Option<Instant>,
     /// MaxMind is through, and the network sources are being asked.
-    asking: bool,
+    asking: Option<by_source::Asking>,
 }
 
 impl Runner {
@@ -99,27 +99,20 @@ impl Runner {
         }
         job.cursor.store(0, Ordering::Release);
         job.state.store(state::RUNNING, Ordering::Release);
-        let mut active = Active {
-            helpers: Vec::new(),
-            own: None,
-            written_before: 0,
-            idle_passes: 0,
-            next_pass: None,
-            asking: false,
-        };
+        let mut active =
+            Active { helpers: Vec::new(), own: None, written_before: 0, idle_passes: 0, next_pass: None, asking: None };
         if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
             active.start_pass(slot, job);
         } else {
-            active.asking = true;
-            by_source::start(slot, job, network);
+            active.asking = Some(by_source::start(slot, job, network));
         }
         self.active.insert(slot, active);
     }
 
     fn go_on(&mut self, slot: usize, job: &'static Job, network: &mut Network) -> bool {
         let Some(active) = self.active.get_mut(&slot) else { return false };
-        if active.asking {
-            let done = by_source::go_on(slot, job, network);
+        if let Some(asking) = &mut active.asking {
+            let done = by_source::go_on(slot, job, network, asking);
             let cancelled = job.cancel.load(Ordering::Acquire);
             if done || cancelled {
                 network.end_job(slot);
@@ -148,8 +141,7 @@ impl Runner {
                 active.start_pass(slot, job);
             }
         } else if job.asks_the_network() && !unfinished(job) {
-            active.asking = true;
-            by_source::start(slot, job, network);
+            active.asking = Some(by_source::start(slot, job, network));
         } else {
             self.active.remove(&slot);
             // What is still held counts as not done.

@@ -118,7 +118,7 @@ impl Reading<'_> {
         );
         let Some(name) = relation_name(self.table) else { return 0 };
         // Read with the caller's own rights: who may not see the rows may not have them counted.
-        let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")));
+        let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")), &[]);
         let mut plan: Option<(Vec<Extractor>, Option<Moment>)> = None;
         let (mut earlier, mut later) = (Tally::default(), Tally::default());
         let mut handed = 0;

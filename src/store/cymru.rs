@@ -41,6 +41,9 @@ pub enum Which<'a> {
     All(&'a [IpAddr]),
 }
 
+/// Rows that are read at a time.
+const FETCHED: usize = 10_000;
+
 /// A row that Team Cymru may be asked about at all: MaxMind was asked, and knows no ASN.
 const OPEN: &str = "i.maxmind_status <> 'pending' AND i.asn_source IS DISTINCT FROM 'maxmind'
     AND i.cymru_status <> 'skipped' AND i.ip_class = 'public'";
@@ -68,10 +71,15 @@ pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: us
     claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)
 }
 
+/// How often addresses were observed, of those that the inventory has.
+pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Claim> {
+    claims(schema, "i.ip_address = ANY ($1)", &[super::addresses(ips)], ips.len())
+}
+
 /// Rows of the inventory that meet a condition, most observed first.
 pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Claim> {
     let sql = Sql::connect();
-    let found = sql.query(
+    let mut cursor = sql.cursor(
         &format!(
             "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
              ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}",
@@ -79,12 +87,18 @@ pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], l
         ),
         arguments,
     );
-    (0..found.len())
-        .filter_map(|row| {
+    let mut claims = Vec::new();
+    loop {
+        // A refresh may find a million: as rows of a result they would fill the worker's memory.
+        let found = cursor.fetch(FETCHED);
+        if found.len() == 0 {
+            return claims;
+        }
+        claims.extend((0..found.len()).filter_map(|row| {
             let seen = found.get::<i64>(row, 2)?.max(0) as u64;
             Some(Claim { ip: found.get::<Inet>(row, 1)?.ip, seen })
-        })
-        .collect()
+        }));
+    }
 }
 
 /// What is stored of an answer that covers an address.

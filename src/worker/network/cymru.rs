@@ -180,9 +180,11 @@ impl Cymru {
         self.rounds.add([(ip, claim.seen)]);
     }
 
-    /// The rows that an effective address stands for. One that the inventory does not have is written to no row.
-    fn rows(&self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
-        std::iter::once(ip).chain(self.wrapped.get(&ip).cloned().unwrap_or_default())
+    /// The rows that an effective address stands for, once it is through: nothing else is kept of it, or a long job would
+    /// fill the memory. One that the inventory does not have is written to no row.
+    fn settled(&mut self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
+        self.seen.remove(&ip);
+        std::iter::once(ip).chain(self.wrapped.remove(&ip).unwrap_or_default())
     }
 
     fn answered(&mut self, row: IpAddr, answer: Answer) {
@@ -232,7 +234,8 @@ impl Cymru {
             BreakerState::Open if self.dns_out.is_empty() && !self.bulk_out => {
                 // Nobody can be asked: the rows stay due, and who waits is told so.
                 for ip in self.rounds.drain() {
-                    self.failed.extend(self.rows(ip).map(|row| (row, String::new())));
+                    let rows = self.settled(ip);
+                    self.failed.extend(rows.map(|row| (row, String::new())));
                 }
             }
             _ => {}
@@ -342,7 +345,7 @@ impl Cymru {
     fn take(&mut self, ip: IpAddr, origin: &Origin) {
         self.prefixes.extend(store::prefixes(ip, origin));
         for (ip, announcement) in self.rounds.answer(ip, origin) {
-            for row in self.rows(ip) {
+            for row in self.settled(ip) {
                 self.answered(row, Answer::of(announcement));
             }
         }
@@ -350,7 +353,8 @@ impl Cymru {
 
     fn give_up(&mut self, ip: IpAddr, reason: &str) {
         self.rounds.fail(ip);
-        self.failed.extend(self.rows(ip).map(|row| (row, reason.to_owned())));
+        let rows = self.settled(ip);
+        self.failed.extend(rows.map(|row| (row, reason.to_owned())));
     }
 
     /// Writes what came, a transaction's worth of it.

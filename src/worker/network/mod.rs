@@ -158,17 +158,25 @@ impl Network {
         if busy { until_look.min(Duration::from_millis(200)) } else { until_look.min(POLL) }
     }
 
-    /// Sees to it that sources are asked about the addresses of a job: all that they may be asked about, or only those
-    /// whose answer is missing or old. Returns how many there are.
-    pub fn start_job(&mut self, slot: usize, ips: &[IpAddr], sources: &[Source], all: bool) -> u64 {
-        let which = if all { Which::All(ips) } else { Which::OutdatedOf(ips) };
+    /// A job begins; [`ask_for_job`](Network::ask_for_job) says what it is about.
+    pub fn start_job(&mut self, slot: usize) {
         self.interests.add_job(slot);
+    }
+
+    /// Sees to it that sources are asked about further addresses of a job: all that they may be asked about, or only
+    /// those whose answer is missing or old.
+    pub fn ask_for_job(&mut self, slot: usize, ips: &[IpAddr], sources: &[Source], all: bool) {
+        let which = if all { Which::All(ips) } else { Which::OutdatedOf(ips) };
         for source in sources {
             match source {
                 Source::Cymru => self.cymru.claim_these(which, all, &mut self.interests, Some(slot)),
                 Source::GreyNoise => self.greynoise.claim_these(which, &mut self.interests, Some(slot)),
             }
         }
+    }
+
+    /// Addresses of a job that are not settled.
+    pub fn left_of_job(&self, slot: usize) -> u64 {
         self.interests.of_job(slot)
     }
 

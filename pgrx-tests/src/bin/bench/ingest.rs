@@ -5,12 +5,17 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::data::{Events, heavy_tailed};
+use crate::network::{Site, kill_sources};
 use crate::stage::{Outcome, Stage, execute, median, number, processor_time, value};
 use crate::table::{Row, thousands};
 
 const ROUNDS: usize = 3;
 const BATCH: usize = 10_000;
 const MAX_RATIO: f64 = 1.05;
+/// Beside dead sources: this part of the events, so often each way, and at most so much slower.
+const DEAD_SHARE: usize = 10;
+const DEAD_ROUNDS: usize = 15;
+const MAX_DEAD_RATIO: f64 = 1.02;
 /// Addresses that events with a heavy tail come from; about four fifths of them occur.
 const POOL: usize = 75_000;
 
@@ -33,10 +38,10 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         &plain,
         "without triggers",
     ));
-    rows.push(processor(&attached, &plain));
+    rows.push(processor(&attached, &plain, "without triggers"));
     rows.push(keeps_up(&attached));
     rows.push(compare("  the same with asn_inventory.enabled = off".into(), &off, &plain, "without triggers"));
-    rows.push(processor(&off, &plain));
+    rows.push(processor(&off, &plain, "without triggers"));
     drop(events);
 
     let events = Events::new(count, BATCH, |_, number| stage.addresses[number]);
@@ -47,10 +52,50 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         &plain,
         "without triggers",
     ));
-    rows.push(processor(&attached, &plain));
+    rows.push(processor(&attached, &plain, "without triggers"));
     rows.push(keeps_up(&attached));
     execute(&mut client, "DROP TABLE events_plain, events_attached")?;
     Ok(rows)
+}
+
+/// Both sources on and dead against both off, with addresses that both are due for.
+pub fn beside_dead_sources(stage: &Stage) -> Outcome<Vec<Row>> {
+    let site = Site::start("ingest", stage.quick, &[])?;
+    kill_sources(&site.fakes);
+    let mut client = site.stage.session("network, ingest, housekeeping");
+    make_table(&mut client, "events_attached")?;
+    attach(&mut client, "events_attached")?;
+    // Loads much shorter than a second say nothing.
+    let count = (stage.addresses.len() / DEAD_SHARE).max(stage.addresses.len().min(100_000));
+    let pool = &stage.addresses[..(POOL / DEAD_SHARE).min(count / 2)];
+    let events = Events::new(count, BATCH, |random, _| heavy_tailed(random, pool));
+    let (mut dead, mut off) = (Vec::new(), Vec::new());
+    for round in 0..DEAD_ROUNDS {
+        // Who goes first changes: what one leaves behind is not always the other's to bear.
+        for on in [round % 2 == 0, round % 2 != 0] {
+            let switch = if on { "on" } else { "off" };
+            for source in ["cymru", "greynoise"] {
+                site.stage.cluster.set(&format!("asn_inventory.{source}"), switch);
+            }
+            let load = load(&site.stage, &mut client, &events, Mode::Attached)?;
+            if on { dead.push(load) } else { off.push(load) }
+        }
+    }
+    let what = format!("network: COPY of {} events, both sources on and dead", thousands(events.count));
+    let (own, other) = (middle(&dead, |load| load.seconds), middle(&off, |load| load.seconds));
+    // Of neighbours in time: what else the machine does comes and goes, and is a multiple of the limit.
+    let ratios: Vec<f64> = dead.iter().zip(&off).map(|(dead, off)| dead.seconds / off.seconds).collect();
+    let ratio = median(&ratios);
+    Ok(vec![
+        Row::new(what, format!("{own:.2} s")).against(format!("{other:.2} s  both off")).ratio(ratio).at_most(
+            ratio,
+            MAX_DEAD_RATIO,
+            " ×",
+        ),
+        processor(&dead, &off, "both off"),
+        Row::new("  processor time of the worker", format!("{:.2} s", middle(&dead, |load| load.worker)))
+            .against(format!("{:.2} s  both off", middle(&off, |load| load.worker))),
+    ])
 }
 
 /// Events with two indexes.
@@ -173,11 +218,11 @@ fn compare(what: String, own: &[Load], other: &[Load], name: &str) -> Row {
 }
 
 /// For information: what a busy machine can't blur.
-fn processor(own: &[Load], other: &[Load]) -> Row {
+fn processor(own: &[Load], other: &[Load], name: &str) -> Row {
     let (backend, alone) = (middle(own, |load| load.backend), middle(other, |load| load.backend));
     let worker = middle(own, |load| load.worker);
     Row::new("  processor time of the loader", format!("{backend:.2} s"))
-        .against(format!("{alone:.2} s  without triggers (and the worker's {worker:.2} s)"))
+        .against(format!("{alone:.2} s  {name} (and the worker's {worker:.2} s)"))
         .ratio(backend / alone)
 }
 

@@ -11,6 +11,7 @@ mod import;
 mod ingest;
 mod lookup;
 mod memory;
+mod network;
 mod single;
 mod stage;
 mod table;
@@ -31,6 +32,7 @@ const PARTS: &[(&str, Part)] = &[
     ("enrich", enrich::run),
     ("ingest", ingest::run),
     ("single", single::run),
+    ("network", network::run),
 ];
 
 fn main() -> ExitCode {
