@@ -22,8 +22,8 @@ const DB: &str = "honeypot";
 const UNANSWERED: &str = "SELECT count(*) FROM ip_inventory
     WHERE cymru_status IN ('pending', 'failed') OR greynoise_status IN ('pending', 'failed')";
 /// Observations that asn_inventory does not count yet.
-const UNCOUNTED: &str = "SELECT sum(observation_count) FILTER (WHERE asn_number IS NOT NULL)
-    - (SELECT sum(observation_count) FROM asn_inventory) FROM ip_inventory";
+const UNCOUNTED: &str = "SELECT coalesce(sum(observation_count) FILTER (WHERE asn_number IS NOT NULL), 0)
+    - (SELECT coalesce(sum(observation_count), 0) FROM asn_inventory) FROM ip_inventory";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
