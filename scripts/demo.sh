@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # demo.sh start: the demo, in a private cluster that stays, so that one can look further.
-# demo.sh stop: ends its server and removes what it left.
+# demo.sh stop: ends its server and its fakes of the network sources, and removes what they left.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -11,21 +11,34 @@ stop() {
     [ -r "$note" ] || return 0
     # shellcheck disable=SC1090
     . "$note"
+    DEMO_SOURCES=${DEMO_SOURCES:-$DEMO_DIR-sources}
     if [ -e "$DEMO_DIR/data/postmaster.pid" ]; then
         (cd / && as_server_user "$DEMO_TREE/bin/pg_ctl" -D "$DEMO_DIR/data" -m fast -s -w stop) ||
             die "the demo's server does not stop; see $DEMO_DIR/log"
     fi
-    rm -rf "$DEMO_DIR" ${DEMO_TEMPORARY:+"$DEMO_TEMPORARY"} "$note"
+    end_sources
+    rm -rf "$DEMO_DIR" "$DEMO_SOURCES" ${DEMO_TEMPORARY:+"$DEMO_TEMPORARY"} "$note"
+}
+
+# The process that the fakes' file names may be another one by now: it is theirs if it was started for this directory.
+end_sources() {
+    local pid
+    pid=$(sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' "$DEMO_SOURCES/fake-sources.json" 2>/dev/null) || return 0
+    [ -n "$pid" ] && tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -- "$DEMO_SOURCES" || return 0
+    kill "$pid"
 }
 
 start() {
     load_setup
     stop
     choose_place
-    DEMO_DIR=$ASN_INVENTORY_WORK/demo DEMO_TREE=$ASN_INVENTORY_TREE DEMO_TEMPORARY=$temporary
-    printf '%s=%q\n' DEMO_DIR "$DEMO_DIR" DEMO_TREE "$DEMO_TREE" DEMO_TEMPORARY "$DEMO_TEMPORARY" >"$note"
-    cargo run -q --manifest-path "$root/Cargo.toml" -p asn_inventory_tests --bin demo -- \
-        "$DEMO_DIR" ${MAXMIND_DIR:+"$MAXMIND_DIR"} || { stop; exit 1; }
+    DEMO_DIR=$ASN_INVENTORY_WORK/demo DEMO_SOURCES=$ASN_INVENTORY_WORK/demo-sources
+    DEMO_TREE=$ASN_INVENTORY_TREE DEMO_TEMPORARY=$temporary
+    printf '%s=%q\n' DEMO_DIR "$DEMO_DIR" DEMO_SOURCES "$DEMO_SOURCES" DEMO_TREE "$DEMO_TREE" \
+        DEMO_TEMPORARY "$DEMO_TEMPORARY" >"$note"
+    cargo build -q --manifest-path "$root/Cargo.toml" -p asn_inventory_tests --bin demo --bin fake-sources ||
+        { stop; exit 1; }
+    "$target/debug/demo" "$DEMO_DIR" "$DEMO_SOURCES" ${MAXMIND_DIR:+"$MAXMIND_DIR"} || { stop; exit 1; }
     local psql=psql own=
     [ -n "${MAXMIND_DIR:-}" ] || own="The same with your own GeoLite2 files:
     make demo MAXMIND_DIR=/path/to/mmdb/files
@@ -40,6 +53,8 @@ and try:
     INSERT INTO raw_events (payload) VALUES ('{"src_ip": "81.2.69.142"}');
     SELECT * FROM ip_inventory WHERE ip_address = '81.2.69.142' \gx
     SELECT * FROM enrichment_status \gx
+    SELECT * FROM source_status \gx
+Team Cymru and GreyNoise are fakes in this demo, on loopback ports, and what they say is made up.
 ${own}End it:
     make demo-stop
 END

@@ -1,8 +1,8 @@
 \echo Use "CREATE EXTENSION asn_inventory" to load this file. \quit
 
 -- Everything known of one address. Statuses: pending (not asked yet, or due again), found, not_found, skipped
--- (special-purpose, or another source answered), unavailable (nothing installed that could answer); null where a
--- source was outside the question.
+-- (special-purpose, switched off, or another source answered), failed (no answer, tried again), quota (GreyNoise's is
+-- spent), unavailable (nothing installed that could answer); null where a source was outside the question.
 CREATE TYPE ip_enrichment AS (
     ip                     inet,
     ip_class               text,

@@ -8,12 +8,12 @@ COMMENT ON FUNCTION backfill_inventory(integer, integer, bigint, integer, inet[]
 CREATE FUNCTION refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_stale';
 COMMENT ON FUNCTION refresh_stale(text, integer, boolean)
-    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind or all';
+    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all';
 
 CREATE FUNCTION refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_range';
 COMMENT ON FUNCTION refresh_range(inet, text, boolean)
-    IS 'enriches again every known address in a range, fresh or not; source: maxmind or all';
+    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all';
 
 CREATE FUNCTION update_maxmind(force boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
@@ -41,7 +41,7 @@ SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.hel
 FROM enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
 COMMENT ON VIEW enrichment_progress IS 'running jobs and how far they are, a row each';
 COMMENT ON COLUMN enrichment_progress.job_id IS 'number for cancel_enrichment_job';
-COMMENT ON COLUMN enrichment_progress.kind IS 'what was asked for: backfill';
+COMMENT ON COLUMN enrichment_progress.kind IS 'what was asked for: backfill or refresh';
 COMMENT ON COLUMN enrichment_progress.state IS 'submitted, running, cancelling or ended';
 COMMENT ON COLUMN enrichment_progress.requested_by IS 'role that asked';
 COMMENT ON COLUMN enrichment_progress.started_at IS 'when it was asked for';

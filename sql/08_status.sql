@@ -23,9 +23,9 @@ FROM mmdb_editions() m
 UNION ALL
 SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
        n.rate, n.quota, n.quota_window, w.used,
-       CASE WHEN q.closed_until > now() THEN 0 ELSE greatest(n.quota - w.used, 0) END,
+       CASE WHEN n.quota IS NULL THEN NULL WHEN q.closed_until > now() THEN 0 ELSE greatest(n.quota - w.used, 0) END,
        CASE WHEN n.quota IS NOT NULL
-            THEN greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC')
+            THEN CASE WHEN q.closed_until > now() AND w.used < n.quota THEN q.closed_until ELSE greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC') END
        END, NULL
 FROM network_sources() n
 LEFT JOIN source_quota q ON q.source = n.source

@@ -12,14 +12,35 @@ FROM ip_inventory
 ORDER BY observation_count DESC, ip_address
 LIMIT 12;
 
-\echo 'Top networks (ASN)'
-SELECT asn_number AS asn, left(asn_org, 32) AS organization, count(*) AS addresses,
-       sum(observation_count) AS seen
-FROM ip_inventory
-WHERE asn_number IS NOT NULL
-GROUP BY 1, 2
-ORDER BY seen DESC, asn
+\echo 'Top networks: asn_inventory. Registry and date of the registration are from Team Cymru (a fake here)'
+SELECT asn_number AS asn, left(asn_org, 38) AS organization, registry, allocated, ip_count AS addresses,
+       observation_count AS seen
+FROM asn_inventory
+WHERE ip_count > 0
+ORDER BY observation_count DESC, asn_number
 LIMIT 8;
+
+\echo 'MaxMind''s files know no ASN for these; Team Cymru (a fake here) filled the gap: asn_source is cymru'
+SELECT ip_address, observation_count AS seen, country_code AS cc, network, asn_number AS asn, asn_org AS organization
+FROM ip_inventory
+WHERE asn_source = 'cymru'
+ORDER BY observation_count DESC, ip_address
+LIMIT 8;
+
+\echo 'Who scans the internet, and who is a common service (riot): GreyNoise (a fake here)'
+(SELECT ip_address, observation_count AS seen, scanner_noise AS noise, scanner_riot AS riot,
+        scanner_classification AS class, scanner_name AS name, scanner_last_seen::date AS last_seen
+ FROM ip_inventory WHERE scanner_noise AND scanner_classification <> 'benign'
+ ORDER BY observation_count DESC, ip_address LIMIT 5)
+UNION ALL
+(SELECT ip_address, observation_count, scanner_noise, scanner_riot, scanner_classification, scanner_name,
+        scanner_last_seen::date
+ FROM ip_inventory WHERE scanner_noise AND scanner_classification = 'benign'
+ ORDER BY observation_count DESC, ip_address LIMIT 3)
+UNION ALL
+(SELECT ip_address, observation_count, scanner_noise, scanner_riot, scanner_classification, scanner_name,
+        scanner_last_seen::date
+ FROM ip_inventory WHERE scanner_riot AND NOT scanner_noise ORDER BY observation_count DESC, ip_address LIMIT 3);
 
 \echo 'Top countries'
 SELECT country_code AS cc, count(*) AS addresses, sum(observation_count) AS seen,
@@ -46,6 +67,22 @@ SELECT count(*) AS addresses,
        round(100.0 * count(country_code) / nullif(count(*) FILTER (WHERE ip_class = 'public'), 0)) || ' %' AS with_country,
        round(100.0 * count(asn_number) / nullif(count(*) FILTER (WHERE ip_class = 'public'), 0)) || ' %' AS with_asn
 FROM ip_inventory;
+
+\echo 'Coverage by source, in addresses: each source has a status of its own'
+SELECT s.source, count(*) FILTER (WHERE s.status = 'found') AS found,
+       count(*) FILTER (WHERE s.status = 'not_found') AS not_found,
+       count(*) FILTER (WHERE s.status = 'skipped') AS skipped,
+       count(*) FILTER (WHERE s.status NOT IN ('found', 'not_found', 'skipped')) AS open,
+       count(*) FILTER (WHERE i.asn_source = s.source) AS gave_asn
+FROM ip_inventory i, LATERAL (VALUES (1, 'maxmind', maxmind_status), (2, 'cymru', cymru_status),
+     (3, 'greynoise', greynoise_status)) s(n, source, status)
+GROUP BY s.n, s.source
+ORDER BY s.n;
+
+\echo 'How each source stands: source_status'
+SELECT source, state, to_char(last_success_at, 'MM-DD HH24:MI:SS') AS last_success, requests, errors, last_error,
+       quota_used, quota_left
+FROM source_status;
 
 \echo 'The files that answer: mmdb_editions()'
 SELECT edition, database_type, build_time::date AS built, nodes, pg_size_pretty(size) AS size, refused

@@ -1,11 +1,15 @@
-//! `demo DIR [MAXMIND_DIR]`: honeypot events in, enriched addresses out, in a private cluster in `DIR` that
-//! stays when the program ends (`make demo-stop` ends it). `scripts/demo.sh` calls it.
+//! `demo DIR SOURCES_DIR [MAXMIND_DIR]`: honeypot events in, enriched addresses out, in a private cluster in `DIR`,
+//! which asks fakes of Team Cymru and GreyNoise with their files in `SOURCES_DIR`. Both stay when the program ends
+//! (`make demo-stop` ends them). `scripts/demo.sh` calls it.
 
 use asn_inventory_tests::cluster::Cluster;
+use asn_inventory_tests::fakes::Fakes;
 use asn_inventory_tests::mmdb::fixtures;
 use postgres::Client;
 use serde_json::json;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Instant;
@@ -14,13 +18,19 @@ const LOAD: &str = include_str!("../../demo/load.sql");
 const REPORT: &str = include_str!("../../demo/report.sql");
 const EVENTS: &str = include_str!("../../demo/cowrie.jsonl");
 const DB: &str = "honeypot";
+/// Addresses that a network source is still to be asked about.
+const UNANSWERED: &str = "SELECT count(*) FROM ip_inventory
+    WHERE cymru_status IN ('pending', 'failed') OR greynoise_status IN ('pending', 'failed')";
+/// Observations that asn_inventory does not count yet.
+const UNCOUNTED: &str = "SELECT coalesce(sum(observation_count) FILTER (WHERE asn_number IS NOT NULL), 0)
+    - (SELECT coalesce(sum(observation_count), 0) FROM asn_inventory) FROM ip_inventory";
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
-    let Some(dir) = args.next() else {
-        eprintln!("usage: demo DIR [MAXMIND_DIR]");
+    let (Some(dir), Some(sources)) = (args.next(), args.next()) else {
+        eprintln!("usage: demo DIR SOURCES_DIR [MAXMIND_DIR]");
         return ExitCode::from(2);
     };
     let maxmind = args.next().filter(|dir| !dir.as_os_str().is_empty());
@@ -34,8 +44,13 @@ fn main() -> ExitCode {
             }
         }
     }
+    println!("==> starting fakes of Team Cymru and GreyNoise: their answers are made up, and nobody outside is asked");
+    for (name, value) in start_fakes(&sources) {
+        builder = builder.conf(&name, &value);
+    }
     println!("==> starting a private PostgreSQL in {}", dir.display());
-    let cluster = builder.start();
+    // The default rate is polite to a service; to a fake nobody needs to be.
+    let cluster = builder.conf("asn_inventory.cymru", "on").conf("asn_inventory.greynoise_rate", "200").start();
     match &maxmind {
         Some(own) => cluster.install_mmdb(own),
         None => {
@@ -53,6 +68,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts the fakes, which stay, and gives the settings that make the extension ask them. The servers' user has to
+/// enter their directory, for the key and the certificate.
+fn start_fakes(dir: &Path) -> Vec<(String, String)> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/sources.json");
+    let fakes = Fakes::options().stay().data(&data).start(dir);
+    fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    fakes.settings()
 }
 
 /// The small files of the tests, without the hostile and odd organizations that only tests want to see.
@@ -102,9 +126,15 @@ fn show(cluster: &Cluster) -> Outcome<()> {
     cluster.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
     let addresses = cluster.value(DB, "SELECT count(*) FROM ip_inventory");
     println!(
-        "    {addresses} distinct addresses in ip_inventory, enriched, {} ms after the first insert began",
+        "    {addresses} distinct addresses in ip_inventory, with MaxMind's answers, {} ms after the first insert began",
         start.elapsed().as_millis()
     );
+    cluster.wait_value(DB, UNANSWERED, "0");
+    println!(
+        "    what Team Cymru and GreyNoise (both fakes here) add is there {} ms after",
+        start.elapsed().as_millis()
+    );
+    cluster.wait_value(DB, UNCOUNTED, "0");
     report(cluster)?;
     Ok(())
 }
