@@ -468,7 +468,11 @@ check!(check_servers, |text| servers(text).map(drop));
 check!(check_networks, |text| networks(text).map(drop));
 check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_reference, |text| {
-    if text.is_empty() { Ok(()) } else { Reference::parse(text).map(drop).map_err(|error| format!("It is {error}. {}", error.hint())) }
+    if text.is_empty() {
+        Ok(())
+    } else {
+        Reference::parse(text).map(drop).map_err(|error| format!("It is {error}. {}", error.hint()))
+    }
 });
 check!(check_commands, |text| Commands::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_patterns, |text| Patterns::parse(text).map(drop).map_err(|error| error.to_string()));
