@@ -2,14 +2,15 @@
 //!
 //! A fresh row is returned as it is, by one index probe below SQL. Else MaxMind answers at once, what only the network
 //! knows is `pending`, and the address goes into the queue as seen 0 times: this session writes no row of the inventory
-//! and so holds no lock that ingest could meet.
+//! and so holds no lock that ingest could meet. For a call that waits, a row is fresh only if the answers of the network
+//! are, too.
 
 use std::cell::UnsafeCell;
 use std::time::Duration;
 
 use enrich::cascade;
-use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use pgrx::{FromDatum, pg_sys};
 
 use crate::call::Call;
 use crate::errors::bad_value;
@@ -17,7 +18,7 @@ use crate::inet::Inet;
 use crate::observe::queue::Queue;
 use crate::observe::tally::Seen;
 use crate::row::{self, Row};
-use crate::{ask, maxmind, settings, sql_function, time};
+use crate::{ask, maxmind, settings, shared, sql_function, time};
 
 thread_local! {
     static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
@@ -55,13 +56,19 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     let stale_before = maxmind::with(|databases| databases.installed_at().map_or(i64::MIN, time::from_unix_us));
     // SAFETY: declared to return ip_enrichment.
     let desc = unsafe { kept_desc(call) };
-    if let Some(row) = cached(schema, inet, stale_before, desc) {
+    let lifetimes = (!wait.is_zero()).then(settings::lifetimes);
+    let found = cached(schema, inet, stale_before, lifetimes, desc);
+    if let Some((row, whole)) = found
+        && (whole || !may_write() || shared::my_worker().is_none())
+    {
         return row;
     }
     if may_write() {
         let answered = !wait.is_zero() && ask::ask(inet.ip, wait);
-        // The row came in another transaction: a snapshot of now sees it.
-        if let Some(row) = answered.then(|| cached(schema, inet, stale_before, desc)).flatten() {
+        // The row came, or changed, in another transaction: a snapshot of now sees it. So does what came too late.
+        if let Some((row, _)) =
+            (answered || found.is_some()).then(|| cached(schema, inet, stale_before, None, desc)).flatten()
+        {
             return row;
         }
         hand_over(schema, inet);
@@ -113,8 +120,18 @@ const SOURCE: [&std::ffi::CStr; row::COLUMNS] = [
     c"scanner_ts",
 ];
 
-/// The inventory's row, if MaxMind's answer in it is fresh.
-fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Datum> {
+/// How long answers of Team Cymru (found, not found) and GreyNoise are fresh, in microseconds.
+type Lifetimes = (i64, i64, i64);
+
+/// The inventory's row, if MaxMind's answer in it is fresh, and whether the network's answers are within `lifetimes`, too
+/// (always, where there are none).
+fn cached(
+    schema: pg_sys::Oid,
+    inet: Inet,
+    stale_before: i64,
+    lifetimes: Option<Lifetimes>,
+    desc: pg_sys::TupleDesc,
+) -> Option<(Datum, bool)> {
     // SAFETY: the table and its primary key, found by name in the extension's schema, are read by an index scan under
     // the latest snapshot; the row is copied into a tuple of our own before the scan ends.
     unsafe {
@@ -138,7 +155,7 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, 1, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
-        let row = if tuple.is_null() { None } else { copy_if_fresh(tuple, source, stale_before, desc) };
+        let row = if tuple.is_null() { None } else { copy_if_fresh(tuple, source, stale_before, lifetimes, desc) };
         pg_sys::systable_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
@@ -152,8 +169,9 @@ unsafe fn copy_if_fresh(
     tuple: pg_sys::HeapTuple,
     source: pg_sys::TupleDesc,
     stale_before: i64,
+    lifetimes: Option<Lifetimes>,
     desc: pg_sys::TupleDesc,
-) -> Option<Datum> {
+) -> Option<(Datum, bool)> {
     // SAFETY: see above; values are read by the columns' names, so that columns added later do no harm.
     unsafe {
         let natts = (*source).natts as usize;
@@ -174,7 +192,19 @@ unsafe fn copy_if_fresh(
             }
         }
         let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-        Some(Datum::from((*formed).t_data))
+        let text = |name| value(name).and_then(|datum| String::from_datum(datum, false));
+        let young = |name, life: i64| value(name).is_some_and(|ts| time::now() - (ts.value() as i64) <= life);
+        let fresh = |status, ts, found: i64, not_found: i64| match text(status).as_deref() {
+            Some("found") => young(ts, found),
+            Some("not_found") => young(ts, not_found),
+            Some("skipped") => true,
+            _ => false,
+        };
+        let whole = lifetimes.is_none_or(|(cymru, negative, greynoise)| {
+            fresh(c"cymru_status", c"cymru_ts", cymru, negative)
+                && fresh(c"greynoise_status", c"scanner_ts", greynoise, greynoise)
+        });
+        Some((Datum::from((*formed).t_data), whole))
     }
 }
 
