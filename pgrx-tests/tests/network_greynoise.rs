@@ -2,7 +2,6 @@
 
 mod network_support;
 
-use asn_inventory_tests::prelude::*;
 use network_support::*;
 
 const STATUS: &str = "greynoise_status";
