@@ -17,7 +17,7 @@ use crate::inet::Inet;
 use crate::observe::queue::Queue;
 use crate::observe::tally::Seen;
 use crate::row::{self, Row};
-use crate::{ask, maxmind, settings, sql_function, time};
+use crate::{ask, maxmind, settings, shared, sql_function, time};
 
 thread_local! {
     static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
@@ -58,8 +58,9 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     let known = cached(schema, inet, stale_before, desc);
     match &known {
         Some(found) if found.network == Network::Fresh || !may_write() => return found.row,
-        // What was never answered is in line already; what went stale is put there.
-        Some(found) if wait.is_zero() => {
+        // What was never answered is in line already; what went stale is put there. Without a worker there is nobody to
+        // wait for, and what is known is better than an error.
+        Some(found) if wait.is_zero() || shared::my_worker().is_none() => {
             if found.network == Network::Stale {
                 hand_over(schema, inet);
             }

@@ -16,6 +16,10 @@ const SOURCES: &str =
     "SELECT tbl, ip_columns, observed_at, attached_at, attached_by, observations, unparsable, populated_at
     FROM ip_source ORDER BY tbl::text";
 const RUNS: &str = "SELECT * FROM enrichment_run ORDER BY job_id";
+const HISTORY: &str = "SELECT * FROM ip_asn_history ORDER BY ip_address";
+const SYSTEMS: &str = "SELECT * FROM asn_inventory ORDER BY asn_number";
+const PREFIXES: &str = "SELECT * FROM cymru_prefix ORDER BY prefix";
+const LEDGER: &str = "SELECT * FROM source_quota";
 const TRIGGERS: &str = "SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text";
 
 /// A cluster with a busy past: tables of three kinds, one not populated, jobs, and a queue that nobody absorbs.
@@ -52,7 +56,11 @@ fn original() -> &'static Cluster {
         cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
         cluster.sql(
             DB,
-            "INSERT INTO events (at, src) SELECT '2026-02-01', '64.227.0.0'::inet + i FROM generate_series(1, 20) i;
+            "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '1.1.1.1';
+             INSERT INTO asn_inventory (asn_number, asn_org, registry, allocated) VALUES (64511, 'Kept', 'arin', '2001-01-01');
+             INSERT INTO cymru_prefix VALUES ('218.92.0.0/17', '218.92.0.0/17', '{4134,4812}', 'CN', 'apnic', NULL, now(), now());
+             INSERT INTO source_quota VALUES ('greynoise', now(), 7, now());
+             INSERT INTO events (at, src) SELECT '2026-02-01', '64.227.0.0'::inet + i FROM generate_series(1, 20) i;
              INSERT INTO logs.parts SELECT 110 + i, '8.8.8.8' FROM generate_series(1, 20) i",
         );
         cluster
@@ -68,9 +76,18 @@ fn run(command: &mut Command) {
 /// Holds the restored database against the original, then has it work on.
 fn same_and_alive(restored: &Cluster) {
     let original = original();
-    for (what, sql) in
-        [("inventory", INVENTORY), ("queue", QUEUE), ("sources", SOURCES), ("jobs", RUNS), ("triggers", TRIGGERS)]
-    {
+    let kept = [
+        ("inventory", INVENTORY),
+        ("queue", QUEUE),
+        ("sources", SOURCES),
+        ("jobs", RUNS),
+        ("triggers", TRIGGERS),
+        ("history", HISTORY),
+        ("autonomous systems", SYSTEMS),
+        ("prefixes", PREFIXES),
+        ("ledger", LEDGER),
+    ];
+    for (what, sql) in kept {
         let there = restored.lines(DB, sql);
         assert!(!there.is_empty(), "no {what}");
         assert_eq!(there, original.lines(DB, sql), "{what}");

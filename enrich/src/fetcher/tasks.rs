@@ -123,7 +123,11 @@ impl Network {
         let _permit = permit(self.scanner.acquire().await)?;
         let setup = self.current.get();
         setup.scanner_pace.place().await;
-        let ask = move |setup: Arc<Setup>| setup.client_blocking()?.ask(ip);
+        let ask = move |setup: Arc<Setup>| {
+            // A wrong setting says nothing about this address: once it is mended, the address is asked about.
+            let client = setup.client_blocking().map_err(|failure| Failure::transient(failure.reason))?;
+            client.ask(ip)
+        };
         let asked = tokio::task::spawn_blocking(move || ask(setup)).await;
         asked.unwrap_or_else(|_| Err(Failure::transient("the request broke off inside (a panic)")))
     }

@@ -1,0 +1,307 @@
+//! GreyNoise that fails, in every way it can: what the row, the source and the log say, and that everything else goes on.
+
+mod network_support;
+
+use network_support::*;
+
+const STATUS: &str = "greynoise_status";
+const VERDICT: &str = "greynoise_status, scanner_noise, scanner_riot, scanner_classification, scanner_name";
+
+/// A world with a table whose events are observed.
+fn world(options: Options) -> World {
+    let world = options.start();
+    world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    world
+}
+
+fn insert(world: &World, ips: &[&str]) {
+    let rows: Vec<String> = ips.iter().map(|ip| format!("('{ip}')")).collect();
+    world.sql(&format!("INSERT INTO events VALUES {}", rows.join(", ")));
+}
+
+fn status(status: u16, retry_after: Option<&str>) -> GreyNoiseFault {
+    GreyNoiseFault::Status { status, body: None, retry_after: retry_after.map(str::to_owned) }
+}
+
+fn log_lines(world: &World, text: &str) -> usize {
+    world.cluster.log().lines().filter(|line| line.contains(text)).count()
+}
+
+/// Each address meets its own fault, and all of them at once; one more meets none. Fewer than open the breaker.
+fn transient(faults: &[(&str, GreyNoiseFault, &str)]) {
+    let world = world(World::options().conf("greynoise_timeout", "2s"));
+    let mut all = vec!["8.8.8.200"];
+    for (ip, fault, _) in faults {
+        world.fakes.fault(Fault::from(fault.clone()).within(&format!("{ip}/32")));
+        all.push(ip);
+    }
+    insert(&world, &all);
+    for (ip, _, reason) in faults {
+        world.wait_row(ip, STATUS, "failed");
+        let detail = world.row(ip, "greynoise_detail");
+        assert!(detail.contains(reason), "{ip}: {detail}");
+        assert_eq!(
+            world.row(ip, "greynoise_attempts, greynoise_retry_at > now(), scanner_ts IS NULL, scanner_noise IS NULL"),
+            "1|t|t|t",
+            "{ip}"
+        );
+        assert_eq!(world.row(ip, "asn_number, maxmind_status, cymru_status"), "15169|found|skipped", "{ip}");
+        // Each question costs quota: the next is asked when the row is due again, and not before.
+        assert_eq!(world.fakes.times(Service::Greynoise, ip), 1, "{ip}");
+    }
+    world.wait_row("8.8.8.200", VERDICT, "not_found|f|f||");
+    let failures = faults.len().to_string();
+    world.wait_source(
+        "greynoise",
+        "errors, last_error IS NOT NULL, last_error_at IS NOT NULL",
+        &format!("{failures}|t|t"),
+    );
+    assert_eq!(world.source("greynoise", "quota_used"), (faults.len() + 1).to_string());
+
+    world.fakes.clear_faults();
+    world.sql("UPDATE ip_inventory SET greynoise_retry_at = now() WHERE greynoise_status = 'failed'");
+    for (ip, ..) in faults {
+        world.wait_row(
+            ip,
+            "greynoise_status, greynoise_attempts, greynoise_detail, greynoise_retry_at",
+            "not_found|0||",
+        );
+    }
+    assert_eq!(world.source("greynoise", "state"), "ok");
+}
+
+#[test]
+fn an_answer_that_is_none_is_a_failure_and_is_asked_for_again() {
+    transient(&[
+        ("8.8.8.1", GreyNoiseFault::Html200, "without the documented body"),
+        ("8.8.8.2", status(404, None), "404 without the documented body"),
+        ("8.8.8.3", status(500, None), "HTTP 500"),
+        ("8.8.8.4", GreyNoiseFault::Body2Mb, "without the documented body"),
+    ]);
+}
+
+#[test]
+fn a_connection_that_breaks_or_stalls_is_a_failure_and_is_asked_for_again() {
+    transient(&[
+        ("8.8.8.1", GreyNoiseFault::SlowLoris(100), "time"),
+        ("8.8.8.2", GreyNoiseFault::Hang, "time"),
+        ("8.8.8.3", GreyNoiseFault::Reset(40), ""),
+    ]);
+}
+
+#[test]
+fn a_certificate_for_another_host_is_no_greynoise() {
+    let world = world(World::options());
+    world.fakes.fault(GreyNoiseFault::WrongName);
+    insert(&world, &["8.8.8.1"]);
+    world.wait_row("8.8.8.1", STATUS, "failed");
+    let detail = world.row("8.8.8.1", "greynoise_detail");
+    assert!(detail.contains("certificate"), "{detail}");
+    assert_eq!(world.source("greynoise", "last_error"), detail);
+    // It was never told what is asked, nor with which key.
+    assert_eq!(world.fakes.count(Service::Greynoise), 0);
+    world.fakes.clear_faults();
+    world.sql("UPDATE ip_inventory SET greynoise_retry_at = now()");
+    world.wait_row("8.8.8.1", STATUS, "not_found");
+}
+
+#[test]
+fn what_is_missing_in_an_answer_is_null_or_false() {
+    let world = world(World::options());
+    world.fakes.fault(Fault::from(GreyNoiseFault::BadLastSeen).within("8.8.8.1/32"));
+    world.fakes.fault(Fault::from(GreyNoiseFault::OnlyIp).within("8.8.8.2/32"));
+    world.fakes.scanner(Scanner::noise("8.8.8.3".parse().unwrap(), "malicious", "unknown"));
+    world.fakes.scanner(Scanner::riot("8.8.8.8".parse().unwrap(), "Google Public DNS"));
+    insert(&world, &["8.8.8.1", "8.8.8.2", "8.8.8.3", "8.8.8.4", "8.8.8.8", "2001:4860:4860::8888", "10.0.0.1"]);
+    let columns = &format!("{VERDICT}, scanner_last_seen IS NULL");
+    world.wait_row("8.8.8.1", columns, "found|t|f|malicious|unknown|t");
+    world.wait_row("8.8.8.2", columns, "found|f|f|||t");
+    world.wait_row("8.8.8.3", columns, "found|t|f|malicious|unknown|f");
+    world.wait_row("8.8.8.4", columns, "not_found|f|f|||t");
+    world.wait_row("8.8.8.8", columns, "found|f|t|benign|Google Public DNS|f");
+    world.wait_row("2001:4860:4860::8888", "greynoise_status, greynoise_detail", "skipped|it knows IPv4 only");
+    world.wait_row("10.0.0.1", STATUS, "skipped");
+    // All five are fresh, the one that is not listed too: no question is left for the next seven days.
+    assert_eq!(world.fakes.count(Service::Greynoise), 5);
+    world.sql("UPDATE ip_inventory SET scanner_ts = now() - interval '6 days 23 hours'");
+    assert_eq!(world.value("SELECT processed FROM refresh_stale('greynoise')"), "0");
+    assert_eq!(world.source("greynoise", "quota_used, errors"), "5|0");
+}
+
+#[test]
+fn a_refused_key_is_tried_once_and_a_new_one_brings_the_source_back() {
+    let world = world(World::options());
+    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
+    world.fakes.name(4134, "CHINANET");
+    world.fakes.expect_key(Some("a-key-of-tomorrow"));
+    insert(&world, &["8.8.8.1", "8.8.8.2", "218.92.0.67"]);
+    world.wait_source("greynoise", "state, last_error", "refused|HTTP 401: the key is refused");
+    world.wait_row("218.92.0.67", "asn_number, cymru_status, greynoise_status", "4134|found|pending");
+    insert(&world, &["8.8.8.3", "218.92.0.68"]);
+    world.wait_row("218.92.0.68", "asn_number, cymru_status, greynoise_status", "4134|found|pending");
+    assert_eq!(
+        world.lines("SELECT maxmind_status, greynoise_status FROM enrich_ip('8.8.8.4', '10 min')"),
+        ["found|pending"],
+        "who waits is not kept waiting"
+    );
+    let refused = world.cluster.fails(DB, "SELECT refresh_stale('greynoise')");
+    assert_eq!((refused.code.as_str(), refused.hint.is_empty()), ("55000", false), "{refused:?}");
+    assert_eq!(world.fakes.count(Service::Greynoise), 1);
+    assert_eq!(log_lines(&world, "GreyNoise refuses the key"), 1);
+    assert_eq!(world.value("SELECT count(*) FROM ip_inventory WHERE greynoise_status <> 'pending'"), "0");
+    assert_eq!(world.source("cymru", "state"), "ok");
+
+    std::fs::write(world.fakes.key_file(), "a-key-of-tomorrow\n").unwrap();
+    world.cluster.reload();
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", "6");
+    world.wait_source("greynoise", "state", "ok");
+    assert_eq!(world.fakes.count(Service::Greynoise), 1 + 6);
+}
+
+#[test]
+fn a_closed_quota_loses_nothing() {
+    let world = world(World::options());
+    world.fakes.fault(Fault::from(status(429, Some("60"))).next(1));
+    insert(&world, &["8.8.8.1", "8.8.8.1", "8.8.8.2"]);
+    world.wait_row("8.8.8.1", "greynoise_status, greynoise_detail", "quota|the quota is spent");
+    let a_minute = "BETWEEN now() + interval '1 s' AND now() + interval '60 s'";
+    assert_eq!(world.row("8.8.8.1", &format!("greynoise_retry_at {a_minute}, greynoise_attempts")), "t|0");
+    world.wait_source("greynoise", &format!("state, retry_at {a_minute}, quota_left"), "quota|t|0");
+    assert_eq!(world.value(&format!("SELECT closed_until {a_minute} FROM source_quota")), "t");
+    insert(&world, &["8.8.8.3"]);
+    world.wait_row("8.8.8.3", "maxmind_status, greynoise_status", "found|pending");
+    assert_eq!(world.row("8.8.8.2", STATUS), "pending");
+    assert_eq!(world.fakes.count(Service::Greynoise), 1);
+    assert_eq!(log_lines(&world, "GreyNoise says that its quota is spent"), 1);
+
+    // As if the minute were over, for a worker that reads the ledger anew.
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.sql("UPDATE source_quota SET closed_until = now(); UPDATE ip_inventory SET greynoise_retry_at = now()");
+    world.cluster.set("asn_inventory.databases", "");
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", "3");
+    assert_eq!(world.source("greynoise", "state, quota_used"), "ok|4");
+}
+
+#[test]
+fn a_short_closure_ends_by_itself_and_one_without_an_end_at_midnight() {
+    let world = world(World::options());
+    world.fakes.fault(Fault::from(status(429, Some("1"))).next(1));
+    insert(&world, &["8.8.8.1", "8.8.8.2"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", "2");
+    assert_eq!(world.fakes.count(Service::Greynoise), 3);
+    world.fakes.fault(status(429, None));
+    insert(&world, &["8.8.8.3"]);
+    world.wait_row("8.8.8.3", "greynoise_status", "quota");
+    assert_eq!(
+        world.lines("SELECT closed_until > now(), closed_until = date_trunc('day', closed_until) FROM source_quota"),
+        ["t|t"]
+    );
+    assert_eq!(world.row("8.8.8.3", "greynoise_retry_at = (SELECT closed_until FROM source_quota)"), "t");
+}
+
+#[test]
+fn a_greynoise_that_is_down_takes_no_other_answer_away() {
+    let world = world(World::options());
+    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
+    world.fakes.name(4134, "CHINANET");
+    world.fakes.scanner(Scanner::noise("218.92.0.67".parse().unwrap(), "malicious", "unknown"));
+    insert(&world, &["8.8.8.8", "218.92.0.67"]);
+    world.wait_row("218.92.0.67", "asn_number, greynoise_status", "4134|found");
+    world.wait_row("8.8.8.8", STATUS, "not_found");
+
+    world.fakes.fault(GreyNoiseFault::Refuse);
+    let all =
+        "asn_number, cymru_status, country_source, scanner_noise, scanner_classification, scanner_ts, greynoise_status";
+    let before = world.row("218.92.0.67", all);
+    assert_eq!(world.value("SELECT errors FROM refresh_range('218.92.0.67', 'greynoise')"), "1");
+    assert_eq!(world.row("218.92.0.67", all), before, "an older verdict stays");
+    assert_eq!(world.row("218.92.0.67", "greynoise_attempts, greynoise_detail IS NOT NULL"), "1|t");
+
+    // Until the breaker opens, and then.
+    let new: Vec<String> = (1..=12).map(|n| format!("218.92.1.{n}")).collect();
+    insert(&world, &new.iter().map(String::as_str).collect::<Vec<_>>());
+    world.wait_source("greynoise", "state, retry_at > now()", "failing|t");
+    insert(&world, &["8.8.8.9", "218.92.2.1"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE asn_number = 4134 AND cymru_status = 'found'", "14");
+    world.wait_row("8.8.8.9", "asn_number, maxmind_status, greynoise_status", "15169|found|pending");
+    assert_eq!(
+        world.value("SELECT count(*) FROM ip_inventory WHERE greynoise_status NOT IN ('pending', 'failed')"),
+        "2"
+    );
+    assert_eq!(
+        world.lines("SELECT asn_number, cymru_status, greynoise_status IN ('pending', 'failed') FROM enrich_ip('218.92.1.12', '10 min')"),
+        ["4134|found|t"],
+        "who waits is not kept waiting"
+    );
+    assert_eq!(world.source("cymru", "state"), "ok");
+}
+
+#[test]
+fn without_a_key_nothing_is_asked_until_there_is_one_or_it_is_wanted_so() {
+    let world = world(World::options().conf("greynoise_api_key", "file:/nonexistent/key"));
+    insert(&world, &["8.8.8.8", "2001:4860:4860::8888"]);
+    world.wait_row("8.8.8.8", "maxmind_status, greynoise_status", "found|pending");
+    world.wait_source("greynoise", "state", "no key");
+    assert_eq!(
+        world.lines("SELECT maxmind_status, greynoise_status FROM enrich_ip('8.8.4.4', '10 min')"),
+        ["not_found|pending"]
+    );
+    let refused = world.cluster.fails(DB, "SELECT refresh_stale('greynoise')");
+    assert_eq!((refused.code.as_str(), refused.hint.is_empty()), ("55000", false), "{refused:?}");
+    assert_eq!(world.fakes.count(Service::Greynoise), 0);
+
+    world.fakes.expect_key(None);
+    world.cluster.set("asn_inventory.greynoise", "on");
+    world.wait_row("8.8.8.8", STATUS, "not_found");
+    assert!(world.fakes.asked(Service::Greynoise).iter().all(|asked| !asked.key));
+    let reference = format!("file:{}", std::fs::canonicalize(world.fakes.key_file()).unwrap().display());
+    world.cluster.set("asn_inventory.greynoise_api_key", &reference);
+    insert(&world, &["8.8.8.9"]);
+    world.wait_row("8.8.8.9", STATUS, "not_found");
+    assert!(world.fakes.asked(Service::Greynoise).last().is_some_and(|asked| asked.key));
+}
+
+#[test]
+fn the_key_is_shown_nowhere() {
+    let world = world(World::options().conf("greynoise_timeout", "2s"));
+    world.cluster.set("log_min_messages", "debug5");
+    let file = std::fs::read_to_string(world.fakes.key_file()).unwrap();
+    let key = file.trim();
+    assert!(key.len() > 7, "a key that could stand somewhere by chance proves nothing");
+    // An answer, a failure, and a refusal.
+    insert(&world, &["8.8.8.1"]);
+    world.wait_row("8.8.8.1", STATUS, "not_found");
+    world.fakes.fault(Fault::from(GreyNoiseFault::Html200).next(1));
+    insert(&world, &["8.8.8.2"]);
+    world.wait_row("8.8.8.2", STATUS, "failed");
+    let pid = world.value("SELECT worker_pid FROM enrichment_status");
+    world.fakes.expect_key(Some("another"));
+    insert(&world, &["8.8.8.3"]);
+    world.wait_source("greynoise", "state", "refused");
+
+    assert_eq!(
+        world.value("SELECT setting LIKE 'file:/%' FROM pg_settings WHERE name = 'asn_inventory.greynoise_api_key'"),
+        "t"
+    );
+    let relations = [
+        "pg_settings",
+        "pg_file_settings",
+        "pg_stat_activity",
+        "source_status",
+        "enrichment_status",
+        "ip_inventory",
+        "source_quota",
+        "enrichment_run",
+    ];
+    for relation in relations {
+        let rows = world.lines(&format!("SELECT r::text FROM {relation} r"));
+        assert!(!rows.iter().any(|row| row.contains(key)), "{relation}");
+    }
+    for file in ["cmdline", "environ"] {
+        let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        assert!(!bytes.is_empty() && !String::from_utf8_lossy(&bytes).contains(key), "{file}");
+    }
+    let log = world.cluster.log();
+    assert!(log.contains("DEBUG") && !log.contains(key));
+}

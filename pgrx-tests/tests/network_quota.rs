@@ -1,0 +1,223 @@
+//! GreyNoise's quota: never more questions than it allows, the most observed addresses first, through restarts and kills.
+
+mod network_support;
+
+use asn_inventory_tests::prelude::*;
+use network_support::*;
+
+const STATUS: &str = "greynoise_status";
+const LEDGER: &str = "quota_used, quota_left";
+
+/// A world with a quota, and a table whose events are observed.
+fn world(options: Options, quota: u64) -> World {
+    let world = options.conf("greynoise_quota", &quota.to_string()).start();
+    world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    world
+}
+
+/// One statement that observes 8.8.8.`first` once, the next address twice, and so on.
+fn insert(world: &World, first: u32, addresses: u32) {
+    world.sql(&format!(
+        "INSERT INTO events SELECT '8.8.8.0'::inet + {first} + n FROM generate_series(0, {addresses} - 1) n,
+             generate_series(0, n)"
+    ));
+}
+
+/// The addresses that GreyNoise was asked about, in order.
+fn asked(world: &World) -> Vec<String> {
+    let asked = world.fakes.asked(Service::Greynoise);
+    asked.iter().filter_map(|asked| asked.what.rsplit('/').next().map(str::to_owned)).collect()
+}
+
+/// How many rows have an answer.
+fn answered(world: &World, wanted: &str) {
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", wanted);
+}
+
+/// Does something to the tables while no worker has the ledger in its memory.
+fn without_worker(world: &World, sql: &str) {
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.sql(sql);
+    world.cluster.set("asn_inventory.databases", "");
+    world.wait("SELECT worker FROM enrichment_status", "running");
+}
+
+/// The worker looks for what is due once more: it asked about nothing, however much is due.
+fn looks_in_vain(world: &World) {
+    let before = world.fakes.count(Service::Greynoise);
+    world.sql("INSERT INTO events VALUES ('9.9.9.9')");
+    world.wait_row("9.9.9.9", "maxmind_status, cymru_status", "not_found|not_found");
+    assert_eq!(world.fakes.count(Service::Greynoise), before);
+}
+
+#[test]
+fn the_most_observed_are_asked_about_and_no_more_than_the_quota() {
+    let world = world(World::options(), 3);
+    insert(&world, 1, 6);
+    answered(&world, "3");
+    world.wait_source("greynoise", &format!("state, quota, {LEDGER}, quota_window"), "quota|3|3|0|day");
+    assert_eq!(
+        world.lines("SELECT quota_reset_at > now(), quota_reset_at = date_trunc('day', quota_reset_at), retry_at = quota_reset_at FROM source_status WHERE source = 'greynoise'"),
+        ["t|t|t"]
+    );
+    let mut first = asked(&world);
+    assert_eq!(first.remove(0), "8.8.8.6", "one question until the key is known to be good");
+    first.sort();
+    assert_eq!(first, ["8.8.8.4", "8.8.8.5"]);
+    assert_eq!(
+        world.lines("SELECT host(ip_address), greynoise_status FROM ip_inventory WHERE scanner_ts IS NULL ORDER BY 1"),
+        ["8.8.8.1|pending", "8.8.8.2|pending", "8.8.8.3|pending"]
+    );
+    looks_in_vain(&world);
+
+    world.cluster.set("asn_inventory.greynoise_quota", "4");
+    world.wait_row("8.8.8.3", STATUS, "not_found");
+    world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|4|0");
+    assert_eq!(asked(&world).last().map(String::as_str), Some("8.8.8.3"));
+    // A quota that was lowered is overdrawn, and nothing worse.
+    world.cluster.set("asn_inventory.greynoise_quota", "2");
+    world.wait_source("greynoise", &format!("quota, state, {LEDGER}"), "2|quota|4|0");
+    looks_in_vain(&world);
+}
+
+#[test]
+fn who_waits_for_an_answer_is_told_that_the_quota_is_spent() {
+    let world = world(World::options(), 1);
+    insert(&world, 1, 1);
+    answered(&world, "1");
+    // Both would run into the timeout if they waited for the quota.
+    insert(&world, 2, 1);
+    world.wait_row("8.8.8.2", "maxmind_status, greynoise_status", "found|pending");
+    world.sql(
+        "SET statement_timeout = '50s';
+         CREATE TABLE told AS SELECT * FROM enrich_ip('8.8.8.2', '10 min')",
+    );
+    assert_eq!(world.lines("SELECT asn_number, maxmind_status, greynoise_status FROM told"), ["15169|found|quota"]);
+    assert_eq!(
+        world.row("8.8.8.2", "greynoise_status, greynoise_attempts, greynoise_detail"),
+        "quota|0|the quota is spent"
+    );
+    assert_eq!(
+        world.row("8.8.8.2", "greynoise_retry_at = date_trunc('day', now()) + interval '1 day'"),
+        "t",
+        "due again with the next window"
+    );
+    let counts = "processed, enriched, not_found, skipped, errors";
+    assert_eq!(
+        world.lines(&format!(
+            "SET statement_timeout = '50s'; SELECT {counts} FROM refresh_range('8.8.8.0/24', 'greynoise')"
+        )),
+        ["2|0|0|2|0"]
+    );
+    assert_eq!(world.row("8.8.8.1", "greynoise_status, scanner_noise"), "not_found|f", "an answer stays one");
+    assert_eq!(world.fakes.count(Service::Greynoise), 1);
+
+    // More quota: what waits for the next window is asked about when someone wants to know.
+    world.cluster.set("asn_inventory.greynoise_quota", "2");
+    world.wait_source("greynoise", "state", "ok");
+    assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('8.8.8.2', '50s')"), ["not_found"]);
+}
+
+#[test]
+fn what_was_spent_stays_spent_through_a_restart_and_a_killed_worker() {
+    let world = world(World::options(), 6);
+    insert(&world, 1, 2);
+    answered(&world, "2");
+    world.cluster.restart();
+    world.wait("SELECT worker FROM enrichment_status", "running");
+    assert_eq!(world.source("greynoise", LEDGER), "2|4");
+
+    // Killed with questions in flight: they are paid for, and their rows are due still.
+    world.fakes.fault(GreyNoiseFault::Hang);
+    insert(&world, 11, 5);
+    wait_until("a question in flight", || world.fakes.count(Service::Greynoise) > 2);
+    let paid: u64 = world.source("greynoise", "quota_used").parse().unwrap();
+    assert!(paid >= world.fakes.count(Service::Greynoise), "paid before it was sent");
+    let worker: u32 = world.value("SELECT worker_pid FROM enrichment_status").parse().unwrap();
+    world.cluster.kill9(worker);
+    wait_until("another worker", || {
+        let pid = world.cluster.try_sql(DB, "SELECT worker_pid FROM enrichment_status WHERE worker = 'running'");
+        pid.is_ok_and(|rows| rows.iter().flatten().flatten().any(|pid| *pid != worker.to_string()))
+    });
+    let kept: u64 = world.source("greynoise", "quota_used").parse().unwrap();
+    assert!((paid..=6).contains(&kept), "{paid}, then {kept}");
+    world.fakes.clear_faults();
+    world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|6|0");
+    world.wait_source("greynoise", "in_flight", "0");
+    assert!(world.fakes.count(Service::Greynoise) <= 6);
+    assert_eq!(world.value("SELECT count(*) FROM ip_inventory"), "7");
+
+    world.cluster.restart();
+    world.wait("SELECT worker FROM enrichment_status", "running");
+    let before = world.fakes.count(Service::Greynoise);
+    insert(&world, 21, 1);
+    world.wait_row("8.8.8.21", "maxmind_status, greynoise_status", "found|pending");
+    looks_in_vain(&world);
+    assert_eq!(world.fakes.count(Service::Greynoise), before);
+    // All that was not reached is reached in the next window.
+    world.cluster.set("asn_inventory.greynoise_quota", "100");
+    answered(&world, "9");
+}
+
+#[test]
+fn a_windows_end_gives_a_new_quota() {
+    let world = world(World::options(), 2);
+    insert(&world, 1, 5);
+    answered(&world, "2");
+    assert_eq!(
+        world.lines("SELECT source, window_start = date_trunc('day', now()), used, closed_until FROM source_quota"),
+        ["greynoise|t|2|"]
+    );
+    // One of the others was asked for, and waits for the next window.
+    assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('8.8.8.1', '50s')"), ["quota"]);
+    let a_day_later = "UPDATE source_quota SET window_start = window_start - interval '1 day';
+        UPDATE ip_inventory SET greynoise_retry_at = greynoise_retry_at - interval '1 day'";
+    without_worker(&world, a_day_later);
+    answered(&world, "4");
+    world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|2|0");
+    assert_eq!(world.row("8.8.8.1", STATUS), "quota", "the least observed is the last, though it was asked for");
+    without_worker(&world, a_day_later);
+    answered(&world, "5");
+    world.wait_source("greynoise", &format!("state, {LEDGER}"), "ok|1|1");
+    assert_eq!(world.fakes.count(Service::Greynoise), 5);
+}
+
+#[test]
+fn a_week_is_one_window_from_monday_on() {
+    let world = world(World::options().conf("greynoise_quota_window", "week"), 2);
+    insert(&world, 1, 3);
+    answered(&world, "2");
+    assert_eq!(world.value("SELECT window_start = date_trunc('week', now()) FROM source_quota"), "t");
+    assert_eq!(
+        world.source("greynoise", "quota_window, quota_reset_at = date_trunc('week', now()) + interval '7 days'"),
+        "week|t"
+    );
+    without_worker(&world, "UPDATE source_quota SET window_start = window_start - interval '7 days'");
+    answered(&world, "3");
+    world.wait_source("greynoise", LEDGER, "1|1");
+}
+
+#[test]
+fn what_was_used_today_is_gone_and_what_was_used_yesterday_is_not() {
+    let world = world(World::options(), 10_000);
+    let with_ledger = |start: &str| {
+        without_worker(
+            &world,
+            &format!(
+                "INSERT INTO source_quota (source, window_start, used) VALUES ('greynoise', {start}, 10000)
+                 ON CONFLICT (source) DO UPDATE SET window_start = EXCLUDED.window_start, used = EXCLUDED.used"
+            ),
+        );
+    };
+    with_ledger("date_trunc('day', now())");
+    assert_eq!(world.source("greynoise", LEDGER), "10000|0");
+    insert(&world, 1, 1);
+    world.wait_row("8.8.8.1", "maxmind_status", "found");
+    looks_in_vain(&world);
+    world.wait_source("greynoise", "state", "quota");
+    with_ledger("date_trunc('day', now()) - interval '1 day'");
+    answered(&world, "2");
+    assert_eq!(world.source("greynoise", LEDGER), "2|9998");
+    assert_eq!(world.source("greynoise", "state"), "ok");
+}
