@@ -29,6 +29,8 @@ type Outcome = Result<Vec<(Edition, Done)>, UpdateError>;
 pub struct Download {
     database: pg_sys::Oid,
     key: Key,
+    /// Whether it was resolved for what is to begin now.
+    resolved: bool,
     reloads: u64,
     schedule: String,
     /// Unix microseconds.
@@ -42,6 +44,7 @@ impl Download {
         let mut download = Download {
             database,
             key: Key::default(),
+            resolved: false,
             reloads: process::reloads(),
             schedule: String::new(),
             next_at: None,
@@ -52,10 +55,11 @@ impl Download {
     }
 
     fn configure(&mut self) {
-        let (maxmind, network) = (settings::downloads(), settings::network());
-        self.key.resolve(&maxmind.license_key, network.resolver());
-        if self.schedule != maxmind.schedule {
-            self.schedule = maxmind.schedule;
+        // One that is being looked up may be another's than what is set now.
+        (self.key, self.resolved) = (Key::default(), false);
+        let schedule = settings::downloads().schedule;
+        if self.schedule != schedule {
+            self.schedule = schedule;
             self.plan();
         }
     }
@@ -73,12 +77,15 @@ impl Download {
             self.reloads = process::reloads();
             self.configure();
         }
-        self.key.take("asn_inventory.maxmind_license_key");
+        self.resolved |= self.key.take("asn_inventory.maxmind_license_key");
         self.take_outcome();
         if self.running.is_some() || self.key.is_coming() {
             return;
         }
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::SUBMITTED) {
+            if !self.has_key() {
+                return;
+            }
             job.state.store(state::RUNNING, Ordering::Release);
             let forced = job.sources.load(Ordering::Relaxed) & shared::sources::ANEW != 0;
             if let Err(why) = self.start(forced) {
@@ -90,11 +97,22 @@ impl Download {
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
         }
-        if self.next_at.is_some_and(|at| time::now_unix_us() >= at) {
+        if self.next_at.is_some_and(|at| time::now_unix_us() >= at) && self.has_key() {
             self.plan();
             // Without a key there is nothing to do, and nothing to say.
             let _ = self.start(false);
         }
+    }
+
+    /// Whether the key was looked up for what is to begin; otherwise that begins. Each time anew: a file may have
+    /// another key in it than yesterday, and between downloads nobody needs to hold one.
+    fn has_key(&mut self) -> bool {
+        if !self.resolved {
+            self.key.resolve(&settings::downloads().license_key, settings::network().resolver());
+            // No reference, or no thread: nothing will come.
+            self.resolved = !self.key.is_coming();
+        }
+        self.resolved
     }
 
     /// How long there is nothing to do.
@@ -112,8 +130,15 @@ impl Download {
 
     fn start(&mut self, forced: bool) -> Result<(), String> {
         let (maxmind, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
-        let Some(key) = self.key.value() else {
-            return Err("asn_inventory.maxmind_license_key resolves to nothing".to_owned());
+        self.resolved = false;
+        let Some(key) = self.key.spend() else {
+            let trouble = self.key.trouble();
+            let why = if trouble.is_empty() {
+                "resolves to nothing".to_owned()
+            } else {
+                format!("can't be resolved: {trouble}")
+            };
+            return Err(format!("asn_inventory.maxmind_license_key {why}"));
         };
         let reference = Reference::parse(&maxmind.license_key).map_err(|error| error.to_string())?;
         let manifest = maxmind::store().manifest().unwrap_or_default();
@@ -127,7 +152,7 @@ impl Download {
             source: Source {
                 base_url: maxmind.url,
                 account_id,
-                license_key: key.clone(),
+                license_key: key,
                 ca_file: network.tls_ca_file,
                 limits: Default::default(),
             },

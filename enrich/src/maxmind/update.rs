@@ -4,8 +4,8 @@
 //! many processes want one: they meet at a lock file, and the ledger of [`Attempts`] lies beside it. A new file only
 //! lands in the directory where the operator would have put it: whether it is taken into use is the import's business.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
@@ -111,6 +111,9 @@ impl Update {
     }
 
     fn lock(&self) -> Result<Flock<File>, UpdateError> {
+        // A server that never had a file has no directory for what is known of files.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir);
+        made.map_err(|error| disk(&self.state_dir, error))?;
         let path = self.state_dir.join("download.lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|error| disk(&path, error))?;

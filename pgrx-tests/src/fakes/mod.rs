@@ -13,6 +13,8 @@
 //! - [`control`]: commands, one JSON object a line, on a port of its own;
 //! - [`server`]: everything put together; [`client`]: the handle that tests hold.
 //!
+//! [`maxmind`] is apart: a download server on threads of the test itself, held by the handle that a test has.
+//!
 //! ```no_run
 //! use asn_inventory_tests::fakes::{DnsFault, Fakes, Service};
 //!
@@ -32,6 +34,7 @@ pub mod fault;
 pub mod greynoise;
 mod http;
 pub mod log;
+pub mod maxmind;
 pub mod prefixes;
 pub mod server;
 pub mod state;

@@ -67,6 +67,16 @@ impl Key {
         true
     }
 
+    /// The key, which is forgotten with this.
+    pub fn spend(&mut self) -> Option<Secret> {
+        self.value.take()
+    }
+
+    /// Why there is none; empty when nothing is set.
+    pub fn trouble(&self) -> &str {
+        &self.trouble
+    }
+
     /// The key.
     pub fn value(&self) -> Option<&Secret> {
         self.value.as_ref()

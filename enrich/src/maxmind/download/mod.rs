@@ -24,6 +24,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate};
 use sha2::{Digest, Sha256};
+use ureq::Body;
+use ureq::http::Response;
 
 use self::draft::Draft;
 use self::http::{Client, Method};
@@ -121,6 +123,7 @@ impl Source {
     /// [`DownloadError`].
     pub fn head(&self, edition: &Edition) -> Result<Remote, DownloadError> {
         let answer = Client::new(self)?.ask(Method::Head, edition, Suffix::Archive)?;
+        not_a_page(&answer)?;
         let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
         Ok(Remote {
             last_modified: header("last-modified")
@@ -137,14 +140,19 @@ impl Source {
     /// [`DownloadError`].
     pub fn download(&self, edition: &Edition, to_dir: &Path) -> Result<PathBuf, DownloadError> {
         let client = Client::new(self)?;
+        // What is wrong with the directory, the operator has to put right.
+        let draft = || {
+            let made = Draft::create(to_dir, edition);
+            made.map_err(|e| std::io::Error::new(e.kind(), format!("{}: {e}", to_dir.display())))
+        };
         // First, because it is small: what is wrong with the credentials shows before a download is spent.
         let expected = sum(&client, edition)?;
-        let mut archive = Draft::create(to_dir, edition)?;
+        let mut archive = draft()?;
         let (found, bytes) = store(&client, edition, &mut archive)?;
         if found != expected {
             return Err(DownloadError::HashMismatch);
         }
-        let mut database = Draft::create(to_dir, edition)?;
+        let mut database = draft()?;
         archive::extract(archive.reread()?, bytes, &self.limits, database.file())?;
         drop(archive);
         Ok(database.publish(&to_dir.join(edition.file_name()))?)
@@ -174,6 +182,16 @@ fn read_sum(text: &[u8]) -> Option<[u8; 32]> {
     Some(sum)
 }
 
+/// What a portal says in place of the server, with status 200. As the answer to HEAD it would mean "nothing newer".
+fn not_a_page(answer: &Response<Body>) -> Result<(), DownloadError> {
+    match answer.body().mime_type() {
+        Some(kind) if kind.eq_ignore_ascii_case("text/html") => {
+            Err(DownloadError::NotAnArchive("the answer is a web page"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Streams the archive into `draft`; tells its hash and its length.
 fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<([u8; 32], u64), DownloadError> {
     let max = client.limits().compressed;
@@ -181,9 +199,7 @@ fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<([u8; 
     if answer.body().content_length().is_some_and(|length| length > max) {
         return Err(DownloadError::TooLarge("the archive"));
     }
-    if answer.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html")) {
-        return Err(DownloadError::NotAnArchive("the answer is a web page"));
-    }
+    not_a_page(&answer)?;
     let mut body = answer.into_body().into_reader();
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

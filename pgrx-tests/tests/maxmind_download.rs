@@ -1,0 +1,114 @@
+//! Downloads end to end, when all goes well: what is fetched, when, how it comes into use, and who sees the key.
+
+mod download_support;
+
+use download_support::*;
+use std::fs;
+
+#[test]
+fn an_update_fetches_what_is_newer_and_only_that() {
+    let site = Site::start_with(&[]);
+    site.maxmind.offer(10);
+    assert_eq!(site.cluster.value(DB, "SELECT ip_country('81.2.69.142')"), "");
+    assert_eq!(site.update(), BOTH_DOWNLOADED);
+    site.wait_build(10);
+    site.assert_tidy();
+    assert_eq!(site.cluster.value(DB, "SELECT state FROM source_status WHERE source = 'maxmind'"), "ok");
+    assert_eq!(
+        site.cluster.lines(DB, "SELECT requested_by, processed, ended_at >= started_at FROM enrichment_run"),
+        ["postgres|0|t"]
+    );
+
+    // Nothing newer: only HEAD.
+    let before = site.requests();
+    assert_eq!(site.update(), BOTH_UP_TO_DATE);
+    let asked = site.maxmind.asked().split_off(before);
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.method == "HEAD"), "{asked:?}");
+    assert_eq!(site.maxmind.downloads(), 2);
+
+    // One edition is newer; a session that is open already gets its answers.
+    let mut session = site.cluster.connect(DB);
+    let mut country = || session.query_one("SELECT ip_country('81.2.69.142')", &[]).unwrap().get::<_, String>(0);
+    assert_eq!(country(), "GB");
+    let newer = fixtures::small_city(fixtures::days_ago(3));
+    let newer = newer.insert("81.2.69.142/31", json!({ "country": { "iso_code": "FR" } }));
+    site.maxmind.offer_file(newer, "GeoLite2-City", 3);
+    assert_eq!(site.update(), "done|GeoLite2-City: downloaded; GeoLite2-ASN: up to date");
+    wait_for("the newer answer", country, |country| country == "FR");
+    site.assert_tidy();
+}
+
+#[test]
+fn force_fetches_and_installs_also_what_is_older() {
+    let site = Site::start();
+    site.maxmind.offer(20);
+    assert_eq!(site.update(), BOTH_UP_TO_DATE);
+    assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
+    site.wait_build(20);
+    site.assert_tidy();
+    // Refused to ordinary roles, who could use the account up.
+    site.cluster.sql(DB, "CREATE ROLE alice LOGIN");
+    let mut alice = site.cluster.connect_as("alice", DB);
+    let refused = alice.simple_query("SELECT update_maxmind(true)").unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "42501");
+}
+
+#[test]
+fn the_key_goes_to_its_host_alone_and_into_no_log() {
+    let site = Site::start_with(&[("log_min_messages", "debug5"), ("log_statement", "all")]);
+    site.maxmind.offer(10);
+    assert_eq!(site.update(), BOTH_DOWNLOADED);
+    site.wait_build(10);
+    let asked = site.maxmind.asked();
+    let (home, store): (Vec<_>, Vec<_>) = asked.iter().partition(|asked| asked.host == Host::Accounts);
+    assert!(home.iter().all(|asked| asked.with_key && asked.target.starts_with("/geoip/databases/")), "{home:?}");
+    assert!(!store.is_empty() && store.iter().all(|asked| !asked.with_key), "{store:?}");
+
+    // Without an account the key is part of the URL.
+    site.cluster.set("asn_inventory.maxmind_account_id", "");
+    site.maxmind.offer(5);
+    assert_eq!(site.update(), BOTH_DOWNLOADED);
+    site.wait_build(5);
+    let asked = site.maxmind.asked().split_off(asked.len());
+    let (home, store): (Vec<_>, Vec<_>) = asked.iter().partition(|asked| asked.host == Host::Accounts);
+    assert!(home.iter().all(|asked| asked.with_key && asked.target.starts_with("/app/geoip_download?")), "{home:?}");
+    assert!(!store.is_empty() && store.iter().all(|asked| !asked.with_key), "{store:?}");
+
+    // Also when it fails: neither the key nor the URLs that are as good as one.
+    site.maxmind.trouble(Trouble::Status(500));
+    site.update();
+    let log = site.cluster.log();
+    for secret in [KEY, "fake%2Fmaxmind", "license_key=", "signature=abc", "MTIzNDU6"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[test]
+fn without_a_key_nothing_is_asked_and_the_job_says_why() {
+    let site = Site::start_with(&[("asn_inventory.maxmind_license_key", "env:MAXMIND_LICENSE_KEY")]);
+    site.maxmind.offer(10);
+    for said in [site.update(), site.update_forced()] {
+        assert!(said.starts_with("failed|asn_inventory.maxmind_license_key "), "{said}");
+    }
+    assert_eq!(site.requests(), 0);
+    assert_eq!(site.files(), [""; 0]);
+
+    // The variable that is meant must be one of those that references may read.
+    site.cluster.set("asn_inventory.maxmind_license_key", "env:HOME");
+    let said = site.update();
+    assert!(said.contains("env:HOME") && said.contains("may not be read"), "{said}");
+    assert_eq!(site.requests(), 0);
+}
+
+#[test]
+fn a_key_is_read_when_it_is_needed() {
+    let site = Site::start_with(&[]);
+    site.maxmind.offer(10);
+    fs::write(site.maxmind.key_file(), "yesterday's key").unwrap();
+    let said = site.update();
+    assert!(said.contains("(401)"), "{said}");
+    // Replaced in its place, with no reload of the settings: one who says so is believed.
+    fs::write(site.maxmind.key_file(), KEY).unwrap();
+    assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
+    site.wait_build(10);
+}
