@@ -255,6 +255,12 @@ impl<'a> Writer<'a> {
         let values = [records, Datum::from(stale_before), places];
         tallied.written = self.run(update_by_place_sql(self.schema, &self.policy), types, values);
         if tallied.written < rows.len() as u64 {
+            // Rows that ingest counts all the time move all the time: those are found by their address.
+            let types = [self.array, pg_sys::TIMESTAMPTZOID];
+            let values = [records, Datum::from(stale_before)];
+            tallied.written += self.run(update_by_address_sql(self.schema, &self.policy), types, values);
+        }
+        if tallied.written < rows.len() as u64 {
             tallied = self.recount(rows, now, tallied.written);
         }
         tallied

@@ -113,7 +113,7 @@ impl GreyNoise {
 
     /// Claims what is due, as much as may be asked.
     pub fn claim(&mut self, settings: &Settings, lifetimes: &Lifetimes, looking: bool, interests: &mut Interests) {
-        if self.is_busy() || !(looking || self.more) {
+        if self.is_busy() || self.key.is_coming() || !(looking || self.more) {
             return;
         }
         self.more = false;
@@ -213,7 +213,8 @@ impl GreyNoise {
         for ip in std::mem::take(&mut self.dropped) {
             interests.settle(ip, Source::GreyNoise, End::Failed);
         }
-        if self.queue.is_empty() {
+        // Not with the key of before, while the new one is on its way: it may be the one that was refused.
+        if self.queue.is_empty() || self.key.is_coming() {
             return Vec::new();
         }
         let now = time::now_unix_us();
