@@ -2,7 +2,6 @@
 
 mod network_support;
 
-use asn_inventory_tests::prelude::*;
 use network_support::*;
 
 /// China's address without an ASN in the small files; DNS only, and quick to give up.
