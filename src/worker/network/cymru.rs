@@ -298,7 +298,8 @@ impl Cymru {
             if let Origin::Announced(all) = origin {
                 for announcement in all {
                     if let (Some(asn), Some(name)) = (announcement.origins.first(), &announcement.as_name) {
-                        self.names.came_along(*asn, name);
+                        let waited = self.names.came_along(*asn, name);
+                        self.ready.extend(waited);
                         self.bulk_names.push((*asn, name.clone()));
                     }
                 }
