@@ -1,0 +1,217 @@
+//! Team Cymru over DNS, answering and failing in every way: what the row, the view of the sources and the log say of it,
+//! and that ingest goes on meanwhile.
+
+mod network_support;
+
+use asn_inventory_tests::prelude::*;
+use network_support::*;
+
+/// Few addresses, so DNS; Team Cymru alone, and quick to give up.
+fn options() -> Options {
+    World::options().conf("greynoise", "off").conf("cymru_timeout", "200ms")
+}
+
+fn start(options: Options) -> World {
+    let world = options.start();
+    world.attach_events();
+    // A prefix, and an AS, for every 45.x.
+    world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
+    world
+}
+
+const ANSWER: &str = "cymru_status, asn_number, asn_source, cymru_attempts, cymru_detail, cymru_retry_at";
+
+#[test]
+fn what_is_no_answer_is_a_failure_with_its_reason_and_is_asked_again() {
+    let world = start(options());
+    let faults = [
+        ("45.1.0.1", DnsFault::Servfail, "the DNS server answered Server Failure"),
+        ("45.2.0.1", DnsFault::Refused, "the DNS server answered Query Refused"),
+        ("45.3.0.1", DnsFault::ForeignTxt, "the DNS answer is not one of this service"),
+        ("45.4.0.1", DnsFault::Garbage, "the DNS server did not answer in time"),
+    ];
+    for (ip, fault, _) in &faults {
+        world.fakes.fault(Fault::from(fault.clone()).within(ip));
+    }
+    world.ingest(&faults.clone().map(|(ip, ..)| ip));
+    world.ingest_goes_on();
+    for (ip, _, reason) in &faults {
+        world.wait_row(ip, "cymru_status, cymru_attempts, cymru_detail", &format!("failed|1|{reason}"));
+        let rest = "maxmind_status, asn_number, network, cymru_ts, cymru_retry_at BETWEEN now() AND now() + '2 min'";
+        assert_eq!(world.row(ip, rest), "not_found||||t");
+        assert_eq!(world.fakes.times(Service::Dns, ip), 4, "{ip}: asked, and again after 1, 2 and 4 s");
+    }
+    assert_eq!(world.source("cymru", "errors, last_error_at IS NOT NULL"), "4|t");
+    let last = world.source("cymru", "last_error");
+    assert!(faults.iter().any(|(_, _, reason)| *reason == last), "{last}");
+    assert_eq!(world.value("SELECT count(*) FROM cymru_prefix"), "0");
+
+    world.fakes.clear_faults();
+    world.retry_now();
+    for (ip, asn) in [("45.1.0.1", 64501), ("45.2.0.1", 64502), ("45.3.0.1", 64503), ("45.4.0.1", 64504)] {
+        world.wait_row(ip, ANSWER, &format!("found|{asn}|cymru|0||"));
+    }
+    assert_eq!(world.source("cymru", "state, retry_at"), "ok|");
+}
+
+#[test]
+fn a_source_that_does_not_answer_is_left_alone_and_found_again() {
+    let world = start(options());
+    world.fakes.fault(DnsFault::Drop);
+    let ips: Vec<String> = (1..=6).map(|n| format!("45.{n}.0.1")).collect();
+    world.ingest(&ips);
+    for ip in &ips {
+        world.wait_row(ip, "cymru_status, cymru_detail", "failed|the DNS server did not answer in time");
+    }
+    world.wait_source(
+        "cymru",
+        "state, retry_at > now(), last_error",
+        "failing|t|the DNS server did not answer in time",
+    );
+    let complaint = "Team Cymru does not answer: the DNS server did not answer in time";
+    let complaints = || world.cluster.log().matches(complaint).count();
+    wait_for("the log's complaint", complaints, |count| *count == 1);
+
+    let asked = world.fakes.count(Service::Dns);
+    world.ingest(&["45.9.0.1"]);
+    world.ingest_goes_on();
+    world.wait_row("45.9.0.1", ANSWER, "pending|||0||");
+    assert_eq!(world.fakes.count(Service::Dns), asked, "it is not asked while it is left alone");
+
+    world.fakes.clear_faults();
+    world.wait_row("45.9.0.1", ANSWER, "found|64509|cymru|0||");
+    world.wait_source("cymru", "state, retry_at", "ok|");
+    world.retry_now();
+    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "7");
+    assert_eq!(complaints(), 1);
+    assert!(world.cluster.log().contains("Team Cymru answers again"));
+}
+
+#[test]
+fn a_failure_leaves_an_older_answer_as_it_is() {
+    let world = start(options());
+    world.ingest(&["45.1.0.1"]);
+    world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
+    world.sql(
+        "UPDATE ip_inventory SET cymru_ts = '2020-01-01 00:00+00';
+         UPDATE cymru_prefix SET expires_at = now()",
+    );
+    world.fakes.announce("45.1.0.0/16", &[64999], "FR");
+    world.fakes.fault(DnsFault::Servfail);
+    let refresh = "SELECT processed, enriched, errors FROM refresh_stale('cymru')";
+    for attempts in ["1", "2"] {
+        assert_eq!(world.value(&refresh.replace("processed, enriched, errors", "errors")), "1");
+        assert_eq!(
+            world.row(
+                "45.1.0.1",
+                "cymru_status, asn_number, asn_source, network, cymru_ts < '2020-01-02', cymru_detail"
+            ),
+            "found|64501|cymru|45.1.0.0/16|t|the DNS server answered Server Failure"
+        );
+        assert_eq!(world.row("45.1.0.1", "cymru_attempts, cymru_retry_at > now()"), format!("{attempts}|t"));
+    }
+    world.ingest_goes_on();
+    world.fakes.clear_faults();
+    assert_eq!(world.lines(refresh), ["1|1|0"]);
+    world.wait_row("45.1.0.1", ANSWER, "found|64999|cymru|0||");
+    assert_eq!(world.row("45.1.0.1", "cymru_ts > '2020-01-02', country_code"), "t|FR");
+}
+
+#[test]
+fn late_repeated_and_truncated_answers_are_answers() {
+    let world = start(options().conf("cymru_timeout", "1s"));
+    world.fakes.fault(Fault::from(DnsFault::Drop).within("45.1.0.0/16").next(2));
+    world.fakes.fault(Fault::from(DnsFault::Delay(300)).within("45.2.0.0/16"));
+    world.fakes.fault(Fault::from(DnsFault::Truncate).within("45.3.0.0/16"));
+    world.fakes.fault(Fault::from(DnsFault::Nxdomain).within("45.4.0.0/16"));
+    world.ingest(&["45.1.0.1", "45.2.0.1", "45.3.0.1", "45.4.0.1"]);
+    world.ingest_goes_on();
+    world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
+    assert_eq!(world.fakes.times(Service::Dns, "45.1.0.1"), 3);
+    world.wait_row("45.2.0.1", ANSWER, "found|64502|cymru|0||");
+    world.wait_row("45.3.0.1", ANSWER, "found|64503|cymru|0||");
+    let asked = world.fakes.asked(Service::Dns);
+    let vias: Vec<Via> = asked.iter().filter(|a| a.what.starts_with("1.0.3.45.")).map(|a| a.via).collect();
+    assert_eq!(vias, [Via::Udp, Via::Tcp]);
+    // There is no such name: that is an answer.
+    world.wait_row("45.4.0.1", ANSWER, "not_found|||0||");
+    assert_eq!(
+        world.lines("SELECT prefix, announced FROM cymru_prefix WHERE prefix <<= '45.4.0.0/16'"),
+        ["45.4.0.0/24|"]
+    );
+    assert_eq!(world.source("cymru", "state, errors, last_error"), "ok|0|");
+}
+
+#[test]
+fn the_longest_prefix_and_its_first_origin_are_stored_and_all_origins_kept() {
+    let world = start(options());
+    world.fakes.announce("46.1.0.0/16", &[65001], "US");
+    world.fakes.announce("46.1.2.0/24", &[65003, 65002], "FR");
+    world.fakes.name(65003, "NESTED - Inside, FR");
+    world.fakes.announce("2a0b:1::/32", &[4_200_000_001], "NL");
+    world.ingest(&["46.1.2.3", "2a0b:1::5"]);
+    let columns = "asn_number, asn_org, network, country_code, country_source";
+    world.wait_row("46.1.2.3", columns, "65003|NESTED - Inside, FR|46.1.2.0/24|FR|cymru");
+    world.wait_row("2a0b:1::5", "asn_number, network, country_code", "4200000001|2a0b:1::/32|NL");
+    assert_eq!(
+        world.lines("SELECT prefix, origins FROM cymru_prefix WHERE family(prefix) = 4 ORDER BY prefix"),
+        ["46.1.0.0/16|{65001}", "46.1.2.0/24|{65003,65002}"]
+    );
+    // One answer spoke of both prefixes.
+    world.ingest(&["46.1.2.99", "46.1.9.9"]);
+    world.wait_row("46.1.2.99", "asn_number, network", "65003|46.1.2.0/24");
+    world.wait_row("46.1.9.9", "asn_number, network", "65001|46.1.0.0/16");
+    assert_eq!(world.fakes.counts(Service::Dns).distinct, 2);
+}
+
+#[test]
+fn wrapped_addresses_are_asked_about_as_the_address_inside() {
+    let world = start(options());
+    world.ingest(&["::ffff:45.2.0.1", "2002:2d02:1::", "::ffff:8.8.8.8", "2002:808:808::"]);
+    for ip in ["::ffff:45.2.0.1", "2002:2d02:1::"] {
+        world.wait_row(ip, ANSWER, "found|64502|cymru|0||");
+    }
+    for ip in ["::ffff:8.8.8.8", "2002:808:808::"] {
+        world.wait_row(ip, "asn_number, asn_source, cymru_status", "15169|maxmind|skipped");
+    }
+    assert_eq!(world.fakes.times(Service::Dns, "45.2.0.1"), 1);
+    assert_eq!(world.fakes.counts(Service::Dns).distinct, 1);
+}
+
+#[test]
+fn whoever_must_not_be_asked_about_is_skipped_until_the_settings_say_otherwise() {
+    let world = start(options().conf("never_ask", "45.7.0.0/16"));
+    let secret = ["45.7.0.1", "::ffff:45.7.0.2"];
+    world.ingest(&secret);
+    let skipped = "skipped|asn_inventory.never_ask|";
+    secret.iter().for_each(|ip| world.wait_row(ip, "cymru_status, cymru_detail, asn_number", skipped));
+    world.cluster.set("asn_inventory.cymru", "off");
+    world.wait_source("cymru", "state", "off");
+    world.ingest(&["45.8.0.1"]);
+    let off = "skipped|the source is switched off";
+    world.wait_row("45.8.0.1", "cymru_status, cymru_detail", off);
+    assert_eq!(world.lines("SELECT errors FROM refresh_range('45.0.0.0/8', 'cymru')"), ["0"]);
+    assert_eq!(world.fakes.count(Service::Dns), 0);
+
+    world.cluster.set("asn_inventory.cymru", "on");
+    world.wait_row("45.8.0.1", ANSWER, "found|64508|cymru|0||");
+    secret.iter().for_each(|ip| world.wait_row(ip, "cymru_status, cymru_detail, asn_number", skipped));
+    assert_eq!(world.fakes.times(Service::Dns, secret[0]), 0);
+    world.cluster.set("asn_inventory.never_ask", "");
+    secret.iter().for_each(|ip| world.wait_row(ip, ANSWER, "found|64507|cymru|0||"));
+}
+
+#[test]
+fn maxmind_goes_first_in_what_it_knows() {
+    let world = start(options());
+    world.fakes.announce("8.8.8.0/24", &[65000], "FR");
+    world.fakes.announce("218.92.0.0/16", &[4134], "FR");
+    world.ingest(&["8.8.8.8", "218.92.0.30"]);
+    // Place from MaxMind, ASN from Team Cymru.
+    world.wait_row("218.92.0.30", "country_code, country_source, asn_number, asn_source", "CN|maxmind|4134|cymru");
+    let known = "asn_number, asn_source, country_code, cymru_status";
+    world.wait_row("8.8.8.8", known, "15169|maxmind|US|skipped");
+    world.sql("SELECT refresh_range('8.8.8.0/24', 'cymru')");
+    assert_eq!(world.row("8.8.8.8", known), "15169|maxmind|US|skipped");
+    assert_eq!(world.fakes.times(Service::Dns, "8.8.8.8"), 0);
+}
