@@ -1,147 +1,191 @@
-//! Team Cymru's bulk sessions when things go wrong: whole rows count, the rest is asked again, nothing is lost, and
-//! nobody is ever asked by single whois queries.
+//! Team Cymru by bulk whois sessions, failing in every way: complete lines count, everything else is asked again, and no
+//! address is ever asked about by a session of its own.
 
 mod network_support;
 
 use asn_inventory_tests::prelude::*;
 use network_support::*;
 
-/// Sixty /16s of a /8 that the small files know nothing about, an address each: one round, and one bulk session.
-const MANY: i64 = 60;
-
-fn world() -> World {
-    let world = World::options().conf("cymru_timeout", "300ms").conf("greynoise", "off").start();
+/// Team Cymru alone, bulk from three addresses on, and quick to give up.
+fn start() -> World {
+    let options = World::options().conf("greynoise", "off").conf("cymru_timeout", "300ms").conf("cymru_bulk_min", "3");
+    let world = options.start();
+    world.attach_events();
+    // A prefix, and an AS, for every 45.x.
     world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
-    world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
     world
 }
 
-fn load(world: &World, addresses: i64) {
-    world
-        .sql(&format!("INSERT INTO events SELECT '45.0.0.7'::inet + n * 65536 FROM generate_series(1, {addresses}) n"));
+/// Ten addresses that no earlier answer covers, the `n`-th time.
+fn ten(n: usize) -> Vec<String> {
+    (1..=10).map(|i| format!("45.{}.0.1", n * 10 + i)).collect()
 }
 
-fn wait_found(world: &World, addresses: i64) {
-    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", &addresses.to_string());
-    let origins = "SELECT count(DISTINCT asn_number) FROM ip_inventory WHERE asn_source = 'cymru'";
-    assert_eq!(world.value(origins), addresses.to_string());
+fn wait_found(world: &World, ips: &[String]) {
+    let list = ips.join("', '");
+    let right = "cymru_status = 'found' AND cymru_attempts = 0 AND cymru_retry_at IS NULL AND cymru_detail IS NULL
+        AND asn_number = 64500 + split_part(host(ip_address), '.', 2)::int";
+    let found = format!("SELECT count(*) FROM ip_inventory WHERE ip_address IN ('{list}') AND {right}");
+    world.wait(&found, &ips.len().to_string());
 }
 
 fn only_bulk(world: &World) {
     let asked = world.fakes.asked(Service::Whois);
-    assert!(asked.iter().all(|asked| asked.what == "bulk" && asked.addresses <= 5000), "{asked:?}");
+    assert!(asked.iter().all(|asked| asked.what == "bulk" && !asked.malformed), "{asked:?}");
 }
 
 #[test]
-fn a_session_that_breaks_off_counts_as_far_as_it_came_and_the_rest_is_asked_again() {
-    for fault in [WhoisFault::Cut(20), WhoisFault::Reset(1500), WhoisFault::Garbage, WhoisFault::Silent] {
-        let world = world();
-        let what = format!("{fault:?}");
-        world.fakes.fault(Fault::from(fault).next(1));
-        load(&world, MANY);
-        wait_found(&world, MANY);
+fn what_a_broken_session_left_open_is_asked_again_in_the_next() {
+    let world = start();
+    let faults = [
+        (WhoisFault::Reset(0), Some("whois: ")),
+        (WhoisFault::Reset(300), Some("whois: ")),
+        (WhoisFault::Cut(0), Some("whois: the reply was cut")),
+        (WhoisFault::Garbage, Some("whois: ")),
+        (WhoisFault::Silent, Some("whois: the server did not go on in time")),
+        (WhoisFault::SlowLoris(400), Some("whois: the server did not go on in time")),
+        (WhoisFault::Invalid, Some("whois: the reply has no row for any address asked")),
+        (WhoisFault::Delay(100), None),
+    ];
+    let mut errors = 0;
+    for (n, (fault, reason)) in faults.iter().enumerate() {
+        world.fakes.clear_log();
+        world.fakes.fault(Fault::from(fault.clone()).next(1));
+        let ips = ten(n);
+        world.ingest(&ips);
+        world.ingest_goes_on();
+        wait_found(&world, &ips);
+        let sessions = world.fakes.count(Service::Whois);
+        assert_eq!(sessions, if reason.is_some() { 2 } else { 1 }, "{fault:?}");
         only_bulk(&world);
-        // The rest goes in another session, or over DNS where it is few.
-        assert!(world.fakes.count(Service::Whois) + world.fakes.count(Service::Dns) >= 2, "{what}");
-        assert_eq!(world.source("cymru", "errors > 0, last_error <> ''"), "t|t", "{what}");
-        assert_eq!(world.value("SELECT count(*) FROM ip_inventory WHERE cymru_attempts > 0"), "0", "{what}");
+        assert_eq!(ips.iter().map(|ip| world.fakes.times(Service::Dns, ip)).sum::<u64>(), 0, "{fault:?}");
+        errors += u64::from(reason.is_some());
+        assert_eq!(world.source("cymru", "state, errors"), format!("ok|{errors}"), "{fault:?}");
+        let last = world.source("cymru", "last_error");
+        assert!(last.starts_with(reason.unwrap_or("whois: ")), "{fault:?}: {last}");
     }
 }
 
 #[test]
-fn where_the_port_is_closed_dns_does_it_and_ingest_goes_on() {
-    let world = world();
-    world.fakes.fault(Fault::from(WhoisFault::Refuse));
-    load(&world, MANY);
-    world.sql("INSERT INTO events VALUES ('8.8.8.8')");
-    world.wait_row("8.8.8.8", "observation_count", "1");
-    wait_found(&world, MANY);
-    assert!(world.fakes.count(Service::Dns) >= MANY as u64);
+fn complete_rows_of_a_reply_that_was_cut_count() {
+    let world = start();
+    world.fakes.fault(Fault::from(WhoisFault::Cut(6)).next(1));
+    let ips = ten(0);
+    world.ingest(&ips);
+    wait_found(&world, &ips);
+    let addresses: Vec<usize> = world.fakes.asked(Service::Whois).iter().map(|asked| asked.addresses).collect();
+    assert_eq!(addresses, [10, 4]);
     only_bulk(&world);
 }
 
 #[test]
-fn a_reply_that_says_nothing_leaves_the_rows_due() {
-    let world = world();
-    world.fakes.fault(Fault::from(WhoisFault::Invalid));
-    load(&world, MANY);
-    wait_until("a session", || world.fakes.count(Service::Whois) > 0);
-    world.wait_source("cymru", "errors > 0", "t");
-    assert_eq!(world.value("SELECT count(*) FROM ip_inventory WHERE cymru_status IN ('found', 'not_found')"), "0");
-    world.fakes.clear_faults();
-    wait_found(&world, MANY);
+fn where_bulk_does_not_work_dns_does_its_work() {
+    let world = start();
+    world.fakes.fault(WhoisFault::Refuse);
+    let ips = ten(0);
+    world.ingest(&ips);
+    world.ingest_goes_on();
+    wait_found(&world, &ips);
+    assert!(ips.iter().all(|ip| world.fakes.times(Service::Dns, ip) == 1));
+    assert_eq!(world.fakes.count(Service::Whois), 0);
+    // It can be asked, if not by bulk: it does not count as failing.
+    assert_eq!(world.source("cymru", "state, errors"), "ok|5");
+    let complaint = "Team Cymru's bulk sessions fail, its DNS is asked instead: whois: ";
+    assert_eq!(world.cluster.log().matches(complaint).count(), 1);
 }
 
 #[test]
-fn rows_that_nobody_asked_for_are_nobodys() {
-    let world = world();
-    world.fakes.fault(Fault::from(WhoisFault::Unasked));
-    load(&world, MANY);
-    wait_found(&world, MANY);
+fn a_reply_that_says_nothing_leaves_rows_due() {
+    let world = start();
+    world.fakes.fault(WhoisFault::Invalid);
+    world.fakes.fault(DnsFault::Drop);
+    world.ingest(&ten(0));
+    wait_until("a second session", || world.fakes.count(Service::Whois) >= 2);
+    world.ingest_goes_on();
+    let states =
+        "SELECT DISTINCT cymru_status, asn_number, cymru_attempts FROM ip_inventory WHERE ip_address <<= '45.0.0.0/8'";
+    assert_eq!(world.lines(states), ["pending||0"]);
+    assert_eq!(world.value("SELECT count(*) FROM cymru_prefix"), "0");
+    world.fakes.clear_faults();
+    wait_found(&world, &ten(0));
+    only_bulk(&world);
+}
+
+#[test]
+fn rows_that_nobody_asked_for_are_ignored() {
+    let world = start();
+    world.fakes.fault(WhoisFault::Unasked);
+    world.ingest(&ten(0));
+    wait_found(&world, &ten(0));
+    assert_eq!(world.value("SELECT count(*) FROM ip_inventory"), "10");
     assert_eq!(world.value("SELECT count(*) FROM cymru_prefix WHERE NOT prefix <<= '45.0.0.0/8'"), "0");
-    assert_eq!(world.value("SELECT count(*) FROM ip_inventory"), MANY.to_string());
+    assert_eq!(world.value("SELECT count(*) FROM asn_inventory WHERE asn_number = 64666"), "0");
 }
 
 #[test]
-fn hostile_names_are_stored_cleaned_and_cost_no_other_row_its_answer() {
-    for fault in [WhoisFault::LongNames, WhoisFault::ControlNames, WhoisFault::NulNames] {
-        let world = world();
-        let what = format!("{fault:?}");
-        world.fakes.fault(Fault::from(fault).within("45.5.0.0/16"));
-        load(&world, MANY);
-        wait_found(&world, MANY);
-        let bad = "asn_org ~ '[[:cntrl:]]' OR octet_length(asn_org) > 255 OR asn_org IS NULL";
-        assert_eq!(
-            world.lines(&format!("SELECT ip_address, asn_org FROM ip_inventory WHERE {bad}")),
-            [""; 0],
-            "{what}"
-        );
-        assert_eq!(world.lines(&format!("SELECT asn_number FROM asn_inventory WHERE {bad}")), [""; 0], "{what}");
+fn names_are_stored_clean_and_take_no_other_row_with_them() {
+    let world = start();
+    // The one address whose AS has a name of its own; no two answers have their names from one session.
+    world.fakes.name(64505, "REAL - Name, DE");
+    world.fakes.name(64515, "REAL - Name, DE");
+    world.fakes.name(64525, "REAL - Name, DE");
+    let long = format!("{}…", "A".repeat(252));
+    let names = [
+        (WhoisFault::LongNames, long.as_str()),
+        (WhoisFault::ControlNames, "EVIL[31m - \u{fffd}\u{fffd} REAL - Name, DE \u{fffd}"),
+        (WhoisFault::NulNames, "EVILREAL - Name, DE"),
+    ];
+    for (n, (fault, stored)) in names.into_iter().enumerate() {
+        let ips = ten(n);
+        world.fakes.fault(Fault::from(fault.clone()).within(&format!("{}/32", ips[4])).next(1));
+        world.ingest(&ips);
+        wait_found(&world, &ips);
+        assert_eq!(world.row(&ips[4], "asn_org"), stored, "{fault:?}");
     }
+    assert_eq!(world.source("cymru", "errors"), "0");
 }
 
 #[test]
-fn a_slow_reply_does_not_hold_up_what_needs_no_network() {
-    let world = world();
-    world.fakes.fault(Fault::from(WhoisFault::SlowLoris(200)));
-    load(&world, MANY);
-    wait_until("a session", || world.fakes.count(Service::Whois) > 0);
-    world.sql("INSERT INTO events VALUES ('8.8.8.8')");
-    world.wait_row("8.8.8.8", "asn_number, observation_count", "15169|1");
-    assert_eq!(world.lines("SELECT (e).asn_number FROM enrich_ip('1.1.1.1', '5 s') e"), ["13335"]);
-    world.fakes.clear_faults();
-    // Nothing is written down of what is in flight: a reload or the end of the server loses nothing.
-    world.cluster.restart();
-    wait_found(&world, MANY);
+fn a_row_that_cannot_be_written_is_set_aside_and_its_batch_is_kept() {
+    let world = start();
+    world.sql(
+        "ALTER TABLE ip_inventory ADD CONSTRAINT poison CHECK (NOT (ip_address = '45.4.0.1' AND cymru_status = 'found'))",
+    );
+    let ips = ten(0);
+    world.ingest(&ips);
+    let others: Vec<String> = ips.iter().filter(|ip| *ip != "45.4.0.1").cloned().collect();
+    wait_found(&world, &others);
+    assert_eq!(world.row("45.4.0.1", "cymru_status, asn_number, asn_source"), "pending||");
+    let said = || world.cluster.log();
+    let complaint = "45.4.0.1 can't be written to ip_inventory, the rest of its batch is: ";
+    let log = wait_for("the log's complaint", said, |log| log.contains(complaint));
+    assert!(log.contains("violates check constraint \"poison\""));
+
+    // It holds up nobody, and is not asked about over and over.
+    world.ingest(&ten(1));
+    wait_found(&world, &ten(1));
+    let asked = world.fakes.times(Service::Whois, "45.4.0.1") + world.fakes.times(Service::Dns, "45.4.0.1");
+    assert_eq!(asked, 1);
+    assert_eq!(world.cluster.log().matches(complaint).count(), 1);
+
+    world.sql("ALTER TABLE ip_inventory DROP CONSTRAINT poison");
+    assert_eq!(world.lines("SELECT enriched, errors FROM refresh_range('45.4.0.1/32', 'cymru')"), ["1|0"]);
+    wait_found(&world, &["45.4.0.1".to_owned()]);
 }
 
 #[test]
-fn case_8_twelve_thousand_prefixes_go_in_sessions_of_bounded_size() {
-    let world = World::options().conf("greynoise", "off").start();
-    world.fakes.rule("45.0.0.0/8", 24, 64500, "DE");
+fn thousands_of_networks_are_sessions_of_bounded_size() {
+    let world = World::options().conf("greynoise", "off").without_files().start();
+    world.fakes.rule("2b00::/16", 32, 100_000, "DE");
     world.sql(
         "INSERT INTO ip_observation (address, seen, first_seen, last_seen)
-         SELECT '45.0.0.7'::inet + n * 1024, n, now(), now() FROM generate_series(1, 12000) n;
+         SELECT ('2b00:' || to_hex(n) || '::1')::inet, 1, now(), now() FROM generate_series(1, 12000) n;
          SELECT absorb_observations()",
     );
-    wait_found(&world, 12_000);
-    only_bulk(&world);
-    assert!(world.fakes.counts(Service::Whois).requests <= 20, "{:?}", world.fakes.counts(Service::Whois));
-}
-
-#[test]
-fn a_row_that_cannot_be_written_stands_alone() {
-    let world = world();
-    world.sql(
-        "ALTER TABLE ip_inventory ADD CONSTRAINT poison CHECK (ip_address <> '45.7.0.7' OR cymru_status <> 'found')",
-    );
-    load(&world, MANY);
-    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", &(MANY - 1).to_string());
-    world.cluster.wait_log("45.7.0.7 can't be written to ip_inventory");
-    assert_eq!(world.row("45.7.0.7", "cymru_status, asn_number IS NULL"), "pending|t");
-    // Its answer is known by its network, so nobody is asked about it over and over.
-    assert_eq!(world.value("SELECT count(*) FROM cymru_prefix WHERE prefix >>= '45.7.0.7'"), "1");
-    world.sql("ALTER TABLE ip_inventory DROP CONSTRAINT poison");
-    assert_eq!(world.value("SELECT cymru_asn FROM refresh_range('45.7.0.7', 'cymru')"), "1");
-    assert_eq!(world.row("45.7.0.7", "cymru_status"), "found");
+    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "12000");
+    assert_eq!(world.value("SELECT count(DISTINCT asn_number) FROM ip_inventory"), "12000");
+    let asked = world.fakes.asked(Service::Whois);
+    assert!(asked.iter().all(|asked| asked.what == "bulk" && asked.addresses <= 5000), "{asked:?}");
+    assert_eq!(world.fakes.counts(Service::Whois).addresses, 12_000, "each once");
+    assert_eq!(world.fakes.counts(Service::Dns).addresses, 0, "DNS is for names only");
 }

@@ -1,211 +1,219 @@
-//! Team Cymru over DNS when things go wrong: what the row, the view and the log say, and that everything else goes on.
+//! Team Cymru over DNS, answering and failing in every way: what the row, the view of the sources and the log say of it,
+//! and that ingest goes on meanwhile.
 
 mod network_support;
 
+use asn_inventory_tests::prelude::*;
 use network_support::*;
 
-/// China's address without an ASN in the small files; DNS only, and quick to give up.
-const IP: &str = "218.92.0.67";
-const ANSWER: &str = "asn_number, cymru_status, cymru_attempts, cymru_detail, cymru_retry_at";
+/// Few addresses, so DNS; Team Cymru alone, and quick to give up.
+fn options() -> Options {
+    World::options().conf("greynoise", "off").conf("cymru_timeout", "200ms")
+}
 
-fn world() -> World {
-    let world = World::options().conf("cymru_timeout", "200ms").conf("greynoise", "off").start();
-    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
-    world.fakes.name(4134, "CHINANET");
-    world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+fn start(options: Options) -> World {
+    let world = options.start();
+    world.attach_events();
+    // A prefix, and an AS, for every 45.x.
+    world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
     world
 }
 
-fn event(world: &World, ip: &str) {
-    world.sql(&format!("INSERT INTO events VALUES ('{ip}')"));
-}
+const ANSWER: &str = "cymru_status, asn_number, asn_source, cymru_attempts, cymru_detail, cymru_retry_at";
 
 #[test]
-fn a_failure_is_no_answer_and_keeps_nobody_from_inserting() {
-    let world = world();
-    for (fault, reason) in [
-        (DnsFault::Drop, "(?i)time"),
-        (DnsFault::Servfail, "(?i)serv"),
-        (DnsFault::Refused, "(?i)refused"),
-        (DnsFault::ForeignTxt, "."),
-        (DnsFault::Garbage, "."),
-    ] {
-        let what = format!("{fault:?}");
-        world.sql("TRUNCATE ip_inventory, cymru_prefix");
-        world.fakes.fault(Fault::from(fault).within("218.92.0.0/16"));
-        event(&world, IP);
-        world.wait_row(IP, "cymru_status, cymru_attempts, asn_number IS NULL, cymru_ts IS NULL", "failed|1|t|t");
-        let later = "cymru_retry_at > now() + interval '30 s' AND cymru_retry_at < now() + interval '2 min'";
-        assert_eq!(world.row(IP, later), "t", "{what}");
-        assert_eq!(
-            world.row(IP, &format!("cymru_detail ~ '{reason}'")),
-            "t",
-            "{what}: {}",
-            world.row(IP, "cymru_detail")
-        );
-        assert_eq!(
-            world.source("cymru", "errors > 0 AND last_error <> '' AND last_error_at IS NOT NULL"),
-            "t",
-            "{what}"
-        );
-        // MaxMind's answer stands, and ingest goes on while the fault lasts.
-        assert_eq!(world.row(IP, "country_code, maxmind_status"), "CN|found", "{what}");
-        event(&world, IP);
-        world.wait_row(IP, "observation_count", "2");
-        assert_eq!(world.value("SELECT count(*) FROM cymru_prefix"), "0", "{what}");
-
-        // Who waits asks at once, whatever the retry time says.
-        world.fakes.clear_faults();
-        world.lines(&format!("SELECT * FROM enrich_ip('{IP}', '30 s')"));
-        assert_eq!(world.row(IP, ANSWER), "4134|found|0||", "{what}");
+fn what_is_no_answer_is_a_failure_with_its_reason_and_is_asked_again() {
+    let world = start(options());
+    let faults = [
+        ("45.1.0.1", DnsFault::Servfail, "the DNS server answered Server Failure"),
+        ("45.2.0.1", DnsFault::Refused, "the DNS server answered Query Refused"),
+        ("45.3.0.1", DnsFault::ForeignTxt, "the DNS answer is not one of this service"),
+        ("45.4.0.1", DnsFault::Garbage, "DNS: protocol error"),
+    ];
+    for (ip, fault, _) in &faults {
+        world.fakes.fault(Fault::from(fault.clone()).within(ip));
     }
-}
+    world.ingest(&faults.clone().map(|(ip, ..)| ip));
+    world.ingest_goes_on();
+    for (ip, _, reason) in &faults {
+        let said = format!("cymru_status, cymru_attempts, left(cymru_detail, {})", reason.len());
+        world.wait_row(ip, &said, &format!("failed|1|{reason}"));
+        let rest = "maxmind_status, asn_number, network, cymru_ts, cymru_retry_at BETWEEN now() AND now() + '2 min'";
+        assert_eq!(world.row(ip, rest), "not_found||||t");
+        assert_eq!(world.fakes.times(Service::Dns, ip), 4, "{ip}: asked, and again after 1, 2 and 4 s");
+    }
+    assert_eq!(world.source("cymru", "errors, last_error_at IS NOT NULL"), "4|t");
+    let last = world.source("cymru", "last_error");
+    assert!(faults.iter().any(|(_, _, reason)| last.starts_with(reason)), "{last}");
+    assert_eq!(world.value("SELECT count(*) FROM cymru_prefix"), "0");
 
-#[test]
-fn case_9_two_queries_without_an_answer_and_then_one_is_success() {
-    let world = world();
-    world.fakes.fault(Fault::from(DnsFault::Drop).next(2));
-    event(&world, IP);
-    world.wait_row(IP, ANSWER, "4134|found|0||");
-}
-
-#[test]
-fn a_long_answer_comes_over_tcp_and_a_slow_one_in_time() {
-    let world = world();
-    world.fakes.fault(Fault::from(DnsFault::Truncate));
-    event(&world, IP);
-    world.wait_row(IP, ANSWER, "4134|found|0||");
-    assert!(world.fakes.asked(Service::Dns).iter().any(|asked| asked.via == Via::Tcp));
     world.fakes.clear_faults();
-    world.fakes.fault(Fault::from(DnsFault::Delay(100)));
-    world.fakes.announce("198.51.99.0/24", &[64500], "US");
-    event(&world, "198.51.99.1");
-    world.wait_row("198.51.99.1", "asn_number, cymru_status", "64500|found");
+    world.retry_now();
+    for (ip, asn) in [("45.1.0.1", 64501), ("45.2.0.1", 64502), ("45.3.0.1", 64503), ("45.4.0.1", 64504)] {
+        world.wait_row(ip, ANSWER, &format!("found|{asn}|cymru|0||"));
+    }
+    assert_eq!(world.source("cymru", "state, retry_at"), "ok|");
 }
 
 #[test]
-fn no_route_is_an_answer_that_is_kept_for_its_surroundings_and_asked_again_later() {
-    let world = world();
-    world.fakes.fault(Fault::from(DnsFault::Nxdomain).within("218.92.0.0/16"));
-    event(&world, IP);
-    world.wait_row(IP, "cymru_status, asn_number IS NULL, cymru_attempts, cymru_ts IS NOT NULL", "not_found|t|0|t");
-    assert_eq!(
-        world.lines("SELECT prefix, announced IS NULL, expires_at < now() + interval '25 h' FROM cymru_prefix"),
-        ["218.92.0.0/24|t|t"]
+fn a_source_that_does_not_answer_is_left_alone_and_found_again() {
+    let world = start(options());
+    world.fakes.fault(DnsFault::Drop);
+    let ips: Vec<String> = (1..=6).map(|n| format!("45.{n}.0.1")).collect();
+    world.ingest(&ips);
+    for ip in &ips {
+        world.wait_row(ip, "cymru_status, cymru_detail", "failed|the DNS server did not answer in time");
+    }
+    world.wait_source(
+        "cymru",
+        "state, retry_at > now(), last_error",
+        "failing|t|the DNS server did not answer in time",
     );
+    let complaint = "Team Cymru does not answer: the DNS server did not answer in time";
+    let complaints = || world.cluster.log().matches(complaint).count();
+    wait_for("the log's complaint", complaints, |count| *count == 1);
+
     let asked = world.fakes.count(Service::Dns);
-    event(&world, "218.92.0.68");
-    world.wait_row("218.92.0.68", "cymru_status", "not_found");
-    assert_eq!(world.fakes.count(Service::Dns), asked, "the /24 has its answer");
+    world.ingest(&["45.9.0.1"]);
+    world.ingest_goes_on();
+    world.wait_row("45.9.0.1", ANSWER, "pending|||0||");
+    assert_eq!(world.fakes.count(Service::Dns), asked, "it is not asked while it is left alone");
 
-    // A day later it is stale, and by then the prefix is announced.
     world.fakes.clear_faults();
-    world.sql("UPDATE ip_inventory SET cymru_ts = now() - interval '25 h'; UPDATE cymru_prefix SET expires_at = now()");
-    assert_eq!(world.value("SELECT cymru_asn FROM refresh_stale('cymru')"), "2");
-    assert_eq!(world.row(IP, ANSWER), "4134|found|0||");
+    world.wait_row("45.9.0.1", ANSWER, "found|64509|cymru|0||");
+    world.wait_source("cymru", "state, retry_at", "ok|");
+    world.retry_now();
+    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "7");
+    assert_eq!(complaints(), 1);
+    assert!(world.cluster.log().contains("Team Cymru answers again"));
 }
 
 #[test]
-fn a_failure_never_overwrites_an_older_answer() {
-    let world = world();
-    event(&world, IP);
-    world.wait_row(IP, "cymru_status", "found");
-    world.sql("UPDATE ip_inventory SET cymru_ts = '2026-01-01Z'; UPDATE cymru_prefix SET expires_at = now()");
-    world.fakes.fault(Fault::from(DnsFault::Servfail));
-    assert_eq!(world.value("SELECT processed || ' ' || errors FROM refresh_stale('cymru')"), "1 1");
-    let kept = "asn_number, asn_org, cymru_status, cymru_attempts, cymru_ts, cymru_retry_at > now()";
-    assert_eq!(world.row(IP, kept), "4134|CHINANET|found|1|2026-01-01 00:00:00+00|t");
-    assert_eq!(world.value("SELECT processed || ' ' || errors FROM refresh_stale('cymru')"), "1 1");
-    assert_eq!(world.row(IP, "asn_number, cymru_status, cymru_attempts"), "4134|found|2");
-    world.fakes.clear_faults();
-    assert_eq!(world.value("SELECT processed || ' ' || cymru_asn FROM refresh_stale('cymru')"), "1 1");
-    assert_eq!(world.row(IP, ANSWER), "4134|found|0||");
-}
-
-#[test]
-fn a_source_in_trouble_is_left_alone_and_says_so_until_it_answers() {
-    let world = world();
-    world.fakes.fault(Fault::from(DnsFault::Servfail));
-    // In different prefixes, so that each is asked about.
-    for nth in 0..8 {
-        event(&world, &format!("218.{}.0.1", 80 + nth));
-    }
-    world.wait_source("cymru", "state, retry_at > now()", "failing|t");
-    world.fakes.clear_faults();
-    world.fakes.announce("218.0.0.0/8", &[64501], "CN");
-    // After the pause one question is let through; its answer opens the source again.
-    world.sql("UPDATE ip_inventory SET cymru_retry_at = NULL");
-    world.wait_source("cymru", "state", "ok");
-    assert_ne!(world.value("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'"), "0");
-}
-
-#[test]
-fn the_longest_prefix_wins_and_every_origin_is_kept() {
-    let world = world();
-    world.fakes.announce("198.51.96.0/20", &[64510], "US");
-    world.fakes.announce("198.51.99.0/24", &[64511, 64512], "US");
-    world.fakes.announce("2001:db9::/32", &[64513], "DE");
-    for ip in ["198.51.99.1", "2001:db9::1", "::ffff:198.51.99.7", "2002:c633:6308::1"] {
-        event(&world, ip);
-    }
-    world.wait_row("198.51.99.1", "asn_number, network", "64511|198.51.99.0/24");
-    world.wait_row("2001:db9::1", "asn_number, network", "64513|2001:db9::/32");
-    // Written otherwise, and asked about as the IPv4 addresses that they stand for.
-    world.wait_row("::ffff:198.51.99.7", "asn_number", "64511");
-    world.wait_row("2002:c633:6308::1", "asn_number", "64511");
-    assert_eq!(
-        world.lines("SELECT prefix, origins FROM cymru_prefix WHERE prefix <<= '198.51.96.0/20' ORDER BY prefix"),
-        ["198.51.96.0/20|{64510}", "198.51.99.0/24|{64511,64512}"]
+fn a_failure_leaves_an_older_answer_as_it_is() {
+    let world = start(options());
+    world.ingest(&["45.1.0.1"]);
+    world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
+    world.sql(
+        "UPDATE ip_inventory SET cymru_ts = '2020-01-01 00:00+00';
+         UPDATE cymru_prefix SET expires_at = now()",
     );
-    assert!(world.fakes.asked(Service::Dns).iter().all(|asked| !asked.malformed));
-}
-
-#[test]
-fn what_must_not_leave_the_server_does_not_and_is_asked_once_it_may() {
-    let world =
-        World::options().conf("cymru_timeout", "200ms").conf("never_ask", "218.92.0.0/24, 2001:db9::/32").start();
-    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
-    world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
-    for ip in [IP, "::ffff:218.92.0.68", "2001:db9::1"] {
-        event(&world, ip);
+    world.fakes.announce("45.1.0.0/16", &[64999], "FR");
+    world.fakes.fault(DnsFault::Servfail);
+    let refresh = "SELECT processed, enriched, errors FROM refresh_stale('cymru')";
+    for attempts in ["1", "2"] {
+        assert_eq!(world.value(&refresh.replace("processed, enriched, errors", "errors")), "1");
+        assert_eq!(
+            world.row(
+                "45.1.0.1",
+                "cymru_status, asn_number, asn_source, network, cymru_ts < '2020-01-02', cymru_detail"
+            ),
+            "found|64501|cymru|45.1.0.0/16|t|the DNS server answered Server Failure"
+        );
+        assert_eq!(world.row("45.1.0.1", "cymru_attempts, cymru_retry_at > now()"), format!("{attempts}|t"));
     }
-    let skipped = "cymru_status, greynoise_status, cymru_detail";
-    world.wait_row(IP, skipped, "skipped|skipped|asn_inventory.never_ask");
-    world.wait_row("::ffff:218.92.0.68", skipped, "skipped|skipped|asn_inventory.never_ask");
-    world.wait_row("2001:db9::1", skipped, "skipped|skipped|asn_inventory.never_ask");
-    assert_eq!(world.row(IP, "greynoise_detail, country_code"), "asn_inventory.never_ask|CN");
-    world.lines(&format!("SELECT enrich_ip('{IP}', '2 s')"));
-    world.lines("SELECT refresh_range('218.92.0.0/16', 'cymru')");
-    assert_eq!((world.fakes.count(Service::Dns), world.fakes.count(Service::Greynoise)), (0, 0));
-
-    world.cluster.set("asn_inventory.never_ask", "");
-    world.wait_row(IP, "asn_number, cymru_status, cymru_detail, greynoise_status", "4134|found||not_found");
-    world.wait_row("::ffff:218.92.0.68", "asn_number, cymru_status", "4134|found");
+    world.ingest_goes_on();
+    world.fakes.clear_faults();
+    assert_eq!(world.lines(refresh), ["1|1|0"]);
+    world.wait_row("45.1.0.1", ANSWER, "found|64999|cymru|0||");
+    assert_eq!(world.row("45.1.0.1", "cymru_ts > '2020-01-02', country_code"), "t|FR");
 }
 
 #[test]
-fn a_source_that_is_off_is_asked_nothing_and_asked_once_it_is_on() {
-    let world = World::options().conf("cymru", "off").start();
-    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
-    world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
-    event(&world, IP);
-    world.wait_row(IP, "cymru_status, cymru_detail, greynoise_status", "skipped|the source is switched off|not_found");
-    assert_eq!(world.source("cymru", "state"), "off");
-    assert_eq!(world.fakes.count(Service::Dns), 0);
-    world.cluster.set("asn_inventory.cymru", "on");
-    world.wait_row(IP, "asn_number, cymru_status, cymru_detail", "4134|found|");
-    // Off again: what was answered stays.
+fn late_repeated_and_truncated_answers_are_answers() {
+    let world = start(options().conf("cymru_timeout", "1s"));
+    world.fakes.fault(Fault::from(DnsFault::Drop).within("45.1.0.0/16").next(2));
+    world.fakes.fault(Fault::from(DnsFault::Delay(300)).within("45.2.0.0/16"));
+    world.fakes.fault(Fault::from(DnsFault::Truncate).within("45.3.0.0/16"));
+    world.fakes.fault(Fault::from(DnsFault::Nxdomain).within("45.4.0.0/16"));
+    world.ingest(&["45.1.0.1", "45.2.0.1", "45.3.0.1", "45.4.0.1"]);
+    world.ingest_goes_on();
+    world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
+    assert_eq!(world.fakes.times(Service::Dns, "45.1.0.1"), 3);
+    world.wait_row("45.2.0.1", ANSWER, "found|64502|cymru|0||");
+    world.wait_row("45.3.0.1", ANSWER, "found|64503|cymru|0||");
+    let asked = world.fakes.asked(Service::Dns);
+    let vias: Vec<Via> = asked.iter().filter(|a| a.what.starts_with("1.0.3.45.")).map(|a| a.via).collect();
+    assert_eq!(vias, [Via::Udp, Via::Tcp]);
+    // There is no such name: that is an answer.
+    world.wait_row("45.4.0.1", ANSWER, "not_found|||0||");
+    assert_eq!(
+        world.lines("SELECT prefix, announced FROM cymru_prefix WHERE prefix <<= '45.4.0.0/16'"),
+        ["45.4.0.0/24|"]
+    );
+    assert_eq!(world.source("cymru", "state, errors, last_error"), "ok|0|");
+}
+
+#[test]
+fn the_longest_prefix_and_its_first_origin_are_stored_and_all_origins_kept() {
+    let world = start(options());
+    world.fakes.announce("46.1.0.0/16", &[65001], "US");
+    world.fakes.announce("46.1.2.0/24", &[65003, 65002], "FR");
+    world.fakes.name(65003, "NESTED - Inside, FR");
+    world.fakes.announce("2a0b:1::/32", &[4_200_000_001], "NL");
+    world.ingest(&["46.1.2.3", "2a0b:1::5"]);
+    let columns = "asn_number, asn_org, network, country_code, country_source";
+    world.wait_row("46.1.2.3", columns, "65003|NESTED - Inside, FR|46.1.2.0/24|FR|cymru");
+    world.wait_row("2a0b:1::5", "asn_number, network, country_code", "4200000001|2a0b:1::/32|NL");
+    assert_eq!(
+        world.lines("SELECT prefix, origins FROM cymru_prefix WHERE family(prefix) = 4 ORDER BY prefix"),
+        ["46.1.0.0/16|{65001}", "46.1.2.0/24|{65003,65002}"]
+    );
+    // One answer spoke of both prefixes.
+    world.ingest(&["46.1.2.99", "46.1.9.9"]);
+    world.wait_row("46.1.2.99", "asn_number, network", "65003|46.1.2.0/24");
+    world.wait_row("46.1.9.9", "asn_number, network", "65001|46.1.0.0/16");
+    assert_eq!(world.fakes.counts(Service::Dns).distinct, 2);
+}
+
+#[test]
+fn wrapped_addresses_are_asked_about_as_the_address_inside() {
+    let world = start(options());
+    world.ingest(&["::ffff:45.2.0.1", "2002:2d02:1::", "::ffff:8.8.8.8", "2002:808:808::"]);
+    for ip in ["::ffff:45.2.0.1", "2002:2d02:1::"] {
+        world.wait_row(ip, ANSWER, "found|64502|cymru|0||");
+    }
+    for ip in ["::ffff:8.8.8.8", "2002:808:808::"] {
+        world.wait_row(ip, "asn_number, asn_source, cymru_status", "15169|maxmind|skipped");
+    }
+    assert_eq!(world.fakes.times(Service::Dns, "45.2.0.1"), 1);
+    assert_eq!(world.fakes.counts(Service::Dns).distinct, 1);
+}
+
+#[test]
+fn whoever_must_not_be_asked_about_is_skipped_until_the_settings_say_otherwise() {
+    let world = start(options().conf("never_ask", "45.7.0.0/16"));
+    let secret = ["45.7.0.1", "::ffff:45.7.0.2"];
+    world.ingest(&secret);
+    let skipped = "skipped|asn_inventory.never_ask|";
+    secret.iter().for_each(|ip| world.wait_row(ip, "cymru_status, cymru_detail, asn_number", skipped));
     world.cluster.set("asn_inventory.cymru", "off");
     world.wait_source("cymru", "state", "off");
-    assert_eq!(world.row(IP, "asn_number, cymru_status"), "4134|found");
+    world.ingest(&["45.8.0.1"]);
+    let off = "skipped|the source is switched off";
+    world.wait_row("45.8.0.1", "cymru_status, cymru_detail", off);
+    let refused = world.cluster.fails(DB, "SELECT refresh_range('45.0.0.0/8', 'cymru')");
+    assert_eq!(refused.message, "Team Cymru is switched off");
+    assert_eq!(world.fakes.count(Service::Dns), 0);
+
+    world.cluster.set("asn_inventory.cymru", "on");
+    world.wait_row("45.8.0.1", ANSWER, "found|64508|cymru|0||");
+    secret.iter().for_each(|ip| world.wait_row(ip, "cymru_status, cymru_detail, asn_number", skipped));
+    assert_eq!(world.fakes.times(Service::Dns, secret[0]), 0);
+    world.cluster.set("asn_inventory.never_ask", "");
+    secret.iter().for_each(|ip| world.wait_row(ip, ANSWER, "found|64507|cymru|0||"));
 }
 
 #[test]
-fn maxmind_goes_before_cymru_whatever_that_said() {
-    let world = world();
-    event(&world, "8.8.8.8");
-    world.wait_row("8.8.8.8", "asn_number, asn_source, cymru_status", "15169|maxmind|skipped");
-    assert_eq!(world.fakes.count(Service::Dns), 0);
-    event(&world, IP);
-    world.wait_row(IP, "country_code, country_source, asn_number, asn_source", "CN|maxmind|4134|cymru");
+fn maxmind_goes_first_in_what_it_knows() {
+    let world = start(options());
+    world.fakes.announce("8.8.8.0/24", &[65000], "FR");
+    world.fakes.announce("218.92.0.0/16", &[4134], "FR");
+    world.ingest(&["8.8.8.8", "218.92.0.30"]);
+    // Place from MaxMind, ASN from Team Cymru.
+    world.wait_row("218.92.0.30", "country_code, country_source, asn_number, asn_source", "CN|maxmind|4134|cymru");
+    let known = "asn_number, asn_source, country_code, cymru_status";
+    world.wait_row("8.8.8.8", known, "15169|maxmind|US|skipped");
+    world.sql("SELECT refresh_range('8.8.8.0/24', 'cymru')");
+    assert_eq!(world.row("8.8.8.8", known), "15169|maxmind|US|skipped");
+    assert_eq!(world.fakes.times(Service::Dns, "8.8.8.8"), 0);
 }

@@ -46,6 +46,30 @@ impl World {
         self.cluster.wait_value(DB, sql, wanted);
     }
 
+    /// A table of events whose addresses are observed as they are inserted.
+    pub fn attach_events(&self) {
+        self.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    }
+
+    /// Inserts events, as a loader does.
+    pub fn ingest<S: AsRef<str>>(&self, ips: &[S]) {
+        let rows: Vec<String> = ips.iter().map(|ip| format!("('{}')", ip.as_ref())).collect();
+        self.sql(&format!("INSERT INTO events VALUES {}", rows.join(", ")));
+    }
+
+    /// An event of now is counted, and MaxMind's answer to it stored, whatever the network does.
+    pub fn ingest_goes_on(&self) {
+        let wanted =
+            self.value("SELECT coalesce(sum(observation_count), 0) + 1 FROM ip_inventory WHERE ip_address = '8.8.8.8'");
+        self.ingest(&["8.8.8.8"]);
+        self.wait_row("8.8.8.8", "sum(observation_count), min(asn_source)", &format!("{wanted}|maxmind"));
+    }
+
+    /// Makes rows due whose failure put them off.
+    pub fn retry_now(&self) {
+        self.sql("UPDATE ip_inventory SET cymru_retry_at = now() WHERE cymru_retry_at IS NOT NULL");
+    }
+
     /// Adds addresses as observed that often, through the queue.
     pub fn observe(&self, addresses: &[(&str, i64)]) {
         let rows: Vec<String> = addresses.iter().map(|(ip, seen)| format!("('{ip}', {seen}, now(), now())")).collect();

@@ -280,11 +280,11 @@ impl Cymru {
         count(result.as_ref().err(), now);
         match result {
             Ok(origin) => {
-                self.dns.success();
+                heard(&mut self.dns, "Team Cymru answers", now);
                 self.take(ip, &origin);
             }
             Err(failure) => {
-                self.dns.failure(now);
+                missed(&mut self.dns, "Team Cymru does not answer", &failure.reason, now);
                 self.give_up(ip, &failure.reason);
             }
         }
@@ -301,7 +301,8 @@ impl Cymru {
             if let Origin::Announced(all) = origin {
                 for announcement in all {
                     if let (Some(asn), Some(name)) = (announcement.origins.first(), &announcement.as_name) {
-                        self.names.came_along(*asn, name);
+                        let waited = self.names.came_along(*asn, name);
+                        self.ready.extend(waited);
                         self.bulk_names.push((*asn, name.clone()));
                     }
                 }
@@ -310,7 +311,7 @@ impl Cymru {
         }
         match failure {
             None => {
-                self.bulk.success();
+                heard(&mut self.bulk, "Team Cymru's bulk sessions work", now);
                 self.strikes = 0;
                 for ip in left {
                     self.give_up(ip, "the bulk reply passed over the address");
@@ -319,7 +320,8 @@ impl Cymru {
             Some(failure) => {
                 if answers.is_empty() {
                     self.strikes += 1;
-                    self.bulk.failure(now);
+                    let what = "Team Cymru's bulk sessions fail, its DNS is asked instead";
+                    missed(&mut self.bulk, what, &failure.reason, now);
                 } else {
                     self.strikes = 1;
                 }
@@ -456,6 +458,25 @@ impl Cymru {
         let in_flight = self.dns_out.len() + self.names.in_flight() + usize::from(self.bulk_out);
         let retry_at = if failing { self.dns.retry_at().or(self.bulk.retry_at()) } else { None };
         shown.stand(state, in_flight, retry_at);
+    }
+}
+
+/// Success; the log learns of it if it knew of a failure.
+fn heard(breaker: &mut Breaker, what: &str, now: i64) {
+    if breaker.state(now) != BreakerState::Closed {
+        pgrx::log!("asn_inventory: {what} again");
+    }
+    breaker.success();
+}
+
+/// Failure; the log learns of it when there were so many that nothing is asked for a while, once an outage.
+fn missed(breaker: &mut Breaker, what: &str, reason: &str, now: i64) {
+    let before = breaker.state(now);
+    breaker.failure(now);
+    if before == BreakerState::Closed
+        && let Some(at) = breaker.retry_at()
+    {
+        pgrx::log!("asn_inventory: {what}: {reason}; the next attempt is at {}", time::text(at));
     }
 }
 

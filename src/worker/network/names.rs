@@ -58,13 +58,13 @@ impl Names {
         ready
     }
 
-    /// A name that came with an answer of a bulk session.
-    pub fn came_along(&mut self, asn: u32, name: &str) {
+    /// A name that came with an answer of a bulk session. Gives back the answers that waited for it.
+    pub fn came_along(&mut self, asn: u32, name: &str) -> Vec<(IpAddr, Answer)> {
         if self.known.contains_key(&asn) {
-            return;
+            return Vec::new();
         }
-        self.learn(asn, Some(name.to_owned()));
         self.details.push_back(asn);
+        self.learn(asn, Some(name.to_owned()))
     }
 
     /// What Team Cymru says of an AS. Gives back the answers that waited: without a name, where there is none to be had.
