@@ -17,6 +17,7 @@ REVOKE ALL ON FUNCTION worker_status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION network_sources() FROM PUBLIC;
 REVOKE ALL ON FUNCTION record_asn_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION ip_asn_at(inet, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION ip_story(inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION import_mmdb_files(boolean) FROM PUBLIC;
 

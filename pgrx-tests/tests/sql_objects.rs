@@ -123,7 +123,7 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     // Whatever writes, waits or tells of other processes is volatile and stays in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks',
-         'database_identity', 'ip_asn_at') ORDER BY 1";
+         'database_identity', 'ip_asn_at', 'ip_story') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
 
@@ -206,6 +206,15 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
         "SELECT * FROM enrichment_run",
         "SELECT * FROM enrichment_status",
         "SELECT * FROM enrichment_progress",
+        "SELECT * FROM ip_story('8.8.8.8')",
+        "SELECT * FROM top_networks",
+        "SELECT * FROM new_networks",
+        "SELECT * FROM new_addresses",
+        "SELECT * FROM asn_changes",
+        "SELECT * FROM countries_by_day",
+        "SELECT * FROM known_scanners",
+        "SELECT * FROM benign_services",
+        "SELECT * FROM scanner_networks",
         "SELECT nextval('enrichment_job_id')",
     ] {
         let refused = query(&mut client, statement).expect_err(statement);
