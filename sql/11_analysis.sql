@@ -159,7 +159,7 @@ CREATE FUNCTION ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, sou
             FROM entry WHERE observation_count > 1
             UNION ALL
             -- Dated by the first observation: when the first answer came is not kept.
-            (SELECT coalesce(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
+            (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
                     concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
              FROM change c LEFT JOIN entry e ON true LEFT JOIN asn_inventory n ON n.asn_number = c.old_asn
              ORDER BY c.changed_at LIMIT 1)

@@ -1,0 +1,140 @@
+//! The pages stay true: every message that the source can print stands in docs/troubleshooting.md, word for word, with
+//! `…` for what is filled in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Calls whose first text is a message for people.
+const CALLS: [&str; 13] = [
+    "raise(",
+    "bad_value(",
+    "not_ready(",
+    "warn(",
+    "warning!(",
+    "log!(",
+    "notice!(",
+    "#[error(",
+    "transient(",
+    "permanent(",
+    "Refused(",
+    "Failed(",
+    "Err(",
+];
+
+/// Reasons that nobody is shown: values that are no address are counted, not told.
+const NEVER_SHOWN: [&str; 4] =
+    ["a host name, not an address", "a network, not a host address", "not an address", "unknown address class"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").to_owned()
+}
+
+fn page() -> String {
+    fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page")
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && !path.ends_with("tests.rs")
+            && !path.ends_with("fake.rs")
+        {
+            found.push(path);
+        }
+    }
+}
+
+/// The first string literal between the parentheses that `text` is inside of, unescaped; `None` where there is none.
+fn first_literal(text: &str) -> Option<String> {
+    let (mut depth, mut chars) = (1, text.chars());
+    loop {
+        match chars.next()? {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            '"' => break,
+            _ => {}
+        }
+        if depth == 0 {
+            return None;
+        }
+    }
+    let mut literal = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some(literal),
+            '\\' => match chars.next()? {
+                // A line that goes on: the blanks of the next one are none of the text.
+                '\n' => {
+                    let rest = chars.as_str().trim_start();
+                    chars = rest.chars();
+                }
+                'n' => literal.push('\n'),
+                other => literal.push(other),
+            },
+            other => literal.push(other),
+        }
+    }
+}
+
+/// A literal as the page has it: `…` for each thing that is filled in.
+fn as_written(literal: &str) -> String {
+    let (mut text, mut depth) = (String::new(), 0);
+    for c in literal.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => {
+                depth -= 1;
+                text.push('…');
+            }
+            _ if depth == 0 => text.push(c),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Every message of a folder's sources, without tests.
+fn messages(dir: &str) -> BTreeSet<String> {
+    let mut files = Vec::new();
+    sources(&root().join(dir), &mut files);
+    let mut found = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source");
+        let text = text.split("#[cfg(test)]\nmod tests {").next().expect("a first part");
+        for call in CALLS {
+            for (at, _) in text.match_indices(call) {
+                let line = text[..at].rsplit('\n').next().unwrap_or_default().trim_start();
+                if line.starts_with("//") || line.contains("fn ") {
+                    continue;
+                }
+                if let Some(literal) = first_literal(&text[at + call.len()..]) {
+                    found.insert(as_written(&literal));
+                }
+            }
+        }
+    }
+    // What is nothing but another error's text has no words of its own.
+    found.retain(|text| text.chars().any(char::is_alphabetic) && !NEVER_SHOWN.contains(&text.as_str()));
+    found
+}
+
+fn missing(dir: &str, at_least: usize) {
+    let (all, page) = (messages(dir), page());
+    assert!(all.len() >= at_least, "the messages of {dir} are not found any more: {all:#?}");
+    let missing: Vec<&String> = all.iter().filter(|message| !page.contains(message.as_str())).collect();
+    assert!(missing.is_empty(), "not in docs/troubleshooting.md: {missing:#?}");
+}
+
+#[test]
+fn every_message_of_the_extension_is_explained() {
+    missing("src", 70);
+}
+
+#[test]
+fn every_reason_of_the_crate_is_explained() {
+    missing("enrich/src", 35);
+}
