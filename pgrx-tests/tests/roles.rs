@@ -1,0 +1,136 @@
+//! The roles of docs/roles.md: its SQL runs as it stands there, and each role can do what the page says, and no more.
+
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use std::path::Path;
+
+const DB: &str = "postgres";
+
+/// The SQL blocks of the page, in its order.
+fn blocks() -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/roles.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().expect("a block").to_owned()).collect()
+}
+
+/// What a reader may call and read.
+const READS: [&str; 22] = [
+    "SELECT * FROM lookup_ip('8.8.8.8')",
+    "SELECT * FROM ip_inventory",
+    "SELECT * FROM asn_inventory",
+    "SELECT * FROM ip_asn_history",
+    "SELECT * FROM cymru_prefix",
+    "SELECT * FROM ip_source",
+    "SELECT * FROM source_quota",
+    "SELECT * FROM enrichment_run",
+    "SELECT * FROM enrichment_status",
+    "SELECT * FROM source_status",
+    "SELECT * FROM enrichment_progress",
+    "SELECT * FROM mmdb_editions()",
+    "SELECT ip_asn_at('8.8.8.8', now())",
+    "SELECT * FROM ip_story('8.8.8.8')",
+    "SELECT * FROM top_networks",
+    "SELECT * FROM new_networks",
+    "SELECT * FROM new_addresses",
+    "SELECT * FROM asn_changes",
+    "SELECT * FROM countries_by_day",
+    "SELECT * FROM known_scanners",
+    "SELECT * FROM benign_services",
+    "SELECT * FROM scanner_networks",
+];
+
+/// What an operator may do beside: `own_events` is its table.
+const OPERATES: [&str; 9] = [
+    "SELECT attach_ip_source('own_events', '{ip}')",
+    "SELECT populate_ip_inventory('own_events')",
+    "SELECT absorb_observations()",
+    "SELECT enrich_ip('1.1.1.1')",
+    "SELECT * FROM backfill_inventory()",
+    "SELECT * FROM refresh_stale('maxmind')",
+    "SELECT * FROM refresh_range('8.8.8.0/24', 'maxmind')",
+    "SELECT cancel_enrichment_job(999)",
+    "SELECT detach_ip_source('own_events')",
+];
+
+/// What an admin may do beside.
+const ADMINISTERS: [&str; 7] = [
+    "SELECT update_maxmind()",
+    "SELECT import_mmdb_files()",
+    "INSERT INTO ip_inventory (ip_address) VALUES ('9.9.9.9')",
+    "UPDATE ip_inventory SET city = 'By hand' WHERE ip_address = '9.9.9.9'",
+    "DELETE FROM ip_inventory WHERE ip_address = '9.9.9.9'",
+    "DELETE FROM ip_asn_history",
+    "DELETE FROM enrichment_run WHERE job_id < 0",
+];
+
+/// What none of the three may do.
+const NOBODY: [&str; 9] = [
+    "TRUNCATE ip_inventory",
+    "SELECT * FROM ip_observation",
+    "INSERT INTO ip_observation VALUES ('8.8.8.8', 1, now(), now())",
+    "UPDATE ip_source SET observations = 0",
+    "UPDATE source_quota SET used = 0",
+    "INSERT INTO enrichment_run SELECT * FROM enrichment_run",
+    "SELECT announce_extension()",
+    "SELECT attach_ip_source('others_events', '{ip}')",
+    "ALTER SYSTEM SET asn_inventory.cymru = off",
+];
+
+fn with_roles() -> Cluster {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let blocks = blocks();
+    assert_eq!(blocks.len(), 4, "reader, operator, admin, and giving them to people: {blocks:#?}");
+    for block in &blocks {
+        cluster.sql(DB, block);
+    }
+    cluster.sql(
+        DB,
+        "CREATE ROLE otto LOGIN IN ROLE soc_operator; CREATE ROLE ada LOGIN IN ROLE soc_admin;
+         CREATE TABLE others_events (ip inet); CREATE TABLE own_events (ip inet);
+         INSERT INTO own_events VALUES ('8.8.8.8')",
+    );
+    cluster
+}
+
+#[test]
+fn each_role_can_do_what_the_page_says_and_no_more() {
+    let cluster = with_roles();
+    // Each after the other: the role, what it may do, and what it may not.
+    for (role, allowed, refused) in [
+        ("anna", READS.to_vec(), [&OPERATES[..], &ADMINISTERS, &NOBODY].concat()),
+        ("otto", [&READS[..], &OPERATES].concat(), [&ADMINISTERS[..], &NOBODY].concat()),
+        ("ada", [&READS[..], &OPERATES, &ADMINISTERS].concat(), NOBODY.to_vec()),
+    ] {
+        cluster.sql(DB, &format!("ALTER TABLE own_events OWNER TO {role}"));
+        let mut session = cluster.connect_as(role, DB);
+        for statement in allowed {
+            query(&mut session, statement).unwrap_or_else(|failure| panic!("{role}: {statement}: {failure:?}"));
+        }
+        for statement in refused {
+            let failure = query(&mut session, statement).expect_err(statement);
+            assert_eq!(failure.code, "42501", "{role}: {statement}: {failure:?}");
+        }
+    }
+    // What the operator and the admin did came to something.
+    assert_eq!(cluster.value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.8'"), "found");
+    assert_eq!(
+        cluster.lines(DB, "SELECT DISTINCT requested_by FROM enrichment_run WHERE kind = 'backfill' ORDER BY 1"),
+        ["ada", "otto"]
+    );
+}
+
+#[test]
+fn every_view_and_table_is_for_readers_but_the_queue() {
+    let cluster = with_roles();
+    let closed = "SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
+         WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory') AND c.relkind IN ('r', 'v')
+           AND NOT has_table_privilege('soc_reader', c.oid, 'SELECT') ORDER BY 1";
+    assert_eq!(cluster.lines(DB, closed), ["ip_observation"]);
+    let writes = "SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
+         WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory') AND c.relkind IN ('r', 'v')
+           AND has_table_privilege('soc_operator', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')";
+    assert_eq!(cluster.lines(DB, writes), [""; 0], "an operator writes by functions alone");
+}
