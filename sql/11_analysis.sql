@@ -2,7 +2,7 @@
 -- those on ip_inventory say in their comment that they read all of it.
 CREATE VIEW top_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.ip_count AS addresses, a.observation_count AS observations,
-       round(100.0 * a.observation_count / nullif(sum(a.observation_count) OVER (), 0), 2) AS share_percent,
+       round(100 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM asn_inventory s), 0), 2) AS share_percent,
        a.first_seen_at, a.last_seen_at
 FROM asn_inventory a WHERE a.ip_count > 0
 ORDER BY a.observation_count DESC, a.ip_count DESC, a.asn_number;
