@@ -52,6 +52,8 @@ and try:
     SELECT * FROM lookup_ip('8.8.8.8') \gx
     INSERT INTO raw_events (payload) VALUES ('{"src_ip": "81.2.69.142"}');
     SELECT * FROM ip_inventory WHERE ip_address = '81.2.69.142' \gx
+    SELECT * FROM ip_story('218.92.0.67');
+    SELECT * FROM top_networks LIMIT 10;
     SELECT * FROM enrichment_status \gx
     SELECT * FROM source_status \gx
 Team Cymru and GreyNoise are fakes in this demo, on loopback ports, and what they say is made up.
