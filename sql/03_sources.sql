@@ -98,6 +98,17 @@ COMMENT ON COLUMN source_quota.window_start IS 'when the window began, UTC';
 COMMENT ON COLUMN source_quota.used IS 'requests spent in it; written down before they are sent';
 COMMENT ON COLUMN source_quota.closed_until IS 'the source said that no more is to be had before this';
 
+-- Not dumped: elsewhere other files are installed.
+CREATE TABLE maxmind_walk (
+    generations  text[] NOT NULL,
+    installed_at timestamptz NOT NULL,
+    walked_at    timestamptz NOT NULL
+);
+COMMENT ON TABLE maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
+COMMENT ON COLUMN maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them';
+COMMENT ON COLUMN maxmind_walk.installed_at IS 'when the newest of them was installed';
+COMMENT ON COLUMN maxmind_walk.walked_at IS 'when the comparison was through';
+
 SELECT pg_catalog.pg_extension_config_dump('cymru_prefix', '');
 SELECT pg_catalog.pg_extension_config_dump('asn_inventory', '');
 SELECT pg_catalog.pg_extension_config_dump('ip_asn_history', '');

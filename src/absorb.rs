@@ -275,7 +275,7 @@ impl Round<'_> {
         // Whoever holds such a row keeps it due: the next question brings it back.
         let _ = tx::attempt(|| {
             maxmind::with(|databases| {
-                let stale_before = databases.installed_at().map_or(i64::MIN, time::from_unix_us);
+                let stale_before = maxmind::stale_before(databases);
                 Writer::new(schema).update(databases, asked, stale_before, now)
             })
         });

@@ -160,7 +160,7 @@ fn write(schema: &Schema, ips: &[IpAddr]) {
     let now = time::now();
     let rows: Vec<(IpAddr, Seen)> = ips.iter().map(|ip| (*ip, Seen { count: 0, first: now, last: now })).collect();
     maxmind::with(|databases| {
-        let stale_before = databases.installed_at().map_or(i64::MIN, time::from_unix_us);
+        let stale_before = maxmind::stale_before(databases);
         let mut writer = Writer::new(schema);
         writer.absorb(databases, &rows, now);
         writer.update(databases, ips, stale_before, now);

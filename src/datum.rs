@@ -76,6 +76,23 @@ impl Scratch {
     }
 }
 
+/// The bytes of a text datum. One that stands apart or compressed is brought in, palloced.
+///
+/// # Safety
+/// `datum` must be a valid text, and what it points to must outlive the result.
+pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: see above.
+    unsafe {
+        let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let plain = if pgrx::varlena::varatt_is_1b_e(varlena) || pgrx::varlena::varatt_is_4b_c(varlena) {
+            pg_sys::pg_detoast_datum_packed(varlena)
+        } else {
+            varlena
+        };
+        pgrx::varlena::varlena_to_byte_slice(plain)
+    }
+}
+
 /// The elements of an array that are not null.
 ///
 /// # Safety

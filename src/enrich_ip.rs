@@ -52,7 +52,7 @@ fn duration(interval: Datum) -> Duration {
 fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     // SAFETY: the namespace of the function being called.
     let schema = unsafe { pg_sys::get_func_namespace(call.function()) };
-    let stale_before = maxmind::with(|databases| databases.installed_at().map_or(i64::MIN, time::from_unix_us));
+    let stale_before = maxmind::with(maxmind::stale_before);
     // SAFETY: declared to return ip_enrichment.
     let desc = unsafe { kept_desc(call) };
     let known = cached(schema, inet, stale_before, desc);

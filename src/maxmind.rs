@@ -58,6 +58,15 @@ pub fn with<R>(f: impl FnOnce(&Databases) -> R) -> R {
     OPEN.with(|open| f(unsafe { &(*open.get()).databases }))
 }
 
+/// Stored answers from before this (timestamptz) came from files that answer no more. After the worker has walked the
+/// inventory, none does: rows whose answer is still the same were not written, and kept their time.
+pub fn stale_before(databases: &Databases) -> i64 {
+    let Some(installed_at) = databases.installed_at().map(crate::time::from_unix_us) else { return i64::MIN };
+    let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+    let walked = slot.map_or(i64::MIN, |slot| slot.walked.load(std::sync::atomic::Ordering::Acquire));
+    if installed_at <= walked { i64::MIN } else { installed_at }
+}
+
 /// The manifest that belongs to what is open.
 pub fn manifest() -> Manifest {
     with(|_| ());

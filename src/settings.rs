@@ -26,6 +26,7 @@ static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
+static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
 
 /// All settings at one moment.
@@ -69,6 +70,11 @@ pub fn enabled_for_worker() -> bool {
 /// Most dynamic workers of one job.
 pub fn workers() -> usize {
     WORKERS.get().max(1) as usize
+}
+
+/// Whether the inventory is walked after a newer build.
+pub fn maxmind_walk() -> bool {
+    MAXMIND_WALK.get()
 }
 
 fn text(setting: &'static GucSetting<Option<std::ffi::CString>>) -> String {
@@ -137,6 +143,14 @@ pub fn define() {
         &MAXMIND_DIR,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_bool_guc(
+        c"asn_inventory.maxmind_walk",
+        c"Looks up the whole inventory again after a newer build is installed, and writes what changed.",
+        c"It is done in the background. Off: rows stay as they are until refresh_stale() or enrich_ip() asks for them.",
+        &MAXMIND_WALK,
+        GucContext::Sighup,
+        GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"asn_inventory.maxmind_max_age",

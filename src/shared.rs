@@ -53,6 +53,9 @@ pub struct Database {
     pub absorbed_at: AtomicI64,
     /// Observations rows absorbed since the server started.
     pub absorbed: AtomicU64,
+    /// The inventory says what the files say that were installed until then (timestamptz), whatever the times of its
+    /// rows: it was walked. Written by the worker.
+    pub walked: AtomicI64,
     /// How Team Cymru and GreyNoise stand.
     pub sources: [crate::worker::network::health::Shown; 2],
 }
@@ -81,11 +84,15 @@ pub mod kind {
     /// Newer MaxMind files.
     pub const UPDATE: u32 = 2;
 
+    /// The walk through the inventory after a newer build; the worker's own, nobody asks for it.
+    pub const WALK: u32 = 3;
+
     /// The word for people.
     pub fn name(kind: u32) -> &'static str {
         match kind {
             REFRESH => "refresh",
             UPDATE => "update",
+            WALK => "walk",
             _ => "backfill",
         }
     }
@@ -403,6 +410,7 @@ impl Database {
         self.pending.store(false, Ordering::Relaxed);
         self.banned_until.store(0, Ordering::Relaxed);
         self.absorbed_at.store(0, Ordering::Relaxed);
+        self.walked.store(0, Ordering::Relaxed);
         self.absorbed.store(0, Ordering::Relaxed);
         self.sources.iter().for_each(|shown| shown.clear());
         self.oid.store(0, Ordering::Release);

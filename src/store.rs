@@ -6,6 +6,8 @@
 pub mod asn;
 pub mod cymru;
 pub mod greynoise;
+pub mod same;
+pub mod walk;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

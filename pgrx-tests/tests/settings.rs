@@ -55,6 +55,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "maxmind_max_age|integer|20160|t|min|60|35791394|sighup",
             "maxmind_update_schedule|string|17 5 * * 3,6|t||||sighup",
             "maxmind_url|string|https://download.maxmind.com|t||||sighup",
+            "maxmind_walk|bool|on|t||||sighup",
             "never_ask|string||t||||sighup",
             "refresh_schedule|string|*/10 * * * *|t||||sighup",
             "secret_commands|string||t||||sighup",

@@ -35,7 +35,8 @@ pub enum Turn {
     Done,
 }
 
-type Place = (IpAddr, pg_sys::ItemPointerData);
+/// An address and where its row lies.
+pub type Place = (IpAddr, pg_sys::ItemPointerData);
 
 /// Takes pieces of one job.
 pub struct Pieces {
@@ -168,7 +169,7 @@ impl Pieces {
             if self.job.cancel.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let mut part = Part { stale_before: self.stale_before(), ..Part::default() };
+            let mut part = Part::of(self.stale_before());
             tx::run(|| {
                 let Some(schema) = Schema::hold() else { return };
                 for batch in rows.chunks(batch) {
@@ -226,17 +227,25 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
 
 /// What one transaction did.
 #[derive(Default)]
-struct Part {
+pub struct Part {
     stale_before: i64,
-    tallied: Tallied,
-    locked: u64,
-    errors: u64,
+    /// What was written.
+    pub tallied: Tallied,
+    /// Rows that somebody held, or that moved.
+    pub locked: u64,
+    /// Rows that can't be written.
+    pub errors: u64,
     failures: u32,
 }
 
 impl Part {
+    /// Nothing yet; `stale_before` (timestamptz): answers from before this are due.
+    pub fn of(stale_before: i64) -> Part {
+        Part { stale_before, ..Part::default() }
+    }
+
     /// Writes a batch; where that fails, halves it until what can't be written stands alone.
-    fn write(&mut self, schema: &Schema, rows: &[Place]) {
+    pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
         if rows.is_empty() {
             return;
         }

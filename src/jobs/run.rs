@@ -19,7 +19,7 @@ use crate::sql::{Sql, Table};
 use crate::store::NEVER_ANSWERED;
 use crate::worker::network::Network;
 use crate::worker::process::{Handle, Registration, busy, my_pid};
-use crate::{time, tx};
+use crate::{maxmind, time, tx};
 
 /// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
 const IDLE_PASSES: u32 = 5;
@@ -59,9 +59,10 @@ impl Runner {
     fn mine(&self) -> impl Iterator<Item = (usize, &'static Job)> + use<> {
         let database = self.database.to_u32();
         let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
-        // Updates of files are the downloader's.
+        // Updates of files are the downloader's, and the walk is a thing of its own.
         jobs.iter().enumerate().filter(move |(_, job)| {
-            job.database.load(Ordering::Acquire) == database && job.kind.load(Ordering::Relaxed) != kind::UPDATE
+            job.database.load(Ordering::Acquire) == database
+                && matches!(job.kind.load(Ordering::Relaxed), kind::BACKFILL | kind::REFRESH)
         })
     }
 
@@ -70,13 +71,15 @@ impl Runner {
         self.mine().next().is_some()
     }
 
-    /// Does what the jobs need now. True: this process itself has a piece to do next, and should not wait.
-    pub fn turn(&mut self, network: &mut Network) -> bool {
+    /// Does what the jobs need now. True: this process itself has a piece to do next, and should not wait. While the
+    /// inventory is being walked, a refresh of what is stale at MaxMind has nothing to add: it waits for the rest.
+    pub fn turn(&mut self, network: &mut Network, walking: bool) -> bool {
         let mut working = false;
         for (slot, job) in self.mine() {
             match job.state.load(Ordering::Acquire) {
                 // Helpers of a worker that ended do the pieces they have, and take no more.
                 state::SUBMITTED if has_helpers(job) => {}
+                state::SUBMITTED if walking && looks_for_stale(job) && !job.cancel.load(Ordering::Acquire) => {}
                 state::SUBMITTED => self.start(slot, job, network),
                 state::RUNNING => working |= self.go_on(slot, job, network),
                 state::ENDED if !waited_for(job) => release(job),
@@ -88,6 +91,9 @@ impl Runner {
 
     fn start(&mut self, slot: usize, job: &'static Job, network: &mut Network) {
         busy(&format!("starting job {}", job.id.load(Ordering::Relaxed)));
+        if looks_for_stale(job) {
+            let _ = tx::run(|| job.stale_before.store(maxmind::with(maxmind::stale_before), Ordering::Relaxed));
+        }
         let measured = tx::run(|| if job.asks_the_network() { by_source::measure(job) } else { measure(job) });
         match measured {
             Ok(0) => return finish(job, outcome::DONE, None),
@@ -161,6 +167,12 @@ impl Runner {
         }
         false
     }
+}
+
+/// Whether this is about what went stale at MaxMind, and not about all that it names.
+fn looks_for_stale(job: &Job) -> bool {
+    job.kind.load(Ordering::Relaxed) == kind::REFRESH
+        && job.sources.load(Ordering::Relaxed) & (sources::MAXMIND | sources::ANEW) == sources::MAXMIND
 }
 
 /// A job as `pg_stat_activity` shows it.

@@ -85,11 +85,10 @@ sql_function!(
         if n < 1 {
             bad_value(format!("n can't be {n}"), "It is how many addresses to refresh at most: 1 or more.", "");
         }
-        let installed_at = maxmind::with(|databases| databases.installed_at());
         let request = Request {
             max_ips: n as u64,
             wait: call.get::<bool>(2).unwrap_or(true),
-            stale_before: installed_at.map_or(i64::MIN, time::from_unix_us),
+            stale_before: maxmind::with(maxmind::stale_before),
             sources,
             ..Request::refresh()
         };
@@ -334,6 +333,17 @@ fn next_id(schema: &Schema) -> i64 {
         let found = sql.returning(&format!("SELECT pg_catalog.nextval({})", schema.regclass("enrichment_job_id")), &[]);
         found.get::<i64>(0, 1).unwrap_or(0)
     })
+}
+
+/// A job that the worker gives itself, running from the start; the worker ends it. `None` when no slot is free: it is
+/// done all the same, and only not shown.
+pub fn own(schema: &Schema, kind: u32, total: u64) -> Option<&'static Job> {
+    let id = next_id(schema);
+    let job = claim()?;
+    fill(job, id, &Request { kind, wait: false, workers: 0, ..Request::refresh() });
+    job.total.store(total, Ordering::Relaxed);
+    job.state.store(state::RUNNING, Ordering::Release);
+    Some(job)
 }
 
 fn claim() -> Option<&'static Job> {

@@ -11,6 +11,7 @@ use super::download::Download;
 use super::maintenance::Maintenance;
 use super::network::Network;
 use super::process;
+use super::walk::Walk;
 use crate::absorb::{self, MAX_ROWS};
 use crate::catalog::Schema;
 use crate::jobs::run::Runner;
@@ -53,6 +54,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         runner: Runner::new(database),
         network: Network::new(database),
         download: Download::new(database),
+        walk: Walk::new(database, slot),
         maintenance: Maintenance::default(),
     }
     .run();
@@ -66,6 +68,7 @@ struct Worker {
     runner: Runner,
     network: Network,
     download: Download,
+    walk: Walk,
     maintenance: Maintenance,
 }
 
@@ -79,7 +82,9 @@ impl Worker {
                 return;
             }
             ask::answer(self.database, &mut self.network);
-            let working = self.runner.turn(&mut self.network);
+            let walking = settings::enabled_for_worker() && self.walk();
+            let waits = settings::enabled_for_worker() && self.walk.is_running();
+            let working = self.runner.turn(&mut self.network, waits) || walking;
             if settings::enabled_for_worker() {
                 process::busy("asking the network sources");
                 self.network.turn();
@@ -111,9 +116,21 @@ impl Worker {
         let until = until
             .min(self.network.patience())
             .min(self.download.patience())
+            .min(self.walk.patience())
             .min(self.maintenance.patience())
             .max(Duration::from_millis(1));
         if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
+    }
+
+    /// A piece of the walk. What it changed is counted anew, and may be new to the network sources.
+    fn walk(&mut self) -> bool {
+        let before = self.walk.is_running();
+        let more = self.walk.turn();
+        if before && !self.walk.is_running() {
+            self.maintenance.note();
+            self.network.look_now();
+        }
+        more
     }
 
     /// One round. False: the extension is gone.

@@ -18,6 +18,7 @@ pub(super) const INDEX: &str = "flat.idx";
 
 /// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.
 pub struct Generation {
+    name: String,
     edition: Edition,
     kind: Kind,
     reader: Reader<Mmap>,
@@ -54,7 +55,13 @@ impl Generation {
             let file = map(&dir.join(INDEX))?;
             Some((Index::open(&file, kind, bytes).ok_or(OpenError::Index)?, file))
         };
-        Ok(Generation { edition, kind, reader, index })
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Generation { name, edition, kind, reader, index })
+    }
+
+    /// Its directory's name, which tells it from every other: made of edition and content.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The edition it is a copy of.

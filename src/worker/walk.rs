@@ -1,0 +1,269 @@
+//! After a newer build is installed, the worker walks the inventory: it looks every address up again and writes the
+//! rows whose answer changed, and no others. A build in which one address in a hundred changed costs a hundredth of a
+//! table in dead rows, and a build in which nothing did costs none.
+//!
+//! It goes in pieces of some thousand rows between the worker's other duties, so that nothing waits for it. Pieces have
+//! a snapshot each, and a row that is updated meanwhile may move from what was not looked at yet to what was; so at the
+//! end one scan under one snapshot compares all that was written since the walk began. Only then the walk is
+//! written down, and rows that kept their time pass for fresh (`maxmind::stale_before`). A kill makes it begin anew.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+
+use super::process::{self, busy};
+use crate::catalog::Schema;
+use crate::jobs::piece::{Part, Place};
+use crate::jobs::run::{finish, release};
+use crate::jobs::submit;
+use crate::shared::{self, Database, Job, kind, outcome};
+use crate::store::walk::{self as rows, Which};
+use crate::tx::Failure;
+use crate::{maxmind, settings, time, tx};
+
+/// Blocks of a piece: some tens of milliseconds.
+const PIECE: u32 = 512;
+/// Rows of one write.
+const BATCH: usize = 2000;
+/// Pauses while somebody holds rows, or the table.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The worker's walk through its inventory.
+pub struct Walk {
+    slot: &'static Database,
+    /// Counter of generations and of reloads, as of when it was last seen to that there is nothing to do.
+    checked: Option<(Option<u64>, u64)>,
+    current: Option<Current>,
+    /// Somebody cancelled the walk for these; the next build is another matter.
+    given_up: Vec<String>,
+}
+
+/// One walk.
+struct Current {
+    generations: Vec<String>,
+    installed_at: i64,
+    job: Option<&'static Job>,
+    next: u32,
+    end: u32,
+    oldest: pg_sys::TransactionId,
+    /// What somebody held when it was to be written.
+    again: HashSet<IpAddr>,
+    pause: Duration,
+    not_before: Option<Instant>,
+}
+
+/// What a look at the files and the table found.
+enum Found {
+    Nothing,
+    Walked(i64),
+    Due(Box<Current>),
+}
+
+impl Walk {
+    /// For the worker of a database.
+    pub fn new(database: pg_sys::Oid, slot: &'static Database) -> Walk {
+        slot.walked.store(0, Ordering::Release);
+        // One of a worker that ended in the middle: it begins anew.
+        for job in shared::shared().iter().flat_map(|shared| &shared.jobs) {
+            if job.database.load(Ordering::Acquire) == database.to_u32()
+                && job.kind.load(Ordering::Relaxed) == kind::WALK
+            {
+                release(job);
+            }
+        }
+        Walk { slot, checked: None, current: None, given_up: Vec::new() }
+    }
+
+    /// Whether one is under way.
+    pub fn is_running(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Does a piece. True: there is another to do.
+    pub fn turn(&mut self) -> bool {
+        let stamp = (shared::generation(), process::reloads());
+        if self.checked != Some(stamp) {
+            self.look(stamp);
+        }
+        let Some(current) = &mut self.current else { return false };
+        if current.job.is_some_and(|job| job.cancel.load(Ordering::Acquire)) {
+            self.given_up = std::mem::take(&mut current.generations);
+            self.end(outcome::CANCELLED, None);
+            return false;
+        }
+        if current.not_before.is_some_and(|at| Instant::now() < at) {
+            return false;
+        }
+        match current.step() {
+            Ok(true) => {
+                self.slot.walked.store(current.installed_at, Ordering::Release);
+                self.end(outcome::DONE, None);
+                false
+            }
+            Ok(false) => current.not_before.is_none(),
+            // The extension is being dropped, or somebody has the whole table.
+            Err(failure) => {
+                if !failure.is_lock() {
+                    pgrx::log!("asn_inventory: the walk after a newer build is held up: {}", failure.message);
+                }
+                current.rest();
+                false
+            }
+        }
+    }
+
+    /// How long there is nothing to do.
+    pub fn patience(&self) -> Duration {
+        let at = self.current.as_ref().and_then(|current| current.not_before);
+        at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn end(&mut self, how: u32, detail: Option<&str>) {
+        if let Some(job) = self.current.take().and_then(|current| current.job) {
+            job.total.store(job.counts.processed.load(Ordering::Relaxed), Ordering::Relaxed);
+            finish(job, how, detail.map(str::to_owned));
+        }
+    }
+
+    /// Sees whether files answer that the inventory was not compared with.
+    fn look(&mut self, stamp: (Option<u64>, u64)) {
+        if !settings::maxmind_walk() {
+            self.end(outcome::CANCELLED, Some("asn_inventory.maxmind_walk was switched off"));
+            self.checked = Some(stamp);
+            return;
+        }
+        let under_way = self.current.as_ref().map(|current| current.generations.clone());
+        let given_up = self.given_up.clone();
+        let found = tx::run(|| {
+            let Some(schema) = Schema::hold() else { return Found::Nothing };
+            let Some((generations, installed_at)) = maxmind::with(|databases| {
+                Some((rows::answering(databases)?, time::from_unix_us(databases.installed_at()?)))
+            }) else {
+                return Found::Nothing;
+            };
+            let is_new = |known: &[String]| generations.iter().any(|name| !known.contains(name));
+            if stands_in(&generations) || generations == given_up || under_way.as_ref() == Some(&generations) {
+                return Found::Nothing;
+            }
+            if !is_new(&rows::walked(&schema)) {
+                return Found::Walked(installed_at);
+            }
+            let end = rows::blocks(&schema);
+            if end == 0 {
+                rows::note_walked(&schema, &generations, installed_at);
+                return Found::Walked(installed_at);
+            }
+            Found::Due(Box::new(Current {
+                generations,
+                installed_at,
+                job: submit::own(&schema, kind::WALK, rows::estimate(&schema)),
+                next: 0,
+                end,
+                oldest: rows::oldest_writer(),
+                again: HashSet::new(),
+                pause: PAUSES.0,
+                not_before: None,
+            }))
+        });
+        match found {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Walked(installed_at)) => {
+                self.end(outcome::CANCELLED, Some("the files that were walked before answer again"));
+                self.slot.walked.store(installed_at, Ordering::Release);
+            }
+            Ok(Found::Due(current)) => {
+                self.end(outcome::CANCELLED, Some("a newer build came meanwhile"));
+                self.current = Some(*current);
+            }
+            Err(_) => return,
+        }
+        self.checked = Some(stamp);
+    }
+}
+
+/// Whether an older generation answers for one that can't be opened: its answers are not what changed.
+fn stands_in(open: &[String]) -> bool {
+    let manifest = maxmind::manifest();
+    settings::snapshot().maxmind_editions.iter().any(|edition| {
+        let current = manifest.editions.get(edition.name()).and_then(|state| state.current.as_ref());
+        current.is_some_and(|current| !open.contains(&current.directory))
+    })
+}
+
+impl Current {
+    /// One piece. True: the walk is through and written down.
+    fn step(&mut self) -> Result<bool, Failure> {
+        self.not_before = None;
+        let percent = u64::from(self.next) * 100 / u64::from(self.end.max(1));
+        busy(&format!("walking ip_inventory after a newer build, {percent} %"));
+        if self.next < self.end {
+            let count = PIECE.min(self.end - self.next);
+            let held = self.compare(&Which::Blocks(self.next, count), false)?;
+            self.again.extend(held);
+            self.next += count;
+            return Ok(false);
+        }
+        let again = std::mem::take(&mut self.again);
+        let held = self.compare(&Which::Since(self.oldest, &again), true);
+        let held = match held {
+            Ok(held) => held,
+            Err(failure) => {
+                self.again = again;
+                return Err(failure);
+            }
+        };
+        if held.is_empty() {
+            return Ok(true);
+        }
+        self.again.extend(held);
+        self.rest();
+        Ok(false)
+    }
+
+    fn rest(&mut self) {
+        self.not_before = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSES.1);
+    }
+
+    /// Compares and writes; returns what was to be written and is held by somebody. `last`: where nothing is held,
+    /// the walk is written down in the same transaction.
+    fn compare(&self, which: &Which<'_>, last: bool) -> Result<Vec<IpAddr>, Failure> {
+        // Whatever its time, a row that differs is to be written.
+        let mut part = Part::of(i64::MAX);
+        let mut held = Vec::new();
+        let compared = tx::run(|| {
+            let Some(schema) = Schema::hold() else { return 0 };
+            let compared = rows::compare(&schema, which, BATCH, |found: &mut Vec<Place>| {
+                found.sort_unstable_by_key(|(ip, _)| *ip);
+                let before = part.locked;
+                part.write(&schema, found);
+                if part.locked > before {
+                    held.extend(found.iter().map(|(ip, _)| *ip));
+                }
+            });
+            if last && held.is_empty() {
+                rows::note_walked(&schema, &self.generations, self.installed_at);
+            }
+            compared
+        })?;
+        if let Some(job) = self.job {
+            let (counts, tallied) = (&job.counts, &part.tallied);
+            let add = |counter: &std::sync::atomic::AtomicU64, n: u64| {
+                counter.fetch_add(n, Ordering::Relaxed);
+            };
+            // What is compared once more at the end was counted before.
+            let looked = if last { 0 } else { compared };
+            add(&counts.processed, looked);
+            add(&counts.cache_hits, looked.saturating_sub(tallied.written + part.errors));
+            add(&counts.enriched, tallied.written.saturating_sub(tallied.not_found + tallied.skipped));
+            add(&counts.maxmind_asn, tallied.with_asn);
+            add(&counts.not_found, tallied.not_found);
+            add(&counts.skipped, tallied.skipped);
+            add(&counts.errors, part.errors);
+        }
+        Ok(held)
+    }
+}
