@@ -111,6 +111,7 @@ fn sample() -> Report {
             addresses: *addresses,
         })
         .collect();
+    report.located = report.places.iter().map(|place| place.addresses).sum();
     report.cities = [("Beijing", "CN", 14_000), ("New York", "US", 12_000), ("Amsterdam", "NL", 9_000)]
         .map(|(name, country, addresses)| City {
             name: name.into(),

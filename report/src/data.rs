@@ -17,12 +17,14 @@ pub struct Report {
     pub worker: Worker,
     /// Addresses and observations over time.
     pub timeline: Timeline,
-    /// The busiest networks, busiest first.
+    /// The most observed networks, in that order.
     pub asns: Vec<Asn>,
-    /// Every country, the one with the most addresses first.
+    /// Every country, the most observed first.
     pub countries: Vec<Country>,
-    /// Where the addresses are, put together by neighbourhood.
+    /// Where the addresses are, put together by neighbourhood; at most the busiest ones.
     pub places: Vec<Place>,
+    /// Addresses with a place.
+    pub located: u64,
     /// The cities with the most addresses.
     pub cities: Vec<City>,
     /// How each source stands.
@@ -133,11 +135,11 @@ pub const AGE_CLASSES: usize = 6;
 
 /// The upper ends of the classes of age, in days, with their names. The last has none.
 pub const AGES: [(Option<u32>, &str); AGE_CLASSES] = [
-    (Some(1), "< 1 day"),
+    (Some(1), "< 1 d"),
     (Some(7), "< 7 d"),
     (Some(30), "< 30 d"),
     (Some(90), "< 90 d"),
-    (Some(365), "< 1 year"),
+    (Some(365), "< 1 y"),
     (None, "older"),
 ];
 

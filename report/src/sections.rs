@@ -21,8 +21,8 @@ pub fn all(report: &Report) -> String {
         networks(report),
         countries(report),
         coverage(report),
-        freshness(report),
         scanners(report),
+        freshness(report),
         standing(report),
     ];
     format!("<div class=\"cards\">\n{}</div>\n", sections.concat())
@@ -82,10 +82,9 @@ fn over_time(report: &Report) -> String {
 }
 
 fn origins(report: &Report) -> String {
-    let located: u64 = report.places.iter().map(|place| place.addresses).sum();
     let sub = format!(
         "{} of {} addresses have a place. The area of a dot shows how many addresses are near it.",
-        thousands(located),
+        thousands(report.located),
         thousands(report.totals.addresses)
     );
     let cities = table(
@@ -129,14 +128,13 @@ fn countries(report: &Report) -> String {
     if report.countries.is_empty() {
         return card("", title, "No country is known yet.", "");
     }
-    let mut sorted: Vec<_> = report.countries.iter().collect();
-    sorted.sort_by(|a, b| b.observations.cmp(&a.observations).then_with(|| a.code.cmp(&b.code)));
-    let plot: Vec<Bar> = sorted
+    let plot: Vec<Bar> = report
+        .countries
         .iter()
         .take(TOP)
         .map(|country| Bar { label: plain(&country.code, NAME), value: country.observations })
         .collect();
-    let rows = sorted.iter().take(TOP).map(|country| {
+    let rows = report.countries.iter().take(TOP).map(|country| {
         vec![
             cell(&country.code),
             thousands(country.addresses),
@@ -243,7 +241,7 @@ pub fn standing(report: &Report) -> String {
         let success = source.last_success_at.map_or_else(|| "–".into(), |at| ago(at, report.made_at));
         vec![
             html(&source.name, NAME),
-            format!("<span class=\"{}\">{}</span>", class(&source.state), html(&source.state, 30)),
+            format!("<span class=\"state {}\">{}</span>", class(&source.state), html(&source.state, 30)),
             format!("{success}{}", built.unwrap_or_default()),
         ]
     });

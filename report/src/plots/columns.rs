@@ -9,14 +9,14 @@ use crate::figures::{short, thousands};
 
 const HEAD: i32 = 22;
 const ROOM: i32 = 64;
-const ROW: i32 = HEAD + ROOM + 14;
+const ROW: i32 = HEAD + ROOM + 30;
 const FOOT: i32 = 24;
 
 /// A row for every `(name, values)`, a column for every class.
 pub fn columns(id: &str, title: &str, classes: &[&str], rows: &[(String, Vec<u64>)]) -> String {
     let about: Vec<String> = rows.iter().map(|(name, values)| describe(name, classes, values)).collect();
     for_widths(HALF, |width, kind| {
-        let size = (width, (rows.len() as i32 * ROW + FOOT) as u32);
+        let size = (width, (rows.len() as i32 * ROW - 16 + FOOT) as u32);
         Picture::draw(&format!("{id}-{kind}"), size, title, &about.join("; "), |area| {
             let slot = width as i32 / classes.len().max(1) as i32;
             for (row, (name, values)) in rows.iter().enumerate() {
@@ -37,7 +37,7 @@ pub fn columns(id: &str, title: &str, classes: &[&str], rows: &[(String, Vec<u64
                 line(area, (0, foot), (width as i32, foot), Ink::Grid)?;
             }
             for (i, class) in classes.iter().enumerate() {
-                let at = (i as i32 * slot + slot / 2, rows.len() as i32 * ROW + 10);
+                let at = (i as i32 * slot + slot / 2, rows.len() as i32 * ROW - 6);
                 canvas::text(area, class, at, HPos::Center, Ink::Muted)?;
             }
             Ok(())

@@ -54,7 +54,10 @@ pub fn timeline(id: &str, title: &str, timeline: &Timeline, values: &[u64], ink:
             let every = (f64::from(LABEL) / room).ceil().max(1.0) as usize;
             for i in (0..count).step_by(every) {
                 let (x, y) = chart.backend_coord(&(i as f64 + 0.5, 0.0));
-                let x = x.clamp(LABEL / 2, width as i32 - LABEL / 2);
+                let x = x.max(LABEL / 2);
+                if x + LABEL / 2 > width as i32 {
+                    break;
+                }
                 let label = stamp(timeline, timeline.start + i as i64 * timeline.step);
                 canvas::text(area, &label, (x, y + 15), HPos::Center, Ink::Muted)?;
             }
