@@ -1,7 +1,8 @@
 //! `inventory_report()`: the inventory as one HTML page. Gathers figures; the crate `report` makes the page of them.
 //!
-//! Four passes over `ip_inventory`, each a plain GROUP BY into few groups, which PostgreSQL does in parallel (it does
-//! not for GROUPING SETS); what they have in common is added up here. Nothing is written, so a standby answers, too.
+//! Four passes over `ip_inventory`: one for all that needs no groups, and one GROUP BY each for the timeline, the map
+//! with the countries, and the cities. GROUPING SETS would be one pass less or two, but never a parallel one. Nothing is
+//! written, so a standby answers, too.
 
 mod passes;
 mod small;
@@ -10,8 +11,7 @@ use ::report::Report;
 
 use crate::call::{self, Call};
 use crate::catalog::{self, Schema};
-use crate::sql::Sql;
-use crate::sql::Table;
+use crate::sql::{Sql, Table};
 use crate::{sql_function, time};
 
 sql_function!(
@@ -31,7 +31,7 @@ fn gather(schema: &Schema, now: i64) -> Report {
     let sql = Sql::connect();
     let mut report = Report { made_at: unix(now), ..Report::default() };
     small::status(&sql, schema, &mut report);
-    let span = passes::statuses(&sql, schema, now, &mut report);
+    let span = passes::totals(&sql, schema, now, &mut report);
     passes::timeline(&sql, schema, span, &mut report);
     passes::places(&sql, schema, &mut report);
     passes::cities(&sql, schema, &mut report);

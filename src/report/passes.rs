@@ -6,7 +6,7 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Place, Report, Timeline, figures};
+use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Place, Report, Scanners, Timeline, figures};
 
 use super::{count, moment, text};
 use crate::catalog::Schema;
@@ -29,85 +29,87 @@ const TOP: i64 = 10;
 /// The times between which addresses were observed, in Unix seconds.
 pub type Span = Option<(i64, i64)>;
 
-/// Totals, statuses, ages and scanners: a group for every combination of statuses.
-pub fn statuses(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span {
-    // Ages are counted as "younger than", which is a comparison each; the differences are the classes.
-    let ages: Vec<String> = ["maxmind_ts", "cymru_ts", "scanner_ts"]
-        .iter()
-        .flat_map(|column| {
-            AGES.iter().map(move |(days, _)| match days {
-                Some(days) => format!("count(*) FILTER (WHERE {column} > $1 - interval '{days} days')"),
-                None => format!("count({column})"),
-            })
-        })
-        .collect();
-    let table = sql.query(
-        &format!(
-            "SELECT maxmind_status, cymru_status, greynoise_status, coalesce(ip_class = 'public', true),
-                 CASE WHEN scanner_noise THEN CASE scanner_classification WHEN 'malicious' THEN 1 WHEN 'benign' THEN 2
-                                                                          ELSE 3 END
-                      WHEN scanner_riot THEN 4 WHEN scanner_noise IS NOT NULL OR scanner_ts IS NOT NULL THEN 5 ELSE 0 END,
-                 count(*), sum(observation_count)::bigint, count(asn_number),
-                 min(first_seen_at) FILTER (WHERE first_seen_at BETWEEN $1 - interval '{YEARS_BACK} years' AND $1 + interval '1 day'),
-                 max(last_seen_at) FILTER (WHERE last_seen_at BETWEEN $1 - interval '{YEARS_BACK} years' AND $1 + interval '1 day'),
-                 {}
-             FROM {}.ip_inventory GROUP BY 1, 2, 3, 4, 5",
-            ages.join(", "),
-            schema.name
-        ),
-        &[(pg_sys::TIMESTAMPTZOID, Some(Datum::from(now)))],
+/// The statuses that are counted one by one; all others are counted as `unavailable`.
+const STATUSES: [&str; 6] = ["found", "not_found", "pending", "failed", "quota", "skipped"];
+/// What is known by when: column of the status and of the time of the answer, in the order of the sources.
+const COLUMNS: [(&str, &str); 3] =
+    [("maxmind_status", "maxmind_ts"), ("cymru_status", "cymru_ts"), ("greynoise_status", "scanner_ts")];
+
+/// Totals, statuses, ages and scanners. Without a GROUP BY: the planner takes the groups for many, and would sort.
+pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span {
+    // Times come in as parameters: a subtraction would be done anew for every row.
+    let mut times = Vec::new();
+    let mut days_ago = |days: i64| {
+        times.push((pg_sys::TIMESTAMPTZOID, Some(Datum::from(now.saturating_sub(days * DAY * 1_000_000)))));
+        format!("${}", times.len())
+    };
+    let window = format!("BETWEEN {} AND {}", days_ago(YEARS_BACK * 365), days_ago(-1));
+    let ages = AGES.map(|(days, _)| days.map(|days| days_ago(i64::from(days))));
+    let mut columns = vec![
+        "count(*)".to_owned(),
+        "sum(observation_count)::bigint".to_owned(),
+        "count(*) FILTER (WHERE coalesce(ip_class = 'public', true))".to_owned(),
+        "count(*) FILTER (WHERE maxmind_status = 'found' OR cymru_status = 'found')".to_owned(),
+        "count(asn_number)".to_owned(),
+        format!("min(first_seen_at) FILTER (WHERE first_seen_at {window})"),
+        format!("max(last_seen_at) FILTER (WHERE last_seen_at {window})"),
+    ];
+    let filtered = |condition: String| format!("count(*) FILTER (WHERE {condition})");
+    let scanners = columns.len() + 1;
+    columns.extend(
+        [
+            "scanner_noise AND scanner_classification = 'malicious'",
+            "scanner_noise AND scanner_classification = 'benign'",
+            "scanner_noise",
+            "scanner_riot AND scanner_noise IS NOT TRUE",
+            "scanner_noise IS NOT NULL OR scanner_riot IS NOT NULL OR scanner_ts IS NOT NULL",
+        ]
+        .map(|condition| filtered(condition.to_owned())),
     );
-    let mut span: Span = None;
-    for row in 0..table.len() {
-        let words = [1, 2, 3].map(|column| text(&table, row, column));
-        let addresses = count(&table, row, 6);
-        let totals = &mut report.totals;
-        totals.addresses += addresses;
-        totals.observations += count(&table, row, 7);
-        totals.with_asn += count(&table, row, 8);
-        totals.public += if table.get::<bool>(row, 4) == Some(true) { addresses } else { 0 };
-        totals.enriched += if words[0] == "found" || words[1] == "found" { addresses } else { 0 };
-        let scanners = &mut report.scanners;
-        match table.get::<i32>(row, 5) {
-            Some(1) => scanners.malicious += addresses,
-            Some(2) => scanners.benign += addresses,
-            Some(3) => scanners.unknown += addresses,
-            Some(4) => scanners.riot += addresses,
-            Some(5) => scanners.not_seen += addresses,
-            _ => {}
-        }
-        for (at, source) in report.sources.iter_mut().take(words.len()).enumerate() {
-            add(&mut source.coverage, &words[at], addresses);
-            let mut younger = 0;
-            for class in 0..AGE_CLASSES {
-                let up_to = count(&table, row, 11 + at * AGE_CLASSES + class);
-                source.ages[class] += up_to.saturating_sub(younger);
-                younger = up_to;
-            }
-        }
-        for at in [moment(&table, row, 9), moment(&table, row, 10)].into_iter().flatten() {
-            span = Some(span.map_or((at, at), |(from, to)| (from.min(at), to.max(at))));
+    let sources = columns.len() + 1;
+    for (status, at) in COLUMNS {
+        columns.extend(STATUSES.map(|word| filtered(format!("{status} = '{word}'"))));
+        // Ages are counted as "younger than", which is a comparison each; the differences are the classes.
+        columns.extend(ages.iter().map(|since| match since {
+            Some(since) => filtered(format!("{at} > {since}")),
+            None => format!("count({at})"),
+        }));
+    }
+    let table = sql.query(&format!("SELECT {} FROM {}.ip_inventory", columns.join(", "), schema.name), &times);
+    let value = |column| count(&table, 0, column);
+    let totals = &mut report.totals;
+    totals.addresses = value(1);
+    totals.observations = value(2);
+    totals.public = value(3);
+    totals.enriched = value(4);
+    totals.with_asn = value(5);
+    let (scanning, asked) = (value(scanners + 2), value(scanners + 4));
+    report.scanners = Scanners {
+        malicious: value(scanners),
+        benign: value(scanners + 1),
+        unknown: scanning.saturating_sub(value(scanners) + value(scanners + 1)),
+        riot: value(scanners + 3),
+        not_seen: asked.saturating_sub(scanning + value(scanners + 3)),
+    };
+    for (nth, source) in report.sources.iter_mut().take(COLUMNS.len()).enumerate() {
+        let first = sources + nth * (STATUSES.len() + AGE_CLASSES);
+        let [found, not_found, pending, failed, quota, skipped] = [0, 1, 2, 3, 4, 5].map(|at| value(first + at));
+        let others = totals.addresses.saturating_sub(found + not_found + pending + failed + quota + skipped);
+        source.coverage = Coverage { found, not_found, pending, failed, quota, skipped, unavailable: others };
+        let mut younger = 0;
+        for (class, age) in source.ages.iter_mut().enumerate() {
+            let up_to = value(first + STATUSES.len() + class);
+            *age = up_to.saturating_sub(younger);
+            younger = up_to;
         }
     }
-    span
-}
-
-fn add(coverage: &mut Coverage, status: &str, addresses: u64) {
-    let counter = match status {
-        "found" => &mut coverage.found,
-        "not_found" => &mut coverage.not_found,
-        "pending" => &mut coverage.pending,
-        "failed" => &mut coverage.failed,
-        "quota" => &mut coverage.quota,
-        "skipped" => &mut coverage.skipped,
-        _ => &mut coverage.unavailable,
-    };
-    *counter += addresses;
+    moment(&table, 0, 6).zip(moment(&table, 0, 7))
 }
 
 /// Both series of the timeline: a group for every pair of buckets.
 pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
     let Some((from, to)) = span else { return };
+    let to = to.max(from);
     let step = STEPS.iter().find(|(_, most)| to - from <= *most).map_or(DAY, |(step, _)| *step);
     let start = from.div_euclid(step) * step;
     let buckets = ((to - start) / step + 1) as usize;

@@ -21,8 +21,8 @@ const HEIGHT: u32 = 970;
 /// Where the map is cut: nobody lives further south.
 const SOUTH: f64 = -56.5;
 const NORTH: f64 = 83.7;
-/// Radii of the smallest and the largest dot.
-const RADII: (f64, f64) = (8.0, 64.0);
+/// Radius of the largest dot.
+const LARGEST: f64 = 60.0;
 
 /// The map. Several dots that touch are darker where they do.
 pub fn map(id: &str, title: &str, places: &[Place]) -> String {
@@ -36,12 +36,13 @@ pub fn map(id: &str, title: &str, places: &[Place]) -> String {
     let picture = Picture::draw(id, (WIDTH, HEIGHT), title, &about, |area| {
         land(area)?;
         let most = sorted.first().map_or(1, |place| place.addresses).max(1) as f64;
+        // Few dots are seen well, many would run together.
+        let smallest = (800.0 / sorted.len().max(1) as f64).clamp(4.0, 9.0);
         // Large ones first: what is small lies on top.
         for place in &sorted {
-            let share = (place.addresses as f64 / most).sqrt();
-            let radius = RADII.0 + (RADII.1 - RADII.0) * share;
+            let radius = (LARGEST * (place.addresses as f64 / most).sqrt()).max(smallest);
             let at = project(place.longitude.clamp(-180.0, 180.0), place.latitude.clamp(-90.0, 90.0));
-            area.draw(&Circle::new(at, radius as i32, Ink::Accent.colour().mix(0.55).filled()))?;
+            area.draw(&Circle::new(at, radius as i32, Ink::Accent.colour().mix(0.5).filled()))?;
         }
         Ok(())
     });
