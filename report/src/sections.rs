@@ -71,7 +71,8 @@ fn over_time(report: &Report) -> String {
     };
     let outside = match line.outside {
         0 => String::new(),
-        n => format!("<p class=\"note\">{} addresses have times outside of what is shown.</p>\n", thousands(n)),
+        1 => "<p class=\"note\">1 address has a time outside of what is shown.</p>\n".into(),
+        n => format!("<p class=\"note\">{} addresses have a time outside of what is shown.</p>\n", thousands(n)),
     };
     let body = format!(
         "<h3>New addresses</h3>\n{}<h3>Observations, at the time when their address was last seen</h3>\n{}{outside}",
