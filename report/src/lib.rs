@@ -12,6 +12,7 @@
 //! Names of networks, cities and scanners come from the internet: all text goes through [`escape`].
 #![forbid(unsafe_code)]
 
+mod countries;
 mod data;
 pub mod escape;
 pub mod figures;

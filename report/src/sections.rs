@@ -1,5 +1,6 @@
 //! The sections of the page: each a card with a plot, what it says in a sentence, and a small table.
 
+use crate::countries;
 use crate::data::{AGES, Report, Source};
 use crate::escape::{NAME, html, plain};
 use crate::figures::{ago, percent, thousands, time};
@@ -19,7 +20,7 @@ pub fn all(report: &Report) -> String {
         over_time(report),
         origins(report),
         networks(report),
-        countries(report),
+        nations(report),
         coverage(report),
         scanners(report),
         freshness(report),
@@ -92,7 +93,12 @@ fn origins(report: &Report) -> String {
         &["City", "Country", "Addresses", "Observations"],
         2,
         report.cities.iter().take(TOP).map(|city| {
-            vec![cell(&city.name), cell(&city.country), thousands(city.addresses), thousands(city.observations)]
+            vec![
+                cell(&city.name),
+                cell(countries::name(&city.country)),
+                thousands(city.addresses),
+                thousands(city.observations),
+            ]
         }),
     );
     let more =
@@ -124,7 +130,7 @@ fn networks(report: &Report) -> String {
     card("", title, "Autonomous systems by observations", &body)
 }
 
-fn countries(report: &Report) -> String {
+fn nations(report: &Report) -> String {
     let title = "Top countries";
     if report.countries.is_empty() {
         return card("", title, "No country is known yet.", "");
@@ -133,11 +139,11 @@ fn countries(report: &Report) -> String {
         .countries
         .iter()
         .take(TOP)
-        .map(|country| Bar { label: plain(&country.code, NAME), value: country.observations })
+        .map(|country| Bar { label: plain(countries::name(&country.code), NAME), value: country.observations })
         .collect();
     let rows = report.countries.iter().take(TOP).map(|country| {
         vec![
-            cell(&country.code),
+            cell(countries::name(&country.code)),
             thousands(country.addresses),
             percent(country.addresses, report.totals.addresses),
             thousands(country.observations),
@@ -170,20 +176,18 @@ fn coverage(report: &Report) -> String {
         }
     };
     let plot: Vec<Stack> = report.sources.iter().map(stack).collect();
-    let rows = plot.iter().flat_map(|stack| {
-        stack.parts.iter().filter(|part| part.value > 0).map(|part| {
-            vec![
-                html(&stack.label, NAME),
-                part.name.to_owned(),
-                thousands(part.value),
-                percent(part.value, report.totals.addresses),
-            ]
-        })
+    // A row for every status that occurs, a column for every source.
+    let kinds = plot.first().map_or(0, |stack| stack.parts.len());
+    let rows = (0..kinds).filter(|kind| plot.iter().any(|stack| stack.parts[*kind].value > 0)).map(|kind| {
+        let figures = plot.iter().map(|stack| thousands(stack.parts[kind].value));
+        std::iter::once(plot[0].parts[kind].name.to_owned()).chain(figures).collect()
     });
+    let names: Vec<String> = report.sources.iter().map(|source| html(&source.name, NAME)).collect();
+    let heads: Vec<&str> = std::iter::once("Addresses").chain(names.iter().map(String::as_str)).collect();
     let body = format!(
-        "{}{}",
+        "{}<h3>In figures</h3>\n{}",
         stacks("coverage-plot", "Addresses by status at each source", &plot),
-        details("As a table", &table(&["Source", "Status", "Addresses", "Share"], 2, rows))
+        table(&heads, 1, rows)
     );
     card("", "Coverage by source", "Every source has a status of its own for every address", &body)
 }
