@@ -85,7 +85,7 @@ fn the_figures_are_what_sql_counts() {
                    FROM asn_inventory ORDER BY observation_count DESC LIMIT 1");
     assert!(element(&page, "asns-plot-narrow-d").starts_with(&top), "{top}: {}", element(&page, "asns-plot-narrow-d"));
     // One event of 1970 does not press fifty years into the timeline; the note says that it is missing.
-    let new = element(&page, "new-wide-d");
+    let new = element(&page, "new-full-d");
     assert!(new.starts_with("20 buckets from 01 Mar 2026; 1,303 in all;"), "{new}");
     assert!(page.contains("1 address has a time outside of what is shown"), "{page}");
 }

@@ -9,14 +9,13 @@
 
 use plotters::prelude::*;
 
-use super::FULL;
 use super::canvas::{Area, Fault, Ink, Picture};
 use crate::Place;
 use crate::figures::thousands;
 
 const LAND: &str = include_str!("land.txt");
 /// Twice as fine as the widest page shows it: the backend draws in whole pixels.
-const WIDTH: u32 = FULL * 2;
+const WIDTH: u32 = 2240;
 const HEIGHT: u32 = 970;
 /// Where the map is cut: nobody lives further south.
 const SOUTH: f64 = -56.5;

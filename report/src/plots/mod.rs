@@ -9,20 +9,20 @@ pub mod timeline;
 
 use canvas::Picture;
 
-/// Width of a plot in half of a wide page.
-const HALF: u32 = 540;
-/// Width of a plot in a phone's page.
-const NARROW: u32 = 330;
-/// Width of a plot as wide as a wide page.
-const FULL: u32 = 1120;
+/// The kinds of page that a plot is drawn for: the class that shows it there, and its width.
+type Widths = &'static [(&'static str, u32)];
+/// A plot in half of a wide page.
+const HALF: Widths = &[("narrow", 330), ("wide", 540)];
+/// A plot as wide as the page.
+const FULL: Widths = &[("narrow", 330), ("middle", 700), ("full", 1120)];
 
-/// The plot drawn for two widths. Text would shrink with an image; so each kind of page shows the one drawn for it.
-fn for_widths(wide: u32, mut draw: impl FnMut(u32, &str) -> Picture) -> String {
-    format!(
-        "<div class=\"plot\"><div class=\"wide\">{}</div><div class=\"narrow\">{}</div></div>\n",
-        draw(wide, "wide").svg(),
-        draw(NARROW, "narrow").svg()
-    )
+/// The plot drawn for every width. Text would shrink with an image; so each kind of page shows the one drawn for it.
+fn for_widths(widths: Widths, mut draw: impl FnMut(u32, &str) -> Picture) -> String {
+    let drawn: Vec<String> = widths
+        .iter()
+        .map(|(kind, width)| format!("<div class=\"{kind}\">{}</div>", draw(*width, kind).svg()))
+        .collect();
+    format!("<div class=\"plot\">{}</div>\n", drawn.concat())
 }
 
 /// How many characters of text fit into a width, small letters taken for the mean.
