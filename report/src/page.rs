@@ -77,8 +77,13 @@ fn headline(report: &Report) -> String {
     let tiles: Vec<String> = figures
         .iter()
         .map(|f| {
+            let size = match f.value.chars().count() {
+                ..=9 => "",
+                10..=12 => "long",
+                _ => "longer",
+            };
             format!(
-                "<div class=\"figure\"><dt>{}</dt><dd class=\"value {}\" id=\"{}\">{}</dd><dd class=\"more\">{}</dd></div>\n",
+                "<div class=\"figure\"><dt>{}</dt><dd class=\"value {size} {}\" id=\"{}\">{}</dd><dd class=\"more\">{}</dd></div>\n",
                 f.name, f.class, f.id, f.value, f.more
             )
         })
@@ -112,5 +117,5 @@ fn empty(report: &Report) -> String {
          <li>Make this page again a few seconds later:\n<pre>psql -Atc 'SELECT inventory_report()' &gt; report.html</pre></li>\n</ol>\n\
          <p class=\"note\">If addresses do not appear, look at the worker above, at <code>SELECT * FROM enrichment_status</code>, and at the server's log.</p>\n</section>\n",
     );
-    format!("<div class=\"cards\">\n{cards}{}</div>\n", sections::standing(report))
+    format!("<div class=\"cards\">\n{cards}{}</div>\n", sections::standing(report, "full"))
 }

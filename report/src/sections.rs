@@ -24,7 +24,7 @@ pub fn all(report: &Report) -> String {
         coverage(report),
         scanners(report),
         freshness(report),
-        standing(report),
+        standing(report, ""),
     ];
     format!("<div class=\"cards\">\n{}</div>\n", sections.concat())
 }
@@ -234,8 +234,8 @@ fn scanners(report: &Report) -> String {
 }
 
 /// How the sources stand, and what is left of a quota.
-pub fn standing(report: &Report) -> String {
-    let class = |state: &str| match state {
+pub fn standing(report: &Report, class: &str) -> String {
+    let mood = |state: &str| match state {
         "ok" => "good",
         "off" | "unknown" | "no key" => "",
         "quota" => "warn",
@@ -246,7 +246,7 @@ pub fn standing(report: &Report) -> String {
         let success = source.last_success_at.map_or_else(|| "–".into(), |at| ago(at, report.made_at));
         vec![
             html(&source.name, NAME),
-            format!("<span class=\"state {}\">{}</span>", class(&source.state), html(&source.state, 30)),
+            format!("<span class=\"state {}\">{}</span>", mood(&source.state), html(&source.state, 30)),
             format!("{success}{}", built.unwrap_or_default()),
         ]
     });
@@ -279,5 +279,5 @@ pub fn standing(report: &Report) -> String {
     let body = format!(
         "{sources}{quota}<p class=\"note\">Why a source is not well: <code>SELECT * FROM source_status</code></p>\n"
     );
-    card("", "Sources", "How each stands now", &body)
+    card(class, "Sources", "How each stands now", &body)
 }
