@@ -120,7 +120,12 @@ fn networks(report: &Report) -> String {
         .map(|asn| Bar { label: format!("AS{}{}", asn.number, named(&asn.org)), value: asn.observations })
         .collect();
     let rows = top().map(|asn| {
-        vec![format!("AS{}", asn.number), cell(&asn.org), thousands(asn.addresses), thousands(asn.observations)]
+        vec![
+            format!("<span class=\"whole\">AS{}</span>", asn.number),
+            cell(&asn.org),
+            thousands(asn.addresses),
+            thousands(asn.observations),
+        ]
     });
     let body = format!(
         "{}{}",
@@ -246,7 +251,7 @@ pub fn standing(report: &Report, class: &str) -> String {
         let success = source.last_success_at.map_or_else(|| "–".into(), |at| ago(at, report.made_at));
         vec![
             html(&source.name, NAME),
-            format!("<span class=\"state {}\">{}</span>", mood(&source.state), html(&source.state, 30)),
+            format!("<span class=\"whole {}\">{}</span>", mood(&source.state), html(&source.state, 30)),
             format!("{success}{}", built.unwrap_or_default()),
         ]
     });
