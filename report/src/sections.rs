@@ -93,12 +93,7 @@ fn origins(report: &Report) -> String {
         &["City", "Country", "Addresses", "Observations"],
         2,
         report.cities.iter().take(TOP).map(|city| {
-            vec![
-                cell(&city.name),
-                cell(countries::name(&city.country)),
-                thousands(city.addresses),
-                thousands(city.observations),
-            ]
+            vec![cell(&city.name), cell(&city.country), thousands(city.addresses), thousands(city.observations)]
         }),
     );
     let more =

@@ -35,7 +35,9 @@ pub fn bars(id: &str, title: &str, bars: &[Bar]) -> String {
                 canvas::text(area, &figure, (width, y + 10), HPos::Right, Ink::Muted)?;
                 rectangle(area, (0, y + 20), (width, THICK), Ink::Track)?;
                 let long = (width as f64 * bar.value as f64 / most as f64) as i32;
-                rectangle(area, (0, y + 20), (long, THICK), Ink::Accent)?;
+                if bar.value > 0 {
+                    rectangle(area, (0, y + 20), (long, THICK), Ink::Accent)?;
+                }
             }
             Ok(())
         })
