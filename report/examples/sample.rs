@@ -23,7 +23,7 @@ fn nothing() -> Report {
 
 fn sample() -> Report {
     let names = [
-        "Eastern Backbone",
+        "EASTERN-BACKBONE - Eastern Backbone, CN",
         "DropletWorks, LLC",
         "Amber Coast Hosting UAB",
         "A company whose name is so long that no page could ever show all of it, Inc.",

@@ -3,7 +3,7 @@
 use plotters::style::text_anchor::HPos;
 
 use super::canvas::{self, Ink, Picture, rectangle};
-use super::{HALF, characters, for_widths};
+use super::{HALF, fit, for_widths};
 use crate::escape;
 use crate::figures::thousands;
 
@@ -30,8 +30,8 @@ pub fn bars(id: &str, title: &str, bars: &[Bar]) -> String {
             for (row, bar) in bars.iter().enumerate() {
                 let y = row as i32 * ROW;
                 let figure = thousands(bar.value);
-                let room = characters(width - 12) - figure.len().min(characters(width - 12));
-                canvas::text(area, &escape::plain(&bar.label, room), (0, y + 10), HPos::Left, Ink::Text)?;
+                let room = width - 12 - figure.len() as i32 * 9;
+                canvas::text(area, &fit(&bar.label, room), (0, y + 10), HPos::Left, Ink::Text)?;
                 canvas::text(area, &figure, (width, y + 10), HPos::Right, Ink::Muted)?;
                 rectangle(area, (0, y + 20), (width, THICK), Ink::Track)?;
                 let long = (width as f64 * bar.value as f64 / most as f64) as i32;

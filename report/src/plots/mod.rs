@@ -7,6 +7,7 @@ pub mod map;
 pub mod stack;
 pub mod timeline;
 
+use crate::escape;
 use canvas::Picture;
 
 /// The kinds of page that a plot is drawn for: the class that shows it there, and its width.
@@ -25,9 +26,25 @@ fn for_widths(widths: Widths, mut draw: impl FnMut(u32, &str) -> Picture) -> Str
     format!("<div class=\"plot\">{}</div>\n", drawn.concat())
 }
 
-/// How many characters of text fit into a width, small letters taken for the mean.
-fn characters(width: i32) -> usize {
-    (f64::from(width.max(0)) / (canvas::TEXT * 0.56)) as usize
+/// A text from outside, cut to what fits into a width. Fonts differ, so letters are taken for rather wide.
+fn fit(raw: &str, width: i32) -> String {
+    let em = |c: char| match c {
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | '-' | '(' | ')' | '\'' => 0.42,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' => 0.95,
+        c if c.is_ascii_uppercase() => 0.72,
+        c if c.is_ascii() || c < '\u{1100}' => 0.63,
+        _ => 1.05,
+    };
+    let text = escape::plain(raw, escape::NAME);
+    let mut left = f64::from(width) / canvas::TEXT;
+    let fitting = text
+        .chars()
+        .take_while(|c| {
+            left -= em(*c);
+            left >= 0.0
+        })
+        .count();
+    escape::plain(&text, fitting)
 }
 
 #[cfg(test)]
@@ -45,6 +62,16 @@ mod tests {
             .filter(|node| node.has_tag_name("rect") && node.attribute("class") == Some(&class))
             .map(|node| ["x", "y", "width", "height"].map(|name| number(&node, name)))
             .collect()
+    }
+
+    #[test]
+    fn texts_are_cut_to_their_width() {
+        let small = super::fit(&"e".repeat(60), 200);
+        let capital = super::fit(&"E".repeat(60), 200);
+        assert!(capital.len() < small.len() && capital.ends_with('…') && small.ends_with('…'), "{small} {capital}");
+        assert_eq!(super::fit("short", 200), "short");
+        assert_eq!(super::fit("short", 0), "");
+        assert_eq!(super::fit("<b>\u{202e}x", 200), "<b>x");
     }
 
     #[test]

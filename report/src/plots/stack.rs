@@ -3,7 +3,7 @@
 use plotters::style::text_anchor::HPos;
 
 use super::canvas::{self, Ink, Picture, rectangle};
-use super::{HALF, characters, for_widths};
+use super::{HALF, fit, for_widths};
 use crate::escape;
 use crate::figures::{percent, thousands};
 
@@ -54,9 +54,8 @@ pub fn stacks(id: &str, title: &str, stacks: &[Stack]) -> String {
         Picture::draw(&format!("{id}-{kind}"), size, title, &about.join("; "), |area| {
             for (row, stack) in stacks.iter().enumerate() {
                 let (y, width) = (row as i32 * ROW, width as i32);
-                let room = characters(width / 2);
-                canvas::text(area, &escape::plain(&stack.label, room), (0, y + 10), HPos::Left, Ink::Text)?;
-                canvas::text(area, &escape::plain(&stack.note, room), (width, y + 10), HPos::Right, Ink::Muted)?;
+                canvas::text(area, &fit(&stack.label, width / 2), (0, y + 10), HPos::Left, Ink::Text)?;
+                canvas::text(area, &fit(&stack.note, width / 2), (width, y + 10), HPos::Right, Ink::Muted)?;
                 rectangle(area, (0, y + 20), (width, THICK), Ink::Track)?;
                 let (whole, mut before) = (stack.whole().max(1) as f64, 0);
                 for part in stack.parts.iter().filter(|part| part.value > 0) {
