@@ -32,10 +32,10 @@ build: setup ## the extension, into a private installation under target/pg
 	@scripts/build.sh
 
 unit: ## the tests that need no PostgreSQL
-	cargo test -p enrich
+	cargo test -p enrich -p report
 
 test: build ## every test; TEST=name for one file of pgrx-tests/tests, ARGS for the test program
-	$(if $(TEST),,cargo test -p enrich)
+	$(if $(TEST),,cargo test -p enrich -p report)
 	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test $(TEST)) $(if $(ARGS),-- $(ARGS))
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files

@@ -6,6 +6,8 @@ set -euo pipefail
 
 # Says where the demo lives, for as long as it does.
 note=$target/demo.env
+# The inventory as a page.
+page=$target/demo-report.html
 
 stop() {
     [ -r "$note" ] || return 0
@@ -17,7 +19,7 @@ stop() {
             die "the demo's server does not stop; see $DEMO_DIR/log"
     fi
     end_sources
-    rm -rf "$DEMO_DIR" "$DEMO_SOURCES" ${DEMO_TEMPORARY:+"$DEMO_TEMPORARY"} "$note"
+    rm -rf "$DEMO_DIR" "$DEMO_SOURCES" ${DEMO_TEMPORARY:+"$DEMO_TEMPORARY"} "$page" "$note"
 }
 
 # The process that the fakes' file names may be another one by now: it is theirs if it was started for this directory.
@@ -39,6 +41,8 @@ start() {
     cargo build -q --manifest-path "$root/Cargo.toml" -p asn_inventory_tests --bin demo --bin fake-sources ||
         { stop; exit 1; }
     "$target/debug/demo" "$DEMO_DIR" "$DEMO_SOURCES" ${MAXMIND_DIR:+"$MAXMIND_DIR"} || { stop; exit 1; }
+    "$DEMO_TREE/bin/psql" -X -h "$DEMO_DIR" -U postgres -d honeypot -Atc 'SELECT inventory_report()' >"$page" ||
+        { stop; exit 1; }
     local psql=psql own=
     [ -n "${MAXMIND_DIR:-}" ] || own="The same with your own GeoLite2 files:
     make demo MAXMIND_DIR=/path/to/mmdb/files
@@ -56,6 +60,8 @@ and try:
     SELECT * FROM top_networks LIMIT 10;
     SELECT * FROM enrichment_status \gx
     SELECT * FROM source_status \gx
+The inventory as a page, inventory_report(), to open in a browser:
+    $page
 Team Cymru and GreyNoise are fakes in this demo, on loopback ports, and what they say is made up.
 ${own}End it:
     make demo-stop

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting and clippy over all three crates, warnings denied.
+# Formatting and clippy over all four crates, warnings denied.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 load_setup
@@ -14,5 +14,5 @@ for component in rustfmt clippy; do
 done
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 cargo fmt --all --check
-cargo clippy -p enrich -p asn_inventory_tests --all-targets -- -D warnings
+cargo clippy -p enrich -p report -p asn_inventory_tests --all-targets -- -D warnings
 cargo clippy -p asn_inventory --no-default-features --features "pg$PG_MAJOR" --all-targets -- -D warnings

@@ -20,6 +20,7 @@ REVOKE ALL ON FUNCTION ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION ip_story(inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION import_mmdb_files(boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION inventory_report() FROM PUBLIC;
 
 -- The launcher learns of the extension when this transaction commits.
 CREATE FUNCTION announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';

@@ -166,6 +166,25 @@ pub fn server_text(text: &str) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
+/// Text of the server's encoding as UTF-8. Bytes that are none become `\u{fffd}`: nothing raises for being shown.
+pub fn from_server(bytes: &[u8]) -> String {
+    // SAFETY: reads a backend-wide setting.
+    let encoding = unsafe { GetDatabaseEncoding() };
+    if encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 || bytes.is_ascii()
+    {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // SAFETY: converts `len` bytes; the result is the same pointer, or a palloced text that ends in NUL.
+    unsafe {
+        let source = bytes.as_ptr().cast();
+        let utf8 = pg_sys::pg_server_to_any(source, bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
+        if std::ptr::eq(utf8, source) {
+            return String::from_utf8_lossy(bytes).into_owned();
+        }
+        CStr::from_ptr(utf8).to_string_lossy().into_owned()
+    }
+}
+
 fn converted(text: &str, encoding: i32) -> Vec<u8> {
     // Character by character: one that the encoding lacks must cost itself only, and must not raise.
     let mut out = Vec::with_capacity(text.len());

@@ -18,6 +18,7 @@ mod lookup;
 mod maxmind;
 mod mmdb;
 mod observe;
+mod report;
 mod row;
 mod settings;
 mod shared;
@@ -38,7 +39,8 @@ extension_sql_file!("../sql/05_ingest.sql", name = "ingest", requires = ["lookup
 extension_sql_file!("../sql/06_enrich.sql", name = "enrich", requires = ["ingest"]);
 extension_sql_file!("../sql/07_jobs.sql", name = "jobs", requires = ["enrich"]);
 extension_sql_file!("../sql/08_status.sql", name = "status", requires = ["jobs"]);
-extension_sql_file!("../sql/11_analysis.sql", name = "analysis", requires = ["status"]);
+extension_sql_file!("../sql/10_report.sql", name = "report", requires = ["status"]);
+extension_sql_file!("../sql/11_analysis.sql", name = "analysis", requires = ["report"]);
 extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["analysis"], finalize);
 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.

@@ -63,7 +63,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
     let signatures = "SELECT proname || '(' || pg_get_function_arguments(oid) || ') → ' || pg_get_function_result(oid)
         FROM function WHERE proname = ANY ('{lookup_ip,ip_asn,ip_asn_org,ip_country,ip_city,ip_class,enrich_ip,
             attach_ip_source,detach_ip_source,populate_ip_inventory,backfill_inventory,cancel_enrichment_job,
-            absorb_observations,mmdb_record,mmdb_networks}') ORDER BY proname";
+            absorb_observations,mmdb_record,mmdb_networks,inventory_report}') ORDER BY proname";
     assert_eq!(
         lines(signatures),
         [
@@ -75,6 +75,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
             "cancel_enrichment_job(job_id bigint) → boolean",
             "detach_ip_source(tbl regclass) → void",
             "enrich_ip(ip inet, wait interval DEFAULT '00:00:00'::interval) → ip_enrichment",
+            "inventory_report() → text",
             "ip_asn(inet) → bigint",
             "ip_asn_org(inet) → text",
             "ip_city(inet) → text",
@@ -104,12 +105,13 @@ fn the_objects_of_the_design_are_there_with_their_types() {
 fn volatility_parallel_safety_and_strictness_are_as_designed() {
     let labels = "SELECT proname || ' ' || provolatile::text || proparallel::text || CASE WHEN proisstrict THEN 's' ELSE '-' END
                   FROM function WHERE proname IN ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class',
-                      'enrich_ip', 'backfill_inventory', 'mmdb_record', 'mmdb_networks') ORDER BY proname";
+                      'enrich_ip', 'backfill_inventory', 'mmdb_record', 'mmdb_networks', 'inventory_report') ORDER BY proname";
     assert_eq!(
         lines(labels),
         [
             "backfill_inventory vu-",
             "enrich_ip vus",
+            "inventory_report su-",
             "ip_asn sss",
             "ip_asn_org sss",
             "ip_city sss",
@@ -123,7 +125,7 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     // Whatever writes, waits or tells of other processes is volatile and stays in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks',
-         'database_identity', 'ip_asn_at', 'ip_story') ORDER BY 1";
+         'database_identity', 'ip_asn_at', 'ip_story', 'inventory_report') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
 
@@ -198,6 +200,7 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
         "SELECT * FROM enrichment_jobs()",
         "SELECT database_identity()",
         "SELECT announce_extension()",
+        "SELECT inventory_report()",
         "SELECT * FROM ip_inventory",
         "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')",
         "SELECT * FROM ip_observation",
@@ -249,7 +252,8 @@ fn a_callers_search_path_and_operators_make_no_difference() {
              SELECT public.absorb_observations();
              SELECT public.backfill_inventory(ips => '{81.2.69.142}');
              SELECT public.detach_ip_source('public.seen_here');
-             SELECT * FROM public.enrichment_status, public.enrichment_progress";
+             SELECT * FROM public.enrichment_status, public.enrichment_progress;
+             SELECT public.inventory_report()";
         query(&mut client, run).unwrap_or_else(|failure| panic!("{path}: {failure:?}"));
     }
     let rows = wait_for(

@@ -12,6 +12,7 @@ mod ingest;
 mod lookup;
 mod memory;
 mod network;
+mod report;
 mod single;
 mod stage;
 mod table;
@@ -33,6 +34,7 @@ const PARTS: &[(&str, Part)] = &[
     ("ingest", ingest::run),
     ("single", single::run),
     ("network", network::run),
+    ("report", report::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,205 @@
+//! `inventory_report()`: what the page says is what SQL counts, what comes from the internet is text there and nothing
+//! else, and who may have the page needs no right to what it is made of.
+
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+
+const DB: &str = "postgres";
+
+fn started() -> Cluster {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster
+}
+
+/// The page of a database.
+fn page(cluster: &Cluster, db: &str) -> String {
+    cluster.value(db, "SELECT replace(inventory_report(), E'\\n', ' ')")
+}
+
+/// What stands in the element of an id, without markup.
+fn element<'a>(page: &'a str, id: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!(" id=\"{id}\">")).unwrap_or_else(|| panic!("no {id} in {page}"));
+    rest.split_once('<').map_or(rest, |(text, _)| text)
+}
+
+#[test]
+fn the_figures_are_what_sql_counts() {
+    let cluster = started();
+    let sql = |sql: &str| cluster.value(DB, sql);
+    // Observed addresses, and rows in every state that the network sources know.
+    cluster.sql(
+        DB,
+        "CREATE TABLE events (at timestamptz, ip inet);
+         SELECT attach_ip_source('events', '{ip}', 'at');
+         INSERT INTO events SELECT timestamptz '2026-03-01 12:00+00' + i % 20 * interval '1 day', '34.64.0.0'::inet + i % 1300
+             FROM generate_series(1, 5000) i;
+         INSERT INTO events VALUES ('2026-03-05 00:00+00', '8.8.8.8'), ('2026-03-05 00:00+00', '81.2.69.142'),
+             ('2026-03-06 00:00+00', '81.2.69.142'), ('2026-03-06 00:00+00', '10.0.0.1'), ('1970-01-01 00:00+00', '51.68.0.1')",
+    );
+    cluster.wait_value(DB, "SELECT sum(observation_count) FROM ip_inventory", "5005");
+    cluster.wait_value(
+        DB,
+        "SELECT sum(ip_count) FROM asn_inventory",
+        &sql("SELECT count(asn_number) FROM ip_inventory"),
+    );
+    cluster.sql(
+        DB,
+        "UPDATE ip_inventory SET scanner_noise = true, scanner_riot = false, scanner_classification = 'malicious',
+             greynoise_status = 'found', scanner_ts = now() - interval '3 days' WHERE ip_address << '34.64.0.0/24';
+         UPDATE ip_inventory SET scanner_noise = false, scanner_riot = false, greynoise_status = 'not_found',
+             scanner_ts = now() - interval '40 days' WHERE ip_address << '34.64.1.0/24';
+         UPDATE ip_inventory SET greynoise_status = 'quota' WHERE ip_address << '34.64.2.0/24'",
+    );
+    let page = page(&cluster, DB);
+    let grouped = |query: &str| sql(&format!("SELECT to_char(({query}), 'FM999,999,999')"));
+    for (id, counted) in [
+        ("addresses", "SELECT count(*) FROM ip_inventory"),
+        ("observations", "SELECT sum(observation_count) FROM ip_inventory"),
+        ("asns", "SELECT count(DISTINCT asn_number) FROM ip_inventory"),
+        ("countries", "SELECT count(DISTINCT country_code) FROM ip_inventory"),
+        ("queued", "SELECT count(*) FROM ip_observation"),
+    ] {
+        assert_eq!(element(&page, id), grouped(counted), "{id}");
+    }
+    assert_eq!(element(&page, "addresses"), "1,304");
+    assert_eq!(
+        element(&page, "enriched"),
+        sql("SELECT CASE WHEN every(maxmind_status = 'found') THEN '100 %' ELSE round(100.0 * count(*)
+             FILTER (WHERE maxmind_status = 'found') / count(*), 1) || ' %' END FROM ip_inventory WHERE ip_class = 'public'")
+    );
+    let asked = "SELECT count(*) FILTER (WHERE scanner_noise), count(*) FILTER (WHERE scanner_ts IS NOT NULL) FROM ip_inventory";
+    assert_eq!(cluster.lines(DB, asked), ["256|512"]);
+    assert_eq!(element(&page, "scanners"), "50.0 %");
+    assert_eq!(element(&page, "worker"), "running");
+
+    // The plots say in words what they show.
+    let greynoise = "GreyNoise: found 256 (19.6 %), not found 256 (19.6 %), pending 535 (41.0 %), out of quota 256 (19.6 %), skipped 1 (&lt; 0.1 %)";
+    let statuses = "SELECT greynoise_status, count(*) FROM ip_inventory GROUP BY 1 ORDER BY 1";
+    assert_eq!(cluster.lines(DB, statuses), ["found|256", "not_found|256", "pending|535", "quota|256", "skipped|1"]);
+    assert!(element(&page, "coverage-plot-wide-d").contains(greynoise), "{}", element(&page, "coverage-plot-wide-d"));
+    let ages = "GreyNoise: &lt; 1 d 0, &lt; 7 d 256, &lt; 30 d 0, &lt; 90 d 256, &lt; 1 y 0, older 0";
+    assert!(element(&page, "freshness-plot-wide-d").contains(ages), "{}", element(&page, "freshness-plot-wide-d"));
+    let top = sql("SELECT 'AS' || asn_number || ' ' || asn_org || ': ' || to_char(observation_count, 'FM999,999')
+                   FROM asn_inventory ORDER BY observation_count DESC LIMIT 1");
+    assert!(element(&page, "asns-plot-narrow-d").starts_with(&top), "{top}: {}", element(&page, "asns-plot-narrow-d"));
+    // One event of 1970 does not press fifty years into the timeline; the note says that it is missing.
+    let new = element(&page, "new-full-d");
+    assert!(new.starts_with("20 buckets from 01 Mar 2026; 1,303 in all;"), "{new}");
+    assert!(page.contains("1 address has a time outside of what is shown"), "{page}");
+}
+
+#[test]
+fn text_from_the_internet_is_text_on_the_page() {
+    let cluster = started();
+    cluster.sql(
+        DB,
+        r#"INSERT INTO ip_inventory (ip_address, asn_number, asn_org, asn_source, country_code, city, latitude, longitude,
+               ip_class, maxmind_status, scanner_noise, scanner_classification, scanner_ts)
+           VALUES ('8.8.8.8', 15169, '<script>alert(1)</script>', 'maxmind', '"><img src=x onerror=alert(2)>',
+                   '</title></svg><script>alert(3)</script>', 'NaN', 'Infinity', 'public', '<b>odd</b>', true, '<i>x</i>', now()),
+                  ('8.8.4.4', 64500, E'evil\u202Egpj.exe\u0085\u0007', 'cymru', E'\u202E', repeat('x', 5000), 95, 200, 'public',
+                   'found', true, 'malicious', 'infinity');
+           UPDATE ip_inventory SET first_seen_at = '-infinity', last_seen_at = 'infinity';
+           INSERT INTO asn_inventory (asn_number, asn_org, ip_count, observation_count)
+           VALUES (15169, '<script>alert(1)</script>', 1, 1), (64500, E'evil\u202Egpj.exe\u0085\u0007', 1, 1)
+           ON CONFLICT (asn_number) DO UPDATE SET asn_org = excluded.asn_org, ip_count = 1, observation_count = 1"#,
+    );
+    let page = page(&cluster, DB);
+    assert_eq!(element(&page, "addresses"), "2");
+    for tag in ["<script", "<img", "<b>", "<i>", "</title></svg>", "onerror=alert(2)>"] {
+        assert!(!page.contains(tag), "{tag} in {page}");
+    }
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
+    assert!(page.contains("evilgpj.exe"), "{page}");
+    assert!(page.is_ascii(), "no encoding can change what is read");
+    assert!(!page.contains(&"x".repeat(61)), "a long name is cut");
+}
+
+#[test]
+fn an_empty_inventory_says_what_to_do() {
+    let cluster = started();
+    let page = page(&cluster, DB);
+    assert_eq!(element(&page, "addresses"), "0");
+    assert!(page.contains("Nothing yet") && page.contains("attach_ip_source("), "{page}");
+    assert!(page.ends_with("</html>") || page.trim_end().ends_with("</html>"), "{page}");
+}
+
+#[test]
+fn execute_alone_gives_the_page_and_nothing_else() {
+    let cluster = started();
+    cluster.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8'); CREATE ROLE reader LOGIN; CREATE ROLE nobody LOGIN;
+         GRANT EXECUTE ON FUNCTION inventory_report() TO reader",
+    );
+    let mut reader = cluster.connect_as("reader", DB);
+    let rows = query(&mut reader, "SELECT inventory_report(), current_user").expect("a page");
+    let page = rows[0][0].clone().expect("not null");
+    assert_eq!(element(&page, "addresses"), "1");
+    assert_eq!(rows[0][1].as_deref(), Some("reader"), "the caller is who he was");
+    assert_eq!(query(&mut reader, "SELECT count(*) FROM ip_inventory").expect_err("no right").code, "42501");
+    let mut nobody = cluster.connect_as("nobody", DB);
+    assert_eq!(query(&mut nobody, "SELECT inventory_report()").expect_err("no right").code, "42501");
+}
+
+#[test]
+fn a_caller_cannot_make_the_owner_run_his_functions() {
+    let cluster = started();
+    cluster.sql(
+        DB,
+        "CREATE ROLE reader LOGIN; GRANT EXECUTE ON FUNCTION inventory_report() TO reader; CREATE SCHEMA trap AUTHORIZATION reader",
+    );
+    let mut reader = cluster.connect_as("reader", DB);
+    query(
+        &mut reader,
+        "CREATE FUNCTION trap.lie(text, text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+         CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.lie);
+         CREATE FUNCTION trap.count(bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+         CREATE TEMP TABLE ip_inventory (ip_address inet);
+         SET search_path = trap, pg_temp, pg_catalog, public",
+    )
+    .expect("a trap");
+    query(&mut reader, "SELECT public.inventory_report()").expect("a page");
+}
+
+#[test]
+fn it_writes_nothing_and_works_on_a_standby() {
+    let primary = started();
+    primary.sql(DB, "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
+    let mut session = primary.connect(DB);
+    query(&mut session, "BEGIN READ ONLY").expect("begin");
+    query(&mut session, "SELECT inventory_report()").expect("a page in a read-only transaction");
+    let id = query(&mut session, "SELECT pg_current_xact_id_if_assigned()").expect("an answer");
+    assert_eq!(id[0][0], None, "no transaction id was spent");
+    let standby = primary.standby();
+    standby.wait_replay(&primary);
+    let page = page(&standby, DB);
+    assert_eq!((element(&page, "addresses"), element(&page, "worker")), ("1", "standby"));
+}
+
+#[test]
+fn the_page_is_the_same_in_every_encoding() {
+    let cluster = started();
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let db = encoding.to_lowercase();
+        cluster.sql(
+            DB,
+            &format!("CREATE DATABASE {db} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"),
+        );
+        let name = if encoding == "LATIN1" { r"E'Z\374rich \337'" } else { r"E'Z\303\274rich \303\237\377'" };
+        let mut client = cluster.connect(&db);
+        query(&mut client, "SET client_encoding = 'SQL_ASCII'; CREATE EXTENSION asn_inventory").expect("an extension");
+        query(
+            &mut client,
+            &format!(
+                "INSERT INTO asn_inventory (asn_number, asn_org, ip_count) VALUES (64500, {name}, 1);
+                 INSERT INTO ip_inventory (ip_address, asn_number) VALUES ('8.8.8.8', 64500)"
+            ),
+        )
+        .expect("a row");
+        let page = query(&mut client, "SELECT inventory_report()").expect("a page")[0][0].clone().expect("not null");
+        assert!(page.contains("Z&#252;rich &#223;"), "{encoding}: {page}");
+    }
+}
