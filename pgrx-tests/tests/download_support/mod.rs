@@ -92,9 +92,36 @@ impl Site {
         names
     }
 
+    /// Nothing lies in the server's own directory but what belongs there: no draft, no half generation, and of each
+    /// edition the generation that answers and at most one before it.
+    pub fn assert_state_tidy(&self) {
+        let root = self.cluster.data_dir().join("asn_inventory");
+        let list = |dir: &std::path::Path| {
+            let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let known =
+            ["current.json", "downloads.json", "download.lock", "import.lock", "generations", "jobs", "maxmind"];
+        let odd = |names: Vec<String>| names.into_iter().find(|name| !known.contains(&name.as_str()));
+        // A file that is replaced by renaming has another name for a moment.
+        wait_for("no litter in the state directory", || odd(list(&root)), Option::is_none);
+        let current = self.cluster.lines(DB, "SELECT generation FROM mmdb_editions() WHERE generation IS NOT NULL");
+        let generations = wait_for(
+            "no litter among the generations",
+            || list(&root.join("generations")),
+            |names| names.iter().all(|name| !name.starts_with("tmp-")) && names.len() <= 2 * current.len(),
+        );
+        assert!(current.iter().all(|name| generations.contains(name)), "{current:?} of {generations:?}");
+    }
+
     /// How many requests there were.
     pub fn requests(&self) -> usize {
         self.maxmind.asked().len()
+    }
+
+    /// Lines of the log that hold `text`.
+    pub fn logged(&self, text: &str) -> usize {
+        self.cluster.log().lines().filter(|line| line.contains(text)).count()
     }
 
     /// Warnings in the log that hold `text`.
