@@ -8,7 +8,6 @@ mod download_support;
 
 use asn_inventory_tests::mmdb::MmdbWriter;
 use download_support::*;
-use std::io::Error;
 
 /// More than a segment of WAL.
 const LIMIT: u64 = 17 << 20;
@@ -22,20 +21,13 @@ fn large(days_ago: u64) -> MmdbWriter {
         char::from(b' ' + (state >> 33) as u8 % 95)
     };
     let mut asn = fixtures::small_asn(fixtures::days_ago(days_ago));
-    for third in 0..3 {
-        let name: String = (0..10 << 20).map(|_| noise()).collect();
-        let record = json!({ "autonomous_system_number": 64500 + third, "autonomous_system_organization": name });
-        asn.add(&format!("11.0.{third}.0/24"), record);
+    // A longer name than this would be refused.
+    for part in 0..60 {
+        let name: String = (0..500_000).map(|_| noise()).collect();
+        let record = json!({ "autonomous_system_number": 64500 + part, "autonomous_system_organization": name });
+        asn.add(&format!("11.0.{part}.0/24"), record);
     }
     asn
-}
-
-/// How large files of a process may be from now on; `None`: any size.
-fn limit(pid: u32, bytes: Option<u64>) {
-    let limits = libc::rlimit { rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: reads a struct that lives until the call is over; the old limits are not asked for.
-    let done = unsafe { libc::prlimit(pid as i32, libc::RLIMIT_FSIZE, &limits, std::ptr::null_mut()) };
-    assert_eq!(done, 0, "{}", Error::last_os_error());
 }
 
 #[test]
@@ -43,7 +35,7 @@ fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
     let site = Site::start();
     let worker: u32 = site.cluster.value(DB, "SELECT worker_pid FROM enrichment_status").parse().unwrap();
     site.maxmind.offer_file(large(5), "GeoLite2-ASN", 5);
-    limit(worker, Some(LIMIT));
+    site.cluster.limit_file_size(worker, Some(LIMIT));
     let said = site.update();
     assert_eq!(said, format!("failed|GeoLite2-City: up to date; GeoLite2-ASN: {TOO_LARGE}"));
     assert_eq!(site.warnings(TOO_LARGE), 1);
@@ -55,9 +47,9 @@ fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
     assert!(site.update().contains("the last download failed"));
     assert_eq!(site.maxmind.downloads(), downloads);
 
-    limit(worker, None);
+    site.cluster.limit_file_size(worker, None);
     assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
-    site.cluster.wait_value(DB, "SELECT ip_asn('11.0.2.1')", "64502");
+    site.cluster.wait_value(DB, "SELECT ip_asn('11.0.59.1')", "64559");
     site.assert_answers();
     site.assert_tidy();
     site.assert_state_tidy();
@@ -67,7 +59,7 @@ fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
 fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
     let site = Site::start();
     let launcher = site.cluster.pid_of("asn_inventory launcher").expect("a launcher");
-    limit(launcher, Some(LIMIT));
+    site.cluster.limit_file_size(launcher, Some(LIMIT));
     site.maxmind.offer_file(large(5), "GeoLite2-ASN", 5);
     assert_eq!(site.update(), "done|GeoLite2-City: up to date; GeoLite2-ASN: downloaded");
     site.cluster.wait_log(TOO_LARGE);
@@ -80,8 +72,8 @@ fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
         site.update(),
         "done|GeoLite2-City: up to date; GeoLite2-ASN: the newest was downloaded before, and not installed yet"
     );
-    limit(launcher, None);
-    site.cluster.wait_value(DB, "SELECT ip_asn('11.0.2.1')", "64502");
+    site.cluster.limit_file_size(launcher, None);
+    site.cluster.wait_value(DB, "SELECT ip_asn('11.0.59.1')", "64559");
     assert_eq!(site.maxmind.downloads(), downloads);
     site.assert_answers();
     site.assert_tidy();

@@ -82,7 +82,7 @@ fn a_killed_launcher_imports_what_was_downloaded_when_it_is_back() {
     assert_eq!(site.update(), BOTH_DOWNLOADED);
     // As a kill in the middle of an import leaves it.
     let half = site.cluster.data_dir().join("asn_inventory/generations/tmp-1");
-    fs::create_dir(&half).expect("a directory");
+    fs::rename(asn_inventory_tests::cluster::private_dir(), &half).expect("a directory");
     fs::write(half.join("database.mmdb"), "half").expect("a file");
     let launcher = site.cluster.pid_of("asn_inventory launcher").expect("a launcher");
     site.cluster.kill9(launcher);

@@ -1,7 +1,7 @@
 //! Starting, stopping, killing: a cluster's life.
 
 use super::Cluster;
-use super::process::{Server, kill};
+use super::process::{Server, kill, limit_file_size};
 use crate::wait::{PATIENCE, wait_until, wait_within};
 use std::fs;
 use std::sync::{MutexGuard, PoisonError};
@@ -101,6 +101,16 @@ impl Cluster {
     pub fn kill9(&self, pid: u32) {
         assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
         kill(pid, libc::SIGKILL);
+    }
+
+    /// How large the files may be that one of this cluster's processes writes from now on; `None`: as large as they
+    /// like. PostgreSQL ignores the signal that comes with it, so writes fail as on a disk that is full.
+    ///
+    /// # Panics
+    /// When `pid` is no process of this cluster.
+    pub fn limit_file_size(&self, pid: u32, bytes: Option<u64>) {
+        assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
+        limit_file_size(pid, bytes);
     }
 
     /// SIGKILL to the postmaster, as when the memory runs out; returns when all that it started has ended, too. To be

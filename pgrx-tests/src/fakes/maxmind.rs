@@ -134,8 +134,14 @@ impl MaxMind {
             ("asn_inventory.maxmind_account_id", ACCOUNT.to_owned()),
             ("asn_inventory.maxmind_license_key", format!("file:{}", self.key_file().display())),
             ("asn_inventory.maxmind_update_schedule", String::new()),
-            ("asn_inventory.tls_ca_file", self.dir.join("maxmind-ca.pem").display().to_string()),
+            ("asn_inventory.tls_ca_file", self.ca_file().display().to_string()),
         ]
+    }
+
+    /// The file with the certificate that vouches for both.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.join("maxmind-ca.pem")
     }
 
     /// The file with the key.

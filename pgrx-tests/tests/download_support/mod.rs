@@ -19,6 +19,11 @@ pub struct Site {
 impl Site {
     /// With further settings, which win; nothing is installed.
     pub fn start_with(settings: &[(&str, &str)]) -> Site {
+        Site::start_in(settings, &[])
+    }
+
+    /// As [`Self::start_with`], with variables in the server's environment.
+    pub fn start_in(settings: &[(&str, &str)], env: &[(&str, &str)]) -> Site {
         let maxmind = MaxMind::start(&private_dir());
         let mut builder = Cluster::builder();
         for (name, value) in maxmind.settings() {
@@ -26,6 +31,9 @@ impl Site {
         }
         for (name, value) in settings {
             builder = builder.conf(name, value);
+        }
+        for (name, value) in env {
+            builder = builder.env(name, value);
         }
         let cluster = builder.start();
         cluster.sql(DB, "CREATE EXTENSION asn_inventory");
