@@ -143,6 +143,17 @@ fn a_much_smaller_one_is_taken_by_force_by_either_function() {
 }
 
 #[test]
+fn force_takes_nothing_that_is_broken_and_its_job_says_so() {
+    let site = Site::start();
+    site.maxmind.offer_file(fixtures::small_city(fixtures::days_ago(5)), ASN, 5);
+    let said = site.update_forced();
+    let known = "failed|GeoLite2-City: downloaded; GeoLite2-ASN: downloaded; GeoLite2-ASN: refused: wrong edition: ";
+    assert!(said.starts_with(known), "{said}");
+    site.assert_answers();
+    site.assert_state_tidy();
+}
+
+#[test]
 fn force_waits_for_another_importer() {
     let site = Site::start();
     site.maxmind.offer(20);

@@ -61,8 +61,8 @@ fn a_key_that_vault_holds() {
     let said = site.update();
     assert_eq!(
         said,
-        "failed|asn_inventory.maxmind_license_key can't be resolved: vault://secret/data/maxmind#license_key: may not \
-         be resolved: Vault has no such secret"
+        "failed|asn_inventory.maxmind_license_key can't be resolved: vault://secret/data/maxmind#license_key: Vault has \
+         no such secret"
     );
     assert_eq!(site.requests(), 0);
     vault.hold(PATH, "license_key", KEY);

@@ -24,6 +24,9 @@ const SOONEST: Duration = Duration::from_secs(600);
 /// How long a forced install waits for another importer, and for files that somebody is still writing.
 const INSTALL: Duration = Duration::from_secs(30);
 
+/// Of a job: its outcome and its detail.
+type Told = (u32, Option<String>);
+
 type Outcome = Result<Vec<(Edition, Done)>, UpdateError>;
 
 /// The worker's downloads.
@@ -37,8 +40,22 @@ pub struct Download {
     /// Unix microseconds.
     next_at: Option<i64>,
     running: Option<(Receiver<Outcome>, bool)>,
-    /// What was fetched by force is to be installed, until when, and then this is told.
-    installing: Option<(Instant, (u32, Option<String>))>,
+    installing: Option<Installing>,
+}
+
+/// What was fetched by force, and is to be installed before its job ends.
+struct Installing {
+    fetched: Vec<Edition>,
+    told: Told,
+    until: Instant,
+}
+
+impl Installing {
+    fn fails(&mut self, why: &str) {
+        let (how, detail) = &mut self.told;
+        *how = outcome::FAILED;
+        *detail = Some([detail.as_deref().unwrap_or_default(), why].join("; "));
+    }
 }
 
 impl Download {
@@ -184,12 +201,12 @@ impl Download {
             Err(TryRecvError::Disconnected) => (None, *forced),
         };
         self.running = None;
-        let (told, news) = self.judge(found);
-        if news {
+        let (told, fetched) = self.judge(found);
+        if !fetched.is_empty() {
             shared::wake_launcher();
         }
-        if news && forced {
-            self.installing = Some((Instant::now() + INSTALL, told));
+        if forced && !fetched.is_empty() {
+            self.installing = Some(Installing { fetched, told, until: Instant::now() + INSTALL });
         } else {
             self.tell(told);
         }
@@ -198,8 +215,8 @@ impl Download {
     /// Installs what was fetched by force, also if it is older or much smaller: somebody said so. The launcher may be
     /// importing at this moment, and a file of this very second counts as unfinished: that is waited for.
     fn install(&mut self) {
-        let Some((until, _)) = &self.installing else { return };
-        let late = Instant::now() >= *until;
+        let Some(installing) = &mut self.installing else { return };
+        let late = Instant::now() >= installing.until;
         let (store, settings) = (maxmind::store(), settings::snapshot());
         let news = |manifest: &_| store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, manifest);
         let unfinished = match maxmind::import(&settings, true) {
@@ -207,38 +224,46 @@ impl Download {
             Err(StoreError::Busy) => true,
             Err(error) => {
                 pgrx::warning!("asn_inventory: mmdb files can't be imported: {error}");
+                installing.fails(&format!("mmdb files can't be imported: {error}"));
                 false
             }
         };
-        if !unfinished || late {
-            let told = self.installing.take().map(|(_, told)| told);
-            told.into_iter().for_each(|told| self.tell(told));
+        if unfinished && !late {
+            return;
+        }
+        if let Some(mut installing) = self.installing.take() {
+            for edition in std::mem::take(&mut installing.fetched) {
+                if let Some(why) = refusal(&edition) {
+                    installing.fails(&format!("{}: refused: {why}", edition.name()));
+                }
+            }
+            self.tell(installing.told);
         }
     }
 
-    fn tell(&self, (how, detail): (u32, Option<String>)) {
+    fn tell(&self, (how, detail): Told) {
         for job in self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, how, detail.clone());
         }
     }
 
-    /// Says what came of it, one line an edition, what a job is told, and whether there are new files.
-    fn judge(&mut self, found: Option<Outcome>) -> ((u32, Option<String>), bool) {
+    /// Says what came of it, one line an edition, what a job is told, and which editions have a new file.
+    fn judge(&mut self, found: Option<Outcome>) -> (Told, Vec<Edition>) {
         let editions = match found {
             Some(Ok(editions)) => editions,
-            Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), false),
+            Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), Vec::new()),
             Some(Err(error)) => {
                 pgrx::warning!("asn_inventory: MaxMind files can't be updated: {error}");
-                return ((outcome::FAILED, Some(error.to_string())), false);
+                return ((outcome::FAILED, Some(error.to_string())), Vec::new());
             }
-            None => return ((outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())), false),
+            None => return ((outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())), Vec::new()),
         };
-        let (mut lines, mut failed, mut news) = (Vec::new(), false, false);
+        let (mut lines, mut failed, mut fetched) = (Vec::new(), false, Vec::new());
         for (edition, done) in &editions {
             let line = match done {
                 Done::UpToDate => format!("{}: up to date", edition.name()),
                 Done::Downloaded => {
-                    news = true;
+                    fetched.push(edition.clone());
                     format!("{}: downloaded", edition.name())
                 }
                 Done::Arrived => {
@@ -272,7 +297,7 @@ impl Download {
                 break;
             }
         }
-        ((if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; "))), news)
+        ((if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; "))), fetched)
     }
 
     /// Before the schedule's next turn, but no sooner than the ledger allows.
