@@ -180,7 +180,7 @@ fn reopen(open: &mut Open, settings: &Settings) {
 }
 
 /// Imports what is new in the operator's directory and tells the other backends. Reports to the log, and returns how
-/// many editions were installed. `force` takes a file whose node count collapsed.
+/// many editions were installed. `force` takes a file whose node count collapsed, or that is older.
 pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     let mut installed = 0;
     let outcomes = store().import(&settings.maxmind_dir, &settings.maxmind_editions, force)?;

@@ -94,6 +94,26 @@ fn a_refused_key_is_said_once_and_not_tried_again_until_something_changes() {
 }
 
 #[test]
+fn an_edition_that_is_not_the_accounts_is_not_asked_for_again_and_304_is_nothing_new() {
+    let site = Site::start();
+    site.maxmind.offer(5);
+    site.maxmind.trouble(Trouble::Status(304));
+    assert_eq!(site.update(), BOTH_UP_TO_DATE);
+    assert_eq!(site.maxmind.downloads(), 2);
+    site.maxmind.trouble(Trouble::Status(403));
+    let said = site.update();
+    assert!(said.starts_with("failed|GeoLite2-City: the account may not download this edition (403)"), "{said}");
+    site.assert_answers();
+    site.assert_tidy();
+    let before = site.requests();
+    assert!(site.update().contains("not asked for: the account may not download this edition"));
+    assert_eq!(site.requests(), before);
+    site.maxmind.trouble(None);
+    assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
+    site.wait_build(5);
+}
+
+#[test]
 fn at_the_accounts_limit_nobody_asks_not_even_by_force_and_not_after_a_restart() {
     let site = Site::start();
     site.maxmind.offer(5);

@@ -4,7 +4,7 @@
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use postgres::Client;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -198,7 +198,7 @@ fn twenty_generations_in_a_row_are_never_mixed() {
     cluster.wait_value(DB, "SELECT ip_city('34.64.0.1') || ip_asn_org('34.64.0.1')", "gen 1gen 1");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let sessions: Vec<_> = (0..4)
+        let sessions: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
                     let mut client = cluster.connect(DB);
@@ -218,7 +218,11 @@ fn twenty_generations_in_a_row_are_never_mixed() {
                         seen += u32::from(city != city_before);
                         (city_before, asn_before) = (city, asn);
                     }
-                    seen
+                    // Once it has been told of the last generation, this process has that one open, and no other.
+                    const LATEST: &str = "SELECT ip_city('34.64.0.1') || ip_asn_org('34.64.0.1')";
+                    let last = format!("gen {LAST}gen {LAST}");
+                    wait_for("the last generation", || one(&mut client, LATEST), |answer| *answer == last);
+                    (seen, mapped(&one(&mut client, "SELECT pg_backend_pid()")))
                 })
             })
             .collect();
@@ -236,8 +240,12 @@ fn twenty_generations_in_a_row_are_never_mixed() {
             cluster.wait_value(DB, "SELECT ip_city('34.64.0.1') || ip_asn_org('34.64.0.1')", &name);
         }
         stop.store(true, Ordering::Relaxed);
-        let seen: Vec<u32> = sessions.into_iter().map(|session| session.join().expect("no error")).collect();
-        assert!(seen.iter().all(|count| *count >= 5), "sessions hardly noticed: {seen:?}");
+        let current = cluster.lines(DB, "SELECT generation FROM mmdb_editions() ORDER BY generation");
+        for session in sessions {
+            let (seen, mapped) = session.join().expect("no error");
+            assert!(seen >= 5, "a session hardly noticed: {seen}");
+            assert_eq!(mapped, current, "old generations keep their place on the disk as long as they are mapped");
+        }
     });
     let generations = cluster.data_dir().join("asn_inventory/generations");
     let kept = || {
@@ -252,6 +260,13 @@ fn twenty_generations_in_a_row_are_never_mixed() {
     let log = cluster.log();
     let mut bad = log.lines().filter(|line| line.contains("ERROR:") || line.contains("WARNING:"));
     assert!(bad.all(|line| line.contains("another process is importing")), "{}", cluster.log_tail());
+}
+
+/// The generations that a process has mapped, of those that are gone, too.
+fn mapped(pid: &str) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a session's process");
+    let names = maps.lines().filter_map(|line| Some(line.split_once("/generations/")?.1.split('/').next()?.to_owned()));
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 struct StopOnDrop<'a>(&'a AtomicBool);

@@ -3,10 +3,11 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enrich::maxmind::Edition;
 use enrich::maxmind::download::{DownloadError, Fingerprint, Source};
+use enrich::maxmind::store::StoreError;
 use enrich::maxmind::update::{Done, Update, UpdateError};
 use enrich::schedule::Schedule;
 use enrich::secrets::Reference;
@@ -18,10 +19,13 @@ use crate::jobs::run::finish;
 use crate::shared::{self, Job, kind, outcome, state};
 use crate::{maxmind, settings, time};
 
-/// Servers all over the world must not come at the same second: each is late by up to this much.
-const JITTER: Duration = Duration::from_secs(1800);
 /// How soon a failure is tried again at the earliest.
 const SOONEST: Duration = Duration::from_secs(600);
+/// How long a forced install waits for another importer, and for files that somebody is still writing.
+const INSTALL: Duration = Duration::from_secs(30);
+
+/// Of a job: its outcome and its detail.
+type Told = (u32, Option<String>);
 
 type Outcome = Result<Vec<(Edition, Done)>, UpdateError>;
 
@@ -36,6 +40,22 @@ pub struct Download {
     /// Unix microseconds.
     next_at: Option<i64>,
     running: Option<(Receiver<Outcome>, bool)>,
+    installing: Option<Installing>,
+}
+
+/// What was fetched by force, and is to be installed before its job ends.
+struct Installing {
+    fetched: Vec<Edition>,
+    told: Told,
+    until: Instant,
+}
+
+impl Installing {
+    fn fails(&mut self, why: &str) {
+        let (how, detail) = &mut self.told;
+        *how = outcome::FAILED;
+        *detail = Some([detail.as_deref().unwrap_or_default(), why].join("; "));
+    }
 }
 
 impl Download {
@@ -49,6 +69,7 @@ impl Download {
             schedule: String::new(),
             next_at: None,
             running: None,
+            installing: None,
         };
         download.configure();
         download
@@ -66,9 +87,10 @@ impl Download {
 
     fn plan(&mut self) {
         let now = time::now_unix_us();
-        let next = Schedule::parse(&self.schedule).ok().and_then(|schedule| schedule.next(now));
-        // Where in the span this server is depends on when it was started: good enough to spread them.
-        self.next_at = next.map(|at| at + now.rem_euclid(JITTER.as_micros() as i64));
+        // Servers all over the world must not come at the same second. Where in the span of the jitter this one is
+        // depends on when it was started: good enough to spread them.
+        let schedule = Schedule::parse(&self.schedule).ok();
+        self.next_at = schedule.and_then(|schedule| schedule.next_spread(now, now.unsigned_abs()));
     }
 
     /// One turn of the worker's loop.
@@ -79,7 +101,8 @@ impl Download {
         }
         self.resolved |= self.key.take("asn_inventory.maxmind_license_key");
         self.take_outcome();
-        if self.running.is_some() || self.key.is_coming() {
+        self.install();
+        if self.running.is_some() || self.installing.is_some() || self.key.is_coming() {
             return;
         }
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::SUBMITTED) {
@@ -117,7 +140,8 @@ impl Download {
 
     /// How long there is nothing to do.
     pub fn patience(&self) -> Duration {
-        if self.running.is_some() || self.key.is_coming() { Duration::from_millis(100) } else { Duration::MAX }
+        let busy = self.running.is_some() || self.installing.is_some() || self.key.is_coming();
+        if busy { Duration::from_millis(100) } else { Duration::MAX }
     }
 
     fn jobs(&self) -> impl Iterator<Item = &'static Job> + use<> {
@@ -177,30 +201,76 @@ impl Download {
             Err(TryRecvError::Disconnected) => (None, *forced),
         };
         self.running = None;
-        let (how, detail) = self.judge(found, forced);
+        let (told, fetched) = self.judge(found);
+        if !fetched.is_empty() {
+            shared::wake_launcher();
+        }
+        if forced && !fetched.is_empty() {
+            self.installing = Some(Installing { fetched, told, until: Instant::now() + INSTALL });
+        } else {
+            self.tell(told);
+        }
+    }
+
+    /// Installs what was fetched by force, also if it is older or much smaller: somebody said so. The launcher may be
+    /// importing at this moment, and a file of this very second counts as unfinished: that is waited for.
+    fn install(&mut self) {
+        let Some(installing) = &mut self.installing else { return };
+        let late = Instant::now() >= installing.until;
+        let (store, settings) = (maxmind::store(), settings::snapshot());
+        let news = |manifest: &_| store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, manifest);
+        let unfinished = match maxmind::import(&settings, true) {
+            Ok(_) => store.manifest().is_ok_and(|manifest| news(&manifest)),
+            Err(StoreError::Busy) => true,
+            Err(error) => {
+                pgrx::warning!("asn_inventory: mmdb files can't be imported: {error}");
+                installing.fails(&format!("mmdb files can't be imported: {error}"));
+                false
+            }
+        };
+        if unfinished && !late {
+            return;
+        }
+        if let Some(mut installing) = self.installing.take() {
+            for edition in std::mem::take(&mut installing.fetched) {
+                if let Some(why) = refusal(&edition) {
+                    installing.fails(&format!("{}: refused: {why}", edition.name()));
+                }
+            }
+            self.tell(installing.told);
+        }
+    }
+
+    fn tell(&self, (how, detail): Told) {
         for job in self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, how, detail.clone());
         }
     }
 
-    /// Says what came of it, one line an edition, and what a job is told.
-    fn judge(&mut self, found: Option<Outcome>, forced: bool) -> (u32, Option<String>) {
+    /// Says what came of it, one line an edition, what a job is told, and which editions have a new file.
+    fn judge(&mut self, found: Option<Outcome>) -> (Told, Vec<Edition>) {
         let editions = match found {
             Some(Ok(editions)) => editions,
-            Some(Err(UpdateError::Busy)) => return (outcome::DONE, Some(UpdateError::Busy.to_string())),
+            Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), Vec::new()),
             Some(Err(error)) => {
                 pgrx::warning!("asn_inventory: MaxMind files can't be updated: {error}");
-                return (outcome::FAILED, Some(error.to_string()));
+                return ((outcome::FAILED, Some(error.to_string())), Vec::new());
             }
-            None => return (outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())),
+            None => return ((outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())), Vec::new()),
         };
-        let (mut lines, mut failed, mut news) = (Vec::new(), false, false);
+        let (mut lines, mut failed, mut fetched) = (Vec::new(), false, Vec::new());
         for (edition, done) in &editions {
             let line = match done {
                 Done::UpToDate => format!("{}: up to date", edition.name()),
                 Done::Downloaded => {
-                    news = true;
+                    fetched.push(edition.clone());
                     format!("{}: downloaded", edition.name())
+                }
+                Done::Arrived => {
+                    let why = refusal(edition);
+                    failed |= why.is_some();
+                    let why = why.map_or_else(|| "not installed yet".to_owned(), |why| format!("refused: {why}"));
+                    format!("{}: the newest was downloaded before, and {why}", edition.name())
                 }
                 Done::Waits(wait) => {
                     failed = true;
@@ -227,16 +297,7 @@ impl Download {
                 break;
             }
         }
-        if news && forced {
-            // Also one that is older, or much smaller: somebody said so.
-            if let Err(error) = maxmind::import(&settings::snapshot(), true) {
-                pgrx::warning!("asn_inventory: mmdb files can't be imported: {error}");
-            }
-        }
-        if news {
-            shared::wake_launcher();
-        }
-        (if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; ")))
+        ((if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; "))), fetched)
     }
 
     /// Before the schedule's next turn, but no sooner than the ledger allows.
@@ -246,6 +307,12 @@ impl Download {
             self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
         }
     }
+}
+
+/// Why the import did not take the file that lies there.
+fn refusal(edition: &Edition) -> Option<String> {
+    let manifest = maxmind::store().manifest().ok()?;
+    Some(manifest.editions.get(edition.name())?.refused.as_ref()?.reason.clone())
 }
 
 /// The clock of the thread: PostgreSQL's is the main thread's alone.

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use chrono::DateTime;
 use maxminddb::Reader;
 use sha2::{Digest, Sha256};
 
@@ -43,6 +44,17 @@ pub(super) fn check(
             current.node_count, metadata.node_count,
         ));
     }
+    // Of the same second is allowed: whoever makes files of their own changes them as they like. One that claims to
+    // come from the future would keep every honest one out.
+    let future = now_us() / 1_000_000 + 86_400;
+    let honest = |c: &&GenerationInfo| i64::try_from(c.build_epoch).is_ok_and(|built| built <= future);
+    if let Some(current) = current.filter(|c| !force && metadata.build_epoch < c.build_epoch).filter(honest) {
+        return Err(format!(
+            "built {}, before the one that answers ({}): not taken unless forced",
+            built(metadata.build_epoch),
+            built(current.build_epoch),
+        ));
+    }
     reader.verify().map_err(|e| e.to_string())?;
     if kind != Kind::Other {
         let path = dir.join(INDEX);
@@ -60,6 +72,12 @@ pub(super) fn check(
         sha256,
         installed_at: now_us(),
     })
+}
+
+/// For people: UTC, to the second. A file may claim any number.
+fn built(epoch: u64) -> String {
+    let at = i64::try_from(epoch).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    at.map_or_else(|| epoch.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// Which side of a copy failed.

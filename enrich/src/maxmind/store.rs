@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// Takes what is new in the operator's directory `source`. Each edition stands for itself: one that is refused
-    /// leaves the others, and its own older generation, as they were. `force` takes a file that looks collapsed.
+    /// leaves the others, and its own older generation, as they were. `force` takes a file that looks collapsed, or is older.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the store can't be written. The

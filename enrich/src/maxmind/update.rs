@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::download::{Attempts, DownloadError, Fingerprint, Remote, Source, Wait, sweep};
 use super::edition::Edition;
+use super::manifest::Signature;
 use crate::time::Micros;
 
 /// An update that is wanted.
@@ -39,6 +40,8 @@ pub enum Done {
     UpToDate,
     /// A newer one lies in the directory.
     Downloaded,
+    /// The newest one was downloaded before and still lies there, whatever keeps it from being installed.
+    Arrived,
     /// Not asked for now.
     Waits(Wait),
     /// It could not be had.
@@ -70,20 +73,27 @@ impl Update {
         let _ = sweep(&self.to_dir);
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {
+            let mut arrival = None;
             let mut done = self.one(edition, *installed, &attempts, &now);
             if let Ok(()) = done {
                 attempts.began(now());
                 keep(&attempts)?;
                 done = match self.source.download(edition, &self.to_dir) {
-                    Ok(_) => Err(Done::Downloaded),
+                    Ok((file, remote)) => {
+                        arrival = Signature::of(&file).ok().flatten().map(|file| (remote, file));
+                        Err(Done::Downloaded)
+                    }
                     Err(error) => Err(Done::Failed(error)),
                 };
             }
             let Err(done) = done else { continue };
             match &done {
-                Done::Downloaded | Done::UpToDate => attempts.succeeded(),
+                Done::Downloaded | Done::UpToDate | Done::Arrived => attempts.succeeded(),
                 Done::Failed(error) => attempts.failed(now(), &self.credentials, error),
                 Done::Waits(_) => {}
+            }
+            if let Some((remote, file)) = arrival {
+                attempts.arrived(edition, &self.credentials, &remote, file);
             }
             keep(&attempts)?;
             results.push((edition.clone(), done));
@@ -104,7 +114,12 @@ impl Update {
             return Ok(());
         }
         match self.source.head(edition) {
-            Ok(remote) if is_newer(&remote, installed) => Ok(()),
+            Ok(remote) if is_newer(&remote, installed) => match Signature::of(&self.to_dir.join(edition.file_name())) {
+                Ok(Some(file)) if attempts.has_arrived(edition, &self.credentials, &remote, &file) => {
+                    Err(Done::Arrived)
+                }
+                _ => Ok(()),
+            },
             Ok(_) | Err(DownloadError::NotModified) => Err(Done::UpToDate),
             Err(error) => Err(Done::Failed(error)),
         }

@@ -163,6 +163,21 @@ fn what_is_no_schedule_is_refused_by_name() {
     }
 }
 
+#[test]
+fn jitter_is_half_an_hour_at_most_and_a_tenth_of_what_lies_between_turns() {
+    let minute = 60_000_000;
+    let spread = |text: &str, chance| Schedule::parse(text).unwrap().next_spread(0, chance).unwrap();
+    assert_eq!(spread("* * * * *", 0), minute);
+    assert_eq!(spread("* * * * *", 5_999_999), minute + 5_999_999);
+    assert_eq!(spread("* * * * *", 6_000_000), minute);
+    assert_eq!(spread("0 * * * *", 359_999_999), 60 * minute + 359_999_999);
+    assert_eq!(spread("0 * * * *", 360_000_000), 60 * minute);
+    // Once a day or a week: the half hour.
+    assert_eq!(spread("0 5 * * *", 1_799_999_999), 330 * minute - 1);
+    assert_eq!(spread("0 5 * * *", 1_800_000_000), 300 * minute);
+    assert_eq!(Schedule::parse("").unwrap().next_spread(0, 7), None);
+}
+
 proptest! {
     #[test]
     fn arbitrary_text_never_panics(text in ".*", fields in "[0-9a-z*/,@ -]{0,30}") {

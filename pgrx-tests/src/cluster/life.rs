@@ -1,7 +1,7 @@
 //! Starting, stopping, killing: a cluster's life.
 
 use super::Cluster;
-use super::process::{Server, kill};
+use super::process::{Server, kill, limit_file_size};
 use crate::wait::{PATIENCE, wait_until, wait_within};
 use std::fs;
 use std::sync::{MutexGuard, PoisonError};
@@ -103,6 +103,31 @@ impl Cluster {
         kill(pid, libc::SIGKILL);
     }
 
+    /// How large the files may be that one of this cluster's processes writes from now on; `None`: as large as they
+    /// like. PostgreSQL ignores the signal that comes with it, so writes fail as on a disk that is full.
+    ///
+    /// # Panics
+    /// When `pid` is no process of this cluster.
+    pub fn limit_file_size(&self, pid: u32, bytes: Option<u64>) {
+        assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
+        limit_file_size(pid, bytes);
+    }
+
+    /// SIGKILL to the postmaster, as when the memory runs out; returns when all that it started has ended, too. To be
+    /// followed by [`Self::start`].
+    ///
+    /// # Panics
+    /// When the server is stopped, or its processes stay.
+    pub fn kill9_postmaster(&self) {
+        let postmaster = self.pid();
+        let children: Vec<u32> = processes().filter(|pid| parent_of(*pid) == Some(postmaster)).collect();
+        if let Some(mut server) = self.server().take() {
+            server.end(libc::SIGKILL, PATIENCE);
+        }
+        let alive = |pid: &u32| fs::exists(format!("/proc/{pid}")).unwrap_or(false);
+        wait_until("the end of a killed server's processes", || !children.iter().any(alive));
+    }
+
     /// The process that shows as `backend_type` in `pg_stat_activity`, of any database.
     #[must_use]
     pub fn pid_of(&self, backend_type: &str) -> Option<u32> {
@@ -153,6 +178,11 @@ impl Drop for Cluster {
             let _ = fs::remove_dir_all(&self.socket_dir);
         }
     }
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn parent_of(pid: u32) -> Option<u32> {

@@ -1,9 +1,9 @@
 //! MaxMind's download server, within the test's own process: a host that knows accounts and redirects, and the store
 //! that it redirects to, on a port of its own. Both speak HTTPS, count what they are asked, and go wrong on request.
 
+use super::archives::{EntryType, pack};
 use super::tls::Identities;
 use crate::mmdb::{MmdbWriter, fixtures};
-use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
@@ -40,6 +40,8 @@ pub enum Trouble {
     Cut,
     /// Archives pause in the middle until the trouble is cleared.
     Hold,
+    /// Archives trickle from their middle on, a byte now and then, until the trouble is cleared.
+    Trickle,
     /// The redirect leads to plain HTTP.
     Downgrade,
     /// The archive holds two databases.
@@ -79,6 +81,9 @@ struct State {
     archives: HashMap<String, Archive>,
     trouble: Option<Trouble>,
     asked: Vec<Asked>,
+    /// Archives on their way now, and at most.
+    under_way: usize,
+    most_at_once: usize,
 }
 
 /// The servers, which end with this handle.
@@ -129,8 +134,14 @@ impl MaxMind {
             ("asn_inventory.maxmind_account_id", ACCOUNT.to_owned()),
             ("asn_inventory.maxmind_license_key", format!("file:{}", self.key_file().display())),
             ("asn_inventory.maxmind_update_schedule", String::new()),
-            ("asn_inventory.tls_ca_file", self.dir.join("maxmind-ca.pem").display().to_string()),
+            ("asn_inventory.tls_ca_file", self.ca_file().display().to_string()),
         ]
+    }
+
+    /// The file with the certificate that vouches for both.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.join("maxmind-ca.pem")
     }
 
     /// The file with the key.
@@ -156,11 +167,19 @@ impl MaxMind {
         let database = fs::read(&draft).expect("a fixture");
         fs::remove_file(draft).expect("a fixture");
         let name = format!("{edition}_{}", day(fixtures::days_ago(days_ago)));
-        let own = (format!("{name}/{edition}.mmdb"), &database[..]);
-        let legal = (format!("{name}/COPYRIGHT.txt"), &b"Database and Contents Copyright"[..]);
-        let bytes = pack(&[legal.clone(), own.clone()]).expect("an archive");
-        let with_two = pack(&[own, (format!("{name}/Another.mmdb"), &database[..]), legal]).expect("an archive");
+        let path = |file: &str| format!("{name}/{file}");
+        let (own, another, legal) = (path(&format!("{edition}.mmdb")), path("Another.mmdb"), path("COPYRIGHT.txt"));
+        let own = (own.as_str(), EntryType::Regular, &database[..]);
+        let another = (another.as_str(), EntryType::Regular, &database[..]);
+        let legal = (legal.as_str(), EntryType::Regular, &b"Database and Contents Copyright"[..]);
+        let (bytes, with_two) = (pack(&[legal, own]), pack(&[own, another, legal]));
         self.state().archives.insert(edition.to_owned(), Archive { name, bytes, with_two });
+    }
+
+    /// Whatever it is, with its own sum, as the archive of that day.
+    pub fn offer_archive(&self, bytes: Vec<u8>, edition: &str, days_ago: u64) {
+        let name = format!("{edition}_{}", day(fixtures::days_ago(days_ago)));
+        self.state().archives.insert(edition.to_owned(), Archive { name, with_two: bytes.clone(), bytes });
     }
 
     /// From now on this goes wrong; `None`: nothing.
@@ -178,6 +197,12 @@ impl MaxMind {
     #[must_use]
     pub fn downloads(&self) -> usize {
         self.asked().iter().filter(|asked| asked.host == Host::Store && asked.method == "GET").count()
+    }
+
+    /// Of those, how many were under way at the same time, at most.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.state().most_at_once
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -234,7 +259,17 @@ async fn serve(stream: TcpStream, host: Host, context: Context) -> io::Result<()
             Host::Store => at_store(&state, &target, head),
         }
     };
-    answer.send(stream.into_inner(), head, &context.state).await
+    let archive = host == Host::Store && !head;
+    if archive {
+        let mut state = lock(&context.state);
+        state.under_way += 1;
+        state.most_at_once = state.most_at_once.max(state.under_way);
+    }
+    let sent = answer.send(stream.into_inner(), head, &context.state).await;
+    if archive {
+        lock(&context.state).under_way -= 1;
+    }
+    sent
 }
 
 struct Answer {
@@ -265,6 +300,15 @@ impl Answer {
             to.flush().await?;
             while self.stop == Some(Trouble::Hold) && lock(state).trouble == self.stop {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            let mut rest = rest;
+            while let (Some(Trouble::Trickle), [byte, more @ ..]) = (self.stop, rest)
+                && lock(state).trouble == self.stop
+            {
+                to.write_all(&[*byte]).await?;
+                to.flush().await?;
+                rest = more;
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
             if self.stop != Some(Trouble::Cut) {
                 to.write_all(rest).await?;
@@ -312,17 +356,6 @@ fn at_store(state: &State, target: &str, head: bool) -> Answer {
         archive.name
     );
     Answer { stop: state.trouble, ..Answer::new(200, &headers, bytes.clone()) }
-}
-
-fn pack(files: &[(String, &[u8])]) -> io::Result<Vec<u8>> {
-    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for (path, bytes) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, path, *bytes)?;
-    }
-    tar.into_inner()?.finish()
 }
 
 /// `20260102`, of seconds since 1970 (Howard Hinnant's `civil_from_days`).

@@ -13,7 +13,8 @@
 //! - [`control`]: commands, one JSON object a line, on a port of its own;
 //! - [`server`]: everything put together; [`client`]: the handle that tests hold.
 //!
-//! [`maxmind`] is apart: a download server on threads of the test itself, held by the handle that a test has.
+//! [`maxmind`] and [`vault`] are apart: a download server and a store of secrets, on threads of the test itself, held
+//! by the handles that a test has; [`archives`] is what the first one serves.
 //!
 //! ```no_run
 //! use asn_inventory_tests::fakes::{DnsFault, Fakes, Service};
@@ -25,6 +26,7 @@
 //! assert_eq!(fakes.count(Service::Dns), 3);
 //! ```
 
+pub mod archives;
 pub mod client;
 pub mod control;
 pub mod data;
@@ -39,6 +41,7 @@ pub mod prefixes;
 pub mod server;
 pub mod state;
 pub mod tls;
+pub mod vault;
 pub mod whois;
 
 pub use client::{Fakes, Options};

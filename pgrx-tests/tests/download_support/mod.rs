@@ -19,6 +19,11 @@ pub struct Site {
 impl Site {
     /// With further settings, which win; nothing is installed.
     pub fn start_with(settings: &[(&str, &str)]) -> Site {
+        Site::start_in(settings, &[])
+    }
+
+    /// As [`Self::start_with`], with variables in the server's environment.
+    pub fn start_in(settings: &[(&str, &str)], env: &[(&str, &str)]) -> Site {
         let maxmind = MaxMind::start(&private_dir());
         let mut builder = Cluster::builder();
         for (name, value) in maxmind.settings() {
@@ -26,6 +31,9 @@ impl Site {
         }
         for (name, value) in settings {
             builder = builder.conf(name, value);
+        }
+        for (name, value) in env {
+            builder = builder.env(name, value);
         }
         let cluster = builder.start();
         cluster.sql(DB, "CREATE EXTENSION asn_inventory");
@@ -92,9 +100,36 @@ impl Site {
         names
     }
 
+    /// Nothing lies in the server's own directory but what belongs there: no draft, no half generation, and of each
+    /// edition the generation that answers and at most one before it.
+    pub fn assert_state_tidy(&self) {
+        let root = self.cluster.data_dir().join("asn_inventory");
+        let list = |dir: &std::path::Path| {
+            let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let known =
+            ["current.json", "downloads.json", "download.lock", "import.lock", "generations", "jobs", "maxmind"];
+        let odd = |names: Vec<String>| names.into_iter().find(|name| !known.contains(&name.as_str()));
+        // A file that is replaced by renaming has another name for a moment.
+        wait_for("no litter in the state directory", || odd(list(&root)), Option::is_none);
+        let current = self.cluster.lines(DB, "SELECT generation FROM mmdb_editions() WHERE generation IS NOT NULL");
+        let generations = wait_for(
+            "no litter among the generations",
+            || list(&root.join("generations")),
+            |names| names.iter().all(|name| !name.starts_with("tmp-")) && names.len() <= 2 * current.len(),
+        );
+        assert!(current.iter().all(|name| generations.contains(name)), "{current:?} of {generations:?}");
+    }
+
     /// How many requests there were.
     pub fn requests(&self) -> usize {
         self.maxmind.asked().len()
+    }
+
+    /// Lines of the log that hold `text`.
+    pub fn logged(&self, text: &str) -> usize {
+        self.cluster.log().lines().filter(|line| line.contains(text)).count()
     }
 
     /// Warnings in the log that hold `text`.

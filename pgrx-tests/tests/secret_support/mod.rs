@@ -96,34 +96,54 @@ pub fn observe(cluster: &Cluster, ip: &str) {
 
 /// Looks for the key wherever somebody could read it who should not.
 pub fn assert_hidden(cluster: &Cluster) {
-    let everything = [
-        "SELECT s::text FROM pg_settings s",
-        "SHOW ALL",
-        "SELECT a::text FROM pg_stat_activity a",
-        "SELECT s::text FROM source_status s",
-    ];
-    for role in ["postgres", "alice"] {
-        for sql in everything {
-            let mut session = cluster.connect_as(role, DB);
-            if let Ok(rows) = asn_inventory_tests::cluster::query(&mut session, sql) {
-                let found = rows.iter().flatten().flatten().find(|text| text.contains(CANARY));
-                assert_eq!(found, None, "{sql} as {role}");
-                assert!(!rows.is_empty(), "{sql} as {role} shows nothing at all");
-            }
-        }
-    }
+    assert_secret_is_hidden(cluster, CANARY);
     // An ordinary role does not even learn where the key stands.
     let mut alice = cluster.connect_as("alice", DB);
     assert!(alice.simple_query("SHOW asn_inventory.greynoise_api_key").is_err());
+}
 
-    assert!(!cluster.log().contains(CANARY), "the key is in the log");
+/// As [`assert_hidden`], for any secret.
+pub fn assert_secret_is_hidden(cluster: &Cluster, secret: &str) {
+    // What roles may see that monitor a server, or read everything that roles may read.
+    cluster.sql(
+        DB,
+        "DO $$ BEGIN
+            IF to_regrole('watcher') IS NULL THEN
+                CREATE ROLE watcher LOGIN IN ROLE pg_monitor, pg_read_all_settings, pg_read_all_stats, pg_read_all_data;
+            END IF;
+         END $$",
+    );
+    let everything = [
+        "SELECT s::text FROM pg_settings s",
+        "SHOW ALL",
+        "SELECT f::text FROM pg_file_settings f",
+        "SELECT a::text FROM pg_stat_activity a",
+        "SELECT s::text FROM source_status s",
+        "SELECT s::text FROM enrichment_status s",
+        "SELECT 'row', r::text FROM enrichment_run r UNION ALL SELECT 'row', 'of everybody'",
+    ];
+    let mut shown = 0;
+    for role in ["postgres", "watcher", "alice"] {
+        for sql in everything {
+            let mut session = cluster.connect_as(role, DB);
+            if let Ok(rows) = asn_inventory_tests::cluster::query(&mut session, sql) {
+                let found = rows.iter().flatten().flatten().find(|text| text.contains(secret));
+                assert_eq!(found, None, "{sql} as {role}");
+                assert!(!rows.is_empty(), "{sql} as {role} shows nothing at all");
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown >= everything.len() + 3, "only {shown} of them could be read");
+
+    assert!(!cluster.log().contains(secret), "the key is in the log");
     for (pid, line) in command_lines() {
-        assert!(!line.contains(CANARY), "the key is in the command line of process {pid}");
+        assert!(!line.contains(secret), "the key is in the command line of process {pid}");
     }
     // Nothing stays in memory alone: what the server would write, it writes.
     cluster.sql(DB, "CHECKPOINT");
     let mut files = 0;
-    search(&cluster.data_dir(), &mut files);
+    search(&cluster.data_dir(), secret, &mut files);
     assert!(files > 500, "only {files} files were searched");
 }
 
@@ -137,15 +157,15 @@ fn command_lines() -> Vec<(String, String)> {
     lines.collect()
 }
 
-fn search(dir: &Path, files: &mut usize) {
+fn search(dir: &Path, secret: &str, files: &mut usize) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => search(&path, files),
+            Ok(kind) if kind.is_dir() => search(&path, secret, files),
             Ok(kind) if kind.is_file() => {
                 // A file that the server has removed since is gone with all that was in it.
                 let bytes = fs::read(&path).unwrap_or_default();
-                let found = bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
                 assert!(!found, "the key is in {}", path.display());
                 *files += 1;
             }

@@ -4,6 +4,7 @@
 //! them up in a minute. So every attempt is written down before it begins, for all databases of this server in one
 //! file. The caller holds whatever lock makes it the only one that downloads.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,8 +14,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{DownloadError, Micros};
+use super::{DownloadError, Edition, Micros, Remote};
+use crate::maxmind::manifest::Signature;
 use crate::secrets::Reference;
+use crate::time::midnight;
 
 /// Downloads a UTC day: what MaxMind grants to the whole account.
 pub const DAILY: u32 = 30;
@@ -48,6 +51,19 @@ pub struct Attempts {
     closed_until: Option<(Micros, Closed)>,
     /// Whose credentials were refused, and how.
     refused: Option<(Fingerprint, Closed)>,
+    /// By edition, what arrived last.
+    #[serde(default)]
+    arrived: BTreeMap<String, Arrival>,
+}
+
+/// A download that arrived. As long as the server has nothing else and the file still lies there, another one would
+/// bring the same: whatever keeps it from being installed, it is not the lack of a download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Arrival {
+    from: Fingerprint,
+    last_modified: Option<Micros>,
+    build_day: Option<Micros>,
+    file: Signature,
 }
 
 /// Why there is to be no download now.
@@ -137,6 +153,24 @@ impl Attempts {
     pub fn began(&mut self, now: Micros) {
         self.downloads = self.begun_today(now).saturating_add(1);
         self.day = day(now);
+    }
+
+    /// What arrived, and the file that it became.
+    pub fn arrived(&mut self, edition: &Edition, from: &Fingerprint, remote: &Remote, file: Signature) {
+        let Remote { last_modified, build_date } = *remote;
+        let arrival = Arrival { from: from.clone(), last_modified, build_day: build_date.map(midnight), file };
+        self.arrived.insert(edition.name().to_owned(), arrival);
+    }
+
+    /// Whether `file`, which lies where downloads go, is what the server has. One that says nothing about what it has
+    /// can't be recognized.
+    pub fn has_arrived(&self, edition: &Edition, from: &Fingerprint, remote: &Remote, file: &Signature) -> bool {
+        *remote != Remote::default()
+            && self.arrived.get(edition.name()).is_some_and(|arrival| {
+                (&arrival.from, &arrival.file) == (from, file)
+                    && arrival.last_modified == remote.last_modified
+                    && arrival.build_day == remote.build_date.map(midnight)
+            })
     }
 
     /// It has arrived, or there was nothing newer.

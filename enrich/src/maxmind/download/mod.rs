@@ -100,6 +100,18 @@ pub struct Remote {
     pub build_date: Option<NaiveDate>,
 }
 
+impl Remote {
+    fn of(answer: &Response<Body>) -> Remote {
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        Remote {
+            last_modified: header("last-modified")
+                .and_then(|text| DateTime::parse_from_rfc2822(text).ok())
+                .map(|at| at.timestamp_micros()),
+            build_date: header("content-disposition").and_then(build_date),
+        }
+    }
+}
+
 /// What is asked for an edition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suffix {
@@ -124,21 +136,15 @@ impl Source {
     pub fn head(&self, edition: &Edition) -> Result<Remote, DownloadError> {
         let answer = Client::new(self)?.ask(Method::Head, edition, Suffix::Archive)?;
         not_a_page(&answer)?;
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        Ok(Remote {
-            last_modified: header("last-modified")
-                .and_then(|text| DateTime::parse_from_rfc2822(text).ok())
-                .map(|at| at.timestamp_micros()),
-            build_date: header("content-disposition").and_then(build_date),
-        })
+        Ok(Remote::of(&answer))
     }
 
-    /// Fetches an edition. The result is `to_dir/<edition>.mmdb`, complete and on disk; a file of that name is
-    /// replaced in one step, and only by a whole one. Nothing else is left in `to_dir`, whatever goes wrong.
+    /// Fetches an edition. The result is `to_dir/<edition>.mmdb`, complete and on disk, and what the server said of
+    /// its archive; a file of that name is replaced in one step, and only by a whole one. Nothing else is left in `to_dir`, whatever goes wrong.
     ///
     /// # Errors
     /// [`DownloadError`].
-    pub fn download(&self, edition: &Edition, to_dir: &Path) -> Result<PathBuf, DownloadError> {
+    pub fn download(&self, edition: &Edition, to_dir: &Path) -> Result<(PathBuf, Remote), DownloadError> {
         let client = Client::new(self)?;
         // What is wrong with the directory, the operator has to put right.
         let draft = || {
@@ -148,14 +154,14 @@ impl Source {
         // First, because it is small: what is wrong with the credentials shows before a download is spent.
         let expected = sum(&client, edition)?;
         let mut archive = draft()?;
-        let (found, bytes) = store(&client, edition, &mut archive)?;
+        let (remote, found, bytes) = store(&client, edition, &mut archive)?;
         if found != expected {
             return Err(DownloadError::HashMismatch);
         }
         let mut database = draft()?;
         archive::extract(archive.reread()?, bytes, &self.limits, database.file())?;
         drop(archive);
-        Ok(database.publish(&to_dir.join(edition.file_name()))?)
+        Ok((database.publish(&to_dir.join(edition.file_name()))?, remote))
     }
 }
 
@@ -192,14 +198,15 @@ fn not_a_page(answer: &Response<Body>) -> Result<(), DownloadError> {
     }
 }
 
-/// Streams the archive into `draft`; tells its hash and its length.
-fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<([u8; 32], u64), DownloadError> {
+/// Streams the archive into `draft`; tells what the server says of it, its hash and its length.
+fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<(Remote, [u8; 32], u64), DownloadError> {
     let max = client.limits().compressed;
     let answer = client.ask(Method::Get, edition, Suffix::Archive)?;
     if answer.body().content_length().is_some_and(|length| length > max) {
         return Err(DownloadError::TooLarge("the archive"));
     }
     not_a_page(&answer)?;
+    let remote = Remote::of(&answer);
     let mut body = answer.into_body().into_reader();
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -218,7 +225,7 @@ fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<([u8; 
         hash.update(&buffer[..n]);
         draft.file().write_all(&buffer[..n])?;
     }
-    Ok((hash.finalize().into(), total))
+    Ok((remote, hash.finalize().into(), total))
 }
 
 #[cfg(test)]

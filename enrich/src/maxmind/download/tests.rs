@@ -65,7 +65,7 @@ fn attempt(source: &Source) -> Result<Vec<u8>, DownloadError> {
     assert_eq!(directory.names(), ["GeoLite2-ASN.mmdb"]);
     let stands = fs::read(directory.path().join("GeoLite2-ASN.mmdb")).unwrap();
     match result {
-        Ok(path) => {
+        Ok((path, _)) => {
             assert_eq!(path, directory.path().join("GeoLite2-ASN.mmdb"));
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
             Ok(stands)

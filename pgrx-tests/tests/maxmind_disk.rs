@@ -1,0 +1,101 @@
+//! A disk that has no room: for the download, and for the import. What answered before goes on, nothing is left
+//! behind, and once there is room all goes well.
+//!
+//! No disk is filled: a limit on the size of files (RLIMIT_FSIZE; PostgreSQL ignores its signal) makes writes fail in
+//! the middle, as a full disk does, and needs no privilege. It must let a segment of WAL pass, so the files are larger.
+
+mod download_support;
+
+use asn_inventory_tests::mmdb::MmdbWriter;
+use download_support::*;
+
+/// More than a segment of WAL.
+const LIMIT: u64 = 17 << 20;
+const TOO_LARGE: &str = "File too large (os error 27)";
+
+/// An ASN file of some 30 MB that hardly compresses, so that its archive is over the limit as well.
+fn large(days_ago: u64) -> MmdbWriter {
+    let mut state = days_ago + 1;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b' ' + (state >> 33) as u8 % 95)
+    };
+    let mut asn = fixtures::small_asn(fixtures::days_ago(days_ago));
+    // A longer name than this would be refused.
+    for part in 0..60 {
+        let name: String = (0..500_000).map(|_| noise()).collect();
+        let record = json!({ "autonomous_system_number": 64500 + part, "autonomous_system_organization": name });
+        asn.add(&format!("11.0.{part}.0/24"), record);
+    }
+    asn
+}
+
+#[test]
+fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
+    let site = Site::start();
+    let worker: u32 = site.cluster.value(DB, "SELECT worker_pid FROM enrichment_status").parse().unwrap();
+    site.maxmind.offer_file(large(5), "GeoLite2-ASN", 5);
+    site.cluster.limit_file_size(worker, Some(LIMIT));
+    let said = site.update();
+    assert_eq!(said, format!("failed|GeoLite2-City: up to date; GeoLite2-ASN: {TOO_LARGE}"));
+    assert_eq!(site.warnings(TOO_LARGE), 1);
+    site.assert_answers();
+    site.assert_tidy();
+    site.assert_state_tidy();
+    // It is not tried again at once.
+    let downloads = site.maxmind.downloads();
+    assert!(site.update().contains("the last download failed"));
+    assert_eq!(site.maxmind.downloads(), downloads);
+
+    site.cluster.limit_file_size(worker, None);
+    assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
+    site.cluster.wait_value(DB, "SELECT ip_asn('11.0.59.1')", "64559");
+    site.assert_answers();
+    site.assert_tidy();
+    site.assert_state_tidy();
+}
+
+#[test]
+fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
+    let site = Site::start();
+    let launcher = site.cluster.pid_of("asn_inventory launcher").expect("a launcher");
+    site.cluster.limit_file_size(launcher, Some(LIMIT));
+    site.maxmind.offer_file(large(5), "GeoLite2-ASN", 5);
+    assert_eq!(site.update(), "done|GeoLite2-City: up to date; GeoLite2-ASN: downloaded");
+    site.cluster.wait_log(TOO_LARGE);
+    site.assert_answers();
+    site.assert_tidy();
+    site.assert_state_tidy();
+    // A restart changes nothing of that, but takes the limit away: what lies there needs no second download.
+    let downloads = site.maxmind.downloads();
+    assert_eq!(
+        site.update(),
+        "done|GeoLite2-City: up to date; GeoLite2-ASN: the newest was downloaded before, and not installed yet"
+    );
+    site.cluster.limit_file_size(launcher, None);
+    site.cluster.wait_value(DB, "SELECT ip_asn('11.0.59.1')", "64559");
+    assert_eq!(site.maxmind.downloads(), downloads);
+    site.assert_answers();
+    site.assert_tidy();
+    site.assert_state_tidy();
+}
+
+#[test]
+fn a_ledger_that_can_not_be_kept_stops_downloads_and_nothing_else() {
+    let site = Site::start();
+    site.maxmind.offer(5);
+    let ledger = site.cluster.data_dir().join("asn_inventory/downloads.tmp");
+    // A directory where its draft belongs stops everybody, root too.
+    std::fs::create_dir(&ledger).unwrap();
+    let before = site.maxmind.downloads();
+    let said = site.update();
+    assert!(said.starts_with("failed|") && said.contains("downloads.json"), "{said}");
+    assert_eq!(site.warnings("MaxMind files can't be updated: "), 1);
+    assert_eq!(site.maxmind.downloads(), before, "nobody would know of it");
+    site.assert_answers();
+    std::fs::remove_dir(&ledger).unwrap();
+    assert_eq!(site.update(), BOTH_DOWNLOADED);
+    site.wait_build(5);
+    site.assert_tidy();
+    site.assert_state_tidy();
+}
