@@ -317,7 +317,10 @@ fn a_database_that_the_launcher_does_not_serve_says_so() {
 
 #[test]
 fn a_row_from_before_a_newer_build_is_answered_from_the_build_at_once_and_refreshed() {
-    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .conf("asn_inventory.maxmind_walk", "off")
+        .start();
     fixtures::small_built_at(&cluster.maxmind_dir(), fixtures::days_ago(8));
     let db = "postgres";
     cluster.sql(db, "CREATE EXTENSION asn_inventory");

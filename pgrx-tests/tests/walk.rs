@@ -1,0 +1,114 @@
+//! After a newer build is installed, the worker walks the inventory by itself: what changed is written, with history,
+//! and nothing else is.
+
+mod backfill_support;
+
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use backfill_support::*;
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
+const DB: &str = "postgres";
+const ASN: &str = "GeoLite2-ASN";
+/// Rows as they lie: one that was not written has the place and the writer that it had.
+const PLACES: &str = "SELECT ip_address, ctid, xmin FROM ip_inventory WHERE asn_number IS DISTINCT FROM 64500 ORDER BY 1";
+const WALKED: &str = "SELECT count(*) FROM enrichment_run WHERE kind = 'walk' AND outcome = 'done'";
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
+    cluster
+}
+
+/// A newer ASN file, in which `network` belongs to `number` if anything changed at all.
+fn install(cluster: &Cluster, days_ago: u64, change: Option<(&str, u32)>) {
+    let build = fixtures::days_ago(days_ago);
+    let mut file = fixtures::small_asn(build);
+    if let Some((network, number)) = change {
+        let record = json!({ "autonomous_system_number": number, "autonomous_system_organization": "Heir" });
+        file = file.insert(network, record);
+    }
+    let ready = cluster.maxmind_dir().join("newer");
+    file.write(&ready).expect("a file");
+    // As if written an hour ago: a fresh file is given time to grow.
+    let open = File::options().append(true).open(&ready).expect("a file");
+    open.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an older date");
+    std::fs::rename(&ready, cluster.maxmind_dir().join(format!("{ASN}.mmdb"))).expect("renamed");
+    let built = format!("SELECT extract(epoch FROM build_time)::bigint FROM mmdb_editions() WHERE edition = '{ASN}'");
+    cluster.wait_value(DB, &built, &build.to_string());
+}
+
+#[test]
+fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
+    let cluster = cluster();
+    bare(&cluster, DB, "8.8.8.0", 3);
+    bare(&cluster, DB, "34.64.0.0", 20_000);
+    cluster.sql(DB, "INSERT INTO ip_inventory (ip_address) VALUES ('10.0.0.1'), ('198.51.99.1'), ('2001:4860::1')");
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    let places = cluster.lines(DB, "SELECT ip_address, ctid, xmin FROM ip_inventory WHERE ip_address <> '8.8.8.1' ORDER BY 1");
+    let before = cluster.value(DB, WALKED);
+
+    install(&cluster, 2, Some(("8.8.8.1/32", 64500)));
+    cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.1'", "64500");
+    wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
+    assert_eq!(cluster.lines(DB, PLACES), places, "who says the same is not written");
+    assert_eq!(
+        cluster.lines(DB, "SELECT ip_address, old_asn, new_asn, new_source FROM ip_asn_history"),
+        ["8.8.8.1|15169|64500|maxmind"]
+    );
+    assert_eq!(
+        cluster.lines(
+            DB,
+            "SELECT processed, enriched, cache_hits, maxmind_asn, errors FROM enrichment_run WHERE kind = 'walk'
+             ORDER BY job_id DESC LIMIT 1"
+        ),
+        ["20006|1|20005|1|0"]
+    );
+    // They pass for fresh all the same: nobody writes them for their age.
+    assert_eq!(cluster.value(DB, "SELECT processed FROM refresh_stale('maxmind', 100000)"), "0");
+    assert_eq!(cluster.value(DB, "SELECT (enrich_ip('34.64.0.7', '30s')).asn_number"), "396982");
+    assert_eq!(cluster.lines(DB, PLACES), places);
+
+    // Nor does a build without changes write anything, and a restart remembers what was walked.
+    install(&cluster, 1, None);
+    cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.1'", "15169");
+    wait_until("the second walk", || cluster.value(DB, WALKED).parse::<i64>().ok() > before.parse::<i64>().ok().map(|n| n + 1));
+    let runs = cluster.value(DB, WALKED);
+    let cluster = cluster.restarted();
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    assert_eq!(cluster.value(DB, "SELECT processed FROM refresh_stale('maxmind', 100000)"), "0");
+    assert_eq!(cluster.value(DB, WALKED), runs);
+}
+
+#[test]
+fn rows_from_before_the_first_files_are_answered_when_those_come_and_bare_ones_wait_for_a_backfill() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet); SELECT attach_ip_source('event', '{ip}')");
+    cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8'); INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.9')");
+    cluster.wait_value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.8'", "unavailable");
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.8'", "15169");
+    cluster.wait_value(DB, WALKED, "1");
+    assert_eq!(cluster.value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.9'"), "pending");
+}
+
+#[test]
+fn a_row_that_somebody_holds_is_written_when_it_is_free_and_the_walk_ends_only_then() {
+    let cluster = cluster();
+    bare(&cluster, DB, "8.8.8.0", 100);
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    let before = cluster.value(DB, WALKED);
+    let mut client = cluster.connect(DB);
+    query(&mut client, "BEGIN; UPDATE ip_inventory SET region = 'Held' WHERE ip_address = '8.8.8.7'").expect("held");
+    install(&cluster, 2, Some(("8.8.8.0/24", 64500)));
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "99");
+    assert_eq!(cluster.value(DB, "SELECT kind FROM enrichment_progress"), "walk");
+    assert_eq!(cluster.value(DB, WALKED), before);
+    query(&mut client, "COMMIT").expect("let go");
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "100");
+    wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
+}
