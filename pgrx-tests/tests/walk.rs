@@ -12,12 +12,13 @@ use std::time::{Duration, SystemTime};
 const DB: &str = "postgres";
 const ASN: &str = "GeoLite2-ASN";
 /// Rows as they lie: one that was not written has the place and the writer that it had.
-const PLACES: &str = "SELECT ip_address, ctid, xmin FROM ip_inventory WHERE asn_number IS DISTINCT FROM 64500 ORDER BY 1";
+const PLACES: &str = "SELECT count(*), md5(string_agg(format('%s %s %s', ip_address, ctid, xmin), ' ' ORDER BY ip_address))
+    FROM ip_inventory WHERE NOT ip_address <<= '8.8.8.0/24'";
 const WALKED: &str = "SELECT count(*) FROM enrichment_run WHERE kind = 'walk' AND outcome = 'done'";
 
 fn cluster() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
-    fixtures::small(&cluster.maxmind_dir());
+    fixtures::small_built_at(&cluster.maxmind_dir(), fixtures::days_ago(9));
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
@@ -49,16 +50,16 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
     bare(&cluster, DB, "34.64.0.0", 20_000);
     cluster.sql(DB, "INSERT INTO ip_inventory (ip_address) VALUES ('10.0.0.1'), ('198.51.99.1'), ('2001:4860::1')");
     cluster.sql(DB, "SELECT backfill_inventory()");
-    let places = cluster.lines(DB, "SELECT ip_address, ctid, xmin FROM ip_inventory WHERE ip_address <> '8.8.8.1' ORDER BY 1");
+    let places = cluster.lines(DB, PLACES);
     let before = cluster.value(DB, WALKED);
 
-    install(&cluster, 2, Some(("8.8.8.1/32", 64500)));
+    install(&cluster, 2, Some(("8.8.8.0/24", 64500)));
     cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.1'", "64500");
     wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
     assert_eq!(cluster.lines(DB, PLACES), places, "who says the same is not written");
     assert_eq!(
-        cluster.lines(DB, "SELECT ip_address, old_asn, new_asn, new_source FROM ip_asn_history"),
-        ["8.8.8.1|15169|64500|maxmind"]
+        cluster.lines(DB, "SELECT ip_address, old_asn, new_asn, new_source FROM ip_asn_history ORDER BY 1"),
+        ["8.8.8.0|15169|64500|maxmind", "8.8.8.1|15169|64500|maxmind", "8.8.8.2|15169|64500|maxmind"]
     );
     assert_eq!(
         cluster.lines(
@@ -66,7 +67,7 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
             "SELECT processed, enriched, cache_hits, maxmind_asn, errors FROM enrichment_run WHERE kind = 'walk'
              ORDER BY job_id DESC LIMIT 1"
         ),
-        ["20006|1|20005|1|0"]
+        ["20006|3|20003|3|0"]
     );
     // They pass for fresh all the same: nobody writes them for their age.
     assert_eq!(cluster.value(DB, "SELECT processed FROM refresh_stale('maxmind', 100000)"), "0");
@@ -78,7 +79,7 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
     cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.1'", "15169");
     wait_until("the second walk", || cluster.value(DB, WALKED).parse::<i64>().ok() > before.parse::<i64>().ok().map(|n| n + 1));
     let runs = cluster.value(DB, WALKED);
-    let cluster = cluster.restarted();
+    cluster.restart();
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     assert_eq!(cluster.value(DB, "SELECT processed FROM refresh_stale('maxmind', 100000)"), "0");
     assert_eq!(cluster.value(DB, WALKED), runs);
