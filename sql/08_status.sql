@@ -13,13 +13,15 @@ COMMENT ON FUNCTION network_sources() IS 'how Team Cymru and GreyNoise stand, fo
 
 CREATE VIEW source_status AS
 SELECT 'maxmind'::text AS source,
-       CASE WHEN count(m.generation) > 0 THEN 'ok' ELSE 'unavailable' END AS state,
+       CASE WHEN count(m.generation) = 0 THEN 'unavailable'
+            WHEN min(m.build_time) < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval THEN 'outdated'
+            ELSE 'ok' END AS state,
        max(m.installed_at) AS last_success_at, max(m.refused_at) AS last_error_at,
        pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL) AS last_error,
        NULL::timestamptz AS retry_at, 0::bigint AS in_flight, NULL::bigint AS requests, NULL::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build
-FROM mmdb_editions() m
+FROM mmdb_files() m
 UNION ALL
 SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
        n.rate, n.quota, n.quota_window, w.used,
@@ -34,7 +36,7 @@ CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 ELSE 0 END AS used) w;
 COMMENT ON VIEW source_status IS 'how each source stands, a row a source';
 COMMENT ON COLUMN source_status.source IS 'maxmind, cymru or greynoise';
-COMMENT ON COLUMN source_status.state IS 'ok, off, unavailable (no file), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
+COMMENT ON COLUMN source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
 COMMENT ON COLUMN source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
 COMMENT ON COLUMN source_status.last_error_at IS 'when it last failed';
 COMMENT ON COLUMN source_status.last_error IS 'why';
@@ -56,8 +58,8 @@ SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = 'ip_inventory'::pg_catalog.regclass) AS addresses_estimate,
        (SELECT coalesce(sum(observations), 0)::bigint FROM ip_source) AS observations,
        (SELECT coalesce(sum(unparsable), 0)::bigint FROM ip_source) AS unparsable,
-       (SELECT min(build_time) FROM mmdb_editions()) AS oldest_build,
-       (SELECT pg_catalog.string_agg(edition || ': ' || refused, '; ') FROM mmdb_editions() WHERE refused IS NOT NULL) AS refused
+       (SELECT min(build_time) FROM mmdb_files()) AS oldest_build,
+       (SELECT pg_catalog.string_agg(edition || ': ' || refused, '; ') FROM mmdb_files() WHERE refused IS NOT NULL) AS refused
 FROM worker_status() w;
 COMMENT ON VIEW enrichment_status IS 'whether it works and how far it is, in one row; addresses_estimate is the planner''s figure';
 COMMENT ON COLUMN enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
@@ -71,3 +73,33 @@ COMMENT ON COLUMN enrichment_status.observations IS 'addresses observed in attac
 COMMENT ON COLUMN enrichment_status.unparsable IS 'values in attached tables that were no host address';
 COMMENT ON COLUMN enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
 COMMENT ON COLUMN enrichment_status.refused IS 'mmdb files that were not taken, and why';
+
+CREATE FUNCTION purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
+    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        WITH installed AS (
+            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM mmdb_files() f
+            WHERE f.generation IS NOT NULL),
+        -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
+        -- stands in, the builds that are installed.
+        cleared AS (
+            UPDATE ip_inventory i SET
+                network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
+                asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
+                asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
+                asn_source = CASE WHEN i.asn_source = 'cymru' THEN i.asn_source END,
+                country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
+                country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
+                region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
+                time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
+                enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
+                cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
+            FROM installed
+            WHERE i.maxmind_status IN ('found', 'not_found')
+              AND (coalesce(installed.oldest, '-infinity') < now() - $1
+                   OR i.maxmind_ts < now() - $1
+                      AND NOT EXISTS (SELECT FROM maxmind_walk w WHERE installed.generations <@ w.generations))
+            RETURNING 1)
+        SELECT count(*) FROM cleared;
+    END;
+COMMENT ON FUNCTION purge_expired_maxmind(interval) IS 'clears what builds older than this left in ip_inventory, as GeoLite2''s licence asks; how many rows';

@@ -1,7 +1,7 @@
 //! Installed editions: whole records (`mmdb_record`, `mmdb_networks`), what is installed (`mmdb_editions`), and
 //! importing by hand (`import_mmdb_files`).
 
-use enrich::maxmind::store::StoreError;
+use enrich::maxmind::store::{EditionState, StoreError};
 use enrich::maxmind::{Databases, Edition, Generation};
 use ipnetwork::IpNetwork;
 use pgrx::prelude::*;
@@ -63,25 +63,49 @@ sql_function!(
     pg_finfo_mmdb_editions,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let text = |t: &str| Some(call::text(t));
-        for (name, state) in maxmind::manifest().editions {
+        let manifest = maxmind::manifest();
+        let users = enrich::maxmind::users(manifest.editions.values().filter_map(|state| state.current.as_ref()));
+        for (name, state) in manifest.editions {
+            let mut row = file(&name, &state);
             let current = state.current.as_ref();
-            let refused = state.refused.as_ref();
-            rows.push(vec![
-                text(&name),
-                current.and_then(|c| text(&c.database_type)),
-                current.and_then(|c| from_unix_us(c.build_epoch as i64 * 1_000_000).into_datum()),
-                current.and_then(|c| i64::from(c.node_count).into_datum()),
-                current.and_then(|c| (c.size as i64).into_datum()),
-                current.and_then(|c| text(&c.directory)),
-                current.and_then(|c| from_unix_us(c.installed_at).into_datum()),
-                refused.and_then(|r| text(&r.reason)),
-                refused.and_then(|r| from_unix_us(r.at).into_datum()),
-            ]);
+            row.push(current.and_then(|c| users.get(&c.directory).copied().unwrap_or(0).into_datum()));
+            row.push(current.and_then(|c| enrich::maxmind::attribution(&c.database_type)).map(call::text));
+            rows.push(row);
         }
         call.null()
     }
 );
+
+sql_function!(
+    /// `mmdb_files() → setof (…)`: the same without a look at the server's processes.
+    mmdb_files,
+    pg_finfo_mmdb_files,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        for (name, state) in maxmind::manifest().editions {
+            rows.push(file(&name, &state));
+        }
+        call.null()
+    }
+);
+
+/// What is known of one edition.
+fn file(name: &str, state: &EditionState) -> Vec<Option<pg_sys::Datum>> {
+    let text = |t: &str| Some(call::text(t));
+    let current = state.current.as_ref();
+    let refused = state.refused.as_ref();
+    vec![
+        text(name),
+        current.and_then(|c| text(&c.database_type)),
+        current.and_then(|c| from_unix_us(c.build_epoch as i64 * 1_000_000).into_datum()),
+        current.and_then(|c| i64::from(c.node_count).into_datum()),
+        current.and_then(|c| (c.size as i64).into_datum()),
+        current.and_then(|c| text(&c.directory)),
+        current.and_then(|c| from_unix_us(c.installed_at).into_datum()),
+        refused.and_then(|r| text(&r.reason)),
+        refused.and_then(|r| from_unix_us(r.at).into_datum()),
+    ]
+}
 
 sql_function!(
     /// `import_mmdb_files(force bool) → integer`: how many editions were installed.

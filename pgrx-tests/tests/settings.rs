@@ -170,6 +170,7 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
         "maxmind_editions",
         "maxmind_max_age",
         "maxmind_update_schedule",
+        "maxmind_walk",
         "refresh_schedule",
         "workers",
     ];

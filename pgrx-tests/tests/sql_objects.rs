@@ -151,6 +151,7 @@ fn functions_that_run_sql_pin_their_search_path() {
             "ip_country|c|invoker",
             "lookup_ip|c|invoker",
             "mmdb_editions|c|invoker",
+            "mmdb_files|c|invoker",
             "mmdb_networks|c|invoker",
             "mmdb_record|c|invoker",
             "network_sources|c|invoker",

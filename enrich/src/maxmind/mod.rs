@@ -14,6 +14,7 @@
 //! | [`manifest`] | what the store knows, as it is kept on disk |
 //! | `intake` | from the operator's file to a verified, indexed copy |
 //! | [`databases`] | the open set of editions, and the look-up |
+//! | `usage` | who has a generation open; the line that its licence asks for |
 //! | [`download`] | editions from MaxMind's server |
 
 pub mod databases;
@@ -27,9 +28,11 @@ mod map;
 pub mod record;
 pub mod store;
 pub mod update;
+mod usage;
 
 pub use databases::{Answer, Databases};
 pub use edition::{Edition, Kind};
 pub use generation::Generation;
 pub use record::{Origin, Place};
 pub use store::{Manifest, Store};
+pub use usage::{attribution, users};
