@@ -120,7 +120,10 @@ fn terminated_and_done(kind: &str, job: &str, when: impl Fn(&Cluster)) {
     });
     assert_eq!(cluster.value("postgres", ENRICHED), ROWS.to_string());
     assert_eq!(
-        cluster.lines("postgres", "SELECT outcome, processed, enriched, errors FROM enrichment_run WHERE kind = 'backfill'"),
+        cluster.lines(
+            "postgres",
+            "SELECT outcome, processed, enriched, errors FROM enrichment_run WHERE kind = 'backfill'"
+        ),
         [format!("done|{ROWS}|{ROWS}|0")]
     );
     wait_for_worker(&cluster);

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 const DB: &str = "postgres";
 const ASN: &str = "GeoLite2-ASN";
 /// Rows as they lie: one that was not written has the place and the writer that it had.
-const PLACES: &str = "SELECT count(*), md5(string_agg(format('%s %s %s', ip_address, ctid, xmin), ' ' ORDER BY ip_address))
+const PLACES: &str =
+    "SELECT count(*), md5(string_agg(format('%s %s %s', ip_address, ctid, xmin), ' ' ORDER BY ip_address))
     FROM ip_inventory WHERE NOT ip_address <<= '8.8.8.0/24'";
 const WALKED: &str = "SELECT count(*) FROM enrichment_run WHERE kind = 'walk' AND outcome = 'done'";
 
@@ -77,7 +78,9 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
     // Nor does a build without changes write anything, and a restart remembers what was walked.
     install(&cluster, 1, None);
     cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.1'", "15169");
-    wait_until("the second walk", || cluster.value(DB, WALKED).parse::<i64>().ok() > before.parse::<i64>().ok().map(|n| n + 1));
+    wait_until("the second walk", || {
+        cluster.value(DB, WALKED).parse::<i64>().ok() > before.parse::<i64>().ok().map(|n| n + 1)
+    });
     let runs = cluster.value(DB, WALKED);
     cluster.restart();
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
@@ -88,7 +91,10 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
 #[test]
 fn rows_from_before_the_first_files_are_answered_when_those_come_and_bare_ones_wait_for_a_backfill() {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet); SELECT attach_ip_source('event', '{ip}')");
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet); SELECT attach_ip_source('event', '{ip}')",
+    );
     cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8'); INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.9')");
     cluster.wait_value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.8'", "unavailable");
     fixtures::small(&cluster.maxmind_dir());

@@ -99,9 +99,8 @@ impl Stored {
             }
             _ => false,
         };
-        let float = |column, said: Option<f64>| {
-            self.value(column).map(|datum| f64::from_bits(datum.value() as u64)) == said
-        };
+        let float =
+            |column, said: Option<f64>| self.value(column).map(|datum| f64::from_bits(datum.value() as u64)) == said;
         let from_cymru = |column| self.text(column) == Some(b"cymru");
         let origin = || {
             (record.asn_number.is_none() && from_cymru(5))
