@@ -47,4 +47,4 @@ COMMENT ON FUNCTION mmdb_files() IS 'mmdb_editions() without a look at the serve
 
 CREATE FUNCTION import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
-COMMENT ON FUNCTION import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one whose node count collapsed';
+COMMENT ON FUNCTION import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';

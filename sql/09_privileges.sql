@@ -21,6 +21,7 @@ REVOKE ALL ON FUNCTION ip_story(inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION mmdb_files() FROM PUBLIC;
 REVOKE ALL ON FUNCTION purge_expired_maxmind(interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION enrichment_doctor() FROM PUBLIC;
 REVOKE ALL ON FUNCTION import_mmdb_files(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION inventory_report() FROM PUBLIC;
 

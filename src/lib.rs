@@ -41,7 +41,8 @@ extension_sql_file!("../sql/07_jobs.sql", name = "jobs", requires = ["enrich"]);
 extension_sql_file!("../sql/08_status.sql", name = "status", requires = ["jobs"]);
 extension_sql_file!("../sql/10_report.sql", name = "report", requires = ["status"]);
 extension_sql_file!("../sql/11_analysis.sql", name = "analysis", requires = ["report"]);
-extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["analysis"], finalize);
+extension_sql_file!("../sql/12_doctor.sql", name = "doctor", requires = ["analysis"]);
+extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["doctor"], finalize);
 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
 #[pg_guard]

@@ -377,7 +377,7 @@ pub fn finish(job: &Job, how: u32, detail: Option<String>) {
             failure.message
         );
     }
-    if let Some(detail) = &detail {
+    if let (outcome::FAILED, Some(detail)) = (how, &detail) {
         pgrx::log!("asn_inventory: job {} failed: {detail}", job.id.load(Ordering::Relaxed));
     }
     list::remove(job.id.load(Ordering::Relaxed));

@@ -120,7 +120,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
         );
     };
     check_owner(table);
-    check_table(schema, table);
+    check_table(table);
     check_columns(table, selectors, observed_at);
     // SAFETY: reads the number of the running command.
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
@@ -300,7 +300,7 @@ fn check_owner(table: pg_sys::Oid) {
     }
 }
 
-fn check_table(schema: &Schema, table: pg_sys::Oid) {
+fn check_table(table: pg_sys::Oid) {
     let wrong = |what: &str, hint: &str| {
         raise(
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
@@ -314,8 +314,9 @@ fn check_table(schema: &Schema, table: pg_sys::Oid) {
     if namespace == pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE) {
         wrong("It is a system catalog.", "Attach the table that your events are inserted into.");
     }
-    let own = [c"ip_inventory", c"ip_observation", c"ip_source", c"enrichment_run"];
-    if own.iter().any(|name| schema.relation(name) == table) {
+    // SAFETY: a catalog look-up.
+    let of = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) };
+    if Some(of) == crate::catalog::extension() {
         wrong("It is one of asn_inventory's own tables.", "Attach the table that your events are inserted into.");
     }
     match kind {

@@ -16,6 +16,7 @@ mod report;
 mod single;
 mod stage;
 mod table;
+mod walk;
 
 use stage::{Outcome, Stage};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +32,7 @@ const PARTS: &[(&str, Part)] = &[
     ("memory", memory::run),
     ("backfill", backfill::run),
     ("enrich", enrich::run),
+    ("walk", walk::run),
     ("ingest", ingest::run),
     ("single", single::run),
     ("network", network::run),
