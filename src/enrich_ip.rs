@@ -205,7 +205,7 @@ unsafe fn copy_if_fresh(
             }
         }
         let (cymru_life, cymru_negative_life, greynoise_life) = settings::lifetimes();
-        let status = |name| value(name).map_or(&[][..], |datum| text_bytes(datum));
+        let status = |name| value(name).map_or(&[][..], |datum| crate::datum::text_bytes(datum));
         let old = |name, life: i64| value(name).is_none_or(|ts| (ts.value() as i64) < time::now().saturating_sub(life));
         let cymru = match status(c"cymru_status") {
             b"found" if old(c"cymru_ts", cymru_life) => Network::Stale,
@@ -226,15 +226,6 @@ unsafe fn copy_if_fresh(
         let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
         Some(Found { row: Datum::from((*formed).t_data), network })
     }
-}
-
-/// The bytes of a short text as it stands in a tuple: statuses are neither compressed nor stored apart.
-///
-/// # Safety
-/// `datum` must be such a text.
-unsafe fn text_bytes<'a>(datum: Datum) -> &'a [u8] {
-    // SAFETY: see above.
-    unsafe { pgrx::varlena::varlena_to_byte_slice(datum.cast_mut_ptr()) }
 }
 
 /// # Safety

@@ -123,8 +123,7 @@ pub fn estimate(schema: &Schema) -> u64 {
     sql.query(&text, &[]).get::<i64>(0, 1).unwrap_or(0) as u64
 }
 
-/// The generations that answer, all that should: `None` while one can't be opened and an older one stands in for it,
-/// or where nothing is installed.
+/// The names of the generations that answer; `None` where nothing is installed that could.
 pub fn answering(databases: &Databases) -> Option<Vec<String>> {
     let names: Vec<String> = databases.generations().iter().map(|open| open.name().to_owned()).collect();
     (!databases.is_empty()).then_some(names)
