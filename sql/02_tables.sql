@@ -154,11 +154,11 @@ CREATE TABLE enrichment_run (
     skipped            bigint NOT NULL,
     errors             bigint NOT NULL
 );
-COMMENT ON TABLE enrichment_run IS 'ended jobs: who asked for what, when, and what came of it';
+COMMENT ON TABLE enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
 COMMENT ON COLUMN enrichment_run.job_id IS 'number that the caller was given';
-COMMENT ON COLUMN enrichment_run.kind IS 'what was asked for: backfill or refresh';
+COMMENT ON COLUMN enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
 COMMENT ON COLUMN enrichment_run.parameters IS 'with which limits';
-COMMENT ON COLUMN enrichment_run.requested_by IS 'role that asked';
+COMMENT ON COLUMN enrichment_run.requested_by IS 'role that asked; the worker''s own for what is done by schedule or after a newer build';
 COMMENT ON COLUMN enrichment_run.started_at IS 'when it was asked for';
 COMMENT ON COLUMN enrichment_run.ended_at IS 'when its last transaction was through';
 COMMENT ON COLUMN enrichment_run.outcome IS 'done, cancelled or failed';
@@ -172,6 +172,9 @@ COMMENT ON COLUMN enrichment_run.greynoise_scanners IS 'addresses that GreyNoise
 COMMENT ON COLUMN enrichment_run.not_found IS 'addresses that no source knew';
 COMMENT ON COLUMN enrichment_run.skipped IS 'addresses that no source was to be asked about: special-purpose, switched off, never_ask';
 COMMENT ON COLUMN enrichment_run.errors IS 'addresses that could not be written, or that a network source did not answer for';
+-- source_status shows how the last one went.
+CREATE INDEX enrichment_run_update ON enrichment_run (job_id) WHERE kind = 'update';
+COMMENT ON INDEX enrichment_run_update IS 'looks for newer MaxMind files, the last one first';
 CREATE SEQUENCE enrichment_job_id;
 COMMENT ON SEQUENCE enrichment_job_id IS 'numbers of jobs';
 

@@ -109,6 +109,35 @@ COMMENT ON COLUMN maxmind_walk.generations IS 'generations that answered, as mmd
 COMMENT ON COLUMN maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN maxmind_walk.walked_at IS 'when the comparison was through';
 
+-- Not dumped: the worker counts what was restored.
+CREATE TABLE inventory_count (
+    counted_at         timestamptz NOT NULL,
+    addresses          bigint NOT NULL,
+    public_addresses   bigint NOT NULL,
+    enriched           bigint NOT NULL,
+    missing_asn        bigint NOT NULL,
+    observations       bigint NOT NULL,
+    maxmind_answered   bigint NOT NULL,
+    cymru_answered     bigint NOT NULL,
+    greynoise_answered bigint NOT NULL,
+    scanners           bigint NOT NULL,
+    cymru_due          bigint NOT NULL,
+    greynoise_due      bigint NOT NULL
+);
+COMMENT ON TABLE inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
+COMMENT ON COLUMN inventory_count.counted_at IS 'as of when';
+COMMENT ON COLUMN inventory_count.addresses IS 'rows';
+COMMENT ON COLUMN inventory_count.public_addresses IS 'of class public: those that sources can know';
+COMMENT ON COLUMN inventory_count.enriched IS 'with an ASN or a country';
+COMMENT ON COLUMN inventory_count.missing_asn IS 'public ones without an ASN';
+COMMENT ON COLUMN inventory_count.observations IS 'how often all of them were observed';
+COMMENT ON COLUMN inventory_count.maxmind_answered IS 'with an answer of MaxMind''s files, also that they do not know it';
+COMMENT ON COLUMN inventory_count.cymru_answered IS 'with an answer of Team Cymru, also that no route is announced';
+COMMENT ON COLUMN inventory_count.greynoise_answered IS 'with an answer of GreyNoise, also that it does not know it';
+COMMENT ON COLUMN inventory_count.scanners IS 'seen scanning, says GreyNoise';
+COMMENT ON COLUMN inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
+COMMENT ON COLUMN inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
+
 SELECT pg_catalog.pg_extension_config_dump('cymru_prefix', '');
 SELECT pg_catalog.pg_extension_config_dump('asn_inventory', '');
 SELECT pg_catalog.pg_extension_config_dump('ip_asn_history', '');

@@ -41,7 +41,7 @@ SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.hel
 FROM enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
 COMMENT ON VIEW enrichment_progress IS 'running jobs and how far they are, a row each';
 COMMENT ON COLUMN enrichment_progress.job_id IS 'number for cancel_enrichment_job';
-COMMENT ON COLUMN enrichment_progress.kind IS 'what was asked for: backfill or refresh';
+COMMENT ON COLUMN enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
 COMMENT ON COLUMN enrichment_progress.state IS 'submitted, running, cancelling or ended';
 COMMENT ON COLUMN enrichment_progress.requested_by IS 'role that asked';
 COMMENT ON COLUMN enrichment_progress.started_at IS 'when it was asked for';

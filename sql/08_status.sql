@@ -1,6 +1,7 @@
 CREATE FUNCTION worker_status(
     OUT enabled boolean, OUT worker text, OUT worker_pid integer, OUT last_absorb_at timestamptz,
-    OUT absorbed bigint) RETURNS record
+    OUT absorbed bigint, OUT waiting_since timestamptz, OUT lookups bigint, OUT cache_hits bigint,
+    OUT cache_misses bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
 COMMENT ON FUNCTION worker_status() IS 'the state of this database''s worker, for enrichment_status';
 
@@ -11,25 +12,43 @@ CREATE FUNCTION network_sources(
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'network_sources';
 COMMENT ON FUNCTION network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
 
+CREATE FUNCTION source_latency(
+    OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
+    OUT p99_ms double precision) RETURNS SETOF record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_latency';
+COMMENT ON FUNCTION source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+
+CREATE FUNCTION secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'secret_references';
+COMMENT ON FUNCTION secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now';
+
 CREATE VIEW source_status AS
+WITH missed AS (
+    SELECT r.ended_at, r.detail
+    FROM (SELECT outcome, ended_at, detail FROM enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
+    WHERE r.outcome = 'failed')
 SELECT 'maxmind'::text AS source,
        CASE WHEN count(m.generation) = 0 THEN 'unavailable'
             WHEN min(m.build_time) < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval THEN 'outdated'
             ELSE 'ok' END AS state,
-       max(m.installed_at) AS last_success_at, max(m.refused_at) AS last_error_at,
-       pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL) AS last_error,
-       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, NULL::bigint AS requests, NULL::bigint AS errors,
+       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed)) AS last_error_at,
+       nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
+                        (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
+       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
-       NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build
-FROM mmdb_files() m
+       NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
+       l.p50_ms, l.p95_ms, l.p99_ms
+FROM source_latency() l LEFT JOIN mmdb_files() m ON true
+WHERE l.source = 'maxmind' GROUP BY l.p50_ms, l.p95_ms, l.p99_ms
 UNION ALL
 SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
        n.rate, n.quota, n.quota_window, w.used,
        CASE WHEN n.quota IS NULL THEN NULL WHEN q.closed_until > now() THEN 0 ELSE greatest(n.quota - w.used, 0) END,
        CASE WHEN n.quota IS NOT NULL
             THEN CASE WHEN q.closed_until > now() AND w.used < n.quota THEN q.closed_until ELSE greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC') END
-       END, NULL
+       END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
 FROM network_sources() n
+JOIN source_latency() l ON l.source = n.source
 LEFT JOIN source_quota q ON q.source = n.source
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
@@ -38,11 +57,11 @@ COMMENT ON VIEW source_status IS 'how each source stands, a row a source';
 COMMENT ON COLUMN source_status.source IS 'maxmind, cymru or greynoise';
 COMMENT ON COLUMN source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
 COMMENT ON COLUMN source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
-COMMENT ON COLUMN source_status.last_error_at IS 'when it last failed';
+COMMENT ON COLUMN source_status.last_error_at IS 'when it last failed; for maxmind, a file that was refused or a look for newer ones';
 COMMENT ON COLUMN source_status.last_error IS 'why';
 COMMENT ON COLUMN source_status.retry_at IS 'not asked before this';
 COMMENT ON COLUMN source_status.in_flight IS 'questions without an outcome yet';
-COMMENT ON COLUMN source_status.requests IS 'outcomes since the server started';
+COMMENT ON COLUMN source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
 COMMENT ON COLUMN source_status.errors IS 'of these, failures';
 COMMENT ON COLUMN source_status.rate IS 'most requests a second';
 COMMENT ON COLUMN source_status.quota IS 'most requests of a window';
@@ -51,27 +70,70 @@ COMMENT ON COLUMN source_status.quota_used IS 'spent in the present window';
 COMMENT ON COLUMN source_status.quota_left IS 'left in the present window';
 COMMENT ON COLUMN source_status.quota_reset_at IS 'when there is more';
 COMMENT ON COLUMN source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN source_status.p50_ms IS 'half of its answers took no longer, in milliseconds, since the server started; to within a quarter';
+COMMENT ON COLUMN source_status.p95_ms IS '95 of 100 answers took no longer';
+COMMENT ON COLUMN source_status.p99_ms IS '99 of 100 answers took no longer';
 
+-- The queue is counted while its file is small: up to about 25,000 rows. Beyond that, the statistics system's figure of
+-- its living rows is good enough, and costs nothing.
 CREATE VIEW enrichment_status AS
+WITH source AS MATERIALIZED (SELECT * FROM source_status),
+     queue AS (SELECT CASE WHEN pg_catalog.pg_relation_size('ip_observation') <= 2097152 THEN (SELECT count(*) FROM ip_observation)
+                           ELSE pg_catalog.pg_stat_get_live_tuples('ip_observation'::pg_catalog.regclass) END AS queued)
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
-       (SELECT count(*) FROM ip_observation) AS queued,
-       (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = 'ip_inventory'::pg_catalog.regclass) AS addresses_estimate,
+       q.queued, CASE WHEN q.queued > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
+       coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = 'ip_inventory'::pg_catalog.regclass)) AS addresses,
+       c.enriched, c.missing_asn, round(100.0 * c.enriched / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
        (SELECT coalesce(sum(observations), 0)::bigint FROM ip_source) AS observations,
        (SELECT coalesce(sum(unparsable), 0)::bigint FROM ip_source) AS unparsable,
-       (SELECT min(build_time) FROM mmdb_files()) AS oldest_build,
+       w.cache_hits, w.cache_misses, round(100.0 * w.cache_hits / nullif(w.cache_hits + w.cache_misses, 0), 1) AS cache_hit_percent,
+       m.requests AS maxmind_lookups, m.p50_ms AS maxmind_p50_ms, m.p95_ms AS maxmind_p95_ms, m.p99_ms AS maxmind_p99_ms,
+       y.requests AS cymru_requests, y.errors AS cymru_errors, y.p50_ms AS cymru_p50_ms, y.p95_ms AS cymru_p95_ms, y.p99_ms AS cymru_p99_ms,
+       g.requests AS greynoise_requests, g.errors AS greynoise_errors, g.p50_ms AS greynoise_p50_ms, g.p95_ms AS greynoise_p95_ms, g.p99_ms AS greynoise_p99_ms,
+       g.quota_left AS greynoise_quota_left, g.quota_reset_at AS greynoise_quota_reset_at,
+       m.oldest_build,
+       (SELECT pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition)
+        FROM mmdb_files() WHERE build_time IS NOT NULL) AS mmdb_ages,
        (SELECT pg_catalog.string_agg(edition || ': ' || refused, '; ') FROM mmdb_files() WHERE refused IS NOT NULL) AS refused
-FROM worker_status() w;
-COMMENT ON VIEW enrichment_status IS 'whether it works and how far it is, in one row; addresses_estimate is the planner''s figure';
+FROM worker_status() w CROSS JOIN queue q
+LEFT JOIN inventory_count c ON true
+JOIN source m ON m.source = 'maxmind' JOIN source y ON y.source = 'cymru' JOIN source g ON g.source = 'greynoise';
+COMMENT ON VIEW enrichment_status IS 'whether it works and how far it is, in one row';
 COMMENT ON COLUMN enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
 COMMENT ON COLUMN enrichment_status.worker IS 'running, not running, not preloaded, or standby';
 COMMENT ON COLUMN enrichment_status.worker_pid IS 'its process id';
 COMMENT ON COLUMN enrichment_status.last_absorb_at IS 'when it last looked at the queue';
 COMMENT ON COLUMN enrichment_status.absorbed IS 'queue rows absorbed since the server started';
-COMMENT ON COLUMN enrichment_status.queued IS 'queue rows that wait for the worker';
-COMMENT ON COLUMN enrichment_status.addresses_estimate IS 'rows of ip_inventory, as the planner estimates them';
+COMMENT ON COLUMN enrichment_status.queued IS 'queue rows that wait for the worker; an estimate where the queue''s file is above 2 MB';
+COMMENT ON COLUMN enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
+COMMENT ON COLUMN enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
+COMMENT ON COLUMN enrichment_status.enriched IS 'of these, with an ASN or a country';
+COMMENT ON COLUMN enrichment_status.missing_asn IS 'of these, public ones without an ASN';
+COMMENT ON COLUMN enrichment_status.coverage_percent IS 'enriched, of the public ones';
+COMMENT ON COLUMN enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
 COMMENT ON COLUMN enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
 COMMENT ON COLUMN enrichment_status.unparsable IS 'values in attached tables that were no host address';
+COMMENT ON COLUMN enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
+COMMENT ON COLUMN enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
+COMMENT ON COLUMN enrichment_status.cache_hit_percent IS 'hits of all';
+COMMENT ON COLUMN enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
+COMMENT ON COLUMN enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 64 is timed)';
+COMMENT ON COLUMN enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';
+COMMENT ON COLUMN enrichment_status.cymru_errors IS 'of these, failures';
+COMMENT ON COLUMN enrichment_status.cymru_p50_ms IS 'half of them took no longer';
+COMMENT ON COLUMN enrichment_status.cymru_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN enrichment_status.cymru_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, those that failed included';
+COMMENT ON COLUMN enrichment_status.greynoise_errors IS 'of these, failures';
+COMMENT ON COLUMN enrichment_status.greynoise_p50_ms IS 'half of them took no longer';
+COMMENT ON COLUMN enrichment_status.greynoise_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN enrichment_status.greynoise_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN enrichment_status.greynoise_quota_left IS 'requests left of GreyNoise''s quota';
+COMMENT ON COLUMN enrichment_status.greynoise_quota_reset_at IS 'when there are more';
 COMMENT ON COLUMN enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
 COMMENT ON COLUMN enrichment_status.refused IS 'mmdb files that were not taken, and why';
 
 CREATE FUNCTION purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint

@@ -52,6 +52,14 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             FROM (SELECT outcome, detail FROM enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
             WHERE r.outcome = 'failed'
             UNION ALL
+            SELECT 'key ' || split_part(r.setting, '_', 1), CASE r.state WHEN 'fails' THEN 'error' ELSE 'ok' END,
+                   format('asn_inventory.%s: %s%s', r.setting, r.detail,
+                          CASE WHEN r.state IN ('unset', 'none') THEN CASE r.setting WHEN 'maxmind_license_key' THEN '; no file is downloaded'
+                                                                      ELSE '; GreyNoise is not asked, unless asn_inventory.greynoise is on' END ELSE '' END),
+                   CASE WHEN r.state = 'fails'
+                        THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or mend what it says', r.setting, split_part(r.setting, '_', 1)) END
+            FROM worker, secret_references() r WHERE worker.worker = 'running'
+            UNION ALL
             SELECT 'cymru', 'warning', format('Team Cymru does not answer: %s. Tried again at %s.', last_error, retry_at),
                    'dig +short TXT 8.8.8.8.origin.asn.cymru.com  # DNS; and nc -vz whois.cymru.com 43 for the bulk service'
             FROM source WHERE source = 'cymru' AND state = 'failing'
@@ -109,8 +117,8 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             WHERE c.oid IN ('ip_inventory'::regclass, 'ip_observation'::regclass, 'ip_source'::regclass, 'source_quota'::regclass)
               AND g.grantee = 0 AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')),
         named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
-            ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('maxmind downloads', 9), ('cymru', 10), ('greynoise', 11),
-            ('queue', 12), ('triggers', 13), ('index', 14), ('autovacuum', 15), ('version', 16), ('grants', 17))
+            ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('cymru', 11), ('key greynoise', 12), ('greynoise', 13),
+            ('queue', 14), ('triggers', 15), ('index', 16), ('autovacuum', 17), ('version', 18), ('grants', 19))
         SELECT n.check_name, coalesce(t.level, 'ok'), t.detail, t.remedy
         FROM named n LEFT JOIN trouble t USING (check_name) ORDER BY n.place, t.detail;
     END;

@@ -17,7 +17,7 @@ use crate::inet::Inet;
 use crate::observe::queue::Queue;
 use crate::observe::tally::Seen;
 use crate::row::{self, Row};
-use crate::{ask, maxmind, settings, shared, sql_function, time};
+use crate::{ask, counters, maxmind, settings, shared, sql_function, time};
 
 thread_local! {
     static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
@@ -56,6 +56,7 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     // SAFETY: declared to return ip_enrichment.
     let desc = unsafe { kept_desc(call) };
     let known = cached(schema, inet, stale_before, desc);
+    counters::cache(known.as_ref().is_some_and(|found| found.network == Network::Fresh));
     match &known {
         Some(found) if found.network == Network::Fresh || !may_write() => return found.row,
         // What was never answered is in line already; what went stale is put there. Without a worker there is nobody to
@@ -82,7 +83,7 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     }
     let policy = settings::policy();
     maxmind::with(|databases| {
-        let record = cascade::first_record(inet.ip, databases, &policy);
+        let record = counters::lookup(|| cascade::first_record(inet.ip, databases, &policy));
         // SAFETY: one thread, and nothing below calls back into this function; the descriptor is ip_enrichment's.
         unsafe {
             let row = ROW.with(|row| &mut *row.get());

@@ -8,6 +8,7 @@ mod absorb;
 mod ask;
 mod call;
 mod catalog;
+mod counters;
 mod datum;
 mod enrich_ip;
 mod errors;

@@ -12,9 +12,8 @@ use pgrx::pg_sys::Datum;
 
 use crate::call::{self, Call};
 use crate::inet::Inet;
-use crate::maxmind;
 use crate::row::Row;
-use crate::sql_function;
+use crate::{counters, maxmind, sql_function};
 
 thread_local! {
     // One row's buffer a backend; `lookup_ip` does not call itself.
@@ -39,14 +38,16 @@ sql_function!(
     pg_finfo_lookup_ip,
     |call: Call| {
         let Some(inet) = address(call) else { return call.null() };
-        maxmind::with(|databases| {
-            let record = cascade::offline(inet.ip, databases);
-            // SAFETY: one thread, and nothing between here and the end calls back into this function.
-            let row = ROW.with(|row| unsafe { &mut *row.get() });
-            // The time of the statement: an answer's time must not cost a look at the clock for each row.
-            row.fill(&record, call::statement_start());
-            // SAFETY: declared to return ip_enrichment.
-            unsafe { row.form(kept_desc(call)) }
+        counters::lookup(|| {
+            maxmind::with(|databases| {
+                let record = cascade::offline(inet.ip, databases);
+                // SAFETY: one thread, and nothing between here and the end calls back into this function.
+                let row = ROW.with(|row| unsafe { &mut *row.get() });
+                // The time of the statement: an answer's time must not cost a look at the clock for each row.
+                row.fill(&record, call::statement_start());
+                // SAFETY: declared to return ip_enrichment.
+                unsafe { row.form(kept_desc(call)) }
+            })
         })
     }
 );
@@ -77,7 +78,7 @@ fn field<T>(
     if !classify(inet.ip).is_public() {
         return call.null();
     }
-    let found = maxmind::with(|databases| read(databases, inet.ip).map(datum));
+    let found = counters::lookup(|| maxmind::with(|databases| read(databases, inet.ip).map(datum)));
     call.give(found)
 }
 

@@ -28,6 +28,7 @@ static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
+static RUN_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
 /// All settings at one moment.
 #[derive(Clone, Debug)]
@@ -75,6 +76,18 @@ pub fn workers() -> usize {
 /// Whether the inventory is walked after a newer build.
 pub fn maxmind_walk() -> bool {
     MAXMIND_WALK.get()
+}
+
+/// How long ended jobs are remembered; `None`: for ever.
+pub fn run_retention() -> Option<Duration> {
+    let minutes = u64::try_from(RUN_RETENTION.get()).unwrap_or(0);
+    (minutes > 0).then(|| Duration::from_secs(minutes * 60))
+}
+
+/// Whether the present user may read settings that are shown to superusers only.
+pub fn may_read_secret_settings() -> bool {
+    // SAFETY: looks memberships up in the catalog.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS)) }
 }
 
 fn text(setting: &'static GucSetting<Option<std::ffi::CString>>) -> String {
@@ -159,6 +172,16 @@ pub fn define() {
         &MAXMIND_MAX_AGE,
         60,
         i32::MAX / 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.run_retention",
+        c"How long ended jobs stay in enrichment_run; 0: for ever.",
+        c"Whenever a job ends, older ones are removed.",
+        &RUN_RETENTION,
+        0,
+        i32::MAX,
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );

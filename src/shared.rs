@@ -4,6 +4,10 @@
 //! atomics: nothing here is held across a call into PostgreSQL, so an error can leave nothing locked. Slots are
 //! claimed by compare-and-swap and change owner only by the rules written at each field.
 
+pub mod checks;
+pub mod latency;
+pub mod words;
+
 use std::ffi::c_int;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -49,6 +53,8 @@ pub struct Database {
     pub banned_until: AtomicI64,
     /// Observations were committed since the worker last began to absorb.
     pub pending: AtomicBool,
+    /// Since when observations wait that the worker has not begun to absorb (timestamptz); 0: none do.
+    pub waiting_since: AtomicI64,
     /// When the worker last finished absorbing (timestamptz); 0: never.
     pub absorbed_at: AtomicI64,
     /// Observations rows absorbed since the server started.
@@ -58,6 +64,16 @@ pub struct Database {
     pub walked: AtomicI64,
     /// How Team Cymru and GreyNoise stand.
     pub sources: [crate::worker::network::health::Shown; 2],
+    /// Whether the references of keys resolve.
+    pub checks: checks::Checks,
+    /// Addresses looked up in MaxMind's files since the server started.
+    pub lookups: AtomicU64,
+    /// Calls of `enrich_ip` that were answered from the inventory, and those that were not.
+    pub cache_hits: AtomicU64,
+    /// See above.
+    pub cache_misses: AtomicU64,
+    /// How long the sources take.
+    pub latency: [latency::Latency; latency::SOURCES.len()],
 }
 
 /// States of a job's slot.
@@ -403,6 +419,22 @@ impl Database {
         self.banned_until.load(Ordering::Acquire) > crate::time::now()
     }
 
+    /// Observations wait from now on, unless some do already.
+    pub fn note_waiting(&self) {
+        if self.waiting_since.load(Ordering::Relaxed) == 0 {
+            let now = crate::time::now();
+            let _ = self.waiting_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// What waited since then waits on.
+    pub fn still_waiting(&self, since: i64) {
+        if since != 0 {
+            let earlier = |at: i64| (at == 0 || at > since).then_some(since);
+            let _ = self.waiting_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
+        }
+    }
+
     /// Gives the slot back. Only the launcher does.
     pub fn release(&self) {
         self.worker.store(0, Ordering::Relaxed);
@@ -413,6 +445,12 @@ impl Database {
         self.walked.store(0, Ordering::Relaxed);
         self.absorbed.store(0, Ordering::Relaxed);
         self.sources.iter().for_each(|shown| shown.clear());
+        self.checks.clear();
+        self.waiting_since.store(0, Ordering::Relaxed);
+        for counter in [&self.lookups, &self.cache_hits, &self.cache_misses] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.latency.iter().for_each(|latency| latency.clear());
         self.oid.store(0, Ordering::Release);
     }
 }

@@ -1,17 +1,25 @@
-//! What an operator asks first: does it run? `worker_status`, behind the view `enrichment_status`, and
-//! `network_sources`, behind `source_status`.
+//! What an operator asks first: does it run? `worker_status`, behind the view `enrichment_status`, `network_sources`,
+//! behind `source_status`, and `secret_references`, for `enrichment_doctor`.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use enrich::latency::{BUCKETS, quantile};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::call::{self, Call, Rows};
+use crate::shared::checks::{self, found};
+use crate::shared::latency;
 use crate::worker::network::health;
 use crate::{settings, shared, sql_function};
 
+/// How long the worker may take to look references up: programs that resolve them have a limit of ten seconds each.
+const LOOK_UP: Duration = Duration::from_secs(25);
+
 sql_function!(
-    /// `worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed)`.
+    /// `worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed, waiting_since, lookups, cache_hits,
+    /// cache_misses)`.
     worker_status,
     pg_finfo_worker_status,
     |call: Call| {
@@ -25,15 +33,23 @@ sql_function!(
             (Some(_), ..) => "running",
             _ => "not running",
         };
-        let absorbed = slot.map_or(0, |slot| slot.absorbed.load(Ordering::Relaxed));
+        let count = |of: fn(&shared::Database) -> &AtomicU64| {
+            Datum::from(slot.map_or(0, |slot| of(slot).load(Ordering::Relaxed)) as i64)
+        };
+        let waiting_since = slot.map_or(0, |slot| slot.waiting_since.load(Ordering::Relaxed));
         let mut values = [
             Datum::from(settings::enabled()),
             call::text(word),
             Datum::from(worker.unwrap_or(0)),
             Datum::from(absorbed_at),
-            Datum::from(absorbed as i64),
+            count(|slot| &slot.absorbed),
+            Datum::from(waiting_since),
+            count(|slot| &slot.lookups),
+            count(|slot| &slot.cache_hits),
+            count(|slot| &slot.cache_misses),
         ];
-        let mut nulls = [false, false, worker.is_none(), absorbed_at == 0, false];
+        let mut nulls =
+            [false, false, worker.is_none(), absorbed_at == 0, false, waiting_since == 0, false, false, false];
         call.row(&mut values, &mut nulls)
     }
 );
@@ -73,3 +89,72 @@ sql_function!(
         call.null()
     }
 );
+
+sql_function!(
+    /// `source_latency() → setof (source, timed, p50_ms, p95_ms, p99_ms)`: how long the sources take to answer.
+    source_latency,
+    pg_finfo_source_latency,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        for (at, source) in latency::SOURCES.into_iter().enumerate() {
+            let counts = slot.map_or([0; BUCKETS], |slot| slot.latency[at].read().0);
+            let ms = |q| quantile(&counts, q).map(|took| Datum::from((took.as_secs_f64() * 1000.0).to_bits()));
+            let timed: u64 = counts.iter().sum();
+            rows.push(vec![
+                Some(call::text(source)),
+                Some(Datum::from(timed as i64)),
+                ms(0.5),
+                ms(0.95),
+                ms(0.99),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `secret_references() → setof (setting, state, detail)`: whether the references of keys resolve. For those who may
+    /// read the settings, the worker looks them up now; everybody else learns how that went the last time, and neither
+    /// sees a reference nor has a program run.
+    secret_references,
+    pg_finfo_secret_references,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = slot.filter(|slot| slot.living_worker().is_some());
+        let may_know = settings::may_read_secret_settings();
+        let answered = may_know && slot.is_some_and(look_up);
+        for (at, setting) in checks::SETTINGS.into_iter().enumerate() {
+            let key = slot.map(|slot| &slot.checks.keys[at]);
+            let state = key.map_or(found::UNKNOWN, |key| key.found.load(Ordering::Relaxed));
+            let (state, detail) = match key {
+                None => (state, "no worker is there to look it up".to_owned()),
+                Some(key) if answered => (state, key.detail.read().unwrap_or_default()),
+                Some(_) if may_know => (found::UNKNOWN, "the worker has not looked it up yet".to_owned()),
+                Some(_) => (state, found::last_time(state).to_owned()),
+            };
+            rows.push(vec![
+                Some(call::text(setting)),
+                Some(call::text(found::name(state))),
+                Some(call::text(&detail)),
+            ]);
+        }
+        call.null()
+    }
+);
+
+/// Lets the worker look the references up, and waits for it. False: it did not in time.
+fn look_up(slot: &shared::Database) -> bool {
+    let number = slot.checks.wanted.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+    let started = Instant::now();
+    shared::wake(slot.worker.load(Ordering::Acquire));
+    while !slot.checks.answered(number) {
+        if started.elapsed() > LOOK_UP || slot.living_worker().is_none() {
+            return false;
+        }
+        pgrx::check_for_interrupts!();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}

@@ -318,6 +318,7 @@ impl<'a> Writer<'a> {
                 unsafe { self.row.form(self.desc) }
             })
             .collect();
+        crate::counters::batch(datums.len());
         // SAFETY: elements of a composite type, which is variable-length and aligned to 8.
         let array = unsafe {
             pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, self.element, -1, false, b'd' as _)

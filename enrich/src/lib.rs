@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fetcher;
 pub mod greynoise;
 pub mod json;
+pub mod latency;
 pub mod maxmind;
 pub mod quota;
 pub mod record;

@@ -251,3 +251,45 @@ fn it_is_recorded_who_asked() {
     let refused = asn_inventory_tests::cluster::query(&mut client, "SELECT cancel_enrichment_job(1)");
     assert_eq!(refused.expect_err("no right").code, "42501");
 }
+
+#[test]
+fn ended_jobs_are_forgotten_after_a_while() {
+    let cluster = Cluster::builder().start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
+    cluster.wait_value("postgres", "SELECT worker FROM enrichment_status", "running");
+    let remember = |job: i64, days: u32| {
+        cluster.sql(
+            "postgres",
+            &format!(
+                "INSERT INTO enrichment_run SELECT {job}, 'backfill', '{{}}', 'somebody', at, at, 'done', NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0
+                 FROM (SELECT now() - interval '{days} days') AS t(at)"
+            ),
+        );
+    };
+    let kept = "SELECT job_id FROM enrichment_run WHERE requested_by = 'somebody' ORDER BY 1";
+    let runs_a_job = || cluster.sql("postgres", "SELECT backfill_inventory()");
+    remember(-1, 91);
+    remember(-2, 89);
+    runs_a_job();
+    assert_eq!(cluster.lines("postgres", kept), ["-2"]);
+    cluster.set("asn_inventory.run_retention", "1d");
+    let left = || {
+        runs_a_job();
+        cluster.lines("postgres", kept)
+    };
+    wait_for("the shorter memory", left, Vec::is_empty);
+    cluster.set("asn_inventory.run_retention", "0");
+    // The worker has the new setting once it keeps what it would have removed.
+    wait_for(
+        "the endless memory",
+        || {
+            remember(-3, 5000);
+            runs_a_job();
+            let left = cluster.lines("postgres", kept);
+            cluster.sql("postgres", "DELETE FROM enrichment_run WHERE job_id = -3");
+            left
+        },
+        |left| left == &["-3"],
+    );
+}

@@ -58,6 +58,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "maxmind_walk|bool|on|t||||sighup",
             "never_ask|string||t||||sighup",
             "refresh_schedule|string|*/10 * * * *|t||||sighup",
+            "run_retention|integer|129600|t|min|0|2147483647|sighup",
             "secret_commands|string||t||||sighup",
             "secret_environment|string|MAXMIND_*,GREYNOISE_*|t||||sighup",
             "tls_ca_file|string||t||||sighup",
@@ -172,6 +173,7 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
         "maxmind_update_schedule",
         "maxmind_walk",
         "refresh_schedule",
+        "run_retention",
         "workers",
     ];
     assert_eq!(names, shown);

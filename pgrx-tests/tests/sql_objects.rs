@@ -156,6 +156,8 @@ fn functions_that_run_sql_pin_their_search_path() {
             "mmdb_record|c|invoker",
             "network_sources|c|invoker",
             "observe_addresses|c|invoker",
+            "secret_references|c|invoker",
+            "source_latency|c|invoker",
             "worker_status|c|invoker",
         ]
     );

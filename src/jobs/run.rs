@@ -450,4 +450,13 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
             load(&counts.greynoise_scanners),
         ],
     );
+    prune(&sql, schema.name.as_str());
+}
+
+/// Forgets jobs that ended long ago.
+fn prune(sql: &Sql, schema: &str) {
+    let Some(kept) = settings::run_retention() else { return };
+    let oldest = time::now().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
+    let oldest = [(pg_sys::TIMESTAMPTZOID, Some(Datum::from(oldest)))];
+    sql.run(&format!("DELETE FROM {schema}.enrichment_run WHERE ended_at < $1"), &oldest);
 }

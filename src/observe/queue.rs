@@ -190,6 +190,7 @@ fn wake_worker() {
     let Some(shared) = shared::shared() else { return };
     match shared.database(shared::my_database()) {
         Some(slot) => {
+            slot.note_waiting();
             let worker = slot.worker.load(Ordering::Acquire);
             if worker == 0 {
                 want_worker();

@@ -66,18 +66,41 @@ pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
     );
 }
 
-/// Counts the addresses of every AS anew, and writes only what changed. Returns how many rows that was. Reads the whole
-/// inventory: who calls this leaves time between two calls.
+/// Whether the inventory was never counted.
+pub fn is_uncounted(schema: &Schema) -> bool {
+    let sql = Sql::connect();
+    let found = sql.query(&format!("SELECT FROM {}.inventory_count", schema.name), &[]);
+    found.len() == 0
+}
+
+/// Counts the inventory and the addresses of every AS anew, in one pass, and writes only what changed of the AS. Reads
+/// the whole inventory: who calls this leaves time between two calls.
 pub fn recount(schema: &Schema) -> u64 {
     let sql = Sql::connect();
     // The worker joins batches by place; this reads everything.
     crate::tx::set_local(c"enable_hashjoin", c"on");
+    sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
     sql.run(
         &format!(
             "WITH counted AS MATERIALIZED (
                  SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips, sum(i.observation_count)::bigint AS seen,
-                     min(i.first_seen_at) AS first, max(i.last_seen_at) AS last
-                 FROM {0}.ip_inventory i WHERE i.asn_number IS NOT NULL GROUP BY i.asn_number),
+                     min(i.first_seen_at) AS first, max(i.last_seen_at) AS last,
+                     count(*) FILTER (WHERE i.ip_class = 'public') AS public,
+                     count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL) AS enriched,
+                     count(i.maxmind_ts) AS maxmind, count(i.cymru_ts) AS cymru, count(i.scanner_ts) AS greynoise,
+                     count(*) FILTER (WHERE i.scanner_noise) AS scanners
+                 FROM {0}.ip_inventory i GROUP BY i.asn_number),
+             everything AS (
+                 INSERT INTO {0}.inventory_count
+                     (counted_at, addresses, public_addresses, enriched, missing_asn, observations, maxmind_answered,
+                      cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due)
+                 SELECT now(), coalesce(sum(ips), 0), coalesce(sum(public), 0), coalesce(sum(enriched), 0),
+                     coalesce(sum(public) FILTER (WHERE asn_number IS NULL), 0), coalesce(sum(seen), 0),
+                     coalesce(sum(maxmind), 0), coalesce(sum(cymru), 0), coalesce(sum(greynoise), 0),
+                     coalesce(sum(scanners), 0),
+                     (SELECT count(*) FROM {0}.ip_inventory WHERE cymru_status IN ('pending', 'failed')),
+                     (SELECT count(*) FROM {0}.ip_inventory WHERE greynoise_status IN ('pending', 'failed', 'quota'))
+                 FROM counted),
              gone AS (
                  UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
                  WHERE a.ip_count > 0 AND NOT EXISTS (SELECT FROM counted c WHERE c.asn_number = a.asn_number))
@@ -85,8 +108,9 @@ pub fn recount(schema: &Schema) -> u64 {
                  (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
              SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now() FROM counted c
              LEFT JOIN {0}.asn_inventory k ON k.asn_number = c.asn_number
-             WHERE k.asn_number IS NULL OR (k.ip_count, k.observation_count, k.last_seen_at) IS DISTINCT FROM (c.ips, c.seen, c.last)
-                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL
+             WHERE c.asn_number IS NOT NULL AND (k.asn_number IS NULL
+                 OR (k.ip_count, k.observation_count, k.last_seen_at) IS DISTINCT FROM (c.ips, c.seen, c.last)
+                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL)
              ORDER BY c.asn_number
              ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
                  observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,

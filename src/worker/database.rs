@@ -11,6 +11,7 @@ use super::download::Download;
 use super::maintenance::Maintenance;
 use super::network::Network;
 use super::process;
+use super::secrets::Secrets;
 use super::walk::Walk;
 use crate::absorb::{self, MAX_ROWS};
 use crate::catalog::Schema;
@@ -37,6 +38,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
     }
     slot.wanted.store(true, Ordering::Release);
     slot.pending.store(true, Ordering::Release);
+    slot.note_waiting();
     // One worker a database, whatever launchers came and went.
     if slot.living_worker().is_some() {
         return;
@@ -56,6 +58,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         download: Download::new(database),
         walk: Walk::new(database, slot),
         maintenance: Maintenance::default(),
+        secrets: Secrets::new(slot),
     }
     .run();
 }
@@ -70,6 +73,7 @@ struct Worker {
     download: Download,
     walk: Walk,
     maintenance: Maintenance,
+    secrets: Secrets,
 }
 
 impl Worker {
@@ -82,6 +86,7 @@ impl Worker {
                 return;
             }
             ask::answer(self.database, &mut self.network);
+            self.secrets.turn();
             let walking = settings::enabled_for_worker() && self.walk();
             let waits = settings::enabled_for_worker() && self.walk.is_running();
             let working = self.runner.turn(&mut self.network, waits) || walking;
@@ -118,6 +123,7 @@ impl Worker {
             .min(self.download.patience())
             .min(self.walk.patience())
             .min(self.maintenance.patience())
+            .min(self.secrets.patience())
             .max(Duration::from_millis(1));
         if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
     }
@@ -136,6 +142,7 @@ impl Worker {
     /// One round. False: the extension is gone.
     fn absorb(&mut self) -> bool {
         self.began = Some(Instant::now());
+        let since = self.slot.waiting_since.swap(0, Ordering::Relaxed);
         if self.slot.pending.swap(false, Ordering::AcqRel) {
             self.network.look_now();
         }
@@ -159,11 +166,13 @@ impl Worker {
                 }
                 self.slot.absorbed_at.store(time::now(), Ordering::Relaxed);
                 if done.more {
+                    self.slot.still_waiting(since);
                     self.slot.pending.store(true, Ordering::Release);
                     self.began = None;
                 }
             }
             Err(failure) => {
+                self.slot.still_waiting(since);
                 self.slot.pending.store(true, Ordering::Release);
                 self.pause = (self.pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
                 if !failure.is_lock() {

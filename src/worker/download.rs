@@ -15,9 +15,11 @@ use pgrx::pg_sys;
 
 use super::network::key::Key;
 use super::process;
+use crate::catalog::Schema;
 use crate::jobs::run::finish;
+use crate::jobs::submit;
 use crate::shared::{self, Job, kind, outcome, state};
-use crate::{maxmind, settings, time};
+use crate::{maxmind, settings, time, tx};
 
 /// How soon a failure is tried again at the earliest.
 const SOONEST: Duration = Duration::from_secs(600);
@@ -122,8 +124,20 @@ impl Download {
         }
         if self.next_at.is_some_and(|at| time::now_unix_us() >= at) && self.has_key() {
             self.plan();
-            // Without a key there is nothing to do, and nothing to say.
-            let _ = self.start(false);
+            self.start_by_schedule();
+        }
+    }
+
+    /// A job like any other, so that what came of it stands where people look. A server on which nobody has set a key
+    /// has nothing to do, and nothing to say.
+    fn start_by_schedule(&mut self) {
+        if self.key.value().is_none() && self.key.trouble().is_empty() {
+            self.resolved = false;
+            return;
+        }
+        let job = tx::run(|| Schema::hold().and_then(|schema| submit::own(&schema, kind::UPDATE, 0)));
+        if let (Err(why), Ok(Some(job))) = (self.start(false), job) {
+            finish(job, outcome::FAILED, Some(why));
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the worker does for order's sake: counts the addresses of every AS.
+//! What the worker does for order's sake: counts the inventory, and the addresses of every AS.
 //!
 //! The counts are made anew from the inventory instead of being carried along: an absorb would have to write a row an
 //! AS each second, and no crash, no deletion by hand and no job that runs twice can make them wrong. Counting reads the
@@ -19,6 +19,8 @@ const PART: u32 = 50;
 #[derive(Default)]
 pub struct Maintenance {
     changed: bool,
+    /// Whether it was seen to that there is a count at all.
+    begun: bool,
     not_before: Option<Instant>,
 }
 
@@ -30,17 +32,21 @@ impl Maintenance {
 
     /// Counts, if anything changed and enough time has passed.
     pub fn turn(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.changed |= tx::run(|| Schema::hold().is_some_and(|schema| asn::is_uncounted(&schema))).unwrap_or(true);
+        }
         if !self.changed || self.not_before.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        super::process::busy("counting the addresses of each AS");
+        super::process::busy("counting the inventory");
         let began = Instant::now();
         let result = tx::run(|| Schema::hold().map(|schema| asn::recount(&schema)));
         self.changed = result.is_err();
         if let Err(failure) = result
             && !failure.is_lock()
         {
-            pgrx::log!("asn_inventory: asn_inventory could not be counted: {}", failure.message);
+            pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
         }
         self.not_before = Some(Instant::now() + SHORTEST.max(began.elapsed() * PART));
     }

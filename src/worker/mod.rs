@@ -4,7 +4,7 @@
 //! | process | file | what it does |
 //! |---|---|---|
 //! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that wants one |
-//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`]), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]) |
+//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`]), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`]) |
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //!
 //! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all three share, [`ddl`] steps
@@ -18,4 +18,5 @@ pub mod launcher;
 pub mod maintenance;
 pub mod network;
 pub mod process;
+pub mod secrets;
 pub mod walk;

@@ -118,6 +118,15 @@ impl Outcome {
     }
 }
 
+/// An outcome, and how long it took.
+#[derive(Debug)]
+pub struct Finished {
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// How long its last attempt took, from when it was sent, without the wait for its turn. `None`: nothing was sent.
+    pub took: Option<Duration>,
+}
+
 /// What goes to the network thread.
 enum Message {
     Ask(Request),
@@ -127,15 +136,15 @@ enum Message {
 
 /// What comes back, and how the owner hears of it.
 struct Outcomes {
-    queue: Mutex<VecDeque<Outcome>>,
+    queue: Mutex<VecDeque<Finished>>,
     /// Submitted, and not yet taken as an outcome.
     in_flight: AtomicUsize,
     notify: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Outcomes {
-    fn push(&self, outcome: Outcome) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(outcome);
+    fn push(&self, outcome: Outcome, took: Option<Duration>) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(Finished { outcome, took });
         (self.notify)();
     }
 }
@@ -177,15 +186,15 @@ impl Fetcher {
             && let Message::Ask(request) = unsent.0
         {
             let failure = Failure::transient("the network thread has ended");
-            self.outcomes.push(Outcome::failed(request, failure));
+            self.outcomes.push(Outcome::failed(request, failure), None);
         }
     }
 
     /// Takes the oldest outcome, if there is one. Never blocks.
-    pub fn outcome(&self) -> Option<Outcome> {
-        let outcome = self.outcomes.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+    pub fn outcome(&self) -> Option<Finished> {
+        let finished = self.outcomes.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.outcomes.in_flight.fetch_sub(1, Ordering::Relaxed);
-        Some(outcome)
+        Some(finished)
     }
 
     /// How many requests were submitted and not yet taken as an outcome.

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -36,6 +37,24 @@ struct Network {
     scanner: Semaphore,
 }
 
+/// How long the last attempt of a request took, in nanoseconds; 0: there was none.
+#[derive(Default)]
+struct Clock(AtomicU64);
+
+impl Clock {
+    async fn time<T>(&self, attempt: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let result = attempt.await;
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(took.max(1), Ordering::Relaxed);
+        result
+    }
+
+    fn read(&self) -> Option<Duration> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos)
+    }
+}
+
 /// Starts a task for every request, until it is told to stop or its owner is gone. Tasks end with it.
 pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, outcomes: Arc<Outcomes>) {
     let network = Arc::new(Network {
@@ -51,9 +70,10 @@ pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, out
                 Some(Message::Ask(request)) => {
                     let (network, outcomes) = (Arc::clone(&network), Arc::clone(&outcomes));
                     tasks.spawn(async move {
-                        let answer = network.answer(request.clone());
+                        let clock = Arc::new(Clock::default());
+                        let answer = network.answer(request.clone(), Arc::clone(&clock));
                         let outcome = guarded(answer).await.unwrap_or_else(|panic| Outcome::failed(request, panic));
-                        outcomes.push(outcome);
+                        outcomes.push(outcome, clock.read());
                     });
                 }
                 Some(Message::Reconfigure(config)) => network.current.replace(config),
@@ -79,47 +99,52 @@ async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 }
 
 impl Network {
-    async fn answer(self: Arc<Self>, request: Request) -> Outcome {
+    async fn answer(self: Arc<Self>, request: Request, clock: Arc<Clock>) -> Outcome {
+        let clock = &*clock;
         match request {
-            Request::Origin(ip) => Outcome::Origin { ip, result: self.origin(ip).await },
-            Request::AsName(asn) => Outcome::AsName { asn, result: self.as_name(asn).await },
-            Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip).await },
+            Request::Origin(ip) => Outcome::Origin { ip, result: self.origin(ip, clock).await },
+            Request::AsName(asn) => Outcome::AsName { asn, result: self.as_name(asn, clock).await },
+            Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip, clock).await },
             Request::Bulk(asked) => {
-                let bulk::Reply { answers, failure } = self.bulk(&asked).await;
+                let bulk::Reply { answers, failure } = self.bulk(&asked, clock).await;
                 Outcome::Bulk { asked, answers, failure }
             }
         }
     }
 
-    async fn origin(&self, ip: IpAddr) -> Result<Origin, Failure> {
-        self.repeated(|| self.query(async |resolver| resolver.origin(ip).await)).await
+    async fn origin(&self, ip: IpAddr, clock: &Clock) -> Result<Origin, Failure> {
+        self.repeated(|| self.query(clock, async |resolver| resolver.origin(ip).await)).await
     }
 
-    async fn as_name(&self, asn: u32) -> Result<Option<AsName>, Failure> {
-        self.repeated(|| self.query(async |resolver| resolver.as_name(asn).await)).await
+    async fn as_name(&self, asn: u32, clock: &Clock) -> Result<Option<AsName>, Failure> {
+        self.repeated(|| self.query(clock, async |resolver| resolver.as_name(asn).await)).await
     }
 
     /// One attempt over DNS. Waiting for a permit and a place is not part of its time limit.
-    async fn query<T>(&self, ask: impl AsyncFnOnce(&Resolver) -> Result<T, Failure>) -> Result<T, Failure> {
+    async fn query<T>(
+        &self,
+        clock: &Clock,
+        ask: impl AsyncFnOnce(&Resolver) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let _permit = permit(self.dns.acquire().await)?;
         let setup = self.current.get();
         let resolver = setup.resolver().await?;
         setup.dns_pace.place().await;
-        ask(resolver).await
+        clock.time(ask(resolver)).await
     }
 
-    async fn bulk(&self, asked: &[IpAddr]) -> bulk::Reply {
+    async fn bulk(&self, asked: &[IpAddr], clock: &Clock) -> bulk::Reply {
         let _permit = match permit(self.bulk.acquire().await) {
             Ok(permit) => permit,
             Err(failure) => return bulk::Reply { answers: Vec::new(), failure: Some(failure) },
         };
         let setup = self.current.get();
         let limits = bulk::Limits::new(setup.config.cymru_timeout, asked.len());
-        bulk::ask(&setup.config.whois, asked, limits).await
+        clock.time(bulk::ask(&setup.config.whois, asked, limits)).await
     }
 
     /// One attempt, and no more: each may count against the quota, so whoever keeps the ledger decides about the next.
-    async fn scanner(&self, ip: Ipv4Addr) -> Result<Verdict, Failure> {
+    async fn scanner(&self, ip: Ipv4Addr, clock: &Clock) -> Result<Verdict, Failure> {
         let _permit = permit(self.scanner.acquire().await)?;
         let setup = self.current.get();
         setup.scanner_pace.place().await;
@@ -128,7 +153,7 @@ impl Network {
             let client = setup.client_blocking().map_err(|failure| Failure::transient(failure.reason))?;
             client.ask(ip)
         };
-        let asked = tokio::task::spawn_blocking(move || ask(setup)).await;
+        let asked = clock.time(tokio::task::spawn_blocking(move || ask(setup))).await;
         asked.unwrap_or_else(|_| Err(Failure::transient("the request broke off inside (a panic)")))
     }
 

@@ -49,6 +49,10 @@ impl Bench {
     }
 
     fn next(&self) -> Outcome {
+        self.finished().outcome
+    }
+
+    fn finished(&self) -> Finished {
         self.bell.recv_timeout(Duration::from_secs(10)).expect("an outcome within ten seconds");
         self.fetcher.outcome().expect("an outcome after the bell")
     }
@@ -127,7 +131,9 @@ fn every_request_has_one_outcome_and_rings_once() {
     assert_eq!(bench.fetcher.in_flight(), 4);
     let mut seen = [0; 4];
     for _ in 0..4 {
-        match bench.next() {
+        let Finished { outcome, took } = bench.finished();
+        assert!(took.is_some_and(|took| !took.is_zero() && took < Duration::from_secs(10)), "{took:?}");
+        match outcome {
             Outcome::Origin { ip, result } => {
                 assert!(ip.to_string() == "8.8.8.8" && is_announced(&result));
                 seen[0] += 1;

@@ -120,6 +120,8 @@ pub fn assert_secret_is_hidden(cluster: &Cluster, secret: &str) {
         "SELECT a::text FROM pg_stat_activity a",
         "SELECT s::text FROM source_status s",
         "SELECT s::text FROM enrichment_status s",
+        "SELECT s::text FROM secret_references() s",
+        "SELECT d::text FROM enrichment_doctor() d",
         "SELECT 'row', r::text FROM enrichment_run r UNION ALL SELECT 'row', 'of everybody'",
     ];
     let mut shown = 0;
@@ -174,6 +176,7 @@ fn search(dir: &Path, secret: &str, files: &mut usize) {
     }
 }
 
-fn chmod(file: &Path, mode: u32) {
+/// Sets the file's permissions.
+pub fn chmod(file: &Path, mode: u32) {
     fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -340,7 +340,8 @@ impl Cymru {
     }
 
     /// What became of a question about an AS.
-    pub fn as_name(&mut self, asn: u32, result: Result<Option<AsName>, Failure>) {
+    pub fn as_name(&mut self, asn: u32, result: Result<Option<AsName>, Failure>, now: i64) {
+        count(result.as_ref().err(), now);
         self.ready.extend(self.names.outcome(asn, result));
     }
 

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use enrich::failure::Failure;
 
-/// Bytes of the last error that are kept.
-const ERROR_BYTES: usize = 256;
+use crate::shared::words::Words;
 
 /// States of a source.
 pub mod state {
@@ -55,45 +54,21 @@ pub struct Shown {
     pub failed_at: AtomicI64,
     /// Not asked before this (timestamptz); 0: nothing keeps it.
     pub retry_at: AtomicI64,
-    /// Odd while the error is being written.
-    version: AtomicU32,
-    error: [AtomicU64; ERROR_BYTES / 8],
+    /// Why it last failed.
+    error: Words,
 }
 
 impl Shown {
     /// The last error, where there was one.
     pub fn error(&self) -> Option<String> {
-        for _ in 0..100 {
-            let before = self.version.load(Ordering::Acquire);
-            let bytes: Vec<u8> = self.error.iter().flat_map(|w| w.load(Ordering::Acquire).to_ne_bytes()).collect();
-            if before.is_multiple_of(2) && self.version.load(Ordering::Acquire) == before {
-                let len = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-                let text = String::from_utf8_lossy(&bytes[..len]).into_owned();
-                return (!text.is_empty()).then_some(text);
-            }
-        }
-        None
-    }
-
-    fn set_error(&self, text: &str) {
-        let mut bytes = [0; ERROR_BYTES];
-        let mut len = text.len().min(ERROR_BYTES - 1);
-        while !text.is_char_boundary(len) {
-            len -= 1;
-        }
-        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-        self.version.fetch_add(1, Ordering::AcqRel);
-        for (word, bytes) in self.error.iter().zip(bytes.chunks_exact(8)) {
-            word.store(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()), Ordering::Release);
-        }
-        self.version.fetch_add(1, Ordering::AcqRel);
+        self.error.read()
     }
 
     /// Forgets everything; for a slot that is given back.
     pub fn clear(&self) {
-        for word in [&self.requests, &self.errors].into_iter().chain(&self.error) {
-            word.store(0, Ordering::Relaxed);
-        }
+        self.requests.store(0, Ordering::Relaxed);
+        self.errors.store(0, Ordering::Relaxed);
+        self.error.write("");
         for moment in [&self.succeeded_at, &self.failed_at, &self.retry_at] {
             moment.store(0, Ordering::Relaxed);
         }
@@ -109,7 +84,7 @@ impl Shown {
             Some(failure) => {
                 self.errors.fetch_add(1, Ordering::Relaxed);
                 self.failed_at.store(now, Ordering::Relaxed);
-                self.set_error(&failure.reason);
+                self.error.write(&failure.reason);
             }
         }
     }

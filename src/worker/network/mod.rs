@@ -29,7 +29,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use enrich::fetcher::{Config, Fetcher, Outcome, Request};
+use enrich::fetcher::{Config, Fetcher, Finished, Outcome, Request};
 use enrich::schedule::Schedule;
 use pgrx::pg_sys;
 
@@ -39,6 +39,7 @@ use self::interest::{Interests, Source};
 use super::process;
 use crate::catalog::Schema;
 use crate::settings::{self, Network as Settings};
+use crate::shared::{self, latency};
 use crate::store::cymru::Which;
 use crate::store::{self, Lifetimes};
 use crate::{ask, time, tx};
@@ -314,17 +315,29 @@ impl Network {
             while matches!(bell.read(&mut rings), Ok(n) if n == rings.len()) {}
         }
         let mut any = false;
-        while let Some(outcome) = self.fetcher.as_ref().and_then(Fetcher::outcome) {
+        while let Some(Finished { outcome, took }) = self.fetcher.as_ref().and_then(Fetcher::outcome) {
             any = true;
             let now = time::now_unix_us();
+            self.note_latency(&outcome, took);
             match outcome {
                 Outcome::Origin { ip, result } => self.cymru.origin(ip, result, now),
                 Outcome::Bulk { asked, answers, failure } => self.cymru.bulk(&asked, answers, failure, now),
-                Outcome::AsName { asn, result } => self.cymru.as_name(asn, result),
+                Outcome::AsName { asn, result } => self.cymru.as_name(asn, result, now),
                 Outcome::Scanner { ip, result } => self.greynoise.outcome(ip, result, &self.settings, now),
             }
         }
         any
+    }
+
+    fn note_latency(&self, outcome: &Outcome, took: Option<Duration>) {
+        let source = match outcome {
+            Outcome::Scanner { .. } => latency::GREYNOISE,
+            _ => latency::CYMRU,
+        };
+        let slot = shared::shared().and_then(|shared| shared.database(self.database));
+        if let (Some(slot), Some(took)) = (slot, took) {
+            slot.latency[source].record(took);
+        }
     }
 
     /// Rows that a setting kept from being asked about are due again; those that it still keeps are skipped anew.

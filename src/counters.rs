@@ -1,0 +1,124 @@
+//! Counting look-ups. A session counts for itself and hands in what it counted every so often, and at the end of every
+//! transaction: so the server's counters are exact once a transaction is through, and a look-up pays for no more than an
+//! addition. One look-up in some is timed.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::shared::{self, Database, latency};
+
+/// From one look-up that is timed to the next; so many are held back at most.
+const EVERY: u32 = 64;
+
+/// Counted by this process and not handed in.
+struct Local {
+    /// Look-ups until one is timed.
+    left: Cell<u32>,
+    lookups: Cell<u32>,
+    hits: Cell<u32>,
+    misses: Cell<u32>,
+    registered: Cell<bool>,
+}
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local {
+            left: Cell::new(0),
+            lookups: Cell::new(0),
+            hits: Cell::new(0),
+            misses: Cell::new(0),
+            registered: Cell::new(false),
+        }
+    };
+}
+
+/// Runs a look-up of one address in MaxMind's files, and counts it.
+#[inline]
+pub fn lookup<R>(f: impl FnOnce() -> R) -> R {
+    let timed = LOCAL.with(|local| {
+        local.lookups.set(local.lookups.get().wrapping_add(1));
+        let left = local.left.get();
+        local.left.set(left.wrapping_sub(1));
+        left == 0 && is_timed(local)
+    });
+    if !timed {
+        return f();
+    }
+    let began = Instant::now();
+    let result = f();
+    if let Some(slot) = slot() {
+        slot.latency[latency::MAXMIND].record(began.elapsed());
+    }
+    result
+}
+
+/// A series is through: hands it in. Whether the present look-up is timed: not the first one of a process, which opens
+/// the files.
+#[cold]
+fn is_timed(local: &Local) -> bool {
+    local.left.set(EVERY - 1);
+    let first = !local.registered.get();
+    register(local);
+    hand_in(local);
+    !first
+}
+
+/// Counts an `enrich_ip` that was answered from the inventory, or was not.
+pub fn cache(hit: bool) {
+    LOCAL.with(|local| {
+        let counter = if hit { &local.hits } else { &local.misses };
+        counter.set(counter.get().wrapping_add(1));
+        register(local);
+    });
+}
+
+/// Counts look-ups of a process that works in batches.
+pub fn batch(lookups: usize) {
+    if let Some(slot) = slot() {
+        slot.lookups.fetch_add(lookups as u64, Ordering::Relaxed);
+    }
+}
+
+fn slot() -> Option<&'static Database> {
+    shared::shared()?.database(shared::my_database())
+}
+
+fn register(local: &Local) {
+    if !local.registered.replace(true) {
+        // SAFETY: registers a static function, once a process.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    }
+}
+
+fn hand_in(local: &Local) {
+    let (lookups, hits, misses) = (local.lookups.take(), local.hits.take(), local.misses.take());
+    if lookups | hits | misses == 0 {
+        return;
+    }
+    let Some(slot) = slot() else { return };
+    for (counter, count) in [(&slot.lookups, lookups), (&slot.cache_hits, hits), (&slot.cache_misses, misses)] {
+        if count > 0 {
+            counter.fetch_add(count.into(), Ordering::Relaxed);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    if matches!(
+        event,
+        XACT_EVENT_COMMIT
+            | XACT_EVENT_PREPARE
+            | XACT_EVENT_PARALLEL_COMMIT
+            | XACT_EVENT_ABORT
+            | XACT_EVENT_PARALLEL_ABORT
+    ) {
+        LOCAL.with(hand_in);
+    }
+}

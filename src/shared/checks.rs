@@ -1,0 +1,79 @@
+//! Whether the references of keys resolve: `enrichment_doctor` asks, the worker looks them up.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::words::Words;
+
+/// What was found of a reference.
+pub mod found {
+    /// Nobody has looked.
+    pub const UNKNOWN: u32 = 0;
+    /// No reference is set.
+    pub const NONE: u32 = 1;
+    /// It resolves.
+    pub const RESOLVES: u32 = 2;
+    /// The place that it names is not there.
+    pub const UNSET: u32 = 3;
+    /// It can't be resolved.
+    pub const FAILS: u32 = 4;
+
+    /// The word for people.
+    pub fn name(found: u32) -> &'static str {
+        match found {
+            NONE => "none",
+            RESOLVES => "resolves",
+            UNSET => "unset",
+            FAILS => "fails",
+            _ => "unknown",
+        }
+    }
+
+    /// What those are told who may not read the setting.
+    pub fn last_time(found: u32) -> &'static str {
+        match found {
+            NONE | UNSET => "there was no key when it was last looked up",
+            RESOLVES => "resolved when it was last looked up",
+            FAILS => "did not resolve when it was last looked up; members of pg_read_all_settings are told why",
+            _ => "is looked up when a member of pg_read_all_settings asks",
+        }
+    }
+}
+
+/// Settings whose references are looked up, in the order of [`Checks::keys`].
+pub const SETTINGS: [&str; 2] = ["maxmind_license_key", "greynoise_api_key"];
+
+/// The references of one database's worker.
+#[repr(C)]
+pub struct Checks {
+    /// Counts who asked.
+    pub wanted: AtomicU32,
+    /// Up to whom the worker has answered.
+    pub done: AtomicU32,
+    /// What it found.
+    pub keys: [Checked; SETTINGS.len()],
+}
+
+/// One reference. Written by the worker alone.
+#[repr(C)]
+pub struct Checked {
+    /// See [`found`].
+    pub found: AtomicU32,
+    /// The reference, and why it does not resolve. Never the value.
+    pub detail: Words,
+}
+
+impl Checks {
+    /// Forgets everything; for a slot that is given back.
+    pub fn clear(&self) {
+        self.done.store(self.wanted.load(Ordering::Relaxed), Ordering::Relaxed);
+        for key in &self.keys {
+            key.found.store(found::UNKNOWN, Ordering::Relaxed);
+            key.detail.write("");
+        }
+    }
+
+    /// Whether the question of this number was answered.
+    pub fn answered(&self, number: u32) -> bool {
+        self.done.load(Ordering::Acquire).wrapping_sub(number) <= u32::MAX / 2
+    }
+}
