@@ -12,6 +12,11 @@ CREATE FUNCTION network_sources(
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'network_sources';
 COMMENT ON FUNCTION network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
 
+CREATE FUNCTION cymru_ways(
+    OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cymru_ways';
+COMMENT ON FUNCTION cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+
 CREATE FUNCTION source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record

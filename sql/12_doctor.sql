@@ -60,9 +60,13 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
                         THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or mend what it says', r.setting, split_part(r.setting, '_', 1)) END
             FROM worker, secret_references() r WHERE worker.worker = 'running'
             UNION ALL
-            SELECT 'cymru', 'warning', format('Team Cymru does not answer: %s. Tried again at %s.', last_error, retry_at),
-                   'dig +short TXT 8.8.8.8.origin.asn.cymru.com  # DNS; and nc -vz whois.cymru.com 43 for the bulk service'
-            FROM source WHERE source = 'cymru' AND state = 'failing'
+            SELECT 'dns', 'error', format('DNS does not answer about addresses: %s. Tried again at %s.', last_error, retry_at),
+                   'dig +short TXT 8.8.8.8.origin.asn.cymru.com  # on the server; another resolver: asn_inventory.cymru_dns_servers'
+            FROM cymru_ways() WHERE way = 'dns' AND failing
+            UNION ALL
+            SELECT 'port 43', 'warning', format('Bulk sessions with Team Cymru fail, and DNS is asked instead, more slowly: %s. Tried again at %s.', last_error, retry_at),
+                   'nc -vz whois.cymru.com 43  # on the server; where it stays blocked: ALTER SYSTEM SET asn_inventory.cymru_bulk_min = 2147483647; SELECT pg_reload_conf();'
+            FROM cymru_ways() WHERE way = 'bulk' AND failing
             UNION ALL
             SELECT 'greynoise', CASE state WHEN 'refused' THEN 'error' ELSE 'warning' END,
                    CASE state
@@ -117,8 +121,8 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             WHERE c.oid IN ('ip_inventory'::regclass, 'ip_observation'::regclass, 'ip_source'::regclass, 'source_quota'::regclass)
               AND g.grantee = 0 AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')),
         named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
-            ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('cymru', 11), ('key greynoise', 12), ('greynoise', 13),
-            ('queue', 14), ('triggers', 15), ('index', 16), ('autovacuum', 17), ('version', 18), ('grants', 19))
+            ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('dns', 11), ('port 43', 12), ('key greynoise', 13), ('greynoise', 14),
+            ('queue', 15), ('triggers', 16), ('index', 17), ('autovacuum', 18), ('version', 19), ('grants', 20))
         SELECT n.check_name, coalesce(t.level, 'ok'), t.detail, t.remedy
         FROM named n LEFT JOIN trouble t USING (check_name) ORDER BY n.place, t.detail;
     END;

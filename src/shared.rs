@@ -64,6 +64,8 @@ pub struct Database {
     pub walked: AtomicI64,
     /// How Team Cymru and GreyNoise stand.
     pub sources: [crate::worker::network::health::Shown; 2],
+    /// How the ways to Team Cymru stand: [`crate::worker::network::health::way`].
+    pub ways: [crate::worker::network::health::Way; 2],
     /// Whether the references of keys resolve.
     pub checks: checks::Checks,
     /// Addresses looked up in MaxMind's files since the server started.
@@ -445,6 +447,7 @@ impl Database {
         self.walked.store(0, Ordering::Relaxed);
         self.absorbed.store(0, Ordering::Relaxed);
         self.sources.iter().for_each(|shown| shown.clear());
+        self.ways.iter().for_each(|way| way.clear());
         self.checks.clear();
         self.waiting_since.store(0, Ordering::Relaxed);
         for counter in [&self.lookups, &self.cache_hits, &self.cache_misses] {

@@ -91,6 +91,26 @@ sql_function!(
 );
 
 sql_function!(
+    /// `cymru_ways() → setof (way, failing, retry_at, last_error)`: how the two ways to Team Cymru stand.
+    cymru_ways,
+    pg_finfo_cymru_ways,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        for (at, name) in health::way::NAMES.into_iter().enumerate() {
+            let (failing, retry_at, error) = slot.map_or((false, 0, None), |slot| slot.ways[at].read());
+            rows.push(vec![
+                Some(call::text(name)),
+                Some(Datum::from(failing)),
+                (retry_at != 0).then(|| Datum::from(retry_at)),
+                error.map(|error| call::text(&error)),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
     /// `source_latency() → setof (source, timed, p50_ms, p95_ms, p99_ms)`: how long the sources take to answer.
     source_latency,
     pg_finfo_source_latency,

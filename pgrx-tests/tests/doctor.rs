@@ -26,7 +26,7 @@ fn a_healthy_server_is_nothing_but_ok_and_each_check_is_named_once() {
     let cluster = cluster();
     assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
     assert_eq!(
-        cluster.value(DB, "SELECT count(*) = count(DISTINCT check_name) AND count(*) >= 19 FROM enrichment_doctor()"),
+        cluster.value(DB, "SELECT count(*) = count(DISTINCT check_name) AND count(*) >= 20 FROM enrichment_doctor()"),
         "t"
     );
     assert_eq!(

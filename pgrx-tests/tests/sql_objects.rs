@@ -141,6 +141,7 @@ fn functions_that_run_sql_pin_their_search_path() {
         [
             "announce_extension|c|invoker",
             "cancel_enrichment_job|c|invoker",
+            "cymru_ways|c|invoker",
             "enrich_ip|c|invoker",
             "enrichment_jobs|c|invoker",
             "import_mmdb_files|c|invoker",

@@ -3,6 +3,13 @@
 //! One campaign at a time: rows are claimed, those in a known network are answered from `cymru_prefix`, and the rest
 //! goes through [`Rounds`], which asks about few and settles many. Many questions at once are one bulk session, few are
 //! DNS queries. Where bulk does not work, DNS does its work at its own pace; single whois queries are never sent.
+//!
+//! This file asks and takes what comes; [`write`] writes it down, [`show`] tells people how the source stands.
+
+mod show;
+mod write;
+
+pub use self::write::by_reason;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -14,17 +21,16 @@ use enrich::cymru::{AsName, Origin};
 use enrich::failure::Failure;
 use enrich::fetcher::Request;
 use enrich::retry::{Breaker, BreakerState};
-use pgrx::pg_sys;
 
-use super::health::{Shown, state};
-use super::interest::{End, Interests, Source};
+use self::show::{count, heard, missed};
+use super::health::way;
+use super::in_schema;
+use super::interest::{Interests, Source};
 use super::names::Names;
-use super::{in_schema, write_or_halve};
 use crate::settings::Network as Settings;
-use crate::store::asn;
 use crate::store::cymru::{self as store, Answer, Claim, Prefix, Which};
 use crate::store::{Lifetimes, NEVER_ASK, SWITCHED_OFF};
-use crate::{shared, time};
+use crate::time;
 
 /// Rows of one claim.
 const CLAIM: usize = 50_000;
@@ -32,13 +38,8 @@ const CLAIM: usize = 50_000;
 const BULK: usize = 5_000;
 /// DNS questions in flight.
 const DNS: usize = 64;
-/// Rows of one write, and of one transaction.
-const BATCH: usize = 5_000;
-const TRANSACTION: usize = 20_000;
 /// How long a round waits for its last answers.
 const LAG: Duration = Duration::from_secs(2);
-/// How long a row that can't be written is left alone.
-const HELD: Duration = Duration::from_secs(600);
 
 /// Team Cymru's side of the worker.
 #[derive(Default)]
@@ -284,7 +285,7 @@ impl Cymru {
                 self.take(ip, &origin);
             }
             Err(failure) => {
-                missed(&mut self.dns, "Team Cymru does not answer", &failure.reason, now);
+                missed(&mut self.dns, way::DNS, "Team Cymru does not answer", &failure.reason, now);
                 self.give_up(ip, &failure.reason);
             }
         }
@@ -321,7 +322,7 @@ impl Cymru {
                 if answers.is_empty() {
                     self.strikes += 1;
                     let what = "Team Cymru's bulk sessions fail, its DNS is asked instead";
-                    missed(&mut self.bulk, what, &failure.reason, now);
+                    missed(&mut self.bulk, way::BULK, what, &failure.reason, now);
                 } else {
                     self.strikes = 1;
                 }
@@ -359,150 +360,10 @@ impl Cymru {
         let rows = self.settled(ip);
         self.failed.extend(rows.map(|row| (row, reason.to_owned())));
     }
-
-    /// Writes what came, a transaction's worth of it.
-    pub fn write(&mut self, lifetimes: &Lifetimes, interests: &mut Interests) {
-        let idle = !self.is_unwritten() && self.prefixes.is_empty() && self.names.learned.is_empty();
-        if idle && self.names.unknown().is_empty() || self.write_at.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.write_at = None;
-        let unknown = self.names.unknown();
-        let found = if unknown.is_empty() { Ok(Vec::new()) } else { in_schema(|schema| asn::names(schema, &unknown)) };
-        self.ready.extend(self.names.found(found.unwrap_or_default()));
-
-        let rest = self.ready.split_off(self.ready.len().min(TRANSACTION));
-        let ready = std::mem::replace(&mut self.ready, rest);
-        let (failed, skipped) = (std::mem::take(&mut self.failed), std::mem::take(&mut self.skipped));
-        let (prefixes, learned) = (std::mem::take(&mut self.prefixes), std::mem::take(&mut self.names.learned));
-        let names = std::mem::take(&mut self.bulk_names);
-        let mut locked: Vec<(IpAddr, Answer)> = Vec::new();
-        let mut broken: Vec<(IpAddr, String)> = Vec::new();
-        let written = in_schema(|schema| {
-            for part in prefixes.chunks(BATCH) {
-                store::keep_prefixes(schema, part, lifetimes);
-            }
-            write_or_halve(&learned, &mut |part| asn::keep_details(schema, part), &mut |about, failure| {
-                pgrx::log!("asn_inventory: AS{} can't be written: {}", about.asn, failure.message);
-            });
-            for part in names.chunks(BATCH) {
-                asn::keep_names(schema, part);
-            }
-            for part in ready.chunks(BATCH) {
-                pgrx::check_for_interrupts!();
-                let mut write = |rows: &[(IpAddr, Answer)]| {
-                    let _ = store::write(schema, rows);
-                };
-                write_or_halve(part, &mut write, &mut |(ip, answer), failure| {
-                    if failure.is_lock() {
-                        locked.push((*ip, answer.clone()));
-                    } else {
-                        broken.push((*ip, failure.message.clone()));
-                    }
-                });
-            }
-            for (reason, ips) in by_reason(&failed) {
-                if !reason.is_empty() {
-                    write_or_halve(&ips, &mut |part| store::fail(schema, part, reason), &mut |_, _| {});
-                }
-            }
-            for (reason, ips) in by_reason(&skipped) {
-                write_or_halve(&ips, &mut |part| store::skip(schema, part, reason), &mut |_, _| {});
-            }
-        });
-        if let Err(failure) = written {
-            if !failure.is_lock() {
-                pgrx::log!(
-                    "asn_inventory: answers of Team Cymru could not be written, trying again: {}",
-                    failure.message
-                );
-            }
-            self.write_at = Some(Instant::now() + Duration::from_secs(1));
-            self.prefixes.extend(prefixes);
-            self.names.learned.extend(learned);
-            self.bulk_names.extend(names);
-            self.ready.extend(ready);
-            self.failed.extend(failed);
-            self.skipped.extend(skipped);
-            return;
-        }
-        self.written |= !ready.is_empty();
-        let unwritten: HashSet<IpAddr> =
-            locked.iter().map(|(ip, _)| *ip).chain(broken.iter().map(|(ip, _)| *ip)).collect();
-        for (ip, answer) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
-            interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
-        }
-        for (ip, reason) in broken {
-            pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {reason}");
-            self.held.insert(ip, Instant::now() + HELD);
-            interests.settle(ip, Source::Cymru, End::Failed);
-        }
-        failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
-        skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
-        if !locked.is_empty() {
-            self.write_at = Some(Instant::now() + Duration::from_secs(1));
-            self.ready.extend(locked);
-        }
-    }
-
-    /// Shows how the source stands.
-    pub fn show(&self, database: pg_sys::Oid, settings: &Settings, now: i64) {
-        let Some(shown) = shown(database) else { return };
-        let failing = self.dns.state(now) != BreakerState::Closed || self.is_closed(now);
-        let state = if !settings.cymru {
-            state::OFF
-        } else if failing {
-            state::FAILING
-        } else {
-            state::OK
-        };
-        let in_flight = self.dns_out.len() + self.names.in_flight() + usize::from(self.bulk_out);
-        let retry_at = if failing { self.dns.retry_at().or(self.bulk.retry_at()) } else { None };
-        shown.stand(state, in_flight, retry_at);
-    }
-}
-
-/// Success; the log learns of it if it knew of a failure.
-fn heard(breaker: &mut Breaker, what: &str, now: i64) {
-    if breaker.state(now) != BreakerState::Closed {
-        pgrx::log!("asn_inventory: {what} again");
-    }
-    breaker.success();
-}
-
-/// Failure; the log learns of it when there were so many that nothing is asked for a while, once an outage.
-fn missed(breaker: &mut Breaker, what: &str, reason: &str, now: i64) {
-    let before = breaker.state(now);
-    breaker.failure(now);
-    if before == BreakerState::Closed
-        && let Some(at) = breaker.retry_at()
-    {
-        pgrx::log!("asn_inventory: {what}: {reason}; the next attempt is at {}", time::text(at));
-    }
-}
-
-fn shown(database: pg_sys::Oid) -> Option<&'static Shown> {
-    Some(&shared::shared()?.database(database)?.sources[0])
-}
-
-fn count(failure: Option<&Failure>, now: i64) {
-    if let Some(shown) = shown(shared::my_database()) {
-        shown.outcome(failure, time::from_unix_us(now));
-    }
 }
 
 /// Whether an address is told to nobody.
 pub fn is_secret(settings: &Settings, ip: IpAddr) -> bool {
     let inside = |ip| settings.never_ask.iter().any(|network| network.contains(ip));
     inside(ip) || inside(effective(ip))
-}
-
-/// Rows by what is said of them.
-pub fn by_reason<R: AsRef<str>>(rows: &[(IpAddr, R)]) -> HashMap<&str, Vec<IpAddr>> {
-    let mut by: HashMap<&str, Vec<IpAddr>> = HashMap::new();
-    for (ip, reason) in rows {
-        by.entry(reason.as_ref()).or_default().push(*ip);
-    }
-    by.values_mut().for_each(|ips| ips.sort_unstable());
-    by
 }

@@ -96,3 +96,48 @@ impl Shown {
         self.retry_at.store(retry_at.map_or(0, crate::time::from_unix_us), Ordering::Relaxed);
     }
 }
+
+/// The ways to Team Cymru.
+pub mod way {
+    /// Questions over DNS.
+    pub const DNS: usize = 0;
+    /// Bulk whois sessions.
+    pub const BULK: usize = 1;
+    /// Their names, in this order.
+    pub const NAMES: [&str; 2] = ["dns", "bulk"];
+}
+
+/// How one way to a source stands. Written by the worker alone.
+#[repr(C)]
+pub struct Way {
+    /// Nothing goes this way until it is tried again.
+    failing: AtomicU32,
+    /// Timestamptz; 0: nothing keeps it.
+    retry_at: AtomicI64,
+    error: Words,
+}
+
+impl Way {
+    /// Whether it fails, when it is tried again (timestamptz; 0: any time), and why it last failed.
+    pub fn read(&self) -> (bool, i64, Option<String>) {
+        let failing = self.failing.load(Ordering::Relaxed) != 0;
+        (failing, self.retry_at.load(Ordering::Relaxed), self.error.read())
+    }
+
+    /// Shows how it stands; the retry time in Unix microseconds.
+    pub fn stand(&self, failing: bool, retry_at: Option<i64>) {
+        self.failing.store(failing.into(), Ordering::Relaxed);
+        self.retry_at.store(retry_at.filter(|_| failing).map_or(0, crate::time::from_unix_us), Ordering::Relaxed);
+    }
+
+    /// Keeps why it failed.
+    pub fn note(&self, reason: &str) {
+        self.error.write(reason);
+    }
+
+    /// Forgets everything; for a slot that is given back.
+    pub fn clear(&self) {
+        self.stand(false, None);
+        self.note("");
+    }
+}

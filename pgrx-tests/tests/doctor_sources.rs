@@ -1,0 +1,108 @@
+//! `enrichment_doctor()` where a source outside fails: each by its name, with the reason, and ok again once it answers.
+
+mod network_support;
+
+use asn_inventory_tests::prelude::*;
+use network_support::*;
+
+fn trouble(world: &World) -> Vec<String> {
+    world.lines("SELECT check_name, level FROM enrichment_doctor() WHERE level <> 'ok' ORDER BY 1")
+}
+
+fn wait_trouble(world: &World, wanted: &[&str]) {
+    wait_for("what the doctor finds", || trouble(world), |found| found == wanted);
+}
+
+/// What the doctor says of a check, and what it advises.
+fn said(world: &World, check: &str) -> (String, String) {
+    let of = |column: &str| {
+        world.value(&format!("SELECT {column} FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"))
+    };
+    (of("detail"), of("remedy"))
+}
+
+/// So many addresses that no file knows, of different networks.
+fn unknown(count: u8) -> Vec<String> {
+    (1..=count).map(|n| format!("45.{n}.0.1")).collect()
+}
+
+#[test]
+fn dns_that_does_not_answer_is_named_until_it_does() {
+    let world = World::options().conf("cymru_timeout", "100ms").start();
+    world.attach_events();
+    assert_eq!(trouble(&world), [""; 0]);
+    world.fakes.fault(DnsFault::Drop);
+    world.ingest(&unknown(6));
+    wait_trouble(&world, &["dns|error"]);
+    let (detail, remedy) = said(&world, "dns");
+    assert!(detail.contains("the DNS server did not answer in time"), "{detail}");
+    assert!(remedy.contains("asn_inventory.cymru_dns_servers"), "{remedy}");
+    world.fakes.clear_faults();
+    world.ingest(&["45.9.0.1"]);
+    wait_trouble(&world, &[]);
+}
+
+#[test]
+fn a_blocked_port_43_is_named_while_dns_does_its_work() {
+    let world = World::options().conf("cymru_bulk_min", "5").start();
+    world.attach_events();
+    world.fakes.fault(WhoisFault::Refuse);
+    world.ingest(&unknown(10));
+    wait_trouble(&world, &["port 43|warning"]);
+    let (detail, remedy) = said(&world, "port 43");
+    assert!(detail.contains("whois: "), "{detail}");
+    assert!(remedy.contains("cymru_bulk_min"), "{remedy}");
+    assert_eq!(world.source("cymru", "state"), "ok");
+    // It ends by itself once a session works.
+    world.fakes.clear_faults();
+    wait_for(
+        "a bulk session that works",
+        || {
+            world.sql("DELETE FROM cymru_prefix; UPDATE ip_inventory SET cymru_status = 'pending', cymru_ts = NULL, cymru_retry_at = NULL");
+            trouble(&world)
+        },
+        Vec::is_empty,
+    );
+}
+
+#[test]
+fn who_does_without_port_43_is_left_in_peace() {
+    let world = World::options().conf("cymru_bulk_min", "5").start();
+    world.attach_events();
+    world.fakes.fault(WhoisFault::Refuse);
+    world.ingest(&unknown(10));
+    wait_trouble(&world, &["port 43|warning"]);
+    let (_, remedy) = said(&world, "port 43");
+    let command = remedy.rsplit_once(": ").expect("a command").1;
+    world.sql(command.strip_suffix(" SELECT pg_reload_conf();").expect("a reload"));
+    world.cluster.reload();
+    wait_trouble(&world, &[]);
+}
+
+#[test]
+fn a_refused_key_a_spent_quota_and_silence_of_greynoise_are_told_apart() {
+    let world = World::options().conf("cymru", "off").conf("greynoise_quota", "1").start();
+    world.attach_events();
+    world.fakes.expect_key(Some("another-key"));
+    world.ingest(&["8.8.8.1"]);
+    wait_trouble(&world, &["greynoise|error"]);
+    let (detail, remedy) = said(&world, "greynoise");
+    assert!(detail.contains("HTTP 401"), "{detail}");
+    assert!(remedy.contains("asn_inventory.greynoise_api_key"), "{remedy}");
+
+    // The right one is there now, and one request is all that may be spent.
+    world.fakes.expect_key(Some(&std::fs::read_to_string(world.fakes.key_file()).expect("a key").trim().to_owned()));
+    world.cluster.set("asn_inventory.greynoise_quota", "2");
+    world.ingest(&["8.8.8.2", "8.8.8.3"]);
+    wait_trouble(&world, &["greynoise|warning"]);
+    let (detail, _) = said(&world, "greynoise");
+    assert!(detail.contains("The quota is spent until "), "{detail}");
+
+    world.fakes.fault(GreyNoiseFault::Refuse);
+    world.cluster.set("asn_inventory.greynoise_quota", "1000");
+    world.sql("UPDATE ip_inventory SET greynoise_status = 'pending', greynoise_retry_at = NULL");
+    let more: Vec<String> = (4..=14).map(|n| format!("8.8.8.{n}")).collect();
+    world.ingest(&more);
+    wait_for("silence", || said(&world, "greynoise").0, |detail| detail.contains("does not answer"));
+    assert_eq!(trouble(&world), ["greynoise|warning"]);
+}
