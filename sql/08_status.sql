@@ -122,7 +122,7 @@ COMMENT ON COLUMN enrichment_status.cache_hits IS 'enrich_ip() calls since the s
 COMMENT ON COLUMN enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
 COMMENT ON COLUMN enrichment_status.cache_hit_percent IS 'hits of all';
 COMMENT ON COLUMN enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
-COMMENT ON COLUMN enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 64 is timed)';
+COMMENT ON COLUMN enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 256 is timed)';
 COMMENT ON COLUMN enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
 COMMENT ON COLUMN enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
 COMMENT ON COLUMN enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';

@@ -13,13 +13,14 @@ use pgrx::prelude::*;
 use crate::shared::{self, Database, latency};
 
 /// From one look-up that is timed to the next; so many are held back at most.
-const EVERY: u32 = 64;
+const EVERY: u32 = 256;
 
 /// Counted by this process and not handed in.
 struct Local {
     /// Look-ups until one is timed.
     left: Cell<u32>,
-    lookups: Cell<u32>,
+    /// What `left` was when look-ups were last handed in: since then there were as many as it is less.
+    handed_in: Cell<u32>,
     hits: Cell<u32>,
     misses: Cell<u32>,
     registered: Cell<bool>,
@@ -29,7 +30,7 @@ thread_local! {
     static LOCAL: Local = const {
         Local {
             left: Cell::new(0),
-            lookups: Cell::new(0),
+            handed_in: Cell::new(0),
             hits: Cell::new(0),
             misses: Cell::new(0),
             registered: Cell::new(false),
@@ -38,34 +39,39 @@ thread_local! {
 }
 
 /// Runs a look-up of one address in MaxMind's files, and counts it.
-#[inline]
+#[inline(always)]
 pub fn lookup<R>(f: impl FnOnce() -> R) -> R {
-    let timed = LOCAL.with(|local| {
-        local.lookups.set(local.lookups.get().wrapping_add(1));
-        let left = local.left.get();
-        local.left.set(left.wrapping_sub(1));
-        left == 0 && is_timed(local)
+    let began = LOCAL.with(|local| match local.left.get().checked_sub(1) {
+        Some(left) => {
+            local.left.set(left);
+            None
+        }
+        None => next_series(local),
     });
-    if !timed {
-        return f();
-    }
-    let began = Instant::now();
     let result = f();
-    if let Some(slot) = slot() {
-        slot.latency[latency::MAXMIND].record(began.elapsed());
+    if let Some(began) = began {
+        note(began);
     }
     result
 }
 
-/// A series is through: hands it in. Whether the present look-up is timed: not the first one of a process, which opens
-/// the files.
+/// A series is through: hands it in. When the present look-up began, if it is timed: not the first one of a process,
+/// which opens the files.
 #[cold]
-fn is_timed(local: &Local) -> bool {
-    local.left.set(EVERY - 1);
+fn next_series(local: &Local) -> Option<Instant> {
     let first = !local.registered.get();
     register(local);
     hand_in(local);
-    !first
+    local.handed_in.set(EVERY);
+    local.left.set(EVERY - 1);
+    (!first).then(Instant::now)
+}
+
+#[cold]
+fn note(began: Instant) {
+    if let Some(slot) = slot() {
+        slot.latency[latency::MAXMIND].record(began.elapsed());
+    }
 }
 
 /// Counts an `enrich_ip` that was answered from the inventory, or was not.
@@ -96,7 +102,9 @@ fn register(local: &Local) {
 }
 
 fn hand_in(local: &Local) {
-    let (lookups, hits, misses) = (local.lookups.take(), local.hits.take(), local.misses.take());
+    let left = local.left.get();
+    let lookups = local.handed_in.replace(left) - left;
+    let (hits, misses) = (local.hits.take(), local.misses.take());
     if lookups | hits | misses == 0 {
         return;
     }
