@@ -36,13 +36,13 @@ CREATE FUNCTION mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
     OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'mmdb_editions';
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
 COMMENT ON FUNCTION mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
 
 CREATE FUNCTION mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'mmdb_files';
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
 COMMENT ON FUNCTION mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
 
 CREATE FUNCTION import_mmdb_files(force boolean DEFAULT false) RETURNS integer

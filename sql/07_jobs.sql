@@ -28,7 +28,7 @@ CREATE FUNCTION enrichment_jobs(
     OUT job_id bigint, OUT kind text, OUT state text, OUT requested_by oid, OUT started_at timestamptz,
     OUT helpers integer, OUT total bigint, OUT processed bigint, OUT enriched bigint, OUT errors bigint,
     OUT elapsed_us bigint) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'enrichment_jobs';
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'enrichment_jobs';
 COMMENT ON FUNCTION enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
 
 CREATE VIEW enrichment_progress AS

@@ -9,22 +9,22 @@ CREATE FUNCTION network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'network_sources';
+    LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
 COMMENT ON FUNCTION network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
 
 CREATE FUNCTION cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'cymru_ways';
+    LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
 COMMENT ON FUNCTION cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
 
 CREATE FUNCTION source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'source_latency';
+    LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
 COMMENT ON FUNCTION source_latency() IS 'how long the sources took to answer since the server started, for source_status';
 
 CREATE FUNCTION secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'secret_references';
+    LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
 COMMENT ON FUNCTION secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now';
 
 CREATE VIEW source_status AS
@@ -82,27 +82,47 @@ COMMENT ON COLUMN source_status.p99_ms IS '99 of 100 answers took no longer';
 -- The queue is counted while its file is small: up to about 25,000 rows. Beyond that, the statistics system's figure of
 -- its living rows is good enough, and costs nothing.
 CREATE VIEW enrichment_status AS
-WITH source AS MATERIALIZED (SELECT * FROM source_status),
-     queue AS (SELECT CASE WHEN pg_catalog.pg_relation_size('ip_observation') <= 2097152 THEN (SELECT count(*) FROM ip_observation)
-                           ELSE pg_catalog.pg_stat_get_live_tuples('ip_observation'::pg_catalog.regclass) END AS queued)
+WITH queue AS MATERIALIZED (
+         SELECT CASE WHEN pg_catalog.pg_relation_size('ip_observation') <= 2097152 THEN (SELECT count(*) FROM ip_observation)
+                     ELSE pg_catalog.pg_stat_get_live_tuples('ip_observation'::pg_catalog.regclass) END AS queued),
+     counted AS MATERIALIZED (SELECT * FROM inventory_count LIMIT 1),
+     observed AS MATERIALIZED (
+         SELECT coalesce(sum(observations), 0)::bigint AS observations, coalesce(sum(unparsable), 0)::bigint AS unparsable FROM ip_source),
+     file AS MATERIALIZED (
+         SELECT min(build_time) AS oldest_build,
+                pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
+                pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
+         FROM mmdb_files())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        q.queued, CASE WHEN q.queued > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = 'ip_inventory'::pg_catalog.regclass)) AS addresses,
        c.enriched, c.missing_asn, round(100.0 * c.enriched / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
-       (SELECT coalesce(sum(observations), 0)::bigint FROM ip_source) AS observations,
-       (SELECT coalesce(sum(unparsable), 0)::bigint FROM ip_source) AS unparsable,
+       o.observations, o.unparsable,
        w.cache_hits, w.cache_misses, round(100.0 * w.cache_hits / nullif(w.cache_hits + w.cache_misses, 0), 1) AS cache_hit_percent,
-       m.requests AS maxmind_lookups, m.p50_ms AS maxmind_p50_ms, m.p95_ms AS maxmind_p95_ms, m.p99_ms AS maxmind_p99_ms,
-       y.requests AS cymru_requests, y.errors AS cymru_errors, y.p50_ms AS cymru_p50_ms, y.p95_ms AS cymru_p95_ms, y.p99_ms AS cymru_p99_ms,
-       g.requests AS greynoise_requests, g.errors AS greynoise_errors, g.p50_ms AS greynoise_p50_ms, g.p95_ms AS greynoise_p95_ms, g.p99_ms AS greynoise_p99_ms,
-       g.quota_left AS greynoise_quota_left, g.quota_reset_at AS greynoise_quota_reset_at,
-       m.oldest_build,
-       (SELECT pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition)
-        FROM mmdb_files() WHERE build_time IS NOT NULL) AS mmdb_ages,
-       (SELECT pg_catalog.string_agg(edition || ': ' || refused, '; ') FROM mmdb_files() WHERE refused IS NOT NULL) AS refused
-FROM worker_status() w CROSS JOIN queue q
-LEFT JOIN inventory_count c ON true
-JOIN source m ON m.source = 'maxmind' JOIN source y ON y.source = 'cymru' JOIN source g ON g.source = 'greynoise';
+       s.maxmind_lookups, s.maxmind_p50_ms, s.maxmind_p95_ms, s.maxmind_p99_ms,
+       s.cymru_requests, s.cymru_errors, s.cymru_p50_ms, s.cymru_p95_ms, s.cymru_p99_ms,
+       s.greynoise_requests, s.greynoise_errors, s.greynoise_p50_ms, s.greynoise_p95_ms, s.greynoise_p99_ms,
+       s.greynoise_quota_left, s.greynoise_quota_reset_at,
+       f.oldest_build, f.mmdb_ages, f.refused
+FROM worker_status() w CROSS JOIN queue q LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
+CROSS JOIN (
+    SELECT max(requests) FILTER (WHERE source = 'maxmind') AS maxmind_lookups,
+           max(p50_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p50_ms,
+           max(p95_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p95_ms,
+           max(p99_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p99_ms,
+           max(requests) FILTER (WHERE source = 'cymru') AS cymru_requests,
+           max(errors) FILTER (WHERE source = 'cymru') AS cymru_errors,
+           max(p50_ms) FILTER (WHERE source = 'cymru') AS cymru_p50_ms,
+           max(p95_ms) FILTER (WHERE source = 'cymru') AS cymru_p95_ms,
+           max(p99_ms) FILTER (WHERE source = 'cymru') AS cymru_p99_ms,
+           max(requests) FILTER (WHERE source = 'greynoise') AS greynoise_requests,
+           max(errors) FILTER (WHERE source = 'greynoise') AS greynoise_errors,
+           max(p50_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p50_ms,
+           max(p95_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p95_ms,
+           max(p99_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p99_ms,
+           max(quota_left) FILTER (WHERE source = 'greynoise') AS greynoise_quota_left,
+           max(quota_reset_at) FILTER (WHERE source = 'greynoise') AS greynoise_quota_reset_at
+    FROM source_status) s;
 COMMENT ON VIEW enrichment_status IS 'whether it works and how far it is, in one row';
 COMMENT ON COLUMN enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
 COMMENT ON COLUMN enrichment_status.worker IS 'running, not running, not preloaded, or standby';

@@ -83,13 +83,6 @@ pub fn cache(hit: bool) {
     });
 }
 
-/// Counts look-ups of a process that works in batches.
-pub fn batch(lookups: usize) {
-    if let Some(slot) = slot() {
-        slot.lookups.fetch_add(lookups as u64, Ordering::Relaxed);
-    }
-}
-
 fn slot() -> Option<&'static Database> {
     shared::shared()?.database(shared::my_database())
 }

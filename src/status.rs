@@ -119,7 +119,7 @@ sql_function!(
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
         for (at, source) in latency::SOURCES.into_iter().enumerate() {
             let counts = slot.map_or([0; BUCKETS], |slot| slot.latency[at].read().0);
-            let ms = |q| quantile(&counts, q).map(|took| Datum::from((took.as_secs_f64() * 1000.0).to_bits()));
+            let ms = |q| quantile(&counts, q).map(|took| Datum::from((took.as_nanos() as f64 / 1e6).to_bits()));
             let timed: u64 = counts.iter().sum();
             rows.push(vec![
                 Some(call::text(source)),

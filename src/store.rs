@@ -305,7 +305,7 @@ impl<'a> Writer<'a> {
         let mut tallied = Tallied::default();
         let mut datums: Vec<Datum> = ips
             .map(|ip| {
-                let record = cascade::first_record(ip, databases, &self.policy);
+                let record = crate::counters::lookup(|| cascade::first_record(ip, databases, &self.policy));
                 match record.maxmind_status {
                     Status::NotFound => tallied.not_found += 1,
                     Status::Skipped => tallied.skipped += 1,
@@ -318,7 +318,6 @@ impl<'a> Writer<'a> {
                 unsafe { self.row.form(self.desc) }
             })
             .collect();
-        crate::counters::batch(datums.len());
         // SAFETY: elements of a composite type, which is variable-length and aligned to 8.
         let array = unsafe {
             pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, self.element, -1, false, b'd' as _)

@@ -11,8 +11,8 @@ use pgrx::{IntoDatum, pg_sys};
 use super::same::Stored;
 use crate::catalog::Schema;
 use crate::jobs::piece::Place;
-use crate::maxmind;
 use crate::sql::Sql;
+use crate::{counters, maxmind};
 
 /// Rows between two looks for an interrupt.
 const BREATH: u64 = 4096;
@@ -70,7 +70,7 @@ pub fn compare(schema: &Schema, which: &Which<'_>, batch: usize, mut differs: im
                 continue;
             }
             compared += 1;
-            let same = maxmind::with(|databases| stored.says(&cascade::offline(ip, databases)));
+            let same = maxmind::with(|databases| stored.says(&counters::lookup(|| cascade::offline(ip, databases))));
             if !same {
                 found.push((ip, (*tuple).t_self));
                 if found.len() >= batch {
