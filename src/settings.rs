@@ -1,9 +1,13 @@
 //! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so whoever
-//! works in batches reads them once a batch. Those of the network sources stand in [`network`].
+//! works in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network),
+//! those of downloads in [`downloads`](mod@downloads).
 
+mod downloads;
 mod network;
+mod texts;
 
-pub use network::{Network, Switch, downloads, lifetimes, network, policy};
+pub use downloads::downloads;
+pub use network::{Network, Switch, lifetimes, network, policy};
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
@@ -186,6 +190,7 @@ pub fn define() {
         GucFlags::UNIT_MIN,
     );
     network::define();
+    downloads::define();
     // A misspelt setting is refused (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
     // SAFETY: copies the name.
     unsafe {

@@ -136,15 +136,6 @@ impl Ledger {
         granted
     }
 
-    /// Gives back `n` reserved questions that were never asked. `taken_in` is the `window_start` that the ledger had
-    /// after they were taken: what a past window did not use is no gift to the present one.
-    pub fn give_back(&mut self, n: u64, taken_in: Micros, now: Micros, window: Window) {
-        self.roll(now, window);
-        if self.window_start == taken_in {
-            self.used = self.used.saturating_sub(n);
-        }
-    }
-
     /// The source says that the quota is used up: closed for as long as it asks (a second to [`MAX_CLOSED`]), else until
     /// the window ends. Of several such answers the latest end counts.
     pub fn close(&mut self, retry_after: Option<Duration>, now: Micros, window: Window) {

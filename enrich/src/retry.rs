@@ -1,32 +1,17 @@
-//! When to try again: the retry time of one row, and the circuit breaker of one source.
+//! When to ask a source again that does not answer: its circuit breaker. The retry time of a single row is computed where
+//! the row is written, in SQL.
 //!
-//! Both are our own, although libraries exist: those read the clock themselves, and keep their state to themselves. Here
-//! time comes in as a value, so a test spans six hours in no time, and the state of a breaker is shown in
-//! `source_status`.
+//! It is our own, although libraries exist: those read the clock themselves, and keep their state to themselves. Here
+//! time comes in as a value, so a test spans hours in no time, and the state of a breaker is shown in `source_status`.
 //!
 //! A clock that jumps back must not leave a breaker open until it catches up: what began in the future is over.
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::time::Micros;
 
 #[cfg(test)]
 mod tests;
-
-const FIRST_WAIT: Duration = Duration::from_secs(60);
-const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
-
-/// How long a row waits after its `attempts`-th failure in a row: about 1, 2, 4 … minutes, up to 6 hours, all ±20 %.
-///
-/// `jitter` is a random number from 0 to 1. It is applied after the cap, so that the rows of a long outage, all of them
-/// at the cap, do not come back as one herd.
-pub fn retry_after(attempts: u32, jitter: f64) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(31);
-    let wait = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
-    let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.5 };
-    wait.mul_f64(0.8 + 0.4 * jitter)
-}
 
 /// Transient failures in a row that open a breaker.
 const TOLERATED: u32 = 5;

@@ -91,7 +91,7 @@ fn a_refused_key_a_spent_quota_and_silence_of_greynoise_are_told_apart() {
     assert!(remedy.contains("asn_inventory.greynoise_api_key"), "{remedy}");
 
     // The right one is there now, and one request is all that may be spent.
-    world.fakes.expect_key(Some(&std::fs::read_to_string(world.fakes.key_file()).expect("a key").trim().to_owned()));
+    world.fakes.expect_key(Some(std::fs::read_to_string(world.fakes.key_file()).expect("a key").trim()));
     world.cluster.set("asn_inventory.greynoise_quota", "2");
     world.ingest(&["8.8.8.2", "8.8.8.3"]);
     wait_trouble(&world, &["greynoise|warning"]);

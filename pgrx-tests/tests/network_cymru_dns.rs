@@ -46,6 +46,10 @@ fn what_is_no_answer_is_a_failure_with_its_reason_and_is_asked_again() {
     let last = world.source("cymru", "last_error");
     assert!(faults.iter().any(|(_, _, reason)| last.starts_with(reason)), "{last}");
     assert_eq!(world.value("SELECT count(*) FROM cymru_prefix"), "0");
+    // However often it failed, it is tried again within six hours, give or take a fifth.
+    world.sql("UPDATE ip_inventory SET cymru_attempts = 40, cymru_retry_at = now() WHERE ip_address = '45.1.0.1'");
+    let longest = "cymru_attempts, cymru_retry_at BETWEEN now() + '4.7 hours' AND now() + '7.2 hours'";
+    world.wait_row("45.1.0.1", longest, "41|t");
 
     world.fakes.clear_faults();
     world.retry_now();

@@ -1,27 +1,18 @@
 //! Settings of the sources that need the network. Only the worker acts on them; sessions read no more than whether a
 //! source is switched on, to say `pending` or `skipped` of a new address.
 
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use enrich::cascade::Policy;
 use enrich::quota::Window;
-use enrich::schedule::Schedule;
-use enrich::secrets::{Commands, Patterns, Reference, Resolver};
+use enrich::secrets::{Commands, Patterns, Resolver};
 use ipnetwork::IpNetwork;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
-use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::text;
-
-type Text = GucSetting<Option<CString>>;
-
-const fn text_of(default: &'static CStr) -> Text {
-    GucSetting::<Option<CString>>::new(Some(default))
-}
+use super::texts::*;
 
 /// `off`, `on` or `auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -56,10 +47,6 @@ static GREYNOISE_RATE: GucSetting<i32> = GucSetting::<i32>::new(10);
 static GREYNOISE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static GREYNOISE_QUOTA: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static GREYNOISE_QUOTA_WINDOW: GucSetting<QuotaWindow> = GucSetting::<QuotaWindow>::new(QuotaWindow::day);
-static MAXMIND_ACCOUNT_ID: Text = text_of(c"");
-static MAXMIND_LICENSE_KEY: Text = text_of(c"env:MAXMIND_LICENSE_KEY");
-static MAXMIND_URL: Text = text_of(c"https://download.maxmind.com");
-static MAXMIND_UPDATE_SCHEDULE: Text = text_of(c"17 5 * * 3,6");
 static REFRESH_SCHEDULE: Text = text_of(c"*/10 * * * *");
 static TLS_CA_FILE: Text = text_of(c"");
 static NEVER_ASK: Text = text_of(c"");
@@ -127,29 +114,6 @@ impl Network {
             ca_file: self.tls_ca_file.clone(),
             environment: Default::default(),
         }
-    }
-}
-
-/// Where newer MaxMind files come from.
-#[derive(Clone, Debug)]
-pub struct Downloads {
-    /// The account's number; empty: the older form of URL.
-    pub account_id: String,
-    /// Where the key is.
-    pub license_key: String,
-    /// Base URL.
-    pub url: String,
-    /// When to look.
-    pub schedule: String,
-}
-
-/// The settings of downloads now.
-pub fn downloads() -> Downloads {
-    Downloads {
-        account_id: text(&MAXMIND_ACCOUNT_ID),
-        license_key: text(&MAXMIND_LICENSE_KEY),
-        url: text(&MAXMIND_URL),
-        schedule: text(&MAXMIND_UPDATE_SCHEDULE),
     }
 }
 
@@ -320,7 +284,7 @@ pub fn define() {
         GucContext::Sighup,
         plain,
     );
-    let strings: [(&CStr, &CStr, &CStr, &'static Text, GucFlags, StringCheck); 13] = [
+    let strings: [TextSetting; 9] = [
         (
             c"asn_inventory.cymru_dns_servers",
             c"Resolvers that Team Cymru is asked through, as ip:port, comma separated; empty: those of the system.",
@@ -352,38 +316,6 @@ pub fn define() {
             &GREYNOISE_URL,
             secret,
             Some(check_https),
-        ),
-        (
-            c"asn_inventory.maxmind_account_id",
-            c"Number of the account that MaxMind files are downloaded with; empty: the older form of URL, which needs none.",
-            c"It belongs to asn_inventory.maxmind_license_key.",
-            &MAXMIND_ACCOUNT_ID,
-            secret,
-            Some(check_account),
-        ),
-        (
-            c"asn_inventory.maxmind_license_key",
-            c"Where the key for downloads stands: a reference such as env:MAXMIND_LICENSE_KEY, never the key itself.",
-            c"Where it resolves to nothing, nothing is downloaded.",
-            &MAXMIND_LICENSE_KEY,
-            secret,
-            Some(check_reference),
-        ),
-        (
-            c"asn_inventory.maxmind_url",
-            c"Base of the URL that files are downloaded from; https only.",
-            c"The certificate is always verified, and the key is never sent to another host.",
-            &MAXMIND_URL,
-            secret,
-            Some(check_https),
-        ),
-        (
-            c"asn_inventory.maxmind_update_schedule",
-            c"When the worker looks for newer MaxMind builds: five cron fields, UTC; empty: only when update_maxmind() asks.",
-            c"Up to half an hour later, so that not all servers come at once.",
-            &MAXMIND_UPDATE_SCHEDULE,
-            plain,
-            Some(check_schedule),
         ),
         (
             c"asn_inventory.refresh_schedule",
@@ -426,81 +358,5 @@ pub fn define() {
             Some(check_patterns),
         ),
     ];
-    for (name, short, long, setting, flags, check) in strings {
-        // SAFETY: the hooks are `#[pg_guard]`ed.
-        unsafe {
-            GucRegistry::define_string_guc_with_hooks(
-                name,
-                short,
-                long,
-                setting,
-                GucContext::Sighup,
-                flags,
-                check,
-                None,
-                None,
-            );
-        }
-    }
-}
-
-/// PostgreSQL's type of a check hook for text settings.
-type StringCheck =
-    Option<unsafe extern "C-unwind" fn(*mut *mut c_char, *mut *mut c_void, pg_sys::GucSource::Type) -> bool>;
-
-/// Makes a check hook of a function from the value to a reason for refusal. The reason never repeats the value: it may
-/// be a key that was pasted by mistake.
-macro_rules! check {
-    ($name:ident, $check:expr) => {
-        #[pg_guard]
-        unsafe extern "C-unwind" fn $name(
-            value: *mut *mut c_char,
-            _extra: *mut *mut c_void,
-            _source: pg_sys::GucSource::Type,
-        ) -> bool {
-            // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
-            unsafe { super::checked(value, $check) }
-        }
-    };
-}
-
-check!(check_servers, |text| servers(text).map(drop));
-check!(check_networks, |text| networks(text).map(drop));
-check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));
-check!(check_reference, |text| {
-    if text.is_empty() {
-        Ok(())
-    } else {
-        Reference::parse(text).map(drop).map_err(|error| format!("It is {error}. {}", error.hint()))
-    }
-});
-check!(check_commands, |text| Commands::parse(text).map(drop).map_err(|error| error.to_string()));
-check!(check_patterns, |text| Patterns::parse(text).map(drop).map_err(|error| error.to_string()));
-check!(check_account, |text| {
-    if text.bytes().all(|b| b.is_ascii_digit()) { Ok(()) } else { Err("It is a number.".to_owned()) }
-});
-check!(check_https, |text| {
-    if text.starts_with("https://") && text.len() > 8 { Ok(()) } else { Err("It begins with https://.".to_owned()) }
-});
-check!(check_host_port, |text| {
-    let port =
-        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
-    if port.is_some_and(|port| port > 0) { Ok(()) } else { Err("It is host:port.".to_owned()) }
-});
-
-fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
-fn servers(text: &str) -> Result<Vec<SocketAddr>, String> {
-    list(text)
-        .map(|item| {
-            let alone = || Some(SocketAddr::new(item.parse::<IpAddr>().ok()?, 53));
-            item.parse().ok().or_else(alone).ok_or_else(|| format!("\"{item}\" is not ip:port."))
-        })
-        .collect()
-}
-
-fn networks(text: &str) -> Result<Vec<IpNetwork>, String> {
-    list(text).map(|item| item.parse().map_err(|_| format!("\"{item}\" is not a network."))).collect()
+    define_texts(&strings);
 }

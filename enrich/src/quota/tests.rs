@@ -56,21 +56,6 @@ fn takes_what_is_left() {
 }
 
 #[test]
-fn gives_back_only_within_the_same_window() {
-    let mut ledger = Ledger::default();
-    let late = WEDNESDAY + DAY - MINUTE;
-    ledger.take(10, 10, late, Window::Day);
-    let taken_in = ledger.window_start;
-    ledger.give_back(4, taken_in, late, Window::Day);
-    assert_eq!(ledger.left(10, late, Window::Day), 4);
-
-    let next_day = WEDNESDAY + DAY;
-    ledger.take(5, 10, next_day, Window::Day);
-    ledger.give_back(6, taken_in, next_day, Window::Day);
-    assert_eq!(ledger.left(10, next_day, Window::Day), 5);
-}
-
-#[test]
 fn a_429_closes_for_as_long_as_it_says() {
     let mut ledger = used(3, WEDNESDAY, Window::Day);
     ledger.close(Some(Duration::from_secs(60)), WEDNESDAY, Window::Day);
@@ -145,19 +130,16 @@ proptest! {
     fn no_window_gives_more_than_its_limit_while_the_clock_is_at_most_a_window_behind_itself(
         window in window(),
         limit in 0u64..50,
-        steps in prop::collection::vec((0..2 * DAY, 0..=DAY, 0u64..20, 0u64..5), 1..80),
+        steps in prop::collection::vec((0..2 * DAY, 0..=DAY, 0u64..20), 1..80),
     ) {
         let (mut ledger, mut furthest) = (Ledger::default(), WEDNESDAY);
         let mut given = std::collections::HashMap::new();
-        for (forward, behind, want, unused) in steps {
+        for (forward, behind, want) in steps {
             furthest += forward;
             let now = furthest - behind;
             let got = ledger.take(want, limit, now, window);
-            let taken_in = ledger.window_start;
-            let back = unused.min(got);
-            ledger.give_back(back, taken_in, now, window);
-            let sum = given.entry(taken_in).or_insert(0);
-            *sum += got - back;
+            let sum = given.entry(ledger.window_start).or_insert(0);
+            *sum += got;
             prop_assert!(*sum <= limit);
         }
     }
@@ -182,7 +164,6 @@ proptest! {
         let mut ledger = Ledger { window_start, used, closed_until };
         prop_assert!(ledger.take(n, limit, now, window) <= n.min(limit));
         ledger.close(wait.map(Duration::from_secs), now, window);
-        ledger.give_back(n, ledger.window_start, now, window);
         ledger.open_at(limit, now, window);
     }
 

@@ -3,27 +3,6 @@ use proptest::prelude::*;
 
 const SECOND: Micros = 1_000_000;
 
-fn minutes(attempts: u32) -> u64 {
-    retry_after(attempts, 0.5).as_secs() / 60
-}
-
-#[test]
-fn the_wait_doubles_up_to_six_hours() {
-    let waits: Vec<u64> = (0..=5).map(minutes).collect();
-    assert_eq!(waits, [1, 1, 2, 4, 8, 16]);
-    assert_eq!(minutes(9), 256);
-    assert_eq!(minutes(10), 360);
-    assert_eq!(minutes(u32::MAX), 360);
-}
-
-#[test]
-fn jitter_spreads_the_wait_by_a_fifth_also_at_the_cap() {
-    assert_eq!(retry_after(1, 0.0), Duration::from_secs(48));
-    assert_eq!(retry_after(1, 1.0), Duration::from_secs(72));
-    assert_eq!(retry_after(1, f64::NAN), Duration::from_secs(60));
-    assert!(retry_after(99, 1.0) > retry_after(99, 0.0));
-}
-
 fn tripped(at: Micros) -> Breaker {
     let mut breaker = Breaker::default();
     for _ in 0..5 {
@@ -117,12 +96,6 @@ fn states_have_words() {
 }
 
 proptest! {
-    #[test]
-    fn every_wait_is_within_a_fifth_of_the_cap(attempts: u32, jitter: f64) {
-        let wait = retry_after(attempts, jitter);
-        prop_assert!(wait >= FIRST_WAIT.mul_f64(0.8) && wait <= LONGEST_WAIT.mul_f64(1.2));
-    }
-
     #[test]
     fn whatever_happened_a_request_may_go_out_within_the_longest_pause(
         events in prop::collection::vec((any::<i64>(), 0u8..3), 0..40), now in any::<i32>(),

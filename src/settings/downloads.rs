@@ -1,0 +1,74 @@
+//! Settings of downloads: where newer MaxMind files come from, and when.
+
+use pgrx::guc::GucFlags;
+
+use super::text;
+use super::texts::*;
+
+static MAXMIND_ACCOUNT_ID: Text = text_of(c"");
+static MAXMIND_LICENSE_KEY: Text = text_of(c"env:MAXMIND_LICENSE_KEY");
+static MAXMIND_URL: Text = text_of(c"https://download.maxmind.com");
+static MAXMIND_UPDATE_SCHEDULE: Text = text_of(c"17 5 * * 3,6");
+
+/// Where newer MaxMind files come from.
+#[derive(Clone, Debug)]
+pub struct Downloads {
+    /// The account's number; empty: the older form of URL.
+    pub account_id: String,
+    /// Where the key is.
+    pub license_key: String,
+    /// Base URL.
+    pub url: String,
+    /// When to look.
+    pub schedule: String,
+}
+
+/// The settings of downloads now.
+pub fn downloads() -> Downloads {
+    Downloads {
+        account_id: text(&MAXMIND_ACCOUNT_ID),
+        license_key: text(&MAXMIND_LICENSE_KEY),
+        url: text(&MAXMIND_URL),
+        schedule: text(&MAXMIND_UPDATE_SCHEDULE),
+    }
+}
+
+/// Defines the settings.
+pub fn define() {
+    let plain = GucFlags::default();
+    let secret = GucFlags::SUPERUSER_ONLY;
+    define_texts(&[
+        (
+            c"asn_inventory.maxmind_account_id",
+            c"Number of the account that MaxMind files are downloaded with; empty: the older form of URL, which needs none.",
+            c"It belongs to asn_inventory.maxmind_license_key.",
+            &MAXMIND_ACCOUNT_ID,
+            secret,
+            Some(check_account),
+        ),
+        (
+            c"asn_inventory.maxmind_license_key",
+            c"Where the key for downloads stands: a reference such as env:MAXMIND_LICENSE_KEY, never the key itself.",
+            c"Where it resolves to nothing, nothing is downloaded.",
+            &MAXMIND_LICENSE_KEY,
+            secret,
+            Some(check_reference),
+        ),
+        (
+            c"asn_inventory.maxmind_url",
+            c"Base of the URL that files are downloaded from; https only.",
+            c"The certificate is always verified, and the key is never sent to another host.",
+            &MAXMIND_URL,
+            secret,
+            Some(check_https),
+        ),
+        (
+            c"asn_inventory.maxmind_update_schedule",
+            c"When the worker looks for newer MaxMind builds: five cron fields, UTC; empty: only when update_maxmind() asks.",
+            c"Up to half an hour later, so that not all servers come at once.",
+            &MAXMIND_UPDATE_SCHEDULE,
+            plain,
+            Some(check_schedule),
+        ),
+    ]);
+}
