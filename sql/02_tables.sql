@@ -97,17 +97,21 @@ CREATE TABLE ip_observation (
     last_seen  timestamptz NOT NULL,
     source     regclass,
     attempts   integer NOT NULL DEFAULT 0,
-    retry_at   timestamptz
+    retry_at   timestamptz,
+    addresses  integer NOT NULL DEFAULT 1,
+    packed     bytea
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
 COMMENT ON TABLE ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
-COMMENT ON COLUMN ip_observation.address IS 'observed address; null: a count of values that were no address; 0.0.0.0/0: a count for its table alone';
-COMMENT ON COLUMN ip_observation.seen IS 'how often, in one statement; 0: asked about, not observed';
+COMMENT ON COLUMN ip_observation.address IS 'observed address; null: many are packed, or a count of values that were no address; 0.0.0.0/0: a count for its table alone';
+COMMENT ON COLUMN ip_observation.seen IS 'how often, in one statement, all packed ones together; 0: asked about, not observed';
 COMMENT ON COLUMN ip_observation.first_seen IS 'earliest time of the event';
 COMMENT ON COLUMN ip_observation.last_seen IS 'latest time of the event';
 COMMENT ON COLUMN ip_observation.source IS 'table it was inserted into; by name in a dump, since a restored table has another OID';
 COMMENT ON COLUMN ip_observation.attempts IS 'how often absorbing this row failed';
 COMMENT ON COLUMN ip_observation.retry_at IS 'left alone until then, after a failure';
+COMMENT ON COLUMN ip_observation.addresses IS 'how many addresses the row stands for';
+COMMENT ON COLUMN ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
 
 CREATE TABLE ip_source (
     tbl              regclass PRIMARY KEY,

@@ -33,3 +33,9 @@ CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
     EXECUTE FUNCTION attach_new_partitions();
 COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children that came after their parent was attached';
+
+CREATE FUNCTION unpack_observations(
+    packed bytea, OUT address inet, OUT seen bigint, OUT first_seen timestamptz, OUT last_seen timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
+COMMENT ON FUNCTION unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';

@@ -79,12 +79,13 @@ COMMENT ON COLUMN source_status.p50_ms IS 'half of its answers took no longer, i
 COMMENT ON COLUMN source_status.p95_ms IS '95 of 100 answers took no longer';
 COMMENT ON COLUMN source_status.p99_ms IS '99 of 100 answers took no longer';
 
--- The queue is counted while its file is small: up to about 25,000 rows. Beyond that, the statistics system's figure of
--- its living rows is good enough, and costs nothing.
+-- The queue is counted while its file is small. Beyond that, a sample of one megabyte is good enough.
 CREATE VIEW enrichment_status AS
 WITH queue AS MATERIALIZED (
-         SELECT CASE WHEN pg_catalog.pg_relation_size('ip_observation') <= 2097152 THEN (SELECT count(*) FROM ip_observation)
-                     ELSE pg_catalog.pg_stat_get_live_tuples('ip_observation'::pg_catalog.regclass) END AS queued),
+         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM ip_observation)
+                     ELSE (SELECT (coalesce(sum(addresses), 0) * (f.size / 1048576.0))::bigint
+                           FROM ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size('ip_observation'))) END AS queued
+         FROM (SELECT pg_catalog.pg_relation_size('ip_observation') AS size) f),
      counted AS MATERIALIZED (SELECT * FROM inventory_count LIMIT 1),
      observed AS MATERIALIZED (
          SELECT coalesce(sum(observations), 0)::bigint AS observations, coalesce(sum(unparsable), 0)::bigint AS unparsable FROM ip_source),
@@ -128,8 +129,8 @@ COMMENT ON COLUMN enrichment_status.enabled IS 'asn_inventory.enabled, as this s
 COMMENT ON COLUMN enrichment_status.worker IS 'running, not running, not preloaded, or standby';
 COMMENT ON COLUMN enrichment_status.worker_pid IS 'its process id';
 COMMENT ON COLUMN enrichment_status.last_absorb_at IS 'when it last looked at the queue';
-COMMENT ON COLUMN enrichment_status.absorbed IS 'queue rows absorbed since the server started';
-COMMENT ON COLUMN enrichment_status.queued IS 'queue rows that wait for the worker; an estimate where the queue''s file is above 2 MB';
+COMMENT ON COLUMN enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
+COMMENT ON COLUMN enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from a sample where the queue''s file is above 2 MB';
 COMMENT ON COLUMN enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
 COMMENT ON COLUMN enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
 COMMENT ON COLUMN enrichment_status.enriched IS 'of these, with an ASN or a country';

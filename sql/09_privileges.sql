@@ -4,6 +4,7 @@ REVOKE ALL ON FUNCTION attach_ip_source(regclass, text[], name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION absorb_observations(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION unpack_observations(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION database_identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION attach_new_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION enrich_ip(inet, interval) FROM PUBLIC;

@@ -8,8 +8,7 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
         inventory AS (SELECT c.oid, c.reloptions, s.n_live_tup, s.n_dead_tup
                       FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
                       WHERE c.oid = 'ip_inventory'::regclass),
-        -- As many as matter: a long queue must not make this slow.
-        queue AS (SELECT count(*) AS waiting FROM (SELECT FROM ip_observation LIMIT 1000001) q),
+        queue AS (SELECT queued AS waiting FROM enrichment_status),
         trouble(check_name, level, detail, remedy) AS (
             SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: there is no worker.',
                    format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- then restart the server',
@@ -81,7 +80,7 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             FROM source WHERE source = 'greynoise'
               AND (state IN ('refused', 'quota', 'failing') OR state = 'no key' AND current_setting('asn_inventory.greynoise', true) = 'on')
             UNION ALL
-            SELECT 'queue', 'warning', format('%s observations wait%s.', CASE WHEN waiting > 1000000 THEN 'more than 1000000' ELSE waiting::text END,
+            SELECT 'queue', 'warning', format('%s addresses wait%s.', waiting,
                           coalesce(', and the worker last looked at them at ' || last_absorb_at, '')),
                    'SELECT absorb_observations();  -- and the server''s log for why the worker does not keep up'
             FROM queue, worker WHERE waiting > 1000000 OR waiting > 0 AND last_absorb_at < now() - interval '10 minutes'

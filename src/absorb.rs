@@ -8,12 +8,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use enrich::pack::{Entry, unpack};
 use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::call::Call;
 use crate::catalog::{self, Schema};
+use crate::datum::text_bytes;
 use crate::inet::Inet;
 use crate::observe::queue::{COLUMNS, Queue, Retry, wake_at_commit};
 use crate::observe::tally::Seen;
@@ -22,8 +24,10 @@ use crate::store::Writer;
 use crate::tx::{self, Failure};
 use crate::{errors, maxmind, sql_function, time};
 
-/// Most queue rows of one transaction, so that each ends soon and memory stays bounded.
-pub const MAX_ROWS: usize = 200_000;
+/// Most queued addresses of one transaction, so that each ends soon and memory stays bounded.
+const MAX_ADDRESSES: usize = 200_000;
+/// Most queue rows of one transaction.
+pub const MAX_ROWS: usize = MAX_ADDRESSES;
 /// Addresses of one write.
 const BATCH: usize = 10_000;
 /// Failed writes of one round, after which the rest of a batch is put back unwritten: each may have waited.
@@ -37,6 +41,8 @@ const COUNT_ALONE: Inet = Inet { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 
 pub struct Absorbed {
     /// Queue rows taken.
     pub rows: u64,
+    /// Addresses that stood in them, with repetitions.
+    pub addresses: u64,
     /// More may wait: the round ended at its limit.
     pub more: bool,
     /// Addresses that somebody asked about: where their answers are stale, they are asked for anew.
@@ -119,7 +125,8 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     round.put_back_counts(&held);
     // SAFETY: see above.
     unsafe { pg_sys::AtEOXact_GUC(false, level) };
-    Absorbed { rows: taken.rows, more: taken.rows as usize >= max_rows, asked }
+    let more = taken.rows as usize >= max_rows || taken.addresses_taken >= MAX_ADDRESSES as u64;
+    Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, asked }
 }
 
 /// One address of the queue.
@@ -142,6 +149,8 @@ struct Source {
 #[derive(Default)]
 struct Taken {
     rows: u64,
+    /// With repetitions, and what counts for its table alone.
+    addresses_taken: u64,
     addresses: HashMap<IpAddr, Pending>,
     sources: HashMap<u32, Source>,
 }
@@ -166,7 +175,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         let desc = (*relation).rd_att;
         let mut places = Vec::new();
         let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [false; COLUMNS]);
-        while places.len() < max_rows {
+        while places.len() < max_rows && taken.addresses_taken < MAX_ADDRESSES as u64 {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
@@ -176,6 +185,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             if retry_at.is_some_and(|at| at > now) {
                 continue;
             }
+            taken.addresses_taken += if nulls[8] { 1 } else { u64::try_from(values[7].value()).unwrap_or(1) };
             taken.add(&values, &nulls);
             places.push((*tuple).t_self);
             if places.len().is_multiple_of(4096) {
@@ -204,13 +214,28 @@ impl Taken {
         let inet = (!nulls[0]).then(|| unsafe { Inet::read(values[0]) });
         if !nulls[4] {
             let source = self.sources.entry(values[4].value() as u32).or_default();
-            match inet {
-                None => source.unparsable += seen.count,
-                Some(_) => source.observed += seen.count,
+            if inet.is_none() && nulls[8] {
+                source.unparsable += seen.count;
+            } else {
+                source.observed += seen.count;
             }
             source.last = source.last.max(seen.last);
         }
-        let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) else { return };
+        if !nulls[8] {
+            // SAFETY: see above.
+            let mut entries = unpack(unsafe { text_bytes(values[8]) });
+            for Entry { ip, count, first, last } in entries.by_ref() {
+                self.count(ip, Seen { count, first, last }, attempts);
+            }
+            if entries.is_broken() {
+                pgrx::warning!("asn_inventory: a packed row of ip_observation can't be read to its end");
+            }
+        } else if let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) {
+            self.count(ip, seen, attempts);
+        }
+    }
+
+    fn count(&mut self, ip: IpAddr, seen: Seen, attempts: i32) {
         let asked = seen.count == 0;
         self.addresses
             .entry(ip)

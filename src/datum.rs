@@ -18,6 +18,8 @@ pub const fn short_header(len: usize) -> u8 {
 
 /// Room for the by-reference values of one record: seven texts of at most 255 bytes, three words, two inets.
 const SCRATCH: usize = 2560;
+/// Longest bytea: with an inet there is room for both.
+pub const MAX_BYTEA: usize = 2400;
 
 /// Holds varlena values for the time in which a tuple is formed from them. Reused from row to row: no palloc.
 #[repr(align(8))]
@@ -57,12 +59,22 @@ impl Scratch {
             bytes[1..].copy_from_slice(text);
             datum
         } else {
-            let (bytes, datum) = self.take(text.len() + 4);
-            // SAFETY: writes the first four of these bytes, which are aligned to four.
-            unsafe { pgrx::varlena::set_varsize_4b(bytes.as_mut_ptr().cast(), (text.len() + 4) as i32) };
-            bytes[4..].copy_from_slice(text);
-            datum
+            self.long(text)
         }
+    }
+
+    /// A bytea datum; of at most [`MAX_BYTEA`] bytes, what is longer is cut.
+    pub fn bytea(&mut self, bytes: &[u8]) -> pg_sys::Datum {
+        self.long(&bytes[..bytes.len().min(MAX_BYTEA)])
+    }
+
+    /// A varlena with a header of four bytes.
+    fn long(&mut self, value: &[u8]) -> pg_sys::Datum {
+        let (bytes, datum) = self.take(value.len() + 4);
+        // SAFETY: writes the first four of these bytes, which are aligned to four.
+        unsafe { pgrx::varlena::set_varsize_4b(bytes.as_mut_ptr().cast(), (value.len() + 4) as i32) };
+        bytes[4..].copy_from_slice(value);
+        datum
     }
 
     /// An inet or cidr datum.

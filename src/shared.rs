@@ -57,7 +57,7 @@ pub struct Database {
     pub waiting_since: AtomicI64,
     /// When the worker last finished absorbing (timestamptz); 0: never.
     pub absorbed_at: AtomicI64,
-    /// Observations rows absorbed since the server started.
+    /// Queued addresses absorbed since the server started.
     pub absorbed: AtomicU64,
     /// The inventory says what the files say that were installed until then (timestamptz), whatever the times of its
     /// rows: it was walked. Written by the worker.

@@ -59,7 +59,7 @@ fn the_figures_are_what_sql_counts() {
         ("observations", "SELECT sum(observation_count) FROM ip_inventory"),
         ("asns", "SELECT count(DISTINCT asn_number) FROM ip_inventory"),
         ("countries", "SELECT count(DISTINCT country_code) FROM ip_inventory"),
-        ("queued", "SELECT count(*) FROM ip_observation"),
+        ("queued", "SELECT coalesce(sum(addresses), 0) FROM ip_observation"),
     ] {
         assert_eq!(element(&page, id), grouped(counted), "{id}");
     }

@@ -125,7 +125,8 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     // Whatever writes, waits or tells of other processes is volatile and stays in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks',
-         'database_identity', 'ip_asn_at', 'ip_story', 'inventory_report') ORDER BY 1";
+         'database_identity', 'ip_asn_at', 'ip_story', 'inventory_report',
+         'unpack_observations') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
 
@@ -159,6 +160,7 @@ fn functions_that_run_sql_pin_their_search_path() {
             "observe_addresses|c|invoker",
             "secret_references|c|invoker",
             "source_latency|c|invoker",
+            "unpack_observations|c|invoker",
             "worker_status|c|invoker",
         ]
     );

@@ -1,7 +1,7 @@
 //! The ingest path: what happens inside a loader's INSERT or COPY.
 //!
 //! An AFTER INSERT … FOR EACH STATEMENT trigger reads the transition table, folds its addresses into a map
-//! ([`tally`]), and appends one row per distinct address to the queue ([`queue`]). No index, no conflict, no lock on a
+//! ([`tally`]), and appends what it saw to the queue ([`queue`]): a row an address, or, of a large statement, some hundred to a row. No index, no conflict, no lock on a
 //! row that anyone else wants: loaders can neither wait for each other nor deadlock. A bad address is counted, never
 //! raised. At commit the worker's latch is set, once.
 //!
@@ -13,6 +13,7 @@
 //! | [`extract`] | from a column's datum to addresses |
 //! | [`tally`] | addresses of one statement, counted |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
+//! | [`unpack`] | what a packed row holds, for SQL |
 //! | [`trigger`] | the trigger function |
 //! | [`copy`] | room for the rows of a COPY |
 //! | [`raw`] | PostgreSQL functions of the loop over rows, without a guard around each |
@@ -26,3 +27,4 @@ pub mod queue;
 mod raw;
 pub mod tally;
 pub mod trigger;
+pub mod unpack;

@@ -189,9 +189,13 @@ impl Reading<'_> {
         as_role(self.schema.owner(), || {
             let found = self.sql.query(
                 &format!(
-                    "SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip)
+                    "WITH queued AS MATERIALIZED (
+                         SELECT o.address FROM {0}.ip_observation o WHERE o.address IS NOT NULL AND o.seen > 0
+                         UNION ALL
+                         SELECT u.address FROM {0}.ip_observation o, {0}.unpack_observations(o.packed) u WHERE o.packed IS NOT NULL)
+                     SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip)
                      WHERE NOT EXISTS (SELECT FROM {0}.ip_inventory i WHERE i.ip_address = a.ip AND i.observation_count > 0)
-                         AND NOT EXISTS (SELECT FROM {0}.ip_observation o WHERE o.address = a.ip AND o.seen > 0)",
+                         AND NOT EXISTS (SELECT FROM queued q WHERE q.address = a.ip)",
                     self.schema.name
                 ),
                 &[(pg_sys::INETARRAYOID, ips.into_datum())],

@@ -4,8 +4,10 @@
 //! SPI saves the planner, and needs no change of role: what is written is what the trigger read, and nothing else.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use enrich::pack::{Entry, Packer};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
@@ -18,8 +20,12 @@ use crate::shared;
 
 /// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
 const BATCH: usize = 120;
-/// Columns of `ip_observation`: address, seen, first_seen, last_seen, source, attempts, retry_at.
-pub const COLUMNS: usize = 7;
+/// Columns of `ip_observation`: address, seen, first_seen, last_seen, source, attempts, retry_at, addresses, packed.
+pub const COLUMNS: usize = 9;
+/// From so many addresses of one statement on, they are packed: fewer bytes of heap and WAL, fewer tuples to form.
+const PACKED_FROM: usize = 32;
+/// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
+const PACKED_BYTES: usize = 1900;
 
 /// The queue's table, opened for appending.
 pub struct Queue {
@@ -57,25 +63,24 @@ impl Queue {
     /// Appends a tally, with one more row for the values that were no address. In no order: whoever absorbs them
     /// sorts, and a loader need not.
     pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64) {
-        let addresses = tally.addresses.iter().map(|(ip, seen)| (Some(Inet::host(*ip)), *seen));
         let unparsable = Seen { count: tally.unparsable, first: now, last: now };
-        let unparsable = (tally.unparsable > 0).then_some((None, unparsable));
-        self.append_all(addresses.chain(unparsable), Some(source), None);
+        let unparsable = (tally.unparsable > 0).then_some(Row::plain(None, unparsable)).into_iter();
+        if tally.addresses.len() < PACKED_FROM {
+            let addresses = tally.addresses.iter().map(|(ip, seen)| Row::plain(Some(Inet::host(*ip)), *seen));
+            self.append_all(addresses.chain(unparsable), Some(source), None);
+        } else {
+            self.append_all(Packed::new(tally, now).chain(unparsable), Some(source), None);
+        }
     }
 
     /// Appends rows as they are.
     pub fn append_rows(&self, rows: &[(Option<Inet>, Seen)], source: Option<pg_sys::Oid>, retry: Option<Retry>) {
-        self.append_all(rows.iter().copied(), source, retry);
+        self.append_all(rows.iter().map(|(inet, seen)| Row::plain(*inet, *seen)), source, retry);
     }
 
-    fn append_all(
-        &self,
-        mut rows: impl Iterator<Item = (Option<Inet>, Seen)>,
-        source: Option<pg_sys::Oid>,
-        retry: Option<Retry>,
-    ) {
+    fn append_all(&self, mut rows: impl Iterator<Item = Row>, source: Option<pg_sys::Oid>, retry: Option<Retry>) {
         let mut scratch = Scratch::new();
-        let mut batch: Vec<(Option<Inet>, Seen)> = Vec::with_capacity(BATCH);
+        let mut batch: Vec<Row> = Vec::new();
         let mut slots: Vec<*mut pg_sys::TupleTableSlot> = Vec::new();
         // SAFETY: the relation is open; slots live in the current context and are dropped before returning.
         unsafe {
@@ -86,9 +91,8 @@ impl Queue {
                 if batch.is_empty() {
                     break;
                 }
-                if let ([(inet, seen)], true) = (&batch[..], slots.is_empty()) {
-                    let tuple =
-                        pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, *inet, *seen, source, retry));
+                if let ([row], true) = (&batch[..], slots.is_empty()) {
+                    let tuple = pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, row, source, retry));
                     pg_sys::simple_heap_insert(self.relation, tuple);
                     pg_sys::heap_freetuple(tuple);
                     break;
@@ -98,8 +102,8 @@ impl Queue {
                 }
                 // Nothing is owned inside the guard: rows, slots and scratch are all outside of it.
                 pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    for ((inet, seen), slot) in batch.iter().zip(&slots) {
-                        let tuple = form(desc, &mut scratch, *inet, *seen, source, retry);
+                    for (row, slot) in batch.iter().zip(&slots) {
+                        let tuple = form(desc, &mut scratch, row, source, retry);
                         raw::ExecStoreHeapTuple(tuple, *slot, true);
                     }
                 });
@@ -112,6 +116,53 @@ impl Queue {
             }
         }
         wake_at_commit();
+    }
+}
+
+/// A row of the queue, but for where it comes from.
+struct Row {
+    inet: Option<Inet>,
+    seen: Seen,
+    addresses: u32,
+    /// Empty: one address, or none.
+    packed: Vec<u8>,
+}
+
+impl Row {
+    fn plain(inet: Option<Inet>, seen: Seen) -> Row {
+        Row { inet, seen, addresses: 1, packed: Vec::new() }
+    }
+}
+
+/// The addresses of a tally as packed rows.
+struct Packed<I> {
+    addresses: I,
+    packer: Packer,
+}
+
+impl<'a> Packed<std::collections::hash_map::Iter<'a, IpAddr, Seen>> {
+    fn new(tally: &'a Tally, now: i64) -> Self {
+        Packed { addresses: tally.addresses.iter(), packer: Packer::new(now, PACKED_BYTES) }
+    }
+}
+
+impl<'a, I: Iterator<Item = (&'a IpAddr, &'a Seen)>> Iterator for Packed<I> {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
+        let mut all: Option<Seen> = None;
+        self.packer.clear();
+        while self.packer.has_room(PACKED_BYTES)
+            && let Some((ip, seen)) = self.addresses.next()
+        {
+            self.packer.push(&Entry { ip: *ip, count: seen.count, first: seen.first, last: seen.last });
+            match &mut all {
+                Some(all) => all.add(*seen),
+                None => all = Some(*seen),
+            }
+        }
+        let packed = self.packer.bytes().to_vec();
+        all.map(|seen| Row { inet: None, seen, addresses: self.packer.entries(), packed })
     }
 }
 
@@ -131,12 +182,12 @@ impl Drop for Queue {
 unsafe fn form(
     desc: pg_sys::TupleDesc,
     scratch: &mut Scratch,
-    inet: Option<Inet>,
-    seen: Seen,
+    row: &Row,
     source: Option<pg_sys::Oid>,
     retry: Option<Retry>,
 ) -> pg_sys::HeapTuple {
     scratch.clear();
+    let (inet, seen, packed) = (row.inet, row.seen, !row.packed.is_empty());
     let mut values = [
         inet.map_or(Datum::null(), |inet| scratch.inet(inet)),
         Datum::from(seen.count),
@@ -145,8 +196,10 @@ unsafe fn form(
         Datum::from(source.unwrap_or(pg_sys::InvalidOid)),
         Datum::from(retry.map_or(0, |r| r.attempts)),
         Datum::from(retry.map_or(0, |r| r.at)),
+        Datum::from(row.addresses),
+        if packed { scratch.bytea(&row.packed) } else { Datum::null() },
     ];
-    let mut nulls = [inet.is_none(), false, false, false, source.is_none(), false, retry.is_none()];
+    let mut nulls = [inet.is_none(), false, false, false, source.is_none(), false, retry.is_none(), false, !packed];
     // SAFETY: as many values as columns; forming copies them.
     unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
 }

@@ -159,7 +159,7 @@ impl Worker {
             }
             Ok(Some(done)) => {
                 self.pause = Duration::ZERO;
-                self.slot.absorbed.fetch_add(done.rows, Ordering::Relaxed);
+                self.slot.absorbed.fetch_add(done.addresses, Ordering::Relaxed);
                 if done.rows > 0 {
                     self.maintenance.note();
                     self.network.asked_about(&done.asked);
