@@ -1,0 +1,6 @@
+CREATE FUNCTION prometheus_metrics() RETURNS text
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'prometheus_metrics';
+COMMENT ON FUNCTION prometheus_metrics()
+    IS 'figures for Prometheus in its text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
