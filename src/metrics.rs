@@ -1,5 +1,5 @@
 //! `prometheus_metrics()`: figures for Prometheus, in its text exposition format. What shared memory and the manifest of
-//! the files say is read as it is; the rest comes from the status views, in two statements.
+//! the files say is read as it is; the rest comes from SQL, in two statements.
 //!
 //! What is not known is left out: a gap is seen, a false 0 is believed. Nothing is written, so a standby answers, too.
 
@@ -24,6 +24,7 @@ sql_function!(
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
         let mut page = Page::of(stored.database.clone());
         live::worker(&mut page, slot);
+        stored.queue(&mut page, slot.and_then(live::queue_age));
         stored.inventory(&mut page);
         live::counters(&mut page, slot);
         stored.sources(&mut page, slot.is_some());

@@ -41,6 +41,11 @@ pub fn worker(page: &mut Page, slot: Option<&Database>) {
     );
 }
 
+/// How long observations have waited that the worker has not begun to absorb, in seconds.
+pub fn queue_age(slot: &Database) -> Option<f64> {
+    moment(&slot.waiting_since).map(|since| (time::now_unix_us() as f64 / 1e6 - since).max(0.0))
+}
+
 /// What was counted since the server started.
 pub fn counters(page: &mut Page, slot: Option<&Database>) {
     let count = |of: fn(&Database) -> &AtomicU64| Sample::of(slot.map(|slot| of(slot).load(Ordering::Relaxed) as f64));

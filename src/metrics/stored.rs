@@ -1,5 +1,5 @@
-//! What the tables say, read through the status views, so that both tell the same. Two statements: a figure more is a
-//! line more in one of two lists.
+//! What the tables say, in two statements: a figure more is a line more in one of the lists. `enrichment_status` is not
+//! asked: planning it takes as long as all of this, most of it for columns that are none of the figures.
 
 use super::live::truth;
 use super::page::{Page, Sample};
@@ -24,12 +24,27 @@ const fn counter(name: &'static str, sql: &'static str, help: &'static str) -> F
     Figure { name, help, sql, counts: true }
 }
 
-/// Of the whole inventory: `s` is `enrichment_status`, `c` the worker's count, `u` the last look for newer files.
-const INVENTORY: [Figure; 13] = [
-    gauge("queue_rows", "s.queued", "Queue rows that wait for the worker; an estimate where there are many."),
-    gauge("queue_age_seconds", "extract(epoch FROM s.queue_age)", "How long the oldest of them has waited."),
-    counter("observations_total", "s.observations", "Addresses observed in attached tables, repetitions included."),
-    counter("unparsable_total", "s.unparsable", "Values in attached tables that were no host address."),
+/// How many rows wait, counted or estimated as in the view `enrichment_status`.
+const QUEUE: Figure = gauge(
+    "queue_rows",
+    "CASE WHEN pg_catalog.pg_relation_size({queue}) <= 2097152
+          THEN (SELECT count(*) FROM {schema}.ip_observation)
+          ELSE pg_catalog.pg_stat_get_live_tuples({queue}) END",
+    "Queue rows that wait for the worker; an estimate where there are many.",
+);
+
+/// Of the whole inventory: `c` is the worker's count, `u` the last look for newer files.
+const INVENTORY: [Figure; 11] = [
+    counter(
+        "observations_total",
+        "(SELECT coalesce(sum(observations), 0) FROM {schema}.ip_source)",
+        "Addresses observed in attached tables, repetitions included.",
+    ),
+    counter(
+        "unparsable_total",
+        "(SELECT coalesce(sum(unparsable), 0) FROM {schema}.ip_source)",
+        "Values in attached tables that were no host address.",
+    ),
     gauge(
         "counted_timestamp_seconds",
         "extract(epoch FROM c.counted_at)",
@@ -106,6 +121,7 @@ pub struct Stored {
     pub database: String,
     extension: String,
     server: String,
+    queued: Option<f64>,
     inventory: Vec<Option<f64>>,
     sources: Vec<Source>,
 }
@@ -132,28 +148,34 @@ fn text(table: &Table, row: usize, column: usize) -> String {
 /// Reads all of it.
 pub fn read(schema: &Schema) -> Stored {
     let sql = Sql::connect();
-    let statement = format!(
+    let query = |text: String| {
+        let text = text.replace("{queue}", &schema.regclass("ip_observation")).replace("{schema}", &schema.name);
+        sql.query(&text, &[])
+    };
+    let table = query(format!(
         "SELECT current_database()::text, current_setting('server_version'),
              (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'asn_inventory') {}
-         FROM {{schema}}.enrichment_status s
+         FROM (SELECT) one
          LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true
-         LEFT JOIN (SELECT outcome, ended_at FROM {{schema}}.enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) u ON true",
-        columns(&INVENTORY)
-    );
-    let table = sql.query(&statement.replace("{schema}", &schema.name), &[]);
+         LEFT JOIN (SELECT outcome, ended_at FROM {{schema}}.enrichment_run
+                    WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) u ON true",
+        columns([&QUEUE].into_iter().chain(&INVENTORY))
+    ));
+    let mut all = figures(&table, 0, 3, 1 + INVENTORY.len());
     let mut stored = Stored {
         database: text(&table, 0, 1),
         server: text(&table, 0, 2),
         extension: text(&table, 0, 3),
-        inventory: figures(&table, 0, 3, INVENTORY.len()),
+        queued: all.remove(0),
+        inventory: all,
         sources: Vec::new(),
     };
-    let statement = format!(
+    drop(table);
+    let table = query(format!(
         "SELECT s.source, s.state {}
          FROM {{schema}}.source_status s LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true",
         columns(SOURCE.iter().chain(&LIVE))
-    );
-    let table = sql.query(&statement.replace("{schema}", &schema.name), &[]);
+    ));
     let source = |row| Source {
         name: text(&table, row, 1),
         state: text(&table, row, 2),
@@ -170,7 +192,17 @@ impl Stored {
         page.gauge("info", "The versions of extension and server.", Sample::labelled(labels, Some(1.0)));
     }
 
-    /// The inventory, the queue, the looks for newer files.
+    /// The queue. `age`: how long rows have waited that the worker has not begun with, in seconds.
+    pub fn queue(&self, page: &mut Page, age: Option<f64>) {
+        add(page, &QUEUE, Sample::of(self.queued));
+        page.gauge(
+            "queue_age_seconds",
+            "How long the oldest of them has waited; not there when none waits, or the worker is at it.",
+            Sample::of(age.filter(|_| self.queued.is_some_and(|queued| queued > 0.0))),
+        );
+    }
+
+    /// The inventory, and the last look for newer files.
     pub fn inventory(&self, page: &mut Page) {
         for (figure, value) in INVENTORY.iter().zip(&self.inventory) {
             add(page, figure, Sample::of(*value));
