@@ -28,6 +28,11 @@ pub fn worker(page: &mut Page, slot: Option<&Database>) {
     // SAFETY: reads a variable of the server.
     let standby = unsafe { pg_sys::RecoveryInProgress() };
     page.gauge("up", "Whether the worker of this database runs.", Sample::of(truth(shared::my_worker().is_some())));
+    page.gauge(
+        "scrape_timestamp_seconds",
+        "When these figures were read: a file of them that is no longer written stays as it is.",
+        Sample::of(Some(time::now_unix_us() as f64 / 1e6)),
+    );
     page.gauge("standby", "Whether this server is a standby, where no worker is to run.", Sample::of(truth(standby)));
     page.gauge(
         "enabled",
