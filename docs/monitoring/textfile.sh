@@ -6,8 +6,9 @@ set -eu
 [ $# = 2 ] || { echo "usage: $0 DATABASE FILE.prom" >&2; exit 2; }
 new=$(mktemp "$(dirname "$2")/.asn_inventory.XXXXXX")
 trap 'rm -f "$new"' EXIT
-# Prometheus reads UTF-8, whatever the database's encoding.
-PGCLIENTENCODING=UTF8 psql -X -q -At -v ON_ERROR_STOP=1 -d "$1" -c 'SELECT prometheus_metrics()' >"$new"
+# Prometheus reads UTF-8, whatever the database's encoding. Warnings stand in the server's log; cron would mail each.
+PGCLIENTENCODING=UTF8 PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=error" \
+    psql -X -q -At -v ON_ERROR_STOP=1 -d "$1" -c 'SELECT prometheus_metrics()' >"$new"
 [ -s "$new" ]
 chmod 644 "$new"
 mv "$new" "$2"
