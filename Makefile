@@ -35,6 +35,7 @@ unit: ## the tests that need no PostgreSQL
 	cargo test -p enrich -p report
 
 test: build ## every test; TEST=name for one file of pgrx-tests/tests, ARGS for the test program
+	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
 	$(if $(TEST),,cargo test -p enrich -p report)
 	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test $(TEST)) $(if $(ARGS),-- $(ARGS))
 

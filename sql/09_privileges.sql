@@ -28,6 +28,7 @@ REVOKE ALL ON FUNCTION purge_expired_maxmind(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION enrichment_doctor() FROM PUBLIC;
 REVOKE ALL ON FUNCTION import_mmdb_files(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION inventory_report() FROM PUBLIC;
+REVOKE ALL ON FUNCTION prometheus_metrics() FROM PUBLIC;
 
 -- The launcher learns of the extension when this transaction commits.
 CREATE FUNCTION announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';

@@ -17,6 +17,7 @@ mod inet;
 mod jobs;
 mod lookup;
 mod maxmind;
+mod metrics;
 mod mmdb;
 mod observe;
 mod report;
@@ -43,7 +44,8 @@ extension_sql_file!("../sql/08_status.sql", name = "status", requires = ["jobs"]
 extension_sql_file!("../sql/10_report.sql", name = "report", requires = ["status"]);
 extension_sql_file!("../sql/11_analysis.sql", name = "analysis", requires = ["report"]);
 extension_sql_file!("../sql/12_doctor.sql", name = "doctor", requires = ["analysis"]);
-extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["doctor"], finalize);
+extension_sql_file!("../sql/13_metrics.sql", name = "metrics", requires = ["doctor"]);
+extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["metrics"], finalize);
 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
 #[pg_guard]

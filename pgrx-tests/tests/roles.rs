@@ -14,7 +14,7 @@ fn blocks() -> Vec<String> {
 }
 
 /// What a reader may call and read.
-const READS: [&str; 22] = [
+const READS: [&str; 23] = [
     "SELECT * FROM lookup_ip('8.8.8.8')",
     "SELECT * FROM ip_inventory",
     "SELECT * FROM asn_inventory",
@@ -27,6 +27,7 @@ const READS: [&str; 22] = [
     "SELECT * FROM source_status",
     "SELECT * FROM enrichment_progress",
     "SELECT * FROM mmdb_editions()",
+    "SELECT prometheus_metrics()",
     "SELECT ip_asn_at('8.8.8.8', now())",
     "SELECT * FROM ip_story('8.8.8.8')",
     "SELECT * FROM top_networks",
@@ -82,7 +83,7 @@ fn with_roles() -> Cluster {
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     let blocks = blocks();
-    assert_eq!(blocks.len(), 4, "reader, operator, admin, and giving them to people: {blocks:#?}");
+    assert_eq!(blocks.len(), 5, "reader, operator, admin, monitor, and giving them to people: {blocks:#?}");
     for block in &blocks {
         cluster.sql(DB, block);
     }
@@ -112,6 +113,18 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
         for statement in refused {
             let failure = query(&mut session, statement).expect_err(statement);
             assert_eq!(failure.code, "42501", "{role}: {statement}: {failure:?}");
+        }
+    }
+    // Prometheus has its figures, and no address.
+    let mut session = cluster.connect_as("monitor", DB);
+    for statement in [&READS[..], &OPERATES, &ADMINISTERS, &NOBODY].concat() {
+        let outcome = query(&mut session, statement);
+        match statement {
+            // What everybody may.
+            "SELECT * FROM lookup_ip('8.8.8.8')" | "SELECT prometheus_metrics()" => {
+                assert!(outcome.is_ok(), "{outcome:?}")
+            }
+            _ => assert_eq!(outcome.expect_err(statement).code, "42501", "monitor: {statement}"),
         }
     }
     // What the operator and the admin did came to something.

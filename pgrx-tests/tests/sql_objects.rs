@@ -63,7 +63,8 @@ fn the_objects_of_the_design_are_there_with_their_types() {
     let signatures = "SELECT proname || '(' || pg_get_function_arguments(oid) || ') → ' || pg_get_function_result(oid)
         FROM function WHERE proname = ANY ('{lookup_ip,ip_asn,ip_asn_org,ip_country,ip_city,ip_class,enrich_ip,
             attach_ip_source,detach_ip_source,populate_ip_inventory,backfill_inventory,cancel_enrichment_job,
-            absorb_observations,mmdb_record,mmdb_networks,inventory_report}') ORDER BY proname";
+            absorb_observations,mmdb_record,mmdb_networks,inventory_report,
+            prometheus_metrics}') ORDER BY proname";
     assert_eq!(
         lines(signatures),
         [
@@ -85,6 +86,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
             "mmdb_networks(edition text, within inet DEFAULT NULL::inet, OUT network cidr, OUT record jsonb) → SETOF record",
             "mmdb_record(edition text, ip inet) → jsonb",
             "populate_ip_inventory(tbl regclass) → bigint",
+            "prometheus_metrics() → text",
         ]
     );
     let summary =
@@ -207,6 +209,7 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
         "SELECT database_identity()",
         "SELECT announce_extension()",
         "SELECT inventory_report()",
+        "SELECT prometheus_metrics()",
         "SELECT * FROM ip_inventory",
         "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')",
         "SELECT * FROM ip_observation",

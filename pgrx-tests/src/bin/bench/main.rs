@@ -15,6 +15,7 @@ mod network;
 mod report;
 mod single;
 mod stage;
+mod status;
 mod table;
 mod walk;
 
@@ -37,6 +38,7 @@ const PARTS: &[(&str, Part)] = &[
     ("single", single::run),
     ("network", network::run),
     ("report", report::run),
+    ("status", status::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,195 @@
+//! `docs/monitoring/`: promtool takes the alert rules and their tests, rules and dashboard ask for nothing that
+//! `prometheus_metrics()` does not give, the page lists all that it gives, and the script for cron writes what it says.
+
+mod network_support;
+mod promtool_support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use asn_inventory_tests::cluster::private_dir;
+use asn_inventory_tests::prelude::*;
+use network_support::*;
+use promtool_support::*;
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    root().join("docs/monitoring")
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).unwrap_or_else(|e| panic!("docs/monitoring/{name}: {e}"))
+}
+
+/// A database in which every figure is known: answers, failures, a queue that waits, a look for newer files.
+fn everything() -> (World, Page) {
+    let world = World::start();
+    world.attach_events();
+    world.ingest(&["8.8.8.8", "81.2.69.142"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status IN ('found', 'not_found')", "2");
+    let closed = GreyNoiseFault::Status { status: 429, body: None, retry_after: Some("3600".into()) };
+    world.fakes.fault(Fault::from(closed));
+    world.ingest(&["8.8.8.9"]);
+    world.wait_source("greynoise", "state, retry_at IS NOT NULL", "quota|t");
+    world.sql("SELECT update_maxmind()");
+    world.wait("SELECT count(*) FROM enrichment_run WHERE kind = 'update'", "1");
+    world.wait("SELECT addresses FROM inventory_count", "3");
+    world.cluster.set("asn_inventory.absorb_interval", "1h");
+    world.ingest(&["9.9.9.9"]);
+    let waits = |page: &Page| page.value("queue_age_seconds", &[]).is_some();
+    let page = wait_for("a queue that waits", || Page::of(&world.cluster, DB), waits);
+    (world, page)
+}
+
+/// The metrics that a text names.
+fn named(text: &str) -> BTreeSet<String> {
+    let name = |at: usize| -> String {
+        text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+    };
+    text.match_indices("asn_inventory_").map(|(at, _)| family(&name(at))).collect()
+}
+
+#[test]
+fn promtool_takes_the_rules_and_their_tests() {
+    let said = check(&["check", "rules", "alerts.yml"], &folder());
+    let rules = file("alerts.yml").matches("- alert:").count();
+    assert!(rules >= 12 && said.contains(&format!("{rules} rules found")), "{said}");
+    check(&["test", "rules", "alerts_test.yml"], &folder());
+    // Each alert is seen to fire, and to keep still where all is well.
+    let tests = file("alerts_test.yml");
+    for alert in file("alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ").map(str::to_owned))
+    {
+        assert!(
+            tests.contains(&format!("        alertname: {alert}\n        exp_alerts:\n          - exp_labels:")),
+            "{alert} fires"
+        );
+        assert!(tests.contains(&format!("alertname: {alert}, exp_alerts: []")), "{alert} keeps still");
+    }
+}
+
+#[test]
+fn every_name_is_one_that_the_function_gives_and_the_table_has_all() {
+    let (world, page) = everything();
+    let given = page.names();
+    for name in ["alerts.yml", "alerts_test.yml", "dashboard.json"] {
+        let text = file(name);
+        let used: BTreeSet<String> = match name {
+            // Its title and tags are the extension's name.
+            "dashboard.json" => expressions().iter().flat_map(|(_, expression)| named(expression)).collect(),
+            _ => named(&text),
+        };
+        assert!(used.len() >= 12, "{name} uses {used:?}");
+        let unknown: Vec<&String> = used.difference(&given).collect();
+        assert!(unknown.is_empty(), "{name} uses {unknown:?}, of {given:?}");
+    }
+    let table: BTreeSet<String> = file("README.md")
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("| `asn_inventory_")?.split('`').next().map(|name| format!("asn_inventory_{name}"))
+        })
+        .collect();
+    assert_eq!(table, given, "the table of docs/monitoring/README.md, and what the function gives");
+    // Whoever is alarmed finds a command that runs.
+    let commands: Vec<String> = file("alerts.yml")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("command: ").map(str::to_owned))
+        .collect();
+    assert_eq!(commands.len(), file("alerts.yml").matches("- alert:").count());
+    for command in commands {
+        world.sql(&command);
+    }
+}
+
+/// The panels of the dashboard, rows left out.
+fn panels() -> Vec<Value> {
+    let dashboard: Value = serde_json::from_str(&file("dashboard.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels").clone();
+    panels.into_iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+/// What the dashboard asks, with the panel's title.
+fn expressions() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for panel in panels() {
+        let title = panel["title"].as_str().unwrap_or_default().to_owned();
+        for target in panel["targets"].as_array().unwrap_or(&Vec::new()) {
+            all.push((title.clone(), target["expr"].as_str().unwrap_or_default().to_owned()));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_panel_of_the_dashboard_asks_something_that_prometheus_understands() {
+    let dashboard: Value = serde_json::from_str(&file("dashboard.json")).expect("JSON");
+    assert_eq!(dashboard["templating"]["list"][0]["type"], "datasource");
+    assert_eq!(dashboard["templating"]["list"][0]["query"], "prometheus");
+    assert!(dashboard["schemaVersion"].as_u64().is_some_and(|version| version >= 39));
+    let panels = panels();
+    assert!(panels.len() >= 15, "{} panels", panels.len());
+    let mut ids = BTreeSet::new();
+    for panel in &panels {
+        let title = panel["title"].as_str().unwrap_or_default();
+        assert!(!title.is_empty() && ids.insert(panel["id"].as_u64()), "{panel}");
+        assert!(
+            !panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap_or_default().is_empty(),
+            "{title} has no unit"
+        );
+        assert!(!panel["targets"].as_array().expect("targets").is_empty(), "{title} asks nothing");
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+    }
+    // As rules, all expressions are parsed at once.
+    let mut rules = String::from("groups:\n  - name: dashboard\n    rules:\n");
+    for (number, (title, expression)) in expressions().iter().enumerate() {
+        assert!(!expression.trim().is_empty(), "{title}");
+        let expression = expression.replace("$__rate_interval", "5m").replace("$database", ".*");
+        assert!(!expression.contains('$'), "{title}: {expression}");
+        rules += &format!("      - record: panel:{number}\n        expr: {}\n", json!(expression));
+    }
+    let dir = private_dir();
+    std::fs::write(dir.join("dashboard.yml"), rules).expect("a file");
+    check(&["check", "rules", "dashboard.yml"], &dir);
+}
+
+#[test]
+fn the_script_for_cron_writes_all_or_nothing() {
+    let cluster = Cluster::builder().start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    // The role of the page, by its own commands.
+    let page = file("README.md");
+    let role = page.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of SQL");
+    cluster.sql(DB, role);
+    let dir = private_dir();
+    let target = dir.join("asn_inventory.prom");
+    let run = |db: &str| {
+        let mut script = Command::new(folder().join("textfile.sh"));
+        let path = format!("{}:{}", psql_dir(&cluster).display(), std::env::var("PATH").unwrap_or_default());
+        script.args([db]).arg(&target).env("PATH", path);
+        script
+            .env("PGHOST", cluster.socket_dir())
+            .env("PGPORT", "5432")
+            .env("PGUSER", "monitor")
+            .output()
+            .expect("sh runs")
+    };
+    let output = run(DB);
+    assert!(output.status.success(), "{output:?}");
+    let written = std::fs::read_to_string(&target).expect("a file");
+    let first = Page::read(&written);
+    assert!(first.value("up", &[]).is_some());
+    let failed = run("no_such_database");
+    assert!(!failed.status.success());
+    assert_eq!(std::fs::read_to_string(&target).expect("a file"), written, "it stays as it is");
+    let names: Vec<_> =
+        std::fs::read_dir(&dir).expect("a directory").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(names, ["asn_inventory.prom"], "nothing is left over");
+    let age = |page: &Page| page.value("scrape_timestamp_seconds", &[]).expect("a time");
+    assert!(run(DB).status.success());
+    assert!(age(&Page::read(&std::fs::read_to_string(&target).expect("a file"))) > age(&first));
+}
+
+/// Where this cluster's psql is.
+fn psql_dir(cluster: &Cluster) -> PathBuf {
+    PathBuf::from(cluster.tool("psql").get_program()).parent().expect("a directory").to_owned()
+}
