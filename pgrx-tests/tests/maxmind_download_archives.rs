@@ -52,6 +52,10 @@ fn what_is_no_database_in_an_archive_is_refused() {
         pack(&[("x/COPYRIGHT.txt", EntryType::Regular, &database)]),
         "the archive is refused: it holds no database",
     );
+    // Which of two is meant would be the archive's choice.
+    let two =
+        [("x/GeoLite2-City.mmdb", EntryType::Regular, &*database), ("y/other.mmdb", EntryType::Regular, &database)];
+    refused(&site, pack(&two), "the archive is refused: it holds more than one database");
     refused(&site, pack(&[]), "the archive is refused: it holds no database");
     refused(&site, b"\x1f\x8b but no gzip".to_vec(), "not an archive: it is broken");
     let mut half = pack(&[("x/GeoLite2-City.mmdb", EntryType::Regular, &database)]);

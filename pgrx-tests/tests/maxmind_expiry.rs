@@ -11,7 +11,7 @@ fn cluster(days_old: u64) -> Cluster {
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
-    cluster.sql(DB, "INSERT INTO ip_inventory (ip_address, observation_count) VALUES ('8.8.8.8', 7), ('81.2.69.142', 1), ('10.0.0.1', 2)");
+    cluster.sql(DB, "INSERT INTO ip_inventory (ip_address, observation_count) VALUES ('8.8.8.8', 7), ('81.2.69.142', 1), ('10.0.0.1', 2), ('34.64.0.1', 3)");
     cluster.sql(DB, "SELECT backfill_inventory()");
     cluster
 }
@@ -19,23 +19,41 @@ fn cluster(days_old: u64) -> Cluster {
 #[test]
 fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answers() {
     let cluster = cluster(40);
+    // One that is old is enough.
+    let city = fixtures::small_city(fixtures::days_ago(1));
+    city.write(&cluster.maxmind_dir().join("GeoLite2-City.mmdb")).expect("a file");
+    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE build_time > now() - interval '3 days'", "1");
+    let walked = "SELECT array_agg(generation) <@ (SELECT generations FROM maxmind_walk) FROM mmdb_editions()";
+    cluster.wait_value(DB, walked, "t");
     assert_eq!(cluster.value(DB, "SELECT state FROM source_status WHERE source = 'maxmind'"), "outdated");
-    // Somebody else's answer is none of the build's.
+    // Somebody else's answers are none of the build's, and what nobody else was asked for can be asked now.
     cluster.sql(
         DB,
-        "UPDATE ip_inventory SET asn_number = 64500, asn_org = 'By Cymru', asn_source = 'cymru', cymru_status = 'found'
-         WHERE ip_address = '81.2.69.142'",
+        "UPDATE ip_inventory SET network = '81.2.64.0/20', asn_number = 64500, asn_org = 'By Cymru', asn_source = 'cymru',
+            country_code = 'IE', country_source = 'cymru', cymru_status = 'found'
+         WHERE ip_address = '81.2.69.142';
+         UPDATE ip_inventory SET cymru_status = 'skipped', cymru_detail = NULL WHERE ip_address = '8.8.8.8';
+         UPDATE ip_inventory SET cymru_status = 'skipped', cymru_detail = 'why' WHERE ip_address = '34.64.0.1'",
     );
     assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind('41 days')"), "0");
-    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "2");
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "3");
     assert_eq!(
         cluster.lines(
             DB,
-            "SELECT ip_address, observation_count, asn_number, country_code, city, latitude, maxmind_status, maxmind_ts
+            "SELECT ip_address, observation_count, network, asn_number, asn_org, asn_source, country_code,
+                    country_source, maxmind_status, cymru_status, enrichment_ts IS NOT NULL
              FROM ip_inventory WHERE ip_class = 'public' ORDER BY ip_address"
         ),
-        ["8.8.8.8|7|||||unavailable|", "81.2.69.142|1|64500||||unavailable|"]
+        [
+            "8.8.8.8|7|||||||unavailable|pending|f",
+            "34.64.0.1|3|||||||unavailable|skipped|f",
+            "81.2.69.142|1|81.2.64.0/20|64500|By Cymru|cymru|IE|cymru|unavailable|found|t",
+        ]
     );
+    // Nobody else has these.
+    let places = "SELECT count(*) FROM ip_inventory WHERE num_nonnulls(region, city, latitude, longitude,
+        accuracy_radius_km, time_zone, maxmind_ts) > 0 AND ip_class = 'public'";
+    assert_eq!(cluster.value(DB, places), "0");
     assert_eq!(cluster.value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '10.0.0.1'"), "skipped");
 
     fixtures::small_built_at(&cluster.maxmind_dir(), fixtures::days_ago(1));
@@ -47,12 +65,34 @@ fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answe
 #[test]
 fn rows_that_no_build_of_now_confirmed_expire_and_those_that_a_walk_confirmed_do_not() {
     let cluster = cluster(1);
-    cluster.sql(DB, "UPDATE ip_inventory SET maxmind_ts = now() - interval '31 days' WHERE ip_address = '8.8.8.8'");
+    let age = "UPDATE ip_inventory SET maxmind_ts = now() - interval '31 days' WHERE ip_address = ";
+    cluster.sql(DB, &format!("{age} '8.8.8.8'"));
     assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "0");
-    // As in a database that was restored, or whose walks are off.
-    cluster.sql(DB, "DELETE FROM maxmind_walk");
+    // A walk that compared with one of the two only.
+    cluster.sql(DB, "UPDATE maxmind_walk SET generations = generations[1:1]");
     assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
     assert_eq!(cluster.value(DB, "SELECT asn_number IS NULL FROM ip_inventory WHERE ip_address = '8.8.8.8'"), "t");
+    // As in a database that was restored, or whose walks are off.
+    cluster.sql(DB, &format!("{age} '34.64.0.1'; DELETE FROM maxmind_walk"));
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
+    assert_eq!(cluster.value(DB, "SELECT asn_number IS NULL FROM ip_inventory WHERE ip_address = '34.64.0.1'"), "t");
+}
+
+/// A database that was restored where there are no files: nobody knows how old its answers are.
+#[test]
+fn without_any_build_every_answer_of_one_is_cleared() {
+    let cluster = Cluster::builder().start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory;
+         INSERT INTO ip_inventory (ip_address, city, maxmind_status, maxmind_ts)
+         VALUES ('8.8.8.8', 'Restored', 'found', now()), ('8.8.4.4', NULL, 'pending', NULL)",
+    );
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
+    assert_eq!(
+        cluster.lines(DB, "SELECT ip_address, city, maxmind_status FROM ip_inventory ORDER BY ip_address"),
+        ["8.8.4.4||pending", "8.8.8.8||unavailable"]
+    );
 }
 
 #[test]

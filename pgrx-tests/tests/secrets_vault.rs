@@ -37,3 +37,70 @@ fn a_field_that_vault_does_not_hold_is_no_key() {
     keys.assert_answers(&cluster);
     assert_hidden(&cluster);
 }
+
+const REFERENCE: &str = "vault://secret/data/greynoise#api_key";
+const STATE: &str = "SELECT state FROM source_status WHERE source = 'greynoise'";
+
+/// The fakes' certificate, which vouches for nobody else.
+fn fakes_ca(keys: &Vault) -> String {
+    keys.fakes.settings().into_iter().find(|(name, _)| name.ends_with("tls_ca_file")).expect("a setting").1
+}
+
+#[test]
+fn a_vault_that_nobody_vouches_for_is_not_even_asked() {
+    let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
+    vault.hold("secret/data/greynoise", "api_key", CANARY);
+    let env = vault.env();
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let cluster = keys.cluster(REFERENCE, &[("asn_inventory.tls_ca_file", &fakes_ca(&keys))], &env);
+    keys.assert_refused(&cluster, "vault://secret/data/greynoise#api_key: Vault does not answer: TLS: ");
+    // Whoever is there may be anybody: the token goes with the question.
+    assert_eq!(vault.asked(), [""; 0]);
+    assert_secret_is_hidden(&cluster, TOKEN);
+    cluster.set("asn_inventory.tls_ca_file", &vault.trusted_beside(fakes_ca(&keys).as_ref()).display().to_string());
+    keys.assert_answers(&cluster);
+    assert_hidden(&cluster);
+}
+
+#[test]
+fn a_token_that_vault_refuses_is_no_key() {
+    let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
+    vault.hold("secret/data/greynoise", "api_key", CANARY);
+    let both = vault.trusted_beside(fakes_ca(&keys).as_ref()).display().to_string();
+    let [(_, address), _] = vault.env();
+    let wrong = "hvs.another-token";
+    let env = [("VAULT_ADDR", address.as_str()), ("VAULT_TOKEN", wrong)];
+    let cluster = keys.cluster(REFERENCE, &[("asn_inventory.tls_ca_file", &both)], &env);
+    keys.assert_refused(&cluster, &format!("{REFERENCE}: Vault does not accept VAULT_TOKEN for this path"));
+    assert_eq!(vault.asked(), ["secret/data/greynoise"], "asked again and again");
+    assert_hidden(&cluster);
+    assert_secret_is_hidden(&cluster, wrong);
+}
+
+#[test]
+fn a_key_outlives_a_vault_that_fails_and_not_one_that_refuses() {
+    let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
+    keys.fakes.scanner(Scanner::noise("218.92.0.68".parse().unwrap(), "benign", "unknown"));
+    vault.hold("secret/data/greynoise", "api_key", CANARY);
+    let both = vault.trusted_beside(fakes_ca(&keys).as_ref()).display().to_string();
+    let env = vault.env();
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let cluster = keys.cluster(REFERENCE, &[("asn_inventory.tls_ca_file", &both)], &env);
+    keys.assert_answers(&cluster);
+    let says = |status, why: &str| {
+        vault.status(Some(status));
+        cluster.reload();
+        cluster.wait_log(&format!("asn_inventory.greynoise_api_key can't be resolved: {REFERENCE}: {why}"));
+    };
+    says(503, "Vault answers 503");
+    observe(&cluster, "218.92.0.68");
+    let row = "SELECT scanner_classification FROM ip_inventory WHERE ip_address = '218.92.0.68'";
+    cluster.wait_value(DB, row, "benign");
+    says(403, "Vault does not accept VAULT_TOKEN for this path");
+    cluster.wait_value(DB, STATE, "no key");
+    vault.status(None);
+    cluster.reload();
+    cluster.wait_value(DB, STATE, "ok");
+    assert_hidden(&cluster);
+    assert_secret_is_hidden(&cluster, TOKEN);
+}

@@ -119,3 +119,42 @@ fn a_row_that_somebody_holds_is_written_when_it_is_free_and_the_walk_ends_only_t
     cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "100");
     wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
 }
+
+/// A row's updates write it elsewhere: from blocks that the walk has yet to read, into such as it has read.
+#[test]
+fn a_row_that_moves_behind_the_walk_is_not_missed() {
+    // Blocks of a piece.
+    const PIECE: u32 = 512;
+    let cluster = cluster();
+    cluster.sql(DB, "ALTER TABLE ip_inventory SET (autovacuum_enabled = off)");
+    let backfill = "SELECT backfill_inventory()";
+    bare(&cluster, DB, "34.64.0.0", 40_000);
+    bare(&cluster, DB, "8.8.8.1", 1);
+    cluster.sql(DB, backfill);
+    // What was written is written behind what it replaces, where there is room from now on.
+    cluster.sql(DB, "VACUUM ip_inventory");
+    bare(&cluster, DB, "8.8.8.0", 1);
+    cluster.sql(DB, backfill);
+    let block = |ip: &str| {
+        let sql = format!("SELECT (ctid::text::point)[0]::int FROM ip_inventory WHERE ip_address = '{ip}'");
+        cluster.value(DB, &sql).parse::<u32>().expect("a block")
+    };
+    assert!(block("8.8.8.0") < PIECE && block("8.8.8.1") >= PIECE, "{}, {}", block("8.8.8.0"), block("8.8.8.1"));
+    let before = cluster.value(DB, WALKED);
+
+    // The walk is held in its first piece, in which it does not see what comes there now.
+    let gate = Gate::shut(&cluster, DB, "NEW.ip_address = '8.8.8.0'");
+    install(&cluster, 2, Some(("8.8.8.0/24", 64500)));
+    let held = "SELECT count(*) FROM pg_stat_activity
+        WHERE backend_type = 'asn_inventory worker' AND wait_event = 'PgSleep'";
+    wait_until("the walk to be held", || cluster.value(DB, held) == "1");
+    wait_until("the row to be where the walk was", || {
+        cluster
+            .sql(DB, "UPDATE ip_inventory SET observation_count = observation_count + 1 WHERE ip_address = '8.8.8.1'");
+        block("8.8.8.1") < PIECE
+    });
+    gate.open();
+    wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
+    let said = "SELECT ip_address, asn_number FROM ip_inventory WHERE ip_address <<= '8.8.8.0/24' ORDER BY 1";
+    assert_eq!(cluster.lines(DB, said), ["8.8.8.0|64500", "8.8.8.1|64500"]);
+}
