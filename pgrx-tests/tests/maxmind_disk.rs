@@ -15,12 +15,17 @@ use std::time::{Duration, Instant};
 const LIMIT: u64 = 17 << 20;
 const TOO_LARGE: &str = "File too large (os error 27)";
 
-/// An ASN file of some 30 MB that hardly compresses, so that its archive is over the limit as well.
-fn large(days_ago: u64) -> MmdbWriter {
+/// Of so many letters, a text hardly compresses: an archive is over the limit as well.
+const MANY_LETTERS: u8 = 95;
+/// Of so many, an archive is below it.
+const FEW_LETTERS: u8 = 3;
+
+/// An ASN file of some 30 MB.
+fn large(days_ago: u64, letters: u8) -> MmdbWriter {
     let mut state = days_ago + 1;
     let mut noise = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b' ' + (state >> 33) as u8 % 95)
+        char::from(b' ' + (state >> 33) as u8 % letters)
     };
     let mut asn = fixtures::small_asn(fixtures::days_ago(days_ago));
     // A longer name than this would be refused.
@@ -36,7 +41,7 @@ fn large(days_ago: u64) -> MmdbWriter {
 fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
     let site = Site::start();
     let worker: u32 = site.cluster.value(DB, "SELECT worker_pid FROM enrichment_status").parse().unwrap();
-    site.maxmind.offer_file(large(5), "GeoLite2-ASN", 5);
+    site.maxmind.offer_file(large(5, MANY_LETTERS), "GeoLite2-ASN", 5);
     site.cluster.limit_file_size(worker, Some(LIMIT));
     let said = site.update();
     assert_eq!(said, format!("failed|GeoLite2-City: up to date; GeoLite2-ASN: {TOO_LARGE}"));
@@ -48,6 +53,12 @@ fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
     let downloads = site.maxmind.downloads();
     assert!(site.update().contains("the last download failed"));
     assert_eq!(site.maxmind.downloads(), downloads);
+    // Nor is there room for what an archive holds that itself has room.
+    site.maxmind.offer_file(large(5, FEW_LETTERS), "GeoLite2-ASN", 5);
+    assert_eq!(site.update_forced(), format!("failed|GeoLite2-City: downloaded; GeoLite2-ASN: {TOO_LARGE}"));
+    site.assert_answers();
+    site.assert_tidy();
+    site.assert_state_tidy();
 
     site.cluster.limit_file_size(worker, None);
     assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
@@ -62,7 +73,7 @@ fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
     let site = Site::start();
     let launcher = site.cluster.pid_of("asn_inventory launcher").expect("a launcher");
     site.cluster.limit_file_size(launcher, Some(LIMIT));
-    site.maxmind.offer_file(large(5), "GeoLite2-ASN", 5);
+    site.maxmind.offer_file(large(5, MANY_LETTERS), "GeoLite2-ASN", 5);
     assert_eq!(site.update(), "done|GeoLite2-City: up to date; GeoLite2-ASN: downloaded");
     site.cluster.wait_log(TOO_LARGE);
     let failed = Instant::now();
