@@ -4,10 +4,19 @@ mod download_support;
 
 use asn_inventory_tests::wait::wait_within;
 use download_support::*;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Until the turn of the minute, with the jitter of such a schedule, and for the download.
 const TURN: Duration = Duration::from_secs(150);
+
+/// In seconds.
+const MINUTE: u64 = 60;
+/// How late within the minute a worker may come: a tenth of it.
+const JITTER: u64 = 6;
+
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
+}
 
 const SECOND: &str = "second";
 const COUNTRY: &str = "SELECT ip_country('81.2.69.142')";
@@ -35,6 +44,10 @@ fn a_newer_build_comes_by_itself_and_once_for_two_databases() {
     site.cluster.set("asn_inventory.maxmind_update_schedule", "* * * * *");
     let begun = wait_within(TURN, || site.maxmind.downloads(), |count| *count > downloads);
     begun.expect("a download by schedule");
+    let turn = clock() / MINUTE;
+    // Both have had their turn then.
+    wait_until("the end of the jitter", || clock() > turn * MINUTE + JITTER + 2);
+    assert_eq!((site.maxmind.downloads(), site.maxmind.most_at_once()), (downloads + 1, 1));
     site.maxmind.trouble(None);
     wait_for("the newer answer in the other database", country, |country| country == "FR");
     site.cluster.wait_value(DB, COUNTRY, "FR");
@@ -47,6 +60,7 @@ fn a_newer_build_comes_by_itself_and_once_for_two_databases() {
     let asked = site.requests();
     let looks = || site.maxmind.asked().split_off(asked).iter().filter(|asked| asked.method == "HEAD").count();
     wait_within(TURN, looks, |looks| *looks >= 4).expect("another look by schedule");
+    assert!(clock() / MINUTE > turn, "it looks again and again within a minute");
     assert_eq!(site.maxmind.downloads(), downloads + 2);
     assert_eq!(site.maxmind.most_at_once(), 1);
     site.assert_tidy();
