@@ -1,7 +1,7 @@
 //! What an operator and Prometheus ask again and again, over a large inventory and with a long queue: it must not depend
 //! on the size of either.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asn_inventory_tests::wait::wait_within;
 use postgres::Client;
@@ -10,6 +10,8 @@ use crate::stage::{Outcome, Stage, execute, median, number, timed, value};
 use crate::table::{Row, thousands};
 
 const ROUNDS: usize = 200;
+/// A question that takes seconds is asked less often.
+const LONG_ENOUGH: Duration = Duration::from_secs(20);
 const LIMIT_MS: f64 = 5.0;
 const ADDRESSES: u64 = 10_000_000;
 const QUEUED: u64 = 1_000_000;
@@ -28,6 +30,10 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     let (addresses, queued) = (ADDRESSES / part, QUEUED / part);
     let mut client = stage.session("status");
     fill(&mut client, addresses)?;
+    // The worker counts after changes of its own: one more address, through the queue.
+    execute(&mut client, "CREATE TABLE status_event (ip inet)")?;
+    execute(&mut client, "SELECT attach_ip_source('status_event', '{ip}')")?;
+    execute(&mut client, "INSERT INTO status_event VALUES ('8.8.8.8')")?;
     wait(&mut client, "SELECT coalesce(max(addresses), 0) FROM inventory_count", addresses)?;
     // The worker rests, so the queue stays.
     stage.cluster.set("asn_inventory.enabled", "off");
@@ -42,7 +48,7 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     wait(&mut client, "SELECT queued FROM enrichment_status", queued)?;
     let asked: Outcome<Vec<Row>> =
         QUESTIONS.iter().map(|(question, limit)| ask(&mut client, question, *limit)).collect();
-    execute(&mut client, "TRUNCATE ip_inventory, ip_observation")?;
+    execute(&mut client, "DROP TABLE status_event; TRUNCATE ip_inventory, ip_observation")?;
     stage.cluster.set("asn_inventory.enabled", "on");
     let what = format!("status at {} addresses, {} in the queue", thousands(addresses), thousands(queued));
     Ok(std::iter::once(Row::new(what, "")).chain(asked?).collect())
@@ -75,7 +81,8 @@ fn wait(client: &mut Client, sql: &str, wanted: u64) -> Outcome<()> {
 fn ask(client: &mut Client, question: &str, limit: Option<f64>) -> Outcome<Row> {
     value(client, question)?;
     let mut times = Vec::new();
-    for _ in 0..ROUNDS {
+    let began = Instant::now();
+    while times.len() < ROUNDS && (times.len() < 5 || began.elapsed() < LONG_ENOUGH) {
         times.push(timed(|| value(client, question))?.0.as_secs_f64() * 1e3);
     }
     let ms = median(&times);
