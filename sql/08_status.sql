@@ -79,10 +79,12 @@ COMMENT ON COLUMN source_status.p50_ms IS 'half of its answers took no longer, i
 COMMENT ON COLUMN source_status.p95_ms IS '95 of 100 answers took no longer';
 COMMENT ON COLUMN source_status.p99_ms IS '99 of 100 answers took no longer';
 
--- The queue is counted while its file is small. Beyond that, a sample of one megabyte is good enough.
+-- The queue is counted while its file is small. Beyond that, a sample of one megabyte is good enough. The limit is for the
+-- planner: 2 MB never hold so many rows, and it must not take a long queue, of which this is not asked, for a reason to
+-- compile.
 CREATE VIEW enrichment_status AS
 WITH queue AS MATERIALIZED (
-         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM ip_observation)
+         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM (SELECT addresses FROM ip_observation LIMIT 100000) a)
                      ELSE (SELECT (coalesce(sum(addresses), 0) * (f.size / 1048576.0))::bigint
                            FROM ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size('ip_observation'))) END AS queued
          FROM (SELECT pg_catalog.pg_relation_size('ip_observation') AS size) f),

@@ -28,7 +28,7 @@ const fn counter(name: &'static str, sql: &'static str, help: &'static str) -> F
 const QUEUE: Figure = gauge(
     "queue_addresses",
     "CASE WHEN pg_catalog.pg_relation_size({queue}) <= 2097152
-          THEN (SELECT coalesce(sum(addresses), 0) FROM {schema}.ip_observation)
+          THEN (SELECT coalesce(sum(addresses), 0) FROM (SELECT addresses FROM {schema}.ip_observation LIMIT 100000) a)
           ELSE (SELECT coalesce(sum(addresses), 0) * (pg_catalog.pg_relation_size({queue}) / 1048576.0)
                 FROM {schema}.ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size({queue}))) END",
     "Addresses that wait for the worker, counted anew by each statement; an estimate where there are many.",
