@@ -185,7 +185,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             if retry_at.is_some_and(|at| at > now) {
                 continue;
             }
-            taken.addresses_taken += if nulls[8] { 1 } else { u64::try_from(values[7].value()).unwrap_or(1) };
+            taken.addresses_taken += if nulls[8] { 1 } else { (values[7].value() as i32).max(1) as u64 };
             taken.add(&values, &nulls);
             places.push((*tuple).t_self);
             if places.len().is_multiple_of(4096) {

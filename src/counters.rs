@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::shared::{self, Database, latency};
+use crate::tx;
 
 /// From one look-up that is timed to the next; so many are held back at most.
 const EVERY: u32 = 256;
@@ -111,15 +112,7 @@ fn hand_in(local: &Local) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    use pg_sys::XactEvent::*;
-    if matches!(
-        event,
-        XACT_EVENT_COMMIT
-            | XACT_EVENT_PREPARE
-            | XACT_EVENT_PARALLEL_COMMIT
-            | XACT_EVENT_ABORT
-            | XACT_EVENT_PARALLEL_ABORT
-    ) {
+    if tx::ends(event) {
         LOCAL.with(hand_in);
     }
 }

@@ -134,3 +134,15 @@ pub fn set_local(name: &std::ffi::CStr, value: &std::ffi::CStr) {
         );
     }
 }
+
+/// Whether a transaction, or a parallel worker's part of one, is over with this event.
+pub fn ends(event: pg_sys::XactEvent::Type) -> bool {
+    use pg_sys::XactEvent::*;
+    let committed = matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT);
+    committed || is_abort(event)
+}
+
+/// Whether it ends in an abort.
+pub fn is_abort(event: pg_sys::XactEvent::Type) -> bool {
+    matches!(event, pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT)
+}

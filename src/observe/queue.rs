@@ -16,7 +16,7 @@ use super::raw;
 use super::tally::{Seen, Tally};
 use crate::datum::Scratch;
 use crate::inet::Inet;
-use crate::shared;
+use crate::{shared, tx};
 
 /// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
 const BATCH: usize = 120;
@@ -223,16 +223,7 @@ pub fn wake_at_commit() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
-    use pg_sys::XactEvent::*;
-    let ends = matches!(
-        event,
-        XACT_EVENT_COMMIT
-            | XACT_EVENT_PREPARE
-            | XACT_EVENT_PARALLEL_COMMIT
-            | XACT_EVENT_ABORT
-            | XACT_EVENT_PARALLEL_ABORT
-    );
-    if ends && WAKE.replace(false) && !matches!(event, XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT) {
+    if tx::ends(event) && WAKE.replace(false) && !tx::is_abort(event) {
         wake_worker();
     }
 }
