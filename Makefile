@@ -37,7 +37,7 @@ unit: ## the tests that need no PostgreSQL
 test: build ## every test; TEST=name for one file of pgrx-tests/tests, ARGS for the test program
 	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
 	$(if $(TEST),,cargo test -p enrich -p report)
-	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test $(TEST)) $(if $(ARGS),-- $(ARGS))
+	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test $(TEST),--no-fail-fast) $(if $(ARGS),-- $(ARGS))
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files
 	@scripts/demo.sh start

@@ -68,17 +68,20 @@ struct Pause {
 }
 
 impl Breaker {
-    /// Whether a request may go out. In the half-open state the one that was let through is the probe: report its
-    /// outcome by [`success`](Self::success) or [`failure`](Self::failure).
+    /// Lets a request out, or says that it may not go. In the half-open state the one that was let through is the probe:
+    /// report its outcome by [`success`](Self::success) or [`failure`](Self::failure).
     pub fn allows(&mut self, now: Micros) -> bool {
-        match (self.state(now), &mut self.pause) {
-            (BreakerState::HalfOpen, Some(pause)) => {
-                let waiting = pause.probe.is_some_and(|sent| within(now, sent, PROBE_LOST));
-                if !waiting {
-                    pause.probe = Some(now);
-                }
-                !waiting
-            }
+        let admitted = self.admits(now);
+        if let (true, Some(pause)) = (admitted, &mut self.pause) {
+            pause.probe = Some(now);
+        }
+        admitted
+    }
+
+    /// Whether [`allows`](Self::allows) would let a request out, for who does not know yet whether there will be one.
+    pub fn admits(&self, now: Micros) -> bool {
+        match (self.state(now), self.pause) {
+            (BreakerState::HalfOpen, Some(pause)) => !pause.probe.is_some_and(|sent| within(now, sent, PROBE_LOST)),
             (state, _) => state == BreakerState::Closed,
         }
     }

@@ -81,6 +81,16 @@ fn a_probe_that_nobody_reports_is_replaced() {
 }
 
 #[test]
+fn asking_whether_the_probe_may_go_does_not_use_it_up() {
+    let mut breaker = tripped(0);
+    assert!(!breaker.admits(29 * SECOND));
+    assert!(breaker.admits(30 * SECOND));
+    assert!(breaker.admits(30 * SECOND));
+    assert!(breaker.allows(30 * SECOND));
+    assert!(!breaker.admits(31 * SECOND));
+}
+
+#[test]
 fn a_clock_that_jumps_back_does_not_keep_it_open() {
     let year = 365 * 86_400 * SECOND;
     let mut breaker = tripped(year);

@@ -212,10 +212,11 @@ impl Cymru {
         if bulk_open && (self.bulk_out || paused || lagging) {
             return requests;
         }
-        if bulk_open && (bulk_state == BreakerState::Closed || self.bulk.allows(now)) {
+        if bulk_open && self.bulk.admits(now) {
             let asked = self.rounds.next(BULK);
             self.asked_at = Some(Instant::now());
-            if asked.len() >= settings.bulk_min {
+            // Only what goes by bulk may use up the one try of a half-open breaker.
+            if asked.len() >= settings.bulk_min && self.bulk.allows(now) {
                 self.bulk_out = true;
                 requests.push(Request::Bulk(asked));
             } else {
