@@ -47,6 +47,10 @@ pub struct Database {
     pub oid: AtomicU32,
     /// Process id of its worker; 0: none runs. Set by the worker itself, cleared by the launcher.
     pub worker: AtomicI32,
+    /// Process id of the one that counts a large inventory; 0: none does. Set and cleared by that process.
+    pub counter: AtomicI32,
+    /// The last process that counted came to its end.
+    pub counted: AtomicBool,
     /// Somebody believes that the extension is there: a worker should go and look.
     pub wanted: AtomicBool,
     /// The database is about to be dropped or renamed: no worker until this time (timestamptz).
@@ -321,6 +325,13 @@ pub fn wake_launcher() {
     }
 }
 
+/// The process id that stands in a place of shared memory, if that process runs.
+fn living(place: &AtomicI32) -> Option<c_int> {
+    let pid = place.load(Ordering::Acquire);
+    // SAFETY: only asks the process array whether the process is still there.
+    (pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }).then_some(pid)
+}
+
 /// Sets the latch of a server process. A process id that is no longer one of ours is ignored.
 pub fn wake(pid: c_int) {
     if pid == 0 {
@@ -411,9 +422,12 @@ pub fn drop_duplicate_databases() {
 impl Database {
     /// The process id of its worker, if that runs.
     pub fn living_worker(&self) -> Option<c_int> {
-        let pid = self.worker.load(Ordering::Acquire);
-        // SAFETY: only asks the process array whether the process is still there.
-        (pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }).then_some(pid)
+        living(&self.worker)
+    }
+
+    /// The process id of its counter, if that runs.
+    pub fn living_counter(&self) -> Option<c_int> {
+        living(&self.counter)
     }
 
     /// Whether a worker must keep out of it now.
@@ -440,6 +454,7 @@ impl Database {
     /// Gives the slot back. Only the launcher does.
     pub fn release(&self) {
         self.worker.store(0, Ordering::Relaxed);
+        self.counter.store(0, Ordering::Relaxed);
         self.wanted.store(false, Ordering::Relaxed);
         self.pending.store(false, Ordering::Relaxed);
         self.banned_until.store(0, Ordering::Relaxed);

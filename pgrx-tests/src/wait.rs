@@ -1,11 +1,11 @@
 //! Waiting for something to become true, without blind sleeps: polls quickly at first, then every 50 ms,
-//! and after a minute panics with what was waited for and what was there instead.
+//! and after two minutes panics with what was waited for and what was there instead.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 /// How long everything may take before a test gives up. Long, for a loaded machine of two cores.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` holds.
 ///

@@ -57,7 +57,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         network: Network::new(database),
         download: Download::new(database),
         walk: Walk::new(database, slot),
-        maintenance: Maintenance::default(),
+        maintenance: Maintenance::new(database, slot),
         secrets: Secrets::new(slot),
     }
     .run();

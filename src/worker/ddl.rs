@@ -217,9 +217,9 @@ extern "C-unwind" fn lift_ban() {
     shared::wake_launcher();
 }
 
-/// The worker of a database and its helpers.
+/// The worker of a database, its counter and its helpers.
 fn processes(database: pg_sys::Oid, slot: &Database) -> Vec<i32> {
-    let mut pids = vec![slot.worker.load(Ordering::Acquire)];
+    let mut pids = vec![slot.worker.load(Ordering::Acquire), slot.counter.load(Ordering::Acquire)];
     if let Some(shared) = shared::shared() {
         for job in shared.jobs.iter().filter(|job| job.database.load(Ordering::Acquire) == database.to_u32()) {
             job.cancel.store(true, Ordering::Release);

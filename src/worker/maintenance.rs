@@ -2,12 +2,19 @@
 //!
 //! The counts are made anew from the inventory instead of being carried along: an absorb would have to write a row an
 //! AS each second, and no crash, no deletion by hand and no job that runs twice can make them wrong. Counting reads the
-//! whole table, so the longer it takes, the less often it is done.
+//! whole table, so the longer it takes, the less often it is done; and a large one is left to a process of its own
+//! ([`super::counter`]), so that nothing waits for it.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys;
+
+use super::counter::LARGE;
+use super::process::{self, Handle, Registration};
 use crate::catalog::Schema;
-use crate::store::asn;
+use crate::shared::Database;
+use crate::store::{asn, walk};
 use crate::tx;
 
 /// Shortest time between two counts.
@@ -16,15 +23,23 @@ const SHORTEST: Duration = Duration::from_secs(2);
 const PART: u32 = 50;
 
 /// When to count next.
-#[derive(Default)]
 pub struct Maintenance {
+    database: pg_sys::Oid,
+    slot: &'static Database,
     changed: bool,
     /// Whether it was seen to that there is a count at all.
     begun: bool,
     not_before: Option<Instant>,
+    /// The counter at work, and since when.
+    counter: Option<(Handle, Instant)>,
 }
 
 impl Maintenance {
+    /// For the worker of a database.
+    pub fn new(database: pg_sys::Oid, slot: &'static Database) -> Maintenance {
+        Maintenance { database, slot, changed: false, begun: false, not_before: None, counter: None }
+    }
+
     /// The inventory was written.
     pub fn note(&mut self) {
         self.changed = true;
@@ -32,6 +47,14 @@ impl Maintenance {
 
     /// Counts, if anything changed and enough time has passed.
     pub fn turn(&mut self) {
+        if let Some((counter, began)) = &self.counter {
+            if !counter.stopped() {
+                return;
+            }
+            let began = *began;
+            self.counter = None;
+            self.counted(began, self.slot.counted.load(Ordering::Acquire));
+        }
         if !self.begun {
             self.begun = true;
             self.changed |= tx::run(|| Schema::hold().is_some_and(|schema| asn::is_uncounted(&schema))).unwrap_or(true);
@@ -39,23 +62,61 @@ impl Maintenance {
         if !self.changed || self.not_before.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        super::process::busy("counting the inventory");
         let began = Instant::now();
-        let result = tx::run(|| Schema::hold().map(|schema| asn::recount(&schema)));
-        self.changed = result.is_err();
-        if let Err(failure) = result
-            && !failure.is_lock()
-        {
-            pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
+        if self.slot.living_counter().is_some() {
+            // That of a worker before this one; what changed since is not in it.
+            self.not_before = Some(began + SHORTEST);
+            return;
         }
+        // What is written from now on may be too late for this count.
+        self.changed = false;
+        let large = tx::run(|| Schema::hold().is_some_and(|schema| walk::blocks(&schema) > LARGE));
+        if large.unwrap_or(false)
+            && let Some(counter) = self.start()
+        {
+            self.counter = Some((counter, began));
+            return;
+        }
+        self.counted(began, count());
+    }
+
+    /// `None`: no process is free, and the worker counts.
+    fn start(&self) -> Option<Handle> {
+        self.slot.counted.store(false, Ordering::Release);
+        let counter = Registration {
+            kind: c"asn_inventory counter",
+            function: c"asn_inventory_counter_main",
+            argument: pg_sys::Datum::from(self.database),
+            restart: None,
+            notify: process::my_pid(),
+        };
+        counter.start()
+    }
+
+    fn counted(&mut self, began: Instant, done: bool) {
+        self.changed |= !done;
         self.not_before = Some(Instant::now() + SHORTEST.max(began.elapsed() * PART));
     }
 
     /// How long there is nothing to do.
     pub fn patience(&self) -> Duration {
         match self.not_before {
+            // The end of the counter wakes the worker.
+            _ if self.counter.is_some() => Duration::MAX,
             Some(at) if self.changed => at.saturating_duration_since(Instant::now()),
             _ => Duration::MAX,
         }
     }
+}
+
+/// Counts. False: it has to be done again.
+pub fn count() -> bool {
+    process::busy("counting the inventory");
+    let result = tx::run(|| Schema::hold().map(|schema| asn::recount(&schema)));
+    if let Err(failure) = &result
+        && !failure.is_lock()
+    {
+        pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
+    }
+    result.is_ok()
 }

@@ -1,15 +1,17 @@
 //! The background processes: one launcher for the server, one worker for each database that has the extension, and
-//! helpers for the time of a job.
+//! others for the time of a job or of a count.
 //!
 //! | process | file | what it does |
 //! |---|---|---|
 //! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that wants one |
 //! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`]), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`]) |
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
+//! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
-//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all three share, [`ddl`] steps
+//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all of them share, [`ddl`] steps
 //! aside for DROP DATABASE and its like.
 
+pub mod counter;
 pub mod database;
 pub mod ddl;
 pub mod download;

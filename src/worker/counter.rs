@@ -1,0 +1,29 @@
+//! The counter: counts a large inventory, for which the worker would leave everything else alone for seconds.
+
+use std::sync::atomic::Ordering;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::{maintenance, process};
+use crate::shared;
+
+/// Blocks of an inventory whose count is left to a process of its own: 32 MB, some tens of milliseconds.
+pub const LARGE: u32 = 4096;
+
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn asn_inventory_counter_main(argument: pg_sys::Datum) {
+    process::take_signals();
+    let database = pg_sys::Oid::from(argument.value() as u32);
+    let Some(slot) = shared::shared().and_then(|shared| shared.database(database)) else { return };
+    process::connect(database);
+    slot.counter.store(process::my_pid(), Ordering::Release);
+    // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
+    if slot.is_banned() {
+        return;
+    }
+    slot.counted.store(maintenance::count(), Ordering::Release);
+    slot.counter.store(0, Ordering::Release);
+}
