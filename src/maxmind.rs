@@ -7,7 +7,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use enrich::maxmind::store::{Outcome, Signature, StoreError};
+use enrich::maxmind::store::{Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
 use pgrx::pg_sys;
 
@@ -181,9 +181,12 @@ fn reopen(open: &mut Open, settings: &Settings) {
 
 /// Imports what is new in the operator's directory and tells the other backends. Reports to the log, and returns how
 /// many editions were installed. `force` takes a file whose node count collapsed, or that is older.
+///
+/// # Errors
+/// What the store could not read or write; editions that it could are installed all the same.
 pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     let mut installed = 0;
-    let outcomes = store().import(&settings.maxmind_dir, &settings.maxmind_editions, force)?;
+    let Imported { outcomes, failures } = store().import(&settings.maxmind_dir, &settings.maxmind_editions, force)?;
     for (edition, outcome) in outcomes {
         match outcome {
             Outcome::Unchanged | Outcome::Unsettled => continue,
@@ -201,7 +204,7 @@ pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
         }
         shared::bump_generation();
     }
-    Ok(installed)
+    failures.into_iter().next().map_or(Ok(installed), Err)
 }
 
 /// An outdated build answers like any other, but nobody should have to find out by chance.

@@ -12,7 +12,7 @@ fn by_hand() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "1h").start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(DB, "SELECT ip_country('81.2.69.142')", "GB");
+    cluster.wait_walked(DB);
     cluster.sql(
         DB,
         "INSERT INTO asn_inventory (asn_number, asn_org, country_code, first_seen_at, last_seen_at, ip_count, observation_count)

@@ -13,8 +13,7 @@ fn cluster() -> Cluster {
         DB,
         "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet); SELECT attach_ip_source('event', '{ip}')",
     );
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
-    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
+    cluster.wait_walked(DB);
     cluster.wait_value(DB, "SELECT addresses FROM enrichment_status", "0");
     cluster
 }

@@ -18,6 +18,7 @@ fn cluster() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
+    cluster.wait_walked("postgres");
     cluster.sql(
         "postgres",
         &format!(
@@ -25,7 +26,6 @@ fn cluster() -> Cluster {
              SELECT '34.64.0.0'::inet + i, '2026-01-01', 3 FROM generate_series(1, {ROWS}) i"
         ),
     );
-    cluster.wait_value("postgres", "SELECT ip_asn_org('34.64.0.1')", "Google LLC");
     wait_for_worker(&cluster);
     cluster
 }

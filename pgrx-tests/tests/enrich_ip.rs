@@ -20,7 +20,7 @@ fn cluster() -> &'static Cluster {
 fn database(cluster: &Cluster, name: &'static str) -> &'static str {
     cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
     cluster.sql(name, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(name, "SELECT worker FROM enrichment_status", "running");
+    cluster.wait_walked(name);
     name
 }
 

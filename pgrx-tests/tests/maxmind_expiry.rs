@@ -9,8 +9,7 @@ fn cluster(days_old: u64) -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
     fixtures::small_built_at(&cluster.maxmind_dir(), fixtures::days_ago(days_old));
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
-    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
+    cluster.wait_walked(DB);
     cluster.sql(DB, "INSERT INTO ip_inventory (ip_address, observation_count) VALUES ('8.8.8.8', 7), ('81.2.69.142', 1), ('10.0.0.1', 2), ('34.64.0.1', 3)");
     cluster.sql(DB, "SELECT backfill_inventory()");
     cluster

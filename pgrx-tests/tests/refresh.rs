@@ -63,9 +63,9 @@ const NOTHING: &str = "0|0|0|0|0|0|0|0|0";
 #[test]
 fn a_newer_build_makes_rows_stale_and_they_are_refreshed_most_observed_first() {
     let cluster = cluster_of_many();
+    let db = database(&cluster, "stale");
     // By itself, the worker would be through before anybody asks.
     cluster.set("asn_inventory.maxmind_walk", "off");
-    let db = database(&cluster, "stale");
     assert_eq!(cluster.lines(db, &refresh("refresh_stale('maxmind')")), [NOTHING], "an empty inventory");
     bare(&cluster, db, "8.8.8.1", 5);
     cluster.sql(

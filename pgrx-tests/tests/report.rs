@@ -10,6 +10,7 @@ fn started() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_walked(DB);
     cluster
 }
 

@@ -21,8 +21,7 @@ fn cluster() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
     fixtures::small_built_at(&cluster.maxmind_dir(), fixtures::days_ago(9));
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
-    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
+    cluster.wait_walked(DB);
     cluster
 }
 

@@ -30,6 +30,15 @@ pub struct Store {
     root: PathBuf,
 }
 
+/// What one import did.
+#[derive(Debug)]
+pub struct Imported {
+    /// To each edition, but for those in `failures`.
+    pub outcomes: Vec<(Edition, Outcome)>,
+    /// Why editions could not be taken: the store could not be written. What answered for them before goes on.
+    pub failures: Vec<StoreError>,
+}
+
 /// What one import did to one edition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -43,7 +52,7 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
-/// Why an import could not run at all. What answered before goes on.
+/// Why an import could not run, or could not take an edition. What answered before goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process is importing.
@@ -147,34 +156,47 @@ impl Store {
     }
 
     /// Takes what is new in the operator's directory `source`. Each edition stands for itself: one that is refused
-    /// leaves the others, and its own older generation, as they were. `force` takes a file that looks collapsed, or is older.
+    /// leaves the others, and its own older generation, as they were. All that is taken answers from the same moment on:
+    /// the files of one release belong together. `force` takes a file that looks collapsed, or is older.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the store can't be written. The
-    /// manifest is then what it was, apart from editions already installed.
-    pub fn import(
-        &self,
-        source: &Path,
-        editions: &[Edition],
-        force: bool,
-    ) -> Result<Vec<(Edition, Outcome)>, StoreError> {
+    /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the manifest can't be read or written,
+    /// which is then what it was.
+    pub fn import(&self, source: &Path, editions: &[Edition], force: bool) -> Result<Imported, StoreError> {
         let _lock = self.lock()?;
         let mut manifest = self.manifest()?;
         // Litter of imports that were killed, and of removals: half a directory must not pass for a generation.
         self.remove_unreferenced(&manifest);
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
+        let mut changed = false;
         for edition in editions {
             let state = manifest.editions.entry(edition.name().to_owned()).or_default();
             let before = state.clone();
-            let outcome = self.import_one(&source.join(edition.file_name()), edition, state, force)?;
-            if *state != before {
-                manifest.serial += 1;
-                self.write_manifest(&manifest)?;
+            match self.import_one(&source.join(edition.file_name()), edition, state, force) {
+                Ok(outcome) => {
+                    changed |= *state != before;
+                    outcomes.push((edition.clone(), outcome));
+                }
+                Err(error) => {
+                    *state = before;
+                    failures.push(error);
+                }
             }
-            outcomes.push((edition.clone(), outcome));
+        }
+        if changed {
+            // As late as can be: what somebody still answers from the old files after this would pass for fresh.
+            let now = now_us();
+            for (edition, outcome) in &mut outcomes {
+                if let (Outcome::Installed(info), Some(state)) = (outcome, manifest.editions.get_mut(edition.name())) {
+                    info.installed_at = now;
+                    state.current = Some(info.clone());
+                }
+            }
+            manifest.serial += 1;
+            self.write_manifest(&manifest)?;
         }
         self.remove_unreferenced(&manifest);
-        Ok(outcomes)
+        Ok(Imported { outcomes, failures })
     }
 
     fn lock(&self) -> Result<File, StoreError> {
@@ -225,7 +247,7 @@ impl Store {
         if Signature::of(file).ok().flatten().as_ref() != Some(&signature) {
             return Ok(Outcome::Unsettled);
         }
-        let mut info = match check(&tmp, edition, state.current.as_ref(), sha256, force) {
+        let info = match check(&tmp, edition, state.current.as_ref(), sha256, force) {
             Ok(info) => info,
             Err(reason) => return Ok(refuse(state, Some(signature), reason)),
         };
@@ -245,8 +267,6 @@ impl Store {
             fs::rename(&tmp, &target).map_err(at(&target))?;
             sync_dir(&self.generations())?;
         }
-        // As late as can be: what somebody still answers from the old files after this would pass for fresh.
-        info.installed_at = now_us();
         let before = state.current.replace(info.clone());
         if !same {
             state.previous = before;

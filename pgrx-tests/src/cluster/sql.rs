@@ -180,6 +180,20 @@ impl Cluster {
         );
     }
 
+    /// Waits until City and ASN are installed and the worker of `db` has compared the inventory with them: what a test
+    /// puts into it from then on is not walked, and no walk stands in `enrichment_run`.
+    ///
+    /// # Panics
+    /// When that never comes.
+    pub fn wait_walked(&self, db: &str) {
+        self.wait_value(
+            db,
+            "SELECT count(*) = 2 AND EXISTS (SELECT FROM maxmind_walk w WHERE w.generations @> array_agg(e.generation))
+             FROM mmdb_editions() e WHERE e.generation IS NOT NULL",
+            "t",
+        );
+    }
+
     /// A client program of the installation (`psql`, `pg_dump`, `pgbench` …), directed to this cluster.
     #[must_use]
     pub fn tool(&self, program: &str) -> Command {

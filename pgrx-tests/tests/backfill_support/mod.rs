@@ -25,7 +25,7 @@ pub fn cluster_of_many() -> Cluster {
 pub fn database<'a>(cluster: &Cluster, name: &'a str) -> &'a str {
     cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
     cluster.sql(name, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(name, "SELECT worker FROM enrichment_status", "running");
+    cluster.wait_walked(name);
     name
 }
 

@@ -75,10 +75,11 @@ impl Site {
     }
 
     pub fn import_with(&self, name: &str, force: bool) -> Outcome {
-        let outcomes = self.store.import(&self.source, &[edition(name)], force);
-        let mut outcomes = outcomes.expect("an import that runs");
-        assert_eq!(outcomes.len(), 1);
-        outcomes.remove(0).1
+        let imported = self.store.import(&self.source, &[edition(name)], force);
+        let mut imported = imported.expect("an import that runs");
+        assert!(imported.failures.is_empty(), "{imported:?}");
+        assert_eq!(imported.outcomes.len(), 1);
+        imported.outcomes.remove(0).1
     }
 
     /// Imports one edition, which must be taken.

@@ -126,7 +126,7 @@ impl Options {
         cluster.sql(DB, "CREATE EXTENSION asn_inventory");
         cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
         if self.files {
-            cluster.wait_value(DB, "SELECT ip_country('81.2.69.142')", "GB");
+            cluster.wait_walked(DB);
         }
         World { cluster, fakes }
     }
