@@ -104,7 +104,9 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             WHERE current_setting('autovacuum') = 'off'
             UNION ALL
             SELECT 'autovacuum', 'warning', 'Autovacuum is off for ip_inventory.', format('ALTER TABLE %s RESET (autovacuum_enabled);', oid::regclass)
-            FROM inventory WHERE 'autovacuum_enabled=off' = ANY (reloptions) OR 'autovacuum_enabled=false' = ANY (reloptions)
+            FROM inventory
+            WHERE EXISTS (SELECT FROM pg_options_to_table(reloptions) o
+                          WHERE CASE o.option_name WHEN 'autovacuum_enabled' THEN NOT o.option_value::boolean END)
             UNION ALL
             SELECT 'autovacuum', 'warning', format('%s dead rows beside %s living ones in ip_inventory.', n_dead_tup, n_live_tup),
                    format('VACUUM (VERBOSE) %s;', oid::regclass)
