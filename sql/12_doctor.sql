@@ -94,7 +94,8 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             WHERE t.oid IS NULL OR t.tgenabled = 'D'
             UNION ALL
             SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads all of it.', s.tbl, a.attname),
-                   format('CREATE INDEX CONCURRENTLY ON %s (%I);', s.tbl, a.attname)
+                   format(CASE c.relkind WHEN 'p' THEN 'CREATE INDEX ON %s (%I);  -- who inserts waits meanwhile'
+                                        ELSE 'CREATE INDEX CONCURRENTLY ON %s (%I);' END, s.tbl, a.attname)
             FROM ip_source s JOIN pg_class c ON c.oid = s.tbl
             JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.ip_columns) AND a.atttypid = 'inet'::regtype
             WHERE c.reltuples > 1000000
