@@ -87,7 +87,7 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             UNION ALL
             SELECT 'triggers', 'error', format('Rows inserted into %s are not observed: its trigger is %s.', s.tbl,
                           CASE WHEN t.oid IS NULL THEN 'gone' ELSE 'disabled' END),
-                   CASE WHEN t.oid IS NULL THEN format('SELECT attach_ip_source(%L, %L);', s.tbl::text, s.ip_columns)
+                   CASE WHEN t.oid IS NULL THEN format('SELECT attach_ip_source(%L, %L, %L);', s.tbl::text, s.ip_columns, s.observed_at)
                         ELSE format('ALTER TABLE %s ENABLE TRIGGER %I;', s.tbl, t.tgname) END
             FROM ip_source s
             LEFT JOIN pg_trigger t ON t.tgrelid = s.tbl AND t.tgfoid = 'observe_addresses()'::regprocedure
