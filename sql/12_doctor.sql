@@ -90,6 +90,7 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
                    CASE WHEN t.oid IS NULL THEN format('SELECT attach_ip_source(%L, %L, %L);', s.tbl::text, s.ip_columns, s.observed_at)
                         ELSE format('ALTER TABLE %s ENABLE TRIGGER %I;', s.tbl, t.tgname) END
             FROM ip_source s
+            JOIN pg_class c ON c.oid = s.tbl  -- the row of a dropped table stays until the next attach
             LEFT JOIN pg_trigger t ON t.tgrelid = s.tbl AND t.tgfoid = 'observe_addresses()'::regprocedure
             WHERE t.oid IS NULL OR t.tgenabled = 'D'
             UNION ALL
