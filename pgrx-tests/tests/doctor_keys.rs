@@ -7,11 +7,24 @@ use asn_inventory_tests::cluster::private_dir;
 use secret_support::*;
 use std::fs;
 
-/// What the doctor says of one key: level, detail, whether there is a remedy.
+/// What the doctor says of one key: level, detail, remedy.
 fn said(cluster: &Cluster, check: &str) -> String {
-    let sql =
-        format!("SELECT level, detail, remedy IS NOT NULL FROM enrichment_doctor() WHERE check_name = 'key {check}'");
+    let sql = format!("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'key {check}'");
     cluster.lines(DB, &sql).join("\n")
+}
+
+/// The remedy for a key that does not resolve.
+fn remedy(setting: &str, file: &str) -> String {
+    format!(
+        "|ALTER SYSTEM SET asn_inventory.{setting} = 'file:/etc/asn_inventory/{file}.key'; SELECT pg_reload_conf();  -- or mend what it says"
+    )
+}
+
+/// What `secret_references` tells a session, a line a key.
+fn told(client: &mut postgres::Client) -> Vec<String> {
+    let rows = asn_inventory_tests::cluster::query(client, "SELECT setting, state, detail FROM secret_references()");
+    let rows = rows.expect("an answer").into_iter();
+    rows.map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|")).collect()
 }
 
 #[test]
@@ -29,19 +42,32 @@ fn a_reference_is_looked_up_when_the_doctor_is_asked() {
     // Nobody set a key: that is no fault.
     let absent = said(&cluster, "maxmind");
     assert!(absent.starts_with(&format!("ok|asn_inventory.maxmind_license_key: {reference}: ")), "{absent}");
-    assert!(absent.ends_with("no file is downloaded|f"), "{absent}");
+    assert!(absent.ends_with("; no file is downloaded|"), "{absent}");
     let unset = said(&cluster, "greynoise");
     assert!(unset.starts_with("ok|asn_inventory.greynoise_api_key: env:GREYNOISE_API_KEY: "), "{unset}");
+    assert!(unset.ends_with("; GreyNoise is not asked, unless asn_inventory.greynoise is on|"), "{unset}");
+    // Nor is it one that nobody says where a key would be.
+    cluster.set("asn_inventory.greynoise_api_key", "");
+    let none = "ok|asn_inventory.greynoise_api_key: no reference is set; GreyNoise is not asked, unless asn_inventory.greynoise is on|";
+    wait_for("no reference", || said(&cluster, "greynoise"), |said| said == none);
 
     fs::write(&file, CANARY).expect("a key");
     chmod(&file, 0o644);
-    assert_eq!(said(&cluster, "maxmind"), format!("ok|asn_inventory.maxmind_license_key: {reference} resolves|f"));
+    assert_eq!(said(&cluster, "maxmind"), format!("ok|asn_inventory.maxmind_license_key: {reference} resolves|"));
 
     // One that others may write is as good as theirs.
     chmod(&file, 0o666);
     let open = said(&cluster, "maxmind");
     assert!(open.starts_with(&format!("error|asn_inventory.maxmind_license_key: {reference}: ")), "{open}");
-    assert!(open.ends_with("|t"), "{open}");
+    assert!(open.ends_with(&remedy("maxmind_license_key", "maxmind")), "{open}");
+    // The other key is not of the same opinion, and has a remedy of its own.
+    let greynoise = dir.join("greynoise.key");
+    fs::write(&greynoise, CANARY).expect("a key");
+    chmod(&greynoise, 0o666);
+    cluster.set("asn_inventory.greynoise_api_key", &format!("file:{}", greynoise.display()));
+    wait_for("an open file", || said(&cluster, "greynoise"), |said| said.starts_with("error|"));
+    let open = said(&cluster, "greynoise");
+    assert!(open.ends_with(&remedy("greynoise_api_key", "greynoise")), "{open}");
 
     // The remedy's first half, with a place of our own.
     let other = dir.join("other.key");
@@ -98,17 +124,69 @@ fn a_program_that_resolves_a_key_runs_when_the_doctor_is_asked_and_not_before() 
     let all = "SELECT setting, state, detail FROM secret_references()";
     assert!(alice.query(all, &[]).is_err());
     cluster.sql(DB, "GRANT EXECUTE ON FUNCTION secret_references() TO alice");
-    let told = asn_inventory_tests::cluster::query(&mut alice, all).expect("an answer");
-    let told: Vec<String> =
-        told.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|")).collect();
     assert_eq!(
-        told,
+        told(&mut alice),
         [
             "maxmind_license_key|resolves|resolved when it was last looked up",
             "greynoise_api_key|unset|there was no key when it was last looked up"
         ]
     );
     assert_eq!(runs(), before);
+    // Who may read it is answered like a superuser.
+    cluster.sql(
+        DB,
+        "CREATE ROLE bob LOGIN IN ROLE pg_read_all_settings; GRANT EXECUTE ON FUNCTION secret_references() TO bob",
+    );
+    let told_bob = told(&mut cluster.connect_as("bob", DB));
+    assert_eq!(told_bob[0], "maxmind_license_key|resolves|op://ops/maxmind/key resolves");
+    assert_eq!(runs(), before + 1);
+    assert_hidden(&cluster);
+}
+
+#[test]
+fn who_asks_while_a_program_runs_has_it_run_once_more() {
+    let keys = Vault::new();
+    let (ran, gate) = (keys.dir.join("ran"), keys.dir.join("gate"));
+    fs::write(&ran, "").expect("a file");
+    chmod(&ran, 0o666);
+    // Resolves the key the first time, and never again.
+    let script = format!(
+        "echo >> {ran}\nrun=$(wc -l < {ran})\nwhile [ ! -e {gate} ]; do sleep 0.05; done\n[ $run = 1 ] || exit 3\nprintf %s {CANARY}",
+        ran = ran.display(),
+        gate = gate.display()
+    );
+    let commands = keys.program("op", &script);
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.maxmind_license_key", "op://ops/maxmind/key")
+        .conf("asn_inventory.maxmind_update_schedule", "")
+        .conf("asn_inventory.secret_commands", &commands)
+        .start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN; GRANT EXECUTE ON FUNCTION secret_references() TO alice",
+    );
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let mut alice = cluster.connect_as("alice", DB);
+    let nobody_asked = "maxmind_license_key|unknown|is looked up when a member of pg_read_all_settings asks";
+    assert_eq!(told(&mut alice)[0], nobody_asked);
+
+    let runs = || fs::read(&ran).expect("the file").len();
+    let (mut first, mut second) = (cluster.connect(DB), cluster.connect(DB));
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(move || told(&mut first).swap_remove(0));
+        wait_until("the first run", || runs() == 1);
+        let second = scope.spawn(move || told(&mut second).swap_remove(0));
+        let asking =
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%FROM secret_references()'";
+        cluster.wait_value(DB, asking, "2");
+        fs::write(&gate, "").expect("a file");
+        (first.join().expect("an answer"), second.join().expect("an answer"))
+    });
+    assert_eq!(first, "maxmind_license_key|resolves|op://ops/maxmind/key resolves");
+    assert!(second.starts_with("maxmind_license_key|fails|op://ops/maxmind/key: "), "{second}");
+    assert_eq!(runs(), 2);
+    let fails = "maxmind_license_key|fails|did not resolve when it was last looked up; members of pg_read_all_settings are told why";
+    assert_eq!(told(&mut alice)[0], fails);
     assert_hidden(&cluster);
 }
 
@@ -124,4 +202,7 @@ fn without_a_worker_the_doctor_does_not_wait_for_one() {
             "greynoise_api_key|unknown|no worker is there to look it up"
         ]
     );
+    // The doctor has said already that there is no worker.
+    let keys = "SELECT check_name, level, detail FROM enrichment_doctor() WHERE check_name LIKE 'key %'";
+    assert_eq!(cluster.lines(DB, keys), ["key maxmind|ok|", "key greynoise|ok|"]);
 }

@@ -35,8 +35,15 @@ fn dns_that_does_not_answer_is_named_until_it_does() {
     world.ingest(&unknown(6));
     wait_trouble(&world, &["dns|error"]);
     let (detail, remedy) = said(&world, "dns");
-    assert!(detail.contains("the DNS server did not answer in time"), "{detail}");
+    let retry_at = world.value("SELECT retry_at FROM cymru_ways() WHERE way = 'dns'");
+    let told = detail.starts_with("DNS does not answer about addresses: the DNS server did not answer in time");
+    assert!(told && detail.ends_with(&format!(". Tried again at {retry_at}.")), "{detail}");
     assert!(remedy.contains("asn_inventory.cymru_dns_servers"), "{remedy}");
+    // Who does not ask Team Cymru does not miss its answers.
+    world.cluster.set("asn_inventory.cymru", "off");
+    wait_trouble(&world, &[]);
+    world.cluster.set("asn_inventory.cymru", "on");
+    wait_trouble(&world, &["dns|error"]);
     world.fakes.clear_faults();
     world.ingest(&["45.9.0.1"]);
     wait_trouble(&world, &[]);
@@ -50,7 +57,7 @@ fn a_blocked_port_43_is_named_while_dns_does_its_work() {
     world.ingest(&unknown(10));
     wait_trouble(&world, &["port 43|warning"]);
     let (detail, remedy) = said(&world, "port 43");
-    assert!(detail.contains("whois: "), "{detail}");
+    assert!(detail.contains("more slowly: whois: ") && !detail.ends_with(" at ."), "{detail}");
     assert!(remedy.contains("cymru_bulk_min"), "{remedy}");
     assert_eq!(world.source("cymru", "state"), "ok");
     // It ends by itself with the first session that works after the pause.
@@ -87,22 +94,38 @@ fn a_refused_key_a_spent_quota_and_silence_of_greynoise_are_told_apart() {
     world.ingest(&["8.8.8.1"]);
     wait_trouble(&world, &["greynoise|error"]);
     let (detail, remedy) = said(&world, "greynoise");
-    assert!(detail.contains("HTTP 401"), "{detail}");
-    assert!(remedy.contains("asn_inventory.greynoise_api_key"), "{remedy}");
+    assert!(detail.starts_with("GreyNoise refuses the key: ") && detail.contains("HTTP 401"), "{detail}");
+    assert!(remedy.starts_with("ALTER SYSTEM SET asn_inventory.greynoise_api_key = "), "{remedy}");
 
     // The right one is there now, and one request is all that may be spent.
     world.fakes.expect_key(Some(std::fs::read_to_string(world.fakes.key_file()).expect("a key").trim()));
     world.cluster.set("asn_inventory.greynoise_quota", "2");
     world.ingest(&["8.8.8.2", "8.8.8.3"]);
     wait_trouble(&world, &["greynoise|warning"]);
-    let (detail, _) = said(&world, "greynoise");
-    assert!(detail.contains("The quota is spent until "), "{detail}");
+    let (detail, remedy) = said(&world, "greynoise");
+    let more_at = world.source("greynoise", "quota_reset_at");
+    assert!(detail.starts_with(&format!("The quota is spent until {more_at}. ")), "{detail}");
+    // The remedy shows what was spent, and on what.
+    let shown = world.lines(&remedy).join("");
+    assert_eq!(shown, format!("greynoise|2|2|{more_at}"));
 
     world.fakes.fault(GreyNoiseFault::Refuse);
     world.cluster.set("asn_inventory.greynoise_quota", "1000");
     world.sql("UPDATE ip_inventory SET greynoise_status = 'pending', greynoise_retry_at = NULL");
     let more: Vec<String> = (4..=14).map(|n| format!("8.8.8.{n}")).collect();
     world.ingest(&more);
-    wait_for("silence", || said(&world, "greynoise").0, |detail| detail.contains("does not answer"));
+    // In one go, for between two questions it may be fine.
+    let sql = "SELECT concat_ws('|', level, detail, remedy) FROM enrichment_doctor() WHERE check_name = 'greynoise'";
+    let silent = "warning|GreyNoise does not answer: ";
+    let found = wait_for("silence", || world.value(sql), |found| found.starts_with(silent));
+    assert!(found.contains("|curl ") && !found.contains(" at .|"), "{found}");
     assert_eq!(trouble(&world), ["greynoise|warning"]);
+
+    // Who asks nobody without a key has no fault where there is none, and who switched it off neither.
+    world.cluster.set("asn_inventory.greynoise_api_key", "");
+    world.wait("SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
+    assert_eq!(trouble(&world), [""; 0]);
+    world.cluster.set("asn_inventory.greynoise", "off");
+    world.wait("SELECT state FROM source_status WHERE source = 'greynoise'", "off");
+    assert_eq!(trouble(&world), [""; 0]);
 }
