@@ -170,17 +170,17 @@ impl Store {
         let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
         let mut changed = false;
         for edition in editions {
-            let state = manifest.editions.entry(edition.name().to_owned()).or_default();
-            let before = state.clone();
-            match self.import_one(&source.join(edition.file_name()), edition, state, force) {
+            let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
+            let mut state = before.clone();
+            match self.import_one(&source.join(edition.file_name()), edition, &mut state, force) {
                 Ok(outcome) => {
-                    changed |= *state != before;
+                    if state != before {
+                        changed = true;
+                        manifest.editions.insert(edition.name().to_owned(), state);
+                    }
                     outcomes.push((edition.clone(), outcome));
                 }
-                Err(error) => {
-                    *state = before;
-                    failures.push(error);
-                }
+                Err(error) => failures.push(error),
             }
         }
         if changed {
