@@ -71,14 +71,13 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
                    CASE state
                         WHEN 'refused' THEN format('GreyNoise refuses the key: %s.', last_error)
                         WHEN 'quota' THEN format('The quota is spent until %s. The most observed addresses come first then.', quota_reset_at)
-                        WHEN 'no key' THEN format('asn_inventory.greynoise is on, and its key can''t be had%s.', coalesce(': ' || last_error, ''))
                         ELSE format('GreyNoise does not answer: %s. Tried again at %s.', last_error, retry_at) END,
                    CASE state
                         WHEN 'quota' THEN 'SELECT source, quota, quota_used, quota_reset_at FROM source_status WHERE source = ''greynoise'';'
                         WHEN 'failing' THEN 'curl -sSI https://api.greynoise.io/v3/community/8.8.8.8  # from the server'
                         ELSE 'ALTER SYSTEM SET asn_inventory.greynoise_api_key = ''file:/etc/asn_inventory/greynoise.key''; SELECT pg_reload_conf();' END
             FROM source WHERE source = 'greynoise'
-              AND (state IN ('refused', 'quota', 'failing') OR state = 'no key' AND current_setting('asn_inventory.greynoise', true) = 'on')
+              AND state IN ('refused', 'quota', 'failing')
             UNION ALL
             SELECT 'queue', 'warning', format('%s addresses wait%s.', waiting,
                           coalesce(', and the worker last looked at them at ' || last_absorb_at, '')),
