@@ -202,8 +202,6 @@ impl Active {
         job.locked.store(0, Ordering::Relaxed);
         job.open.store(0, Ordering::Relaxed);
         job.passes.fetch_add(1, Ordering::Relaxed);
-        // One that was ended could not take its name out.
-        job.helpers.iter().for_each(|helper| helper.store(0, Ordering::Relaxed));
         // A row that somebody held may have moved behind the end that the pass before had.
         if !job.listed.load(Ordering::Relaxed)
             && let Ok(Some(blocks)) = tx::run(blocks)

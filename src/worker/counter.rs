@@ -20,10 +20,10 @@ pub extern "C-unwind" fn asn_inventory_counter_main(argument: pg_sys::Datum) {
     let Some(slot) = shared::shared().and_then(|shared| shared.database(database)) else { return };
     process::connect(database);
     slot.counter.store(process::my_pid(), Ordering::Release);
+    process::vacate_at_exit(&slot.counter);
     // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
     if slot.is_banned() {
         return;
     }
     slot.counted.store(maintenance::count(), Ordering::Release);
-    slot.counter.store(0, Ordering::Release);
 }

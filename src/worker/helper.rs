@@ -22,9 +22,9 @@ pub extern "C-unwind" fn asn_inventory_helper_main(argument: pg_sys::Datum) {
     else {
         return;
     };
+    process::vacate_at_exit(place);
     process::connect(pg_sys::Oid::from(job.database.load(Ordering::Acquire)));
     work(job);
-    place.store(0, Ordering::Release);
 }
 
 fn work(job: &'static Job) {

@@ -1,7 +1,7 @@
 //! What our background processes share: signals, settings of the session, waiting, and being registered.
 
 use std::ffi::{CStr, c_int};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -143,6 +143,19 @@ fn report(state: pg_sys::BackendState::Type, what: &str) {
 pub fn my_pid() -> c_int {
     // SAFETY: set at the process's start.
     unsafe { pg_sys::MyProcPid }
+}
+
+/// Takes this process's id out of a place in shared memory when it ends, however it does (`kill -9` makes the server
+/// forget all of that memory): the id may soon be somebody else's, and who stands there is told to end.
+pub fn vacate_at_exit(place: &'static AtomicI32) {
+    // SAFETY: the place is in shared memory, which is still there when the callback runs.
+    unsafe { pg_sys::before_shmem_exit(Some(vacate), pg_sys::Datum::from(std::ptr::from_ref(place))) };
+}
+
+unsafe extern "C-unwind" fn vacate(_code: c_int, place: pg_sys::Datum) {
+    // SAFETY: what `vacate_at_exit` was given.
+    let place = unsafe { &*place.cast_mut_ptr::<AtomicI32>() };
+    let _ = place.compare_exchange(my_pid(), 0, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 /// What `pg_stat_activity` and the registry need to know of a background process.
