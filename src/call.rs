@@ -174,14 +174,43 @@ pub fn from_server(bytes: &[u8]) -> String {
     {
         return String::from_utf8_lossy(bytes).into_owned();
     }
-    // SAFETY: converts `len` bytes; the result is the same pointer, or a palloced text that ends in NUL.
-    unsafe {
-        let source = bytes.as_ptr().cast();
-        let utf8 = pg_sys::pg_server_to_any(source, bytes.len() as i32, pg_sys::pg_enc::PG_UTF8 as i32);
-        if std::ptr::eq(utf8, source) {
-            return String::from_utf8_lossy(bytes).into_owned();
+    // SAFETY: a catalog look-up.
+    let function = unsafe { pg_sys::FindDefaultConversionProc(encoding, pg_sys::pg_enc::PG_UTF8 as i32) };
+    if function == pg_sys::InvalidOid {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // A name of the server, such as the database's, may have been given in another encoding than this database's.
+    let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some((first, others)) = rest.split_first() {
+        let done = convert_beginning(rest, function, encoding, &mut out);
+        match done {
+            0 if first.is_ascii() => out.push(*first),
+            0 => out.extend("\u{fffd}".as_bytes()),
+            _ => {}
         }
-        CStr::from_ptr(utf8).to_string_lossy().into_owned()
+        rest = if done == 0 { others } else { &rest[done..] };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Appends as much of `bytes`, in UTF-8, as there is room for and can be converted; how much that was.
+fn convert_beginning(bytes: &[u8], function: pg_sys::Oid, encoding: i32, out: &mut Vec<u8>) -> usize {
+    let mut target = [0u8; 4096];
+    // SAFETY: the conversion function is the catalog's default, and only reads its source; it is given no more than the
+    // target has room for; with noError it reports how much it converted instead of raising.
+    unsafe {
+        let done = pg_sys::pg_do_encoding_conversion_buf(
+            function,
+            encoding,
+            pg_sys::pg_enc::PG_UTF8 as i32,
+            bytes.as_ptr().cast_mut(),
+            i32::try_from(bytes.len()).unwrap_or(i32::MAX),
+            target.as_mut_ptr().cast(),
+            target.len() as i32,
+            true,
+        );
+        out.extend(CStr::from_ptr(target.as_ptr().cast()).to_bytes());
+        usize::try_from(done).unwrap_or(0)
     }
 }
 

@@ -229,6 +229,22 @@ fn the_page_is_utf8_for_a_client_that_asks_for_it_whatever_the_database_holds() 
 }
 
 #[test]
+fn a_database_whose_name_its_own_encoding_cannot_read_has_a_page_all_the_same() {
+    let cluster = Cluster::builder().start();
+    // A name keeps the bytes that it was given in; 0x81, in UTF-8 half of this letter, is nothing in WIN1252.
+    let name = "\u{c1}rea";
+    cluster.sql(
+        DB,
+        &format!("CREATE DATABASE \"{name}\" ENCODING 'WIN1252' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"),
+    );
+    cluster.sql(name, "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
+    let page = Page::of(&cluster, name);
+    assert_eq!(page.value("tables_attached", &[]), Some(0.0));
+    assert_eq!(page.samples[0].labels["database"], "\u{c3}?rea");
+    assert!(cluster.value(name, "SELECT inventory_report()").contains("&#195;&#65533;rea"));
+}
+
+#[test]
 fn execute_alone_gives_the_page_and_nobody_else_has_it() {
     let cluster = Cluster::builder().start();
     cluster.sql(
