@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use crate::call::Call;
+use crate::call::{self, Call};
 
 /// The schema that the extension was created in, ready to be written into SQL.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl Schema {
         // SAFETY: a schema's name from the catalog, copied at once.
         let name = unsafe {
             let name = pg_sys::get_namespace_name(oid);
-            if name.is_null() { String::new() } else { quote_identifier(&CStr::from_ptr(name).to_string_lossy()) }
+            if name.is_null() { String::new() } else { quote_identifier(&text(name)) }
         };
         Schema { oid, name }
     }
@@ -147,9 +147,9 @@ pub fn relation_name(oid: pg_sys::Oid) -> Option<String> {
         if name.is_null() {
             return None;
         }
-        let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+        let name = text(name);
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid));
-        let schema = if schema.is_null() { return None } else { CStr::from_ptr(schema).to_string_lossy().into_owned() };
+        let schema = if schema.is_null() { return None } else { text(schema) };
         Some(format!("{}.{}", quote_identifier(&schema), quote_identifier(&name)))
     }
 }
@@ -159,8 +159,17 @@ pub fn plain_name(oid: pg_sys::Oid) -> String {
     // SAFETY: a catalog look-up; the name is copied at once.
     unsafe {
         let name = pg_sys::get_rel_name(oid);
-        if name.is_null() { oid.to_u32().to_string() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+        if name.is_null() { oid.to_u32().to_string() } else { text(name) }
     }
+}
+
+/// A name from the catalog, which is in the server's encoding.
+///
+/// # Safety
+/// `name` must be a C string.
+unsafe fn text(name: *const std::ffi::c_char) -> String {
+    // SAFETY: see above.
+    call::from_server(unsafe { CStr::from_ptr(name) }.to_bytes())
 }
 
 /// A C string, or an empty one for text with NULs.

@@ -6,6 +6,7 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use crate::call;
 use crate::errors::raise;
 
 /// An argument: its type and value.
@@ -42,7 +43,7 @@ impl Sql {
     }
 
     fn execute(&self, text: &str, arguments: &[Argument], read_only: bool) {
-        let statement = CString::new(text).unwrap_or_default();
+        let statement = statement(text);
         let (mut types, mut values, nulls) = split(arguments);
         // SAFETY: connected; arguments match in number, and in type by the callers' word.
         let code = unsafe {
@@ -63,7 +64,7 @@ impl Sql {
 
     /// Opens a cursor over a read-only query: what has too many rows to hold all of them.
     pub fn cursor(&self, text: &str, arguments: &[Argument]) -> Cursor<'_> {
-        let statement = CString::new(text).unwrap_or_default();
+        let statement = statement(text);
         let (mut types, mut values, nulls) = split(arguments);
         // SAFETY: connected; arguments match in number, and in type by the callers' word.
         let portal = unsafe {
@@ -89,6 +90,11 @@ impl Drop for Sql {
             unsafe { pg_sys::SPI_finish() };
         }
     }
+}
+
+/// A statement as SPI takes it: names in it are to be those of the catalog, so it is in the server's encoding, too.
+pub fn statement(text: &str) -> CString {
+    CString::new(call::server_text(text)).unwrap_or_default()
 }
 
 /// Arguments as SPI takes them: types, values, and which are null.

@@ -11,7 +11,6 @@ pub mod walk;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::net::IpAddr;
 
 use enrich::cascade::{self, Policy};
@@ -143,7 +142,7 @@ thread_local! {
 fn plan(text: String, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
     let kept = PLANS.with(|plans| plans.borrow().get(&text).filter(|(of, _)| of == types).map(|(_, plan)| *plan));
     kept.unwrap_or_else(|| {
-        let statement = CString::new(text.as_str()).unwrap_or_default();
+        let statement = crate::sql::statement(&text);
         // SAFETY: connected to SPI; a kept plan survives the connection and is replanned when what it uses changes.
         let plan = unsafe {
             let plan = pg_sys::SPI_prepare(statement.as_ptr(), types.len() as i32, types.as_mut_ptr());

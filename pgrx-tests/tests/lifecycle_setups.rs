@@ -114,3 +114,28 @@ fn a_latin2_database_gets_question_marks_for_what_its_encoding_lacks() {
 fn a_database_without_encoding_gets_utf8() {
     works_encoded("SQL_ASCII", "S\\303\\243o Paulo", "T\\303\\274rkiye");
 }
+
+#[test]
+fn schemas_and_tables_may_have_names_in_the_letters_of_the_encoding() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = "encoded";
+    cluster.sql(
+        "postgres",
+        &format!("CREATE DATABASE {db} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    // The event trigger looks at every table that is made from here on.
+    cluster.sql(
+        db,
+        "CREATE SCHEMA größe; CREATE EXTENSION asn_inventory SCHEMA größe;
+         CREATE TABLE größe.ereignis_für_alle (ip inet) PARTITION BY LIST (ip);
+         SELECT größe.attach_ip_source('größe.ereignis_für_alle', '{ip}');
+         CREATE TABLE größe.übrige PARTITION OF größe.ereignis_für_alle DEFAULT",
+    );
+    cluster
+        .sql(db, "INSERT INTO größe.ereignis_für_alle VALUES ('8.8.8.8'); INSERT INTO größe.übrige VALUES ('8.8.8.8')");
+    cluster.wait_value(db, "SELECT sum(observation_count) FROM größe.ip_inventory", "2");
+    assert_eq!(cluster.value(db, "SELECT processed FROM größe.backfill_inventory()"), "0");
+    cluster.wait_value(db, "SELECT größe.prometheus_metrics() ~ 'asn_inventory_addresses{[^}]*} 1\\M'", "t");
+    assert_eq!(cluster.value(db, "SELECT größe.inventory_report() LIKE '%id=\"addresses\">1<%'"), "t");
+}
