@@ -85,6 +85,27 @@ fn views_answer_from_what_is_there() {
 }
 
 #[test]
+fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet, at timestamptz);
+         SELECT attach_ip_source('event', '{ip}', 'at')",
+    );
+    cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "15169");
+    cluster.sql(DB, "SELECT enrich_ip('8.8.8.8')");
+    cluster.wait_value(DB, "SELECT addresses || '|' || observations FROM top_networks", "1|0");
+    assert_eq!(cluster.lines(DB, "SELECT asn_number, first_seen_at FROM new_networks"), Vec::<String>::new());
+    // The event is older than the question.
+    cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8', now() - interval '2 days')");
+    cluster.wait_value(DB, "SELECT observations FROM top_networks", "1");
+    let since =
+        "SELECT asn_number, now() - first_seen_at > '47 hours', now() - last_seen_at > '47 hours' FROM new_networks";
+    assert_eq!(cluster.lines(DB, since), ["15169|t|t"]);
+}
+
+#[test]
 fn moves_are_told_with_both_names() {
     let cluster = by_hand();
     cluster.sql(

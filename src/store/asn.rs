@@ -84,7 +84,8 @@ pub fn recount(schema: &Schema) -> u64 {
         &format!(
             "WITH counted AS MATERIALIZED (
                  SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips, sum(i.observation_count)::bigint AS seen,
-                     min(i.first_seen_at) AS first, max(i.last_seen_at) AS last,
+                     min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
+                     max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
                      count(*) FILTER (WHERE i.ip_class = 'public') AS public,
                      count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL) AS enriched,
                      count(i.maxmind_ts) AS maxmind, count(i.cymru_ts) AS cymru, count(i.scanner_ts) AS greynoise,
