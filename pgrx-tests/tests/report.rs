@@ -92,6 +92,32 @@ fn the_figures_are_what_sql_counts() {
 }
 
 #[test]
+fn the_timeline_shows_every_event_that_it_can() {
+    let cluster = started();
+    let days = |page: &str| ["new-full-d", "observed-full-d"].map(|id| element(page, id).to_owned());
+    // Known for longer than the timeline reaches back, and still seen.
+    cluster.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address, first_seen_at, last_seen_at, observation_count)
+         VALUES ('9.0.0.1', '2001-01-01Z', date_trunc('day', now(), 'UTC') - interval '20 days', 5)",
+    );
+    let [new, observed] = days(&page(&cluster, DB));
+    assert!(new.contains("; 0 in all;") && observed.contains("; 5 in all;"), "{new} {observed}");
+    // Another, new in the meantime, whose last event has a clock that is ahead; and one that was only asked about.
+    cluster.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address, first_seen_at, last_seen_at, observation_count)
+         SELECT '9.0.0.2'::inet, last_seen_at + interval '9 days', now() + interval '90 days', 2 FROM ip_inventory
+         UNION ALL SELECT '9.0.0.3', now() - interval '30 days', now() - interval '2 days', 0",
+    );
+    let page = page(&cluster, DB);
+    let [new, observed] = days(&page);
+    assert!(new.starts_with("10 buckets from ") && new.contains("; 1 in all;"), "{new}");
+    assert!(observed.contains("; 5 in all;"), "{observed}");
+    assert!(page.contains("2 addresses have a time outside of what is shown"), "{page}");
+}
+
+#[test]
 fn text_from_the_internet_is_text_on_the_page() {
     let cluster = started();
     cluster.sql(

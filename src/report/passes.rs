@@ -44,6 +44,10 @@ pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span
         format!("${}", times.len())
     };
     let window = format!("BETWEEN {} AND {}", days_ago(YEARS_BACK * 365), days_ago(-1));
+    let seen = |of: &str, end: &str| {
+        let time = |at| format!("{end}({at}) FILTER (WHERE observation_count > 0 AND {at} {window})");
+        format!("{of}({}, {})", time("first_seen_at"), time("last_seen_at"))
+    };
     let ages = AGES.map(|(days, _)| days.map(|days| days_ago(i64::from(days))));
     let mut columns = vec![
         "count(*)".to_owned(),
@@ -51,8 +55,9 @@ pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span
         "count(*) FILTER (WHERE coalesce(ip_class = 'public', true))".to_owned(),
         "count(*) FILTER (WHERE maxmind_status = 'found' OR cymru_status = 'found')".to_owned(),
         "count(asn_number)".to_owned(),
-        format!("min(first_seen_at) FILTER (WHERE first_seen_at {window})"),
-        format!("max(last_seen_at) FILTER (WHERE last_seen_at {window})"),
+        // Either time of an address may be the only one of it that can be shown.
+        seen("least", "min"),
+        seen("greatest", "max"),
     ];
     let filtered = |condition: String| format!("count(*) FILTER (WHERE {condition})");
     let scanners = columns.len() + 1;
@@ -106,7 +111,7 @@ pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span
     moment(&table, 0, 6).zip(moment(&table, 0, 7))
 }
 
-/// Both series of the timeline: a group for every pair of buckets.
+/// Both series of the timeline: a group for every pair of buckets. What was only asked about has no time of an event.
 pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
     let Some((from, to)) = span else { return };
     let to = to.max(from);
@@ -122,7 +127,8 @@ pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
         &format!(
             "SELECT width_bucket(first_seen_at, b.bounds), width_bucket(last_seen_at, b.bounds),
                  count(*), sum(observation_count)::bigint
-             FROM {}.ip_inventory, (VALUES ('{{{}}}'::timestamptz[])) b(bounds) GROUP BY 1, 2",
+             FROM {}.ip_inventory, (VALUES ('{{{}}}'::timestamptz[])) b(bounds)
+             WHERE observation_count > 0 GROUP BY 1, 2",
             schema.name,
             bounds.join(",")
         ),
