@@ -245,6 +245,18 @@ fn a_database_whose_name_its_own_encoding_cannot_read_has_a_page_all_the_same() 
 }
 
 #[test]
+fn the_extensions_schema_may_have_any_name() {
+    let cluster = Cluster::builder().start();
+    for schema in ["{schema} {queue}", "we\"ird'\\ {}", "%s"] {
+        let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+        cluster.sql(DB, &format!("CREATE SCHEMA {quoted}; CREATE EXTENSION asn_inventory SCHEMA {quoted}"));
+        let page = cluster.value(DB, &format!("SELECT {quoted}.prometheus_metrics()"));
+        assert_eq!(Page::read(&page).value("queue_addresses", &[]), Some(0.0), "{schema}");
+        cluster.sql(DB, &format!("DROP EXTENSION asn_inventory; DROP SCHEMA {quoted}"));
+    }
+}
+
+#[test]
 fn execute_alone_gives_the_page_and_nobody_else_has_it() {
     let cluster = Cluster::builder().start();
     cluster.sql(

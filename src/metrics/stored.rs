@@ -150,8 +150,9 @@ fn text(table: &Table, row: usize, column: usize) -> String {
 pub fn read(schema: &Schema) -> Stored {
     let sql = Sql::connect();
     let query = |text: String| {
-        let text = text.replace("{queue}", &schema.regclass("ip_observation")).replace("{schema}", &schema.name);
-        sql.query(&text, &[])
+        // A name that is put in is not searched again: it may hold braces.
+        let parts: Vec<String> = text.split("{queue}").map(|part| part.replace("{schema}", &schema.name)).collect();
+        sql.query(&parts.join(&schema.regclass("ip_observation")), &[])
     };
     let table = query(format!(
         "SELECT current_database()::text, current_setting('server_version'),
