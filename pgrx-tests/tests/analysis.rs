@@ -106,6 +106,29 @@ fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
 }
 
 #[test]
+fn a_network_is_counted_when_something_of_it_changed_and_not_else() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet, at timestamptz);
+         SELECT attach_ip_source('event', '{ip}', 'at')",
+    );
+    cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "15169");
+    cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8', now()), ('8.8.8.9', now() - interval '2 days')");
+    cluster.wait_value(DB, "SELECT ip_count FROM asn_inventory", "2");
+    // Its latest observation was one of an address that is gone.
+    cluster
+        .sql(DB, "DELETE FROM ip_inventory WHERE ip_address = '8.8.8.8'; INSERT INTO event VALUES ('10.0.0.1', now())");
+    cluster.wait_value(DB, "SELECT ip_count FROM asn_inventory", "1");
+    let counted = cluster.value(DB, "SELECT counted_at FROM asn_inventory");
+    cluster.sql(DB, "INSERT INTO event VALUES ('10.0.0.2', now())");
+    cluster.wait_value(DB, "SELECT addresses FROM inventory_count", "3");
+    assert_eq!(cluster.value(DB, "SELECT counted_at FROM asn_inventory"), counted);
+    assert_eq!(cluster.value(DB, "SELECT now() - last_seen_at < '1 day' FROM asn_inventory"), "t");
+}
+
+#[test]
 fn moves_are_told_with_both_names() {
     let cluster = by_hand();
     cluster.sql(

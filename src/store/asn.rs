@@ -110,7 +110,8 @@ pub fn recount(schema: &Schema) -> u64 {
              SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now() FROM counted c
              LEFT JOIN {0}.asn_inventory k ON k.asn_number = c.asn_number
              WHERE c.asn_number IS NOT NULL AND (k.asn_number IS NULL
-                 OR (k.ip_count, k.observation_count, k.last_seen_at) IS DISTINCT FROM (c.ips, c.seen, c.last)
+                 OR (k.ip_count, k.observation_count) IS DISTINCT FROM (c.ips, c.seen)
+                 OR k.last_seen_at IS DISTINCT FROM greatest(k.last_seen_at, c.last)
                  OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL)
              ORDER BY c.asn_number
              ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
