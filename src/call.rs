@@ -31,6 +31,12 @@ impl Call {
         self.arg(index).and_then(|datum| unsafe { T::from_datum(datum, false) })
     }
 
+    /// The text at `index` (from 0); `None` when null. (A String of pgrx's has to be UTF-8 in the server, too.)
+    pub fn text(self, index: usize) -> Option<String> {
+        // SAFETY: the SQL declaration gives the argument this type.
+        self.arg(index).map(|datum| from_server(unsafe { crate::datum::text_bytes(datum) }))
+    }
+
     /// SQL null.
     #[inline]
     pub fn null(self) -> Datum {
@@ -137,6 +143,23 @@ pub fn text(text: &str) -> Datum {
     let text = server_text(text);
     // SAFETY: copies `len` bytes into a fresh palloc.
     unsafe { Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)) }
+}
+
+/// A text[] datum in the server's encoding, palloced.
+pub fn texts(texts: &[String]) -> Datum {
+    let mut elements: Vec<Datum> = texts.iter().map(|element| text(element)).collect();
+    // SAFETY: copies the elements, which are texts.
+    unsafe {
+        let array = pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            pg_sys::TEXTOID,
+            -1,
+            false,
+            b'i' as std::ffi::c_char,
+        );
+        Datum::from(array)
+    }
 }
 
 unsafe extern "C" {

@@ -110,11 +110,30 @@ pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
 /// # Safety
 /// `datum` must be an array of a variable-length type that aligns like inet and text.
 pub unsafe fn array_elements(datum: pg_sys::Datum, element: pg_sys::Oid) -> Vec<pg_sys::Datum> {
+    // SAFETY: see above.
+    unsafe { elements(datum, element) }.into_iter().flatten().collect()
+}
+
+/// The elements of a text[], as UTF-8 whatever the server's encoding is.
+///
+/// # Safety
+/// `datum` must be a text[].
+pub unsafe fn texts(datum: pg_sys::Datum) -> Vec<Option<String>> {
+    // SAFETY: see above.
+    unsafe {
+        let text = |datum| crate::call::from_server(text_bytes(datum));
+        elements(datum, pg_sys::TEXTOID).into_iter().map(|element| element.map(text)).collect()
+    }
+}
+
+/// # Safety
+/// As `array_elements`.
+unsafe fn elements(datum: pg_sys::Datum, element: pg_sys::Oid) -> Vec<Option<pg_sys::Datum>> {
     let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
     // SAFETY: see above; deconstruct_array fills the three.
     unsafe {
         let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
         pg_sys::deconstruct_array(array, element, -1, false, b'i' as _, &mut values, &mut nulls, &mut count);
-        (0..count as usize).filter(|i| !*nulls.add(*i)).map(|i| *values.add(i)).collect()
+        (0..count as usize).map(|i| (!*nulls.add(i)).then(|| *values.add(i))).collect()
     }
 }

@@ -18,7 +18,7 @@ sql_function!(
     mmdb_record,
     pg_finfo_mmdb_record,
     |call: Call| {
-        let (Some(edition), Some(inet)) = (call.get::<String>(0), call.get::<Inet>(1)) else { return call.null() };
+        let (Some(edition), Some(inet)) = (call.text(0), call.get::<Inet>(1)) else { return call.null() };
         let record = maxmind::with(|databases| {
             find(databases, &edition).map(|generation| generation.record(enrich::address::effective(inet.ip)))
         });
@@ -36,7 +36,7 @@ sql_function!(
     pg_finfo_mmdb_networks,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let Some(edition) = call.get::<String>(0) else { return call.null() };
+        let Some(edition) = call.text(0) else { return call.null() };
         let within = call.get::<Inet>(1).and_then(|inet| IpNetwork::new(inet.ip, inet.bits).ok());
         let found = maxmind::with(|databases| {
             let generation = find(databases, &edition)?;

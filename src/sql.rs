@@ -6,8 +6,8 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use crate::call;
 use crate::errors::raise;
+use crate::{call, datum};
 
 /// An argument: its type and value.
 pub type Argument = (pg_sys::Oid, Option<Datum>);
@@ -167,6 +167,19 @@ impl Table<'_> {
     pub fn get<T: pgrx::FromDatum>(&self, row: usize, column: usize) -> Option<T> {
         // SAFETY: the callers' SQL fixes the types.
         self.datum(row, column).and_then(|datum| unsafe { T::from_datum(datum, false) })
+    }
+
+    /// The text at `row` (from 0) and `column` (from 1). (A String of pgrx's has to be UTF-8 in the server, too.)
+    pub fn text(&self, row: usize, column: usize) -> Option<String> {
+        // SAFETY: the callers' SQL fixes the types.
+        self.datum(row, column).map(|datum| call::from_server(unsafe { datum::text_bytes(datum) }))
+    }
+
+    /// The texts at `row` (from 0) and `column` (from 1); nulls among them are left out.
+    pub fn texts(&self, row: usize, column: usize) -> Option<Vec<String>> {
+        // SAFETY: the callers' SQL fixes the types.
+        let texts = self.datum(row, column).map(|datum| unsafe { datum::texts(datum) });
+        texts.map(|texts| texts.into_iter().flatten().collect())
     }
 }
 

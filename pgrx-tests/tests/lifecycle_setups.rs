@@ -115,20 +115,22 @@ fn a_database_without_encoding_gets_utf8() {
     works_encoded("SQL_ASCII", "S\\303\\243o Paulo", "T\\303\\274rkiye");
 }
 
+/// A database that is not UTF-8, with the extension in a schema of its own.
+fn latin1(cluster: &Cluster) -> &'static str {
+    cluster.sql("postgres", "CREATE DATABASE encoded TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
+    cluster.sql("encoded", "CREATE SCHEMA größe; CREATE EXTENSION asn_inventory SCHEMA größe");
+    "encoded"
+}
+
 #[test]
 fn schemas_and_tables_may_have_names_in_the_letters_of_the_encoding() {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&cluster.maxmind_dir());
-    let db = "encoded";
-    cluster.sql(
-        "postgres",
-        &format!("CREATE DATABASE {db} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"),
-    );
+    let db = latin1(&cluster);
     // The event trigger looks at every table that is made from here on.
     cluster.sql(
         db,
-        "CREATE SCHEMA größe; CREATE EXTENSION asn_inventory SCHEMA größe;
-         CREATE TABLE größe.ereignis_für_alle (ip inet) PARTITION BY LIST (ip);
+        "CREATE TABLE größe.ereignis_für_alle (ip inet) PARTITION BY LIST (ip);
          SELECT größe.attach_ip_source('größe.ereignis_für_alle', '{ip}');
          CREATE TABLE größe.übrige PARTITION OF größe.ereignis_für_alle DEFAULT",
     );
@@ -138,4 +140,33 @@ fn schemas_and_tables_may_have_names_in_the_letters_of_the_encoding() {
     assert_eq!(cluster.value(db, "SELECT processed FROM größe.backfill_inventory()"), "0");
     cluster.wait_value(db, "SELECT größe.prometheus_metrics() ~ 'asn_inventory_addresses{[^}]*} 1\\M'", "t");
     assert_eq!(cluster.value(db, "SELECT größe.inventory_report() LIKE '%id=\"addresses\">1<%'"), "t");
+}
+
+#[test]
+fn columns_may_have_names_in_the_letters_of_the_encoding() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = latin1(&cluster);
+    cluster.sql(
+        db,
+        "CREATE TABLE meldung (quelle_für inet, täter text[], inhalt_ü jsonb, wann_ä timestamptz) PARTITION BY RANGE (wann_ä);
+         CREATE TABLE meldung_früher PARTITION OF meldung FOR VALUES FROM (MINVALUE) TO ('2026-01-01Z');
+         INSERT INTO meldung VALUES ('8.8.8.8', '{8.8.4.4}', '{\"ä\": \"1.1.1.1\"}', '2025-05-01Z');
+         SELECT größe.attach_ip_source('meldung', '{quelle_für,täter,inhalt_ü->>ä}', 'wann_ä');
+         CREATE TABLE meldung_später PARTITION OF meldung DEFAULT",
+    );
+    cluster
+        .sql(db, "INSERT INTO meldung_später VALUES ('8.8.8.8', '{8.8.4.4}', '{\"ä\": \"1.1.1.1\"}', '2026-05-01Z')");
+    assert_eq!(cluster.value(db, "SELECT ip_columns FROM größe.ip_source"), "{quelle_für,täter,inhalt_ü->>ä}");
+    let seen = "SELECT string_agg(concat_ws(' ', host(ip_address), observation_count, first_seen_at AT TIME ZONE 'UTC'), ',' ORDER BY ip_address)
+        FROM größe.ip_inventory";
+    let one = |seen| ["1.1.1.1", "8.8.4.4", "8.8.8.8"].map(|ip| format!("{ip} {seen}")).join(",");
+    cluster.wait_value(db, seen, &one("1 2026-05-01 00:00:00"));
+    assert_eq!(cluster.value(db, "SELECT größe.populate_ip_inventory('meldung')"), "3");
+    cluster.wait_value(db, seen, &one("2 2025-05-01 00:00:00"));
+    // What is wrong is said, and not that a text could not be read.
+    let refused = cluster.fails(db, "SELECT größe.attach_ip_source('meldung', '{größe}')");
+    assert_eq!(refused.code, "42703");
+    assert_eq!(cluster.fails(db, "SELECT größe.refresh_stale('größe')").code, "22023");
+    assert_eq!(cluster.fails(db, "SELECT größe.mmdb_record('größe', '8.8.8.8')").code, "22023");
 }

@@ -221,3 +221,18 @@ fn maxmind_goes_first_in_what_it_knows() {
     assert_eq!(world.row("8.8.8.8", known), "15169|maxmind|US|skipped");
     assert_eq!(world.fakes.times(Service::Dns, "8.8.8.8"), 0);
 }
+
+#[test]
+fn a_name_that_is_stored_is_read_in_the_letters_of_the_encoding() {
+    let world = start(options());
+    let db = "encoded";
+    world.sql(&format!("CREATE DATABASE {db} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"));
+    world.cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
+         INSERT INTO asn_inventory (asn_number, asn_org, details_ts) VALUES (64501, 'Zürcher Netz', now());
+         INSERT INTO events VALUES ('45.1.0.1')",
+    );
+    world.cluster.wait_value(db, "SELECT cymru_status FROM ip_inventory", "found");
+    assert_eq!(world.cluster.value(db, "SELECT asn_number || ' ' || asn_org FROM ip_inventory"), "64501 Zürcher Netz");
+}

@@ -80,7 +80,7 @@ sql_function!(
     refresh_stale,
     pg_finfo_refresh_stale,
     |call: Call| {
-        let sources = wanted(call.get::<String>(0));
+        let sources = wanted(call.text(0));
         let n = call.get::<i32>(1).unwrap_or(1000);
         if n < 1 {
             bad_value(format!("n can't be {n}"), "It is how many addresses to refresh at most: 1 or more.", "");
@@ -101,7 +101,7 @@ sql_function!(
     refresh_range,
     pg_finfo_refresh_range,
     |call: Call| {
-        let sources = wanted(call.get::<String>(1)) | sources::ANEW;
+        let sources = wanted(call.text(1)) | sources::ANEW;
         let Some(range) = call.arg(0) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
         let request = Request {
             ips: Some(known_in(&Schema::of(call), range)),

@@ -31,7 +31,8 @@ sql_function!(
         let Some(table) = call.get::<pg_sys::Oid>(0) else {
             bad_value("attach_ip_source needs a table", "tbl is null.", "Name the table that your events are inserted into.")
         };
-        let selectors = call.get::<Vec<Option<String>>>(1).unwrap_or_default();
+        // SAFETY: declared as text[].
+        let selectors = call.arg(1).map(|d| unsafe { crate::datum::texts(d) }).unwrap_or_default();
         let Some(selectors) = selectors.into_iter().collect::<Option<Vec<String>>>() else {
             bad_value("a column is null", "An element of ip_columns is null.", "Name columns: ARRAY['src_ip'].")
         };
@@ -41,7 +42,7 @@ sql_function!(
         let observed_at = call
             .arg(2)
             // SAFETY: declared as name: a NUL-terminated fixed-size text.
-            .map(|d| unsafe { std::ffi::CStr::from_ptr(d.cast_mut_ptr()).to_string_lossy().into_owned() });
+            .map(|d| unsafe { crate::call::from_server(std::ffi::CStr::from_ptr(d.cast_mut_ptr()).to_bytes()) });
         attach(&Schema::of(call), table, &selectors, observed_at.as_deref());
         call.null()
     }
@@ -92,12 +93,12 @@ sql_function!(
             )
         });
         for row in 0..missing.len() {
-            let links = missing.get::<Vec<String>>(row, 4).unwrap_or_default();
+            let links = missing.texts(row, 4).unwrap_or_default();
             if !links.iter().any(|xid| is_ours(xid)) {
                 continue;
             }
-            if let (Some(table), Some(columns)) = (missing.get(row, 1), missing.get::<Vec<String>>(row, 2)) {
-                create_trigger(&sql, &schema, table, &columns, missing.get::<String>(row, 3).as_deref());
+            if let (Some(table), Some(columns)) = (missing.get(row, 1), missing.texts(row, 2)) {
+                create_trigger(&sql, &schema, table, &columns, missing.text(row, 3).as_deref());
             }
         }
         Datum::from(0)
@@ -135,7 +136,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
             pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
         }
     }
-    let columns = selectors.to_vec().into_datum();
+    let columns = Some(crate::call::texts(selectors));
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     as_role(schema.owner(), || {
         sql.run(

@@ -5,7 +5,6 @@ use std::ffi::CString;
 use enrich::address::parse_host;
 use enrich::json::{self, Value};
 use enrich::selector::Selector;
-use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -54,7 +53,8 @@ impl Extractor {
         // SAFETY: the attribute was just found in this descriptor; type names come from the catalog.
         let (base, name) = unsafe {
             let oid = pg_sys::SPI_gettypeid(desc, i32::from(attribute));
-            let name = move || std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_string_lossy().into_owned();
+            let name =
+                move || crate::call::from_server(std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_bytes());
             (pg_sys::getBaseType(oid), name)
         };
         let path = !selector.path.is_empty();
@@ -144,7 +144,7 @@ unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
 
 /// The number of the live column of that name.
 pub fn column(desc: pg_sys::TupleDesc, name: &str) -> Option<i16> {
-    let name = CString::new(name).ok()?;
+    let name = CString::new(crate::call::server_text(name)).ok()?;
     // SAFETY: a valid descriptor and a NUL-terminated name; system columns come back negative.
     let number = unsafe { pg_sys::SPI_fnumber(desc, name.as_ptr()) };
     i16::try_from(number).ok().filter(|n| *n > 0)
@@ -195,7 +195,7 @@ fn observe_json_text(text: &[u8], at: i64, tally: &mut Tally) {
 }
 
 fn path_datum(path: &[String]) -> Kept {
-    let datum = path.to_vec().into_datum().unwrap_or(Datum::null());
+    let datum = crate::call::texts(path);
     // SAFETY: an array just made.
     Kept::new(unsafe { pgrx::varlena::varlena_to_byte_slice(datum.cast_mut_ptr()) })
 }

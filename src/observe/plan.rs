@@ -99,7 +99,7 @@ impl Plan {
         let arguments: Vec<String> = unsafe {
             let trigger = &*data.tg_trigger;
             (0..trigger.tgnargs as usize)
-                .map(|i| std::ffi::CStr::from_ptr(*trigger.tgargs.add(i)).to_string_lossy().into_owned())
+                .map(|i| crate::call::from_server(std::ffi::CStr::from_ptr(*trigger.tgargs.add(i)).to_bytes()))
                 .collect()
         };
         let mut plan = Plan { extractors: Vec::new(), observed_at: None, misfits: Vec::new() };

@@ -70,7 +70,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
             "Count them by hand: INSERT INTO ip_inventory … SELECT … GROUP BY the address, then backfill_inventory().",
         );
     }
-    let before = source.get::<String>(0, 3).as_deref().and_then(Before::parse);
+    let before = source.text(0, 3).as_deref().and_then(Before::parse);
     let Some(before) = before else {
         raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "ip_source.attached_snapshot can't be read", "", "");
     };
@@ -84,8 +84,8 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
         sql: &sql,
         schema,
         table,
-        selectors: source.get::<Vec<String>>(0, 1).unwrap_or_default(),
-        observed_at: source.get::<String>(0, 2),
+        selectors: source.texts(0, 1).unwrap_or_default(),
+        observed_at: source.text(0, 2),
         before,
         first,
         // SAFETY: reads the clock of the running statement.

@@ -19,7 +19,7 @@ pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
         &[(pg_sys::INT8ARRAYOID, asns.into_datum())],
     );
     (0..found.len())
-        .filter_map(|row| Some((u32::try_from(found.get::<i64>(row, 1)?).ok()?, found.get::<String>(row, 2))))
+        .filter_map(|row| Some((u32::try_from(found.get::<i64>(row, 1)?).ok()?, found.text(row, 2))))
         .collect()
 }
 

@@ -148,8 +148,8 @@ fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
     let answer = Answer {
         asn: found.get::<i64>(row, 3).and_then(|asn| u32::try_from(asn).ok()),
         network,
-        country: found.get::<String>(row, 4),
-        org: found.get::<String>(row, 5),
+        country: found.text(row, 4),
+        org: found.text(row, 5),
     };
     Some((found.get::<Inet>(row, 1)?.ip, answer))
 }
