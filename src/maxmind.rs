@@ -49,13 +49,15 @@ pub fn store() -> Store {
 /// reopened.
 #[inline]
 pub fn with<R>(f: impl FnOnce(&Databases) -> R) -> R {
-    let statement = crate::call::statement_start();
-    if STATEMENT.get() != statement {
-        STATEMENT.set(statement);
-        refresh();
-    }
-    // SAFETY: one thread; the only writer is `refresh`, which is not called while `f` runs.
-    OPEN.with(|open| f(unsafe { &(*open.get()).databases }))
+    refresh_once();
+    OPEN.with(|open| {
+        // SAFETY: one thread; the only writer is `refresh`, which is not called while `f` runs.
+        let databases = unsafe { &(*open.get()).databases };
+        if databases.is_empty() {
+            warn_once();
+        }
+        f(databases)
+    })
 }
 
 /// Stored answers from before this (timestamptz) came from files that answer no more. After the worker has walked the
@@ -67,9 +69,19 @@ pub fn stale_before(databases: &Databases) -> i64 {
     if installed_at <= walked { i64::MIN } else { installed_at }
 }
 
-/// The manifest that belongs to what is open.
+/// Once a statement, opens what is newer.
+#[inline]
+fn refresh_once() {
+    let statement = crate::call::statement_start();
+    if STATEMENT.get() != statement {
+        STATEMENT.set(statement);
+        refresh();
+    }
+}
+
+/// The manifest that belongs to what is open. It is no look-up: nobody has to be warned that none is answered.
 pub fn manifest() -> Manifest {
-    with(|_| ());
+    refresh_once();
     // SAFETY: as in `with`.
     OPEN.with(|open| unsafe { (*open.get()).manifest.clone() })
 }
@@ -95,9 +107,6 @@ fn refresh() {
         }
         None if due(open) => look(open, &settings::snapshot()),
         None => {}
-    }
-    if open.databases.is_empty() {
-        warn_once();
     }
 }
 
