@@ -1,5 +1,6 @@
 //! From a column's datum to addresses. Whatever stands in an event, this counts it and goes on.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 
 use enrich::address::parse_host;
@@ -10,6 +11,7 @@ use pgrx::pg_sys::Datum;
 
 use super::raw::{self, Found};
 use super::tally::Tally;
+use crate::call::{from_server, server_text, texts};
 use crate::datum::array_elements;
 use crate::inet::Inet;
 
@@ -25,10 +27,13 @@ enum Shape {
     Text,
     InetArray,
     TextArray,
-    /// A value in a jsonb at a path, which is also the argument of the function that gets it as text: a text[].
-    Jsonb(Vec<String>, Kept),
+    /// A value in a jsonb at a path in the server's encoding, which is also the argument of the function that gets it
+    /// as text: a text[].
+    Jsonb(Vec<Vec<u8>>, Kept),
     /// A value in a json at a path. PostgreSQL's own function would raise on what may stand in one: see [`json`].
     Json(Vec<String>),
+    /// The same where the path has letters that are others in the server's encoding: the json is read as UTF-8.
+    ForeignJson(Vec<String>),
 }
 
 /// Why a selector does not fit a table.
@@ -53,13 +58,18 @@ impl Extractor {
         // SAFETY: the attribute was just found in this descriptor; type names come from the catalog.
         let (base, name) = unsafe {
             let oid = pg_sys::SPI_gettypeid(desc, i32::from(attribute));
-            let name =
-                move || crate::call::from_server(std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_bytes());
+            let name = move || from_server(std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_bytes());
             (pg_sys::getBaseType(oid), name)
         };
         let path = !selector.path.is_empty();
         let shape = match base {
-            pg_sys::JSONBOID if path => Shape::Jsonb(selector.path.clone(), path_datum(&selector.path)),
+            pg_sys::JSONBOID if path => {
+                let keys = selector.path.iter().map(|key| server_text(key).into_owned());
+                Shape::Jsonb(keys.collect(), path_datum(&selector.path))
+            }
+            pg_sys::JSONOID if selector.path.iter().any(|key| matches!(server_text(key), Cow::Owned(_))) => {
+                Shape::ForeignJson(selector.path.clone())
+            }
             pg_sys::JSONOID if path => Shape::Json(selector.path.clone()),
             pg_sys::JSONBOID | pg_sys::JSONOID => return Err(Misfit::NoPath),
             _ if path => return Err(Misfit::NotJson(name())),
@@ -99,6 +109,12 @@ impl Extractor {
                         observe_json_text(bytes(text), at, tally);
                     }
                 }
+                Shape::ForeignJson(path) => {
+                    let text = from_server(bytes(datum));
+                    if let Some(found) = json::at_path(text.as_bytes(), path) {
+                        observe_json(found, at, tally);
+                    }
+                }
                 Shape::Json(path) => {
                     if let Some(found) = json::at_path(bytes(datum), path) {
                         observe_json(found, at, tally);
@@ -126,7 +142,7 @@ impl Extractor {
                     Found::Text(text) => observe_text(text, at, tally),
                     Found::Other => return false,
                 },
-                Shape::InetArray | Shape::TextArray | Shape::Json(_) => return false,
+                Shape::InetArray | Shape::TextArray | Shape::Json(_) | Shape::ForeignJson(_) => return false,
             }
         }
         true
@@ -144,7 +160,7 @@ unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
 
 /// The number of the live column of that name.
 pub fn column(desc: pg_sys::TupleDesc, name: &str) -> Option<i16> {
-    let name = CString::new(crate::call::server_text(name)).ok()?;
+    let name = CString::new(server_text(name)).ok()?;
     // SAFETY: a valid descriptor and a NUL-terminated name; system columns come back negative.
     let number = unsafe { pg_sys::SPI_fnumber(desc, name.as_ptr()) };
     i16::try_from(number).ok().filter(|n| *n > 0)
@@ -195,7 +211,7 @@ fn observe_json_text(text: &[u8], at: i64, tally: &mut Tally) {
 }
 
 fn path_datum(path: &[String]) -> Kept {
-    let datum = crate::call::texts(path);
+    let datum = texts(path);
     // SAFETY: an array just made.
     Kept::new(unsafe { pgrx::varlena::varlena_to_byte_slice(datum.cast_mut_ptr()) })
 }

@@ -75,12 +75,12 @@ pub enum Found<'a> {
     Other,
 }
 
-/// Walks a path of keys through nested objects, and copies nothing.
+/// Walks a path of keys, in the server's encoding, through nested objects, and copies nothing.
 ///
 /// # Safety
 /// `datum` must be a jsonb, and the caller be inside a guard; what is found lives as long as the datum, or as the
 /// current context.
-pub unsafe fn jsonb_at<'a>(datum: Datum, path: &[String]) -> Found<'a> {
+pub unsafe fn jsonb_at<'a>(datum: Datum, path: &[Vec<u8>]) -> Found<'a> {
     // SAFETY: a jsonb that is not toasted is a container behind a 4-byte header, aligned to four; values found in it
     // point into it.
     unsafe {
@@ -94,11 +94,10 @@ pub unsafe fn jsonb_at<'a>(datum: Datum, path: &[String]) -> Found<'a> {
             if (*container).header & pg_sys::JB_FOBJECT == 0 {
                 return Found::Other;
             }
-            let key_bytes = key.as_bytes();
             let found = getKeyJsonValueFromContainer(
                 container,
-                key_bytes.as_ptr().cast(),
-                key_bytes.len() as std::ffi::c_int,
+                key.as_ptr().cast(),
+                key.len() as std::ffi::c_int,
                 value.as_mut_ptr(),
             );
             if found.is_null() {
