@@ -1,7 +1,7 @@
 -- Offline look-ups: they run no SQL, so they need no search_path and pay for none.
 CREATE FUNCTION ip_class(inet) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
-COMMENT ON FUNCTION ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved, …, by the IANA special-purpose registries';
+COMMENT ON FUNCTION ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
 
 CREATE FUNCTION lookup_ip(inet) RETURNS ip_enrichment
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';

@@ -170,3 +170,29 @@ fn columns_may_have_names_in_the_letters_of_the_encoding() {
     assert_eq!(cluster.fails(db, "SELECT größe.refresh_stale('größe')").code, "22023");
     assert_eq!(cluster.fails(db, "SELECT größe.mmdb_record('größe', '8.8.8.8')").code, "22023");
 }
+
+#[test]
+fn a_database_of_many_byte_letters_gets_them() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = "encoded";
+    cluster.sql(
+        "postgres",
+        &format!("CREATE DATABASE {db} TEMPLATE template0 ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    cluster.sql(db, "CREATE EXTENSION asn_inventory; CREATE TABLE 記録 (番地 inet, 内容 jsonb, 文書 json)");
+    // Longer than what is converted at once, and its letters do not end where that does.
+    for odd in ["", "x"] {
+        let selectors = format!("ARRAY['番地', '内容->>{odd}' || repeat('鍵', 3000)]");
+        cluster.sql(db, &format!("SELECT attach_ip_source('記録', {selectors})"));
+        assert_eq!(cluster.value(db, &format!("SELECT ip_columns = {selectors} FROM ip_source")), "t");
+    }
+    cluster.sql(
+        db,
+        "SELECT attach_ip_source('記録', '{番地,内容->鍵->>址,文書->鍵->>址}');
+         INSERT INTO 記録 VALUES ('8.8.8.8', '{\"鍵\": {\"址\": \"8.8.8.9\"}}', '{\"鍵\": {\"址\": \"8.8.8.10\"}}')",
+    );
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "3");
+    cluster.sql(db, "UPDATE ip_inventory SET city = '東京の網'");
+    assert!(cluster.value(db, "SELECT inventory_report()").contains("&#26481;&#20140;&#12398;&#32178;"));
+}
