@@ -185,7 +185,8 @@ fn without_preload_and_without_files_what_is_not_known_is_not_there() {
     }
     // Whoever looks at the state looks no address up: the warning that look-ups are not answered is kept for who does.
     let (mut client, notices) = cluster.connect_with_notices(DB);
-    query(&mut client, "SELECT prometheus_metrics(), inventory_report(); SELECT FROM enrichment_status").expect("a page");
+    query(&mut client, "SELECT prometheus_metrics(), inventory_report(); SELECT FROM enrichment_status")
+        .expect("a page");
     assert_eq!(notices.all(), Vec::<String>::new());
     query(&mut client, "SELECT prometheus_metrics(), ip_asn('8.8.8.8')").expect("nothing");
     assert_eq!(notices.all().len(), 1, "{:?}", notices.all());
