@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+/// What fakes that stay say on standard error, in their directory.
+const LOG_FILE: &str = "fake-sources.log";
+
 /// Running fakes. All methods take `&self`: tests may share them in a static, whose end they notice too.
 ///
 /// Every method panics where the fakes do not do as they are told: a test cannot go on then.
@@ -73,8 +76,11 @@ impl Options {
             command.arg("--data").arg(data);
         }
         if self.stay {
-            // An interrupt in the terminal is not meant for what stays.
-            command.arg("--stay").stdin(Stdio::null()).process_group(0);
+            // An interrupt in the terminal is not meant for what stays. Nor may it hold the caller's standard error open:
+            // who reads that to its end, as `make demo 2>&1 | tee` does, would wait for as long as the fakes run.
+            let said = fs::create_dir_all(dir).and_then(|()| fs::File::create(dir.join(LOG_FILE)));
+            let said = said.unwrap_or_else(|e| panic!("{}: {e}", dir.join(LOG_FILE).display()));
+            command.arg("--stay").stdin(Stdio::null()).stderr(said).process_group(0);
         } else {
             command.stdin(Stdio::piped());
         }

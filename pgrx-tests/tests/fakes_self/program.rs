@@ -93,3 +93,31 @@ fn what_stays_outlives_its_handle_and_ends_by_a_signal() {
     wait_until("the port to close", || !answers());
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+/// Started by this program once more, so that its standard error is a pipe that can be read to its end.
+#[test]
+fn fakes_that_stay_hold_nobodys_standard_error_open() {
+    let asked = "ASN_INVENTORY_FAKES_THAT_STAY";
+    if let Some(dir) = std::env::var_os(asked) {
+        drop(Fakes::options().stay().start(std::path::Path::new(&dir)));
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-stay-{}", std::process::id()));
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "program::fakes_that_stay_hold_nobodys_standard_error_open", "--nocapture"])
+        .env(asked, &dir)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stderr.take().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(std::io::copy(&mut pipe, &mut std::io::sink()).is_ok()));
+    assert!(child.wait().unwrap().success());
+    let fakes = Fakes::attach(&dir);
+    let ended = told.recv_timeout(std::time::Duration::from_secs(30));
+    std::process::Command::new("kill").arg(fakes.pid().to_string()).status().unwrap();
+    wait_until("the port to close", || TcpStream::connect(fakes.whois()).is_err());
+    std::fs::remove_dir_all(dir).unwrap();
+    assert_eq!(ended, Ok(true), "the fakes hold the pipe");
+}
