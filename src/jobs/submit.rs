@@ -145,7 +145,8 @@ impl Request {
 
 /// The sources that a name stands for. A network source that is off can't be named; `all` are those that are on.
 fn wanted(source: Option<String>) -> u32 {
-    let source = source.unwrap_or_default();
+    const SOURCES: &str = "Sources are: maxmind, cymru, greynoise, all.";
+    let Some(source) = source else { bad_value("null can't be refreshed", SOURCES, "") };
     let open = |at: usize| {
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
         let state = slot.map_or(health::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
@@ -172,7 +173,7 @@ fn wanted(source: Option<String>) -> u32 {
             let bit = |on: bool, bit: u32| if on { bit } else { 0 };
             bit(maxmind, sources::MAXMIND) | bit(cymru, sources::CYMRU) | bit(greynoise, sources::GREYNOISE)
         }
-        _ => bad_value(format!("\"{source}\" can't be refreshed"), "Sources are: maxmind, cymru, greynoise, all.", ""),
+        _ => bad_value(format!("\"{source}\" can't be refreshed"), SOURCES, ""),
     }
 }
 
