@@ -387,7 +387,7 @@ pub fn require_worker() -> c_int {
             crate::errors::not_ready(
                 "the asn_inventory worker is not running",
                 "asn_inventory is not in shared_preload_libraries.",
-                "Set shared_preload_libraries = 'asn_inventory' in postgresql.conf and restart the server.",
+                "Set shared_preload_libraries = 'asn_inventory' in postgresql.conf, beside what is there already, and restart the server.",
             );
         }
         // SAFETY: reads a variable of the server.

@@ -38,6 +38,8 @@ fn without_preload_all_but_the_worker_works() {
         assert_eq!(refused.code, "55000", "{needs_the_worker}");
         assert_eq!(refused.message, "the asn_inventory worker is not running");
         assert!(refused.hint.contains("shared_preload_libraries"), "{refused:?}");
+        // Who copies the setting as it stands would throw out other libraries.
+        assert!(refused.hint.contains("beside what is there already"), "{refused:?}");
     }
     assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "0");
     assert_eq!(cluster.value(db, "SELECT cancel_enrichment_job(1)"), "f");
