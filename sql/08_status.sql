@@ -185,7 +185,8 @@ CREATE FUNCTION purge_expired_maxmind(older_than interval DEFAULT '30 days') RET
                 enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
                 cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
             FROM installed
-            WHERE i.maxmind_status IN ('found', 'not_found')
+            -- A negative age is a slip, and no reason to clear everything.
+            WHERE $1 >= '0' AND i.maxmind_status IN ('found', 'not_found')
               AND (coalesce(installed.oldest, '-infinity') < now() - $1
                    OR i.maxmind_ts < now() - $1
                       AND NOT EXISTS (SELECT FROM maxmind_walk w WHERE installed.generations <@ w.generations))

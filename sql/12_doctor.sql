@@ -82,7 +82,8 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             SELECT 'queue', 'warning', format('%s addresses wait%s.', waiting,
                           coalesce(', and the worker last looked at them at ' || last_absorb_at, '')),
                    'SELECT absorb_observations();  -- and the server''s log for why the worker does not keep up'
-            FROM queue, worker WHERE waiting > 1000000 OR waiting > 0 AND last_absorb_at < now() - interval '10 minutes'
+            FROM queue, worker WHERE waiting > 1000000
+               OR waiting > 0 AND last_absorb_at < now() - greatest(interval '10 minutes', 2 * current_setting('asn_inventory.absorb_interval', true)::interval)
             UNION ALL
             SELECT 'triggers', 'error', format('Rows inserted into %s are not observed: its trigger is %s.', s.tbl,
                           CASE WHEN t.oid IS NULL THEN 'gone' ELSE 'disabled' END),
@@ -91,7 +92,7 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             FROM ip_source s
             JOIN pg_class c ON c.oid = s.tbl  -- the row of a dropped table stays until the next attach
             LEFT JOIN pg_trigger t ON t.tgrelid = s.tbl AND t.tgfoid = 'observe_addresses()'::regprocedure
-            WHERE t.oid IS NULL OR t.tgenabled = 'D'
+            WHERE t.oid IS NULL OR t.tgenabled IN ('D', 'R')
             UNION ALL
             SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads all of it.', s.tbl, a.attname),
                    format(CASE c.relkind WHEN 'p' THEN 'CREATE INDEX ON %s (%I);  -- who inserts waits meanwhile'
@@ -99,7 +100,8 @@ CREATE FUNCTION enrichment_doctor(OUT check_name text, OUT level text, OUT detai
             FROM ip_source s JOIN pg_class c ON c.oid = s.tbl
             JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.ip_columns) AND a.atttypid = 'inet'::regtype
             WHERE c.reltuples > 1000000
-              AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = s.tbl AND x.indkey[0] = a.attnum AND x.indisvalid)
+              AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = s.tbl AND x.indkey[0] = a.attnum AND x.indisvalid
+                              AND x.indpred IS NULL)
             UNION ALL
             SELECT 'autovacuum', 'warning', 'Autovacuum is off: dead rows stay.', 'ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();'
             WHERE current_setting('autovacuum') = 'off'

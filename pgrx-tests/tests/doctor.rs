@@ -72,6 +72,11 @@ fn a_fault_is_named_and_its_remedy_mends_it() {
         ),
         (
             "triggers",
+            "error|Rows inserted into public.event are not observed: its trigger is disabled.",
+            "ALTER TABLE event ENABLE REPLICA TRIGGER asn_inventory_observe",
+        ),
+        (
+            "triggers",
             "error|Rows inserted into public.event are not observed: its trigger is gone.",
             "DROP TRIGGER asn_inventory_observe ON event",
         ),
@@ -116,6 +121,7 @@ fn a_large_table_without_a_useful_index_is_named_until_it_has_one() {
     cluster.sql(
         DB,
         "CREATE INDEX event_at_ip ON event (at, ip); CREATE INDEX event_broken ON event (ip);
+         CREATE INDEX event_v6 ON event (ip) WHERE family(ip) = 6;
          UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'event_broken'::regclass",
     );
     cluster.sql(DB, LARGE);

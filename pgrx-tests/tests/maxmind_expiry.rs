@@ -34,7 +34,9 @@ fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answe
          UPDATE ip_inventory SET cymru_status = 'skipped', cymru_detail = NULL WHERE ip_address = '8.8.8.8';
          UPDATE ip_inventory SET cymru_status = 'skipped', cymru_detail = 'why' WHERE ip_address = '34.64.0.1'",
     );
-    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind('41 days')"), "0");
+    for age in ["41 days", "-1 day"] {
+        assert_eq!(cluster.value(DB, &format!("SELECT purge_expired_maxmind('{age}')")), "0");
+    }
     assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "3");
     assert_eq!(
         cluster.lines(
