@@ -84,8 +84,8 @@ fn views_answer_from_what_is_there() {
     );
 }
 
-#[test]
-fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
+/// A cluster that asks nobody, with files, in which events are observed as of their own time.
+fn by_events() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(
@@ -93,7 +93,13 @@ fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
         "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet, at timestamptz);
          SELECT attach_ip_source('event', '{ip}', 'at')",
     );
-    cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "15169");
+    cluster.wait_walked(DB);
+    cluster
+}
+
+#[test]
+fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
+    let cluster = by_events();
     cluster.sql(DB, "SELECT enrich_ip('8.8.8.8')");
     cluster.wait_value(DB, "SELECT addresses || '|' || observations FROM top_networks", "1|0");
     assert_eq!(cluster.lines(DB, "SELECT asn_number, first_seen_at FROM new_networks"), Vec::<String>::new());
@@ -107,14 +113,7 @@ fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
 
 #[test]
 fn a_network_is_counted_when_something_of_it_changed_and_not_else() {
-    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
-    fixtures::small(&cluster.maxmind_dir());
-    cluster.sql(
-        DB,
-        "CREATE EXTENSION asn_inventory; CREATE TABLE event (ip inet, at timestamptz);
-         SELECT attach_ip_source('event', '{ip}', 'at')",
-    );
-    cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "15169");
+    let cluster = by_events();
     cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8', now()), ('8.8.8.9', now() - interval '2 days')");
     cluster.wait_value(DB, "SELECT ip_count FROM asn_inventory", "2");
     // Its latest observation was one of an address that is gone.
