@@ -18,6 +18,7 @@ build_package() {
     rm -rf "$package"
     (cd "$root" && "$CARGO_PGRX_BIN" pgrx package --package asn_inventory --pg-config "$PG_CONFIG" --out-dir "$package" \
         --no-default-features --features "pg$PG_MAJOR" >/dev/null)
+    install -m 644 "$root"/sql/upgrade/*.sql "$package$PG_SHAREDIR/extension/"
 }
 
 # link_entries FROM TO: a link in TO for every entry of FROM but this extension's own, should it be installed.
@@ -66,9 +67,10 @@ place_extension() {
     local file extension=$tree$PG_SHAREDIR/extension
     placed=
     for file in "$extension"/asn_inventory*; do
-        [ -e "$package$PG_SHAREDIR/extension/${file##*/}" ] || rm -f "$file"
+        [ -e "$package$PG_SHAREDIR/extension/${file##*/}" ] || [ -e "$root/sql/install/${file##*/}" ] || rm -f "$file"
     done
-    for file in "$package$PG_SHAREDIR/extension"/*; do place "$file" "$extension/${file##*/}" 644; done
+    # The scripts of older versions are for the tests of upgrades alone: no package has them.
+    for file in "$package$PG_SHAREDIR/extension"/* "$root"/sql/install/*; do place "$file" "$extension/${file##*/}" 644; done
     place "$package$PG_PKGLIBDIR/asn_inventory.so" "$tree$PG_PKGLIBDIR/asn_inventory.so" 755
     ln -sfn "$PG_MAJOR" "$target/pg/current"
     [ -z "$placed" ] || say "asn_inventory is in $tree"

@@ -13,6 +13,7 @@ for component in rustfmt clippy; do
     rustup component add "$component"
 done
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+scripts/upgrade-sql.sh --check
 cargo fmt --all --check
 cargo clippy -p enrich -p report -p asn_inventory_tests --all-targets -- -D warnings
 cargo clippy -p asn_inventory --no-default-features --features "pg$PG_MAJOR" --all-targets -- -D warnings

@@ -1,9 +1,14 @@
-\echo Use "CREATE EXTENSION asn_inventory" to load this file. \quit
+\echo Use "CREATE EXTENSION @extschema@.asn_inventory" to load this file. \quit
+
+-- Nothing in this script is looked up in a schema that others may write to: an overload that somebody planted there
+-- would fit better than the system's own function, and run with the rights of whoever reads a view. The extension's own
+-- objects are named by their schema.
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- Everything known of one address. Statuses: pending (not asked yet, or due again), found, not_found, skipped
 -- (special-purpose, switched off, or another source answered), failed (no answer, tried again), quota (GreyNoise's is
 -- spent), unavailable (nothing installed that could answer); null where a source was outside the question.
-CREATE TYPE ip_enrichment AS (
+CREATE TYPE @extschema@.ip_enrichment AS (
     ip                     inet,
     ip_class               text,
     network                cidr,
@@ -29,9 +34,9 @@ CREATE TYPE ip_enrichment AS (
     enrichment_ts          timestamptz,
     scanner_ts             timestamptz
 );
-COMMENT ON TYPE ip_enrichment IS 'everything known of one address: network, place, scanner, and how each source stands';
+COMMENT ON TYPE @extschema@.ip_enrichment IS 'everything known of one address: network, place, scanner, and how each source stands';
 
-CREATE TYPE enrichment_summary AS (
+CREATE TYPE @extschema@.enrichment_summary AS (
     job_id             bigint,
     processed          bigint,
     enriched           bigint,
@@ -45,4 +50,4 @@ CREATE TYPE enrichment_summary AS (
     elapsed            interval,
     ips_per_second     double precision
 );
-COMMENT ON TYPE enrichment_summary IS 'what a job did: addresses looked at, answered from each source, not known, passed over, failed';
+COMMENT ON TYPE @extschema@.enrichment_summary IS 'what a job did: addresses looked at, answered from each source, not known, passed over, failed';

@@ -1,6 +1,6 @@
 -- One row an address. Counts and last_seen_at change with every observation: no index may stand on them, so that
 -- those updates stay HOT.
-CREATE TABLE ip_inventory (
+CREATE TABLE @extschema@.ip_inventory (
     ip_address             inet PRIMARY KEY
         CONSTRAINT ip_inventory_host_address
         CHECK (masklen(ip_address) = CASE family(ip_address) WHEN 4 THEN 32 ELSE 128 END),
@@ -41,56 +41,56 @@ CREATE TABLE ip_inventory (
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
 -- What the worker asks the network about next. Rows that no source is due for stand in neither.
-CREATE INDEX ip_inventory_cymru_due ON ip_inventory (ip_address) WHERE cymru_status IN ('pending', 'failed');
-CREATE INDEX ip_inventory_greynoise_due ON ip_inventory (ip_address) WHERE greynoise_status IN ('pending', 'failed', 'quota');
+CREATE INDEX ip_inventory_cymru_due ON @extschema@.ip_inventory (ip_address) WHERE cymru_status IN ('pending', 'failed');
+CREATE INDEX ip_inventory_greynoise_due ON @extschema@.ip_inventory (ip_address) WHERE greynoise_status IN ('pending', 'failed', 'quota');
 -- What went stale, by each source's own clock.
-CREATE INDEX ip_inventory_cymru_ts ON ip_inventory (cymru_ts) WHERE cymru_ts IS NOT NULL;
-CREATE INDEX ip_inventory_scanner_ts ON ip_inventory (scanner_ts) WHERE scanner_ts IS NOT NULL;
+CREATE INDEX ip_inventory_cymru_ts ON @extschema@.ip_inventory (cymru_ts) WHERE cymru_ts IS NOT NULL;
+CREATE INDEX ip_inventory_scanner_ts ON @extschema@.ip_inventory (scanner_ts) WHERE scanner_ts IS NOT NULL;
 
-COMMENT ON INDEX ip_inventory_cymru_due IS 'addresses that Team Cymru is to be asked about';
-COMMENT ON INDEX ip_inventory_greynoise_due IS 'addresses that GreyNoise is to be asked about';
-COMMENT ON INDEX ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
-COMMENT ON INDEX ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
-COMMENT ON TABLE ip_inventory IS 'every address ever observed, with what each source says of it';
-COMMENT ON COLUMN ip_inventory.ip_address IS 'host address as it was observed';
-COMMENT ON COLUMN ip_inventory.first_seen_at IS 'earliest observation';
-COMMENT ON COLUMN ip_inventory.last_seen_at IS 'latest observation';
-COMMENT ON COLUMN ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
-COMMENT ON COLUMN ip_inventory.asn_number IS 'origin AS, unsigned 32 bits';
-COMMENT ON COLUMN ip_inventory.asn_org IS 'organization of the origin AS';
-COMMENT ON COLUMN ip_inventory.asn_source IS 'which source said so: maxmind or cymru';
-COMMENT ON COLUMN ip_inventory.enrichment_ts IS 'when network or place were last written';
-COMMENT ON COLUMN ip_inventory.scanner_ts IS 'when GreyNoise last answered';
-COMMENT ON COLUMN ip_inventory.ip_class IS 'public, private, loopback and so on: see ip_class(inet)';
-COMMENT ON COLUMN ip_inventory.network IS 'the network that the ASN, or without one the place, stands for';
-COMMENT ON COLUMN ip_inventory.country_code IS 'ISO 3166-1 alpha-2';
-COMMENT ON COLUMN ip_inventory.country_source IS 'which source said so: maxmind, or cymru (then it is the country of the registration)';
-COMMENT ON COLUMN ip_inventory.region IS 'first subdivision, English name';
-COMMENT ON COLUMN ip_inventory.city IS 'English name';
-COMMENT ON COLUMN ip_inventory.latitude IS 'degrees';
-COMMENT ON COLUMN ip_inventory.longitude IS 'degrees';
-COMMENT ON COLUMN ip_inventory.accuracy_radius_km IS 'kilometres around latitude and longitude';
-COMMENT ON COLUMN ip_inventory.time_zone IS 'IANA time zone name';
-COMMENT ON COLUMN ip_inventory.scanner_noise IS 'GreyNoise: seen scanning the internet';
-COMMENT ON COLUMN ip_inventory.scanner_riot IS 'GreyNoise: belongs to a common business service';
-COMMENT ON COLUMN ip_inventory.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
-COMMENT ON COLUMN ip_inventory.scanner_name IS 'GreyNoise: name of the scanner or service';
-COMMENT ON COLUMN ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
-COMMENT ON COLUMN ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
-COMMENT ON COLUMN ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
-COMMENT ON COLUMN ip_inventory.cymru_status IS 'how Team Cymru stands: pending (not asked yet), found, not_found, failed, skipped';
-COMMENT ON COLUMN ip_inventory.cymru_ts IS 'when Team Cymru last answered';
-COMMENT ON COLUMN ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
-COMMENT ON COLUMN ip_inventory.cymru_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN ip_inventory.cymru_detail IS 'why the last attempt failed, or why it is not asked';
-COMMENT ON COLUMN ip_inventory.greynoise_status IS 'how GreyNoise stands: pending (not asked yet), found, not_found, quota, failed, skipped';
-COMMENT ON COLUMN ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
-COMMENT ON COLUMN ip_inventory.greynoise_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN ip_inventory.greynoise_detail IS 'why the last attempt failed, or why it is not asked';
+COMMENT ON INDEX @extschema@.ip_inventory_cymru_due IS 'addresses that Team Cymru is to be asked about';
+COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses that GreyNoise is to be asked about';
+COMMENT ON INDEX @extschema@.ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
+COMMENT ON INDEX @extschema@.ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
+COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with what each source says of it';
+COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed';
+COMMENT ON COLUMN @extschema@.ip_inventory.first_seen_at IS 'earliest observation';
+COMMENT ON COLUMN @extschema@.ip_inventory.last_seen_at IS 'latest observation';
+COMMENT ON COLUMN @extschema@.ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_number IS 'origin AS, unsigned 32 bits';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_source IS 'which source said so: maxmind or cymru';
+COMMENT ON COLUMN @extschema@.ip_inventory.enrichment_ts IS 'when network or place were last written';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_ts IS 'when GreyNoise last answered';
+COMMENT ON COLUMN @extschema@.ip_inventory.ip_class IS 'public, private, loopback and so on: see ip_class(inet)';
+COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'the network that the ASN, or without one the place, stands for';
+COMMENT ON COLUMN @extschema@.ip_inventory.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'which source said so: maxmind, or cymru (then it is the country of the registration)';
+COMMENT ON COLUMN @extschema@.ip_inventory.region IS 'first subdivision, English name';
+COMMENT ON COLUMN @extschema@.ip_inventory.city IS 'English name';
+COMMENT ON COLUMN @extschema@.ip_inventory.latitude IS 'degrees';
+COMMENT ON COLUMN @extschema@.ip_inventory.longitude IS 'degrees';
+COMMENT ON COLUMN @extschema@.ip_inventory.accuracy_radius_km IS 'kilometres around latitude and longitude';
+COMMENT ON COLUMN @extschema@.ip_inventory.time_zone IS 'IANA time zone name';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_noise IS 'GreyNoise: seen scanning the internet';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_riot IS 'GreyNoise: belongs to a common business service';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_name IS 'GreyNoise: name of the scanner or service';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (not asked yet), found, not_found, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_ts IS 'when Team Cymru last answered';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_detail IS 'why the last attempt failed, or why it is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'how GreyNoise stands: pending (not asked yet), found, not_found, quota, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why it is not asked';
 
 -- What loaders append and the worker absorbs. No index, no constraint, no trigger: appending must neither wait nor
 -- conflict, and is done below SQL.
-CREATE TABLE ip_observation (
+CREATE TABLE @extschema@.ip_observation (
     address    inet,
     seen       bigint NOT NULL,
     first_seen timestamptz NOT NULL,
@@ -102,18 +102,18 @@ CREATE TABLE ip_observation (
     packed     bytea
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
-COMMENT ON TABLE ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
-COMMENT ON COLUMN ip_observation.address IS 'observed address; null: many are packed, or a count of values that were no address; 0.0.0.0/0: a count for its table alone';
-COMMENT ON COLUMN ip_observation.seen IS 'how often, in one statement, all packed ones together; 0: asked about, not observed';
-COMMENT ON COLUMN ip_observation.first_seen IS 'earliest time of the event';
-COMMENT ON COLUMN ip_observation.last_seen IS 'latest time of the event';
-COMMENT ON COLUMN ip_observation.source IS 'table it was inserted into; by name in a dump, since a restored table has another OID';
-COMMENT ON COLUMN ip_observation.attempts IS 'how often absorbing this row failed';
-COMMENT ON COLUMN ip_observation.retry_at IS 'left alone until then, after a failure';
-COMMENT ON COLUMN ip_observation.addresses IS 'how many addresses the row stands for';
-COMMENT ON COLUMN ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
+COMMENT ON TABLE @extschema@.ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were no address; 0.0.0.0/0: a count for its table alone';
+COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'how often, in one statement, all packed ones together; 0: asked about, not observed';
+COMMENT ON COLUMN @extschema@.ip_observation.first_seen IS 'earliest time of the event';
+COMMENT ON COLUMN @extschema@.ip_observation.last_seen IS 'latest time of the event';
+COMMENT ON COLUMN @extschema@.ip_observation.source IS 'table it was inserted into; by name in a dump, since a restored table has another OID';
+COMMENT ON COLUMN @extschema@.ip_observation.attempts IS 'how often absorbing this row failed';
+COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'left alone until then, after a failure';
+COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'how many addresses the row stands for';
+COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
 
-CREATE TABLE ip_source (
+CREATE TABLE @extschema@.ip_source (
     tbl              regclass PRIMARY KEY,
     ip_columns       text[] NOT NULL,
     observed_at      name,
@@ -124,22 +124,24 @@ CREATE TABLE ip_source (
     last_observed_at timestamptz,
     populated_at     timestamptz,
     attached_snapshot text,
-    attached_on      text
+    attached_on      text,
+    unobserved       bigint NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
-COMMENT ON COLUMN ip_source.tbl IS 'the attached table';
-COMMENT ON COLUMN ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
-COMMENT ON COLUMN ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
-COMMENT ON COLUMN ip_source.attached_at IS 'when attach_ip_source was called';
-COMMENT ON COLUMN ip_source.attached_by IS 'role that called it';
-COMMENT ON COLUMN ip_source.observations IS 'addresses observed, repetitions included';
-COMMENT ON COLUMN ip_source.unparsable IS 'values that were no host address';
-COMMENT ON COLUMN ip_source.last_observed_at IS 'latest time of an event in it';
-COMMENT ON COLUMN ip_source.populated_at IS 'when populate_ip_inventory counted the rows that were there before';
-COMMENT ON COLUMN ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
-COMMENT ON COLUMN ip_source.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
+COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
+COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
+COMMENT ON COLUMN @extschema@.ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
+COMMENT ON COLUMN @extschema@.ip_source.attached_at IS 'when attach_ip_source was called';
+COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
+COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
+COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were no host address';
+COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
+COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'when populate_ip_inventory counted the rows that were there before';
+COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
+COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session';
 
-CREATE TABLE enrichment_run (
+CREATE TABLE @extschema@.enrichment_run (
     job_id             bigint PRIMARY KEY,
     kind               text NOT NULL,
     parameters         jsonb NOT NULL DEFAULT '{}',
@@ -158,32 +160,32 @@ CREATE TABLE enrichment_run (
     skipped            bigint NOT NULL,
     errors             bigint NOT NULL
 );
-COMMENT ON TABLE enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
-COMMENT ON COLUMN enrichment_run.job_id IS 'number that the caller was given';
-COMMENT ON COLUMN enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
-COMMENT ON COLUMN enrichment_run.parameters IS 'with which limits';
-COMMENT ON COLUMN enrichment_run.requested_by IS 'role that asked; the worker''s own for what is done by schedule or after a newer build';
-COMMENT ON COLUMN enrichment_run.started_at IS 'when it was asked for';
-COMMENT ON COLUMN enrichment_run.ended_at IS 'when its last transaction was through';
-COMMENT ON COLUMN enrichment_run.outcome IS 'done, cancelled or failed';
-COMMENT ON COLUMN enrichment_run.detail IS 'why it failed';
-COMMENT ON COLUMN enrichment_run.processed IS 'addresses looked at';
-COMMENT ON COLUMN enrichment_run.enriched IS 'addresses that a source knew';
-COMMENT ON COLUMN enrichment_run.cache_hits IS 'addresses that were fresh already';
-COMMENT ON COLUMN enrichment_run.maxmind_asn IS 'addresses that got their ASN from MaxMind';
-COMMENT ON COLUMN enrichment_run.cymru_asn IS 'addresses that Team Cymru knew';
-COMMENT ON COLUMN enrichment_run.greynoise_scanners IS 'addresses that GreyNoise has seen scanning';
-COMMENT ON COLUMN enrichment_run.not_found IS 'addresses that no source knew';
-COMMENT ON COLUMN enrichment_run.skipped IS 'addresses that no source was to be asked about: special-purpose, switched off, never_ask';
-COMMENT ON COLUMN enrichment_run.errors IS 'addresses that could not be written, or that a network source did not answer for';
+COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
+COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller was given';
+COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_run.parameters IS 'with which limits';
+COMMENT ON COLUMN @extschema@.enrichment_run.requested_by IS 'role that asked; the worker''s own for what is done by schedule or after a newer build';
+COMMENT ON COLUMN @extschema@.enrichment_run.started_at IS 'when it was asked for';
+COMMENT ON COLUMN @extschema@.enrichment_run.ended_at IS 'when its last transaction was through';
+COMMENT ON COLUMN @extschema@.enrichment_run.outcome IS 'done, cancelled or failed';
+COMMENT ON COLUMN @extschema@.enrichment_run.detail IS 'why it failed';
+COMMENT ON COLUMN @extschema@.enrichment_run.processed IS 'addresses looked at';
+COMMENT ON COLUMN @extschema@.enrichment_run.enriched IS 'addresses that a source knew';
+COMMENT ON COLUMN @extschema@.enrichment_run.cache_hits IS 'addresses that were fresh already';
+COMMENT ON COLUMN @extschema@.enrichment_run.maxmind_asn IS 'addresses that got their ASN from MaxMind';
+COMMENT ON COLUMN @extschema@.enrichment_run.cymru_asn IS 'addresses that Team Cymru knew';
+COMMENT ON COLUMN @extschema@.enrichment_run.greynoise_scanners IS 'addresses that GreyNoise has seen scanning';
+COMMENT ON COLUMN @extschema@.enrichment_run.not_found IS 'addresses that no source knew';
+COMMENT ON COLUMN @extschema@.enrichment_run.skipped IS 'addresses that no source was to be asked about: special-purpose, switched off, never_ask';
+COMMENT ON COLUMN @extschema@.enrichment_run.errors IS 'addresses that could not be written, or that a network source did not answer for';
 -- source_status shows how the last one went.
-CREATE INDEX enrichment_run_update ON enrichment_run (job_id) WHERE kind = 'update';
-COMMENT ON INDEX enrichment_run_update IS 'looks for newer MaxMind files, the last one first';
-CREATE SEQUENCE enrichment_job_id;
-COMMENT ON SEQUENCE enrichment_job_id IS 'numbers of jobs';
+CREATE INDEX enrichment_run_update ON @extschema@.enrichment_run (job_id) WHERE kind = 'update';
+COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, the last one first';
+CREATE SEQUENCE @extschema@.enrichment_job_id;
+COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 
-SELECT pg_catalog.pg_extension_config_dump('ip_inventory', '');
-SELECT pg_catalog.pg_extension_config_dump('ip_observation', '');
-SELECT pg_catalog.pg_extension_config_dump('ip_source', '');
-SELECT pg_catalog.pg_extension_config_dump('enrichment_run', '');
-SELECT pg_catalog.pg_extension_config_dump('enrichment_job_id', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_inventory', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.enrichment_run', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.enrichment_job_id', '');

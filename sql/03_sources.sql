@@ -1,5 +1,5 @@
 -- What the network sources say beside the addresses: networks, autonomous systems, the quota.
-CREATE TABLE cymru_prefix (
+CREATE TABLE @extschema@.cymru_prefix (
     prefix       cidr PRIMARY KEY,
     announced    cidr,
     origins      bigint[] NOT NULL DEFAULT '{}',
@@ -9,19 +9,19 @@ CREATE TABLE cymru_prefix (
     answered_at  timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL
 );
-CREATE INDEX cymru_prefix_lookup ON cymru_prefix USING spgist (prefix);
-COMMENT ON INDEX cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
-COMMENT ON TABLE cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
-COMMENT ON COLUMN cymru_prefix.prefix IS 'network that the answer is used for';
-COMMENT ON COLUMN cymru_prefix.announced IS 'announced prefix; null: no route, a negative answer';
-COMMENT ON COLUMN cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
-COMMENT ON COLUMN cymru_prefix.country_code IS 'country of the registration, not a location';
-COMMENT ON COLUMN cymru_prefix.registry IS 'regional registry';
-COMMENT ON COLUMN cymru_prefix.allocated IS 'when the registry allocated it';
-COMMENT ON COLUMN cymru_prefix.answered_at IS 'when Team Cymru said so';
-COMMENT ON COLUMN cymru_prefix.expires_at IS 'not used from then on';
+CREATE INDEX cymru_prefix_lookup ON @extschema@.cymru_prefix USING spgist (prefix);
+COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
+COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
+COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for';
+COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix; null: no route, a negative answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
+COMMENT ON COLUMN @extschema@.cymru_prefix.country_code IS 'country of the registration, not a location';
+COMMENT ON COLUMN @extschema@.cymru_prefix.registry IS 'regional registry';
+COMMENT ON COLUMN @extschema@.cymru_prefix.allocated IS 'when the registry allocated it';
+COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru said so';
+COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used from then on';
 
-CREATE TABLE asn_inventory (
+CREATE TABLE @extschema@.asn_inventory (
     asn_number        bigint PRIMARY KEY CHECK (asn_number BETWEEN 1 AND 4294967295),
     asn_org           text,
     country_code      text,
@@ -35,21 +35,21 @@ CREATE TABLE asn_inventory (
     details_ts        timestamptz,
     details_retry_at  timestamptz
 ) WITH (fillfactor = 70);
-COMMENT ON TABLE asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
-COMMENT ON COLUMN asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
-COMMENT ON COLUMN asn_inventory.asn_org IS 'its name: Team Cymru''s where it was asked, else MaxMind''s';
-COMMENT ON COLUMN asn_inventory.country_code IS 'country of the registration (Team Cymru)';
-COMMENT ON COLUMN asn_inventory.registry IS 'regional registry (Team Cymru)';
-COMMENT ON COLUMN asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
-COMMENT ON COLUMN asn_inventory.first_seen_at IS 'earliest observation of one of its addresses';
-COMMENT ON COLUMN asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
-COMMENT ON COLUMN asn_inventory.ip_count IS 'distinct addresses that belong to it now';
-COMMENT ON COLUMN asn_inventory.observation_count IS 'observations of these addresses';
-COMMENT ON COLUMN asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often where that takes long';
-COMMENT ON COLUMN asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
-COMMENT ON COLUMN asn_inventory.details_retry_at IS 'not asked again before this';
+COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'its name: Team Cymru''s where it was asked, else MaxMind''s';
+COMMENT ON COLUMN @extschema@.asn_inventory.country_code IS 'country of the registration (Team Cymru)';
+COMMENT ON COLUMN @extschema@.asn_inventory.registry IS 'regional registry (Team Cymru)';
+COMMENT ON COLUMN @extschema@.asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
+COMMENT ON COLUMN @extschema@.asn_inventory.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often where that takes long';
+COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
+COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'not asked again before this';
 
-CREATE TABLE ip_asn_history (
+CREATE TABLE @extschema@.ip_asn_history (
     ip_address inet NOT NULL,
     changed_at timestamptz NOT NULL,
     old_asn    bigint NOT NULL,
@@ -57,60 +57,62 @@ CREATE TABLE ip_asn_history (
     new_asn    bigint,
     new_source text
 );
-CREATE INDEX ip_asn_history_lookup ON ip_asn_history (ip_address, changed_at);
-COMMENT ON INDEX ip_asn_history_lookup IS 'the changes of one address in order';
-COMMENT ON TABLE ip_asn_history IS 'every time that the ASN stored for an address changed';
-COMMENT ON COLUMN ip_asn_history.ip_address IS 'the address';
-COMMENT ON COLUMN ip_asn_history.changed_at IS 'when the new answer was written';
-COMMENT ON COLUMN ip_asn_history.old_asn IS 'the ASN until then';
-COMMENT ON COLUMN ip_asn_history.old_source IS 'which source had said so';
-COMMENT ON COLUMN ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
-COMMENT ON COLUMN ip_asn_history.new_source IS 'which source says so';
+CREATE INDEX ip_asn_history_lookup ON @extschema@.ip_asn_history (ip_address, changed_at);
+COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
+COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
+COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'which source had said so';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'which source says so';
 
-CREATE FUNCTION record_asn_change() RETURNS trigger
-    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
-COMMENT ON FUNCTION record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
-CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number ON ip_inventory FOR EACH ROW
+CREATE FUNCTION @extschema@.record_asn_change() RETURNS trigger
+    LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
+COMMENT ON FUNCTION @extschema@.record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
+CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number ON @extschema@.ip_inventory FOR EACH ROW
     WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number)
-    EXECUTE FUNCTION record_asn_change();
-COMMENT ON TRIGGER record_asn_change ON ip_inventory IS 'writes ip_asn_history';
+    EXECUTE FUNCTION @extschema@.record_asn_change();
+-- The worker fires no trigger but those that are always on.
+ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
+COMMENT ON TRIGGER record_asn_change ON @extschema@.ip_inventory IS 'writes ip_asn_history';
 
-CREATE FUNCTION ip_asn_at(ip inet, at timestamptz) RETURNS bigint
+CREATE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         SELECT CASE WHEN h.ip_address IS NOT NULL THEN h.old_asn ELSE i.asn_number END
         FROM (SELECT $1 AS asked) q
-        LEFT JOIN ip_inventory i ON i.ip_address = q.asked
-        LEFT JOIN LATERAL (SELECT c.ip_address, c.old_asn FROM ip_asn_history c
+        LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = q.asked
+        LEFT JOIN LATERAL (SELECT c.ip_address, c.old_asn FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = q.asked AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1) h ON true;
     END;
-COMMENT ON FUNCTION ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
+COMMENT ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
 
-CREATE TABLE source_quota (
+CREATE TABLE @extschema@.source_quota (
     source       text PRIMARY KEY,
     window_start timestamptz NOT NULL,
     used         bigint NOT NULL DEFAULT 0,
     closed_until timestamptz
 );
-COMMENT ON TABLE source_quota IS 'the ledger: what was spent of a source''s quota in its present window';
-COMMENT ON COLUMN source_quota.source IS 'greynoise';
-COMMENT ON COLUMN source_quota.window_start IS 'when the window began, UTC';
-COMMENT ON COLUMN source_quota.used IS 'requests spent in it; written down before they are sent';
-COMMENT ON COLUMN source_quota.closed_until IS 'the source said that no more is to be had before this';
+COMMENT ON TABLE @extschema@.source_quota IS 'the ledger: what was spent of a source''s quota in its present window';
+COMMENT ON COLUMN @extschema@.source_quota.source IS 'greynoise';
+COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'when the window began, UTC';
+COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; written down before they are sent';
+COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source said that no more is to be had before this';
 
 -- Not dumped: elsewhere other files are installed.
-CREATE TABLE maxmind_walk (
+CREATE TABLE @extschema@.maxmind_walk (
     generations  text[] NOT NULL,
     installed_at timestamptz NOT NULL,
     walked_at    timestamptz NOT NULL
 );
-COMMENT ON TABLE maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
-COMMENT ON COLUMN maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them';
-COMMENT ON COLUMN maxmind_walk.installed_at IS 'when the newest of them was installed';
-COMMENT ON COLUMN maxmind_walk.walked_at IS 'when the comparison was through';
+COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
+COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them';
+COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
+COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was through';
 
 -- Not dumped: the worker counts what was restored.
-CREATE TABLE inventory_count (
+CREATE TABLE @extschema@.inventory_count (
     counted_at         timestamptz NOT NULL,
     addresses          bigint NOT NULL,
     public_addresses   bigint NOT NULL,
@@ -124,21 +126,21 @@ CREATE TABLE inventory_count (
     cymru_due          bigint NOT NULL,
     greynoise_due      bigint NOT NULL
 );
-COMMENT ON TABLE inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
-COMMENT ON COLUMN inventory_count.counted_at IS 'as of when';
-COMMENT ON COLUMN inventory_count.addresses IS 'rows';
-COMMENT ON COLUMN inventory_count.public_addresses IS 'of class public: those that sources can know';
-COMMENT ON COLUMN inventory_count.enriched IS 'with an ASN or a country';
-COMMENT ON COLUMN inventory_count.missing_asn IS 'public ones without an ASN';
-COMMENT ON COLUMN inventory_count.observations IS 'how often all of them were observed';
-COMMENT ON COLUMN inventory_count.maxmind_answered IS 'with an answer of MaxMind''s files, also that they do not know it';
-COMMENT ON COLUMN inventory_count.cymru_answered IS 'with an answer of Team Cymru, also that no route is announced';
-COMMENT ON COLUMN inventory_count.greynoise_answered IS 'with an answer of GreyNoise, also that it does not know it';
-COMMENT ON COLUMN inventory_count.scanners IS 'seen scanning, says GreyNoise';
-COMMENT ON COLUMN inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
-COMMENT ON COLUMN inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
+COMMENT ON TABLE @extschema@.inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
+COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'as of when';
+COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows';
+COMMENT ON COLUMN @extschema@.inventory_count.public_addresses IS 'of class public: those that sources can know';
+COMMENT ON COLUMN @extschema@.inventory_count.enriched IS 'with an ASN or a country';
+COMMENT ON COLUMN @extschema@.inventory_count.missing_asn IS 'public ones without an ASN';
+COMMENT ON COLUMN @extschema@.inventory_count.observations IS 'how often all of them were observed';
+COMMENT ON COLUMN @extschema@.inventory_count.maxmind_answered IS 'with an answer of MaxMind''s files, also that they do not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_answered IS 'with an answer of Team Cymru, also that no route is announced';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'with an answer of GreyNoise, also that it does not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'seen scanning, says GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
 
-SELECT pg_catalog.pg_extension_config_dump('cymru_prefix', '');
-SELECT pg_catalog.pg_extension_config_dump('asn_inventory', '');
-SELECT pg_catalog.pg_extension_config_dump('ip_asn_history', '');
-SELECT pg_catalog.pg_extension_config_dump('source_quota', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.cymru_prefix', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.asn_inventory', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_asn_history', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.source_quota', '');

@@ -1,50 +1,50 @@
 -- Offline look-ups: they run no SQL, so they need no search_path and pay for none.
-CREATE FUNCTION ip_class(inet) RETURNS text
+CREATE FUNCTION @extschema@.ip_class(inet) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
-COMMENT ON FUNCTION ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
+COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
 
-CREATE FUNCTION lookup_ip(inet) RETURNS ip_enrichment
+CREATE FUNCTION @extschema@.lookup_ip(inet) RETURNS @extschema@.ip_enrichment
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';
-COMMENT ON FUNCTION lookup_ip(inet) IS 'everything the installed mmdb files say of an address; offline, writes nothing';
+COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'everything the installed mmdb files say of an address; offline, writes nothing';
 
-CREATE FUNCTION ip_asn(inet) RETURNS bigint
+CREATE FUNCTION @extschema@.ip_asn(inet) RETURNS bigint
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_asn';
-COMMENT ON FUNCTION ip_asn(inet) IS 'origin AS of an address, offline';
+COMMENT ON FUNCTION @extschema@.ip_asn(inet) IS 'origin AS of an address, offline';
 
-CREATE FUNCTION ip_asn_org(inet) RETURNS text
+CREATE FUNCTION @extschema@.ip_asn_org(inet) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_asn_org';
-COMMENT ON FUNCTION ip_asn_org(inet) IS 'organization of the origin AS of an address, offline';
+COMMENT ON FUNCTION @extschema@.ip_asn_org(inet) IS 'organization of the origin AS of an address, offline';
 
-CREATE FUNCTION ip_country(inet) RETURNS text
+CREATE FUNCTION @extschema@.ip_country(inet) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_country';
-COMMENT ON FUNCTION ip_country(inet) IS 'ISO 3166-1 alpha-2 code of the country of an address, offline';
+COMMENT ON FUNCTION @extschema@.ip_country(inet) IS 'ISO 3166-1 alpha-2 code of the country of an address, offline';
 
-CREATE FUNCTION ip_city(inet) RETURNS text
+CREATE FUNCTION @extschema@.ip_city(inet) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_city';
-COMMENT ON FUNCTION ip_city(inet) IS 'city of an address, English name, offline';
+COMMENT ON FUNCTION @extschema@.ip_city(inet) IS 'city of an address, English name, offline';
 
-CREATE FUNCTION mmdb_record(edition text, ip inet) RETURNS jsonb
+CREATE FUNCTION @extschema@.mmdb_record(edition text, ip inet) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_record';
-COMMENT ON FUNCTION mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
+COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
 
-CREATE FUNCTION mmdb_networks(edition text, within inet DEFAULT NULL,
+CREATE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL,
                               OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_networks';
-COMMENT ON FUNCTION mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
+COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
 
-CREATE FUNCTION mmdb_editions(
+CREATE FUNCTION @extschema@.mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
     OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
-COMMENT ON FUNCTION mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
+COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
 
-CREATE FUNCTION mmdb_files(
+CREATE FUNCTION @extschema@.mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
-COMMENT ON FUNCTION mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
+COMMENT ON FUNCTION @extschema@.mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
 
-CREATE FUNCTION import_mmdb_files(force boolean DEFAULT false) RETURNS integer
+CREATE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
-COMMENT ON FUNCTION import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';
+COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';

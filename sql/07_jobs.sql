@@ -1,55 +1,55 @@
-CREATE FUNCTION backfill_inventory(
+CREATE FUNCTION @extschema@.backfill_inventory(
     batch_size integer DEFAULT 1000, commit_interval integer DEFAULT 5000, max_ips bigint DEFAULT NULL,
-    workers integer DEFAULT 4, ips inet[] DEFAULT NULL, wait boolean DEFAULT true) RETURNS enrichment_summary
+    workers integer DEFAULT 4, ips inet[] DEFAULT NULL, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_inventory';
-COMMENT ON FUNCTION backfill_inventory(integer, integer, bigint, integer, inet[], boolean)
+COMMENT ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean)
     IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction';
 
-CREATE FUNCTION refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS enrichment_summary
+CREATE FUNCTION @extschema@.refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_stale';
-COMMENT ON FUNCTION refresh_stale(text, integer, boolean)
+COMMENT ON FUNCTION @extschema@.refresh_stale(text, integer, boolean)
     IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all';
 
-CREATE FUNCTION refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS enrichment_summary
+CREATE FUNCTION @extschema@.refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_range';
-COMMENT ON FUNCTION refresh_range(inet, text, boolean)
+COMMENT ON FUNCTION @extschema@.refresh_range(inet, text, boolean)
     IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all';
 
-CREATE FUNCTION update_maxmind(force boolean DEFAULT false) RETURNS bigint
+CREATE FUNCTION @extschema@.update_maxmind(force boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
-COMMENT ON FUNCTION update_maxmind(boolean)
+COMMENT ON FUNCTION @extschema@.update_maxmind(boolean)
     IS 'asks the worker to look for newer MaxMind builds now; the job''s number. force: also what is not newer, or was refused';
 
-CREATE FUNCTION cancel_enrichment_job(job_id bigint) RETURNS boolean
+CREATE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
-COMMENT ON FUNCTION cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
+COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
 
-CREATE FUNCTION enrichment_jobs(
+CREATE FUNCTION @extschema@.enrichment_jobs(
     OUT job_id bigint, OUT kind text, OUT state text, OUT requested_by oid, OUT started_at timestamptz,
     OUT helpers integer, OUT total bigint, OUT processed bigint, OUT enriched bigint, OUT errors bigint,
     OUT elapsed_us bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'enrichment_jobs';
-COMMENT ON FUNCTION enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
+COMMENT ON FUNCTION @extschema@.enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
 
-CREATE VIEW enrichment_progress AS
+CREATE VIEW @extschema@.enrichment_progress AS
 SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.helpers, j.total, j.processed, j.enriched,
        j.errors,
        CASE WHEN j.total > 0 THEN round(least(100.0 * j.processed / j.total, 100), 1) END AS percent,
        CASE WHEN j.elapsed_us > 0 THEN round(j.processed * 1e6 / j.elapsed_us) END AS ips_per_second,
        CASE WHEN j.processed > 0 AND j.total >= j.processed
             THEN make_interval(secs => round((j.total - j.processed) * (j.elapsed_us / 1e6) / j.processed)) END AS remaining
-FROM enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
-COMMENT ON VIEW enrichment_progress IS 'running jobs and how far they are, a row each';
-COMMENT ON COLUMN enrichment_progress.job_id IS 'number for cancel_enrichment_job';
-COMMENT ON COLUMN enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
-COMMENT ON COLUMN enrichment_progress.state IS 'submitted, running, cancelling or ended';
-COMMENT ON COLUMN enrichment_progress.requested_by IS 'role that asked';
-COMMENT ON COLUMN enrichment_progress.started_at IS 'when it was asked for';
-COMMENT ON COLUMN enrichment_progress.helpers IS 'background workers at work; 0: the worker does it by itself';
-COMMENT ON COLUMN enrichment_progress.total IS 'addresses to look at';
-COMMENT ON COLUMN enrichment_progress.processed IS 'addresses looked at so far';
-COMMENT ON COLUMN enrichment_progress.enriched IS 'of these, addresses that a source knew';
-COMMENT ON COLUMN enrichment_progress.errors IS 'of these, addresses that could not be written';
-COMMENT ON COLUMN enrichment_progress.percent IS 'processed of total';
-COMMENT ON COLUMN enrichment_progress.ips_per_second IS 'addresses a second since it was asked for';
-COMMENT ON COLUMN enrichment_progress.remaining IS 'time left at this speed';
+FROM @extschema@.enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
+COMMENT ON VIEW @extschema@.enrichment_progress IS 'running jobs and how far they are, a row each';
+COMMENT ON COLUMN @extschema@.enrichment_progress.job_id IS 'number for cancel_enrichment_job';
+COMMENT ON COLUMN @extschema@.enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_progress.state IS 'submitted, running, cancelling or ended';
+COMMENT ON COLUMN @extschema@.enrichment_progress.requested_by IS 'role that asked';
+COMMENT ON COLUMN @extschema@.enrichment_progress.started_at IS 'when it was asked for';
+COMMENT ON COLUMN @extschema@.enrichment_progress.helpers IS 'background workers at work; 0: the worker does it by itself';
+COMMENT ON COLUMN @extschema@.enrichment_progress.total IS 'addresses to look at';
+COMMENT ON COLUMN @extschema@.enrichment_progress.processed IS 'addresses looked at so far';
+COMMENT ON COLUMN @extschema@.enrichment_progress.enriched IS 'of these, addresses that a source knew';
+COMMENT ON COLUMN @extschema@.enrichment_progress.errors IS 'of these, addresses that could not be written';
+COMMENT ON COLUMN @extschema@.enrichment_progress.percent IS 'processed of total';
+COMMENT ON COLUMN @extschema@.enrichment_progress.ips_per_second IS 'addresses a second since it was asked for';
+COMMENT ON COLUMN @extschema@.enrichment_progress.remaining IS 'time left at this speed';

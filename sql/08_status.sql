@@ -1,36 +1,36 @@
-CREATE FUNCTION worker_status(
+CREATE FUNCTION @extschema@.worker_status(
     OUT enabled boolean, OUT worker text, OUT worker_pid integer, OUT last_absorb_at timestamptz,
     OUT absorbed bigint, OUT waiting_since timestamptz, OUT lookups bigint, OUT cache_hits bigint,
     OUT cache_misses bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
-COMMENT ON FUNCTION worker_status() IS 'the state of this database''s worker, for enrichment_status';
+COMMENT ON FUNCTION @extschema@.worker_status() IS 'the state of this database''s worker, for enrichment_status';
 
-CREATE FUNCTION network_sources(
+CREATE FUNCTION @extschema@.network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
-COMMENT ON FUNCTION network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+COMMENT ON FUNCTION @extschema@.network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
 
-CREATE FUNCTION cymru_ways(
+CREATE FUNCTION @extschema@.cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
-COMMENT ON FUNCTION cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@.cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
 
-CREATE FUNCTION source_latency(
+CREATE FUNCTION @extschema@.source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
-COMMENT ON FUNCTION source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+COMMENT ON FUNCTION @extschema@.source_latency() IS 'how long the sources took to answer since the server started, for source_status';
 
-CREATE FUNCTION secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
+CREATE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
-COMMENT ON FUNCTION secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now';
+COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now';
 
-CREATE VIEW source_status AS
+CREATE VIEW @extschema@.source_status AS
 WITH missed AS (
     SELECT r.ended_at, r.detail
-    FROM (SELECT outcome, ended_at, detail FROM enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
+    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
     WHERE r.outcome = 'failed')
 SELECT 'maxmind'::text AS source,
        CASE WHEN count(m.generation) = 0 THEN 'unavailable'
@@ -39,11 +39,11 @@ SELECT 'maxmind'::text AS source,
        max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed)) AS last_error_at,
        nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
                         (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
-       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM worker_status()) AS requests, 0::bigint AS errors,
+       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@.worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
        l.p50_ms, l.p95_ms, l.p99_ms
-FROM source_latency() l LEFT JOIN mmdb_files() m ON true
+FROM @extschema@.source_latency() l LEFT JOIN @extschema@.mmdb_files() m ON true
 WHERE l.source = 'maxmind' GROUP BY l.p50_ms, l.p95_ms, l.p99_ms
 UNION ALL
 SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
@@ -52,53 +52,53 @@ SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.re
        CASE WHEN n.quota IS NOT NULL
             THEN CASE WHEN q.closed_until > now() AND w.used < n.quota THEN q.closed_until ELSE greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC') END
        END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
-FROM network_sources() n
-JOIN source_latency() l ON l.source = n.source
-LEFT JOIN source_quota q ON q.source = n.source
+FROM @extschema@.network_sources() n
+JOIN @extschema@.source_latency() l ON l.source = n.source
+LEFT JOIN @extschema@.source_quota q ON q.source = n.source
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
                                 ELSE 0 END AS used) w;
-COMMENT ON VIEW source_status IS 'how each source stands, a row a source';
-COMMENT ON COLUMN source_status.source IS 'maxmind, cymru or greynoise';
-COMMENT ON COLUMN source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
-COMMENT ON COLUMN source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
-COMMENT ON COLUMN source_status.last_error_at IS 'when it last failed; for maxmind, a file that was refused or a look for newer ones';
-COMMENT ON COLUMN source_status.last_error IS 'why';
-COMMENT ON COLUMN source_status.retry_at IS 'not asked before this';
-COMMENT ON COLUMN source_status.in_flight IS 'questions without an outcome yet';
-COMMENT ON COLUMN source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
-COMMENT ON COLUMN source_status.errors IS 'of these, failures';
-COMMENT ON COLUMN source_status.rate IS 'most requests a second';
-COMMENT ON COLUMN source_status.quota IS 'most requests of a window';
-COMMENT ON COLUMN source_status.quota_window IS 'day or week, UTC';
-COMMENT ON COLUMN source_status.quota_used IS 'spent in the present window';
-COMMENT ON COLUMN source_status.quota_left IS 'left in the present window';
-COMMENT ON COLUMN source_status.quota_reset_at IS 'when there is more';
-COMMENT ON COLUMN source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
-COMMENT ON COLUMN source_status.p50_ms IS 'half of its answers took no longer, in milliseconds, since the server started; to within a quarter';
-COMMENT ON COLUMN source_status.p95_ms IS '95 of 100 answers took no longer';
-COMMENT ON COLUMN source_status.p99_ms IS '99 of 100 answers took no longer';
+COMMENT ON VIEW @extschema@.source_status IS 'how each source stands, a row a source';
+COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
+COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
+COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
+COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'when it last failed; for maxmind, a file that was refused or a look for newer ones';
+COMMENT ON COLUMN @extschema@.source_status.last_error IS 'why';
+COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'not asked before this';
+COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'questions without an outcome yet';
+COMMENT ON COLUMN @extschema@.source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
+COMMENT ON COLUMN @extschema@.source_status.errors IS 'of these, failures';
+COMMENT ON COLUMN @extschema@.source_status.rate IS 'most requests a second';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'most requests of a window';
+COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
+COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'spent in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'left in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_reset_at IS 'when there is more';
+COMMENT ON COLUMN @extschema@.source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'half of its answers took no longer, in milliseconds, since the server started; to within a quarter';
+COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95 of 100 answers took no longer';
+COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99 of 100 answers took no longer';
 
 -- The queue is counted while its file is small. Beyond that, a sample of one megabyte is good enough. The limit is for the
 -- planner: 2 MB never hold so many rows, and it must not take a long queue, of which this is not asked, for a reason to
 -- compile.
-CREATE VIEW enrichment_status AS
+CREATE VIEW @extschema@.enrichment_status AS
 WITH queue AS MATERIALIZED (
-         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM (SELECT addresses FROM ip_observation LIMIT 100000) a)
+         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM (SELECT addresses FROM @extschema@.ip_observation LIMIT 100000) a)
                      ELSE (SELECT (coalesce(sum(addresses), 0) * (f.size / 1048576.0))::bigint
-                           FROM ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size('ip_observation'))) END AS queued
-         FROM (SELECT pg_catalog.pg_relation_size('ip_observation') AS size) f),
-     counted AS MATERIALIZED (SELECT * FROM inventory_count LIMIT 1),
+                           FROM @extschema@.ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size('@extschema@.ip_observation'))) END AS queued
+         FROM (SELECT pg_catalog.pg_relation_size('@extschema@.ip_observation') AS size) f),
+     counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1),
      observed AS MATERIALIZED (
-         SELECT coalesce(sum(observations), 0)::bigint AS observations, coalesce(sum(unparsable), 0)::bigint AS unparsable FROM ip_source),
+         SELECT coalesce(sum(observations), 0)::bigint AS observations, coalesce(sum(unparsable), 0)::bigint AS unparsable FROM @extschema@.ip_source),
      file AS MATERIALIZED (
          SELECT min(build_time) AS oldest_build,
                 pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
                 pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
-         FROM mmdb_files())
+         FROM @extschema@.mmdb_files())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        q.queued, CASE WHEN q.queued > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
-       coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = 'ip_inventory'::pg_catalog.regclass)) AS addresses,
+       coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
        c.enriched, c.missing_asn, round(100.0 * c.enriched / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
        o.observations, o.unparsable,
        w.cache_hits, w.cache_misses, round(100.0 * w.cache_hits / nullif(w.cache_hits + w.cache_misses, 0), 1) AS cache_hit_percent,
@@ -107,7 +107,7 @@ SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        s.greynoise_requests, s.greynoise_errors, s.greynoise_p50_ms, s.greynoise_p95_ms, s.greynoise_p99_ms,
        s.greynoise_quota_left, s.greynoise_quota_reset_at,
        f.oldest_build, f.mmdb_ages, f.refused
-FROM worker_status() w CROSS JOIN queue q LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
+FROM @extschema@.worker_status() w CROSS JOIN queue q LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
 CROSS JOIN (
     SELECT max(requests) FILTER (WHERE source = 'maxmind') AS maxmind_lookups,
            max(p50_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p50_ms,
@@ -125,55 +125,55 @@ CROSS JOIN (
            max(p99_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p99_ms,
            max(quota_left) FILTER (WHERE source = 'greynoise') AS greynoise_quota_left,
            max(quota_reset_at) FILTER (WHERE source = 'greynoise') AS greynoise_quota_reset_at
-    FROM source_status) s;
-COMMENT ON VIEW enrichment_status IS 'whether it works and how far it is, in one row';
-COMMENT ON COLUMN enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
-COMMENT ON COLUMN enrichment_status.worker IS 'running, not running, not preloaded, or standby';
-COMMENT ON COLUMN enrichment_status.worker_pid IS 'its process id';
-COMMENT ON COLUMN enrichment_status.last_absorb_at IS 'when it last looked at the queue';
-COMMENT ON COLUMN enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
-COMMENT ON COLUMN enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from a sample where the queue''s file is above 2 MB';
-COMMENT ON COLUMN enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
-COMMENT ON COLUMN enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
-COMMENT ON COLUMN enrichment_status.enriched IS 'of these, with an ASN or a country';
-COMMENT ON COLUMN enrichment_status.missing_asn IS 'of these, public ones without an ASN';
-COMMENT ON COLUMN enrichment_status.coverage_percent IS 'enriched, of the public ones';
-COMMENT ON COLUMN enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
-COMMENT ON COLUMN enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
-COMMENT ON COLUMN enrichment_status.unparsable IS 'values in attached tables that were no host address';
-COMMENT ON COLUMN enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
-COMMENT ON COLUMN enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
-COMMENT ON COLUMN enrichment_status.cache_hit_percent IS 'hits of all';
-COMMENT ON COLUMN enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
-COMMENT ON COLUMN enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 256 is timed)';
-COMMENT ON COLUMN enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';
-COMMENT ON COLUMN enrichment_status.cymru_errors IS 'of these, failures';
-COMMENT ON COLUMN enrichment_status.cymru_p50_ms IS 'half of them took no longer';
-COMMENT ON COLUMN enrichment_status.cymru_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN enrichment_status.cymru_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, those that failed included';
-COMMENT ON COLUMN enrichment_status.greynoise_errors IS 'of these, failures';
-COMMENT ON COLUMN enrichment_status.greynoise_p50_ms IS 'half of them took no longer';
-COMMENT ON COLUMN enrichment_status.greynoise_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN enrichment_status.greynoise_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN enrichment_status.greynoise_quota_left IS 'requests left of GreyNoise''s quota';
-COMMENT ON COLUMN enrichment_status.greynoise_quota_reset_at IS 'when there are more';
-COMMENT ON COLUMN enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
-COMMENT ON COLUMN enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
-COMMENT ON COLUMN enrichment_status.refused IS 'mmdb files that were not taken, and why';
+    FROM @extschema@.source_status) s;
+COMMENT ON VIEW @extschema@.enrichment_status IS 'whether it works and how far it is, in one row';
+COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
+COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running, not preloaded, or standby';
+COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'its process id';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when it last looked at the queue';
+COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from a sample where the queue''s file is above 2 MB';
+COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
+COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
+COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'of these, with an ASN or a country';
+COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'of these, public ones without an ASN';
+COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'enriched, of the public ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
+COMMENT ON COLUMN @extschema@.enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
+COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that were no host address';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'hits of all';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 256 is timed)';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_errors IS 'of these, failures';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p50_ms IS 'half of them took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, those that failed included';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_errors IS 'of these, failures';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p50_ms IS 'half of them took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_left IS 'requests left of GreyNoise''s quota';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'when there are more';
+COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN @extschema@.enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
+COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'mmdb files that were not taken, and why';
 
-CREATE FUNCTION purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
+CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         WITH installed AS (
-            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM mmdb_files() f
+            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@.mmdb_files() f
             WHERE f.generation IS NOT NULL),
         -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
         -- stands in, the builds that are installed.
         cleared AS (
-            UPDATE ip_inventory i SET
+            UPDATE @extschema@.ip_inventory i SET
                 network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
                 asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
                 asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
@@ -189,8 +189,8 @@ CREATE FUNCTION purge_expired_maxmind(older_than interval DEFAULT '30 days') RET
             WHERE $1 >= '0' AND i.maxmind_status IN ('found', 'not_found')
               AND (coalesce(installed.oldest, '-infinity') < now() - $1
                    OR i.maxmind_ts < now() - $1
-                      AND NOT EXISTS (SELECT FROM maxmind_walk w WHERE installed.generations <@ w.generations))
+                      AND NOT EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed.generations <@ w.generations))
             RETURNING 1)
         SELECT count(*) FROM cleared;
     END;
-COMMENT ON FUNCTION purge_expired_maxmind(interval) IS 'clears what builds older than this left in ip_inventory, as GeoLite2''s licence asks; how many rows';
+COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this left in ip_inventory, as GeoLite2''s licence asks; how many rows';

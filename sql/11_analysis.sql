@@ -1,154 +1,154 @@
 -- Views for the questions that people ask of an inventory. Those on asn_inventory and ip_asn_history read small tables;
 -- those on ip_inventory say in their comment that they read all of it.
-CREATE VIEW top_networks AS
+CREATE VIEW @extschema@.top_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.ip_count AS addresses, a.observation_count AS observations,
-       round(100 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM asn_inventory s), 0), 2) AS share_percent,
+       round(100 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM @extschema@.asn_inventory s), 0), 2) AS share_percent,
        a.first_seen_at, a.last_seen_at
-FROM asn_inventory a WHERE a.ip_count > 0
+FROM @extschema@.asn_inventory a WHERE a.ip_count > 0
 ORDER BY a.observation_count DESC, a.ip_count DESC, a.asn_number;
-COMMENT ON VIEW top_networks IS 'autonomous systems by observations, most first; cheap: reads asn_inventory alone';
-COMMENT ON COLUMN top_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN top_networks.asn_org IS 'its name';
-COMMENT ON COLUMN top_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
-COMMENT ON COLUMN top_networks.addresses IS 'distinct addresses that belong to it now';
-COMMENT ON COLUMN top_networks.observations IS 'observations of these addresses';
-COMMENT ON COLUMN top_networks.share_percent IS 'share of the observations of all networks';
-COMMENT ON COLUMN top_networks.first_seen_at IS 'earliest observation of one of its addresses';
-COMMENT ON COLUMN top_networks.last_seen_at IS 'latest observation of one of its addresses';
+COMMENT ON VIEW @extschema@.top_networks IS 'autonomous systems by observations, most first; cheap: reads asn_inventory alone';
+COMMENT ON COLUMN @extschema@.top_networks.asn_number IS 'AS number';
+COMMENT ON COLUMN @extschema@.top_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.top_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
+COMMENT ON COLUMN @extschema@.top_networks.addresses IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN @extschema@.top_networks.observations IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.top_networks.share_percent IS 'share of the observations of all networks';
+COMMENT ON COLUMN @extschema@.top_networks.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.top_networks.last_seen_at IS 'latest observation of one of its addresses';
 
-CREATE VIEW new_networks AS
+CREATE VIEW @extschema@.new_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
        a.observation_count AS observations
-FROM asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
+FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
 ORDER BY a.first_seen_at DESC, a.asn_number;
-COMMENT ON VIEW new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads asn_inventory alone';
-COMMENT ON COLUMN new_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN new_networks.asn_org IS 'its name';
-COMMENT ON COLUMN new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
-COMMENT ON COLUMN new_networks.first_seen_at IS 'earliest observation of one of its addresses';
-COMMENT ON COLUMN new_networks.last_seen_at IS 'latest observation of one of its addresses';
-COMMENT ON COLUMN new_networks.addresses IS 'distinct addresses that belong to it now';
-COMMENT ON COLUMN new_networks.observations IS 'observations of these addresses';
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads asn_inventory alone';
+COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
+COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
+COMMENT ON COLUMN @extschema@.new_networks.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
 
-CREATE VIEW new_addresses AS
+CREATE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
        i.asn_org, i.country_code, i.city, i.scanner_classification
-FROM ip_inventory i WHERE i.observation_count > 0 AND i.first_seen_at > now() - interval '7 days'
+FROM @extschema@.ip_inventory i WHERE i.observation_count > 0 AND i.first_seen_at > now() - interval '7 days'
 ORDER BY i.first_seen_at DESC, i.ip_address;
-COMMENT ON VIEW new_addresses IS 'addresses first seen in the last 7 days, newest first; reads all of ip_inventory';
-COMMENT ON COLUMN new_addresses.ip_address IS 'the address';
-COMMENT ON COLUMN new_addresses.first_seen_at IS 'earliest observation';
-COMMENT ON COLUMN new_addresses.last_seen_at IS 'latest observation';
-COMMENT ON COLUMN new_addresses.observations IS 'how often it was observed';
-COMMENT ON COLUMN new_addresses.ip_class IS 'public, private, loopback and so on';
-COMMENT ON COLUMN new_addresses.asn_number IS 'origin AS';
-COMMENT ON COLUMN new_addresses.asn_org IS 'organization of the origin AS';
-COMMENT ON COLUMN new_addresses.country_code IS 'ISO 3166-1 alpha-2';
-COMMENT ON COLUMN new_addresses.city IS 'English name';
-COMMENT ON COLUMN new_addresses.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
+COMMENT ON VIEW @extschema@.new_addresses IS 'addresses first seen in the last 7 days, newest first; reads all of ip_inventory';
+COMMENT ON COLUMN @extschema@.new_addresses.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.new_addresses.first_seen_at IS 'earliest observation';
+COMMENT ON COLUMN @extschema@.new_addresses.last_seen_at IS 'latest observation';
+COMMENT ON COLUMN @extschema@.new_addresses.observations IS 'how often it was observed';
+COMMENT ON COLUMN @extschema@.new_addresses.ip_class IS 'public, private, loopback and so on';
+COMMENT ON COLUMN @extschema@.new_addresses.asn_number IS 'origin AS';
+COMMENT ON COLUMN @extschema@.new_addresses.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.new_addresses.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.new_addresses.city IS 'English name';
+COMMENT ON COLUMN @extschema@.new_addresses.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
 
-CREATE VIEW asn_changes AS
+CREATE VIEW @extschema@.asn_changes AS
 SELECT h.changed_at, h.ip_address, h.old_asn, o.asn_org AS old_org, h.old_source, h.new_asn, n.asn_org AS new_org,
        h.new_source
-FROM ip_asn_history h
-LEFT JOIN asn_inventory o ON o.asn_number = h.old_asn
-LEFT JOIN asn_inventory n ON n.asn_number = h.new_asn
+FROM @extschema@.ip_asn_history h
+LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = h.old_asn
+LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = h.new_asn
 ORDER BY h.changed_at DESC, h.ip_address;
-COMMENT ON VIEW asn_changes IS 'addresses that moved to another AS, latest first; reads ip_asn_history: all of it, or one address by index';
-COMMENT ON COLUMN asn_changes.changed_at IS 'when the new answer was written';
-COMMENT ON COLUMN asn_changes.ip_address IS 'the address';
-COMMENT ON COLUMN asn_changes.old_asn IS 'the ASN until then';
-COMMENT ON COLUMN asn_changes.old_org IS 'its name, as it is known today';
-COMMENT ON COLUMN asn_changes.old_source IS 'which source had said so';
-COMMENT ON COLUMN asn_changes.new_asn IS 'the ASN from then on; null: none is known any more';
-COMMENT ON COLUMN asn_changes.new_org IS 'its name, as it is known today';
-COMMENT ON COLUMN asn_changes.new_source IS 'which source says so';
+COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, latest first; reads ip_asn_history: all of it, or one address by index';
+COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
+COMMENT ON COLUMN @extschema@.asn_changes.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'its name, as it is known today';
+COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'which source had said so';
+COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: none is known any more';
+COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known today';
+COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
 
-CREATE VIEW countries_by_day AS
+CREATE VIEW @extschema@.countries_by_day AS
 SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(*) AS new_addresses,
        sum(i.observation_count)::bigint AS observations,
        count(*) FILTER (WHERE i.country_source = 'cymru') AS by_registration
-FROM ip_inventory i WHERE i.observation_count > 0
+FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
 GROUP BY 1, 2
 ORDER BY 1 DESC, 3 DESC, 2;
-COMMENT ON VIEW countries_by_day IS 'hosting countries of new addresses by day (UTC), latest day first; reads all of ip_inventory';
-COMMENT ON COLUMN countries_by_day.day IS 'day of the first observation, UTC';
-COMMENT ON COLUMN countries_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
-COMMENT ON COLUMN countries_by_day.new_addresses IS 'addresses first seen that day';
-COMMENT ON COLUMN countries_by_day.observations IS 'observations of these addresses, that day and since';
-COMMENT ON COLUMN countries_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
+COMMENT ON VIEW @extschema@.countries_by_day IS 'hosting countries of new addresses by day (UTC), latest day first; reads all of ip_inventory';
+COMMENT ON COLUMN @extschema@.countries_by_day.day IS 'day of the first observation, UTC';
+COMMENT ON COLUMN @extschema@.countries_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
+COMMENT ON COLUMN @extschema@.countries_by_day.new_addresses IS 'addresses first seen that day';
+COMMENT ON COLUMN @extschema@.countries_by_day.observations IS 'observations of these addresses, that day and since';
+COMMENT ON COLUMN @extschema@.countries_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
 
 -- scanner_ts is not null in every row that GreyNoise answered for: its index finds them where they are few.
-CREATE VIEW known_scanners AS
+CREATE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
        i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
        i.observation_count AS observations, i.first_seen_at, i.last_seen_at
-FROM ip_inventory i
+FROM @extschema@.ip_inventory i
 WHERE i.scanner_ts IS NOT NULL AND i.scanner_noise AND i.scanner_classification IS DISTINCT FROM 'benign'
 ORDER BY i.observation_count DESC, i.ip_address;
-COMMENT ON VIEW known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered for';
-COMMENT ON COLUMN known_scanners.ip_address IS 'the address';
-COMMENT ON COLUMN known_scanners.scanner_name IS 'name of the scanner, where GreyNoise has one';
-COMMENT ON COLUMN known_scanners.classification IS 'malicious or unknown';
-COMMENT ON COLUMN known_scanners.scanner_last_seen IS 'when GreyNoise last saw it';
-COMMENT ON COLUMN known_scanners.asked_at IS 'when GreyNoise said so';
-COMMENT ON COLUMN known_scanners.asn_number IS 'origin AS';
-COMMENT ON COLUMN known_scanners.asn_org IS 'organization of the origin AS';
-COMMENT ON COLUMN known_scanners.country_code IS 'ISO 3166-1 alpha-2';
-COMMENT ON COLUMN known_scanners.observations IS 'how often it was observed here';
-COMMENT ON COLUMN known_scanners.first_seen_at IS 'earliest observation here';
-COMMENT ON COLUMN known_scanners.last_seen_at IS 'latest observation here';
+COMMENT ON VIEW @extschema@.known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.known_scanners.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.known_scanners.scanner_name IS 'name of the scanner, where GreyNoise has one';
+COMMENT ON COLUMN @extschema@.known_scanners.classification IS 'malicious or unknown';
+COMMENT ON COLUMN @extschema@.known_scanners.scanner_last_seen IS 'when GreyNoise last saw it';
+COMMENT ON COLUMN @extschema@.known_scanners.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.known_scanners.asn_number IS 'origin AS';
+COMMENT ON COLUMN @extschema@.known_scanners.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.known_scanners.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.known_scanners.observations IS 'how often it was observed here';
+COMMENT ON COLUMN @extschema@.known_scanners.first_seen_at IS 'earliest observation here';
+COMMENT ON COLUMN @extschema@.known_scanners.last_seen_at IS 'latest observation here';
 
-CREATE VIEW benign_services AS
+CREATE VIEW @extschema@.benign_services AS
 SELECT i.ip_address, i.scanner_name AS service_name, i.scanner_classification AS classification,
        i.scanner_noise AS scans, i.scanner_riot AS business_service, i.scanner_last_seen, i.scanner_ts AS asked_at,
        i.asn_number, i.asn_org, i.country_code, i.observation_count AS observations, i.first_seen_at, i.last_seen_at
-FROM ip_inventory i
+FROM @extschema@.ip_inventory i
 WHERE i.scanner_ts IS NOT NULL AND (i.scanner_riot OR i.scanner_classification = 'benign')
 ORDER BY i.observation_count DESC, i.ip_address;
-COMMENT ON VIEW benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered for';
-COMMENT ON COLUMN benign_services.ip_address IS 'the address';
-COMMENT ON COLUMN benign_services.service_name IS 'name of the service or scanner';
-COMMENT ON COLUMN benign_services.classification IS 'benign, malicious or unknown: a business service may be any';
-COMMENT ON COLUMN benign_services.scans IS 'seen scanning the internet';
-COMMENT ON COLUMN benign_services.business_service IS 'belongs to a common business service (RIOT)';
-COMMENT ON COLUMN benign_services.scanner_last_seen IS 'when GreyNoise last saw it';
-COMMENT ON COLUMN benign_services.asked_at IS 'when GreyNoise said so';
-COMMENT ON COLUMN benign_services.asn_number IS 'origin AS';
-COMMENT ON COLUMN benign_services.asn_org IS 'organization of the origin AS';
-COMMENT ON COLUMN benign_services.country_code IS 'ISO 3166-1 alpha-2';
-COMMENT ON COLUMN benign_services.observations IS 'how often it was observed here';
-COMMENT ON COLUMN benign_services.first_seen_at IS 'earliest observation here';
-COMMENT ON COLUMN benign_services.last_seen_at IS 'latest observation here';
+COMMENT ON VIEW @extschema@.benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.benign_services.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.benign_services.service_name IS 'name of the service or scanner';
+COMMENT ON COLUMN @extschema@.benign_services.classification IS 'benign, malicious or unknown: a business service may be any';
+COMMENT ON COLUMN @extschema@.benign_services.scans IS 'seen scanning the internet';
+COMMENT ON COLUMN @extschema@.benign_services.business_service IS 'belongs to a common business service (RIOT)';
+COMMENT ON COLUMN @extschema@.benign_services.scanner_last_seen IS 'when GreyNoise last saw it';
+COMMENT ON COLUMN @extschema@.benign_services.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.benign_services.asn_number IS 'origin AS';
+COMMENT ON COLUMN @extschema@.benign_services.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.benign_services.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.benign_services.observations IS 'how often it was observed here';
+COMMENT ON COLUMN @extschema@.benign_services.first_seen_at IS 'earliest observation here';
+COMMENT ON COLUMN @extschema@.benign_services.last_seen_at IS 'latest observation here';
 
-CREATE VIEW scanner_networks AS
+CREATE VIEW @extschema@.scanner_networks AS
 SELECT s.asn_number, a.asn_org, s.asked, s.scanners, s.malicious, s.benign, a.ip_count AS addresses
 FROM (SELECT i.asn_number, count(*) AS asked, count(*) FILTER (WHERE i.scanner_noise) AS scanners,
              count(*) FILTER (WHERE i.scanner_noise AND i.scanner_classification = 'malicious') AS malicious,
              count(*) FILTER (WHERE i.scanner_riot OR i.scanner_classification = 'benign') AS benign
-      FROM ip_inventory i WHERE i.scanner_ts IS NOT NULL AND i.asn_number IS NOT NULL GROUP BY 1) s
-LEFT JOIN asn_inventory a ON a.asn_number = s.asn_number
+      FROM @extschema@.ip_inventory i WHERE i.scanner_ts IS NOT NULL AND i.asn_number IS NOT NULL GROUP BY 1) s
+LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn_number
 WHERE s.scanners > 0
 ORDER BY s.scanners DESC, s.asn_number;
-COMMENT ON VIEW scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered for';
-COMMENT ON COLUMN scanner_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN scanner_networks.asn_org IS 'its name';
-COMMENT ON COLUMN scanner_networks.asked IS 'its addresses that GreyNoise answered for';
-COMMENT ON COLUMN scanner_networks.scanners IS 'of these, seen scanning the internet';
-COMMENT ON COLUMN scanner_networks.malicious IS 'of the scanners, malicious ones';
-COMMENT ON COLUMN scanner_networks.benign IS 'of those asked about, business services and benign scanners';
-COMMENT ON COLUMN scanner_networks.addresses IS 'its addresses in ip_inventory, asked about or not';
+COMMENT ON VIEW @extschema@.scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.scanner_networks.asn_number IS 'AS number';
+COMMENT ON COLUMN @extschema@.scanner_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.scanner_networks.asked IS 'its addresses that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.scanner_networks.scanners IS 'of these, seen scanning the internet';
+COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'of the scanners, malicious ones';
+COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'of those asked about, business services and benign scanners';
+COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'its addresses in ip_inventory, asked about or not';
 
 -- What is dated comes in the order of time; then how it stands now.
-CREATE FUNCTION ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
+CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
     LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         WITH asked AS MATERIALIZED (SELECT host($1)::inet AS ip),
-        entry AS MATERIALIZED (SELECT i.* FROM ip_inventory i JOIN asked a ON i.ip_address = a.ip),
-        change AS MATERIALIZED (SELECT h.* FROM ip_asn_history h JOIN asked a ON h.ip_address = a.ip),
-        offline AS MATERIALIZED (SELECT l.* FROM asked a, lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
+        entry AS MATERIALIZED (SELECT i.* FROM @extschema@.ip_inventory i JOIN asked a ON i.ip_address = a.ip),
+        change AS MATERIALIZED (SELECT h.* FROM @extschema@.ip_asn_history h JOIN asked a ON h.ip_address = a.ip),
+        offline AS MATERIALIZED (SELECT l.* FROM asked a, @extschema@.lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
         -- The narrowest network that Team Cymru answered for.
-        prefix AS MATERIALIZED (SELECT p.* FROM cymru_prefix p JOIN asked a ON p.prefix >>= a.ip
+        prefix AS MATERIALIZED (SELECT p.* FROM @extschema@.cymru_prefix p JOIN asked a ON p.prefix >>= a.ip
                                 ORDER BY masklen(p.prefix) DESC LIMIT 1),
         story (at, step, event, source, detail) AS (
             SELECT first_seen_at, 1, CASE WHEN observation_count > 0 THEN 'first seen' ELSE 'asked about' END, NULL,
@@ -161,14 +161,14 @@ CREATE FUNCTION ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, sou
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
                     concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
-             FROM change c LEFT JOIN entry e ON true LEFT JOIN asn_inventory n ON n.asn_number = c.old_asn
+             FROM change c LEFT JOIN entry e ON true LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.old_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
                    concat_ws(' ', 'from AS' || c.old_asn, o.asn_org,
                              coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
-            FROM change c LEFT JOIN asn_inventory o ON o.asn_number = c.old_asn
-            LEFT JOIN asn_inventory n ON n.asn_number = c.new_asn
+            FROM change c LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = c.old_asn
+            LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.new_asn
             UNION ALL
             SELECT p.answered_at, 4, 'announced', 'cymru',
                    CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)
@@ -221,7 +221,7 @@ CREATE FUNCTION ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, sou
             UNION ALL
             SELECT NULL, 11, 'unknown', NULL, 'not in ip_inventory; this is what can be said offline' FROM offline
             UNION ALL
-            SELECT NULL, 12, 'class', NULL, ip_class(a.ip) FROM asked a
+            SELECT NULL, 12, 'class', NULL, @extschema@.ip_class(a.ip) FROM asked a
             UNION ALL
             SELECT NULL, 13, replace(maxmind_status, '_', ' '), 'maxmind', nullif(concat_ws(', ',
                        'AS' || asn_number || coalesce(' ' || asn_org, ''), country_code, region, city, network), '')
@@ -230,9 +230,9 @@ CREATE FUNCTION ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, sou
             SELECT NULL, 14, 'network', NULL,
                    concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; its addresses here: ' || n.ip_count
                    || ', observations: ' || n.observation_count
-            FROM asn_inventory n
+            FROM @extschema@.asn_inventory n
             WHERE n.asn_number = coalesce((SELECT asn_number FROM entry), (SELECT asn_number FROM offline),
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
     END;
-COMMENT ON FUNCTION ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody';
+COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody';

@@ -21,8 +21,8 @@ use crate::observe::queue::{COLUMNS, Queue, Retry, wake_at_commit};
 use crate::observe::tally::Seen;
 use crate::sql::Sql;
 use crate::store::Writer;
-use crate::tx::{self, Failure};
-use crate::{errors, maxmind, sql_function, time};
+use crate::tx::{self, Failure, Settings};
+use crate::{errors, maxmind, shape, sql_function, time};
 
 /// Most queued addresses of one transaction, so that each ends soon and memory stays bounded.
 const MAX_ADDRESSES: usize = 200_000;
@@ -62,8 +62,9 @@ sql_function!(
         errors::refuse_read_only(c"absorb_observations()");
         let schema = Schema::of(call);
         lock(true);
-        // Who may call this needs no rights on the tables.
-        let rows = catalog::as_role(schema.owner(), || absorb_all(&schema, max_rows));
+        let quiet = Settings::without_triggers();
+        let rows = absorb_all(&schema, max_rows);
+        drop(quiet);
         // What the network knows of these is the worker's to find out.
         wake_at_commit();
         call.give((rows as i64).into_datum())
@@ -110,10 +111,9 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let mut addresses: Vec<(IpAddr, Pending)> = taken.addresses.into_iter().collect();
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
 
-    let mut round = Round { schema, back: Vec::new(), failures: 0, now: time::now() };
-    // SAFETY: ended below; after an error, by the transaction's abort. A caller's own settings come back.
-    let level = unsafe { pg_sys::NewGUCNestLevel() };
-    tx::set_local(c"lock_timeout", c"500ms");
+    let settings = Settings::begin();
+    settings.set(c"lock_timeout", c"500ms");
+    let mut round = Round { schema, settings: &settings, back: Vec::new(), failures: 0, now: time::now() };
     for batch in addresses.chunks(BATCH) {
         pgrx::check_for_interrupts!();
         round.write(batch);
@@ -123,8 +123,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     round.put_back();
     let held = count_sources(schema, &taken.sources);
     round.put_back_counts(&held);
-    // SAFETY: see above.
-    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    drop(settings);
     let more = taken.rows as usize >= max_rows || taken.addresses_taken >= MAX_ADDRESSES as u64;
     Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, asked }
 }
@@ -143,6 +142,8 @@ struct Pending {
 struct Source {
     observed: i64,
     unparsable: i64,
+    /// Statements whose rows were not observed.
+    unobserved: i64,
     last: i64,
 }
 
@@ -167,6 +168,13 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             return None;
         }
         let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+        if !shape::is(relation, &COLUMNS) {
+            errors::not_ready(
+                "ip_observation is not as asn_inventory made it",
+                "What is queued stays there.",
+                "Give the table its columns back, or run DROP EXTENSION and CREATE EXTENSION.",
+            );
+        }
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
             | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
@@ -174,7 +182,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
         let desc = (*relation).rd_att;
         let mut places = Vec::new();
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS], [false; COLUMNS]);
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
         while places.len() < max_rows && taken.addresses_taken < MAX_ADDRESSES as u64 {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
@@ -206,7 +214,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
 impl Taken {
     /// # Safety
     /// The values must be those of a row of `ip_observation`.
-    unsafe fn add(&mut self, values: &[Datum; COLUMNS], nulls: &[bool; COLUMNS]) {
+    unsafe fn add(&mut self, values: &[Datum; COLUMNS.len()], nulls: &[bool; COLUMNS.len()]) {
         let long = |i: usize| values[i].value() as i64;
         let seen = Seen { count: long(1), first: long(2), last: long(3) };
         let attempts = values[5].value() as i32;
@@ -214,6 +222,11 @@ impl Taken {
         let inet = (!nulls[0]).then(|| unsafe { Inet::read(values[0]) });
         if !nulls[4] {
             let source = self.sources.entry(values[4].value() as u32).or_default();
+            // No address and seen 0 times: a statement that was not observed.
+            if inet.is_none() && nulls[8] && seen.count == 0 {
+                source.unobserved += 1;
+                return;
+            }
             if inet.is_none() && nulls[8] {
                 source.unparsable += seen.count;
             } else {
@@ -251,6 +264,7 @@ impl Taken {
 /// One round of writing.
 struct Round<'a> {
     schema: &'a Schema,
+    settings: &'a Settings,
     back: Vec<(IpAddr, Pending)>,
     failures: u32,
     now: i64,
@@ -277,7 +291,7 @@ impl Round<'_> {
         let Err(failure) = result else { return };
         self.failures += 1;
         // The first wait was long; to find out who is held, short ones do.
-        tx::set_local(c"lock_timeout", c"20ms");
+        self.settings.set(c"lock_timeout", c"20ms");
         match batch {
             [(ip, pending)] => {
                 report(*ip, *pending, &failure);
@@ -324,7 +338,8 @@ impl Round<'_> {
         for (table, source) in held {
             let seen = |count| Seen { count, first: source.last, last: source.last };
             let rows = [(Some(COUNT_ALONE), seen(source.observed)), (None, seen(source.unparsable))];
-            let rows: Vec<_> = rows.into_iter().filter(|(_, seen)| seen.count > 0).collect();
+            let mut rows: Vec<_> = rows.into_iter().filter(|(_, seen)| seen.count > 0).collect();
+            rows.extend((0..source.unobserved).map(|_| (None, seen(0))));
             queue.append_rows(&rows, Some(pg_sys::Oid::from(*table)), Some(retry));
         }
     }
@@ -347,7 +362,12 @@ fn report(ip: IpAddr, pending: Pending, failure: &Failure) {
 fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, Source)> {
     let mut held = Vec::new();
     let result = tx::attempt(|| {
-        let sql = Sql::connect();
+        let sql = Sql::on(schema, c"ip_source");
+        // Before the extension is updated there is no such column.
+        let unobserved = match has_unobserved(schema) {
+            true => ", unobserved = unobserved + $5",
+            false => "",
+        };
         for (oid, source) in sources {
             let table = (pg_sys::OIDOID, pg_sys::Oid::from(*oid).into_datum());
             // Not under the snapshot of this round's start: the table may have been attached since.
@@ -366,17 +386,21 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
             let Some(root) = (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten() else { continue };
             let added = sql.run(
                 &format!(
-                    "UPDATE {0}.ip_source s SET observations = observations + $2, unparsable = unparsable + $3,
+                    "UPDATE {0}.ip_source s SET observations = observations + $2, unparsable = unparsable + $3{1},
                          last_observed_at = greatest(last_observed_at, $4)
                      FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
                      WHERE s.tbl = free.tbl",
-                    schema.name
+                    schema.name, unobserved
                 ),
                 &[
                     (pg_sys::OIDOID, root.into_datum()),
                     (pg_sys::INT8OID, source.observed.into_datum()),
                     (pg_sys::INT8OID, source.unparsable.into_datum()),
-                    (pg_sys::TIMESTAMPTZOID, Some(Datum::from(source.last))),
+                    (
+                        pg_sys::TIMESTAMPTZOID,
+                        (source.observed + source.unparsable > 0).then(|| Datum::from(source.last)),
+                    ),
+                    (pg_sys::INT8OID, source.unobserved.into_datum()),
                 ],
             );
             if added == 0 {
@@ -390,5 +414,12 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
             pgrx::log!("asn_inventory: the counts of attached tables could not be updated: {}", failure.message);
             sources.iter().map(|(oid, source)| (*oid, *source)).collect()
         }
+    }
+}
+
+fn has_unobserved(schema: &Schema) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe {
+        pg_sys::get_attnum(schema.relation(c"ip_source"), c"unobserved".as_ptr()) != pg_sys::InvalidAttrNumber as i16
     }
 }

@@ -95,17 +95,6 @@ impl Schema {
     pub fn regclass(&self, name: &str) -> String {
         format!("{}::pg_catalog.regclass", quote_literal(&format!("{}.{name}", self.name)))
     }
-
-    /// The role that owns the extension's tables.
-    pub fn owner(&self) -> pg_sys::Oid {
-        // SAFETY: the relation is opened for the time of one read.
-        unsafe {
-            let relation = pg_sys::table_open(self.relation(c"ip_inventory"), pg_sys::AccessShareLock as i32);
-            let owner = (*(*relation).rd_rel).relowner;
-            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-            owner
-        }
-    }
 }
 
 /// The extension's OID in this database.
@@ -115,18 +104,66 @@ pub fn extension() -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// Runs `f` with the rights of `role`; an error inside restores them as well.
-pub fn as_role<R>(role: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: the pair is restored below; after an error, the (sub)transaction's abort restores it.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(role, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+/// This server and database, by which a snapshot is known to mean something here: a restored dump brings those of the
+/// database it came from.
+pub fn database_identity() -> String {
+    // SAFETY: reads what the server knows of itself.
+    unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
+
+/// The rights of a table's owner, in a security-restricted operation, for as long as this lives; after an error, until
+/// the (sub)transaction's abort. Whatever stands on a table (triggers, defaults, constraints, index expressions, rules)
+/// runs as whoever writes it: if that were the worker's superuser, owning the table would be as good.
+pub struct Acting {
+    user: pg_sys::Oid,
+    context: i32,
+}
+
+impl Acting {
+    /// As the owner of `relation`. Policies do not hold for that owner, forced ones neither.
+    pub fn as_owner_of(relation: pg_sys::Oid) -> Acting {
+        Acting::begin(owner_of(relation), pg_sys::SECURITY_NOFORCE_RLS as i32)
     }
-    let result = f();
-    // SAFETY: see above.
-    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
-    result
+
+    fn begin(role: pg_sys::Oid, more: i32) -> Acting {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+        // SAFETY: the pair is put back on drop; after an error, by the (sub)transaction's abort.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            pg_sys::SetUserIdAndSecContext(role, context | restricted | more);
+        }
+        Acting { user, context }
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: what `begin` found.
+            unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+        }
+    }
+}
+
+/// The owner of a relation; an error where there is none.
+pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog look-up; the tuple is released after one read.
+    unsafe {
+        let key = pg_sys::Datum::from(relation);
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
+        if tuple.is_null() {
+            crate::errors::raise(
+                pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                "a table of asn_inventory is missing",
+                "",
+                "Run DROP EXTENSION asn_inventory, then CREATE EXTENSION asn_inventory.",
+            );
+        }
+        let owner = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple)).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        owner
+    }
 }
 
 /// A name as SQL writes it.

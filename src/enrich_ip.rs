@@ -17,7 +17,7 @@ use crate::inet::Inet;
 use crate::observe::queue::Queue;
 use crate::observe::tally::Seen;
 use crate::row::{self, Row};
-use crate::{ask, counters, maxmind, settings, shared, sql_function, time};
+use crate::{ask, counters, maxmind, settings, shape, shared, sql_function, time};
 
 thread_local! {
     static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
@@ -100,34 +100,6 @@ unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
     unsafe { crate::lookup::kept_desc(call) }
 }
 
-/// Columns of `ip_inventory` in the order of `ip_enrichment`.
-const SOURCE: [&std::ffi::CStr; row::COLUMNS] = [
-    c"ip_address",
-    c"ip_class",
-    c"network",
-    c"asn_number",
-    c"asn_org",
-    c"asn_source",
-    c"country_code",
-    c"country_source",
-    c"region",
-    c"city",
-    c"latitude",
-    c"longitude",
-    c"accuracy_radius_km",
-    c"time_zone",
-    c"scanner_noise",
-    c"scanner_riot",
-    c"scanner_classification",
-    c"scanner_name",
-    c"scanner_last_seen",
-    c"maxmind_status",
-    c"cymru_status",
-    c"greynoise_status",
-    c"enrichment_ts",
-    c"scanner_ts",
-];
-
 /// How the network sources stand in a row.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Network {
@@ -156,13 +128,18 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
             return None;
         }
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let source = (*relation).rd_att;
+        let address = shape::find(source, c"ip_address", pg_sys::INETOID);
+        let Some(address) = address.filter(|_| shape::is_plain_table(relation)) else {
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            return None;
+        };
         let mut bytes = [0; crate::inet::MAX_BYTES];
         inet.write_short(&mut bytes);
-        let source = (*relation).rd_att;
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &mut key,
-            attribute(source, SOURCE[0]) as i16,
+            address as i16,
             pg_sys::BTEqualStrategyNumber as u16,
             pg_sys::F_NETWORK_EQ.into(),
             Datum::from(bytes.as_ptr()),
@@ -191,23 +168,24 @@ unsafe fn copy_if_fresh(
         let natts = (*source).natts as usize;
         let (mut all, mut missing) = (vec![Datum::null(); natts], vec![true; natts]);
         pg_sys::heap_deform_tuple(tuple, source, all.as_mut_ptr(), missing.as_mut_ptr());
-        let column = |name| usize::try_from(attribute(source, name) - 1).ok().filter(|at| *at < natts);
-        let value = |name| column(name).filter(|at| !missing[*at]).map(|at| all[at]);
-        let answered = value(c"maxmind_ts").is_some_and(|ts| ts.value() as i64 >= stale_before);
-        if !answered {
+        // One that is of another type now is none that can be read.
+        let column = |(name, kind)| shape::find(source, name, kind).map(|number| number - 1);
+        let value = |of| column(of).filter(|at| !missing[*at]).map(|at| all[at]);
+        let moment = |name| value((name, pg_sys::TIMESTAMPTZOID)).map(|ts| ts.value() as i64);
+        if moment(c"maxmind_ts").is_none_or(|ts| ts < stale_before) {
             return None;
         }
         let mut values = [Datum::null(); row::COLUMNS];
         let mut nulls = [true; row::COLUMNS];
-        for (i, name) in SOURCE.into_iter().enumerate() {
-            if let Some(datum) = value(name) {
-                values[i] = datum;
-                nulls[i] = false;
+        for at in 0..row::COLUMNS {
+            if let Some(datum) = value(row::source(at)) {
+                values[at] = datum;
+                nulls[at] = false;
             }
         }
         let (cymru_life, cymru_negative_life, greynoise_life) = settings::lifetimes();
-        let status = |name| value(name).map_or(&[][..], |datum| crate::datum::text_bytes(datum));
-        let old = |name, life: i64| value(name).is_none_or(|ts| (ts.value() as i64) < time::now().saturating_sub(life));
+        let status = |name| value((name, pg_sys::TEXTOID)).map_or(&[][..], |datum| crate::datum::text_bytes(datum));
+        let old = |name, life: i64| moment(name).is_none_or(|ts| ts < time::now().saturating_sub(life));
         let cymru = match status(c"cymru_status") {
             b"found" if old(c"cymru_ts", cymru_life) => Network::Stale,
             b"not_found" if old(c"cymru_ts", cymru_negative_life) => Network::Stale,
@@ -227,13 +205,6 @@ unsafe fn copy_if_fresh(
         let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
         Some(Found { row: Datum::from((*formed).t_data), network })
     }
-}
-
-/// # Safety
-/// `desc` must be a valid descriptor.
-unsafe fn attribute(desc: pg_sys::TupleDesc, name: &std::ffi::CStr) -> i32 {
-    // SAFETY: see above.
-    unsafe { pg_sys::SPI_fnumber(desc, name.as_ptr()) }
 }
 
 fn may_write() -> bool {

@@ -52,7 +52,7 @@ sql_function!(
     }
 );
 
-/// The result's descriptor, looked up once a query and kept with the call site.
+/// The result's descriptor, that of `ip_enrichment`, looked up once a query and kept with the call site.
 ///
 /// # Safety
 /// The function must be declared to return a composite type.
@@ -62,7 +62,9 @@ pub unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
         let flinfo = (*call.0).flinfo;
         if (*flinfo).fn_extra.is_null() {
             let old = pg_sys::MemoryContextSwitchTo((*flinfo).fn_mcxt);
-            (*flinfo).fn_extra = pg_sys::CreateTupleDescCopy(call.result_desc()).cast();
+            let desc = pg_sys::CreateTupleDescCopy(call.result_desc());
+            crate::row::check(desc);
+            (*flinfo).fn_extra = desc.cast();
             pg_sys::MemoryContextSwitchTo(old);
         }
         (*flinfo).fn_extra.cast()

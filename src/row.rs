@@ -6,9 +6,59 @@ use pgrx::pg_sys::Datum;
 
 use crate::datum::Scratch;
 use crate::inet::Inet;
+use crate::shape;
+
+/// Columns of `ip_enrichment`: how many.
+pub const COLUMNS: usize = 24;
 
 /// Columns of `ip_enrichment`.
-pub const COLUMNS: usize = 24;
+const SHAPE: [shape::Column; COLUMNS] = [
+    (c"ip", pg_sys::INETOID),
+    (c"ip_class", pg_sys::TEXTOID),
+    (c"network", pg_sys::CIDROID),
+    (c"asn_number", pg_sys::INT8OID),
+    (c"asn_org", pg_sys::TEXTOID),
+    (c"asn_source", pg_sys::TEXTOID),
+    (c"country_code", pg_sys::TEXTOID),
+    (c"country_source", pg_sys::TEXTOID),
+    (c"region", pg_sys::TEXTOID),
+    (c"city", pg_sys::TEXTOID),
+    (c"latitude", pg_sys::FLOAT8OID),
+    (c"longitude", pg_sys::FLOAT8OID),
+    (c"accuracy_radius_km", pg_sys::INT4OID),
+    (c"time_zone", pg_sys::TEXTOID),
+    (c"scanner_noise", pg_sys::BOOLOID),
+    (c"scanner_riot", pg_sys::BOOLOID),
+    (c"scanner_classification", pg_sys::TEXTOID),
+    (c"scanner_name", pg_sys::TEXTOID),
+    (c"scanner_last_seen", pg_sys::TIMESTAMPTZOID),
+    (c"maxmind_status", pg_sys::TEXTOID),
+    (c"cymru_status", pg_sys::TEXTOID),
+    (c"greynoise_status", pg_sys::TEXTOID),
+    (c"enrichment_ts", pg_sys::TIMESTAMPTZOID),
+    (c"scanner_ts", pg_sys::TIMESTAMPTZOID),
+];
+
+/// The column of `ip_inventory` and its type that a column of `ip_enrichment` is read from.
+pub fn source(column: usize) -> shape::Column {
+    let (name, kind) = SHAPE[column];
+    (if column == 0 { c"ip_address" } else { name }, kind)
+}
+
+/// Refuses a type that is not the one this library knows.
+///
+/// # Safety
+/// `desc` must be a valid descriptor.
+pub unsafe fn check(desc: pg_sys::TupleDesc) {
+    // SAFETY: see above.
+    if unsafe { (*desc).natts as usize != COLUMNS || !shape::describes(desc, &SHAPE) } {
+        crate::errors::not_ready(
+            "type ip_enrichment is not as this library knows it",
+            "The library and the extension's version differ, or somebody altered the type.",
+            "Run ALTER EXTENSION asn_inventory UPDATE.",
+        );
+    }
+}
 
 /// The values of one `ip_enrichment`, with the buffer in which the by-reference ones stand.
 pub struct Row {

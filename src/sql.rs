@@ -1,26 +1,55 @@
 //! SPI with raw datums: run a statement, read its rows. Where values are arrays of composites or a batch is thousands
 //! of rows, pgrx's typed SPI would copy each value twice.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use crate::errors::raise;
+use crate::catalog::{Acting, Schema, owner_of};
+use crate::errors::{not_ready, raise};
 use crate::{call, datum};
 
 /// An argument: its type and value.
 pub type Argument = (pg_sys::Oid, Option<Datum>);
 
-/// A connection to SPI; ended on drop, and by the transaction's abort after an error.
-pub struct Sql(());
+/// A connection to SPI, with the rights that its statements run with; ended on drop, and by the transaction's abort
+/// after an error.
+pub struct Sql {
+    _role: Option<Acting>,
+}
 
 impl Sql {
-    /// Connects. Results live until the connection ends.
-    pub fn connect() -> Sql {
+    /// Connects with the rights that are there: for catalogs, and for what a caller does to tables of its own.
+    pub fn as_caller() -> Sql {
+        Sql::connect(None)
+    }
+
+    /// Connects as the owner of one of the extension's tables. A statement touches no other relation of ours.
+    pub fn on(schema: &Schema, table: &CStr) -> Sql {
+        Sql::connect(Some(Acting::as_owner_of(schema.relation(table))))
+    }
+
+    /// Connects for statements that touch several of the extension's relations. They must belong to one role: else what
+    /// stands on one of them would run with the rights of another's owner.
+    pub fn on_all(schema: &Schema, tables: &[&CStr]) -> Sql {
+        let mut owners = tables.iter().map(|table| owner_of(schema.relation(table)));
+        if let Some(first) = owners.next()
+            && !owners.all(|owner| owner == first)
+        {
+            not_ready(
+                "tables of asn_inventory belong to different roles",
+                "What reads or writes several of them at a time is not done.",
+                "Give all of them to one role: enrichment_doctor() names them.",
+            );
+        }
+        Sql::on(schema, tables.first().unwrap_or(&c"ip_inventory"))
+    }
+
+    fn connect(role: Option<Acting>) -> Sql {
         // SAFETY: paired with the drop below.
         unsafe { pg_sys::SPI_connect() };
-        Sql(())
+        Sql { _role: role }
     }
 
     /// Runs one statement; returns how many rows it processed.
@@ -86,7 +115,7 @@ impl Sql {
 impl Drop for Sql {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // SAFETY: paired with the connect above.
+            // SAFETY: paired with the connect above. The role is put back after this.
             unsafe { pg_sys::SPI_finish() };
         }
     }

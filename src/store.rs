@@ -203,14 +203,7 @@ impl<'a> Writer<'a> {
         unsafe {
             let element = pg_sys::get_rel_type_id(schema.relation(c"ip_enrichment"));
             let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
-            if (*desc).natts as usize != crate::row::COLUMNS {
-                raise(
-                    pgrx::PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                    "type ip_enrichment is not as this library knows it",
-                    "The library and the extension's version differ.",
-                    "Run ALTER EXTENSION asn_inventory UPDATE.",
-                );
-            }
+            crate::row::check(desc);
             let array = pg_sys::get_array_type(element);
             Writer { schema, element, array, desc, row: Box::new(Row::new()), policy: settings::policy() }
         }
@@ -270,7 +263,7 @@ impl<'a> Writer<'a> {
     /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered
     /// meanwhile are counted by who wrote them, or by the next pass.
     fn recount(&self, rows: &[(IpAddr, pg_sys::ItemPointerData)], now: i64, written: u64) -> Tallied {
-        let sql = crate::sql::Sql::connect();
+        let sql = Sql::on(self.schema, c"ip_inventory");
         let ips: Vec<Inet> = rows.iter().map(|(ip, _)| Inet::host(*ip)).collect();
         // Not as a read-only query: that would not see what this transaction has just written.
         let found = sql.returning(
@@ -287,7 +280,7 @@ impl<'a> Writer<'a> {
     }
 
     fn run<const N: usize>(&self, text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
-        let _sql = crate::sql::Sql::connect();
+        let _sql = Sql::on(self.schema, c"ip_inventory");
         // SAFETY: a plan of these types, none of the values null.
         unsafe {
             let code =
@@ -366,7 +359,7 @@ fn interval(us: i64) -> Argument {
 /// A source could not be asked about addresses: tried again after 1, 2, 4 … minutes, six hours at most, each row at a
 /// time of its own. A row that has an answer keeps it.
 fn note_failure(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
-    Sql::connect().run(
+    Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {s}.ip_inventory i SET {source}_attempts = i.{source}_attempts + 1, {source}_detail = $2,
                  {source}_retry_at = now() + least(interval '1 minute' * power(2, least(i.{source}_attempts, 10)), interval '6 hours')
@@ -381,7 +374,7 @@ fn note_failure(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
 
 /// A source is not to be asked about addresses. A row that has an answer keeps it.
 fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
-    Sql::connect().run(
+    Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {s}.ip_inventory i SET {source}_status = 'skipped', {source}_detail = $2, {source}_retry_at = NULL
              WHERE i.ip_address = ANY ($1) AND i.{source}_status IN ('pending', 'failed', 'quota')",
@@ -395,7 +388,7 @@ fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
 /// Addresses in `never_ask` stay as they are.
 pub fn unskip(schema: &Schema, source: &str, limit: usize, never_ask: &[IpNetwork]) -> u64 {
     let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
-    Sql::connect().run(
+    Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
              WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k

@@ -3,6 +3,7 @@
 //! pgrx's `BackgroundWorker::transaction` commits when its closure returns an error and leaves the transaction open
 //! after one that was raised; these do neither.
 
+use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
@@ -118,20 +119,64 @@ pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     }
 }
 
-/// Sets a setting until the transaction ends.
-pub fn set_local(name: &std::ffi::CStr, value: &std::ffi::CStr) {
+/// Sets a setting until the transaction ends. For processes of ours: in a session, a trigger of somebody else may set it
+/// too, so there it is [`Settings`].
+pub fn set_local(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     // SAFETY: both are NUL-terminated; errors are raised as usual.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),
             value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            action,
             true,
             0,
             false,
         );
+    }
+}
+
+/// Settings that hold for as long as this lives, as those of a function's SET do; after an error, until the
+/// (sub)transaction's abort. What others set meanwhile, triggers for one, stays.
+pub struct Settings {
+    level: i32,
+}
+
+impl Settings {
+    /// None yet.
+    pub fn begin() -> Settings {
+        // SAFETY: ended on drop; after an error, by the (sub)transaction's abort.
+        Settings { level: unsafe { pg_sys::NewGUCNestLevel() } }
+    }
+
+    /// One more.
+    pub fn set(&self, name: &CStr, value: &CStr) {
+        set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+    }
+
+    /// No trigger or rule fires but those that are enabled for replicas or always, as the extension's own are. Whoever
+    /// may make a trigger on one of its tables must not have it run by those who write there.
+    pub fn without_triggers() -> Settings {
+        let settings = Settings::begin();
+        // SAFETY: reads a variable of this backend. Setting it throws all kept plans of the session away.
+        if unsafe { pg_sys::SessionReplicationRole } != pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+            settings.set(c"session_replication_role", c"replica");
+        }
+        settings
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: begun above.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
+        }
     }
 }
 

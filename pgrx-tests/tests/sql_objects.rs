@@ -167,7 +167,7 @@ fn functions_that_run_sql_pin_their_search_path() {
         ]
     );
     let definers = "SELECT proname FROM function WHERE prosecdef ORDER BY 1";
-    assert_eq!(lines(definers), ["attach_new_partitions", "record_asn_change"]);
+    assert_eq!(lines(definers), ["attach_new_partitions"]);
 }
 
 #[test]

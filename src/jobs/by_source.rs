@@ -74,7 +74,7 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
         add(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::MAXMIND != 0 {
-        let sql = Sql::connect();
+        let sql = Sql::on(schema, c"ip_inventory");
         let rows = sql.query(
             &format!(
                 "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1
@@ -165,7 +165,7 @@ fn count_rest(job: &Job, rest: &[IpAddr]) {
     let result = tx::run(|| {
         let Some(schema) = Schema::hold() else { return [0; 3] };
         let ips: Vec<Inet> = rest.iter().map(|ip| Inet::host(*ip)).collect();
-        let sql = Sql::connect();
+        let sql = Sql::on(&schema, c"ip_inventory");
         let found = sql.query(
             &format!(
                 "SELECT count(*) FILTER (WHERE maxmind_status = 'found'), count(*) FILTER (WHERE maxmind_status = 'not_found'),

@@ -138,7 +138,7 @@ impl Pieces {
 
     /// Rows that are due and meet a condition, with their places.
     fn due(&self, schema: &Schema, condition: &str, ips: Option<&[IpAddr]>) -> Vec<Place> {
-        let sql = Sql::connect();
+        let sql = Sql::on(schema, c"ip_inventory");
         let mut arguments = vec![(pg_sys::TIMESTAMPTZOID, Some(Datum::from(self.stale_before())))];
         if let Some(ips) = ips {
             let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
@@ -205,7 +205,7 @@ impl Pieces {
 
 /// Adds listed addresses that the inventory does not know, as seen 0 times.
 fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"ip_inventory");
     let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
     let found = sql.query(
         &format!(

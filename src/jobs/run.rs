@@ -265,7 +265,7 @@ fn written(job: &Job) -> u64 {
 /// Counts what is due, and returns where the cursor ends: a number of blocks, or of listed addresses.
 fn measure(job: &Job) -> u64 {
     let Some(schema) = Schema::hold() else { return 0 };
-    let sql = Sql::connect();
+    let sql = Sql::on(&schema, c"ip_inventory");
     let stale_before = [(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))];
     let due = format!("({NEVER_ANSWERED} OR i.maxmind_ts < $1)");
     let max_ips = job.max_ips.load(Ordering::Relaxed);
@@ -340,7 +340,7 @@ pub(super) fn write_list(id: i64, ips: &[IpAddr]) {
 /// Blocks of the inventory now.
 fn blocks() -> Option<u64> {
     let schema = Schema::hold()?;
-    let sql = Sql::connect();
+    let sql = Sql::as_caller();
     let found = sql.query(
         &format!(
             "SELECT pg_catalog.pg_relation_size({}) / pg_catalog.current_setting('block_size')::bigint",
@@ -354,7 +354,7 @@ fn blocks() -> Option<u64> {
 /// Whether a row is due still.
 fn any_due(job: &Job) -> bool {
     let Some(schema) = Schema::hold() else { return false };
-    let sql = Sql::connect();
+    let sql = Sql::on(&schema, c"ip_inventory");
     let found = sql.query(
         &format!("SELECT 1 FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1 LIMIT 1", schema.name),
         &[(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))],
@@ -419,7 +419,7 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
         "workers": job.workers.load(Ordering::Relaxed),
         "sources": by_source::names(job),
     });
-    let sql = Sql::connect();
+    let sql = Sql::on(&schema, c"enrichment_run");
     sql.run(
         &format!(
             "INSERT INTO {}.enrichment_run (job_id, kind, parameters, requested_by, started_at, ended_at, outcome, detail,

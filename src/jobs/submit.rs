@@ -179,14 +179,12 @@ fn wanted(source: Option<String>) -> u32 {
 
 /// The known addresses of a range, in which a netmask's host bits do not count.
 fn known_in(schema: &Schema, range: Datum) -> Vec<IpAddr> {
-    crate::catalog::as_role(schema.owner(), || {
-        let sql = Sql::connect();
-        let found = sql.query(
-            &format!("SELECT ip_address FROM {}.ip_inventory WHERE ip_address <<= pg_catalog.network($1)", schema.name),
-            &[(pg_sys::INETOID, Some(range))],
-        );
-        (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
-    })
+    let sql = Sql::on(schema, c"ip_inventory");
+    let found = sql.query(
+        &format!("SELECT ip_address FROM {}.ip_inventory WHERE ip_address <<= pg_catalog.network($1)", schema.name),
+        &[(pg_sys::INETOID, Some(range))],
+    );
+    (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
 }
 
 sql_function!(
@@ -329,11 +327,9 @@ fn start(call: Call, request: Request) -> Option<i64> {
 }
 
 fn next_id(schema: &Schema) -> i64 {
-    crate::catalog::as_role(schema.owner(), || {
-        let sql = Sql::connect();
-        let found = sql.returning(&format!("SELECT pg_catalog.nextval({})", schema.regclass("enrichment_job_id")), &[]);
-        found.get::<i64>(0, 1).unwrap_or(0)
-    })
+    let sql = Sql::on(schema, c"enrichment_job_id");
+    let found = sql.returning(&format!("SELECT pg_catalog.nextval({})", schema.regclass("enrichment_job_id")), &[]);
+    found.get::<i64>(0, 1).unwrap_or(0)
 }
 
 /// A job that the worker gives itself, running from the start; the worker ends it. `None` when no slot is free: it is

@@ -14,10 +14,11 @@ use super::extract::{Extractor, Misfit, column};
 use super::plan::Moment;
 use super::populate::Before;
 use crate::call::Call;
-use crate::catalog::{Schema, as_role, plain_name, quote_literal, relation_name};
+use crate::catalog::{Schema, database_identity, plain_name, quote_literal, relation_name};
 use crate::errors::{bad_value, raise, refuse_read_only};
 use crate::sql::Sql;
 use crate::sql_function;
+use crate::tx::Settings;
 
 /// The name of the trigger on every attached table.
 const TRIGGER: &str = "asn_inventory_observe";
@@ -68,7 +69,7 @@ sql_function!(
     pg_finfo_attach_new_partitions,
     |call: Call| {
         let schema = Schema::of(call);
-        let sql = Sql::connect();
+        let sql = Sql::as_caller();
         // Only tables that lack the trigger and whose place in the family this transaction made: they are locked by it
         // anyway. While a dump is being restored, ip_source is there before the triggers are, and the dump's own CREATE
         // TRIGGER would fail on one made here; so a root that has none yet is passed over as well.
@@ -125,7 +126,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     check_columns(table, selectors, observed_at);
     // SAFETY: reads the number of the running command.
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
-    let sql = Sql::connect();
+    let sql = Sql::as_caller();
     for member in family(&sql, table) {
         if can_have_trigger(member) {
             if has_trigger(member) {
@@ -136,32 +137,38 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
             pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
         }
     }
-    let columns = Some(crate::call::texts(selectors));
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
-    as_role(schema.owner(), || {
-        sql.run(
-            &format!(
-                "DELETE FROM {0}.ip_source s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl)",
-                schema.name
-            ),
-            &[],
-        );
-        sql.run(
-            &format!(
-                "INSERT INTO {0}.ip_source (tbl, ip_columns, observed_at, attached_snapshot, attached_on)
-                 VALUES ($1, $2, $3, $4, {0}.database_identity())
-                 ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at",
-                schema.name
-            ),
-            &[
-                (pg_sys::REGCLASSOID, table.into_datum()),
-                (pg_sys::TEXTARRAYOID, columns),
-                (pg_sys::TEXTOID, observed_at.map(crate::call::text)),
-                (pg_sys::TEXTOID, Some(crate::call::text(&before))),
-            ],
-        );
-    });
+    drop(sql);
+    note_attached(schema, table, selectors, observed_at, &before);
     pgrx::debug1!("asn_inventory: attached {name}");
+}
+
+/// Writes the note, which the caller needs no right for.
+fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>, before: &str) {
+    let _quiet = Settings::without_triggers();
+    let sql = Sql::on(schema, c"ip_source");
+    sql.run(
+        &format!(
+            "DELETE FROM {0}.ip_source s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl)",
+            schema.name
+        ),
+        &[],
+    );
+    sql.run(
+        &format!(
+            "INSERT INTO {0}.ip_source (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on)
+             VALUES ($1, $2, $3, session_user, $4, $5)
+             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at",
+            schema.name
+        ),
+        &[
+            (pg_sys::REGCLASSOID, table.into_datum()),
+            (pg_sys::TEXTARRAYOID, Some(crate::call::texts(selectors))),
+            (pg_sys::TEXTOID, observed_at.map(crate::call::text)),
+            (pg_sys::TEXTOID, Some(crate::call::text(before))),
+            (pg_sys::TEXTOID, Some(crate::call::text(&database_identity()))),
+        ],
+    );
 }
 
 fn detach(schema: &Schema, table: pg_sys::Oid) {
@@ -169,7 +176,7 @@ fn detach(schema: &Schema, table: pg_sys::Oid) {
     if relation_name(table).is_some() {
         check_owner(table);
     }
-    let sql = Sql::connect();
+    let sql = Sql::as_caller();
     let mut found = false;
     for member in family(&sql, table) {
         if has_trigger(member) {
@@ -177,12 +184,13 @@ fn detach(schema: &Schema, table: pg_sys::Oid) {
             found = true;
         }
     }
-    let known = as_role(schema.owner(), || {
-        sql.run(
-            &format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name),
-            &[(pg_sys::REGCLASSOID, table.into_datum())],
-        )
-    });
+    drop(sql);
+    let quiet = Settings::without_triggers();
+    let known = Sql::on(schema, c"ip_source").run(
+        &format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name),
+        &[(pg_sys::REGCLASSOID, table.into_datum())],
+    );
+    drop(quiet);
     if !found && known == 0 {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,

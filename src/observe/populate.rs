@@ -20,11 +20,12 @@ use super::plan::Moment;
 use super::queue::Queue;
 use super::tally::Tally;
 use crate::call::Call;
-use crate::catalog::{Schema, as_role, plain_name, quote_identifier, relation_name};
+use crate::catalog::{Schema, database_identity, plain_name, quote_identifier, relation_name};
 use crate::errors::{not_ready, raise, refuse_read_only};
 use crate::inet::Inet;
 use crate::sql::Sql;
 use crate::sql_function;
+use crate::tx::Settings;
 
 const FETCH: usize = 5_000;
 const FLUSH: usize = 100_000;
@@ -41,20 +42,18 @@ sql_function!(
 );
 
 fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
-    let sql = Sql::connect();
     let argument = [(pg_sys::REGCLASSOID, table.into_datum())];
     // One call at a time; a second one waits, and finds what the first has done.
-    let source = as_role(schema.owner(), || {
-        sql.returning(
-            &format!(
-                "SELECT ip_columns, observed_at::text, attached_snapshot, attached_on = {0}.database_identity(),
-                        populated_at IS NULL
-                 FROM {0}.ip_source WHERE tbl = $1 FOR UPDATE",
-                schema.name
-            ),
-            &argument,
-        )
-    });
+    let quiet = Settings::without_triggers();
+    let note = Sql::on(schema, c"ip_source");
+    let source = note.returning(
+        &format!(
+            "SELECT ip_columns, observed_at::text, attached_snapshot, attached_on, populated_at IS NULL
+             FROM {}.ip_source WHERE tbl = $1 FOR UPDATE",
+            schema.name
+        ),
+        &argument,
+    );
     if source.len() == 0 {
         not_ready(
             format!("table \"{}\" is not attached", plain_name(table)),
@@ -63,7 +62,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
         );
     }
     let first = source.get::<bool>(0, 5) == Some(true);
-    if first && source.get::<bool>(0, 4) != Some(true) {
+    if first && source.text(0, 4).as_deref() != Some(database_identity().as_str()) {
         not_ready(
             format!("which rows of \"{}\" were there before it was attached is not known any more", plain_name(table)),
             "The table was restored into this database from a dump.",
@@ -75,17 +74,20 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
         raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "ip_source.attached_snapshot can't be read", "", "");
     };
     if first {
-        as_role(schema.owner(), || {
-            let done = format!("UPDATE {}.ip_source SET populated_at = pg_catalog.now() WHERE tbl = $1", schema.name);
-            sql.run(&done, &argument);
-        });
+        let done = format!("UPDATE {}.ip_source SET populated_at = pg_catalog.now() WHERE tbl = $1", schema.name);
+        note.run(&done, &argument);
     }
+    let (selectors, observed_at) = (source.texts(0, 1).unwrap_or_default(), source.text(0, 2));
+    drop(source);
+    drop(note);
+    drop(quiet);
+    let sql = Sql::as_caller();
     let reading = Reading {
         sql: &sql,
         schema,
         table,
-        selectors: source.texts(0, 1).unwrap_or_default(),
-        observed_at: source.text(0, 2),
+        selectors,
+        observed_at,
         before,
         first,
         // SAFETY: reads the clock of the running statement.
@@ -186,8 +188,9 @@ impl Reading<'_> {
             return Vec::new();
         }
         let ips: Vec<Inet> = tally.addresses.keys().map(|ip| Inet::host(*ip)).collect();
-        as_role(self.schema.owner(), || {
-            let found = self.sql.query(
+        {
+            let sql = Sql::on_all(self.schema, &[c"ip_inventory", c"ip_observation"]);
+            let found = sql.query(
                 &format!(
                     "WITH queued AS MATERIALIZED (
                          SELECT o.address FROM {0}.ip_observation o WHERE o.address IS NOT NULL AND o.seen > 0
@@ -201,7 +204,7 @@ impl Reading<'_> {
                 &[(pg_sys::INETARRAYOID, ips.into_datum())],
             );
             (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
-        })
+        }
     }
 }
 

@@ -16,12 +16,22 @@ use super::raw;
 use super::tally::{Seen, Tally};
 use crate::datum::Scratch;
 use crate::inet::Inet;
-use crate::{shared, tx};
+use crate::{shape, shared, tx};
 
 /// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
 const BATCH: usize = 120;
-/// Columns of `ip_observation`: address, seen, first_seen, last_seen, source, attempts, retry_at, addresses, packed.
-pub const COLUMNS: usize = 9;
+/// Columns of `ip_observation`.
+pub const COLUMNS: [shape::Column; 9] = [
+    (c"address", pg_sys::INETOID),
+    (c"seen", pg_sys::INT8OID),
+    (c"first_seen", pg_sys::TIMESTAMPTZOID),
+    (c"last_seen", pg_sys::TIMESTAMPTZOID),
+    (c"source", pg_sys::REGCLASSOID),
+    (c"attempts", pg_sys::INT4OID),
+    (c"retry_at", pg_sys::TIMESTAMPTZOID),
+    (c"addresses", pg_sys::INT4OID),
+    (c"packed", pg_sys::BYTEAOID),
+];
 /// From so many addresses of one statement on, they are packed: fewer bytes of heap and WAL, fewer tuples to form.
 const PACKED_FROM: usize = 32;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
@@ -42,7 +52,7 @@ pub struct Retry {
 }
 
 impl Queue {
-    /// Opens `ip_observation` in `schema`; `None` when there is none.
+    /// Opens `ip_observation` in `schema`; `None` when there is none, or one that is not as the extension made it.
     pub fn open(schema: pg_sys::Oid) -> Option<Queue> {
         // SAFETY: catalog look-ups; the lock is the one any INSERT takes and is kept to the end of the transaction.
         unsafe {
@@ -51,7 +61,7 @@ impl Queue {
                 return None;
             }
             let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
-            if (*(*relation).rd_att).natts as usize == COLUMNS {
+            if shape::is(relation, &COLUMNS) {
                 Some(Queue { relation })
             } else {
                 pg_sys::table_close(relation, pg_sys::NoLock as i32);

@@ -10,7 +10,7 @@ use crate::sql::Sql;
 /// Names that Team Cymru gave before, of these AS; those it was never asked about are left out.
 pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
     let asns: Vec<i64> = asns.iter().map(|asn| i64::from(*asn)).collect();
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"asn_inventory");
     let found = sql.query(
         &format!(
             "SELECT asn_number, asn_org FROM {}.asn_inventory WHERE asn_number = ANY ($1) AND details_ts IS NOT NULL",
@@ -34,7 +34,7 @@ pub fn keep_details(schema: &Schema, details: &[AsName]) {
             })
         })
         .collect();
-    Sql::connect().run(
+    Sql::on(schema, c"asn_inventory").run(
         &format!(
             "INSERT INTO {0}.asn_inventory AS a (asn_number, asn_org, country_code, registry, allocated, details_ts)
              SELECT DISTINCT ON (r.asn) r.asn, r.org, r.country, r.registry, r.allocated, now()
@@ -53,7 +53,7 @@ pub fn keep_details(schema: &Schema, details: &[AsName]) {
 /// Names that came with the answers of a bulk session; the registration is not known from there.
 pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
     let rows: Vec<Value> = names.iter().map(|(asn, org)| json!({ "asn": asn, "org": org })).collect();
-    Sql::connect().run(
+    Sql::on(schema, c"asn_inventory").run(
         &format!(
             "INSERT INTO {0}.asn_inventory AS a (asn_number, asn_org)
              SELECT DISTINCT ON (r.asn) r.asn, r.org FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text)
@@ -68,7 +68,7 @@ pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
 
 /// Whether the inventory was never counted.
 pub fn is_uncounted(schema: &Schema) -> bool {
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"inventory_count");
     let found = sql.query(&format!("SELECT FROM {}.inventory_count", schema.name), &[]);
     found.len() == 0
 }
@@ -76,7 +76,7 @@ pub fn is_uncounted(schema: &Schema) -> bool {
 /// Counts the inventory and the addresses of every AS anew, in one pass, and writes only what changed of the AS. Reads
 /// the whole inventory: who calls this leaves time between two calls.
 pub fn recount(schema: &Schema) -> u64 {
-    let sql = Sql::connect();
+    let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
     // The worker joins batches by place; this reads everything.
     crate::tx::set_local(c"enable_hashjoin", c"on");
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);

@@ -78,7 +78,7 @@ pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Claim> {
 
 /// Rows of the inventory that meet a condition, most observed first.
 pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Claim> {
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"ip_inventory");
     let mut cursor = sql.cursor(
         &format!(
             "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
@@ -128,7 +128,7 @@ impl Answer {
 
 /// Answers that were given before, for effective addresses inside of them; the longest prefix that holds still.
 pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
-    let sql = Sql::connect();
+    let sql = Sql::on_all(schema, &[c"cymru_prefix", c"asn_inventory"]);
     let found = sql.query(
         &format!(
             "SELECT a.ip, p.announced, p.origins[1], p.country_code, n.asn_org
@@ -187,7 +187,7 @@ pub fn keep_prefixes(schema: &Schema, prefixes: &[Prefix], lifetimes: &Lifetimes
             })
         })
         .collect();
-    Sql::connect().run(
+    Sql::on(schema, c"cymru_prefix").run(
         &format!(
             "INSERT INTO {0}.cymru_prefix AS c (prefix, announced, origins, country_code, registry, allocated, answered_at, expires_at)
              SELECT DISTINCT ON (r.prefix) r.prefix, r.announced, r.origins, r.country_code, r.registry, r.allocated, now(),
@@ -215,7 +215,7 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
             })
         })
         .collect();
-    Sql::connect().run(
+    Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {0}.ip_inventory i SET
                  asn_number = r.asn, asn_org = r.org, asn_source = CASE WHEN r.asn IS NOT NULL THEN 'cymru' END,

@@ -50,7 +50,7 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Verdict)]) -> u64 {
             }),
         })
         .collect();
-    Sql::connect().run(
+    Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {0}.ip_inventory i SET
                  scanner_noise = r.noise, scanner_riot = r.riot, scanner_classification = r.class, scanner_name = r.name,
@@ -78,7 +78,7 @@ pub fn skip(schema: &Schema, ips: &[IpAddr], reason: &str) {
 /// Notes that the quota did not reach these addresses; they are due again when it is open (timestamptz). An older
 /// verdict keeps its status.
 pub fn out_of_quota(schema: &Schema, ips: &[IpAddr], until: i64) {
-    Sql::connect().run(
+    Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {0}.ip_inventory i SET greynoise_retry_at = $2, greynoise_detail = 'the quota is spent',
                  greynoise_status = CASE WHEN i.greynoise_status IN ('found', 'not_found') THEN i.greynoise_status ELSE 'quota' END
@@ -91,7 +91,7 @@ pub fn out_of_quota(schema: &Schema, ips: &[IpAddr], until: i64) {
 
 /// The ledger as it was last written down.
 pub fn ledger(schema: &Schema) -> Ledger {
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"source_quota");
     let found = sql.query(
         &format!(
             "SELECT window_start, used, closed_until FROM {}.source_quota WHERE source = 'greynoise'",
@@ -115,7 +115,7 @@ pub fn ledger(schema: &Schema) -> Ledger {
 pub fn keep_ledger(schema: &Schema, ledger: &Ledger) {
     crate::tx::set_local(c"synchronous_commit", c"on");
     let moment = |us: Option<i64>| (pg_sys::TIMESTAMPTZOID, us.map(|us| Datum::from(time::from_unix_us(us))));
-    Sql::connect().run(
+    Sql::on(schema, c"source_quota").run(
         &format!(
             "INSERT INTO {}.source_quota AS q (source, window_start, used, closed_until) VALUES ('greynoise', $1, $2, $3)
              ON CONFLICT (source) DO UPDATE SET window_start = EXCLUDED.window_start, used = EXCLUDED.used,

@@ -1,52 +1,50 @@
 //! Whether a row of the inventory says what MaxMind says now: below SQL, so that a walk over all rows costs little more
 //! than reading them. It has to agree with what a new answer does to a row (`assignments` in [`super`]).
 
-use std::ffi::CStr;
-
 use enrich::record::{Enrichment, Status};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::inet::Inet;
+use crate::shape;
 
 /// The columns that are compared.
-const NAMES: [&CStr; 15] = [
-    c"ip_address",
-    c"ip_class",
-    c"network",
-    c"asn_number",
-    c"asn_org",
-    c"asn_source",
-    c"country_code",
-    c"country_source",
-    c"region",
-    c"city",
-    c"latitude",
-    c"longitude",
-    c"accuracy_radius_km",
-    c"time_zone",
-    c"maxmind_status",
+const COLUMNS: [shape::Column; 15] = [
+    (c"ip_address", pg_sys::INETOID),
+    (c"ip_class", pg_sys::TEXTOID),
+    (c"network", pg_sys::CIDROID),
+    (c"asn_number", pg_sys::INT8OID),
+    (c"asn_org", pg_sys::TEXTOID),
+    (c"asn_source", pg_sys::TEXTOID),
+    (c"country_code", pg_sys::TEXTOID),
+    (c"country_source", pg_sys::TEXTOID),
+    (c"region", pg_sys::TEXTOID),
+    (c"city", pg_sys::TEXTOID),
+    (c"latitude", pg_sys::FLOAT8OID),
+    (c"longitude", pg_sys::FLOAT8OID),
+    (c"accuracy_radius_km", pg_sys::INT4OID),
+    (c"time_zone", pg_sys::TEXTOID),
+    (c"maxmind_status", pg_sys::TEXTOID),
 ];
 
 /// Reads rows of one description; its buffers are used again and again.
 pub struct Stored {
     desc: pg_sys::TupleDesc,
-    at: [usize; NAMES.len()],
+    at: [usize; COLUMNS.len()],
     values: Vec<Datum>,
     nulls: Vec<bool>,
 }
 
 impl Stored {
-    /// For rows described by `desc`. `None` when a column is missing.
+    /// For rows described by `desc`. `None` when a column is missing, or of another type.
     ///
     /// # Safety
     /// `desc` must describe `ip_inventory` and outlive this.
     pub unsafe fn new(desc: pg_sys::TupleDesc) -> Option<Stored> {
-        let mut at = [0; NAMES.len()];
-        for (at, name) in at.iter_mut().zip(NAMES) {
+        let mut at = [0; COLUMNS.len()];
+        for (at, (name, kind)) in at.iter_mut().zip(COLUMNS) {
             // SAFETY: a valid descriptor.
-            let number = unsafe { pg_sys::SPI_fnumber(desc, name.as_ptr()) };
-            *at = usize::try_from(number - 1).ok()?;
+            *at = unsafe { shape::find(desc, name, kind) }? - 1;
         }
         // SAFETY: as above.
         let natts = unsafe { (*desc).natts as usize };

@@ -12,7 +12,7 @@ use super::same::Stored;
 use crate::catalog::Schema;
 use crate::jobs::piece::Place;
 use crate::sql::Sql;
-use crate::{counters, maxmind};
+use crate::{counters, maxmind, shape};
 
 /// Rows between two looks for an interrupt.
 const BREATH: u64 = 4096;
@@ -35,7 +35,8 @@ pub fn compare(schema: &Schema, which: &Which<'_>, batch: usize, mut differs: im
     // After an error, the transaction's abort ends the scan.
     unsafe {
         let relation = pg_sys::table_open(schema.relation(c"ip_inventory"), pg_sys::RowExclusiveLock as i32);
-        let Some(mut stored) = Stored::new((*relation).rd_att) else {
+        let stored = Stored::new((*relation).rd_att).filter(|_| shape::is_plain_table(relation));
+        let Some(mut stored) = stored else {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
             return 0;
         };
@@ -115,7 +116,7 @@ pub fn blocks(schema: &Schema) -> u32 {
 
 /// The planner's estimate of rows; 0 where it has none.
 pub fn estimate(schema: &Schema) -> u64 {
-    let sql = Sql::connect();
+    let sql = Sql::as_caller();
     let text = format!(
         "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = {}",
         schema.regclass("ip_inventory")
@@ -131,14 +132,14 @@ pub fn answering(databases: &Databases) -> Option<Vec<String>> {
 
 /// The generations that the inventory was last compared with.
 pub fn walked(schema: &Schema) -> Vec<String> {
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"maxmind_walk");
     let found = sql.query(&format!("SELECT generations FROM {}.maxmind_walk", schema.name), &[]);
     if found.len() == 0 { Vec::new() } else { found.get(0, 1).unwrap_or_default() }
 }
 
 /// Writes down that it was compared with these.
 pub fn note_walked(schema: &Schema, generations: &[String], installed_at: i64) {
-    let sql = Sql::connect();
+    let sql = Sql::on(schema, c"maxmind_walk");
     sql.run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
     sql.run(
         &format!("INSERT INTO {}.maxmind_walk VALUES ($1, $2, pg_catalog.clock_timestamp())", schema.name),

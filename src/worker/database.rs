@@ -17,10 +17,12 @@ use crate::absorb::{self, MAX_ROWS};
 use crate::catalog::Schema;
 use crate::jobs::run::Runner;
 use crate::shared::{self, Database};
-use crate::{ask, settings, time, tx};
+use crate::{ask, history, settings, time, tx};
 
 /// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
 const POLL: Duration = Duration::from_secs(5);
+/// How long somebody may hold what absorbing needs before the log says so.
+const HELD: Duration = Duration::from_secs(10);
 /// Longest pause after rounds that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         return;
     }
     slot.worker.store(process::my_pid(), Ordering::Release);
+    history::see_to_trigger();
     // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
     if slot.is_banned() {
         return;
@@ -53,6 +56,8 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         database,
         began: None,
         pause: Duration::ZERO,
+        held_since: None,
+        held_said: false,
         runner: Runner::new(database),
         network: Network::new(database),
         download: Download::new(database),
@@ -68,6 +73,9 @@ struct Worker {
     database: pg_sys::Oid,
     began: Option<Instant>,
     pause: Duration,
+    /// Since when somebody has held what absorbing needs, and whether the log says so.
+    held_since: Option<Instant>,
+    held_said: bool,
     runner: Runner,
     network: Network,
     download: Download,
@@ -150,15 +158,18 @@ impl Worker {
         let result = tx::run(|| {
             let schema = Schema::hold()?;
             // Somebody absorbs by hand: what they leave is for the next round.
-            Some(if absorb::lock(false) { absorb::absorb(&schema, MAX_ROWS) } else { Default::default() })
+            Some(absorb::lock(false).then(|| absorb::absorb(&schema, MAX_ROWS)))
         });
         match result {
             Ok(None) => {
                 self.slot.wanted.store(false, Ordering::Release);
                 return false;
             }
-            Ok(Some(done)) => {
+            Ok(Some(None)) => self.stand_by(since),
+            Ok(Some(Some(done))) => {
                 self.pause = Duration::ZERO;
+                self.held_since = None;
+                self.held_said = false;
                 self.slot.absorbed.fetch_add(done.addresses, Ordering::Relaxed);
                 if done.rows > 0 {
                     self.maintenance.note();
@@ -171,15 +182,28 @@ impl Worker {
                     self.began = None;
                 }
             }
+            Err(failure) if failure.is_lock() => self.stand_by(since),
             Err(failure) => {
                 self.slot.still_waiting(since);
                 self.slot.pending.store(true, Ordering::Release);
                 self.pause = (self.pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
-                if !failure.is_lock() {
-                    pgrx::log!("asn_inventory: observations could not be absorbed, trying again: {}", failure.message);
-                }
+                pgrx::log!("asn_inventory: observations could not be absorbed, trying again: {}", failure.message);
             }
         }
         true
+    }
+    /// Somebody holds what absorbing needs. That is no absorbing: what waits goes on waiting, for all to see.
+    fn stand_by(&mut self, since: i64) {
+        self.slot.note_waiting();
+        self.slot.still_waiting(since);
+        self.slot.pending.store(true, Ordering::Release);
+        self.pause = Duration::from_secs(1);
+        let held_since = *self.held_since.get_or_insert_with(Instant::now);
+        if !self.held_said && held_since.elapsed() > HELD {
+            self.held_said = true;
+            pgrx::log!(
+                "asn_inventory: observations are not absorbed: another transaction holds a lock that this needs; enrichment_doctor() names it"
+            );
+        }
     }
 }

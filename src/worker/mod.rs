@@ -8,7 +8,7 @@
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
-//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all of them share, [`ddl`] steps
+//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all of them share, `pinned` the settings that nothing can spoil, [`ddl`] steps
 //! aside for DROP DATABASE and its like.
 
 pub mod counter;
@@ -19,6 +19,7 @@ pub mod helper;
 pub mod launcher;
 pub mod maintenance;
 pub mod network;
+mod pinned;
 pub mod process;
 pub mod secrets;
 pub mod walk;

@@ -27,38 +27,12 @@ pub fn take_signals() {
     }
 }
 
-/// Connects to a database as the superuser, with settings that a database or a role can't spoil.
+/// Connects to a database as the superuser, with settings that a database or a role cannot spoil. What is written is
+/// written as the owner of the table ([`crate::sql::Sql::on`]).
 pub fn connect(database: pg_sys::Oid) {
     // SAFETY: once, at the start of a background worker.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0) };
-    for (name, value) in [
-        (c"search_path", c"pg_catalog, pg_temp"),
-        (c"statement_timeout", c"0"),
-        (c"idle_in_transaction_session_timeout", c"0"),
-        (c"default_transaction_isolation", c"read committed"),
-        (c"default_transaction_read_only", c"off"),
-        // What is not flushed at a crash is absorbed or enriched again: queue and inventory change together.
-        (c"synchronous_commit", c"off"),
-        // Batches are joined by place: any other join would read the whole inventory for each.
-        (c"enable_hashjoin", c"off"),
-        (c"enable_mergejoin", c"off"),
-        (c"jit", c"off"),
-        (c"lock_timeout", c"500ms"),
-    ] {
-        set(name, value);
-    }
-}
-
-fn set(name: &CStr, value: &CStr) {
-    // SAFETY: NUL-terminated, and both known to PostgreSQL 14 to 18.
-    unsafe {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
-    }
+    super::pinned::pin();
 }
 
 /// Waits for the latch, a time-out or the postmaster's death, then serves interrupts and a reload of settings.

@@ -1,0 +1,283 @@
+//! Nobody's code runs with more rights than the owner of the table that it stands on has, in any process of the extension
+//! and in any function that writes on somebody's behalf.
+
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The tables that the extension's processes and functions write.
+const TABLES: [&str; 10] = [
+    "ip_inventory",
+    "ip_observation",
+    "ip_source",
+    "enrichment_run",
+    "asn_inventory",
+    "ip_asn_history",
+    "inventory_count",
+    "maxmind_walk",
+    "cymru_prefix",
+    "source_quota",
+];
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster =
+            Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").conf("max_worker_processes", "40").start();
+        fixtures::small(&cluster.maxmind_dir());
+        cluster.sql("postgres", "CREATE ROLE webapp LOGIN");
+        cluster
+    })
+}
+
+/// A database with the extension, and `evil(what)`: it notes who it runs as, and makes webapp a superuser where it can.
+fn database() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let name = format!("worker_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let cluster = cluster();
+    cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+    cluster.sql(
+        &name,
+        "CREATE EXTENSION asn_inventory; GRANT CREATE ON SCHEMA public TO webapp;
+         CREATE TABLE public.ran (what text, who name); GRANT ALL ON public.ran TO PUBLIC;
+         CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')",
+    );
+    cluster.wait_value(&name, "SELECT worker FROM enrichment_status", "running");
+    as_webapp(
+        &name,
+        "CREATE FUNCTION public.evil(what text) RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+             INSERT INTO public.ran VALUES (what, current_user);
+             BEGIN EXECUTE 'ALTER ROLE webapp SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+             RETURN true;
+         END $$;
+         CREATE FUNCTION public.evil_trigger() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN PERFORM public.evil('trigger ' || tg_name || ' on ' || tg_table_name); RETURN coalesce(NEW, OLD); END $$",
+    );
+    name
+}
+
+fn as_webapp(db: &str, sql: &str) {
+    let mut session = cluster().connect_as("webapp", db);
+    query(&mut session, sql).unwrap_or_else(|failure| panic!("{sql}\nfailed: {failure:?}"));
+}
+
+/// Has every process and every function of the extension write all that it writes.
+fn make_them_write(db: &str) {
+    let cluster = cluster();
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8'), ('1.1.1.1'), ('81.2.69.142')");
+    cluster.wait_value(
+        db,
+        "SELECT count(*) FROM ip_inventory WHERE ip_address <<= '8.8.8.8' AND observation_count > 0",
+        "1",
+    );
+    cluster.wait_value(db, "SELECT count(*) FROM ip_observation", "0");
+    for sql in [
+        "SELECT populate_ip_inventory('events')",
+        "SELECT enrich_ip('81.2.69.143')",
+        "SELECT enrich_ip('81.2.69.144', '20s')",
+        "INSERT INTO events VALUES ('8.8.8.8'); SELECT absorb_observations()",
+        "SELECT backfill_inventory(ips => '{51.68.1.1, 51.68.1.2}')",
+        "SELECT refresh_range('0.0.0.0/0', 'maxmind')",
+        "CREATE TABLE IF NOT EXISTS more (ip inet); SELECT attach_ip_source('more', '{ip}'); SELECT detach_ip_source('more')",
+        "SELECT inventory_report()",
+        "SELECT prometheus_metrics()",
+        "SELECT * FROM enrichment_status, source_status",
+    ] {
+        // Where owners differ, what reads several tables says so.
+        if let Err(failure) = cluster.try_sql(db, sql) {
+            assert_eq!(failure.code, "55000", "{sql}: {failure:?}");
+        }
+    }
+}
+
+/// Waits until the worker has counted what was written last.
+fn counted(db: &str) {
+    let cluster = cluster();
+    cluster.sql(db, "DELETE FROM inventory_count");
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.4.4')");
+    cluster.wait_value(db, "SELECT count(*) FROM inventory_count", "1");
+}
+
+fn nobody_is_superuser(db: &str) {
+    let supers = "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolsuper";
+    assert_eq!(cluster().value(db, supers), "postgres");
+}
+
+#[test]
+fn a_trigger_of_whoever_may_make_one_is_fired_by_nobody() {
+    let db = database();
+    let cluster = cluster();
+    for table in TABLES {
+        cluster.sql(&db, &format!("GRANT ALL ON {table} TO webapp"));
+        as_webapp(
+            &db,
+            &format!(
+                "CREATE TRIGGER r BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
+                 CREATE TRIGGER s AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION public.evil_trigger();
+                 CREATE CONSTRAINT TRIGGER d AFTER INSERT OR UPDATE OR DELETE ON {table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.evil_trigger()"
+            ),
+        );
+    }
+    make_them_write(&db);
+    // What a user changes by hand goes into the history, and no trigger there is that user's.
+    cluster.sql(
+        &db,
+        "ALTER TABLE ip_inventory DISABLE TRIGGER r, DISABLE TRIGGER s, DISABLE TRIGGER d;
+                      UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '8.8.8.8'",
+    );
+    cluster.sql(&db, "SELECT refresh_range('8.8.8.8', 'maxmind')");
+    assert_eq!(cluster.value(&db, "SELECT count(*) FROM ip_asn_history"), "2");
+    cluster.sql(&db, "ALTER TABLE inventory_count DISABLE TRIGGER r, DISABLE TRIGGER s, DISABLE TRIGGER d");
+    counted(&db);
+    assert_eq!(cluster.lines(&db, "SELECT DISTINCT what, who FROM ran ORDER BY 1"), [""; 0]);
+    nobody_is_superuser(&db);
+    // Each is named by the doctor, with the right that it took.
+    let named = "SELECT count(DISTINCT detail) FROM enrichment_doctor() WHERE check_name = 'foreign code' AND detail LIKE 'Trigger %'";
+    assert_eq!(cluster.value(&db, named), "30");
+    let right = "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'grants' AND detail = 'webapp may trigger public.ip_inventory.'";
+    assert_eq!(cluster.value(&db, right), "REVOKE TRIGGER ON public.ip_inventory FROM webapp;");
+}
+
+/// What an owner may put on its table. Each runs as that owner, or not at all.
+fn plant_as_owner(db: &str, table: &str, column: &str, kind: &str) {
+    as_webapp(
+        db,
+        &format!(
+            "CREATE TRIGGER r BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
+             CREATE TRIGGER always BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
+             ALTER TABLE {table} ENABLE ALWAYS TRIGGER always;
+             CREATE RULE also AS ON INSERT TO {table} DO ALSO SELECT public.evil('rule on {table}');
+             ALTER TABLE {table} ADD CONSTRAINT checked CHECK (public.evil('constraint on {table}'));
+             ALTER TABLE {table} ADD COLUMN planted boolean DEFAULT public.evil('default on {table}');
+             CREATE FUNCTION public.key_{table}(k {kind}) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+                 $$ BEGIN RETURN public.evil('index on {table}'); END $$;
+             CREATE INDEX ON {table} (public.key_{table}({column}));
+             ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+             CREATE POLICY p ON {table} USING (public.evil('policy on {table}')) WITH CHECK (public.evil('policy on {table}'))"
+        ),
+    );
+}
+
+const KEYS: [(&str, &str, &str); 9] = [
+    ("ip_inventory", "ip_address", "inet"),
+    ("ip_source", "tbl", "regclass"),
+    ("enrichment_run", "job_id", "bigint"),
+    ("asn_inventory", "asn_number", "bigint"),
+    ("ip_asn_history", "old_asn", "bigint"),
+    ("inventory_count", "addresses", "bigint"),
+    ("maxmind_walk", "walked_at", "timestamptz"),
+    ("cymru_prefix", "prefix", "cidr"),
+    ("source_quota", "source", "text"),
+];
+
+#[test]
+fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
+    let db = database();
+    let cluster = cluster();
+    for table in TABLES {
+        cluster.sql(&db, &format!("ALTER TABLE {table} OWNER TO webapp"));
+    }
+    for view in ["enrichment_status", "source_status"] {
+        cluster.sql(&db, &format!("ALTER VIEW {view} OWNER TO webapp"));
+    }
+    cluster.sql(&db, "ALTER SEQUENCE enrichment_job_id OWNER TO webapp");
+    for (table, column, kind) in KEYS {
+        plant_as_owner(&db, table, column, kind);
+    }
+    cluster.sql(&db, "TRUNCATE ran");
+    make_them_write(&db);
+    counted(&db);
+    let whose = "SELECT DISTINCT who FROM ran WHERE who <> 'webapp'";
+    // A superuser who writes and reads by hand, as these tests do, runs what stands on a table; the extension's do not.
+    cluster.sql(&db, "TRUNCATE ran");
+    cluster.sql(&db, "INSERT INTO events VALUES ('8.8.8.9'); SELECT attach_ip_source('events', '{ip}'); SELECT populate_ip_inventory('events')");
+    cluster.wait_value(&db, "SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.8.9'", "1");
+    cluster.sql(&db, "SELECT refresh_range('8.8.8.0/24', 'maxmind')");
+    assert_eq!(cluster.lines(&db, whose), [""; 0], "{:?}", cluster.lines(&db, "SELECT DISTINCT what, who FROM ran"));
+    nobody_is_superuser(&db);
+    let owners =
+        "SELECT count(*) FROM enrichment_doctor() WHERE check_name = 'owners' AND detail LIKE '% belongs to webapp%'";
+    assert_eq!(cluster.value(&db, owners), "13");
+}
+
+#[test]
+fn one_table_that_was_handed_over_is_written_as_its_owner_and_the_others_as_before() {
+    for (table, column, kind) in KEYS {
+        let db = database();
+        let cluster = cluster();
+        cluster.sql(&db, &format!("ALTER TABLE {table} OWNER TO webapp"));
+        plant_as_owner(&db, table, column, kind);
+        cluster.sql(&db, "TRUNCATE ran");
+        cluster.sql(&db, "INSERT INTO events VALUES ('8.8.8.8'), ('1.1.1.1')");
+        cluster.wait_value(&db, "SELECT count(*) FROM ip_observation", "0");
+        for sql in [
+            "SELECT backfill_inventory(ips => '{51.68.1.1}')",
+            "SELECT refresh_range('0.0.0.0/0', 'maxmind')",
+            "CREATE TABLE IF NOT EXISTS more (ip inet); SELECT attach_ip_source('more', '{ip}'); SELECT populate_ip_inventory('more'); SELECT detach_ip_source('more')",
+            "SELECT prometheus_metrics()",
+            "SELECT inventory_report()",
+        ] {
+            if let Err(failure) = cluster.try_sql(&db, sql) {
+                assert_eq!(failure.code, "55000", "{table}: {sql}: {failure:?}");
+            }
+        }
+        cluster.wait_value(&db, "SELECT count(*) >= 3 FROM ip_inventory", "t");
+        let others = "SELECT DISTINCT what, who FROM ran WHERE who <> 'webapp'";
+        assert_eq!(cluster.lines(&db, others), [""; 0], "{table}");
+        nobody_is_superuser(&db);
+    }
+}
+
+#[test]
+fn a_table_that_is_not_as_it_was_made_crashes_nobody() {
+    let cluster = cluster();
+    for change in [
+        "ALTER TABLE ip_observation ADD COLUMN more int",
+        "ALTER TABLE ip_observation ALTER seen TYPE text",
+        "ALTER TABLE ip_observation DROP COLUMN packed",
+        "ALTER TABLE ip_observation RENAME TO elsewhere; CREATE VIEW ip_observation AS SELECT * FROM elsewhere",
+        "ALTER TABLE ip_inventory ALTER city TYPE int USING NULL",
+        "ALTER TABLE ip_inventory ALTER asn_org TYPE bigint USING NULL, ALTER maxmind_ts TYPE text",
+        "ALTER TABLE ip_asn_history ALTER old_asn TYPE text",
+        "ALTER TABLE ip_asn_history RENAME TO elsewhere",
+        "ALTER TABLE ip_source ALTER ip_columns TYPE text USING 'x'",
+        "ALTER TABLE maxmind_walk ALTER generations TYPE text USING 'x'",
+        "ALTER TABLE cymru_prefix DROP COLUMN origins",
+        "ALTER TABLE source_quota DROP COLUMN used",
+    ] {
+        let db = database();
+        let started = cluster.value("postgres", "SELECT pg_postmaster_start_time()");
+        let pid = cluster.value("postgres", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'");
+        // Views that stand on it may be in the way: then they go first.
+        cluster.sql(
+            &db,
+            &format!(
+                "SET client_min_messages = error; DO $$ BEGIN EXECUTE '{}'; EXCEPTION WHEN OTHERS THEN NULL; END $$",
+                change.replace('\'', "''")
+            ),
+        );
+        for sql in [
+            "INSERT INTO events VALUES ('8.8.8.8')",
+            "SELECT enrich_ip('8.8.8.8')",
+            "SELECT enrich_ip('8.8.8.8', '1s')",
+            "SELECT absorb_observations()",
+            "UPDATE ip_inventory SET asn_number = 1",
+            "SELECT refresh_range('8.8.8.8', 'maxmind')",
+            "SELECT populate_ip_inventory('events')",
+            "SELECT attach_ip_source('events', '{ip}')",
+            "SELECT prometheus_metrics()",
+            "SELECT * FROM enrichment_status",
+        ] {
+            let _ = cluster.try_sql(&db, sql);
+        }
+        assert_eq!(cluster.value("postgres", "SELECT pg_postmaster_start_time()"), started, "{change}");
+        assert_eq!(
+            cluster.value("postgres", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"),
+            pid,
+            "{change}"
+        );
+        cluster.sql("postgres", &format!("DROP DATABASE {db}"));
+    }
+}

@@ -1,0 +1,163 @@
+//! Updates from older versions: the same catalog as a fresh install, the data as it was, and work that goes on. The
+//! scripts of older versions stand in `sql/install` and are in no package.
+
+use asn_inventory_tests::prelude::*;
+use std::sync::OnceLock;
+
+/// One cluster a test program, with the small files.
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster =
+            Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").conf("max_worker_processes", "40").start();
+        fixtures::small(&cluster.maxmind_dir());
+        cluster
+    })
+}
+
+/// Everything that the catalog knows of the extension's objects, a line a fact. Roles and databases are not named in it.
+const CATALOG: &str = r#"
+    WITH member AS (
+        SELECT d.classid AS class, d.objid AS object FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'asn_inventory'),
+    relation AS (SELECT c.* FROM pg_class c JOIN member m ON m.class = 'pg_class'::regclass AND m.object = c.oid),
+    function AS (SELECT p.* FROM pg_proc p JOIN member m ON m.class = 'pg_proc'::regclass AND m.object = p.oid)
+    SELECT fact FROM (
+        SELECT pg_describe_object(class, object, 0) FROM member
+        UNION ALL SELECT 'comment ' || pg_describe_object(class, object, 0) || ': ' || d.description
+            FROM member JOIN pg_description d ON d.classoid = class AND d.objoid = object AND d.objsubid = 0
+        UNION ALL SELECT 'function ' || oid::regprocedure || ' ' || pg_get_functiondef(oid) || ' acl ' || coalesce(proacl::text, '-')
+            || ' owner ' || pg_get_userbyid(proowner) FROM function
+        UNION ALL SELECT 'relation ' || oid::regclass || ' ' || relkind::text || ' ' || coalesce(reloptions::text, '-') || ' '
+            || coalesce(relacl::text, '-') || ' ' || relreplident::text || ' owner ' || pg_get_userbyid(relowner) FROM relation
+        UNION ALL SELECT 'view ' || oid::regclass || ' ' || pg_get_viewdef(oid) FROM relation WHERE relkind = 'v'
+        UNION ALL SELECT 'column ' || r.oid::regclass || '.' || a.attnum || ' ' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+            || ' ' || a.attnotnull || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '-') || ' ' || coalesce(col_description(r.oid, a.attnum), '-')
+            FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+            LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
+        UNION ALL SELECT 'constraint ' || r.oid::regclass || ' ' || c.conname || ' ' || pg_get_constraintdef(c.oid)
+            FROM relation r JOIN pg_constraint c ON c.conrelid = r.oid
+        UNION ALL SELECT 'index ' || pg_get_indexdef(x.indexrelid) || ' ' || coalesce(obj_description(x.indexrelid, 'pg_class'), '-')
+            FROM relation r JOIN pg_index x ON x.indrelid = r.oid
+        UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text || ' ' || coalesce(obj_description(t.oid, 'pg_trigger'), '-')
+            FROM relation r JOIN pg_trigger t ON t.tgrelid = r.oid
+        UNION ALL SELECT 'event trigger ' || evtname || ' ' || evtevent || ' ' || evtfoid::regproc || ' ' || evtenabled::text || ' ' || coalesce(evttags::text, '-')
+            FROM pg_event_trigger JOIN member ON class = 'pg_event_trigger'::regclass AND object = oid
+        UNION ALL SELECT 'dumped ' || t.tbl::regclass || ' ' || coalesce(t.condition, '-')
+            FROM pg_extension e, unnest(e.extconfig, e.extcondition) AS t(tbl, condition) WHERE e.extname = 'asn_inventory'
+        UNION ALL SELECT 'initial ' || pg_describe_object(p.classoid, p.objoid, p.objsubid) || ' ' || p.initprivs::text
+            FROM pg_init_privs p JOIN member ON class = p.classoid AND object = p.objoid
+        UNION ALL SELECT 'version ' || extversion || ' ' || extrelocatable FROM pg_extension WHERE extname = 'asn_inventory') AS facts(fact)
+    ORDER BY fact COLLATE "C""#;
+
+/// A database with what 0.1.0 leaves behind: rows in every table, attached tables of two kinds, ended jobs, grants.
+fn old_database(name: &str) {
+    let cluster = cluster();
+    cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+    cluster.sql(
+        name,
+        "CREATE EXTENSION asn_inventory VERSION '0.1.0';
+         CREATE TABLE events (id bigint GENERATED ALWAYS AS IDENTITY, at timestamptz, src inet);
+         CREATE TABLE parts (id int, src text) PARTITION BY RANGE (id);
+         CREATE TABLE part_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+         INSERT INTO events (at, src) VALUES ('2026-01-01', '162.142.125.1');
+         SELECT attach_ip_source('events', ARRAY['src'], 'at');
+         SELECT attach_ip_source('parts', ARRAY['src']);
+         SELECT populate_ip_inventory('events');
+         INSERT INTO events (at, src) VALUES ('2026-01-02', '8.8.8.8'), ('2026-01-03', '8.8.8.8'), ('2026-01-04', '81.2.69.142');
+         INSERT INTO parts VALUES (1, '1.1.1.1'), (2, 'nonsense');
+         INSERT INTO ip_inventory (ip_address) VALUES ('51.68.0.1')",
+    );
+    cluster.wait_value(name, "SELECT sum(observations) FROM ip_source", "5");
+    assert_eq!(cluster.value(name, "SELECT processed FROM backfill_inventory()"), "1");
+    cluster.sql(
+        name,
+        "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '1.1.1.1';
+         INSERT INTO asn_inventory (asn_number, asn_org, registry, allocated) VALUES (64511, 'Kept', 'arin', '2001-01-01');
+         INSERT INTO cymru_prefix VALUES ('218.92.0.0/24', '218.92.0.0/17', '{4134,4812}', 'CN', 'apnic', NULL, '2026-01-01', '2036-01-01');
+         INSERT INTO source_quota VALUES ('greynoise', '2026-01-01', 7, NULL)",
+    );
+    assert_eq!(cluster.value(name, "SELECT count(*) FROM ip_asn_history"), "1");
+    assert_eq!(cluster.value(name, "SELECT count(*) FROM enrichment_run WHERE kind = 'backfill'"), "1");
+}
+
+/// What belongs to the user, table by table.
+const DATA: [&str; 7] = [
+    "SELECT ip_address, first_seen_at, last_seen_at, observation_count, asn_number, asn_org, asn_source, city, maxmind_status,
+         maxmind_ts, cymru_status, greynoise_status FROM ip_inventory ORDER BY 1",
+    "SELECT tbl, ip_columns, observed_at, attached_at, attached_by, observations, unparsable, last_observed_at, populated_at,
+         attached_snapshot, attached_on FROM ip_source ORDER BY 1",
+    "SELECT * FROM ip_asn_history",
+    "SELECT asn_number, registry, allocated FROM asn_inventory ORDER BY 1",
+    "SELECT prefix, announced, origins, country_code, registry, answered_at FROM cymru_prefix ORDER BY 1",
+    "SELECT source, window_start, used FROM source_quota",
+    "SELECT job_id, kind, requested_by, outcome, processed FROM enrichment_run WHERE kind = 'backfill' ORDER BY 1",
+];
+
+#[test]
+fn an_updated_database_has_the_catalog_of_a_fresh_one() {
+    let cluster = cluster();
+    cluster.sql("postgres", "CREATE DATABASE fresh");
+    cluster.sql("fresh", "CREATE EXTENSION asn_inventory");
+    old_database("updated");
+    cluster.sql("updated", "ALTER EXTENSION asn_inventory UPDATE");
+    let (fresh, updated) = (cluster.lines("fresh", CATALOG), cluster.lines("updated", CATALOG));
+    let missing: Vec<&String> = fresh.iter().filter(|fact| !updated.contains(fact)).collect();
+    let more: Vec<&String> = updated.iter().filter(|fact| !fresh.contains(fact)).collect();
+    assert!(missing.is_empty() && more.is_empty(), "only fresh: {missing:#?}\nonly updated: {more:#?}");
+    assert!(fresh.len() > 400, "{}", fresh.len());
+}
+
+#[test]
+fn an_update_leaves_the_data_and_the_work_goes_on() {
+    let cluster = cluster();
+    old_database("going_on");
+    let before: Vec<Vec<String>> = DATA.iter().map(|sql| cluster.lines("going_on", sql)).collect();
+    // Somebody loads all the while, and a reader has been given what the page of roles says.
+    cluster.sql(
+        "going_on",
+        "CREATE ROLE old_reader LOGIN; GRANT SELECT ON ip_inventory, enrichment_status TO old_reader;
+         GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, network_sources, source_latency TO old_reader",
+    );
+    cluster.sql("going_on", "ALTER EXTENSION asn_inventory UPDATE");
+    for (sql, before) in DATA.iter().zip(before) {
+        assert_eq!(cluster.lines("going_on", sql), before, "{sql}");
+    }
+    cluster.sql("going_on", "INSERT INTO events (at, src) VALUES ('2026-01-05', '8.8.8.8'); INSERT INTO parts VALUES (3, '81.2.69.143');
+        CREATE TABLE part_2 PARTITION OF parts FOR VALUES FROM (100) TO (200); INSERT INTO part_2 VALUES (101, '81.2.69.144')");
+    cluster.wait_value("going_on", "SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.8'", "3");
+    cluster.wait_value(
+        "going_on",
+        "SELECT count(*) FROM ip_inventory WHERE ip_address IN ('81.2.69.143', '81.2.69.144')",
+        "2",
+    );
+    assert_eq!(cluster.value("going_on", "SELECT populate_ip_inventory('events')"), "0");
+    // What the worker changes goes into the history still.
+    cluster.sql("going_on", "UPDATE ip_inventory SET maxmind_ts = '2000-01-01' WHERE ip_address = '1.1.1.1'");
+    cluster.sql("going_on", "SELECT refresh_range('1.1.1.1', 'maxmind')");
+    cluster.wait_value(
+        "going_on",
+        "SELECT string_agg(old_asn || '>' || new_asn, ' ' ORDER BY changed_at) FROM ip_asn_history",
+        "13335>64500 64500>13335",
+    );
+    let mut reader = cluster.connect_as("old_reader", "going_on");
+    let seen = asn_inventory_tests::cluster::query(&mut reader, "SELECT worker FROM enrichment_status");
+    assert_eq!(seen.expect("a reader of before"), [[Some("running".to_owned())]]);
+}
+
+#[test]
+fn the_library_serves_a_database_that_is_not_updated_yet() {
+    let cluster = cluster();
+    old_database("waiting");
+    cluster.sql("waiting", "INSERT INTO events (at, src) VALUES (now(), '8.8.8.8')");
+    cluster.wait_value("waiting", "SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.8'", "3");
+    cluster.sql("waiting", "SELECT refresh_range('1.1.1.1', 'maxmind')");
+    cluster.wait_value("waiting", "SELECT count(*) FROM ip_asn_history", "2");
+    assert_eq!(cluster.value("waiting", "SELECT count(*) FROM mmdb_networks('GeoLite2-ASN', '8.8.8.0/24')"), "1");
+    assert_eq!(
+        cluster.lines("waiting", "SELECT level, remedy FROM enrichment_doctor() WHERE check_name = 'version'"),
+        ["error|ALTER EXTENSION asn_inventory UPDATE;"]
+    );
+    cluster.sql("waiting", "ALTER EXTENSION asn_inventory UPDATE");
+    assert_eq!(cluster.value("waiting", "SELECT level FROM enrichment_doctor() WHERE check_name = 'version'"), "ok");
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# upgrade-sql.sh: writes the second half of the upgrade script of the version under way: every function and view of
+# sql/*.sql made anew, with all comments and revocations. upgrade-sql.sh --check: only says whether it is as it should be.
+#
+# An upgrade makes all of them anew, changed or not: what an older script bound to an object that somebody else had planted
+# is bound to the system's own then. The first half, what changes tables and removes or adds objects, is written by hand.
+# A released upgrade script is never touched again.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
+mark='-- From here on written by scripts/upgrade-sql.sh.'
+
+# The files in the order in which src/lib.rs installs them.
+files() { sed -n 's|^extension_sql_file!("../\(sql/[^"]*\)".*|\1|p' src/lib.rs; }
+
+# Names of functions, views and tables that the version before did not have.
+new_objects() {
+    # shellcheck disable=SC2046
+    comm -23 <(names $(files)) <(names sql/install/asn_inventory--0.1.0.sql) | paste -sd,
+}
+names() { sed -nE 's/^CREATE (TABLE|VIEW|FUNCTION|SEQUENCE) (@extschema@\.)?([a-z_]+).*/\3/p' "$@" | sort -u; }
+
+generated() {
+    printf '%s\n' "$mark"
+    # shellcheck disable=SC2046
+    awk -v made="'{$(new_objects)}'" '
+        function flush() {
+            if (text ~ /^CREATE (VIEW|FUNCTION) /) sub(/^CREATE /, "CREATE OR REPLACE ", text)
+            if (text ~ /^SELECT @extschema@\.secure_extension/) sub(/NULL/, made, text)
+            if (text ~ /^(CREATE OR REPLACE|COMMENT ON|REVOKE|SELECT @extschema@\.)/) printf "%s", text
+            text = ""
+        }
+        text == "" && !/^[A-Z]/ { next }
+        { text = text $0 "\n" }
+        text ~ /\n    BEGIN ATOMIC\n/ ? /^    END;$/ : /;( *--.*)?$/ { flush() }
+    ' $(files)
+}
+
+wanted=$(sed "\|^$mark|,\$d" "$script"; generated)
+if [ "${1:-}" = --check ]; then
+    [ "$wanted" = "$(cat "$script")" ] || die "$script is not what sql/*.sql asks for: run scripts/upgrade-sql.sh"
+else
+    printf '%s\n' "$wanted" >"$script"
+fi

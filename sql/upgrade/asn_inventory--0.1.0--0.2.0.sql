@@ -1,0 +1,954 @@
+\echo Use "ALTER EXTENSION asn_inventory UPDATE" to load this file. \quit
+
+-- Nothing in this script is looked up in a schema that others may write to.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- The worker fires no triggers but the extension's own.
+ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
+
+ALTER TABLE @extschema@.ip_source ADD COLUMN unobserved bigint NOT NULL DEFAULT 0;
+
+-- From here on written by scripts/upgrade-sql.sh.
+COMMENT ON TYPE @extschema@.ip_enrichment IS 'everything known of one address: network, place, scanner, and how each source stands';
+COMMENT ON TYPE @extschema@.enrichment_summary IS 'what a job did: addresses looked at, answered from each source, not known, passed over, failed';
+COMMENT ON INDEX @extschema@.ip_inventory_cymru_due IS 'addresses that Team Cymru is to be asked about';
+COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses that GreyNoise is to be asked about';
+COMMENT ON INDEX @extschema@.ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
+COMMENT ON INDEX @extschema@.ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
+COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with what each source says of it';
+COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed';
+COMMENT ON COLUMN @extschema@.ip_inventory.first_seen_at IS 'earliest observation';
+COMMENT ON COLUMN @extschema@.ip_inventory.last_seen_at IS 'latest observation';
+COMMENT ON COLUMN @extschema@.ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_number IS 'origin AS, unsigned 32 bits';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_source IS 'which source said so: maxmind or cymru';
+COMMENT ON COLUMN @extschema@.ip_inventory.enrichment_ts IS 'when network or place were last written';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_ts IS 'when GreyNoise last answered';
+COMMENT ON COLUMN @extschema@.ip_inventory.ip_class IS 'public, private, loopback and so on: see ip_class(inet)';
+COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'the network that the ASN, or without one the place, stands for';
+COMMENT ON COLUMN @extschema@.ip_inventory.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'which source said so: maxmind, or cymru (then it is the country of the registration)';
+COMMENT ON COLUMN @extschema@.ip_inventory.region IS 'first subdivision, English name';
+COMMENT ON COLUMN @extschema@.ip_inventory.city IS 'English name';
+COMMENT ON COLUMN @extschema@.ip_inventory.latitude IS 'degrees';
+COMMENT ON COLUMN @extschema@.ip_inventory.longitude IS 'degrees';
+COMMENT ON COLUMN @extschema@.ip_inventory.accuracy_radius_km IS 'kilometres around latitude and longitude';
+COMMENT ON COLUMN @extschema@.ip_inventory.time_zone IS 'IANA time zone name';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_noise IS 'GreyNoise: seen scanning the internet';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_riot IS 'GreyNoise: belongs to a common business service';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_name IS 'GreyNoise: name of the scanner or service';
+COMMENT ON COLUMN @extschema@.ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (not asked yet), found, not_found, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_ts IS 'when Team Cymru last answered';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_detail IS 'why the last attempt failed, or why it is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'how GreyNoise stands: pending (not asked yet), found, not_found, quota, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why it is not asked';
+COMMENT ON TABLE @extschema@.ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were no address; 0.0.0.0/0: a count for its table alone';
+COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'how often, in one statement, all packed ones together; 0: asked about, not observed';
+COMMENT ON COLUMN @extschema@.ip_observation.first_seen IS 'earliest time of the event';
+COMMENT ON COLUMN @extschema@.ip_observation.last_seen IS 'latest time of the event';
+COMMENT ON COLUMN @extschema@.ip_observation.source IS 'table it was inserted into; by name in a dump, since a restored table has another OID';
+COMMENT ON COLUMN @extschema@.ip_observation.attempts IS 'how often absorbing this row failed';
+COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'left alone until then, after a failure';
+COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'how many addresses the row stands for';
+COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
+COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
+COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
+COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
+COMMENT ON COLUMN @extschema@.ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
+COMMENT ON COLUMN @extschema@.ip_source.attached_at IS 'when attach_ip_source was called';
+COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
+COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
+COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were no host address';
+COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
+COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'when populate_ip_inventory counted the rows that were there before';
+COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
+COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session';
+COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
+COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller was given';
+COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_run.parameters IS 'with which limits';
+COMMENT ON COLUMN @extschema@.enrichment_run.requested_by IS 'role that asked; the worker''s own for what is done by schedule or after a newer build';
+COMMENT ON COLUMN @extschema@.enrichment_run.started_at IS 'when it was asked for';
+COMMENT ON COLUMN @extschema@.enrichment_run.ended_at IS 'when its last transaction was through';
+COMMENT ON COLUMN @extschema@.enrichment_run.outcome IS 'done, cancelled or failed';
+COMMENT ON COLUMN @extschema@.enrichment_run.detail IS 'why it failed';
+COMMENT ON COLUMN @extschema@.enrichment_run.processed IS 'addresses looked at';
+COMMENT ON COLUMN @extschema@.enrichment_run.enriched IS 'addresses that a source knew';
+COMMENT ON COLUMN @extschema@.enrichment_run.cache_hits IS 'addresses that were fresh already';
+COMMENT ON COLUMN @extschema@.enrichment_run.maxmind_asn IS 'addresses that got their ASN from MaxMind';
+COMMENT ON COLUMN @extschema@.enrichment_run.cymru_asn IS 'addresses that Team Cymru knew';
+COMMENT ON COLUMN @extschema@.enrichment_run.greynoise_scanners IS 'addresses that GreyNoise has seen scanning';
+COMMENT ON COLUMN @extschema@.enrichment_run.not_found IS 'addresses that no source knew';
+COMMENT ON COLUMN @extschema@.enrichment_run.skipped IS 'addresses that no source was to be asked about: special-purpose, switched off, never_ask';
+COMMENT ON COLUMN @extschema@.enrichment_run.errors IS 'addresses that could not be written, or that a network source did not answer for';
+COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, the last one first';
+COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
+COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
+COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
+COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for';
+COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix; null: no route, a negative answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
+COMMENT ON COLUMN @extschema@.cymru_prefix.country_code IS 'country of the registration, not a location';
+COMMENT ON COLUMN @extschema@.cymru_prefix.registry IS 'regional registry';
+COMMENT ON COLUMN @extschema@.cymru_prefix.allocated IS 'when the registry allocated it';
+COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru said so';
+COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used from then on';
+COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'its name: Team Cymru''s where it was asked, else MaxMind''s';
+COMMENT ON COLUMN @extschema@.asn_inventory.country_code IS 'country of the registration (Team Cymru)';
+COMMENT ON COLUMN @extschema@.asn_inventory.registry IS 'regional registry (Team Cymru)';
+COMMENT ON COLUMN @extschema@.asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
+COMMENT ON COLUMN @extschema@.asn_inventory.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often where that takes long';
+COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
+COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'not asked again before this';
+COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
+COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
+COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'which source had said so';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'which source says so';
+CREATE OR REPLACE FUNCTION @extschema@.record_asn_change() RETURNS trigger
+    LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
+COMMENT ON FUNCTION @extschema@.record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
+COMMENT ON TRIGGER record_asn_change ON @extschema@.ip_inventory IS 'writes ip_asn_history';
+CREATE OR REPLACE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT CASE WHEN h.ip_address IS NOT NULL THEN h.old_asn ELSE i.asn_number END
+        FROM (SELECT $1 AS asked) q
+        LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = q.asked
+        LEFT JOIN LATERAL (SELECT c.ip_address, c.old_asn FROM @extschema@.ip_asn_history c
+                           WHERE c.ip_address = q.asked AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1) h ON true;
+    END;
+COMMENT ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
+COMMENT ON TABLE @extschema@.source_quota IS 'the ledger: what was spent of a source''s quota in its present window';
+COMMENT ON COLUMN @extschema@.source_quota.source IS 'greynoise';
+COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'when the window began, UTC';
+COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; written down before they are sent';
+COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source said that no more is to be had before this';
+COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
+COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them';
+COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
+COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was through';
+COMMENT ON TABLE @extschema@.inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
+COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'as of when';
+COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows';
+COMMENT ON COLUMN @extschema@.inventory_count.public_addresses IS 'of class public: those that sources can know';
+COMMENT ON COLUMN @extschema@.inventory_count.enriched IS 'with an ASN or a country';
+COMMENT ON COLUMN @extschema@.inventory_count.missing_asn IS 'public ones without an ASN';
+COMMENT ON COLUMN @extschema@.inventory_count.observations IS 'how often all of them were observed';
+COMMENT ON COLUMN @extschema@.inventory_count.maxmind_answered IS 'with an answer of MaxMind''s files, also that they do not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_answered IS 'with an answer of Team Cymru, also that no route is announced';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'with an answer of GreyNoise, also that it does not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'seen scanning, says GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
+CREATE OR REPLACE FUNCTION @extschema@.ip_class(inet) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
+COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
+CREATE OR REPLACE FUNCTION @extschema@.lookup_ip(inet) RETURNS @extschema@.ip_enrichment
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';
+COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'everything the installed mmdb files say of an address; offline, writes nothing';
+CREATE OR REPLACE FUNCTION @extschema@.ip_asn(inet) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_asn';
+COMMENT ON FUNCTION @extschema@.ip_asn(inet) IS 'origin AS of an address, offline';
+CREATE OR REPLACE FUNCTION @extschema@.ip_asn_org(inet) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_asn_org';
+COMMENT ON FUNCTION @extschema@.ip_asn_org(inet) IS 'organization of the origin AS of an address, offline';
+CREATE OR REPLACE FUNCTION @extschema@.ip_country(inet) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_country';
+COMMENT ON FUNCTION @extschema@.ip_country(inet) IS 'ISO 3166-1 alpha-2 code of the country of an address, offline';
+CREATE OR REPLACE FUNCTION @extschema@.ip_city(inet) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_city';
+COMMENT ON FUNCTION @extschema@.ip_city(inet) IS 'city of an address, English name, offline';
+CREATE OR REPLACE FUNCTION @extschema@.mmdb_record(edition text, ip inet) RETURNS jsonb
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_record';
+COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
+CREATE OR REPLACE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL,
+                              OUT network cidr, OUT record jsonb) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_networks';
+COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
+CREATE OR REPLACE FUNCTION @extschema@.mmdb_editions(
+    OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
+    OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
+    OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
+COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
+CREATE OR REPLACE FUNCTION @extschema@.mmdb_files(
+    OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
+    OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
+COMMENT ON FUNCTION @extschema@.mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
+CREATE OR REPLACE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
+COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';
+CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
+COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_ip_source installs: appends the addresses of inserted rows to ip_observation';
+CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on';
+CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
+COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table';
+CREATE OR REPLACE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
+COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows an attached table already has to the worker, once';
+CREATE OR REPLACE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'absorb_observations';
+COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now, as the worker does every second';
+CREATE OR REPLACE FUNCTION @extschema@.database_identity() RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS 'SELECT system_identifier::text || ''/'' || (SELECT oid FROM pg_database WHERE datname = current_database()) FROM pg_control_system()';
+COMMENT ON FUNCTION @extschema@.database_identity() IS 'this server and database';
+CREATE OR REPLACE FUNCTION @extschema@.attach_new_partitions() RETURNS event_trigger
+    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'attach_new_partitions';
+COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children that came after their parent was attached';
+COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children that came after their parent was attached';
+CREATE OR REPLACE FUNCTION @extschema@.unpack_observations(
+    packed bytea, OUT address inet, OUT seen bigint, OUT first_seen timestamptz, OUT last_seen timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
+COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
+CREATE OR REPLACE FUNCTION @extschema@.enrich_ip(ip inet, wait interval DEFAULT '0') RETURNS @extschema@.ip_enrichment
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'enrich_ip';
+COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'what the inventory knows of an address if that is fresh, else what can be said now; hands the address to the worker';
+CREATE OR REPLACE FUNCTION @extschema@.backfill_inventory(
+    batch_size integer DEFAULT 1000, commit_interval integer DEFAULT 5000, max_ips bigint DEFAULT NULL,
+    workers integer DEFAULT 4, ips inet[] DEFAULT NULL, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_inventory';
+COMMENT ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean)
+    IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction';
+CREATE OR REPLACE FUNCTION @extschema@.refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_stale';
+COMMENT ON FUNCTION @extschema@.refresh_stale(text, integer, boolean)
+    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all';
+CREATE OR REPLACE FUNCTION @extschema@.refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_range';
+COMMENT ON FUNCTION @extschema@.refresh_range(inet, text, boolean)
+    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all';
+CREATE OR REPLACE FUNCTION @extschema@.update_maxmind(force boolean DEFAULT false) RETURNS bigint
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
+COMMENT ON FUNCTION @extschema@.update_maxmind(boolean)
+    IS 'asks the worker to look for newer MaxMind builds now; the job''s number. force: also what is not newer, or was refused';
+CREATE OR REPLACE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
+COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
+CREATE OR REPLACE FUNCTION @extschema@.enrichment_jobs(
+    OUT job_id bigint, OUT kind text, OUT state text, OUT requested_by oid, OUT started_at timestamptz,
+    OUT helpers integer, OUT total bigint, OUT processed bigint, OUT enriched bigint, OUT errors bigint,
+    OUT elapsed_us bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'enrichment_jobs';
+COMMENT ON FUNCTION @extschema@.enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
+CREATE OR REPLACE VIEW @extschema@.enrichment_progress AS
+SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.helpers, j.total, j.processed, j.enriched,
+       j.errors,
+       CASE WHEN j.total > 0 THEN round(least(100.0 * j.processed / j.total, 100), 1) END AS percent,
+       CASE WHEN j.elapsed_us > 0 THEN round(j.processed * 1e6 / j.elapsed_us) END AS ips_per_second,
+       CASE WHEN j.processed > 0 AND j.total >= j.processed
+            THEN make_interval(secs => round((j.total - j.processed) * (j.elapsed_us / 1e6) / j.processed)) END AS remaining
+FROM @extschema@.enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
+COMMENT ON VIEW @extschema@.enrichment_progress IS 'running jobs and how far they are, a row each';
+COMMENT ON COLUMN @extschema@.enrichment_progress.job_id IS 'number for cancel_enrichment_job';
+COMMENT ON COLUMN @extschema@.enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_progress.state IS 'submitted, running, cancelling or ended';
+COMMENT ON COLUMN @extschema@.enrichment_progress.requested_by IS 'role that asked';
+COMMENT ON COLUMN @extschema@.enrichment_progress.started_at IS 'when it was asked for';
+COMMENT ON COLUMN @extschema@.enrichment_progress.helpers IS 'background workers at work; 0: the worker does it by itself';
+COMMENT ON COLUMN @extschema@.enrichment_progress.total IS 'addresses to look at';
+COMMENT ON COLUMN @extschema@.enrichment_progress.processed IS 'addresses looked at so far';
+COMMENT ON COLUMN @extschema@.enrichment_progress.enriched IS 'of these, addresses that a source knew';
+COMMENT ON COLUMN @extschema@.enrichment_progress.errors IS 'of these, addresses that could not be written';
+COMMENT ON COLUMN @extschema@.enrichment_progress.percent IS 'processed of total';
+COMMENT ON COLUMN @extschema@.enrichment_progress.ips_per_second IS 'addresses a second since it was asked for';
+COMMENT ON COLUMN @extschema@.enrichment_progress.remaining IS 'time left at this speed';
+CREATE OR REPLACE FUNCTION @extschema@.worker_status(
+    OUT enabled boolean, OUT worker text, OUT worker_pid integer, OUT last_absorb_at timestamptz,
+    OUT absorbed bigint, OUT waiting_since timestamptz, OUT lookups bigint, OUT cache_hits bigint,
+    OUT cache_misses bigint) RETURNS record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
+COMMENT ON FUNCTION @extschema@.worker_status() IS 'the state of this database''s worker, for enrichment_status';
+CREATE OR REPLACE FUNCTION @extschema@.network_sources(
+    OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
+    OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
+    OUT quota bigint, OUT quota_window text) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
+COMMENT ON FUNCTION @extschema@.network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+CREATE OR REPLACE FUNCTION @extschema@.cymru_ways(
+    OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
+COMMENT ON FUNCTION @extschema@.cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+CREATE OR REPLACE FUNCTION @extschema@.source_latency(
+    OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
+    OUT p99_ms double precision) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
+COMMENT ON FUNCTION @extschema@.source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+CREATE OR REPLACE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
+COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now';
+CREATE OR REPLACE VIEW @extschema@.source_status AS
+WITH missed AS (
+    SELECT r.ended_at, r.detail
+    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
+    WHERE r.outcome = 'failed')
+SELECT 'maxmind'::text AS source,
+       CASE WHEN count(m.generation) = 0 THEN 'unavailable'
+            WHEN min(m.build_time) < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval THEN 'outdated'
+            ELSE 'ok' END AS state,
+       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed)) AS last_error_at,
+       nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
+                        (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
+       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@.worker_status()) AS requests, 0::bigint AS errors,
+       NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
+       NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
+       l.p50_ms, l.p95_ms, l.p99_ms
+FROM @extschema@.source_latency() l LEFT JOIN @extschema@.mmdb_files() m ON true
+WHERE l.source = 'maxmind' GROUP BY l.p50_ms, l.p95_ms, l.p99_ms
+UNION ALL
+SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
+       n.rate, n.quota, n.quota_window, w.used,
+       CASE WHEN n.quota IS NULL THEN NULL WHEN q.closed_until > now() THEN 0 ELSE greatest(n.quota - w.used, 0) END,
+       CASE WHEN n.quota IS NOT NULL
+            THEN CASE WHEN q.closed_until > now() AND w.used < n.quota THEN q.closed_until ELSE greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC') END
+       END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
+FROM @extschema@.network_sources() n
+JOIN @extschema@.source_latency() l ON l.source = n.source
+LEFT JOIN @extschema@.source_quota q ON q.source = n.source
+CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
+                                WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
+                                ELSE 0 END AS used) w;
+COMMENT ON VIEW @extschema@.source_status IS 'how each source stands, a row a source';
+COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
+COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
+COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
+COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'when it last failed; for maxmind, a file that was refused or a look for newer ones';
+COMMENT ON COLUMN @extschema@.source_status.last_error IS 'why';
+COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'not asked before this';
+COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'questions without an outcome yet';
+COMMENT ON COLUMN @extschema@.source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
+COMMENT ON COLUMN @extschema@.source_status.errors IS 'of these, failures';
+COMMENT ON COLUMN @extschema@.source_status.rate IS 'most requests a second';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'most requests of a window';
+COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
+COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'spent in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'left in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_reset_at IS 'when there is more';
+COMMENT ON COLUMN @extschema@.source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'half of its answers took no longer, in milliseconds, since the server started; to within a quarter';
+COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95 of 100 answers took no longer';
+COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99 of 100 answers took no longer';
+CREATE OR REPLACE VIEW @extschema@.enrichment_status AS
+WITH queue AS MATERIALIZED (
+         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM (SELECT addresses FROM @extschema@.ip_observation LIMIT 100000) a)
+                     ELSE (SELECT (coalesce(sum(addresses), 0) * (f.size / 1048576.0))::bigint
+                           FROM @extschema@.ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size('@extschema@.ip_observation'))) END AS queued
+         FROM (SELECT pg_catalog.pg_relation_size('@extschema@.ip_observation') AS size) f),
+     counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1),
+     observed AS MATERIALIZED (
+         SELECT coalesce(sum(observations), 0)::bigint AS observations, coalesce(sum(unparsable), 0)::bigint AS unparsable FROM @extschema@.ip_source),
+     file AS MATERIALIZED (
+         SELECT min(build_time) AS oldest_build,
+                pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
+                pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
+         FROM @extschema@.mmdb_files())
+SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
+       q.queued, CASE WHEN q.queued > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
+       coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
+       c.enriched, c.missing_asn, round(100.0 * c.enriched / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
+       o.observations, o.unparsable,
+       w.cache_hits, w.cache_misses, round(100.0 * w.cache_hits / nullif(w.cache_hits + w.cache_misses, 0), 1) AS cache_hit_percent,
+       s.maxmind_lookups, s.maxmind_p50_ms, s.maxmind_p95_ms, s.maxmind_p99_ms,
+       s.cymru_requests, s.cymru_errors, s.cymru_p50_ms, s.cymru_p95_ms, s.cymru_p99_ms,
+       s.greynoise_requests, s.greynoise_errors, s.greynoise_p50_ms, s.greynoise_p95_ms, s.greynoise_p99_ms,
+       s.greynoise_quota_left, s.greynoise_quota_reset_at,
+       f.oldest_build, f.mmdb_ages, f.refused
+FROM @extschema@.worker_status() w CROSS JOIN queue q LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
+CROSS JOIN (
+    SELECT max(requests) FILTER (WHERE source = 'maxmind') AS maxmind_lookups,
+           max(p50_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p50_ms,
+           max(p95_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p95_ms,
+           max(p99_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p99_ms,
+           max(requests) FILTER (WHERE source = 'cymru') AS cymru_requests,
+           max(errors) FILTER (WHERE source = 'cymru') AS cymru_errors,
+           max(p50_ms) FILTER (WHERE source = 'cymru') AS cymru_p50_ms,
+           max(p95_ms) FILTER (WHERE source = 'cymru') AS cymru_p95_ms,
+           max(p99_ms) FILTER (WHERE source = 'cymru') AS cymru_p99_ms,
+           max(requests) FILTER (WHERE source = 'greynoise') AS greynoise_requests,
+           max(errors) FILTER (WHERE source = 'greynoise') AS greynoise_errors,
+           max(p50_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p50_ms,
+           max(p95_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p95_ms,
+           max(p99_ms) FILTER (WHERE source = 'greynoise') AS greynoise_p99_ms,
+           max(quota_left) FILTER (WHERE source = 'greynoise') AS greynoise_quota_left,
+           max(quota_reset_at) FILTER (WHERE source = 'greynoise') AS greynoise_quota_reset_at
+    FROM @extschema@.source_status) s;
+COMMENT ON VIEW @extschema@.enrichment_status IS 'whether it works and how far it is, in one row';
+COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
+COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running, not preloaded, or standby';
+COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'its process id';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when it last looked at the queue';
+COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from a sample where the queue''s file is above 2 MB';
+COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
+COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
+COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'of these, with an ASN or a country';
+COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'of these, public ones without an ASN';
+COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'enriched, of the public ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
+COMMENT ON COLUMN @extschema@.enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
+COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that were no host address';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'hits of all';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 256 is timed)';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_errors IS 'of these, failures';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p50_ms IS 'half of them took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, those that failed included';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_errors IS 'of these, failures';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p50_ms IS 'half of them took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p95_ms IS '95 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_left IS 'requests left of GreyNoise''s quota';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'when there are more';
+COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN @extschema@.enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
+COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'mmdb files that were not taken, and why';
+CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
+    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        WITH installed AS (
+            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@.mmdb_files() f
+            WHERE f.generation IS NOT NULL),
+        -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
+        -- stands in, the builds that are installed.
+        cleared AS (
+            UPDATE @extschema@.ip_inventory i SET
+                network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
+                asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
+                asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
+                asn_source = CASE WHEN i.asn_source = 'cymru' THEN i.asn_source END,
+                country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
+                country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
+                region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
+                time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
+                enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
+                cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
+            FROM installed
+            -- A negative age is a slip, and no reason to clear everything.
+            WHERE $1 >= '0' AND i.maxmind_status IN ('found', 'not_found')
+              AND (coalesce(installed.oldest, '-infinity') < now() - $1
+                   OR i.maxmind_ts < now() - $1
+                      AND NOT EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed.generations <@ w.generations))
+            RETURNING 1)
+        SELECT count(*) FROM cleared;
+    END;
+COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this left in ip_inventory, as GeoLite2''s licence asks; how many rows';
+CREATE OR REPLACE FUNCTION @extschema@.inventory_report() RETURNS text
+    LANGUAGE c STABLE
+    SET search_path = pg_catalog, pg_temp SET jit = off SET enable_sort = off SET work_mem = '64MB'
+    AS 'MODULE_PATHNAME', 'inventory_report';
+COMMENT ON FUNCTION @extschema@.inventory_report()
+    IS 'the inventory as one HTML page that stands alone: psql -Atc ''SELECT inventory_report()'' > report.html';
+CREATE OR REPLACE VIEW @extschema@.top_networks AS
+SELECT a.asn_number, a.asn_org, a.country_code, a.ip_count AS addresses, a.observation_count AS observations,
+       round(100 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM @extschema@.asn_inventory s), 0), 2) AS share_percent,
+       a.first_seen_at, a.last_seen_at
+FROM @extschema@.asn_inventory a WHERE a.ip_count > 0
+ORDER BY a.observation_count DESC, a.ip_count DESC, a.asn_number;
+COMMENT ON VIEW @extschema@.top_networks IS 'autonomous systems by observations, most first; cheap: reads asn_inventory alone';
+COMMENT ON COLUMN @extschema@.top_networks.asn_number IS 'AS number';
+COMMENT ON COLUMN @extschema@.top_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.top_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
+COMMENT ON COLUMN @extschema@.top_networks.addresses IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN @extschema@.top_networks.observations IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.top_networks.share_percent IS 'share of the observations of all networks';
+COMMENT ON COLUMN @extschema@.top_networks.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.top_networks.last_seen_at IS 'latest observation of one of its addresses';
+CREATE OR REPLACE VIEW @extschema@.new_networks AS
+SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
+       a.observation_count AS observations
+FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
+ORDER BY a.first_seen_at DESC, a.asn_number;
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads asn_inventory alone';
+COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
+COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
+COMMENT ON COLUMN @extschema@.new_networks.first_seen_at IS 'earliest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation of one of its addresses';
+COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
+COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
+CREATE OR REPLACE VIEW @extschema@.new_addresses AS
+SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
+       i.asn_org, i.country_code, i.city, i.scanner_classification
+FROM @extschema@.ip_inventory i WHERE i.observation_count > 0 AND i.first_seen_at > now() - interval '7 days'
+ORDER BY i.first_seen_at DESC, i.ip_address;
+COMMENT ON VIEW @extschema@.new_addresses IS 'addresses first seen in the last 7 days, newest first; reads all of ip_inventory';
+COMMENT ON COLUMN @extschema@.new_addresses.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.new_addresses.first_seen_at IS 'earliest observation';
+COMMENT ON COLUMN @extschema@.new_addresses.last_seen_at IS 'latest observation';
+COMMENT ON COLUMN @extschema@.new_addresses.observations IS 'how often it was observed';
+COMMENT ON COLUMN @extschema@.new_addresses.ip_class IS 'public, private, loopback and so on';
+COMMENT ON COLUMN @extschema@.new_addresses.asn_number IS 'origin AS';
+COMMENT ON COLUMN @extschema@.new_addresses.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.new_addresses.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.new_addresses.city IS 'English name';
+COMMENT ON COLUMN @extschema@.new_addresses.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
+CREATE OR REPLACE VIEW @extschema@.asn_changes AS
+SELECT h.changed_at, h.ip_address, h.old_asn, o.asn_org AS old_org, h.old_source, h.new_asn, n.asn_org AS new_org,
+       h.new_source
+FROM @extschema@.ip_asn_history h
+LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = h.old_asn
+LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = h.new_asn
+ORDER BY h.changed_at DESC, h.ip_address;
+COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, latest first; reads ip_asn_history: all of it, or one address by index';
+COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
+COMMENT ON COLUMN @extschema@.asn_changes.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'its name, as it is known today';
+COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'which source had said so';
+COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: none is known any more';
+COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known today';
+COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
+CREATE OR REPLACE VIEW @extschema@.countries_by_day AS
+SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(*) AS new_addresses,
+       sum(i.observation_count)::bigint AS observations,
+       count(*) FILTER (WHERE i.country_source = 'cymru') AS by_registration
+FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
+GROUP BY 1, 2
+ORDER BY 1 DESC, 3 DESC, 2;
+COMMENT ON VIEW @extschema@.countries_by_day IS 'hosting countries of new addresses by day (UTC), latest day first; reads all of ip_inventory';
+COMMENT ON COLUMN @extschema@.countries_by_day.day IS 'day of the first observation, UTC';
+COMMENT ON COLUMN @extschema@.countries_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
+COMMENT ON COLUMN @extschema@.countries_by_day.new_addresses IS 'addresses first seen that day';
+COMMENT ON COLUMN @extschema@.countries_by_day.observations IS 'observations of these addresses, that day and since';
+COMMENT ON COLUMN @extschema@.countries_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
+CREATE OR REPLACE VIEW @extschema@.known_scanners AS
+SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
+       i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
+       i.observation_count AS observations, i.first_seen_at, i.last_seen_at
+FROM @extschema@.ip_inventory i
+WHERE i.scanner_ts IS NOT NULL AND i.scanner_noise AND i.scanner_classification IS DISTINCT FROM 'benign'
+ORDER BY i.observation_count DESC, i.ip_address;
+COMMENT ON VIEW @extschema@.known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.known_scanners.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.known_scanners.scanner_name IS 'name of the scanner, where GreyNoise has one';
+COMMENT ON COLUMN @extschema@.known_scanners.classification IS 'malicious or unknown';
+COMMENT ON COLUMN @extschema@.known_scanners.scanner_last_seen IS 'when GreyNoise last saw it';
+COMMENT ON COLUMN @extschema@.known_scanners.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.known_scanners.asn_number IS 'origin AS';
+COMMENT ON COLUMN @extschema@.known_scanners.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.known_scanners.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.known_scanners.observations IS 'how often it was observed here';
+COMMENT ON COLUMN @extschema@.known_scanners.first_seen_at IS 'earliest observation here';
+COMMENT ON COLUMN @extschema@.known_scanners.last_seen_at IS 'latest observation here';
+CREATE OR REPLACE VIEW @extschema@.benign_services AS
+SELECT i.ip_address, i.scanner_name AS service_name, i.scanner_classification AS classification,
+       i.scanner_noise AS scans, i.scanner_riot AS business_service, i.scanner_last_seen, i.scanner_ts AS asked_at,
+       i.asn_number, i.asn_org, i.country_code, i.observation_count AS observations, i.first_seen_at, i.last_seen_at
+FROM @extschema@.ip_inventory i
+WHERE i.scanner_ts IS NOT NULL AND (i.scanner_riot OR i.scanner_classification = 'benign')
+ORDER BY i.observation_count DESC, i.ip_address;
+COMMENT ON VIEW @extschema@.benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.benign_services.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.benign_services.service_name IS 'name of the service or scanner';
+COMMENT ON COLUMN @extschema@.benign_services.classification IS 'benign, malicious or unknown: a business service may be any';
+COMMENT ON COLUMN @extschema@.benign_services.scans IS 'seen scanning the internet';
+COMMENT ON COLUMN @extschema@.benign_services.business_service IS 'belongs to a common business service (RIOT)';
+COMMENT ON COLUMN @extschema@.benign_services.scanner_last_seen IS 'when GreyNoise last saw it';
+COMMENT ON COLUMN @extschema@.benign_services.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.benign_services.asn_number IS 'origin AS';
+COMMENT ON COLUMN @extschema@.benign_services.asn_org IS 'organization of the origin AS';
+COMMENT ON COLUMN @extschema@.benign_services.country_code IS 'ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.benign_services.observations IS 'how often it was observed here';
+COMMENT ON COLUMN @extschema@.benign_services.first_seen_at IS 'earliest observation here';
+COMMENT ON COLUMN @extschema@.benign_services.last_seen_at IS 'latest observation here';
+CREATE OR REPLACE VIEW @extschema@.scanner_networks AS
+SELECT s.asn_number, a.asn_org, s.asked, s.scanners, s.malicious, s.benign, a.ip_count AS addresses
+FROM (SELECT i.asn_number, count(*) AS asked, count(*) FILTER (WHERE i.scanner_noise) AS scanners,
+             count(*) FILTER (WHERE i.scanner_noise AND i.scanner_classification = 'malicious') AS malicious,
+             count(*) FILTER (WHERE i.scanner_riot OR i.scanner_classification = 'benign') AS benign
+      FROM @extschema@.ip_inventory i WHERE i.scanner_ts IS NOT NULL AND i.asn_number IS NOT NULL GROUP BY 1) s
+LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn_number
+WHERE s.scanners > 0
+ORDER BY s.scanners DESC, s.asn_number;
+COMMENT ON VIEW @extschema@.scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.scanner_networks.asn_number IS 'AS number';
+COMMENT ON COLUMN @extschema@.scanner_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.scanner_networks.asked IS 'its addresses that GreyNoise answered for';
+COMMENT ON COLUMN @extschema@.scanner_networks.scanners IS 'of these, seen scanning the internet';
+COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'of the scanners, malicious ones';
+COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'of those asked about, business services and benign scanners';
+COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'its addresses in ip_inventory, asked about or not';
+CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        WITH asked AS MATERIALIZED (SELECT host($1)::inet AS ip),
+        entry AS MATERIALIZED (SELECT i.* FROM @extschema@.ip_inventory i JOIN asked a ON i.ip_address = a.ip),
+        change AS MATERIALIZED (SELECT h.* FROM @extschema@.ip_asn_history h JOIN asked a ON h.ip_address = a.ip),
+        offline AS MATERIALIZED (SELECT l.* FROM asked a, @extschema@.lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
+        -- The narrowest network that Team Cymru answered for.
+        prefix AS MATERIALIZED (SELECT p.* FROM @extschema@.cymru_prefix p JOIN asked a ON p.prefix >>= a.ip
+                                ORDER BY masklen(p.prefix) DESC LIMIT 1),
+        story (at, step, event, source, detail) AS (
+            SELECT first_seen_at, 1, CASE WHEN observation_count > 0 THEN 'first seen' ELSE 'asked about' END, NULL,
+                   CASE WHEN observation_count = 0 THEN 'never observed' WHEN observation_count = 1 THEN 'observed once' END
+            FROM entry
+            UNION ALL
+            SELECT last_seen_at, 9, 'last seen', NULL, 'observed ' || observation_count || ' times'
+            FROM entry WHERE observation_count > 1
+            UNION ALL
+            -- Dated by the first observation: when the first answer came is not kept.
+            (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
+                    concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
+             FROM change c LEFT JOIN entry e ON true LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.old_asn
+             ORDER BY c.changed_at LIMIT 1)
+            UNION ALL
+            SELECT c.changed_at, 3, 'network changed', c.new_source,
+                   concat_ws(' ', 'from AS' || c.old_asn, o.asn_org,
+                             coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
+            FROM change c LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = c.old_asn
+            LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.new_asn
+            UNION ALL
+            SELECT p.answered_at, 4, 'announced', 'cymru',
+                   CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)
+                        ELSE concat_ws(', ', concat(p.announced, ' by AS', array_to_string(p.origins, ' and AS')),
+                                       p.country_code, p.registry, 'allocated ' || to_char(p.allocated, 'YYYY-MM-DD')) END
+                   || ', valid until ' || to_char(p.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+            FROM prefix p
+            UNION ALL
+            SELECT maxmind_ts, 5, replace(maxmind_status, '_', ' '), 'maxmind', nullif(concat_ws(', ',
+                       CASE WHEN asn_source = 'maxmind' THEN concat_ws(' ', 'AS' || asn_number, asn_org) END,
+                       CASE WHEN country_source = 'maxmind' THEN concat_ws(', ', country_code, region, city) END,
+                       CASE WHEN asn_source IS DISTINCT FROM 'cymru' THEN network END), '')
+            FROM entry WHERE maxmind_status IN ('found', 'not_found')
+            UNION ALL
+            SELECT cymru_ts, 6, replace(cymru_status, '_', ' '), 'cymru',
+                   CASE WHEN cymru_status = 'not_found' THEN 'no route'
+                        WHEN asn_source = 'cymru'
+                        THEN concat_ws(', ', concat_ws(' ', 'AS' || asn_number, asn_org), network,
+                                       CASE WHEN country_source = 'cymru' THEN country_code || ' (registration)' END) END
+            FROM entry WHERE cymru_status IN ('found', 'not_found')
+            UNION ALL
+            SELECT scanner_last_seen, 7, 'seen scanning', 'greynoise',
+                   concat_ws(', ', scanner_classification, nullif(scanner_name, 'unknown'))
+            FROM entry WHERE scanner_noise AND scanner_last_seen IS NOT NULL
+            UNION ALL
+            SELECT scanner_ts, 8, replace(greynoise_status, '_', ' '), 'greynoise', CASE
+                       WHEN greynoise_status = 'not_found' THEN 'neither a scanner nor a business service'
+                       ELSE concat_ws(', ', CASE WHEN scanner_noise THEN 'scans the internet' END,
+                                      CASE WHEN scanner_riot THEN 'common business service' END,
+                                      scanner_classification, nullif(scanner_name, 'unknown')) END
+            FROM entry WHERE greynoise_status IN ('found', 'not_found')
+            UNION ALL
+            -- Without an answer, or with an old one that could not be renewed. Retry times lie ahead.
+            SELECT s.retry_at, 10, CASE WHEN s.retry_at IS NULL THEN replace(s.status, '_', ' ') ELSE 'asked again' END,
+                   s.source, CASE WHEN s.retry_at IS NOT NULL
+                       THEN concat_ws(', ', nullif(s.attempts, 0) || ' failed', s.detail)
+                       ELSE coalesce(s.detail, CASE WHEN s.status = 'pending' THEN 'not asked yet'
+                                WHEN s.status = 'unavailable' THEN 'no mmdb file was installed'
+                                WHEN s.class <> 'public' THEN 'nobody is asked about such addresses'
+                                WHEN s.source = 'cymru' AND s.asn_source = 'maxmind' THEN 'MaxMind knows the ASN' END) END
+            FROM (SELECT ip_class AS class, asn_source, 'maxmind'::text AS source, maxmind_status AS status,
+                         NULL::timestamptz AS retry_at, 0 AS attempts, NULL::text AS detail FROM entry
+                  UNION ALL
+                  SELECT ip_class, asn_source, 'cymru', cymru_status, cymru_retry_at, cymru_attempts, cymru_detail
+                  FROM entry
+                  UNION ALL
+                  SELECT ip_class, asn_source, 'greynoise', greynoise_status, greynoise_retry_at,
+                         greynoise_attempts, greynoise_detail FROM entry) s
+            WHERE s.retry_at IS NOT NULL OR s.status NOT IN ('found', 'not_found')
+            UNION ALL
+            SELECT NULL, 11, 'unknown', NULL, 'not in ip_inventory; this is what can be said offline' FROM offline
+            UNION ALL
+            SELECT NULL, 12, 'class', NULL, @extschema@.ip_class(a.ip) FROM asked a
+            UNION ALL
+            SELECT NULL, 13, replace(maxmind_status, '_', ' '), 'maxmind', nullif(concat_ws(', ',
+                       'AS' || asn_number || coalesce(' ' || asn_org, ''), country_code, region, city, network), '')
+            FROM offline
+            UNION ALL
+            SELECT NULL, 14, 'network', NULL,
+                   concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; its addresses here: ' || n.ip_count
+                   || ', observations: ' || n.observation_count
+            FROM @extschema@.asn_inventory n
+            WHERE n.asn_number = coalesce((SELECT asn_number FROM entry), (SELECT asn_number FROM offline),
+                                          CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
+        SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
+    END;
+COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody';
+CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level text, OUT detail text, OUT remedy text) RETURNS SETOF record
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        WITH worker AS (SELECT * FROM @extschema@.worker_status()),
+        file AS (SELECT * FROM @extschema@.mmdb_files()),
+        source AS (SELECT * FROM @extschema@.source_status),
+        inventory AS (SELECT c.oid, c.reloptions, s.n_live_tup, s.n_dead_tup
+                      FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
+                      WHERE c.oid = '@extschema@.ip_inventory'::regclass),
+        queue AS (SELECT queued AS waiting FROM @extschema@.enrichment_status),
+        member AS MATERIALIZED (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                                WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'asn_inventory'),
+        ours AS MATERIALIZED (SELECT c.* FROM pg_class c JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid),
+        trouble(check_name, level, detail, remedy) AS (
+            SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: there is no worker.',
+                   format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- then restart the server',
+                          array_to_string(array_remove(string_to_array(current_setting('shared_preload_libraries'), ','), '') || 'asn_inventory'::text, ', '))
+            FROM worker WHERE worker = 'not preloaded'
+            UNION ALL
+            SELECT 'enabled', 'warning', 'asn_inventory.enabled is off: nothing is observed, and the worker rests.',
+                   'ALTER SYSTEM SET asn_inventory.enabled = on; SELECT pg_reload_conf();'
+            FROM worker WHERE NOT enabled
+            UNION ALL
+            SELECT 'worker', 'error', 'No worker runs in this database: max_worker_processes may be used up, or asn_inventory.databases names others.',
+                   'SHOW max_worker_processes; SHOW asn_inventory.databases;  -- and the server''s log'
+            FROM worker WHERE worker = 'not running'
+            UNION ALL
+            SELECT 'mmdb files', 'error', 'No mmdb file is installed.',
+                   'SELECT update_maxmind();  -- or put the files into the directory that SHOW asn_inventory.maxmind_dir names'
+            WHERE NOT EXISTS (SELECT FROM file WHERE generation IS NOT NULL)
+            UNION ALL
+            SELECT 'mmdb refused', 'warning', edition || ': ' || refused, 'SELECT update_maxmind();  -- or put another file there'
+            FROM file WHERE refused IS NOT NULL
+            UNION ALL
+            SELECT 'mmdb age', 'warning', format('%s was built %s days ago.', edition, extract(day FROM now() - build_time)),
+                   'SELECT update_maxmind();  -- if that fails: SELECT detail FROM enrichment_run WHERE kind = ''update'' ORDER BY job_id DESC LIMIT 1;'
+            FROM file WHERE build_time < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval
+            UNION ALL
+            SELECT 'mmdb editions', 'warning',
+                   CASE WHEN bool_or(database_type LIKE '%ASN%' OR database_type LIKE '%ISP%')
+                        THEN 'An ASN file is installed and no City or Country file: places stay unknown.'
+                        ELSE 'A City or Country file is installed and no ASN file: every ASN has to come from Team Cymru.' END,
+                   'SHOW asn_inventory.maxmind_editions;  -- and install what is missing'
+            FROM file WHERE generation IS NOT NULL
+            HAVING count(*) > 0 AND NOT (bool_or(database_type LIKE '%ASN%' OR database_type LIKE '%ISP%')
+                                         AND bool_or(database_type ~ 'City|Country|Enterprise'))
+            UNION ALL
+            SELECT 'clock', 'warning', format('%s was built at %s, which is still to come here.', edition, build_time),
+                   'timedatectl status  # set the server''s clock'
+            FROM file WHERE build_time > now() + interval '1 day'
+            UNION ALL
+            SELECT 'maxmind downloads', 'warning', r.detail, 'SELECT update_maxmind();  -- after mending what it says: asn_inventory.maxmind_license_key, the network, the account'
+            FROM (SELECT outcome, detail FROM @extschema@.enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
+            WHERE r.outcome = 'failed'
+            UNION ALL
+            SELECT 'key ' || split_part(r.setting, '_', 1), CASE r.state WHEN 'fails' THEN 'error' ELSE 'ok' END,
+                   format('asn_inventory.%s: %s%s', r.setting, r.detail,
+                          CASE WHEN r.state IN ('unset', 'none') THEN CASE r.setting WHEN 'maxmind_license_key' THEN '; no file is downloaded'
+                                                                      ELSE '; GreyNoise is not asked, unless asn_inventory.greynoise is on' END ELSE '' END),
+                   CASE WHEN r.state = 'fails'
+                        THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or mend what it says', r.setting, split_part(r.setting, '_', 1)) END
+            FROM worker, @extschema@.secret_references() r WHERE worker.worker = 'running'
+            UNION ALL
+            SELECT 'dns', 'error', format('DNS does not answer about addresses: %s. Tried again at %s.', last_error, retry_at),
+                   'dig +short TXT 8.8.8.8.origin.asn.cymru.com  # on the server; another resolver: asn_inventory.cymru_dns_servers'
+            FROM @extschema@.cymru_ways() WHERE way = 'dns' AND failing
+            UNION ALL
+            SELECT 'port 43', 'warning', format('Bulk sessions with Team Cymru fail, and DNS is asked instead, more slowly: %s. Tried again at %s.', last_error, retry_at),
+                   'nc -vz whois.cymru.com 43  # on the server; where it stays blocked: ALTER SYSTEM SET asn_inventory.cymru_bulk_min = 2147483647; SELECT pg_reload_conf();'
+            FROM @extschema@.cymru_ways() WHERE way = 'bulk' AND failing
+            UNION ALL
+            SELECT 'greynoise', CASE state WHEN 'refused' THEN 'error' ELSE 'warning' END,
+                   CASE state
+                        WHEN 'refused' THEN format('GreyNoise refuses the key: %s.', last_error)
+                        WHEN 'quota' THEN format('The quota is spent until %s. The most observed addresses come first then.', quota_reset_at)
+                        ELSE format('GreyNoise does not answer: %s. Tried again at %s.', last_error, retry_at) END,
+                   CASE state
+                        WHEN 'quota' THEN 'SELECT source, quota, quota_used, quota_reset_at FROM source_status WHERE source = ''greynoise'';'
+                        WHEN 'failing' THEN 'curl -sSI https://api.greynoise.io/v3/community/8.8.8.8  # from the server'
+                        ELSE 'ALTER SYSTEM SET asn_inventory.greynoise_api_key = ''file:/etc/asn_inventory/greynoise.key''; SELECT pg_reload_conf();' END
+            FROM source WHERE source = 'greynoise'
+              AND state IN ('refused', 'quota', 'failing')
+            UNION ALL
+            SELECT 'queue', 'warning', format('%s addresses wait%s.', waiting,
+                          coalesce(', and the worker last looked at them at ' || last_absorb_at, '')),
+                   'SELECT absorb_observations();  -- and the server''s log for why the worker does not keep up'
+            FROM queue, worker WHERE waiting > 1000000
+               OR waiting > 0 AND last_absorb_at < now() - greatest(interval '10 minutes', 2 * current_setting('asn_inventory.absorb_interval', true)::interval)
+            UNION ALL
+            SELECT 'triggers', 'error', format('Rows inserted into %s are not observed: its trigger is %s.', s.tbl,
+                          CASE WHEN t.oid IS NULL THEN 'gone' ELSE 'disabled' END),
+                   CASE WHEN t.oid IS NULL THEN format('SELECT attach_ip_source(%L, %L, %L);', s.tbl::text, s.ip_columns, s.observed_at)
+                        ELSE format('ALTER TABLE %s ENABLE TRIGGER %I;', s.tbl, t.tgname) END
+            FROM @extschema@.ip_source s
+            JOIN pg_class c ON c.oid = s.tbl  -- the row of a dropped table stays until the next attach
+            LEFT JOIN pg_trigger t ON t.tgrelid = s.tbl AND t.tgfoid = '@extschema@.observe_addresses()'::regprocedure
+            WHERE t.oid IS NULL OR t.tgenabled IN ('D', 'R')
+            UNION ALL
+            SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads all of it.', s.tbl, a.attname),
+                   format(CASE c.relkind WHEN 'p' THEN 'CREATE INDEX ON %s (%I);  -- who inserts waits meanwhile'
+                                        ELSE 'CREATE INDEX CONCURRENTLY ON %s (%I);' END, s.tbl, a.attname)
+            FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
+            JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.ip_columns) AND a.atttypid = 'inet'::regtype
+            WHERE c.reltuples > 1000000
+              AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = s.tbl AND x.indkey[0] = a.attnum AND x.indisvalid
+                              AND x.indpred IS NULL)
+            UNION ALL
+            SELECT 'autovacuum', 'warning', 'Autovacuum is off: dead rows stay.', 'ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();'
+            WHERE current_setting('autovacuum') = 'off'
+            UNION ALL
+            SELECT 'autovacuum', 'warning', 'Autovacuum is off for ip_inventory.', format('ALTER TABLE %s RESET (autovacuum_enabled);', oid::regclass)
+            FROM inventory
+            WHERE EXISTS (SELECT FROM pg_options_to_table(reloptions) o
+                          WHERE CASE o.option_name WHEN 'autovacuum_enabled' THEN NOT o.option_value::boolean END)
+            UNION ALL
+            SELECT 'autovacuum', 'warning', format('%s dead rows beside %s living ones in ip_inventory.', n_dead_tup, n_live_tup),
+                   format('VACUUM (VERBOSE) %s;', oid::regclass)
+            FROM inventory WHERE n_dead_tup > 100000 + n_live_tup / 2
+            UNION ALL
+            SELECT 'version', 'error', format('The extension is %s, the library %s.', e.extversion, v.default_version), 'ALTER EXTENSION asn_inventory UPDATE;'
+            FROM pg_extension e JOIN pg_available_extensions v ON v.name = e.extname
+            WHERE e.extname = 'asn_inventory' AND e.extversion IS DISTINCT FROM v.default_version
+            UNION ALL
+            SELECT 'grants', 'warning', format('%s may %s %s.', CASE g.grantee WHEN 0 THEN 'Everybody' ELSE pg_get_userbyid(g.grantee) END,
+                          lower(g.privilege_type), g.object),
+                   format('REVOKE %s ON %s FROM %s;', g.privilege_type, g.object,
+                          CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+            FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_type, a.grantee
+                  FROM ours c, aclexplode(c.relacl) a WHERE a.grantee <> c.relowner
+                  UNION
+                  SELECT c.oid::regclass::text, c.relname, a.privilege_type, a.grantee
+                  FROM ours c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE a.grantee <> c.relowner
+                  UNION
+                  SELECT 'FUNCTION ' || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
+                  FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
+                  WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
+                    AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')) g
+            WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.name <> 'ip_observation'
+                       OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
+                       OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
+            UNION ALL
+            SELECT 'owners', 'warning', format('%s belongs to %s, the extension to %s: what stands on it runs with the rights of %2$s.',
+                          o.object, pg_get_userbyid(o.owner), pg_get_userbyid(e.extowner)),
+                   format('ALTER %s %s OWNER TO %I;', o.kind, o.object, pg_get_userbyid(e.extowner))
+            FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, c.relowner AS owner
+                  FROM ours c WHERE c.relkind <> 'c'
+                  UNION ALL
+                  SELECT 'FUNCTION', p.oid::regprocedure::text, p.proowner
+                  FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+                  UNION ALL
+                  SELECT 'TYPE', t.oid::regtype::text, t.typowner
+                  FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid
+                  UNION ALL
+                  SELECT 'EVENT TRIGGER', quote_ident(t.evtname), t.evtowner
+                  FROM member m JOIN pg_event_trigger t ON m.classid = 'pg_event_trigger'::regclass AND t.oid = m.objid) o
+            JOIN pg_extension e ON e.extname = 'asn_inventory' WHERE o.owner <> e.extowner
+            UNION ALL
+            SELECT 'foreign code', 'warning', format('%s on %s is not the extension''s own. %s', f.what, f.object,
+                          CASE WHEN f.always THEN 'It runs when the worker writes, as the table''s owner.' ELSE 'It does nothing when the worker writes.' END),
+                   f.remedy
+            FROM (SELECT format('Trigger %I', t.tgname) AS what, c.oid::regclass AS object, t.tgenabled IN ('A', 'R') AS always,
+                         format('DROP TRIGGER %I ON %s;', t.tgname, c.oid::regclass) AS remedy
+                  FROM ours c JOIN pg_trigger t ON t.tgrelid = c.oid
+                  WHERE NOT t.tgisinternal AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = t.tgfoid)
+                  UNION ALL
+                  SELECT format('Rule %I', r.rulename), c.oid::regclass, r.ev_enabled IN ('A', 'R'),
+                         format('DROP RULE %I ON %s;', r.rulename, c.oid::regclass)
+                  FROM ours c JOIN pg_rewrite r ON r.ev_class = c.oid WHERE NOT (c.relkind = 'v' AND r.rulename = '_RETURN')
+                  UNION ALL
+                  SELECT format('Policy %I', p.polname), c.oid::regclass, false,
+                         format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
+                  FROM ours c JOIN pg_policy p ON p.polrelid = c.oid
+                  UNION ALL
+                  SELECT format('Index %I', x.relname), c.oid::regclass, true, format('DROP INDEX %s;', x.oid::regclass)
+                  FROM ours c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid
+                  WHERE c.relname = 'ip_observation' OR i.indexprs IS NOT NULL) f
+            UNION ALL
+            SELECT 'locks', 'warning', format('%s %s %s on what the worker needs%s.',
+                          coalesce('Process ' || h.pid || coalesce(' (' || h.usename || ')', ''), 'The prepared transaction ' || quote_literal(h.gid), 'A prepared transaction'),
+                          CASE WHEN h.granted THEN 'holds a lock' ELSE 'waits for a lock' END, h.mode, coalesce(', since ' || h.since, '')),
+                   coalesce(format('SELECT pg_terminate_backend(%s);', h.pid), format('ROLLBACK PREPARED %L;', h.gid), 'SELECT gid FROM pg_prepared_xacts;')
+            FROM (SELECT DISTINCT ON (l.pid, x.gid) l.pid, l.granted, l.mode, a.usename, x.gid,
+                         coalesce(l.waitstart, a.xact_start, x.prepared) AS since
+                  FROM pg_locks l
+                  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+                  LEFT JOIN (SELECT t.virtualtransaction, p.gid, p.prepared FROM pg_locks t JOIN pg_prepared_xacts p ON p.transaction = t.transactionid
+                             WHERE t.locktype = 'transactionid' AND t.pid IS NULL) x ON l.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
+                  WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                    AND coalesce(a.backend_type, '') NOT LIKE 'asn_inventory %'
+                    AND (l.locktype = 'object' AND l.classid = 'pg_extension'::regclass
+                            AND l.objid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory')
+                            AND (l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted OR l.objsubid = 0 AND l.mode = 'AccessExclusiveLock')
+                         OR l.locktype = 'relation' AND l.relation IN (SELECT oid FROM ours WHERE relkind = 'r')
+                            AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
+                  ORDER BY l.pid, x.gid, l.granted, since) h
+            WHERE h.since IS NULL OR h.since < clock_timestamp() - interval '5 seconds'
+            UNION ALL
+            SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session.', s.unobserved, s.tbl),
+                   format('SELECT populate_ip_inventory(%L);  -- and where nobody may switch it off: asn_inventory.enabled_by_superuser_only', s.tbl::text)
+            FROM @extschema@.ip_source s WHERE s.unobserved > 0),
+        named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
+            ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('dns', 11), ('port 43', 12), ('key greynoise', 13), ('greynoise', 14),
+            ('queue', 15), ('triggers', 16), ('index', 17), ('autovacuum', 18), ('version', 19), ('grants', 20), ('owners', 21), ('foreign code', 22),
+            ('locks', 23), ('unobserved', 24))
+        SELECT n.check_name, coalesce(t.level, 'ok'), t.detail, t.remedy
+        FROM named n LEFT JOIN trouble t USING (check_name) ORDER BY n.place, t.detail;
+    END;
+COMMENT ON FUNCTION @extschema@.enrichment_doctor() IS 'what is wrong with the set-up, a row a check: ok, warning or error, why, and the command that mends it';
+CREATE OR REPLACE FUNCTION @extschema@.prometheus_metrics() RETURNS text
+    LANGUAGE c VOLATILE
+    SET search_path = pg_catalog, pg_temp SET jit = off
+    AS 'MODULE_PATHNAME', 'prometheus_metrics';
+COMMENT ON FUNCTION @extschema@.prometheus_metrics()
+    IS 'figures for Prometheus in its text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
+REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.database_identity() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.attach_new_partitions() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.enrich_ip(inet, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.update_maxmind(boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.refresh_stale(text, integer, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.cancel_enrichment_job(bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.enrichment_jobs() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.worker_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.network_sources() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.source_latency() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.cymru_ways() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.secret_references() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.record_asn_change() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_story(inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.mmdb_files() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.purge_expired_maxmind(interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.enrichment_doctor() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.import_mmdb_files(boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.inventory_report() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.prometheus_metrics() FROM PUBLIC;
+CREATE OR REPLACE FUNCTION @extschema@.announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
+COMMENT ON FUNCTION @extschema@.announce_extension() IS 'wakes the launcher when the transaction commits';
+REVOKE ALL ON FUNCTION @extschema@.announce_extension() FROM PUBLIC;
+CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[]) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
+COMMENT ON FUNCTION @extschema@.secure_extension(text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave';
+REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[]) FROM PUBLIC;
+SELECT @extschema@.secure_extension('{secure_extension}');
+SELECT @extschema@.announce_extension();

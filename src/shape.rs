@@ -1,0 +1,86 @@
+//! Whether a relation is what this library takes it for, before it is read or written below SQL: there a text that has
+//! become a number is a pointer into nowhere. Who owns a table may rename it, alter its columns or put another in its place.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// A column: its name and type.
+pub type Column = (&'static CStr, pg_sys::Oid);
+
+/// Whether `relation` is a plain table in a heap whose first columns are `columns`, and whose others may be null.
+///
+/// # Safety
+/// `relation` must be open.
+pub unsafe fn begins_with(relation: pg_sys::Relation, columns: &[Column]) -> bool {
+    // SAFETY: see above.
+    unsafe {
+        is_plain_table(relation)
+            && describes((*relation).rd_att, columns)
+            && attributes((*relation).rd_att)
+                .skip(columns.len())
+                .all(|column| column.attisdropped || !column.attnotnull)
+    }
+}
+
+/// Whether `relation` is a plain table in a heap with just `columns`.
+///
+/// # Safety
+/// `relation` must be open.
+pub unsafe fn is(relation: pg_sys::Relation, columns: &[Column]) -> bool {
+    // SAFETY: see above.
+    unsafe { begins_with(relation, columns) && (*(*relation).rd_att).natts as usize == columns.len() }
+}
+
+/// Whether rows of `desc` begin with `columns`.
+///
+/// # Safety
+/// `desc` must be a valid descriptor.
+pub unsafe fn describes(desc: pg_sys::TupleDesc, columns: &[Column]) -> bool {
+    // SAFETY: see above; names are NUL-terminated.
+    unsafe {
+        let same = |(column, (name, kind)): (&pg_sys::FormData_pg_attribute, &Column)| {
+            !column.attisdropped && column.atttypid == *kind && CStr::from_ptr(column.attname.data.as_ptr()) == *name
+        };
+        (*desc).natts as usize >= columns.len() && attributes(desc).zip(columns).all(same)
+    }
+}
+
+/// Whether `relation` is a table in a heap, and no view, no index and nobody's partition root.
+///
+/// # Safety
+/// `relation` must be open.
+pub unsafe fn is_plain_table(relation: pg_sys::Relation) -> bool {
+    // SAFETY: see above.
+    let form = unsafe { &*(*relation).rd_rel };
+    form.relkind as u8 == pg_sys::RELKIND_RELATION && form.relam == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)
+}
+
+/// The number of a live column of that name and type, from 1.
+///
+/// # Safety
+/// `desc` must be a valid descriptor.
+pub unsafe fn find(desc: pg_sys::TupleDesc, name: &CStr, kind: pg_sys::Oid) -> Option<usize> {
+    // SAFETY: see above; system columns come back negative, unknown ones as an error code.
+    unsafe {
+        let number = pg_sys::SPI_fnumber(desc, name.as_ptr());
+        (number > 0 && pg_sys::SPI_gettypeid(desc, number) == kind).then_some(number as usize)
+    }
+}
+
+/// # Safety
+/// `desc` must be a valid descriptor.
+unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg_sys::FormData_pg_attribute> {
+    // SAFETY: as many attributes as it says.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        let all = (*desc).attrs.as_slice((*desc).natts as usize);
+        // PostgreSQL 18 has the attributes behind their compact forms.
+        #[cfg(feature = "pg18")]
+        let all = std::slice::from_raw_parts(
+            (*desc).compact_attrs.as_ptr().add((*desc).natts as usize).cast::<pg_sys::FormData_pg_attribute>(),
+            (*desc).natts as usize,
+        );
+        all.iter()
+    }
+}
