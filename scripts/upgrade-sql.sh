@@ -10,6 +10,8 @@ set -euo pipefail
 cd "$root"
 
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
+# New functions that views and the doctor call: who may read those must be able to call these.
+for_readers=unobserved_statements
 mark='-- From here on written by scripts/upgrade-sql.sh.'
 
 # The files in the order in which src/lib.rs installs them.
@@ -25,10 +27,10 @@ names() { sed -nE 's/^CREATE (TABLE|VIEW|FUNCTION|SEQUENCE) (@extschema@\.)?([a-
 generated() {
     printf '%s\n' "$mark"
     # shellcheck disable=SC2046
-    awk -v made="'{$(new_objects)}'" '
+    awk -v made="'{$(new_objects)}', '{$for_readers}'" '
         function flush() {
             if (text ~ /^CREATE (VIEW|FUNCTION) /) sub(/^CREATE /, "CREATE OR REPLACE ", text)
-            if (text ~ /^SELECT @extschema@\.secure_extension/) sub(/NULL/, made, text)
+            if (text ~ /^SELECT @extschema@\.secure_extension/) sub(/NULL, NULL/, made, text)
             if (text ~ /^(CREATE OR REPLACE|COMMENT ON|REVOKE|SELECT @extschema@\.)/) printf "%s", text
             text = ""
         }

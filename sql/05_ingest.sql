@@ -30,7 +30,7 @@ CREATE FUNCTION @extschema@.attach_new_partitions() RETURNS event_trigger
 COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children that came after their parent was attached';
 
 CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
     EXECUTE FUNCTION @extschema@.attach_new_partitions();
 COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children that came after their parent was attached';
 
@@ -39,3 +39,7 @@ CREATE FUNCTION @extschema@.unpack_observations(
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
 COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
+
+CREATE FUNCTION @extschema@.unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
+COMMENT ON FUNCTION @extschema@.unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';

@@ -5,6 +5,7 @@ REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.unobserved_statements() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.database_identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_new_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrich_ip(inet, interval) FROM PUBLIC;
@@ -37,9 +38,9 @@ REVOKE ALL ON FUNCTION @extschema@.announce_extension() FROM PUBLIC;
 
 -- Whatever default privileges gave on the extension's objects is taken back: the right to make a trigger on a table that
 -- the worker writes is no small matter. In an update, for what is new alone: the rest was granted by somebody.
-CREATE FUNCTION @extschema@.secure_extension(made text[]) RETURNS void
+CREATE FUNCTION @extschema@.secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@.secure_extension(text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave';
-REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension(NULL);
+COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
+REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
+SELECT @extschema@.secure_extension(NULL, NULL);
 SELECT @extschema@.announce_extension();

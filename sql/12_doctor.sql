@@ -198,7 +198,12 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
             UNION ALL
             SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session.', s.unobserved, s.tbl),
                    format('SELECT populate_ip_inventory(%L);  -- and where nobody may switch it off: asn_inventory.enabled_by_superuser_only', s.tbl::text)
-            FROM @extschema@.ip_source s WHERE s.unobserved > 0),
+            FROM @extschema@.ip_source s WHERE s.unobserved > 0
+            UNION ALL
+            SELECT 'unobserved', 'warning', format('%s statements were not observed since the server started, the last one at %s into %s: somebody held ip_observation.',
+                          u.statements, u.last_at, u.tbl::regclass),
+                   format('SELECT populate_ip_inventory(%L);  -- brings in what is not known yet', u.tbl::regclass::text)
+            FROM @extschema@.unobserved_statements() u WHERE u.statements > 0),
         named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
             ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('dns', 11), ('port 43', 12), ('key greynoise', 13), ('greynoise', 14),
             ('queue', 15), ('triggers', 16), ('index', 17), ('autovacuum', 18), ('version', 19), ('grants', 20), ('owners', 21), ('foreign code', 22),

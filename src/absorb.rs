@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::catalog::{self, Schema};
 use crate::datum::text_bytes;
 use crate::inet::Inet;
-use crate::observe::queue::{COLUMNS, Queue, Retry, wake_at_commit};
+use crate::observe::queue::{self, COLUMNS, Queue, Retry, wake_at_commit};
 use crate::observe::tally::Seen;
 use crate::sql::Sql;
 use crate::store::Writer;
@@ -167,7 +167,15 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         if oid == pg_sys::InvalidOid {
             return None;
         }
-        let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+        if !queue::lock(oid) {
+            errors::raise(
+                pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                "ip_observation is locked, and nothing was absorbed",
+                "Somebody holds a lock on it, or waits for one.",
+                "enrichment_doctor() names who does.",
+            );
+        }
+        let relation = pg_sys::table_open(oid, pg_sys::NoLock as i32);
         if !shape::is(relation, &COLUMNS) {
             errors::not_ready(
                 "ip_observation is not as asn_inventory made it",

@@ -70,16 +70,9 @@ impl Drop for Held {
 pub fn ask(ip: IpAddr, wait: Duration) -> bool {
     let worker = shared::require_worker();
     let started = Instant::now();
-    let claimed = shared().and_then(|shared| {
-        shared.questions.iter().find(|question| {
-            let free = question.state.compare_exchange(FREE, FILLING, Ordering::AcqRel, Ordering::Relaxed);
-            free.is_ok() || adopt(question)
-        })
-    });
-    let Some(question) = claimed else { return false };
+    let Some(question) = claim() else { return false };
     let held = Held(question);
     question.put(ip);
-    question.database.store(shared::my_database().to_u32(), Ordering::Relaxed);
     // SAFETY: this process's id, set at its start.
     question.waiter.store(unsafe { pg_sys::MyProcPid }, Ordering::Relaxed);
     question.state.store(ASKED, Ordering::Release);
@@ -99,6 +92,30 @@ pub fn ask(ip: IpAddr, wait: Duration) -> bool {
         pgrx::check_for_interrupts!();
     }
     true
+}
+
+/// A free slot, if the sessions of this database do not hold their share of them. As with jobs, counted again once the
+/// slot is taken.
+fn claim() -> Option<&'static Question> {
+    let database = shared::my_database().to_u32();
+    let questions = &shared()?.questions;
+    let held = || {
+        let mine = |q: &&Question| q.database.load(Ordering::Acquire) == database;
+        questions.iter().filter(mine).filter(|q| q.state.load(Ordering::Acquire) != FREE).count()
+    };
+    let share = shared::share(QUESTIONS);
+    // Slots of sessions that died count as well, until somebody takes them over: that somebody must get that far.
+    let free = |question: &&Question| {
+        question.state.compare_exchange(FREE, FILLING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
+    let question = if held() < share { questions.iter().find(free) } else { None };
+    let question = question.or_else(|| questions.iter().find(|question| adopt(question)))?;
+    question.database.store(database, Ordering::Release);
+    if held() > share {
+        question.state.store(FREE, Ordering::Release);
+        return None;
+    }
+    Some(question)
 }
 
 /// Takes over the slot of a session that died while it waited.

@@ -4,6 +4,41 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+/// Keeps Rust's backtraces from clients and from the log, whatever stands in the server's environment: pgrx appends the
+/// one of each error to its DETAIL, with paths of the machine that built this. Called once, when the library is loaded.
+///
+/// The standard library looks at the environment with the first backtrace that is asked for, and never again: so one is
+/// asked for here while the environment says no.
+pub fn without_backtraces() {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(VARIABLE);
+    // SAFETY: the library is being loaded, and no thread of ours runs yet; a server's process has no other.
+    unsafe { std::env::set_var(VARIABLE, "0") };
+    drop(std::backtrace::Backtrace::capture());
+    // SAFETY: see above.
+    unsafe {
+        match before {
+            Some(value) => std::env::set_var(VARIABLE, value),
+            None => std::env::remove_var(VARIABLE),
+        }
+    }
+    // On the main thread pgrx's hook notes where a panic came from, and a guard reports it. On another it would also call
+    // Rust's own, which has an idea of backtraces to itself.
+    let main = std::thread::current().id();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() == main {
+            hook(info);
+            return;
+        }
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        eprintln!("asn_inventory: a thread panicked: {}{place}", text.replace(['\n', '\r'], " "));
+    }));
+}
+
 /// Raises an error; does not return.
 #[track_caller]
 pub fn raise(code: PgSqlErrorCode, message: impl Into<String>, detail: &str, hint: &str) -> ! {

@@ -52,6 +52,7 @@ extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    errors::without_backtraces();
     settings::define();
     // SAFETY: reads a variable of the server.
     if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {

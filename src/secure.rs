@@ -9,18 +9,22 @@ use crate::sql::Sql;
 use crate::{catalog, sql_function};
 
 sql_function!(
-    /// `secure_extension(made text[])`: `made` are the names of the relations and functions that the script made; null:
-    /// all of the extension's.
+    /// `secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions that the
+    /// script made; null: all of the extension's. `for_readers` are those of the functions that the views call.
     secure_extension,
     pg_finfo_secure_extension,
     |call: Call| {
         // SAFETY: declared as text[].
-        let made = call.arg(0).map(|datum| unsafe { crate::datum::texts(datum) });
-        let made = made.map(|names| names.into_iter().flatten().collect::<Vec<String>>());
+        let names = |at| call.arg(at).map(|datum| unsafe { crate::datum::texts(datum) });
+        let [made, for_readers] =
+            [0, 1].map(|at| names(at).map(|names| names.into_iter().flatten().collect::<Vec<String>>()));
         let Some(extension) = catalog::extension() else { return call.null() };
         let sql = Sql::as_caller();
         refuse_foreign_bindings(&sql, extension);
-        revoke_default_privileges(&sql, extension, made.as_deref());
+        run_all(&sql, REVOCATIONS, extension, made.as_deref());
+        if let Some(functions) = for_readers {
+            run_all(&sql, GRANTS, extension, Some(&functions));
+        }
         call.null()
     }
 );
@@ -80,9 +84,23 @@ const REVOCATIONS: &str = "
     WHERE a.grantee <> g.owner AND NOT (a.grantee = 0 AND g.keeps_public) AND ($2 IS NULL OR g.plain = ANY ($2))
     ORDER BY 1";
 
-fn revoke_default_privileges(sql: &Sql, extension: pg_sys::Oid, made: Option<&[String]>) {
-    let arguments = [(pg_sys::OIDOID, extension.into_datum()), (pg_sys::TEXTARRAYOID, made.map(crate::call::texts))];
-    let found = sql.returning(REVOCATIONS, &arguments);
+/// GRANT statements that let whoever may call `worker_status()`, which the status views call, call other functions as
+/// well. `$1` is the extension, `$2` the names of these.
+const GRANTS: &str = "
+    WITH member AS MATERIALIZED (
+             SELECT p.oid, p.proname, p.proacl, p.proowner FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+             WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'
+               AND d.classid = 'pg_catalog.pg_proc'::regclass)
+    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', n.oid::regprocedure,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+    FROM member w, pg_catalog.aclexplode(w.proacl) a, member n
+    WHERE w.proname = 'worker_status' AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
+    ORDER BY 1";
+
+/// Runs the statements that a query makes.
+fn run_all(sql: &Sql, query: &str, extension: pg_sys::Oid, names: Option<&[String]>) {
+    let arguments = [(pg_sys::OIDOID, extension.into_datum()), (pg_sys::TEXTARRAYOID, names.map(crate::call::texts))];
+    let found = sql.returning(query, &arguments);
     let statements: Vec<String> = (0..found.len()).filter_map(|row| found.text(row, 1)).collect();
     drop(found);
     for statement in statements {

@@ -1,29 +1,24 @@
 //! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so whoever
 //! works in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network),
-//! those of downloads in [`downloads`](mod@downloads).
+//! those of downloads in [`downloads`](mod@downloads), the feature flag in [`flag`](mod@flag).
 
 mod downloads;
+mod flag;
 mod network;
 mod texts;
 
 pub use downloads::downloads;
+pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server};
 pub use network::{Network, Switch, lifetimes, network, policy};
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use enrich::maxmind::Edition;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::prelude::*;
 
-/// The feature flag's name in the server's environment.
-const ENABLE_VARIABLE: &str = "ENABLE_ASN_INVENTORY";
-
-static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
-/// [`ENABLED`] without what sessions, roles and databases say.
-static SERVER_ENABLED: AtomicBool = AtomicBool::new(true);
 static DATABASES: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
 static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
@@ -32,6 +27,7 @@ static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
+static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 static RUN_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 
 /// All settings at one moment.
@@ -61,15 +57,9 @@ pub fn snapshot() -> Settings {
     }
 }
 
-/// The feature flag, for this session: off, triggers do nothing.
-pub fn enabled() -> bool {
-    ENABLED.get()
-}
-
-/// The feature flag as the server's environment and configuration have it: off, the worker rests. It connects as the
-/// superuser, and what is set for that role, or was for the database when it connected, says nothing about loaders.
-pub fn enabled_for_worker() -> bool {
-    SERVER_ENABLED.load(Ordering::Relaxed)
+/// `work_mem` of a COPY into an attached table, in kB; 0: whatever it has.
+pub fn copy_work_mem() -> i32 {
+    COPY_WORK_MEM.get()
 }
 
 /// Most dynamic workers of one job.
@@ -102,17 +92,6 @@ fn text(setting: &'static GucSetting<Option<std::ffi::CString>>) -> String {
 pub fn define() {
     // SAFETY: the hooks are `#[pg_guard]`ed.
     unsafe {
-        GucRegistry::define_bool_guc_with_hooks(
-            c"asn_inventory.enabled",
-            c"Observes the addresses of inserted rows; off, triggers queue nothing and the worker rests.",
-            c"Session, role and database settings win over ENABLE_ASN_INVENTORY in the server's environment, and that over postgresql.conf.",
-            &ENABLED,
-            GucContext::Userset,
-            GucFlags::default(),
-            Some(check_enabled),
-            None,
-            None,
-        );
         GucRegistry::define_string_guc_with_hooks(
             c"asn_inventory.maxmind_editions",
             c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
@@ -189,6 +168,17 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MIN,
     );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.copy_work_mem",
+        c"work_mem of a COPY into an attached table, where that has less; 0: it keeps what it has.",
+        c"Beyond it PostgreSQL writes the new rows to disk, and the trigger reads them back. Each COPY may take so much memory.",
+        &COPY_WORK_MEM,
+        0,
+        i32::MAX / 1024,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    flag::define();
     network::define();
     downloads::define();
     // A misspelt setting is refused (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
@@ -199,36 +189,6 @@ pub fn define() {
         #[cfg(not(feature = "pg14"))]
         pg_sys::MarkGUCPrefixReserved(c"asn_inventory".as_ptr());
     }
-}
-
-/// Session, role and database settings keep what they say; anything weaker yields to the environment.
-#[pg_guard]
-unsafe extern "C-unwind" fn check_enabled(
-    value: *mut bool,
-    _extra: *mut *mut c_void,
-    source: pg_sys::GucSource::Type,
-) -> bool {
-    if source <= pg_sys::GucSource::PGC_S_ARGV {
-        // SAFETY: PostgreSQL passes a pointer to the value it is about to set.
-        let value = unsafe { &mut *value };
-        *value = enabled_by_environment().unwrap_or(*value);
-        SERVER_ENABLED.store(*value, Ordering::Relaxed);
-    }
-    true
-}
-
-fn enabled_by_environment() -> Option<bool> {
-    match std::env::var(ENABLE_VARIABLE).ok()?.trim().to_ascii_lowercase().as_str() {
-        "1" | "on" | "true" | "yes" => Some(true),
-        "0" | "off" | "false" | "no" => Some(false),
-        _ => None,
-    }
-}
-
-/// What stands in the environment and is neither on nor off, for a warning at start.
-pub fn bad_environment() -> Option<String> {
-    let value = std::env::var(ENABLE_VARIABLE).ok()?;
-    (!value.trim().is_empty() && enabled_by_environment().is_none()).then_some(value)
 }
 
 #[pg_guard]

@@ -20,6 +20,12 @@ pub const DATABASES: usize = 64;
 /// Jobs that can run at a time, all databases together.
 pub const JOBS: usize = 16;
 
+/// How many of `all` slots that all databases share one of them may hold: three quarters, so that nobody who may do much
+/// in one database keeps the others from working.
+pub const fn share(all: usize) -> usize {
+    all / 4 * 3
+}
+
 /// Helpers of one job.
 pub const HELPERS: usize = 64;
 
@@ -66,6 +72,12 @@ pub struct Database {
     /// The inventory says what the files say that were installed until then (timestamptz), whatever the times of its
     /// rows: it was walked. Written by the worker.
     pub walked: AtomicI64,
+    /// Statements whose rows were not observed since the server started, because the queue could not be had in time.
+    pub unobserved: AtomicU64,
+    /// The table of the last one.
+    pub unobserved_table: AtomicU32,
+    /// When that was (timestamptz).
+    pub unobserved_at: AtomicI64,
     /// How Team Cymru and GreyNoise stand.
     pub sources: [crate::worker::network::health::Shown; 2],
     /// How the ways to Team Cymru stand: [`crate::worker::network::health::way`].
@@ -461,6 +473,9 @@ impl Database {
         self.absorbed_at.store(0, Ordering::Relaxed);
         self.walked.store(0, Ordering::Relaxed);
         self.absorbed.store(0, Ordering::Relaxed);
+        self.unobserved.store(0, Ordering::Relaxed);
+        self.unobserved_table.store(0, Ordering::Relaxed);
+        self.unobserved_at.store(0, Ordering::Relaxed);
         self.sources.iter().for_each(|shown| shown.clear());
         self.ways.iter().for_each(|way| way.clear());
         self.checks.clear();

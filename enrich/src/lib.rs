@@ -15,6 +15,7 @@ pub mod greynoise;
 pub mod json;
 pub mod latency;
 pub mod maxmind;
+pub mod moment;
 pub mod pack;
 pub mod quota;
 pub mod record;

@@ -8,6 +8,11 @@ ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN unobserved bigint NOT NULL DEFAULT 0;
 
+DROP EVENT TRIGGER asn_inventory_new_partition;
+CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
+    EXECUTE FUNCTION @extschema@.attach_new_partitions();
+
 -- From here on written by scripts/upgrade-sql.sh.
 COMMENT ON TYPE @extschema@.ip_enrichment IS 'everything known of one address: network, place, scanner, and how each source stands';
 COMMENT ON TYPE @extschema@.enrichment_summary IS 'what a job did: addresses looked at, answered from each source, not known, passed over, failed';
@@ -229,6 +234,9 @@ CREATE OR REPLACE FUNCTION @extschema@.unpack_observations(
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
 COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
+CREATE OR REPLACE FUNCTION @extschema@.unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
+COMMENT ON FUNCTION @extschema@.unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
 CREATE OR REPLACE FUNCTION @extschema@.enrich_ip(ip inet, wait interval DEFAULT '0') RETURNS @extschema@.ip_enrichment
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'enrich_ip';
 COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'what the inventory knows of an address if that is fresh, else what can be said now; hands the address to the worker';
@@ -898,7 +906,12 @@ CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OU
             UNION ALL
             SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session.', s.unobserved, s.tbl),
                    format('SELECT populate_ip_inventory(%L);  -- and where nobody may switch it off: asn_inventory.enabled_by_superuser_only', s.tbl::text)
-            FROM @extschema@.ip_source s WHERE s.unobserved > 0),
+            FROM @extschema@.ip_source s WHERE s.unobserved > 0
+            UNION ALL
+            SELECT 'unobserved', 'warning', format('%s statements were not observed since the server started, the last one at %s into %s: somebody held ip_observation.',
+                          u.statements, u.last_at, u.tbl::regclass),
+                   format('SELECT populate_ip_inventory(%L);  -- brings in what is not known yet', u.tbl::regclass::text)
+            FROM @extschema@.unobserved_statements() u WHERE u.statements > 0),
         named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
             ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('dns', 11), ('port 43', 12), ('key greynoise', 13), ('greynoise', 14),
             ('queue', 15), ('triggers', 16), ('index', 17), ('autovacuum', 18), ('version', 19), ('grants', 20), ('owners', 21), ('foreign code', 22),
@@ -919,6 +932,7 @@ REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.unobserved_statements() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.database_identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_new_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrich_ip(inet, interval) FROM PUBLIC;
@@ -946,9 +960,9 @@ REVOKE ALL ON FUNCTION @extschema@.prometheus_metrics() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @extschema@.announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
 COMMENT ON FUNCTION @extschema@.announce_extension() IS 'wakes the launcher when the transaction commits';
 REVOKE ALL ON FUNCTION @extschema@.announce_extension() FROM PUBLIC;
-CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[]) RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@.secure_extension(text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave';
-REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension('{secure_extension}');
+COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
+REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
+SELECT @extschema@.secure_extension('{secure_extension,unobserved_statements}', '{unobserved_statements}');
 SELECT @extschema@.announce_extension();

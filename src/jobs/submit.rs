@@ -306,7 +306,11 @@ fn start(call: Call, request: Request) -> Option<i64> {
         raise(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             "too many jobs are running",
-            &format!("{} can run at a time.", shared::JOBS),
+            &format!(
+                "{} can run at a time in the server, {} in one database.",
+                shared::JOBS,
+                shared::share(shared::JOBS)
+            ),
             "Wait for one to end: see enrichment_progress.",
         );
     };
@@ -343,10 +347,28 @@ pub fn own(schema: &Schema, kind: u32, total: u64) -> Option<&'static Job> {
     Some(job)
 }
 
+/// A free slot, if this database does not hold its share of them. Counted again once the slot is taken: of two who take
+/// the last one at once, both may be refused, and neither is let through.
 fn claim() -> Option<&'static Job> {
-    shared::shared()?.jobs.iter().find(|job| {
+    let database = shared::my_database().to_u32();
+    let jobs = &shared::shared()?.jobs;
+    let held = || {
+        let mine = |job: &&Job| job.database.load(Ordering::Acquire) == database;
+        jobs.iter().filter(mine).filter(|job| job.state.load(Ordering::Acquire) != state::FREE).count()
+    };
+    if held() >= shared::share(shared::JOBS) {
+        return None;
+    }
+    let job = jobs.iter().find(|job| {
         job.state.compare_exchange(state::FREE, state::FILLING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    })
+    })?;
+    job.database.store(database, Ordering::Release);
+    if held() > shared::share(shared::JOBS) {
+        job.database.store(0, Ordering::Release);
+        job.state.store(state::FREE, Ordering::Release);
+        return None;
+    }
+    Some(job)
 }
 
 fn fill(job: &Job, id: i64, request: &Request) {

@@ -1,27 +1,25 @@
 //! `attach_ip_source` and `detach_ip_source`: the ingest trigger on a table, its partitions and its children.
 //!
 //! A statement trigger fires only for the table that the statement names, so every partition and child gets one too;
-//! the event trigger in `sql/04_ingest.sql` gives it to those that come later. The triggers are made with the caller's
+//! [`family`] gives it to those that come later. The triggers are made with the caller's
 //! rights on the table; only the note in `ip_source` is written as the extension's owner.
 
 use enrich::selector::Selector;
 use pgrx::IntoDatum;
 use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
 use super::extract::{Extractor, Misfit, column};
+use super::family;
+use super::install::{self, Reads, TRIGGER};
 use super::plan::Moment;
 use super::populate::Before;
 use crate::call::Call;
-use crate::catalog::{Schema, database_identity, plain_name, quote_literal, relation_name};
+use crate::catalog::{Schema, database_identity, plain_name, relation_name};
 use crate::errors::{bad_value, raise, refuse_read_only};
 use crate::sql::Sql;
 use crate::sql_function;
 use crate::tx::Settings;
-
-/// The name of the trigger on every attached table.
-const TRIGGER: &str = "asn_inventory_observe";
 
 sql_function!(
     /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at name)`.
@@ -62,56 +60,6 @@ sql_function!(
     }
 );
 
-sql_function!(
-    /// `attach_new_partitions()`: gives the trigger to partitions and children that came after their parent was
-    /// attached. For the event trigger alone; raises nothing.
-    attach_new_partitions,
-    pg_finfo_attach_new_partitions,
-    |call: Call| {
-        let schema = Schema::of(call);
-        let sql = Sql::as_caller();
-        // Only tables that lack the trigger and whose place in the family this transaction made: they are locked by it
-        // anyway. While a dump is being restored, ip_source is there before the triggers are, and the dump's own CREATE
-        // TRIGGER would fail on one made here; so a root that has none yet is passed over as well.
-        let missing = with_latest_snapshot(|| {
-            sql.query(
-                &format!(
-                    "WITH RECURSIVE family(root, tbl, links) AS (
-                         SELECT tbl, tbl::oid, '{{}}'::xid[] FROM {0}.ip_source
-                         UNION ALL
-                         SELECT f.root, i.inhrelid, f.links || i.xmin
-                         FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.tbl)
-                     SELECT f.tbl, s.ip_columns, s.observed_at::text, f.links::text[]
-                     FROM family f JOIN {0}.ip_source s ON s.tbl = f.root JOIN pg_catalog.pg_class c ON c.oid = f.tbl
-                     WHERE f.tbl <> f.root AND c.relkind IN ('r', 'p')
-                         AND EXISTS (
-                             SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = f.root AND t.tgname = '{TRIGGER}')
-                         AND NOT EXISTS (
-                             SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = f.tbl AND t.tgname = '{TRIGGER}')",
-                    schema.name
-                ),
-                &[],
-            )
-        });
-        for row in 0..missing.len() {
-            let links = missing.texts(row, 4).unwrap_or_default();
-            if !links.iter().any(|xid| is_ours(xid)) {
-                continue;
-            }
-            if let (Some(table), Some(columns)) = (missing.get(row, 1), missing.texts(row, 2)) {
-                create_trigger(&sql, &schema, table, &columns, missing.text(row, 3).as_deref());
-            }
-        }
-        Datum::from(0)
-    }
-);
-
-/// Whether this transaction, or a part of it, has that id.
-fn is_ours(xid: &str) -> bool {
-    // SAFETY: looks at this transaction's own state.
-    xid.parse::<u32>().is_ok_and(|xid| unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xid.into()) })
-}
-
 fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>) {
     let Some(name) = relation_name(table) else {
         raise(
@@ -121,19 +69,27 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
             "Name the table that your events are inserted into.",
         );
     };
-    check_owner(table);
+    check_owner(table, "Attaching and detaching change the table's triggers.");
     check_table(table);
     check_columns(table, selectors, observed_at);
     // SAFETY: reads the number of the running command.
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
     let sql = Sql::as_caller();
-    for member in family(&sql, table) {
+    let members = lock_family(table);
+    check_routes(table, &members);
+    check_names(schema, &members);
+    let observed = observed_at.unwrap_or("").to_owned();
+    let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
+    for member in members {
+        if member != table && family::is_managed(member) {
+            continue;
+        }
         if can_have_trigger(member) {
-            if has_trigger(member) {
-                drop_trigger(&sql, member);
+            if has_trigger(schema, member) {
+                install::drop(&sql, member);
             }
-            create_trigger(&sql, schema, member, selectors, observed_at);
-        } else if member != table {
+            install::create(&sql, schema, member, &arguments, Reads::Rows);
+        } else {
             pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
         }
     }
@@ -174,13 +130,13 @@ fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], obse
 fn detach(schema: &Schema, table: pg_sys::Oid) {
     // Of a table that was dropped, only the note is left.
     if relation_name(table).is_some() {
-        check_owner(table);
+        check_owner(table, "Attaching and detaching change the table's triggers.");
     }
     let sql = Sql::as_caller();
     let mut found = false;
-    for member in family(&sql, table) {
-        if has_trigger(member) {
-            drop_trigger(&sql, member);
+    for member in lock_family(table) {
+        if has_trigger(schema, member) {
+            install::drop(&sql, member);
             found = true;
         }
     }
@@ -203,23 +159,47 @@ fn detach(schema: &Schema, table: pg_sys::Oid) {
 
 /// The table and everything that inherits from it, locked against writers: what commits before is "existing", what
 /// comes after meets the trigger.
-fn family(sql: &Sql, table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     // SAFETY: waits for, and then holds off, whoever writes to the table, until this transaction ends.
     let lock = |table| unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32) };
     lock(table);
-    let found = with_latest_snapshot(|| {
-        sql.query(
-            "WITH RECURSIVE family(tbl) AS (
-                 SELECT $1
-                 UNION
-                 SELECT i.inhrelid FROM family f JOIN pg_catalog.pg_inherits i ON i.inhparent = f.tbl)
-             SELECT tbl FROM family ORDER BY tbl = $1 DESC, tbl",
-            &[(pg_sys::OIDOID, table.into_datum())],
-        )
-    });
-    let members: Vec<pg_sys::Oid> = (0..found.len()).filter_map(|row| found.get(row, 1)).collect();
+    let mut members = family::below(table);
+    // In one order for everybody.
+    members[1..].sort_unstable_by_key(|member| member.to_u32());
     members.iter().skip(1).for_each(|member| lock(*member));
+    members.retain(|member| family::kind(*member) != 0);
     members
+}
+
+/// Refuses a table that routes rows to a foreign one: PostgreSQL would refuse those rows.
+fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
+    if let Some(foreign) = family::foreign_partitions(members).first() {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("\"{}\" can't be attached: it has a foreign partition", plain_name(table)),
+            &format!(
+                "PostgreSQL refuses rows that are routed to \"{}\" while a trigger of the table reads the new rows.",
+                plain_name(*foreign)
+            ),
+            "Attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then. Or detach the foreign partition.",
+        );
+    }
+}
+
+/// Refuses where somebody's own trigger has the name of ours.
+fn check_names(schema: &Schema, members: &[pg_sys::Oid]) {
+    let foreign = |member: &&pg_sys::Oid| install::find(**member).is_some_and(|found| !found.is_ours(schema));
+    if let Some(member) = members.iter().find(foreign) {
+        raise(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            format!("table \"{}\" has a trigger {TRIGGER} that is not asn_inventory's", plain_name(*member)),
+            "Attaching needs that name.",
+            &format!(
+                "Give it another name: ALTER TRIGGER {TRIGGER} ON {} RENAME TO \u{2026}",
+                relation_name(*member).unwrap_or_default()
+            ),
+        );
+    }
 }
 
 fn snapshot(sql: &Sql) -> String {
@@ -238,59 +218,16 @@ pub(super) fn with_latest_snapshot<R>(f: impl FnOnce() -> R) -> R {
 }
 
 fn can_have_trigger(table: pg_sys::Oid) -> bool {
-    // SAFETY: a catalog look-up.
-    let kind = unsafe { pg_sys::get_rel_relkind(table) } as u8;
-    matches!(kind, pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
+    matches!(family::kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
 }
 
-fn has_trigger(table: pg_sys::Oid) -> bool {
-    let name = crate::catalog::c_string(TRIGGER);
-    // SAFETY: a catalog look-up that tolerates absence.
-    unsafe { pg_sys::get_trigger_oid(table, name.as_ptr(), true) != pg_sys::InvalidOid }
-}
-
-fn create_trigger(sql: &Sql, schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>) {
-    let Some(name) = relation_name(table) else { return };
-    let arguments: Vec<String> = std::iter::once(observed_at.unwrap_or(""))
-        .chain(selectors.iter().map(String::as_str))
-        .map(quote_literal)
-        .collect();
-    sql.run(
-        &format!(
-            "CREATE TRIGGER {TRIGGER} AFTER INSERT ON {name} REFERENCING NEW TABLE AS inserted
-             FOR EACH STATEMENT EXECUTE FUNCTION {}.observe_addresses({})",
-            schema.name,
-            arguments.join(", ")
-        ),
-        &[],
-    );
-    depend_on_extension(table);
-}
-
-/// So that DROP EXTENSION takes the trigger with it and needs no CASCADE. Not by ALTER TRIGGER … DEPENDS ON EXTENSION:
-/// that locks the extension against everybody until this transaction ends, and nobody's queue would be absorbed.
-fn depend_on_extension(table: pg_sys::Oid) {
-    // A DROP EXTENSION that is under way would miss the trigger: it is waited for.
-    let Some(extension) = Schema::hold().and_then(|_| crate::catalog::extension()) else { return };
-    let name = crate::catalog::c_string(TRIGGER);
-    // SAFETY: both objects exist; the addresses are copied into a catalog row.
-    unsafe {
-        let address = |class, object| pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
-        let trigger = address(pg_sys::TriggerRelationId, pg_sys::get_trigger_oid(table, name.as_ptr(), false));
-        let extension = address(pg_sys::ExtensionRelationId, extension);
-        pg_sys::recordDependencyOn(&trigger, &extension, pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION);
-    }
-}
-
-fn drop_trigger(sql: &Sql, table: pg_sys::Oid) {
-    if let Some(name) = relation_name(table) {
-        sql.run(&format!("DROP TRIGGER {TRIGGER} ON {name}"), &[]);
-    }
+fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
+    install::find(table).is_some_and(|found| found.is_ours(schema))
 }
 
 /// Making the trigger asks for the same right, but only once the table is locked: whoever may not do it must not be
 /// able to make its writers wait.
-fn check_owner(table: pg_sys::Oid) {
+pub(super) fn check_owner(table: pg_sys::Oid, why: &str) {
     // SAFETY: catalog look-ups.
     let owns = unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -303,7 +240,7 @@ fn check_owner(table: pg_sys::Oid) {
         raise(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("must be owner of table \"{}\"", plain_name(table)),
-            "Attaching and detaching change the table's triggers.",
+            why,
             "Call it as the table's owner.",
         );
     }

@@ -2,15 +2,12 @@
 //!
 //! PostgreSQL keeps the new rows of a statement in memory up to `work_mem`, and on disk beyond. 10,000 events of 400
 //! bytes are just more than its 4 MB, and writing them out and reading them back would cost as much as everything that
-//! the trigger does. So a COPY into an attached table has [`ROOM`], if it has not more already.
+//! the trigger does. So a COPY into an attached table has `asn_inventory.copy_work_mem`, if it has not more already.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::settings;
-
-/// `work_mem` of such a COPY, in kB: some 140,000 events of 400 bytes.
-const ROOM: i32 = 64 * 1024;
 
 /// Raises `work_mem` if `statement` is a COPY into a table whose new rows a trigger reads. Returns the level of
 /// settings to go back to afterwards; after an error, the transaction's end does that.
@@ -22,7 +19,11 @@ pub unsafe extern "C-unwind" fn make_room(statement: *mut pg_sys::PlannedStmt) -
     // SAFETY: see above; nodes are cast to what their tags say.
     unsafe {
         let node = (*statement).utilityStmt;
-        if (*node).type_ != pg_sys::NodeTag::T_CopyStmt || pg_sys::work_mem >= ROOM || !settings::enabled() {
+        if (*node).type_ != pg_sys::NodeTag::T_CopyStmt {
+            return 0;
+        }
+        let room = settings::copy_work_mem();
+        if pg_sys::work_mem >= room || !settings::enabled() {
             return 0;
         }
         let copy = &*node.cast::<pg_sys::CopyStmt>();
@@ -30,17 +31,35 @@ pub unsafe extern "C-unwind" fn make_room(statement: *mut pg_sys::PlannedStmt) -
             return 0;
         }
         let level = pg_sys::NewGUCNestLevel();
-        crate::tx::set_local(c"work_mem", c"64MB");
+        save_and_set(c"work_mem", &crate::catalog::c_string(&room.to_string()));
         level
     }
 }
 
-/// Goes back to what [`make_room`] found.
+/// Goes back to what [`make_room`] found. Only that: what the table's own triggers set meanwhile stays, as without us.
 #[pg_guard]
 pub extern "C-unwind" fn give_back(level: i32) {
     if level > 0 {
         // SAFETY: begun by `make_room` in this very statement.
-        unsafe { pg_sys::AtEOXact_GUC(false, level) };
+        unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    }
+}
+
+/// Sets something as the SET clause of a function does: the end of the level takes it back, and leaves alone what others
+/// set meanwhile. (A local setting would have to be rolled back with theirs.)
+pub fn save_and_set(name: &std::ffi::CStr, value: &std::ffi::CStr) {
+    // SAFETY: both are NUL-terminated; errors are raised as usual.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
     }
 }
 

@@ -7,24 +7,32 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`attach`] | installing and removing the trigger |
+//! | [`attach`] | attaching and detaching a table with all below it |
+//! | [`family`] | partitions and children that come later |
+//! | [`install`] | the trigger on one table |
 //! | [`plan`] | what to read of each row |
 //! | [`populate`] | the rows that were there before the trigger |
 //! | [`extract`] | from a column's datum to addresses |
 //! | [`tally`] | addresses of one statement, counted |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
+//! | [`unobserved`] | statements whose rows were not observed |
 //! | [`unpack`] | what a packed row holds, for SQL |
 //! | [`trigger`] | the trigger function |
 //! | [`copy`] | room for the rows of a COPY |
+//! | [`patience`] | waiting for a lock, but not for ever |
 //! | [`raw`] | PostgreSQL functions of the loop over rows, without a guard around each |
 
 pub mod attach;
 pub mod copy;
 pub mod extract;
+pub mod family;
+mod install;
+pub mod patience;
 pub mod plan;
 pub mod populate;
 pub mod queue;
 mod raw;
 pub mod tally;
 pub mod trigger;
+pub mod unobserved;
 pub mod unpack;

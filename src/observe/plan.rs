@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use enrich::moment::plausible;
 use enrich::selector::Selector;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -20,6 +21,7 @@ use crate::time;
 
 /// What to read of each row.
 pub struct Plan {
+    key: (pg_sys::Oid, pg_sys::Oid),
     extractors: Vec<Extractor>,
     observed_at: Option<Moment>,
     /// Arguments that name nothing readable any more.
@@ -30,6 +32,8 @@ thread_local! {
     // By table and trigger: a table may have triggers made by hand beside ours.
     static PLANS: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Rc<Plan>>> = RefCell::new(HashMap::new());
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    /// What this session was told of, by table and trigger.
+    static TOLD: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Vec<String>>> = RefCell::new(HashMap::new());
 }
 
 /// A column that holds the time of the event.
@@ -53,8 +57,9 @@ impl Moment {
         self.attribute
     }
 
-    /// The value as a timestamptz; `None` for `infinity` and for what no timestamptz can hold.
-    pub fn read(&self, datum: Datum) -> Option<i64> {
+    /// The value as a timestamptz that can be (see [`plausible`]); `None` for `infinity` and for what no timestamptz can
+    /// hold. `now` is the time of the statement.
+    pub fn read(&self, datum: Datum, now: i64) -> Option<i64> {
         let mut overflow = 0;
         // SAFETY: conversions that report overflow instead of raising it.
         let moment = unsafe {
@@ -64,7 +69,7 @@ impl Moment {
                 _ => pg_sys::date2timestamptz_opt_overflow(datum.value() as i32, &mut overflow),
             }
         };
-        (overflow == 0 && time::is_moment(moment)).then_some(moment)
+        (overflow == 0 && time::is_moment(moment)).then(|| plausible(moment, now))
     }
 }
 
@@ -75,7 +80,7 @@ impl Plan {
     /// `data` must be that of a running trigger, and `desc` its table's.
     pub unsafe fn of(data: &pg_sys::TriggerData, desc: pg_sys::TupleDesc) -> Rc<Plan> {
         // SAFETY: see above.
-        let key = unsafe { ((*data.tg_relation).rd_id, (*data.tg_trigger).tgoid) };
+        let key = unsafe { Plan::key(data) };
         if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned()) {
             return plan;
         }
@@ -87,6 +92,13 @@ impl Plan {
         let plan = Rc::new(unsafe { Plan::new(data, desc) });
         PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
         plan
+    }
+
+    /// # Safety
+    /// As `of`.
+    unsafe fn key(data: &pg_sys::TriggerData) -> (pg_sys::Oid, pg_sys::Oid) {
+        // SAFETY: see above.
+        unsafe { ((*data.tg_relation).rd_id, (*data.tg_trigger).tgoid) }
     }
 
     /// A column that is gone or changed its type since the table was attached must not fail the insert: it is passed
@@ -102,7 +114,9 @@ impl Plan {
                 .map(|i| crate::call::from_server(std::ffi::CStr::from_ptr(*trigger.tgargs.add(i)).to_bytes()))
                 .collect()
         };
-        let mut plan = Plan { extractors: Vec::new(), observed_at: None, misfits: Vec::new() };
+        // SAFETY: see above.
+        let key = unsafe { Plan::key(data) };
+        let mut plan = Plan { key, extractors: Vec::new(), observed_at: None, misfits: Vec::new() };
         let mut arguments = arguments.into_iter();
         if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {
             plan.observed_at = Moment::new(desc, &name);
@@ -120,8 +134,16 @@ impl Plan {
         plan
     }
 
-    /// Warns of what can't be read any more.
+    /// Warns of what can't be read any more: once a session, and again when it is something else. A loader inserts a
+    /// thousand times an hour, and a plan is made anew whenever anything about the table changes.
     pub fn warn(&self) {
+        if self.misfits.is_empty() {
+            return;
+        }
+        let told = TOLD.with(|told| told.borrow_mut().insert(self.key, self.misfits.clone()));
+        if told.as_ref() == Some(&self.misfits) {
+            return;
+        }
         for argument in &self.misfits {
             warn(
                 format!("\"{argument}\" can't be read any more, and is not observed"),
@@ -182,7 +204,7 @@ impl Plan {
     /// When the event of a row happened.
     fn moment(&self, now: i64, value: impl Fn(i16) -> Option<Datum>) -> i64 {
         let at = self.observed_at.as_ref();
-        at.and_then(|moment| moment.read(value(moment.attribute)?)).unwrap_or(now)
+        at.and_then(|moment| moment.read(value(moment.attribute)?, now)).unwrap_or(now)
     }
 }
 

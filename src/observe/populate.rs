@@ -5,6 +5,9 @@
 //! call. Of the rows that came later most met the trigger, but those of a session with `asn_inventory.enabled = off` did
 //! not, and nothing tells them apart; nor does it a row from before that was updated since. So of those only addresses
 //! count of which neither the inventory nor the queue has an observation: then no trigger saw any of their rows.
+//!
+//! The rows are read with the rights of the table's owner, and all of them or none: a policy that hid some would use up
+//! the one time without them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,10 +17,10 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::attach::with_latest_snapshot;
+use super::attach::{check_owner, with_latest_snapshot};
 use super::extract::Extractor;
 use super::plan::Moment;
-use super::queue::Queue;
+use super::queue::{self, Closed, Queue};
 use super::tally::Tally;
 use crate::call::Call;
 use crate::catalog::{Schema, database_identity, plain_name, quote_identifier, relation_name};
@@ -42,6 +45,9 @@ sql_function!(
 );
 
 fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
+    if relation_name(table).is_some() {
+        check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
+    }
     let argument = [(pg_sys::REGCLASSOID, table.into_datum())];
     // One call at a time; a second one waits, and finds what the first has done.
     let quiet = Settings::without_triggers();
@@ -119,13 +125,18 @@ impl Reading<'_> {
             selectors.iter().map(|s| s.column.clone()).chain(self.observed_at.clone()).map(|n| quote_identifier(&n)),
         );
         let Some(name) = relation_name(self.table) else { return 0 };
-        // Read with the caller's own rights: who may not see the rows may not have them counted.
+        // Read as the owner: who calls this is one, or may act as one. What the reading might run of the owner's (a
+        // generated column's function, say) has no more rights than the owner, and can't come by any.
+        let whole = WholeTable::begin(self.table);
         let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")), &[]);
+        whole.pause();
         let mut plan: Option<(Vec<Extractor>, Option<Moment>)> = None;
         let (mut earlier, mut later) = (Tally::default(), Tally::default());
         let mut handed = 0;
         loop {
+            whole.resume();
             let rows = cursor.fetch(FETCH);
+            whole.pause();
             if rows.len() == 0 {
                 break;
             }
@@ -148,7 +159,7 @@ impl Reading<'_> {
                         true => continue,
                         false => &mut later,
                     };
-                    let at = moment.as_ref().and_then(|m| m.read(rows.datum(row, m.attribute() as usize)?));
+                    let at = moment.as_ref().and_then(|m| m.read(rows.datum(row, m.attribute() as usize)?, self.now));
                     for extractor in extractors.iter() {
                         if let Some(datum) = rows.datum(row, extractor.attribute as usize) {
                             extractor.tally(datum, at.unwrap_or(self.now), tally);
@@ -166,44 +177,107 @@ impl Reading<'_> {
 
     fn hand_over(&self, earlier: &mut Tally, later: &mut Tally) -> i64 {
         let mut tally = std::mem::take(earlier);
-        let later = std::mem::take(later);
+        let mut later = std::mem::take(later);
+        if !later.addresses.is_empty() {
+            queue::forget_queued(self.schema.oid, &mut later).unwrap_or_else(|closed| refuse(closed));
+        }
         for ip in self.unknown(&later) {
             if let Some(seen) = later.addresses.get(&ip) {
                 tally.addresses.entry(ip).and_modify(|known| known.add(*seen)).or_insert(*seen);
             }
         }
         let handed = tally.addresses.values().map(|seen| seen.count).sum();
-        if !tally.is_empty()
-            && let Some(queue) = Queue::open(self.schema.oid)
-        {
+        if !tally.is_empty() {
+            let queue = Queue::try_open(self.schema.oid).unwrap_or_else(|closed| refuse(closed));
             queue.append(&tally, self.table, self.now);
         }
         handed
     }
 
-    /// Those addresses of which neither the inventory nor the queue has an observation. That somebody asked about one
-    /// is none.
+    /// Those addresses of which the inventory has no observation. That somebody asked about one is none.
     fn unknown(&self, tally: &Tally) -> Vec<IpAddr> {
         if tally.addresses.is_empty() {
             return Vec::new();
         }
         let ips: Vec<Inet> = tally.addresses.keys().map(|ip| Inet::host(*ip)).collect();
         {
-            let sql = Sql::on_all(self.schema, &[c"ip_inventory", c"ip_observation"]);
+            let sql = Sql::on(self.schema, c"ip_inventory");
             let found = sql.query(
                 &format!(
-                    "WITH queued AS MATERIALIZED (
-                         SELECT o.address FROM {0}.ip_observation o WHERE o.address IS NOT NULL AND o.seen > 0
-                         UNION ALL
-                         SELECT u.address FROM {0}.ip_observation o, {0}.unpack_observations(o.packed) u WHERE o.packed IS NOT NULL)
-                     SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip)
-                     WHERE NOT EXISTS (SELECT FROM {0}.ip_inventory i WHERE i.ip_address = a.ip AND i.observation_count > 0)
-                         AND NOT EXISTS (SELECT FROM queued q WHERE q.address = a.ip)",
+                    "SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip)
+                     WHERE NOT EXISTS (SELECT FROM {0}.ip_inventory i WHERE i.ip_address OPERATOR(pg_catalog.=) a.ip
+                                       AND i.observation_count OPERATOR(pg_catalog.>) 0)",
                     self.schema.name
                 ),
                 &[(pg_sys::INETARRAYOID, ips.into_datum())],
             );
             (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
+        }
+    }
+}
+
+/// Without the queue nothing may be taken for done.
+fn refuse(closed: Closed) -> ! {
+    match closed {
+        Closed::Busy => raise(
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            "ip_observation is locked, and nothing was counted",
+            "Somebody holds a lock on it, or waits for one.",
+            "Call populate_ip_inventory() again once pg_locks shows no such lock.",
+        ),
+        Closed::Missing => not_ready(
+            "ip_observation is missing or not as asn_inventory made it",
+            "",
+            "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
+        ),
+    }
+}
+
+/// Reading a table as its owner, restricted as a view's owner is while it is refreshed, and without row security: rows
+/// that a policy hides from the owner himself are an error. Only while rows are fetched; an error ends it as well.
+struct WholeTable {
+    owner: pg_sys::Oid,
+    user: pg_sys::Oid,
+    context: std::ffi::c_int,
+    level: std::ffi::c_int,
+}
+
+impl WholeTable {
+    fn begin(table: pg_sys::Oid) -> WholeTable {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: the relation is opened for the time of one read; the level of settings ends with the value.
+        let (owner, level) = unsafe {
+            let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+            let owner = (*(*relation).rd_rel).relowner;
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            (owner, pg_sys::NewGUCNestLevel())
+        };
+        super::copy::save_and_set(c"row_security", c"off");
+        let whole = WholeTable { owner, user, context, level };
+        whole.resume();
+        whole
+    }
+
+    fn resume(&self) {
+        let context = self.context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+        // SAFETY: put back by `pause`; after an error, by the (sub)transaction's abort.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.owner, context) };
+    }
+
+    fn pause(&self) {
+        // SAFETY: what was found at the beginning.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+    }
+}
+
+impl Drop for WholeTable {
+    fn drop(&mut self) {
+        // After an error the transaction's abort does it.
+        if !std::thread::panicking() {
+            self.pause();
+            // SAFETY: begun by `begin`.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
         }
     }
 }

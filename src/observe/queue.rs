@@ -6,14 +6,15 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use enrich::pack::{Entry, Packer};
+use enrich::pack::{Entry, Packer, unpack};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
-use super::raw;
 use super::tally::{Seen, Tally};
+use super::{patience, raw};
 use crate::datum::Scratch;
 use crate::inet::Inet;
 use crate::{shape, shared, tx};
@@ -37,9 +38,23 @@ const PACKED_FROM: usize = 32;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
 const PACKED_BYTES: usize = 1900;
 
+/// How long a statement waits for the queue, which nobody but who changes its build should hold.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the next ones of the session do, after one that waited in vain.
+const LESS: Duration = Duration::from_millis(50);
+
 /// The queue's table, opened for appending.
 pub struct Queue {
     relation: pg_sys::Relation,
+}
+
+/// Why the queue can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It is not there, or not as the extension made it.
+    Missing,
+    /// Somebody holds a lock on it, or waits for one.
+    Busy,
 }
 
 /// What is put back after a failure: how often it failed, and when to try again (timestamptz).
@@ -52,22 +67,49 @@ pub struct Retry {
 }
 
 impl Queue {
-    /// Opens `ip_observation` in `schema`; `None` when there is none, or one that is not as the extension made it.
+    /// Opens `ip_observation` in `schema`; `None` when it cannot be had, or is not as the extension made it.
     pub fn open(schema: pg_sys::Oid) -> Option<Queue> {
+        Queue::open_within(schema, patience_now()).ok()
+    }
+
+    /// The same, and says why not.
+    pub fn try_open(schema: pg_sys::Oid) -> Result<Queue, Closed> {
+        Queue::open_within(schema, patience_now())
+    }
+
+    /// The same without a wait.
+    pub fn open_at_once(schema: pg_sys::Oid) -> Result<Queue, Closed> {
+        Queue::open_within(schema, Duration::ZERO)
+    }
+
+    fn open_within(schema: pg_sys::Oid, patience: Duration) -> Result<Queue, Closed> {
         // SAFETY: catalog look-ups; the lock is the one any INSERT takes and is kept to the end of the transaction.
         unsafe {
             let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
             if oid == pg_sys::InvalidOid {
-                return None;
+                return Err(Closed::Missing);
             }
-            let relation = pg_sys::table_open(oid, pg_sys::RowExclusiveLock as i32);
+            if !lock_within(oid, patience) {
+                return Err(Closed::Busy);
+            }
+            // It may be gone since.
+            let relation = pg_sys::try_table_open(oid, pg_sys::NoLock as i32);
+            if relation.is_null() {
+                return Err(Closed::Missing);
+            }
             if shape::is(relation, &COLUMNS) {
-                Some(Queue { relation })
+                Ok(Queue { relation })
             } else {
                 pg_sys::table_close(relation, pg_sys::NoLock as i32);
-                None
+                Err(Closed::Missing)
             }
         }
+    }
+
+    /// Notes that a statement's rows were not observed: no address, seen by nobody, of none.
+    pub fn append_unobserved(&self, source: pg_sys::Oid, now: i64) {
+        let row = Row { inet: None, seen: Seen { count: 0, first: now, last: now }, addresses: 0, packed: Vec::new() };
+        self.append_all(std::iter::once(row), Some(source), None);
     }
 
     /// Appends a tally, with one more row for the values that were no address. In no order: whoever absorbs them
@@ -127,6 +169,62 @@ impl Queue {
         }
         wake_at_commit();
     }
+}
+
+/// Takes out of a tally what the queue has an observation of, as of the active snapshot. That somebody asked about an
+/// address is none. Reads the table itself: no function that SQL could find in its stead is called.
+pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Closed> {
+    // SAFETY: a heap scan under the active snapshot; what is read of a row is copied before the scan moves on.
+    unsafe {
+        let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
+        if oid == pg_sys::InvalidOid {
+            return Err(Closed::Missing);
+        }
+        if !patience::lock(oid, pg_sys::AccessShareLock, patience_now()) {
+            return Err(Closed::Busy);
+        }
+        let relation = pg_sys::try_table_open(oid, pg_sys::NoLock as i32);
+        if relation.is_null() {
+            return Err(Closed::Missing);
+        }
+        if !shape::is(relation, &COLUMNS) {
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            return Err(Closed::Missing);
+        }
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT;
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, none.cast(), flags);
+        let desc = (*relation).rd_att;
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+        let mut rows = 0u32;
+        while !tally.addresses.is_empty() {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            if !nulls[8] {
+                for entry in unpack(crate::datum::text_bytes(values[8])).filter(|entry| entry.count > 0) {
+                    tally.addresses.remove(&entry.ip);
+                }
+            } else if !nulls[0] && values[1].value() as i64 > 0 {
+                // 0.0.0.0/0 stands for no address.
+                let inet = Inet::read(values[0]);
+                if !inet.is_network() {
+                    tally.addresses.remove(&inet.ip);
+                }
+            }
+            rows += 1;
+            if rows.is_multiple_of(1024) {
+                pgrx::check_for_interrupts!();
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
 }
 
 /// A row of the queue, but for where it comes from.
@@ -217,6 +315,27 @@ unsafe fn form(
 thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static WAKE: Cell<bool> = const { Cell::new(false) };
+    /// The last one who wanted the queue in this session waited in vain.
+    static IN_VAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+fn patience_now() -> Duration {
+    if IN_VAIN.get() { LESS } else { PATIENCE }
+}
+
+/// Locks the queue's table as an INSERT does, until the transaction ends. PostgreSQL would wait for ever behind whoever
+/// asked for a stronger lock, be it that he may not even have it: a loader, and the worker, wait two seconds, and after
+/// that hardly, until it goes well again. False: it took too long.
+pub fn lock(table: pg_sys::Oid) -> bool {
+    lock_within(table, patience_now())
+}
+
+fn lock_within(table: pg_sys::Oid, patience: Duration) -> bool {
+    let locked = patience::lock(table, pg_sys::RowExclusiveLock, patience);
+    if locked || !patience.is_zero() {
+        IN_VAIN.set(!locked);
+    }
+    locked
 }
 
 /// Lets this transaction's commit wake the worker: once, however many statements it has.

@@ -55,15 +55,30 @@ impl Tally {
     /// Forgets everything, and keeps the memory for the next statement unless that is a lot.
     pub fn clear(&mut self) {
         self.unparsable = 0;
-        if self.addresses.capacity() > KEPT {
+        if self.is_large() {
             self.addresses = HashMap::default();
         } else {
             self.addresses.clear();
         }
     }
 
+    /// It holds more memory than a session keeps.
+    pub fn is_large(&self) -> bool {
+        self.addresses.capacity() > KEPT
+    }
+
     /// Nothing was seen at all.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty() && self.unparsable == 0
+    }
+}
+
+/// Gives what a large tally took back to the system. The C library keeps freed memory for itself otherwise: for a session
+/// that may be idle until tomorrow.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: touches nothing but free memory.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

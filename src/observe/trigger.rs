@@ -6,10 +6,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::install::TRIGGER;
 use super::plan::Plan;
-use super::queue::Queue;
-use super::raw;
-use super::tally::Tally;
+use super::queue::{Closed, Queue};
+use super::tally::{self, Tally};
+use super::{raw, unobserved};
 use crate::call::Call;
 use crate::errors::{raise, warn};
 use crate::{settings, sql_function};
@@ -33,7 +34,8 @@ sql_function!(
         // SAFETY: the context is checked to be a trigger's.
         unsafe {
             let data = (*call.0).context.cast::<pg_sys::TriggerData>();
-            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData || (*data).tg_newtable.is_null() {
+            let schema = pg_sys::get_func_namespace(call.function());
+            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData || !(reads(&*data) || counts(&*data)) {
                 raise(
                     PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
                     "observe_addresses() is no ordinary function",
@@ -41,13 +43,32 @@ sql_function!(
                     "Call attach_ip_source(table, columns).",
                 );
             }
-            if settings::enabled() {
-                observe(&*data, pg_sys::get_func_namespace(call.function()));
+            if settings::enabled() && reads(&*data) {
+                observe(&*data, schema);
+            } else if settings::enabled_on_server() {
+                // Switched off for this session, or the table routes rows to a foreign one.
+                unobserved::note(&*data, schema);
             }
         }
         Datum::from(0)
     }
 );
+
+/// It is handed the new rows.
+fn reads(data: &pg_sys::TriggerData) -> bool {
+    !data.tg_newtable.is_null()
+}
+
+/// It is the trigger of ours that reads no rows, and says that they are not observed: see [`super::install::Reads`].
+///
+/// # Safety
+/// `data` must be that of a running trigger.
+unsafe fn counts(data: &pg_sys::TriggerData) -> bool {
+    // SAFETY: the trigger's name is NUL-terminated, in the relation cache.
+    let name = unsafe { std::ffi::CStr::from_ptr((*data.tg_trigger).tgname) };
+    let level = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_OPMASK;
+    name.to_bytes() == TRIGGER.as_bytes() && data.tg_event & level == pg_sys::TRIGGER_EVENT_INSERT
+}
 
 /// # Safety
 /// `data` must be that of a running statement trigger with a transition table of new rows.
@@ -70,7 +91,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
         // Taken out of its cell: a trigger of the same session may run inside of this one.
         let mut tally = TALLY.take();
-        let mut queue = None;
+        let mut outlet = Outlet { schema, source, now, queue: None, large: false };
 
         pg_sys::tuplestore_rescan(data.tg_newtable);
         loop {
@@ -86,14 +107,16 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             pg_sys::MemoryContextReset(context);
             pgrx::check_for_interrupts!();
             if tally.addresses.len() >= FLUSH {
-                flush(&mut queue, schema, &mut tally, source, now);
+                outlet.flush(&mut tally);
             }
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
-        flush(&mut queue, schema, &mut tally, source, now);
+        outlet.flush(&mut tally);
         pg_sys::MemoryContextDelete(context);
-        tally.clear();
         TALLY.set(tally);
+        if outlet.large {
+            tally::give_back();
+        }
     }
 }
 
@@ -145,20 +168,34 @@ unsafe fn read(
     }
 }
 
-fn flush(queue: &mut Option<Queue>, schema: pg_sys::Oid, tally: &mut Tally, source: pg_sys::Oid, now: i64) {
-    if tally.is_empty() {
-        return;
+/// Where the addresses of one statement go.
+struct Outlet {
+    schema: pg_sys::Oid,
+    source: pg_sys::Oid,
+    now: i64,
+    /// Opened with the first addresses, once.
+    queue: Option<Result<Queue, Closed>>,
+    /// The statement took a lot of memory.
+    large: bool,
+}
+
+impl Outlet {
+    fn flush(&mut self, tally: &mut Tally) {
+        if !tally.is_empty() {
+            let schema = self.schema;
+            let fresh = self.queue.is_none();
+            match self.queue.get_or_insert_with(|| Queue::try_open(schema)) {
+                Ok(queue) => queue.append(tally, self.source, self.now),
+                Err(Closed::Missing) if fresh => warn(
+                    "observations are lost: ip_observation is missing or not as asn_inventory made it",
+                    "",
+                    "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
+                ),
+                Err(Closed::Busy) if fresh => unobserved::busy(self.source, self.now),
+                Err(_) => {}
+            }
+        }
+        self.large |= tally.is_large();
+        tally.clear();
     }
-    if queue.is_none() {
-        *queue = Queue::open(schema);
-    }
-    match queue {
-        Some(queue) => queue.append(tally, source, now),
-        None => warn(
-            "observations are lost: ip_observation is missing or not as asn_inventory made it",
-            "",
-            "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
-        ),
-    }
-    tally.clear();
 }

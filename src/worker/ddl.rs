@@ -1,17 +1,19 @@
 //! Stepping aside for DROP DATABASE and its like, which fail while anybody is connected, our worker included.
 //!
 //! A hook on utility statements: before one that needs a database for itself, its worker is banned from it and ended;
-//! after it, whatever came of it, the ban is lifted. Only for who may do what the statement asks. A COPY passes the
-//! same hook, and gets room for its rows there: see [`copy`].
+//! after it, whatever came of it, the ban is lifted. Only for what PostgreSQL will do: see [`allowed`](super::allowed).
+//! While others are connected there it refuses, after it has waited five seconds for them to go; so the worker stays as
+//! long as they do, and goes right after them. A COPY passes the same hook, and gets room for its rows there: see
+//! [`copy`].
 
 use std::cell::Cell;
-use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::allowed::{self, Wanted};
 use crate::observe::copy;
 use crate::shared::{self, Database};
 use crate::time;
@@ -68,7 +70,7 @@ unsafe extern "C-unwind" fn on_utility(
 ) {
     // SAFETY: passes on what it was given; the statement is a parse tree that PostgreSQL owns.
     unsafe {
-        make_way(statement);
+        make_way(statement, context);
         let level = copy::make_room(statement);
         match NEXT {
             Some(next) => next(statement, query, read_only_tree, context, params, environment, destination, completion),
@@ -89,10 +91,14 @@ unsafe extern "C-unwind" fn on_utility(
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn make_way(statement: *mut pg_sys::PlannedStmt) {
+unsafe extern "C-unwind" fn make_way(
+    statement: *mut pg_sys::PlannedStmt,
+    context: pg_sys::ProcessUtilityContext::Type,
+) {
+    let alone = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
     // SAFETY: a valid planned statement, by the hook's word.
-    if let Some(database) = unsafe { database_of(statement) } {
-        ban(database);
+    if let Some(Wanted { database, force }) = unsafe { allowed::wanted(statement, alone) } {
+        ban(database, force);
     }
 }
 
@@ -102,91 +108,20 @@ unsafe extern "C-unwind" fn at_transaction_end(_event: pg_sys::XactEvent::Type, 
     lift_ban();
 }
 
-/// The database that a statement needs for itself, if it is one of those and the user may do that.
-///
-/// # Safety
-/// `statement` must be a valid planned statement.
-unsafe fn database_of(statement: *mut pg_sys::PlannedStmt) -> Option<pg_sys::Oid> {
-    // SAFETY: nodes are cast to what their tags say.
-    unsafe {
-        let node = (*statement).utilityStmt;
-        let name = match (*node).type_ {
-            pg_sys::NodeTag::T_DropdbStmt => (*node.cast::<pg_sys::DropdbStmt>()).dbname,
-            pg_sys::NodeTag::T_RenameStmt => {
-                let rename = &*node.cast::<pg_sys::RenameStmt>();
-                if rename.renameType != pg_sys::ObjectType::OBJECT_DATABASE {
-                    return None;
-                }
-                rename.subname
-            }
-            pg_sys::NodeTag::T_AlterDatabaseStmt => {
-                let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
-                option(alter.options, c"tablespace")?;
-                alter.dbname
-            }
-            pg_sys::NodeTag::T_CreatedbStmt => {
-                let create = &*node.cast::<pg_sys::CreatedbStmt>();
-                let name = option(create.options, c"template").unwrap_or(c"template1".as_ptr().cast_mut());
-                let template = pg_sys::get_database_oid(name, true);
-                return (template != pg_sys::InvalidOid && (owns(template) || may_create_databases()))
-                    .then_some(template);
-            }
-            _ => return None,
-        };
-        if name.is_null() {
-            return None;
-        }
-        let database = pg_sys::get_database_oid(name, true);
-        (database != pg_sys::InvalidOid && owns(database)).then_some(database)
-    }
-}
-
-/// The text of an option of CREATE or ALTER DATABASE.
-///
-/// # Safety
-/// `options` must be a list of DefElem, or null.
-unsafe fn option(options: *mut pg_sys::List, name: &CStr) -> Option<*mut std::ffi::c_char> {
-    if options.is_null() {
-        return None;
-    }
-    // SAFETY: see above.
-    unsafe {
-        (0..(*options).length as usize)
-            .map(|i| (*(*options).elements.add(i)).ptr_value.cast::<pg_sys::DefElem>())
-            .find(|element| CStr::from_ptr((**element).defname) == name && !(**element).arg.is_null())
-            .map(|element| pg_sys::defGetString(element))
-    }
-}
-
-fn owns(database: pg_sys::Oid) -> bool {
-    // SAFETY: catalog look-ups.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
-    }
-}
-
-/// Who may create databases may copy templates that they do not own.
-fn may_create_databases() -> bool {
-    // SAFETY: a catalog look-up; the tuple is released after one read.
-    unsafe {
-        let user = pg_sys::Datum::from(pg_sys::GetUserId());
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AUTHOID as i32, user);
-        if tuple.is_null() {
-            return false;
-        }
-        let may = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_authid>(tuple)).rolcreatedb;
-        pg_sys::ReleaseSysCache(tuple);
-        may
-    }
-}
-
-/// Keeps our processes out of a database until [`lift_ban`], and waits a while for those inside to end.
-fn ban(database: pg_sys::Oid) {
+/// Keeps our processes out of a database until [`lift_ban`], and waits a while for those inside to end. Where others are
+/// connected and stay, nothing happens: the statement is refused for their sake.
+fn ban(database: pg_sys::Oid, force: bool) {
     let Some(shared) = shared::shared() else { return };
     let Some(slot) = shared.database(database) else { return };
+    let started = Instant::now();
+    while !force && others_in(database, &processes(database, slot)) {
+        if started.elapsed() >= PATIENCE {
+            return;
+        }
+        pgrx::check_for_interrupts!();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    end_jobs(database);
     slot.banned_until.store(time::now() + BAN, Ordering::Release);
     BANNED.set(Some(database));
     let started = Instant::now();
@@ -217,12 +152,43 @@ extern "C-unwind" fn lift_ban() {
     shared::wake_launcher();
 }
 
+/// Whether anybody is connected there but us, `ours` and autovacuum, which PostgreSQL ends by itself.
+fn others_in(database: pg_sys::Oid, ours: &[i32]) -> bool {
+    // SAFETY: copies of this backend's own, read anew each time; entries live until the next reading.
+    unsafe {
+        pg_sys::pgstat_clear_backend_activity_snapshot();
+        let me = pg_sys::MyProcPid;
+        (1..=pg_sys::pgstat_fetch_stat_numbackends()).any(|number| {
+            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            let entry = pg_sys::pgstat_fetch_stat_local_beentry(number);
+            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            let entry = pg_sys::pgstat_get_local_beentry_by_index(number);
+            if entry.is_null() {
+                return false;
+            }
+            let backend = &(*entry).backendStatus;
+            backend.st_databaseid == database
+                && backend.st_procpid != me
+                && backend.st_backendType != pg_sys::BackendType::B_AUTOVAC_WORKER
+                && !ours.contains(&backend.st_procpid)
+        })
+    }
+}
+
+/// Lets the jobs of a database end.
+fn end_jobs(database: pg_sys::Oid) {
+    for job in shared::shared().iter().flat_map(|shared| &shared.jobs) {
+        if job.database.load(Ordering::Acquire) == database.to_u32() {
+            job.cancel.store(true, Ordering::Release);
+        }
+    }
+}
+
 /// The worker of a database, its counter and its helpers.
 fn processes(database: pg_sys::Oid, slot: &Database) -> Vec<i32> {
     let mut pids = vec![slot.worker.load(Ordering::Acquire), slot.counter.load(Ordering::Acquire)];
     if let Some(shared) = shared::shared() {
         for job in shared.jobs.iter().filter(|job| job.database.load(Ordering::Acquire) == database.to_u32()) {
-            job.cancel.store(true, Ordering::Release);
             pids.extend(job.helpers.iter().map(|helper| helper.load(Ordering::Acquire)));
         }
     }

@@ -8,9 +8,10 @@
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
-//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all of them share, `pinned` the settings that nothing can spoil, [`ddl`] steps
-//! aside for DROP DATABASE and its like.
+//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all of them share, `pinned` the
+//! settings that nothing can spoil, [`ddl`] steps aside for DROP DATABASE and its like where these are [`allowed`].
 
+mod allowed;
 pub mod counter;
 pub mod database;
 pub mod ddl;

@@ -1,0 +1,283 @@
+//! Whether PostgreSQL will do what CREATE, DROP or ALTER DATABASE asks, as far as that can be told beforehand.
+//!
+//! [`ddl`](super::ddl) ends a database's worker for such a statement. It must not for one that is refused anyway: whoever
+//! may do nothing there could keep the worker from its work by asking in a loop. What is checked here stands in
+//! PostgreSQL's `dbcommands.c`, in another order.
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys;
+
+/// Options of CREATE DATABASE. Any other is refused.
+const OPTIONS: [&CStr; 16] = [
+    c"tablespace",
+    c"owner",
+    c"template",
+    c"encoding",
+    c"locale",
+    c"lc_collate",
+    c"lc_ctype",
+    c"builtin_locale",
+    c"icu_locale",
+    c"icu_rules",
+    c"locale_provider",
+    c"collation_version",
+    c"is_template",
+    c"allow_connections",
+    c"connection_limit",
+    c"strategy",
+];
+
+/// A database, as its catalog row has it.
+struct Known {
+    oid: pg_sys::Oid,
+    is_template: bool,
+    encoding: i32,
+    tablespace: pg_sys::Oid,
+    collate: Option<Vec<u8>>,
+    ctype: Option<Vec<u8>>,
+}
+
+/// What a statement needs a database for.
+pub struct Wanted {
+    /// The database.
+    pub database: pg_sys::Oid,
+    /// The statement ends other people's sessions itself.
+    pub force: bool,
+}
+
+/// The database that a statement needs for itself, if it is one of those and will get it. `alone`: it is the client's own
+/// statement, and not one in a function.
+///
+/// # Safety
+/// `statement` must be a valid planned statement.
+pub unsafe fn wanted(statement: *mut pg_sys::PlannedStmt, alone: bool) -> Option<Wanted> {
+    // SAFETY: nodes are cast to what their tags say.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        let by_itself = || !pg_sys::IsInTransactionBlock(alone);
+        match (*node).type_ {
+            pg_sys::NodeTag::T_DropdbStmt => {
+                let drop = &*node.cast::<pg_sys::DropdbStmt>();
+                let known = known(drop.dbname)?;
+                let goes = by_itself() && others_lack(&known) && !known.is_template && !has_slots(known.oid);
+                goes.then(|| Wanted { database: known.oid, force: has_option(drop.options, c"force") })
+            }
+            pg_sys::NodeTag::T_RenameStmt => {
+                let rename = &*node.cast::<pg_sys::RenameStmt>();
+                if rename.renameType != pg_sys::ObjectType::OBJECT_DATABASE {
+                    return None;
+                }
+                let known = known(rename.subname)?;
+                let goes = others_lack(&known) && may_create() && is_free(rename.newname);
+                goes.then_some(Wanted { database: known.oid, force: false })
+            }
+            pg_sys::NodeTag::T_AlterDatabaseStmt => {
+                let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
+                let place = tablespace(option(alter.options, c"tablespace")?)?;
+                let known = known(alter.dbname)?;
+                let goes = by_itself() && others_lack(&known) && place != known.tablespace;
+                goes.then_some(Wanted { database: known.oid, force: false })
+            }
+            pg_sys::NodeTag::T_CreatedbStmt => {
+                let create = &*node.cast::<pg_sys::CreatedbStmt>();
+                let name = option(create.options, c"template").unwrap_or(c"template1".as_ptr().cast_mut());
+                let known = known(name)?;
+                let may_copy = known.is_template || owns(known.oid);
+                let goes = by_itself()
+                    && may_create()
+                    && may_copy
+                    && is_free(create.dbname)
+                    && are_options_good(create.options, &known);
+                goes.then_some(Wanted { database: known.oid, force: false })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// It is the user's, and not the one that he is in.
+fn others_lack(known: &Known) -> bool {
+    owns(known.oid) && known.oid != crate::shared::my_database()
+}
+
+fn owns(database: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
+    }
+}
+
+/// Whether the user is a superuser or has CREATEDB.
+fn may_create() -> bool {
+    // SAFETY: catalog look-ups; the tuple is released after one read.
+    unsafe {
+        if pg_sys::superuser() {
+            return true;
+        }
+        let user = pg_sys::Datum::from(pg_sys::GetUserId());
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AUTHOID as i32, user);
+        if tuple.is_null() {
+            return false;
+        }
+        let may = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_authid>(tuple)).rolcreatedb;
+        pg_sys::ReleaseSysCache(tuple);
+        may
+    }
+}
+
+/// Whether a database may get that name.
+///
+/// # Safety
+/// `name` must be a C string, or null.
+unsafe fn is_free(name: *const c_char) -> bool {
+    // SAFETY: see above.
+    !name.is_null() && unsafe { pg_sys::get_database_oid(name, true) } == pg_sys::InvalidOid
+}
+
+/// # Safety
+/// `name` must be a C string, or null.
+unsafe fn known(name: *const c_char) -> Option<Known> {
+    // SAFETY: see above; the row is released after it was read.
+    unsafe {
+        if name.is_null() {
+            return None;
+        }
+        let oid = pg_sys::get_database_oid(name, true);
+        let cache = pg_sys::SysCacheIdentifier::DATABASEOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid));
+        if oid == pg_sys::InvalidOid || tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
+        let text = |column: u32| {
+            let mut null = false;
+            let datum = pg_sys::SysCacheGetAttr(cache, tuple, column as i16, &mut null);
+            // Before PostgreSQL 15 it is a name.
+            #[cfg(feature = "pg14")]
+            let bytes = |datum: pg_sys::Datum| CStr::from_ptr(datum.cast_mut_ptr()).to_bytes().to_vec();
+            #[cfg(not(feature = "pg14"))]
+            let bytes = |datum: pg_sys::Datum| crate::datum::text_bytes(datum).to_vec();
+            (!null).then(|| bytes(datum))
+        };
+        let known = Known {
+            oid,
+            is_template: row.datistemplate,
+            encoding: row.encoding,
+            tablespace: row.dattablespace,
+            collate: text(pg_sys::Anum_pg_database_datcollate),
+            ctype: text(pg_sys::Anum_pg_database_datctype),
+        };
+        pg_sys::ReleaseSysCache(tuple);
+        Some(known)
+    }
+}
+
+/// Whether somebody reads its changes at this moment.
+fn has_slots(database: pg_sys::Oid) -> bool {
+    let (mut all, mut active) = (0, 0);
+    // SAFETY: writes two numbers.
+    unsafe { pg_sys::ReplicationSlotsCountDBSlots(database, &mut all, &mut active) };
+    active > 0
+}
+
+/// A tablespace in which the user may create databases.
+///
+/// # Safety
+/// `name` must be a C string.
+unsafe fn tablespace(name: *const c_char) -> Option<pg_sys::Oid> {
+    // SAFETY: see above; catalog look-ups.
+    unsafe {
+        let oid = pg_sys::get_tablespace_oid(name, true);
+        if oid == pg_sys::InvalidOid || oid == pg_sys::Oid::from(pg_sys::GLOBALTABLESPACE_OID) {
+            return None;
+        }
+        let (user, create) = (pg_sys::GetUserId(), pg_sys::ACL_CREATE as pg_sys::AclMode);
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::pg_tablespace_aclcheck(oid, user, create);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result = pg_sys::object_aclcheck(pg_sys::TableSpaceRelationId, oid, user, create);
+        (result == pg_sys::AclResult::ACLCHECK_OK).then_some(oid)
+    }
+}
+
+/// Whether CREATE DATABASE takes these options for a copy of that template. Those of ICU and of PostgreSQL's own locales
+/// are taken as they are.
+///
+/// # Safety
+/// `options` must be those of a CREATE DATABASE.
+unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool {
+    // SAFETY: see above.
+    unsafe {
+        let names: Vec<&CStr> = elements(options).map(|element| CStr::from_ptr((*element).defname)).collect();
+        let good = |(i, name): (usize, &&CStr)| OPTIONS.contains(name) && !names[..i].contains(name);
+        if !names.iter().enumerate().all(good) {
+            return false;
+        }
+        // Only template0 may be copied into another encoding or locale.
+        let is_plain = template.oid == pg_sys::Oid::from(pg_sys::Template0DbOid);
+        let same = |name: &CStr, has: &Option<Vec<u8>>| {
+            option(options, name).is_none_or(|text| is_plain || Some(CStr::from_ptr(text).to_bytes()) == has.as_deref())
+        };
+        let encoding = option(options, c"encoding").is_none_or(|name| {
+            let encoding = pg_sys::pg_char_to_encoding(name);
+            encoding >= 0 && (is_plain || encoding == template.encoding)
+        });
+        encoding
+            && ["lc_collate", "locale"].iter().all(|name| same(&crate::catalog::c_string(name), &template.collate))
+            && ["lc_ctype", "locale"].iter().all(|name| same(&crate::catalog::c_string(name), &template.ctype))
+            && option(options, c"tablespace").is_none_or(|name| tablespace(name).is_some())
+            && option(options, c"owner").is_none_or(|name| may_give_to(name))
+            && option(options, c"connection_limit").is_none_or(|limit| {
+                CStr::from_ptr(limit).to_str().is_ok_and(|limit| limit.parse::<i32>().is_ok_and(|limit| limit >= -1))
+            })
+    }
+}
+
+/// Whether the user may make that role an owner.
+///
+/// # Safety
+/// `name` must be a C string.
+unsafe fn may_give_to(name: *const c_char) -> bool {
+    // SAFETY: see above; catalog look-ups.
+    unsafe {
+        let role = pg_sys::get_role_oid(name, true);
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let may = |user| pg_sys::is_member_of_role(user, role);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let may = |user| pg_sys::member_can_set_role(user, role);
+        role != pg_sys::InvalidOid && may(pg_sys::GetUserId())
+    }
+}
+
+/// # Safety
+/// `options` must be a list of DefElem, or null.
+unsafe fn elements(options: *mut pg_sys::List) -> impl Iterator<Item = *mut pg_sys::DefElem> {
+    // SAFETY: see above.
+    let count = if options.is_null() { 0 } else { unsafe { (*options).length as usize } };
+    // SAFETY: see above.
+    (0..count).map(move |i| unsafe { (*(*options).elements.add(i)).ptr_value.cast::<pg_sys::DefElem>() })
+}
+
+/// # Safety
+/// As [`elements`].
+unsafe fn has_option(options: *mut pg_sys::List, name: &CStr) -> bool {
+    // SAFETY: see above.
+    unsafe { elements(options).any(|element| CStr::from_ptr((*element).defname) == name) }
+}
+
+/// The text of an option.
+///
+/// # Safety
+/// As [`elements`].
+unsafe fn option(options: *mut pg_sys::List, name: &CStr) -> Option<*mut c_char> {
+    // SAFETY: see above.
+    unsafe {
+        elements(options)
+            .find(|element| CStr::from_ptr((**element).defname) == name && !(**element).arg.is_null())
+            .map(|element| pg_sys::defGetString(element))
+    }
+}
