@@ -185,7 +185,10 @@ CREATE SEQUENCE @extschema@.enrichment_job_id;
 COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_inventory', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source', '');
+-- What cannot be restored is not dumped: a temporary table, and one that is gone.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
+    'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.enrichment_run', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.enrichment_job_id', '');

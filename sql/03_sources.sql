@@ -124,8 +124,13 @@ CREATE TABLE @extschema@.inventory_count (
     greynoise_answered bigint NOT NULL,
     scanners           bigint NOT NULL,
     cymru_due          bigint NOT NULL,
-    greynoise_due      bigint NOT NULL
+    greynoise_due      bigint NOT NULL,
+    changes            bigint
 );
+-- Who publishes all tables wants to know which row goes.
+ALTER TABLE @extschema@.maxmind_walk REPLICA IDENTITY FULL;
+ALTER TABLE @extschema@.inventory_count REPLICA IDENTITY FULL;
+ALTER TABLE @extschema@.ip_asn_history REPLICA IDENTITY FULL;
 COMMENT ON TABLE @extschema@.inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
 COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'as of when';
 COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows';
@@ -139,6 +144,7 @@ COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'with an ans
 COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'seen scanning, says GreyNoise';
 COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
 COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written in ip_inventory until then, as PostgreSQL''s statistics count them: another number means another count';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.cymru_prefix', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.asn_inventory', '');

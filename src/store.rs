@@ -111,10 +111,13 @@ fn assignments(policy: &Policy) -> String {
     )
 }
 
+// Rows are named twice: by a list, by which they are fetched, and by the join with their answers. The planner may not
+// see by statistics of another day a join that reads the whole inventory for each batch: whatever it does with the
+// join, it has no more rows than the list.
 fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
-         WHERE i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+         WHERE i.ip_address = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
         set = assignments(policy),
         due = due()
@@ -123,9 +126,8 @@ fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
 
 fn update_by_place_sql(schema: &Schema, policy: &Policy) -> String {
     format!(
-        "UPDATE {s}.ip_inventory i SET {set}
-         FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($3::tid[])) AS r({COLUMNS}, place)
-         WHERE i.ctid = r.place AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
+         WHERE i.ctid = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
         set = assignments(policy),
         due = due()
@@ -229,9 +231,7 @@ impl<'a> Writer<'a> {
     /// `stale_before`. Where nothing is installed that could answer, a row stays as it is.
     pub fn update(&mut self, databases: &Databases, ips: &[IpAddr], stale_before: i64, now: i64) -> Tallied {
         let (records, mut tallied) = self.records(databases, ips.iter().copied(), now);
-        let types = [self.array, pg_sys::TIMESTAMPTZOID];
-        tallied.written =
-            self.run(update_by_address_sql(self.schema, &self.policy), types, [records, Datum::from(stale_before)]);
+        tallied.written = self.update_by_address(records, ips.iter().copied(), stale_before);
         tallied
     }
 
@@ -250,14 +250,19 @@ impl<'a> Writer<'a> {
         tallied.written = self.run(update_by_place_sql(self.schema, &self.policy), types, values);
         if tallied.written < rows.len() as u64 {
             // Rows that ingest counts all the time move all the time: those are found by their address.
-            let types = [self.array, pg_sys::TIMESTAMPTZOID];
-            let values = [records, Datum::from(stale_before)];
-            tallied.written += self.run(update_by_address_sql(self.schema, &self.policy), types, values);
+            tallied.written += self.update_by_address(records, rows.iter().map(|(ip, _)| *ip), stale_before);
         }
         if tallied.written < rows.len() as u64 {
             tallied = self.recount(rows, now, tallied.written);
         }
         tallied
+    }
+
+    fn update_by_address(&self, records: Datum, ips: impl Iterator<Item = IpAddr>, stale_before: i64) -> u64 {
+        let ips: Vec<Inet> = ips.map(Inet::host).collect();
+        let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::INETARRAYOID];
+        let values = [records, Datum::from(stale_before), ips.into_datum().unwrap_or(Datum::null())];
+        self.run(update_by_address_sql(self.schema, &self.policy), types, values)
     }
 
     /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered
@@ -280,6 +285,7 @@ impl<'a> Writer<'a> {
     }
 
     fn run<const N: usize>(&self, text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
+        let _fetched = crate::tx::Settings::rows_are_fetched();
         let _sql = Sql::on(self.schema, c"ip_inventory");
         // SAFETY: a plan of these types, none of the values null.
         unsafe {
@@ -387,6 +393,7 @@ fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
 /// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
 /// Addresses in `never_ask` stay as they are.
 pub fn unskip(schema: &Schema, source: &str, limit: usize, never_ask: &[IpNetwork]) -> u64 {
+    crate::tx::read_everything();
     let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
     Sql::on(schema, c"ip_inventory").run(
         &format!(

@@ -141,6 +141,11 @@ fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     }
 }
 
+/// Lets the statements of this transaction read a whole table: those that have to. For processes of ours.
+pub fn read_everything() {
+    set_local(c"enable_seqscan", c"on");
+}
+
 /// Settings that hold for as long as this lives, as those of a function's SET do; after an error, until the
 /// (sub)transaction's abort. What others set meanwhile, triggers for one, stays.
 pub struct Settings {
@@ -157,6 +162,15 @@ impl Settings {
     /// One more.
     pub fn set(&self, name: &CStr, value: &CStr) {
         set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+    }
+
+    /// Rows are fetched by their place or address, and joined with a batch by hash: no plan reads a whole table for a
+    /// batch, whatever its statistics say.
+    pub fn rows_are_fetched() -> Settings {
+        let settings = Settings::begin();
+        settings.set(c"enable_seqscan", c"off");
+        settings.set(c"enable_hashjoin", c"on");
+        settings
     }
 
     /// No trigger or rule fires but those that are enabled for replicas or always, as the extension's own are. Whoever

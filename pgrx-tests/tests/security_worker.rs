@@ -85,9 +85,9 @@ fn make_them_write(db: &str) {
         "SELECT prometheus_metrics()",
         "SELECT * FROM enrichment_status, source_status",
     ] {
-        // Where owners differ, what reads several tables says so.
+        // Where owners differ, what reads several tables says so, or may not call what belongs to another.
         if let Err(failure) = cluster.try_sql(db, sql) {
-            assert_eq!(failure.code, "55000", "{sql}: {failure:?}");
+            assert!(["55000", "42501"].contains(&failure.code.as_str()), "{sql}: {failure:?}");
         }
     }
 }

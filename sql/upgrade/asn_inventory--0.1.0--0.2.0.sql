@@ -8,6 +8,17 @@ ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN unobserved bigint NOT NULL DEFAULT 0;
 
+ALTER TABLE @extschema@.inventory_count ADD COLUMN changes bigint;
+ALTER TABLE @extschema@.maxmind_walk REPLICA IDENTITY FULL;
+ALTER TABLE @extschema@.inventory_count REPLICA IDENTITY FULL;
+ALTER TABLE @extschema@.ip_asn_history REPLICA IDENTITY FULL;
+
+-- What cannot be restored is not dumped: a temporary table, and one that is gone.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',
+    'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
+    'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
+
 DROP EVENT TRIGGER asn_inventory_new_partition;
 CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
@@ -166,6 +177,7 @@ COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'with an ans
 COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'seen scanning, says GreyNoise';
 COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
 COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written in ip_inventory until then, as PostgreSQL''s statistics count them: another number means another count';
 CREATE OR REPLACE FUNCTION @extschema@.ip_class(inet) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
 COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';

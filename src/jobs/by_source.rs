@@ -74,6 +74,7 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
         add(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::MAXMIND != 0 {
+        tx::read_everything();
         let sql = Sql::on(schema, c"ip_inventory");
         let rows = sql.query(
             &format!(

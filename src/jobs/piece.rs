@@ -4,6 +4,7 @@
 //! Without a list, a piece is a range of blocks of the inventory: every row is read once, in the order in which it
 //! lies on disk, and written by its place without asking the index. With a list, it is a range of the list.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
@@ -208,14 +209,13 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
     let sql = Sql::on(schema, c"ip_inventory");
     let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
     let found = sql.query(
-        &format!(
-            "SELECT a.ip FROM unnest($1) AS a(ip)
-             WHERE NOT EXISTS (SELECT FROM {}.ip_inventory i WHERE i.ip_address = a.ip) ORDER BY a.ip",
-            schema.name
-        ),
+        &format!("SELECT i.ip_address FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1)", schema.name),
         &[(pg_sys::INETARRAYOID, array.into_datum())],
     );
-    let unknown: Vec<IpAddr> = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect();
+    let known: HashSet<IpAddr> = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect();
+    let mut unknown: Vec<IpAddr> = ips.iter().copied().filter(|ip| !known.contains(ip)).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
     let now = time::now();
     let rows: Vec<(IpAddr, Seen)> =
         unknown.into_iter().map(|ip| (ip, Seen { count: 0, first: now, last: now })).collect();

@@ -265,6 +265,7 @@ fn written(job: &Job) -> u64 {
 /// Counts what is due, and returns where the cursor ends: a number of blocks, or of listed addresses.
 fn measure(job: &Job) -> u64 {
     let Some(schema) = Schema::hold() else { return 0 };
+    tx::read_everything();
     let sql = Sql::on(&schema, c"ip_inventory");
     let stale_before = [(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))];
     let due = format!("({NEVER_ANSWERED} OR i.maxmind_ts < $1)");
@@ -354,6 +355,7 @@ fn blocks() -> Option<u64> {
 /// Whether a row is due still.
 fn any_due(job: &Job) -> bool {
     let Some(schema) = Schema::hold() else { return false };
+    tx::read_everything();
     let sql = Sql::on(&schema, c"ip_inventory");
     let found = sql.query(
         &format!("SELECT 1 FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1 LIMIT 1", schema.name),

@@ -9,6 +9,7 @@
 //! The rows are read with the rights of the table's owner, and all of them or none: a policy that hid some would use up
 //! the one time without them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -200,19 +201,17 @@ impl Reading<'_> {
             return Vec::new();
         }
         let ips: Vec<Inet> = tally.addresses.keys().map(|ip| Inet::host(*ip)).collect();
-        {
-            let sql = Sql::on(self.schema, c"ip_inventory");
-            let found = sql.query(
-                &format!(
-                    "SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip)
-                     WHERE NOT EXISTS (SELECT FROM {0}.ip_inventory i WHERE i.ip_address OPERATOR(pg_catalog.=) a.ip
-                                       AND i.observation_count OPERATOR(pg_catalog.>) 0)",
-                    self.schema.name
-                ),
-                &[(pg_sys::INETARRAYOID, ips.into_datum())],
-            );
-            (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
-        }
+        let _fetched = Settings::rows_are_fetched();
+        let sql = Sql::on(self.schema, c"ip_inventory");
+        let found = sql.query(
+            &format!(
+                "SELECT i.ip_address FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1) AND i.observation_count > 0",
+                self.schema.name
+            ),
+            &[(pg_sys::INETARRAYOID, ips.into_datum())],
+        );
+        let known: HashSet<IpAddr> = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect();
+        tally.addresses.keys().copied().filter(|ip| !known.contains(ip)).collect()
     }
 }
 

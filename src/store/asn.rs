@@ -66,19 +66,48 @@ pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
     );
 }
 
-/// Whether the inventory was never counted.
-pub fn is_uncounted(schema: &Schema) -> bool {
+/// Rows written in the inventory until now, as PostgreSQL's statistics count them, whoever wrote: with the blocks of the
+/// table, since TRUNCATE is no row.
+pub fn changes(schema: &Schema) -> i64 {
+    let table = schema.regclass("ip_inventory");
+    let found = Sql::as_caller();
+    let found = found.query(
+        &format!(
+            "SELECT pg_stat_get_tuples_inserted(t) + pg_stat_get_tuples_updated(t) + pg_stat_get_tuples_deleted(t)
+                 + pg_relation_filenode(t)::bigint
+             FROM (SELECT {table} AS t) inventory"
+        ),
+        &[],
+    );
+    found.get::<i64>(0, 1).unwrap_or(0)
+}
+
+/// What [`changes`] was at the last count; `None` before the first one.
+pub fn counted_changes(schema: &Schema) -> Option<i64> {
+    if !has_changes(schema) {
+        return None;
+    }
     let sql = Sql::on(schema, c"inventory_count");
-    let found = sql.query(&format!("SELECT FROM {}.inventory_count", schema.name), &[]);
-    found.len() == 0
+    let found = sql.query(&format!("SELECT changes FROM {}.inventory_count LIMIT 1", schema.name), &[]);
+    (found.len() > 0).then(|| found.get::<i64>(0, 1)).flatten()
+}
+
+/// Before the extension is updated there is no such column.
+fn has_changes(schema: &Schema) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe {
+        pg_sys::get_attnum(schema.relation(c"inventory_count"), c"changes".as_ptr()) != pg_sys::InvalidAttrNumber as i16
+    }
 }
 
 /// Counts the inventory and the addresses of every AS anew, in one pass, and writes only what changed of the AS. Reads
 /// the whole inventory: who calls this leaves time between two calls.
 pub fn recount(schema: &Schema) -> u64 {
+    // Before the rows are read: what is written meanwhile is another change.
+    let changes = changes(schema);
     let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
-    // The worker joins batches by place; this reads everything.
-    crate::tx::set_local(c"enable_hashjoin", c"on");
+    crate::tx::read_everything();
+    let [column, value] = if has_changes(schema) { [", changes", ", $1"] } else { [""; 2] };
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
     sql.run(
         &format!(
@@ -94,13 +123,13 @@ pub fn recount(schema: &Schema) -> u64 {
              everything AS (
                  INSERT INTO {0}.inventory_count
                      (counted_at, addresses, public_addresses, enriched, missing_asn, observations, maxmind_answered,
-                      cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due)
+                      cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due{column})
                  SELECT now(), coalesce(sum(ips), 0), coalesce(sum(public), 0), coalesce(sum(enriched), 0),
                      coalesce(sum(public) FILTER (WHERE asn_number IS NULL), 0), coalesce(sum(seen), 0),
                      coalesce(sum(maxmind), 0), coalesce(sum(cymru), 0), coalesce(sum(greynoise), 0),
                      coalesce(sum(scanners), 0),
                      (SELECT count(*) FROM {0}.ip_inventory WHERE cymru_status IN ('pending', 'failed')),
-                     (SELECT count(*) FROM {0}.ip_inventory WHERE greynoise_status IN ('pending', 'failed', 'quota'))
+                     (SELECT count(*) FROM {0}.ip_inventory WHERE greynoise_status IN ('pending', 'failed', 'quota')){value}
                  FROM counted),
              gone AS (
                  UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
@@ -121,6 +150,6 @@ pub fn recount(schema: &Schema) -> u64 {
                  asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)",
             schema.name
         ),
-        &[],
+        &[(pg_sys::INT8OID, changes.into_datum())],
     )
 }

@@ -206,6 +206,7 @@ pub fn keep_prefixes(schema: &Schema, prefixes: &[Prefix], lifetimes: &Lifetimes
 
 /// Writes answers to addresses. A row that MaxMind has an ASN for by now is left as it is. Returns how many were written.
 pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
+    let ips: Vec<IpAddr> = rows.iter().map(|(ip, _)| *ip).collect();
     let rows: Vec<Value> = rows
         .iter()
         .map(|(ip, a)| {
@@ -226,10 +227,10 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
                  cymru_status = CASE WHEN r.asn IS NOT NULL THEN 'found' ELSE 'not_found' END,
                  cymru_ts = now(), cymru_attempts = 0, cymru_retry_at = NULL, cymru_detail = NULL, enrichment_ts = now()
              FROM pg_catalog.json_to_recordset($1::json) AS r(ip inet, asn bigint, org text, network cidr, country text)
-             WHERE i.ip_address = r.ip AND i.asn_source IS DISTINCT FROM 'maxmind'",
+             WHERE i.ip_address = ANY ($2) AND i.ip_address = r.ip AND i.asn_source IS DISTINCT FROM 'maxmind'",
             schema.name
         ),
-        &[super::json(&Value::Array(rows))],
+        &[super::json(&Value::Array(rows)), super::addresses(&ips)],
     )
 }
 

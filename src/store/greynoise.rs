@@ -40,6 +40,7 @@ pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: us
 
 /// Writes verdicts. Returns how many rows were written.
 pub fn write(schema: &Schema, rows: &[(IpAddr, Verdict)]) -> u64 {
+    let ips: Vec<IpAddr> = rows.iter().map(|(ip, _)| *ip).collect();
     let rows: Vec<Value> = rows
         .iter()
         .map(|(ip, verdict)| match verdict {
@@ -58,10 +59,10 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Verdict)]) -> u64 {
                  greynoise_status = r.status, greynoise_attempts = 0, greynoise_retry_at = NULL, greynoise_detail = NULL
              FROM pg_catalog.json_to_recordset($1::json)
                  AS r(ip inet, status text, noise boolean, riot boolean, class text, name text, last_seen_us bigint)
-             WHERE i.ip_address = r.ip",
+             WHERE i.ip_address = ANY ($2) AND i.ip_address = r.ip",
             schema.name
         ),
-        &[super::json(&Value::Array(rows))],
+        &[super::json(&Value::Array(rows)), super::addresses(&ips)],
     )
 }
 

@@ -188,7 +188,17 @@ impl Known {
             }
             return;
         }
-        let Some(slot) = shared.database_or_new(oid) else { return };
+        let Some(slot) = shared.database_or_new(oid) else {
+            if !self.refused {
+                pgrx::log!(
+                    "asn_inventory: database {} gets no worker: {} are served, and no more can be; asn_inventory.databases says which",
+                    oid.to_u32(),
+                    shared::DATABASES
+                );
+            }
+            self.refused = true;
+            return;
+        };
         // A worker that is there already was started by a launcher before this one.
         if slot.is_banned() || slot.living_worker().is_some() {
             return;
@@ -238,7 +248,8 @@ fn databases() -> Vec<(u32, String)> {
                 break;
             }
             let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
-            if form.datallowconn {
+            // One whose DROP broke off half-way is marked so (DATCONNLIMIT_INVALID_DB), and takes nobody.
+            if form.datallowconn && form.datconnlimit != -2 {
                 found.push((form.oid.to_u32(), pgrx::name_data_to_str(&form.datname).to_owned()));
             }
         }

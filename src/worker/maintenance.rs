@@ -1,6 +1,7 @@
 //! What the worker does for order's sake: counts the inventory, and the addresses of every AS.
 //!
-//! The counts are made anew from the inventory instead of being carried along: an absorb would have to write a row an
+//! Whether anything changed is told by PostgreSQL's own count of the rows that were written, so it is no matter who wrote:
+//! the worker, its helpers, a restore, or somebody by hand. The counts are made anew from the inventory instead of being carried along: an absorb would have to write a row an
 //! AS each second, and no crash, no deletion by hand and no job that runs twice can make them wrong. Counting reads the
 //! whole table, so the longer it takes, the less often it is done; and a large one is left to a process of its own
 //! ([`super::counter`]), so that nothing waits for it.
@@ -19,6 +20,8 @@ use crate::tx;
 
 /// Shortest time between two counts.
 const SHORTEST: Duration = Duration::from_secs(2);
+/// How often it is looked whether anybody wrote.
+const LOOK: Duration = Duration::from_secs(5);
 /// A count takes at most this part of the time.
 const PART: u32 = 50;
 
@@ -27,8 +30,8 @@ pub struct Maintenance {
     database: pg_sys::Oid,
     slot: &'static Database,
     changed: bool,
-    /// Whether it was seen to that there is a count at all.
-    begun: bool,
+    /// When it was last seen to whether anybody wrote.
+    looked: Option<Instant>,
     not_before: Option<Instant>,
     /// The counter at work, and since when.
     counter: Option<(Handle, Instant)>,
@@ -37,7 +40,7 @@ pub struct Maintenance {
 impl Maintenance {
     /// For the worker of a database.
     pub fn new(database: pg_sys::Oid, slot: &'static Database) -> Maintenance {
-        Maintenance { database, slot, changed: false, begun: false, not_before: None, counter: None }
+        Maintenance { database, slot, changed: false, looked: None, not_before: None, counter: None }
     }
 
     /// The inventory was written.
@@ -55,9 +58,10 @@ impl Maintenance {
             self.counter = None;
             self.counted(began, self.slot.counted.load(Ordering::Acquire));
         }
-        if !self.begun {
-            self.begun = true;
-            self.changed |= tx::run(|| Schema::hold().is_some_and(|schema| asn::is_uncounted(&schema))).unwrap_or(true);
+        if !self.changed && self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            self.looked = Some(Instant::now());
+            let differs = |schema: Schema| asn::counted_changes(&schema) != Some(asn::changes(&schema));
+            self.changed = tx::run(|| Schema::hold().is_some_and(differs)).unwrap_or(true);
         }
         if !self.changed || self.not_before.is_some_and(|at| Instant::now() < at) {
             return;
@@ -104,7 +108,7 @@ impl Maintenance {
             // The end of the counter wakes the worker.
             _ if self.counter.is_some() => Duration::MAX,
             Some(at) if self.changed => at.saturating_duration_since(Instant::now()),
-            _ => Duration::MAX,
+            _ => self.looked.map_or(Duration::ZERO, |at| LOOK.saturating_sub(at.elapsed())),
         }
     }
 }

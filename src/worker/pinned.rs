@@ -30,11 +30,12 @@ const PINNED: [(&CStr, &CStr); 76] = [
     (c"default_transaction_deferrable", c"off"),
     // What is not flushed at a crash is absorbed or enriched again: queue and inventory change together.
     (c"synchronous_commit", c"off"),
-    // Batches are joined by place or address: any other join would read the whole inventory for each.
-    (c"enable_hashjoin", c"off"),
+    // Rows are fetched by their place or address and joined with a batch by hash. What reads a whole table says so
+    // (`tx::read_everything`); nothing else does, whatever old statistics make of it.
+    (c"enable_seqscan", c"off"),
+    (c"enable_hashjoin", c"on"),
     (c"enable_mergejoin", c"off"),
     (c"enable_nestloop", c"on"),
-    (c"enable_seqscan", c"on"),
     (c"enable_indexscan", c"on"),
     (c"enable_indexonlyscan", c"on"),
     (c"enable_bitmapscan", c"on"),
