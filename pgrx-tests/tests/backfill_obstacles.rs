@@ -6,6 +6,7 @@ mod backfill_support;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use backfill_support::*;
+use std::process::Command;
 use std::sync::OnceLock;
 
 fn cluster() -> &'static Cluster {
@@ -169,19 +170,27 @@ fn more_jobs_than_fit_are_refused_until_one_ends() {
     let cluster = cluster_of_many();
     let db = database(&cluster, "many_jobs");
     bare(&cluster, db, "8.8.8.0", 100);
-    let gate = Gate::shut(&cluster, db, "true");
-    for _ in 0..16 {
+    // A worker that does nothing meanwhile.
+    let worker = cluster.value(db, "SELECT worker_pid FROM enrichment_status");
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &worker]).status().expect("kill").success());
+    signal("-STOP");
+    for _ in 0..12 {
         cluster.sql(db, "SELECT backfill_inventory(wait => false, workers => 1)");
     }
     let refused = cluster.fails(db, "SELECT backfill_inventory()");
     assert_eq!(refused.code, "53400", "{refused:?}");
-    assert!(refused.detail.contains("16") && refused.hint.contains("enrichment_progress"), "{refused:?}");
-    assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "16");
-    gate.open();
+    assert!(refused.detail.contains("16") && refused.detail.contains("12 in one database"), "{refused:?}");
+    assert!(refused.hint.contains("enrichment_progress"), "{refused:?}");
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "12");
+    // One database leaves room for the others.
+    let other = database(&cluster, "other_jobs");
+    bare(&cluster, other, "8.8.8.0", 10);
+    assert_eq!(cluster.lines(other, &backfill("")), ["10|10|0|10|0|0|0|0|0"]);
+    signal("-CONT");
     cluster.wait_value(db, "SELECT count(*) FROM enrichment_progress", "0");
     assert_eq!(
         cluster.lines(db, "SELECT count(*), sum(processed), sum(errors) FROM enrichment_run WHERE outcome = 'done'"),
-        ["16|100|0"]
+        ["12|100|0"]
     );
     assert_eq!(cluster.lines(db, &backfill("")), ["0|0|0|0|0|0|0|0|0"]);
     assert_eq!(cluster.lines(db, WRONG), [""; 0]);

@@ -93,6 +93,69 @@ fn who_may_create_databases_may_copy_a_template_of_others() {
 }
 
 #[test]
+fn statements_that_postgresql_refuses_leave_the_worker_alone() {
+    let cluster = cluster_of_many();
+    database(&cluster, "model");
+    database(&cluster, "private");
+    cluster.sql(
+        "postgres",
+        "ALTER DATABASE model WITH is_template true; CREATE ROLE creator LOGIN CREATEDB; CREATE ROLE keeper LOGIN;
+         ALTER DATABASE private OWNER TO keeper",
+    );
+    let pids = (worker(&cluster, "model"), worker(&cluster, "private"));
+    let gone = "SELECT count(*) FROM pg_stat_activity WHERE datname IN ('model', 'private') AND backend_type = 'client backend'";
+    cluster.wait_value("postgres", gone, "0");
+    for (role, statement) in [
+        ("creator", "CREATE DATABASE x TEMPLATE private"),
+        ("creator", "CREATE DATABASE postgres TEMPLATE model"),
+        ("creator", "BEGIN; CREATE DATABASE x TEMPLATE model"),
+        ("creator", "SELECT 1; CREATE DATABASE x TEMPLATE model"),
+        ("creator", "DO $$ BEGIN CREATE DATABASE x TEMPLATE model; END $$"),
+        ("creator", "CREATE DATABASE x TEMPLATE model OWNER nobody_of_that_name"),
+        ("creator", "CREATE DATABASE x TEMPLATE model OWNER postgres"),
+        ("creator", "CREATE DATABASE x TEMPLATE model TABLESPACE no_such"),
+        ("creator", "CREATE DATABASE x TEMPLATE model TABLESPACE pg_global"),
+        ("creator", "CREATE DATABASE x TEMPLATE model ENCODING 'LATIN1'"),
+        ("creator", "CREATE DATABASE x TEMPLATE model LC_COLLATE 'POSIX'"),
+        ("creator", "CREATE DATABASE x TEMPLATE model CONNECTION LIMIT -7"),
+        ("creator", "CREATE DATABASE x TEMPLATE model no_such_option 1"),
+        ("creator", "CREATE DATABASE x TEMPLATE model OWNER creator OWNER creator"),
+        ("creator", "DROP DATABASE model"),
+        ("creator", "ALTER DATABASE private RENAME TO mine"),
+        ("keeper", "CREATE DATABASE x TEMPLATE model"),
+        ("keeper", "ALTER DATABASE private RENAME TO mine"),
+        ("keeper", "BEGIN; DROP DATABASE private"),
+        ("keeper", "ALTER DATABASE private SET TABLESPACE no_such"),
+        ("postgres", "DROP DATABASE model"),
+        ("postgres", "ALTER DATABASE private RENAME TO model"),
+    ] {
+        for _ in 0..3 {
+            value(&mut cluster.connect_as(role, "postgres"), statement).expect_err(statement);
+        }
+        assert_eq!((worker(&cluster, "model"), worker(&cluster, "private")), pids, "{role}: {statement}");
+        cluster.wait_value("postgres", gone, "0");
+    }
+    // While somebody else is connected there, PostgreSQL refuses; the worker need not go.
+    let mut guest = cluster.connect("private");
+    let refused = cluster.fails("postgres", "ALTER DATABASE private RENAME TO mine");
+    assert_eq!(refused.code, "55006", "{refused:?}");
+    assert_eq!(value(&mut guest, "SELECT worker_pid FROM enrichment_status"), Ok(pids.1));
+    // Once it goes, meanwhile, the statement gets through: as without us.
+    let renaming = std::thread::spawn({
+        let mut session = cluster.connect("postgres");
+        move || value(&mut session, "ALTER DATABASE private RENAME TO mine")
+    });
+    cluster.wait_value(
+        "postgres",
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE private%' AND state = 'active'",
+        "1",
+    );
+    drop(guest);
+    renaming.join().expect("the session").expect("renamed");
+    works(&cluster, "mine");
+}
+
+#[test]
 fn a_backfill_right_after_create_extension_waits_for_the_worker() {
     let cluster = cluster_of_many();
     for round in 0..3 {

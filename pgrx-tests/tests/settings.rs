@@ -30,6 +30,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
         lines(shown),
         [
             "absorb_interval|integer|1000|t|ms|10|3600000|sighup",
+            "copy_work_mem|integer|65536|t|kB|0|2097151|sighup",
             "cymru|bool|on|t||||sighup",
             "cymru_bulk_min|integer|50|t||1|2147483647|sighup",
             "cymru_dns_servers|string||t||||sighup",
@@ -40,6 +41,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "cymru_whois|string|whois.cymru.com:43|t||||sighup",
             "databases|string||t||||sighup",
             "enabled|bool|on|t||||user",
+            "enabled_by_superuser_only|bool|off|t||||sighup",
             "greynoise|enum|auto|t||||sighup",
             "greynoise_api_key|string|env:GREYNOISE_API_KEY|t||||sighup",
             "greynoise_quota|integer|10000|t||0|2147483647|sighup",
@@ -155,6 +157,7 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
     let names: Vec<String> = rows.into_iter().flatten().flatten().collect();
     let shown = [
         "absorb_interval",
+        "copy_work_mem",
         "cymru",
         "cymru_bulk_min",
         "cymru_negative_ttl",
@@ -162,6 +165,7 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
         "cymru_timeout",
         "cymru_ttl",
         "enabled",
+        "enabled_by_superuser_only",
         "greynoise",
         "greynoise_quota",
         "greynoise_quota_window",

@@ -18,7 +18,6 @@ use super::patience;
 use crate::call::Call;
 use crate::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::errors::warn;
-use crate::sql::Sql;
 use crate::{sql_function, tx};
 
 /// `pg_inherits` and its indexes: PostgreSQL has no other names for them in its headers than macros.
@@ -293,7 +292,7 @@ fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
 
 /// Makes a trigger like that of the table above. A failure is a warning.
 fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads) {
-    let done = attempt(table, |sql| install::create(sql, schema, table, &above.trigger.arguments, reads));
+    let done = attempt(table, || install::create_quietly(schema, table, &above.trigger.arguments, reads));
     if let Err(reason) = done {
         warn(
             format!("table \"{}\" is not observed: its trigger can't be made", plain_name(table)),
@@ -308,7 +307,7 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads) {
 fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
     let Some(found) = install::find(table).filter(|found| found.is_ours(schema)) else { return };
     if found.reads == Reads::Rows {
-        let done = attempt(table, |sql| install::create(sql, schema, table, &found.arguments, Reads::Nothing));
+        let done = attempt(table, || install::create_quietly(schema, table, &found.arguments, Reads::Nothing));
         if let Err(reason) = done {
             warn(
                 format!("rows that \"{}\" routes to its foreign partition are refused", plain_name(table)),
@@ -330,15 +329,18 @@ fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
 
 /// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and who
 /// puts a table below it owns both. The reason of a failure comes back.
-fn attempt(table: pg_sys::Oid, f: impl FnOnce(&Sql)) -> Result<(), String> {
+fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
     if !patience::lock(table, pg_sys::ShareRowExclusiveLock, PATIENCE) {
         return Err("Somebody holds a lock on it.".to_owned());
     }
-    tx::attempt(|| as_superuser(|| f(&Sql::as_caller()))).map_err(|failure| failure.message)
+    if !patience::hold_extension(PATIENCE) {
+        return Err("Somebody is dropping the extension.".to_owned());
+    }
+    tx::attempt(|| as_superuser(f)).map_err(|failure| failure.message)
 }
 
 /// The event trigger's function runs as the extension's owner, who need not be a superuser; nor has the table's owner any
-/// right on our trigger function. What runs here is made up of names from the catalog, and nobody's code.
+/// right on our trigger function. What runs here is PostgreSQL's own code, and nobody's function.
 fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: the pair is restored below; after an error, the subtransaction's abort restores it.

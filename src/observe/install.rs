@@ -129,6 +129,52 @@ pub fn create(sql: &Sql, schema: &Schema, table: pg_sys::Oid, arguments: &[Strin
     depend_on_extension(table);
 }
 
+/// The same for the event trigger, below SQL: it runs in other people's statements, with a superuser's rights, and so it
+/// must run nothing of theirs. A CREATE TRIGGER would run their own event triggers, with their temporary tables in reach.
+pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String], reads: Reads) {
+    // SAFETY: the statement's tree is made of what lives in the current context, and PostgreSQL copies what it keeps.
+    unsafe {
+        let text = |text: &str| pg_sys::pstrdup(c_text(text).as_ptr());
+        let mut statement = pg_sys::CreateTrigStmt { type_: pg_sys::NodeTag::T_CreateTrigStmt, ..Default::default() };
+        statement.replace = true;
+        statement.trigname = text(TRIGGER);
+        statement.events = pg_sys::TRIGGER_TYPE_INSERT as i16;
+        for argument in arguments {
+            statement.args = pg_sys::lappend(statement.args, pg_sys::makeString(text(argument)).cast());
+        }
+        let mut rows = pg_sys::TriggerTransition { type_: pg_sys::NodeTag::T_TriggerTransition, ..Default::default() };
+        if reads == Reads::Rows {
+            rows.name = text("inserted");
+            rows.isNew = true;
+            rows.isTable = true;
+            statement.transitionRels = pg_sys::lappend(std::ptr::null_mut(), (&raw mut rows).cast());
+        }
+        let none = pg_sys::InvalidOid;
+        let when = std::ptr::null_mut();
+        let function = function(schema);
+        pg_sys::CreateTrigger(
+            &mut statement,
+            c"".as_ptr(),
+            table,
+            none,
+            none,
+            none,
+            function,
+            none,
+            when,
+            false,
+            false,
+        );
+        pg_sys::CommandCounterIncrement();
+    }
+    depend_on_extension(table);
+}
+
+/// Text as a C string in the server's encoding.
+fn c_text(text: &str) -> std::ffi::CString {
+    std::ffi::CString::new(crate::call::server_text(text)).unwrap_or_default()
+}
+
 /// So that DROP EXTENSION takes the trigger with it and needs no CASCADE. Not by ALTER TRIGGER … DEPENDS ON EXTENSION:
 /// that locks the extension against everybody until this transaction ends, and nobody's queue would be absorbed.
 fn depend_on_extension(table: pg_sys::Oid) {

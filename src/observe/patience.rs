@@ -14,19 +14,31 @@ const LONGEST: Duration = Duration::from_millis(10);
 
 /// Locks a relation until the transaction ends; false when that takes longer than `patience`. Interruptible.
 pub fn lock(relation: pg_sys::Oid, mode: u32, patience: Duration) -> bool {
-    let mut until = None;
+    // SAFETY: asks for the lock and comes back at once.
+    until(patience, || unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as i32) })
+}
+
+/// The same for the extension: whoever holds it keeps it from being dropped.
+pub fn hold_extension(patience: Duration) -> bool {
+    let Some(extension) = crate::catalog::extension() else { return false };
+    let (class, mode) = (pg_sys::ExtensionRelationId, pg_sys::AccessShareLock as i32);
+    // SAFETY: as above.
+    until(patience, || unsafe { pg_sys::ConditionalLockDatabaseObject(class, extension, 0, mode) })
+}
+
+/// Tries until it succeeds; false when that takes too long.
+fn until(patience: Duration, attempt: impl Fn() -> bool) -> bool {
+    let mut end = None;
     let mut pause = SHORTEST;
-    loop {
-        // SAFETY: asks for the lock and comes back at once.
-        if unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as i32) } {
-            return true;
-        }
-        let until = *until.get_or_insert_with(|| Instant::now() + patience);
-        if Instant::now() >= until {
+    while !attempt() {
+        let end = *end.get_or_insert_with(|| Instant::now() + patience);
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return false;
         }
         pgrx::check_for_interrupts!();
-        std::thread::sleep(pause.min(until.saturating_duration_since(Instant::now())));
+        std::thread::sleep(pause.min(left));
         pause = (pause * 2).min(LONGEST);
     }
+    true
 }

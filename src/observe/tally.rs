@@ -1,9 +1,14 @@
 //! The addresses of one statement: how often each was seen, first and last, and how many values were none.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::tx;
 
 /// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in anew
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
@@ -73,12 +78,29 @@ impl Tally {
     }
 }
 
-/// Gives what a large tally took back to the system. The C library keeps freed memory for itself otherwise: for a session
-/// that may be idle until tomorrow.
-pub fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: touches nothing but free memory.
-    unsafe {
-        libc::malloc_trim(0);
+thread_local! {
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static LARGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gives what a large statement took back to the system, once the transaction is over and PostgreSQL has freed its part,
+/// the transition table, as well. The C library keeps freed memory for itself otherwise: for a session that may be idle
+/// until tomorrow.
+pub fn give_back_at_end() {
+    LARGE.set(true);
+    if !REGISTERED.replace(true) {
+        // SAFETY: registers a static function, once a backend.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    if tx::ends(event) && LARGE.replace(false) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: touches nothing but free memory.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 }

@@ -115,7 +115,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         pg_sys::MemoryContextDelete(context);
         TALLY.set(tally);
         if outlet.large {
-            tally::give_back();
+            tally::give_back_at_end();
         }
     }
 }

@@ -217,8 +217,8 @@ unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool
         if !names.iter().enumerate().all(good) {
             return false;
         }
-        // Only template0 may be copied into another encoding or locale.
-        let is_plain = template.oid == pg_sys::Oid::from(pg_sys::Template0DbOid);
+        // Only template0 may be copied into another encoding or locale; PostgreSQL knows it by its name, too.
+        let is_plain = option(options, c"template").is_some_and(|name| CStr::from_ptr(name) == c"template0");
         let same = |name: &CStr, has: &Option<Vec<u8>>| {
             option(options, name).is_none_or(|text| is_plain || Some(CStr::from_ptr(text).to_bytes()) == has.as_deref())
         };

@@ -1,0 +1,226 @@
+//! Other people's statements: their settings, their waits, their memory and their log are as without us.
+
+mod ingest_support;
+
+use ingest_support::{Db, refused, run, value};
+use postgres::Client;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Copies lines into a table.
+fn copy(session: &mut Client, table: &str, lines: &str) {
+    let mut writer = session.copy_in(&format!("COPY {table} FROM STDIN")).expect("a COPY");
+    writer.write_all(lines.as_bytes()).expect("sent");
+    writer.finish().expect("taken");
+}
+
+#[test]
+fn settings_made_by_a_trigger_during_copy_survive_it() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
+         CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM set_config('app.kept', NEW.ip::text, false), set_config('app.local', NEW.ip::text, true);
+             RETURN NEW; END $$;
+         CREATE TRIGGER sets BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION sets()",
+    );
+    let mut session = db.connect();
+    run(&mut session, "SET work_mem = '5MB'; BEGIN");
+    copy(&mut session, "events", "36.90.0.1\n36.90.0.2\n");
+    assert_eq!(
+        value(&mut session, "SELECT current_setting('app.kept') || ' ' || current_setting('app.local')"),
+        "36.90.0.2/32 36.90.0.2/32"
+    );
+    assert_eq!(value(&mut session, "SHOW work_mem"), "5MB");
+    run(&mut session, "COMMIT");
+    assert_eq!(
+        value(&mut session, "SELECT current_setting('app.kept') || '|' || current_setting('app.local')"),
+        "36.90.0.2/32|"
+    );
+    // One that a trigger makes to work_mem itself stays as well.
+    run(
+        &mut session,
+        "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN SET work_mem = '7MB'; RETURN NEW; END $$",
+    );
+    run(&mut session, "CREATE TRIGGER more BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION more()");
+    copy(&mut session, "events", "36.90.0.3\n");
+    assert_eq!(value(&mut session, "SHOW work_mem"), "7MB");
+}
+
+#[test]
+fn copy_work_mem_bounds_what_a_copy_gets() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE events (ip inet); CREATE TABLE seen (work_mem text); SELECT attach_ip_source('events', '{ip}');
+         CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO seen VALUES (current_setting('work_mem')); RETURN NEW; END $$;
+         CREATE TRIGGER looks BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION looks()",
+    );
+    let with = |setting: &str, own: &str| {
+        let cluster = db.cluster;
+        if setting.is_empty() {
+            cluster.sql("postgres", "ALTER SYSTEM RESET asn_inventory.copy_work_mem");
+        } else {
+            cluster.sql("postgres", &format!("ALTER SYSTEM SET asn_inventory.copy_work_mem = '{setting}'"));
+        }
+        cluster.sql("postgres", "SELECT pg_reload_conf()");
+        let shown = if setting.is_empty() { "64MB" } else { setting };
+        cluster.wait_value(&db.name, "SHOW asn_inventory.copy_work_mem", shown);
+        let mut session = db.connect();
+        run(&mut session, &format!("TRUNCATE seen; SET work_mem = '{own}'"));
+        copy(&mut session, "events", "36.91.0.1\n");
+        value(&mut session, "SELECT work_mem FROM seen")
+    };
+    assert_eq!(with("", "4MB"), "64MB");
+    assert_eq!(with("16MB", "4MB"), "16MB");
+    assert_eq!(with("16MB", "20MB"), "20MB");
+    assert_eq!(with("0", "4MB"), "4MB");
+    with("", "4MB");
+}
+
+/// Statements that could not have the queue, and the last one's table. (What the doctor asks.)
+fn unobserved(db: &Db) -> Vec<String> {
+    db.sql(
+        "CREATE OR REPLACE FUNCTION unobserved_now(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz)
+         LANGUAGE c AS '$libdir/asn_inventory', 'unobserved_statements'",
+    );
+    db.lines("SELECT statements, tbl::regclass, last_at > now() - interval '1 hour' FROM unobserved_now()")
+}
+
+#[test]
+fn a_loader_does_not_wait_for_ever_behind_who_wants_the_queue_for_himself() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
+         CREATE TABLE history (ip inet); INSERT INTO history VALUES ('36.92.1.1'); SELECT attach_ip_source('history', '{ip}')",
+    );
+    assert_eq!(unobserved(&db), ["0||"]);
+    // An open loader, and somebody in line behind it.
+    let mut open = db.connect();
+    run(&mut open, "BEGIN; INSERT INTO events VALUES ('36.92.0.1')");
+    let mut waiting = db.connect();
+    let waiter = std::thread::spawn(move || {
+        run(&mut waiting, "SET lock_timeout = '60s'; BEGIN; LOCK TABLE ip_observation; COMMIT")
+    });
+    db.wait("SELECT count(*) FROM pg_locks WHERE relation = 'ip_observation'::regclass AND NOT granted", "1");
+
+    let (mut loader, notices) = db.connect_with_notices();
+    let started = Instant::now();
+    run(&mut loader, "INSERT INTO events VALUES ('36.92.0.2')");
+    let first = started.elapsed();
+    for _ in 0..5 {
+        run(&mut loader, "INSERT INTO events VALUES ('36.92.0.2')");
+    }
+    let rest = started.elapsed() - first;
+    assert!(first < Duration::from_secs(8), "{first:?}");
+    assert!(rest < first, "after one that waited in vain, hardly: {rest:?} after {first:?}");
+    let heard = notices.all();
+    let warning = "WARNING: the addresses of rows inserted into \"events\" are not observed";
+    assert_eq!(heard.iter().filter(|n| *n == warning).count(), 6, "{heard:?}");
+    // populate says so instead of counting half, and a question is answered.
+    let failure = db.fails("SELECT populate_ip_inventory('history')");
+    assert_eq!(failure.code, "55P03", "{failure:?}");
+    assert_eq!(db.value("SELECT (enrich_ip('8.8.8.8')).asn_number"), "15169");
+    run(&mut open, "COMMIT");
+    waiter.join().expect("the one in line");
+    assert_eq!(unobserved(&db), ["6|events|t"]);
+    // Afterwards everything is as before.
+    run(&mut loader, "INSERT INTO events VALUES ('36.92.0.3')");
+    assert_eq!(notices.all().len(), 6);
+    assert_eq!(db.value("SELECT populate_ip_inventory('history')"), "1");
+    assert_eq!(db.counts(), ["36.92.0.1|1", "36.92.0.3|1", "36.92.1.1|1"]);
+}
+
+#[test]
+fn a_loader_that_waits_for_the_queue_can_be_cancelled() {
+    let db = Db::new();
+    db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
+    let mut loader = db.connect();
+    run(&mut loader, "SET statement_timeout = '200ms'");
+    assert_eq!(refused(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')").code, "57014");
+}
+
+#[test]
+fn times_that_cannot_be_are_clamped() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE events (ip inet, at timestamptz); CREATE TABLE days (ip inet, at date);
+         INSERT INTO events VALUES ('36.94.1.1', '294276-01-01'), ('36.94.1.2', '4713-01-01 BC');
+         SELECT attach_ip_source('events', '{ip}', 'at'), attach_ip_source('days', '{ip}', 'at');
+         INSERT INTO events VALUES ('36.94.0.1', '294276-01-01'), ('36.94.0.2', '4713-01-01 BC'), ('36.94.0.3', now() + interval '20 hours'),
+             ('36.94.0.4', now() + interval '2 days'), ('36.94.0.5', '1970-01-01Z'), ('36.94.0.6', '1969-12-31Z');
+         INSERT INTO days VALUES ('36.94.0.7', '5874897-12-31'), ('36.94.0.8', '0001-01-01')",
+    );
+    assert_eq!(db.value("SELECT populate_ip_inventory('events')"), "2");
+    db.settle();
+    let sort =
+        "CASE WHEN last_seen_at = '1970-01-01Z' THEN 'epoch' WHEN last_seen_at <= now() THEN 'now' ELSE 'ahead' END";
+    assert_eq!(
+        db.lines(&format!("SELECT host(ip_address), {sort} FROM ip_inventory ORDER BY ip_address")),
+        [
+            "36.94.0.1|now",
+            "36.94.0.2|epoch",
+            "36.94.0.3|ahead",
+            "36.94.0.4|now",
+            "36.94.0.5|epoch",
+            "36.94.0.6|epoch",
+            "36.94.0.7|now",
+            "36.94.0.8|epoch",
+            "36.94.1.1|now",
+            "36.94.1.2|epoch",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_said_once_a_session() {
+    let db = Db::new();
+    db.sql("CREATE TABLE events (ip inet, b inet); SELECT attach_ip_source('events', '{ip,b}'); ALTER TABLE events RENAME ip TO src");
+    let lines = || db.cluster.log().matches("\"ip\" can't be read any more, and is not observed").count();
+    let before = lines();
+    let mut session = db.connect();
+    for i in 0..20 {
+        run(&mut session, "INSERT INTO events VALUES ('36.95.0.1', '36.95.0.2')");
+        // The relation cache is told to forget the table again and again, by autovacuum for one.
+        if i % 5 == 0 {
+            db.sql("ANALYZE events");
+        }
+    }
+    assert_eq!(lines() - before, 1);
+    // Something else that can't be read is said.
+    db.sql("ALTER TABLE events RENAME b TO c");
+    run(&mut session, "INSERT INTO events VALUES ('36.95.0.1', '36.95.0.2')");
+    assert_eq!(db.cluster.log().matches("\"b\" can't be read any more").count(), 1);
+}
+
+/// Anonymous memory of a server process, in kB.
+fn memory(session: &mut Client) -> i64 {
+    let pid = value(session, "SELECT pg_backend_pid()");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
+#[test]
+fn a_session_gives_back_what_a_large_statement_took() {
+    let db = Db::new();
+    // Beside a table whose trigger reads the new rows, too, and does nothing with them.
+    db.sql(
+        "CREATE TABLE events (ip inet); CREATE TABLE plain (ip inet); SELECT attach_ip_source('events', '{ip}');
+         CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM FROM n LIMIT 1; RETURN NULL; END $$;
+         CREATE TRIGGER reads AFTER INSERT ON plain REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION nothing()",
+    );
+    let mut session = db.connect();
+    let load = |session: &mut Client, table: &str| {
+        run(session, &format!("INSERT INTO {table} SELECT inet '36.96.0.0' + i FROM generate_series(1, 150000) i"));
+    };
+    run(&mut session, "INSERT INTO events VALUES ('36.96.0.1')");
+    load(&mut session, "plain");
+    let before = memory(&mut session);
+    load(&mut session, "events");
+    let kept = memory(&mut session) - before;
+    // 8,500 without giving back; PostgreSQL itself keeps some thousand of its transition table.
+    assert!(kept < 5000, "{kept} kB more than before");
+}
