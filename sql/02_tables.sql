@@ -78,7 +78,7 @@ COMMENT ON COLUMN @extschema@.ip_inventory.scanner_name IS 'GreyNoise: name of t
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
 COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
 COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (not asked yet), found, not_found, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (to be asked, or to be asked again), found, not_found, failed, skipped';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_ts IS 'when Team Cymru last answered';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'not asked again before this';
@@ -139,7 +139,7 @@ COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an e
 COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'when populate_ip_inventory counted the rows that were there before';
 COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
 COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
-COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session';
+COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
 
 CREATE TABLE @extschema@.enrichment_run (
     job_id             bigint PRIMARY KEY,

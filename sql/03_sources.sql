@@ -12,8 +12,8 @@ CREATE TABLE @extschema@.cymru_prefix (
 CREATE INDEX cymru_prefix_lookup ON @extschema@.cymru_prefix USING spgist (prefix);
 COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
 COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
-COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for';
-COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix; null: no route, a negative answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for: the /24 (IPv6: /48) of the address that was asked, or the announced prefix where it is longer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix as it was told, which may be wider; null: no route, a negative answer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
 COMMENT ON COLUMN @extschema@.cymru_prefix.country_code IS 'country of the registration, not a location';
 COMMENT ON COLUMN @extschema@.cymru_prefix.registry IS 'regional registry';
@@ -107,7 +107,7 @@ CREATE TABLE @extschema@.maxmind_walk (
     walked_at    timestamptz NOT NULL
 );
 COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
-COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them';
+COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them, and last what answers what';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was through';
 

@@ -27,9 +27,19 @@ CREATE FUNCTION @extschema@.mmdb_record(edition text, ip inet) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_record';
 COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
 
+CREATE FUNCTION @extschema@.mmdb_network_rows(edition text, within inet DEFAULT NULL,
+                                  OUT network cidr, OUT record jsonb) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_network_rows';
+COMMENT ON FUNCTION @extschema@.mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
+
+-- A function of one SELECT without SET and STRICT stands in a query as a subquery: so rows are made as they are asked
+-- for, and a LIMIT is cheap in FROM, too, where a set-returning function of its own would be read to its end first.
 CREATE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL,
                               OUT network cidr, OUT record jsonb) RETURNS SETOF record
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_networks';
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+        SELECT (n.r).network, (n.r).record FROM (SELECT @extschema@.mmdb_network_rows($1, $2) AS r) n;
+    END;
 COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
 
 CREATE FUNCTION @extschema@.mmdb_editions(

@@ -23,6 +23,8 @@ REVOKE ALL ON FUNCTION @extschema@.secret_references() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.record_asn_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_story(inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.mmdb_network_rows(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_files() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.purge_expired_maxmind(interval) FROM PUBLIC;

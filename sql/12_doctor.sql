@@ -44,7 +44,7 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                    'SHOW asn_inventory.maxmind_editions;  -- and install what is missing'
             FROM file WHERE generation IS NOT NULL
             HAVING count(*) > 0 AND NOT (bool_or(database_type LIKE '%ASN%' OR database_type LIKE '%ISP%')
-                                         AND bool_or(database_type ~ 'City|Country|Enterprise'))
+                                         AND bool_or(database_type ~ 'City|Country|Enterprise|Location'))
             UNION ALL
             SELECT 'clock', 'warning', format('%s was built at %s, which is still to come here.', edition, build_time),
                    'timedatectl status  # set the server''s clock'
@@ -135,7 +135,10 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                   SELECT 'FUNCTION ' || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
                   FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
                   WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
-                    AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')) g
+                    AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')
+                  UNION
+                  SELECT 'TYPE ' || y.oid::regtype, y.typname, a.privilege_type, a.grantee
+                  FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g
             WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.name <> 'ip_observation'
                        OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
                        OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
@@ -196,7 +199,7 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                   ORDER BY l.pid, x.gid, l.granted, since) h
             WHERE h.since IS NULL OR h.since < clock_timestamp() - interval '5 seconds'
             UNION ALL
-            SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session.', s.unobserved, s.tbl),
+            SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session, or they went through a table with a foreign partition.', s.unobserved, s.tbl),
                    format('SELECT populate_ip_inventory(%L);  -- and where nobody may switch it off: asn_inventory.enabled_by_superuser_only', s.tbl::text)
             FROM @extschema@.ip_source s WHERE s.unobserved > 0
             UNION ALL

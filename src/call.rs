@@ -1,4 +1,4 @@
-//! The calling convention of SQL functions: arguments as datums, null kept apart, sets as tuplestores.
+//! The calling convention of SQL functions: arguments as datums, null kept apart, sets as tuplestores or row by row.
 //!
 //! All SQL-visible functions are declared by hand in `sql/` and come in here, the hot ones and the cold ones alike:
 //! one convention, and no conversions that a look-up of 0.1 µs would have to pay for.
@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 
 use pgrx::datum::FromDatum;
+use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -94,13 +95,15 @@ impl Call {
 pub struct Rows {
     store: *mut pg_sys::Tuplestorestate,
     desc: pg_sys::TupleDesc,
+    /// Where the values of one row are made. The function itself runs in memory that lasts for the whole statement.
+    scratch: pg_sys::MemoryContext,
 }
 
 impl Rows {
     /// Starts the set that `call` returns.
     pub fn begin(call: Call) -> Rows {
         // SAFETY: resultinfo is checked to be what set-returning callers pass; the store and the descriptor live in
-        // the per-query context, as the executor expects of materialized sets.
+        // the per-query context, as the executor expects of materialized sets, and so does the scratch.
         unsafe {
             let info = (*call.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
             if info.is_null()
@@ -121,20 +124,76 @@ impl Rows {
             (*info).returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
             (*info).setResult = store;
             (*info).setDesc = desc;
+            let scratch = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::CurrentMemoryContext,
+                c"asn_inventory row".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
             pg_sys::MemoryContextSwitchTo(old);
-            Rows { store, desc }
+            Rows { store, desc, scratch }
         }
     }
 
-    /// Adds a row.
-    pub fn push(&mut self, mut values: Vec<Option<Datum>>) {
-        let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
-        let mut datums: Vec<Datum> = values.iter_mut().map(|v| v.take().unwrap_or(Datum::from(0))).collect();
-        // SAFETY: as many values as the descriptor has columns; the store copies them.
+    /// How many columns the function is declared with: an older script may know fewer.
+    pub fn columns(&self) -> usize {
+        // SAFETY: the descriptor lives as long as the statement.
+        unsafe { (*self.desc).natts as usize }
+    }
+
+    /// Adds the row that `values` makes. What it allocates is freed with the row, or a set of millions would take the
+    /// server's memory.
+    pub fn row(&mut self, values: impl FnOnce() -> Vec<Option<Datum>>) {
+        // SAFETY: as many values as the descriptor has columns; the store copies them before they are freed. After an
+        // error, PostgreSQL leaves this memory by itself.
         unsafe {
-            assert_eq!((*self.desc).natts as usize, datums.len());
+            let old = pg_sys::MemoryContextSwitchTo(self.scratch);
+            let values = values();
+            let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
+            let mut datums: Vec<Datum> = values.into_iter().map(|value| value.unwrap_or(Datum::from(0))).collect();
+            assert_eq!(self.columns(), datums.len());
             pg_sys::tuplestore_putvalues(self.store, self.desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            pg_sys::MemoryContextSwitchTo(old);
+            pg_sys::MemoryContextReset(self.scratch);
         }
+    }
+}
+
+/// Gives out a set one row a call, so that who stops early pays for no more. The first call makes the state by `begin`
+/// (`None`: the set is empty), each call takes a row by `next` (`None`: the set is over). The state is dropped with the
+/// set, however that ends: exhausted, left early, or by an error.
+pub fn one_by_one<S: 'static>(
+    call: Call,
+    begin: impl FnOnce() -> Option<S>,
+    next: impl FnOnce(&mut S) -> Option<Vec<Option<Datum>>>,
+) -> Datum {
+    // SAFETY: the protocol of funcapi.h. The state stands in memory of the set; a callback drops it with that.
+    unsafe {
+        if (*(*call.0).flinfo).fn_extra.is_null() {
+            let state = begin();
+            let context = pg_sys::init_MultiFuncCall(call.0);
+            let mut memory = PgMemoryContexts::For((*context).multi_call_memory_ctx);
+            (*context).user_fctx = memory.leak_and_drop_on_delete(state).cast();
+            let old = pg_sys::MemoryContextSwitchTo((*context).multi_call_memory_ctx);
+            (*context).tuple_desc = call.result_desc();
+            pg_sys::MemoryContextSwitchTo(old);
+        }
+        let context = pg_sys::per_MultiFuncCall(call.0);
+        let state = &mut *(*context).user_fctx.cast::<Option<S>>();
+        let info = (*call.0).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        let Some(values) = state.as_mut().and_then(next) else {
+            pg_sys::end_MultiFuncCall(call.0, context);
+            (*info).isDone = pg_sys::ExprDoneCond::ExprEndResult;
+            return call.null();
+        };
+        let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
+        let mut datums: Vec<Datum> = values.into_iter().map(|value| value.unwrap_or(Datum::from(0))).collect();
+        assert_eq!((*(*context).tuple_desc).natts as usize, datums.len());
+        let tuple = pg_sys::heap_form_tuple((*context).tuple_desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+        (*context).call_cntr += 1;
+        (*info).isDone = pg_sys::ExprDoneCond::ExprMultipleResult;
+        Datum::from((*tuple).t_data)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use enrich::maxmind::store::{Imported, Outcome, Signature, StoreError};
+use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
 use pgrx::pg_sys;
 
@@ -27,6 +27,8 @@ struct Open {
     manifest: Manifest,
     /// Counter in shared memory as of when this was opened.
     generation: u64,
+    /// [`settings::editions_set`] as of then.
+    editions: u64,
     /// Of the manifest's file, without a counter.
     signature: Option<Signature>,
     looked: Option<Instant>,
@@ -79,6 +81,14 @@ fn refresh_once() {
     }
 }
 
+/// What is known of the editions in use, in the order of the list.
+pub fn in_use() -> Vec<(String, EditionState)> {
+    let mut manifest = manifest();
+    let editions = settings::snapshot().maxmind_editions;
+    let known = editions.iter().filter_map(|edition| manifest.editions.remove_entry(edition.name()));
+    known.collect()
+}
+
 /// The manifest that belongs to what is open. It is no look-up: nobody has to be warned that none is answered.
 pub fn manifest() -> Manifest {
     refresh_once();
@@ -93,7 +103,7 @@ fn refresh() {
     let first = open.looked.is_none();
     match shared::generation().filter(|_| shared::launcher_runs()) {
         Some(generation) => {
-            if first || generation != open.generation {
+            if first || generation != open.generation || open.is_of_another_list() {
                 reopen(open, &settings::snapshot());
                 open.generation = generation;
             }
@@ -105,8 +115,14 @@ fn refresh() {
                 }
             }
         }
-        None if due(open) => look(open, &settings::snapshot()),
+        None if due(open) || open.is_of_another_list() => look(open, &settings::snapshot()),
         None => {}
+    }
+}
+
+impl Open {
+    fn is_of_another_list(&self) -> bool {
+        self.editions != settings::editions_set()
     }
 }
 
@@ -121,7 +137,7 @@ fn look(open: &mut Open, settings: &Settings) {
         first_import(open, settings);
     }
     let signature = Signature::of(&store().manifest_path()).ok().flatten();
-    if signature != open.signature || open.looked.is_none() {
+    if signature != open.signature || open.looked.is_none() || open.is_of_another_list() {
         reopen(open, settings);
         open.signature = signature;
     }
@@ -172,6 +188,7 @@ fn trouble(error: &StoreError) {
 
 fn reopen(open: &mut Open, settings: &Settings) {
     open.looked = Some(Instant::now());
+    open.editions = settings::editions_set();
     match store().open(&settings.maxmind_editions) {
         Ok((manifest, databases, troubles)) => {
             for (edition, trouble) in troubles {
@@ -195,7 +212,15 @@ fn reopen(open: &mut Open, settings: &Settings) {
 /// What the store could not read or write; editions that it could are installed all the same.
 pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     let mut installed = 0;
-    let Imported { outcomes, failures } = store().import(&settings.maxmind_dir, &settings.maxmind_editions, force)?;
+    let (dir, editions) = (&settings.maxmind_dir, &settings.maxmind_editions);
+    // A server that is told to stop does not wait for a large file.
+    let breathe = || {
+        pgrx::check_for_interrupts!();
+    };
+    let Imported { outcomes, failures, changed } = store().import(dir, editions, force, &breathe)?;
+    if changed {
+        shared::bump_generation();
+    }
     for (edition, outcome) in outcomes {
         match outcome {
             Outcome::Unchanged | Outcome::Unsettled => continue,
@@ -211,7 +236,6 @@ pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
             }
             Outcome::Refused(refusal) => pgrx::log!("asn_inventory: refused {edition}: {}", refusal.reason),
         }
-        shared::bump_generation();
     }
     failures.into_iter().next().map_or(Ok(installed), Err)
 }

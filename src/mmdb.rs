@@ -1,8 +1,10 @@
 //! Installed editions: whole records (`mmdb_record`, `mmdb_networks`), what is installed (`mmdb_editions`), and
 //! importing by hand (`import_mmdb_files`).
 
+use std::sync::Arc;
+
 use enrich::maxmind::store::{EditionState, StoreError};
-use enrich::maxmind::{Databases, Edition, Generation};
+use enrich::maxmind::{Databases, Edition, Generation, Networks};
 use ipnetwork::IpNetwork;
 use pgrx::prelude::*;
 use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
@@ -37,57 +39,103 @@ sql_function!(
     |call: Call| {
         let mut rows = Rows::begin(call);
         let Some(edition) = call.text(0) else { return call.null() };
-        let within = call.get::<Inet>(1).and_then(|inet| IpNetwork::new(inet.ip, inet.bits).ok());
-        let found = maxmind::with(|databases| {
-            let generation = find(databases, &edition)?;
-            Some(generation.networks(within).and_then(|mut networks| {
-                networks.try_for_each(|found| {
-                    pgrx::check_for_interrupts!();
-                    let (network, record) = found?;
-                    rows.push(vec![Inet::from(network).into_datum(), jsonb(record)]);
-                    Ok(())
-                })
-            }))
-        });
-        match found {
-            Some(Ok(())) => call.null(),
-            Some(Err(error)) => broken(&edition, &error.to_string()),
-            None => not_installed(&edition),
+        let mut walk = Walk::begin(edition, within(call));
+        while let Some((network, record)) = walk.next() {
+            rows.row(|| vec![Inet::from(network).into_datum(), jsonb(record)]);
         }
+        call.null()
     }
 );
 
 sql_function!(
-    /// `mmdb_editions() → setof (…)`: what is installed, and what was refused.
+    /// `mmdb_network_rows(edition text, within inet) → setof record (network cidr, record jsonb)`: the same, a row a
+    /// call.
+    mmdb_network_rows,
+    pg_finfo_mmdb_network_rows,
+    |call: Call| {
+        call::one_by_one(
+            call,
+            || call.text(0).map(|edition| Walk::begin(edition, within(call))),
+            |walk| walk.next().map(|(network, record)| vec![Inet::from(network).into_datum(), jsonb(record)]),
+        )
+    }
+);
+
+/// The range that a walk is asked for; `None`: everything.
+fn within(call: Call) -> Option<IpNetwork> {
+    call.get::<Inet>(1).and_then(|inet| IpNetwork::new(inet.ip, inet.bits).ok())
+}
+
+/// A walk over an edition's networks. It shares the generation that it began on: a newer one may be installed between
+/// two fetches of a cursor.
+struct Walk {
+    edition: String,
+    generation: Arc<Generation>,
+    networks: Networks,
+}
+
+impl Walk {
+    fn begin(edition: String, within: Option<IpNetwork>) -> Walk {
+        let Some(generation) = maxmind::with(|databases| find(databases, &edition).cloned()) else {
+            not_installed(&edition)
+        };
+        let networks = generation.networks(within);
+        Walk { edition, generation, networks }
+    }
+
+    fn next(&mut self) -> Option<(IpNetwork, serde_json::Value)> {
+        pgrx::check_for_interrupts!();
+        match self.networks.next(&self.generation)? {
+            Ok(found) => Some(found),
+            Err(error) => broken(&self.edition, &error.to_string()),
+        }
+    }
+}
+
+sql_function!(
+    /// `mmdb_editions() → setof (…, in_use bool)`: what is installed, also of editions that were taken out of the list,
+    /// and what was refused.
     mmdb_editions,
     pg_finfo_mmdb_editions,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let manifest = maxmind::manifest();
-        let users = enrich::maxmind::users(manifest.editions.values().filter_map(|state| state.current.as_ref()));
-        for (name, state) in manifest.editions {
-            let mut row = file(&name, &state);
-            let current = state.current.as_ref();
-            row.push(current.and_then(|c| users.get(&c.directory).copied().unwrap_or(0).into_datum()));
-            row.push(current.and_then(|c| enrich::maxmind::attribution(&c.database_type)).map(call::text));
-            rows.push(row);
+        // The column that tells apart what is not in use any more came with 0.2.0.
+        let shows_others = rows.columns() > MMDB_EDITIONS_COLUMNS;
+        let in_use = settings::snapshot().maxmind_editions;
+        let in_use = |name: &str| in_use.iter().any(|edition| edition.name() == name);
+        let mut editions = maxmind::manifest().editions;
+        editions.retain(|name, _| shows_others || in_use(name));
+        let users = enrich::maxmind::users(editions.values().filter_map(|state| state.current.as_ref()));
+        for (name, state) in editions {
+            rows.row(|| {
+                let mut row = file(&name, &state);
+                let current = state.current.as_ref();
+                row.push(current.and_then(|c| users.get(&c.directory).copied().unwrap_or(0).into_datum()));
+                row.push(current.and_then(|c| enrich::maxmind::attribution(&c.database_type)).map(call::text));
+                row.extend(shows_others.then(|| in_use(&name).into_datum()));
+                row
+            });
         }
         call.null()
     }
 );
 
 sql_function!(
-    /// `mmdb_files() → setof (…)`: the same without a look at the server's processes.
+    /// `mmdb_files() → setof (…)`: the same without a look at the server's processes, of the editions in use alone:
+    /// what is not in use can neither be out of date nor be refused.
     mmdb_files,
     pg_finfo_mmdb_files,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        for (name, state) in maxmind::manifest().editions {
-            rows.push(file(&name, &state));
+        for (name, state) in maxmind::in_use() {
+            rows.row(|| file(&name, &state));
         }
         call.null()
     }
 );
+
+/// Columns of `mmdb_editions` in 0.1.0.
+const MMDB_EDITIONS_COLUMNS: usize = 11;
 
 /// What is known of one edition.
 fn file(name: &str, state: &EditionState) -> Vec<Option<pg_sys::Datum>> {
@@ -131,29 +179,16 @@ sql_function!(
     }
 );
 
-fn find<'a>(databases: &'a Databases, edition: &str) -> Option<&'a Generation> {
+fn find<'a>(databases: &'a Databases, edition: &str) -> Option<&'a Arc<Generation>> {
     databases.edition(&Edition::new(edition).ok()?)
 }
 
-/// A record as jsonb, in the server's encoding.
+/// A record as jsonb, in the server's encoding. `enrich` has left NUL out of its texts: jsonb has none.
 fn jsonb(record: serde_json::Value) -> Option<pg_sys::Datum> {
-    let text = printable(record).to_string();
+    let text = record.to_string();
     let text = std::ffi::CString::new(call::server_text(&text)).ok()?;
     // SAFETY: the input function of jsonb reads a NUL-terminated text in the server's encoding.
     unsafe { direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()]) }
-}
-
-/// jsonb has no NUL in its texts; records come from outside and may.
-fn printable(json: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match json {
-        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "")),
-        Value::Array(items) => Value::Array(items.into_iter().map(printable).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(k, v)| (k.replace('\0', ""), printable(v))).collect())
-        }
-        other => other,
-    }
 }
 
 fn not_installed(edition: &str) -> ! {
@@ -173,7 +208,8 @@ fn broken(edition: &str, detail: &str) -> ! {
     crate::errors::raise(
         PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
         format!("a record of mmdb edition \"{edition}\" can't be read"),
-        detail,
+        // It may quote the record.
+        &enrich::text::clean(detail, 400),
         "",
     )
 }

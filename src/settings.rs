@@ -13,6 +13,7 @@ pub use network::{Network, Switch, lifetimes, network, policy};
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use enrich::maxmind::Edition;
@@ -25,6 +26,8 @@ static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
+/// How often [`MAXMIND_EDITIONS`] was set in this process.
+static EDITIONS_SET: AtomicU64 = AtomicU64::new(0);
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
 static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
@@ -72,6 +75,11 @@ pub fn maxmind_walk() -> bool {
     MAXMIND_WALK.get()
 }
 
+/// Grows when the list of editions is set: what is open may be of another list. Cheap enough to be asked a statement.
+pub fn editions_set() -> u64 {
+    EDITIONS_SET.load(Ordering::Relaxed)
+}
+
 /// How long ended jobs are remembered; `None`: for ever.
 pub fn run_retention() -> Option<Duration> {
     let minutes = u64::try_from(RUN_RETENTION.get()).unwrap_or(0);
@@ -100,7 +108,7 @@ pub fn define() {
             GucContext::Sighup,
             GucFlags::default(),
             Some(check_editions),
-            None,
+            Some(assign_editions),
             None,
         );
     }
@@ -199,6 +207,11 @@ unsafe extern "C-unwind" fn check_editions(
 ) -> bool {
     // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
     unsafe { checked(value, |text| Edition::list(text).map(drop).map_err(|error| error.to_string())) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_editions(_value: *const c_char, _extra: *mut c_void) {
+    EDITIONS_SET.fetch_add(1, Ordering::Relaxed);
 }
 
 /// What a check hook of a text setting answers; a reason for refusal becomes the error's DETAIL.

@@ -71,7 +71,7 @@ sql_function!(
             let state = shown.map_or(health::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
             let moment = |of: fn(&health::Shown) -> i64| shown.map(of).filter(|at| *at != 0).map(Datum::from);
             let number = |of: fn(&health::Shown) -> i64| Some(Datum::from(shown.map_or(0, of)));
-            rows.push(vec![
+            rows.row(|| vec![
                 Some(call::text(name)),
                 Some(call::text(health::state::name(state))),
                 moment(|shown| shown.succeeded_at.load(Ordering::Relaxed)),
@@ -99,7 +99,7 @@ sql_function!(
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
         for (at, name) in health::way::NAMES.into_iter().enumerate() {
             let (failing, retry_at, error) = slot.map_or((false, 0, None), |slot| slot.ways[at].read());
-            rows.push(vec![
+            rows.row(|| vec![
                 Some(call::text(name)),
                 Some(Datum::from(failing)),
                 (retry_at != 0).then(|| Datum::from(retry_at)),
@@ -121,7 +121,7 @@ sql_function!(
             let counts = slot.map_or([0; BUCKETS], |slot| slot.latency[at].read().0);
             let ms = |q| quantile(&counts, q).map(|took| Datum::from((took.as_nanos() as f64 / 1e6).to_bits()));
             let timed: u64 = counts.iter().sum();
-            rows.push(vec![
+            rows.row(|| vec![
                 Some(call::text(source)),
                 Some(Datum::from(timed as i64)),
                 ms(0.5),
@@ -154,7 +154,7 @@ sql_function!(
                 Some(_) if may_know => (found::UNKNOWN, "the worker has not looked it up yet".to_owned()),
                 Some(_) => (state, found::last_time(state).to_owned()),
             };
-            rows.push(vec![
+            rows.row(|| vec![
                 Some(call::text(setting)),
                 Some(call::text(found::name(state))),
                 Some(call::text(&detail)),

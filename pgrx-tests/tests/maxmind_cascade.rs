@@ -124,13 +124,13 @@ fn special_purpose_addresses_stop_before_the_first_source() {
     let site = Site::small("cascade_special");
     // Even where a file claims to know them.
     let everything = fixtures::small_city(1)
-        .insert("0.0.0.0/0", json!({ "country": { "iso_code": "XX" } }))
-        .insert("::/1", json!({ "country": { "iso_code": "XX" } }))
-        .insert("8000::/1", json!({ "country": { "iso_code": "XX" } }));
+        .insert("0.0.0.0/0", json!({ "country": { "iso_code": "FR" } }))
+        .insert("::/1", json!({ "country": { "iso_code": "FR" } }))
+        .insert("8000::/1", json!({ "country": { "iso_code": "FR" } }));
     site.put(CITY, everything);
     site.installed(CITY);
     let (installed, none) = (site.open(), Databases::default());
-    assert_eq!(country(&installed, "10.0.0.1").as_deref(), Some("XX"));
+    assert_eq!(country(&installed, "10.0.0.1").as_deref(), Some("FR"));
     for (address, class) in [
         ("10.0.0.1", AddressClass::Private),
         ("127.0.0.1", AddressClass::Loopback),

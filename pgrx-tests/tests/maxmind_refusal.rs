@@ -103,13 +103,9 @@ fn garbage_and_emptiness_are_refused() {
     let html = b"<html><title>401 Unauthorized</title></html>";
     let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03";
     let none = "could not find MaxMind DB metadata";
-    for (bytes, cause) in [
-        (&b""[..], none),
-        (&noise, none),
-        (html, none),
-        (gzip, none),
-        (b"\xab\xcd\xefMaxMind.com", "invalid database at offset 14"),
-    ] {
+    for (bytes, cause) in
+        [(&b""[..], none), (&noise, none), (html, none), (gzip, none), (b"\xab\xcd\xefMaxMind.com", "no metadata")]
+    {
         site.put_bytes(ASN, bytes);
         refused_for(&site, ASN, cause);
         answers_go_on(&site);
@@ -281,7 +277,7 @@ fn one_refused_edition_does_not_stop_the_other() {
         let site = Site::new(&format!("refusal_other_{good}"));
         fixtures::small(&site.source);
         site.put_bytes(bad, b"garbage");
-        let outcomes = site.store.import(&site.source, &editions(), false);
+        let outcomes = site.store.import(&site.source, &editions(), false, &|| ());
         for (edition, outcome) in outcomes.expect("an import").outcomes {
             let fits = match outcome {
                 Outcome::Refused(_) => edition.name() == bad,
@@ -337,8 +333,8 @@ fn no_flipped_bit_gets_a_panic_out_of_an_import() {
             }
         }
         for generation in databases.generations() {
-            let networks = generation.networks(None).into_iter().flatten();
-            networks.take(100).for_each(drop);
+            let mut walk = generation.networks(None);
+            std::iter::from_fn(|| walk.next(generation)).take(100).for_each(drop);
         }
     }
     assert!(installed > 10 && refused > 10, "{installed} installed, {refused} refused");

@@ -58,7 +58,7 @@ COMMENT ON COLUMN @extschema@.ip_inventory.scanner_name IS 'GreyNoise: name of t
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
 COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
 COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (not asked yet), found, not_found, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (to be asked, or to be asked again), found, not_found, failed, skipped';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_ts IS 'when Team Cymru last answered';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'not asked again before this';
@@ -89,7 +89,7 @@ COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an e
 COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'when populate_ip_inventory counted the rows that were there before';
 COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
 COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
-COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session';
+COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
 COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
 COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller was given';
 COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
@@ -112,8 +112,8 @@ COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind f
 COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
 COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
-COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for';
-COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix; null: no route, a negative answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for: the /24 (IPv6: /48) of the address that was asked, or the announced prefix where it is longer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix as it was told, which may be wider; null: no route, a negative answer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
 COMMENT ON COLUMN @extschema@.cymru_prefix.country_code IS 'country of the registration, not a location';
 COMMENT ON COLUMN @extschema@.cymru_prefix.registry IS 'regional registry';
@@ -161,7 +161,7 @@ COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'when the window bega
 COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; written down before they are sent';
 COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source said that no more is to be had before this';
 COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
-COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them';
+COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them, and last what answers what';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was through';
 COMMENT ON TABLE @extschema@.inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
@@ -199,9 +199,16 @@ COMMENT ON FUNCTION @extschema@.ip_city(inet) IS 'city of an address, English na
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_record(edition text, ip inet) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_record';
 COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
+CREATE OR REPLACE FUNCTION @extschema@.mmdb_network_rows(edition text, within inet DEFAULT NULL,
+                                  OUT network cidr, OUT record jsonb) RETURNS SETOF record
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_network_rows';
+COMMENT ON FUNCTION @extschema@.mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL,
                               OUT network cidr, OUT record jsonb) RETURNS SETOF record
-    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_networks';
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+        SELECT (n.r).network, (n.r).record FROM (SELECT @extschema@.mmdb_network_rows($1, $2) AS r) n;
+    END;
 COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
@@ -764,7 +771,7 @@ CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OU
                    'SHOW asn_inventory.maxmind_editions;  -- and install what is missing'
             FROM file WHERE generation IS NOT NULL
             HAVING count(*) > 0 AND NOT (bool_or(database_type LIKE '%ASN%' OR database_type LIKE '%ISP%')
-                                         AND bool_or(database_type ~ 'City|Country|Enterprise'))
+                                         AND bool_or(database_type ~ 'City|Country|Enterprise|Location'))
             UNION ALL
             SELECT 'clock', 'warning', format('%s was built at %s, which is still to come here.', edition, build_time),
                    'timedatectl status  # set the server''s clock'
@@ -855,7 +862,10 @@ CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OU
                   SELECT 'FUNCTION ' || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
                   FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
                   WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
-                    AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')) g
+                    AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')
+                  UNION
+                  SELECT 'TYPE ' || y.oid::regtype, y.typname, a.privilege_type, a.grantee
+                  FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g
             WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.name <> 'ip_observation'
                        OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
                        OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
@@ -916,7 +926,7 @@ CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OU
                   ORDER BY l.pid, x.gid, l.granted, since) h
             WHERE h.since IS NULL OR h.since < clock_timestamp() - interval '5 seconds'
             UNION ALL
-            SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session.', s.unobserved, s.tbl),
+            SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session, or they went through a table with a foreign partition.', s.unobserved, s.tbl),
                    format('SELECT populate_ip_inventory(%L);  -- and where nobody may switch it off: asn_inventory.enabled_by_superuser_only', s.tbl::text)
             FROM @extschema@.ip_source s WHERE s.unobserved > 0
             UNION ALL
@@ -962,6 +972,8 @@ REVOKE ALL ON FUNCTION @extschema@.secret_references() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.record_asn_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_story(inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.mmdb_network_rows(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_files() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.purge_expired_maxmind(interval) FROM PUBLIC;
@@ -976,5 +988,5 @@ CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[], for_readers
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
 REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension('{secure_extension,unobserved_statements}', '{unobserved_statements}');
+SELECT @extschema@.secure_extension('{mmdb_network_rows,secure_extension,unobserved_statements}', '{unobserved_statements}');
 SELECT @extschema@.announce_extension();

@@ -220,7 +220,7 @@ sql_function!(
                 _ => "ended",
             };
             let helpers = job.helpers.iter().filter(|pid| pid.load(Ordering::Relaxed) != 0).count() as i32;
-            rows.push(vec![
+            rows.row(|| vec![
                 job.id.load(Ordering::Relaxed).into_datum(),
                 Some(call::text(kind::name(job.kind.load(Ordering::Relaxed)))),
                 Some(call::text(word)),

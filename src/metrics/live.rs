@@ -105,7 +105,7 @@ const fn leading(mut bound: u64) -> u64 {
 
 /// The installed files.
 pub fn files(page: &mut Page) {
-    let editions = maxmind::manifest().editions;
+    let editions = maxmind::in_use();
     let each = |of: fn(&enrich::maxmind::store::EditionState) -> Option<f64>| -> Vec<Sample> {
         let samples = editions
             .iter()

@@ -20,7 +20,7 @@ sql_function!(
         let mut entries = unpack(unsafe { text_bytes(packed) });
         for entry in entries.by_ref() {
             pgrx::check_for_interrupts!();
-            rows.push(vec![
+            rows.row(|| vec![
                 Inet::host(entry.ip).into_datum(),
                 Some(Datum::from(entry.count)),
                 Some(Datum::from(entry.first)),

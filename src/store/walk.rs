@@ -124,17 +124,28 @@ pub fn estimate(schema: &Schema) -> u64 {
     sql.query(&text, &[]).get::<i64>(0, 1).unwrap_or(0) as u64
 }
 
-/// The names of the generations that answer; `None` where nothing is installed that could.
+/// The names of the generations that are open, and last what they come to: which of them answers where and whose, by
+/// which version of the index. `None` where none is installed that could, and while one answers by an index of before.
 pub fn answering(databases: &Databases) -> Option<Vec<String>> {
-    let names: Vec<String> = databases.generations().iter().map(|open| open.name().to_owned()).collect();
-    (!databases.is_empty()).then_some(names)
+    let open = databases.generations();
+    if databases.is_empty() || open.iter().any(|generation| generation.is_outdated()) {
+        return None;
+    }
+    let mut names: Vec<String> = open.iter().map(|open| open.name().to_owned()).collect();
+    names.push(databases.answering());
+    Some(names)
 }
 
-/// The generations that the inventory was last compared with.
+/// The generations that the inventory was last compared with, as [`answering`] gives them.
 pub fn walked(schema: &Schema) -> Vec<String> {
     let sql = Sql::on(schema, c"maxmind_walk");
     let found = sql.query(&format!("SELECT generations FROM {}.maxmind_walk", schema.name), &[]);
     if found.len() == 0 { Vec::new() } else { found.get(0, 1).unwrap_or_default() }
+}
+
+/// From now on rows are written that say otherwise: should the files of before come back, they are compared anew.
+pub fn forget_walked(schema: &Schema) {
+    Sql::connect().run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
 }
 
 /// Writes down that it was compared with these.

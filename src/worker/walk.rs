@@ -1,4 +1,5 @@
-//! After a newer build is installed, the worker walks the inventory: it looks every address up again and writes the
+//! After a newer build is installed, or another list of editions lets other files answer, the worker walks
+//! the inventory: it looks every address up again and writes the
 //! rows whose answer changed, and no others. A build in which one address in a hundred changed costs a hundredth of a
 //! table in dead rows, and a build in which nothing did costs none.
 //!
@@ -58,6 +59,7 @@ struct Current {
 /// What a look at the files and the table found.
 enum Found {
     Nothing,
+    UnderWay(i64),
     Walked(i64),
     Due(Box<Current>),
 }
@@ -144,11 +146,15 @@ impl Walk {
             }) else {
                 return Found::Nothing;
             };
-            let is_new = |known: &[String]| generations.iter().any(|name| !known.contains(name));
-            if stands_in(&generations) || generations == given_up || under_way.as_ref() == Some(&generations) {
+            // The last one says what they come to: an order that changes no answer is no news.
+            let same = |known: &[String]| known.last() == generations.last();
+            if stands_in(&generations) || same(&given_up) {
                 return Found::Nothing;
             }
-            if !is_new(&rows::walked(&schema)) {
+            if under_way.as_deref().is_some_and(same) {
+                return Found::UnderWay(installed_at);
+            }
+            if same(&rows::walked(&schema)) {
                 return Found::Walked(installed_at);
             }
             let end = rows::blocks(&schema);
@@ -156,6 +162,7 @@ impl Walk {
                 rows::note_walked(&schema, &generations, installed_at);
                 return Found::Walked(installed_at);
             }
+            rows::forget_walked(&schema);
             Found::Due(Box::new(Current {
                 generations,
                 installed_at,
@@ -170,6 +177,12 @@ impl Walk {
         });
         match found {
             Ok(Found::Nothing) => {}
+            // We read a new list of editions before the launcher wrote down since when it counts.
+            Ok(Found::UnderWay(installed_at)) => {
+                if let Some(current) = &mut self.current {
+                    current.installed_at = installed_at;
+                }
+            }
             Ok(Found::Walked(installed_at)) => {
                 self.end(outcome::CANCELLED, Some("the files that were walked before answer again"));
                 self.slot.walked.store(installed_at, Ordering::Release);

@@ -1,6 +1,7 @@
 //! The open set of editions, and the look-up that asks them together.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
@@ -15,7 +16,7 @@ use crate::address::effective;
 /// new `Databases`, so that everything read from one is of one set of files.
 #[derive(Default)]
 pub struct Databases {
-    generations: Vec<Generation>,
+    generations: Vec<Arc<Generation>>,
     place: Option<usize>,
     origin: Option<usize>,
     installed_at: Option<i64>,
@@ -37,7 +38,8 @@ impl Databases {
     /// microseconds) is when the last of them came.
     pub fn new(generations: Vec<Generation>, installed_at: Option<i64>) -> Databases {
         let first = |kind| generations.iter().position(|g| g.kind() == kind);
-        Databases { place: first(Kind::Place), origin: first(Kind::Asn), generations, installed_at }
+        let (place, origin) = (first(Kind::Place), first(Kind::Asn));
+        Databases { place, origin, generations: generations.into_iter().map(Arc::new).collect(), installed_at }
     }
 
     /// No edition that could answer is installed.
@@ -45,19 +47,25 @@ impl Databases {
         self.place.is_none() && self.origin.is_none()
     }
 
-    /// All editions.
-    pub fn generations(&self) -> &[Generation] {
+    /// All editions. Who works on one for longer than a statement shares it: it stays mapped until all are done.
+    pub fn generations(&self) -> &[Arc<Generation>] {
         &self.generations
     }
 
     /// The generation of one edition.
-    pub fn edition(&self, edition: &Edition) -> Option<&Generation> {
+    pub fn edition(&self, edition: &Edition) -> Option<&Arc<Generation>> {
         self.generations.iter().find(|g| g.edition() == edition)
     }
 
     /// Unix microseconds: a stored answer older than this came from files that are no longer the newest.
     pub fn installed_at(&self) -> Option<i64> {
         self.installed_at
+    }
+
+    /// Which generations answer where and whose, for comparison: as long as it is the same, every answer is.
+    pub fn answering(&self) -> String {
+        let name = |at: Option<usize>| at.map_or("none", |at| self.generations[at].name());
+        format!("where {}, whose {}, index {}", name(self.place), name(self.origin), super::index::VERSION)
     }
 
     /// Everything MaxMind says of `ip`. Embedded IPv4 addresses (v4-mapped, 6to4, …) are answered as themselves.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::clean;
+
 /// Which question a database answers, judged by its `database_type` or by an edition's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -48,7 +50,7 @@ impl Edition {
             && name.len() <= 64
             && !name.starts_with('.')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        if fits { Ok(Edition(name.to_owned())) } else { Err(BadEdition(name.chars().take(64).collect())) }
+        if fits { Ok(Edition(name.to_owned())) } else { Err(BadEdition(clean(name, 64).into_owned())) }
     }
 
     /// A comma-separated list, in the order in which editions of one kind are preferred; blanks around names are

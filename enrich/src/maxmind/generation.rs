@@ -5,16 +5,20 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use maxminddb::{Metadata, Reader, WithinOptions};
+use maxminddb::{Metadata, Reader};
 use memmap2::Mmap;
 
 use super::edition::{Edition, Kind};
 use super::index::{Index, OriginRef, PlaceRef, Position, network_of};
+use super::json::Json;
 use super::map::map;
+use super::networks::Networks;
 
 /// Names of the files inside a generation's directory.
 pub(super) const DATABASE: &str = "database.mmdb";
-pub(super) const INDEX: &str = "flat.idx";
+/// With its version: a library of before, that still runs in some session, finds its own beside it.
+pub(super) const INDEX: &str = "flat-2.idx";
+const INDEX_BEFORE: &str = "flat.idx";
 
 /// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.
 pub struct Generation {
@@ -34,8 +38,8 @@ pub enum OpenError {
     /// The database is broken.
     #[error("{0}")]
     Database(#[from] maxminddb::MaxMindDbError),
-    /// The index is of another version or of another file.
-    #[error("the index does not belong to the database")]
+    /// The index is missing, broken, of another version or of another file; the database is whole.
+    #[error("the index is missing or does not belong to the database")]
     Index,
 }
 
@@ -52,8 +56,11 @@ impl Generation {
         let index = if kind == Kind::Other {
             None
         } else {
-            let file = map(&dir.join(INDEX))?;
-            Some((Index::open(&file, kind, bytes).ok_or(OpenError::Index)?, file))
+            let open = |name| {
+                let file = map(&dir.join(name)).ok()?;
+                Some((Index::open(&file, kind, bytes)?, file))
+            };
+            Some(open(INDEX).or_else(|| open(INDEX_BEFORE)).ok_or(OpenError::Index)?)
         };
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Generation { name, edition, kind, reader, index })
@@ -72,6 +79,11 @@ impl Generation {
     /// Which question it answers.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether its index was built by an earlier version: it answers until a new one is built.
+    pub fn is_outdated(&self) -> bool {
+        self.index.as_ref().is_some_and(|(index, _)| index.is_outdated())
     }
 
     /// The database's own metadata (build time, node count, type).
@@ -115,29 +127,15 @@ impl Generation {
         if ip.is_ipv6() && self.metadata().ip_version == 4 {
             return Ok(None);
         }
-        self.reader.lookup(ip)?.decode()
+        Ok(self.reader.lookup(ip)?.decode::<Json>()?.map(|Json(record)| record))
     }
 
-    /// Every network inside `range` with its record, in address order; all of them without a range.
-    ///
-    /// # Errors
-    /// The iterator stops at the first broken record.
-    pub fn networks(
-        &self,
-        range: Option<IpNetwork>,
-    ) -> Result<
-        impl Iterator<Item = Result<(IpNetwork, serde_json::Value), maxminddb::MaxMindDbError>> + '_,
-        maxminddb::MaxMindDbError,
-    > {
-        let options = WithinOptions::default();
-        let within = match range {
-            Some(range) if range.is_ipv6() && self.metadata().ip_version == 4 => None,
-            Some(range) => Some(self.reader.within(range, options)?),
-            None => Some(self.reader.networks(options)?),
-        };
-        Ok(within.into_iter().flatten().map(|found| {
-            let found = found?;
-            Ok((found.network()?, found.decode()?.unwrap_or(serde_json::Value::Null)))
-        }))
+    /// A walk over every network inside `range` with its record, in address order; over all of them without a range.
+    pub fn networks(&self, range: Option<IpNetwork>) -> Networks {
+        Networks::new(self.metadata().ip_version, range)
+    }
+
+    pub(super) fn reader(&self) -> &Reader<Mmap> {
+        &self.reader
     }
 }

@@ -31,7 +31,14 @@ use maxminddb::{Reader, WithinOptions};
 use super::edition::Kind;
 use super::record::{Origin, Place};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx1");
+/// The version of what is built here.
+pub const VERSION: u32 = 2;
+/// Version 2 knows placeholders for what they are (`-`, `XX`, AS0) and reads ASNs that are texts.
+const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx2");
+/// The same layout; such an index answers until a new one is built.
+const MAGIC_BEFORE: u64 = u64::from_le_bytes(*b"asn_idx1");
+/// Networks between two looks at `breathe`.
+const BREATH: usize = 4096;
 const HEADER: usize = 64;
 const BUCKETS: usize = 1 << 16;
 
@@ -49,7 +56,8 @@ pub enum IndexError {
     Io(#[from] io::Error),
 }
 
-/// Builds the index of `reader` into `out`. `kind` says which fields to keep; [`Kind::Other`] has no index.
+/// Builds the index of `reader` into `out`. `kind` says which fields to keep; [`Kind::Other`] has no index. Returns how
+/// many records say something. `breathe` is called now and then.
 ///
 /// # Errors
 /// [`IndexError`]; nothing of `out` may be used then.
@@ -58,10 +66,14 @@ pub fn build<S: AsRef<[u8]>>(
     kind: Kind,
     database_bytes: u64,
     out: &mut impl Write,
-) -> Result<(), IndexError> {
+    breathe: &dyn Fn(),
+) -> Result<usize, IndexError> {
     let mut ranges = Ranges::default();
     let mut records = Records::default();
-    for network in reader.networks(WithinOptions::default())? {
+    for (at, network) in reader.networks(WithinOptions::default())?.enumerate() {
+        if at.is_multiple_of(BREATH) {
+            breathe();
+        }
         let network = network?;
         let Some(offset) = network.offset() else { continue };
         let offset = u32::try_from(offset).map_err(|_| IndexError::TooLarge)?;
@@ -91,7 +103,7 @@ pub fn build<S: AsRef<[u8]>>(
     let starts: Vec<u8> = ranges.start.iter().flat_map(|s| s.to_le_bytes()).collect();
     out.write_all(&starts)?;
     out.write_all(&records.blob)?;
-    Ok(())
+    Ok(records.by_offset.iter().filter(|(_, position)| position.0 != 0).count())
 }
 
 fn write_u32(out: &mut impl Write, words: impl Iterator<Item = u32>) -> io::Result<()> {
@@ -304,17 +316,20 @@ pub struct Index {
     words: Range<usize>,
     starts: Range<usize>,
     blob: Range<usize>,
+    outdated: bool,
 }
 
 impl Index {
     /// Reads the header of `bytes` and checks that every section lies inside.
     ///
-    /// `None` when this is no index of that database: another version's, cut short, or of a file of another size.
+    /// `None` when this is no index of that database: of a version that it can't read, cut short, or of a file of
+    /// another size.
     pub fn open(bytes: &[u8], kind: Kind, database_bytes: u64) -> Option<Index> {
         let word =
             |i: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(i * 8..i * 8 + 8)?.try_into().ok()?)) };
         let kind_code = if kind == Kind::Place { 1 } else { 2 };
-        if word(0)? != MAGIC || word(1)? != kind_code || word(5)? != database_bytes {
+        let outdated = word(0)? == MAGIC_BEFORE;
+        if word(0)? != MAGIC && !outdated || word(1)? != kind_code || word(5)? != database_bytes {
             return None;
         }
         let (ranges, records, blob) = (word(2)? as usize, word(3)? as usize, word(4)? as usize);
@@ -331,7 +346,13 @@ impl Index {
             words: section(ranges.checked_mul(4))?,
             starts: section(ranges.checked_mul(2))?,
             blob: section(Some(blob))?,
+            outdated,
         })
+    }
+
+    /// Whether it was built by an earlier version, which read some fields otherwise.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated
     }
 
     /// The record of an IPv4 address and the prefix length of the network it stands in.

@@ -1,83 +1,87 @@
 //! Intake: from the operator's file to a private, verified, indexed copy that may become a generation.
+//!
+//! Who may write the operator's directory may swap a file for anything else at any moment, a pipe or a device among
+//! them. So a file is opened without waiting, and what counts is the descriptor: that it is a regular file, its size,
+//! its date. Long work is done in pieces, with a look at `breathe` between them, which may leave by unwinding.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use chrono::DateTime;
 use maxminddb::Reader;
+use memmap2::Mmap;
+use nix::fcntl::OFlag;
+use nix::sys::signal::SigSet;
 use sha2::{Digest, Sha256};
 
 use super::edition::{Edition, Kind};
 use super::generation::{DATABASE, INDEX};
+use super::head::{Head, MARKER, MAX_METADATA};
 use super::index;
-use super::manifest::{GenerationInfo, now_us};
+use super::manifest::{GenerationInfo, Signature, now_us};
 use super::map::map;
 
 /// No database that anyone publishes comes near; a larger file is a mistake and is not copied.
 pub(super) const MAX_DATABASE_BYTES: u64 = 2 << 30;
+/// How long work on another thread is waited for between two looks at `breathe`.
+const BREATH: Duration = Duration::from_millis(20);
 
-/// Everything that must be true of a database before it may answer; builds its index on the way.
-pub(super) fn check(
-    dir: &Path,
-    edition: &Edition,
-    current: Option<&GenerationInfo>,
-    sha256: String,
-    force: bool,
-) -> Result<GenerationInfo, String> {
-    let database = map(&dir.join(DATABASE)).map_err(|e| e.to_string())?;
-    let size = database.len() as u64;
-    let reader = Reader::from_source(&database[..]).map_err(|e| e.to_string())?;
-    let metadata = reader.metadata();
-    let kind = Kind::of(&metadata.database_type);
-    let wanted = Kind::of(edition.name());
-    if wanted != Kind::Other && kind != wanted {
-        return Err(format!("wrong edition: the file holds \"{}\"", metadata.database_type));
-    }
-    if metadata.node_count == 0 {
-        return Err("the database is empty".to_owned());
-    }
-    if let Some(current) = current.filter(|c| !force && metadata.node_count < c.node_count / 2) {
-        return Err(format!(
-            "the node count collapsed from {} to {}: not taken unless forced",
-            current.node_count, metadata.node_count,
-        ));
-    }
-    // Of the same second is allowed: whoever makes files of their own changes them as they like. One that claims to
-    // come from the future would keep every honest one out.
-    let future = now_us() / 1_000_000 + 86_400;
-    let honest = |c: &&GenerationInfo| i64::try_from(c.build_epoch).is_ok_and(|built| built <= future);
-    if let Some(current) = current.filter(|c| !force && metadata.build_epoch < c.build_epoch).filter(honest) {
-        return Err(format!(
-            "built {}, before the one that answers ({}): not taken unless forced",
-            built(metadata.build_epoch),
-            built(current.build_epoch),
-        ));
-    }
-    reader.verify().map_err(|e| e.to_string())?;
-    if kind != Kind::Other {
-        let path = dir.join(INDEX);
-        let mut out = BufWriter::with_capacity(1 << 20, private_file(&path).map_err(|e| e.to_string())?);
-        index::build(&reader, kind, size, &mut out).map_err(|e| e.to_string())?;
-        let file = out.into_inner().map_err(|e| e.to_string())?;
-        file.sync_all().map_err(|e| e.to_string())?;
-    }
-    Ok(GenerationInfo {
-        directory: format!("{}-{}", edition.name(), &sha256[..16]),
-        database_type: metadata.database_type.clone(),
-        build_epoch: metadata.build_epoch,
-        node_count: metadata.node_count,
-        size,
-        sha256,
-        installed_at: now_us(),
-    })
+/// The operator's file, open.
+pub(super) struct Source {
+    file: File,
+    /// As it was when it was opened.
+    pub signature: Signature,
 }
 
-/// For people: UTC, to the second. A file may claim any number.
-fn built(epoch: u64) -> String {
-    let at = i64::try_from(epoch).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    at.map_or_else(|| epoch.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string())
+impl Source {
+    /// Opens a file, and nothing but a file. A symbolic link counts as what it leads to: operators link to the newest.
+    pub fn open(path: &Path) -> io::Result<Source> {
+        // Whoever swaps it for a pipe between two looks finds nobody waiting at its other end.
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+        let signature = Signature::of_open(&file)?;
+        Ok(Source { file, signature })
+    }
+
+    /// Whether nobody has written it since it was opened.
+    pub fn is_unchanged(&self) -> bool {
+        Signature::of_open(&self.file).is_ok_and(|now| now == self.signature)
+    }
+
+    /// What it says of itself.
+    pub fn head(&self) -> Result<Head, String> {
+        let from = self.signature.size.saturating_sub(MAX_METADATA as u64);
+        let mut tail = vec![0; (self.signature.size - from) as usize];
+        self.file.read_exact_at(&mut tail, from).map_err(|error| error.to_string())?;
+        Head::read(&tail)
+    }
+
+    /// Copies and hashes in one pass; never more than it was when it was opened, whatever it grows to meanwhile.
+    pub fn copy(&self, to: &Path, breathe: &dyn Fn()) -> Result<String, CopyError> {
+        let mut source = (&self.file).take(self.signature.size.min(MAX_DATABASE_BYTES));
+        let mut target = private_file(to).map_err(CopyError::Target)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            breathe();
+            let n = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(CopyError::Source(e)),
+            };
+            hash.update(&buffer[..n]);
+            target.write_all(&buffer[..n]).map_err(CopyError::Target)?;
+        }
+        breathe();
+        target.sync_all().map_err(CopyError::Target)?;
+        Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
 }
 
 /// Which side of a copy failed.
@@ -86,25 +90,151 @@ pub(super) enum CopyError {
     Target(io::Error),
 }
 
-/// Copies and hashes in one pass; never more than the cap, whatever the file grows to meanwhile.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<String, CopyError> {
-    let source = File::open(from).map_err(CopyError::Source)?;
-    let mut source = source.take(MAX_DATABASE_BYTES);
-    let mut target = private_file(to).map_err(CopyError::Target)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(CopyError::Source(e)),
-        };
-        hash.update(&buffer[..n]);
-        target.write_all(&buffer[..n]).map_err(CopyError::Target)?;
+/// What can be said against a file by what it says of itself.
+pub(super) fn judge(
+    head: &Head,
+    edition: &Edition,
+    current: Option<&GenerationInfo>,
+    force: bool,
+) -> Result<(), String> {
+    let wanted = Kind::of(edition.name());
+    if wanted != Kind::Other && Kind::of(&head.database_type) != wanted {
+        return Err(format!("wrong edition: the file holds \"{}\"", head.database_type()));
     }
-    target.sync_all().map_err(CopyError::Target)?;
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    if head.node_count == 0 {
+        return Err("the database is empty".to_owned());
+    }
+    let Some(current) = current.filter(|_| !force) else { return Ok(()) };
+    if head.node_count < current.node_count / 2 {
+        return Err(format!(
+            "the node count collapsed from {} to {}: not taken unless forced",
+            current.node_count, head.node_count,
+        ));
+    }
+    // Of the same second is allowed: whoever makes files of their own changes them as they like. One that claims to
+    // come from the future would keep every honest one out.
+    let future = now_us() / 1_000_000 + 86_400;
+    let honest = i64::try_from(current.build_epoch).is_ok_and(|built| built <= future);
+    if honest && head.build_epoch < current.build_epoch {
+        return Err(format!(
+            "built {}, before the one that answers ({}): not taken unless forced",
+            built(head.build_epoch),
+            built(current.build_epoch),
+        ));
+    }
+    Ok(())
+}
+
+/// Everything that must be true of a copied database before it may answer; builds its index on the way.
+pub(super) fn check(
+    dir: &Path,
+    edition: &Edition,
+    current: Option<&GenerationInfo>,
+    sha256: String,
+    force: bool,
+    breathe: &dyn Fn(),
+) -> Result<GenerationInfo, String> {
+    let path = dir.join(DATABASE);
+    let mut database = map(&path).map_err(|e| e.to_string())?;
+    let head = Head::read(&database[database.len().saturating_sub(MAX_METADATA)..])?;
+    judge(&head, edition, current, force)?;
+    if !head.is_complete() {
+        drop(database);
+        complete(&path, &head).map_err(|e| e.to_string())?;
+        database = map(&path).map_err(|e| e.to_string())?;
+    }
+    let size = database.len() as u64;
+    let reader = Arc::new(Reader::from_source(database).map_err(|e| e.to_string())?);
+    verify(&reader, breathe)?;
+    let kind = Kind::of(&head.database_type);
+    if kind != Kind::Other
+        && write_index(&dir.join(INDEX), &reader, kind, size, breathe).map_err(|e| e.to_string())? == 0
+    {
+        return Err(match kind {
+            Kind::Asn => "no record has an ASN or an organization where they are looked for".to_owned(),
+            _ => "no record has a country, a region, a city, coordinates or a time zone where they are looked for"
+                .to_owned(),
+        });
+    }
+    Ok(GenerationInfo {
+        directory: format!("{}-{}", edition.name(), &sha256[..16]),
+        database_type: head.database_type(),
+        build_epoch: head.build_epoch,
+        node_count: head.node_count,
+        size,
+        sha256,
+        installed_at: now_us(),
+    })
+}
+
+/// Gives a generation whose index is lost, or of an earlier version, a new one, from the database that it keeps.
+pub(super) fn reindex(dir: &Path, breathe: &dyn Fn()) -> Result<(), index::IndexError> {
+    let database = map(&dir.join(DATABASE))?;
+    let size = database.len() as u64;
+    let reader = Reader::from_source(database)?;
+    let kind = Kind::of(&reader.metadata().database_type);
+    let draft = dir.join(format!("{INDEX}.tmp"));
+    let _ = std::fs::remove_file(&draft);
+    write_index(&draft, &reader, kind, size, breathe)?;
+    Ok(std::fs::rename(draft, dir.join(INDEX))?)
+}
+
+fn write_index(
+    path: &Path,
+    reader: &Reader<Mmap>,
+    kind: Kind,
+    size: u64,
+    breathe: &dyn Fn(),
+) -> Result<usize, index::IndexError> {
+    let mut out = BufWriter::with_capacity(1 << 20, private_file(path)?);
+    let told = index::build(reader, kind, size, &mut out, breathe)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    Ok(told)
+}
+
+/// `Reader::verify` reads all of a file in one go. It does so on a thread of its own, which is left behind where
+/// `breathe` unwinds: it only reads, and keeps what it reads mapped.
+fn verify(reader: &Arc<Reader<Mmap>>, breathe: &dyn Fn()) -> Result<(), String> {
+    let (sender, receiver) = channel();
+    let shared = Arc::clone(reader);
+    let work = move || drop(sender.send(shared.verify().map_err(|error| error.to_string())));
+    // A signal that is meant for the process must not be taken by that thread.
+    let before = SigSet::thread_get_mask().and_then(|before| SigSet::all().thread_block().map(|()| before));
+    let thread = std::thread::Builder::new().name("asn verify".to_owned()).spawn(work);
+    if let Ok(before) = before {
+        let _ = before.thread_set_mask();
+    }
+    if thread.is_err() {
+        return reader.verify().map_err(|error| error.to_string());
+    }
+    loop {
+        match receiver.recv_timeout(BREATH) {
+            Ok(told) => return told,
+            Err(RecvTimeoutError::Timeout) => breathe(),
+            Err(RecvTimeoutError::Disconnected) => return Err("the check broke off inside (a panic)".to_owned()),
+        }
+    }
+}
+
+/// Replaces the metadata of a copy by such as have what the specification leaves to the vendor.
+fn complete(path: &Path, head: &Head) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let size = file.metadata()?.len();
+    let from = size.saturating_sub(MAX_METADATA as u64);
+    let mut tail = vec![0; (size - from) as usize];
+    file.read_exact_at(&mut tail, from)?;
+    let at = tail.windows(MARKER.len()).rposition(|bytes| bytes == MARKER).unwrap_or(0);
+    let end = from + (at + MARKER.len()) as u64;
+    file.set_len(end)?;
+    file.write_all_at(&head.encode(), end)?;
+    file.sync_all()
+}
+
+/// For people: UTC, to the second. A file may claim any number.
+fn built(epoch: u64) -> String {
+    let at = i64::try_from(epoch).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    at.map_or_else(|| epoch.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 fn private_file(path: &Path) -> io::Result<File> {

@@ -1,7 +1,7 @@
 //! The manifest: which generation of each edition answers, and what was refused. Plain data, kept as JSON.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -9,8 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::edition::{Edition, Kind};
+use crate::text::{MAX_TEXT, clean};
+
 /// A file written less than this ago may still be growing: it is looked at again on the next round.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// Longest reason for a refusal, in bytes.
+pub(super) const MAX_REASON: usize = 400;
 
 /// Which generations answer. Kept as JSON so that an operator can read it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +25,63 @@ pub struct Manifest {
     pub serial: u64,
     /// By edition's name.
     pub editions: BTreeMap<String, EditionState>,
+    /// The list of editions in use, as the last importer had it.
+    #[serde(default)]
+    pub listed: Option<Listed>,
+}
+
+/// The list of editions in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Their names, in order of preference.
+    pub editions: Vec<String>,
+    /// Unix microseconds: since then, by this list, the files that answer do. Answers from before it are stale; 0: no
+    /// change of the list is known.
+    pub since: i64,
+}
+
+impl Listed {
+    /// Whether it is this list.
+    pub(super) fn is(&self, editions: &[Edition]) -> bool {
+        self.editions.iter().map(String::as_str).eq(editions.iter().map(Edition::name))
+    }
+}
+
+impl Manifest {
+    /// Takes note of the list of editions in use. False: it is the one that was noted.
+    pub(super) fn note_list(&mut self, editions: &[Edition]) -> bool {
+        if self.listed.as_ref().is_some_and(|listed| listed.is(editions)) {
+            return false;
+        }
+        let since = self.listed.as_ref().map_or(0, |before| {
+            let then = self.answering(before.editions.iter().map(String::as_str));
+            if then == self.answering(editions.iter().map(Edition::name)) { before.since } else { now_us() }
+        });
+        let editions = editions.iter().map(|edition| edition.name().to_owned()).collect();
+        self.listed = Some(Listed { editions, since });
+        true
+    }
+
+    /// Texts that an earlier version kept as files had them, fit to be shown.
+    pub(super) fn cleaned(mut self) -> Manifest {
+        for state in self.editions.values_mut() {
+            for info in state.current.iter_mut().chain(&mut state.previous) {
+                info.database_type = clean(&info.database_type, MAX_TEXT).into_owned();
+            }
+            if let Some(refusal) = &mut state.refused {
+                refusal.reason = clean(&refusal.reason, MAX_REASON).into_owned();
+            }
+        }
+        self
+    }
+
+    /// Which generations answer by a list of editions: where, and whose.
+    pub(super) fn answering<'a>(&self, editions: impl Iterator<Item = &'a str> + Clone) -> [Option<&str>; 2] {
+        [Kind::Place, Kind::Asn].map(|kind| {
+            let mut currents = editions.clone().filter_map(|name| self.editions.get(name)?.current.as_ref());
+            currents.find(|info| Kind::of(&info.database_type) == kind).map(|info| info.directory.as_str())
+        })
+    }
 }
 
 /// What is known of one edition.
@@ -39,7 +102,7 @@ pub struct EditionState {
 pub struct GenerationInfo {
     /// Name of its directory under `generations/`.
     pub directory: String,
-    /// The database's own type, `GeoLite2-City`.
+    /// The database's own type, `GeoLite2-City`, cleaned.
     pub database_type: String,
     /// Unix seconds: the age of the data, whatever the file's date says.
     pub build_epoch: u64,
@@ -79,18 +142,29 @@ impl Signature {
     /// # Errors
     /// When the file exists but can't be asked about.
     pub fn of(path: &Path) -> io::Result<Option<Signature>> {
-        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         match fs::metadata(path) {
-            Ok(m) if m.is_file() => Ok(Some(Signature {
-                inode: m.ino(),
-                size: m.size(),
-                modified_ns: ns(m.mtime(), m.mtime_nsec()),
-                changed_ns: ns(m.ctime(), m.ctime_nsec()),
-            })),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            Ok(metadata) => Signature::by(&metadata).map(Some),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// The signature of an open file, whatever its path leads to by now.
+    pub(super) fn of_open(file: &File) -> io::Result<Signature> {
+        Signature::by(&file.metadata()?)
+    }
+
+    fn by(m: &Metadata) -> io::Result<Signature> {
+        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        if !m.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Signature {
+            inode: m.ino(),
+            size: m.size(),
+            modified_ns: ns(m.mtime(), m.mtime_nsec()),
+            changed_ns: ns(m.ctime(), m.ctime_nsec()),
+        })
     }
 
     pub(super) fn settled(&self, now: SystemTime) -> bool {

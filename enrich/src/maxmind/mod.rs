@@ -10,8 +10,11 @@
 //! | [`record`] | the fields we read of a record, whatever else stands there |
 //! | [`index`] | the flat index built at import: IPv4 ranges and decoded records |
 //! | [`generation`] | one immutable copy of one edition, mapped |
+//! | [`networks`] | all networks of a generation, one at a time |
+//! | `json` | a whole record as JSON |
 //! | [`store`] | generations on disk: import, refusal, which one answers |
 //! | [`manifest`] | what the store knows, as it is kept on disk |
+//! | `head` | what a file says of itself |
 //! | `intake` | from the operator's file to a verified, indexed copy |
 //! | [`databases`] | the open set of editions, and the look-up |
 //! | `usage` | who has a generation open; the line that its licence asks for |
@@ -21,10 +24,13 @@ pub mod databases;
 pub mod download;
 pub mod edition;
 pub mod generation;
+mod head;
 pub mod index;
 mod intake;
+mod json;
 pub mod manifest;
 mod map;
+pub mod networks;
 pub mod record;
 pub mod store;
 pub mod update;
@@ -33,6 +39,7 @@ mod usage;
 pub use databases::{Answer, Databases};
 pub use edition::{Edition, Kind};
 pub use generation::Generation;
+pub use networks::Networks;
 pub use record::{Origin, Place};
 pub use store::{Manifest, Store};
 pub use usage::{attribution, users};

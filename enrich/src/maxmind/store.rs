@@ -17,10 +17,13 @@ use std::time::SystemTime;
 
 use super::databases::Databases;
 use super::edition::Edition;
-use super::generation::{DATABASE, Generation};
-use super::intake::{CopyError, MAX_DATABASE_BYTES, check, copy};
-use super::manifest::now_us;
+use super::generation::{DATABASE, Generation, OpenError};
+use super::head::Head;
+use super::index::IndexError;
+use super::intake::{CopyError, MAX_DATABASE_BYTES, Source, check, judge, reindex};
 pub use super::manifest::{EditionState, GenerationInfo, Manifest, Refusal, Signature};
+use super::manifest::{MAX_REASON, now_us};
+use crate::text::clean;
 
 const MANIFEST: &str = "current.json";
 
@@ -37,6 +40,8 @@ pub struct Imported {
     pub outcomes: Vec<(Edition, Outcome)>,
     /// Why editions could not be taken: the store could not be written. What answered for them before goes on.
     pub failures: Vec<StoreError>,
+    /// Whether anything is otherwise than before: whoever has files open should look.
+    pub changed: bool,
 }
 
 /// What one import did to one edition.
@@ -46,7 +51,7 @@ pub enum Outcome {
     Unchanged,
     /// The file is still being written; look again.
     Unsettled,
-    /// A new generation answers from now on.
+    /// A new generation answers from now on, or one with a new index.
     Installed(GenerationInfo),
     /// The file was refused; what answered before goes on.
     Refused(Refusal),
@@ -93,7 +98,7 @@ impl Store {
     pub fn manifest(&self) -> Result<Manifest, StoreError> {
         let path = self.manifest_path();
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| at(&path)(e.into())),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Manifest::cleaned).map_err(|e| at(&path)(e.into())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Manifest::default()),
             Err(e) => Err(at(&path)(e)),
         }
@@ -109,6 +114,7 @@ impl Store {
         let mut troubles = Vec::new();
         let mut generations = Vec::new();
         let mut installed_at = None;
+        let clean = |error: OpenError| clean(&error.to_string(), MAX_REASON).into_owned();
         for edition in editions {
             let Some(state) = manifest.editions.get(edition.name()) else { continue };
             for info in state.current.iter().chain(&state.previous) {
@@ -118,10 +124,13 @@ impl Store {
                         installed_at = installed_at.max(Some(info.installed_at));
                         break;
                     }
-                    Err(error) => troubles.push((edition.clone(), format!("{}: {error}", info.directory))),
+                    Err(error) => troubles.push((edition.clone(), format!("{}: {}", info.directory, clean(error)))),
                 }
             }
         }
+        // Another list of editions lets other files answer, as a newer file does.
+        let listed = manifest.listed.as_ref().map(|listed| listed.since);
+        let installed_at = installed_at.map(|at: i64| at.max(listed.unwrap_or(at)));
         Ok((manifest, Databases::new(generations, installed_at), troubles))
     }
 
@@ -133,11 +142,17 @@ impl Store {
         self.generations().join(&info.directory)
     }
 
-    /// Whether an import would have something to read: a look at the files' dates, and whether the generations are
-    /// still there.
+    /// Whether an import would have something to do: a look at the files' dates, whether the generations are still
+    /// there, and whether they are of the list of now.
     pub fn has_news(&self, source: &Path, editions: &[Edition], manifest: &Manifest) -> bool {
+        if !manifest.editions.is_empty() && manifest.listed.as_ref().is_none_or(|listed| !listed.is(editions)) {
+            return true;
+        }
         editions.iter().any(|edition| {
             let state = manifest.editions.get(edition.name());
+            if state.is_some_and(|state| self.wants_index(edition, state)) {
+                return true;
+            }
             match Signature::of(&source.join(edition.file_name())) {
                 Ok(Some(now)) => {
                     state.and_then(|state| state.seen.as_ref()) != Some(&now)
@@ -155,14 +170,31 @@ impl Store {
         state.refused.is_none() && state.current.as_ref().is_some_and(gone)
     }
 
+    /// Whether the generation that should answer has a whole database, and no index of this version.
+    fn wants_index(&self, edition: &Edition, state: &EditionState) -> bool {
+        let opened = |info| Generation::open(&self.directory(info), edition.clone());
+        match state.current.as_ref().map(opened) {
+            Some(Ok(generation)) => generation.is_outdated(),
+            Some(Err(error)) => matches!(error, OpenError::Index),
+            None => false,
+        }
+    }
+
     /// Takes what is new in the operator's directory `source`. Each edition stands for itself: one that is refused
     /// leaves the others, and its own older generation, as they were. All that is taken answers from the same moment on:
     /// the files of one release belong together. `force` takes a file that looks collapsed, or is older.
+    /// `breathe` is called between pieces of the work, and may leave it by unwinding.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the manifest can't be read or written,
     /// which is then what it was.
-    pub fn import(&self, source: &Path, editions: &[Edition], force: bool) -> Result<Imported, StoreError> {
+    pub fn import(
+        &self,
+        source: &Path,
+        editions: &[Edition],
+        force: bool,
+        breathe: &dyn Fn(),
+    ) -> Result<Imported, StoreError> {
         let _lock = self.lock()?;
         let mut manifest = self.manifest()?;
         // Litter of imports that were killed, and of removals: half a directory must not pass for a generation.
@@ -172,7 +204,7 @@ impl Store {
         for edition in editions {
             let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
             let mut state = before.clone();
-            match self.import_one(&source.join(edition.file_name()), edition, &mut state, force) {
+            match self.import_one(&source.join(edition.file_name()), edition, &mut state, force, breathe) {
                 Ok(outcome) => {
                     if state != before {
                         changed = true;
@@ -182,6 +214,9 @@ impl Store {
                 }
                 Err(error) => failures.push(error),
             }
+        }
+        if !manifest.editions.is_empty() {
+            changed |= manifest.note_list(editions);
         }
         if changed {
             // As late as can be: what somebody still answers from the old files after this would pass for fresh.
@@ -196,7 +231,7 @@ impl Store {
             self.write_manifest(&manifest)?;
         }
         self.remove_unreferenced(&manifest);
-        Ok(Imported { outcomes, failures })
+        Ok(Imported { outcomes, failures, changed })
     }
 
     fn lock(&self) -> Result<File, StoreError> {
@@ -217,16 +252,22 @@ impl Store {
         edition: &Edition,
         state: &mut EditionState,
         force: bool,
+        breathe: &dyn Fn(),
     ) -> Result<Outcome, StoreError> {
+        // From the database that is kept: the operator's file may be gone, or another one by now.
+        let unchanged = match self.reindex(edition, state, breathe)? {
+            Some(info) => Outcome::Installed(info),
+            None => Outcome::Unchanged,
+        };
         let signature = match Signature::of(file) {
             Ok(Some(signature)) => signature,
             // A file that went away takes nothing with it: what was imported goes on.
-            Ok(None) => return Ok(Outcome::Unchanged),
+            Ok(None) => return Ok(unchanged),
             Err(error) => return Ok(refuse(state, None, error.to_string())),
         };
         let again = (force && state.refused.is_some()) || self.lost(edition, state);
         if state.seen.as_ref() == Some(&signature) && !again {
-            return Ok(Outcome::Unchanged);
+            return Ok(unchanged);
         }
         if state.current.is_some() && !signature.settled(SystemTime::now()) {
             return Ok(Outcome::Unsettled);
@@ -235,19 +276,31 @@ impl Store {
             let reason = format!("{} bytes are too many for a database", signature.size);
             return Ok(refuse(state, Some(signature), reason));
         }
+        let source = match Source::open(file) {
+            Ok(source) => source,
+            Err(error) => return Ok(refuse(state, Some(signature), error.to_string())),
+        };
+        // Somebody put another one there since we looked: that one has not been looked at.
+        if source.signature != signature {
+            return Ok(Outcome::Unsettled);
+        }
+        let worth = |head: Head| judge(&head, edition, state.current.as_ref(), force);
+        if let Err(reason) = source.head().and_then(worth) {
+            return Ok(refuse(state, Some(signature), reason));
+        }
 
         let tmp = self.generations().join(format!("tmp-{}", std::process::id()));
         let _litter = RemoveOnDrop(&tmp);
         make_private_dir(&tmp)?;
-        let sha256 = match copy(file, &tmp.join(DATABASE)) {
+        let sha256 = match source.copy(&tmp.join(DATABASE), breathe) {
             Ok(sha256) => sha256,
             Err(CopyError::Source(error)) => return Ok(refuse(state, Some(signature), error.to_string())),
             Err(CopyError::Target(error)) => return Err(at(&tmp)(error)),
         };
-        if Signature::of(file).ok().flatten().as_ref() != Some(&signature) {
+        if !source.is_unchanged() {
             return Ok(Outcome::Unsettled);
         }
-        let info = match check(&tmp, edition, state.current.as_ref(), sha256, force) {
+        let info = match check(&tmp, edition, state.current.as_ref(), sha256, force, breathe) {
             Ok(info) => info,
             Err(reason) => return Ok(refuse(state, Some(signature), reason)),
         };
@@ -272,6 +325,28 @@ impl Store {
             state.previous = before;
         }
         Ok(Outcome::Installed(info))
+    }
+
+    /// A new index for the generation that answers, where it wants one.
+    fn reindex(
+        &self,
+        edition: &Edition,
+        state: &mut EditionState,
+        breathe: &dyn Fn(),
+    ) -> Result<Option<GenerationInfo>, StoreError> {
+        if !self.wants_index(edition, state) {
+            return Ok(None);
+        }
+        let Some(info) = &mut state.current else { return Ok(None) };
+        let dir = self.directory(info);
+        reindex(&dir, breathe).map_err(|error| match error {
+            IndexError::Io(error) => StoreError::Io { path: dir.clone(), error },
+            error => StoreError::Io { path: dir.clone(), error: io::Error::other(error.to_string()) },
+        })?;
+        sync_dir(&dir)?;
+        // It may say something else from now on.
+        info.installed_at = now_us();
+        Ok(Some(info.clone()))
     }
 
     fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
@@ -303,6 +378,8 @@ impl Store {
 }
 
 fn refuse(state: &mut EditionState, seen: Option<Signature>, reason: String) -> Outcome {
+    // It may quote the file.
+    let reason = clean(&reason, MAX_REASON).into_owned();
     let refusal = Refusal { reason, at: now_us() };
     // The same trouble again is no news: the manifest must not grow a serial every second.
     if seen.is_none() && state.refused.as_ref().is_some_and(|r| r.reason == refusal.reason) {

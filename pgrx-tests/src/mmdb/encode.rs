@@ -50,6 +50,10 @@ impl DataSection {
                 self.control(3, 8);
                 self.bytes.extend(bits.to_be_bytes());
             }
+            Value::Raw(kind, x) => {
+                self.control(*kind, x.len());
+                self.bytes.extend(x);
+            }
             Value::U16(x) => self.unsigned(5, u64::from(*x)),
             Value::U32(x) => self.unsigned(6, u64::from(*x)),
             Value::U64(x) => self.unsigned(9, *x),

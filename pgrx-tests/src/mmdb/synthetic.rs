@@ -115,6 +115,7 @@ impl Plan {
             description: "synthetic test data, not real locations",
             build_epoch: self.build_epoch,
             record_size: None,
+            optional: None,
         };
         summary.nodes = maker.tree.len();
         write_file(path, maker.tree, &data, &header)?;

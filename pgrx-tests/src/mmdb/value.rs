@@ -23,6 +23,8 @@ pub enum Value {
     Map(Vec<(String, Value)>),
     /// Values, in order.
     Array(Vec<Value>),
+    /// Any type by its number, and its bytes.
+    Raw(u8, Vec<u8>),
 }
 
 impl Value {
@@ -30,6 +32,24 @@ impl Value {
     #[must_use]
     pub fn double(x: f64) -> Value {
         Value::Double(x.to_bits())
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn bytes(x: &[u8]) -> Value {
+        Value::Raw(4, x.to_vec())
+    }
+
+    /// A float.
+    #[must_use]
+    pub fn float(x: f32) -> Value {
+        Value::Raw(15, x.to_be_bytes().to_vec())
+    }
+
+    /// Unsigned, 128 bits; leading zeros are left out.
+    #[must_use]
+    pub fn u128(x: u128) -> Value {
+        Value::Raw(10, x.to_be_bytes()[x.leading_zeros() as usize / 8..].to_vec())
     }
 
     /// Text.

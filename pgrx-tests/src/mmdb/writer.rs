@@ -30,6 +30,7 @@ pub struct MmdbWriter {
     edition: String,
     build_epoch: u64,
     record_size: Option<u16>,
+    optional: Option<Vec<(String, Value)>>,
     networks: Vec<(u32, u128, Value)>,
 }
 
@@ -37,13 +38,27 @@ impl MmdbWriter {
     /// A file of this `database_type` (as `GeoLite2-City`), built at `build_epoch` (seconds since 1970).
     #[must_use]
     pub fn new(edition: &str, build_epoch: u64) -> Self {
-        MmdbWriter { edition: edition.to_string(), build_epoch, record_size: None, networks: Vec::new() }
+        MmdbWriter {
+            edition: edition.to_string(),
+            build_epoch,
+            record_size: None,
+            optional: None,
+            networks: Vec::new(),
+        }
     }
 
     /// 24, 28 or 32 bits; default: the smallest that fits.
     #[must_use]
     pub fn record_size(mut self, bits: u16) -> Self {
         self.record_size = Some(bits);
+        self
+    }
+
+    /// Metadata in place of `description` and `languages`, which a file need not have.
+    #[must_use]
+    pub fn optional_metadata(mut self, optional: &[(&str, Value)]) -> Self {
+        let owned = optional.iter().map(|(key, value)| ((*key).to_string(), value.clone()));
+        self.optional = Some(owned.collect());
         self
     }
 
@@ -83,6 +98,7 @@ impl MmdbWriter {
             description: "test data, not real locations",
             build_epoch: self.build_epoch,
             record_size: self.record_size,
+            optional: self.optional.as_deref(),
         };
         write_file(path, tree, &data, &header)
     }
@@ -94,6 +110,7 @@ pub(super) struct Header<'a> {
     pub description: &'a str,
     pub build_epoch: u64,
     pub record_size: Option<u16>,
+    pub optional: Option<&'a [(String, Value)]>,
 }
 
 /// Writes a whole file.
@@ -109,17 +126,25 @@ pub(super) fn write_file(path: &Path, mut tree: Tree, data: &DataSection, header
     out.write_all(data.bytes())?;
     out.write_all(b"\xab\xcd\xefMaxMind.com")?;
     let mut metadata = DataSection::default();
-    metadata.put(&Value::map([
+    let usual = || {
+        vec![
+            ("description".to_string(), Value::map([("en", Value::text(header.description))])),
+            ("languages".to_string(), Value::Array(LANGUAGES.map(Value::text).to_vec())),
+        ]
+    };
+    let Value::Map(mut pairs) = Value::map([
         ("binary_format_major_version", Value::U16(2)),
         ("binary_format_minor_version", Value::U16(0)),
         ("build_epoch", Value::U64(header.build_epoch)),
         ("database_type", Value::text(header.edition)),
-        ("description", Value::map([("en", Value::text(header.description))])),
         ("ip_version", Value::U16(6)),
-        ("languages", Value::Array(LANGUAGES.map(Value::text).to_vec())),
         ("node_count", Value::U32(tree.len() as u32)),
         ("record_size", Value::U16(size)),
-    ]));
+    ]) else {
+        unreachable!("a map")
+    };
+    pairs.extend(header.optional.map_or_else(usual, <[_]>::to_vec));
+    metadata.put(&Value::Map(pairs));
     out.write_all(metadata.bytes())?;
     out.flush()?;
     std::fs::rename(part, path)

@@ -35,6 +35,13 @@ impl Site {
         Site { dir, source, root, store }
     }
 
+    /// With an ASN file that lies elsewhere.
+    pub fn with(self, asn: &Path) -> Site {
+        fs::copy(asn, self.file(ASN)).expect("copied");
+        age(&self.file(ASN));
+        self
+    }
+
     /// With both small fixtures imported.
     pub fn small(name: &str) -> Site {
         let site = Site::new(name);
@@ -75,7 +82,7 @@ impl Site {
     }
 
     pub fn import_with(&self, name: &str, force: bool) -> Outcome {
-        let imported = self.store.import(&self.source, &[edition(name)], force);
+        let imported = self.store.import(&self.source, &[edition(name)], force, &|| ());
         let mut imported = imported.expect("an import that runs");
         assert!(imported.failures.is_empty(), "{imported:?}");
         assert_eq!(imported.outcomes.len(), 1);
