@@ -288,6 +288,7 @@ fn a_foreign_partition_that_comes_later_breaks_no_insert() {
     );
     assert_eq!(value(&mut session, "SELECT count(*) FROM remote.far"), "2");
     assert_eq!(db.counts(), ["36.86.0.1|1", "36.86.0.5|1", "36.86.0.6|1", "36.86.0.7|1"]);
+    assert_eq!(db.value("SELECT unobserved FROM ip_source"), "2", "each statement through a table above it counts");
     // Without it, attaching again brings everything back.
     run(&mut session, "ALTER TABLE sub DETACH PARTITION far; SELECT attach_ip_source('events', '{ip}')");
     run(&mut session, "INSERT INTO events VALUES (1, '36.86.0.8')");

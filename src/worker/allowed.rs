@@ -223,7 +223,7 @@ unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool
             option(options, name).is_none_or(|text| is_plain || Some(CStr::from_ptr(text).to_bytes()) == has.as_deref())
         };
         let encoding = option(options, c"encoding").is_none_or(|name| {
-            let encoding = pg_sys::pg_char_to_encoding(name);
+            let encoding = encoding(name);
             encoding >= 0 && (is_plain || encoding == template.encoding)
         });
         encoding
@@ -234,6 +234,22 @@ unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool
             && option(options, c"connection_limit").is_none_or(|limit| {
                 CStr::from_ptr(limit).to_str().is_ok_and(|limit| limit.parse::<i32>().is_ok_and(|limit| limit >= -1))
             })
+    }
+}
+
+/// The number of an encoding; negative when there is none of that name. By the function of SQL, which has the same name in
+/// every version.
+///
+/// # Safety
+/// `name` must be a C string.
+unsafe fn encoding(name: *const c_char) -> i32 {
+    // SAFETY: see above; the function takes a name.
+    unsafe {
+        let mut data = pg_sys::NameData::default();
+        pg_sys::namestrcpy(&mut data, name);
+        let argument = Some(pg_sys::Datum::from(&raw const data));
+        let number = pgrx::direct_function_call_as_datum(pg_sys::PG_char_to_encoding, &[argument]);
+        number.map_or(-1, |number| number.value() as i32)
     }
 }
 
