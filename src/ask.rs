@@ -19,16 +19,28 @@ use crate::{maxmind, time, tx};
 /// Questions that can wait at a time.
 pub const QUESTIONS: usize = 128;
 
-const FREE: u32 = 0;
-const FILLING: u32 = 1;
-const ASKED: u32 = 2;
-const TAKEN: u32 = 3;
-const ANSWERED: u32 = 4;
+const FREE: u64 = 0;
+const FILLING: u64 = 1;
+const ASKED: u64 = 2;
+const TAKEN: u64 = 3;
+const ANSWERED: u64 = 4;
+/// Bits of a state; above them stands the ticket.
+const STATE: u64 = 7;
+
+/// One of a session's questions, among all that ever had its slot: an answer that comes late must not be taken for that
+/// to the question which has the slot by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    slot: usize,
+    /// The slot's word, without its state.
+    number: u64,
+}
 
 /// One question. Owned by the asking session except in the states `ASKED` and `TAKEN`, when the worker may answer.
 #[repr(C)]
 pub struct Question {
-    state: AtomicU32,
+    /// State and ticket in one word, so that no state changes hands unseen. The ticket is another one with every owner.
+    word: AtomicU64,
     database: AtomicU32,
     waiter: AtomicI32,
     ipv4: AtomicU32,
@@ -37,6 +49,29 @@ pub struct Question {
 }
 
 impl Question {
+    /// Goes on to another state, if all is still as it was seen. Returns the new word.
+    fn advance(&self, seen: u64, state: u64) -> Option<u64> {
+        let next = seen & !STATE | state;
+        self.word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(next)
+    }
+
+    /// Takes a slot that has no owner, or whose owner is gone: with a new ticket. Returns the word.
+    fn claim(&self) -> Option<u64> {
+        let seen = self.word.load(Ordering::Acquire);
+        if seen & STATE != FREE && !self.is_orphan(seen & STATE) {
+            return None;
+        }
+        let next = (seen & !STATE).wrapping_add(STATE + 1) | FILLING;
+        self.word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(next)
+    }
+
+    /// Whether the session that waited has died.
+    fn is_orphan(&self, state: u64) -> bool {
+        let pid = self.waiter.load(Ordering::Relaxed);
+        // SAFETY: asks the process array.
+        state >= ASKED && unsafe { pg_sys::BackendPidGetProc(pid).is_null() }
+    }
+
     fn put(&self, ip: IpAddr) {
         let bits = match ip {
             IpAddr::V4(v4) => u128::from(u32::from(v4)),
@@ -58,11 +93,24 @@ impl Question {
 }
 
 /// Gives the slot back, however the wait ends.
-struct Held(&'static Question);
+struct Held {
+    question: &'static Question,
+    number: u64,
+}
+
+impl Held {
+    fn go_to(&self, state: u64) {
+        self.question.word.store(self.number | state, Ordering::Release);
+    }
+
+    fn is_answered(&self) -> bool {
+        self.question.word.load(Ordering::Acquire) == self.number | ANSWERED
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.state.store(FREE, Ordering::Release);
+        self.go_to(FREE);
     }
 }
 
@@ -70,14 +118,14 @@ impl Drop for Held {
 pub fn ask(ip: IpAddr, wait: Duration) -> bool {
     let worker = shared::require_worker();
     let started = Instant::now();
-    let Some(question) = claim() else { return false };
-    let held = Held(question);
+    let Some(held) = claim() else { return false };
+    let question = held.question;
     question.put(ip);
     // SAFETY: this process's id, set at its start.
     question.waiter.store(unsafe { pg_sys::MyProcPid }, Ordering::Relaxed);
-    question.state.store(ASKED, Ordering::Release);
+    held.go_to(ASKED);
     shared::wake(worker);
-    while held.0.state.load(Ordering::Acquire) != ANSWERED {
+    while !held.is_answered() {
         let left = wait.saturating_sub(started.elapsed());
         if left.is_zero() {
             return false;
@@ -96,52 +144,44 @@ pub fn ask(ip: IpAddr, wait: Duration) -> bool {
 
 /// A free slot, if the sessions of this database do not hold their share of them. As with jobs, counted again once the
 /// slot is taken.
-fn claim() -> Option<&'static Question> {
+fn claim() -> Option<Held> {
     let database = shared::my_database().to_u32();
     let questions = &shared()?.questions;
-    let held = || {
-        let mine = |q: &&Question| q.database.load(Ordering::Acquire) == database;
-        questions.iter().filter(mine).filter(|q| q.state.load(Ordering::Acquire) != FREE).count()
+    // Those of sessions that died do not count: whoever comes next takes them over.
+    let is_held = |q: &&Question| {
+        let state = q.word.load(Ordering::Acquire) & STATE;
+        q.database.load(Ordering::Acquire) == database && state != FREE && !q.is_orphan(state)
     };
+    let held = || questions.iter().filter(is_held).count();
     let share = shared::share(QUESTIONS);
-    // Slots of sessions that died count as well, until somebody takes them over: that somebody must get that far.
-    let free = |question: &&Question| {
-        question.state.compare_exchange(FREE, FILLING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    };
-    let question = if held() < share { questions.iter().find(free) } else { None };
-    let question = question.or_else(|| questions.iter().find(|question| adopt(question)))?;
-    question.database.store(database, Ordering::Release);
-    if held() > share {
-        question.state.store(FREE, Ordering::Release);
+    if held() >= share {
         return None;
     }
-    Some(question)
-}
-
-/// Takes over the slot of a session that died while it waited.
-fn adopt(question: &Question) -> bool {
-    let state = question.state.load(Ordering::Acquire);
-    let pid = question.waiter.load(Ordering::Relaxed);
-    // SAFETY: asks the process array.
-    let orphan = state >= ASKED && unsafe { pg_sys::BackendPidGetProc(pid).is_null() };
-    orphan && question.state.compare_exchange(state, FILLING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    let (question, word) = questions.iter().find_map(|question| Some((question, question.claim()?)))?;
+    let mine = Held { question, number: word & !STATE };
+    question.database.store(database, Ordering::Release);
+    (held() <= share).then_some(mine)
 }
 
 /// The worker's side: takes what is asked in its database. MaxMind's answer is written at once; what only the network
 /// knows is asked for, and the session is told when that is written too.
 pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     let Some(shared) = shared() else { return };
-    let asked: Vec<(usize, &Question)> = shared
-        .questions
-        .iter()
-        .enumerate()
-        .filter(|(_, q)| q.database.load(Ordering::Relaxed) == database.to_u32())
-        .filter(|(_, q)| q.state.compare_exchange(ASKED, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok())
-        .collect();
+    let taken = |(slot, question): (usize, &Question)| {
+        let seen = question.word.load(Ordering::Acquire);
+        if seen & STATE != ASKED || question.database.load(Ordering::Relaxed) != database.to_u32() {
+            return None;
+        }
+        // What was read belongs to the ticket that is taken, or nothing is.
+        let ip = question.ip();
+        let word = question.advance(seen, TAKEN)?;
+        Some((ip, Ticket { slot, number: word & !STATE }))
+    };
+    let asked: Vec<(IpAddr, Ticket)> = shared.questions.iter().enumerate().filter_map(taken).collect();
     if asked.is_empty() {
         return;
     }
-    let mut ips: Vec<IpAddr> = asked.iter().map(|(_, question)| question.ip()).collect();
+    let mut ips: Vec<IpAddr> = asked.iter().map(|(ip, _)| *ip).collect();
     ips.sort_unstable();
     ips.dedup();
     let result = tx::run(|| {
@@ -151,15 +191,14 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     if let Err(failure) = result {
         pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
     }
-    let questions: Vec<(IpAddr, usize)> = asked.iter().map(|(slot, question)| (question.ip(), *slot)).collect();
-    network.questions(&questions);
+    network.questions(&asked);
     network.tell();
 }
 
-/// Tells the session of a question that everything is written. One that has gone is forgotten.
-pub fn done(slot: usize) {
-    let Some(question) = shared().and_then(|shared| shared.questions.get(slot)) else { return };
-    if question.state.compare_exchange(TAKEN, ANSWERED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+/// Tells the session of a question that everything is written. One that has gone is forgotten, whoever has its slot now.
+pub fn done(ticket: Ticket) {
+    let Some(question) = shared().and_then(|shared| shared.questions.get(ticket.slot)) else { return };
+    if question.advance(ticket.number | TAKEN, ANSWERED).is_some() {
         shared::wake(question.waiter.load(Ordering::Relaxed));
     }
 }
@@ -167,8 +206,9 @@ pub fn done(slot: usize) {
 /// A worker that begins takes over what the one before had taken.
 pub fn take_over(database: pg_sys::Oid) {
     for question in shared().iter().flat_map(|shared| &shared.questions) {
-        if question.database.load(Ordering::Relaxed) == database.to_u32() {
-            let _ = question.state.compare_exchange(TAKEN, ASKED, Ordering::AcqRel, Ordering::Relaxed);
+        let seen = question.word.load(Ordering::Acquire);
+        if seen & STATE == TAKEN && question.database.load(Ordering::Relaxed) == database.to_u32() {
+            let _ = question.advance(seen, ASKED);
         }
     }
 }

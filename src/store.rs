@@ -5,6 +5,7 @@
 
 pub mod asn;
 pub mod cymru;
+pub mod distrust;
 pub mod greynoise;
 pub mod same;
 pub mod walk;

@@ -34,6 +34,8 @@ pub enum FailureKind {
     },
     /// Asking again as things are set will fail again: a wrong setting, or a question the source refuses.
     Permanent,
+    /// Nothing was sent: the settings of now forbid it. Not a failure of the source.
+    Withheld,
 }
 
 impl Failure {
@@ -50,6 +52,16 @@ impl Failure {
     /// See [`FailureKind::Permanent`].
     pub fn permanent(reason: impl AsRef<str>) -> Failure {
         Failure::new(FailureKind::Permanent, reason)
+    }
+
+    /// See [`FailureKind::Withheld`].
+    pub fn withheld() -> Failure {
+        Failure::new(FailureKind::Withheld, "the settings do not allow the question any more")
+    }
+
+    /// Whether the settings kept the question from being sent.
+    pub fn is_withheld(&self) -> bool {
+        self.kind == FailureKind::Withheld
     }
 
     /// Whether the same question may be asked again soon.

@@ -136,6 +136,12 @@ impl Ledger {
         granted
     }
 
+    /// Takes back what was reserved and never asked.
+    pub fn give_back(&mut self, n: u64, now: Micros, window: Window) {
+        self.roll(now, window);
+        self.used = self.used.saturating_sub(n);
+    }
+
     /// The source says that the quota is used up: closed for as long as it asks (a second to [`MAX_CLOSED`]), else until
     /// the window ends. Of several such answers the latest end counts.
     pub fn close(&mut self, retry_after: Option<Duration>, now: Micros, window: Window) {

@@ -58,7 +58,7 @@ fn original() -> &'static Cluster {
             DB,
             "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '1.1.1.1';
              INSERT INTO asn_inventory (asn_number, asn_org, registry, allocated) VALUES (64511, 'Kept', 'arin', '2001-01-01');
-             INSERT INTO cymru_prefix VALUES ('218.92.0.0/17', '218.92.0.0/17', '{4134,4812}', 'CN', 'apnic', NULL, now(), now());
+             INSERT INTO cymru_prefix VALUES ('218.92.0.0/24', '218.92.0.0/17', '{4134,4812}', 'CN', 'apnic', NULL, now(), now());
              INSERT INTO source_quota VALUES ('greynoise', now(), 7, now());
              INSERT INTO events (at, src) SELECT '2026-02-01', '64.227.0.0'::inet + i FROM generate_series(1, 20) i;
              INSERT INTO logs.parts SELECT 110 + i, '8.8.8.8' FROM generate_series(1, 20) i",

@@ -158,15 +158,14 @@ fn the_longest_prefix_and_its_first_origin_are_stored_and_all_origins_kept() {
     let columns = "asn_number, asn_org, network, country_code, country_source";
     world.wait_row("46.1.2.3", columns, "65003|NESTED - Inside, FR|46.1.2.0/24|FR|cymru");
     world.wait_row("2a0b:1::5", "asn_number, network, country_code", "4200000001|2a0b:1::/32|NL");
-    assert_eq!(
-        world.lines("SELECT prefix, origins FROM cymru_prefix WHERE family(prefix) = 4 ORDER BY prefix"),
-        ["46.1.0.0/16|{65001}", "46.1.2.0/24|{65003,65002}"]
-    );
-    // One answer spoke of both prefixes.
+    // What the answer says of the wider prefix is not used: others may be inside of it.
+    let kept = "SELECT prefix, announced, origins FROM cymru_prefix ORDER BY prefix";
+    assert_eq!(world.lines(kept), ["46.1.2.0/24|46.1.2.0/24|{65003,65002}", "2a0b:1::/48|2a0b:1::/32|{4200000001}"]);
     world.ingest(&["46.1.2.99", "46.1.9.9"]);
     world.wait_row("46.1.2.99", "asn_number, network", "65003|46.1.2.0/24");
     world.wait_row("46.1.9.9", "asn_number, network", "65001|46.1.0.0/16");
-    assert_eq!(world.fakes.counts(Service::Dns).distinct, 2);
+    assert_eq!(world.fakes.times(Service::Dns, "46.1.2.99"), 0);
+    assert_eq!(world.fakes.counts(Service::Dns).distinct, 3);
 }
 
 #[test]
@@ -235,4 +234,66 @@ fn a_name_that_is_stored_is_read_in_the_letters_of_the_encoding() {
     );
     world.cluster.wait_value(db, "SELECT cymru_status FROM ip_inventory", "found");
     assert_eq!(world.cluster.value(db, "SELECT asn_number || ' ' || asn_org FROM ip_inventory"), "64501 Zürcher Netz");
+}
+
+#[test]
+fn a_resolver_that_does_not_know_the_service_is_no_word_on_any_address() {
+    let world = start(options());
+    world.fakes.fault(WhoisFault::Refuse);
+    // Somebody believed such a one before.
+    world.sql(
+        "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, cymru_status, cymru_ts, greynoise_status)
+         VALUES ('45.6.0.1', 9, 'public', 'not_found', now(), 'not_found', now() - interval '1 hour', 'skipped');
+         INSERT INTO cymru_prefix VALUES
+             ('45.6.0.0/24', NULL, '{}', NULL, NULL, NULL, now() - interval '1 hour', now() + interval '1 hour')",
+    );
+    world.fakes.fault(DnsFault::Sinkhole);
+    world.ingest(&["45.1.0.1", "198.51.99.1"]);
+    let unknown = "failed|1|the resolver does not know origin.asn.cymru.com";
+    world.wait_row("45.1.0.1", "cymru_status, cymru_attempts, cymru_detail", unknown);
+    world.wait_row("198.51.99.1", "cymru_status, cymru_attempts, cymru_detail", unknown);
+    world.wait_source("cymru", "state, last_error", "failing|the resolver does not know origin.asn.cymru.com");
+    world.wait("SELECT count(*) FROM cymru_prefix", "0");
+    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status IN ('found', 'not_found')", "0");
+
+    // It knows the service again, and leaves out whose word a negative answer is.
+    world.fakes.clear_faults();
+    world.fakes.announce("8.8.8.0/24", &[15169], "US");
+    world.fakes.fault(DnsFault::NoSoa);
+    let again = |ip: &str| {
+        world.retry_now();
+        world.row(ip, "cymru_status, asn_number")
+    };
+    wait_for("an answer", || again("45.1.0.1"), |row| row == "found|64501");
+    wait_for("what was not to be believed", || again("45.6.0.1"), |row| row == "found|64506");
+    wait_for("a negative answer", || again("198.51.99.1"), |row| row == "not_found|");
+    world.wait_source("cymru", "state, retry_at", "ok|");
+}
+
+#[test]
+fn where_only_port_43_answers_a_few_addresses_go_in_one_small_session() {
+    let world = start(options());
+    world.fakes.fault(DnsFault::Drop);
+    let ips = ["45.1.0.1", "45.2.0.1", "45.3.0.1"];
+    world.ingest(&ips);
+    world.ingest_goes_on();
+    for (n, ip) in ips.iter().enumerate() {
+        world.wait_row(ip, "cymru_status, asn_number", &format!("found|{}", 64501 + n));
+    }
+    let asked = world.fakes.asked(Service::Whois);
+    let sessions: Vec<(&str, usize)> = asked.iter().map(|asked| (asked.what.as_str(), asked.addresses)).collect();
+    assert_eq!(sessions, [("bulk", 3)]);
+    // An answer came: it does not fail. The doctor knows which way does not work.
+    assert_eq!(world.source("cymru", "state"), "ok");
+}
+
+#[test]
+fn where_udp_is_lost_a_resolver_is_asked_over_tcp() {
+    let world = start(options());
+    world.fakes.fault(WhoisFault::Refuse);
+    world.fakes.fault(DnsFault::DropUdp);
+    let ips: Vec<String> = (1..=9).map(|n| format!("45.{n}.0.1")).collect();
+    world.ingest(&ips);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "9");
+    assert_eq!(world.source("cymru", "state"), "ok");
 }

@@ -84,7 +84,7 @@ fn sessions_open_no_socket_while_the_worker_does() {
     let world = World::options().conf("greynoise_rate", "100").start();
     world.fakes.rule("45.0.0.0/8", 24, 64500, "DE");
     // Whoever asks has to keep its socket open for a while.
-    world.fakes.fault(DnsFault::Delay(100));
+    world.fakes.fault(DnsFault::Delay(500));
     world.fakes.fault(WhoisFault::Delay(100));
     world.fakes.fault(GreyNoiseFault::Delay(100));
     world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");

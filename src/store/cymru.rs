@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use enrich::cymru::rounds::scope;
 use enrich::cymru::{Announcement, Origin};
 use ipnetwork::IpNetwork;
 use pgrx::pg_sys::Datum;
@@ -126,6 +127,9 @@ impl Answer {
     }
 }
 
+/// Wider than an answer may be used for: see [`enrich::cymru::rounds`]. Version 0.1.0 wrote such rows.
+pub(super) const TOO_WIDE: &str = "masklen(c.prefix) < CASE family(c.prefix) WHEN 4 THEN 24 ELSE 48 END";
+
 /// Answers that were given before, for effective addresses inside of them; the longest prefix that holds still.
 pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
     let sql = Sql::on_all(schema, &[c"cymru_prefix", c"asn_inventory"]);
@@ -133,7 +137,7 @@ pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
         &format!(
             "SELECT a.ip, p.announced, p.origins[1], p.country_code, n.asn_org
              FROM pg_catalog.unnest($1) AS a(ip)
-             CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c WHERE c.prefix >>= a.ip AND c.expires_at > now()
+             CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c WHERE c.prefix >>= a.ip AND c.expires_at > now() AND NOT {TOO_WIDE}
                                  ORDER BY masklen(c.prefix) DESC LIMIT 1) p
              LEFT JOIN {0}.asn_inventory n ON n.asn_number = p.origins[1]",
             schema.name
@@ -160,15 +164,10 @@ pub struct Prefix {
     announcement: Option<Announcement>,
 }
 
-/// The networks that one answer stands for: each announced prefix, or the surroundings of an address without a route.
-pub fn prefixes(ip: IpAddr, origin: &Origin) -> Vec<Prefix> {
-    use enrich::cymru::rounds::{negative_scope, scope};
-    match origin {
-        Origin::Announced(all) => {
-            all.iter().map(|a| Prefix { scope: scope(a.prefix, ip), announcement: Some(a.clone()) }).collect()
-        }
-        Origin::NotAnnounced => vec![Prefix { scope: negative_scope(ip), announcement: None }],
-    }
+/// The network that an answer about `ip` stands for.
+pub fn prefix(ip: IpAddr, origin: &Origin) -> Prefix {
+    let longest = origin.longest();
+    Prefix { scope: scope(longest.map(|known| known.prefix), ip), announcement: longest.cloned() }
 }
 
 /// Keeps answers by network.

@@ -145,7 +145,7 @@ pub fn walked(schema: &Schema) -> Vec<String> {
 
 /// From now on rows are written that say otherwise: should the files of before come back, they are compared anew.
 pub fn forget_walked(schema: &Schema) {
-    Sql::connect().run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
+    Sql::on(schema, c"maxmind_walk").run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
 }
 
 /// Writes down that it was compared with these.

@@ -107,6 +107,8 @@ impl Worker {
                     self.maintenance.note();
                 }
                 self.maintenance.turn();
+            } else {
+                self.network.rest();
             }
             process::idle();
             if !working {

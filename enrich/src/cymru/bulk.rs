@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::lines::Lines;
@@ -27,6 +27,9 @@ mod tests;
 const BYTES_PER_ADDRESS: u64 = 2048;
 /// See [`BYTES_PER_ADDRESS`].
 const BYTES_BASE: u64 = 1 << 20;
+
+/// Addresses of the server that are tried.
+const MAX_ADDRESSES: usize = 8;
 
 /// How long a session may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ impl Limits {
 pub struct Reply {
     /// What was answered, in the order asked.
     pub answers: Vec<(IpAddr, Origin)>,
+    /// Addresses that were not sent, since they may not be told.
+    pub withheld: Vec<IpAddr>,
     /// Why the others were not: the reply was cut, late, or no reply at all. `None` where it came whole and
     /// answered something: an address that is missing then is one that the service passed over.
     pub failure: Option<Failure>,
@@ -58,12 +63,27 @@ pub struct Reply {
 /// Asks `server` (`host:port`) about `asked`, which are effective addresses of public classes. An answer that
 /// came before a failure is kept.
 pub async fn ask(server: &str, asked: &[IpAddr], limits: Limits) -> Reply {
+    ask_about(server, asked, limits, &|_| true).await
+}
+
+/// The same, but `may_be_told` is asked about each address right before it is sent.
+pub async fn ask_about(
+    server: &str,
+    asked: &[IpAddr],
+    limits: Limits,
+    may_be_told: &(dyn Fn(IpAddr) -> bool + Sync),
+) -> Reply {
     let mut tallies: HashMap<IpAddr, Tally> = asked.iter().map(|ip| (*ip, Tally::new(*ip))).collect();
     let deadline = Instant::now() + limits.overall;
-    let session = session(server, asked, limits.progress, &mut tallies);
+    let mut question = Question { left: asked, withheld: Vec::new(), may_be_told };
+    if !asked.iter().any(|ip| may_be_told(*ip)) {
+        return Reply { answers: Vec::new(), withheld: asked.to_vec(), failure: None };
+    }
+    let session = session(server, &mut question, limits.progress, &mut tallies);
     let ended = timeout_at(deadline, session)
         .await
         .unwrap_or_else(|_| Err(Failure::transient("whois: the reply took too long as a whole")));
+    let withheld = question.withheld;
     let mut answers = Vec::new();
     for ip in asked {
         // Removed, so that an address asked about twice is answered once.
@@ -73,35 +93,59 @@ pub async fn ask(server: &str, asked: &[IpAddr], limits: Limits) -> Reply {
     }
     let failure = match ended {
         Err(failure) => Some(failure),
-        Ok(()) if answers.is_empty() && !asked.is_empty() => {
+        Ok(()) if answers.is_empty() && withheld.len() < asked.len() => {
             Some(Failure::transient("whois: the reply has no row for any address asked"))
         }
         Ok(()) => None,
     };
-    Reply { answers, failure }
+    Reply { answers, withheld, failure }
+}
+
+/// What is still to be sent, and what is not to be.
+struct Question<'a> {
+    left: &'a [IpAddr],
+    withheld: Vec<IpAddr>,
+    may_be_told: &'a (dyn Fn(IpAddr) -> bool + Sync),
+}
+
+/// Lines that are sent at a time.
+const LINES: usize = 64;
+
+impl Question<'_> {
+    /// The next lines; `None` once there are none.
+    fn lines(&mut self) -> Option<String> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let (now, left) = self.left.split_at(self.left.len().min(LINES));
+        self.left = left;
+        let mut lines = String::new();
+        for ip in now {
+            if (self.may_be_told)(*ip) {
+                // Writing to a String cannot fail.
+                let _ = writeln!(lines, "{ip}");
+            } else {
+                self.withheld.push(*ip);
+            }
+        }
+        Some(lines)
+    }
 }
 
 async fn session(
     server: &str,
-    asked: &[IpAddr],
+    question: &mut Question<'_>,
     progress: Duration,
     tallies: &mut HashMap<IpAddr, Tally>,
 ) -> Result<(), Failure> {
-    let stream = timeout(progress, TcpStream::connect(server)).await.map_err(|_| stalled())?.map_err(|error| {
-        let reason = format!("whois: {server}: {error}");
-        match error.kind() {
-            // Not `host:port`.
-            io::ErrorKind::InvalidInput => Failure::permanent(reason),
-            _ => Failure::transient(reason),
-        }
-    })?;
+    let stream = connect(server, progress).await?;
     let (mut reader, mut writer) = stream.into_split();
-    let question = question(asked);
-    let mut write = std::pin::pin!(send(&mut writer, question.as_bytes(), progress));
+    let asked = question.left.len();
+    let mut write = std::pin::pin!(send_all(&mut writer, question, progress));
     let mut written = false;
 
     let mut lines = Lines::default();
-    let mut left = BYTES_BASE + BYTES_PER_ADDRESS * asked.len() as u64;
+    let mut left = BYTES_BASE + BYTES_PER_ADDRESS * asked as u64;
     let mut buffer = vec![0; 16 * 1024];
     loop {
         // While the question goes out, that is the progress. Afterwards the reply has to make some.
@@ -132,14 +176,53 @@ async fn session(
     }
 }
 
-fn question(asked: &[IpAddr]) -> String {
-    let mut question = String::from("begin\nverbose\n");
-    for ip in asked {
-        // Writing to a String cannot fail.
-        let _ = writeln!(question, "{ip}");
+/// A connection to the first of the server's addresses that takes one. Each has its part of the time limit: a name may
+/// have addresses of a family that leads nowhere.
+async fn connect(server: &str, progress: Duration) -> Result<TcpStream, Failure> {
+    let deadline = Instant::now() + progress;
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let unresolved = |reason: &dyn std::fmt::Display| format!("whois: cannot resolve {host}: {reason}");
+    let found = match timeout(progress, lookup_host(server)).await {
+        Err(_) => return Err(Failure::transient(unresolved(&"no answer in time"))),
+        // Not `host:port`.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Err(Failure::permanent(unresolved(&error)));
+        }
+        Ok(Err(error)) => return Err(Failure::transient(unresolved(&error))),
+        Ok(Ok(found)) => found,
+    };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES {
+            addresses.push(address);
+        }
     }
-    question.push_str("end\n");
-    question
+    let mut reasons = Vec::new();
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let part = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+        match timeout(part, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => reasons.push(format!("({address}): {error}")),
+            Err(_) => reasons.push(format!("({address}): no answer in time")),
+        }
+    }
+    match reasons.is_empty() {
+        true => Err(Failure::transient(unresolved(&"it has no address"))),
+        false => Err(Failure::transient(format!("whois: cannot connect to {host} {}", reasons.join("; ")))),
+    }
+}
+
+async fn send_all(
+    writer: &mut (impl AsyncWrite + Unpin),
+    question: &mut Question<'_>,
+    progress: Duration,
+) -> Result<(), Failure> {
+    send(writer, b"begin\nverbose\n", progress).await?;
+    while let Some(lines) = question.lines() {
+        send(writer, lines.as_bytes(), progress).await?;
+    }
+    send(writer, b"end\n", progress).await
 }
 
 async fn send(writer: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], progress: Duration) -> Result<(), Failure> {

@@ -1,15 +1,16 @@
 //! Questions over DNS: one TXT record set an address or AS. For few questions; many go into one
 //! [`bulk`](super::bulk) session.
 //!
-//! Here is one attempt at one question, over UDP, and over TCP where the answer was too long for UDP. Repeats
+//! Here is one attempt at one question, over UDP, and over TCP where the answer was too long for UDP or an earlier
+//! question over UDP got none. Repeats
 //! and the pace are the caller's: only then does one attempt cost one query, and a limit of so many queries a
 //! second keep its word. Answers are not cached: they go into a table that lasts longer.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverOpts};
@@ -17,10 +18,10 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
-use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
+use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{ConnectionProvider, NameServerPool, PoolContext, TlsConfig};
+use tokio::time::Instant;
 
 use super::{AsName, Origin, grammar, names};
 use crate::failure::Failure;
@@ -35,50 +36,55 @@ const MAX_RECORDS: usize = 64;
 /// would count as a failed server.
 const MAX_SHARED: usize = 1024;
 
+/// Said of a name server that answers "no such name" and has never heard of the service: one of a network that is closed
+/// to the outside, or that invents its answers.
+pub const UNKNOWN_ZONE: &str = "the resolver does not know origin.asn.cymru.com";
+
+/// Said of a name server that does not say anything.
+pub const SILENT: &str = "the DNS server did not answer in time";
+
+/// An address that is always announced: who does not know that does not know the service.
+const PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
+/// How long it counts that a server knows the service, and that it does not.
+const KNOWS: Duration = Duration::from_secs(5);
+const KNOWS_NOT: Duration = Duration::from_secs(1);
+/// How long a server whose datagrams got lost is asked over TCP, before datagrams are tried again.
+const BY_STREAM: Duration = Duration::from_secs(600);
+
 /// The name servers that are asked. One is asked until it fails, then the next one.
 pub struct Resolver {
-    servers: Vec<NameServerPool<OneDatagram>>,
+    servers: Vec<Server>,
     current: AtomicUsize,
     timeout: Duration,
 }
 
 impl Resolver {
-    /// Asks `servers`, or those of the system where there are none. No attempt takes longer than `timeout`, TCP
-    /// included.
+    /// Asks `servers`. No attempt takes longer than `timeout`, TCP included.
     ///
     /// # Errors
-    /// A transient failure where the system has no usable name servers: it may have some later.
+    /// A transient failure where there are none: the system may have some later.
     pub fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Resolver, Failure> {
-        let servers: Vec<NameServerConfig> = if servers.is_empty() {
-            let unusable = |error| Failure::transient(format!("the system has no usable DNS servers: {error}"));
-            read_system_conf().map_err(unusable)?.0.name_servers
-        } else {
-            servers.iter().map(|server| name_server(*server)).collect()
-        };
-        let mut options = ResolverOpts::default();
-        options.timeout = timeout;
-        options.num_concurrent_reqs = 1;
-        options.max_active_requests = MAX_SHARED;
-        let pool = |server| {
-            let tls = TlsConfig::new().map_err(|error| failure(&error))?;
-            let context = Arc::new(PoolContext::new(options.clone(), tls));
-            let provider = OneDatagram(TokioRuntimeProvider::default());
-            Ok(NameServerPool::from_config([server], context, provider))
-        };
-        let servers = servers.into_iter().map(pool).collect::<Result<Vec<_>, Failure>>()?;
+        let servers =
+            servers.iter().map(|server| Server::new(*server, timeout)).collect::<Result<Vec<_>, Failure>>()?;
         if servers.is_empty() {
             return Err(Failure::transient("the system has no usable DNS servers"));
         }
         Ok(Resolver { servers, current: AtomicUsize::new(0), timeout })
     }
 
+    /// Who is asked, in order.
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
+    }
+
     /// Who announces `ip`: an effective address, of a public class.
     ///
     /// # Errors
-    /// Every failure is transient: a time limit, an error code, a reply that does not parse, or TXT records that
-    /// are somebody else's. None of these means that nobody announces the address.
+    /// Every failure is transient: a time limit, an error code, a reply that does not parse, TXT records that are
+    /// somebody else's, or a server that does not know the service. None of these means that nobody announces the
+    /// address.
     pub async fn origin(&self, ip: IpAddr) -> Result<Origin, Failure> {
-        self.counted(async |server| match txt(server, &names::origin(ip)).await? {
+        self.counted(async |server| match server.txt(&names::origin(ip)).await? {
             None => Ok(Origin::NotAnnounced),
             Some(records) => grammar::origin(ip, records.iter().map(Vec::as_slice)).ok_or_else(foreign),
         })
@@ -90,7 +96,7 @@ impl Resolver {
     /// # Errors
     /// As for [`origin`](Resolver::origin).
     pub async fn as_name(&self, asn: u32) -> Result<Option<AsName>, Failure> {
-        self.counted(async |server| match txt(server, &names::autonomous_system(asn)).await? {
+        self.counted(async |server| match server.txt(&names::autonomous_system(asn)).await? {
             None => Ok(None),
             Some(records) => {
                 records.iter().find_map(|record| grammar::as_name(asn, record)).map(Some).ok_or_else(foreign)
@@ -100,14 +106,13 @@ impl Resolver {
     }
 
     /// Asks the current server, and goes over to the next one if that fails.
-    async fn counted<T>(
-        &self,
-        ask: impl AsyncFnOnce(&NameServerPool<OneDatagram>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    async fn counted<T>(&self, ask: impl AsyncFnOnce(&Server) -> Result<T, Failure>) -> Result<T, Failure> {
         let current = self.current.load(Ordering::Relaxed);
-        let answer = tokio::time::timeout(self.timeout, ask(&self.servers[current % self.servers.len()]))
-            .await
-            .unwrap_or_else(|_| Err(failure(&NetError::Timeout)));
+        let server = &self.servers[current % self.servers.len()];
+        let answer = tokio::time::timeout(self.timeout, ask(server)).await.unwrap_or_else(|_| {
+            server.was_silent();
+            Err(failure(&NetError::Timeout))
+        });
         if answer.is_err() {
             self.move_on(current);
         }
@@ -121,15 +126,126 @@ impl Resolver {
     }
 }
 
-/// The TXT records of a name, each with its strings joined; `None` where the name, or a TXT record of it, does
-/// not exist.
-async fn txt(server: &NameServerPool<OneDatagram>, name: &str) -> Result<Option<Vec<Vec<u8>>>, Failure> {
-    let name = Name::from_ascii(name).map_err(|error| Failure::permanent(format!("no DNS name: {error}")))?;
+/// What a server has under a name.
+enum Found {
+    /// TXT records, each with its strings joined.
+    Records(Vec<Vec<u8>>),
+    /// No such name, or no TXT record: in the service's own words.
+    Nothing,
+    /// The same, in whose words it does not say.
+    SaidNothing,
+}
+
+/// One name server.
+struct Server {
+    address: SocketAddr,
+    /// Over UDP, and over TCP where an answer is too long for it.
+    datagrams: NameServerPool<OneDatagram>,
+    /// Over TCP alone.
+    streams: NameServerPool<OneDatagram>,
+    /// Until when it is asked over TCP: its datagrams got lost.
+    by_stream: Mutex<Option<Instant>>,
+    /// When it was last found out whether it knows the service, and whether it does.
+    probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+impl Server {
+    fn new(server: SocketAddr, timeout: Duration) -> Result<Server, Failure> {
+        let mut options = ResolverOpts::default();
+        options.timeout = timeout;
+        options.num_concurrent_reqs = 1;
+        options.max_active_requests = MAX_SHARED;
+        let pool = |protocols: &[ProtocolConfig]| {
+            let tls = TlsConfig::new().map_err(|error| failure(&error))?;
+            let context = Arc::new(PoolContext::new(options.clone(), tls));
+            let provider = OneDatagram(TokioRuntimeProvider::default());
+            Ok::<_, Failure>(NameServerPool::from_config([name_server(server, protocols)], context, provider))
+        };
+        Ok(Server {
+            address: server,
+            datagrams: pool(&[ProtocolConfig::Udp, ProtocolConfig::Tcp])?,
+            streams: pool(&[ProtocolConfig::Tcp])?,
+            by_stream: Mutex::new(None),
+            probed: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    /// The TXT records of a name; `None` where the name, or a TXT record of it, does not exist. That counts from a server
+    /// that knows the service: else everything would seem not to exist.
+    async fn txt(&self, name: &str) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+        match self.lookup(name).await? {
+            Found::Records(records) => Ok(Some(records)),
+            Found::Nothing => Ok(None),
+            Found::SaidNothing if self.knows_the_service(Instant::now()).await? => Ok(None),
+            Found::SaidNothing => Err(Failure::transient(UNKNOWN_ZONE)),
+        }
+    }
+
+    /// Whether a name of the service that is always there is there. `since`: what was found out after that counts.
+    async fn knows_the_service(&self, since: Instant) -> Result<bool, Failure> {
+        let mut probed = self.probed.lock().await;
+        if let Some((at, knows)) = *probed
+            && (at >= since || at.elapsed() < if knows { KNOWS } else { KNOWS_NOT })
+        {
+            return Ok(knows);
+        }
+        let at = Instant::now();
+        let knows = match self.lookup(&names::origin(PROBE)).await? {
+            Found::Nothing => true,
+            Found::SaidNothing => false,
+            Found::Records(records) => {
+                matches!(grammar::origin(PROBE, records.iter().map(Vec::as_slice)), Some(Origin::Announced(_)))
+            }
+        };
+        *probed = Some((at, knows));
+        Ok(knows)
+    }
+
+    /// One question: over UDP, or, after a silence, over TCP. A firewall may let only one of them through.
+    async fn lookup(&self, name: &str) -> Result<Found, Failure> {
+        let name = Name::from_ascii(name).map_err(|error| Failure::permanent(format!("no DNS name: {error}")))?;
+        if self.is_by_stream() {
+            match one_lookup(&self.streams, &name).await {
+                Err(NetError::Timeout) => {
+                    self.set_by_stream(None);
+                    return Err(failure(&NetError::Timeout));
+                }
+                // Nobody listens there: nothing was asked yet.
+                Err(NetError::Io(_) | NetError::NoConnections) => self.set_by_stream(None),
+                answer => return found(answer, &name),
+            }
+        }
+        let answer = one_lookup(&self.datagrams, &name).await;
+        if matches!(answer, Err(NetError::Timeout)) {
+            self.was_silent();
+        }
+        found(answer, &name)
+    }
+
+    /// The other way is tried next.
+    fn was_silent(&self) {
+        let next = if self.is_by_stream() { None } else { Some(Instant::now() + BY_STREAM) };
+        self.set_by_stream(next);
+    }
+
+    fn is_by_stream(&self) -> bool {
+        self.by_stream.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set_by_stream(&self, until: Option<Instant>) {
+        *self.by_stream.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+async fn one_lookup(pool: &NameServerPool<OneDatagram>, name: &Name) -> Result<DnsResponse, NetError> {
     let mut options = DnsRequestOptions::default();
     options.use_edns = true;
     options.recursion_desired = true;
-    let query = Query::query(name.clone(), RecordType::TXT);
-    match server.lookup(query, options).first_answer().await {
+    pool.lookup(Query::query(name.clone(), RecordType::TXT), options).first_answer().await
+}
+
+fn found(answer: Result<DnsResponse, NetError>, name: &Name) -> Result<Found, Failure> {
+    match answer {
         Ok(response) if response.response_code != ResponseCode::NoError => {
             Err(Failure::transient(format!("the DNS server answered {}", response.response_code)))
         }
@@ -143,9 +259,11 @@ async fn txt(server: &NameServerPool<OneDatagram>, name: &str) -> Result<Option<
                 })
                 .take(MAX_RECORDS)
                 .collect();
-            if records.is_empty() { Err(foreign()) } else { Ok(Some(records)) }
+            if records.is_empty() { Err(foreign()) } else { Ok(Found::Records(records)) }
         }
-        Err(NetError::Dns(DnsError::NoRecordsFound(none))) if is_negative(&none, &name) => Ok(None),
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) if is_negative(&none, name) => {
+            Ok(if is_of_the_service(&none, name) { Found::Nothing } else { Found::SaidNothing })
+        }
         Err(error) => Err(failure(&error)),
     }
 }
@@ -162,26 +280,33 @@ fn is_negative(none: &NoRecords, name: &Name) -> bool {
     nothing && none.query.name() == name
 }
 
+/// Whether the answer comes with the service's own mark: the SOA record of a zone of its, around the name (RFC 2308). Some
+/// resolvers leave it out, those that invent the answer have another one.
+fn is_of_the_service(none: &NoRecords, name: &Name) -> bool {
+    let own = Name::from_ascii("cymru.com.").unwrap_or_default();
+    none.soa.as_ref().is_some_and(|soa| !own.is_root() && own.zone_of(&soa.name) && soa.name.zone_of(name))
+}
+
 fn foreign() -> Failure {
     Failure::transient("the DNS answer is not one of this service")
 }
 
 fn failure(error: &NetError) -> Failure {
     Failure::transient(match error {
-        NetError::Timeout => "the DNS server did not answer in time".to_owned(),
+        NetError::Timeout => SILENT.to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => format!("the DNS server answered {code}"),
         NetError::Dns(DnsError::NoRecordsFound(_)) => "the DNS server knows only other servers".to_owned(),
         other => format!("DNS: {other}"),
     })
 }
 
-fn name_server(server: SocketAddr) -> NameServerConfig {
-    let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| {
-        let mut connection = ConnectionConfig::new(protocol);
+fn name_server(server: SocketAddr, protocols: &[ProtocolConfig]) -> NameServerConfig {
+    let connections = protocols.iter().map(|protocol| {
+        let mut connection = ConnectionConfig::new(protocol.clone());
         connection.port = server.port();
         connection
     });
-    NameServerConfig::new(server.ip(), true, connections.into())
+    NameServerConfig::new(server.ip(), true, connections.collect())
 }
 
 /// Opens connections that send one datagram a query. The library's own would send up to two more, a third of a

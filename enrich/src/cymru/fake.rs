@@ -15,10 +15,12 @@ pub enum Say {
     Nothing,
     /// TXT records of one string each (cut into several where it is too long for one).
     Txt(Vec<String>),
-    /// An error code, and nothing else.
+    /// An error code; with 3 (no such name) the service's own SOA record.
     Code(u8),
-    /// No error, no records.
+    /// No error, no records, and the service's own SOA record.
     NoData,
+    /// No such name (`true`) or no records, and an SOA record of this zone, if any: who does not know the service.
+    Invented(bool, Option<&'static str>),
     /// Ask over TCP.
     Truncated,
     /// The right id, and no DNS message.
@@ -124,8 +126,10 @@ fn reply(query: &[u8], tcp: bool, seen: &Mutex<Vec<Seen>>, answer: &Answer) -> O
     let (flags, answers, authority): (u16, Vec<Vec<u8>>, Vec<Vec<u8>>) = match answer(&query_seen) {
         Say::Nothing | Say::Close => return None,
         Say::Garbage => return Some([&query[..2], b"\xff\xff\xff\xff\xff\xff garbage"].concat()),
+        Say::Code(3) => (0x8183, vec![], vec![soa("asn.cymru.com.")]),
         Say::Code(code) => (0x8180 | u16::from(code), vec![], vec![]),
-        Say::NoData => (0x8180, vec![], vec![]),
+        Say::NoData => (0x8180, vec![], vec![soa("asn.cymru.com.")]),
+        Say::Invented(name, zone) => (0x8180 | if name { 3 } else { 0 }, vec![], zone.map(soa).into_iter().collect()),
         Say::Truncated => (0x8380, vec![], vec![]),
         Say::Referral => (0x8080, vec![], vec![record(2, b"\x02ns\x07example\0")]),
         Say::Alias => (0x8180, vec![record(5, b"\x05other\x07example\0")], vec![]),
@@ -158,6 +162,19 @@ fn question(query: &[u8]) -> (String, &[u8]) {
 fn record(kind: u16, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(data.len()).unwrap();
     [&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 60], &length.to_be_bytes(), data].concat()
+}
+
+/// The SOA record of a zone.
+fn soa(zone: &str) -> Vec<u8> {
+    let mut owner: Vec<u8> = Vec::new();
+    for label in zone.split('.').filter(|label| !label.is_empty()) {
+        owner.push(label.len() as u8);
+        owner.extend(label.as_bytes());
+    }
+    owner.push(0);
+    let data = [&b"\x02ns\x07example\0\x04root\x07example\0"[..], &[0; 16], &60u32.to_be_bytes()].concat();
+    let length = u16::try_from(data.len()).unwrap();
+    [&owner[..], &6u16.to_be_bytes(), &[0, 1, 0, 0, 0, 60], &length.to_be_bytes(), &data].concat()
 }
 
 fn txt(text: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@
 //! addresses → rounds (which to ask now) → dns or bulk → grammar → Origin → rounds (whom that settles)
 //! ```
 //!
-//! One answer stands for a whole announced prefix, so [`rounds`] asks about few addresses and settles many.
+//! One answer stands for the /24 (IPv6: /48) of its address, so [`rounds`] asks about one address of each.
 //! Few questions go over [`dns`], many in one [`bulk`] session; both come back through one [`grammar`].
 //!
 //! Callers pass *effective* addresses (see [`effective`](crate::address::effective)): the service is asked
@@ -19,6 +19,7 @@ pub mod dns;
 pub(crate) mod fake;
 pub mod grammar;
 pub mod names;
+pub mod resolv_conf;
 pub mod rounds;
 
 /// One announced prefix around the address asked about.
@@ -46,6 +47,16 @@ pub enum Origin {
     Announced(Vec<Announcement>),
     /// Nobody announces the address: an answer too.
     NotAnnounced,
+}
+
+impl Origin {
+    /// The announcement that covers the address best. `None`: nobody announces it.
+    pub fn longest(&self) -> Option<&Announcement> {
+        match self {
+            Origin::Announced(announcements) => announcements.iter().max_by_key(|known| known.prefix.prefix()),
+            Origin::NotAnnounced => None,
+        }
+    }
 }
 
 /// What the service says of one AS.

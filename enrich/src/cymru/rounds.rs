@@ -1,13 +1,15 @@
 //! Which addresses to ask about now, so that few answers settle many addresses.
 //!
-//! An answer stands for a whole announced prefix, whose length nobody knows before. So addresses are grouped:
-//! one question a group, first in wide groups; where the answer turns out narrower than its group, what is left
-//! of the group is asked in narrower ones.
+//! The prefix of an answer says which route covers the address that was asked. Another address inside of it may have a
+//! longer route of its own, with another origin: half of all routes are /24s, many of them inside of others. So an answer
+//! stands for the asked address's own /24 (IPv6: /48), the longest routes that are accepted widely, and no more. Where
+//! the prefix is longer than that, it stands for the prefix alone, and what is left of the group is asked in narrower
+//! ones.
 //!
-//! | | widest | | | | narrowest |
-//! |---|---|---|---|---|---|
-//! | IPv4 | /16 | /20 | /22 | /24 | single |
-//! | IPv6 | /32 | /40 | /48 | /64 | single |
+//! | | widest | | | narrowest |
+//! |---|---|---|---|---|
+//! | IPv4 | /24 | /26 | /28 | single |
+//! | IPv6 | /48 | /56 | /64 | single |
 //!
 //! An address is asked about at most once: whatever comes back (an answer, or a failure) takes it out of the set.
 
@@ -25,21 +27,15 @@ use super::{Announcement, Origin};
 mod tests;
 
 /// Lengths of the groups, widest first.
-const LEVELS_V4: [u8; 5] = [16, 20, 22, 24, 32];
+const LEVELS_V4: [u8; 4] = [24, 26, 28, 32];
 /// As [`LEVELS_V4`].
-const LEVELS_V6: [u8; 5] = [32, 40, 48, 64, 128];
+const LEVELS_V6: [u8; 4] = [48, 56, 64, 128];
 
-/// What an announcement of `prefix`, given for `ip`, may be taken to say: the prefix, but nothing wider than the
-/// /16 (IPv6: /32) around `ip`. A very short prefix usually has other people's prefixes inside.
-pub fn scope(prefix: IpNetwork, ip: IpAddr) -> IpNetwork {
+/// The addresses that an answer about `ip` stands for. `announced` is the longest prefix around `ip` that it names;
+/// `None`: nobody announces `ip`.
+pub fn scope(announced: Option<IpNetwork>, ip: IpAddr) -> IpNetwork {
     let widest = block(ip, levels(ip)[0]);
-    if prefix.prefix() >= widest.prefix() { prefix } else { widest }
-}
-
-/// What "nobody announces `ip`" may be taken to say: the /24 (IPv6: /48) around it, the longest prefixes that
-/// the Internet commonly routes.
-pub fn negative_scope(ip: IpAddr) -> IpNetwork {
-    block(ip, if ip.is_ipv4() { 24 } else { 48 })
+    announced.filter(|prefix| prefix.prefix() > widest.prefix()).unwrap_or(widest)
 }
 
 /// A group: all addresses of one block. `level` counts from the widest.
@@ -128,32 +124,21 @@ impl Rounds {
     }
 
     /// Takes in the answer about `ip`, and gives back every address that it settles, in order, each with the
-    /// announcement that covers it best; `None`: not announced. They are out of the set from now on.
+    /// longest announcement; `None`: not announced. They are out of the set from now on.
     ///
     /// An answer nobody asked for counts as well.
     pub fn answer<'o>(&mut self, ip: IpAddr, origin: &'o Origin) -> Vec<(IpAddr, Option<&'o Announcement>)> {
-        let mut settled = Vec::new();
-        match origin {
-            Origin::Announced(announcements) => {
-                let mut longest_first: Vec<_> = announcements.iter().collect();
-                longest_first.sort_by_key(|known| Reverse(known.prefix.prefix()));
-                // An address asked about is settled even by a prefix that is not around it.
-                settled.extend(self.pending.remove(&ip).and(longest_first.first()).map(|&best| (ip, Some(best))));
-                for announcement in longest_first {
-                    let inside = self.take(scope(announcement.prefix, ip));
-                    settled.extend(inside.into_iter().map(|inside| (inside, Some(announcement))));
-                }
-            }
-            Origin::NotAnnounced => {
-                settled.extend(self.take(negative_scope(ip)).into_iter().map(|inside| (inside, None)));
-            }
-        }
-        settled.sort_by_key(|(ip, _)| *ip);
+        let longest = origin.longest();
+        // An address asked about is settled even by a prefix that is not around it.
+        let asked = self.pending.remove(&ip).map(|_| ip);
+        let mut settled = self.take(scope(longest.map(|known| known.prefix), ip));
+        settled.extend(asked);
+        settled.sort_unstable();
         if let Some(group) = self.asked.remove(&ip) {
             self.split(group);
         }
         self.forget_if_empty();
-        settled
+        settled.into_iter().map(|inside| (inside, longest)).collect()
     }
 
     /// Takes `ip`, and only it, out of the set: there was no answer. Another address of its group may be asked
@@ -164,6 +149,16 @@ impl Rounds {
             self.elect(group);
         }
         self.forget_if_empty();
+    }
+
+    /// Takes out those that `unwanted` names and no question is out for, and gives them back, in order.
+    pub fn remove(&mut self, mut unwanted: impl FnMut(IpAddr) -> bool) -> Vec<IpAddr> {
+        let asked = &self.asked;
+        let gone = self.pending.extract_if(.., |ip, _| !asked.contains_key(ip) && unwanted(*ip));
+        let gone: Vec<IpAddr> = gone.map(|(ip, _)| ip).collect();
+        // A group whose address is gone elects another one when its turn comes.
+        self.forget_if_empty();
+        gone
     }
 
     /// How many addresses have no answer yet, those that questions are out for included.
@@ -256,7 +251,7 @@ impl Rounds {
     }
 }
 
-const fn levels(ip: IpAddr) -> &'static [u8; 5] {
+const fn levels(ip: IpAddr) -> &'static [u8; 4] {
     if ip.is_ipv4() { &LEVELS_V4 } else { &LEVELS_V6 }
 }
 

@@ -27,6 +27,9 @@ use crate::failure::Failure;
 use crate::greynoise::Verdict;
 use crate::secrets::Secret;
 
+use self::gate::Gate;
+
+pub mod gate;
 mod pace;
 mod setup;
 mod tasks;
@@ -38,6 +41,8 @@ mod tests;
 pub struct Config {
     /// Name servers; empty: the system's.
     pub dns_servers: Vec<SocketAddr>,
+    /// Where the system's are listed.
+    pub resolv_conf: PathBuf,
     /// The bulk whois service, `host:port`.
     pub whois: String,
     /// DNS queries a second, repeats included.
@@ -54,6 +59,8 @@ pub struct Config {
     pub greynoise_timeout: Duration,
     /// Further trusted certificates (PEM), beside the system's.
     pub tls_ca_file: Option<PathBuf>,
+    /// What may be sent at all.
+    pub gate: Gate,
     /// The wait before the first of three repeats; each next one is twice as long. One second, but for tests.
     pub retry_base: Duration,
 }
@@ -87,6 +94,8 @@ pub enum Outcome {
         asked: Vec<IpAddr>,
         /// Each address that was answered, once, in the order asked.
         answers: Vec<(IpAddr, Origin)>,
+        /// Those that were not sent: the settings do not allow it any more.
+        withheld: Vec<IpAddr>,
         /// Why the others have no answer. `None` where the reply was complete: then the service passed over them.
         failure: Option<Failure>,
     },
@@ -111,7 +120,9 @@ impl Outcome {
     fn failed(request: Request, failure: Failure) -> Outcome {
         match request {
             Request::Origin(ip) => Outcome::Origin { ip, result: Err(failure) },
-            Request::Bulk(asked) => Outcome::Bulk { asked, answers: Vec::new(), failure: Some(failure) },
+            Request::Bulk(asked) => {
+                Outcome::Bulk { asked, answers: Vec::new(), withheld: Vec::new(), failure: Some(failure) }
+            }
             Request::AsName(asn) => Outcome::AsName { asn, result: Err(failure) },
             Request::Scanner(ip) => Outcome::Scanner { ip, result: Err(failure) },
         }
@@ -130,7 +141,7 @@ pub struct Finished {
 /// What goes to the network thread.
 enum Message {
     Ask(Request),
-    Reconfigure(Config),
+    Reconfigure(Box<Config>),
     Stop,
 }
 
@@ -202,11 +213,12 @@ impl Fetcher {
         self.outcomes.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Changes the configuration. Attempts that begin from now on go by the new one, those of requests that wait
-    /// already included.
+    /// Changes the configuration. What is sent from now on goes by the new one: requests that wait, for their turn or
+    /// for a repeat, are looked at again, and what its gate does not let through comes back as
+    /// [withheld](crate::failure::FailureKind::Withheld).
     pub fn reconfigure(&self, config: Config) {
         // Without a thread there is nothing to configure.
-        let _ = self.messages.send(Message::Reconfigure(config));
+        let _ = self.messages.send(Message::Reconfigure(Box::new(config)));
     }
 
     /// Ends the thread, within a second whatever is in flight. What was not answered is dropped.

@@ -1,23 +1,44 @@
 //! The configuration in force, and what is built from it.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
+use tokio::sync::watch;
 
 use super::Config;
 use super::pace::Pace;
 use crate::cymru::dns::Resolver;
+use crate::cymru::resolv_conf::{self, Mark};
 use crate::failure::Failure;
 use crate::greynoise::Client;
 
-/// One configuration. What it needs is built at the first use, and again at the next one if that failed: name
-/// servers and certificate files may come later.
+/// A client that failed is built anew, but not more often than this.
+const REBUILT: Duration = Duration::from_secs(10);
+
+/// One configuration. What it needs is built at the first use, and again where that failed, or where a file that it was
+/// built from changed: name servers and certificates come and go while the server runs.
 pub struct Setup {
     pub config: Config,
     pub dns_pace: Arc<Pace>,
     pub scanner_pace: Arc<Pace>,
-    resolver: OnceCell<Resolver>,
-    client: OnceCell<Client>,
+    resolver: Mutex<Option<BuiltResolver>>,
+    client: Mutex<Option<BuiltClient>>,
+}
+
+struct BuiltResolver {
+    resolver: Arc<Resolver>,
+    servers: Vec<SocketAddr>,
+    /// The file that listed the servers, when it was read. `None`: it is to be read again.
+    mark: Option<Mark>,
+}
+
+struct BuiltClient {
+    client: Arc<Client>,
+    mark: Option<Mark>,
+    at: Instant,
+    /// A question failed: the certificates of the system may be others by now.
+    doubted: bool,
 }
 
 impl Setup {
@@ -26,8 +47,8 @@ impl Setup {
             dns_pace: Arc::new(Pace::new(config.cymru_rate)),
             scanner_pace: Arc::new(Pace::new(config.greynoise_rate)),
             config,
-            resolver: OnceCell::new(),
-            client: OnceCell::new(),
+            resolver: Mutex::new(None),
+            client: Mutex::new(None),
         }
     }
 
@@ -42,43 +63,87 @@ impl Setup {
         }
     }
 
-    pub async fn resolver(&self) -> Result<&Resolver, Failure> {
-        let build = async || Resolver::new(&self.config.dns_servers, self.config.cymru_timeout);
-        self.resolver.get_or_try_init(build).await
+    pub fn resolver(&self) -> Result<Arc<Resolver>, Failure> {
+        let mut kept = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = !self.config.dns_servers.is_empty();
+        let mark = (!listed).then(|| Mark::of(&self.config.resolv_conf));
+        if let Some(kept) = &*kept
+            && (listed || kept.mark == mark)
+        {
+            return Ok(Arc::clone(&kept.resolver));
+        }
+        let servers = if listed { self.config.dns_servers.clone() } else { self.system_servers()? };
+        if let Some(kept) = &mut *kept
+            && kept.servers == servers
+        {
+            kept.mark = mark;
+            return Ok(Arc::clone(&kept.resolver));
+        }
+        let resolver = Arc::new(Resolver::new(&servers, self.config.cymru_timeout)?);
+        *kept = Some(BuiltResolver { resolver: Arc::clone(&resolver), servers, mark });
+        Ok(resolver)
+    }
+
+    fn system_servers(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let path = &self.config.resolv_conf;
+        let unusable = |error| Failure::transient(format!("the system has no usable DNS servers: {error}"));
+        resolv_conf::read(path).map_err(unusable)
+    }
+
+    /// A question failed: the file with the servers is read again before the next one.
+    pub fn doubt_resolver(&self) {
+        if let Some(kept) = &mut *self.resolver.lock().unwrap_or_else(PoisonError::into_inner) {
+            kept.mark = None;
+        }
     }
 
     /// Blocks for as long as it takes to read the certificates: not for the runtime's thread.
-    pub fn client_blocking(&self) -> Result<&Client, Failure> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
+    pub fn client_blocking(&self) -> Result<Arc<Client>, Failure> {
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let config = &self.config;
-        let client = Client::new(
+        let mark = config.tls_ca_file.as_deref().map(Mark::of);
+        if let Some(kept) = &*kept
+            && kept.mark == mark
+            && !(kept.doubted && kept.at.elapsed() > REBUILT)
+        {
+            return Ok(Arc::clone(&kept.client));
+        }
+        let client = Arc::new(Client::new(
             &config.greynoise_url,
             config.greynoise_key.as_ref(),
             config.greynoise_timeout,
             config.tls_ca_file.as_deref(),
-        )?;
-        // Two at the same time build two, and one is dropped.
-        let _ = self.client.set(client);
-        self.client.get().ok_or_else(|| Failure::transient("the client is being set up"))
+        )?);
+        *kept = Some(BuiltClient { client: Arc::clone(&client), mark, at: Instant::now(), doubted: false });
+        Ok(client)
+    }
+
+    /// A question failed: see [`BuiltClient::doubted`].
+    pub fn doubt_client(&self) {
+        if let Some(kept) = &mut *self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+            kept.doubted = true;
+        }
     }
 }
 
 /// The setup in force.
-pub struct Current(Mutex<Arc<Setup>>);
+pub struct Current(watch::Sender<Arc<Setup>>);
 
 impl Current {
     pub fn new(config: Config) -> Current {
-        Current(Mutex::new(Arc::new(Setup::new(config))))
+        Current(watch::Sender::new(Arc::new(Setup::new(config))))
     }
 
     pub fn get(&self) -> Arc<Setup> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// For who waits, and has to hear of the next one.
+    pub fn changes(&self) -> watch::Receiver<Arc<Setup>> {
+        self.0.subscribe()
     }
 
     pub fn replace(&self, config: Config) {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(current.next(config));
+        self.0.send_modify(|current| *current = Arc::new(current.next(config)));
     }
 }

@@ -11,6 +11,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
+use super::gate::{Gate, Leave};
+use super::pace::Pace;
 use super::setup::{Current, Setup};
 use super::{Config, Message, Outcome, Outcomes, Request};
 use crate::cymru::dns::Resolver;
@@ -76,7 +78,7 @@ pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, out
                         outcomes.push(outcome, clock.read());
                     });
                 }
-                Some(Message::Reconfigure(config)) => network.current.replace(config),
+                Some(Message::Reconfigure(config)) => network.current.replace(*config),
                 Some(Message::Stop) | None => return,
             },
             // Ended tasks hold memory until they are taken.
@@ -106,52 +108,88 @@ impl Network {
             Request::AsName(asn) => Outcome::AsName { asn, result: self.as_name(asn, clock).await },
             Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip, clock).await },
             Request::Bulk(asked) => {
-                let bulk::Reply { answers, failure } = self.bulk(&asked, clock).await;
-                Outcome::Bulk { asked, answers, failure }
+                let bulk::Reply { answers, withheld, failure } = self.bulk(&asked, clock).await;
+                Outcome::Bulk { asked, answers, withheld, failure }
             }
         }
     }
 
     async fn origin(&self, ip: IpAddr, clock: &Clock) -> Result<Origin, Failure> {
-        self.repeated(|| self.query(clock, async |resolver| resolver.origin(ip).await)).await
+        let leave = |gate: &Gate| gate.cymru(ip);
+        self.repeated(|| self.query(clock, leave, async |resolver| resolver.origin(ip).await)).await
     }
 
     async fn as_name(&self, asn: u32, clock: &Clock) -> Result<Option<AsName>, Failure> {
-        self.repeated(|| self.query(clock, async |resolver| resolver.as_name(asn).await)).await
+        let leave = |gate: &Gate| gate.cymru;
+        self.repeated(|| self.query(clock, leave, async |resolver| resolver.as_name(asn).await)).await
     }
 
     /// One attempt over DNS. Waiting for a permit and a place is not part of its time limit.
     async fn query<T>(
         &self,
         clock: &Clock,
+        leave: impl Fn(&Gate) -> Leave,
         ask: impl AsyncFnOnce(&Resolver) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let _permit = permit(self.dns.acquire().await)?;
-        let setup = self.current.get();
-        let resolver = setup.resolver().await?;
-        setup.dns_pace.place().await;
-        clock.time(ask(resolver)).await
+        let setup = self.turn(leave, |setup| &setup.dns_pace).await?;
+        let resolver = setup.resolver()?;
+        let answer = clock.time(ask(&resolver)).await;
+        if answer.is_err() {
+            setup.doubt_resolver();
+        }
+        answer
+    }
+
+    /// Waits for a place, and for leave to use it. A configuration that comes meanwhile counts at once: nobody takes a
+    /// place by settings of before.
+    async fn turn(
+        &self,
+        leave: impl Fn(&Gate) -> Leave,
+        pace: impl Fn(&Setup) -> &Arc<Pace>,
+    ) -> Result<Arc<Setup>, Failure> {
+        let ending = |_| Failure::transient("the network thread is ending");
+        let mut changes = self.current.changes();
+        loop {
+            let setup = Arc::clone(&changes.borrow_and_update());
+            match leave(&setup.config.gate) {
+                Leave::No => return Err(Failure::withheld()),
+                Leave::Wait => changes.changed().await.map_err(ending)?,
+                Leave::Yes => tokio::select! {
+                    biased;
+                    changed = changes.changed() => changed.map_err(ending)?,
+                    () = pace(&setup).place() => return Ok(setup),
+                },
+            }
+        }
     }
 
     async fn bulk(&self, asked: &[IpAddr], clock: &Clock) -> bulk::Reply {
         let _permit = match permit(self.bulk.acquire().await) {
             Ok(permit) => permit,
-            Err(failure) => return bulk::Reply { answers: Vec::new(), failure: Some(failure) },
+            Err(failure) => {
+                return bulk::Reply { answers: Vec::new(), withheld: Vec::new(), failure: Some(failure) };
+            }
         };
         let setup = self.current.get();
         let limits = bulk::Limits::new(setup.config.cymru_timeout, asked.len());
-        clock.time(bulk::ask(&setup.config.whois, asked, limits)).await
+        // Asked line by line: a session takes its time, and what it has not sent yet is not sent any more.
+        let may_be_told = |ip| self.current.get().config.gate.cymru(ip) == Leave::Yes;
+        clock.time(bulk::ask_about(&setup.config.whois, asked, limits, &may_be_told)).await
     }
 
     /// One attempt, and no more: each may count against the quota, so whoever keeps the ledger decides about the next.
     async fn scanner(&self, ip: Ipv4Addr, clock: &Clock) -> Result<Verdict, Failure> {
         let _permit = permit(self.scanner.acquire().await)?;
-        let setup = self.current.get();
-        setup.scanner_pace.place().await;
+        let setup = self.turn(|gate| gate.greynoise(ip.into()), |setup| &setup.scanner_pace).await?;
         let ask = move |setup: Arc<Setup>| {
             // A wrong setting says nothing about this address: once it is mended, the address is asked about.
             let client = setup.client_blocking().map_err(|failure| Failure::transient(failure.reason))?;
-            client.ask(ip)
+            let answer = client.ask(ip);
+            if answer.as_ref().is_err_and(Failure::is_transient) {
+                setup.doubt_client();
+            }
+            answer
         };
         let asked = clock.time(tokio::task::spawn_blocking(move || ask(setup))).await;
         asked.unwrap_or_else(|_| Err(Failure::transient("the request broke off inside (a panic)")))

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use rustls::{ServerConnection, StreamOwned};
 
+use super::gate::Leave;
 use super::*;
 use crate::cymru::fake::{self, Dns, Say};
 use crate::failure::FailureKind;
@@ -17,6 +18,7 @@ const RECORD: &str = "15169 | 8.8.8.0/24 | US | arin | 1992-12-01";
 fn config(dns: &Dns) -> Config {
     Config {
         dns_servers: vec![dns.address],
+        resolv_conf: crate::cymru::resolv_conf::PATH.into(),
         whois: "127.0.0.1:9".into(),
         cymru_rate: 10_000,
         cymru_timeout: Duration::from_millis(150),
@@ -25,6 +27,7 @@ fn config(dns: &Dns) -> Config {
         greynoise_rate: 10_000,
         greynoise_timeout: Duration::from_secs(2),
         tls_ca_file: None,
+        gate: Gate::default(),
         retry_base: Duration::from_millis(10),
     }
 }
@@ -142,7 +145,7 @@ fn every_request_has_one_outcome_and_rings_once() {
                 assert_eq!((asn, result.unwrap().unwrap().name.as_deref()), (15169, Some("GOOGLE, US")));
                 seen[1] += 1;
             }
-            Outcome::Bulk { asked, answers, failure } => {
+            Outcome::Bulk { asked, answers, failure, .. } => {
                 assert_eq!((asked.len(), answers.len(), failure), (2, 2, None));
                 seen[2] += 1;
             }
@@ -303,4 +306,132 @@ fn a_request_to_a_thread_that_ended_still_has_an_outcome() {
     let _ = bench.fetcher.thread.take().unwrap().join();
     assert!(bench.origin("8.8.8.8").unwrap_err().is_transient());
     assert_eq!(bench.fetcher.in_flight(), 0);
+}
+
+/// Takes all that is left, and says how many came back withheld.
+fn withheld(bench: &Bench) -> usize {
+    let mut count = 0;
+    while bench.fetcher.in_flight() > 0 {
+        let failure = match bench.next() {
+            Outcome::Origin { result, .. } => result.err(),
+            Outcome::AsName { result, .. } => result.err(),
+            Outcome::Scanner { result, .. } => result.err(),
+            Outcome::Bulk { failure, .. } => failure,
+        };
+        count += usize::from(failure.is_some_and(|failure| failure.is_withheld()));
+    }
+    count
+}
+
+#[test]
+fn what_waits_for_its_turn_is_not_sent_once_it_may_not_be() {
+    let (greynoise_url, scanners, authority) = https(&["404 Not Found"]);
+    let dns = Dns::start(|_| Say::txt("64500 | 9.0.0.0/8 | US | arin | 1992-12-01"));
+    let tls_ca_file = Some(authority.file.clone());
+    let slow = || Config {
+        cymru_rate: 2,
+        greynoise_rate: 2,
+        greynoise_url: greynoise_url.clone(),
+        tls_ca_file: tls_ca_file.clone(),
+        ..config(&dns)
+    };
+    let never_ask = vec!["9.0.0.0/8".parse().unwrap()];
+    let hidden = (0..60u8).map(|host| IpAddr::from([9, 9, 9, host])).collect();
+    for gate in [
+        Gate { cymru: Leave::No, greynoise: Leave::No, ..Gate::default() },
+        Gate { never_ask, ..Gate::default() },
+        Gate { hidden, ..Gate::default() },
+    ] {
+        let bench = Bench::start(slow());
+        let before = (dns.seen().len(), scanners.load(Ordering::SeqCst));
+        for host in 0..60u8 {
+            bench.fetcher.submit(Request::Origin(IpAddr::from([9, 9, 9, host])));
+            bench.fetcher.submit(Request::Scanner(Ipv4Addr::from([9, 9, 9, host])));
+        }
+        let mut answered = 0;
+        while answered < 4 {
+            bench.next();
+            answered += 1;
+        }
+        let heard = || (dns.seen().len() - before.0, scanners.load(Ordering::SeqCst) - before.1);
+        bench.fetcher.reconfigure(Config { gate, ..slow() });
+        let (reloaded, at_reload) = (Instant::now(), heard());
+        let kept = withheld(&bench);
+        assert!(reloaded.elapsed() < Duration::from_secs(1), "{:?}", reloaded.elapsed());
+        // What was on the wire when it was told, and no more.
+        let (queries, requests) = heard();
+        assert!(queries <= at_reload.0 + 1 && requests <= at_reload.1 + 1, "{:?} after {at_reload:?}", heard());
+        assert_eq!(kept + queries + requests, 120);
+    }
+}
+
+#[test]
+fn what_waits_for_a_repeat_is_not_sent_once_it_may_not_be() {
+    let dns = Dns::start(|_| Say::Code(2));
+    let retry_base = Duration::from_millis(300);
+    let bench = Bench::start(Config { retry_base, ..config(&dns) });
+    bench.fetcher.submit(Request::Origin("8.8.8.8".parse().unwrap()));
+    bench.fetcher.submit(Request::AsName(15169));
+    while dns.seen().len() < 2 {
+        thread::yield_now();
+    }
+    let gate = Gate { cymru: Leave::No, ..Gate::default() };
+    bench.fetcher.reconfigure(Config { retry_base, gate, ..config(&dns) });
+    assert_eq!((withheld(&bench), dns.seen().len()), (2, 2));
+}
+
+#[test]
+fn what_has_to_wait_is_sent_once_it_may_be() {
+    let (greynoise_url, scanners, authority) = https(&["404 Not Found"]);
+    let dns = Dns::start(|_| Say::txt(RECORD));
+    let gate = |greynoise| Gate { greynoise, ..Gate::default() };
+    let with = |leave| Config {
+        gate: gate(leave),
+        greynoise_url: greynoise_url.clone(),
+        tls_ca_file: Some(authority.file.clone()),
+        ..config(&dns)
+    };
+    let bench = Bench::start(with(Leave::Wait));
+    bench.fetcher.submit(Request::Scanner("8.8.8.8".parse().unwrap()));
+    // The other source goes on, and shows that time has passed.
+    assert!(is_announced(&bench.origin("8.8.8.8")));
+    assert_eq!(scanners.load(Ordering::SeqCst), 0);
+    bench.fetcher.reconfigure(with(Leave::Yes));
+    assert!(matches!(bench.next(), Outcome::Scanner { result: Ok(Verdict::NotSeen), .. }));
+}
+
+#[test]
+fn servers_of_the_system_are_read_again_when_they_changed() {
+    // All on one port of the loopback, which no file can name: so the file is written for port 53, and what is looked at
+    // is whether it is read.
+    let path = std::env::temp_dir().join(format!("asn_inventory-resolv-{}", std::process::id()));
+    std::fs::write(&path, "nameserver 127.0.0.254\nsearch -bad-.example\n").unwrap();
+    let dns = Dns::start(|_| Say::txt(RECORD));
+    let config = Config { dns_servers: Vec::new(), resolv_conf: path.clone(), ..config(&dns) };
+    let setup = setup::Setup::new(config);
+    let first = setup.resolver().unwrap();
+    assert!(Arc::ptr_eq(&first, &setup.resolver().unwrap()), "unchanged, it goes on");
+    assert_eq!(first.servers(), ["127.0.0.254:53".parse().unwrap()]);
+    std::fs::write(&path, "nameserver 127.0.0.253\nnameserver 127.0.0.252\n").unwrap();
+    let second = setup.resolver().unwrap();
+    assert_eq!(second.servers().len(), 2);
+    // A question that failed makes it look also where nothing tells of a change; the same servers go on as they are.
+    setup.doubt_resolver();
+    assert!(Arc::ptr_eq(&second, &setup.resolver().unwrap()));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(setup.resolver().unwrap().servers(), ["127.0.0.1:53".parse().unwrap()]);
+}
+
+#[test]
+fn certificates_are_read_again_when_their_file_changed() {
+    let (greynoise_url, _, authority) = https(&["404 Not Found"]);
+    let stranger = Authority::new();
+    let file = std::env::temp_dir().join(format!("asn_inventory-ca-{}.pem", std::process::id()));
+    std::fs::copy(&stranger.file, &file).unwrap();
+    let dns = Dns::start(|_| Say::Nothing);
+    let bench = Bench::start(Config { greynoise_url, tls_ca_file: Some(file.clone()), ..config(&dns) });
+    assert!(bench.scanner("8.8.8.8").is_err());
+    std::fs::copy(&authority.file, &file).unwrap();
+    assert_eq!(bench.scanner("8.8.8.8"), Ok(Verdict::NotSeen));
+    std::fs::remove_file(&file).unwrap();
 }

@@ -9,7 +9,7 @@ use super::fault::{DnsFault, Fault, Kind};
 use super::log::{Service, Via};
 use super::state::{Received, State};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::TXT;
+use hickory_proto::rr::rdata::{SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::fmt::Write as _;
 use std::io;
@@ -111,13 +111,17 @@ async fn answer(state: &State, bytes: &[u8], via: Via) -> Option<Vec<u8>> {
         Some(DnsFault::Truncate) if via == Via::Udp => {
             response(&request, ResponseCode::NoError).truncate().to_vec().ok()
         }
-        Some(DnsFault::Truncate | DnsFault::Delay(_)) => {
+        Some(DnsFault::DropUdp) if via == Via::Udp => None,
+        Some(DnsFault::Truncate | DnsFault::DropUdp | DnsFault::Delay(_)) => {
             encode(&request, code_of(&texts), &texts.unwrap_or_default(), via)
         }
         Some(DnsFault::Drop) => None,
         Some(DnsFault::Servfail) => encode(&request, ResponseCode::ServFail, &[], via),
         Some(DnsFault::Refused) => encode(&request, ResponseCode::Refused, &[], via),
         Some(DnsFault::Nxdomain) => encode(&request, ResponseCode::NXDomain, &[], via),
+        Some(DnsFault::Sinkhole) => response(&request, ResponseCode::NXDomain).to_vec().ok(),
+        Some(DnsFault::NoSoa) if texts.is_none() => response(&request, ResponseCode::NXDomain).to_vec().ok(),
+        Some(DnsFault::NoSoa) => encode(&request, code_of(&texts), &texts.unwrap_or_default(), via),
         Some(DnsFault::ForeignTxt) => encode(&request, ResponseCode::NoError, &[FOREIGN.to_owned()], via),
         Some(DnsFault::Garbage) => {
             let mut garbage = bytes[..2].to_vec();
@@ -161,12 +165,23 @@ fn encode(request: &Message, code: ResponseCode, texts: &[String], via: Via) -> 
         let txt = TXT::from_bytes(text.chunks(STRING).collect());
         response.add_answer(Record::from_rdata(name.clone(), TTL, RData::TXT(txt)));
     }
+    // As the service does it (RFC 2308).
+    if code == ResponseCode::NXDomain {
+        response.add_authority(soa()?);
+    }
     let bytes = response.to_vec().ok()?;
     let room = request.edns.as_ref().map_or(PLAIN_PAYLOAD, |edns| edns.max_payload().max(PLAIN_PAYLOAD));
     if via == Via::Udp && bytes.len() > usize::from(room) {
         return response.truncate().to_vec().ok();
     }
     Some(bytes)
+}
+
+/// The SOA record that a negative answer comes with.
+fn soa() -> Option<Record> {
+    let zone = Name::from_ascii("asn.cymru.com.").ok()?;
+    let (primary, contact) = (Name::from_ascii("ns.asn.cymru.com.").ok()?, Name::from_ascii("noc.cymru.com.").ok()?);
+    Some(Record::from_rdata(zone, TTL, RData::SOA(SOA::new(primary, contact, 1, 21_600, 3600, 604_800, TTL))))
 }
 
 /// What a name asks for.

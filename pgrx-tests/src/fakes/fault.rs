@@ -13,14 +13,20 @@ use std::time::Duration;
 pub enum DnsFault {
     /// No answer at all; over TCP the connection stays open.
     Drop,
+    /// No answer over UDP, the right one over TCP: as some firewalls have it.
+    DropUdp,
     /// The right answer, so many milliseconds later.
     Delay(u64),
     /// SERVFAIL.
     Servfail,
     /// REFUSED.
     Refused,
-    /// NXDOMAIN, whatever is announced.
+    /// NXDOMAIN, whatever is announced, as the service itself says it: with its SOA record.
     Nxdomain,
+    /// NXDOMAIN to everything, and no SOA record or another zone's: a resolver that does not know the service.
+    Sinkhole,
+    /// The right answer, but without the SOA record that a negative one has: as some resolvers of hosts give it.
+    NoSoa,
     /// An empty answer with the TC bit over UDP, the right one over TCP.
     Truncate,
     /// A TXT record that is someone's mail policy.

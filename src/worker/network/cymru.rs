@@ -4,8 +4,9 @@
 //! goes through [`Rounds`], which asks about few and settles many. Many questions at once are one bulk session, few are
 //! DNS queries. Where bulk does not work, DNS does its work at its own pace; single whois queries are never sent.
 //!
-//! This file asks and takes what comes; [`write`] writes it down, [`show`] tells people how the source stands.
+//! This file claims and takes what comes; [`ask`] asks, [`write`] writes it down, [`show`] tells people how the source stands.
 
+mod ask;
 mod show;
 mod write;
 
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use enrich::address::effective;
+use enrich::cymru::dns::{SILENT, UNKNOWN_ZONE};
 use enrich::cymru::rounds::Rounds;
 use enrich::cymru::{AsName, Origin};
 use enrich::failure::Failure;
@@ -34,13 +36,6 @@ use crate::time;
 
 /// Rows of one claim.
 const CLAIM: usize = 50_000;
-/// Addresses of one bulk session.
-const BULK: usize = 5_000;
-/// DNS questions in flight.
-const DNS: usize = 64;
-/// How long a round waits for its last answers.
-const LAG: Duration = Duration::from_secs(2);
-
 /// Team Cymru's side of the worker.
 #[derive(Default)]
 pub struct Cymru {
@@ -55,8 +50,18 @@ pub struct Cymru {
     /// Bulk sessions that failed in a row, and when the next may start.
     strikes: u32,
     bulk_at: Option<Instant>,
+    /// When the next small session may start, where one is wanted, and when the last one did.
+    small_at: Option<Instant>,
+    small_began: Option<Instant>,
+    /// Addresses that DNS was silent about, with their rows: for a small session. The rows say that it failed.
+    silent: Vec<(Claim, Vec<IpAddr>)>,
+    /// A small session is out, and which of its addresses are such.
+    small_out: Option<HashSet<IpAddr>>,
     /// When the last round was asked.
     asked_at: Option<Instant>,
+    /// When the source last answered, whichever way, and when it last did not (Unix microseconds).
+    answered_at: Option<i64>,
+    missed_at: Option<i64>,
     names: Names,
     /// To be written: answers by row, by network, names, failures, rows not to ask about.
     ready: Vec<(IpAddr, Answer)>,
@@ -67,6 +72,12 @@ pub struct Cymru {
     write_at: Option<Instant>,
     /// Rows that can't be written, and until when they are left alone.
     held: HashMap<IpAddr, Instant>,
+    /// The resolver was found not to know the service. Once is enough: what was written since is confirmed.
+    unknown: bool,
+    /// That is news.
+    doubted: bool,
+    /// The log knows that bulk sessions do the work of DNS.
+    told: bool,
     /// Stale rows are to be looked for.
     stale: bool,
     /// The last claim was cut at its limit.
@@ -88,6 +99,12 @@ impl Cymru {
     /// Whether rows were written since this was last asked.
     pub fn take_written(&mut self) -> bool {
         std::mem::take(&mut self.written)
+    }
+
+    /// Whether it has turned out that the resolver does not know the service: what it said before to have no route is not
+    /// to be believed either.
+    pub fn take_doubted(&mut self) -> bool {
+        std::mem::take(&mut self.doubted)
     }
 
     /// Whether a campaign is under way.
@@ -159,7 +176,9 @@ impl Cymru {
         let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
         for claim in due {
             interests.expect(claim.ip, Source::Cymru, job);
-            if is_secret(&settings, claim.ip) {
+            if !settings.cymru {
+                self.skipped.push((claim.ip, SWITCHED_OFF));
+            } else if is_secret(&settings, claim.ip) {
                 self.skipped.push((claim.ip, NEVER_ASK));
             } else if let Some(answer) = known.get(&effective(claim.ip)) {
                 self.answered(claim.ip, answer.clone());
@@ -197,59 +216,50 @@ impl Cymru {
         self.dns.state(now) == BreakerState::Open && self.bulk.state(now) == BreakerState::Open
     }
 
-    /// What to ask now.
-    pub fn ask(&mut self, settings: &Settings, now: i64) -> Vec<Request> {
-        let mut requests = self.names.ask();
-        if self.rounds.is_empty() {
-            return requests;
+    /// The settings changed: whoever waits for a question is looked at again. What is with the network thread is looked
+    /// at there, right before it is sent.
+    pub fn heed(&mut self, settings: &Settings) {
+        if !settings.cymru {
+            let nameless = self.names.release();
+            self.ready.extend(nameless);
+            self.names.forget();
         }
-        let bulk_state = self.bulk.state(now);
-        let paused = self.bulk_at.is_some_and(|at| Instant::now() < at);
-        let bulk_open = bulk_state != BreakerState::Open && self.rounds.len() >= settings.bulk_min;
-        // A round is asked at once and ends before the next begins: its answers settle most of what is left, and what
-        // came in by ones and twos would all go to DNS, one by one. A question that lags holds nobody up for long.
-        let lagging = self.asked_at.is_some_and(|at| at.elapsed() < LAG) && self.rounds.outstanding() > 0;
-        if bulk_open && (self.bulk_out || paused || lagging) {
-            return requests;
+        self.silent.retain(|(_, rows)| settings.cymru && !rows.iter().any(|row| is_secret(settings, *row)));
+        let wrapped = &self.wrapped;
+        let unwanted = |ip: IpAddr| {
+            let mut rows = std::iter::once(&ip).chain(wrapped.get(&ip).into_iter().flatten());
+            !settings.cymru || rows.any(|row| is_secret(settings, *row))
+        };
+        for ip in self.rounds.remove(unwanted) {
+            self.withhold(ip, settings);
         }
-        if bulk_open && self.bulk.admits(now) {
-            let asked = self.rounds.next(BULK);
-            self.asked_at = Some(Instant::now());
-            // Only what goes by bulk may use up the one try of a half-open breaker.
-            if asked.len() >= settings.bulk_min && self.bulk.allows(now) {
-                self.bulk_out = true;
-                requests.push(Request::Bulk(asked));
-            } else {
-                self.by_dns(asked, &mut requests);
-            }
-            return requests;
-        }
-        match self.dns.state(now) {
-            BreakerState::Closed => {
-                let asked = self.rounds.next(DNS.saturating_sub(self.dns_out.len()));
-                self.by_dns(asked, &mut requests);
-            }
-            BreakerState::HalfOpen if self.dns_out.is_empty() && self.dns.allows(now) => {
-                let asked = self.rounds.next(1);
-                self.by_dns(asked, &mut requests);
-            }
-            BreakerState::Open if self.dns_out.is_empty() && !self.bulk_out => {
-                // Nobody can be asked: the rows stay due, and who waits is told so.
-                for ip in self.rounds.drain() {
-                    let rows = self.settled(ip);
-                    self.failed.extend(rows.map(|row| (row, String::new())));
-                }
-            }
-            _ => {}
-        }
-        requests
     }
 
-    fn by_dns(&mut self, asked: Vec<IpAddr>, requests: &mut Vec<Request>) {
-        for ip in asked {
-            self.dns_out.insert(ip);
-            requests.push(Request::Origin(ip));
+    /// Addresses with questions out, or about to be, that are told to nobody because of how they were written.
+    pub fn hidden(&self, settings: &Settings) -> Vec<IpAddr> {
+        let hidden =
+            |(ip, rows): (&IpAddr, &Vec<IpAddr>)| rows.iter().any(|row| is_secret(settings, *row)).then_some(*ip);
+        if settings.never_ask.is_empty() { Vec::new() } else { self.wrapped.iter().filter_map(hidden).collect() }
+    }
+
+    /// What becomes of the rows of an address that was not asked about, and is in no round any more.
+    fn withhold(&mut self, ip: IpAddr, settings: &Settings) {
+        for row in self.settled(ip) {
+            if !settings.cymru {
+                self.skipped.push((row, SWITCHED_OFF));
+            } else if is_secret(settings, row) {
+                self.skipped.push((row, NEVER_ASK));
+            } else {
+                // It shares its question with one that may not be told, or may be told by now: it stays due.
+                self.failed.push((row, String::new()));
+            }
         }
+    }
+
+    /// A question that the network thread did not send.
+    fn withheld(&mut self, ip: IpAddr, settings: &Settings) {
+        self.rounds.fail(ip);
+        self.withhold(ip, settings);
     }
 
     /// Questions that could not be sent.
@@ -277,27 +287,62 @@ impl Cymru {
     }
 
     /// An answer over DNS.
-    pub fn origin(&mut self, ip: IpAddr, result: Result<Origin, Failure>, now: i64) {
+    pub fn origin(&mut self, ip: IpAddr, result: Result<Origin, Failure>, settings: &Settings, now: i64) {
         self.dns_out.remove(&ip);
-        count(result.as_ref().err(), now);
+        if result.as_ref().is_err_and(Failure::is_withheld) {
+            self.withheld(ip, settings);
+            return;
+        }
+        self.heed_outcome(result.as_ref().err(), now);
         match result {
             Ok(origin) => {
+                self.told = false;
                 heard(&mut self.dns, "Team Cymru answers", now);
                 self.take(ip, &origin);
             }
             Err(failure) => {
+                if failure.reason == UNKNOWN_ZONE && !std::mem::replace(&mut self.unknown, true) {
+                    self.doubted = true;
+                }
                 missed(&mut self.dns, way::DNS, "Team Cymru does not answer", &failure.reason, now);
-                self.give_up(ip, &failure.reason);
+                let seen = self.seen.get(&ip).copied().unwrap_or(0);
+                self.rounds.fail(ip);
+                let rows: Vec<IpAddr> = self.settled(ip).collect();
+                self.failed.extend(rows.iter().map(|row| (*row, failure.reason.clone())));
+                if failure.reason == SILENT && self.silent.len() < ask::BULK {
+                    self.silent.push((Claim { ip, seen }, rows));
+                }
             }
         }
     }
 
+    /// Counts an outcome.
+    fn heed_outcome(&mut self, failure: Option<&Failure>, now: i64) {
+        count(failure, now);
+        self.note_outcome(failure.is_none(), now);
+    }
+
+    /// Keeps when the source last answered, and when it did not.
+    fn note_outcome(&mut self, answered: bool, now: i64) {
+        *(if answered { &mut self.answered_at } else { &mut self.missed_at }) = Some(now);
+    }
+
     /// The answers of a bulk session. Where it broke off, the rest is asked again, later each time; after the last time
     /// over DNS.
-    pub fn bulk(&mut self, asked: &[IpAddr], answers: Vec<(IpAddr, Origin)>, failure: Option<Failure>, now: i64) {
+    pub fn bulk(&mut self, session: Session<'_>, settings: &Settings, now: i64) {
+        let Session { asked, answers, withheld, failure } = session;
         self.bulk_out = false;
-        count(failure.as_ref(), now);
+        let small = self.small_out.take();
         let mut left: HashSet<IpAddr> = asked.iter().copied().collect();
+        for ip in withheld {
+            left.remove(&ip);
+            self.withheld(ip, settings);
+        }
+        if left.is_empty() {
+            return;
+        }
+        count(failure.as_ref(), now);
+        self.note_outcome(failure.is_none() || !answers.is_empty(), now);
         for (ip, origin) in &answers {
             left.remove(ip);
             if let Origin::Announced(all) = origin {
@@ -314,6 +359,9 @@ impl Cymru {
         match failure {
             None => {
                 heard(&mut self.bulk, "Team Cymru's bulk sessions work", now);
+                if self.dns.state(now) != BreakerState::Closed && !std::mem::replace(&mut self.told, true) {
+                    pgrx::log!("asn_inventory: Team Cymru answers again, by bulk sessions; its DNS does not");
+                }
                 self.strikes = 0;
                 for ip in left {
                     self.give_up(ip, "the bulk reply passed over the address");
@@ -331,7 +379,11 @@ impl Cymru {
                 self.bulk_at = Some(Instant::now() + pause);
                 pgrx::debug1!("asn_inventory: a bulk session with Team Cymru failed: {}", failure.reason);
                 for ip in left {
-                    if self.rounds.contains(ip) {
+                    if let Some(noted) = &small {
+                        // Neither way. What DNS was silent about is noted already.
+                        let reason = if noted.contains(&ip) { "" } else { failure.reason.as_str() };
+                        self.give_up(ip, reason);
+                    } else if self.rounds.contains(ip) {
                         self.again(ip);
                     } else {
                         self.rounds.fail(ip);
@@ -343,12 +395,25 @@ impl Cymru {
 
     /// What became of a question about an AS.
     pub fn as_name(&mut self, asn: u32, result: Result<Option<AsName>, Failure>, now: i64) {
-        count(result.as_ref().err(), now);
+        match &result {
+            Err(failure) if failure.is_withheld() => {}
+            Err(failure) => {
+                count(Some(failure), now);
+                // A name that is not to be had says nothing of the source; a silence does.
+                if failure.reason == SILENT {
+                    missed(&mut self.dns, way::DNS, "Team Cymru does not answer", &failure.reason, now);
+                }
+            }
+            Ok(_) => {
+                self.heed_outcome(None, now);
+                heard(&mut self.dns, "Team Cymru answers", now);
+            }
+        }
         self.ready.extend(self.names.outcome(asn, result));
     }
 
     fn take(&mut self, ip: IpAddr, origin: &Origin) {
-        self.prefixes.extend(store::prefixes(ip, origin));
+        self.prefixes.push(store::prefix(ip, origin));
         for (ip, announcement) in self.rounds.answer(ip, origin) {
             for row in self.settled(ip) {
                 self.answered(row, Answer::of(announcement));
@@ -361,6 +426,18 @@ impl Cymru {
         let rows = self.settled(ip);
         self.failed.extend(rows.map(|row| (row, reason.to_owned())));
     }
+}
+
+/// What came of a bulk session.
+pub struct Session<'a> {
+    /// Who was to be asked about.
+    pub asked: &'a [IpAddr],
+    /// What was answered.
+    pub answers: Vec<(IpAddr, Origin)>,
+    /// Who was not asked about after all.
+    pub withheld: Vec<IpAddr>,
+    /// Why the others have no answer.
+    pub failure: Option<Failure>,
 }
 
 /// Whether an address is told to nobody.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use enrich::address::effective;
 use enrich::failure::{Failure, FailureKind};
 use enrich::fetcher::Request;
+use enrich::fetcher::gate::Leave;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use enrich::retry::{Breaker, BreakerState};
@@ -163,11 +164,72 @@ impl GreyNoise {
         }
     }
 
+    /// The settings changed: who waits for a question is looked at again. What is with the network thread is looked at
+    /// there, right before it is sent.
+    pub fn heed(&mut self, settings: &Settings) {
+        let queue = std::mem::take(&mut self.queue);
+        for ip in queue {
+            let secret = self.rows(ip).any(|row| is_secret(settings, row));
+            if settings.greynoise == Switch::off || secret {
+                self.queued.remove(&ip);
+                self.withhold(ip, settings);
+            } else {
+                self.queue.push_back(ip);
+            }
+        }
+    }
+
+    /// Addresses with questions out, or about to be, that are told to nobody because of how they were written.
+    pub fn hidden(&self, settings: &Settings) -> Vec<IpAddr> {
+        let hidden = |(ip, rows): (&Ipv4Addr, &Vec<IpAddr>)| {
+            rows.iter().any(|row| is_secret(settings, *row)).then_some(IpAddr::V4(*ip))
+        };
+        if settings.never_ask.is_empty() { Vec::new() } else { self.wrapped.iter().filter_map(hidden).collect() }
+    }
+
+    /// Whether a question that waits may be sent: while a key is on its way, the one of before may be gone.
+    pub fn leave(&self, settings: &Settings) -> Leave {
+        match settings.greynoise {
+            Switch::off => Leave::No,
+            _ if self.key.is_coming() => Leave::Wait,
+            _ if self.is_on(settings) => Leave::Yes,
+            _ => Leave::No,
+        }
+    }
+
+    fn withhold(&mut self, ip: Ipv4Addr, settings: &Settings) {
+        for row in self.rows(ip) {
+            if settings.greynoise == Switch::off {
+                self.skipped.push((row, SWITCHED_OFF.to_owned()));
+            } else if is_secret(settings, row) {
+                self.skipped.push((row, NEVER_ASK.to_owned()));
+            } else {
+                // No key any more, or it shares its question with one that may not be told: it stays due.
+                self.dropped.push(row);
+            }
+        }
+    }
+
+    /// A question that the network thread did not send: what it was to cost is given back.
+    fn withheld(&mut self, ip: Ipv4Addr, settings: &Settings, now: i64) {
+        self.withhold(ip, settings);
+        if let Some(mut ledger) = self.ledger() {
+            ledger.give_back(1, now, settings.greynoise_window);
+            self.ledger = Some(ledger);
+            // Not written down, a question less is asked.
+            let _ = in_schema(|schema| store::keep_ledger(schema, &ledger));
+        }
+    }
+
     fn add(&mut self, settings: &Settings, claim: Claim, first: bool) {
         let IpAddr::V4(ip) = effective(claim.ip) else {
             self.skipped.push((claim.ip, "it knows IPv4 only".to_owned()));
             return;
         };
+        if settings.greynoise == Switch::off {
+            self.skipped.push((claim.ip, SWITCHED_OFF.to_owned()));
+            return;
+        }
         if is_secret(settings, claim.ip) {
             self.skipped.push((claim.ip, NEVER_ASK.to_owned()));
             return;
@@ -278,6 +340,10 @@ impl GreyNoise {
     /// What became of a question.
     pub fn outcome(&mut self, ip: Ipv4Addr, result: Result<Verdict, Failure>, settings: &Settings, now: i64) {
         self.out.remove(&ip);
+        if result.as_ref().is_err_and(Failure::is_withheld) {
+            self.withheld(ip, settings, now);
+            return;
+        }
         let rows = self.rows(ip);
         if let Some(shown) = shown(shared::my_database()) {
             shown.outcome(result.as_ref().err(), time::from_unix_us(now));
@@ -319,6 +385,8 @@ impl GreyNoise {
                 }
                 self.spent.extend(rows);
             }
+            // Handled before.
+            FailureKind::Withheld => {}
             FailureKind::Permanent => self.skipped.extend(rows.map(|row| (row, failure.reason.clone()))),
         }
     }

@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use crate::ask::Ticket;
+
 /// A source that needs the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
@@ -49,7 +51,7 @@ pub struct Progress {
 struct Waiting {
     sources: HashSet<Source>,
     ends: Vec<(Source, End)>,
-    questions: Vec<usize>,
+    questions: Vec<Ticket>,
     jobs: Vec<usize>,
 }
 
@@ -64,12 +66,12 @@ struct Job {
 pub struct Interests {
     addresses: HashMap<IpAddr, Waiting>,
     jobs: HashMap<usize, Job>,
-    answered: Vec<usize>,
+    answered: Vec<Ticket>,
 }
 
 impl Interests {
-    /// A session waits for an address; `question` is its slot.
-    pub fn add_question(&mut self, ip: IpAddr, question: usize) {
+    /// A session waits for an address.
+    pub fn add_question(&mut self, ip: IpAddr, question: Ticket) {
         self.addresses.entry(ip).or_default().questions.push(question);
     }
 
@@ -146,7 +148,7 @@ impl Interests {
     }
 
     /// Sessions whose address is settled, each once.
-    pub fn answered(&mut self) -> Vec<usize> {
+    pub fn answered(&mut self) -> Vec<Ticket> {
         std::mem::take(&mut self.answered)
     }
 

@@ -14,6 +14,7 @@
 //! | [`greynoise`] | verdicts, the ledger of the quota |
 //! | [`interest`] | who waits for an address: jobs, sessions |
 //! | [`key`] | keys that settings refer to |
+//! | [`recheck`] | answers that are in doubt, made due again |
 //! | [`health`] | how a source stands, for everybody to see |
 
 pub mod cymru;
@@ -22,6 +23,7 @@ pub mod health;
 pub mod interest;
 pub mod key;
 pub mod names;
+pub mod recheck;
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -29,20 +31,25 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use enrich::cymru::resolv_conf;
+use enrich::fetcher::gate::{Gate, Leave};
 use enrich::fetcher::{Config, Fetcher, Finished, Outcome, Request};
 use enrich::schedule::Schedule;
 use pgrx::pg_sys;
 
-use self::cymru::Cymru;
+use self::cymru::{Cymru, Session};
 use self::greynoise::GreyNoise;
 use self::interest::{Interests, Source};
+use self::recheck::Recheck;
 use super::process;
+use crate::ask::{self, Ticket};
 use crate::catalog::Schema;
 use crate::settings::{self, Network as Settings};
 use crate::shared::{self, latency};
 use crate::store::cymru::Which;
+use crate::store::distrust::Doubt;
 use crate::store::{self, Lifetimes};
-use crate::{ask, time, tx};
+use crate::{time, tx};
 
 /// How often what is due is looked for when nobody said that anything is.
 const POLL: Duration = Duration::from_secs(5);
@@ -63,6 +70,12 @@ pub struct Network {
     look_at: Option<Instant>,
     /// Sources whose skipped rows are to be looked through, after a setting changed.
     unskip: Vec<&'static str>,
+    /// Answers that are in doubt.
+    recheck: Recheck,
+    /// Rows were made due by that.
+    rechecked: bool,
+    /// The worker does nothing for now.
+    resting: bool,
     /// When stale rows are looked for next (Unix microseconds).
     refresh_at: Option<i64>,
 }
@@ -82,6 +95,9 @@ impl Network {
             look_at: None,
             // What was skipped under settings that may have changed while no worker was there.
             unskip: vec!["cymru", "greynoise"],
+            recheck: Recheck::new(),
+            rechecked: false,
+            resting: false,
             refresh_at: None,
             settings,
         };
@@ -102,6 +118,13 @@ impl Network {
         self.greynoise.write(&self.settings, &mut self.interests);
         if !self.unskip.is_empty() {
             self.make_due_again();
+        }
+        if self.cymru.take_doubted() {
+            self.recheck.doubt(Doubt::NoRoute);
+        }
+        if self.recheck.is_busy() && self.recheck.turn() {
+            self.rechecked = true;
+            self.look_now();
         }
         let now = time::now_unix_us();
         if self.refresh_at.is_some_and(|at| now >= at) {
@@ -144,7 +167,7 @@ impl Network {
 
     /// Whether rows were written since this was last asked.
     pub fn take_written(&mut self) -> bool {
-        self.cymru.take_written()
+        self.cymru.take_written() | std::mem::take(&mut self.rechecked)
     }
 
     /// The descriptor that becomes readable when an outcome came.
@@ -155,7 +178,10 @@ impl Network {
     /// How long there is nothing to do, unless the bell rings.
     pub fn patience(&self) -> Duration {
         let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
-        let busy = self.cymru.is_unwritten() || !self.unskip.is_empty() || self.greynoise.awaits_key();
+        let busy = self.cymru.is_unwritten()
+            || !self.unskip.is_empty()
+            || self.recheck.is_busy()
+            || self.greynoise.awaits_key();
         if busy { until_look.min(Duration::from_millis(200)) } else { until_look.min(POLL) }
     }
 
@@ -197,7 +223,7 @@ impl Network {
     }
 
     /// Asks about addresses that sessions wait for. Those for which nothing is due are answered at once.
-    pub fn questions(&mut self, questions: &[(IpAddr, usize)]) {
+    pub fn questions(&mut self, questions: &[(IpAddr, Ticket)]) {
         let ips: Vec<IpAddr> = questions.iter().map(|(ip, _)| *ip).collect();
         for (ip, question) in questions {
             self.interests.add_question(*ip, *question);
@@ -223,6 +249,7 @@ impl Network {
     }
 
     fn reload(&mut self) {
+        let rested = std::mem::take(&mut self.resting);
         let reloads = process::reloads();
         if reloads != self.reloads {
             self.reloads = reloads;
@@ -240,10 +267,14 @@ impl Network {
             }
             // A new key may stand where the reference has always pointed to.
             self.greynoise.resolve_key(&self.settings);
+            // The thread first: what is there leaves next.
             self.reconfigure();
+            self.cymru.heed(&self.settings);
+            self.greynoise.heed(&self.settings);
             self.look_now();
         }
-        if self.greynoise.take_key() {
+        // Not before the settings are those of now.
+        if self.greynoise.take_key() | rested {
             self.reconfigure();
             self.look_now();
         }
@@ -253,6 +284,7 @@ impl Network {
         let s = &self.settings;
         Config {
             dns_servers: s.dns_servers.clone(),
+            resolv_conf: resolv_conf::PATH.into(),
             whois: s.whois.clone(),
             cymru_rate: s.cymru_rate,
             cymru_timeout: s.cymru_timeout,
@@ -261,7 +293,29 @@ impl Network {
             greynoise_rate: s.greynoise_rate,
             greynoise_timeout: s.greynoise_timeout,
             tls_ca_file: s.tls_ca_file.clone(),
+            gate: self.gate(),
             retry_base: Duration::from_secs(1),
+        }
+    }
+
+    /// What may leave the server, as things are set.
+    fn gate(&self) -> Gate {
+        let s = &self.settings;
+        if self.resting {
+            return Gate { cymru: Leave::Wait, greynoise: Leave::Wait, ..Gate::default() };
+        }
+        Gate {
+            cymru: if s.cymru { Leave::Yes } else { Leave::No },
+            greynoise: self.greynoise.leave(s),
+            never_ask: s.never_ask.clone(),
+            hidden: self.cymru.hidden(s).into_iter().chain(self.greynoise.hidden(s)).collect(),
+        }
+    }
+
+    /// The worker rests: what is with the network thread waits there, and nothing leaves.
+    pub fn rest(&mut self) {
+        if !std::mem::replace(&mut self.resting, true) {
+            self.reconfigure();
         }
     }
 
@@ -320,8 +374,11 @@ impl Network {
             let now = time::now_unix_us();
             self.note_latency(&outcome, took);
             match outcome {
-                Outcome::Origin { ip, result } => self.cymru.origin(ip, result, now),
-                Outcome::Bulk { asked, answers, failure } => self.cymru.bulk(&asked, answers, failure, now),
+                Outcome::Origin { ip, result } => self.cymru.origin(ip, result, &self.settings, now),
+                Outcome::Bulk { asked, answers, withheld, failure } => {
+                    let session = Session { asked: &asked, answers, withheld, failure };
+                    self.cymru.bulk(session, &self.settings, now);
+                }
                 Outcome::AsName { asn, result } => self.cymru.as_name(asn, result, now),
                 Outcome::Scanner { ip, result } => self.greynoise.outcome(ip, result, &self.settings, now),
             }

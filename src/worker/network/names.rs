@@ -78,15 +78,17 @@ impl Names {
                 self.learned.push(about);
                 self.learn(asn, name)
             }
+            // Never sent.
+            Err(failure) if failure.is_withheld() => self.waiting.remove(&asn).unwrap_or_default(),
             // Asked again with the next address of this AS; its ASN is not held back for the name.
             Err(_) => self.waiting.remove(&asn).unwrap_or_default(),
         }
     }
 
-    /// What to ask now.
-    pub fn ask(&mut self) -> Vec<Request> {
+    /// What to ask now, so many at most.
+    pub fn ask(&mut self, most: usize) -> Vec<Request> {
         let mut requests = Vec::new();
-        while self.asked.len() < IN_FLIGHT {
+        while self.asked.len() < IN_FLIGHT && requests.len() < most {
             let Some(asn) = self.wanted.pop_front().or_else(|| self.details.pop_front()) else { break };
             if self.asked.insert(asn) {
                 requests.push(Request::AsName(asn));
@@ -100,6 +102,23 @@ impl Names {
         if self.asked.remove(&asn) {
             self.wanted.push_back(asn);
         }
+    }
+
+    /// Nobody is asked any more.
+    pub fn forget(&mut self) {
+        self.wanted.clear();
+        self.details.clear();
+    }
+
+    /// Nobody can be asked for now: gives back the answers that wait, as they are. Names are asked about later.
+    pub fn release(&mut self) -> Vec<(IpAddr, Answer)> {
+        self.details.extend(self.wanted.drain(..));
+        self.waiting.drain().flat_map(|(_, answers)| answers).collect()
+    }
+
+    /// Whether there is anything to ask.
+    pub fn wants(&self) -> bool {
+        !(self.wanted.is_empty() && self.details.is_empty())
     }
 
     /// How many questions are in flight.

@@ -161,3 +161,65 @@ async fn a_server_that_is_not_there_is_transient_and_no_server_at_all_is_not() {
 fn the_overall_limit_grows_with_the_question() {
     assert_eq!(Limits::new(Duration::from_secs(5), 10_000).overall, Duration::from_secs(160));
 }
+
+#[tokio::test]
+async fn who_may_not_be_told_is_left_out_of_the_session() {
+    let server = whois(|asked, stream| {
+        assert_eq!(asked, ["1.1.1.1", "3.3.3.3"]);
+        asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap());
+    });
+    let secret: IpAddr = "2.2.2.2".parse().unwrap();
+    let asked = ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]);
+    let reply = ask_about(&server, &asked, QUICK, &|ip| ip != secret).await;
+    assert_eq!(
+        (answered(&reply), reply.withheld, reply.failure),
+        (ips(&["1.1.1.1", "3.3.3.3"]).iter().map(ToString::to_string).collect(), vec![secret], None)
+    );
+    // Nobody is left: not even a connection.
+    let reply = ask_about("127.0.0.1:9", &asked, QUICK, &|_| false).await;
+    assert_eq!((reply.withheld, reply.failure), (asked, None));
+}
+
+#[tokio::test]
+async fn a_session_tells_nobody_more_once_the_settings_forbid_it() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    // It stops reading after the first lines until the settings have changed; the sockets' buffers fill.
+    let (forbidden, heard) = (std::sync::Arc::new(AtomicBool::new(false)), std::sync::Arc::new(AtomicUsize::new(0)));
+    let (set, count) = (forbidden.clone(), heard.clone());
+    let server = serve_whois(move |stream| {
+        let mut lines = BufReader::with_capacity(256, stream).lines();
+        let _ = lines.next();
+        sleep(Duration::from_millis(200));
+        set.store(true, Ordering::SeqCst);
+        count.store(lines.map_while(Result::ok).take_while(|line| line != "end").count(), Ordering::SeqCst);
+    });
+    let asked: Vec<IpAddr> = (0..2_000_000u32).map(|i| IpAddr::V4((0x0100_0000 + i).into())).collect();
+    let limits = Limits { progress: Duration::from_secs(5), ..QUICK };
+    let reply = ask_about(&server, &asked, limits, &|_| !forbidden.load(Ordering::SeqCst)).await;
+    let heard = heard.load(Ordering::SeqCst);
+    assert!(heard > 0 && heard < asked.len() && reply.withheld.len() + heard <= asked.len() + 1, "{heard}");
+    assert!(!reply.withheld.is_empty());
+}
+
+#[tokio::test]
+async fn the_failure_of_a_connection_says_where_it_was_to_go() {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let reply = ask(&format!("localhost:{}", gone.port()), &ips(&["1.1.1.1"]), QUICK).await;
+    let wanted = "whois: cannot connect to localhost (";
+    assert!(
+        reason(&reply).starts_with(wanted) && reason(&reply).contains(&format!("({gone}): ")),
+        "{}",
+        reason(&reply)
+    );
+    let reply = ask("no-such-host.invalid:43", &ips(&["1.1.1.1"]), QUICK).await;
+    assert!(reason(&reply).starts_with("whois: cannot resolve no-such-host.invalid: "), "{}", reason(&reply));
+}
+
+#[tokio::test]
+async fn a_name_with_a_dead_address_leads_to_the_living_one() {
+    // Nobody listens on ::1, or there is no IPv6 at all.
+    let server = whois(|asked, stream| asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap()));
+    let port = server.rsplit_once(':').unwrap().1;
+    let reply = ask(&format!("localhost:{port}"), &ips(&["1.1.1.1"]), QUICK).await;
+    assert_eq!((answered(&reply), reply.failure), (vec!["1.1.1.1".to_owned()], None));
+}

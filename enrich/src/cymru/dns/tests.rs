@@ -131,3 +131,77 @@ async fn nothing_is_cached() {
     assert_eq!(prefix(resolver.origin(google()).await), "none");
     assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
 }
+
+#[tokio::test]
+async fn who_does_not_know_the_service_says_nothing_of_an_address() {
+    for (name, zone) in [
+        (true, None),
+        (false, None),
+        (true, Some(".")),
+        (true, Some("com.")),
+        (true, Some("blocked.example.")),
+        (true, Some("evilcymru.com.")),
+        (false, Some("rpz.local.")),
+    ] {
+        let server = Dns::start(move |_| Say::Invented(name, zone));
+        let failure = ask(&server).await.expect_err("no answer");
+        assert_eq!((failure.kind, failure.reason.as_str()), (FailureKind::Transient, UNKNOWN_ZONE), "{name} {zone:?}");
+        let failure = resolver(&[&server]).as_name(1).await.expect_err("no answer");
+        assert_eq!(failure.reason, UNKNOWN_ZONE);
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_out_whose_words_they_are_is_asked_for_something_known() {
+    // As systemd-resolved does it.
+    let server = Dns::start(|query| match query.name.as_str() {
+        "8.8.8.8.origin.asn.cymru.com." => Say::txt(RECORD),
+        _ => Say::Invented(true, None),
+    });
+    let resolver = resolver(&[&server]);
+    for host in 1..=9 {
+        assert_eq!(resolver.origin(IpAddr::from([5, 5, 5, host])).await, Ok(Origin::NotAnnounced));
+    }
+    assert_eq!(server.seen().len(), 10, "what was found out counts for a while");
+}
+
+#[tokio::test]
+async fn of_two_resolvers_the_one_that_knows_the_service_answers() {
+    let (sinkhole, sound) = (Dns::start(|_| Say::Invented(true, None)), Dns::start(|_| Say::Code(3)));
+    let resolver = resolver(&[&sinkhole, &sound]);
+    assert!(resolver.origin(google()).await.is_err());
+    assert_eq!(resolver.origin(google()).await, Ok(Origin::NotAnnounced));
+}
+
+#[tokio::test]
+async fn after_a_silence_over_udp_it_is_asked_over_tcp() {
+    let server = Dns::start(|query| if query.tcp { Say::txt(RECORD) } else { Say::Nothing });
+    let resolver = resolver(&[&server]);
+    assert!(resolver.origin(google()).await.is_err());
+    for _ in 0..3 {
+        assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
+    }
+    let seen = server.seen();
+    assert_eq!(seen.iter().map(|query| query.tcp).collect::<Vec<_>>(), [false, true, true, true]);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leads_back_to_udp() {
+    let server = Dns::start(|query| if query.tcp || query.before == 0 { Say::Nothing } else { Say::txt(RECORD) });
+    let resolver = resolver(&[&server]);
+    assert!(resolver.origin(google()).await.is_err());
+    assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
+}
+
+#[tokio::test]
+async fn where_nobody_listens_on_tcp_a_silence_costs_one_attempt() {
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = udp.local_addr().unwrap();
+    let resolver = Resolver::new(&[address], QUICK).unwrap();
+    assert!(resolver.origin(google()).await.unwrap_err().reason.contains("in time"));
+    // Over TCP the connection is refused at once, and the datagram goes out within the same attempt.
+    assert!(resolver.origin(google()).await.unwrap_err().reason.contains("in time"));
+    let mut buffer = [0; 512];
+    udp.set_nonblocking(true).unwrap();
+    assert_eq!((0..9).filter(|_| udp.recv_from(&mut buffer).is_ok()).count(), 2);
+}

@@ -21,7 +21,8 @@ const BULK_DELAY_MS: u64 = 100;
 const ADDRESSES: u64 = 10_000;
 const MAX_SECONDS: f64 = 5.0;
 const PREFIXES: u64 = 500;
-const MAX_ASKED: f64 = 1000.0;
+/// One a /24, of which each prefix has sixteen.
+const MAX_ASKED: f64 = 8000.0;
 
 const RATE: f64 = 200.0;
 const DNS_DELAY_MS: u64 = 20;

@@ -13,7 +13,7 @@ impl Cymru {
     /// Shows how the source stands.
     pub fn show(&self, database: pg_sys::Oid, settings: &Settings, now: i64) {
         let Some(shown) = shown(database) else { return };
-        let failing = self.dns.state(now) != BreakerState::Closed || self.is_closed(now);
+        let failing = self.is_closed(now) || self.is_silent(now);
         let state = if !settings.cymru {
             state::OFF
         } else if failing {
@@ -34,6 +34,23 @@ impl Cymru {
         }
     }
 }
+
+impl Cymru {
+    /// Whether what it was last asked got no answer, neither way, and what it was asked before neither: one bad record
+    /// among good ones does not make it fail.
+    fn is_silent(&self, now: i64) -> bool {
+        match (self.answered_at, self.missed_at) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(answered), Some(missed)) => {
+                missed > answered && (missed - answered > QUIET || self.dns.state(now) != BreakerState::Closed)
+            }
+        }
+    }
+}
+
+/// How long ago the last answer may be (microseconds) before a single failure makes the source fail.
+const QUIET: i64 = 60_000_000;
 
 /// Success; the log learns of it if it knew of a failure.
 pub(super) fn heard(breaker: &mut Breaker, what: &str, now: i64) {

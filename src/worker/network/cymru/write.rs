@@ -29,9 +29,8 @@ impl Cymru {
         let found = if unknown.is_empty() { Ok(Vec::new()) } else { in_schema(|schema| asn::names(schema, &unknown)) };
         self.ready.extend(self.names.found(found.unwrap_or_default()));
 
-        let rest = self.ready.split_off(self.ready.len().min(TRANSACTION));
-        let ready = std::mem::replace(&mut self.ready, rest);
-        let (failed, skipped) = (std::mem::take(&mut self.failed), std::mem::take(&mut self.skipped));
+        let ready = first(&mut self.ready);
+        let (failed, skipped) = (first(&mut self.failed), first(&mut self.skipped));
         let (prefixes, learned) = (std::mem::take(&mut self.prefixes), std::mem::take(&mut self.names.learned));
         let names = std::mem::take(&mut self.bulk_names);
         let mut locked: Vec<(IpAddr, Answer)> = Vec::new();
@@ -102,6 +101,12 @@ impl Cymru {
             self.ready.extend(locked);
         }
     }
+}
+
+/// A transaction's worth of rows.
+fn first<R>(rows: &mut Vec<R>) -> Vec<R> {
+    let rest = rows.split_off(rows.len().min(TRANSACTION));
+    std::mem::replace(rows, rest)
 }
 
 /// Rows by what is said of them.
