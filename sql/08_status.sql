@@ -25,7 +25,7 @@ COMMENT ON FUNCTION @extschema@.source_latency() IS 'how long the sources took t
 
 CREATE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
-COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now';
+COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now, and what a program said counts for a minute';
 
 CREATE VIEW @extschema@.source_status AS
 WITH missed AS (

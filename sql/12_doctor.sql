@@ -50,15 +50,15 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                    'timedatectl status  # set the server''s clock'
             FROM file WHERE build_time > now() + interval '1 day'
             UNION ALL
-            SELECT 'maxmind downloads', 'warning', r.detail, 'SELECT update_maxmind();  -- after mending what it says: asn_inventory.maxmind_license_key, the network, the account'
+            SELECT 'maxmind downloads', 'warning', r.detail, 'SELECT update_maxmind(true);  -- after mending what it says: asn_inventory.maxmind_license_key, the network, the account'
             FROM (SELECT outcome, detail FROM @extschema@.enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
             WHERE r.outcome = 'failed'
             UNION ALL
-            SELECT 'key ' || split_part(r.setting, '_', 1), CASE r.state WHEN 'fails' THEN 'error' ELSE 'ok' END,
+            SELECT 'key ' || split_part(r.setting, '_', 1), CASE r.state WHEN 'fails' THEN 'error' WHEN 'missing' THEN 'warning' ELSE 'ok' END,
                    format('asn_inventory.%s: %s%s', r.setting, r.detail,
-                          CASE WHEN r.state IN ('unset', 'none') THEN CASE r.setting WHEN 'maxmind_license_key' THEN '; no file is downloaded'
+                          CASE WHEN r.state IN ('unset', 'none', 'missing') THEN CASE r.setting WHEN 'maxmind_license_key' THEN '; no file is downloaded'
                                                                       ELSE '; GreyNoise is not asked, unless asn_inventory.greynoise is on' END ELSE '' END),
-                   CASE WHEN r.state = 'fails'
+                   CASE WHEN r.state IN ('fails', 'missing')
                         THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or mend what it says', r.setting, split_part(r.setting, '_', 1)) END
             FROM worker, @extschema@.secret_references() r WHERE worker.worker = 'running'
             UNION ALL
@@ -76,9 +76,9 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                         WHEN 'quota' THEN format('The quota is spent until %s. The most observed addresses come first then.', quota_reset_at)
                         ELSE format('GreyNoise does not answer: %s. Tried again at %s.', last_error, retry_at) END,
                    CASE state
-                        WHEN 'quota' THEN 'SELECT source, quota, quota_used, quota_reset_at FROM source_status WHERE source = ''greynoise'';'
+                        WHEN 'quota' THEN 'SELECT pg_reload_conf();  -- asks again now; else: SELECT quota_used, quota_reset_at FROM source_status WHERE source = ''greynoise'';'
                         WHEN 'failing' THEN 'curl -sSI https://api.greynoise.io/v3/community/8.8.8.8  # from the server'
-                        ELSE 'ALTER SYSTEM SET asn_inventory.greynoise_api_key = ''file:/etc/asn_inventory/greynoise.key''; SELECT pg_reload_conf();' END
+                        ELSE 'ALTER SYSTEM SET asn_inventory.greynoise_api_key = ''file:/etc/asn_inventory/greynoise.key''; SELECT pg_reload_conf();  -- or put a good key where the reference points to' END
             FROM source WHERE source = 'greynoise'
               AND state IN ('refused', 'quota', 'failing')
             UNION ALL

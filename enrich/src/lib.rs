@@ -23,6 +23,8 @@ pub mod retry;
 pub mod schedule;
 pub mod secrets;
 pub mod selector;
+pub mod stamp;
 pub mod text;
 pub mod time;
 pub mod tls;
+pub mod url;

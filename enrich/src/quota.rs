@@ -26,6 +26,9 @@ pub const MAX_CLOSED: Duration = Duration::from_secs(32 * 86_400);
 /// The shortest: `Retry-After: 0` on every answer must not become a busy loop.
 const MIN_CLOSED: Duration = Duration::from_secs(1);
 
+/// The first closure by a source that does not say for how long.
+const FIRST_STEP: Duration = Duration::from_secs(60);
+
 /// What a quota counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
@@ -142,15 +145,27 @@ impl Ledger {
         self.used = self.used.saturating_sub(n);
     }
 
-    /// The source says that the quota is used up: closed for as long as it asks (a second to [`MAX_CLOSED`]), else until
-    /// the window ends. Of several such answers the latest end counts.
-    pub fn close(&mut self, retry_after: Option<Duration>, now: Micros, window: Window) {
+    /// The source says that the quota is used up: closed for as long as it asks (a second to [`MAX_CLOSED`]). Where it
+    /// does not say, it may be a limit of a minute as well as one of a day, so it is asked again after a minute, and for
+    /// each of the `before` times in a row that it said so before, after twice as long; at the window's end at the
+    /// latest. Of several such answers the latest end counts; those without one that arrive while it is closed are
+    /// about the same closure.
+    pub fn close(&mut self, retry_after: Option<Duration>, before: u32, now: Micros, window: Window) {
         self.roll(now, window);
         let until = match retry_after {
             Some(wait) => after(now, wait.clamp(MIN_CLOSED, MAX_CLOSED)),
-            None => self.reset_at(now, window),
+            None if self.closed_until.is_some() => return,
+            None => {
+                let step = FIRST_STEP.saturating_mul(1 << before.min(16)).min(MAX_CLOSED);
+                after(now, step).min(self.reset_at(now, window).max(after(now, MIN_CLOSED)))
+            }
         };
         self.closed_until = self.closed_until.max(Some(until));
+    }
+
+    /// Somebody wants it to be asked again now, whatever it said. True: it was closed.
+    pub fn reopen(&mut self) -> bool {
+        self.closed_until.take().is_some()
     }
 
     /// When counting begins anew.

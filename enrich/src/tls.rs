@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustls::RootCertStore;
@@ -20,6 +20,7 @@ use crate::text;
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
+mod words;
 
 /// More than any system's whole list.
 const MAX_PEM: u64 = 4 << 20;
@@ -56,17 +57,32 @@ pub fn failure(error: &ureq::Error) -> Failure {
         BadUri(_) | Http(_) | RequireHttpsOnly(_) => (FailureKind::Permanent, "the URL is not understood".to_owned()),
         HostNotFound => (FailureKind::Transient, "host not found".to_owned()),
         Timeout(phase) => (FailureKind::Transient, format!("timed out ({phase})")),
-        Io(e) if e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            (FailureKind::Transient, format!("TLS: {e}"))
-        }
-        Io(e) => (FailureKind::Transient, e.to_string()),
-        Rustls(e) => (FailureKind::Transient, format!("TLS: {e}")),
+        Io(e) => match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => (FailureKind::Transient, words::of(tls)),
+            None => (FailureKind::Transient, e.to_string()),
+        },
+        Rustls(e) => (FailureKind::Transient, words::of(e)),
         // Its text may hold a header of the answer, like a signed `Location`.
         Protocol(_) => (FailureKind::Transient, "the answer is not HTTP".to_owned()),
         _ => (FailureKind::Transient, "the connection failed".to_owned()),
     };
     Failure { kind, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
 }
+
+/// The files that [`agent`] builds on, for who has to know whether one of them changed: `ca_file`, and where systems keep
+/// the certificates that they trust.
+pub fn files(ca_file: Option<&Path>) -> Vec<PathBuf> {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from);
+    ca_file.map(Path::to_owned).into_iter().chain(named).chain(BUNDLES.iter().map(PathBuf::from)).collect()
+}
+
+/// Debian and Alpine, Fedora and its relatives, SUSE.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
 
 /// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as for every other program. What
 /// can't be read of them is left out.

@@ -73,7 +73,8 @@ fn others_see_what_is_committed_and_writes_are_as_small_as_asked() {
          CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              INSERT INTO public.write SELECT count(*), pg_current_xact_id() FROM written; RETURN NULL; END $$;
          CREATE TRIGGER count_rows AFTER UPDATE ON ip_inventory REFERENCING NEW TABLE AS written
-             FOR EACH STATEMENT EXECUTE FUNCTION count_rows()",
+             FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+         ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER count_rows",
     );
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.45'");
     let call = Call::start(

@@ -57,7 +57,8 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
         "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN RAISE 'this row is poison' USING ERRCODE = 'P0001'; END $$;
          CREATE TRIGGER poison BEFORE UPDATE ON ip_inventory FOR EACH ROW
-             WHEN (NEW.ip_address IN ('8.8.8.8', '8.8.8.9', '8.8.8.200')) EXECUTE FUNCTION poison()",
+             WHEN (NEW.ip_address IN ('8.8.8.8', '8.8.8.9', '8.8.8.200')) EXECUTE FUNCTION poison();
+         ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER poison",
     );
     let session = format!("SET statement_timeout = '30s'; {}", backfill("batch_size => 100"));
     let call = Call::start(cluster, db, &session);

@@ -33,7 +33,8 @@ fn large_inventory(cluster: &Cluster) -> postgres::Client {
              END LOOP;
              RETURN new;
          END $$;
-         CREATE TRIGGER hold_up BEFORE INSERT ON inventory_count FOR EACH ROW EXECUTE FUNCTION hold_up()",
+         CREATE TRIGGER hold_up BEFORE INSERT ON inventory_count FOR EACH ROW EXECUTE FUNCTION hold_up();
+         ALTER TABLE inventory_count ENABLE ALWAYS TRIGGER hold_up",
     );
     assert_eq!(cluster.value(DB, "SELECT pg_relation_size('ip_inventory') > 32 * 1024 * 1024"), "t");
     holder

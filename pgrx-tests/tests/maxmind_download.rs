@@ -107,8 +107,60 @@ fn a_key_is_read_when_it_is_needed() {
     fs::write(site.maxmind.key_file(), "yesterday's key").unwrap();
     let said = site.update();
     assert!(said.contains("(401)"), "{said}");
-    // Replaced in its place, with no reload of the settings: one who says so is believed.
+    // The same key is not tried again.
+    let before = site.requests();
+    assert!(site.update().contains("was refused"));
+    assert_eq!(site.requests(), before);
+    // Replaced in its place, with no reload of the settings: it is the key that counts.
     fs::write(site.maxmind.key_file(), KEY).unwrap();
-    assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
+    assert_eq!(site.update(), BOTH_DOWNLOADED);
     site.wait_build(10);
+}
+
+#[test]
+fn a_reference_that_leads_nowhere_is_named_by_the_job_and_in_the_log() {
+    let site = Site::start_with(&[("asn_inventory.maxmind_license_key", "file:/nonexistent/key")]);
+    let why = "asn_inventory.maxmind_license_key can't be resolved: file:/nonexistent/key: there is no such file";
+    site.cluster.wait_log(&format!("{why}; no file is downloaded"));
+    assert_eq!(site.update(), format!("failed|{why}"));
+}
+
+#[test]
+fn each_edition_stands_for_itself_and_others_files_are_not_asked_for() {
+    let site = Site::start_with(&[("asn_inventory.maxmind_editions", "GeoIP2-City,dbip-city-lite,GeoLite2-ASN")]);
+    site.maxmind.offer(10);
+    let first = "failed|GeoIP2-City: the server answers with status 404; dbip-city-lite: not MaxMind's, and not asked for; GeoLite2-ASN: ";
+    assert_eq!(site.update(), format!("{first}downloaded"));
+    assert!(site.maxmind.asked().iter().all(|asked| !asked.target.contains("dbip")));
+    site.maxmind.offer(5);
+    let said = site.update();
+    assert!(
+        said.starts_with("failed|GeoIP2-City: not asked for: the server has no such edition; tried again at "),
+        "{said}"
+    );
+    assert!(said.ends_with("GeoLite2-ASN: downloaded"), "{said}");
+    // The account has it now.
+    site.maxmind.offer_file(fixtures::small_city(fixtures::days_ago(5)), "GeoIP2-City", 5);
+    let mended =
+        "done|GeoIP2-City: downloaded; dbip-city-lite: not MaxMind's, and not asked for; GeoLite2-ASN: downloaded";
+    assert_eq!(site.update_forced(), mended);
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode_and_a_link_is_left_alone() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let site = Site::start();
+    let city = site.cluster.maxmind_dir().join("GeoLite2-City.mmdb");
+    fs::set_permissions(&city, fs::Permissions::from_mode(0o644)).unwrap();
+    let asn = site.cluster.maxmind_dir().join("GeoLite2-ASN.mmdb");
+    let elsewhere = asn_inventory_tests::cluster::private_dir().join("asn.mmdb");
+    fs::rename(&asn, &elsewhere).unwrap();
+    symlink(&elsewhere, &asn).unwrap();
+    let before = fs::read(&elsewhere).unwrap();
+    site.maxmind.offer(5);
+    let said = site.update();
+    assert!(said.starts_with("failed|GeoLite2-City: downloaded; GeoLite2-ASN: "), "{said}");
+    assert!(said.contains("is a symbolic link, which is not replaced"), "{said}");
+    assert_eq!(fs::metadata(&city).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!((fs::read_link(&asn).unwrap(), fs::read(&elsewhere).unwrap()), (elsewhere, before));
 }

@@ -184,7 +184,7 @@ fn a_closed_quota_loses_nothing() {
 }
 
 #[test]
-fn a_short_closure_ends_by_itself_and_one_without_an_end_at_midnight() {
+fn a_short_closure_ends_by_itself_and_one_without_an_end_begins_with_a_minute() {
     let world = world(World::options());
     world.fakes.fault(Fault::from(status(429, Some("1"))).next(1));
     insert(&world, &["8.8.8.1", "8.8.8.2"]);
@@ -192,12 +192,57 @@ fn a_short_closure_ends_by_itself_and_one_without_an_end_at_midnight() {
     assert_eq!(world.fakes.count(Service::Greynoise), 3);
     world.fakes.fault(status(429, None));
     insert(&world, &["8.8.8.3"]);
-    world.wait_row("8.8.8.3", "greynoise_status", "quota");
-    assert_eq!(
-        world.lines("SELECT closed_until > now(), closed_until = date_trunc('day', closed_until) FROM source_quota"),
-        ["t|t"]
-    );
-    assert_eq!(world.row("8.8.8.3", "greynoise_retry_at = (SELECT closed_until FROM source_quota)"), "t");
+    world.wait_row("8.8.8.3", STATUS, "quota");
+    insert(&world, &["8.8.8.4", "8.8.8.5"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'found'", "5");
+    let closed = "SELECT closed_until BETWEEN now() + interval '1 s' AND now() + interval '60 s' FROM source_quota";
+    world.wait("SELECT count(*) FROM source_quota WHERE closed_until > now()", "1");
+    assert_eq!(world.value(closed), "t");
+    let waits = "SELECT i.greynoise_retry_at <= q.closed_until FROM ip_inventory i, source_quota q WHERE greynoise_status = 'quota'";
+    assert_eq!(world.value(waits), "t");
+    assert_eq!(world.fakes.count(Service::Greynoise), 4);
+}
+
+#[test]
+fn a_reload_asks_a_source_again_that_is_closed_for_its_quota() {
+    let world = world(World::options());
+    world.fakes.fault(Fault::from(status(429, Some("86400"))).next(1));
+    insert(&world, &["8.8.8.1", "8.8.8.2"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'quota'", "1");
+    world.wait_source("greynoise", "state", "quota");
+    world.cluster.reload();
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", "2");
+    assert_eq!(world.source("greynoise", "state, quota_used"), "ok|3");
+    // Still closed, it says so again, to one question.
+    world.fakes.fault(Fault::from(status(429, Some("86400"))).next(1));
+    insert(&world, &["8.8.8.3"]);
+    world.wait_row("8.8.8.3", STATUS, "quota");
+    world.fakes.fault(status(429, Some("86400")));
+    insert(&world, &["8.8.8.4", "8.8.8.5", "8.8.8.6"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'found'", "6");
+    let before = world.fakes.count(Service::Greynoise);
+    world.cluster.reload();
+    asn_inventory_tests::wait::wait_until("one more question", || world.fakes.count(Service::Greynoise) == before + 1);
+    world.wait_source("greynoise", "state, in_flight", "quota|0");
+    assert_eq!(world.fakes.count(Service::Greynoise), before + 1);
+}
+
+#[test]
+fn a_firewalls_page_is_not_greynoises_word_about_the_key() {
+    let world = world(World::options());
+    let page = "<html><h1>403 Forbidden</h1></html>";
+    for (ip, status) in [("8.8.8.1", 403), ("8.8.8.2", 401)] {
+        let fault = GreyNoiseFault::Status { status, body: Some(page.to_owned()), retry_after: None };
+        world.fakes.fault(Fault::from(fault).within(&format!("{ip}/32")));
+    }
+    insert(&world, &["8.8.8.1", "8.8.8.2", "8.8.8.3"]);
+    world.wait_row("8.8.8.1", STATUS, "failed");
+    world.wait_row("8.8.8.2", STATUS, "failed");
+    let detail = world.row("8.8.8.1", "greynoise_detail");
+    assert!(detail.contains("HTTP 403") && detail.contains("a proxy's or a firewall's word"), "{detail}");
+    world.wait_row("8.8.8.3", STATUS, "not_found");
+    assert_eq!(world.source("greynoise", "state"), "ok");
+    assert_eq!(log_lines(&world, "GreyNoise refuses the key"), 0);
 }
 
 #[test]

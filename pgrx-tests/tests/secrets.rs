@@ -2,7 +2,9 @@
 
 mod secret_support;
 
+use asn_inventory_tests::wait::wait_within;
 use secret_support::*;
+use std::time::Duration;
 
 #[test]
 fn a_key_in_the_environment() {
@@ -38,15 +40,45 @@ fn a_key_in_a_file_that_nobody_else_may_write() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_no_key_and_nothing_to_complain_of() {
+fn a_reference_that_was_set_and_leads_nowhere_is_said_until_something_comes_to_be_there() {
     let vault = Vault::new();
     let file = vault.dir.join("greynoise.key");
-    let cluster = vault.cluster(&format!("file:{}", file.display()), &[], &[]);
-    cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
-    assert!(!cluster.log().contains("can't be resolved"));
+    let reference = format!("file:{}", file.display());
+    let cluster = vault.cluster(&reference, &[], &[]);
+    vault.assert_refused(&cluster, &format!("{reference}: there is no such file"));
+    let state = "SELECT state, detail FROM secret_references() WHERE setting = 'greynoise_api_key'";
+    assert_eq!(cluster.lines(DB, state), [format!("missing|{reference}: there is no such file")]);
+    // A file that is mounted late: nobody reloads anything.
     vault.key_file(0o644);
-    cluster.reload();
     vault.assert_answers(&cluster);
+    assert_eq!(cluster.lines(DB, state), [format!("resolves|{reference} resolves")]);
+}
+
+#[test]
+fn nobody_is_told_of_a_default_that_leads_nowhere() {
+    let cluster = Cluster::builder().start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
+    assert_eq!(cluster.value(DB, "SELECT string_agg(DISTINCT state, ' ') FROM secret_references()"), "unset");
+    assert!(!cluster.log().contains("can't be resolved"));
+    // Set, it is another matter, even if it says the same.
+    cluster.set("asn_inventory.maxmind_license_key", "env:MAXMIND_LICENSE_KEY");
+    cluster.wait_log("asn_inventory.maxmind_license_key can't be resolved: env:MAXMIND_LICENSE_KEY: is not set");
+    let states = "SELECT setting, state FROM secret_references()";
+    assert_eq!(cluster.lines(DB, states), ["maxmind_license_key|missing", "greynoise_api_key|unset"]);
+}
+
+#[test]
+fn a_refused_key_that_is_replaced_in_its_file_is_found_without_a_reload() {
+    let vault = Vault::new();
+    let file = vault.key_file(0o644);
+    std::fs::write(&file, "yesterday\n").unwrap();
+    let cluster = vault.cluster(&format!("file:{}", file.display()), &[], &[]);
+    observe(&cluster, "218.92.0.68");
+    cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'greynoise'", "refused");
+    vault.key_file(0o644);
+    vault.assert_answers(&cluster);
+    assert_hidden(&cluster);
 }
 
 #[test]
@@ -106,6 +138,79 @@ fn no_program_runs_that_no_setting_names() {
     cluster.set("asn_inventory.secret_commands", &op);
     vault.assert_answers(&cluster);
     assert!(ran.exists());
+    assert_hidden(&cluster);
+}
+
+#[test]
+fn a_program_that_hangs_ends_with_the_worker() {
+    let vault = Vault::new();
+    let note = vault.dir.join("pids");
+    std::fs::write(&note, "").unwrap();
+    chmod(&note, 0o666);
+    let script = format!("trap '' TERM HUP INT; sleep 1000 & echo $! $$ >'{}'; wait", note.display());
+    let op = vault.program("op", &script);
+    let cluster = vault.cluster("op://Servers/GreyNoise/key", &[("asn_inventory.secret_commands", &op)], &[]);
+    let pids = || -> Vec<String> {
+        let text = std::fs::read_to_string(&note).unwrap();
+        text.split_whitespace().map(str::to_owned).collect()
+    };
+    // One that has ended and that nobody has reaped has no command line any more.
+    let alive = |pids: &[String]| {
+        pids.iter().any(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()))
+    };
+    // Those that PostgreSQL ends itself: the worker alone, and a server that shuts down.
+    let running = wait_for("a program that hangs", pids, |pids| pids.len() == 2);
+    assert!(alive(&running));
+    std::fs::write(&note, "").unwrap();
+    cluster.sql(DB, "SELECT pg_terminate_backend(worker_pid) FROM enrichment_status");
+    wait_within(Duration::from_secs(2), || alive(&running), |alive| !alive).expect("it ends with the worker");
+    let running = wait_for("another one of the next worker", pids, |pids| pids.len() == 2);
+    assert!(alive(&running));
+    // Killed, it can't do that any more: the next one does.
+    std::fs::write(&note, "").unwrap();
+    cluster.kill9(cluster.pid_of("asn_inventory worker").expect("a worker"));
+    wait_until("its program's end", || !alive(&running));
+    let running = wait_for("one more", pids, |pids| pids.len() == 2);
+    cluster.stop_fast();
+    wait_within(Duration::from_secs(1), || alive(&running), |alive| !alive).expect("it ends with the server");
+}
+
+#[test]
+fn a_program_has_none_of_the_servers_files() {
+    let vault = Vault::new();
+    let seen = vault.dir.join("seen");
+    std::fs::write(&seen, "").unwrap();
+    chmod(&seen, 0o666);
+    let op = vault.program(
+        "op",
+        &format!("for f in /proc/$$/fd/*; do echo \"$(readlink $f)\"; done >'{}'; echo '{CANARY}'", seen.display()),
+    );
+    let cluster = vault.cluster("op://Servers/GreyNoise/key", &[("asn_inventory.secret_commands", &op)], &[]);
+    vault.assert_answers(&cluster);
+    let seen = std::fs::read_to_string(seen).unwrap();
+    let foreign =
+        |file: &&str| !file.is_empty() && *file != "/dev/null" && !file.starts_with("pipe:") && !file.ends_with("/op");
+    // The shell itself has the script open, and what it writes to.
+    let foreign: Vec<&str> = seen.lines().filter(foreign).filter(|file| !file.ends_with("/seen")).collect();
+    assert_eq!(foreign, [""; 0], "{seen}");
+}
+
+#[test]
+fn what_stands_around_a_key_is_dropped_or_named() {
+    let vault = Vault::new();
+    let file = vault.key_file(0o644);
+    let reference = format!("file:{}", file.display());
+    let state = "SELECT state, detail FROM secret_references() WHERE setting = 'greynoise_api_key'";
+    std::fs::write(&file, format!("GREYNOISE_API_KEY=\"{CANARY}\"\n")).unwrap();
+    let cluster = vault.cluster(&reference, &[], &[]);
+    let why = "looks like NAME=value: only what stands behind the = belongs there";
+    vault.assert_refused(&cluster, &format!("{reference}: {why}"));
+    assert_eq!(cluster.lines(DB, state), [format!("fails|{reference}: {why}")]);
+    std::fs::write(&file, format!("'{CANARY}'")).unwrap();
+    let why = "stands in quotes: only the key itself belongs there";
+    wait_for("quotes", || cluster.lines(DB, state), |told| told == &[format!("fails|{reference}: {why}")]);
+    std::fs::write(&file, format!("\u{feff}  {CANARY}\r\n\r\n")).unwrap();
+    vault.assert_answers(&cluster);
     assert_hidden(&cluster);
 }
 

@@ -104,3 +104,20 @@ fn a_key_outlives_a_vault_that_fails_and_not_one_that_refuses() {
     assert_hidden(&cluster);
     assert_secret_is_hidden(&cluster, TOKEN);
 }
+
+#[test]
+fn a_vault_that_comes_up_after_the_server_is_asked_again() {
+    let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
+    vault.hold("secret/data/greynoise", "api_key", CANARY);
+    vault.status(Some(503));
+    let both = vault.trusted_beside(fakes_ca(&keys).as_ref()).display().to_string();
+    let env = vault.env();
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let cluster = keys.cluster(REFERENCE, &[("asn_inventory.tls_ca_file", &both)], &env);
+    keys.assert_refused(&cluster, &format!("{REFERENCE}: Vault answers 503"));
+    vault.status(None);
+    // Nobody reloads anything.
+    keys.assert_answers(&cluster);
+    cluster.wait_log("asn_inventory.greynoise_api_key resolves now");
+    assert_hidden(&cluster);
+}

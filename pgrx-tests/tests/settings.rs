@@ -91,13 +91,20 @@ fn values_out_of_bounds_are_refused_and_units_understood() {
         ("maxmind_max_age", &["'59min'", "0", "'-1d'"]),
         ("enabled", &["'perhaps'", "2"]),
         ("cymru_dns_servers", &["'resolver.example'", "'192.0.2.1:0x35'"]),
-        ("cymru_whois", &["'whois.example'", "':43'"]),
+        (
+            "cymru_whois",
+            &["'whois.example'", "':43'", "'whois://whois.example:43'", "'whois.example:43/x'", "'::1:43'"],
+        ),
         ("cymru_rate", &["0", "10001"]),
         ("cymru_ttl", &["'30s'", "'-1d'"]),
         ("greynoise", &["'maybe'"]),
         ("greynoise_quota", &["-1"]),
         ("greynoise_quota_window", &["'month'"]),
-        ("greynoise_url", &["'http://api.example'", "'ftp://x'"]),
+        (
+            "greynoise_url",
+            &["'http://api.example'", "'ftp://x'", "'https://a@api.example'", "'https://api.example/?a'"],
+        ),
+        ("maxmind_url", &["'https://host/#f'", "'https://host:0'", "'https://'"]),
         ("refresh_schedule", &["'every day'", "'61 * * * *'", "'* * * *'"]),
         ("never_ask", &["'192.0.2.0/33'", "'home'"]),
         ("secret_commands", &["'op=op'", "'rm=/bin/rm'"]),
@@ -117,6 +124,17 @@ fn values_out_of_bounds_are_refused_and_units_understood() {
     assert_eq!(cluster.lines(DB, &format!("{read} ORDER BY name")), ["120000", "4320"]);
     cluster.set("asn_inventory.maxmind_max_age", "14d");
     cluster.set("asn_inventory.absorb_interval", "1s");
+}
+
+#[test]
+fn a_url_with_credentials_is_refused_with_its_reason_and_not_repeated() {
+    let cluster = cluster();
+    for name in ["maxmind_url", "greynoise_url"] {
+        let statement = format!("ALTER SYSTEM SET asn_inventory.{name} = 'https://me:hunter2@mirror.example/'");
+        let refused = cluster.fails(DB, &statement);
+        assert_eq!(refused.message, format!("invalid value for parameter \"asn_inventory.{name}\""));
+        assert!(refused.detail.contains("user or password"), "{refused:?}");
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn define() {
             c"Where it resolves to nothing, nothing is downloaded.",
             &MAXMIND_LICENSE_KEY,
             secret,
-            Some(check_reference),
+            Some(check_license_key),
         ),
         (
             c"asn_inventory.maxmind_url",
@@ -60,7 +60,7 @@ pub fn define() {
             c"The certificate is always verified, and the key is never sent to another host.",
             &MAXMIND_URL,
             secret,
-            Some(check_https),
+            Some(check_maxmind_url),
         ),
         (
             c"asn_inventory.maxmind_update_schedule",

@@ -307,7 +307,7 @@ pub fn define() {
             c"Resolved by the worker alone, when it is needed.",
             &GREYNOISE_API_KEY,
             secret,
-            Some(check_reference),
+            Some(check_greynoise_key),
         ),
         (
             c"asn_inventory.greynoise_url",
@@ -315,7 +315,7 @@ pub fn define() {
             c"The certificate is always verified.",
             &GREYNOISE_URL,
             secret,
-            Some(check_https),
+            Some(check_greynoise_url),
         ),
         (
             c"asn_inventory.refresh_schedule",

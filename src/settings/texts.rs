@@ -67,26 +67,51 @@ macro_rules! check {
 check!(check_servers, |text| servers(text).map(drop));
 check!(check_networks, |text| networks(text).map(drop));
 check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));
-check!(check_reference, |text| {
-    if text.is_empty() {
-        Ok(())
-    } else {
-        Reference::parse(text).map(drop).map_err(|error| format!("It is {error}. {}", error.hint()))
-    }
-});
 check!(check_commands, |text| Commands::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_patterns, |text| Patterns::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_account, |text| {
     if text.bytes().all(|b| b.is_ascii_digit()) { Ok(()) } else { Err("It is a number.".to_owned()) }
 });
-check!(check_https, |text| {
-    if text.starts_with("https://") && text.len() > 8 { Ok(()) } else { Err("It begins with https://.".to_owned()) }
-});
-check!(check_host_port, |text| {
-    let port =
-        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
-    if port.is_some_and(|port| port > 0) { Ok(()) } else { Err("It is host:port.".to_owned()) }
-});
+check!(check_host_port, |text| enrich::url::host_port(text).map(drop).map_err(str::to_owned));
+
+/// As [`check!`], for a value that may hold a key or a password: PostgreSQL's own message would repeat it.
+macro_rules! check_in_silence {
+    ($name:ident, $setting:literal, $check:expr) => {
+        #[allow(missing_docs)]
+        #[pg_guard]
+        pub unsafe extern "C-unwind" fn $name(
+            value: *mut *mut c_char,
+            _extra: *mut *mut c_void,
+            _source: pg_sys::GucSource::Type,
+        ) -> bool {
+            // SAFETY: PostgreSQL passes a pointer to the value that it is about to set, and expects a palloced message.
+            unsafe {
+                let fits = checked(value, $check);
+                if !fits {
+                    let message = concat!("invalid value for parameter \"asn_inventory.", $setting, "\"\0");
+                    pg_sys::GUC_check_errmsg_string = pg_sys::pstrdup(message.as_ptr().cast());
+                }
+                fits
+            }
+        }
+    };
+}
+
+check_in_silence!(check_greynoise_key, "greynoise_api_key", reference);
+check_in_silence!(check_license_key, "maxmind_license_key", reference);
+check_in_silence!(check_greynoise_url, "greynoise_url", https);
+check_in_silence!(check_maxmind_url, "maxmind_url", https);
+
+fn reference(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    Reference::parse(text).map(drop).map_err(|error| format!("It is {error}. {}", error.hint()))
+}
+
+fn https(text: &str) -> Result<(), String> {
+    enrich::url::base(text).map(drop).map_err(str::to_owned)
+}
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())

@@ -12,10 +12,12 @@ pub mod found {
     pub const NONE: u32 = 1;
     /// It resolves.
     pub const RESOLVES: u32 = 2;
-    /// The place that it names is not there.
+    /// The place that it names is not there, and nobody has set it: it is the default.
     pub const UNSET: u32 = 3;
     /// It can't be resolved.
     pub const FAILS: u32 = 4;
+    /// The place that it names is not there, although somebody has set it.
+    pub const MISSING: u32 = 5;
 
     /// The word for people.
     pub fn name(found: u32) -> &'static str {
@@ -24,6 +26,7 @@ pub mod found {
             RESOLVES => "resolves",
             UNSET => "unset",
             FAILS => "fails",
+            MISSING => "missing",
             _ => "unknown",
         }
     }
@@ -32,6 +35,7 @@ pub mod found {
     pub fn last_time(found: u32) -> &'static str {
         match found {
             NONE | UNSET => "there was no key when it was last looked up",
+            MISSING => "named a place where nothing was when it was last looked up",
             RESOLVES => "resolved when it was last looked up",
             FAILS => "did not resolve when it was last looked up; members of pg_read_all_settings are told why",
             _ => "is looked up when a member of pg_read_all_settings asks",

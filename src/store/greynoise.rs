@@ -90,6 +90,19 @@ pub fn out_of_quota(schema: &Schema, ips: &[IpAddr], until: i64) {
     );
 }
 
+/// Those of these rows that still wait for the quota are due now.
+pub fn reopen(schema: &Schema, ips: &[IpAddr]) {
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {0}.ip_inventory i SET greynoise_retry_at = NULL, greynoise_detail = NULL,
+                 greynoise_status = CASE i.greynoise_status WHEN 'quota' THEN 'pending' ELSE i.greynoise_status END
+             WHERE i.ip_address = ANY ($1) AND i.greynoise_detail = 'the quota is spent'",
+            schema.name
+        ),
+        &[super::addresses(ips)],
+    );
+}
+
 /// The ledger as it was last written down.
 pub fn ledger(schema: &Schema) -> Ledger {
     let sql = Sql::on(schema, c"source_quota");

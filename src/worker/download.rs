@@ -1,5 +1,7 @@
 //! Fetching newer MaxMind files: by schedule, and when `update_maxmind` asks. A thread does it; the launcher takes what
-//! lands in `maxmind_dir` into use, as it does with a file that somebody puts there.
+//! lands in `maxmind_dir` into use, as it does with a file that somebody puts there. The key stands in [`license_key`].
+
+mod license_key;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -8,12 +10,11 @@ use std::time::{Duration, Instant};
 use enrich::maxmind::Edition;
 use enrich::maxmind::download::{DownloadError, Fingerprint, Source};
 use enrich::maxmind::store::StoreError;
-use enrich::maxmind::update::{Done, Update, UpdateError};
+use enrich::maxmind::update::{self, Done, Update, UpdateError};
 use enrich::schedule::Schedule;
-use enrich::secrets::Reference;
 use pgrx::pg_sys;
 
-use super::network::key::Key;
+use self::license_key::LicenseKey;
 use super::process;
 use crate::catalog::Schema;
 use crate::jobs::run::finish;
@@ -23,6 +24,8 @@ use crate::{maxmind, settings, time, tx};
 
 /// How soon a failure is tried again at the earliest.
 const SOONEST: Duration = Duration::from_secs(600);
+/// And at the latest, where it is the key that can't be had.
+const LATEST: Duration = Duration::from_secs(6 * 3600);
 /// How long a forced install waits for another importer, and for files that somebody is still writing.
 const INSTALL: Duration = Duration::from_secs(30);
 
@@ -34,13 +37,15 @@ type Outcome = Result<Vec<(Edition, Done)>, UpdateError>;
 /// The worker's downloads.
 pub struct Download {
     database: pg_sys::Oid,
-    key: Key,
-    /// Whether it was resolved for what is to begin now.
-    resolved: bool,
+    key: LicenseKey,
+    /// Keys that could not be had by schedule, in a row.
+    keyless: u32,
     reloads: u64,
     schedule: String,
     /// Unix microseconds.
     next_at: Option<i64>,
+    /// When that was planned. A clock that was set back since would put it off for as long.
+    planned_at: i64,
     running: Option<(Receiver<Outcome>, bool)>,
     installing: Option<Installing>,
 }
@@ -65,11 +70,12 @@ impl Download {
     pub fn new(database: pg_sys::Oid) -> Download {
         let mut download = Download {
             database,
-            key: Key::default(),
-            resolved: false,
+            key: LicenseKey::default(),
+            keyless: 0,
             reloads: process::reloads(),
             schedule: String::new(),
             next_at: None,
+            planned_at: 0,
             running: None,
             installing: None,
         };
@@ -78,17 +84,22 @@ impl Download {
     }
 
     fn configure(&mut self) {
-        // One that is being looked up may be another's than what is set now.
-        (self.key, self.resolved) = (Key::default(), false);
+        self.key.configure();
         let schedule = settings::downloads().schedule;
         if self.schedule != schedule {
             self.schedule = schedule;
             self.plan();
+            // What failed before this worker came is not left to the schedule, either.
+            let editions = settings::snapshot().maxmind_editions;
+            if let Some(at) = update::again_at(&shared::directory(), &editions, time::now_unix_us()) {
+                self.try_again(Some(at));
+            }
         }
     }
 
     fn plan(&mut self) {
         let now = time::now_unix_us();
+        self.planned_at = now;
         // Servers all over the world must not come at the same second. Where in the span of the jitter this one is
         // depends on when it was started: good enough to spread them.
         let schedule = Schedule::parse(&self.schedule).ok();
@@ -101,14 +112,14 @@ impl Download {
             self.reloads = process::reloads();
             self.configure();
         }
-        self.resolved |= self.key.take("asn_inventory.maxmind_license_key");
+        self.key.turn();
         self.take_outcome();
         self.install();
         if self.running.is_some() || self.installing.is_some() || self.key.is_coming() {
             return;
         }
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::SUBMITTED) {
-            if !self.has_key() {
+            if !self.key.is_looked_up() {
                 return;
             }
             job.state.store(state::RUNNING, Ordering::Release);
@@ -122,7 +133,10 @@ impl Download {
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
         }
-        if self.next_at.is_some_and(|at| time::now_unix_us() >= at) && self.has_key() {
+        if time::now_unix_us() < self.planned_at {
+            self.plan();
+        }
+        if self.next_at.is_some_and(|at| time::now_unix_us() >= at) && self.key.is_looked_up() {
             self.plan();
             self.start_by_schedule();
         }
@@ -131,30 +145,25 @@ impl Download {
     /// A job like any other, so that what came of it stands where people look. A server on which nobody has set a key
     /// has nothing to do, and nothing to say.
     fn start_by_schedule(&mut self) {
-        if self.key.value().is_none() && self.key.trouble().is_empty() {
-            self.resolved = false;
+        if self.key.is_not_wanted() {
             return;
         }
         let job = tx::run(|| Schema::hold().and_then(|schema| submit::own(&schema, kind::UPDATE, 0)));
+        let keyless = self.key.is_missing();
         if let (Err(why), Ok(Some(job))) = (self.start(false), job) {
             finish(job, outcome::FAILED, Some(why));
         }
-    }
-
-    /// Whether the key was looked up for what is to begin; otherwise that begins. Each time anew: a file may have
-    /// another key in it than yesterday, and between downloads nobody needs to hold one.
-    fn has_key(&mut self) -> bool {
-        if !self.resolved {
-            self.key.resolve(&settings::downloads().license_key, settings::network().resolver());
-            // No reference, or no thread: nothing will come.
-            self.resolved = !self.key.is_coming();
+        // The server that holds the key may be back long before the schedule's next turn.
+        self.keyless = if keyless { self.keyless.saturating_add(1) } else { 0 };
+        if keyless {
+            let pause = SOONEST.saturating_mul(1 << (self.keyless - 1).min(16)).min(LATEST);
+            self.try_again(Some(time::now_unix_us() + pause.as_micros() as i64));
         }
-        self.resolved
     }
 
     /// How long there is nothing to do.
     pub fn patience(&self) -> Duration {
-        let busy = self.running.is_some() || self.installing.is_some() || self.key.is_coming();
+        let busy = self.running.is_some() || self.installing.is_some() || self.key.is_busy();
         if busy { Duration::from_millis(100) } else { Duration::MAX }
     }
 
@@ -168,17 +177,7 @@ impl Download {
 
     fn start(&mut self, forced: bool) -> Result<(), String> {
         let (maxmind, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
-        self.resolved = false;
-        let Some(key) = self.key.spend() else {
-            let trouble = self.key.trouble();
-            let why = if trouble.is_empty() {
-                "resolves to nothing".to_owned()
-            } else {
-                format!("can't be resolved: {trouble}")
-            };
-            return Err(format!("asn_inventory.maxmind_license_key {why}"));
-        };
-        let reference = Reference::parse(&maxmind.license_key).map_err(|error| error.to_string())?;
+        let key = self.key.spend()?;
         let manifest = maxmind::store().manifest().unwrap_or_default();
         let built = |edition: &Edition| {
             let info = manifest.editions.get(edition.name()).and_then(|of| of.current.as_ref());
@@ -186,7 +185,7 @@ impl Download {
         };
         let account_id = (!maxmind.account_id.is_empty()).then_some(maxmind.account_id);
         let update = Update {
-            credentials: Fingerprint::of(&maxmind.url, account_id.as_deref(), &reference),
+            credentials: Fingerprint::of(&maxmind.url, account_id.as_deref(), &key),
             source: Source {
                 base_url: maxmind.url,
                 account_id,
@@ -288,26 +287,31 @@ impl Download {
                 }
                 Done::Waits(wait) => {
                     failed = true;
-                    self.try_again(wait.until);
-                    let until = wait.until.map(|at| format!(" until {}", time::text(at))).unwrap_or_default();
-                    format!("{}: not asked for{until}: {}", edition.name(), wait.why)
+                    self.try_again(Some(wait.until));
+                    let (name, at, why) = (edition.name(), time::text(wait.until), wait.why);
+                    if why.is_refusal() {
+                        format!("{name}: not asked for: {why}; tried again at {at}, or by update_maxmind(true)")
+                    } else {
+                        format!("{name}: not asked for until {at}: {why}")
+                    }
                 }
-                Done::Failed(error) => {
+                Done::Foreign => format!("{}: not MaxMind's, and not asked for", edition.name()),
+                Done::Failed(error, again) => {
                     failed = true;
-                    if error.is_transient() {
-                        self.try_again(None);
+                    if again.is_some() {
+                        self.try_again(*again);
                     }
                     format!("{}: {error}", edition.name())
                 }
             };
             match done {
-                Done::UpToDate => {}
-                Done::Failed(_) => pgrx::warning!("asn_inventory: download of {line}"),
+                Done::UpToDate | Done::Foreign => {}
+                Done::Failed(..) => pgrx::warning!("asn_inventory: download of {line}"),
                 _ => pgrx::log!("asn_inventory: {line}"),
             }
             lines.push(line);
             // Said once: the others meet the same closed door.
-            if matches!(done, Done::Failed(DownloadError::Unauthorized | DownloadError::DailyLimit { .. })) {
+            if matches!(done, Done::Failed(DownloadError::Unauthorized | DownloadError::DailyLimit { .. }, _)) {
                 break;
             }
         }

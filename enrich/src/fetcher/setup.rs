@@ -12,6 +12,8 @@ use crate::cymru::dns::Resolver;
 use crate::cymru::resolv_conf::{self, Mark};
 use crate::failure::Failure;
 use crate::greynoise::Client;
+use crate::stamp::Stamp;
+use crate::tls;
 
 /// A client that failed is built anew, but not more often than this.
 const REBUILT: Duration = Duration::from_secs(10);
@@ -35,7 +37,8 @@ struct BuiltResolver {
 
 struct BuiltClient {
     client: Arc<Client>,
-    mark: Option<Mark>,
+    /// What the files of certificates looked like that it was built from.
+    stamps: Vec<Stamp>,
     at: Instant,
     /// A question failed: the certificates of the system may be others by now.
     doubted: bool,
@@ -99,11 +102,12 @@ impl Setup {
 
     /// Blocks for as long as it takes to read the certificates: not for the runtime's thread.
     pub fn client_blocking(&self) -> Result<Arc<Client>, Failure> {
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let config = &self.config;
-        let mark = config.tls_ca_file.as_deref().map(Mark::of);
+        // Before they are read: what changes meanwhile is seen the next time.
+        let stamps = Stamp::of_all(&tls::files(config.tls_ca_file.as_deref()));
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = &*kept
-            && kept.mark == mark
+            && kept.stamps == stamps
             && !(kept.doubted && kept.at.elapsed() > REBUILT)
         {
             return Ok(Arc::clone(&kept.client));
@@ -114,7 +118,7 @@ impl Setup {
             config.greynoise_timeout,
             config.tls_ca_file.as_deref(),
         )?);
-        *kept = Some(BuiltClient { client: Arc::clone(&client), mark, at: Instant::now(), doubted: false });
+        *kept = Some(BuiltClient { client: Arc::clone(&client), stamps, at: Instant::now(), doubted: false });
         Ok(client)
     }
 

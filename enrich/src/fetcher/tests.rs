@@ -205,6 +205,28 @@ fn a_scanner_question_is_sent_once_whatever_comes_back() {
 }
 
 #[test]
+fn certificates_are_read_again_when_their_file_changed() {
+    let dns = Dns::start(|_| Say::Nothing);
+    let (greynoise_url, _, authority) = https(&["404 Not Found"]);
+    let other = Authority::new();
+    let file = other.file.with_extension("copy.pem");
+    std::fs::copy(&other.file, &file).unwrap();
+    let bench = Bench::start(Config { greynoise_url, tls_ca_file: Some(file.clone()), ..config(&dns) });
+    let refused = bench.scanner("8.8.8.8").unwrap_err();
+    assert!(refused.is_transient() && refused.reason.contains("trusted"), "{refused}");
+    let draft = file.with_extension("draft");
+    std::fs::copy(&authority.file, &draft).unwrap();
+    std::fs::rename(&draft, &file).unwrap();
+    assert_eq!(bench.scanner("8.8.8.8"), Ok(Verdict::NotSeen));
+    // One that is broken is told, and mended by the next one.
+    std::fs::write(&file, "no certificate at all").unwrap();
+    assert!(bench.scanner("8.8.8.8").unwrap_err().reason.contains("no certificate"));
+    std::fs::copy(&authority.file, &file).unwrap();
+    assert_eq!(bench.scanner("8.8.8.8"), Ok(Verdict::NotSeen));
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
 fn queries_keep_the_pace() {
     let dns = Dns::start(|_| Say::txt(RECORD));
     let bench = Bench::start(Config { cymru_rate: 100, ..config(&dns) });

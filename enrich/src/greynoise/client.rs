@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
-use ureq::http::header::{ACCEPT, RETRY_AFTER};
-use ureq::http::{HeaderValue, Uri};
+use ureq::http::HeaderValue;
+use ureq::http::header::ACCEPT;
 
 use super::{MAX_BODY, Verdict, parse};
 use crate::failure::{Failure, FailureKind};
 use crate::secrets::Secret;
 use crate::time::Micros;
-use crate::tls;
+use crate::{tls, url};
 
 #[cfg(test)]
 mod tests;
@@ -55,12 +55,12 @@ impl Client {
         }
         let response = request.call().map_err(|error| tls::failure(&error))?;
         let status = response.status().as_u16();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let headers = response.headers().clone();
         // One byte more than is allowed, to see that there is more; the rest is not read, and the connection is closed.
         let mut body = Vec::new();
         let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
         reader.read_to_end(&mut body).map_err(|error| tls::failure(&error.into()))?;
-        parse(ip, status, retry_after.as_deref(), &body, now())
+        parse(ip, status, |name| headers.get(name)?.to_str().ok(), &body, now())
     }
 }
 
@@ -70,16 +70,8 @@ impl fmt::Debug for Client {
     }
 }
 
-fn base(url: &str) -> Result<String, Failure> {
-    let uri: Uri = url.trim().parse().map_err(|_| permanent("greynoise_url is not a URL"))?;
-    if uri.scheme_str() != Some("https") {
-        return Err(permanent("greynoise_url must begin with https://"));
-    }
-    let plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    if !plain || uri.query().is_some() {
-        return Err(permanent("greynoise_url must not hold credentials or a query"));
-    }
-    Ok(uri.to_string().trim_end_matches('/').to_owned())
+fn base(text: &str) -> Result<String, Failure> {
+    url::base(text).map_err(|why| permanent(&format!("greynoise_url: {why}")))
 }
 
 fn header(key: &Secret) -> Result<HeaderValue, Failure> {
@@ -92,7 +84,7 @@ fn header(key: &Secret) -> Result<HeaderValue, Failure> {
     Ok(value)
 }
 
-/// The clock is read where the answer arrives: only a `Retry-After` date counts from it.
+/// The clock is read where the answer arrives: only dates in headers count from it.
 fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)

@@ -4,10 +4,12 @@
 //! means; neither waits, retries or counts: the rate, the quota and the breaker stand before them.
 
 mod client;
+mod limits;
 mod reply;
 
 pub use client::Client;
-pub use reply::{MAX_BODY, MAX_RETRY_AFTER, parse};
+pub use limits::MAX_RETRY_AFTER;
+pub use reply::{MAX_BODY, parse};
 
 use crate::time::Micros;
 

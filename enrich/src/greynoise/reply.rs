@@ -1,12 +1,11 @@
 //! What an answer of GreyNoise means.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use serde_json::{Map, Value};
 
-use super::{Scanner, Verdict};
+use super::{Scanner, Verdict, limits};
 use crate::failure::{Failure, FailureKind};
 use crate::text;
 use crate::time::Micros;
@@ -17,36 +16,52 @@ mod tests;
 /// The longest body that is read, in bytes. Real ones have a few hundred.
 pub const MAX_BODY: usize = 64 << 10;
 
-/// The longest wait that a server can ask for; a longer one is cut to this.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(32 * 86_400);
-
-/// The verdict on `asked` that an HTTP answer gives: its status, the `Retry-After` header and the body. `now` is the
-/// time of the answer, from which a `Retry-After` date counts.
+/// The verdict on `asked` that an HTTP answer gives: its status, its headers and the body. `now` is the time of the
+/// answer, from which dates in headers count.
 ///
 /// # Errors
 /// An answer that is none: `Unauthorized` for a refused key, `Quota` for 429, `Permanent` for 400 (the service does not
-/// take the address), `Transient` for everything else. That includes a 200 or a 404 without the documented body, as
-/// captive portals and gateways give them: taken for an answer, it would stand for a whole TTL.
-pub fn parse(
+/// take the address), `Transient` for everything else. That includes every status without a body of the service's own,
+/// as captive portals, proxies and firewalls give them: a 200 or a 404 taken for an answer would stand for a whole TTL,
+/// and a 401 or a 403 taken for its word would close the source.
+pub fn parse<'a>(
     asked: Ipv4Addr,
     status: u16,
-    retry_after: Option<&str>,
+    header: impl Fn(&str) -> Option<&'a str>,
     body: &[u8],
     now: Micros,
 ) -> Result<Verdict, Failure> {
+    let own = |kind, reason: &str| {
+        if is_own(body) {
+            failure(kind, reason)
+        } else {
+            transient(&format!("HTTP {status} without GreyNoise's own body: a proxy's or a firewall's word"))
+        }
+    };
     match status {
         200 => seen(asked, body),
         404 => not_seen(asked, body),
-        400 => Err(failure(FailureKind::Permanent, "HTTP 400: the address is not accepted")),
-        401 => Err(failure(FailureKind::Unauthorized, "HTTP 401: the key is refused")),
-        403 => Err(failure(FailureKind::Unauthorized, "HTTP 403: the key has no permission")),
+        400 => Err(own(FailureKind::Permanent, "HTTP 400: the address is not accepted")),
+        // Nobody between us and the service has a use for 401: its status alone says enough.
+        401 if body.is_empty() => Err(failure(FailureKind::Unauthorized, "HTTP 401: the key is refused")),
+        401 => Err(own(FailureKind::Unauthorized, "HTTP 401: the key is refused")),
+        403 => Err(own(FailureKind::Unauthorized, "HTTP 403: the key has no permission")),
         429 => {
-            let retry_after = retry_after.and_then(|header| wait(header, now));
+            let retry_after = limits::wait(header, now);
             Err(failure(FailureKind::Quota { retry_after }, "HTTP 429: the quota is used up"))
         }
         300..400 => Err(transient(&format!("HTTP {status}: a redirect, which is not followed"))),
         _ => Err(transient(&format!("HTTP {status}"))),
     }
+}
+
+/// Whether a refusal is the service's: it always says why, in JSON.
+fn is_own(body: &[u8]) -> bool {
+    let says = |object: Map<String, Value>| {
+        let text = |field| object.get(field).is_some_and(Value::is_string);
+        text("message") || text("error") || (object.contains_key("noise") && object.contains_key("riot"))
+    };
+    object(body).is_some_and(says)
 }
 
 fn seen(asked: Ipv4Addr, body: &[u8]) -> Result<Verdict, Failure> {
@@ -111,7 +126,7 @@ fn classification(raw: &str) -> Option<String> {
 
 /// A date, or a timestamp with or without a zone, from 1970 to 9999: beyond that it is a mistake, and not all of it fits
 /// into a `timestamptz`.
-fn instant(raw: &str) -> Option<Micros> {
+pub(super) fn instant(raw: &str) -> Option<Micros> {
     let raw = raw.trim();
     let timestamp = || DateTime::parse_from_rfc3339(raw).ok().map(|t| t.timestamp_micros());
     let without_zone = || {
@@ -129,27 +144,6 @@ fn instant(raw: &str) -> Option<Micros> {
 }
 
 const YEAR_10000: Micros = 253_402_300_800_000_000;
-
-/// What a `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date in one of the three forms that a recipient must
-/// know. A date in the past is no wait; garbage says nothing.
-fn wait(header: &str, now: Micros) -> Option<Duration> {
-    let header = header.trim();
-    let wait = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are a long wait, not garbage.
-        Duration::from_secs(header.parse().unwrap_or(u64::MAX))
-    } else {
-        let until = http_date(header)?;
-        Duration::from_micros(u64::try_from(until.saturating_sub(now)).unwrap_or(0))
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
-}
-
-fn http_date(raw: &str) -> Option<Micros> {
-    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(raw, format).ok())
-        .map(|t| t.and_utc().timestamp_micros())
-}
 
 fn transient(reason: &str) -> Failure {
     failure(FailureKind::Transient, reason)

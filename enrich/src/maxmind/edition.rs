@@ -74,6 +74,12 @@ impl Edition {
         &self.0
     }
 
+    /// Whether MaxMind has it. Editions of other names are files that others make, and somebody else brings.
+    pub fn is_maxminds(&self) -> bool {
+        let name = self.0.to_ascii_lowercase();
+        ["geolite2-", "geoip2-", "geoip-"].iter().any(|start| name.starts_with(start))
+    }
+
     /// The file's name in the operator's directory.
     pub fn file_name(&self) -> String {
         format!("{}.mmdb", self.0)
@@ -109,6 +115,21 @@ mod tests {
     fn a_list_keeps_its_order_and_drops_repetitions() {
         let names = Edition::list(" GeoLite2-City, GeoLite2-ASN,,GeoLite2-City ").unwrap();
         assert_eq!(names.iter().map(Edition::name).collect::<Vec<_>>(), ["GeoLite2-City", "GeoLite2-ASN"]);
+    }
+
+    #[test]
+    fn maxminds_editions_are_known_by_their_names() {
+        for (name, maxminds) in [
+            ("GeoLite2-City", true),
+            ("GeoIP2-Anonymous-IP", true),
+            ("geoip2-isp", true),
+            ("GeoIP-Anonymous-Plus", true),
+            ("dbip-city-lite", false),
+            ("standard_asn", false),
+            ("My-GeoLite2-City", false),
+        ] {
+            assert_eq!(Edition::new(name).unwrap().is_maxminds(), maxminds, "{name}");
+        }
     }
 
     #[test]

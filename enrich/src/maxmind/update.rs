@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use chrono::DateTime;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::download::{Attempts, DownloadError, Fingerprint, Remote, Source, Wait, sweep};
+use super::download::{Attempts, DownloadError, Fingerprint, Remote, Source, Wait, check, sweep};
 use super::edition::Edition;
 use super::manifest::Signature;
 use crate::time::Micros;
@@ -44,8 +44,10 @@ pub enum Done {
     Arrived,
     /// Not asked for now.
     Waits(Wait),
-    /// It could not be had.
-    Failed(DownloadError),
+    /// Never asked for: it is not MaxMind's, and its file comes from elsewhere.
+    Foreign,
+    /// It could not be had, and when it is to be asked for again.
+    Failed(DownloadError, Option<Micros>),
 }
 
 /// Why nothing was done at all.
@@ -59,6 +61,14 @@ pub enum UpdateError {
     Disk(String, std::io::Error),
 }
 
+/// When an edition that could not be had is to be asked for again, as far as the ledger in `state_dir` knows: whoever
+/// plans the next update after a restart has to be told. `None`: nothing is waited for.
+pub fn again_at(state_dir: &Path, editions: &[Edition], now: Micros) -> Option<Micros> {
+    Attempts::load(&state_dir.join(LEDGER), now).again_at(editions)
+}
+
+const LEDGER: &str = "downloads.json";
+
 impl Update {
     /// Does it. `now` is the clock.
     ///
@@ -66,13 +76,17 @@ impl Update {
     /// [`UpdateError`]; what happens to a single edition is in the result.
     pub fn run(&self, now: impl Fn() -> Micros) -> Result<Vec<(Edition, Done)>, UpdateError> {
         let _lock = self.lock()?;
-        let ledger = self.state_dir.join("downloads.json");
+        let ledger = self.state_dir.join(LEDGER);
         let keep = |attempts: &Attempts| attempts.save(&ledger).map_err(|error| disk(&ledger, error));
         let mut attempts = Attempts::load(&ledger, now());
         // What an earlier one left when it was killed.
         let _ = sweep(&self.to_dir);
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {
+            if !edition.is_maxminds() {
+                results.push((edition.clone(), Done::Foreign));
+                continue;
+            }
             let mut arrival = None;
             let mut done = self.one(edition, *installed, &attempts, &now);
             if let Ok(()) = done {
@@ -83,17 +97,20 @@ impl Update {
                         arrival = Signature::of(&file).ok().flatten().map(|file| (remote, file));
                         Err(Done::Downloaded)
                     }
-                    Err(error) => Err(Done::Failed(error)),
+                    Err(error) => Err(Done::Failed(error, None)),
                 };
             }
-            let Err(done) = done else { continue };
-            match &done {
-                Done::Downloaded | Done::UpToDate | Done::Arrived => attempts.succeeded(),
-                Done::Failed(error) => attempts.failed(now(), &self.credentials, error),
-                Done::Waits(_) => {}
+            let Err(mut done) = done else { continue };
+            match &mut done {
+                Done::Downloaded | Done::UpToDate | Done::Arrived => attempts.succeeded(edition),
+                Done::Failed(error, again) => {
+                    attempts.failed(now(), edition, &self.credentials, error);
+                    *again = attempts.may(now(), edition, &self.credentials, false).err().map(|wait| wait.until);
+                }
+                Done::Waits(_) | Done::Foreign => {}
             }
             if let Some((remote, file)) = arrival {
-                attempts.arrived(edition, &self.credentials, &remote, file);
+                attempts.arrived(edition, &self.server(), &remote, file);
             }
             keep(&attempts)?;
             results.push((edition.clone(), done));
@@ -109,20 +126,26 @@ impl Update {
         attempts: &Attempts,
         now: &impl Fn() -> Micros,
     ) -> Result<(), Done> {
-        attempts.may(now(), &self.credentials, self.forced).map_err(Done::Waits)?;
+        attempts.may(now(), edition, &self.credentials, self.forced).map_err(Done::Waits)?;
+        let failed = |error| Done::Failed(error, None);
+        let place = self.to_dir.join(edition.file_name());
+        // Before a download is spent on what could not be put there.
+        check(&place).map_err(|error| failed(error.into()))?;
         if self.forced {
             return Ok(());
         }
         match self.source.head(edition) {
-            Ok(remote) if is_newer(&remote, installed) => match Signature::of(&self.to_dir.join(edition.file_name())) {
-                Ok(Some(file)) if attempts.has_arrived(edition, &self.credentials, &remote, &file) => {
-                    Err(Done::Arrived)
-                }
+            Ok(remote) if is_newer(&remote, installed) => match Signature::of(&place) {
+                Ok(Some(file)) if attempts.has_arrived(edition, &self.server(), &remote, &file) => Err(Done::Arrived),
                 _ => Ok(()),
             },
             Ok(_) | Err(DownloadError::NotModified) => Err(Done::UpToDate),
-            Err(error) => Err(Done::Failed(error)),
+            Err(error) => Err(failed(error)),
         }
+    }
+
+    fn server(&self) -> Fingerprint {
+        Fingerprint::of_server(&self.source.base_url)
     }
 
     fn lock(&self) -> Result<Flock<File>, UpdateError> {
@@ -156,8 +179,93 @@ fn is_newer(remote: &Remote, installed: Option<Micros>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::Secret;
+    use crate::secrets::fake::{Directory, Fake, Reply};
     use crate::time::{DAY, midnight};
     use chrono::NaiveDate;
+
+    /// Of these editions, none of which is installed.
+    fn update(fake: &Fake, directory: &Directory, editions: &str, key: &str) -> Update {
+        let license_key = Secret::new(key.to_owned());
+        let base_url = fake.url("localhost");
+        Update {
+            credentials: Fingerprint::of(&base_url, Some("1"), &license_key),
+            source: Source {
+                base_url,
+                account_id: Some("1".to_owned()),
+                license_key,
+                ca_file: Some(fake.ca_file()),
+                limits: Default::default(),
+            },
+            editions: Edition::list(editions).unwrap().into_iter().map(|edition| (edition, None)).collect(),
+            to_dir: directory.path().to_owned(),
+            state_dir: directory.path().join("state"),
+            forced: false,
+        }
+    }
+
+    /// What became of each, in a word.
+    fn told(update: &Update, now: Micros) -> Vec<String> {
+        let word = |done: &Done| match done {
+            Done::Failed(error, again) => {
+                format!("{error}; again in {:?} min", again.map(|at| (at - now) / 60_000_000))
+            }
+            other => format!("{other:?}"),
+        };
+        update.run(|| now).unwrap().iter().map(|(edition, done)| format!("{edition}: {}", word(done))).collect()
+    }
+
+    #[test]
+    fn each_edition_stands_for_itself_and_those_of_others_are_not_asked_for() {
+        let fake = Fake::start(|seen| match &seen.target {
+            target if target.contains("GeoIP2-City") => Reply::new(403, &[], "no"),
+            target if target.contains("GeoLite2-Gone") => Reply::new(404, &[], "no"),
+            _ => Reply::new(304, &[], ""),
+        });
+        let directory = Directory::new();
+        let wanted = update(&fake, &directory, "GeoIP2-City,dbip-city-lite,GeoLite2-Gone,GeoLite2-ASN", "key");
+        let first = [
+            "GeoIP2-City: the account may not download this edition (403); again in Some(1440) min",
+            "dbip-city-lite: Foreign",
+            "GeoLite2-Gone: the server answers with status 404; again in Some(1440) min",
+            "GeoLite2-ASN: UpToDate",
+        ];
+        assert_eq!(told(&wanted, 0), first);
+        assert!(fake.seen().iter().all(|seen| !seen.target.contains("dbip")));
+        let before = fake.seen().len();
+        let second = told(&wanted, DAY / 2);
+        assert!(second[0].contains("Forbidden") && second[2].contains("Absent"), "{second:?}");
+        assert_eq!(second[3], "GeoLite2-ASN: UpToDate");
+        assert_eq!(fake.seen().len(), before + 1, "a refusal is not insisted on");
+        assert_eq!(told(&wanted, DAY)[0], first[0], "but asked about again the next day");
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_in_its_place_is_tried_and_the_same_is_not() {
+        let fake = Fake::start(|seen| {
+            let told = seen.header("authorization").unwrap_or_default();
+            Reply::new(if told == "Basic MTpvbGQ=" { 401 } else { 304 }, &[], "")
+        });
+        let directory = Directory::new();
+        let with = |key| update(&fake, &directory, "GeoLite2-City,GeoLite2-ASN", key);
+        assert!(told(&with("old"), 0)[0].contains("(401)"));
+        assert_eq!(fake.seen().len(), 1, "the other edition meets the same closed door");
+        assert!(told(&with("old"), 1)[0].contains("Unauthorized"));
+        assert_eq!(fake.seen().len(), 1);
+        assert_eq!(told(&with("new"), 2), ["GeoLite2-City: UpToDate", "GeoLite2-ASN: UpToDate"]);
+        let ledger = std::fs::read_to_string(directory.path().join("state/downloads.json")).unwrap();
+        assert!(!ledger.contains("old") && !ledger.contains("new"), "{ledger}");
+    }
+
+    #[test]
+    fn what_is_no_file_in_an_editions_place_costs_no_question() {
+        let fake = Fake::start(|_| Reply::new(304, &[], ""));
+        let directory = Directory::new();
+        std::os::unix::fs::symlink("elsewhere", directory.path().join("GeoLite2-City.mmdb")).unwrap();
+        let told = told(&update(&fake, &directory, "GeoLite2-City", "key"), 0);
+        assert!(told[0].contains("symbolic link"), "{told:?}");
+        assert!(fake.seen().is_empty());
+    }
 
     #[test]
     fn a_later_day_is_newer_and_the_same_is_not() {

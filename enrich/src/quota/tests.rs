@@ -58,7 +58,7 @@ fn takes_what_is_left() {
 #[test]
 fn a_429_closes_for_as_long_as_it_says() {
     let mut ledger = used(3, WEDNESDAY, Window::Day);
-    ledger.close(Some(Duration::from_secs(60)), WEDNESDAY, Window::Day);
+    ledger.close(Some(Duration::from_secs(60)), 0, WEDNESDAY, Window::Day);
     assert_eq!(ledger.left(10, WEDNESDAY + MINUTE - 1, Window::Day), 0);
     assert_eq!(ledger.take(1, 10, WEDNESDAY + MINUTE - 1, Window::Day), 0);
     assert_eq!(ledger.open_at(10, WEDNESDAY, Window::Day), WEDNESDAY + MINUTE);
@@ -66,18 +66,40 @@ fn a_429_closes_for_as_long_as_it_says() {
 }
 
 #[test]
-fn a_429_that_says_nothing_closes_until_the_window_ends() {
-    let mut ledger = used(3, WEDNESDAY, Window::Week);
-    ledger.close(None, WEDNESDAY, Window::Week);
-    assert_eq!(ledger.closed_until, Some(MONDAY + 7 * DAY));
-    assert_eq!(ledger.left(10, MONDAY + 7 * DAY, Window::Week), 10);
+fn a_429_that_says_nothing_closes_for_a_minute_and_then_for_longer_until_the_window_ends() {
+    let mut ledger = used(3, WEDNESDAY, Window::Day);
+    let mut now = WEDNESDAY;
+    for (before, minutes) in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512].into_iter().enumerate() {
+        ledger.close(None, before as u32, now, Window::Day);
+        assert_eq!(ledger.closed_until, Some(now + minutes * MINUTE));
+        // Others that were under way say the same.
+        ledger.close(None, before as u32 + 1, now, Window::Day);
+        assert_eq!(ledger.closed_until, Some(now + minutes * MINUTE));
+        now += minutes * MINUTE;
+        assert_eq!(ledger.left(10, now, Window::Day), 7);
+    }
+    ledger.close(None, 10, now, Window::Day);
+    assert_eq!(ledger.closed_until, Some(WEDNESDAY + DAY), "that is what a day's limit comes to");
+    // A moment before the window ends, it is not asked at once.
+    let mut ledger = used(3, WEDNESDAY, Window::Day);
+    ledger.close(None, u32::MAX, WEDNESDAY + DAY - 1, Window::Day);
+    assert_eq!(ledger.closed_until, Some(WEDNESDAY + DAY - 1 + 1_000_000));
+}
+
+#[test]
+fn who_asks_for_it_has_a_closed_source_asked_again_now() {
+    let mut ledger = used(3, WEDNESDAY, Window::Day);
+    assert!(!ledger.reopen());
+    ledger.close(Some(Duration::from_secs(86_400)), 0, WEDNESDAY, Window::Day);
+    assert!(ledger.reopen());
+    assert_eq!((ledger.left(10, WEDNESDAY, Window::Day), ledger.left(3, WEDNESDAY, Window::Day)), (7, 0));
 }
 
 #[test]
 fn a_closure_may_outlast_the_window_and_is_not_shortened() {
     let mut ledger = Ledger::default();
-    ledger.close(Some(Duration::from_secs(3 * 86_400)), WEDNESDAY, Window::Day);
-    ledger.close(Some(Duration::from_secs(60)), WEDNESDAY, Window::Day);
+    ledger.close(Some(Duration::from_secs(3 * 86_400)), 0, WEDNESDAY, Window::Day);
+    ledger.close(Some(Duration::from_secs(60)), 0, WEDNESDAY, Window::Day);
     assert_eq!(ledger.left(10, WEDNESDAY + 2 * DAY, Window::Day), 0);
     assert_eq!(ledger.left(10, WEDNESDAY + 3 * DAY, Window::Day), 10);
 }
@@ -85,7 +107,7 @@ fn a_closure_may_outlast_the_window_and_is_not_shortened() {
 #[test]
 fn no_wait_at_all_is_still_a_second() {
     let mut ledger = Ledger::default();
-    ledger.close(Some(Duration::ZERO), WEDNESDAY, Window::Day);
+    ledger.close(Some(Duration::ZERO), 0, WEDNESDAY, Window::Day);
     assert_eq!(ledger.closed_until, Some(WEDNESDAY + 1_000_000));
 }
 
@@ -105,7 +127,7 @@ fn a_clock_that_was_a_year_ahead_does_not_close_for_a_year() {
     let mut ledger = Ledger::default();
     let ahead = WEDNESDAY + 365 * DAY;
     ledger.take(10, 10, ahead, Window::Day);
-    ledger.close(None, ahead, Window::Day);
+    ledger.close(Some(Duration::from_secs(86_400)), 0, ahead, Window::Day);
     assert_eq!(ledger.open_at(10, WEDNESDAY, Window::Day), WEDNESDAY + DAY);
     assert_eq!(ledger.left(10, WEDNESDAY + HOUR, Window::Day), 0);
     ledger.roll(WEDNESDAY, Window::Day);
@@ -119,6 +141,54 @@ fn a_changed_window_keeps_what_was_used_until_the_new_one_ends() {
     assert_eq!(ledger.reset_at(WEDNESDAY, Window::Week), MONDAY + 7 * DAY);
     ledger.roll(MONDAY + 7 * DAY, Window::Week);
     assert_eq!(ledger.used, 0);
+}
+
+#[test]
+fn a_window_that_is_changed_in_between_is_read_by_the_one_that_holds_now() {
+    let now = WEDNESDAY + 9 * HOUR;
+    // A day's quota is spent. As a week's, what is spent is known of today alone, and counts until Monday.
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.take(10, 10, now, Window::Day), 10);
+    assert_eq!(ledger.left(50, now, Window::Week), 40);
+    assert_eq!(ledger.take(50, 50, now, Window::Week), 40);
+    assert_eq!(ledger.open_at(50, now, Window::Week), MONDAY + 7 * DAY);
+    assert_eq!(ledger.take(50, 50, now + 3 * DAY, Window::Week), 0);
+    assert_eq!(ledger.take(50, 50, MONDAY + 7 * DAY, Window::Week), 50);
+    // Back on the day when it was all spent: the week began today, so that it is today's as well.
+    assert_eq!(ledger.left(10, MONDAY + 7 * DAY + HOUR, Window::Day), 0);
+    assert_eq!(ledger.left(10, MONDAY + 8 * DAY, Window::Day), 10);
+}
+
+#[test]
+fn a_limit_that_is_lowered_below_what_was_used_waits_for_the_window_and_one_that_is_raised_does_not() {
+    let now = WEDNESDAY + 9 * HOUR;
+    let mut ledger = used(8, now, Window::Day);
+    for limit in [0, 1, 8] {
+        assert_eq!((ledger.left(limit, now, Window::Day), ledger.take(5, limit, now, Window::Day)), (0, 0), "{limit}");
+        assert_eq!(ledger.open_at(limit, now, Window::Day), WEDNESDAY + DAY, "{limit}");
+    }
+    assert_eq!(ledger.used, 8, "nothing is forgotten");
+    assert_eq!(ledger.take(5, 10, now, Window::Day), 2);
+    assert_eq!(ledger.left(3, WEDNESDAY + DAY, Window::Day), 3);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_comes_back_gives_no_quota_twice() {
+    for ahead in [DAY, 2 * DAY, 30 * DAY, 3650 * DAY] {
+        for window in [Window::Day, Window::Week] {
+            let now = WEDNESDAY + 9 * HOUR;
+            let mut ledger = Ledger::default();
+            assert_eq!(ledger.take(6, 10, now, window), 6);
+            ledger.take(10, 10, now + ahead, window);
+            let after = ledger.take(10, 10, now, window);
+            // What was spent under the wrong clock was spent: as long as that cannot be told apart, nothing is given.
+            assert!(after == 0 && ledger.used <= 10, "{ahead} {window}");
+            assert_eq!(ledger.left(10, now, window), 0, "{ahead} {window}");
+            // And it is over with the window that follows at the latest.
+            let later = window.end(window.end(now));
+            assert_eq!(ledger.left(10, later, window), 10, "{ahead} {window}");
+        }
+    }
 }
 
 fn window() -> impl Strategy<Value = Window> {
@@ -163,7 +233,7 @@ proptest! {
     ) {
         let mut ledger = Ledger { window_start, used, closed_until };
         prop_assert!(ledger.take(n, limit, now, window) <= n.min(limit));
-        ledger.close(wait.map(Duration::from_secs), now, window);
+        ledger.close(wait.map(Duration::from_secs), 0, now, window);
         ledger.open_at(limit, now, window);
     }
 

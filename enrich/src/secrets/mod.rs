@@ -15,22 +15,30 @@
 //! | `vault` | `vault://`: HashiCorp Vault, KV version 2, over HTTPS |
 //! | `vendor` | `op://`, `aws-sm://`, `sops://`: what their programs are asked, and what is read of the answer |
 //! | `program` | runs such a program within limits |
+//! | [`recent`] | what programs said a moment ago |
+//! | [`keeper`] | when a key's reference is read, and read again |
 //! | `value` | from bytes to a value that may be a secret |
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub mod keeper;
 mod local;
 mod program;
+pub mod recent;
 pub mod reference;
 pub mod resolver;
 mod value;
 mod vault;
 mod vendor;
 
+pub use keeper::Keeper;
+pub use recent::{Accept, Recent};
 pub use reference::{Reference, ReferenceError};
 pub use resolver::{BadSetting, Commands, Environment, Patterns, Resolver, SecretError};
+pub use vendor::{end_orphans, end_programs};
 
 /// How long a program or a Vault server may take to hand out one secret.
 pub const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -51,6 +59,25 @@ impl Secret {
 
     /// The value, for the one place that sends it.
     pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What tells it from another one.
+    pub fn mark(&self) -> Mark {
+        let mut hash = Sha256::new();
+        hash.update(b"asn_inventory secret\0");
+        hash.update(self.0.as_bytes());
+        Mark(hash.finalize().into())
+    }
+}
+
+/// Tells one secret from another without holding it: a hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark([u8; 32]);
+
+impl Mark {
+    /// For a hash over more than the secret.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

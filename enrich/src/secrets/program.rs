@@ -6,7 +6,11 @@
 //! `posix_spawn` sets the mask in the child alone.
 //!
 //! The child leads a process group of its own, which is killed at the end in every case: when the program is done,
-//! what it left behind has no business here. A process that left the group may live on, but is not waited for.
+//! what it left behind has no business here. A process that left the group may live on, but is not waited for. Who
+//! ends before the program does says so with [`Running::end`]: nobody else would know of the group. Who is killed says
+//! nothing; [`end_orphans`] finds what he left.
+//!
+//! It inherits input, output and errors, and no other file that is open here: among those are the server's sockets.
 
 use std::ffi::{CString, NulError};
 use std::fmt;
@@ -15,17 +19,87 @@ use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
 use super::{MAX_SECRET, TIME_LIMIT};
+
+/// Numbers above the highest open file that are closed as well: another thread may open one meanwhile, and gets the
+/// lowest number that is free.
+const MARGIN: i32 = 64;
+
+/// The variable that tells a program, and what it starts, whom it runs for.
+const MARK: &str = "ASN_INVENTORY_WORKER";
+
+/// Ends programs that ran for a process which is gone: one that was killed could not end them itself. They are known by
+/// what stands in their own environment, so that no number that was given to somebody else is taken for theirs.
+pub(super) fn end_orphans() {
+    let numbers = |entries: std::fs::ReadDir| {
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).collect::<Vec<_>>()
+    };
+    for pid in std::fs::read_dir("/proc").map(numbers).unwrap_or_default() {
+        // Of others' processes this can't be read.
+        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
+        let worker = environment.split(|byte| *byte == 0).find_map(|variable| {
+            std::str::from_utf8(variable).ok()?.strip_prefix(MARK)?.strip_prefix('=')?.parse::<u32>().ok()
+        });
+        if worker.is_some_and(|worker| !Path::new(&format!("/proc/{worker}")).exists()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// How long the end of this process waits for a program that is just being started.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The groups of programs that run.
+#[derive(Debug, Default)]
+pub(super) struct Running(Mutex<Groups>);
+
+#[derive(Debug, Default)]
+struct Groups {
+    leaders: Vec<Pid>,
+    /// No further one may begin.
+    over: bool,
+}
+
+impl Running {
+    pub(super) const fn new() -> Running {
+        Running(Mutex::new(Groups { leaders: Vec::new(), over: false }))
+    }
+
+    /// Ends all of them at once, and lets none begin any more. Waits for nothing but a moment.
+    pub(super) fn end(&self) {
+        let started = Instant::now();
+        loop {
+            match self.0.try_lock() {
+                Ok(groups) => return end_all(groups),
+                Err(TryLockError::Poisoned(poisoned)) => return end_all(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => std::thread::sleep(TICK / 10),
+                Err(TryLockError::WouldBlock) => return,
+            }
+        }
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn end_all(mut groups: MutexGuard<'_, Groups>) {
+    groups.over = true;
+    for leader in groups.leaders.drain(..) {
+        let _ = killpg(leader, Signal::SIGKILL);
+    }
+}
 
 /// How often we look whether the child has ended while its output stays open.
 const TICK: Duration = Duration::from_millis(10);
@@ -63,13 +137,22 @@ impl fmt::Display for How {
 
 /// What the program printed, if it ended with status 0 in time.
 pub(super) fn run(
+    running: &Running,
     path: &Path,
     arguments: &[String],
     environment: &[(String, String)],
 ) -> Result<Zeroizing<Vec<u8>>, Trouble> {
     let deadline = Instant::now() + TIME_LIMIT;
-    let (pid, output) = spawn(path, arguments, environment).map_err(|e| Trouble::NotRun(e.to_string()))?;
-    let mut child = Child { pid, status: None };
+    let (mut child, output) = {
+        // Held until the group is listed: what ends us must not come in between.
+        let mut groups = running.groups();
+        if groups.over {
+            return Err(Trouble::NotRun("the worker is ending".to_owned()));
+        }
+        let (pid, output) = spawn(path, arguments, environment).map_err(|e| Trouble::NotRun(e.to_string()))?;
+        groups.leaders.push(pid);
+        (Child { running, pid, status: None }, output)
+    };
     let printed = read(&mut child, output, deadline)?;
     match child.status {
         Some(WaitStatus::Exited(_, 0)) => Ok(printed),
@@ -86,8 +169,12 @@ fn spawn(path: &Path, arguments: &[String], environment: &[(String, String)]) ->
     for argument in arguments {
         argv.push(text(argument.as_bytes())?);
     }
-    let envp: Vec<CString> =
-        environment.iter().map(|(n, v)| text(format!("{n}={v}").as_bytes())).collect::<io::Result<_>>()?;
+    let mark = (MARK.to_owned(), std::process::id().to_string());
+    let envp: Vec<CString> = environment
+        .iter()
+        .chain([&mark])
+        .map(|(n, v)| text(format!("{n}={v}").as_bytes()))
+        .collect::<io::Result<_>>()?;
 
     let (reader, writer) = io::pipe()?;
     let nowhere = File::options().read(true).write(true).open("/dev/null")?;
@@ -95,6 +182,8 @@ fn spawn(path: &Path, arguments: &[String], environment: &[(String, String)]) ->
     files.add_dup2(nowhere.as_raw_fd(), 0)?;
     files.add_dup2(writer.as_raw_fd(), 1)?;
     files.add_dup2(nowhere.as_raw_fd(), 2)?;
+    // Numbers beyond the system's limit are refused; no file has one.
+    let _ = (3..=highest_file() + MARGIN).try_for_each(|file| files.add_close(file));
 
     let mut ignored = SigSet::all();
     ignored.remove(Signal::SIGKILL);
@@ -113,13 +202,22 @@ fn spawn(path: &Path, arguments: &[String], environment: &[(String, String)]) ->
     Ok((pid, reader))
 }
 
+/// The highest number of an open file.
+fn highest_file() -> i32 {
+    let open = std::fs::read_dir("/proc/self/fd").ok();
+    let numbers = open.map(|entries| entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()));
+    // Without /proc, as many as a process has by default.
+    numbers.and_then(Iterator::max).unwrap_or(1024)
+}
+
 /// A child that is ended and reaped when it goes out of scope.
-struct Child {
+struct Child<'a> {
+    running: &'a Running,
     pid: Pid,
     status: Option<WaitStatus>,
 }
 
-impl Child {
+impl Child<'_> {
     /// Whether it has ended. Reaps it.
     fn ended(&mut self) -> bool {
         if self.status.is_none() {
@@ -135,11 +233,13 @@ impl Child {
     }
 }
 
-impl Drop for Child {
+impl Drop for Child<'_> {
     fn drop(&mut self) {
         // The group outlives its leader while it has members. Without any this finds nobody, unless the number was
         // given to a new group within the last few milliseconds, which the kernel's counting up does not do.
         let _ = killpg(self.pid, Signal::SIGKILL);
+        // Before its number is anybody else's.
+        self.running.groups().leaders.retain(|leader| *leader != self.pid);
         while self.status.is_none() && !self.ended() {
             let _ = waitpid(self.pid, None).map(|status| self.status = Some(status));
         }
@@ -148,7 +248,7 @@ impl Drop for Child {
 
 /// Reads until the child has ended and its output is empty. A grandchild may hold the output open, so its end alone
 /// is not waited for.
-fn read(child: &mut Child, mut output: PipeReader, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+fn read(child: &mut Child<'_>, mut output: PipeReader, deadline: Instant) -> Result<Zeroizing<Vec<u8>>, Trouble> {
     // Room for everything at once: a buffer that grows leaves pieces of the secret behind.
     let mut printed = Zeroizing::new(vec![0; MAX_SECRET + 1]);
     let mut length = 0;

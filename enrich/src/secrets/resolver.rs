@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Reference, Secret, local, vault, vendor};
+use super::{Reference, Secret, local, value, vault, vendor};
 
 /// Turns references into values. Plain data: the settings, and the environment they are resolved in.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +22,8 @@ pub struct Resolver {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reference}: {why}")]
 pub struct SecretError {
-    reference: Reference,
-    why: Why,
+    pub(super) reference: Reference,
+    pub(super) why: Why,
 }
 
 /// The three kinds of trouble.
@@ -41,6 +41,12 @@ pub(super) enum Why {
 }
 
 impl SecretError {
+    /// For a look that never came back.
+    pub fn broken_off(reference: &Reference) -> SecretError {
+        let why = Why::Failed("the look-up broke off inside (a panic)".to_owned());
+        SecretError { reference: reference.clone(), why }
+    }
+
     /// What could not be resolved.
     pub fn reference(&self) -> &Reference {
         &self.reference
@@ -59,6 +65,17 @@ impl SecretError {
 }
 
 impl Resolver {
+    /// The program that this reference has run, if it is one of those that may be.
+    pub(super) fn program_of(&self, reference: &Reference) -> Option<PathBuf> {
+        let program = match reference {
+            Reference::Env(_) | Reference::File(_) | Reference::Vault { .. } => return None,
+            Reference::Op(_) => Program::Op,
+            Reference::AwsSm { .. } => Program::Aws,
+            Reference::Sops { .. } => Program::Sops,
+        };
+        self.commands.path(program).map(Path::to_owned)
+    }
+
     /// The value that `reference` names. May take as long as [`super::TIME_LIMIT`].
     ///
     /// # Errors
@@ -73,6 +90,21 @@ impl Resolver {
             Reference::Sops { path, keys } => vendor::sops(self, path, keys),
         };
         found.map_err(|why| SecretError { reference: reference.clone(), why })
+    }
+}
+
+impl Resolver {
+    /// As [`resolve`](Resolver::resolve), for a key: what a file or a program gives is often more than that, and would
+    /// only be refused by a service that does not say why.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn key(&self, reference: &Reference) -> Result<Secret, SecretError> {
+        let secret = self.resolve(reference)?;
+        match value::not_a_key(secret.expose()) {
+            None => Ok(secret),
+            Some(why) => Err(SecretError { reference: reference.clone(), why: Why::Refused(why.to_owned()) }),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn with(variables: &[(&str, &str)]) -> Resolver {
 
 /// A child that another test spawns while we write a program holds it open for writing until it is another
 /// program itself, and what is open for writing can't be run: so nobody spawns while somebody writes.
-static WRITING: RwLock<()> = RwLock::new(());
+pub(super) static WRITING: RwLock<()> = RwLock::new(());
 
 fn resolve(resolver: &Resolver, reference: &str) -> Result<String, SecretError> {
     let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
@@ -177,6 +177,11 @@ fn what_vault_answers_otherwise_is_no_secret() {
         let error = resolve(&vault(&fake), "vault://secret/maxmind#k").unwrap_err();
         assert!(!error.to_string().contains("hunter2"));
     }
+    for status in [200, 401, 403, 404] {
+        let wall = Fake::start(move |_| Reply::new(status, &[("Content-Type", "text/html")], "<html>blocked</html>"));
+        let error = resolve(&vault(&wall), "vault://secret/maxmind#k").unwrap_err();
+        assert!(error.is_transient() && error.to_string().contains("not Vault's"), "{status}: {error}");
+    }
     let fake = Fake::start(|_| Reply::new(200, &[], r#"{"data":{"data":{"k":"hunter2"}}}"#).cut(5));
     assert!(resolve(&vault(&fake), "vault://secret/maxmind#k").unwrap_err().is_transient());
 }
@@ -318,6 +323,77 @@ fn a_grandchild_that_keeps_the_output_open_is_not_waited_for() {
     assert_eq!(resolve(&with_program(&directory, "op", &script), "op://a/b/c").unwrap(), "hunter2");
     assert!(started.elapsed() < TIME_LIMIT / 2);
     assert!(gone(&fs::read_to_string(&note).unwrap()), "the grandchild lives on");
+}
+
+#[test]
+fn a_program_inherits_no_file_but_its_input_output_and_errors() {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    let directory = Directory::new();
+    let seen = directory.path().join("seen");
+    let resolver = with_program(
+        &directory,
+        "op",
+        &format!("for f in /proc/$$/fd/*; do readlink $f; done >{}; echo key", seen.display()),
+    );
+    // As PostgreSQL opens its own.
+    let ours: Vec<fs::File> = (0..40)
+        .map(|n| {
+            let file = fs::File::open(directory.write(&format!("ours-{n}"), "x")).unwrap();
+            fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+            file
+        })
+        .collect();
+    assert_eq!(resolve(&resolver, "op://a/b/c").unwrap(), "key");
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("/dev/null") && !seen.contains("ours-"), "{seen}");
+    drop(ours);
+}
+
+#[test]
+fn who_ends_takes_what_runs_with_him_and_starts_nothing_more() {
+    let directory = Directory::new();
+    let note = directory.path().join("pids");
+    let script = format!("trap '' TERM HUP INT; sleep 1000 & echo $! $$ >{}; wait", note.display());
+    let _resolver = with_program(&directory, "op", &script);
+    let running = program::Running::new();
+    let run = || {
+        program::run(&running, &directory.path().join("op"), &[], &[("PATH".to_owned(), "/usr/bin:/bin".to_owned())])
+    };
+    std::thread::scope(|scope| {
+        let hanging = scope.spawn(|| {
+            let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+            run()
+        });
+        let started = Instant::now();
+        while fs::read_to_string(&note).map_or(true, |pids| !pids.ends_with('\n')) {
+            assert!(started.elapsed() < Duration::from_secs(9), "it did not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let ended = Instant::now();
+        running.end();
+        assert!(hanging.join().unwrap().is_err());
+        assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+    });
+    for pid in fs::read_to_string(&note).unwrap().split_whitespace() {
+        assert!(gone(pid), "{pid} lives on");
+    }
+    let Err(program::Trouble::NotRun(why)) = run() else { panic!("it ran") };
+    assert_eq!(why, "the worker is ending");
+}
+
+#[test]
+fn what_a_killed_process_left_is_ended_and_nothing_else() {
+    use std::process::Command;
+    let dead = Command::new("/bin/true").spawn().map(|mut child| (child.id(), child.wait())).unwrap().0;
+    let sleeping = |worker: u32| {
+        Command::new("/bin/sleep").arg("1000").env("ASN_INVENTORY_WORKER", worker.to_string()).spawn().unwrap()
+    };
+    let (mut orphan, mut other) = (sleeping(dead), sleeping(std::process::id()));
+    end_orphans();
+    assert!(!orphan.wait().unwrap().success());
+    assert_eq!(other.try_wait().unwrap(), None, "its worker lives");
+    other.kill().unwrap();
+    other.wait().unwrap();
 }
 
 #[test]

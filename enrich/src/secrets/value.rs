@@ -6,13 +6,17 @@ use zeroize::{Zeroize, Zeroizing};
 use super::resolver::Why;
 use super::{MAX_SECRET, Secret};
 
-/// The text that a file or a program gave, without the newline that editors and `echo` leave at its end.
+/// The text that a file or a program gave, without what editors leave around it: a byte order mark, blanks, and line
+/// ends. Nothing that is sent in a header or in a URL begins or ends with one of them.
 ///
 /// Control characters are refused: they can't be meant, and a key with a line break in it would end an HTTP header
 /// early.
 pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
     if bytes.len() > MAX_SECRET {
         return Err(Why::Refused("is larger than 64 kB".to_owned()));
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(Why::Refused("is UTF-16 text: save it as UTF-8".to_owned()));
     }
     let value = Zeroizing::new(match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(value) => value,
@@ -21,8 +25,8 @@ pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
             return Err(Why::Refused("is not UTF-8 text".to_owned()));
         }
     });
-    let line = value.strip_suffix('\n').unwrap_or(&value);
-    let line = line.strip_suffix('\r').unwrap_or(line);
+    let around = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
+    let line = value.trim_matches(around);
     if line.is_empty() {
         return Err(Why::Unset("is empty"));
     }
@@ -30,6 +34,40 @@ pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
         return Err(Why::Refused("holds control characters, or more than one line".to_owned()));
     }
     Ok(Secret::new(line.to_owned()))
+}
+
+/// Why a secret can't be a key, if it can't: a key is made of visible ASCII characters. What people put around one is
+/// refused by its name, and not cut off: who knows what else they meant.
+pub(super) fn not_a_key(text: &str) -> Option<&'static str> {
+    let quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    if ['"', '\'', '`'].into_iter().any(quoted) || text.starts_with(['“', '”', '‘', '’', '„']) {
+        return Some("stands in quotes: only the key itself belongs there");
+    }
+    if text.starts_with(['{', '[']) {
+        return Some("looks like JSON: only the key itself belongs there");
+    }
+    if is_assignment(text.strip_prefix("export ").unwrap_or(text)) {
+        return Some("looks like NAME=value: only what stands behind the = belongs there");
+    }
+    if let Some((first, _)) = text.split_once(' ')
+        && (first.ends_with(':') || LABELS.iter().any(|label| first.eq_ignore_ascii_case(label)))
+    {
+        return Some("begins with a word that is no part of a key: only the key itself belongs there");
+    }
+    let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    (!visible).then_some("holds characters that no key has")
+}
+
+/// As GeoIP.conf has it, and headers.
+const LABELS: [&str; 6] = ["LicenseKey", "license_key", "Bearer", "Basic", "Token", "key"];
+
+/// A name, an equals sign, and something behind it that is not the end of a base64 text.
+fn is_assignment(text: &str) -> bool {
+    let Some((name, value)) = text.split_once('=') else { return false };
+    let name = name.trim_end();
+    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        && name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    is_name && !value.trim_matches('=').is_empty()
 }
 
 /// The value that stands under `keys` in a JSON document: a text, or a number or boolean as it is written.
@@ -84,18 +122,63 @@ mod tests {
     }
 
     #[test]
-    fn one_trailing_newline_is_no_part_of_a_secret() {
-        assert_eq!(of(b"key").unwrap(), "key");
-        assert_eq!(of(b"key\n").unwrap(), "key");
-        assert_eq!(of(b"key\r\n").unwrap(), "key");
-        assert_eq!(of(b" key ").unwrap(), " key ");
-        assert!(matches!(of(b"key\n\n"), Err(Why::Refused(_))));
+    fn what_editors_leave_around_a_secret_is_no_part_of_it() {
+        for text in
+            ["key", "key\n", "key\r\n", "key\n\n", " key ", "\tkey\r\n \n", "\u{feff}key\n", "\u{a0}key\u{200b}"]
+        {
+            assert_eq!(of(text.as_bytes()).unwrap(), "key", "{text:?}");
+        }
+        assert_eq!(of(b"two words").unwrap(), "two words");
         assert!(matches!(of(b"a\nb"), Err(Why::Refused(_))));
         assert!(matches!(of(b"a\0b"), Err(Why::Refused(_))));
-        assert!(matches!(of(b"\xff\xfe"), Err(Why::Refused(_))));
+        assert!(matches!(of(b"a\xff"), Err(Why::Refused(_))));
+        for utf16 in [b"\xff\xfek\0e\0y\0", b"\xfe\xff\0k\0e\0y"] {
+            let Err(Why::Refused(why)) = of(utf16) else { panic!("taken") };
+            assert!(why.contains("UTF-16"), "{why}");
+        }
         assert!(matches!(of(&[b'x'; MAX_SECRET + 1]), Err(Why::Refused(_))));
-        assert!(matches!(of(b"\n"), Err(Why::Unset(_))));
-        assert!(matches!(of(b""), Err(Why::Unset(_))));
+        for empty in ["", "\n", " ", "\u{feff}", "\r\n\r\n"] {
+            assert!(matches!(of(empty.as_bytes()), Err(Why::Unset(_))), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn what_people_put_around_a_key_is_refused_by_its_name() {
+        for (text, word) in [
+            ("\"key\"", "quotes"),
+            ("'key'", "quotes"),
+            ("`key`", "quotes"),
+            ("“key”", "quotes"),
+            ("GREYNOISE_API_KEY=key", "NAME=value"),
+            ("GREYNOISE_API_KEY=\"key\"", "NAME=value"),
+            ("GREYNOISE_API_KEY = key", "NAME=value"),
+            ("export GREYNOISE_API_KEY=key", "NAME=value"),
+            ("license-key=key", "NAME=value"),
+            ("{\"key\":\"x\"}", "JSON"),
+            ("LicenseKey 0123", "a word that is no part"),
+            ("maxmind_key: 0123", "a word that is no part"),
+            ("Bearer 0123", "a word that is no part"),
+            ("a\u{a0}b", "characters"),
+            ("kéy", "characters"),
+        ] {
+            let why = not_a_key(text).expect(text);
+            assert!(why.contains(word), "{text}: {why}");
+        }
+        for key in [
+            "key",
+            "fake/maxmind+canary",
+            "QUJD=",
+            "QUJDRA==",
+            "a=",
+            "12=34",
+            "two words",
+            "\"",
+            "a'b",
+            "x\"y\"",
+            "-=x",
+        ] {
+            assert_eq!(not_a_key(key), None, "{key}");
+        }
     }
 
     #[test]

@@ -30,7 +30,10 @@ pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secre
         request = request.header("X-Vault-Namespace", namespace);
     }
     let mut response = request.call().map_err(|e| lost(&e))?;
+    let is_page = response.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
     match response.status().as_u16() {
+        // Vault itself speaks JSON alone: this is somebody's in between.
+        status if is_page => return Err(Why::Failed(format!("status {status} with a web page, which is not Vault's"))),
         200 => {}
         401 | 403 => return Err(Why::Refused("Vault does not accept VAULT_TOKEN for this path".to_owned())),
         404 => return Err(Why::Refused("Vault has no such secret".to_owned())),

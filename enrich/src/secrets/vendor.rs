@@ -10,6 +10,20 @@ use zeroize::Zeroizing;
 use super::resolver::{Program, Resolver, Why};
 use super::{Secret, program, value};
 
+/// Those that run for this process.
+static RUNNING: program::Running = program::Running::new();
+
+/// Ends every program that still runs, with all that it started, and lets none begin any more: for the end of this
+/// process. A program that hangs would outlive it.
+pub fn end_programs() {
+    RUNNING.end();
+}
+
+/// Ends what programs a process left that was killed.
+pub fn end_orphans() {
+    program::end_orphans();
+}
+
 /// What every program sees: where it finds its helpers and its configuration, and how it gets out.
 const COMMON: &[&str] = &[
     "PATH",
@@ -86,7 +100,7 @@ fn run(resolver: &Resolver, program: Program, arguments: &[String]) -> Result<Ze
     if !environment.iter().any(|(name, _)| name == "PATH") {
         environment.push(("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()));
     }
-    program::run(path, arguments, &environment).map_err(|trouble| match trouble {
+    program::run(&RUNNING, path, arguments, &environment).map_err(|trouble| match trouble {
         program::Trouble::NotRun(why) => Why::Refused(format!("{} can't be run: {why}", path.display())),
         // What it printed may hold the secret, so only how it ended is told.
         program::Trouble::Ended(how) => {

@@ -1,8 +1,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rcgen::generate_simple_self_signed;
+use std::io::Read;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, generate_simple_self_signed};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::fake::Authority;
 use super::*;
 
 /// A file of this test process that goes with the value.
@@ -81,4 +88,58 @@ fn reasons_hold_no_part_of_the_request() {
         let reason = failure(&error).reason;
         assert!(!reason.contains("hunter2"), "{reason}");
     }
+}
+
+/// What a client says of a server with this certificate, that trusts what stands in `ca_file`.
+fn said(server: Arc<ServerConfig>, ca_file: &Path) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    let thread = thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        let mut stream = StreamOwned::new(ServerConnection::new(server).unwrap(), socket);
+        let _ = stream.read(&mut [0; 16]);
+    });
+    let agent: ureq::Agent = agent(Duration::from_secs(10), Some(ca_file)).unwrap().build().into();
+    let failure = failure(&agent.get(&url).call().unwrap_err());
+    thread.join().unwrap();
+    assert_eq!(failure.kind, FailureKind::Transient);
+    // Rows keep 200 bytes of a reason.
+    assert!(failure.reason.len() <= 200, "{} bytes: {}", failure.reason.len(), failure.reason);
+    failure.reason
+}
+
+#[test]
+fn a_certificate_that_is_refused_is_told_in_words_with_its_cure() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let params = |name: &str, change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut params);
+        params
+    };
+    let of = |params: CertificateParams| said(authority.server_config_of(params), &authority.file);
+    let expired = params("localhost", &|params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 2, 3);
+    });
+    let expected = "TLS: the server's certificate expired on 2002-02-03: it has to be renewed there, unless the clock here is ahead";
+    assert_eq!(of(expired), expected);
+    let early = params("localhost", &|params| params.not_before = rcgen::date_time_ymd(3001, 1, 1));
+    let expected = "TLS: the server's certificate is not valid before 3001-01-01: the clock here may be behind";
+    assert_eq!(of(early), expected);
+    let foreign = of(params("mirror.example", &|_| {}));
+    assert!(foreign.starts_with("TLS: the server's certificate is not for localhost: use a name"), "{foreign}");
+    let unknown = said(other.server_config("localhost"), &authority.file);
+    assert!(unknown.contains("nobody who is trusted here") && unknown.contains("tls_ca_file"), "{unknown}");
+    let client = params("localhost", &|params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let client = of(client);
+    assert!(client.contains("serverAuth"), "{client}");
+    // As `openssl req -x509` makes it: its own authority, trusted by name.
+    let key = KeyPair::generate().unwrap();
+    let own = params("localhost", &|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    let own = own.self_signed(&key).unwrap();
+    let file = TempFile::new("own", own.pem().as_bytes());
+    let authoritys = said(fake::config(&own, &key), &file.0);
+    assert!(authoritys.contains("CA:TRUE") && authoritys.contains("CA:FALSE"), "{authoritys}");
 }

@@ -73,7 +73,8 @@ impl Gate {
                      WHILE NOT pg_try_advisory_xact_lock_shared(42) LOOP PERFORM pg_sleep(0.005); END LOOP;
                      RETURN NEW; END $$;
                  CREATE TRIGGER gate BEFORE UPDATE ON ip_inventory FOR EACH ROW WHEN ({condition})
-                     EXECUTE FUNCTION gate()"
+                     EXECUTE FUNCTION gate();
+                 ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER gate"
             ),
         );
         Gate(client)

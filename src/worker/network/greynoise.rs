@@ -1,7 +1,10 @@
 //! GreyNoise in the worker: the most observed addresses first, as far as the quota goes.
 //!
 //! What a question may cost is written into the ledger, and is on disk, before it is sent: a server that is killed has
-//! at worst counted a question that it never asked.
+//! at worst counted a question that it never asked. What closes the source for its quota, and opens it again, stands in
+//! [`closing`].
+
+mod closing;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,14 +17,15 @@ use enrich::fetcher::gate::Leave;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use enrich::retry::{Breaker, BreakerState};
-use enrich::secrets::Secret;
+use enrich::secrets::{Mark, Secret};
 use pgrx::pg_sys;
 
+use self::closing::Closure;
 use super::cymru::{by_reason, is_secret};
 use super::health::{Shown, state};
 use super::interest::{End, Interests, Source};
 use super::key::Key;
-use super::{in_schema, write_or_halve};
+use super::{POLL, in_schema, write_or_halve};
 use crate::settings::{Network as Settings, Switch};
 use crate::store::cymru::{Claim, Which};
 use crate::store::greynoise as store;
@@ -41,14 +45,14 @@ pub struct GreyNoise {
     key: Key,
     /// The key has been accepted; until then one question at a time is sent.
     proven: bool,
-    /// The key was refused, until the next reload.
-    refused: bool,
     queue: VecDeque<Ipv4Addr>,
     queued: HashSet<Ipv4Addr>,
     /// Rows that stand for another, effective address.
     wrapped: HashMap<Ipv4Addr, Vec<IpAddr>>,
-    out: HashSet<Ipv4Addr>,
+    /// What is asked, and with which key.
+    out: HashMap<Ipv4Addr, Option<Mark>>,
     ledger: Option<Ledger>,
+    closure: Closure,
     breaker: Breaker,
     ready: Vec<(IpAddr, Verdict)>,
     failed: Vec<(IpAddr, String)>,
@@ -66,21 +70,27 @@ pub struct GreyNoise {
 impl GreyNoise {
     /// Reads the key anew. One that was refused is tried again.
     pub fn resolve_key(&mut self, settings: &Settings) {
-        if settings.greynoise != Switch::off {
-            self.key.resolve(&settings.greynoise_key, settings.resolver());
+        if settings.greynoise == Switch::off {
+            self.key.forget();
+        } else {
+            self.key.resolve("greynoise_api_key", &settings.greynoise_key, settings.resolver());
         }
-        self.refused = false;
         self.proven = false;
     }
 
     /// Whether a key has come, or turned out not to.
     pub fn take_key(&mut self) -> bool {
-        self.key.take("asn_inventory.greynoise_api_key")
+        let before = self.key.mark();
+        let over = self.key.take();
+        if self.key.mark() != before {
+            self.proven = false;
+        }
+        over
     }
 
-    /// Whether the key is being resolved.
+    /// Whether the key is being resolved, or will be before anybody would look by himself.
     pub fn awaits_key(&self) -> bool {
-        self.key.is_coming()
+        self.key.is_soon(POLL)
     }
 
     /// The key, for the network thread.
@@ -114,6 +124,7 @@ impl GreyNoise {
 
     /// Claims what is due, as much as may be asked.
     pub fn claim(&mut self, settings: &Settings, lifetimes: &Lifetimes, looking: bool, interests: &mut Interests) {
+        self.reopen_if_due();
         if self.is_busy() || self.key.is_coming() || !(looking || self.more) {
             return;
         }
@@ -124,7 +135,7 @@ impl GreyNoise {
         self.held.retain(|_, until| *until > now);
         let unix = time::now_unix_us();
         if !off {
-            if !self.is_on(settings) || self.refused || self.breaker.state(unix) == BreakerState::Open {
+            if !self.is_on(settings) || self.key.is_refused() || self.breaker.state(unix) == BreakerState::Open {
                 return;
             }
             if self.left(settings, unix) == 0 {
@@ -244,7 +255,7 @@ impl GreyNoise {
                 rows.push(claim.ip);
             }
         }
-        if !self.out.contains(&ip) && self.queued.insert(ip) {
+        if !self.out.contains_key(&ip) && self.queued.insert(ip) {
             if first { self.queue.push_front(ip) } else { self.queue.push_back(ip) }
         }
     }
@@ -259,17 +270,6 @@ impl GreyNoise {
         ips.into_iter().flat_map(|ip| self.rows(ip)).collect()
     }
 
-    fn ledger(&mut self) -> Option<Ledger> {
-        if self.ledger.is_none() {
-            self.ledger = in_schema(|schema| Some(store::ledger(schema))).ok().flatten();
-        }
-        self.ledger
-    }
-
-    fn left(&mut self, settings: &Settings, now: i64) -> u64 {
-        self.ledger().map_or(0, |ledger| ledger.left(settings.greynoise_quota, now, settings.greynoise_window))
-    }
-
     /// What to ask now. Nothing leaves before the ledger that pays for it is on disk.
     pub fn ask(&mut self, settings: &Settings, interests: &mut Interests) -> Vec<Request> {
         for ip in std::mem::take(&mut self.dropped) {
@@ -280,8 +280,8 @@ impl GreyNoise {
             return Vec::new();
         }
         let now = time::now_unix_us();
-        if !self.is_on(settings) || self.refused {
-            let end = if self.refused { End::Failed } else { End::Skipped };
+        if !self.is_on(settings) || self.key.is_refused() {
+            let end = if self.key.is_refused() { End::Failed } else { End::Skipped };
             self.empty_queue().into_iter().for_each(|ip| interests.settle(ip, Source::GreyNoise, end));
             return Vec::new();
         }
@@ -317,11 +317,12 @@ impl GreyNoise {
         }
         self.ledger = Some(ledger);
         let asked: Vec<Ipv4Addr> = self.queue.drain(..granted as usize).collect();
+        let mark = self.key.mark();
         asked
             .into_iter()
             .map(|ip| {
                 self.queued.remove(&ip);
-                self.out.insert(ip);
+                self.out.insert(ip, mark);
                 Request::Scanner(ip)
             })
             .collect()
@@ -339,7 +340,7 @@ impl GreyNoise {
 
     /// What became of a question.
     pub fn outcome(&mut self, ip: Ipv4Addr, result: Result<Verdict, Failure>, settings: &Settings, now: i64) {
-        self.out.remove(&ip);
+        let asked_with = self.out.remove(&ip).unwrap_or_default();
         if result.as_ref().is_err_and(Failure::is_withheld) {
             self.withheld(ip, settings, now);
             return;
@@ -352,6 +353,7 @@ impl GreyNoise {
             Ok(verdict) => {
                 self.breaker.success();
                 self.proven = true;
+                self.closure.answered();
                 self.ready.extend(rows.map(|row| (row, verdict.clone())));
                 return;
             }
@@ -363,26 +365,21 @@ impl GreyNoise {
                 self.failed.extend(rows.map(|row| (row, failure.reason.clone())));
             }
             FailureKind::Unauthorized => {
-                if !self.refused {
-                    pgrx::warning!(
-                        "asn_inventory: GreyNoise refuses the key ({}); it is off until the settings are reloaded with another one",
-                        failure.reason
-                    );
+                // What is said of a key that was replaced meanwhile says nothing of the new one.
+                if asked_with == self.key.mark() {
+                    if !self.key.is_refused() {
+                        pgrx::warning!(
+                            "asn_inventory: GreyNoise refuses the key ({}); it is off until there is another one: \
+                             asn_inventory.greynoise_api_key is read again at a reload, when its file changes, and every five minutes",
+                            failure.reason
+                        );
+                    }
+                    self.key.refuse();
                 }
-                self.refused = true;
                 self.dropped.extend(rows);
             }
             FailureKind::Quota { retry_after } => {
-                if let Some(mut ledger) = self.ledger() {
-                    ledger.close(retry_after, now, settings.greynoise_window);
-                    self.ledger = Some(ledger);
-                    // Not written down, it is learned again.
-                    let _ = in_schema(|schema| store::keep_ledger(schema, &ledger));
-                    pgrx::log!(
-                        "asn_inventory: GreyNoise says that its quota is spent; asking again after {}",
-                        time::text(ledger.open_at(settings.greynoise_quota, now, settings.greynoise_window))
-                    );
-                }
+                self.close(retry_after, settings, now);
                 self.spent.extend(rows);
             }
             // Handled before.
@@ -455,6 +452,7 @@ impl GreyNoise {
         failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::GreyNoise, End::Failed));
         skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
+        self.closure.note_waiting(&spent);
         if !locked.is_empty() {
             self.write_at = Some(Instant::now() + Duration::from_secs(1));
             self.ready.extend(locked);
@@ -470,7 +468,7 @@ impl GreyNoise {
             (state::OFF, None)
         } else if !self.is_on(settings) {
             (state::NO_KEY, None)
-        } else if self.refused {
+        } else if self.key.is_refused() {
             (state::REFUSED, None)
         } else if open_at.is_some_and(|at| at > now) {
             (state::QUOTA, open_at)

@@ -267,6 +267,7 @@ impl Network {
             }
             // A new key may stand where the reference has always pointed to.
             self.greynoise.resolve_key(&self.settings);
+            self.greynoise.reopen();
             // The thread first: what is there leaves next.
             self.reconfigure();
             self.cymru.heed(&self.settings);

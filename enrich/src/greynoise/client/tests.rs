@@ -208,10 +208,11 @@ fn statuses_and_headers_arrive() {
     let quota = FailureKind::Quota { retry_after: Some(Duration::from_secs(60)) };
     for (head, kind) in [
         ("401 Unauthorized", FailureKind::Unauthorized),
-        ("429 Too Many Requests\r\nRetry-After: 60", quota),
+        ("429 Too Many Requests\r\nRetry-After: 60", quota.clone()),
+        ("429 Too Many Requests\r\nX-RateLimit-Remaining: 0\r\nX-RateLimit-Reset: 60", quota),
         ("503 Service Unavailable", FailureKind::Transient),
     ] {
-        let server = Server::answering(&authority, "localhost", head, "{}");
+        let server = Server::answering(&authority, "localhost", head, r#"{"message":"no"}"#);
         assert_eq!(failure(&server.client(LONG, &authority.file)).kind, kind);
     }
     let server = Server::answering(&authority, "localhost", "404 Not Found", r#"{"noise":false,"riot":false}"#);

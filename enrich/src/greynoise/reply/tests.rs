@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +7,7 @@ const ASKED: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
 const NOW: Micros = 784_111_777_000_000;
 
 fn ok(body: &str) -> Result<Verdict, Failure> {
-    parse(ASKED, 200, None, body.as_bytes(), NOW)
+    parse(ASKED, 200, |_| None, body.as_bytes(), NOW)
 }
 
 fn scanner(body: &str) -> Scanner {
@@ -20,7 +18,7 @@ fn scanner(body: &str) -> Scanner {
 }
 
 fn kind(status: u16, body: &[u8]) -> FailureKind {
-    parse(ASKED, status, None, body, NOW).unwrap_err().kind
+    parse(ASKED, status, |_| None, body, NOW).unwrap_err().kind
 }
 
 #[test]
@@ -126,7 +124,7 @@ fn a_404_is_an_answer_only_with_its_body() {
     let documented = r#"{"ip":"8.8.8.8","noise":false,"riot":false,
         "message":"IP not observed scanning the internet or contained in RIOT data set."}"#;
     for body in [documented, r#"{"noise":false,"riot":false}"#, r#"{"message":"IP not observed scanning"}"#] {
-        assert_eq!(parse(ASKED, 404, None, body.as_bytes(), NOW), Ok(Verdict::NotSeen), "{body}");
+        assert_eq!(parse(ASKED, 404, |_| None, body.as_bytes(), NOW), Ok(Verdict::NotSeen), "{body}");
     }
     for body in [
         "",
@@ -153,25 +151,29 @@ fn statuses_that_are_no_answer() {
 }
 
 #[test]
-fn a_429_says_how_long_to_wait() {
-    let wait = |header| match parse(ASKED, 429, header, b"", NOW).unwrap_err().kind {
-        FailureKind::Quota { retry_after } => retry_after,
-        other => panic!("{other:?}"),
-    };
-    let seconds = |s| Some(Duration::from_secs(s));
-    assert_eq!(wait(None), None);
-    assert_eq!(wait(Some("60")), seconds(60));
-    assert_eq!(wait(Some(" 0 ")), seconds(0));
-    assert_eq!(wait(Some("99999999999")), Some(MAX_RETRY_AFTER));
-    assert_eq!(wait(Some("99999999999999999999999999")), Some(MAX_RETRY_AFTER));
-    for in_a_minute in ["Sun, 06 Nov 1994 08:50:37 GMT", "Sunday, 06-Nov-94 08:50:37 GMT", "Sun Nov  6 08:50:37 1994"] {
-        assert_eq!(wait(Some(in_a_minute)), seconds(60), "{in_a_minute}");
+fn a_refusal_is_the_services_only_with_its_own_body() {
+    for body in [r#"{"message":"unauthorized"}"#, r#"{"error":"invalid key"}"#, r#"{"noise":false,"riot":false}"#] {
+        assert_eq!(kind(401, body.as_bytes()), FailureKind::Unauthorized, "{body}");
+        assert_eq!(kind(403, body.as_bytes()), FailureKind::Unauthorized, "{body}");
+        assert_eq!(kind(400, body.as_bytes()), FailureKind::Permanent, "{body}");
     }
-    assert_eq!(wait(Some("Sat, 05 Nov 1994 08:49:37 GMT")), seconds(0));
-    assert_eq!(wait(Some("Mon, 06 Nov 2094 08:49:37 GMT")), None, "that day is a Saturday");
-    assert_eq!(wait(Some("Sat, 06 Nov 2094 08:49:37 GMT")), Some(MAX_RETRY_AFTER));
-    for garbage in ["", "-1", "+60", "1.5", "soon", "60, 70"] {
-        assert_eq!(wait(Some(garbage)), None, "{garbage}");
+    assert_eq!((kind(401, b""), kind(403, b"")), (FailureKind::Unauthorized, FailureKind::Transient));
+    for body in [
+        " ",
+        "<html><h1>403 Forbidden</h1><p>Blocked by policy</p></html>",
+        "Access denied",
+        "null",
+        "[]",
+        "{}",
+        r#"{"errors":[{"code":1020}]}"#,
+        r#""message""#,
+        r#"{"message":null}"#,
+    ] {
+        for status in [400, 401, 403] {
+            let failure = parse(ASKED, status, |_| None, body.as_bytes(), NOW).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Transient, "{status} {body}");
+            assert!(failure.reason.contains("a proxy's or a firewall's word"), "{failure}");
+        }
     }
 }
 
@@ -180,7 +182,7 @@ proptest! {
     fn arbitrary_answers_never_panic(
         status: u16, retry_after in prop::option::of(".{0,40}"), body: Vec<u8>, now: Micros,
     ) {
-        let _ = parse(ASKED, status, retry_after.as_deref(), &body, now);
+        let _ = parse(ASKED, status, |_| retry_after.as_deref(), &body, now);
     }
 
     #[test]
@@ -188,7 +190,7 @@ proptest! {
         status in prop::sample::select(vec![200u16, 404]), name in ".{0,300}", last_seen in "[0-9TZ:.+ -]{0,30}",
     ) {
         let body = serde_json::json!({"ip": "8.8.8.8", "name": name, "last_seen": last_seen}).to_string();
-        if let Ok(Verdict::Seen(scanner)) = parse(ASKED, status, None, body.as_bytes(), NOW) {
+        if let Ok(Verdict::Seen(scanner)) = parse(ASKED, status, |_| None, body.as_bytes(), NOW) {
             prop_assert!(scanner.name.is_none_or(|name| name.len() <= text::MAX_TEXT && !name.contains('\0')));
         }
     }

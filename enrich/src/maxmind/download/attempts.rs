@@ -3,6 +3,10 @@
 //! An account has some 30 downloads a day, for all its servers together, and a loop that forgets what it did uses
 //! them up in a minute. So every attempt is written down before it begins, for all databases of this server in one
 //! file. The caller holds whatever lock makes it the only one that downloads.
+//!
+//! Each edition stands for itself: one that the account may not have, or whose archive is broken today, keeps no other
+//! from being asked for. Only what concerns the whole account closes everything: its daily limit, and a key that is
+//! not accepted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::{DownloadError, Edition, Micros, Remote};
 use crate::maxmind::manifest::Signature;
-use crate::secrets::Reference;
+use crate::secrets::Secret;
 use crate::time::midnight;
 
 /// Downloads a UTC day: what MaxMind grants to the whole account.
@@ -29,6 +33,9 @@ const DAY: Micros = 86_400 * SECOND;
 const BACK_OFF: Duration = Duration::from_secs(10 * 60);
 const MAX_BACK_OFF: Duration = Duration::from_secs(6 * 3600);
 
+/// After a no: the account may have been changed, or the server may have been wrong.
+const REFUSED: Duration = Duration::from_secs(24 * 3600);
+
 /// After a ledger that could not be read: whatever stood there, it is not a reason to hurry.
 const AFTER_LOSS: Duration = Duration::from_secs(3600);
 
@@ -38,22 +45,36 @@ const MAX_WAIT: Micros = 2 * DAY;
 /// A ledger is some hundred bytes.
 const MAX_LEDGER: u64 = 64 << 10;
 
-/// What was tried, and when it may be tried again.
+/// What was tried, and when it may be tried again. Fields that an older version wrote, and that are not here, are
+/// passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     /// The UTC day, counted from the epoch, that `downloads` belongs to.
     day: i64,
     /// Begun on that day.
     downloads: u32,
-    /// In a row.
-    failures: u32,
-    /// Nothing before.
+    /// Nothing at all before.
     closed_until: Option<(Micros, Closed)>,
-    /// Whose credentials were refused, and how.
-    refused: Option<(Fingerprint, Closed)>,
+    /// Whose credentials were refused; tried again then.
+    #[serde(default)]
+    unauthorized: Option<(Fingerprint, Micros)>,
+    /// By edition, what failed since it last went well.
+    #[serde(default)]
+    failed: BTreeMap<String, Failed>,
     /// By edition, what arrived last.
     #[serde(default)]
     arrived: BTreeMap<String, Arrival>,
+}
+
+/// An edition that could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Failed {
+    /// In a row.
+    times: u32,
+    until: Micros,
+    why: Closed,
+    /// With whose credentials.
+    by: Fingerprint,
 }
 
 /// A download that arrived. As long as the server has nothing else and the file still lies there, another one would
@@ -88,27 +109,46 @@ pub enum Closed {
     /// 403.
     #[error("the account may not download this edition")]
     Forbidden,
+    /// 404.
+    #[error("the server has no such edition")]
+    Absent,
+}
+
+impl Closed {
+    /// Somebody said no, and time alone will rarely change that.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Closed::Unauthorized | Closed::Forbidden | Closed::Absent)
+    }
 }
 
 /// What [`Attempts::may`] says instead of yes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// When to ask again; `None`: when the credentials have changed.
-    pub until: Option<Micros>,
+    /// When to ask again.
+    pub until: Micros,
     /// Why.
     pub why: Closed,
 }
 
-/// Tells one set of credentials from another without knowing the key: a hash of where to ask, as whom, and where the
-/// key stands. A key that was replaced in its place keeps its fingerprint; that takes a forced attempt.
+/// Tells one set of credentials from another without holding the key: a hash of where to ask, as whom, and with what.
+/// It is the key itself that counts, and not where it stands: one that was replaced in its place is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of the settings.
-    pub fn of(base_url: &str, account_id: Option<&str>, license_key: &Reference) -> Fingerprint {
+    /// Of what is asked with.
+    pub fn of(base_url: &str, account_id: Option<&str>, license_key: &Secret) -> Fingerprint {
+        Fingerprint::over(&[base_url.as_bytes(), account_id.unwrap_or("").as_bytes(), license_key.mark().bytes()])
+    }
+
+    /// Of a server, whoever asks it.
+    pub fn of_server(base_url: &str) -> Fingerprint {
+        Fingerprint::over(&[base_url.as_bytes()])
+    }
+
+    fn over(parts: &[&[u8]]) -> Fingerprint {
         let mut hash = Sha256::new();
-        for part in [base_url, account_id.unwrap_or(""), &license_key.to_string()] {
+        for part in parts {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
@@ -117,36 +157,50 @@ impl Fingerprint {
 }
 
 impl Attempts {
-    /// Whether a download may begin at `now`. `forced`, by an operator who has changed something, passes over
-    /// refused credentials and over the pause after a failure; not over the limits of the account.
+    /// Whether a download of `edition` may begin at `now`. `forced`, by an operator who has changed something, passes
+    /// over refusals and over the pause after a failure; not over the limits of the account.
     ///
     /// # Errors
     /// [`Wait`].
-    pub fn may(&self, now: Micros, credentials: &Fingerprint, forced: bool) -> Result<(), Wait> {
-        if let Some((until, why)) = self.closed_until {
-            let ahead = until.saturating_sub(now);
-            let binding = !forced || why == Closed::Limit;
-            if binding && 0 < ahead && ahead <= MAX_WAIT {
-                return Err(Wait { until: Some(until), why });
-            }
+    pub fn may(&self, now: Micros, edition: &Edition, credentials: &Fingerprint, forced: bool) -> Result<(), Wait> {
+        let ahead = |until: Micros| (1..=MAX_WAIT).contains(&until.saturating_sub(now));
+        // An older version closed everything after one edition's failure.
+        if let Some((until, why @ (Closed::Limit | Closed::Lost))) = self.closed_until
+            && (!forced || why == Closed::Limit)
+            && ahead(until)
+        {
+            return Err(Wait { until, why });
         }
         if self.begun_today(now) >= DAILY {
-            return Err(Wait { until: Some(midnight_after(now)), why: Closed::Daily });
+            return Err(Wait { until: midnight_after(now), why: Closed::Daily });
         }
-        match &self.refused {
-            Some((refused, why)) if !forced && refused == credentials => Err(Wait { until: None, why: *why }),
+        if forced {
+            return Ok(());
+        }
+        match &self.unauthorized {
+            Some((whose, until)) if whose == credentials && ahead(*until) => {
+                return Err(Wait { until: *until, why: Closed::Unauthorized });
+            }
+            _ => {}
+        }
+        match self.failed.get(edition.name()) {
+            Some(failed) if ahead(failed.until) && (!failed.why.is_refusal() || failed.by == *credentials) => {
+                Err(Wait { until: failed.until, why: failed.why })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// When the first of these editions that could not be had is to be asked for again; `None`: none is waited for.
+    pub fn again_at(&self, editions: &[Edition]) -> Option<Micros> {
+        let failed = editions.iter().filter_map(|edition| Some(self.failed.get(edition.name())?.until));
+        let all = self.closed_until.iter().map(|(until, _)| *until);
+        failed.chain(all).chain(self.unauthorized.iter().map(|(_, until)| *until)).min()
     }
 
     /// Downloads begun on the UTC day of `now`.
     pub fn begun_today(&self, now: Micros) -> u32 {
         if self.day == day(now) { self.downloads } else { 0 }
-    }
-
-    /// Failures since the last success.
-    pub fn failures(&self) -> u32 {
-        self.failures
     }
 
     /// A download begins. To be [saved](Attempts::save) before it does, or a crash forgets it.
@@ -155,7 +209,7 @@ impl Attempts {
         self.day = day(now);
     }
 
-    /// What arrived, and the file that it became.
+    /// What arrived from a server, and the file that it became.
     pub fn arrived(&mut self, edition: &Edition, from: &Fingerprint, remote: &Remote, file: Signature) {
         let Remote { last_modified, build_date } = *remote;
         let arrival = Arrival { from: from.clone(), last_modified, build_day: build_date.map(midnight), file };
@@ -174,28 +228,36 @@ impl Attempts {
     }
 
     /// It has arrived, or there was nothing newer.
-    pub fn succeeded(&mut self) {
-        self.failures = 0;
+    pub fn succeeded(&mut self, edition: &Edition) {
+        self.failed.remove(edition.name());
         self.closed_until = None;
-        self.refused = None;
+        self.unauthorized = None;
     }
 
     /// It has not.
-    pub fn failed(&mut self, now: Micros, credentials: &Fingerprint, error: &DownloadError) {
-        match error {
-            DownloadError::NotModified => self.succeeded(),
-            DownloadError::Unauthorized => self.refused = Some((credentials.clone(), Closed::Unauthorized)),
-            DownloadError::Forbidden => self.refused = Some((credentials.clone(), Closed::Forbidden)),
+    pub fn failed(&mut self, now: Micros, edition: &Edition, credentials: &Fingerprint, error: &DownloadError) {
+        let times = self.failed.get(edition.name()).map_or(0, |failed| failed.times).saturating_add(1);
+        let (until, why) = match error {
+            DownloadError::NotModified => return self.succeeded(edition),
+            // Mended by a setting, which is read anew each time.
+            DownloadError::Setting(_) => return,
+            DownloadError::Unauthorized => {
+                self.unauthorized = Some((credentials.clone(), after(now, REFUSED)));
+                return;
+            }
             DownloadError::DailyLimit { retry_after } => {
                 let until = retry_after.map_or(midnight_after(now), |wait| after(now, wait.max(BACK_OFF)));
                 self.closed_until = Some((until, Closed::Limit));
+                return;
             }
+            DownloadError::Forbidden => (after(now, REFUSED), Closed::Forbidden),
+            DownloadError::Http(404 | 410) => (after(now, REFUSED), Closed::Absent),
             _ => {
-                self.failures = self.failures.saturating_add(1);
-                let wait = BACK_OFF.saturating_mul(1 << (self.failures - 1).min(16)).min(MAX_BACK_OFF);
-                self.closed_until = Some((after(now, wait), Closed::BackOff));
+                let wait = BACK_OFF.saturating_mul(1 << (times - 1).min(16)).min(MAX_BACK_OFF);
+                (after(now, wait), Closed::BackOff)
             }
-        }
+        };
+        self.failed.insert(edition.name().to_owned(), Failed { times, until, why, by: credentials.clone() });
     }
 
     /// What stands in the file. Without one, nothing was tried. One that can't be read or understood is not trusted

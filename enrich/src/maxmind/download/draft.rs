@@ -1,8 +1,8 @@
 //! Files that are not finished: private, locked while somebody writes them, gone unless they are published.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,8 +53,18 @@ impl Draft {
         Ok(BufReader::with_capacity(1 << 16, &mut self.file))
     }
 
-    /// Puts the file in its place, once all of it is on disk.
+    /// Puts the file in its place, once all of it is on disk. It takes over the mode, and where that is allowed the
+    /// group, of the file that it replaces: whoever could read that one goes on reading. One that replaces none is
+    /// readable as far as the server's other files are.
     pub(super) fn publish(mut self, to: &Path) -> io::Result<PathBuf> {
+        let mode = match check(to)? {
+            Some(old) => {
+                let _ = fchown(&self.file, None, Some(old.gid()));
+                old.mode() & 0o777
+            }
+            None => 0o644 & !umask(),
+        };
+        self.file.set_permissions(fs::Permissions::from_mode(mode))?;
         self.file.sync_all()?;
         fs::rename(&self.path, to)?;
         self.published = true;
@@ -63,6 +73,32 @@ impl Draft {
         }
         Ok(to.to_owned())
     }
+}
+
+/// Whether a file may be put there, and what is there now. A link is not followed: whoever may write the directory could
+/// lead us to any file of the server. Nor is it replaced, since somebody relies on what it leads to.
+///
+/// # Errors
+/// When something else than a file is there.
+pub fn check(place: &Path) -> io::Result<Option<Metadata>> {
+    let refused = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {what}", place.display())));
+    match fs::symlink_metadata(place) {
+        Ok(found) if found.is_file() => Ok(Some(found)),
+        Ok(found) if found.is_symlink() => {
+            refused("is a symbolic link, which is not replaced: remove it, or name the directory that it leads to")
+        }
+        Ok(_) => refused("is not a regular file, and is not replaced"),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What this process takes away from the modes of its files. It can't be asked for without being set, which would be
+/// felt by other threads; Linux shows it. Elsewhere nobody else may read.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o077)
 }
 
 impl Drop for Draft {

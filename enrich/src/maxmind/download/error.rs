@@ -23,6 +23,9 @@ pub enum DownloadError {
     /// 304: nothing newer.
     #[error("not modified (304)")]
     NotModified,
+    /// A refusal that comes as a web page. The server itself gives none: something in between has spoken.
+    #[error("status {0} with a web page, which is a proxy's or a firewall's word and not the server's")]
+    Intercepted(u16),
     /// Any other status that is no success.
     #[error("the server answers with status {0}")]
     Http(u16),
@@ -59,10 +62,12 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// The same request may succeed within seconds or minutes.
+    /// The same request may succeed within seconds or minutes. A sum that does not match is a build that came in
+    /// between, or a copy that is late; a web page is a portal's, or the server's own while it is being mended.
     pub fn is_transient(&self) -> bool {
         match self {
             DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Cut => true,
+            DownloadError::Intercepted(_) | DownloadError::HashMismatch | DownloadError::NotAnArchive(_) => true,
             DownloadError::Http(status) => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
         }

@@ -12,7 +12,7 @@ use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
 use super::{DownloadError, Edition, Limits, Source, Suffix};
-use crate::tls;
+use crate::{tls, url};
 
 const MAX_REDIRECTS: usize = 3;
 
@@ -55,10 +55,9 @@ impl Origin {
 impl<'a> Client<'a> {
     pub(super) fn new(source: &'a Source) -> Result<Client<'a>, DownloadError> {
         let refused = |why: &str| DownloadError::Setting(why.to_owned());
-        let base = source.base_url.trim().trim_end_matches('/').to_owned();
-        let url: Option<Uri> = base.parse().ok();
-        let origin = url.filter(|url| url.query().is_none()).as_ref().and_then(Origin::of);
-        let origin = origin.ok_or_else(|| refused("maxmind_url is not an https:// address"))?;
+        let base = url::base(&source.base_url).map_err(|why| refused(&format!("maxmind_url: {why}")))?;
+        let origin = base.parse().ok().as_ref().and_then(Origin::of);
+        let origin = origin.ok_or_else(|| refused("maxmind_url is not a URL"))?;
         let authorization = match &source.account_id {
             None => None,
             Some(id) if id.is_empty() || id.contains(':') || id.chars().any(char::is_control) => {
@@ -94,6 +93,9 @@ impl<'a> Client<'a> {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => url = target(&url, answer.headers())?,
                 304 => return Err(DownloadError::NotModified),
+                status @ (401 | 403 | 404 | 429) if super::is_page(&answer) => {
+                    return Err(DownloadError::Intercepted(status));
+                }
                 // What a store says of a signature is nothing that it says of the key.
                 401 if at_home => return Err(DownloadError::Unauthorized),
                 403 if at_home => return Err(DownloadError::Forbidden),

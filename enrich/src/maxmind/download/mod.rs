@@ -40,7 +40,7 @@ pub mod error;
 mod http;
 
 pub use attempts::{Attempts, Fingerprint, Wait};
-pub use draft::sweep;
+pub use draft::{check, sweep};
 pub use error::DownloadError;
 
 /// A file that holds one hash and a name.
@@ -140,12 +140,15 @@ impl Source {
     }
 
     /// Fetches an edition. The result is `to_dir/<edition>.mmdb`, complete and on disk, and what the server said of
-    /// its archive; a file of that name is replaced in one step, and only by a whole one. Nothing else is left in `to_dir`, whatever goes wrong.
+    /// its archive; a file of that name is replaced in one step, and only by a whole one, which takes over its mode. A
+    /// link of that name is left alone: that is an error. Nothing else is left in `to_dir`, whatever goes wrong.
     ///
     /// # Errors
     /// [`DownloadError`].
     pub fn download(&self, edition: &Edition, to_dir: &Path) -> Result<(PathBuf, Remote), DownloadError> {
         let client = Client::new(self)?;
+        let place = to_dir.join(edition.file_name());
+        draft::check(&place)?;
         // What is wrong with the directory, the operator has to put right.
         let draft = || {
             let made = Draft::create(to_dir, edition);
@@ -161,7 +164,7 @@ impl Source {
         let mut database = draft()?;
         archive::extract(archive.reread()?, bytes, &self.limits, database.file())?;
         drop(archive);
-        Ok((database.publish(&to_dir.join(edition.file_name()))?, remote))
+        Ok((database.publish(&place)?, remote))
     }
 }
 
@@ -173,6 +176,7 @@ fn build_date(disposition: &str) -> Option<NaiveDate> {
 /// The SHA-256 that the archive should have.
 fn sum(client: &Client, edition: &Edition) -> Result<[u8; 32], DownloadError> {
     let mut answer = client.ask(Method::Get, edition, Suffix::Sum)?;
+    not_a_page(&answer)?;
     let text = answer.body_mut().with_config().limit(MAX_SUM).read_to_vec().map_err(|e| DownloadError::of(&e))?;
     read_sum(&text).ok_or(DownloadError::NotAnArchive("the answer is no SHA-256 sum"))
 }
@@ -190,12 +194,11 @@ fn read_sum(text: &[u8]) -> Option<[u8; 32]> {
 
 /// What a portal says in place of the server, with status 200. As the answer to HEAD it would mean "nothing newer".
 fn not_a_page(answer: &Response<Body>) -> Result<(), DownloadError> {
-    match answer.body().mime_type() {
-        Some(kind) if kind.eq_ignore_ascii_case("text/html") => {
-            Err(DownloadError::NotAnArchive("the answer is a web page"))
-        }
-        _ => Ok(()),
-    }
+    if is_page(answer) { Err(DownloadError::NotAnArchive("the answer is a web page")) } else { Ok(()) }
+}
+
+fn is_page(answer: &Response<Body>) -> bool {
+    answer.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
 }
 
 /// Streams the archive into `draft`; tells what the server says of it, its hash and its length.

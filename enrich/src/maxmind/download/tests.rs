@@ -60,14 +60,19 @@ fn serving(archive: Vec<u8>) -> Fake {
 /// Downloads into a directory that holds an older file, which an error must leave alone, and nothing beside it.
 fn attempt(source: &Source) -> Result<Vec<u8>, DownloadError> {
     let directory = Directory::new();
-    directory.write("GeoLite2-ASN.mmdb", "older");
+    let older = directory.write("GeoLite2-ASN.mmdb", "older");
+    fs::set_permissions(older, fs::Permissions::from_mode(0o640)).unwrap();
     let result = source.download(&edition(), directory.path());
     assert_eq!(directory.names(), ["GeoLite2-ASN.mmdb"]);
     let stands = fs::read(directory.path().join("GeoLite2-ASN.mmdb")).unwrap();
     match result {
         Ok((path, _)) => {
             assert_eq!(path, directory.path().join("GeoLite2-ASN.mmdb"));
-            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                fs::metadata(path).unwrap().permissions().mode() & 0o777,
+                0o640,
+                "of the file that was replaced"
+            );
             Ok(stands)
         }
         Err(error) => {
@@ -230,7 +235,8 @@ fn an_archive_that_its_sum_does_not_know_is_refused() {
     let other = good();
     let fake =
         Fake::start(move |s| if s.target.contains("sha256") { serve(s, b"another build") } else { serve(s, &other) });
-    assert!(matches!(attempt(&source(&fake)), Err(DownloadError::HashMismatch)));
+    let error = attempt(&source(&fake)).unwrap_err();
+    assert!(matches!(error, DownloadError::HashMismatch) && error.is_transient());
 }
 
 #[test]
@@ -338,6 +344,43 @@ fn a_disk_that_fails_leaves_no_litter() {
     let taken = source(&fake).download(&edition(), directory.path());
     assert!(matches!(taken, Err(DownloadError::Disk(_))));
     assert_eq!(directory.names(), ["GeoLite2-ASN.mmdb"]);
+}
+
+#[test]
+fn a_link_in_the_files_place_is_left_alone_and_no_download_is_spent() {
+    let fake = serving(good());
+    let (directory, elsewhere) = (Directory::new(), Directory::new());
+    let target = elsewhere.write("theirs", "theirs");
+    let link = directory.path().join("GeoLite2-ASN.mmdb");
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let error = source(&fake).download(&edition(), directory.path()).unwrap_err();
+    assert!(matches!(error, DownloadError::Disk(_)) && error.to_string().contains("symbolic link"), "{error}");
+    assert!(fake.seen().is_empty());
+    assert_eq!(fs::read_link(&link).unwrap(), target);
+    assert_eq!(fs::read(&target).unwrap(), b"theirs");
+    // One that came while the archive was on its way.
+    let draft = Draft::create(directory.path(), &edition()).unwrap();
+    assert!(draft.publish(&link).is_err());
+    assert_eq!(directory.names(), ["GeoLite2-ASN.mmdb"]);
+}
+
+#[test]
+fn a_file_that_replaces_none_is_as_readable_as_others_of_this_process() {
+    let fake = serving(good());
+    let directory = Directory::new();
+    let (path, _) = source(&fake).download(&edition(), directory.path()).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), mode(&directory.write("ordinary", "x")));
+}
+
+#[test]
+fn a_refusal_by_a_web_page_is_not_the_servers() {
+    for status in [401, 403, 404, 429] {
+        let wall = Fake::start(move |_| Reply::new(status, &[("Content-Type", "text/html")], "<html>blocked</html>"));
+        let error = attempt(&source(&wall)).unwrap_err();
+        assert!(matches!(error, DownloadError::Intercepted(s) if s == status), "{error:?}");
+        assert!(error.is_transient());
+    }
 }
 
 #[test]

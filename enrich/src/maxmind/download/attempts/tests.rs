@@ -8,13 +8,21 @@ const NOON: Micros = 20_000 * DAY + DAY / 2;
 const MIDNIGHT: Micros = 20_001 * DAY;
 
 fn credentials(account: &str) -> Fingerprint {
-    Fingerprint::of("https://x.example", Some(account), &Reference::Env("MAXMIND_LICENSE_KEY".to_owned()))
+    Fingerprint::of("https://x.example", Some(account), &Secret::new("key".to_owned()))
+}
+
+fn city() -> Edition {
+    Edition::new("GeoLite2-City").unwrap()
+}
+
+fn asn() -> Edition {
+    Edition::new("GeoLite2-ASN").unwrap()
 }
 
 fn failed(error: DownloadError) -> Attempts {
     let mut attempts = Attempts::default();
     attempts.began(NOON);
-    attempts.failed(NOON, &credentials("1"), &error);
+    attempts.failed(NOON, &city(), &credentials("1"), &error);
     attempts
 }
 
@@ -26,14 +34,14 @@ fn minutes(count: i64) -> Micros {
 fn a_day_has_thirty_downloads_and_force_makes_no_more() {
     let mut attempts = Attempts::default();
     for _ in 0..DAILY {
-        assert_eq!(attempts.may(NOON, &credentials("1"), false), Ok(()));
+        assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
         attempts.began(NOON);
-        attempts.succeeded();
+        attempts.succeeded(&city());
     }
-    let wait = Err(Wait { until: Some(MIDNIGHT), why: Closed::Daily });
-    assert_eq!(attempts.may(NOON, &credentials("1"), false), wait);
-    assert_eq!(attempts.may(MIDNIGHT - 1, &credentials("2"), true), wait);
-    assert_eq!(attempts.may(MIDNIGHT, &credentials("1"), false), Ok(()));
+    let wait = Err(Wait { until: MIDNIGHT, why: Closed::Daily });
+    assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), wait);
+    assert_eq!(attempts.may(MIDNIGHT - 1, &city(), &credentials("2"), true), wait);
+    assert_eq!(attempts.may(MIDNIGHT, &city(), &credentials("1"), false), Ok(()));
     attempts.began(MIDNIGHT);
     assert_eq!(attempts.begun_today(MIDNIGHT), 1);
 }
@@ -43,76 +51,127 @@ fn the_pause_after_failures_doubles_up_to_six_hours() {
     let mut attempts = Attempts::default();
     let mut now = NOON;
     for expected in [10, 20, 40, 80, 160, 320, 360, 360] {
-        attempts.failed(now, &credentials("1"), &DownloadError::Cut);
+        attempts.failed(now, &city(), &credentials("1"), &DownloadError::Cut);
         let until = now + minutes(expected);
-        let wait = attempts.may(now, &credentials("1"), false).unwrap_err();
-        assert_eq!(wait, Wait { until: Some(until), why: Closed::BackOff });
-        assert!(attempts.may(until - 1, &credentials("1"), false).is_err());
-        assert_eq!(attempts.may(now, &credentials("1"), true), Ok(()), "an operator need not wait");
-        assert_eq!(attempts.may(until, &credentials("1"), false), Ok(()));
+        let wait = attempts.may(now, &city(), &credentials("1"), false).unwrap_err();
+        assert_eq!(wait, Wait { until, why: Closed::BackOff });
+        assert!(attempts.may(until - 1, &city(), &credentials("1"), false).is_err());
+        assert_eq!(attempts.may(now, &city(), &credentials("1"), true), Ok(()), "an operator need not wait");
+        assert_eq!(attempts.may(until, &city(), &credentials("1"), false), Ok(()));
         now = until;
     }
-    attempts.succeeded();
-    assert_eq!((attempts.failures(), attempts.may(now, &credentials("1"), false)), (0, Ok(())));
+    attempts.succeeded(&city());
+    assert_eq!(attempts.may(now, &city(), &credentials("1"), false), Ok(()));
+    attempts.failed(now, &city(), &credentials("1"), &DownloadError::Cut);
+    assert_eq!(attempts.may(now, &city(), &credentials("1"), false).unwrap_err().until, now + minutes(10));
 }
 
 #[test]
 fn many_failures_do_not_overflow() {
-    let mut attempts = Attempts { failures: u32::MAX, ..Attempts::default() };
-    attempts.failed(NOON, &credentials("1"), &DownloadError::Cut);
-    assert_eq!(attempts.may(NOON, &credentials("1"), false).unwrap_err().until, Some(NOON + minutes(360)));
+    let mut attempts = failed(DownloadError::Cut);
+    attempts.failed.get_mut("GeoLite2-City").unwrap().times = u32::MAX;
+    attempts.failed(NOON, &city(), &credentials("1"), &DownloadError::Cut);
+    assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false).unwrap_err().until, NOON + minutes(360));
 }
 
 #[test]
 fn a_reached_limit_closes_until_the_server_or_the_day_says_so() {
     let limit = |retry_after| failed(DownloadError::DailyLimit { retry_after });
-    let until = |attempts: &Attempts, forced| attempts.may(NOON, &credentials("2"), forced).unwrap_err().until;
-    assert_eq!(until(&limit(None), false), Some(MIDNIGHT));
-    assert_eq!(until(&limit(None), true), Some(MIDNIGHT), "force does not make an account larger");
-    assert_eq!(until(&limit(Some(Duration::from_secs(3600))), false), Some(NOON + minutes(60)));
-    assert_eq!(until(&limit(Some(Duration::ZERO)), false), Some(NOON + minutes(10)), "at once is never meant");
-    assert_eq!(limit(None).may(MIDNIGHT, &credentials("1"), false), Ok(()));
-    assert_eq!(limit(None).failures(), 0);
+    let until = |attempts: &Attempts, forced| attempts.may(NOON, &city(), &credentials("2"), forced).unwrap_err().until;
+    assert_eq!(until(&limit(None), false), MIDNIGHT);
+    assert_eq!(until(&limit(None), true), MIDNIGHT, "force does not make an account larger");
+    assert_eq!(until(&limit(Some(Duration::from_secs(3600))), false), NOON + minutes(60));
+    assert_eq!(until(&limit(Some(Duration::ZERO)), false), NOON + minutes(10), "at once is never meant");
+    assert_eq!(limit(None).may(MIDNIGHT, &city(), &credentials("1"), false), Ok(()));
+    assert_eq!(limit(None).may(NOON, &asn(), &credentials("1"), false).unwrap_err().until, MIDNIGHT);
 }
 
 #[test]
-fn refused_credentials_close_until_they_change() {
-    for (error, why) in
-        [(DownloadError::Unauthorized, Closed::Unauthorized), (DownloadError::Forbidden, Closed::Forbidden)]
-    {
-        let mut attempts = failed(error);
-        let wait = Err(Wait { until: None, why });
-        assert_eq!(attempts.may(NOON, &credentials("1"), false), wait);
-        assert_eq!(attempts.may(NOON + 100 * DAY, &credentials("1"), false), wait);
-        assert_eq!(attempts.may(NOON, &credentials("1"), true), Ok(()));
-        assert_eq!(attempts.may(NOON, &credentials("2"), false), Ok(()));
-        attempts.succeeded();
-        assert_eq!(attempts.may(NOON, &credentials("1"), false), Ok(()));
+fn a_refused_key_closes_every_edition_until_it_is_another_or_a_day_has_passed() {
+    let mut attempts = failed(DownloadError::Unauthorized);
+    let wait = Err(Wait { until: NOON + DAY, why: Closed::Unauthorized });
+    for edition in [city(), asn()] {
+        assert_eq!(attempts.may(NOON, &edition, &credentials("1"), false), wait);
+        assert_eq!(attempts.may(NOON + DAY - 1, &edition, &credentials("1"), false), wait);
+        assert_eq!(attempts.may(NOON + DAY, &edition, &credentials("1"), false), Ok(()));
+        assert_eq!(attempts.may(NOON, &edition, &credentials("1"), true), Ok(()));
+        assert_eq!(attempts.may(NOON, &edition, &credentials("2"), false), Ok(()));
     }
+    attempts.succeeded(&asn());
+    assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
+}
+
+#[test]
+fn an_edition_that_cannot_be_had_keeps_no_other_from_being_asked_for() {
+    for (error, why, until) in [
+        (DownloadError::Forbidden, Closed::Forbidden, NOON + DAY),
+        (DownloadError::Http(404), Closed::Absent, NOON + DAY),
+        (DownloadError::HashMismatch, Closed::BackOff, NOON + minutes(10)),
+        (DownloadError::NotAnArchive("the answer is a web page"), Closed::BackOff, NOON + minutes(10)),
+        (DownloadError::Intercepted(403), Closed::BackOff, NOON + minutes(10)),
+        (DownloadError::Http(503), Closed::BackOff, NOON + minutes(10)),
+    ] {
+        let mut attempts = failed(error);
+        assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Err(Wait { until, why }));
+        assert_eq!(attempts.may(NOON, &asn(), &credentials("1"), false), Ok(()), "{why}");
+        assert_eq!(attempts.may(until, &city(), &credentials("1"), false), Ok(()), "{why}");
+        assert_eq!(attempts.may(NOON, &city(), &credentials("1"), true), Ok(()), "{why}");
+        // Another account may have it; a server that is in trouble is for everybody.
+        assert_eq!(attempts.may(NOON, &city(), &credentials("2"), false).is_ok(), why.is_refusal(), "{why}");
+        attempts.succeeded(&asn());
+        assert!(attempts.may(NOON, &city(), &credentials("1"), false).is_err(), "{why}: that was another edition");
+        assert_eq!(attempts.again_at(&[asn()]), None);
+        assert_eq!(attempts.again_at(&[asn(), city()]), Some(until), "who plans after a restart is told");
+        attempts.succeeded(&city());
+        assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
+        assert_eq!(attempts.again_at(&[asn(), city()]), None);
+    }
+}
+
+#[test]
+fn a_setting_that_is_wrong_closes_nothing() {
+    let attempts = failed(DownloadError::Setting("maxmind_url is no https:// address".to_owned()));
+    assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
 }
 
 #[test]
 fn nothing_newer_is_no_failure() {
     let attempts = failed(DownloadError::NotModified);
-    assert_eq!((attempts.failures(), attempts.may(NOON, &credentials("1"), false)), (0, Ok(())));
+    assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
 }
 
 #[test]
-fn a_fingerprint_tells_settings_apart_and_holds_none() {
-    let reference = |text| Reference::parse(text).unwrap();
-    let of = |url, account, text| Fingerprint::of(url, account, &reference(text));
-    let one = of("https://x", Some("12"), "env:MAXMIND_A");
-    assert_eq!(one, of("https://x", Some("12"), "env:MAXMIND_A"));
+fn a_fingerprint_tells_keys_apart_and_holds_none() {
+    let of = |url, account, key: &str| Fingerprint::of(url, account, &Secret::new(key.to_owned()));
+    let one = of("https://x", Some("12"), "hunter2");
+    assert_eq!(one, of("https://x", Some("12"), "hunter2"));
     for other in [
-        of("https://y", Some("12"), "env:MAXMIND_A"),
-        of("https://x", Some("13"), "env:MAXMIND_A"),
-        of("https://x", None, "env:MAXMIND_A"),
-        of("https://x", Some("12"), "env:MAXMIND_B"),
-        of("https://x1", Some("2"), "env:MAXMIND_A"),
+        of("https://y", Some("12"), "hunter2"),
+        of("https://x", Some("13"), "hunter2"),
+        of("https://x", None, "hunter2"),
+        of("https://x", Some("12"), "hunter3"),
+        of("https://x1", Some("2"), "hunter2"),
     ] {
         assert_ne!(one, other);
     }
-    assert!(!format!("{one:?}").contains("MAXMIND"));
+    assert!(!format!("{one:?}").contains("hunter"));
+}
+
+#[test]
+fn a_ledger_of_the_first_version_is_read_and_closes_no_more_than_it_must() {
+    let directory = Directory::new();
+    let old = |rest: &str| {
+        let text = format!(r#"{{"day":20000,"downloads":3,"failures":2,{rest},"arrived":{{}}}}"#);
+        Attempts::load(&directory.write("downloads.json", text), NOON)
+    };
+    let later = NOON + minutes(20);
+    let refused = old(r#""closed_until":null,"refused":["0123","forbidden"]"#);
+    assert_eq!(refused.begun_today(NOON), 3);
+    assert_eq!(refused.may(NOON, &asn(), &credentials("1"), false), Ok(()));
+    let paused = old(&format!(r#""closed_until":[{later},"back_off"],"refused":null"#));
+    assert_eq!(paused.may(NOON, &asn(), &credentials("1"), false), Ok(()));
+    let limited = old(&format!(r#""closed_until":[{later},"limit"],"refused":null"#));
+    assert_eq!(limited.may(NOON, &asn(), &credentials("1"), true).unwrap_err().until, later);
 }
 
 #[test]
@@ -136,7 +195,7 @@ fn a_save_that_fails_leaves_the_ledger_and_no_litter() {
     fs::create_dir(&path).unwrap();
     assert!(Attempts::default().save(&path).is_err());
     assert_eq!(directory.names(), ["downloads.json"]);
-    assert_eq!(Attempts::load(&path, NOON).may(NOON, &credentials("1"), false).unwrap_err().why, Closed::Lost);
+    assert_eq!(Attempts::load(&path, NOON).may(NOON, &city(), &credentials("1"), false).unwrap_err().why, Closed::Lost);
 }
 
 #[test]
@@ -144,9 +203,9 @@ fn a_broken_ledger_makes_no_haste() {
     let directory = Directory::new();
     for broken in ["", "{", "[]", "null", r#"{"downloads":-1}"#, r#"{"downloads":"many"}"#] {
         let attempts = Attempts::load(&directory.write("downloads.json", broken), NOON);
-        let wait = Wait { until: Some(NOON + minutes(60)), why: Closed::Lost };
-        assert_eq!(attempts.may(NOON, &credentials("1"), false), Err(wait), "{broken}");
-        assert_eq!(attempts.may(NOON + minutes(60), &credentials("1"), false), Ok(()));
+        let wait = Wait { until: NOON + minutes(60), why: Closed::Lost };
+        assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Err(wait), "{broken}");
+        assert_eq!(attempts.may(NOON + minutes(60), &city(), &credentials("1"), false), Ok(()));
     }
 }
 
@@ -154,8 +213,8 @@ fn a_broken_ledger_makes_no_haste() {
 fn a_clock_that_was_wrong_does_not_close_for_years() {
     let mut attempts = Attempts::default();
     attempts.began(NOON + 10_000 * DAY);
-    attempts.failed(NOON + 10_000 * DAY, &credentials("1"), &DownloadError::Cut);
-    assert_eq!(attempts.may(NOON, &credentials("1"), false), Ok(()));
+    attempts.failed(NOON + 10_000 * DAY, &city(), &credentials("1"), &DownloadError::Cut);
+    assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
     assert_eq!(attempts.begun_today(NOON), 0);
 }
 
@@ -164,9 +223,9 @@ proptest! {
     fn any_file_and_any_time_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200), now in any::<i64>()) {
         let directory = Directory::new();
         let mut attempts = Attempts::load(&directory.write("downloads.json", bytes), now);
-        let _ = attempts.may(now, &credentials("1"), false);
+        let _ = attempts.may(now, &city(), &credentials("1"), false);
         attempts.began(now);
-        attempts.failed(now, &credentials("1"), &DownloadError::DailyLimit { retry_after: None });
-        let _ = attempts.may(now, &credentials("1"), false);
+        attempts.failed(now, &city(), &credentials("1"), &DownloadError::DailyLimit { retry_after: None });
+        let _ = attempts.may(now, &city(), &credentials("1"), false);
     }
 }

@@ -1,0 +1,78 @@
+//! How long a service that says 429 wants to be left alone, as far as its headers tell.
+
+use std::time::Duration;
+
+use chrono::NaiveDateTime;
+
+use super::reply::instant;
+use crate::time::Micros;
+
+#[cfg(test)]
+mod tests;
+
+/// The longest wait that a server can ask for; a longer one is cut to this.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(32 * 86_400);
+
+/// When a limit is lifted, by services that give no `Retry-After`. No standard has these, and each is seen.
+const RESETS: [&str; 4] = ["ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset", "x-ratelimit-reset-after"];
+
+/// A number from here on is a time, and not a span: seconds since 1970, in the year 2001.
+const EPOCHS: u64 = 1_000_000_000;
+
+/// What the headers of an answer ask for. `Retry-After` comes first, because it is meant for us; of several limits,
+/// headers tell the one that was hit.
+pub(super) fn wait<'a>(header: impl Fn(&str) -> Option<&'a str>, now: Micros) -> Option<Duration> {
+    let asked = header("retry-after").and_then(|value| retry_after(value, now));
+    let reset = || RESETS.iter().find_map(|name| reset(header(name)?, now));
+    let wait = asked.or_else(reset).or_else(|| structured(header("ratelimit")?, now))?;
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// Of a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date in one of the three forms that a recipient must know. A
+/// date in the past is no wait; garbage says nothing.
+fn retry_after(value: &str, now: Micros) -> Option<Duration> {
+    let value = value.trim();
+    match digits(value) {
+        Some(seconds) => Some(Duration::from_secs(seconds)),
+        None => Some(until(http_date(value)?, now).unwrap_or_default()),
+    }
+}
+
+/// Of a reset: seconds, seconds or milliseconds since 1970, or a date. One in the past says nothing: the clocks differ.
+fn reset(value: &str, now: Micros) -> Option<Duration> {
+    let value = value.trim();
+    let whole = value.split_once('.').map_or(value, |(whole, rest)| if digits(rest).is_some() { whole } else { value });
+    let at = match digits(whole) {
+        Some(seconds) if seconds < EPOCHS => return Some(Duration::from_secs(seconds)).filter(|wait| !wait.is_zero()),
+        Some(seconds) if seconds < EPOCHS * 1000 => i64::try_from(seconds).ok()?.checked_mul(1_000_000)?,
+        Some(millis) => i64::try_from(millis).ok()?.checked_mul(1000)?,
+        None => http_date(value).or_else(|| instant(value))?,
+    };
+    until(at, now)
+}
+
+/// Of `RateLimit: "default";r=0;t=30` and of its older form, `limit=10, remaining=0, reset=30`.
+fn structured(value: &str, now: Micros) -> Option<Duration> {
+    value.split([',', ';']).find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        matches!(name, "t" | "reset").then(|| reset(value, now)).flatten()
+    })
+}
+
+/// More digits than fit are a long wait, not garbage.
+fn digits(text: &str) -> Option<u64> {
+    let all = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    all.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+fn until(at: Micros, now: Micros) -> Option<Duration> {
+    let wait = u64::try_from(at.saturating_sub(now)).ok()?;
+    Some(Duration::from_micros(wait)).filter(|wait| !wait.is_zero())
+}
+
+fn http_date(raw: &str) -> Option<Micros> {
+    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(raw, format).ok())
+        .map(|t| t.and_utc().timestamp_micros())
+}

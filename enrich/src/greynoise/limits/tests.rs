@@ -1,0 +1,79 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// 1994-11-06 08:49:37 UTC, a Sunday: the date that RFC 9110 shows.
+const NOW: Micros = 784_111_777_000_000;
+/// In 2025: what a clock says today.
+const TODAY: Micros = 1_736_294_400_000_000;
+
+fn seconds(seconds: u64) -> Option<Duration> {
+    Some(Duration::from_secs(seconds))
+}
+
+fn of(headers: &[(&str, &'static str)], now: Micros) -> Option<Duration> {
+    wait(|name| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value), now)
+}
+
+#[test]
+fn retry_after_says_how_long_to_wait() {
+    let wait = |value| of(&[("retry-after", value)], NOW);
+    assert_eq!(of(&[], NOW), None);
+    assert_eq!(wait("60"), seconds(60));
+    assert_eq!(wait(" 0 "), seconds(0));
+    assert_eq!(wait("99999999999"), Some(MAX_RETRY_AFTER));
+    assert_eq!(wait("99999999999999999999999999"), Some(MAX_RETRY_AFTER));
+    for in_a_minute in ["Sun, 06 Nov 1994 08:50:37 GMT", "Sunday, 06-Nov-94 08:50:37 GMT", "Sun Nov  6 08:50:37 1994"] {
+        assert_eq!(wait(in_a_minute), seconds(60), "{in_a_minute}");
+    }
+    assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), seconds(0));
+    assert_eq!(wait("Mon, 06 Nov 2094 08:49:37 GMT"), None, "that day is a Saturday");
+    assert_eq!(wait("Sat, 06 Nov 2094 08:49:37 GMT"), Some(MAX_RETRY_AFTER));
+    for garbage in ["", "-1", "+60", "1.5", "soon", "60, 70"] {
+        assert_eq!(wait(garbage), None, "{garbage}");
+    }
+}
+
+#[test]
+fn without_it_the_reset_of_the_limit_does() {
+    for name in RESETS {
+        for (value, wait) in [
+            ("30", seconds(30)),
+            (" 30 ", seconds(30)),
+            ("30.5", seconds(30)),
+            ("1736294460", seconds(60)),
+            ("1736294460.25", seconds(60)),
+            ("1736294460000", seconds(60)),
+            ("Wed, 08 Jan 2025 00:01:00 GMT", seconds(60)),
+            ("2025-01-08T00:01:00Z", seconds(60)),
+            ("99999999999999999999999999", None),
+            ("0", None),
+            ("1736294399", None),
+            ("2025-01-07T00:00:00Z", None),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ] {
+            assert_eq!(of(&[(name, value)], TODAY), wait, "{name}: {value}");
+        }
+    }
+    assert_eq!(of(&[("x-ratelimit-reset", "4000000000")], TODAY), Some(MAX_RETRY_AFTER));
+    assert_eq!(of(&[("ratelimit", "\"default\";r=0;t=30")], TODAY), seconds(30));
+    assert_eq!(of(&[("ratelimit", "limit=10, remaining=0, reset=30")], TODAY), seconds(30));
+    assert_eq!(of(&[("ratelimit", "\"default\";r=0")], TODAY), None);
+    assert_eq!(of(&[("x-ratelimit-reset", "30"), ("retry-after", "5")], TODAY), seconds(5));
+    assert_eq!(of(&[("x-ratelimit-reset", "30"), ("retry-after", "soon")], TODAY), seconds(30));
+}
+
+proptest! {
+    #[test]
+    fn no_header_panics(value in ".{0,40}", number: u64, now: Micros) {
+        for name in ["retry-after", "x-ratelimit-reset", "ratelimit"] {
+            let number = number.to_string();
+            for value in [&value, &number] {
+                let wait = wait(|n| (n == name).then_some(value.as_str()), now);
+                prop_assert!(wait.is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+            }
+        }
+    }
+}

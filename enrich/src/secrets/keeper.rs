@@ -1,0 +1,147 @@
+//! When the reference of a key is read, and read again.
+//!
+//! Settings are read at a start and at a reload, but keys change and come at other times: a Vault server that starts
+//! after the database, a file that is mounted late, a key that was replaced because it had leaked. So what could not be
+//! read is tried again with growing pauses, a file is read again when it changed, and the place of a key that its
+//! service refuses is looked at from time to time for another one. Pure: whoever keeps a key hands in the time, and what
+//! became of a look.
+
+use std::time::{Duration, Instant};
+
+use super::{Mark, Reference, Secret, SecretError};
+use crate::stamp::Stamp;
+
+#[cfg(test)]
+mod tests;
+
+/// Before the first repeat of what may work at any moment; then twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Before the first repeat of what somebody has to mend.
+const MENDING_PAUSE: Duration = Duration::from_secs(60);
+/// No pause is longer. A program that is run may cost money.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A refused key's reference is read no sooner after it was last read.
+const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+/// How often the file that a reference names is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// One key: what is known of it, and when to look again.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    reference: Option<Reference>,
+    key: Option<Secret>,
+    trouble: Option<SecretError>,
+    failures: u32,
+    read_at: Option<Instant>,
+    again_at: Option<Instant>,
+    /// What the service does not accept; without a key, that nobody may ask without one.
+    refused: Option<Option<Mark>>,
+    /// The file as it was when it was last read.
+    file: Stamp,
+    look_at: Option<Instant>,
+}
+
+impl Keeper {
+    /// Settings were read: the key is to be read from there now. What is known counts until that is done; without a
+    /// reference there is no key. Whatever was refused before may be tried once more.
+    pub fn point(&mut self, reference: Option<Reference>) {
+        if reference.is_none() {
+            *self = Keeper::default();
+            return;
+        }
+        self.reference = reference;
+        self.refused = None;
+        self.failures = 0;
+        self.again_at = None;
+        self.look_at = None;
+    }
+
+    /// Where the key stands.
+    pub fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref()
+    }
+
+    /// A look begins: what the file is like now is what will be read.
+    pub fn begin(&mut self) {
+        self.again_at = None;
+        if let Some(Reference::File(path)) = &self.reference {
+            self.file = Stamp::of(path);
+        }
+    }
+
+    /// What a look found. A key that can't be read for the moment is the one it was; one that is gone is gone.
+    pub fn took(&mut self, found: Result<Secret, SecretError>, now: Instant) {
+        self.read_at = Some(now);
+        match found {
+            Ok(key) => {
+                self.key = Some(key);
+                self.trouble = None;
+                self.failures = 0;
+                self.again_at = self.is_refused().then(|| now + REFUSED_PAUSE);
+            }
+            Err(error) => {
+                if !error.is_transient() {
+                    self.key = None;
+                }
+                self.again_at = self.pause(&error).map(|pause| now + pause);
+                self.failures = self.failures.saturating_add(1);
+                self.trouble = Some(error);
+            }
+        }
+    }
+
+    /// How long to wait after a failure; `None`: nothing will change by waiting.
+    fn pause(&self, error: &SecretError) -> Option<Duration> {
+        let first = match error.reference() {
+            // The environment of a process stays what it was at its start.
+            Reference::Env(_) => return None,
+            _ if error.is_transient() => FIRST_PAUSE,
+            _ => MENDING_PAUSE,
+        };
+        Some(first.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE))
+    }
+
+    /// The service does not accept the key. Another one may already stand in its place.
+    pub fn refuse(&mut self, now: Instant) {
+        self.refused = Some(self.key.as_ref().map(Secret::mark));
+        if self.reference.is_some() {
+            let soonest = self.read_at.map_or(now, |at| at + REFUSED_PAUSE);
+            self.again_at = Some(soonest.max(now));
+        }
+    }
+
+    /// Whether the key that is known is the one that was refused.
+    pub fn is_refused(&self) -> bool {
+        self.refused.is_some() && self.refused == Some(self.key.as_ref().map(Secret::mark))
+    }
+
+    /// Whether the reference is to be read again now. Looks at the file that it names, if it names one, every few
+    /// seconds.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        if let Some(Reference::File(path)) = &self.reference
+            && self.read_at.is_some()
+            && self.look_at.is_none_or(|at| now >= at)
+        {
+            self.look_at = Some(now + LOOK);
+            if Stamp::of(path) != self.file {
+                return true;
+            }
+        }
+        self.again_at.is_some_and(|at| now >= at)
+    }
+
+    /// When it is next to be read, unless a file changes before.
+    pub fn again_at(&self) -> Option<Instant> {
+        self.again_at
+    }
+
+    /// The key.
+    pub fn key(&self) -> Option<&Secret> {
+        self.key.as_ref()
+    }
+
+    /// Why there is none, or no newer one.
+    pub fn trouble(&self) -> Option<&SecretError> {
+        self.trouble.as_ref()
+    }
+}

@@ -1,0 +1,226 @@
+//! What programs said a moment ago. Each run of one may be counted and billed where the secrets are, and settings are
+//! reloaded, and the doctor is asked, for reasons that have nothing to do with keys.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Reference, Resolver, Secret, SecretError};
+
+/// How long an answer may be used again.
+pub const KEPT: Duration = Duration::from_secs(60);
+
+/// Which answer of before will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// None: what is there now is wanted.
+    Nothing,
+    /// A secret that was found.
+    Found,
+    /// That none was found, as well.
+    Any,
+}
+
+/// The answers, shared by everybody in a process who resolves references. Only those of programs are kept: variables and
+/// files cost nothing, and Vault is asked as often as somebody wants to know.
+#[derive(Default)]
+pub struct Recent(Mutex<HashMap<Asked, Slot>>);
+
+/// A reference, and the program that was asked.
+type Asked = (Reference, PathBuf);
+/// Locked while its program runs: who wants the same waits for it.
+type Slot = Arc<Mutex<Option<Answer>>>;
+
+struct Answer {
+    at: Instant,
+    found: Result<Secret, SecretError>,
+}
+
+impl fmt::Debug for Recent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recent(…)")
+    }
+}
+
+impl Recent {
+    /// The key that `reference` names, and how old that answer is. `now` is read again after waiting. May take as long as two
+    /// programs do.
+    pub fn resolve(
+        &self,
+        resolver: &Resolver,
+        reference: &Reference,
+        accept: Accept,
+        now: impl Fn() -> Instant,
+    ) -> (Result<Secret, SecretError>, Duration) {
+        let Some(program) = resolver.program_of(reference) else {
+            return (resolver.key(reference), Duration::ZERO);
+        };
+        let slot = self.locked(|answers| answers.entry((reference.clone(), program)).or_default().clone());
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = &*slot {
+            let age = now().saturating_duration_since(answer.at);
+            let will_do = match accept {
+                Accept::Nothing => false,
+                Accept::Found => answer.found.is_ok(),
+                Accept::Any => true,
+            };
+            if will_do && age < KEPT {
+                return (answer.found.clone(), age);
+            }
+        }
+        let found = resolver.key(reference);
+        *slot = Some(Answer { at: now(), found: found.clone() });
+        (found, Duration::ZERO)
+    }
+
+    /// Somebody may have mended what was wrong.
+    pub fn forget_failures(&self) {
+        self.keep(|answer| answer.found.is_ok());
+    }
+
+    /// Drops what is used no more: no secret stays in memory for longer than it must.
+    pub fn prune(&self, now: Instant) {
+        self.keep(|answer| now.saturating_duration_since(answer.at) < KEPT);
+    }
+
+    /// A slot whose program runs is left alone.
+    fn keep(&self, keeps: impl Fn(&Answer) -> bool) {
+        self.locked(|answers| {
+            answers.retain(|_, slot| match slot.try_lock() {
+                Ok(answer) => answer.as_ref().is_some_and(&keeps),
+                Err(_) => true,
+            });
+        });
+    }
+
+    fn locked<T>(&self, f: impl FnOnce(&mut HashMap<Asked, Slot>) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::secrets::Commands;
+    use crate::secrets::fake::Directory;
+    use crate::secrets::tests::WRITING;
+
+    struct Site {
+        directory: Directory,
+        resolver: Resolver,
+        reference: Reference,
+        recent: Recent,
+    }
+
+    impl Site {
+        /// A program that counts its runs, and fails while there is no key.
+        fn new() -> Site {
+            let _writing = WRITING.write().unwrap_or_else(PoisonError::into_inner);
+            let directory = Directory::new();
+            let dir = directory.path().display().to_string();
+            let script = format!("#!/bin/sh\necho >> {dir}/ran\nexec cat {dir}/key\n");
+            let op = directory.write("op", script);
+            fs::set_permissions(&op, fs::Permissions::from_mode(0o755)).unwrap();
+            let commands = Commands::parse(&format!("op={}", op.display())).unwrap();
+            let resolver = Resolver { commands, ..Resolver::default() };
+            let reference = Reference::parse("op://ops/greynoise/key").unwrap();
+            Site { directory, resolver, reference, recent: Recent::default() }
+        }
+
+        fn ask(&self, accept: Accept, now: Instant) -> Option<(String, Duration)> {
+            let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+            let (found, age) = self.recent.resolve(&self.resolver, &self.reference, accept, || now);
+            found.ok().map(|secret| (secret.expose().to_owned(), age))
+        }
+
+        fn runs(&self) -> usize {
+            fs::read(self.directory.path().join("ran")).unwrap_or_default().len()
+        }
+    }
+
+    #[test]
+    fn a_program_that_found_a_key_runs_once_a_minute_at_most() {
+        let (site, start) = (Site::new(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        site.directory.write("key", "one");
+        assert_eq!(site.ask(Accept::Any, start), Some(("one".to_owned(), Duration::ZERO)));
+        site.directory.write("key", "two");
+        assert_eq!(site.ask(Accept::Any, after(59)), Some(("one".to_owned(), Duration::from_secs(59))));
+        assert_eq!(site.ask(Accept::Found, after(59)).unwrap().0, "one");
+        assert_eq!(site.runs(), 1);
+        assert_eq!(site.ask(Accept::Any, after(60)).unwrap().0, "two");
+        // Who says so has it run at once.
+        site.directory.write("key", "three");
+        assert_eq!(site.ask(Accept::Nothing, after(61)).unwrap().0, "three");
+        assert_eq!(site.runs(), 3);
+        // Another program is another source.
+        let mut other = site.resolver.clone();
+        other.commands = Commands::parse("op=/nonexistent/op").unwrap();
+        assert!(site.recent.resolve(&other, &site.reference, Accept::Any, || after(61)).0.is_err());
+        assert_eq!(site.runs(), 3);
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_who_asks_and_not_for_a_reload() {
+        let (site, start) = (Site::new(), Instant::now());
+        assert_eq!(site.ask(Accept::Any, start), None);
+        assert_eq!(site.ask(Accept::Any, start), None);
+        assert_eq!(site.runs(), 1);
+        assert_eq!(site.ask(Accept::Found, start), None);
+        assert_eq!(site.runs(), 2);
+        site.directory.write("key", "one");
+        site.recent.forget_failures();
+        assert_eq!(site.ask(Accept::Any, start).unwrap().0, "one");
+        site.recent.forget_failures();
+        assert_eq!(site.ask(Accept::Any, start).unwrap().0, "one");
+        assert_eq!(site.runs(), 3);
+    }
+
+    #[test]
+    fn many_at_a_time_have_it_run_once() {
+        let site = Site::new();
+        site.directory.write("key", "one");
+        let barrier = Barrier::new(4);
+        let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let (found, _) = site.recent.resolve(&site.resolver, &site.reference, Accept::Any, Instant::now);
+                    assert_eq!(found.unwrap().expose(), "one");
+                });
+            }
+        });
+        assert_eq!(site.runs(), 1);
+    }
+
+    #[test]
+    fn what_is_old_is_dropped() {
+        let (site, start) = (Site::new(), Instant::now());
+        site.directory.write("key", "one");
+        site.ask(Accept::Any, start);
+        site.recent.prune(start + KEPT - Duration::from_secs(1));
+        assert_eq!(site.recent.0.lock().unwrap().len(), 1);
+        site.recent.prune(start + KEPT);
+        assert_eq!(site.recent.0.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_file_is_read_each_time() {
+        let (site, now) = (Site::new(), Instant::now());
+        let reference = Reference::File(site.directory.write("file", "one"));
+        let read = || {
+            let (found, _) = site.recent.resolve(&site.resolver, &reference, Accept::Any, || now);
+            found.unwrap().expose().to_owned()
+        };
+        assert_eq!(read(), "one");
+        site.directory.write("file", "two");
+        assert_eq!(read(), "two");
+    }
+}

@@ -1,0 +1,124 @@
+//! The key that MaxMind's files are downloaded with: looked up for each download, and not kept in between.
+
+use enrich::secrets::{Accept, Reference, Secret};
+
+use crate::settings;
+use crate::worker::secrets::{self, Look};
+
+const SETTING: &str = "maxmind_license_key";
+
+/// The key, and whether there is any.
+#[derive(Default)]
+pub(super) struct LicenseKey {
+    found: Found,
+    /// Whether the reference leads anywhere at all, looked up after settings were read.
+    probe: Option<Look>,
+    /// What was last said of it.
+    said: String,
+}
+
+/// For the one download that is to begin.
+#[derive(Default)]
+enum Found {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    Coming(Look),
+    Known(Secret),
+    /// There is none, and why.
+    Missing(String),
+    /// There is none, and nobody has said that there should be.
+    NotWanted(String),
+}
+
+impl LicenseKey {
+    /// Settings were read. Who sets a reference that leads nowhere should not have to wait for the next download to be
+    /// told. Programs and servers are not asked for that.
+    pub fn configure(&mut self) {
+        // What is being looked up may be another's than what is set now.
+        self.found = Found::Unknown;
+        let reference = Reference::parse(&settings::downloads().license_key).ok();
+        let local = reference.filter(|at| matches!(at, Reference::Env(_) | Reference::File(_)));
+        self.probe = local
+            .filter(|_| secrets::was_set(SETTING))
+            .and_then(|reference| Look::start(settings::network().resolver(), reference, Accept::Nothing).ok());
+    }
+
+    /// Takes what came.
+    pub fn turn(&mut self) {
+        if let Some((found, _)) = self.probe.as_ref().and_then(Look::take) {
+            self.probe = None;
+            self.say(found.err().map(|error| error.to_string()).unwrap_or_default());
+        }
+        let Found::Coming(look) = &self.found else { return };
+        let Some((found, _)) = look.take() else { return };
+        self.found = match found {
+            Ok(key) => Found::Known(key),
+            Err(error) => {
+                let why = format!("can't be resolved: {error}");
+                if error.is_unset() && !secrets::was_set(SETTING) { Found::NotWanted(why) } else { Found::Missing(why) }
+            }
+        };
+    }
+
+    /// Once, until it is something else.
+    fn say(&mut self, said: String) {
+        if !said.is_empty() && said != self.said {
+            pgrx::warning!(
+                "asn_inventory: asn_inventory.maxmind_license_key can't be resolved: {said}; no file is downloaded"
+            );
+        }
+        self.said = said;
+    }
+
+    /// Whether it was looked up for what is to begin; otherwise that begins. Each time anew: a file may have another key
+    /// in it than yesterday, and between downloads nobody needs to hold one.
+    pub fn is_looked_up(&mut self) -> bool {
+        if matches!(self.found, Found::Unknown) {
+            self.found = match Reference::parse(&settings::downloads().license_key) {
+                Err(_) => Found::NotWanted("is empty: no reference is set".to_owned()),
+                Ok(reference) => match Look::start(settings::network().resolver(), reference, Accept::Nothing) {
+                    Ok(look) => Found::Coming(look),
+                    Err(error) => Found::Missing(format!("can't be resolved: a thread can't be started: {error}")),
+                },
+            };
+        }
+        !self.is_coming()
+    }
+
+    /// Whether a look for what is to begin is under way.
+    pub fn is_coming(&self) -> bool {
+        matches!(self.found, Found::Coming(_))
+    }
+
+    /// Whether any look is under way.
+    pub fn is_busy(&self) -> bool {
+        self.is_coming() || self.probe.is_some()
+    }
+
+    /// Whether there should be one and is none.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.found, Found::Missing(_))
+    }
+
+    /// Whether there is none, and nobody has said that there should be. The next look is another one.
+    pub fn is_not_wanted(&mut self) -> bool {
+        let not_wanted = matches!(self.found, Found::NotWanted(_));
+        if not_wanted {
+            self.found = Found::Unknown;
+        }
+        not_wanted
+    }
+
+    /// The key, which is forgotten with this.
+    ///
+    /// # Errors
+    /// Why there is none, with the setting and the reference.
+    pub fn spend(&mut self) -> Result<Secret, String> {
+        match std::mem::take(&mut self.found) {
+            Found::Known(key) => Ok(key),
+            Found::Missing(why) | Found::NotWanted(why) => Err(format!("asn_inventory.maxmind_license_key {why}")),
+            Found::Unknown | Found::Coming(_) => Err("the licence key was not looked up".to_owned()),
+        }
+    }
+}
