@@ -53,7 +53,7 @@ pub unsafe fn describes(desc: pg_sys::TupleDesc, columns: &[Column]) -> bool {
 pub unsafe fn is_plain_table(relation: pg_sys::Relation) -> bool {
     // SAFETY: see above.
     let form = unsafe { &*(*relation).rd_rel };
-    form.relkind as u8 == pg_sys::RELKIND_RELATION && form.relam == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID)
+    form.relkind as u8 == pg_sys::RELKIND_RELATION && form.relam == pg_sys::HEAP_TABLE_AM_OID
 }
 
 /// The number of a live column of that name and type, from 1.

@@ -141,6 +141,12 @@ fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     }
 }
 
+/// Sets something as the SET clause of a function does: the end of the present level of settings takes it back, and
+/// leaves alone what others set meanwhile. (A local setting would have to be rolled back with theirs.)
+pub fn save_and_set(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
 /// Lets the statements of this transaction read a whole table: those that have to. For processes of ours.
 pub fn read_everything() {
     set_local(c"enable_seqscan", c"on");
@@ -161,7 +167,7 @@ impl Settings {
 
     /// One more.
     pub fn set(&self, name: &CStr, value: &CStr) {
-        set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+        save_and_set(name, value);
     }
 
     /// Rows are fetched by their place or address, and joined with a batch by hash: no plan reads a whole table for a

@@ -18,7 +18,7 @@ fn counts_follow_helpers_and_what_is_written_by_hand() {
     let cluster = cluster();
     let db = database(cluster, "by_hand");
     let counted = "SELECT addresses || '/' || coalesce(enriched, 0) FROM enrichment_status";
-    bare(cluster, db, "8.8.0.0", 2000);
+    bare(cluster, db, "8.8.4.0", 2000);
     cluster.wait_value(db, counted, "2000/0");
     cluster.sql(db, "SELECT backfill_inventory()");
     let enriched =
@@ -29,7 +29,7 @@ fn counts_follow_helpers_and_what_is_written_by_hand() {
         "SELECT sum(ip_count) = (SELECT count(asn_number) FROM ip_inventory) FROM asn_inventory",
         "t",
     );
-    cluster.sql(db, "DELETE FROM ip_inventory WHERE ip_address < '8.8.1.0'");
+    cluster.sql(db, "DELETE FROM ip_inventory WHERE ip_address < '8.8.5.0'");
     cluster.wait_value(db, "SELECT addresses FROM enrichment_status", "1744");
     cluster.sql(db, "UPDATE ip_inventory SET observation_count = 10");
     cluster.wait_value(db, "SELECT observations FROM inventory_count", "17440");

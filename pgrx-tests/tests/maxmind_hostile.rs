@@ -183,8 +183,8 @@ fn metadata_that_are_optional_may_be_missing() {
     let described = ("description", map(&[("en", Value::text("a file"))]));
     let cases: [&[(&str, Value)]; 8] = [
         &[],
-        &[languages.clone()],
-        &[described.clone()],
+        std::slice::from_ref(&languages),
+        std::slice::from_ref(&described),
         &[("description", map(&[])), languages.clone()],
         &[("description", map(&[("en", Value::U32(7))])), languages.clone()],
         &[("description", Value::text("a text")), ("languages", Value::text("en"))],

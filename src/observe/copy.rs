@@ -7,7 +7,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::settings;
+use crate::{settings, tx};
 
 /// Raises `work_mem` if `statement` is a COPY into a table whose new rows a trigger reads. Returns the level of
 /// settings to go back to afterwards; after an error, the transaction's end does that.
@@ -31,7 +31,7 @@ pub unsafe extern "C-unwind" fn make_room(statement: *mut pg_sys::PlannedStmt) -
             return 0;
         }
         let level = pg_sys::NewGUCNestLevel();
-        save_and_set(c"work_mem", &crate::catalog::c_string(&room.to_string()));
+        tx::save_and_set(c"work_mem", &crate::catalog::c_string(&room.to_string()));
         level
     }
 }
@@ -42,24 +42,6 @@ pub extern "C-unwind" fn give_back(level: i32) {
     if level > 0 {
         // SAFETY: begun by `make_room` in this very statement.
         unsafe { pg_sys::AtEOXact_GUC(true, level) };
-    }
-}
-
-/// Sets something as the SET clause of a function does: the end of the level takes it back, and leaves alone what others
-/// set meanwhile. (A local setting would have to be rolled back with theirs.)
-pub fn save_and_set(name: &std::ffi::CStr, value: &std::ffi::CStr) {
-    // SAFETY: both are NUL-terminated; errors are raised as usual.
-    unsafe {
-        pg_sys::set_config_option(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
     }
 }
 

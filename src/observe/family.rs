@@ -92,10 +92,12 @@ fn made() -> Vec<pg_sys::Oid> {
     unsafe {
         let mut function = pg_sys::FmgrInfo::default();
         pg_sys::fmgr_info(pg_sys::F_PG_EVENT_TRIGGER_DDL_COMMANDS.into(), &mut function);
-        let mut set = pg_sys::ReturnSetInfo::default();
-        set.type_ = pg_sys::NodeTag::T_ReturnSetInfo;
-        set.econtext = pg_sys::CreateStandaloneExprContext();
-        set.allowedModes = pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32;
+        let mut set = pg_sys::ReturnSetInfo {
+            type_: pg_sys::NodeTag::T_ReturnSetInfo,
+            econtext: pg_sys::CreateStandaloneExprContext(),
+            allowedModes: pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32,
+            ..Default::default()
+        };
         let frame =
             pg_sys::palloc0(size_of::<pg_sys::FunctionCallInfoBaseData>()).cast::<pg_sys::FunctionCallInfoBaseData>();
         (*frame).flinfo = &mut function;
@@ -188,9 +190,10 @@ pub fn below(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
 
 /// The foreign tables among these that rows are routed to.
 pub fn foreign_partitions(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
-    // SAFETY: a catalog look-up.
     let is_partition = |table: &&pg_sys::Oid| {
-        kind(**table) == pg_sys::RELKIND_FOREIGN_TABLE && unsafe { pg_sys::get_rel_relispartition(**table) }
+        kind(**table) == pg_sys::RELKIND_FOREIGN_TABLE
+            // SAFETY: a catalog look-up.
+            && unsafe { pg_sys::get_rel_relispartition(**table) }
     };
     tables.iter().filter(is_partition).copied().collect()
 }

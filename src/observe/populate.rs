@@ -252,7 +252,7 @@ impl WholeTable {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             (owner, pg_sys::NewGUCNestLevel())
         };
-        super::copy::save_and_set(c"row_security", c"off");
+        crate::tx::save_and_set(c"row_security", c"off");
         let whole = WholeTable { owner, user, context, level };
         whole.resume();
         whole

@@ -192,7 +192,7 @@ unsafe fn tablespace(name: *const c_char) -> Option<pg_sys::Oid> {
     // SAFETY: see above; catalog look-ups.
     unsafe {
         let oid = pg_sys::get_tablespace_oid(name, true);
-        if oid == pg_sys::InvalidOid || oid == pg_sys::Oid::from(pg_sys::GLOBALTABLESPACE_OID) {
+        if oid == pg_sys::InvalidOid || oid == pg_sys::GLOBALTABLESPACE_OID {
             return None;
         }
         let (user, create) = (pg_sys::GetUserId(), pg_sys::ACL_CREATE as pg_sys::AclMode);

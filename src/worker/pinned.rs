@@ -102,6 +102,10 @@ const PINNED: [(&CStr, &CStr); 76] = [
 
 /// Pins them. Outside of any transaction, right after connecting.
 pub fn pin() {
+    // These first: a transaction that is serializable, read-only and deferrable waits at its begin for all others.
+    for (name, value) in PINNED.iter().filter(|(name, _)| name.to_bytes().starts_with(b"default_transaction_")) {
+        set(name, value);
+    }
     let result = tx::run(|| {
         be_ourselves();
         for (name, value) in PINNED {

@@ -443,17 +443,3 @@ fn servers_of_the_system_are_read_again_when_they_changed() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(setup.resolver().unwrap().servers(), ["127.0.0.1:53".parse().unwrap()]);
 }
-
-#[test]
-fn certificates_are_read_again_when_their_file_changed() {
-    let (greynoise_url, _, authority) = https(&["404 Not Found"]);
-    let stranger = Authority::new();
-    let file = std::env::temp_dir().join(format!("asn_inventory-ca-{}.pem", std::process::id()));
-    std::fs::copy(&stranger.file, &file).unwrap();
-    let dns = Dns::start(|_| Say::Nothing);
-    let bench = Bench::start(Config { greynoise_url, tls_ca_file: Some(file.clone()), ..config(&dns) });
-    assert!(bench.scanner("8.8.8.8").is_err());
-    std::fs::copy(&authority.file, &file).unwrap();
-    assert_eq!(bench.scanner("8.8.8.8"), Ok(Verdict::NotSeen));
-    std::fs::remove_file(&file).unwrap();
-}
