@@ -127,7 +127,7 @@ fn another_schema_needs_no_search_path() {
 #[test]
 fn a_schema_may_have_an_odd_name() {
     // Not quotes: PostgreSQL refuses them in the schema of an extension whose script names its objects by it.
-    works_in_schema("odd_schema", "\"it is odd Größe;--\"");
+    works_in_schema("odd_schema", "\"it is odd Größe; -\"");
 }
 
 const EVENTS: &str = "CREATE EXTENSION asn_inventory;
