@@ -189,7 +189,7 @@ fn metadata_that_are_optional_may_be_missing() {
         &[("description", map(&[("en", Value::U32(7))])), languages.clone()],
         &[("description", Value::text("a text")), ("languages", Value::text("en"))],
         &[described.clone(), ("languages", Value::Array(vec![Value::U16(1)]))],
-        &[described, languages, ("vendor", map(&[("x", Value::Bool(true))]))],
+        &[described.clone(), languages.clone(), ("vendor", map(&[("x", Value::Bool(true))]))],
     ];
     for (number, optional) in cases.iter().enumerate() {
         let number = number as u32 + 1;
