@@ -178,3 +178,26 @@ fn a_restore_beside_a_busy_worker_counts_the_same() {
     assert_eq!(target.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), (EVENTS + 1).to_string());
     assert_eq!(target.lines(DB, TRIGGERS), original().lines(DB, TRIGGERS));
 }
+
+#[test]
+fn a_temporary_table_and_a_dropped_one_keep_nothing_else_from_coming_back() {
+    let source = target();
+    source.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); CREATE TABLE gone (ip inet);
+         SELECT attach_ip_source('events', '{ip}'); SELECT attach_ip_source('gone', '{ip}'); INSERT INTO events VALUES ('8.8.8.8')",
+    );
+    source.sql(DB, "INSERT INTO gone VALUES ('1.1.1.1'); DROP TABLE gone");
+    let mut session = source.connect(DB);
+    let temporary = "CREATE TEMP TABLE mine (ip inet); SELECT attach_ip_source('pg_temp.mine', '{ip}'); INSERT INTO mine VALUES ('8.8.4.4')";
+    asn_inventory_tests::cluster::query(&mut session, temporary).expect("attached");
+    let file = source.maxmind_dir().join("temporary.dump");
+    run(source.tool("pg_dump").args(["-d", DB, "-F", "c", "-f"]).arg(&file));
+    let restored = target();
+    run(restored.tool("pg_restore").args(["--exit-on-error", "-d", DB]).arg(&file));
+    assert_eq!(restored.lines(DB, "SELECT tbl FROM ip_source"), ["events"]);
+    restored.set("asn_inventory.databases", "");
+    restored.wait_value(DB, "SELECT string_agg(host(ip_address), ' ') FROM ip_inventory", "8.8.8.8");
+    restored.sql(DB, "INSERT INTO events VALUES ('8.8.8.9')");
+    restored.wait_value(DB, "SELECT count(*) FROM ip_inventory", "2");
+}

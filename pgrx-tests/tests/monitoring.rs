@@ -37,7 +37,11 @@ fn everything() -> (World, Page) {
     world.wait("SELECT addresses FROM inventory_count", "3");
     world.cluster.set("asn_inventory.absorb_interval", "1h");
     world.ingest(&["9.9.9.9"]);
-    let waits = |page: &Page| page.value("queue_age_seconds", &[]).is_some();
+    // The reload had GreyNoise asked once more, and it says again how long it is closed.
+    let waits = |page: &Page| {
+        page.value("queue_age_seconds", &[]).is_some()
+            && page.value("source_retry_timestamp_seconds", &[("source", "greynoise")]).is_some()
+    };
     let page = wait_for("a queue that waits", || Page::of(&world.cluster, DB), waits);
     (world, page)
 }
