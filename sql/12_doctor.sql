@@ -143,7 +143,10 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                        OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
                        OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
             UNION ALL
-            SELECT 'owners', 'warning', format('%s belongs to %s, the extension to %s: what stands on it runs with the rights of %2$s.',
+            SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
+                   format(CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW')
+                               THEN '%s belongs to %s, the extension to %s: %2$s decides what everybody runs who calls or reads it.'
+                               ELSE '%s belongs to %s, the extension to %s: what stands on it runs with the rights of %2$s.' END,
                           o.object, pg_get_userbyid(o.owner), pg_get_userbyid(e.extowner)),
                    format('ALTER %s %s OWNER TO %I;', o.kind, o.object, pg_get_userbyid(e.extowner))
             FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, c.relowner AS owner
@@ -175,6 +178,10 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                          format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
                   FROM ours c JOIN pg_policy p ON p.polrelid = c.oid
                   UNION ALL
+                  SELECT format('The child table %s', i.inhrelid::regclass), c.oid::regclass, false,
+                         format('ALTER TABLE %s NO INHERIT %s;  -- until then nothing is written', i.inhrelid::regclass, c.oid::regclass)
+                  FROM ours c JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'r'
+                  UNION ALL
                   SELECT format('Index %I', x.relname), c.oid::regclass, true, format('DROP INDEX %s;', x.oid::regclass)
                   FROM ours c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid
                   WHERE c.relname = 'ip_observation' OR i.indexprs IS NOT NULL) f
@@ -182,7 +189,8 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
             SELECT 'locks', 'warning', format('%s %s %s on what the worker needs%s.',
                           coalesce('Process ' || h.pid || coalesce(' (' || h.usename || ')', ''), 'The prepared transaction ' || quote_literal(h.gid), 'A prepared transaction'),
                           CASE WHEN h.granted THEN 'holds a lock' ELSE 'waits for a lock' END, h.mode, coalesce(', since ' || h.since, '')),
-                   coalesce(format('SELECT pg_terminate_backend(%s);', h.pid), format('ROLLBACK PREPARED %L;', h.gid), 'SELECT gid FROM pg_prepared_xacts;')
+                   CASE WHEN h.pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s);', h.pid)
+                        WHEN h.gid IS NOT NULL THEN format('ROLLBACK PREPARED %L;', h.gid) ELSE 'SELECT gid FROM pg_prepared_xacts;' END
             FROM (SELECT DISTINCT ON (l.pid, x.gid) l.pid, l.granted, l.mode, a.usename, x.gid,
                          coalesce(l.waitstart, a.xact_start, x.prepared) AS since
                   FROM pg_locks l

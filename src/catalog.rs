@@ -114,9 +114,14 @@ pub fn database_identity() -> String {
 /// The rights of a table's owner, in a security-restricted operation, for as long as this lives; after an error, until
 /// the (sub)transaction's abort. Whatever stands on a table (triggers, defaults, constraints, index expressions, rules)
 /// runs as whoever writes it: if that were the worker's superuser, owning the table would be as good.
+///
+/// Settings that such code makes end with it, as those of a function's SET do: a `search_path` of its own must not be that
+/// of the next statement, which runs as somebody else. And where the owner is no superuser, what the owner put there does
+/// not run with the triggers and foreign keys of other people's tables switched off.
 pub struct Acting {
     user: pg_sys::Oid,
     context: i32,
+    level: i32,
 }
 
 impl Acting {
@@ -129,11 +134,18 @@ impl Acting {
         let (mut user, mut context) = (pg_sys::InvalidOid, 0);
         let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
         // SAFETY: the pair is put back on drop; after an error, by the (sub)transaction's abort.
-        unsafe {
+        let level = unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            if pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
+                && !pg_sys::superuser_arg(role)
+            {
+                crate::tx::save_and_set(c"session_replication_role", c"origin");
+            }
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             pg_sys::SetUserIdAndSecContext(role, context | restricted | more);
-        }
-        Acting { user, context }
+            level
+        };
+        Acting { user, context, level }
     }
 }
 
@@ -141,7 +153,10 @@ impl Drop for Acting {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: what `begin` found.
-            unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.level);
+                pg_sys::SetUserIdAndSecContext(self.user, self.context);
+            }
         }
     }
 }
@@ -160,8 +175,17 @@ pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
                 "Run DROP EXTENSION asn_inventory, then CREATE EXTENSION asn_inventory.",
             );
         }
-        let owner = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple)).relowner;
+        let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
+        let (owner, has_children) = ((*form).relowner, (*form).relhassubclass);
         pg_sys::ReleaseSysCache(tuple);
+        // A statement on a table is one on its children as well, and those may be somebody else's.
+        if has_children && crate::observe::family::below(relation).len() > 1 {
+            crate::errors::not_ready(
+                format!("a table inherits from \"{}\"", plain_name(relation)),
+                "Statements of asn_inventory would reach it, with the rights of another owner.",
+                "Run ALTER TABLE ... NO INHERIT on it: enrichment_doctor() names it.",
+            );
+        }
         owner
     }
 }

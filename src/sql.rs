@@ -192,20 +192,42 @@ impl Table<'_> {
         }
     }
 
+    /// Refuses a column of another type than it is read as: who owns a table may alter its columns, and a number read as
+    /// a text is a pointer into nowhere.
+    fn check(&self, column: usize, fits: impl FnOnce(pg_sys::Oid) -> bool) {
+        // SAFETY: a query's table has a descriptor; an unknown column has no type, and no value.
+        let kind = unsafe { pg_sys::SPI_gettypeid((*self.table).tupdesc, column as i32) };
+        if !fits(kind) {
+            not_ready(
+                "a table of asn_inventory is not as it was made",
+                "A column has another type than this library reads.",
+                "Give the column its type back, or run DROP EXTENSION and CREATE EXTENSION.",
+            );
+        }
+    }
+
     /// The value at `row` (from 0) and `column` (from 1), as a Rust value.
-    pub fn get<T: pgrx::FromDatum>(&self, row: usize, column: usize) -> Option<T> {
-        // SAFETY: the callers' SQL fixes the types.
+    pub fn get<T: pgrx::FromDatum + pgrx::IntoDatum>(&self, row: usize, column: usize) -> Option<T> {
+        self.check(column, |kind| match T::type_oid() {
+            pg_sys::INETOID => matches!(kind, pg_sys::INETOID | pg_sys::CIDROID),
+            // Bytes of a text, whatever its encoding.
+            pg_sys::BYTEAOID => matches!(kind, pg_sys::BYTEAOID | pg_sys::TEXTOID | pg_sys::VARCHAROID),
+            wanted => kind == wanted,
+        });
+        // SAFETY: of that type, as was just seen.
         self.datum(row, column).and_then(|datum| unsafe { T::from_datum(datum, false) })
     }
 
     /// The text at `row` (from 0) and `column` (from 1). (A String of pgrx's has to be UTF-8 in the server, too.)
     pub fn text(&self, row: usize, column: usize) -> Option<String> {
+        self.check(column, |kind| matches!(kind, pg_sys::TEXTOID | pg_sys::VARCHAROID));
         // SAFETY: the callers' SQL fixes the types.
         self.datum(row, column).map(|datum| call::from_server(unsafe { datum::text_bytes(datum) }))
     }
 
     /// The texts at `row` (from 0) and `column` (from 1); nulls among them are left out.
     pub fn texts(&self, row: usize, column: usize) -> Option<Vec<String>> {
+        self.check(column, |kind| kind == pg_sys::TEXTARRAYOID);
         // SAFETY: the callers' SQL fixes the types.
         let texts = self.datum(row, column).map(|datum| unsafe { datum::texts(datum) });
         texts.map(|texts| texts.into_iter().flatten().collect())

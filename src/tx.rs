@@ -11,6 +11,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+/// Bytes that are kept of an error's message.
+const LONGEST: usize = 1000;
+
 /// An error that was caught, and whose (sub)transaction is rolled back.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -25,7 +28,9 @@ impl Failure {
         let (CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. }) = error;
-        Failure { code: report.sql_error_code(), message: report.message().to_owned() }
+        // It goes into the log and into views, and what stands on a table may raise whatever it likes.
+        let message = enrich::text::clean(report.message(), LONGEST).into_owned();
+        Failure { code: report.sql_error_code(), message }
     }
 
     /// Somebody else held what was wanted: nothing is wrong, and later it will do.

@@ -95,9 +95,9 @@ fn make_them_write(db: &str) {
 /// Waits until the worker has counted what was written last.
 fn counted(db: &str) {
     let cluster = cluster();
-    cluster.sql(db, "DELETE FROM inventory_count");
     cluster.sql(db, "INSERT INTO events VALUES ('8.8.4.4')");
-    cluster.wait_value(db, "SELECT count(*) FROM inventory_count", "1");
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.4.4'", "1");
+    cluster.wait_value(db, "SELECT addresses = (SELECT count(*) FROM ip_inventory) FROM inventory_count", "t");
 }
 
 fn nobody_is_superuser(db: &str) {
@@ -148,7 +148,6 @@ fn plant_as_owner(db: &str, table: &str, column: &str, kind: &str) {
             "CREATE TRIGGER r BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
              CREATE TRIGGER always BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
              ALTER TABLE {table} ENABLE ALWAYS TRIGGER always;
-             CREATE RULE also AS ON INSERT TO {table} DO ALSO SELECT public.evil('rule on {table}');
              ALTER TABLE {table} ADD CONSTRAINT checked CHECK (public.evil('constraint on {table}'));
              ALTER TABLE {table} ADD COLUMN planted boolean DEFAULT public.evil('default on {table}');
              CREATE FUNCTION public.key_{table}(k {kind}) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
@@ -246,6 +245,11 @@ fn a_table_that_is_not_as_it_was_made_crashes_nobody() {
         "ALTER TABLE maxmind_walk ALTER generations TYPE text USING 'x'",
         "ALTER TABLE cymru_prefix DROP COLUMN origins",
         "ALTER TABLE source_quota DROP COLUMN used",
+        "ALTER TABLE ip_inventory RENAME ip_address TO old; ALTER TABLE ip_inventory ADD ip_address bigint NOT NULL DEFAULT 3",
+        "ALTER TABLE ip_inventory RENAME city TO old; ALTER TABLE ip_inventory ADD city bigint DEFAULT 3",
+        "ALTER TABLE ip_source RENAME attached_snapshot TO old; ALTER TABLE ip_source ADD attached_snapshot bigint DEFAULT 3",
+        "ALTER TABLE asn_inventory RENAME asn_org TO old; ALTER TABLE asn_inventory ADD asn_org bigint DEFAULT 3",
+        "ALTER TABLE enrichment_run RENAME detail TO old; ALTER TABLE enrichment_run ADD detail bigint DEFAULT 3",
     ] {
         let db = database();
         let started = cluster.value("postgres", "SELECT pg_postmaster_start_time()");
@@ -268,6 +272,7 @@ fn a_table_that_is_not_as_it_was_made_crashes_nobody() {
             "SELECT populate_ip_inventory('events')",
             "SELECT attach_ip_source('events', '{ip}')",
             "SELECT prometheus_metrics()",
+            "SELECT inventory_report()",
             "SELECT * FROM enrichment_status",
         ] {
             let _ = cluster.try_sql(&db, sql);
@@ -280,4 +285,60 @@ fn a_table_that_is_not_as_it_was_made_crashes_nobody() {
         );
         cluster.sql("postgres", &format!("DROP DATABASE {db}"));
     }
+}
+
+#[test]
+fn settings_that_an_owners_code_makes_end_with_it() {
+    let db = database();
+    let cluster = cluster();
+    cluster.sql(
+        &db,
+        "ALTER TABLE ip_source OWNER TO webapp; CREATE SCHEMA evil AUTHORIZATION webapp; GRANT USAGE ON SCHEMA evil TO PUBLIC",
+    );
+    as_webapp(
+        &db,
+        "CREATE FUNCTION evil.add(bigint, bigint) RETURNS bigint LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM public.evil('add'); RETURN pg_catalog.int8pl($1, $2); END $$;
+         CREATE OPERATOR evil.+ (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.add);
+         CREATE FUNCTION evil.chk() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_catalog.set_config('search_path', 'evil, pg_catalog', false);
+             PERFORM pg_catalog.set_config('default_transaction_read_only', 'on', false); RETURN true; END $$;
+         ALTER TABLE ip_source ADD CHECK (evil.chk())",
+    );
+    for count in 1..=3 {
+        cluster.sql(&db, "INSERT INTO events VALUES ('1.1.1.1')");
+        let observed = "SELECT observation_count FROM ip_inventory WHERE ip_address = '1.1.1.1'";
+        cluster.wait_value(&db, observed, &count.to_string());
+        cluster.wait_value(&db, "SELECT observations FROM ip_source", &count.to_string());
+    }
+    let mut session = cluster.connect(&db);
+    let after = "SELECT attach_ip_source('events', '{ip}'); SELECT populate_ip_inventory('events');
+        SELECT absorb_observations(); SHOW search_path";
+    let path = query(&mut session, after).expect("attached again").pop().expect("a row");
+    assert_eq!(path, [Some("\"$user\", public".to_owned())]);
+    assert_eq!(cluster.lines(&db, "SELECT DISTINCT who FROM ran WHERE who <> 'webapp'"), [""; 0]);
+    nobody_is_superuser(&db);
+}
+
+#[test]
+fn a_child_of_one_of_the_tables_is_not_written_and_is_named() {
+    let db = database();
+    let cluster = cluster();
+    cluster.sql(&db, "CREATE TABLE old_source () INHERITS (ip_source); ALTER TABLE old_source OWNER TO webapp");
+    as_webapp(
+        &db,
+        "INSERT INTO old_source (tbl, ip_columns) VALUES ('events', '{ip}');
+         CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON old_source FOR EACH ROW EXECUTE FUNCTION public.evil_trigger();
+         ALTER TABLE old_source ENABLE ALWAYS TRIGGER t; TRUNCATE ran",
+    );
+    cluster.sql(&db, "INSERT INTO events VALUES ('1.1.1.1')");
+    cluster.wait_value(&db, "SELECT count(*) FROM ip_inventory", "1");
+    let refused = cluster.fails(&db, "SELECT attach_ip_source('events', '{ip}')");
+    assert_eq!(refused.code, "55000", "{refused:?}");
+    assert_eq!(cluster.lines(&db, "SELECT DISTINCT who FROM ran"), [""; 0]);
+    nobody_is_superuser(&db);
+    let named =
+        "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'foreign code' AND detail LIKE 'The child table%'";
+    cluster.sql(&db, &cluster.value(&db, named));
+    cluster.wait_value(&db, "SELECT observations FROM ip_source", "1");
 }

@@ -276,7 +276,7 @@ impl Drop for WholeTable {
         if !std::thread::panicking() {
             self.pause();
             // SAFETY: begun by `begin`.
-            unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
+            unsafe { pg_sys::AtEOXact_GUC(false, self.level) };
         }
     }
 }

@@ -152,7 +152,8 @@ impl Worker {
     /// One round. False: the extension is gone.
     fn absorb(&mut self) -> bool {
         self.began = Some(Instant::now());
-        let since = self.slot.waiting_since.swap(0, Ordering::Relaxed);
+        // Not forgotten before it is done: who looks meanwhile sees how long they have waited.
+        let since = self.slot.waiting_since.load(Ordering::Relaxed);
         if self.slot.pending.swap(false, Ordering::AcqRel) {
             self.network.look_now();
         }
@@ -172,6 +173,10 @@ impl Worker {
                 self.pause = Duration::ZERO;
                 self.held_since = None;
                 self.held_said = false;
+                self.slot.waiting_since.store(0, Ordering::Relaxed);
+                if self.slot.pending.load(Ordering::Acquire) {
+                    self.slot.note_waiting();
+                }
                 self.slot.absorbed.fetch_add(done.addresses, Ordering::Relaxed);
                 if done.rows > 0 {
                     self.maintenance.note();

@@ -113,6 +113,11 @@ impl Maintenance {
     }
 }
 
+thread_local! {
+    /// Why counting failed last: said once, not every two seconds.
+    static SAID: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
 /// Counts. False: it has to be done again.
 pub fn count() -> bool {
     process::busy("counting the inventory");
@@ -120,7 +125,12 @@ pub fn count() -> bool {
     if let Err(failure) = &result
         && !failure.is_lock()
     {
-        pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
+        SAID.with_borrow_mut(|said| {
+            if *said != failure.message {
+                pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
+                said.clone_from(&failure.message);
+            }
+        });
     }
     result.is_ok()
 }
