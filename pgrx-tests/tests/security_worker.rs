@@ -178,9 +178,7 @@ fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
     for table in TABLES {
         cluster.sql(&db, &format!("ALTER TABLE {table} OWNER TO webapp"));
     }
-    for view in ["enrichment_status", "source_status"] {
-        cluster.sql(&db, &format!("ALTER VIEW {view} OWNER TO webapp"));
-    }
+    // Not the views: whoever reads a view runs the policies of its owner's tables, as PostgreSQL has it.
     cluster.sql(&db, "ALTER SEQUENCE enrichment_job_id OWNER TO webapp");
     for (table, column, kind) in KEYS {
         plant_as_owner(&db, table, column, kind);
@@ -188,7 +186,8 @@ fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
     cluster.sql(&db, "TRUNCATE ran");
     make_them_write(&db);
     counted(&db);
-    let whose = "SELECT DISTINCT who FROM ran WHERE who <> 'webapp'";
+    let whose = "SELECT DISTINCT what, who FROM ran WHERE who <> 'webapp'";
+    assert_eq!(cluster.lines(&db, whose), [""; 0]);
     // A superuser who writes and reads by hand, as these tests do, runs what stands on a table; the extension's do not.
     cluster.sql(&db, "TRUNCATE ran");
     cluster.sql(&db, "INSERT INTO events VALUES ('8.8.8.9'); SELECT attach_ip_source('events', '{ip}'); SELECT populate_ip_inventory('events')");
@@ -198,7 +197,7 @@ fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
     nobody_is_superuser(&db);
     let owners =
         "SELECT count(*) FROM enrichment_doctor() WHERE check_name = 'owners' AND detail LIKE '% belongs to webapp%'";
-    assert_eq!(cluster.value(&db, owners), "13");
+    assert_eq!(cluster.value(&db, owners), "11");
 }
 
 #[test]
