@@ -1,7 +1,7 @@
 # What a person runs. Every target sets up what it needs first (scripts/setup.sh; quick when it is there).
 #
 #   make test                                   all tests, in private clusters
-#   make test TEST=ingest                       one test file of pgrx-tests/tests
+#   make test TEST=ingest_                      the tests whose file or name has that in it
 #   make demo MAXMIND_DIR=/path/to/mmdb/files   with your own GeoLite2 files
 #   make build PG_CONFIG=/path/to/pg_config     for another PostgreSQL (14 to 18)
 #
@@ -34,10 +34,10 @@ build: setup ## the extension, into a private installation under target/pg
 unit: ## the tests that need no PostgreSQL
 	cargo test -p enrich -p report
 
-test: build ## every test; TEST=name for one file of pgrx-tests/tests, ARGS for the test program
+test: build ## every test; TEST=name for some of pgrx-tests/tests, ARGS for the test program
 	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
 	$(if $(TEST),,cargo test -p enrich -p report)
-	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test $(TEST),--no-fail-fast) $(if $(ARGS),-- $(ARGS))
+	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test suite $(TEST),--no-fail-fast) $(if $(ARGS),-- $(ARGS))
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files
 	@scripts/demo.sh start

@@ -1,9 +1,7 @@
 //! What the views and ip_story say of an inventory that was made by hand, and of one that the sources filled.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 const EVENTS: &str = "SELECT event, source, detail FROM ip_story";
 

@@ -1,11 +1,9 @@
 //! A backfill while it runs: what its caller and others see of it, how it is held to its parameters, and every way to
 //! end it early.
 
-mod backfill_support;
-
+use crate::backfill_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use backfill_support::*;
 use std::sync::OnceLock;
 
 fn cluster() -> &'static Cluster {

@@ -1,11 +1,9 @@
 //! What stands in a backfill's way: rows that somebody holds, rows that cannot be written, no files, no worker, no
 //! free processes, too many jobs.
 
-mod backfill_support;
-
+use crate::backfill_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use backfill_support::*;
 use std::process::Command;
 use std::sync::OnceLock;
 

@@ -1,9 +1,7 @@
 //! What a backfill leaves behind: every row enriched, nothing else touched, and numbers that add up.
 
-mod backfill_support;
-
+use crate::backfill_support::*;
 use asn_inventory_tests::prelude::*;
-use backfill_support::*;
 use std::sync::OnceLock;
 
 fn cluster() -> &'static Cluster {

@@ -1,9 +1,7 @@
 //! Absorbing survives: the worker or the whole server may die in the middle, and every committed event is counted once.
 
-mod crash_support;
-
+use crate::crash_support::{assert_counted_once, cluster, load, wait_for_worker};
 use asn_inventory_tests::prelude::*;
-use crash_support::{assert_counted_once, cluster, load, wait_for_worker};
 use std::thread;
 
 const BUSY: &str = "SELECT pid FROM pg_stat_activity

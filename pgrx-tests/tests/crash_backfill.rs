@@ -1,9 +1,7 @@
 //! Backfill survives: the worker, a helper or the whole server may die in the middle, and another call completes it.
 
-mod crash_support;
-
+use crate::crash_support::wait_for_worker;
 use asn_inventory_tests::prelude::*;
-use crash_support::wait_for_worker;
 use std::fs;
 use std::thread;
 

@@ -1,10 +1,8 @@
 //! `enrichment_doctor()` says of each reference to a key whether it resolves: looked up when it is asked, by the worker,
 //! and never what the key is.
 
-mod secret_support;
-
+use crate::secret_support::*;
 use asn_inventory_tests::cluster::private_dir;
-use secret_support::*;
 use std::fs;
 
 /// What the doctor says of one key: level, detail, remedy.

@@ -1,9 +1,7 @@
 //! `enrichment_doctor()` where a source outside fails: each by its name, with the reason, and ok again once it answers.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 fn trouble(world: &World) -> Vec<String> {
     world.lines("SELECT check_name, level FROM enrichment_doctor() WHERE level <> 'ok' ORDER BY 1")

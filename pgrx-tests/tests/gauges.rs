@@ -1,11 +1,9 @@
 //! Figures follow what happened, whoever did it, and jobs end in a time that grows with their rows, whatever the planner
 //! was told of the tables.
 
-mod backfill_support;
-
+use crate::backfill_support::{DUE, WRONG, bare, cluster_of_many, database};
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use backfill_support::{DUE, WRONG, bare, cluster_of_many, database};
 use std::sync::OnceLock;
 
 fn cluster() -> &'static Cluster {

@@ -1,9 +1,7 @@
 //! Bad input: what can't be attached is refused by name, and what stands in an event never fails its insert.
 
-mod ingest_support;
-
+use crate::ingest_support::{Db, refused, run, value};
 use asn_inventory_tests::prelude::*;
-use ingest_support::{Db, refused, run, value};
 use std::io::Write;
 
 /// That it was refused with this SQLSTATE, by a message that names each of `names`, and with a hint.

@@ -1,10 +1,8 @@
 //! What people call: populate_ip_inventory counts what was there before, once, and absorb_observations does the
 //! worker's work without a worker.
 
-mod ingest_support;
-
+use crate::ingest_support::{Db, run, value};
 use asn_inventory_tests::prelude::*;
-use ingest_support::{Db, run, value};
 use std::thread;
 
 #[test]

@@ -1,9 +1,7 @@
 //! Loaders at the same time, a worker that absorbs all the while, and users who hold or spoil rows of the inventory:
 //! counts stay exact, nobody waits, nothing deadlocks.
 
-mod ingest_support;
-
-use ingest_support::{Db, run, value};
+use crate::ingest_support::{Db, run, value};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};

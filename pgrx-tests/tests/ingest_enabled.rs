@@ -1,11 +1,9 @@
 //! The feature flag: who wins (session, role and database settings, then the server's environment, then
 //! postgresql.conf, then on), and that off costs and queues nothing.
 
-mod ingest_support;
-
+use crate::ingest_support::{run, value};
 use asn_inventory_tests::cluster::Builder;
 use asn_inventory_tests::prelude::*;
-use ingest_support::{run, value};
 
 const SHOW: &str = "SHOW asn_inventory.enabled";
 

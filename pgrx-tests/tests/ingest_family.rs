@@ -1,9 +1,7 @@
 //! Partitions and children that come after their parent was attached: each gets the trigger once, nobody's statement
 //! fails or gets slow for it, and what others manage is left alone.
 
-mod ingest_support;
-
-use ingest_support::{Db, run, value};
+use crate::ingest_support::{Db, run, value};
 use postgres::Client;
 use std::time::{Duration, Instant};
 

@@ -1,10 +1,8 @@
 //! `asn_inventory.enabled_by_superuser_only`: nobody hides events by switching observation off; and statements that were
 //! not observed are noted by table.
 
-mod ingest_support;
-
+use crate::ingest_support::{refused, run, value};
 use asn_inventory_tests::prelude::*;
-use ingest_support::{refused, run, value};
 use postgres::Client;
 
 const OFF: &str = "SET asn_inventory.enabled = off";

@@ -1,8 +1,6 @@
 //! Other people's statements: their settings, their waits, their memory and their log are as without us.
 
-mod ingest_support;
-
-use ingest_support::{Db, refused, run, value};
+use crate::ingest_support::{Db, refused, run, value};
 use postgres::Client;
 use std::io::Write;
 use std::time::{Duration, Instant};

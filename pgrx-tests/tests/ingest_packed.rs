@@ -1,9 +1,7 @@
 //! Large statements put their addresses into the queue by the hundred; nobody else should be able to tell.
 
-mod ingest_support;
-
+use crate::ingest_support::*;
 use asn_inventory_tests::prelude::*;
-use ingest_support::*;
 
 /// A cluster without a worker: what is queued stays until it is absorbed by hand.
 fn resting() -> Cluster {

@@ -1,9 +1,7 @@
 //! Who may do what: nothing but offline look-ups for everybody, a loader needs nothing of ours, an owner attaches with
 //! two grants, and nobody's own functions, operators or tables come between.
 
-mod ingest_support;
-
-use ingest_support::{Db, cluster, refused, run, value};
+use crate::ingest_support::{Db, cluster, refused, run, value};
 
 /// A role of this test's own.
 fn role(db: &Db, name: &str) -> String {

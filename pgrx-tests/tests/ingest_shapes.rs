@@ -1,8 +1,6 @@
 //! Whatever shape a column, a statement or a transaction has: every address that an insert commits is counted exactly.
 
-mod ingest_support;
-
-use ingest_support::{Db, run, value};
+use crate::ingest_support::{Db, run, value};
 use std::io::Write;
 
 /// A column's type, its selector, the values inserted (one row each), and what is observed: `address|count` lines.

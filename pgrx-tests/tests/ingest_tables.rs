@@ -1,8 +1,6 @@
 //! Attached tables of every build: partitioned, inherited, oddly named, changed since, attached again, detached.
 
-mod ingest_support;
-
-use ingest_support::{Db, run};
+use crate::ingest_support::{Db, run};
 
 const TRIGGERS: &str = "SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = 'observe_addresses'::regproc
                         ORDER BY tgrelid::regclass::text COLLATE \"C\"";

@@ -1,9 +1,7 @@
 //! Databases come and go, are renamed and copied, while their worker is busy; who gets a worker; the launcher.
 
-mod crash_support;
-
+use crate::crash_support::wait_for_worker_in;
 use asn_inventory_tests::prelude::*;
-use crash_support::wait_for_worker_in;
 use std::thread;
 
 const WORKER: &str = "asn_inventory worker";

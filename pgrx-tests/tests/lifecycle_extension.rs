@@ -1,9 +1,7 @@
 //! The extension comes and goes: created twice, in two databases, in any schema, dropped while it is busy.
 
-mod crash_support;
-
+use crate::crash_support::wait_for_worker_in;
 use asn_inventory_tests::prelude::*;
-use crash_support::wait_for_worker_in;
 use std::sync::OnceLock;
 use std::thread;
 

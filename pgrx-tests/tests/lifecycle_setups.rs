@@ -1,9 +1,7 @@
 //! Servers that are set up otherwise: without preload, with databases in other encodings.
 
-mod crash_support;
-
+use crate::crash_support::wait_for_worker_in;
 use asn_inventory_tests::prelude::*;
-use crash_support::wait_for_worker_in;
 
 const EVENTS: &str = "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip text, payload jsonb, note text);
     SELECT attach_ip_source('events', ARRAY['ip', 'payload->>src'])";

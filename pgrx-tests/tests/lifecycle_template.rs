@@ -1,11 +1,9 @@
 //! Databases made from one that has the extension, and the first moments of a new one: a worker that is there must not
 //! be in the way, and one that is not there yet is waited for.
 
-mod backfill_support;
-
+use crate::backfill_support::{NUMBERS, bare, cluster_of_many, database};
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use backfill_support::{NUMBERS, bare, cluster_of_many, database};
 use postgres::Client;
 
 const RUNNING: &str = "SELECT worker FROM enrichment_status";

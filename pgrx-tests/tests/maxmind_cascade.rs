@@ -1,14 +1,12 @@
 //! What the cascade says of an address without the network: the status of each source, and the record that a
 //! new row starts with.
 
-mod maxmind_support;
-
+use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
 use enrich::address::AddressClass;
 use enrich::cascade::{Policy, offline};
 use enrich::maxmind::Databases;
 use enrich::record::{Enrichment, Source, Status};
-use maxmind_support::*;
 
 const PENDING: Option<Status> = Some(Status::Pending);
 const SKIPPED: Option<Status> = Some(Status::Skipped);

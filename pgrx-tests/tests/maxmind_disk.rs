@@ -4,10 +4,8 @@
 //! No disk is filled: a limit on the size of files (RLIMIT_FSIZE; PostgreSQL ignores its signal) makes writes fail in
 //! the middle, as a full disk does, and needs no privilege. It must let a segment of WAL pass, so the files are larger.
 
-mod download_support;
-
+use crate::download_support::*;
 use asn_inventory_tests::mmdb::MmdbWriter;
-use download_support::*;
 use std::fs;
 use std::time::{Duration, Instant};
 

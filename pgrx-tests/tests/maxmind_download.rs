@@ -1,8 +1,6 @@
 //! Downloads end to end, when all goes well: what is fetched, when, how it comes into use, and who sees the key.
 
-mod download_support;
-
-use download_support::*;
+use crate::download_support::*;
 use std::fs;
 
 #[test]

@@ -1,10 +1,8 @@
 //! Archives that mean harm, with the right sum: nothing is written outside the directory, nothing stays of them, and
 //! what answered before goes on.
 
-mod download_support;
-
+use crate::download_support::*;
 use asn_inventory_tests::fakes::archives::{EntryType, bomb, pack};
-use download_support::*;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,8 +1,6 @@
 //! Downloads that fail: what answered before goes on, nothing is left behind, the job says why, and nobody insists.
 
-mod download_support;
-
-use download_support::*;
+use crate::download_support::*;
 
 /// A download that fails in this way.
 #[track_caller]

@@ -1,11 +1,9 @@
 //! Generations that are open, and generations that came to harm.
 
-mod maxmind_support;
-
+use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::Kind;
 use enrich::maxmind::index::Index;
-use maxmind_support::*;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

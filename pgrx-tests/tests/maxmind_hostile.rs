@@ -1,12 +1,10 @@
 //! An operator's directory that somebody else may write, too: files that turn into pipes, that are large for nothing,
 //! that say odd things of themselves.
 
-mod maxmind_support;
-
+use crate::maxmind_support::*;
 use asn_inventory_tests::mmdb::Value;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::store::{Outcome, StoreError};
-use maxmind_support::*;
 use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::{self, File};

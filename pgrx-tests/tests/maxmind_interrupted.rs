@@ -1,9 +1,7 @@
 //! Downloads that drag on or are interrupted: the worker does its other work meanwhile, the old files answer, and what
 //! was left behind is gone with the next success.
 
-mod download_support;
-
-use download_support::*;
+use crate::download_support::*;
 use std::fs;
 
 /// A download that has begun, of which half has come.

@@ -1,12 +1,10 @@
 //! Look-ups through generations and their flat index say what a plain reader says of the operator's files.
 
-mod maxmind_support;
-
+use crate::maxmind_support::oracle::{Oracle, said};
+use crate::maxmind_support::*;
 use asn_inventory_tests::mmdb::synthetic::Plan;
 use asn_inventory_tests::prelude::*;
 use ipnetwork::IpNetwork;
-use maxmind_support::oracle::{Oracle, said};
-use maxmind_support::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// First and last address of a network, the two outside of it, and one in the middle.

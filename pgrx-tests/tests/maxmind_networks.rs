@@ -1,12 +1,10 @@
 //! The walk over a file's networks finds what an iteration over the plain file finds, from wherever it is continued.
 
-mod maxmind_support;
-
+use crate::maxmind_support::*;
 use asn_inventory_tests::mmdb::synthetic::Plan;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::{Generation, Networks};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use maxmind_support::*;
 use maxminddb::{Reader, WithinOptions};
 use serde_json::Value;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -1,10 +1,8 @@
 //! Builds that are older or much smaller than what answers: refused with the reason, taken by force, and not fetched
 //! again at each look as long as nobody offers another one.
 
-mod download_support;
-
+use crate::download_support::*;
 use asn_inventory_tests::mmdb::MmdbWriter;
-use download_support::*;
 
 const ASN: &str = "GeoLite2-ASN";
 const COLLAPSED: &str = "the node count collapsed from ";

@@ -1,10 +1,8 @@
 //! A bad file is refused with its cause, whatever is wrong with it, and what answered before goes on.
 
-mod maxmind_support;
-
+use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::store::{GenerationInfo, Outcome};
-use maxmind_support::*;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

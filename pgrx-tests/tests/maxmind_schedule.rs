@@ -1,9 +1,7 @@
 //! Downloads by schedule: nobody calls anything, and the newer build answers; once for all databases of a server.
 
-mod download_support;
-
+use crate::download_support::*;
 use asn_inventory_tests::wait::wait_within;
-use download_support::*;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Until the turn of the minute, with the jitter of such a schedule, and for the download.

@@ -1,11 +1,9 @@
 //! Generations on disk: what an import installs, keeps, removes and leaves alone.
 
-mod maxmind_support;
-
+use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::store::{Outcome, StoreError};
 use enrich::maxmind::{Edition, Store};
-use maxmind_support::*;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

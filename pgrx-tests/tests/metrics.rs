@@ -1,13 +1,10 @@
 //! `prometheus_metrics()`: Prometheus's own parser takes the page without a word, its values are those of the views, what
 //! is not known is not there, and names in labels stay labels.
 
-mod network_support;
-mod promtool_support;
-
+use crate::network_support::*;
+use crate::promtool_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
-use promtool_support::*;
 
 #[test]
 fn the_values_are_those_of_the_views() {

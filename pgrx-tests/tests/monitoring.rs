@@ -1,17 +1,14 @@
 //! `docs/monitoring/`: promtool takes the alert rules and their tests, rules and dashboard ask for nothing that
 //! `prometheus_metrics()` does not give, the page lists all that it gives, and the script for cron writes what it says.
 
-mod network_support;
-mod promtool_support;
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::network_support::*;
+use crate::promtool_support::*;
 use asn_inventory_tests::cluster::private_dir;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
-use promtool_support::*;
 use serde_json::Value;
 
 fn folder() -> PathBuf {

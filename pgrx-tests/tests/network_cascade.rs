@@ -1,9 +1,7 @@
 //! The whole cascade over real sockets: MaxMind's gaps closed by Team Cymru, scanners named by GreyNoise, each with its
 //! own status and time.
 
-mod network_support;
-
-use network_support::*;
+use crate::network_support::*;
 
 #[test]
 fn an_event_becomes_a_row_with_the_answers_of_all_three_sources() {

@@ -1,10 +1,8 @@
 //! The worker may be killed at any time while sources are being asked: every address gets its answer, none is counted
 //! wrongly, and no question is sent that the quota does not pay for.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 use std::hash::{BuildHasher, RandomState};
 
 const MANY: u64 = 10_000;

@@ -1,10 +1,8 @@
 //! Team Cymru by bulk whois sessions, failing in every way: complete lines count, everything else is asked again, and no
 //! address is ever asked about by a session of its own.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 /// Team Cymru alone, bulk from three addresses on, and quick to give up.
 fn start() -> World {

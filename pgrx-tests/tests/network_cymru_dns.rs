@@ -1,10 +1,8 @@
 //! Team Cymru over DNS, answering and failing in every way: what the row, the view of the sources and the log say of it,
 //! and that ingest goes on meanwhile.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 /// Few addresses, so DNS; Team Cymru alone, and quick to give up.
 fn options() -> Options {

@@ -1,10 +1,8 @@
 //! An answer of Team Cymru is used for the asked address's own /24 (IPv6: /48) and no wider, whatever prefix it names:
 //! inside of a prefix, others announce longer ones. What version 0.1.0 answered more widely is asked about again.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 /// 22.0.0.0/16 of AS65001, in which every other /24 is announced by AS65002; the same with 2b00:1::/32 and its /48s.
 fn world(options: Options) -> World {

@@ -1,8 +1,6 @@
 //! GreyNoise that fails, in every way it can: what the row, the source and the log say, and that everything else goes on.
 
-mod network_support;
-
-use network_support::*;
+use crate::network_support::*;
 
 const STATUS: &str = "greynoise_status";
 const VERDICT: &str = "greynoise_status, scanner_noise, scanner_riot, scanner_classification, scanner_name";

@@ -1,9 +1,7 @@
 //! What became of an address's ASN over time, and what is kept of the autonomous systems themselves.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 

@@ -1,9 +1,7 @@
 //! Refreshes of more addresses than the worker holds at a time: none is left out, none counted twice, and the quota
 //! still goes to what was observed most.
 
-mod network_support;
-
-use network_support::*;
+use crate::network_support::*;
 
 const MANY: u64 = 120_000;
 const QUOTA: u64 = 20;

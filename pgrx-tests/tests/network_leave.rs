@@ -1,10 +1,8 @@
 //! What leaves the server: from a reload on, nothing that the settings of now forbid, whatever was queued, waits for its
 //! turn, or was to be repeated. Counted is what the sources hear.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 /// Sixty addresses that only the network knows, at two questions a second.
 fn queued(options: Options) -> World {

@@ -1,11 +1,9 @@
 //! What holds whatever the sources do: sessions open no socket, and the worker keeps no transaction open, and nobody
 //! waiting, while a source takes its time.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 use postgres::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,9 +1,7 @@
 //! GreyNoise's quota: never more questions than it allows, the most observed addresses first, through restarts and kills.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 const STATUS: &str = "greynoise_status";
 const LEDGER: &str = "quota_used, quota_left";

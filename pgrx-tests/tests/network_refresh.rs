@@ -1,8 +1,6 @@
 //! Answers of Team Cymru and GreyNoise that are asked for again: what is stale, by each source's own clock, and ranges.
 
-mod network_support;
-
-use network_support::*;
+use crate::network_support::*;
 use std::thread;
 
 const COUNTS: &str = "processed, enriched, cymru_asn, greynoise_scanners, not_found, skipped, errors";

@@ -1,9 +1,7 @@
 //! Rows that no trigger saw: those of loaders with the flag off, and rows that were updated. populate_ip_inventory
 //! brings in what the inventory does not know, once; and a question is no observation.
 
-mod ingest_support;
-
-use ingest_support::{Db, run, value};
+use crate::ingest_support::{Db, run, value};
 use postgres::Client;
 use std::thread;
 

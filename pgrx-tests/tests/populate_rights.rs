@@ -1,8 +1,6 @@
 //! Who may populate, and that all rows are read or none: what a policy hides would be lost for ever.
 
-mod ingest_support;
-
-use ingest_support::{Db, refused, run, value};
+use crate::ingest_support::{Db, refused, run, value};
 
 /// Roles `owner` and `stranger`, both operators, and the owner's table of three rows, attached.
 fn ready(db: &Db) -> (String, String) {

@@ -1,9 +1,7 @@
 //! Answers that are asked for again: what a newer build makes stale, most observed first, and whole ranges.
 
-mod backfill_support;
-
+use crate::backfill_support::*;
 use asn_inventory_tests::prelude::*;
-use backfill_support::*;
 use std::fs::File;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -1,9 +1,7 @@
 //! GreyNoise's key by reference: found wherever it stands, shown nowhere, and refused where it stands badly.
 
-mod secret_support;
-
+use crate::secret_support::*;
 use asn_inventory_tests::wait::wait_within;
-use secret_support::*;
 use std::time::Duration;
 
 #[test]

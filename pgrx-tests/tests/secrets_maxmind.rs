@@ -1,13 +1,10 @@
 //! MaxMind's key by reference: from Vault and from the programs of others, read anew for each download, and shown
 //! nowhere while it is in use or afterwards.
 
-mod download_support;
-mod secret_support;
-
+use crate::download_support::{Asked, BOTH_DOWNLOADED, KEY, Site, Trouble};
+use crate::secret_support::*;
 use asn_inventory_tests::cluster::private_dir;
 use asn_inventory_tests::fakes::vault::{TOKEN, Vault as VaultServer};
-use download_support::{Asked, BOTH_DOWNLOADED, KEY, Site, Trouble};
-use secret_support::*;
 use std::fs;
 
 const REFERENCE: &str = "vault://secret/maxmind#license_key";

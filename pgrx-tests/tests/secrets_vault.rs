@@ -1,10 +1,8 @@
 //! GreyNoise's key from Vault: found, used, shown nowhere.
 
-mod secret_support;
-
+use crate::secret_support::*;
 use asn_inventory_tests::cluster::private_dir;
 use asn_inventory_tests::fakes::vault::{TOKEN, Vault as VaultServer};
-use secret_support::*;
 
 #[test]
 fn a_key_that_vault_holds() {

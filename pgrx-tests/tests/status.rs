@@ -1,9 +1,7 @@
 //! `enrichment_status`: figures that are right, whoever counted them, and that cost no look at the whole inventory.
 
-mod network_support;
-
+use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use network_support::*;
 
 fn cluster() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();

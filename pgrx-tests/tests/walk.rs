@@ -1,11 +1,9 @@
 //! After a newer build is installed, the worker walks the inventory by itself: what changed is written, with history,
 //! and nothing else is.
 
-mod backfill_support;
-
+use crate::backfill_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use backfill_support::*;
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 

@@ -1,8 +1,6 @@
 //! What the tests of backfill share: a database with bare rows, a gate that holds a job at a row, and a call in a
 //! session of its own.
 
-#![allow(dead_code)] // Every test program uses its own part of it.
-
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use postgres::{CancelToken, Client, NoTls};

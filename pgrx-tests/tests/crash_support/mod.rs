@@ -2,8 +2,6 @@
 //! what must then be true of the inventory.
 
 // Each test file uses a part of this.
-#![allow(dead_code)]
-
 use asn_inventory_tests::prelude::*;
 use postgres::Client;
 use std::time::{Duration, Instant};

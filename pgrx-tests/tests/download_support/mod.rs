@@ -1,6 +1,4 @@
 //! A cluster whose MaxMind files come from the fake download server, and what the tests of downloads ask it.
-#![allow(dead_code)]
-
 use asn_inventory_tests::cluster::private_dir;
 pub use asn_inventory_tests::fakes::maxmind::*;
 pub use asn_inventory_tests::prelude::*;

@@ -1,6 +1,6 @@
 //! Team Cymru by DNS.
 
-use crate::support::{BRIEF, PATIENCE, datagram, example, origin_name, tcp, texts, timed_out, udp};
+use super::support::{BRIEF, PATIENCE, datagram, example, origin_name, tcp, texts, timed_out, udp};
 use asn_inventory_tests::fakes::{DnsFault, Fault, Service, Via};
 use hickory_proto::op::{Message, ResponseCode};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! GreyNoise by HTTPS.
 
-use crate::support::{BRIEF, Https, PATIENCE, example, get, get_within, timed_out};
+use super::support::{BRIEF, Https, PATIENCE, example, get, get_within, timed_out};
 use asn_inventory_tests::fakes::{Data, DnsFault, Fault, GreyNoiseFault, Service, Via};
 use serde_json::json;
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! The program and its handle.
 
-use crate::support::{Own, example, get, origin_name, texts, udp};
+use super::support::{Own, example, get, origin_name, texts, udp};
 use asn_inventory_tests::fakes::Fakes;
 use asn_inventory_tests::wait::wait_until;
 use hickory_proto::op::ResponseCode;

@@ -1,6 +1,6 @@
 //! Team Cymru by bulk whois.
 
-use crate::support::{BRIEF, Own, PATIENCE, bulk, connect, example, rows, timed_out, whois};
+use super::support::{BRIEF, Own, PATIENCE, bulk, connect, example, rows, timed_out, whois};
 use asn_inventory_tests::fakes::{Fault, Service, Via, WhoisFault};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

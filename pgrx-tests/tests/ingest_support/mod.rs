@@ -1,7 +1,5 @@
 //! What the ingest tests share: one cluster a test file, one database a test, and readers of the outcome.
 
-#![allow(dead_code)] // Every test program uses its own part of it.
-
 use asn_inventory_tests::cluster::{Notices, query};
 use asn_inventory_tests::prelude::*;
 use postgres::Client;

@@ -1,7 +1,5 @@
 //! What the tests of the mmdb code share: an operator's directory beside a store, and files of bad shape.
 
-#![allow(dead_code)] // Every test program uses its own part of it.
-
 pub mod oracle;
 pub mod raw;
 

@@ -1,6 +1,4 @@
 //! A cluster whose network sources are the fakes, and what the tests of them ask it.
-#![allow(dead_code)]
-
 use asn_inventory_tests::cluster::private_dir;
 pub use asn_inventory_tests::fakes::*;
 use asn_inventory_tests::prelude::*;

@@ -1,6 +1,4 @@
 //! Prometheus's own checker, and a page of metrics taken apart.
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,4 @@
 //! GreyNoise's key in every place that a reference can name, and the search for it in every place where it must not be.
-#![allow(dead_code)]
-
 use asn_inventory_tests::cluster::private_dir;
 pub use asn_inventory_tests::fakes::*;
 pub use asn_inventory_tests::prelude::*;
