@@ -236,9 +236,9 @@ impl Taken {
                 return;
             }
             if inet.is_none() && nulls[8] {
-                source.unparsable += seen.count;
+                source.unparsable = source.unparsable.saturating_add(seen.count);
             } else {
-                source.observed += seen.count;
+                source.observed = source.observed.saturating_add(seen.count);
             }
             source.last = source.last.max(seen.last);
         }
@@ -394,7 +394,9 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
             let Some(root) = (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten() else { continue };
             let added = sql.run(
                 &format!(
-                    "UPDATE {0}.ip_source s SET observations = observations + $2, unparsable = unparsable + $3{1},
+                    "UPDATE {0}.ip_source s
+                     SET observations = observations + least($2, 9223372036854775807 - greatest(observations, 0)),
+                         unparsable = unparsable + least($3, 9223372036854775807 - greatest(unparsable, 0)){1},
                          last_observed_at = greatest(last_observed_at, $4)
                      FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
                      WHERE s.tbl = free.tbl",

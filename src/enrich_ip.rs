@@ -119,18 +119,18 @@ struct Found {
 
 /// The inventory's row, if MaxMind's answer in it is fresh.
 fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
-    // SAFETY: the table and its primary key, found by name in the extension's schema, are read by an index scan under
+    // SAFETY: the table, found by name in the extension's schema, is read by a scan of its primary key under
     // the latest snapshot; the row is copied into a tuple of our own before the scan ends.
     unsafe {
         let table = pg_sys::get_relname_relid(c"ip_inventory".as_ptr(), schema);
-        let index = pg_sys::get_relname_relid(c"ip_inventory_pkey".as_ptr(), schema);
-        if table == pg_sys::InvalidOid || index == pg_sys::InvalidOid {
+        if table == pg_sys::InvalidOid {
             return None;
         }
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let source = (*relation).rd_att;
-        let address = shape::find(source, c"ip_address", pg_sys::INETOID);
-        let Some(address) = address.filter(|_| shape::is_plain_table(relation)) else {
+        let address = shape::find(source, c"ip_address", pg_sys::INETOID).filter(|_| shape::is_plain_table(relation));
+        let key = address.and_then(|address| shape::primary_key(relation, address, pg_sys::NETWORK_BTREE_FAM_OID));
+        let (Some(address), Some(index)) = (address, key) else {
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
             return None;
         };

@@ -128,9 +128,20 @@ unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTup
         pg_sys::ExecStoreHeapTuple(tuple, slot, false);
         let none = std::ptr::null_mut();
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none);
+        let deferred = pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none);
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none, false);
+        let deferred =
+            pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none, false);
+        // A deferrable constraint would be looked at again at the commit, by a trigger that only SQL queues: where a row
+        // may be against one, it is refused now.
+        if !deferred.is_null() {
+            raise(
+                PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
+                "a change of an ASN may violate a deferrable constraint of ip_asn_history",
+                "The change is recorded below SQL, where no constraint can wait for the commit.",
+                "Drop the constraint: the history of an address may hold the same change twice.",
+            );
+        }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::ExecCloseIndices(target);
         pg_sys::MemoryContextSwitchTo(old);

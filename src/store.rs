@@ -59,7 +59,8 @@ fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
          FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($2::timestamptz[]), unnest($3::timestamptz[]),
                          unnest($4::bigint[])) AS r({COLUMNS}, first_seen, last_seen, seen)
          ON CONFLICT (ip_address) DO UPDATE SET
-             observation_count = i.observation_count + EXCLUDED.observation_count,
+             observation_count = greatest(i.observation_count, 0)
+                 + least(EXCLUDED.observation_count, 9223372036854775807 - greatest(i.observation_count, 0)),
              first_seen_at = CASE WHEN i.observation_count > 0 THEN least(i.first_seen_at, EXCLUDED.first_seen_at)
                                   ELSE EXCLUDED.first_seen_at END,
              last_seen_at = CASE WHEN i.observation_count > 0 THEN greatest(i.last_seen_at, EXCLUDED.last_seen_at)

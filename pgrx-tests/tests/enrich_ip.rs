@@ -365,3 +365,30 @@ fn a_row_from_before_a_newer_build_is_answered_from_the_build_at_once_and_refres
         ["||15169|5"]
     );
 }
+
+#[test]
+fn the_inventory_is_found_by_its_key_whatever_stands_under_the_keys_name() {
+    let (cluster, db) = (cluster(), database(cluster(), "another_key"));
+    cluster.sql(db, "SELECT enrich_ip('81.2.69.142')");
+    cluster.wait_value(db, &row_of("81.2.69.142"), "0");
+    cluster.sql(db, "UPDATE ip_inventory SET city = 'of the row'");
+    let city = "SELECT (enrich_ip('81.2.69.142')).city";
+    for (change, answer) in [
+        ("ALTER INDEX ip_inventory_pkey RENAME TO ip_inventory_key", "of the row"),
+        ("CREATE INDEX ip_inventory_pkey ON ip_inventory USING hash (ip_address)", "of the row"),
+        (
+            "DROP INDEX ip_inventory_pkey; CREATE INDEX ip_inventory_pkey ON ip_inventory (observation_count)",
+            "of the row",
+        ),
+        // Without a key nobody reads the whole table for one address: the files answer.
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_key", "London"),
+        ("ALTER TABLE ip_inventory ADD CONSTRAINT new_key PRIMARY KEY (observation_count, ip_address)", "London"),
+        (
+            "ALTER TABLE ip_inventory DROP CONSTRAINT new_key; ALTER TABLE ip_inventory ADD PRIMARY KEY (ip_address)",
+            "of the row",
+        ),
+    ] {
+        cluster.sql(db, change);
+        assert_eq!(cluster.value(db, city), answer, "{change}");
+    }
+}

@@ -171,3 +171,30 @@ fn without_a_worker_absorbing_by_hand_does_its_work() {
     run(&mut session, "COMMIT");
     assert_eq!(cluster.value(all, queued), "0");
 }
+
+/// Who may write into the queue or the inventory may write what they like; nothing wraps, and nothing stands still.
+#[test]
+fn counts_end_at_the_largest_that_the_type_holds() {
+    let db = Db::new();
+    db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    let largest = "9223372036854775807";
+    for _ in 0..3 {
+        db.sql(&format!(
+            "INSERT INTO ip_observation (address, seen, first_seen, last_seen, source)
+             SELECT a, {largest} - 1, now(), now(), 'events'::regclass
+             FROM unnest('{{46.148.119.1, 46.148.119.1, 46.148.119.2}}'::inet[]) a;
+             INSERT INTO ip_observation (seen, first_seen, last_seen, source)
+             VALUES ({largest}, now(), now(), 'events'), ({largest}, now(), now(), 'events');
+             INSERT INTO events VALUES ('46.148.119.2')"
+        ));
+        db.settle();
+    }
+    assert_eq!(db.counts(), [format!("46.148.119.1|{largest}"), format!("46.148.119.2|{largest}")]);
+    assert_eq!(db.sources(), [format!("events|{largest}|{largest}")]);
+    assert_eq!(db.value("SELECT count(*) FROM ip_observation"), "0");
+    // What adds them up goes on, too.
+    db.wait("SELECT observations FROM inventory_count", largest);
+    assert!(db.value("SELECT inventory_report()").contains("<html"));
+    assert_eq!(db.value("SELECT observations FROM enrichment_status"), largest);
+    assert!(db.value("SELECT prometheus_metrics()").contains("asn_inventory_addresses"));
+}

@@ -87,6 +87,7 @@ mod refresh;
 mod reload;
 mod report;
 mod roles;
+mod runbook;
 mod secrets;
 mod secrets_maxmind;
 mod secrets_vault;

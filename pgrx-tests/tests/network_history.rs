@@ -138,3 +138,24 @@ fn autonomous_systems_are_named_and_counted_and_counts_move_with_the_addresses()
     lines(&["4134|0|0", "15169|1|3", "64500|2|8"]);
     assert_eq!(world.value("SELECT asn_org FROM asn_inventory WHERE asn_number = 64500"), "EXAMPLE, DE");
 }
+
+/// The trigger writes below SQL, where nothing waits for a commit.
+#[test]
+fn a_deferrable_constraint_on_the_history_holds_at_once() {
+    let world = answered();
+    world.cluster.set("asn_inventory.maxmind_walk", "off");
+    world.sql(
+        "ALTER TABLE ip_asn_history ADD CONSTRAINT once UNIQUE (ip_address, new_asn) DEFERRABLE INITIALLY DEFERRED",
+    );
+    let to = |asn: u32| format!("UPDATE ip_inventory SET asn_number = {asn} WHERE ip_address = '218.92.0.1'");
+    world.sql(&to(64500));
+    world.sql(&to(64501));
+    let refused = world.cluster.fails(DB, &to(64500));
+    assert_eq!(refused.code, "23505", "{refused:?}");
+    assert_eq!(
+        world.lines("SELECT new_asn FROM ip_asn_history ORDER BY changed_at"),
+        ["64500", "64501"],
+        "what was refused is not recorded"
+    );
+    world.sql(&to(64502));
+}

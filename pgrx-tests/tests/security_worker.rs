@@ -341,3 +341,48 @@ fn a_child_of_one_of_the_tables_is_not_written_and_is_named() {
     cluster.sql(&db, &cluster.value(&db, named));
     cluster.wait_value(&db, "SELECT observations FROM ip_source", "1");
 }
+
+#[test]
+fn an_owners_code_does_not_get_past_other_peoples_foreign_keys() {
+    let db = database();
+    let cluster = cluster();
+    cluster.sql(
+        &db,
+        "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int REFERENCES parent);
+         INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1); GRANT DELETE ON parent TO webapp;
+         ALTER TABLE ip_inventory OWNER TO webapp",
+    );
+    as_webapp(
+        &db,
+        "CREATE FUNCTION public.chk() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+             DELETE FROM public.parent; PERFORM public.evil('deleted'); RETURN true;
+         EXCEPTION WHEN foreign_key_violation THEN PERFORM public.evil('refused'); RETURN true; END $$;
+         ALTER TABLE ip_inventory ADD CHECK (public.chk()); TRUNCATE ran",
+    );
+    make_them_write(&db);
+    assert_eq!(cluster.lines(&db, "SELECT DISTINCT what FROM ran"), ["refused"]);
+    assert_eq!(cluster.value(&db, "SELECT count(*) FROM parent"), "1");
+    nobody_is_superuser(&db);
+}
+
+#[test]
+fn what_an_owners_code_raises_does_not_fill_the_log() {
+    let db = database();
+    let cluster = cluster();
+    cluster.sql(&db, "ALTER TABLE ip_inventory OWNER TO webapp");
+    as_webapp(
+        &db,
+        "CREATE FUNCTION public.loud() RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'loud %', repeat(E'line\\n\\x1b[31m', 500000); END $$;
+         ALTER TABLE ip_inventory ADD CHECK (public.loud()) NOT VALID",
+    );
+    let before = cluster.log().len();
+    cluster.sql(&db, "INSERT INTO events SELECT '46.148.1.0'::inet + n FROM generate_series(1, 200) n");
+    wait_until("the failure to be in the log", || cluster.log()[before..].contains("loud line"));
+    cluster.sql(&db, "ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_check");
+    cluster.wait_value(&db, "SELECT count(*) FROM ip_inventory WHERE ip_address <<= '46.148.1.0/24'", "200");
+    let log = cluster.log();
+    assert!(log[before..].len() < 2_000_000, "{} bytes", log[before..].len());
+    assert!(log[before..].lines().filter(|line| line.contains("loud")).all(|line| line.len() < 1_500));
+    assert!(!log[before..].contains('\x1b'), "raw control characters in the log");
+}

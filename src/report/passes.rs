@@ -23,6 +23,8 @@ const STEPS: [(i64, i64); 4] = [(HOUR, 3 * DAY), (DAY, 120 * DAY), (7 * DAY, 830
 const CELL: f64 = 2.0;
 /// Most dots of the map.
 const PLACES: usize = 2_000;
+/// The observations of a group: counts that somebody wrote by hand may be as large as the type allows.
+const SEEN: &str = "least(coalesce(sum(observation_count), 0), 9223372036854775807)::bigint";
 /// Rows of a short table.
 const TOP: i64 = 10;
 
@@ -51,7 +53,7 @@ pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span
     let ages = AGES.map(|(days, _)| days.map(|days| days_ago(i64::from(days))));
     let mut columns = vec![
         "count(*)".to_owned(),
-        "sum(observation_count)::bigint".to_owned(),
+        SEEN.to_owned(),
         "count(*) FILTER (WHERE coalesce(ip_class = 'public', true))".to_owned(),
         "count(*) FILTER (WHERE maxmind_status = 'found' OR cymru_status = 'found')".to_owned(),
         "count(asn_number)".to_owned(),
@@ -126,7 +128,7 @@ pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
     let table = sql.query(
         &format!(
             "SELECT width_bucket(first_seen_at, b.bounds), width_bucket(last_seen_at, b.bounds),
-                 count(*), sum(observation_count)::bigint
+                 count(*), {SEEN}
              FROM {}.ip_inventory, (VALUES ('{{{}}}'::timestamptz[])) b(bounds)
              WHERE observation_count > 0 GROUP BY 1, 2",
             schema.name,
@@ -139,7 +141,8 @@ pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
         let bucket = |column| table.get::<i32>(row, column).and_then(|n| (n as usize).checked_sub(1));
         let (addresses, observations) = (count(&table, row, 3), count(&table, row, 4));
         let new = bucket(1).and_then(|bucket| line.new.get_mut(bucket)).map(|n| *n += addresses);
-        let observed = bucket(2).and_then(|bucket| line.observed.get_mut(bucket)).map(|n| *n += observations);
+        let observed =
+            bucket(2).and_then(|bucket| line.observed.get_mut(bucket)).map(|n| *n = n.saturating_add(observations));
         if new.is_none() || observed.is_none() {
             line.outside += addresses;
         }
@@ -153,7 +156,7 @@ pub fn places(sql: &Sql, schema: &Schema, report: &mut Report) {
     let table = sql.query(
         &format!(
             "SELECT country_code, avg(latitude) FILTER (WHERE {located}), avg(longitude) FILTER (WHERE {located}),
-                 count(*), sum(observation_count)::bigint, count(*) FILTER (WHERE {located})
+                 count(*), {SEEN}, count(*) FILTER (WHERE {located})
              FROM {}.ip_inventory
              WHERE country_code IS NOT NULL OR {located}
              GROUP BY country_code, CASE WHEN {located} THEN floor(latitude / {CELL}) END,
@@ -168,7 +171,7 @@ pub fn places(sql: &Sql, schema: &Schema, report: &mut Report) {
         if !code.is_empty() {
             let country = countries.entry(code.clone()).or_insert_with(|| Country { code, ..Country::default() });
             country.addresses += count(&table, row, 4);
-            country.observations += count(&table, row, 5);
+            country.observations = country.observations.saturating_add(count(&table, row, 5));
         }
         if let (Some(latitude), Some(longitude)) = (table.get::<f64>(row, 2), table.get::<f64>(row, 3)) {
             report.places.push(Place { latitude, longitude, addresses: count(&table, row, 6) });
@@ -186,7 +189,7 @@ pub fn places(sql: &Sql, schema: &Schema, report: &mut Report) {
 pub fn cities(sql: &Sql, schema: &Schema, report: &mut Report) {
     let table = sql.query(
         &format!(
-            "SELECT city, country_code, count(*), sum(observation_count)::bigint
+            "SELECT city, country_code, count(*), {SEEN}
              FROM {}.ip_inventory WHERE city IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 1, 2 LIMIT $1",
             schema.name
         ),

@@ -112,7 +112,8 @@ pub fn recount(schema: &Schema) -> u64 {
     sql.run(
         &format!(
             "WITH counted AS MATERIALIZED (
-                 SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips, sum(i.observation_count)::bigint AS seen,
+                 SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips,
+                     least(sum(i.observation_count), 9223372036854775807)::bigint AS seen,
                      min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
                      max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
                      count(*) FILTER (WHERE i.ip_class = 'public') AS public,
@@ -125,7 +126,7 @@ pub fn recount(schema: &Schema) -> u64 {
                      (counted_at, addresses, public_addresses, enriched, missing_asn, observations, maxmind_answered,
                       cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due{column})
                  SELECT now(), coalesce(sum(ips), 0), coalesce(sum(public), 0), coalesce(sum(enriched), 0),
-                     coalesce(sum(public) FILTER (WHERE asn_number IS NULL), 0), coalesce(sum(seen), 0),
+                     coalesce(sum(public) FILTER (WHERE asn_number IS NULL), 0), least(coalesce(sum(seen), 0), 9223372036854775807),
                      coalesce(sum(maxmind), 0), coalesce(sum(cymru), 0), coalesce(sum(greynoise), 0),
                      coalesce(sum(scanners), 0),
                      (SELECT count(*) FROM {0}.ip_inventory WHERE cymru_status IN ('pending', 'failed')),

@@ -6,6 +6,7 @@
 mod backfill;
 mod bare;
 mod data;
+mod ddl;
 mod enrich;
 mod import;
 mod ingest;
@@ -36,6 +37,7 @@ const PARTS: &[(&str, Part)] = &[
     ("walk", walk::run),
     ("ingest", ingest::run),
     ("single", single::run),
+    ("ddl", ddl::run),
     ("network", network::run),
     ("report", report::run),
     ("status", status::run),
