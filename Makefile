@@ -12,12 +12,13 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test unit demo demo-stop bench lint check-versions install clean
+.PHONY: help unit check setup build test demo demo-stop bench fuzz lint check-versions install clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
 TEST ?=
 ARGS ?=
+FUZZ_SECONDS ?= 60
 export PG_CONFIG MAXMIND_DIR
 
 
@@ -25,14 +26,16 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  PG_CONFIG=…   which PostgreSQL; default: the installed one, else Debian'"'"'s postgresql-15\n'
 
+unit: ## the tests that need no PostgreSQL
+	cargo test -p enrich -p report
+
+check: lint unit ## formatting, clippy, and the tests that need no PostgreSQL
+
 setup: ## what building needs: PostgreSQL with headers, libclang, cargo-pgrx
 	@scripts/setup.sh
 
 build: setup ## the extension, into a private installation under target/pg
 	@scripts/build.sh
-
-unit: ## the tests that need no PostgreSQL
-	cargo test -p enrich -p report
 
 test: build ## every test; TEST=name for some of pgrx-tests/tests, ARGS for the test program
 	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
@@ -48,6 +51,9 @@ demo-stop: ## end the demo's server and remove its data
 bench: build ## speed and memory, side by side with what they are measured against
 	cargo build --release -q -p asn_inventory_tests --bin fake-sources
 	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin bench $(if $(ARGS),-- $(ARGS))
+
+fuzz: ## hostile bytes: every fuzz target for FUZZ_SECONDS; needs a nightly compiler
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
 lint: setup ## formatting and clippy, warnings denied
 	@scripts/lint.sh

@@ -94,7 +94,7 @@ fn a_killed_run_leaves_no_server() {
     let note: PathBuf = std::env::temp_dir().join(format!("note.{}", std::process::id()));
     let _ = std::fs::remove_file(&note);
     let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "child_that_is_killed"])
+        .args(["--exact", "harness_cluster::child_that_is_killed"])
         .env("CHILD_NOTE", &note)
         .spawn()
         .expect("a child");

@@ -104,7 +104,7 @@ fn fakes_that_stay_hold_nobodys_standard_error_open() {
     }
     let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-stay-{}", std::process::id()));
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "program::fakes_that_stay_hold_nobodys_standard_error_open", "--nocapture"])
+        .args(["--exact", "fakes_self::program::fakes_that_stay_hold_nobodys_standard_error_open", "--nocapture"])
         .env(asked, &dir)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())

@@ -43,6 +43,15 @@ pub use attempts::{Attempts, Fingerprint, Wait};
 pub use draft::{check, sweep};
 pub use error::DownloadError;
 
+/// For the fuzz target of archives: how long the database in there says it is, and how many bytes came out.
+#[cfg(fuzzing)]
+pub fn fuzz_extract(bytes: &[u8], most: u64) -> (Option<u64>, u64) {
+    let limits = Limits { expanded: most, ..Limits::default() };
+    let mut out = Vec::new();
+    let said = archive::extract(bytes, bytes.len() as u64, &limits, &mut out);
+    (said.ok(), out.len() as u64)
+}
+
 /// A file that holds one hash and a name.
 const MAX_SUM: u64 = 1 << 10;
 
