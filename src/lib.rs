@@ -4,55 +4,37 @@
 
 use pgrx::prelude::*;
 
-mod absorb;
-mod ask;
-mod call;
-mod catalog;
-mod counters;
-mod datum;
-mod enrich_ip;
-mod errors;
-mod history;
-mod inet;
+mod files;
+mod functions;
+mod ingest;
+mod inventory;
 mod jobs;
-mod lookup;
-mod maxmind;
-mod metrics;
-mod mmdb;
-mod observe;
-mod report;
-mod row;
-mod secure;
+mod network;
+mod pg;
 mod settings;
-mod shape;
 mod shared;
-mod sql;
-mod status;
-mod store;
-mod time;
-mod tx;
 mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
-extension_sql_file!("../sql/01_types.sql", name = "types", bootstrap);
-extension_sql_file!("../sql/02_tables.sql", name = "tables", requires = ["types"]);
-extension_sql_file!("../sql/03_sources.sql", name = "sources", requires = ["tables"]);
-extension_sql_file!("../sql/04_lookup.sql", name = "lookup", requires = ["sources"]);
-extension_sql_file!("../sql/05_ingest.sql", name = "ingest", requires = ["lookup"]);
-extension_sql_file!("../sql/06_enrich.sql", name = "enrich", requires = ["ingest"]);
-extension_sql_file!("../sql/07_jobs.sql", name = "jobs", requires = ["enrich"]);
-extension_sql_file!("../sql/08_status.sql", name = "status", requires = ["jobs"]);
-extension_sql_file!("../sql/10_report.sql", name = "report", requires = ["status"]);
-extension_sql_file!("../sql/11_analysis.sql", name = "analysis", requires = ["report"]);
-extension_sql_file!("../sql/12_doctor.sql", name = "doctor", requires = ["analysis"]);
-extension_sql_file!("../sql/13_metrics.sql", name = "metrics", requires = ["doctor"]);
-extension_sql_file!("../sql/09_privileges.sql", name = "privileges", requires = ["metrics"], finalize);
+extension_sql_file!("../sql/types.sql", name = "types", bootstrap);
+extension_sql_file!("../sql/tables.sql", name = "tables", requires = ["types"]);
+extension_sql_file!("../sql/sources.sql", name = "sources", requires = ["tables"]);
+extension_sql_file!("../sql/lookup.sql", name = "lookup", requires = ["sources"]);
+extension_sql_file!("../sql/ingest.sql", name = "ingest", requires = ["lookup"]);
+extension_sql_file!("../sql/enrich.sql", name = "enrich", requires = ["ingest"]);
+extension_sql_file!("../sql/jobs.sql", name = "jobs", requires = ["enrich"]);
+extension_sql_file!("../sql/status.sql", name = "status", requires = ["jobs"]);
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["status"]);
+extension_sql_file!("../sql/analysis.sql", name = "analysis", requires = ["report"]);
+extension_sql_file!("../sql/doctor.sql", name = "doctor", requires = ["analysis"]);
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["doctor"]);
+extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["metrics"], finalize);
 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    errors::without_backtraces();
+    pg::errors::without_backtraces();
     settings::define();
     // SAFETY: reads a variable of the server.
     if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {

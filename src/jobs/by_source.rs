@@ -9,16 +9,17 @@ use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
-use super::run::write_list;
-use crate::catalog::Schema;
-use crate::inet::Inet;
+use super::list::write_list;
+use crate::inventory::cymru::{Claim, Which};
+use crate::inventory::store::{Lifetimes, NEVER_ANSWERED};
+use crate::inventory::{cymru, greynoise};
+use crate::network::Network;
+use crate::network::interest::Source;
+use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
 use crate::shared::{Job, sources};
-use crate::sql::Sql;
-use crate::store::cymru::{Claim, Which};
-use crate::store::{self, Lifetimes, NEVER_ANSWERED};
-use crate::tx;
-use crate::worker::network::Network;
-use crate::worker::network::interest::Source;
 
 /// Addresses that are handed over at a time: what is asked about is held in memory, and a refresh may be about millions.
 const CHUNK: usize = 50_000;
@@ -68,10 +69,10 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     let mut ips: Vec<(u64, IpAddr)> = Vec::new();
     let mut add = |claims: Vec<Claim>| ips.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip)));
     if bits & sources::CYMRU != 0 {
-        add(store::cymru::claim(schema, Which::Outdated, &lifetimes, most));
+        add(cymru::claim(schema, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::GREYNOISE != 0 {
-        add(store::greynoise::claim(schema, Which::Outdated, &lifetimes, most));
+        add(greynoise::claim(schema, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::MAXMIND != 0 {
         tx::read_everything();
@@ -127,8 +128,7 @@ fn most_observed_first(id: i64) {
     let ips = list::read(id).unwrap_or_default();
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
     for part in ips.chunks(CHUNK) {
-        let claimed =
-            tx::run(|| Schema::hold().map(|schema| store::cymru::observed(&schema, part)).unwrap_or_default());
+        let claimed = tx::run(|| Schema::hold().map(|schema| cymru::observed(&schema, part)).unwrap_or_default());
         match claimed {
             Ok(claims) => ranked.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip))),
             // As they stand, then.

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+use crate::settings::place;
 use crate::shared;
 
 fn directory() -> PathBuf {
-    shared::directory().join("jobs")
+    place::directory().join("jobs")
 }
 
 fn path(job: i64) -> PathBuf {
@@ -60,5 +61,20 @@ pub fn sweep() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Writes the list of a running job.
+///
+/// # Errors
+/// Raised: what keeps a job from its list ends the job.
+pub(super) fn write_list(id: i64, ips: &[IpAddr]) {
+    if let Err(error) = write(id, ips.to_vec()) {
+        crate::pg::errors::raise(
+            pgrx::PgSqlErrorCode::ERRCODE_IO_ERROR,
+            format!("the job's list can't be written: {error}"),
+            "",
+            "",
+        );
     }
 }

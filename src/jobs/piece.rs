@@ -12,15 +12,16 @@ use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
-use crate::catalog::Schema;
-use crate::inet::Inet;
-use crate::observe::tally::Seen;
+use crate::files::maxmind;
+use crate::inventory::store::{NEVER_ANSWERED, Place, Tallied, Writer};
+use crate::inventory::tally::Seen;
+use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
+use crate::pg::process;
+use crate::pg::sql::Sql;
+use crate::pg::tx::Failure;
+use crate::pg::{time, tx};
 use crate::shared::{Job, state};
-use crate::sql::Sql;
-use crate::store::{NEVER_ANSWERED, Tallied, Writer};
-use crate::tx::Failure;
-use crate::worker::process;
-use crate::{maxmind, time, tx};
 
 /// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
 const ROWS_PER_BLOCK: u64 = 64;
@@ -35,9 +36,6 @@ pub enum Turn {
     /// None is left, or the job was cancelled.
     Done,
 }
-
-/// An address and where its row lies.
-pub type Place = (IpAddr, pg_sys::ItemPointerData);
 
 /// Takes pieces of one job.
 pub struct Pieces {

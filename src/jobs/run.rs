@@ -11,15 +11,17 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::piece::{Pieces, Turn};
 use super::{by_source, list};
-use crate::catalog::Schema;
-use crate::inet::Inet;
+use crate::files::maxmind;
+use crate::inventory::store::NEVER_ANSWERED;
+use crate::network::Network;
+use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
+use crate::pg::process::{Handle, Registration, busy, my_pid};
+use crate::pg::sql::{Sql, Table};
+use crate::pg::{time, tx};
 use crate::settings;
-use crate::shared::{self, Job, kind, outcome, sources, state};
-use crate::sql::{Sql, Table};
-use crate::store::NEVER_ANSWERED;
-use crate::worker::network::Network;
-use crate::worker::process::{Handle, Registration, busy, my_pid};
-use crate::{maxmind, time, tx};
+use crate::shared;
+use crate::shared::{Job, kind, outcome, sources, state};
 
 /// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
 const IDLE_PASSES: u32 = 5;
@@ -275,7 +277,7 @@ fn measure(job: &Job) -> u64 {
         let mut ips = list::read(id).unwrap_or_default();
         if max_ips > 0 && ips.len() as u64 > max_ips {
             ips = most_observed(&sql, &schema, &ips, max_ips);
-            write_list(id, &ips);
+            list::write_list(id, &ips);
         }
         job.total.store(ips.len() as u64, Ordering::Relaxed);
         return ips.len() as u64;
@@ -290,7 +292,7 @@ fn measure(job: &Job) -> u64 {
             &stale_before,
         );
         let ips = addresses(&found);
-        write_list(id, &ips);
+        list::write_list(id, &ips);
         job.listed.store(true, Ordering::Release);
         job.total.store(ips.len() as u64, Ordering::Relaxed);
         return ips.len() as u64;
@@ -325,17 +327,6 @@ fn most_observed(sql: &Sql, schema: &Schema, ips: &[IpAddr], max_ips: u64) -> Ve
 
 fn addresses(found: &Table<'_>) -> Vec<IpAddr> {
     (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
-}
-
-pub(super) fn write_list(id: i64, ips: &[IpAddr]) {
-    if let Err(error) = list::write(id, ips.to_vec()) {
-        crate::errors::raise(
-            pgrx::PgSqlErrorCode::ERRCODE_IO_ERROR,
-            format!("the job's list can't be written: {error}"),
-            "",
-            "",
-        );
-    }
 }
 
 /// Blocks of the inventory now.
@@ -412,7 +403,7 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
         (pg_sys::INT8OID, (counter.load(Ordering::Relaxed) as i64).into_datum())
     };
     let moment = |at: i64| (pg_sys::TIMESTAMPTZOID, Some(Datum::from(at)));
-    let text = |text: &str| (pg_sys::TEXTOID, Some(crate::call::text(text)));
+    let text = |text: &str| (pg_sys::TEXTOID, Some(crate::pg::call::text(text)));
     let counts = &job.counts;
     let parameters = serde_json::json!({
         "batch_size": job.batch_size.load(Ordering::Relaxed),
@@ -437,7 +428,7 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
             moment(job.started_at.load(Ordering::Relaxed)),
             moment(job.ended_at.load(Ordering::Relaxed)),
             text(name),
-            (pg_sys::TEXTOID, detail.map(crate::call::text)),
+            (pg_sys::TEXTOID, detail.map(crate::pg::call::text)),
             load(&counts.processed),
             load(&counts.enriched),
             load(&counts.cache_hits),

@@ -11,14 +11,18 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
 use super::run::release;
-use crate::call::{self, Call, Rows};
-use crate::catalog::Schema;
-use crate::errors::{bad_value, not_ready, raise};
-use crate::inet::Inet;
-use crate::shared::{self, Job, kind, outcome, sources, state};
-use crate::sql::Sql;
-use crate::worker::network::health;
-use crate::{maxmind, settings, sql_function, time};
+use crate::files::maxmind;
+use crate::pg::call;
+use crate::pg::call::{Call, Rows};
+use crate::pg::catalog::Schema;
+use crate::pg::errors::{bad_value, not_ready, raise};
+use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
+use crate::pg::time;
+use crate::shared;
+use crate::shared::source;
+use crate::shared::{Job, kind, outcome, sources, state};
+use crate::{settings, sql_function};
 
 /// How long a caller goes on waiting while no worker is there: it may be on its way back.
 const WORKER_GONE: Duration = Duration::from_secs(15);
@@ -149,8 +153,8 @@ fn wanted(source: Option<String>) -> u32 {
     let Some(source) = source else { bad_value("null can't be refreshed", SOURCES, "") };
     let open = |at: usize| {
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
-        let state = slot.map_or(health::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
-        !matches!(state, health::state::OFF | health::state::NO_KEY | health::state::REFUSED)
+        let state = slot.map_or(source::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
+        !matches!(state, source::state::OFF | source::state::NO_KEY | source::state::REFUSED)
     };
     let policy = settings::policy();
     let (cymru, greynoise) = (policy.cymru && open(0), policy.greynoise && open(1));

@@ -160,7 +160,7 @@ unsafe fn known(name: *const c_char) -> Option<Known> {
             #[cfg(feature = "pg14")]
             let bytes = |datum: pg_sys::Datum| CStr::from_ptr(datum.cast_mut_ptr()).to_bytes().to_vec();
             #[cfg(not(feature = "pg14"))]
-            let bytes = |datum: pg_sys::Datum| crate::datum::text_bytes(datum).to_vec();
+            let bytes = |datum: pg_sys::Datum| crate::pg::datum::text_bytes(datum).to_vec();
             (!null).then(|| bytes(datum))
         };
         let known = Known {
@@ -227,8 +227,8 @@ unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool
             encoding >= 0 && (is_plain || encoding == template.encoding)
         });
         encoding
-            && ["lc_collate", "locale"].iter().all(|name| same(&crate::catalog::c_string(name), &template.collate))
-            && ["lc_ctype", "locale"].iter().all(|name| same(&crate::catalog::c_string(name), &template.ctype))
+            && ["lc_collate", "locale"].iter().all(|name| same(&crate::pg::catalog::c_string(name), &template.collate))
+            && ["lc_ctype", "locale"].iter().all(|name| same(&crate::pg::catalog::c_string(name), &template.ctype))
             && option(options, c"tablespace").is_none_or(|name| tablespace(name).is_some())
             && option(options, c"owner").is_none_or(|name| may_give_to(name))
             && option(options, c"connection_limit").is_none_or(|limit| {

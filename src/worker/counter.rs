@@ -5,11 +5,9 @@ use std::sync::atomic::Ordering;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{maintenance, process};
+use super::maintenance;
+use crate::pg::process;
 use crate::shared;
-
-/// Blocks of an inventory whose count is left to a process of its own: 32 MB, some tens of milliseconds.
-pub const LARGE: u32 = 4096;
 
 #[doc(hidden)]
 #[pg_guard]

@@ -9,15 +9,20 @@ use pgrx::prelude::*;
 
 use super::download::Download;
 use super::maintenance::Maintenance;
-use super::network::Network;
-use super::process;
-use super::secrets::Secrets;
 use super::walk::Walk;
-use crate::absorb::{self, MAX_ROWS};
-use crate::catalog::Schema;
+use crate::ingest::absorb;
+use crate::ingest::absorb::MAX_ROWS;
+use crate::inventory::history;
 use crate::jobs::run::Runner;
-use crate::shared::{self, Database};
-use crate::{ask, history, settings, time, tx};
+use crate::network::Network;
+use crate::network::ask;
+use crate::network::secrets::Secrets;
+use crate::pg::catalog::Schema;
+use crate::pg::process;
+use crate::pg::{time, tx};
+use crate::settings;
+use crate::shared;
+use crate::shared::Database;
 
 /// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
 const POLL: Duration = Duration::from_secs(5);

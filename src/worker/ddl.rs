@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::allowed::{self, Wanted};
-use crate::observe::copy;
-use crate::shared::{self, Database};
-use crate::time;
+use super::allowed;
+use super::allowed::Wanted;
+use crate::ingest::copy;
+use crate::pg::time;
+use crate::shared;
+use crate::shared::Database;
 
 /// How long a ban lasts if nobody lifts it: the session may die in between.
 const BAN: i64 = 60_000_000;

@@ -15,12 +15,15 @@ use enrich::schedule::Schedule;
 use pgrx::pg_sys;
 
 use self::license_key::LicenseKey;
-use super::process;
-use crate::catalog::Schema;
+use crate::files::maxmind;
 use crate::jobs::run::finish;
 use crate::jobs::submit;
-use crate::shared::{self, Job, kind, outcome, state};
-use crate::{maxmind, settings, time, tx};
+use crate::pg::catalog::Schema;
+use crate::pg::process;
+use crate::pg::{time, tx};
+use crate::settings;
+use crate::shared;
+use crate::shared::{Job, kind, outcome, state};
 
 /// How soon a failure is tried again at the earliest.
 const SOONEST: Duration = Duration::from_secs(600);
@@ -91,7 +94,7 @@ impl Download {
             self.plan();
             // What failed before this worker came is not left to the schedule, either.
             let editions = settings::snapshot().maxmind_editions;
-            if let Some(at) = update::again_at(&shared::directory(), &editions, time::now_unix_us()) {
+            if let Some(at) = update::again_at(&settings::place::directory(), &editions, time::now_unix_us()) {
                 self.try_again(Some(at));
             }
         }
@@ -195,7 +198,7 @@ impl Download {
             },
             editions: files.maxmind_editions.iter().map(|edition| (edition.clone(), built(edition))).collect(),
             to_dir: files.maxmind_dir,
-            state_dir: shared::directory(),
+            state_dir: settings::place::directory(),
             forced,
         };
         let (sender, receiver) = channel();

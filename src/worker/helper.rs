@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::process;
 use crate::jobs::piece::{Pieces, Turn};
 use crate::jobs::run::job_title;
-use crate::shared::{self, Job};
+use crate::pg::process;
+use crate::shared;
+use crate::shared::Job;
 
 #[doc(hidden)]
 #[pg_guard]

@@ -12,10 +12,14 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
 
-use super::process::{self, Handle, Registration};
-use crate::settings::{self, Settings};
+use crate::files::maxmind;
+use crate::pg::process;
+use crate::pg::process::{Handle, Registration};
+use crate::pg::tx;
+use crate::settings;
+use crate::settings::Settings;
+use crate::shared;
 use crate::shared::Database;
-use crate::{maxmind, shared, tx};
 
 /// How often the operator's directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -261,8 +265,8 @@ fn databases() -> Vec<(u32, String)> {
 
 /// Makes `CREATE EXTENSION` known at its commit: called by the extension's script.
 pub mod announce {
-    use crate::call::Call;
-    use crate::observe::queue::wake_at_commit;
+    use crate::ingest::queue::wake_at_commit;
+    use crate::pg::call::Call;
     use crate::sql_function;
 
     sql_function!(

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::counter::LARGE;
-use super::process::{self, Handle, Registration};
-use crate::catalog::Schema;
+use crate::inventory::{asn, walk};
+use crate::pg::catalog::Schema;
+use crate::pg::process;
+use crate::pg::process::{Handle, Registration};
+use crate::pg::tx;
 use crate::shared::Database;
-use crate::store::{asn, walk};
-use crate::tx;
 
+/// Blocks of an inventory whose count is left to a process of its own: 32 MB, some tens of milliseconds.
+const LARGE: u32 = 4096;
 /// Shortest time between two counts.
 const SHORTEST: Duration = Duration::from_secs(2);
 /// How often it is looked whether anybody wrote.

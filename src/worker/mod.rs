@@ -4,11 +4,11 @@
 //! | process | file | what it does |
 //! |---|---|---|
 //! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that wants one |
-//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`]), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`]) |
+//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`](crate::network)), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`](crate::network::secrets)) |
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
-//! Nothing runs during recovery; promotion starts the launcher. [`process`] has what all of them share, `pinned` the
+//! Nothing runs during recovery; promotion starts the launcher. [`process`](crate::pg::process) has what all of them share, `pg::pinned` the
 //! settings that nothing can spoil, [`ddl`] steps aside for DROP DATABASE and its like where these are [`allowed`].
 
 mod allowed;
@@ -19,8 +19,4 @@ pub mod download;
 pub mod helper;
 pub mod launcher;
 pub mod maintenance;
-pub mod network;
-mod pinned;
-pub mod process;
-pub mod secrets;
 pub mod walk;

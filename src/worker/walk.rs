@@ -15,15 +15,21 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::process::{self, busy};
-use crate::catalog::Schema;
-use crate::jobs::piece::{Part, Place};
+use crate::files::maxmind;
+use crate::inventory::store::Place;
+use crate::inventory::walk as rows;
+use crate::inventory::walk::Which;
+use crate::jobs::piece::Part;
 use crate::jobs::run::{finish, release};
 use crate::jobs::submit;
-use crate::shared::{self, Database, Job, kind, outcome};
-use crate::store::walk::{self as rows, Which};
-use crate::tx::Failure;
-use crate::{maxmind, settings, time, tx};
+use crate::pg::catalog::Schema;
+use crate::pg::process;
+use crate::pg::process::busy;
+use crate::pg::tx::Failure;
+use crate::pg::{time, tx};
+use crate::settings;
+use crate::shared;
+use crate::shared::{Database, Job, kind, outcome};
 
 /// Blocks of a piece: some tens of milliseconds.
 const PIECE: u32 = 512;

@@ -2,8 +2,9 @@
 
 use enrich::secrets::{Accept, Reference, Secret};
 
+use crate::network::secrets;
+use crate::network::secrets::Look;
 use crate::settings;
-use crate::worker::secrets::{self, Look};
 
 const SETTING: &str = "maxmind_license_key";
 

@@ -1,0 +1,269 @@
+//! The files that answer in this process: which generations are open, and when to look for newer ones.
+//!
+//! With a launcher, it imports and bumps a counter in shared memory; a backend compares it once a statement. Without
+//! one (no preload, a standby), a backend looks at the manifest's date at most once a second, and imports what is new
+//! in the operator's directory itself. Either way one statement reads one set of files: no mixed answers.
+
+use std::cell::{Cell, UnsafeCell};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
+use enrich::maxmind::{Databases, Edition, Manifest, Store};
+use pgrx::pg_sys;
+
+use crate::pg::errors::warn;
+use crate::settings;
+use crate::settings::Settings;
+use crate::shared;
+
+/// How often a backend without a launcher looks at the disk.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the first look-up ever waits for another process's import of the first files.
+const FIRST_IMPORT: Duration = Duration::from_secs(20);
+
+/// What a process has open.
+#[derive(Default)]
+struct Open {
+    databases: Databases,
+    manifest: Manifest,
+    /// Counter in shared memory as of when this was opened.
+    generation: u64,
+    /// [`settings::editions_set`] as of then.
+    editions: u64,
+    /// Of the manifest's file, without a counter.
+    signature: Option<Signature>,
+    looked: Option<Instant>,
+}
+
+thread_local! {
+    // PostgreSQL runs a backend on one thread; "thread" is this process here.
+    static OPEN: UnsafeCell<Open> = UnsafeCell::new(Open::default());
+    static STATEMENT: Cell<i64> = const { Cell::new(i64::MIN) };
+    static WARNED: Cell<bool> = const { Cell::new(false) };
+    static TROUBLED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The store of this server.
+pub fn store() -> Store {
+    Store::new(settings::place::directory())
+}
+
+/// Runs `f` on the files that answer now. `f` may run SQL that comes back here: within one statement nothing is
+/// reopened.
+#[inline]
+pub fn with<R>(f: impl FnOnce(&Databases) -> R) -> R {
+    refresh_once();
+    OPEN.with(|open| {
+        // SAFETY: one thread; the only writer is `refresh`, which is not called while `f` runs.
+        let databases = unsafe { &(*open.get()).databases };
+        if databases.is_empty() {
+            warn_once();
+        }
+        f(databases)
+    })
+}
+
+/// Stored answers from before this (timestamptz) came from files that answer no more. After the worker has walked the
+/// inventory, none does: rows whose answer is still the same were not written, and kept their time.
+pub fn stale_before(databases: &Databases) -> i64 {
+    let Some(installed_at) = databases.installed_at().map(crate::pg::time::from_unix_us) else { return i64::MIN };
+    let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+    let walked = slot.map_or(i64::MIN, |slot| slot.walked.load(std::sync::atomic::Ordering::Acquire));
+    if installed_at <= walked { i64::MIN } else { installed_at }
+}
+
+/// Once a statement, opens what is newer.
+#[inline]
+fn refresh_once() {
+    let statement = crate::pg::call::statement_start();
+    if STATEMENT.get() != statement {
+        STATEMENT.set(statement);
+        refresh();
+    }
+}
+
+/// What is known of the editions in use, in the order of the list.
+pub fn in_use() -> Vec<(String, EditionState)> {
+    let mut manifest = manifest();
+    let editions = settings::snapshot().maxmind_editions;
+    let known = editions.iter().filter_map(|edition| manifest.editions.remove_entry(edition.name()));
+    known.collect()
+}
+
+/// The manifest that belongs to what is open. It is no look-up: nobody has to be warned that none is answered.
+pub fn manifest() -> Manifest {
+    refresh_once();
+    // SAFETY: as in `with`.
+    OPEN.with(|open| unsafe { (*open.get()).manifest.clone() })
+}
+
+/// Opens what is newer, if anything is. A failure keeps what is open.
+fn refresh() {
+    // SAFETY: one thread, and nobody holds a reference: `with` hands them out only while its closure runs.
+    let open = OPEN.with(|open| unsafe { &mut *open.get() });
+    let first = open.looked.is_none();
+    match shared::generation().filter(|_| shared::launcher_runs()) {
+        Some(generation) => {
+            if first || generation != open.generation || open.is_of_another_list() {
+                reopen(open, &settings::snapshot());
+                open.generation = generation;
+            }
+            // After a start of the server, the launcher may be at it right now.
+            if first || (open.databases.is_empty() && due(open)) {
+                let settings = settings::snapshot();
+                if !first || missing(open, &settings) {
+                    first_import(open, &settings);
+                }
+            }
+        }
+        None if due(open) || open.is_of_another_list() => look(open, &settings::snapshot()),
+        None => {}
+    }
+}
+
+impl Open {
+    fn is_of_another_list(&self) -> bool {
+        self.editions != settings::editions_set()
+    }
+}
+
+fn due(open: &Open) -> bool {
+    open.looked.is_none_or(|looked| looked.elapsed() >= LOOK)
+}
+
+/// Without a launcher: imports what is new, and opens what changed.
+fn look(open: &mut Open, settings: &Settings) {
+    if open.databases.is_empty() || store().has_news(&settings.maxmind_dir, &settings.maxmind_editions, &open.manifest)
+    {
+        first_import(open, settings);
+    }
+    let signature = Signature::of(&store().manifest_path()).ok().flatten();
+    if signature != open.signature || open.looked.is_none() || open.is_of_another_list() {
+        reopen(open, settings);
+        open.signature = signature;
+    }
+    open.looked = Some(Instant::now());
+}
+
+/// Whether an edition's file is there of which no generation ever answered: its import is under way, or due.
+fn missing(open: &Open, settings: &Settings) -> bool {
+    settings.maxmind_editions.iter().any(|edition| {
+        let state = open.manifest.editions.get(edition.name());
+        state.is_none_or(|state| state.current.is_none() && state.refused.is_none())
+            && settings.maxmind_dir.join(edition.file_name()).exists()
+    })
+}
+
+/// Imports in this process. What never answered yet is waited for where another process imports it: the first
+/// look-up after files were put there should find all of them.
+fn first_import(open: &mut Open, settings: &Settings) {
+    let store = store();
+    let started = Instant::now();
+    open.looked = Some(started);
+    if !store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, &open.manifest) {
+        return;
+    }
+    let patience = if missing(open, settings) { FIRST_IMPORT } else { Duration::ZERO };
+    loop {
+        match import(settings, false) {
+            Err(StoreError::Busy) if started.elapsed() < patience => {
+                pgrx::check_for_interrupts!();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error @ StoreError::Io { .. }) => {
+                trouble(&error);
+                break;
+            }
+            _ => break,
+        }
+    }
+    reopen(open, settings);
+}
+
+/// Once a session: the store can't be written, so files can't be imported.
+fn trouble(error: &StoreError) {
+    if !TROUBLED.replace(true) {
+        warn("mmdb files can't be imported", &error.to_string(), "what was imported before goes on answering");
+    }
+}
+
+fn reopen(open: &mut Open, settings: &Settings) {
+    open.looked = Some(Instant::now());
+    open.editions = settings::editions_set();
+    match store().open(&settings.maxmind_editions) {
+        Ok((manifest, databases, troubles)) => {
+            for (edition, trouble) in troubles {
+                warn(
+                    format!("a generation of {edition} can't be opened"),
+                    &trouble,
+                    "the one before answers meanwhile",
+                );
+            }
+            open.manifest = manifest;
+            open.databases = databases;
+        }
+        Err(error) => warn("the mmdb generations can't be read", &error.to_string(), "what was open goes on answering"),
+    }
+}
+
+/// Imports what is new in the operator's directory and tells the other backends. Reports to the log, and returns how
+/// many editions were installed. `force` takes a file whose node count collapsed, or that is older.
+///
+/// # Errors
+/// What the store could not read or write; editions that it could are installed all the same.
+pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
+    let mut installed = 0;
+    let (dir, editions) = (&settings.maxmind_dir, &settings.maxmind_editions);
+    // A server that is told to stop does not wait for a large file.
+    let breathe = || {
+        pgrx::check_for_interrupts!();
+    };
+    let Imported { outcomes, failures, changed } = store().import(dir, editions, force, &breathe)?;
+    if changed {
+        shared::bump_generation();
+    }
+    for (edition, outcome) in outcomes {
+        match outcome {
+            Outcome::Unchanged | Outcome::Unsettled => continue,
+            Outcome::Installed(info) => {
+                installed += 1;
+                pgrx::log!(
+                    "asn_inventory: installed {edition}, build {}, {} nodes, generation {}",
+                    crate::pg::time::text(info.build_epoch as i64 * 1_000_000),
+                    info.node_count,
+                    info.directory,
+                );
+                warn_of_age(&edition, info.build_epoch, settings);
+            }
+            Outcome::Refused(refusal) => pgrx::log!("asn_inventory: refused {edition}: {}", refusal.reason),
+        }
+    }
+    failures.into_iter().next().map_or(Ok(installed), Err)
+}
+
+/// An outdated build answers like any other, but nobody should have to find out by chance.
+fn warn_of_age(edition: &Edition, build_epoch: u64, settings: &Settings) {
+    let built = UNIX_EPOCH + Duration::from_secs(build_epoch);
+    let age = SystemTime::now().duration_since(built).unwrap_or_default();
+    if age > settings.maxmind_max_age {
+        let days = age.as_secs() / 86_400;
+        warn(format!("{edition} was built {days} days ago"), "", "put a newer build into asn_inventory.maxmind_dir");
+    }
+}
+
+/// Once a session: answers will be null because nothing is installed.
+fn warn_once() {
+    // SAFETY: reads a variable of this backend; a parallel worker's leader warns for it.
+    let parallel = unsafe { pg_sys::ParallelWorkerNumber >= 0 };
+    if WARNED.get() || parallel {
+        return;
+    }
+    WARNED.set(true);
+    let settings = settings::snapshot();
+    let names: Vec<String> = settings.maxmind_editions.iter().map(|e| e.file_name()).collect();
+    warn(
+        "no mmdb file is installed: look-ups answer null, with status \"unavailable\"",
+        "",
+        &format!("put {} into the directory that asn_inventory.maxmind_dir names", names.join(" or ")),
+    );
+}

@@ -1,0 +1,5 @@
+//! The mmdb files: which generations this process has open ([`maxmind`]), and look-ups in them, counted and timed
+//! ([`counters`]).
+
+pub mod counters;
+pub mod maxmind;

@@ -1,0 +1,225 @@
+//! `enrich_ip`: the inventory first, then what can be said now; the rest is the worker's.
+//!
+//! A fresh row is returned as it is, by one index probe below SQL. Else MaxMind answers at once, what only the network
+//! knows is `pending`, and the address goes into the queue as seen 0 times: this session writes no row of the inventory
+//! and so holds no lock that ingest could meet.
+
+use std::cell::UnsafeCell;
+use std::time::Duration;
+
+use enrich::cascade;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::files::{counters, maxmind};
+use crate::ingest::queue::Queue;
+use crate::inventory::row;
+use crate::inventory::row::Row;
+use crate::inventory::tally::Seen;
+use crate::network::ask;
+use crate::pg::call::Call;
+use crate::pg::errors::bad_value;
+use crate::pg::inet::Inet;
+use crate::pg::{shape, time};
+use crate::{settings, shared, sql_function};
+
+thread_local! {
+    static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
+}
+
+sql_function!(
+    /// `enrich_ip(ip inet, wait interval) → ip_enrichment`.
+    enrich_ip,
+    pg_finfo_enrich_ip,
+    |call: Call| {
+        let (Some(inet), Some(wait)) = (call.get::<Inet>(0), call.arg(1)) else { return call.null() };
+        if inet.is_network() {
+            bad_value(
+                format!("{}/{} is a network", inet.ip, inet.bits),
+                "enrich_ip takes one host address.",
+                "Use host(ip)::inet for the address part, or mmdb_networks() for what lies inside.",
+            );
+        }
+        enrich(call, Inet::host(inet.ip), duration(wait))
+    }
+);
+
+/// A negative interval is no wait.
+fn duration(interval: Datum) -> Duration {
+    // SAFETY: declared as interval, which is passed by reference.
+    let interval = unsafe { &*interval.cast_mut_ptr::<pg_sys::Interval>() };
+    let days = i64::from(interval.day) + 30 * i64::from(interval.month);
+    let us = days.saturating_mul(86_400_000_000).saturating_add(interval.time);
+    Duration::from_micros(u64::try_from(us).unwrap_or(0))
+}
+
+fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
+    // SAFETY: the namespace of the function being called.
+    let schema = unsafe { pg_sys::get_func_namespace(call.function()) };
+    let stale_before = maxmind::with(maxmind::stale_before);
+    // SAFETY: declared to return ip_enrichment.
+    let desc = unsafe { kept_desc(call) };
+    let known = cached(schema, inet, stale_before, desc);
+    counters::cache(known.as_ref().is_some_and(|found| found.network == Network::Fresh));
+    match &known {
+        Some(found) if found.network == Network::Fresh || !may_write() => return found.row,
+        // What was never answered is in line already; what went stale is put there. Without a worker there is nobody to
+        // wait for, and what is known is better than an error.
+        Some(found) if wait.is_zero() || shared::my_worker().is_none() => {
+            if found.network == Network::Stale {
+                hand_over(schema, inet);
+            }
+            return found.row;
+        }
+        _ => {}
+    }
+    if may_write() {
+        // An answer that took too long may be there in part. The row came in another transaction: a snapshot of now
+        // sees it.
+        let asked = !wait.is_zero();
+        if asked {
+            ask::ask(inet.ip, wait);
+        }
+        if let Some(found) = asked.then(|| cached(schema, inet, stale_before, desc)).flatten() {
+            return found.row;
+        }
+        hand_over(schema, inet);
+    }
+    let policy = settings::policy();
+    maxmind::with(|databases| {
+        let record = counters::lookup(|| cascade::first_record(inet.ip, databases, &policy));
+        // SAFETY: one thread, and nothing below calls back into this function; the descriptor is ip_enrichment's.
+        unsafe {
+            let row = ROW.with(|row| &mut *row.get());
+            row.fill(&record, time::now());
+            row.form(desc)
+        }
+    })
+}
+
+/// # Safety
+/// The function must be declared to return a composite type.
+unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
+    // SAFETY: as in `lookup_ip`.
+    unsafe { crate::functions::lookup::kept_desc(call) }
+}
+
+/// How the network sources stand in a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Network {
+    /// Each has answered, or is not asked.
+    Fresh,
+    /// One has no answer yet.
+    Missing,
+    /// One has answered too long ago.
+    Stale,
+}
+
+/// A row of the inventory.
+struct Found {
+    row: Datum,
+    network: Network,
+}
+
+/// The inventory's row, if MaxMind's answer in it is fresh.
+fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
+    // SAFETY: the table, found by name in the extension's schema, is read by a scan of its primary key under
+    // the latest snapshot; the row is copied into a tuple of our own before the scan ends.
+    unsafe {
+        let table = pg_sys::get_relname_relid(c"ip_inventory".as_ptr(), schema);
+        if table == pg_sys::InvalidOid {
+            return None;
+        }
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let source = (*relation).rd_att;
+        let address = shape::find(source, c"ip_address", pg_sys::INETOID).filter(|_| shape::is_plain_table(relation));
+        let key = address.and_then(|address| shape::primary_key(relation, address, pg_sys::NETWORK_BTREE_FAM_OID));
+        let (Some(address), Some(index)) = (address, key) else {
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            return None;
+        };
+        let mut bytes = [0; crate::pg::inet::MAX_BYTES];
+        inet.write_short(&mut bytes);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            address as i16,
+            pg_sys::BTEqualStrategyNumber as u16,
+            pg_sys::F_NETWORK_EQ.into(),
+            Datum::from(bytes.as_ptr()),
+        );
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, 1, &mut key);
+        let tuple = pg_sys::systable_getnext(scan);
+        let row = if tuple.is_null() { None } else { copy_if_fresh(tuple, source, stale_before, desc) };
+        pg_sys::systable_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        row
+    }
+}
+
+/// # Safety
+/// `tuple` must be a row of `ip_inventory`, described by `source`, and `desc` that of `ip_enrichment`.
+unsafe fn copy_if_fresh(
+    tuple: pg_sys::HeapTuple,
+    source: pg_sys::TupleDesc,
+    stale_before: i64,
+    desc: pg_sys::TupleDesc,
+) -> Option<Found> {
+    // SAFETY: see above; values are read by the columns' names, so that columns added later do no harm.
+    unsafe {
+        let natts = (*source).natts as usize;
+        let (mut all, mut missing) = (vec![Datum::null(); natts], vec![true; natts]);
+        pg_sys::heap_deform_tuple(tuple, source, all.as_mut_ptr(), missing.as_mut_ptr());
+        // One that is of another type now is none that can be read.
+        let column = |(name, kind)| shape::find(source, name, kind).map(|number| number - 1);
+        let value = |of| column(of).filter(|at| !missing[*at]).map(|at| all[at]);
+        let moment = |name| value((name, pg_sys::TIMESTAMPTZOID)).map(|ts| ts.value() as i64);
+        if moment(c"maxmind_ts").is_none_or(|ts| ts < stale_before) {
+            return None;
+        }
+        let mut values = [Datum::null(); row::COLUMNS];
+        let mut nulls = [true; row::COLUMNS];
+        for at in 0..row::COLUMNS {
+            if let Some(datum) = value(row::source(at)) {
+                values[at] = datum;
+                nulls[at] = false;
+            }
+        }
+        let (cymru_life, cymru_negative_life, greynoise_life) = settings::lifetimes();
+        let status = |name| value((name, pg_sys::TEXTOID)).map_or(&[][..], |datum| crate::pg::datum::text_bytes(datum));
+        let old = |name, life: i64| moment(name).is_none_or(|ts| ts < time::now().saturating_sub(life));
+        let cymru = match status(c"cymru_status") {
+            b"found" if old(c"cymru_ts", cymru_life) => Network::Stale,
+            b"not_found" if old(c"cymru_ts", cymru_negative_life) => Network::Stale,
+            b"found" | b"not_found" | b"skipped" => Network::Fresh,
+            _ => Network::Missing,
+        };
+        let greynoise = match status(c"greynoise_status") {
+            b"found" | b"not_found" if old(c"scanner_ts", greynoise_life) => Network::Stale,
+            b"found" | b"not_found" | b"skipped" => Network::Fresh,
+            _ => Network::Missing,
+        };
+        let network = match (cymru, greynoise) {
+            (Network::Fresh, Network::Fresh) => Network::Fresh,
+            (Network::Stale, _) | (_, Network::Stale) => Network::Stale,
+            _ => Network::Missing,
+        };
+        let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        Some(Found { row: Datum::from((*formed).t_data), network })
+    }
+}
+
+fn may_write() -> bool {
+    // SAFETY: reads variables of this backend.
+    unsafe { !pg_sys::RecoveryInProgress() && !pg_sys::XactReadOnly && !pg_sys::IsInParallelMode() }
+}
+
+/// Puts the address into the queue, as seen 0 times.
+fn hand_over(schema: pg_sys::Oid, inet: Inet) {
+    let now = time::now();
+    if let Some(queue) = Queue::open(schema) {
+        queue.append_rows(&[(Some(inet), Seen { count: 0, first: now, last: now })], None, None);
+    }
+}

@@ -1,0 +1,115 @@
+//! Offline look-ups: `lookup_ip`, `ip_asn`, `ip_asn_org`, `ip_country`, `ip_city`, `ip_class`.
+//!
+//! They write nothing, run no SQL and open no socket: they work on a standby, in a parallel worker, without preload.
+
+use std::cell::UnsafeCell;
+
+use enrich::address::classify;
+use enrich::cascade;
+use enrich::maxmind::Databases;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::files::{counters, maxmind};
+use crate::inventory::row::Row;
+use crate::pg::call;
+use crate::pg::call::Call;
+use crate::pg::inet::Inet;
+use crate::sql_function;
+
+thread_local! {
+    // One row's buffer a backend; `lookup_ip` does not call itself.
+    static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
+}
+
+fn address(call: Call) -> Option<Inet> {
+    // SAFETY: the functions below are declared with inet as their first argument.
+    call.arg(0).map(|datum| unsafe { Inet::read(datum) })
+}
+
+sql_function!(
+    /// `ip_class(inet) → text`.
+    ip_class,
+    pg_finfo_ip_class,
+    |call: Call| call.give(address(call).map(|inet| call::text(classify(inet.ip).as_str())))
+);
+
+sql_function!(
+    /// `lookup_ip(inet) → ip_enrichment`.
+    lookup_ip,
+    pg_finfo_lookup_ip,
+    |call: Call| {
+        let Some(inet) = address(call) else { return call.null() };
+        counters::lookup(|| {
+            maxmind::with(|databases| {
+                let record = cascade::offline(inet.ip, databases);
+                // SAFETY: one thread, and nothing between here and the end calls back into this function.
+                let row = ROW.with(|row| unsafe { &mut *row.get() });
+                // The time of the statement: an answer's time must not cost a look at the clock for each row.
+                row.fill(&record, call::statement_start());
+                // SAFETY: declared to return ip_enrichment.
+                unsafe { row.form(kept_desc(call)) }
+            })
+        })
+    }
+);
+
+/// The result's descriptor, that of `ip_enrichment`, looked up once a query and kept with the call site.
+///
+/// # Safety
+/// The function must be declared to return a composite type.
+pub unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
+    // SAFETY: `flinfo` of a call from SQL is set; `fn_extra` is ours and lives as long as `fn_mcxt`.
+    unsafe {
+        let flinfo = (*call.0).flinfo;
+        if (*flinfo).fn_extra.is_null() {
+            let old = pg_sys::MemoryContextSwitchTo((*flinfo).fn_mcxt);
+            let desc = pg_sys::CreateTupleDescCopy(call.result_desc());
+            crate::inventory::row::check(desc);
+            (*flinfo).fn_extra = desc.cast();
+            pg_sys::MemoryContextSwitchTo(old);
+        }
+        (*flinfo).fn_extra.cast()
+    }
+}
+
+fn field<T>(
+    call: Call,
+    read: impl FnOnce(&Databases, std::net::IpAddr) -> Option<T>,
+    datum: impl FnOnce(T) -> Datum,
+) -> Datum {
+    let Some(inet) = address(call) else { return call.null() };
+    if !classify(inet.ip).is_public() {
+        return call.null();
+    }
+    let found = counters::lookup(|| maxmind::with(|databases| read(databases, inet.ip).map(datum)));
+    call.give(found)
+}
+
+sql_function!(
+    /// `ip_asn(inet) → bigint`.
+    ip_asn,
+    pg_finfo_ip_asn,
+    |call: Call| field(call, |db, ip| db.origin(ip)?.asn, |asn| Datum::from(i64::from(asn)))
+);
+
+sql_function!(
+    /// `ip_asn_org(inet) → text`.
+    ip_asn_org,
+    pg_finfo_ip_asn_org,
+    |call: Call| field(call, |db, ip| db.origin(ip)?.org.map(call::text), |datum| datum)
+);
+
+sql_function!(
+    /// `ip_country(inet) → text`.
+    ip_country,
+    pg_finfo_ip_country,
+    |call: Call| field(call, |db, ip| db.place(ip)?.country_code.map(call::text), |datum| datum)
+);
+
+sql_function!(
+    /// `ip_city(inet) → text`.
+    ip_city,
+    pg_finfo_ip_city,
+    |call: Call| field(call, |db, ip| db.place(ip)?.city.map(call::text), |datum| datum)
+);

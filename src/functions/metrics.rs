@@ -1,0 +1,37 @@
+//! `prometheus_metrics()`: figures for Prometheus, in its text exposition format. What shared memory and the manifest of
+//! the files say is read as it is; the rest comes from SQL, in two statements.
+//!
+//! What is not known is left out: a gap is seen, a false 0 is believed. Nothing is written, so a standby answers, too.
+
+mod live;
+mod page;
+mod stored;
+
+use page::Page;
+
+use crate::pg::call;
+use crate::pg::call::Call;
+use crate::pg::catalog::Schema;
+use crate::{shared, sql_function};
+
+sql_function!(
+    /// `prometheus_metrics() → text`.
+    prometheus_metrics,
+    pg_finfo_prometheus_metrics,
+    |call: Call| {
+        let schema = Schema::of(call);
+        let stored = stored::read(&schema);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let mut page = Page::of(stored.database.clone());
+        live::worker(&mut page, slot);
+        stored.queue(&mut page, slot.and_then(live::queue_age));
+        stored.inventory(&mut page);
+        live::counters(&mut page, slot);
+        stored.sources(&mut page, slot.is_some());
+        live::latency(&mut page, slot);
+        live::files(&mut page);
+        live::jobs(&mut page);
+        stored.info(&mut page);
+        call.give(Some(call::text(&page.text())))
+    }
+);

@@ -1,0 +1,156 @@
+//! What needs no SQL: shared memory, and the manifest of the files.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use enrich::latency::BOUNDS;
+use pgrx::pg_sys;
+
+use super::page::{Durations, Page, Sample};
+use crate::files::maxmind;
+use crate::pg::time;
+use crate::shared::{Database, kind, latency, state};
+use crate::{settings, shared};
+
+/// Bounds of histograms begin with one of these digits: three a decade are enough for a quantile to go by.
+const STEPS: [u64; 3] = [100, 250, 500];
+
+/// 1 or 0.
+pub fn truth(value: bool) -> Option<f64> {
+    Some(f64::from(u8::from(value)))
+}
+
+/// Unix seconds of a time (timestamptz) in shared memory; 0 there is never.
+fn moment(at: &AtomicI64) -> Option<f64> {
+    let at = at.load(Ordering::Relaxed);
+    (at != 0).then(|| time::to_unix_us(at) as f64 / 1e6)
+}
+
+/// Whether it works.
+pub fn worker(page: &mut Page, slot: Option<&Database>) {
+    // SAFETY: reads a variable of the server.
+    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    page.gauge("up", "Whether the worker of this database runs.", Sample::of(truth(shared::my_worker().is_some())));
+    page.gauge(
+        "scrape_timestamp_seconds",
+        "When these figures were read: a file of them that is no longer written stays as it is.",
+        Sample::of(Some(time::now_unix_us() as f64 / 1e6)),
+    );
+    page.gauge("standby", "Whether this server is a standby, where no worker is to run.", Sample::of(truth(standby)));
+    page.gauge(
+        "enabled",
+        "Whether asn_inventory.enabled is on, as the session has it that asks.",
+        Sample::of(truth(settings::enabled())),
+    );
+    page.gauge(
+        "last_absorb_timestamp_seconds",
+        "When the worker last looked at the queue.",
+        Sample::of(slot.and_then(|slot| moment(&slot.absorbed_at))),
+    );
+}
+
+/// How long observations have waited that the worker has not begun to absorb, in seconds.
+pub fn queue_age(slot: &Database) -> Option<f64> {
+    moment(&slot.waiting_since).map(|since| (time::now_unix_us() as f64 / 1e6 - since).max(0.0))
+}
+
+/// What was counted since the server started.
+pub fn counters(page: &mut Page, slot: Option<&Database>) {
+    let count = |of: fn(&Database) -> &AtomicU64| Sample::of(slot.map(|slot| of(slot).load(Ordering::Relaxed) as f64));
+    page.counter(
+        "absorbed_addresses_total",
+        "Queued addresses that the worker has absorbed.",
+        count(|slot| &slot.absorbed),
+    );
+    page.counter(
+        "cache_hits_total",
+        "Calls of enrich_ip() that a fresh row of the inventory answered.",
+        count(|slot| &slot.cache_hits),
+    );
+    page.counter("cache_misses_total", "Calls of enrich_ip() that had more to do.", count(|slot| &slot.cache_misses));
+}
+
+/// How long the sources take to answer.
+pub fn latency(page: &mut Page, slot: Option<&Database>) {
+    let all = slot.into_iter().flat_map(|slot| latency::SOURCES.into_iter().zip(&slot.latency));
+    page.histogram(
+        "source_answer_duration_seconds",
+        "How long answers took; of look-ups in MaxMind's files, one in 256 is timed.",
+        all.map(|(source, latency)| durations(source, latency)),
+    );
+}
+
+fn durations(source: &str, latency: &latency::Latency) -> Durations {
+    let (counts, sum) = latency.read();
+    let mut reached = 0;
+    let mut buckets = Vec::new();
+    for (bound, count) in BOUNDS.iter().zip(counts) {
+        reached += count;
+        if STEPS.contains(&leading(*bound)) {
+            buckets.push((*bound as f64 / 1e9, reached));
+        }
+    }
+    Durations {
+        labels: vec![("source", source.to_owned())],
+        buckets,
+        count: counts.iter().sum(),
+        sum: sum.as_secs_f64(),
+    }
+}
+
+/// The three leading digits of a bound; all have at least three, and nothing but zeros behind them.
+const fn leading(mut bound: u64) -> u64 {
+    while bound >= 1000 {
+        bound /= 10;
+    }
+    bound
+}
+
+/// The installed files.
+pub fn files(page: &mut Page) {
+    let editions = maxmind::in_use();
+    let each = |of: fn(&enrich::maxmind::store::EditionState) -> Option<f64>| -> Vec<Sample> {
+        let samples = editions
+            .iter()
+            .filter_map(|(edition, state)| Sample::labelled(vec![("edition", edition.clone())], of(state)));
+        samples.collect()
+    };
+    page.gauge(
+        "mmdb_build_timestamp_seconds",
+        "When the installed build was made.",
+        each(|state| state.current.as_ref().map(|current| current.build_epoch as f64)),
+    );
+    page.gauge(
+        "mmdb_installed_timestamp_seconds",
+        "When it was installed.",
+        each(|state| state.current.as_ref().map(|current| current.installed_at as f64 / 1e6)),
+    );
+    page.gauge(
+        "mmdb_size_bytes",
+        "Size of the installed file.",
+        each(|state| state.current.as_ref().map(|current| current.size as f64)),
+    );
+    page.gauge(
+        "mmdb_refused",
+        "Whether the file that was last put there was refused.",
+        each(|state| truth(state.refused.is_some())),
+    );
+}
+
+/// Jobs that are under way in this database.
+pub fn jobs(page: &mut Page) {
+    let Some(shared) = shared::shared() else { return };
+    let database = shared::my_database().to_u32();
+    let running = |of: u32| {
+        let jobs = shared.jobs.iter().filter(|job| {
+            matches!(job.state.load(Ordering::Acquire), state::SUBMITTED | state::RUNNING)
+                && job.database.load(Ordering::Relaxed) == database
+                && job.kind.load(Ordering::Relaxed) == of
+        });
+        Sample::labelled(vec![("kind", kind::name(of).to_owned())], Some(jobs.count() as f64))
+    };
+    page.gauge(
+        "jobs_running",
+        "Jobs that are under way, or wait for the worker.",
+        [kind::BACKFILL, kind::REFRESH, kind::UPDATE, kind::WALK].into_iter().filter_map(running),
+    );
+}

@@ -1,0 +1,282 @@
+//! What the tables say, in three statements: a figure more is a line more in one of the lists. `enrichment_status` is not
+//! asked: planning it takes as long as all of this, most of it for columns that are none of the figures.
+
+use super::live::truth;
+use super::page::{Page, Sample};
+use crate::pg::catalog::Schema;
+use crate::pg::sql::{Sql, Table};
+use crate::settings;
+use crate::settings::Switch;
+
+/// A figure: its name, what it is, and the SQL that has it.
+struct Figure {
+    name: &'static str,
+    help: &'static str,
+    sql: &'static str,
+    counts: bool,
+}
+
+const fn gauge(name: &'static str, sql: &'static str, help: &'static str) -> Figure {
+    Figure { name, help, sql, counts: false }
+}
+
+const fn counter(name: &'static str, sql: &'static str, help: &'static str) -> Figure {
+    Figure { name, help, sql, counts: true }
+}
+
+/// How many addresses wait, counted or estimated as in the view `enrichment_status`.
+const QUEUE: Figure = gauge(
+    "queue_addresses",
+    "CASE WHEN pg_catalog.pg_relation_size({queue}) <= 2097152
+          THEN (SELECT coalesce(sum(addresses), 0) FROM (SELECT addresses FROM {schema}.ip_observation LIMIT 100000) a)
+          ELSE (SELECT coalesce(sum(addresses), 0) * (pg_catalog.pg_relation_size({queue}) / 1048576.0)
+                FROM {schema}.ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size({queue}))) END",
+    "Addresses that wait for the worker, counted anew by each statement; an estimate where there are many.",
+);
+
+/// Of the whole inventory: `c` is the worker's count, `u` the last look for newer files.
+const INVENTORY: [Figure; 9] = [
+    gauge(
+        "counted_timestamp_seconds",
+        "extract(epoch FROM c.counted_at)",
+        "When the worker last counted the inventory.",
+    ),
+    gauge("addresses", "c.addresses", "Addresses in the inventory."),
+    gauge("addresses_public", "c.public_addresses", "Of these, of class public: those that sources can know."),
+    gauge("addresses_enriched", "c.enriched", "Addresses with an ASN or a country."),
+    gauge("addresses_missing_asn", "c.missing_asn", "Public addresses without an ASN."),
+    gauge("addresses_scanners", "c.scanners", "Addresses that GreyNoise has seen scanning."),
+    gauge(
+        "mmdb_update_timestamp_seconds",
+        "extract(epoch FROM u.ended_at)",
+        "When the last look for newer MaxMind files ended.",
+    ),
+    gauge("mmdb_update_failed", "(u.outcome = 'failed')::int", "Whether that look failed."),
+    gauge(
+        "tables_attached",
+        "(SELECT count(*) FROM {schema}.ip_source)",
+        "Tables whose inserted addresses are observed.",
+    ),
+];
+
+/// Of an attached table, `t`. Not summed up: a sum would fall when one is detached, which Prometheus takes for a counter
+/// that began anew.
+const TABLE: [Figure; 2] = [
+    counter("observations_total", "t.observations", "Addresses observed in the table, repetitions included."),
+    counter("unparsable_total", "t.unparsable", "Values in the table that were no host address."),
+];
+
+/// Of a source: `s` is `source_status`, `c` the worker's count.
+const SOURCE: [Figure; 9] = [
+    gauge(
+        "source_due",
+        "CASE s.source WHEN 'cymru' THEN c.cymru_due WHEN 'greynoise' THEN c.greynoise_due END",
+        "Addresses that wait for an answer, as last counted.",
+    ),
+    gauge(
+        "source_answered",
+        "CASE s.source WHEN 'maxmind' THEN c.maxmind_answered WHEN 'cymru' THEN c.cymru_answered ELSE c.greynoise_answered END",
+        "Addresses with an answer, also that nothing is known, as last counted.",
+    ),
+    gauge(
+        "source_last_success_timestamp_seconds",
+        "extract(epoch FROM s.last_success_at)",
+        "When it last answered; for maxmind, when a file was last installed.",
+    ),
+    gauge(
+        "source_last_error_timestamp_seconds",
+        "extract(epoch FROM s.last_error_at)",
+        "When it last failed; for maxmind, a file that was refused or a look for newer ones.",
+    ),
+    gauge("source_retry_timestamp_seconds", "extract(epoch FROM s.retry_at)", "It is not asked before this."),
+    gauge("quota_limit", "s.quota", "Most requests of a window."),
+    gauge("quota_used", "s.quota_used", "Requests spent in the present window."),
+    gauge("quota_left", "s.quota_left", "Requests left in the present window."),
+    gauge("quota_reset_timestamp_seconds", "extract(epoch FROM s.quota_reset_at)", "When there is more."),
+];
+
+/// Of a source, and counted in shared memory alone: not known where no worker has a place there.
+const LIVE: [Figure; 3] = [
+    counter("source_requests_total", "s.requests", "Requests that came to an end; for maxmind, addresses looked up."),
+    counter("source_errors_total", "CASE WHEN s.source <> 'maxmind' THEN s.errors END", "Of these, failures."),
+    gauge(
+        "source_in_flight",
+        "CASE WHEN s.source <> 'maxmind' THEN s.in_flight END",
+        "Requests without an outcome yet.",
+    ),
+];
+
+/// The states of each source. MaxMind's are those of the installed files.
+const STATES: [(&str, &[&str]); 3] = [
+    ("maxmind", &["ok", "outdated", "unavailable"]),
+    ("cymru", &["ok", "off", "failing", "unknown"]),
+    ("greynoise", &["ok", "off", "no key", "refused", "quota", "failing", "unknown"]),
+];
+
+/// What was read.
+pub struct Stored {
+    /// The database's name.
+    pub database: String,
+    extension: String,
+    server: String,
+    queued: Option<f64>,
+    inventory: Vec<Option<f64>>,
+    tables: Vec<(String, Vec<Option<f64>>)>,
+    sources: Vec<Source>,
+}
+
+struct Source {
+    name: String,
+    state: String,
+    figures: Vec<Option<f64>>,
+}
+
+/// The figures as columns.
+fn columns<'a>(figures: impl IntoIterator<Item = &'a Figure>) -> String {
+    figures.into_iter().map(|figure| format!(", ({})::float8", figure.sql)).collect()
+}
+
+fn figures(table: &Table, row: usize, after: usize, count: usize) -> Vec<Option<f64>> {
+    (after + 1..=after + count).map(|column| table.get(row, column)).collect()
+}
+
+fn text(table: &Table, row: usize, column: usize) -> String {
+    table.get::<Vec<u8>>(row, column).map_or_else(String::new, |bytes| crate::pg::encoding::from_server(&bytes))
+}
+
+/// What is read. Who asks needs no rights on any of it.
+const READ: [&std::ffi::CStr; 7] = [
+    c"source_status",
+    c"ip_observation",
+    c"inventory_count",
+    c"enrichment_run",
+    c"ip_source",
+    c"source_quota",
+    c"ip_inventory",
+];
+
+/// Reads all of it.
+pub fn read(schema: &Schema) -> Stored {
+    let sql = Sql::on_all(schema, &READ);
+    let query = |text: String| {
+        // A name that is put in is not searched again: it may hold braces.
+        let parts: Vec<String> = text.split("{queue}").map(|part| part.replace("{schema}", &schema.name)).collect();
+        sql.query(&parts.join(&schema.regclass("ip_observation")), &[])
+    };
+    let table = query(format!(
+        "SELECT current_database()::text, current_setting('server_version'),
+             (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'asn_inventory') {}
+         FROM (SELECT) one
+         LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true
+         LEFT JOIN (SELECT outcome, ended_at FROM {{schema}}.enrichment_run
+                    WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) u ON true",
+        columns([&QUEUE].into_iter().chain(&INVENTORY))
+    ));
+    let mut all = figures(&table, 0, 3, 1 + INVENTORY.len());
+    let mut stored = Stored {
+        database: text(&table, 0, 1),
+        server: text(&table, 0, 2),
+        extension: text(&table, 0, 3),
+        queued: all.remove(0),
+        inventory: all,
+        tables: Vec::new(),
+        sources: Vec::new(),
+    };
+    drop(table);
+    let table = query(format!(
+        "SELECT format('%I.%I', n.nspname, c.relname) {} FROM {{schema}}.ip_source t
+         JOIN pg_catalog.pg_class c ON c.oid = t.tbl JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY 1",
+        columns(&TABLE)
+    ));
+    stored.tables = (0..table.len()).map(|row| (text(&table, row, 1), figures(&table, row, 1, TABLE.len()))).collect();
+    drop(table);
+    let table = query(format!(
+        "SELECT s.source, s.state {}
+         FROM {{schema}}.source_status s LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true",
+        columns(SOURCE.iter().chain(&LIVE))
+    ));
+    let source = |row| Source {
+        name: text(&table, row, 1),
+        state: text(&table, row, 2),
+        figures: figures(&table, row, 2, SOURCE.len() + LIVE.len()),
+    };
+    stored.sources = (0..table.len()).map(source).collect();
+    stored
+}
+
+impl Stored {
+    /// Which versions these figures are from.
+    pub fn info(&self, page: &mut Page) {
+        let labels = vec![("version", self.extension.clone()), ("server_version", self.server.clone())];
+        page.gauge("info", "The versions of extension and server.", Sample::labelled(labels, Some(1.0)));
+    }
+
+    /// The queue. `age`: how long rows have waited that the worker has not begun with, in seconds.
+    pub fn queue(&self, page: &mut Page, age: Option<f64>) {
+        add(page, &QUEUE, Sample::of(self.queued));
+        page.gauge(
+            "queue_age_seconds",
+            "How long the oldest of them has waited; not there when none waits, or the worker is at it.",
+            Sample::of(age.filter(|_| self.queued.is_some_and(|queued| queued > 0.0))),
+        );
+    }
+
+    /// The inventory and the attached tables, and the last look for newer files.
+    pub fn inventory(&self, page: &mut Page) {
+        for (figure, value) in INVENTORY.iter().zip(&self.inventory) {
+            add(page, figure, Sample::of(*value));
+        }
+        for (at, figure) in TABLE.iter().enumerate() {
+            let each = |(name, figures): &(String, Vec<Option<f64>>)| {
+                Sample::labelled(vec![("table", name.clone())], figures[at])
+            };
+            add(page, figure, self.tables.iter().filter_map(each));
+        }
+    }
+
+    /// The sources. `live`: there is a place in shared memory where a worker counts.
+    pub fn sources(&self, page: &mut Page, live: bool) {
+        let up = |source: &Source| Sample::of_source(&source.name, source.up());
+        page.gauge(
+            "source_up",
+            "Whether it answers; not there for a source that is off, or that no worker has looked at.",
+            self.sources.iter().filter_map(up),
+        );
+        page.gauge("source_state", "1 for the state that it is in.", self.sources.iter().flat_map(Source::states));
+        let shown = if live { SOURCE.len() + LIVE.len() } else { SOURCE.len() };
+        for (at, figure) in SOURCE.iter().chain(&LIVE).take(shown).enumerate() {
+            let each = |source: &Source| Sample::of_source(&source.name, source.figures[at]);
+            add(page, figure, self.sources.iter().filter_map(each));
+        }
+    }
+}
+
+fn add(page: &mut Page, figure: &Figure, samples: impl IntoIterator<Item = Sample>) {
+    if figure.counts {
+        page.counter(figure.name, figure.help, samples);
+    } else {
+        page.gauge(figure.name, figure.help, samples);
+    }
+}
+
+impl Source {
+    /// A source that is switched off is not down, and one without a key is so by choice unless it is switched on.
+    fn up(&self) -> Option<f64> {
+        match self.state.as_str() {
+            "off" | "unknown" => None,
+            "no key" if settings::network().greynoise != Switch::on => None,
+            state => truth(matches!(state, "ok" | "outdated")),
+        }
+    }
+
+    /// A sample for each state that it can be in, and for the one that it is in.
+    fn states(&self) -> Vec<Sample> {
+        let known = STATES.iter().find(|(source, _)| *source == self.name).map_or(&[][..], |(_, states)| states);
+        let more = (!known.contains(&self.state.as_str())).then_some(self.state.as_str());
+        let sample = |state: &str| {
+            let labels = vec![("source", self.name.clone()), ("state", state.to_owned())];
+            Sample::labelled(labels, truth(state == self.state))
+        };
+        known.iter().copied().chain(more).filter_map(sample).collect()
+    }
+}

@@ -1,0 +1,20 @@
+//! The SQL face: functions that answer. Those that attach tables are in [`ingest`](crate::ingest), those that submit jobs
+//! in [`jobs`](crate::jobs).
+//!
+//! | file | what |
+//! |---|---|
+//! | [`lookup`] | `lookup_ip`, `ip_asn` and their like: offline |
+//! | [`enrich_ip`] | the inventory first, then the files, then the worker |
+//! | [`mmdb`] | whole records, installed editions, importing by hand |
+//! | [`status`] | what `enrichment_status`, `source_status` and the doctor read of shared memory |
+//! | [`metrics`] | `prometheus_metrics()` |
+//! | [`report`] | `inventory_report()` |
+//! | [`secure`] | what the extension's scripts do last |
+
+pub mod enrich_ip;
+pub mod lookup;
+pub mod metrics;
+pub mod mmdb;
+pub mod report;
+pub mod secure;
+pub mod status;

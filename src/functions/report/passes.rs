@@ -1,0 +1,206 @@
+//! The passes over `ip_inventory`.
+
+use std::collections::HashMap;
+
+use pgrx::IntoDatum;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Place, Report, Scanners, Timeline, figures};
+
+use super::{count, moment, text};
+use crate::pg::catalog::Schema;
+use crate::pg::sql::Sql;
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+/// Times further back, or further ahead, are left out of the timeline: events bring times of their own, and one from
+/// 1970 would leave no room for the others.
+const YEARS_BACK: i64 = 10;
+/// Lengths of a bucket, and up to which length of time it is used.
+const STEPS: [(i64, i64); 4] = [(HOUR, 3 * DAY), (DAY, 120 * DAY), (7 * DAY, 830 * DAY), (30 * DAY, i64::MAX)];
+/// Degrees of a cell of the map.
+const CELL: f64 = 2.0;
+/// Most dots of the map.
+const PLACES: usize = 2_000;
+/// The observations of a group: counts that somebody wrote by hand may be as large as the type allows.
+const SEEN: &str = "least(coalesce(sum(observation_count), 0), 9223372036854775807)::bigint";
+/// Rows of a short table.
+const TOP: i64 = 10;
+
+/// The times between which addresses were observed, in Unix seconds.
+pub type Span = Option<(i64, i64)>;
+
+/// The statuses that are counted one by one; all others are counted as `unavailable`.
+const STATUSES: [&str; 6] = ["found", "not_found", "pending", "failed", "quota", "skipped"];
+/// What is known by when: column of the status and of the time of the answer, in the order of the sources.
+const COLUMNS: [(&str, &str); 3] =
+    [("maxmind_status", "maxmind_ts"), ("cymru_status", "cymru_ts"), ("greynoise_status", "scanner_ts")];
+
+/// Totals, statuses, ages and scanners. Without a GROUP BY: the planner takes the groups for many, and would sort.
+pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span {
+    // Times come in as parameters: a subtraction would be done anew for every row.
+    let mut times = Vec::new();
+    let mut days_ago = |days: i64| {
+        times.push((pg_sys::TIMESTAMPTZOID, Some(Datum::from(now.saturating_sub(days * DAY * 1_000_000)))));
+        format!("${}", times.len())
+    };
+    let window = format!("BETWEEN {} AND {}", days_ago(YEARS_BACK * 365), days_ago(-1));
+    let seen = |of: &str, end: &str| {
+        let time = |at| format!("{end}({at}) FILTER (WHERE observation_count > 0 AND {at} {window})");
+        format!("{of}({}, {})", time("first_seen_at"), time("last_seen_at"))
+    };
+    let ages = AGES.map(|(days, _)| days.map(|days| days_ago(i64::from(days))));
+    let mut columns = vec![
+        "count(*)".to_owned(),
+        SEEN.to_owned(),
+        "count(*) FILTER (WHERE coalesce(ip_class = 'public', true))".to_owned(),
+        "count(*) FILTER (WHERE maxmind_status = 'found' OR cymru_status = 'found')".to_owned(),
+        "count(asn_number)".to_owned(),
+        // Either time of an address may be the only one of it that can be shown.
+        seen("least", "min"),
+        seen("greatest", "max"),
+    ];
+    let filtered = |condition: String| format!("count(*) FILTER (WHERE {condition})");
+    let scanners = columns.len() + 1;
+    columns.extend(
+        [
+            "scanner_noise AND scanner_classification = 'malicious'",
+            "scanner_noise AND scanner_classification = 'benign'",
+            "scanner_noise",
+            "scanner_riot AND scanner_noise IS NOT TRUE",
+            "scanner_noise IS NOT NULL OR scanner_riot IS NOT NULL OR scanner_ts IS NOT NULL",
+        ]
+        .map(|condition| filtered(condition.to_owned())),
+    );
+    let sources = columns.len() + 1;
+    for (status, at) in COLUMNS {
+        columns.extend(STATUSES.map(|word| filtered(format!("{status} = '{word}'"))));
+        // Ages are counted as "younger than", which is a comparison each; the differences are the classes.
+        columns.extend(ages.iter().map(|since| match since {
+            Some(since) => filtered(format!("{at} > {since}")),
+            None => format!("count({at})"),
+        }));
+    }
+    let table = sql.query(&format!("SELECT {} FROM {}.ip_inventory", columns.join(", "), schema.name), &times);
+    let value = |column| count(&table, 0, column);
+    let totals = &mut report.totals;
+    totals.addresses = value(1);
+    totals.observations = value(2);
+    totals.public = value(3);
+    totals.enriched = value(4);
+    totals.with_asn = value(5);
+    let (scanning, asked) = (value(scanners + 2), value(scanners + 4));
+    report.scanners = Scanners {
+        malicious: value(scanners),
+        benign: value(scanners + 1),
+        unknown: scanning.saturating_sub(value(scanners) + value(scanners + 1)),
+        riot: value(scanners + 3),
+        not_seen: asked.saturating_sub(scanning + value(scanners + 3)),
+    };
+    for (nth, source) in report.sources.iter_mut().take(COLUMNS.len()).enumerate() {
+        let first = sources + nth * (STATUSES.len() + AGE_CLASSES);
+        let [found, not_found, pending, failed, quota, skipped] = [0, 1, 2, 3, 4, 5].map(|at| value(first + at));
+        let others = totals.addresses.saturating_sub(found + not_found + pending + failed + quota + skipped);
+        source.coverage = Coverage { found, not_found, pending, failed, quota, skipped, unavailable: others };
+        let mut younger = 0;
+        for (class, age) in source.ages.iter_mut().enumerate() {
+            let up_to = value(first + STATUSES.len() + class);
+            *age = up_to.saturating_sub(younger);
+            younger = up_to;
+        }
+    }
+    moment(&table, 0, 6).zip(moment(&table, 0, 7))
+}
+
+/// Both series of the timeline: a group for every pair of buckets. What was only asked about has no time of an event.
+pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
+    let Some((from, to)) = span else { return };
+    let to = to.max(from);
+    let step = STEPS.iter().find(|(_, most)| to - from <= *most).map_or(DAY, |(step, _)| *step);
+    let start = from.div_euclid(step) * step;
+    let buckets = ((to - start) / step + 1) as usize;
+    let bounds: Vec<String> = (0..=buckets as i64)
+        .map(|i| figures::time(start + i * step, "%Y-%m-%d %H:%M:%S+00"))
+        .map(|bound| format!("\"{bound}\""))
+        .collect();
+    // width_bucket answers for every time, infinite ones as well: 0 before the first bound, and so on.
+    let table = sql.query(
+        &format!(
+            "SELECT width_bucket(first_seen_at, b.bounds), width_bucket(last_seen_at, b.bounds),
+                 count(*), {SEEN}
+             FROM {}.ip_inventory, (VALUES ('{{{}}}'::timestamptz[])) b(bounds)
+             WHERE observation_count > 0 GROUP BY 1, 2",
+            schema.name,
+            bounds.join(",")
+        ),
+        &[],
+    );
+    let mut line = Timeline { start, step, new: vec![0; buckets], observed: vec![0; buckets], outside: 0 };
+    for row in 0..table.len() {
+        let bucket = |column| table.get::<i32>(row, column).and_then(|n| (n as usize).checked_sub(1));
+        let (addresses, observations) = (count(&table, row, 3), count(&table, row, 4));
+        let new = bucket(1).and_then(|bucket| line.new.get_mut(bucket)).map(|n| *n += addresses);
+        let observed =
+            bucket(2).and_then(|bucket| line.observed.get_mut(bucket)).map(|n| *n = n.saturating_add(observations));
+        if new.is_none() || observed.is_none() {
+            line.outside += addresses;
+        }
+    }
+    report.timeline = line;
+}
+
+/// Countries and the map: a group for every cell of a country.
+pub fn places(sql: &Sql, schema: &Schema, report: &mut Report) {
+    let located = "latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180";
+    let table = sql.query(
+        &format!(
+            "SELECT country_code, avg(latitude) FILTER (WHERE {located}), avg(longitude) FILTER (WHERE {located}),
+                 count(*), {SEEN}, count(*) FILTER (WHERE {located})
+             FROM {}.ip_inventory
+             WHERE country_code IS NOT NULL OR {located}
+             GROUP BY country_code, CASE WHEN {located} THEN floor(latitude / {CELL}) END,
+                 CASE WHEN {located} THEN floor(longitude / {CELL}) END",
+            schema.name
+        ),
+        &[],
+    );
+    let mut countries: HashMap<String, Country> = HashMap::new();
+    for row in 0..table.len() {
+        let code = text(&table, row, 1);
+        if !code.is_empty() {
+            let country = countries.entry(code.clone()).or_insert_with(|| Country { code, ..Country::default() });
+            country.addresses += count(&table, row, 4);
+            country.observations = country.observations.saturating_add(count(&table, row, 5));
+        }
+        if let (Some(latitude), Some(longitude)) = (table.get::<f64>(row, 2), table.get::<f64>(row, 3)) {
+            report.places.push(Place { latitude, longitude, addresses: count(&table, row, 6) });
+        }
+    }
+    report.places.sort_by_key(|place| std::cmp::Reverse(place.addresses));
+    report.located = report.places.iter().map(|place| place.addresses).sum();
+    report.places.truncate(PLACES);
+    report.totals.countries = countries.len() as u64;
+    report.countries = countries.into_values().collect();
+    report.countries.sort_by(|a, b| b.observations.cmp(&a.observations).then_with(|| a.code.cmp(&b.code)));
+}
+
+/// The cities with the most addresses.
+pub fn cities(sql: &Sql, schema: &Schema, report: &mut Report) {
+    let table = sql.query(
+        &format!(
+            "SELECT city, country_code, count(*), {SEEN}
+             FROM {}.ip_inventory WHERE city IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 1, 2 LIMIT $1",
+            schema.name
+        ),
+        &[(pg_sys::INT8OID, TOP.into_datum())],
+    );
+    report.cities = (0..table.len())
+        .map(|row| City {
+            name: text(&table, row, 1),
+            country: text(&table, row, 2),
+            addresses: count(&table, row, 3),
+            observations: count(&table, row, 4),
+        })
+        .collect();
+}

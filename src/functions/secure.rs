@@ -1,0 +1,111 @@
+//! What the extension's scripts do last, at an install and at every update: nothing of the extension may be bound to an
+//! object of somebody else, and nobody but its owner has a right on it that nobody gave.
+
+use pgrx::{IntoDatum, pg_sys};
+
+use crate::pg::call::Call;
+use crate::pg::catalog;
+use crate::pg::errors::not_ready;
+use crate::pg::sql::Sql;
+use crate::sql_function;
+
+sql_function!(
+    /// `secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions that the
+    /// script made; null: all of the extension's. `for_readers` are those of the functions that the views call.
+    secure_extension,
+    pg_finfo_secure_extension,
+    |call: Call| {
+        // SAFETY: declared as text[].
+        let names = |at| call.arg(at).map(|datum| unsafe { crate::pg::datum::texts(datum) });
+        let [made, for_readers] =
+            [0, 1].map(|at| names(at).map(|names| names.into_iter().flatten().collect::<Vec<String>>()));
+        let Some(extension) = catalog::extension() else { return call.null() };
+        let sql = Sql::as_caller();
+        refuse_foreign_bindings(&sql, extension);
+        run_all(&sql, REVOCATIONS, extension, made.as_deref());
+        if let Some(functions) = for_readers {
+            run_all(&sql, GRANTS, extension, Some(&functions));
+        }
+        call.null()
+    }
+);
+
+/// Functions and views of the extension that use a function, an operator, a type or a relation that is neither the
+/// system's nor the extension's: `(object, what it uses)`. `$1` is the extension.
+const FOREIGN_BINDINGS: &str = "
+    WITH member AS MATERIALIZED (
+             SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+             WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'),
+         part AS (
+             SELECT m.classid, m.objid FROM member m WHERE m.classid = 'pg_catalog.pg_proc'::regclass
+             UNION ALL
+             SELECT 'pg_catalog.pg_rewrite'::regclass, r.oid
+             FROM pg_catalog.pg_rewrite r JOIN member m ON m.classid = 'pg_catalog.pg_class'::regclass AND m.objid = r.ev_class
+             WHERE r.rulename = '_RETURN')
+    SELECT pg_catalog.pg_describe_object(p.classid, p.objid, 0), pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0)
+    FROM part p JOIN pg_catalog.pg_depend d ON d.classid = p.classid AND d.objid = p.objid
+    WHERE d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass,
+                           'pg_catalog.pg_type'::regclass, 'pg_catalog.pg_class'::regclass)
+      AND d.deptype = 'n' AND d.refobjid >= 16384
+      AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend i JOIN member m ON m.classid = i.refclassid AND m.objid = i.refobjid
+                      WHERE i.classid = d.refclassid AND i.objid = d.refobjid AND i.deptype = 'i')
+    ORDER BY 1, 2 LIMIT 1";
+
+fn refuse_foreign_bindings(sql: &Sql, extension: pg_sys::Oid) {
+    let found = sql.returning(FOREIGN_BINDINGS, &[(pg_sys::OIDOID, extension.into_datum())]);
+    if found.len() > 0 {
+        let (ours, theirs) = (found.text(0, 1).unwrap_or_default(), found.text(0, 2).unwrap_or_default());
+        not_ready(
+            format!("{ours} of asn_inventory uses {theirs}, which is not its own"),
+            "Whoever owns that would run it with the rights of everybody who reads or calls this.",
+            "Look who made it, drop it, and run the command again.",
+        );
+    }
+}
+
+/// REVOKE statements for all that default privileges gave on the extension's objects. `$1` is the extension, `$2` names.
+const REVOCATIONS: &str = "
+    WITH member AS MATERIALIZED (
+             SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+             WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'),
+         granted (kind, name, plain, acl, owner, keeps_public) AS (
+             SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, c.relname, c.relacl, c.relowner, false
+             FROM pg_catalog.pg_class c JOIN member m ON m.classid = 'pg_catalog.pg_class'::regclass AND m.objid = c.oid
+             WHERE c.relkind IN ('r', 'v', 'S')
+             UNION ALL
+             SELECT 'FUNCTION', p.oid::regprocedure::text, p.proname, p.proacl, p.proowner, true
+             FROM pg_catalog.pg_proc p JOIN member m ON m.classid = 'pg_catalog.pg_proc'::regclass AND m.objid = p.oid
+             UNION ALL
+             SELECT 'TYPE', t.oid::regtype::text, t.typname, t.typacl, t.typowner, true
+             FROM pg_catalog.pg_type t JOIN member m ON m.classid = 'pg_catalog.pg_type'::regclass AND m.objid = t.oid)
+    SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s', g.kind, g.name,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+    FROM granted g, pg_catalog.aclexplode(g.acl) a
+    WHERE a.grantee <> g.owner AND NOT (a.grantee = 0 AND g.keeps_public) AND ($2 IS NULL OR g.plain = ANY ($2))
+    ORDER BY 1";
+
+/// GRANT statements that let whoever may call `worker_status()`, which the status views call, call other functions as
+/// well. `$1` is the extension, `$2` the names of these.
+const GRANTS: &str = "
+    WITH member AS MATERIALIZED (
+             SELECT p.oid, p.proname, p.proacl, p.proowner FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+             WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'
+               AND d.classid = 'pg_catalog.pg_proc'::regclass)
+    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', n.oid::regprocedure,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+    FROM member w, pg_catalog.aclexplode(w.proacl) a, member n
+    WHERE w.proname = 'worker_status' AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
+    ORDER BY 1";
+
+/// Runs the statements that a query makes.
+fn run_all(sql: &Sql, query: &str, extension: pg_sys::Oid, names: Option<&[String]>) {
+    let arguments =
+        [(pg_sys::OIDOID, extension.into_datum()), (pg_sys::TEXTARRAYOID, names.map(crate::pg::call::texts))];
+    let found = sql.returning(query, &arguments);
+    let statements: Vec<String> = (0..found.len()).filter_map(|row| found.text(row, 1)).collect();
+    drop(found);
+    for statement in statements {
+        sql.run(&statement, &[]);
+    }
+}

@@ -1,0 +1,182 @@
+//! What an operator asks first: does it run? `worker_status`, behind the view `enrichment_status`, `network_sources`,
+//! behind `source_status`, and `secret_references`, for `enrichment_doctor`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use enrich::latency::{BUCKETS, quantile};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::pg::call;
+use crate::pg::call::{Call, Rows};
+use crate::shared::checks;
+use crate::shared::checks::found;
+use crate::shared::latency;
+use crate::shared::source;
+use crate::{settings, shared, sql_function};
+
+/// How long the worker may take to look references up: programs that resolve them have a limit of ten seconds each.
+const LOOK_UP: Duration = Duration::from_secs(25);
+
+sql_function!(
+    /// `worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed, waiting_since, lookups, cache_hits,
+    /// cache_misses)`.
+    worker_status,
+    pg_finfo_worker_status,
+    |call: Call| {
+        let worker = shared::my_worker();
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let absorbed_at = slot.map_or(0, |slot| slot.absorbed_at.load(Ordering::Relaxed));
+        // SAFETY: reads a variable of the server.
+        let word = match (worker, shared::shared(), unsafe { pg_sys::RecoveryInProgress() }) {
+            (_, None, _) => "not preloaded",
+            (_, _, true) => "standby",
+            (Some(_), ..) => "running",
+            _ => "not running",
+        };
+        let count = |of: fn(&shared::Database) -> &AtomicU64| {
+            Datum::from(slot.map_or(0, |slot| of(slot).load(Ordering::Relaxed)) as i64)
+        };
+        let waiting_since = slot.map_or(0, |slot| slot.waiting_since.load(Ordering::Relaxed));
+        let mut values = [
+            Datum::from(settings::enabled()),
+            call::text(word),
+            Datum::from(worker.unwrap_or(0)),
+            Datum::from(absorbed_at),
+            count(|slot| &slot.absorbed),
+            Datum::from(waiting_since),
+            count(|slot| &slot.lookups),
+            count(|slot| &slot.cache_hits),
+            count(|slot| &slot.cache_misses),
+        ];
+        let mut nulls =
+            [false, false, worker.is_none(), absorbed_at == 0, false, waiting_since == 0, false, false, false];
+        call.row(&mut values, &mut nulls)
+    }
+);
+
+sql_function!(
+    /// `network_sources() → setof (source, state, …)`: how Team Cymru and GreyNoise stand, by this database's worker.
+    network_sources,
+    pg_finfo_network_sources,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let network = settings::network();
+        let limits = [
+            (network.cymru_rate, None, None),
+            (network.greynoise_rate, Some(network.greynoise_quota), Some(network.greynoise_window.as_str())),
+        ];
+        for (at, (name, (rate, quota, window))) in ["cymru", "greynoise"].into_iter().zip(limits).enumerate() {
+            let shown = slot.map(|slot| &slot.sources[at]);
+            let state = shown.map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
+            let moment = |of: fn(&source::Shown) -> i64| shown.map(of).filter(|at| *at != 0).map(Datum::from);
+            let number = |of: fn(&source::Shown) -> i64| Some(Datum::from(shown.map_or(0, of)));
+            rows.row(|| vec![
+                Some(call::text(name)),
+                Some(call::text(source::state::name(state))),
+                moment(|shown| shown.succeeded_at.load(Ordering::Relaxed)),
+                moment(|shown| shown.failed_at.load(Ordering::Relaxed)),
+                shown.and_then(source::Shown::error).map(|error| call::text(&error)),
+                moment(|shown| shown.retry_at.load(Ordering::Relaxed)),
+                number(|shown| i64::from(shown.in_flight.load(Ordering::Relaxed))),
+                number(|shown| shown.requests.load(Ordering::Relaxed) as i64),
+                number(|shown| shown.errors.load(Ordering::Relaxed) as i64),
+                Some(Datum::from(i64::from(rate))),
+                quota.map(|quota| Datum::from(quota as i64)),
+                window.map(call::text),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `cymru_ways() → setof (way, failing, retry_at, last_error)`: how the two ways to Team Cymru stand.
+    cymru_ways,
+    pg_finfo_cymru_ways,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        for (at, name) in source::way::NAMES.into_iter().enumerate() {
+            let (failing, retry_at, error) = slot.map_or((false, 0, None), |slot| slot.ways[at].read());
+            rows.row(|| vec![
+                Some(call::text(name)),
+                Some(Datum::from(failing)),
+                (retry_at != 0).then(|| Datum::from(retry_at)),
+                error.map(|error| call::text(&error)),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `source_latency() → setof (source, timed, p50_ms, p95_ms, p99_ms)`: how long the sources take to answer.
+    source_latency,
+    pg_finfo_source_latency,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        for (at, source) in latency::SOURCES.into_iter().enumerate() {
+            let counts = slot.map_or([0; BUCKETS], |slot| slot.latency[at].read().0);
+            let ms = |q| quantile(&counts, q).map(|took| Datum::from((took.as_nanos() as f64 / 1e6).to_bits()));
+            let timed: u64 = counts.iter().sum();
+            rows.row(|| vec![
+                Some(call::text(source)),
+                Some(Datum::from(timed as i64)),
+                ms(0.5),
+                ms(0.95),
+                ms(0.99),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `secret_references() → setof (setting, state, detail)`: whether the references of keys resolve. For those who may
+    /// read the settings, the worker looks them up now; everybody else learns how that went the last time, and neither
+    /// sees a reference nor has a program run.
+    secret_references,
+    pg_finfo_secret_references,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = slot.filter(|slot| slot.living_worker().is_some());
+        let may_know = settings::may_read_secret_settings();
+        let answered = may_know && slot.is_some_and(look_up);
+        for (at, setting) in checks::SETTINGS.into_iter().enumerate() {
+            let key = slot.map(|slot| &slot.checks.keys[at]);
+            let state = key.map_or(found::UNKNOWN, |key| key.found.load(Ordering::Relaxed));
+            let (state, detail) = match key {
+                None => (state, "no worker is there to look it up".to_owned()),
+                Some(key) if answered => (state, key.detail.read().unwrap_or_default()),
+                Some(_) if may_know => (found::UNKNOWN, "the worker has not looked it up yet".to_owned()),
+                Some(_) => (state, found::last_time(state).to_owned()),
+            };
+            rows.row(|| vec![
+                Some(call::text(setting)),
+                Some(call::text(found::name(state))),
+                Some(call::text(&detail)),
+            ]);
+        }
+        call.null()
+    }
+);
+
+/// Lets the worker look the references up, and waits for it. False: it did not in time.
+fn look_up(slot: &shared::Database) -> bool {
+    let number = slot.checks.wanted.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+    let started = Instant::now();
+    shared::wake(slot.worker.load(Ordering::Acquire));
+    while !slot.checks.answered(number) {
+        if started.elapsed() > LOOK_UP || slot.living_worker().is_none() {
+            return false;
+        }
+        pgrx::check_for_interrupts!();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}

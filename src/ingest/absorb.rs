@@ -1,0 +1,440 @@
+//! Absorbing: the queue into the inventory, in one transaction.
+//!
+//! Read and delete queue rows, fold them by address, sort, look up, upsert. The worker does this every second and
+//! anyone with the right can do it by hand ([`absorb_observations`]); a lock on the extension lets only one at a time.
+//! Where somebody else holds a row of the inventory, this waits a bounded time and puts that address back for later;
+//! so it does with a row that can't be written at all.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use enrich::pack::{Entry, unpack};
+use pgrx::IntoDatum;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use super::queue;
+use super::queue::{COLUMNS, Queue, Retry, wake_at_commit};
+use crate::files::maxmind;
+use crate::inventory::store::Writer;
+use crate::inventory::tally::Seen;
+use crate::pg::call::Call;
+use crate::pg::catalog;
+use crate::pg::catalog::Schema;
+use crate::pg::datum::text_bytes;
+use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
+use crate::pg::tx::{Failure, Settings};
+use crate::pg::{errors, shape, time};
+use crate::sql_function;
+
+/// Most queued addresses of one transaction, so that each ends soon and memory stays bounded.
+const MAX_ADDRESSES: usize = 200_000;
+/// Most queue rows of one transaction.
+pub const MAX_ROWS: usize = MAX_ADDRESSES;
+/// Addresses of one write.
+const BATCH: usize = 10_000;
+/// Failed writes of one round, after which the rest of a batch is put back unwritten: each may have waited.
+const PATIENCE: u32 = 64;
+
+/// Stands for an address in queue rows that only count for their table: its addresses were absorbed before.
+const COUNT_ALONE: Inet = Inet { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 };
+
+/// What one round did.
+#[derive(Clone, Debug, Default)]
+pub struct Absorbed {
+    /// Queue rows taken.
+    pub rows: u64,
+    /// Addresses that stood in them, with repetitions.
+    pub addresses: u64,
+    /// More may wait: the round ended at its limit.
+    pub more: bool,
+    /// Addresses that somebody asked about: where their answers are stale, they are asked for anew.
+    pub asked: Vec<IpAddr>,
+}
+
+sql_function!(
+    /// `absorb_observations(max_rows int) → bigint`: queue rows absorbed.
+    absorb_observations,
+    pg_finfo_absorb_observations,
+    |call: Call| {
+        let max_rows = match call.get::<i32>(0) {
+            Some(n) if n < 0 => errors::bad_value("max_rows can't be negative", "", "Null absorbs everything."),
+            Some(n) => n as usize,
+            None => usize::MAX,
+        };
+        errors::refuse_read_only(c"absorb_observations()");
+        let schema = Schema::of(call);
+        lock(true);
+        let quiet = Settings::without_triggers();
+        let rows = absorb_all(&schema, max_rows);
+        drop(quiet);
+        // What the network knows of these is the worker's to find out.
+        wake_at_commit();
+        call.give((rows as i64).into_datum())
+    }
+);
+
+fn absorb_all(schema: &Schema, max_rows: usize) -> usize {
+    let mut total = 0;
+    while total < max_rows {
+        let done = absorb(schema, MAX_ROWS.min(max_rows - total));
+        total += done.rows as usize;
+        if !done.more {
+            break;
+        }
+        // SAFETY: makes this round's writes visible to the next.
+        unsafe { pg_sys::CommandCounterIncrement() };
+    }
+    total
+}
+
+/// Lets only one transaction absorb at a time. Without `wait`, tells whether it is this one.
+pub fn lock(wait: bool) -> bool {
+    let Some(extension) = catalog::extension() else { return false };
+    // SAFETY: a lock on a sub-object that nobody else names, released when the transaction ends.
+    unsafe {
+        let lock = pg_sys::ExclusiveLock as i32;
+        if wait {
+            pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 1, lock);
+            true
+        } else {
+            pg_sys::ConditionalLockDatabaseObject(pg_sys::ExtensionRelationId, extension, 1, lock)
+        }
+    }
+}
+
+/// One round: at most `max_rows` queue rows. The caller holds [`lock`].
+pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
+    let Some(taken) = take(schema, max_rows) else { return Absorbed::default() };
+    if taken.rows == 0 {
+        return Absorbed::default();
+    }
+    // SAFETY: makes the deletions visible to what follows.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    let mut addresses: Vec<(IpAddr, Pending)> = taken.addresses.into_iter().collect();
+    addresses.sort_unstable_by_key(|(ip, _)| *ip);
+
+    let settings = Settings::begin();
+    settings.set(c"lock_timeout", c"500ms");
+    let mut round = Round { schema, settings: &settings, back: Vec::new(), failures: 0, now: time::now() };
+    for batch in addresses.chunks(BATCH) {
+        pgrx::check_for_interrupts!();
+        round.write(batch);
+    }
+    let asked: Vec<IpAddr> = addresses.iter().filter(|(_, p)| p.asked).map(|(ip, _)| *ip).collect();
+    round.refresh(&asked);
+    round.put_back();
+    let held = count_sources(schema, &taken.sources);
+    round.put_back_counts(&held);
+    drop(settings);
+    let more = taken.rows as usize >= max_rows || taken.addresses_taken >= MAX_ADDRESSES as u64;
+    Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, asked }
+}
+
+/// One address of the queue.
+#[derive(Clone, Copy)]
+struct Pending {
+    seen: Seen,
+    attempts: i32,
+    /// Somebody asked about it (`enrich_ip`): a known row that is due gets its answer now.
+    asked: bool,
+}
+
+/// What one table added.
+#[derive(Clone, Copy, Default)]
+struct Source {
+    observed: i64,
+    unparsable: i64,
+    /// Statements whose rows were not observed.
+    unobserved: i64,
+    last: i64,
+}
+
+#[derive(Default)]
+struct Taken {
+    rows: u64,
+    /// With repetitions, and what counts for its table alone.
+    addresses_taken: u64,
+    addresses: HashMap<IpAddr, Pending>,
+    sources: HashMap<u32, Source>,
+}
+
+/// Reads and deletes queue rows. `None` when there is no queue.
+fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
+    let mut taken = Taken::default();
+    let now = time::now();
+    // SAFETY: a heap scan under a registered snapshot taken after the lock, so that what another round deleted is
+    // not seen; tuples are copied out of before the scan moves on.
+    unsafe {
+        let oid = schema.relation(c"ip_observation");
+        if oid == pg_sys::InvalidOid {
+            return None;
+        }
+        if !queue::lock(oid) {
+            errors::raise(
+                pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                "ip_observation is locked, and nothing was absorbed",
+                "Somebody holds a lock on it, or waits for one.",
+                "enrichment_doctor() names who does.",
+            );
+        }
+        let relation = pg_sys::table_open(oid, pg_sys::NoLock as i32);
+        if !shape::is(relation, &COLUMNS) {
+            errors::not_ready(
+                "ip_observation is not as asn_inventory made it",
+                "What is queued stays there.",
+                "Give the table its columns back, or run DROP EXTENSION and CREATE EXTENSION.",
+            );
+        }
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT;
+        let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
+        let desc = (*relation).rd_att;
+        let mut places = Vec::new();
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+        while places.len() < max_rows && taken.addresses_taken < MAX_ADDRESSES as u64 {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            let retry_at = (!nulls[6]).then(|| values[6].value() as i64);
+            if retry_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            taken.addresses_taken += if nulls[8] { 1 } else { (values[7].value() as i32).max(1) as u64 };
+            taken.add(&values, &nulls);
+            places.push((*tuple).t_self);
+            if places.len().is_multiple_of(4096) {
+                pgrx::check_for_interrupts!();
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        for place in &mut places {
+            pg_sys::simple_heap_delete(relation, place);
+        }
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        taken.rows = places.len() as u64;
+    }
+    Some(taken)
+}
+
+impl Taken {
+    /// # Safety
+    /// The values must be those of a row of `ip_observation`.
+    unsafe fn add(&mut self, values: &[Datum; COLUMNS.len()], nulls: &[bool; COLUMNS.len()]) {
+        let long = |i: usize| values[i].value() as i64;
+        let seen = Seen { count: long(1), first: long(2), last: long(3) };
+        let attempts = values[5].value() as i32;
+        // SAFETY: see above.
+        let inet = (!nulls[0]).then(|| unsafe { Inet::read(values[0]) });
+        if !nulls[4] {
+            let source = self.sources.entry(values[4].value() as u32).or_default();
+            // No address and seen 0 times: a statement that was not observed.
+            if inet.is_none() && nulls[8] && seen.count == 0 {
+                source.unobserved += 1;
+                return;
+            }
+            if inet.is_none() && nulls[8] {
+                source.unparsable = source.unparsable.saturating_add(seen.count);
+            } else {
+                source.observed = source.observed.saturating_add(seen.count);
+            }
+            source.last = source.last.max(seen.last);
+        }
+        if !nulls[8] {
+            // SAFETY: see above.
+            let mut entries = unpack(unsafe { text_bytes(values[8]) });
+            for Entry { ip, count, first, last } in entries.by_ref() {
+                self.count(ip, Seen { count, first, last }, attempts);
+            }
+            if entries.is_broken() {
+                pgrx::warning!("asn_inventory: a packed row of ip_observation can't be read to its end");
+            }
+        } else if let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) {
+            self.count(ip, seen, attempts);
+        }
+    }
+
+    fn count(&mut self, ip: IpAddr, seen: Seen, attempts: i32) {
+        let asked = seen.count == 0;
+        self.addresses
+            .entry(ip)
+            .and_modify(|p| {
+                p.seen.add(seen);
+                p.attempts = p.attempts.max(attempts);
+                p.asked |= asked;
+            })
+            .or_insert(Pending { seen, attempts, asked });
+    }
+}
+
+/// One round of writing.
+struct Round<'a> {
+    schema: &'a Schema,
+    settings: &'a Settings,
+    back: Vec<(IpAddr, Pending)>,
+    failures: u32,
+    now: i64,
+}
+
+impl Round<'_> {
+    /// Writes a batch; where that fails, halves it until what can't be written stands alone, and puts that back.
+    fn write(&mut self, batch: &[(IpAddr, Pending)]) {
+        if self.failures >= PATIENCE {
+            self.back.extend_from_slice(batch);
+            return;
+        }
+        let rows: Vec<(IpAddr, Seen)> = batch.iter().map(|(ip, pending)| (*ip, pending.seen)).collect();
+        let (schema, now) = (self.schema, self.now);
+        let result = tx::attempt(|| {
+            let context = pgrx::PgMemoryContexts::new("asn_inventory absorb");
+            // SAFETY: what the write pallocs is done with when the context goes.
+            unsafe {
+                let old = pg_sys::MemoryContextSwitchTo(context.value());
+                maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, now));
+                pg_sys::MemoryContextSwitchTo(old);
+            }
+        });
+        let Err(failure) = result else { return };
+        self.failures += 1;
+        // The first wait was long; to find out who is held, short ones do.
+        self.settings.set(c"lock_timeout", c"20ms");
+        match batch {
+            [(ip, pending)] => {
+                report(*ip, *pending, &failure);
+                self.back.push((*ip, *pending));
+            }
+            _ => {
+                let (left, right) = batch.split_at(batch.len() / 2);
+                self.write(left);
+                self.write(right);
+            }
+        }
+    }
+
+    /// Gives known rows that somebody asked about, and that are due, their answer.
+    fn refresh(&mut self, asked: &[IpAddr]) {
+        if asked.is_empty() {
+            return;
+        }
+        let (schema, now) = (self.schema, self.now);
+        // Whoever holds such a row keeps it due: the next question brings it back.
+        let _ = tx::attempt(|| {
+            maxmind::with(|databases| {
+                let stale_before = maxmind::stale_before(databases);
+                Writer::new(schema).update(databases, asked, stale_before, now)
+            })
+        });
+    }
+
+    /// What could not be written goes back to the queue, to be left alone for a growing time.
+    fn put_back(&mut self) {
+        let Some(queue) = (!self.back.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
+        for (ip, pending) in &self.back {
+            let attempts = pending.attempts.saturating_add(1);
+            let delay = 1_000_000i64 << attempts.min(9);
+            let retry = Retry { attempts, at: self.now.saturating_add(delay) };
+            queue.append_rows(&[(Some(Inet::host(*ip)), pending.seen)], None, Some(retry));
+        }
+    }
+
+    /// So do the counts of tables whose row somebody holds.
+    fn put_back_counts(&self, held: &[(u32, Source)]) {
+        let Some(queue) = (!held.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
+        let retry = Retry { attempts: 1, at: self.now.saturating_add(2_000_000) };
+        for (table, source) in held {
+            let seen = |count| Seen { count, first: source.last, last: source.last };
+            let rows = [(Some(COUNT_ALONE), seen(source.observed)), (None, seen(source.unparsable))];
+            let mut rows: Vec<_> = rows.into_iter().filter(|(_, seen)| seen.count > 0).collect();
+            rows.extend((0..source.unobserved).map(|_| (None, seen(0))));
+            queue.append_rows(&rows, Some(pg_sys::Oid::from(*table)), Some(retry));
+        }
+    }
+}
+
+fn report(ip: IpAddr, pending: Pending, failure: &Failure) {
+    if failure.is_lock() {
+        pgrx::debug1!("asn_inventory: {ip} is held by another transaction and is absorbed later");
+    } else {
+        pgrx::log!(
+            "asn_inventory: {ip} can't be written to ip_inventory (attempt {}), the rest of its batch is: {}",
+            pending.attempts + 1,
+            failure.message
+        );
+    }
+}
+
+/// Adds to the counts of the attached tables; a partition counts for the table that was attached. Returns what could
+/// not be added: somebody holds that row, `populate_ip_inventory` in a long transaction for one.
+fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, Source)> {
+    let mut held = Vec::new();
+    let result = tx::attempt(|| {
+        let sql = Sql::on(schema, c"ip_source");
+        // Before the extension is updated there is no such column.
+        let unobserved = match has_unobserved(schema) {
+            true => ", unobserved = unobserved + $5",
+            false => "",
+        };
+        for (oid, source) in sources {
+            let table = (pg_sys::OIDOID, pg_sys::Oid::from(*oid).into_datum());
+            // Not under the snapshot of this round's start: the table may have been attached since.
+            let root = sql.returning(
+                &format!(
+                    "WITH RECURSIVE line(tbl) AS (
+                         SELECT $1::oid
+                         UNION
+                         SELECT i.inhparent FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
+                     SELECT a.tbl::oid FROM {0}.ip_source a JOIN line l ON a.tbl = l.tbl
+                     ORDER BY a.tbl = $1 DESC LIMIT 1",
+                    schema.name
+                ),
+                &[table],
+            );
+            let Some(root) = (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten() else { continue };
+            let added = sql.run(
+                &format!(
+                    "UPDATE {0}.ip_source s
+                     SET observations = observations + least($2, 9223372036854775807 - greatest(observations, 0)),
+                         unparsable = unparsable + least($3, 9223372036854775807 - greatest(unparsable, 0)){1},
+                         last_observed_at = greatest(last_observed_at, $4)
+                     FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
+                     WHERE s.tbl = free.tbl",
+                    schema.name, unobserved
+                ),
+                &[
+                    (pg_sys::OIDOID, root.into_datum()),
+                    (pg_sys::INT8OID, source.observed.into_datum()),
+                    (pg_sys::INT8OID, source.unparsable.into_datum()),
+                    (
+                        pg_sys::TIMESTAMPTZOID,
+                        (source.observed + source.unparsable > 0).then(|| Datum::from(source.last)),
+                    ),
+                    (pg_sys::INT8OID, source.unobserved.into_datum()),
+                ],
+            );
+            if added == 0 {
+                held.push((*oid, *source));
+            }
+        }
+    });
+    match result {
+        Ok(()) => held,
+        Err(failure) => {
+            pgrx::log!("asn_inventory: the counts of attached tables could not be updated: {}", failure.message);
+            sources.iter().map(|(oid, source)| (*oid, *source)).collect()
+        }
+    }
+}
+
+fn has_unobserved(schema: &Schema) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe {
+        pg_sys::get_attnum(schema.relation(c"ip_source"), c"unobserved".as_ptr()) != pg_sys::InvalidAttrNumber as i16
+    }
+}

@@ -1,0 +1,310 @@
+//! `attach_ip_source` and `detach_ip_source`: the ingest trigger on a table, its partitions and its children.
+//!
+//! A statement trigger fires only for the table that the statement names, so every partition and child gets one too;
+//! [`family`] gives it to those that come later. The triggers are made with the caller's
+//! rights on the table; only the note in `ip_source` is written as the extension's owner.
+
+use enrich::selector::Selector;
+use pgrx::IntoDatum;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::extract::{Extractor, Misfit, column};
+use super::family;
+use super::install;
+use super::install::{Reads, TRIGGER};
+use super::owner::check_owner;
+use super::plan::Moment;
+use super::populate::Before;
+use crate::pg::call::Call;
+use crate::pg::catalog::{Schema, database_identity, plain_name, relation_name};
+use crate::pg::errors::{bad_value, raise, refuse_read_only};
+use crate::pg::inherits;
+use crate::pg::snapshot::with_latest_snapshot;
+use crate::pg::sql::Sql;
+use crate::pg::tx::Settings;
+use crate::sql_function;
+
+sql_function!(
+    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at name)`.
+    attach_ip_source,
+    pg_finfo_attach_ip_source,
+    |call: Call| {
+        refuse_read_only(c"attach_ip_source()");
+        let Some(table) = call.get::<pg_sys::Oid>(0) else {
+            bad_value("attach_ip_source needs a table", "tbl is null.", "Name the table that your events are inserted into.")
+        };
+        // SAFETY: declared as text[].
+        let selectors = call.arg(1).map(|d| unsafe { crate::pg::datum::texts(d) }).unwrap_or_default();
+        let Some(selectors) = selectors.into_iter().collect::<Option<Vec<String>>>() else {
+            bad_value("a column is null", "An element of ip_columns is null.", "Name columns: ARRAY['src_ip'].")
+        };
+        if selectors.is_empty() {
+            bad_value("attach_ip_source needs a column", "ip_columns is empty.", "Name one: ARRAY['src_ip'].");
+        }
+        let observed_at = call
+            .arg(2)
+            // SAFETY: declared as name: a NUL-terminated fixed-size text.
+            .map(|d| unsafe { crate::pg::encoding::from_server(std::ffi::CStr::from_ptr(d.cast_mut_ptr()).to_bytes()) });
+        attach(&Schema::of(call), table, &selectors, observed_at.as_deref());
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `detach_ip_source(tbl regclass)`.
+    detach_ip_source,
+    pg_finfo_detach_ip_source,
+    |call: Call| {
+        refuse_read_only(c"detach_ip_source()");
+        if let Some(table) = call.get::<pg_sys::Oid>(0) {
+            detach(&Schema::of(call), table);
+        }
+        call.null()
+    }
+);
+
+fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>) {
+    let Some(name) = relation_name(table) else {
+        raise(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            format!("relation with OID {} does not exist", table.to_u32()),
+            "",
+            "Name the table that your events are inserted into.",
+        );
+    };
+    check_owner(table, "Attaching and detaching change the table's triggers.");
+    check_table(table);
+    check_columns(table, selectors, observed_at);
+    // SAFETY: reads the number of the running command.
+    let command = unsafe { pg_sys::GetCurrentCommandId(false) };
+    let sql = Sql::as_caller();
+    let members = lock_family(table);
+    check_routes(table, &members);
+    check_names(schema, &members);
+    let observed = observed_at.unwrap_or("").to_owned();
+    let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
+    for member in members {
+        if member != table && family::is_managed(member) {
+            continue;
+        }
+        if can_have_trigger(member) {
+            if has_trigger(schema, member) {
+                install::drop(&sql, member);
+            }
+            install::create(&sql, schema, member, &arguments, Reads::Rows);
+        } else {
+            pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
+        }
+    }
+    let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
+    drop(sql);
+    note_attached(schema, table, selectors, observed_at, &before);
+    pgrx::debug1!("asn_inventory: attached {name}");
+}
+
+/// Writes the note, which the caller needs no right for.
+fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>, before: &str) {
+    let _quiet = Settings::without_triggers();
+    let sql = Sql::on(schema, c"ip_source");
+    sql.run(
+        &format!(
+            "DELETE FROM {0}.ip_source s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl)",
+            schema.name
+        ),
+        &[],
+    );
+    sql.run(
+        &format!(
+            "INSERT INTO {0}.ip_source (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on)
+             VALUES ($1, $2, $3, session_user, $4, $5)
+             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at",
+            schema.name
+        ),
+        &[
+            (pg_sys::REGCLASSOID, table.into_datum()),
+            (pg_sys::TEXTARRAYOID, Some(crate::pg::call::texts(selectors))),
+            (pg_sys::TEXTOID, observed_at.map(crate::pg::call::text)),
+            (pg_sys::TEXTOID, Some(crate::pg::call::text(before))),
+            (pg_sys::TEXTOID, Some(crate::pg::call::text(&database_identity()))),
+        ],
+    );
+}
+
+fn detach(schema: &Schema, table: pg_sys::Oid) {
+    // Of a table that was dropped, only the note is left.
+    if relation_name(table).is_some() {
+        check_owner(table, "Attaching and detaching change the table's triggers.");
+    }
+    let sql = Sql::as_caller();
+    let mut found = false;
+    for member in lock_family(table) {
+        if has_trigger(schema, member) {
+            install::drop(&sql, member);
+            found = true;
+        }
+    }
+    drop(sql);
+    let quiet = Settings::without_triggers();
+    let known = Sql::on(schema, c"ip_source").run(
+        &format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name),
+        &[(pg_sys::REGCLASSOID, table.into_datum())],
+    );
+    drop(quiet);
+    if !found && known == 0 {
+        raise(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("table \"{}\" is not attached", plain_name(table)),
+            "",
+            &format!("SELECT tbl FROM {}.ip_source lists the attached tables.", schema.name),
+        );
+    }
+}
+
+/// The table and everything that inherits from it, locked against writers: what commits before is "existing", what
+/// comes after meets the trigger.
+fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: waits for, and then holds off, whoever writes to the table, until this transaction ends.
+    let lock = |table| unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32) };
+    lock(table);
+    let mut members = inherits::below(table);
+    // In one order for everybody.
+    members[1..].sort_unstable_by_key(|member| member.to_u32());
+    members.iter().skip(1).for_each(|member| lock(*member));
+    members.retain(|member| inherits::kind(*member) != 0);
+    members
+}
+
+/// Refuses a table that routes rows to a foreign one: PostgreSQL would refuse those rows.
+fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
+    if let Some(foreign) = family::foreign_partitions(members).first() {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("\"{}\" can't be attached: it has a foreign partition", plain_name(table)),
+            &format!(
+                "PostgreSQL refuses rows that are routed to \"{}\" while a trigger of the table reads the new rows.",
+                plain_name(*foreign)
+            ),
+            "Attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then. Or detach the foreign partition.",
+        );
+    }
+}
+
+/// Refuses where somebody's own trigger has the name of ours.
+fn check_names(schema: &Schema, members: &[pg_sys::Oid]) {
+    let foreign = |member: &&pg_sys::Oid| install::find(**member).is_some_and(|found| !found.is_ours(schema));
+    if let Some(member) = members.iter().find(foreign) {
+        raise(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            format!("table \"{}\" has a trigger {TRIGGER} that is not asn_inventory's", plain_name(*member)),
+            "Attaching needs that name.",
+            &format!(
+                "Give it another name: ALTER TRIGGER {TRIGGER} ON {} RENAME TO \u{2026}",
+                relation_name(*member).unwrap_or_default()
+            ),
+        );
+    }
+}
+
+fn snapshot(sql: &Sql) -> String {
+    sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).get(0, 1).unwrap_or_default()
+}
+
+fn can_have_trigger(table: pg_sys::Oid) -> bool {
+    matches!(inherits::kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
+}
+
+fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
+    install::find(table).is_some_and(|found| found.is_ours(schema))
+}
+
+fn check_table(table: pg_sys::Oid) {
+    let wrong = |what: &str, hint: &str| {
+        raise(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("\"{}\" can't be attached", plain_name(table)),
+            what,
+            hint,
+        )
+    };
+    // SAFETY: catalog look-ups.
+    let (kind, namespace) = unsafe { (pg_sys::get_rel_relkind(table) as u8, pg_sys::get_rel_namespace(table)) };
+    if namespace == pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE) {
+        wrong("It is a system catalog.", "Attach the table that your events are inserted into.");
+    }
+    // SAFETY: a catalog look-up.
+    let of = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) };
+    if Some(of) == crate::pg::catalog::extension() {
+        wrong("It is one of asn_inventory's own tables.", "Attach the table that your events are inserted into.");
+    }
+    match kind {
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => {}
+        pg_sys::RELKIND_VIEW | pg_sys::RELKIND_MATVIEW => {
+            wrong("It is a view.", "Attach the table that its rows are inserted into.")
+        }
+        pg_sys::RELKIND_FOREIGN_TABLE => {
+            wrong("It is a foreign table, which can't have transition tables.", "Attach the table on its own server.")
+        }
+        _ => wrong("It is not a table.", "Attach a table."),
+    }
+}
+
+fn check_columns(table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>) {
+    // SAFETY: the relation is open for as long as its descriptor is read.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let desc = (*relation).rd_att;
+        for text in selectors {
+            check_selector(table, desc, text);
+        }
+        if let Some(name) = observed_at {
+            if column(desc, name).is_none() {
+                no_column(table, name);
+            }
+            if Moment::new(desc, name).is_none() {
+                raise(
+                    PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+                    format!("column \"{name}\" of \"{}\" can't be observed_at", plain_name(table)),
+                    "It holds no time.",
+                    "observed_at is a column of type timestamptz, timestamp or date.",
+                );
+            }
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+/// # Safety
+/// `desc` must be the descriptor of `table`.
+unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
+    const TYPES: &str = "An address column is inet, cidr, text, varchar, or an array of one of them; a JSON column takes a path: payload->>src_ip.";
+    let selector = match Selector::parse(text) {
+        Ok(selector) => selector,
+        Err(error) => bad_value(error.to_string(), "", TYPES),
+    };
+    let mismatch = |detail: String| {
+        raise(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!("column \"{}\" of \"{}\" holds no addresses", selector.column, plain_name(table)),
+            &detail,
+            TYPES,
+        )
+    };
+    // SAFETY: the caller's descriptor.
+    match unsafe { Extractor::new(&selector, desc) } {
+        Ok(_) => {}
+        Err(Misfit::NoColumn) => no_column(table, &selector.column),
+        Err(Misfit::WrongType(name)) => mismatch(format!("Its type is {name}.")),
+        Err(Misfit::NotJson(name)) => mismatch(format!("It has a path, but its type is {name}, not json or jsonb.")),
+        Err(Misfit::NoPath) => mismatch("It is JSON, and no path says where in it.".to_owned()),
+    }
+}
+
+fn no_column(table: pg_sys::Oid, name: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        format!("column \"{name}\" of relation \"{}\" does not exist", plain_name(table)),
+        "",
+        "Names are case-sensitive here: write them as the table has them.",
+    )
+}

@@ -1,0 +1,296 @@
+//! Partitions and children that come after their parent was attached: they get its trigger, by an event trigger.
+//!
+//! It runs in everybody's CREATE TABLE. So it looks at what this command made and at nothing else: a statement that puts
+//! no table below another is let go after a look at its parse tree, and the relatives of a table are found by the
+//! catalog's indexes, each once. And it never fails anybody's statement: what can't be done is a warning.
+//!
+//! A table copies the trigger of the nearest one above it that has it. While a dump is being restored none has: the
+//! triggers come last, and the dump's own CREATE TRIGGER would fail on one that was made here.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use super::install;
+use super::install::{Found, Reads, TRIGGER};
+use crate::pg::call::Call;
+use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
+use crate::pg::errors::warn;
+use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
+use crate::pg::patience;
+use crate::pg::tx;
+use crate::sql_function;
+
+/// How long the statement waits for a table below the one that it attached, which it need not have locked itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+sql_function!(
+    /// `attach_new_partitions()`: gives the trigger to partitions and children that came after their parent was
+    /// attached. For the event trigger alone; raises nothing.
+    attach_new_partitions,
+    pg_finfo_attach_new_partitions,
+    |call: Call| {
+        // SAFETY: the context is checked to be an event trigger's.
+        if unsafe { makes_relatives(call) } {
+            let schema = Schema::of(call);
+            if let Err(failure) = tx::attempt(|| complete(&schema, &made())) {
+                warn(
+                    "new partitions and children of attached tables are not observed",
+                    &failure.message,
+                    "SELECT * FROM enrichment_doctor() names the tables; attach_ip_source() of their root mends it.",
+                );
+            }
+        }
+        Datum::from(0)
+    }
+);
+
+/// Whether the command can have put a table below another.
+///
+/// # Safety
+/// `call` must be a running call.
+unsafe fn makes_relatives(call: Call) -> bool {
+    // SAFETY: nodes are cast to what their tags say; the parse tree is the command's own.
+    unsafe {
+        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
+        if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_EventTriggerData || (*data).parsetree.is_null() {
+            return false;
+        }
+        let node = (*data).parsetree;
+        let has_any = |list: *mut pg_sys::List| !list.is_null() && (*list).length > 0;
+        match (*node).type_ {
+            pg_sys::NodeTag::T_CreateStmt => has_any((*node.cast::<pg_sys::CreateStmt>()).inhRelations),
+            pg_sys::NodeTag::T_CreateForeignTableStmt => {
+                has_any((*node.cast::<pg_sys::CreateForeignTableStmt>()).base.inhRelations)
+            }
+            pg_sys::NodeTag::T_CreateSchemaStmt => has_any((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts),
+            pg_sys::NodeTag::T_AlterTableStmt => {
+                let commands = (*node.cast::<pg_sys::AlterTableStmt>()).cmds;
+                let count = if commands.is_null() { 0 } else { (*commands).length as usize };
+                (0..count).any(|i| {
+                    let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
+                    let kinds = [pg_sys::AlterTableType::AT_AttachPartition, pg_sys::AlterTableType::AT_AddInherit];
+                    kinds.contains(&(*command).subtype)
+                })
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The relations that the running command made or altered: `pg_event_trigger_ddl_commands()`, called without SQL.
+fn made() -> Vec<pg_sys::Oid> {
+    let mut relations = Vec::new();
+    // SAFETY: the function is called as the executor calls a set-returning one that materializes its rows; everything
+    // lives in the current context.
+    unsafe {
+        let mut function = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(pg_sys::F_PG_EVENT_TRIGGER_DDL_COMMANDS.into(), &mut function);
+        let mut set = pg_sys::ReturnSetInfo {
+            type_: pg_sys::NodeTag::T_ReturnSetInfo,
+            econtext: pg_sys::CreateStandaloneExprContext(),
+            allowedModes: pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32,
+            ..Default::default()
+        };
+        let frame =
+            pg_sys::palloc0(size_of::<pg_sys::FunctionCallInfoBaseData>()).cast::<pg_sys::FunctionCallInfoBaseData>();
+        (*frame).flinfo = &mut function;
+        (*frame).resultinfo = (&raw mut set).cast();
+        pg_sys::pg_event_trigger_ddl_commands(frame);
+        if !set.setResult.is_null() {
+            let slot = pg_sys::MakeSingleTupleTableSlot(set.setDesc, &raw const pg_sys::TTSOpsMinimalTuple);
+            while pg_sys::tuplestore_gettupleslot(set.setResult, true, false, slot) {
+                let value = |column| {
+                    let mut null = false;
+                    let datum = pg_sys::slot_getattr(slot, column, &mut null);
+                    if null { 0 } else { datum.value() as u32 }
+                };
+                if value(1) == pg_sys::RelationRelationId.to_u32() && !relations.contains(&value(2).into()) {
+                    relations.push(value(2).into());
+                }
+            }
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::tuplestore_end(set.setResult);
+        }
+        pg_sys::FreeExprContext(set.econtext, true);
+    }
+    relations
+}
+
+/// The foreign tables among these that rows are routed to.
+pub fn foreign_partitions(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    let is_partition = |table: &&pg_sys::Oid| {
+        kind(**table) == pg_sys::RELKIND_FOREIGN_TABLE
+            // SAFETY: a catalog look-up.
+            && unsafe { pg_sys::get_rel_relispartition(**table) }
+    };
+    tables.iter().filter(is_partition).copied().collect()
+}
+
+/// Whether another extension manages the table: it is one of its own, or stands in a schema of its own as
+/// TimescaleDB's chunks do.
+pub fn is_managed(table: pg_sys::Oid) -> bool {
+    let ours = crate::pg::catalog::extension();
+    // SAFETY: catalog look-ups.
+    let owners = unsafe {
+        let schema = pg_sys::get_rel_namespace(table);
+        [
+            pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table),
+            pg_sys::getExtensionOfObject(pg_sys::NamespaceRelationId, schema),
+        ]
+    };
+    owners.into_iter().any(|owner| owner != pg_sys::InvalidOid && Some(owner) != ours)
+}
+
+/// Gives the trigger to what the command put below attached tables.
+fn complete(schema: &Schema, made: &[pg_sys::Oid]) {
+    let mut new = Vec::new();
+    for table in made {
+        if links(*table, CHILD).iter().any(|link| link.new) {
+            new.push(*table);
+        }
+        new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
+    }
+    // Nobody above has the trigger: nothing to do, whatever hangs below.
+    if new.iter().all(|table| nearest(schema, *table).is_none()) {
+        return;
+    }
+    let tables = all(&new, PARENT);
+    let unroutable = above_foreign(&tables);
+    // Parents first: a table that has just got the trigger hands it on.
+    for table in tables {
+        pgrx::check_for_interrupts!();
+        let fits = matches!(kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
+        if !fits || is_managed(table) {
+            continue;
+        }
+        match install::find(table) {
+            Some(found) if found.is_ours(schema) => {}
+            Some(_) => warn(
+                format!("table \"{}\" is not observed", plain_name(table)),
+                &format!("It has a trigger {TRIGGER} that is not asn_inventory's."),
+                "Rename that trigger, and attach the parent again with attach_ip_source().",
+            ),
+            None => {
+                if let Some(above) = nearest(schema, table) {
+                    let reads = if unroutable.contains(&table) { Reads::Nothing } else { Reads::Rows };
+                    give(schema, table, &above, reads);
+                }
+            }
+        }
+    }
+    for table in unroutable {
+        stop_reading(schema, table);
+    }
+}
+
+/// The partitioned tables whose rows may be routed to one of these that is foreign.
+fn above_foreign(tables: &[pg_sys::Oid]) -> HashSet<pg_sys::Oid> {
+    let above = all(&foreign_partitions(tables), CHILD);
+    above.into_iter().filter(|table| kind(*table) == pg_sys::RELKIND_PARTITIONED_TABLE).collect()
+}
+
+/// A table above another, and the trigger that it has.
+struct Above {
+    table: pg_sys::Oid,
+    trigger: Found,
+}
+
+/// The nearest table above that has the trigger; `None` where none has, and where another extension's table stands
+/// between.
+fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
+    let mut known = HashSet::from([table]);
+    let mut pending = VecDeque::from([table]);
+    while let Some(at) = pending.pop_front() {
+        pgrx::check_for_interrupts!();
+        for link in links(at, CHILD) {
+            if !known.insert(link.parent) || is_managed(link.parent) {
+                continue;
+            }
+            match install::find(link.parent).filter(|found| found.is_ours(schema)) {
+                Some(trigger) => return Some(Above { table: link.parent, trigger }),
+                None => pending.push_back(link.parent),
+            }
+        }
+    }
+    None
+}
+
+/// Makes a trigger like that of the table above. A failure is a warning.
+fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads) {
+    let done = attempt(table, || install::create_quietly(schema, table, &above.trigger.arguments, reads));
+    if let Err(reason) = done {
+        warn(
+            format!("table \"{}\" is not observed: its trigger can't be made", plain_name(table)),
+            &reason,
+            &format!("{} makes it.", mending(schema, above.table, &above.trigger)),
+        );
+    }
+}
+
+/// Takes the transition table from the trigger of a partitioned table above a foreign partition: with it, rows routed
+/// there would be refused.
+fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
+    let Some(found) = install::find(table).filter(|found| found.is_ours(schema)) else { return };
+    if found.reads == Reads::Rows {
+        let done = attempt(table, || install::create_quietly(schema, table, &found.arguments, Reads::Nothing));
+        if let Err(reason) = done {
+            warn(
+                format!("rows that \"{}\" routes to its foreign partition are refused", plain_name(table)),
+                &reason,
+                &format!("Run DROP TRIGGER {TRIGGER} ON {}.", relation_name(table).unwrap_or_default()),
+            );
+            return;
+        }
+    }
+    warn(
+        format!("rows inserted through \"{}\" are not observed any more", plain_name(table)),
+        "It has a foreign partition now, and PostgreSQL routes no row there while a trigger reads the new rows. Rows that are inserted into its local partitions by name are still observed.",
+        &format!(
+            "Insert into the partitions by name, or detach the foreign one and run {}.",
+            mending(schema, table, &found)
+        ),
+    );
+}
+
+/// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and who
+/// puts a table below it owns both. The reason of a failure comes back.
+fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
+    if !patience::lock(table, pg_sys::ShareRowExclusiveLock, PATIENCE) {
+        return Err("Somebody holds a lock on it.".to_owned());
+    }
+    if !patience::hold_extension(PATIENCE) {
+        return Err("Somebody is dropping the extension.".to_owned());
+    }
+    tx::attempt(|| as_superuser(f)).map_err(|failure| failure.message)
+}
+
+/// The event trigger's function runs as the extension's owner, who need not be a superuser; nor has the table's owner any
+/// right on our trigger function. What runs here is PostgreSQL's own code, and nobody's function.
+fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: the pair is restored below; after an error, the subtransaction's abort restores it.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let context = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+        pg_sys::SetUserIdAndSecContext(pg_sys::BOOTSTRAP_SUPERUSERID.into(), context);
+    }
+    let result = f();
+    // SAFETY: see above.
+    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
+    result
+}
+
+/// The call that attaches the topmost table of a family again, with all that is below.
+fn mending(schema: &Schema, table: pg_sys::Oid, trigger: &Found) -> String {
+    let is_attached = |table: &pg_sys::Oid| install::find(*table).is_some_and(|found| found.is_ours(schema));
+    let top = all(&[table], CHILD).into_iter().rfind(is_attached).unwrap_or(table);
+    let mut arguments = trigger.arguments.iter();
+    let observed_at = arguments.next().filter(|name| !name.is_empty());
+    let columns: Vec<String> = arguments.map(|column| quote_literal(column)).collect();
+    let observed_at = observed_at.map(|name| format!(", {}", quote_literal(name))).unwrap_or_default();
+    let top = quote_literal(&relation_name(top).unwrap_or_default());
+    format!("SELECT {}.attach_ip_source({top}, ARRAY[{}]{observed_at})", schema.name, columns.join(", "))
+}

@@ -1,0 +1,198 @@
+//! The ingest trigger on one table: what there is, making it, taking it off.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::pg::catalog::{Schema, c_string, quote_literal, relation_name};
+use crate::pg::sql::Sql;
+
+/// The name of the trigger on every attached table.
+pub const TRIGGER: &str = "asn_inventory_observe";
+
+/// The trigger of that name on a table, whoever made it.
+pub struct Found {
+    /// Its function.
+    pub function: pg_sys::Oid,
+    /// It reads the new rows. Ours does, but on a partitioned table with a foreign partition (see [`Reads`]).
+    pub reads: Reads,
+    /// Its arguments: `observed_at` and the selectors.
+    pub arguments: Vec<String>,
+}
+
+impl Found {
+    /// Whether it is the extension's own.
+    pub fn is_ours(&self, schema: &Schema) -> bool {
+        self.function == function(schema)
+    }
+}
+
+/// What the trigger does with the rows of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Reads them from a transition table.
+    Rows,
+    /// Nothing: it counts the statement as not observed. PostgreSQL routes no row to a foreign partition while a
+    /// transition table is wanted, so a table above one can't have the other.
+    Nothing,
+}
+
+/// The function that the triggers run.
+fn function(schema: &Schema) -> pg_sys::Oid {
+    let mut found = pg_sys::InvalidOid;
+    // SAFETY: the functions of that name are looked up in the catalog's cache; the list is released again.
+    unsafe {
+        let name = Datum::from(c"observe_addresses".as_ptr());
+        let list = pg_sys::SearchSysCacheList(
+            pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
+            1,
+            name,
+            Datum::null(),
+            Datum::null(),
+        );
+        for member in (*list).members.as_slice((*list).n_members as usize) {
+            let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_proc>(&raw mut (**member).tuple);
+            if (*form).pronamespace == schema.oid && (*form).pronargs == 0 {
+                found = (*form).oid;
+            }
+        }
+        pg_sys::ReleaseCatCacheList(list);
+    }
+    found
+}
+
+/// The trigger called [`TRIGGER`] on a table. Reads the catalog's row, not the relation: of 1,500 relatives none is
+/// opened.
+pub fn find(table: pg_sys::Oid) -> Option<Found> {
+    let name = c_string(TRIGGER);
+    // SAFETY: `pg_trigger` is scanned by its index on table and name; what the row holds is copied before the scan ends.
+    unsafe {
+        let relation = pg_sys::table_open(pg_sys::TriggerRelationId, pg_sys::AccessShareLock as i32);
+        let mut name_data = pg_sys::NameData::default();
+        pg_sys::namestrcpy(&mut name_data, name.as_ptr());
+        let mut keys = [pg_sys::ScanKeyData::default(); 2];
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        let relid = Datum::from(table);
+        pg_sys::ScanKeyInit(&mut keys[0], pg_sys::Anum_pg_trigger_tgrelid as i16, equal, pg_sys::F_OIDEQ.into(), relid);
+        let named = Datum::from(&raw const name_data);
+        pg_sys::ScanKeyInit(&mut keys[1], pg_sys::Anum_pg_trigger_tgname as i16, equal, pg_sys::F_NAMEEQ.into(), named);
+        let index = pg_sys::TriggerRelidNameIndexId;
+        let scan = pg_sys::systable_beginscan(relation, index.into(), true, std::ptr::null_mut(), 2, keys.as_mut_ptr());
+        let tuple = pg_sys::systable_getnext(scan);
+        let found = (!tuple.is_null()).then(|| {
+            let value = |column: u32| {
+                let mut null = false;
+                let datum = pg_sys::heap_getattr(tuple, column as i32, (*relation).rd_att, &mut null);
+                (!null).then_some(datum)
+            };
+            let function =
+                value(pg_sys::Anum_pg_trigger_tgfoid).map_or(pg_sys::InvalidOid, |d| (d.value() as u32).into());
+            let arguments = value(pg_sys::Anum_pg_trigger_tgargs).map_or_else(Vec::new, |datum| arguments(datum));
+            let reads = if value(pg_sys::Anum_pg_trigger_tgnewtable).is_some() { Reads::Rows } else { Reads::Nothing };
+            Found { function, reads, arguments }
+        });
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        found
+    }
+}
+
+/// A trigger's arguments, which stand in the catalog one after the other, each with a NUL behind it.
+///
+/// # Safety
+/// `datum` must be a bytea.
+unsafe fn arguments(datum: Datum) -> Vec<String> {
+    // SAFETY: see above; a bytea is laid out like a text.
+    let bytes = unsafe { crate::pg::datum::text_bytes(datum) };
+    let mut parts: Vec<String> = bytes.split(|byte| *byte == 0).map(crate::pg::encoding::from_server).collect();
+    parts.pop();
+    parts
+}
+
+/// Makes the trigger, in the place of one that is there. `arguments` are `observed_at`, which may be empty, and the
+/// selectors. (Replacing takes a weaker lock than dropping, which would wait for readers as well.)
+pub fn create(sql: &Sql, schema: &Schema, table: pg_sys::Oid, arguments: &[String], reads: Reads) {
+    let Some(name) = relation_name(table) else { return };
+    let arguments: Vec<String> = arguments.iter().map(|argument| quote_literal(argument)).collect();
+    let rows = match reads {
+        Reads::Rows => " REFERENCING NEW TABLE AS inserted",
+        Reads::Nothing => "",
+    };
+    sql.run(
+        &format!(
+            "CREATE OR REPLACE TRIGGER {TRIGGER} AFTER INSERT ON {name}{rows}
+             FOR EACH STATEMENT EXECUTE FUNCTION {}.observe_addresses({})",
+            schema.name,
+            arguments.join(", ")
+        ),
+        &[],
+    );
+    depend_on_extension(table);
+}
+
+/// The same for the event trigger, below SQL: it runs in other people's statements, with a superuser's rights, and so it
+/// must run nothing of theirs. A CREATE TRIGGER would run their own event triggers, with their temporary tables in reach.
+pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String], reads: Reads) {
+    // SAFETY: the statement's tree is made of what lives in the current context, and PostgreSQL copies what it keeps.
+    unsafe {
+        let text = |text: &str| pg_sys::pstrdup(c_text(text).as_ptr());
+        let mut statement = pg_sys::CreateTrigStmt { type_: pg_sys::NodeTag::T_CreateTrigStmt, ..Default::default() };
+        statement.replace = true;
+        statement.trigname = text(TRIGGER);
+        statement.events = pg_sys::TRIGGER_TYPE_INSERT as i16;
+        for argument in arguments {
+            statement.args = pg_sys::lappend(statement.args, pg_sys::makeString(text(argument)).cast());
+        }
+        let mut rows = pg_sys::TriggerTransition { type_: pg_sys::NodeTag::T_TriggerTransition, ..Default::default() };
+        if reads == Reads::Rows {
+            rows.name = text("inserted");
+            rows.isNew = true;
+            rows.isTable = true;
+            statement.transitionRels = pg_sys::lappend(std::ptr::null_mut(), (&raw mut rows).cast());
+        }
+        let none = pg_sys::InvalidOid;
+        let when = std::ptr::null_mut();
+        let function = function(schema);
+        pg_sys::CreateTrigger(
+            &mut statement,
+            c"".as_ptr(),
+            table,
+            none,
+            none,
+            none,
+            function,
+            none,
+            when,
+            false,
+            false,
+        );
+        pg_sys::CommandCounterIncrement();
+    }
+    depend_on_extension(table);
+}
+
+/// Text as a C string in the server's encoding.
+fn c_text(text: &str) -> std::ffi::CString {
+    std::ffi::CString::new(crate::pg::encoding::server_text(text)).unwrap_or_default()
+}
+
+/// So that DROP EXTENSION takes the trigger with it and needs no CASCADE. Not by ALTER TRIGGER … DEPENDS ON EXTENSION:
+/// that locks the extension against everybody until this transaction ends, and nobody's queue would be absorbed.
+fn depend_on_extension(table: pg_sys::Oid) {
+    // A DROP EXTENSION that is under way would miss the trigger: it is waited for.
+    let Some(extension) = Schema::hold().and_then(|_| crate::pg::catalog::extension()) else { return };
+    let name = c_string(TRIGGER);
+    // SAFETY: both objects exist; the addresses are copied into a catalog row.
+    unsafe {
+        let address = |class, object| pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
+        let trigger = address(pg_sys::TriggerRelationId, pg_sys::get_trigger_oid(table, name.as_ptr(), false));
+        let extension = address(pg_sys::ExtensionRelationId, extension);
+        pg_sys::recordDependencyOn(&trigger, &extension, pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION);
+    }
+}
+
+/// Takes the trigger off.
+pub fn drop(sql: &Sql, table: pg_sys::Oid) {
+    if let Some(name) = relation_name(table) {
+        sql.run(&format!("DROP TRIGGER {TRIGGER} ON {name}"), &[]);
+    }
+}

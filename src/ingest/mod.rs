@@ -1,0 +1,36 @@
+//! The ingest path: what happens inside a loader's INSERT or COPY.
+//!
+//! An AFTER INSERT … FOR EACH STATEMENT trigger reads the transition table, folds its addresses into a map
+//! ([`tally`](crate::inventory::tally)), and appends what it saw to the queue ([`queue`]): a row an address, or, of a large statement, some hundred to a row. No index, no conflict, no lock on a
+//! row that anyone else wants: loaders can neither wait for each other nor deadlock. A bad address is counted, never
+//! raised. At commit the worker's latch is set, once.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`absorb`] | the queue into the inventory |
+//! | [`attach`] | attaching and detaching a table with all below it |
+//! | [`family`] | partitions and children that come later |
+//! | [`install`] | the trigger on one table |
+//! | [`owner`] | whose table it is |
+//! | [`plan`] | what to read of each row |
+//! | [`populate`] | the rows that were there before the trigger |
+//! | [`extract`] | from a column's datum to addresses |
+//! | [`queue`] | appending to `ip_observation`, waking the worker |
+//! | [`unobserved`] | statements whose rows were not observed |
+//! | [`unpack`] | what a packed row holds, for SQL |
+//! | [`trigger`] | the trigger function |
+//! | [`copy`] | room for the rows of a COPY |
+
+pub mod absorb;
+pub mod attach;
+pub mod copy;
+pub mod extract;
+pub mod family;
+mod install;
+mod owner;
+pub mod plan;
+pub mod populate;
+pub mod queue;
+pub mod trigger;
+pub mod unobserved;
+pub mod unpack;

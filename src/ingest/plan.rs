@@ -1,0 +1,222 @@
+//! What to read of each row of an attached table: the trigger's arguments, resolved on the table's columns.
+//!
+//! Resolving costs as much as everything else that the trigger does for a single row, so a backend keeps the result
+//! until the table changes: PostgreSQL says so through the relation cache, where triggers and columns both live.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use enrich::moment::plausible;
+use enrich::selector::Selector;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use super::extract::{Extractor, column};
+use crate::inventory::tally::Tally;
+use crate::pg::errors::warn;
+use crate::pg::raw;
+use crate::pg::time;
+
+/// What to read of each row.
+pub struct Plan {
+    key: (pg_sys::Oid, pg_sys::Oid),
+    extractors: Vec<Extractor>,
+    observed_at: Option<Moment>,
+    /// Arguments that name nothing readable any more.
+    misfits: Vec<String>,
+}
+
+thread_local! {
+    // By table and trigger: a table may have triggers made by hand beside ours.
+    static PLANS: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Rc<Plan>>> = RefCell::new(HashMap::new());
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    /// What this session was told of, by table and trigger.
+    static TOLD: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Vec<String>>> = RefCell::new(HashMap::new());
+}
+
+/// A column that holds the time of the event.
+pub struct Moment {
+    attribute: i16,
+    kind: pg_sys::Oid,
+}
+
+impl Moment {
+    /// The column `name` as a time; `None` when there is none of that name and a fitting type.
+    pub fn new(desc: pg_sys::TupleDesc, name: &str) -> Option<Moment> {
+        let attribute = column(desc, name)?;
+        // SAFETY: the attribute is one of this descriptor.
+        let kind = unsafe { pg_sys::getBaseType(pg_sys::SPI_gettypeid(desc, attribute.into())) };
+        let fits = [pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID].contains(&kind);
+        fits.then_some(Moment { attribute, kind })
+    }
+
+    /// The column's number, from 1.
+    pub fn attribute(&self) -> i16 {
+        self.attribute
+    }
+
+    /// The value as a timestamptz that can be (see [`plausible`]); `None` for `infinity` and for what no timestamptz can
+    /// hold. `now` is the time of the statement.
+    pub fn read(&self, datum: Datum, now: i64) -> Option<i64> {
+        let mut overflow = 0;
+        // SAFETY: conversions that report overflow instead of raising it.
+        let moment = unsafe {
+            match self.kind {
+                pg_sys::TIMESTAMPTZOID => datum.value() as i64,
+                pg_sys::TIMESTAMPOID => pg_sys::timestamp2timestamptz_opt_overflow(datum.value() as i64, &mut overflow),
+                _ => pg_sys::date2timestamptz_opt_overflow(datum.value() as i32, &mut overflow),
+            }
+        };
+        (overflow == 0 && time::is_moment(moment)).then(|| plausible(moment, now))
+    }
+}
+
+impl Plan {
+    /// The plan of a trigger's table, made or kept.
+    ///
+    /// # Safety
+    /// `data` must be that of a running trigger, and `desc` its table's.
+    pub unsafe fn of(data: &pg_sys::TriggerData, desc: pg_sys::TupleDesc) -> Rc<Plan> {
+        // SAFETY: see above.
+        let key = unsafe { Plan::key(data) };
+        if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned()) {
+            return plan;
+        }
+        if !REGISTERED.replace(true) {
+            // SAFETY: a static function, registered once a backend.
+            unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) };
+        }
+        // SAFETY: see above.
+        let plan = Rc::new(unsafe { Plan::new(data, desc) });
+        PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
+        plan
+    }
+
+    /// # Safety
+    /// As `of`.
+    unsafe fn key(data: &pg_sys::TriggerData) -> (pg_sys::Oid, pg_sys::Oid) {
+        // SAFETY: see above.
+        unsafe { ((*data.tg_relation).rd_id, (*data.tg_trigger).tgoid) }
+    }
+
+    /// A column that is gone or changed its type since the table was attached must not fail the insert: it is passed
+    /// over, with a warning.
+    ///
+    /// # Safety
+    /// As `of`.
+    unsafe fn new(data: &pg_sys::TriggerData, desc: pg_sys::TupleDesc) -> Plan {
+        // SAFETY: the trigger's arguments are NUL-terminated texts in the relation cache.
+        let arguments: Vec<String> = unsafe {
+            let trigger = &*data.tg_trigger;
+            (0..trigger.tgnargs as usize)
+                .map(|i| crate::pg::encoding::from_server(std::ffi::CStr::from_ptr(*trigger.tgargs.add(i)).to_bytes()))
+                .collect()
+        };
+        // SAFETY: see above.
+        let key = unsafe { Plan::key(data) };
+        let mut plan = Plan { key, extractors: Vec::new(), observed_at: None, misfits: Vec::new() };
+        let mut arguments = arguments.into_iter();
+        if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {
+            plan.observed_at = Moment::new(desc, &name);
+            if plan.observed_at.is_none() {
+                plan.misfits.push(name);
+            }
+        }
+        for text in arguments {
+            // SAFETY: the descriptor of the trigger's table.
+            match Selector::parse(&text).ok().and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
+                Some(extractor) => plan.extractors.push(extractor),
+                None => plan.misfits.push(text),
+            }
+        }
+        plan
+    }
+
+    /// Warns of what can't be read any more: once a session, and again when it is something else. A loader inserts a
+    /// thousand times an hour, and a plan is made anew whenever anything about the table changes.
+    pub fn warn(&self) {
+        if self.misfits.is_empty() {
+            return;
+        }
+        let told = TOLD.with(|told| told.borrow_mut().insert(self.key, self.misfits.clone()));
+        if told.as_ref() == Some(&self.misfits) {
+            return;
+        }
+        for argument in &self.misfits {
+            warn(
+                format!("\"{argument}\" can't be read any more, and is not observed"),
+                "The column is gone, or changed its type, since the table was attached.",
+                "Call attach_ip_source again with the columns that the table has now.",
+            );
+        }
+    }
+
+    /// Counts the addresses of one row from one column on: what [`Plan::row_in_guard`] left.
+    ///
+    /// # Safety
+    /// `slot` must hold a row of the trigger's table.
+    pub unsafe fn rest_of_row(&self, slot: *mut pg_sys::TupleTableSlot, from: usize, now: i64, tally: &mut Tally) {
+        // SAFETY: the attributes were resolved on this table's descriptor.
+        unsafe {
+            let value = |attribute: i16| {
+                let mut null = false;
+                let datum = pg_sys::slot_getattr(slot, attribute.into(), &mut null);
+                (!null).then_some(datum)
+            };
+            let at = self.moment(now, value);
+            for extractor in &self.extractors[from..] {
+                if let Some(datum) = value(extractor.attribute) {
+                    extractor.tally(datum, at, tally);
+                }
+            }
+        }
+    }
+
+    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. Where a column holds what can't be read there,
+    /// returns which: from there on the row is to be read outside.
+    ///
+    /// # Safety
+    /// `slot` must hold a row of the trigger's table.
+    #[inline]
+    pub unsafe fn row_in_guard(
+        &self,
+        slot: *mut pg_sys::TupleTableSlot,
+        now: i64,
+        tally: &mut Tally,
+    ) -> Result<(), usize> {
+        // SAFETY: the attributes were resolved on this table's descriptor.
+        unsafe {
+            let value = |attribute: i16| raw::attribute(slot, attribute);
+            let at = self.moment(now, value);
+            for (column, extractor) in self.extractors.iter().enumerate() {
+                if let Some(datum) = value(extractor.attribute)
+                    && !extractor.tally_in_guard(datum, at, tally)
+                {
+                    return Err(column);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When the event of a row happened.
+    fn moment(&self, now: i64, value: impl Fn(i16) -> Option<Datum>) -> i64 {
+        let at = self.observed_at.as_ref();
+        at.and_then(|moment| moment.read(value(moment.attribute)?, now)).unwrap_or(now)
+    }
+}
+
+/// A table changed, or (with no OID) any may have. Runs inside PostgreSQL's cache invalidation: it must not call back.
+#[pg_guard]
+unsafe extern "C-unwind" fn forget(_argument: Datum, table: pg_sys::Oid) {
+    PLANS.with(|plans| {
+        let mut plans = plans.borrow_mut();
+        if table == pg_sys::InvalidOid {
+            plans.clear();
+        } else {
+            plans.retain(|(of, _), _| *of != table);
+        }
+    });
+}

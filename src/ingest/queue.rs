@@ -1,0 +1,388 @@
+//! Appending to `ip_observation`, below SQL, and waking the worker once the transaction has committed.
+//!
+//! The queue has no index, constraint or trigger, so a heap insert is all there is to do. Doing it here and not through
+//! SPI saves the planner, and needs no change of role: what is written is what the trigger read, and nothing else.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use enrich::pack::{Entry, Packer, unpack};
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use crate::inventory::tally::{Seen, Tally};
+use crate::pg::inet::Inet;
+use crate::pg::scratch::Scratch;
+use crate::pg::{patience, raw};
+use crate::pg::{shape, tx};
+use crate::shared;
+
+/// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
+const BATCH: usize = 120;
+/// Columns of `ip_observation`.
+pub const COLUMNS: [shape::Column; 9] = [
+    (c"address", pg_sys::INETOID),
+    (c"seen", pg_sys::INT8OID),
+    (c"first_seen", pg_sys::TIMESTAMPTZOID),
+    (c"last_seen", pg_sys::TIMESTAMPTZOID),
+    (c"source", pg_sys::REGCLASSOID),
+    (c"attempts", pg_sys::INT4OID),
+    (c"retry_at", pg_sys::TIMESTAMPTZOID),
+    (c"addresses", pg_sys::INT4OID),
+    (c"packed", pg_sys::BYTEAOID),
+];
+/// From so many addresses of one statement on, they are packed: fewer bytes of heap and WAL, fewer tuples to form.
+const PACKED_FROM: usize = 32;
+/// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
+const PACKED_BYTES: usize = 1900;
+
+/// How long a statement waits for the queue, which nobody but who changes its build should hold.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the next ones of the session do, after one that waited in vain.
+const LESS: Duration = Duration::from_millis(50);
+
+/// The queue's table, opened for appending.
+pub struct Queue {
+    relation: pg_sys::Relation,
+}
+
+/// Why the queue can't be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It is not there, or not as the extension made it.
+    Missing,
+    /// Somebody holds a lock on it, or waits for one.
+    Busy,
+}
+
+/// What is put back after a failure: how often it failed, and when to try again (timestamptz).
+#[derive(Clone, Copy)]
+pub struct Retry {
+    /// Failures so far.
+    pub attempts: i32,
+    /// Left alone until then.
+    pub at: i64,
+}
+
+impl Queue {
+    /// Opens `ip_observation` in `schema`; `None` when it cannot be had, or is not as the extension made it.
+    pub fn open(schema: pg_sys::Oid) -> Option<Queue> {
+        Queue::open_within(schema, patience_now()).ok()
+    }
+
+    /// The same, and says why not.
+    pub fn try_open(schema: pg_sys::Oid) -> Result<Queue, Closed> {
+        Queue::open_within(schema, patience_now())
+    }
+
+    /// The same without a wait.
+    pub fn open_at_once(schema: pg_sys::Oid) -> Result<Queue, Closed> {
+        Queue::open_within(schema, Duration::ZERO)
+    }
+
+    fn open_within(schema: pg_sys::Oid, patience: Duration) -> Result<Queue, Closed> {
+        // SAFETY: catalog look-ups; the lock is the one any INSERT takes and is kept to the end of the transaction.
+        unsafe {
+            let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
+            if oid == pg_sys::InvalidOid {
+                return Err(Closed::Missing);
+            }
+            if !lock_within(oid, patience) {
+                return Err(Closed::Busy);
+            }
+            // It may be gone since.
+            let relation = pg_sys::try_table_open(oid, pg_sys::NoLock as i32);
+            if relation.is_null() {
+                return Err(Closed::Missing);
+            }
+            if shape::is(relation, &COLUMNS) {
+                Ok(Queue { relation })
+            } else {
+                pg_sys::table_close(relation, pg_sys::NoLock as i32);
+                Err(Closed::Missing)
+            }
+        }
+    }
+
+    /// Notes that a statement's rows were not observed: no address, seen by nobody, of none.
+    pub fn append_unobserved(&self, source: pg_sys::Oid, now: i64) {
+        let row = Row { inet: None, seen: Seen { count: 0, first: now, last: now }, addresses: 0, packed: Vec::new() };
+        self.append_all(std::iter::once(row), Some(source), None);
+    }
+
+    /// Appends a tally, with one more row for the values that were no address. In no order: whoever absorbs them
+    /// sorts, and a loader need not.
+    pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64) {
+        let unparsable = Seen { count: tally.unparsable, first: now, last: now };
+        let unparsable = (tally.unparsable > 0).then_some(Row::plain(None, unparsable)).into_iter();
+        if tally.addresses.len() < PACKED_FROM {
+            let addresses = tally.addresses.iter().map(|(ip, seen)| Row::plain(Some(Inet::host(*ip)), *seen));
+            self.append_all(addresses.chain(unparsable), Some(source), None);
+        } else {
+            self.append_all(Packed::new(tally, now).chain(unparsable), Some(source), None);
+        }
+    }
+
+    /// Appends rows as they are.
+    pub fn append_rows(&self, rows: &[(Option<Inet>, Seen)], source: Option<pg_sys::Oid>, retry: Option<Retry>) {
+        self.append_all(rows.iter().map(|(inet, seen)| Row::plain(*inet, *seen)), source, retry);
+    }
+
+    fn append_all(&self, mut rows: impl Iterator<Item = Row>, source: Option<pg_sys::Oid>, retry: Option<Retry>) {
+        let mut scratch = Scratch::new();
+        let mut batch: Vec<Row> = Vec::new();
+        let mut slots: Vec<*mut pg_sys::TupleTableSlot> = Vec::new();
+        // SAFETY: the relation is open; slots live in the current context and are dropped before returning.
+        unsafe {
+            let desc = (*self.relation).rd_att;
+            loop {
+                batch.clear();
+                batch.extend(rows.by_ref().take(BATCH));
+                if batch.is_empty() {
+                    break;
+                }
+                if let ([row], true) = (&batch[..], slots.is_empty()) {
+                    let tuple = pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, row, source, retry));
+                    pg_sys::simple_heap_insert(self.relation, tuple);
+                    pg_sys::heap_freetuple(tuple);
+                    break;
+                }
+                while slots.len() < batch.len() {
+                    slots.push(pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsHeapTuple));
+                }
+                // Nothing is owned inside the guard: rows, slots and scratch are all outside of it.
+                pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    for (row, slot) in batch.iter().zip(&slots) {
+                        let tuple = form(desc, &mut scratch, row, source, retry);
+                        raw::ExecStoreHeapTuple(tuple, *slot, true);
+                    }
+                });
+                let command = pg_sys::GetCurrentCommandId(true);
+                let (tuples, count) = (slots.as_mut_ptr(), batch.len() as i32);
+                pg_sys::heap_multi_insert(self.relation, tuples, count, command, 0, std::ptr::null_mut());
+            }
+            for slot in slots {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
+        }
+        wake_at_commit();
+    }
+}
+
+/// Takes out of a tally what the queue has an observation of, as of the active snapshot. That somebody asked about an
+/// address is none. Reads the table itself: no function that SQL could find in its stead is called.
+pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Closed> {
+    // SAFETY: a heap scan under the active snapshot; what is read of a row is copied before the scan moves on.
+    unsafe {
+        let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
+        if oid == pg_sys::InvalidOid {
+            return Err(Closed::Missing);
+        }
+        if !patience::lock(oid, pg_sys::AccessShareLock, patience_now()) {
+            return Err(Closed::Busy);
+        }
+        let relation = pg_sys::try_table_open(oid, pg_sys::NoLock as i32);
+        if relation.is_null() {
+            return Err(Closed::Missing);
+        }
+        if !shape::is(relation, &COLUMNS) {
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            return Err(Closed::Missing);
+        }
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT;
+        let none = std::ptr::null_mut();
+        let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, none.cast(), flags);
+        let desc = (*relation).rd_att;
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+        let mut rows = 0u32;
+        while !tally.addresses.is_empty() {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            if !nulls[8] {
+                for entry in unpack(crate::pg::datum::text_bytes(values[8])).filter(|entry| entry.count > 0) {
+                    tally.addresses.remove(&entry.ip);
+                }
+            } else if !nulls[0] && values[1].value() as i64 > 0 {
+                // 0.0.0.0/0 stands for no address.
+                let inet = Inet::read(values[0]);
+                if !inet.is_network() {
+                    tally.addresses.remove(&inet.ip);
+                }
+            }
+            rows += 1;
+            if rows.is_multiple_of(1024) {
+                pgrx::check_for_interrupts!();
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
+}
+
+/// A row of the queue, but for where it comes from.
+struct Row {
+    inet: Option<Inet>,
+    seen: Seen,
+    addresses: u32,
+    /// Empty: one address, or none.
+    packed: Vec<u8>,
+}
+
+impl Row {
+    fn plain(inet: Option<Inet>, seen: Seen) -> Row {
+        Row { inet, seen, addresses: 1, packed: Vec::new() }
+    }
+}
+
+/// The addresses of a tally as packed rows.
+struct Packed<I> {
+    addresses: I,
+    packer: Packer,
+}
+
+impl<'a> Packed<std::collections::hash_map::Iter<'a, IpAddr, Seen>> {
+    fn new(tally: &'a Tally, now: i64) -> Self {
+        Packed { addresses: tally.addresses.iter(), packer: Packer::new(now, PACKED_BYTES) }
+    }
+}
+
+impl<'a, I: Iterator<Item = (&'a IpAddr, &'a Seen)>> Iterator for Packed<I> {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
+        let mut all: Option<Seen> = None;
+        self.packer.clear();
+        while self.packer.has_room(PACKED_BYTES)
+            && let Some((ip, seen)) = self.addresses.next()
+        {
+            self.packer.push(&Entry { ip: *ip, count: seen.count, first: seen.first, last: seen.last });
+            match &mut all {
+                Some(all) => all.add(*seen),
+                None => all = Some(*seen),
+            }
+        }
+        let packed = self.packer.bytes().to_vec();
+        all.map(|seen| Row { inet: None, seen, addresses: self.packer.entries(), packed })
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // An error on its way out lets the transaction's abort close relations; closing them here too would be once
+        // too often.
+        if !std::thread::panicking() {
+            // SAFETY: opened by `open`; the lock stays until the transaction ends.
+            unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
+        }
+    }
+}
+
+/// # Safety
+/// `desc` must be that of `ip_observation`, and the caller be inside a guard (see [`raw`]).
+unsafe fn form(
+    desc: pg_sys::TupleDesc,
+    scratch: &mut Scratch,
+    row: &Row,
+    source: Option<pg_sys::Oid>,
+    retry: Option<Retry>,
+) -> pg_sys::HeapTuple {
+    scratch.clear();
+    let (inet, seen, packed) = (row.inet, row.seen, !row.packed.is_empty());
+    let mut values = [
+        inet.map_or(Datum::null(), |inet| scratch.inet(inet)),
+        Datum::from(seen.count),
+        Datum::from(seen.first),
+        Datum::from(seen.last),
+        Datum::from(source.unwrap_or(pg_sys::InvalidOid)),
+        Datum::from(retry.map_or(0, |r| r.attempts)),
+        Datum::from(retry.map_or(0, |r| r.at)),
+        Datum::from(row.addresses),
+        if packed { scratch.bytea(&row.packed) } else { Datum::null() },
+    ];
+    let mut nulls = [inet.is_none(), false, false, false, source.is_none(), false, retry.is_none(), false, !packed];
+    // SAFETY: as many values as columns; forming copies them.
+    unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
+}
+
+thread_local! {
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static WAKE: Cell<bool> = const { Cell::new(false) };
+    /// The last one who wanted the queue in this session waited in vain.
+    static IN_VAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+fn patience_now() -> Duration {
+    if IN_VAIN.get() { LESS } else { PATIENCE }
+}
+
+/// Locks the queue's table as an INSERT does, until the transaction ends. PostgreSQL would wait for ever behind whoever
+/// asked for a stronger lock, be it that he may not even have it: a loader, and the worker, wait two seconds, and after
+/// that hardly, until it goes well again. False: it took too long.
+pub fn lock(table: pg_sys::Oid) -> bool {
+    lock_within(table, patience_now())
+}
+
+fn lock_within(table: pg_sys::Oid, patience: Duration) -> bool {
+    let locked = patience::lock(table, pg_sys::RowExclusiveLock, patience);
+    if locked || !patience.is_zero() {
+        IN_VAIN.set(!locked);
+    }
+    locked
+}
+
+/// Lets this transaction's commit wake the worker: once, however many statements it has.
+pub fn wake_at_commit() {
+    if shared::shared().is_none() {
+        return;
+    }
+    WAKE.set(true);
+    if !REGISTERED.replace(true) {
+        // SAFETY: registers a static function, once a backend.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    if tx::ends(event) && WAKE.replace(false) && !tx::is_abort(event) {
+        wake_worker();
+    }
+}
+
+/// Tells this database's worker that observations wait. Only the first to say so since it last began to absorb sets
+/// its latch: a thousand small commits a second cost one wake-up.
+fn wake_worker() {
+    let Some(shared) = shared::shared() else { return };
+    match shared.database(shared::my_database()) {
+        Some(slot) => {
+            slot.note_waiting();
+            let worker = slot.worker.load(Ordering::Acquire);
+            if worker == 0 {
+                want_worker();
+            } else if !slot.pending.swap(true, Ordering::AcqRel) {
+                shared::wake(worker);
+            }
+        }
+        None => want_worker(),
+    }
+}
+
+/// Tells the launcher that this database has the extension.
+pub fn want_worker() {
+    let Some(shared) = shared::shared() else { return };
+    if let Some(slot) = shared.database_or_new(shared::my_database()) {
+        slot.pending.store(true, Ordering::Release);
+        if !slot.wanted.swap(true, Ordering::AcqRel) {
+            shared::wake_launcher();
+        }
+    }
+}

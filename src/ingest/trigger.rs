@@ -1,0 +1,203 @@
+//! The trigger function: reads the transition table of one statement and appends what it saw to the queue.
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use super::install::TRIGGER;
+use super::plan::Plan;
+use super::queue::{Closed, Queue};
+use super::unobserved;
+use crate::inventory::tally;
+use crate::inventory::tally::Tally;
+use crate::pg::call::Call;
+use crate::pg::errors::{raise, warn};
+use crate::pg::raw;
+use crate::{settings, sql_function};
+
+/// Distinct addresses of a statement that are held in memory before they go to the queue.
+const FLUSH: usize = 100_000;
+/// Rows after which the memory that reading values took is given back.
+const RESET: u32 = 256;
+/// Rows that are read between two looks at interrupts.
+const TURN: u32 = 2048;
+
+thread_local! {
+    static TALLY: Cell<Tally> = Cell::default();
+}
+
+sql_function!(
+    /// `observe_addresses() → trigger`: AFTER INSERT, FOR EACH STATEMENT, arguments `observed_at` and selectors.
+    observe_addresses,
+    pg_finfo_observe_addresses,
+    |call: Call| {
+        // SAFETY: the context is checked to be a trigger's.
+        unsafe {
+            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
+            let schema = pg_sys::get_func_namespace(call.function());
+            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData || !(reads(&*data) || counts(&*data)) {
+                raise(
+                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                    "observe_addresses() is no ordinary function",
+                    "It is an AFTER INSERT … FOR EACH STATEMENT trigger with a transition table.",
+                    "Call attach_ip_source(table, columns).",
+                );
+            }
+            if settings::enabled() && reads(&*data) {
+                observe(&*data, schema);
+            } else if settings::enabled_on_server() {
+                // Switched off for this session, or the table routes rows to a foreign one.
+                unobserved::note(&*data, schema);
+            }
+        }
+        Datum::from(0)
+    }
+);
+
+/// It is handed the new rows.
+fn reads(data: &pg_sys::TriggerData) -> bool {
+    !data.tg_newtable.is_null()
+}
+
+/// It is the trigger of ours that reads no rows, and says that they are not observed: see [`super::install::Reads`].
+///
+/// # Safety
+/// `data` must be that of a running trigger.
+unsafe fn counts(data: &pg_sys::TriggerData) -> bool {
+    // SAFETY: the trigger's name is NUL-terminated, in the relation cache.
+    let name = unsafe { std::ffi::CStr::from_ptr((*data.tg_trigger).tgname) };
+    let level = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_OPMASK;
+    name.to_bytes() == TRIGGER.as_bytes() && data.tg_event & level == pg_sys::TRIGGER_EVENT_INSERT
+}
+
+/// # Safety
+/// `data` must be that of a running statement trigger with a transition table of new rows.
+unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
+    // SAFETY: see above. Everything palloced here lives in a context of our own that is deleted at the end; after an
+    // error PostgreSQL deletes it with its parent.
+    unsafe {
+        let desc = (*data.tg_relation).rd_att;
+        let context = pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"asn_inventory observe".as_ptr(),
+            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let plan = Plan::of(data, desc);
+        plan.warn();
+        let now = pg_sys::GetCurrentStatementStartTimestamp();
+        let source = (*data.tg_relation).rd_id;
+        let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
+        // Taken out of its cell: a trigger of the same session may run inside of this one.
+        let mut tally = TALLY.take();
+        let mut outlet = Outlet { schema, source, now, queue: None, large: false };
+
+        pg_sys::tuplestore_rescan(data.tg_newtable);
+        loop {
+            match read(data.tg_newtable, slot, context, &plan, now, &mut tally) {
+                Turn::End => break,
+                Turn::More => {}
+                Turn::Left(column) => {
+                    let old = pg_sys::MemoryContextSwitchTo(context);
+                    plan.rest_of_row(slot, column, now, &mut tally);
+                    pg_sys::MemoryContextSwitchTo(old);
+                }
+            }
+            pg_sys::MemoryContextReset(context);
+            pgrx::check_for_interrupts!();
+            if tally.addresses.len() >= FLUSH {
+                outlet.flush(&mut tally);
+            }
+        }
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        outlet.flush(&mut tally);
+        pg_sys::MemoryContextDelete(context);
+        TALLY.set(tally);
+        if outlet.large {
+            tally::give_back_at_end();
+        }
+    }
+}
+
+/// How far [`read`] came.
+enum Turn {
+    /// There are no more rows.
+    End,
+    /// There may be more.
+    More,
+    /// A row is to be read outside of the guard, from this column on.
+    Left(usize),
+}
+
+/// Counts the addresses of the next [`TURN`] rows, inside one guard.
+///
+/// # Safety
+/// `slot` must fit the rows of `store`, and `plan` be that of their table.
+unsafe fn read(
+    store: *mut pg_sys::Tuplestorestate,
+    slot: *mut pg_sys::TupleTableSlot,
+    context: pg_sys::MemoryContext,
+    plan: &Plan,
+    now: i64,
+    tally: &mut Tally,
+) -> Turn {
+    // SAFETY: see above. Nothing is owned inside the guard that an error would have to drop: the tally, the plan and
+    // the context are the caller's.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            // Rows that were spilled to disk are palloced as they are read, and the slot frees each when it takes the
+            // next: they must not live in the context that is reset.
+            let outer = pg_sys::CurrentMemoryContext;
+            for row in 1..=TURN {
+                if !raw::tuplestore_gettupleslot(store, true, false, slot) {
+                    return Turn::End;
+                }
+                pg_sys::CurrentMemoryContext = context;
+                let read = plan.row_in_guard(slot, now, tally);
+                pg_sys::CurrentMemoryContext = outer;
+                if let Err(column) = read {
+                    return Turn::Left(column);
+                }
+                if row.is_multiple_of(RESET) {
+                    raw::MemoryContextReset(context);
+                }
+            }
+            Turn::More
+        })
+    }
+}
+
+/// Where the addresses of one statement go.
+struct Outlet {
+    schema: pg_sys::Oid,
+    source: pg_sys::Oid,
+    now: i64,
+    /// Opened with the first addresses, once.
+    queue: Option<Result<Queue, Closed>>,
+    /// The statement took a lot of memory.
+    large: bool,
+}
+
+impl Outlet {
+    fn flush(&mut self, tally: &mut Tally) {
+        if !tally.is_empty() {
+            let schema = self.schema;
+            let fresh = self.queue.is_none();
+            match self.queue.get_or_insert_with(|| Queue::try_open(schema)) {
+                Ok(queue) => queue.append(tally, self.source, self.now),
+                Err(Closed::Missing) if fresh => warn(
+                    "observations are lost: ip_observation is missing or not as asn_inventory made it",
+                    "",
+                    "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
+                ),
+                Err(Closed::Busy) if fresh => unobserved::busy(self.source, self.now),
+                Err(_) => {}
+            }
+        }
+        self.large |= tally.is_large();
+        tally.clear();
+    }
+}

@@ -1,0 +1,39 @@
+//! What a packed row of the queue holds, for SQL.
+
+use enrich::pack::unpack;
+use pgrx::IntoDatum;
+use pgrx::pg_sys::Datum;
+
+use crate::pg::call::{Call, Rows};
+use crate::pg::datum::text_bytes;
+use crate::pg::inet::Inet;
+use crate::sql_function;
+
+sql_function!(
+    /// `unpack_observations(packed bytea) → setof (address, seen, first_seen, last_seen)`.
+    unpack_observations,
+    pg_finfo_unpack_observations,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let Some(packed) = call.arg(0) else { return call.null() };
+        // SAFETY: declared as bytea, which is laid out like text; it lives as long as this call.
+        let mut entries = unpack(unsafe { text_bytes(packed) });
+        for entry in entries.by_ref() {
+            pgrx::check_for_interrupts!();
+            rows.row(|| vec![
+                Inet::host(entry.ip).into_datum(),
+                Some(Datum::from(entry.count)),
+                Some(Datum::from(entry.first)),
+                Some(Datum::from(entry.last)),
+            ]);
+        }
+        if entries.is_broken() {
+            crate::pg::errors::bad_value(
+                "these bytes are no packed observations",
+                "They end in the middle of an address, or are of a layout that this library does not know.",
+                "Hand in ip_observation.packed as it is.",
+            );
+        }
+        call.null()
+    }
+);

@@ -1,0 +1,156 @@
+//! What the worker reads and writes of autonomous systems: names and registrations, and the counts of their addresses.
+
+use enrich::cymru::AsName;
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::{Value, json};
+
+use crate::pg::catalog::Schema;
+use crate::pg::sql::Sql;
+
+/// Names that Team Cymru gave before, of these AS; those it was never asked about are left out.
+pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
+    let asns: Vec<i64> = asns.iter().map(|asn| i64::from(*asn)).collect();
+    let sql = Sql::on(schema, c"asn_inventory");
+    let found = sql.query(
+        &format!(
+            "SELECT asn_number, asn_org FROM {}.asn_inventory WHERE asn_number = ANY ($1) AND details_ts IS NOT NULL",
+            schema.name
+        ),
+        &[(pg_sys::INT8ARRAYOID, asns.into_datum())],
+    );
+    (0..found.len())
+        .filter_map(|row| Some((u32::try_from(found.get::<i64>(row, 1)?).ok()?, found.text(row, 2))))
+        .collect()
+}
+
+/// What Team Cymru says of AS themselves.
+pub fn keep_details(schema: &Schema, details: &[AsName]) {
+    let rows: Vec<Value> = details
+        .iter()
+        .map(|d| {
+            json!({
+                "asn": d.asn, "org": d.name, "country": d.country, "registry": d.registry,
+                "allocated": d.allocated.map(|date| date.to_string()),
+            })
+        })
+        .collect();
+    Sql::on(schema, c"asn_inventory").run(
+        &format!(
+            "INSERT INTO {0}.asn_inventory AS a (asn_number, asn_org, country_code, registry, allocated, details_ts)
+             SELECT DISTINCT ON (r.asn) r.asn, r.org, r.country, r.registry, r.allocated, now()
+             FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text, country text, registry text, allocated date)
+             ORDER BY r.asn
+             ON CONFLICT (asn_number) DO UPDATE SET asn_org = coalesce(EXCLUDED.asn_org, a.asn_org),
+                 country_code = coalesce(EXCLUDED.country_code, a.country_code),
+                 registry = coalesce(EXCLUDED.registry, a.registry), allocated = coalesce(EXCLUDED.allocated, a.allocated),
+                 details_ts = EXCLUDED.details_ts, details_retry_at = NULL",
+            schema.name
+        ),
+        &[super::store::json(&Value::Array(rows))],
+    );
+}
+
+/// Names that came with the answers of a bulk session; the registration is not known from there.
+pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
+    let rows: Vec<Value> = names.iter().map(|(asn, org)| json!({ "asn": asn, "org": org })).collect();
+    Sql::on(schema, c"asn_inventory").run(
+        &format!(
+            "INSERT INTO {0}.asn_inventory AS a (asn_number, asn_org)
+             SELECT DISTINCT ON (r.asn) r.asn, r.org FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text)
+             ORDER BY r.asn
+             ON CONFLICT (asn_number) DO UPDATE SET asn_org = EXCLUDED.asn_org
+                 WHERE a.asn_org IS DISTINCT FROM EXCLUDED.asn_org",
+            schema.name
+        ),
+        &[super::store::json(&Value::Array(rows))],
+    );
+}
+
+/// Rows written in the inventory until now, as PostgreSQL's statistics count them, whoever wrote: with the blocks of the
+/// table, since TRUNCATE is no row.
+pub fn changes(schema: &Schema) -> i64 {
+    let table = schema.regclass("ip_inventory");
+    let found = Sql::as_caller();
+    let found = found.query(
+        &format!(
+            "SELECT pg_stat_get_tuples_inserted(t) + pg_stat_get_tuples_updated(t) + pg_stat_get_tuples_deleted(t)
+                 + pg_relation_filenode(t)::bigint
+             FROM (SELECT {table} AS t) inventory"
+        ),
+        &[],
+    );
+    found.get::<i64>(0, 1).unwrap_or(0)
+}
+
+/// What [`changes`] was at the last count; `None` before the first one.
+pub fn counted_changes(schema: &Schema) -> Option<i64> {
+    if !has_changes(schema) {
+        return None;
+    }
+    let sql = Sql::on(schema, c"inventory_count");
+    let found = sql.query(&format!("SELECT changes FROM {}.inventory_count LIMIT 1", schema.name), &[]);
+    (found.len() > 0).then(|| found.get::<i64>(0, 1)).flatten()
+}
+
+/// Before the extension is updated there is no such column.
+fn has_changes(schema: &Schema) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe {
+        pg_sys::get_attnum(schema.relation(c"inventory_count"), c"changes".as_ptr()) != pg_sys::InvalidAttrNumber as i16
+    }
+}
+
+/// Counts the inventory and the addresses of every AS anew, in one pass, and writes only what changed of the AS. Reads
+/// the whole inventory: who calls this leaves time between two calls.
+pub fn recount(schema: &Schema) -> u64 {
+    // Before the rows are read: what is written meanwhile is another change.
+    let changes = changes(schema);
+    let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
+    crate::pg::tx::read_everything();
+    let [column, value] = if has_changes(schema) { [", changes", ", $1"] } else { [""; 2] };
+    sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
+    sql.run(
+        &format!(
+            "WITH counted AS MATERIALIZED (
+                 SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips,
+                     least(sum(i.observation_count), 9223372036854775807)::bigint AS seen,
+                     min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
+                     max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
+                     count(*) FILTER (WHERE i.ip_class = 'public') AS public,
+                     count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL) AS enriched,
+                     count(i.maxmind_ts) AS maxmind, count(i.cymru_ts) AS cymru, count(i.scanner_ts) AS greynoise,
+                     count(*) FILTER (WHERE i.scanner_noise) AS scanners
+                 FROM {0}.ip_inventory i GROUP BY i.asn_number),
+             everything AS (
+                 INSERT INTO {0}.inventory_count
+                     (counted_at, addresses, public_addresses, enriched, missing_asn, observations, maxmind_answered,
+                      cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due{column})
+                 SELECT now(), coalesce(sum(ips), 0), coalesce(sum(public), 0), coalesce(sum(enriched), 0),
+                     coalesce(sum(public) FILTER (WHERE asn_number IS NULL), 0), least(coalesce(sum(seen), 0), 9223372036854775807),
+                     coalesce(sum(maxmind), 0), coalesce(sum(cymru), 0), coalesce(sum(greynoise), 0),
+                     coalesce(sum(scanners), 0),
+                     (SELECT count(*) FROM {0}.ip_inventory WHERE cymru_status IN ('pending', 'failed')),
+                     (SELECT count(*) FROM {0}.ip_inventory WHERE greynoise_status IN ('pending', 'failed', 'quota')){value}
+                 FROM counted),
+             gone AS (
+                 UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
+                 WHERE a.ip_count > 0 AND NOT EXISTS (SELECT FROM counted c WHERE c.asn_number = a.asn_number))
+             INSERT INTO {0}.asn_inventory AS a
+                 (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
+             SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now() FROM counted c
+             LEFT JOIN {0}.asn_inventory k ON k.asn_number = c.asn_number
+             WHERE c.asn_number IS NOT NULL AND (k.asn_number IS NULL
+                 OR (k.ip_count, k.observation_count) IS DISTINCT FROM (c.ips, c.seen)
+                 OR k.last_seen_at IS DISTINCT FROM greatest(k.last_seen_at, c.last)
+                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL)
+             ORDER BY c.asn_number
+             ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
+                 observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
+                 first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
+                 last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
+                 asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)",
+            schema.name
+        ),
+        &[(pg_sys::INT8OID, changes.into_datum())],
+    )
+}

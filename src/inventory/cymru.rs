@@ -1,0 +1,249 @@
+//! What the worker reads and writes for Team Cymru: who is due, answers by network, answers by address.
+//!
+//! Batches go in as one JSON text: answers are few next to observations, and a row is read back by its fields' names.
+
+use std::net::IpAddr;
+
+use enrich::cymru::rounds::scope;
+use enrich::cymru::{Announcement, Origin};
+use ipnetwork::IpNetwork;
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::{Value, json};
+
+use super::store::Lifetimes;
+use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
+use crate::pg::sql::{Argument, Sql, Table};
+
+/// An address to ask about, as the inventory has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The row.
+    pub ip: IpAddr,
+    /// How often it was observed.
+    pub seen: u64,
+}
+
+/// Which rows to look for.
+#[derive(Clone, Copy)]
+pub enum Which<'a> {
+    /// Those never answered, or whose last attempt failed, most observed first.
+    Due,
+    /// Those whose answer is older than its life, most observed first.
+    Stale,
+    /// Those without an answer, or with an old one, whenever they were last tried.
+    Outdated,
+    /// Of these addresses, those that are due or stale.
+    DueOf(&'a [IpAddr]),
+    /// Of these addresses, those without an answer, or with an old one.
+    OutdatedOf(&'a [IpAddr]),
+    /// These addresses, fresh or not.
+    All(&'a [IpAddr]),
+}
+
+/// Rows that are read at a time.
+const FETCHED: usize = 10_000;
+
+/// A row that Team Cymru may be asked about at all: MaxMind was asked, and knows no ASN.
+const OPEN: &str = "i.maxmind_status <> 'pending' AND i.asn_source IS DISTINCT FROM 'maxmind'
+    AND i.cymru_status <> 'skipped' AND i.ip_class = 'public'";
+const MISSING: &str = "i.cymru_status IN ('pending', 'failed')";
+const OLD: &str =
+    "(i.cymru_status = 'found' AND i.cymru_ts < now() - $1 OR i.cymru_status = 'not_found' AND i.cymru_ts < now() - $2)
+    AND i.cymru_ts < now() - least($1, $2)";
+/// Not to be left alone because of a failure.
+const NOW: &str = "(i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
+
+/// At most `limit` rows to ask about.
+pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Claim> {
+    let condition = match which {
+        Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL AND $2 IS NOT NULL"),
+        Which::Stale => format!("{OLD} AND {NOW}"),
+        Which::Outdated => format!("({MISSING} OR {OLD})"),
+        Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({MISSING} OR {OLD}) AND {NOW}"),
+        Which::OutdatedOf(_) => format!("i.ip_address = ANY ($3) AND ({MISSING} OR {OLD})"),
+        Which::All(_) => "i.ip_address = ANY ($3) AND $1 IS NOT NULL AND $2 IS NOT NULL".to_owned(),
+    };
+    let mut arguments = vec![super::store::interval(lifetimes.cymru), super::store::interval(lifetimes.cymru_negative)];
+    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
+        arguments.push(super::store::addresses(ips));
+    }
+    claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)
+}
+
+/// How often addresses were observed, of those that the inventory has.
+pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Claim> {
+    claims(schema, "i.ip_address = ANY ($1)", &[super::store::addresses(ips)], ips.len())
+}
+
+/// Rows of the inventory that meet a condition, most observed first.
+pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Claim> {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let mut cursor = sql.cursor(
+        &format!(
+            "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
+             ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}",
+            schema.name
+        ),
+        arguments,
+    );
+    let mut claims = Vec::new();
+    loop {
+        // A refresh may find a million: as rows of a result they would fill the worker's memory.
+        let found = cursor.fetch(FETCHED);
+        if found.len() == 0 {
+            return claims;
+        }
+        claims.extend((0..found.len()).filter_map(|row| {
+            let seen = found.get::<i64>(row, 2)?.max(0) as u64;
+            Some(Claim { ip: found.get::<Inet>(row, 1)?.ip, seen })
+        }));
+    }
+}
+
+/// What is stored of an answer that covers an address.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// First origin AS; `None`: no route.
+    pub asn: Option<u32>,
+    /// Announced prefix.
+    pub network: Option<IpNetwork>,
+    /// Country of the registration.
+    pub country: Option<String>,
+    /// Name of the AS, once it is known.
+    pub org: Option<String>,
+}
+
+impl Answer {
+    /// Of an announcement, or of none.
+    pub fn of(announcement: Option<&Announcement>) -> Answer {
+        Answer {
+            asn: announcement.and_then(|a| a.origins.first().copied()),
+            network: announcement.map(|a| a.prefix),
+            country: announcement.and_then(|a| a.country.clone()),
+            org: announcement.and_then(|a| a.as_name.clone()),
+        }
+    }
+}
+
+/// Wider than an answer may be used for: see [`enrich::cymru::rounds`]. Version 0.1.0 wrote such rows.
+pub(super) const TOO_WIDE: &str = "masklen(c.prefix) < CASE family(c.prefix) WHEN 4 THEN 24 ELSE 48 END";
+
+/// Answers that were given before, for effective addresses inside of them; the longest prefix that holds still.
+pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
+    let sql = Sql::on_all(schema, &[c"cymru_prefix", c"asn_inventory"]);
+    let found = sql.query(
+        &format!(
+            "SELECT a.ip, p.announced, p.origins[1], p.country_code, n.asn_org
+             FROM pg_catalog.unnest($1) AS a(ip)
+             CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c WHERE c.prefix >>= a.ip AND c.expires_at > now() AND NOT {TOO_WIDE}
+                                 ORDER BY masklen(c.prefix) DESC LIMIT 1) p
+             LEFT JOIN {0}.asn_inventory n ON n.asn_number = p.origins[1]",
+            schema.name
+        ),
+        &[super::store::addresses(ips)],
+    );
+    (0..found.len()).filter_map(|row| known_row(&found, row)).collect()
+}
+
+fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
+    let network = found.get::<Inet>(row, 2).and_then(|inet| IpNetwork::new(inet.ip, inet.bits).ok());
+    let answer = Answer {
+        asn: found.get::<i64>(row, 3).and_then(|asn| u32::try_from(asn).ok()),
+        network,
+        country: found.text(row, 4),
+        org: found.text(row, 5),
+    };
+    Some((found.get::<Inet>(row, 1)?.ip, answer))
+}
+
+/// One network and what was answered for it.
+pub struct Prefix {
+    scope: IpNetwork,
+    announcement: Option<Announcement>,
+}
+
+/// The network that an answer about `ip` stands for.
+pub fn prefix(ip: IpAddr, origin: &Origin) -> Prefix {
+    let longest = origin.longest();
+    Prefix { scope: scope(longest.map(|known| known.prefix), ip), announcement: longest.cloned() }
+}
+
+/// Keeps answers by network.
+pub fn keep_prefixes(schema: &Schema, prefixes: &[Prefix], lifetimes: &Lifetimes) {
+    let rows: Vec<Value> = prefixes
+        .iter()
+        .map(|p| {
+            let a = p.announcement.as_ref();
+            json!({
+                "prefix": p.scope.to_string(),
+                "announced": a.map(|a| a.prefix.to_string()),
+                "origins": a.map(|a| a.origins.clone()).unwrap_or_default(),
+                "country_code": a.and_then(|a| a.country.clone()),
+                "registry": a.and_then(|a| a.registry.clone()),
+                "allocated": a.and_then(|a| a.allocated).map(|date| date.to_string()),
+            })
+        })
+        .collect();
+    Sql::on(schema, c"cymru_prefix").run(
+        &format!(
+            "INSERT INTO {0}.cymru_prefix AS c (prefix, announced, origins, country_code, registry, allocated, answered_at, expires_at)
+             SELECT DISTINCT ON (r.prefix) r.prefix, r.announced, r.origins, r.country_code, r.registry, r.allocated, now(),
+                 now() + CASE WHEN r.announced IS NULL THEN $3 ELSE $2 END
+             FROM pg_catalog.json_to_recordset($1::json)
+                 AS r(prefix cidr, announced cidr, origins bigint[], country_code text, registry text, allocated date)
+             ORDER BY r.prefix
+             ON CONFLICT (prefix) DO UPDATE SET announced = EXCLUDED.announced, origins = EXCLUDED.origins,
+                 country_code = EXCLUDED.country_code, registry = EXCLUDED.registry, allocated = EXCLUDED.allocated,
+                 answered_at = EXCLUDED.answered_at, expires_at = EXCLUDED.expires_at",
+            schema.name
+        ),
+        &[super::store::json(&Value::Array(rows)), super::store::interval(lifetimes.cymru), super::store::interval(lifetimes.cymru_negative)],
+    );
+}
+
+/// Writes answers to addresses. A row that MaxMind has an ASN for by now is left as it is. Returns how many were written.
+pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
+    let ips: Vec<IpAddr> = rows.iter().map(|(ip, _)| *ip).collect();
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|(ip, a)| {
+            json!({
+                "ip": ip.to_string(), "asn": a.asn, "org": a.org, "country": a.country,
+                "network": a.network.map(|network| network.to_string()),
+            })
+        })
+        .collect();
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {0}.ip_inventory i SET
+                 asn_number = r.asn, asn_org = r.org, asn_source = CASE WHEN r.asn IS NOT NULL THEN 'cymru' END,
+                 network = CASE WHEN r.network IS NOT NULL THEN r.network WHEN i.asn_source = 'cymru' THEN NULL ELSE i.network END,
+                 country_code = CASE WHEN i.country_code IS NULL OR i.country_source = 'cymru' THEN r.country ELSE i.country_code END,
+                 country_source = CASE WHEN i.country_code IS NULL OR i.country_source = 'cymru'
+                                       THEN CASE WHEN r.country IS NOT NULL THEN 'cymru' END ELSE i.country_source END,
+                 cymru_status = CASE WHEN r.asn IS NOT NULL THEN 'found' ELSE 'not_found' END,
+                 cymru_ts = now(), cymru_attempts = 0, cymru_retry_at = NULL, cymru_detail = NULL, enrichment_ts = now()
+             FROM pg_catalog.json_to_recordset($1::json) AS r(ip inet, asn bigint, org text, network cidr, country text)
+             WHERE i.ip_address = ANY ($2) AND i.ip_address = r.ip AND i.asn_source IS DISTINCT FROM 'maxmind'",
+            schema.name
+        ),
+        &[super::store::json(&Value::Array(rows)), super::store::addresses(&ips)],
+    )
+}
+
+/// Notes that addresses could not be asked about. An older answer stays, and is tried again later.
+pub fn fail(schema: &Schema, ips: &[IpAddr], reason: &str) {
+    super::store::note_failure(schema, "cymru", ips, reason);
+}
+
+/// Notes that addresses are not asked about, and why.
+pub fn skip(schema: &Schema, ips: &[IpAddr], reason: &str) {
+    super::store::note_skipped(schema, "cymru", ips, reason);
+}
+
+/// The value of a nullable big integer.
+pub(super) fn bigint(value: Option<i64>) -> Argument {
+    (pg_sys::INT8OID, value.and_then(|value: i64| -> Option<Datum> { value.into_datum() }))
+}

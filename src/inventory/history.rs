@@ -1,0 +1,175 @@
+//! The history of ASNs: a trigger of `ip_inventory` writes a row where one ASN gives way to another, whoever wrote it.
+//!
+//! Below SQL, as the owner of `ip_asn_history`: who may make a trigger there must not have it run by those who correct
+//! the inventory, nor by the worker.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use crate::pg::call::Call;
+use crate::pg::catalog::{Acting, Schema};
+use crate::pg::errors::{raise, warn};
+use crate::pg::sql::Sql;
+use crate::pg::{shape, tx};
+use crate::sql_function;
+
+/// Columns of `ip_asn_history`.
+const COLUMNS: [shape::Column; 6] = [
+    (c"ip_address", pg_sys::INETOID),
+    (c"changed_at", pg_sys::TIMESTAMPTZOID),
+    (c"old_asn", pg_sys::INT8OID),
+    (c"old_source", pg_sys::TEXTOID),
+    (c"new_asn", pg_sys::INT8OID),
+    (c"new_source", pg_sys::TEXTOID),
+];
+
+sql_function!(
+    /// `record_asn_change() → trigger`: AFTER UPDATE OF asn_number ON ip_inventory, FOR EACH ROW.
+    record_asn_change,
+    pg_finfo_record_asn_change,
+    |call: Call| {
+        // SAFETY: the context is checked to be that of a row trigger after an update.
+        unsafe {
+            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
+            if data.is_null()
+                || (*data).type_ != pg_sys::NodeTag::T_TriggerData
+                || (*data).tg_trigtuple.is_null()
+                || (*data).tg_newtuple.is_null()
+            {
+                raise(
+                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                    "record_asn_change() is no ordinary function",
+                    "It is an AFTER UPDATE … FOR EACH ROW trigger of ip_inventory.",
+                    "",
+                );
+            }
+            record(pg_sys::get_func_namespace(call.function()), &*data);
+        }
+        Datum::from(0)
+    }
+);
+
+/// # Safety
+/// `data` must be that of a running row trigger after an update.
+unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
+    // SAFETY: see above; columns are found by name and type, and values live as long as the tuples.
+    unsafe {
+        let desc = (*data.tg_relation).rd_att;
+        let value = |tuple: pg_sys::HeapTuple, (name, kind): shape::Column| {
+            let mut null = true;
+            let number = shape::find(desc, name, kind)?;
+            let datum = pg_sys::SPI_getbinval(tuple, desc, number as i32, &mut null);
+            (!null).then_some(datum)
+        };
+        let (old, new) = (data.tg_trigtuple, data.tg_newtuple);
+        let (asn, source) = ((c"asn_number", pg_sys::INT8OID), (c"asn_source", pg_sys::TEXTOID));
+        let row = [
+            value(new, COLUMNS[0]),
+            Some(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp())),
+            value(old, asn),
+            value(old, source),
+            value(new, asn),
+            value(new, source),
+        ];
+        let table = pg_sys::get_relname_relid(c"ip_asn_history".as_ptr(), schema);
+        if row[0].is_none() || row[2].is_none() || table == pg_sys::InvalidOid || !insert(table, row) {
+            warn(
+                "a change of an ASN is not recorded: ip_asn_history or ip_inventory is not as asn_inventory made it",
+                "",
+                "enrichment_doctor() says what differs.",
+            );
+        }
+    }
+}
+
+/// Inserts a row with its index entries. False: the table is not what it should be.
+///
+/// # Safety
+/// `table` must be a relation, and the values of the types of [`COLUMNS`].
+unsafe fn insert(table: pg_sys::Oid, row: [Option<Datum>; COLUMNS.len()]) -> bool {
+    // SAFETY: the table is locked as by any INSERT, and the lock is kept; its shape is checked before it is written.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        if !shape::begins_with(relation, &COLUMNS) {
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            return false;
+        }
+        // Its owner may have indexes on expressions: they are evaluated here.
+        let _owner = Acting::as_owner_of(table);
+        let desc = (*relation).rd_att;
+        let natts = (*desc).natts as usize;
+        let mut values = vec![Datum::null(); natts];
+        let mut nulls = vec![true; natts];
+        for (at, value) in row.into_iter().enumerate() {
+            nulls[at] = value.is_none();
+            values[at] = value.unwrap_or(Datum::null());
+        }
+        let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::simple_heap_insert(relation, tuple);
+        insert_into_indexes(relation, tuple);
+        pg_sys::heap_freetuple(tuple);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        true
+    }
+}
+
+/// # Safety
+/// `tuple` must have been inserted into `relation`, which must be open.
+unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTuple) {
+    // SAFETY: an executor state of its own for one row, as PostgreSQL has it where it inserts without a plan.
+    unsafe {
+        let state = pg_sys::CreateExecutorState();
+        let old = pg_sys::MemoryContextSwitchTo((*state).es_query_cxt);
+        let target = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+        (*target).type_ = pg_sys::NodeTag::T_ResultRelInfo;
+        pg_sys::InitResultRelInfo(target, relation, 1, std::ptr::null_mut(), 0);
+        pg_sys::ExecOpenIndices(target, false);
+        let slot = pg_sys::MakeSingleTupleTableSlot((*relation).rd_att, &raw const pg_sys::TTSOpsHeapTuple);
+        pg_sys::ExecStoreHeapTuple(tuple, slot, false);
+        let none = std::ptr::null_mut();
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let deferred = pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let deferred =
+            pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, std::ptr::null_mut(), none, false);
+        // A deferrable constraint would be looked at again at the commit, by a trigger that only SQL queues: where a row
+        // may be against one, it is refused now.
+        if !deferred.is_null() {
+            raise(
+                PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION,
+                "a change of an ASN may violate a deferrable constraint of ip_asn_history",
+                "The change is recorded below SQL, where no constraint can wait for the commit.",
+                "Drop the constraint: the history of an address may hold the same change twice.",
+            );
+        }
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
+        pg_sys::ExecCloseIndices(target);
+        pg_sys::MemoryContextSwitchTo(old);
+        pg_sys::FreeExecutorState(state);
+    }
+}
+
+/// The script of 0.1.0 made the trigger as one that the worker does not fire: until the extension is updated, the worker
+/// sees to it itself, lest a change go unrecorded.
+pub fn see_to_trigger() {
+    let done = tx::run(|| {
+        let Some(schema) = Schema::hold() else { return };
+        let sql = Sql::on(&schema, c"ip_inventory");
+        let off = sql.query(
+            &format!(
+                "SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND tgname = 'record_asn_change' AND tgenabled = 'O'",
+                schema.regclass("ip_inventory")
+            ),
+            &[],
+        );
+        if off.len() > 0 {
+            drop(off);
+            let table = &schema.name;
+            sql.run(&format!("ALTER TABLE {table}.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change"), &[]);
+        }
+    });
+    if let Err(failure) = done {
+        pgrx::log!("asn_inventory: changes of ASNs are not recorded yet: {}", failure.message);
+    }
+}

@@ -1,0 +1,22 @@
+//! What is known of addresses: every SQL text on `ip_inventory` and the tables beside it.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`store`] | observations and MaxMind's answers, in batches |
+//! | [`row`] | a record as a row of `ip_enrichment` |
+//! | [`cymru`], [`greynoise`], [`asn`] | what the network sources say, and what is counted per AS |
+//! | [`distrust`] | answers that are not believed any more |
+//! | [`walk`], [`same`] | following a newer build: rows in order, and whether an answer is the same |
+//! | [`history`] | one ASN that gives way to another |
+//! | [`tally`] | addresses of a statement, counted |
+
+pub mod asn;
+pub mod cymru;
+pub mod distrust;
+pub mod greynoise;
+pub mod history;
+pub mod row;
+pub mod same;
+pub mod store;
+pub mod tally;
+pub mod walk;

@@ -1,0 +1,422 @@
+//! Every SQL text that writes the inventory, and the batches it is fed with.
+//!
+//! Here are observations and MaxMind's answers: a batch goes in as arrays, one of `ip_enrichment`, others beside it.
+//! Plans are kept for the session. What the network sources say is in [`cymru`](super::cymru), [`greynoise`](super::greynoise) and [`asn`](super::asn).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use enrich::cascade::{self, Policy};
+use enrich::maxmind::Databases;
+use enrich::record::Status;
+use ipnetwork::IpNetwork;
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::Value;
+
+use super::row::Row;
+use super::tally::Seen;
+use crate::pg::catalog::Schema;
+use crate::pg::errors::raise;
+use crate::pg::inet::Inet;
+use crate::pg::sql::{Argument, Sql};
+use crate::settings;
+
+/// What an address is enriched with, listed once: the columns that `ip_inventory` and `ip_enrichment` share.
+const COLUMNS: &str = "ip, ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city, \
+    latitude, longitude, accuracy_radius_km, time_zone, scanner_noise, scanner_riot, scanner_classification, \
+    scanner_name, scanner_last_seen, maxmind_status, cymru_status, greynoise_status, enrichment_ts, scanner_ts";
+
+/// An address and where its row lies.
+pub type Place = (IpAddr, pg_sys::ItemPointerData);
+
+/// Rows that MaxMind never answered.
+pub const NEVER_ANSWERED: &str = "i.maxmind_status = ANY ('{pending,unavailable}')";
+
+/// Which rows are due at MaxMind: never answered, or answered before `$2`.
+fn due() -> String {
+    format!("({NEVER_ANSWERED} OR i.maxmind_ts < $2)")
+}
+
+/// New addresses are born enriched; known ones only count. An address that was only asked about never changes a known
+/// row, and its first observation replaces the time of the question.
+fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
+    let [cymru, greynoise] = details(policy);
+    format!(
+        "INSERT INTO {s}.ip_inventory AS i (ip_address, first_seen_at, last_seen_at, observation_count,
+             ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city,
+             latitude, longitude, accuracy_radius_km, time_zone, maxmind_status, maxmind_ts,
+             cymru_status, greynoise_status, enrichment_ts, cymru_detail, greynoise_detail)
+         SELECT r.ip, r.first_seen, r.last_seen, r.seen,
+             r.ip_class, r.network, r.asn_number, r.asn_org, r.asn_source, r.country_code, r.country_source, r.region,
+             r.city, r.latitude, r.longitude, r.accuracy_radius_km, r.time_zone, r.maxmind_status, r.enrichment_ts,
+             r.cymru_status, r.greynoise_status, r.enrichment_ts, {cymru}, {greynoise}
+         FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($2::timestamptz[]), unnest($3::timestamptz[]),
+                         unnest($4::bigint[])) AS r({COLUMNS}, first_seen, last_seen, seen)
+         ON CONFLICT (ip_address) DO UPDATE SET
+             observation_count = greatest(i.observation_count, 0)
+                 + least(EXCLUDED.observation_count, 9223372036854775807 - greatest(i.observation_count, 0)),
+             first_seen_at = CASE WHEN i.observation_count > 0 THEN least(i.first_seen_at, EXCLUDED.first_seen_at)
+                                  ELSE EXCLUDED.first_seen_at END,
+             last_seen_at = CASE WHEN i.observation_count > 0 THEN greatest(i.last_seen_at, EXCLUDED.last_seen_at)
+                                 ELSE EXCLUDED.last_seen_at END
+         WHERE EXCLUDED.observation_count > 0",
+        s = schema.name
+    )
+}
+
+/// Why a new row is skipped by a network source, where neither its class nor MaxMind's answer says so.
+fn details(policy: &Policy) -> [String; 2] {
+    [("cymru", policy.cymru), ("greynoise", policy.greynoise)].map(|(source, on)| {
+        let reason = match (on, source) {
+            (false, _) => format!("'{SWITCHED_OFF}'"),
+            (true, "cymru") => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
+            (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE 'it knows IPv4 only' END"),
+        };
+        format!("CASE WHEN r.{source}_status = 'skipped' AND r.ip_class = 'public' THEN {reason} END")
+    })
+}
+
+/// Why an address is skipped: its source is off. It is due once that is on again.
+pub const SWITCHED_OFF: &str = "the source is switched off";
+/// Why an address is skipped: it is told to nobody. It is due once the setting does not name it any more.
+pub const NEVER_ASK: &str = "asn_inventory.never_ask";
+
+/// What a MaxMind answer does to a known row. Team Cymru's ASN stays where MaxMind has none, and a network source's
+/// own state changes only where this answer decides whether it is asked at all.
+fn assignments(policy: &Policy) -> String {
+    let [cymru_detail, greynoise_detail] = details(policy);
+    let cymru =
+        "i.cymru_status = ANY ('{pending,skipped}') OR i.cymru_status = 'failed' AND r.cymru_status = 'skipped'";
+    let greynoise = "i.greynoise_status = ANY ('{pending,skipped}')";
+    format!(
+        "ip_class = r.ip_class,
+     network = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.network ELSE r.network END,
+     asn_number = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_number ELSE r.asn_number END,
+     asn_org = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_org ELSE r.asn_org END,
+     asn_source = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_source ELSE r.asn_source END,
+     country_code = CASE WHEN r.country_code IS NULL AND i.country_source = 'cymru' THEN i.country_code ELSE r.country_code END,
+     country_source = CASE WHEN r.country_code IS NULL AND i.country_source = 'cymru' THEN 'cymru' ELSE r.country_source END,
+     region = r.region, city = r.city,
+     latitude = r.latitude, longitude = r.longitude, accuracy_radius_km = r.accuracy_radius_km,
+     time_zone = r.time_zone, maxmind_status = r.maxmind_status, maxmind_ts = r.enrichment_ts,
+     enrichment_ts = coalesce(r.enrichment_ts, i.enrichment_ts),
+     cymru_status = CASE WHEN {cymru} THEN r.cymru_status ELSE i.cymru_status END,
+     cymru_detail = CASE WHEN {cymru} THEN {cymru_detail} ELSE i.cymru_detail END,
+     greynoise_status = CASE WHEN {greynoise} THEN r.greynoise_status ELSE i.greynoise_status END,
+     greynoise_detail = CASE WHEN {greynoise} THEN {greynoise_detail} ELSE i.greynoise_detail END"
+    )
+}
+
+// Rows are named twice: by a list, by which they are fetched, and by the join with their answers. The planner may not
+// see by statistics of another day a join that reads the whole inventory for each batch: whatever it does with the
+// join, it has no more rows than the list.
+fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
+    format!(
+        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
+         WHERE i.ip_address = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+        s = schema.name,
+        set = assignments(policy),
+        due = due()
+    )
+}
+
+fn update_by_place_sql(schema: &Schema, policy: &Policy) -> String {
+    format!(
+        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
+         WHERE i.ctid = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+        s = schema.name,
+        set = assignments(policy),
+        due = due()
+    )
+}
+
+thread_local! {
+    // Plans of this session, by text, with the types of their parameters.
+    static PLANS: RefCell<HashMap<String, (Vec<pg_sys::Oid>, pg_sys::SPIPlanPtr)>> = RefCell::new(HashMap::new());
+}
+
+/// An extension that was dropped and created again has the same names, and types of its own: the plan of before is
+/// of no use then.
+fn plan(text: String, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
+    let kept = PLANS.with(|plans| plans.borrow().get(&text).filter(|(of, _)| of == types).map(|(_, plan)| *plan));
+    kept.unwrap_or_else(|| {
+        let statement = crate::pg::sql::statement(&text);
+        // SAFETY: connected to SPI; a kept plan survives the connection and is replanned when what it uses changes.
+        let plan = unsafe {
+            let plan = pg_sys::SPI_prepare(statement.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
+                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a statement can't be prepared", &text, "");
+            }
+            plan
+        };
+        let replaced = PLANS.with(|plans| plans.borrow_mut().insert(text, (types.to_vec(), plan)));
+        if let Some((_, useless)) = replaced {
+            // SAFETY: kept above, and not in use.
+            unsafe { pg_sys::SPI_freeplan(useless) };
+        }
+        plan
+    })
+}
+
+/// How a batch of answers came out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tallied {
+    /// Rows written.
+    pub written: u64,
+    /// With an ASN.
+    pub with_asn: u64,
+    /// Known to no file.
+    pub not_found: u64,
+    /// Special-purpose.
+    pub skipped: u64,
+    /// Nothing installed that could answer.
+    pub unavailable: u64,
+}
+
+impl Tallied {
+    /// Adds another batch.
+    pub fn add(&mut self, other: &Tallied) {
+        self.written += other.written;
+        self.with_asn += other.with_asn;
+        self.not_found += other.not_found;
+        self.skipped += other.skipped;
+        self.unavailable += other.unavailable;
+    }
+}
+
+/// Looks up and writes batches into one inventory.
+pub struct Writer<'a> {
+    schema: &'a Schema,
+    element: pg_sys::Oid,
+    array: pg_sys::Oid,
+    desc: pg_sys::TupleDesc,
+    row: Box<Row>,
+    policy: Policy,
+}
+
+impl<'a> Writer<'a> {
+    /// Prepares to write into `schema`'s inventory, within the current transaction and memory context.
+    pub fn new(schema: &'a Schema) -> Writer<'a> {
+        // SAFETY: catalog look-ups; the descriptor is a copy in the current context.
+        unsafe {
+            let element = pg_sys::get_rel_type_id(schema.relation(c"ip_enrichment"));
+            let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
+            crate::inventory::row::check(desc);
+            let array = pg_sys::get_array_type(element);
+            Writer { schema, element, array, desc, row: Box::new(Row::new()), policy: settings::policy() }
+        }
+    }
+
+    /// Absorbs addresses, in the order given, which should be ascending: new ones are enriched and inserted, known
+    /// ones count.
+    pub fn absorb(&mut self, databases: &Databases, rows: &[(IpAddr, Seen)], now: i64) -> Tallied {
+        let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
+        let column = |value: fn(&Seen) -> i64, kind| longs(rows.iter().map(|(_, seen)| value(seen)), kind);
+        let values = [
+            records,
+            column(|s| s.first, pg_sys::TIMESTAMPTZOID),
+            column(|s| s.last, pg_sys::TIMESTAMPTZOID),
+            column(|s| s.count, pg_sys::INT8OID),
+        ];
+        let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
+        tallied.written = self.run(absorb_sql(self.schema, &self.policy), types, values);
+        tallied
+    }
+
+    /// Gives MaxMind's answer to those of the known addresses that are due: never answered, or answered before
+    /// `stale_before`. Where nothing is installed that could answer, a row stays as it is.
+    pub fn update(&mut self, databases: &Databases, ips: &[IpAddr], stale_before: i64, now: i64) -> Tallied {
+        let (records, mut tallied) = self.records(databases, ips.iter().copied(), now);
+        tallied.written = self.update_by_address(records, ips.iter().copied(), stale_before);
+        tallied
+    }
+
+    /// The same for rows whose place in the table is known: no index is asked.
+    pub fn update_at(
+        &mut self,
+        databases: &Databases,
+        rows: &[(IpAddr, pg_sys::ItemPointerData)],
+        stale_before: i64,
+        now: i64,
+    ) -> Tallied {
+        let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
+        let places = places(rows.iter().map(|(_, place)| *place));
+        let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
+        let values = [records, Datum::from(stale_before), places];
+        tallied.written = self.run(update_by_place_sql(self.schema, &self.policy), types, values);
+        if tallied.written < rows.len() as u64 {
+            // Rows that ingest counts all the time move all the time: those are found by their address.
+            tallied.written += self.update_by_address(records, rows.iter().map(|(ip, _)| *ip), stale_before);
+        }
+        if tallied.written < rows.len() as u64 {
+            tallied = self.recount(rows, now, tallied.written);
+        }
+        tallied
+    }
+
+    fn update_by_address(&self, records: Datum, ips: impl Iterator<Item = IpAddr>, stale_before: i64) -> u64 {
+        let ips: Vec<Inet> = ips.map(Inet::host).collect();
+        let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::INETARRAYOID];
+        let values = [records, Datum::from(stale_before), ips.into_datum().unwrap_or(Datum::null())];
+        self.run(update_by_address_sql(self.schema, &self.policy), types, values)
+    }
+
+    /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered
+    /// meanwhile are counted by who wrote them, or by the next pass.
+    fn recount(&self, rows: &[(IpAddr, pg_sys::ItemPointerData)], now: i64, written: u64) -> Tallied {
+        let sql = Sql::on(self.schema, c"ip_inventory");
+        let ips: Vec<Inet> = rows.iter().map(|(ip, _)| Inet::host(*ip)).collect();
+        // Not as a read-only query: that would not see what this transaction has just written.
+        let found = sql.returning(
+            &format!(
+                "SELECT count(*) FILTER (WHERE asn_source = 'maxmind'), count(*) FILTER (WHERE maxmind_status = 'not_found'),
+                     count(*) FILTER (WHERE maxmind_status = 'skipped')
+                 FROM {}.ip_inventory WHERE ip_address = ANY ($1) AND maxmind_ts = $2",
+                self.schema.name
+            ),
+            &[(pg_sys::INETARRAYOID, ips.into_datum()), (pg_sys::TIMESTAMPTZOID, Some(Datum::from(now)))],
+        );
+        let count = |column| found.get::<i64>(0, column).unwrap_or(0) as u64;
+        Tallied { written, with_asn: count(1), not_found: count(2), skipped: count(3), unavailable: 0 }
+    }
+
+    fn run<const N: usize>(&self, text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
+        let _fetched = crate::pg::tx::Settings::rows_are_fetched();
+        let _sql = Sql::on(self.schema, c"ip_inventory");
+        // SAFETY: a plan of these types, none of the values null.
+        unsafe {
+            let code =
+                pg_sys::SPI_execute_plan(plan(text, &mut types), values.as_mut_ptr(), std::ptr::null(), false, 0);
+            if code < 0 {
+                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI failed with code {code}"), "", "");
+            }
+            pg_sys::SPI_processed
+        }
+    }
+
+    /// The answers for `ips` as an array of `ip_enrichment`.
+    fn records(&mut self, databases: &Databases, ips: impl Iterator<Item = IpAddr>, now: i64) -> (Datum, Tallied) {
+        let mut tallied = Tallied::default();
+        let mut datums: Vec<Datum> = ips
+            .map(|ip| {
+                let record = crate::files::counters::lookup(|| cascade::first_record(ip, databases, &self.policy));
+                match record.maxmind_status {
+                    Status::NotFound => tallied.not_found += 1,
+                    Status::Skipped => tallied.skipped += 1,
+                    Status::Unavailable => tallied.unavailable += 1,
+                    _ => {}
+                }
+                tallied.with_asn += u64::from(record.asn_number.is_some());
+                self.row.fill(&record, now);
+                // SAFETY: the descriptor of ip_enrichment, with as many columns as a row has.
+                unsafe { self.row.form(self.desc) }
+            })
+            .collect();
+        // SAFETY: elements of a composite type, which is variable-length and aligned to 8.
+        let array = unsafe {
+            pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, self.element, -1, false, b'd' as _)
+        };
+        (Datum::from(array), tallied)
+    }
+}
+
+/// How long answers are fresh, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Team Cymru's.
+    pub cymru: i64,
+    /// Its "no route".
+    pub cymru_negative: i64,
+    /// GreyNoise's.
+    pub greynoise: i64,
+}
+
+impl Lifetimes {
+    /// As set now.
+    pub fn now() -> Lifetimes {
+        let (cymru, cymru_negative, greynoise) = settings::lifetimes();
+        Lifetimes { cymru, cymru_negative, greynoise }
+    }
+}
+
+/// A batch as a text that the SQL casts to json.
+pub(super) fn json(value: &Value) -> Argument {
+    (pg_sys::TEXTOID, Some(crate::pg::call::text(&value.to_string())))
+}
+
+pub(super) fn addresses(ips: &[IpAddr]) -> Argument {
+    let ips: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
+    (pg_sys::INETARRAYOID, ips.into_datum())
+}
+
+/// Microseconds as an interval, palloced.
+pub(super) fn interval(us: i64) -> Argument {
+    // SAFETY: filled in right here.
+    let interval = unsafe { pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>() };
+    // SAFETY: as above.
+    unsafe { interval.write(pg_sys::Interval { time: us, day: 0, month: 0 }) };
+    (pg_sys::INTERVALOID, Some(Datum::from(interval)))
+}
+
+/// A source could not be asked about addresses: tried again after 1, 2, 4 … minutes, six hours at most, each row at a
+/// time of its own. A row that has an answer keeps it.
+pub(super) fn note_failure(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_attempts = i.{source}_attempts + 1, {source}_detail = $2,
+                 {source}_retry_at = now() + least(interval '1 minute' * power(2, least(i.{source}_attempts, 10)), interval '6 hours')
+                     * (0.8 + random() * 0.4),
+                 {source}_status = CASE WHEN i.{source}_status IN ('found', 'not_found') THEN i.{source}_status ELSE 'failed' END
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
+            s = schema.name
+        ),
+        &[addresses(ips), (pg_sys::TEXTOID, Some(crate::pg::call::text(reason)))],
+    );
+}
+
+/// A source is not to be asked about addresses. A row that has an answer keeps it.
+pub(super) fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_status = 'skipped', {source}_detail = $2, {source}_retry_at = NULL
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status IN ('pending', 'failed', 'quota')",
+            s = schema.name
+        ),
+        &[addresses(ips), (pg_sys::TEXTOID, Some(crate::pg::call::text(reason)))],
+    );
+}
+
+/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
+/// Addresses in `never_ask` stay as they are.
+pub fn unskip(schema: &Schema, source: &str, limit: usize, never_ask: &[IpNetwork]) -> u64 {
+    crate::pg::tx::read_everything();
+    let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
+             WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
+                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')
+                   AND NOT k.ip_address <<= ANY ($1) LIMIT {limit})",
+            s = schema.name
+        ),
+        &[(pg_sys::INETARRAYOID, networks.into_datum())],
+    )
+}
+
+fn longs(values: impl Iterator<Item = i64>, kind: pg_sys::Oid) -> Datum {
+    let mut datums: Vec<Datum> = values.map(Datum::from).collect();
+    // SAFETY: 8-byte values passed by value.
+    Datum::from(unsafe { pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, kind, 8, true, b'd' as _) })
+}
+
+fn places(values: impl Iterator<Item = pg_sys::ItemPointerData>) -> Datum {
+    let mut places: Vec<pg_sys::ItemPointerData> = values.collect();
+    let mut datums: Vec<Datum> = places.iter_mut().map(|place| Datum::from(std::ptr::from_mut(place))).collect();
+    let size = size_of::<pg_sys::ItemPointerData>() as i32;
+    // SAFETY: fixed-size values passed by reference and copied; tid is 6 bytes, aligned to 2.
+    Datum::from(unsafe {
+        pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, pg_sys::TIDOID, size, false, b's' as _)
+    })
+}

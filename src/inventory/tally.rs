@@ -1,0 +1,106 @@
+//! The addresses of one statement: how often each was seen, first and last, and how many values were none.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::pg::tx;
+
+/// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in anew
+/// costs a loader with batches of 10,000 rows as much as reading the addresses.
+const KEPT: usize = 30_000;
+
+/// One address in a tally.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// How often; 0: asked about, not observed.
+    pub count: i64,
+    /// Earliest event (timestamptz).
+    pub first: i64,
+    /// Latest event (timestamptz).
+    pub last: i64,
+}
+
+impl Seen {
+    /// Adds another observation, or many. That somebody asked is no observation: its time says nothing beside one.
+    pub fn add(&mut self, other: Seen) {
+        match (self.count, other.count) {
+            (0, 1..) => *self = other,
+            (1.., 0) => {}
+            _ => {
+                self.count = self.count.saturating_add(other.count);
+                self.first = self.first.min(other.first);
+                self.last = self.last.max(other.last);
+            }
+        }
+    }
+}
+
+/// Addresses and counts.
+#[derive(Default)]
+pub struct Tally {
+    /// By address. The hash is seeded: who chooses the addresses of events must not choose where they collide.
+    pub addresses: HashMap<IpAddr, Seen, RandomState>,
+    /// Values that were no host address.
+    pub unparsable: i64,
+}
+
+impl Tally {
+    /// Counts one address at one time.
+    #[inline]
+    pub fn observe(&mut self, ip: IpAddr, at: i64) {
+        let seen = Seen { count: 1, first: at, last: at };
+        self.addresses.entry(ip).and_modify(|known| known.add(seen)).or_insert(seen);
+    }
+
+    /// Forgets everything, and keeps the memory for the next statement unless that is a lot.
+    pub fn clear(&mut self) {
+        self.unparsable = 0;
+        if self.is_large() {
+            self.addresses = HashMap::default();
+        } else {
+            self.addresses.clear();
+        }
+    }
+
+    /// It holds more memory than a session keeps.
+    pub fn is_large(&self) -> bool {
+        self.addresses.capacity() > KEPT
+    }
+
+    /// Nothing was seen at all.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.unparsable == 0
+    }
+}
+
+thread_local! {
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static LARGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gives what a large statement took back to the system, once the transaction is over and PostgreSQL has freed its part,
+/// the transition table, as well. The C library keeps freed memory for itself otherwise: for a session that may be idle
+/// until tomorrow.
+pub fn give_back_at_end() {
+    LARGE.set(true);
+    if !REGISTERED.replace(true) {
+        // SAFETY: registers a static function, once a backend.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    if tx::ends(event) && LARGE.replace(false) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: touches nothing but free memory.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}

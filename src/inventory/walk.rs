@@ -1,0 +1,163 @@
+//! The walk's side of the inventory: reading blocks below SQL, and the row that says what was walked.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use enrich::cascade;
+use enrich::maxmind::Databases;
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::same::Stored;
+use super::store::Place;
+use crate::files::{counters, maxmind};
+use crate::pg::catalog::Schema;
+use crate::pg::shape;
+use crate::pg::sql::Sql;
+
+/// Rows between two looks for an interrupt.
+const BREATH: u64 = 4096;
+
+/// Which rows of a scan are compared.
+pub enum Which<'a> {
+    /// Those in a range of blocks: the first, and how many.
+    Blocks(u32, u32),
+    /// All that were written by this transaction or a later one, and some others: what may have moved from blocks
+    /// not looked at yet to such as were.
+    Since(pg_sys::TransactionId, &'a HashSet<IpAddr>),
+}
+
+/// Compares rows with what MaxMind says now, and hands those that differ to `differs`, in batches of about `batch`.
+/// Returns how many were compared. A scan sees each row once, however they move meanwhile: it has one snapshot.
+pub fn compare(schema: &Schema, which: &Which<'_>, batch: usize, mut differs: impl FnMut(&mut Vec<Place>)) -> u64 {
+    let mut found: Vec<Place> = Vec::new();
+    let (mut compared, mut read) = (0, 0u64);
+    // SAFETY: a heap scan under a registered snapshot; what is kept of a tuple is copied before the scan moves on.
+    // After an error, the transaction's abort ends the scan.
+    unsafe {
+        let relation = pg_sys::table_open(schema.relation(c"ip_inventory"), pg_sys::RowExclusiveLock as i32);
+        let stored = Stored::new((*relation).rd_att).filter(|_| shape::is_plain_table(relation));
+        let Some(mut stored) = stored else {
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            return 0;
+        };
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+        // Not synchronized with other scans: it must begin where it is told to.
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+            | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE
+            | pg_sys::ScanOptions::SO_ALLOW_STRAT;
+        let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
+        if let Which::Blocks(first, count) = which {
+            pg_sys::heap_setscanlimits(scan, *first, *count);
+        }
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            read += 1;
+            if read.is_multiple_of(BREATH) {
+                pgrx::check_for_interrupts!();
+            }
+            stored.read(tuple);
+            let Some(ip) = stored.address() else { continue };
+            if let Which::Since(oldest, others) = which {
+                // As it was written, frozen since or not.
+                let written = (*(*tuple).t_data).t_choice.t_heap.t_xmin;
+                if precedes(written, *oldest) && !others.contains(&ip) {
+                    continue;
+                }
+            }
+            if stored.was_never_asked() {
+                continue;
+            }
+            compared += 1;
+            let same = maxmind::with(|databases| stored.says(&counters::lookup(|| cascade::offline(ip, databases))));
+            if !same {
+                found.push((ip, (*tuple).t_self));
+                if found.len() >= batch {
+                    differs(&mut found);
+                    found.clear();
+                }
+            }
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    if !found.is_empty() {
+        differs(&mut found);
+    }
+    compared
+}
+
+/// Whether one transaction id is older than another, on the circle that they are.
+fn precedes(id: pg_sys::TransactionId, than: pg_sys::TransactionId) -> bool {
+    let (id, than) = (id.into_inner(), than.into_inner());
+    (id.wrapping_sub(than) as i32) < 0
+}
+
+/// The oldest transaction that may still be writing: what comes later than this moment is written by it or by a
+/// later one.
+pub fn oldest_writer() -> pg_sys::TransactionId {
+    // SAFETY: a snapshot of this moment, read at once.
+    unsafe { (*pg_sys::GetLatestSnapshot()).xmin }
+}
+
+/// Blocks of the inventory.
+pub fn blocks(schema: &Schema) -> u32 {
+    // SAFETY: the relation is opened for the time of one question.
+    unsafe {
+        let relation = pg_sys::table_open(schema.relation(c"ip_inventory"), pg_sys::AccessShareLock as i32);
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        blocks
+    }
+}
+
+/// The planner's estimate of rows; 0 where it has none.
+pub fn estimate(schema: &Schema) -> u64 {
+    let sql = Sql::as_caller();
+    let text = format!(
+        "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = {}",
+        schema.regclass("ip_inventory")
+    );
+    sql.query(&text, &[]).get::<i64>(0, 1).unwrap_or(0) as u64
+}
+
+/// The names of the generations that are open, and last what they come to: which of them answers where and whose, by
+/// which version of the index. `None` where none is installed that could, and while one answers by an index of before.
+pub fn answering(databases: &Databases) -> Option<Vec<String>> {
+    let open = databases.generations();
+    if databases.is_empty() || open.iter().any(|generation| generation.is_outdated()) {
+        return None;
+    }
+    let mut names: Vec<String> = open.iter().map(|open| open.name().to_owned()).collect();
+    names.push(databases.answering());
+    Some(names)
+}
+
+/// The generations that the inventory was last compared with, as [`answering`] gives them.
+pub fn walked(schema: &Schema) -> Vec<String> {
+    let sql = Sql::on(schema, c"maxmind_walk");
+    let found = sql.query(&format!("SELECT generations FROM {}.maxmind_walk", schema.name), &[]);
+    if found.len() == 0 { Vec::new() } else { found.get(0, 1).unwrap_or_default() }
+}
+
+/// From now on rows are written that say otherwise: should the files of before come back, they are compared anew.
+pub fn forget_walked(schema: &Schema) {
+    Sql::on(schema, c"maxmind_walk").run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
+}
+
+/// Writes down that it was compared with these.
+pub fn note_walked(schema: &Schema, generations: &[String], installed_at: i64) {
+    let sql = Sql::on(schema, c"maxmind_walk");
+    sql.run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
+    sql.run(
+        &format!("INSERT INTO {}.maxmind_walk VALUES ($1, $2, pg_catalog.clock_timestamp())", schema.name),
+        &[
+            (pg_sys::TEXTARRAYOID, generations.to_vec().into_datum()),
+            (pg_sys::TIMESTAMPTZOID, Some(Datum::from(installed_at))),
+        ],
+    );
+}

@@ -1,0 +1,152 @@
+//! Asking the worker about one address and waiting for it: `enrich_ip` with `wait`.
+//!
+//! What a session queues is invisible to the worker until the session commits, so a question that is waited for goes
+//! through a slot in shared memory instead. The worker writes the row as for any address asked about (seen 0 times).
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgrx::pg_sys;
+
+use super::Network;
+use crate::files::maxmind;
+use crate::inventory::store::Writer;
+use crate::inventory::tally::Seen;
+use crate::pg::catalog::Schema;
+use crate::pg::{time, tx};
+use crate::shared;
+use crate::shared::question::{ANSWERED, ASKED, FREE, QUESTIONS, Question, STATE, TAKEN, Ticket};
+use crate::shared::shared;
+
+/// Gives the slot back, however the wait ends.
+struct Held {
+    question: &'static Question,
+    number: u64,
+}
+
+impl Held {
+    fn go_to(&self, state: u64) {
+        self.question.word.store(self.number | state, Ordering::Release);
+    }
+
+    fn is_answered(&self) -> bool {
+        self.question.word.load(Ordering::Acquire) == self.number | ANSWERED
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.go_to(FREE);
+    }
+}
+
+/// Asks this database's worker about `ip` and waits, at most `wait`, interruptibly. False: no answer in time.
+pub fn ask(ip: IpAddr, wait: Duration) -> bool {
+    let worker = shared::require_worker();
+    let started = Instant::now();
+    let Some(held) = claim() else { return false };
+    let question = held.question;
+    question.put(ip);
+    // SAFETY: this process's id, set at its start.
+    question.waiter.store(unsafe { pg_sys::MyProcPid }, Ordering::Relaxed);
+    held.go_to(ASKED);
+    shared::wake(worker);
+    while !held.is_answered() {
+        let left = wait.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let pause = left.min(Duration::from_millis(100)).as_millis().max(1) as i64;
+        // SAFETY: this session's own latch.
+        unsafe {
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, pause, pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        pgrx::check_for_interrupts!();
+    }
+    true
+}
+
+/// A free slot, if the sessions of this database do not hold their share of them. As with jobs, counted again once the
+/// slot is taken.
+fn claim() -> Option<Held> {
+    let database = shared::my_database().to_u32();
+    let questions = &shared()?.questions;
+    // Those of sessions that died do not count: whoever comes next takes them over.
+    let is_held = |q: &&Question| {
+        let state = q.word.load(Ordering::Acquire) & STATE;
+        q.database.load(Ordering::Acquire) == database && state != FREE && !q.is_orphan(state)
+    };
+    let held = || questions.iter().filter(is_held).count();
+    let share = shared::share(QUESTIONS);
+    if held() >= share {
+        return None;
+    }
+    let (question, word) = questions.iter().find_map(|question| Some((question, question.claim()?)))?;
+    let mine = Held { question, number: word & !STATE };
+    question.database.store(database, Ordering::Release);
+    (held() <= share).then_some(mine)
+}
+
+/// The worker's side: takes what is asked in its database. MaxMind's answer is written at once; what only the network
+/// knows is asked for, and the session is told when that is written too.
+pub fn answer(database: pg_sys::Oid, network: &mut Network) {
+    let Some(shared) = shared() else { return };
+    let taken = |(slot, question): (usize, &Question)| {
+        let seen = question.word.load(Ordering::Acquire);
+        if seen & STATE != ASKED || question.database.load(Ordering::Relaxed) != database.to_u32() {
+            return None;
+        }
+        // What was read belongs to the ticket that is taken, or nothing is.
+        let ip = question.ip();
+        let word = question.advance(seen, TAKEN)?;
+        Some((ip, Ticket { slot, number: word & !STATE }))
+    };
+    let asked: Vec<(IpAddr, Ticket)> = shared.questions.iter().enumerate().filter_map(taken).collect();
+    if asked.is_empty() {
+        return;
+    }
+    let mut ips: Vec<IpAddr> = asked.iter().map(|(ip, _)| *ip).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    let result = tx::run(|| {
+        let Some(schema) = Schema::hold() else { return };
+        write(&schema, &ips);
+    });
+    if let Err(failure) = result {
+        pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
+    }
+    network.questions(&asked);
+    network.tell();
+}
+
+/// Tells the session of a question that everything is written. One that has gone is forgotten, whoever has its slot now.
+pub fn done(ticket: Ticket) {
+    let Some(question) = shared().and_then(|shared| shared.questions.get(ticket.slot)) else { return };
+    if question.advance(ticket.number | TAKEN, ANSWERED).is_some() {
+        shared::wake(question.waiter.load(Ordering::Relaxed));
+    }
+}
+
+/// A worker that begins takes over what the one before had taken.
+pub fn take_over(database: pg_sys::Oid) {
+    for question in shared().iter().flat_map(|shared| &shared.questions) {
+        let seen = question.word.load(Ordering::Acquire);
+        if seen & STATE == TAKEN && question.database.load(Ordering::Relaxed) == database.to_u32() {
+            let _ = question.advance(seen, ASKED);
+        }
+    }
+}
+
+fn write(schema: &Schema, ips: &[IpAddr]) {
+    let now = time::now();
+    let rows: Vec<(IpAddr, Seen)> = ips.iter().map(|ip| (*ip, Seen { count: 0, first: now, last: now })).collect();
+    maxmind::with(|databases| {
+        let stale_before = maxmind::stale_before(databases);
+        let mut writer = Writer::new(schema);
+        writer.absorb(databases, &rows, now);
+        writer.update(databases, ips, stale_before, now);
+    });
+}

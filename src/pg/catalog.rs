@@ -1,0 +1,239 @@
+//! Small questions to the catalog: where the extension lives, who owns it, how to write a name into SQL.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+
+use super::call::Call;
+
+/// The schema that the extension was created in, ready to be written into SQL.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// Its OID.
+    pub oid: pg_sys::Oid,
+    /// Its name, quoted where needed.
+    pub name: String,
+}
+
+impl Schema {
+    /// The schema of the function that is being called, which is the extension's.
+    pub fn of(call: Call) -> Schema {
+        // SAFETY: catalog look-ups by the OID of a running function.
+        unsafe { Schema::new(pg_sys::get_func_namespace(call.function())) }
+    }
+
+    fn new(oid: pg_sys::Oid) -> Schema {
+        // SAFETY: a schema's name from the catalog, copied at once.
+        let name = unsafe {
+            let name = pg_sys::get_namespace_name(oid);
+            if name.is_null() { String::new() } else { quote_identifier(&text(name)) }
+        };
+        Schema { oid, name }
+    }
+
+    /// The schema of the extension in this database; `None` where it is not installed.
+    pub fn find() -> Option<Schema> {
+        let oid = extension()?;
+        // SAFETY: `pg_extension` is scanned by its OID index; the tuple is read before the scan ends.
+        unsafe {
+            let relation = pg_sys::table_open(pg_sys::ExtensionRelationId, pg_sys::AccessShareLock as i32);
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                pg_sys::Anum_pg_extension_oid as i16,
+                pg_sys::BTEqualStrategyNumber as u16,
+                pg_sys::F_OIDEQ.into(),
+                pg_sys::Datum::from(oid),
+            );
+            let scan = pg_sys::systable_beginscan(
+                relation,
+                pg_sys::ExtensionOidIndexId.into(),
+                true,
+                std::ptr::null_mut(),
+                1,
+                &mut key,
+            );
+            let tuple = pg_sys::systable_getnext(scan);
+            let schema = (!tuple.is_null()).then(|| {
+                let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_extension>(tuple);
+                Schema::new((*form).extnamespace)
+            });
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            schema
+        }
+    }
+
+    /// The same, and keeps the extension from being dropped until the transaction ends. DROP EXTENSION locks the
+    /// extension before anything in it, so whoever holds this can't deadlock with it half-way.
+    pub fn hold() -> Option<Schema> {
+        let oid = extension()?;
+        // SAFETY: waits for a running DROP, then is held until the transaction ends.
+        unsafe {
+            pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, oid, 0, pg_sys::AccessShareLock as i32);
+        }
+        Schema::find()
+    }
+
+    /// Whether somebody is dropping the extension at this moment. In a transaction, which then keeps others from it.
+    pub fn is_being_dropped() -> bool {
+        let Some(oid) = extension() else { return true };
+        // SAFETY: the lock that `hold` takes, without waiting for it.
+        unsafe {
+            let lock = pg_sys::AccessShareLock as i32;
+            !pg_sys::ConditionalLockDatabaseObject(pg_sys::ExtensionRelationId, oid, 0, lock)
+        }
+    }
+
+    /// The OID of one of the extension's relations.
+    pub fn relation(&self, name: &CStr) -> pg_sys::Oid {
+        // SAFETY: a catalog look-up.
+        unsafe { pg_sys::get_relname_relid(name.as_ptr(), self.oid) }
+    }
+
+    /// One of the extension's relations as a constant in SQL: a schema's name may hold quotes.
+    pub fn regclass(&self, name: &str) -> String {
+        format!("{}::pg_catalog.regclass", quote_literal(&format!("{}.{name}", self.name)))
+    }
+}
+
+/// The extension's OID in this database.
+pub fn extension() -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up that tolerates absence.
+    let oid = unsafe { pg_sys::get_extension_oid(c"asn_inventory".as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// This server and database, by which a snapshot is known to mean something here: a restored dump brings those of the
+/// database it came from.
+pub fn database_identity() -> String {
+    // SAFETY: reads what the server knows of itself.
+    unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
+}
+
+/// The rights of a table's owner, in a security-restricted operation, for as long as this lives; after an error, until
+/// the (sub)transaction's abort. Whatever stands on a table (triggers, defaults, constraints, index expressions, rules)
+/// runs as whoever writes it: if that were the worker's superuser, owning the table would be as good.
+///
+/// Settings that such code makes end with it, as those of a function's SET do: a `search_path` of its own must not be that
+/// of the next statement, which runs as somebody else. And where the owner is no superuser, what the owner put there does
+/// not run with the triggers and foreign keys of other people's tables switched off.
+pub struct Acting {
+    user: pg_sys::Oid,
+    context: i32,
+    level: i32,
+}
+
+impl Acting {
+    /// As the owner of `relation`. Policies do not hold for that owner, forced ones neither.
+    pub fn as_owner_of(relation: pg_sys::Oid) -> Acting {
+        Acting::begin(owner_of(relation), pg_sys::SECURITY_NOFORCE_RLS as i32)
+    }
+
+    fn begin(role: pg_sys::Oid, more: i32) -> Acting {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+        // SAFETY: the pair is put back on drop; after an error, by the (sub)transaction's abort.
+        let level = unsafe {
+            let level = pg_sys::NewGUCNestLevel();
+            if pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
+                && !pg_sys::superuser_arg(role)
+            {
+                crate::pg::tx::save_and_set(c"session_replication_role", c"origin");
+            }
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            pg_sys::SetUserIdAndSecContext(role, context | restricted | more);
+            level
+        };
+        Acting { user, context, level }
+    }
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: what `begin` found.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, self.level);
+                pg_sys::SetUserIdAndSecContext(self.user, self.context);
+            }
+        }
+    }
+}
+
+/// The owner of a relation; an error where there is none.
+pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog look-up; the tuple is released after one read.
+    unsafe {
+        let key = pg_sys::Datum::from(relation);
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
+        if tuple.is_null() {
+            crate::pg::errors::raise(
+                pgrx::PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+                "a table of asn_inventory is missing",
+                "",
+                "Run DROP EXTENSION asn_inventory, then CREATE EXTENSION asn_inventory.",
+            );
+        }
+        let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
+        let (owner, has_children) = ((*form).relowner, (*form).relhassubclass);
+        pg_sys::ReleaseSysCache(tuple);
+        // A statement on a table is one on its children as well, and those may be somebody else's.
+        if has_children && super::inherits::below(relation).len() > 1 {
+            crate::pg::errors::not_ready(
+                format!("a table inherits from \"{}\"", plain_name(relation)),
+                "Statements of asn_inventory would reach it, with the rights of another owner.",
+                "Run ALTER TABLE ... NO INHERIT on it: enrichment_doctor() names it.",
+            );
+        }
+        owner
+    }
+}
+
+/// A name as SQL writes it.
+pub fn quote_identifier(name: &str) -> String {
+    pgrx::spi::quote_identifier(name)
+}
+
+/// A text as a SQL literal.
+pub fn quote_literal(text: &str) -> String {
+    pgrx::spi::quote_literal(text)
+}
+
+/// A relation's qualified, quoted name.
+pub fn relation_name(oid: pg_sys::Oid) -> Option<String> {
+    // SAFETY: catalog look-ups; names are copied at once.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() {
+            return None;
+        }
+        let name = text(name);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid));
+        let schema = if schema.is_null() { return None } else { text(schema) };
+        Some(format!("{}.{}", quote_identifier(&schema), quote_identifier(&name)))
+    }
+}
+
+/// A relation's plain name, for messages.
+pub fn plain_name(oid: pg_sys::Oid) -> String {
+    // SAFETY: a catalog look-up; the name is copied at once.
+    unsafe {
+        let name = pg_sys::get_rel_name(oid);
+        if name.is_null() { oid.to_u32().to_string() } else { text(name) }
+    }
+}
+
+/// A name from the catalog, which is in the server's encoding.
+///
+/// # Safety
+/// `name` must be a C string.
+unsafe fn text(name: *const std::ffi::c_char) -> String {
+    // SAFETY: see above.
+    crate::pg::encoding::from_server(unsafe { CStr::from_ptr(name) }.to_bytes())
+}
+
+/// A C string, or an empty one for text with NULs.
+pub fn c_string(text: &str) -> CString {
+    CString::new(text).unwrap_or_default()
+}

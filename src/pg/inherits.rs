@@ -1,0 +1,88 @@
+//! Which tables stand below others, by the catalog's indexes.
+
+use std::collections::HashSet;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+/// `pg_inherits` and its indexes: PostgreSQL has no other names for them in its headers than macros.
+const INHERITS: u32 = 2611;
+const BY_CHILD: u32 = 2680;
+const BY_PARENT: u32 = 2187;
+/// The column of the table below, and that of the one above: from which end links are followed.
+pub const CHILD: i16 = 1;
+/// See above.
+pub const PARENT: i16 = 2;
+
+/// A row of `pg_inherits`.
+pub struct Link {
+    /// The table below.
+    pub child: pg_sys::Oid,
+    /// The table above.
+    pub parent: pg_sys::Oid,
+    /// This transaction made it.
+    pub new: bool,
+}
+
+/// The links up from a table, or down from it.
+pub fn links(table: pg_sys::Oid, from: i16) -> Vec<Link> {
+    let mut links = Vec::new();
+    // SAFETY: `pg_inherits` is scanned by an index; rows are read before the scan moves on.
+    unsafe {
+        let relation = pg_sys::table_open(INHERITS.into(), pg_sys::AccessShareLock as i32);
+        let mut key = pg_sys::ScanKeyData::default();
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        pg_sys::ScanKeyInit(&mut key, from, equal, pg_sys::F_OIDEQ.into(), Datum::from(table));
+        let index = if from == CHILD { BY_CHILD } else { BY_PARENT };
+        let scan = pg_sys::systable_beginscan(relation, index.into(), true, std::ptr::null_mut(), 1, &mut key);
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let value = |column: i16| {
+                let mut null = false;
+                let datum = pg_sys::heap_getattr(tuple, column.into(), (*relation).rd_att, &mut null);
+                pg_sys::Oid::from(datum.value() as u32)
+            };
+            let header = &*(*tuple).t_data;
+            // What is known to be committed is not of a transaction that is still running.
+            let committed = u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_COMMITTED != 0;
+            let xmin = header.t_choice.t_heap.t_xmin;
+            let new = !committed && pg_sys::TransactionIdIsCurrentTransactionId(xmin);
+            links.push(Link { child: value(CHILD), parent: value(PARENT), new });
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    links
+}
+
+/// Everything above tables, or below them, themselves first, nearest first, each once.
+pub fn all(start: &[pg_sys::Oid], from: i16) -> Vec<pg_sys::Oid> {
+    let mut known: HashSet<pg_sys::Oid> = HashSet::new();
+    let mut found: Vec<pg_sys::Oid> = start.iter().copied().filter(|table| known.insert(*table)).collect();
+    let mut at = 0;
+    while at < found.len() {
+        pgrx::check_for_interrupts!();
+        for link in links(found[at], from) {
+            let next = if from == CHILD { link.parent } else { link.child };
+            if known.insert(next) {
+                found.push(next);
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
+/// A table and all below it, itself first, each once: diamonds of inheritance are no more than their tables.
+pub fn below(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    all(&[table], PARENT)
+}
+
+/// The relation's kind; 0 for one that is gone.
+pub fn kind(table: pg_sys::Oid) -> u8 {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe { pg_sys::get_rel_relkind(table) as u8 }
+}

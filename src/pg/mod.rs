@@ -1,0 +1,36 @@
+//! PostgreSQL, made safe: what every room asks of the server, and nothing that knows what the extension is for but its name.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`call`] | functions that PostgreSQL calls: arguments in, values and rows out |
+//! | [`datum`], [`inet`], [`scratch`] | values without copies |
+//! | [`encoding`] | texts between UTF-8 and the server's encoding |
+//! | [`errors`] | errors and warnings with DETAIL and HINT |
+//! | [`tx`] | transactions, subtransactions, settings that end with them |
+//! | [`sql`] | statements as the owner of a table |
+//! | [`catalog`] | the extension's schema, names, owners |
+//! | [`shape`] | whether a table is what it is taken for, before it is read below SQL |
+//! | [`inherits`] | which tables stand below others |
+//! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
+//! | [`snapshot`] | a snapshot of now |
+//! | [`patience`] | waiting for a lock, but not for ever |
+//! | [`raw`] | functions of the loop over rows, without a guard around each |
+//! | [`time`] | the clock |
+
+pub mod call;
+pub mod catalog;
+pub mod datum;
+pub mod encoding;
+pub mod errors;
+pub mod inet;
+pub mod inherits;
+pub mod patience;
+mod pinned;
+pub mod process;
+pub mod raw;
+pub mod scratch;
+pub mod shape;
+pub mod snapshot;
+pub mod sql;
+pub mod time;
+pub mod tx;

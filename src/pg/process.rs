@@ -1,0 +1,218 @@
+//! What our background processes share: signals, settings of the session, waiting, and being registered.
+
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use pgrx::pg_sys;
+
+unsafe extern "C-unwind" {
+    // PostgreSQL's own handlers, unwrapped: pgrx's versions are Rust functions, which a signal can't call.
+    fn die(signal: c_int);
+    fn SignalHandlerForConfigReload(signal: c_int);
+}
+
+/// Signals as PostgreSQL's own processes take them: SIGTERM ends at the next safe point, also inside a long
+/// statement; SIGHUP is noted.
+pub fn take_signals() {
+    // SAFETY: installs PostgreSQL's own handlers, then lets signals in.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        use pg_sys::pqsignal;
+        #[cfg(feature = "pg18")]
+        use pg_sys::pqsignal_be as pqsignal;
+        pqsignal(pg_sys::SIGHUP as c_int, Some(SignalHandlerForConfigReload));
+        pqsignal(pg_sys::SIGTERM as c_int, Some(die));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Connects to a database as the superuser, with settings that a database or a role cannot spoil. What is written is
+/// written as the owner of the table ([`crate::pg::sql::Sql::on`]).
+pub fn connect(database: pg_sys::Oid) {
+    // SAFETY: once, at the start of a background worker.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0) };
+    super::pinned::pin();
+}
+
+/// Waits for the latch, a time-out or the postmaster's death, then serves interrupts and a reload of settings.
+pub fn wait(timeout: Duration) {
+    wait_for(None, timeout);
+}
+
+/// The same, and for a descriptor to become readable.
+pub fn wait_for(descriptor: Option<c_int>, timeout: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let timeout = timeout.as_millis() as i64;
+    // SAFETY: this process's own latch, and a descriptor that its owner keeps open.
+    unsafe {
+        match descriptor {
+            Some(descriptor) => {
+                let events = (events | pg_sys::WL_SOCKET_READABLE) as c_int;
+                let reason = pg_sys::PG_WAIT_EXTENSION;
+                pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, descriptor, timeout, reason);
+            }
+            None => {
+                pg_sys::WaitLatch(pg_sys::MyLatch, events as c_int, timeout, pg_sys::PG_WAIT_EXTENSION);
+            }
+        }
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    serve_interrupts();
+}
+
+/// Runs `f` with every signal blocked. Threads that it starts inherit that: a signal that PostgreSQL sends must not
+/// run its handler on any of them.
+pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: sets this thread's mask, and puts back what it was.
+    unsafe {
+        let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let result = f();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        result
+    }
+}
+
+static RELOADS: AtomicU64 = AtomicU64::new(0);
+
+/// How often this process has read its settings anew.
+pub fn reloads() -> u64 {
+    RELOADS.load(Ordering::Relaxed)
+}
+
+/// Ends if told to, and reads the settings anew if told to.
+pub fn serve_interrupts() {
+    pgrx::check_for_interrupts!();
+    // SAFETY: a flag that PostgreSQL's own handler sets.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+            RELOADS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says in `pg_stat_activity` what this process does now.
+pub fn busy(what: &str) {
+    report(pg_sys::BackendState::STATE_RUNNING, what);
+}
+
+/// Says that it waits, and hands in what it did, so that autovacuum sees our writes.
+pub fn idle() {
+    report(pg_sys::BackendState::STATE_IDLE, "");
+    // SAFETY: outside of any transaction.
+    unsafe { pg_sys::pgstat_report_stat(true) };
+}
+
+fn report(state: pg_sys::BackendState::Type, what: &str) {
+    let what = crate::pg::catalog::c_string(what);
+    // SAFETY: the text is copied.
+    unsafe { pg_sys::pgstat_report_activity(state, what.as_ptr()) };
+}
+
+/// This process's id.
+pub fn my_pid() -> c_int {
+    // SAFETY: set at the process's start.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// Takes this process's id out of a place in shared memory when it ends, however it does (`kill -9` makes the server
+/// forget all of that memory): the id may soon be somebody else's, and who stands there is told to end.
+pub fn vacate_at_exit(place: &'static AtomicI32) {
+    // SAFETY: the place is in shared memory, which is still there when the callback runs.
+    unsafe { pg_sys::before_shmem_exit(Some(vacate), pg_sys::Datum::from(std::ptr::from_ref(place))) };
+}
+
+unsafe extern "C-unwind" fn vacate(_code: c_int, place: pg_sys::Datum) {
+    // SAFETY: what `vacate_at_exit` was given.
+    let place = unsafe { &*place.cast_mut_ptr::<AtomicI32>() };
+    let _ = place.compare_exchange(my_pid(), 0, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// What `pg_stat_activity` and the registry need to know of a background process.
+pub struct Registration<'a> {
+    /// `backend_type`.
+    pub kind: &'a CStr,
+    /// The exported function it runs.
+    pub function: &'a CStr,
+    /// Its argument.
+    pub argument: pg_sys::Datum,
+    /// Seconds until the postmaster starts it again after an end other than exit 0; `None`: never.
+    pub restart: Option<i32>,
+    /// Process that is told of start and end; 0: none.
+    pub notify: c_int,
+}
+
+impl Registration<'_> {
+    fn build(&self) -> pg_sys::BackgroundWorker {
+        let mut worker = pg_sys::BackgroundWorker {
+            bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int,
+            // Not before recovery is over, and so not on a standby.
+            bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+            bgw_restart_time: self.restart.unwrap_or(pg_sys::BGW_NEVER_RESTART),
+            bgw_main_arg: self.argument,
+            bgw_notify_pid: self.notify,
+            ..Default::default()
+        };
+        fill(&mut worker.bgw_name, self.kind);
+        fill(&mut worker.bgw_type, self.kind);
+        fill(&mut worker.bgw_library_name, c"asn_inventory");
+        fill(&mut worker.bgw_function_name, self.function);
+        worker
+    }
+
+    /// Registers it with the postmaster, while libraries are being preloaded.
+    pub fn register(&self) {
+        // SAFETY: copied by PostgreSQL.
+        unsafe { pg_sys::RegisterBackgroundWorker(&mut self.build()) };
+    }
+
+    /// Starts it now. `None`: `max_worker_processes` are all in use.
+    pub fn start(&self) -> Option<Handle> {
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the handle is allocated where it outlives transactions, and freed with its owner.
+        let started = unsafe {
+            let old = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+            let started = pg_sys::RegisterDynamicBackgroundWorker(&mut self.build(), &mut handle);
+            pg_sys::MemoryContextSwitchTo(old);
+            started
+        };
+        // Lazily: a Handle that is dropped frees what it points to, and there is nothing where none was started.
+        (started && !handle.is_null()).then(|| Handle(handle))
+    }
+}
+
+fn fill<const N: usize>(field: &mut [std::ffi::c_char; N], text: &CStr) {
+    for (to, from) in field.iter_mut().zip(text.to_bytes().iter().take(N - 1)) {
+        *to = *from as std::ffi::c_char;
+    }
+}
+
+/// A background process that we started.
+pub struct Handle(*mut pg_sys::BackgroundWorkerHandle);
+
+impl Handle {
+    /// Whether it has ended.
+    pub fn stopped(&self) -> bool {
+        let mut pid = 0;
+        // SAFETY: a handle from the registration.
+        let status = unsafe { pg_sys::GetBackgroundWorkerPid(self.0, &mut pid) };
+        status == pg_sys::BgwHandleStatus::BGWH_STOPPED
+    }
+
+    /// Tells it to end.
+    pub fn terminate(&self) {
+        // SAFETY: a handle from the registration.
+        unsafe { pg_sys::TerminateBackgroundWorker(self.0) };
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: allocated by the registration, in this process.
+        unsafe { pg_sys::pfree(self.0.cast()) };
+    }
+}

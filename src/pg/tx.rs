@@ -1,0 +1,218 @@
+//! Transactions of our own: a whole one for the worker, a subtransaction for a batch that may fail.
+//!
+//! pgrx's `BackgroundWorker::transaction` commits when its closure returns an error and leaves the transaction open
+//! after one that was raised; these do neither.
+
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+/// Bytes that are kept of an error's message.
+const LONGEST: usize = 1000;
+
+/// An error that was caught, and whose (sub)transaction is rolled back.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its SQLSTATE.
+    pub code: PgSqlErrorCode,
+    /// Its message.
+    pub message: String,
+}
+
+impl Failure {
+    fn of(error: CaughtError) -> Failure {
+        let (CaughtError::PostgresError(report)
+        | CaughtError::ErrorReport(report)
+        | CaughtError::RustPanic { ereport: report, .. }) = error;
+        // It goes into the log and into views, and what stands on a table may raise whatever it likes.
+        let message = enrich::text::clean(report.message(), LONGEST).into_owned();
+        Failure { code: report.sql_error_code(), message }
+    }
+
+    /// Somebody else held what was wanted: nothing is wrong, and later it will do.
+    pub fn is_lock(&self) -> bool {
+        matches!(
+            self.code,
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE
+                | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED
+                | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
+        )
+    }
+
+    /// The user or the server wants it to stop: not to be swallowed.
+    fn is_cancel(&self) -> bool {
+        matches!(self.code, PgSqlErrorCode::ERRCODE_QUERY_CANCELED | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN)
+    }
+}
+
+/// Runs `f` in a transaction of its own and commits; after an error, rolls back and returns it.
+pub fn run<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    let mut slot = None;
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: a background worker outside of any transaction.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            slot = Some(f());
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(())
+    }))
+    .catch_others(|error| Err(Failure::of(error)))
+    .execute();
+    match (result, slot) {
+        (Ok(()), Some(value)) => Ok(value),
+        (Err(failure), _) => {
+            // SAFETY: rolls back whatever the error left open.
+            unsafe { pg_sys::AbortCurrentTransaction() };
+            Err(failure)
+        }
+        (Ok(()), None) => unreachable!("a transaction that ended well has a value"),
+    }
+}
+
+/// Runs `f` in a subtransaction; after an error, rolls back only that and returns it. A cancellation goes on.
+pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    // SAFETY: inside a transaction; context and resource owner are put back as subtransactions demand.
+    let (context, owner) = unsafe {
+        let kept = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(kept.0);
+        kept
+    };
+    let restore = || {
+        // SAFETY: see above.
+        unsafe {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::CurrentResourceOwner = owner;
+        }
+    };
+    let mut slot = None;
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        slot = Some(f());
+        // SAFETY: ends the subtransaction begun above.
+        unsafe { pg_sys::ReleaseCurrentSubTransaction() };
+        Ok(())
+    }))
+    .catch_others(|error| {
+        let failure = Failure::of(error);
+        Err(failure)
+    })
+    .execute();
+    match (result, slot) {
+        (Ok(()), Some(value)) => {
+            restore();
+            Ok(value)
+        }
+        (Err(failure), _) => {
+            restore();
+            // SAFETY: ends the subtransaction begun above.
+            unsafe { pg_sys::RollbackAndReleaseCurrentSubTransaction() };
+            restore();
+            if failure.is_cancel() {
+                crate::pg::errors::raise(failure.code, failure.message, "", "");
+            }
+            Err(failure)
+        }
+        (Ok(()), None) => unreachable!("a subtransaction that ended well has a value"),
+    }
+}
+
+/// Sets a setting until the transaction ends. For processes of ours: in a session, a trigger of somebody else may set it
+/// too, so there it is [`Settings`].
+pub fn set_local(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: both are NUL-terminated; errors are raised as usual.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Sets something as the SET clause of a function does: the end of the present level of settings takes it back, and
+/// leaves alone what others set meanwhile. (A local setting would have to be rolled back with theirs.)
+pub fn save_and_set(name: &CStr, value: &CStr) {
+    set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+}
+
+/// Lets the statements of this transaction read a whole table: those that have to. For processes of ours.
+pub fn read_everything() {
+    set_local(c"enable_seqscan", c"on");
+}
+
+/// Settings that hold for as long as this lives, as those of a function's SET do; after an error, until the
+/// (sub)transaction's abort. What others set meanwhile, triggers for one, stays.
+pub struct Settings {
+    level: i32,
+}
+
+impl Settings {
+    /// None yet.
+    pub fn begin() -> Settings {
+        // SAFETY: ended on drop; after an error, by the (sub)transaction's abort.
+        Settings { level: unsafe { pg_sys::NewGUCNestLevel() } }
+    }
+
+    /// One more.
+    pub fn set(&self, name: &CStr, value: &CStr) {
+        save_and_set(name, value);
+    }
+
+    /// Rows are fetched by their place or address, and joined with a batch by hash: no plan reads a whole table for a
+    /// batch, whatever its statistics say.
+    pub fn rows_are_fetched() -> Settings {
+        let settings = Settings::begin();
+        settings.set(c"enable_seqscan", c"off");
+        settings.set(c"enable_hashjoin", c"on");
+        settings
+    }
+
+    /// No trigger or rule fires but those that are enabled for replicas or always, as the extension's own are. Whoever
+    /// may make a trigger on one of its tables must not have it run by those who write there.
+    pub fn without_triggers() -> Settings {
+        let settings = Settings::begin();
+        // SAFETY: reads a variable of this backend. Setting it throws all kept plans of the session away.
+        if unsafe { pg_sys::SessionReplicationRole } != pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+            settings.set(c"session_replication_role", c"replica");
+        }
+        settings
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: begun above.
+            unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
+        }
+    }
+}
+
+/// Whether a transaction, or a parallel worker's part of one, is over with this event.
+pub fn ends(event: pg_sys::XactEvent::Type) -> bool {
+    use pg_sys::XactEvent::*;
+    let committed = matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT);
+    committed || is_abort(event)
+}
+
+/// Whether it ends in an abort.
+pub fn is_abort(event: pg_sys::XactEvent::Type) -> bool {
+    matches!(event, pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PARALLEL_ABORT)
+}

@@ -1,0 +1,236 @@
+//! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so whoever
+//! works in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network),
+//! those of downloads in [`downloads`](mod@downloads), the feature flag in [`flag`](mod@flag).
+
+mod downloads;
+mod flag;
+mod network;
+pub mod place;
+mod texts;
+
+pub use downloads::downloads;
+pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server};
+pub use network::{Network, Switch, lifetimes, network, policy};
+
+use std::ffi::{CStr, c_char, c_void};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use enrich::maxmind::Edition;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::prelude::*;
+
+static DATABASES: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
+static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
+static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
+static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
+    GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
+/// How often [`MAXMIND_EDITIONS`] was set in this process.
+static EDITIONS_SET: AtomicU64 = AtomicU64::new(0);
+static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
+static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
+static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
+static RUN_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
+
+/// All settings at one moment.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Databases the launcher may serve; empty: every one that has the extension.
+    pub databases: Vec<String>,
+    /// How long an observation may wait for the worker.
+    pub absorb_interval: Duration,
+    /// Where the operator puts `.mmdb` files.
+    pub maxmind_dir: PathBuf,
+    /// Editions in use, in order of preference.
+    pub maxmind_editions: Vec<Edition>,
+    /// Builds older than this deserve a warning.
+    pub maxmind_max_age: Duration,
+}
+
+/// The settings now.
+pub fn snapshot() -> Settings {
+    let dir = text(&MAXMIND_DIR);
+    Settings {
+        databases: text(&DATABASES).split(',').map(str::trim).filter(|d| !d.is_empty()).map(str::to_owned).collect(),
+        absorb_interval: Duration::from_millis(ABSORB_INTERVAL.get().max(10) as u64),
+        maxmind_dir: if dir.is_empty() { place::directory().join("maxmind") } else { PathBuf::from(dir) },
+        maxmind_editions: Edition::list(&text(&MAXMIND_EDITIONS)).unwrap_or_default(),
+        maxmind_max_age: Duration::from_secs(MAXMIND_MAX_AGE.get().max(0) as u64 * 60),
+    }
+}
+
+/// `work_mem` of a COPY into an attached table, in kB; 0: whatever it has.
+pub fn copy_work_mem() -> i32 {
+    COPY_WORK_MEM.get()
+}
+
+/// Most dynamic workers of one job.
+pub fn workers() -> usize {
+    WORKERS.get().max(1) as usize
+}
+
+/// Whether the inventory is walked after a newer build.
+pub fn maxmind_walk() -> bool {
+    MAXMIND_WALK.get()
+}
+
+/// Grows when the list of editions is set: what is open may be of another list. Cheap enough to be asked a statement.
+pub fn editions_set() -> u64 {
+    EDITIONS_SET.load(Ordering::Relaxed)
+}
+
+/// How long ended jobs are remembered; `None`: for ever.
+pub fn run_retention() -> Option<Duration> {
+    let minutes = u64::try_from(RUN_RETENTION.get()).unwrap_or(0);
+    (minutes > 0).then(|| Duration::from_secs(minutes * 60))
+}
+
+/// Whether the present user may read settings that are shown to superusers only.
+pub fn may_read_secret_settings() -> bool {
+    // SAFETY: looks memberships up in the catalog.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS)) }
+}
+
+fn text(setting: &'static GucSetting<Option<std::ffi::CString>>) -> String {
+    setting.get().map(|text| text.to_string_lossy().trim().to_owned()).unwrap_or_default()
+}
+
+/// Defines all settings. Called once, when the library is loaded.
+pub fn define() {
+    // SAFETY: the hooks are `#[pg_guard]`ed.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"asn_inventory.maxmind_editions",
+            c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
+            c"Of several editions that answer the same question, the first one installed is used.",
+            &MAXMIND_EDITIONS,
+            GucContext::Sighup,
+            GucFlags::default(),
+            Some(check_editions),
+            Some(assign_editions),
+            None,
+        );
+    }
+    GucRegistry::define_string_guc(
+        c"asn_inventory.databases",
+        c"Databases that get a worker, comma separated; empty: every database that has the extension.",
+        c"A database that is not named keeps its queue until it is.",
+        &DATABASES,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.workers",
+        c"Most background workers that one job may use.",
+        c"They come out of max_worker_processes.",
+        &WORKERS,
+        1,
+        64,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.absorb_interval",
+        c"How long an observation may wait before the worker absorbs it.",
+        c"Shorter is fresher; longer lets one write cover more observations of one address.",
+        &ABSORB_INTERVAL,
+        10,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_string_guc(
+        c"asn_inventory.maxmind_dir",
+        c"Directory into which .mmdb files are put; empty: asn_inventory/maxmind in the data directory.",
+        c"Files are copied from here before use, so they may be replaced at any time.",
+        &MAXMIND_DIR,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_bool_guc(
+        c"asn_inventory.maxmind_walk",
+        c"Looks up the whole inventory again after a newer build is installed, and writes what changed.",
+        c"It is done in the background. Off: rows stay as they are until refresh_stale() or enrich_ip() asks for them.",
+        &MAXMIND_WALK,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.maxmind_max_age",
+        c"Builds older than this are reported as outdated.",
+        c"Age is the build time that stands in the file, not the file's date.",
+        &MAXMIND_MAX_AGE,
+        60,
+        i32::MAX / 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.run_retention",
+        c"How long ended jobs stay in enrichment_run; 0: for ever.",
+        c"Whenever a job ends, older ones are removed.",
+        &RUN_RETENTION,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_int_guc(
+        c"asn_inventory.copy_work_mem",
+        c"work_mem of a COPY into an attached table, where that has less; 0: it keeps what it has.",
+        c"Beyond it PostgreSQL writes the new rows to disk, and the trigger reads them back. Each COPY may take so much memory.",
+        &COPY_WORK_MEM,
+        0,
+        i32::MAX / 1024,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    flag::define();
+    network::define();
+    downloads::define();
+    // A misspelt setting is refused (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
+    // SAFETY: copies the name.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        pg_sys::EmitWarningsOnPlaceholders(c"asn_inventory".as_ptr());
+        #[cfg(not(feature = "pg14"))]
+        pg_sys::MarkGUCPrefixReserved(c"asn_inventory".as_ptr());
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_editions(
+    value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
+    unsafe { checked(value, |text| Edition::list(text).map(drop).map_err(|error| error.to_string())) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_editions(_value: *const c_char, _extra: *mut c_void) {
+    EDITIONS_SET.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What a check hook of a text setting answers; a reason for refusal becomes the error's DETAIL.
+///
+/// # Safety
+/// `value` must point to a NUL-terminated text, or to null.
+unsafe fn checked(value: *mut *mut c_char, check: impl FnOnce(&str) -> Result<(), String>) -> bool {
+    // SAFETY: see above.
+    let text = unsafe {
+        if (*value).is_null() { String::new() } else { CStr::from_ptr(*value).to_string_lossy().into_owned() }
+    };
+    match check(text.trim()) {
+        Ok(()) => true,
+        Err(reason) => {
+            let detail = std::ffi::CString::new(reason).unwrap_or_default();
+            // SAFETY: PostgreSQL expects a palloced text here.
+            unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
+            false
+        }
+    }
+}
