@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::NaiveDateTime;
 
-use super::reply::instant;
+use super::instant::instant;
 use crate::time::Micros;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! means; neither waits, retries or counts: the rate, the quota and the breaker stand before them.
 
 mod client;
+mod instant;
 mod limits;
 mod reply;
 

@@ -12,7 +12,6 @@ use super::edition::{Edition, Kind};
 use super::index::{Index, OriginRef, PlaceRef, Position, network_of};
 use super::json::Json;
 use super::map::map;
-use super::networks::Networks;
 
 /// Names of the files inside a generation's directory.
 pub(super) const DATABASE: &str = "database.mmdb";
@@ -128,11 +127,6 @@ impl Generation {
             return Ok(None);
         }
         Ok(self.reader.lookup(ip)?.decode::<Json>()?.map(|Json(record)| record))
-    }
-
-    /// A walk over every network inside `range` with its record, in address order; over all of them without a range.
-    pub fn networks(&self, range: Option<IpNetwork>) -> Networks {
-        Networks::new(self.metadata().ip_version, range)
     }
 
     pub(super) fn reader(&self) -> &Reader<Mmap> {

@@ -14,6 +14,13 @@ use serde_json::Value;
 use super::generation::Generation;
 use super::json::Json;
 
+impl Generation {
+    /// A walk over every network inside `range` with its record, in address order; over all of them without a range.
+    pub fn networks(&self, range: Option<IpNetwork>) -> Networks {
+        Networks::new(self.metadata().ip_version, range)
+    }
+}
+
 /// How far a walk has come. It must be continued on the generation that it was begun on.
 #[derive(Clone, Copy, Debug)]
 pub struct Networks {

@@ -8,7 +8,8 @@ use std::path::Path;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use zeroize::Zeroizing;
 
-use super::resolver::{Resolver, Why};
+use super::error::Why;
+use super::resolver::Resolver;
 use super::value::text;
 use super::{MAX_SECRET, Secret};
 

@@ -24,20 +24,25 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+pub mod allowed;
+pub mod error;
 pub mod keeper;
 mod local;
 mod program;
 pub mod recent;
 pub mod reference;
+mod resolve;
 pub mod resolver;
 mod value;
 mod vault;
 mod vendor;
 
+pub use allowed::{BadSetting, Commands, Environment, Patterns};
+pub use error::SecretError;
 pub use keeper::Keeper;
 pub use recent::{Accept, Recent};
 pub use reference::{Reference, ReferenceError};
-pub use resolver::{BadSetting, Commands, Environment, Patterns, Resolver, SecretError};
+pub use resolver::Resolver;
 pub use vendor::{end_orphans, end_programs};
 
 /// How long a program or a Vault server may take to hand out one secret.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::resolver::Why;
+use super::error::Why;
 use super::{MAX_SECRET, Secret};
 
 /// The text that a file or a program gave, without what editors leave around it: a byte order mark, blanks, and line

@@ -10,7 +10,8 @@ use ureq::Agent;
 use ureq::http::Uri;
 use zeroize::Zeroizing;
 
-use super::resolver::{Resolver, Why};
+use super::error::Why;
+use super::resolver::Resolver;
 use super::{MAX_SECRET, Secret, TIME_LIMIT, value};
 use crate::tls;
 

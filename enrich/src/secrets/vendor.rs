@@ -7,7 +7,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::resolver::{Program, Resolver, Why};
+use super::allowed::Program;
+use super::error::Why;
+use super::resolver::Resolver;
 use super::{Secret, program, value};
 
 /// Those that run for this process.

@@ -6,6 +6,7 @@
 mod life;
 mod place;
 mod process;
+mod running;
 mod sql;
 mod standby;
 

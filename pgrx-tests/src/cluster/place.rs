@@ -142,6 +142,6 @@ fn sweep(work: &Path) {
 
 /// Clusters in statics are never dropped: end their servers and remove the directories here.
 extern "C" fn at_exit() {
-    super::process::end_all();
+    super::running::end_all();
     let _ = fs::remove_dir_all(&place().home);
 }

@@ -2,7 +2,8 @@
 //! process's life, so that a killed test run leaves nothing behind.
 
 use super::place::place;
-use std::collections::BTreeSet;
+pub use super::running::kill;
+use super::running::running;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -13,9 +14,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::wait::wait_within;
-
-/// Servers that run now, for the end of the process.
-static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// A program of the installation, to be run as the servers' user, free of the caller's `PG…` variables
 /// and of the extension's: a developer's keys and flags are no part of a test.
@@ -119,14 +117,6 @@ impl Server {
     }
 }
 
-/// Sends `signal` to one process.
-pub fn kill(pid: u32, signal: i32) {
-    let Ok(pid) = i32::try_from(pid) else { return };
-    assert!(pid > 1, "no process of ours has the id {pid}");
-    // SAFETY: kill takes two integers; a process that is gone is an error that does not matter.
-    unsafe { libc::kill(pid, signal) };
-}
-
 /// Sets the soft limit of another process. The kernel wants the caller to be its user, which root is not: so a process
 /// of that user does it on its way to a program that does nothing.
 pub fn limit_file_size(pid: u32, bytes: Option<u64>) {
@@ -148,25 +138,6 @@ pub fn limit_file_size(pid: u32, bytes: Option<u64>) {
     // SAFETY: see `set`; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(set) };
     run(&mut command);
-}
-
-fn running() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends every server that still runs, and waits for each.
-pub fn end_all() {
-    let pids = std::mem::take(&mut *running());
-    for &pid in &pids {
-        kill(pid, libc::SIGQUIT);
-    }
-    for &pid in &pids {
-        let Ok(pid) = i32::try_from(pid) else {
-            continue;
-        };
-        // SAFETY: waitpid on a child of ours; a null status is allowed.
-        unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-    }
 }
 
 fn leave_session() -> io::Result<()> {

@@ -18,9 +18,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{DownloadError, Edition, Micros, Remote};
+use super::error::DownloadError;
+use super::source::Remote;
+use crate::maxmind::edition::Edition;
 use crate::maxmind::manifest::Signature;
 use crate::secrets::Secret;
+use crate::time::Micros;
 use crate::time::midnight;
 
 /// Downloads a UTC day: what MaxMind grants to the whole account.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
-use super::Edition;
+use crate::maxmind::edition::Edition;
 
 const PREFIX: &str = ".download-";
 const SUFFIX: &str = ".tmp";

@@ -11,7 +11,9 @@ use ureq::http::{HeaderMap, HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use super::{DownloadError, Edition, Limits, Source, Suffix};
+use super::error::DownloadError;
+use super::source::{Limits, Source, Suffix, is_page};
+use crate::maxmind::edition::Edition;
 use crate::{tls, url};
 
 const MAX_REDIRECTS: usize = 3;
@@ -93,7 +95,7 @@ impl<'a> Client<'a> {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => url = target(&url, answer.headers())?,
                 304 => return Err(DownloadError::NotModified),
-                status @ (401 | 403 | 404 | 429) if super::is_page(&answer) => {
+                status @ (401 | 403 | 404 | 429) if is_page(&answer) => {
                     return Err(DownloadError::Intercepted(status));
                 }
                 // What a store says of a signature is nothing that it says of the key.

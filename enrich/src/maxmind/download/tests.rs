@@ -1,15 +1,24 @@
 //! Downloads from servers that mean well, and from others.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chrono::NaiveDate;
+use sha2::{Digest, Sha256};
 use tar::EntryType;
 
 use super::archive::tests::pack;
+use super::draft::Draft;
+use super::fetch::read_sum;
+use super::source::build_date;
 use super::*;
+use crate::maxmind::Edition;
+use crate::secrets::Secret;
 use crate::secrets::fake::{Directory, Fake, Reply, Seen};
 
 const KEY: &str = "hunter2/hunter2";

@@ -1,8 +1,8 @@
 use std::fs;
 
 use super::*;
+use crate::secrets::error::Why;
 use crate::secrets::fake::Directory;
-use crate::secrets::resolver::Why;
 
 fn vault() -> Reference {
     Reference::parse("vault://secret/greynoise#key").unwrap()

@@ -1,0 +1,38 @@
+//! From a reference to its value.
+
+use super::error::{SecretError, Why};
+use super::resolver::Resolver;
+use super::{Reference, Secret, local, value, vault, vendor};
+
+impl Resolver {
+    /// The value that `reference` names. May take as long as [`super::TIME_LIMIT`].
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn resolve(&self, reference: &Reference) -> Result<Secret, SecretError> {
+        let found = match reference {
+            Reference::Env(name) => local::env(self, name),
+            Reference::File(path) => local::file(path),
+            Reference::Vault { path, field } => vault::read(self, path, field),
+            Reference::Op(item) => vendor::op(self, item),
+            Reference::AwsSm { region, id, key } => vendor::aws_sm(self, region.as_deref(), id, key.as_deref()),
+            Reference::Sops { path, keys } => vendor::sops(self, path, keys),
+        };
+        found.map_err(|why| SecretError { reference: reference.clone(), why })
+    }
+}
+
+impl Resolver {
+    /// As [`resolve`](Resolver::resolve), for a key: what a file or a program gives is often more than that, and would
+    /// only be refused by a service that does not say why.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn key(&self, reference: &Reference) -> Result<Secret, SecretError> {
+        let secret = self.resolve(reference)?;
+        match value::not_a_key(secret.expose()) {
+            None => Ok(secret),
+            Some(why) => Err(SecretError { reference: reference.clone(), why: Why::Refused(why.to_owned()) }),
+        }
+    }
+}
