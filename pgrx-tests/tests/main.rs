@@ -26,6 +26,7 @@ mod doctor_sources;
 mod dump;
 mod enrich_ip;
 mod fakes_self;
+mod floors;
 mod gauges;
 mod harness_cluster;
 mod harness_mmdb;
