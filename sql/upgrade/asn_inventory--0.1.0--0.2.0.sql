@@ -562,7 +562,7 @@ COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known t
 COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
 CREATE OR REPLACE VIEW @extschema@.countries_by_day AS
 SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(*) AS new_addresses,
-       sum(i.observation_count)::bigint AS observations,
+       least(sum(i.observation_count), 9223372036854775807)::bigint AS observations,
        count(*) FILTER (WHERE i.country_source = 'cymru') AS by_registration
 FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
 GROUP BY 1, 2
