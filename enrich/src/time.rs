@@ -1,6 +1,6 @@
 //! Points in time as plain numbers: what PostgreSQL, files and services all can be translated to.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{NaiveDate, NaiveTime};
 
@@ -28,9 +28,48 @@ pub fn midnight(day: NaiveDate) -> Micros {
     day.and_time(NaiveTime::MIN).and_utc().timestamp_micros()
 }
 
+/// A date of HTTP, in one of the three forms that a recipient must know (RFC 9110, 5.6.7).
+pub fn http_date(text: &str) -> Option<Micros> {
+    let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Micros::try_from(at.as_micros()).ok()
+}
+
+/// What `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date, which counts from `now`. One in the past is no wait;
+/// more digits than fit are a long wait; garbage says nothing.
+pub fn retry_after(value: &str, now: impl FnOnce() -> Option<Micros>) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let at = http_date(value)?;
+    Some(until(now()?, at))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_nothing_else() {
+        // 1994-11-06 08:49:37 UTC, a Sunday: the date that RFC 9110 shows.
+        const NOW: Micros = 784_111_777_000_000;
+        let asked = |value| retry_after(value, || Some(NOW));
+        for (value, seconds) in [
+            ("120", 120),
+            (" 0 ", 0),
+            ("99999999999999999999", u64::MAX),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", 60),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", 60),
+            ("Sun Nov  6 08:50:37 1994", 60),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", 0),
+        ] {
+            assert_eq!(asked(value), Some(Duration::from_secs(seconds)), "{value}");
+        }
+        for garbage in ["", "soon", "-1", "1.5", "Sun, 06 Nov 1994", "06 Nov 1994 08:50:37 GMT"] {
+            assert_eq!(asked(garbage), None, "{garbage}");
+        }
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:37 GMT", || None), None);
+    }
 
     #[test]
     fn a_day_begins_at_midnight_utc() {

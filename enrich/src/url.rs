@@ -4,7 +4,11 @@
 
 use std::net::Ipv6Addr;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ureq::http::Uri;
+
+/// What is escaped in a segment of a path and in a value of a query: all but the unreserved characters of RFC 3986, 2.3.
+pub(crate) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A service's base URL, without a slash at its end.
 ///

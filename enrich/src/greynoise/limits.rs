@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::NaiveDateTime;
-
 use super::instant::instant;
-use crate::time::Micros;
+use crate::time::{Micros, http_date, retry_after};
 
 #[cfg(test)]
 mod tests;
@@ -22,20 +20,10 @@ const EPOCHS: u64 = 1_000_000_000;
 /// What the headers of an answer ask for. `Retry-After` comes first, because it is meant for us; of several limits,
 /// headers tell the one that was hit.
 pub(super) fn wait<'a>(header: impl Fn(&str) -> Option<&'a str>, now: Micros) -> Option<Duration> {
-    let asked = header("retry-after").and_then(|value| retry_after(value, now));
+    let asked = header("retry-after").and_then(|value| retry_after(value, || Some(now)));
     let reset = || RESETS.iter().find_map(|name| reset(header(name)?, now));
     let wait = asked.or_else(reset).or_else(|| structured(header("ratelimit")?, now))?;
     Some(wait.min(MAX_RETRY_AFTER))
-}
-
-/// Of a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date in one of the three forms that a recipient must know. A
-/// date in the past is no wait; garbage says nothing.
-fn retry_after(value: &str, now: Micros) -> Option<Duration> {
-    let value = value.trim();
-    match digits(value) {
-        Some(seconds) => Some(Duration::from_secs(seconds)),
-        None => Some(until(http_date(value)?, now).unwrap_or_default()),
-    }
 }
 
 /// Of a reset: seconds, seconds or milliseconds since 1970, or a date. One in the past says nothing: the clocks differ.
@@ -68,11 +56,4 @@ fn digits(text: &str) -> Option<u64> {
 fn until(at: Micros, now: Micros) -> Option<Duration> {
     let wait = u64::try_from(at.saturating_sub(now)).ok()?;
     Some(Duration::from_micros(wait)).filter(|wait| !wait.is_zero())
-}
-
-fn http_date(raw: &str) -> Option<Micros> {
-    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(raw, format).ok())
-        .map(|t| t.and_utc().timestamp_micros())
 }

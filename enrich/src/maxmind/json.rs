@@ -10,6 +10,8 @@
 //!
 //! How deep and how large a record may be, the decoder of `maxminddb` bounds.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -37,7 +39,7 @@ impl<'de> Visitor<'de> for AsJson {
         Ok(Value::String(printable(v)))
     }
     fn visit_bytes<E>(self, v: &[u8]) -> Result<Value, E> {
-        Ok(Value::String(base64(v)))
+        Ok(Value::String(STANDARD.encode(v)))
     }
     fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
         Ok(Value::Bool(v))
@@ -82,20 +84,6 @@ impl<'de> Visitor<'de> for AsJson {
 
 fn printable(text: &str) -> String {
     if text.contains('\0') { text.replace('\0', "") } else { text.to_owned() }
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = char::from(DIGITS[(word >> (18 - 6 * at) & 63) as usize]);
-            out.push(if at <= group.len() { digit } else { '=' });
-        }
-    }
-    out
 }
 
 #[cfg(test)]

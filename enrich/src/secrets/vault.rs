@@ -4,8 +4,7 @@
 //! `VAULT_ADDR` (https only), `VAULT_TOKEN`, and `VAULT_NAMESPACE` where there is one. These three may be read
 //! whatever `env:` is allowed to. No redirect is followed: the token would go where nobody sent it.
 
-use std::fmt::Write as _;
-
+use percent_encoding::utf8_percent_encode;
 use ureq::Agent;
 use ureq::http::Uri;
 use zeroize::Zeroizing;
@@ -14,6 +13,7 @@ use super::error::Why;
 use super::resolver::Resolver;
 use super::{MAX_SECRET, Secret, TIME_LIMIT, value};
 use crate::tls;
+use crate::url::UNRESERVED;
 
 pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secret, Why> {
     let variable = |name: &str| {
@@ -64,12 +64,7 @@ fn url(address: &str, path: &str) -> Result<Uri, Why> {
     let mut url = format!("{address}/v1");
     for segment in path.split('/') {
         url.push('/');
-        for byte in segment.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => url.push(byte.into()),
-                _ => write!(url, "%{byte:02X}").unwrap_or_default(),
-            }
-        }
+        url.extend(utf8_percent_encode(segment, UNRESERVED));
     }
     url.parse().map_err(|_| refused())
 }

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::utf8_percent_encode;
 use ureq::http::{HeaderMap, HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
@@ -14,6 +16,8 @@ use zeroize::Zeroizing;
 use super::error::DownloadError;
 use super::source::{Limits, Source, Suffix, is_page};
 use crate::maxmind::edition::Edition;
+use crate::time::{http_date, retry_after};
+use crate::url::UNRESERVED;
 use crate::{tls, url};
 
 const MAX_REDIRECTS: usize = 3;
@@ -101,7 +105,7 @@ impl<'a> Client<'a> {
                 // What a store says of a signature is nothing that it says of the key.
                 401 if at_home => return Err(DownloadError::Unauthorized),
                 403 if at_home => return Err(DownloadError::Forbidden),
-                429 if at_home => return Err(DownloadError::DailyLimit { retry_after: retry_after(answer.headers()) }),
+                429 if at_home => return Err(DownloadError::DailyLimit { retry_after: wait_asked(answer.headers()) }),
                 status => return Err(DownloadError::Http(status)),
             }
         }
@@ -158,15 +162,10 @@ fn target(from: &Uri, headers: &HeaderMap) -> Result<Uri, DownloadError> {
     }
 }
 
-/// Seconds, or a date; a date counts from the server's own `Date`, so that no clock of ours matters.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// A date counts from the server's own `Date`, so that no clock of ours matters.
+fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok();
-    let value = text("retry-after")?;
-    let wait = match value.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (date(value)? - date(text("date")?)?).to_std().unwrap_or_default(),
-    };
+    let wait = retry_after(text("retry-after")?, || http_date(text("date")?))?;
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
@@ -180,33 +179,17 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, DownloadError> {
     Ok(value)
 }
 
-/// RFC 4648, with padding.
+/// With room from the start: a text that grows leaves copies of itself behind.
 fn base64(bytes: &[u8]) -> Zeroizing<String> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (word >> (18 - 6 * digit)) & 63;
-            out.push(if digit > chunk.len() { '=' } else { char::from(ALPHABET[index as usize]) });
-        }
-    }
+    STANDARD.encode_string(bytes, &mut out);
     out
 }
 
 /// For a value in a query.
 fn escape(value: &str) -> Zeroizing<String> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Zeroizing::new(String::with_capacity(value.len() * 3));
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
+    out.extend(utf8_percent_encode(value, UNRESERVED));
     out
 }
 
@@ -261,7 +244,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date_by_the_servers_clock() {
-        let of = |pairs: &[(&'static str, &str)]| retry_after(&headers(pairs));
+        let of = |pairs: &[(&'static str, &str)]| wait_asked(&headers(pairs));
         let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
         assert_eq!(of(&[("retry-after", "120")]), Some(Duration::from_secs(120)));
         assert_eq!(of(&[("retry-after", "99999999999")]), Some(MAX_RETRY_AFTER));
