@@ -10,6 +10,12 @@
 //! marker colours that become CSS classes (see `plots::canvas`). The shape of the land is described in `plots::map`.
 //!
 //! Names of networks, cities and scanners come from the internet: all text goes through [`escape`].
+//!
+//! ```
+//! let report = report::Report { database: "soc & more".to_owned(), ..report::Report::default() };
+//! let page = report.page();
+//! assert!(page.is_ascii() && page.contains("soc &amp; more"));
+//! ```
 #![forbid(unsafe_code)]
 
 mod countries;
