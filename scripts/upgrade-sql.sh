@@ -11,7 +11,7 @@ cd "$root"
 
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
 # New functions that views and the doctor call: who may read those must be able to call these.
-for_readers=unobserved_statements
+for_readers=unobserved_statements,queue_length,worker_errors
 mark='-- From here on written by scripts/upgrade-sql.sh.'
 
 # The files in the order in which src/lib.rs installs them.

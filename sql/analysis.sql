@@ -228,11 +228,12 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
             FROM offline
             UNION ALL
             SELECT NULL, 14, 'network', NULL,
-                   concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; its addresses here: ' || n.ip_count
-                   || ', observations: ' || n.observation_count
+                   concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; all its addresses here, as counted '
+                   || coalesce('at ' || to_char(n.counted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'last')
+                   || ': ' || n.ip_count || ', observed ' || n.observation_count || ' times together'
             FROM @extschema@.asn_inventory n
             WHERE n.asn_number = coalesce((SELECT asn_number FROM entry), (SELECT asn_number FROM offline),
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
     END;
-COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody';
+COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody. "last seen" tells observation_count of its row, "network" the counts of all addresses of its AS, as of when the worker counted them';

@@ -26,6 +26,15 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
                    'SHOW max_worker_processes; SHOW asn_inventory.databases;  -- and the server''s log'
             FROM worker WHERE worker = 'not running'
             UNION ALL
+            SELECT 'worker errors', CASE WHEN e.work LIKE 'writing single %' THEN 'warning' ELSE 'error' END,
+                   format('The worker fails at %s, since %s: %s.', e.work, e.since, e.last_error),
+                   CASE WHEN e.sqlstate = '53100' THEN 'df -h  # on the server: make room where it is full; the worker goes on by itself then'
+                        WHEN e.sqlstate = '53200' THEN 'free -h  # on the server: make room; the worker goes on by itself then'
+                        WHEN e.work LIKE 'writing single %'
+                        THEN 'SELECT address, attempts, retry_at FROM ip_observation WHERE attempts > 0;  -- and look for constraints and triggers of your own on ip_inventory'
+                        ELSE 'SELECT work, last_error_at, sqlstate, last_error FROM worker_errors();  -- and the server''s log' END
+            FROM @extschema@.worker_errors() e
+            UNION ALL
             SELECT 'mmdb files', 'error', 'No mmdb file is installed.',
                    'SELECT update_maxmind();  -- or put the files into the directory that SHOW asn_inventory.maxmind_dir names'
             WHERE NOT EXISTS (SELECT FROM file WHERE generation IS NOT NULL)
@@ -218,7 +227,8 @@ CREATE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level tex
         named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
             ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('dns', 11), ('port 43', 12), ('key greynoise', 13), ('greynoise', 14),
             ('queue', 15), ('triggers', 16), ('index', 17), ('autovacuum', 18), ('version', 19), ('grants', 20), ('owners', 21), ('foreign code', 22),
-            ('locks', 23), ('unobserved', 24))
+            ('locks', 23), ('unobserved', 24),
+            ('worker errors', 25))
         SELECT n.check_name, coalesce(t.level, 'ok'), t.detail, t.remedy
         FROM named n LEFT JOIN trouble t USING (check_name) ORDER BY n.place, t.detail;
     END;

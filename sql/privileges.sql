@@ -16,6 +16,8 @@ REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLI
 REVOKE ALL ON FUNCTION @extschema@.cancel_enrichment_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrichment_jobs() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.queue_length() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.worker_errors() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.network_sources() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.source_latency() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.cymru_ways() FROM PUBLIC;

@@ -44,6 +44,7 @@ mod ingest_shapes;
 mod ingest_tables;
 mod lifecycle_database;
 mod lifecycle_extension;
+mod lifecycle_prepared;
 mod lifecycle_setups;
 mod lifecycle_template;
 mod lookup_functions;
@@ -84,6 +85,7 @@ mod network_quota;
 mod network_refresh;
 mod populate_later;
 mod populate_rights;
+mod queue_length;
 mod refresh;
 mod reload;
 mod report;
@@ -116,3 +118,4 @@ fn every_file_of_tests_is_part_of_this_program() {
         );
     }
 }
+mod worker_errors;

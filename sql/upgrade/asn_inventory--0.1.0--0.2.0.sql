@@ -314,6 +314,14 @@ CREATE OR REPLACE FUNCTION @extschema@.worker_status(
     OUT cache_misses bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
 COMMENT ON FUNCTION @extschema@.worker_status() IS 'the state of this database''s worker, for enrichment_status';
+CREATE OR REPLACE FUNCTION @extschema@.queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'queue_length';
+COMMENT ON FUNCTION @extschema@.queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
+CREATE OR REPLACE FUNCTION @extschema@.worker_errors(
+    OUT work text, OUT since timestamptz, OUT last_error_at timestamptz, OUT sqlstate text, OUT last_error text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'worker_errors';
+COMMENT ON FUNCTION @extschema@.worker_errors() IS 'what the worker and its helpers failed at and have not done since, a row a work, what failed last first';
 CREATE OR REPLACE FUNCTION @extschema@.network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
@@ -384,12 +392,7 @@ COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'half of its answers took 
 COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95 of 100 answers took no longer';
 COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99 of 100 answers took no longer';
 CREATE OR REPLACE VIEW @extschema@.enrichment_status AS
-WITH queue AS MATERIALIZED (
-         SELECT CASE WHEN f.size <= 2097152 THEN (SELECT coalesce(sum(addresses), 0)::bigint FROM (SELECT addresses FROM @extschema@.ip_observation LIMIT 100000) a)
-                     ELSE (SELECT (coalesce(sum(addresses), 0) * (f.size / 1048576.0))::bigint
-                           FROM @extschema@.ip_observation TABLESAMPLE SYSTEM (100 * 1048576.0 / pg_catalog.pg_relation_size('@extschema@.ip_observation'))) END AS queued
-         FROM (SELECT pg_catalog.pg_relation_size('@extschema@.ip_observation') AS size) f),
-     counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1),
+WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1),
      observed AS MATERIALIZED (
          SELECT coalesce(sum(observations), 0)::bigint AS observations, coalesce(sum(unparsable), 0)::bigint AS unparsable FROM @extschema@.ip_source),
      file AS MATERIALIZED (
@@ -398,17 +401,21 @@ WITH queue AS MATERIALIZED (
                 pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
          FROM @extschema@.mmdb_files())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
-       q.queued, CASE WHEN q.queued > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
+       q.addresses AS queued, CASE WHEN q.addresses > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
-       c.enriched, c.missing_asn, round(100.0 * c.enriched / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
+       c.enriched, c.missing_asn, trunc(100.0 * least(c.enriched, c.public_addresses) / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
        o.observations, o.unparsable,
        w.cache_hits, w.cache_misses, round(100.0 * w.cache_hits / nullif(w.cache_hits + w.cache_misses, 0), 1) AS cache_hit_percent,
        s.maxmind_lookups, s.maxmind_p50_ms, s.maxmind_p95_ms, s.maxmind_p99_ms,
        s.cymru_requests, s.cymru_errors, s.cymru_p50_ms, s.cymru_p95_ms, s.cymru_p99_ms,
        s.greynoise_requests, s.greynoise_errors, s.greynoise_p50_ms, s.greynoise_p95_ms, s.greynoise_p99_ms,
        s.greynoise_quota_left, s.greynoise_quota_reset_at,
-       f.oldest_build, f.mmdb_ages, f.refused
-FROM @extschema@.worker_status() w CROSS JOIN queue q LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
+       f.oldest_build, f.mmdb_ages, f.refused,
+       e.last_error, e.last_error_at, q.off_by AS queued_off_by,
+       trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent
+FROM @extschema@.worker_status() w CROSS JOIN @extschema@.queue_length() q
+LEFT JOIN (SELECT t.work || ': ' || t.last_error AS last_error, t.last_error_at FROM @extschema@.worker_errors() t LIMIT 1) e ON true
+LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
 CROSS JOIN (
     SELECT max(requests) FILTER (WHERE source = 'maxmind') AS maxmind_lookups,
            max(p50_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p50_ms,
@@ -433,12 +440,12 @@ COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running,
 COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'its process id';
 COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when it last looked at the queue';
 COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from a sample where the queue''s file is above 2 MB';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
 COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
 COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
-COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'of these, with an ASN or a country';
-COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'of these, public ones without an ASN';
-COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'enriched, of the public ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'of these, with an ASN or a country, or both';
+COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'of these, public ones without an ASN, whether with a country or without; asn_coverage_percent is about them';
+COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'enriched, which is with an ASN or a country, of the public ones, rounded down: 100.0 is all of them; of those with an ASN, see asn_coverage_percent';
 COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
 COMMENT ON COLUMN @extschema@.enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
 COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that were no host address';
@@ -464,6 +471,10 @@ COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'whe
 COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
 COMMENT ON COLUMN @extschema@.enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
 COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'mmdb files that were not taken, and why';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'what the worker or a helper failed at last, and why; null once the same was done. worker_errors() has all';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'when that was';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'by how much queued may be off, either way, in nineteen cases of twenty; 0: it was counted';
+COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'public addresses with an ASN, of all public ones, rounded down: what is left is missing_asn';
 CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
@@ -718,14 +729,15 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at times
             FROM offline
             UNION ALL
             SELECT NULL, 14, 'network', NULL,
-                   concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; its addresses here: ' || n.ip_count
-                   || ', observations: ' || n.observation_count
+                   concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; all its addresses here, as counted '
+                   || coalesce('at ' || to_char(n.counted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'last')
+                   || ': ' || n.ip_count || ', observed ' || n.observation_count || ' times together'
             FROM @extschema@.asn_inventory n
             WHERE n.asn_number = coalesce((SELECT asn_number FROM entry), (SELECT asn_number FROM offline),
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
     END;
-COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody';
+COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody. "last seen" tells observation_count of its row, "network" the counts of all addresses of its AS, as of when the worker counted them';
 CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level text, OUT detail text, OUT remedy text) RETURNS SETOF record
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
@@ -752,6 +764,15 @@ CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OU
             SELECT 'worker', 'error', 'No worker runs in this database: max_worker_processes may be used up, or asn_inventory.databases names others.',
                    'SHOW max_worker_processes; SHOW asn_inventory.databases;  -- and the server''s log'
             FROM worker WHERE worker = 'not running'
+            UNION ALL
+            SELECT 'worker errors', CASE WHEN e.work LIKE 'writing single %' THEN 'warning' ELSE 'error' END,
+                   format('The worker fails at %s, since %s: %s.', e.work, e.since, e.last_error),
+                   CASE WHEN e.sqlstate = '53100' THEN 'df -h  # on the server: make room where it is full; the worker goes on by itself then'
+                        WHEN e.sqlstate = '53200' THEN 'free -h  # on the server: make room; the worker goes on by itself then'
+                        WHEN e.work LIKE 'writing single %'
+                        THEN 'SELECT address, attempts, retry_at FROM ip_observation WHERE attempts > 0;  -- and look for constraints and triggers of your own on ip_inventory'
+                        ELSE 'SELECT work, last_error_at, sqlstate, last_error FROM worker_errors();  -- and the server''s log' END
+            FROM @extschema@.worker_errors() e
             UNION ALL
             SELECT 'mmdb files', 'error', 'No mmdb file is installed.',
                    'SELECT update_maxmind();  -- or put the files into the directory that SHOW asn_inventory.maxmind_dir names'
@@ -945,7 +966,8 @@ CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OU
         named(check_name, place) AS (VALUES ('preload', 1), ('enabled', 2), ('worker', 3), ('mmdb files', 4), ('mmdb refused', 5),
             ('mmdb age', 6), ('mmdb editions', 7), ('clock', 8), ('key maxmind', 9), ('maxmind downloads', 10), ('dns', 11), ('port 43', 12), ('key greynoise', 13), ('greynoise', 14),
             ('queue', 15), ('triggers', 16), ('index', 17), ('autovacuum', 18), ('version', 19), ('grants', 20), ('owners', 21), ('foreign code', 22),
-            ('locks', 23), ('unobserved', 24))
+            ('locks', 23), ('unobserved', 24),
+            ('worker errors', 25))
         SELECT n.check_name, coalesce(t.level, 'ok'), t.detail, t.remedy
         FROM named n LEFT JOIN trouble t USING (check_name) ORDER BY n.place, t.detail;
     END;
@@ -973,6 +995,8 @@ REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLI
 REVOKE ALL ON FUNCTION @extschema@.cancel_enrichment_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrichment_jobs() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.queue_length() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.worker_errors() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.network_sources() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.source_latency() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.cymru_ways() FROM PUBLIC;
@@ -996,5 +1020,5 @@ CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[], for_readers
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
 REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension('{mmdb_network_rows,secure_extension,unobserved_statements}', '{unobserved_statements}');
+SELECT @extschema@.secure_extension('{mmdb_network_rows,queue_length,secure_extension,unobserved_statements,worker_errors}', '{unobserved_statements,queue_length,worker_errors}');
 SELECT @extschema@.announce_extension();

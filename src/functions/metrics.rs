@@ -27,6 +27,7 @@ sql_function!(
         stored.queue(&mut page, slot.and_then(live::queue_age));
         stored.inventory(&mut page);
         live::counters(&mut page, slot);
+        live::troubles(&mut page, slot);
         stored.sources(&mut page, slot.is_some());
         live::latency(&mut page, slot);
         live::files(&mut page);

@@ -1,5 +1,7 @@
 //! What an operator asks first: does it run? `worker_status`, behind the view `enrichment_status`, `network_sources`,
-//! behind `source_status`, and `secret_references`, for `enrichment_doctor`.
+//! behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
+
+pub mod queue;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use crate::shared::checks;
 use crate::shared::checks::found;
 use crate::shared::latency;
 use crate::shared::source;
+use crate::shared::trouble::{Failing, WORKS};
 use crate::{settings, shared, sql_function};
 
 /// How long the worker may take to look references up: programs that resolve them have a limit of ten seconds each.
@@ -106,6 +109,32 @@ sql_function!(
                 Some(Datum::from(failing)),
                 (retry_at != 0).then(|| Datum::from(retry_at)),
                 error.map(|error| call::text(&error)),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `worker_errors() → setof (work, since, last_error_at, sqlstate, last_error)`: what the database's processes cannot
+    /// do, what failed last first.
+    worker_errors,
+    pg_finfo_worker_errors,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let mut failing: Vec<(&str, Failing)> = slot
+            .into_iter()
+            .flat_map(|slot| WORKS.iter().filter_map(|(work, _, what)| Some((*what, slot.troubles.of(*work).failing()?))))
+            .collect();
+        failing.sort_by_key(|(_, failing)| std::cmp::Reverse(failing.at));
+        for (what, failing) in failing {
+            rows.row(|| vec![
+                Some(call::text(what)),
+                Some(Datum::from(failing.since)),
+                Some(Datum::from(failing.at)),
+                Some(call::text(&failing.sqlstate())),
+                Some(call::text(&failing.message)),
             ]);
         }
         call.null()

@@ -3,7 +3,8 @@
 //! Read and delete queue rows, fold them by address, sort, look up, upsert. The worker does this every second and
 //! anyone with the right can do it by hand ([`absorb_observations`]); a lock on the extension lets only one at a time.
 //! Where somebody else holds a row of the inventory, this waits a bounded time and puts that address back for later;
-//! so it does with a row that can't be written at all.
+//! so it does with a row that can't be written at all. What is no row's fault, a full disk for one, fails the round: all
+//! of it stays in the queue.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -28,6 +29,7 @@ use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
 use crate::pg::{errors, shape, time};
 use crate::sql_function;
+use crate::worker::trouble;
 
 /// Most queued addresses of one transaction, so that each ends soon and memory stays bounded.
 const MAX_ADDRESSES: usize = 200_000;
@@ -50,6 +52,10 @@ pub struct Absorbed {
     pub addresses: u64,
     /// More may wait: the round ended at its limit.
     pub more: bool,
+    /// Why an address could not be written, where one could not: it went back to the queue.
+    pub refused: Option<Failure>,
+    /// What was put back earlier waits still, or may: the round ended before the end of the queue.
+    pub some_wait: bool,
     /// Addresses that somebody asked about: where their answers are stale, they are asked for anew.
     pub asked: Vec<IpAddr>,
 }
@@ -109,7 +115,7 @@ pub fn lock(wait: bool) -> bool {
 pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let Some(taken) = take(schema, max_rows) else { return Absorbed::default() };
     if taken.rows == 0 {
-        return Absorbed::default();
+        return Absorbed { some_wait: taken.passed_over > 0, ..Absorbed::default() };
     }
     // SAFETY: makes the deletions visible to what follows.
     unsafe { pg_sys::CommandCounterIncrement() };
@@ -118,7 +124,8 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
 
     let settings = Settings::begin();
     settings.set(c"lock_timeout", c"500ms");
-    let mut round = Round { schema, settings: &settings, back: Vec::new(), failures: 0, now: time::now() };
+    let mut round =
+        Round { schema, settings: &settings, back: Vec::new(), refused: Vec::new(), failures: 0, now: time::now() };
     for batch in addresses.chunks(BATCH) {
         pgrx::check_for_interrupts!();
         round.write(batch);
@@ -128,9 +135,11 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     round.put_back();
     let held = count_sources(schema, &taken.sources);
     round.put_back_counts(&held);
+    let refused = round.report();
     drop(settings);
     let more = taken.rows as usize >= max_rows || taken.addresses_taken >= MAX_ADDRESSES as u64;
-    Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, asked }
+    let some_wait = taken.passed_over > 0 || more;
+    Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, refused, some_wait, asked }
 }
 
 /// One address of the queue.
@@ -157,6 +166,8 @@ struct Taken {
     rows: u64,
     /// With repetitions, and what counts for its table alone.
     addresses_taken: u64,
+    /// Rows that are to be left alone for now.
+    passed_over: u64,
     addresses: HashMap<IpAddr, Pending>,
     sources: HashMap<u32, Source>,
 }
@@ -204,6 +215,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
             let retry_at = (!nulls[6]).then(|| values[6].value() as i64);
             if retry_at.is_some_and(|at| at > now) {
+                taken.passed_over += 1;
                 continue;
             }
             taken.addresses_taken += if nulls[8] { 1 } else { (values[7].value() as i32).max(1) as u64 };
@@ -279,12 +291,15 @@ struct Round<'a> {
     schema: &'a Schema,
     settings: &'a Settings,
     back: Vec<(IpAddr, Pending)>,
+    /// Those of them that nobody holds, and that can't be written all the same.
+    refused: Vec<(IpAddr, Pending, Failure)>,
     failures: u32,
     now: i64,
 }
 
 impl Round<'_> {
-    /// Writes a batch; where that fails, halves it until what can't be written stands alone, and puts that back.
+    /// Writes a batch; where that fails and a row may be to blame, halves it until what can't be written stands alone, and
+    /// puts that back. Where none is, the whole round fails, and is for another time.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
         if self.failures >= PATIENCE {
             self.back.extend_from_slice(batch);
@@ -302,13 +317,20 @@ impl Round<'_> {
             }
         });
         let Err(failure) = result else { return };
+        if !failure.may_be_of_a_row() {
+            failure.raise();
+        }
         self.failures += 1;
         // The first wait was long; to find out who is held, short ones do.
         self.settings.set(c"lock_timeout", c"20ms");
         match batch {
             [(ip, pending)] => {
-                report(*ip, *pending, &failure);
                 self.back.push((*ip, *pending));
+                if failure.is_lock() {
+                    pgrx::debug1!("asn_inventory: {ip} is held by another transaction and is absorbed later");
+                } else {
+                    self.refused.push((*ip, *pending, failure));
+                }
             }
             _ => {
                 let (left, right) = batch.split_at(batch.len() / 2);
@@ -325,12 +347,29 @@ impl Round<'_> {
         }
         let (schema, now) = (self.schema, self.now);
         // Whoever holds such a row keeps it due: the next question brings it back.
-        let _ = tx::attempt(|| {
+        let result = tx::attempt(|| {
             maxmind::with(|databases| {
                 let stale_before = maxmind::stale_before(databases);
                 Writer::new(schema).update(databases, asked, stale_before, now)
             })
         });
+        if let Err(failure) = result
+            && !failure.may_be_of_a_row()
+        {
+            failure.raise();
+        }
+    }
+
+    /// Says what can't be written: a line a round, whatever is in it. Returns why.
+    fn report(&mut self) -> Option<Failure> {
+        let more = self.refused.len().saturating_sub(1);
+        let (ip, pending, failure) = self.refused.drain(..).next()?;
+        let why = trouble::why(&failure, more);
+        pgrx::log!(
+            "asn_inventory: {ip} can't be written to ip_inventory (attempt {}), the rest of its batch is: {why}",
+            pending.attempts + 1
+        );
+        Some(Failure { message: format!("{ip}: {why}"), ..failure })
     }
 
     /// What could not be written goes back to the queue, to be left alone for a growing time.
@@ -355,18 +394,6 @@ impl Round<'_> {
             rows.extend((0..source.unobserved).map(|_| (None, seen(0))));
             queue.append_rows(&rows, Some(pg_sys::Oid::from(*table)), Some(retry));
         }
-    }
-}
-
-fn report(ip: IpAddr, pending: Pending, failure: &Failure) {
-    if failure.is_lock() {
-        pgrx::debug1!("asn_inventory: {ip} is held by another transaction and is absorbed later");
-    } else {
-        pgrx::log!(
-            "asn_inventory: {ip} can't be written to ip_inventory (attempt {}), the rest of its batch is: {}",
-            pending.attempts + 1,
-            failure.message
-        );
     }
 }
 
@@ -425,6 +452,7 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
     });
     match result {
         Ok(()) => held,
+        Err(failure) if !failure.may_be_of_a_row() => failure.raise(),
         Err(failure) => {
             pgrx::log!("asn_inventory: the counts of attached tables could not be updated: {}", failure.message);
             sources.iter().map(|(oid, source)| (*oid, *source)).collect()

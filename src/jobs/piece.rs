@@ -21,7 +21,9 @@ use crate::pg::process;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Failure;
 use crate::pg::{time, tx};
+use crate::shared::trouble::Work;
 use crate::shared::{Job, state};
+use crate::worker::trouble;
 
 /// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
 const ROWS_PER_BLOCK: u64 = 64;
@@ -33,7 +35,7 @@ const PATIENCE: u32 = 64;
 pub enum Turn {
     /// A piece was done.
     More,
-    /// None is left, or the job was cancelled.
+    /// None is left, the job was cancelled, or the next one would fail as well.
     Done,
 }
 
@@ -88,11 +90,16 @@ impl Pieces {
             }
             Err(_) if job.cancel.load(Ordering::Acquire) => {}
             Err(failure) => {
+                trouble::failed(Work::Job, &failure);
                 pgrx::log!(
                     "asn_inventory: a piece of job {} failed: {}",
                     job.id.load(Ordering::Relaxed),
                     failure.message
                 );
+                // The next piece would fare no better; the next pass begins with this one.
+                if !failure.may_be_of_a_row() {
+                    return Turn::Done;
+                }
             }
         }
         Turn::More
@@ -233,6 +240,8 @@ pub struct Part {
     pub locked: u64,
     /// Rows that can't be written.
     pub errors: u64,
+    /// The first of those of this batch, and why.
+    refused: Option<(IpAddr, Failure)>,
     failures: u32,
 }
 
@@ -242,8 +251,18 @@ impl Part {
         Part { stale_before, ..Part::default() }
     }
 
-    /// Writes a batch; where that fails, halves it until what can't be written stands alone.
+    /// Writes a batch; where that fails and a row may be to blame, halves it until what can't be written stands alone. The
+    /// log gets a line a batch.
     pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
+        let before = self.errors;
+        self.write_or_halve(schema, rows);
+        if let Some((ip, failure)) = self.refused.take() {
+            let why = trouble::why(&failure, (self.errors - before).saturating_sub(1) as usize);
+            pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
+        }
+    }
+
+    fn write_or_halve(&mut self, schema: &Schema, rows: &[Place]) {
         if rows.is_empty() {
             return;
         }
@@ -270,24 +289,22 @@ impl Part {
                 // Those that moved meanwhile: the next pass sees where they are, and whether they are due still.
                 self.locked += (rows.len() as u64).saturating_sub(tallied.written);
             }
+            (Err(failure), _) if !failure.may_be_of_a_row() => failure.raise(),
             (Err(failure), [(ip, _)]) => {
                 self.failures += 1;
                 if failure.is_lock() {
                     self.locked += 1;
                 } else {
                     self.errors += 1;
-                    pgrx::log!(
-                        "asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {}",
-                        failure.message
-                    );
+                    self.refused.get_or_insert((*ip, failure));
                 }
             }
             (Err(_), _) => {
                 self.failures += 1;
                 tx::set_local(c"lock_timeout", c"20ms");
                 let (left, right) = rows.split_at(rows.len() / 2);
-                self.write(schema, left);
-                self.write(schema, right);
+                self.write_or_halve(schema, left);
+                self.write_or_halve(schema, right);
             }
         }
     }

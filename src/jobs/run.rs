@@ -21,7 +21,9 @@ use crate::pg::sql::{Sql, Table};
 use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
+use crate::shared::trouble::Work;
 use crate::shared::{Job, kind, outcome, sources, state};
+use crate::worker::trouble;
 
 /// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
 const IDLE_PASSES: u32 = 5;
@@ -103,7 +105,10 @@ impl Runner {
             Err(_) if dropping() || job.cancel.load(Ordering::Acquire) => return finish(job, outcome::CANCELLED, None),
             // Somebody holds the table: it stays submitted, and is looked at again soon.
             Err(failure) if failure.is_lock() => return,
-            Err(failure) => return finish(job, outcome::FAILED, Some(failure.message)),
+            Err(failure) => {
+                trouble::failed(Work::Job, &failure);
+                return finish(job, outcome::FAILED, Some(failure.message));
+            }
         }
         job.cursor.store(0, Ordering::Release);
         job.state.store(state::RUNNING, Ordering::Release);
@@ -156,8 +161,8 @@ impl Runner {
             let locked = job.locked.load(Ordering::Relaxed);
             job.counts.errors.fetch_add(locked, Ordering::Relaxed);
             if unfinished(job) {
-                let why = "helpers ended, or failed, before they were done: the server's log says why";
-                finish(job, outcome::FAILED, Some(why.to_owned()));
+                let why = last_failure(job).unwrap_or_else(|| "the server's log says why".to_owned());
+                finish(job, outcome::FAILED, Some(format!("helpers ended, or failed, before they were done: {why}")));
                 return false;
             }
             if job.listed.load(Ordering::Relaxed) {
@@ -206,7 +211,7 @@ impl Active {
         job.passes.fetch_add(1, Ordering::Relaxed);
         // A row that somebody held may have moved behind the end that the pass before had.
         if !job.listed.load(Ordering::Relaxed)
-            && let Ok(Some(blocks)) = tx::run(blocks)
+            && let Ok(Some(blocks)) = trouble::part(Work::Job, blocks)
         {
             job.end.store(blocks, Ordering::Release);
         }
@@ -247,12 +252,19 @@ impl Active {
             return left;
         }
         progress
-            && tx::run(|| any_due(job)).unwrap_or_else(|_| {
+            && trouble::part(Work::Job, || any_due(job)).unwrap_or_else(|_| {
                 self.idle_passes += 1;
                 self.next_pass = Some(Instant::now() + Duration::from_secs(1));
                 self.idle_passes < IDLE_PASSES
             })
     }
+}
+
+/// What a piece of this job failed at.
+fn last_failure(job: &Job) -> Option<String> {
+    let slot = shared::shared()?.database(shared::my_database())?;
+    let failing = slot.troubles.of(Work::Job).failing()?;
+    (failing.at >= job.started_at.load(Ordering::Relaxed)).then_some(failing.message)
 }
 
 /// Whether somebody is dropping the extension.
@@ -359,9 +371,18 @@ fn any_due(job: &Job) -> bool {
 pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     job.outcome.store(how, Ordering::Relaxed);
     job.ended_at.store(time::now(), Ordering::Relaxed);
-    if let Err(failure) = tx::run(|| record(job, how, detail.as_deref()))
+    let mine = matches!(job.kind.load(Ordering::Relaxed), kind::BACKFILL | kind::REFRESH);
+    if mine && how == outcome::DONE {
+        trouble::succeeded(Work::Job);
+    }
+    let recorded = tx::run(|| record(job, how, detail.as_deref()));
+    if recorded.is_ok() {
+        trouble::succeeded(Work::Record);
+    }
+    if let Err(failure) = recorded
         && !dropping()
     {
+        trouble::failed(Work::Record, &failure);
         pgrx::log!(
             "asn_inventory: the end of job {} could not be written down: {}",
             job.id.load(Ordering::Relaxed),

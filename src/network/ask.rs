@@ -14,10 +14,12 @@ use crate::files::maxmind;
 use crate::inventory::store::Writer;
 use crate::inventory::tally::Seen;
 use crate::pg::catalog::Schema;
-use crate::pg::{time, tx};
+use crate::pg::time;
 use crate::shared;
 use crate::shared::question::{ANSWERED, ASKED, FREE, QUESTIONS, Question, STATE, TAKEN, Ticket};
 use crate::shared::shared;
+use crate::shared::trouble::Work;
+use crate::worker::trouble;
 
 /// Gives the slot back, however the wait ends.
 struct Held {
@@ -111,11 +113,13 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     let mut ips: Vec<IpAddr> = asked.iter().map(|(ip, _)| *ip).collect();
     ips.sort_unstable();
     ips.dedup();
-    let result = tx::run(|| {
+    let result = trouble::run(Work::Question, || {
         let Some(schema) = Schema::hold() else { return };
         write(&schema, &ips);
     });
-    if let Err(failure) = result {
+    if let Err(failure) = result
+        && trouble::is_news(Work::Question, &failure)
+    {
         pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
     }
     network.questions(&asked);

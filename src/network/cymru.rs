@@ -25,15 +25,16 @@ use enrich::fetcher::Request;
 use enrich::retry::{Breaker, BreakerState};
 
 use self::show::{count, heard, missed};
-use super::in_schema;
 use super::interest::{Interests, Source};
 use super::names::Names;
+use super::{in_schema, trouble};
 use crate::inventory::cymru as store;
 use crate::inventory::cymru::{Answer, Claim, Prefix, Which};
 use crate::inventory::store::{Lifetimes, NEVER_ASK, SWITCHED_OFF};
-use crate::pg::time;
+use crate::pg::{time, tx};
 use crate::settings::Network as Settings;
 use crate::shared::source::way;
+use crate::shared::trouble::Work;
 
 /// Rows of one claim.
 const CLAIM: usize = 50_000;
@@ -131,7 +132,7 @@ impl Cymru {
             return;
         }
         let stale = &mut self.stale;
-        let claimed = in_schema(|schema| {
+        let claimed = in_schema(Work::CymruClaim, |schema| {
             let due = store::claim(schema, Which::Due, lifetimes, CLAIM);
             let old = if due.is_empty() && *stale && settings.cymru {
                 store::claim(schema, Which::Stale, lifetimes, CLAIM)
@@ -143,7 +144,7 @@ impl Cymru {
             let known = if settings.cymru && !asked.is_empty() { store::known(schema, &asked) } else { Vec::new() };
             (due, old, known)
         });
-        let Ok((due, old, known)) = claimed else { return };
+        let Some((due, old, known)) = said(claimed) else { return };
         self.more = due.len() == CLAIM || old.len() == CLAIM;
         let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
         for claim in due.into_iter().chain(old) {
@@ -167,13 +168,13 @@ impl Cymru {
     /// nothing.
     pub fn claim_these(&mut self, which: Which<'_>, anew: bool, interests: &mut Interests, job: Option<usize>) {
         let settings = crate::settings::network();
-        let claimed = in_schema(|schema| {
+        let claimed = in_schema(Work::CymruClaim, |schema| {
             let due = store::claim(schema, which, &Lifetimes::now(), usize::MAX >> 1);
             let asked: Vec<IpAddr> = due.iter().map(|claim| effective(claim.ip)).collect();
             let known = if anew || asked.is_empty() { Vec::new() } else { store::known(schema, &asked) };
             (due, known)
         });
-        let Ok((due, known)) = claimed else { return };
+        let Some((due, known)) = said(claimed) else { return };
         let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
         for claim in due {
             interests.expect(claim.ip, Source::Cymru, job);
@@ -445,4 +446,17 @@ pub struct Session<'a> {
 pub fn is_secret(settings: &Settings, ip: IpAddr) -> bool {
     let inside = |ip| settings.never_ask.iter().any(|network| network.contains(ip));
     inside(ip) || inside(effective(ip))
+}
+
+/// What was claimed; the log is told why nothing was.
+fn said<T>(claimed: Result<T, tx::Failure>) -> Option<T> {
+    if let Err(failure) = &claimed
+        && trouble::is_news(Work::CymruClaim, failure)
+    {
+        pgrx::log!(
+            "asn_inventory: what Team Cymru is to be asked could not be read, trying again: {}",
+            failure.message
+        );
+    }
+    claimed.ok()
 }

@@ -24,14 +24,16 @@ use self::closing::Closure;
 use super::cymru::{by_reason, is_secret};
 use super::interest::{End, Interests, Source};
 use super::key::Key;
-use super::{POLL, in_schema, write_or_halve};
+use super::{POLL, in_schema, part_in_schema, say_refused, trouble, write_or_halve};
 use crate::inventory::cymru::{Claim, Which};
 use crate::inventory::greynoise as store;
 use crate::inventory::store::{Lifetimes, NEVER_ASK, SWITCHED_OFF};
 use crate::pg::time;
+use crate::pg::tx::Failure as Failed;
 use crate::settings::{Network as Settings, Switch};
 use crate::shared;
 use crate::shared::source::{Shown, state};
+use crate::shared::trouble::Work;
 
 /// Rows of one claim.
 const CLAIM: usize = 1_000;
@@ -144,7 +146,7 @@ impl GreyNoise {
             }
         }
         let stale = &mut self.stale;
-        let claimed = in_schema(|schema| {
+        let claimed = in_schema(Work::GreynoiseClaim, |schema| {
             let due = store::claim(schema, Which::Due, lifetimes, CLAIM);
             if !due.is_empty() || !*stale || off {
                 return due;
@@ -153,7 +155,7 @@ impl GreyNoise {
             *stale = !old.is_empty();
             old
         });
-        let Ok(claimed) = claimed else { return };
+        let Some(claimed) = said(claimed) else { return };
         self.more = claimed.len() == CLAIM;
         for claim in claimed {
             if off {
@@ -168,9 +170,10 @@ impl GreyNoise {
     /// Claims what a job or a session asks for; it goes before everything else.
     pub fn claim_these(&mut self, which: Which<'_>, interests: &mut Interests, job: Option<usize>) {
         let settings = crate::settings::network();
-        let claimed = in_schema(|schema| store::claim(schema, which, &Lifetimes::now(), usize::MAX >> 1));
+        let claimed =
+            in_schema(Work::GreynoiseClaim, |schema| store::claim(schema, which, &Lifetimes::now(), usize::MAX >> 1));
         // The most observed last, since each goes to the front.
-        for claim in claimed.unwrap_or_default().into_iter().rev() {
+        for claim in said(claimed).unwrap_or_default().into_iter().rev() {
             interests.expect(claim.ip, Source::GreyNoise, job);
             self.add(&settings, claim, true);
         }
@@ -229,7 +232,7 @@ impl GreyNoise {
             ledger.give_back(1, now, settings.greynoise_window);
             self.ledger = Some(ledger);
             // Not written down, a question less is asked.
-            let _ = in_schema(|schema| store::keep_ledger(schema, &ledger));
+            let _ = in_schema(Work::Ledger, |schema| store::keep_ledger(schema, &ledger));
         }
     }
 
@@ -309,11 +312,13 @@ impl GreyNoise {
             self.spent.extend(waiting.collect::<Vec<_>>());
             return Vec::new();
         }
-        if let Err(failure) = in_schema(|schema| store::keep_ledger(schema, &ledger)) {
-            pgrx::log!(
-                "asn_inventory: the quota's ledger can't be written, GreyNoise is not asked: {}",
-                failure.message
-            );
+        if let Err(failure) = in_schema(Work::Ledger, |schema| store::keep_ledger(schema, &ledger)) {
+            if trouble::is_news(Work::Ledger, &failure) {
+                pgrx::log!(
+                    "asn_inventory: the quota's ledger can't be written, GreyNoise is not asked: {}",
+                    failure.message
+                );
+            }
             return Vec::new();
         }
         self.ledger = Some(ledger);
@@ -401,8 +406,8 @@ impl GreyNoise {
         let (ready, failed) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.failed));
         let (skipped, spent) = (std::mem::take(&mut self.skipped), std::mem::take(&mut self.spent));
         let mut locked: Vec<(IpAddr, Verdict)> = Vec::new();
-        let mut broken: Vec<(IpAddr, String)> = Vec::new();
-        let written = in_schema(|schema| {
+        let mut broken: Vec<(IpAddr, Failed)> = Vec::new();
+        let written = part_in_schema(Work::GreynoiseWrite, |schema| {
             let mut write = |rows: &[(IpAddr, Verdict)]| {
                 let _ = store::write(schema, rows);
             };
@@ -410,7 +415,7 @@ impl GreyNoise {
                 if failure.is_lock() {
                     locked.push((*ip, verdict.clone()));
                 } else {
-                    broken.push((*ip, failure.message.clone()));
+                    broken.push((*ip, failure.clone()));
                 }
             });
             for (reason, ips) in by_reason(&failed) {
@@ -423,7 +428,7 @@ impl GreyNoise {
             write_or_halve(&spent, &mut note, &mut |_, _| {});
         });
         if let Err(failure) = written {
-            if !failure.is_lock() {
+            if trouble::is_news(Work::GreynoiseWrite, &failure) {
                 pgrx::log!(
                     "asn_inventory: answers of GreyNoise could not be written, trying again: {}",
                     failure.message
@@ -445,8 +450,8 @@ impl GreyNoise {
             };
             interests.settle(*ip, Source::GreyNoise, end);
         }
-        for (ip, reason) in broken {
-            pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {reason}");
+        say_refused(Work::GreynoiseWrite, &broken);
+        for (ip, _) in broken {
             self.held.insert(ip, Instant::now() + HELD);
             interests.settle(ip, Source::GreyNoise, End::Failed);
         }
@@ -454,6 +459,9 @@ impl GreyNoise {
         skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         self.closure.note_waiting(&spent);
+        if self.held.is_empty() {
+            trouble::succeeded(Work::GreynoiseWrite);
+        }
         if !locked.is_empty() {
             self.write_at = Some(Instant::now() + Duration::from_secs(1));
             self.ready.extend(locked);
@@ -480,6 +488,16 @@ impl GreyNoise {
         };
         shown.stand(state, self.out.len(), retry_at);
     }
+}
+
+/// What was claimed; the log is told why nothing was.
+fn said<T>(claimed: Result<T, Failed>) -> Option<T> {
+    if let Err(failure) = &claimed
+        && trouble::is_news(Work::GreynoiseClaim, failure)
+    {
+        pgrx::log!("asn_inventory: what GreyNoise is to be asked could not be read, trying again: {}", failure.message);
+    }
+    claimed.ok()
 }
 
 fn shown(database: pg_sys::Oid) -> Option<&'static Shown> {

@@ -53,6 +53,8 @@ use crate::settings::Network as Settings;
 use crate::shared;
 use crate::shared::latency;
 use crate::shared::question::Ticket;
+use crate::shared::trouble::Work;
+use crate::worker::trouble;
 
 /// How often what is due is looked for when nobody said that anything is.
 const POLL: Duration = Duration::from_secs(5);
@@ -411,7 +413,7 @@ impl Network {
         let result = if off {
             Ok(0)
         } else {
-            in_schema(|schema| store::unskip(schema, source, UNSKIP, &self.settings.never_ask))
+            in_schema(Work::Unskip, |schema| store::unskip(schema, source, UNSKIP, &self.settings.never_ask))
         };
         match result {
             Ok(rows) if rows as usize == UNSKIP => {}
@@ -441,13 +443,27 @@ impl Network {
     }
 }
 
-/// Runs `f` on the extension's schema in a transaction of its own. Nothing, where the extension is gone.
-fn in_schema<T: Default>(f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
-    tx::run(|| Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
+/// Runs `f` on the extension's schema in a transaction of its own, and shows how it went. Nothing, where the extension is
+/// gone.
+fn in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
+    trouble::run(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
 }
 
-/// Writes a batch within the transaction; where that fails, halves it until what can't be written stands alone. Hands
-/// those, and why, to `refused`.
+/// The same for a part of a work: see [`trouble::part`].
+fn part_in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
+    trouble::part(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
+}
+
+/// Says which rows can't be written: one line, whatever there is of them.
+fn say_refused(work: Work, refused: &[(IpAddr, tx::Failure)]) {
+    let Some((ip, failure)) = refused.first() else { return };
+    let why = trouble::why(failure, refused.len() - 1);
+    pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
+    trouble::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
+}
+
+/// Writes a batch within the transaction; where that fails and a row may be to blame, halves it until what can't be
+/// written stands alone. Hands those, and why, to `refused`. What is no row's fault fails the transaction.
 fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut impl FnMut(&T, &tx::Failure)) {
     if rows.is_empty() {
         return;
@@ -462,6 +478,9 @@ fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut imp
         }
     });
     if let Err(failure) = result {
+        if !failure.may_be_of_a_row() {
+            failure.raise();
+        }
         match rows {
             [row] => refused(row, &failure),
             _ => {

@@ -5,10 +5,11 @@
 //! one of those stands in `cymru_prefix`, its answers are in the inventory, too. They are deleted last, so a worker that
 //! is killed half-way begins anew.
 
-use super::in_schema;
+use super::{in_schema, part_in_schema};
 use crate::inventory::distrust;
 use crate::inventory::distrust::Doubt;
 use crate::pg::{time, tx};
+use crate::shared::trouble::Work;
 
 /// Blocks of one piece: some ten thousand rows.
 const PIECE: u32 = 256;
@@ -71,7 +72,7 @@ impl Recheck {
     /// One piece. True: rows were made due.
     pub fn turn(&mut self) -> bool {
         if !self.looked {
-            match in_schema(distrust::is_from_older_version) {
+            match part_in_schema(Work::Recheck, distrust::is_from_older_version) {
                 Ok(true) => self.walk = Some(Walk::new(Doubt::OlderVersion)),
                 Ok(false) => {}
                 Err(_) => return false,
@@ -113,7 +114,7 @@ impl Walk {
     fn piece(&mut self) -> Result<(u64, bool), tx::Failure> {
         let (doubt, before, phase, next) = (self.doubt, self.before, self.phase, self.next);
         let known = self.end;
-        let (end, rows) = in_schema(|schema| {
+        let (end, rows) = in_schema(Work::Recheck, |schema| {
             let table = if phase == Phase::Rows { c"ip_inventory" } else { c"cymru_prefix" };
             let end = known.unwrap_or_else(|| distrust::blocks(schema, table));
             let rows = match phase {

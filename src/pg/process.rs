@@ -1,7 +1,7 @@
 //! What our background processes share: signals, settings of the session, waiting, and being registered.
 
-use std::ffi::{CStr, c_int};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgrx::pg_sys;
@@ -10,6 +10,9 @@ unsafe extern "C-unwind" {
     // PostgreSQL's own handlers, unwrapped: pgrx's versions are Rust functions, which a signal can't call.
     fn die(signal: c_int);
     fn SignalHandlerForConfigReload(signal: c_int);
+    // These have no bindings: the last of them takes any number of arguments.
+    fn set_errcontext_domain(domain: *const c_char) -> c_int;
+    fn errcontext_msg(format: *const c_char, ...) -> c_int;
 }
 
 /// Signals as PostgreSQL's own processes take them: SIGTERM ends at the next safe point, also inside a long
@@ -27,12 +30,57 @@ pub fn take_signals() {
     }
 }
 
+/// What this process calls itself; null: nothing yet.
+static NAME: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Adds who this process is to everything that it logs, be it ours or PostgreSQL's: `%d` and `%u` of `log_line_prefix`
+/// are those of a client, and a background process has none.
+fn introduce(kind: &CStr, database: &[u8]) {
+    let text = [kind.to_bytes(), b" of database ", database].concat();
+    // Both last as long as the process: an error may come at any time.
+    let text = CString::new(text).unwrap_or_default().into_raw();
+    if !NAME.swap(text, Ordering::AcqRel).is_null() {
+        return;
+    }
+    // SAFETY: the first entry of the stack, below everything that is pushed and popped later.
+    unsafe {
+        let entry = pg_sys::ErrorContextCallback {
+            previous: pg_sys::error_context_stack,
+            callback: Some(say_who),
+            arg: std::ptr::null_mut(),
+        };
+        pg_sys::error_context_stack = Box::leak(Box::new(entry));
+    }
+}
+
+/// Runs while an error or a log line is being made: raises nothing.
+unsafe extern "C-unwind" fn say_who(_arg: *mut c_void) {
+    // SAFETY: two texts with an end; the default domain.
+    unsafe {
+        set_errcontext_domain(std::ptr::null());
+        errcontext_msg(c"%s".as_ptr(), NAME.load(Ordering::Acquire));
+    }
+}
+
+/// The name of this process's database, quoted, as the catalog has it.
+fn database_name() -> Option<Vec<u8>> {
+    // SAFETY: a name from the catalog, copied at once.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        (!name.is_null()).then(|| [b"\"", CStr::from_ptr(name).to_bytes(), b"\""].concat())
+    }
+}
+
 /// Connects to a database as the superuser, with settings that a database or a role cannot spoil. What is written is
 /// written as the owner of the table ([`crate::pg::sql::Sql::on`]).
-pub fn connect(database: pg_sys::Oid) {
+pub fn connect(kind: &CStr, database: pg_sys::Oid) {
+    introduce(kind, database.to_u32().to_string().as_bytes());
     // SAFETY: once, at the start of a background worker.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0) };
     super::pinned::pin();
+    if let Ok(Some(name)) = crate::pg::tx::run(database_name) {
+        introduce(kind, &name);
+    }
 }
 
 /// Waits for the latch, a time-out or the postmaster's death, then serves interrupts and a reload of settings.
@@ -103,7 +151,12 @@ pub fn busy(what: &str) {
 /// Says that it waits, and hands in what it did, so that autovacuum sees our writes.
 pub fn idle() {
     report(pg_sys::BackendState::STATE_IDLE, "");
-    // SAFETY: outside of any transaction.
+    hand_in();
+}
+
+/// Hands in what this process wrote. Outside of any transaction.
+pub fn hand_in() {
+    // SAFETY: by the caller's word.
     unsafe { pg_sys::pgstat_report_stat(true) };
 }
 

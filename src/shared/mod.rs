@@ -8,6 +8,7 @@ pub mod checks;
 pub mod latency;
 pub mod question;
 pub mod source;
+pub mod trouble;
 pub mod words;
 
 use std::ffi::c_int;
@@ -85,6 +86,8 @@ pub struct Database {
     pub ways: [source::Way; 2],
     /// Whether the references of keys resolve.
     pub checks: checks::Checks,
+    /// What its processes cannot do.
+    pub troubles: trouble::Troubles,
     /// Addresses looked up in MaxMind's files since the server started.
     pub lookups: AtomicU64,
     /// Calls of `enrich_ip` that were answered from the inventory, and those that were not.
@@ -473,6 +476,7 @@ impl Database {
         self.sources.iter().for_each(|shown| shown.clear());
         self.ways.iter().for_each(|way| way.clear());
         self.checks.clear();
+        self.troubles.clear();
         self.waiting_since.store(0, Ordering::Relaxed);
         for counter in [&self.lookups, &self.cache_hits, &self.cache_misses] {
             counter.store(0, Ordering::Relaxed);

@@ -16,7 +16,7 @@ pub extern "C-unwind" fn asn_inventory_counter_main(argument: pg_sys::Datum) {
     process::take_signals();
     let database = pg_sys::Oid::from(argument.value() as u32);
     let Some(slot) = shared::shared().and_then(|shared| shared.database(database)) else { return };
-    process::connect(database);
+    process::connect(c"asn_inventory counter", database);
     slot.counter.store(process::my_pid(), Ordering::Release);
     process::vacate_at_exit(&slot.counter);
     // A DROP DATABASE that began while this process started could not know it; it waits for it to go.

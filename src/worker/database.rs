@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 use super::download::Download;
 use super::maintenance::Maintenance;
+use super::trouble;
 use super::walk::Walk;
 use crate::ingest::absorb;
 use crate::ingest::absorb::MAX_ROWS;
@@ -23,11 +24,14 @@ use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
 use crate::shared::Database;
+use crate::shared::trouble::Work;
 
 /// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
 const POLL: Duration = Duration::from_secs(5);
 /// How long somebody may hold what absorbing needs before the log says so.
 const HELD: Duration = Duration::from_secs(10);
+/// Queue rows of a round after others that failed.
+const LEAST_ROWS: usize = 1000;
 /// Longest pause after rounds that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -38,7 +42,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
     process::take_signals();
     let database = pg_sys::Oid::from(argument.value() as u32);
     let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(database)) else { return };
-    process::connect(database);
+    process::connect(c"asn_inventory worker", database);
     slot.wanted.store(false, Ordering::Release);
     if !matches!(tx::run(Schema::find), Ok(Some(_))) {
         return;
@@ -61,6 +65,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         database,
         began: None,
         pause: Duration::ZERO,
+        limit: MAX_ROWS,
         held_since: None,
         held_said: false,
         runner: Runner::new(database),
@@ -78,6 +83,8 @@ struct Worker {
     database: pg_sys::Oid,
     began: Option<Instant>,
     pause: Duration,
+    /// Most queue rows of the next round.
+    limit: usize,
     /// Since when somebody has held what absorbing needs, and whether the log says so.
     held_since: Option<Instant>,
     held_said: bool,
@@ -163,10 +170,11 @@ impl Worker {
             self.network.look_now();
         }
         process::busy("absorbing observations");
+        let limit = self.limit;
         let result = tx::run(|| {
             let schema = Schema::hold()?;
             // Somebody absorbs by hand: what they leave is for the next round.
-            Some(absorb::lock(false).then(|| absorb::absorb(&schema, MAX_ROWS)))
+            Some(absorb::lock(false).then(|| absorb::absorb(&schema, limit)))
         });
         match result {
             Ok(None) => {
@@ -175,6 +183,14 @@ impl Worker {
             }
             Ok(Some(None)) => self.stand_by(since),
             Ok(Some(Some(done))) => {
+                trouble::succeeded(Work::Absorb);
+                match &done.refused {
+                    Some(failure) => trouble::failed(Work::Rows, failure),
+                    // What was put back earlier is not through while it waits.
+                    None if !done.some_wait => trouble::succeeded(Work::Rows),
+                    None => {}
+                }
+                self.limit = self.limit.saturating_mul(2).min(MAX_ROWS);
                 self.pause = Duration::ZERO;
                 self.held_since = None;
                 self.held_said = false;
@@ -199,6 +215,9 @@ impl Worker {
                 self.slot.still_waiting(since);
                 self.slot.pending.store(true, Ordering::Release);
                 self.pause = (self.pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
+                // There may be room for less.
+                self.limit = (self.limit / 2).max(LEAST_ROWS);
+                trouble::failed(Work::Absorb, &failure);
                 pgrx::log!("asn_inventory: observations could not be absorbed, trying again: {}", failure.message);
             }
         }

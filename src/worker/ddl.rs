@@ -4,7 +4,7 @@
 //! after it, whatever came of it, the ban is lifted. Only for what PostgreSQL will do: see [`allowed`](super::allowed).
 //! While others are connected there it refuses, after it has waited five seconds for them to go; so the worker stays as
 //! long as they do, and goes right after them. A COPY passes the same hook, and gets room for its rows there: see
-//! [`copy`].
+//! [`copy`]. So does COMMIT PREPARED, after which there may be an extension that nobody knows of.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -15,8 +15,8 @@ use pgrx::prelude::*;
 
 use super::allowed;
 use super::allowed::Wanted;
-use crate::ingest::copy;
-use crate::pg::time;
+use crate::ingest::{copy, queue};
+use crate::pg::{catalog, time};
 use crate::shared;
 use crate::shared::Database;
 
@@ -73,6 +73,7 @@ unsafe extern "C-unwind" fn on_utility(
     // SAFETY: passes on what it was given; the statement is a parse tree that PostgreSQL owns.
     unsafe {
         make_way(statement, context);
+        let commits_prepared = commits_prepared(statement);
         let level = copy::make_room(statement);
         match NEXT {
             Some(next) => next(statement, query, read_only_tree, context, params, environment, destination, completion),
@@ -89,6 +90,9 @@ unsafe extern "C-unwind" fn on_utility(
         }
         copy::give_back(level);
         lift_ban();
+        if commits_prepared {
+            after_prepared();
+        }
     }
 }
 
@@ -101,6 +105,37 @@ unsafe extern "C-unwind" fn make_way(
     // SAFETY: a valid planned statement, by the hook's word.
     if let Some(Wanted { database, force }) = unsafe { allowed::wanted(statement, alone) } {
         ban(database, force);
+    }
+}
+
+/// # Safety
+/// The statement must be a planned one.
+unsafe fn commits_prepared(statement: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: a utility statement has a tree, whose tag says of which kind it is.
+    unsafe {
+        let tree = (*statement).utilityStmt;
+        !tree.is_null()
+            && (*tree).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && (*tree.cast::<pg_sys::TransactionStmt>()).kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+    }
+}
+
+/// What was announced when a transaction was prepared, nobody could see then: the extension, that it is gone, or what was
+/// queued. Now they can.
+#[pg_guard]
+extern "C-unwind" fn after_prepared() {
+    let Some(shared) = shared::shared() else { return };
+    // SAFETY: reads a variable of this backend.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        return;
+    }
+    match shared.database(shared::my_database()).filter(|slot| slot.living_worker().is_some()) {
+        Some(slot) => {
+            slot.pending.store(true, Ordering::Release);
+            shared::wake(slot.worker.load(Ordering::Acquire));
+        }
+        None if catalog::extension().is_some() => queue::want_worker(),
+        None => {}
     }
 }
 

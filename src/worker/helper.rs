@@ -24,7 +24,7 @@ pub extern "C-unwind" fn asn_inventory_helper_main(argument: pg_sys::Datum) {
         return;
     };
     process::vacate_at_exit(place);
-    process::connect(pg_sys::Oid::from(job.database.load(Ordering::Acquire)));
+    process::connect(c"asn_inventory backfill", pg_sys::Oid::from(job.database.load(Ordering::Acquire)));
     work(job);
 }
 

@@ -43,6 +43,7 @@ pub fn register() {
 /// What the launcher remembers of one database.
 #[derive(Default)]
 struct Known {
+    name: String,
     handle: Option<Handle>,
     started: Option<Instant>,
     next_try: Option<Instant>,
@@ -138,7 +139,7 @@ impl Launcher {
         let served = |name: &str| settings.databases.is_empty() || settings.databases.iter().any(|d| d == name);
         for (oid, name) in &databases {
             if served(name) {
-                self.known.entry(*oid).or_default();
+                self.known.entry(*oid).or_default().name.clone_from(name);
             }
         }
         self.known.retain(|oid, known| {
@@ -195,8 +196,8 @@ impl Known {
         let Some(slot) = shared.database_or_new(oid) else {
             if !self.refused {
                 pgrx::log!(
-                    "asn_inventory: database {} gets no worker: {} are served, and no more can be; asn_inventory.databases says which",
-                    oid.to_u32(),
+                    "asn_inventory: database \"{}\" gets no worker: {} are served, and no more can be; asn_inventory.databases says which",
+                    self.name,
                     shared::DATABASES
                 );
             }
@@ -223,7 +224,10 @@ impl Known {
         let refused = self.handle.is_none();
         if refused {
             if !self.refused {
-                pgrx::log!("asn_inventory: no free slot in max_worker_processes for a worker, trying again later");
+                pgrx::log!(
+                    "asn_inventory: no free slot in max_worker_processes for the worker of database \"{}\", trying again later",
+                    self.name
+                );
             }
             self.probed = false;
             self.next_try = Some(Instant::now() + LIST);

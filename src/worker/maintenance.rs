@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
+use super::trouble;
 use crate::inventory::{asn, walk};
 use crate::pg::catalog::Schema;
 use crate::pg::process;
 use crate::pg::process::{Handle, Registration};
 use crate::pg::tx;
 use crate::shared::Database;
+use crate::shared::trouble::Work;
 
 /// Blocks of an inventory whose count is left to a process of its own: 32 MB, some tens of milliseconds.
 const LARGE: u32 = 4096;
@@ -115,24 +117,16 @@ impl Maintenance {
     }
 }
 
-thread_local! {
-    /// Why counting failed last: said once, not every two seconds.
-    static SAID: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
-}
-
 /// Counts. False: it has to be done again.
 pub fn count() -> bool {
     process::busy("counting the inventory");
-    let result = tx::run(|| Schema::hold().map(|schema| asn::recount(&schema)));
+    // What this process wrote is told by what is handed in.
+    process::hand_in();
+    let result = trouble::run(Work::Count, || Schema::hold().map(|schema| asn::recount(&schema)));
     if let Err(failure) = &result
-        && !failure.is_lock()
+        && trouble::is_news(Work::Count, failure)
     {
-        SAID.with_borrow_mut(|said| {
-            if *said != failure.message {
-                pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
-                said.clone_from(&failure.message);
-            }
-        });
+        pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
     }
     result.is_ok()
 }

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use super::page::{Durations, Page, Sample};
 use crate::files::maxmind;
 use crate::pg::time;
+use crate::shared::trouble::{Trouble, WORKS, Work};
 use crate::shared::{Database, kind, latency, state};
 use crate::{settings, shared};
 
@@ -67,6 +68,27 @@ pub fn counters(page: &mut Page, slot: Option<&Database>) {
         count(|slot| &slot.cache_hits),
     );
     page.counter("cache_misses_total", "Calls of enrich_ip() that had more to do.", count(|slot| &slot.cache_misses));
+}
+
+/// What the worker and its helpers cannot do.
+pub fn troubles(page: &mut Page, slot: Option<&Database>) {
+    let Some(slot) = slot else { return };
+    let each = |of: fn(&Trouble) -> f64| {
+        let sample = move |(work, name, _): &(Work, &str, &str)| {
+            Sample::labelled(vec![("work", (*name).to_owned())], Some(of(slot.troubles.of(*work))))
+        };
+        WORKS.iter().filter_map(sample)
+    };
+    page.gauge(
+        "worker_failing",
+        "Whether this work of the worker or its helpers failed the last time.",
+        each(|trouble| f64::from(u8::from(trouble.failing().is_some()))),
+    );
+    page.counter(
+        "worker_errors_total",
+        "How often it failed; a lock that somebody holds is no failure.",
+        each(|trouble| trouble.failures() as f64),
+    );
 }
 
 /// How long the sources take to answer.

@@ -10,7 +10,10 @@ use crate::inventory::cymru as store;
 use crate::inventory::cymru::Answer;
 use crate::inventory::store::Lifetimes;
 use crate::network::interest::{End, Interests, Source};
-use crate::network::{in_schema, write_or_halve};
+use crate::network::{part_in_schema, say_refused, write_or_halve};
+use crate::pg::tx::Failure;
+use crate::shared::trouble::Work;
+use crate::worker::trouble;
 
 /// Rows of one write, and of one transaction.
 const BATCH: usize = 5_000;
@@ -27,7 +30,11 @@ impl Cymru {
         }
         self.write_at = None;
         let unknown = self.names.unknown();
-        let found = if unknown.is_empty() { Ok(Vec::new()) } else { in_schema(|schema| asn::names(schema, &unknown)) };
+        let found = if unknown.is_empty() {
+            Ok(Vec::new())
+        } else {
+            part_in_schema(Work::CymruWrite, |schema| asn::names(schema, &unknown))
+        };
         self.ready.extend(self.names.found(found.unwrap_or_default()));
 
         let ready = first(&mut self.ready);
@@ -35,13 +42,17 @@ impl Cymru {
         let (prefixes, learned) = (std::mem::take(&mut self.prefixes), std::mem::take(&mut self.names.learned));
         let names = std::mem::take(&mut self.bulk_names);
         let mut locked: Vec<(IpAddr, Answer)> = Vec::new();
-        let mut broken: Vec<(IpAddr, String)> = Vec::new();
-        let written = in_schema(|schema| {
+        let mut broken: Vec<(IpAddr, Failure)> = Vec::new();
+        let mut nameless = 0;
+        let written = part_in_schema(Work::CymruWrite, |schema| {
             for part in prefixes.chunks(BATCH) {
                 store::keep_prefixes(schema, part, lifetimes);
             }
             write_or_halve(&learned, &mut |part| asn::keep_details(schema, part), &mut |about, failure| {
-                pgrx::log!("asn_inventory: AS{} can't be written: {}", about.asn, failure.message);
+                nameless += 1;
+                if nameless == 1 {
+                    pgrx::log!("asn_inventory: AS{} can't be written: {}", about.asn, failure.message);
+                }
             });
             for part in names.chunks(BATCH) {
                 asn::keep_names(schema, part);
@@ -55,7 +66,7 @@ impl Cymru {
                     if failure.is_lock() {
                         locked.push((*ip, answer.clone()));
                     } else {
-                        broken.push((*ip, failure.message.clone()));
+                        broken.push((*ip, failure.clone()));
                     }
                 });
             }
@@ -69,7 +80,7 @@ impl Cymru {
             }
         });
         if let Err(failure) = written {
-            if !failure.is_lock() {
+            if trouble::is_news(Work::CymruWrite, &failure) {
                 pgrx::log!(
                     "asn_inventory: answers of Team Cymru could not be written, trying again: {}",
                     failure.message
@@ -90,13 +101,16 @@ impl Cymru {
         for (ip, answer) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
             interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
         }
-        for (ip, reason) in broken {
-            pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {reason}");
+        say_refused(Work::CymruWrite, &broken);
+        for (ip, _) in broken {
             self.held.insert(ip, Instant::now() + HELD);
             interests.settle(ip, Source::Cymru, End::Failed);
         }
         failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
         skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
+        if self.held.is_empty() {
+            trouble::succeeded(Work::CymruWrite);
+        }
         if !locked.is_empty() {
             self.write_at = Some(Instant::now() + Duration::from_secs(1));
             self.ready.extend(locked);

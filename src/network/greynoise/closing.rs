@@ -9,9 +9,10 @@ use pgrx::pg_sys;
 
 use super::GreyNoise;
 use crate::inventory::greynoise as store;
-use crate::network::in_schema;
+use crate::network::{in_schema, part_in_schema};
 use crate::pg::time;
 use crate::settings::Network as Settings;
+use crate::shared::trouble::Work;
 
 /// So many rows that wait for the quota are kept in mind.
 const WAITING: usize = 10_000;
@@ -57,7 +58,7 @@ impl GreyNoise {
         let Some(mut ledger) = self.ledger() else { return };
         let was_closed = ledger.reopen();
         let waiting: Vec<IpAddr> = self.closure.waiting.iter().copied().collect();
-        let done = in_schema(|schema| {
+        let done = in_schema(Work::Ledger, |schema| {
             // A reload that takes this worker away should not cost a question.
             if was_closed && is_served() {
                 store::keep_ledger(schema, &ledger);
@@ -113,14 +114,14 @@ impl GreyNoise {
             self.closure.open_at = closed_for.and_then(|us| Instant::now().checked_add(Duration::from_micros(us)));
             self.ledger = Some(ledger);
             // Not written down, it is learned again.
-            let _ = in_schema(|schema| store::keep_ledger(schema, &ledger));
+            let _ = in_schema(Work::Ledger, |schema| store::keep_ledger(schema, &ledger));
             self.say_closed(&ledger, settings, now);
         }
     }
 
     pub(super) fn ledger(&mut self) -> Option<Ledger> {
         if self.ledger.is_none() {
-            self.ledger = in_schema(|schema| Some(store::ledger(schema))).ok().flatten();
+            self.ledger = part_in_schema(Work::Ledger, |schema| Some(store::ledger(schema))).ok().flatten();
         }
         self.ledger
     }

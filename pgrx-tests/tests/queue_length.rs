@@ -1,0 +1,111 @@
+//! How many addresses wait is right at every size and whatever the queue looks like, right after a load as well, or the
+//! view says by how much it may be off; and it takes no longer the more there is.
+
+use crate::network_support::DB;
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use std::time::Instant;
+
+/// A worker that rests, so that the queue stays; nobody cleans up behind it either.
+fn cluster() -> Cluster {
+    let cluster = Cluster::builder().conf("asn_inventory.enabled", "off").conf("autovacuum", "off").start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')",
+    );
+    cluster
+}
+
+/// What the view says, and what there is.
+fn told(cluster: &Cluster) -> (i64, i64, i64) {
+    let line = cluster
+        .lines(DB, "SELECT queued, queued_off_by, (SELECT sum(addresses) FROM ip_observation) FROM enrichment_status");
+    let numbers: Vec<i64> = line[0].split('|').map(|number| number.parse().unwrap_or(0)).collect();
+    (numbers[0], numbers[1], numbers[2])
+}
+
+/// Within two percent, and what it may be off by is no excuse for everything.
+fn assert_right(cluster: &Cluster, what: &str) {
+    let (queued, off_by, exact) = told(cluster);
+    assert!((queued - exact).abs() * 50 <= exact, "{what}: {queued} ± {off_by} is no estimate of {exact}");
+    assert!(off_by * 10 <= exact, "{what}: {queued} ± {off_by} says nothing of {exact}");
+    assert_eq!(told(cluster), (queued, off_by, exact), "{what}: two looks, two numbers");
+}
+
+/// Rows as single statements leave them.
+fn plain(cluster: &Cluster, count: u32) {
+    cluster.sql(
+        DB,
+        &format!(
+            "INSERT INTO ip_observation (address, seen, first_seen, last_seen)
+             SELECT '12.0.0.0'::inet + g, 1, now(), now() FROM generate_series(1, {count}) g"
+        ),
+    );
+}
+
+/// Rows as large statements leave them: packed by the hundred.
+fn packed(cluster: &Cluster, count: u32) {
+    let mut loader = cluster.connect(DB);
+    let sql = format!("INSERT INTO events SELECT '11.0.0.0'::inet + g FROM generate_series(1, {count}) g");
+    query(&mut loader, &format!("SET asn_inventory.enabled = on; {sql}")).expect("rows");
+}
+
+#[test]
+fn the_length_is_right_at_every_size() {
+    let cluster = cluster();
+    assert_eq!(told(&cluster), (0, 0, 0));
+    for count in [1, 100, 20_000] {
+        cluster.sql(DB, "TRUNCATE ip_observation");
+        plain(&cluster, count);
+        assert_eq!(told(&cluster), (count.into(), 0, count.into()), "it is counted while it is short");
+    }
+    for count in [30_000, 100_000, 500_000] {
+        cluster.sql(DB, "TRUNCATE ip_observation");
+        plain(&cluster, count);
+        assert_right(&cluster, &format!("{count} rows"));
+    }
+    // It takes no longer the more there is: not even a look at a fiftieth of all rows.
+    let started = Instant::now();
+    for _ in 0..20 {
+        cluster.sql(DB, "SELECT addresses FROM queue_length()");
+    }
+    let looks = started.elapsed();
+    let started = Instant::now();
+    cluster.sql(DB, "SELECT count(packed) FROM ip_observation");
+    assert!(looks < 20 * started.elapsed(), "{looks:?} for twenty looks");
+}
+
+#[test]
+fn the_length_is_right_where_half_is_absorbed_and_where_kinds_are_mixed() {
+    let cluster = cluster();
+    plain(&cluster, 200_000);
+    // The first half is gone, and its rows are dead: the file is as long as before.
+    cluster.sql(DB, "DELETE FROM ip_observation WHERE address < '12.1.134.160'");
+    assert_right(&cluster, "the second half");
+    cluster.sql(DB, "VACUUM ip_observation");
+    assert_right(&cluster, "the second half, vacuumed");
+    // New rows go where there is room.
+    plain(&cluster, 50_000);
+    assert_right(&cluster, "room filled again");
+    cluster.sql(DB, "DELETE FROM ip_observation");
+    assert_eq!(told(&cluster).0, 0, "all of them dead");
+
+    // Packed rows beside single ones: a page of the first holds more than ten times as much.
+    cluster.sql(DB, "TRUNCATE ip_observation");
+    packed(&cluster, 60_000);
+    plain(&cluster, 60_000);
+    let (queued, off_by, exact) = told(&cluster);
+    assert_eq!(exact, 120_000);
+    assert!((queued - exact).abs() <= off_by, "{queued} ± {off_by} is no estimate of {exact}");
+    assert!((90_000..=150_000).contains(&queued), "{queued} ± {off_by}");
+    // Loads of both kinds, one after the other.
+    cluster.sql(DB, "TRUNCATE ip_observation");
+    for _ in 0..20 {
+        plain(&cluster, 10_000);
+        packed(&cluster, 50_000);
+    }
+    let (queued, off_by, exact) = told(&cluster);
+    assert_eq!(exact, 1_200_000);
+    assert!((queued - exact).abs() <= off_by, "{queued} ± {off_by} is no estimate of {exact}");
+    assert!(off_by < exact / 2, "{queued} ± {off_by} says nothing of {exact}");
+}

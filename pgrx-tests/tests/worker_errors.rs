@@ -1,0 +1,228 @@
+//! What the worker cannot do is seen at once and wherever an operator looks: in the view, by the doctor, in the metrics and
+//! in the log, with what it was at. It goes when the same work is done, and nothing is lost.
+//!
+//! No disk is filled: a trigger raises what PostgreSQL raises there.
+
+use crate::backfill_support::{DUE, bare, cluster_of_many, database};
+use crate::promtool_support::Page;
+use asn_inventory_tests::prelude::*;
+use std::sync::OnceLock;
+
+/// What PostgreSQL says of a full disk.
+const FULL: &str = "could not extend file \"base/5/16400\": No space left on device";
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(cluster_of_many)
+}
+
+/// Has writes of a table fail as on a full disk, until [`room`] is made.
+fn full(cluster: &Cluster, db: &str, table: &str, condition: &str) {
+    cluster.sql(
+        db,
+        &format!(
+            "CREATE FUNCTION full_{table}() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION USING MESSAGE = '{FULL}', ERRCODE = '53100'; END $$;
+             CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW WHEN ({condition})
+                 EXECUTE FUNCTION full_{table}();
+             ALTER TABLE {table} ENABLE ALWAYS TRIGGER full_disk"
+        ),
+    );
+}
+
+fn room(cluster: &Cluster, db: &str, table: &str) {
+    cluster.sql(db, &format!("DROP FUNCTION full_{table} CASCADE"));
+}
+
+const LAST_ERROR: &str = "SELECT last_error FROM enrichment_status";
+const HEALTHY: &str = "SELECT level FROM enrichment_doctor() WHERE check_name = 'worker errors'";
+
+fn wait_healthy(cluster: &Cluster, db: &str) {
+    cluster.wait_value(db, "SELECT last_error IS NULL AND last_error_at IS NULL FROM enrichment_status", "t");
+    assert_eq!(cluster.value(db, HEALTHY), "ok");
+}
+
+#[test]
+fn a_full_disk_is_told_at_once_blames_no_address_and_loses_nothing() {
+    let cluster = cluster();
+    let db = database(cluster, "full_disk");
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    wait_healthy(cluster, db);
+    full(cluster, db, "ip_inventory", "NEW.ip_address = '9.0.9.9'");
+    cluster.sql(db, "INSERT INTO events SELECT '9.0.0.0'::inet + n FROM generate_series(0, 24999) n");
+    cluster.wait_value(db, LAST_ERROR, &format!("absorbing observations: {FULL}"));
+    let since = "SELECT last_error_at > now() - interval '1 minute' FROM enrichment_status";
+    assert_eq!(cluster.value(db, since), "t");
+    let doctor =
+        "SELECT level, detail LIKE 'The worker fails at absorbing observations, since %: could not extend file %.',
+        remedy LIKE 'df -h %' FROM enrichment_doctor() WHERE check_name = 'worker errors'";
+    assert_eq!(cluster.lines(db, doctor), ["error|t|t"]);
+    let page = Page::of(cluster, db);
+    assert_eq!(page.value("worker_failing", &[("work", "absorb")]), Some(1.0));
+    assert_eq!(page.value("worker_failing", &[("work", "count")]), Some(0.0));
+    assert!(page.value("worker_errors_total", &[("work", "absorb")]).is_some_and(|errors| errors >= 1.0));
+    // It goes on failing, and goes on being shown.
+    let failures = |page: &Page| page.value("worker_errors_total", &[("work", "absorb")]) >= Some(3.0);
+    wait_for("more failures", || Page::of(cluster, db), failures);
+    assert_eq!(cluster.value(db, LAST_ERROR), format!("absorbing observations: {FULL}"));
+    let log = cluster.log();
+    assert!(log.contains("observations could not be absorbed, trying again: could not extend file"));
+    assert!(!log.contains("9.0."), "no address is to blame: {}", cluster.log_tail());
+    // All of it waits, as it was queued.
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM ip_inventory"), "0");
+    let waits = "SELECT sum(addresses), max(attempts), count(retry_at) FROM ip_observation";
+    assert_eq!(cluster.lines(db, waits), ["25000|0|0"]);
+    assert_eq!(cluster.value(db, "SELECT queued FROM enrichment_status"), "25000");
+
+    room(cluster, db, "ip_inventory");
+    cluster.wait_value(db, "SELECT count(*) || '/' || sum(observation_count) FROM ip_inventory", "25000/25000");
+    wait_healthy(cluster, db);
+    assert_eq!(cluster.value(db, "SELECT observations FROM ip_source"), "25000");
+    assert_eq!(Page::of(cluster, db).value("worker_failing", &[("work", "absorb")]), Some(0.0));
+}
+
+#[test]
+fn by_hand_the_same_error_is_raised_and_the_queue_stays() {
+    let cluster = cluster();
+    let db = database(cluster, "full_by_hand");
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    full(cluster, db, "ip_inventory", "true");
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8'), ('1.1.1.1')");
+    let refused = wait_for(
+        "a turn of one's own",
+        || cluster.try_sql(db, "SET lock_timeout = '10s'; SELECT absorb_observations()"),
+        Result::is_err,
+    );
+    assert_eq!(refused.expect_err("refused").code, "53100");
+    assert_eq!(cluster.value(db, "SELECT sum(seen) FROM ip_observation"), "2");
+    room(cluster, db, "ip_inventory");
+    cluster.wait_value(db, "SELECT sum(observation_count) FROM ip_inventory", "2");
+}
+
+#[test]
+fn one_address_that_cannot_be_written_is_told_until_it_is() {
+    let cluster = cluster();
+    let db = database(cluster, "one_address");
+    cluster.sql(
+        db,
+        "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
+         ALTER TABLE ip_inventory ADD CONSTRAINT poisoned CHECK (ip_address NOT IN ('45.155.12.66', '45.155.12.67'));
+         INSERT INTO events SELECT inet '45.155.12.0' + n FROM generate_series(1, 200) n",
+    );
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "198");
+    let said = wait_for("the last error", || cluster.value(db, LAST_ERROR), |said| !said.is_empty());
+    assert!(
+        said.starts_with("writing single addresses to ip_inventory: 45.155.12.66: new row for relation")
+            && said.ends_with("; 1 more can't be either"),
+        "{said}"
+    );
+    assert_eq!(cluster.value(db, HEALTHY), "warning");
+    // What goes well meanwhile is another matter.
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8')");
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "199");
+    assert!(cluster.value(db, LAST_ERROR).starts_with("writing single addresses"));
+    cluster.sql(db, "ALTER TABLE ip_inventory DROP CONSTRAINT poisoned; UPDATE ip_observation SET retry_at = now()");
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "201");
+    wait_healthy(cluster, db);
+}
+
+#[test]
+fn a_backfill_that_cannot_write_fails_with_the_reason() {
+    let cluster = cluster();
+    let db = database(cluster, "full_backfill");
+    bare(cluster, db, "8.8.4.0", 2000);
+    full(cluster, db, "ip_inventory", "NEW.maxmind_ts IS NOT NULL");
+    cluster.sql(db, "SELECT backfill_inventory(wait => false, commit_interval => 100)");
+    let ended = "SELECT outcome || ': ' || detail FROM enrichment_run ORDER BY job_id DESC LIMIT 1";
+    cluster.wait_value(db, ended, &format!("failed: helpers ended, or failed, before they were done: {FULL}"));
+    assert_eq!(cluster.value(db, LAST_ERROR), format!("a backfill or refresh: {FULL}"));
+    assert_eq!(cluster.value(db, HEALTHY), "error");
+    assert!(!cluster.log().contains("8.8.4."), "no address is to blame: {}", cluster.log_tail());
+    // Absorbing goes well: that is another work.
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); DROP TRIGGER full_disk ON ip_inventory; INSERT INTO events VALUES ('1.1.1.1')");
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "2001");
+    assert_eq!(cluster.value(db, LAST_ERROR), format!("a backfill or refresh: {FULL}"));
+    assert_eq!(cluster.value(db, "SELECT processed || '/' || errors FROM backfill_inventory()"), "2000/0");
+    assert_eq!(cluster.value(db, DUE), "0");
+    wait_healthy(cluster, db);
+}
+
+#[test]
+fn a_count_and_a_walk_that_cannot_be_written_are_told() {
+    let cluster = cluster();
+    let db = database(cluster, "full_count");
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    full(cluster, db, "inventory_count", "true");
+    cluster.sql(db, "INSERT INTO events VALUES ('1.1.1.1')");
+    cluster.wait_value(db, LAST_ERROR, &format!("counting the inventory: {FULL}"));
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "1");
+    room(cluster, db, "inventory_count");
+    cluster.wait_value(db, "SELECT addresses FROM inventory_count", "1");
+    wait_healthy(cluster, db);
+
+    full(cluster, db, "maxmind_walk", "true");
+    cluster.sql(db, "DELETE FROM maxmind_walk");
+    cluster.set("asn_inventory.maxmind_max_age", "15d");
+    cluster.wait_value(db, LAST_ERROR, &format!("walking the inventory after a newer build: {FULL}"));
+    room(cluster, db, "maxmind_walk");
+    cluster.wait_value(db, "SELECT count(*) FROM maxmind_walk", "1");
+    wait_healthy(cluster, db);
+}
+
+#[test]
+fn answers_that_cannot_be_written_are_told_and_written_later() {
+    use crate::network_support::*;
+    let world = World::start();
+    world.attach_events();
+    world.fakes.announce("45.0.0.0/8", &[64500], "FR");
+    world.fakes.name(64500, "EXAMPLE");
+    full(&world.cluster, DB, "ip_inventory", "NEW.cymru_status = 'found'");
+    world.ingest(&["45.1.0.1", "45.1.0.2"]);
+    world.wait(LAST_ERROR, &format!("writing answers of Team Cymru: {FULL}"));
+    let log = world.cluster.log();
+    assert!(!log.contains("45.1.0."), "no address is to blame: {}", world.cluster.log_tail());
+    room(&world.cluster, DB, "ip_inventory");
+    world.wait_row("45.1.0.1", "cymru_status, greynoise_status", "found|not_found");
+    world.wait_row("45.1.0.2", "cymru_status, greynoise_status", "found|not_found");
+    wait_healthy(&world.cluster, DB);
+}
+
+#[test]
+fn the_log_tells_which_database_a_line_is_about() {
+    let cluster = cluster();
+    let databases = ["named one", "named_two"];
+    for db in databases {
+        cluster.sql("postgres", &format!("CREATE DATABASE \"{db}\""));
+        cluster.sql(
+            db,
+            "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')",
+        );
+        full(cluster, db, "ip_inventory", "true");
+        cluster.sql(db, "INSERT INTO events VALUES ('1.1.1.1')");
+    }
+    // A line of ours, and one of PostgreSQL's: each is followed by whose it is.
+    let of = |log: &str, line: &str, who: &str| {
+        let lines: Vec<&str> = log.lines().collect();
+        lines.windows(2).any(|two| two[0].contains(line) && two[1].contains(&format!("CONTEXT:  {who}")))
+    };
+    for db in databases {
+        let who = format!("asn_inventory worker of database \"{db}\"");
+        let line = "observations could not be absorbed, trying again: could not extend file";
+        wait_until(&who, || of(&cluster.log(), line, &who));
+        let pid = cluster.value(db, "SELECT worker_pid FROM enrichment_status");
+        cluster.sql("postgres", &format!("SELECT pg_terminate_backend({pid})"));
+        wait_until("its end", || of(&cluster.log(), "terminating background worker \"asn_inventory worker\"", &who));
+    }
+    for db in databases {
+        room(cluster, db, "ip_inventory");
+        cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "1");
+    }
+    // Helpers as well.
+    let db = databases[0];
+    bare(cluster, db, "8.8.4.0", 10);
+    full(cluster, db, "ip_inventory", "NEW.maxmind_ts IS NOT NULL");
+    cluster.sql(db, "SELECT backfill_inventory(wait => false)");
+    let who = "asn_inventory backfill of database \"named one\"";
+    wait_until(who, || of(&cluster.log(), "a piece of job", who));
+    room(cluster, db, "ip_inventory");
+}

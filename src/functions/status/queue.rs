@@ -1,0 +1,134 @@
+//! How many addresses wait in the queue: counted while it is short; where it is long, estimated from some of its blocks,
+//! with how far that may be off. It must not take longer the more there is.
+//!
+//! One block out of each of equally long stretches is read. Which of a stretch, is as good as random and always the same:
+//! what loaders write at regular distances is not mistaken for the whole, and two looks at one queue give one number. A
+//! queue whose first half was absorbed, or that lies in its file as packed rows here and single ones there, is seen as
+//! that.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+
+use crate::ingest::queue::COLUMNS;
+use crate::pg::call::Call;
+use crate::pg::catalog::Schema;
+use crate::pg::shape;
+use crate::sql_function;
+
+/// Up to so many blocks, 2 MB, all of it is counted.
+const COUNTED: u32 = 256;
+/// Beyond, so many are read.
+const SAMPLE: u32 = 128;
+
+sql_function!(
+    /// `queue_length() → (addresses, off_by)`.
+    queue_length,
+    pg_finfo_queue_length,
+    |call: Call| {
+        let length = length(&Schema::of(call));
+        let number = |n: Option<u64>| Datum::from(n.unwrap_or(0) as i64);
+        let mut values = [number(length.map(|length| length.addresses)), number(length.map(|length| length.off_by))];
+        call.row(&mut values, &mut [length.is_none(); 2])
+    }
+);
+
+/// How many addresses wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Length {
+    /// So many.
+    pub addresses: u64,
+    /// Give or take so many, in nineteen cases of twenty; 0: they were counted.
+    pub off_by: u64,
+}
+
+/// Of the queue in a schema; `None` where it is not there, or not as the extension made it. Asks for no rights: it tells a
+/// number and no address.
+pub fn length(schema: &Schema) -> Option<Length> {
+    // SAFETY: a heap scan under a registered snapshot, over blocks that are there; a tuple is read before the scan moves
+    // on. After an error, the transaction's abort ends the scan.
+    unsafe {
+        let oid = schema.relation(c"ip_observation");
+        if oid == pg_sys::InvalidOid {
+            return None;
+        }
+        let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
+        if !shape::is(relation, &COLUMNS) {
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            return None;
+        }
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetActiveSnapshot());
+        let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+        let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
+        let desc = (*relation).rd_att;
+        let found = if blocks <= COUNTED {
+            Length { addresses: count(scan, desc), off_by: 0 }
+        } else {
+            let mut counts = [0; SAMPLE as usize];
+            for (stretch, counted) in (0..SAMPLE).zip(&mut counts) {
+                pgrx::check_for_interrupts!();
+                if stretch > 0 {
+                    pg_sys::heap_rescan(scan, std::ptr::null_mut(), false, false, false, false);
+                }
+                pg_sys::heap_setscanlimits(scan, block_of(stretch, blocks), 1);
+                *counted = count(scan, desc);
+            }
+            estimate(&counts, blocks)
+        };
+        pg_sys::heap_endscan(scan);
+        pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        Some(found)
+    }
+}
+
+/// Adds up what the rows of a scan stand for.
+///
+/// # Safety
+/// The scan must be one of a table with the queue's columns, which `desc` describes.
+unsafe fn count(scan: pg_sys::TableScanDesc, desc: pg_sys::TupleDesc) -> u64 {
+    /// HEAP_NATTS_MASK.
+    const NATTS: u16 = 0x07FF;
+    let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+    let mut addresses = 0;
+    // SAFETY: see above; the bitmap of nulls is there where the row says so, and has a bit a column.
+    unsafe {
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                return addresses;
+            }
+            let header = &*(*tuple).t_data;
+            let has_nulls = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0;
+            if has_nulls && usize::from(header.t_infomask2 & NATTS) == COLUMNS.len() {
+                let is_there = |column: usize| *header.t_bits.as_ptr().add(column / 8) >> (column % 8) & 1 == 1;
+                // One address, and nothing packed: most rows of most queues.
+                if is_there(0) && !is_there(8) {
+                    addresses += 1;
+                    continue;
+                }
+            }
+            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+            addresses += if nulls[7] { 0 } else { (values[7].value() as i32).max(0) as u64 };
+        }
+    }
+}
+
+/// The block that is read of a stretch.
+fn block_of(stretch: u32, blocks: u32) -> u32 {
+    let begin = |stretch: u32| (u64::from(stretch) * u64::from(blocks) / u64::from(SAMPLE)) as u32;
+    let (from, to) = (begin(stretch), begin(stretch + 1));
+    // Of a multiplication, the upper bits are as good as random.
+    let dice = (u64::from(stretch) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+    from + (dice % u64::from(to - from)) as u32
+}
+
+/// What the blocks that were read come to, and two standard errors. How much neighbours differ says how much a block may
+/// differ from its stretch, whatever the file looks like as a whole.
+fn estimate(counts: &[u64], blocks: u32) -> Length {
+    let (read, blocks) = (counts.len() as f64, f64::from(blocks));
+    let sum: f64 = counts.iter().map(|count| *count as f64).sum();
+    let squares: f64 = counts.windows(2).map(|pair| (pair[1] as f64 - pair[0] as f64).powi(2)).sum();
+    let variance = (1.0 - read / blocks) * squares / (2.0 * (read - 1.0)) / read;
+    Length { addresses: (sum / read * blocks).round() as u64, off_by: (2.0 * blocks * variance.sqrt()).ceil() as u64 }
+}

@@ -1,0 +1,158 @@
+//! What the processes of a database could not do, in shared memory: until the same work is done, whatever else goes well
+//! meanwhile. Moved by outcomes alone.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+
+use super::words::Words;
+use crate::pg::time;
+
+/// What may fail, each by itself: that one thing goes well says nothing of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Work {
+    /// A round of the queue.
+    Absorb,
+    /// Single addresses of it that can't be written, and wait.
+    Rows,
+    /// What a session waits for.
+    Question,
+    /// A backfill or refresh.
+    Job,
+    /// The row of an ended job.
+    Record,
+    /// The counts of the inventory.
+    Count,
+    /// The walk after a newer build.
+    Walk,
+    /// What is due at Team Cymru.
+    CymruClaim,
+    /// What it said.
+    CymruWrite,
+    /// What is due at GreyNoise.
+    GreynoiseClaim,
+    /// What it said.
+    GreynoiseWrite,
+    /// What may be asked of it.
+    Ledger,
+    /// Rows that a setting kept from being asked about.
+    Unskip,
+    /// Answers that are in doubt.
+    Recheck,
+}
+
+/// All of them, in the order of [`Troubles`], with a short name and what each is.
+pub const WORKS: [(Work, &str, &str); 14] = [
+    (Work::Absorb, "absorb", "absorbing observations"),
+    (Work::Rows, "rows", "writing single addresses to ip_inventory"),
+    (Work::Question, "question", "answering enrich_ip()"),
+    (Work::Job, "job", "a backfill or refresh"),
+    (Work::Record, "record", "writing down the end of a job"),
+    (Work::Count, "count", "counting the inventory"),
+    (Work::Walk, "walk", "walking the inventory after a newer build"),
+    (Work::CymruClaim, "cymru_claim", "looking for what Team Cymru is to be asked"),
+    (Work::CymruWrite, "cymru_write", "writing answers of Team Cymru"),
+    (Work::GreynoiseClaim, "greynoise_claim", "looking for what GreyNoise is to be asked"),
+    (Work::GreynoiseWrite, "greynoise_write", "writing answers of GreyNoise"),
+    (Work::Ledger, "ledger", "keeping the ledger of GreyNoise's quota"),
+    (Work::Unskip, "unskip", "making skipped addresses due again"),
+    (Work::Recheck, "recheck", "making answers in doubt due again"),
+];
+
+/// What fails of one database, by work.
+#[repr(C)]
+pub struct Troubles([Trouble; WORKS.len()]);
+
+/// How one work fares. All-zero: it never failed.
+#[repr(C)]
+pub struct Trouble {
+    /// A process is writing here. Helpers of a job are several.
+    busy: AtomicBool,
+    /// SQLSTATE of the last failure, as PostgreSQL packs it.
+    code: AtomicI32,
+    /// Since when it has failed (timestamptz); 0: it does not.
+    since: AtomicI64,
+    /// When it last failed.
+    at: AtomicI64,
+    /// Failures since the server started.
+    failures: AtomicU64,
+    message: Words,
+}
+
+/// A work that fails.
+pub struct Failing {
+    /// SQLSTATE, as PostgreSQL packs it.
+    pub code: i32,
+    /// Since when (timestamptz).
+    pub since: i64,
+    /// When it last did.
+    pub at: i64,
+    /// What PostgreSQL said.
+    pub message: String,
+}
+
+impl Failing {
+    /// The five characters of its SQLSTATE.
+    pub fn sqlstate(&self) -> String {
+        (0..5).map(|at| char::from((self.code >> (6 * at) & 0x3F) as u8 + b'0')).collect()
+    }
+}
+
+impl Troubles {
+    /// Of one work.
+    pub fn of(&self, work: Work) -> &Trouble {
+        &self.0[work as usize]
+    }
+
+    /// Forgets everything; for a slot that is given back.
+    pub fn clear(&self) {
+        for trouble in &self.0 {
+            trouble.succeeded();
+            trouble.failures.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Trouble {
+    /// It failed.
+    pub fn failed(&self, code: i32, message: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.alone(|| {
+            let now = time::now();
+            self.code.store(code, Ordering::Relaxed);
+            self.message.write(message);
+            self.at.store(now, Ordering::Relaxed);
+            let _ = self.since.compare_exchange(0, now, Ordering::Release, Ordering::Relaxed);
+        });
+    }
+
+    /// It went well.
+    pub fn succeeded(&self) {
+        if self.since.load(Ordering::Relaxed) != 0 {
+            self.alone(|| self.since.store(0, Ordering::Release));
+        }
+    }
+
+    /// Failures since the server started.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// What it is, where it fails.
+    pub fn failing(&self) -> Option<Failing> {
+        let since = self.since.load(Ordering::Acquire);
+        (since != 0).then(|| Failing {
+            code: self.code.load(Ordering::Relaxed),
+            since,
+            at: self.at.load(Ordering::Relaxed),
+            message: self.message.read().unwrap_or_default(),
+        })
+    }
+
+    /// Of processes that come at the same moment, one says how it went: they say the same.
+    fn alone(&self, f: impl FnOnce()) {
+        if self.busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            f();
+            self.busy.store(false, Ordering::Release);
+        }
+    }
+}
