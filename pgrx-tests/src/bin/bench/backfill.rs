@@ -67,7 +67,8 @@ fn fill(client: &mut Client, table: &str) -> Outcome<()> {
     Ok(())
 }
 
-fn backfill(client: &mut Client, count: u64) -> Outcome<Duration> {
+/// Backfills what is due, which must be so many rows.
+pub fn backfill(client: &mut Client, count: u64) -> Outcome<Duration> {
     let (took, processed) = timed(|| number(client, "SELECT processed FROM backfill_inventory()"))?;
     let left = number(client, "SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'pending'")?;
     if (processed as u64, left as u64) != (count, 0) {

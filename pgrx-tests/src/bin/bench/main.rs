@@ -16,6 +16,7 @@ mod network;
 mod report;
 mod single;
 mod stage;
+mod stale;
 mod status;
 mod table;
 mod walk;
@@ -35,6 +36,7 @@ const PARTS: &[(&str, Part)] = &[
     ("backfill", backfill::run),
     ("enrich", enrich::run),
     ("walk", walk::run),
+    ("stale", stale::run),
     ("ingest", ingest::run),
     ("single", single::run),
     ("ddl", ddl::run),

@@ -1,6 +1,7 @@
 //! The walk through the inventory after a newer build in which one address in a hundred changed, against one pass that
 //! only counts the rows.
 
+use postgres::Client;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ const MAX_DEAD_PERCENT: f64 = 1.2;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// To the worker it is the same whether the file changed or the rows did: they differ. It looks when settings are read.
-const CHANGE: &str = "UPDATE ip_inventory SET region = 'as of the build before'
+pub const CHANGE: &str = "UPDATE ip_inventory SET region = 'as of the build before'
     WHERE (hashtext(host(ip_address)) & 2147483647) % 100 = 0 AND maxmind_status = 'found'";
 const WALKED: &str = "SELECT count(*) FROM enrichment_run WHERE kind = 'walk' AND outcome = 'done'";
 const LAST: &str = "FROM enrichment_run WHERE kind = 'walk' AND outcome = 'done' ORDER BY job_id DESC LIMIT 1";
@@ -29,21 +30,12 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         execute(&mut client, "VACUUM (ANALYZE) ip_inventory")?;
         execute(&mut client, "CHECKPOINT")?;
         floors.push(timed(|| number(&mut client, "SELECT count(maxmind_status) FROM ip_inventory"))?.0.as_secs_f64());
-        let before = number(&mut client, WALKED)?;
-        execute(&mut client, "DELETE FROM maxmind_walk")?;
-        execute(&mut client, "SELECT pg_reload_conf()")?;
-        let began = Instant::now();
-        while number(&mut client, WALKED)? <= before {
-            if began.elapsed() > PATIENCE {
-                return Err("no walk ended".into());
-            }
-            sleep(Duration::from_millis(20));
-        }
+        let walk = once(&mut client)?;
         let compared = number(&mut client, &format!("SELECT processed {LAST}"))?;
         if compared as u64 != stage.count() {
             return Err(format!("{compared} of {} rows were compared", stage.count()).into());
         }
-        walks.push(number(&mut client, &format!("SELECT extract(epoch FROM ended_at - started_at)::float8 {LAST}"))?);
+        walks.push(walk);
         let written = number(&mut client, &format!("SELECT enriched + not_found + skipped {LAST}"))?;
         dead.push(written * 100.0 / stage.count() as f64);
     }
@@ -60,4 +52,19 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         .at_least(rate, MIN_PER_SECOND, "/s"),
         Row::new("  rows written, so dead".to_owned(), format!("{dead:.2} %")).at_most(dead, MAX_DEAD_PERCENT, " %"),
     ])
+}
+
+/// Has the worker walk, and returns how many seconds that took.
+pub fn once(client: &mut Client) -> Outcome<f64> {
+    let before = number(client, WALKED)?;
+    execute(client, "DELETE FROM maxmind_walk")?;
+    execute(client, "SELECT pg_reload_conf()")?;
+    let began = Instant::now();
+    while number(client, WALKED)? <= before {
+        if began.elapsed() > PATIENCE {
+            return Err("no walk ended".into());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    number(client, &format!("SELECT extract(epoch FROM ended_at - started_at)::float8 {LAST}"))
 }
