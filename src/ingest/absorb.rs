@@ -28,8 +28,8 @@ use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
 use crate::pg::{errors, shape, time};
+use crate::shared::watched;
 use crate::sql_function;
-use crate::worker::trouble;
 
 /// Most queued addresses of one transaction, so that each ends soon and memory stays bounded.
 const MAX_ADDRESSES: usize = 200_000;
@@ -364,7 +364,7 @@ impl Round<'_> {
     fn report(&mut self) -> Option<Failure> {
         let more = self.refused.len().saturating_sub(1);
         let (ip, pending, failure) = self.refused.drain(..).next()?;
-        let why = trouble::why(&failure, more);
+        let why = watched::why(&failure, more);
         pgrx::log!(
             "asn_inventory: {ip} can't be written to ip_inventory (attempt {}), the rest of its batch is: {why}",
             pending.attempts + 1

@@ -20,8 +20,8 @@ use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 use crate::shared::{Job, sources};
-use crate::worker::trouble;
 
 /// Addresses that are handed over at a time: what is asked about is held in memory, and a refresh may be about millions.
 const CHUNK: usize = 50_000;
@@ -130,7 +130,7 @@ fn most_observed_first(id: i64) {
     let ips = list::read(id).unwrap_or_default();
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
     for part in ips.chunks(CHUNK) {
-        let claimed = trouble::part(Work::Job, || {
+        let claimed = watched::part(Work::Job, || {
             Schema::hold().map(|schema| cymru::observed(&schema, part)).unwrap_or_default()
         });
         match claimed {
@@ -167,7 +167,7 @@ fn hand_over(slot: usize, job: &Job, network: &mut Network, ips: Vec<IpAddr>) {
 /// Addresses that the network is not asked about count by how MaxMind stands, if that was asked, or as skipped.
 fn count_rest(job: &Job, rest: &[IpAddr]) {
     let counts = &job.counts;
-    let result = trouble::part(Work::Job, || {
+    let result = watched::part(Work::Job, || {
         let Some(schema) = Schema::hold() else { return [0; 3] };
         let ips: Vec<Inet> = rest.iter().map(|ip| Inet::host(*ip)).collect();
         let sql = Sql::on(&schema, c"ip_inventory");

@@ -22,8 +22,8 @@ use crate::pg::sql::Sql;
 use crate::pg::tx::Failure;
 use crate::pg::{time, tx};
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 use crate::shared::{Job, state};
-use crate::worker::trouble;
 
 /// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
 const ROWS_PER_BLOCK: u64 = 64;
@@ -90,7 +90,7 @@ impl Pieces {
             }
             Err(_) if job.cancel.load(Ordering::Acquire) => {}
             Err(failure) => {
-                trouble::failed(Work::Job, &failure);
+                watched::failed(Work::Job, &failure);
                 pgrx::log!(
                     "asn_inventory: a piece of job {} failed: {}",
                     job.id.load(Ordering::Relaxed),
@@ -257,7 +257,7 @@ impl Part {
         let before = self.errors;
         self.write_or_halve(schema, rows);
         if let Some((ip, failure)) = self.refused.take() {
-            let why = trouble::why(&failure, (self.errors - before).saturating_sub(1) as usize);
+            let why = watched::why(&failure, (self.errors - before).saturating_sub(1) as usize);
             pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
         }
     }

@@ -22,8 +22,8 @@ use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 use crate::shared::{Job, kind, outcome, sources, state};
-use crate::worker::trouble;
 
 /// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
 const IDLE_PASSES: u32 = 5;
@@ -106,7 +106,7 @@ impl Runner {
             // Somebody holds the table: it stays submitted, and is looked at again soon.
             Err(failure) if failure.is_lock() => return,
             Err(failure) => {
-                trouble::failed(Work::Job, &failure);
+                watched::failed(Work::Job, &failure);
                 return finish(job, outcome::FAILED, Some(failure.message));
             }
         }
@@ -211,7 +211,7 @@ impl Active {
         job.passes.fetch_add(1, Ordering::Relaxed);
         // A row that somebody held may have moved behind the end that the pass before had.
         if !job.listed.load(Ordering::Relaxed)
-            && let Ok(Some(blocks)) = trouble::part(Work::Job, blocks)
+            && let Ok(Some(blocks)) = watched::part(Work::Job, blocks)
         {
             job.end.store(blocks, Ordering::Release);
         }
@@ -252,7 +252,7 @@ impl Active {
             return left;
         }
         progress
-            && trouble::part(Work::Job, || any_due(job)).unwrap_or_else(|_| {
+            && watched::part(Work::Job, || any_due(job)).unwrap_or_else(|_| {
                 self.idle_passes += 1;
                 self.next_pass = Some(Instant::now() + Duration::from_secs(1));
                 self.idle_passes < IDLE_PASSES
@@ -373,16 +373,16 @@ pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     job.ended_at.store(time::now(), Ordering::Relaxed);
     let mine = matches!(job.kind.load(Ordering::Relaxed), kind::BACKFILL | kind::REFRESH);
     if mine && how == outcome::DONE {
-        trouble::succeeded(Work::Job);
+        watched::succeeded(Work::Job);
     }
     let recorded = tx::run(|| record(job, how, detail.as_deref()));
     if recorded.is_ok() {
-        trouble::succeeded(Work::Record);
+        watched::succeeded(Work::Record);
     }
     if let Err(failure) = recorded
         && !dropping()
     {
-        trouble::failed(Work::Record, &failure);
+        watched::failed(Work::Record, &failure);
         pgrx::log!(
             "asn_inventory: the end of job {} could not be written down: {}",
             job.id.load(Ordering::Relaxed),

@@ -19,7 +19,7 @@ use crate::shared;
 use crate::shared::question::{ANSWERED, ASKED, FREE, QUESTIONS, Question, STATE, TAKEN, Ticket};
 use crate::shared::shared;
 use crate::shared::trouble::Work;
-use crate::worker::trouble;
+use crate::shared::watched;
 
 /// Gives the slot back, however the wait ends.
 struct Held {
@@ -113,12 +113,12 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     let mut ips: Vec<IpAddr> = asked.iter().map(|(ip, _)| *ip).collect();
     ips.sort_unstable();
     ips.dedup();
-    let result = trouble::run(Work::Question, || {
+    let result = watched::run(Work::Question, || {
         let Some(schema) = Schema::hold() else { return };
         write(&schema, &ips);
     });
     if let Err(failure) = result
-        && trouble::is_news(Work::Question, &failure)
+        && watched::is_news(Work::Question, &failure)
     {
         pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
     }

@@ -27,7 +27,7 @@ use enrich::retry::{Breaker, BreakerState};
 use self::show::{count, heard, missed};
 use super::interest::{Interests, Source};
 use super::names::Names;
-use super::{in_schema, trouble};
+use super::{in_schema, watched};
 use crate::inventory::cymru as store;
 use crate::inventory::cymru::{Answer, Claim, Prefix, Which};
 use crate::inventory::store::{Lifetimes, NEVER_ASK, SWITCHED_OFF};
@@ -451,7 +451,7 @@ pub fn is_secret(settings: &Settings, ip: IpAddr) -> bool {
 /// What was claimed; the log is told why nothing was.
 fn said<T>(claimed: Result<T, tx::Failure>) -> Option<T> {
     if let Err(failure) = &claimed
-        && trouble::is_news(Work::CymruClaim, failure)
+        && watched::is_news(Work::CymruClaim, failure)
     {
         pgrx::log!(
             "asn_inventory: what Team Cymru is to be asked could not be read, trying again: {}",

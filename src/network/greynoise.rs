@@ -24,7 +24,7 @@ use self::closing::Closure;
 use super::cymru::{by_reason, is_secret};
 use super::interest::{End, Interests, Source};
 use super::key::Key;
-use super::{POLL, in_schema, part_in_schema, say_refused, trouble, write_or_halve};
+use super::{POLL, in_schema, part_in_schema, say_refused, watched, write_or_halve};
 use crate::inventory::cymru::{Claim, Which};
 use crate::inventory::greynoise as store;
 use crate::inventory::store::{Lifetimes, NEVER_ASK, SWITCHED_OFF};
@@ -313,7 +313,7 @@ impl GreyNoise {
             return Vec::new();
         }
         if let Err(failure) = in_schema(Work::Ledger, |schema| store::keep_ledger(schema, &ledger)) {
-            if trouble::is_news(Work::Ledger, &failure) {
+            if watched::is_news(Work::Ledger, &failure) {
                 pgrx::log!(
                     "asn_inventory: the quota's ledger can't be written, GreyNoise is not asked: {}",
                     failure.message
@@ -428,7 +428,7 @@ impl GreyNoise {
             write_or_halve(&spent, &mut note, &mut |_, _| {});
         });
         if let Err(failure) = written {
-            if trouble::is_news(Work::GreynoiseWrite, &failure) {
+            if watched::is_news(Work::GreynoiseWrite, &failure) {
                 pgrx::log!(
                     "asn_inventory: answers of GreyNoise could not be written, trying again: {}",
                     failure.message
@@ -460,7 +460,7 @@ impl GreyNoise {
         spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         self.closure.note_waiting(&spent);
         if self.held.is_empty() {
-            trouble::succeeded(Work::GreynoiseWrite);
+            watched::succeeded(Work::GreynoiseWrite);
         }
         if !locked.is_empty() {
             self.write_at = Some(Instant::now() + Duration::from_secs(1));
@@ -493,7 +493,7 @@ impl GreyNoise {
 /// What was claimed; the log is told why nothing was.
 fn said<T>(claimed: Result<T, Failed>) -> Option<T> {
     if let Err(failure) = &claimed
-        && trouble::is_news(Work::GreynoiseClaim, failure)
+        && watched::is_news(Work::GreynoiseClaim, failure)
     {
         pgrx::log!("asn_inventory: what GreyNoise is to be asked could not be read, trying again: {}", failure.message);
     }

@@ -54,7 +54,7 @@ use crate::shared;
 use crate::shared::latency;
 use crate::shared::question::Ticket;
 use crate::shared::trouble::Work;
-use crate::worker::trouble;
+use crate::shared::watched;
 
 /// How often what is due is looked for when nobody said that anything is.
 const POLL: Duration = Duration::from_secs(5);
@@ -446,20 +446,20 @@ impl Network {
 /// Runs `f` on the extension's schema in a transaction of its own, and shows how it went. Nothing, where the extension is
 /// gone.
 fn in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
-    trouble::run(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
+    watched::run(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
 }
 
-/// The same for a part of a work: see [`trouble::part`].
+/// The same for a part of a work: see [`watched::part`].
 fn part_in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
-    trouble::part(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
+    watched::part(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
 }
 
 /// Says which rows can't be written: one line, whatever there is of them.
 fn say_refused(work: Work, refused: &[(IpAddr, tx::Failure)]) {
     let Some((ip, failure)) = refused.first() else { return };
-    let why = trouble::why(failure, refused.len() - 1);
+    let why = watched::why(failure, refused.len() - 1);
     pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
-    trouble::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
+    watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
 }
 
 /// Writes a batch within the transaction; where that fails and a row may be to blame, halves it until what can't be

@@ -9,6 +9,7 @@ pub mod latency;
 pub mod question;
 pub mod source;
 pub mod trouble;
+pub mod watched;
 pub mod words;
 
 use std::ffi::c_int;

@@ -9,7 +9,6 @@ use pgrx::prelude::*;
 
 use super::download::Download;
 use super::maintenance::Maintenance;
-use super::trouble;
 use super::walk::Walk;
 use crate::ingest::absorb;
 use crate::ingest::absorb::MAX_ROWS;
@@ -25,6 +24,7 @@ use crate::settings;
 use crate::shared;
 use crate::shared::Database;
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 
 /// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
 const POLL: Duration = Duration::from_secs(5);
@@ -183,11 +183,11 @@ impl Worker {
             }
             Ok(Some(None)) => self.stand_by(since),
             Ok(Some(Some(done))) => {
-                trouble::succeeded(Work::Absorb);
+                watched::succeeded(Work::Absorb);
                 match &done.refused {
-                    Some(failure) => trouble::failed(Work::Rows, failure),
+                    Some(failure) => watched::failed(Work::Rows, failure),
                     // What was put back earlier is not through while it waits.
-                    None if !done.some_wait => trouble::succeeded(Work::Rows),
+                    None if !done.some_wait => watched::succeeded(Work::Rows),
                     None => {}
                 }
                 self.limit = self.limit.saturating_mul(2).min(MAX_ROWS);
@@ -217,7 +217,7 @@ impl Worker {
                 self.pause = (self.pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE);
                 // There may be room for less.
                 self.limit = (self.limit / 2).max(LEAST_ROWS);
-                trouble::failed(Work::Absorb, &failure);
+                watched::failed(Work::Absorb, &failure);
                 pgrx::log!("asn_inventory: observations could not be absorbed, trying again: {}", failure.message);
             }
         }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::trouble;
 use crate::inventory::{asn, walk};
 use crate::pg::catalog::Schema;
 use crate::pg::process;
@@ -19,6 +18,7 @@ use crate::pg::process::{Handle, Registration};
 use crate::pg::tx;
 use crate::shared::Database;
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 
 /// Blocks of an inventory whose count is left to a process of its own: 32 MB, some tens of milliseconds.
 const LARGE: u32 = 4096;
@@ -122,9 +122,9 @@ pub fn count() -> bool {
     process::busy("counting the inventory");
     // What this process wrote is told by what is handed in.
     process::hand_in();
-    let result = trouble::run(Work::Count, || Schema::hold().map(|schema| asn::recount(&schema)));
+    let result = watched::run(Work::Count, || Schema::hold().map(|schema| asn::recount(&schema)));
     if let Err(failure) = &result
-        && trouble::is_news(Work::Count, failure)
+        && watched::is_news(Work::Count, failure)
     {
         pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
     }

@@ -9,7 +9,7 @@
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
 //! Nothing runs during recovery; promotion starts the launcher. [`process`](crate::pg::process) has what all of them share, `pg::pinned` the
-//! settings that nothing can spoil, [`trouble`] what fails for everybody to see, [`ddl`] steps aside for DROP DATABASE and its like where these are [`allowed`].
+//! settings that nothing can spoil, [`watched`](crate::shared::watched) what fails for everybody to see, [`ddl`] steps aside for DROP DATABASE and its like where these are [`allowed`].
 
 mod allowed;
 pub mod counter;
@@ -19,5 +19,4 @@ pub mod download;
 pub mod helper;
 pub mod launcher;
 pub mod maintenance;
-pub mod trouble;
 pub mod walk;

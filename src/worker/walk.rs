@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::trouble;
 use crate::files::maxmind;
 use crate::inventory::store::Place;
 use crate::inventory::walk as rows;
@@ -31,6 +30,7 @@ use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 use crate::shared::{Database, Job, kind, outcome};
 
 /// Blocks of a piece: some tens of milliseconds.
@@ -102,7 +102,7 @@ impl Walk {
         if current.job.is_some_and(|job| job.cancel.load(Ordering::Acquire)) {
             self.given_up = std::mem::take(&mut current.generations);
             self.end(outcome::CANCELLED, None);
-            trouble::succeeded(Work::Walk);
+            watched::succeeded(Work::Walk);
             return false;
         }
         if current.not_before.is_some_and(|at| Instant::now() < at) {
@@ -110,8 +110,8 @@ impl Walk {
         }
         let stepped = current.step();
         match &stepped {
-            Ok(_) => trouble::succeeded(Work::Walk),
-            Err(failure) => trouble::failed(Work::Walk, failure),
+            Ok(_) => watched::succeeded(Work::Walk),
+            Err(failure) => watched::failed(Work::Walk, failure),
         }
         match stepped {
             Ok(true) => {
@@ -122,7 +122,7 @@ impl Walk {
             Ok(false) => current.not_before.is_none(),
             // The extension is being dropped, or somebody has the whole table.
             Err(failure) => {
-                if trouble::is_news(Work::Walk, &failure) {
+                if watched::is_news(Work::Walk, &failure) {
                     pgrx::log!("asn_inventory: the walk after a newer build is held up: {}", failure.message);
                 }
                 current.rest();
@@ -148,7 +148,7 @@ impl Walk {
     fn look(&mut self, stamp: (Option<u64>, u64)) {
         if !settings::maxmind_walk() {
             self.end(outcome::CANCELLED, Some("asn_inventory.maxmind_walk was switched off"));
-            trouble::succeeded(Work::Walk);
+            watched::succeeded(Work::Walk);
             self.checked = Some(stamp);
             return;
         }
@@ -191,7 +191,7 @@ impl Walk {
             }))
         });
         match found {
-            Ok(Found::Nothing) => trouble::succeeded(Work::Walk),
+            Ok(Found::Nothing) => watched::succeeded(Work::Walk),
             // We read a new list of editions before the launcher wrote down since when it counts.
             Ok(Found::UnderWay(installed_at)) => {
                 if let Some(current) = &mut self.current {
@@ -201,15 +201,15 @@ impl Walk {
             Ok(Found::Walked(installed_at)) => {
                 self.end(outcome::CANCELLED, Some("the files that were walked before answer again"));
                 self.slot.walked.store(installed_at, Ordering::Release);
-                trouble::succeeded(Work::Walk);
+                watched::succeeded(Work::Walk);
             }
             Ok(Found::Due(current)) => {
                 self.end(outcome::CANCELLED, Some("a newer build came meanwhile"));
                 self.current = Some(*current);
             }
             Err(failure) => {
-                trouble::failed(Work::Walk, &failure);
-                if trouble::is_news(Work::Walk, &failure) {
+                watched::failed(Work::Walk, &failure);
+                if watched::is_news(Work::Walk, &failure) {
                     pgrx::log!("asn_inventory: the walk after a newer build is held up: {}", failure.message);
                 }
                 return;

@@ -13,7 +13,7 @@ use crate::network::interest::{End, Interests, Source};
 use crate::network::{part_in_schema, say_refused, write_or_halve};
 use crate::pg::tx::Failure;
 use crate::shared::trouble::Work;
-use crate::worker::trouble;
+use crate::shared::watched;
 
 /// Rows of one write, and of one transaction.
 const BATCH: usize = 5_000;
@@ -80,7 +80,7 @@ impl Cymru {
             }
         });
         if let Err(failure) = written {
-            if trouble::is_news(Work::CymruWrite, &failure) {
+            if watched::is_news(Work::CymruWrite, &failure) {
                 pgrx::log!(
                     "asn_inventory: answers of Team Cymru could not be written, trying again: {}",
                     failure.message
@@ -109,7 +109,7 @@ impl Cymru {
         failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
         skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
         if self.held.is_empty() {
-            trouble::succeeded(Work::CymruWrite);
+            watched::succeeded(Work::CymruWrite);
         }
         if !locked.is_empty() {
             self.write_at = Some(Instant::now() + Duration::from_secs(1));
