@@ -22,6 +22,6 @@ for name in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$name"
     CARGO_TARGET_DIR=$target/fuzz RUSTUP_TOOLCHAIN=nightly cargo fuzz run "$name" "fuzz/corpus/$name" "fuzz/seeds/$name" -- \
         -max_total_time="$seconds" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -print_final_stats=0 2>&1 |
-        { grep -E 'SUMMARY|panicked|Test unit written|ALARM|DONE|Done ' || true; }
-    [ "${PIPESTATUS[0]}" = 0 ] || die "$name: see fuzz/artifacts/$name"
+        { grep -E '^error|SUMMARY|panicked|Test unit written|ALARM|DONE|Done ' || true; } ||
+        die "$name: it does not build, or see fuzz/artifacts/$name"
 done
