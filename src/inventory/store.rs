@@ -21,6 +21,7 @@ use crate::pg::catalog::Schema;
 use crate::pg::errors::raise;
 use crate::pg::inet::Inet;
 use crate::pg::sql::{Argument, Sql};
+use crate::pg::tx::Settings;
 use crate::settings;
 
 /// What an address is enriched with, listed once: the columns that `ip_inventory` and `ip_enrichment` share.
@@ -221,6 +222,7 @@ impl<'a> Writer<'a> {
             column(|s| s.count, pg_sys::INT8OID),
         ];
         let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
+        let _fetched = Settings::rows_are_fetched();
         tallied.written = self.run(absorb_sql(self.schema, &self.policy), types, values);
         tallied
     }
@@ -245,7 +247,9 @@ impl<'a> Writer<'a> {
         let places = places(rows.iter().map(|(_, place)| *place));
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
         let values = [records, Datum::from(stale_before), places];
+        let fetched = Settings::rows_are_fetched_by_place();
         tallied.written = self.run(update_by_place_sql(self.schema, &self.policy), types, values);
+        drop(fetched);
         if tallied.written < rows.len() as u64 {
             // Rows that ingest counts all the time move all the time: those are found by their address.
             tallied.written += self.update_by_address(records, rows.iter().map(|(ip, _)| *ip), stale_before);
@@ -260,6 +264,7 @@ impl<'a> Writer<'a> {
         let ips: Vec<Inet> = ips.map(Inet::host).collect();
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::INETARRAYOID];
         let values = [records, Datum::from(stale_before), ips.into_datum().unwrap_or(Datum::null())];
+        let _fetched = Settings::rows_are_fetched();
         self.run(update_by_address_sql(self.schema, &self.policy), types, values)
     }
 
@@ -283,7 +288,6 @@ impl<'a> Writer<'a> {
     }
 
     fn run<const N: usize>(&self, text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
-        let _fetched = crate::pg::tx::Settings::rows_are_fetched();
         let _sql = Sql::on(self.schema, c"ip_inventory");
         // SAFETY: a plan of these types, none of the values null.
         unsafe {

@@ -203,6 +203,17 @@ impl Settings {
         let settings = Settings::begin();
         settings.set(c"enable_seqscan", c"off");
         settings.set(c"enable_hashjoin", c"on");
+        // Told of one row, the planner would compare each with the whole batch.
+        settings.set(c"enable_nestloop", c"off");
+        settings
+    }
+
+    /// The same for rows of which the places are known: told of a small table, the planner would rather read a whole index
+    /// for each batch than go to each place.
+    pub fn rows_are_fetched_by_place() -> Settings {
+        let settings = Settings::rows_are_fetched();
+        settings.set(c"enable_indexscan", c"off");
+        settings.set(c"enable_bitmapscan", c"off");
         settings
     }
 

@@ -87,26 +87,14 @@ pub fn length(schema: &Schema) -> Option<Length> {
 /// # Safety
 /// The scan must be one of a table with the queue's columns, which `desc` describes.
 unsafe fn count(scan: pg_sys::TableScanDesc, desc: pg_sys::TupleDesc) -> u64 {
-    /// HEAP_NATTS_MASK.
-    const NATTS: u16 = 0x07FF;
     let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
     let mut addresses = 0;
-    // SAFETY: see above; the bitmap of nulls is there where the row says so, and has a bit a column.
+    // SAFETY: see above; as many values as columns, and the eighth is an integer.
     unsafe {
         loop {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 return addresses;
-            }
-            let header = &*(*tuple).t_data;
-            let has_nulls = u32::from(header.t_infomask) & pg_sys::HEAP_HASNULL != 0;
-            if has_nulls && usize::from(header.t_infomask2 & NATTS) == COLUMNS.len() {
-                let is_there = |column: usize| *header.t_bits.as_ptr().add(column / 8) >> (column % 8) & 1 == 1;
-                // One address, and nothing packed: most rows of most queues.
-                if is_there(0) && !is_there(8) {
-                    addresses += 1;
-                    continue;
-                }
             }
             pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
             addresses += if nulls[7] { 0 } else { (values[7].value() as i32).max(0) as u64 };
