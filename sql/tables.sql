@@ -125,7 +125,8 @@ CREATE TABLE @extschema@.ip_source (
     populated_at     timestamptz,
     attached_snapshot text,
     attached_on      text,
-    unobserved       bigint NOT NULL DEFAULT 0
+    unobserved       bigint NOT NULL DEFAULT 0,
+    attached_as      text
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
@@ -140,6 +141,7 @@ COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'when populate_ip_invent
 COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
 COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
 COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
+COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name that it had then, by which enrichment_doctor knows a table that took its place';
 
 CREATE TABLE @extschema@.enrichment_run (
     job_id             bigint PRIMARY KEY,

@@ -72,7 +72,7 @@ fn a_fault_is_named_and_its_remedy_mends_it() {
         ),
         (
             "triggers",
-            "error|Rows inserted into public.event are not observed: its trigger is disabled.",
+            "error|Rows inserted into public.event are not observed: its trigger fires for replication alone.",
             "ALTER TABLE event ENABLE REPLICA TRIGGER asn_inventory_observe",
         ),
         (
@@ -230,7 +230,7 @@ fn files_that_are_missing_outdated_refused_or_of_one_kind_are_named() {
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     assert_eq!(cluster.lines(DB, TROUBLE), ["mmdb files|error"]);
-    assert!(remedy(&cluster, "mmdb files").starts_with("SELECT update_maxmind();"));
+    assert!(remedy(&cluster, "mmdb files").starts_with("SELECT public.update_maxmind();"));
     let old = fixtures::days_ago(40);
     fixtures::small_asn(old).write(&cluster.maxmind_dir().join("GeoLite2-ASN.mmdb")).expect("a file");
     cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "1");

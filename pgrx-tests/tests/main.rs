@@ -3,6 +3,7 @@
 // What several files share.
 mod backfill_support;
 mod crash_support;
+mod doctor_support;
 mod download_support;
 mod ingest_support;
 mod maxmind_support;
@@ -21,8 +22,13 @@ mod crash_absorb;
 mod crash_backfill;
 mod docs;
 mod doctor;
+mod doctor_files;
 mod doctor_keys;
+mod doctor_locks;
+mod doctor_objects;
+mod doctor_rights;
 mod doctor_sources;
+mod doctor_tables;
 mod dump;
 mod enrich_ip;
 mod fakes_self;

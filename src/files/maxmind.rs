@@ -63,6 +63,13 @@ pub fn with<R>(f: impl FnOnce(&Databases) -> R) -> R {
     })
 }
 
+/// The same without a warning where nothing is installed: it is no look-up.
+pub fn with_quietly<R>(f: impl FnOnce(&Databases) -> R) -> R {
+    refresh_once();
+    // SAFETY: as in `with`.
+    OPEN.with(|open| f(unsafe { &(*open.get()).databases }))
+}
+
 /// Stored answers from before this (timestamptz) came from files that answer no more. After the worker has walked the
 /// inventory, none does: rows whose answer is still the same were not written, and kept their time.
 pub fn stale_before(databases: &Databases) -> i64 {
@@ -201,8 +208,19 @@ fn reopen(open: &mut Open, settings: &Settings) {
             }
             open.manifest = manifest;
             open.databases = databases;
+            publish(&open.databases);
         }
         Err(error) => warn("the mmdb generations can't be read", &error.to_string(), "what was open goes on answering"),
+    }
+}
+
+/// The worker tells which files it answers from, for comparison with what sessions have.
+fn publish(databases: &Databases) {
+    let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+    // SAFETY: set at the process's start.
+    let me = unsafe { pg_sys::MyProcPid };
+    if let Some(slot) = slot.filter(|slot| slot.worker.load(std::sync::atomic::Ordering::Relaxed) == me) {
+        slot.answering.write(&databases.answering());
     }
 }
 

@@ -8,9 +8,11 @@
 //! | [`mmdb`] | whole records, installed editions, importing by hand |
 //! | [`status`] | what `enrichment_status`, `source_status` and the doctor read of shared memory |
 //! | [`metrics`] | `prometheus_metrics()` |
+//! | [`doctor`] | `enrichment_doctor()` |
 //! | [`report`] | `inventory_report()` |
 //! | [`secure`] | what the extension's scripts do last |
 
+pub mod doctor;
 pub mod enrich_ip;
 pub mod lookup;
 pub mod metrics;

@@ -23,6 +23,7 @@ sql_function!(
         let sql = Sql::as_caller();
         refuse_foreign_bindings(&sql, extension);
         run_all(&sql, REVOCATIONS, extension, made.as_deref());
+        crate::ingest::attach::note_names(&catalog::Schema::of(call));
         if let Some(functions) = for_readers {
             run_all(&sql, GRANTS, extension, Some(&functions));
         }

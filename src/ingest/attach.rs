@@ -114,11 +114,17 @@ fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], obse
         ),
         &[],
     );
+    // Before the extension is updated there is no column for its name.
+    let (column, value, update) = match has_name(schema) {
+        true => (", attached_as", ", $6", ", attached_as = EXCLUDED.attached_as"),
+        false => ("", "", ""),
+    };
+    let name = relation_name(table);
     sql.run(
         &format!(
-            "INSERT INTO {0}.ip_source (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on)
-             VALUES ($1, $2, $3, session_user, $4, $5)
-             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at",
+            "INSERT INTO {0}.ip_source (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on{column})
+             VALUES ($1, $2, $3, session_user, $4, $5{value})
+             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at{update}",
             schema.name
         ),
         &[
@@ -127,7 +133,31 @@ fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], obse
             (pg_sys::TEXTOID, observed_at.map(crate::pg::call::text)),
             (pg_sys::TEXTOID, Some(crate::pg::call::text(before))),
             (pg_sys::TEXTOID, Some(crate::pg::call::text(&database_identity()))),
+            (pg_sys::TEXTOID, name.as_deref().map(crate::pg::call::text)),
         ],
+    );
+}
+
+fn has_name(schema: &Schema) -> bool {
+    let table = schema.relation(c"ip_source");
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe { pg_sys::get_attnum(table, c"attached_as".as_ptr()) != pg_sys::InvalidAttrNumber as i16 }
+}
+
+/// For an update of the extension: what was attached before names were noted gets the one that it has now.
+pub fn note_names(schema: &Schema) {
+    if !has_name(schema) {
+        return;
+    }
+    let _quiet = Settings::without_triggers();
+    Sql::on(schema, c"ip_source").run(
+        &format!(
+            "UPDATE {}.ip_source s SET attached_as = pg_catalog.format('%I.%I', n.nspname, c.relname)
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = s.tbl AND s.attached_as IS NULL",
+            schema.name
+        ),
+        &[],
     );
 }
 

@@ -105,6 +105,11 @@ fn enabled_by_environment() -> Option<bool> {
     }
 }
 
+/// Whether the server's environment switches it off: it wins over the configuration.
+pub fn switched_off_by_environment() -> bool {
+    enabled_by_environment() == Some(false)
+}
+
 /// What stands in the environment and is neither on nor off, for a warning at start.
 pub fn bad_environment() -> Option<String> {
     let value = std::env::var(ENABLE_VARIABLE).ok()?;

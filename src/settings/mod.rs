@@ -9,7 +9,7 @@ pub mod place;
 mod texts;
 
 pub use downloads::downloads;
-pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server};
+pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server, switched_off_by_environment};
 pub use network::{Network, Switch, lifetimes, network, policy};
 
 use std::ffi::{CStr, c_char, c_void};

@@ -70,6 +70,10 @@ pub struct Database {
     pub waiting_since: AtomicI64,
     /// When the worker last finished absorbing (timestamptz); 0: never.
     pub absorbed_at: AtomicI64,
+    /// Since when somebody has held what absorbing needs (timestamptz); 0: nobody does. Written by the worker.
+    pub held_since: AtomicI64,
+    /// Which files the worker answers from: [`enrich::maxmind::Databases::answering`]. Written by the worker.
+    pub answering: words::Words,
     /// Queued addresses absorbed since the server started.
     pub absorbed: AtomicU64,
     /// The inventory says what the files say that were installed until then (timestamptz), whatever the times of its
@@ -470,6 +474,8 @@ impl Database {
         self.banned_until.store(0, Ordering::Relaxed);
         self.absorbed_at.store(0, Ordering::Relaxed);
         self.walked.store(0, Ordering::Relaxed);
+        self.held_since.store(0, Ordering::Relaxed);
+        self.answering.write("");
         self.absorbed.store(0, Ordering::Relaxed);
         self.unobserved.store(0, Ordering::Relaxed);
         self.unobserved_table.store(0, Ordering::Relaxed);

@@ -54,6 +54,8 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
     if slot.living_worker().is_some() {
         return;
     }
+    slot.held_since.store(0, Ordering::Relaxed);
+    slot.answering.write("");
     slot.worker.store(process::my_pid(), Ordering::Release);
     history::see_to_trigger();
     // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
@@ -194,6 +196,7 @@ impl Worker {
                 self.pause = Duration::ZERO;
                 self.held_since = None;
                 self.held_said = false;
+                self.slot.held_since.store(0, Ordering::Relaxed);
                 self.slot.waiting_since.store(0, Ordering::Relaxed);
                 if self.slot.pending.load(Ordering::Acquire) {
                     self.slot.note_waiting();
@@ -229,7 +232,10 @@ impl Worker {
         self.slot.still_waiting(since);
         self.slot.pending.store(true, Ordering::Release);
         self.pause = Duration::from_secs(1);
-        let held_since = *self.held_since.get_or_insert_with(Instant::now);
+        let held_since = *self.held_since.get_or_insert_with(|| {
+            self.slot.held_since.store(time::now(), Ordering::Relaxed);
+            Instant::now()
+        });
         if !self.held_said && held_since.elapsed() > HELD {
             self.held_said = true;
             pgrx::log!(

@@ -149,6 +149,8 @@ impl Walk {
         if !settings::maxmind_walk() {
             self.end(outcome::CANCELLED, Some("asn_inventory.maxmind_walk was switched off"));
             watched::succeeded(Work::Walk);
+            // Newer files are opened all the same, for whoever is answered next.
+            let _ = tx::run(maxmind::manifest);
             self.checked = Some(stamp);
             return;
         }

@@ -1,0 +1,215 @@
+//! `enrichment_doctor()` of the extension's own tables and of the database around them: keys, indexes, publications,
+//! settings. Each command that it gives is run, and mends what it was given for.
+
+use crate::doctor_support::*;
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
+use std::sync::OnceLock;
+
+#[test]
+fn an_inventory_without_its_key_is_an_error_until_it_has_one() {
+    let patient = Patient::new();
+    patient.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
+    for (n, (fault, said)) in [
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey", "error|ip_inventory has no primary key: nothing can be absorbed"),
+        ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ip_inventory_pkey'::regclass", "primary key, public.ip_inventory_pkey, is not valid"),
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; ALTER TABLE ip_inventory ADD CONSTRAINT mine PRIMARY KEY (ip_address, first_seen_at)", "The primary key of ip_inventory, mine, is not what absorbing needs"),
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; ALTER TABLE ip_inventory ADD PRIMARY KEY (ip_address) DEFERRABLE INITIALLY DEFERRED", "is not what absorbing needs"),
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; CREATE UNIQUE INDEX other ON ip_inventory (ip_address) WHERE ip_address > '9.0.0.0'", "ip_inventory has no primary key"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        patient.suffer(fault, "inventory key", said);
+        patient.sees("e", &format!("8.9.1.{n}"));
+    }
+    // Another name and another index for the same do as well.
+    patient.sql("ALTER TABLE ip_inventory RENAME CONSTRAINT ip_inventory_pkey TO mine; CREATE INDEX also ON ip_inventory (ip_address)");
+    assert_eq!(patient.trouble(), [""; 0]);
+}
+
+#[test]
+fn an_index_on_the_queue_is_an_error_and_no_row_is_lost_by_it() {
+    let patient = Patient::new();
+    patient.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
+    let said = "on ip_observation misses what is observed";
+    patient.sql("CREATE INDEX mine ON ip_observation (address)");
+    assert_eq!(patient.trouble(), ["queue index|error"]);
+    assert!(
+        patient.said("queue index").starts_with("error|Index public.mine on ip_observation misses what is observed")
+    );
+    patient.sees("e", "8.9.2.1");
+    patient.sql("INSERT INTO e SELECT '8.9.3.0'::inet + n FROM generate_series(1, 200) n");
+    patient.wait("SELECT count(*) FROM ip_inventory WHERE ip_address << '8.9.3.0/24'", "200");
+    patient.take_remedy("queue index");
+    assert_eq!(patient.trouble(), [""; 0]);
+    patient.suffer("ALTER TABLE ip_observation ADD CONSTRAINT mine UNIQUE (address)", "queue index", said);
+    patient.suffer("CREATE INDEX ON ip_observation ((seen + 1))", "queue index", said);
+}
+
+#[test]
+fn a_table_of_the_extension_under_another_name_or_in_another_schema_is_named() {
+    let patient = Patient::new();
+    // While it is away, what reads it says so by name, and nothing raises.
+    patient.sql("ALTER TABLE ip_source RENAME TO attached");
+    assert!(patient.said("own tables").starts_with("error|ip_source is missing: it is public.attached now"));
+    for check in ["triggers", "swapped tables", "columns", "index", "unobserved"] {
+        assert!(patient.said(check).starts_with("warning|Could not look: "), "{check}: {}", patient.said(check));
+    }
+    patient.take_remedy("own tables");
+    assert_eq!(patient.trouble(), [""; 0]);
+    for table in ["ip_inventory", "ip_observation", "source_quota", "enrichment_run", "maxmind_walk", "cymru_prefix"] {
+        for fault in [
+            format!("ALTER TABLE {table} RENAME TO elsewhere"),
+            format!("CREATE SCHEMA IF NOT EXISTS attic; ALTER TABLE {table} SET SCHEMA attic"),
+        ] {
+            patient.sql(&fault);
+            assert!(patient.said("own tables").contains(&format!("error|{table} is missing: it is ")), "{fault}");
+            patient.take_remedy("own tables");
+            assert_eq!(patient.said("own tables"), "", "after {fault}");
+        }
+    }
+}
+
+#[test]
+fn autovacuum_that_is_off_for_one_of_the_tables_is_named() {
+    let patient = Patient::new();
+    for table in ["ip_observation", "ip_inventory", "asn_inventory"] {
+        let off = format!("ALTER TABLE {table} SET (autovacuum_enabled = off)");
+        patient.suffer(&off, "autovacuum", &format!("warning|Autovacuum is off for {table}."));
+    }
+}
+
+#[test]
+fn a_publication_of_the_extensions_tables_is_named_and_publishes_the_others_on() {
+    let patient = Patient::new();
+    patient.sql("CREATE TABLE a (n int); CREATE TABLE b (n int) PARTITION BY LIST (n); CREATE TABLE b_1 PARTITION OF b DEFAULT; CREATE SCHEMA s; CREATE TABLE s.c (n int)");
+    let published = "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY 1) FROM (SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = 'P 1') t";
+    patient.suffer(
+        "CREATE PUBLICATION \"P 1\" FOR ALL TABLES WITH (publish = 'insert, truncate')",
+        "publication",
+        "warning|Publication \"P 1\" publishes tables of the extension: public.asn_inventory, public.cymru_prefix, public.enrichment_run, ",
+    );
+    assert_eq!(patient.value(published), "public.a public.b_1 s.c");
+    assert_eq!(
+        patient.lines("SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_publication"),
+        ["t|f|f|t|f"]
+    );
+    patient.suffer(
+        "ALTER PUBLICATION \"P 1\" ADD TABLE ip_observation, ip_inventory",
+        "publication",
+        "publishes tables of the extension: public.ip_inventory, public.ip_observation. ",
+    );
+    assert_eq!(patient.value(published), "public.a public.b_1 s.c");
+    if patient.value("SELECT current_setting('server_version_num')::int >= 150000") == "t" {
+        let schema = "DROP PUBLICATION \"P 1\"; CREATE PUBLICATION \"P 1\" FOR TABLES IN SCHEMA public, s";
+        patient.suffer(schema, "publication", "Publication \"P 1\" publishes tables of the extension: ");
+        assert_eq!(patient.value(published), "public.a public.b_1 s.c");
+        let both =
+            "DROP PUBLICATION \"P 1\"; CREATE PUBLICATION \"P 1\" FOR TABLES IN SCHEMA public, TABLE ip_source, a";
+        patient.suffer(both, "publication", "Publication \"P 1\" publishes tables of the extension: ");
+        assert_eq!(patient.value(published), "public.a public.b_1");
+    }
+    patient.sql("DROP PUBLICATION \"P 1\"; DROP TABLE a, b, s.c");
+    patient.suffer("CREATE PUBLICATION alone FOR ALL TABLES", "publication", "Publication alone publishes tables");
+}
+
+#[test]
+fn what_databases_and_roles_set_is_a_fault_only_where_it_is_in_the_way() {
+    // What is set for a role counts in every database: these are not the other tests' own.
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let patient = Patient::in_cluster(CLUSTER.get_or_init(|| {
+        let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+        fixtures::small(&cluster.maxmind_dir());
+        cluster
+    }));
+    let db = &patient.db;
+    patient.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
+    patient.sql(&format!("CREATE ROLE {db}_app LOGIN; GRANT INSERT ON e TO {db}_app"));
+    // Who sets the check's own session right: settings of a role or database hold for new ones.
+    for (target, whom) in [
+        (format!("DATABASE {db}"), "this database".to_owned()),
+        (format!("ROLE {db}_app"), format!("role {db}_app")),
+        (format!("ROLE {db}_app IN DATABASE {db}"), format!("role {db}_app in this database")),
+    ] {
+        for setting in
+            ["asn_inventory.enabled = off", "asn_inventory.enabled = 'False'", "session_replication_role = replica"]
+        {
+            patient.sql(&format!("ALTER {target} SET {setting}"));
+            let found = patient.said("settings");
+            let name = setting.split(' ').next().unwrap_or_default();
+            assert!(
+                found.starts_with(&format!("warning|{name} = "))
+                    && found.ends_with(&format!(" is set for {whom}: what its sessions insert is not observed.")),
+                "{found}"
+            );
+            let app = patient.cluster.config(db).user(&format!("{db}_app")).connect(postgres::NoTls);
+            query(&mut app.expect("a session"), "INSERT INTO e VALUES ('8.9.4.1')").expect("inserted");
+            patient.take_remedy("settings");
+            assert_eq!(patient.said("settings"), "");
+        }
+    }
+    patient.sql("SET asn_inventory.enabled = on; SELECT absorb_observations()");
+    assert_eq!(patient.value("SELECT count(*) FROM ip_inventory"), "0", "not one was observed");
+    patient.sql("UPDATE ip_source SET unobserved = 0");
+
+    // The worker has its own of these.
+    for setting in [
+        "role = pg_monitor",
+        "statement_timeout = '1h'",
+        "search_path = nowhere, public",
+        "default_transaction_read_only = on",
+    ] {
+        patient.cluster.sql("postgres", &format!("ALTER DATABASE {db} SET {setting}"));
+    }
+    let options = "-c role=none -c search_path=public -c default_transaction_read_only=off";
+    let mut session = patient.cluster.config(db).options(options).connect(postgres::NoTls).expect("a session");
+    let mut lines = |sql: &str| {
+        let rows = query(&mut session, sql).expect("an answer");
+        rows.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'settings'"),
+        [
+            "ok|Set for this database, and of no matter to the worker, which has its own: default_transaction_read_only, role, search_path, statement_timeout."
+        ]
+    );
+    lines("SELECT pg_terminate_backend(worker_pid) FROM enrichment_status");
+    lines("INSERT INTO e VALUES ('8.9.4.2')");
+    wait_until("the address", || lines("SELECT count(*) FROM ip_inventory WHERE ip_address = '8.9.4.2'") == ["1"]);
+    assert_eq!(lines(TROUBLE), [""; 0]);
+}
+
+#[test]
+fn a_flag_that_is_off_is_told_by_who_switched_it_off() {
+    let patient = Patient::new();
+    let mut session = patient.cluster.connect(&patient.db);
+    let mut said = |sql: &str| {
+        let rows = query(&mut session, sql).expect("an answer");
+        rows.into_iter().flatten().next().flatten().unwrap_or_default()
+    };
+    said("SET asn_inventory.enabled = off");
+    let of = |column: &str| format!("SELECT {column} FROM enrichment_doctor() WHERE check_name = 'enabled'");
+    assert_eq!(said(&of("detail")), "asn_inventory.enabled is off in this session: what it inserts is not observed.");
+    let remedy = said(&of("remedy"));
+    said(remedy.split(" -- ").next().unwrap_or_default());
+    assert_eq!(said(&of("level")), "ok");
+    said("SET session_replication_role = replica");
+    let settings = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'settings'";
+    assert_eq!(
+        said(settings),
+        "session_replication_role is replica, in this session at least: what is inserted is not observed."
+    );
+    said("RESET session_replication_role");
+    assert_eq!(said(settings), "");
+
+    let cluster = Cluster::builder().env("ENABLE_ASN_INVENTORY", "off").start();
+    cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
+    let found = cluster.lines("postgres", "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'enabled'");
+    assert_eq!(
+        found,
+        [
+            "warning|ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker rests."
+        ]
+    );
+}

@@ -1,0 +1,214 @@
+//! `enrichment_doctor()`: what is wrong, and the very command that mends it.
+//!
+//! It asks for outcomes: whether rows are seen, files answer, what waits is absorbed. Checks that read the same things
+//! form a group, and each group is looked at in a subtransaction of its own, with the caller's rights and without a long
+//! wait for a lock: what can't be looked at is said by name, and the others are looked at all the same. So nothing here
+//! raises, and a table that somebody locked does not keep the doctor from saying who did.
+
+mod blockers;
+mod columns;
+mod files;
+mod finding;
+
+use pgrx::pg_sys;
+use pgrx::{IntoDatum, PgSqlErrorCode};
+
+use self::finding::{Finding, ask};
+use crate::pg::call;
+use crate::pg::call::{Call, Rows};
+use crate::pg::catalog::Schema;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
+use crate::pg::tx::{Failure, Settings};
+use crate::{settings, sql_function};
+
+/// Checks that read the same things.
+struct Group {
+    /// Their names, in the order in which they are shown.
+    checks: &'static [&'static str],
+    /// Relations and functions of the extension that they read or call, and that take a right.
+    needs: &'static [&'static str],
+    look: fn(&Schema) -> Vec<Finding>,
+}
+
+/// All there is, in the order in which it is shown.
+const GROUPS: [Group; 14] = [
+    Group {
+        checks: &["preload", "enabled", "worker"],
+        needs: &["worker_status"],
+        look: |schema| {
+            let mut found = ask(schema, include_str!("doctor/worker.sql"), &[]);
+            found.extend(enabled());
+            found
+        },
+    },
+    Group {
+        checks: &["mmdb files", "mmdb refused", "mmdb age", "mmdb editions", "mmdb answers", "clock"],
+        needs: &["mmdb_files"],
+        look: |schema| {
+            let mut found = ask(schema, include_str!("doctor/files.sql"), &[]);
+            found.extend(files::editions(schema));
+            found
+        },
+    },
+    Group { checks: &["file rights"], needs: &[], look: |_| files::rights() },
+    Group {
+        checks: &["key maxmind", "key greynoise"],
+        needs: &["worker_status", "secret_references"],
+        look: |schema| ask(schema, include_str!("doctor/keys.sql"), &[]),
+    },
+    Group {
+        checks: &["maxmind downloads"],
+        needs: &["enrichment_run"],
+        look: |schema| ask(schema, include_str!("doctor/downloads.sql"), &[]),
+    },
+    Group {
+        checks: &["dns", "port 43"],
+        needs: &["cymru_ways"],
+        look: |schema| ask(schema, include_str!("doctor/sources.sql"), &[]),
+    },
+    Group {
+        checks: &["greynoise"],
+        needs: &["source_status", "network_sources", "source_latency", "mmdb_files", "worker_status"],
+        look: |schema| ask(schema, include_str!("doctor/greynoise.sql"), &[]),
+    },
+    Group {
+        checks: &["queue"],
+        needs: &["enrichment_status", "worker_status", "network_sources", "source_latency", "mmdb_files"],
+        look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
+    },
+    Group {
+        checks: &["worker errors"],
+        needs: &["worker_errors"],
+        look: |schema| ask(schema, include_str!("doctor/errors.sql"), &[]),
+    },
+    Group { checks: &["locks"], needs: &[], look: blockers::look },
+    Group {
+        checks: &["triggers", "swapped tables", "columns", "index"],
+        needs: &["ip_source"],
+        look: |schema| {
+            let mut found = ask(schema, include_str!("doctor/tables.sql"), &[]);
+            found.extend(columns::look(schema));
+            found
+        },
+    },
+    Group {
+        checks: &["unobserved"],
+        needs: &["ip_source", "unobserved_statements"],
+        look: |schema| ask(schema, include_str!("doctor/unobserved.sql"), &[]),
+    },
+    Group {
+        checks: &["event trigger", "settings", "publication", "autovacuum", "version"],
+        needs: &[],
+        look: |schema| ask(schema, include_str!("doctor/server.sql"), &[]),
+    },
+    Group {
+        checks: &["own tables", "inventory key", "queue index", "grants", "owners", "foreign code"],
+        needs: &[],
+        look: |schema| ask(schema, include_str!("doctor/objects.sql"), &[]),
+    },
+];
+
+/// How long a lock is waited for: who asks what is wrong must not become one more who hangs.
+const PATIENCE: &std::ffi::CStr = c"300ms";
+
+sql_function!(
+    /// `enrichment_doctor() → setof (check_name, level, detail, remedy)`.
+    enrichment_doctor,
+    pg_finfo_enrichment_doctor,
+    |call: Call| {
+        let schema = Schema::of(call);
+        let mut rows = Rows::begin(call);
+        for group in &GROUPS {
+            let looked = tx::attempt(|| {
+                let settings = Settings::begin();
+                settings.set(c"lock_timeout", PATIENCE);
+                // What is asked is soon answered; compiling it would take longer.
+                settings.set(c"jit", c"off");
+                (group.look)(&schema)
+            });
+            let mut found = looked.unwrap_or_else(|failure| could_not_look(&schema, group, &failure));
+            found.sort_by(|one, other| one.detail.cmp(&other.detail));
+            for check in group.checks {
+                let mut named = found.iter().filter(|finding| finding.check == *check).peekable();
+                if named.peek().is_none() {
+                    rows.row(|| vec![Some(call::text(check)), Some(call::text("ok")), None, None]);
+                }
+                for finding in named {
+                    let texts = [&finding.detail, &finding.remedy].map(|text| text.as_deref().map(call::text));
+                    let [detail, remedy] = texts;
+                    rows.row(|| vec![Some(call::text(check)), Some(call::text(&finding.level)), detail, remedy]);
+                }
+            }
+        }
+        call.null()
+    }
+);
+
+/// Each check of a group that failed, by name.
+fn could_not_look(schema: &Schema, group: &Group, failure: &Failure) -> Vec<Finding> {
+    let remedy = match failure.code {
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE => missing_grants(schema, group.needs),
+        _ => None,
+    };
+    let remedy = remedy.unwrap_or_else(|| {
+        format!(
+            "SELECT * FROM {}.enrichment_doctor() WHERE check_name IN ('locks', 'own tables', 'version');",
+            schema.name
+        )
+    });
+    let finding = |check: &&str| {
+        Finding::new(check, "warning", format!("Could not look: {}.", failure.message), Some(remedy.clone()))
+    };
+    group.checks.iter().map(finding).collect()
+}
+
+/// The GRANT statements that the present role lacks; `None` where it lacks none, or that can't be found out.
+fn missing_grants(schema: &Schema, needs: &[&str]) -> Option<String> {
+    const LACKING: &str = "
+        SELECT pg_catalog.string_agg(pg_catalog.format('GRANT %s TO %I;', g.granted, CURRENT_USER), ' ' ORDER BY g.granted)
+        FROM (SELECT pg_catalog.format('SELECT ON %s', c.oid::pg_catalog.regclass) AS granted
+              FROM pg_catalog.pg_class c
+              WHERE c.relnamespace = $1 AND c.relname = ANY ($2) AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+              UNION ALL
+              SELECT pg_catalog.format('EXECUTE ON FUNCTION %s', p.oid::pg_catalog.regprocedure)
+              FROM pg_catalog.pg_proc p
+              WHERE p.pronamespace = $1 AND p.proname = ANY ($2) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) g";
+    let names: Vec<String> = needs.iter().map(|name| (*name).to_owned()).collect();
+    let lacking = tx::attempt(|| {
+        let sql = Sql::as_caller();
+        let arguments = [(pg_sys::OIDOID, schema.oid.into_datum()), (pg_sys::TEXTARRAYOID, Some(call::texts(&names)))];
+        sql.query(LACKING, &arguments).text(0, 1)
+    });
+    lacking.ok().flatten().map(|grants| format!("{grants}  -- or one of the sets in docs/roles.md"))
+}
+
+/// The feature flag: what the server says, and what this session has beside that.
+fn enabled() -> Option<Finding> {
+    if settings::enabled_on_server() {
+        return (!settings::enabled()).then(|| {
+            Finding::new(
+                "enabled",
+                "warning",
+                "asn_inventory.enabled is off in this session: what it inserts is not observed.",
+                Some(
+                    "SET asn_inventory.enabled = on;  -- the check settings says whether a role or database has it so"
+                        .to_owned(),
+                ),
+            )
+        });
+    }
+    let by_environment = settings::switched_off_by_environment();
+    let (detail, remedy) = if by_environment {
+        (
+            "ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker rests.",
+            "env | grep ENABLE_ASN_INVENTORY  # where the server is started; unset it there, and restart the server",
+        )
+    } else {
+        (
+            "asn_inventory.enabled is off: nothing is observed, and the worker rests.",
+            "ALTER SYSTEM SET asn_inventory.enabled = on; SELECT pg_reload_conf();",
+        )
+    };
+    Some(Finding::new("enabled", "warning", detail, Some(remedy.to_owned())))
+}

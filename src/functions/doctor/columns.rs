@@ -1,0 +1,187 @@
+//! Whether the columns that attached tables are observed by can still be read. By the catalog alone: no table is opened,
+//! so that nobody who has one for himself is waited for.
+
+use enrich::selector::Selector;
+use pgrx::pg_sys;
+
+use super::finding::{Finding, select};
+use crate::ingest::extract::{Extractor, Misfit};
+use crate::ingest::plan::Moment;
+use crate::pg::catalog::{Schema, c_string, quote_literal};
+use crate::pg::sql::Sql;
+
+/// An attached table, as `ip_source` and the catalog have it.
+struct Source {
+    name: String,
+    selectors: Vec<String>,
+    observed_at: Option<String>,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: String,
+    kind: pg_sys::Oid,
+    modifier: i32,
+}
+
+/// The check `columns`.
+pub fn look(schema: &Schema) -> Vec<Finding> {
+    sources(schema).iter().filter_map(|source| source.finding(schema)).collect()
+}
+
+fn sources(schema: &Schema) -> Vec<Source> {
+    let sql = Sql::as_caller();
+    let found = sql.query(
+        &format!(
+            "SELECT s.tbl::pg_catalog.text, s.ip_columns, s.observed_at::pg_catalog.text,
+                    pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum),
+                    pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
+                    pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum)
+             FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
+             GROUP BY s.tbl, s.ip_columns, s.observed_at",
+            schema.name
+        ),
+        &[],
+    );
+    (0..found.len())
+        .map(|row| {
+            let texts = |column| found.texts(row, column).unwrap_or_default();
+            let columns = texts(4).into_iter().zip(texts(5)).zip(texts(6)).map(|((name, kind), modifier)| Column {
+                name,
+                kind: kind.parse::<u32>().unwrap_or_default().into(),
+                modifier: modifier.parse().unwrap_or(-1),
+            });
+            Source {
+                name: found.text(row, 1).unwrap_or_default(),
+                selectors: texts(2),
+                observed_at: found.text(row, 3),
+                columns: columns.collect(),
+            }
+        })
+        .collect()
+}
+
+impl Column {
+    /// A row's description with this column alone.
+    fn desc(&self) -> pg_sys::TupleDesc {
+        let name = c_string(&self.name);
+        // SAFETY: one attribute, of a type that the catalog knows; it lives in the current context.
+        unsafe {
+            let desc = pg_sys::CreateTemplateTupleDesc(1);
+            pg_sys::TupleDescInitEntry(desc, 1, name.as_ptr(), self.kind, self.modifier, 0);
+            desc
+        }
+    }
+
+    fn misfit(&self, selector: &Selector) -> Option<Misfit> {
+        // SAFETY: the descriptor was just made.
+        unsafe { Extractor::new(selector, self.desc()) }.err()
+    }
+
+    fn is_moment(&self) -> bool {
+        Moment::new(self.desc(), &self.name).is_some()
+    }
+}
+
+impl Source {
+    fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Why a selector reads nothing; `None`: it reads.
+    fn trouble(&self, text: &str) -> Option<String> {
+        let Ok(selector) = Selector::parse(text) else { return Some("it is no column and no path".to_owned()) };
+        let misfit = match self.column(&selector.column) {
+            Some(column) => column.misfit(&selector)?,
+            None => Misfit::NoColumn,
+        };
+        Some(match misfit {
+            Misfit::NoColumn => "there is no such column".to_owned(),
+            Misfit::WrongType(kind) => format!("its type is {kind} now"),
+            Misfit::NotJson(kind) => format!("its type is {kind} now, and no JSON"),
+            Misfit::NoPath => "it is JSON now, and no path says where in it".to_owned(),
+        })
+    }
+
+    /// What could stand in the place of a column that is gone: the only one that would do and is not observed already.
+    fn instead(&self, text: &str) -> Option<String> {
+        let selector = Selector::parse(text).ok()?;
+        if self.column(&selector.column).is_some() {
+            return None;
+        }
+        let used: Vec<String> =
+            self.selectors.iter().filter_map(|text| Selector::parse(text).ok()).map(|used| used.column).collect();
+        let fits = |column: &&Column| {
+            let renamed = Selector { column: column.name.clone(), path: selector.path.clone() };
+            let certain = [pg_sys::INETOID, pg_sys::CIDROID, pg_sys::INETARRAYOID, pg_sys::CIDRARRAYOID];
+            (!selector.path.is_empty() || certain.contains(&column.kind))
+                && !used.contains(&column.name)
+                && column.misfit(&renamed).is_none()
+        };
+        let mut fitting = self.columns.iter().filter(fits);
+        let (Some(column), None) = (fitting.next(), fitting.next()) else { return None };
+        let quoted = format!("\"{}\"", column.name.replace('"', "\"\""));
+        let mut path = selector.path.iter().map(|key| format!("'{}'", key.replace('\'', "''"))).collect::<Vec<_>>();
+        Some(match path.pop() {
+            // A plain name that would be read as something else is quoted as well.
+            None if Selector::parse(&column.name)
+                .is_ok_and(|read| read.column == column.name && read.path.is_empty()) =>
+            {
+                column.name.clone()
+            }
+            None => quoted,
+            Some(last) => {
+                let steps: String = path.iter().map(|key| format!("->{key}")).collect();
+                format!("{quoted}{steps}->>{last}")
+            }
+        })
+    }
+
+    fn finding(&self, schema: &Schema) -> Option<Finding> {
+        let mut told: Vec<String> = Vec::new();
+        let mut selectors: Vec<String> = Vec::new();
+        for text in &self.selectors {
+            match self.trouble(text) {
+                None => selectors.push(text.clone()),
+                Some(why) => {
+                    told.push(format!("{text}: {why}"));
+                    selectors.extend(self.instead(text));
+                }
+            }
+        }
+        let mut observed_at = self.observed_at.clone();
+        if let Some(name) = self.observed_at.as_ref()
+            && !self.column(name).is_some_and(Column::is_moment)
+        {
+            told.push(format!("{name}: there is no such column that holds a time"));
+            let mut moments = self.columns.iter().filter(|column| column.is_moment());
+            observed_at = match (moments.next(), moments.next(), self.column(name)) {
+                (Some(only), None, None) => Some(only.name.clone()),
+                _ => None,
+            };
+        }
+        if told.is_empty() {
+            return None;
+        }
+        let table = quote_literal(&self.name);
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let names = enrich::text::clean(&names.join(", "), 500).into_owned();
+        let remedy = if selectors.is_empty() {
+            let call = select(schema, "detach_ip_source", &table);
+            format!("{call}  -- or attach it with the column that has the addresses now; it has {names}")
+        } else {
+            let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
+            let at = observed_at.as_deref().map_or_else(|| "NULL".to_owned(), quote_literal);
+            let call = select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}", list.join(", ")));
+            format!("{call}  -- or with other columns; it has {names}")
+        };
+        let detail = format!(
+            "What {} is observed by can't be read any more, and is passed over: {}.",
+            self.name,
+            told.join("; ")
+        );
+        // A column's name may hold whatever it likes.
+        let detail = enrich::text::clean(&detail, 4000).into_owned();
+        Some(Finding::new("columns", "error", detail, Some(remedy)))
+    }
+}

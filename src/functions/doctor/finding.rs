@@ -1,0 +1,42 @@
+//! What a check found, and how it is asked for.
+
+use crate::pg::catalog::{Schema, quote_identifier};
+use crate::pg::sql::{Argument, Sql};
+
+/// What a check found.
+pub struct Finding {
+    /// Its name.
+    pub check: String,
+    /// ok, warning or error.
+    pub level: String,
+    /// What is wrong, in figures.
+    pub detail: Option<String>,
+    /// The command that mends it.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// One.
+    pub fn new(check: &str, level: &str, detail: impl Into<String>, remedy: impl Into<Option<String>>) -> Finding {
+        Finding { check: check.into(), level: level.into(), detail: Some(detail.into()), remedy: remedy.into() }
+    }
+}
+
+/// Asks the catalogs and the extension's views: what comes back are findings, a row each.
+pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> {
+    let sql = Sql::as_caller();
+    let found = sql.query(&text.replace("@extschema@", &schema.name), arguments);
+    (0..found.len())
+        .map(|row| Finding {
+            check: found.text(row, 1).unwrap_or_default(),
+            level: found.text(row, 2).unwrap_or_default(),
+            detail: found.text(row, 3),
+            remedy: found.text(row, 4),
+        })
+        .collect()
+}
+
+/// A call of one of the extension's functions, as a statement.
+pub fn select(schema: &Schema, function: &str, arguments: &str) -> String {
+    format!("SELECT {}.{}({arguments});", schema.name, quote_identifier(function))
+}

@@ -1,0 +1,41 @@
+-- Who holds, or waits for, a lock that keeps the worker from its work. Catalogs alone. $1 is the worker's process, $2 since
+-- when somebody has kept it from absorbing (null: nobody does), $3 the processes and $4 the prepared transactions that it was
+-- seen to wait for.
+WITH extension AS (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory'),
+ours AS MATERIALIZED (SELECT c.oid, c.relname FROM extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+                      JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid WHERE c.relkind = 'r'),
+held AS (
+    SELECT l.pid, l.virtualtransaction, l.granted, l.mode, l.waitstart, o.relname,
+           l.locktype = 'object' AND l.classid = 'pg_extension'::regclass AND l.objid = (SELECT oid FROM extension)
+                   AND (l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted OR l.objsubid = 0 AND l.mode = 'AccessExclusiveLock')
+               OR l.locktype = 'relation' AND o.oid IS NOT NULL AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AS stops,
+           -- SELECT … FOR UPDATE, and whoever writes what only the worker writes: rows of these are locked. Counts of
+           -- ip_source whose row is held, by a populate for one, are added later.
+           l.locktype = 'relation' AND l.granted AND (o.relname <> 'ip_source' AND l.mode = 'RowShareLock'
+               OR o.relname IN ('source_quota', 'inventory_count', 'maxmind_walk') AND l.mode = 'RowExclusiveLock') AS rows
+    FROM pg_locks l LEFT JOIN ours o ON l.locktype = 'relation' AND o.oid = l.relation
+    WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.pid IS DISTINCT FROM $1),
+prepared AS MATERIALIZED (
+    SELECT t.virtualtransaction, p.gid, p.prepared FROM pg_prepared_xacts p JOIN pg_locks t ON p.transaction = t.transactionid
+    WHERE t.locktype = 'transactionid' AND t.pid IS NULL),
+holder AS (
+    SELECT h.pid, x.gid, CASE WHEN h.stops THEN 1 ELSE 3 END AS weight, coalesce(h.waitstart, a.xact_start, x.prepared) AS since,
+           CASE WHEN h.stops THEN format('%s a lock, %s, on what the worker needs', CASE WHEN h.granted THEN 'holds' ELSE 'waits for' END, h.mode)
+                ELSE format('locks rows of %s that the worker may need', h.relname) END AS what
+    FROM held h LEFT JOIN pg_stat_activity a ON a.pid = h.pid LEFT JOIN prepared x ON h.pid IS NULL AND x.virtualtransaction = h.virtualtransaction
+    WHERE (h.stops OR h.rows) AND coalesce(a.backend_type, '') NOT LIKE 'asn_inventory %'
+    UNION ALL
+    SELECT u.pid, NULL, 2, $2, 'holds what the worker waits for, and nothing is absorbed' FROM unnest($3::integer[]) u(pid)
+    UNION ALL
+    SELECT NULL, u.gid, 2, $2, 'holds what the worker waits for, and nothing is absorbed' FROM unnest($4::text[]) u(gid))
+SELECT 'locks', 'warning', format('%s %s%s.',
+              coalesce('Process ' || h.pid || coalesce(' (' || a.usename || ')', ''), 'The prepared transaction ' || quote_literal(h.gid), 'A prepared transaction'),
+              h.what, coalesce(', since ' || h.since, '')),
+       CASE WHEN h.pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s);', h.pid)
+            WHEN h.gid IS NOT NULL THEN format('ROLLBACK PREPARED %L;', h.gid) ELSE 'SELECT gid FROM pg_prepared_xacts;' END
+FROM (SELECT DISTINCT ON (pid, gid) * FROM holder
+      -- Who may not see since when others work sees who holds what while nothing is absorbed.
+      WHERE coalesce(since, CASE WHEN pid IS NULL THEN '-infinity'::timestamptz ELSE $2 END) < clock_timestamp() - interval '5 seconds'
+      ORDER BY pid, gid, weight, since) h
+LEFT JOIN pg_stat_activity a ON a.pid = h.pid

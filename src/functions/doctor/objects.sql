@@ -1,0 +1,103 @@
+-- The extension's own tables, functions and types, as they should be. Catalogs alone, which everybody may read.
+WITH extension AS (SELECT e.*, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'asn_inventory'),
+member AS MATERIALIZED (SELECT d.classid, d.objid FROM extension e JOIN pg_depend d ON d.refobjid = e.oid
+                        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+ours AS MATERIALIZED (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid),
+-- Each with a column that no other has, by which it is known under another name.
+known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'attached_snapshot'),
+    ('enrichment_run', 'requested_by'), ('cymru_prefix', 'announced'), ('asn_inventory', 'details_ts'), ('ip_asn_history', 'old_asn'),
+    ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due')),
+inventory AS (SELECT c.oid, a.attnum FROM extension e JOIN ours c ON c.relname = 'ip_inventory' AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
+              LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'ip_address' AND NOT a.attisdropped)
+SELECT 'own tables', 'error', format('%s is missing: %s.', k.name,
+              CASE WHEN c.oid IS NULL THEN 'it was dropped, and nothing that needs it works' ELSE format('it is %s now, and nothing that needs it works', c.oid::regclass) END),
+       CASE WHEN c.oid IS NULL THEN 'DROP EXTENSION asn_inventory; CREATE EXTENSION asn_inventory;  -- after saving ip_inventory; then attach the tables again'
+            ELSE concat(CASE WHEN c.relname <> k.name THEN format('ALTER TABLE %s RENAME TO %I; ', c.oid::regclass, k.name) END,
+                        CASE WHEN c.relnamespace <> e.extnamespace
+                             THEN format('ALTER TABLE %I.%I SET SCHEMA %I;', c.relnamespace::regnamespace, k.name, e.nspname) END) END
+FROM extension e CROSS JOIN known k
+LEFT JOIN LATERAL (SELECT o.* FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attname = k.mark AND NOT a.attisdropped
+                   WHERE o.relkind = 'r' ORDER BY o.relname = k.name DESC LIMIT 1) c ON true
+WHERE c.oid IS NULL OR c.relname <> k.name OR c.relnamespace <> e.extnamespace
+UNION ALL
+SELECT 'inventory key', 'error',
+       CASE WHEN k.oid IS NULL THEN 'ip_inventory has no primary key: nothing can be absorbed, and what is observed waits.'
+            WHEN k.on_address AND NOT k.condeferrable THEN format('The index of ip_inventory''s primary key, %s, is not valid: nothing can be absorbed, and what is observed waits.', k.indexrelid::regclass)
+            ELSE format('The primary key of ip_inventory, %s, is not what absorbing needs: one on ip_address alone, checked at once. What is observed waits.', k.conname) END,
+       CASE WHEN k.oid IS NULL THEN format('ALTER TABLE %s ADD PRIMARY KEY (ip_address);  -- where addresses stand there twice, delete those first', i.oid::regclass)
+            WHEN k.on_address AND NOT k.condeferrable THEN format('REINDEX INDEX %s;', k.indexrelid::regclass)
+            ELSE format('ALTER TABLE %s DROP CONSTRAINT %I; ALTER TABLE %1$s ADD PRIMARY KEY (ip_address);', i.oid::regclass, k.conname) END
+FROM inventory i
+LEFT JOIN LATERAL (SELECT n.oid, n.conname, n.condeferrable, x.indexrelid, x.indisvalid AND x.indisready AND x.indislive AS is_usable,
+                          n.conkey = ARRAY[i.attnum] AS on_address
+                   FROM pg_constraint n JOIN pg_index x ON x.indexrelid = n.conindid WHERE n.conrelid = i.oid AND n.contype = 'p') k ON true
+WHERE NOT coalesce(k.is_usable AND k.on_address AND NOT k.condeferrable, false)
+UNION ALL
+SELECT 'queue index', 'error', format('Index %s on ip_observation misses what is observed: rows are appended without it, and whatever reads or checks by it is wrong.', x.indexrelid::regclass),
+       CASE WHEN n.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname) ELSE format('DROP INDEX %s;', x.indexrelid::regclass) END
+FROM ours c JOIN pg_index x ON x.indrelid = c.oid LEFT JOIN pg_constraint n ON n.conindid = x.indexrelid AND n.conrelid = c.oid
+WHERE c.relname = 'ip_observation'
+UNION ALL
+SELECT 'grants', 'warning', format('%s may %s %s.', CASE g.grantee WHEN 0 THEN 'Everybody' ELSE pg_get_userbyid(g.grantee) END,
+              lower(g.privilege_type), g.object),
+       format('REVOKE %s ON %s FROM %s;', g.privilege_type, g.object,
+              CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
+FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_type, a.grantee
+      FROM ours c, aclexplode(c.relacl) a WHERE a.grantee <> c.relowner
+      UNION
+      SELECT c.oid::regclass::text, c.relname, a.privilege_type, a.grantee
+      FROM ours c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE a.grantee <> c.relowner
+      UNION
+      SELECT 'FUNCTION ' || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
+      FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
+      WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
+        AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')
+      UNION
+      SELECT 'TYPE ' || y.oid::regtype, y.typname, a.privilege_type, a.grantee
+      FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g
+WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.name <> 'ip_observation'
+           OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
+           OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
+UNION ALL
+SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
+       format(CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW')
+                   THEN '%s belongs to %s, the extension to %s: %2$s decides what everybody runs who calls or reads it.'
+                   ELSE '%s belongs to %s, the extension to %s: what stands on it runs with the rights of %2$s.' END,
+              o.object, pg_get_userbyid(o.owner), pg_get_userbyid(e.extowner)),
+       format('ALTER %s %s OWNER TO %I;', o.kind, o.object, pg_get_userbyid(e.extowner))
+FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, c.relowner AS owner
+      FROM ours c WHERE c.relkind <> 'c'
+      UNION ALL
+      SELECT 'FUNCTION', p.oid::regprocedure::text, p.proowner
+      FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
+      UNION ALL
+      SELECT 'TYPE', t.oid::regtype::text, t.typowner
+      FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid
+      UNION ALL
+      SELECT 'EVENT TRIGGER', quote_ident(t.evtname), t.evtowner
+      FROM member m JOIN pg_event_trigger t ON m.classid = 'pg_event_trigger'::regclass AND t.oid = m.objid) o
+CROSS JOIN extension e WHERE o.owner <> e.extowner
+UNION ALL
+SELECT 'foreign code', 'warning', format('%s on %s is not the extension''s own. %s', f.what, f.object,
+              CASE WHEN f.always THEN 'It runs when the worker writes, as the table''s owner.' ELSE 'It does nothing when the worker writes.' END),
+       f.remedy
+FROM (SELECT format('Trigger %I', t.tgname) AS what, c.oid::regclass AS object, t.tgenabled IN ('A', 'R') AS always,
+             format('DROP TRIGGER %I ON %s;', t.tgname, c.oid::regclass) AS remedy
+      FROM ours c JOIN pg_trigger t ON t.tgrelid = c.oid
+      WHERE NOT t.tgisinternal AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = t.tgfoid)
+      UNION ALL
+      SELECT format('Rule %I', r.rulename), c.oid::regclass, r.ev_enabled IN ('A', 'R'),
+             format('DROP RULE %I ON %s;', r.rulename, c.oid::regclass)
+      FROM ours c JOIN pg_rewrite r ON r.ev_class = c.oid WHERE NOT (c.relkind = 'v' AND r.rulename = '_RETURN')
+      UNION ALL
+      SELECT format('Policy %I', p.polname), c.oid::regclass, false,
+             format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
+      FROM ours c JOIN pg_policy p ON p.polrelid = c.oid
+      UNION ALL
+      SELECT format('The child table %s', i.inhrelid::regclass), c.oid::regclass, false,
+             format('ALTER TABLE %s NO INHERIT %s;  -- until then nothing is written', i.inhrelid::regclass, c.oid::regclass)
+      FROM ours c JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'r'
+      UNION ALL
+      SELECT format('Index %I', x.relname), c.oid::regclass, true, format('DROP INDEX %s;', x.oid::regclass)
+      FROM ours c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid
+      WHERE c.relname <> 'ip_observation' AND i.indexprs IS NOT NULL) f

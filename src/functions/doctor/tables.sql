@@ -1,0 +1,109 @@
+-- Attached tables: whether what is inserted into each is really seen.
+WITH RECURSIVE
+extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
+observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
+source AS MATERIALIZED (
+    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at, s.attached_as, c.relkind, c.reltuples,
+           -- As the catalog has a trigger's arguments: each with a NUL behind it.
+           convert_to(coalesce(s.observed_at::text, ''), getdatabaseencoding()) || decode('00', 'hex')
+               || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
+                   FROM unnest(s.ip_columns) WITH ORDINALITY u(c, n)) AS arguments,
+           format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', s.tbl::text, s.ip_columns, s.observed_at) AS attach
+    FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl),
+family(root, tbl) AS (
+    SELECT s.tbl, s.tbl FROM source s WHERE s.relkind IS NOT NULL
+    UNION
+    SELECT f.root, i.inhrelid FROM family f JOIN pg_inherits i ON i.inhparent = f.tbl),
+-- Rows that these route to a foreign partition would be refused with a trigger that reads: theirs reads nothing.
+above_foreign(tbl) AS (
+    SELECT i.inhparent FROM pg_foreign_table t JOIN pg_class c ON c.oid = t.ftrelid AND c.relispartition JOIN pg_inherits i ON i.inhrelid = t.ftrelid
+    UNION
+    SELECT i.inhparent FROM above_foreign a JOIN pg_inherits i ON i.inhrelid = a.tbl),
+-- What other extensions manage is left alone.
+managed AS MATERIALIZED (
+    SELECT d.classid, d.objid FROM pg_depend d, extension e
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid <> e.oid AND d.deptype = 'e' AND d.classid IN ('pg_class'::regclass, 'pg_namespace'::regclass)),
+member AS MATERIALIZED (
+    SELECT f.root, f.tbl, c.relkind FROM family f JOIN pg_class c ON c.oid = f.tbl
+    WHERE c.relkind IN ('r', 'p')
+      AND (f.tbl = f.root
+           OR f.tbl NOT IN (SELECT s.tbl FROM source s)
+              AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
+              AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_namespace'::regclass AND m.objid = c.relnamespace))),
+found AS MATERIALIZED (
+    SELECT t.oid, t.tgrelid, t.tgname, t.tgargs, t.tgnargs, t.tgfoid = o.oid AS is_ours, t.tgenabled,
+           CASE WHEN t.tgfoid <> o.oid THEN 'taken'
+                WHEN t.tgenabled = 'D' THEN 'disabled' WHEN t.tgenabled = 'R' THEN 'replica'
+                WHEN t.tgqual IS NOT NULL THEN 'condition' WHEN t.tgtype <> 4 THEN 'altered'
+                WHEN t.tgnewtable IS NULL THEN 'blind' END AS fault
+    FROM pg_trigger t, observe o
+    WHERE NOT t.tgisinternal AND (t.tgfoid = o.oid OR t.tgname = 'asn_inventory_observe')),
+state AS MATERIALIZED (
+    SELECT DISTINCT ON (x.tbl) x.* FROM (
+        SELECT m.root, m.tbl, m.relkind, t.oid AS trigger, t.tgname,
+               CASE WHEN t.oid IS NULL THEN 'gone'
+                    WHEN t.fault = 'blind' AND m.tbl IN (SELECT a.tbl FROM above_foreign a) THEN NULL
+                    WHEN t.fault IS NULL AND t.tgargs <> s.arguments THEN 'arguments'
+                    ELSE t.fault END AS fault
+        FROM member m JOIN source s ON s.tbl = m.root LEFT JOIN found t ON t.tgrelid = m.tbl) x
+    ORDER BY x.tbl, x.fault IS NOT NULL, x.fault = 'taken', x.tgname = 'asn_inventory_observe' DESC),
+-- A fault of a table, or of some that are below it.
+faulty AS (
+    SELECT f.root, f.tbl = f.root AS is_root, f.fault, count(*) AS tables, (array_agg(f.tbl::regclass::text ORDER BY f.tbl))[1:3] AS names,
+           string_agg(format('ALTER TABLE %s%s ENABLE TRIGGER %I;', CASE f.relkind WHEN 'p' THEN 'ONLY ' END, f.tbl::regclass, f.tgname), ' ' ORDER BY f.tbl)
+               FILTER (WHERE f.fault IN ('disabled', 'replica')) AS enable,
+           string_agg(format('ALTER TRIGGER %I ON %s RENAME TO %I; ', f.tgname, f.tbl::regclass, 'not_asn_inventory_' || f.trigger), '' ORDER BY f.tbl)
+               FILTER (WHERE f.fault = 'taken') AS rename,
+           string_agg(format('DROP TRIGGER %I ON %s; ', f.tgname, f.tbl::regclass), '' ORDER BY f.tbl)
+               FILTER (WHERE f.fault <> 'taken' AND f.tgname <> 'asn_inventory_observe') AS remove,
+           string_agg(format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', f.tbl::regclass::text, s.ip_columns, s.observed_at), ' ' ORDER BY f.tbl) AS singly
+    FROM state f JOIN source s ON s.tbl = f.root WHERE f.fault IS NOT NULL
+    GROUP BY f.root, f.tbl = f.root, f.fault)
+SELECT 'triggers', 'error',
+       CASE WHEN f.is_root THEN format('Rows inserted into %s are not observed: its trigger %s.', s.name, w.words)
+            ELSE format('Rows inserted into %s%s by name, below %s, are not observed: the trigger there %s.', array_to_string(f.names, ', '),
+                        CASE WHEN f.tables > 3 THEN format(' and %s others', f.tables - 3) END, s.name, w.words) END,
+       CASE WHEN f.fault IN ('disabled', 'replica') AND f.tables <= 20 THEN f.enable
+            ELSE concat(f.rename, f.remove,
+                        CASE WHEN f.root NOT IN (SELECT a.tbl FROM above_foreign a) THEN s.attach
+                             WHEN f.is_root THEN format('SELECT %s.detach_ip_source(%L);  -- it has a foreign partition: detach that, and attach the table again', '@extschema@', s.name)
+                             ELSE f.singly END) END
+FROM faulty f JOIN source s ON s.tbl = f.root
+JOIN (VALUES ('gone', 'is gone'), ('taken', 'is gone, and one of somebody else has its name'), ('disabled', 'is disabled'),
+             ('replica', 'fires for replication alone'), ('condition', 'has a WHEN condition'), ('altered', 'was altered'),
+             ('blind', 'reads no rows'), ('arguments', 'reads something else than ip_source says')) w(fault, words) ON w.fault = f.fault
+UNION ALL
+SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: it has as many triggers that read the same.', t.tgrelid::regclass, count(*)),
+       (SELECT string_agg(format('DROP TRIGGER %I ON %s;', u.n, t.tgrelid::regclass), ' ')
+        FROM unnest((array_agg(t.tgname::text ORDER BY t.tgname = 'asn_inventory_observe' DESC, t.tgname))[2:]) u(n))
+FROM found t WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SELECT m.tbl FROM member m)
+GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1
+UNION ALL
+SELECT 'triggers', 'warning', format('%s has the trigger and is not attached: its addresses are observed, and counted for no table.', t.tgrelid::regclass),
+       format('SELECT %s.attach_ip_source(%L, %L, %L);  -- or, where it is not to be observed: SELECT %1$s.detach_ip_source(%2$L);', '@extschema@',
+              t.tgrelid::regclass::text,
+              (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)),
+              nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''))
+FROM found t, LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), chr(92) || '000') AS parts) p
+WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 'A') AND t.tgnargs > 1
+  AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)
+  AND NOT EXISTS (SELECT FROM pg_inherits i JOIN found u ON u.tgrelid = i.inhparent AND u.is_ours WHERE i.inhrelid = t.tgrelid)
+UNION ALL
+SELECT 'swapped tables', 'error',
+       format('Rows inserted into %s are not observed: it is not the table that was attached under that name, which is %s.', n.now::regclass,
+              CASE WHEN n.relkind IS NULL THEN 'gone' ELSE n.name || ' now' END),
+       format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at)
+FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
+      FROM source s JOIN pg_namespace p ON p.nspname = (parse_ident(s.attached_as))[1]
+      JOIN pg_class c ON c.relnamespace = p.oid AND c.relname = (parse_ident(s.attached_as))[2]
+      WHERE c.oid <> s.tbl AND c.relkind IN ('r', 'p')
+        AND NOT EXISTS (SELECT FROM found t WHERE t.tgrelid = c.oid AND t.is_ours AND t.tgenabled IN ('O', 'A'))
+        AND c.oid NOT IN (SELECT f.tbl FROM family f)
+      ORDER BY c.oid, s.relkind IS NULL) n
+UNION ALL
+SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads all of it.', s.name, a.attname),
+       format(CASE s.relkind WHEN 'p' THEN 'CREATE INDEX ON %s (%I);  -- who inserts waits meanwhile'
+                             ELSE 'CREATE INDEX CONCURRENTLY ON %s (%I);' END, s.name, a.attname)
+FROM source s JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.ip_columns) AND a.atttypid = 'inet'::regtype
+WHERE s.reltuples > 1000000
+  AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = s.tbl AND x.indkey[0] = a.attnum AND x.indisvalid AND x.indpred IS NULL)

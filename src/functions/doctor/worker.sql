@@ -1,0 +1,10 @@
+-- Whether a worker is there at all.
+WITH worker AS (SELECT * FROM @extschema@.worker_status())
+SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: there is no worker.',
+       format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- then restart the server',
+              array_to_string(array_remove(string_to_array(current_setting('shared_preload_libraries'), ','), '') || 'asn_inventory'::text, ', '))
+FROM worker WHERE worker = 'not preloaded'
+UNION ALL
+SELECT 'worker', 'error', 'No worker runs in this database: max_worker_processes may be used up, or asn_inventory.databases names others.',
+       'SHOW max_worker_processes; SHOW asn_inventory.databases;  -- and the server''s log'
+FROM worker WHERE worker = 'not running'
