@@ -12,6 +12,8 @@ cd "$root"
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
 # New functions that views and the doctor call: who may read those must be able to call these.
 for_readers=unobserved_statements,queue_length,worker_errors
+# Names that an object has got since: who was given rights on it by the name of before keeps them.
+renamed=new_addresses_by_day
 mark='-- From here on written by scripts/upgrade-sql.sh.'
 
 # The files in the order in which src/lib.rs installs them.
@@ -20,16 +22,16 @@ files() { sed -n 's|^extension_sql_file!("../\(sql/[^"]*\)".*|\1|p' src/lib.rs; 
 # Names of functions, views and tables that the version before did not have.
 new_objects() {
     # shellcheck disable=SC2046
-    comm -23 <(names $(files)) <(names sql/install/asn_inventory--0.1.0.sql) | paste -sd,
+    comm -23 <(names $(files)) <(names sql/install/asn_inventory--0.1.0.sql) | grep -vxF "$renamed" | paste -sd,
 }
-names() { sed -nE 's/^CREATE (TABLE|VIEW|FUNCTION|SEQUENCE) (@extschema@\.)?([a-z_]+).*/\3/p' "$@" | sort -u; }
+names() { sed -nE 's/^CREATE (TABLE|VIEW|FUNCTION|PROCEDURE|SEQUENCE) (@extschema@\.)?([a-z_]+).*/\3/p' "$@" | sort -u; }
 
 generated() {
     printf '%s\n' "$mark"
     # shellcheck disable=SC2046
     awk -v made="'{$(new_objects)}', '{$for_readers}'" '
         function flush() {
-            if (text ~ /^CREATE (VIEW|FUNCTION) /) sub(/^CREATE /, "CREATE OR REPLACE ", text)
+            if (text ~ /^CREATE (VIEW|FUNCTION|PROCEDURE) /) sub(/^CREATE /, "CREATE OR REPLACE ", text)
             if (text ~ /^SELECT @extschema@\.secure_extension/) sub(/NULL, NULL/, made, text)
             if (text ~ /^(CREATE OR REPLACE|COMMENT ON|REVOKE|SELECT @extschema@\.)/) printf "%s", text
             text = ""

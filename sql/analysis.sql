@@ -64,19 +64,20 @@ COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null
 COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known today';
 COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
 
-CREATE VIEW @extschema@.countries_by_day AS
+-- By the first day alone: which of an address's observations fell on which later day is not kept.
+CREATE VIEW @extschema@.new_addresses_by_day AS
 SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(*) AS new_addresses,
-       least(sum(i.observation_count), 9223372036854775807)::bigint AS observations,
+       least(sum(i.observation_count), 9223372036854775807)::bigint AS observations_since,
        count(*) FILTER (WHERE i.country_source = 'cymru') AS by_registration
 FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
 GROUP BY 1, 2
 ORDER BY 1 DESC, 3 DESC, 2;
-COMMENT ON VIEW @extschema@.countries_by_day IS 'hosting countries of new addresses by day (UTC), latest day first; reads all of ip_inventory';
-COMMENT ON COLUMN @extschema@.countries_by_day.day IS 'day of the first observation, UTC';
-COMMENT ON COLUMN @extschema@.countries_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
-COMMENT ON COLUMN @extschema@.countries_by_day.new_addresses IS 'addresses first seen that day';
-COMMENT ON COLUMN @extschema@.countries_by_day.observations IS 'observations of these addresses, that day and since';
-COMMENT ON COLUMN @extschema@.countries_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
+COMMENT ON VIEW @extschema@.new_addresses_by_day IS 'addresses that were new on a day (UTC), by hosting country, latest day first: an address counts on its first day and on no other; reads all of ip_inventory';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.day IS 'day of the first observation, UTC';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.new_addresses IS 'addresses first seen that day';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'observations of these addresses from that day until now, all together';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
 
 -- scanner_ts is not null in every row that GreyNoise answered for: its index finds them where they are few.
 CREATE VIEW @extschema@.known_scanners AS

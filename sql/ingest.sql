@@ -4,15 +4,19 @@ COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_
 
 CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin';
 
 CREATE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
-COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table';
+COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; what it has added to ip_inventory stays';
+
+CREATE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what the rows that it has now have added to ip_inventory; how many observations that were';
 
 CREATE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
-COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows an attached table already has to the worker, once';
+COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows that an attached table, or a partition of one, already had to the worker, once';
 
 CREATE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'absorb_observations';
@@ -43,3 +47,41 @@ COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observati
 CREATE FUNCTION @extschema@.unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
 COMMENT ON FUNCTION @extschema@.unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
+
+-- Rows that a subscription brings: each server keeps these tables for itself.
+CREATE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
+COMMENT ON FUNCTION @extschema@.drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.enrichment_run FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_asn_history FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+ALTER TABLE @extschema@.ip_observation ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_source ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_source_part ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.enrichment_run ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_asn_history ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.source_quota ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.maxmind_walk ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.inventory_count ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.asn_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.cymru_prefix ENABLE REPLICA TRIGGER asn_inventory_replicated;
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_observation IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source_part IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.enrichment_run IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_asn_history IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.source_quota IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';

@@ -3,22 +3,26 @@ CREATE FUNCTION @extschema@.backfill_inventory(
     workers integer DEFAULT 4, ips inet[] DEFAULT NULL, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_inventory';
 COMMENT ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean)
-    IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction';
+    IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction. While the call waits, vacuum removes no row that dies in this database: for long jobs wait => false, then CALL wait_for_job()';
 
 CREATE FUNCTION @extschema@.refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_stale';
 COMMENT ON FUNCTION @extschema@.refresh_stale(text, integer, boolean)
-    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all';
+    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all. While the call waits, vacuum removes no row that dies in this database: see wait_for_job()';
 
 CREATE FUNCTION @extschema@.refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_range';
 COMMENT ON FUNCTION @extschema@.refresh_range(inet, text, boolean)
-    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all';
+    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all. While the call waits, vacuum removes no row that dies in this database: see wait_for_job()';
 
 CREATE FUNCTION @extschema@.update_maxmind(force boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
 COMMENT ON FUNCTION @extschema@.update_maxmind(boolean)
     IS 'asks the worker to look for newer MaxMind builds now; the job''s number. force: also what is not newer, or was refused';
+
+CREATE PROCEDURE @extschema@.wait_for_job(job_id bigint)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'wait_for_job';
+COMMENT ON PROCEDURE @extschema@.wait_for_job(bigint) IS 'returns when a job has ended, and fails where it failed; holds no snapshot meanwhile, so vacuum goes on';
 
 CREATE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';

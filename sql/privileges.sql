@@ -2,6 +2,8 @@
 REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.drop_replicated_row() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
@@ -14,6 +16,7 @@ REVOKE ALL ON FUNCTION @extschema@.update_maxmind(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_stale(text, integer, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.cancel_enrichment_job(bigint) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE @extschema@.wait_for_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrichment_jobs() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.queue_length() FROM PUBLIC;

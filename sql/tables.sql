@@ -99,7 +99,10 @@ CREATE TABLE @extschema@.ip_observation (
     attempts   integer NOT NULL DEFAULT 0,
     retry_at   timestamptz,
     addresses  integer NOT NULL DEFAULT 1,
-    packed     bytea
+    packed     bytea,
+    rows       bigint,
+    sample     text,
+    reason     text
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
 COMMENT ON TABLE @extschema@.ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
@@ -112,6 +115,9 @@ COMMENT ON COLUMN @extschema@.ip_observation.attempts IS 'how often absorbing th
 COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'left alone until then, after a failure';
 COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'how many addresses the row stands for';
 COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
+COMMENT ON COLUMN @extschema@.ip_observation.rows IS 'rows of the statement, on its first row here; null: none, or not counted';
+COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of the statement that could not be read';
+COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why it could not';
 
 CREATE TABLE @extschema@.ip_source (
     tbl              regclass PRIMARY KEY,
@@ -126,7 +132,13 @@ CREATE TABLE @extschema@.ip_source (
     attached_snapshot text,
     attached_on      text,
     unobserved       bigint NOT NULL DEFAULT 0,
-    attached_as      text
+    attached_as      text,
+    observed_zone    text,
+    rows_seen        bigint NOT NULL DEFAULT 0,
+    rows_since_address bigint NOT NULL DEFAULT 0,
+    unreadable_sample text,
+    unreadable_reason text,
+    unreadable_at    timestamptz
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
@@ -142,6 +154,28 @@ COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were th
 COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
 COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
 COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name that it had then, by which enrichment_doctor knows a table that took its place';
+COMMENT ON COLUMN @extschema@.ip_source.observed_zone IS 'time zone in which observed_at is read where it has none of its own; null: that of the inserting session';
+COMMENT ON COLUMN @extschema@.ip_source.rows_seen IS 'rows that were read: inserted since it was attached, or counted by populate_ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were read since the last one with an address';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
+
+-- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing
+-- elsewhere.
+CREATE TABLE @extschema@.ip_source_part (
+    tbl               regclass PRIMARY KEY,
+    attached_at       timestamptz NOT NULL DEFAULT now(),
+    attached_snapshot text,
+    attached_on       text NOT NULL,
+    populated_at      timestamptz
+);
+COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they came below an attached table: populate_ip_inventory counts those once';
+COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it came below the attached table';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'which rows were there before; null: some of them may have been observed earlier, and nothing tells which';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
 
 CREATE TABLE @extschema@.enrichment_run (
     job_id             bigint PRIMARY KEY,

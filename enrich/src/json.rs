@@ -92,6 +92,29 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// The keys of an object, in its order; none of anything else, nor those whose escapes make no text.
+pub fn keys(json: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
+    let mut at = if json.first() == Some(&b'{') { blanks(json, 1) } else { json.len() };
+    std::iter::from_fn(move || {
+        while json.get(at) == Some(&b'"') {
+            let key_end = end_of_value(json, at);
+            let key = unescape(&json[at..key_end]);
+            let separator = blanks(json, end_of_value(json, blanks(json, blanks(json, key_end) + 1)));
+            at = match json.get(separator) {
+                Some(b',') => blanks(json, separator + 1),
+                _ => json.len(),
+            };
+            if let Some(key) = key {
+                return Some(match key {
+                    Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+                    Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+                });
+            }
+        }
+        None
+    })
+}
+
 /// The last member of that name.
 fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut found = None;
@@ -197,6 +220,13 @@ mod tests {
         }
         assert_eq!(at("\"x\"", &[]), Some("\"x\""));
         assert_eq!(at("\"x\"", &["x"]), None);
+    }
+
+    #[test]
+    fn keys_are_those_of_the_object_itself() {
+        let found = |json: &str| keys(json.as_bytes()).map(Cow::into_owned).collect::<Vec<_>>().join("|");
+        assert_eq!(found(r#"{ "a" : {"x":1}, "b,":[{"y":2}] , "\u0063":"}", "\ud800":0,"d":null }"#), "a|b,|c|d");
+        assert_eq!(["{}", "[{\"a\":1}]", "\"a\"", "", "{"].map(found), [""; 5]);
     }
 
     #[test]

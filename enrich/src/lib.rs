@@ -32,6 +32,7 @@ pub mod greynoise;
 pub mod json;
 pub mod latency;
 pub mod maxmind;
+pub mod miss;
 pub mod moment;
 pub mod pack;
 pub mod quota;

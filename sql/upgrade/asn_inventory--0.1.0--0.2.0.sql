@@ -6,8 +6,25 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- The worker fires no triggers but the extension's own.
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 
-ALTER TABLE @extschema@.ip_source ADD COLUMN unobserved bigint NOT NULL DEFAULT 0;
-ALTER TABLE @extschema@.ip_source ADD COLUMN attached_as text;
+ALTER TABLE @extschema@.ip_source
+    ADD COLUMN unobserved bigint NOT NULL DEFAULT 0, ADD COLUMN attached_as text, ADD COLUMN observed_zone text,
+    ADD COLUMN rows_seen bigint NOT NULL DEFAULT 0, ADD COLUMN rows_since_address bigint NOT NULL DEFAULT 0,
+    ADD COLUMN unreadable_sample text, ADD COLUMN unreadable_reason text, ADD COLUMN unreadable_at timestamptz;
+-- Rows that are queued stay as they are: what they do not count is null.
+ALTER TABLE @extschema@.ip_observation ADD COLUMN rows bigint, ADD COLUMN sample text, ADD COLUMN reason text;
+
+CREATE TABLE @extschema@.ip_source_part (
+    tbl               regclass PRIMARY KEY,
+    attached_at       timestamptz NOT NULL DEFAULT now(),
+    attached_snapshot text,
+    attached_on       text NOT NULL,
+    populated_at      timestamptz
+);
+
+-- It counts an address on the day of its first observation, and all its observations there: it is named after that now.
+-- Renamed, so that grants and what others have built on it stay.
+ALTER VIEW @extschema@.countries_by_day RENAME TO new_addresses_by_day;
+ALTER VIEW @extschema@.new_addresses_by_day RENAME COLUMN observations TO observations_since;
 
 ALTER TABLE @extschema@.inventory_count ADD COLUMN changes bigint;
 ALTER TABLE @extschema@.maxmind_walk REPLICA IDENTITY FULL;
@@ -19,6 +36,31 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',
     'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
     'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
+
+CREATE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.enrichment_run FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_asn_history FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+ALTER TABLE @extschema@.ip_observation ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_source ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_source_part ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.enrichment_run ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_asn_history ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.source_quota ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.maxmind_walk ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.inventory_count ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.asn_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.cymru_prefix ENABLE REPLICA TRIGGER asn_inventory_replicated;
 
 DROP EVENT TRIGGER asn_inventory_new_partition;
 CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
@@ -78,6 +120,9 @@ COMMENT ON COLUMN @extschema@.ip_observation.attempts IS 'how often absorbing th
 COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'left alone until then, after a failure';
 COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'how many addresses the row stands for';
 COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
+COMMENT ON COLUMN @extschema@.ip_observation.rows IS 'rows of the statement, on its first row here; null: none, or not counted';
+COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of the statement that could not be read';
+COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why it could not';
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
 COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
@@ -92,6 +137,18 @@ COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were th
 COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
 COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
 COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name that it had then, by which enrichment_doctor knows a table that took its place';
+COMMENT ON COLUMN @extschema@.ip_source.observed_zone IS 'time zone in which observed_at is read where it has none of its own; null: that of the inserting session';
+COMMENT ON COLUMN @extschema@.ip_source.rows_seen IS 'rows that were read: inserted since it was attached, or counted by populate_ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were read since the last one with an address';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
+COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they came below an attached table: populate_ip_inventory counts those once';
+COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it came below the attached table';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'which rows were there before; null: some of them may have been observed earlier, and nothing tells which';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
 COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
 COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller was given';
 COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
@@ -231,13 +288,16 @@ CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_ip_source installs: appends the addresses of inserted rows to ip_observation';
 CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin';
 CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
-COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table';
+COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; what it has added to ip_inventory stays';
+CREATE OR REPLACE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what the rows that it has now have added to ip_inventory; how many observations that were';
 CREATE OR REPLACE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
-COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows an attached table already has to the worker, once';
+COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows that an attached table, or a partition of one, already had to the worker, once';
 CREATE OR REPLACE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'absorb_observations';
 COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now, as the worker does every second';
@@ -258,6 +318,20 @@ COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observati
 CREATE OR REPLACE FUNCTION @extschema@.unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
 COMMENT ON FUNCTION @extschema@.unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
+CREATE OR REPLACE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
+COMMENT ON FUNCTION @extschema@.drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_observation IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source_part IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.enrichment_run IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_asn_history IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.source_quota IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
 CREATE OR REPLACE FUNCTION @extschema@.enrich_ip(ip inet, wait interval DEFAULT '0') RETURNS @extschema@.ip_enrichment
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'enrich_ip';
 COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'what the inventory knows of an address if that is fresh, else what can be said now; hands the address to the worker';
@@ -266,19 +340,22 @@ CREATE OR REPLACE FUNCTION @extschema@.backfill_inventory(
     workers integer DEFAULT 4, ips inet[] DEFAULT NULL, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_inventory';
 COMMENT ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean)
-    IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction';
+    IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction. While the call waits, vacuum removes no row that dies in this database: for long jobs wait => false, then CALL wait_for_job()';
 CREATE OR REPLACE FUNCTION @extschema@.refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_stale';
 COMMENT ON FUNCTION @extschema@.refresh_stale(text, integer, boolean)
-    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all';
+    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all. While the call waits, vacuum removes no row that dies in this database: see wait_for_job()';
 CREATE OR REPLACE FUNCTION @extschema@.refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_range';
 COMMENT ON FUNCTION @extschema@.refresh_range(inet, text, boolean)
-    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all';
+    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all. While the call waits, vacuum removes no row that dies in this database: see wait_for_job()';
 CREATE OR REPLACE FUNCTION @extschema@.update_maxmind(force boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
 COMMENT ON FUNCTION @extschema@.update_maxmind(boolean)
     IS 'asks the worker to look for newer MaxMind builds now; the job''s number. force: also what is not newer, or was refused';
+CREATE OR REPLACE PROCEDURE @extschema@.wait_for_job(job_id bigint)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'wait_for_job';
+COMMENT ON PROCEDURE @extschema@.wait_for_job(bigint) IS 'returns when a job has ended, and fails where it failed; holds no snapshot meanwhile, so vacuum goes on';
 CREATE OR REPLACE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
 COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
@@ -573,19 +650,19 @@ COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'which source had said s
 COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: none is known any more';
 COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known today';
 COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
-CREATE OR REPLACE VIEW @extschema@.countries_by_day AS
+CREATE OR REPLACE VIEW @extschema@.new_addresses_by_day AS
 SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(*) AS new_addresses,
-       least(sum(i.observation_count), 9223372036854775807)::bigint AS observations,
+       least(sum(i.observation_count), 9223372036854775807)::bigint AS observations_since,
        count(*) FILTER (WHERE i.country_source = 'cymru') AS by_registration
 FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
 GROUP BY 1, 2
 ORDER BY 1 DESC, 3 DESC, 2;
-COMMENT ON VIEW @extschema@.countries_by_day IS 'hosting countries of new addresses by day (UTC), latest day first; reads all of ip_inventory';
-COMMENT ON COLUMN @extschema@.countries_by_day.day IS 'day of the first observation, UTC';
-COMMENT ON COLUMN @extschema@.countries_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
-COMMENT ON COLUMN @extschema@.countries_by_day.new_addresses IS 'addresses first seen that day';
-COMMENT ON COLUMN @extschema@.countries_by_day.observations IS 'observations of these addresses, that day and since';
-COMMENT ON COLUMN @extschema@.countries_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
+COMMENT ON VIEW @extschema@.new_addresses_by_day IS 'addresses that were new on a day (UTC), by hosting country, latest day first: an address counts on its first day and on no other; reads all of ip_inventory';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.day IS 'day of the first observation, UTC';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.new_addresses IS 'addresses first seen that day';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'observations of these addresses from that day until now, all together';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
 CREATE OR REPLACE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
        i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
@@ -752,6 +829,8 @@ COMMENT ON FUNCTION @extschema@.prometheus_metrics()
 REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.drop_replicated_row() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
@@ -764,6 +843,7 @@ REVOKE ALL ON FUNCTION @extschema@.update_maxmind(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_stale(text, integer, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.cancel_enrichment_job(bigint) FROM PUBLIC;
+REVOKE ALL ON PROCEDURE @extschema@.wait_for_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrichment_jobs() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.queue_length() FROM PUBLIC;
@@ -791,5 +871,5 @@ CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[], for_readers
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
 REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension('{mmdb_network_rows,queue_length,secure_extension,unobserved_statements,worker_errors}', '{unobserved_statements,queue_length,worker_errors}');
+SELECT @extschema@.secure_extension('{drop_replicated_row,forget_ip_source,ip_source_part,mmdb_network_rows,queue_length,secure_extension,unobserved_statements,wait_for_job,worker_errors}', '{unobserved_statements,queue_length,worker_errors}');
 SELECT @extschema@.announce_extension();

@@ -84,8 +84,8 @@ const GROUPS: [Group; 14] = [
     },
     Group { checks: &["locks"], needs: &[], look: blockers::look },
     Group {
-        checks: &["triggers", "swapped tables", "columns", "index"],
-        needs: &["ip_source"],
+        checks: &["triggers", "swapped tables", "columns", "addresses", "partitions", "index"],
+        needs: &["ip_source", "ip_source_part", "database_identity"],
         look: |schema| {
             let mut found = ask(schema, include_str!("doctor/tables.sql"), &[]);
             found.extend(columns::look(schema));

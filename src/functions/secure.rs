@@ -75,7 +75,7 @@ const REVOCATIONS: &str = "
              FROM pg_catalog.pg_class c JOIN member m ON m.classid = 'pg_catalog.pg_class'::regclass AND m.objid = c.oid
              WHERE c.relkind IN ('r', 'v', 'S')
              UNION ALL
-             SELECT 'FUNCTION', p.oid::regprocedure::text, p.proname, p.proacl, p.proowner, true
+             SELECT 'ROUTINE', p.oid::regprocedure::text, p.proname, p.proacl, p.proowner, true
              FROM pg_catalog.pg_proc p JOIN member m ON m.classid = 'pg_catalog.pg_proc'::regclass AND m.objid = p.oid
              UNION ALL
              SELECT 'TYPE', t.oid::regtype::text, t.typname, t.typacl, t.typowner, true

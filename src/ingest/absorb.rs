@@ -27,7 +27,7 @@ use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
-use crate::pg::{errors, shape, time};
+use crate::pg::{errors, time};
 use crate::shared::watched;
 use crate::sql_function;
 
@@ -82,7 +82,8 @@ sql_function!(
     }
 );
 
-fn absorb_all(schema: &Schema, max_rows: usize) -> usize {
+/// Everything that is queued, `max_rows` rows of it at most. The caller holds [`lock`].
+pub fn absorb_all(schema: &Schema, max_rows: usize) -> usize {
     let mut total = 0;
     while total < max_rows {
         let done = absorb(schema, MAX_ROWS.min(max_rows - total));
@@ -133,7 +134,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let asked: Vec<IpAddr> = addresses.iter().filter(|(_, p)| p.asked).map(|(ip, _)| *ip).collect();
     round.refresh(&asked);
     round.put_back();
-    let held = count_sources(schema, &taken.sources);
+    let held = count_sources(schema, &taken.sources, &taken.unread);
     round.put_back_counts(&held);
     let refused = round.report();
     drop(settings);
@@ -158,6 +159,8 @@ struct Source {
     unparsable: i64,
     /// Statements whose rows were not observed.
     unobserved: i64,
+    /// Rows that were read.
+    rows: i64,
     last: i64,
 }
 
@@ -170,6 +173,8 @@ struct Taken {
     passed_over: u64,
     addresses: HashMap<IpAddr, Pending>,
     sources: HashMap<u32, Source>,
+    /// Of each table, the last value that could not be read: how it begins, why, and when.
+    unread: HashMap<u32, (Option<String>, String, i64)>,
 }
 
 /// Reads and deletes queue rows. `None` when there is no queue.
@@ -192,7 +197,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             );
         }
         let relation = pg_sys::table_open(oid, pg_sys::NoLock as i32);
-        if !shape::is(relation, &COLUMNS) {
+        if !queue::is_queue(relation) {
             errors::not_ready(
                 "ip_observation is not as asn_inventory made it",
                 "What is queued stays there.",
@@ -206,7 +211,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
         let desc = (*relation).rd_att;
         let mut places = Vec::new();
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [true; COLUMNS.len()]);
         while places.len() < max_rows && taken.addresses_taken < MAX_ADDRESSES as u64 {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
@@ -246,10 +251,18 @@ impl Taken {
         // SAFETY: see above.
         let inet = (!nulls[0]).then(|| unsafe { Inet::read(values[0]) });
         if !nulls[4] {
-            let source = self.sources.entry(values[4].value() as u32).or_default();
-            // No address and seen 0 times: a statement that was not observed.
+            let table = values[4].value() as u32;
+            let source = self.sources.entry(table).or_default();
+            let rows = if nulls[9] { 0 } else { long(9) };
+            source.rows += rows;
+            if !nulls[11] {
+                // SAFETY: see above.
+                let text = |i: usize| unsafe { crate::pg::encoding::from_server(text_bytes(values[i])) };
+                self.unread.insert(table, ((!nulls[10]).then(|| text(10)), text(11), seen.last));
+            }
+            // No address and seen 0 times: a statement that was not observed, or one whose rows hold none.
             if inet.is_none() && nulls[8] && seen.count == 0 {
-                source.unobserved += 1;
+                source.unobserved += i64::from(rows == 0);
                 return;
             }
             if inet.is_none() && nulls[8] {
@@ -392,20 +405,31 @@ impl Round<'_> {
             let rows = [(Some(COUNT_ALONE), seen(source.observed)), (None, seen(source.unparsable))];
             let mut rows: Vec<_> = rows.into_iter().filter(|(_, seen)| seen.count > 0).collect();
             rows.extend((0..source.unobserved).map(|_| (None, seen(0))));
-            queue.append_rows(&rows, Some(pg_sys::Oid::from(*table)), Some(retry));
+            let table = pg_sys::Oid::from(*table);
+            queue.append_rows(&rows, Some(table), Some(retry));
+            queue.append_silent(source.rows, None, table, source.last, Some(retry));
         }
     }
 }
 
 /// Adds to the counts of the attached tables; a partition counts for the table that was attached. Returns what could
 /// not be added: somebody holds that row, `populate_ip_inventory` in a long transaction for one.
-fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, Source)> {
+fn count_sources(
+    schema: &Schema,
+    sources: &HashMap<u32, Source>,
+    unread: &HashMap<u32, (Option<String>, String, i64)>,
+) -> Vec<(u32, Source)> {
     let mut held = Vec::new();
     let result = tx::attempt(|| {
         let sql = Sql::on(schema, c"ip_source");
-        // Before the extension is updated there is no such column.
-        let unobserved = match has_unobserved(schema) {
-            true => ", unobserved = unobserved + $5",
+        // Before the extension is updated there are no such columns.
+        let more = match is_updated(schema) {
+            true => {
+                ", unobserved = unobserved + $5, rows_seen = rows_seen + $6,
+                 rows_since_address = CASE WHEN $2 > 0 THEN 0 ELSE rows_since_address + $6 END,
+                 unreadable_sample = CASE WHEN $8 IS NULL THEN unreadable_sample ELSE $7 END,
+                 unreadable_reason = coalesce($8, unreadable_reason), unreadable_at = coalesce($9, unreadable_at)"
+            }
             false => "",
         };
         for (oid, source) in sources {
@@ -424,6 +448,7 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
                 &[table],
             );
             let Some(root) = (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten() else { continue };
+            let unread = unread.get(oid);
             let added = sql.run(
                 &format!(
                     "UPDATE {0}.ip_source s
@@ -432,7 +457,7 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
                          last_observed_at = greatest(last_observed_at, $4)
                      FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
                      WHERE s.tbl = free.tbl",
-                    schema.name, unobserved
+                    schema.name, more
                 ),
                 &[
                     (pg_sys::OIDOID, root.into_datum()),
@@ -443,6 +468,10 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
                         (source.observed + source.unparsable > 0).then(|| Datum::from(source.last)),
                     ),
                     (pg_sys::INT8OID, source.unobserved.into_datum()),
+                    (pg_sys::INT8OID, source.rows.into_datum()),
+                    (pg_sys::TEXTOID, unread.and_then(|(sample, _, _)| sample.as_deref()).map(crate::pg::call::text)),
+                    (pg_sys::TEXTOID, unread.map(|(_, reason, _)| crate::pg::call::text(reason))),
+                    (pg_sys::TIMESTAMPTZOID, unread.map(|(_, _, at)| Datum::from(*at))),
                 ],
             );
             if added == 0 {
@@ -460,9 +489,9 @@ fn count_sources(schema: &Schema, sources: &HashMap<u32, Source>) -> Vec<(u32, S
     }
 }
 
-fn has_unobserved(schema: &Schema) -> bool {
+fn is_updated(schema: &Schema) -> bool {
     // SAFETY: a catalog look-up that tolerates absence.
     unsafe {
-        pg_sys::get_attnum(schema.relation(c"ip_source"), c"unobserved".as_ptr()) != pg_sys::InvalidAttrNumber as i16
+        pg_sys::get_attnum(schema.relation(c"ip_source"), c"unreadable_at".as_ptr()) != pg_sys::InvalidAttrNumber as i16
     }
 }

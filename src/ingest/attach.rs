@@ -9,13 +9,15 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::extract::{Extractor, Misfit, column};
+use super::before::Before;
+use super::extract::{Extractor, Misfit};
 use super::family;
 use super::install;
 use super::install::{Reads, TRIGGER};
+use super::moment;
+use super::moment::{Moment, NoMoment};
 use super::owner::check_owner;
-use super::plan::Moment;
-use super::populate::Before;
+use super::part;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, database_identity, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise, refuse_read_only};
@@ -75,7 +77,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     };
     check_owner(table, "Attaching and detaching change the table's triggers.");
     check_table(table);
-    check_columns(table, selectors, observed_at);
+    let (moment, zone) = check_columns(table, selectors, observed_at);
     // SAFETY: reads the number of the running command.
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
     let sql = Sql::as_caller();
@@ -84,7 +86,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     check_names(schema, &members);
     let observed = observed_at.unwrap_or("").to_owned();
     let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
-    for member in members {
+    for member in members.iter().copied() {
         if member != table && family::is_managed(member) {
             continue;
         }
@@ -99,12 +101,22 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     }
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
-    note_attached(schema, table, selectors, observed_at, &before);
+    if note_attached(schema, table, selectors, moment.as_deref(), zone.as_deref(), &before) {
+        // Its own snapshot says of all of them which rows were there.
+        part::forget(schema, &members);
+    }
     pgrx::debug1!("asn_inventory: attached {name}");
 }
 
-/// Writes the note, which the caller needs no right for.
-fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>, before: &str) {
+/// Writes the note, which the caller needs no right for. Whether the table was not attached before.
+fn note_attached(
+    schema: &Schema,
+    table: pg_sys::Oid,
+    selectors: &[String],
+    observed_at: Option<&str>,
+    zone: Option<&str>,
+    before: &str,
+) -> bool {
     let _quiet = Settings::without_triggers();
     let sql = Sql::on(schema, c"ip_source");
     sql.run(
@@ -114,17 +126,26 @@ fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], obse
         ),
         &[],
     );
-    // Before the extension is updated there is no column for its name.
-    let (column, value, update) = match has_name(schema) {
-        true => (", attached_as", ", $6", ", attached_as = EXCLUDED.attached_as"),
+    // What was read by other columns says nothing about these.
+    let (column, value, set) = match part::has_column(schema, c"observed_zone") {
+        true => (
+            ", observed_zone, attached_as",
+            ", $6, $7",
+            ", observed_zone = EXCLUDED.observed_zone, attached_as = EXCLUDED.attached_as,
+                 rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
+                 unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
+                 unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
+                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END",
+        ),
         false => ("", "", ""),
     };
     let name = relation_name(table);
-    sql.run(
+    let written = sql.returning(
         &format!(
-            "INSERT INTO {0}.ip_source (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on{column})
+            "INSERT INTO {0}.ip_source AS s (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on{column})
              VALUES ($1, $2, $3, session_user, $4, $5{value})
-             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at{update}",
+             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at{set}
+             RETURNING attached_snapshot = $4",
             schema.name
         ),
         &[
@@ -133,20 +154,16 @@ fn note_attached(schema: &Schema, table: pg_sys::Oid, selectors: &[String], obse
             (pg_sys::TEXTOID, observed_at.map(crate::pg::call::text)),
             (pg_sys::TEXTOID, Some(crate::pg::call::text(before))),
             (pg_sys::TEXTOID, Some(crate::pg::call::text(&database_identity()))),
+            (pg_sys::TEXTOID, zone.map(crate::pg::call::text)),
             (pg_sys::TEXTOID, name.as_deref().map(crate::pg::call::text)),
         ],
     );
-}
-
-fn has_name(schema: &Schema) -> bool {
-    let table = schema.relation(c"ip_source");
-    // SAFETY: a catalog look-up that tolerates absence.
-    unsafe { pg_sys::get_attnum(table, c"attached_as".as_ptr()) != pg_sys::InvalidAttrNumber as i16 }
+    written.get::<bool>(0, 1) == Some(true)
 }
 
 /// For an update of the extension: what was attached before names were noted gets the one that it has now.
 pub fn note_names(schema: &Schema) {
-    if !has_name(schema) {
+    if !part::has_column(schema, c"attached_as") {
         return;
     }
     let _quiet = Settings::without_triggers();
@@ -161,14 +178,15 @@ pub fn note_names(schema: &Schema) {
     );
 }
 
-fn detach(schema: &Schema, table: pg_sys::Oid) {
+pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     // Of a table that was dropped, only the note is left.
     if relation_name(table).is_some() {
         check_owner(table, "Attaching and detaching change the table's triggers.");
     }
     let sql = Sql::as_caller();
     let mut found = false;
-    for member in lock_family(table) {
+    let members = lock_family(table);
+    for member in members.iter().copied() {
         if has_trigger(schema, member) {
             install::drop(&sql, member);
             found = true;
@@ -180,6 +198,12 @@ fn detach(schema: &Schema, table: pg_sys::Oid) {
         &format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name),
         &[(pg_sys::REGCLASSOID, table.into_datum())],
     );
+    if known > 0 {
+        part::forget(schema, &members);
+    } else if found {
+        // A partition, or one that was.
+        members.iter().for_each(|member| part::note_observed(schema, *member));
+    }
     drop(quiet);
     if !found && known == 0 {
         raise(
@@ -193,7 +217,7 @@ fn detach(schema: &Schema, table: pg_sys::Oid) {
 
 /// The table and everything that inherits from it, locked against writers: what commits before is "existing", what
 /// comes after meets the trigger.
-fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+pub(super) fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     // SAFETY: waits for, and then holds off, whoever writes to the table, until this transaction ends.
     let lock = |table| unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32) };
     lock(table);
@@ -279,7 +303,12 @@ fn check_table(table: pg_sys::Oid) {
     }
 }
 
-fn check_columns(table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>) {
+/// Refuses what can't be read. Returns the column of the time, and the zone that was named with it.
+fn check_columns(
+    table: pg_sys::Oid,
+    selectors: &[String],
+    observed_at: Option<&str>,
+) -> (Option<String>, Option<String>) {
     // SAFETY: the relation is open for as long as its descriptor is read.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
@@ -287,20 +316,36 @@ fn check_columns(table: pg_sys::Oid, selectors: &[String], observed_at: Option<&
         for text in selectors {
             check_selector(table, desc, text);
         }
-        if let Some(name) = observed_at {
-            if column(desc, name).is_none() {
-                no_column(table, name);
-            }
-            if Moment::new(desc, name).is_none() {
-                raise(
-                    PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-                    format!("column \"{name}\" of \"{}\" can't be observed_at", plain_name(table)),
-                    "It holds no time.",
-                    "observed_at is a column of type timestamptz, timestamp or date.",
-                );
-            }
+        let parts = observed_at.map(|text| moment::split(desc, text));
+        if let Some((name, zone)) = parts
+            && let Err(why) = Moment::new(desc, name, zone)
+        {
+            no_moment(table, name, zone.unwrap_or_default(), why);
         }
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        parts.map_or((None, None), |(name, zone)| (Some(name.to_owned()), zone.map(|zone| zone.trim().to_owned())))
+    }
+}
+
+fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
+    const TIMES: &str = "observed_at is a column of type timestamptz, timestamp or date; one of the latter two may have its time zone behind it: 'at@Europe/Berlin'.";
+    let mismatch = |reason: &str| {
+        raise(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!("column \"{name}\" of \"{}\" can't be observed_at", plain_name(table)),
+            reason,
+            TIMES,
+        )
+    };
+    match why {
+        NoMoment::NoColumn => no_column(table, name),
+        NoMoment::WrongType => mismatch("It holds no time."),
+        NoMoment::HasZone => mismatch("It is of type timestamptz, whose values have their zone already."),
+        NoMoment::NoZone => bad_value(
+            format!("time zone \"{zone}\" is not known"),
+            "observed_at ends in @ and a time zone. As a name it is cut after 63 bytes.",
+            "SELECT name FROM pg_timezone_names lists them.",
+        ),
     }
 }
 

@@ -9,6 +9,7 @@ use enrich::selector::Selector;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::unread::Unread;
 use crate::inventory::tally::Tally;
 use crate::pg::call::texts;
 use crate::pg::datum::array_elements;
@@ -126,6 +127,29 @@ impl Extractor {
         }
     }
 
+    /// Why a value holds no address, where it is known that it holds none. Outside of a guard, and rarely: a large JSON is
+    /// turned into text.
+    ///
+    /// # Safety
+    /// `datum` must be a value of the extractor's column.
+    pub unsafe fn why_nothing(&self, datum: Datum) -> Unread {
+        // SAFETY: the shape was chosen by the column's type.
+        unsafe {
+            match &self.shape {
+                Shape::Inet | Shape::Text => Unread::new(None, "an empty text"),
+                Shape::InetArray | Shape::TextArray => Unread::new(None, "an array without an address"),
+                Shape::Jsonb(keys, _) => {
+                    let keys: Vec<String> = keys.iter().map(|key| from_server(key)).collect();
+                    match pgrx::direct_function_call::<&std::ffi::CStr>(pg_sys::jsonb_out, &[Some(datum)]) {
+                        Some(text) => why_no_key(text.to_bytes(), &keys),
+                        None => Unread::new(None, "no JSON"),
+                    }
+                }
+                Shape::Json(path) | Shape::ForeignJson(path) => why_no_key(bytes(datum), path),
+            }
+        }
+    }
+
     /// The same inside a guard (see [`raw`]), for the values that most events hold. False: nothing was counted, and
     /// [`Extractor::tally`] must be asked outside.
     ///
@@ -170,7 +194,7 @@ pub fn column(desc: pg_sys::TupleDesc, name: &str) -> Option<i16> {
 
 fn observe_inet(inet: Inet, at: i64, tally: &mut Tally) {
     if inet.is_network() {
-        tally.unparsable += 1;
+        tally.unreadable(format!("{}/{}", inet.ip, inet.bits).as_bytes(), "a network, not a host address");
     } else {
         tally.observe(inet.ip, at);
     }
@@ -180,7 +204,7 @@ fn observe_text(text: &[u8], at: i64, tally: &mut Tally) {
     match parse_host(text) {
         Ok(Some(ip)) => tally.observe(ip, at),
         Ok(None) => {}
-        Err(_) => tally.unparsable += 1,
+        Err(error) => tally.unreadable(text, error),
     }
 }
 
@@ -194,11 +218,11 @@ fn observe_json(found: &[u8], at: i64, tally: &mut Tally) {
                 match json::value(element) {
                     Value::Null => {}
                     Value::Text(text) => observe_text(&text, at, tally),
-                    _ => tally.unparsable += 1,
+                    _ => tally.unreadable(element, "an element of an array that is no text"),
                 }
             }
         }
-        Value::Other => tally.unparsable += 1,
+        Value::Other => tally.unreadable(found, "a value that is no text"),
     }
 }
 
@@ -210,6 +234,12 @@ fn observe_json_text(text: &[u8], at: i64, tally: &mut Tally) {
     } else {
         observe_text(text, at, tally);
     }
+}
+
+/// Why a path into a JSON text in the server's encoding finds no address.
+fn why_no_key(text: &[u8], path: &[String]) -> Unread {
+    let json = from_server(text);
+    Unread::new(Some(text), &enrich::miss::why(json.as_bytes(), path))
 }
 
 fn path_datum(path: &[String]) -> Kept {

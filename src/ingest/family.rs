@@ -15,12 +15,14 @@ use pgrx::pg_sys::Datum;
 
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
+use super::part;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
 use crate::pg::patience;
 use crate::pg::tx;
+use crate::pg::tx::Settings;
 use crate::sql_function;
 
 /// How long the statement waits for a table below the one that it attached, which it need not have locked itself.
@@ -35,7 +37,9 @@ sql_function!(
         // SAFETY: the context is checked to be an event trigger's.
         if unsafe { makes_relatives(call) } {
             let schema = Schema::of(call);
-            if let Err(failure) = tx::attempt(|| complete(&schema, &made())) {
+            // SAFETY: checked just now.
+            let had_rows = unsafe { alters(call) };
+            if let Err(failure) = tx::attempt(|| complete(&schema, &made(), had_rows)) {
                 warn(
                     "new partitions and children of attached tables are not observed",
                     &failure.message,
@@ -77,6 +81,18 @@ unsafe fn makes_relatives(call: Call) -> bool {
             }
             _ => false,
         }
+    }
+}
+
+/// Whether the command put a table below another that was there before, and may have rows.
+///
+/// # Safety
+/// `call` must be that of an event trigger.
+unsafe fn alters(call: Call) -> bool {
+    // SAFETY: see above.
+    unsafe {
+        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
+        (*(*data).parsetree).type_ == pg_sys::NodeTag::T_AlterTableStmt
     }
 }
 
@@ -145,7 +161,7 @@ pub fn is_managed(table: pg_sys::Oid) -> bool {
 }
 
 /// Gives the trigger to what the command put below attached tables.
-fn complete(schema: &Schema, made: &[pg_sys::Oid]) {
+fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
     let mut new = Vec::new();
     for table in made {
         if links(*table, CHILD).iter().any(|link| link.new) {
@@ -176,7 +192,7 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid]) {
             None => {
                 if let Some(above) = nearest(schema, table) {
                     let reads = if unroutable.contains(&table) { Reads::Nothing } else { Reads::Rows };
-                    give(schema, table, &above, reads);
+                    give(schema, table, &above, reads, had_rows);
                 }
             }
         }
@@ -218,9 +234,15 @@ fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
     None
 }
 
-/// Makes a trigger like that of the table above. A failure is a warning.
-fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads) {
-    let done = attempt(table, || install::create_quietly(schema, table, &above.trigger.arguments, reads));
+/// Makes a trigger like that of the table above, and notes which rows it will not see. A failure is a warning.
+fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_rows: bool) {
+    let done = attempt(table, || {
+        if had_rows {
+            let _quiet = Settings::without_triggers();
+            part::note(schema, table);
+        }
+        install::create_quietly(schema, table, &above.trigger.arguments, reads);
+    });
     if let Err(reason) = done {
         warn(
             format!("table \"{}\" is not observed: its trigger can't be made", plain_name(table)),

@@ -14,8 +14,15 @@
 //! | [`owner`] | whose table it is |
 //! | [`plan`] | what to read of each row |
 //! | [`populate`] | the rows that were there before the trigger |
+//! | [`forget`] | taking back what a table's rows have added |
+//! | [`reading`] | an attached table's rows, told apart by who has counted them |
+//! | [`before`] | which rows were there when a table was attached |
+//! | [`part`] | notes on partitions that had rows when they came |
 //! | [`extract`] | from a column's datum to addresses |
+//! | [`unread`] | what could not be read, and why |
+//! | [`moment`] | the time of an event |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
+//! | [`replicated`] | rows that a subscription brings |
 //! | [`unobserved`] | statements whose rows were not observed |
 //! | [`unpack`] | what a packed row holds, for SQL |
 //! | [`trigger`] | the trigger function |
@@ -23,14 +30,21 @@
 
 pub mod absorb;
 pub mod attach;
+mod before;
 pub mod copy;
 pub mod extract;
 pub mod family;
+pub mod forget;
 mod install;
+pub mod moment;
 mod owner;
+mod part;
 pub mod plan;
 pub mod populate;
 pub mod queue;
+mod reading;
+pub mod replicated;
 pub mod trigger;
 pub mod unobserved;
 pub mod unpack;
+pub mod unread;

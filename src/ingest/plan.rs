@@ -7,26 +7,35 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use enrich::moment::plausible;
 use enrich::selector::Selector;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
-use super::extract::{Extractor, column};
+use super::extract::Extractor;
+use super::moment::Moment;
+use super::unread::Unread;
 use crate::inventory::tally::Tally;
 use crate::pg::errors::warn;
 use crate::pg::raw;
-use crate::pg::time;
 
 /// What to read of each row.
 pub struct Plan {
     key: (pg_sys::Oid, pg_sys::Oid),
     extractors: Vec<Extractor>,
+    /// What each of them was written as.
+    selectors: Vec<String>,
     observed_at: Option<Moment>,
     /// Arguments that name nothing readable any more.
     misfits: Vec<String>,
+    /// When a sample of a statement without an address was last taken.
+    sampled: Cell<i64>,
 }
+
+/// Microseconds between two samples of statements without an address: taking one costs more than a small statement.
+const SAMPLE_EVERY: i64 = 1_000_000;
+/// Rows of such a statement that are looked at for one.
+const SAMPLE_ROWS: u32 = 100;
 
 thread_local! {
     // By table and trigger: a table may have triggers made by hand beside ours.
@@ -34,43 +43,6 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     /// What this session was told of, by table and trigger.
     static TOLD: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Vec<String>>> = RefCell::new(HashMap::new());
-}
-
-/// A column that holds the time of the event.
-pub struct Moment {
-    attribute: i16,
-    kind: pg_sys::Oid,
-}
-
-impl Moment {
-    /// The column `name` as a time; `None` when there is none of that name and a fitting type.
-    pub fn new(desc: pg_sys::TupleDesc, name: &str) -> Option<Moment> {
-        let attribute = column(desc, name)?;
-        // SAFETY: the attribute is one of this descriptor.
-        let kind = unsafe { pg_sys::getBaseType(pg_sys::SPI_gettypeid(desc, attribute.into())) };
-        let fits = [pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID].contains(&kind);
-        fits.then_some(Moment { attribute, kind })
-    }
-
-    /// The column's number, from 1.
-    pub fn attribute(&self) -> i16 {
-        self.attribute
-    }
-
-    /// The value as a timestamptz that can be (see [`plausible`]); `None` for `infinity` and for what no timestamptz can
-    /// hold. `now` is the time of the statement.
-    pub fn read(&self, datum: Datum, now: i64) -> Option<i64> {
-        let mut overflow = 0;
-        // SAFETY: conversions that report overflow instead of raising it.
-        let moment = unsafe {
-            match self.kind {
-                pg_sys::TIMESTAMPTZOID => datum.value() as i64,
-                pg_sys::TIMESTAMPOID => pg_sys::timestamp2timestamptz_opt_overflow(datum.value() as i64, &mut overflow),
-                _ => pg_sys::date2timestamptz_opt_overflow(datum.value() as i32, &mut overflow),
-            }
-        };
-        (overflow == 0 && time::is_moment(moment)).then(|| plausible(moment, now))
-    }
 }
 
 impl Plan {
@@ -116,10 +88,18 @@ impl Plan {
         };
         // SAFETY: see above.
         let key = unsafe { Plan::key(data) };
-        let mut plan = Plan { key, extractors: Vec::new(), observed_at: None, misfits: Vec::new() };
+        let mut plan = Plan {
+            key,
+            extractors: Vec::new(),
+            selectors: Vec::new(),
+            observed_at: None,
+            misfits: Vec::new(),
+            sampled: Cell::new(i64::MIN),
+        };
         let mut arguments = arguments.into_iter();
         if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {
-            plan.observed_at = Moment::new(desc, &name);
+            // SAFETY: the descriptor of the trigger's table.
+            plan.observed_at = unsafe { Moment::parse(desc, &name) }.ok();
             if plan.observed_at.is_none() {
                 plan.misfits.push(name);
             }
@@ -127,7 +107,10 @@ impl Plan {
         for text in arguments {
             // SAFETY: the descriptor of the trigger's table.
             match Selector::parse(&text).ok().and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
-                Some(extractor) => plan.extractors.push(extractor),
+                Some(extractor) => {
+                    plan.extractors.push(extractor);
+                    plan.selectors.push(text);
+                }
                 None => plan.misfits.push(text),
             }
         }
@@ -201,10 +184,47 @@ impl Plan {
         Ok(())
     }
 
+    /// Why a statement had no address at all, by the first of its rows that holds anything; `None` when that was asked a
+    /// moment ago.
+    ///
+    /// # Safety
+    /// `store` must hold the rows of the trigger's table, and `slot` fit them.
+    pub unsafe fn why_nothing(
+        &self,
+        store: *mut pg_sys::Tuplestorestate,
+        slot: *mut pg_sys::TupleTableSlot,
+        now: i64,
+    ) -> Option<Unread> {
+        if now < self.sampled.get().saturating_add(SAMPLE_EVERY) {
+            return None;
+        }
+        self.sampled.set(now);
+        if let (true, Some(misfit)) = (self.extractors.is_empty(), self.misfits.last()) {
+            return Some(Unread::new(None, &format!("{misfit}: can't be read any more")));
+        }
+        // SAFETY: see above.
+        unsafe {
+            pg_sys::tuplestore_rescan(store);
+            for _ in 0..SAMPLE_ROWS {
+                if !pg_sys::tuplestore_gettupleslot(store, true, false, slot) {
+                    break;
+                }
+                for (extractor, selector) in self.extractors.iter().zip(&self.selectors) {
+                    let mut null = false;
+                    let datum = pg_sys::slot_getattr(slot, extractor.attribute.into(), &mut null);
+                    if !null {
+                        return Some(extractor.why_nothing(datum).of(selector));
+                    }
+                }
+            }
+        }
+        Some(Unread::new(None, &format!("{}: null", self.selectors.join(", "))))
+    }
+
     /// When the event of a row happened.
     fn moment(&self, now: i64, value: impl Fn(i16) -> Option<Datum>) -> i64 {
         let at = self.observed_at.as_ref();
-        at.and_then(|moment| moment.read(value(moment.attribute)?, now)).unwrap_or(now)
+        at.and_then(|moment| moment.read(value(moment.attribute())?, now)).unwrap_or(now)
     }
 }
 

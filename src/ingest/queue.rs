@@ -13,7 +13,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::unread::Unread;
 use crate::inventory::tally::{Seen, Tally};
+use crate::pg::encoding::server_text;
 use crate::pg::inet::Inet;
 use crate::pg::scratch::Scratch;
 use crate::pg::{patience, raw};
@@ -23,7 +25,7 @@ use crate::shared;
 /// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
 const BATCH: usize = 120;
 /// Columns of `ip_observation`.
-pub const COLUMNS: [shape::Column; 9] = [
+pub const COLUMNS: [shape::Column; 12] = [
     (c"address", pg_sys::INETOID),
     (c"seen", pg_sys::INT8OID),
     (c"first_seen", pg_sys::TIMESTAMPTZOID),
@@ -33,7 +35,22 @@ pub const COLUMNS: [shape::Column; 9] = [
     (c"retry_at", pg_sys::TIMESTAMPTZOID),
     (c"addresses", pg_sys::INT4OID),
     (c"packed", pg_sys::BYTEAOID),
+    (c"rows", pg_sys::INT8OID),
+    (c"sample", pg_sys::TEXTOID),
+    (c"reason", pg_sys::TEXTOID),
 ];
+/// How many of them there are until the extension is updated from 0.1.0.
+const OLD_COLUMNS: usize = 9;
+
+/// Whether `relation` is the queue as the extension made it, in this version or the one before.
+///
+/// # Safety
+/// `relation` must be open.
+pub unsafe fn is_queue(relation: pg_sys::Relation) -> bool {
+    // SAFETY: see above.
+    unsafe { shape::is(relation, &COLUMNS) || shape::is(relation, &COLUMNS[..OLD_COLUMNS]) }
+}
+
 /// From so many addresses of one statement on, they are packed: fewer bytes of heap and WAL, fewer tuples to form.
 const PACKED_FROM: usize = 32;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
@@ -98,7 +115,7 @@ impl Queue {
             if relation.is_null() {
                 return Err(Closed::Missing);
             }
-            if shape::is(relation, &COLUMNS) {
+            if is_queue(relation) {
                 Ok(Queue { relation })
             } else {
                 pg_sys::table_close(relation, pg_sys::NoLock as i32);
@@ -109,20 +126,41 @@ impl Queue {
 
     /// Notes that a statement's rows were not observed: no address, seen by nobody, of none.
     pub fn append_unobserved(&self, source: pg_sys::Oid, now: i64) {
-        let row = Row { inet: None, seen: Seen { count: 0, first: now, last: now }, addresses: 0, packed: Vec::new() };
-        self.append_all(std::iter::once(row), Some(source), None);
+        self.append_all(std::iter::once(Row::silent(now)), Some(source), None);
     }
 
     /// Appends a tally, with one more row for the values that were no address. In no order: whoever absorbs them
-    /// sorts, and a loader need not.
-    pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64) {
+    /// sorts, and a loader need not. The first row says how many rows of the table were read for it.
+    pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64, mut rows: i64) {
         let unparsable = Seen { count: tally.unparsable, first: now, last: now };
-        let unparsable = (tally.unparsable > 0).then_some(Row::plain(None, unparsable)).into_iter();
+        let unread = tally.unread.as_ref().map(|(value, reason)| Unread::new(Some(value), reason));
+        let unparsable = Row::plain(None, unparsable).with(unread.as_ref());
+        let unparsable = (tally.unparsable > 0).then_some(unparsable).into_iter();
+        let counted = |mut row: Row| {
+            row.rows = std::mem::take(&mut rows);
+            row
+        };
         if tally.addresses.len() < PACKED_FROM {
             let addresses = tally.addresses.iter().map(|(ip, seen)| Row::plain(Some(Inet::host(*ip)), *seen));
-            self.append_all(addresses.chain(unparsable), Some(source), None);
+            self.append_all(addresses.chain(unparsable).map(counted), Some(source), None);
         } else {
-            self.append_all(Packed::new(tally, now).chain(unparsable), Some(source), None);
+            self.append_all(Packed::new(tally, now).chain(unparsable).map(counted), Some(source), None);
+        }
+    }
+
+    /// Says that rows were read in which there was no address, and why not.
+    pub fn append_silent(
+        &self,
+        rows: i64,
+        unread: Option<&Unread>,
+        source: pg_sys::Oid,
+        now: i64,
+        retry: Option<Retry>,
+    ) {
+        // Without the column for it, this would be read as a statement that was not observed.
+        // SAFETY: the relation is open.
+        if rows > 0 && unsafe { (*(*self.relation).rd_att).natts as usize } > OLD_COLUMNS {
+            self.append_all(std::iter::once(Row { rows, ..Row::silent(now).with(unread) }), Some(source), retry);
         }
     }
 
@@ -188,7 +226,7 @@ pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Close
         if relation.is_null() {
             return Err(Closed::Missing);
         }
-        if !shape::is(relation, &COLUMNS) {
+        if !is_queue(relation) {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
             return Err(Closed::Missing);
         }
@@ -198,7 +236,7 @@ pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Close
         let none = std::ptr::null_mut();
         let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, none.cast(), flags);
         let desc = (*relation).rd_att;
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [true; COLUMNS.len()]);
         let mut rows = 0u32;
         while !tally.addresses.is_empty() {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
@@ -235,11 +273,28 @@ struct Row {
     addresses: u32,
     /// Empty: one address, or none.
     packed: Vec<u8>,
+    /// Rows of the table that were read for this one and those that follow.
+    rows: i64,
+    /// The beginning of a value that could not be read, and why, in the server's encoding.
+    sample: Option<Vec<u8>>,
+    reason: Option<Vec<u8>>,
 }
 
 impl Row {
     fn plain(inet: Option<Inet>, seen: Seen) -> Row {
-        Row { inet, seen, addresses: 1, packed: Vec::new() }
+        Row { inet, seen, addresses: 1, packed: Vec::new(), rows: 0, sample: None, reason: None }
+    }
+
+    fn with(mut self, unread: Option<&Unread>) -> Row {
+        let bytes = |text: &str| server_text(text).into_owned();
+        self.sample = unread.and_then(|unread| unread.sample.as_deref()).map(bytes);
+        self.reason = unread.map(|unread| bytes(&unread.reason));
+        self
+    }
+
+    /// No address, seen by nobody, of none.
+    fn silent(now: i64) -> Row {
+        Row { addresses: 0, ..Row::plain(None, Seen { count: 0, first: now, last: now }) }
     }
 }
 
@@ -271,7 +326,7 @@ impl<'a, I: Iterator<Item = (&'a IpAddr, &'a Seen)>> Iterator for Packed<I> {
             }
         }
         let packed = self.packer.bytes().to_vec();
-        all.map(|seen| Row { inet: None, seen, addresses: self.packer.entries(), packed })
+        all.map(|seen| Row { addresses: self.packer.entries(), packed, ..Row::plain(None, seen) })
     }
 }
 
@@ -297,6 +352,7 @@ unsafe fn form(
 ) -> pg_sys::HeapTuple {
     scratch.clear();
     let (inet, seen, packed) = (row.inet, row.seen, !row.packed.is_empty());
+    let (sample, reason) = (row.sample.as_deref(), row.reason.as_deref());
     let mut values = [
         inet.map_or(Datum::null(), |inet| scratch.inet(inet)),
         Datum::from(seen.count),
@@ -307,9 +363,25 @@ unsafe fn form(
         Datum::from(retry.map_or(0, |r| r.at)),
         Datum::from(row.addresses),
         if packed { scratch.bytea(&row.packed) } else { Datum::null() },
+        Datum::from(row.rows),
+        sample.map_or(Datum::null(), |sample| scratch.text(sample)),
+        reason.map_or(Datum::null(), |reason| scratch.text(reason)),
     ];
-    let mut nulls = [inet.is_none(), false, false, false, source.is_none(), false, retry.is_none(), false, !packed];
-    // SAFETY: as many values as columns; forming copies them.
+    let mut nulls = [
+        inet.is_none(),
+        false,
+        false,
+        false,
+        source.is_none(),
+        false,
+        retry.is_none(),
+        false,
+        !packed,
+        row.rows == 0,
+        sample.is_none(),
+        reason.is_none(),
+    ];
+    // SAFETY: at least as many values as columns; forming copies them.
     unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
 }
 

@@ -10,6 +10,7 @@ use super::install::TRIGGER;
 use super::plan::Plan;
 use super::queue::{Closed, Queue};
 use super::unobserved;
+use super::unread::Unread;
 use crate::inventory::tally;
 use crate::inventory::tally::Tally;
 use crate::pg::call::Call;
@@ -93,11 +94,13 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
         // Taken out of its cell: a trigger of the same session may run inside of this one.
         let mut tally = TALLY.take();
-        let mut outlet = Outlet { schema, source, now, queue: None, large: false };
+        let mut outlet = Outlet { schema, source, now, queue: None, large: false, rows: 0, found: false };
 
         pg_sys::tuplestore_rescan(data.tg_newtable);
         loop {
-            match read(data.tg_newtable, slot, context, &plan, now, &mut tally) {
+            let (turn, rows) = read(data.tg_newtable, slot, context, &plan, now, &mut tally);
+            outlet.rows += i64::from(rows);
+            match turn {
                 Turn::End => break,
                 Turn::More => {}
                 Turn::Left(column) => {
@@ -112,8 +115,14 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
                 outlet.flush(&mut tally);
             }
         }
-        pg_sys::ExecDropSingleTupleTableSlot(slot);
         outlet.flush(&mut tally);
+        if outlet.rows > 0 {
+            let old = pg_sys::MemoryContextSwitchTo(context);
+            let unread = (!outlet.found).then(|| plan.why_nothing(data.tg_newtable, slot, now)).flatten();
+            pg_sys::MemoryContextSwitchTo(old);
+            outlet.say_nothing(unread.as_ref());
+        }
+        pg_sys::ExecDropSingleTupleTableSlot(slot);
         pg_sys::MemoryContextDelete(context);
         TALLY.set(tally);
         if outlet.large {
@@ -132,7 +141,7 @@ enum Turn {
     Left(usize),
 }
 
-/// Counts the addresses of the next [`TURN`] rows, inside one guard.
+/// Counts the addresses of the next [`TURN`] rows, inside one guard; with how many rows that were.
 ///
 /// # Safety
 /// `slot` must fit the rows of `store`, and `plan` be that of their table.
@@ -143,7 +152,7 @@ unsafe fn read(
     plan: &Plan,
     now: i64,
     tally: &mut Tally,
-) -> Turn {
+) -> (Turn, u32) {
     // SAFETY: see above. Nothing is owned inside the guard that an error would have to drop: the tally, the plan and
     // the context are the caller's.
     unsafe {
@@ -153,19 +162,19 @@ unsafe fn read(
             let outer = pg_sys::CurrentMemoryContext;
             for row in 1..=TURN {
                 if !raw::tuplestore_gettupleslot(store, true, false, slot) {
-                    return Turn::End;
+                    return (Turn::End, row - 1);
                 }
                 pg_sys::CurrentMemoryContext = context;
                 let read = plan.row_in_guard(slot, now, tally);
                 pg_sys::CurrentMemoryContext = outer;
                 if let Err(column) = read {
-                    return Turn::Left(column);
+                    return (Turn::Left(column), row);
                 }
                 if row.is_multiple_of(RESET) {
                     raw::MemoryContextReset(context);
                 }
             }
-            Turn::More
+            (Turn::More, TURN)
         })
     }
 }
@@ -179,25 +188,39 @@ struct Outlet {
     queue: Option<Result<Queue, Closed>>,
     /// The statement took a lot of memory.
     large: bool,
+    /// Rows that were read and are not in the queue yet.
+    rows: i64,
+    /// The statement had an address, or a value that is none.
+    found: bool,
 }
 
 impl Outlet {
     fn flush(&mut self, tally: &mut Tally) {
         if !tally.is_empty() {
+            self.found = true;
+            let (source, now, rows) = (self.source, self.now, std::mem::take(&mut self.rows));
             let schema = self.schema;
             let fresh = self.queue.is_none();
             match self.queue.get_or_insert_with(|| Queue::try_open(schema)) {
-                Ok(queue) => queue.append(tally, self.source, self.now),
+                Ok(queue) => queue.append(tally, source, now, rows),
                 Err(Closed::Missing) if fresh => warn(
                     "observations are lost: ip_observation is missing or not as asn_inventory made it",
                     "",
                     "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
                 ),
-                Err(Closed::Busy) if fresh => unobserved::busy(self.source, self.now),
+                Err(Closed::Busy) if fresh => unobserved::busy(source, now),
                 Err(_) => {}
             }
         }
         self.large |= tally.is_large();
         tally.clear();
+    }
+
+    /// Says how many rows came without any address. That is not worth a wait for the queue.
+    fn say_nothing(&mut self, unread: Option<&Unread>) {
+        let schema = self.schema;
+        if let Ok(queue) = self.queue.get_or_insert_with(|| Queue::open_at_once(schema)) {
+            queue.append_silent(self.rows, unread, self.source, self.now, None);
+        }
     }
 }

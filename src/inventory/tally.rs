@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::ingest::unread;
 use crate::pg::tx;
 
 /// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in anew
@@ -47,6 +48,8 @@ pub struct Tally {
     pub addresses: HashMap<IpAddr, Seen, RandomState>,
     /// Values that were no host address.
     pub unparsable: i64,
+    /// The first of them, how it begins in the server's encoding, and why it is none.
+    pub unread: Option<(Vec<u8>, String)>,
 }
 
 impl Tally {
@@ -57,9 +60,17 @@ impl Tally {
         self.addresses.entry(ip).and_modify(|known| known.add(seen)).or_insert(seen);
     }
 
+    /// Counts a value that is no host address, and keeps the first. Calls nothing of PostgreSQL's: see [`crate::pg::raw`].
+    #[cold]
+    pub fn unreadable(&mut self, value: &[u8], reason: impl ToString) {
+        self.unparsable += 1;
+        self.unread.get_or_insert_with(|| (unread::beginning(value).to_vec(), reason.to_string()));
+    }
+
     /// Forgets everything, and keeps the memory for the next statement unless that is a lot.
     pub fn clear(&mut self) {
         self.unparsable = 0;
+        self.unread = None;
         if self.is_large() {
             self.addresses = HashMap::default();
         } else {

@@ -6,14 +6,24 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`submit`] | the caller's side: `backfill_inventory`, `cancel_enrichment_job`, progress lines, the summary |
+//! | [`submit`] | the caller's side: `backfill_inventory` and the refreshes |
+//! | [`request`] | what a caller asks for, and the sources that it names |
+//! | [`claim`] | the slot of a job, given back however its caller ends |
+//! | [`wait`] | waiting for the end, and `wait_for_job` |
+//! | [`progress`] | how far jobs are; cancelling one |
+//! | [`summary`] | what a job did |
 //! | [`run`] | the worker's side: from submitted to ended |
 //! | [`piece`] | one piece of a job: read what is due, look up, write |
 //! | [`by_source`] | jobs that ask the network sources, after MaxMind |
 //! | [`list`] | addresses that a job is given, in a file beside the generations |
 
 pub mod by_source;
+mod claim;
 pub mod list;
 pub mod piece;
+pub mod progress;
+mod request;
 pub mod run;
 pub mod submit;
+mod summary;
+pub mod wait;

@@ -31,6 +31,21 @@ unsafe extern "C-unwind" {
         free: bool,
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    pub fn timestamp2tm(
+        timestamp: i64,
+        zone: *mut std::ffi::c_int,
+        parts: *mut pg_sys::pg_tm,
+        fraction: *mut pg_sys::fsec_t,
+        name: *mut *const std::ffi::c_char,
+        attimezone: *mut pg_sys::pg_tz,
+    ) -> std::ffi::c_int;
+    pub fn DetermineTimeZoneOffset(parts: *mut pg_sys::pg_tm, zone: *mut pg_sys::pg_tz) -> std::ffi::c_int;
+    pub fn tm2timestamp(
+        parts: *mut pg_sys::pg_tm,
+        fraction: pg_sys::fsec_t,
+        zone: *mut std::ffi::c_int,
+        timestamp: *mut i64,
+    ) -> std::ffi::c_int;
 }
 
 /// The value of a column, from 1; `None` when null.

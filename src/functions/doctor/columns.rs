@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use super::finding::{Finding, select};
 use crate::ingest::extract::{Extractor, Misfit};
-use crate::ingest::plan::Moment;
+use crate::ingest::moment::Moment;
 use crate::pg::catalog::{Schema, c_string, quote_literal};
 use crate::pg::sql::Sql;
 
@@ -15,6 +15,8 @@ struct Source {
     name: String,
     selectors: Vec<String>,
     observed_at: Option<String>,
+    /// The time zone in which that is read.
+    zone: Option<String>,
     columns: Vec<Column>,
 }
 
@@ -36,9 +38,9 @@ fn sources(schema: &Schema) -> Vec<Source> {
             "SELECT s.tbl::pg_catalog.text, s.ip_columns, s.observed_at::pg_catalog.text,
                     pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
-                    pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum)
+                    pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
-             GROUP BY s.tbl, s.ip_columns, s.observed_at",
+             GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone",
             schema.name
         ),
         &[],
@@ -55,6 +57,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 name: found.text(row, 1).unwrap_or_default(),
                 selectors: texts(2),
                 observed_at: found.text(row, 3),
+                zone: found.text(row, 7),
                 columns: columns.collect(),
             }
         })
@@ -78,8 +81,9 @@ impl Column {
         unsafe { Extractor::new(selector, self.desc()) }.err()
     }
 
-    fn is_moment(&self) -> bool {
-        Moment::new(self.desc(), &self.name).is_some()
+    fn is_moment(&self, zone: Option<&str>) -> bool {
+        // SAFETY: the descriptor was just made.
+        unsafe { Moment::new(self.desc(), &self.name, zone) }.is_ok()
     }
 }
 
@@ -151,10 +155,15 @@ impl Source {
         }
         let mut observed_at = self.observed_at.clone();
         if let Some(name) = self.observed_at.as_ref()
-            && !self.column(name).is_some_and(Column::is_moment)
+            && !self.column(name).is_some_and(|column| column.is_moment(self.zone.as_deref()))
         {
-            told.push(format!("{name}: there is no such column that holds a time"));
-            let mut moments = self.columns.iter().filter(|column| column.is_moment());
+            told.push(match &self.zone {
+                Some(zone) => {
+                    format!("{name}: there is no such column that holds a time without a zone, to be read in {zone}")
+                }
+                None => format!("{name}: there is no such column that holds a time"),
+            });
+            let mut moments = self.columns.iter().filter(|column| column.is_moment(None));
             observed_at = match (moments.next(), moments.next(), self.column(name)) {
                 (Some(only), None, None) => Some(only.name.clone()),
                 _ => None,
@@ -171,7 +180,13 @@ impl Source {
             format!("{call}  -- or attach it with the column that has the addresses now; it has {names}")
         } else {
             let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
-            let at = observed_at.as_deref().map_or_else(|| "NULL".to_owned(), quote_literal);
+            let with_zone = |name: &str| match &self.zone {
+                Some(zone) if self.column(name).is_some_and(|column| column.is_moment(Some(zone))) => {
+                    quote_literal(&format!("{name}@{zone}"))
+                }
+                _ => quote_literal(name),
+            };
+            let at = observed_at.as_deref().map_or_else(|| "NULL".to_owned(), with_zone);
             let call = select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}", list.join(", ")));
             format!("{call}  -- or with other columns; it has {names}")
         };

@@ -48,7 +48,7 @@ FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_typ
       SELECT c.oid::regclass::text, c.relname, a.privilege_type, a.grantee
       FROM ours c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE a.grantee <> c.relowner
       UNION
-      SELECT 'FUNCTION ' || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
+      SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
       FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
       WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
         AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'mmdb_record')
@@ -59,8 +59,8 @@ WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.nam
            OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
            OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
 UNION ALL
-SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
-       format(CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW')
+SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
+       format(CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW')
                    THEN '%s belongs to %s, the extension to %s: %2$s decides what everybody runs who calls or reads it.'
                    ELSE '%s belongs to %s, the extension to %s: what stands on it runs with the rights of %2$s.' END,
               o.object, pg_get_userbyid(o.owner), pg_get_userbyid(e.extowner)),
@@ -68,7 +68,7 @@ SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'EVENT TRIGGER', 'VIEW') THEN 
 FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, c.relowner AS owner
       FROM ours c WHERE c.relkind <> 'c'
       UNION ALL
-      SELECT 'FUNCTION', p.oid::regprocedure::text, p.proowner
+      SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, p.oid::regprocedure::text, p.proowner
       FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid
       UNION ALL
       SELECT 'TYPE', t.oid::regtype::text, t.typowner

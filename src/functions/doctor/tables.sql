@@ -3,12 +3,12 @@ WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
 source AS MATERIALIZED (
-    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at, s.attached_as, c.relkind, c.reltuples,
+    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '') AS observed_at, s.attached_as, c.relkind, c.reltuples,
            -- As the catalog has a trigger's arguments: each with a NUL behind it.
-           convert_to(coalesce(s.observed_at::text, ''), getdatabaseencoding()) || decode('00', 'hex')
+           convert_to(coalesce(s.observed_at::text || coalesce('@' || s.observed_zone, ''), ''), getdatabaseencoding()) || decode('00', 'hex')
                || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
                    FROM unnest(s.ip_columns) WITH ORDINALITY u(c, n)) AS arguments,
-           format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', s.tbl::text, s.ip_columns, s.observed_at) AS attach
+           format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '')) AS attach
     FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl),
 family(root, tbl) AS (
     SELECT s.tbl, s.tbl FROM source s WHERE s.relkind IS NOT NULL
@@ -107,3 +107,19 @@ SELECT 'index', 'warning', format('%s has no index on %s: finding the events of 
 FROM source s JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.ip_columns) AND a.atttypid = 'inet'::regtype
 WHERE s.reltuples > 1000000
   AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = s.tbl AND x.indkey[0] = a.attnum AND x.indisvalid AND x.indpred IS NULL)
+UNION ALL
+-- A long silence is one that is far longer than the silences between addresses were so far.
+SELECT 'addresses', 'warning',
+       format(CASE WHEN s.observations = 0 THEN '%s is attached, %s rows came, never an address%s.'
+                   ELSE '%s is attached, and its last %s rows held no address%s.' END,
+              s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
+       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- with the columns or JSON paths that hold addresses in place of %3$s',
+              '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''))
+FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
+WHERE s.observations = 0 AND s.rows_since_address > 0
+   OR s.rows_since_address > 1000 + 10 * s.rows_seen / greatest(s.observations, 1)
+UNION ALL
+SELECT 'partitions', 'warning', format('%s had rows when it came below an attached table, and they are not counted.', p.tbl),
+       format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', p.tbl::text)
+FROM @extschema@.ip_source_part p JOIN (SELECT DISTINCT f.tbl FROM family f) b ON b.tbl = p.tbl JOIN pg_class c ON c.oid = p.tbl
+WHERE p.populated_at IS NULL AND p.attached_snapshot IS NOT NULL AND p.attached_on = @extschema@.database_identity()

@@ -1,0 +1,90 @@
+//! Why a path into a JSON text leads to no address: one line for whoever wrote the path.
+
+use crate::json::{self, Value};
+
+/// Keys that are named at most.
+const KEYS: usize = 12;
+
+/// Why nothing was found at `path` in `json`, where nothing was.
+///
+/// ```
+/// use enrich::miss::why;
+/// let event = br#"{"src_ip": "203.0.113.9", "port": 22}"#;
+/// assert_eq!(why(event, &["Src_IP"]), r#"no key "Src_IP"; there are: src_ip, port"#);
+/// ```
+pub fn why(json: &[u8], path: &[impl AsRef<str>]) -> String {
+    for (at, step) in path.iter().enumerate() {
+        let (above, step) = (&path[..at], step.as_ref());
+        let Some(parent) = json::at_path(json, above) else { continue };
+        if json::at_path(json, &path[..=at]).is_some() {
+            continue;
+        }
+        let place = match above.last() {
+            Some(key) => format!(" in {}", key.as_ref()),
+            None => String::new(),
+        };
+        return match parent.first() {
+            Some(b'{') => format!("no key \"{step}\"{place}{}", there(parent)),
+            Some(b'[') if step.parse::<i64>().is_ok() => format!("no element {step}{place} of an array"),
+            Some(b'[') => format!(
+                "an array{place}, and no object with a key \"{step}\": its elements have numbers, ->0->>{step} is that of the first"
+            ),
+            Some(b'n') => format!("null{place}, and no object with a key \"{step}\""),
+            _ => format!("a single value{place}, and no object with a key \"{step}\""),
+        };
+    }
+    let value = json::at_path(json, path).unwrap_or_default();
+    match json::value(value) {
+        Value::Null => "null".to_owned(),
+        Value::Array(_) => "an array without an address".to_owned(),
+        Value::Text(text) if text.trim_ascii().is_empty() => "an empty text".to_owned(),
+        _ => "no address".to_owned(),
+    }
+}
+
+/// The keys of an object, cut.
+fn there(object: &[u8]) -> String {
+    let mut keys: Vec<String> = json::keys(object).take(KEYS + 1).map(|key| key.into_owned()).collect();
+    if keys.is_empty() {
+        return "; the object is empty".to_owned();
+    }
+    if keys.len() > KEYS {
+        keys[KEYS] = "…".to_owned();
+    }
+    format!("; there are: {}", keys.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why;
+
+    #[test]
+    fn the_first_step_that_leads_nowhere_is_named() {
+        for (json, path, reason) in [
+            (r#"{"a":{"b":"x","c":1}}"#, &["a", "B"][..], r#"no key "B" in a; there are: b, c"#),
+            (r#"{"a":{}}"#, &["a", "b"], r#"no key "b" in a; the object is empty"#),
+            (r#"{"a":"x"}"#, &["a", "b"], r#"a single value in a, and no object with a key "b""#),
+            (r#"{"a":null}"#, &["a", "b"], r#"null in a, and no object with a key "b""#),
+            (
+                r#"[{"a":"8.8.8.8"}]"#,
+                &["a"],
+                r#"an array, and no object with a key "a": its elements have numbers, ->0->>a is that of the first"#,
+            ),
+            ("[]", &["0", "a"], "no element 0 of an array"),
+            ("7", &["a"], r#"a single value, and no object with a key "a""#),
+            (r#"{"a":null}"#, &["a"], "null"),
+            (r#"{"a":" "}"#, &["a"], "an empty text"),
+            (r#"{"a":[null]}"#, &["a"], "an array without an address"),
+            ("", &["a"], r#"a single value, and no object with a key "a""#),
+        ] {
+            assert_eq!(why(json.as_bytes(), path), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn of_many_keys_some_are_named() {
+        let object: Vec<String> = (0..1000).map(|i| format!("\"k{i}\":{i}")).collect();
+        let reason = why(format!("{{{}}}", object.join(",")).as_bytes(), &["x"]);
+        assert!(reason.ends_with("k10, k11, …"), "{reason}");
+    }
+}

@@ -1,0 +1,78 @@
+//! Which rows were there when a table was attached, or came below an attached one: told by a snapshot that is noted then.
+
+use std::fmt;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::pg::errors::raise;
+
+/// Which rows were there when the table was attached: those of transactions that had committed, and of the attaching
+/// transaction itself those of earlier commands.
+pub struct Before {
+    /// The attaching transaction and its subtransactions.
+    own: Vec<u64>,
+    /// The attaching command in it.
+    command: u32,
+    xmin: u64,
+    xmax: u64,
+    running: Vec<u64>,
+}
+
+impl Before {
+    /// As of `snapshot`, a `pg_snapshot` as text taken while the table is locked, and `command` of this transaction.
+    pub fn now(snapshot: &str, command: u32) -> Before {
+        // SAFETY: asks for this transaction's id, which making a trigger has assigned, and for the next one.
+        let (top, next) =
+            unsafe { (pg_sys::GetTopFullTransactionId().value, pg_sys::ReadNextFullTransactionId().value) };
+        // SAFETY: tells whether a transaction is this one or a subtransaction of it.
+        let own = |xid: &u64| unsafe { pg_sys::TransactionIdIsCurrentTransactionId((*xid as u32).into()) };
+        let text = format!("{}:{command}|{snapshot}", list((top..next).filter(own)));
+        Before::parse(&text)
+            .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a snapshot can't be read", &text, ""))
+    }
+
+    /// Reads `own,…:command|xmin:xmax:xip,…`.
+    pub fn parse(text: &str) -> Option<Before> {
+        let (own, snapshot) = text.split_once('|')?;
+        let (own, command) = own.split_once(':')?;
+        let numbers = |text: &str| {
+            text.split(',').filter(|x| !x.is_empty()).map(|x| x.parse().ok()).collect::<Option<Vec<u64>>>()
+        };
+        let mut parts = snapshot.split(':');
+        Some(Before {
+            own: numbers(own)?,
+            command: command.parse().ok()?,
+            xmin: parts.next()?.parse().ok()?,
+            xmax: parts.next()?.parse().ok()?,
+            running: numbers(parts.next()?)?,
+        })
+    }
+
+    /// Whether a row that this command of this transaction wrote was there.
+    pub fn has(&self, xid: u32, command: u32) -> bool {
+        if xid < pg_sys::FirstNormalTransactionId.into_inner() {
+            return true;
+        }
+        // A row's transaction lies in the past, and less than two billion transactions back.
+        // SAFETY: reads the next transaction id.
+        let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
+        let full = (next & !0xffff_ffff) | u64::from(xid);
+        let full = if full >= next { full.wrapping_sub(1 << 32) } else { full };
+        if self.own.contains(&full) {
+            return command < self.command;
+        }
+        full < self.xmin || (full < self.xmax && !self.running.contains(&full))
+    }
+}
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Before { own, command, xmin, xmax, running } = self;
+        write!(f, "{}:{command}|{xmin}:{xmax}:{}", list(own.iter().copied()), list(running.iter().copied()))
+    }
+}
+
+fn list(numbers: impl Iterator<Item = u64>) -> String {
+    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,149 @@
+//! `forget_ip_source`: takes back what a table's rows have added to the inventory, and detaches it. For a table that was
+//! attached with the wrong column, or without the column of its time: attached anew, it is read again.
+//!
+//! The inventory keeps one count an address, whatever table it comes from. So the rows that the table has now are read
+//! once more, by the columns that it is attached with, and subtracted: what was deleted or changed since stays counted, and
+//! so do first and last times of addresses that remain. Nothing is subtracted that was not added: the table is locked
+//! against writers, and what is queued of it is absorbed first, in the same transaction.
+
+use std::net::IpAddr;
+
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::absorb;
+use super::attach;
+use super::owner::check_owner;
+use super::part::Source;
+use super::reading::{Chunk, Earlier};
+use crate::inventory::tally::Tally;
+use crate::pg::call::Call;
+use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::errors::{not_ready, raise, refuse_read_only};
+use crate::pg::inet::Inet;
+use crate::pg::snapshot::with_latest_snapshot;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
+use crate::pg::tx::Settings;
+use crate::sql_function;
+
+/// Addresses of one statement.
+const BATCH: usize = 10_000;
+
+sql_function!(
+    /// `forget_ip_source(tbl regclass) → bigint`: how many observations were taken back.
+    forget_ip_source,
+    pg_finfo_forget_ip_source,
+    |call: Call| {
+        refuse_read_only(c"forget_ip_source()");
+        let Some(table) = call.get::<pg_sys::Oid>(0) else { return call.null() };
+        call.give(forget(&Schema::of(call), table).into_datum())
+    }
+);
+
+fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
+    if relation_name(table).is_none() {
+        not_ready(
+            format!("relation with OID {} does not exist", table.to_u32()),
+            "Its rows can't be read any more, so what they added can't be taken back.",
+            "detach_ip_source() forgets a table that was dropped.",
+        );
+    }
+    check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
+    attach::lock_family(table);
+    let quiet = Settings::without_triggers();
+    let source = Source::lock(schema, table);
+    if !source.is_root() {
+        not_ready(
+            format!("table \"{}\" is attached with the table above it", plain_name(table)),
+            "",
+            "Call forget_ip_source() for that one.",
+        );
+    }
+    absorb::lock(true);
+    absorb::absorb_all(schema, usize::MAX);
+    refuse_leftovers(schema);
+    drop(quiet);
+    let sql = Sql::as_caller();
+    // SAFETY: reads the clock of the running statement.
+    let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let reading = source.reading(&sql, Earlier::Counted, now);
+    let mut taken = 0;
+    with_latest_snapshot(|| reading.run(|chunk| taken += subtract_chunk(schema, chunk)));
+    drop(sql);
+    attach::detach(schema, table);
+    taken
+}
+
+/// Refuses while observations wait for their address to be written: they would come after they were taken back.
+fn refuse_leftovers(schema: &Schema) {
+    let sql = Sql::on(schema, c"ip_observation");
+    let left = format!(
+        "SELECT EXISTS (SELECT FROM {}.ip_observation WHERE retry_at IS NOT NULL AND (seen > 0 OR packed IS NOT NULL))",
+        schema.name
+    );
+    if sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true) {
+        raise(
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            "some observations can't be absorbed, and nothing was taken back",
+            "Somebody holds a row of ip_inventory or ip_source, or a row can't be written.",
+            "Look who holds one in pg_locks, and call forget_ip_source() again when ip_observation is empty.",
+        );
+    }
+}
+
+fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
+    let Chunk { earlier, later, .. } = chunk;
+    let mut all: Vec<(IpAddr, i64)> = counts(earlier).chain(counts(later)).collect();
+    // In the order in which the worker locks rows, each once: a statement subtracts an address only once.
+    all.sort_unstable();
+    all.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        kept.1 += if same { next.1 } else { 0 };
+        same
+    });
+    let _quiet = Settings::without_triggers();
+    let result = tx::attempt(|| all.chunks(BATCH).map(|batch| subtract(schema, batch)).sum());
+    result.unwrap_or_else(|failure| {
+        if failure.is_lock() {
+            raise(
+                failure.code,
+                "rows of ip_inventory are locked, and nothing was taken back",
+                &failure.message,
+                "Look who holds them in pg_locks, and call forget_ip_source() again.",
+            );
+        }
+        raise(failure.code, failure.message, "", "");
+    })
+}
+
+fn counts(tally: Tally) -> impl Iterator<Item = (IpAddr, i64)> {
+    tally.addresses.into_iter().map(|(ip, seen)| (ip, seen.count))
+}
+
+/// Subtracts from addresses, and removes those that nothing is left of; returns how much that was. An address that was
+/// only asked about stays.
+fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
+    pgrx::check_for_interrupts!();
+    let settings = Settings::rows_are_fetched();
+    settings.set(c"lock_timeout", c"5s");
+    let ips: Vec<Inet> = batch.iter().map(|(ip, _)| Inet::host(*ip)).collect();
+    let numbers: Vec<i64> = batch.iter().map(|(_, count)| *count).collect();
+    let sql = Sql::on(schema, c"ip_inventory");
+    let found = sql.returning(
+        &format!(
+            "WITH held AS MATERIALIZED (
+                 SELECT i.ip_address AS ip, least(t.n, i.observation_count) AS n, i.observation_count <= t.n AS gone
+                 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t(ip, n)
+                 JOIN {0}.ip_inventory i ON i.ip_address = t.ip
+                 WHERE i.observation_count > 0 ORDER BY i.ip_address FOR UPDATE OF i),
+             removed AS (DELETE FROM {0}.ip_inventory i USING held h WHERE h.gone AND i.ip_address = h.ip RETURNING h.n),
+             lowered AS (UPDATE {0}.ip_inventory i SET observation_count = i.observation_count - h.n
+                         FROM held h WHERE NOT h.gone AND i.ip_address = h.ip RETURNING h.n)
+             SELECT coalesce(sum(a.n), 0)::bigint FROM (SELECT n FROM removed UNION ALL SELECT n FROM lowered) a",
+            schema.name
+        ),
+        &[(pg_sys::INETARRAYOID, ips.into_datum()), (pg_sys::INT8ARRAYOID, numbers.into_datum())],
+    );
+    found.get::<i64>(0, 1).unwrap_or(0)
+}

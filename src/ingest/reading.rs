@@ -1,0 +1,199 @@
+//! The rows of an attached table as they are now, told apart by who has counted them.
+//!
+//! Attaching locks the table against writers and notes its snapshot ([`Before`]): a row whose transaction that snapshot
+//! sees was there before, and is counted once, by the first `populate_ip_inventory`. So it is with a partition that had
+//! rows when it came below an attached table ([`super::part`]). Of the rows that came later most met the trigger, but those
+//! of a session with `asn_inventory.enabled = off` did not, and nothing tells them apart; nor does it a row from before
+//! that was updated since.
+//!
+//! The rows are read with the rights of the table's owner, and all of them or none: a policy that hid some would use up
+//! the one time without them.
+
+use std::collections::HashMap;
+
+use enrich::selector::Selector;
+use pgrx::pg_sys;
+
+use super::before::Before;
+use super::extract::Extractor;
+use super::moment::Moment;
+use super::unread::Unread;
+use crate::inventory::tally::Tally;
+use crate::pg::catalog::{quote_identifier, relation_name};
+use crate::pg::sql::Sql;
+
+const FETCH: usize = 5_000;
+const FLUSH: usize = 100_000;
+
+/// Whether the rows that were there before are counted in the inventory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Earlier {
+    /// `populate_ip_inventory` has counted them.
+    Counted,
+    /// It has not, or not yet.
+    Uncounted,
+}
+
+/// Rows of one table, or of one partition.
+pub struct Scope {
+    /// Which were there before; `None`: that is not known of any.
+    pub before: Option<Before>,
+    /// Whether those are counted.
+    pub earlier: Earlier,
+}
+
+/// One reading of a table.
+pub struct Reading<'a> {
+    /// With the caller's rights: see above.
+    pub sql: &'a Sql,
+    /// The table, which all that is below it is read with.
+    pub table: pg_sys::Oid,
+    /// Where its addresses are.
+    pub selectors: Vec<String>,
+    /// The column that holds the time of the event, and its zone.
+    pub observed_at: Option<(String, Option<String>)>,
+    /// What is known of its rows.
+    pub scope: Scope,
+    /// What is known better of some of the tables below it.
+    pub parts: HashMap<u32, Scope>,
+    /// Which of the rows that were there before are wanted.
+    pub wanted: Earlier,
+    /// The time of the statement (timestamptz).
+    pub now: i64,
+}
+
+/// How to read the rows: the selectors that fit them, as they were written, and the time.
+type Plan<'a> = (Vec<(Extractor, &'a str)>, Option<Moment>);
+
+/// What was read so far.
+#[derive(Default)]
+pub struct Chunk {
+    /// In rows that were there before.
+    pub earlier: Tally,
+    /// In rows that came later.
+    pub later: Tally,
+    /// How many rows were there before.
+    pub rows: i64,
+    /// Why one of those had no address.
+    pub unread: Option<Unread>,
+}
+
+impl Reading<'_> {
+    /// Reads all rows; what they hold is handed over in chunks.
+    pub fn run(&self, mut hand_over: impl FnMut(Chunk)) {
+        let texts = self.selectors.iter().map(String::as_str);
+        let selectors: Vec<(Selector, &str)> =
+            texts.filter_map(|text| Some((Selector::parse(text).ok()?, text))).collect();
+        let observed_at = self.observed_at.as_ref().map(|(name, zone)| (name.as_str(), zone.as_deref()));
+        let mut names = ["xmin", "cmin", "tableoid"].map(str::to_owned).to_vec();
+        let moment = observed_at.iter().map(|(name, _)| (*name).to_owned());
+        names.extend(selectors.iter().map(|(s, _)| s.column.clone()).chain(moment).map(|name| quote_identifier(&name)));
+        let Some(name) = relation_name(self.table) else { return };
+        // Read as the owner: who calls this is one, or may act as one. What the reading might run of the owner's (a
+        // generated column's function, say) has no more rights than the owner, and can't come by any.
+        let whole = WholeTable::begin(self.table);
+        let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")), &[]);
+        whole.pause();
+        let mut plan: Option<Plan<'_>> = None;
+        let mut chunk = Chunk::default();
+        loop {
+            whole.resume();
+            let rows = cursor.fetch(FETCH);
+            whole.pause();
+            if rows.len() == 0 {
+                break;
+            }
+            pgrx::check_for_interrupts!();
+            // SAFETY: the descriptor of the fetched rows, the same for every fetch.
+            let (extractors, moment) = plan.get_or_insert_with(|| unsafe {
+                (
+                    selectors
+                        .iter()
+                        .filter_map(|(s, text)| Some((Extractor::new(s, rows.desc()).ok()?, *text)))
+                        .collect(),
+                    observed_at.and_then(|(name, zone)| Moment::new(rows.desc(), name, zone).ok()),
+                )
+            });
+            let context = pgrx::PgMemoryContexts::new("asn_inventory reading");
+            // SAFETY: everything palloced in the closure is done with when the context goes.
+            unsafe {
+                let old = pg_sys::MemoryContextSwitchTo(context.value());
+                for row in 0..rows.len() {
+                    let number = |column| rows.datum(row, column).map_or(0, |d| d.value() as u32);
+                    let Some(earlier) = self.is_earlier(number(1), number(2), number(3)) else { continue };
+                    let tally = if earlier { &mut chunk.earlier } else { &mut chunk.later };
+                    let at = moment.as_ref().and_then(|m| m.read(rows.datum(row, m.attribute() as usize)?, self.now));
+                    for (extractor, selector) in extractors.iter() {
+                        let Some(datum) = rows.datum(row, extractor.attribute as usize) else { continue };
+                        extractor.tally(datum, at.unwrap_or(self.now), tally);
+                        if earlier && tally.is_empty() && chunk.unread.is_none() {
+                            chunk.unread = Some(extractor.why_nothing(datum).of(selector));
+                        }
+                    }
+                    chunk.rows += i64::from(earlier);
+                }
+                pg_sys::MemoryContextSwitchTo(old);
+            }
+            if chunk.earlier.addresses.len() + chunk.later.addresses.len() >= FLUSH {
+                hand_over(std::mem::take(&mut chunk));
+            }
+        }
+        hand_over(chunk);
+    }
+
+    /// Whether a row was there before; `None`: it was, and is not wanted.
+    fn is_earlier(&self, xid: u32, command: u32, table: u32) -> Option<bool> {
+        let scope = self.parts.get(&table).unwrap_or(&self.scope);
+        let before = scope.before.as_ref().is_some_and(|before| before.has(xid, command));
+        (!before || scope.earlier == self.wanted).then_some(before)
+    }
+}
+
+/// Reading a table as its owner, restricted as a view's owner is while it is refreshed, and without row security: rows
+/// that a policy hides from the owner himself are an error. Only while rows are fetched; an error ends it as well.
+struct WholeTable {
+    owner: pg_sys::Oid,
+    user: pg_sys::Oid,
+    context: std::ffi::c_int,
+    level: std::ffi::c_int,
+}
+
+impl WholeTable {
+    fn begin(table: pg_sys::Oid) -> WholeTable {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: the relation is opened for the time of one read; the level of settings ends with the value.
+        let (owner, level) = unsafe {
+            let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+            let owner = (*(*relation).rd_rel).relowner;
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            (owner, pg_sys::NewGUCNestLevel())
+        };
+        crate::pg::tx::save_and_set(c"row_security", c"off");
+        let whole = WholeTable { owner, user, context, level };
+        whole.resume();
+        whole
+    }
+
+    fn resume(&self) {
+        let context = self.context | pg_sys::SECURITY_RESTRICTED_OPERATION as i32;
+        // SAFETY: put back by `pause`; after an error, by the (sub)transaction's abort.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.owner, context) };
+    }
+
+    fn pause(&self) {
+        // SAFETY: what was found at the beginning.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+    }
+}
+
+impl Drop for WholeTable {
+    fn drop(&mut self) {
+        // After an error the transaction's abort does it.
+        if !std::thread::panicking() {
+            self.pause();
+            // SAFETY: begun by `begin`.
+            unsafe { pg_sys::AtEOXact_GUC(false, self.level) };
+        }
+    }
+}

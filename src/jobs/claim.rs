@@ -1,0 +1,136 @@
+//! Slots of shared memory in which jobs stand: found, filled in, and given back however their caller ends.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use super::request::Request;
+use crate::pg::time;
+use crate::shared;
+use crate::shared::{Job, outcome, state};
+
+/// A free slot, if this database does not hold its share of them. Counted again once the slot is taken: of two who take
+/// the last one at once, both may be refused, and neither is let through.
+pub fn claim() -> Option<&'static Job> {
+    let database = shared::my_database().to_u32();
+    let jobs = &shared::shared()?.jobs;
+    let held = || {
+        let mine = |job: &&Job| job.database.load(Ordering::Acquire) == database;
+        jobs.iter().filter(mine).filter(|job| job.state.load(Ordering::Acquire) != state::FREE).count()
+    };
+    if held() >= shared::share(shared::JOBS) {
+        return None;
+    }
+    let job = jobs.iter().find(|job| {
+        job.state.compare_exchange(state::FREE, state::FILLING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    })?;
+    job.database.store(database, Ordering::Release);
+    if held() > shared::share(shared::JOBS) {
+        job.database.store(0, Ordering::Release);
+        job.state.store(state::FREE, Ordering::Release);
+        return None;
+    }
+    Some(job)
+}
+
+/// Fills in a claimed slot.
+pub fn fill(job: &Job, id: i64, request: &Request) {
+    let relaxed = Ordering::Relaxed;
+    job.id.store(id, relaxed);
+    // SAFETY: reads who calls and from where.
+    let (role, pid) = unsafe { (pg_sys::GetUserId(), pg_sys::MyProcPid) };
+    job.role.store(role.to_u32(), relaxed);
+    job.batch_size.store(request.batch_size, relaxed);
+    job.commit_interval.store(request.commit_interval, relaxed);
+    job.max_ips.store(request.max_ips, relaxed);
+    job.workers.store(request.workers, relaxed);
+    job.listed.store(false, relaxed);
+    job.adds.store(false, relaxed);
+    job.kind.store(request.kind, relaxed);
+    job.stale_before.store(request.stale_before, relaxed);
+    job.sources.store(request.sources, relaxed);
+    job.waiter.store(if request.wait { pid } else { 0 }, relaxed);
+    job.cancel.store(false, relaxed);
+    job.started_at.store(time::now(), relaxed);
+    job.ended_at.store(0, relaxed);
+    job.outcome.store(outcome::DONE, relaxed);
+    let counts = &job.counts;
+    for counter in [
+        &job.total,
+        &job.cursor,
+        &job.end,
+        &job.locked,
+        &counts.processed,
+        &counts.enriched,
+        &counts.cache_hits,
+        &counts.maxmind_asn,
+        &counts.cymru_asn,
+        &counts.greynoise_scanners,
+        &counts.not_found,
+        &counts.skipped,
+        &counts.errors,
+    ] {
+        counter.store(0, relaxed);
+    }
+    job.passes.store(0, relaxed);
+    job.helpers.iter().for_each(|helper| helper.store(0, relaxed));
+    job.database.store(shared::my_database().to_u32(), Ordering::Release);
+}
+
+/// A job whose caller may still end before it does: by an error, by being terminated, or because its client is gone. Then
+/// the slot is given back, or the job cancelled once the worker has it.
+pub struct Held {
+    job: &'static Job,
+}
+
+thread_local! {
+    /// The job that this session holds.
+    static HELD: Cell<Option<&'static Job>> = const { Cell::new(None) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Held {
+    /// Holds a job for as long as this lives.
+    pub fn new(job: &'static Job) -> Held {
+        HELD.set(Some(job));
+        if !REGISTERED.replace(true) {
+            // SAFETY: a static function, registered once a process. Who is terminated ends without unwinding: no value
+            // is dropped then.
+            unsafe { pg_sys::before_shmem_exit(Some(at_exit), Datum::from(0)) };
+        }
+        Held { job }
+    }
+
+    /// Lets go of it: it ends as it will.
+    pub fn let_go(self) {
+        HELD.set(None);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(None);
+        abandon(self.job);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_exit(_code: std::ffi::c_int, _argument: Datum) {
+    if let Some(job) = HELD.take() {
+        abandon(job);
+    }
+}
+
+fn abandon(job: &Job) {
+    job.cancel.store(true, Ordering::Release);
+    job.waiter.store(0, Ordering::Release);
+    if job.state.compare_exchange(state::FILLING, state::FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        job.database.store(0, Ordering::Release);
+    } else if let Some(worker) = shared::my_worker() {
+        shared::wake(worker);
+    }
+}

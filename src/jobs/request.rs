@@ -1,0 +1,87 @@
+//! What a caller asks for: the limits of a job, and the sources that it names.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use crate::files::maxmind;
+use crate::pg::errors::{bad_value, not_ready};
+use crate::settings;
+use crate::shared;
+use crate::shared::source;
+use crate::shared::{kind, sources};
+
+/// What a caller asks for.
+pub struct Request {
+    /// Rows of one write.
+    pub batch_size: u32,
+    /// Rows of one transaction.
+    pub commit_interval: u32,
+    /// Most addresses; 0: all.
+    pub max_ips: u64,
+    /// Most helpers.
+    pub workers: u32,
+    /// Just these addresses.
+    pub ips: Option<Vec<IpAddr>>,
+    /// The caller waits for the end.
+    pub wait: bool,
+    /// See [`kind`].
+    pub kind: u32,
+    /// Listed addresses that the inventory does not know are added to it.
+    pub adds: bool,
+    /// Answers from before this (timestamptz) are due again.
+    pub stale_before: i64,
+    /// See [`sources`].
+    pub sources: u32,
+}
+
+impl Request {
+    /// A refresh of what the caller then says.
+    pub fn refresh() -> Request {
+        Request {
+            batch_size: 1000,
+            commit_interval: 5000,
+            max_ips: 0,
+            workers: 4,
+            ips: None,
+            wait: true,
+            kind: kind::REFRESH,
+            adds: false,
+            stale_before: i64::MIN,
+            sources: sources::MAXMIND,
+        }
+    }
+}
+
+/// The sources that a name stands for. A network source that is off can't be named; `all` are those that are on.
+pub fn wanted(source: Option<String>) -> u32 {
+    const SOURCES: &str = "Sources are: maxmind, cymru, greynoise, all.";
+    let Some(source) = source else { bad_value("null can't be refreshed", SOURCES, "") };
+    let open = |at: usize| {
+        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let state = slot.map_or(source::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
+        !matches!(state, source::state::OFF | source::state::NO_KEY | source::state::REFUSED)
+    };
+    let policy = settings::policy();
+    let (cymru, greynoise) = (policy.cymru && open(0), policy.greynoise && open(1));
+    match source.as_str() {
+        "maxmind" => sources::MAXMIND,
+        "cymru" if cymru => sources::CYMRU,
+        "greynoise" if greynoise => sources::GREYNOISE,
+        "cymru" => not_ready(
+            "Team Cymru is switched off",
+            "asn_inventory.cymru is off.",
+            "Set asn_inventory.cymru = on and reload.",
+        ),
+        "greynoise" => not_ready(
+            "GreyNoise is not asked",
+            "It is switched off, has no key, or refuses the key: source_status says which.",
+            "Look at asn_inventory.greynoise and asn_inventory.greynoise_api_key, and reload.",
+        ),
+        "all" => {
+            let maxmind = maxmind::with(|databases| !databases.is_empty()) || !(cymru || greynoise);
+            let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+            bit(maxmind, sources::MAXMIND) | bit(cymru, sources::CYMRU) | bit(greynoise, sources::GREYNOISE)
+        }
+        _ => bad_value(format!("\"{source}\" can't be refreshed"), SOURCES, ""),
+    }
+}

@@ -1,0 +1,149 @@
+//! Waiting for a job: inside of its own call, and by `wait_for_job`, which holds back nobody's vacuum.
+//!
+//! A function is called by a statement, and a statement holds a snapshot until it ends: dead rows that are newer stay in
+//! every table of the database for as long. Nothing that runs inside of the statement can give that up. A procedure that is
+//! called by itself can: it commits, and waits without a snapshot.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::progress::{progress, running};
+use crate::pg::call::Call;
+use crate::pg::catalog::Schema;
+use crate::pg::errors::{not_ready, raise};
+use crate::pg::sql::Sql;
+use crate::shared;
+use crate::shared::{Job, state};
+use crate::sql_function;
+
+/// How long a caller goes on waiting while no worker is there: it may be on its way back.
+const WORKER_GONE: Duration = Duration::from_secs(15);
+/// How long a function waits before it says what that does to others.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Waits for the end, interruptibly, and says once a second how far it is.
+pub fn wait(job: &Job) {
+    let id = job.id.load(Ordering::Acquire);
+    let started = Instant::now();
+    let mut told = false;
+    until(
+        job,
+        || job.state.load(Ordering::Acquire) == state::ENDED,
+        || {
+            if !told && started.elapsed() > LONG {
+                told = true;
+                say_that_it_holds_back_vacuum(id);
+            }
+        },
+    );
+}
+
+fn say_that_it_holds_back_vacuum(id: i64) {
+    pgrx::pg_sys::panic::ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("while this statement waits for job {id}, no vacuum removes rows that die in this database"),
+        "asn_inventory",
+    )
+    .set_hint("For long jobs: call it with wait => false, and CALL wait_for_job() with the number that it returns.")
+    .report(PgLogLevel::NOTICE);
+}
+
+/// Waits until `ended`, interruptibly; says once a second how far the job is, and calls `every_second`.
+fn until(job: &Job, ended: impl Fn() -> bool, mut every_second: impl FnMut()) {
+    let mut said = Instant::now();
+    let mut gone: Option<Instant> = None;
+    while !ended() {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        // SAFETY: this session's own latch.
+        unsafe {
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, 100, pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+        }
+        pgrx::check_for_interrupts!();
+        if said.elapsed() >= Duration::from_secs(1) {
+            said = Instant::now();
+            // A client that is gone shows when it is written to: then the next look at interrupts ends this session.
+            pgrx::info!("{}", progress(job));
+            every_second();
+        }
+        if shared::my_worker().is_some() {
+            gone = None;
+        } else if gone.get_or_insert_with(Instant::now).elapsed() > WORKER_GONE {
+            shared::require_worker();
+        }
+    }
+}
+
+sql_function!(
+    /// `wait_for_job(job_id bigint)`, a procedure: returns when the job has ended, and raises where it has failed.
+    wait_for_job,
+    pg_finfo_wait_for_job,
+    |call: Call| {
+        let Some(id) = call.get::<i64>(0) else { return call.null() };
+        let schema = Schema::of(call);
+        let is_it = |job: &&Job| job.id.load(Ordering::Acquire) == id;
+        if let Some(job) = running().find(is_it) {
+            // SAFETY: in a procedure that was called by itself, and else refused by `can_commit`. What is begun here is
+            // ended here.
+            unsafe {
+                if can_commit(call) {
+                    pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
+                    pg_sys::SPI_commit();
+                    pg_sys::SPI_finish();
+                } else {
+                    not_ready(
+                        "wait_for_job() can't wait inside of a transaction block or function",
+                        "It would hold back vacuum in the whole database for as long as the job runs.",
+                        "Call it by itself: CALL wait_for_job(…). Elsewhere look at enrichment_progress.",
+                    );
+                }
+            }
+            // The slot may be another job's before this one looks again.
+            until(job, || job.state.load(Ordering::Acquire) == state::ENDED || !running().any(|job| is_it(&job)), || {});
+        }
+        report(&schema, id);
+        call.null()
+    }
+);
+
+/// Whether this call may end its transaction.
+///
+/// # Safety
+/// `call` must be a running call.
+unsafe fn can_commit(call: Call) -> bool {
+    // SAFETY: see above; a procedure's context says whether it is called by itself.
+    unsafe {
+        let context = (*call.0).context;
+        !context.is_null()
+            && (*context).type_ == pg_sys::NodeTag::T_CallContext
+            && !(*context.cast::<pg_sys::CallContext>()).atomic
+    }
+}
+
+/// Raises where the job has failed, or where there never was one.
+fn report(schema: &Schema, id: i64) {
+    let sql = Sql::on(schema, c"enrichment_run");
+    let found = sql.returning(
+        &format!("SELECT outcome, detail FROM {}.enrichment_run WHERE job_id = $1", schema.name),
+        &[(pg_sys::INT8OID, id.into_datum())],
+    );
+    if found.len() == 0 {
+        raise(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+            format!("there is no job {id}"),
+            "",
+            "enrichment_progress shows those that run, enrichment_run those that ended.",
+        );
+    }
+    if found.text(0, 1).as_deref() == Some("failed") {
+        raise(
+            PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+            format!("job {id} failed"),
+            &found.text(0, 2).unwrap_or_default(),
+            "",
+        );
+    }
+}
