@@ -59,7 +59,7 @@ fn views_answer_from_what_is_there() {
     );
     // The day is UTC's, whatever the session's zone.
     let days = "SET timezone = 'Pacific/Auckland';
-                SELECT day, country_code, new_addresses, observations, by_registration FROM countries_by_day
+                SELECT day, country_code, new_addresses, observations_since, by_registration FROM new_addresses_by_day
                 WHERE day < '2026-04-01'";
     let mut session = cluster.connect(DB);
     let rows = asn_inventory_tests::cluster::query(&mut session, days).expect("days");

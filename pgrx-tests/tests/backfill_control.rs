@@ -189,28 +189,33 @@ fn a_statement_timeout_ends_the_job_too() {
 }
 
 #[test]
-fn a_terminated_caller_leaves_no_job_for_ever() {
+fn a_terminated_caller_takes_the_job_along() {
     let (db, gate, call) = held(cluster(), "terminated", "");
     let cluster = cluster();
     cluster.sql(db, &format!("SELECT pg_terminate_backend({})", call.pid));
     call.end().expect_err("terminated");
+    cluster.wait_value(db, "SELECT state FROM enrichment_progress", "cancelling");
     gate.open();
-    let outcome = ended_job(cluster, db);
-    assert!(["done", "cancelled"].contains(&outcome.as_str()), "{outcome}");
-    assert_eq!(cluster.value(db, "SELECT outcome FROM enrichment_run"), outcome);
-    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+    cancelled_and_kept(cluster, db);
 }
 
 #[test]
-fn a_caller_whose_connection_breaks_leaves_no_session_and_no_job_for_ever() {
+fn a_caller_whose_client_vanishes_takes_the_job_along() {
     let (cluster, db) = (cluster(), database(cluster(), "disconnected"));
     bare(cluster, db, "8.8.8.0", 200);
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
     let mut client = cluster
         .tool("psql")
-        .args(["-X", "-d", db, "-c", "SELECT backfill_inventory(workers => 1)"])
+        .args([
+            "-X",
+            "-d",
+            db,
+            "-c",
+            "SELECT backfill_inventory(commit_interval => 50, batch_size => 10, workers => 1)",
+        ])
         .spawn()
         .expect("psql");
+    wait_until("some rows to be committed", || number(cluster, db, ENRICHED) >= 50);
     running_job(cluster, db);
     client.kill().expect("killed");
     client.wait().expect("gone");
@@ -218,11 +223,59 @@ fn a_caller_whose_connection_breaks_leaves_no_session_and_no_job_for_ever() {
     let sessions =
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT backfill_inventory%' AND state = 'active'";
     cluster.wait_value(db, sessions, "0");
+    cluster.wait_value(db, "SELECT state FROM enrichment_progress", "cancelling");
     gate.open();
-    let outcome = ended_job(cluster, db);
-    assert!(["done", "cancelled"].contains(&outcome.as_str()), "{outcome}");
-    cluster.sql(db, "SELECT backfill_inventory()");
-    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+    cancelled_and_kept(cluster, db);
+}
+
+#[test]
+fn a_job_that_is_waited_for_by_a_call_of_its_own_holds_back_no_vacuum() {
+    let (cluster, db) = (cluster(), database(cluster(), "no_snapshot"));
+    bare(cluster, db, "8.8.8.0", 200);
+    let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
+    let id =
+        cluster.value(db, "SELECT job_id FROM backfill_inventory(commit_interval => 50, workers => 1, wait => false)");
+    let call = Call::start(cluster, db, &format!("CALL wait_for_job({id})"));
+    wait_for("progress lines", || call.notices.all(), |lines| lines.len() >= 2);
+    let horizon =
+        |pid: &str| format!("SELECT coalesce(backend_xmin::text, 'none') FROM pg_stat_activity WHERE pid = {pid}");
+    assert_eq!(cluster.value(db, &horizon(&call.pid)), "none");
+    // To stop waiting is not to stop the job.
+    call.cancel();
+    assert_eq!(call.end().expect_err("cancelled").code, "57014");
+    assert_eq!(cluster.value(db, "SELECT state FROM enrichment_progress"), "running");
+    let call = Call::start(cluster, db, &format!("CALL wait_for_job({id})"));
+    gate.open();
+    call.end().expect("ended");
+    assert_eq!(cluster.lines(db, "SELECT job_id, outcome, processed FROM enrichment_run"), [format!("{id}|done|200")]);
+    assert_eq!(cluster.sql(db, &format!("CALL wait_for_job({id})")).len(), 0, "it has ended already");
+    assert_eq!(cluster.fails(db, "CALL wait_for_job(4711)").message, "there is no job 4711");
+}
+
+#[test]
+fn a_job_cannot_be_waited_for_where_that_would_hold_a_snapshot() {
+    let (cluster, db) = (cluster(), database(cluster(), "in_a_block"));
+    bare(cluster, db, "8.8.8.0", 200);
+    let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
+    let id = cluster.value(db, "SELECT job_id FROM backfill_inventory(workers => 1, wait => false)");
+    let refused = cluster.fails(db, &format!("BEGIN; CALL wait_for_job({id}); COMMIT"));
+    assert_eq!(refused.message, "wait_for_job() cannot wait inside of a transaction block or function");
+    assert_eq!((refused.code.as_str(), refused.hint.contains("CALL wait_for_job")), ("55000", true));
+    gate.open();
+    assert_eq!(ended_job(cluster, db), "done");
+}
+
+#[test]
+fn a_long_wait_inside_of_a_statement_says_what_it_holds_back() {
+    let (db, gate, call) = held(cluster(), "long_wait", "");
+    let horizon = format!("SELECT backend_xmin IS NOT NULL FROM pg_stat_activity WHERE pid = {}", call.pid);
+    assert_eq!(cluster().value(db, &horizon), "t", "a statement holds its snapshot");
+    let told = |lines: &Vec<String>| lines.iter().any(|line| line.starts_with("NOTICE: while this statement waits"));
+    wait_for("the notice", || call.notices.all(), told);
+    gate.open();
+    let notices = call.notices.clone();
+    assert_eq!(call.line(), "200|200|0|200|0|0|0|0|0");
+    assert_eq!(notices.all().iter().filter(|line| line.starts_with("NOTICE")).count(), 1, "once");
 }
 
 #[test]

@@ -34,7 +34,7 @@ const READS: [&str; 23] = [
     "SELECT * FROM new_networks",
     "SELECT * FROM new_addresses",
     "SELECT * FROM asn_changes",
-    "SELECT * FROM countries_by_day",
+    "SELECT * FROM new_addresses_by_day",
     "SELECT * FROM known_scanners",
     "SELECT * FROM benign_services",
     "SELECT * FROM scanner_networks",

@@ -132,7 +132,7 @@ fn use_everything(db: &str) {
         "SELECT * FROM enrichment_doctor()",
         "SELECT * FROM ip_story('8.8.8.8')",
         "SELECT ip_asn_at('8.8.8.8', now())",
-        "SELECT * FROM top_networks, new_networks, new_addresses, asn_changes, countries_by_day, known_scanners, benign_services, scanner_networks",
+        "SELECT * FROM top_networks, new_networks, new_addresses, asn_changes, new_addresses_by_day, known_scanners, benign_services, scanner_networks",
         "SELECT purge_expired_maxmind()",
         "SELECT inventory_report()",
         "SELECT prometheus_metrics()",

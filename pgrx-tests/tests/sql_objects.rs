@@ -229,7 +229,7 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
         "SELECT * FROM new_networks",
         "SELECT * FROM new_addresses",
         "SELECT * FROM asn_changes",
-        "SELECT * FROM countries_by_day",
+        "SELECT * FROM new_addresses_by_day",
         "SELECT * FROM known_scanners",
         "SELECT * FROM benign_services",
         "SELECT * FROM scanner_networks",

@@ -117,7 +117,16 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     cluster.sql(
         "going_on",
         "CREATE ROLE old_reader LOGIN; GRANT SELECT ON ip_inventory, enrichment_status TO old_reader;
-         GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, network_sources, source_latency TO old_reader",
+         GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, network_sources, source_latency TO old_reader;
+         GRANT SELECT ON countries_by_day TO old_reader; CREATE VIEW theirs AS SELECT observations FROM countries_by_day",
+    );
+    // What is queued, as it was queued then: left alone until the update is through.
+    cluster.sql(
+        "going_on",
+        "INSERT INTO ip_observation (address, seen, first_seen, last_seen, source, retry_at)
+         VALUES ('9.9.9.9', 2, '2026-01-06Z', '2026-01-07Z', 'events', now() + interval '5 s'),
+                (NULL, 3, '2026-01-06Z', '2026-01-07Z', 'events', now() + interval '5 s'),
+                (NULL, 0, '2026-01-06Z', '2026-01-07Z', 'events', now() + interval '5 s')",
     );
     cluster.sql("going_on", "ALTER EXTENSION asn_inventory UPDATE");
     for (sql, before) in DATA.iter().zip(before) {
@@ -143,6 +152,17 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     let mut reader = cluster.connect_as("old_reader", "going_on");
     let seen = asn_inventory_tests::cluster::query(&mut reader, "SELECT worker FROM enrichment_status");
     assert_eq!(seen.expect("a reader of before"), [[Some("running".to_owned())]]);
+    // A view that got another name: grants and what stands on it stay.
+    let days = "SELECT sum(new_addresses) > 0, sum(observations_since) > 0 FROM new_addresses_by_day";
+    let seen = asn_inventory_tests::cluster::query(&mut reader, days);
+    assert_eq!(seen.expect("by its new name"), [[Some("t".to_owned()), Some("t".to_owned())]]);
+    assert_eq!(cluster.value("going_on", "SELECT sum(observations) > 0 FROM theirs"), "t");
+    cluster.wait_value("going_on", "SELECT observation_count FROM ip_inventory WHERE ip_address = '9.9.9.9'", "2");
+    cluster.wait_value(
+        "going_on",
+        "SELECT observations || ' ' || unparsable || ' ' || unobserved FROM ip_source WHERE tbl = 'events'::regclass",
+        "7 3 1",
+    );
 }
 
 #[test]

@@ -45,12 +45,14 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     if relation_name(table).is_none() {
         not_ready(
             format!("relation with OID {} does not exist", table.to_u32()),
-            "Its rows can't be read any more, so what they added can't be taken back.",
+            "Its rows are gone, and with them what they have added.",
             "detach_ip_source() forgets a table that was dropped.",
         );
     }
     check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
-    attach::lock_family(table);
+    let members = attach::lock_family(table);
+    // Before the note is locked: a round of the worker that is under way would put this table's counts back.
+    absorb::lock(true);
     let quiet = Settings::without_triggers();
     let source = Source::lock(schema, table);
     if !source.is_root() {
@@ -60,9 +62,9 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
             "Call forget_ip_source() for that one.",
         );
     }
-    absorb::lock(true);
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
+    drop_counts(schema, &members);
     drop(quiet);
     let sql = Sql::as_caller();
     // SAFETY: reads the clock of the running statement.
@@ -79,17 +81,25 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
 fn refuse_leftovers(schema: &Schema) {
     let sql = Sql::on(schema, c"ip_observation");
     let left = format!(
-        "SELECT EXISTS (SELECT FROM {}.ip_observation WHERE retry_at IS NOT NULL AND (seen > 0 OR packed IS NOT NULL))",
+        "SELECT EXISTS (SELECT FROM {}.ip_observation
+                        WHERE retry_at IS NOT NULL AND seen > 0 AND pg_catalog.masklen(address) > 0)",
         schema.name
     );
     if sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true) {
         raise(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-            "some observations can't be absorbed, and nothing was taken back",
-            "Somebody holds a row of ip_inventory or ip_source, or a row can't be written.",
+            "some observations cannot be absorbed yet, and nothing was taken back",
+            "Somebody holds their rows of ip_inventory, or these cannot be written.",
             "Look who holds one in pg_locks, and call forget_ip_source() again when ip_observation is empty.",
         );
     }
+}
+
+/// What waits to be counted for the table alone goes with it.
+fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) {
+    let sql = Sql::on(schema, c"ip_observation");
+    let tables = (pg_sys::OIDARRAYOID, members.to_vec().into_datum());
+    sql.run(&format!("DELETE FROM {}.ip_observation WHERE source::oid = ANY ($1)", schema.name), &[tables]);
 }
 
 fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {

@@ -95,7 +95,7 @@ sql_function!(
                     pg_sys::SPI_finish();
                 } else {
                     not_ready(
-                        "wait_for_job() can't wait inside of a transaction block or function",
+                        "wait_for_job() cannot wait inside of a transaction block or function",
                         "It would hold back vacuum in the whole database for as long as the job runs.",
                         "Call it by itself: CALL wait_for_job(…). Elsewhere look at enrichment_progress.",
                     );

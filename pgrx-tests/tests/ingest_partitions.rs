@@ -1,0 +1,130 @@
+//! Partitions that come with rows in them, and partitions that go.
+
+use crate::ingest_support::{Db, run};
+
+const ROOT: &str = "CREATE TABLE root (id int, ip inet, at timestamptz) PARTITION BY RANGE (id);
+     CREATE TABLE p0 PARTITION OF root FOR VALUES FROM (0) TO (100);
+     SELECT attach_ip_source('root', '{ip}', 'at');
+     INSERT INTO root VALUES (1, '8.8.8.8', '2026-01-01Z');";
+const LOADED: &str = "CREATE TABLE p1 (LIKE root);
+     INSERT INTO p1 VALUES (101, '8.8.8.8', '2026-01-02Z'), (102, '8.8.8.8', '2026-01-03Z'), (103, '1.1.1.1', '2026-01-04Z');";
+const ATTACH: &str = "ALTER TABLE root ATTACH PARTITION p1 FOR VALUES FROM (100) TO (200);";
+const PARTITIONS: &str =
+    "SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'partitions' ORDER BY detail";
+const UNCOUNTED: &str = "warning|public.p1 had rows when it came below an attached table, and they are not counted.|SELECT populate_ip_inventory('public.p1');";
+
+#[test]
+fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
+    let db = Db::new();
+    db.sql(ROOT);
+    assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
+    db.sql(LOADED);
+    db.sql(ATTACH);
+    db.sql("INSERT INTO root VALUES (110, '1.1.1.1', '2026-01-05Z')");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|1"]);
+    assert_eq!(db.lines(PARTITIONS), [UNCOUNTED]);
+    assert_eq!(db.value("SELECT populate_ip_inventory('p1')"), "3");
+    assert_eq!(db.counts(), ["1.1.1.1|2", "8.8.8.8|3"]);
+    assert_eq!(db.lines(PARTITIONS), ["ok||"]);
+    assert_eq!(db.value("SELECT populate_ip_inventory('p1')"), "0", "once");
+    assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0", "once");
+    assert_eq!(db.counts(), ["1.1.1.1|2", "8.8.8.8|3"]);
+    assert_eq!(db.sources(), ["root|5|0"]);
+    assert_eq!(db.value("SELECT last_seen_at::date FROM ip_inventory WHERE ip_address = '8.8.8.8'"), "2026-01-03");
+}
+
+#[test]
+fn populating_the_whole_table_counts_them_too_and_not_twice() {
+    for populated_before in [false, true] {
+        let db = Db::new();
+        // The table had rows of its own before it was attached.
+        db.sql(
+            "CREATE TABLE root (id int, ip inet, at timestamptz) PARTITION BY RANGE (id);
+                CREATE TABLE p0 PARTITION OF root FOR VALUES FROM (0) TO (100); INSERT INTO root VALUES (2, '9.9.9.9')",
+        );
+        // One partition was filled before the table was attached, and the other after.
+        db.sql("CREATE TABLE early (LIKE root); INSERT INTO early VALUES (301, '9.9.9.9')");
+        db.sql("SELECT attach_ip_source('root', '{ip}', 'at')");
+        if populated_before {
+            db.sql("SELECT populate_ip_inventory('root')");
+        }
+        db.sql(LOADED);
+        // All in one transaction, with rows that follow.
+        let mut session = db.connect();
+        run(&mut session, "BEGIN; INSERT INTO p1 VALUES (104, '1.1.1.1', '2026-01-04Z')");
+        run(&mut session, ATTACH);
+        run(
+            &mut session,
+            "ALTER TABLE root ATTACH PARTITION early FOR VALUES FROM (300) TO (400); INSERT INTO root VALUES (105, '1.1.1.1')",
+        );
+        run(&mut session, "COMMIT");
+        db.sql("SELECT populate_ip_inventory('root')");
+        assert_eq!(db.counts(), ["1.1.1.1|3", "8.8.8.8|2", "9.9.9.9|2"], "{populated_before}");
+        for table in ["p1", "early", "root", "p0"] {
+            assert_eq!(db.value(&format!("SELECT populate_ip_inventory('{table}')")), "0", "{table}");
+        }
+        assert_eq!(db.lines(PARTITIONS), ["ok||"]);
+        // And all of it can be taken back.
+        assert_eq!(db.value("SELECT forget_ip_source('root')"), "7");
+        assert_eq!(db.counts(), [""; 0]);
+    }
+}
+
+#[test]
+fn what_is_not_counted_is_not_taken_back() {
+    let db = Db::new();
+    db.sql(ROOT);
+    db.sql("SELECT populate_ip_inventory('root')");
+    db.sql("CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}'); INSERT INTO others VALUES ('1.1.1.1')");
+    db.sql(LOADED);
+    db.sql(ATTACH);
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|1"]);
+    assert_eq!(db.value("SELECT forget_ip_source('root')"), "1");
+    assert_eq!(db.counts(), ["1.1.1.1|1"]);
+    assert_eq!(db.value("SELECT count(*) FROM ip_source_part"), "0");
+}
+
+#[test]
+fn a_partition_that_goes_is_observed_until_the_doctors_command() {
+    let db = Db::new();
+    db.sql(ROOT);
+    db.sql("ALTER TABLE root DETACH PARTITION p0; INSERT INTO p0 VALUES (2, '8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|2"]);
+    assert_eq!(
+        db.lines(PARTITIONS),
+        [
+            "warning|public.p0 is observed, and is neither attached nor below an attached table any more.|SELECT detach_ip_source('public.p0');  -- or SELECT attach_ip_source('public.p0', …), to have it observed by itself"
+        ]
+    );
+    db.sql("SELECT detach_ip_source('p0'); INSERT INTO p0 VALUES (3, '8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|2"]);
+    assert_eq!(db.lines(PARTITIONS), ["ok||"]);
+    // Back again: some of its rows were observed, and some not. Nobody can tell, so what is known stays as it is.
+    db.sql("INSERT INTO p0 VALUES (4, '1.1.1.1'); ALTER TABLE root ATTACH PARTITION p0 FOR VALUES FROM (0) TO (100)");
+    assert_eq!(db.value("SELECT populate_ip_inventory('p0')"), "1");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|2"]);
+}
+
+#[test]
+fn children_and_partitions_of_partitions_are_no_different() {
+    let db = Db::new();
+    db.sql(ROOT);
+    db.sql(
+        "SELECT populate_ip_inventory('root');
+         CREATE TABLE sub (LIKE root) PARTITION BY RANGE (id); CREATE TABLE sub_1 PARTITION OF sub FOR VALUES FROM (500) TO (600);
+         INSERT INTO sub VALUES (501, '1.1.1.1'), (502, '1.1.1.1');
+         ALTER TABLE root ATTACH PARTITION sub FOR VALUES FROM (500) TO (700);
+         CREATE TABLE parent (ip inet); SELECT attach_ip_source('parent', '{ip}'); SELECT populate_ip_inventory('parent');
+         CREATE TABLE child (ip inet); INSERT INTO child VALUES ('9.9.9.9'); ALTER TABLE child INHERIT parent;
+         CREATE TABLE empty (ip inet); ALTER TABLE empty INHERIT parent",
+    );
+    assert_eq!(
+        db.value("SELECT count(*) FROM enrichment_doctor() WHERE check_name = 'partitions' AND level = 'warning'"),
+        "2"
+    );
+    assert_eq!(db.value("SELECT populate_ip_inventory('sub')"), "2");
+    assert_eq!(db.value("SELECT populate_ip_inventory('child')"), "1");
+    assert_eq!(db.counts(), ["1.1.1.1|2", "8.8.8.8|1", "9.9.9.9|1"]);
+    assert_eq!(db.sources(), ["parent|1|0", "root|3|0"]);
+    assert_eq!(db.lines(PARTITIONS), ["ok||"]);
+}

@@ -1,0 +1,131 @@
+//! `forget_ip_source`: a table that was attached the wrong way gives back what it has added, and is read again.
+
+use crate::ingest_support::{Db, run, value};
+use asn_inventory_tests::prelude::*;
+
+const FLOWS: &str = "CREATE TABLE flows (src inet, dst inet, at timestamptz);
+     CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}');
+     INSERT INTO others VALUES ('8.8.8.8'), ('8.8.8.8'), ('9.9.9.9');";
+
+#[test]
+fn a_wrong_column_without_its_time_is_taken_back_and_read_again() {
+    let db = Db::new();
+    db.sql(FLOWS);
+    db.sql(
+        "INSERT INTO flows VALUES ('8.8.8.8', '10.0.0.1', '2026-01-01Z'), ('1.1.1.1', '10.0.0.1', '2026-01-02Z');
+         SELECT attach_ip_source('flows', '{dst}'); SELECT populate_ip_inventory('flows');
+         INSERT INTO flows VALUES ('1.1.1.1', '8.8.8.8', '2026-01-03Z'), (NULL, '10.0.0.2', '2026-01-04Z')",
+    );
+    assert_eq!(db.counts(), ["8.8.8.8|3", "9.9.9.9|1", "10.0.0.1|2", "10.0.0.2|1"]);
+    assert_eq!(db.value("SELECT forget_ip_source('flows')"), "4");
+    assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"], "the others' share stays");
+    assert_eq!(db.sources(), ["others|3|0"]);
+    db.sql("INSERT INTO flows VALUES ('1.1.1.1', '10.0.0.3', '2026-01-05Z')");
+    db.sql("SELECT attach_ip_source('flows', '{src}', 'at')");
+    assert_eq!(db.value("SELECT populate_ip_inventory('flows')"), "4");
+    assert_eq!(db.counts(), ["1.1.1.1|3", "8.8.8.8|3", "9.9.9.9|1"]);
+    assert_eq!(
+        db.lines("SELECT first_seen_at::date, last_seen_at::date FROM ip_inventory WHERE ip_address = '1.1.1.1'"),
+        ["2026-01-02|2026-01-05"]
+    );
+    assert_eq!(db.value("SELECT asn_org IS NOT NULL FROM ip_inventory WHERE ip_address = '1.1.1.1'"), "t");
+}
+
+#[test]
+fn only_what_was_counted_is_taken_back() {
+    let db = Db::new();
+    db.sql(FLOWS);
+    // These were there before, and nobody has counted them.
+    db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('8.8.8.8'); SELECT attach_ip_source('flows', '{src}')");
+    db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('1.1.1.1')");
+    // Only asked about.
+    db.sql("SELECT enrich_ip('9.9.9.10')");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|3", "9.9.9.9|1", "9.9.9.10|0"]);
+    assert_eq!(db.value("SELECT forget_ip_source('flows')"), "2");
+    assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1", "9.9.9.10|0"]);
+    let refused = db.fails("SELECT forget_ip_source('flows')");
+    assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "table \"flows\" is not attached"));
+    // What was deleted since can't be read any more: its count stays, and none goes below what is there.
+    db.sql("DELETE FROM others WHERE ip = '9.9.9.9'; UPDATE ip_inventory SET observation_count = 1 WHERE ip_address = '8.8.8.8'");
+    assert_eq!(db.value("SELECT forget_ip_source('others')"), "1");
+    assert_eq!(db.counts(), ["9.9.9.9|1", "9.9.9.10|0"]);
+}
+
+#[test]
+fn what_is_queued_is_taken_back_as_well_and_a_rollback_takes_nothing() {
+    let db = Db::new();
+    db.sql(FLOWS);
+    db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('1.1.1.1')");
+    let mut session = db.connect();
+    run(&mut session, "BEGIN; INSERT INTO flows SELECT inet '34.64.0.0' + i % 3000 FROM generate_series(1, 250000) i");
+    assert_eq!(value(&mut session, "SELECT forget_ip_source('flows')"), "250001");
+    run(&mut session, "ROLLBACK");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|2", "9.9.9.9|1"]);
+    assert_eq!(db.sources(), ["flows|1|0", "others|3|0"]);
+    run(&mut session, "BEGIN; INSERT INTO flows SELECT inet '34.64.0.0' + i % 3000 FROM generate_series(1, 250000) i");
+    assert_eq!(value(&mut session, "SELECT forget_ip_source('flows')"), "250001");
+    run(&mut session, "COMMIT");
+    assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"]);
+    db.sql("INSERT INTO flows VALUES ('1.1.1.1')");
+    assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"], "it is detached");
+}
+
+#[test]
+fn loaders_of_other_tables_lose_nothing_meanwhile() {
+    let db = Db::new();
+    db.sql("CREATE TABLE flows (src inet); SELECT attach_ip_source('flows', '{src}'); CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}')");
+    db.sql("INSERT INTO flows SELECT inet '34.64.0.0' + i % 500 FROM generate_series(0, 99999) i");
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut session = db.connect();
+                for _ in 0..40 {
+                    run(&mut session, "INSERT INTO others SELECT inet '34.64.0.0' + i FROM generate_series(0, 499) i");
+                }
+            });
+        }
+        // A row may be held by the absorber in between: then it says so, and nothing was done.
+        wait_until("the table to be forgotten", || {
+            db.cluster.try_sql(&db.name, "SELECT forget_ip_source('flows')").is_ok()
+        });
+    });
+    let counts = db.counts();
+    assert_eq!(counts.len(), 500);
+    assert!(counts.iter().all(|line| line.ends_with("|80")), "{counts:?}");
+}
+
+#[test]
+fn counts_that_wait_for_the_table_alone_go_with_it() {
+    let db = Db::new();
+    db.sql(FLOWS);
+    db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|3", "9.9.9.9|1"]);
+    // Somebody holds the table's note while more comes: addresses are absorbed, and what they count for it waits.
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; SELECT FROM ip_source WHERE tbl = 'flows'::regclass FOR UPDATE");
+    db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('10.0.0.0/8')");
+    db.wait("SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.8'", "4");
+    db.wait("SELECT count(*) > 0 FROM ip_observation WHERE retry_at IS NOT NULL", "t");
+    run(&mut holder, "COMMIT");
+    assert_eq!(db.value("SELECT forget_ip_source('flows')"), "2");
+    db.sql("SELECT attach_ip_source('flows', '{src}'); SELECT populate_ip_inventory('flows')");
+    assert_eq!(db.counts(), ["8.8.8.8|4", "9.9.9.9|1"]);
+    assert_eq!(db.sources(), ["flows|2|1", "others|3|0"]);
+}
+
+#[test]
+fn it_is_for_the_owner_of_the_table() {
+    let db = Db::new();
+    let role = format!("forgetter_of_{}", db.name);
+    db.sql(FLOWS);
+    db.sql(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT EXECUTE ON FUNCTION forget_ip_source, attach_ip_source, observe_addresses TO {role};
+         CREATE TABLE mine (ip inet); ALTER TABLE mine OWNER TO {role}"
+    ));
+    let mut session = db.connect_as(&role);
+    assert_eq!(crate::ingest_support::refused(&mut session, "SELECT forget_ip_source('others')").code, "42501");
+    run(&mut session, "SELECT attach_ip_source('mine', '{ip}')");
+    run(&mut session, "INSERT INTO mine VALUES ('1.1.1.1'), ('8.8.8.8')");
+    assert_eq!(value(&mut session, "SELECT forget_ip_source('mine')"), "2");
+    assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"]);
+}
