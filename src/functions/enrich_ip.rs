@@ -15,7 +15,7 @@ use crate::files::{counters, maxmind};
 use crate::ingest::queue::Queue;
 use crate::inventory::row;
 use crate::inventory::row::Row;
-use crate::inventory::tally::Seen;
+use crate::inventory::seen::Seen;
 use crate::network::ask;
 use crate::pg::call::Call;
 use crate::pg::errors::bad_value;

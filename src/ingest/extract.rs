@@ -9,8 +9,8 @@ use enrich::selector::Selector;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::tally::Tally;
 use super::unread::Unread;
-use crate::inventory::tally::Tally;
 use crate::pg::call::texts;
 use crate::pg::datum::array_elements;
 use crate::pg::encoding::{from_server, server_text};

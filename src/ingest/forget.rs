@@ -16,7 +16,7 @@ use super::attach;
 use super::owner::check_owner;
 use super::part::Source;
 use super::reading::{Chunk, Earlier};
-use crate::inventory::tally::Tally;
+use super::tally::Tally;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};

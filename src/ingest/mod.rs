@@ -1,7 +1,7 @@
 //! The ingest path: what happens inside a loader's INSERT or COPY.
 //!
 //! An AFTER INSERT … FOR EACH STATEMENT trigger reads the transition table, folds its addresses into a map
-//! ([`tally`](crate::inventory::tally)), and appends what it saw to the queue ([`queue`]): a row an address, or, of a large statement, some hundred to a row. No index, no conflict, no lock on a
+//! ([`tally`]), and appends what it saw to the queue ([`queue`]): a row an address, or, of a large statement, some hundred to a row. No index, no conflict, no lock on a
 //! row that anyone else wants: loaders can neither wait for each other nor deadlock. A bad address is counted, never
 //! raised. At commit the worker's latch is set, once.
 //!
@@ -44,6 +44,7 @@ pub mod populate;
 pub mod queue;
 mod reading;
 pub mod replicated;
+pub mod tally;
 pub mod trigger;
 pub mod unobserved;
 pub mod unpack;

@@ -14,8 +14,8 @@ use pgrx::prelude::*;
 
 use super::extract::Extractor;
 use super::moment::Moment;
+use super::tally::Tally;
 use super::unread::Unread;
-use crate::inventory::tally::Tally;
 use crate::pg::errors::warn;
 use crate::pg::raw;
 

@@ -16,7 +16,7 @@ use super::part::Source;
 use super::queue;
 use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
-use crate::inventory::tally::Tally;
+use super::tally::Tally;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};

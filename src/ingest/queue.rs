@@ -13,8 +13,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::tally::Tally;
 use super::unread::Unread;
-use crate::inventory::tally::{Seen, Tally};
+use crate::inventory::seen::Seen;
 use crate::pg::encoding::server_text;
 use crate::pg::inet::Inet;
 use crate::pg::scratch::Scratch;

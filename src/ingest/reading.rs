@@ -17,8 +17,8 @@ use pgrx::pg_sys;
 use super::before::Before;
 use super::extract::Extractor;
 use super::moment::Moment;
+use super::tally::Tally;
 use super::unread::Unread;
-use crate::inventory::tally::Tally;
 use crate::pg::catalog::{quote_identifier, relation_name};
 use crate::pg::sql::Sql;
 

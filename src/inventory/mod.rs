@@ -8,7 +8,7 @@
 //! | [`distrust`] | answers that are not believed any more |
 //! | [`walk`], [`same`] | following a newer build: rows in order, and whether an answer is the same |
 //! | [`history`] | one ASN that gives way to another |
-//! | [`tally`] | addresses of a statement, counted |
+//! | [`seen`] | how often an address was seen, first and last |
 
 pub mod asn;
 pub mod cymru;
@@ -17,6 +17,6 @@ pub mod greynoise;
 pub mod history;
 pub mod row;
 pub mod same;
+pub mod seen;
 pub mod store;
-pub mod tally;
 pub mod walk;

@@ -16,7 +16,7 @@ use pgrx::{IntoDatum, pg_sys};
 use serde_json::Value;
 
 use super::row::Row;
-use super::tally::Seen;
+use super::seen::Seen;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::raise;
 use crate::pg::inet::Inet;

@@ -13,8 +13,8 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
 use crate::files::maxmind;
+use crate::inventory::seen::Seen;
 use crate::inventory::store::{NEVER_ANSWERED, Place, Tallied, Writer};
-use crate::inventory::tally::Seen;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::process;

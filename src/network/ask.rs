@@ -11,8 +11,8 @@ use pgrx::pg_sys;
 
 use super::Network;
 use crate::files::maxmind;
+use crate::inventory::seen::Seen;
 use crate::inventory::store::Writer;
-use crate::inventory::tally::Seen;
 use crate::pg::catalog::Schema;
 use crate::pg::time;
 use crate::shared;

@@ -8,38 +8,13 @@ use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::ingest::unread;
+use super::unread;
+use crate::inventory::seen::Seen;
 use crate::pg::tx;
 
 /// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in anew
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
 const KEPT: usize = 30_000;
-
-/// One address in a tally.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    /// How often; 0: asked about, not observed.
-    pub count: i64,
-    /// Earliest event (timestamptz).
-    pub first: i64,
-    /// Latest event (timestamptz).
-    pub last: i64,
-}
-
-impl Seen {
-    /// Adds another observation, or many. That somebody asked is no observation: its time says nothing beside one.
-    pub fn add(&mut self, other: Seen) {
-        match (self.count, other.count) {
-            (0, 1..) => *self = other,
-            (1.., 0) => {}
-            _ => {
-                self.count = self.count.saturating_add(other.count);
-                self.first = self.first.min(other.first);
-                self.last = self.last.max(other.last);
-            }
-        }
-    }
-}
 
 /// Addresses and counts.
 #[derive(Default)]
