@@ -146,7 +146,7 @@ fn a_worker_that_answers_from_older_files_than_sessions_is_named() {
 /// A file that the server may not read: root's own, or without any right.
 fn unreadable(path: &Path) {
     fs::write(path, "x").expect("a file");
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("its mode");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("its mode");
 }
 
 fn run_in_shell(command: &str) {
@@ -188,7 +188,7 @@ fn a_file_that_the_server_cannot_read_is_named_before_a_backup_fails() {
     assert!(backup("after"));
     // In another directory a backup is no matter, but it is not installed.
     let file = cluster.maxmind_dir().join("GeoLite2-City.mmdb");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).expect("its mode");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).expect("its mode");
     wait_for(
         "a warning",
         || said(&cluster, "file rights"),
@@ -205,7 +205,7 @@ fn a_file_that_the_server_cannot_read_is_named_before_a_backup_fails() {
     run_in_shell(&remedy(&cluster, "file rights"));
     wait_trouble(&cluster, &[]);
     // A directory is no better than a file.
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0)).expect("its mode");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o000)).expect("its mode");
     assert_eq!(cluster.lines(DB, TROUBLE), ["file rights|warning"]);
     run_in_shell(&remedy(&cluster, "file rights"));
     wait_trouble(&cluster, &[]);

@@ -166,5 +166,5 @@ fn who_may_see_little_of_others_is_told_of_them_only_while_nothing_is_absorbed()
     }
     let mut holder = hold(&patient, "8.10.5.1", "DELETE FROM ip_observation");
     let remedy = format!("SELECT pg_terminate_backend({});", pid(&mut holder));
-    wait_for("the holder's process", named, |found| found == &[remedy.clone()]);
+    wait_for("the holder's process", named, |found| found == std::slice::from_ref(&remedy));
 }
