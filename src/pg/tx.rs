@@ -44,20 +44,13 @@ impl Failure {
     }
 
     /// Whether one row of many may be to blame, so that the others go well without it: its values, what stands on its
-    /// table, or who holds it. A full disk, too little memory, a server that takes no writes strike whatever row comes:
-    /// trying them one by one would blame each, and take for ever.
+    /// table, or who holds it. A full disk, too little memory, a disk that fails, a server that stops or takes no writes
+    /// strike whatever row comes: trying them one by one would blame each, and take for ever.
     pub fn may_be_of_a_row(&self) -> bool {
         // Of a SQLSTATE, the first two characters are its class, six bits each.
         let code = self.code as isize;
         let class = [code & 0x3F, code >> 6 & 0x3F].map(|bits| bits as u8 + b'0');
-        match &class {
-            // Triggers and their actions, values, constraints, conflicts with others, views with a check, limits of an
-            // index's row, RAISE, what is broken on disk, and what nobody expected.
-            b"09" | b"21" | b"22" | b"23" | b"27" | b"2F" | b"38" | b"39" | b"40" | b"44" | b"54" | b"P0" | b"XX" => {
-                true
-            }
-            _ => self.is_lock(),
-        }
+        !matches!(&class, b"08" | b"25" | b"53" | b"57" | b"58" | b"F0")
     }
 
     /// Raises it again, for whoever began what this is a part of.
