@@ -15,7 +15,7 @@ const UNCOUNTED: &str = "warning|public.p1 had rows when it came below an attach
 
 #[test]
 fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
-    let db = Db::new();
+    let db = Db::apart();
     db.sql(ROOT);
     assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
     db.sql(LOADED);
@@ -36,7 +36,7 @@ fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
 #[test]
 fn populating_the_whole_table_counts_them_too_and_not_twice() {
     for populated_before in [false, true] {
-        let db = Db::new();
+        let db = Db::apart();
         // The table had rows of its own before it was attached.
         db.sql(
             "CREATE TABLE root (id int, ip inet, at timestamptz) PARTITION BY RANGE (id);
@@ -72,7 +72,7 @@ fn populating_the_whole_table_counts_them_too_and_not_twice() {
 
 #[test]
 fn what_is_not_counted_is_not_taken_back() {
-    let db = Db::new();
+    let db = Db::apart();
     db.sql(ROOT);
     db.sql("SELECT populate_ip_inventory('root')");
     db.sql("CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}'); INSERT INTO others VALUES ('1.1.1.1')");
@@ -86,7 +86,7 @@ fn what_is_not_counted_is_not_taken_back() {
 
 #[test]
 fn a_partition_that_goes_is_observed_until_the_doctors_command() {
-    let db = Db::new();
+    let db = Db::apart();
     db.sql(ROOT);
     db.sql("ALTER TABLE root DETACH PARTITION p0; INSERT INTO p0 VALUES (2, '8.8.8.8')");
     assert_eq!(db.counts(), ["8.8.8.8|2"]);
@@ -107,7 +107,7 @@ fn a_partition_that_goes_is_observed_until_the_doctors_command() {
 
 #[test]
 fn children_and_partitions_of_partitions_are_no_different() {
-    let db = Db::new();
+    let db = Db::apart();
     db.sql(ROOT);
     db.sql(
         "SELECT populate_ip_inventory('root');

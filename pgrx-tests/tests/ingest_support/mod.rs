@@ -6,18 +6,26 @@ use postgres::Client;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The cluster of a test file, with the small mmdb files and a worker that absorbs all the time.
+/// The cluster of the ingest tests, with the small mmdb files and a worker that absorbs all the time.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let cluster = Cluster::builder()
-            .conf("asn_inventory.absorb_interval", "20ms")
-            .conf("max_worker_processes", "60")
-            .conf("max_prepared_transactions", "5")
-            .start();
-        fixtures::small(&cluster.maxmind_dir());
-        cluster
-    })
+    CLUSTER.get_or_init(start)
+}
+
+/// Another one like it: a server has room for the workers of some sixty databases.
+fn second_cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(start)
+}
+
+fn start() -> Cluster {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("max_worker_processes", "60")
+        .conf("max_prepared_transactions", "5")
+        .start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster
 }
 
 /// A database of one test's own, with the extension.
@@ -29,7 +37,16 @@ pub struct Db {
 impl Db {
     /// In the file's cluster.
     pub fn new() -> Db {
-        let db = Db::bare(cluster());
+        Db::on(cluster())
+    }
+
+    /// In the second one.
+    pub fn apart() -> Db {
+        Db::on(second_cluster())
+    }
+
+    fn on(cluster: &'static Cluster) -> Db {
+        let db = Db::bare(cluster);
         db.sql("CREATE EXTENSION asn_inventory");
         db.wait("SELECT worker FROM enrichment_status", "running");
         db
