@@ -9,7 +9,8 @@ use ipnetwork::IpNetwork;
 
 use crate::address::{classify, effective};
 use crate::maxmind::Databases;
-use crate::record::{Enrichment, Source, Status};
+use crate::record::{Enrichment, Status};
+use crate::source::Source;
 
 /// Whom the network sources may be asked about. The default is everybody.
 #[derive(Clone, Debug)]
@@ -31,9 +32,15 @@ impl Default for Policy {
 impl Policy {
     /// Whether nobody outside may be told `ip`: neither as it is written nor as what it stands for.
     pub fn is_secret(&self, ip: IpAddr) -> bool {
-        let inside = |ip| self.never_ask.iter().any(|network| network.contains(ip));
-        !self.never_ask.is_empty() && (inside(ip) || inside(effective(ip)))
+        is_secret(&self.never_ask, ip)
     }
+}
+
+/// Whether `ip` lies in one of the networks whose addresses are told to nobody outside: as it is written, or as what it
+/// stands for.
+pub fn is_secret(never_ask: &[IpNetwork], ip: IpAddr) -> bool {
+    let inside = |ip| never_ask.iter().any(|network| network.contains(ip));
+    !never_ask.is_empty() && (inside(ip) || inside(effective(ip)))
 }
 
 /// What can be said of `ip` without the network: its class and MaxMind's answer. The network sources are outside

@@ -41,6 +41,7 @@ pub mod retry;
 pub mod schedule;
 pub mod secrets;
 pub mod selector;
+pub mod source;
 pub mod stamp;
 pub mod text;
 pub mod time;

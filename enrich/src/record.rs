@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::address::AddressClass;
+pub use crate::source::Source;
 
 /// How one source stands towards one address. Kept per source: one shared state would make an address look fresh
 /// at a source that was never asked.
@@ -86,26 +87,4 @@ pub struct Enrichment<'a> {
     pub cymru_status: Option<Status>,
     /// How GreyNoise stands; `None` where it is outside the question.
     pub greynoise_status: Option<Status>,
-}
-
-/// Where an answer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// MaxMind-format files.
-    MaxMind,
-    /// Team Cymru, by DNS or bulk whois.
-    Cymru,
-    /// GreyNoise, by HTTPS.
-    GreyNoise,
-}
-
-impl Source {
-    /// The word that stands in the tables.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Source::MaxMind => "maxmind",
-            Source::Cymru => "cymru",
-            Source::GreyNoise => "greynoise",
-        }
-    }
 }
