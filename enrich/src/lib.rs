@@ -24,6 +24,7 @@
 #![deny(unsafe_code)]
 
 pub mod address;
+pub mod campaign;
 pub mod cascade;
 pub mod cymru;
 pub mod failure;

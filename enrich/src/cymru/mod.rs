@@ -13,6 +13,7 @@
 use chrono::NaiveDate;
 use ipnetwork::IpNetwork;
 
+pub mod answer;
 pub mod bulk;
 pub mod dns;
 #[cfg(test)]

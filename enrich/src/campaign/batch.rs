@@ -1,0 +1,107 @@
+//! What is to be written in one transaction, and what became of it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::cymru::AsName;
+use crate::cymru::answer::{Answer, Prefix};
+use crate::greynoise::Verdict;
+use crate::time::Micros;
+
+/// Why a row says that it is skipped: the source is off.
+pub const SWITCHED_OFF: &str = "the source is switched off";
+/// Why a row says that it is skipped: its address is told to nobody.
+pub const NEVER_ASK: &str = "asn_inventory.never_ask";
+/// Why a row says that it is skipped: the address is none of GreyNoise's.
+pub const IPV4_ONLY: &str = "it knows IPv4 only";
+
+/// Rows by what is said of them.
+pub type Reasons = Vec<(IpAddr, String)>;
+
+/// Of Team Cymru.
+#[derive(Clone, Debug, Default)]
+pub struct CymruBatch {
+    /// Answers by row.
+    pub ready: Vec<(IpAddr, Answer)>,
+    /// By network.
+    pub prefixes: Vec<Prefix>,
+    /// What it says of AS.
+    pub details: Vec<AsName>,
+    /// Names of AS that came along with answers.
+    pub names: Vec<(u32, String)>,
+    /// Rows whose question failed.
+    pub failed: Reasons,
+    /// Rows that are not asked about.
+    pub skipped: Reasons,
+}
+
+impl CymruBatch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.ready.is_empty()
+            && self.prefixes.is_empty()
+            && self.details.is_empty()
+            && self.names.is_empty()
+            && self.failed.is_empty()
+            && self.skipped.is_empty()
+    }
+}
+
+/// Of GreyNoise.
+#[derive(Clone, Debug, Default)]
+pub struct GreyNoiseBatch {
+    /// Verdicts by row.
+    pub ready: Vec<(IpAddr, Verdict)>,
+    /// Rows whose question failed.
+    pub failed: Reasons,
+    /// Rows that are not asked about.
+    pub skipped: Reasons,
+    /// Rows that the quota did not reach.
+    pub spent: Vec<IpAddr>,
+    /// When it is open again.
+    pub until: Micros,
+}
+
+/// Why something could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Somebody else held what was wanted: later it will do.
+    pub lock: bool,
+    /// In words.
+    pub message: String,
+}
+
+/// Answers of a batch that could not be written, while the rest of it was.
+#[derive(Clone, Debug)]
+pub struct Unwritten<A> {
+    /// Somebody holds the row.
+    pub locked: Vec<(IpAddr, A)>,
+    /// The row takes no answer, and why.
+    pub broken: Reasons,
+}
+
+impl<A> Default for Unwritten<A> {
+    fn default() -> Unwritten<A> {
+        Unwritten { locked: Vec::new(), broken: Vec::new() }
+    }
+}
+
+/// What became of a batch.
+pub type Written<A> = Result<Unwritten<A>, Refusal>;
+
+/// Rows by what is to be written of them, in order. Who waits for a row without a reason is told, and nothing is written.
+///
+/// ```
+/// use enrich::campaign::batch::by_reason;
+/// let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+/// let by = by_reason(&[(two, "no".to_owned()), (one, "no".to_owned()), (one, String::new())]);
+/// assert_eq!(by.into_iter().collect::<Vec<_>>(), [("no", vec![one, two])]);
+/// ```
+pub fn by_reason(rows: &[(IpAddr, String)]) -> BTreeMap<&str, Vec<IpAddr>> {
+    let mut by: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
+    for (ip, reason) in rows.iter().filter(|(_, reason)| !reason.is_empty()) {
+        by.entry(reason).or_default().push(*ip);
+    }
+    by.values_mut().for_each(|ips| ips.sort_unstable());
+    by
+}

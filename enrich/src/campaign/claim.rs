@@ -1,0 +1,88 @@
+//! Looking for rows to ask about: for whom, and what was found.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use crate::cymru::answer::Answer;
+use crate::source::Source;
+
+/// An address to ask about, as the inventory has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The row.
+    pub ip: IpAddr,
+    /// How often it was observed.
+    pub seen: u64,
+}
+
+/// Which rows to look for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Those never answered, or whose last attempt failed, most observed first.
+    Due,
+    /// Those whose answer is older than its life, most observed first.
+    Stale,
+    /// Of these addresses, those that are due or stale.
+    DueOf(Rc<[IpAddr]>),
+    /// Of these addresses, those without an answer, or with an old one.
+    OutdatedOf(Rc<[IpAddr]>),
+    /// These addresses, fresh or not.
+    All(Rc<[IpAddr]>),
+}
+
+impl Rows {
+    /// The addresses that it is about, where it says so.
+    pub fn ips(&self) -> &[IpAddr] {
+        match self {
+            Rows::Due | Rows::Stale => &[],
+            Rows::DueOf(ips) | Rows::OutdatedOf(ips) | Rows::All(ips) => ips,
+        }
+    }
+}
+
+/// Who wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The campaign itself, as it has nothing to do.
+    Campaign,
+    /// Somebody who does not wait.
+    Passer,
+    /// Sessions that wait.
+    Sessions,
+    /// The job of this slot.
+    Job(usize),
+}
+
+impl Asker {
+    /// The job, if it is one.
+    pub fn job(self) -> Option<usize> {
+        match self {
+            Asker::Job(slot) => Some(slot),
+            _ => None,
+        }
+    }
+}
+
+/// One look into the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who is to be asked.
+    pub source: Source,
+    /// About what.
+    pub rows: Rows,
+    /// Rows at most.
+    pub limit: usize,
+    /// Whether to look as well for what is known of the networks they lie in.
+    pub known: bool,
+    /// For whom.
+    pub asker: Asker,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The rows, most observed first.
+    pub rows: Vec<Row>,
+    /// Answers that were given before for their (effective) addresses' networks.
+    pub known: Vec<(IpAddr, Answer)>,
+}

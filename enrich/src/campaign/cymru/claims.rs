@@ -1,0 +1,95 @@
+//! Who is to be asked about.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::super::batch::{NEVER_ASK, SWITCHED_OFF};
+use super::super::claim::{Asker, Claim, Found, Row, Rows};
+use super::super::effect::Effect;
+use super::super::given::Given;
+use super::super::interest::Interests;
+use super::state::Cymru;
+use crate::address::effective;
+use crate::cymru::answer::Answer;
+use crate::source::Source;
+
+/// Rows of one claim.
+const CLAIM: usize = 50_000;
+
+impl Cymru {
+    /// Starts the next campaign, if none is under way and anything is due.
+    pub fn claim(&mut self, looking: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
+        if self.is_busy() || !(looking || self.more) {
+            return;
+        }
+        self.more = false;
+        self.wrapped.clear();
+        self.seen.clear();
+        self.held.retain(|_, until| *until > given.now.steady);
+        if given.settings.cymru && self.is_closed(given.now.wall) {
+            return;
+        }
+        self.look(Rows::Due, given.settings.cymru, out);
+    }
+
+    fn look(&mut self, rows: Rows, known: bool, out: &mut Vec<Effect>) {
+        self.claiming = true;
+        let asker = Asker::Campaign;
+        out.push(Effect::Claim(Claim { source: Source::Cymru, rows, limit: CLAIM, known, asker }));
+    }
+
+    /// Claims what somebody asks for, whatever campaign is under way. With `anew`, known networks count for nothing.
+    pub fn claim_these(&mut self, rows: Rows, anew: bool, asker: Asker, out: &mut Vec<Effect>) {
+        out.push(Effect::Claim(Claim { source: Source::Cymru, rows, limit: usize::MAX >> 1, known: !anew, asker }));
+    }
+
+    /// What a claim found.
+    pub fn claimed(
+        &mut self,
+        claim: &Claim,
+        found: Option<Found>,
+        given: &Given<'_>,
+        interests: &mut Interests,
+        out: &mut Vec<Effect>,
+    ) {
+        let own = claim.asker == Asker::Campaign;
+        self.claiming &= !own;
+        let Some(Found { rows, known }) = found else { return };
+        if own {
+            if rows.is_empty() && claim.rows == Rows::Due && self.stale && given.settings.cymru {
+                self.look(Rows::Stale, false, out);
+                return;
+            }
+            self.stale &= !rows.is_empty();
+            self.more = rows.len() == claim.limit;
+        }
+        let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
+        for row in rows {
+            if own && self.held.contains_key(&row.ip) {
+                continue;
+            }
+            interests.expect(row.ip, Source::Cymru, claim.asker.job());
+            if !given.settings.cymru {
+                self.skipped.push((row.ip, SWITCHED_OFF.to_owned()));
+            } else if given.settings.is_secret(row.ip) {
+                self.skipped.push((row.ip, NEVER_ASK.to_owned()));
+            } else if let Some(answer) = known.get(&effective(row.ip)) {
+                self.answered(row.ip, answer.clone());
+            } else {
+                self.add(row);
+            }
+        }
+    }
+
+    fn add(&mut self, row: Row) {
+        let ip = effective(row.ip);
+        if ip != row.ip {
+            let rows = self.wrapped.entry(ip).or_default();
+            if !rows.contains(&row.ip) {
+                rows.push(row.ip);
+            }
+        }
+        self.seen.insert(ip, row.seen);
+        self.rounds.add([(ip, row.seen)]);
+    }
+}

@@ -1,0 +1,51 @@
+//! How Team Cymru stands, for people.
+
+use super::super::given::{BULK_NEVER, Given};
+use super::super::standing::{Standing, State, Way, WayStanding};
+use super::state::Cymru;
+use crate::retry::BreakerState;
+use crate::time::{Micros, SECOND};
+
+/// How long ago the last answer may be before a single failure makes the source fail.
+const QUIET: Micros = 60 * SECOND;
+
+impl Cymru {
+    /// How it stands.
+    pub fn standing(&self, given: &Given<'_>) -> Standing {
+        let now = given.now.wall;
+        let failing = self.is_closed(now) || self.is_silent(now);
+        let state = if !given.settings.cymru {
+            State::Off
+        } else if failing {
+            State::Failing
+        } else {
+            State::Ok
+        };
+        let in_flight = self.dns_out.len() + self.names.in_flight() + usize::from(self.bulk_out);
+        let retry_at = if failing { self.dns.retry_at().or(self.bulk.retry_at()) } else { None };
+        Standing { state, in_flight, retry_at }
+    }
+
+    /// How one way to it stands.
+    pub fn way_standing(&self, way: Way, given: &Given<'_>) -> WayStanding {
+        let (breaker, used) = match way {
+            Way::Dns => (&self.dns, true),
+            // Who has set its minimum out of reach does without bulk sessions, and need not be told that they fail.
+            Way::Bulk => (&self.bulk, given.settings.bulk_min < BULK_NEVER),
+        };
+        let failing = given.settings.cymru && used && breaker.state(given.now.wall) != BreakerState::Closed;
+        WayStanding { failing, retry_at: breaker.retry_at() }
+    }
+
+    /// Whether what it was last asked got no answer, neither way, and what it was asked before neither: one bad record
+    /// among good ones does not make it fail.
+    fn is_silent(&self, now: Micros) -> bool {
+        match (self.answered_at, self.missed_at) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(answered), Some(missed)) => {
+                missed > answered && (missed - answered > QUIET || self.dns.state(now) != BreakerState::Closed)
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is written of Team Cymru's answers, and what becomes of that.
+
+use std::collections::HashSet;
+use std::mem::take;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::batch::{CymruBatch, Unwritten, Written};
+use super::super::effect::{Effect, News};
+use super::super::given::Given;
+use super::super::interest::{End, Interests};
+use super::state::Cymru;
+use crate::cymru::answer::Answer;
+use crate::source::Source;
+
+/// Rows of one transaction.
+const TRANSACTION: usize = 20_000;
+/// How long a row that can't be written is left alone.
+const HELD: Duration = Duration::from_secs(600);
+/// How long until what could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Cymru {
+    /// Writes what came, a transaction's worth of it, once it is known which names the table has.
+    pub fn write(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        let unknown = self.names.unknown();
+        let idle = !self.is_unwritten() && self.prefixes.is_empty() && self.names.learned.is_empty();
+        let early = self.write_at.is_some_and(|at| given.now.steady < at);
+        if idle && unknown.is_empty() || early || self.writing {
+            return;
+        }
+        self.write_at = None;
+        self.writing = true;
+        if unknown.is_empty() { self.hand_over(out) } else { out.push(Effect::FindNames(unknown)) }
+    }
+
+    /// What the table knows of names.
+    pub fn names_found(&mut self, found: Vec<(u32, Option<String>)>, out: &mut Vec<Effect>) {
+        self.ready.extend(self.names.found(found));
+        self.hand_over(out);
+    }
+
+    fn hand_over(&mut self, out: &mut Vec<Effect>) {
+        let batch = CymruBatch {
+            ready: first(&mut self.ready),
+            prefixes: take(&mut self.prefixes),
+            details: take(&mut self.names.learned),
+            names: take(&mut self.bulk_names),
+            failed: first(&mut self.failed),
+            skipped: first(&mut self.skipped),
+        };
+        self.writing = !batch.is_empty();
+        if self.writing {
+            out.push(Effect::WriteCymru(batch));
+        }
+    }
+
+    /// It was written, or was not.
+    pub fn written(
+        &mut self,
+        batch: CymruBatch,
+        written: Written<Answer>,
+        given: &Given<'_>,
+        interests: &mut Interests,
+        out: &mut Vec<Effect>,
+    ) {
+        self.writing = false;
+        let CymruBatch { ready, prefixes, details, names, failed, skipped } = batch;
+        let Unwritten { locked, broken } = match written {
+            Ok(unwritten) => unwritten,
+            Err(refusal) => {
+                if !refusal.lock {
+                    out.push(Effect::Say(News::Unwritten(Source::Cymru, refusal.message)));
+                }
+                self.write_at = Some(given.now.steady + AGAIN);
+                self.prefixes.extend(prefixes);
+                self.names.learned.extend(details);
+                self.bulk_names.extend(names);
+                self.ready.extend(ready);
+                self.failed.extend(failed);
+                self.skipped.extend(skipped);
+                return;
+            }
+        };
+        if !ready.is_empty() {
+            out.push(Effect::RowsChanged);
+        }
+        let unwritten: HashSet<IpAddr> =
+            locked.iter().map(|(ip, _)| *ip).chain(broken.iter().map(|(ip, _)| *ip)).collect();
+        for (ip, answer) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
+            interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
+        }
+        for (ip, reason) in broken {
+            out.push(Effect::Say(News::RowUnwritable(ip, reason)));
+            self.held.insert(ip, given.now.steady + HELD);
+            interests.settle(ip, Source::Cymru, End::Failed);
+        }
+        failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
+        skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
+        if !locked.is_empty() {
+            self.write_at = Some(given.now.steady + AGAIN);
+            self.ready.extend(locked);
+        }
+    }
+}
+
+/// A transaction's worth of rows.
+fn first<R>(rows: &mut Vec<R>) -> Vec<R> {
+    let rest = rows.split_off(rows.len().min(TRANSACTION));
+    std::mem::replace(rows, rest)
+}

@@ -1,0 +1,110 @@
+//! What is to be done.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::batch::{CymruBatch, GreyNoiseBatch};
+use super::claim::Claim;
+use super::standing::Way;
+use super::ticket::Ticket;
+use crate::failure::Failure;
+use crate::fetcher::Request;
+use crate::quota::Ledger;
+use crate::source::Source;
+use crate::time::Micros;
+
+/// What follows from an event. They are done in their order; what says that an event comes back brings exactly one.
+#[derive(Debug)]
+pub enum Effect {
+    /// Look for rows to ask about. Comes back as [`Claimed`](super::event::Event::Claimed).
+    Claim(Claim),
+    /// Hand questions to the network thread. Each comes back as an [`Outcome`](super::event::Event::Outcome), or is
+    /// [`Lost`](super::event::Event::Lost).
+    Ask(Vec<Request>),
+    /// Look whether the table knows names of AS. Comes back as [`NamesFound`](super::event::Event::NamesFound).
+    FindNames(Vec<u32>),
+    /// Write, in one transaction. Comes back as [`CymruWritten`](super::event::Event::CymruWritten).
+    WriteCymru(CymruBatch),
+    /// As above. Comes back as [`GreyNoiseWritten`](super::event::Event::GreyNoiseWritten).
+    WriteGreyNoise(GreyNoiseBatch),
+    /// Read the ledger of the quota. Comes back as [`LedgerRead`](super::event::Event::LedgerRead).
+    ReadLedger,
+    /// Write it down, so that it is on disk. Comes back as [`LedgerKept`](super::event::Event::LedgerKept).
+    KeepLedger {
+        /// As it is now.
+        ledger: Ledger,
+        /// Questions that it pays for, which are not asked before.
+        pays: u64,
+    },
+    /// If this database is served: write the ledger down, and make these rows due that wait for the quota. Comes back as
+    /// [`Reopened`](super::event::Event::Reopened).
+    Reopen {
+        /// As it is then.
+        ledger: Ledger,
+        /// The rows.
+        waiting: Vec<IpAddr>,
+    },
+    /// Make rows due again that were skipped for a setting's sake. Comes back as
+    /// [`Unskipped`](super::event::Event::Unskipped).
+    Unskip {
+        /// At this source.
+        source: Source,
+        /// So many at most.
+        limit: usize,
+        /// But not these.
+        never_ask: Vec<IpNetwork>,
+    },
+    /// A session's address is settled.
+    Wake(Ticket),
+    /// Begin to read the key that the settings refer to.
+    ReadKey,
+    /// No key is wanted any more.
+    ForgetKey,
+    /// The service does not accept the key.
+    RefuseKey,
+    /// What may leave the server, or how, has changed: the network thread is told.
+    Reconfigure,
+    /// What a resolver said that does not know the service is in doubt: its "no route" is asked about again.
+    Doubt,
+    /// Rows were written: the counts by AS are another matter now.
+    RowsChanged,
+    /// Count an outcome, for people.
+    Count {
+        /// Whose.
+        source: Source,
+        /// Why it is none, if it is none.
+        failure: Option<Failure>,
+    },
+    /// Keep why a way to Team Cymru failed, for people.
+    NoteWay(Way, String),
+    /// Write into the log.
+    Say(News),
+}
+
+/// What the log is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A way to Team Cymru works again.
+    WayWorks(Way),
+    /// It fails so often that it is left alone until then.
+    WayFails(Way, String, Micros),
+    /// Bulk sessions do the work of DNS.
+    OnlyBulkWorks,
+    /// A bulk session failed; for who looks closely.
+    BulkFailed(String),
+    /// GreyNoise does not accept the key.
+    KeyRefused(String),
+    /// GreyNoise says that its quota is spent. Asked again then.
+    QuotaSpent(Micros),
+    /// The ledger can't be written, so nothing is asked.
+    LedgerUnwritable(String),
+    /// Answers could not be written; tried again.
+    Unwritten(Source, String),
+    /// A row takes no answer.
+    RowUnwritable(IpAddr, String),
+    /// Rows that wait for the quota could not be made due.
+    NotReopened(String),
+    /// Rows that were skipped could not be made due.
+    NotUnskipped(String),
+}

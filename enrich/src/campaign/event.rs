@@ -1,0 +1,100 @@
+//! What can happen.
+
+use std::net::IpAddr;
+
+use super::batch::{CymruBatch, GreyNoiseBatch, Refusal, Written};
+use super::claim::{Claim, Found};
+use super::given::Settings;
+use super::ticket::Ticket;
+use crate::cymru::answer::Answer;
+use crate::fetcher::{Outcome, Request};
+use crate::greynoise::Verdict;
+use crate::quota::Ledger;
+use crate::source::{Source, SourceSet};
+
+/// A turn of the worker's loop, step by step. Each is an event, and all that follows from it is done before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// What came is written.
+    Write,
+    /// What settings and the calendar ask for is seen to.
+    Prepare,
+    /// What is due is claimed.
+    Claim,
+    /// What was claimed is asked about.
+    Ask,
+}
+
+impl Step {
+    /// In their order.
+    pub const ALL: [Step; 4] = [Step::Write, Step::Prepare, Step::Claim, Step::Ask];
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The worker begins.
+    Started,
+    /// The worker does nothing for now: nothing may leave.
+    Rested,
+    /// A turn begins, also after a rest.
+    Resumed,
+    /// The settings were read again, whether they say something else or not.
+    Reloaded {
+        /// As they were.
+        before: Box<Settings>,
+    },
+    /// A look for the key of GreyNoise is over.
+    KeyRead {
+        /// There is another one than before, or none any more.
+        other: bool,
+    },
+    /// A turn goes on.
+    Turn(Step),
+    /// Something new may be due.
+    MadeDue,
+    /// Somebody asked about these and does not wait: what is old of them is asked for.
+    AskedAbout(Vec<IpAddr>),
+    /// Sessions wait for these.
+    Questions(Vec<(IpAddr, Ticket)>),
+    /// A job begins.
+    JobStarted(usize),
+    /// Further addresses of a job.
+    JobAsks {
+        /// Its slot.
+        job: usize,
+        /// The addresses.
+        ips: Vec<IpAddr>,
+        /// Whom it asks.
+        sources: SourceSet,
+        /// About all of them, or only about those whose answer is missing or old.
+        all: bool,
+    },
+    /// A job is over: its addresses are asked about all the same, if they are due.
+    JobEnded(usize),
+    /// What became of a question.
+    Outcome(Outcome),
+    /// Questions that could not be handed to the network thread.
+    Lost(Vec<Request>),
+    /// What a [`Claim`] found; `None`: it could not be done.
+    Claimed(Claim, Option<Found>),
+    /// What the table knows of names of AS.
+    NamesFound(Vec<(u32, Option<String>)>),
+    /// What became of a batch.
+    CymruWritten(CymruBatch, Written<Answer>),
+    /// What became of a batch.
+    GreyNoiseWritten(GreyNoiseBatch, Written<Verdict>),
+    /// The ledger as it was last written down; `None`: it could not be read.
+    LedgerRead(Option<Ledger>),
+    /// The ledger was written down, or could not be.
+    LedgerKept {
+        /// Questions that it pays for.
+        pays: u64,
+        /// Why it could not be.
+        refused: Option<Refusal>,
+    },
+    /// The quota was opened by hand, or could not be.
+    Reopened(Option<Refusal>),
+    /// So many rows of a source that had been skipped are due again.
+    Unskipped(Source, Result<u64, Refusal>),
+}

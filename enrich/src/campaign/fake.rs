@@ -1,0 +1,548 @@
+//! A world to run campaigns in: an inventory, a ledger, a network thread, all of plain values. Carries effects out as the
+//! worker does, or one by one, and looks that nothing is asked that the settings forbid.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::batch::{NEVER_ASK, Reasons, Refusal, SWITCHED_OFF, Unwritten, Written, by_reason};
+use super::claim::{Claim, Found, Row, Rows};
+use super::effect::{Effect, News};
+use super::event::{Event, Step};
+use super::given::{GREYNOISE_AT_ONCE, Given, Key, Now, Settings, Switch};
+use super::standing::{Standing, Way};
+use super::ticket::Ticket;
+use super::{Campaign, POLL};
+use crate::address::effective;
+use crate::cymru::{Announcement, AsName, Origin};
+use crate::failure::{Failure, FailureKind};
+use crate::fetcher::gate::{Gate, Leave};
+use crate::fetcher::{Outcome, Request};
+use crate::greynoise::{Scanner, Verdict};
+use crate::quota::{Ledger, Window};
+use crate::secrets::Secret;
+use crate::source::Source;
+use crate::time::Micros;
+
+/// How one row stands at one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    Due,
+    Old,
+    Answered,
+    Failed(String),
+    Skipped(String),
+    Quota(Micros),
+}
+
+/// A row of the inventory.
+#[derive(Clone, Debug)]
+pub struct FakeRow {
+    pub seen: u64,
+    pub at: HashMap<Source, Status>,
+    retry_at: HashMap<Source, Micros>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    pub ledger: bool,
+    pub claims: bool,
+    pub writes: bool,
+    pub locked: Option<IpAddr>,
+    pub broken: Option<IpAddr>,
+    pub thread: bool,
+}
+
+/// All of it.
+pub struct World {
+    pub campaign: Campaign,
+    pub now: Now,
+    pub settings: Settings,
+    pub key: Key,
+    pub rows: BTreeMap<IpAddr, FakeRow>,
+    pub ledger: Ledger,
+    pub faults: Faults,
+    /// Effects that are still to be carried out, and results that are still to be told.
+    pub effects: VecDeque<Effect>,
+    pub results: VecDeque<Event>,
+    /// What the network thread was handed, in order.
+    pub waiting: Vec<Request>,
+    gate: Gate,
+    /// All that was handed over, sent or not; questions to GreyNoise that left, by the window that paid for them.
+    pub asked: Vec<Request>,
+    pub sent: BTreeMap<Micros, u64>,
+    paid_in: HashMap<Ipv4Addr, Micros>,
+    last_paid: Micros,
+    pub woken: Vec<Ticket>,
+    pub news: Vec<News>,
+    pub counted: Vec<(Source, Option<Failure>)>,
+    pub doubts: usize,
+}
+
+/// Wednesday, 2025-01-08 12:00 UTC.
+pub const NOON: Micros = 1_736_294_400_000_000 + 12 * 3_600_000_000;
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub fn v4(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+pub fn ticket(number: u64) -> Ticket {
+    Ticket { slot: number as usize, number }
+}
+
+pub fn key(name: &str) -> Key {
+    Key { mark: Some(Secret::new(name.to_owned()).mark()), ..Key::default() }
+}
+
+pub fn seen() -> Verdict {
+    Verdict::Seen(Scanner { noise: true, ..Scanner::default() })
+}
+
+pub fn quota(retry_after: Option<u64>) -> Failure {
+    Failure::new(FailureKind::Quota { retry_after: retry_after.map(Duration::from_secs) }, "429")
+}
+
+/// An origin AS with a /24 of its own around the address, with the name of the AS as bulk sessions give it.
+pub fn announced(ip: IpAddr, asn: u32, name: Option<&str>) -> Origin {
+    let prefix = crate::cymru::rounds::scope(None, ip);
+    Origin::Announced(vec![Announcement {
+        prefix,
+        origins: vec![asn],
+        country: None,
+        registry: None,
+        allocated: None,
+        as_name: name.map(str::to_owned),
+    }])
+}
+
+impl World {
+    /// Everything on, no rows, GreyNoise with a key, a worker that has begun.
+    pub fn new() -> World {
+        let mut world = World {
+            campaign: Campaign::default(),
+            now: Now { wall: NOON, steady: Duration::ZERO },
+            settings: Settings {
+                cymru: true,
+                bulk_min: 50,
+                greynoise: Switch::Auto,
+                greynoise_at_once: GREYNOISE_AT_ONCE,
+                greynoise_quota: 100,
+                greynoise_window: Window::Day,
+                refresh_schedule: String::new(),
+                never_ask: Vec::new(),
+            },
+            key: key("one"),
+            rows: BTreeMap::new(),
+            ledger: Ledger::default(),
+            faults: Faults::default(),
+            effects: VecDeque::new(),
+            results: VecDeque::new(),
+            waiting: Vec::new(),
+            gate: Gate::default(),
+            asked: Vec::new(),
+            sent: BTreeMap::new(),
+            paid_in: HashMap::new(),
+            last_paid: 0,
+            woken: Vec::new(),
+            news: Vec::new(),
+            counted: Vec::new(),
+            doubts: 0,
+        };
+        world.tell(Event::Started);
+        world
+    }
+
+    /// Only GreyNoise, whose key is proven.
+    pub fn greynoise() -> World {
+        let mut world = World::new();
+        world.settings.cymru = false;
+        world.observe("192.88.0.1", 1);
+        world.turn();
+        world.answer_scanner("192.88.0.1", Ok(seen()));
+        world.turn();
+        world.asked.clear();
+        world
+    }
+
+    /// Only Team Cymru.
+    pub fn cymru() -> World {
+        let mut world = World::new();
+        world.settings.greynoise = Switch::Off;
+        world
+    }
+
+    pub fn given(&self) -> Given<'_> {
+        Given { now: self.now, settings: &self.settings, key: self.key }
+    }
+
+    /// The worker is killed, and another begins.
+    pub fn kill(&mut self) {
+        self.campaign = Campaign::default();
+        self.effects.clear();
+        self.results.clear();
+        self.waiting.clear();
+        self.tell(Event::Started);
+    }
+
+    /// An address is observed.
+    pub fn observe(&mut self, ip: &str, seen: u64) {
+        self.add(self::ip(ip), seen);
+        self.tell(Event::MadeDue);
+    }
+
+    pub fn add(&mut self, ip: IpAddr, seen: u64) {
+        let at = Source::NETWORK.map(|source| (source, Status::Due)).into();
+        self.rows.entry(ip).or_insert(FakeRow { seen: 0, at, retry_at: HashMap::new() }).seen += seen;
+    }
+
+    pub fn status(&self, ip: &str, source: Source) -> &Status {
+        &self.rows[&self::ip(ip)].at[&source]
+    }
+
+    pub fn standing(&self, source: Source) -> Standing {
+        self.campaign.standing(source, &self.given())
+    }
+
+    pub fn is_failing(&self, way: Way) -> bool {
+        self.campaign.way_standing(way, &self.given()).failing
+    }
+
+    pub fn later(&mut self, seconds: u64) {
+        self.now = self.now.after(Duration::from_secs(seconds));
+    }
+
+    /// Changes the settings.
+    pub fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        self.change_settings(change);
+        self.drain();
+    }
+
+    /// As [`reload`](World::reload), but what follows waits, beside what is told to the network thread.
+    pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        let before = Box::new(self.settings.clone());
+        change(&mut self.settings);
+        self.event(Event::Reloaded { before });
+    }
+
+    /// A turn of the worker's loop; everything is done at once.
+    pub fn turn(&mut self) {
+        self.tell(Event::Resumed);
+        Step::ALL.into_iter().for_each(|step| self.tell(Event::Turn(step)));
+    }
+
+    /// Turns, until nothing is looked for that is due by now.
+    pub fn turns(&mut self, n: usize) {
+        for _ in 0..n {
+            self.now = self.now.after(POLL);
+            self.turn();
+        }
+    }
+
+    /// Tells an event, and carries out all that follows from it.
+    pub fn tell(&mut self, event: Event) {
+        self.event(event);
+        self.drain();
+    }
+
+    pub fn drain(&mut self) {
+        loop {
+            if let Some(result) = self.results.pop_front() {
+                self.event(result);
+            } else if !self.carry_out() {
+                return;
+            }
+        }
+    }
+
+    /// Tells an event. What follows from it waits, beside what is told to the network thread.
+    pub fn event(&mut self, event: Event) {
+        let given = Given { now: self.now, settings: &self.settings, key: self.key };
+        for effect in self.campaign.turn(event, &given) {
+            match effect {
+                Effect::Reconfigure => self.gate = self.campaign.gate(&given),
+                _ => self.effects.push_back(effect),
+            }
+        }
+    }
+
+    /// Carries out what is to be done next. False: nothing is.
+    pub fn carry_out(&mut self) -> bool {
+        let Some(effect) = self.effects.pop_front() else { return false };
+        let lock = || Refusal { lock: true, message: "locked".to_owned() };
+        match effect {
+            Effect::Claim(claim) => {
+                let found = (!self.faults.claims).then(|| self.find(&claim));
+                self.results.push_back(Event::Claimed(claim, found));
+            }
+            Effect::Ask(requests) if self.faults.thread => self.results.push_back(Event::Lost(requests)),
+            Effect::Ask(requests) => {
+                for request in &requests {
+                    if let Request::Scanner(ip) = request {
+                        self.paid_in.insert(*ip, self.last_paid);
+                    }
+                }
+                self.asked.extend(requests.iter().cloned());
+                self.waiting.extend(requests);
+            }
+            Effect::FindNames(_) => self.results.push_back(Event::NamesFound(Vec::new())),
+            Effect::WriteCymru(batch) => {
+                let written = self.write(Source::Cymru, &batch.ready, &batch.failed, &batch.skipped);
+                self.results.push_back(Event::CymruWritten(batch, written));
+            }
+            Effect::WriteGreyNoise(batch) => {
+                let written = self.write(Source::GreyNoise, &batch.ready, &batch.failed, &batch.skipped);
+                if written.is_ok() {
+                    batch.spent.iter().for_each(|ip| self.set(*ip, Source::GreyNoise, Status::Quota(batch.until)));
+                }
+                self.results.push_back(Event::GreyNoiseWritten(batch, written));
+            }
+            Effect::ReadLedger => {
+                self.results.push_back(Event::LedgerRead((!self.faults.ledger).then_some(self.ledger)));
+            }
+            Effect::KeepLedger { ledger, pays } => {
+                let refused = self.faults.ledger.then(lock);
+                if refused.is_none() {
+                    self.ledger = ledger;
+                    assert!(pays == 0 || ledger.used <= self.settings.greynoise_quota, "{ledger:?}");
+                    self.last_paid = if pays > 0 { ledger.window_start } else { self.last_paid };
+                }
+                self.results.push_back(Event::LedgerKept { pays, refused });
+            }
+            Effect::Reopen { ledger, waiting } => {
+                let refused = self.faults.ledger.then(lock);
+                if refused.is_none() {
+                    self.ledger = ledger;
+                    for ip in waiting {
+                        if matches!(self.rows[&ip].at[&Source::GreyNoise], Status::Quota(_)) {
+                            self.set(ip, Source::GreyNoise, Status::Due);
+                        }
+                    }
+                }
+                self.results.push_back(Event::Reopened(refused));
+            }
+            Effect::Unskip { source, limit, never_ask } => {
+                let mut rows = 0;
+                for (_, row) in self.rows.iter_mut().filter(|(ip, _)| !never_ask.iter().any(|n| n.contains(**ip))) {
+                    let status = row.at.get_mut(&source).unwrap();
+                    let by_setting = matches!(status, Status::Skipped(why) if why == SWITCHED_OFF || why == NEVER_ASK);
+                    if by_setting && rows < limit {
+                        (*status, rows) = (Status::Due, rows + 1);
+                    }
+                }
+                self.results.push_back(Event::Unskipped(source, Ok(rows as u64)));
+            }
+            Effect::Wake(ticket) => self.woken.push(ticket),
+            Effect::ReadKey => self.key.refused = false,
+            Effect::ForgetKey => self.key = Key::default(),
+            Effect::RefuseKey => self.key.refused = true,
+            Effect::Doubt => self.doubts += 1,
+            Effect::Count { source, failure } => self.counted.push((source, failure)),
+            Effect::Say(news) => self.news.push(news),
+            Effect::Reconfigure | Effect::RowsChanged | Effect::NoteWay(..) => {}
+        }
+        true
+    }
+
+    fn find(&self, claim: &Claim) -> Found {
+        let (source, ips) = (claim.source, claim.rows.ips());
+        let is_wanted = |(ip, row): &(&IpAddr, &FakeRow)| {
+            let (now, listed) = (self.now.wall, ips.contains(ip));
+            let left_alone = row.retry_at.get(&source).is_some_and(|at| *at > now);
+            let (missing, old) = match &row.at[&source] {
+                Status::Due | Status::Failed(_) | Status::Quota(_) => (true, false),
+                Status::Old => (false, true),
+                Status::Answered => (false, false),
+                Status::Skipped(_) => return false,
+            };
+            match &claim.rows {
+                Rows::Due => missing && !left_alone,
+                Rows::Stale => old && !left_alone,
+                Rows::DueOf(_) => listed && (missing || old) && !left_alone,
+                Rows::OutdatedOf(_) => listed && (missing || old),
+                Rows::All(_) => listed,
+            }
+        };
+        let mut rows: Vec<Row> =
+            self.rows.iter().filter(is_wanted).map(|(ip, row)| Row { ip: *ip, seen: row.seen }).collect();
+        rows.sort_by_key(|row| (std::cmp::Reverse(row.seen), row.ip));
+        rows.truncate(claim.limit);
+        Found { rows, known: Vec::new() }
+    }
+
+    fn write<A: Clone>(
+        &mut self,
+        source: Source,
+        ready: &[(IpAddr, A)],
+        failed: &Reasons,
+        skipped: &Reasons,
+    ) -> Written<A> {
+        if self.faults.writes {
+            return Err(Refusal { lock: true, message: "locked".to_owned() });
+        }
+        let mut unwritten = Unwritten::default();
+        for (ip, answer) in ready {
+            if self.faults.locked == Some(*ip) {
+                unwritten.locked.push((*ip, answer.clone()));
+            } else if self.faults.broken == Some(*ip) {
+                unwritten.broken.push((*ip, "it takes none".to_owned()));
+            } else {
+                self.set(*ip, source, Status::Answered);
+            }
+        }
+        for (reason, ips) in by_reason(failed) {
+            ips.into_iter().for_each(|ip| self.set(ip, source, Status::Failed(reason.to_owned())));
+        }
+        for (reason, ips) in by_reason(skipped) {
+            ips.into_iter().for_each(|ip| self.set(ip, source, Status::Skipped(reason.to_owned())));
+        }
+        Ok(unwritten)
+    }
+
+    /// Rows that the inventory does not have are written to no row. Those that failed are left alone for a minute.
+    fn set(&mut self, ip: IpAddr, source: Source, status: Status) {
+        if let Some(row) = self.rows.get_mut(&ip) {
+            let retry_at = match &status {
+                Status::Failed(_) => self.now.wall + 60_000_000,
+                Status::Quota(until) => *until,
+                _ => 0,
+            };
+            row.retry_at.insert(source, retry_at);
+            row.at.insert(source, status);
+        }
+    }
+
+    fn is_secret(&self, ip: IpAddr) -> bool {
+        let written_so = |row: &IpAddr| effective(*row) == ip && self.settings.is_secret(*row);
+        self.settings.is_secret(ip) || self.rows.keys().filter(|row| row.is_ipv6()).any(written_so)
+    }
+
+    /// The network thread sends what it was handed at this place, if it may, and this comes back. Looks that nothing
+    /// leaves that the settings forbid.
+    pub fn send(&mut self, place: usize, answer: impl FnOnce(Request) -> Outcome) -> bool {
+        let leave = match &self.waiting[place] {
+            Request::Scanner(ip) => self.gate.greynoise((*ip).into()),
+            Request::Origin(ip) => self.gate.cymru(*ip),
+            Request::AsName(_) | Request::Bulk(_) => self.gate.cymru,
+        };
+        if leave == Leave::Wait {
+            return false;
+        }
+        let request = self.waiting.remove(place);
+        let mut kept_back = Vec::new();
+        let outcome = match request {
+            request if leave == Leave::No => withheld(request),
+            Request::Bulk(asked) => {
+                let (told, not_told) = asked.iter().copied().partition(|ip| self.gate.cymru(*ip) == Leave::Yes);
+                kept_back = not_told;
+                self.look_at_what_leaves(&Request::Bulk(told));
+                answer(Request::Bulk(asked))
+            }
+            request => {
+                self.look_at_what_leaves(&request);
+                answer(request)
+            }
+        };
+        let outcome = match outcome {
+            Outcome::Bulk { asked, mut answers, mut withheld, failure } => {
+                answers.retain(|(ip, _)| !kept_back.contains(ip));
+                withheld.extend(kept_back);
+                Outcome::Bulk { asked, answers, withheld, failure }
+            }
+            outcome => outcome,
+        };
+        self.results.push_back(Event::Outcome(outcome));
+        true
+    }
+
+    fn look_at_what_leaves(&mut self, request: &Request) {
+        match request {
+            Request::Scanner(ip) => {
+                assert_ne!(self.settings.greynoise, Switch::Off);
+                assert!(self.settings.greynoise == Switch::On || self.key.mark.is_some(), "asked without a key");
+                assert!(!self.is_secret((*ip).into()), "{ip} was told");
+                let window = self.paid_in.remove(ip).expect("nobody paid for it");
+                let sent = self.sent.entry(window).or_default();
+                *sent += 1;
+                assert!(*sent <= self.settings.greynoise_quota, "{sent} questions in one window");
+            }
+            Request::Origin(ip) => {
+                assert!(self.settings.cymru && !self.is_secret(*ip), "{ip} was told");
+            }
+            Request::Bulk(ips) => {
+                assert!(ips.is_empty() || self.settings.cymru);
+                ips.iter().for_each(|ip| assert!(!self.is_secret(*ip), "{ip} was told"));
+            }
+            Request::AsName(_) => assert!(self.settings.cymru),
+        }
+    }
+
+    /// What GreyNoise was asked and has not answered, in order.
+    pub fn scanners(&self) -> Vec<Ipv4Addr> {
+        self.waiting
+            .iter()
+            .filter_map(|request| if let Request::Scanner(ip) = request { Some(*ip) } else { None })
+            .collect()
+    }
+
+    /// GreyNoise answers about an address, and what follows is done.
+    pub fn answer_scanner(&mut self, ip: &str, result: Result<Verdict, Failure>) {
+        let about = v4(ip);
+        let place = self.waiting.iter().position(|request| *request == Request::Scanner(about)).expect("it was asked");
+        assert!(self.send(place, |_| Outcome::Scanner { ip: about, result }));
+        self.drain();
+        self.tell(Event::Turn(Step::Write));
+    }
+
+    /// Team Cymru's DNS answers everything that it was asked and has not answered, and what follows is done.
+    pub fn answer_dns(&mut self, result: impl Fn(IpAddr) -> Result<Origin, Failure>) {
+        while let Some(place) = self.waiting.iter().position(|r| matches!(r, Request::Origin(_) | Request::AsName(_))) {
+            let sent = self.send(place, |request| match request {
+                Request::Origin(ip) => Outcome::Origin { ip, result: result(ip) },
+                Request::AsName(asn) => Outcome::AsName { asn, result: Ok(Some(as_name(asn))) },
+                _ => unreachable!("it was looked for"),
+            });
+            assert!(sent);
+            self.drain();
+        }
+        self.tell(Event::Turn(Step::Write));
+    }
+
+    /// The bulk session that is out.
+    pub fn session(&self) -> Option<&[IpAddr]> {
+        self.waiting
+            .iter()
+            .find_map(|request| if let Request::Bulk(ips) = request { Some(ips.as_slice()) } else { None })
+    }
+
+    /// It ends: these are answered, and what follows is done.
+    pub fn end_session(&mut self, answered: impl Fn(IpAddr) -> bool, failure: Option<Failure>) {
+        let place = self.waiting.iter().position(|request| matches!(request, Request::Bulk(_))).expect("one is out");
+        let sent = self.send(place, |request| {
+            let Request::Bulk(asked) = request else { unreachable!("it was looked for") };
+            let answer = |ip: &IpAddr| (*ip, announced(*ip, 64500, Some("EXAMPLE")));
+            let answers = asked.iter().filter(|ip| answered(**ip)).map(answer).collect();
+            Outcome::Bulk { asked, answers, withheld: Vec::new(), failure }
+        });
+        assert!(sent);
+        self.drain();
+        self.tell(Event::Turn(Step::Write));
+    }
+}
+
+pub fn as_name(asn: u32) -> AsName {
+    AsName { asn, country: None, registry: None, allocated: None, name: Some("EXAMPLE".to_owned()) }
+}
+
+fn withheld(request: Request) -> Outcome {
+    match request {
+        Request::Origin(ip) => Outcome::Origin { ip, result: Err(Failure::withheld()) },
+        Request::AsName(asn) => Outcome::AsName { asn, result: Err(Failure::withheld()) },
+        Request::Scanner(ip) => Outcome::Scanner { ip, result: Err(Failure::withheld()) },
+        Request::Bulk(asked) => Outcome::Bulk { withheld: asked.clone(), asked, answers: Vec::new(), failure: None },
+    }
+}

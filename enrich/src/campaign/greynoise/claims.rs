@@ -1,0 +1,112 @@
+//! Who is to be asked about.
+
+use std::net::IpAddr;
+
+use super::super::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
+use super::super::claim::{Asker, Claim, Found, Row, Rows};
+use super::super::effect::Effect;
+use super::super::given::{Given, Switch};
+use super::super::interest::Interests;
+use super::state::GreyNoise;
+use crate::address::effective;
+use crate::retry::BreakerState;
+use crate::source::Source;
+
+/// Rows of one claim.
+pub(super) const CLAIM: usize = 1_000;
+
+impl GreyNoise {
+    /// Claims what is due, as much as may be asked.
+    pub fn claim(&mut self, looking: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
+        if self.is_busy() || given.key.coming || !(looking || self.more) {
+            return;
+        }
+        self.more = false;
+        self.wrapped.clear();
+        self.held.retain(|_, until| *until > given.now.steady);
+        if given.settings.greynoise != Switch::Off {
+            let closed = self.breaker.state(given.now.wall) == BreakerState::Open || self.left(given) == 0;
+            if !self.is_on(given) || given.key.refused || closed {
+                return;
+            }
+        }
+        self.look(Rows::Due, out);
+    }
+
+    fn look(&mut self, rows: Rows, out: &mut Vec<Effect>) {
+        self.claiming = true;
+        let asker = Asker::Campaign;
+        out.push(Effect::Claim(Claim { source: Source::GreyNoise, rows, limit: CLAIM, known: false, asker }));
+    }
+
+    /// Claims what somebody asks for.
+    pub fn claim_these(&mut self, rows: Rows, asker: Asker, out: &mut Vec<Effect>) {
+        out.push(Effect::Claim(Claim { source: Source::GreyNoise, rows, limit: usize::MAX >> 1, known: false, asker }));
+    }
+
+    /// What a claim found.
+    pub fn claimed(
+        &mut self,
+        claim: &Claim,
+        found: Option<Found>,
+        given: &Given<'_>,
+        interests: &mut Interests,
+        out: &mut Vec<Effect>,
+    ) {
+        if claim.asker != Asker::Campaign {
+            // It goes before everything else: the most observed last, since each goes to the front.
+            for row in found.unwrap_or_default().rows.into_iter().rev() {
+                interests.expect(row.ip, Source::GreyNoise, claim.asker.job());
+                self.add(row, true, given);
+            }
+            return;
+        }
+        self.claiming = false;
+        let Some(Found { rows, .. }) = found else { return };
+        let off = given.settings.greynoise == Switch::Off;
+        if claim.rows == Rows::Stale {
+            self.stale = !rows.is_empty();
+        } else if rows.is_empty() && self.stale && !off {
+            self.look(Rows::Stale, out);
+            return;
+        }
+        self.more = rows.len() == claim.limit;
+        for row in rows {
+            if off {
+                self.skipped.push((row.ip, SWITCHED_OFF.to_owned()));
+            } else {
+                self.add(row, false, given);
+            }
+            interests.expect(row.ip, Source::GreyNoise, None);
+        }
+    }
+
+    fn add(&mut self, row: Row, first: bool, given: &Given<'_>) {
+        let settings = given.settings;
+        let IpAddr::V4(ip) = effective(row.ip) else {
+            self.skipped.push((row.ip, IPV4_ONLY.to_owned()));
+            return;
+        };
+        if settings.greynoise == Switch::Off {
+            self.skipped.push((row.ip, SWITCHED_OFF.to_owned()));
+            return;
+        }
+        if settings.is_secret(row.ip) {
+            self.skipped.push((row.ip, NEVER_ASK.to_owned()));
+            return;
+        }
+        if self.held.contains_key(&row.ip) {
+            self.dropped.push(row.ip);
+            return;
+        }
+        if IpAddr::V4(ip) != row.ip {
+            let rows = self.wrapped.entry(ip).or_default();
+            if !rows.contains(&row.ip) {
+                rows.push(row.ip);
+            }
+        }
+        if !self.out.contains_key(&ip) && self.queued.insert(ip) {
+            if first { self.queue.push_front(ip) } else { self.queue.push_back(ip) }
+        }
+    }
+}

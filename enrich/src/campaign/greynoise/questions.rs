@@ -1,0 +1,153 @@
+//! What GreyNoise is asked now, and what becomes of it.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::batch::Refusal;
+use super::super::effect::{Effect, News};
+use super::super::given::Given;
+use super::super::interest::{End, Interests};
+use super::state::GreyNoise;
+use crate::failure::{Failure, FailureKind};
+use crate::fetcher::Request;
+use crate::greynoise::Verdict;
+use crate::retry::BreakerState;
+use crate::source::Source;
+
+impl GreyNoise {
+    /// What to ask now. Nothing leaves before the ledger that pays for it is on disk.
+    pub fn ask(&mut self, given: &Given<'_>, interests: &mut Interests, out: &mut Vec<Effect>) {
+        for ip in std::mem::take(&mut self.dropped) {
+            interests.settle(ip, Source::GreyNoise, End::Failed);
+        }
+        // Not with the key of before, while the new one is on its way: it may be the one that was refused.
+        if self.queue.is_empty() || given.key.coming || self.paying {
+            return;
+        }
+        let (now, settings) = (given.now.wall, given.settings);
+        if !self.is_on(given) || given.key.refused {
+            self.settle_queue(if given.key.refused { End::Failed } else { End::Skipped }, interests);
+            return;
+        }
+        // As many again wait with the network thread: none of its places stays empty while this here is written down.
+        let most = if self.proven { 2 * settings.greynoise_at_once } else { 1 };
+        let room = match self.breaker.state(now) {
+            BreakerState::Closed => most.saturating_sub(self.out.len()),
+            BreakerState::HalfOpen => usize::from(self.out.is_empty() && self.breaker.allows(now)),
+            BreakerState::Open => {
+                if self.out.is_empty() {
+                    self.settle_queue(End::Failed, interests);
+                }
+                return;
+            }
+        };
+        let wanted = room.min(self.queue.len()) as u64;
+        let Some(mut ledger) = self.ledger.filter(|_| wanted > 0) else { return };
+        let granted = ledger.take(wanted, settings.greynoise_quota, now, settings.greynoise_window);
+        if granted == 0 {
+            // Who waits for one of these is told; the others stay due, in silence.
+            let waiting = self.empty_queue().into_iter().filter(|ip| interests.waits_for(*ip));
+            self.spent.extend(waiting);
+            return;
+        }
+        self.ledger = Some(ledger);
+        self.paying = true;
+        out.push(Effect::KeepLedger { ledger, pays: granted });
+    }
+
+    /// The ledger was written down: what it pays for is asked.
+    pub fn ledger_kept(&mut self, pays: u64, refused: Option<Refusal>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        if pays == 0 {
+            return;
+        }
+        self.paying = false;
+        if let Some(refusal) = refused {
+            if let Some(ledger) = &mut self.ledger {
+                ledger.give_back(pays, given.now.wall, given.settings.greynoise_window);
+            }
+            out.push(Effect::Say(News::LedgerUnwritable(refusal.message)));
+            return;
+        }
+        // The settings may have changed since.
+        let may_ask = self.is_on(given) && !given.key.coming && !given.key.refused;
+        let asked = if may_ask { self.queue.len().min(usize::try_from(pays).unwrap_or(usize::MAX)) } else { 0 };
+        let asked: Vec<Ipv4Addr> = self.queue.drain(..asked).collect();
+        let unused = pays - asked.len() as u64;
+        if unused > 0 {
+            self.give_back(unused, given, out);
+        }
+        for ip in &asked {
+            self.queued.remove(ip);
+            self.out.insert(*ip, given.key.mark);
+        }
+        if !asked.is_empty() {
+            out.push(Effect::Ask(asked.into_iter().map(Request::Scanner).collect()));
+        }
+    }
+
+    fn empty_queue(&mut self) -> Vec<IpAddr> {
+        self.queued.clear();
+        let ips: Vec<Ipv4Addr> = self.queue.drain(..).collect();
+        ips.into_iter().flat_map(|ip| self.rows(ip)).collect()
+    }
+
+    fn settle_queue(&mut self, end: End, interests: &mut Interests) {
+        self.empty_queue().into_iter().for_each(|ip| interests.settle(ip, Source::GreyNoise, end));
+    }
+
+    /// A question that could not be sent.
+    pub fn lose(&mut self, ip: Ipv4Addr) {
+        self.out.remove(&ip);
+        self.dropped.extend(self.rows(ip));
+    }
+
+    /// What became of a question.
+    pub fn outcome(
+        &mut self,
+        ip: Ipv4Addr,
+        result: Result<Verdict, Failure>,
+        given: &Given<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        let asked_with = self.out.remove(&ip).unwrap_or_default();
+        if result.as_ref().is_err_and(Failure::is_withheld) {
+            self.withhold(ip, given);
+            self.give_back(1, given, out);
+            return;
+        }
+        let rows = self.rows(ip);
+        out.push(Effect::Count { source: Source::GreyNoise, failure: result.as_ref().err().cloned() });
+        let failure = match result {
+            Ok(verdict) => {
+                self.breaker.success();
+                self.proven = true;
+                self.closure.answered();
+                self.ready.extend(rows.map(|row| (row, verdict.clone())));
+                return;
+            }
+            Err(failure) => failure,
+        };
+        match failure.kind {
+            FailureKind::Transient => {
+                self.breaker.failure(given.now.wall);
+                self.failed.extend(rows.map(|row| (row, failure.reason.clone())));
+            }
+            FailureKind::Unauthorized => {
+                // What is said of a key that was replaced meanwhile says nothing of the new one.
+                if asked_with == given.key.mark {
+                    if !given.key.refused {
+                        out.push(Effect::Say(News::KeyRefused(failure.reason)));
+                    }
+                    out.push(Effect::RefuseKey);
+                }
+                self.dropped.extend(rows);
+            }
+            FailureKind::Quota { retry_after } => {
+                self.close(retry_after, given, out);
+                self.spent.extend(rows);
+            }
+            // Handled before.
+            FailureKind::Withheld => {}
+            FailureKind::Permanent => self.skipped.extend(rows.map(|row| (row, failure.reason.clone()))),
+        }
+    }
+}

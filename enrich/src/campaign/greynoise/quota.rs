@@ -1,0 +1,157 @@
+//! The ledger: when it is read, what closes GreyNoise for its quota, and what opens it again: our own count, what a 429
+//! says, and a reload.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::super::batch::Refusal;
+use super::super::effect::{Effect, News};
+use super::super::given::Given;
+use super::state::GreyNoise;
+use crate::quota::Ledger;
+
+/// So many rows that wait for the quota are kept in mind.
+const WAITING: usize = 10_000;
+/// How often the log says at most that the quota is spent.
+const SAID: Duration = Duration::from_secs(600);
+
+/// How the source is closed, beside what the ledger says.
+#[derive(Debug, Default)]
+pub(super) struct Closure {
+    /// How often in a row it said that its quota is spent, and not for how long.
+    closures: u32,
+    /// When what it asked for is over, by the steady clock.
+    open_at: Option<Duration>,
+    /// When that was last written into the log.
+    said_at: Option<Duration>,
+    /// Somebody wants it to be asked again now.
+    reopen: bool,
+    /// Rows that were told to wait for the quota. To look for them in the table would mean to read all that is due.
+    waiting: HashSet<IpAddr>,
+    /// The ledger is being read.
+    reading: bool,
+    /// It is being opened.
+    reopening: bool,
+}
+
+impl Closure {
+    /// It is open.
+    pub fn answered(&mut self) {
+        self.closures = 0;
+    }
+
+    /// Rows that were told to wait.
+    pub fn note_waiting(&mut self, ips: &[IpAddr]) {
+        self.waiting.extend(ips.iter().take(WAITING.saturating_sub(self.waiting.len())));
+    }
+}
+
+impl GreyNoise {
+    /// Settings were read again: a source that is closed for its quota is asked again now, once, and what waits for it
+    /// is due.
+    pub fn reopen(&mut self) {
+        self.closure.reopen = true;
+        self.closure.closures = 0;
+    }
+
+    /// Sees to it that the ledger is known. Opens it again where somebody wants it, or where what the source asked for is
+    /// over by the steady clock: the one on the wall may have been set back since.
+    pub fn open(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        if self.closure.open_at.is_some_and(|at| given.now.steady >= at) {
+            self.closure.open_at = None;
+            self.closure.reopen = true;
+        }
+        if self.closure.reading || self.closure.reopening {
+            return;
+        }
+        match self.ledger {
+            None if self.closure.reopen || self.is_on(given) => {
+                self.closure.reading = true;
+                out.push(Effect::ReadLedger);
+            }
+            Some(mut ledger) if self.closure.reopen => {
+                if ledger.reopen() {
+                    self.closure.reopening = true;
+                    out.push(Effect::Reopen { ledger, waiting: self.closure.waiting.iter().copied().collect() });
+                } else {
+                    self.look_into_ledger(given, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// It is read again: somebody may have written into it by hand.
+    fn look_into_ledger(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.ledger = None;
+        self.closure.reopen = false;
+        self.more = true;
+        self.open(given, out);
+    }
+
+    /// The ledger was read.
+    pub fn ledger_read(&mut self, ledger: Option<Ledger>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.closure.reading = false;
+        self.ledger = ledger;
+        if ledger.is_some() {
+            self.open(given, out);
+        }
+    }
+
+    /// The quota was opened by hand, if this database is served at all.
+    pub fn reopened(&mut self, refused: Option<Refusal>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.closure.reopening = false;
+        match refused {
+            None => {
+                self.closure.waiting.clear();
+                self.proven = false;
+                self.look_into_ledger(given, out);
+            }
+            // Somebody holds a row: the next turn tries again.
+            Some(refusal) if refusal.lock => {}
+            Some(refusal) => {
+                out.push(Effect::Say(News::NotReopened(refusal.message)));
+                self.closure.reopen = false;
+            }
+        }
+    }
+
+    /// It says that its quota is spent.
+    pub(super) fn close(&mut self, retry_after: Option<Duration>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        // One question finds out whether it is open again.
+        self.proven = false;
+        let Some(ledger) = &mut self.ledger else { return };
+        let (now, settings) = (given.now, given.settings);
+        let (window, before) = (settings.greynoise_window, ledger.closed_until);
+        ledger.close(retry_after, self.closure.closures, now.wall, window);
+        if retry_after.is_none() && ledger.closed_until != before {
+            self.closure.closures = self.closure.closures.saturating_add(1);
+        }
+        let closed_for = ledger.closed_until.and_then(|until| u64::try_from(until.saturating_sub(now.wall)).ok());
+        self.closure.open_at = closed_for.and_then(|us| now.steady.checked_add(Duration::from_micros(us)));
+        // Not written down, it is learned again.
+        out.push(Effect::KeepLedger { ledger: *ledger, pays: 0 });
+        // A limit of a minute may close it every minute: that is worth a line now and then.
+        if self.closure.said_at.is_none_or(|at| now.steady.saturating_sub(at) >= SAID) {
+            self.closure.said_at = Some(now.steady);
+            let open_at = ledger.open_at(settings.greynoise_quota, now.wall, window);
+            out.push(Effect::Say(News::QuotaSpent(open_at)));
+        }
+    }
+
+    /// What was to be asked was not: what it was to cost is given back. Not written down, a question less is asked.
+    pub(super) fn give_back(&mut self, n: u64, given: &Given<'_>, out: &mut Vec<Effect>) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.give_back(n, given.now.wall, given.settings.greynoise_window);
+            out.push(Effect::KeepLedger { ledger: *ledger, pays: 0 });
+        }
+    }
+
+    /// How many questions may still be asked.
+    pub(super) fn left(&self, given: &Given<'_>) -> u64 {
+        let settings = given.settings;
+        let left = |ledger: Ledger| ledger.left(settings.greynoise_quota, given.now.wall, settings.greynoise_window);
+        self.ledger.map_or(0, left)
+    }
+}

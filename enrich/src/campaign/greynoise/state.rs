@@ -1,0 +1,158 @@
+//! What the campaign knows of GreyNoise.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF};
+use super::super::given::{Given, Switch};
+use super::super::standing::{Standing, State};
+use super::quota::Closure;
+use crate::fetcher::gate::Leave;
+use crate::greynoise::Verdict;
+use crate::quota::Ledger;
+use crate::retry::{Breaker, BreakerState};
+use crate::secrets::Mark;
+
+/// GreyNoise's side of the campaign.
+#[derive(Debug, Default)]
+pub struct GreyNoise {
+    /// The key has been accepted; until then one question at a time is sent.
+    pub(super) proven: bool,
+    pub(super) queue: VecDeque<Ipv4Addr>,
+    pub(super) queued: HashSet<Ipv4Addr>,
+    /// Rows that stand for another, effective address.
+    pub(super) wrapped: HashMap<Ipv4Addr, Vec<IpAddr>>,
+    /// What is asked, and with which key.
+    pub(super) out: HashMap<Ipv4Addr, Option<Mark>>,
+    /// As it is written down, or about to be: questions that are being paid for count already.
+    pub(super) ledger: Option<Ledger>,
+    pub(super) closure: Closure,
+    pub(super) breaker: Breaker,
+    pub(super) ready: Vec<(IpAddr, Verdict)>,
+    pub(super) failed: Reasons,
+    pub(super) skipped: Reasons,
+    /// Rows that the quota did not reach.
+    pub(super) spent: Vec<IpAddr>,
+    /// Rows whose question could not be sent, or came to nothing: they stay as they are.
+    pub(super) dropped: Vec<IpAddr>,
+    pub(super) write_at: Option<Duration>,
+    /// Rows that take no answer, and until when they are left alone: each new question about one would cost quota.
+    pub(super) held: HashMap<IpAddr, Duration>,
+    /// Old answers are to be looked for.
+    pub(super) stale: bool,
+    /// The last claim was cut at its limit.
+    pub(super) more: bool,
+    /// A claim of the campaign's own is out.
+    pub(super) claiming: bool,
+    /// A batch is being written.
+    pub(super) writing: bool,
+    /// The ledger is being written, to pay for questions.
+    pub(super) paying: bool,
+}
+
+impl GreyNoise {
+    /// Whether it may be asked.
+    pub fn is_on(&self, given: &Given<'_>) -> bool {
+        match given.settings.greynoise {
+            Switch::Off => false,
+            // Without a key only once it is known that there is none.
+            Switch::On => !given.key.coming || given.key.mark.is_some(),
+            Switch::Auto => given.key.mark.is_some(),
+        }
+    }
+
+    /// Whether a question that waits may be sent: while a key is on its way, the one of before may be gone.
+    pub fn leave(&self, given: &Given<'_>) -> Leave {
+        match given.settings.greynoise {
+            Switch::Off => Leave::No,
+            _ if given.key.coming => Leave::Wait,
+            _ if self.is_on(given) => Leave::Yes,
+            _ => Leave::No,
+        }
+    }
+
+    /// Addresses with questions out, or about to be, that are told to nobody because of how they were written.
+    pub fn hidden(&self, given: &Given<'_>) -> Vec<IpAddr> {
+        let hidden = |(ip, rows): (&Ipv4Addr, &Vec<IpAddr>)| {
+            rows.iter().any(|row| given.settings.is_secret(*row)).then_some(IpAddr::V4(*ip))
+        };
+        if given.settings.never_ask.is_empty() { Vec::new() } else { self.wrapped.iter().filter_map(hidden).collect() }
+    }
+
+    /// Another key, or the same one anew: it has to prove itself.
+    pub fn doubt_key(&mut self) {
+        self.proven = false;
+    }
+
+    /// The schedule says so.
+    pub fn look_for_stale(&mut self) {
+        self.stale = true;
+    }
+
+    /// Whether anything of it is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+            || !self.out.is_empty()
+            || !self.ready.is_empty()
+            || !self.failed.is_empty()
+            || !self.skipped.is_empty()
+            || !self.spent.is_empty()
+            || self.claiming
+            || self.writing
+    }
+
+    /// The settings changed: who waits for a question is looked at again. What is with the network thread is looked at
+    /// there, right before it is sent.
+    pub fn heed(&mut self, given: &Given<'_>) {
+        let queue = std::mem::take(&mut self.queue);
+        for ip in queue {
+            let secret = self.rows(ip).any(|row| given.settings.is_secret(row));
+            if given.settings.greynoise == Switch::Off || secret {
+                self.queued.remove(&ip);
+                self.withhold(ip, given);
+            } else {
+                self.queue.push_back(ip);
+            }
+        }
+    }
+
+    /// What becomes of the rows of an address that was not asked about.
+    pub(super) fn withhold(&mut self, ip: Ipv4Addr, given: &Given<'_>) {
+        for row in self.rows(ip) {
+            if given.settings.greynoise == Switch::Off {
+                self.skipped.push((row, SWITCHED_OFF.to_owned()));
+            } else if given.settings.is_secret(row) {
+                self.skipped.push((row, NEVER_ASK.to_owned()));
+            } else {
+                // No key any more, or it shares its question with one that may not be told: it stays due.
+                self.dropped.push(row);
+            }
+        }
+    }
+
+    /// The rows that an effective address stands for. One that the inventory does not have is written to no row.
+    pub(super) fn rows(&self, ip: Ipv4Addr) -> impl Iterator<Item = IpAddr> + use<> {
+        std::iter::once(IpAddr::V4(ip)).chain(self.wrapped.get(&ip).cloned().unwrap_or_default())
+    }
+
+    /// How it stands.
+    pub fn standing(&self, given: &Given<'_>) -> Standing {
+        let (settings, now) = (given.settings, given.now.wall);
+        let open_at = self.ledger.map(|l| l.open_at(settings.greynoise_quota, now, settings.greynoise_window));
+        let (state, retry_at) = if settings.greynoise == Switch::Off {
+            (State::Off, None)
+        } else if !self.is_on(given) {
+            (State::NoKey, None)
+        } else if given.key.refused {
+            (State::Refused, None)
+        } else if open_at.is_some_and(|at| at > now) {
+            (State::Quota, open_at)
+        } else if self.breaker.state(now) != BreakerState::Closed {
+            (State::Failing, self.breaker.retry_at())
+        } else {
+            (State::Ok, None)
+        };
+        Standing { state, in_flight: self.out.len(), retry_at }
+    }
+}

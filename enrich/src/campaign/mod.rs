@@ -1,0 +1,384 @@
+//! Who is asked, when, in which rounds, at what quota, and who waits for whom. Events in, effects out: nothing here knows
+//! a table, a socket or a clock.
+//!
+//! ```text
+//! what happened ──▶ Campaign::turn ──▶ what is to be done ──▶ whoever has tables and a network thread
+//!       ▲                                                                    │
+//!       └────────────── what came of it (claimed, written, answered) ────────┘
+//! ```
+//!
+//! Whoever carries effects out does them in their order, brings each result back as an event, and decides nothing.
+//! Results may come at once or later, in any order, with other events in between.
+//!
+//! What is under way stands here and nowhere else: after a kill its rows are due still, and the next campaign asks again.
+//! Only what GreyNoise may cost is written down before it is sent.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`event`], [`effect`] | what can happen, what is to be done |
+//! | [`given`] | time, settings, how the key stands |
+//! | [`claim`], [`batch`] | rows that are looked for, rows that are written |
+//! | [`cymru`] | origins of addresses: rounds, DNS or bulk, names of AS |
+//! | [`greynoise`] | verdicts, the ledger of the quota |
+//! | [`interest`] | who waits for an address: jobs, sessions |
+//! | [`ticket`] | the slot through which a session waits |
+//! | [`standing`] | how a source stands, for people |
+
+pub mod batch;
+pub mod claim;
+pub mod cymru;
+pub mod effect;
+pub mod event;
+#[cfg(test)]
+mod fake;
+pub mod given;
+pub mod greynoise;
+pub mod interest;
+pub mod standing;
+#[cfg(test)]
+mod tests;
+pub mod ticket;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use self::batch::Refusal;
+use self::claim::{Asker, Claim, Found, Rows};
+use self::cymru::{Cymru, Session};
+use self::effect::{Effect, News};
+use self::event::{Event, Step};
+use self::given::{Given, Settings, Switch};
+use self::greynoise::GreyNoise;
+use self::interest::{Interests, Progress};
+use self::standing::{Standing, Way, WayStanding};
+use self::ticket::Ticket;
+use crate::fetcher::gate::{Gate, Leave};
+use crate::fetcher::{Outcome, Request};
+use crate::schedule::Schedule;
+use crate::source::{Source, SourceSet};
+use crate::time::Micros;
+
+/// How often what is due is looked for when nobody said that anything is.
+pub const POLL: Duration = Duration::from_secs(5);
+/// How soon to come back while there is something to do that waits for nobody.
+const SOON: Duration = Duration::from_millis(200);
+/// Rows that are made due again at a time, after a setting changed.
+const UNSKIP: usize = 10_000;
+
+/// All of it.
+#[derive(Debug)]
+pub struct Campaign {
+    cymru: Cymru,
+    greynoise: GreyNoise,
+    interests: Interests,
+    /// When what is due is looked for next, by the steady clock; `None`: now.
+    look_at: Option<Duration>,
+    /// Sources whose skipped rows are to be looked through, after a setting changed, and whether that is being done.
+    unskip: SourceSet,
+    unskipping: bool,
+    /// The worker does nothing for now.
+    resting: bool,
+    /// When old answers are looked for next.
+    refresh_at: Option<Micros>,
+}
+
+impl Default for Campaign {
+    fn default() -> Campaign {
+        Campaign {
+            cymru: Cymru::default(),
+            greynoise: GreyNoise::default(),
+            interests: Interests::default(),
+            look_at: None,
+            // What was skipped under settings that may have changed while no worker was there.
+            unskip: Source::NETWORK.into_iter().collect(),
+            unskipping: false,
+            resting: false,
+            refresh_at: None,
+        }
+    }
+}
+
+impl Campaign {
+    /// Takes an event, and says what is to be done now.
+    #[must_use = "what is not done is waited for"]
+    pub fn turn(&mut self, event: Event, given: &Given<'_>) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.take(event, given, &mut out);
+        out.extend(self.interests.answered().into_iter().map(Effect::Wake));
+        out
+    }
+
+    fn take(&mut self, event: Event, given: &Given<'_>, out: &mut Vec<Effect>) {
+        match event {
+            Event::Started => {
+                self.plan_refresh(given);
+                self.read_key(given, out);
+            }
+            Event::Rested => {
+                if !std::mem::replace(&mut self.resting, true) {
+                    out.push(Effect::Reconfigure);
+                }
+            }
+            Event::Resumed => {
+                if std::mem::take(&mut self.resting) {
+                    out.push(Effect::Reconfigure);
+                    self.look_at = None;
+                }
+            }
+            Event::Reloaded { before } => self.reloaded(&before, given, out),
+            Event::KeyRead { other } => {
+                if other {
+                    self.greynoise.doubt_key();
+                }
+                out.push(Effect::Reconfigure);
+                self.look_at = None;
+            }
+            Event::Turn(Step::Write) => {
+                self.cymru.write(given, out);
+                self.greynoise.write(given, out);
+            }
+            Event::Turn(Step::Prepare) => self.prepare(given, out),
+            Event::Turn(Step::Claim) => {
+                let looking = self.look_at.is_none_or(|at| given.now.steady >= at);
+                if looking {
+                    self.look_at = Some(given.now.steady + POLL);
+                }
+                self.cymru.claim(looking, given, out);
+                self.greynoise.claim(looking, given, out);
+            }
+            Event::Turn(Step::Ask) => {
+                self.cymru.ask(given, out);
+                self.greynoise.ask(given, &mut self.interests, out);
+            }
+            Event::MadeDue => self.look_at = None,
+            Event::AskedAbout(ips) if ips.is_empty() => {}
+            Event::AskedAbout(ips) => {
+                let rows = Rows::DueOf(ips.into());
+                self.claim_these(self.sources_on(given), &rows, false, Asker::Passer, out);
+            }
+            Event::Questions(questions) => self.questions(questions, given, out),
+            Event::JobStarted(job) => self.interests.add_job(job),
+            Event::JobAsks { job, ips, sources, all } => {
+                let ips: Rc<[IpAddr]> = ips.into();
+                let rows = if all { Rows::All(ips) } else { Rows::OutdatedOf(ips) };
+                self.claim_these(sources, &rows, all, Asker::Job(job), out);
+            }
+            Event::JobEnded(job) => self.interests.remove_job(job),
+            Event::Outcome(outcome) => self.outcome(outcome, given, out),
+            Event::Lost(requests) => self.lost(&requests),
+            Event::Claimed(claim, found) => self.claimed(&claim, found, given, out),
+            Event::NamesFound(names) => self.cymru.names_found(names, out),
+            Event::CymruWritten(batch, written) => self.cymru.written(batch, written, given, &mut self.interests, out),
+            Event::GreyNoiseWritten(batch, written) => {
+                self.greynoise.written(batch, written, given, &mut self.interests, out);
+            }
+            Event::LedgerRead(ledger) => self.greynoise.ledger_read(ledger, given, out),
+            Event::LedgerKept { pays, refused } => self.greynoise.ledger_kept(pays, refused, given, out),
+            Event::Reopened(refused) => self.greynoise.reopened(refused, given, out),
+            Event::Unskipped(source, result) => self.unskipped(source, result, out),
+        }
+    }
+
+    fn reloaded(&mut self, before: &Settings, given: &Given<'_>, out: &mut Vec<Effect>) {
+        let now = given.settings;
+        let told = before.never_ask != now.never_ask;
+        if told || (now.cymru && !before.cymru) {
+            self.unskip.insert(Source::Cymru);
+        }
+        if told || (before.greynoise == Switch::Off && now.greynoise != Switch::Off) {
+            self.unskip.insert(Source::GreyNoise);
+        }
+        if before.refresh_schedule != now.refresh_schedule {
+            self.plan_refresh(given);
+        }
+        // A new key may stand where the reference has always pointed to.
+        self.read_key(given, out);
+        self.greynoise.reopen();
+        // Before anything else is done: what is with the network thread leaves next.
+        out.push(Effect::Reconfigure);
+        self.cymru.heed(given);
+        self.greynoise.heed(given);
+        self.look_at = None;
+    }
+
+    /// Reads the key anew. One that was refused is tried again.
+    fn read_key(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.greynoise.doubt_key();
+        out.push(if given.settings.greynoise == Switch::Off { Effect::ForgetKey } else { Effect::ReadKey });
+    }
+
+    fn plan_refresh(&mut self, given: &Given<'_>) {
+        let schedule = Schedule::parse(&given.settings.refresh_schedule).ok();
+        self.refresh_at = schedule.and_then(|schedule| schedule.next(given.now.wall));
+    }
+
+    fn prepare(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.make_due_again(given, out);
+        if self.refresh_at.is_some_and(|at| given.now.wall >= at) {
+            self.plan_refresh(given);
+            self.cymru.look_for_stale();
+            self.greynoise.look_for_stale();
+            self.look_at = None;
+        }
+        self.greynoise.open(given, out);
+    }
+
+    /// Rows that a setting kept from being asked about are due again; those that it still keeps are skipped anew.
+    fn make_due_again(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        let Some(source) = self.unskip.iter().next().filter(|_| !self.unskipping) else { return };
+        self.unskip.remove(source);
+        let off = match source {
+            Source::GreyNoise => given.settings.greynoise == Switch::Off,
+            _ => !given.settings.cymru,
+        };
+        if off {
+            self.look_at = None;
+            return;
+        }
+        self.unskipping = true;
+        out.push(Effect::Unskip { source, limit: UNSKIP, never_ask: given.settings.never_ask.clone() });
+    }
+
+    fn unskipped(&mut self, source: Source, result: Result<u64, Refusal>, out: &mut Vec<Effect>) {
+        self.unskipping = false;
+        match result {
+            Ok(rows) if rows == UNSKIP as u64 => self.unskip.insert(source),
+            Ok(_) => {}
+            // Somebody holds a row: the next turn tries again.
+            Err(refusal) if refusal.lock => {
+                self.unskip.insert(source);
+                return;
+            }
+            Err(refusal) => out.push(Effect::Say(News::NotUnskipped(refusal.message))),
+        }
+        self.look_at = None;
+    }
+
+    fn outcome(&mut self, outcome: Outcome, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.look_at = None;
+        match outcome {
+            Outcome::Origin { ip, result } => self.cymru.origin(ip, result, given, out),
+            Outcome::Bulk { asked, answers, withheld, failure } => {
+                self.cymru.bulk(Session { asked, answers, withheld, failure }, given, out);
+            }
+            Outcome::AsName { asn, result } => self.cymru.as_name(asn, result, given, out),
+            Outcome::Scanner { ip, result } => self.greynoise.outcome(ip, result, given, out),
+        }
+    }
+
+    fn lost(&mut self, requests: &[Request]) {
+        for request in requests {
+            match request {
+                Request::Scanner(ip) => self.greynoise.lose(*ip),
+                _ => self.cymru.lose(request),
+            }
+        }
+    }
+
+    fn questions(&mut self, questions: Vec<(IpAddr, Ticket)>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        let sources = self.sources_on(given);
+        let mut ips: Vec<IpAddr> = questions.iter().map(|(ip, _)| *ip).collect();
+        ips.sort_unstable();
+        ips.dedup();
+        for (ip, question) in questions {
+            self.interests.add_question(ip, question);
+        }
+        for ip in &ips {
+            sources.iter().for_each(|_| self.interests.await_claim(*ip));
+        }
+        let ips: Rc<[IpAddr]> = ips.into();
+        let rows = Rows::OutdatedOf(Rc::clone(&ips));
+        self.claim_these(sources, &rows, false, Asker::Sessions, out);
+        if sources.is_empty() {
+            ips.iter().for_each(|ip| self.interests.claimed(*ip));
+        }
+    }
+
+    fn claim_these(&mut self, sources: SourceSet, rows: &Rows, anew: bool, asker: Asker, out: &mut Vec<Effect>) {
+        if sources.contains(Source::Cymru) {
+            self.cymru.claim_these(rows.clone(), anew, asker, out);
+        }
+        if sources.contains(Source::GreyNoise) {
+            self.greynoise.claim_these(rows.clone(), asker, out);
+        }
+    }
+
+    fn claimed(&mut self, claim: &Claim, found: Option<Found>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        match claim.source {
+            Source::GreyNoise => self.greynoise.claimed(claim, found, given, &mut self.interests, out),
+            _ => self.cymru.claimed(claim, found, given, &mut self.interests, out),
+        }
+        if claim.asker == Asker::Sessions {
+            claim.rows.ips().iter().for_each(|ip| self.interests.claimed(*ip));
+        }
+    }
+
+    /// The sources that may be asked at all.
+    pub fn sources_on(&self, given: &Given<'_>) -> SourceSet {
+        let on = |source: &Source| match source {
+            Source::MaxMind => false,
+            Source::Cymru => given.settings.cymru,
+            Source::GreyNoise => self.greynoise.is_on(given),
+        };
+        Source::NETWORK.into_iter().filter(on).collect()
+    }
+
+    /// What may leave the server.
+    pub fn gate(&self, given: &Given<'_>) -> Gate {
+        if self.resting {
+            return Gate { cymru: Leave::Wait, greynoise: Leave::Wait, ..Gate::default() };
+        }
+        Gate {
+            cymru: if given.settings.cymru { Leave::Yes } else { Leave::No },
+            greynoise: self.greynoise.leave(given),
+            never_ask: given.settings.never_ask.clone(),
+            hidden: self.cymru.hidden(given).into_iter().chain(self.greynoise.hidden(given)).collect(),
+        }
+    }
+
+    /// How long there is nothing to do, unless something happens.
+    pub fn patience(&self, given: &Given<'_>) -> Duration {
+        let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_sub(given.now.steady));
+        let busy = self.cymru.is_unwritten() || !self.unskip.is_empty() || self.unskipping;
+        until_look.min(if busy { SOON } else { POLL })
+    }
+
+    /// How long there is nothing to do for the campaign, while something else of the network side is under way.
+    pub fn short_patience(&self, given: &Given<'_>) -> Duration {
+        self.patience(given).min(SOON)
+    }
+
+    /// How a source stands.
+    pub fn standing(&self, source: Source, given: &Given<'_>) -> Standing {
+        match source {
+            Source::GreyNoise => self.greynoise.standing(given),
+            _ => self.cymru.standing(given),
+        }
+    }
+
+    /// How a way to Team Cymru stands.
+    pub fn way_standing(&self, way: Way, given: &Given<'_>) -> WayStanding {
+        self.cymru.way_standing(way, given)
+    }
+
+    /// Addresses of a job that are not settled.
+    pub fn left_of_job(&self, job: usize) -> u64 {
+        self.interests.of_job(job)
+    }
+
+    /// Whether a job waits for an address.
+    pub fn job_waits_for(&self, job: usize, ip: IpAddr) -> bool {
+        self.interests.job_waits_for(job, ip)
+    }
+
+    /// What became of a job's addresses since this was last asked, and whether it has none left.
+    pub fn job_progress(&mut self, job: usize) -> (Progress, bool) {
+        self.interests.job_progress(job)
+    }
+
+    /// Whether nothing is claimed, asked or being written, and nobody waits.
+    pub fn is_idle(&self) -> bool {
+        !self.cymru.is_busy() && !self.greynoise.is_busy() && self.interests.is_empty() && !self.unskipping
+    }
+}
