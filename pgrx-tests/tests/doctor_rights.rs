@@ -24,6 +24,7 @@ fn who_may_call_it_and_nothing_else_is_told_what_it_could_not_look_at() {
     assert_eq!(
         lines(blind),
         [
+            "addresses",
             "clock",
             "columns",
             "dns",
@@ -38,13 +39,15 @@ fn who_may_call_it_and_nothing_else_is_told_what_it_could_not_look_at() {
             "mmdb editions",
             "mmdb files",
             "mmdb refused",
+            "partitions",
             "port 43",
             "preload",
             "queue",
             "swapped tables",
             "triggers",
             "unobserved",
-            "worker"
+            "worker",
+            "worker errors"
         ]
     );
     assert_eq!(

@@ -11,11 +11,11 @@ const LOADED: &str = "CREATE TABLE p1 (LIKE root);
 const ATTACH: &str = "ALTER TABLE root ATTACH PARTITION p1 FOR VALUES FROM (100) TO (200);";
 const PARTITIONS: &str =
     "SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'partitions' ORDER BY detail";
-const UNCOUNTED: &str = "warning|public.p1 had rows when it came below an attached table, and they are not counted.|SELECT populate_ip_inventory('public.p1');";
+const UNCOUNTED: &str = "warning|public.p1 had rows when it came below an attached table, and they are not counted.|SELECT public.populate_ip_inventory('public.p1');";
 
 #[test]
 fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(ROOT);
     assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
     db.sql(LOADED);
@@ -36,7 +36,7 @@ fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
 #[test]
 fn populating_the_whole_table_counts_them_too_and_not_twice() {
     for populated_before in [false, true] {
-        let db = Db::apart();
+        let db = Db::new();
         // The table had rows of its own before it was attached.
         db.sql(
             "CREATE TABLE root (id int, ip inet, at timestamptz) PARTITION BY RANGE (id);
@@ -72,7 +72,7 @@ fn populating_the_whole_table_counts_them_too_and_not_twice() {
 
 #[test]
 fn what_is_not_counted_is_not_taken_back() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(ROOT);
     db.sql("SELECT populate_ip_inventory('root')");
     db.sql("CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}'); INSERT INTO others VALUES ('1.1.1.1')");
@@ -86,14 +86,15 @@ fn what_is_not_counted_is_not_taken_back() {
 
 #[test]
 fn a_partition_that_goes_is_observed_until_the_doctors_command() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(ROOT);
     db.sql("ALTER TABLE root DETACH PARTITION p0; INSERT INTO p0 VALUES (2, '8.8.8.8')");
     assert_eq!(db.counts(), ["8.8.8.8|2"]);
+    let triggers = "SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'triggers'";
     assert_eq!(
-        db.lines(PARTITIONS),
+        db.lines(triggers),
         [
-            "warning|public.p0 is observed, and is neither attached nor below an attached table any more.|SELECT detach_ip_source('public.p0');  -- or SELECT attach_ip_source('public.p0', …), to have it observed by itself"
+            "warning|public.p0 has the trigger and is not attached: its addresses are observed, and counted for no table.|SELECT public.attach_ip_source('public.p0', '{ip}', 'at');  -- or, where it is not to be observed: SELECT public.detach_ip_source('public.p0');"
         ]
     );
     db.sql("SELECT detach_ip_source('p0'); INSERT INTO p0 VALUES (3, '8.8.8.8')");
@@ -107,7 +108,7 @@ fn a_partition_that_goes_is_observed_until_the_doctors_command() {
 
 #[test]
 fn children_and_partitions_of_partitions_are_no_different() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(ROOT);
     db.sql(
         "SELECT populate_ip_inventory('root');

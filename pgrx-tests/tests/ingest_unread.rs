@@ -14,7 +14,7 @@ fn unread(db: &Db) -> Vec<String> {
 
 #[test]
 fn a_key_that_no_row_has_is_said_and_its_remedy_mends_it() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         r#"CREATE TABLE events (payload jsonb, at timestamptz);
          SELECT attach_ip_source('events', ARRAY['payload->>Src_IP'], 'at');
@@ -46,7 +46,7 @@ fn a_key_that_no_row_has_is_said_and_its_remedy_mends_it() {
 
 #[test]
 fn whatever_holds_no_address_says_why() {
-    let db = Db::apart();
+    let db = Db::new();
     // The column, its selector, values of one statement; the sample and the reason that are kept.
     let cases: [(&str, &str, &str, &str); 11] = [
         (
@@ -94,7 +94,7 @@ fn whatever_holds_no_address_says_why() {
 
 #[test]
 fn a_sample_is_short_and_never_more_than_one_a_statement() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         "CREATE TABLE events (v text); SELECT attach_ip_source('events', '{v}');
          INSERT INTO events SELECT repeat('\u{e4}', 100000) FROM generate_series(1, 500);
@@ -107,7 +107,7 @@ fn a_sample_is_short_and_never_more_than_one_a_statement() {
 
 #[test]
 fn every_row_is_counted_however_it_comes() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
          INSERT INTO events SELECT CASE WHEN i % 2 = 0 THEN inet '34.64.0.0' + i END FROM generate_series(1, 300000) i;
@@ -129,7 +129,7 @@ fn every_row_is_counted_however_it_comes() {
 
 #[test]
 fn a_table_that_had_addresses_and_has_none_any_more_is_said_too() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         r#"CREATE TABLE events (payload jsonb); SELECT attach_ip_source('events', ARRAY['payload->>ip']);
          INSERT INTO events SELECT jsonb_build_object('ip', '8.8.8.8') FROM generate_series(1, 100)"#,
@@ -153,7 +153,7 @@ fn a_table_that_had_addresses_and_has_none_any_more_is_said_too() {
 
 #[test]
 fn rows_from_before_that_hold_none_are_said_by_populate() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         r#"CREATE TABLE events (payload json); INSERT INTO events SELECT '{"a":1}' FROM generate_series(1, 7);
          SELECT attach_ip_source('events', ARRAY['payload->>ip'])"#,
@@ -169,7 +169,7 @@ fn rows_from_before_that_hold_none_are_said_by_populate() {
 
 #[test]
 fn a_column_that_is_gone_is_named() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); ALTER TABLE events RENAME ip TO src",
     );

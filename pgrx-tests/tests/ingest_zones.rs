@@ -9,7 +9,7 @@ fn seen(db: &Db) -> Vec<String> {
 
 #[test]
 fn a_named_zone_holds_whatever_the_session_has() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         "CREATE TABLE local (ip inet, at timestamp); SELECT attach_ip_source('local', '{ip}', 'at@Europe/Berlin');
          CREATE TABLE day (ip inet, at date); SELECT attach_ip_source('day', '{ip}', 'at@America/New_York');
@@ -39,7 +39,7 @@ fn a_named_zone_holds_whatever_the_session_has() {
 
 #[test]
 fn rows_from_before_and_partitions_are_read_in_it_too() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         "CREATE TABLE root (ip inet, at timestamp) PARTITION BY RANGE (at);
          CREATE TABLE p1 PARTITION OF root FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
@@ -60,7 +60,7 @@ fn rows_from_before_and_partitions_are_read_in_it_too() {
 
 #[test]
 fn hours_that_a_clock_shows_twice_or_never_are_read_as_postgresql_reads_them() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(
         "CREATE TABLE local (ip inet, at timestamp); SELECT attach_ip_source('local', '{ip}', 'at@Europe/Berlin');
          INSERT INTO local SELECT inet '34.64.0.0' + i, timestamp '2024-03-31 00:10' + i * interval '7 min' FROM generate_series(0, 40) i;
@@ -76,7 +76,7 @@ fn hours_that_a_clock_shows_twice_or_never_are_read_as_postgresql_reads_them() {
 
 #[test]
 fn zones_that_can_not_be_are_refused() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(r#"CREATE TABLE t (ip inet, at timestamp, tz timestamptz, "at@UTC" timestamp)"#);
     for (observed_at, code, message) in [
         ("at@Europe/Nowhere", "22023", "time zone \"Europe/Nowhere\" is not known"),

@@ -9,7 +9,7 @@ const FLOWS: &str = "CREATE TABLE flows (src inet, dst inet, at timestamptz);
 
 #[test]
 fn a_wrong_column_without_its_time_is_taken_back_and_read_again() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(FLOWS);
     db.sql(
         "INSERT INTO flows VALUES ('8.8.8.8', '10.0.0.1', '2026-01-01Z'), ('1.1.1.1', '10.0.0.1', '2026-01-02Z');
@@ -33,7 +33,7 @@ fn a_wrong_column_without_its_time_is_taken_back_and_read_again() {
 
 #[test]
 fn only_what_was_counted_is_taken_back() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(FLOWS);
     // These were there before, and nobody has counted them.
     db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('8.8.8.8'); SELECT attach_ip_source('flows', '{src}')");
@@ -53,7 +53,7 @@ fn only_what_was_counted_is_taken_back() {
 
 #[test]
 fn what_is_queued_is_taken_back_as_well_and_a_rollback_takes_nothing() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(FLOWS);
     db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('1.1.1.1')");
     let mut session = db.connect();
@@ -72,7 +72,7 @@ fn what_is_queued_is_taken_back_as_well_and_a_rollback_takes_nothing() {
 
 #[test]
 fn loaders_of_other_tables_lose_nothing_meanwhile() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql("CREATE TABLE flows (src inet); SELECT attach_ip_source('flows', '{src}'); CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}')");
     db.sql("INSERT INTO flows SELECT inet '34.64.0.0' + i % 500 FROM generate_series(0, 99999) i");
     std::thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn loaders_of_other_tables_lose_nothing_meanwhile() {
 
 #[test]
 fn counts_that_wait_for_the_table_alone_go_with_it() {
-    let db = Db::apart();
+    let db = Db::new();
     db.sql(FLOWS);
     db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('8.8.8.8')");
     assert_eq!(db.counts(), ["8.8.8.8|3", "9.9.9.9|1"]);
@@ -115,7 +115,7 @@ fn counts_that_wait_for_the_table_alone_go_with_it() {
 
 #[test]
 fn it_is_for_the_owner_of_the_table() {
-    let db = Db::apart();
+    let db = Db::new();
     let role = format!("forgetter_of_{}", db.name);
     db.sql(FLOWS);
     db.sql(&format!(

@@ -32,7 +32,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["worker_status"],
@@ -84,13 +84,18 @@ const GROUPS: [Group; 14] = [
     },
     Group { checks: &["locks"], needs: &[], look: blockers::look },
     Group {
-        checks: &["triggers", "swapped tables", "columns", "addresses", "partitions", "index"],
-        needs: &["ip_source", "ip_source_part", "database_identity"],
+        checks: &["triggers", "swapped tables", "columns", "addresses", "index"],
+        needs: &["ip_source"],
         look: |schema| {
             let mut found = ask(schema, include_str!("doctor/tables.sql"), &[]);
             found.extend(columns::look(schema));
             found
         },
+    },
+    Group {
+        checks: &["partitions"],
+        needs: &["ip_source", "ip_source_part", "database_identity"],
+        look: |schema| ask(schema, include_str!("doctor/partitions.sql"), &[]),
     },
     Group {
         checks: &["unobserved"],

@@ -1,4 +1,4 @@
-//! What the ingest tests share: one cluster a test file, one database a test, and readers of the outcome.
+//! What the ingest tests share: one cluster, one database a test, and readers of the outcome.
 
 use asn_inventory_tests::cluster::{Notices, query};
 use asn_inventory_tests::prelude::*;
@@ -8,12 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The cluster of the ingest tests, with the small mmdb files and a worker that absorbs all the time.
 pub fn cluster() -> &'static Cluster {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(start)
-}
-
-/// Another one like it: a server has room for the workers of some sixty databases.
-fn second_cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(start)
 }
@@ -34,15 +28,18 @@ pub struct Db {
     pub name: String,
 }
 
+/// A server has room for the workers of some sixty databases, and each costs the others time.
+impl Drop for Db {
+    fn drop(&mut self) {
+        // Where a test left a prepared transaction behind, it stays.
+        let _ = self.cluster.try_sql("postgres", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
+    }
+}
+
 impl Db {
-    /// In the file's cluster.
+    /// In the cluster of these tests.
     pub fn new() -> Db {
         Db::on(cluster())
-    }
-
-    /// In the second one.
-    pub fn apart() -> Db {
-        Db::on(second_cluster())
     }
 
     fn on(cluster: &'static Cluster) -> Db {

@@ -118,8 +118,3 @@ SELECT 'addresses', 'warning',
 FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0
    OR s.rows_since_address > 1000 + 10 * s.rows_seen / greatest(s.observations, 1)
-UNION ALL
-SELECT 'partitions', 'warning', format('%s had rows when it came below an attached table, and they are not counted.', p.tbl),
-       format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', p.tbl::text)
-FROM @extschema@.ip_source_part p JOIN (SELECT DISTINCT f.tbl FROM family f) b ON b.tbl = p.tbl JOIN pg_class c ON c.oid = p.tbl
-WHERE p.populated_at IS NULL AND p.attached_snapshot IS NOT NULL AND p.attached_on = @extschema@.database_identity()
