@@ -20,9 +20,14 @@ impl Source {
     /// Those that are asked over the network.
     pub const NETWORK: [Source; 2] = [Source::Cymru, Source::GreyNoise];
 
-    /// Its number, from 0: its place in arrays of something for each source, and its bit in a [`SourceSet`].
+    /// Its number, from 0: its place in arrays of something for each source.
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// Its bit in a [`SourceSet`].
+    pub const fn bit(self) -> u32 {
+        1 << self.index()
     }
 
     /// The word that stands in the tables.
@@ -31,15 +36,6 @@ impl Source {
             Source::MaxMind => "maxmind",
             Source::Cymru => "cymru",
             Source::GreyNoise => "greynoise",
-        }
-    }
-
-    /// Its name, for people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Source::MaxMind => "MaxMind",
-            Source::Cymru => "Team Cymru",
-            Source::GreyNoise => "GreyNoise",
         }
     }
 }
@@ -65,7 +61,7 @@ impl SourceSet {
     /// None of them.
     pub const EMPTY: SourceSet = SourceSet(0);
 
-    /// Those whose bits are set: bit [`index`](Source::index) stands for a source. Further bits say nothing.
+    /// Those whose [bits](Source::bit) are set. Further bits say nothing.
     pub const fn from_bits(bits: u32) -> SourceSet {
         SourceSet(bits & ((1 << Source::ALL.len()) - 1))
     }
@@ -77,18 +73,18 @@ impl SourceSet {
 
     /// Whether it is one of them.
     pub const fn contains(self, source: Source) -> bool {
-        self.0 & 1 << source.index() != 0
+        self.0 & source.bit() != 0
     }
 
     /// Adds one.
     pub const fn insert(&mut self, source: Source) {
-        self.0 |= 1 << source.index();
+        self.0 |= source.bit();
     }
 
     /// Takes one out. True: it was in.
     pub const fn remove(&mut self, source: Source) -> bool {
         let was_in = self.contains(source);
-        self.0 &= !(1 << source.index());
+        self.0 &= !source.bit();
         was_in
     }
 

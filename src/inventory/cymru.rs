@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use enrich::cymru::rounds::scope;
-use enrich::cymru::{Announcement, Origin};
+use enrich::campaign::claim::Target;
+use enrich::cymru::answer::{Answer, Prefix};
 use ipnetwork::IpNetwork;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
@@ -15,15 +15,6 @@ use super::store::Lifetimes;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::sql::{Argument, Sql, Table};
-
-/// An address to ask about, as the inventory has it.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim {
-    /// The row.
-    pub ip: IpAddr,
-    /// How often it was observed.
-    pub seen: u64,
-}
 
 /// Which rows to look for.
 #[derive(Clone, Copy)]
@@ -56,7 +47,7 @@ const OLD: &str =
 const NOW: &str = "(i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
 
 /// At most `limit` rows to ask about.
-pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Claim> {
+pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Target> {
     let condition = match which {
         Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL AND $2 IS NOT NULL"),
         Which::Stale => format!("{OLD} AND {NOW}"),
@@ -73,12 +64,12 @@ pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: us
 }
 
 /// How often addresses were observed, of those that the inventory has.
-pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Claim> {
+pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Target> {
     claims(schema, "i.ip_address = ANY ($1)", &[super::store::addresses(ips)], ips.len())
 }
 
 /// Rows of the inventory that meet a condition, most observed first.
-pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Claim> {
+pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Target> {
     let sql = Sql::on(schema, c"ip_inventory");
     let mut cursor = sql.cursor(
         &format!(
@@ -97,33 +88,8 @@ pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], l
         }
         claims.extend((0..found.len()).filter_map(|row| {
             let seen = found.get::<i64>(row, 2)?.max(0) as u64;
-            Some(Claim { ip: found.get::<Inet>(row, 1)?.ip, seen })
+            Some(Target { ip: found.get::<Inet>(row, 1)?.ip, seen })
         }));
-    }
-}
-
-/// What is stored of an answer that covers an address.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// First origin AS; `None`: no route.
-    pub asn: Option<u32>,
-    /// Announced prefix.
-    pub network: Option<IpNetwork>,
-    /// Country of the registration.
-    pub country: Option<String>,
-    /// Name of the AS, once it is known.
-    pub org: Option<String>,
-}
-
-impl Answer {
-    /// Of an announcement, or of none.
-    pub fn of(announcement: Option<&Announcement>) -> Answer {
-        Answer {
-            asn: announcement.and_then(|a| a.origins.first().copied()),
-            network: announcement.map(|a| a.prefix),
-            country: announcement.and_then(|a| a.country.clone()),
-            org: announcement.and_then(|a| a.as_name.clone()),
-        }
     }
 }
 
@@ -156,18 +122,6 @@ fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
         org: found.text(row, 5),
     };
     Some((found.get::<Inet>(row, 1)?.ip, answer))
-}
-
-/// One network and what was answered for it.
-pub struct Prefix {
-    scope: IpNetwork,
-    announcement: Option<Announcement>,
-}
-
-/// The network that an answer about `ip` stands for.
-pub fn prefix(ip: IpAddr, origin: &Origin) -> Prefix {
-    let longest = origin.longest();
-    Prefix { scope: scope(longest.map(|known| known.prefix), ip), announcement: longest.cloned() }
 }
 
 /// Keeps answers by network.

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
+use enrich::campaign::claim::Target;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use serde_json::{Value, json};
 
-use super::cymru::{Claim, Which, bigint, claims};
+use super::cymru::{Which, bigint, claims};
 use super::store::Lifetimes;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
@@ -22,7 +23,7 @@ const OLD: &str = "(i.scanner_ts < now() - $1 AND i.greynoise_status IN ('found'
 const NOW: &str = "(i.greynoise_retry_at IS NULL OR i.greynoise_retry_at <= now())";
 
 /// At most `limit` rows to ask about.
-pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Claim> {
+pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Target> {
     let condition = match which {
         Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL"),
         Which::Stale => format!("{OLD} AND {NOW}"),

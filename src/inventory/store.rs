@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
 use enrich::cascade::{self, Policy};
 use enrich::maxmind::Databases;
 use enrich::record::Status;
@@ -73,16 +74,11 @@ fn details(policy: &Policy) -> [String; 2] {
         let reason = match (on, source) {
             (false, _) => format!("'{SWITCHED_OFF}'"),
             (true, "cymru") => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
-            (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE 'it knows IPv4 only' END"),
+            (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE '{IPV4_ONLY}' END"),
         };
         format!("CASE WHEN r.{source}_status = 'skipped' AND r.ip_class = 'public' THEN {reason} END")
     })
 }
-
-/// Why an address is skipped: its source is off. It is due once that is on again.
-pub const SWITCHED_OFF: &str = "the source is switched off";
-/// Why an address is skipped: it is told to nobody. It is due once the setting does not name it any more.
-pub const NEVER_ASK: &str = "asn_inventory.never_ask";
 
 /// What a MaxMind answer does to a known row. Team Cymru's ASN stays where MaxMind has none, and a network source's
 /// own state changes only where this answer decides whether it is asked at all.

@@ -5,16 +5,17 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use enrich::campaign::claim::Target;
+use enrich::source::SourceSet;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
 use super::list::write_list;
-use crate::inventory::cymru::{Claim, Which};
+use crate::inventory::cymru::Which;
 use crate::inventory::store::{Lifetimes, NEVER_ANSWERED};
 use crate::inventory::{cymru, greynoise};
 use crate::network::Network;
-use crate::network::interest::Source;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
@@ -69,7 +70,7 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     let lifetimes = Lifetimes::now();
     let most = job.max_ips.load(Ordering::Relaxed).max(1) as usize;
     let mut ips: Vec<(u64, IpAddr)> = Vec::new();
-    let mut add = |claims: Vec<Claim>| ips.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip)));
+    let mut add = |rows: Vec<Target>| ips.extend(rows.into_iter().map(|row| (row.seen, row.ip)));
     if bits & sources::CYMRU != 0 {
         add(cymru::claim(schema, Which::Outdated, &lifetimes, most));
     }
@@ -151,13 +152,9 @@ fn most_observed_first(id: i64) {
 /// Hands addresses of a job to the network side. Those that no source is asked about are through already.
 fn hand_over(slot: usize, job: &Job, network: &mut Network, ips: Vec<IpAddr>) {
     let bits = job.sources.load(Ordering::Relaxed);
-    let both = [(sources::CYMRU, Source::Cymru), (sources::GREYNOISE, Source::GreyNoise)];
-    let wanted: Vec<Source> = both
-        .into_iter()
-        .filter(|(bit, source)| bits & bit != 0 && network.is_on(*source))
-        .map(|(_, source)| source)
-        .collect();
-    network.ask_for_job(slot, &ips, &wanted, bits & sources::ANEW != 0);
+    let on = network.sources_on();
+    let wanted: SourceSet = SourceSet::from_bits(bits).iter().filter(|source| on.contains(*source)).collect();
+    network.ask_for_job(slot, &ips, wanted, bits & sources::ANEW != 0);
     let rest: Vec<IpAddr> = ips.into_iter().filter(|ip| !network.asks_for(slot, *ip)).collect();
     if !rest.is_empty() {
         count_rest(job, &rest);

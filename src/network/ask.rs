@@ -7,16 +7,17 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use enrich::campaign::ticket::Ticket;
 use pgrx::pg_sys;
 
-use super::Network;
+use super::side::Network;
 use crate::files::maxmind;
 use crate::inventory::seen::Seen;
 use crate::inventory::store::Writer;
 use crate::pg::catalog::Schema;
 use crate::pg::time;
 use crate::shared;
-use crate::shared::question::{ANSWERED, ASKED, FREE, QUESTIONS, Question, STATE, TAKEN, Ticket};
+use crate::shared::question::{QUESTIONS, Question};
 use crate::shared::shared;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
@@ -27,19 +28,9 @@ struct Held {
     number: u64,
 }
 
-impl Held {
-    fn go_to(&self, state: u64) {
-        self.question.word.store(self.number | state, Ordering::Release);
-    }
-
-    fn is_answered(&self) -> bool {
-        self.question.word.load(Ordering::Acquire) == self.number | ANSWERED
-    }
-}
-
 impl Drop for Held {
     fn drop(&mut self) {
-        self.go_to(FREE);
+        self.question.slot.free(self.number);
     }
 }
 
@@ -52,9 +43,9 @@ pub fn ask(ip: IpAddr, wait: Duration) -> bool {
     question.put(ip);
     // SAFETY: this process's id, set at its start.
     question.waiter.store(unsafe { pg_sys::MyProcPid }, Ordering::Relaxed);
-    held.go_to(ASKED);
+    question.slot.ask(held.number);
     shared::wake(worker);
-    while !held.is_answered() {
+    while !question.slot.is_answered(held.number) {
         let left = wait.saturating_sub(started.elapsed());
         if left.is_zero() {
             return false;
@@ -77,17 +68,16 @@ fn claim() -> Option<Held> {
     let database = shared::my_database().to_u32();
     let questions = &shared()?.questions;
     // Those of sessions that died do not count: whoever comes next takes them over.
-    let is_held = |q: &&Question| {
-        let state = q.word.load(Ordering::Acquire) & STATE;
-        q.database.load(Ordering::Acquire) == database && state != FREE && !q.is_orphan(state)
-    };
+    let is_held =
+        |q: &&Question| q.database.load(Ordering::Acquire) == database && q.slot.is_held(|| q.waiter_is_gone());
     let held = || questions.iter().filter(is_held).count();
     let share = shared::share(QUESTIONS);
     if held() >= share {
         return None;
     }
-    let (question, word) = questions.iter().find_map(|question| Some((question, question.claim()?)))?;
-    let mine = Held { question, number: word & !STATE };
+    let free = |question: &'static Question| Some((question, question.slot.claim(|| question.waiter_is_gone())?));
+    let (question, number) = questions.iter().find_map(free)?;
+    let mine = Held { question, number };
     question.database.store(database, Ordering::Release);
     (held() <= share).then_some(mine)
 }
@@ -97,14 +87,13 @@ fn claim() -> Option<Held> {
 pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     let Some(shared) = shared() else { return };
     let taken = |(slot, question): (usize, &Question)| {
-        let seen = question.word.load(Ordering::Acquire);
-        if seen & STATE != ASKED || question.database.load(Ordering::Relaxed) != database.to_u32() {
+        let asked = question.slot.asked()?;
+        if question.database.load(Ordering::Relaxed) != database.to_u32() {
             return None;
         }
         // What was read belongs to the ticket that is taken, or nothing is.
         let ip = question.ip();
-        let word = question.advance(seen, TAKEN)?;
-        Some((ip, Ticket { slot, number: word & !STATE }))
+        Some((ip, Ticket { slot, number: question.slot.take(asked)? }))
     };
     let asked: Vec<(IpAddr, Ticket)> = shared.questions.iter().enumerate().filter_map(taken).collect();
     if asked.is_empty() {
@@ -122,14 +111,13 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     {
         pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
     }
-    network.questions(&asked);
-    network.tell();
+    network.questions(asked);
 }
 
 /// Tells the session of a question that everything is written. One that has gone is forgotten, whoever has its slot now.
 pub fn done(ticket: Ticket) {
     let Some(question) = shared().and_then(|shared| shared.questions.get(ticket.slot)) else { return };
-    if question.advance(ticket.number | TAKEN, ANSWERED).is_some() {
+    if question.slot.answer(ticket.number) {
         shared::wake(question.waiter.load(Ordering::Relaxed));
     }
 }
@@ -137,9 +125,8 @@ pub fn done(ticket: Ticket) {
 /// A worker that begins takes over what the one before had taken.
 pub fn take_over(database: pg_sys::Oid) {
     for question in shared().iter().flat_map(|shared| &shared.questions) {
-        let seen = question.word.load(Ordering::Acquire);
-        if seen & STATE == TAKEN && question.database.load(Ordering::Relaxed) == database.to_u32() {
-            let _ = question.advance(seen, ASKED);
+        if question.database.load(Ordering::Relaxed) == database.to_u32() {
+            question.slot.take_back();
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use enrich::campaign::given;
 use enrich::secrets::{Accept, Keeper, Mark, Reference, Resolver, Secret};
 
 use super::secrets;
@@ -98,6 +99,11 @@ impl Key {
     /// What tells it from another one.
     pub fn mark(&self) -> Option<Mark> {
         self.keeper.key().map(Secret::mark)
+    }
+
+    /// How it stands, for the campaign.
+    pub fn standing(&self) -> given::Key {
+        given::Key { mark: self.mark(), coming: self.is_coming(), refused: self.is_refused() }
     }
 
     /// The service does not accept it.

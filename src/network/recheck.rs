@@ -5,7 +5,7 @@
 //! one of those stands in `cymru_prefix`, its answers are in the inventory, too. They are deleted last, so a worker that
 //! is killed half-way begins anew.
 
-use super::{in_schema, part_in_schema};
+use super::tables::{in_schema, part_in_schema};
 use crate::inventory::distrust;
 use crate::inventory::distrust::Doubt;
 use crate::pg::{time, tx};

@@ -4,15 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use enrich::latency::{BUCKETS, bucket};
+use enrich::source::Source;
 
-/// Sources whose answers are timed, in the order of [`super::Database::latency`].
-pub const SOURCES: [&str; 3] = ["maxmind", "cymru", "greynoise"];
-/// Places in it.
-pub const MAXMIND: usize = 0;
-/// See above.
-pub const CYMRU: usize = 1;
-/// See above.
-pub const GREYNOISE: usize = 2;
+/// Sources whose answers are timed, by their numbers.
+pub const SOURCES: [&str; 3] = [Source::MaxMind.as_str(), Source::Cymru.as_str(), Source::GreyNoise.as_str()];
+/// A place in it.
+pub const MAXMIND: usize = Source::MaxMind.index();
 
 /// The buckets of [`enrich::latency`], and the sum of all times. All-zero: nothing was timed.
 #[repr(C)]

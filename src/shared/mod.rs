@@ -87,7 +87,7 @@ pub struct Database {
     pub unobserved_at: AtomicI64,
     /// How Team Cymru and GreyNoise stand.
     pub sources: [source::Shown; 2],
-    /// How the ways to Team Cymru stand: [`source::way`].
+    /// How the ways to Team Cymru stand, by their numbers.
     pub ways: [source::Way; 2],
     /// Whether the references of keys resolve.
     pub checks: checks::Checks,
@@ -143,14 +143,16 @@ pub mod kind {
 
 /// The sources of a job, as bits.
 pub mod sources {
+    use enrich::source::Source;
+
     /// MaxMind's files.
-    pub const MAXMIND: u32 = 1;
+    pub const MAXMIND: u32 = Source::MaxMind.bit();
     /// Team Cymru.
-    pub const CYMRU: u32 = 2;
+    pub const CYMRU: u32 = Source::Cymru.bit();
     /// GreyNoise.
-    pub const GREYNOISE: u32 = 4;
+    pub const GREYNOISE: u32 = Source::GreyNoise.bit();
     /// Fresh answers are asked for anew as well.
-    pub const ANEW: u32 = 8;
+    pub const ANEW: u32 = 1 << Source::ALL.len();
 }
 
 /// How a job ended.

@@ -3,38 +3,17 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use enrich::campaign::ticket::Slot;
 use pgrx::pg_sys;
 
 /// Questions that can wait at a time.
 pub const QUESTIONS: usize = 128;
 
-/// Nobody's.
-pub const FREE: u64 = 0;
-/// Its owner writes the address.
-pub const FILLING: u64 = 1;
-/// The worker may take it.
-pub const ASKED: u64 = 2;
-/// The worker is at it.
-pub const TAKEN: u64 = 3;
-/// Everything is written.
-pub const ANSWERED: u64 = 4;
-/// Bits of a state; above them stands the ticket.
-pub const STATE: u64 = 7;
-
-/// One of a session's questions, among all that ever had its slot: an answer that comes late must not be taken for that
-/// to the question which has the slot by then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    pub slot: usize,
-    /// The slot's word, without its state.
-    pub number: u64,
-}
-
-/// One question. Owned by the asking session except in the states `ASKED` and `TAKEN`, when the worker may answer.
+/// One question. What it says is the asking session's to write, until it asks; the [`Slot`] says whose it is.
 #[repr(C)]
 pub struct Question {
-    /// State and ticket in one word, so that no state changes hands unseen. The ticket is another one with every owner.
-    pub word: AtomicU64,
+    /// Whose it is.
+    pub slot: Slot,
     /// Whose database.
     pub database: AtomicU32,
     /// The waiting process.
@@ -45,27 +24,11 @@ pub struct Question {
 }
 
 impl Question {
-    /// Goes on to another state, if all is still as it was seen. Returns the new word.
-    pub fn advance(&self, seen: u64, state: u64) -> Option<u64> {
-        let next = seen & !STATE | state;
-        self.word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(next)
-    }
-
-    /// Takes a slot that has no owner, or whose owner is gone: with a new ticket. Returns the word.
-    pub fn claim(&self) -> Option<u64> {
-        let seen = self.word.load(Ordering::Acquire);
-        if seen & STATE != FREE && !self.is_orphan(seen & STATE) {
-            return None;
-        }
-        let next = (seen & !STATE).wrapping_add(STATE + 1) | FILLING;
-        self.word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed).is_ok().then_some(next)
-    }
-
     /// Whether the session that waited has died.
-    pub fn is_orphan(&self, state: u64) -> bool {
+    pub fn waiter_is_gone(&self) -> bool {
         let pid = self.waiter.load(Ordering::Relaxed);
         // SAFETY: asks the process array.
-        state >= ASKED && unsafe { pg_sys::BackendPidGetProc(pid).is_null() }
+        unsafe { pg_sys::BackendPidGetProc(pid).is_null() }
     }
 
     /// Writes the address.

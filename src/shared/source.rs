@@ -2,26 +2,30 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
+use enrich::campaign::standing::{Standing, State, Way as CymruWay, WayStanding};
 use enrich::failure::Failure;
+use enrich::source::Source;
 
 use super::words::Words;
 
 /// States of a source.
 pub mod state {
+    use super::State;
+
     /// No worker has shown anything yet.
     pub const UNKNOWN: u32 = 0;
     /// Asked when anything is due.
-    pub const OK: u32 = 1;
+    pub const OK: u32 = State::Ok as u32;
     /// Switched off.
-    pub const OFF: u32 = 2;
+    pub const OFF: u32 = State::Off as u32;
     /// Waits for a key.
-    pub const NO_KEY: u32 = 3;
+    pub const NO_KEY: u32 = State::NoKey as u32;
     /// Out of quota.
-    pub const QUOTA: u32 = 4;
+    pub const QUOTA: u32 = State::Quota as u32;
     /// The circuit breaker is open, or half open.
-    pub const FAILING: u32 = 5;
+    pub const FAILING: u32 = State::Failing as u32;
     /// The key was refused.
-    pub const REFUSED: u32 = 6;
+    pub const REFUSED: u32 = State::Refused as u32;
 
     /// The word for people.
     pub fn name(state: u32) -> &'static str {
@@ -90,21 +94,24 @@ impl Shown {
     }
 
     /// Shows how it stands.
-    pub fn stand(&self, state: u32, in_flight: usize, retry_at: Option<i64>) {
-        self.state.store(state, Ordering::Relaxed);
-        self.in_flight.store(in_flight as u32, Ordering::Relaxed);
-        self.retry_at.store(retry_at.map_or(0, crate::pg::time::from_unix_us), Ordering::Relaxed);
+    pub fn stand(&self, standing: &Standing) {
+        self.state.store(standing.state as u32, Ordering::Relaxed);
+        self.in_flight.store(standing.in_flight as u32, Ordering::Relaxed);
+        self.retry_at.store(standing.retry_at.map_or(0, crate::pg::time::from_unix_us), Ordering::Relaxed);
     }
+}
+
+/// Where one source is shown. MaxMind, which needs no network, is not.
+pub fn of(shown: &[Shown], source: Source) -> Option<&Shown> {
+    shown.get(source.index().checked_sub(Source::NETWORK[0].index())?)
 }
 
 /// The ways to Team Cymru.
 pub mod way {
-    /// Questions over DNS.
-    pub const DNS: usize = 0;
-    /// Bulk whois sessions.
-    pub const BULK: usize = 1;
-    /// Their names, in this order.
-    pub const NAMES: [&str; 2] = ["dns", "bulk"];
+    use super::CymruWay;
+
+    /// Their names, in the order of their numbers.
+    pub const NAMES: [&str; 2] = [CymruWay::Dns.as_str(), CymruWay::Bulk.as_str()];
 }
 
 /// How one way to a source stands. Written by the worker alone.
@@ -124,10 +131,11 @@ impl Way {
         (failing, self.retry_at.load(Ordering::Relaxed), self.error.read())
     }
 
-    /// Shows how it stands; the retry time in Unix microseconds.
-    pub fn stand(&self, failing: bool, retry_at: Option<i64>) {
-        self.failing.store(failing.into(), Ordering::Relaxed);
-        self.retry_at.store(retry_at.filter(|_| failing).map_or(0, crate::pg::time::from_unix_us), Ordering::Relaxed);
+    /// Shows how it stands.
+    pub fn stand(&self, standing: &WayStanding) {
+        let retry_at = standing.retry_at.filter(|_| standing.failing);
+        self.failing.store(standing.failing.into(), Ordering::Relaxed);
+        self.retry_at.store(retry_at.map_or(0, crate::pg::time::from_unix_us), Ordering::Relaxed);
     }
 
     /// Keeps why it failed.
@@ -137,7 +145,7 @@ impl Way {
 
     /// Forgets everything; for a slot that is given back.
     pub fn clear(&self) {
-        self.stand(false, None);
+        self.stand(&WayStanding { failing: false, retry_at: None });
         self.note("");
     }
 }

@@ -53,16 +53,18 @@ pub fn failed(work: Work, failure: &Failure) {
 
 /// Whether the log has to be told: not of locks, and of what is tried again and again, once a minute.
 pub fn is_news(work: Work, failure: &Failure) -> bool {
-    let known = |said: &Option<(String, Instant)>| {
-        said.as_ref().is_some_and(|(text, at)| *text == failure.message && at.elapsed() < AGAIN)
-    };
+    !failure.is_lock() && is_new(work, &failure.message)
+}
+
+/// The same of a failure that is no lock, in words.
+pub fn is_new(work: Work, reason: &str) -> bool {
     SAID.with_borrow_mut(|said| {
         let said = &mut said[work as usize];
-        let news = !failure.is_lock() && !known(said);
-        if news {
-            *said = Some((failure.message.clone(), Instant::now()));
+        let known = said.as_ref().is_some_and(|(text, at)| text == reason && at.elapsed() < AGAIN);
+        if !known {
+            *said = Some((reason.to_owned(), Instant::now()));
         }
-        news
+        !known
     })
 }
 

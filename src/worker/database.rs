@@ -71,7 +71,7 @@ pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
         held_since: None,
         held_said: false,
         runner: Runner::new(database),
-        network: Network::new(database),
+        network: begun(database),
         download: Download::new(database),
         walk: Walk::new(database, slot),
         maintenance: Maintenance::new(database, slot),
@@ -98,6 +98,12 @@ struct Worker {
     secrets: Secrets,
 }
 
+/// The network side, with the questions that the worker before had taken.
+fn begun(database: pg_sys::Oid) -> Network {
+    ask::take_over(database);
+    Network::new(database)
+}
+
 impl Worker {
     /// Works until the extension is gone.
     fn run(&mut self) {
@@ -115,7 +121,6 @@ impl Worker {
             if settings::enabled_for_worker() {
                 process::busy("asking the network sources");
                 self.network.turn();
-                self.network.tell();
                 self.download.turn();
                 if self.network.take_written() || working {
                     self.maintenance.note();

@@ -8,11 +8,11 @@ use crate::cymru::answer::{Answer, Prefix};
 use crate::greynoise::Verdict;
 use crate::time::Micros;
 
-/// Why a row says that it is skipped: the source is off.
+/// Why an address is skipped: its source is off. It is due once that is on again.
 pub const SWITCHED_OFF: &str = "the source is switched off";
-/// Why a row says that it is skipped: its address is told to nobody.
+/// Why an address is skipped: it is told to nobody. It is due once the setting does not name it any more.
 pub const NEVER_ASK: &str = "asn_inventory.never_ask";
-/// Why a row says that it is skipped: the address is none of GreyNoise's.
+/// Why an address is skipped by GreyNoise.
 pub const IPV4_ONLY: &str = "it knows IPv4 only";
 
 /// Rows by what is said of them.
@@ -76,8 +76,8 @@ pub struct Refusal {
 pub struct Unwritten<A> {
     /// Somebody holds the row.
     pub locked: Vec<(IpAddr, A)>,
-    /// The row takes no answer, and why.
-    pub broken: Reasons,
+    /// The row takes no answer. Whoever wrote has said why.
+    pub broken: Vec<IpAddr>,
 }
 
 impl<A> Default for Unwritten<A> {
@@ -94,8 +94,8 @@ pub type Written<A> = Result<Unwritten<A>, Refusal>;
 /// ```
 /// use enrich::campaign::batch::by_reason;
 /// let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
-/// let by = by_reason(&[(two, "no".to_owned()), (one, "no".to_owned()), (one, String::new())]);
-/// assert_eq!(by.into_iter().collect::<Vec<_>>(), [("no", vec![one, two])]);
+/// let rows = [(two, "no".to_owned()), (one, "no".to_owned()), (one, String::new())];
+/// assert_eq!(by_reason(&rows).into_iter().collect::<Vec<_>>(), [("no", vec![one, two])]);
 /// ```
 pub fn by_reason(rows: &[(IpAddr, String)]) -> BTreeMap<&str, Vec<IpAddr>> {
     let mut by: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();

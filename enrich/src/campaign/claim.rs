@@ -8,7 +8,7 @@ use crate::source::Source;
 
 /// An address to ask about, as the inventory has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct Target {
     /// The row.
     pub ip: IpAddr,
     /// How often it was observed.
@@ -82,7 +82,7 @@ pub struct Claim {
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The rows, most observed first.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Target>,
     /// Answers that were given before for their (effective) addresses' networks.
     pub known: Vec<(IpAddr, Answer)>,
 }

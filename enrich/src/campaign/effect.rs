@@ -69,6 +69,8 @@ pub enum Effect {
     Doubt,
     /// Rows were written: the counts by AS are another matter now.
     RowsChanged,
+    /// No answer of a source is left that could not be written.
+    AllWritten(Source),
     /// Count an outcome, for people.
     Count {
         /// Whose.
@@ -101,8 +103,6 @@ pub enum News {
     LedgerUnwritable(String),
     /// Answers could not be written; tried again.
     Unwritten(Source, String),
-    /// A row takes no answer.
-    RowUnwritable(IpAddr, String),
     /// Rows that wait for the quota could not be made due.
     NotReopened(String),
     /// Rows that were skipped could not be made due.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::batch::{NEVER_ASK, Reasons, Refusal, SWITCHED_OFF, Unwritten, Written, by_reason};
-use super::claim::{Claim, Found, Row, Rows};
+use super::claim::{Claim, Found, Rows, Target};
 use super::effect::{Effect, News};
 use super::event::{Event, Step};
 use super::given::{GREYNOISE_AT_ONCE, Given, Key, Now, Settings, Switch};
@@ -68,7 +68,8 @@ pub struct World {
     pub results: VecDeque<Event>,
     /// What the network thread was handed, in order.
     pub waiting: Vec<Request>,
-    gate: Gate,
+    /// Of the network thread, once it runs.
+    gate: Option<Gate>,
     /// All that was handed over, sent or not; questions to GreyNoise that left, by the window that paid for them.
     pub asked: Vec<Request>,
     pub sent: BTreeMap<Micros, u64>,
@@ -143,7 +144,7 @@ impl World {
             effects: VecDeque::new(),
             results: VecDeque::new(),
             waiting: Vec::new(),
-            gate: Gate::default(),
+            gate: None,
             asked: Vec::new(),
             sent: BTreeMap::new(),
             paid_in: HashMap::new(),
@@ -186,6 +187,7 @@ impl World {
         self.effects.clear();
         self.results.clear();
         self.waiting.clear();
+        self.gate = None;
         self.tell(Event::Started);
     }
 
@@ -264,7 +266,8 @@ impl World {
         let given = Given { now: self.now, settings: &self.settings, key: self.key };
         for effect in self.campaign.turn(event, &given) {
             match effect {
-                Effect::Reconfigure => self.gate = self.campaign.gate(&given),
+                Effect::Reconfigure if self.gate.is_none() => {}
+                Effect::Reconfigure => self.gate = Some(self.campaign.gate(&given)),
                 _ => self.effects.push_back(effect),
             }
         }
@@ -281,6 +284,9 @@ impl World {
             }
             Effect::Ask(requests) if self.faults.thread => self.results.push_back(Event::Lost(requests)),
             Effect::Ask(requests) => {
+                if self.gate.is_none() {
+                    self.gate = Some(self.campaign.gate(&self.given()));
+                }
                 for request in &requests {
                     if let Request::Scanner(ip) = request {
                         self.paid_in.insert(*ip, self.last_paid);
@@ -343,7 +349,7 @@ impl World {
             Effect::Doubt => self.doubts += 1,
             Effect::Count { source, failure } => self.counted.push((source, failure)),
             Effect::Say(news) => self.news.push(news),
-            Effect::Reconfigure | Effect::RowsChanged | Effect::NoteWay(..) => {}
+            Effect::Reconfigure | Effect::RowsChanged | Effect::AllWritten(_) | Effect::NoteWay(..) => {}
         }
         true
     }
@@ -367,8 +373,8 @@ impl World {
                 Rows::All(_) => listed,
             }
         };
-        let mut rows: Vec<Row> =
-            self.rows.iter().filter(is_wanted).map(|(ip, row)| Row { ip: *ip, seen: row.seen }).collect();
+        let mut rows: Vec<Target> =
+            self.rows.iter().filter(is_wanted).map(|(ip, row)| Target { ip: *ip, seen: row.seen }).collect();
         rows.sort_by_key(|row| (std::cmp::Reverse(row.seen), row.ip));
         rows.truncate(claim.limit);
         Found { rows, known: Vec::new() }
@@ -389,7 +395,7 @@ impl World {
             if self.faults.locked == Some(*ip) {
                 unwritten.locked.push((*ip, answer.clone()));
             } else if self.faults.broken == Some(*ip) {
-                unwritten.broken.push((*ip, "it takes none".to_owned()));
+                unwritten.broken.push(*ip);
             } else {
                 self.set(*ip, source, Status::Answered);
             }
@@ -416,18 +422,20 @@ impl World {
         }
     }
 
+    /// Whether nobody may be told an address: because of itself, or because it is written in no other way.
     fn is_secret(&self, ip: IpAddr) -> bool {
-        let written_so = |row: &IpAddr| effective(*row) == ip && self.settings.is_secret(*row);
-        self.settings.is_secret(ip) || self.rows.keys().filter(|row| row.is_ipv6()).any(written_so)
+        let mut rows = self.rows.keys().filter(|row| effective(**row) == ip);
+        self.settings.is_secret(ip) || rows.all(|row| self.settings.is_secret(*row))
     }
 
     /// The network thread sends what it was handed at this place, if it may, and this comes back. Looks that nothing
     /// leaves that the settings forbid.
     pub fn send(&mut self, place: usize, answer: impl FnOnce(Request) -> Outcome) -> bool {
+        let gate = self.gate.as_ref().expect("the network thread runs");
         let leave = match &self.waiting[place] {
-            Request::Scanner(ip) => self.gate.greynoise((*ip).into()),
-            Request::Origin(ip) => self.gate.cymru(*ip),
-            Request::AsName(_) | Request::Bulk(_) => self.gate.cymru,
+            Request::Scanner(ip) => gate.greynoise((*ip).into()),
+            Request::Origin(ip) => gate.cymru(*ip),
+            Request::AsName(_) | Request::Bulk(_) => gate.cymru,
         };
         if leave == Leave::Wait {
             return false;
@@ -437,7 +445,7 @@ impl World {
         let outcome = match request {
             request if leave == Leave::No => withheld(request),
             Request::Bulk(asked) => {
-                let (told, not_told) = asked.iter().copied().partition(|ip| self.gate.cymru(*ip) == Leave::Yes);
+                let (told, not_told) = asked.iter().copied().partition(|ip| gate.cymru(*ip) == Leave::Yes);
                 kept_back = not_told;
                 self.look_at_what_leaves(&Request::Bulk(told));
                 answer(Request::Bulk(asked))

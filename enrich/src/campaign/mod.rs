@@ -337,16 +337,12 @@ impl Campaign {
         }
     }
 
-    /// How long there is nothing to do, unless something happens.
-    pub fn patience(&self, given: &Given<'_>) -> Duration {
+    /// How long there is nothing to do, unless something happens. `others`: something else of the network side is under
+    /// way.
+    pub fn patience(&self, others: bool, given: &Given<'_>) -> Duration {
         let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_sub(given.now.steady));
-        let busy = self.cymru.is_unwritten() || !self.unskip.is_empty() || self.unskipping;
+        let busy = others || self.cymru.is_unwritten() || !self.unskip.is_empty() || self.unskipping;
         until_look.min(if busy { SOON } else { POLL })
-    }
-
-    /// How long there is nothing to do for the campaign, while something else of the network side is under way.
-    pub fn short_patience(&self, given: &Given<'_>) -> Duration {
-        self.patience(given).min(SOON)
     }
 
     /// How a source stands.

@@ -47,6 +47,14 @@ impl Way {
     pub const fn index(self) -> usize {
         self as usize
     }
+
+    /// The word that stands in the views.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Way::Dns => "dns",
+            Way::Bulk => "bulk",
+        }
+    }
 }
 
 /// How a way stands.

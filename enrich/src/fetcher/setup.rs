@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::Config;
+use super::message::Config;
 use super::pace::Pace;
 use crate::cymru::dns::Resolver;
 use crate::cymru::resolv_conf::{self, Mark};

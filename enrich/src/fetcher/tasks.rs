@@ -12,24 +12,25 @@ use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
 use super::gate::{Gate, Leave};
+use super::message::{Config, Message, Outcome, Outcomes, Request};
 use super::pace::Pace;
 use super::setup::{Current, Setup};
-use super::{Config, Message, Outcome, Outcomes, Request};
 use crate::cymru::dns::Resolver;
 use crate::cymru::{AsName, Origin, bulk};
 use crate::failure::Failure;
 use crate::greynoise::Verdict;
 
 /// DNS queries at the same time.
-const MAX_DNS: usize = 64;
+pub const MAX_DNS: usize = 64;
 /// The service asks for few, long sessions.
 const MAX_BULK: usize = 1;
-/// HTTPS requests at the same time.
-const MAX_SCANNER: usize = 4;
-/// Threads for what blocks: the HTTPS requests, those of a configuration that was just replaced, and names.
-pub const MAX_BLOCKING: usize = 2 * MAX_SCANNER + 4;
 /// Repeats of a question that met a transient failure, after one, two and four times the base.
 const REPEATS: usize = 3;
+
+/// Threads for what blocks: the HTTPS requests, those of a configuration that was just replaced, and names.
+pub fn max_blocking(config: &Config) -> usize {
+    2 * config.greynoise_at_once + 4
+}
 
 /// What all tasks share.
 struct Network {
@@ -60,10 +61,10 @@ impl Clock {
 /// Starts a task for every request, until it is told to stop or its owner is gone. Tasks end with it.
 pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, outcomes: Arc<Outcomes>) {
     let network = Arc::new(Network {
-        current: Current::new(config),
         dns: Semaphore::new(MAX_DNS),
         bulk: Semaphore::new(MAX_BULK),
-        scanner: Semaphore::new(MAX_SCANNER),
+        scanner: Semaphore::new(config.greynoise_at_once),
+        current: Current::new(config),
     });
     let mut tasks = JoinSet::new();
     loop {

@@ -1,16 +1,18 @@
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::{ServerConnection, StreamOwned};
 
-use super::gate::Leave;
+use super::gate::{Gate, Leave};
 use super::*;
+use crate::cymru::Origin;
 use crate::cymru::fake::{self, Dns, Say};
 use crate::failure::FailureKind;
+use crate::greynoise::Verdict;
 use crate::tls::fake::Authority;
 
 const RECORD: &str = "15169 | 8.8.8.0/24 | US | arin | 1992-12-01";
@@ -24,6 +26,7 @@ fn config(dns: &Dns) -> Config {
         cymru_timeout: Duration::from_millis(150),
         greynoise_url: "http://127.0.0.1:9".into(),
         greynoise_key: None,
+        greynoise_at_once: 4,
         greynoise_rate: 10_000,
         greynoise_timeout: Duration::from_secs(2),
         tls_ca_file: None,

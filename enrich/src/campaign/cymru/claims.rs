@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::super::batch::{NEVER_ASK, SWITCHED_OFF};
-use super::super::claim::{Asker, Claim, Found, Row, Rows};
+use super::super::claim::{Asker, Claim, Found, Rows, Target};
 use super::super::effect::Effect;
 use super::super::given::Given;
 use super::super::interest::Interests;
@@ -81,7 +81,7 @@ impl Cymru {
         }
     }
 
-    fn add(&mut self, row: Row) {
+    fn add(&mut self, row: Target) {
         let ip = effective(row.ip);
         if ip != row.ip {
             let rows = self.wrapped.entry(ip).or_default();

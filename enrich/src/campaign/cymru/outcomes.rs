@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::claim::Row;
+use super::super::claim::Target;
 use super::super::effect::{Effect, News};
 use super::super::given::Given;
 use super::super::standing::Way;
@@ -63,7 +63,7 @@ impl Cymru {
                 let rows: Vec<IpAddr> = self.settled(ip).collect();
                 self.failed.extend(rows.iter().map(|row| (*row, failure.reason.clone())));
                 if failure.reason == SILENT && self.silent.len() < BULK {
-                    self.silent.push((Row { ip, seen }, rows));
+                    self.silent.push((Target { ip, seen }, rows));
                 }
             }
         }

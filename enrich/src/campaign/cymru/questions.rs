@@ -8,13 +8,11 @@ use std::time::Duration;
 use super::super::effect::Effect;
 use super::super::given::{BULK_NEVER, Given};
 use super::state::Cymru;
-use crate::fetcher::Request;
+use crate::fetcher::{MAX_DNS, Request};
 use crate::retry::BreakerState;
 
 /// Addresses of one bulk session.
 pub(super) const BULK: usize = 5_000;
-/// DNS questions in flight.
-pub(super) const DNS: usize = 64;
 /// How long a round waits for its last answers.
 const LAG: Duration = Duration::from_secs(2);
 /// How long what DNS does not answer is gathered for one small bulk session, and how far apart those are at least: the
@@ -70,7 +68,7 @@ impl Cymru {
         }
         match dns_state {
             BreakerState::Closed => {
-                let asked = self.rounds.next(DNS.saturating_sub(self.dns_out.len()));
+                let asked = self.rounds.next(MAX_DNS.saturating_sub(self.dns_out.len()));
                 self.by_dns(asked, requests);
             }
             BreakerState::HalfOpen if self.dns_out.is_empty() && self.dns.allows(now) => {

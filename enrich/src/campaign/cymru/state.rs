@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF};
-use super::super::claim::Row;
+use super::super::claim::Target;
 use super::super::given::Given;
 use super::names::Names;
 use crate::cymru::answer::{Answer, Prefix};
@@ -31,7 +31,7 @@ pub struct Cymru {
     pub(super) small_at: Option<Duration>,
     pub(super) small_began: Option<Duration>,
     /// Addresses that DNS was silent about, with their rows: for a small session. The rows say that it failed.
-    pub(super) silent: Vec<(Row, Vec<IpAddr>)>,
+    pub(super) silent: Vec<(Target, Vec<IpAddr>)>,
     /// A small session is out, and which of its addresses are such.
     pub(super) small_out: Option<HashSet<IpAddr>>,
     /// When the last round was asked.

@@ -1,19 +1,19 @@
 use std::net::IpAddr;
 
 use super::super::batch::{NEVER_ASK, SWITCHED_OFF};
-use super::super::claim::{Asker, Claim, Found, Row, Rows};
+use super::super::claim::{Asker, Claim, Found, Rows, Target};
 use super::super::effect::{Effect, News};
 use super::super::event::{Event, Step};
 use super::super::fake::*;
 use super::super::given::BULK_NEVER;
 use super::super::interest::Progress;
 use super::super::standing::{State, Way};
-use super::questions::{APART, DNS, GATHER};
+use super::questions::{APART, GATHER};
 use crate::cymru::Origin;
 use crate::cymru::answer::Answer;
 use crate::cymru::dns::{SILENT, UNKNOWN_ZONE};
 use crate::failure::Failure;
-use crate::fetcher::Request;
+use crate::fetcher::{MAX_DNS, Request};
 use crate::source::Source::Cymru;
 
 fn known(ip: IpAddr) -> Result<Origin, Failure> {
@@ -91,10 +91,10 @@ fn no_more_than_so_many_dns_questions_are_out() {
     let mut world = networks(500);
     world.settings.bulk_min = BULK_NEVER;
     world.turns(3);
-    assert_eq!(origins(&world).len(), DNS);
+    assert_eq!(origins(&world).len(), MAX_DNS);
     world.answer_dns(known);
     world.turn();
-    assert_eq!(origins(&world).len(), DNS);
+    assert_eq!(origins(&world).len(), MAX_DNS);
 }
 
 #[test]
@@ -302,8 +302,10 @@ fn a_network_that_is_known_is_not_asked_about_but_for_a_job_that_wants_all() {
     let mut world = World::cymru();
     world.add(ip("198.51.0.1"), 1);
     let answer = Answer { asn: Some(64500), network: None, country: None, org: Some("EXAMPLE".to_owned()) };
-    let found =
-        || Found { rows: vec![Row { ip: ip("198.51.0.1"), seen: 1 }], known: vec![(ip("198.51.0.1"), answer.clone())] };
+    let found = || Found {
+        rows: vec![Target { ip: ip("198.51.0.1"), seen: 1 }],
+        known: vec![(ip("198.51.0.1"), answer.clone())],
+    };
     let asker = Asker::Campaign;
     let claim = Claim { source: Cymru, rows: Rows::Due, limit: 10, known: true, asker };
     world.tell(Event::Claimed(claim, Some(found())));

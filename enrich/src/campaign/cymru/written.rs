@@ -85,18 +85,19 @@ impl Cymru {
         if !ready.is_empty() {
             out.push(Effect::RowsChanged);
         }
-        let unwritten: HashSet<IpAddr> =
-            locked.iter().map(|(ip, _)| *ip).chain(broken.iter().map(|(ip, _)| *ip)).collect();
+        let unwritten: HashSet<IpAddr> = locked.iter().map(|(ip, _)| *ip).chain(broken.iter().copied()).collect();
         for (ip, answer) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
             interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
         }
-        for (ip, reason) in broken {
-            out.push(Effect::Say(News::RowUnwritable(ip, reason)));
+        for ip in broken {
             self.held.insert(ip, given.now.steady + HELD);
             interests.settle(ip, Source::Cymru, End::Failed);
         }
         failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
         skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
+        if self.held.is_empty() {
+            out.push(Effect::AllWritten(Source::Cymru));
+        }
         if !locked.is_empty() {
             self.write_at = Some(given.now.steady + AGAIN);
             self.ready.extend(locked);

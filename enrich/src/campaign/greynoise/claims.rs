@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
-use super::super::claim::{Asker, Claim, Found, Row, Rows};
+use super::super::claim::{Asker, Claim, Found, Rows, Target};
 use super::super::effect::Effect;
 use super::super::given::{Given, Switch};
 use super::super::interest::Interests;
@@ -81,7 +81,7 @@ impl GreyNoise {
         }
     }
 
-    fn add(&mut self, row: Row, first: bool, given: &Given<'_>) {
+    fn add(&mut self, row: Target, first: bool, given: &Given<'_>) {
         let settings = given.settings;
         let IpAddr::V4(ip) = effective(row.ip) else {
             self.skipped.push((row.ip, IPV4_ONLY.to_owned()));

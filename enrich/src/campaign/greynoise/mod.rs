@@ -12,6 +12,7 @@
 //! | `written` | what is written, and what becomes of that |
 
 mod claims;
+mod closure;
 mod questions;
 mod quota;
 mod state;

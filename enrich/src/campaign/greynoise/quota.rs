@@ -1,8 +1,6 @@
 //! The ledger: when it is read, what closes GreyNoise for its quota, and what opens it again: our own count, what a 429
 //! says, and a reload.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::batch::Refusal;
@@ -11,41 +9,8 @@ use super::super::given::Given;
 use super::state::GreyNoise;
 use crate::quota::Ledger;
 
-/// So many rows that wait for the quota are kept in mind.
-const WAITING: usize = 10_000;
 /// How often the log says at most that the quota is spent.
 const SAID: Duration = Duration::from_secs(600);
-
-/// How the source is closed, beside what the ledger says.
-#[derive(Debug, Default)]
-pub(super) struct Closure {
-    /// How often in a row it said that its quota is spent, and not for how long.
-    closures: u32,
-    /// When what it asked for is over, by the steady clock.
-    open_at: Option<Duration>,
-    /// When that was last written into the log.
-    said_at: Option<Duration>,
-    /// Somebody wants it to be asked again now.
-    reopen: bool,
-    /// Rows that were told to wait for the quota. To look for them in the table would mean to read all that is due.
-    waiting: HashSet<IpAddr>,
-    /// The ledger is being read.
-    reading: bool,
-    /// It is being opened.
-    reopening: bool,
-}
-
-impl Closure {
-    /// It is open.
-    pub fn answered(&mut self) {
-        self.closures = 0;
-    }
-
-    /// Rows that were told to wait.
-    pub fn note_waiting(&mut self, ips: &[IpAddr]) {
-        self.waiting.extend(ips.iter().take(WAITING.saturating_sub(self.waiting.len())));
-    }
-}
 
 impl GreyNoise {
     /// Settings were read again: a source that is closed for its quota is asked again now, once, and what waits for it

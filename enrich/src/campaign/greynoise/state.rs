@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF};
 use super::super::given::{Given, Switch};
 use super::super::standing::{Standing, State};
-use super::quota::Closure;
+use super::closure::Closure;
 use crate::fetcher::gate::Leave;
 use crate::greynoise::Verdict;
 use crate::quota::Ledger;

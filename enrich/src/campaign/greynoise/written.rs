@@ -64,8 +64,7 @@ impl GreyNoise {
                 return;
             }
         };
-        let unwritten: HashSet<IpAddr> =
-            locked.iter().map(|(ip, _)| *ip).chain(broken.iter().map(|(ip, _)| *ip)).collect();
+        let unwritten: HashSet<IpAddr> = locked.iter().map(|(ip, _)| *ip).chain(broken.iter().copied()).collect();
         for (ip, verdict) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
             let end = match verdict {
                 Verdict::Seen(scanner) => End::Found(scanner.noise),
@@ -73,8 +72,7 @@ impl GreyNoise {
             };
             interests.settle(*ip, Source::GreyNoise, end);
         }
-        for (ip, reason) in broken {
-            out.push(Effect::Say(News::RowUnwritable(ip, reason)));
+        for ip in broken {
             self.held.insert(ip, given.now.steady + HELD);
             interests.settle(ip, Source::GreyNoise, End::Failed);
         }
@@ -82,6 +80,9 @@ impl GreyNoise {
         skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         self.closure.note_waiting(&spent);
+        if self.held.is_empty() {
+            out.push(Effect::AllWritten(Source::GreyNoise));
+        }
         if !locked.is_empty() {
             self.write_at = Some(given.now.steady + AGAIN);
             self.ready.extend(locked);

@@ -1,0 +1,117 @@
+//! Does what is to be done.
+
+use enrich::campaign::effect::Effect;
+use enrich::campaign::event::Event;
+use enrich::fetcher::Request;
+
+use super::ask;
+use super::say;
+use super::side::Network;
+use super::tables;
+use super::tables::{in_schema, part_in_schema, refusal};
+use crate::inventory::distrust::Doubt;
+use crate::inventory::{asn, greynoise, store};
+use crate::pg::time;
+use crate::shared::trouble::Work;
+use crate::shared::{source, watched};
+
+impl Network {
+    /// Does it, and says what came of it, where something comes back.
+    pub(super) fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Claim(claim) => {
+                let found = tables::find(&claim);
+                Some(Event::Claimed(claim, found))
+            }
+            Effect::Ask(requests) => self.submit(requests),
+            Effect::FindNames(asns) => Some(Event::NamesFound(
+                part_in_schema(Work::CymruWrite, |schema| asn::names(schema, &asns)).unwrap_or_default(),
+            )),
+            Effect::WriteCymru(batch) => {
+                let written = tables::write_cymru(&batch);
+                Some(Event::CymruWritten(batch, written))
+            }
+            Effect::WriteGreyNoise(batch) => {
+                let written = tables::write_greynoise(&batch);
+                Some(Event::GreyNoiseWritten(batch, written))
+            }
+            Effect::ReadLedger => Some(Event::LedgerRead(
+                part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten(),
+            )),
+            Effect::KeepLedger { ledger, pays } => {
+                let kept = in_schema(Work::Ledger, |schema| greynoise::keep_ledger(schema, &ledger));
+                Some(Event::LedgerKept { pays, refused: kept.err().map(refusal) })
+            }
+            Effect::Reopen { ledger, waiting } => {
+                Some(Event::Reopened(tables::reopen(&ledger, &waiting).err().map(refusal)))
+            }
+            Effect::Unskip { source, limit, never_ask } => {
+                let rows = in_schema(Work::Unskip, |schema| store::unskip(schema, source.as_str(), limit, &never_ask));
+                Some(Event::Unskipped(source, rows.map_err(refusal)))
+            }
+            Effect::Wake(ticket) => {
+                ask::done(ticket);
+                None
+            }
+            Effect::ReadKey => {
+                let reference = &self.settings.greynoise_key;
+                self.key.resolve("greynoise_api_key", reference, self.settings.resolver());
+                None
+            }
+            Effect::ForgetKey => {
+                self.key.forget();
+                None
+            }
+            Effect::RefuseKey => {
+                self.key.refuse();
+                None
+            }
+            Effect::Reconfigure => {
+                self.reconfigure();
+                None
+            }
+            Effect::Doubt => {
+                self.recheck.doubt(Doubt::NoRoute);
+                None
+            }
+            Effect::RowsChanged => {
+                self.written = true;
+                None
+            }
+            Effect::AllWritten(source) => {
+                watched::succeeded(tables::write_of(source));
+                None
+            }
+            Effect::Count { source: of, failure } => {
+                if let Some(shown) = self.slot().and_then(|slot| source::of(&slot.sources, of)) {
+                    shown.outcome(failure.as_ref(), time::now());
+                }
+                None
+            }
+            Effect::NoteWay(way, reason) => {
+                if let Some(slot) = self.slot() {
+                    slot.ways[way.index()].note(&reason);
+                }
+                None
+            }
+            Effect::Say(news) => {
+                say::say(news);
+                None
+            }
+        }
+    }
+
+    /// Hands questions to the network thread, which starts with the first of them.
+    fn submit(&mut self, requests: Vec<Request>) -> Option<Event> {
+        if self.fetcher.is_none()
+            && let Err(error) = self.start()
+        {
+            pgrx::warning!("asn_inventory: the network thread can't be started: {error}");
+            return Some(Event::Lost(requests));
+        }
+        if let Some(fetcher) = &self.fetcher {
+            requests.into_iter().for_each(|request| fetcher.submit(request));
+        }
+        None
+    }
+}

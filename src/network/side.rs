@@ -1,0 +1,303 @@
+//! The network side of the worker: settings, the network thread, and the campaign that decides.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use enrich::campaign::event::{Event, Step};
+use enrich::campaign::given::{self, GREYNOISE_AT_ONCE, Given, Now};
+use enrich::campaign::interest::Progress;
+use enrich::campaign::standing::Way;
+use enrich::campaign::ticket::Ticket;
+use enrich::campaign::{Campaign, POLL};
+use enrich::cymru::resolv_conf;
+use enrich::fetcher::{Config, Fetcher, Finished};
+use enrich::source::{Source, SourceSet};
+use pgrx::pg_sys;
+
+use super::key::Key;
+use super::recheck::Recheck;
+use crate::pg::process;
+use crate::pg::time;
+use crate::settings;
+use crate::settings::{Network as Settings, Switch};
+use crate::shared;
+use crate::shared::Database;
+use crate::shared::source as shown;
+
+/// Everything of the worker that has to do with the network.
+pub struct Network {
+    pub(super) database: pg_sys::Oid,
+    pub(super) settings: Settings,
+    /// What the settings say of whom to ask.
+    pub(super) rules: Rc<given::Settings>,
+    pub(super) reloads: u64,
+    /// Where the steady clock begins.
+    pub(super) started: Instant,
+    pub(super) campaign: Campaign,
+    pub(super) key: Key,
+    pub(super) fetcher: Option<Fetcher>,
+    pub(super) bell: Option<UnixStream>,
+    /// Answers that are in doubt.
+    pub(super) recheck: Recheck,
+    /// Rows were written, or made due.
+    pub(super) written: bool,
+}
+
+impl Network {
+    /// Nothing runs yet: the thread starts with the first question.
+    pub fn new(database: pg_sys::Oid) -> Network {
+        let settings = settings::network();
+        let mut network = Network {
+            database,
+            rules: Rc::new(rules(&settings)),
+            settings,
+            reloads: process::reloads(),
+            started: Instant::now(),
+            campaign: Campaign::default(),
+            key: Key::default(),
+            fetcher: None,
+            bell: None,
+            recheck: Recheck::new(),
+            written: false,
+        };
+        network.happened(Event::Started);
+        network
+    }
+
+    /// One turn of the worker's loop: takes what came, writes it, asks what is next. Never waits.
+    pub fn turn(&mut self) {
+        self.reload();
+        self.happened(Event::Resumed);
+        self.take_outcomes();
+        self.happened(Event::Turn(Step::Write));
+        if self.recheck.is_busy() && self.recheck.turn() {
+            self.written = true;
+            self.happened(Event::MadeDue);
+        }
+        for step in [Step::Prepare, Step::Claim, Step::Ask] {
+            self.happened(Event::Turn(step));
+        }
+        self.show();
+    }
+
+    /// Something new may be due: the inventory was written.
+    pub fn look_now(&mut self) {
+        self.happened(Event::MadeDue);
+    }
+
+    /// Somebody asked about these without waiting: what is stale of them is asked for.
+    pub fn asked_about(&mut self, ips: &[IpAddr]) {
+        self.happened_by_settings_of_now(Event::AskedAbout(ips.to_vec()));
+    }
+
+    /// Whether rows were written since this was last asked.
+    pub fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.written)
+    }
+
+    /// The descriptor that becomes readable when an outcome came.
+    pub fn bell(&self) -> Option<i32> {
+        self.bell.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// How long there is nothing to do, unless the bell rings.
+    pub fn patience(&self) -> Duration {
+        let others = self.recheck.is_busy() || self.key.is_soon(POLL);
+        self.campaign.patience(others, &self.given())
+    }
+
+    /// A job begins; [`ask_for_job`](Network::ask_for_job) says what it is about.
+    pub fn start_job(&mut self, slot: usize) {
+        self.happened(Event::JobStarted(slot));
+    }
+
+    /// Sees to it that sources are asked about further addresses of a job: all that they may be asked about, or only
+    /// those whose answer is missing or old.
+    pub fn ask_for_job(&mut self, slot: usize, ips: &[IpAddr], sources: SourceSet, all: bool) {
+        self.happened_by_settings_of_now(Event::JobAsks { job: slot, ips: ips.to_vec(), sources, all });
+    }
+
+    /// Addresses of a job that are not settled.
+    pub fn left_of_job(&self, slot: usize) -> u64 {
+        self.campaign.left_of_job(slot)
+    }
+
+    /// Whether a job waits for an address.
+    pub fn asks_for(&self, slot: usize, ip: IpAddr) -> bool {
+        self.campaign.job_waits_for(slot, ip)
+    }
+
+    /// What became of a job's addresses since this was last asked, and whether it has none left.
+    pub fn job_progress(&mut self, slot: usize) -> (Progress, bool) {
+        self.campaign.job_progress(slot)
+    }
+
+    /// Forgets a job: its addresses are asked about all the same, if they are due.
+    pub fn end_job(&mut self, slot: usize) {
+        self.happened(Event::JobEnded(slot));
+    }
+
+    /// Asks about addresses that sessions wait for. Those for which nothing is due are answered at once.
+    pub fn questions(&mut self, questions: Vec<(IpAddr, Ticket)>) {
+        self.happened_by_settings_of_now(Event::Questions(questions));
+    }
+
+    /// The sources that may be asked at all.
+    pub fn sources_on(&self) -> SourceSet {
+        self.campaign.sources_on(&self.given())
+    }
+
+    /// The worker rests: what is with the network thread waits there, and nothing leaves.
+    pub fn rest(&mut self) {
+        self.happened(Event::Rested);
+    }
+
+    fn reload(&mut self) {
+        let reloads = process::reloads();
+        if reloads != self.reloads {
+            self.reloads = reloads;
+            self.settings = settings::network();
+            let before = std::mem::replace(&mut self.rules, Rc::new(rules(&self.settings)));
+            self.happened(Event::Reloaded { before: Box::new((*before).clone()) });
+        }
+        // Not before the settings are those of now.
+        let before = self.key.mark();
+        if self.key.take() {
+            let other = self.key.mark() != before;
+            self.happened(Event::KeyRead { other });
+        }
+    }
+
+    /// Tells the campaign what happened, and does what follows from it.
+    fn happened(&mut self, event: Event) {
+        let rules = Rc::clone(&self.rules);
+        self.happened_by(event, &rules);
+    }
+
+    /// As [`happened`](Network::happened), for what comes between two turns: a reload may have come before it.
+    fn happened_by_settings_of_now(&mut self, event: Event) {
+        let rules = if process::reloads() == self.reloads {
+            Rc::clone(&self.rules)
+        } else {
+            Rc::new(rules(&settings::network()))
+        };
+        self.happened_by(event, &rules);
+    }
+
+    fn happened_by(&mut self, event: Event, rules: &given::Settings) {
+        let mut effects = VecDeque::new();
+        let mut next = Some(event);
+        loop {
+            if let Some(event) = next.take() {
+                let given = Given { now: self.now(), settings: rules, key: self.key.standing() };
+                effects.extend(self.campaign.turn(event, &given));
+            }
+            let Some(effect) = effects.pop_front() else { return };
+            next = self.carry_out(effect);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: time::now_unix_us(), steady: self.started.elapsed() }
+    }
+
+    fn given(&self) -> Given<'_> {
+        Given { now: self.now(), settings: &self.rules, key: self.key.standing() }
+    }
+
+    pub(super) fn slot(&self) -> Option<&'static Database> {
+        shared::shared()?.database(self.database)
+    }
+
+    /// Shows how the sources stand.
+    fn show(&self) {
+        let Some(slot) = self.slot() else { return };
+        let given = self.given();
+        for source in Source::NETWORK {
+            if let Some(shown) = shown::of(&slot.sources, source) {
+                shown.stand(&self.campaign.standing(source, &given));
+            }
+        }
+        for way in Way::ALL {
+            slot.ways[way.index()].stand(&self.campaign.way_standing(way, &given));
+        }
+    }
+
+    fn config(&self) -> Config {
+        let s = &self.settings;
+        Config {
+            dns_servers: s.dns_servers.clone(),
+            resolv_conf: resolv_conf::PATH.into(),
+            whois: s.whois.clone(),
+            cymru_rate: s.cymru_rate,
+            cymru_timeout: s.cymru_timeout,
+            greynoise_url: s.greynoise_url.clone(),
+            greynoise_key: self.key.value().cloned(),
+            greynoise_rate: s.greynoise_rate,
+            greynoise_at_once: self.rules.greynoise_at_once,
+            greynoise_timeout: s.greynoise_timeout,
+            tls_ca_file: s.tls_ca_file.clone(),
+            gate: self.campaign.gate(&self.given()),
+            retry_base: Duration::from_secs(1),
+        }
+    }
+
+    pub(super) fn reconfigure(&self) {
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.reconfigure(self.config());
+        }
+    }
+
+    /// Starts the thread, with every signal blocked: it and all its own threads inherit that, and so signals keep
+    /// arriving here.
+    pub(super) fn start(&mut self) -> std::io::Result<()> {
+        let (bell, clapper) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        clapper.set_nonblocking(true)?;
+        let ring = Box::new(move || {
+            // A full pipe rings already.
+            let _ = std::io::Write::write(&mut &clapper, &[1]);
+        });
+        let config = self.config();
+        let fetcher = process::with_signals_blocked(|| Fetcher::start(config, ring))?;
+        self.fetcher = Some(fetcher);
+        self.bell = Some(bell);
+        Ok(())
+    }
+
+    fn take_outcomes(&mut self) {
+        if let Some(bell) = &mut self.bell {
+            let mut rings = [0; 256];
+            while matches!(bell.read(&mut rings), Ok(n) if n == rings.len()) {}
+        }
+        while let Some(Finished { outcome, took }) = self.fetcher.as_ref().and_then(Fetcher::outcome) {
+            if let (Some(slot), Some(took)) = (self.slot(), took) {
+                slot.latency[outcome.source().index()].record(took);
+            }
+            self.happened(Event::Outcome(outcome));
+        }
+    }
+}
+
+/// What the settings say of whom to ask, when, and how much.
+fn rules(settings: &Settings) -> given::Settings {
+    given::Settings {
+        cymru: settings.cymru,
+        bulk_min: settings.bulk_min,
+        greynoise: match settings.greynoise {
+            Switch::off => given::Switch::Off,
+            Switch::on => given::Switch::On,
+            Switch::auto => given::Switch::Auto,
+        },
+        greynoise_at_once: GREYNOISE_AT_ONCE,
+        greynoise_quota: settings.greynoise_quota,
+        greynoise_window: settings.greynoise_window,
+        refresh_schedule: settings.refresh_schedule.clone(),
+        never_ask: settings.never_ask.clone(),
+    }
+}

@@ -1,0 +1,215 @@
+//! Transactions of the network side: rows that are looked for, rows that are written.
+
+use std::net::IpAddr;
+
+use enrich::address::effective;
+use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, Refusal, Unwritten, Written, by_reason};
+use enrich::campaign::claim::{Claim, Found, Rows};
+use enrich::cymru::answer::Answer;
+use enrich::greynoise::Verdict;
+use enrich::quota::Ledger;
+use enrich::source::Source;
+use pgrx::pg_sys;
+
+use crate::inventory::cymru::Which;
+use crate::inventory::store::Lifetimes;
+use crate::inventory::{asn, cymru, greynoise};
+use crate::pg::catalog::Schema;
+use crate::pg::{time, tx};
+use crate::shared::trouble::Work;
+use crate::shared::watched;
+
+/// Rows of one statement.
+const BATCH: usize = 5_000;
+
+/// Runs `f` on the extension's schema in a transaction of its own, and shows how it went. Nothing, where the extension is
+/// gone.
+pub fn in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
+    watched::run(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
+}
+
+/// The same for a part of a work: see [`watched::part`].
+pub fn part_in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> Result<T, tx::Failure> {
+    watched::part(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
+}
+
+/// Writing what a source said, as a work.
+pub fn write_of(source: Source) -> Work {
+    if source == Source::GreyNoise { Work::GreynoiseWrite } else { Work::CymruWrite }
+}
+
+/// Rows to ask about, and what is known of their networks.
+pub fn find(claim: &Claim) -> Option<Found> {
+    let which = match &claim.rows {
+        Rows::Due => Which::Due,
+        Rows::Stale => Which::Stale,
+        Rows::DueOf(ips) => Which::DueOf(ips),
+        Rows::OutdatedOf(ips) => Which::OutdatedOf(ips),
+        Rows::All(ips) => Which::All(ips),
+    };
+    let lifetimes = Lifetimes::now();
+    let (work, name) = match claim.source {
+        Source::GreyNoise => (Work::GreynoiseClaim, "GreyNoise"),
+        _ => (Work::CymruClaim, "Team Cymru"),
+    };
+    let found = in_schema(work, |schema| {
+        let rows = match claim.source {
+            Source::GreyNoise => greynoise::claim(schema, which, &lifetimes, claim.limit),
+            _ => cymru::claim(schema, which, &lifetimes, claim.limit),
+        };
+        let ips: Vec<IpAddr> = rows.iter().map(|row| effective(row.ip)).collect();
+        let known = if claim.known && !ips.is_empty() { cymru::known(schema, &ips) } else { Vec::new() };
+        Found { rows, known }
+    });
+    if let Err(failure) = &found
+        && watched::is_news(work, failure)
+    {
+        pgrx::log!("asn_inventory: what {name} is to be asked could not be read, trying again: {}", failure.message);
+    }
+    found.ok()
+}
+
+/// Writes what Team Cymru said.
+pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
+    let lifetimes = Lifetimes::now();
+    let (mut unwritten, mut broken, mut nameless) = (Unwritten::default(), Vec::new(), 0);
+    let written = part_in_schema(Work::CymruWrite, |schema| {
+        for part in batch.prefixes.chunks(BATCH) {
+            cymru::keep_prefixes(schema, part, &lifetimes);
+        }
+        write_or_halve(&batch.details, &mut |part| asn::keep_details(schema, part), &mut |about, failure| {
+            nameless += 1;
+            if nameless == 1 {
+                pgrx::log!("asn_inventory: AS{} can't be written: {}", about.asn, failure.message);
+            }
+        });
+        for part in batch.names.chunks(BATCH) {
+            asn::keep_names(schema, part);
+        }
+        for part in batch.ready.chunks(BATCH) {
+            pgrx::check_for_interrupts!();
+            write_answers(part, &mut unwritten, &mut broken, |rows| cymru::write(schema, rows));
+        }
+        for (reason, ips) in by_reason(&batch.failed) {
+            write_or_halve(&ips, &mut |part| cymru::fail(schema, part, reason), &mut |_, _| {});
+        }
+        for (reason, ips) in by_reason(&batch.skipped) {
+            write_or_halve(&ips, &mut |part| cymru::skip(schema, part, reason), &mut |_, _| {});
+        }
+    });
+    told(Work::CymruWrite, written, unwritten, broken)
+}
+
+/// Writes what GreyNoise said.
+pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
+    let (mut unwritten, mut broken) = (Unwritten::default(), Vec::new());
+    let written = part_in_schema(Work::GreynoiseWrite, |schema| {
+        write_answers(&batch.ready, &mut unwritten, &mut broken, |rows| greynoise::write(schema, rows));
+        for (reason, ips) in by_reason(&batch.failed) {
+            write_or_halve(&ips, &mut |part| greynoise::fail(schema, part, reason), &mut |_, _| {});
+        }
+        for (reason, ips) in by_reason(&batch.skipped) {
+            write_or_halve(&ips, &mut |part| greynoise::skip(schema, part, reason), &mut |_, _| {});
+        }
+        let until = time::from_unix_us(batch.until);
+        write_or_halve(&batch.spent, &mut |part| greynoise::out_of_quota(schema, part, until), &mut |_, _| {});
+    });
+    told(Work::GreynoiseWrite, written, unwritten, broken)
+}
+
+/// Writes the ledger down and makes rows due that wait for the quota. A reload that takes this worker away should not
+/// cost a question: then nothing is written.
+pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<(), tx::Failure> {
+    in_schema(Work::Ledger, |schema| {
+        if is_served() {
+            greynoise::keep_ledger(schema, ledger);
+            greynoise::reopen(schema, waiting);
+        }
+    })
+}
+
+/// Whether the launcher keeps a worker for this database, as things are set. In a transaction.
+fn is_served() -> bool {
+    let named = crate::settings::snapshot().databases;
+    // SAFETY: looks a name up in the catalog; it is copied.
+    named.is_empty()
+        || unsafe {
+            let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+            !name.is_null() && named.iter().any(|of| of.as_bytes() == std::ffi::CStr::from_ptr(name).to_bytes())
+        }
+}
+
+/// A row that took no answer, and why.
+type Broken = (IpAddr, tx::Failure);
+
+/// What became of a batch. Says which rows can't be written: one line, whatever there is of them.
+fn told<A>(
+    work: Work,
+    written: Result<(), tx::Failure>,
+    mut unwritten: Unwritten<A>,
+    broken: Vec<Broken>,
+) -> Written<A> {
+    written.map_err(refusal)?;
+    if let Some((ip, failure)) = broken.first() {
+        let why = watched::why(failure, broken.len() - 1);
+        pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
+        watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
+    }
+    unwritten.broken.extend(broken.into_iter().map(|(ip, _)| ip));
+    Ok(unwritten)
+}
+
+/// Writes answers, and notes those that can't be.
+fn write_answers<A: Clone>(
+    rows: &[(IpAddr, A)],
+    unwritten: &mut Unwritten<A>,
+    broken: &mut Vec<Broken>,
+    write: impl Fn(&[(IpAddr, A)]) -> u64,
+) {
+    let mut write = |rows: &[(IpAddr, A)]| {
+        let _ = write(rows);
+    };
+    write_or_halve(rows, &mut write, &mut |(ip, answer), failure| {
+        if failure.is_lock() {
+            unwritten.locked.push((*ip, answer.clone()));
+        } else {
+            broken.push((*ip, failure.clone()));
+        }
+    });
+}
+
+/// Writes a batch within the transaction; where that fails and a row may be to blame, halves it until what can't be
+/// written stands alone. Hands those, and why, to `refused`. What is no row's fault fails the transaction.
+fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut impl FnMut(&T, &tx::Failure)) {
+    if rows.is_empty() {
+        return;
+    }
+    let result = tx::attempt(|| {
+        let context = pgrx::PgMemoryContexts::new("asn_inventory network");
+        // SAFETY: what the write pallocs is done with when the context goes.
+        unsafe {
+            let old = pg_sys::MemoryContextSwitchTo(context.value());
+            write(rows);
+            pg_sys::MemoryContextSwitchTo(old);
+        }
+    });
+    if let Err(failure) = result {
+        if !failure.may_be_of_a_row() {
+            failure.raise();
+        }
+        match rows {
+            [row] => refused(row, &failure),
+            _ => {
+                tx::set_local(c"lock_timeout", c"20ms");
+                let (left, right) = rows.split_at(rows.len() / 2);
+                write_or_halve(left, write, refused);
+                write_or_halve(right, write, refused);
+            }
+        }
+    }
+}
+
+/// An error in the words of the campaign.
+pub fn refusal(failure: tx::Failure) -> Refusal {
+    Refusal { lock: failure.is_lock(), message: failure.message }
+}
