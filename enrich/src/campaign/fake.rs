@@ -324,7 +324,8 @@ impl World {
                 if refused.is_none() {
                     self.ledger = ledger;
                     for ip in waiting {
-                        if matches!(self.rows[&ip].at[&Source::GreyNoise], Status::Quota(_)) {
+                        let status = self.rows.get(&ip).map(|row| &row.at[&Source::GreyNoise]);
+                        if matches!(status, Some(Status::Quota(_))) {
                             self.set(ip, Source::GreyNoise, Status::Due);
                         }
                     }

@@ -39,6 +39,7 @@ pub mod standing;
 mod tests;
 pub mod ticket;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Campaign {
     unskipping: bool,
     /// The worker does nothing for now.
     resting: bool,
+    /// Addresses that the network thread was last told to keep back because of how they were written.
+    hidden: HashSet<IpAddr>,
     /// When old answers are looked for next.
     refresh_at: Option<Micros>,
 }
@@ -94,6 +97,7 @@ impl Default for Campaign {
             unskip: Source::NETWORK.into_iter().collect(),
             unskipping: false,
             resting: false,
+            hidden: HashSet::new(),
             refresh_at: None,
         }
     }
@@ -117,12 +121,12 @@ impl Campaign {
             }
             Event::Rested => {
                 if !std::mem::replace(&mut self.resting, true) {
-                    out.push(Effect::Reconfigure);
+                    self.reconfigure(given, out);
                 }
             }
             Event::Resumed => {
                 if std::mem::take(&mut self.resting) {
-                    out.push(Effect::Reconfigure);
+                    self.reconfigure(given, out);
                     self.look_at = None;
                 }
             }
@@ -131,7 +135,7 @@ impl Campaign {
                 if other {
                     self.greynoise.doubt_key();
                 }
-                out.push(Effect::Reconfigure);
+                self.reconfigure(given, out);
                 self.look_at = None;
             }
             Event::Turn(Step::Write) => {
@@ -148,6 +152,10 @@ impl Campaign {
                 self.greynoise.claim(looking, given, out);
             }
             Event::Turn(Step::Ask) => {
+                // What hid an address may be gone: it would be kept back for ever.
+                if !self.hidden.is_empty() && self.hidden(given) != self.hidden {
+                    self.reconfigure(given, out);
+                }
                 self.cymru.ask(given, out);
                 self.greynoise.ask(given, &mut self.interests, out);
             }
@@ -196,10 +204,20 @@ impl Campaign {
         self.read_key(given, out);
         self.greynoise.reopen();
         // Before anything else is done: what is with the network thread leaves next.
-        out.push(Effect::Reconfigure);
+        self.reconfigure(given, out);
         self.cymru.heed(given);
         self.greynoise.heed(given);
         self.look_at = None;
+    }
+
+    fn reconfigure(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        self.hidden = self.hidden(given);
+        out.push(Effect::Reconfigure);
+    }
+
+    /// Addresses that are told to nobody because of how they were written.
+    fn hidden(&self, given: &Given<'_>) -> HashSet<IpAddr> {
+        self.cymru.hidden(given).into_iter().chain(self.greynoise.hidden(given)).collect()
     }
 
     /// Reads the key anew. One that was refused is tried again.
@@ -333,7 +351,7 @@ impl Campaign {
             cymru: if given.settings.cymru { Leave::Yes } else { Leave::No },
             greynoise: self.greynoise.leave(given),
             never_ask: given.settings.never_ask.clone(),
-            hidden: self.cymru.hidden(given).into_iter().chain(self.greynoise.hidden(given)).collect(),
+            hidden: self.hidden(given),
         }
     }
 

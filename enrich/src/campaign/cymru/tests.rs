@@ -238,6 +238,10 @@ fn a_network_that_may_be_told_is_withheld_with_one_that_is_written_so_that_it_ma
     world.answer_dns(known);
     assert_eq!(*world.status("2002:c633:1::1", Cymru), Status::Skipped(NEVER_ASK.to_owned()));
     assert_eq!(*world.status("198.51.0.1", Cymru), Status::Due);
+    // By itself it may be told.
+    world.turns(1);
+    world.answer_dns(unrouted);
+    assert_eq!(*world.status("198.51.0.1", Cymru), Status::Answered);
 }
 
 #[test]
