@@ -15,6 +15,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::sql::Sql;
+use crate::pg::tx::Settings;
 use crate::shared;
 use crate::shared::{Job, state};
 use crate::sql_function;
@@ -125,6 +126,9 @@ unsafe fn can_commit(call: Call) -> bool {
 
 /// Raises where the job has failed, or where there never was one.
 fn report(schema: &Schema, id: i64) {
+    // A procedure with a SET of its own could not end its transaction: so the path is pinned here.
+    let settings = Settings::begin();
+    settings.set(c"search_path", c"pg_catalog, pg_temp");
     let sql = Sql::on(schema, c"enrichment_run");
     let found = sql.returning(
         &format!("SELECT outcome, detail FROM {}.enrichment_run WHERE job_id = $1", schema.name),
