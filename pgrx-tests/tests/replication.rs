@@ -35,7 +35,8 @@ fn subscribe(subscriber: &Cluster, publisher: &Cluster) {
 
 /// Waits until the subscriber has all that the publisher has committed by now.
 fn catch_up(subscriber: &Cluster, publisher: &Cluster) {
-    let written = publisher.value(DB, "SELECT pg_current_wal_lsn()");
+    // The worker's commits do not wait for the disk: what is inserted may not be written yet.
+    let written = publisher.value(DB, "SELECT pg_current_wal_insert_lsn()");
     publisher.wait_value(DB, &format!("SELECT bool_and(replay_lsn >= '{written}') FROM pg_stat_replication"), "t");
     subscriber.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
 }
