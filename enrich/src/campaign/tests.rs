@@ -272,7 +272,7 @@ fn outcome(request: Request, how: usize) -> Outcome {
             },
         },
         Request::AsName(asn) => {
-            let result = if how < 4 { Ok((how % 2 == 0).then(|| as_name(asn))) } else { Err(failure()) };
+            let result = if how < 4 { Ok(how.is_multiple_of(2).then(|| as_name(asn))) } else { Err(failure()) };
             Outcome::AsName { asn, result }
         }
         Request::Scanner(ip) => Outcome::Scanner {
