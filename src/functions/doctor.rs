@@ -74,7 +74,15 @@ const GROUPS: [Group; 15] = [
     },
     Group {
         checks: &["queue"],
-        needs: &["enrichment_status", "worker_status", "network_sources", "source_latency", "mmdb_files"],
+        needs: &[
+            "enrichment_status",
+            "worker_status",
+            "network_sources",
+            "source_latency",
+            "mmdb_files",
+            "queue_length",
+            "worker_errors",
+        ],
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
     },
     Group {
