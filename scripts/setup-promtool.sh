@@ -13,7 +13,7 @@ download() { (cd "$work" && apt-get -q "$@" download prometheus) >>"$log" 2>&1; 
 # Where the system's lists are old, or were never fetched, lists of our own are.
 fetch() {
     local own=(-o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache")
-    # As root, apt-get would give its downloads to a user who can't enter this directory.
+    # As root, apt-get would give its downloads to a user who cannot enter this directory.
     local sandbox=(-o "APT::Sandbox::User=$(id -un)")
     download "${sandbox[@]}" && return
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial"

@@ -3,7 +3,7 @@
 //! The text comes from a `json` column: PostgreSQL found it well-formed when it was stored, and kept it as it was
 //! written. Its own reader of such a text raises what must not fail an insert: half a surrogate pair or `\u0000` in any
 //! string, also one that nobody asks for, and nesting that just fitted the stack a moment ago. Attackers choose both.
-//! So this reads without recursion, unescapes only what it compares or returns, and never fails: what it can't follow
+//! So this reads without recursion, unescapes only what it compares or returns, and never fails: what it cannot follow
 //! is not there.
 
 use std::borrow::Cow;

@@ -97,7 +97,7 @@ impl Packer {
     }
 }
 
-/// The entries that bytes hold; ends where they can't be read. [`Unpacker::is_broken`] tells that from their end.
+/// The entries that bytes hold; ends where they cannot be read. [`Unpacker::is_broken`] tells that from their end.
 pub fn unpack(bytes: &[u8]) -> Unpacker<'_> {
     match bytes.split_first_chunk::<HEADER>() {
         Some(([VERSION, base @ ..], rest)) => Unpacker { base: i64::from_be_bytes(*base), rest, broken: false },
@@ -114,7 +114,7 @@ pub struct Unpacker<'a> {
 }
 
 impl Unpacker<'_> {
-    /// Whether something was there that can't be read.
+    /// Whether something was there that cannot be read.
     pub fn is_broken(&self) -> bool {
         self.broken
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a file looked like. Links are followed, since mounted secrets are links that are turned to another file; a file
-/// that is absent, or can't be asked about, has a stamp too.
+/// that is absent, or cannot be asked about, has a stamp too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Option<Seen>);
 

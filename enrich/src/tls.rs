@@ -33,7 +33,7 @@ const MAX_PEM: u64 = 4 << 20;
 /// signal mask of the caller.
 ///
 /// # Errors
-/// `Permanent` if `ca_file` can't be read or holds no certificate, or if nothing is trusted at all.
+/// `Permanent` if `ca_file` cannot be read or holds no certificate, or if nothing is trusted at all.
 pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
     let roots = RootCerts::new_with_certs(&trusted(system_roots(), ca_file)?);
     Ok(ureq::Agent::config_builder()
@@ -85,7 +85,7 @@ const BUNDLES: [&str; 4] = [
 ];
 
 /// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as for every other program. What
-/// can't be read of them is left out.
+/// cannot be read of them is left out.
 fn system_roots() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
     found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
@@ -105,7 +105,7 @@ fn trusted(mut roots: Vec<Certificate<'static>>, ca_file: Option<&Path>) -> Resu
 }
 
 /// The certificates in a PEM file: at least one, and each of them one that can be trusted. The TLS library itself skips
-/// what it can't read, and the operator would look for the reason elsewhere.
+/// what it cannot read, and the operator would look for the reason elsewhere.
 fn read_pem(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     // A FIFO or a device would keep us for good.

@@ -342,3 +342,18 @@ fn ingest_goes_on_while_a_backfill_runs() {
     );
     assert_eq!(cluster.lines(db, "SELECT outcome, errors FROM enrichment_run ORDER BY job_id"), ["done|0", "done|0"]);
 }
+
+/// Who owns the sequence may put it back: what is cancelled or looked up by a number must be that job and no other.
+#[test]
+fn the_number_of_a_job_never_comes_twice() {
+    let cluster = cluster();
+    let db = database(cluster, "numbers_of_jobs");
+    let job = || number(cluster, db, "SELECT job_id FROM backfill_inventory(ips => '{51.68.1.1}')");
+    let mut numbers = vec![job(), job()];
+    for back in ["setval('enrichment_job_id', 1)", "setval('enrichment_job_id', 1, false)"] {
+        cluster.sql(db, &format!("SELECT {back}"));
+        numbers.push(job());
+    }
+    assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    cluster.wait_value(db, "SELECT count(DISTINCT job_id) FROM enrichment_run WHERE kind = 'backfill'", "4");
+}

@@ -81,7 +81,7 @@ fn a_generation_that_cannot_be_opened_is_named_although_open_sessions_still_have
     fs::remove_dir_all(cluster.data_dir().join("asn_inventory/generations").join(generation)).expect("removed");
     assert_eq!(found("SELECT ip_country('81.2.69.142')"), ["GB"]);
     let detail = found("SELECT detail FROM enrichment_doctor() WHERE check_name = 'mmdb answers' AND level = 'error'");
-    assert!(detail[0].starts_with("GeoLite2-City can't be opened, and nothing answers in its place: "), "{detail:?}");
+    assert!(detail[0].starts_with("GeoLite2-City cannot be opened, and nothing answers in its place: "), "{detail:?}");
     assert_eq!(cluster.lines(DB, TROUBLE), ["mmdb answers|error", "mmdb editions|warning"]);
     fs::rename(&away, &kept).expect("back");
     if cluster.lines(DB, TROUBLE) != [""; 0] {

@@ -1,4 +1,4 @@
-//! `enrichment_doctor()` raises nowhere: what it can't look at it says by name, with the grants that let it; on a standby and
+//! `enrichment_doctor()` raises nowhere: what it cannot look at it says by name, with the grants that let it; on a standby and
 //! without preload it says what is so there.
 
 use crate::doctor_support::*;

@@ -158,7 +158,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
         "CREATE TABLE e (at timestamptz, ip inet); SELECT attach_ip_source('e', '{ip}', 'at');
          CREATE TABLE j (payload jsonb, peer text); SELECT attach_ip_source('j', '{payload->a->>src ip,peer}')",
     );
-    let said = |why: &str| format!("can't be read any more, and is passed over: {why}.");
+    let said = |why: &str| format!("cannot be read any more, and is passed over: {why}.");
     patient.suffer("ALTER TABLE e RENAME ip TO src", "columns", &said("ip: there is no such column"));
     assert_eq!(patient.value("SELECT ip_columns FROM ip_source WHERE tbl = 'e'::regclass"), "{src}");
     patient.suffer("ALTER TABLE e RENAME src TO \"ip->1\"", "columns", &said("src: there is no such column"));
@@ -179,7 +179,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
     );
     patient.sql("INSERT INTO j VALUES ('{\"a\": {\"src ip\": \"8.8.4.2\"}}', '8.8.4.3')");
     patient.wait("SELECT count(*) FROM ip_inventory WHERE ip_address IN ('8.8.4.2', '8.8.4.3')", "2");
-    // What still can be read is observed on, with the column left out that can't.
+    // What still can be read is observed on, with the column left out that cannot.
     patient.suffer("ALTER TABLE j ALTER body TYPE text", "columns", "its type is text now, and no JSON");
     assert_eq!(patient.value("SELECT ip_columns FROM ip_source WHERE tbl = 'j'::regclass"), "{peer}");
     patient.suffer("ALTER TABLE j ALTER peer TYPE int USING 0", "columns", &said("peer: its type is integer now"));

@@ -1,4 +1,4 @@
-//! Bad input: what can't be attached is refused by name, and what stands in an event never fails its insert.
+//! Bad input: what cannot be attached is refused by name, and what stands in an event never fails its insert.
 
 use crate::ingest_support::{Db, refused, run, value};
 use asn_inventory_tests::prelude::*;

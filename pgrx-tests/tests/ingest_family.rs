@@ -145,7 +145,7 @@ fn a_trigger_that_cannot_be_made_fails_no_statement() {
     assert_eq!(value(&mut session, "SELECT count(*) FROM kept"), "0");
     let heard = notices.all();
     assert!(
-        heard.contains(&"WARNING: table \"grandchild\" is not observed: its trigger can't be made".to_owned()),
+        heard.contains(&"WARNING: table \"grandchild\" is not observed: its trigger cannot be made".to_owned()),
         "{heard:?}"
     );
     run(&mut writer, "COMMIT");
@@ -174,7 +174,7 @@ fn whoever_is_dropping_the_extension_holds_up_no_partition() {
     run(&mut session, "CREATE TABLE one PARTITION OF events FOR VALUES IN (1)");
     let heard = notices.all();
     assert!(
-        heard.contains(&"WARNING: table \"one\" is not observed: its trigger can't be made".to_owned()),
+        heard.contains(&"WARNING: table \"one\" is not observed: its trigger cannot be made".to_owned()),
         "{heard:?}"
     );
     run(&mut open, "COMMIT");

@@ -174,5 +174,5 @@ fn a_column_that_is_gone_is_named() {
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); ALTER TABLE events RENAME ip TO src",
     );
     db.sql("INSERT INTO events VALUES ('8.8.8.8')");
-    assert_eq!(unread(&db), ["1|1||ip: can't be read any more"]);
+    assert_eq!(unread(&db), ["1|1||ip: cannot be read any more"]);
 }

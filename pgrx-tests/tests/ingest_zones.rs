@@ -81,9 +81,9 @@ fn zones_that_can_not_be_are_refused() {
     for (observed_at, code, message) in [
         ("at@Europe/Nowhere", "22023", "time zone \"Europe/Nowhere\" is not known"),
         ("at@", "22023", "time zone \"\" is not known"),
-        ("tz@UTC", "42804", "column \"tz\" of \"t\" can't be observed_at"),
+        ("tz@UTC", "42804", "column \"tz\" of \"t\" cannot be observed_at"),
         ("no@UTC", "42703", "column \"no\" of relation \"t\" does not exist"),
-        ("ip@UTC", "42804", "column \"ip\" of \"t\" can't be observed_at"),
+        ("ip@UTC", "42804", "column \"ip\" of \"t\" cannot be observed_at"),
     ] {
         let refused = db.fails(&format!("SELECT attach_ip_source('t', '{{ip}}', '{observed_at}')"));
         assert_eq!((refused.code.as_str(), refused.message.as_str()), (code, message));

@@ -114,7 +114,7 @@ fn a_ledger_that_can_not_be_kept_stops_downloads_and_nothing_else() {
     let before = site.maxmind.downloads();
     let said = site.update();
     assert!(said.starts_with("failed|") && said.contains("downloads.json"), "{said}");
-    assert_eq!(site.warnings("MaxMind files can't be updated: "), 1);
+    assert_eq!(site.warnings("MaxMind files cannot be updated: "), 1);
     assert_eq!(site.maxmind.downloads(), before, "nobody would know of it");
     site.assert_answers();
     fs::remove_dir(&ledger).unwrap();

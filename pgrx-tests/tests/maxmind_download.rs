@@ -118,7 +118,7 @@ fn a_key_is_read_when_it_is_needed() {
 #[test]
 fn a_reference_that_leads_nowhere_is_named_by_the_job_and_in_the_log() {
     let site = Site::start_with(&[("asn_inventory.maxmind_license_key", "file:/nonexistent/key")]);
-    let why = "asn_inventory.maxmind_license_key can't be resolved: file:/nonexistent/key: there is no such file";
+    let why = "asn_inventory.maxmind_license_key cannot be resolved: file:/nonexistent/key: there is no such file";
     site.cluster.wait_log(&format!("{why}; no file is downloaded"));
     assert_eq!(site.update(), format!("failed|{why}"));
 }

@@ -155,7 +155,7 @@ fn wrong_arguments_are_told_what_is_allowed() {
     for source in ["cymru", "greynoise", "all"] {
         for n in [0, -1, i32::MIN] {
             let refused = world.cluster.fails(DB, &format!("SELECT refresh_stale('{source}', {n})"));
-            assert_eq!((refused.code.as_str(), refused.message), ("22023", format!("n can't be {n}")));
+            assert_eq!((refused.code.as_str(), refused.message), ("22023", format!("n cannot be {n}")));
             assert!(refused.detail.contains("1 or more"));
         }
     }

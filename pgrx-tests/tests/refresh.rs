@@ -203,13 +203,13 @@ fn what_can_not_be_refreshed_is_refused() {
             assert_eq!(refused.code, "22023", "{call}");
             // Null is called by its name, and not by an empty one.
             let named = if source == "NULL" { "null".to_owned() } else { source.replace('\'', "\"") };
-            assert_eq!(refused.message, format!("{named} can't be refreshed"), "{call}");
+            assert_eq!(refused.message, format!("{named} cannot be refreshed"), "{call}");
             assert!(refused.detail.contains("maxmind, cymru, greynoise, all"), "{call}: {refused:?}");
         }
     }
     for n in ["0", "-1", "-2147483648"] {
         let refused = cluster.fails(db, &format!("SELECT refresh_stale('all', {n})"));
-        assert_eq!((refused.code.as_str(), refused.message), ("22023", format!("n can't be {n}")));
+        assert_eq!((refused.code.as_str(), refused.message), ("22023", format!("n cannot be {n}")));
     }
     let refused = cluster.fails(db, "SELECT refresh_range(NULL)");
     assert_eq!(refused.code, "22023");

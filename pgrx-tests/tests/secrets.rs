@@ -58,10 +58,10 @@ fn nobody_is_told_of_a_default_that_leads_nowhere() {
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
     assert_eq!(cluster.value(DB, "SELECT string_agg(DISTINCT state, ' ') FROM secret_references()"), "unset");
-    assert!(!cluster.log().contains("can't be resolved"));
+    assert!(!cluster.log().contains("cannot be resolved"));
     // Set, it is another matter, even if it says the same.
     cluster.set("asn_inventory.maxmind_license_key", "env:MAXMIND_LICENSE_KEY");
-    cluster.wait_log("asn_inventory.maxmind_license_key can't be resolved: env:MAXMIND_LICENSE_KEY: is not set");
+    cluster.wait_log("asn_inventory.maxmind_license_key cannot be resolved: env:MAXMIND_LICENSE_KEY: is not set");
     let states = "SELECT setting, state FROM secret_references()";
     assert_eq!(cluster.lines(DB, states), ["maxmind_license_key|missing", "greynoise_api_key|unset"]);
 }
@@ -164,7 +164,7 @@ fn a_program_that_hangs_ends_with_the_worker() {
     wait_within(Duration::from_secs(2), || alive(&running), |alive| !alive).expect("it ends with the worker");
     let running = wait_for("another one of the next worker", pids, |pids| pids.len() == 2);
     assert!(alive(&running));
-    // Killed, it can't do that any more: the next one does.
+    // Killed, it cannot do that any more: the next one does.
     std::fs::write(&note, "").unwrap();
     cluster.kill9(cluster.pid_of("asn_inventory worker").expect("a worker"));
     wait_until("its program's end", || !alive(&running));

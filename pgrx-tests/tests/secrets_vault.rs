@@ -88,7 +88,7 @@ fn a_key_outlives_a_vault_that_fails_and_not_one_that_refuses() {
     let says = |status, why: &str| {
         vault.status(Some(status));
         cluster.reload();
-        cluster.wait_log(&format!("asn_inventory.greynoise_api_key can't be resolved: {REFERENCE}: {why}"));
+        cluster.wait_log(&format!("asn_inventory.greynoise_api_key cannot be resolved: {REFERENCE}: {why}"));
     };
     says(503, "Vault answers 503");
     observe(&cluster, "218.92.0.68");

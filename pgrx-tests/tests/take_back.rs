@@ -45,7 +45,7 @@ fn only_what_was_counted_is_taken_back() {
     assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1", "9.9.9.10|0"]);
     let refused = db.fails("SELECT forget_ip_source('flows')");
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "table \"flows\" is not attached"));
-    // What was deleted since can't be read any more: its count stays, and none goes below what is there.
+    // What was deleted since cannot be read any more: its count stays, and none goes below what is there.
     db.sql("DELETE FROM others WHERE ip = '9.9.9.9'; UPDATE ip_inventory SET observation_count = 1 WHERE ip_address = '8.8.8.8'");
     assert_eq!(db.value("SELECT forget_ip_source('others')"), "1");
     assert_eq!(db.counts(), ["9.9.9.9|1", "9.9.9.10|0"]);

@@ -113,7 +113,7 @@ fn one_address_that_cannot_be_written_is_told_until_it_is() {
     let said = wait_for("the last error", || cluster.value(db, LAST_ERROR), |said| !said.is_empty());
     assert!(
         said.starts_with("writing single addresses to ip_inventory: 45.155.12.66: new row for relation")
-            && said.ends_with("; 1 more can't be either"),
+            && said.ends_with("; 1 more cannot be either"),
         "{said}"
     );
     assert_eq!(cluster.value(db, HEALTHY), "warning");

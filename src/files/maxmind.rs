@@ -187,10 +187,10 @@ fn first_import(open: &mut Open, settings: &Settings) {
     reopen(open, settings);
 }
 
-/// Once a session: the store can't be written, so files can't be imported.
+/// Once a session: the store cannot be written, so files cannot be imported.
 fn trouble(error: &StoreError) {
     if !TROUBLED.replace(true) {
-        warn("mmdb files can't be imported", &error.to_string(), "what was imported before goes on answering");
+        warn("mmdb files cannot be imported", &error.to_string(), "what was imported before goes on answering");
     }
 }
 
@@ -201,7 +201,7 @@ fn reopen(open: &mut Open, settings: &Settings) {
         Ok((manifest, databases, troubles)) => {
             for (edition, trouble) in troubles {
                 warn(
-                    format!("a generation of {edition} can't be opened"),
+                    format!("a generation of {edition} cannot be opened"),
                     &trouble,
                     "the one before answers meanwhile",
                 );
@@ -210,7 +210,9 @@ fn reopen(open: &mut Open, settings: &Settings) {
             open.databases = databases;
             publish(&open.databases);
         }
-        Err(error) => warn("the mmdb generations can't be read", &error.to_string(), "what was open goes on answering"),
+        Err(error) => {
+            warn("the mmdb generations cannot be read", &error.to_string(), "what was open goes on answering")
+        }
     }
 }
 

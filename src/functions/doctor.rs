@@ -2,7 +2,7 @@
 //!
 //! It asks for outcomes: whether rows are seen, files answer, what waits is absorbed. Checks that read the same things
 //! form a group, and each group is looked at in a subtransaction of its own, with the caller's rights and without a long
-//! wait for a lock: what can't be looked at is said by name, and the others are looked at all the same. So nothing here
+//! wait for a lock: what cannot be looked at is said by name, and the others are looked at all the same. So nothing here
 //! raises, and a table that somebody locked does not keep the doctor from saying who did.
 
 mod blockers;
@@ -176,7 +176,7 @@ fn could_not_look(schema: &Schema, group: &Group, failure: &Failure) -> Vec<Find
     group.checks.iter().map(finding).collect()
 }
 
-/// The GRANT statements that the present role lacks; `None` where it lacks none, or that can't be found out.
+/// The GRANT statements that the present role lacks; `None` where it lacks none, or that cannot be found out.
 fn missing_grants(schema: &Schema, needs: &[&str]) -> Option<String> {
     const LACKING: &str = "
         SELECT pg_catalog.string_agg(pg_catalog.format('GRANT %s TO %I;', g.granted, CURRENT_USER), ' ' ORDER BY g.granted)

@@ -173,7 +173,7 @@ sql_function!(
             ),
             Err(error) => crate::pg::errors::raise(
                 PgSqlErrorCode::ERRCODE_IO_ERROR,
-                "mmdb files can't be imported",
+                "mmdb files cannot be imported",
                 &error.to_string(),
                 "What was imported before goes on answering.",
             ),
@@ -209,7 +209,7 @@ fn not_installed(edition: &str) -> ! {
 fn broken(edition: &str, detail: &str) -> ! {
     crate::pg::errors::raise(
         PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-        format!("a record of mmdb edition \"{edition}\" can't be read"),
+        format!("a record of mmdb edition \"{edition}\" cannot be read"),
         // It may quote the record.
         &enrich::text::clean(detail, 400),
         "",

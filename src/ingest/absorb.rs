@@ -3,7 +3,7 @@
 //! Read and delete queue rows, fold them by address, sort, look up, upsert. The worker does this every second and
 //! anyone with the right can do it by hand ([`absorb_observations`]); a lock on the extension lets only one at a time.
 //! Where somebody else holds a row of the inventory, this waits a bounded time and puts that address back for later;
-//! so it does with a row that can't be written at all. What is no row's fault, a full disk for one, fails the round: all
+//! so it does with a row that cannot be written at all. What is no row's fault, a full disk for one, fails the round: all
 //! of it stays in the queue.
 
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ sql_function!(
     pg_finfo_absorb_observations,
     |call: Call| {
         let max_rows = match call.get::<i32>(0) {
-            Some(n) if n < 0 => errors::bad_value("max_rows can't be negative", "", "Null absorbs everything."),
+            Some(n) if n < 0 => errors::bad_value("max_rows cannot be negative", "", "Null absorbs everything."),
             Some(n) => n as usize,
             None => usize::MAX,
         };
@@ -279,7 +279,7 @@ impl Taken {
                 self.count(ip, Seen { count, first, last }, attempts);
             }
             if entries.is_broken() {
-                pgrx::warning!("asn_inventory: a packed row of ip_observation can't be read to its end");
+                pgrx::warning!("asn_inventory: a packed row of ip_observation cannot be read to its end");
             }
         } else if let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) {
             self.count(ip, seen, attempts);
@@ -304,14 +304,14 @@ struct Round<'a> {
     schema: &'a Schema,
     settings: &'a Settings,
     back: Vec<(IpAddr, Pending)>,
-    /// Those of them that nobody holds, and that can't be written all the same.
+    /// Those of them that nobody holds, and that cannot be written all the same.
     refused: Vec<(IpAddr, Pending, Failure)>,
     failures: u32,
     now: i64,
 }
 
 impl Round<'_> {
-    /// Writes a batch; where that fails and a row may be to blame, halves it until what can't be written stands alone, and
+    /// Writes a batch; where that fails and a row may be to blame, halves it until what cannot be written stands alone, and
     /// puts that back. Where none is, the whole round fails, and is for another time.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
         if self.failures >= PATIENCE {
@@ -373,13 +373,13 @@ impl Round<'_> {
         }
     }
 
-    /// Says what can't be written: a line a round, whatever is in it. Returns why.
+    /// Says what cannot be written: a line a round, whatever is in it. Returns why.
     fn report(&mut self) -> Option<Failure> {
         let more = self.refused.len().saturating_sub(1);
         let (ip, pending, failure) = self.refused.drain(..).next()?;
         let why = watched::why(&failure, more);
         pgrx::log!(
-            "asn_inventory: {ip} can't be written to ip_inventory (attempt {}), the rest of its batch is: {why}",
+            "asn_inventory: {ip} cannot be written to ip_inventory (attempt {}), the rest of its batch is: {why}",
             pending.attempts + 1
         );
         Some(Failure { message: format!("{ip}: {why}"), ..failure })

@@ -234,7 +234,7 @@ fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
     if let Some(foreign) = family::foreign_partitions(members).first() {
         raise(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("\"{}\" can't be attached: it has a foreign partition", plain_name(table)),
+            format!("\"{}\" cannot be attached: it has a foreign partition", plain_name(table)),
             &format!(
                 "PostgreSQL refuses rows that are routed to \"{}\" while a trigger of the table reads the new rows.",
                 plain_name(*foreign)
@@ -276,7 +276,7 @@ fn check_table(table: pg_sys::Oid) {
     let wrong = |what: &str, hint: &str| {
         raise(
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-            format!("\"{}\" can't be attached", plain_name(table)),
+            format!("\"{}\" cannot be attached", plain_name(table)),
             what,
             hint,
         )
@@ -297,13 +297,13 @@ fn check_table(table: pg_sys::Oid) {
             wrong("It is a view.", "Attach the table that its rows are inserted into.")
         }
         pg_sys::RELKIND_FOREIGN_TABLE => {
-            wrong("It is a foreign table, which can't have transition tables.", "Attach the table on its own server.")
+            wrong("It is a foreign table, which cannot have transition tables.", "Attach the table on its own server.")
         }
         _ => wrong("It is not a table.", "Attach a table."),
     }
 }
 
-/// Refuses what can't be read. Returns the column of the time, and the zone that was named with it.
+/// Refuses what cannot be read. Returns the column of the time, and the zone that was named with it.
 fn check_columns(
     table: pg_sys::Oid,
     selectors: &[String],
@@ -332,7 +332,7 @@ fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
     let mismatch = |reason: &str| {
         raise(
             PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-            format!("column \"{name}\" of \"{}\" can't be observed_at", plain_name(table)),
+            format!("column \"{name}\" of \"{}\" cannot be observed_at", plain_name(table)),
             reason,
             TIMES,
         )

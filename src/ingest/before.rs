@@ -29,7 +29,7 @@ impl Before {
         let own = |xid: &u64| unsafe { pg_sys::TransactionIdIsCurrentTransactionId((*xid as u32).into()) };
         let text = format!("{}:{command}|{snapshot}", list((top..next).filter(own)));
         Before::parse(&text)
-            .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a snapshot can't be read", &text, ""))
+            .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a snapshot cannot be read", &text, ""))
     }
 
     /// Reads `own,…:command|xmin:xmax:xip,…`.

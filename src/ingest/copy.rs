@@ -46,7 +46,7 @@ pub extern "C-unwind" fn give_back(level: i32) {
     }
 }
 
-/// Whether an insert trigger of the table reads a transition table. Waits for nobody: whoever can't look says no.
+/// Whether an insert trigger of the table reads a transition table. Waits for nobody: whoever cannot look says no.
 ///
 /// # Safety
 /// `name` must be a valid range variable.

@@ -2,7 +2,7 @@
 //!
 //! It runs in everybody's CREATE TABLE. So it looks at what this command made and at nothing else: a statement that puts
 //! no table below another is let go after a look at its parse tree, and the relatives of a table are found by the
-//! catalog's indexes, each once. And it never fails anybody's statement: what can't be done is a warning.
+//! catalog's indexes, each once. And it never fails anybody's statement: what cannot be done is a warning.
 //!
 //! A table copies the trigger of the nearest one above it that has it. While a dump is being restored none has: the
 //! triggers come last, and the dump's own CREATE TRIGGER would fail on one that was made here.
@@ -245,7 +245,7 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_ro
     });
     if let Err(reason) = done {
         warn(
-            format!("table \"{}\" is not observed: its trigger can't be made", plain_name(table)),
+            format!("table \"{}\" is not observed: its trigger cannot be made", plain_name(table)),
             &reason,
             &format!("{} makes it.", mending(schema, above.table, &above.trigger)),
         );

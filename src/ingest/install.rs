@@ -32,7 +32,7 @@ pub enum Reads {
     /// Reads them from a transition table.
     Rows,
     /// Nothing: it counts the statement as not observed. PostgreSQL routes no row to a foreign partition while a
-    /// transition table is wanted, so a table above one can't have the other.
+    /// transition table is wanted, so a table above one cannot have the other.
     Nothing,
 }
 

@@ -109,7 +109,7 @@ unsafe fn at_home(local: i64, zone: *mut pg_sys::pg_tz) -> Option<i64> {
     let mut parts = pg_sys::pg_tm::default();
     let (mut fraction, mut moment) = (0, 0);
     let none = std::ptr::null_mut();
-    // SAFETY: three functions of arithmetic, which report what they can't do.
+    // SAFETY: three functions of arithmetic, which report what they cannot do.
     unsafe {
         if raw::timestamp2tm(local, none, &mut parts, &mut fraction, none.cast(), none.cast()) != 0 {
             return None;

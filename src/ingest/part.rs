@@ -68,7 +68,7 @@ impl Source {
             );
         }
         let Some(before) = source.text(0, 3).as_deref().and_then(Before::parse) else {
-            raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "ip_source.attached_snapshot can't be read", "", "");
+            raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "ip_source.attached_snapshot cannot be read", "", "");
         };
         let scope = match (table == root, earlier) {
             (true, _) => Scope { before: Some(before), earlier },

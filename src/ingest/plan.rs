@@ -117,7 +117,7 @@ impl Plan {
         plan
     }
 
-    /// Warns of what can't be read any more: once a session, and again when it is something else. A loader inserts a
+    /// Warns of what cannot be read any more: once a session, and again when it is something else. A loader inserts a
     /// thousand times an hour, and a plan is made anew whenever anything about the table changes.
     pub fn warn(&self) {
         if self.misfits.is_empty() {
@@ -129,7 +129,7 @@ impl Plan {
         }
         for argument in &self.misfits {
             warn(
-                format!("\"{argument}\" can't be read any more, and is not observed"),
+                format!("\"{argument}\" cannot be read any more, and is not observed"),
                 "The column is gone, or changed its type, since the table was attached.",
                 "Call attach_ip_source again with the columns that the table has now.",
             );
@@ -157,7 +157,7 @@ impl Plan {
         }
     }
 
-    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. Where a column holds what can't be read there,
+    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. Where a column holds what cannot be read there,
     /// returns which: from there on the row is to be read outside.
     ///
     /// # Safety
@@ -200,7 +200,7 @@ impl Plan {
         }
         self.sampled.set(now);
         if let (true, Some(misfit)) = (self.extractors.is_empty(), self.misfits.last()) {
-            return Some(Unread::new(None, &format!("{misfit}: can't be read any more")));
+            return Some(Unread::new(None, &format!("{misfit}: cannot be read any more")));
         }
         // SAFETY: see above.
         unsafe {

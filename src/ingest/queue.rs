@@ -67,7 +67,7 @@ pub struct Queue {
     relation: pg_sys::Relation,
 }
 
-/// Why the queue can't be had.
+/// Why the queue cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     /// It is not there, or not as the extension made it.

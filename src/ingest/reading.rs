@@ -90,7 +90,7 @@ impl Reading<'_> {
         names.extend(selectors.iter().map(|(s, _)| s.column.clone()).chain(moment).map(|name| quote_identifier(&name)));
         let Some(name) = relation_name(self.table) else { return };
         // Read as the owner: who calls this is one, or may act as one. What the reading might run of the owner's (a
-        // generated column's function, say) has no more rights than the owner, and can't come by any.
+        // generated column's function, say) has no more rights than the owner, and cannot come by any.
         let whole = WholeTable::begin(self.table);
         let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")), &[]);
         whole.pause();

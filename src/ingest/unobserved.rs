@@ -1,7 +1,7 @@
 //! Statements whose rows were not observed, and that went through all the same: counted by table, so that a gap shows.
 //!
 //! Where the queue can be had, a row of it says so (no address, of none, seen by nobody), and absorbing adds that to the
-//! table's count. Where it can't, that is the very reason: then shared memory counts, and says which table was last.
+//! table's count. Where it cannot, that is the very reason: then shared memory counts, and says which table was last.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use crate::pg::catalog::plain_name;
 use crate::pg::errors::warn;
 use crate::{shared, sql_function};
 
-/// Notes a statement of a session for which observing is switched off, or of a table that can't be read.
+/// Notes a statement of a session for which observing is switched off, or of a table that cannot be read.
 ///
 /// # Safety
 /// `data` must be that of a running trigger.

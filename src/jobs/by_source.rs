@@ -118,7 +118,7 @@ pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
     let list: Box<dyn Iterator<Item = IpAddr>> = match list::stream(id) {
         Ok(list) => Box::new(list),
         Err(error) => {
-            pgrx::warning!("asn_inventory: the list of job {id} can't be read: {error}");
+            pgrx::warning!("asn_inventory: the list of job {id} cannot be read: {error}");
             Box::new(std::iter::empty())
         }
     };
@@ -145,7 +145,7 @@ fn most_observed_first(id: i64) {
     if ranked.len() == ips.len()
         && let Err(error) = list::write_in_order(id, ranked.iter().map(|(_, ip)| ip))
     {
-        pgrx::warning!("asn_inventory: the list of job {id} can't be put in order: {error}");
+        pgrx::warning!("asn_inventory: the list of job {id} cannot be put in order: {error}");
     }
 }
 

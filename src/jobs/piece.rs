@@ -238,7 +238,7 @@ pub struct Part {
     pub tallied: Tallied,
     /// Rows that somebody held, or that moved.
     pub locked: u64,
-    /// Rows that can't be written.
+    /// Rows that cannot be written.
     pub errors: u64,
     /// The first of those of this batch, and why.
     refused: Option<(IpAddr, Failure)>,
@@ -251,14 +251,14 @@ impl Part {
         Part { stale_before, ..Part::default() }
     }
 
-    /// Writes a batch; where that fails and a row may be to blame, halves it until what can't be written stands alone. The
+    /// Writes a batch; where that fails and a row may be to blame, halves it until what cannot be written stands alone. The
     /// log gets a line a batch.
     pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
         let before = self.errors;
         self.write_or_halve(schema, rows);
         if let Some((ip, failure)) = self.refused.take() {
             let why = watched::why(&failure, (self.errors - before).saturating_sub(1) as usize);
-            pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
+            pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory, the rest of its batch is: {why}");
         }
     }
 

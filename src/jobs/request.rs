@@ -52,10 +52,10 @@ impl Request {
     }
 }
 
-/// The sources that a name stands for. A network source that is off can't be named; `all` are those that are on.
+/// The sources that a name stands for. A network source that is off cannot be named; `all` are those that are on.
 pub fn wanted(source: Option<String>) -> u32 {
     const SOURCES: &str = "Sources are: maxmind, cymru, greynoise, all.";
-    let Some(source) = source else { bad_value("null can't be refreshed", SOURCES, "") };
+    let Some(source) = source else { bad_value("null cannot be refreshed", SOURCES, "") };
     let open = |at: usize| {
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
         let state = slot.map_or(source::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
@@ -82,6 +82,6 @@ pub fn wanted(source: Option<String>) -> u32 {
             let bit = |on: bool, bit: u32| if on { bit } else { 0 };
             bit(maxmind, sources::MAXMIND) | bit(cymru, sources::CYMRU) | bit(greynoise, sources::GREYNOISE)
         }
-        _ => bad_value(format!("\"{source}\" can't be refreshed"), SOURCES, ""),
+        _ => bad_value(format!("\"{source}\" cannot be refreshed"), SOURCES, ""),
     }
 }

@@ -240,7 +240,7 @@ impl Active {
         if self.next_pass.is_some() {
             return true;
         }
-        // Rows that can't be written are no progress: they are due for ever.
+        // Rows that cannot be written are no progress: they are due for ever.
         let progress = written(job) - job.counts.errors.load(Ordering::Relaxed) > self.written_before;
         let left = job.locked.load(Ordering::Relaxed) > 0 || unfinished(job);
         if left && !progress {

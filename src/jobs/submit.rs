@@ -34,7 +34,7 @@ sql_function!(
         let number = |index: usize, name: &str, default: i32, max: i32| {
             let value = call.get::<i32>(index).unwrap_or(default);
             if !(1..=max).contains(&value) {
-                bad_value(format!("{name} can't be {value}"), &format!("It is a number from 1 to {max}."), "");
+                bad_value(format!("{name} cannot be {value}"), &format!("It is a number from 1 to {max}."), "");
             }
             value as u32
         };
@@ -69,7 +69,7 @@ sql_function!(
         let sources = wanted(call.text(0));
         let n = call.get::<i32>(1).unwrap_or(1000);
         if n < 1 {
-            bad_value(format!("n can't be {n}"), "It is how many addresses to refresh at most: 1 or more.", "");
+            bad_value(format!("n cannot be {n}"), "It is how many addresses to refresh at most: 1 or more.", "");
         }
         let request = Request {
             max_ips: n as u64,
@@ -194,7 +194,12 @@ fn start(call: Call, request: Request) -> Option<i64> {
     fill(job, id, &request);
     if let Some(ips) = request.ips {
         if let Err(error) = list::write(id, ips) {
-            raise(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("the list of addresses can't be written: {error}"), "", "");
+            raise(
+                PgSqlErrorCode::ERRCODE_IO_ERROR,
+                format!("the list of addresses cannot be written: {error}"),
+                "",
+                "",
+            );
         }
         job.listed.store(true, Ordering::Relaxed);
         job.adds.store(request.adds, Ordering::Relaxed);
@@ -205,10 +210,39 @@ fn start(call: Call, request: Request) -> Option<i64> {
     Some(id)
 }
 
+/// A number that no job has, nor had. Whoever owns the sequence may put it back: it goes on behind the highest then.
 fn next_id(schema: &Schema) -> i64 {
-    let sql = Sql::on(schema, c"enrichment_job_id");
-    let found = sql.returning(&format!("SELECT pg_catalog.nextval({})", schema.regclass("enrichment_job_id")), &[]);
-    found.get::<i64>(0, 1).unwrap_or(0)
+    let sequence = schema.regclass("enrichment_job_id");
+    let number = |text: &str| {
+        let sql = Sql::on(schema, c"enrichment_job_id");
+        sql.returning(text, &[]).get::<i64>(0, 1).unwrap_or(0)
+    };
+    let id = number(&format!("SELECT pg_catalog.nextval({sequence})"));
+    let ended = {
+        let sql = Sql::on(schema, c"enrichment_run");
+        sql.query(
+            &format!("SELECT pg_catalog.max(job_id) FROM {}.enrichment_run WHERE job_id >= $1", schema.name),
+            &[(pg_sys::INT8OID, id.into_datum())],
+        )
+        .get::<i64>(0, 1)
+    };
+    let database = shared::my_database().to_u32();
+    let running = shared::shared()
+        .iter()
+        .flat_map(|shared| &shared.jobs)
+        .filter(|job| {
+            job.database.load(Ordering::Acquire) == database && job.state.load(Ordering::Acquire) != state::FREE
+        })
+        .map(|job| job.id.load(Ordering::Relaxed))
+        .filter(|running| *running >= id)
+        .max();
+    match ended.max(running) {
+        None if id > 0 => id,
+        taken => {
+            let next = taken.unwrap_or(0).saturating_add(1);
+            number(&format!("SELECT pg_catalog.setval({sequence}, {next})"))
+        }
+    }
 }
 
 /// A job that the worker gives itself, running from the start; the worker ends it. `None` when no slot is free: it is

@@ -106,7 +106,7 @@ impl Network {
         if self.fetcher.is_none()
             && let Err(error) = self.start()
         {
-            pgrx::warning!("asn_inventory: the network thread can't be started: {error}");
+            pgrx::warning!("asn_inventory: the network thread cannot be started: {error}");
             return Some(Event::Lost(requests));
         }
         if let Some(fetcher) = &self.fetcher {

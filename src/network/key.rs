@@ -49,7 +49,7 @@ impl Key {
         self.keeper.begin();
         match Look::start(self.resolver.clone(), reference, accept) {
             Ok(look) => self.coming = Some(look),
-            Err(error) => pgrx::warning!("asn_inventory: a thread that resolves a key can't be started: {error}"),
+            Err(error) => pgrx::warning!("asn_inventory: a thread that resolves a key cannot be started: {error}"),
         }
     }
 
@@ -81,7 +81,7 @@ impl Key {
             _ => String::new(),
         };
         if !said.is_empty() && said != self.said {
-            pgrx::warning!("asn_inventory: asn_inventory.{} can't be resolved: {said}", self.setting);
+            pgrx::warning!("asn_inventory: asn_inventory.{} cannot be resolved: {said}", self.setting);
         }
         if said.is_empty() && !self.said.is_empty() {
             pgrx::log!("asn_inventory: asn_inventory.{} resolves now", self.setting);

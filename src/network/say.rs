@@ -33,7 +33,7 @@ pub fn say(news: News) {
             time::text(until)
         ),
         News::LedgerUnwritable(reason) if watched::is_new(Work::Ledger, &reason) => {
-            pgrx::log!("asn_inventory: the quota's ledger can't be written, GreyNoise is not asked: {reason}");
+            pgrx::log!("asn_inventory: the quota's ledger cannot be written, GreyNoise is not asked: {reason}");
         }
         News::Unwritten(Source::GreyNoise, reason) if watched::is_new(Work::GreynoiseWrite, &reason) => {
             pgrx::log!("asn_inventory: answers of GreyNoise could not be written, trying again: {reason}");

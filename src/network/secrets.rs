@@ -158,7 +158,7 @@ fn look(resolver: Resolver, setting: &str, text: &str) -> Looking {
     };
     match Look::start(resolver, reference, Accept::Any) {
         Ok(look) => Looking::Under(look, was_set(setting)),
-        Err(error) => Looking::Over((found::UNKNOWN, format!("a thread can't be started: {error}"))),
+        Err(error) => Looking::Over((found::UNKNOWN, format!("a thread cannot be started: {error}"))),
     }
 }
 

@@ -80,7 +80,7 @@ pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
         write_or_halve(&batch.details, &mut |part| asn::keep_details(schema, part), &mut |about, failure| {
             nameless += 1;
             if nameless == 1 {
-                pgrx::log!("asn_inventory: AS{} can't be written: {}", about.asn, failure.message);
+                pgrx::log!("asn_inventory: AS{} cannot be written: {}", about.asn, failure.message);
             }
         });
         for part in batch.names.chunks(BATCH) {
@@ -142,7 +142,7 @@ fn is_served() -> bool {
 /// A row that took no answer, and why.
 type Broken = (IpAddr, tx::Failure);
 
-/// What became of a batch. Says which rows can't be written: one line, whatever there is of them.
+/// What became of a batch. Says which rows cannot be written: one line, whatever there is of them.
 fn told<A>(
     work: Work,
     written: Result<(), tx::Failure>,
@@ -152,14 +152,14 @@ fn told<A>(
     written.map_err(refusal)?;
     if let Some((ip, failure)) = broken.first() {
         let why = watched::why(failure, broken.len() - 1);
-        pgrx::log!("asn_inventory: {ip} can't be written to ip_inventory, the rest of its batch is: {why}");
+        pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory, the rest of its batch is: {why}");
         watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
     }
     unwritten.broken.extend(broken.into_iter().map(|(ip, _)| ip));
     Ok(unwritten)
 }
 
-/// Writes answers, and notes those that can't be.
+/// Writes answers, and notes those that cannot be.
 fn write_answers<A: Clone>(
     rows: &[(IpAddr, A)],
     unwritten: &mut Unwritten<A>,
@@ -178,7 +178,7 @@ fn write_answers<A: Clone>(
     });
 }
 
-/// Writes a batch within the transaction; where that fails and a row may be to blame, halves it until what can't be
+/// Writes a batch within the transaction; where that fails and a row may be to blame, halves it until what cannot be
 /// written stands alone. Hands those, and why, to `refused`. What is no row's fault fails the transaction.
 fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut impl FnMut(&T, &tx::Failure)) {
     if rows.is_empty() {

@@ -65,7 +65,7 @@ impl Schema {
     }
 
     /// The same, and keeps the extension from being dropped until the transaction ends. DROP EXTENSION locks the
-    /// extension before anything in it, so whoever holds this can't deadlock with it half-way.
+    /// extension before anything in it, so whoever holds this cannot deadlock with it half-way.
     pub fn hold() -> Option<Schema> {
         let oid = extension()?;
         // SAFETY: waits for a running DROP, then is held until the transaction ends.

@@ -54,7 +54,7 @@ pub fn raise(code: PgSqlErrorCode, message: impl Into<String>, detail: &str, hin
     unreachable!()
 }
 
-/// A value that can't be: 22023.
+/// A value that cannot be: 22023.
 #[track_caller]
 pub fn bad_value(message: impl Into<String>, detail: &str, hint: &str) -> ! {
     raise(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, detail, hint)

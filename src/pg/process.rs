@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgrx::pg_sys;
 
 unsafe extern "C-unwind" {
-    // PostgreSQL's own handlers, unwrapped: pgrx's versions are Rust functions, which a signal can't call.
+    // PostgreSQL's own handlers, unwrapped: pgrx's versions are Rust functions, which a signal cannot call.
     fn die(signal: c_int);
     fn SignalHandlerForConfigReload(signal: c_int);
     // These have no bindings: the last of them takes any number of arguments.

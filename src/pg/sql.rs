@@ -148,7 +148,7 @@ impl Cursor<'_> {
     }
 }
 
-/// Rows of a result. They live in their connection's memory, so they can't outlive it; freed on drop, by when datums
+/// Rows of a result. They live in their connection's memory, so they cannot outlive it; freed on drop, by when datums
 /// read from them must be done with.
 pub struct Table<'a> {
     table: *mut pg_sys::SPITupleTable,

@@ -14,7 +14,7 @@ pub mod found {
     pub const RESOLVES: u32 = 2;
     /// The place that it names is not there, and nobody has set it: it is the default.
     pub const UNSET: u32 = 3;
-    /// It can't be resolved.
+    /// It cannot be resolved.
     pub const FAILS: u32 = 4;
     /// The place that it names is not there, although somebody has set it.
     pub const MISSING: u32 = 5;

@@ -423,7 +423,7 @@ pub fn require_worker() -> c_int {
     })
 }
 
-/// Two slots of one database can't be: see [`Shared::database_or_new`]. If two processes race for the first slot of
+/// Two slots of one database cannot be: see [`Shared::database_or_new`]. If two processes race for the first slot of
 /// one database, the later one is given back here.
 pub fn drop_duplicate_databases() {
     let Some(shared) = shared() else { return };

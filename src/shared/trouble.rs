@@ -12,7 +12,7 @@ use crate::pg::time;
 pub enum Work {
     /// A round of the queue.
     Absorb,
-    /// Single addresses of it that can't be written, and wait.
+    /// Single addresses of it that cannot be written, and wait.
     Rows,
     /// What a session waits for.
     Question,

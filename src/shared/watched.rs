@@ -68,9 +68,9 @@ pub fn is_new(work: Work, reason: &str) -> bool {
     })
 }
 
-/// Why a row can't be written, and how many more can't be: a line tells of all of them.
+/// Why a row cannot be written, and how many more cannot be: a line tells of all of them.
 pub fn why(failure: &Failure, more: usize) -> String {
-    if more == 0 { failure.message.clone() } else { format!("{}; {more} more can't be either", failure.message) }
+    if more == 0 { failure.message.clone() } else { format!("{}; {more} more cannot be either", failure.message) }
 }
 
 fn slot() -> Option<&'static shared::Database> {

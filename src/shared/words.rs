@@ -14,7 +14,7 @@ pub struct Words {
 }
 
 impl Words {
-    /// The text; `None` when it is empty, or when its writer can't be caught between two texts.
+    /// The text; `None` when it is empty, or when its writer cannot be caught between two texts.
     pub fn read(&self) -> Option<String> {
         for _ in 0..100 {
             let before = self.version.load(Ordering::Acquire);

@@ -27,7 +27,7 @@ use crate::shared::{Job, kind, outcome, state};
 
 /// How soon a failure is tried again at the earliest.
 const SOONEST: Duration = Duration::from_secs(600);
-/// And at the latest, where it is the key that can't be had.
+/// And at the latest, where it is the key that cannot be had.
 const LATEST: Duration = Duration::from_secs(6 * 3600);
 /// How long a forced install waits for another importer, and for files that somebody is still writing.
 const INSTALL: Duration = Duration::from_secs(30);
@@ -204,7 +204,7 @@ impl Download {
         let (sender, receiver) = channel();
         let work = move || drop(sender.send(update.run(unix_now)));
         process::with_signals_blocked(|| std::thread::Builder::new().name("asn download".to_owned()).spawn(work))
-            .map_err(|error| format!("a thread can't be started: {error}"))?;
+            .map_err(|error| format!("a thread cannot be started: {error}"))?;
         self.running = Some((receiver, forced));
         Ok(())
     }
@@ -239,8 +239,8 @@ impl Download {
             Ok(_) => store.manifest().is_ok_and(|manifest| news(&manifest)),
             Err(StoreError::Busy) => true,
             Err(error) => {
-                pgrx::warning!("asn_inventory: mmdb files can't be imported: {error}");
-                installing.fails(&format!("mmdb files can't be imported: {error}"));
+                pgrx::warning!("asn_inventory: mmdb files cannot be imported: {error}");
+                installing.fails(&format!("mmdb files cannot be imported: {error}"));
                 false
             }
         };
@@ -269,7 +269,7 @@ impl Download {
             Some(Ok(editions)) => editions,
             Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), Vec::new()),
             Some(Err(error)) => {
-                pgrx::warning!("asn_inventory: MaxMind files can't be updated: {error}");
+                pgrx::warning!("asn_inventory: MaxMind files cannot be updated: {error}");
                 return ((outcome::FAILED, Some(error.to_string())), Vec::new());
             }
             None => return ((outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())), Vec::new()),

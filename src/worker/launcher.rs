@@ -110,7 +110,7 @@ impl Launcher {
         // A full disk must not be filled anew every second.
         self.next_import = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);
         if !trouble.is_empty() && trouble != self.trouble {
-            pgrx::warning!("asn_inventory: mmdb files can't be imported: {trouble}");
+            pgrx::warning!("asn_inventory: mmdb files cannot be imported: {trouble}");
         }
         self.trouble = trouble;
     }
@@ -176,7 +176,7 @@ impl Known {
         {
             slot.worker.store(0, Ordering::Release);
         }
-        // One that ran for a while may come back at once; one that can't even start must not spin.
+        // One that ran for a while may come back at once; one that cannot even start must not spin.
         let lived = self.started.is_some_and(|at| at.elapsed() > Duration::from_secs(10));
         self.pause = if lived { Duration::ZERO } else { (self.pause * 2).clamp(Duration::from_millis(250), MAX_PAUSE) };
         self.next_try = Some(Instant::now() + self.pause);

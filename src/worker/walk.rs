@@ -221,7 +221,7 @@ impl Walk {
     }
 }
 
-/// Whether an older generation answers for one that can't be opened: its answers are not what changed.
+/// Whether an older generation answers for one that cannot be opened: its answers are not what changed.
 fn stands_in(open: &[String]) -> bool {
     let manifest = maxmind::manifest();
     settings::snapshot().maxmind_editions.iter().any(|edition| {

@@ -99,7 +99,7 @@ pub enum News {
     KeyRefused(String),
     /// GreyNoise says that its quota is spent. Asked again then.
     QuotaSpent(Micros),
-    /// The ledger can't be written, so nothing is asked.
+    /// The ledger cannot be written, so nothing is asked.
     LedgerUnwritable(String),
     /// Answers could not be written; tried again.
     Unwritten(Source, String),

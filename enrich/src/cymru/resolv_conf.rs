@@ -37,7 +37,7 @@ pub fn name_servers(text: &str) -> Vec<SocketAddr> {
 /// The name servers of a file. Without a file, those of an empty one.
 ///
 /// # Errors
-/// It is there, and can't be read.
+/// It is there, and cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<SocketAddr>> {
     match fs::read(path) {
         Ok(text) => Ok(name_servers(&String::from_utf8_lossy(&text))),

@@ -35,7 +35,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Edition(String);
 
-/// A name that can't be an edition's: empty, over 64 bytes, or one that could leave its directory.
+/// A name that cannot be an edition's: empty, over 64 bytes, or one that could leave its directory.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("\"{0}\" is not an edition's name: letters, digits, '-', '_' and '.' only, 64 at most")]
 pub struct BadEdition(String);

@@ -28,7 +28,7 @@ pub struct Generation {
     index: Option<(Index, Mmap)>,
 }
 
-/// Why a generation can't be opened.
+/// Why a generation cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file is missing or unreadable.

@@ -115,7 +115,7 @@ fn decode(metadata: &[u8]) -> Result<Head, String> {
     file.extend(MARKER);
     file.extend(around.encode());
     let reader = Reader::from_source(file).map_err(|error| error.to_string())?;
-    let told = |error: maxminddb::MaxMindDbError| format!("invalid database: its metadata can't be read: {error}");
+    let told = |error: maxminddb::MaxMindDbError| format!("invalid database: its metadata cannot be read: {error}");
     let found = reader.lookup(std::net::Ipv4Addr::UNSPECIFIED.into()).map_err(told)?;
     found.decode().map_err(told)?.ok_or_else(|| "invalid database: it has no metadata".to_owned())
 }

@@ -42,7 +42,7 @@ const BREATH: usize = 4096;
 const HEADER: usize = 64;
 const BUCKETS: usize = 1 << 16;
 
-/// Why a database can't be indexed.
+/// Why a database cannot be indexed.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The database itself is broken.
@@ -322,7 +322,7 @@ pub struct Index {
 impl Index {
     /// Reads the header of `bytes` and checks that every section lies inside.
     ///
-    /// `None` when this is no index of that database: of a version that it can't read, cut short, or of a file of
+    /// `None` when this is no index of that database: of a version that it cannot read, cut short, or of a file of
     /// another size.
     pub fn open(bytes: &[u8], kind: Kind, database_bytes: u64) -> Option<Index> {
         let word =

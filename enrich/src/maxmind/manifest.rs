@@ -140,7 +140,7 @@ impl Signature {
     /// The signature of the file now; `None` when there is none.
     ///
     /// # Errors
-    /// When the file exists but can't be asked about.
+    /// When the file exists but cannot be asked about.
     pub fn of(path: &Path) -> io::Result<Option<Signature>> {
         match fs::metadata(path) {
             Ok(metadata) => Signature::by(&metadata).map(Some),

@@ -45,7 +45,7 @@ impl Place {
     /// Reads a place out of any record.
     ///
     /// The country is `country.iso_code`, else `registered_country.iso_code`, else the continent's code, but the
-    /// last only where it can't be mistaken for a country's: `EU`, `OC` and `AN` stand for no country of today,
+    /// last only where it cannot be mistaken for a country's: `EU`, `OC` and `AN` stand for no country of today,
     /// while `AS`, `NA`, `SA` and `AF` would silently read American Samoa, Namibia, Saudi Arabia and Afghanistan.
     pub fn decode<'de, D: Deserializer<'de>>(record: D) -> Result<Place, D::Error> {
         let Any(raw) = Any::<RawPlace>::deserialize(record)?;

@@ -63,7 +63,7 @@ pub enum StoreError {
     /// Another process is importing.
     #[error("another process is importing")]
     Busy,
-    /// The store itself can't be read or written.
+    /// The store itself cannot be read or written.
     #[error("\"{path}\": {error}")]
     Io {
         /// Where.
@@ -77,7 +77,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
     move |error| StoreError::Io { path: path.to_owned(), error }
 }
 
-/// Editions whose newest generation can't be opened, and why.
+/// Editions whose newest generation cannot be opened, and why.
 pub type Troubles = Vec<(Edition, String)>;
 
 impl Store {
@@ -94,7 +94,7 @@ impl Store {
     /// The manifest; empty when nothing was ever imported.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when it exists but can't be read or understood.
+    /// [`StoreError::Io`] when it exists but cannot be read or understood.
     pub fn manifest(&self) -> Result<Manifest, StoreError> {
         let path = self.manifest_path();
         match fs::read(&path) {
@@ -104,11 +104,11 @@ impl Store {
         }
     }
 
-    /// Maps what the manifest names, for the editions wanted. A generation that can't be opened falls back to the
+    /// Maps what the manifest names, for the editions wanted. A generation that cannot be opened falls back to the
     /// one before; the second value tells which editions did and why.
     ///
     /// # Errors
-    /// [`StoreError`] when the manifest can't be read.
+    /// [`StoreError`] when the manifest cannot be read.
     pub fn open(&self, editions: &[Edition]) -> Result<(Manifest, Databases, Troubles), StoreError> {
         let manifest = self.manifest()?;
         let mut troubles = Vec::new();
@@ -186,7 +186,7 @@ impl Store {
     /// `breathe` is called between pieces of the work, and may leave it by unwinding.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the manifest can't be read or written,
+    /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the manifest cannot be read or written,
     /// which is then what it was.
     pub fn import(
         &self,
@@ -370,7 +370,7 @@ impl Store {
         let Ok(entries) = fs::read_dir(self.generations()) else { return };
         for entry in entries.flatten() {
             if entry.file_name().to_str().is_some_and(|name| !kept.contains(&name)) {
-                // What can't be removed now is tried again with the next import.
+                // What cannot be removed now is tried again with the next import.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }

@@ -56,7 +56,7 @@ pub enum UpdateError {
     /// Another process of this server is at it.
     #[error("another update is under way")]
     Busy,
-    /// The ledger can't be kept, and without it nothing is fetched.
+    /// The ledger cannot be kept, and without it nothing is fetched.
     #[error("{0}: {1}")]
     Disk(String, std::io::Error),
 }

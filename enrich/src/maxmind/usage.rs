@@ -6,7 +6,7 @@ use std::fs;
 use super::manifest::GenerationInfo;
 
 /// How many processes of this user have each generation mapped, by directory name. Reads `/proc`, where there is one:
-/// some 0.1 ms a process. A process that can't be looked into is not counted.
+/// some 0.1 ms a process. A process that cannot be looked into is not counted.
 pub fn users<'a>(generations: impl Iterator<Item = &'a GenerationInfo>) -> BTreeMap<String, i32> {
     let mut users: BTreeMap<String, i32> = generations.map(|info| (info.directory.clone(), 0)).collect();
     let Ok(processes) = fs::read_dir("/proc") else { return users };

@@ -140,7 +140,7 @@ impl Commands {
     }
 }
 
-/// A setting that can't be read.
+/// A setting that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSetting {
     /// See [`Patterns::parse`].

@@ -69,7 +69,7 @@ impl Keeper {
         }
     }
 
-    /// What a look found. A key that can't be read for the moment is the one it was; one that is gone is gone.
+    /// What a look found. A key that cannot be read for the moment is the one it was; one that is gone is gone.
     pub fn took(&mut self, found: Result<Secret, SecretError>, now: Instant) {
         self.read_at = Some(now);
         match found {

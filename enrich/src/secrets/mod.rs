@@ -51,7 +51,7 @@ pub const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long a secret may be, in bytes, and with it everything that is read to find one.
 pub const MAX_SECRET: usize = 64 << 10;
 
-/// A secret text: wiped when it is dropped, never shown. It has no `Display`, so it can't get into a message by
+/// A secret text: wiped when it is dropped, never shown. It has no `Display`, so it cannot get into a message by
 /// mistake.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

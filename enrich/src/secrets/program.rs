@@ -46,7 +46,7 @@ pub(super) fn end_orphans() {
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).collect::<Vec<_>>()
     };
     for pid in std::fs::read_dir("/proc").map(numbers).unwrap_or_default() {
-        // Of others' processes this can't be read.
+        // Of others' processes this cannot be read.
         let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
         let worker = environment.split(|byte| *byte == 0).find_map(|variable| {
             std::str::from_utf8(variable).ok()?.strip_prefix(MARK)?.strip_prefix('=')?.parse::<u32>().ok()

@@ -17,7 +17,7 @@ fn with(variables: &[(&str, &str)]) -> Resolver {
 }
 
 /// A child that another test spawns while we write a program holds it open for writing until it is another
-/// program itself, and what is open for writing can't be run: so nobody spawns while somebody writes.
+/// program itself, and what is open for writing cannot be run: so nobody spawns while somebody writes.
 pub(super) static WRITING: RwLock<()> = RwLock::new(());
 
 fn resolve(resolver: &Resolver, reference: &str) -> Result<String, SecretError> {
@@ -198,7 +198,7 @@ fn no_program_runs_that_is_not_named() {
     assert_eq!(Commands::parse(" , "), Ok(Commands::default()));
     let resolver = Resolver { commands: Commands::parse("op=/nonexistent/op").unwrap(), ..with(&[]) };
     let error = resolve(&resolver, "op://a/b/c").unwrap_err();
-    assert!(!error.is_transient() && error.to_string().contains("/nonexistent/op can't be run"), "{error}");
+    assert!(!error.is_transient() && error.to_string().contains("/nonexistent/op cannot be run"), "{error}");
 }
 
 #[test]

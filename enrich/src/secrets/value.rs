@@ -9,7 +9,7 @@ use super::{MAX_SECRET, Secret};
 /// The text that a file or a program gave, without what editors leave around it: a byte order mark, blanks, and line
 /// ends. Nothing that is sent in a header or in a URL begins or ends with one of them.
 ///
-/// Control characters are refused: they can't be meant, and a key with a line break in it would end an HTTP header
+/// Control characters are refused: they cannot be meant, and a key with a line break in it would end an HTTP header
 /// early.
 pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
     if bytes.len() > MAX_SECRET {
@@ -36,7 +36,7 @@ pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
     Ok(Secret::new(line.to_owned()))
 }
 
-/// Why a secret can't be a key, if it can't: a key is made of visible ASCII characters. What people put around one is
+/// Why a secret cannot be a key, if it cannot: a key is made of visible ASCII characters. What people put around one is
 /// refused by its name, and not cut off: who knows what else they meant.
 pub(super) fn not_a_key(text: &str) -> Option<&'static str> {
     let quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);

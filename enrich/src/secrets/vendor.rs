@@ -103,7 +103,7 @@ fn run(resolver: &Resolver, program: Program, arguments: &[String]) -> Result<Ze
         environment.push(("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()));
     }
     program::run(&RUNNING, path, arguments, &environment).map_err(|trouble| match trouble {
-        program::Trouble::NotRun(why) => Why::Refused(format!("{} can't be run: {why}", path.display())),
+        program::Trouble::NotRun(why) => Why::Refused(format!("{} cannot be run: {why}", path.display())),
         // What it printed may hold the secret, so only how it ended is told.
         program::Trouble::Ended(how) => {
             Why::Failed(format!("{name} {how}; run it by hand as the server's user to see why"))

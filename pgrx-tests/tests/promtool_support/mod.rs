@@ -12,7 +12,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").to_owned()
 }
 
-/// Where promtool is. The script fetches it where there is none, and its reason is the test's where it can't.
+/// Where promtool is. The script fetches it where there is none, and its reason is the test's where it cannot.
 pub fn promtool() -> Command {
     static FOUND: OnceLock<String> = OnceLock::new();
     let found = FOUND.get_or_init(|| {

@@ -74,7 +74,7 @@ impl Vault {
     /// There is no key, and the log says once which reference failed, and why.
     pub fn assert_refused(&self, cluster: &Cluster, why: &str) {
         cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
-        let said = format!("asn_inventory.greynoise_api_key can't be resolved: {why}");
+        let said = format!("asn_inventory.greynoise_api_key cannot be resolved: {why}");
         cluster.wait_log(&said);
         assert_eq!(cluster.log().lines().filter(|line| line.contains(&said)).count(), 1);
         assert_eq!(self.fakes.count(Service::Greynoise), 0);

@@ -1,4 +1,4 @@
-//! What all plots are drawn on: an SVG image in the page's own colours, with words for those who can't see it.
+//! What all plots are drawn on: an SVG image in the page's own colours, with words for those who cannot see it.
 //!
 //! The backend writes colours as numbers. To follow the page into the dark, each of ours is a marker, `#01xx01`, that is
 //! turned into a CSS class once the image is drawn.

@@ -191,7 +191,7 @@ impl Source {
             format!("{call}  -- or with other columns; it has {names}")
         };
         let detail = format!(
-            "What {} is observed by can't be read any more, and is passed over: {}.",
+            "What {} is observed by cannot be read any more, and is passed over: {}.",
             self.name,
             told.join("; ")
         );

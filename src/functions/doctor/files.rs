@@ -25,7 +25,7 @@ const ENTRIES: usize = 5000;
 /// Most findings about files.
 const SHOWN: usize = 10;
 
-/// The checks `mmdb editions` and `mmdb answers`: which of the list have no file, can't be opened, or say nothing.
+/// The checks `mmdb editions` and `mmdb answers`: which of the list have no file, cannot be opened, or say nothing.
 pub fn editions(schema: &Schema) -> Vec<Finding> {
     let editions = settings::snapshot().maxmind_editions;
     let mut found = Vec::new();
@@ -33,7 +33,7 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
     let (manifest, databases, troubles) = match maxmind::store().open(&editions) {
         Ok(opened) => opened,
         Err(error) => {
-            let detail = format!("What is installed can't be read: {error}.");
+            let detail = format!("What is installed cannot be read: {error}.");
             let remedy = select(schema, "import_mmdb_files", "true");
             return vec![Finding::new("mmdb answers", "error", detail, Some(remedy))];
         }
@@ -46,7 +46,7 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
         found.push(Finding::new(
             "mmdb answers",
             "error",
-            format!("{edition} can't be opened, and {answers}: {trouble}."),
+            format!("{edition} cannot be opened, and {answers}: {trouble}."),
             Some(format!(
                 "{}  -- after putting {} into the directory that SHOW asn_inventory.maxmind_dir names",
                 select(schema, "import_mmdb_files", "true"),
@@ -158,7 +158,7 @@ fn worker_differs() -> Option<Finding> {
     ))
 }
 
-/// What the server can't read.
+/// What the server cannot read.
 struct Unreadable {
     path: PathBuf,
     is_directory: bool,
@@ -166,7 +166,7 @@ struct Unreadable {
     why: String,
 }
 
-/// The check `file rights`: files that the server has to read and can't. Below the data directory one of them is enough to
+/// The check `file rights`: files that the server has to read and cannot. Below the data directory one of them is enough to
 /// make every base backup fail.
 pub fn rights() -> Vec<Finding> {
     let home = settings::place::directory();
@@ -219,7 +219,7 @@ fn check(path: &Path, found: &mut Vec<Unreadable>) {
     if let Err(error) = opened
         && error.kind() == ErrorKind::PermissionDenied
     {
-        // Where even that can't be known, its directory is the one to mend.
+        // Where even that cannot be known, its directory is the one to mend.
         let Ok(known) = fs::symlink_metadata(path) else { return };
         let (is_directory, owner) = (known.is_dir(), known.uid());
         found.push(Unreadable { path: path.to_owned(), is_directory, owner, why: error.kind().to_string() });
@@ -236,7 +236,7 @@ impl Unreadable {
         };
         let shown = enrich::text::clean(&name, 500).into_owned();
         let bits = if self.is_directory { "u+rx" } else { "u+r" };
-        // A name that is no plain text can't be written into a command that somebody copies.
+        // A name that is no plain text cannot be written into a command that somebody copies.
         let plain = self.path.as_os_str().as_bytes().iter().all(|byte| (0x20..0x7f).contains(byte));
         let remedy = if !settings::may_read_secret_settings() {
             format!(

@@ -56,7 +56,7 @@ impl LicenseKey {
         self.found = match found {
             Ok(key) => Found::Known(key),
             Err(error) => {
-                let why = format!("can't be resolved: {error}");
+                let why = format!("cannot be resolved: {error}");
                 if error.is_unset() && !secrets::was_set(SETTING) { Found::NotWanted(why) } else { Found::Missing(why) }
             }
         };
@@ -66,7 +66,7 @@ impl LicenseKey {
     fn say(&mut self, said: String) {
         if !said.is_empty() && said != self.said {
             pgrx::warning!(
-                "asn_inventory: asn_inventory.maxmind_license_key can't be resolved: {said}; no file is downloaded"
+                "asn_inventory: asn_inventory.maxmind_license_key cannot be resolved: {said}; no file is downloaded"
             );
         }
         self.said = said;
@@ -80,7 +80,7 @@ impl LicenseKey {
                 Err(_) => Found::NotWanted("is empty: no reference is set".to_owned()),
                 Ok(reference) => match Look::start(settings::network().resolver(), reference, Accept::Nothing) {
                     Ok(look) => Found::Coming(look),
-                    Err(error) => Found::Missing(format!("can't be resolved: a thread can't be started: {error}")),
+                    Err(error) => Found::Missing(format!("cannot be resolved: a thread cannot be started: {error}")),
                 },
             };
         }

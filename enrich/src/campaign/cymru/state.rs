@@ -47,7 +47,7 @@ pub struct Cymru {
     pub(super) failed: Reasons,
     pub(super) skipped: Reasons,
     pub(super) write_at: Option<Duration>,
-    /// Rows that can't be written, and until when they are left alone.
+    /// Rows that cannot be written, and until when they are left alone.
     pub(super) held: HashMap<IpAddr, Duration>,
     /// The resolver was found not to know the service. Once is enough: what was written since is confirmed.
     pub(super) unknown: bool,

@@ -15,7 +15,7 @@ use crate::source::Source;
 
 /// Rows of one transaction.
 const TRANSACTION: usize = 20_000;
-/// How long a row that can't be written is left alone.
+/// How long a row that cannot be written is left alone.
 const HELD: Duration = Duration::from_secs(600);
 /// How long until what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);

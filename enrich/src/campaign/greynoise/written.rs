@@ -13,7 +13,7 @@ use super::state::GreyNoise;
 use crate::greynoise::Verdict;
 use crate::source::Source;
 
-/// How long a row that can't be written is left alone.
+/// How long a row that cannot be written is left alone.
 const HELD: Duration = Duration::from_secs(3600);
 /// How long until what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ const SMALL: u64 = 1 << 20;
 ///
 /// # Errors
 /// [`DownloadError::NotAnArchive`], [`DownloadError::Contents`] where there is not exactly one regular file `*.mmdb`,
-/// [`DownloadError::TooLarge`], and [`DownloadError::Disk`] where either side can't be read or written. `out` holds
+/// [`DownloadError::TooLarge`], and [`DownloadError::Disk`] where either side cannot be read or written. `out` holds
 /// something unfinished then.
 pub(super) fn extract(
     archive: impl Read,

@@ -220,7 +220,7 @@ impl Attempts {
     }
 
     /// Whether `file`, which lies where downloads go, is what the server has. One that says nothing about what it has
-    /// can't be recognized.
+    /// cannot be recognized.
     pub fn has_arrived(&self, edition: &Edition, from: &Fingerprint, remote: &Remote, file: &Signature) -> bool {
         *remote != Remote::default()
             && self.arrived.get(edition.name()).is_some_and(|arrival| {
@@ -263,7 +263,7 @@ impl Attempts {
         self.failed.insert(edition.name().to_owned(), Failed { times, until, why, by: credentials.clone() });
     }
 
-    /// What stands in the file. Without one, nothing was tried. One that can't be read or understood is not trusted
+    /// What stands in the file. Without one, nothing was tried. One that cannot be read or understood is not trusted
     /// to have been empty: the first attempt waits an hour.
     pub fn load(path: &Path, now: Micros) -> Attempts {
         let read = File::open(path).and_then(|file| {
@@ -281,7 +281,7 @@ impl Attempts {
     /// Replaces the file in one step.
     ///
     /// # Errors
-    /// When the directory can't be written. No download should begin then: nobody would know of it.
+    /// When the directory cannot be written. No download should begin then: nobody would know of it.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let draft = path.with_extension("tmp");
         let written =

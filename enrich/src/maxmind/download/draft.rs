@@ -93,7 +93,7 @@ pub fn check(place: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// What this process takes away from the modes of its files. It can't be asked for without being set, which would be
+/// What this process takes away from the modes of its files. It cannot be asked for without being set, which would be
 /// felt by other threads; Linux shows it. Elsewhere nobody else may read.
 fn umask() -> u32 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -113,7 +113,7 @@ impl Drop for Draft {
 /// not remove. A directory that does not exist has none.
 ///
 /// # Errors
-/// When the directory can't be read. What can't be removed stays, for the next time.
+/// When the directory cannot be read. What cannot be removed stays, for the next time.
 pub fn sweep(dir: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

@@ -32,10 +32,10 @@ pub enum DownloadError {
     /// A redirect that is not followed.
     #[error("the server redirects {0}")]
     Redirect(&'static str),
-    /// What is set can't be asked with.
+    /// What is set cannot be asked with.
     #[error("{0}")]
     Setting(String),
-    /// The server can't be reached, or does not speak as it should.
+    /// The server cannot be reached, or does not speak as it should.
     #[error("{0}")]
     Network(String),
     /// The time for one edition is over.

@@ -348,7 +348,7 @@ fn a_disk_that_fails_leaves_no_litter() {
     let directory = Directory::new();
     let absent = source(&fake).download(&edition(), &directory.path().join("absent"));
     assert!(matches!(absent, Err(DownloadError::Disk(_))));
-    // A directory in the file's place can't be replaced.
+    // A directory in the file's place cannot be replaced.
     fs::create_dir(directory.path().join("GeoLite2-ASN.mmdb")).unwrap();
     let taken = source(&fake).download(&edition(), directory.path());
     assert!(matches!(taken, Err(DownloadError::Disk(_))));

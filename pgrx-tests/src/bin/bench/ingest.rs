@@ -217,7 +217,7 @@ fn compare(what: String, own: &[Load], other: &[Load], name: &str) -> Row {
     )
 }
 
-/// For information: what a busy machine can't blur.
+/// For information: what a busy machine cannot blur.
 fn processor(own: &[Load], other: &[Load], name: &str) -> Row {
     let (backend, alone) = (middle(own, |load| load.backend), middle(other, |load| load.backend));
     let worker = middle(own, |load| load.worker);
