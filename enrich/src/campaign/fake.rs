@@ -313,7 +313,7 @@ impl World {
             Effect::KeepLedger { ledger, pays } => {
                 let refused = self.faults.ledger.then(lock);
                 if refused.is_none() {
-                    self.ledger = ledger;
+                    self.keep(ledger);
                     assert!(pays == 0 || ledger.used <= self.settings.greynoise_quota, "{ledger:?}");
                     self.last_paid = if pays > 0 { ledger.window_start } else { self.last_paid };
                 }
@@ -322,7 +322,7 @@ impl World {
             Effect::Reopen { ledger, waiting } => {
                 let refused = self.faults.ledger.then(lock);
                 if refused.is_none() {
-                    self.ledger = ledger;
+                    self.keep(ledger);
                     for ip in waiting {
                         let status = self.rows.get(&ip).map(|row| &row.at[&Source::GreyNoise]);
                         if matches!(status, Some(Status::Quota(_))) {
@@ -331,6 +331,9 @@ impl World {
                     }
                 }
                 self.results.push_back(Event::Reopened(refused));
+            }
+            Effect::Unskip { source, .. } if self.faults.writes => {
+                self.results.push_back(Event::Unskipped(source, Err(lock())));
             }
             Effect::Unskip { source, limit, never_ask } => {
                 let mut rows = 0;
@@ -353,6 +356,13 @@ impl World {
             Effect::Reconfigure | Effect::RowsChanged | Effect::AllWritten(_) | Effect::NoteWay(..) => {}
         }
         true
+    }
+
+    /// What has left is never forgotten.
+    fn keep(&mut self, ledger: Ledger) {
+        let sent = self.sent.get(&ledger.window_start).copied().unwrap_or(0);
+        assert!(ledger.used >= sent, "{sent} were sent: {ledger:?}");
+        self.ledger = ledger;
     }
 
     fn find(&self, claim: &Claim) -> Found {

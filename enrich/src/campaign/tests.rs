@@ -16,7 +16,7 @@ use crate::fetcher::{Outcome, Request};
 use crate::greynoise::Verdict;
 use crate::source::{Source, SourceSet};
 
-/// Addresses that are played with: networks of several, rows that stand for one of them, both families.
+/// Addresses that are played with: networks of several, rows that stand for one of them or for another, both families.
 const ADDRESSES: [&str; 16] = [
     "198.51.0.1",
     "198.51.0.2",
@@ -30,7 +30,7 @@ const ADDRESSES: [&str; 16] = [
     "192.88.4.1",
     "::ffff:198.51.0.1",
     "2002:c633:1::1",
-    "2002:cb00:7201::1",
+    "2002:c058:901::1",
     "2600:1::1",
     "2600:1::2",
     "2600:2::1",
@@ -66,7 +66,7 @@ enum Move {
 fn moves() -> impl Strategy<Value = Move> {
     let address = || 0..ADDRESSES.len();
     prop_oneof![
-        8 => Just(Move::Turn),
+        16 => Just(Move::Turn),
         3 => (0..4_usize).prop_map(Move::Step),
         3 => (0..120_u64).prop_map(Move::Later),
         1 => (0..200_000_u64).prop_map(Move::Later),
@@ -79,13 +79,13 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => (0..3_usize).prop_map(Move::EndJob),
         4 => (any::<bool>(), prop_oneof![1..6_usize, Just(BULK_NEVER)], 0..3_usize, 0..SECRETS.len())
             .prop_map(|(cymru, bulk_min, greynoise, secrets)| Move::Settings { cymru, bulk_min, greynoise, secrets }),
-        1 => (0..4_usize).prop_map(Move::Key),
+        2 => (0..6_usize).prop_map(Move::Key),
         1 => Just(Move::Rest),
-        16 => (any::<usize>(), 0..8_usize).prop_map(|(place, how)| Move::Answer { place, how }),
+        24 => (any::<usize>(), prop_oneof![2 => Just(0), 1 => 0..8_usize]).prop_map(|(place, how)| Move::Answer { place, how }),
         4 => (1..4_usize).prop_map(Move::CarryOut),
         4 => any::<usize>().prop_map(Move::Tell),
         1 => (0..6_usize).prop_map(Move::Fault),
-        1 => Just(Move::Mend),
+        2 => Just(Move::Mend),
         1 => Just(Move::Kill),
     ]
 }
@@ -168,7 +168,7 @@ impl Game {
                 self.world.key = match which {
                     0 => Key::default(),
                     1 => Key { coming: true, ..self.world.key },
-                    _ => key(["one", "two"][which - 2]),
+                    _ => key(["one", "two"][which % 2]),
                 };
                 self.tell(Event::KeyRead { other: self.world.key.mark != before });
             }
@@ -306,7 +306,7 @@ proptest! {
 
     /// What leaves is looked at by [`World::send`]; here, that all comes to an end.
     #[test]
-    fn nothing_forbidden_is_asked_and_all_comes_to_an_end(prompt in any::<bool>(), moves in vec(moves(), 1..120)) {
+    fn nothing_forbidden_is_asked_and_all_comes_to_an_end(prompt in any::<bool>(), moves in vec(moves(), 1..300)) {
         let mut game = Game::new(prompt);
         moves.into_iter().for_each(|step| game.play(step));
         game.end();

@@ -297,7 +297,27 @@ fn queued_questions_are_looked_at_again_by_a_reload() {
     assert_eq!(*world.status("198.51.0.1", GreyNoise), Status::Skipped(SWITCHED_OFF.to_owned()), "nor did it leave");
     world.reload(|settings| (settings.greynoise, settings.never_ask) = (Switch::On, Vec::new()));
     world.turns(2);
-    assert!(!world.scanners().is_empty() && *world.status("198.51.0.3", GreyNoise) == Status::Due);
+    for _ in 0..4 {
+        let ip = world.scanners()[0].to_string();
+        world.answer_scanner(&ip, Ok(seen()));
+        world.turns(1);
+    }
+    assert!((1..=4).all(|n| *world.status(&format!("198.51.0.{n}"), GreyNoise) == Status::Answered));
+}
+
+#[test]
+fn skipped_rows_that_somebody_holds_are_made_due_later() {
+    let mut world = World::greynoise();
+    world.reload(|settings| settings.greynoise = Switch::Off);
+    world.observe("198.51.0.1", 1);
+    world.turns(2);
+    world.reload(|settings| settings.greynoise = Switch::On);
+    world.faults.writes = true;
+    world.turn();
+    assert_eq!(*world.status("198.51.0.1", GreyNoise), Status::Skipped(SWITCHED_OFF.to_owned()));
+    world.faults.writes = false;
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
 }
 
 #[test]
@@ -406,8 +426,11 @@ fn without_a_network_thread_the_question_is_asked_again() {
     let mut world = World::greynoise();
     world.faults.thread = true;
     world.observe("198.51.0.1", 1);
+    world.tell(Event::Questions(vec![(ip("198.51.0.1"), ticket(1))]));
+    world.turn();
     world.turn();
     assert!(world.asked.is_empty() && world.standing(GreyNoise).in_flight == 0);
+    assert_eq!(world.woken, [ticket(1)]);
     world.faults.thread = false;
     world.turns(1);
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
