@@ -11,8 +11,13 @@ use crate::shared::watched;
 /// Writes it into the log.
 pub fn say(news: News) {
     match news {
-        News::WayWorks(Way::Dns) => pgrx::log!("asn_inventory: Team Cymru answers again"),
-        News::WayWorks(Way::Bulk) => pgrx::log!("asn_inventory: Team Cymru's bulk sessions work again"),
+        News::WayWorks(way) => {
+            let what = match way {
+                Way::Dns => "Team Cymru answers",
+                Way::Bulk => "Team Cymru's bulk sessions work",
+            };
+            pgrx::log!("asn_inventory: {what} again");
+        }
         News::WayFails(way, reason, at) => {
             let what = match way {
                 Way::Dns => "Team Cymru does not answer",
