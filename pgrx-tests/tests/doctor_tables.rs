@@ -330,3 +330,24 @@ fn many_partitions_cost_little() {
     eprintln!("the doctor with 1,500 partitions: {least} ms");
     assert!(least < 100.0, "{least} ms");
 }
+
+/// A remedy is pasted by superusers: what owners name their tables and columns must not become a statement of its own.
+#[test]
+fn no_remedy_runs_what_a_name_says() {
+    let patient = Patient::new();
+    let evil = "k\nCREATE TABLE public.broken_out (); --";
+    patient.sql(&format!(
+        "CREATE TABLE mine (payload jsonb); SELECT attach_ip_source('mine', ARRAY['payload->>''{evil}''']); INSERT INTO mine VALUES ('{{}}');
+         CREATE TABLE root (ip inet, n int) PARTITION BY LIST (n); SELECT attach_ip_source('root', '{{ip}}');
+         CREATE TABLE \"{evil}\" PARTITION OF root FOR VALUES IN (1); ALTER TABLE root DETACH PARTITION \"{evil}\""
+    ));
+    let named = "SELECT count(DISTINCT check_name) FROM enrichment_doctor() WHERE level <> 'ok' AND check_name IN ('addresses', 'triggers')";
+    asn_inventory_tests::wait::wait_until("both to be named", || patient.lines(named) == ["2"]);
+    let remedies = "SELECT remedy FROM enrichment_doctor() WHERE remedy IS NOT NULL AND check_name IN ('addresses', 'triggers', 'columns')";
+    for row in patient.cluster.sql(&patient.db, remedies) {
+        // As psql sends it: what fails is no harm, what stands behind a comment would run.
+        let remedy = row[0].clone().unwrap_or_default();
+        let _ = patient.cluster.psql(&patient.db, &remedy);
+    }
+    assert_eq!(patient.lines("SELECT count(*) FROM pg_class WHERE relname = 'broken_out'"), ["0"]);
+}

@@ -94,7 +94,7 @@ fn a_partition_that_goes_is_observed_until_the_doctors_command() {
     assert_eq!(
         db.lines(triggers),
         [
-            "warning|public.p0 has the trigger and is not attached: its addresses are observed, and counted for no table.|SELECT public.attach_ip_source('public.p0', '{ip}', 'at');  -- or, where it is not to be observed: SELECT public.detach_ip_source('public.p0');"
+            "warning|public.p0 has the trigger and is not attached: its addresses are observed, and counted for no table.|SELECT public.attach_ip_source('public.p0', '{ip}', 'at');  -- or, where it is not to be observed, detach_ip_source() of it"
         ]
     );
     db.sql("SELECT detach_ip_source('p0'); INSERT INTO p0 VALUES (3, '8.8.8.8')");
@@ -128,4 +128,21 @@ fn children_and_partitions_of_partitions_are_no_different() {
     assert_eq!(db.counts(), ["1.1.1.1|2", "8.8.8.8|1", "9.9.9.9|1"]);
     assert_eq!(db.sources(), ["parent|1|0", "root|3|0"]);
     assert_eq!(db.lines(PARTITIONS), ["ok||"]);
+}
+
+#[test]
+fn two_who_populate_at_once_count_a_partitions_rows_once() {
+    let db = Db::new();
+    db.sql(ROOT);
+    db.sql("SELECT populate_ip_inventory('root')");
+    db.sql(LOADED);
+    db.sql(ATTACH);
+    let mut first = db.connect();
+    run(&mut first, "BEGIN; SELECT populate_ip_inventory('root')");
+    let (cluster, name) = (db.cluster, db.name.clone());
+    let second = std::thread::spawn(move || cluster.value(&name, "SELECT populate_ip_inventory('root')"));
+    db.wait("SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'SELECT populate%' AND wait_event_type = 'Lock' AND datname = current_database()", "t");
+    run(&mut first, "COMMIT");
+    assert_eq!(second.join().expect("the second"), "0");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|3"]);
 }

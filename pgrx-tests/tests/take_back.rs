@@ -129,3 +129,31 @@ fn it_is_for_the_owner_of_the_table() {
     assert_eq!(value(&mut session, "SELECT forget_ip_source('mine')"), "2");
     assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"]);
 }
+
+/// Rows that no trigger saw look like others once somebody has changed them: what another table has added stays.
+#[test]
+fn a_table_takes_no_more_than_it_has_added() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE f (ip inet); SELECT attach_ip_source('f', '{ip}'); INSERT INTO f SELECT '8.8.8.8' FROM generate_series(1, 5);
+         CREATE TABLE e (ip inet, note text); INSERT INTO e SELECT '8.8.8.8' FROM generate_series(1, 5);
+         SELECT attach_ip_source('e', '{ip}')",
+    );
+    db.settle();
+    db.sql("UPDATE e SET note = 'x'");
+    let refused = db.fails("SELECT forget_ip_source('e')");
+    assert_eq!(refused.code, "55000", "{refused:?}");
+    assert_eq!(db.counts(), ["8.8.8.8|5"]);
+    assert_eq!(db.value("SELECT count(*) FROM ip_source"), "2");
+}
+
+/// SQL refuses to delete from a table without a key that is in a publication.
+#[test]
+fn a_publication_of_all_tables_does_not_keep_a_table() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8')");
+    db.settle();
+    db.sql("CREATE PUBLICATION everything FOR ALL TABLES");
+    assert_eq!(db.value("SELECT forget_ip_source('e')"), "1");
+    assert_eq!(db.counts(), [""; 0]);
+}

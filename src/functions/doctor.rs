@@ -13,7 +13,7 @@ mod finding;
 use pgrx::pg_sys;
 use pgrx::{IntoDatum, PgSqlErrorCode};
 
-use self::finding::{Finding, ask};
+use self::finding::{Finding, ask, without_broken_comment};
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
 use crate::pg::catalog::Schema;
@@ -148,7 +148,8 @@ sql_function!(
                     rows.row(|| vec![Some(call::text(check)), Some(call::text("ok")), None, None]);
                 }
                 for finding in named {
-                    let texts = [&finding.detail, &finding.remedy].map(|text| text.as_deref().map(call::text));
+                    let remedy = finding.remedy.as_deref().map(without_broken_comment);
+                    let texts = [finding.detail.as_deref(), remedy].map(|text| text.map(call::text));
                     let [detail, remedy] = texts;
                     rows.row(|| vec![Some(call::text(check)), Some(call::text(&finding.level)), detail, remedy]);
                 }

@@ -3,8 +3,9 @@
 //!
 //! The inventory keeps one count an address, whatever table it comes from. So the rows that the table has now are read
 //! once more, by the columns that it is attached with, and subtracted: what was deleted or changed since stays counted, and
-//! so do first and last times of addresses that remain. Nothing is subtracted that was not added: the table is locked
-//! against writers, and what is queued of it is absorbed first, in the same transaction.
+//! so do first and last times of addresses that remain. The table is locked against writers, and what is queued of it is
+//! absorbed first, in the same transaction. No more is taken than the table has added in all; rows that no trigger saw
+//! are told from others by their transactions alone.
 
 use std::net::IpAddr;
 
@@ -64,7 +65,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
-    drop_counts(schema, &members);
+    let waiting = drop_counts(schema, &members);
     drop(quiet);
     let sql = Sql::as_caller();
     // SAFETY: reads the clock of the running statement.
@@ -73,8 +74,26 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let mut taken = 0;
     with_latest_snapshot(|| reading.run(|chunk| taken += subtract_chunk(schema, chunk)));
     drop(sql);
+    let added = added(schema, table).saturating_add(waiting);
+    if taken > added {
+        raise(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("table \"{}\" has added less than its rows hold, and nothing was taken back", plain_name(table)),
+            &format!(
+                "It has added {added} observations, and its rows would take back {taken}: some were never observed."
+            ),
+            "Call detach_ip_source(), which leaves the counts as they are.",
+        );
+    }
     attach::detach(schema, table);
     taken
+}
+
+/// Observations that the table has added.
+fn added(schema: &Schema, table: pg_sys::Oid) -> i64 {
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!("SELECT observations FROM {}.ip_source WHERE tbl = $1", schema.name);
+    sql.returning(&query, &[(pg_sys::OIDOID, table.into_datum())]).get::<i64>(0, 1).unwrap_or(0)
 }
 
 /// Refuses while observations wait for their address to be written: they would come after they were taken back.
@@ -95,11 +114,30 @@ fn refuse_leftovers(schema: &Schema) {
     }
 }
 
-/// What waits to be counted for the table alone goes with it.
-fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) {
-    let sql = Sql::on(schema, c"ip_observation");
-    let tables = (pg_sys::OIDARRAYOID, members.to_vec().into_datum());
-    sql.run(&format!("DELETE FROM {}.ip_observation WHERE source::oid = ANY ($1)", schema.name), &[tables]);
+/// What waits to be counted for the table alone goes with it. Deleted below SQL, as absorbing does: where the queue is in a
+/// publication, SQL refuses. Returns how many observations these were.
+fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
+    let waiting: Vec<(pg_sys::ItemPointerData, i64)> = {
+        let sql = Sql::on(schema, c"ip_observation");
+        let tables = (pg_sys::OIDARRAYOID, members.to_vec().into_datum());
+        let query = format!(
+            "SELECT ctid, CASE WHEN address IS NOT NULL THEN seen ELSE 0 END
+             FROM {}.ip_observation WHERE source::oid = ANY ($1)",
+            schema.name
+        );
+        let found = sql.returning(&query, &[tables]);
+        (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
+    };
+    // SAFETY: places of rows of this table, which absorbing has found as it should be; the lock that lets one absorb at a
+    // time is held, and the lock on the table is kept.
+    unsafe {
+        let relation = pg_sys::table_open(schema.relation(c"ip_observation"), pg_sys::RowExclusiveLock as i32);
+        for (mut place, _) in waiting.iter().copied() {
+            pg_sys::simple_heap_delete(relation, &mut place);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    waiting.iter().fold(0i64, |sum, (_, seen)| sum.saturating_add(*seen))
 }
 
 fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
@@ -146,10 +184,11 @@ fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
                  SELECT i.ip_address AS ip, least(t.n, i.observation_count) AS n, i.observation_count <= t.n AS gone
                  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t(ip, n)
                  JOIN {0}.ip_inventory i ON i.ip_address = t.ip
-                 WHERE i.observation_count > 0 ORDER BY i.ip_address FOR UPDATE OF i),
-             removed AS (DELETE FROM {0}.ip_inventory i USING held h WHERE h.gone AND i.ip_address = h.ip RETURNING h.n),
+                 WHERE i.ip_address = ANY ($1) AND i.observation_count > 0 ORDER BY i.ip_address FOR UPDATE OF i),
+             removed AS (DELETE FROM {0}.ip_inventory i USING held h
+                         WHERE h.gone AND i.ip_address = h.ip AND i.ip_address = ANY ($1) RETURNING h.n),
              lowered AS (UPDATE {0}.ip_inventory i SET observation_count = i.observation_count - h.n
-                         FROM held h WHERE NOT h.gone AND i.ip_address = h.ip RETURNING h.n)
+                         FROM held h WHERE NOT h.gone AND i.ip_address = h.ip AND i.ip_address = ANY ($1) RETURNING h.n)
              SELECT coalesce(sum(a.n), 0)::bigint FROM (SELECT n FROM removed UNION ALL SELECT n FROM lowered) a",
             schema.name
         ),

@@ -34,8 +34,6 @@ pub struct Source {
 impl Source {
     /// What is noted of a table, locked until the transaction ends; an error where neither it nor one above it is attached.
     pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Source {
-        let parts = parts(schema, table);
-        let noted = parts.contains_key(&table.to_u32());
         let sql = Sql::on(schema, c"ip_source");
         let Some(root) = root(&sql, schema, table) else {
             not_ready(
@@ -56,6 +54,9 @@ impl Source {
         if source.len() == 0 {
             not_ready(format!("table \"{}\" is not attached any more", plain_name(root)), "", "");
         }
+        // Only now: whoever held the row may have counted some of them.
+        let parts = parts(schema, table);
+        let noted = parts.contains_key(&table.to_u32());
         let earlier = if source.get::<bool>(0, 5) == Some(true) { Earlier::Uncounted } else { Earlier::Counted };
         if earlier == Earlier::Uncounted && !noted && source.text(0, 4).as_deref() != Some(&*database_identity()) {
             not_ready(

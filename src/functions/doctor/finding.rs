@@ -40,3 +40,22 @@ pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> 
 pub fn select(schema: &Schema, function: &str, arguments: &str) -> String {
     format!("SELECT {}.{}({arguments});", schema.name, quote_identifier(function))
 }
+
+/// A remedy without a comment that would not end with its line: names of tables and columns may hold line breaks, and
+/// what stands behind one would be run by whoever pastes the command.
+pub fn without_broken_comment(remedy: &str) -> &str {
+    let mut quote = None;
+    let bytes = remedy.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match (quote, byte) {
+            (None, b'\'' | b'"') => quote = Some(*byte),
+            (Some(open), close) if open == *close => quote = None,
+            (None, b'-') if bytes[at..].starts_with(b"--") => {
+                let comment = &remedy[at..];
+                return if comment.contains(['\n', '\r']) { remedy[..at].trim_end() } else { remedy };
+            }
+            _ => {}
+        }
+    }
+    remedy
+}

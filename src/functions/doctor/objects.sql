@@ -4,7 +4,7 @@ member AS MATERIALIZED (SELECT d.classid, d.objid FROM extension e JOIN pg_depen
                         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
 ours AS MATERIALIZED (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid),
 -- Each with a column that no other has, by which it is known under another name.
-known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'attached_snapshot'),
+known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'observed_zone'), ('ip_source_part', 'attached_snapshot'),
     ('enrichment_run', 'requested_by'), ('cymru_prefix', 'announced'), ('asn_inventory', 'details_ts'), ('ip_asn_history', 'old_asn'),
     ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due')),
 inventory AS (SELECT c.oid, a.attnum FROM extension e JOIN ours c ON c.relname = 'ip_inventory' AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
@@ -14,7 +14,7 @@ SELECT 'own tables', 'error', format('%s is missing: %s.', k.name,
        CASE WHEN c.oid IS NULL THEN 'DROP EXTENSION asn_inventory; CREATE EXTENSION asn_inventory;  -- after saving ip_inventory; then attach the tables again'
             ELSE concat(CASE WHEN c.relname <> k.name THEN format('ALTER TABLE %s RENAME TO %I; ', c.oid::regclass, k.name) END,
                         CASE WHEN c.relnamespace <> e.extnamespace
-                             THEN format('ALTER TABLE %I.%I SET SCHEMA %I;', c.relnamespace::regnamespace, k.name, e.nspname) END) END
+                             THEN format('ALTER TABLE %s.%I SET SCHEMA %I;', c.relnamespace::regnamespace, k.name, e.nspname) END) END
 FROM extension e CROSS JOIN known k
 LEFT JOIN LATERAL (SELECT o.* FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attname = k.mark AND NOT a.attisdropped
                    WHERE o.relkind = 'r' ORDER BY o.relname = k.name DESC LIMIT 1) c ON true

@@ -80,7 +80,7 @@ FROM found t WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SEL
 GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1
 UNION ALL
 SELECT 'triggers', 'warning', format('%s has the trigger and is not attached: its addresses are observed, and counted for no table.', t.tgrelid::regclass),
-       format('SELECT %s.attach_ip_source(%L, %L, %L);  -- or, where it is not to be observed: SELECT %1$s.detach_ip_source(%2$L);', '@extschema@',
+       format('SELECT %s.attach_ip_source(%L, %L, %L);  -- or, where it is not to be observed, detach_ip_source() of it', '@extschema@',
               t.tgrelid::regclass::text,
               (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)),
               nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''))
@@ -113,7 +113,7 @@ SELECT 'addresses', 'warning',
        format(CASE WHEN s.observations = 0 THEN '%s is attached, %s rows came, never an address%s.'
                    ELSE '%s is attached, and its last %s rows held no address%s.' END,
               s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
-       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- with the columns or JSON paths that hold addresses in place of %3$s',
+       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- with the columns or JSON paths that hold addresses in place of these',
               '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''))
 FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0
