@@ -17,6 +17,7 @@ use super::summary::summary;
 use super::wait::wait;
 use crate::files::maxmind;
 use crate::pg::call::Call;
+use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::{bad_value, not_ready, raise};
 use crate::pg::inet::Inet;
@@ -210,22 +211,43 @@ fn start(call: Call, request: Request) -> Option<i64> {
     Some(id)
 }
 
-/// A number that no job has, nor had. Whoever owns the sequence may put it back: it goes on behind the highest then.
+/// A number that no job has, nor had. Whoever owns the sequence may put it back: it goes on behind the highest then, one
+/// session after the other, so that each finds what the one before has set.
 fn next_id(schema: &Schema) -> i64 {
     let sequence = schema.regclass("enrichment_job_id");
     let number = |text: &str| {
         let sql = Sql::on(schema, c"enrichment_job_id");
         sql.returning(text, &[]).get::<i64>(0, 1).unwrap_or(0)
     };
-    let id = number(&format!("SELECT pg_catalog.nextval({sequence})"));
-    let ended = {
-        let sql = Sql::on(schema, c"enrichment_run");
-        sql.query(
+    let next = || number(&format!("SELECT pg_catalog.nextval({sequence})"));
+    let id = next();
+    if id > highest(schema, id) {
+        return id;
+    }
+    let lock = pg_sys::ExclusiveLock as i32;
+    let extension = catalog::extension().unwrap_or(pg_sys::InvalidOid);
+    // SAFETY: a lock on a sub-object that nobody else names; an error's abort gives it back.
+    unsafe { pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 2, lock) };
+    let mut id = next();
+    let highest = highest(schema, id);
+    if id <= highest {
+        number(&format!("SELECT pg_catalog.setval({sequence}, {highest})"));
+        id = next();
+    }
+    // SAFETY: locked above.
+    unsafe { pg_sys::UnlockDatabaseObject(pg_sys::ExtensionRelationId, extension, 2, lock) };
+    id
+}
+
+/// The highest number from `id` on that a job of this database has or had; 0 where none has.
+fn highest(schema: &Schema, id: i64) -> i64 {
+    let sql = Sql::on(schema, c"enrichment_run");
+    let ended = sql
+        .query(
             &format!("SELECT pg_catalog.max(job_id) FROM {}.enrichment_run WHERE job_id >= $1", schema.name),
             &[(pg_sys::INT8OID, id.into_datum())],
         )
-        .get::<i64>(0, 1)
-    };
+        .get::<i64>(0, 1);
     let database = shared::my_database().to_u32();
     let running = shared::shared()
         .iter()
@@ -236,13 +258,7 @@ fn next_id(schema: &Schema) -> i64 {
         .map(|job| job.id.load(Ordering::Relaxed))
         .filter(|running| *running >= id)
         .max();
-    match ended.max(running) {
-        None if id > 0 => id,
-        taken => {
-            let next = taken.unwrap_or(0).saturating_add(1);
-            number(&format!("SELECT pg_catalog.setval({sequence}, {next})"))
-        }
-    }
+    ended.max(running).unwrap_or(0)
 }
 
 /// A job that the worker gives itself, running from the start; the worker ends it. `None` when no slot is free: it is
