@@ -15,6 +15,11 @@ pub const NEVER_ASK: &str = "asn_inventory.never_ask";
 /// Why an address is skipped by GreyNoise.
 pub const IPV4_ONLY: &str = "it knows IPv4 only";
 
+/// Whether rows are skipped for this reason by a setting, and for no longer than that says so.
+pub fn is_by_setting(reason: &str) -> bool {
+    reason == SWITCHED_OFF || reason == NEVER_ASK
+}
+
 /// Rows by what is said of them.
 pub type Reasons = Vec<(IpAddr, String)>;
 

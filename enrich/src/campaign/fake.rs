@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::batch::{NEVER_ASK, Reasons, Refusal, SWITCHED_OFF, Unwritten, Written, by_reason};
+use super::batch::{Reasons, Refusal, Unwritten, Written, by_reason, is_by_setting};
 use super::claim::{Claim, Found, Rows, Target};
 use super::effect::{Effect, News};
 use super::event::{Event, Step};
@@ -339,7 +339,7 @@ impl World {
                 let mut rows = 0;
                 for (_, row) in self.rows.iter_mut().filter(|(ip, _)| !never_ask.iter().any(|n| n.contains(**ip))) {
                     let status = row.at.get_mut(&source).unwrap();
-                    let by_setting = matches!(status, Status::Skipped(why) if why == SWITCHED_OFF || why == NEVER_ASK);
+                    let by_setting = matches!(status, Status::Skipped(why) if is_by_setting(why));
                     if by_setting && rows < limit {
                         (*status, rows) = (Status::Due, rows + 1);
                     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF};
+use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF, is_by_setting};
 use super::super::claim::Target;
 use super::super::given::Given;
 use super::names::Names;
@@ -108,6 +108,11 @@ impl Cymru {
         for ip in self.rounds.remove(unwanted) {
             self.withhold(ip, given);
         }
+        // Not written yet, and not wanted any more: written now, nothing would undo it.
+        let undone =
+            |(row, why): &mut (IpAddr, String)| is_by_setting(why) && settings.cymru && !settings.is_secret(*row);
+        let undone: Vec<_> = self.skipped.extract_if(.., undone).collect();
+        self.failed.extend(undone.into_iter().map(|(row, _)| (row, String::new())));
     }
 
     /// Addresses with questions out, or about to be, that are told to nobody because of how they were written.

@@ -218,6 +218,24 @@ fn a_reload_looks_again_at_what_waits_and_at_what_is_out() {
 }
 
 #[test]
+fn a_skip_that_is_not_written_yet_is_none_once_the_setting_changes_back() {
+    let mut world = networks(4);
+    world.add(ip("198.0.0.2"), 0);
+    world.turn();
+    world.faults.writes = true;
+    world.reload(|settings| settings.never_ask = vec!["198.0.0.0/23".parse().unwrap()]);
+    world.turn();
+    // Before it is tried again, what was skipped is made due again.
+    world.faults.writes = false;
+    world.reload(|settings| settings.never_ask.clear());
+    world.turn();
+    world.turn();
+    world.later(60);
+    world.turn();
+    assert!(world.rows.values().all(|row| !matches!(row.at[&Cymru], Status::Skipped(_))), "{:?}", world.rows);
+}
+
+#[test]
 fn switched_off_while_questions_are_out_they_do_not_leave() {
     let mut world = networks(4);
     world.turn();

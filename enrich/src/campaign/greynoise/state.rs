@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF};
+use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF, is_by_setting};
 use super::super::given::{Given, Switch};
 use super::super::standing::{Standing, State};
 use super::closure::Closure;
@@ -115,6 +115,12 @@ impl GreyNoise {
                 self.queue.push_back(ip);
             }
         }
+        // Not written yet, and not wanted any more: written now, nothing would undo it.
+        let settings = given.settings;
+        let undone = |(row, why): &mut (IpAddr, String)| {
+            is_by_setting(why) && settings.greynoise != Switch::Off && !settings.is_secret(*row)
+        };
+        self.dropped.extend(self.skipped.extract_if(.., undone).map(|(row, _)| row));
     }
 
     /// What becomes of the rows of an address that was not asked about.

@@ -306,6 +306,25 @@ fn queued_questions_are_looked_at_again_by_a_reload() {
 }
 
 #[test]
+fn a_skip_that_is_not_written_yet_is_none_once_the_setting_changes_back() {
+    let mut world = World::greynoise();
+    world.settings.greynoise_at_once = 1;
+    (1..=3).for_each(|n| world.observe(&format!("198.51.0.{n}"), 10 - n));
+    world.turn();
+    world.faults.writes = true;
+    world.reload(|settings| settings.never_ask = vec!["198.51.0.3/32".parse().unwrap()]);
+    world.turn();
+    // Before it is tried again, what was skipped is made due again.
+    world.faults.writes = false;
+    world.reload(|settings| settings.never_ask = Vec::new());
+    world.turn();
+    world.turn();
+    world.later(60);
+    world.turn();
+    assert_eq!(*world.status("198.51.0.3", GreyNoise), Status::Due);
+}
+
+#[test]
 fn skipped_rows_that_somebody_holds_are_made_due_later() {
     let mut world = World::greynoise();
     world.reload(|settings| settings.greynoise = Switch::Off);
