@@ -139,10 +139,13 @@ impl Ledger {
         granted
     }
 
-    /// Takes back what was reserved and never asked.
-    pub fn give_back(&mut self, n: u64, now: Micros, window: Window) {
+    /// Takes back what was reserved, in the window that began at `paid_in`, and never asked. A window that has ended since
+    /// has no use for it, and the one of now was not charged.
+    pub fn give_back(&mut self, n: u64, paid_in: Micros, now: Micros, window: Window) {
         self.roll(now, window);
-        self.used = self.used.saturating_sub(n);
+        if self.window_start == paid_in {
+            self.used = self.used.saturating_sub(n);
+        }
     }
 
     /// The source says that the quota is used up: closed for as long as it asks (a second to [`MAX_CLOSED`]). Where it

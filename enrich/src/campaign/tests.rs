@@ -223,9 +223,9 @@ impl Game {
     fn end(&mut self) {
         self.world.faults = Faults::default();
         self.world.drain();
-        if std::mem::take(&mut self.world.key.coming) {
-            self.world.tell(Event::KeyRead { other: false });
-        }
+        // Effects that came late may have put the key of now behind what the network thread was told of it.
+        self.world.key.coming = false;
+        self.world.tell(Event::KeyRead { other: false });
         for _ in 0..100 {
             self.world.later(300);
             self.world.turn();

@@ -248,3 +248,17 @@ proptest! {
         prop_assert_eq!(once, twice);
     }
 }
+
+#[test]
+fn what_an_ended_window_has_paid_for_is_not_given_back_to_the_next() {
+    let today = 20_000 * DAY;
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.take(3, 10, today, Window::Day), 3);
+    let paid_in = ledger.window_start;
+    ledger.give_back(1, paid_in, today + 1, Window::Day);
+    assert_eq!(ledger.used, 2);
+    let tomorrow = today + DAY;
+    assert_eq!(ledger.take(1, 10, tomorrow, Window::Day), 1);
+    ledger.give_back(1, paid_in, tomorrow, Window::Day);
+    assert_eq!(ledger.used, 1, "tomorrow was charged for one, and it was asked");
+}

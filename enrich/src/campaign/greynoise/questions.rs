@@ -6,7 +6,7 @@ use super::super::batch::Refusal;
 use super::super::effect::{Effect, News};
 use super::super::given::Given;
 use super::super::interest::{End, Interests};
-use super::state::GreyNoise;
+use super::state::{GreyNoise, Paid};
 use crate::failure::{Failure, FailureKind};
 use crate::fetcher::Request;
 use crate::greynoise::Verdict;
@@ -20,7 +20,7 @@ impl GreyNoise {
             interests.settle(ip, Source::GreyNoise, End::Failed);
         }
         // Not with the key of before, while the new one is on its way: it may be the one that was refused.
-        if self.queue.is_empty() || given.key.coming || self.paying {
+        if self.queue.is_empty() || given.key.coming || self.paying.is_some() {
             return;
         }
         let (now, settings) = (given.now.wall, given.settings);
@@ -50,7 +50,7 @@ impl GreyNoise {
             return;
         }
         self.ledger = Some(ledger);
-        self.paying = true;
+        self.paying = Some(ledger.window_start);
         out.push(Effect::KeepLedger { ledger, pays: granted });
     }
 
@@ -59,10 +59,10 @@ impl GreyNoise {
         if pays == 0 {
             return;
         }
-        self.paying = false;
+        let paid_in = self.paying.take().unwrap_or_default();
         if let Some(refusal) = refused {
             if let Some(ledger) = &mut self.ledger {
-                ledger.give_back(pays, given.now.wall, given.settings.greynoise_window);
+                ledger.give_back(pays, paid_in, given.now.wall, given.settings.greynoise_window);
             }
             out.push(Effect::Say(News::LedgerUnwritable(refusal.message)));
             return;
@@ -73,11 +73,11 @@ impl GreyNoise {
         let asked: Vec<Ipv4Addr> = self.queue.drain(..asked).collect();
         let unused = pays - asked.len() as u64;
         if unused > 0 {
-            self.give_back(unused, given, out);
+            self.give_back(unused, paid_in, given, out);
         }
         for ip in &asked {
             self.queued.remove(ip);
-            self.out.insert(*ip, given.key.mark);
+            self.out.insert(*ip, Paid { key: given.key.mark, window: paid_in });
         }
         if !asked.is_empty() {
             out.push(Effect::Ask(asked.into_iter().map(Request::Scanner).collect()));
@@ -108,10 +108,10 @@ impl GreyNoise {
         given: &Given<'_>,
         out: &mut Vec<Effect>,
     ) {
-        let asked_with = self.out.remove(&ip).unwrap_or_default();
+        let paid = self.out.remove(&ip).unwrap_or_default();
         if result.as_ref().is_err_and(Failure::is_withheld) {
             self.withhold(ip, given);
-            self.give_back(1, given, out);
+            self.give_back(1, paid.window, given, out);
             return;
         }
         let rows = self.rows(ip);
@@ -133,7 +133,7 @@ impl GreyNoise {
             }
             FailureKind::Unauthorized => {
                 // What is said of a key that was replaced meanwhile says nothing of the new one.
-                if asked_with == given.key.mark {
+                if paid.key == given.key.mark {
                     if !given.key.refused {
                         out.push(Effect::Say(News::KeyRefused(failure.reason)));
                     }

@@ -8,6 +8,7 @@ use super::super::effect::{Effect, News};
 use super::super::given::Given;
 use super::state::GreyNoise;
 use crate::quota::Ledger;
+use crate::time::Micros;
 
 /// How often the log says at most that the quota is spent.
 const SAID: Duration = Duration::from_secs(600);
@@ -106,9 +107,9 @@ impl GreyNoise {
     }
 
     /// What was to be asked was not: what it was to cost is given back. Not written down, a question less is asked.
-    pub(super) fn give_back(&mut self, n: u64, given: &Given<'_>, out: &mut Vec<Effect>) {
+    pub(super) fn give_back(&mut self, n: u64, paid_in: Micros, given: &Given<'_>, out: &mut Vec<Effect>) {
         if let Some(ledger) = &mut self.ledger {
-            ledger.give_back(n, given.now.wall, given.settings.greynoise_window);
+            ledger.give_back(n, paid_in, given.now.wall, given.settings.greynoise_window);
             out.push(Effect::KeepLedger { ledger: *ledger, pays: 0 });
         }
     }

@@ -13,6 +13,14 @@ use crate::greynoise::Verdict;
 use crate::quota::Ledger;
 use crate::retry::{Breaker, BreakerState};
 use crate::secrets::Mark;
+use crate::time::Micros;
+
+/// A question that is out: the key that it goes with, and the window of the quota that has paid for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Paid {
+    pub key: Option<Mark>,
+    pub window: Micros,
+}
 
 /// GreyNoise's side of the campaign.
 #[derive(Debug, Default)]
@@ -24,7 +32,7 @@ pub struct GreyNoise {
     /// Rows that stand for another, effective address.
     pub(super) wrapped: HashMap<Ipv4Addr, Vec<IpAddr>>,
     /// What is asked, and with which key.
-    pub(super) out: HashMap<Ipv4Addr, Option<Mark>>,
+    pub(super) out: HashMap<Ipv4Addr, Paid>,
     /// As it is written down, or about to be: questions that are being paid for count already.
     pub(super) ledger: Option<Ledger>,
     pub(super) closure: Closure,
@@ -48,7 +56,7 @@ pub struct GreyNoise {
     /// A batch is being written.
     pub(super) writing: bool,
     /// The ledger is being written, to pay for questions.
-    pub(super) paying: bool,
+    pub(super) paying: Option<Micros>,
 }
 
 impl GreyNoise {
