@@ -193,6 +193,8 @@ fn a_database_of_many_byte_letters_gets_them() {
          INSERT INTO 記録 VALUES ('8.8.8.8', '{\"鍵\": {\"址\": \"8.8.8.9\"}}', '{\"鍵\": {\"址\": \"8.8.8.10\"}}')",
     );
     cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "3");
+    // The first walk would put the files' answer back.
+    cluster.wait_walked(db);
     cluster.sql(db, "UPDATE ip_inventory SET city = '東京の網'");
     assert!(cluster.value(db, "SELECT inventory_report()").contains("&#26481;&#20140;&#12398;&#32178;"));
 }

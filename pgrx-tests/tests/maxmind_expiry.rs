@@ -107,6 +107,9 @@ fn editions_name_their_licence_and_who_has_them_open() {
     }
     let during: i64 = cluster.value(DB, users).parse().expect("a number");
     assert!(during >= before + 3, "{before}, then {during}");
+    // Another server with the same files is nobody's business.
+    let other = self::cluster(1);
+    assert!(other.value(DB, users).parse::<i64>().is_ok_and(|there| there < during), "{during}");
     drop(sessions);
     wait_until("the sessions to be gone", || {
         cluster.value(DB, users).parse::<i64>().is_ok_and(|now| now <= during - 3)

@@ -107,7 +107,7 @@ sql_function!(
         let in_use = |name: &str| in_use.iter().any(|edition| edition.name() == name);
         let mut editions = maxmind::manifest().editions;
         editions.retain(|name, _| shows_others || in_use(name));
-        let users = enrich::maxmind::users(editions.values().filter_map(|state| state.current.as_ref()));
+        let users = enrich::maxmind::users(&settings::place::directory(), editions.values().filter_map(|state| state.current.as_ref()));
         for (name, state) in editions {
             rows.row(|| {
                 let mut row = file(&name, &state);

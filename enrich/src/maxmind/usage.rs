@@ -2,21 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use super::manifest::GenerationInfo;
 
-/// How many processes of this user have each generation mapped, by directory name. Reads `/proc`, where there is one:
-/// some 0.1 ms a process. A process that cannot be looked into is not counted.
-pub fn users<'a>(generations: impl Iterator<Item = &'a GenerationInfo>) -> BTreeMap<String, i32> {
+/// How many processes of this user have each generation below `store` mapped, by directory name: a generation is named by its
+/// content, and another server on this machine may have the same. Reads `/proc`, where there is one: some 0.1 ms a process.
+/// A process that cannot be looked into is not counted.
+pub fn users<'a>(store: &Path, generations: impl Iterator<Item = &'a GenerationInfo>) -> BTreeMap<String, i32> {
     let mut users: BTreeMap<String, i32> = generations.map(|info| (info.directory.clone(), 0)).collect();
     let Ok(processes) = fs::read_dir("/proc") else { return users };
+    // The kernel names files by their real paths.
+    let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
+    let store = format!("{}/", store.display());
     for process in processes.flatten() {
         if !process.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
         let Ok(maps) = fs::read_to_string(process.path().join("maps")) else { continue };
+        let ours: Vec<&str> =
+            maps.lines().filter_map(|line| Some(&line[line.find(&store)? + store.len() - 1..])).collect();
         for (directory, count) in &mut users {
-            *count += i32::from(maps.contains(&format!("/{directory}/")));
+            *count += i32::from(ours.iter().any(|path| path.contains(&format!("/{directory}/"))));
         }
     }
     users
