@@ -85,3 +85,24 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'd
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
+
+-- A restore beside the worker: who loads these tables is noted, and the worker waits.
+CREATE FUNCTION @extschema@.note_restore() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
+COMMENT ON FUNCTION @extschema@.note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_observation FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.enrichment_run FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_inventory IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_observation IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_source IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.enrichment_run IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.asn_inventory IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.cymru_prefix IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';

@@ -1,8 +1,9 @@
 //! pg_dump and restore keep what the user owns: inventory, counts, queue, attached tables, ended jobs.
 
 use asn_inventory_tests::prelude::*;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 const DB: &str = "honeypot";
@@ -20,7 +21,7 @@ const HISTORY: &str = "SELECT * FROM ip_asn_history ORDER BY ip_address";
 const SYSTEMS: &str = "SELECT * FROM asn_inventory ORDER BY asn_number";
 const PREFIXES: &str = "SELECT * FROM cymru_prefix ORDER BY prefix";
 const LEDGER: &str = "SELECT * FROM source_quota";
-const TRIGGERS: &str = "SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text";
+const TRIGGERS: &str = "SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname";
 
 /// A cluster with a busy past: tables of three kinds, one not populated, jobs, and a queue that nobody absorbs.
 fn original() -> &'static Cluster {
@@ -200,4 +201,44 @@ fn a_temporary_table_and_a_dropped_one_keep_nothing_else_from_coming_back() {
     restored.wait_value(DB, "SELECT string_agg(host(ip_address), ' ') FROM ip_inventory", "8.8.8.8");
     restored.sql(DB, "INSERT INTO events VALUES ('8.8.8.9')");
     restored.wait_value(DB, "SELECT count(*) FROM ip_inventory", "2");
+}
+
+#[test]
+fn a_restored_queue_waits_until_the_restore_is_through() {
+    let source = target();
+    source.sql(DB, "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
+    source.sql(
+        DB,
+        "INSERT INTO ip_observation (address, seen, first_seen, last_seen) VALUES ('8.8.8.8', 5, now(), now())",
+    );
+    let file = source.maxmind_dir().join("queue.dump");
+    run(source.tool("pg_dump").args(["-d", DB, "-F", "c", "-f"]).arg(&file));
+    let restored = target();
+    restored.set("asn_inventory.databases", "");
+    restored.sql(DB, "CREATE EXTENSION asn_inventory");
+    restored.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    // As pg_restore -j may do: the queue first, the inventory when it has been in for a while.
+    let load = |table: &str| {
+        let items = ["--data-only", "--section=data", "-f", "-", "-t", table];
+        let output = restored.tool("pg_restore").args(items).arg(&file).output().expect("pg_restore");
+        String::from_utf8(output.stdout).expect("a script")
+    };
+    let (queue, inventory) = (load("ip_observation"), load("ip_inventory"));
+    let (input, output) = (Stdio::piped(), Stdio::piped());
+    let mut command = restored.tool("psql");
+    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", DB]).stdin(input).stderr(output);
+    let mut session = command.spawn().expect("psql");
+    let mut says = session.stdin.take().expect("its input");
+    writeln!(says, "{queue}\nBEGIN;").expect("written");
+    restored.wait_value(DB, "SELECT count(*) FROM ip_observation", "1");
+    let warning =
+        "SELECT count(*) FROM enrichment_doctor() WHERE check_name = 'locks' AND detail LIKE '%restores a dump%'";
+    restored.wait_value(DB, warning, "1");
+    assert_eq!(restored.value(DB, "SELECT count(*) FROM ip_inventory"), "0");
+    writeln!(says, "COMMIT;\n{inventory}").expect("written");
+    drop(says);
+    let ended = session.wait_with_output().expect("its end");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    restored.wait_value(DB, "SELECT observation_count FROM ip_inventory", "6");
+    assert_eq!(restored.value(DB, "SELECT count(*) FROM ip_observation"), "0");
 }

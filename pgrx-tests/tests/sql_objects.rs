@@ -163,6 +163,7 @@ fn functions_that_run_sql_pin_their_search_path() {
             "mmdb_networks|sql|invoker",
             "mmdb_record|c|invoker",
             "network_sources|c|invoker",
+            "note_restore|c|invoker",
             "observe_addresses|c|invoker",
             "queue_length|c|invoker",
             "secret_references|c|invoker",

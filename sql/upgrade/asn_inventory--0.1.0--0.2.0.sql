@@ -37,6 +37,16 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
     'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
 
+CREATE FUNCTION @extschema@.note_restore() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_observation FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.enrichment_run FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
 CREATE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
@@ -332,6 +342,17 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'd
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
+CREATE OR REPLACE FUNCTION @extschema@.note_restore() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
+COMMENT ON FUNCTION @extschema@.note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_inventory IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_observation IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_source IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.enrichment_run IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.asn_inventory IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.cymru_prefix IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';
 CREATE OR REPLACE FUNCTION @extschema@.enrich_ip(ip inet, wait interval DEFAULT '0') RETURNS @extschema@.ip_enrichment
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'enrich_ip';
 COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'what the inventory knows of an address if that is fresh, else what can be said now; hands the address to the worker';
@@ -831,6 +852,7 @@ REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) FROM
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.drop_replicated_row() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.note_restore() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
@@ -871,5 +893,5 @@ CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[], for_readers
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
 REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension('{drop_replicated_row,forget_ip_source,ip_source_part,mmdb_network_rows,queue_length,secure_extension,unobserved_statements,wait_for_job,worker_errors}', '{unobserved_statements,queue_length,worker_errors}');
+SELECT @extschema@.secure_extension('{drop_replicated_row,forget_ip_source,ip_source_part,mmdb_network_rows,note_restore,queue_length,secure_extension,unobserved_statements,wait_for_job,worker_errors}', '{unobserved_statements,queue_length,worker_errors}');
 SELECT @extschema@.announce_extension();

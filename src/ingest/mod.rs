@@ -23,6 +23,7 @@
 //! | [`moment`] | the time of an event |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
 //! | [`replicated`] | rows that a subscription brings |
+//! | [`restore`] | a restore beside the worker |
 //! | [`unobserved`] | statements whose rows were not observed |
 //! | [`unpack`] | what a packed row holds, for SQL |
 //! | [`trigger`] | the trigger function |
@@ -44,6 +45,7 @@ pub mod populate;
 pub mod queue;
 mod reading;
 pub mod replicated;
+pub mod restore;
 pub mod tally;
 pub mod trigger;
 pub mod unobserved;

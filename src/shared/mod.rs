@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod latency;
 pub mod question;
+pub mod restorers;
 pub mod source;
 pub mod trouble;
 pub mod watched;
@@ -72,6 +73,8 @@ pub struct Database {
     pub absorbed_at: AtomicI64,
     /// Since when somebody has held what absorbing needs (timestamptz); 0: nobody does. Written by the worker.
     pub held_since: AtomicI64,
+    /// Who restores a dump of the extension's tables: the worker waits for them.
+    pub restorers: restorers::Restorers,
     /// Which files the worker answers from: [`enrich::maxmind::Databases::answering`]. Written by the worker.
     pub answering: words::Words,
     /// Queued addresses absorbed since the server started.
@@ -477,6 +480,7 @@ impl Database {
         self.absorbed_at.store(0, Ordering::Relaxed);
         self.walked.store(0, Ordering::Relaxed);
         self.held_since.store(0, Ordering::Relaxed);
+        self.restorers.clear();
         self.answering.write("");
         self.absorbed.store(0, Ordering::Relaxed);
         self.unobserved.store(0, Ordering::Relaxed);

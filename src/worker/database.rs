@@ -12,6 +12,7 @@ use super::maintenance::Maintenance;
 use super::walk::Walk;
 use crate::ingest::absorb;
 use crate::ingest::absorb::MAX_ROWS;
+use crate::ingest::restore;
 use crate::inventory::history;
 use crate::jobs::run::Runner;
 use crate::network::Network;
@@ -28,6 +29,8 @@ use crate::shared::watched;
 
 /// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
 const POLL: Duration = Duration::from_secs(5);
+/// How often it is looked whether a restore is through.
+const RESTORED: Duration = Duration::from_millis(500);
 /// How long somebody may hold what absorbing needs before the log says so.
 const HELD: Duration = Duration::from_secs(10);
 /// Queue rows of a round after others that failed.
@@ -109,6 +112,9 @@ impl Worker {
     fn run(&mut self) {
         loop {
             process::serve_interrupts();
+            if self.stands_aside() {
+                continue;
+            }
             let interval = settings::snapshot().absorb_interval.max(self.pause);
             if settings::enabled_for_worker() && self.due(interval) && !self.absorb() {
                 return;
@@ -166,6 +172,19 @@ impl Worker {
             self.network.look_now();
         }
         more
+    }
+
+    /// Waits while a dump is being restored into the extension's tables: see [`restore`]. Sessions are answered all the same.
+    fn stands_aside(&mut self) -> bool {
+        let restored = |slot| tx::run(|| restore::is_under_way(slot)).unwrap_or(false);
+        if self.slot.restorers.all().is_empty() || !restored(self.slot) {
+            return false;
+        }
+        process::busy("waiting for a restore");
+        ask::answer(self.database, &mut self.network);
+        self.network.rest();
+        process::wait(RESTORED);
+        true
     }
 
     /// One round. False: the extension is gone.

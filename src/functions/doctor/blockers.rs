@@ -41,10 +41,12 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
         _ => Seen::default(),
     };
     let mut pids: Vec<Datum> = seen.pids.iter().map(|pid| Datum::from(*pid)).collect();
+    let restorers = slot.map(|slot| slot.restorers.all()).unwrap_or_default();
+    let mut restoring: Vec<Datum> = restorers.iter().map(|(pid, _)| Datum::from(*pid)).collect();
     // SAFETY: copies the elements, which are integers.
-    let pids = unsafe {
-        let (count, kind) = (pids.len() as i32, pg_sys::INT4OID);
-        pg_sys::construct_array(pids.as_mut_ptr(), count, kind, 4, true, b'i' as std::ffi::c_char)
+    let integers = |elements: &mut Vec<Datum>| unsafe {
+        let (count, kind) = (elements.len() as i32, pg_sys::INT4OID);
+        Datum::from(pg_sys::construct_array(elements.as_mut_ptr(), count, kind, 4, true, b'i' as std::ffi::c_char))
     };
     ask(
         schema,
@@ -52,8 +54,9 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
         &[
             (pg_sys::INT4OID, worker.into_datum()),
             (pg_sys::TIMESTAMPTZOID, held_since.map(Datum::from)),
-            (pg_sys::INT4ARRAYOID, Some(Datum::from(pids))),
+            (pg_sys::INT4ARRAYOID, Some(integers(&mut pids))),
             (pg_sys::TEXTARRAYOID, Some(call::texts(&seen.gids))),
+            (pg_sys::INT4ARRAYOID, Some(integers(&mut restoring))),
         ],
     )
 }

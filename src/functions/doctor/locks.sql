@@ -1,6 +1,6 @@
 -- Who holds, or waits for, a lock that keeps the worker from its work. Catalogs alone. $1 is the worker's process, $2 since
 -- when somebody has kept it from absorbing (null: nobody does), $3 the processes and $4 the prepared transactions that it was
--- seen to wait for.
+-- seen to wait for, $5 the processes for whose restore it waits.
 WITH extension AS (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory'),
 ours AS MATERIALIZED (SELECT c.oid, c.relname FROM extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
                       JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid WHERE c.relkind = 'r'),
@@ -28,7 +28,10 @@ holder AS (
     UNION ALL
     SELECT u.pid, NULL, 2, $2, 'holds what the worker waits for, and nothing is absorbed' FROM unnest($3::integer[]) u(pid)
     UNION ALL
-    SELECT NULL, u.gid, 2, $2, 'holds what the worker waits for, and nothing is absorbed' FROM unnest($4::text[]) u(gid))
+    SELECT NULL, u.gid, 2, $2, 'holds what the worker waits for, and nothing is absorbed' FROM unnest($4::text[]) u(gid)
+    UNION ALL
+    SELECT u.pid, NULL, 0, coalesce(a.xact_start, a.query_start), 'restores a dump of the extension''s tables, and the worker waits for its end'
+    FROM unnest($5::integer[]) u(pid) LEFT JOIN pg_stat_activity a ON a.pid = u.pid)
 SELECT 'locks', 'warning', format('%s %s%s.',
               coalesce('Process ' || h.pid || coalesce(' (' || a.usename || ')', ''), 'The prepared transaction ' || quote_literal(h.gid), 'A prepared transaction'),
               h.what, coalesce(', since ' || h.since, '')),

@@ -1,0 +1,68 @@
+//! A restore and the worker, side by side.
+//!
+//! A worker starts as soon as `CREATE EXTENSION` is committed, while `pg_restore` is still loading. If it absorbed the
+//! restored queue, or counted the restored inventory, it would write rows that the dump brings as well, and the COPY of
+//! those would fail with a duplicate key. So a trigger notes who loads the extension's tables, and the worker waits for
+//! them. `pg_restore -j` loads with several processes, in any order: each of them is noted when it begins one of our
+//! tables, and counts until it ends or has had nothing to do for a while.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use crate::pg::call::Call;
+use crate::pg::errors::raise;
+use crate::pg::sql::Sql;
+use crate::pg::time;
+use crate::shared;
+use crate::shared::Database;
+use crate::sql_function;
+
+/// Whether a process that loaded a table is still at it: it runs something or is in a transaction, or was until just now.
+const BUSY: &str = "
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity($1) a
+                   WHERE a.backend_start <= $2
+                     AND (a.state <> 'idle' OR a.state_change > pg_catalog.clock_timestamp() - interval '2 seconds'))";
+
+sql_function!(
+    /// `note_restore() → trigger`: BEFORE INSERT, FOR EACH STATEMENT.
+    note_restore,
+    pg_finfo_note_restore,
+    |call: Call| {
+        // SAFETY: the context is checked to be a trigger's; the others are variables of this process.
+        unsafe {
+            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
+            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData {
+                raise(
+                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                    "function \"note_restore\" was not called by trigger manager",
+                    "It is a trigger of asn_inventory's own tables.",
+                    "",
+                );
+            }
+            // What every dump sets at its head, and hardly anybody else: rows written by hand are no restore.
+            if !pg_sys::check_function_bodies
+                && let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database()))
+            {
+                slot.restorers.note(pg_sys::MyProcPid, time::now());
+            }
+        }
+        Datum::from(0)
+    }
+);
+
+/// Whether somebody restores a dump into the extension's tables. Forgets who is through. In a transaction.
+pub fn is_under_way(slot: &Database) -> bool {
+    let mut some = false;
+    for (pid, at) in slot.restorers.all() {
+        let sql = Sql::as_caller();
+        let found =
+            sql.query(BUSY, &[(pg_sys::INT4OID, pid.into_datum()), (pg_sys::TIMESTAMPTZOID, Some(Datum::from(at)))]);
+        if found.get::<bool>(0, 1) == Some(true) {
+            some = true;
+        } else {
+            slot.restorers.forget(pid, at);
+        }
+    }
+    some
+}
