@@ -142,7 +142,7 @@ COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
 COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
 COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were no host address';
 COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
-COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'when populate_ip_inventory counted the rows that were there before';
+COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'since when all rows that were there before are counted: populate_ip_inventory did it, or the table was empty when it was attached';
 COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
 COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
 COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';

@@ -19,7 +19,7 @@ use super::moment::{Moment, NoMoment};
 use super::owner::check_owner;
 use super::part;
 use crate::pg::call::Call;
-use crate::pg::catalog::{Schema, database_identity, plain_name, relation_name};
+use crate::pg::catalog::{self, Schema, database_identity, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::snapshot::with_latest_snapshot;
@@ -101,11 +101,30 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     }
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
-    if note_attached(schema, table, selectors, moment.as_deref(), zone.as_deref(), &before) {
+    let rows = if members.iter().copied().all(is_empty) { RowsBefore::None } else { RowsBefore::Uncounted };
+    if note_attached(schema, table, selectors, moment.as_deref(), zone.as_deref(), &before, rows) {
         // Its own snapshot says of all of them which rows were there.
         part::forget(schema, &members);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
+}
+
+/// The rows that were there before the trigger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RowsBefore {
+    /// There was none, so none is left to count: that stays true wherever a dump is restored.
+    None,
+    /// `populate_ip_inventory` may count them.
+    Uncounted,
+}
+
+/// Whether a table holds no row of anybody's; its writers are locked out. A foreign table may hold some.
+fn is_empty(table: pg_sys::Oid) -> bool {
+    match inherits::kind(table) {
+        pg_sys::RELKIND_PARTITIONED_TABLE => true,
+        pg_sys::RELKIND_RELATION => catalog::blocks(table) == 0,
+        _ => false,
+    }
 }
 
 /// Writes the note, which the caller needs no right for. Whether the table was not attached before.
@@ -116,6 +135,7 @@ fn note_attached(
     observed_at: Option<&str>,
     zone: Option<&str>,
     before: &str,
+    rows: RowsBefore,
 ) -> bool {
     let _quiet = Settings::without_triggers();
     let sql = Sql::on(schema, c"ip_source");
@@ -139,11 +159,12 @@ fn note_attached(
         ),
         false => ("", "", ""),
     };
+    let populated_at = if rows == RowsBefore::None { "pg_catalog.now()" } else { "NULL" };
     let name = relation_name(table);
     let written = sql.returning(
         &format!(
-            "INSERT INTO {0}.ip_source AS s (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on{column})
-             VALUES ($1, $2, $3, session_user, $4, $5{value})
+            "INSERT INTO {0}.ip_source AS s (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on, populated_at{column})
+             VALUES ($1, $2, $3, session_user, $4, $5, {populated_at}{value})
              ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at{set}
              RETURNING attached_snapshot = $4",
             schema.name

@@ -65,7 +65,7 @@ impl Source {
                     plain_name(root)
                 ),
                 "The table was restored into this database from a dump.",
-                "Count them by hand: INSERT INTO ip_inventory … SELECT … GROUP BY the address, then backfill_inventory().",
+                "detach_ip_source() leaves the counts as they are. Rows that were never counted can be counted by hand: INSERT INTO ip_inventory … SELECT … GROUP BY the address, then backfill_inventory().",
             );
         }
         let Some(before) = source.text(0, 3).as_deref().and_then(Before::parse) else {

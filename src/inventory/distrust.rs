@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::cymru::TOO_WIDE;
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{self, Schema};
 use crate::pg::sql::{Argument, Sql};
 
 /// Why answers are in doubt.
@@ -55,13 +55,7 @@ pub fn is_from_older_version(schema: &Schema) -> bool {
 
 /// How many blocks one of our tables has.
 pub fn blocks(schema: &Schema, table: &CStr) -> u32 {
-    // SAFETY: the relation is opened for the time of one question.
-    unsafe {
-        let relation = pg_sys::table_open(schema.relation(table), pg_sys::AccessShareLock as i32);
-        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        blocks
-    }
+    catalog::blocks(schema.relation(table))
 }
 
 /// Makes rows due whose answer is in doubt and older than `before` (timestamptz), in a range of blocks. They keep what

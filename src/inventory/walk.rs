@@ -11,7 +11,7 @@ use pgrx::{IntoDatum, pg_sys};
 use super::same::Stored;
 use super::store::Place;
 use crate::files::{counters, maxmind};
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{self, Schema};
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 
@@ -106,13 +106,7 @@ pub fn oldest_writer() -> pg_sys::TransactionId {
 
 /// Blocks of the inventory.
 pub fn blocks(schema: &Schema) -> u32 {
-    // SAFETY: the relation is opened for the time of one question.
-    unsafe {
-        let relation = pg_sys::table_open(schema.relation(c"ip_inventory"), pg_sys::AccessShareLock as i32);
-        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        blocks
-    }
+    catalog::blocks(schema.relation(c"ip_inventory"))
 }
 
 /// The planner's estimate of rows; 0 where it has none.

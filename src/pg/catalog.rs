@@ -104,6 +104,17 @@ pub fn extension() -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// How many blocks a table has, by its OID. It must be a relation with storage.
+pub fn blocks(table: pg_sys::Oid) -> u32 {
+    // SAFETY: the relation is opened for the time of one question.
+    unsafe {
+        let relation = pg_sys::relation_open(table, pg_sys::AccessShareLock as i32);
+        let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        blocks
+    }
+}
+
 /// This server and database, by which a snapshot is known to mean something here: a restored dump brings those of the
 /// database it came from.
 pub fn database_identity() -> String {
