@@ -2,9 +2,9 @@ CREATE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_ip_source installs: appends the addresses of inserted rows to ip_observation';
 
-CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL) RETURNS void
+CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL, method text DEFAULT 'trigger') RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin; method: trigger (once a statement) or row (each row, also what a subscription brings)';
 
 CREATE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';

@@ -138,7 +138,8 @@ CREATE TABLE @extschema@.ip_source (
     rows_since_address bigint NOT NULL DEFAULT 0,
     unreadable_sample text,
     unreadable_reason text,
-    unreadable_at    timestamptz
+    unreadable_at    timestamptz,
+    method           text NOT NULL DEFAULT 'trigger'
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
@@ -160,6 +161,7 @@ COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were re
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
+COMMENT ON COLUMN @extschema@.ip_source.method IS 'how its rows are observed: trigger (once a statement) or row (one by one)';
 
 -- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing
 -- elsewhere.

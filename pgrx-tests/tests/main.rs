@@ -47,6 +47,7 @@ mod ingest_others;
 mod ingest_packed;
 mod ingest_partitions;
 mod ingest_privileges;
+mod ingest_rows;
 mod ingest_shapes;
 mod ingest_tables;
 mod ingest_unread;

@@ -118,6 +118,7 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
         "going_on",
         "CREATE ROLE old_reader LOGIN; GRANT SELECT ON ip_inventory, enrichment_status TO old_reader;
          GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, network_sources, source_latency TO old_reader;
+         CREATE ROLE old_admin; GRANT EXECUTE ON FUNCTION attach_ip_source TO old_admin WITH GRANT OPTION;
          GRANT SELECT ON countries_by_day TO old_reader; CREATE VIEW theirs AS SELECT observations FROM countries_by_day",
     );
     // What is queued, as it was queued then: left alone until the update is through.
@@ -149,6 +150,10 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
         "SELECT string_agg(old_asn || '>' || new_asn, ' ' ORDER BY changed_at) FROM ip_asn_history",
         "13335>64500 64500>13335",
     );
+    // A function that got another argument: who was let call it still is, and nobody else.
+    let may = "SELECT has_function_privilege('old_admin', 'attach_ip_source(regclass, text[], name, text)', 'EXECUTE WITH GRANT OPTION'),
+                      has_function_privilege('old_reader', 'attach_ip_source(regclass, text[], name, text)', 'EXECUTE')";
+    assert_eq!(cluster.lines("going_on", may), ["t|f"]);
     let mut reader = cluster.connect_as("old_reader", "going_on");
     let seen = asn_inventory_tests::cluster::query(&mut reader, "SELECT worker FROM enrichment_status");
     assert_eq!(seen.expect("a reader of before"), [[Some("running".to_owned())]]);

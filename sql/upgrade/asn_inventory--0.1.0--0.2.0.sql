@@ -9,7 +9,8 @@ ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 ALTER TABLE @extschema@.ip_source
     ADD COLUMN unobserved bigint NOT NULL DEFAULT 0, ADD COLUMN attached_as text, ADD COLUMN observed_zone text,
     ADD COLUMN rows_seen bigint NOT NULL DEFAULT 0, ADD COLUMN rows_since_address bigint NOT NULL DEFAULT 0,
-    ADD COLUMN unreadable_sample text, ADD COLUMN unreadable_reason text, ADD COLUMN unreadable_at timestamptz;
+    ADD COLUMN unreadable_sample text, ADD COLUMN unreadable_reason text, ADD COLUMN unreadable_at timestamptz,
+    ADD COLUMN method text NOT NULL DEFAULT 'trigger';
 -- Rows that are queued stay as they are: what they do not count is null.
 ALTER TABLE @extschema@.ip_observation ADD COLUMN rows bigint, ADD COLUMN sample text, ADD COLUMN reason text;
 
@@ -36,6 +37,15 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',
     'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
     'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
+
+-- One more argument makes another function: who may call the old one may call this.
+CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
+CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL, method text DEFAULT 'trigger') RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
+SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name)', '@extschema@.attach_ip_source(regclass, text[], name, text)');
+DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name);
+DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
 CREATE FUNCTION @extschema@.note_restore() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
@@ -153,6 +163,7 @@ COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were re
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
+COMMENT ON COLUMN @extschema@.ip_source.method IS 'how its rows are observed: trigger (once a statement) or row (one by one)';
 COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they came below an attached table: populate_ip_inventory counts those once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it came below the attached table';
@@ -296,9 +307,9 @@ COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb 
 CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_ip_source installs: appends the addresses of inserted rows to ip_observation';
-CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL, method text DEFAULT 'trigger') RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin; method: trigger (once a statement) or row (each row, also what a subscription brings)';
 CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
 COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; what it has added to ip_inventory stays';
@@ -848,7 +859,7 @@ CREATE OR REPLACE FUNCTION @extschema@.prometheus_metrics() RETURNS text
 COMMENT ON FUNCTION @extschema@.prometheus_metrics()
     IS 'figures for Prometheus in its text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
 REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.drop_replicated_row() FROM PUBLIC;

@@ -6,7 +6,7 @@ use pgrx::{IntoDatum, pg_sys};
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::errors::not_ready;
-use crate::pg::sql::Sql;
+use crate::pg::sql::{Argument, Sql};
 use crate::sql_function;
 
 sql_function!(
@@ -30,6 +30,36 @@ sql_function!(
         call.null()
     }
 );
+
+sql_function!(
+    /// `carry_grants(old regprocedure, new regprocedure)`: gives a function the rights of the one that it replaces, and takes
+    /// what default privileges gave. For upgrade scripts.
+    carry_grants,
+    pg_finfo_carry_grants,
+    |call: Call| {
+        let [old, new] = [0, 1].map(|at| (pg_sys::OIDOID, call.arg(at)));
+        let sql = Sql::as_caller();
+        for (query, arguments) in [(TAKEN, &[new][..]), (CARRIED, &[old, new])] {
+            run_found(&sql, query, arguments);
+        }
+        call.null()
+    }
+);
+
+/// REVOKE statements for all that anybody but its owner may do with the function `$1`.
+const TAKEN: &str = "
+    SELECT DISTINCT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
+    FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+    WHERE p.oid = $1 AND a.grantee <> p.proowner";
+
+/// GRANT statements that let whoever may call `$1` call `$2` as well.
+const CARRIED: &str = "
+    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s%s', $2::regprocedure,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
+               CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)
+    FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+    WHERE p.oid = $1 AND a.grantee <> p.proowner";
 
 /// Functions and views of the extension that use a function, an operator, a type or a relation that is neither the
 /// system's nor the extension's: `(object, what it uses)`. `$1` is the extension.
@@ -103,7 +133,12 @@ const GRANTS: &str = "
 fn run_all(sql: &Sql, query: &str, extension: pg_sys::Oid, names: Option<&[String]>) {
     let arguments =
         [(pg_sys::OIDOID, extension.into_datum()), (pg_sys::TEXTARRAYOID, names.map(crate::pg::call::texts))];
-    let found = sql.returning(query, &arguments);
+    run_found(sql, query, &arguments);
+}
+
+/// The same with any arguments.
+fn run_found(sql: &Sql, query: &str, arguments: &[Argument]) {
+    let found = sql.returning(query, arguments);
     let statements: Vec<String> = (0..found.len()).filter_map(|row| found.text(row, 1)).collect();
     drop(found);
     for statement in statements {

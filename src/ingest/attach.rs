@@ -28,7 +28,8 @@ use crate::pg::tx::Settings;
 use crate::sql_function;
 
 sql_function!(
-    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at name)`.
+    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at name, method text)`. Version 0.1.0 declares it without
+    /// `method`.
     attach_ip_source,
     pg_finfo_attach_ip_source,
     |call: Call| {
@@ -48,7 +49,9 @@ sql_function!(
             .arg(2)
             // SAFETY: declared as name: a NUL-terminated fixed-size text.
             .map(|d| unsafe { crate::pg::encoding::from_server(std::ffi::CStr::from_ptr(d.cast_mut_ptr()).to_bytes()) });
-        attach(&Schema::of(call), table, &selectors, observed_at.as_deref());
+        let method = if call.nargs() > 3 { call.text(3) } else { None };
+        let method = Method::parse(method.as_deref().unwrap_or("trigger"));
+        attach(&Schema::of(call), table, &selectors, observed_at.as_deref(), method);
         call.null()
     }
 );
@@ -66,7 +69,44 @@ sql_function!(
     }
 );
 
-fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>) {
+/// How rows are observed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// Once a statement.
+    Trigger,
+    /// One by one: see [`super::rows`].
+    Row,
+}
+
+impl Method {
+    fn parse(text: &str) -> Method {
+        match text {
+            "trigger" => Method::Trigger,
+            "row" => Method::Row,
+            _ => bad_value(
+                format!("unknown method \"{text}\""),
+                "Methods are: trigger, row.",
+                "Leave it out, or use row for a table that a subscription writes to.",
+            ),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Method::Trigger => "trigger",
+            Method::Row => "row",
+        }
+    }
+
+    fn reads(self) -> Reads {
+        match self {
+            Method::Trigger => Reads::Rows,
+            Method::Row => Reads::EachRow,
+        }
+    }
+}
+
+fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>, method: Method) {
     let Some(name) = relation_name(table) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -82,27 +122,31 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     let command = unsafe { pg_sys::GetCurrentCommandId(false) };
     let sql = Sql::as_caller();
     let members = lock_family(table);
-    check_routes(table, &members);
+    if method == Method::Trigger {
+        check_routes(table, &members);
+    }
     check_names(schema, &members);
     let observed = observed_at.unwrap_or("").to_owned();
     let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
-    for member in members.iter().copied() {
-        if member != table && family::is_managed(member) {
-            continue;
-        }
+    let own: Vec<pg_sys::Oid> =
+        members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
+    // From the top: what PostgreSQL made after the trigger of a table above goes with that.
+    own.iter().filter(|member| has_trigger(schema, **member)).for_each(|member| install::drop(&sql, *member));
+    for member in own {
         if can_have_trigger(member) {
-            if has_trigger(schema, member) {
-                install::drop(&sql, member);
+            // PostgreSQL gives a row trigger to the partitions as well.
+            if !has_trigger(schema, member) {
+                install::create(&sql, schema, member, &arguments, method.reads());
             }
-            install::create(&sql, schema, member, &arguments, Reads::Rows);
-        } else {
+        } else if method == Method::Trigger || !has_trigger(schema, member) {
             pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
         }
     }
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
     let rows = if members.iter().copied().all(is_empty) { RowsBefore::None } else { RowsBefore::Uncounted };
-    if note_attached(schema, table, selectors, moment.as_deref(), zone.as_deref(), &before, rows) {
+    let note = Note { selectors, observed_at: moment.as_deref(), zone: zone.as_deref(), before: &before, rows, method };
+    if note_attached(schema, table, &note) {
         // Its own snapshot says of all of them which rows were there.
         part::forget(schema, &members);
     }
@@ -127,16 +171,20 @@ fn is_empty(table: pg_sys::Oid) -> bool {
     }
 }
 
-/// Writes the note, which the caller needs no right for. Whether the table was not attached before.
-fn note_attached(
-    schema: &Schema,
-    table: pg_sys::Oid,
-    selectors: &[String],
-    observed_at: Option<&str>,
-    zone: Option<&str>,
-    before: &str,
+/// What `ip_source` says of a table.
+struct Note<'a> {
+    selectors: &'a [String],
+    /// The column of the time, and the zone that was named with it.
+    observed_at: Option<&'a str>,
+    zone: Option<&'a str>,
+    /// Which rows were there before the trigger.
+    before: &'a str,
     rows: RowsBefore,
-) -> bool {
+    method: Method,
+}
+
+/// Writes the note, which the caller needs no right for. Whether the table was not attached before.
+fn note_attached(schema: &Schema, table: pg_sys::Oid, note: &Note<'_>) -> bool {
     let _quiet = Settings::without_triggers();
     let sql = Sql::on(schema, c"ip_source");
     sql.run(
@@ -149,9 +197,9 @@ fn note_attached(
     // What was read by other columns says nothing about these.
     let (column, value, set) = match part::has_column(schema, c"observed_zone") {
         true => (
-            ", observed_zone, attached_as",
-            ", $6, $7",
-            ", observed_zone = EXCLUDED.observed_zone, attached_as = EXCLUDED.attached_as,
+            ", observed_zone, attached_as, method",
+            ", $6, $7, $8",
+            ", observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
                  rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
                  unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
                  unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
@@ -159,7 +207,7 @@ fn note_attached(
         ),
         false => ("", "", ""),
     };
-    let populated_at = if rows == RowsBefore::None { "pg_catalog.now()" } else { "NULL" };
+    let populated_at = if note.rows == RowsBefore::None { "pg_catalog.now()" } else { "NULL" };
     let name = relation_name(table);
     let written = sql.returning(
         &format!(
@@ -171,12 +219,13 @@ fn note_attached(
         ),
         &[
             (pg_sys::REGCLASSOID, table.into_datum()),
-            (pg_sys::TEXTARRAYOID, Some(crate::pg::call::texts(selectors))),
-            (pg_sys::TEXTOID, observed_at.map(crate::pg::call::text)),
-            (pg_sys::TEXTOID, Some(crate::pg::call::text(before))),
+            (pg_sys::TEXTARRAYOID, Some(crate::pg::call::texts(note.selectors))),
+            (pg_sys::TEXTOID, note.observed_at.map(crate::pg::call::text)),
+            (pg_sys::TEXTOID, Some(crate::pg::call::text(note.before))),
             (pg_sys::TEXTOID, Some(crate::pg::call::text(&database_identity()))),
-            (pg_sys::TEXTOID, zone.map(crate::pg::call::text)),
+            (pg_sys::TEXTOID, note.zone.map(crate::pg::call::text)),
             (pg_sys::TEXTOID, name.as_deref().map(crate::pg::call::text)),
+            (pg_sys::TEXTOID, Some(crate::pg::call::text(note.method.as_str()))),
         ],
     );
     written.get::<bool>(0, 1) == Some(true)
@@ -260,7 +309,7 @@ fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
                 "PostgreSQL refuses rows that are routed to \"{}\" while a trigger of the table reads the new rows.",
                 plain_name(*foreign)
             ),
-            "Attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then. Or detach the foreign partition.",
+            "Attach it with method => 'row'. Or attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then.",
         );
     }
 }

@@ -183,6 +183,16 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             continue;
         }
         match install::find(table) {
+            // PostgreSQL gave it the row trigger of the table above. Which rows that has not seen is noted here.
+            Some(found) if found.is_ours(schema) && found.is_inherited => {
+                if had_rows && let Err(reason) = attempt(table, || note(schema, table)) {
+                    warn(
+                        format!("the rows that \"{}\" has are not observed", plain_name(table)),
+                        &reason,
+                        "Rows that are inserted from now on are.",
+                    );
+                }
+            }
             Some(found) if found.is_ours(schema) => {}
             Some(_) => warn(
                 format!("table \"{}\" is not observed", plain_name(table)),
@@ -191,7 +201,11 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             ),
             None => {
                 if let Some(above) = nearest(schema, table) {
-                    let reads = if unroutable.contains(&table) { Reads::Nothing } else { Reads::Rows };
+                    let reads = match above.trigger.reads {
+                        Reads::EachRow => Reads::EachRow,
+                        _ if unroutable.contains(&table) => Reads::Nothing,
+                        _ => Reads::Rows,
+                    };
                     give(schema, table, &above, reads, had_rows);
                 }
             }
@@ -238,8 +252,7 @@ fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
 fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_rows: bool) {
     let done = attempt(table, || {
         if had_rows {
-            let _quiet = Settings::without_triggers();
-            part::note(schema, table);
+            note(schema, table);
         }
         install::create_quietly(schema, table, &above.trigger.arguments, reads);
     });
@@ -252,10 +265,17 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_ro
     }
 }
 
+/// Notes which rows a table has that its trigger has not seen.
+fn note(schema: &Schema, table: pg_sys::Oid) {
+    let _quiet = Settings::without_triggers();
+    part::note(schema, table);
+}
+
 /// Takes the transition table from the trigger of a partitioned table above a foreign partition: with it, rows routed
 /// there would be refused.
 fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
-    let Some(found) = install::find(table).filter(|found| found.is_ours(schema)) else { return };
+    let reads_statements = |found: &Found| found.is_ours(schema) && found.reads != Reads::EachRow;
+    let Some(found) = install::find(table).filter(reads_statements) else { return };
     if found.reads == Reads::Rows {
         let done = attempt(table, || install::create_quietly(schema, table, &found.arguments, Reads::Nothing));
         if let Err(reason) = done {
@@ -271,7 +291,7 @@ fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
         format!("rows inserted through \"{}\" are not observed any more", plain_name(table)),
         "It has a foreign partition now, and PostgreSQL routes no row there while a trigger reads the new rows. Rows that are inserted into its local partitions by name are still observed.",
         &format!(
-            "Insert into the partitions by name, or detach the foreign one and run {}.",
+            "Attach it with method => 'row', insert into the partitions by name, or detach the foreign one and run {}.",
             mending(schema, table, &found)
         ),
     );
@@ -313,6 +333,7 @@ fn mending(schema: &Schema, table: pg_sys::Oid, trigger: &Found) -> String {
     let observed_at = arguments.next().filter(|name| !name.is_empty());
     let columns: Vec<String> = arguments.map(|column| quote_literal(column)).collect();
     let observed_at = observed_at.map(|name| format!(", {}", quote_literal(name))).unwrap_or_default();
+    let method = if trigger.reads == Reads::EachRow { ", method => 'row'" } else { "" };
     let top = quote_literal(&relation_name(top).unwrap_or_default());
-    format!("SELECT {}.attach_ip_source({top}, ARRAY[{}]{observed_at})", schema.name, columns.join(", "))
+    format!("SELECT {}.attach_ip_source({top}, ARRAY[{}]{observed_at}{method})", schema.name, columns.join(", "))
 }

@@ -17,6 +17,8 @@ pub struct Found {
     pub reads: Reads,
     /// Its arguments: `observed_at` and the selectors.
     pub arguments: Vec<String>,
+    /// PostgreSQL made it, after that of the partitioned table above.
+    pub is_inherited: bool,
 }
 
 impl Found {
@@ -31,6 +33,8 @@ impl Found {
 pub enum Reads {
     /// Reads them from a transition table.
     Rows,
+    /// Is called for each of them: see [`super::rows`]. PostgreSQL gives it to partitions by itself.
+    EachRow,
     /// Nothing: it counts the statement as not observed. PostgreSQL routes no row to a foreign partition while a
     /// transition table is wanted, so a table above one cannot have the other.
     Nothing,
@@ -87,8 +91,14 @@ pub fn find(table: pg_sys::Oid) -> Option<Found> {
             let function =
                 value(pg_sys::Anum_pg_trigger_tgfoid).map_or(pg_sys::InvalidOid, |d| (d.value() as u32).into());
             let arguments = value(pg_sys::Anum_pg_trigger_tgargs).map_or_else(Vec::new, |datum| arguments(datum));
-            let reads = if value(pg_sys::Anum_pg_trigger_tgnewtable).is_some() { Reads::Rows } else { Reads::Nothing };
-            Found { function, reads, arguments }
+            let kind = value(pg_sys::Anum_pg_trigger_tgtype).map_or(0, |datum| datum.value() as u32);
+            let reads = match value(pg_sys::Anum_pg_trigger_tgnewtable) {
+                _ if kind & pg_sys::TRIGGER_TYPE_ROW != 0 => Reads::EachRow,
+                Some(_) => Reads::Rows,
+                None => Reads::Nothing,
+            };
+            let parent = value(pg_sys::Anum_pg_trigger_tgparentid).map_or(0, |datum| datum.value() as u32);
+            Found { function, reads, arguments, is_inherited: parent != 0 }
         });
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
@@ -114,18 +124,23 @@ pub fn create(sql: &Sql, schema: &Schema, table: pg_sys::Oid, arguments: &[Strin
     let Some(name) = relation_name(table) else { return };
     let arguments: Vec<String> = arguments.iter().map(|argument| quote_literal(argument)).collect();
     let rows = match reads {
-        Reads::Rows => " REFERENCING NEW TABLE AS inserted",
-        Reads::Nothing => "",
+        Reads::Rows => " REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT",
+        Reads::EachRow => " FOR EACH ROW",
+        Reads::Nothing => " FOR EACH STATEMENT",
     };
     sql.run(
         &format!(
             "CREATE OR REPLACE TRIGGER {TRIGGER} AFTER INSERT ON {name}{rows}
-             FOR EACH STATEMENT EXECUTE FUNCTION {}.observe_addresses({})",
+             EXECUTE FUNCTION {}.observe_addresses({})",
             schema.name,
             arguments.join(", ")
         ),
         &[],
     );
+    if reads == Reads::EachRow {
+        // What a subscription brings fires no other.
+        sql.run(&format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {TRIGGER}"), &[]);
+    }
     depend_on_extension(table);
 }
 
@@ -139,6 +154,7 @@ pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String],
         statement.replace = true;
         statement.trigname = text(TRIGGER);
         statement.events = pg_sys::TRIGGER_TYPE_INSERT as i16;
+        statement.row = reads == Reads::EachRow;
         for argument in arguments {
             statement.args = pg_sys::lappend(statement.args, pg_sys::makeString(text(argument)).cast());
         }
@@ -152,7 +168,10 @@ pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String],
         let none = pg_sys::InvalidOid;
         let when = std::ptr::null_mut();
         let function = function(schema);
-        pg_sys::CreateTrigger(
+        // What a subscription brings fires no row trigger of the ordinary kind.
+        let fires =
+            if reads == Reads::EachRow { pg_sys::TRIGGER_FIRES_ALWAYS } else { pg_sys::TRIGGER_FIRES_ON_ORIGIN };
+        pg_sys::CreateTriggerFiringOn(
             &mut statement,
             c"".as_ptr(),
             table,
@@ -164,6 +183,7 @@ pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String],
             when,
             false,
             false,
+            fires as std::ffi::c_char,
         );
         pg_sys::CommandCounterIncrement();
     }

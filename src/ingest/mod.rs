@@ -27,6 +27,8 @@
 //! | [`unobserved`] | statements whose rows were not observed |
 //! | [`unpack`] | what a packed row holds, for SQL |
 //! | [`trigger`] | the trigger function |
+//! | [`rows`] | observing row by row |
+//! | [`outlet`] | from a tally to the queue |
 //! | [`copy`] | room for the rows of a COPY |
 
 pub mod absorb;
@@ -38,6 +40,7 @@ pub mod family;
 pub mod forget;
 mod install;
 pub mod moment;
+mod outlet;
 mod owner;
 mod part;
 pub mod plan;
@@ -46,6 +49,7 @@ pub mod queue;
 mod reading;
 pub mod replicated;
 pub mod restore;
+mod rows;
 pub mod tally;
 pub mod trigger;
 pub mod unobserved;

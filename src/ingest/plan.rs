@@ -195,6 +195,27 @@ impl Plan {
         slot: *mut pg_sys::TupleTableSlot,
         now: i64,
     ) -> Option<Unread> {
+        // SAFETY: see above.
+        let next = || unsafe { pg_sys::tuplestore_gettupleslot(store, true, false, slot) };
+        self.sample(now, || {
+            // SAFETY: see above.
+            unsafe { pg_sys::tuplestore_rescan(store) };
+            // SAFETY: see above.
+            (0..SAMPLE_ROWS).take_while(|_| next()).find_map(|_| unsafe { self.why_nothing_held(slot) })
+        })
+    }
+
+    /// The same of a single row.
+    ///
+    /// # Safety
+    /// `slot` must hold a row of the trigger's table.
+    pub unsafe fn why_nothing_in(&self, slot: *mut pg_sys::TupleTableSlot, now: i64) -> Option<Unread> {
+        // SAFETY: see above.
+        self.sample(now, || unsafe { self.why_nothing_held(slot) })
+    }
+
+    /// Asks `rows`, unless that was done a moment ago.
+    fn sample(&self, now: i64, rows: impl FnOnce() -> Option<Unread>) -> Option<Unread> {
         if now < self.sampled.get().saturating_add(SAMPLE_EVERY) {
             return None;
         }
@@ -202,23 +223,22 @@ impl Plan {
         if let (true, Some(misfit)) = (self.extractors.is_empty(), self.misfits.last()) {
             return Some(Unread::new(None, &format!("{misfit}: cannot be read any more")));
         }
-        // SAFETY: see above.
-        unsafe {
-            pg_sys::tuplestore_rescan(store);
-            for _ in 0..SAMPLE_ROWS {
-                if !pg_sys::tuplestore_gettupleslot(store, true, false, slot) {
-                    break;
-                }
-                for (extractor, selector) in self.extractors.iter().zip(&self.selectors) {
-                    let mut null = false;
-                    let datum = pg_sys::slot_getattr(slot, extractor.attribute.into(), &mut null);
-                    if !null {
-                        return Some(extractor.why_nothing(datum).of(selector));
-                    }
-                }
+        Some(rows().unwrap_or_else(|| Unread::new(None, &format!("{}: null", self.selectors.join(", ")))))
+    }
+
+    /// Why there is no address in what a row holds; `None`: it holds nothing.
+    ///
+    /// # Safety
+    /// As [`Plan::why_nothing_in`].
+    unsafe fn why_nothing_held(&self, slot: *mut pg_sys::TupleTableSlot) -> Option<Unread> {
+        self.extractors.iter().zip(&self.selectors).find_map(|(extractor, selector)| {
+            let mut null = false;
+            // SAFETY: see above.
+            unsafe {
+                let datum = pg_sys::slot_getattr(slot, extractor.attribute.into(), &mut null);
+                (!null).then(|| extractor.why_nothing(datum).of(selector))
             }
-        }
-        Some(Unread::new(None, &format!("{}: null", self.selectors.join(", "))))
+        })
     }
 
     /// When the event of a row happened.

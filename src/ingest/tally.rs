@@ -42,6 +42,18 @@ impl Tally {
         self.unread.get_or_insert_with(|| (unread::beginning(value).to_vec(), reason.to_string()));
     }
 
+    /// Adds another tally. The larger of the two is kept, and the smaller one goes into it.
+    pub fn add(&mut self, mut other: Tally) {
+        if other.addresses.len() > self.addresses.len() {
+            std::mem::swap(&mut self.addresses, &mut other.addresses);
+        }
+        for (ip, seen) in other.addresses {
+            self.addresses.entry(ip).and_modify(|known| known.add(seen)).or_insert(seen);
+        }
+        self.unparsable += other.unparsable;
+        self.unread = self.unread.take().or(other.unread);
+    }
+
     /// Forgets everything, and keeps the memory for the next statement unless that is a lot.
     pub fn clear(&mut self) {
         self.unparsable = 0;

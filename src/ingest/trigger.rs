@@ -1,4 +1,5 @@
-//! The trigger function: reads the transition table of one statement and appends what it saw to the queue.
+//! The trigger function: reads the transition table of one statement and appends what it saw to the queue. What is called
+//! row by row is [`rows`].
 
 use std::cell::Cell;
 
@@ -7,14 +8,14 @@ use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
 use super::install::TRIGGER;
+use super::outlet::Outlet;
 use super::plan::Plan;
-use super::queue::{Closed, Queue};
+use super::rows;
 use super::tally;
 use super::tally::Tally;
 use super::unobserved;
-use super::unread::Unread;
 use crate::pg::call::Call;
-use crate::pg::errors::{raise, warn};
+use crate::pg::errors::raise;
 use crate::pg::raw;
 use crate::{settings, sql_function};
 
@@ -30,7 +31,7 @@ thread_local! {
 }
 
 sql_function!(
-    /// `observe_addresses() → trigger`: AFTER INSERT, FOR EACH STATEMENT, arguments `observed_at` and selectors.
+    /// `observe_addresses() → trigger`: AFTER INSERT, FOR EACH STATEMENT or FOR EACH ROW, arguments `observed_at` and selectors.
     observe_addresses,
     pg_finfo_observe_addresses,
     |call: Call| {
@@ -38,15 +39,17 @@ sql_function!(
         unsafe {
             let data = (*call.0).context.cast::<pg_sys::TriggerData>();
             let schema = pg_sys::get_func_namespace(call.function());
-            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData || !(reads(&*data) || counts(&*data)) {
+            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData || !(is_of_a_row(&*data) || reads(&*data) || counts(&*data)) {
                 raise(
                     PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
                     "observe_addresses() is no ordinary function",
-                    "It is an AFTER INSERT … FOR EACH STATEMENT trigger with a transition table.",
+                    "It is an AFTER INSERT trigger, FOR EACH STATEMENT with a transition table or FOR EACH ROW.",
                     "Call attach_ip_source(table, columns).",
                 );
             }
-            if settings::enabled() && reads(&*data) {
+            if is_of_a_row(&*data) {
+                rows::observe(&*data, schema);
+            } else if settings::enabled() && reads(&*data) {
                 observe(&*data, schema);
             } else if settings::enabled_on_server() {
                 // Switched off for this session, or the table routes rows to a foreign one.
@@ -56,6 +59,12 @@ sql_function!(
         Datum::from(0)
     }
 );
+
+/// It is called for one row.
+fn is_of_a_row(data: &pg_sys::TriggerData) -> bool {
+    let kind = pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_OPMASK;
+    data.tg_event & kind == pg_sys::TRIGGER_EVENT_ROW | pg_sys::TRIGGER_EVENT_INSERT && !data.tg_trigslot.is_null()
+}
 
 /// It is handed the new rows.
 fn reads(data: &pg_sys::TriggerData) -> bool {
@@ -94,7 +103,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         let slot = pg_sys::MakeSingleTupleTableSlot(desc, &raw const pg_sys::TTSOpsMinimalTuple);
         // Taken out of its cell: a trigger of the same session may run inside of this one.
         let mut tally = TALLY.take();
-        let mut outlet = Outlet { schema, source, now, queue: None, large: false, rows: 0, found: false };
+        let mut outlet = Outlet::new(schema, source, now);
 
         pg_sys::tuplestore_rescan(data.tg_newtable);
         loop {
@@ -176,51 +185,5 @@ unsafe fn read(
             }
             (Turn::More, TURN)
         })
-    }
-}
-
-/// Where the addresses of one statement go.
-struct Outlet {
-    schema: pg_sys::Oid,
-    source: pg_sys::Oid,
-    now: i64,
-    /// Opened with the first addresses, once.
-    queue: Option<Result<Queue, Closed>>,
-    /// The statement took a lot of memory.
-    large: bool,
-    /// Rows that were read and are not in the queue yet.
-    rows: i64,
-    /// The statement had an address, or a value that is none.
-    found: bool,
-}
-
-impl Outlet {
-    fn flush(&mut self, tally: &mut Tally) {
-        if !tally.is_empty() {
-            self.found = true;
-            let (source, now, rows) = (self.source, self.now, std::mem::take(&mut self.rows));
-            let schema = self.schema;
-            let fresh = self.queue.is_none();
-            match self.queue.get_or_insert_with(|| Queue::try_open(schema)) {
-                Ok(queue) => queue.append(tally, source, now, rows),
-                Err(Closed::Missing) if fresh => warn(
-                    "observations are lost: ip_observation is missing or not as asn_inventory made it",
-                    "",
-                    "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
-                ),
-                Err(Closed::Busy) if fresh => unobserved::busy(source, now),
-                Err(_) => {}
-            }
-        }
-        self.large |= tally.is_large();
-        tally.clear();
-    }
-
-    /// Says how many rows came without any address. That is not worth a wait for the queue.
-    fn say_nothing(&mut self, unread: Option<&Unread>) {
-        let schema = self.schema;
-        if let Ok(queue) = self.queue.get_or_insert_with(|| Queue::open_at_once(schema)) {
-            queue.append_silent(self.rows, unread, self.source, self.now, None);
-        }
     }
 }

@@ -21,6 +21,11 @@ use crate::{shared, sql_function};
 pub unsafe fn note(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
     // SAFETY: the relation of a running trigger; reads the clock of the statement.
     let (source, now) = unsafe { ((*data.tg_relation).rd_id, pg_sys::GetCurrentStatementStartTimestamp()) };
+    note_table(source, schema, now);
+}
+
+/// The same for a table, at a time (timestamptz).
+pub fn note_table(source: pg_sys::Oid, schema: pg_sys::Oid, now: i64) {
     match Queue::open_at_once(schema) {
         Ok(queue) => queue.append_unobserved(source, now),
         Err(_) => count(source, now),
@@ -37,7 +42,8 @@ pub fn busy(source: pg_sys::Oid, now: i64) {
     );
 }
 
-fn count(source: pg_sys::Oid, now: i64) {
+/// Counts in shared memory a statement whose rows were not observed.
+pub fn count(source: pg_sys::Oid, now: i64) {
     let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database())) else { return };
     slot.unobserved.fetch_add(1, Ordering::Relaxed);
     slot.unobserved_table.store(source.to_u32(), Ordering::Relaxed);

@@ -24,6 +24,12 @@ impl Call {
         }
     }
 
+    /// How many arguments the function is declared with: an older script may know fewer.
+    pub fn nargs(self) -> usize {
+        // SAFETY: the fcinfo of a running call.
+        unsafe { (*self.0).nargs as usize }
+    }
+
     /// The argument at `index` as a Rust value; `None` when null.
     pub fn get<T: FromDatum>(self, index: usize) -> Option<T> {
         // SAFETY: the SQL declaration gives the argument the type that `T` reads.

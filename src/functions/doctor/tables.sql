@@ -3,12 +3,13 @@ WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
 source AS MATERIALIZED (
-    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '') AS observed_at, s.attached_as, c.relkind, c.reltuples,
+    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '') AS observed_at, s.attached_as, s.method, c.relkind, c.reltuples,
            -- As the catalog has a trigger's arguments: each with a NUL behind it.
            convert_to(coalesce(s.observed_at::text || coalesce('@' || s.observed_zone, ''), ''), getdatabaseencoding()) || decode('00', 'hex')
                || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
                    FROM unnest(s.ip_columns) WITH ORDINALITY u(c, n)) AS arguments,
-           format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '')) AS attach
+           format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''),
+                  CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END) AS attach
     FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl),
 family(root, tbl) AS (
     SELECT s.tbl, s.tbl FROM source s WHERE s.relkind IS NOT NULL
@@ -31,18 +32,19 @@ member AS MATERIALIZED (
               AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
               AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_namespace'::regclass AND m.objid = c.relnamespace))),
 found AS MATERIALIZED (
-    SELECT t.oid, t.tgrelid, t.tgname, t.tgargs, t.tgnargs, t.tgfoid = o.oid AS is_ours, t.tgenabled,
+    SELECT t.oid, t.tgrelid, t.tgname, t.tgargs, t.tgnargs, t.tgfoid = o.oid AS is_ours, t.tgenabled, t.tgtype, t.tgnewtable IS NULL AS is_blind,
            CASE WHEN t.tgfoid <> o.oid THEN 'taken'
                 WHEN t.tgenabled = 'D' THEN 'disabled' WHEN t.tgenabled = 'R' THEN 'replica'
-                WHEN t.tgqual IS NOT NULL THEN 'condition' WHEN t.tgtype <> 4 THEN 'altered'
-                WHEN t.tgnewtable IS NULL THEN 'blind' END AS fault
+                WHEN t.tgqual IS NOT NULL THEN 'condition' END AS fault
     FROM pg_trigger t, observe o
     WHERE NOT t.tgisinternal AND (t.tgfoid = o.oid OR t.tgname = 'asn_inventory_observe')),
 state AS MATERIALIZED (
     SELECT DISTINCT ON (x.tbl) x.* FROM (
         SELECT m.root, m.tbl, m.relkind, t.oid AS trigger, t.tgname,
                CASE WHEN t.oid IS NULL THEN 'gone'
-                    WHEN t.fault = 'blind' AND m.tbl IN (SELECT a.tbl FROM above_foreign a) THEN NULL
+                    WHEN t.fault IS NULL AND t.tgtype <> CASE s.method WHEN 'row' THEN 5 ELSE 4 END THEN 'altered'
+                    WHEN t.fault IS NULL AND s.method = 'row' AND t.tgenabled <> 'A' THEN 'local'
+                    WHEN t.fault IS NULL AND s.method <> 'row' AND t.is_blind AND m.tbl NOT IN (SELECT a.tbl FROM above_foreign a) THEN 'blind'
                     WHEN t.fault IS NULL AND t.tgargs <> s.arguments THEN 'arguments'
                     ELSE t.fault END AS fault
         FROM member m JOIN source s ON s.tbl = m.root LEFT JOIN found t ON t.tgrelid = m.tbl) x
@@ -50,8 +52,8 @@ state AS MATERIALIZED (
 -- A fault of a table, or of some that are below it.
 faulty AS (
     SELECT f.root, f.tbl = f.root AS is_root, f.fault, count(*) AS tables, (array_agg(f.tbl::regclass::text ORDER BY f.tbl))[1:3] AS names,
-           string_agg(format('ALTER TABLE %s%s ENABLE TRIGGER %I;', CASE f.relkind WHEN 'p' THEN 'ONLY ' END, f.tbl::regclass, f.tgname), ' ' ORDER BY f.tbl)
-               FILTER (WHERE f.fault IN ('disabled', 'replica')) AS enable,
+           string_agg(format('ALTER TABLE %s%s ENABLE %sTRIGGER %I;', CASE f.relkind WHEN 'p' THEN 'ONLY ' END, f.tbl::regclass, CASE s.method WHEN 'row' THEN 'ALWAYS ' END, f.tgname), ' ' ORDER BY f.tbl)
+               FILTER (WHERE f.fault IN ('disabled', 'replica', 'local')) AS enable,
            string_agg(format('ALTER TRIGGER %I ON %s RENAME TO %I; ', f.tgname, f.tbl::regclass, 'not_asn_inventory_' || f.trigger), '' ORDER BY f.tbl)
                FILTER (WHERE f.fault = 'taken') AS rename,
            string_agg(format('DROP TRIGGER %I ON %s; ', f.tgname, f.tbl::regclass), '' ORDER BY f.tbl)
@@ -63,14 +65,14 @@ SELECT 'triggers', 'error',
        CASE WHEN f.is_root THEN format('Rows inserted into %s are not observed: its trigger %s.', s.name, w.words)
             ELSE format('Rows inserted into %s%s by name, below %s, are not observed: the trigger there %s.', array_to_string(f.names, ', '),
                         CASE WHEN f.tables > 3 THEN format(' and %s others', f.tables - 3) END, s.name, w.words) END,
-       CASE WHEN f.fault IN ('disabled', 'replica') AND f.tables <= 20 THEN f.enable
+       CASE WHEN f.fault IN ('disabled', 'replica', 'local') AND f.tables <= 20 THEN f.enable
             ELSE concat(f.rename, f.remove,
-                        CASE WHEN f.root NOT IN (SELECT a.tbl FROM above_foreign a) THEN s.attach
+                        CASE WHEN s.method = 'row' OR f.root NOT IN (SELECT a.tbl FROM above_foreign a) THEN s.attach
                              WHEN f.is_root THEN format('SELECT %s.detach_ip_source(%L);  -- it has a foreign partition: detach that, and attach the table again', '@extschema@', s.name)
                              ELSE f.singly END) END
 FROM faulty f JOIN source s ON s.tbl = f.root
 JOIN (VALUES ('gone', 'is gone'), ('taken', 'is gone, and one of somebody else has its name'), ('disabled', 'is disabled'),
-             ('replica', 'fires for replication alone'), ('condition', 'has a WHEN condition'), ('altered', 'was altered'),
+             ('replica', 'fires for replication alone'), ('local', 'does not fire for what a subscription brings'), ('condition', 'has a WHEN condition'), ('altered', 'was altered'),
              ('blind', 'reads no rows'), ('arguments', 'reads something else than ip_source says')) w(fault, words) ON w.fault = f.fault
 UNION ALL
 SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: it has as many triggers that read the same.', t.tgrelid::regclass, count(*)),
@@ -92,7 +94,8 @@ UNION ALL
 SELECT 'swapped tables', 'error',
        format('Rows inserted into %s are not observed: it is not the table that was attached under that name, which is %s.', n.now::regclass,
               CASE WHEN n.relkind IS NULL THEN 'gone' ELSE n.name || ' now' END),
-       format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at)
+       format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at,
+              CASE WHEN n.method <> 'trigger' THEN format(', %L', n.method) END)
 FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
       FROM source s JOIN pg_namespace p ON p.nspname = (parse_ident(s.attached_as))[1]
       JOIN pg_class c ON c.relnamespace = p.oid AND c.relname = (parse_ident(s.attached_as))[2]

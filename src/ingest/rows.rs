@@ -1,0 +1,196 @@
+//! Observing row by row, for rows that no statement brings: a subscription's worker writes them below SQL, and fires
+//! row triggers alone.
+//!
+//! A row is counted in memory, and the queue is written once, before the transaction commits or is prepared. What a
+//! subtransaction counted is its own until it ends: then it goes to the transaction around it, or is forgotten.
+
+use std::cell::{Cell, RefCell};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::outlet::Outlet;
+use super::plan::Plan;
+use super::tally;
+use super::tally::Tally;
+use super::unobserved;
+use super::unread::Unread;
+use crate::pg::tx;
+use crate::settings;
+
+/// Distinct addresses of a table and subtransaction that are held in memory before they go to the queue.
+const FLUSH: usize = 100_000;
+
+/// What one table's rows held.
+struct Counted {
+    table: pg_sys::Oid,
+    /// The extension's schema.
+    schema: pg_sys::Oid,
+    tally: Tally,
+    /// Rows that were read and are not in the queue yet.
+    rows: i64,
+    /// One of them, or of those before, held an address or a value that is none.
+    found: bool,
+    /// Why the first row without an address had none.
+    unread: Option<Unread>,
+    /// Rows came while observing was switched off.
+    unobserved: bool,
+}
+
+/// What a subtransaction counted.
+struct Level {
+    subtransaction: pg_sys::SubTransactionId,
+    tables: Vec<Counted>,
+}
+
+thread_local! {
+    /// The innermost last.
+    static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Counts the addresses of the row that a trigger is called for.
+///
+/// # Safety
+/// `data` must be that of a running AFTER INSERT row trigger; `schema` is the extension's.
+pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
+    register();
+    // SAFETY: the relation and the row of a running trigger. Nothing is owned inside of the guard.
+    unsafe {
+        let (table, slot) = ((*data.tg_relation).rd_id, data.tg_trigslot);
+        let now = pg_sys::GetCurrentStatementStartTimestamp();
+        let subtransaction = pg_sys::GetCurrentSubTransactionId();
+        LEVELS.with_borrow_mut(|levels| {
+            let counted = counted(levels, subtransaction, table, schema);
+            if !settings::enabled() {
+                counted.unobserved |= settings::enabled_on_server();
+                return;
+            }
+            let plan = Plan::of(data, (*data.tg_relation).rd_att);
+            plan.warn();
+            counted.rows += 1;
+            let tally = &mut counted.tally;
+            let before = (tally.addresses.len(), tally.unparsable);
+            let read = pg_sys::ffi::pg_guard_ffi_boundary(|| plan.row_in_guard(slot, now, tally));
+            if let Err(column) = read {
+                plan.rest_of_row(slot, column, now, tally);
+            }
+            if tally.is_empty() && before == (0, 0) && !counted.found && counted.unread.is_none() {
+                counted.unread = plan.why_nothing_in(slot, now);
+            }
+            if tally.addresses.len() >= FLUSH {
+                flush(counted, now);
+            }
+        });
+    }
+}
+
+/// The place of a table in the running subtransaction.
+fn counted(
+    levels: &mut Vec<Level>,
+    subtransaction: pg_sys::SubTransactionId,
+    table: pg_sys::Oid,
+    schema: pg_sys::Oid,
+) -> &mut Counted {
+    if levels.last().is_none_or(|level| level.subtransaction != subtransaction) {
+        levels.push(Level { subtransaction, tables: Vec::new() });
+    }
+    let at = levels.len() - 1;
+    let tables = &mut levels[at].tables;
+    let place = tables.iter().position(|counted| counted.table == table).unwrap_or(tables.len());
+    if place == tables.len() {
+        tables.push(Counted {
+            table,
+            schema,
+            tally: Tally::default(),
+            rows: 0,
+            found: false,
+            unread: None,
+            unobserved: false,
+        });
+    }
+    &mut tables[place]
+}
+
+/// Writes what was counted to the queue.
+fn flush(counted: &mut Counted, now: i64) {
+    let mut outlet = Outlet::new(counted.schema, counted.table, now);
+    outlet.rows = std::mem::take(&mut counted.rows);
+    outlet.flush(&mut counted.tally);
+    counted.found |= outlet.found;
+    if outlet.rows > 0 {
+        outlet.say_nothing(counted.unread.take().filter(|_| !counted.found).as_ref());
+    }
+    if outlet.large {
+        tally::give_back_at_end();
+    }
+    if std::mem::take(&mut counted.unobserved) {
+        unobserved::note_table(counted.table, counted.schema, now);
+    }
+}
+
+impl Counted {
+    /// Adds what a subtransaction has counted in the same table.
+    fn add(&mut self, other: Counted) {
+        self.tally.add(other.tally);
+        self.rows += other.rows;
+        self.found |= other.found;
+        self.unobserved |= other.unobserved;
+        self.unread = self.unread.take().or(other.unread);
+    }
+}
+
+fn register() {
+    if !REGISTERED.replace(true) {
+        // SAFETY: static functions, registered once a backend.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+    if LEVELS.with_borrow(Vec::is_empty) {
+        return;
+    }
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
+            // SAFETY: reads the clock of the running statement.
+            let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+            for level in LEVELS.take() {
+                level.tables.into_iter().for_each(|mut counted| flush(&mut counted, now));
+            }
+        }
+        _ if tx::ends(event) => {
+            let left = LEVELS.take();
+            // Somebody inserted after our turn: nothing can be written any more, but it can be said.
+            if !tx::is_abort(event) {
+                left.iter().flat_map(|level| &level.tables).for_each(|counted| unobserved::count(counted.table, 0));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    around: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    LEVELS.with_borrow_mut(|levels| match event {
+        // Numbers grow: those inside of it are higher.
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => levels.retain(|level| level.subtransaction < ended),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+            let Some(level) = levels.pop_if(|level| level.subtransaction == ended) else { return };
+            for from in level.tables {
+                let schema = from.schema;
+                counted(levels, around, from.table, schema).add(from);
+            }
+        }
+        _ => {}
+    });
+}
