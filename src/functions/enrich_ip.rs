@@ -13,7 +13,8 @@ use pgrx::pg_sys::Datum;
 
 use crate::files::{counters, maxmind};
 use crate::ingest::queue::Queue;
-use crate::inventory::row;
+use crate::inventory::columns;
+use crate::inventory::columns::Column;
 use crate::inventory::row::Row;
 use crate::inventory::seen::Seen;
 use crate::network::ask;
@@ -132,7 +133,8 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
         }
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let source = (*relation).rd_att;
-        let address = shape::find(source, c"ip_address", pg_sys::INETOID).filter(|_| shape::is_plain_table(relation));
+        let address =
+            shape::find(source, Column::Ip.field().name, pg_sys::INETOID).filter(|_| shape::is_plain_table(relation));
         let key = address.and_then(|address| shape::primary_key(relation, address, pg_sys::NETWORK_BTREE_FAM_OID));
         let (Some(address), Some(index)) = (address, key) else {
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
@@ -175,29 +177,29 @@ unsafe fn copy_if_fresh(
         // One that is of another type now is none that can be read.
         let column = |(name, kind)| shape::find(source, name, kind).map(|number| number - 1);
         let value = |of| column(of).filter(|at| !missing[*at]).map(|at| all[at]);
-        let moment = |name| value((name, pg_sys::TIMESTAMPTZOID)).map(|ts| ts.value() as i64);
-        if moment(c"maxmind_ts").is_none_or(|ts| ts < stale_before) {
+        let moment = |of| value(of).map(|ts| ts.value() as i64);
+        if moment(columns::MAXMIND_TS).is_none_or(|ts| ts < stale_before) {
             return None;
         }
-        let mut values = [Datum::null(); row::COLUMNS];
-        let mut nulls = [true; row::COLUMNS];
-        for at in 0..row::COLUMNS {
-            if let Some(datum) = value(row::source(at)) {
-                values[at] = datum;
-                nulls[at] = false;
+        let mut values = [Datum::null(); columns::COUNT];
+        let mut nulls = [true; columns::COUNT];
+        for column in Column::ALL {
+            if let Some(datum) = value(column.stored()) {
+                values[column as usize] = datum;
+                nulls[column as usize] = false;
             }
         }
         let (cymru_life, cymru_negative_life, greynoise_life) = settings::lifetimes();
-        let status = |name| value((name, pg_sys::TEXTOID)).map_or(&[][..], |datum| crate::pg::datum::text_bytes(datum));
-        let old = |name, life: i64| moment(name).is_none_or(|ts| ts < time::now().saturating_sub(life));
-        let cymru = match status(c"cymru_status") {
-            b"found" if old(c"cymru_ts", cymru_life) => Network::Stale,
-            b"not_found" if old(c"cymru_ts", cymru_negative_life) => Network::Stale,
+        let status = |of: Column| value(of.stored()).map_or(&[][..], |datum| crate::pg::datum::text_bytes(datum));
+        let old = |of, life: i64| moment(of).is_none_or(|ts| ts < time::now().saturating_sub(life));
+        let cymru = match status(Column::CymruStatus) {
+            b"found" if old(columns::CYMRU_TS, cymru_life) => Network::Stale,
+            b"not_found" if old(columns::CYMRU_TS, cymru_negative_life) => Network::Stale,
             b"found" | b"not_found" | b"skipped" => Network::Fresh,
             _ => Network::Missing,
         };
-        let greynoise = match status(c"greynoise_status") {
-            b"found" | b"not_found" if old(c"scanner_ts", greynoise_life) => Network::Stale,
+        let greynoise = match status(Column::GreyNoiseStatus) {
+            b"found" | b"not_found" if old(Column::ScannerTs.stored(), greynoise_life) => Network::Stale,
             b"found" | b"not_found" | b"skipped" => Network::Fresh,
             _ => Network::Missing,
         };

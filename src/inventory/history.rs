@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::columns::Column;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Acting, Schema};
 use crate::pg::errors::{raise, warn};
@@ -63,9 +64,9 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             (!null).then_some(datum)
         };
         let (old, new) = (data.tg_trigtuple, data.tg_newtuple);
-        let (asn, source) = ((c"asn_number", pg_sys::INT8OID), (c"asn_source", pg_sys::TEXTOID));
+        let (asn, source) = (Column::AsnNumber.stored(), Column::AsnSource.stored());
         let row = [
-            value(new, COLUMNS[0]),
+            value(new, Column::Ip.stored()),
             Some(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp())),
             value(old, asn),
             value(old, source),

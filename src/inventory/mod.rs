@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`columns`] | the columns of a record: name, type, who writes each |
 //! | [`store`] | observations and MaxMind's answers, in batches |
 //! | [`row`] | a record as a row of `ip_enrichment` |
 //! | [`cymru`], [`greynoise`], [`asn`] | what the network sources say, and what is counted per AS |
@@ -11,6 +12,7 @@
 //! | [`seen`] | how often an address was seen, first and last |
 
 pub mod asn;
+pub mod columns;
 pub mod cymru;
 pub mod distrust;
 pub mod greynoise;

@@ -4,54 +4,20 @@ use enrich::record::{Enrichment, Status};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::columns;
+use super::columns::Column;
 use crate::pg::inet::Inet;
 use crate::pg::scratch::Scratch;
 use crate::pg::shape;
-
-/// Columns of `ip_enrichment`: how many.
-pub const COLUMNS: usize = 24;
-
-/// Columns of `ip_enrichment`.
-const SHAPE: [shape::Column; COLUMNS] = [
-    (c"ip", pg_sys::INETOID),
-    (c"ip_class", pg_sys::TEXTOID),
-    (c"network", pg_sys::CIDROID),
-    (c"asn_number", pg_sys::INT8OID),
-    (c"asn_org", pg_sys::TEXTOID),
-    (c"asn_source", pg_sys::TEXTOID),
-    (c"country_code", pg_sys::TEXTOID),
-    (c"country_source", pg_sys::TEXTOID),
-    (c"region", pg_sys::TEXTOID),
-    (c"city", pg_sys::TEXTOID),
-    (c"latitude", pg_sys::FLOAT8OID),
-    (c"longitude", pg_sys::FLOAT8OID),
-    (c"accuracy_radius_km", pg_sys::INT4OID),
-    (c"time_zone", pg_sys::TEXTOID),
-    (c"scanner_noise", pg_sys::BOOLOID),
-    (c"scanner_riot", pg_sys::BOOLOID),
-    (c"scanner_classification", pg_sys::TEXTOID),
-    (c"scanner_name", pg_sys::TEXTOID),
-    (c"scanner_last_seen", pg_sys::TIMESTAMPTZOID),
-    (c"maxmind_status", pg_sys::TEXTOID),
-    (c"cymru_status", pg_sys::TEXTOID),
-    (c"greynoise_status", pg_sys::TEXTOID),
-    (c"enrichment_ts", pg_sys::TIMESTAMPTZOID),
-    (c"scanner_ts", pg_sys::TIMESTAMPTZOID),
-];
-
-/// The column of `ip_inventory` and its type that a column of `ip_enrichment` is read from.
-pub fn source(column: usize) -> shape::Column {
-    let (name, kind) = SHAPE[column];
-    (if column == 0 { c"ip_address" } else { name }, kind)
-}
 
 /// Refuses a type that is not the one this library knows.
 ///
 /// # Safety
 /// `desc` must be a valid descriptor.
 pub unsafe fn check(desc: pg_sys::TupleDesc) {
+    let given = Column::ALL.map(Column::given);
     // SAFETY: see above.
-    if unsafe { (*desc).natts as usize != COLUMNS || !shape::describes(desc, &SHAPE) } {
+    if unsafe { (*desc).natts as usize != columns::COUNT || !shape::describes(desc, &given) } {
         crate::pg::errors::not_ready(
             "type ip_enrichment is not as this library knows it",
             "The library and the extension's version differ, or somebody altered the type.",
@@ -62,23 +28,23 @@ pub unsafe fn check(desc: pg_sys::TupleDesc) {
 
 /// The values of one `ip_enrichment`, with the buffer in which the by-reference ones stand.
 pub struct Row {
-    values: [Datum; COLUMNS],
-    nulls: [bool; COLUMNS],
+    values: [Datum; columns::COUNT],
+    nulls: [bool; columns::COUNT],
     scratch: Scratch,
 }
 
 impl Row {
     /// A row of nulls, to be filled again and again.
     pub const fn new() -> Row {
-        Row { values: [Datum::null(); COLUMNS], nulls: [true; COLUMNS], scratch: Scratch::new() }
+        Row { values: [Datum::null(); columns::COUNT], nulls: [true; columns::COUNT], scratch: Scratch::new() }
     }
 
-    fn set(&mut self, column: usize, value: Option<Datum>) {
-        self.nulls[column] = value.is_none();
-        self.values[column] = value.unwrap_or(Datum::null());
+    fn set(&mut self, column: Column, value: Option<Datum>) {
+        self.nulls[column as usize] = value.is_none();
+        self.values[column as usize] = value.unwrap_or(Datum::null());
     }
 
-    fn text(&mut self, column: usize, text: Option<&str>) {
+    fn text(&mut self, column: Column, text: Option<&str>) {
         let datum = text.map(|text| match crate::pg::encoding::server_text(text) {
             std::borrow::Cow::Borrowed(_) => self.scratch.text(text.as_bytes()),
             std::borrow::Cow::Owned(bytes) => self.scratch.text(&bytes),
@@ -90,27 +56,27 @@ impl Row {
     pub fn fill(&mut self, record: &Enrichment<'_>, now: i64) {
         self.scratch.clear();
         let ip = self.scratch.inet(Inet::host(record.ip));
-        self.set(0, Some(ip));
-        self.text(1, Some(record.class.as_str()));
+        self.set(Column::Ip, Some(ip));
+        self.text(Column::IpClass, Some(record.class.as_str()));
         let network = record.network.map(|network| self.scratch.inet(network.into()));
-        self.set(2, network);
-        self.set(3, record.asn_number.map(|asn| Datum::from(i64::from(asn))));
-        self.text(4, record.asn_org);
-        self.text(5, record.asn_source.map(|s| s.as_str()));
-        self.text(6, record.country_code);
-        self.text(7, record.country_source.map(|s| s.as_str()));
-        self.text(8, record.region);
-        self.text(9, record.city);
-        self.set(10, record.latitude.map(float8));
-        self.set(11, record.longitude.map(float8));
-        self.set(12, record.accuracy_radius_km.map(|km| Datum::from(i32::from(km))));
-        self.text(13, record.time_zone);
-        // 14 to 18, the scanner's fields, are GreyNoise's alone and stay null here.
-        self.text(19, Some(record.maxmind_status.as_str()));
-        self.text(20, record.cymru_status.map(Status::as_str));
-        self.text(21, record.greynoise_status.map(Status::as_str));
+        self.set(Column::Network, network);
+        self.set(Column::AsnNumber, record.asn_number.map(|asn| Datum::from(i64::from(asn))));
+        self.text(Column::AsnOrg, record.asn_org);
+        self.text(Column::AsnSource, record.asn_source.map(|s| s.as_str()));
+        self.text(Column::CountryCode, record.country_code);
+        self.text(Column::CountrySource, record.country_source.map(|s| s.as_str()));
+        self.text(Column::Region, record.region);
+        self.text(Column::City, record.city);
+        self.set(Column::Latitude, record.latitude.map(float8));
+        self.set(Column::Longitude, record.longitude.map(float8));
+        self.set(Column::AccuracyRadiusKm, record.accuracy_radius_km.map(|km| Datum::from(i32::from(km))));
+        self.text(Column::TimeZone, record.time_zone);
+        // The scanner's fields are GreyNoise's alone and stay null here.
+        self.text(Column::MaxMindStatus, Some(record.maxmind_status.as_str()));
+        self.text(Column::CymruStatus, record.cymru_status.map(Status::as_str));
+        self.text(Column::GreyNoiseStatus, record.greynoise_status.map(Status::as_str));
         let answered = !matches!(record.maxmind_status, Status::Unavailable | Status::Pending);
-        self.set(22, answered.then(|| Datum::from(now)));
+        self.set(Column::EnrichmentTs, answered.then(|| Datum::from(now)));
     }
 
     /// The tuple of what was filled in, palloced in the current context.

@@ -5,32 +5,16 @@ use enrich::record::{Enrichment, Status};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::columns;
+use super::columns::Column;
 use crate::pg::inet::Inet;
 use crate::pg::shape;
-
-/// The columns that are compared.
-const COLUMNS: [shape::Column; 15] = [
-    (c"ip_address", pg_sys::INETOID),
-    (c"ip_class", pg_sys::TEXTOID),
-    (c"network", pg_sys::CIDROID),
-    (c"asn_number", pg_sys::INT8OID),
-    (c"asn_org", pg_sys::TEXTOID),
-    (c"asn_source", pg_sys::TEXTOID),
-    (c"country_code", pg_sys::TEXTOID),
-    (c"country_source", pg_sys::TEXTOID),
-    (c"region", pg_sys::TEXTOID),
-    (c"city", pg_sys::TEXTOID),
-    (c"latitude", pg_sys::FLOAT8OID),
-    (c"longitude", pg_sys::FLOAT8OID),
-    (c"accuracy_radius_km", pg_sys::INT4OID),
-    (c"time_zone", pg_sys::TEXTOID),
-    (c"maxmind_status", pg_sys::TEXTOID),
-];
 
 /// Reads rows of one description; its buffers are used again and again.
 pub struct Stored {
     desc: pg_sys::TupleDesc,
-    at: [usize; COLUMNS.len()],
+    /// Where a column stands; of those that are not compared, nowhere.
+    at: [Option<usize>; columns::COUNT],
     values: Vec<Datum>,
     nulls: Vec<bool>,
 }
@@ -41,10 +25,13 @@ impl Stored {
     /// # Safety
     /// `desc` must describe `ip_inventory` and outlive this.
     pub unsafe fn new(desc: pg_sys::TupleDesc) -> Option<Stored> {
-        let mut at = [0; COLUMNS.len()];
-        for (at, (name, kind)) in at.iter_mut().zip(COLUMNS) {
-            // SAFETY: a valid descriptor.
-            *at = unsafe { shape::find(desc, name, kind) }? - 1;
+        let mut at = [None; columns::COUNT];
+        for column in Column::ALL {
+            if column == Column::Ip || column.is_of_maxmind() {
+                let (name, kind) = column.stored();
+                // SAFETY: a valid descriptor.
+                at[column as usize] = Some(unsafe { shape::find(desc, name, kind) }? - 1);
+            }
         }
         // SAFETY: as above.
         let natts = unsafe { (*desc).natts as usize };
@@ -62,29 +49,29 @@ impl Stored {
         }
     }
 
-    fn value(&self, column: usize) -> Option<Datum> {
-        let at = self.at[column];
+    fn value(&self, column: Column) -> Option<Datum> {
+        let at = self.at[column as usize]?;
         (!self.nulls[at]).then(|| self.values[at])
     }
 
-    fn text(&self, column: usize) -> Option<&[u8]> {
+    fn text(&self, column: Column) -> Option<&[u8]> {
         // SAFETY: these columns are of type text; the row that was read is in place.
         self.value(column).map(|datum| unsafe { crate::pg::datum::text_bytes(datum) })
     }
 
-    fn inet(&self, column: usize) -> Option<Inet> {
+    fn inet(&self, column: Column) -> Option<Inet> {
         // SAFETY: these columns are of type inet and cidr.
         self.value(column).map(|datum| unsafe { Inet::read(datum) })
     }
 
     /// The row's address.
     pub fn address(&self) -> Option<std::net::IpAddr> {
-        self.inet(0).map(|inet| inet.ip)
+        self.inet(Column::Ip).map(|inet| inet.ip)
     }
 
     /// Whether MaxMind was never asked: a row that somebody inserted by hand, which is a backfill's to answer.
     pub fn was_never_asked(&self) -> bool {
-        self.text(14) == Some(Status::Pending.as_str().as_bytes())
+        self.text(Column::MaxMindStatus) == Some(Status::Pending.as_str().as_bytes())
     }
 
     /// Whether writing `record` would change nothing.
@@ -101,25 +88,27 @@ impl Stored {
             |column, said: Option<f64>| self.value(column).map(|datum| f64::from_bits(datum.value() as u64)) == said;
         let from_cymru = |column| self.text(column) == Some(b"cymru");
         let origin = || {
-            (record.asn_number.is_none() && from_cymru(5))
-                || (self.value(3).map(|asn| asn.value() as i64) == record.asn_number.map(i64::from)
-                    && self.inet(2) == record.network.map(Inet::from)
-                    && text(4, record.asn_org)
-                    && text(5, record.asn_source.map(|source| source.as_str())))
+            (record.asn_number.is_none() && from_cymru(Column::AsnSource))
+                || (self.value(Column::AsnNumber).map(|asn| asn.value() as i64) == record.asn_number.map(i64::from)
+                    && self.inet(Column::Network) == record.network.map(Inet::from)
+                    && text(Column::AsnOrg, record.asn_org)
+                    && text(Column::AsnSource, record.asn_source.map(|source| source.as_str())))
         };
         let country = || {
-            (record.country_code.is_none() && from_cymru(7))
-                || (text(6, record.country_code) && text(7, record.country_source.map(|source| source.as_str())))
+            (record.country_code.is_none() && from_cymru(Column::CountrySource))
+                || (text(Column::CountryCode, record.country_code)
+                    && text(Column::CountrySource, record.country_source.map(|source| source.as_str())))
         };
-        text(14, Some(record.maxmind_status.as_str()))
-            && text(1, Some(record.class.as_str()))
+        text(Column::MaxMindStatus, Some(record.maxmind_status.as_str()))
+            && text(Column::IpClass, Some(record.class.as_str()))
             && origin()
             && country()
-            && text(8, record.region)
-            && text(9, record.city)
-            && float(10, record.latitude)
-            && float(11, record.longitude)
-            && self.value(12).map(|km| km.value() as i32) == record.accuracy_radius_km.map(i32::from)
-            && text(13, record.time_zone)
+            && text(Column::Region, record.region)
+            && text(Column::City, record.city)
+            && float(Column::Latitude, record.latitude)
+            && float(Column::Longitude, record.longitude)
+            && self.value(Column::AccuracyRadiusKm).map(|km| km.value() as i32)
+                == record.accuracy_radius_km.map(i32::from)
+            && text(Column::TimeZone, record.time_zone)
     }
 }

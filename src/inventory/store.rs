@@ -16,6 +16,7 @@ use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 use serde_json::Value;
 
+use super::columns;
 use super::row::Row;
 use super::seen::Seen;
 use crate::pg::catalog::Schema;
@@ -24,11 +25,6 @@ use crate::pg::inet::Inet;
 use crate::pg::sql::{Argument, Sql};
 use crate::pg::tx::Settings;
 use crate::settings;
-
-/// What an address is enriched with, listed once: the columns that `ip_inventory` and `ip_enrichment` share.
-const COLUMNS: &str = "ip, ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city, \
-    latitude, longitude, accuracy_radius_km, time_zone, scanner_noise, scanner_riot, scanner_classification, \
-    scanner_name, scanner_last_seen, maxmind_status, cymru_status, greynoise_status, enrichment_ts, scanner_ts";
 
 /// An address and where its row lies.
 pub type Place = (IpAddr, pg_sys::ItemPointerData);
@@ -47,15 +43,10 @@ fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
     let [cymru, greynoise] = details(policy);
     format!(
         "INSERT INTO {s}.ip_inventory AS i (ip_address, first_seen_at, last_seen_at, observation_count,
-             ip_class, network, asn_number, asn_org, asn_source, country_code, country_source, region, city,
-             latitude, longitude, accuracy_radius_km, time_zone, maxmind_status, maxmind_ts,
-             cymru_status, greynoise_status, enrichment_ts, cymru_detail, greynoise_detail)
-         SELECT r.ip, r.first_seen, r.last_seen, r.seen,
-             r.ip_class, r.network, r.asn_number, r.asn_org, r.asn_source, r.country_code, r.country_source, r.region,
-             r.city, r.latitude, r.longitude, r.accuracy_radius_km, r.time_zone, r.maxmind_status, r.enrichment_ts,
-             r.cymru_status, r.greynoise_status, r.enrichment_ts, {cymru}, {greynoise}
+             {born}, maxmind_ts, cymru_detail, greynoise_detail)
+         SELECT r.ip, r.first_seen, r.last_seen, r.seen, {values}, r.enrichment_ts, {cymru}, {greynoise}
          FROM ROWS FROM (unnest($1::{s}.ip_enrichment[]), unnest($2::timestamptz[]), unnest($3::timestamptz[]),
-                         unnest($4::bigint[])) AS r({COLUMNS}, first_seen, last_seen, seen)
+                         unnest($4::bigint[])) AS r({names}, first_seen, last_seen, seen)
          ON CONFLICT (ip_address) DO UPDATE SET
              observation_count = greatest(i.observation_count, 0)
                  + least(EXCLUDED.observation_count, 9223372036854775807 - greatest(i.observation_count, 0)),
@@ -64,7 +55,10 @@ fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
              last_seen_at = CASE WHEN i.observation_count > 0 THEN greatest(i.last_seen_at, EXCLUDED.last_seen_at)
                                  ELSE EXCLUDED.last_seen_at END
          WHERE EXCLUDED.observation_count > 0",
-        s = schema.name
+        s = schema.name,
+        born = columns::born(str::to_owned),
+        values = columns::born(|name| format!("r.{name}")),
+        names = columns::names(),
     )
 }
 
@@ -80,29 +74,20 @@ fn details(policy: &Policy) -> [String; 2] {
     })
 }
 
-/// What a MaxMind answer does to a known row. Team Cymru's ASN stays where MaxMind has none, and a network source's
-/// own state changes only where this answer decides whether it is asked at all.
+/// What a MaxMind answer does to a known row. A network source's own state changes only where this answer decides whether it
+/// is asked at all.
 fn assignments(policy: &Policy) -> String {
     let [cymru_detail, greynoise_detail] = details(policy);
     let cymru =
         "i.cymru_status = ANY ('{pending,skipped}') OR i.cymru_status = 'failed' AND r.cymru_status = 'skipped'";
     let greynoise = "i.greynoise_status = ANY ('{pending,skipped}')";
     format!(
-        "ip_class = r.ip_class,
-     network = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.network ELSE r.network END,
-     asn_number = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_number ELSE r.asn_number END,
-     asn_org = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_org ELSE r.asn_org END,
-     asn_source = CASE WHEN r.asn_number IS NULL AND i.asn_source = 'cymru' THEN i.asn_source ELSE r.asn_source END,
-     country_code = CASE WHEN r.country_code IS NULL AND i.country_source = 'cymru' THEN i.country_code ELSE r.country_code END,
-     country_source = CASE WHEN r.country_code IS NULL AND i.country_source = 'cymru' THEN 'cymru' ELSE r.country_source END,
-     region = r.region, city = r.city,
-     latitude = r.latitude, longitude = r.longitude, accuracy_radius_km = r.accuracy_radius_km,
-     time_zone = r.time_zone, maxmind_status = r.maxmind_status, maxmind_ts = r.enrichment_ts,
-     enrichment_ts = coalesce(r.enrichment_ts, i.enrichment_ts),
+        "{answer}, maxmind_ts = r.enrichment_ts, enrichment_ts = coalesce(r.enrichment_ts, i.enrichment_ts),
      cymru_status = CASE WHEN {cymru} THEN r.cymru_status ELSE i.cymru_status END,
      cymru_detail = CASE WHEN {cymru} THEN {cymru_detail} ELSE i.cymru_detail END,
      greynoise_status = CASE WHEN {greynoise} THEN r.greynoise_status ELSE i.greynoise_status END,
-     greynoise_detail = CASE WHEN {greynoise} THEN {greynoise_detail} ELSE i.greynoise_detail END"
+     greynoise_detail = CASE WHEN {greynoise} THEN {greynoise_detail} ELSE i.greynoise_detail END",
+        answer = columns::assignments(),
     )
 }
 
@@ -111,20 +96,22 @@ fn assignments(policy: &Policy) -> String {
 // join, it has no more rows than the list.
 fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
     format!(
-        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
+        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
          WHERE i.ip_address = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
         set = assignments(policy),
+        names = columns::names(),
         due = due()
     )
 }
 
 fn update_by_place_sql(schema: &Schema, policy: &Policy) -> String {
     format!(
-        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({COLUMNS})
+        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
          WHERE i.ctid = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
         set = assignments(policy),
+        names = columns::names(),
         due = due()
     )
 }

@@ -1,0 +1,152 @@
+//! The columns of a record, once: `ip_inventory` keeps them, `ip_enrichment` hands them out. What writes, compares or reads
+//! a record takes their names, types and order from here.
+
+use pgrx::pg_sys;
+
+use crate::pg::shape;
+
+/// Who writes a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Nobody: the address itself.
+    Nobody,
+    /// MaxMind alone.
+    MaxMind,
+    /// MaxMind, and Team Cymru where MaxMind has no ASN.
+    Origin,
+    /// MaxMind, and Team Cymru where MaxMind has no country.
+    Country,
+    /// GreyNoise alone.
+    Scanner,
+    /// How Team Cymru stands; MaxMind's answer decides whether it is asked at all.
+    CymruStatus,
+    /// How GreyNoise stands.
+    GreyNoiseStatus,
+    /// When the row was last answered; each writer has a rule of its own.
+    Moment,
+}
+
+/// A column: the name, the type, and who writes it.
+pub struct Field {
+    /// Its name in both relations; the address is called `ip` in `ip_enrichment`.
+    pub name: &'static std::ffi::CStr,
+    /// Its type.
+    pub kind: pg_sys::Oid,
+    /// Who writes it.
+    pub by: By,
+}
+
+macro_rules! record {
+    ($($column:ident $name:literal $kind:ident $by:ident;)*) => {
+        /// A column of the record. Its number is its place in `ip_enrichment`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Column { $(#[allow(missing_docs)] $column),* }
+
+        impl Column {
+            /// All of them, in the order of `ip_enrichment`.
+            pub const ALL: [Column; RECORD.len()] = [$(Column::$column),*];
+        }
+
+        /// What [`Column::field`] looks up.
+        const RECORD: &[Field] = &[$(Field { name: $name, kind: pg_sys::$kind, by: By::$by }),*];
+    };
+}
+
+record! {
+    Ip c"ip_address" INETOID Nobody;
+    IpClass c"ip_class" TEXTOID MaxMind;
+    Network c"network" CIDROID Origin;
+    AsnNumber c"asn_number" INT8OID Origin;
+    AsnOrg c"asn_org" TEXTOID Origin;
+    AsnSource c"asn_source" TEXTOID Origin;
+    CountryCode c"country_code" TEXTOID Country;
+    CountrySource c"country_source" TEXTOID Country;
+    Region c"region" TEXTOID MaxMind;
+    City c"city" TEXTOID MaxMind;
+    Latitude c"latitude" FLOAT8OID MaxMind;
+    Longitude c"longitude" FLOAT8OID MaxMind;
+    AccuracyRadiusKm c"accuracy_radius_km" INT4OID MaxMind;
+    TimeZone c"time_zone" TEXTOID MaxMind;
+    ScannerNoise c"scanner_noise" BOOLOID Scanner;
+    ScannerRiot c"scanner_riot" BOOLOID Scanner;
+    ScannerClassification c"scanner_classification" TEXTOID Scanner;
+    ScannerName c"scanner_name" TEXTOID Scanner;
+    ScannerLastSeen c"scanner_last_seen" TIMESTAMPTZOID Scanner;
+    MaxMindStatus c"maxmind_status" TEXTOID MaxMind;
+    CymruStatus c"cymru_status" TEXTOID CymruStatus;
+    GreyNoiseStatus c"greynoise_status" TEXTOID GreyNoiseStatus;
+    EnrichmentTs c"enrichment_ts" TIMESTAMPTZOID Moment;
+    ScannerTs c"scanner_ts" TIMESTAMPTZOID Scanner;
+}
+
+/// How many columns a record has.
+pub const COUNT: usize = Column::ALL.len();
+
+/// Columns that only `ip_inventory` has: when a source last answered.
+pub const MAXMIND_TS: shape::Column = (c"maxmind_ts", pg_sys::TIMESTAMPTZOID);
+/// See [`MAXMIND_TS`].
+pub const CYMRU_TS: shape::Column = (c"cymru_ts", pg_sys::TIMESTAMPTZOID);
+
+impl Column {
+    /// What it is.
+    pub const fn field(self) -> &'static Field {
+        &RECORD[self as usize]
+    }
+
+    /// It in `ip_inventory`.
+    pub const fn stored(self) -> shape::Column {
+        let field = self.field();
+        (field.name, field.kind)
+    }
+
+    /// It in `ip_enrichment`.
+    pub const fn given(self) -> shape::Column {
+        let name = if matches!(self, Column::Ip) { c"ip" } else { self.field().name };
+        (name, self.field().kind)
+    }
+
+    /// Its name in SQL, of `ip_enrichment`.
+    fn name(self) -> &'static str {
+        // Every name here is plain ASCII.
+        self.given().0.to_str().unwrap_or_default()
+    }
+
+    /// Whether MaxMind's answer says what stands there.
+    pub fn is_of_maxmind(self) -> bool {
+        matches!(self.field().by, By::MaxMind | By::Origin | By::Country)
+    }
+}
+
+/// What the function makes of each column, as SQL writes a list.
+fn list(columns: impl Iterator<Item = Column>, each: impl Fn(&str) -> String) -> String {
+    columns.map(|column| each(column.name())).collect::<Vec<_>>().join(", ")
+}
+
+/// The columns of `ip_enrichment`.
+pub fn names() -> String {
+    list(Column::ALL.into_iter(), str::to_owned)
+}
+
+/// Those that a new row gets from MaxMind's answer and from how the other sources stand.
+pub fn born(each: impl Fn(&str) -> String) -> String {
+    let born = |column: &Column| !matches!(column.field().by, By::Nobody | By::Scanner);
+    list(Column::ALL.into_iter().filter(born), each)
+}
+
+/// What MaxMind's answer `r` does to a known row `i`. Team Cymru's ASN and country stay where MaxMind has none.
+pub fn assignments() -> String {
+    let kept = |name: &str, known: Column, source: Column| {
+        let (known, source) = (known.name(), source.name());
+        format!("{name} = CASE WHEN r.{known} IS NULL AND i.{source} = 'cymru' THEN i.{name} ELSE r.{name} END")
+    };
+    let assign = |column: Column| {
+        let name = column.name();
+        match column.field().by {
+            By::MaxMind => Some(format!("{name} = r.{name}")),
+            By::Origin => Some(kept(name, Column::AsnNumber, Column::AsnSource)),
+            By::Country => Some(kept(name, Column::CountryCode, Column::CountrySource)),
+            _ => None,
+        }
+    };
+    Column::ALL.into_iter().filter_map(assign).collect::<Vec<_>>().join(", ")
+}
