@@ -29,6 +29,7 @@ pub mod cascade;
 pub mod cymru;
 pub mod failure;
 pub mod fetcher;
+pub mod freshness;
 pub mod greynoise;
 pub mod json;
 pub mod latency;

@@ -119,7 +119,12 @@ fn what_needs_an_attached_table_says_so() {
     // Called as a function, or made a trigger of another kind by hand.
     assert!(!db.fails("SELECT observe_addresses()").message.is_empty());
     db.sql("CREATE TRIGGER mine BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION observe_addresses('', 'ip')");
-    check("trigger before the row", &db.fails("INSERT INTO events VALUES ('5.160.1.1')"), "39P01", &["observe_addresses"]);
+    check(
+        "trigger before the row",
+        &db.fails("INSERT INTO events VALUES ('5.160.1.1')"),
+        "39P01",
+        &["observe_addresses"],
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::cell::UnsafeCell;
 use std::time::Duration;
 
 use enrich::cascade;
+use enrich::freshness::{Freshness, maxmind_is_fresh};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -61,13 +62,13 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     // SAFETY: declared to return ip_enrichment.
     let desc = unsafe { kept_desc(call) };
     let known = cached(schema, inet, stale_before, desc);
-    counters::cache(known.as_ref().is_some_and(|found| found.network == Network::Fresh));
+    counters::cache(known.as_ref().is_some_and(|found| found.network == Freshness::Fresh));
     match &known {
-        Some(found) if found.network == Network::Fresh || !may_write() => return found.row,
+        Some(found) if found.network == Freshness::Fresh || !may_write() => return found.row,
         // What was never answered is in line already; what went stale is put there. Without a worker there is nobody to
         // wait for, and what is known is better than an error.
         Some(found) if wait.is_zero() || shared::my_worker().is_none() => {
-            if found.network == Network::Stale {
+            if found.network == Freshness::Stale {
                 hand_over(schema, inet);
             }
             return found.row;
@@ -105,21 +106,11 @@ unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
     unsafe { crate::functions::lookup::kept_desc(call) }
 }
 
-/// How the network sources stand in a row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Network {
-    /// Each has answered, or is not asked.
-    Fresh,
-    /// One has no answer yet.
-    Missing,
-    /// One has answered too long ago.
-    Stale,
-}
-
 /// A row of the inventory.
 struct Found {
     row: Datum,
-    network: Network,
+    /// How the network sources stand in it.
+    network: Freshness,
 }
 
 /// The inventory's row, if MaxMind's answer in it is fresh.
@@ -178,7 +169,7 @@ unsafe fn copy_if_fresh(
         let column = |(name, kind)| shape::find(source, name, kind).map(|number| number - 1);
         let value = |of| column(of).filter(|at| !missing[*at]).map(|at| all[at]);
         let moment = |of| value(of).map(|ts| ts.value() as i64);
-        if moment(columns::MAXMIND_TS).is_none_or(|ts| ts < stale_before) {
+        if !maxmind_is_fresh(moment(columns::MAXMIND_TS), stale_before) {
             return None;
         }
         let mut values = [Datum::null(); columns::COUNT];
@@ -189,25 +180,12 @@ unsafe fn copy_if_fresh(
                 nulls[column as usize] = false;
             }
         }
-        let (cymru_life, cymru_negative_life, greynoise_life) = settings::lifetimes();
         let status = |of: Column| value(of.stored()).map_or(&[][..], |datum| crate::pg::datum::text_bytes(datum));
-        let old = |of, life: i64| moment(of).is_none_or(|ts| ts < time::now().saturating_sub(life));
-        let cymru = match status(Column::CymruStatus) {
-            b"found" if old(columns::CYMRU_TS, cymru_life) => Network::Stale,
-            b"not_found" if old(columns::CYMRU_TS, cymru_negative_life) => Network::Stale,
-            b"found" | b"not_found" | b"skipped" => Network::Fresh,
-            _ => Network::Missing,
-        };
-        let greynoise = match status(Column::GreyNoiseStatus) {
-            b"found" | b"not_found" if old(Column::ScannerTs.stored(), greynoise_life) => Network::Stale,
-            b"found" | b"not_found" | b"skipped" => Network::Fresh,
-            _ => Network::Missing,
-        };
-        let network = match (cymru, greynoise) {
-            (Network::Fresh, Network::Fresh) => Network::Fresh,
-            (Network::Stale, _) | (_, Network::Stale) => Network::Stale,
-            _ => Network::Missing,
-        };
+        let lives = settings::lifetimes();
+        let cymru = Freshness::of_cymru(status(Column::CymruStatus), || moment(columns::CYMRU_TS), time::now, &lives);
+        let scanner_ts = || moment(Column::ScannerTs.stored());
+        let greynoise = Freshness::of_greynoise(status(Column::GreyNoiseStatus), scanner_ts, time::now, &lives);
+        let network = cymru.of_both(greynoise);
         let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
         Some(Found { row: Datum::from((*formed).t_data), network })
     }

@@ -3,10 +3,11 @@
 
 use pgrx::{IntoDatum, pg_sys};
 
+use crate::pg::argument::Argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::errors::not_ready;
-use crate::pg::sql::{Argument, Sql};
+use crate::pg::sql::Sql;
 use crate::sql_function;
 
 sql_function!(

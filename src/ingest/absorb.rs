@@ -19,6 +19,7 @@ use super::queue::{COLUMNS, Queue, Retry, wake_at_commit};
 use crate::files::maxmind;
 use crate::inventory::seen::Seen;
 use crate::inventory::store::Writer;
+use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
@@ -433,7 +434,7 @@ fn count_sources(
             false => "",
         };
         for (oid, source) in sources {
-            let table = (pg_sys::OIDOID, pg_sys::Oid::from(*oid).into_datum());
+            let table = argument::oid(pg_sys::Oid::from(*oid));
             // Not under the snapshot of this round's start: the table may have been attached since.
             let root = sql.returning(
                 &format!(
@@ -460,18 +461,15 @@ fn count_sources(
                     schema.name, more
                 ),
                 &[
-                    (pg_sys::OIDOID, root.into_datum()),
-                    (pg_sys::INT8OID, source.observed.into_datum()),
-                    (pg_sys::INT8OID, source.unparsable.into_datum()),
-                    (
-                        pg_sys::TIMESTAMPTZOID,
-                        (source.observed + source.unparsable > 0).then(|| Datum::from(source.last)),
-                    ),
-                    (pg_sys::INT8OID, source.unobserved.into_datum()),
-                    (pg_sys::INT8OID, source.rows.into_datum()),
-                    (pg_sys::TEXTOID, unread.and_then(|(sample, _, _)| sample.as_deref()).map(crate::pg::call::text)),
-                    (pg_sys::TEXTOID, unread.map(|(_, reason, _)| crate::pg::call::text(reason))),
-                    (pg_sys::TIMESTAMPTZOID, unread.map(|(_, _, at)| Datum::from(*at))),
+                    argument::oid(root),
+                    argument::bigint(source.observed),
+                    argument::bigint(source.unparsable),
+                    argument::maybe_moment((source.observed + source.unparsable > 0).then_some(source.last)),
+                    argument::bigint(source.unobserved),
+                    argument::bigint(source.rows),
+                    argument::maybe_text(unread.and_then(|(sample, _, _)| sample.as_deref())),
+                    argument::maybe_text(unread.map(|(_, reason, _)| reason.as_str())),
+                    argument::maybe_moment(unread.map(|(_, _, at)| *at)),
                 ],
             );
             if added == 0 {

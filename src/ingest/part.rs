@@ -11,11 +11,12 @@ use pgrx::{IntoDatum, PgSqlErrorCode};
 
 use super::before::Before;
 use super::reading::{Earlier, Reading, Scope};
+use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, database_identity, plain_name};
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
 use crate::pg::snapshot::with_latest_snapshot;
-use crate::pg::sql::{Argument, Sql};
+use crate::pg::sql::Sql;
 
 /// The table of notes; it is not there until the extension is updated.
 const NOTES: &std::ffi::CStr = c"ip_source_part";

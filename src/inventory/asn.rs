@@ -1,9 +1,12 @@
 //! What the worker reads and writes of autonomous systems: names and registrations, and the counts of their addresses.
 
 use enrich::cymru::AsName;
+use enrich::source::Source;
 use pgrx::{IntoDatum, pg_sys};
 use serde_json::{Value, json};
 
+use super::due;
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
 
@@ -46,7 +49,7 @@ pub fn keep_details(schema: &Schema, details: &[AsName]) {
                  details_ts = EXCLUDED.details_ts, details_retry_at = NULL",
             schema.name
         ),
-        &[super::store::json(&Value::Array(rows))],
+        &[argument::json(&Value::Array(rows))],
     );
 }
 
@@ -62,7 +65,7 @@ pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
                  WHERE a.asn_org IS DISTINCT FROM EXCLUDED.asn_org",
             schema.name
         ),
-        &[super::store::json(&Value::Array(rows))],
+        &[argument::json(&Value::Array(rows))],
     );
 }
 
@@ -129,8 +132,8 @@ pub fn recount(schema: &Schema) -> u64 {
                      coalesce(sum(public) FILTER (WHERE asn_number IS NULL), 0), least(coalesce(sum(seen), 0), 9223372036854775807),
                      coalesce(sum(maxmind), 0), coalesce(sum(cymru), 0), coalesce(sum(greynoise), 0),
                      coalesce(sum(scanners), 0),
-                     (SELECT count(*) FROM {0}.ip_inventory WHERE cymru_status IN ('pending', 'failed')),
-                     (SELECT count(*) FROM {0}.ip_inventory WHERE greynoise_status IN ('pending', 'failed', 'quota')){value}
+                     (SELECT count(*) FROM {0}.ip_inventory i WHERE {cymru_due}),
+                     (SELECT count(*) FROM {0}.ip_inventory i WHERE {greynoise_due}){value}
                  FROM counted),
              gone AS (
                  UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
@@ -149,8 +152,10 @@ pub fn recount(schema: &Schema) -> u64 {
                  first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
                  last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
                  asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)",
-            schema.name
+            schema.name,
+            cymru_due = due::waiting(Source::Cymru),
+            greynoise_due = due::waiting(Source::GreyNoise),
         ),
-        &[(pg_sys::INT8OID, changes.into_datum())],
+        &[argument::bigint(changes)],
     )
 }

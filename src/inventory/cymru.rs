@@ -1,97 +1,18 @@
-//! What the worker reads and writes for Team Cymru: who is due, answers by network, answers by address.
+//! What the worker reads and writes for Team Cymru: answers by network, answers by address.
 //!
 //! Batches go in as one JSON text: answers are few next to observations, and a row is read back by its fields' names.
 
 use std::net::IpAddr;
 
-use enrich::campaign::claim::Target;
 use enrich::cymru::answer::{Answer, Prefix};
+use enrich::freshness::Lifetimes;
 use ipnetwork::IpNetwork;
-use pgrx::pg_sys::Datum;
-use pgrx::{IntoDatum, pg_sys};
 use serde_json::{Value, json};
 
-use super::store::Lifetimes;
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
-use crate::pg::sql::{Argument, Sql, Table};
-
-/// Which rows to look for.
-#[derive(Clone, Copy)]
-pub enum Which<'a> {
-    /// Those never answered, or whose last attempt failed, most observed first.
-    Due,
-    /// Those whose answer is older than its life, most observed first.
-    Stale,
-    /// Those without an answer, or with an old one, whenever they were last tried.
-    Outdated,
-    /// Of these addresses, those that are due or stale.
-    DueOf(&'a [IpAddr]),
-    /// Of these addresses, those without an answer, or with an old one.
-    OutdatedOf(&'a [IpAddr]),
-    /// These addresses, fresh or not.
-    All(&'a [IpAddr]),
-}
-
-/// Rows that are read at a time.
-const FETCHED: usize = 10_000;
-
-/// A row that Team Cymru may be asked about at all: MaxMind was asked, and knows no ASN.
-const OPEN: &str = "i.maxmind_status <> 'pending' AND i.asn_source IS DISTINCT FROM 'maxmind'
-    AND i.cymru_status <> 'skipped' AND i.ip_class = 'public'";
-const MISSING: &str = "i.cymru_status IN ('pending', 'failed')";
-const OLD: &str =
-    "(i.cymru_status = 'found' AND i.cymru_ts < now() - $1 OR i.cymru_status = 'not_found' AND i.cymru_ts < now() - $2)
-    AND i.cymru_ts < now() - least($1, $2)";
-/// Not to be left alone because of a failure.
-const NOW: &str = "(i.cymru_retry_at IS NULL OR i.cymru_retry_at <= now())";
-
-/// At most `limit` rows to ask about.
-pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Target> {
-    let condition = match which {
-        Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL AND $2 IS NOT NULL"),
-        Which::Stale => format!("{OLD} AND {NOW}"),
-        Which::Outdated => format!("({MISSING} OR {OLD})"),
-        Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({MISSING} OR {OLD}) AND {NOW}"),
-        Which::OutdatedOf(_) => format!("i.ip_address = ANY ($3) AND ({MISSING} OR {OLD})"),
-        Which::All(_) => "i.ip_address = ANY ($3) AND $1 IS NOT NULL AND $2 IS NOT NULL".to_owned(),
-    };
-    let mut arguments = vec![super::store::interval(lifetimes.cymru), super::store::interval(lifetimes.cymru_negative)];
-    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
-        arguments.push(super::store::addresses(ips));
-    }
-    claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)
-}
-
-/// How often addresses were observed, of those that the inventory has.
-pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Target> {
-    claims(schema, "i.ip_address = ANY ($1)", &[super::store::addresses(ips)], ips.len())
-}
-
-/// Rows of the inventory that meet a condition, most observed first.
-pub(super) fn claims(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Target> {
-    let sql = Sql::on(schema, c"ip_inventory");
-    let mut cursor = sql.cursor(
-        &format!(
-            "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
-             ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}",
-            schema.name
-        ),
-        arguments,
-    );
-    let mut claims = Vec::new();
-    loop {
-        // A refresh may find a million: as rows of a result they would fill the worker's memory.
-        let found = cursor.fetch(FETCHED);
-        if found.len() == 0 {
-            return claims;
-        }
-        claims.extend((0..found.len()).filter_map(|row| {
-            let seen = found.get::<i64>(row, 2)?.max(0) as u64;
-            Some(Target { ip: found.get::<Inet>(row, 1)?.ip, seen })
-        }));
-    }
-}
+use crate::pg::sql::{Sql, Table};
 
 /// Wider than an answer may be used for: see [`enrich::cymru::rounds`]. Version 0.1.0 wrote such rows.
 pub(super) const TOO_WIDE: &str = "masklen(c.prefix) < CASE family(c.prefix) WHEN 4 THEN 24 ELSE 48 END";
@@ -108,7 +29,7 @@ pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
              LEFT JOIN {0}.asn_inventory n ON n.asn_number = p.origins[1]",
             schema.name
         ),
-        &[super::store::addresses(ips)],
+        &[argument::addresses(ips)],
     );
     (0..found.len()).filter_map(|row| known_row(&found, row)).collect()
 }
@@ -153,7 +74,7 @@ pub fn keep_prefixes(schema: &Schema, prefixes: &[Prefix], lifetimes: &Lifetimes
                  answered_at = EXCLUDED.answered_at, expires_at = EXCLUDED.expires_at",
             schema.name
         ),
-        &[super::store::json(&Value::Array(rows)), super::store::interval(lifetimes.cymru), super::store::interval(lifetimes.cymru_negative)],
+        &[argument::json(&Value::Array(rows)), argument::interval(lifetimes.cymru), argument::interval(lifetimes.cymru_negative)],
     );
 }
 
@@ -183,21 +104,6 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Answer)]) -> u64 {
              WHERE i.ip_address = ANY ($2) AND i.ip_address = r.ip AND i.asn_source IS DISTINCT FROM 'maxmind'",
             schema.name
         ),
-        &[super::store::json(&Value::Array(rows)), super::store::addresses(&ips)],
+        &[argument::json(&Value::Array(rows)), argument::addresses(&ips)],
     )
-}
-
-/// Notes that addresses could not be asked about. An older answer stays, and is tried again later.
-pub fn fail(schema: &Schema, ips: &[IpAddr], reason: &str) {
-    super::store::note_failure(schema, "cymru", ips, reason);
-}
-
-/// Notes that addresses are not asked about, and why.
-pub fn skip(schema: &Schema, ips: &[IpAddr], reason: &str) {
-    super::store::note_skipped(schema, "cymru", ips, reason);
-}
-
-/// The value of a nullable big integer.
-pub(super) fn bigint(value: Option<i64>) -> Argument {
-    (pg_sys::INT8OID, value.and_then(|value: i64| -> Option<Datum> { value.into_datum() }))
 }

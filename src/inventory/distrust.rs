@@ -2,12 +2,10 @@
 
 use std::ffi::CStr;
 
-use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
-
 use super::cymru::TOO_WIDE;
+use crate::pg::argument;
 use crate::pg::catalog::{self, Schema};
-use crate::pg::sql::{Argument, Sql};
+use crate::pg::sql::Sql;
 
 /// Why answers are in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +68,7 @@ pub fn make_due(schema: &Schema, doubt: Doubt, before: i64, first: u32, count: u
             range("i", first, count),
             doubt.rows()
         ),
-        &[moment(before)],
+        &[argument::moment(before)],
     )
 }
 
@@ -84,7 +82,7 @@ pub fn forget_networks(schema: &Schema, wide: bool, before: i64, first: u32, cou
             range("c", first, count),
             if wide { TOO_WIDE } else { "c.announced IS NULL" }
         ),
-        &[moment(before)],
+        &[argument::moment(before)],
     );
 }
 
@@ -92,8 +90,4 @@ pub fn forget_networks(schema: &Schema, wide: bool, before: i64, first: u32, cou
 fn range(table: &str, first: u32, count: u32) -> String {
     let end = first.saturating_add(count);
     format!("{table}.ctid >= '({first},0)'::tid AND {table}.ctid < '({end},0)'::tid")
-}
-
-fn moment(at: i64) -> Argument {
-    (pg_sys::TIMESTAMPTZOID, Some(Datum::from(at)))
 }

@@ -1,43 +1,15 @@
-//! What the worker reads and writes for GreyNoise: who is due, verdicts, the ledger of its quota.
+//! What the worker reads and writes for GreyNoise: verdicts, the ledger of its quota.
 
 use std::net::IpAddr;
 
-use enrich::campaign::claim::Target;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
-use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 use serde_json::{Value, json};
 
-use super::cymru::{Which, bigint, claims};
-use super::store::Lifetimes;
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
 use crate::pg::time;
-
-/// A row that GreyNoise may be asked about at all. It does not depend on what the other sources say.
-const OPEN: &str = "i.greynoise_status <> 'skipped' AND i.ip_class = 'public' AND i.maxmind_status <> 'pending'";
-const MISSING: &str = "i.greynoise_status IN ('pending', 'failed', 'quota')";
-const OLD: &str = "(i.scanner_ts < now() - $1 AND i.greynoise_status IN ('found', 'not_found'))";
-/// Not to be left alone because of a failure, or of the quota.
-const NOW: &str = "(i.greynoise_retry_at IS NULL OR i.greynoise_retry_at <= now())";
-
-/// At most `limit` rows to ask about.
-pub fn claim(schema: &Schema, which: Which<'_>, lifetimes: &Lifetimes, limit: usize) -> Vec<Target> {
-    let condition = match which {
-        Which::Due => format!("{MISSING} AND {NOW} AND $1 IS NOT NULL"),
-        Which::Stale => format!("{OLD} AND {NOW}"),
-        Which::Outdated => format!("({MISSING} OR {OLD})"),
-        Which::DueOf(_) => format!("i.ip_address = ANY ($2) AND ({MISSING} OR {OLD}) AND {NOW}"),
-        Which::OutdatedOf(_) => format!("i.ip_address = ANY ($2) AND ({MISSING} OR {OLD})"),
-        Which::All(_) => "i.ip_address = ANY ($2) AND $1 IS NOT NULL".to_owned(),
-    };
-    let mut arguments = vec![super::store::interval(lifetimes.greynoise)];
-    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
-        arguments.push(super::store::addresses(ips));
-    }
-    claims(schema, &format!("{condition} AND {OPEN}"), &arguments, limit)
-}
 
 /// Writes verdicts. Returns how many rows were written.
 pub fn write(schema: &Schema, rows: &[(IpAddr, Verdict)]) -> u64 {
@@ -63,18 +35,8 @@ pub fn write(schema: &Schema, rows: &[(IpAddr, Verdict)]) -> u64 {
              WHERE i.ip_address = ANY ($2) AND i.ip_address = r.ip",
             schema.name
         ),
-        &[super::store::json(&Value::Array(rows)), super::store::addresses(&ips)],
+        &[argument::json(&Value::Array(rows)), argument::addresses(&ips)],
     )
-}
-
-/// Notes that addresses could not be asked about. An older verdict stays, and is tried again later.
-pub fn fail(schema: &Schema, ips: &[IpAddr], reason: &str) {
-    super::store::note_failure(schema, "greynoise", ips, reason);
-}
-
-/// Notes that addresses are not asked about, and why.
-pub fn skip(schema: &Schema, ips: &[IpAddr], reason: &str) {
-    super::store::note_skipped(schema, "greynoise", ips, reason);
 }
 
 /// Notes that the quota did not reach these addresses; they are due again when it is open (timestamptz). An older
@@ -87,7 +49,7 @@ pub fn out_of_quota(schema: &Schema, ips: &[IpAddr], until: i64) {
              WHERE i.ip_address = ANY ($1)",
             schema.name
         ),
-        &[super::store::addresses(ips), (pg_sys::TIMESTAMPTZOID, Some(Datum::from(until)))],
+        &[argument::addresses(ips), argument::moment(until)],
     );
 }
 
@@ -100,7 +62,7 @@ pub fn reopen(schema: &Schema, ips: &[IpAddr]) {
              WHERE i.ip_address = ANY ($1) AND i.greynoise_detail = 'the quota is spent'",
             schema.name
         ),
-        &[super::store::addresses(ips)],
+        &[argument::addresses(ips)],
     );
 }
 
@@ -129,7 +91,7 @@ pub fn ledger(schema: &Schema) -> Ledger {
 /// commit reaches the disk.
 pub fn keep_ledger(schema: &Schema, ledger: &Ledger) {
     crate::pg::tx::set_local(c"synchronous_commit", c"on");
-    let moment = |us: Option<i64>| (pg_sys::TIMESTAMPTZOID, us.map(|us| Datum::from(time::from_unix_us(us))));
+    let moment = |us: Option<i64>| argument::maybe_moment(us.map(time::from_unix_us));
     Sql::on(schema, c"source_quota").run(
         &format!(
             "INSERT INTO {}.source_quota AS q (source, window_start, used, closed_until) VALUES ('greynoise', $1, $2, $3)
@@ -137,6 +99,6 @@ pub fn keep_ledger(schema: &Schema, ledger: &Ledger) {
                  closed_until = EXCLUDED.closed_until",
             schema.name
         ),
-        &[moment(Some(ledger.window_start)), bigint(Some(ledger.used as i64)), moment(ledger.closed_until)],
+        &[moment(Some(ledger.window_start)), argument::bigint(ledger.used as i64), moment(ledger.closed_until)],
     );
 }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`columns`] | the columns of a record: name, type, who writes each |
+//! | [`due`] | which rows are due, and when again |
 //! | [`store`] | observations and MaxMind's answers, in batches |
 //! | [`row`] | a record as a row of `ip_enrichment` |
 //! | [`cymru`], [`greynoise`], [`asn`] | what the network sources say, and what is counted per AS |
@@ -15,6 +16,7 @@ pub mod asn;
 pub mod columns;
 pub mod cymru;
 pub mod distrust;
+pub mod due;
 pub mod greynoise;
 pub mod history;
 pub mod row;

@@ -11,31 +11,21 @@ use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
 use enrich::cascade::{self, Policy};
 use enrich::maxmind::Databases;
 use enrich::record::Status;
-use ipnetwork::IpNetwork;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
-use serde_json::Value;
 
 use super::columns;
+use super::due;
+use super::due::Place;
 use super::row::Row;
 use super::seen::Seen;
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::raise;
 use crate::pg::inet::Inet;
-use crate::pg::sql::{Argument, Sql};
+use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 use crate::settings;
-
-/// An address and where its row lies.
-pub type Place = (IpAddr, pg_sys::ItemPointerData);
-
-/// Rows that MaxMind never answered.
-pub const NEVER_ANSWERED: &str = "i.maxmind_status = ANY ('{pending,unavailable}')";
-
-/// Which rows are due at MaxMind: never answered, or answered before `$2`.
-fn due() -> String {
-    format!("({NEVER_ANSWERED} OR i.maxmind_ts < $2)")
-}
 
 /// New addresses are born enriched; known ones only count. An address that was only asked about never changes a known
 /// row, and its first observation replaces the time of the question.
@@ -101,7 +91,7 @@ fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
         s = schema.name,
         set = assignments(policy),
         names = columns::names(),
-        due = due()
+        due = due::at_maxmind(2)
     )
 }
 
@@ -112,7 +102,7 @@ fn update_by_place_sql(schema: &Schema, policy: &Policy) -> String {
         s = schema.name,
         set = assignments(policy),
         names = columns::names(),
-        due = due()
+        due = due::at_maxmind(2)
     )
 }
 
@@ -219,13 +209,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The same for rows whose place in the table is known: no index is asked.
-    pub fn update_at(
-        &mut self,
-        databases: &Databases,
-        rows: &[(IpAddr, pg_sys::ItemPointerData)],
-        stale_before: i64,
-        now: i64,
-    ) -> Tallied {
+    pub fn update_at(&mut self, databases: &Databases, rows: &[Place], stale_before: i64, now: i64) -> Tallied {
         let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
         let places = places(rows.iter().map(|(_, place)| *place));
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
@@ -253,9 +237,8 @@ impl<'a> Writer<'a> {
 
     /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered
     /// meanwhile are counted by who wrote them, or by the next pass.
-    fn recount(&self, rows: &[(IpAddr, pg_sys::ItemPointerData)], now: i64, written: u64) -> Tallied {
+    fn recount(&self, rows: &[Place], now: i64, written: u64) -> Tallied {
         let sql = Sql::on(self.schema, c"ip_inventory");
-        let ips: Vec<Inet> = rows.iter().map(|(ip, _)| Inet::host(*ip)).collect();
         // Not as a read-only query: that would not see what this transaction has just written.
         let found = sql.returning(
             &format!(
@@ -264,7 +247,7 @@ impl<'a> Writer<'a> {
                  FROM {}.ip_inventory WHERE ip_address = ANY ($1) AND maxmind_ts = $2",
                 self.schema.name
             ),
-            &[(pg_sys::INETARRAYOID, ips.into_datum()), (pg_sys::TIMESTAMPTZOID, Some(Datum::from(now)))],
+            &[argument::addresses(rows.iter().map(|(ip, _)| ip)), argument::moment(now)],
         );
         let count = |column| found.get::<i64>(0, column).unwrap_or(0) as u64;
         Tallied { written, with_asn: count(1), not_found: count(2), skipped: count(3), unavailable: 0 }
@@ -307,89 +290,6 @@ impl<'a> Writer<'a> {
         };
         (Datum::from(array), tallied)
     }
-}
-
-/// How long answers are fresh, in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetimes {
-    /// Team Cymru's.
-    pub cymru: i64,
-    /// Its "no route".
-    pub cymru_negative: i64,
-    /// GreyNoise's.
-    pub greynoise: i64,
-}
-
-impl Lifetimes {
-    /// As set now.
-    pub fn now() -> Lifetimes {
-        let (cymru, cymru_negative, greynoise) = settings::lifetimes();
-        Lifetimes { cymru, cymru_negative, greynoise }
-    }
-}
-
-/// A batch as a text that the SQL casts to json.
-pub(super) fn json(value: &Value) -> Argument {
-    (pg_sys::TEXTOID, Some(crate::pg::call::text(&value.to_string())))
-}
-
-pub(super) fn addresses(ips: &[IpAddr]) -> Argument {
-    let ips: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
-    (pg_sys::INETARRAYOID, ips.into_datum())
-}
-
-/// Microseconds as an interval, palloced.
-pub(super) fn interval(us: i64) -> Argument {
-    // SAFETY: filled in right here.
-    let interval = unsafe { pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>() };
-    // SAFETY: as above.
-    unsafe { interval.write(pg_sys::Interval { time: us, day: 0, month: 0 }) };
-    (pg_sys::INTERVALOID, Some(Datum::from(interval)))
-}
-
-/// A source could not be asked about addresses: tried again after 1, 2, 4 … minutes, six hours at most, each row at a
-/// time of its own. A row that has an answer keeps it.
-pub(super) fn note_failure(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
-    Sql::on(schema, c"ip_inventory").run(
-        &format!(
-            "UPDATE {s}.ip_inventory i SET {source}_attempts = i.{source}_attempts + 1, {source}_detail = $2,
-                 {source}_retry_at = now() + least(interval '1 minute' * power(2, least(i.{source}_attempts, 10)), interval '6 hours')
-                     * (0.8 + random() * 0.4),
-                 {source}_status = CASE WHEN i.{source}_status IN ('found', 'not_found') THEN i.{source}_status ELSE 'failed' END
-             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
-            s = schema.name
-        ),
-        &[addresses(ips), (pg_sys::TEXTOID, Some(crate::pg::call::text(reason)))],
-    );
-}
-
-/// A source is not to be asked about addresses. A row that has an answer keeps it.
-pub(super) fn note_skipped(schema: &Schema, source: &str, ips: &[IpAddr], reason: &str) {
-    Sql::on(schema, c"ip_inventory").run(
-        &format!(
-            "UPDATE {s}.ip_inventory i SET {source}_status = 'skipped', {source}_detail = $2, {source}_retry_at = NULL
-             WHERE i.ip_address = ANY ($1) AND i.{source}_status IN ('pending', 'failed', 'quota')",
-            s = schema.name
-        ),
-        &[addresses(ips), (pg_sys::TEXTOID, Some(crate::pg::call::text(reason)))],
-    );
-}
-
-/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
-/// Addresses in `never_ask` stay as they are.
-pub fn unskip(schema: &Schema, source: &str, limit: usize, never_ask: &[IpNetwork]) -> u64 {
-    crate::pg::tx::read_everything();
-    let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
-    Sql::on(schema, c"ip_inventory").run(
-        &format!(
-            "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
-             WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
-                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')
-                   AND NOT k.ip_address <<= ANY ($1) LIMIT {limit})",
-            s = schema.name
-        ),
-        &[(pg_sys::INETARRAYOID, networks.into_datum())],
-    )
 }
 
 fn longs(values: impl Iterator<Item = i64>, kind: pg_sys::Oid) -> Datum {

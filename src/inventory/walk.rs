@@ -8,8 +8,8 @@ use enrich::maxmind::Databases;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
+use super::due::Place;
 use super::same::Stored;
-use super::store::Place;
 use crate::files::{counters, maxmind};
 use crate::pg::catalog::{self, Schema};
 use crate::pg::shape;

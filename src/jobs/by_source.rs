@@ -6,20 +6,18 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use enrich::campaign::claim::Target;
-use enrich::source::SourceSet;
-use pgrx::pg_sys::Datum;
+use enrich::source::{Source, SourceSet};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
 use super::list::write_list;
-use crate::inventory::cymru::Which;
-use crate::inventory::store::{Lifetimes, NEVER_ANSWERED};
-use crate::inventory::{cymru, greynoise};
+use crate::inventory::due;
+use crate::inventory::due::Which;
 use crate::network::Network;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
-use crate::pg::tx;
+use crate::settings;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
 use crate::shared::{Job, sources};
@@ -67,31 +65,18 @@ pub fn measure(job: &Job) -> u64 {
 
 fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     let bits = job.sources.load(Ordering::Relaxed);
-    let lifetimes = Lifetimes::now();
+    let lifetimes = settings::lifetimes();
     let most = job.max_ips.load(Ordering::Relaxed).max(1) as usize;
     let mut ips: Vec<(u64, IpAddr)> = Vec::new();
     let mut add = |rows: Vec<Target>| ips.extend(rows.into_iter().map(|row| (row.seen, row.ip)));
     if bits & sources::CYMRU != 0 {
-        add(cymru::claim(schema, Which::Outdated, &lifetimes, most));
+        add(due::claim(schema, Source::Cymru, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::GREYNOISE != 0 {
-        add(greynoise::claim(schema, Which::Outdated, &lifetimes, most));
+        add(due::claim(schema, Source::GreyNoise, Which::Outdated, &lifetimes, most));
     }
     if bits & sources::MAXMIND != 0 {
-        tx::read_everything();
-        let sql = Sql::on(schema, c"ip_inventory");
-        let rows = sql.query(
-            &format!(
-                "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1
-                 ORDER BY i.observation_count DESC, i.ip_address LIMIT {most}",
-                schema.name
-            ),
-            &[(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))],
-        );
-        ips.extend(
-            (0..rows.len())
-                .filter_map(|row| Some((rows.get::<i64>(row, 2)?.max(0) as u64, rows.get::<Inet>(row, 1)?.ip))),
-        );
+        add(due::claim_at_maxmind(schema, job.stale_before.load(Ordering::Relaxed), most));
     }
     ips.sort_unstable_by_key(|(seen, ip)| (std::cmp::Reverse(*seen), *ip));
     ips.dedup();
@@ -131,9 +116,8 @@ fn most_observed_first(id: i64) {
     let ips = list::read(id).unwrap_or_default();
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
     for part in ips.chunks(CHUNK) {
-        let claimed = watched::part(Work::Job, || {
-            Schema::hold().map(|schema| cymru::observed(&schema, part)).unwrap_or_default()
-        });
+        let claimed =
+            watched::part(Work::Job, || Schema::hold().map(|schema| due::observed(&schema, part)).unwrap_or_default());
         match claimed {
             Ok(claims) => ranked.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip))),
             // As they stand, then.

@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
 use crate::files::maxmind;
+use crate::inventory::due;
+use crate::inventory::due::Place;
 use crate::inventory::seen::Seen;
-use crate::inventory::store::{NEVER_ANSWERED, Place, Tallied, Writer};
+use crate::inventory::store::{Tallied, Writer};
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::process;
@@ -112,7 +113,7 @@ impl Pieces {
     fn blocks(&self, from: u64, to: u64) -> Result<(), Failure> {
         let mut due = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Vec::new() };
-            self.due(&schema, &format!("i.ctid >= '({from},0)'::tid AND i.ctid < '({to},0)'::tid"), None)
+            due::places_in_blocks(&schema, self.stale_before(), from, to)
         })?;
         due.sort_unstable_by_key(|(ip, _)| *ip);
         self.write_all(&due)
@@ -125,7 +126,7 @@ impl Pieces {
             if self.job.adds.load(Ordering::Relaxed) {
                 tallied = add_unknown(&schema, ips);
             }
-            self.due(&schema, "i.ip_address = ANY ($2)", Some(ips))
+            due::places_of(&schema, self.stale_before(), ips)
         })?;
         let counts = &self.job.counts;
         if self.job.asks_the_network() {
@@ -140,32 +141,6 @@ impl Pieces {
             counts.processed.fetch_add(fresh, Ordering::Relaxed);
         }
         self.write_all(&due)
-    }
-
-    /// Rows that are due and meet a condition, with their places.
-    fn due(&self, schema: &Schema, condition: &str, ips: Option<&[IpAddr]>) -> Vec<Place> {
-        let sql = Sql::on(schema, c"ip_inventory");
-        let mut arguments = vec![(pg_sys::TIMESTAMPTZOID, Some(Datum::from(self.stale_before())))];
-        if let Some(ips) = ips {
-            let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
-            arguments.push((pg_sys::INETARRAYOID, array.into_datum()));
-        }
-        let found = sql.query(
-            &format!(
-                "SELECT i.ip_address, i.ctid FROM {}.ip_inventory i
-                 WHERE {condition} AND ({NEVER_ANSWERED} OR i.maxmind_ts < $1)",
-                schema.name
-            ),
-            &arguments,
-        );
-        (0..found.len())
-            .filter_map(|row| {
-                let ip = found.get::<Inet>(row, 1)?.ip;
-                // SAFETY: column 2 is a tid, which is passed by reference.
-                let place = unsafe { *found.datum(row, 2)?.cast_mut_ptr::<pg_sys::ItemPointerData>() };
-                Some((ip, place))
-            })
-            .collect()
     }
 
     fn write_all(&self, due: &[Place]) -> Result<(), Failure> {

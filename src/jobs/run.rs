@@ -12,8 +12,9 @@ use pgrx::{IntoDatum, pg_sys};
 use super::piece::{Pieces, Turn};
 use super::{by_source, list};
 use crate::files::maxmind;
-use crate::inventory::store::NEVER_ANSWERED;
+use crate::inventory::due;
 use crate::network::Network;
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::process::{Handle, Registration, busy, my_pid};
@@ -280,60 +281,42 @@ fn written(job: &Job) -> u64 {
 fn measure(job: &Job) -> u64 {
     let Some(schema) = Schema::hold() else { return 0 };
     tx::read_everything();
-    let sql = Sql::on(&schema, c"ip_inventory");
-    let stale_before = [(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))];
-    let due = format!("({NEVER_ANSWERED} OR i.maxmind_ts < $1)");
+    let stale_before = job.stale_before.load(Ordering::Relaxed);
     let max_ips = job.max_ips.load(Ordering::Relaxed);
     let id = job.id.load(Ordering::Relaxed);
     if job.listed.load(Ordering::Relaxed) {
         let mut ips = list::read(id).unwrap_or_default();
         if max_ips > 0 && ips.len() as u64 > max_ips {
-            ips = most_observed(&sql, &schema, &ips, max_ips);
+            ips = most_observed(&schema, &ips, max_ips);
             list::write_list(id, &ips);
         }
         job.total.store(ips.len() as u64, Ordering::Relaxed);
         return ips.len() as u64;
     }
     if max_ips > 0 {
-        let found = sql.query(
-            &format!(
-                "SELECT i.ip_address FROM {}.ip_inventory i WHERE {due}
-                 ORDER BY i.observation_count DESC, i.ip_address LIMIT {max_ips}",
-                schema.name
-            ),
-            &stale_before,
-        );
-        let ips = addresses(&found);
+        let targets = due::claim_at_maxmind(&schema, stale_before, max_ips as usize);
+        let ips: Vec<IpAddr> = targets.into_iter().map(|target| target.ip).collect();
         list::write_list(id, &ips);
         job.listed.store(true, Ordering::Release);
         job.total.store(ips.len() as u64, Ordering::Relaxed);
         return ips.len() as u64;
     }
-    let found = sql.query(
-        &format!(
-            "SELECT count(*), pg_catalog.pg_relation_size({1}) / pg_catalog.current_setting('block_size')::bigint
-             FROM {0}.ip_inventory i WHERE {due}",
-            schema.name,
-            schema.regclass("ip_inventory"),
-        ),
-        &stale_before,
-    );
-    let total = found.get::<i64>(0, 1).unwrap_or(0) as u64;
+    let (total, blocks) = due::count_at_maxmind(&schema, stale_before);
     // A job that was taken over has done some already.
     job.total.store(total + written(job) - job.counts.errors.load(Ordering::Relaxed), Ordering::Relaxed);
-    if total == 0 { 0 } else { found.get::<i64>(0, 2).unwrap_or(0) as u64 }
+    if total == 0 { 0 } else { blocks }
 }
 
 /// Those of a list that were observed most; who is unknown was observed least.
-fn most_observed(sql: &Sql, schema: &Schema, ips: &[IpAddr], max_ips: u64) -> Vec<IpAddr> {
-    let ips: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
+fn most_observed(schema: &Schema, ips: &[IpAddr], max_ips: u64) -> Vec<IpAddr> {
+    let sql = Sql::on(schema, c"ip_inventory");
     addresses(&sql.query(
         &format!(
             "SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip) LEFT JOIN {}.ip_inventory i ON i.ip_address = a.ip
              ORDER BY i.observation_count DESC NULLS LAST, a.ip LIMIT {max_ips}",
             schema.name
         ),
-        &[(pg_sys::INETARRAYOID, ips.into_datum())],
+        &[argument::addresses(ips)],
     ))
 }
 
@@ -358,13 +341,7 @@ fn blocks() -> Option<u64> {
 /// Whether a row is due still.
 fn any_due(job: &Job) -> bool {
     let Some(schema) = Schema::hold() else { return false };
-    tx::read_everything();
-    let sql = Sql::on(&schema, c"ip_inventory");
-    let found = sql.query(
-        &format!("SELECT 1 FROM {}.ip_inventory i WHERE {NEVER_ANSWERED} OR i.maxmind_ts < $1 LIMIT 1", schema.name),
-        &[(pg_sys::TIMESTAMPTZOID, Some(Datum::from(job.stale_before.load(Ordering::Relaxed))))],
-    );
-    found.len() > 0
+    due::any_at_maxmind(&schema, job.stale_before.load(Ordering::Relaxed))
 }
 
 /// Writes the job down, and tells who waits.

@@ -10,7 +10,7 @@ use super::side::Network;
 use super::tables;
 use super::tables::{in_schema, part_in_schema, refusal};
 use crate::inventory::distrust::Doubt;
-use crate::inventory::{asn, greynoise, store};
+use crate::inventory::{asn, due, greynoise};
 use crate::pg::time;
 use crate::shared::trouble::Work;
 use crate::shared::{source, watched};
@@ -46,7 +46,7 @@ impl Network {
                 Some(Event::Reopened(tables::reopen(&ledger, &waiting).err().map(refusal)))
             }
             Effect::Unskip { source, limit, never_ask } => {
-                let rows = in_schema(Work::Unskip, |schema| store::unskip(schema, source.as_str(), limit, &never_ask));
+                let rows = in_schema(Work::Unskip, |schema| due::unskip(schema, source, limit, &never_ask));
                 Some(Event::Unskipped(source, rows.map_err(refusal)))
             }
             Effect::Wake(ticket) => {

@@ -11,11 +11,11 @@ use enrich::quota::Ledger;
 use enrich::source::Source;
 use pgrx::pg_sys;
 
-use crate::inventory::cymru::Which;
-use crate::inventory::store::Lifetimes;
-use crate::inventory::{asn, cymru, greynoise};
+use crate::inventory::due::Which;
+use crate::inventory::{asn, cymru, due, greynoise};
 use crate::pg::catalog::Schema;
 use crate::pg::{time, tx};
+use crate::settings;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
 
@@ -47,16 +47,13 @@ pub fn find(claim: &Claim) -> Option<Found> {
         Rows::OutdatedOf(ips) => Which::OutdatedOf(ips),
         Rows::All(ips) => Which::All(ips),
     };
-    let lifetimes = Lifetimes::now();
+    let lifetimes = settings::lifetimes();
     let (work, name) = match claim.source {
         Source::GreyNoise => (Work::GreynoiseClaim, "GreyNoise"),
         _ => (Work::CymruClaim, "Team Cymru"),
     };
     let found = in_schema(work, |schema| {
-        let rows = match claim.source {
-            Source::GreyNoise => greynoise::claim(schema, which, &lifetimes, claim.limit),
-            _ => cymru::claim(schema, which, &lifetimes, claim.limit),
-        };
+        let rows = due::claim(schema, claim.source, which, &lifetimes, claim.limit);
         let ips: Vec<IpAddr> = rows.iter().map(|row| effective(row.ip)).collect();
         let known = if claim.known && !ips.is_empty() { cymru::known(schema, &ips) } else { Vec::new() };
         Found { rows, known }
@@ -71,7 +68,7 @@ pub fn find(claim: &Claim) -> Option<Found> {
 
 /// Writes what Team Cymru said.
 pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
-    let lifetimes = Lifetimes::now();
+    let lifetimes = settings::lifetimes();
     let (mut unwritten, mut broken, mut nameless) = (Unwritten::default(), Vec::new(), 0);
     let written = part_in_schema(Work::CymruWrite, |schema| {
         for part in batch.prefixes.chunks(BATCH) {
@@ -91,10 +88,10 @@ pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
             write_answers(part, &mut unwritten, &mut broken, |rows| cymru::write(schema, rows));
         }
         for (reason, ips) in by_reason(&batch.failed) {
-            write_or_halve(&ips, &mut |part| cymru::fail(schema, part, reason), &mut |_, _| {});
+            write_or_halve(&ips, &mut |part| due::fail(schema, Source::Cymru, part, reason), &mut |_, _| {});
         }
         for (reason, ips) in by_reason(&batch.skipped) {
-            write_or_halve(&ips, &mut |part| cymru::skip(schema, part, reason), &mut |_, _| {});
+            write_or_halve(&ips, &mut |part| due::skip(schema, Source::Cymru, part, reason), &mut |_, _| {});
         }
     });
     told(Work::CymruWrite, written, unwritten, broken)
@@ -106,10 +103,10 @@ pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
     let written = part_in_schema(Work::GreynoiseWrite, |schema| {
         write_answers(&batch.ready, &mut unwritten, &mut broken, |rows| greynoise::write(schema, rows));
         for (reason, ips) in by_reason(&batch.failed) {
-            write_or_halve(&ips, &mut |part| greynoise::fail(schema, part, reason), &mut |_, _| {});
+            write_or_halve(&ips, &mut |part| due::fail(schema, Source::GreyNoise, part, reason), &mut |_, _| {});
         }
         for (reason, ips) in by_reason(&batch.skipped) {
-            write_or_halve(&ips, &mut |part| greynoise::skip(schema, part, reason), &mut |_, _| {});
+            write_or_halve(&ips, &mut |part| due::skip(schema, Source::GreyNoise, part, reason), &mut |_, _| {});
         }
         let until = time::from_unix_us(batch.until);
         write_or_halve(&batch.spent, &mut |part| greynoise::out_of_quota(schema, part, until), &mut |_, _| {});
@@ -130,7 +127,7 @@ pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<(), tx::Failure> {
 
 /// Whether the launcher keeps a worker for this database, as things are set. In a transaction.
 fn is_served() -> bool {
-    let named = crate::settings::snapshot().databases;
+    let named = settings::snapshot().databases;
     // SAFETY: looks a name up in the catalog; it is copied.
     named.is_empty()
         || unsafe {

@@ -7,6 +7,7 @@
 //! | [`encoding`] | texts between UTF-8 and the server's encoding |
 //! | [`errors`] | errors and warnings with DETAIL and HINT |
 //! | [`tx`] | transactions, subtransactions, settings that end with them |
+//! | [`argument`] | arguments of statements |
 //! | [`sql`] | statements as the owner of a table |
 //! | [`catalog`] | the extension's schema, names, owners |
 //! | [`shape`] | whether a table is what it is taken for, before it is read below SQL |
@@ -17,6 +18,7 @@
 //! | [`raw`] | functions of the loop over rows, without a guard around each |
 //! | [`time`] | the clock |
 
+pub mod argument;
 pub mod call;
 pub mod catalog;
 pub mod datum;

@@ -6,12 +6,10 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::argument::Argument;
 use super::catalog::{Acting, Schema, owner_of};
 use super::datum;
 use super::errors::{not_ready, raise};
-
-/// An argument: its type and value.
-pub type Argument = (pg_sys::Oid, Option<Datum>);
 
 /// A connection to SPI, with the rights that its statements run with; ended on drop, and by the transaction's abort
 /// after an error.
@@ -216,6 +214,13 @@ impl Table<'_> {
         });
         // SAFETY: of that type, as was just seen.
         self.datum(row, column).and_then(|datum| unsafe { T::from_datum(datum, false) })
+    }
+
+    /// The place of a row (tid) at `row` (from 0) and `column` (from 1).
+    pub fn place(&self, row: usize, column: usize) -> Option<pg_sys::ItemPointerData> {
+        self.check(column, |kind| kind == pg_sys::TIDOID);
+        // SAFETY: of that type, as was just seen; it is passed by reference, and copied here.
+        self.datum(row, column).map(|datum| unsafe { *datum.cast_mut_ptr::<pg_sys::ItemPointerData>() })
     }
 
     /// The text at `row` (from 0) and `column` (from 1). (A String of pgrx's has to be UTF-8 in the server, too.)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use enrich::cascade::Policy;
+use enrich::freshness::Lifetimes;
 use enrich::quota::Window;
 use enrich::secrets::{Commands, Patterns, Resolver};
 use ipnetwork::IpNetwork;
@@ -164,10 +165,10 @@ pub fn policy() -> Policy {
     }
 }
 
-/// How long answers of Team Cymru (found, not found) and GreyNoise are fresh, in microseconds.
-pub fn lifetimes() -> (i64, i64, i64) {
+/// How long answers are fresh, as set now.
+pub fn lifetimes() -> Lifetimes {
     let us = |setting: &GucSetting<i32>| i64::from(setting.get()) * 60_000_000;
-    (us(&CYMRU_TTL), us(&CYMRU_NEGATIVE_TTL), us(&GREYNOISE_TTL))
+    Lifetimes { cymru: us(&CYMRU_TTL), cymru_negative: us(&CYMRU_NEGATIVE_TTL), greynoise: us(&GREYNOISE_TTL) }
 }
 
 /// Defines the settings.

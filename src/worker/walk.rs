@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use crate::files::maxmind;
-use crate::inventory::store::Place;
+use crate::inventory::due::Place;
 use crate::inventory::walk as rows;
 use crate::inventory::walk::Which;
 use crate::jobs::piece::Part;

@@ -1,7 +1,8 @@
 //! What a check found, and how it is asked for.
 
+use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, quote_identifier};
-use crate::pg::sql::{Argument, Sql};
+use crate::pg::sql::Sql;
 
 /// What a check found.
 pub struct Finding {

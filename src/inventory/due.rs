@@ -1,0 +1,239 @@
+//! Which rows are due, source by source, and when they are due again: the one place that says so in SQL. The rules for an
+//! answer in hand are those of [`enrich::freshness`].
+//!
+//! Conditions are about `ip_inventory i`; statements elsewhere are put together from them.
+
+use std::net::IpAddr;
+
+use enrich::campaign::batch::{NEVER_ASK, SWITCHED_OFF};
+use enrich::campaign::claim::Target;
+use enrich::freshness::Lifetimes;
+use enrich::source::Source;
+use ipnetwork::IpNetwork;
+use pgrx::{IntoDatum, pg_sys};
+
+use crate::pg::argument;
+use crate::pg::argument::Argument;
+use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
+
+/// An address and where its row lies.
+pub type Place = (IpAddr, pg_sys::ItemPointerData);
+
+/// Rows that MaxMind never answered.
+const NEVER_ANSWERED: &str = "i.maxmind_status = ANY ('{pending,unavailable}')";
+
+/// Rows that are due at MaxMind: never answered, or answered before the time that the parameter of this number is.
+pub(super) fn at_maxmind(stale_before: usize) -> String {
+    format!("({NEVER_ANSWERED} OR i.maxmind_ts < ${stale_before})")
+}
+
+/// Rows that wait for a first answer of a network source, or for another attempt. The partial indexes of `ip_inventory` are
+/// about just these.
+pub(super) fn waiting(source: Source) -> &'static str {
+    match source {
+        Source::GreyNoise => "i.greynoise_status IN ('pending', 'failed', 'quota')",
+        _ => "i.cymru_status IN ('pending', 'failed')",
+    }
+}
+
+/// Rows that a network source may be asked about at all.
+fn open(source: Source) -> &'static str {
+    match source {
+        // It does not depend on what the other sources say.
+        Source::GreyNoise => {
+            "i.greynoise_status <> 'skipped' AND i.ip_class = 'public' AND i.maxmind_status <> 'pending'"
+        }
+        // MaxMind was asked, and knows no ASN.
+        _ => {
+            "i.maxmind_status <> 'pending' AND i.asn_source IS DISTINCT FROM 'maxmind'
+                 AND i.cymru_status <> 'skipped' AND i.ip_class = 'public'"
+        }
+    }
+}
+
+/// Rows whose answer is older than its life, which is `$1`; that of "no route" is `$2`.
+fn old(source: Source) -> &'static str {
+    match source {
+        Source::GreyNoise => "(i.scanner_ts < now() - $1 AND i.greynoise_status IN ('found', 'not_found'))",
+        _ => {
+            "((i.cymru_status = 'found' AND i.cymru_ts < now() - $1 OR i.cymru_status = 'not_found' AND i.cymru_ts < now() - $2)
+                 AND i.cymru_ts < now() - least($1, $2))"
+        }
+    }
+}
+
+/// Rows that are not to be left alone because of a failure, or of the quota.
+fn now(source: Source) -> String {
+    format!("(i.{source}_retry_at IS NULL OR i.{source}_retry_at <= now())")
+}
+
+/// Which rows to look for.
+#[derive(Clone, Copy)]
+pub enum Which<'a> {
+    /// Those never answered, or whose last attempt failed, most observed first.
+    Due,
+    /// Those whose answer is older than its life, most observed first.
+    Stale,
+    /// Those without an answer, or with an old one, whenever they were last tried.
+    Outdated,
+    /// Of these addresses, those that are due or stale.
+    DueOf(&'a [IpAddr]),
+    /// Of these addresses, those without an answer, or with an old one.
+    OutdatedOf(&'a [IpAddr]),
+    /// These addresses, fresh or not.
+    All(&'a [IpAddr]),
+}
+
+/// Rows that are read at a time.
+const FETCHED: usize = 10_000;
+
+/// At most `limit` rows to ask a network source about.
+pub fn claim(schema: &Schema, source: Source, which: Which<'_>, lives: &Lifetimes, limit: usize) -> Vec<Target> {
+    let (missing, old, now) = (waiting(source), old(source), now(source));
+    let condition = match which {
+        Which::Due => format!("{missing} AND {now}"),
+        Which::Stale => format!("{old} AND {now}"),
+        Which::Outdated => format!("({missing} OR {old})"),
+        Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({missing} OR {old}) AND {now}"),
+        Which::OutdatedOf(_) => format!("i.ip_address = ANY ($3) AND ({missing} OR {old})"),
+        Which::All(_) => "i.ip_address = ANY ($3)".to_owned(),
+    };
+    let (life, negative) = match source {
+        Source::GreyNoise => (lives.greynoise, lives.greynoise),
+        _ => (lives.cymru, lives.cymru_negative),
+    };
+    let mut arguments = vec![argument::interval(life), argument::interval(negative)];
+    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
+        arguments.push(argument::addresses(ips));
+    }
+    targets(schema, &format!("{condition} AND {}", open(source)), &arguments, limit)
+}
+
+/// At most `limit` rows that are due at MaxMind: never answered, or answered before `stale_before` (timestamptz).
+pub fn claim_at_maxmind(schema: &Schema, stale_before: i64, limit: usize) -> Vec<Target> {
+    crate::pg::tx::read_everything();
+    targets(schema, &at_maxmind(1), &[argument::moment(stale_before)], limit)
+}
+
+/// Rows that are due at MaxMind, and their places: in a range of blocks, from one to before another.
+pub fn places_in_blocks(schema: &Schema, stale_before: i64, from: u64, to: u64) -> Vec<Place> {
+    let range = format!("i.ctid >= '({from},0)'::tid AND i.ctid < '({to},0)'::tid");
+    places(schema, &range, &[argument::moment(stale_before)])
+}
+
+/// The same of a list of addresses.
+pub fn places_of(schema: &Schema, stale_before: i64, ips: &[IpAddr]) -> Vec<Place> {
+    places(schema, "i.ip_address = ANY ($2)", &[argument::moment(stale_before), argument::addresses(ips)])
+}
+
+fn places(schema: &Schema, condition: &str, arguments: &[Argument]) -> Vec<Place> {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let due = at_maxmind(1);
+    let found = sql.query(
+        &format!("SELECT i.ip_address, i.ctid FROM {}.ip_inventory i WHERE {condition} AND {due}", schema.name),
+        arguments,
+    );
+    (0..found.len()).filter_map(|row| Some((found.get::<Inet>(row, 1)?.ip, found.place(row, 2)?))).collect()
+}
+
+/// How many rows are due at MaxMind, and how many blocks the inventory has.
+pub fn count_at_maxmind(schema: &Schema, stale_before: i64) -> (u64, u64) {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let found = sql.query(
+        &format!(
+            "SELECT count(*), pg_catalog.pg_relation_size({1}) / pg_catalog.current_setting('block_size')::bigint
+             FROM {0}.ip_inventory i WHERE {2}",
+            schema.name,
+            schema.regclass("ip_inventory"),
+            at_maxmind(1),
+        ),
+        &[argument::moment(stale_before)],
+    );
+    let count = |column| found.get::<i64>(0, column).unwrap_or(0) as u64;
+    (count(1), count(2))
+}
+
+/// Whether any row is due at MaxMind.
+pub fn any_at_maxmind(schema: &Schema, stale_before: i64) -> bool {
+    crate::pg::tx::read_everything();
+    let sql = Sql::on(schema, c"ip_inventory");
+    let text = format!("SELECT 1 FROM {}.ip_inventory i WHERE {} LIMIT 1", schema.name, at_maxmind(1));
+    sql.query(&text, &[argument::moment(stale_before)]).len() > 0
+}
+
+/// How often addresses were observed, of those that the inventory has.
+pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Target> {
+    targets(schema, "i.ip_address = ANY ($1)", &[argument::addresses(ips)], ips.len())
+}
+
+/// Rows of the inventory that meet a condition, most observed first.
+fn targets(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Target> {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let mut cursor = sql.cursor(
+        &format!(
+            "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
+             ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}",
+            schema.name
+        ),
+        arguments,
+    );
+    let mut targets = Vec::new();
+    loop {
+        // A refresh may find a million: as rows of a result they would fill the worker's memory.
+        let found = cursor.fetch(FETCHED);
+        if found.len() == 0 {
+            return targets;
+        }
+        targets.extend((0..found.len()).filter_map(|row| {
+            let seen = found.get::<i64>(row, 2)?.max(0) as u64;
+            Some(Target { ip: found.get::<Inet>(row, 1)?.ip, seen })
+        }));
+    }
+}
+
+/// Notes that a source could not be asked about addresses: tried again after 1, 2, 4 … minutes, six hours at most, each row
+/// at a time of its own. A row that has an answer keeps it.
+pub fn fail(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_attempts = i.{source}_attempts + 1, {source}_detail = $2,
+                 {source}_retry_at = now() + least(interval '1 minute' * power(2, least(i.{source}_attempts, 10)), interval '6 hours')
+                     * (0.8 + random() * 0.4),
+                 {source}_status = CASE WHEN i.{source}_status IN ('found', 'not_found') THEN i.{source}_status ELSE 'failed' END
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
+            s = schema.name
+        ),
+        &[argument::addresses(ips), argument::text(reason)],
+    );
+}
+
+/// Notes that a source is not to be asked about addresses, and why. A row that has an answer keeps it.
+pub fn skip(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_status = 'skipped', {source}_detail = $2, {source}_retry_at = NULL
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status IN ('pending', 'failed', 'quota')",
+            s = schema.name
+        ),
+        &[argument::addresses(ips), argument::text(reason)],
+    );
+}
+
+/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
+/// Addresses in `never_ask` stay as they are.
+pub fn unskip(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetwork]) -> u64 {
+    crate::pg::tx::read_everything();
+    let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
+    Sql::on(schema, c"ip_inventory").run(
+        &format!(
+            "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
+             WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
+                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')
+                   AND NOT k.ip_address <<= ANY ($1) LIMIT {limit})",
+            s = schema.name
+        ),
+        &[(pg_sys::INETARRAYOID, networks.into_datum())],
+    )
+}

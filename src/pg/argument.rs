@@ -1,0 +1,63 @@
+//! Arguments of statements, made of Rust values. By-reference ones are palloced in the current memory context.
+
+use std::net::IpAddr;
+
+use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::inet::Inet;
+
+/// An argument: its type and value.
+pub type Argument = (pg_sys::Oid, Option<Datum>);
+
+/// Host addresses, as inet[].
+pub fn addresses<'a>(ips: impl IntoIterator<Item = &'a IpAddr>) -> Argument {
+    let ips: Vec<Inet> = ips.into_iter().map(|ip| Inet::host(*ip)).collect();
+    (pg_sys::INETARRAYOID, ips.into_datum())
+}
+
+/// A text, in the server's encoding.
+pub fn text(text: &str) -> Argument {
+    (pg_sys::TEXTOID, Some(super::call::text(text)))
+}
+
+/// A text, or null.
+pub fn maybe_text(of: Option<&str>) -> Argument {
+    (pg_sys::TEXTOID, of.map(super::call::text))
+}
+
+/// A batch, as a text that the SQL casts to json.
+pub fn json(value: &serde_json::Value) -> Argument {
+    text(&value.to_string())
+}
+
+/// A big integer.
+pub fn bigint(value: i64) -> Argument {
+    (pg_sys::INT8OID, value.into_datum())
+}
+
+/// A relation, role or other object.
+pub fn oid(oid: pg_sys::Oid) -> Argument {
+    (pg_sys::OIDOID, oid.into_datum())
+}
+
+/// A moment (timestamptz).
+pub fn moment(at: i64) -> Argument {
+    (pg_sys::TIMESTAMPTZOID, Some(Datum::from(at)))
+}
+
+/// A moment (timestamptz), or null.
+pub fn maybe_moment(at: Option<i64>) -> Argument {
+    (pg_sys::TIMESTAMPTZOID, at.map(Datum::from))
+}
+
+/// Microseconds as an interval.
+pub fn interval(us: i64) -> Argument {
+    // SAFETY: room for one interval, filled in right here.
+    let interval = unsafe {
+        let interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>();
+        interval.write(pg_sys::Interval { time: us, day: 0, month: 0 });
+        interval
+    };
+    (pg_sys::INTERVALOID, Some(Datum::from(interval)))
+}
