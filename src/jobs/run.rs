@@ -17,7 +17,7 @@ use crate::network::Network;
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
-use crate::pg::process::{Handle, Registration, busy, my_pid};
+use crate::pg::process::{Handle, Registration, busy, my_pid, running};
 use crate::pg::sql::{Sql, Table};
 use crate::pg::{time, tx};
 use crate::settings;
@@ -190,10 +190,7 @@ pub fn job_title(job: &Job) -> String {
 
 /// Whether a process is at work on this job.
 fn has_helpers(job: &Job) -> bool {
-    job.helpers.iter().map(|helper| helper.load(Ordering::Acquire)).any(|pid| {
-        // SAFETY: asks the process array.
-        pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
-    })
+    job.helpers.iter().any(|helper| running(helper).is_some())
 }
 
 /// Whether pieces of this pass were not taken, or taken and not done.
@@ -379,9 +376,7 @@ pub fn finish(job: &Job, how: u32, detail: Option<String>) {
 }
 
 fn waited_for(job: &Job) -> bool {
-    let pid = job.waiter.load(Ordering::Acquire);
-    // SAFETY: asks the process array.
-    pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }
+    running(&job.waiter).is_some()
 }
 
 /// Gives the slot back.

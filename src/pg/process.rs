@@ -166,6 +166,39 @@ fn report(state: pg_sys::BackendState::Type, what: &str) {
     unsafe { pg_sys::pgstat_report_activity(state, what.as_ptr()) };
 }
 
+/// The process id that stands in a place of shared memory, if that process runs.
+pub fn running(place: &AtomicI32) -> Option<c_int> {
+    let pid = place.load(Ordering::Acquire);
+    // SAFETY: only asks the process array whether the process is still there.
+    (pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }).then_some(pid)
+}
+
+/// Sets the latch of a server process. A process id that is no longer one of ours is ignored.
+pub fn wake(pid: c_int) {
+    if pid == 0 {
+        return;
+    }
+    // SAFETY: looks the process up in the process array; its latch lives in shared memory.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&raw mut (*process).procLatch);
+        }
+    }
+}
+
+/// The OID of this session's database.
+pub fn my_database() -> pg_sys::Oid {
+    // SAFETY: set once when the session starts.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Whether this server replays another's changes: a standby, or one that starts.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// This process's id.
 pub fn my_pid() -> c_int {
     // SAFETY: set at the process's start.

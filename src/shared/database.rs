@@ -1,0 +1,128 @@
+//! What the launcher and the backends know of one database: its slot.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use super::{checks, latency, restorers, source, trouble, words};
+use crate::pg::process;
+
+/// Databases that can be served at a time.
+pub const DATABASES: usize = 64;
+
+/// What the launcher and the backends know of one database. A slot is taken by setting `oid` from 0, and given back
+/// by the launcher alone.
+#[repr(C)]
+pub struct Database {
+    /// 0: free.
+    pub oid: AtomicU32,
+    /// Process id of its worker; 0: none runs. Set by the worker itself, cleared by the launcher.
+    pub worker: AtomicI32,
+    /// Process id of the one that counts a large inventory; 0: none does. Set and cleared by that process.
+    pub counter: AtomicI32,
+    /// The last process that counted came to its end.
+    pub counted: AtomicBool,
+    /// Somebody believes that the extension is there: a worker should go and look.
+    pub wanted: AtomicBool,
+    /// The database is about to be dropped or renamed: no worker until this time (timestamptz).
+    pub banned_until: AtomicI64,
+    /// Observations were committed since the worker last began to absorb.
+    pub pending: AtomicBool,
+    /// Since when observations wait that the worker has not begun to absorb (timestamptz); 0: none do.
+    pub waiting_since: AtomicI64,
+    /// When the worker last finished absorbing (timestamptz); 0: never.
+    pub absorbed_at: AtomicI64,
+    /// Since when somebody has held what absorbing needs (timestamptz); 0: nobody does. Written by the worker.
+    pub held_since: AtomicI64,
+    /// Who restores a dump of the extension's tables: the worker waits for them.
+    pub restorers: restorers::Restorers,
+    /// Which files the worker answers from: [`enrich::maxmind::Databases::answering`]. Written by the worker.
+    pub answering: words::Words,
+    /// Queued addresses absorbed since the server started.
+    pub absorbed: AtomicU64,
+    /// The inventory says what the files say that were installed until then (timestamptz), whatever the times of its
+    /// rows: it was walked. Written by the worker.
+    pub walked: AtomicI64,
+    /// Statements whose rows were not observed since the server started, because the queue could not be had in time.
+    pub unobserved: AtomicU64,
+    /// The table of the last one.
+    pub unobserved_table: AtomicU32,
+    /// When that was (timestamptz).
+    pub unobserved_at: AtomicI64,
+    /// How Team Cymru and GreyNoise stand.
+    pub sources: [source::Shown; 2],
+    /// How the ways to Team Cymru stand, by their numbers.
+    pub ways: [source::Way; 2],
+    /// Whether the references of keys resolve.
+    pub checks: checks::Checks,
+    /// What its processes cannot do.
+    pub troubles: trouble::Troubles,
+    /// Addresses looked up in MaxMind's files since the server started.
+    pub lookups: AtomicU64,
+    /// Calls of `enrich_ip` that were answered from the inventory, and those that were not.
+    pub cache_hits: AtomicU64,
+    /// See above.
+    pub cache_misses: AtomicU64,
+    /// How long the sources take.
+    pub latency: [latency::Latency; latency::SOURCES.len()],
+}
+
+impl Database {
+    /// The process id of its worker, if that runs.
+    pub fn living_worker(&self) -> Option<c_int> {
+        process::running(&self.worker)
+    }
+
+    /// The process id of its counter, if that runs.
+    pub fn living_counter(&self) -> Option<c_int> {
+        process::running(&self.counter)
+    }
+
+    /// Whether a worker must keep out of it now.
+    pub fn is_banned(&self) -> bool {
+        self.banned_until.load(Ordering::Acquire) > crate::pg::time::now()
+    }
+
+    /// Observations wait from now on, unless some do already.
+    pub fn note_waiting(&self) {
+        if self.waiting_since.load(Ordering::Relaxed) == 0 {
+            let now = crate::pg::time::now();
+            let _ = self.waiting_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// What waited since then waits on.
+    pub fn still_waiting(&self, since: i64) {
+        if since != 0 {
+            let earlier = |at: i64| (at == 0 || at > since).then_some(since);
+            let _ = self.waiting_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
+        }
+    }
+
+    /// Gives the slot back. Only the launcher does.
+    pub fn release(&self) {
+        self.worker.store(0, Ordering::Relaxed);
+        self.counter.store(0, Ordering::Relaxed);
+        self.wanted.store(false, Ordering::Relaxed);
+        self.pending.store(false, Ordering::Relaxed);
+        self.banned_until.store(0, Ordering::Relaxed);
+        self.absorbed_at.store(0, Ordering::Relaxed);
+        self.walked.store(0, Ordering::Relaxed);
+        self.held_since.store(0, Ordering::Relaxed);
+        self.restorers.clear();
+        self.answering.write("");
+        self.absorbed.store(0, Ordering::Relaxed);
+        self.unobserved.store(0, Ordering::Relaxed);
+        self.unobserved_table.store(0, Ordering::Relaxed);
+        self.unobserved_at.store(0, Ordering::Relaxed);
+        self.sources.iter().for_each(|shown| shown.clear());
+        self.ways.iter().for_each(|way| way.clear());
+        self.checks.clear();
+        self.troubles.clear();
+        self.waiting_since.store(0, Ordering::Relaxed);
+        for counter in [&self.lookups, &self.cache_hits, &self.cache_misses] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.latency.iter().for_each(|latency| latency.clear());
+        self.oid.store(0, Ordering::Release);
+    }
+}
