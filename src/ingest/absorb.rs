@@ -424,7 +424,7 @@ fn count_sources(
     let result = tx::attempt(|| {
         let sql = Sql::on(schema, c"ip_source");
         // Before the extension is updated there are no such columns.
-        let more = match is_updated(schema) {
+        let more = match schema.has_column(c"ip_source", c"unreadable_at") {
             true => {
                 ", unobserved = unobserved + $5, rows_seen = rows_seen + $6,
                  rows_since_address = CASE WHEN $2 > 0 THEN 0 ELSE rows_since_address + $6 END,
@@ -484,12 +484,5 @@ fn count_sources(
             pgrx::log!("asn_inventory: the counts of attached tables could not be updated: {}", failure.message);
             sources.iter().map(|(oid, source)| (*oid, *source)).collect()
         }
-    }
-}
-
-fn is_updated(schema: &Schema) -> bool {
-    // SAFETY: a catalog look-up that tolerates absence.
-    unsafe {
-        pg_sys::get_attnum(schema.relation(c"ip_source"), c"unreadable_at".as_ptr()) != pg_sys::InvalidAttrNumber as i16
     }
 }

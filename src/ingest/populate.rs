@@ -4,7 +4,6 @@
 //! call: [`super::reading`] tells them from those that came later. Of these only addresses count of which neither the
 //! inventory nor the queue has an observation: then no trigger saw any of their rows.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use pgrx::IntoDatum;
@@ -17,10 +16,10 @@ use super::queue;
 use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
+use crate::inventory::known;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
-use crate::pg::inet::Inet;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -93,17 +92,8 @@ impl Handing<'_> {
         if tally.addresses.is_empty() {
             return Vec::new();
         }
-        let ips: Vec<Inet> = tally.addresses.keys().map(|ip| Inet::host(*ip)).collect();
         let _fetched = Settings::rows_are_fetched();
-        let sql = Sql::on(self.schema, c"ip_inventory");
-        let found = sql.query(
-            &format!(
-                "SELECT i.ip_address FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1) AND i.observation_count > 0",
-                self.schema.name
-            ),
-            &[(pg_sys::INETARRAYOID, ips.into_datum())],
-        );
-        let known: HashSet<IpAddr> = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect();
+        let known = known::observed(self.schema, tally.addresses.keys());
         tally.addresses.keys().copied().filter(|ip| !known.contains(ip)).collect()
     }
 }

@@ -87,20 +87,12 @@ pub fn changes(schema: &Schema) -> i64 {
 
 /// What [`changes`] was at the last count; `None` before the first one.
 pub fn counted_changes(schema: &Schema) -> Option<i64> {
-    if !has_changes(schema) {
+    if !schema.has_column(c"inventory_count", c"changes") {
         return None;
     }
     let sql = Sql::on(schema, c"inventory_count");
     let found = sql.query(&format!("SELECT changes FROM {}.inventory_count LIMIT 1", schema.name), &[]);
     (found.len() > 0).then(|| found.get::<i64>(0, 1)).flatten()
-}
-
-/// Before the extension is updated there is no such column.
-fn has_changes(schema: &Schema) -> bool {
-    // SAFETY: a catalog look-up that tolerates absence.
-    unsafe {
-        pg_sys::get_attnum(schema.relation(c"inventory_count"), c"changes".as_ptr()) != pg_sys::InvalidAttrNumber as i16
-    }
 }
 
 /// Counts the inventory and the addresses of every AS anew, in one pass, and writes only what changed of the AS. Reads
@@ -110,7 +102,8 @@ pub fn recount(schema: &Schema) -> u64 {
     let changes = changes(schema);
     let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
     crate::pg::tx::read_everything();
-    let [column, value] = if has_changes(schema) { [", changes", ", $1"] } else { [""; 2] };
+    let [column, value] =
+        if schema.has_column(c"inventory_count", c"changes") { [", changes", ", $1"] } else { [""; 2] };
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
     sql.run(
         &format!(

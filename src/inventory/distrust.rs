@@ -1,10 +1,8 @@
 //! Answers of Team Cymru that are in doubt, found a range of blocks at a time.
 
-use std::ffi::CStr;
-
 use super::cymru::TOO_WIDE;
 use crate::pg::argument;
-use crate::pg::catalog::{self, Schema};
+use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
 
 /// Why answers are in doubt.
@@ -49,11 +47,6 @@ impl Doubt {
 pub fn is_from_older_version(schema: &Schema) -> bool {
     let sql = Sql::on(schema, c"cymru_prefix");
     sql.query(&format!("SELECT 1 FROM {}.cymru_prefix c WHERE {TOO_WIDE} LIMIT 1", schema.name), &[]).len() > 0
-}
-
-/// How many blocks one of our tables has.
-pub fn blocks(schema: &Schema, table: &CStr) -> u32 {
-    catalog::blocks(schema.relation(table))
 }
 
 /// Makes rows due whose answer is in doubt and older than `before` (timestamptz), in a range of blocks. They keep what

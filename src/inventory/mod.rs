@@ -10,6 +10,8 @@
 //! | [`distrust`] | answers that are not believed any more |
 //! | [`walk`], [`same`] | following a newer build: rows in order, and whether an answer is the same |
 //! | [`history`] | one ASN that gives way to another |
+//! | [`known`] | which addresses have a row, and how they stand |
+//! | [`runs`] | jobs that ended |
 //! | [`seen`] | how often an address was seen, first and last |
 
 pub mod asn;
@@ -19,7 +21,9 @@ pub mod distrust;
 pub mod due;
 pub mod greynoise;
 pub mod history;
+pub mod known;
 pub mod row;
+pub mod runs;
 pub mod same;
 pub mod seen;
 pub mod store;

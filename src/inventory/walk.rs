@@ -11,7 +11,7 @@ use pgrx::{IntoDatum, pg_sys};
 use super::due::Place;
 use super::same::Stored;
 use crate::files::{counters, maxmind};
-use crate::pg::catalog::{self, Schema};
+use crate::pg::catalog::Schema;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 
@@ -102,11 +102,6 @@ fn precedes(id: pg_sys::TransactionId, than: pg_sys::TransactionId) -> bool {
 pub fn oldest_writer() -> pg_sys::TransactionId {
     // SAFETY: a snapshot of this moment, read at once.
     unsafe { (*pg_sys::GetLatestSnapshot()).xmin }
-}
-
-/// Blocks of the inventory.
-pub fn blocks(schema: &Schema) -> u32 {
-    catalog::blocks(schema.relation(c"ip_inventory"))
 }
 
 /// The planner's estimate of rows; 0 where it has none.

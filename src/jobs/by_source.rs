@@ -3,24 +3,21 @@
 //! first, since its answer decides whether Team Cymru is asked.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use enrich::campaign::claim::Target;
 use enrich::source::{Source, SourceSet};
-use pgrx::{IntoDatum, pg_sys};
 
 use super::list;
 use super::list::write_list;
-use crate::inventory::due;
 use crate::inventory::due::Which;
+use crate::inventory::{due, known};
 use crate::network::Network;
 use crate::pg::catalog::Schema;
-use crate::pg::inet::Inet;
-use crate::pg::sql::Sql;
 use crate::settings;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
-use crate::shared::{Job, sources};
+use crate::shared::{Done, Job, sources};
 
 /// Addresses that are handed over at a time: what is asked about is held in memory, and a refresh may be about millions.
 const CHUNK: usize = 50_000;
@@ -38,20 +35,8 @@ pub fn names(job: &Job) -> Vec<&'static str> {
 /// stand in its list from then on. Returns how many there are.
 pub fn measure(job: &Job) -> u64 {
     let Some(schema) = Schema::hold() else { return 0 };
-    let counts = &job.counts;
     // One that was taken over from a worker that ended begins again.
-    for counter in [
-        &counts.processed,
-        &counts.enriched,
-        &counts.cache_hits,
-        &counts.cymru_asn,
-        &counts.greynoise_scanners,
-        &counts.not_found,
-        &counts.skipped,
-        &counts.errors,
-    ] {
-        counter.store(0, Ordering::Relaxed);
-    }
+    job.counts.reset_but_maxmind();
     let id = job.id.load(Ordering::Relaxed);
     if !job.listed.load(Ordering::Relaxed) {
         let ips = stale(&schema, job);
@@ -147,31 +132,16 @@ fn hand_over(slot: usize, job: &Job, network: &mut Network, ips: Vec<IpAddr>) {
 
 /// Addresses that the network is not asked about count by how MaxMind stands, if that was asked, or as skipped.
 fn count_rest(job: &Job, rest: &[IpAddr]) {
-    let counts = &job.counts;
     let result = watched::part(Work::Job, || {
         let Some(schema) = Schema::hold() else { return [0; 3] };
-        let ips: Vec<Inet> = rest.iter().map(|ip| Inet::host(*ip)).collect();
-        let sql = Sql::on(&schema, c"ip_inventory");
-        let found = sql.query(
-            &format!(
-                "SELECT count(*) FILTER (WHERE maxmind_status = 'found'), count(*) FILTER (WHERE maxmind_status = 'not_found'),
-                     count(*) FILTER (WHERE maxmind_status NOT IN ('found', 'not_found'))
-                 FROM {}.ip_inventory WHERE ip_address = ANY ($1)",
-                schema.name
-            ),
-            &[(pg_sys::INETARRAYOID, ips.into_datum())],
-        );
-        [1, 2, 3].map(|column| found.get::<i64>(0, column).unwrap_or(0) as u64)
+        known::at_maxmind(&schema, rest)
     });
     let [found, not_found, other] = result.unwrap_or([0; 3]);
-    let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
-    add(&counts.processed, rest.len() as u64);
+    let processed = rest.len() as u64;
     if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
-        add(&counts.enriched, found);
-        add(&counts.not_found, not_found);
-        add(&counts.skipped, other);
+        job.counts.add(&Done { processed, enriched: found, not_found, skipped: other, ..Done::default() });
     } else {
-        add(&counts.skipped, found + not_found + other);
+        job.counts.add(&Done { processed, skipped: found + not_found + other, ..Done::default() });
     }
 }
 
@@ -185,17 +155,15 @@ pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking)
         }
     }
     let (progress, settled) = network.job_progress(slot);
-    let counts = &job.counts;
-    for (counter, n) in [
-        (&counts.processed, progress.processed),
-        (&counts.enriched, progress.enriched),
-        (&counts.cymru_asn, progress.cymru_asn),
-        (&counts.greynoise_scanners, progress.scanners),
-        (&counts.not_found, progress.not_found),
-        (&counts.skipped, progress.skipped),
-        (&counts.errors, progress.errors),
-    ] {
-        counter.fetch_add(n, Ordering::Relaxed);
-    }
+    job.counts.add(&Done {
+        processed: progress.processed,
+        enriched: progress.enriched,
+        cymru_asn: progress.cymru_asn,
+        greynoise_scanners: progress.scanners,
+        not_found: progress.not_found,
+        skipped: progress.skipped,
+        errors: progress.errors,
+        ..Done::default()
+    });
     settled && asking.ended
 }

@@ -57,24 +57,10 @@ pub fn fill(job: &Job, id: i64, request: &Request) {
     job.started_at.store(time::now(), relaxed);
     job.ended_at.store(0, relaxed);
     job.outcome.store(outcome::DONE, relaxed);
-    let counts = &job.counts;
-    for counter in [
-        &job.total,
-        &job.cursor,
-        &job.end,
-        &job.locked,
-        &counts.processed,
-        &counts.enriched,
-        &counts.cache_hits,
-        &counts.maxmind_asn,
-        &counts.cymru_asn,
-        &counts.greynoise_scanners,
-        &counts.not_found,
-        &counts.skipped,
-        &counts.errors,
-    ] {
+    for counter in [&job.total, &job.cursor, &job.end, &job.locked] {
         counter.store(0, relaxed);
     }
+    job.counts.reset();
     job.passes.store(0, relaxed);
     job.helpers.iter().for_each(|helper| helper.store(0, relaxed));
     job.database.store(shared::my_database().to_u32(), Ordering::Release);

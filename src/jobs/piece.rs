@@ -4,27 +4,24 @@
 //! Without a list, a piece is a range of blocks of the inventory: every row is read once, in the order in which it
 //! lies on disk, and written by its place without asking the index. With a list, it is a range of the list.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::pg_sys;
 
 use super::list;
 use crate::files::maxmind;
-use crate::inventory::due;
 use crate::inventory::due::Place;
 use crate::inventory::seen::Seen;
 use crate::inventory::store::{Tallied, Writer};
+use crate::inventory::{due, known};
 use crate::pg::catalog::Schema;
-use crate::pg::inet::Inet;
 use crate::pg::process;
-use crate::pg::sql::Sql;
 use crate::pg::tx::Failure;
 use crate::pg::{time, tx};
 use crate::shared::trouble::Work;
 use crate::shared::watched;
-use crate::shared::{Job, state};
+use crate::shared::{Done, Job, state};
 
 /// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
 const ROWS_PER_BLOCK: u64 = 64;
@@ -132,13 +129,12 @@ impl Pieces {
         if self.job.asks_the_network() {
             return self.write_all(&due);
         }
-        counts.processed.fetch_add(tallied.written, Ordering::Relaxed);
+        counts.add(&Done { processed: tallied.written, ..Done::default() });
         self.count(&tallied);
         // A later pass meets what an earlier one wrote; what no pass met is counted at the end.
         if first {
             let fresh = (ips.len() as u64).saturating_sub(tallied.written + due.len() as u64);
-            counts.cache_hits.fetch_add(fresh, Ordering::Relaxed);
-            counts.processed.fetch_add(fresh, Ordering::Relaxed);
+            counts.add(&Done { processed: fresh, cache_hits: fresh, ..Done::default() });
         }
         self.write_all(&due)
     }
@@ -159,10 +155,9 @@ impl Pieces {
                 }
             })?;
             // Only what is committed counts.
-            let counts = &self.job.counts;
             if !self.job.asks_the_network() {
-                counts.processed.fetch_add(part.tallied.written + part.errors, Ordering::Relaxed);
-                counts.errors.fetch_add(part.errors, Ordering::Relaxed);
+                let processed = part.tallied.written + part.errors;
+                self.job.counts.add(&Done { processed, errors: part.errors, ..Done::default() });
             }
             self.job.locked.fetch_add(part.locked, Ordering::Relaxed);
             self.count(&part.tallied);
@@ -173,26 +168,23 @@ impl Pieces {
     fn count(&self, tallied: &Tallied) {
         let counts = &self.job.counts;
         if self.job.asks_the_network() {
-            counts.maxmind_asn.fetch_add(tallied.with_asn, Ordering::Relaxed);
+            counts.add(&Done { maxmind_asn: tallied.with_asn, ..Done::default() });
             return;
         }
         let known = tallied.written.saturating_sub(tallied.not_found + tallied.skipped + tallied.unavailable);
-        counts.enriched.fetch_add(known, Ordering::Relaxed);
-        counts.maxmind_asn.fetch_add(tallied.with_asn, Ordering::Relaxed);
-        counts.not_found.fetch_add(tallied.not_found, Ordering::Relaxed);
-        counts.skipped.fetch_add(tallied.skipped, Ordering::Relaxed);
+        counts.add(&Done {
+            enriched: known,
+            maxmind_asn: tallied.with_asn,
+            not_found: tallied.not_found,
+            skipped: tallied.skipped,
+            ..Done::default()
+        });
     }
 }
 
 /// Adds listed addresses that the inventory does not know, as seen 0 times.
 fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
-    let sql = Sql::on(schema, c"ip_inventory");
-    let array: Vec<Inet> = ips.iter().map(|ip| Inet::host(*ip)).collect();
-    let found = sql.query(
-        &format!("SELECT i.ip_address FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1)", schema.name),
-        &[(pg_sys::INETARRAYOID, array.into_datum())],
-    );
-    let known: HashSet<IpAddr> = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect();
+    let known = known::of(schema, ips);
     let mut unknown: Vec<IpAddr> = ips.iter().copied().filter(|ip| !known.contains(ip)).collect();
     unknown.sort_unstable();
     unknown.dedup();

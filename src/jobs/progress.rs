@@ -1,7 +1,7 @@
 //! How far jobs are, for whoever waits or looks: progress lines, `enrichment_jobs` (for the view `enrichment_progress`), and
 //! `cancel_enrichment_job`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{self, Datum};
@@ -37,7 +37,7 @@ sql_function!(
     |call: Call| {
         let mut rows = Rows::begin(call);
         for job in running() {
-            let load = |counter: &AtomicU64| (counter.load(Ordering::Relaxed) as i64).into_datum();
+            let done = job.counts.read();
             let started = job.started_at.load(Ordering::Relaxed);
             let word = match job.state.load(Ordering::Acquire) {
                 state::SUBMITTED => "submitted",
@@ -53,10 +53,10 @@ sql_function!(
                 pg_sys::Oid::from(job.role.load(Ordering::Relaxed)).into_datum(),
                 Some(Datum::from(started)),
                 helpers.into_datum(),
-                load(&job.total),
-                load(&job.counts.processed),
-                load(&job.counts.enriched),
-                load(&job.counts.errors),
+                (job.total.load(Ordering::Relaxed) as i64).into_datum(),
+                (done.processed as i64).into_datum(),
+                (done.enriched as i64).into_datum(),
+                (done.errors as i64).into_datum(),
                 (time::now() - started).into_datum(),
             ]);
         }
@@ -75,7 +75,7 @@ pub fn running() -> impl Iterator<Item = &'static Job> {
 
 /// `backfill  45%  450000/1000000  [00:12<00:15, 36,204 IPs/s]`
 pub fn progress(job: &Job) -> String {
-    let (done, total) = (job.counts.processed.load(Ordering::Relaxed), job.total.load(Ordering::Relaxed));
+    let (done, total) = (job.counts.read().processed, job.total.load(Ordering::Relaxed));
     let seconds = (time::now() - job.started_at.load(Ordering::Relaxed)) as f64 / 1e6;
     let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
     let percent = (done * 100).checked_div(total).unwrap_or(0).min(100);

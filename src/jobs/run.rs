@@ -6,25 +6,23 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::{IntoDatum, pg_sys};
 
 use super::piece::{Pieces, Turn};
 use super::{by_source, list};
 use crate::files::maxmind;
-use crate::inventory::due;
+use crate::inventory::runs::Ended;
+use crate::inventory::{due, known, runs};
 use crate::network::Network;
-use crate::pg::argument;
 use crate::pg::catalog::Schema;
-use crate::pg::inet::Inet;
 use crate::pg::process::{Handle, Registration, busy, my_pid, running};
-use crate::pg::sql::{Sql, Table};
 use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
-use crate::shared::{Job, kind, outcome, sources, state};
+use crate::shared::{Done, Job, kind, outcome, sources, state};
 
 /// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
 const IDLE_PASSES: u32 = 5;
@@ -160,7 +158,7 @@ impl Runner {
             self.active.remove(&slot);
             // What is still held counts as not done.
             let locked = job.locked.load(Ordering::Relaxed);
-            job.counts.errors.fetch_add(locked, Ordering::Relaxed);
+            job.counts.add(&Done { errors: locked, ..Done::default() });
             if unfinished(job) {
                 let why = last_failure(job).unwrap_or_else(|| "the server's log says why".to_owned());
                 finish(job, outcome::FAILED, Some(format!("helpers ended, or failed, before they were done: {why}")));
@@ -168,8 +166,7 @@ impl Runner {
             }
             if job.listed.load(Ordering::Relaxed) {
                 let fresh = job.total.load(Ordering::Relaxed).saturating_sub(written(job) + locked);
-                job.counts.cache_hits.fetch_add(fresh, Ordering::Relaxed);
-                job.counts.processed.fetch_add(fresh, Ordering::Relaxed);
+                job.counts.add(&Done { processed: fresh, cache_hits: fresh, ..Done::default() });
             }
             finish(job, outcome::DONE, None);
         }
@@ -201,8 +198,7 @@ fn unfinished(job: &Job) -> bool {
 impl Active {
     fn start_pass(&mut self, slot: usize, job: &'static Job) {
         // What could not be written is tried again, and counted again.
-        let errors = job.counts.errors.swap(0, Ordering::Relaxed);
-        job.counts.processed.fetch_sub(errors, Ordering::Relaxed);
+        job.counts.forget_errors();
         self.written_before = written(job);
         job.locked.store(0, Ordering::Relaxed);
         job.open.store(0, Ordering::Relaxed);
@@ -239,7 +235,7 @@ impl Active {
             return true;
         }
         // Rows that cannot be written are no progress: they are due for ever.
-        let progress = written(job) - job.counts.errors.load(Ordering::Relaxed) > self.written_before;
+        let progress = written(job) - job.counts.read().errors > self.written_before;
         let left = job.locked.load(Ordering::Relaxed) > 0 || unfinished(job);
         if left && !progress {
             self.idle_passes += 1;
@@ -271,7 +267,7 @@ fn dropping() -> bool {
 }
 
 fn written(job: &Job) -> u64 {
-    job.counts.processed.load(Ordering::Relaxed)
+    job.counts.read().processed
 }
 
 /// Counts what is due, and returns where the cursor ends: a number of blocks, or of listed addresses.
@@ -284,7 +280,7 @@ fn measure(job: &Job) -> u64 {
     if job.listed.load(Ordering::Relaxed) {
         let mut ips = list::read(id).unwrap_or_default();
         if max_ips > 0 && ips.len() as u64 > max_ips {
-            ips = most_observed(&schema, &ips, max_ips);
+            ips = known::most_observed(&schema, &ips, max_ips);
             list::write_list(id, &ips);
         }
         job.total.store(ips.len() as u64, Ordering::Relaxed);
@@ -300,39 +296,13 @@ fn measure(job: &Job) -> u64 {
     }
     let (total, blocks) = due::count_at_maxmind(&schema, stale_before);
     // A job that was taken over has done some already.
-    job.total.store(total + written(job) - job.counts.errors.load(Ordering::Relaxed), Ordering::Relaxed);
+    job.total.store(total + written(job) - job.counts.read().errors, Ordering::Relaxed);
     if total == 0 { 0 } else { blocks }
-}
-
-/// Those of a list that were observed most; who is unknown was observed least.
-fn most_observed(schema: &Schema, ips: &[IpAddr], max_ips: u64) -> Vec<IpAddr> {
-    let sql = Sql::on(schema, c"ip_inventory");
-    addresses(&sql.query(
-        &format!(
-            "SELECT a.ip FROM pg_catalog.unnest($1) AS a(ip) LEFT JOIN {}.ip_inventory i ON i.ip_address = a.ip
-             ORDER BY i.observation_count DESC NULLS LAST, a.ip LIMIT {max_ips}",
-            schema.name
-        ),
-        &[argument::addresses(ips)],
-    ))
-}
-
-fn addresses(found: &Table<'_>) -> Vec<IpAddr> {
-    (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
 }
 
 /// Blocks of the inventory now.
 fn blocks() -> Option<u64> {
-    let schema = Schema::hold()?;
-    let sql = Sql::as_caller();
-    let found = sql.query(
-        &format!(
-            "SELECT pg_catalog.pg_relation_size({}) / pg_catalog.current_setting('block_size')::bigint",
-            schema.regclass("ip_inventory")
-        ),
-        &[],
-    );
-    found.get::<i64>(0, 1).map(|blocks| blocks as u64)
+    Schema::hold().map(|schema| schema.blocks(c"ip_inventory").into())
 }
 
 /// Whether a row is due still.
@@ -392,12 +362,6 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
         outcome::CANCELLED => "cancelled",
         _ => "failed",
     };
-    let load = |counter: &std::sync::atomic::AtomicU64| {
-        (pg_sys::INT8OID, (counter.load(Ordering::Relaxed) as i64).into_datum())
-    };
-    let moment = |at: i64| (pg_sys::TIMESTAMPTZOID, Some(Datum::from(at)));
-    let text = |text: &str| (pg_sys::TEXTOID, Some(crate::pg::call::text(text)));
-    let counts = &job.counts;
     let parameters = serde_json::json!({
         "batch_size": job.batch_size.load(Ordering::Relaxed),
         "commit_interval": job.commit_interval.load(Ordering::Relaxed),
@@ -405,42 +369,18 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
         "workers": job.workers.load(Ordering::Relaxed),
         "sources": by_source::names(job),
     });
-    let sql = Sql::on(&schema, c"enrichment_run");
-    sql.run(
-        &format!(
-            "INSERT INTO {}.enrichment_run (job_id, kind, parameters, requested_by, started_at, ended_at, outcome, detail,
-                 processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors)
-             VALUES ($1, $15, $2::jsonb, coalesce((SELECT rolname FROM pg_catalog.pg_roles WHERE oid = $3), $3::text),
-                     $4, $5, $6, $7, $8, $9, $10, $11, $16, $17, $12, $13, $14)",
-            schema.name
-        ),
-        &[
-            (pg_sys::INT8OID, job.id.load(Ordering::Relaxed).into_datum()),
-            text(&parameters.to_string()),
-            (pg_sys::OIDOID, pg_sys::Oid::from(job.role.load(Ordering::Relaxed)).into_datum()),
-            moment(job.started_at.load(Ordering::Relaxed)),
-            moment(job.ended_at.load(Ordering::Relaxed)),
-            text(name),
-            (pg_sys::TEXTOID, detail.map(crate::pg::call::text)),
-            load(&counts.processed),
-            load(&counts.enriched),
-            load(&counts.cache_hits),
-            load(&counts.maxmind_asn),
-            load(&counts.not_found),
-            load(&counts.skipped),
-            load(&counts.errors),
-            text(kind::name(job.kind.load(Ordering::Relaxed))),
-            load(&counts.cymru_asn),
-            load(&counts.greynoise_scanners),
-        ],
-    );
-    prune(&sql, schema.name.as_str());
-}
-
-/// Forgets jobs that ended long ago.
-fn prune(sql: &Sql, schema: &str) {
-    let Some(kept) = settings::run_retention() else { return };
-    let oldest = time::now().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX));
-    let oldest = [(pg_sys::TIMESTAMPTZOID, Some(Datum::from(oldest)))];
-    sql.run(&format!("DELETE FROM {schema}.enrichment_run WHERE ended_at < $1"), &oldest);
+    let oldest = settings::run_retention()
+        .map(|kept| time::now().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX)));
+    let ended = Ended {
+        id: job.id.load(Ordering::Relaxed),
+        kind: kind::name(job.kind.load(Ordering::Relaxed)),
+        parameters: &parameters,
+        role: pg_sys::Oid::from(job.role.load(Ordering::Relaxed)),
+        started_at: job.started_at.load(Ordering::Relaxed),
+        ended_at: job.ended_at.load(Ordering::Relaxed),
+        outcome: name,
+        detail,
+        done: job.counts.read(),
+    };
+    runs::record(&schema, &ended, oldest);
 }

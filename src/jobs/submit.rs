@@ -16,12 +16,12 @@ use super::run::release;
 use super::summary::summary;
 use super::wait::wait;
 use crate::files::maxmind;
+use crate::inventory::{known, runs};
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::{bad_value, not_ready, raise};
 use crate::pg::inet::Inet;
-use crate::pg::sql::Sql;
 use crate::pg::time;
 use crate::shared;
 use crate::shared::{Job, kind, outcome, sources, state};
@@ -91,7 +91,7 @@ sql_function!(
         let sources = wanted(call.text(1)) | sources::ANEW;
         let Some(range) = call.arg(0) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
         let request = Request {
-            ips: Some(known_in(&Schema::of(call), range)),
+            ips: Some(known::within(&Schema::of(call), range)),
             wait: call.get::<bool>(2).unwrap_or(true),
             // Fresh or not: whatever was answered before this moment.
             stale_before: time::now(),
@@ -112,16 +112,6 @@ sql_function!(
         call.give(start(call, request).map(Datum::from))
     }
 );
-
-/// The known addresses of a range, in which a netmask's host bits do not count.
-fn known_in(schema: &Schema, range: Datum) -> Vec<IpAddr> {
-    let sql = Sql::on(schema, c"ip_inventory");
-    let found = sql.query(
-        &format!("SELECT ip_address FROM {}.ip_inventory WHERE ip_address <<= pg_catalog.network($1)", schema.name),
-        &[(pg_sys::INETOID, Some(range))],
-    );
-    (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
-}
 
 fn hosts(ips: Vec<Inet>) -> Vec<IpAddr> {
     ips.into_iter()
@@ -214,13 +204,7 @@ fn start(call: Call, request: Request) -> Option<i64> {
 /// A number that no job has, nor had. Whoever owns the sequence may put it back: it goes on behind the highest then, one
 /// session after the other, so that each finds what the one before has set.
 fn next_id(schema: &Schema) -> i64 {
-    let sequence = schema.regclass("enrichment_job_id");
-    let number = |text: &str| {
-        let sql = Sql::on(schema, c"enrichment_job_id");
-        sql.returning(text, &[]).get::<i64>(0, 1).unwrap_or(0)
-    };
-    let next = || number(&format!("SELECT pg_catalog.nextval({sequence})"));
-    let id = next();
+    let id = runs::next_number(schema);
     if id > highest(schema, id) {
         return id;
     }
@@ -228,11 +212,11 @@ fn next_id(schema: &Schema) -> i64 {
     let extension = catalog::extension().unwrap_or(pg_sys::InvalidOid);
     // SAFETY: a lock on a sub-object that nobody else names; an error's abort gives it back.
     unsafe { pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 2, lock) };
-    let mut id = next();
+    let mut id = runs::next_number(schema);
     let highest = highest(schema, id);
     if id <= highest {
-        number(&format!("SELECT pg_catalog.setval({sequence}, {highest})"));
-        id = next();
+        runs::go_on_behind(schema, highest);
+        id = runs::next_number(schema);
     }
     // SAFETY: locked above.
     unsafe { pg_sys::UnlockDatabaseObject(pg_sys::ExtensionRelationId, extension, 2, lock) };
@@ -241,13 +225,7 @@ fn next_id(schema: &Schema) -> i64 {
 
 /// The highest number from `id` on that a job of this database has or had; 0 where none has.
 fn highest(schema: &Schema, id: i64) -> i64 {
-    let sql = Sql::on(schema, c"enrichment_run");
-    let ended = sql
-        .query(
-            &format!("SELECT pg_catalog.max(job_id) FROM {}.enrichment_run WHERE job_id >= $1", schema.name),
-            &[(pg_sys::INT8OID, id.into_datum())],
-        )
-        .get::<i64>(0, 1);
+    let ended = runs::highest(schema, id);
     let database = shared::my_database().to_u32();
     let running = shared::shared()
         .iter()

@@ -14,18 +14,7 @@ pub fn summary(call: Call, id: i64, job: Option<&Job>) -> Datum {
     values[0] = Datum::from(id);
     nulls[0] = false;
     if let Some(job) = job {
-        let counts = &job.counts;
-        let numbers = [
-            counts.processed.load(Ordering::Relaxed),
-            counts.enriched.load(Ordering::Relaxed),
-            counts.cache_hits.load(Ordering::Relaxed),
-            counts.maxmind_asn.load(Ordering::Relaxed),
-            counts.cymru_asn.load(Ordering::Relaxed),
-            counts.greynoise_scanners.load(Ordering::Relaxed),
-            counts.not_found.load(Ordering::Relaxed),
-            counts.skipped.load(Ordering::Relaxed),
-            counts.errors.load(Ordering::Relaxed),
-        ];
+        let numbers = job.counts.read().in_order();
         for (value, number) in values[1..10].iter_mut().zip(numbers) {
             *value = Datum::from(number as i64);
         }

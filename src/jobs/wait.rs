@@ -7,14 +7,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, pg_sys};
 
 use super::progress::{progress, running};
+use crate::inventory::runs;
 use crate::pg::call::Call;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::{not_ready, raise};
-use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 use crate::shared;
 use crate::shared::{Job, state};
@@ -129,24 +129,19 @@ fn report(schema: &Schema, id: i64) {
     // A procedure with a SET of its own could not end its transaction: so the path is pinned here.
     let settings = Settings::begin();
     settings.set(c"search_path", c"pg_catalog, pg_temp");
-    let sql = Sql::on(schema, c"enrichment_run");
-    let found = sql.returning(
-        &format!("SELECT outcome, detail FROM {}.enrichment_run WHERE job_id = $1", schema.name),
-        &[(pg_sys::INT8OID, id.into_datum())],
-    );
-    if found.len() == 0 {
+    let Some((outcome, detail)) = runs::outcome(schema, id) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             format!("there is no job {id}"),
             "",
             "enrichment_progress shows those that run, enrichment_run those that ended.",
         );
-    }
-    if found.text(0, 1).as_deref() == Some("failed") {
+    };
+    if outcome.as_deref() == Some("failed") {
         raise(
             PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
             format!("job {id} failed"),
-            &found.text(0, 2).unwrap_or_default(),
+            &detail.unwrap_or_default(),
             "",
         );
     }

@@ -116,7 +116,7 @@ impl Walk {
         let known = self.end;
         let (end, rows) = in_schema(Work::Recheck, |schema| {
             let table = if phase == Phase::Rows { c"ip_inventory" } else { c"cymru_prefix" };
-            let end = known.unwrap_or_else(|| distrust::blocks(schema, table));
+            let end = known.unwrap_or_else(|| schema.blocks(table));
             let rows = match phase {
                 Phase::Rows => distrust::make_due(schema, doubt, before, next, PIECE),
                 _ => {

@@ -91,6 +91,17 @@ impl Schema {
         unsafe { pg_sys::get_relname_relid(name.as_ptr(), self.oid) }
     }
 
+    /// How many blocks one of the extension's tables has.
+    pub fn blocks(&self, name: &CStr) -> u32 {
+        blocks(self.relation(name))
+    }
+
+    /// Whether one of the extension's tables has a column of that name: before the extension is updated it may not.
+    pub fn has_column(&self, table: &CStr, column: &CStr) -> bool {
+        // SAFETY: a catalog look-up that tolerates absence.
+        unsafe { pg_sys::get_attnum(self.relation(table), column.as_ptr()) != pg_sys::InvalidAttrNumber as i16 }
+    }
+
     /// One of the extension's relations as a constant in SQL: a schema's name may hold quotes.
     pub fn regclass(&self, name: &str) -> String {
         format!("{}::pg_catalog.regclass", quote_literal(&format!("{}.{name}", self.name)))

@@ -134,26 +134,78 @@ impl Job {
     }
 }
 
-/// Counters of a job, in the order of `enrichment_summary`.
+/// What a job did: plain numbers, in the order of `enrichment_summary`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Looked at.
+    pub processed: u64,
+    /// Written with an answer.
+    pub enriched: u64,
+    /// Already fresh.
+    pub cache_hits: u64,
+    /// Of the enriched, with an ASN from MaxMind.
+    pub maxmind_asn: u64,
+    /// With an ASN from Team Cymru.
+    pub cymru_asn: u64,
+    /// Scanners, says GreyNoise.
+    pub greynoise_scanners: u64,
+    /// No source knew it.
+    pub not_found: u64,
+    /// Special-purpose.
+    pub skipped: u64,
+    /// Could not be written.
+    pub errors: u64,
+}
+
+impl Done {
+    /// The numbers in their order.
+    pub fn in_order(&self) -> [u64; 9] {
+        let Done { processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, .. } = *self;
+        let Done { not_found, skipped, errors, .. } = *self;
+        [processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors]
+    }
+}
+
+/// What a job did so far. Several processes count at a time, each number for itself.
 #[repr(C)]
 #[derive(Default)]
-pub struct Counts {
-    /// Looked at.
-    pub processed: AtomicU64,
-    /// Written with an answer.
-    pub enriched: AtomicU64,
-    /// Already fresh.
-    pub cache_hits: AtomicU64,
-    /// Of the enriched, with an ASN from MaxMind.
-    pub maxmind_asn: AtomicU64,
-    /// With an ASN from Team Cymru.
-    pub cymru_asn: AtomicU64,
-    /// Scanners, says GreyNoise.
-    pub greynoise_scanners: AtomicU64,
-    /// No source knew it.
-    pub not_found: AtomicU64,
-    /// Special-purpose.
-    pub skipped: AtomicU64,
-    /// Could not be written.
-    pub errors: AtomicU64,
+pub struct Counts([AtomicU64; 9]);
+
+impl Counts {
+    const PROCESSED: usize = 0;
+    const MAXMIND_ASN: usize = 3;
+    const ERRORS: usize = 8;
+
+    /// All of it is 0.
+    pub fn reset(&self) {
+        self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+
+    /// The same, but for what MaxMind said: a job that is taken over asks it only about what is left.
+    pub fn reset_but_maxmind(&self) {
+        let others = self.0.iter().enumerate().filter(|(at, _)| *at != Counts::MAXMIND_ASN);
+        others.for_each(|(_, counter)| counter.store(0, Ordering::Relaxed));
+    }
+
+    /// Counts more.
+    pub fn add(&self, done: &Done) {
+        for (counter, more) in self.0.iter().zip(done.in_order()) {
+            if more > 0 {
+                counter.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What could not be written is tried again: it is not counted until then.
+    pub fn forget_errors(&self) {
+        let errors = self.0[Counts::ERRORS].swap(0, Ordering::Relaxed);
+        self.0[Counts::PROCESSED].fetch_sub(errors, Ordering::Relaxed);
+    }
+
+    /// How they stand.
+    pub fn read(&self) -> Done {
+        let [processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors] =
+            std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed));
+        Done { processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors }
+    }
 }

@@ -3,7 +3,6 @@
 //! Only there with `shared_preload_libraries`; every accessor is an `Option` and everything works without. Plain
 //! atomics: nothing here is held across a call into PostgreSQL, so an error can leave nothing locked. Slots are
 //! claimed by compare-and-swap and change owner only by the rules written at each field.
-
 //!
 //! | file | what |
 //! |---|---|
@@ -39,7 +38,7 @@ pub use self::block::{
     wake_launcher,
 };
 pub use self::database::{DATABASES, Database};
-pub use self::job::{HELPERS, JOBS, Job, kind, outcome, sources, state};
+pub use self::job::{Done, HELPERS, JOBS, Job, kind, outcome, sources, state};
 use crate::pg::process::in_recovery;
 pub use crate::pg::process::{my_database, wake};
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use crate::inventory::{asn, walk};
+use crate::inventory::asn;
 use crate::pg::catalog::Schema;
 use crate::pg::process;
 use crate::pg::process::{Handle, Registration};
@@ -78,7 +78,7 @@ impl Maintenance {
         }
         // What is written from now on may be too late for this count.
         self.changed = false;
-        let large = tx::run(|| Schema::hold().is_some_and(|schema| walk::blocks(&schema) > LARGE));
+        let large = tx::run(|| Schema::hold().is_some_and(|schema| schema.blocks(c"ip_inventory") > LARGE));
         if large.unwrap_or(false)
             && let Some(counter) = self.start()
         {

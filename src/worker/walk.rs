@@ -31,7 +31,7 @@ use crate::settings;
 use crate::shared;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
-use crate::shared::{Database, Job, kind, outcome};
+use crate::shared::{Database, Done, Job, kind, outcome};
 
 /// Blocks of a piece: some tens of milliseconds.
 const PIECE: u32 = 512;
@@ -139,7 +139,7 @@ impl Walk {
 
     fn end(&mut self, how: u32, detail: Option<&str>) {
         if let Some(job) = self.current.take().and_then(|current| current.job) {
-            job.total.store(job.counts.processed.load(Ordering::Relaxed), Ordering::Relaxed);
+            job.total.store(job.counts.read().processed, Ordering::Relaxed);
             finish(job, how, detail.map(str::to_owned));
         }
     }
@@ -174,7 +174,7 @@ impl Walk {
             if same(&rows::walked(&schema)) {
                 return Found::Walked(installed_at);
             }
-            let end = rows::blocks(&schema);
+            let end = schema.blocks(c"ip_inventory");
             if end == 0 {
                 rows::note_walked(&schema, &generations, installed_at);
                 return Found::Walked(installed_at);
@@ -287,19 +287,19 @@ impl Current {
             compared
         })?;
         if let Some(job) = self.job {
-            let (counts, tallied) = (&job.counts, &part.tallied);
-            let add = |counter: &std::sync::atomic::AtomicU64, n: u64| {
-                counter.fetch_add(n, Ordering::Relaxed);
-            };
+            let tallied = &part.tallied;
             // What is compared once more at the end was counted before.
             let looked = if last { 0 } else { compared };
-            add(&counts.processed, looked);
-            add(&counts.cache_hits, looked.saturating_sub(tallied.written + part.errors));
-            add(&counts.enriched, tallied.written.saturating_sub(tallied.not_found + tallied.skipped));
-            add(&counts.maxmind_asn, tallied.with_asn);
-            add(&counts.not_found, tallied.not_found);
-            add(&counts.skipped, tallied.skipped);
-            add(&counts.errors, part.errors);
+            job.counts.add(&Done {
+                processed: looked,
+                cache_hits: looked.saturating_sub(tallied.written + part.errors),
+                enriched: tallied.written.saturating_sub(tallied.not_found + tallied.skipped),
+                maxmind_asn: tallied.with_asn,
+                not_found: tallied.not_found,
+                skipped: tallied.skipped,
+                errors: part.errors,
+                ..Done::default()
+            });
         }
         Ok(held)
     }
