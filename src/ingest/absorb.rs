@@ -17,6 +17,7 @@ use pgrx::pg_sys::Datum;
 use super::queue;
 use super::queue::{COLUMNS, Queue, Retry, wake_at_commit};
 use crate::files::maxmind;
+use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::seen::Seen;
 use crate::inventory::store::Writer;
 use crate::pg::argument;
@@ -126,8 +127,9 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
 
     let settings = Settings::begin();
     settings.set(c"lock_timeout", c"500ms");
+    let halving = Halving::new("asn_inventory absorb", PATIENCE);
     let mut round =
-        Round { schema, settings: &settings, back: Vec::new(), refused: Vec::new(), failures: 0, now: time::now() };
+        Round { schema, settings: &settings, back: Vec::new(), refused: Vec::new(), halving, now: time::now() };
     for batch in addresses.chunks(BATCH) {
         pgrx::check_for_interrupts!();
         round.write(batch);
@@ -307,51 +309,33 @@ struct Round<'a> {
     back: Vec<(IpAddr, Pending)>,
     /// Those of them that nobody holds, and that cannot be written all the same.
     refused: Vec<(IpAddr, Pending, Failure)>,
-    failures: u32,
+    halving: Halving,
     now: i64,
 }
 
 impl Round<'_> {
-    /// Writes a batch; where that fails and a row may be to blame, halves it until what cannot be written stands alone, and
-    /// puts that back. Where none is, the whole round fails, and is for another time.
+    /// Writes a batch, and puts back what cannot be written. Where no row is to blame, the whole round fails, and is for
+    /// another time.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
-        if self.failures >= PATIENCE {
-            self.back.extend_from_slice(batch);
-            return;
-        }
-        let rows: Vec<(IpAddr, Seen)> = batch.iter().map(|(ip, pending)| (*ip, pending.seen)).collect();
-        let (schema, now) = (self.schema, self.now);
-        let result = tx::attempt(|| {
-            let context = pgrx::PgMemoryContexts::new("asn_inventory absorb");
-            // SAFETY: what the write pallocs is done with when the context goes.
-            unsafe {
-                let old = pg_sys::MemoryContextSwitchTo(context.value());
-                maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, now));
-                pg_sys::MemoryContextSwitchTo(old);
-            }
-        });
-        let Err(failure) = result else { return };
-        if !failure.may_be_of_a_row() {
-            failure.raise();
-        }
-        self.failures += 1;
-        // The first wait was long; to find out who is held, short ones do.
-        self.settings.set(c"lock_timeout", c"20ms");
-        match batch {
-            [(ip, pending)] => {
-                self.back.push((*ip, *pending));
+        let Round { schema, settings, back, refused, halving, now } = self;
+        let hurry = || settings.set(c"lock_timeout", c"20ms");
+        let mut write = |batch: &[(IpAddr, Pending)]| {
+            let rows: Vec<(IpAddr, Seen)> = batch.iter().map(|(ip, pending)| (*ip, pending.seen)).collect();
+            maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, *now));
+        };
+        halving.write(batch, &hurry, &mut write, &mut |outcome| match outcome {
+            Outcome::Written(..) => {}
+            Outcome::Refused((ip, pending), failure) => {
+                hurry();
+                back.push((*ip, *pending));
                 if failure.is_lock() {
                     pgrx::debug1!("asn_inventory: {ip} is held by another transaction and is absorbed later");
                 } else {
-                    self.refused.push((*ip, *pending, failure));
+                    refused.push((*ip, *pending, failure));
                 }
             }
-            _ => {
-                let (left, right) = batch.split_at(batch.len() / 2);
-                self.write(left);
-                self.write(right);
-            }
-        }
+            Outcome::Left(rest) => back.extend_from_slice(rest),
+        });
     }
 
     /// Gives known rows that somebody asked about, and that are due, their answer.

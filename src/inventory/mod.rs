@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`columns`] | the columns of a record: name, type, who writes each |
 //! | [`due`] | which rows are due, and when again |
+//! | [`batch`] | writing a batch of which some rows may not be written |
 //! | [`store`] | observations and MaxMind's answers, in batches |
 //! | [`row`] | a record as a row of `ip_enrichment` |
 //! | [`cymru`], [`greynoise`], [`asn`] | what the network sources say, and what is counted per AS |
@@ -15,6 +16,7 @@
 //! | [`seen`] | how often an address was seen, first and last |
 
 pub mod asn;
+pub mod batch;
 pub mod columns;
 pub mod cymru;
 pub mod distrust;

@@ -7,14 +7,13 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use pgrx::pg_sys;
-
 use super::list;
 use crate::files::maxmind;
+use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::due::Place;
 use crate::inventory::seen::Seen;
 use crate::inventory::store::{Tallied, Writer};
-use crate::inventory::{due, known};
+use crate::inventory::{batch, due, known};
 use crate::pg::catalog::Schema;
 use crate::pg::process;
 use crate::pg::tx::Failure;
@@ -198,81 +197,49 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
 }
 
 /// What one transaction did.
-#[derive(Default)]
 pub struct Part {
     stale_before: i64,
+    halving: Halving,
     /// What was written.
     pub tallied: Tallied,
     /// Rows that somebody held, or that moved.
     pub locked: u64,
     /// Rows that cannot be written.
     pub errors: u64,
-    /// The first of those of this batch, and why.
-    refused: Option<(IpAddr, Failure)>,
-    failures: u32,
 }
 
 impl Part {
     /// Nothing yet; `stale_before` (timestamptz): answers from before this are due.
     pub fn of(stale_before: i64) -> Part {
-        Part { stale_before, ..Part::default() }
+        let halving = Halving::new("asn_inventory backfill", PATIENCE);
+        Part { stale_before, halving, tallied: Tallied::default(), locked: 0, errors: 0 }
     }
 
-    /// Writes a batch; where that fails and a row may be to blame, halves it until what cannot be written stands alone. The
-    /// log gets a line a batch.
+    /// Writes a batch, but for rows that cannot be written. The log gets a line a batch.
     pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
-        let before = self.errors;
-        self.write_or_halve(schema, rows);
-        if let Some((ip, failure)) = self.refused.take() {
-            let why = watched::why(&failure, (self.errors - before).saturating_sub(1) as usize);
-            pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory, the rest of its batch is: {why}");
-        }
-    }
-
-    fn write_or_halve(&mut self, schema: &Schema, rows: &[Place]) {
-        if rows.is_empty() {
-            return;
-        }
-        if self.failures >= PATIENCE {
-            self.locked += rows.len() as u64;
-            return;
-        }
-        let stale_before = self.stale_before;
-        let result = tx::attempt(|| {
-            let context = pgrx::PgMemoryContexts::new("asn_inventory backfill");
-            // SAFETY: what the write pallocs is done with when the context goes.
-            unsafe {
-                let old = pg_sys::MemoryContextSwitchTo(context.value());
-                let tallied = maxmind::with(|databases| {
-                    Writer::new(schema).update_at(databases, rows, stale_before, time::now())
-                });
-                pg_sys::MemoryContextSwitchTo(old);
-                tallied
-            }
-        });
-        match (result, rows) {
-            (Ok(tallied), _) => {
-                self.tallied.add(&tallied);
+        let Part { stale_before, halving, tallied, locked, errors } = self;
+        let before = *errors;
+        // The first of those that cannot be written, and why.
+        let mut refused: Option<(IpAddr, Failure)> = None;
+        let mut write = |rows: &[Place]| {
+            maxmind::with(|databases| Writer::new(schema).update_at(databases, rows, *stale_before, time::now()))
+        };
+        halving.write(rows, &batch::hurry, &mut write, &mut |outcome| match outcome {
+            Outcome::Written(rows, written) => {
+                tallied.add(&written);
                 // Those that moved meanwhile: the next pass sees where they are, and whether they are due still.
-                self.locked += (rows.len() as u64).saturating_sub(tallied.written);
+                *locked += (rows.len() as u64).saturating_sub(written.written);
             }
-            (Err(failure), _) if !failure.may_be_of_a_row() => failure.raise(),
-            (Err(failure), [(ip, _)]) => {
-                self.failures += 1;
-                if failure.is_lock() {
-                    self.locked += 1;
-                } else {
-                    self.errors += 1;
-                    self.refused.get_or_insert((*ip, failure));
-                }
+            Outcome::Refused(_, failure) if failure.is_lock() => *locked += 1,
+            Outcome::Refused((ip, _), failure) => {
+                *errors += 1;
+                refused.get_or_insert((*ip, failure));
             }
-            (Err(_), _) => {
-                self.failures += 1;
-                tx::set_local(c"lock_timeout", c"20ms");
-                let (left, right) = rows.split_at(rows.len() / 2);
-                self.write_or_halve(schema, left);
-                self.write_or_halve(schema, right);
-            }
+            Outcome::Left(rows) => *locked += rows.len() as u64,
+        });
+        if let Some((ip, failure)) = refused {
+            let why = watched::why(&failure, (*errors - before).saturating_sub(1) as usize);
+            pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory, the rest of its batch is: {why}");
         }
     }
 }

@@ -11,8 +11,9 @@ use enrich::quota::Ledger;
 use enrich::source::Source;
 use pgrx::pg_sys;
 
+use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::due::Which;
-use crate::inventory::{asn, cymru, due, greynoise};
+use crate::inventory::{asn, batch, cymru, due, greynoise};
 use crate::pg::catalog::Schema;
 use crate::pg::{time, tx};
 use crate::settings;
@@ -170,40 +171,19 @@ fn write_answers<A: Clone>(
         if failure.is_lock() {
             unwritten.locked.push((*ip, answer.clone()));
         } else {
-            broken.push((*ip, failure.clone()));
+            broken.push((*ip, failure));
         }
     });
 }
 
-/// Writes a batch within the transaction; where that fails and a row may be to blame, halves it until what cannot be
-/// written stands alone. Hands those, and why, to `refused`. What is no row's fault fails the transaction.
-fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut impl FnMut(&T, &tx::Failure)) {
-    if rows.is_empty() {
-        return;
-    }
-    let result = tx::attempt(|| {
-        let context = pgrx::PgMemoryContexts::new("asn_inventory network");
-        // SAFETY: what the write pallocs is done with when the context goes.
-        unsafe {
-            let old = pg_sys::MemoryContextSwitchTo(context.value());
-            write(rows);
-            pg_sys::MemoryContextSwitchTo(old);
+/// Writes a batch within the transaction, and hands those rows that cannot be written, and why, to `refused`.
+fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut impl FnMut(&T, tx::Failure)) {
+    // Every answer is either written or told of: it has been paid for.
+    Halving::new("asn_inventory network", u32::MAX).write(rows, &batch::hurry, write, &mut |outcome| {
+        if let Outcome::Refused(row, failure) = outcome {
+            refused(row, failure);
         }
     });
-    if let Err(failure) = result {
-        if !failure.may_be_of_a_row() {
-            failure.raise();
-        }
-        match rows {
-            [row] => refused(row, &failure),
-            _ => {
-                tx::set_local(c"lock_timeout", c"20ms");
-                let (left, right) = rows.split_at(rows.len() / 2);
-                write_or_halve(left, write, refused);
-                write_or_halve(right, write, refused);
-            }
-        }
-    }
 }
 
 /// An error in the words of the campaign.

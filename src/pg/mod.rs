@@ -5,6 +5,7 @@
 //! | [`call`] | functions that PostgreSQL calls: arguments in, values and rows out |
 //! | [`datum`], [`inet`], [`scratch`] | values without copies |
 //! | [`encoding`] | texts between UTF-8 and the server's encoding |
+//! | [`memory`] | memory that is given back at once |
 //! | [`errors`] | errors and warnings with DETAIL and HINT |
 //! | [`tx`] | transactions, subtransactions, settings that end with them |
 //! | [`argument`] | arguments of statements |
@@ -26,6 +27,7 @@ pub mod encoding;
 pub mod errors;
 pub mod inet;
 pub mod inherits;
+pub mod memory;
 pub mod patience;
 mod pinned;
 pub mod process;

@@ -1,0 +1,16 @@
+//! Memory of PostgreSQL's that is given back at once.
+
+use pgrx::{PgMemoryContexts, pg_sys};
+
+/// Runs `f` with memory of its own, under that name. What it pallocs is gone when this returns: `f` hands out plain values.
+pub fn within<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
+    let context = PgMemoryContexts::new(name);
+    // SAFETY: the context lives until the end of this function, and the one before is current again by then. After an error,
+    // whoever catches it puts back the context that it had.
+    unsafe {
+        let old = pg_sys::MemoryContextSwitchTo(context.value());
+        let result = f();
+        pg_sys::MemoryContextSwitchTo(old);
+        result
+    }
+}
