@@ -12,21 +12,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use enrich::pack::{Entry, unpack};
 use pgrx::IntoDatum;
 use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 
 use super::queue;
-use super::queue::{COLUMNS, Queue, Retry, wake_at_commit};
+use super::queue::{Queue, wake_at_commit};
+use super::queued::{Retry, Stored, is_queue};
 use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::seen::Seen;
+use crate::inventory::source;
+use crate::inventory::source::{Counted, Unreadable};
 use crate::inventory::store::Writer;
-use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
-use crate::pg::datum::text_bytes;
 use crate::pg::inet::Inet;
-use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
 use crate::pg::{errors, time};
@@ -155,18 +154,6 @@ struct Pending {
     asked: bool,
 }
 
-/// What one table added.
-#[derive(Clone, Copy, Default)]
-struct Source {
-    observed: i64,
-    unparsable: i64,
-    /// Statements whose rows were not observed.
-    unobserved: i64,
-    /// Rows that were read.
-    rows: i64,
-    last: i64,
-}
-
 #[derive(Default)]
 struct Taken {
     rows: u64,
@@ -175,9 +162,9 @@ struct Taken {
     /// Rows that are to be left alone for now.
     passed_over: u64,
     addresses: HashMap<IpAddr, Pending>,
-    sources: HashMap<u32, Source>,
-    /// Of each table, the last value that could not be read: how it begins, why, and when.
-    unread: HashMap<u32, (Option<String>, String, i64)>,
+    sources: HashMap<u32, Counted>,
+    /// Of each table, the last value that could not be read.
+    unread: HashMap<u32, Unreadable>,
 }
 
 /// Reads and deletes queue rows. `None` when there is no queue.
@@ -200,7 +187,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             );
         }
         let relation = pg_sys::table_open(oid, pg_sys::NoLock as i32);
-        if !queue::is_queue(relation) {
+        if !is_queue(relation) {
             errors::not_ready(
                 "ip_observation is not as asn_inventory made it",
                 "What is queued stays there.",
@@ -214,20 +201,19 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
         let desc = (*relation).rd_att;
         let mut places = Vec::new();
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [true; COLUMNS.len()]);
+        let mut stored = Stored::new();
         while places.len() < max_rows && taken.addresses_taken < MAX_ADDRESSES as u64 {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
             }
-            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-            let retry_at = (!nulls[6]).then(|| values[6].value() as i64);
-            if retry_at.is_some_and(|at| at > now) {
+            stored.read(tuple, desc);
+            if stored.retry_at().is_some_and(|at| at > now) {
                 taken.passed_over += 1;
                 continue;
             }
-            taken.addresses_taken += if nulls[8] { 1 } else { (values[7].value() as i32).max(1) as u64 };
-            taken.add(&values, &nulls);
+            taken.addresses_taken += stored.addresses();
+            taken.add(&stored);
             places.push((*tuple).t_self);
             if places.len().is_multiple_of(4096) {
                 pgrx::check_for_interrupts!();
@@ -245,39 +231,30 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
 }
 
 impl Taken {
-    /// # Safety
-    /// The values must be those of a row of `ip_observation`.
-    unsafe fn add(&mut self, values: &[Datum; COLUMNS.len()], nulls: &[bool; COLUMNS.len()]) {
-        let long = |i: usize| values[i].value() as i64;
-        let seen = Seen { count: long(1), first: long(2), last: long(3) };
-        let attempts = values[5].value() as i32;
-        // SAFETY: see above.
-        let inet = (!nulls[0]).then(|| unsafe { Inet::read(values[0]) });
-        if !nulls[4] {
-            let table = values[4].value() as u32;
+    fn add(&mut self, row: &Stored) {
+        let (seen, attempts, inet) = (row.seen(), row.attempts(), row.inet());
+        if let Some(table) = row.source() {
             let source = self.sources.entry(table).or_default();
-            let rows = if nulls[9] { 0 } else { long(9) };
+            let rows = row.rows();
             source.rows += rows;
-            if !nulls[11] {
-                // SAFETY: see above.
-                let text = |i: usize| unsafe { crate::pg::encoding::from_server(text_bytes(values[i])) };
-                self.unread.insert(table, ((!nulls[10]).then(|| text(10)), text(11), seen.last));
+            if let Some((sample, reason)) = row.unread() {
+                self.unread.insert(table, Unreadable { sample, reason, at: seen.last });
             }
             // No address and seen 0 times: a statement that was not observed, or one whose rows hold none.
-            if inet.is_none() && nulls[8] && seen.count == 0 {
+            let is_none = inet.is_none() && !row.is_packed();
+            if is_none && seen.count == 0 {
                 source.unobserved += i64::from(rows == 0);
                 return;
             }
-            if inet.is_none() && nulls[8] {
+            if is_none {
                 source.unparsable = source.unparsable.saturating_add(seen.count);
             } else {
                 source.observed = source.observed.saturating_add(seen.count);
             }
             source.last = source.last.max(seen.last);
         }
-        if !nulls[8] {
-            // SAFETY: see above.
-            let mut entries = unpack(unsafe { text_bytes(values[8]) });
+        if let Some(packed) = row.packed() {
+            let mut entries = unpack(packed);
             for Entry { ip, count, first, last } in entries.by_ref() {
                 self.count(ip, Seen { count, first, last }, attempts);
             }
@@ -382,7 +359,7 @@ impl Round<'_> {
     }
 
     /// So do the counts of tables whose row somebody holds.
-    fn put_back_counts(&self, held: &[(u32, Source)]) {
+    fn put_back_counts(&self, held: &[(u32, Counted)]) {
         let Some(queue) = (!held.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
         let retry = Retry { attempts: 1, at: self.now.saturating_add(2_000_000) };
         for (table, source) in held {
@@ -401,63 +378,14 @@ impl Round<'_> {
 /// not be added: somebody holds that row, `populate_ip_inventory` in a long transaction for one.
 fn count_sources(
     schema: &Schema,
-    sources: &HashMap<u32, Source>,
-    unread: &HashMap<u32, (Option<String>, String, i64)>,
-) -> Vec<(u32, Source)> {
+    sources: &HashMap<u32, Counted>,
+    unread: &HashMap<u32, Unreadable>,
+) -> Vec<(u32, Counted)> {
     let mut held = Vec::new();
     let result = tx::attempt(|| {
-        let sql = Sql::on(schema, c"ip_source");
-        // Before the extension is updated there are no such columns.
-        let more = match schema.has_column(c"ip_source", c"unreadable_at") {
-            true => {
-                ", unobserved = unobserved + $5, rows_seen = rows_seen + $6,
-                 rows_since_address = CASE WHEN $2 > 0 THEN 0 ELSE rows_since_address + $6 END,
-                 unreadable_sample = CASE WHEN $8 IS NULL THEN unreadable_sample ELSE $7 END,
-                 unreadable_reason = coalesce($8, unreadable_reason), unreadable_at = coalesce($9, unreadable_at)"
-            }
-            false => "",
-        };
-        for (oid, source) in sources {
-            let table = argument::oid(pg_sys::Oid::from(*oid));
-            // Not under the snapshot of this round's start: the table may have been attached since.
-            let root = sql.returning(
-                &format!(
-                    "WITH RECURSIVE line(tbl) AS (
-                         SELECT $1::oid
-                         UNION
-                         SELECT i.inhparent FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
-                     SELECT a.tbl::oid FROM {0}.ip_source a JOIN line l ON a.tbl = l.tbl
-                     ORDER BY a.tbl = $1 DESC LIMIT 1",
-                    schema.name
-                ),
-                &[table],
-            );
-            let Some(root) = (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten() else { continue };
-            let unread = unread.get(oid);
-            let added = sql.run(
-                &format!(
-                    "UPDATE {0}.ip_source s
-                     SET observations = observations + least($2, 9223372036854775807 - greatest(observations, 0)),
-                         unparsable = unparsable + least($3, 9223372036854775807 - greatest(unparsable, 0)){1},
-                         last_observed_at = greatest(last_observed_at, $4)
-                     FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
-                     WHERE s.tbl = free.tbl",
-                    schema.name, more
-                ),
-                &[
-                    argument::oid(root),
-                    argument::bigint(source.observed),
-                    argument::bigint(source.unparsable),
-                    argument::maybe_moment((source.observed + source.unparsable > 0).then_some(source.last)),
-                    argument::bigint(source.unobserved),
-                    argument::bigint(source.rows),
-                    argument::maybe_text(unread.and_then(|(sample, _, _)| sample.as_deref())),
-                    argument::maybe_text(unread.map(|(_, reason, _)| reason.as_str())),
-                    argument::maybe_moment(unread.map(|(_, _, at)| *at)),
-                ],
-            );
-            if added == 0 {
-                held.push((*oid, *source));
+        for (table, counted) in sources {
+            if !source::count(schema, pg_sys::Oid::from(*table), counted, unread.get(table)) {
+                held.push((*table, *counted));
             }
         }
     });
@@ -466,7 +394,7 @@ fn count_sources(
         Err(failure) if !failure.may_be_of_a_row() => failure.raise(),
         Err(failure) => {
             pgrx::log!("asn_inventory: the counts of attached tables could not be updated: {}", failure.message);
-            sources.iter().map(|(oid, source)| (*oid, *source)).collect()
+            sources.iter().map(|(table, counted)| (*table, *counted)).collect()
         }
     }
 }

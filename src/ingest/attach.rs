@@ -5,7 +5,6 @@
 //! rights on the table; only the note in `ip_source` is written as the extension's owner.
 
 use enrich::selector::Selector;
-use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -17,9 +16,10 @@ use super::install::{Reads, TRIGGER};
 use super::moment;
 use super::moment::{Moment, NoMoment};
 use super::owner::check_owner;
-use super::part;
+use crate::inventory::source;
+use crate::inventory::source::Attaching;
 use crate::pg::call::Call;
-use crate::pg::catalog::{self, Schema, database_identity, plain_name, relation_name};
+use crate::pg::catalog::{self, Schema, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::snapshot::with_latest_snapshot;
@@ -144,22 +144,25 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     }
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
-    let rows = if members.iter().copied().all(is_empty) { RowsBefore::None } else { RowsBefore::Uncounted };
-    let note = Note { selectors, observed_at: moment.as_deref(), zone: zone.as_deref(), before: &before, rows, method };
-    if note_attached(schema, table, &note) {
+    let is_empty = members.iter().copied().all(is_empty);
+    // The caller needs no right for the note.
+    let quiet = Settings::without_triggers();
+    let how = Attaching {
+        columns: selectors,
+        observed_at: moment.as_deref(),
+        zone: zone.as_deref(),
+        snapshot: &before,
+        name: Some(&name),
+        is_empty,
+        method: method.as_str(),
+    };
+    let is_new = source::attach(schema, table, &how);
+    drop(quiet);
+    if is_new {
         // Its own snapshot says of all of them which rows were there.
-        part::forget(schema, &members);
+        source::forget_parts(schema, &members);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
-}
-
-/// The rows that were there before the trigger.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RowsBefore {
-    /// There was none, so none is left to count: that stays true wherever a dump is restored.
-    None,
-    /// `populate_ip_inventory` may count them.
-    Uncounted,
 }
 
 /// Whether a table holds no row of anybody's; its writers are locked out. A foreign table may hold some.
@@ -171,81 +174,10 @@ fn is_empty(table: pg_sys::Oid) -> bool {
     }
 }
 
-/// What `ip_source` says of a table.
-struct Note<'a> {
-    selectors: &'a [String],
-    /// The column of the time, and the zone that was named with it.
-    observed_at: Option<&'a str>,
-    zone: Option<&'a str>,
-    /// Which rows were there before the trigger.
-    before: &'a str,
-    rows: RowsBefore,
-    method: Method,
-}
-
-/// Writes the note, which the caller needs no right for. Whether the table was not attached before.
-fn note_attached(schema: &Schema, table: pg_sys::Oid, note: &Note<'_>) -> bool {
-    let _quiet = Settings::without_triggers();
-    let sql = Sql::on(schema, c"ip_source");
-    sql.run(
-        &format!(
-            "DELETE FROM {0}.ip_source s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl)",
-            schema.name
-        ),
-        &[],
-    );
-    // What was read by other columns says nothing about these.
-    let (column, value, set) = match part::has_column(schema, c"observed_zone") {
-        true => (
-            ", observed_zone, attached_as, method",
-            ", $6, $7, $8",
-            ", observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
-                 rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
-                 unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
-                 unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
-                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END",
-        ),
-        false => ("", "", ""),
-    };
-    let populated_at = if note.rows == RowsBefore::None { "pg_catalog.now()" } else { "NULL" };
-    let name = relation_name(table);
-    let written = sql.returning(
-        &format!(
-            "INSERT INTO {0}.ip_source AS s (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on, populated_at{column})
-             VALUES ($1, $2, $3, session_user, $4, $5, {populated_at}{value})
-             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at{set}
-             RETURNING attached_snapshot = $4",
-            schema.name
-        ),
-        &[
-            (pg_sys::REGCLASSOID, table.into_datum()),
-            (pg_sys::TEXTARRAYOID, Some(crate::pg::call::texts(note.selectors))),
-            (pg_sys::TEXTOID, note.observed_at.map(crate::pg::call::text)),
-            (pg_sys::TEXTOID, Some(crate::pg::call::text(note.before))),
-            (pg_sys::TEXTOID, Some(crate::pg::call::text(&database_identity()))),
-            (pg_sys::TEXTOID, note.zone.map(crate::pg::call::text)),
-            (pg_sys::TEXTOID, name.as_deref().map(crate::pg::call::text)),
-            (pg_sys::TEXTOID, Some(crate::pg::call::text(note.method.as_str()))),
-        ],
-    );
-    written.get::<bool>(0, 1) == Some(true)
-}
-
 /// For an update of the extension: what was attached before names were noted gets the one that it has now.
 pub fn note_names(schema: &Schema) {
-    if !part::has_column(schema, c"attached_as") {
-        return;
-    }
     let _quiet = Settings::without_triggers();
-    Sql::on(schema, c"ip_source").run(
-        &format!(
-            "UPDATE {}.ip_source s SET attached_as = pg_catalog.format('%I.%I', n.nspname, c.relname)
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = s.tbl AND s.attached_as IS NULL",
-            schema.name
-        ),
-        &[],
-    );
+    source::note_names(schema);
 }
 
 pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
@@ -264,18 +196,15 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     }
     drop(sql);
     let quiet = Settings::without_triggers();
-    let known = Sql::on(schema, c"ip_source").run(
-        &format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name),
-        &[(pg_sys::REGCLASSOID, table.into_datum())],
-    );
-    if known > 0 {
-        part::forget(schema, &members);
+    let known = source::detach(schema, table);
+    if known {
+        source::forget_parts(schema, &members);
     } else if found {
         // A partition, or one that was.
-        members.iter().for_each(|member| part::note_observed(schema, *member));
+        members.iter().for_each(|member| source::note_part_observed(schema, *member));
     }
     drop(quiet);
-    if !found && known == 0 {
+    if !found && !known {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             format!("table \"{}\" is not attached", plain_name(table)),

@@ -16,12 +16,13 @@ use super::absorb;
 use super::attach;
 use super::owner::check_owner;
 use super::part::Source;
+use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
+use crate::inventory::{seen, source};
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
-use crate::pg::inet::Inet;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
@@ -65,7 +66,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
-    let waiting = drop_counts(schema, &members);
+    let waiting = queue::drop_counts(schema, &members);
     drop(quiet);
     let sql = Sql::as_caller();
     // SAFETY: reads the clock of the running statement.
@@ -74,7 +75,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let mut taken = 0;
     with_latest_snapshot(|| reading.run(|chunk| taken += subtract_chunk(schema, chunk)));
     drop(sql);
-    let added = added(schema, table).saturating_add(waiting);
+    let added = source::added(schema, table).saturating_add(waiting);
     if taken > added {
         raise(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -89,22 +90,9 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     taken
 }
 
-/// Observations that the table has added.
-fn added(schema: &Schema, table: pg_sys::Oid) -> i64 {
-    let sql = Sql::on(schema, c"ip_source");
-    let query = format!("SELECT observations FROM {}.ip_source WHERE tbl = $1", schema.name);
-    sql.returning(&query, &[(pg_sys::OIDOID, table.into_datum())]).get::<i64>(0, 1).unwrap_or(0)
-}
-
 /// Refuses while observations wait for their address to be written: they would come after they were taken back.
 fn refuse_leftovers(schema: &Schema) {
-    let sql = Sql::on(schema, c"ip_observation");
-    let left = format!(
-        "SELECT EXISTS (SELECT FROM {}.ip_observation
-                        WHERE retry_at IS NOT NULL AND seen > 0 AND pg_catalog.masklen(address) > 0)",
-        schema.name
-    );
-    if sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true) {
+    if queue::has_leftovers(schema) {
         raise(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             "some observations cannot be absorbed yet, and nothing was taken back",
@@ -112,32 +100,6 @@ fn refuse_leftovers(schema: &Schema) {
             "Look who holds one in pg_locks, and call forget_ip_source() again when ip_observation is empty.",
         );
     }
-}
-
-/// What waits to be counted for the table alone goes with it. Deleted below SQL, as absorbing does: where the queue is in a
-/// publication, SQL refuses. Returns how many observations these were.
-fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
-    let waiting: Vec<(pg_sys::ItemPointerData, i64)> = {
-        let sql = Sql::on(schema, c"ip_observation");
-        let tables = (pg_sys::OIDARRAYOID, members.to_vec().into_datum());
-        let query = format!(
-            "SELECT ctid, CASE WHEN address IS NOT NULL THEN seen ELSE 0 END
-             FROM {}.ip_observation WHERE source::oid = ANY ($1)",
-            schema.name
-        );
-        let found = sql.returning(&query, &[tables]);
-        (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
-    };
-    // SAFETY: places of rows of this table, which absorbing has found as it should be; the lock that lets one absorb at a
-    // time is held, and the lock on the table is kept.
-    unsafe {
-        let relation = pg_sys::table_open(schema.relation(c"ip_observation"), pg_sys::RowExclusiveLock as i32);
-        for (mut place, _) in waiting.iter().copied() {
-            pg_sys::simple_heap_delete(relation, &mut place);
-        }
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
-    }
-    waiting.iter().fold(0i64, |sum, (_, seen)| sum.saturating_add(*seen))
 }
 
 fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
@@ -151,7 +113,7 @@ fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
         same
     });
     let _quiet = Settings::without_triggers();
-    let result = tx::attempt(|| all.chunks(BATCH).map(|batch| subtract(schema, batch)).sum());
+    let result = tx::attempt(|| all.chunks(BATCH).map(|batch| seen::subtract(schema, batch)).sum());
     result.unwrap_or_else(|failure| {
         if failure.is_lock() {
             raise(
@@ -167,32 +129,4 @@ fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
 
 fn counts(tally: Tally) -> impl Iterator<Item = (IpAddr, i64)> {
     tally.addresses.into_iter().map(|(ip, seen)| (ip, seen.count))
-}
-
-/// Subtracts from addresses, and removes those that nothing is left of; returns how much that was. An address that was
-/// only asked about stays.
-fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
-    pgrx::check_for_interrupts!();
-    let settings = Settings::rows_are_fetched();
-    settings.set(c"lock_timeout", c"5s");
-    let ips: Vec<Inet> = batch.iter().map(|(ip, _)| Inet::host(*ip)).collect();
-    let numbers: Vec<i64> = batch.iter().map(|(_, count)| *count).collect();
-    let sql = Sql::on(schema, c"ip_inventory");
-    let found = sql.returning(
-        &format!(
-            "WITH held AS MATERIALIZED (
-                 SELECT i.ip_address AS ip, least(t.n, i.observation_count) AS n, i.observation_count <= t.n AS gone
-                 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t(ip, n)
-                 JOIN {0}.ip_inventory i ON i.ip_address = t.ip
-                 WHERE i.ip_address = ANY ($1) AND i.observation_count > 0 ORDER BY i.ip_address FOR UPDATE OF i),
-             removed AS (DELETE FROM {0}.ip_inventory i USING held h
-                         WHERE h.gone AND i.ip_address = h.ip AND i.ip_address = ANY ($1) RETURNING h.n),
-             lowered AS (UPDATE {0}.ip_inventory i SET observation_count = i.observation_count - h.n
-                         FROM held h WHERE NOT h.gone AND i.ip_address = h.ip AND i.ip_address = ANY ($1) RETURNING h.n)
-             SELECT coalesce(sum(a.n), 0)::bigint FROM (SELECT n FROM removed UNION ALL SELECT n FROM lowered) a",
-            schema.name
-        ),
-        &[(pg_sys::INETARRAYOID, ips.into_datum()), (pg_sys::INT8ARRAYOID, numbers.into_datum())],
-    );
-    found.get::<i64>(0, 1).unwrap_or(0)
 }

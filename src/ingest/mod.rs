@@ -22,6 +22,7 @@
 //! | [`unread`] | what could not be read, and why |
 //! | [`moment`] | the time of an event |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
+//! | [`queued`] | a row of the queue, as it is written and read |
 //! | [`replicated`] | rows that a subscription brings |
 //! | [`restore`] | a restore beside the worker |
 //! | [`unobserved`] | statements whose rows were not observed |
@@ -46,6 +47,7 @@ mod part;
 pub mod plan;
 pub mod populate;
 pub mod queue;
+pub mod queued;
 mod reading;
 pub mod replicated;
 pub mod restore;

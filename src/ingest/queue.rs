@@ -10,48 +10,23 @@ use std::time::Duration;
 
 use enrich::pack::{Entry, Packer, unpack};
 use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::queued::{OLD_COLUMNS, Retry, Row, Stored, form, is_queue};
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::inventory::seen::Seen;
-use crate::pg::encoding::server_text;
+use crate::pg::argument;
+use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::scratch::Scratch;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
 use crate::pg::{patience, raw};
-use crate::pg::{shape, tx};
 use crate::shared;
 
 /// Tuples of one multi-insert: about a page of them, which is also what one record of the WAL holds.
 const BATCH: usize = 120;
-/// Columns of `ip_observation`.
-pub const COLUMNS: [shape::Column; 12] = [
-    (c"address", pg_sys::INETOID),
-    (c"seen", pg_sys::INT8OID),
-    (c"first_seen", pg_sys::TIMESTAMPTZOID),
-    (c"last_seen", pg_sys::TIMESTAMPTZOID),
-    (c"source", pg_sys::REGCLASSOID),
-    (c"attempts", pg_sys::INT4OID),
-    (c"retry_at", pg_sys::TIMESTAMPTZOID),
-    (c"addresses", pg_sys::INT4OID),
-    (c"packed", pg_sys::BYTEAOID),
-    (c"rows", pg_sys::INT8OID),
-    (c"sample", pg_sys::TEXTOID),
-    (c"reason", pg_sys::TEXTOID),
-];
-/// How many of them there are until the extension is updated from 0.1.0.
-const OLD_COLUMNS: usize = 9;
-
-/// Whether `relation` is the queue as the extension made it, in this version or the one before.
-///
-/// # Safety
-/// `relation` must be open.
-pub unsafe fn is_queue(relation: pg_sys::Relation) -> bool {
-    // SAFETY: see above.
-    unsafe { shape::is(relation, &COLUMNS) || shape::is(relation, &COLUMNS[..OLD_COLUMNS]) }
-}
-
 /// From so many addresses of one statement on, they are packed: fewer bytes of heap and WAL, fewer tuples to form.
 const PACKED_FROM: usize = 32;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
@@ -74,15 +49,6 @@ pub enum Closed {
     Missing,
     /// Somebody holds a lock on it, or waits for one.
     Busy,
-}
-
-/// What is put back after a failure: how often it failed, and when to try again (timestamptz).
-#[derive(Clone, Copy)]
-pub struct Retry {
-    /// Failures so far.
-    pub attempts: i32,
-    /// Left alone until then.
-    pub at: i64,
 }
 
 impl Queue {
@@ -237,22 +203,21 @@ pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Close
         let none = std::ptr::null_mut();
         let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, none.cast(), flags);
         let desc = (*relation).rd_att;
-        let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [true; COLUMNS.len()]);
+        let mut stored = Stored::new();
         let mut rows = 0u32;
         while !tally.addresses.is_empty() {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
             }
-            pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-            if !nulls[8] {
-                for entry in unpack(crate::pg::datum::text_bytes(values[8])).filter(|entry| entry.count > 0) {
+            stored.read(tuple, desc);
+            if let Some(packed) = stored.packed() {
+                for entry in unpack(packed).filter(|entry| entry.count > 0) {
                     tally.addresses.remove(&entry.ip);
                 }
-            } else if !nulls[0] && values[1].value() as i64 > 0 {
+            } else if stored.seen().count > 0 {
                 // 0.0.0.0/0 stands for no address.
-                let inet = Inet::read(values[0]);
-                if !inet.is_network() {
+                if let Some(inet) = stored.inet().filter(|inet| !inet.is_network()) {
                     tally.addresses.remove(&inet.ip);
                 }
             }
@@ -267,36 +232,40 @@ pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Close
     Ok(())
 }
 
-/// A row of the queue, but for where it comes from.
-struct Row {
-    inet: Option<Inet>,
-    seen: Seen,
-    addresses: u32,
-    /// Empty: one address, or none.
-    packed: Vec<u8>,
-    /// Rows of the table that were read for this one and those that follow.
-    rows: i64,
-    /// The beginning of a value that could not be read, and why, in the server's encoding.
-    sample: Option<Vec<u8>>,
-    reason: Option<Vec<u8>>,
+/// Whether observations wait for their address to be written, which could not be before.
+pub fn has_leftovers(schema: &Schema) -> bool {
+    let sql = Sql::on(schema, c"ip_observation");
+    let left = format!(
+        "SELECT EXISTS (SELECT FROM {}.ip_observation
+                        WHERE retry_at IS NOT NULL AND seen > 0 AND pg_catalog.masklen(address) > 0)",
+        schema.name
+    );
+    sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true)
 }
 
-impl Row {
-    fn plain(inet: Option<Inet>, seen: Seen) -> Row {
-        Row { inet, seen, addresses: 1, packed: Vec::new(), rows: 0, sample: None, reason: None }
+/// What waits to be counted for the table alone goes with it. Deleted below SQL, as absorbing does: where the queue is in a
+/// publication, SQL refuses. Returns how many observations these were.
+pub fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
+    let waiting: Vec<(pg_sys::ItemPointerData, i64)> = {
+        let sql = Sql::on(schema, c"ip_observation");
+        let query = format!(
+            "SELECT ctid, CASE WHEN address IS NOT NULL THEN seen ELSE 0 END
+             FROM {}.ip_observation WHERE source::oid = ANY ($1)",
+            schema.name
+        );
+        let found = sql.returning(&query, &[argument::oids(members)]);
+        (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
+    };
+    // SAFETY: places of rows of this table, which absorbing has found as it should be; the lock that lets one absorb at a
+    // time is held, and the lock on the table is kept.
+    unsafe {
+        let relation = pg_sys::table_open(schema.relation(c"ip_observation"), pg_sys::RowExclusiveLock as i32);
+        for (mut place, _) in waiting.iter().copied() {
+            pg_sys::simple_heap_delete(relation, &mut place);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }
-
-    fn with(mut self, unread: Option<&Unread>) -> Row {
-        let bytes = |text: &str| server_text(text).into_owned();
-        self.sample = unread.and_then(|unread| unread.sample.as_deref()).map(bytes);
-        self.reason = unread.map(|unread| bytes(&unread.reason));
-        self
-    }
-
-    /// No address, seen by nobody, of none.
-    fn silent(now: i64) -> Row {
-        Row { addresses: 0, ..Row::plain(None, Seen { count: 0, first: now, last: now }) }
-    }
+    waiting.iter().fold(0i64, |sum, (_, seen)| sum.saturating_add(*seen))
 }
 
 /// The addresses of a tally as packed rows.
@@ -340,50 +309,6 @@ impl Drop for Queue {
             unsafe { pg_sys::table_close(self.relation, pg_sys::NoLock as i32) };
         }
     }
-}
-
-/// # Safety
-/// `desc` must be that of `ip_observation`, and the caller be inside a guard (see [`raw`]).
-unsafe fn form(
-    desc: pg_sys::TupleDesc,
-    scratch: &mut Scratch,
-    row: &Row,
-    source: Option<pg_sys::Oid>,
-    retry: Option<Retry>,
-) -> pg_sys::HeapTuple {
-    scratch.clear();
-    let (inet, seen, packed) = (row.inet, row.seen, !row.packed.is_empty());
-    let (sample, reason) = (row.sample.as_deref(), row.reason.as_deref());
-    let mut values = [
-        inet.map_or(Datum::null(), |inet| scratch.inet(inet)),
-        Datum::from(seen.count),
-        Datum::from(seen.first),
-        Datum::from(seen.last),
-        Datum::from(source.unwrap_or(pg_sys::InvalidOid)),
-        Datum::from(retry.map_or(0, |r| r.attempts)),
-        Datum::from(retry.map_or(0, |r| r.at)),
-        Datum::from(row.addresses),
-        if packed { scratch.bytea(&row.packed) } else { Datum::null() },
-        Datum::from(row.rows),
-        sample.map_or(Datum::null(), |sample| scratch.text(sample)),
-        reason.map_or(Datum::null(), |reason| scratch.text(reason)),
-    ];
-    let mut nulls = [
-        inet.is_none(),
-        false,
-        false,
-        false,
-        source.is_none(),
-        false,
-        retry.is_none(),
-        false,
-        !packed,
-        row.rows == 0,
-        sample.is_none(),
-        reason.is_none(),
-    ];
-    // SAFETY: at least as many values as columns; forming copies them.
-    unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
 }
 
 thread_local! {

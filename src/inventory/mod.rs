@@ -13,6 +13,7 @@
 //! | [`history`] | one ASN that gives way to another |
 //! | [`known`] | which addresses have a row, and how they stand |
 //! | [`runs`] | jobs that ended |
+//! | [`source`] | attached tables, and notes on those below them |
 //! | [`seen`] | how often an address was seen, first and last |
 
 pub mod asn;
@@ -28,5 +29,6 @@ pub mod row;
 pub mod runs;
 pub mod same;
 pub mod seen;
+pub mod source;
 pub mod store;
 pub mod walk;

@@ -51,6 +51,32 @@ pub fn maybe_moment(at: Option<i64>) -> Argument {
     (pg_sys::TIMESTAMPTZOID, at.map(Datum::from))
 }
 
+/// Big integers, as bigint[].
+pub fn bigints(values: Vec<i64>) -> Argument {
+    (pg_sys::INT8ARRAYOID, values.into_datum())
+}
+
+/// Texts, as text[].
+pub fn texts(texts: &[String]) -> Argument {
+    (pg_sys::TEXTARRAYOID, Some(super::call::texts(texts)))
+}
+
+/// Relations, as oid[].
+pub fn oids(oids: &[pg_sys::Oid]) -> Argument {
+    (pg_sys::OIDARRAYOID, oids.to_vec().into_datum())
+}
+
+/// Relations, as regclass[].
+pub fn regclasses(tables: &[pg_sys::Oid]) -> Argument {
+    let mut elements: Vec<Datum> = tables.iter().map(|table| Datum::from(*table)).collect();
+    // SAFETY: copies the elements, which are passed by value, four bytes each.
+    let array = unsafe {
+        let align = b'i' as std::ffi::c_char;
+        pg_sys::construct_array(elements.as_mut_ptr(), elements.len() as i32, pg_sys::REGCLASSOID, 4, true, align)
+    };
+    (pg_sys::REGCLASSARRAYOID, Some(Datum::from(array)))
+}
+
 /// Microseconds as an interval.
 pub fn interval(us: i64) -> Argument {
     // SAFETY: room for one interval, filled in right here.

@@ -9,7 +9,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use crate::ingest::queue::COLUMNS;
+use crate::ingest::queued::COLUMNS;
 use crate::pg::call::Call;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;

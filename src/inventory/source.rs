@@ -1,0 +1,341 @@
+//! Attached tables: the rows of `ip_source`, and of `ip_source_part` for the tables below them.
+//!
+//! Statements do not run under the snapshot of the one that calls: the table may have been attached since it began.
+
+use pgrx::{IntoDatum, pg_sys};
+
+use crate::pg::argument;
+use crate::pg::argument::Argument;
+use crate::pg::catalog::{Schema, database_identity};
+use crate::pg::sql::{Sql, Table};
+
+/// The table of notes; it is not there until the extension is updated.
+const PARTS: &std::ffi::CStr = c"ip_source_part";
+
+/// A table, as the note on it says how to read it.
+pub struct Attached {
+    /// The columns and paths that hold addresses.
+    pub columns: Vec<String>,
+    /// The column of the event's time, and its zone.
+    pub observed_at: Option<(String, Option<String>)>,
+    /// The snapshot of the moment when it was attached, as a text.
+    pub snapshot: Option<String>,
+    /// Whether that was in this database.
+    pub is_from_here: bool,
+    /// The rows that were there before are counted.
+    pub populated: bool,
+}
+
+/// The note on a table, locked until the transaction ends.
+pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
+    let zone = if has_column(schema, c"observed_zone") { "observed_zone" } else { "NULL::text" };
+    let sql = Sql::on(schema, c"ip_source");
+    let found = sql.returning(
+        &format!(
+            "SELECT ip_columns, observed_at::text, attached_snapshot, attached_on, populated_at IS NULL, {zone}
+             FROM {}.ip_source WHERE tbl = $1 FOR UPDATE",
+            schema.name
+        ),
+        &of(table),
+    );
+    (found.len() > 0).then(|| Attached {
+        columns: found.texts(0, 1).unwrap_or_default(),
+        observed_at: found.text(0, 2).map(|name| (name, found.text(0, 6))),
+        snapshot: found.text(0, 3),
+        is_from_here: found.text(0, 4).as_deref() == Some(&*database_identity()),
+        populated: found.get::<bool>(0, 5) != Some(true),
+    })
+}
+
+/// The table itself, where it is attached, or the nearest above it that is.
+pub fn root(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let sql = Sql::on(schema, c"ip_source");
+    let found = sql.returning(
+        &format!(
+            "WITH RECURSIVE line(tbl, far) AS (
+                 SELECT $1::oid, 0
+                 UNION
+                 SELECT i.inhparent, l.far + 1 FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
+             SELECT a.tbl::oid FROM {}.ip_source a JOIN line l ON a.tbl = l.tbl ORDER BY l.far LIMIT 1",
+            schema.name
+        ),
+        &[argument::oid(table)],
+    );
+    (found.len() > 0).then(|| found.get(0, 1)).flatten()
+}
+
+/// Notes that the rows that were there before are counted.
+pub fn mark_populated(schema: &Schema, table: pg_sys::Oid) {
+    Sql::on(schema, c"ip_source").run(
+        &format!("UPDATE {}.ip_source SET populated_at = pg_catalog.now() WHERE tbl = $1", schema.name),
+        &of(table),
+    );
+}
+
+/// What is noted when a table is attached.
+pub struct Attaching<'a> {
+    /// See [`Attached`].
+    pub columns: &'a [String],
+    /// The column of the event's time.
+    pub observed_at: Option<&'a str>,
+    /// The zone that was named with it.
+    pub zone: Option<&'a str>,
+    /// The snapshot of this moment, as a text.
+    pub snapshot: &'a str,
+    /// The table's qualified name.
+    pub name: Option<&'a str>,
+    /// There was no row before the trigger, so none is left to count: that stays true wherever a dump is restored.
+    pub is_empty: bool,
+    /// How rows are observed.
+    pub method: &'a str,
+}
+
+/// Writes the note on a table. Whether there was none before.
+pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool {
+    let sql = Sql::on(schema, c"ip_source");
+    sql.run(
+        &format!(
+            "DELETE FROM {0}.ip_source s WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl)",
+            schema.name
+        ),
+        &[],
+    );
+    // What was read by other columns says nothing about these.
+    let (column, value, set) = match has_column(schema, c"observed_zone") {
+        true => (
+            ", observed_zone, attached_as, method",
+            ", $6, $7, $8",
+            ", observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
+                 rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
+                 unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
+                 unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
+                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END",
+        ),
+        false => ("", "", ""),
+    };
+    let populated_at = if how.is_empty { "pg_catalog.now()" } else { "NULL" };
+    let written = sql.returning(
+        &format!(
+            "INSERT INTO {0}.ip_source AS s (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on, populated_at{column})
+             VALUES ($1, $2, $3, session_user, $4, $5, {populated_at}{value})
+             ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at{set}
+             RETURNING attached_snapshot = $4",
+            schema.name
+        ),
+        &[
+            of(table)[0],
+            argument::texts(how.columns),
+            argument::maybe_text(how.observed_at),
+            argument::text(how.snapshot),
+            argument::text(&database_identity()),
+            argument::maybe_text(how.zone),
+            argument::maybe_text(how.name),
+            argument::text(how.method),
+        ],
+    );
+    written.get::<bool>(0, 1) == Some(true)
+}
+
+/// For an update of the extension: what was attached before names were noted gets the one that it has now.
+pub fn note_names(schema: &Schema) {
+    if !has_column(schema, c"attached_as") {
+        return;
+    }
+    Sql::on(schema, c"ip_source").run(
+        &format!(
+            "UPDATE {}.ip_source s SET attached_as = pg_catalog.format('%I.%I', n.nspname, c.relname)
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = s.tbl AND s.attached_as IS NULL",
+            schema.name
+        ),
+        &[],
+    );
+}
+
+/// Forgets a table. False: it was not attached.
+pub fn detach(schema: &Schema, table: pg_sys::Oid) -> bool {
+    Sql::on(schema, c"ip_source").run(&format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name), &of(table)) > 0
+}
+
+/// Observations that a table has added.
+pub fn added(schema: &Schema, table: pg_sys::Oid) -> i64 {
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!("SELECT observations FROM {}.ip_source WHERE tbl = $1", schema.name);
+    sql.returning(&query, &of(table)).get::<i64>(0, 1).unwrap_or(0)
+}
+
+/// What one table adds to its counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// Addresses that were observed.
+    pub observed: i64,
+    /// Values that were no address.
+    pub unparsable: i64,
+    /// Statements whose rows were not observed.
+    pub unobserved: i64,
+    /// Rows that were read.
+    pub rows: i64,
+    /// The latest event (timestamptz).
+    pub last: i64,
+}
+
+/// The last value of a table that could not be read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// How it begins, where that is known.
+    pub sample: Option<String>,
+    /// Why it could not.
+    pub reason: String,
+    /// When that was (timestamptz).
+    pub at: i64,
+}
+
+/// Adds to the counts of the attached table that `table` is, or stands below: itself first. False: somebody holds that row.
+/// A table that is not attached any more counts nowhere.
+pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable: Option<&Unreadable>) -> bool {
+    let Some(root) = counts_for(schema, table) else { return true };
+    // Before the extension is updated there are no such columns.
+    let more = match has_column(schema, c"unreadable_at") {
+        true => {
+            ", unobserved = unobserved + $5, rows_seen = rows_seen + $6,
+                 rows_since_address = CASE WHEN $2 > 0 THEN 0 ELSE rows_since_address + $6 END,
+                 unreadable_sample = CASE WHEN $8 IS NULL THEN unreadable_sample ELSE $7 END,
+                 unreadable_reason = coalesce($8, unreadable_reason), unreadable_at = coalesce($9, unreadable_at)"
+        }
+        false => "",
+    };
+    Sql::on(schema, c"ip_source").run(
+        &format!(
+            "UPDATE {0}.ip_source s
+             SET observations = observations + least($2, 9223372036854775807 - greatest(observations, 0)),
+                 unparsable = unparsable + least($3, 9223372036854775807 - greatest(unparsable, 0)){more},
+                 last_observed_at = greatest(last_observed_at, $4)
+             FROM (SELECT tbl FROM {0}.ip_source WHERE tbl = $1 FOR NO KEY UPDATE SKIP LOCKED) free
+             WHERE s.tbl = free.tbl",
+            schema.name
+        ),
+        &[
+            argument::oid(root),
+            argument::bigint(counted.observed),
+            argument::bigint(counted.unparsable),
+            argument::maybe_moment((counted.observed + counted.unparsable > 0).then_some(counted.last)),
+            argument::bigint(counted.unobserved),
+            argument::bigint(counted.rows),
+            argument::maybe_text(unreadable.and_then(|unreadable| unreadable.sample.as_deref())),
+            argument::maybe_text(unreadable.map(|unreadable| unreadable.reason.as_str())),
+            argument::maybe_moment(unreadable.map(|unreadable| unreadable.at)),
+        ],
+    ) > 0
+}
+
+fn counts_for(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let sql = Sql::on(schema, c"ip_source");
+    let root = sql.returning(
+        &format!(
+            "WITH RECURSIVE line(tbl) AS (
+                 SELECT $1::oid
+                 UNION
+                 SELECT i.inhparent FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
+             SELECT a.tbl::oid FROM {0}.ip_source a JOIN line l ON a.tbl = l.tbl
+             ORDER BY a.tbl = $1 DESC LIMIT 1",
+            schema.name
+        ),
+        &[argument::oid(table)],
+    );
+    (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten()
+}
+
+/// A note on a table below an attached one: its number, the snapshot of the moment when it came there, and whether its rows
+/// of then are counted.
+pub type Part = (pg_sys::Oid, Option<String>, bool);
+
+/// The notes on these tables, of this database.
+pub fn parts(schema: &Schema, tables: &[pg_sys::Oid]) -> Vec<Part> {
+    if !are_parts_kept(schema) {
+        return Vec::new();
+    }
+    let sql = Sql::on(schema, PARTS);
+    let found = sql.returning(
+        &format!(
+            "SELECT tbl::oid, attached_snapshot, populated_at IS NULL FROM {}.ip_source_part
+             WHERE tbl = ANY ($1) AND attached_on = $2",
+            schema.name
+        ),
+        &[among(tables)[0], argument::text(&database_identity())],
+    );
+    let part = |found: &Table<'_>, row| Some((found.get(row, 1)?, found.text(row, 2), found.get(row, 3) != Some(true)));
+    (0..found.len()).filter_map(|row| part(&found, row)).collect()
+}
+
+/// Notes that the rows are counted that these tables had when they came below an attached one.
+pub fn mark_parts_populated(schema: &Schema, tables: &[pg_sys::Oid]) {
+    if !tables.is_empty() {
+        Sql::on(schema, PARTS).run(
+            &format!(
+                "UPDATE {}.ip_source_part SET populated_at = pg_catalog.now() WHERE tbl = ANY ($1) AND populated_at IS NULL",
+                schema.name
+            ),
+            &among(tables),
+        );
+    }
+}
+
+/// Notes which rows a table has at this moment, unless there is a note, or no row.
+pub fn note_part(schema: &Schema, table: pg_sys::Oid, snapshot: &str) {
+    write_part(schema, table, Some(snapshot), "DO NOTHING");
+}
+
+/// Notes of a table that was observed for a time that nobody knows which of its rows were.
+pub fn note_part_observed(schema: &Schema, table: pg_sys::Oid) {
+    if are_parts_kept(schema) {
+        let known = "(tbl) DO UPDATE SET attached_snapshot = NULL, attached_on = EXCLUDED.attached_on";
+        write_part(schema, table, None, known);
+    }
+}
+
+fn write_part(schema: &Schema, table: pg_sys::Oid, snapshot: Option<&str>, known: &str) {
+    let sql = Sql::on(schema, PARTS);
+    // Numbers of tables that are gone are given out again.
+    sql.run(
+        &format!(
+            "DELETE FROM {}.ip_source_part p WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = p.tbl)",
+            schema.name
+        ),
+        &[],
+    );
+    sql.run(
+        &format!(
+            "INSERT INTO {}.ip_source_part (tbl, attached_snapshot, attached_on)
+             SELECT $1, $2, $3 WHERE pg_catalog.pg_relation_size($1) > 0 ON CONFLICT {known}",
+            schema.name
+        ),
+        &[of(table)[0], argument::maybe_text(snapshot), argument::text(&database_identity())],
+    );
+}
+
+/// Forgets the notes on tables below attached ones.
+pub fn forget_parts(schema: &Schema, tables: &[pg_sys::Oid]) {
+    if are_parts_kept(schema) {
+        Sql::on(schema, PARTS)
+            .run(&format!("DELETE FROM {}.ip_source_part WHERE tbl = ANY ($1)", schema.name), &among(tables));
+    }
+}
+
+/// Whether tables below attached ones have notes.
+pub fn are_parts_kept(schema: &Schema) -> bool {
+    schema.relation(PARTS) != pg_sys::InvalidOid
+}
+
+/// Whether `ip_source` has a column: those of 0.2.0 come with an update.
+pub fn has_column(schema: &Schema, name: &std::ffi::CStr) -> bool {
+    schema.has_column(c"ip_source", name)
+}
+
+fn of(table: pg_sys::Oid) -> [Argument; 1] {
+    [(pg_sys::REGCLASSOID, table.into_datum())]
+}
+
+/// Tables as a `regclass[]`.
+fn among(tables: &[pg_sys::Oid]) -> [Argument; 1] {
+    [argument::regclasses(tables)]
+}
