@@ -2,6 +2,9 @@
 //!
 //! This file wires modules together: what happens when the library is loaded, and the order of the SQL files.
 
+// What PostgreSQL asks for in pointers is made safe in `pg/`. A file above that cannot do without says why at its top.
+#![deny(unsafe_code)]
+
 use pgrx::prelude::*;
 
 mod files;
@@ -10,6 +13,7 @@ mod ingest;
 mod inventory;
 mod jobs;
 mod network;
+#[allow(unsafe_code, reason = "this is where it belongs")]
 mod pg;
 mod settings;
 mod shared;
@@ -36,8 +40,7 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["m
 pub extern "C-unwind" fn _PG_init() {
     pg::errors::without_backtraces();
     settings::define();
-    // SAFETY: reads a variable of the server.
-    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+    if pg::process::is_preloading() {
         shared::request();
         worker::launcher::register();
         worker::ddl::install();

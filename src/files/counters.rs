@@ -3,12 +3,10 @@
 //! addition. One look-up in some is timed.
 
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use crate::pg::tx;
 use crate::shared;
@@ -91,8 +89,7 @@ fn slot() -> Option<&'static Database> {
 
 fn register(local: &Local) {
     if !local.registered.replace(true) {
-        // SAFETY: registers a static function, once a process.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+        tx::at_events(at_transaction_end);
     }
 }
 
@@ -111,8 +108,7 @@ fn hand_in(local: &Local) {
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+fn at_transaction_end(event: pg_sys::XactEvent::Type) {
     if tx::ends(event) {
         LOCAL.with(hand_in);
     }

@@ -3,15 +3,20 @@
 //! With a launcher, it imports and bumps a counter in shared memory; a backend compares it once a statement. Without
 //! one (no preload, a standby), a backend looks at the manifest's date at most once a second, and imports what is new
 //! in the operator's directory itself. Either way one statement reads one set of files: no mixed answers.
+#![allow(
+    unsafe_code,
+    reason = "what is open is read on every look-up of one thread, and lent only while a closure runs"
+)]
 
 use std::cell::{Cell, UnsafeCell};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
-use pgrx::pg_sys;
 
 use crate::pg::errors::warn;
+use crate::pg::process;
+use crate::pg::session;
 use crate::settings;
 use crate::settings::Settings;
 use crate::shared;
@@ -219,8 +224,7 @@ fn reopen(open: &mut Open, settings: &Settings) {
 /// The worker tells which files it answers from, for comparison with what sessions have.
 fn publish(databases: &Databases) {
     let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
-    // SAFETY: set at the process's start.
-    let me = unsafe { pg_sys::MyProcPid };
+    let me = process::my_pid();
     if let Some(slot) = slot.filter(|slot| slot.worker.load(std::sync::atomic::Ordering::Relaxed) == me) {
         slot.answering.write(&databases.answering());
     }
@@ -273,9 +277,8 @@ fn warn_of_age(edition: &Edition, build_epoch: u64, settings: &Settings) {
 
 /// Once a session: answers will be null because nothing is installed.
 fn warn_once() {
-    // SAFETY: reads a variable of this backend; a parallel worker's leader warns for it.
-    let parallel = unsafe { pg_sys::ParallelWorkerNumber >= 0 };
-    if WARNED.get() || parallel {
+    // A parallel worker's leader warns for it.
+    if WARNED.get() || session::is_parallel_worker() {
         return;
     }
     WARNED.set(true);

@@ -3,6 +3,7 @@
 //! A fresh row is returned as it is, by one index probe below SQL. Else MaxMind answers at once, what only the network
 //! knows is `pending`, and the address goes into the queue as seen 0 times: this session writes no row of the inventory
 //! and so holds no lock that ingest could meet.
+#![allow(unsafe_code, reason = "reads a row of the inventory below SQL: the answer costs less than a statement would")]
 
 use std::cell::UnsafeCell;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::files::{counters, maxmind};
+use crate::functions::lookup;
 use crate::ingest::queue::Queue;
 use crate::inventory::columns;
 use crate::inventory::columns::Column;
@@ -22,7 +24,7 @@ use crate::network::ask;
 use crate::pg::call::Call;
 use crate::pg::errors::bad_value;
 use crate::pg::inet::Inet;
-use crate::pg::{shape, time};
+use crate::pg::{session, shape, time};
 use crate::{settings, shared, sql_function};
 
 thread_local! {
@@ -34,7 +36,7 @@ sql_function!(
     enrich_ip,
     pg_finfo_enrich_ip,
     |call: Call| {
-        let (Some(inet), Some(wait)) = (call.get::<Inet>(0), call.arg(1)) else { return call.null() };
+        let (Some(inet), Some(wait)) = (call.get::<Inet>(0), call.interval(1)) else { return call.null() };
         if inet.is_network() {
             bad_value(
                 format!("{}/{} is a network", inet.ip, inet.bits),
@@ -42,29 +44,19 @@ sql_function!(
                 "Use host(ip)::inet for the address part, or mmdb_networks() for what lies inside.",
             );
         }
-        enrich(call, Inet::host(inet.ip), duration(wait))
+        // A negative interval is no wait.
+        enrich(call, Inet::host(inet.ip), Duration::from_micros(u64::try_from(wait).unwrap_or(0)))
     }
 );
 
-/// A negative interval is no wait.
-fn duration(interval: Datum) -> Duration {
-    // SAFETY: declared as interval, which is passed by reference.
-    let interval = unsafe { &*interval.cast_mut_ptr::<pg_sys::Interval>() };
-    let days = i64::from(interval.day) + 30 * i64::from(interval.month);
-    let us = days.saturating_mul(86_400_000_000).saturating_add(interval.time);
-    Duration::from_micros(u64::try_from(us).unwrap_or(0))
-}
-
 fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
-    // SAFETY: the namespace of the function being called.
-    let schema = unsafe { pg_sys::get_func_namespace(call.function()) };
+    let schema = call.schema();
     let stale_before = maxmind::with(maxmind::stale_before);
-    // SAFETY: declared to return ip_enrichment.
-    let desc = unsafe { kept_desc(call) };
+    let desc = lookup::kept_desc(call);
     let known = cached(schema, inet, stale_before, desc);
     counters::cache(known.as_ref().is_some_and(|found| found.network == Freshness::Fresh));
     match &known {
-        Some(found) if found.network == Freshness::Fresh || !may_write() => return found.row,
+        Some(found) if found.network == Freshness::Fresh || !session::may_write() => return found.row,
         // What was never answered is in line already; what went stale is put there. Without a worker there is nobody to
         // wait for, and what is known is better than an error.
         Some(found) if wait.is_zero() || shared::my_worker().is_none() => {
@@ -75,7 +67,7 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
         }
         _ => {}
     }
-    if may_write() {
+    if session::may_write() {
         // An answer that took too long may be there in part. The row came in another transaction: a snapshot of now
         // sees it.
         let asked = !wait.is_zero();
@@ -97,13 +89,6 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
             row.form(desc)
         }
     })
-}
-
-/// # Safety
-/// The function must be declared to return a composite type.
-unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
-    // SAFETY: as in `lookup_ip`.
-    unsafe { crate::functions::lookup::kept_desc(call) }
 }
 
 /// A row of the inventory.
@@ -189,11 +174,6 @@ unsafe fn copy_if_fresh(
         let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
         Some(Found { row: Datum::from((*formed).t_data), network })
     }
-}
-
-fn may_write() -> bool {
-    // SAFETY: reads variables of this backend.
-    unsafe { !pg_sys::RecoveryInProgress() && !pg_sys::XactReadOnly && !pg_sys::IsInParallelMode() }
 }
 
 /// Puts the address into the queue, as seen 0 times.

@@ -1,6 +1,7 @@
 //! Offline look-ups: `lookup_ip`, `ip_asn`, `ip_asn_org`, `ip_country`, `ip_city`, `ip_class`.
 //!
 //! They write nothing, run no SQL and open no socket: they work on a standby, in a parallel worker, without preload.
+#![allow(unsafe_code, reason = "forms a row without a copy: a look-up costs less than one")]
 
 use std::cell::UnsafeCell;
 
@@ -14,7 +15,6 @@ use crate::files::{counters, maxmind};
 use crate::inventory::row::Row;
 use crate::pg::call;
 use crate::pg::call::Call;
-use crate::pg::inet::Inet;
 use crate::sql_function;
 
 thread_local! {
@@ -22,16 +22,11 @@ thread_local! {
     static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
 }
 
-fn address(call: Call) -> Option<Inet> {
-    // SAFETY: the functions below are declared with inet as their first argument.
-    call.arg(0).map(|datum| unsafe { Inet::read(datum) })
-}
-
 sql_function!(
     /// `ip_class(inet) → text`.
     ip_class,
     pg_finfo_ip_class,
-    |call: Call| call.give(address(call).map(|inet| call::text(classify(inet.ip).as_str())))
+    |call: Call| call.give(call.inet(0).map(|inet| call::text(classify(inet.ip).as_str())))
 );
 
 sql_function!(
@@ -39,7 +34,7 @@ sql_function!(
     lookup_ip,
     pg_finfo_lookup_ip,
     |call: Call| {
-        let Some(inet) = address(call) else { return call.null() };
+        let Some(inet) = call.inet(0) else { return call.null() };
         counters::lookup(|| {
             maxmind::with(|databases| {
                 let record = cascade::offline(inet.ip, databases);
@@ -55,13 +50,11 @@ sql_function!(
 );
 
 /// The result's descriptor, that of `ip_enrichment`, looked up once a query and kept with the call site.
-///
-/// # Safety
-/// The function must be declared to return a composite type.
-pub unsafe fn kept_desc(call: Call) -> pg_sys::TupleDesc {
+/// An error where the function is declared to return something else.
+pub fn kept_desc(call: Call) -> pg_sys::TupleDesc {
     // SAFETY: `flinfo` of a call from SQL is set; `fn_extra` is ours and lives as long as `fn_mcxt`.
     unsafe {
-        let flinfo = (*call.0).flinfo;
+        let flinfo = (*call.info()).flinfo;
         if (*flinfo).fn_extra.is_null() {
             let old = pg_sys::MemoryContextSwitchTo((*flinfo).fn_mcxt);
             let desc = pg_sys::CreateTupleDescCopy(call.result_desc());
@@ -78,7 +71,7 @@ fn field<T>(
     read: impl FnOnce(&Databases, std::net::IpAddr) -> Option<T>,
     datum: impl FnOnce(T) -> Datum,
 ) -> Datum {
-    let Some(inet) = address(call) else { return call.null() };
+    let Some(inet) = call.inet(0) else { return call.null() };
     if !classify(inet.ip).is_public() {
         return call.null();
     }

@@ -7,7 +7,7 @@ use enrich::maxmind::store::{EditionState, StoreError};
 use enrich::maxmind::{Databases, Edition, Generation, Networks};
 use ipnetwork::IpNetwork;
 use pgrx::prelude::*;
-use pgrx::{IntoDatum, direct_function_call_as_datum, pg_sys};
+use pgrx::{IntoDatum, pg_sys};
 
 use crate::files::maxmind;
 use crate::pg::call;
@@ -188,9 +188,7 @@ fn find<'a>(databases: &'a Databases, edition: &str) -> Option<&'a Arc<Generatio
 /// A record as jsonb, in the server's encoding. `enrich` has left NUL out of its texts: jsonb has none.
 fn jsonb(record: serde_json::Value) -> Option<pg_sys::Datum> {
     let text = record.to_string();
-    let text = std::ffi::CString::new(crate::pg::encoding::server_text(&text)).ok()?;
-    // SAFETY: the input function of jsonb reads a NUL-terminated text in the server's encoding.
-    unsafe { direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()]) }
+    call::jsonb(&text)
 }
 
 fn not_installed(edition: &str) -> ! {

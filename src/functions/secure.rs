@@ -16,10 +16,8 @@ sql_function!(
     secure_extension,
     pg_finfo_secure_extension,
     |call: Call| {
-        // SAFETY: declared as text[].
-        let names = |at| call.arg(at).map(|datum| unsafe { crate::pg::datum::texts(datum) });
         let [made, for_readers] =
-            [0, 1].map(|at| names(at).map(|names| names.into_iter().flatten().collect::<Vec<String>>()));
+            [0, 1].map(|at| call.texts(at).map(|names| names.into_iter().flatten().collect::<Vec<String>>()));
         let Some(extension) = catalog::extension() else { return call.null() };
         let sql = Sql::as_caller();
         refuse_foreign_bindings(&sql, extension);

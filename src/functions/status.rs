@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use enrich::latency::{BUCKETS, quantile};
-use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
+use crate::pg::process;
 use crate::shared::checks;
 use crate::shared::checks::found;
 use crate::shared::latency;
@@ -31,8 +31,7 @@ sql_function!(
         let worker = shared::my_worker();
         let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
         let absorbed_at = slot.map_or(0, |slot| slot.absorbed_at.load(Ordering::Relaxed));
-        // SAFETY: reads a variable of the server.
-        let word = match (worker, shared::shared(), unsafe { pg_sys::RecoveryInProgress() }) {
+        let word = match (worker, shared::shared(), process::in_recovery()) {
             (_, None, _) => "not preloaded",
             (_, _, true) => "standby",
             (Some(_), ..) => "running",

@@ -5,6 +5,7 @@
 //! Where somebody else holds a row of the inventory, this waits a bounded time and puts that address back for later;
 //! so it does with a row that cannot be written at all. What is no row's fault, a full disk for one, fails the round: all
 //! of it stays in the queue.
+#![allow(unsafe_code, reason = "reads and deletes the queue below SQL")]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,8 +24,7 @@ use crate::inventory::source;
 use crate::inventory::source::{Counted, Unreadable};
 use crate::inventory::store::Writer;
 use crate::pg::call::Call;
-use crate::pg::catalog;
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{Schema, Turn};
 use crate::pg::inet::Inet;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
@@ -92,25 +92,15 @@ pub fn absorb_all(schema: &Schema, max_rows: usize) -> usize {
         if !done.more {
             break;
         }
-        // SAFETY: makes this round's writes visible to the next.
-        unsafe { pg_sys::CommandCounterIncrement() };
+        // The next round is to see what this one wrote.
+        tx::next_command();
     }
     total
 }
 
 /// Lets only one transaction absorb at a time. Without `wait`, tells whether it is this one.
 pub fn lock(wait: bool) -> bool {
-    let Some(extension) = catalog::extension() else { return false };
-    // SAFETY: a lock on a sub-object that nobody else names, released when the transaction ends.
-    unsafe {
-        let lock = pg_sys::ExclusiveLock as i32;
-        if wait {
-            pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 1, lock);
-            true
-        } else {
-            pg_sys::ConditionalLockDatabaseObject(pg_sys::ExtensionRelationId, extension, 1, lock)
-        }
-    }
+    if wait { Turn::Absorb.wait() } else { Turn::Absorb.take() }
 }
 
 /// One round: at most `max_rows` queue rows. The caller holds [`lock`].
@@ -119,8 +109,8 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     if taken.rows == 0 {
         return Absorbed { some_wait: taken.passed_over > 0, ..Absorbed::default() };
     }
-    // SAFETY: makes the deletions visible to what follows.
-    unsafe { pg_sys::CommandCounterIncrement() };
+    // What follows is to see the deletions.
+    tx::next_command();
     let mut addresses: Vec<(IpAddr, Pending)> = taken.addresses.into_iter().collect();
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
 

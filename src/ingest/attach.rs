@@ -3,6 +3,7 @@
 //! A statement trigger fires only for the table that the statement names, so every partition and child gets one too;
 //! [`family`] gives it to those that come later. The triggers are made with the caller's
 //! rights on the table; only the note in `ip_source` is written as the extension's owner.
+#![allow(unsafe_code, reason = "reads the descriptor of the table")]
 
 use enrich::selector::Selector;
 use pgrx::pg_sys;
@@ -19,9 +20,11 @@ use super::owner::check_owner;
 use crate::inventory::source;
 use crate::inventory::source::Attaching;
 use crate::pg::call::Call;
-use crate::pg::catalog::{self, Schema, plain_name, relation_name};
+use crate::pg::catalog;
+use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise, refuse_read_only};
 use crate::pg::inherits;
+use crate::pg::session;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -37,18 +40,14 @@ sql_function!(
         let Some(table) = call.get::<pg_sys::Oid>(0) else {
             bad_value("attach_ip_source needs a table", "tbl is null.", "Name the table that your events are inserted into.")
         };
-        // SAFETY: declared as text[].
-        let selectors = call.arg(1).map(|d| unsafe { crate::pg::datum::texts(d) }).unwrap_or_default();
+        let selectors = call.texts(1).unwrap_or_default();
         let Some(selectors) = selectors.into_iter().collect::<Option<Vec<String>>>() else {
             bad_value("a column is null", "An element of ip_columns is null.", "Name columns: ARRAY['src_ip'].")
         };
         if selectors.is_empty() {
             bad_value("attach_ip_source needs a column", "ip_columns is empty.", "Name one: ARRAY['src_ip'].");
         }
-        let observed_at = call
-            .arg(2)
-            // SAFETY: declared as name: a NUL-terminated fixed-size text.
-            .map(|d| unsafe { crate::pg::encoding::from_server(std::ffi::CStr::from_ptr(d.cast_mut_ptr()).to_bytes()) });
+        let observed_at = call.name(2);
         let method = if call.nargs() > 3 { call.text(3) } else { None };
         let method = Method::parse(method.as_deref().unwrap_or("trigger"));
         attach(&Schema::of(call), table, &selectors, observed_at.as_deref(), method);
@@ -118,8 +117,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     check_owner(table, "Attaching and detaching change the table's triggers.");
     check_table(table);
     let (moment, zone) = check_columns(table, selectors, observed_at);
-    // SAFETY: reads the number of the running command.
-    let command = unsafe { pg_sys::GetCurrentCommandId(false) };
+    let command = session::command();
     let sql = Sql::as_caller();
     let members = lock_family(table);
     if method == Method::Trigger {
@@ -217,8 +215,8 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
 /// The table and everything that inherits from it, locked against writers: what commits before is "existing", what
 /// comes after meets the trigger.
 pub(super) fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    // SAFETY: waits for, and then holds off, whoever writes to the table, until this transaction ends.
-    let lock = |table| unsafe { pg_sys::LockRelationOid(table, pg_sys::ShareRowExclusiveLock as i32) };
+    // Waits for, and then holds off, whoever writes to the table.
+    let lock = |table| catalog::lock_relation(table, pg_sys::ShareRowExclusiveLock);
     lock(table);
     let mut members = inherits::below(table);
     // In one order for everybody.
@@ -280,17 +278,14 @@ fn check_table(table: pg_sys::Oid) {
             hint,
         )
     };
-    // SAFETY: catalog look-ups.
-    let (kind, namespace) = unsafe { (pg_sys::get_rel_relkind(table) as u8, pg_sys::get_rel_namespace(table)) };
-    if namespace == pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE) {
+    if catalog::schema_of(table) == pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE) {
         wrong("It is a system catalog.", "Attach the table that your events are inserted into.");
     }
-    // SAFETY: a catalog look-up.
-    let of = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table) };
-    if Some(of) == crate::pg::catalog::extension() {
+    let of = catalog::extension_of(pg_sys::RelationRelationId, table);
+    if of.is_some() && of == catalog::extension() {
         wrong("It is one of asn_inventory's own tables.", "Attach the table that your events are inserted into.");
     }
-    match kind {
+    match inherits::kind(table) {
         pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => {}
         pg_sys::RELKIND_VIEW | pg_sys::RELKIND_MATVIEW => {
             wrong("It is a view.", "Attach the table that its rows are inserted into.")

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::pg::errors::raise;
+use crate::pg::session;
 
 /// Which rows were there when the table was attached: those of transactions that had committed, and of the attaching
 /// transaction itself those of earlier commands.
@@ -22,11 +23,9 @@ pub struct Before {
 impl Before {
     /// As of `snapshot`, a `pg_snapshot` as text taken while the table is locked, and `command` of this transaction.
     pub fn now(snapshot: &str, command: u32) -> Before {
-        // SAFETY: asks for this transaction's id, which making a trigger has assigned, and for the next one.
-        let (top, next) =
-            unsafe { (pg_sys::GetTopFullTransactionId().value, pg_sys::ReadNextFullTransactionId().value) };
-        // SAFETY: tells whether a transaction is this one or a subtransaction of it.
-        let own = |xid: &u64| unsafe { pg_sys::TransactionIdIsCurrentTransactionId((*xid as u32).into()) };
+        // Making a trigger has assigned this transaction an id.
+        let (top, next) = (session::transaction(), session::next_transaction());
+        let own = |id: &u64| session::is_own_transaction(*id);
         let text = format!("{}:{command}|{snapshot}", list((top..next).filter(own)));
         Before::parse(&text)
             .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a snapshot cannot be read", &text, ""))
@@ -55,8 +54,7 @@ impl Before {
             return true;
         }
         // A row's transaction lies in the past, and less than two billion transactions back.
-        // SAFETY: reads the next transaction id.
-        let next = unsafe { pg_sys::ReadNextFullTransactionId().value };
+        let next = session::next_transaction();
         let full = (next & !0xffff_ffff) | u64::from(xid);
         let full = if full >= next { full.wrapping_sub(1 << 32) } else { full };
         if self.own.contains(&full) {

@@ -3,6 +3,7 @@
 //! PostgreSQL keeps the new rows of a statement in memory up to `work_mem`, and on disk beyond. 10,000 events of 400
 //! bytes are just more than its 4 MB, and writing them out and reading them back would cost as much as everything that
 //! the trigger does. So a COPY into an attached table has `asn_inventory.copy_work_mem`, if it has not more already.
+#![allow(unsafe_code, reason = "reads the parse tree of a COPY")]
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;

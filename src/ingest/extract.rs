@@ -1,4 +1,5 @@
 //! From a column's datum to addresses. Whatever stands in an event, this counts it and goes on.
+#![allow(unsafe_code, reason = "reads values by the types of their columns")]
 
 use std::borrow::Cow;
 use std::ffi::CString;

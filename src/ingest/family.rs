@@ -6,6 +6,7 @@
 //!
 //! A table copies the trigger of the nearest one above it that has it. While a dump is being restored none has: the
 //! triggers come last, and the dump's own CREATE TRIGGER would fail on one that was made here.
+#![allow(unsafe_code, reason = "reads parse trees, and calls functions of event triggers")]
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::install;
 use super::install::{Found, Reads, TRIGGER};
 use super::part;
 use crate::pg::call::Call;
+use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
@@ -34,11 +36,9 @@ sql_function!(
     attach_new_partitions,
     pg_finfo_attach_new_partitions,
     |call: Call| {
-        // SAFETY: the context is checked to be an event trigger's.
-        if unsafe { makes_relatives(call) } {
+        if makes_relatives(&call) {
             let schema = Schema::of(call);
-            // SAFETY: checked just now.
-            let had_rows = unsafe { alters(call) };
+            let had_rows = alters(&call);
             if let Err(failure) = tx::attempt(|| complete(&schema, &made(), had_rows)) {
                 warn(
                     "new partitions and children of attached tables are not observed",
@@ -52,17 +52,11 @@ sql_function!(
 );
 
 /// Whether the command can have put a table below another.
-///
-/// # Safety
-/// `call` must be a running call.
-unsafe fn makes_relatives(call: Call) -> bool {
+fn makes_relatives(call: &Call) -> bool {
+    let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return false };
     // SAFETY: nodes are cast to what their tags say; the parse tree is the command's own.
     unsafe {
-        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
-        if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_EventTriggerData || (*data).parsetree.is_null() {
-            return false;
-        }
-        let node = (*data).parsetree;
+        let node = data.parsetree;
         let has_any = |list: *mut pg_sys::List| !list.is_null() && (*list).length > 0;
         match (*node).type_ {
             pg_sys::NodeTag::T_CreateStmt => has_any((*node.cast::<pg_sys::CreateStmt>()).inhRelations),
@@ -85,15 +79,10 @@ unsafe fn makes_relatives(call: Call) -> bool {
 }
 
 /// Whether the command put a table below another that was there before, and may have rows.
-///
-/// # Safety
-/// `call` must be that of an event trigger.
-unsafe fn alters(call: Call) -> bool {
-    // SAFETY: see above.
-    unsafe {
-        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
-        (*(*data).parsetree).type_ == pg_sys::NodeTag::T_AlterTableStmt
-    }
+fn alters(call: &Call) -> bool {
+    let data = call.event_trigger().filter(|data| !data.parsetree.is_null());
+    // SAFETY: a node has a tag.
+    data.is_some_and(|data| unsafe { (*data.parsetree).type_ } == pg_sys::NodeTag::T_AlterTableStmt)
 }
 
 /// The relations that the running command made or altered: `pg_event_trigger_ddl_commands()`, called without SQL.
@@ -149,15 +138,11 @@ pub fn foreign_partitions(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
 /// TimescaleDB's chunks do.
 pub fn is_managed(table: pg_sys::Oid) -> bool {
     let ours = crate::pg::catalog::extension();
-    // SAFETY: catalog look-ups.
-    let owners = unsafe {
-        let schema = pg_sys::get_rel_namespace(table);
-        [
-            pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, table),
-            pg_sys::getExtensionOfObject(pg_sys::NamespaceRelationId, schema),
-        ]
-    };
-    owners.into_iter().any(|owner| owner != pg_sys::InvalidOid && Some(owner) != ours)
+    let owners = [
+        catalog::extension_of(pg_sys::RelationRelationId, table),
+        catalog::extension_of(pg_sys::NamespaceRelationId, catalog::schema_of(table)),
+    ];
+    owners.into_iter().any(|owner| owner.is_some() && owner != ours)
 }
 
 /// Gives the trigger to what the command put below attached tables.

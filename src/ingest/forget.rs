@@ -20,6 +20,7 @@ use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
 use crate::inventory::{seen, source};
+use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
@@ -69,8 +70,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let waiting = queue::drop_counts(schema, &members);
     drop(quiet);
     let sql = Sql::as_caller();
-    // SAFETY: reads the clock of the running statement.
-    let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let now = call::statement_start();
     let reading = source.reading(&sql, Earlier::Counted, now);
     let mut taken = 0;
     with_latest_snapshot(|| reading.run(|chunk| taken += subtract_chunk(schema, chunk)));

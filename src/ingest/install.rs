@@ -1,4 +1,5 @@
 //! The ingest trigger on one table: what there is, making it, taking it off.
+#![allow(unsafe_code, reason = "reads the catalog of triggers, and makes one without SQL")]
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;

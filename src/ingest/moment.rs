@@ -1,4 +1,5 @@
 //! The time of an event: a column that holds it, and the time zone in which a time without one is read.
+#![allow(unsafe_code, reason = "reads times by the types of their columns, without a guard around each")]
 
 use enrich::moment::plausible;
 use pgrx::pg_sys;

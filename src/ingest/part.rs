@@ -14,6 +14,7 @@ use crate::inventory::source;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
+use crate::pg::session;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 
@@ -104,8 +105,7 @@ pub fn note(schema: &Schema, table: pg_sys::Oid) {
     if !source::are_parts_kept(schema) || inherits::kind(table) != pg_sys::RELKIND_RELATION {
         return;
     }
-    // SAFETY: reads the number of the running command.
-    let command = unsafe { pg_sys::GetCurrentCommandId(false) };
+    let command = session::command();
     let snapshot = with_latest_snapshot(|| {
         let sql = Sql::as_caller();
         sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).text(0, 1).unwrap_or_default()

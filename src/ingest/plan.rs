@@ -2,6 +2,7 @@
 //!
 //! Resolving costs as much as everything else that the trigger does for a single row, so a backend keeps the result
 //! until the table changes: PostgreSQL says so through the relation cache, where triggers and columns both live.
+#![allow(unsafe_code, reason = "reads rows of a transition table")]
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -17,6 +17,7 @@ use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
 use crate::inventory::known;
+use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
@@ -46,8 +47,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     source.mark_populated(schema);
     drop(quiet);
     let sql = Sql::as_caller();
-    // SAFETY: reads the clock of the running statement.
-    let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let now = call::statement_start();
     let reading = source.reading(&sql, Earlier::Uncounted, now);
     let handing = Handing { schema, table, now };
     let mut handed = 0;

@@ -2,6 +2,7 @@
 //!
 //! The queue has no index, constraint or trigger, so a heap insert is all there is to do. Doing it here and not through
 //! SPI saves the planner, and needs no change of role: what is written is what the trigger read, and nothing else.
+#![allow(unsafe_code, reason = "appends to the queue, and reads it, below SQL")]
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use enrich::pack::{Entry, Packer, unpack};
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::queued::{OLD_COLUMNS, Retry, Row, Stored, form, is_queue};
 use super::tally::Tally;
@@ -344,13 +344,11 @@ pub fn wake_at_commit() {
     }
     WAKE.set(true);
     if !REGISTERED.replace(true) {
-        // SAFETY: registers a static function, once a backend.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+        tx::at_events(at_transaction_end);
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+fn at_transaction_end(event: pg_sys::XactEvent::Type) {
     if tx::ends(event) && WAKE.replace(false) && !tx::is_abort(event) {
         wake_worker();
     }

@@ -1,4 +1,5 @@
 //! A row of the queue, `ip_observation`: its columns, and how it is written and read below SQL.
+#![allow(unsafe_code, reason = "forms and reads tuples")]
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;

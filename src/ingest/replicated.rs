@@ -4,6 +4,7 @@
 //! publisher's rows as well: queued observations would be counted a second time, and a row that both have would stop the
 //! subscription for good. So a trigger that is enabled for replicas drops what comes that way. It does the same for
 //! nobody else: the worker, too, writes with `session_replication_role = replica`.
+#![allow(unsafe_code, reason = "compares rows below SQL")]
 
 use std::ffi::CStr;
 
@@ -20,27 +21,24 @@ sql_function!(
     drop_replicated_row,
     pg_finfo_drop_replicated_row,
     |call: Call| {
-        // SAFETY: the context is checked to be a trigger's.
-        unsafe {
-            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
-            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData {
-                raise(
-                    pgrx::PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                    "drop_replicated_row() is no ordinary function",
-                    "It is a trigger of asn_inventory's own tables.",
-                    "",
-                );
-            }
-            let data = &*data;
-            let kept = if pg_sys::ffi::pg_guard_ffi_boundary(|| IsLogicalWorker()) && is_dropped(data) {
-                std::ptr::null_mut()
-            } else if data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE {
-                data.tg_newtuple
-            } else {
-                data.tg_trigtuple
-            };
-            Datum::from(kept)
-        }
+        let Some(data) = call.trigger() else {
+            raise(
+                pgrx::PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "drop_replicated_row() is no ordinary function",
+                "It is a trigger of asn_inventory's own tables.",
+                "",
+            );
+        };
+        // SAFETY: that of a running row trigger.
+        let is_dropped = unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| IsLogicalWorker()) && is_dropped(data) };
+        let kept = if is_dropped {
+            std::ptr::null_mut()
+        } else if data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_UPDATE {
+            data.tg_newtuple
+        } else {
+            data.tg_trigtuple
+        };
+        Datum::from(kept)
     }
 );
 

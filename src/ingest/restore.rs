@@ -12,6 +12,8 @@ use pgrx::prelude::*;
 
 use crate::pg::call::Call;
 use crate::pg::errors::raise;
+use crate::pg::process;
+use crate::pg::session;
 use crate::pg::sql::Sql;
 use crate::pg::time;
 use crate::shared;
@@ -29,23 +31,19 @@ sql_function!(
     note_restore,
     pg_finfo_note_restore,
     |call: Call| {
-        // SAFETY: the context is checked to be a trigger's; the others are variables of this process.
-        unsafe {
-            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
-            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData {
-                raise(
-                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                    "function \"note_restore\" was not called by trigger manager",
-                    "It is a trigger of asn_inventory's own tables.",
-                    "",
-                );
-            }
-            // What every dump sets at its head, and hardly anybody else: rows written by hand are no restore.
-            if !pg_sys::check_function_bodies
-                && let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database()))
-            {
-                slot.restorers.note(pg_sys::MyProcPid, time::now());
-            }
+        if call.trigger().is_none() {
+            raise(
+                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "function \"note_restore\" was not called by trigger manager",
+                "It is a trigger of asn_inventory's own tables.",
+                "",
+            );
+        }
+        // What every dump sets at its head, and hardly anybody else: rows written by hand are no restore.
+        if !session::checks_function_bodies()
+            && let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database()))
+        {
+            slot.restorers.note(process::my_pid(), time::now());
         }
         Datum::from(0)
     }

@@ -3,6 +3,7 @@
 //!
 //! A row is counted in memory, and the queue is written once, before the transaction commits or is prepared. What a
 //! subtransaction counted is its own until it ends: then it goes to the transaction around it, or is forgotten.
+#![allow(unsafe_code, reason = "reads the row of a trigger, and hears of subtransactions")]
 
 use std::cell::{Cell, RefCell};
 
@@ -15,6 +16,7 @@ use super::tally;
 use super::tally::Tally;
 use super::unobserved;
 use super::unread::Unread;
+use crate::pg::call;
 use crate::pg::tx;
 use crate::settings;
 
@@ -58,7 +60,7 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
     // SAFETY: the relation and the row of a running trigger. Nothing is owned inside of the guard.
     unsafe {
         let (table, slot) = ((*data.tg_relation).rd_id, data.tg_trigslot);
-        let now = pg_sys::GetCurrentStatementStartTimestamp();
+        let now = call::statement_start();
         let subtransaction = pg_sys::GetCurrentSubTransactionId();
         LEVELS.with_borrow_mut(|levels| {
             let counted = counted(levels, subtransaction, table, schema);
@@ -142,23 +144,19 @@ impl Counted {
 
 fn register() {
     if !REGISTERED.replace(true) {
-        // SAFETY: static functions, registered once a backend.
-        unsafe {
-            pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
-            pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
-        }
+        tx::at_events(at_transaction);
+        // SAFETY: a static function, registered once a backend.
+        unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut()) };
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+fn at_transaction(event: pg_sys::XactEvent::Type) {
     if LEVELS.with_borrow(Vec::is_empty) {
         return;
     }
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            // SAFETY: reads the clock of the running statement.
-            let now = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+            let now = call::statement_start();
             for level in LEVELS.take() {
                 level.tables.into_iter().for_each(|mut counted| flush(&mut counted, now));
             }

@@ -6,11 +6,10 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::unread;
 use crate::inventory::seen::Seen;
-use crate::pg::tx;
+use crate::pg::{memory, tx};
 
 /// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in anew
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
@@ -87,18 +86,12 @@ thread_local! {
 pub fn give_back_at_end() {
     LARGE.set(true);
     if !REGISTERED.replace(true) {
-        // SAFETY: registers a static function, once a backend.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+        tx::at_events(at_transaction_end);
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+fn at_transaction_end(event: pg_sys::XactEvent::Type) {
     if tx::ends(event) && LARGE.replace(false) {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        // SAFETY: touches nothing but free memory.
-        unsafe {
-            libc::malloc_trim(0);
-        }
+        memory::trim();
     }
 }

@@ -1,5 +1,6 @@
 //! The trigger function: reads the transition table of one statement and appends what it saw to the queue. What is called
 //! row by row is [`rows`].
+#![allow(unsafe_code, reason = "reads a transition table, with one guard around the loop")]
 
 use std::cell::Cell;
 
@@ -35,26 +36,27 @@ sql_function!(
     observe_addresses,
     pg_finfo_observe_addresses,
     |call: Call| {
-        // SAFETY: the context is checked to be a trigger's.
-        unsafe {
-            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
-            let schema = pg_sys::get_func_namespace(call.function());
-            if data.is_null() || (*data).type_ != pg_sys::NodeTag::T_TriggerData || !(is_of_a_row(&*data) || reads(&*data) || counts(&*data)) {
-                raise(
-                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                    "observe_addresses() is no ordinary function",
-                    "It is an AFTER INSERT trigger, FOR EACH STATEMENT with a transition table or FOR EACH ROW.",
-                    "Call attach_ip_source(table, columns).",
-                );
-            }
-            if is_of_a_row(&*data) {
-                rows::observe(&*data, schema);
-            } else if settings::enabled() && reads(&*data) {
-                observe(&*data, schema);
-            } else if settings::enabled_on_server() {
-                // Switched off for this session, or the table routes rows to a foreign one.
-                unobserved::note(&*data, schema);
-            }
+        let schema = call.schema();
+        // SAFETY: that of a running trigger.
+        let is_ours = |data: &&pg_sys::TriggerData| is_of_a_row(data) || reads(data) || unsafe { counts(data) };
+        let Some(data) = call.trigger().filter(is_ours) else {
+            raise(
+                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "observe_addresses() is no ordinary function",
+                "It is an AFTER INSERT trigger, FOR EACH STATEMENT with a transition table or FOR EACH ROW.",
+                "Call attach_ip_source(table, columns).",
+            );
+        };
+        if is_of_a_row(data) {
+            // SAFETY: that of a running row trigger, whose slot was just seen.
+            unsafe { rows::observe(data, schema) };
+        } else if settings::enabled() && reads(data) {
+            // SAFETY: that of a running statement trigger, whose transition table was just seen.
+            unsafe { observe(data, schema) };
+        } else if settings::enabled_on_server() {
+            // Switched off for this session, or the table routes rows to a foreign one.
+            // SAFETY: that of a running trigger.
+            unsafe { unobserved::note(data, schema) };
         }
         Datum::from(0)
     }

@@ -2,6 +2,7 @@
 //!
 //! Where the queue can be had, a row of it says so (no address, of none, seen by nobody), and absorbing adds that to the
 //! table's count. Where it cannot, that is the very reason: then shared memory counts, and says which table was last.
+#![allow(unsafe_code, reason = "reads which table a trigger stands on")]
 
 use std::sync::atomic::Ordering;
 
@@ -9,6 +10,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::queue::Queue;
+use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::plain_name;
 use crate::pg::errors::warn;
@@ -19,9 +21,9 @@ use crate::{shared, sql_function};
 /// # Safety
 /// `data` must be that of a running trigger.
 pub unsafe fn note(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
-    // SAFETY: the relation of a running trigger; reads the clock of the statement.
-    let (source, now) = unsafe { ((*data.tg_relation).rd_id, pg_sys::GetCurrentStatementStartTimestamp()) };
-    note_table(source, schema, now);
+    // SAFETY: the relation of a running trigger.
+    let source = unsafe { (*data.tg_relation).rd_id };
+    note_table(source, schema, call::statement_start());
 }
 
 /// The same for a table, at a time (timestamptz).

@@ -5,7 +5,6 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys::Datum;
 
 use crate::pg::call::{Call, Rows};
-use crate::pg::datum::text_bytes;
 use crate::pg::inet::Inet;
 use crate::sql_function;
 
@@ -15,9 +14,8 @@ sql_function!(
     pg_finfo_unpack_observations,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let Some(packed) = call.arg(0) else { return call.null() };
-        // SAFETY: declared as bytea, which is laid out like text; it lives as long as this call.
-        let mut entries = unpack(unsafe { text_bytes(packed) });
+        let Some(packed) = call.bytes(0) else { return call.null() };
+        let mut entries = unpack(packed);
         for entry in entries.by_ref() {
             pgrx::check_for_interrupts!();
             rows.row(|| vec![

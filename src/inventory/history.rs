@@ -2,6 +2,7 @@
 //!
 //! Below SQL, as the owner of `ip_asn_history`: who may make a trigger there must not have it run by those who correct
 //! the inventory, nor by the worker.
+#![allow(unsafe_code, reason = "inserts below SQL, where no trigger of others runs")]
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -30,23 +31,17 @@ sql_function!(
     record_asn_change,
     pg_finfo_record_asn_change,
     |call: Call| {
-        // SAFETY: the context is checked to be that of a row trigger after an update.
-        unsafe {
-            let data = (*call.0).context.cast::<pg_sys::TriggerData>();
-            if data.is_null()
-                || (*data).type_ != pg_sys::NodeTag::T_TriggerData
-                || (*data).tg_trigtuple.is_null()
-                || (*data).tg_newtuple.is_null()
-            {
-                raise(
-                    PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                    "record_asn_change() is no ordinary function",
-                    "It is an AFTER UPDATE … FOR EACH ROW trigger of ip_inventory.",
-                    "",
-                );
-            }
-            record(pg_sys::get_func_namespace(call.function()), &*data);
-        }
+        let data = call.trigger().filter(|data| !data.tg_trigtuple.is_null() && !data.tg_newtuple.is_null());
+        let Some(data) = data else {
+            raise(
+                PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                "record_asn_change() is no ordinary function",
+                "It is an AFTER UPDATE … FOR EACH ROW trigger of ip_inventory.",
+                "",
+            );
+        };
+        // SAFETY: that of a row trigger after an update.
+        unsafe { record(call.schema(), data) };
         Datum::from(0)
     }
 );

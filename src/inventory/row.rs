@@ -1,4 +1,5 @@
 //! From a record to the composite `ip_enrichment`, without a detour: a tuple is formed from stack values in one go.
+#![allow(unsafe_code, reason = "forms tuples")]
 
 use enrich::record::{Enrichment, Status};
 use pgrx::pg_sys;

@@ -1,5 +1,6 @@
 //! Whether a row of the inventory says what MaxMind says now: below SQL, so that a walk over all rows costs little more
 //! than reading them. It has to agree with what a new answer does to a row (`assignments` in [`super`]).
+#![allow(unsafe_code, reason = "reads tuples")]
 
 use enrich::record::{Enrichment, Status};
 use pgrx::pg_sys;

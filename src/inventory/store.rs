@@ -2,6 +2,7 @@
 //!
 //! Here are observations and MaxMind's answers: a batch goes in as arrays, one of `ip_enrichment`, others beside it.
 //! Plans are kept for the session. What the network sources say is in [`cymru`](super::cymru), [`greynoise`](super::greynoise) and [`asn`](super::asn).
+#![allow(unsafe_code, reason = "keeps plans, and makes arrays of composites")]
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
 //! The walk's side of the inventory: reading blocks below SQL, and the row that says what was walked.
+#![allow(unsafe_code, reason = "reads the inventory below SQL")]
 
 use std::collections::HashSet;
 use std::net::IpAddr;

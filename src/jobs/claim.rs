@@ -3,12 +3,8 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
-use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
-use pgrx::prelude::*;
-
 use super::request::Request;
-use crate::pg::time;
+use crate::pg::{process, session, time};
 use crate::shared;
 use crate::shared::{Job, outcome, state};
 
@@ -40,9 +36,7 @@ pub fn claim() -> Option<&'static Job> {
 pub fn fill(job: &Job, id: i64, request: &Request) {
     let relaxed = Ordering::Relaxed;
     job.id.store(id, relaxed);
-    // SAFETY: reads who calls and from where.
-    let (role, pid) = unsafe { (pg_sys::GetUserId(), pg_sys::MyProcPid) };
-    job.role.store(role.to_u32(), relaxed);
+    job.role.store(session::user().to_u32(), relaxed);
     job.batch_size.store(request.batch_size, relaxed);
     job.commit_interval.store(request.commit_interval, relaxed);
     job.max_ips.store(request.max_ips, relaxed);
@@ -52,7 +46,7 @@ pub fn fill(job: &Job, id: i64, request: &Request) {
     job.kind.store(request.kind, relaxed);
     job.stale_before.store(request.stale_before, relaxed);
     job.sources.store(request.sources, relaxed);
-    job.waiter.store(if request.wait { pid } else { 0 }, relaxed);
+    job.waiter.store(if request.wait { process::my_pid() } else { 0 }, relaxed);
     job.cancel.store(false, relaxed);
     job.started_at.store(time::now(), relaxed);
     job.ended_at.store(0, relaxed);
@@ -83,9 +77,8 @@ impl Held {
     pub fn new(job: &'static Job) -> Held {
         HELD.set(Some(job));
         if !REGISTERED.replace(true) {
-            // SAFETY: a static function, registered once a process. Who is terminated ends without unwinding: no value
-            // is dropped then.
-            unsafe { pg_sys::before_shmem_exit(Some(at_exit), Datum::from(0)) };
+            // Who is terminated ends without unwinding: no value is dropped then.
+            process::at_exit(at_exit);
         }
         Held { job }
     }
@@ -104,8 +97,7 @@ impl Drop for Held {
     }
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn at_exit(_code: std::ffi::c_int, _argument: Datum) {
+fn at_exit() {
     if let Some(job) = HELD.take() {
         abandon(job);
     }

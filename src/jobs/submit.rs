@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
@@ -18,8 +17,7 @@ use super::wait::wait;
 use crate::files::maxmind;
 use crate::inventory::{known, runs};
 use crate::pg::call::Call;
-use crate::pg::catalog;
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{Schema, Turn};
 use crate::pg::errors::{bad_value, not_ready, raise};
 use crate::pg::inet::Inet;
 use crate::pg::time;
@@ -49,9 +47,8 @@ sql_function!(
             max_ips: max_ips.unwrap_or(0) as u64,
             workers: number(3, "workers", 4, shared::HELPERS as i32),
             ips: call
-                .arg(4)
-                // SAFETY: declared as inet[].
-                .map(|datum| hosts(unsafe { Inet::read_array(datum) })),
+                .inets(4)
+                .map(hosts),
             wait: call.get::<bool>(5).unwrap_or(true),
             kind: kind::BACKFILL,
             adds: true,
@@ -208,18 +205,14 @@ fn next_id(schema: &Schema) -> i64 {
     if id > highest(schema, id) {
         return id;
     }
-    let lock = pg_sys::ExclusiveLock as i32;
-    let extension = catalog::extension().unwrap_or(pg_sys::InvalidOid);
-    // SAFETY: a lock on a sub-object that nobody else names; an error's abort gives it back.
-    unsafe { pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 2, lock) };
+    Turn::Number.wait();
     let mut id = runs::next_number(schema);
     let highest = highest(schema, id);
     if id <= highest {
         runs::go_on_behind(schema, highest);
         id = runs::next_number(schema);
     }
-    // SAFETY: locked above.
-    unsafe { pg_sys::UnlockDatabaseObject(pg_sys::ExtensionRelationId, extension, 2, lock) };
+    Turn::Number.pass();
     id
 }
 

@@ -7,7 +7,6 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::progress::{progress, running};
@@ -15,6 +14,8 @@ use crate::inventory::runs;
 use crate::pg::call::Call;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::{not_ready, raise};
+use crate::pg::process;
+use crate::pg::tx;
 use crate::pg::tx::Settings;
 use crate::shared;
 use crate::shared::{Job, state};
@@ -57,12 +58,7 @@ fn until(job: &Job, ended: impl Fn() -> bool, mut every_second: impl FnMut()) {
     let mut said = Instant::now();
     let mut gone: Option<Instant> = None;
     while !ended() {
-        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        // SAFETY: this session's own latch.
-        unsafe {
-            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, 100, pg_sys::PG_WAIT_EXTENSION);
-            pg_sys::ResetLatch(pg_sys::MyLatch);
-        }
+        process::pause(Duration::from_millis(100));
         pgrx::check_for_interrupts!();
         if said.elapsed() >= Duration::from_secs(1) {
             said = Instant::now();
@@ -87,20 +83,12 @@ sql_function!(
         let schema = Schema::of(call);
         let is_it = |job: &&Job| job.id.load(Ordering::Acquire) == id;
         if let Some(job) = running().find(is_it) {
-            // SAFETY: in a procedure that was called by itself, and else refused by `can_commit`. What is begun here is
-            // ended here.
-            unsafe {
-                if can_commit(call) {
-                    pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
-                    pg_sys::SPI_commit();
-                    pg_sys::SPI_finish();
-                } else {
-                    not_ready(
-                        "wait_for_job() cannot wait inside of a transaction block or function",
-                        "It would hold back vacuum in the whole database for as long as the job runs.",
-                        "Call it by itself: CALL wait_for_job(…). Elsewhere look at enrichment_progress.",
-                    );
-                }
+            if !tx::commit_procedure(call) {
+                not_ready(
+                    "wait_for_job() cannot wait inside of a transaction block or function",
+                    "It would hold back vacuum in the whole database for as long as the job runs.",
+                    "Call it by itself: CALL wait_for_job(…). Elsewhere look at enrichment_progress.",
+                );
             }
             // The slot may be another job's before this one looks again.
             until(job, || job.state.load(Ordering::Acquire) == state::ENDED || !running().any(|job| is_it(&job)), || {});
@@ -109,20 +97,6 @@ sql_function!(
         call.null()
     }
 );
-
-/// Whether this call may end its transaction.
-///
-/// # Safety
-/// `call` must be a running call.
-unsafe fn can_commit(call: Call) -> bool {
-    // SAFETY: see above; a procedure's context says whether it is called by itself.
-    unsafe {
-        let context = (*call.0).context;
-        !context.is_null()
-            && (*context).type_ == pg_sys::NodeTag::T_CallContext
-            && !(*context.cast::<pg_sys::CallContext>()).atomic
-    }
-}
 
 /// Raises where the job has failed, or where there never was one.
 fn report(schema: &Schema, id: i64) {

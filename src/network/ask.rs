@@ -15,6 +15,7 @@ use crate::files::maxmind;
 use crate::inventory::seen::Seen;
 use crate::inventory::store::Writer;
 use crate::pg::catalog::Schema;
+use crate::pg::process;
 use crate::pg::time;
 use crate::shared;
 use crate::shared::question::{QUESTIONS, Question};
@@ -41,8 +42,7 @@ pub fn ask(ip: IpAddr, wait: Duration) -> bool {
     let Some(held) = claim() else { return false };
     let question = held.question;
     question.put(ip);
-    // SAFETY: this process's id, set at its start.
-    question.waiter.store(unsafe { pg_sys::MyProcPid }, Ordering::Relaxed);
+    question.waiter.store(process::my_pid(), Ordering::Relaxed);
     question.slot.ask(held.number);
     shared::wake(worker);
     while !question.slot.is_answered(held.number) {
@@ -50,13 +50,7 @@ pub fn ask(ip: IpAddr, wait: Duration) -> bool {
         if left.is_zero() {
             return false;
         }
-        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let pause = left.min(Duration::from_millis(100)).as_millis().max(1) as i64;
-        // SAFETY: this session's own latch.
-        unsafe {
-            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, pause, pg_sys::PG_WAIT_EXTENSION);
-            pg_sys::ResetLatch(pg_sys::MyLatch);
-        }
+        process::pause(left.clamp(Duration::from_millis(1), Duration::from_millis(100)));
         pgrx::check_for_interrupts!();
     }
     true

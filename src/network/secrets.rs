@@ -62,10 +62,6 @@ pub fn was_set(setting: &str) -> bool {
     found.unwrap_or(false)
 }
 
-unsafe extern "C-unwind" fn end_programs(_code: std::ffi::c_int, _argument: pg_sys::Datum) {
-    enrich::secrets::end_programs();
-}
-
 /// What is said of one reference.
 type Told = (u32, String);
 
@@ -88,8 +84,7 @@ impl Secrets {
     /// the start of the next one.
     pub fn new(slot: &'static Database) -> Secrets {
         enrich::secrets::end_orphans();
-        // SAFETY: the callback touches nothing of PostgreSQL's.
-        unsafe { pg_sys::before_shmem_exit(Some(end_programs), pg_sys::Datum::from(0)) };
+        process::at_exit(enrich::secrets::end_programs);
         Secrets { slot, reloads: process::reloads(), running: None }
     }
 

@@ -9,11 +9,11 @@ use enrich::cymru::answer::Answer;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use enrich::source::Source;
-use pgrx::pg_sys;
 
 use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::due::Which;
 use crate::inventory::{asn, batch, cymru, due, greynoise};
+use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::{time, tx};
 use crate::settings;
@@ -129,12 +129,8 @@ pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<(), tx::Failure> {
 /// Whether the launcher keeps a worker for this database, as things are set. In a transaction.
 fn is_served() -> bool {
     let named = settings::snapshot().databases;
-    // SAFETY: looks a name up in the catalog; it is copied.
     named.is_empty()
-        || unsafe {
-            let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
-            !name.is_null() && named.iter().any(|of| of.as_bytes() == std::ffi::CStr::from_ptr(name).to_bytes())
-        }
+        || catalog::database_name().is_some_and(|name| named.iter().any(|of| of.as_bytes() == name.to_bytes()))
 }
 
 /// A row that took no answer, and why.

@@ -61,6 +61,11 @@ pub fn texts(texts: &[String]) -> Argument {
     (pg_sys::TEXTARRAYOID, Some(super::call::texts(texts)))
 }
 
+/// Integers, as integer[].
+pub fn integers(values: Vec<i32>) -> Argument {
+    (pg_sys::INT4ARRAYOID, values.into_datum())
+}
+
 /// Relations, as oid[].
 pub fn oids(oids: &[pg_sys::Oid]) -> Argument {
     (pg_sys::OIDARRAYOID, oids.to_vec().into_datum())

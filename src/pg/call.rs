@@ -3,16 +3,62 @@
 //! All SQL-visible functions are declared by hand in `sql/` and come in here, the hot ones and the cold ones alike:
 //! one convention, and no conversions that a look-up of 0.1 µs would have to pay for.
 
+use pgrx::IntoDatum;
 use pgrx::datum::FromDatum;
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::inet::Inet;
+
 /// One call of a SQL function.
 #[derive(Clone, Copy)]
-pub struct Call(pub pg_sys::FunctionCallInfo);
+pub struct Call(pg_sys::FunctionCallInfo);
 
 impl Call {
+    /// A call that PostgreSQL has made.
+    ///
+    /// # Safety
+    /// `info` must be that of a call that is running for as long as this is used, of a function that is declared as the code
+    /// behind it reads its arguments: the methods that read one trust the declaration.
+    pub unsafe fn new(info: pg_sys::FunctionCallInfo) -> Call {
+        Call(info)
+    }
+
+    /// As PostgreSQL made it.
+    pub fn info(self) -> pg_sys::FunctionCallInfo {
+        self.0
+    }
+
+    /// What a trigger is called with; `None` where this is no trigger's call.
+    pub fn trigger(&self) -> Option<&pg_sys::TriggerData> {
+        // SAFETY: the context of a running call, read as what its tag says.
+        unsafe {
+            let data = (*self.0).context.cast::<pg_sys::TriggerData>();
+            (!data.is_null() && (*data).type_ == pg_sys::NodeTag::T_TriggerData).then(|| &*data)
+        }
+    }
+
+    /// What an event trigger is called with; `None` where this is no event trigger's call.
+    pub fn event_trigger(&self) -> Option<&pg_sys::EventTriggerData> {
+        // SAFETY: as above.
+        unsafe {
+            let data = (*self.0).context.cast::<pg_sys::EventTriggerData>();
+            (!data.is_null() && (*data).type_ == pg_sys::NodeTag::T_EventTriggerData).then(|| &*data)
+        }
+    }
+
+    /// Whether this is the call of a procedure that may end its transaction.
+    pub fn may_commit(self) -> bool {
+        // SAFETY: the context of a running call, read as what its tag says.
+        unsafe {
+            let context = (*self.0).context;
+            !context.is_null()
+                && (*context).type_ == pg_sys::NodeTag::T_CallContext
+                && !(*context.cast::<pg_sys::CallContext>()).atomic
+        }
+    }
+
     /// The argument at `index` (from 0); `None` when null.
     #[inline]
     pub fn arg(self, index: usize) -> Option<Datum> {
@@ -42,6 +88,48 @@ impl Call {
         self.arg(index).map(|datum| super::encoding::from_server(unsafe { crate::pg::datum::text_bytes(datum) }))
     }
 
+    /// The inet at `index` (from 0); `None` when null. No copy, and nothing guarded: for look-ups.
+    #[inline]
+    pub fn inet(self, index: usize) -> Option<Inet> {
+        // SAFETY: the SQL declaration gives the argument this type.
+        self.arg(index).map(|datum| unsafe { Inet::read(datum) })
+    }
+
+    /// The addresses at `index` (from 0), an inet[]; `None` when null.
+    pub fn inets(self, index: usize) -> Option<Vec<Inet>> {
+        // SAFETY: the SQL declaration gives the argument this type.
+        self.arg(index).map(|datum| unsafe { Inet::read_array(datum) })
+    }
+
+    /// The texts at `index` (from 0), a text[]; `None` when null.
+    pub fn texts(self, index: usize) -> Option<Vec<Option<String>>> {
+        // SAFETY: the SQL declaration gives the argument this type.
+        self.arg(index).map(|datum| unsafe { super::datum::texts(datum) })
+    }
+
+    /// The name at `index` (from 0); `None` when null.
+    pub fn name(self, index: usize) -> Option<String> {
+        // SAFETY: the SQL declaration gives the argument this type: a NUL-terminated text of fixed size.
+        let name = self.arg(index).map(|datum| unsafe { std::ffi::CStr::from_ptr(datum.cast_mut_ptr()) });
+        name.map(|name| super::encoding::from_server(name.to_bytes()))
+    }
+
+    /// The interval at `index` (from 0), in microseconds with a month of 30 days; `None` when null.
+    pub fn interval(self, index: usize) -> Option<i64> {
+        // SAFETY: the SQL declaration gives the argument this type, which is passed by reference.
+        let interval = self.arg(index).map(|datum| unsafe { &*datum.cast_mut_ptr::<pg_sys::Interval>() });
+        interval.map(|interval| {
+            let days = i64::from(interval.day) + 30 * i64::from(interval.month);
+            days.saturating_mul(86_400_000_000).saturating_add(interval.time)
+        })
+    }
+
+    /// The bytea at `index` (from 0); `None` when null.
+    pub fn bytes(&self, index: usize) -> Option<&[u8]> {
+        // SAFETY: the SQL declaration gives the argument this type, which is laid out like text; it lives as long as the call.
+        self.arg(index).map(|datum| unsafe { super::datum::text_bytes(datum) })
+    }
+
     /// SQL null.
     #[inline]
     pub fn null(self) -> Datum {
@@ -54,6 +142,12 @@ impl Call {
     #[inline]
     pub fn give(self, value: Option<Datum>) -> Datum {
         value.unwrap_or_else(|| self.null())
+    }
+
+    /// The schema of the function that is being called, which is the extension's.
+    pub fn schema(self) -> pg_sys::Oid {
+        // SAFETY: a catalog look-up by the OID of a running function.
+        unsafe { pg_sys::get_func_namespace(self.function()) }
     }
 
     /// The OID of the function that is being called.
@@ -208,6 +302,13 @@ pub fn text(text: &str) -> Datum {
     unsafe { Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)) }
 }
 
+/// A jsonb datum, palloced; `None` for a text that holds a NUL. Raises where it is no JSON.
+pub fn jsonb(text: &str) -> Option<Datum> {
+    let text = std::ffi::CString::new(super::encoding::server_text(text)).ok()?;
+    // SAFETY: the input function of jsonb reads a NUL-terminated text in the server's encoding.
+    unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[text.as_c_str().into_datum()]) }
+}
+
 /// A text[] datum in the server's encoding, palloced.
 pub fn texts(texts: &[String]) -> Datum {
     let mut elements: Vec<Datum> = texts.iter().map(|element| text(element)).collect();
@@ -243,18 +344,33 @@ pub fn statement_start() -> i64 {
 macro_rules! sql_function {
     ($(#[$doc:meta])* $name:ident, $info:ident, $body:expr) => {
         #[doc(hidden)]
+        #[allow(unsafe_code, reason = "PostgreSQL looks it up by its name")]
         #[unsafe(no_mangle)]
         pub extern "C" fn $info() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
             const V1: ::pgrx::pg_sys::Pg_finfo_record = ::pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
             &V1
         }
 
+        /// Where the function's body stands: outside of what may be unsafe.
+        #[doc(hidden)]
+        #[allow(non_camel_case_types)]
+        enum $name {}
+
+        impl $name {
+            #[inline(always)]
+            fn run(call: $crate::pg::call::Call) -> ::pgrx::pg_sys::Datum {
+                #[allow(clippy::redundant_closure_call)]
+                ($body)(call)
+            }
+        }
+
         $(#[$doc])*
+        #[allow(unsafe_code, reason = "PostgreSQL calls it by its name and convention")]
         #[::pgrx::pg_guard]
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name(fcinfo: ::pgrx::pg_sys::FunctionCallInfo) -> ::pgrx::pg_sys::Datum {
-            #[allow(clippy::redundant_closure_call)]
-            ($body)($crate::pg::call::Call(fcinfo))
+            // SAFETY: PostgreSQL makes this call, by the declaration in `sql/`.
+            $name::run(unsafe { $crate::pg::call::Call::new(fcinfo) })
         }
     };
 }

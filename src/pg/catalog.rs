@@ -18,8 +18,7 @@ pub struct Schema {
 impl Schema {
     /// The schema of the function that is being called, which is the extension's.
     pub fn of(call: Call) -> Schema {
-        // SAFETY: catalog look-ups by the OID of a running function.
-        unsafe { Schema::new(pg_sys::get_func_namespace(call.function())) }
+        Schema::new(call.schema())
     }
 
     fn new(oid: pg_sys::Oid) -> Schema {
@@ -124,6 +123,113 @@ pub fn blocks(table: pg_sys::Oid) -> u32 {
         pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
         blocks
     }
+}
+
+/// OIDs and names of the databases that take connections.
+pub fn databases() -> Vec<(u32, String)> {
+    let mut found = Vec::new();
+    // SAFETY: a scan of a shared catalog; each row is copied out of before the next is read.
+    unsafe {
+        let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+        let scan = pg_sys::systable_beginscan(
+            relation,
+            pg_sys::InvalidOid,
+            false,
+            std::ptr::null_mut(),
+            0,
+            std::ptr::null_mut(),
+        );
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
+            // One whose DROP broke off half-way is marked so (DATCONNLIMIT_INVALID_DB), and takes nobody.
+            if form.datallowconn && form.datconnlimit != -2 {
+                found.push((form.oid.to_u32(), pgrx::name_data_to_str(&form.datname).to_owned()));
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    found
+}
+
+/// Things that one transaction at a time does, in this database. Each is a sub-object of the extension that nobody else names.
+#[derive(Clone, Copy, Debug)]
+pub enum Turn {
+    /// Absorbing the queue.
+    Absorb = 1,
+    /// Giving out numbers of jobs behind the highest.
+    Number = 2,
+}
+
+impl Turn {
+    /// Waits for this turn, and has it until the transaction ends. False: the extension is gone.
+    pub fn wait(self) -> bool {
+        let Some(extension) = extension() else { return false };
+        let lock = pg_sys::ExclusiveLock as i32;
+        // SAFETY: a heavyweight lock, given back by the transaction's end.
+        unsafe { pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, self as u16, lock) };
+        true
+    }
+
+    /// Takes this turn if nobody has it.
+    pub fn take(self) -> bool {
+        let Some(extension) = extension() else { return false };
+        let lock = pg_sys::ExclusiveLock as i32;
+        // SAFETY: as above.
+        unsafe { pg_sys::ConditionalLockDatabaseObject(pg_sys::ExtensionRelationId, extension, self as u16, lock) }
+    }
+
+    /// Gives this turn back early, one that was waited for.
+    pub fn pass(self) {
+        let Some(extension) = extension() else { return };
+        let lock = pg_sys::ExclusiveLock as i32;
+        // SAFETY: a lock that is not held is a warning.
+        unsafe { pg_sys::UnlockDatabaseObject(pg_sys::ExtensionRelationId, extension, self as u16, lock) };
+    }
+}
+
+/// The name of this session's database, in the server's encoding.
+pub fn database_name() -> Option<CString> {
+    // SAFETY: a name from the catalog, copied at once.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_owned())
+    }
+}
+
+/// Whether the present user owns a relation.
+pub fn owns(relation: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let owns = pg_sys::pg_class_ownercheck(relation, pg_sys::GetUserId());
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let owns = pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, pg_sys::GetUserId());
+        owns
+    }
+}
+
+/// The schema of a relation.
+pub fn schema_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe { pg_sys::get_rel_namespace(relation) }
+}
+
+/// The extension that an object of a class belongs to.
+pub fn extension_of(class: pg_sys::Oid, object: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up that tolerates absence.
+    let owner = unsafe { pg_sys::getExtensionOfObject(class, object) };
+    (owner != pg_sys::InvalidOid).then_some(owner)
+}
+
+/// Locks a relation until the transaction ends.
+pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
+    // SAFETY: a heavyweight lock, given back by the transaction's end.
+    unsafe { pg_sys::LockRelationOid(relation, mode as i32) };
 }
 
 /// This server and database, by which a snapshot is known to mean something here: a restored dump brings those of the

@@ -14,6 +14,7 @@
 //! | [`shape`] | whether a table is what it is taken for, before it is read below SQL |
 //! | [`inherits`] | which tables stand below others |
 //! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
+//! | [`session`] | as whom this session runs, and what it may do |
 //! | [`snapshot`] | a snapshot of now |
 //! | [`patience`] | waiting for a lock, but not for ever |
 //! | [`raw`] | functions of the loop over rows, without a guard around each |
@@ -33,6 +34,7 @@ mod pinned;
 pub mod process;
 pub mod raw;
 pub mod scratch;
+pub mod session;
 pub mod shape;
 pub mod snapshot;
 pub mod sql;

@@ -64,11 +64,13 @@ unsafe extern "C-unwind" fn say_who(_arg: *mut c_void) {
 
 /// The name of this process's database, quoted, as the catalog has it.
 fn database_name() -> Option<Vec<u8>> {
-    // SAFETY: a name from the catalog, copied at once.
-    unsafe {
-        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
-        (!name.is_null()).then(|| [b"\"", CStr::from_ptr(name).to_bytes(), b"\""].concat())
-    }
+    super::catalog::database_name().map(|name| [b"\"", name.to_bytes(), b"\""].concat())
+}
+
+/// Connects to the server alone: only the shared catalogs can be read.
+pub fn connect_to_server() {
+    // SAFETY: once, at the start of a background worker.
+    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
 }
 
 /// Connects to a database as the superuser, with settings that a database or a role cannot spoil. What is written is
@@ -81,6 +83,45 @@ pub fn connect(kind: &CStr, database: pg_sys::Oid) {
     if let Ok(Some(name)) = crate::pg::tx::run(database_name) {
         introduce(kind, &name);
     }
+}
+
+/// Waits for this session's latch, or a time-out; ends with the postmaster. For whoever looks at interrupts next.
+pub fn pause(timeout: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: this process's own latch.
+    unsafe {
+        let (latch, reason) = (pg_sys::MyLatch, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::WaitLatch(latch, events as c_int, timeout.as_millis() as i64, reason);
+        pg_sys::ResetLatch(latch);
+    }
+}
+
+/// Runs `f` when this process ends, however it does, but for a kill. Once a process and function.
+pub fn at_exit(f: fn()) {
+    // SAFETY: the callback gets the function back.
+    unsafe { pg_sys::before_shmem_exit(Some(run_at_exit), pg_sys::Datum::from(f as usize)) };
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn run_at_exit(_code: c_int, function: pg_sys::Datum) {
+    // SAFETY: what `at_exit` was given.
+    let f = unsafe { std::mem::transmute::<usize, fn()>(function.value()) };
+    f();
+}
+
+/// Declares what a background process runs: exports `$name`, which gets the argument that it was registered with.
+#[macro_export]
+macro_rules! background_process {
+    ($(#[$doc:meta])* $name:ident, $body:expr) => {
+        $(#[$doc])*
+        #[doc(hidden)]
+        #[allow(unsafe_code, reason = "PostgreSQL looks it up by its name")]
+        #[::pgrx::pg_guard]
+        #[unsafe(no_mangle)]
+        pub extern "C-unwind" fn $name(argument: ::pgrx::pg_sys::Datum) {
+            $body(argument)
+        }
+    };
 }
 
 /// Waits for the latch, a time-out or the postmaster's death, then serves interrupts and a reload of settings.
@@ -185,6 +226,35 @@ pub fn wake(pid: c_int) {
             pg_sys::SetLatch(&raw mut (*process).procLatch);
         }
     }
+}
+
+/// Asks a process of ours to end.
+pub fn ask_to_end(pid: c_int) {
+    // SAFETY: a signal, which its handler takes at the next safe point.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+}
+
+/// The number and the name of the user that the server runs as.
+pub fn os_user() -> (u32, String) {
+    // SAFETY: asks who this process is; the buffer outlives what points into it, and the name is copied.
+    unsafe {
+        let user = libc::geteuid();
+        let mut buffer = vec![0; 16 << 10];
+        let mut entry: libc::passwd = std::mem::zeroed();
+        let mut found = std::ptr::null_mut();
+        libc::getpwuid_r(user, &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found);
+        let name = match found.is_null() {
+            true => user.to_string(),
+            false => std::ffi::CStr::from_ptr((*found).pw_name).to_string_lossy().into_owned(),
+        };
+        (user, name)
+    }
+}
+
+/// Whether the postmaster is loading `shared_preload_libraries`.
+pub fn is_preloading() -> bool {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
 /// The OID of this session's database.

@@ -139,6 +139,20 @@ pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     }
 }
 
+/// Commits the transaction of a procedure, and goes on in a new one. False: the call may not end its transaction.
+pub fn commit_procedure(call: super::call::Call) -> bool {
+    if !call.may_commit() {
+        return false;
+    }
+    // SAFETY: in a procedure that was called by itself. What is begun here is ended here.
+    unsafe {
+        pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
+        pg_sys::SPI_commit();
+        pg_sys::SPI_finish();
+    }
+    true
+}
+
 /// Sets a setting until the transaction ends. For processes of ours: in a session, a trigger of somebody else may set it
 /// too, so there it is [`Settings`].
 pub fn set_local(name: &CStr, value: &CStr) {
@@ -229,6 +243,25 @@ impl Drop for Settings {
             unsafe { pg_sys::AtEOXact_GUC(true, self.level) };
         }
     }
+}
+
+/// Calls `f` at each event in the life of this process's transactions from now on. Once a process and function.
+pub fn at_events(f: fn(pg_sys::XactEvent::Type)) {
+    // SAFETY: the callback gets the function back.
+    unsafe { pg_sys::RegisterXactCallback(Some(at_event), f as *mut std::ffi::c_void) };
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, function: *mut std::ffi::c_void) {
+    // SAFETY: what `at_events` was given.
+    let f = unsafe { std::mem::transmute::<*mut std::ffi::c_void, fn(pg_sys::XactEvent::Type)>(function) };
+    f(event);
+}
+
+/// Makes what this transaction has written visible to its next command.
+pub fn next_command() {
+    // SAFETY: in a transaction, between two commands.
+    unsafe { pg_sys::CommandCounterIncrement() };
 }
 
 /// Whether a transaction, or a parallel worker's part of one, is over with this event.

@@ -1,4 +1,5 @@
 //! The feature flag `asn_inventory.enabled`: who wins, and who may switch it.
+#![allow(unsafe_code, reason = "PostgreSQL calls the hook, and hands it a pointer to the value")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -6,20 +6,19 @@ mod downloads;
 mod flag;
 mod network;
 pub mod place;
+mod server;
 mod texts;
 
 pub use downloads::downloads;
 pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server, switched_off_by_environment};
 pub use network::{Network, Switch, lifetimes, network, policy};
+pub use server::may_read_secret_settings;
 
-use std::ffi::{CStr, c_char, c_void};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use enrich::maxmind::Edition;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
-use pgrx::prelude::*;
 
 static DATABASES: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -27,8 +26,6 @@ static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
-/// How often [`MAXMIND_EDITIONS`] was set in this process.
-static EDITIONS_SET: AtomicU64 = AtomicU64::new(0);
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
 static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
@@ -78,7 +75,7 @@ pub fn maxmind_walk() -> bool {
 
 /// Grows when the list of editions is set: what is open may be of another list. Cheap enough to be asked a statement.
 pub fn editions_set() -> u64 {
-    EDITIONS_SET.load(Ordering::Relaxed)
+    texts::times_set()
 }
 
 /// How long ended jobs are remembered; `None`: for ever.
@@ -87,32 +84,20 @@ pub fn run_retention() -> Option<Duration> {
     (minutes > 0).then(|| Duration::from_secs(minutes * 60))
 }
 
-/// Whether the present user may read settings that are shown to superusers only.
-pub fn may_read_secret_settings() -> bool {
-    // SAFETY: looks memberships up in the catalog.
-    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS)) }
-}
-
 fn text(setting: &'static GucSetting<Option<std::ffi::CString>>) -> String {
     setting.get().map(|text| text.to_string_lossy().trim().to_owned()).unwrap_or_default()
 }
 
 /// Defines all settings. Called once, when the library is loaded.
 pub fn define() {
-    // SAFETY: the hooks are `#[pg_guard]`ed.
-    unsafe {
-        GucRegistry::define_string_guc_with_hooks(
-            c"asn_inventory.maxmind_editions",
-            c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
-            c"Of several editions that answer the same question, the first one installed is used.",
-            &MAXMIND_EDITIONS,
-            GucContext::Sighup,
-            GucFlags::default(),
-            Some(check_editions),
-            Some(assign_editions),
-            None,
-        );
-    }
+    texts::define_counted(&(
+        c"asn_inventory.maxmind_editions",
+        c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
+        c"Of several editions that answer the same question, the first one installed is used.",
+        &MAXMIND_EDITIONS,
+        GucFlags::default(),
+        Some(texts::check_editions),
+    ));
     GucRegistry::define_string_guc(
         c"asn_inventory.databases",
         c"Databases that get a worker, comma separated; empty: every database that has the extension.",
@@ -190,47 +175,5 @@ pub fn define() {
     flag::define();
     network::define();
     downloads::define();
-    // A misspelt setting is refused (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
-    // SAFETY: copies the name.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        pg_sys::EmitWarningsOnPlaceholders(c"asn_inventory".as_ptr());
-        #[cfg(not(feature = "pg14"))]
-        pg_sys::MarkGUCPrefixReserved(c"asn_inventory".as_ptr());
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_editions(
-    value: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
-    unsafe { checked(value, |text| Edition::list(text).map(drop).map_err(|error| error.to_string())) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn assign_editions(_value: *const c_char, _extra: *mut c_void) {
-    EDITIONS_SET.fetch_add(1, Ordering::Relaxed);
-}
-
-/// What a check hook of a text setting answers; a reason for refusal becomes the error's DETAIL.
-///
-/// # Safety
-/// `value` must point to a NUL-terminated text, or to null.
-unsafe fn checked(value: *mut *mut c_char, check: impl FnOnce(&str) -> Result<(), String>) -> bool {
-    // SAFETY: see above.
-    let text = unsafe {
-        if (*value).is_null() { String::new() } else { CStr::from_ptr(*value).to_string_lossy().into_owned() }
-    };
-    match check(text.trim()) {
-        Ok(()) => true,
-        Err(reason) => {
-            let detail = std::ffi::CString::new(reason).unwrap_or_default();
-            // SAFETY: PostgreSQL expects a palloced text here.
-            unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
-            false
-        }
-    }
+    server::reserve_names();
 }

@@ -1,16 +1,17 @@
 //! Text settings: how they are defined, and what they may say.
+#![allow(unsafe_code, reason = "PostgreSQL calls the hooks, and hands them a pointer to the value")]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use enrich::maxmind::Edition;
 use enrich::schedule::Schedule;
 use enrich::secrets::{Commands, Patterns, Reference};
 use ipnetwork::IpNetwork;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-
-use super::checked;
 
 /// A setting that is a text.
 pub type Text = GucSetting<Option<CString>>;
@@ -21,49 +22,98 @@ pub const fn text_of(default: &'static CStr) -> Text {
 }
 
 /// Name, short and long description, value, flags, check hook.
-pub type TextSetting = (&'static CStr, &'static CStr, &'static CStr, &'static Text, GucFlags, StringCheck);
+pub type TextSetting = (&'static CStr, &'static CStr, &'static CStr, &'static Text, GucFlags, Option<Check>);
 
 /// Defines settings that take effect at reload.
 pub fn define_texts(settings: &[TextSetting]) {
-    for &(name, short, long, setting, flags, check) in settings {
-        // SAFETY: the hooks are `#[pg_guard]`ed.
-        unsafe {
-            GucRegistry::define_string_guc_with_hooks(
-                name,
-                short,
-                long,
-                setting,
-                GucContext::Sighup,
-                flags,
-                check,
-                None,
-                None,
-            );
+    for setting in settings {
+        define(setting, None);
+    }
+}
+
+/// Defines one, and counts how often it is set in this process.
+pub fn define_counted(setting: &TextSetting) {
+    define(setting, Some(count));
+}
+
+fn define(
+    &(name, short, long, setting, flags, check): &TextSetting,
+    assign: Option<unsafe extern "C-unwind" fn(*const c_char, *mut c_void)>,
+) {
+    let check = check.map(|check| check.0);
+    // SAFETY: the hooks are `#[pg_guard]`ed.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            name,
+            short,
+            long,
+            setting,
+            GucContext::Sighup,
+            flags,
+            check,
+            assign,
+            None,
+        );
+    }
+}
+
+static TIMES_SET: AtomicU64 = AtomicU64::new(0);
+
+#[pg_guard]
+unsafe extern "C-unwind" fn count(_value: *const c_char, _extra: *mut c_void) {
+    TIMES_SET.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often the setting of [`define_counted`] was set in this process.
+pub fn times_set() -> u64 {
+    TIMES_SET.load(Ordering::Relaxed)
+}
+
+/// What a check hook answers; a reason for refusal becomes the error's DETAIL.
+///
+/// # Safety
+/// `value` must point to a NUL-terminated text, or to null.
+unsafe fn checked(value: *mut *mut c_char, check: impl FnOnce(&str) -> Result<(), String>) -> bool {
+    // SAFETY: see above.
+    let text = unsafe {
+        if (*value).is_null() { String::new() } else { CStr::from_ptr(*value).to_string_lossy().into_owned() }
+    };
+    match check(text.trim()) {
+        Ok(()) => true,
+        Err(reason) => {
+            let detail = CString::new(reason).unwrap_or_default();
+            // SAFETY: PostgreSQL expects a palloced text here.
+            unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(detail.as_ptr()) };
+            false
         }
     }
 }
 
-/// PostgreSQL's type of a check hook for text settings.
-pub type StringCheck =
-    Option<unsafe extern "C-unwind" fn(*mut *mut c_char, *mut *mut c_void, pg_sys::GucSource::Type) -> bool>;
+/// A check hook that is guarded, as PostgreSQL needs it: only this file makes one.
+#[derive(Clone, Copy)]
+pub struct Check(unsafe extern "C-unwind" fn(*mut *mut c_char, *mut *mut c_void, pg_sys::GucSource::Type) -> bool);
 
 /// Makes a check hook of a function from the value to a reason for refusal. The reason never repeats the value: it may
 /// be a key that was pasted by mistake.
 macro_rules! check {
     ($name:ident, $check:expr) => {
-        #[allow(missing_docs)]
-        #[pg_guard]
-        pub unsafe extern "C-unwind" fn $name(
-            value: *mut *mut c_char,
-            _extra: *mut *mut c_void,
-            _source: pg_sys::GucSource::Type,
-        ) -> bool {
-            // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
-            unsafe { checked(value, $check) }
-        }
+        #[allow(missing_docs, non_upper_case_globals)]
+        pub const $name: Check = {
+            #[pg_guard]
+            unsafe extern "C-unwind" fn hook(
+                value: *mut *mut c_char,
+                _extra: *mut *mut c_void,
+                _source: pg_sys::GucSource::Type,
+            ) -> bool {
+                // SAFETY: PostgreSQL passes a pointer to the value that it is about to set.
+                unsafe { checked(value, $check) }
+            }
+            Check(hook)
+        };
     };
 }
 
+check!(check_editions, |text| Edition::list(text).map(drop).map_err(|error| error.to_string()));
 check!(check_servers, |text| servers(text).map(drop));
 check!(check_networks, |text| networks(text).map(drop));
 check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));
@@ -77,23 +127,26 @@ check!(check_host_port, |text| enrich::url::host_port(text).map(drop).map_err(st
 /// As [`check!`], for a value that may hold a key or a password: PostgreSQL's own message would repeat it.
 macro_rules! check_in_silence {
     ($name:ident, $setting:literal, $check:expr) => {
-        #[allow(missing_docs)]
-        #[pg_guard]
-        pub unsafe extern "C-unwind" fn $name(
-            value: *mut *mut c_char,
-            _extra: *mut *mut c_void,
-            _source: pg_sys::GucSource::Type,
-        ) -> bool {
-            // SAFETY: PostgreSQL passes a pointer to the value that it is about to set, and expects a palloced message.
-            unsafe {
-                let fits = checked(value, $check);
-                if !fits {
-                    let message = concat!("invalid value for parameter \"asn_inventory.", $setting, "\"\0");
-                    pg_sys::GUC_check_errmsg_string = pg_sys::pstrdup(message.as_ptr().cast());
+        #[allow(missing_docs, non_upper_case_globals)]
+        pub const $name: Check = {
+            #[pg_guard]
+            unsafe extern "C-unwind" fn hook(
+                value: *mut *mut c_char,
+                _extra: *mut *mut c_void,
+                _source: pg_sys::GucSource::Type,
+            ) -> bool {
+                // SAFETY: PostgreSQL passes a pointer to the value that it is about to set, and expects a palloced message.
+                unsafe {
+                    let fits = checked(value, $check);
+                    if !fits {
+                        let message = concat!("invalid value for parameter \"asn_inventory.", $setting, "\"\0");
+                        pg_sys::GUC_check_errmsg_string = pg_sys::pstrdup(message.as_ptr().cast());
+                    }
+                    fits
                 }
-                fits
             }
-        }
+            Check(hook)
+        };
     };
 }
 

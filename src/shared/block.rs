@@ -1,4 +1,5 @@
 //! The block of shared memory: how it is asked for, and what stands in it.
+#![allow(unsafe_code, reason = "asks for shared memory, and says what stands in it")]
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};

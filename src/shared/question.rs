@@ -1,10 +1,10 @@
 //! One question of a session that waits, in shared memory, and who owns it when.
 
+use crate::pg::process::running;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use enrich::campaign::ticket::Slot;
-use pgrx::pg_sys;
 
 /// Questions that can wait at a time.
 pub const QUESTIONS: usize = 128;
@@ -26,9 +26,7 @@ pub struct Question {
 impl Question {
     /// Whether the session that waited has died.
     pub fn waiter_is_gone(&self) -> bool {
-        let pid = self.waiter.load(Ordering::Relaxed);
-        // SAFETY: asks the process array.
-        unsafe { pg_sys::BackendPidGetProc(pid).is_null() }
+        running(&self.waiter).is_none()
     }
 
     /// Writes the address.

@@ -3,6 +3,7 @@
 //! [`ddl`](super::ddl) ends a database's worker for such a statement. It must not for one that is refused anyway: whoever
 //! may do nothing there could keep the worker from its work by asking in a loop. What is checked here stands in
 //! PostgreSQL's `dbcommands.c`, in another order.
+#![allow(unsafe_code, reason = "reads parse trees and catalogs for a hook")]
 
 use std::ffi::{CStr, c_char};
 

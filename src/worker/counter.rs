@@ -3,16 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::maintenance;
+use crate::background_process;
 use crate::pg::process;
 use crate::shared;
 
-#[doc(hidden)]
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn asn_inventory_counter_main(argument: pg_sys::Datum) {
+background_process!(asn_inventory_counter_main, run);
+
+fn run(argument: pg_sys::Datum) {
     process::take_signals();
     let database = pg_sys::Oid::from(argument.value() as u32);
     let Some(slot) = shared::shared().and_then(|shared| shared.database(database)) else { return };

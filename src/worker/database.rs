@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::download::Download;
 use super::maintenance::Maintenance;
 use super::walk::Walk;
+use crate::background_process;
 use crate::ingest::absorb;
 use crate::ingest::absorb::MAX_ROWS;
 use crate::ingest::restore;
@@ -38,10 +38,9 @@ const LEAST_ROWS: usize = 1000;
 /// Longest pause after rounds that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-#[doc(hidden)]
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn asn_inventory_worker_main(argument: pg_sys::Datum) {
+background_process!(asn_inventory_worker_main, run);
+
+fn run(argument: pg_sys::Datum) {
     process::take_signals();
     let database = pg_sys::Oid::from(argument.value() as u32);
     let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(database)) else { return };

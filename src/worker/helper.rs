@@ -3,18 +3,17 @@
 use std::sync::atomic::Ordering;
 
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 
+use crate::background_process;
 use crate::jobs::piece::{Pieces, Turn};
 use crate::jobs::run::job_title;
 use crate::pg::process;
 use crate::shared;
 use crate::shared::Job;
 
-#[doc(hidden)]
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn asn_inventory_helper_main(argument: pg_sys::Datum) {
+background_process!(asn_inventory_helper_main, run);
+
+fn run(argument: pg_sys::Datum) {
     process::take_signals();
     let Some(job) = shared::shared().and_then(|shared| shared.jobs.get(argument.value())) else { return };
     let pid = process::my_pid();

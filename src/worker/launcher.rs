@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use enrich::maxmind::store::StoreError;
 use pgrx::pg_sys;
-use pgrx::prelude::*;
 use std::sync::atomic::Ordering;
 
+use crate::background_process;
 use crate::files::maxmind;
+use crate::pg::catalog;
 use crate::pg::process;
 use crate::pg::process::{Handle, Registration};
 use crate::pg::tx;
@@ -53,13 +54,11 @@ struct Known {
     refused: bool,
 }
 
-#[doc(hidden)]
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn asn_inventory_launcher_main(_argument: pg_sys::Datum) {
+background_process!(asn_inventory_launcher_main, run);
+
+fn run(_argument: pg_sys::Datum) {
     process::take_signals();
-    // SAFETY: without a database: only the shared catalogs are read.
-    unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
+    process::connect_to_server();
     shared::set_launcher(process::my_pid());
     if let Some(value) = settings::bad_environment() {
         pgrx::warning!("ENABLE_ASN_INVENTORY is \"{value}\", which is neither on nor off, and is ignored");
@@ -133,7 +132,7 @@ impl Launcher {
     /// Learns of new databases and forgets dropped ones.
     fn list(&mut self, settings: &Settings) {
         let Some(shared) = shared::shared() else { return };
-        let Ok(databases) = tx::run(databases) else { return };
+        let Ok(databases) = tx::run(catalog::databases) else { return };
         self.listed = Some(Instant::now());
         shared::drop_duplicate_databases();
         let served = |name: &str| settings.databases.is_empty() || settings.databases.iter().any(|d| d == name);
@@ -149,10 +148,8 @@ impl Launcher {
                 let slot = shared.database(pg_sys::Oid::from(*oid));
                 match (&known.handle, slot.and_then(Database::living_worker)) {
                     (Some(handle), _) => handle.terminate(),
-                    // SAFETY: a process of ours, started by a launcher before this one: asks it to end.
-                    (None, Some(pid)) => unsafe {
-                        libc::kill(pid, libc::SIGTERM);
-                    },
+                    // It was started by a launcher before this one.
+                    (None, Some(pid)) => process::ask_to_end(pid),
                     (None, None) => {}
                 }
                 if let Some(slot) = slot {
@@ -234,37 +231,6 @@ impl Known {
         }
         self.refused = refused;
     }
-}
-
-/// OIDs and names of the databases that take connections.
-fn databases() -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    // SAFETY: a scan of a shared catalog; each row is copied out of before the next is read.
-    unsafe {
-        let relation = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
-        let scan = pg_sys::systable_beginscan(
-            relation,
-            pg_sys::InvalidOid,
-            false,
-            std::ptr::null_mut(),
-            0,
-            std::ptr::null_mut(),
-        );
-        loop {
-            let tuple = pg_sys::systable_getnext(scan);
-            if tuple.is_null() {
-                break;
-            }
-            let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
-            // One whose DROP broke off half-way is marked so (DATCONNLIMIT_INVALID_DB), and takes nobody.
-            if form.datallowconn && form.datconnlimit != -2 {
-                found.push((form.oid.to_u32(), pgrx::name_data_to_str(&form.datname).to_owned()));
-            }
-        }
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-    }
-    found
 }
 
 /// Makes `CREATE EXTENSION` known at its commit: called by the extension's script.

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use pgrx::IntoDatum;
 use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 
 use super::finding::{Finding, ask};
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
-use crate::pg::{call, time};
+use crate::pg::time;
 use crate::shared;
 
 /// From when on it counts that somebody holds the worker up (microseconds).
@@ -40,23 +40,17 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
         (Some(worker), Some(since)) if time::now() - since > HELD => watch(worker, is_held),
         _ => Seen::default(),
     };
-    let mut pids: Vec<Datum> = seen.pids.iter().map(|pid| Datum::from(*pid)).collect();
     let restorers = slot.map(|slot| slot.restorers.all()).unwrap_or_default();
-    let mut restoring: Vec<Datum> = restorers.iter().map(|(pid, _)| Datum::from(*pid)).collect();
-    // SAFETY: copies the elements, which are integers.
-    let integers = |elements: &mut Vec<Datum>| unsafe {
-        let (count, kind) = (elements.len() as i32, pg_sys::INT4OID);
-        Datum::from(pg_sys::construct_array(elements.as_mut_ptr(), count, kind, 4, true, b'i' as std::ffi::c_char))
-    };
+    let restoring = restorers.iter().map(|(pid, _)| *pid).collect();
     ask(
         schema,
         include_str!("locks.sql"),
         &[
             (pg_sys::INT4OID, worker.into_datum()),
-            (pg_sys::TIMESTAMPTZOID, held_since.map(Datum::from)),
-            (pg_sys::INT4ARRAYOID, Some(integers(&mut pids))),
-            (pg_sys::TEXTARRAYOID, Some(call::texts(&seen.gids))),
-            (pg_sys::INT4ARRAYOID, Some(integers(&mut restoring))),
+            argument::maybe_moment(held_since),
+            argument::integers(seen.pids),
+            argument::texts(&seen.gids),
+            argument::integers(restoring),
         ],
     )
 }

@@ -1,5 +1,6 @@
 //! Whether the columns that attached tables are observed by can still be read. By the catalog alone: no table is opened,
 //! so that nobody who has one for himself is waited for.
+#![allow(unsafe_code, reason = "makes the descriptor of one column for what reads rows")]
 
 use enrich::selector::Selector;
 use pgrx::pg_sys;

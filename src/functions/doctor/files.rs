@@ -13,6 +13,7 @@ use enrich::maxmind::{Edition, Generation, Kind};
 use super::finding::{Finding, select};
 use crate::files::maxmind;
 use crate::pg::catalog::Schema;
+use crate::pg::process;
 use crate::pg::time;
 use crate::{settings, shared};
 
@@ -247,7 +248,7 @@ impl Unreadable {
             format!("ls -lb {}  # and chown, chmod as root", shell(&enrich::text::clean(&parent, 500)))
         } else {
             let path = shell(&self.path.to_string_lossy());
-            let (user, name) = server_user();
+            let (user, name) = process::os_user();
             if user == self.owner {
                 format!("chmod {bits} {path}")
             } else {
@@ -262,21 +263,4 @@ impl Unreadable {
 /// A word for a shell.
 fn shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-/// The number and the name of the user that the server runs as.
-fn server_user() -> (u32, String) {
-    // SAFETY: asks who this process is; the buffer outlives what points into it, and the name is copied.
-    unsafe {
-        let user = libc::geteuid();
-        let mut buffer = vec![0; 16 << 10];
-        let mut entry: libc::passwd = std::mem::zeroed();
-        let mut found = std::ptr::null_mut();
-        libc::getpwuid_r(user, &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found);
-        let name = match found.is_null() {
-            true => user.to_string(),
-            false => std::ffi::CStr::from_ptr((*found).pw_name).to_string_lossy().into_owned(),
-        };
-        (user, name)
-    }
 }

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use enrich::latency::BOUNDS;
-use pgrx::pg_sys;
 
 use super::page::{Durations, Page, Sample};
 use crate::files::maxmind;
+use crate::pg::process;
 use crate::pg::time;
 use crate::shared::trouble::{Trouble, WORKS, Work};
 use crate::shared::{Database, kind, latency, state};
@@ -28,8 +28,7 @@ fn moment(at: &AtomicI64) -> Option<f64> {
 
 /// Whether it works.
 pub fn worker(page: &mut Page, slot: Option<&Database>) {
-    // SAFETY: reads a variable of the server.
-    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    let standby = process::in_recovery();
     page.gauge("up", "Whether the worker of this database runs.", Sample::of(truth(shared::my_worker().is_some())));
     page.gauge(
         "scrape_timestamp_seconds",

@@ -5,6 +5,7 @@
 //! what loaders write at regular distances is not mistaken for the whole, and two looks at one queue give one number. A
 //! queue whose first half was absorbed, or that lies in its file as packed rows here and single ones there, is seen as
 //! that.
+#![allow(unsafe_code, reason = "reads blocks of the queue below SQL")]
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;

@@ -1,0 +1,51 @@
+//! This session: as whom it runs, and what it may do now.
+
+use pgrx::pg_sys;
+
+/// The role that what runs now has the rights of.
+pub fn user() -> pg_sys::Oid {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// Whether this transaction may write: not on a standby, nor where it is read-only, nor in a parallel part of a query.
+pub fn may_write() -> bool {
+    // SAFETY: reads variables of this backend.
+    unsafe { !pg_sys::RecoveryInProgress() && !pg_sys::XactReadOnly && !pg_sys::IsInParallelMode() }
+}
+
+/// Whether this process does a part of a query for another session.
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+/// The number of the running command.
+pub fn command() -> pg_sys::CommandId {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::GetCurrentCommandId(false) }
+}
+
+/// Whether the running transaction, or a subtransaction of it, has this id.
+pub fn is_own_transaction(id: u64) -> bool {
+    // SAFETY: looks at this backend's own stack of transactions.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId((id as u32).into()) }
+}
+
+/// The id of the running transaction; one is assigned where it has none.
+pub fn transaction() -> u64 {
+    // SAFETY: in a transaction; an error is raised where none may be assigned.
+    unsafe { pg_sys::GetTopFullTransactionId().value }
+}
+
+/// The id that the next transaction gets.
+pub fn next_transaction() -> u64 {
+    // SAFETY: reads a counter in shared memory.
+    unsafe { pg_sys::ReadNextFullTransactionId().value }
+}
+
+/// Whether bodies of functions are looked at when they are created: a dump being restored has it off.
+pub fn checks_function_bodies() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::check_function_bodies }
+}
