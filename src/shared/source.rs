@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use enrich::campaign::standing::{Standing, State, Way as CymruWay, WayStanding};
+use enrich::campaign::standing::{Standing, WayStanding};
 use enrich::failure::Failure;
 use enrich::source::Source;
 
@@ -10,7 +10,7 @@ use super::words::Words;
 
 /// States of a source.
 pub mod state {
-    use super::State;
+    use enrich::campaign::standing::State;
 
     /// No worker has shown anything yet.
     pub const UNKNOWN: u32 = 0;
@@ -108,7 +108,7 @@ pub fn of(shown: &[Shown], source: Source) -> Option<&Shown> {
 
 /// The ways to Team Cymru.
 pub mod way {
-    use super::CymruWay;
+    use enrich::campaign::standing::Way as CymruWay;
 
     /// Their names, in the order of their numbers.
     pub const NAMES: [&str; 2] = [CymruWay::Dns.as_str(), CymruWay::Bulk.as_str()];

@@ -6,11 +6,12 @@
 //! and the pace are the caller's: only then does one attempt cost one query, and a limit of so many queries a
 //! second keep its word. Answers are not cached: they go into a table that lasts longer.
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverOpts};
@@ -229,11 +230,11 @@ impl Server {
     }
 
     fn is_by_stream(&self) -> bool {
-        self.by_stream.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+        self.by_stream.lock().is_some_and(|until| Instant::now() < until)
     }
 
     fn set_by_stream(&self, until: Option<Instant>) {
-        *self.by_stream.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *self.by_stream.lock() = until;
     }
 }
 

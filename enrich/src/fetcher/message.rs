@@ -1,10 +1,10 @@
 //! What goes to the network thread, and what comes back.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::gate::Gate;
@@ -143,7 +143,7 @@ pub(super) struct Outcomes {
 
 impl Outcomes {
     pub(super) fn push(&self, outcome: Outcome, took: Option<Duration>) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(Finished { outcome, took });
+        self.queue.lock().push_back(Finished { outcome, took });
         (self.notify)();
     }
 }

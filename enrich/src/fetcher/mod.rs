@@ -11,9 +11,10 @@
 //! **Signals.** All these threads inherit the signal mask of the thread that calls [`Fetcher::start`]. A process
 //! whose signals belong to its main thread blocks them all around that call, and restores its own mask after.
 
+use parking_lot::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -75,7 +76,7 @@ impl Fetcher {
 
     /// Takes the oldest outcome, if there is one. Never blocks.
     pub fn outcome(&self) -> Option<Finished> {
-        let finished = self.outcomes.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        let finished = self.outcomes.queue.lock().pop_front()?;
         self.outcomes.in_flight.fetch_sub(1, Ordering::Relaxed);
         Some(finished)
     }

@@ -1,7 +1,8 @@
 //! The configuration in force, and what is built from it.
 
+use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -67,7 +68,7 @@ impl Setup {
     }
 
     pub fn resolver(&self) -> Result<Arc<Resolver>, Failure> {
-        let mut kept = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.resolver.lock();
         let listed = !self.config.dns_servers.is_empty();
         let mark = (!listed).then(|| Mark::of(&self.config.resolv_conf));
         if let Some(kept) = &*kept
@@ -95,7 +96,7 @@ impl Setup {
 
     /// A question failed: the file with the servers is read again before the next one.
     pub fn doubt_resolver(&self) {
-        if let Some(kept) = &mut *self.resolver.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(kept) = &mut *self.resolver.lock() {
             kept.mark = None;
         }
     }
@@ -105,7 +106,7 @@ impl Setup {
         let config = &self.config;
         // Before they are read: what changes meanwhile is seen the next time.
         let stamps = Stamp::of_all(&tls::files(config.tls_ca_file.as_deref()));
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.client.lock();
         if let Some(kept) = &*kept
             && kept.stamps == stamps
             && !(kept.doubted && kept.at.elapsed() > REBUILT)
@@ -124,7 +125,7 @@ impl Setup {
 
     /// A question failed: see [`BuiltClient::doubted`].
     pub fn doubt_client(&self) {
-        if let Some(kept) = &mut *self.client.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(kept) = &mut *self.client.lock() {
             kept.doubted = true;
         }
     }

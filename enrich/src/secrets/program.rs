@@ -12,6 +12,7 @@
 //!
 //! It inherits input, output and errors, and no other file that is open here: among those are the server's sockets.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::ffi::{CString, NulError};
 use std::fmt;
 use std::fs::File;
@@ -19,7 +20,6 @@ use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -78,19 +78,13 @@ impl Running {
 
     /// Ends all of them at once, and lets none begin any more. Waits for nothing but a moment.
     pub(super) fn end(&self) {
-        let started = Instant::now();
-        loop {
-            match self.0.try_lock() {
-                Ok(groups) => return end_all(groups),
-                Err(TryLockError::Poisoned(poisoned)) => return end_all(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => std::thread::sleep(TICK / 10),
-                Err(TryLockError::WouldBlock) => return,
-            }
+        if let Some(groups) = self.0.try_lock_for(PATIENCE) {
+            end_all(groups);
         }
     }
 
     fn groups(&self) -> MutexGuard<'_, Groups> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

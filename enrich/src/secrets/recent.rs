@@ -1,10 +1,11 @@
 //! What programs said a moment ago. Each run of one may be counted and billed where the secrets are, and settings are
 //! reloaded, and the doctor is asked, for reasons that have nothing to do with keys.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Reference, Resolver, Secret, SecretError};
@@ -58,7 +59,7 @@ impl Recent {
             return (resolver.key(reference), Duration::ZERO);
         };
         let slot = self.locked(|answers| answers.entry((reference.clone(), program)).or_default().clone());
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = slot.lock();
         if let Some(answer) = &*slot {
             let age = now().saturating_duration_since(answer.at);
             let will_do = match accept {
@@ -89,14 +90,14 @@ impl Recent {
     fn keep(&self, keeps: impl Fn(&Answer) -> bool) {
         self.locked(|answers| {
             answers.retain(|_, slot| match slot.try_lock() {
-                Ok(answer) => answer.as_ref().is_some_and(&keeps),
-                Err(_) => true,
+                Some(answer) => answer.as_ref().is_some_and(&keeps),
+                None => true,
             });
         });
     }
 
     fn locked<T>(&self, f: impl FnOnce(&mut HashMap<Asked, Slot>) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.0.lock())
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
     impl Site {
         /// A program that counts its runs, and fails while there is no key.
         fn new() -> Site {
-            let _writing = WRITING.write().unwrap_or_else(PoisonError::into_inner);
+            let _writing = WRITING.write();
             let directory = Directory::new();
             let dir = directory.path().display().to_string();
             let script = format!("#!/bin/sh\necho >> {dir}/ran\nexec cat {dir}/key\n");
@@ -134,7 +135,7 @@ mod tests {
         }
 
         fn ask(&self, accept: Accept, now: Instant) -> Option<(String, Duration)> {
-            let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+            let _spawning = WRITING.read();
             let (found, age) = self.recent.resolve(&self.resolver, &self.reference, accept, || now);
             found.ok().map(|secret| (secret.expose().to_owned(), age))
         }
@@ -187,7 +188,7 @@ mod tests {
         let site = Site::new();
         site.directory.write("key", "one");
         let barrier = Barrier::new(4);
-        let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+        let _spawning = WRITING.read();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -206,9 +207,9 @@ mod tests {
         site.directory.write("key", "one");
         site.ask(Accept::Any, start);
         site.recent.prune(start + KEPT - Duration::from_secs(1));
-        assert_eq!(site.recent.0.lock().unwrap().len(), 1);
+        assert_eq!(site.recent.0.lock().len(), 1);
         site.recent.prune(start + KEPT);
-        assert_eq!(site.recent.0.lock().unwrap().len(), 0);
+        assert_eq!(site.recent.0.lock().len(), 0);
     }
 
     #[test]

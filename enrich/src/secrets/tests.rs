@@ -1,8 +1,8 @@
 //! Every scheme, asked as a server asks it.
 
+use parking_lot::RwLock;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, kill};
@@ -21,13 +21,13 @@ fn with(variables: &[(&str, &str)]) -> Resolver {
 pub(super) static WRITING: RwLock<()> = RwLock::new(());
 
 fn resolve(resolver: &Resolver, reference: &str) -> Result<String, SecretError> {
-    let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+    let _spawning = WRITING.read();
     resolver.resolve(&Reference::parse(reference).unwrap()).map(|secret| secret.expose().to_owned())
 }
 
 /// A program of the given name that runs `script`, and a resolver that may run it.
 fn with_program(directory: &Directory, name: &str, script: &str) -> Resolver {
-    let _writing = WRITING.write().unwrap_or_else(PoisonError::into_inner);
+    let _writing = WRITING.write();
     let path = directory.write(name, format!("#!/bin/sh\n{script}\n"));
     fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     let commands = Commands::parse(&format!("{name}={}", path.display())).unwrap();
@@ -361,7 +361,7 @@ fn who_ends_takes_what_runs_with_him_and_starts_nothing_more() {
     };
     std::thread::scope(|scope| {
         let hanging = scope.spawn(|| {
-            let _spawning = WRITING.read().unwrap_or_else(PoisonError::into_inner);
+            let _spawning = WRITING.read();
             run()
         });
         let started = Instant::now();
