@@ -84,7 +84,7 @@ pub fn cache(hit: bool) {
 }
 
 fn slot() -> Option<&'static Database> {
-    shared::shared()?.database(shared::my_database())
+    shared::here()
 }
 
 fn register(local: &Local) {

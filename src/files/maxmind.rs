@@ -79,7 +79,7 @@ pub fn with_quietly<R>(f: impl FnOnce(&Databases) -> R) -> R {
 /// inventory, none does: rows whose answer is still the same were not written, and kept their time.
 pub fn stale_before(databases: &Databases) -> i64 {
     let Some(installed_at) = databases.installed_at().map(crate::pg::time::from_unix_us) else { return i64::MIN };
-    let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+    let slot = shared::here();
     let walked = slot.map_or(i64::MIN, |slot| slot.walked.load(std::sync::atomic::Ordering::Acquire));
     if installed_at <= walked { i64::MIN } else { installed_at }
 }
@@ -223,7 +223,7 @@ fn reopen(open: &mut Open, settings: &Settings) {
 
 /// The worker tells which files it answers from, for comparison with what sessions have.
 fn publish(databases: &Databases) {
-    let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+    let slot = shared::here();
     let me = process::my_pid();
     if let Some(slot) = slot.filter(|slot| slot.worker.load(std::sync::atomic::Ordering::Relaxed) == me) {
         slot.answering.write(&databases.answering());

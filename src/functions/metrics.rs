@@ -21,7 +21,7 @@ sql_function!(
     |call: Call| {
         let schema = Schema::of(call);
         let stored = stored::read(&schema);
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         let mut page = Page::of(stored.database.clone());
         live::worker(&mut page, slot);
         stored.queue(&mut page, slot.and_then(live::queue_age));

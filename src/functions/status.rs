@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use enrich::latency::{BUCKETS, quantile};
+use enrich::source::Source;
 use pgrx::pg_sys::Datum;
 
 use crate::pg::call;
@@ -29,7 +30,7 @@ sql_function!(
     pg_finfo_worker_status,
     |call: Call| {
         let worker = shared::my_worker();
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         let absorbed_at = slot.map_or(0, |slot| slot.absorbed_at.load(Ordering::Relaxed));
         let word = match (worker, shared::shared(), process::in_recovery()) {
             (_, None, _) => "not preloaded",
@@ -64,19 +65,19 @@ sql_function!(
     pg_finfo_network_sources,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         let network = settings::network();
         let limits = [
             (network.cymru_rate, None, None),
             (network.greynoise_rate, Some(network.greynoise_quota), Some(network.greynoise_window.as_str())),
         ];
-        for (at, (name, (rate, quota, window))) in ["cymru", "greynoise"].into_iter().zip(limits).enumerate() {
-            let shown = slot.map(|slot| &slot.sources[at]);
+        for (of, (rate, quota, window)) in Source::NETWORK.into_iter().zip(limits) {
+            let shown = slot.and_then(|slot| source::of(&slot.sources, of));
             let state = shown.map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
             let moment = |of: fn(&source::Shown) -> i64| shown.map(of).filter(|at| *at != 0).map(Datum::from);
             let number = |of: fn(&source::Shown) -> i64| Some(Datum::from(shown.map_or(0, of)));
             rows.row(|| vec![
-                Some(call::text(name)),
+                Some(call::text(of.as_str())),
                 Some(call::text(source::state::name(state))),
                 moment(|shown| shown.succeeded_at.load(Ordering::Relaxed)),
                 moment(|shown| shown.failed_at.load(Ordering::Relaxed)),
@@ -100,7 +101,7 @@ sql_function!(
     pg_finfo_cymru_ways,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         for (at, name) in source::way::NAMES.into_iter().enumerate() {
             let (failing, retry_at, error) = slot.map_or((false, 0, None), |slot| slot.ways[at].read());
             rows.row(|| vec![
@@ -121,7 +122,7 @@ sql_function!(
     pg_finfo_worker_errors,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         let mut failing: Vec<(&str, Failing)> = slot
             .into_iter()
             .flat_map(|slot| WORKS.iter().filter_map(|(work, _, what)| Some((*what, slot.troubles.of(*work).failing()?))))
@@ -146,7 +147,7 @@ sql_function!(
     pg_finfo_source_latency,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         for (at, source) in latency::SOURCES.into_iter().enumerate() {
             let counts = slot.map_or([0; BUCKETS], |slot| slot.latency[at].read().0);
             let ms = |q| quantile(&counts, q).map(|took| Datum::from((took.as_nanos() as f64 / 1e6).to_bits()));
@@ -171,7 +172,7 @@ sql_function!(
     pg_finfo_secret_references,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         let slot = slot.filter(|slot| slot.living_worker().is_some());
         let may_know = settings::may_read_secret_settings();
         let answered = may_know && slot.is_some_and(look_up);

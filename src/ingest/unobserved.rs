@@ -58,7 +58,7 @@ sql_function!(
     unobserved_statements,
     pg_finfo_unobserved_statements,
     |call: Call| {
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+        let slot = shared::here();
         let statements = slot.map_or(0, |slot| slot.unobserved.load(Ordering::Relaxed));
         let (table, at) = slot.map_or((0, 0), |slot| {
             (slot.unobserved_table.load(Ordering::Relaxed), slot.unobserved_at.load(Ordering::Relaxed))

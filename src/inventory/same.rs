@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "reads tuples")]
 
 use enrich::record::{Enrichment, Status};
+use enrich::source::Source;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -87,7 +88,7 @@ impl Stored {
         };
         let float =
             |column, said: Option<f64>| self.value(column).map(|datum| f64::from_bits(datum.value() as u64)) == said;
-        let from_cymru = |column| self.text(column) == Some(b"cymru");
+        let from_cymru = |column| self.text(column) == Some(Source::Cymru.as_str().as_bytes());
         let origin = || {
             (record.asn_number.is_none() && from_cymru(Column::AsnSource))
                 || (self.value(Column::AsnNumber).map(|asn| asn.value() as i64) == record.asn_number.map(i64::from)

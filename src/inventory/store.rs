@@ -12,6 +12,7 @@ use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
 use enrich::cascade::{self, Policy};
 use enrich::maxmind::Databases;
 use enrich::record::Status;
+use enrich::source::Source;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
@@ -55,10 +56,10 @@ fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
 
 /// Why a new row is skipped by a network source, where neither its class nor MaxMind's answer says so.
 fn details(policy: &Policy) -> [String; 2] {
-    [("cymru", policy.cymru), ("greynoise", policy.greynoise)].map(|(source, on)| {
+    [(Source::Cymru, policy.cymru), (Source::GreyNoise, policy.greynoise)].map(|(source, on)| {
         let reason = match (on, source) {
             (false, _) => format!("'{SWITCHED_OFF}'"),
-            (true, "cymru") => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
+            (true, Source::Cymru) => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
             (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE '{IPV4_ONLY}' END"),
         };
         format!("CASE WHEN r.{source}_status = 'skipped' AND r.ip_class = 'public' THEN {reason} END")
@@ -84,22 +85,11 @@ fn assignments(policy: &Policy) -> String {
 
 // Rows are named twice: by a list, by which they are fetched, and by the join with their answers. The planner may not
 // see by statistics of another day a join that reads the whole inventory for each batch: whatever it does with the
-// join, it has no more rows than the list.
-fn update_by_address_sql(schema: &Schema, policy: &Policy) -> String {
+// join, it has no more rows than the list. `fetched` is the column that the list is about.
+fn update_sql(schema: &Schema, policy: &Policy, fetched: &str) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
-         WHERE i.ip_address = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
-        s = schema.name,
-        set = assignments(policy),
-        names = columns::names(),
-        due = due::at_maxmind(2)
-    )
-}
-
-fn update_by_place_sql(schema: &Schema, policy: &Policy) -> String {
-    format!(
-        "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
-         WHERE i.ctid = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
         set = assignments(policy),
         names = columns::names(),
@@ -216,7 +206,7 @@ impl<'a> Writer<'a> {
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
         let values = [records, Datum::from(stale_before), places];
         let fetched = Settings::rows_are_fetched_by_place();
-        tallied.written = self.run(update_by_place_sql(self.schema, &self.policy), types, values);
+        tallied.written = self.run(update_sql(self.schema, &self.policy, "ctid"), types, values);
         drop(fetched);
         if tallied.written < rows.len() as u64 {
             // Rows that ingest counts all the time move all the time: those are found by their address.
@@ -233,7 +223,7 @@ impl<'a> Writer<'a> {
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::INETARRAYOID];
         let values = [records, Datum::from(stale_before), ips.into_datum().unwrap_or(Datum::null())];
         let _fetched = Settings::rows_are_fetched();
-        self.run(update_by_address_sql(self.schema, &self.policy), types, values)
+        self.run(update_sql(self.schema, &self.policy, "ip_address"), types, values)
     }
 
     /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered

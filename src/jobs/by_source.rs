@@ -26,9 +26,7 @@ const ROOM: u64 = 10_000;
 
 /// The sources of a job by name.
 pub fn names(job: &Job) -> Vec<&'static str> {
-    let bits = job.sources.load(Ordering::Relaxed);
-    let all = [(sources::MAXMIND, "maxmind"), (sources::CYMRU, "cymru"), (sources::GREYNOISE, "greynoise")];
-    all.into_iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| name).collect()
+    SourceSet::from_bits(job.sources.load(Ordering::Relaxed)).iter().map(Source::as_str).collect()
 }
 
 /// Finds the addresses of a job: those it was given, or what is stale at any of its sources, most observed first. They

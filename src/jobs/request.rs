@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use enrich::source::Source;
+
 use crate::files::maxmind;
 use crate::pg::errors::{bad_value, not_ready};
 use crate::settings;
@@ -56,13 +58,15 @@ impl Request {
 pub fn wanted(source: Option<String>) -> u32 {
     const SOURCES: &str = "Sources are: maxmind, cymru, greynoise, all.";
     let Some(source) = source else { bad_value("null cannot be refreshed", SOURCES, "") };
-    let open = |at: usize| {
-        let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
-        let state = slot.map_or(source::state::UNKNOWN, |slot| slot.sources[at].state.load(Ordering::Relaxed));
+    let open = |of: Source| {
+        let slot = shared::here();
+        let state = slot
+            .and_then(|slot| source::of(&slot.sources, of))
+            .map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
         !matches!(state, source::state::OFF | source::state::NO_KEY | source::state::REFUSED)
     };
     let policy = settings::policy();
-    let (cymru, greynoise) = (policy.cymru && open(0), policy.greynoise && open(1));
+    let (cymru, greynoise) = (policy.cymru && open(Source::Cymru), policy.greynoise && open(Source::GreyNoise));
     match source.as_str() {
         "maxmind" => sources::MAXMIND,
         "cymru" if cymru => sources::CYMRU,

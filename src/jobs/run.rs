@@ -256,7 +256,7 @@ impl Active {
 
 /// What a piece of this job failed at.
 fn last_failure(job: &Job) -> Option<String> {
-    let slot = shared::shared()?.database(shared::my_database())?;
+    let slot = shared::here()?;
     let failing = slot.troubles.of(Work::Job).failing()?;
     (failing.at >= job.started_at.load(Ordering::Relaxed)).then_some(failing.message)
 }

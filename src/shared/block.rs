@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use super::database::{DATABASES, Database};
 use super::job::{JOBS, Job};
 use super::question;
-use crate::pg::process::wake;
+use crate::pg::process::{my_database, wake};
 
 /// How many of `all` slots that all databases share one of them may hold: three quarters, so that nobody who may do much
 /// in one database keeps the others from working.
@@ -39,6 +39,11 @@ static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
 pub fn shared() -> Option<&'static Shared> {
     // SAFETY: set once at server start to a zeroed block of this size that lives as long as the server.
     unsafe { SHARED.load(Ordering::Relaxed).as_ref() }
+}
+
+/// The slot of this session's database, if it has one.
+pub fn here() -> Option<&'static Database> {
+    shared()?.database(my_database())
 }
 
 /// Asks for the memory. Only while `shared_preload_libraries` is being processed.

@@ -34,7 +34,7 @@ use std::ffi::c_int;
 use pgrx::prelude::*;
 
 pub use self::block::{
-    bump_generation, drop_duplicate_databases, generation, launcher_runs, request, set_launcher, share, shared,
+    bump_generation, drop_duplicate_databases, generation, here, launcher_runs, request, set_launcher, share, shared,
     wake_launcher,
 };
 pub use self::database::{DATABASES, Database};
@@ -47,7 +47,7 @@ const STARTING: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The process id of this database's worker; `None` when there is none.
 pub fn my_worker() -> Option<c_int> {
-    shared()?.database(my_database())?.living_worker()
+    here()?.living_worker()
 }
 
 /// The worker, for a function that can do nothing without it; raises the error that says so. One that is just being

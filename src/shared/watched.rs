@@ -74,5 +74,5 @@ pub fn why(failure: &Failure, more: usize) -> String {
 }
 
 fn slot() -> Option<&'static shared::Database> {
-    shared::shared().and_then(|shared| shared.database(shared::my_database()))
+    shared::here()
 }

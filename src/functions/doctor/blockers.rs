@@ -33,7 +33,7 @@ struct Seen {
 /// The check `locks`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
     let worker = shared::my_worker();
-    let slot = shared::shared().and_then(|shared| shared.database(shared::my_database()));
+    let slot = shared::here();
     let held_since = slot.map(|slot| slot.held_since.load(Ordering::Relaxed)).filter(|since| *since != 0);
     let is_held = || slot.is_some_and(|slot| slot.held_since.load(Ordering::Relaxed) != 0);
     let seen = match (worker, held_since) {

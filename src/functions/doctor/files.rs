@@ -143,7 +143,7 @@ fn yields(generation: &Generation) -> bool {
 /// The worker answers from other files than this session, and not only since a moment ago.
 fn worker_differs() -> Option<Finding> {
     let worker = shared::my_worker().filter(|_| settings::enabled_on_server())?;
-    let slot = shared::shared()?.database(shared::my_database())?;
+    let slot = shared::here()?;
     let theirs = slot.answering.read()?;
     let (ours, since) = maxmind::with_quietly(|databases| (databases.answering(), databases.installed_at()));
     let since = time::from_unix_us(since?);
