@@ -40,7 +40,7 @@ build: setup ## the extension, into a private installation under target/pg
 test: build ## every test; TEST=name for some of pgrx-tests/tests, ARGS for the test program
 	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
 	$(if $(TEST),,cargo test -p enrich -p report)
-	scripts/run.sh cargo test -p asn_inventory_tests $(if $(TEST),--test suite $(TEST),--no-fail-fast) $(if $(ARGS),-- $(ARGS))
+	scripts/run.sh scripts/test.sh cargo test -p asn_inventory_tests $(if $(TEST),--test suite $(TEST),--no-fail-fast) $(if $(ARGS),-- $(ARGS))
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files
 	@scripts/demo.sh start

@@ -15,6 +15,7 @@
 pub mod cluster;
 pub mod fakes;
 pub mod mmdb;
+pub mod needs;
 pub mod wait;
 
 /// What a test file needs.

@@ -17,6 +17,7 @@ mod backfill_control;
 mod backfill_obstacles;
 mod backfill_results;
 mod backtraces;
+mod citus;
 mod counter;
 mod crash_absorb;
 mod crash_backfill;
@@ -113,6 +114,7 @@ mod sql_objects;
 mod standby;
 mod status;
 mod take_back;
+mod timescaledb;
 mod upgrade;
 mod walk;
 

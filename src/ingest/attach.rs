@@ -22,6 +22,8 @@ use crate::inventory::source::Attaching;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::citus;
+use crate::pg::citus::Kept;
 use crate::pg::errors::{bad_value, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::session;
@@ -124,8 +126,10 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
         check_routes(table, &members);
     }
     check_names(schema, &members);
+    check_kept(&members);
     let observed = observed_at.unwrap_or("").to_owned();
     let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
+    let switched = allow_triggers(&members);
     let own: Vec<pg_sys::Oid> =
         members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
     // From the top: what PostgreSQL made after the trigger of a table above goes with that.
@@ -140,6 +144,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
             pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
         }
     }
+    drop(switched);
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
     let is_empty = members.iter().copied().all(is_empty);
@@ -163,9 +168,11 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     pgrx::debug1!("asn_inventory: attached {name}");
 }
 
-/// Whether a table holds no row of anybody's; its writers are locked out. A foreign table may hold some.
+/// Whether a table holds no row of anybody's; its writers are locked out. A foreign table may hold some, and so may other
+/// nodes of a cluster.
 fn is_empty(table: pg_sys::Oid) -> bool {
     match inherits::kind(table) {
+        _ if citus::kept(table).is_some() => false,
         pg_sys::RELKIND_PARTITIONED_TABLE => true,
         pg_sys::RELKIND_RELATION => catalog::blocks(table) == 0,
         _ => false,
@@ -186,12 +193,14 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     let sql = Sql::as_caller();
     let mut found = false;
     let members = lock_family(table);
+    let switched = allow_triggers(&members);
     for member in members.iter().copied() {
         if has_trigger(schema, member) {
             install::drop(&sql, member);
             found = true;
         }
     }
+    drop(switched);
     drop(sql);
     let quiet = Settings::without_triggers();
     let known = source::detach(schema, table);
@@ -237,6 +246,41 @@ fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
                 plain_name(*foreign)
             ),
             "Attach it with method => 'row'. Or attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then.",
+        );
+    }
+}
+
+/// Refuses a table of which every node of a cluster has all rows: each would count them.
+fn check_kept(members: &[pg_sys::Oid]) {
+    if let Some(table) = members.iter().find(|member| citus::kept(**member) == Some(Kept::Reference)) {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("\"{}\" cannot be attached: it is a reference table", plain_name(*table)),
+            "Every node of the cluster has all of its rows, and each would count them.",
+            "Insert the events into a distributed table, and attach that.",
+        );
+    }
+}
+
+/// Lets triggers be made on a table that Citus keeps in shards, for as long as the returned value lives. Citus guards that
+/// by a setting, since a trigger that reads other tables would see one node's rows; ours reads the inserted ones alone.
+fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
+    let kept = members.iter().any(|member| citus::kept(*member).is_some());
+    kept.then(|| {
+        let settings = Settings::begin();
+        settings.set(c"citus.enable_unsafe_triggers", c"on");
+        settings
+    })
+}
+
+/// Refuses to read the rows of a table that other nodes of a cluster have.
+pub(super) fn refuse_distributed(table: pg_sys::Oid, what: &str) {
+    if citus::kept(table).is_some() {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("{what} does not work on \"{}\": it is distributed", plain_name(table)),
+            "Its rows are on other nodes of the cluster, whose workers count what is inserted there.",
+            "",
         );
     }
 }

@@ -20,6 +20,7 @@ use super::part;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
+use crate::pg::citus;
 use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
 use crate::pg::patience;
@@ -145,6 +146,13 @@ pub fn is_managed(table: pg_sys::Oid) -> bool {
     owners.into_iter().any(|owner| owner.is_some() && owner != ours)
 }
 
+/// Whether the event trigger keeps away from a table: another extension manages it, or Citus keeps it on several nodes. A
+/// trigger that is made while Citus makes a partition would fail that. Rows that come through the table above are observed
+/// all the same, where its shards are; for those inserted into the partition by name, the doctor says what to do.
+fn is_left_alone(table: pg_sys::Oid) -> bool {
+    is_managed(table) || citus::kept(table).is_some()
+}
+
 /// Gives the trigger to what the command put below attached tables.
 fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
     let mut new = Vec::new();
@@ -164,7 +172,7 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
     for table in tables {
         pgrx::check_for_interrupts!();
         let fits = matches!(kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
-        if !fits || is_managed(table) {
+        if !fits || is_left_alone(table) {
             continue;
         }
         match install::find(table) {
@@ -221,7 +229,7 @@ fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
     while let Some(at) = pending.pop_front() {
         pgrx::check_for_interrupts!();
         for link in links(at, CHILD) {
-            if !known.insert(link.parent) || is_managed(link.parent) {
+            if !known.insert(link.parent) || is_left_alone(link.parent) {
                 continue;
             }
             match install::find(link.parent).filter(|found| found.is_ours(schema)) {

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::pg::catalog::{Schema, c_string, quote_literal, relation_name};
+use crate::pg::citus;
 use crate::pg::sql::Sql;
 
 /// The name of the trigger on every attached table.
@@ -199,6 +200,10 @@ fn c_text(text: &str) -> std::ffi::CString {
 /// So that DROP EXTENSION takes the trigger with it and needs no CASCADE. Not by ALTER TRIGGER … DEPENDS ON EXTENSION:
 /// that locks the extension against everybody until this transaction ends, and nobody's queue would be absorbed.
 fn depend_on_extension(table: pg_sys::Oid) {
+    // Citus refuses to make partitions of a table whose trigger depends on an extension, and to move its shards.
+    if citus::kept(table).is_some() {
+        return;
+    }
     // A DROP EXTENSION that is under way would miss the trigger: it is waited for.
     let Some(extension) = Schema::hold().and_then(|_| crate::pg::catalog::extension()) else { return };
     let name = c_string(TRIGGER);

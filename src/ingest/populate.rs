@@ -10,6 +10,7 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::attach;
 use super::owner::check_owner;
 use super::part::Source;
 use super::queue;
@@ -41,6 +42,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     if relation_name(table).is_some() {
         check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
     }
+    attach::refuse_distributed(table, "populate_ip_inventory()");
     // One call at a time; a second one waits, and finds what the first has done.
     let quiet = Settings::without_triggers();
     let source = Source::lock(schema, table);

@@ -11,6 +11,7 @@
 //! | [`argument`] | arguments of statements |
 //! | [`sql`] | statements as the owner of a table |
 //! | [`catalog`] | the extension's schema, names, owners |
+//! | [`citus`] | tables that a cluster keeps on several nodes |
 //! | [`shape`] | whether a table is what it is taken for, before it is read below SQL |
 //! | [`inherits`] | which tables stand below others |
 //! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
@@ -23,6 +24,7 @@
 pub mod argument;
 pub mod call;
 pub mod catalog;
+pub mod citus;
 pub mod datum;
 pub mod encoding;
 pub mod errors;

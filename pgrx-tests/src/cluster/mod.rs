@@ -14,6 +14,7 @@ pub use place::{private_dir, target_dir};
 pub use sql::{Notices, SqlFailure, query};
 
 use place::place;
+pub use process::server_command as program;
 use process::{Server, run, server_command};
 use std::fmt::Write as _;
 use std::fs;

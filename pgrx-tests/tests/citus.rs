@@ -1,0 +1,147 @@
+//! A Citus cluster of three servers: events are observed where their shards are, and nothing that Citus does fails by us.
+
+use asn_inventory_tests::needs;
+use asn_inventory_tests::prelude::*;
+
+const DB: &str = "events";
+
+/// A coordinator and two workers. They reach each other by their sockets.
+struct Nodes([Cluster; 3]);
+
+impl Nodes {
+    fn start() -> Nodes {
+        let nodes = [(); 3].map(|()| {
+            let node = Cluster::builder()
+                .conf("shared_preload_libraries", "citus,asn_inventory")
+                .conf("wal_level", "logical")
+                .conf("max_worker_processes", "30")
+                .conf("max_prepared_transactions", "100")
+                .conf("citus.node_conninfo", "sslmode=prefer")
+                .conf("citus.shard_count", "8")
+                .conf("asn_inventory.absorb_interval", "20ms")
+                .start();
+            fixtures::small(&node.maxmind_dir());
+            node.sql("postgres", &format!("CREATE DATABASE {DB}"));
+            node.sql(DB, "CREATE EXTENSION citus");
+            node
+        });
+        let host = |node: &Cluster| node.socket_dir().to_string_lossy().into_owned();
+        nodes.iter().for_each(|node| node.set("citus.local_hostname", &host(node)));
+        nodes[0].sql(DB, &format!("SELECT citus_set_coordinator_host('{}', 5432)", host(&nodes[0])));
+        for worker in &nodes[1..] {
+            nodes[0].sql(DB, &format!("SELECT citus_add_node('{}', 5432)", host(worker)));
+        }
+        nodes[0].sql(DB, "CREATE EXTENSION asn_inventory");
+        Nodes(nodes)
+    }
+
+    /// The coordinator.
+    fn first(&self) -> &Cluster {
+        &self.0[0]
+    }
+
+    fn sql(&self, sql: &str) {
+        self.first().sql(DB, sql);
+    }
+
+    /// Waits until the inventories of all nodes together have counted so much, and nothing is queued.
+    fn counted(&self, wanted: i64) {
+        for node in &self.0 {
+            node.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
+        }
+        let sum = "SELECT coalesce(sum(observation_count), 0) FROM ip_inventory";
+        let counted: i64 = self.0.iter().map(|node| node.value(DB, sum).parse::<i64>().expect("a number")).sum();
+        assert_eq!(counted, wanted);
+    }
+}
+
+const PARTITIONED: &str = "CREATE TABLE e (at timestamptz, src inet) PARTITION BY RANGE (at);
+     CREATE TABLE e1 PARTITION OF e FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')";
+const NEXT: &str = "CREATE TABLE e2 PARTITION OF e FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')";
+
+fn rows(table: &str, month: u32) -> String {
+    format!("INSERT INTO {table} SELECT '2026-0{month}-05', '34.64.0.0'::inet + i % 50 FROM generate_series(1, 100) i")
+}
+
+#[test]
+fn a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions() {
+    if !needs::has("citus", "a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql(PARTITIONED);
+    nodes.sql("SELECT create_distributed_table('e', 'src')");
+    // Nobody has to know Citus's switch for triggers.
+    nodes.sql("SELECT attach_ip_source('e', '{src}', 'at')");
+    nodes.sql(NEXT);
+    nodes.sql(&rows("e", 1));
+    nodes.sql(&rows("e", 2));
+    nodes.counted(200);
+    // By the name of the new partition, rows pass by until the doctor's remedy is run.
+    let doctor = "FROM enrichment_doctor() WHERE check_name = 'triggers' AND level <> 'ok'";
+    assert!(nodes.first().value(DB, &format!("SELECT detail {doctor}")).contains("e2 by name"));
+    let remedy = nodes.first().value(DB, &format!("SELECT remedy {doctor}"));
+    nodes.sql(&remedy);
+    assert_eq!(nodes.first().lines(DB, &format!("SELECT detail {doctor}")), [""; 0]);
+    nodes.sql(&rows("e2", 2));
+    nodes.counted(300);
+    // Shards move, with their triggers.
+    let hosts: Vec<String> = nodes.0[1..].iter().map(|node| node.socket_dir().to_string_lossy().into_owned()).collect();
+    nodes.sql(&format!(
+        "SELECT citus_move_shard_placement(min(shardid), '{0}', 5432, '{1}', 5432, 'block_writes')
+         FROM pg_dist_shard_placement WHERE nodename = '{0}'
+             AND shardid IN (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = 'e'::regclass)",
+        hosts[0], hosts[1]
+    ));
+    nodes.sql(&rows("e", 1));
+    nodes.sql(&rows("e2", 2));
+    nodes.counted(500);
+    for call in ["populate_ip_inventory('e')", "forget_ip_source('e')"] {
+        let refused = nodes.first().fails(DB, &format!("SELECT {call}"));
+        assert_eq!((refused.code.as_str(), refused.message.contains("is distributed")), ("0A000", true), "{refused:?}");
+    }
+    nodes.sql("SELECT detach_ip_source('e')");
+    nodes.sql(&rows("e", 1));
+    nodes.counted(500);
+}
+
+#[test]
+fn row_by_row_new_partitions_are_observed_by_themselves() {
+    if !needs::has("citus", "row_by_row_new_partitions_are_observed_by_themselves") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql(PARTITIONED);
+    nodes.sql("SELECT create_distributed_table('e', 'src')");
+    nodes.sql("SELECT attach_ip_source('e', '{src}', 'at', method => 'row')");
+    nodes.sql(NEXT);
+    for (table, month) in [("e", 1), ("e", 2), ("e1", 1), ("e2", 2)] {
+        nodes.sql(&rows(table, month));
+    }
+    nodes.counted(400);
+    nodes.sql("BEGIN; INSERT INTO e VALUES ('2026-01-05', '34.64.0.1'), ('2026-02-05', '34.64.0.9'); ROLLBACK");
+    nodes.counted(400);
+}
+
+#[test]
+fn a_reference_table_is_refused_and_other_tables_are_as_before() {
+    if !needs::has("citus", "a_reference_table_is_refused_and_other_tables_are_as_before") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("CREATE TABLE r (id int PRIMARY KEY, src inet); SELECT create_reference_table('r')");
+    let refused = nodes.first().fails(DB, "SELECT attach_ip_source('r', '{src}')");
+    assert_eq!(refused.code, "0A000", "{refused:?}");
+    // A local table, and its partitions, are no business of Citus.
+    nodes.sql(&format!("{PARTITIONED}; SELECT attach_ip_source('e', '{{src}}', 'at'); {NEXT}"));
+    nodes.sql(&rows("e", 2));
+    nodes.sql(&rows("e2", 2));
+    nodes.counted(200);
+    let refused = nodes.first().fails(DB, "SELECT create_distributed_table('e', 'src')");
+    assert!(refused.message.contains("triggers"), "Citus says what is in the way: {refused:?}");
+    nodes.sql("SELECT detach_ip_source('e')");
+    nodes.sql("SELECT create_distributed_table('e', 'src')");
+    nodes.sql("SELECT attach_ip_source('e', '{src}', 'at')");
+    nodes.sql(&rows("e2", 2));
+    nodes.counted(300);
+}

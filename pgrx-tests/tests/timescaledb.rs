@@ -1,0 +1,57 @@
+//! Hypertables of TimescaleDB: attached as any table, and their chunks are left to TimescaleDB.
+
+use asn_inventory_tests::needs;
+use asn_inventory_tests::prelude::*;
+
+const DB: &str = "series";
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::builder()
+        .conf("shared_preload_libraries", "timescaledb,asn_inventory")
+        .conf("timescaledb.telemetry_level", "off")
+        .conf("max_worker_processes", "30")
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql("postgres", &format!("CREATE DATABASE {DB}"));
+    cluster.sql(DB, "CREATE EXTENSION timescaledb; CREATE EXTENSION asn_inventory");
+    cluster
+}
+
+fn rows(table: &str, first: &str) -> String {
+    format!(
+        "INSERT INTO {table} SELECT '2026-01-01Z'::timestamptz + i * interval '1 hour', '{first}'::inet + i % 10
+         FROM generate_series(1, 500) i"
+    )
+}
+
+/// A row that needs a new chunk has TimescaleDB make a child of the hypertable, in the middle of the insert.
+#[test]
+fn new_chunks_of_an_attached_hypertable_are_made_and_their_rows_counted() {
+    if !needs::has("timescaledb", "new_chunks_of_an_attached_hypertable_are_made_and_their_rows_counted") {
+        return;
+    }
+    let cluster = cluster();
+    for (table, before) in [("first", true), ("later", false)] {
+        let attach = format!("SELECT attach_ip_source('{table}', '{{src}}', 'at')");
+        let hypertable = format!("SELECT create_hypertable('{table}', 'at', chunk_time_interval => interval '1 day')");
+        cluster.sql(DB, &format!("CREATE TABLE {table} (at timestamptz NOT NULL, src inet, PRIMARY KEY (at, src))"));
+        let steps = if before { [&attach, &hypertable] } else { [&hypertable, &attach] };
+        for step in steps {
+            cluster.sql(DB, step);
+        }
+        cluster.sql(DB, &rows(table, "34.64.0.0"));
+        assert_eq!(cluster.value(DB, &format!("SELECT count(*) > 10 FROM show_chunks('{table}')")), "t");
+        cluster.wait_value(DB, &format!("SELECT observations FROM ip_source WHERE tbl = '{table}'::regclass"), "500");
+    }
+    cluster.wait_value(DB, "SELECT sum(observation_count) FROM ip_inventory", "1000");
+    let on_chunks = "SELECT count(*) FROM pg_trigger WHERE tgname = 'asn_inventory_observe' AND tgrelid NOT IN ('first'::regclass, 'later'::regclass)";
+    assert_eq!(cluster.value(DB, on_chunks), "0");
+    assert_eq!(cluster.value(DB, "SELECT populate_ip_inventory('first')"), "0");
+    assert_eq!(
+        cluster.lines(DB, "SELECT detail FROM enrichment_doctor() WHERE check_name = 'triggers' AND level <> 'ok'"),
+        [""; 0]
+    );
+    cluster.sql(DB, "SELECT detach_ip_source('first'), detach_ip_source('later')");
+    cluster.sql(DB, "INSERT INTO first VALUES ('2027-01-01Z', '34.64.9.9')");
+}
