@@ -3,6 +3,7 @@
 //!
 //! Data are synthetic: files as large as MaxMind's with invented records, random addresses, invented events.
 
+mod apply;
 mod backfill;
 mod bare;
 mod data;
@@ -39,6 +40,7 @@ const PARTS: &[(&str, Part)] = &[
     ("stale", stale::run),
     ("ingest", ingest::run),
     ("single", single::run),
+    ("apply", apply::run),
     ("ddl", ddl::run),
     ("network", network::run),
     ("report", report::run),
