@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::time::Micros;
 
+pub mod shared;
 #[cfg(test)]
 mod tests;
 

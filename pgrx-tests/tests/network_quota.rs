@@ -221,3 +221,59 @@ fn what_was_used_today_is_gone_and_what_was_used_yesterday_is_not() {
     assert_eq!(world.source("greynoise", LEDGER), "2|9998");
     assert_eq!(world.source("greynoise", "state"), "ok");
 }
+
+/// An account counts all databases of a server together.
+#[test]
+fn three_databases_with_one_key_spend_one_quota_through_kills_and_restarts() {
+    const OTHERS: [&str; 2] = ["second", "third"];
+    const QUOTA: usize = 30;
+    let world = world(World::options(), QUOTA as u64);
+    for db in OTHERS {
+        world.cluster.sql("postgres", &format!("CREATE DATABASE {db}"));
+        world.cluster.sql(
+            db,
+            "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')",
+        );
+        world.cluster.wait_value(db, "SELECT worker FROM enrichment_status", "running");
+    }
+    let all = || OTHERS.into_iter().chain([DB]);
+    let more = |part: u32| {
+        for (at, db) in (0..).zip(all()) {
+            let first = 60 * part + 20 * at;
+            world.cluster.sql(
+                db,
+                &format!("INSERT INTO events SELECT '8.8.8.0'::inet + {first} + n FROM generate_series(0, 9) n"),
+            );
+        }
+    };
+    more(0);
+    for pid in world.cluster.pids_of("asn_inventory worker") {
+        world.cluster.sql("postgres", &format!("SELECT pg_terminate_backend({pid})"));
+    }
+    more(1);
+    world.cluster.stop_immediate();
+    world.cluster.start();
+    more(2);
+    // 90 addresses are due; the account pays for 30 of them. What a kill has cost was paid and not asked.
+    for db in all() {
+        world.cluster.wait_value(db, "SELECT quota_left FROM source_status WHERE source = 'greynoise'", "0");
+    }
+    let used: usize = all()
+        .map(|db| world.cluster.value(db, "SELECT used FROM source_quota").parse::<usize>().expect("a number"))
+        .sum();
+    let asked_first = asked(&world).len();
+    assert!(asked_first <= QUOTA && used <= QUOTA, "{asked_first} asked, {used} paid of {QUOTA}");
+    assert!(asked_first > 0);
+    // What others have spent is taken off what this one may ask.
+    let left: Vec<String> = all()
+        .map(|db| world.cluster.value(db, "SELECT quota - quota_used FROM source_status WHERE source = 'greynoise'"))
+        .collect();
+    assert_eq!(left, ["0", "0", "0"]);
+    // A larger quota counts for all of them.
+    world.cluster.set("asn_inventory.greynoise_quota", "60");
+    for db in all() {
+        world.cluster.wait_value(db, "SELECT quota_left FROM source_status WHERE source = 'greynoise'", "0");
+    }
+    let asked_now = asked(&world).len();
+    assert!(asked_now > asked_first && asked_now <= 60, "{asked_now}");
+}

@@ -493,7 +493,7 @@ COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'questions without an o
 COMMENT ON COLUMN @extschema@.source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
 COMMENT ON COLUMN @extschema@.source_status.errors IS 'of these, failures';
 COMMENT ON COLUMN @extschema@.source_status.rate IS 'most requests a second';
-COMMENT ON COLUMN @extschema@.source_status.quota IS 'most requests of a window';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'most requests of a window, less what other databases of the server have spent with the same key';
 COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
 COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'spent in the present window';
 COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'left in the present window';

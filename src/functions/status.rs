@@ -76,6 +76,7 @@ sql_function!(
             let state = shown.map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
             let moment = |of: fn(&source::Shown) -> i64| shown.map(of).filter(|at| *at != 0).map(Datum::from);
             let number = |of: fn(&source::Shown) -> i64| Some(Datum::from(shown.map_or(0, of)));
+            let elsewhere = shown.map_or(0, |shown| shown.elsewhere.load(Ordering::Relaxed));
             rows.row(|| vec![
                 Some(call::text(of.as_str())),
                 Some(call::text(source::state::name(state))),
@@ -87,7 +88,7 @@ sql_function!(
                 number(|shown| shown.requests.load(Ordering::Relaxed) as i64),
                 number(|shown| shown.errors.load(Ordering::Relaxed) as i64),
                 Some(Datum::from(i64::from(rate))),
-                quota.map(|quota| Datum::from(quota as i64)),
+                quota.map(|quota| Datum::from(quota.saturating_sub(elsewhere) as i64)),
                 window.map(call::text),
             ]);
         }

@@ -39,8 +39,15 @@ impl Network {
                 part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten(),
             )),
             Effect::KeepLedger { ledger, pays } => {
-                let kept = in_schema(Work::Ledger, |schema| greynoise::keep_ledger(schema, &ledger));
-                Some(Event::LedgerKept { pays, refused: kept.err().map(refusal) })
+                // First what all databases share: a crash in between loses some of the quota, and overspends none.
+                let paid = match pays {
+                    0 => self.share.note(&ledger),
+                    _ => self.share.pay(&ledger, self.settings.greynoise_quota),
+                };
+                let kept = paid.and_then(|()| {
+                    in_schema(Work::Ledger, |schema| greynoise::keep_ledger(schema, &ledger)).map_err(refusal)
+                });
+                Some(Event::LedgerKept { pays, refused: kept.err() })
             }
             Effect::Reopen { ledger, waiting } => {
                 Some(Event::Reopened(tables::reopen(&ledger, &waiting).err().map(refusal)))

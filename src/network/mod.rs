@@ -9,6 +9,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`share`] | this database's share of a quota
 //! | [`side`] | settings, the network thread, the campaign: the worker turns it |
 //! | [`effects`] | does what is to be done |
 //! | [`tables`] | transactions: rows that are looked for, rows that are written |
@@ -22,7 +23,8 @@ pub mod key;
 pub mod recheck;
 mod say;
 pub mod secrets;
-pub mod side;
+pub mod share;
+mod side;
 mod tables;
 
 pub use side::Network;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use enrich::campaign::event::{Event, Step};
@@ -21,6 +22,7 @@ use pgrx::pg_sys;
 
 use super::key::Key;
 use super::recheck::Recheck;
+use super::share::Share;
 use crate::pg::process;
 use crate::pg::time;
 use crate::settings;
@@ -35,11 +37,15 @@ pub struct Network {
     pub(super) settings: Settings,
     /// What the settings say of whom to ask.
     pub(super) rules: Rc<given::Settings>,
+    /// What other databases of the server have spent of GreyNoise's quota in this window.
+    others: u64,
     pub(super) reloads: u64,
     /// Where the steady clock begins.
     pub(super) started: Instant,
     pub(super) campaign: Campaign,
     pub(super) key: Key,
+    /// Of GreyNoise's quota.
+    pub(super) share: Share,
     pub(super) fetcher: Option<Fetcher>,
     pub(super) bell: Option<UnixStream>,
     /// Answers that are in doubt.
@@ -54,7 +60,9 @@ impl Network {
         let settings = settings::network();
         let mut network = Network {
             database,
-            rules: Rc::new(rules(&settings)),
+            rules: Rc::new(rules(&settings, 0)),
+            share: Share::new(database),
+            others: 0,
             settings,
             reloads: process::reloads(),
             started: Instant::now(),
@@ -72,6 +80,7 @@ impl Network {
     /// One turn of the worker's loop: takes what came, writes it, asks what is next. Never waits.
     pub fn turn(&mut self) {
         self.reload();
+        self.look_at_share();
         self.happened(Event::Resumed);
         self.take_outcomes();
         self.happened(Event::Turn(Step::Write));
@@ -157,12 +166,29 @@ impl Network {
         self.happened(Event::Rested);
     }
 
+    /// What other databases of the server have spent is not there for this one.
+    fn look_at_share(&mut self) {
+        if self.settings.greynoise == Switch::off {
+            return;
+        }
+        self.share.point(&self.settings.greynoise_url, self.key.mark().as_ref());
+        let window_start = self.settings.greynoise_window.start(self.now().wall);
+        let others = self.share.by_others(window_start);
+        if others != self.others {
+            self.others = others;
+            self.rules = Rc::new(rules(&self.settings, others));
+        }
+        if let Some(slot) = self.slot() {
+            slot.sources[Source::GreyNoise.index() - 1].elsewhere.store(others, Ordering::Relaxed);
+        }
+    }
+
     fn reload(&mut self) {
         let reloads = process::reloads();
         if reloads != self.reloads {
             self.reloads = reloads;
             self.settings = settings::network();
-            let before = std::mem::replace(&mut self.rules, Rc::new(rules(&self.settings)));
+            let before = std::mem::replace(&mut self.rules, Rc::new(rules(&self.settings, self.others)));
             self.happened(Event::Reloaded { before: Box::new((*before).clone()) });
         }
         // Not before the settings are those of now.
@@ -184,7 +210,7 @@ impl Network {
         let rules = if process::reloads() == self.reloads {
             Rc::clone(&self.rules)
         } else {
-            Rc::new(rules(&settings::network()))
+            Rc::new(rules(&settings::network(), self.others))
         };
         self.happened_by(event, &rules);
     }
@@ -285,7 +311,8 @@ impl Network {
 }
 
 /// What the settings say of whom to ask, when, and how much.
-fn rules(settings: &Settings) -> given::Settings {
+/// What the settings ask for; `others`: what is spent elsewhere of GreyNoise's quota.
+fn rules(settings: &Settings, others: u64) -> given::Settings {
     given::Settings {
         cymru: settings.cymru,
         bulk_min: settings.bulk_min,
@@ -295,7 +322,7 @@ fn rules(settings: &Settings) -> given::Settings {
             Switch::auto => given::Switch::Auto,
         },
         greynoise_at_once: GREYNOISE_AT_ONCE,
-        greynoise_quota: settings.greynoise_quota,
+        greynoise_quota: settings.greynoise_quota.saturating_sub(others),
         greynoise_window: settings.greynoise_window,
         refresh_schedule: settings.refresh_schedule.clone(),
         never_ask: settings.never_ask.clone(),

@@ -58,6 +58,8 @@ pub struct Shown {
     pub failed_at: AtomicI64,
     /// Not asked before this (timestamptz); 0: nothing keeps it.
     pub retry_at: AtomicI64,
+    /// What other databases of the server have spent of its quota in this window.
+    pub elsewhere: AtomicU64,
     /// Why it last failed.
     error: Words,
 }
@@ -72,6 +74,7 @@ impl Shown {
     pub fn clear(&self) {
         self.requests.store(0, Ordering::Relaxed);
         self.errors.store(0, Ordering::Relaxed);
+        self.elsewhere.store(0, Ordering::Relaxed);
         self.error.write("");
         for moment in [&self.succeeded_at, &self.failed_at, &self.retry_at] {
             moment.store(0, Ordering::Relaxed);

@@ -1,0 +1,91 @@
+//! This database's share of a quota that all databases of the server have together: see [`enrich::quota::shared`].
+
+use std::time::{Duration, Instant, SystemTime};
+
+use enrich::campaign::batch::Refusal;
+use enrich::quota::Ledger;
+use enrich::quota::shared::{Account, NotSpent, SharedQuota};
+use enrich::secrets::Mark;
+use enrich::time::Micros;
+use pgrx::pg_sys;
+
+use crate::settings::place;
+
+/// How often it is looked whether others have spent.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the others have left.
+pub struct Share {
+    quota: SharedQuota,
+    database: u32,
+    account: Account,
+    /// What the others had spent when it was last looked.
+    others: u64,
+    looked: Option<(Instant, Micros)>,
+    /// The file as it was then.
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl Share {
+    /// Of the worker of a database.
+    pub fn new(database: pg_sys::Oid) -> Share {
+        Share {
+            quota: SharedQuota::new(&place::directory()),
+            database: database.to_u32(),
+            account: Account::of("", None),
+            others: 0,
+            looked: None,
+            seen: None,
+        }
+    }
+
+    /// The key may be another one now, and so the account.
+    pub fn point(&mut self, url: &str, key: Option<&Mark>) {
+        let account = Account::of(url, key);
+        if account != self.account {
+            self.account = account;
+            self.forget();
+        }
+    }
+
+    /// What the others have spent since `window_start`. Where that cannot be read, what was known counts: nothing is paid
+    /// without the file.
+    pub fn by_others(&mut self, window_start: Micros) -> u64 {
+        let fresh = |(at, window): &(Instant, Micros)| *window == window_start && at.elapsed() < LOOK;
+        if self.looked.as_ref().is_some_and(fresh) {
+            return self.others;
+        }
+        let other_window = self.looked.is_none_or(|(_, window)| window != window_start);
+        self.looked = Some((Instant::now(), window_start));
+        let file = std::fs::metadata(self.quota.path()).ok();
+        let state = file.and_then(|file| Some((file.modified().ok()?, file.len())));
+        if (other_window || state != self.seen)
+            && let Ok(others) = self.quota.by_others(&self.account, self.database, window_start)
+        {
+            (self.others, self.seen) = (others, state);
+        }
+        self.others
+    }
+
+    /// Pays for questions: what the ledger says is spent, unless that is more than `limit` less what the others have spent.
+    pub fn pay(&mut self, ledger: &Ledger, limit: u64) -> Result<(), Refusal> {
+        self.write(ledger, Some(limit))
+    }
+
+    /// The ledger changed in another way: what it gives back is there for the others.
+    pub fn note(&mut self, ledger: &Ledger) -> Result<(), Refusal> {
+        self.write(ledger, None)
+    }
+
+    fn write(&mut self, ledger: &Ledger, limit: Option<u64>) -> Result<(), Refusal> {
+        let written = self.quota.spend(&self.account, self.database, ledger, limit);
+        written.map_err(|reason| {
+            self.forget();
+            Refusal { lock: matches!(reason, NotSpent::Busy(_) | NotSpent::Others), message: reason.to_string() }
+        })
+    }
+
+    fn forget(&mut self) {
+        (self.looked, self.seen) = (None, None);
+    }
+}
