@@ -139,7 +139,8 @@ CREATE TABLE @extschema@.ip_source (
     unreadable_sample text,
     unreadable_reason text,
     unreadable_at    timestamptz,
-    method           text NOT NULL DEFAULT 'trigger'
+    method           text NOT NULL DEFAULT 'trigger',
+    columns_changed  boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
@@ -161,6 +162,7 @@ COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were re
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
+COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'it was attached with other columns before, and has observations by them: forget_ip_source() cannot tell which';
 COMMENT ON COLUMN @extschema@.ip_source.method IS 'how its rows are observed: trigger (once a statement) or row (one by one)';
 
 -- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing

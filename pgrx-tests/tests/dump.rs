@@ -124,6 +124,9 @@ fn same_and_alive(restored: &Cluster) {
 
     // Which rows `late` had when it was attached, only the original can tell.
     assert_eq!(restored.value(DB, "SELECT populate_ip_inventory('events')"), "0");
+    // What came since is told from what was counted there, whatever the numbers of transactions say here.
+    restored.sql(DB, "SET asn_inventory.enabled = off; INSERT INTO events (at, src) VALUES (now(), '3.120.0.9')");
+    assert_eq!(restored.value(DB, "SELECT populate_ip_inventory('events')"), "1");
     let refused = restored.fails(DB, "SELECT populate_ip_inventory('late')");
     assert_eq!((refused.code.as_str(), refused.detail.contains("restored")), ("55000", true), "{refused:?}");
     assert!(!refused.hint.is_empty());
@@ -243,4 +246,27 @@ fn a_restored_queue_waits_until_the_restore_is_through() {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     restored.wait_value(DB, "SELECT observation_count FROM ip_inventory", "6");
     assert_eq!(restored.value(DB, "SELECT count(*) FROM ip_observation"), "0");
+}
+
+/// Whoever loads the tables and does not say what it does (`track_activities`) holds the worker up for a minute at most; the
+/// doctor answers meanwhile, and a job can be cancelled.
+#[test]
+fn a_restore_that_waits_holds_up_no_doctor_and_no_job() {
+    let cluster = target();
+    cluster.set("asn_inventory.databases", "");
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let mut loader = cluster.connect(DB);
+    let load = "SET check_function_bodies = off; BEGIN; INSERT INTO ip_inventory (ip_address) VALUES ('3.3.3.9')";
+    asn_inventory_tests::cluster::query(&mut loader, load).expect("loaded");
+    cluster.sql(DB, "INSERT INTO e VALUES ('8.8.8.8')");
+    let doctor =
+        "SET statement_timeout = '10s'; SELECT count(*) FROM enrichment_doctor() WHERE detail LIKE '%restores a dump%'";
+    let mut session = cluster.connect(DB);
+    let mut said = || crate::ingest_support::value(&mut session, doctor);
+    wait_until("the doctor names the loader", || said() == "1");
+    assert_eq!(cluster.value(DB, "SELECT processed FROM backfill_inventory()"), "0");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_observation"), "1", "nothing is absorbed meanwhile");
+    asn_inventory_tests::cluster::query(&mut loader, "COMMIT").expect("committed");
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
 }

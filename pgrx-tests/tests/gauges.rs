@@ -145,6 +145,7 @@ fn settings_of_a_database_spoil_no_worker() {
         "lock_timeout = '1ms'",
         "default_transaction_isolation = serializable",
         "default_transaction_read_only = on",
+        "exit_on_error = on",
         "default_transaction_deferrable = on",
         "synchronous_commit = remote_apply",
         "enable_hashjoin = off",
@@ -202,7 +203,9 @@ fn settings_of_a_database_spoil_no_worker() {
         let rows = query(&mut session, sql).unwrap_or_else(|failure| panic!("{sql}: {failure:?}"));
         rows.into_iter().flatten().next().flatten().unwrap_or_default()
     };
-    value("INSERT INTO events VALUES ('8.8.8.8'), ('81.2.69.142')");
+    // A row that cannot be written is an error, and none that ends the worker.
+    value("ALTER TABLE ip_inventory ADD CHECK (ip_address <> '6.6.6.6')");
+    value("INSERT INTO events VALUES ('8.8.8.8'), ('81.2.69.142'), ('6.6.6.6')");
     wait_until("both addresses", || value("SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'found'") == "2");
     assert_eq!(
         value("SELECT processed || '/' || errors FROM backfill_inventory(ips => '{1.1.1.1, 51.68.0.1}')"),

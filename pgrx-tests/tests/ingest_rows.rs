@@ -229,4 +229,15 @@ fn a_subscriber_counts_what_a_subscription_brings() {
     }
     counted(10_001);
     assert_eq!(subscriber.value("postgres", "SELECT observations FROM ip_source"), "10001");
+    // Attached the other way, the doctor says that nothing is seen of it, and what to do.
+    let doctor = "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'triggers' AND detail LIKE '%a subscription brings%'";
+    assert_eq!(subscriber.value("postgres", &doctor.replace("remedy", "count(*)")), "0");
+    subscriber.sql("postgres", "SELECT attach_ip_source('e', '{ip}')");
+    let remedy = subscriber.value("postgres", doctor);
+    assert!(!remedy.is_empty());
+    publisher.sql("postgres", "INSERT INTO e VALUES (20000, '8.8.8.8')");
+    subscriber.wait_value("postgres", "SELECT count(*) FROM e", "10002");
+    subscriber.sql("postgres", &remedy);
+    publisher.sql("postgres", "INSERT INTO e VALUES (20001, '34.70.0.1')");
+    subscriber.wait_value("postgres", "SELECT observation_count FROM ip_inventory WHERE ip_address = '34.70.0.1'", "1");
 }

@@ -164,6 +164,9 @@ fn columns_may_have_names_in_the_letters_of_the_encoding() {
     cluster.wait_value(db, seen, &one("1 2026-05-01 00:00:00"));
     assert_eq!(cluster.value(db, "SELECT größe.populate_ip_inventory('meldung')"), "3");
     cluster.wait_value(db, seen, &one("2 2025-05-01 00:00:00"));
+    let doctor =
+        "SELECT detail FROM größe.enrichment_doctor() WHERE check_name IN ('columns', 'triggers') AND level <> 'ok'";
+    assert_eq!(cluster.lines(db, doctor), [""; 0]);
     // What is wrong is said, and not that a text could not be read.
     let refused = cluster.fails(db, "SELECT größe.attach_ip_source('meldung', '{größe}')");
     assert_eq!(refused.code, "42703");

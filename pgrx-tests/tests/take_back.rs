@@ -157,3 +157,38 @@ fn a_publication_of_all_tables_does_not_keep_a_table() {
     assert_eq!(db.value("SELECT forget_ip_source('e')"), "1");
     assert_eq!(db.counts(), [""; 0]);
 }
+
+/// Foreign keys are not looked at where no trigger fires: a row that one names must not go.
+#[test]
+fn an_address_that_a_foreign_key_names_stays_with_nothing_left() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8')");
+    db.settle();
+    db.sql("CREATE TABLE notes (ip inet REFERENCES ip_inventory (ip_address)); INSERT INTO notes VALUES ('8.8.8.8')");
+    assert_eq!(db.value("SELECT forget_ip_source('e')"), "1");
+    assert_eq!(db.counts(), ["8.8.8.8|0"]);
+    db.sql(
+        "ALTER TABLE notes DROP CONSTRAINT notes_ip_fkey, ADD FOREIGN KEY (ip) REFERENCES ip_inventory (ip_address)",
+    );
+}
+
+#[test]
+fn what_other_columns_have_added_is_not_guessed() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE f (src inet, dst inet); SELECT attach_ip_source('f', '{dst}');
+         CREATE TABLE g (ip inet); SELECT attach_ip_source('g', '{ip}');
+         INSERT INTO f SELECT '10.0.0.1', '10.0.0.2' FROM generate_series(1, 10); INSERT INTO g SELECT '10.0.0.1' FROM generate_series(1, 10)",
+    );
+    db.settle();
+    db.sql("SELECT attach_ip_source('f', '{dst}'); SELECT attach_ip_source('f', '{src}')");
+    let refused = db.fails("SELECT forget_ip_source('f')");
+    assert_eq!((refused.code.as_str(), refused.message.contains("other columns")), ("55000", true), "{refused:?}");
+    assert_eq!(db.counts(), ["10.0.0.1|10", "10.0.0.2|10"]);
+    // One that never held an address has nothing to be mixed up with.
+    db.sql("CREATE TABLE h (src inet, none inet); SELECT attach_ip_source('h', '{none}'); INSERT INTO h VALUES ('10.0.0.3')");
+    db.settle();
+    db.sql("SELECT attach_ip_source('h', '{src}'); INSERT INTO h VALUES ('10.0.0.4')");
+    db.settle();
+    assert_eq!(db.value("SELECT forget_ip_source('h')"), "1");
+}

@@ -10,7 +10,7 @@ ALTER TABLE @extschema@.ip_source
     ADD COLUMN unobserved bigint NOT NULL DEFAULT 0, ADD COLUMN attached_as text, ADD COLUMN observed_zone text,
     ADD COLUMN rows_seen bigint NOT NULL DEFAULT 0, ADD COLUMN rows_since_address bigint NOT NULL DEFAULT 0,
     ADD COLUMN unreadable_sample text, ADD COLUMN unreadable_reason text, ADD COLUMN unreadable_at timestamptz,
-    ADD COLUMN method text NOT NULL DEFAULT 'trigger';
+    ADD COLUMN method text NOT NULL DEFAULT 'trigger', ADD COLUMN columns_changed boolean NOT NULL DEFAULT false;
 -- Rows that are queued stay as they are: what they do not count is null.
 ALTER TABLE @extschema@.ip_observation ADD COLUMN rows bigint, ADD COLUMN sample text, ADD COLUMN reason text;
 
@@ -163,6 +163,7 @@ COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were re
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
+COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'it was attached with other columns before, and has observations by them: forget_ip_source() cannot tell which';
 COMMENT ON COLUMN @extschema@.ip_source.method IS 'how its rows are observed: trigger (once a statement) or row (one by one)';
 COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they came below an attached table: populate_ip_inventory counts those once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';

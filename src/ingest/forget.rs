@@ -66,6 +66,17 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
             "Call forget_ip_source() for that one.",
         );
     }
+    if source::columns_changed(schema, table) {
+        raise(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "table \"{}\" was attached with other columns before, and nothing was taken back",
+                plain_name(table)
+            ),
+            "What it has added by those cannot be told from what it has added since.",
+            "Call detach_ip_source(), which leaves the counts as they are.",
+        );
+    }
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
     let waiting = queue::drop_counts(schema, &members);

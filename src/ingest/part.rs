@@ -60,6 +60,8 @@ impl Source {
             raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "ip_source.attached_snapshot cannot be read", "", "");
         };
         let scope = match (table == root, earlier) {
+            // A snapshot of another server says nothing about these rows: they were all counted, there or by their triggers.
+            (true, Earlier::Counted) if !attached.is_from_here => Scope { before: None, earlier },
             (true, _) => Scope { before: Some(before), earlier },
             // What was there before is for who counts the whole table.
             (false, Earlier::Uncounted) => Scope { before: Some(before), earlier: Earlier::Counted },

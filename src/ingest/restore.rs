@@ -21,10 +21,13 @@ use crate::shared::Database;
 use crate::sql_function;
 
 /// Whether a process that loaded a table is still at it: it runs something or is in a transaction, or was until just now.
+/// One that does not say what it does (`track_activities`) counts for a minute.
 const BUSY: &str = "
     SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity($1) a
                    WHERE a.backend_start <= $2
-                     AND (a.state <> 'idle' OR a.state_change > pg_catalog.clock_timestamp() - interval '2 seconds'))";
+                     AND CASE a.state WHEN 'idle' THEN a.state_change > pg_catalog.clock_timestamp() - interval '2 seconds'
+                                      WHEN 'disabled' THEN $2 > pg_catalog.clock_timestamp() - interval '1 minute'
+                                      ELSE true END)";
 
 sql_function!(
     /// `note_restore() → trigger`: BEFORE INSERT, FOR EACH STATEMENT.

@@ -33,17 +33,24 @@ impl Seen {
     }
 }
 
-/// Subtracts from addresses, and removes those that nothing is left of; returns how much that was. An address that was
+/// Subtracts from addresses, and removes those that nothing is left of, unless a foreign key may name them; returns how much that was. An address that was
 /// only asked about stays.
 pub fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
     pgrx::check_for_interrupts!();
     let settings = Settings::rows_are_fetched();
     settings.set(c"lock_timeout", c"5s");
     let sql = Sql::on(schema, c"ip_inventory");
+    // Rows that somebody's foreign key may name stay, with nothing left of them: foreign keys are not looked at where no
+    // trigger fires.
+    let free = format!(
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                     WHERE k.contype = 'f' AND k.confrelid = '{}.ip_inventory'::pg_catalog.regclass)",
+        schema.name.replace('\'', "''")
+    );
     let found = sql.returning(
         &format!(
             "WITH held AS MATERIALIZED (
-                 SELECT i.ip_address AS ip, least(t.n, i.observation_count) AS n, i.observation_count <= t.n AS gone
+                 SELECT i.ip_address AS ip, least(t.n, i.observation_count) AS n, i.observation_count <= t.n AND {free} AS gone
                  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS t(ip, n)
                  JOIN {0}.ip_inventory i ON i.ip_address = t.ip
                  WHERE i.ip_address = ANY ($1) AND i.observation_count > 0 ORDER BY i.ip_address FOR UPDATE OF i),

@@ -105,7 +105,10 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         true => (
             ", observed_zone, attached_as, method",
             ", $6, $7, $8",
-            ", observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
+            ", columns_changed = s.columns_changed OR s.observations > 0
+                     AND (s.ip_columns, s.observed_at, s.observed_zone)
+                         IS DISTINCT FROM (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone),
+                 observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
                  rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
                  unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
                  unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
@@ -134,6 +137,16 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         ],
     );
     written.get::<bool>(0, 1) == Some(true)
+}
+
+/// Whether a table has observations by other columns than those that it is attached with now.
+pub fn columns_changed(schema: &Schema, table: pg_sys::Oid) -> bool {
+    if !has_column(schema, c"columns_changed") {
+        return false;
+    }
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!("SELECT columns_changed FROM {}.ip_source WHERE tbl = $1", schema.name);
+    sql.returning(&query, &of(table)).get::<bool>(0, 1) == Some(true)
 }
 
 /// For an update of the extension: what was attached before names were noted gets the one that it has now.

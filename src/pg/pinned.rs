@@ -10,13 +10,15 @@ use pgrx::pg_sys;
 use super::tx;
 
 /// Names and values. Those that this version of PostgreSQL does not know are passed over.
-const PINNED: [(&CStr, &CStr); 76] = [
+const PINNED: [(&CStr, &CStr); 77] = [
     // Who it is, and what it sees.
     (c"role", c"none"),
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"row_security", c"off"),
     // No trigger or rule fires but our own: see `tx::Settings::without_triggers`.
     (c"session_replication_role", c"replica"),
+    // An error ends its transaction, not the process.
+    (c"exit_on_error", c"off"),
     // How long a statement, a transaction or a lock may take. Each batch bounds itself.
     (c"statement_timeout", c"0"),
     (c"transaction_timeout", c"0"),

@@ -181,8 +181,13 @@ impl Worker {
         }
         process::busy("waiting for a restore");
         ask::answer(self.database, &mut self.network);
+        self.secrets.turn();
+        // Somebody asked for a job by hand, and may want it to end.
+        let working = self.runner.turn(&mut self.network, false);
         self.network.rest();
-        process::wait(RESTORED);
+        if !working {
+            process::wait(RESTORED.min(self.secrets.patience()));
+        }
         true
     }
 

@@ -8,7 +8,8 @@ use pgrx::pg_sys;
 use super::finding::{Finding, select};
 use crate::ingest::extract::{Extractor, Misfit};
 use crate::ingest::moment::Moment;
-use crate::pg::catalog::{Schema, c_string, quote_literal};
+use crate::pg::catalog::{Schema, quote_literal};
+use crate::pg::encoding;
 use crate::pg::sql::Sql;
 
 /// An attached table, as `ip_source` and the catalog have it.
@@ -68,7 +69,8 @@ fn sources(schema: &Schema) -> Vec<Source> {
 impl Column {
     /// A row's description with this column alone.
     fn desc(&self) -> pg_sys::TupleDesc {
-        let name = c_string(&self.name);
+        // In the encoding of the server, as the catalog has the names that are looked for.
+        let name = std::ffi::CString::new(encoding::server_text(&self.name)).unwrap_or_default();
         // SAFETY: one attribute, of a type that the catalog knows; it lives in the current context.
         unsafe {
             let desc = pg_sys::CreateTemplateTupleDesc(1);

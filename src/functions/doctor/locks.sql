@@ -39,6 +39,6 @@ SELECT 'locks', 'warning', format('%s %s%s.',
             WHEN h.gid IS NOT NULL THEN format('ROLLBACK PREPARED %L;', h.gid) ELSE 'SELECT gid FROM pg_prepared_xacts;' END
 FROM (SELECT DISTINCT ON (pid, gid) * FROM holder
       -- Who may not see since when others work sees who holds what while nothing is absorbed.
-      WHERE coalesce(since, CASE WHEN pid IS NULL THEN '-infinity'::timestamptz ELSE $2 END) < clock_timestamp() - interval '5 seconds'
+      WHERE weight = 0 OR coalesce(since, CASE WHEN pid IS NULL THEN '-infinity'::timestamptz ELSE $2 END) < clock_timestamp() - interval '5 seconds'
       ORDER BY pid, gid, weight, since) h
 LEFT JOIN pg_stat_activity a ON a.pid = h.pid

@@ -91,6 +91,11 @@ WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 
   AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)
   AND NOT EXISTS (SELECT FROM pg_inherits i JOIN found u ON u.tgrelid = i.inhparent AND u.is_ours WHERE i.inhrelid = t.tgrelid)
 UNION ALL
+SELECT 'triggers', 'warning', format('Rows that a subscription brings into %s are not observed.', f.tbl::regclass),
+       format('SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L, %5$L); SELECT %1$s.populate_ip_inventory(%2$L);', '@extschema@', s.name, s.ip_columns, s.observed_at, 'row')
+FROM family f JOIN source s ON s.tbl = f.root JOIN pg_subscription_rel r ON r.srrelid = f.tbl
+WHERE s.method <> 'row'
+UNION ALL
 SELECT 'swapped tables', 'error',
        format('Rows inserted into %s are not observed: it is not the table that was attached under that name, which is %s.', n.now::regclass,
               CASE WHEN n.relkind IS NULL THEN 'gone' ELSE n.name || ' now' END),
