@@ -11,9 +11,9 @@ cd "$root"
 
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
 # New functions that views and the doctor call: who may read those must be able to call these.
-for_readers=unobserved_statements,queue_length,worker_errors
+for_readers=_unobserved_statements,_queue_length,worker_errors
 # Names that an object has got since: who was given rights on it by the name of before keeps them.
-renamed=new_addresses_by_day
+renamed=$(sed -nE 's/^ALTER (VIEW|FUNCTION) .* RENAME TO ([a-z_]+);$/\2/p' "$script")
 mark='-- From here on written by scripts/upgrade-sql.sh.'
 
 # The files in the order in which src/lib.rs installs them.
@@ -32,7 +32,7 @@ generated() {
     awk -v made="'{$(new_objects)}', '{$for_readers}'" '
         function flush() {
             if (text ~ /^CREATE (VIEW|FUNCTION|PROCEDURE) /) sub(/^CREATE /, "CREATE OR REPLACE ", text)
-            if (text ~ /^SELECT @extschema@\.secure_extension/) sub(/NULL, NULL/, made, text)
+            if (text ~ /^SELECT @extschema@\._secure_extension/) sub(/NULL, NULL/, made, text)
             if (text ~ /^(CREATE OR REPLACE|COMMENT ON|REVOKE|SELECT @extschema@\.)/) printf "%s", text
             text = ""
         }

@@ -23,10 +23,10 @@ CREATE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) R
 COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now, as the worker does every second';
 
 -- Snapshots mean something only where they were taken: this tells a restored dump from the database it came from.
-CREATE FUNCTION @extschema@.database_identity() RETURNS text
+CREATE FUNCTION @extschema@._database_identity() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS 'SELECT system_identifier::text || ''/'' || (SELECT oid FROM pg_database WHERE datname = current_database()) FROM pg_control_system()';
-COMMENT ON FUNCTION @extschema@.database_identity() IS 'this server and database';
+COMMENT ON FUNCTION @extschema@._database_identity() IS 'this server and database';
 
 CREATE FUNCTION @extschema@.attach_new_partitions() RETURNS event_trigger
     LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -44,25 +44,25 @@ CREATE FUNCTION @extschema@.unpack_observations(
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
 COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
 
-CREATE FUNCTION @extschema@.unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
+CREATE FUNCTION @extschema@._unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
-COMMENT ON FUNCTION @extschema@.unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
 
 -- Rows that a subscription brings: each server keeps these tables for itself.
-CREATE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
+CREATE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
-COMMENT ON FUNCTION @extschema@.drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.enrichment_run FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_asn_history FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.enrichment_run FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_asn_history FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
 ALTER TABLE @extschema@.ip_observation ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.ip_source ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.ip_source_part ENABLE REPLICA TRIGGER asn_inventory_replicated;
@@ -87,17 +87,17 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'dro
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
 
 -- A restore beside the worker: who loads these tables is noted, and the worker waits.
-CREATE FUNCTION @extschema@.note_restore() RETURNS trigger
+CREATE FUNCTION @extschema@._note_restore() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
-COMMENT ON FUNCTION @extschema@.note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_observation FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.enrichment_run FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
+COMMENT ON FUNCTION @extschema@._note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_observation FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.enrichment_run FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_inventory IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_observation IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_source IS 'tells the worker that a dump is being restored';

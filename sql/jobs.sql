@@ -28,12 +28,12 @@ CREATE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
 COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
 
-CREATE FUNCTION @extschema@.enrichment_jobs(
+CREATE FUNCTION @extschema@._enrichment_jobs(
     OUT job_id bigint, OUT kind text, OUT state text, OUT requested_by oid, OUT started_at timestamptz,
     OUT helpers integer, OUT total bigint, OUT processed bigint, OUT enriched bigint, OUT errors bigint,
     OUT elapsed_us bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'enrichment_jobs';
-COMMENT ON FUNCTION @extschema@.enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
+COMMENT ON FUNCTION @extschema@._enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
 
 CREATE VIEW @extschema@.enrichment_progress AS
 SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.helpers, j.total, j.processed, j.enriched,
@@ -42,7 +42,7 @@ SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.hel
        CASE WHEN j.elapsed_us > 0 THEN round(j.processed * 1e6 / j.elapsed_us) END AS ips_per_second,
        CASE WHEN j.processed > 0 AND j.total >= j.processed
             THEN make_interval(secs => round((j.total - j.processed) * (j.elapsed_us / 1e6) / j.processed)) END AS remaining
-FROM @extschema@.enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
+FROM @extschema@._enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
 COMMENT ON VIEW @extschema@.enrichment_progress IS 'running jobs and how far they are, a row each';
 COMMENT ON COLUMN @extschema@.enrichment_progress.job_id IS 'number for cancel_enrichment_job';
 COMMENT ON COLUMN @extschema@.enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';

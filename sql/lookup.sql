@@ -27,10 +27,10 @@ CREATE FUNCTION @extschema@.mmdb_record(edition text, ip inet) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_record';
 COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
 
-CREATE FUNCTION @extschema@.mmdb_network_rows(edition text, within inet DEFAULT NULL,
+CREATE FUNCTION @extschema@._mmdb_network_rows(edition text, within inet DEFAULT NULL,
                                   OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_network_rows';
-COMMENT ON FUNCTION @extschema@.mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
+COMMENT ON FUNCTION @extschema@._mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
 
 -- A function of one SELECT without SET and STRICT stands in a query as a subquery: so rows are made as they are asked
 -- for, and a LIMIT is cheap in FROM, too, where a set-returning function of its own would be read to its end first.
@@ -38,7 +38,7 @@ CREATE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL
                               OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL SAFE
     BEGIN ATOMIC
-        SELECT (n.r).network, (n.r).record FROM (SELECT @extschema@.mmdb_network_rows($1, $2) AS r) n;
+        SELECT (n.r).network, (n.r).record FROM (SELECT @extschema@._mmdb_network_rows($1, $2) AS r) n;
     END;
 COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
 
@@ -49,11 +49,11 @@ CREATE FUNCTION @extschema@.mmdb_editions(
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
 COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
 
-CREATE FUNCTION @extschema@.mmdb_files(
+CREATE FUNCTION @extschema@._mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
-COMMENT ON FUNCTION @extschema@.mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
+COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
 
 CREATE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';

@@ -67,12 +67,12 @@ COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'which source had sai
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'which source says so';
 
-CREATE FUNCTION @extschema@.record_asn_change() RETURNS trigger
+CREATE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
-COMMENT ON FUNCTION @extschema@.record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
+COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
 CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number ON @extschema@.ip_inventory FOR EACH ROW
     WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number)
-    EXECUTE FUNCTION @extschema@.record_asn_change();
+    EXECUTE FUNCTION @extschema@._record_asn_change();
 -- The worker fires no trigger but those that are always on.
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 COMMENT ON TRIGGER record_asn_change ON @extschema@.ip_inventory IS 'writes ip_asn_history';

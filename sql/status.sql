@@ -1,13 +1,13 @@
-CREATE FUNCTION @extschema@.worker_status(
+CREATE FUNCTION @extschema@._worker_status(
     OUT enabled boolean, OUT worker text, OUT worker_pid integer, OUT last_absorb_at timestamptz,
     OUT absorbed bigint, OUT waiting_since timestamptz, OUT lookups bigint, OUT cache_hits bigint,
     OUT cache_misses bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
-COMMENT ON FUNCTION @extschema@.worker_status() IS 'the state of this database''s worker, for enrichment_status';
+COMMENT ON FUNCTION @extschema@._worker_status() IS 'the state of this database''s worker, for enrichment_status';
 
-CREATE FUNCTION @extschema@.queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
+CREATE FUNCTION @extschema@._queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'queue_length';
-COMMENT ON FUNCTION @extschema@.queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
+COMMENT ON FUNCTION @extschema@._queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
 
 CREATE FUNCTION @extschema@.worker_errors(
     OUT work text, OUT since timestamptz, OUT last_error_at timestamptz, OUT sqlstate text, OUT last_error text)
@@ -15,23 +15,23 @@ CREATE FUNCTION @extschema@.worker_errors(
     LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'worker_errors';
 COMMENT ON FUNCTION @extschema@.worker_errors() IS 'what the worker and its helpers failed at and have not done since, a row a work, what failed last first';
 
-CREATE FUNCTION @extschema@.network_sources(
+CREATE FUNCTION @extschema@._network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
-COMMENT ON FUNCTION @extschema@.network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+COMMENT ON FUNCTION @extschema@._network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
 
-CREATE FUNCTION @extschema@.cymru_ways(
+CREATE FUNCTION @extschema@._cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
-COMMENT ON FUNCTION @extschema@.cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
 
-CREATE FUNCTION @extschema@.source_latency(
+CREATE FUNCTION @extschema@._source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
-COMMENT ON FUNCTION @extschema@.source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+COMMENT ON FUNCTION @extschema@._source_latency() IS 'how long the sources took to answer since the server started, for source_status';
 
 CREATE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
@@ -49,11 +49,11 @@ SELECT 'maxmind'::text AS source,
        max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed)) AS last_error_at,
        nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
                         (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
-       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@.worker_status()) AS requests, 0::bigint AS errors,
+       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@._worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
        l.p50_ms, l.p95_ms, l.p99_ms
-FROM @extschema@.source_latency() l LEFT JOIN @extschema@.mmdb_files() m ON true
+FROM @extschema@._source_latency() l LEFT JOIN @extschema@._mmdb_files() m ON true
 WHERE l.source = 'maxmind' GROUP BY l.p50_ms, l.p95_ms, l.p99_ms
 UNION ALL
 SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
@@ -62,8 +62,8 @@ SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.re
        CASE WHEN n.quota IS NOT NULL
             THEN CASE WHEN q.closed_until > now() AND w.used < n.quota THEN q.closed_until ELSE greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC') END
        END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
-FROM @extschema@.network_sources() n
-JOIN @extschema@.source_latency() l ON l.source = n.source
+FROM @extschema@._network_sources() n
+JOIN @extschema@._source_latency() l ON l.source = n.source
 LEFT JOIN @extschema@.source_quota q ON q.source = n.source
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
@@ -97,7 +97,7 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT min(build_time) AS oldest_build,
                 pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
                 pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
-         FROM @extschema@.mmdb_files())
+         FROM @extschema@._mmdb_files())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        q.addresses AS queued, CASE WHEN q.addresses > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
@@ -111,7 +111,7 @@ SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        f.oldest_build, f.mmdb_ages, f.refused,
        e.last_error, e.last_error_at, q.off_by AS queued_off_by,
        trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent
-FROM @extschema@.worker_status() w CROSS JOIN @extschema@.queue_length() q
+FROM @extschema@._worker_status() w CROSS JOIN @extschema@._queue_length() q
 LEFT JOIN (SELECT t.work || ': ' || t.last_error AS last_error, t.last_error_at FROM @extschema@.worker_errors() t LIMIT 1) e ON true
 LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
 CROSS JOIN (
@@ -178,7 +178,7 @@ CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '3
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         WITH installed AS (
-            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@.mmdb_files() f
+            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@._mmdb_files() f
             WHERE f.generation IS NOT NULL),
         -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
         -- stands in, the builds that are installed.

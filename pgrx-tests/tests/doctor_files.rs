@@ -115,7 +115,7 @@ fn a_worker_that_answers_from_older_files_than_sessions_is_named() {
         cluster.value(DB, "SELECT ip_asn('8.8.8.8')") == "64500"
     });
     // Whoever may read all settings has the worker look keys up, and would wait for it.
-    cluster.sql(DB, "CREATE ROLE watcher LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor, mmdb_files TO watcher");
+    cluster.sql(DB, "CREATE ROLE watcher LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor, _mmdb_files TO watcher");
     let mut watcher = cluster.connect_as("watcher", DB);
     let mut found = |column: &str| {
         let sql =

@@ -152,7 +152,7 @@ fn who_may_see_little_of_others_is_told_of_them_only_while_nothing_is_absorbed()
     let patient = attached();
     let role = format!("{}_reader", patient.db);
     patient.sql(&format!(
-        "CREATE ROLE {role} LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor, worker_status TO {role}"
+        "CREATE ROLE {role} LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor, _worker_status TO {role}"
     ));
     let mut reader = patient.cluster.connect_as(&role, &patient.db);
     let mut named = || {

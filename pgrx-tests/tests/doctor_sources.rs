@@ -33,7 +33,7 @@ fn dns_that_does_not_answer_is_named_until_it_does() {
     world.ingest(&unknown(6));
     wait_trouble(&world, &["dns|error"]);
     let (detail, remedy) = said(&world, "dns");
-    let retry_at = world.value("SELECT retry_at FROM cymru_ways() WHERE way = 'dns'");
+    let retry_at = world.value("SELECT retry_at FROM _cymru_ways() WHERE way = 'dns'");
     let told = detail.starts_with("DNS does not answer about addresses: the DNS server did not answer in time");
     assert!(told && detail.ends_with(&format!(". Tried again at {retry_at}.")), "{detail}");
     assert!(remedy.contains("asn_inventory.cymru_dns_servers"), "{remedy}");
@@ -60,7 +60,7 @@ fn a_blocked_port_43_is_named_while_dns_does_its_work() {
     assert_eq!(world.source("cymru", "state"), "ok");
     // It ends by itself with the first session that works after the pause.
     world.fakes.clear_faults();
-    world.wait("SELECT retry_at <= clock_timestamp() FROM cymru_ways() WHERE way = 'bulk'", "t");
+    world.wait("SELECT retry_at <= clock_timestamp() FROM _cymru_ways() WHERE way = 'bulk'", "t");
     let sessions = world.fakes.count(Service::Whois);
     world.sql(
         "DELETE FROM cymru_prefix; \

@@ -4,7 +4,7 @@
 use crate::crash_support::wait_for_worker_in;
 use asn_inventory_tests::prelude::*;
 
-const RUNS: &str = "SELECT worker FROM worker_status()";
+const RUNS: &str = "SELECT worker FROM _worker_status()";
 
 fn cluster() -> Cluster {
     let cluster =
@@ -59,12 +59,12 @@ fn what_is_rolled_back_leaves_no_worker_and_what_stays_keeps_its_own() {
         "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')",
     );
     cluster.wait_value("undone", RUNS, "running");
-    let pid = cluster.value("undone", "SELECT worker_pid FROM worker_status()");
+    let pid = cluster.value("undone", "SELECT worker_pid FROM _worker_status()");
     cluster.sql("undone", "BEGIN; DROP EXTENSION asn_inventory; PREPARE TRANSACTION 'drop'");
     cluster.sql("undone", "ROLLBACK PREPARED 'drop'");
     cluster.sql("undone", "INSERT INTO events VALUES ('81.2.69.142')");
     cluster.wait_value("undone", "SELECT city FROM ip_inventory", "London");
-    assert_eq!(cluster.value("undone", "SELECT worker_pid FROM worker_status()"), pid);
+    assert_eq!(cluster.value("undone", "SELECT worker_pid FROM _worker_status()"), pid);
     cluster.sql("undone", "BEGIN; DROP EXTENSION asn_inventory; PREPARE TRANSACTION 'drop'");
     cluster.sql("undone", "COMMIT PREPARED 'drop'");
     wait_for_nobody(&cluster);

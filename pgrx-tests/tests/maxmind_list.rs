@@ -103,11 +103,11 @@ fn what_is_not_in_the_list_counts_nowhere() {
     let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", &format!("{A},{B}")).start();
     put_files(&cluster);
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_files() WHERE generation IS NOT NULL", "2");
+    cluster.wait_value(DB, "SELECT count(*) FROM _mmdb_files() WHERE generation IS NOT NULL", "2");
     std::fs::write(cluster.maxmind_dir().join(format!("{B}.mmdb")), "garbage").expect("written");
-    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_files() WHERE refused IS NOT NULL", "1");
+    cluster.wait_value(DB, "SELECT count(*) FROM _mmdb_files() WHERE refused IS NOT NULL", "1");
     set_list(&cluster, A);
-    cluster.wait_value(DB, "SELECT string_agg(edition, ' ') FROM mmdb_files()", A);
+    cluster.wait_value(DB, "SELECT string_agg(edition, ' ') FROM _mmdb_files()", A);
     assert_eq!(cluster.value(DB, "SELECT string_agg(edition, ' ') FROM mmdb_editions()"), A);
     assert_eq!(
         cluster.value(
@@ -141,10 +141,10 @@ fn an_index_of_an_earlier_version_is_built_anew_without_the_operators_file() {
         .start();
     put_files(&cluster);
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
-    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_files() WHERE generation IS NOT NULL", "1");
+    cluster.wait_value(DB, "SELECT count(*) FROM _mmdb_files() WHERE generation IS NOT NULL", "1");
     cluster.sql(DB, "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
     cluster.sql(DB, "SELECT backfill_inventory()");
-    let generation = cluster.value(DB, "SELECT generation FROM mmdb_files()");
+    let generation = cluster.value(DB, "SELECT generation FROM _mmdb_files()");
     let dir = cluster.data_dir().join("asn_inventory/generations").join(&generation);
     cluster.stop_fast();
     let old = std::fs::read(dir.join("flat-2.idx")).expect("an index");
@@ -158,6 +158,6 @@ fn an_index_of_an_earlier_version_is_built_anew_without_the_operators_file() {
     cluster.start();
     cluster.wait_value(DB, "SELECT ip_asn_org('8.8.8.8')", A);
     assert!(dir.join("flat-2.idx").exists());
-    assert_eq!(cluster.value(DB, "SELECT generation FROM mmdb_files()"), generation);
+    assert_eq!(cluster.value(DB, "SELECT generation FROM _mmdb_files()"), generation);
     cluster.wait_value(DB, "SELECT asn_org FROM ip_inventory", A);
 }

@@ -73,7 +73,7 @@ fn the_values_are_those_of_the_views() {
     assert_eq!(page.value("source_errors_total", &[("source", "maxmind")]), None, "look-ups do not fail");
     for (edition, build, size) in world
         .cluster
-        .sql(DB, "SELECT edition, extract(epoch FROM build_time)::bigint, size FROM mmdb_files()")
+        .sql(DB, "SELECT edition, extract(epoch FROM build_time)::bigint, size FROM _mmdb_files()")
         .into_iter()
         .map(|row| (row[0].clone(), row[1].clone(), row[2].clone()))
     {
@@ -120,7 +120,7 @@ fn what_goes_wrong_is_seen() {
     world.attach_events();
     world.fakes.fault(Fault::from(GreyNoiseFault::Status { status: 401, body: None, retry_after: None }));
     std::fs::write(world.cluster.maxmind_dir().join("GeoLite2-ASN.mmdb"), "no database").expect("a file");
-    world.wait("SELECT count(*) FROM mmdb_files() WHERE refused IS NOT NULL", "1");
+    world.wait("SELECT count(*) FROM _mmdb_files() WHERE refused IS NOT NULL", "1");
     world.ingest(&["8.8.8.8"]);
     world.wait_source("greynoise", "state", "refused");
     world.sql("SELECT update_maxmind()");

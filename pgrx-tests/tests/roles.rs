@@ -72,7 +72,7 @@ const NOBODY: [&str; 9] = [
     "UPDATE ip_source SET observations = 0",
     "UPDATE source_quota SET used = 0",
     "INSERT INTO enrichment_run SELECT * FROM enrichment_run",
-    "SELECT announce_extension()",
+    "SELECT _announce_extension()",
     "SELECT attach_ip_source('others_events', '{ip}')",
     "ALTER SYSTEM SET asn_inventory.cymru = off",
 ];

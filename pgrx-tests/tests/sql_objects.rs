@@ -126,8 +126,8 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     );
     // Whatever writes, waits or tells of other processes is volatile and stays in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
-        ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks', 'mmdb_network_rows',
-         'database_identity', 'ip_asn_at', 'ip_story', 'inventory_report',
+        ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks', '_mmdb_network_rows',
+         '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report',
          'unpack_observations') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
@@ -143,12 +143,20 @@ fn functions_that_run_sql_pin_their_search_path() {
     assert_eq!(
         lines(open),
         [
-            "announce_extension|c|invoker",
+            "_announce_extension|c|invoker",
+            "_cymru_ways|c|invoker",
+            "_drop_replicated_row|c|invoker",
+            "_enrichment_jobs|c|invoker",
+            "_mmdb_files|c|invoker",
+            "_mmdb_network_rows|c|invoker",
+            "_network_sources|c|invoker",
+            "_note_restore|c|invoker",
+            "_queue_length|c|invoker",
+            "_source_latency|c|invoker",
+            "_unobserved_statements|c|invoker",
+            "_worker_status|c|invoker",
             "cancel_enrichment_job|c|invoker",
-            "cymru_ways|c|invoker",
-            "drop_replicated_row|c|invoker",
             "enrich_ip|c|invoker",
-            "enrichment_jobs|c|invoker",
             "import_mmdb_files|c|invoker",
             "ip_asn|c|invoker",
             "ip_asn_org|c|invoker",
@@ -157,22 +165,14 @@ fn functions_that_run_sql_pin_their_search_path() {
             "ip_country|c|invoker",
             "lookup_ip|c|invoker",
             "mmdb_editions|c|invoker",
-            "mmdb_files|c|invoker",
-            "mmdb_network_rows|c|invoker",
             // Parsed when it was made; a SET would keep it from standing in a query as a subquery.
             "mmdb_networks|sql|invoker",
             "mmdb_record|c|invoker",
-            "network_sources|c|invoker",
-            "note_restore|c|invoker",
             "observe_addresses|c|invoker",
-            "queue_length|c|invoker",
             "secret_references|c|invoker",
-            "source_latency|c|invoker",
-            "unobserved_statements|c|invoker",
             "unpack_observations|c|invoker",
             "wait_for_job|c|invoker",
             "worker_errors|c|invoker",
-            "worker_status|c|invoker",
         ]
     );
     let definers = "SELECT proname FROM function WHERE prosecdef ORDER BY 1";
@@ -205,7 +205,7 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
     for statement in [
         "SELECT enrich_ip('8.8.8.8')",
         "SELECT * FROM mmdb_networks('GeoLite2-ASN')",
-        "SELECT mmdb_network_rows('GeoLite2-ASN')",
+        "SELECT _mmdb_network_rows('GeoLite2-ASN')",
         "SELECT backfill_inventory()",
         "SELECT cancel_enrichment_job(1)",
         "SELECT absorb_observations()",
@@ -214,10 +214,10 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
         "SELECT populate_ip_inventory('pg_class')",
         "SELECT * FROM mmdb_editions()",
         "SELECT import_mmdb_files()",
-        "SELECT * FROM worker_status()",
-        "SELECT * FROM enrichment_jobs()",
-        "SELECT database_identity()",
-        "SELECT announce_extension()",
+        "SELECT * FROM _worker_status()",
+        "SELECT * FROM _enrichment_jobs()",
+        "SELECT _database_identity()",
+        "SELECT _announce_extension()",
         "SELECT inventory_report()",
         "SELECT prometheus_metrics()",
         "SELECT * FROM ip_inventory",

@@ -209,7 +209,7 @@ fn each_network_source_has_its_own_figures() {
     let timed = "SELECT cymru_p50_ms > 0, cymru_p99_ms >= cymru_p50_ms, greynoise_p50_ms > 0, greynoise_p99_ms >= greynoise_p50_ms FROM enrichment_status";
     assert_eq!(world.lines(timed), ["t|t|t|t"]);
     assert_eq!(
-        world.lines("SELECT source, timed FROM source_latency() WHERE source <> 'maxmind'"),
+        world.lines("SELECT source, timed FROM _source_latency() WHERE source <> 'maxmind'"),
         ["cymru|2", "greynoise|1"]
     );
     let ages = world.value("SELECT mmdb_ages FROM enrichment_status");

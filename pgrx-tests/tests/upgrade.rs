@@ -157,6 +157,10 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     let mut reader = cluster.connect_as("old_reader", "going_on");
     let seen = asn_inventory_tests::cluster::query(&mut reader, "SELECT worker FROM enrichment_status");
     assert_eq!(seen.expect("a reader of before"), [[Some("running".to_owned())]]);
+    // So can who was let call the extension's own functions, by their new names.
+    let own = "SELECT has_function_privilege('old_reader', p.oid, 'EXECUTE') FROM pg_proc p
+               WHERE proname IN ('_worker_status', '_mmdb_files', '_network_sources', '_source_latency', '_cymru_ways') ORDER BY proname";
+    assert_eq!(cluster.lines("going_on", own), ["f", "t", "t", "t", "t"]);
     // A view that got another name: grants and what stands on it stay.
     let days = "SELECT sum(new_addresses) > 0, sum(observations_since) > 0 FROM new_addresses_by_day";
     let seen = asn_inventory_tests::cluster::query(&mut reader, days);
@@ -183,6 +187,9 @@ fn the_library_serves_a_database_that_is_not_updated_yet() {
         cluster.lines("waiting", "SELECT level, remedy FROM enrichment_doctor() WHERE check_name = 'version'"),
         ["error|ALTER EXTENSION asn_inventory UPDATE;"]
     );
+    // The doctor calls the extension's own functions by the names that they have here.
+    assert_eq!(cluster.value("waiting", "SELECT level FROM enrichment_doctor() WHERE check_name = 'worker'"), "ok");
+    assert_eq!(cluster.value("waiting", "SELECT level FROM enrichment_doctor() WHERE check_name = 'dns'"), "ok");
     cluster.sql("waiting", "ALTER EXTENSION asn_inventory UPDATE");
     assert_eq!(cluster.value("waiting", "SELECT level FROM enrichment_doctor() WHERE check_name = 'version'"), "ok");
 }

@@ -3,6 +3,17 @@
 -- Nothing in this script is looked up in a schema that others may write to.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- What is not for users has a leading underscore. Renamed, so that grants stay.
+ALTER FUNCTION @extschema@.worker_status() RENAME TO _worker_status;
+ALTER FUNCTION @extschema@.enrichment_jobs() RENAME TO _enrichment_jobs;
+ALTER FUNCTION @extschema@.network_sources() RENAME TO _network_sources;
+ALTER FUNCTION @extschema@.cymru_ways() RENAME TO _cymru_ways;
+ALTER FUNCTION @extschema@.source_latency() RENAME TO _source_latency;
+ALTER FUNCTION @extschema@.mmdb_files() RENAME TO _mmdb_files;
+ALTER FUNCTION @extschema@.database_identity() RENAME TO _database_identity;
+ALTER FUNCTION @extschema@.record_asn_change() RENAME TO _record_asn_change;
+ALTER FUNCTION @extschema@.announce_extension() RENAME TO _announce_extension;
+
 -- The worker fires no triggers but the extension's own.
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 
@@ -47,29 +58,29 @@ SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], 
 DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name);
 DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
-CREATE FUNCTION @extschema@.note_restore() RETURNS trigger
+CREATE FUNCTION @extschema@._note_restore() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_observation FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.enrichment_run FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.note_restore();
-CREATE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_observation FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.enrichment_run FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.enrichment_run FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_asn_history FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row();
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@.drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.enrichment_run FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_asn_history FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
 ALTER TABLE @extschema@.ip_observation ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.ip_source ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.ip_source_part ENABLE REPLICA TRIGGER asn_inventory_replicated;
@@ -222,9 +233,9 @@ COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'which source had said so';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'which source says so';
-CREATE OR REPLACE FUNCTION @extschema@.record_asn_change() RETURNS trigger
+CREATE OR REPLACE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
-COMMENT ON FUNCTION @extschema@.record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
+COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
 COMMENT ON TRIGGER record_asn_change ON @extschema@.ip_inventory IS 'writes ip_asn_history';
 CREATE OR REPLACE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -280,15 +291,15 @@ COMMENT ON FUNCTION @extschema@.ip_city(inet) IS 'city of an address, English na
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_record(edition text, ip inet) RETURNS jsonb
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_record';
 COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of an address in one installed mmdb edition';
-CREATE OR REPLACE FUNCTION @extschema@.mmdb_network_rows(edition text, within inet DEFAULT NULL,
+CREATE OR REPLACE FUNCTION @extschema@._mmdb_network_rows(edition text, within inet DEFAULT NULL,
                                   OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_network_rows';
-COMMENT ON FUNCTION @extschema@.mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
+COMMENT ON FUNCTION @extschema@._mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL,
                               OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL SAFE
     BEGIN ATOMIC
-        SELECT (n.r).network, (n.r).record FROM (SELECT @extschema@.mmdb_network_rows($1, $2) AS r) n;
+        SELECT (n.r).network, (n.r).record FROM (SELECT @extschema@._mmdb_network_rows($1, $2) AS r) n;
     END;
 COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of one installed mmdb edition with its record, optionally only inside a range';
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_editions(
@@ -297,11 +308,11 @@ CREATE OR REPLACE FUNCTION @extschema@.mmdb_editions(
     OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
 COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
-CREATE OR REPLACE FUNCTION @extschema@.mmdb_files(
+CREATE OR REPLACE FUNCTION @extschema@._mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
-COMMENT ON FUNCTION @extschema@.mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
+COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
 CREATE OR REPLACE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
 COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';
@@ -323,10 +334,10 @@ COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the ad
 CREATE OR REPLACE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'absorb_observations';
 COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now, as the worker does every second';
-CREATE OR REPLACE FUNCTION @extschema@.database_identity() RETURNS text
+CREATE OR REPLACE FUNCTION @extschema@._database_identity() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS 'SELECT system_identifier::text || ''/'' || (SELECT oid FROM pg_database WHERE datname = current_database()) FROM pg_control_system()';
-COMMENT ON FUNCTION @extschema@.database_identity() IS 'this server and database';
+COMMENT ON FUNCTION @extschema@._database_identity() IS 'this server and database';
 CREATE OR REPLACE FUNCTION @extschema@.attach_new_partitions() RETURNS event_trigger
     LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'attach_new_partitions';
@@ -337,12 +348,12 @@ CREATE OR REPLACE FUNCTION @extschema@.unpack_observations(
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
 COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
-CREATE OR REPLACE FUNCTION @extschema@.unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
+CREATE OR REPLACE FUNCTION @extschema@._unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
-COMMENT ON FUNCTION @extschema@.unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
-CREATE OR REPLACE FUNCTION @extschema@.drop_replicated_row() RETURNS trigger
+COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
+CREATE OR REPLACE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
-COMMENT ON FUNCTION @extschema@.drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
+COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_observation IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source_part IS 'drops rows that a subscription brings';
@@ -354,9 +365,9 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'd
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
-CREATE OR REPLACE FUNCTION @extschema@.note_restore() RETURNS trigger
+CREATE OR REPLACE FUNCTION @extschema@._note_restore() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
-COMMENT ON FUNCTION @extschema@.note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
+COMMENT ON FUNCTION @extschema@._note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_inventory IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_observation IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_source IS 'tells the worker that a dump is being restored';
@@ -392,12 +403,12 @@ COMMENT ON PROCEDURE @extschema@.wait_for_job(bigint) IS 'returns when a job has
 CREATE OR REPLACE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
 COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
-CREATE OR REPLACE FUNCTION @extschema@.enrichment_jobs(
+CREATE OR REPLACE FUNCTION @extschema@._enrichment_jobs(
     OUT job_id bigint, OUT kind text, OUT state text, OUT requested_by oid, OUT started_at timestamptz,
     OUT helpers integer, OUT total bigint, OUT processed bigint, OUT enriched bigint, OUT errors bigint,
     OUT elapsed_us bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'enrichment_jobs';
-COMMENT ON FUNCTION @extschema@.enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
+COMMENT ON FUNCTION @extschema@._enrichment_jobs() IS 'running jobs of this database, for enrichment_progress';
 CREATE OR REPLACE VIEW @extschema@.enrichment_progress AS
 SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.helpers, j.total, j.processed, j.enriched,
        j.errors,
@@ -405,7 +416,7 @@ SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.hel
        CASE WHEN j.elapsed_us > 0 THEN round(j.processed * 1e6 / j.elapsed_us) END AS ips_per_second,
        CASE WHEN j.processed > 0 AND j.total >= j.processed
             THEN make_interval(secs => round((j.total - j.processed) * (j.elapsed_us / 1e6) / j.processed)) END AS remaining
-FROM @extschema@.enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
+FROM @extschema@._enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
 COMMENT ON VIEW @extschema@.enrichment_progress IS 'running jobs and how far they are, a row each';
 COMMENT ON COLUMN @extschema@.enrichment_progress.job_id IS 'number for cancel_enrichment_job';
 COMMENT ON COLUMN @extschema@.enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
@@ -420,35 +431,35 @@ COMMENT ON COLUMN @extschema@.enrichment_progress.errors IS 'of these, addresses
 COMMENT ON COLUMN @extschema@.enrichment_progress.percent IS 'processed of total';
 COMMENT ON COLUMN @extschema@.enrichment_progress.ips_per_second IS 'addresses a second since it was asked for';
 COMMENT ON COLUMN @extschema@.enrichment_progress.remaining IS 'time left at this speed';
-CREATE OR REPLACE FUNCTION @extschema@.worker_status(
+CREATE OR REPLACE FUNCTION @extschema@._worker_status(
     OUT enabled boolean, OUT worker text, OUT worker_pid integer, OUT last_absorb_at timestamptz,
     OUT absorbed bigint, OUT waiting_since timestamptz, OUT lookups bigint, OUT cache_hits bigint,
     OUT cache_misses bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'worker_status';
-COMMENT ON FUNCTION @extschema@.worker_status() IS 'the state of this database''s worker, for enrichment_status';
-CREATE OR REPLACE FUNCTION @extschema@.queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
+COMMENT ON FUNCTION @extschema@._worker_status() IS 'the state of this database''s worker, for enrichment_status';
+CREATE OR REPLACE FUNCTION @extschema@._queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'queue_length';
-COMMENT ON FUNCTION @extschema@.queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
+COMMENT ON FUNCTION @extschema@._queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
 CREATE OR REPLACE FUNCTION @extschema@.worker_errors(
     OUT work text, OUT since timestamptz, OUT last_error_at timestamptz, OUT sqlstate text, OUT last_error text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'worker_errors';
 COMMENT ON FUNCTION @extschema@.worker_errors() IS 'what the worker and its helpers failed at and have not done since, a row a work, what failed last first';
-CREATE OR REPLACE FUNCTION @extschema@.network_sources(
+CREATE OR REPLACE FUNCTION @extschema@._network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
-COMMENT ON FUNCTION @extschema@.network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
-CREATE OR REPLACE FUNCTION @extschema@.cymru_ways(
+COMMENT ON FUNCTION @extschema@._network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+CREATE OR REPLACE FUNCTION @extschema@._cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
-COMMENT ON FUNCTION @extschema@.cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
-CREATE OR REPLACE FUNCTION @extschema@.source_latency(
+COMMENT ON FUNCTION @extschema@._cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+CREATE OR REPLACE FUNCTION @extschema@._source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
-COMMENT ON FUNCTION @extschema@.source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+COMMENT ON FUNCTION @extschema@._source_latency() IS 'how long the sources took to answer since the server started, for source_status';
 CREATE OR REPLACE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
 COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now, and what a program said counts for a minute';
@@ -464,11 +475,11 @@ SELECT 'maxmind'::text AS source,
        max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed)) AS last_error_at,
        nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
                         (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
-       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@.worker_status()) AS requests, 0::bigint AS errors,
+       NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@._worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
        l.p50_ms, l.p95_ms, l.p99_ms
-FROM @extschema@.source_latency() l LEFT JOIN @extschema@.mmdb_files() m ON true
+FROM @extschema@._source_latency() l LEFT JOIN @extschema@._mmdb_files() m ON true
 WHERE l.source = 'maxmind' GROUP BY l.p50_ms, l.p95_ms, l.p99_ms
 UNION ALL
 SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.retry_at, n.in_flight, n.requests, n.errors,
@@ -477,8 +488,8 @@ SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.re
        CASE WHEN n.quota IS NOT NULL
             THEN CASE WHEN q.closed_until > now() AND w.used < n.quota THEN q.closed_until ELSE greatest(q.closed_until, (date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') + ('1 ' || n.quota_window)::interval) AT TIME ZONE 'UTC') END
        END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
-FROM @extschema@.network_sources() n
-JOIN @extschema@.source_latency() l ON l.source = n.source
+FROM @extschema@._network_sources() n
+JOIN @extschema@._source_latency() l ON l.source = n.source
 LEFT JOIN @extschema@.source_quota q ON q.source = n.source
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
@@ -511,7 +522,7 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT min(build_time) AS oldest_build,
                 pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
                 pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
-         FROM @extschema@.mmdb_files())
+         FROM @extschema@._mmdb_files())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        q.addresses AS queued, CASE WHEN q.addresses > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
@@ -525,7 +536,7 @@ SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        f.oldest_build, f.mmdb_ages, f.refused,
        e.last_error, e.last_error_at, q.off_by AS queued_off_by,
        trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent
-FROM @extschema@.worker_status() w CROSS JOIN @extschema@.queue_length() q
+FROM @extschema@._worker_status() w CROSS JOIN @extschema@._queue_length() q
 LEFT JOIN (SELECT t.work || ': ' || t.last_error AS last_error, t.last_error_at FROM @extschema@.worker_errors() t LIMIT 1) e ON true
 LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
 CROSS JOIN (
@@ -591,7 +602,7 @@ CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         WITH installed AS (
-            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@.mmdb_files() f
+            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@._mmdb_files() f
             WHERE f.generation IS NOT NULL),
         -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
         -- stands in, the builds that are installed.
@@ -863,13 +874,13 @@ REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.drop_replicated_row() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.note_restore() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._note_restore() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.absorb_observations(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.unobserved_statements() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.database_identity() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._unobserved_statements() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._database_identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_new_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrich_ip(inet, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean) FROM PUBLIC;
@@ -878,32 +889,32 @@ REVOKE ALL ON FUNCTION @extschema@.refresh_stale(text, integer, boolean) FROM PU
 REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.cancel_enrichment_job(bigint) FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.wait_for_job(bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.enrichment_jobs() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.worker_status() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.queue_length() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._enrichment_jobs() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._worker_status() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._queue_length() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_errors() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.network_sources() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.source_latency() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.cymru_ways() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._network_sources() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._source_latency() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._cymru_ways() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.secret_references() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.record_asn_change() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._record_asn_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_story(inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.mmdb_network_rows(text, inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._mmdb_network_rows(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.mmdb_files() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._mmdb_files() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.purge_expired_maxmind(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrichment_doctor() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.import_mmdb_files(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.inventory_report() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.prometheus_metrics() FROM PUBLIC;
-CREATE OR REPLACE FUNCTION @extschema@.announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
-COMMENT ON FUNCTION @extschema@.announce_extension() IS 'wakes the launcher when the transaction commits';
-REVOKE ALL ON FUNCTION @extschema@.announce_extension() FROM PUBLIC;
-CREATE OR REPLACE FUNCTION @extschema@.secure_extension(made text[], for_readers text[]) RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@._announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
+COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher when the transaction commits';
+REVOKE ALL ON FUNCTION @extschema@._announce_extension() FROM PUBLIC;
+CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@.secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
-REVOKE ALL ON FUNCTION @extschema@.secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@.secure_extension('{drop_replicated_row,forget_ip_source,ip_source_part,mmdb_network_rows,note_restore,queue_length,secure_extension,unobserved_statements,wait_for_job,worker_errors}', '{unobserved_statements,queue_length,worker_errors}');
-SELECT @extschema@.announce_extension();
+COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
+REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
+SELECT @extschema@._secure_extension('{_drop_replicated_row,_mmdb_network_rows,_note_restore,_queue_length,_secure_extension,_unobserved_statements,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors}');
+SELECT @extschema@._announce_extension();

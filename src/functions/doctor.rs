@@ -35,7 +35,7 @@ struct Group {
 const GROUPS: [Group; 15] = [
     Group {
         checks: &["preload", "enabled", "worker"],
-        needs: &["worker_status"],
+        needs: &["_worker_status"],
         look: |schema| {
             let mut found = ask(schema, include_str!("doctor/worker.sql"), &[]);
             found.extend(enabled());
@@ -44,7 +44,7 @@ const GROUPS: [Group; 15] = [
     },
     Group {
         checks: &["mmdb files", "mmdb refused", "mmdb age", "mmdb editions", "mmdb answers", "clock"],
-        needs: &["mmdb_files"],
+        needs: &["_mmdb_files"],
         look: |schema| {
             let mut found = ask(schema, include_str!("doctor/files.sql"), &[]);
             found.extend(files::editions(schema));
@@ -54,7 +54,7 @@ const GROUPS: [Group; 15] = [
     Group { checks: &["file rights"], needs: &[], look: |_| files::rights() },
     Group {
         checks: &["key maxmind", "key greynoise"],
-        needs: &["worker_status", "secret_references"],
+        needs: &["_worker_status", "secret_references"],
         look: |schema| ask(schema, include_str!("doctor/keys.sql"), &[]),
     },
     Group {
@@ -64,23 +64,23 @@ const GROUPS: [Group; 15] = [
     },
     Group {
         checks: &["dns", "port 43"],
-        needs: &["cymru_ways"],
+        needs: &["_cymru_ways"],
         look: |schema| ask(schema, include_str!("doctor/sources.sql"), &[]),
     },
     Group {
         checks: &["greynoise"],
-        needs: &["source_status", "network_sources", "source_latency", "mmdb_files", "worker_status"],
+        needs: &["source_status", "_network_sources", "_source_latency", "_mmdb_files", "_worker_status"],
         look: |schema| ask(schema, include_str!("doctor/greynoise.sql"), &[]),
     },
     Group {
         checks: &["queue"],
         needs: &[
             "enrichment_status",
-            "worker_status",
-            "network_sources",
-            "source_latency",
-            "mmdb_files",
-            "queue_length",
+            "_worker_status",
+            "_network_sources",
+            "_source_latency",
+            "_mmdb_files",
+            "_queue_length",
             "worker_errors",
         ],
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
@@ -102,12 +102,12 @@ const GROUPS: [Group; 15] = [
     },
     Group {
         checks: &["partitions"],
-        needs: &["ip_source", "ip_source_part", "database_identity"],
+        needs: &["ip_source", "ip_source_part", "_database_identity"],
         look: |schema| ask(schema, include_str!("doctor/partitions.sql"), &[]),
     },
     Group {
         checks: &["unobserved"],
-        needs: &["ip_source", "unobserved_statements"],
+        needs: &["ip_source", "_unobserved_statements"],
         look: |schema| ask(schema, include_str!("doctor/unobserved.sql"), &[]),
     },
     Group {
@@ -188,7 +188,9 @@ fn missing_grants(schema: &Schema, needs: &[&str]) -> Option<String> {
               SELECT pg_catalog.format('EXECUTE ON FUNCTION %s', p.oid::pg_catalog.regprocedure)
               FROM pg_catalog.pg_proc p
               WHERE p.pronamespace = $1 AND p.proname = ANY ($2) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) g";
-    let names: Vec<String> = needs.iter().map(|name| (*name).to_owned()).collect();
+    // Before the update from 0.1.0 the extension's own functions have no leading underscore.
+    let names: Vec<String> =
+        needs.iter().flat_map(|name| [*name, name.trim_start_matches('_')]).map(str::to_owned).collect();
     let lacking = tx::attempt(|| {
         let sql = Sql::as_caller();
         let arguments = [(pg_sys::OIDOID, schema.oid.into_datum()), (pg_sys::TEXTARRAYOID, Some(call::texts(&names)))];

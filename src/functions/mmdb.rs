@@ -50,7 +50,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `mmdb_network_rows(edition text, within inet) → setof record (network cidr, record jsonb)`: the same, a row a
+    /// `_mmdb_network_rows(edition text, within inet) → setof record (network cidr, record jsonb)`: the same, a row a
     /// call.
     mmdb_network_rows,
     pg_finfo_mmdb_network_rows,
@@ -123,7 +123,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `mmdb_files() → setof (…)`: the same without a look at the server's processes, of the editions in use alone:
+    /// `_mmdb_files() → setof (…)`: the same without a look at the server's processes, of the editions in use alone:
     /// what is not in use can neither be out of date nor be refused.
     mmdb_files,
     pg_finfo_mmdb_files,

@@ -11,7 +11,7 @@ use crate::pg::sql::Sql;
 use crate::sql_function;
 
 sql_function!(
-    /// `secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions that the
+    /// `_secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions that the
     /// script made; null: all of the extension's. `for_readers` are those of the functions that the views call.
     secure_extension,
     pg_finfo_secure_extension,
@@ -115,8 +115,8 @@ const REVOCATIONS: &str = "
     WHERE a.grantee <> g.owner AND NOT (a.grantee = 0 AND g.keeps_public) AND ($2 IS NULL OR g.plain = ANY ($2))
     ORDER BY 1";
 
-/// GRANT statements that let whoever may call `worker_status()`, which the status views call, call other functions as
-/// well. `$1` is the extension, `$2` the names of these.
+/// GRANT statements that let whoever may call `_worker_status()`, which the status views call, call other functions as
+/// well; 0.1.0 names it without the underscore. `$1` is the extension, `$2` the names of these.
 const GRANTS: &str = "
     WITH member AS MATERIALIZED (
              SELECT p.oid, p.proname, p.proacl, p.proowner FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
@@ -125,7 +125,7 @@ const GRANTS: &str = "
     SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', n.oid::regprocedure,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
     FROM member w, pg_catalog.aclexplode(w.proacl) a, member n
-    WHERE w.proname = 'worker_status' AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
+    WHERE w.proname IN ('_worker_status', 'worker_status') AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
     ORDER BY 1";
 
 /// Runs the statements that a query makes.

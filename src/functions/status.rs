@@ -1,4 +1,4 @@
-//! What an operator asks first: does it run? `worker_status`, behind the view `enrichment_status`, `network_sources`,
+//! What an operator asks first: does it run? `_worker_status`, behind the view `enrichment_status`, `_network_sources`,
 //! behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
 
 pub mod queue;
@@ -24,7 +24,7 @@ use crate::{settings, shared, sql_function};
 const LOOK_UP: Duration = Duration::from_secs(25);
 
 sql_function!(
-    /// `worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed, waiting_since, lookups, cache_hits,
+    /// `_worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed, waiting_since, lookups, cache_hits,
     /// cache_misses)`.
     worker_status,
     pg_finfo_worker_status,
@@ -60,7 +60,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `network_sources() → setof (source, state, …)`: how Team Cymru and GreyNoise stand, by this database's worker.
+    /// `_network_sources() → setof (source, state, …)`: how Team Cymru and GreyNoise stand, by this database's worker.
     network_sources,
     pg_finfo_network_sources,
     |call: Call| {
@@ -97,7 +97,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `cymru_ways() → setof (way, failing, retry_at, last_error)`: how the two ways to Team Cymru stand.
+    /// `_cymru_ways() → setof (way, failing, retry_at, last_error)`: how the two ways to Team Cymru stand.
     cymru_ways,
     pg_finfo_cymru_ways,
     |call: Call| {
@@ -143,7 +143,7 @@ sql_function!(
 );
 
 sql_function!(
-    /// `source_latency() → setof (source, timed, p50_ms, p95_ms, p99_ms)`: how long the sources take to answer.
+    /// `_source_latency() → setof (source, timed, p50_ms, p95_ms, p99_ms)`: how long the sources take to answer.
     source_latency,
     pg_finfo_source_latency,
     |call: Call| {

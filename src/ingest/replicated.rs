@@ -16,7 +16,7 @@ use crate::pg::errors::raise;
 use crate::sql_function;
 
 sql_function!(
-    /// `drop_replicated_row() → trigger`: BEFORE INSERT, UPDATE or DELETE, FOR EACH ROW. With the argument `known`, an
+    /// `_drop_replicated_row() → trigger`: BEFORE INSERT, UPDATE or DELETE, FOR EACH ROW. With the argument `known`, an
     /// inserted row is dropped only where there is one of that key.
     drop_replicated_row,
     pg_finfo_drop_replicated_row,

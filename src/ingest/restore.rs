@@ -30,7 +30,7 @@ const BUSY: &str = "
                                       ELSE true END)";
 
 sql_function!(
-    /// `note_restore() → trigger`: BEFORE INSERT, FOR EACH STATEMENT.
+    /// `_note_restore() → trigger`: BEFORE INSERT, FOR EACH STATEMENT.
     note_restore,
     pg_finfo_note_restore,
     |call: Call| {

@@ -53,7 +53,7 @@ pub fn count(source: pg_sys::Oid, now: i64) {
 }
 
 sql_function!(
-    /// `unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz)`: those that could not have the
+    /// `_unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz)`: those that could not have the
     /// queue since the server started, and the last of them; nulls where there was none.
     unobserved_statements,
     pg_finfo_unobserved_statements,

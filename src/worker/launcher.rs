@@ -240,7 +240,7 @@ pub mod announce {
     use crate::sql_function;
 
     sql_function!(
-        /// `announce_extension()`: wakes the launcher when the transaction commits.
+        /// `_announce_extension()`: wakes the launcher when the transaction commits.
         announce_extension,
         pg_finfo_announce_extension,
         |call: Call| {

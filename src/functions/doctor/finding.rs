@@ -1,5 +1,7 @@
 //! What a check found, and how it is asked for.
 
+use pgrx::{IntoDatum, pg_sys};
+
 use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, quote_identifier};
 use crate::pg::sql::Sql;
@@ -26,7 +28,9 @@ impl Finding {
 /// Asks the catalogs and the extension's views: what comes back are findings, a row each.
 pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> {
     let sql = Sql::as_caller();
-    let found = sql.query(&text.replace("@extschema@", &schema.name), arguments);
+    let own = if has_own_names(&sql, schema, text) { "@extschema@._" } else { "@extschema@." };
+    let text = text.replace("@extschema@._", own).replace("@extschema@", &schema.name);
+    let found = sql.query(&text, arguments);
     (0..found.len())
         .map(|row| Finding {
             check: found.text(row, 1).unwrap_or_default(),
@@ -35,6 +39,13 @@ pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> 
             remedy: found.text(row, 4),
         })
         .collect()
+}
+
+/// Whether the extension's own functions have a leading underscore here: before the update from 0.1.0 they do not.
+/// True where `text` calls none of them.
+fn has_own_names(sql: &Sql, schema: &Schema, text: &str) -> bool {
+    const FOUND: &str = "SELECT FROM pg_catalog.pg_proc WHERE pronamespace = $1 AND proname = '_worker_status'";
+    !text.contains("@extschema@._") || sql.query(FOUND, &[(pg_sys::OIDOID, schema.oid.into_datum())]).len() > 0
 }
 
 /// A call of one of the extension's functions, as a statement.

@@ -5,4 +5,4 @@ SELECT 'key ' || split_part(r.setting, '_', 1), CASE r.state WHEN 'fails' THEN '
                                                           ELSE '; GreyNoise is not asked, unless asn_inventory.greynoise is on' END ELSE '' END),
        CASE WHEN r.state IN ('fails', 'missing')
             THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or mend what it says', r.setting, split_part(r.setting, '_', 1)) END
-FROM @extschema@.worker_status() worker, @extschema@.secret_references() r WHERE worker.worker = 'running'
+FROM @extschema@._worker_status() worker, @extschema@.secret_references() r WHERE worker.worker = 'running'

@@ -6,4 +6,4 @@ WITH RECURSIVE below(tbl) AS (
 SELECT 'partitions', 'warning', format('%s had rows when it came below an attached table, and they are not counted.', p.tbl),
        format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', p.tbl::text)
 FROM @extschema@.ip_source_part p JOIN below b ON b.tbl = p.tbl JOIN pg_class c ON c.oid = p.tbl
-WHERE p.populated_at IS NULL AND p.attached_snapshot IS NOT NULL AND p.attached_on = @extschema@.database_identity()
+WHERE p.populated_at IS NULL AND p.attached_snapshot IS NOT NULL AND p.attached_on = @extschema@._database_identity()

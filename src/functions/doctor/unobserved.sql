@@ -6,4 +6,4 @@ UNION ALL
 SELECT 'unobserved', 'warning', format('%s statements were not observed since the server started, the last one at %s into %s: somebody held ip_observation.',
               u.statements, u.last_at, u.tbl::regclass),
        format('SELECT %s.populate_ip_inventory(%L);  -- brings in what is not known yet', '@extschema@', u.tbl::regclass::text)
-FROM @extschema@.unobserved_statements() u WHERE u.statements > 0
+FROM @extschema@._unobserved_statements() u WHERE u.statements > 0

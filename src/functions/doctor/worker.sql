@@ -1,5 +1,5 @@
 -- Whether a worker is there at all.
-WITH worker AS (SELECT * FROM @extschema@.worker_status())
+WITH worker AS (SELECT * FROM @extschema@._worker_status())
 SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: there is no worker.',
        format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- then restart the server',
               array_to_string(array_remove(string_to_array(current_setting('shared_preload_libraries'), ','), '') || 'asn_inventory'::text, ', '))

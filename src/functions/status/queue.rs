@@ -22,7 +22,7 @@ const COUNTED: u32 = 256;
 const SAMPLE: u32 = 128;
 
 sql_function!(
-    /// `queue_length() → (addresses, off_by)`.
+    /// `_queue_length() → (addresses, off_by)`.
     queue_length,
     pg_finfo_queue_length,
     |call: Call| {

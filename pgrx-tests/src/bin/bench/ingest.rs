@@ -173,10 +173,10 @@ fn load(stage: &Stage, client: &mut Client, events: &Events, mode: Mode) -> Outc
         execute(&mut loader, "SET asn_inventory.enabled = off")?;
     }
     // Not from the table: a scan of the queue would cost what is to be measured.
-    let absorbed = "SELECT absorbed FROM worker_status()";
+    let absorbed = "SELECT absorbed FROM _worker_status()";
     let before = number(client, absorbed)?;
     let backend = number(&mut loader, "SELECT pg_backend_pid()")?;
-    let worker = number(client, "SELECT worker_pid FROM worker_status()")?;
+    let worker = number(client, "SELECT worker_pid FROM _worker_status()")?;
     let busy_before = (processor_time(backend)?, processor_time(worker)?);
     let (mut took, mut queued, mut load) = (Duration::ZERO, 0.0, Load::default());
     for (batch, distinct) in events.batches.iter().zip(&events.queued) {

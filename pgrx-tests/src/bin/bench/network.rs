@@ -214,7 +214,7 @@ fn memory(stage: &Stage) -> Outcome<Vec<Row>> {
         ),
     )?;
     execute(&mut client, "VACUUM ANALYZE ip_inventory")?;
-    let worker = number(&mut client, "SELECT worker_pid FROM worker_status()")?;
+    let worker = number(&mut client, "SELECT worker_pid FROM _worker_status()")?;
     let mut rows = Vec::new();
     for refresh in [&format!("refresh_stale('cymru', {count})"), "refresh_range('45.0.0.0/8', 'cymru')"] {
         let before = anonymous(worker)?;

@@ -145,7 +145,7 @@ pub fn server_time(stage: &Stage, client: &mut Client) -> Outcome<f64> {
     let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields);
     // From the state on: cutime and cstime are the 14th and 15th, in hundredths of a second.
     let ticks: f64 = fields.split(' ').skip(13).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    let worker = number(client, "SELECT worker_pid FROM worker_status()")?;
+    let worker = number(client, "SELECT worker_pid FROM _worker_status()")?;
     Ok(ticks / 100.0 + processor_time(worker)?)
 }
 
