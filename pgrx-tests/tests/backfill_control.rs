@@ -258,7 +258,7 @@ fn a_job_that_is_waited_for_by_a_call_of_its_own_holds_back_no_vacuum() {
     let mut session = cluster.connect(db);
     query(&mut session, "SET search_path = evil, pg_catalog, public").expect("set");
     query(&mut session, &format!("CALL public.wait_for_job({id})")).expect("as it is");
-    assert_eq!(cluster.fails(db, "CALL wait_for_job(4711)").message, "there is no job 4711");
+    assert_eq!(cluster.fails(db, "CALL wait_for_job(4711)").message, "job 4711 does not exist");
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_job_cannot_be_waited_for_where_that_would_hold_a_snapshot() {
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
     let id = cluster.value(db, "SELECT job_id FROM backfill_inventory(workers => 1, wait => false)");
     let refused = cluster.fails(db, &format!("BEGIN; CALL wait_for_job({id}); COMMIT"));
-    assert_eq!(refused.message, "wait_for_job() cannot wait inside of a transaction block or function");
+    assert_eq!(refused.message, "wait_for_job() cannot run inside a transaction block or function");
     assert_eq!((refused.code.as_str(), refused.hint.contains("CALL wait_for_job")), ("55000", true));
     gate.open();
     assert_eq!(ended_job(cluster, db), "done");

@@ -66,7 +66,8 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
         cluster.lines(db, "SELECT ip_address FROM ip_inventory WHERE maxmind_ts IS NULL ORDER BY 1"),
         ["8.8.8.8", "8.8.8.9", "8.8.8.200"]
     );
-    cluster.wait_log("8.8.8.200 cannot be written to ip_inventory, the rest of its batch is: this row is poison");
+    cluster
+        .wait_log("8.8.8.200 cannot be written to ip_inventory; the rest of its batch was written: this row is poison");
     // The same by a list, of which nothing else is due.
     let listed = format!("SET statement_timeout = '30s'; {}", backfill("ips => '{8.8.8.7,8.8.8.8}'"));
     assert_eq!(Call::start(cluster, db, &listed).line(), "2|0|1|0|0|0|0|0|1");

@@ -204,7 +204,10 @@ fn values_that_cannot_be_are_refused_by_name() {
     }
     for network in ["8.8.8.0/24", "2001:4860::/32", "0.0.0.0/0"] {
         let refused = cluster.fails(db, &backfill(&format!("ips => '{{1.1.1.1,{network}}}'")));
-        assert_eq!((refused.code.as_str(), refused.message), ("22023", format!("{network} is a network")));
+        assert_eq!(
+            (refused.code.as_str(), refused.message),
+            ("22023", format!("\"{network}\" is a network, not a host address"))
+        );
         assert!(!refused.hint.is_empty());
     }
     assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_run"), "0");

@@ -209,8 +209,8 @@ fn without_a_worker_the_doctor_does_not_wait_for_one() {
     assert_eq!(
         cluster.lines(DB, states),
         [
-            "maxmind_license_key|unknown|no worker is there to look it up",
-            "greynoise_api_key|unknown|no worker is there to look it up"
+            "maxmind_license_key|unknown|no worker is running to look it up",
+            "greynoise_api_key|unknown|no worker is running to look it up"
         ]
     );
     // The doctor has said already that there is no worker.

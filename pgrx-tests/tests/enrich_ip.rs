@@ -197,7 +197,7 @@ fn null_in_is_null_out_and_a_network_is_refused() {
     for network in ["8.8.8.0/24", "10.0.0.0/8", "0.0.0.0/0", "2001:4860::/32", "::/0"] {
         let refused = cluster.fails(db, &format!("SELECT enrich_ip('{network}')"));
         assert_eq!(refused.code, "22023", "{refused:?}");
-        assert_eq!(refused.message, format!("{network} is a network"));
+        assert_eq!(refused.message, format!("\"{network}\" is a network, not a host address"));
         assert!(!refused.detail.is_empty() && refused.hint.contains("host(ip)"), "{refused:?}");
     }
     let cidr = cluster.value(db, "SELECT (enrich_ip('8.8.8.8'::cidr)).country_code");

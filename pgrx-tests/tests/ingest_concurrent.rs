@@ -187,7 +187,7 @@ fn a_row_that_cannot_be_written_is_isolated_named_and_kept() {
     // The batch that it came in counts once, here too.
     assert_eq!(db.value("SELECT observations FROM ip_source"), "400");
     db.cluster.wait_log(
-        "45.155.12.66 cannot be written to ip_inventory (attempt 1), the rest of its batch is: new row for relation \"ip_inventory\" violates check constraint \"poisoned\"",
+        "45.155.12.66 cannot be written to ip_inventory (attempt 1); the rest of its batch was written: new row for relation \"ip_inventory\" violates check constraint \"poisoned\"",
     );
     // Failing again adds up attempts and changes no count; new observations of it are not lost either.
     db.sql("UPDATE ip_observation SET retry_at = now()");

@@ -115,7 +115,10 @@ fn a_trigger_of_that_name_that_is_somebody_elses_is_never_dropped() {
     ));
     let failure = db.fails("SELECT attach_ip_source('events', '{ip}')");
     assert_eq!(failure.code, "42710", "{failure:?}");
-    assert!(failure.message.contains("\"events\" has a trigger asn_inventory_observe"), "{failure:?}");
+    assert!(
+        failure.message.contains("trigger \"asn_inventory_observe\" for table \"events\" already exists"),
+        "{failure:?}"
+    );
     assert!(failure.hint.contains("ALTER TRIGGER"), "{failure:?}");
     // Below an attached table: the statement goes through, with a word.
     db.sql("SELECT attach_ip_source('parent', '{ip}')");
@@ -145,7 +148,7 @@ fn a_trigger_that_cannot_be_made_fails_no_statement() {
     assert_eq!(value(&mut session, "SELECT count(*) FROM kept"), "0");
     let heard = notices.all();
     assert!(
-        heard.contains(&"WARNING: table \"grandchild\" is not observed: its trigger cannot be made".to_owned()),
+        heard.contains(&"WARNING: table \"grandchild\" is not observed: its trigger could not be created".to_owned()),
         "{heard:?}"
     );
     run(&mut writer, "COMMIT");
@@ -174,7 +177,7 @@ fn whoever_is_dropping_the_extension_holds_up_no_partition() {
     run(&mut session, "CREATE TABLE one PARTITION OF events FOR VALUES IN (1)");
     let heard = notices.all();
     assert!(
-        heard.contains(&"WARNING: table \"one\" is not observed: its trigger cannot be made".to_owned()),
+        heard.contains(&"WARNING: table \"one\" is not observed: its trigger could not be created".to_owned()),
         "{heard:?}"
     );
     run(&mut open, "COMMIT");
@@ -270,7 +273,7 @@ fn a_foreign_partition_that_comes_later_breaks_no_insert() {
     run(&mut session, &far);
     let heard = notices.all();
     for table in ["events", "sub"] {
-        let warning = format!("WARNING: rows inserted through \"{table}\" are not observed any more");
+        let warning = format!("WARNING: rows inserted through \"{table}\" are no longer observed");
         assert!(heard.contains(&warning), "{heard:?}");
     }
     // Through root and sub-root, to the foreign partition and to the local ones: all go in; by name, they are observed.

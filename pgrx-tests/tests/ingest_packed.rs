@@ -87,7 +87,7 @@ fn bytes_that_are_no_packed_observations_are_refused() {
         let refused = cluster.fails("postgres", &format!("SELECT * FROM unpack_observations('{bytes}')"));
         assert_eq!(
             (refused.code.as_str(), refused.message.as_str()),
-            ("22023", "these bytes are no packed observations"),
+            ("22023", "invalid packed observations"),
             "{bytes}"
         );
     }

@@ -79,11 +79,11 @@ fn zones_that_can_not_be_are_refused() {
     let db = Db::new();
     db.sql(r#"CREATE TABLE t (ip inet, at timestamp, tz timestamptz, "at@UTC" timestamp)"#);
     for (observed_at, code, message) in [
-        ("at@Europe/Nowhere", "22023", "time zone \"Europe/Nowhere\" is not known"),
-        ("at@", "22023", "time zone \"\" is not known"),
-        ("tz@UTC", "42804", "column \"tz\" of \"t\" cannot be observed_at"),
+        ("at@Europe/Nowhere", "22023", "time zone \"Europe/Nowhere\" not recognized"),
+        ("at@", "22023", "time zone \"\" not recognized"),
+        ("tz@UTC", "42804", "column \"tz\" of \"t\" cannot be used as observed_at"),
         ("no@UTC", "42703", "column \"no\" of relation \"t\" does not exist"),
-        ("ip@UTC", "42804", "column \"ip\" of \"t\" cannot be observed_at"),
+        ("ip@UTC", "42804", "column \"ip\" of \"t\" cannot be used as observed_at"),
     ] {
         let refused = db.fails(&format!("SELECT attach_ip_source('t', '{{ip}}', '{observed_at}')"));
         assert_eq!((refused.code.as_str(), refused.message.as_str()), (code, message));

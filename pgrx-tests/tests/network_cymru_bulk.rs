@@ -155,7 +155,7 @@ fn a_row_that_cannot_be_written_is_set_aside_and_its_batch_is_kept() {
     wait_found(&world, &others);
     assert_eq!(world.row("45.4.0.1", "cymru_status, asn_number, asn_source"), "pending||");
     let said = || world.cluster.log();
-    let complaint = "45.4.0.1 cannot be written to ip_inventory, the rest of its batch is: ";
+    let complaint = "45.4.0.1 cannot be written to ip_inventory; the rest of its batch was written: ";
     let log = wait_for("the log's complaint", said, |log| log.contains(complaint));
     assert!(log.contains("violates check constraint \"poison\""));
 

@@ -134,7 +134,7 @@ fn a_backfill_that_cannot_write_fails_with_the_reason() {
     full(cluster, db, "ip_inventory", "NEW.maxmind_ts IS NOT NULL");
     cluster.sql(db, "SELECT backfill_inventory(wait => false, commit_interval => 100)");
     let ended = "SELECT outcome || ': ' || detail FROM enrichment_run ORDER BY job_id DESC LIMIT 1";
-    cluster.wait_value(db, ended, &format!("failed: helpers ended, or failed, before they were done: {FULL}"));
+    cluster.wait_value(db, ended, &format!("failed: helpers failed or were ended before they were done: {FULL}"));
     assert_eq!(cluster.value(db, LAST_ERROR), format!("a backfill or refresh: {FULL}"));
     assert_eq!(cluster.value(db, HEALTHY), "error");
     assert!(!cluster.log().contains("8.8.4."), "no address is to blame: {}", cluster.log_tail());

@@ -195,7 +195,7 @@ fn first_import(open: &mut Open, settings: &Settings) {
 /// Once a session: the store cannot be written, so files cannot be imported.
 fn trouble(error: &StoreError) {
     if !TROUBLED.replace(true) {
-        warn("mmdb files cannot be imported", &error.to_string(), "what was imported before goes on answering");
+        warn("could not import mmdb files", &error.to_string(), "The files imported before stay in use.");
     }
 }
 
@@ -206,18 +206,16 @@ fn reopen(open: &mut Open, settings: &Settings) {
         Ok((manifest, databases, troubles)) => {
             for (edition, trouble) in troubles {
                 warn(
-                    format!("a generation of {edition} cannot be opened"),
+                    format!("could not open a generation of {edition}"),
                     &trouble,
-                    "the one before answers meanwhile",
+                    "The generation before stays in use.",
                 );
             }
             open.manifest = manifest;
             open.databases = databases;
             publish(&open.databases);
         }
-        Err(error) => {
-            warn("the mmdb generations cannot be read", &error.to_string(), "what was open goes on answering")
-        }
+        Err(error) => warn("could not read the mmdb generations", &error.to_string(), "The open files stay in use."),
     }
 }
 
@@ -271,7 +269,7 @@ fn warn_of_age(edition: &Edition, build_epoch: u64, settings: &Settings) {
     let age = SystemTime::now().duration_since(built).unwrap_or_default();
     if age > settings.maxmind_max_age {
         let days = age.as_secs() / 86_400;
-        warn(format!("{edition} was built {days} days ago"), "", "put a newer build into asn_inventory.maxmind_dir");
+        warn(format!("{edition} was built {days} days ago"), "", "Put a newer build into asn_inventory.maxmind_dir.");
     }
 }
 
@@ -287,6 +285,6 @@ fn warn_once() {
     warn(
         "no mmdb file is installed: look-ups answer null, with status \"unavailable\"",
         "",
-        &format!("put {} into the directory that asn_inventory.maxmind_dir names", names.join(" or ")),
+        &format!("Put {} into the directory that asn_inventory.maxmind_dir names.", names.join(" or ")),
     );
 }

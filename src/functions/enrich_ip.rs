@@ -39,7 +39,7 @@ sql_function!(
         let (Some(inet), Some(wait)) = (call.get::<Inet>(0), call.interval(1)) else { return call.null() };
         if inet.is_network() {
             bad_value(
-                format!("{}/{} is a network", inet.ip, inet.bits),
+                format!("\"{}/{}\" is a network, not a host address", inet.ip, inet.bits),
                 "enrich_ip takes one host address.",
                 "Use host(ip)::inet for the address part, or mmdb_networks() for what lies inside.",
             );

@@ -173,9 +173,9 @@ sql_function!(
             ),
             Err(error) => crate::pg::errors::raise(
                 PgSqlErrorCode::ERRCODE_IO_ERROR,
-                "mmdb files cannot be imported",
+                "could not import mmdb files",
                 &error.to_string(),
-                "What was imported before goes on answering.",
+                "The files imported before stay in use.",
             ),
         }
     }
@@ -207,7 +207,7 @@ fn not_installed(edition: &str) -> ! {
 fn broken(edition: &str, detail: &str) -> ! {
     crate::pg::errors::raise(
         PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-        format!("a record of mmdb edition \"{edition}\" cannot be read"),
+        format!("could not read a record of mmdb edition \"{edition}\""),
         // It may quote the record.
         &enrich::text::clean(detail, 400),
         "",

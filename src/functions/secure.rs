@@ -87,9 +87,9 @@ fn refuse_foreign_bindings(sql: &Sql, extension: pg_sys::Oid) {
     if found.len() > 0 {
         let (ours, theirs) = (found.text(0, 1).unwrap_or_default(), found.text(0, 2).unwrap_or_default());
         not_ready(
-            format!("{ours} of asn_inventory uses {theirs}, which is not its own"),
-            "Whoever owns that would run it with the rights of everybody who reads or calls this.",
-            "Look who made it, drop it, and run the command again.",
+            format!("{ours} of asn_inventory depends on {theirs}, which is not part of the extension"),
+            "Its owner could run code with the rights of everyone who uses the object.",
+            "Find out who created it, drop it, and run the command again.",
         );
     }
 }

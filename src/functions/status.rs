@@ -181,7 +181,7 @@ sql_function!(
             let key = slot.map(|slot| &slot.checks.keys[at]);
             let state = key.map_or(found::UNKNOWN, |key| key.found.load(Ordering::Relaxed));
             let (state, detail) = match key {
-                None => (state, "no worker is there to look it up".to_owned()),
+                None => (state, "no worker is running to look it up".to_owned()),
                 Some(key) if answered => (state, key.detail.read().unwrap_or_default()),
                 Some(_) if may_know => (found::UNKNOWN, "the worker has not looked it up yet".to_owned()),
                 Some(_) => (state, found::last_time(state).to_owned()),

@@ -179,8 +179,8 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         let relation = pg_sys::table_open(oid, pg_sys::NoLock as i32);
         if !is_queue(relation) {
             errors::not_ready(
-                "ip_observation is not as asn_inventory made it",
-                "What is queued stays there.",
+                "table \"ip_observation\" was altered",
+                "Queued observations stay in the table.",
                 "Give the table its columns back, or run DROP EXTENSION and CREATE EXTENSION.",
             );
         }
@@ -249,7 +249,7 @@ impl Taken {
                 self.count(ip, Seen { count, first, last }, attempts);
             }
             if entries.is_broken() {
-                pgrx::warning!("asn_inventory: a packed row of ip_observation cannot be read to its end");
+                pgrx::warning!("asn_inventory: a packed row of ip_observation is damaged");
             }
         } else if let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) {
             self.count(ip, seen, attempts);
@@ -331,7 +331,7 @@ impl Round<'_> {
         let (ip, pending, failure) = self.refused.drain(..).next()?;
         let why = watched::why(&failure, more);
         pgrx::log!(
-            "asn_inventory: {ip} cannot be written to ip_inventory (attempt {}), the rest of its batch is: {why}",
+            "asn_inventory: {ip} cannot be written to ip_inventory (attempt {}); the rest of its batch was written: {why}",
             pending.attempts + 1
         );
         Some(Failure { message: format!("{ip}: {why}"), ..failure })

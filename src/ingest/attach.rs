@@ -291,8 +291,8 @@ fn check_names(schema: &Schema, members: &[pg_sys::Oid]) {
     if let Some(member) = members.iter().find(foreign) {
         raise(
             PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-            format!("table \"{}\" has a trigger {TRIGGER} that is not asn_inventory's", plain_name(*member)),
-            "Attaching needs that name.",
+            format!("trigger \"{TRIGGER}\" for table \"{}\" already exists", plain_name(*member)),
+            "It does not belong to asn_inventory, which needs this name.",
             &format!(
                 "Give it another name: ALTER TRIGGER {TRIGGER} ON {} RENAME TO \u{2026}",
                 relation_name(*member).unwrap_or_default()
@@ -370,7 +370,7 @@ fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
     let mismatch = |reason: &str| {
         raise(
             PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
-            format!("column \"{name}\" of \"{}\" cannot be observed_at", plain_name(table)),
+            format!("column \"{name}\" of \"{}\" cannot be used as observed_at", plain_name(table)),
             reason,
             TIMES,
         )
@@ -380,7 +380,7 @@ fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
         NoMoment::WrongType => mismatch("It holds no time."),
         NoMoment::HasZone => mismatch("It is of type timestamptz, whose values have their zone already."),
         NoMoment::NoZone => bad_value(
-            format!("time zone \"{zone}\" is not known"),
+            format!("time zone \"{zone}\" not recognized"),
             "observed_at ends in @ and a time zone. As a name it is cut after 63 bytes.",
             "SELECT name FROM pg_timezone_names lists them.",
         ),

@@ -28,7 +28,7 @@ impl Before {
         let own = |id: &u64| session::is_own_transaction(*id);
         let text = format!("{}:{command}|{snapshot}", list((top..next).filter(own)));
         Before::parse(&text)
-            .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a snapshot cannot be read", &text, ""))
+            .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not read a snapshot", &text, ""))
     }
 
     /// Reads `own,…:command|xmin:xmax:xip,…`.

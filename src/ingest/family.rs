@@ -180,16 +180,16 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             Some(found) if found.is_ours(schema) && found.is_inherited => {
                 if had_rows && let Err(reason) = attempt(table, || note(schema, table)) {
                     warn(
-                        format!("the rows that \"{}\" has are not observed", plain_name(table)),
+                        format!("rows already in \"{}\" are not observed", plain_name(table)),
                         &reason,
-                        "Rows that are inserted from now on are.",
+                        "Rows inserted from now on are observed.",
                     );
                 }
             }
             Some(found) if found.is_ours(schema) => {}
             Some(_) => warn(
                 format!("table \"{}\" is not observed", plain_name(table)),
-                &format!("It has a trigger {TRIGGER} that is not asn_inventory's."),
+                &format!("It has a trigger {TRIGGER} that does not belong to asn_inventory."),
                 "Rename that trigger, and attach the parent again with attach_ip_source().",
             ),
             None => {
@@ -251,7 +251,7 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_ro
     });
     if let Err(reason) = done {
         warn(
-            format!("table \"{}\" is not observed: its trigger cannot be made", plain_name(table)),
+            format!("table \"{}\" is not observed: its trigger could not be created", plain_name(table)),
             &reason,
             &format!("{} makes it.", mending(schema, above.table, &above.trigger)),
         );
@@ -281,7 +281,7 @@ fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
         }
     }
     warn(
-        format!("rows inserted through \"{}\" are not observed any more", plain_name(table)),
+        format!("rows inserted through \"{}\" are no longer observed", plain_name(table)),
         "It has a foreign partition now, and PostgreSQL routes no row there while a trigger reads the new rows. Rows that are inserted into its local partitions by name are still observed.",
         &format!(
             "Attach it with method => 'row', insert into the partitions by name, or detach the foreign one and run {}.",

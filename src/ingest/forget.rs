@@ -108,8 +108,8 @@ fn refuse_leftovers(schema: &Schema) {
         raise(
             PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             "some observations cannot be absorbed yet, and nothing was taken back",
-            "Somebody holds their rows of ip_inventory, or these cannot be written.",
-            "Look who holds one in pg_locks, and call forget_ip_source() again when ip_observation is empty.",
+            "Their rows of ip_inventory are locked, or cannot be written.",
+            "Find the holder in pg_locks, and call forget_ip_source() again when ip_observation is empty.",
         );
     }
 }
@@ -132,7 +132,7 @@ fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
                 failure.code,
                 "rows of ip_inventory are locked, and nothing was taken back",
                 &failure.message,
-                "Look who holds them in pg_locks, and call forget_ip_source() again.",
+                "Find the holder in pg_locks, and call forget_ip_source() again.",
             );
         }
         raise(failure.code, failure.message, "", "");

@@ -39,7 +39,7 @@ impl Outlet {
             match self.queue.get_or_insert_with(|| Queue::try_open(schema)) {
                 Ok(queue) => queue.append(tally, source, now, rows),
                 Err(Closed::Missing) if fresh => warn(
-                    "observations are lost: ip_observation is missing or not as asn_inventory made it",
+                    "observations are lost: table \"ip_observation\" is missing or was altered",
                     "",
                     "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
                 ),

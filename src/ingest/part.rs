@@ -40,7 +40,7 @@ impl Source {
             );
         };
         let Some(attached) = source::lock(schema, root) else {
-            not_ready(format!("table \"{}\" is not attached any more", plain_name(root)), "", "");
+            not_ready(format!("table \"{}\" is no longer attached", plain_name(root)), "", "");
         };
         // Only now: whoever held the row may have counted some of them.
         let parts = parts(schema, table);
@@ -48,16 +48,13 @@ impl Source {
         let earlier = if attached.populated { Earlier::Counted } else { Earlier::Uncounted };
         if earlier == Earlier::Uncounted && !noted && !attached.is_from_here {
             not_ready(
-                format!(
-                    "which rows of \"{}\" were there before it was attached is not known any more",
-                    plain_name(root)
-                ),
+                format!("cannot determine which rows of \"{}\" were there before it was attached", plain_name(root)),
                 "The table was restored into this database from a dump.",
                 "detach_ip_source() leaves the counts as they are. Rows that were never counted can be counted by hand: INSERT INTO ip_inventory … SELECT … GROUP BY the address, then backfill_inventory().",
             );
         }
         let Some(before) = attached.snapshot.as_deref().and_then(Before::parse) else {
-            raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "ip_source.attached_snapshot cannot be read", "", "");
+            raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "invalid snapshot in ip_source.attached_snapshot", "", "");
         };
         let scope = match (table == root, earlier) {
             // A snapshot of another server says nothing about these rows: they were all counted, there or by their triggers.

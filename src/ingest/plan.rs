@@ -130,7 +130,7 @@ impl Plan {
         }
         for argument in &self.misfits {
             warn(
-                format!("\"{argument}\" cannot be read any more, and is not observed"),
+                format!("column \"{argument}\" is missing or changed type and is no longer observed"),
                 "The column is gone, or changed its type, since the table was attached.",
                 "Call attach_ip_source again with the columns that the table has now.",
             );

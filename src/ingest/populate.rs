@@ -110,7 +110,7 @@ fn refuse(closed: Closed) -> ! {
             "Call populate_ip_inventory() again once pg_locks shows no such lock.",
         ),
         Closed::Missing => not_ready(
-            "ip_observation is missing or not as asn_inventory made it",
+            "table \"ip_observation\" is missing or was altered",
             "",
             "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
         ),

@@ -24,7 +24,7 @@ sql_function!(
         let Some(data) = call.trigger() else {
             raise(
                 pgrx::PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "drop_replicated_row() is no ordinary function",
+                "function \"drop_replicated_row\" was not called by trigger manager",
                 "It is a trigger of asn_inventory's own tables.",
                 "",
             );

@@ -42,7 +42,7 @@ sql_function!(
         let Some(data) = call.trigger().filter(is_ours) else {
             raise(
                 PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "observe_addresses() is no ordinary function",
+                "function \"observe_addresses\" was not called by trigger manager",
                 "It is an AFTER INSERT trigger, FOR EACH STATEMENT with a transition table or FOR EACH ROW.",
                 "Call attach_ip_source(table, columns).",
             );

@@ -27,9 +27,9 @@ sql_function!(
         }
         if entries.is_broken() {
             crate::pg::errors::bad_value(
-                "these bytes are no packed observations",
-                "They end in the middle of an address, or are of a layout that this library does not know.",
-                "Hand in ip_observation.packed as it is.",
+                "invalid packed observations",
+                "The value ends in the middle of an address, or has a layout that this library does not know.",
+                "Pass ip_observation.packed unchanged.",
             );
         }
         call.null()

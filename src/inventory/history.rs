@@ -35,7 +35,7 @@ sql_function!(
         let Some(data) = data else {
             raise(
                 PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                "record_asn_change() is no ordinary function",
+                "function \"record_asn_change\" was not called by trigger manager",
                 "It is an AFTER UPDATE … FOR EACH ROW trigger of ip_inventory.",
                 "",
             );
@@ -71,7 +71,7 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
         let table = pg_sys::get_relname_relid(c"ip_asn_history".as_ptr(), schema);
         if row[0].is_none() || row[2].is_none() || table == pg_sys::InvalidOid || !insert(table, row) {
             warn(
-                "a change of an ASN is not recorded: ip_asn_history or ip_inventory is not as asn_inventory made it",
+                "a change of an ASN is not recorded: table \"ip_asn_history\" or \"ip_inventory\" was altered",
                 "",
                 "enrichment_doctor() says what differs.",
             );

@@ -20,7 +20,7 @@ pub unsafe fn check(desc: pg_sys::TupleDesc) {
     // SAFETY: see above.
     if unsafe { (*desc).natts as usize != columns::COUNT || !shape::describes(desc, &given) } {
         crate::pg::errors::not_ready(
-            "type ip_enrichment is not as this library knows it",
+            "type \"ip_enrichment\" does not match this library",
             "The library and the extension's version differ, or somebody altered the type.",
             "Run ALTER EXTENSION asn_inventory UPDATE.",
         );

@@ -112,7 +112,7 @@ fn plan(text: String, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
         let plan = unsafe {
             let plan = pg_sys::SPI_prepare(statement.as_ptr(), types.len() as i32, types.as_mut_ptr());
             if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
-                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "a statement cannot be prepared", &text, "");
+                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not prepare a statement", &text, "");
             }
             plan
         };

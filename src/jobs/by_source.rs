@@ -86,7 +86,7 @@ pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
     let list: Box<dyn Iterator<Item = IpAddr>> = match list::stream(id) {
         Ok(list) => Box::new(list),
         Err(error) => {
-            pgrx::warning!("asn_inventory: the list of job {id} cannot be read: {error}");
+            pgrx::warning!("asn_inventory: could not read the list of job {id}: {error}");
             Box::new(std::iter::empty())
         }
     };
@@ -112,7 +112,7 @@ fn most_observed_first(id: i64) {
     if ranked.len() == ips.len()
         && let Err(error) = list::write_in_order(id, ranked.iter().map(|(_, ip)| ip))
     {
-        pgrx::warning!("asn_inventory: the list of job {id} cannot be put in order: {error}");
+        pgrx::warning!("asn_inventory: could not sort the list of job {id}: {error}");
     }
 }
 

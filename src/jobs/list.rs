@@ -72,7 +72,7 @@ pub(super) fn write_list(id: i64, ips: &[IpAddr]) {
     if let Err(error) = write(id, ips.to_vec()) {
         crate::pg::errors::raise(
             pgrx::PgSqlErrorCode::ERRCODE_IO_ERROR,
-            format!("the job's list cannot be written: {error}"),
+            format!("could not write the job's list: {error}"),
             "",
             "",
         );

@@ -239,7 +239,9 @@ impl Part {
         });
         if let Some((ip, failure)) = refused {
             let why = watched::why(&failure, (*errors - before).saturating_sub(1) as usize);
-            pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory, the rest of its batch is: {why}");
+            pgrx::log!(
+                "asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}"
+            );
         }
     }
 }

@@ -161,7 +161,11 @@ impl Runner {
             job.counts.add(&Done { errors: locked, ..Done::default() });
             if unfinished(job) {
                 let why = last_failure(job).unwrap_or_else(|| "the server's log says why".to_owned());
-                finish(job, outcome::FAILED, Some(format!("helpers ended, or failed, before they were done: {why}")));
+                finish(
+                    job,
+                    outcome::FAILED,
+                    Some(format!("helpers failed or were ended before they were done: {why}")),
+                );
                 return false;
             }
             if job.listed.load(Ordering::Relaxed) {
@@ -328,7 +332,7 @@ pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     {
         watched::failed(Work::Record, &failure);
         pgrx::log!(
-            "asn_inventory: the end of job {} could not be written down: {}",
+            "asn_inventory: could not record the end of job {}: {}",
             job.id.load(Ordering::Relaxed),
             failure.message
         );

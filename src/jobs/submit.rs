@@ -39,7 +39,7 @@ sql_function!(
         };
         let max_ips = call.get::<i64>(2);
         if max_ips.is_some_and(|n| n < 1) {
-            bad_value("max_ips is a positive number", "", "Null is no limit.");
+            bad_value("max_ips must be positive", "", "Null is no limit.");
         }
         let request = Request {
             batch_size: number(0, "batch_size", 1000, 100_000),
@@ -115,7 +115,7 @@ fn hosts(ips: Vec<Inet>) -> Vec<IpAddr> {
         .map(|inet| {
             if inet.is_network() {
                 bad_value(
-                    format!("{}/{} is a network", inet.ip, inet.bits),
+                    format!("\"{}/{}\" is a network, not a host address", inet.ip, inet.bits),
                     "ips is a list of host addresses.",
                     "Leave the networks out, or name their addresses.",
                 );
@@ -182,12 +182,7 @@ fn start(call: Call, request: Request) -> Option<i64> {
     fill(job, id, &request);
     if let Some(ips) = request.ips {
         if let Err(error) = list::write(id, ips) {
-            raise(
-                PgSqlErrorCode::ERRCODE_IO_ERROR,
-                format!("the list of addresses cannot be written: {error}"),
-                "",
-                "",
-            );
+            raise(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("could not write the list of addresses: {error}"), "", "");
         }
         job.listed.store(true, Ordering::Relaxed);
         job.adds.store(request.adds, Ordering::Relaxed);

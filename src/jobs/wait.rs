@@ -46,7 +46,7 @@ pub fn wait(job: &Job) {
 fn say_that_it_holds_back_vacuum(id: i64) {
     pgrx::pg_sys::panic::ErrorReport::new(
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("while this statement waits for job {id}, no vacuum removes rows that die in this database"),
+        format!("while this statement waits for job {id}, vacuum cannot remove dead rows in this database"),
         "asn_inventory",
     )
     .set_hint("For long jobs: call it with wait => false, and CALL wait_for_job() with the number that it returns.")
@@ -85,7 +85,7 @@ sql_function!(
         if let Some(job) = running().find(is_it) {
             if !tx::commit_procedure(call) {
                 not_ready(
-                    "wait_for_job() cannot wait inside of a transaction block or function",
+                    "wait_for_job() cannot run inside a transaction block or function",
                     "It would hold back vacuum in the whole database for as long as the job runs.",
                     "Call it by itself: CALL wait_for_job(…). Elsewhere look at enrichment_progress.",
                 );
@@ -106,7 +106,7 @@ fn report(schema: &Schema, id: i64) {
     let Some((outcome, detail)) = runs::outcome(schema, id) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-            format!("there is no job {id}"),
+            format!("job {id} does not exist"),
             "",
             "enrichment_progress shows those that run, enrichment_run those that ended.",
         );

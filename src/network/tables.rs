@@ -146,7 +146,7 @@ fn told<A>(
     written.map_err(refusal)?;
     if let Some((ip, failure)) = broken.first() {
         let why = watched::why(failure, broken.len() - 1);
-        pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory, the rest of its batch is: {why}");
+        pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}");
         watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
     }
     unwritten.broken.extend(broken.into_iter().map(|(ip, _)| ip));

@@ -37,7 +37,7 @@ impl Sql {
         {
             not_ready(
                 "tables of asn_inventory belong to different roles",
-                "What reads or writes several of them at a time is not done.",
+                "Statements that read or write several of them are refused.",
                 "Give all of them to one role: enrichment_doctor() names them.",
             );
         }
@@ -197,7 +197,7 @@ impl Table<'_> {
         let kind = unsafe { pg_sys::SPI_gettypeid((*self.table).tupdesc, column as i32) };
         if !fits(kind) {
             not_ready(
-                "a table of asn_inventory is not as it was made",
+                "a table of asn_inventory was altered",
                 "A column has another type than this library reads.",
                 "Give the column its type back, or run DROP EXTENSION and CREATE EXTENSION.",
             );

@@ -40,7 +40,7 @@ pub fn define() {
     define_texts(&[
         (
             c"asn_inventory.maxmind_account_id",
-            c"Number of the account that MaxMind files are downloaded with; empty: the older form of URL, which needs none.",
+            c"Number of the MaxMind account for downloads; empty: the older form of URL, which needs no account.",
             c"It belongs to asn_inventory.maxmind_license_key.",
             &MAXMIND_ACCOUNT_ID,
             secret,
@@ -48,8 +48,8 @@ pub fn define() {
         ),
         (
             c"asn_inventory.maxmind_license_key",
-            c"Where the key for downloads stands: a reference such as env:MAXMIND_LICENSE_KEY, never the key itself.",
-            c"Where it resolves to nothing, nothing is downloaded.",
+            c"Where the key for downloads is stored: a reference such as env:MAXMIND_LICENSE_KEY, never the key itself.",
+            c"If it cannot be resolved, nothing is downloaded.",
             &MAXMIND_LICENSE_KEY,
             secret,
             Some(check_license_key),
@@ -65,7 +65,7 @@ pub fn define() {
         (
             c"asn_inventory.maxmind_update_schedule",
             c"When the worker looks for newer MaxMind builds: five cron fields, UTC; empty: only when update_maxmind() asks.",
-            c"Up to half an hour later, so that not all servers come at once.",
+            c"The worker starts up to half an hour later, so that servers do not all connect at once.",
             &MAXMIND_UPDATE_SCHEDULE,
             plain,
             Some(check_schedule),

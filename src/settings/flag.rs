@@ -43,7 +43,7 @@ pub fn define() {
     GucRegistry::define_bool_guc(
         c"asn_inventory.enabled_by_superuser_only",
         c"Only superusers may switch asn_inventory.enabled for a session, role or database.",
-        c"What others have set is ignored: their sessions are observed as the server's configuration says.",
+        c"Values set by other roles are ignored; the server's configuration applies.",
         &BY_SUPERUSER_ONLY,
         GucContext::Sighup,
         GucFlags::default(),
@@ -52,8 +52,8 @@ pub fn define() {
     unsafe {
         GucRegistry::define_bool_guc_with_hooks(
             c"asn_inventory.enabled",
-            c"Observes the addresses of inserted rows; off, triggers queue nothing and the worker rests.",
-            c"Session, role and database settings win over ENABLE_ASN_INVENTORY in the server's environment, and that over postgresql.conf.",
+            c"Observes the addresses of inserted rows; if it is off, triggers queue nothing and the worker is idle.",
+            c"Session, role and database settings override ENABLE_ASN_INVENTORY in the server's environment, which overrides postgresql.conf.",
             &ENABLED,
             GucContext::Userset,
             GucFlags::default(),

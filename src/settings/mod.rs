@@ -101,15 +101,15 @@ pub fn define() {
     GucRegistry::define_string_guc(
         c"asn_inventory.databases",
         c"Databases that get a worker, comma separated; empty: every database that has the extension.",
-        c"A database that is not named keeps its queue until it is.",
+        c"A database that is not listed keeps its queue until it is listed.",
         &DATABASES,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_int_guc(
         c"asn_inventory.workers",
-        c"Most background workers that one job may use.",
-        c"They come out of max_worker_processes.",
+        c"Maximum number of background workers that one job may use.",
+        c"They are taken from max_worker_processes.",
         &WORKERS,
         1,
         64,
@@ -145,7 +145,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"asn_inventory.maxmind_max_age",
         c"Builds older than this are reported as outdated.",
-        c"Age is the build time that stands in the file, not the file's date.",
+        c"Age counts from the build time in the file, not from the file's date.",
         &MAXMIND_MAX_AGE,
         60,
         i32::MAX / 60,
@@ -154,7 +154,7 @@ pub fn define() {
     );
     GucRegistry::define_int_guc(
         c"asn_inventory.run_retention",
-        c"How long ended jobs stay in enrichment_run; 0: for ever.",
+        c"How long ended jobs stay in enrichment_run; 0: forever.",
         c"Whenever a job ends, older ones are removed.",
         &RUN_RETENTION,
         0,
@@ -164,8 +164,8 @@ pub fn define() {
     );
     GucRegistry::define_int_guc(
         c"asn_inventory.copy_work_mem",
-        c"work_mem of a COPY into an attached table, where that has less; 0: it keeps what it has.",
-        c"Beyond it PostgreSQL writes the new rows to disk, and the trigger reads them back. Each COPY may take so much memory.",
+        c"Minimum work_mem of a COPY into an attached table; 0: work_mem stays as it is.",
+        c"Above this size PostgreSQL writes the new rows to disk, and the trigger reads them back. Each COPY may use this much memory.",
         &COPY_WORK_MEM,
         0,
         i32::MAX / 1024,

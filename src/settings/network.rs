@@ -178,7 +178,7 @@ pub fn define() {
     GucRegistry::define_bool_guc(
         c"asn_inventory.cymru",
         c"Asks Team Cymru about addresses for which MaxMind has no ASN.",
-        c"Each look-up tells a third party an address; off, such addresses are skipped.",
+        c"Each look-up sends an address to a third party. If it is off, such addresses are skipped.",
         &CYMRU,
         GucContext::Sighup,
         plain,
@@ -199,7 +199,7 @@ pub fn define() {
     );
     number(
         c"asn_inventory.cymru_negative_ttl",
-        c"How long it counts that no route to an address was announced.",
+        c"How long the answer that no route to an address is announced stays valid.",
         c"Shorter than asn_inventory.cymru_ttl: new networks appear.",
         &CYMRU_NEGATIVE_TTL,
         1,
@@ -208,7 +208,7 @@ pub fn define() {
     );
     number(
         c"asn_inventory.cymru_rate",
-        c"Most DNS queries sent per second.",
+        c"Maximum number of DNS queries sent per second.",
         c"Bulk sessions are not counted.",
         &CYMRU_RATE,
         1,
@@ -226,7 +226,7 @@ pub fn define() {
     );
     number(
         c"asn_inventory.cymru_bulk_min",
-        c"From so many due addresses on, one bulk whois session is used instead of DNS queries.",
+        c"Number of due addresses from which one bulk whois session is used instead of DNS queries.",
         c"Where port 43 is blocked, set it to its maximum.",
         &CYMRU_BULK_MIN,
         1,
@@ -244,7 +244,7 @@ pub fn define() {
     );
     number(
         c"asn_inventory.greynoise_rate",
-        c"Most HTTPS requests sent per second.",
+        c"Maximum number of HTTPS requests sent per second.",
         c"The quota limits what is sent in a day or a week.",
         &GREYNOISE_RATE,
         1,
@@ -262,7 +262,7 @@ pub fn define() {
     );
     number(
         c"asn_inventory.greynoise_quota",
-        c"Most requests of one window that this database may spend.",
+        c"Maximum number of requests that this database may send in one window.",
         c"What the account allows, less its other uses; divide it where several databases share a key.",
         &GREYNOISE_QUOTA,
         0,
@@ -279,7 +279,7 @@ pub fn define() {
     );
     GucRegistry::define_enum_guc(
         c"asn_inventory.greynoise_quota_window",
-        c"Time span in which asn_inventory.greynoise_quota may be spent: day or week.",
+        c"Window to which asn_inventory.greynoise_quota applies: day or week.",
         c"Both are counted in UTC; weeks begin on Monday.",
         &GREYNOISE_QUOTA_WINDOW,
         GucContext::Sighup,
@@ -297,15 +297,15 @@ pub fn define() {
         (
             c"asn_inventory.cymru_whois",
             c"Host and port of the bulk whois service.",
-            c"Asked where many addresses are due at once.",
+            c"Used when many addresses are due at once.",
             &CYMRU_WHOIS,
             secret,
             Some(check_host_port),
         ),
         (
             c"asn_inventory.greynoise_api_key",
-            c"Where the key stands: a reference such as env:GREYNOISE_API_KEY or file:/etc/asn_inventory/greynoise, never the key itself.",
-            c"Resolved by the worker alone, when it is needed.",
+            c"Where the key is stored: a reference such as env:GREYNOISE_API_KEY or file:/etc/asn_inventory/greynoise, never the key itself.",
+            c"Only the worker resolves it, when it needs the key.",
             &GREYNOISE_API_KEY,
             secret,
             Some(check_greynoise_key),
@@ -328,7 +328,7 @@ pub fn define() {
         ),
         (
             c"asn_inventory.tls_ca_file",
-            c"Further trusted certificates in PEM form, beside those of the system.",
+            c"Additional trusted certificates in PEM form; those of the system stay trusted.",
             c"For a proxy that inspects TLS; there is no way to turn verification off.",
             &TLS_CA_FILE,
             secret,
@@ -336,8 +336,8 @@ pub fn define() {
         ),
         (
             c"asn_inventory.never_ask",
-            c"Networks, comma separated, whose addresses are told to no source outside.",
-            c"Beside the special-purpose ranges, about which nobody is ever asked.",
+            c"Networks, comma separated, whose addresses are never sent to an external source.",
+            c"Special-purpose ranges are never sent to a source.",
             &NEVER_ASK,
             secret,
             Some(check_networks),
@@ -345,7 +345,7 @@ pub fn define() {
         (
             c"asn_inventory.secret_commands",
             c"Programs that may resolve references, by absolute path: op=/usr/bin/op, aws=/usr/bin/aws, sops=/usr/bin/sops.",
-            c"Empty: none is ever run.",
+            c"Empty: no program is run.",
             &SECRET_COMMANDS,
             secret,
             Some(check_commands),
@@ -353,7 +353,7 @@ pub fn define() {
         (
             c"asn_inventory.secret_environment",
             c"Variables of the server's environment that env: references may read, comma separated; * stands for any ending.",
-            c"What else stands there is not for settings to refer to.",
+            c"References to other variables are refused.",
             &SECRET_ENVIRONMENT,
             secret,
             Some(check_patterns),

@@ -239,8 +239,8 @@ impl Download {
             Ok(_) => store.manifest().is_ok_and(|manifest| news(&manifest)),
             Err(StoreError::Busy) => true,
             Err(error) => {
-                pgrx::warning!("asn_inventory: mmdb files cannot be imported: {error}");
-                installing.fails(&format!("mmdb files cannot be imported: {error}"));
+                pgrx::warning!("asn_inventory: could not import mmdb files: {error}");
+                installing.fails(&format!("could not import mmdb files: {error}"));
                 false
             }
         };

@@ -109,7 +109,7 @@ impl Launcher {
         // A full disk must not be filled anew every second.
         self.next_import = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);
         if !trouble.is_empty() && trouble != self.trouble {
-            pgrx::warning!("asn_inventory: mmdb files cannot be imported: {trouble}");
+            pgrx::warning!("asn_inventory: could not import mmdb files: {trouble}");
         }
         self.trouble = trouble;
     }
@@ -193,7 +193,7 @@ impl Known {
         let Some(slot) = shared.database_or_new(oid) else {
             if !self.refused {
                 pgrx::log!(
-                    "asn_inventory: database \"{}\" gets no worker: {} are served, and no more can be; asn_inventory.databases says which",
+                    "asn_inventory: database \"{}\" gets no worker: {} are served, which is the maximum; asn_inventory.databases selects them",
                     self.name,
                     shared::DATABASES
                 );

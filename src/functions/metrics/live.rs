@@ -35,10 +35,10 @@ pub fn worker(page: &mut Page, slot: Option<&Database>) {
         "When these figures were read: a file of them that is no longer written stays as it is.",
         Sample::of(Some(time::now_unix_us() as f64 / 1e6)),
     );
-    page.gauge("standby", "Whether this server is a standby, where no worker is to run.", Sample::of(truth(standby)));
+    page.gauge("standby", "Whether this server is a standby, where no worker runs.", Sample::of(truth(standby)));
     page.gauge(
         "enabled",
-        "Whether asn_inventory.enabled is on, as the session has it that asks.",
+        "Whether asn_inventory.enabled is on in the session that reads the metrics.",
         Sample::of(truth(settings::enabled())),
     );
     page.gauge(

@@ -80,11 +80,19 @@ const SOURCE: [Figure; 9] = [
         "extract(epoch FROM s.last_error_at)",
         "When it last failed; for maxmind, a file that was refused or a look for newer ones.",
     ),
-    gauge("source_retry_timestamp_seconds", "extract(epoch FROM s.retry_at)", "It is not asked before this."),
-    gauge("quota_limit", "s.quota", "Most requests of a window."),
+    gauge(
+        "source_retry_timestamp_seconds",
+        "extract(epoch FROM s.retry_at)",
+        "The source is not asked before this time.",
+    ),
+    gauge("quota_limit", "s.quota", "Maximum number of requests in a window."),
     gauge("quota_used", "s.quota_used", "Requests spent in the present window."),
     gauge("quota_left", "s.quota_left", "Requests left in the present window."),
-    gauge("quota_reset_timestamp_seconds", "extract(epoch FROM s.quota_reset_at)", "When there is more."),
+    gauge(
+        "quota_reset_timestamp_seconds",
+        "extract(epoch FROM s.quota_reset_at)",
+        "When the quota is available again.",
+    ),
 ];
 
 /// Of a source, and counted in shared memory alone: not known where no worker has a place there.
@@ -208,12 +216,12 @@ impl Stored {
         );
         page.gauge(
             "queue_addresses_off_by",
-            "By how much that may be off, in nineteen cases of twenty; 0: they were counted.",
+            "Margin of error of this estimate at 95 % confidence; 0: it was counted.",
             Sample::of(self.queued.map(|queued| queued.off_by as f64)),
         );
         page.gauge(
             "queue_age_seconds",
-            "How long the oldest of them has waited; not there when none waits, or the worker is at it.",
+            "How long the oldest of them has waited; absent when none waits or the worker is absorbing them.",
             Sample::of(age.filter(|_| self.queued.is_some_and(|queued| queued.addresses > 0))),
         );
     }
@@ -236,10 +244,14 @@ impl Stored {
         let up = |source: &Source| Sample::of_source(&source.name, source.up());
         page.gauge(
             "source_up",
-            "Whether it answers; not there for a source that is off, or that no worker has looked at.",
+            "Whether the source answers; absent for a source that is off or that no worker has checked.",
             self.sources.iter().filter_map(up),
         );
-        page.gauge("source_state", "1 for the state that it is in.", self.sources.iter().flat_map(Source::states));
+        page.gauge(
+            "source_state",
+            "1 for the present state of the source.",
+            self.sources.iter().flat_map(Source::states),
+        );
         let shown = if live { SOURCE.len() + LIVE.len() } else { SOURCE.len() };
         for (at, figure) in SOURCE.iter().chain(&LIVE).take(shown).enumerate() {
             let each = |source: &Source| Sample::of_source(&source.name, source.figures[at]);
