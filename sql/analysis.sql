@@ -6,9 +6,9 @@ SELECT a.asn_number, a.asn_org, a.country_code, a.ip_count AS addresses, a.obser
        a.first_seen_at, a.last_seen_at
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0
 ORDER BY a.observation_count DESC, a.ip_count DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.top_networks IS 'autonomous systems by observations, most first; cheap: reads asn_inventory alone';
+COMMENT ON VIEW @extschema@.top_networks IS 'autonomous systems by observations, most first; cheap: reads only asn_inventory';
 COMMENT ON COLUMN @extschema@.top_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN @extschema@.top_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.top_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.top_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
 COMMENT ON COLUMN @extschema@.top_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.top_networks.observations IS 'observations of these addresses';
@@ -21,9 +21,9 @@ SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at,
        a.observation_count AS observations
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
 ORDER BY a.first_seen_at DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads asn_inventory alone';
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads only asn_inventory';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
 COMMENT ON COLUMN @extschema@.new_networks.first_seen_at IS 'earliest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation of one of its addresses';
@@ -58,11 +58,11 @@ COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, 
 COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.asn_changes.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then';
-COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'its name, as it is known today';
-COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'which source had said so';
-COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: none is known any more';
-COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known today';
-COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
+COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'present name of that AS';
+COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'source of the old ASN';
+COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: no longer known';
+COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'present name of that AS';
+COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'source of the new ASN';
 
 -- By the first day alone: which of an address's observations fell on which later day is not kept.
 CREATE VIEW @extschema@.new_addresses_by_day AS
@@ -72,12 +72,12 @@ SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(
 FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
 GROUP BY 1, 2
 ORDER BY 1 DESC, 3 DESC, 2;
-COMMENT ON VIEW @extschema@.new_addresses_by_day IS 'addresses that were new on a day (UTC), by hosting country, latest day first: an address counts on its first day and on no other; reads all of ip_inventory';
+COMMENT ON VIEW @extschema@.new_addresses_by_day IS 'addresses first seen on a day (UTC), by hosting country, latest day first: each address counts on its first day only; reads all of ip_inventory';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.day IS 'day of the first observation, UTC';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.new_addresses IS 'addresses first seen that day';
-COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'observations of these addresses from that day until now, all together';
-COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'total observations of these addresses from that day until now';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'addresses for which only the country of the registration is known';
 
 -- scanner_ts is not null in every row that GreyNoise answered for: its index finds them where they are few.
 CREATE VIEW @extschema@.known_scanners AS
@@ -87,12 +87,12 @@ SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce
 FROM @extschema@.ip_inventory i
 WHERE i.scanner_ts IS NOT NULL AND i.scanner_noise AND i.scanner_classification IS DISTINCT FROM 'benign'
 ORDER BY i.observation_count DESC, i.ip_address;
-COMMENT ON VIEW @extschema@.known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON VIEW @extschema@.known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered';
 COMMENT ON COLUMN @extschema@.known_scanners.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.known_scanners.scanner_name IS 'name of the scanner, where GreyNoise has one';
 COMMENT ON COLUMN @extschema@.known_scanners.classification IS 'malicious or unknown';
 COMMENT ON COLUMN @extschema@.known_scanners.scanner_last_seen IS 'when GreyNoise last saw it';
-COMMENT ON COLUMN @extschema@.known_scanners.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.known_scanners.asked_at IS 'when GreyNoise gave this answer';
 COMMENT ON COLUMN @extschema@.known_scanners.asn_number IS 'origin AS';
 COMMENT ON COLUMN @extschema@.known_scanners.asn_org IS 'organization of the origin AS';
 COMMENT ON COLUMN @extschema@.known_scanners.country_code IS 'ISO 3166-1 alpha-2';
@@ -107,14 +107,14 @@ SELECT i.ip_address, i.scanner_name AS service_name, i.scanner_classification AS
 FROM @extschema@.ip_inventory i
 WHERE i.scanner_ts IS NOT NULL AND (i.scanner_riot OR i.scanner_classification = 'benign')
 ORDER BY i.observation_count DESC, i.ip_address;
-COMMENT ON VIEW @extschema@.benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON VIEW @extschema@.benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered';
 COMMENT ON COLUMN @extschema@.benign_services.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.benign_services.service_name IS 'name of the service or scanner';
 COMMENT ON COLUMN @extschema@.benign_services.classification IS 'benign, malicious or unknown: a business service may be any';
 COMMENT ON COLUMN @extschema@.benign_services.scans IS 'seen scanning the internet';
 COMMENT ON COLUMN @extschema@.benign_services.business_service IS 'belongs to a common business service (RIOT)';
 COMMENT ON COLUMN @extschema@.benign_services.scanner_last_seen IS 'when GreyNoise last saw it';
-COMMENT ON COLUMN @extschema@.benign_services.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.benign_services.asked_at IS 'when GreyNoise gave this answer';
 COMMENT ON COLUMN @extschema@.benign_services.asn_number IS 'origin AS';
 COMMENT ON COLUMN @extschema@.benign_services.asn_org IS 'organization of the origin AS';
 COMMENT ON COLUMN @extschema@.benign_services.country_code IS 'ISO 3166-1 alpha-2';
@@ -131,14 +131,14 @@ FROM (SELECT i.asn_number, count(*) AS asked, count(*) FILTER (WHERE i.scanner_n
 LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn_number
 WHERE s.scanners > 0
 ORDER BY s.scanners DESC, s.asn_number;
-COMMENT ON VIEW @extschema@.scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered for';
+COMMENT ON VIEW @extschema@.scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered';
 COMMENT ON COLUMN @extschema@.scanner_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN @extschema@.scanner_networks.asn_org IS 'its name';
-COMMENT ON COLUMN @extschema@.scanner_networks.asked IS 'its addresses that GreyNoise answered for';
-COMMENT ON COLUMN @extschema@.scanner_networks.scanners IS 'of these, seen scanning the internet';
-COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'of the scanners, malicious ones';
-COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'of those asked about, business services and benign scanners';
-COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'its addresses in ip_inventory, asked about or not';
+COMMENT ON COLUMN @extschema@.scanner_networks.asn_org IS 'name of the AS';
+COMMENT ON COLUMN @extschema@.scanner_networks.asked IS 'addresses of this AS that GreyNoise answered';
+COMMENT ON COLUMN @extschema@.scanner_networks.scanners IS 'addresses seen scanning the internet';
+COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'malicious ones of the scanners';
+COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'business services and benign scanners';
+COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'all addresses of this AS in ip_inventory';
 
 -- What is dated comes in the order of time; then how it stands now.
 CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
@@ -237,4 +237,4 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
     END;
-COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody. "last seen" tells observation_count of its row, "network" the counts of all addresses of its AS, as of when the worker counted them';
+COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'history of an address in the order of time, then its present state; reads by index, asks no source. "last seen" shows observation_count of its row, "network" the counts of all addresses of its AS when the worker last counted them';

@@ -1,57 +1,57 @@
 CREATE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
-COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_ip_source installs: appends the addresses of inserted rows to ip_observation';
+COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of attached tables: appends the addresses of inserted rows to ip_observation';
 
 CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL, method text DEFAULT 'trigger') RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin; method: trigger (once a statement) or row (each row, also what a subscription brings)';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: column with the time of the event, followed by its time zone where the column has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription)';
 
 CREATE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
-COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; what it has added to ip_inventory stays';
+COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
 
 CREATE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
-COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what the rows that it has now have added to ip_inventory; how many observations that were';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and subtracts the observations of its present rows from ip_inventory; returns their number';
 
 CREATE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
-COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows that an attached table, or a partition of one, already had to the worker, once';
+COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'counts the addresses of rows that were in an attached table, or a partition of one, before it was attached; once';
 
 CREATE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'absorb_observations';
-COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now, as the worker does every second';
+COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now; the worker does this every second';
 
 -- Snapshots mean something only where they were taken: this tells a restored dump from the database it came from.
 CREATE FUNCTION @extschema@._database_identity() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS 'SELECT system_identifier::text || ''/'' || (SELECT oid FROM pg_database WHERE datname = current_database()) FROM pg_control_system()';
-COMMENT ON FUNCTION @extschema@._database_identity() IS 'this server and database';
+COMMENT ON FUNCTION @extschema@._database_identity() IS 'identifies this server and database';
 
 CREATE FUNCTION @extschema@.attach_new_partitions() RETURNS event_trigger
     LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'attach_new_partitions';
-COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children that came after their parent was attached';
+COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children added after their parent was attached';
 
 CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
     EXECUTE FUNCTION @extschema@.attach_new_partitions();
-COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children that came after their parent was attached';
+COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children added after their parent was attached';
 
 CREATE FUNCTION @extschema@.unpack_observations(
     packed bytea, OUT address inet, OUT seen bigint, OUT first_seen timestamptz, OUT last_seen timestamptz)
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
-COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
+COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'addresses in ip_observation.packed, one row per address';
 
 CREATE FUNCTION @extschema@._unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
-COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'number of statements since the server started whose rows were not observed because the queue was locked, and the last of them, for enrichment_doctor';
 
 -- Rows that a subscription brings: each server keeps these tables for itself.
 CREATE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
-COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
+COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, only inserted rows whose key exists';
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
@@ -82,9 +82,9 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_asn_history IS 'dr
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.source_quota IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
-COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
-COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
-COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings if their key exists';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings if their key exists';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings if their key exists';
 
 -- A restore beside the worker: who loads these tables is noted, and the worker waits.
 CREATE FUNCTION @extschema@._note_restore() RETURNS trigger

@@ -5,7 +5,7 @@ COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, li
 
 CREATE FUNCTION @extschema@.lookup_ip(inet) RETURNS @extschema@.ip_enrichment
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';
-COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'everything the installed mmdb files say of an address; offline, writes nothing';
+COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'all data of an address in the installed mmdb files; offline, writes nothing';
 
 CREATE FUNCTION @extschema@.ip_asn(inet) RETURNS bigint
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_asn';
@@ -30,7 +30,7 @@ COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of 
 CREATE FUNCTION @extschema@._mmdb_network_rows(edition text, within inet DEFAULT NULL,
                                   OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_network_rows';
-COMMENT ON FUNCTION @extschema@._mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
+COMMENT ON FUNCTION @extschema@._mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one per call';
 
 -- A function of one SELECT without SET and STRICT stands in a query as a subquery: so rows are made as they are asked
 -- for, and a LIMIT is cheap in FROM, too, where a set-returning function of its own would be read to its end first.
@@ -47,14 +47,14 @@ CREATE FUNCTION @extschema@.mmdb_editions(
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
     OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
-COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
+COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions: age, number of processes that have them open, the notice that their licence demands, and why the last file was refused';
 
 CREATE FUNCTION @extschema@._mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
-COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
+COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without the number of processes, for the status views';
 
 CREATE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
-COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';
+COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes an older file or one whose node count collapsed';

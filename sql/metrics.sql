@@ -4,4 +4,4 @@ CREATE FUNCTION @extschema@.prometheus_metrics() RETURNS text
     SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'prometheus_metrics';
 COMMENT ON FUNCTION @extschema@.prometheus_metrics()
-    IS 'figures for Prometheus in its text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
+    IS 'metrics in Prometheus''s text exposition format: psql -Atc ''SELECT prometheus_metrics()''';

@@ -48,7 +48,7 @@ REVOKE ALL ON FUNCTION @extschema@._announce_extension() FROM PUBLIC;
 -- the worker writes is no small matter. In an update, for what is new alone: the rest was granted by somebody.
 CREATE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
+COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
 REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
 SELECT @extschema@._secure_extension(NULL, NULL);
 SELECT @extschema@._announce_extension();

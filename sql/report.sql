@@ -5,4 +5,4 @@ CREATE FUNCTION @extschema@.inventory_report() RETURNS text
     SET search_path = pg_catalog, pg_temp SET jit = off SET enable_sort = off SET work_mem = '64MB'
     AS 'MODULE_PATHNAME', 'inventory_report';
 COMMENT ON FUNCTION @extschema@.inventory_report()
-    IS 'the inventory as one HTML page that stands alone: psql -Atc ''SELECT inventory_report()'' > report.html';
+    IS 'the inventory as one self-contained HTML page: psql -Atc ''SELECT inventory_report()'' > report.html';

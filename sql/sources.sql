@@ -12,14 +12,14 @@ CREATE TABLE @extschema@.cymru_prefix (
 CREATE INDEX cymru_prefix_lookup ON @extschema@.cymru_prefix USING spgist (prefix);
 COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
 COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
-COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for: the /24 (IPv6: /48) of the address that was asked, or the announced prefix where it is longer';
-COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix as it was told, which may be wider; null: no route, a negative answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network for which the answer is used: the /24 (IPv6: /48) of the asked address, or the announced prefix where it is longer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix in the answer, which may be wider; null: no route, a negative answer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
 COMMENT ON COLUMN @extschema@.cymru_prefix.country_code IS 'country of the registration, not a location';
 COMMENT ON COLUMN @extschema@.cymru_prefix.registry IS 'regional registry';
 COMMENT ON COLUMN @extschema@.cymru_prefix.allocated IS 'when the registry allocated it';
-COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru said so';
-COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used from then on';
+COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru gave this answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used after this time';
 
 CREATE TABLE @extschema@.asn_inventory (
     asn_number        bigint PRIMARY KEY CHECK (asn_number BETWEEN 1 AND 4294967295),
@@ -37,7 +37,7 @@ CREATE TABLE @extschema@.asn_inventory (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
 COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
-COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'its name: Team Cymru''s where it was asked, else MaxMind''s';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'name of the AS: Team Cymru''s if it was asked, else MaxMind''s';
 COMMENT ON COLUMN @extschema@.asn_inventory.country_code IS 'country of the registration (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.registry IS 'regional registry (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
@@ -45,9 +45,9 @@ COMMENT ON COLUMN @extschema@.asn_inventory.first_seen_at IS 'earliest observati
 COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
-COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often where that takes long';
+COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often in a large inventory';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
-COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
 
 CREATE TABLE @extschema@.ip_asn_history (
     ip_address inet NOT NULL,
@@ -63,9 +63,9 @@ COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored f
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
-COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'which source had said so';
-COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
-COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'which source says so';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'source of the old ASN';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: no longer known';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
 
 CREATE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
@@ -94,11 +94,11 @@ CREATE TABLE @extschema@.source_quota (
     used         bigint NOT NULL DEFAULT 0,
     closed_until timestamptz
 );
-COMMENT ON TABLE @extschema@.source_quota IS 'the ledger: what was spent of a source''s quota in its present window';
-COMMENT ON COLUMN @extschema@.source_quota.source IS 'greynoise';
-COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'when the window began, UTC';
-COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; written down before they are sent';
-COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source said that no more is to be had before this';
+COMMENT ON TABLE @extschema@.source_quota IS 'how much of a source''s quota was spent in its present window';
+COMMENT ON COLUMN @extschema@.source_quota.source IS 'name of the source: greynoise';
+COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'start of the window, UTC';
+COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; recorded before they are sent';
+COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
 
 -- Not dumped: elsewhere other files are installed.
 CREATE TABLE @extschema@.maxmind_walk (
@@ -106,10 +106,10 @@ CREATE TABLE @extschema@.maxmind_walk (
     installed_at timestamptz NOT NULL,
     walked_at    timestamptz NOT NULL
 );
-COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
-COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them, and last what answers what';
+COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: the files with which ip_inventory was last compared, row by row';
+COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these files, as mmdb_editions() names them; last, which of them answers which field';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
-COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was through';
+COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
 
 -- Not dumped: the worker counts what was restored.
 CREATE TABLE @extschema@.inventory_count (
@@ -131,20 +131,20 @@ CREATE TABLE @extschema@.inventory_count (
 ALTER TABLE @extschema@.maxmind_walk REPLICA IDENTITY FULL;
 ALTER TABLE @extschema@.inventory_count REPLICA IDENTITY FULL;
 ALTER TABLE @extschema@.ip_asn_history REPLICA IDENTITY FULL;
-COMMENT ON TABLE @extschema@.inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
-COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'as of when';
-COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows';
-COMMENT ON COLUMN @extschema@.inventory_count.public_addresses IS 'of class public: those that sources can know';
-COMMENT ON COLUMN @extschema@.inventory_count.enriched IS 'with an ASN or a country';
-COMMENT ON COLUMN @extschema@.inventory_count.missing_asn IS 'public ones without an ASN';
-COMMENT ON COLUMN @extschema@.inventory_count.observations IS 'how often all of them were observed';
-COMMENT ON COLUMN @extschema@.inventory_count.maxmind_answered IS 'with an answer of MaxMind''s files, also that they do not know it';
-COMMENT ON COLUMN @extschema@.inventory_count.cymru_answered IS 'with an answer of Team Cymru, also that no route is announced';
-COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'with an answer of GreyNoise, also that it does not know it';
-COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'seen scanning, says GreyNoise';
-COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
-COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
-COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written in ip_inventory until then, as PostgreSQL''s statistics count them: another number means another count';
+COMMENT ON TABLE @extschema@.inventory_count IS 'one row: counts of ip_inventory; the worker counts after changes, less often in a larger inventory';
+COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'time of the count';
+COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows of ip_inventory';
+COMMENT ON COLUMN @extschema@.inventory_count.public_addresses IS 'addresses of class public, which sources can know';
+COMMENT ON COLUMN @extschema@.inventory_count.enriched IS 'addresses with an ASN or a country';
+COMMENT ON COLUMN @extschema@.inventory_count.missing_asn IS 'public addresses without an ASN';
+COMMENT ON COLUMN @extschema@.inventory_count.observations IS 'observations of all addresses';
+COMMENT ON COLUMN @extschema@.inventory_count.maxmind_answered IS 'addresses with an answer from MaxMind''s files, including that they do not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_answered IS 'addresses with an answer from Team Cymru, including that no route is announced';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'addresses with an answer from GreyNoise, including that it does not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'addresses seen scanning, according to GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'addresses that wait for an answer from Team Cymru';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'addresses that wait for an answer from GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written to ip_inventory so far, by PostgreSQL''s statistics; a different number causes a new count';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.cymru_prefix', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.asn_inventory', '');

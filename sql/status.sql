@@ -7,35 +7,35 @@ COMMENT ON FUNCTION @extschema@._worker_status() IS 'the state of this database'
 
 CREATE FUNCTION @extschema@._queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'queue_length';
-COMMENT ON FUNCTION @extschema@._queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
+COMMENT ON FUNCTION @extschema@._queue_length() IS 'number of addresses that wait in ip_observation and its margin of error, for enrichment_status';
 
 CREATE FUNCTION @extschema@.worker_errors(
     OUT work text, OUT since timestamptz, OUT last_error_at timestamptz, OUT sqlstate text, OUT last_error text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'worker_errors';
-COMMENT ON FUNCTION @extschema@.worker_errors() IS 'what the worker and its helpers failed at and have not done since, a row a work, what failed last first';
+COMMENT ON FUNCTION @extschema@.worker_errors() IS 'work at which the worker and its helpers failed and have not succeeded since, one row per work, latest failure first';
 
 CREATE FUNCTION @extschema@._network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
-COMMENT ON FUNCTION @extschema@._network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+COMMENT ON FUNCTION @extschema@._network_sources() IS 'state of Team Cymru and GreyNoise, for source_status';
 
 CREATE FUNCTION @extschema@._cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
-COMMENT ON FUNCTION @extschema@._cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._cymru_ways() IS 'state of DNS and of bulk sessions with Team Cymru, for enrichment_doctor';
 
 CREATE FUNCTION @extschema@._source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
-COMMENT ON FUNCTION @extschema@._source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+COMMENT ON FUNCTION @extschema@._source_latency() IS 'answer times of the sources since the server started, for source_status';
 
 CREATE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
-COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now, and what a program said counts for a minute';
+COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references to keys resolve; the worker resolves them now, and keeps the answer of a program for a minute';
 
 CREATE VIEW @extschema@.source_status AS
 WITH missed AS (
@@ -68,26 +68,26 @@ LEFT JOIN @extschema@.source_quota q ON q.source = n.source
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
                                 ELSE 0 END AS used) w;
-COMMENT ON VIEW @extschema@.source_status IS 'how each source stands, a row a source';
+COMMENT ON VIEW @extschema@.source_status IS 'state of each source, one row per source';
 COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
 COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
-COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
-COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'when it last failed; for maxmind, a file that was refused or a look for newer ones';
-COMMENT ON COLUMN @extschema@.source_status.last_error IS 'why';
-COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'not asked before this';
-COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'questions without an outcome yet';
-COMMENT ON COLUMN @extschema@.source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
-COMMENT ON COLUMN @extschema@.source_status.errors IS 'of these, failures';
-COMMENT ON COLUMN @extschema@.source_status.rate IS 'most requests a second';
-COMMENT ON COLUMN @extschema@.source_status.quota IS 'most requests of a window, less what other databases of the server have spent with the same key';
+COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'time of the last answer; for maxmind, when a file was last installed';
+COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'time of the last failure; for maxmind, of a refused file or a failed look for newer ones';
+COMMENT ON COLUMN @extschema@.source_status.last_error IS 'reason of that failure';
+COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'the source is not asked before this time';
+COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'requests without an outcome yet';
+COMMENT ON COLUMN @extschema@.source_status.requests IS 'finished requests since the server started; for maxmind, addresses looked up';
+COMMENT ON COLUMN @extschema@.source_status.errors IS 'failed ones of these requests';
+COMMENT ON COLUMN @extschema@.source_status.rate IS 'maximum number of requests per second';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'maximum number of requests in a window, less what other databases of the server have spent with the same key';
 COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
-COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'spent in the present window';
-COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'left in the present window';
-COMMENT ON COLUMN @extschema@.source_status.quota_reset_at IS 'when there is more';
-COMMENT ON COLUMN @extschema@.source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
-COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'half of its answers took no longer, in milliseconds, since the server started; to within a quarter';
-COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95 of 100 answers took no longer';
-COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99 of 100 answers took no longer';
+COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'requests spent in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'requests left in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_reset_at IS 'when the quota is available again';
+COMMENT ON COLUMN @extschema@.source_status.oldest_build IS 'build time of the oldest installed mmdb edition';
+COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'median answer time since the server started, ms; accurate to within a quarter';
+COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99th percentile of the answer time, ms';
 
 CREATE VIEW @extschema@.enrichment_status AS
 WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1),
@@ -132,47 +132,47 @@ CROSS JOIN (
            max(quota_left) FILTER (WHERE source = 'greynoise') AS greynoise_quota_left,
            max(quota_reset_at) FILTER (WHERE source = 'greynoise') AS greynoise_quota_reset_at
     FROM @extschema@.source_status) s;
-COMMENT ON VIEW @extschema@.enrichment_status IS 'whether it works and how far it is, in one row';
-COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
+COMMENT ON VIEW @extschema@.enrichment_status IS 'state of the extension in this database, one row';
+COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'value of asn_inventory.enabled in this session';
 COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running, not preloaded, or standby';
-COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'its process id';
-COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when it last looked at the queue';
+COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'process id of the worker';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when the worker last looked at the queue';
 COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
-COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
-COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
-COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'of these, with an ASN or a country, or both';
-COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'of these, public ones without an ASN, whether with a country or without; asn_coverage_percent is about them';
-COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'enriched, which is with an ASN or a country, of the public ones, rounded down: 100.0 is all of them; of those with an ASN, see asn_coverage_percent';
-COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
+COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits or the worker is absorbing them';
+COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, the planner''s estimate';
+COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'addresses with an ASN, a country or both';
+COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'public addresses without an ASN, with or without a country; asn_coverage_percent is their complement';
+COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'share of the public addresses with an ASN or a country, rounded down: 100.0 means all; for the ASN alone see asn_coverage_percent';
+COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it counts after changes, less often in a larger inventory';
 COMMENT ON COLUMN @extschema@.enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
 COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that were no host address';
 COMMENT ON COLUMN @extschema@.enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
-COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
-COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'hits of all';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that needed more than that';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'share of cache_hits in all enrich_ip() calls';
 COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 256 is timed)';
-COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_errors IS 'of these, failures';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p50_ms IS 'half of them took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, those that failed included';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_errors IS 'of these, failures';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p50_ms IS 'half of them took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p50_ms IS 'median time of a look-up in MaxMind''s files, ms (one in 256 is timed)';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p95_ms IS '95th percentile of the look-up time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p99_ms IS '99th percentile of the look-up time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_requests IS 'DNS queries and bulk sessions with Team Cymru since the server started, including failed ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_errors IS 'failed ones of these requests';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p50_ms IS 'median answer time of Team Cymru, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p95_ms IS '95th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p99_ms IS '99th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, including failed ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_errors IS 'failed ones of these requests';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p50_ms IS 'median answer time of GreyNoise, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p95_ms IS '95th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p99_ms IS '99th percentile of the answer time, ms';
 COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_left IS 'requests left of GreyNoise''s quota';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'when there are more';
-COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'when the quota is available again';
+COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'build time of the oldest installed mmdb edition';
 COMMENT ON COLUMN @extschema@.enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
-COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'mmdb files that were not taken, and why';
-COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'what the worker or a helper failed at last, and why; null once the same was done. worker_errors() has all';
-COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'when that was';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'by how much queued may be off, either way, in nineteen cases of twenty; 0: it was counted';
-COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'public addresses with an ASN, of all public ones, rounded down: what is left is missing_asn';
+COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'refused mmdb files, with the reason';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'last failure of the worker or a helper, with the reason; null once the same work has succeeded. worker_errors() lists all';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'time of that failure';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'margin of error of queued at 95 % confidence, in either direction; 0: it was counted';
+COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'share of the public addresses with an ASN, rounded down; the others are missing_asn';
 
 CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
@@ -203,4 +203,4 @@ CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '3
             RETURNING 1)
         SELECT count(*) FROM cleared;
     END;
-COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this left in ip_inventory, as GeoLite2''s licence asks; how many rows';
+COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';

@@ -47,24 +47,24 @@ CREATE INDEX ip_inventory_greynoise_due ON @extschema@.ip_inventory (ip_address)
 CREATE INDEX ip_inventory_cymru_ts ON @extschema@.ip_inventory (cymru_ts) WHERE cymru_ts IS NOT NULL;
 CREATE INDEX ip_inventory_scanner_ts ON @extschema@.ip_inventory (scanner_ts) WHERE scanner_ts IS NOT NULL;
 
-COMMENT ON INDEX @extschema@.ip_inventory_cymru_due IS 'addresses that Team Cymru is to be asked about';
-COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses that GreyNoise is to be asked about';
+COMMENT ON INDEX @extschema@.ip_inventory_cymru_due IS 'addresses about which Team Cymru is to be asked';
+COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses about which GreyNoise is to be asked';
 COMMENT ON INDEX @extschema@.ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
 COMMENT ON INDEX @extschema@.ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
-COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with what each source says of it';
+COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with the answers of each source';
 COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed';
 COMMENT ON COLUMN @extschema@.ip_inventory.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.last_seen_at IS 'latest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
 COMMENT ON COLUMN @extschema@.ip_inventory.asn_number IS 'origin AS, unsigned 32 bits';
 COMMENT ON COLUMN @extschema@.ip_inventory.asn_org IS 'organization of the origin AS';
-COMMENT ON COLUMN @extschema@.ip_inventory.asn_source IS 'which source said so: maxmind or cymru';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_source IS 'source of the ASN: maxmind or cymru';
 COMMENT ON COLUMN @extschema@.ip_inventory.enrichment_ts IS 'when network or place were last written';
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_ts IS 'when GreyNoise last answered';
 COMMENT ON COLUMN @extschema@.ip_inventory.ip_class IS 'public, private, loopback and so on: see ip_class(inet)';
-COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'the network that the ASN, or without one the place, stands for';
+COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'network to which the ASN, or without an ASN the place, applies';
 COMMENT ON COLUMN @extschema@.ip_inventory.country_code IS 'ISO 3166-1 alpha-2';
-COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'which source said so: maxmind, or cymru (then it is the country of the registration)';
+COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'source of the country: maxmind, or cymru (then it is the country of the registration)';
 COMMENT ON COLUMN @extschema@.ip_inventory.region IS 'first subdivision, English name';
 COMMENT ON COLUMN @extschema@.ip_inventory.city IS 'English name';
 COMMENT ON COLUMN @extschema@.ip_inventory.latitude IS 'degrees';
@@ -76,17 +76,17 @@ COMMENT ON COLUMN @extschema@.ip_inventory.scanner_riot IS 'GreyNoise: belongs t
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_name IS 'GreyNoise: name of the scanner or service';
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
-COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
-COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (to be asked, or to be asked again), found, not_found, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'state of MaxMind: pending, found, not_found, skipped, unavailable';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; stale if older than the newest installed build';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'state of Team Cymru: pending (to be asked, or to be asked again), found, not_found, failed, skipped';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_ts IS 'when Team Cymru last answered';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_detail IS 'why the last attempt failed, or why it is not asked';
-COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'how GreyNoise stands: pending (not asked yet), found, not_found, quota, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'Team Cymru is not asked again before this time';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_detail IS 'why the last attempt failed, or why Team Cymru is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'state of GreyNoise: pending (not asked yet), found, not_found, quota, failed, skipped';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
-COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why it is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
 
 -- What loaders append and the worker absorbs. No index, no constraint, no trigger: appending must neither wait nor
 -- conflict, and is done below SQL.
@@ -105,19 +105,19 @@ CREATE TABLE @extschema@.ip_observation (
     reason     text
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
-COMMENT ON TABLE @extschema@.ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
-COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were no address; 0.0.0.0/0: a count for its table alone';
-COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'how often, in one statement, all packed ones together; 0: asked about, not observed';
+COMMENT ON TABLE @extschema@.ip_observation IS 'queue of observed addresses that are not yet absorbed into ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were not addresses; 0.0.0.0/0: a count for its table alone';
+COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'number of observations in one statement, of all packed addresses together; 0: asked about, not observed';
 COMMENT ON COLUMN @extschema@.ip_observation.first_seen IS 'earliest time of the event';
 COMMENT ON COLUMN @extschema@.ip_observation.last_seen IS 'latest time of the event';
-COMMENT ON COLUMN @extschema@.ip_observation.source IS 'table it was inserted into; by name in a dump, since a restored table has another OID';
+COMMENT ON COLUMN @extschema@.ip_observation.source IS 'table into which it was inserted; by name in a dump, since a restored table has another OID';
 COMMENT ON COLUMN @extschema@.ip_observation.attempts IS 'how often absorbing this row failed';
-COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'left alone until then, after a failure';
-COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'how many addresses the row stands for';
+COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'after a failure, not absorbed before this time';
+COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'number of addresses in this row';
 COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
 COMMENT ON COLUMN @extschema@.ip_observation.rows IS 'rows of the statement, on its first row here; null: none, or not counted';
 COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of the statement that could not be read';
-COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why it could not';
+COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why that value could not be read';
 
 CREATE TABLE @extschema@.ip_source (
     tbl              regclass PRIMARY KEY,
@@ -142,28 +142,28 @@ CREATE TABLE @extschema@.ip_source (
     method           text NOT NULL DEFAULT 'trigger',
     columns_changed  boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
+COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
 COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
 COMMENT ON COLUMN @extschema@.ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
 COMMENT ON COLUMN @extschema@.ip_source.attached_at IS 'when attach_ip_source was called';
 COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
 COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
-COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were no host address';
+COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were not host addresses';
 COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
-COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'since when all rows that were there before are counted: populate_ip_inventory did it, or the table was empty when it was attached';
-COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
-COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
-COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
-COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name that it had then, by which enrichment_doctor knows a table that took its place';
-COMMENT ON COLUMN @extschema@.ip_source.observed_zone IS 'time zone in which observed_at is read where it has none of its own; null: that of the inserting session';
+COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'time from which all earlier rows are counted: by populate_ip_inventory, or because the table was empty when it was attached';
+COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'transaction and snapshot of the attachment, which tell the earlier rows';
+COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot is valid';
+COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or the table has a foreign partition';
+COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name of the table when it was attached, by which enrichment_doctor finds a table that replaced it';
+COMMENT ON COLUMN @extschema@.ip_source.observed_zone IS 'time zone for values of observed_at without one; null: that of the inserting session';
 COMMENT ON COLUMN @extschema@.ip_source.rows_seen IS 'rows that were read: inserted since it was attached, or counted by populate_ip_inventory';
 COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were read since the last one with an address';
-COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
-COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
-COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
-COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'it was attached with other columns before, and has observations by them: forget_ip_source() cannot tell which';
-COMMENT ON COLUMN @extschema@.ip_source.method IS 'how its rows are observed: trigger (once a statement) or row (one by one)';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the latest value that could not be read, without control characters';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not be read; for a statement without any address, why it has none';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'time of that statement';
+COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement) or row (one by one)';
+COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
 
 -- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing
 -- elsewhere.
@@ -174,11 +174,11 @@ CREATE TABLE @extschema@.ip_source_part (
     attached_on       text NOT NULL,
     populated_at      timestamptz
 );
-COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they came below an attached table: populate_ip_inventory counts those once';
+COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they were put below an attached table; populate_ip_inventory counts these rows once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
-COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it came below the attached table';
-COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'which rows were there before; null: some of them may have been observed earlier, and nothing tells which';
-COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put below the attached table';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'transaction and snapshot of that moment, which tell the earlier rows; null: some of them may have been observed before';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot is valid';
 COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
 
 CREATE TABLE @extschema@.enrichment_run (
@@ -200,13 +200,13 @@ CREATE TABLE @extschema@.enrichment_run (
     skipped            bigint NOT NULL,
     errors             bigint NOT NULL
 );
-COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
-COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller was given';
-COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
-COMMENT ON COLUMN @extschema@.enrichment_run.parameters IS 'with which limits';
-COMMENT ON COLUMN @extschema@.enrichment_run.requested_by IS 'role that asked; the worker''s own for what is done by schedule or after a newer build';
-COMMENT ON COLUMN @extschema@.enrichment_run.started_at IS 'when it was asked for';
-COMMENT ON COLUMN @extschema@.enrichment_run.ended_at IS 'when its last transaction was through';
+COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who requested them, when, and the outcome';
+COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller received';
+COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'kind of work: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_run.parameters IS 'limits of the job';
+COMMENT ON COLUMN @extschema@.enrichment_run.requested_by IS 'role that requested it; the worker''s own for work by schedule or after a newer build';
+COMMENT ON COLUMN @extschema@.enrichment_run.started_at IS 'when it was requested';
+COMMENT ON COLUMN @extschema@.enrichment_run.ended_at IS 'end of its last transaction';
 COMMENT ON COLUMN @extschema@.enrichment_run.outcome IS 'done, cancelled or failed';
 COMMENT ON COLUMN @extschema@.enrichment_run.detail IS 'why it failed';
 COMMENT ON COLUMN @extschema@.enrichment_run.processed IS 'addresses looked at';
@@ -216,11 +216,11 @@ COMMENT ON COLUMN @extschema@.enrichment_run.maxmind_asn IS 'addresses that got 
 COMMENT ON COLUMN @extschema@.enrichment_run.cymru_asn IS 'addresses that Team Cymru knew';
 COMMENT ON COLUMN @extschema@.enrichment_run.greynoise_scanners IS 'addresses that GreyNoise has seen scanning';
 COMMENT ON COLUMN @extschema@.enrichment_run.not_found IS 'addresses that no source knew';
-COMMENT ON COLUMN @extschema@.enrichment_run.skipped IS 'addresses that no source was to be asked about: special-purpose, switched off, never_ask';
+COMMENT ON COLUMN @extschema@.enrichment_run.skipped IS 'addresses about which no source may be asked: special-purpose, switched off, never_ask';
 COMMENT ON COLUMN @extschema@.enrichment_run.errors IS 'addresses that could not be written, or that a network source did not answer for';
 -- source_status shows how the last one went.
 CREATE INDEX enrichment_run_update ON @extschema@.enrichment_run (job_id) WHERE kind = 'update';
-COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, the last one first';
+COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, latest first';
 CREATE SEQUENCE @extschema@.enrichment_job_id;
 COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 

@@ -34,7 +34,7 @@ CREATE TYPE @extschema@.ip_enrichment AS (
     enrichment_ts          timestamptz,
     scanner_ts             timestamptz
 );
-COMMENT ON TYPE @extschema@.ip_enrichment IS 'everything known of one address: network, place, scanner, and how each source stands';
+COMMENT ON TYPE @extschema@.ip_enrichment IS 'all data of one address: network, place, scanner, and the state of each source';
 
 CREATE TYPE @extschema@.enrichment_summary AS (
     job_id             bigint,
@@ -50,4 +50,4 @@ CREATE TYPE @extschema@.enrichment_summary AS (
     elapsed            interval,
     ips_per_second     double precision
 );
-COMMENT ON TYPE @extschema@.enrichment_summary IS 'what a job did: addresses looked at, answered from each source, not known, passed over, failed';
+COMMENT ON TYPE @extschema@.enrichment_summary IS 'result of a job: addresses looked at, answered by each source, not found, skipped, failed';

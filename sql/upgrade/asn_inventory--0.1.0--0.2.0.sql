@@ -99,26 +99,26 @@ CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
     EXECUTE FUNCTION @extschema@.attach_new_partitions();
 
 -- From here on written by scripts/upgrade-sql.sh.
-COMMENT ON TYPE @extschema@.ip_enrichment IS 'everything known of one address: network, place, scanner, and how each source stands';
-COMMENT ON TYPE @extschema@.enrichment_summary IS 'what a job did: addresses looked at, answered from each source, not known, passed over, failed';
-COMMENT ON INDEX @extschema@.ip_inventory_cymru_due IS 'addresses that Team Cymru is to be asked about';
-COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses that GreyNoise is to be asked about';
+COMMENT ON TYPE @extschema@.ip_enrichment IS 'all data of one address: network, place, scanner, and the state of each source';
+COMMENT ON TYPE @extschema@.enrichment_summary IS 'result of a job: addresses looked at, answered by each source, not found, skipped, failed';
+COMMENT ON INDEX @extschema@.ip_inventory_cymru_due IS 'addresses about which Team Cymru is to be asked';
+COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses about which GreyNoise is to be asked';
 COMMENT ON INDEX @extschema@.ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
 COMMENT ON INDEX @extschema@.ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
-COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with what each source says of it';
+COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with the answers of each source';
 COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed';
 COMMENT ON COLUMN @extschema@.ip_inventory.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.last_seen_at IS 'latest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
 COMMENT ON COLUMN @extschema@.ip_inventory.asn_number IS 'origin AS, unsigned 32 bits';
 COMMENT ON COLUMN @extschema@.ip_inventory.asn_org IS 'organization of the origin AS';
-COMMENT ON COLUMN @extschema@.ip_inventory.asn_source IS 'which source said so: maxmind or cymru';
+COMMENT ON COLUMN @extschema@.ip_inventory.asn_source IS 'source of the ASN: maxmind or cymru';
 COMMENT ON COLUMN @extschema@.ip_inventory.enrichment_ts IS 'when network or place were last written';
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_ts IS 'when GreyNoise last answered';
 COMMENT ON COLUMN @extschema@.ip_inventory.ip_class IS 'public, private, loopback and so on: see ip_class(inet)';
-COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'the network that the ASN, or without one the place, stands for';
+COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'network to which the ASN, or without an ASN the place, applies';
 COMMENT ON COLUMN @extschema@.ip_inventory.country_code IS 'ISO 3166-1 alpha-2';
-COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'which source said so: maxmind, or cymru (then it is the country of the registration)';
+COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'source of the country: maxmind, or cymru (then it is the country of the registration)';
 COMMENT ON COLUMN @extschema@.ip_inventory.region IS 'first subdivision, English name';
 COMMENT ON COLUMN @extschema@.ip_inventory.city IS 'English name';
 COMMENT ON COLUMN @extschema@.ip_inventory.latitude IS 'degrees';
@@ -130,65 +130,65 @@ COMMENT ON COLUMN @extschema@.ip_inventory.scanner_riot IS 'GreyNoise: belongs t
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_classification IS 'GreyNoise: benign, malicious or unknown';
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_name IS 'GreyNoise: name of the scanner or service';
 COMMENT ON COLUMN @extschema@.ip_inventory.scanner_last_seen IS 'GreyNoise: when it last saw the address';
-COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'how MaxMind stands: pending, found, not_found, skipped, unavailable';
-COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; older than the newest installed build is stale';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'how Team Cymru stands: pending (to be asked, or to be asked again), found, not_found, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_status IS 'state of MaxMind: pending, found, not_found, skipped, unavailable';
+COMMENT ON COLUMN @extschema@.ip_inventory.maxmind_ts IS 'when MaxMind last answered; stale if older than the newest installed build';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_status IS 'state of Team Cymru: pending (to be asked, or to be asked again), found, not_found, failed, skipped';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_ts IS 'when Team Cymru last answered';
 COMMENT ON COLUMN @extschema@.ip_inventory.cymru_attempts IS 'failed attempts since the last answer';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN @extschema@.ip_inventory.cymru_detail IS 'why the last attempt failed, or why it is not asked';
-COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'how GreyNoise stands: pending (not asked yet), found, not_found, quota, failed, skipped';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_retry_at IS 'Team Cymru is not asked again before this time';
+COMMENT ON COLUMN @extschema@.ip_inventory.cymru_detail IS 'why the last attempt failed, or why Team Cymru is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'state of GreyNoise: pending (not asked yet), found, not_found, quota, failed, skipped';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
-COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'not asked again before this';
-COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why it is not asked';
-COMMENT ON TABLE @extschema@.ip_observation IS 'queue: addresses observed and not yet absorbed into ip_inventory';
-COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were no address; 0.0.0.0/0: a count for its table alone';
-COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'how often, in one statement, all packed ones together; 0: asked about, not observed';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
+COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
+COMMENT ON TABLE @extschema@.ip_observation IS 'queue of observed addresses that are not yet absorbed into ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were not addresses; 0.0.0.0/0: a count for its table alone';
+COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'number of observations in one statement, of all packed addresses together; 0: asked about, not observed';
 COMMENT ON COLUMN @extschema@.ip_observation.first_seen IS 'earliest time of the event';
 COMMENT ON COLUMN @extschema@.ip_observation.last_seen IS 'latest time of the event';
-COMMENT ON COLUMN @extschema@.ip_observation.source IS 'table it was inserted into; by name in a dump, since a restored table has another OID';
+COMMENT ON COLUMN @extschema@.ip_observation.source IS 'table into which it was inserted; by name in a dump, since a restored table has another OID';
 COMMENT ON COLUMN @extschema@.ip_observation.attempts IS 'how often absorbing this row failed';
-COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'left alone until then, after a failure';
-COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'how many addresses the row stands for';
+COMMENT ON COLUMN @extschema@.ip_observation.retry_at IS 'after a failure, not absorbed before this time';
+COMMENT ON COLUMN @extschema@.ip_observation.addresses IS 'number of addresses in this row';
 COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large statement with their counts and times: see unpack_observations()';
 COMMENT ON COLUMN @extschema@.ip_observation.rows IS 'rows of the statement, on its first row here; null: none, or not counted';
 COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of the statement that could not be read';
-COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why it could not';
-COMMENT ON TABLE @extschema@.ip_source IS 'attached tables: whose inserted addresses are observed, and how many were';
+COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why that value could not be read';
+COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
 COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
 COMMENT ON COLUMN @extschema@.ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
 COMMENT ON COLUMN @extschema@.ip_source.attached_at IS 'when attach_ip_source was called';
 COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
 COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
-COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were no host address';
+COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were not host addresses';
 COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
-COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'since when all rows that were there before are counted: populate_ip_inventory did it, or the table was empty when it was attached';
-COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'which rows were there before: the attaching transaction and its snapshot';
-COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot means something';
-COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or a foreign partition lies below';
-COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name that it had then, by which enrichment_doctor knows a table that took its place';
-COMMENT ON COLUMN @extschema@.ip_source.observed_zone IS 'time zone in which observed_at is read where it has none of its own; null: that of the inserting session';
+COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'time from which all earlier rows are counted: by populate_ip_inventory, or because the table was empty when it was attached';
+COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'transaction and snapshot of the attachment, which tell the earlier rows';
+COMMENT ON COLUMN @extschema@.ip_source.attached_on IS 'server and database in which that snapshot is valid';
+COMMENT ON COLUMN @extschema@.ip_source.unobserved IS 'statements whose rows were not observed, because asn_inventory.enabled was off in their session, or the table has a foreign partition';
+COMMENT ON COLUMN @extschema@.ip_source.attached_as IS 'name of the table when it was attached, by which enrichment_doctor finds a table that replaced it';
+COMMENT ON COLUMN @extschema@.ip_source.observed_zone IS 'time zone for values of observed_at without one; null: that of the inserting session';
 COMMENT ON COLUMN @extschema@.ip_source.rows_seen IS 'rows that were read: inserted since it was attached, or counted by populate_ip_inventory';
 COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were read since the last one with an address';
-COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the value, of the latest statement that had one, that could not be read; control characters are left out';
-COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not; of a statement without any address, why there was none';
-COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'when that statement was';
-COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'it was attached with other columns before, and has observations by them: forget_ip_source() cannot tell which';
-COMMENT ON COLUMN @extschema@.ip_source.method IS 'how its rows are observed: trigger (once a statement) or row (one by one)';
-COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they came below an attached table: populate_ip_inventory counts those once';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the latest value that could not be read, without control characters';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not be read; for a statement without any address, why it has none';
+COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'time of that statement';
+COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement) or row (one by one)';
+COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
+COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they were put below an attached table; populate_ip_inventory counts these rows once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
-COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it came below the attached table';
-COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'which rows were there before; null: some of them may have been observed earlier, and nothing tells which';
-COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot means something';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put below the attached table';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_snapshot IS 'transaction and snapshot of that moment, which tell the earlier rows; null: some of them may have been observed before';
+COMMENT ON COLUMN @extschema@.ip_source_part.attached_on IS 'server and database in which that snapshot is valid';
 COMMENT ON COLUMN @extschema@.ip_source_part.populated_at IS 'when those rows were counted';
-COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who asked for what, when, and what came of it';
-COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller was given';
-COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'what was done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
-COMMENT ON COLUMN @extschema@.enrichment_run.parameters IS 'with which limits';
-COMMENT ON COLUMN @extschema@.enrichment_run.requested_by IS 'role that asked; the worker''s own for what is done by schedule or after a newer build';
-COMMENT ON COLUMN @extschema@.enrichment_run.started_at IS 'when it was asked for';
-COMMENT ON COLUMN @extschema@.enrichment_run.ended_at IS 'when its last transaction was through';
+COMMENT ON TABLE @extschema@.enrichment_run IS 'ended jobs of the last asn_inventory.run_retention: who requested them, when, and the outcome';
+COMMENT ON COLUMN @extschema@.enrichment_run.job_id IS 'number that the caller received';
+COMMENT ON COLUMN @extschema@.enrichment_run.kind IS 'kind of work: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_run.parameters IS 'limits of the job';
+COMMENT ON COLUMN @extschema@.enrichment_run.requested_by IS 'role that requested it; the worker''s own for work by schedule or after a newer build';
+COMMENT ON COLUMN @extschema@.enrichment_run.started_at IS 'when it was requested';
+COMMENT ON COLUMN @extschema@.enrichment_run.ended_at IS 'end of its last transaction';
 COMMENT ON COLUMN @extschema@.enrichment_run.outcome IS 'done, cancelled or failed';
 COMMENT ON COLUMN @extschema@.enrichment_run.detail IS 'why it failed';
 COMMENT ON COLUMN @extschema@.enrichment_run.processed IS 'addresses looked at';
@@ -198,23 +198,23 @@ COMMENT ON COLUMN @extschema@.enrichment_run.maxmind_asn IS 'addresses that got 
 COMMENT ON COLUMN @extschema@.enrichment_run.cymru_asn IS 'addresses that Team Cymru knew';
 COMMENT ON COLUMN @extschema@.enrichment_run.greynoise_scanners IS 'addresses that GreyNoise has seen scanning';
 COMMENT ON COLUMN @extschema@.enrichment_run.not_found IS 'addresses that no source knew';
-COMMENT ON COLUMN @extschema@.enrichment_run.skipped IS 'addresses that no source was to be asked about: special-purpose, switched off, never_ask';
+COMMENT ON COLUMN @extschema@.enrichment_run.skipped IS 'addresses about which no source may be asked: special-purpose, switched off, never_ask';
 COMMENT ON COLUMN @extschema@.enrichment_run.errors IS 'addresses that could not be written, or that a network source did not answer for';
-COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, the last one first';
+COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, latest first';
 COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
 COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
-COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network that the answer is used for: the /24 (IPv6: /48) of the address that was asked, or the announced prefix where it is longer';
-COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix as it was told, which may be wider; null: no route, a negative answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network for which the answer is used: the /24 (IPv6: /48) of the asked address, or the announced prefix where it is longer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix in the answer, which may be wider; null: no route, a negative answer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
 COMMENT ON COLUMN @extschema@.cymru_prefix.country_code IS 'country of the registration, not a location';
 COMMENT ON COLUMN @extschema@.cymru_prefix.registry IS 'regional registry';
 COMMENT ON COLUMN @extschema@.cymru_prefix.allocated IS 'when the registry allocated it';
-COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru said so';
-COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used from then on';
+COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru gave this answer';
+COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used after this time';
 COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
 COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
-COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'its name: Team Cymru''s where it was asked, else MaxMind''s';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'name of the AS: Team Cymru''s if it was asked, else MaxMind''s';
 COMMENT ON COLUMN @extschema@.asn_inventory.country_code IS 'country of the registration (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.registry IS 'regional registry (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
@@ -222,17 +222,17 @@ COMMENT ON COLUMN @extschema@.asn_inventory.first_seen_at IS 'earliest observati
 COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
-COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often where that takes long';
+COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often in a large inventory';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
-COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'not asked again before this';
+COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
 COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
-COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'which source had said so';
-COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: none is known any more';
-COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'which source says so';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'source of the old ASN';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: no longer known';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
 CREATE OR REPLACE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
 COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
@@ -247,35 +247,35 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURN
                            WHERE c.ip_address = q.asked AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1) h ON true;
     END;
 COMMENT ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
-COMMENT ON TABLE @extschema@.source_quota IS 'the ledger: what was spent of a source''s quota in its present window';
-COMMENT ON COLUMN @extschema@.source_quota.source IS 'greynoise';
-COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'when the window began, UTC';
-COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; written down before they are sent';
-COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source said that no more is to be had before this';
-COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: which files ip_inventory was last compared with, row by row';
-COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations that answered, as mmdb_editions() names them, and last what answers what';
+COMMENT ON TABLE @extschema@.source_quota IS 'how much of a source''s quota was spent in its present window';
+COMMENT ON COLUMN @extschema@.source_quota.source IS 'name of the source: greynoise';
+COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'start of the window, UTC';
+COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; recorded before they are sent';
+COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
+COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: the files with which ip_inventory was last compared, row by row';
+COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these files, as mmdb_editions() names them; last, which of them answers which field';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
-COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was through';
-COMMENT ON TABLE @extschema@.inventory_count IS 'one row: how much is in ip_inventory, counted by the worker after changes, the larger it is the less often';
-COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'as of when';
-COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows';
-COMMENT ON COLUMN @extschema@.inventory_count.public_addresses IS 'of class public: those that sources can know';
-COMMENT ON COLUMN @extschema@.inventory_count.enriched IS 'with an ASN or a country';
-COMMENT ON COLUMN @extschema@.inventory_count.missing_asn IS 'public ones without an ASN';
-COMMENT ON COLUMN @extschema@.inventory_count.observations IS 'how often all of them were observed';
-COMMENT ON COLUMN @extschema@.inventory_count.maxmind_answered IS 'with an answer of MaxMind''s files, also that they do not know it';
-COMMENT ON COLUMN @extschema@.inventory_count.cymru_answered IS 'with an answer of Team Cymru, also that no route is announced';
-COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'with an answer of GreyNoise, also that it does not know it';
-COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'seen scanning, says GreyNoise';
-COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'that wait for an answer of Team Cymru';
-COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'that wait for an answer of GreyNoise';
-COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written in ip_inventory until then, as PostgreSQL''s statistics count them: another number means another count';
+COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
+COMMENT ON TABLE @extschema@.inventory_count IS 'one row: counts of ip_inventory; the worker counts after changes, less often in a larger inventory';
+COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'time of the count';
+COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows of ip_inventory';
+COMMENT ON COLUMN @extschema@.inventory_count.public_addresses IS 'addresses of class public, which sources can know';
+COMMENT ON COLUMN @extschema@.inventory_count.enriched IS 'addresses with an ASN or a country';
+COMMENT ON COLUMN @extschema@.inventory_count.missing_asn IS 'public addresses without an ASN';
+COMMENT ON COLUMN @extschema@.inventory_count.observations IS 'observations of all addresses';
+COMMENT ON COLUMN @extschema@.inventory_count.maxmind_answered IS 'addresses with an answer from MaxMind''s files, including that they do not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_answered IS 'addresses with an answer from Team Cymru, including that no route is announced';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_answered IS 'addresses with an answer from GreyNoise, including that it does not know it';
+COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'addresses seen scanning, according to GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'addresses that wait for an answer from Team Cymru';
+COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'addresses that wait for an answer from GreyNoise';
+COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written to ip_inventory so far, by PostgreSQL''s statistics; a different number causes a new count';
 CREATE OR REPLACE FUNCTION @extschema@.ip_class(inet) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
 COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
 CREATE OR REPLACE FUNCTION @extschema@.lookup_ip(inet) RETURNS @extschema@.ip_enrichment
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';
-COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'everything the installed mmdb files say of an address; offline, writes nothing';
+COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'all data of an address in the installed mmdb files; offline, writes nothing';
 CREATE OR REPLACE FUNCTION @extschema@.ip_asn(inet) RETURNS bigint
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_asn';
 COMMENT ON FUNCTION @extschema@.ip_asn(inet) IS 'origin AS of an address, offline';
@@ -294,7 +294,7 @@ COMMENT ON FUNCTION @extschema@.mmdb_record(text, inet) IS 'the whole record of 
 CREATE OR REPLACE FUNCTION @extschema@._mmdb_network_rows(edition text, within inet DEFAULT NULL,
                                   OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'mmdb_network_rows';
-COMMENT ON FUNCTION @extschema@._mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one a call';
+COMMENT ON FUNCTION @extschema@._mmdb_network_rows(text, inet) IS 'the rows of mmdb_networks(), one per call';
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_networks(edition text, within inet DEFAULT NULL,
                               OUT network cidr, OUT record jsonb) RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -307,53 +307,53 @@ CREATE OR REPLACE FUNCTION @extschema@.mmdb_editions(
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
     OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
-COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions, their age, how many processes have them open, the line that their licence asks for, and why the last file was refused if it was';
+COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions: age, number of processes that have them open, the notice that their licence demands, and why the last file was refused';
 CREATE OR REPLACE FUNCTION @extschema@._mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
-COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without a look at the server''s processes, for the status views';
+COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without the number of processes, for the status views';
 CREATE OR REPLACE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
-COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes one that is older or whose node count collapsed';
+COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes an older file or one whose node count collapsed';
 CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
-COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'the trigger that attach_ip_source installs: appends the addresses of inserted rows to ip_observation';
+COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of attached tables: appends the addresses of inserted rows to ip_observation';
 CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL, method text DEFAULT 'trigger') RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: the column of the event''s time, with its zone behind it where it has none of its own: at@Europe/Berlin; method: trigger (once a statement) or row (each row, also what a subscription brings)';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: column with the time of the event, followed by its time zone where the column has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription)';
 CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
-COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; what it has added to ip_inventory stays';
+COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
 CREATE OR REPLACE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
-COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what the rows that it has now have added to ip_inventory; how many observations that were';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and subtracts the observations of its present rows from ip_inventory; returns their number';
 CREATE OR REPLACE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
-COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'hands the addresses of the rows that an attached table, or a partition of one, already had to the worker, once';
+COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'counts the addresses of rows that were in an attached table, or a partition of one, before it was attached; once';
 CREATE OR REPLACE FUNCTION @extschema@.absorb_observations(max_rows integer DEFAULT NULL) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'absorb_observations';
-COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now, as the worker does every second';
+COMMENT ON FUNCTION @extschema@.absorb_observations(integer) IS 'moves queued observations into ip_inventory now; the worker does this every second';
 CREATE OR REPLACE FUNCTION @extschema@._database_identity() RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS 'SELECT system_identifier::text || ''/'' || (SELECT oid FROM pg_database WHERE datname = current_database()) FROM pg_control_system()';
-COMMENT ON FUNCTION @extschema@._database_identity() IS 'this server and database';
+COMMENT ON FUNCTION @extschema@._database_identity() IS 'identifies this server and database';
 CREATE OR REPLACE FUNCTION @extschema@.attach_new_partitions() RETURNS event_trigger
     LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'attach_new_partitions';
-COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children that came after their parent was attached';
-COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children that came after their parent was attached';
+COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children added after their parent was attached';
+COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children added after their parent was attached';
 CREATE OR REPLACE FUNCTION @extschema@.unpack_observations(
     packed bytea, OUT address inet, OUT seen bigint, OUT first_seen timestamptz, OUT last_seen timestamptz)
     RETURNS SETOF record
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 200 AS 'MODULE_PATHNAME', 'unpack_observations';
-COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'what ip_observation.packed holds, a row an address';
+COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'addresses in ip_observation.packed, one row per address';
 CREATE OR REPLACE FUNCTION @extschema@._unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
-COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'statements since the server started whose rows were not observed because somebody held the queue, and the last of them, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'number of statements since the server started whose rows were not observed because the queue was locked, and the last of them, for enrichment_doctor';
 CREATE OR REPLACE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
-COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, inserted ones whose key is there already';
+COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, only inserted rows whose key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_observation IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source_part IS 'drops rows that a subscription brings';
@@ -362,9 +362,9 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_asn_history IS 'dr
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.source_quota IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
-COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings where there is one of that key';
-COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings where there is one of that key';
-COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings where there is one of that key';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings if their key exists';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings if their key exists';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings if their key exists';
 CREATE OR REPLACE FUNCTION @extschema@._note_restore() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
 COMMENT ON FUNCTION @extschema@._note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';
@@ -378,31 +378,31 @@ COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';
 CREATE OR REPLACE FUNCTION @extschema@.enrich_ip(ip inet, wait interval DEFAULT '0') RETURNS @extschema@.ip_enrichment
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'enrich_ip';
-COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'what the inventory knows of an address if that is fresh, else what can be said now; hands the address to the worker';
+COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'returns the inventory''s data of an address if they are fresh, else the best data available now, and queues the address for the worker';
 CREATE OR REPLACE FUNCTION @extschema@.backfill_inventory(
     batch_size integer DEFAULT 1000, commit_interval integer DEFAULT 5000, max_ips bigint DEFAULT NULL,
     workers integer DEFAULT 4, ips inet[] DEFAULT NULL, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_inventory';
 COMMENT ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean)
-    IS 'enriches every row of ip_inventory that has not been; batch_size rows a write, commit_interval rows a transaction. While the call waits, vacuum removes no row that dies in this database: for long jobs wait => false, then CALL wait_for_job()';
+    IS 'enriches every row of ip_inventory that is not enriched yet; batch_size rows per write, commit_interval rows per transaction. While the call waits, vacuum cannot remove dead rows in this database: for long jobs use wait => false, then CALL wait_for_job()';
 CREATE OR REPLACE FUNCTION @extschema@.refresh_stale(source text, n integer DEFAULT 1000, wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_stale';
 COMMENT ON FUNCTION @extschema@.refresh_stale(text, integer, boolean)
-    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all. While the call waits, vacuum removes no row that dies in this database: see wait_for_job()';
+    IS 'enriches again at most n rows whose answer is out of date, most observed first; source: maxmind, cymru, greynoise or all. While the call waits, vacuum cannot remove dead rows in this database: see wait_for_job()';
 CREATE OR REPLACE FUNCTION @extschema@.refresh_range(range inet, source text DEFAULT 'all', wait boolean DEFAULT true) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'refresh_range';
 COMMENT ON FUNCTION @extschema@.refresh_range(inet, text, boolean)
-    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all. While the call waits, vacuum removes no row that dies in this database: see wait_for_job()';
+    IS 'enriches again every known address in a range, fresh or not; source: maxmind, cymru, greynoise or all. While the call waits, vacuum cannot remove dead rows in this database: see wait_for_job()';
 CREATE OR REPLACE FUNCTION @extschema@.update_maxmind(force boolean DEFAULT false) RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'update_maxmind';
 COMMENT ON FUNCTION @extschema@.update_maxmind(boolean)
-    IS 'asks the worker to look for newer MaxMind builds now; the job''s number. force: also what is not newer, or was refused';
+    IS 'asks the worker to look for newer MaxMind builds now; returns the job''s number. force: also downloads files that are not newer or were refused';
 CREATE OR REPLACE PROCEDURE @extschema@.wait_for_job(job_id bigint)
     LANGUAGE c AS 'MODULE_PATHNAME', 'wait_for_job';
-COMMENT ON PROCEDURE @extschema@.wait_for_job(bigint) IS 'returns when a job has ended, and fails where it failed; holds no snapshot meanwhile, so vacuum goes on';
+COMMENT ON PROCEDURE @extschema@.wait_for_job(bigint) IS 'returns when a job has ended, and fails if the job failed; holds no snapshot meanwhile, so that vacuum can remove dead rows';
 CREATE OR REPLACE FUNCTION @extschema@.cancel_enrichment_job(job_id bigint) RETURNS boolean
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'cancel_enrichment_job';
-COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; false when there is none of that number';
+COMMENT ON FUNCTION @extschema@.cancel_enrichment_job(bigint) IS 'ends a running job after its current transaction; returns false if there is no such job';
 CREATE OR REPLACE FUNCTION @extschema@._enrichment_jobs(
     OUT job_id bigint, OUT kind text, OUT state text, OUT requested_by oid, OUT started_at timestamptz,
     OUT helpers integer, OUT total bigint, OUT processed bigint, OUT enriched bigint, OUT errors bigint,
@@ -417,20 +417,20 @@ SELECT j.job_id, j.kind, j.state, r.rolname AS requested_by, j.started_at, j.hel
        CASE WHEN j.processed > 0 AND j.total >= j.processed
             THEN make_interval(secs => round((j.total - j.processed) * (j.elapsed_us / 1e6) / j.processed)) END AS remaining
 FROM @extschema@._enrichment_jobs() j LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.requested_by;
-COMMENT ON VIEW @extschema@.enrichment_progress IS 'running jobs and how far they are, a row each';
+COMMENT ON VIEW @extschema@.enrichment_progress IS 'running jobs and their progress, one row per job';
 COMMENT ON COLUMN @extschema@.enrichment_progress.job_id IS 'number for cancel_enrichment_job';
-COMMENT ON COLUMN @extschema@.enrichment_progress.kind IS 'what is done: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
+COMMENT ON COLUMN @extschema@.enrichment_progress.kind IS 'kind of work: backfill, refresh, update (of MaxMind''s files) or walk (after a newer build)';
 COMMENT ON COLUMN @extschema@.enrichment_progress.state IS 'submitted, running, cancelling or ended';
-COMMENT ON COLUMN @extschema@.enrichment_progress.requested_by IS 'role that asked';
-COMMENT ON COLUMN @extschema@.enrichment_progress.started_at IS 'when it was asked for';
-COMMENT ON COLUMN @extschema@.enrichment_progress.helpers IS 'background workers at work; 0: the worker does it by itself';
+COMMENT ON COLUMN @extschema@.enrichment_progress.requested_by IS 'role that requested it';
+COMMENT ON COLUMN @extschema@.enrichment_progress.started_at IS 'when it was requested';
+COMMENT ON COLUMN @extschema@.enrichment_progress.helpers IS 'number of background workers; 0: the worker does the job itself';
 COMMENT ON COLUMN @extschema@.enrichment_progress.total IS 'addresses to look at';
 COMMENT ON COLUMN @extschema@.enrichment_progress.processed IS 'addresses looked at so far';
-COMMENT ON COLUMN @extschema@.enrichment_progress.enriched IS 'of these, addresses that a source knew';
-COMMENT ON COLUMN @extschema@.enrichment_progress.errors IS 'of these, addresses that could not be written';
-COMMENT ON COLUMN @extschema@.enrichment_progress.percent IS 'processed of total';
-COMMENT ON COLUMN @extschema@.enrichment_progress.ips_per_second IS 'addresses a second since it was asked for';
-COMMENT ON COLUMN @extschema@.enrichment_progress.remaining IS 'time left at this speed';
+COMMENT ON COLUMN @extschema@.enrichment_progress.enriched IS 'addresses that a source knew';
+COMMENT ON COLUMN @extschema@.enrichment_progress.errors IS 'addresses that could not be written';
+COMMENT ON COLUMN @extschema@.enrichment_progress.percent IS 'processed as a share of total';
+COMMENT ON COLUMN @extschema@.enrichment_progress.ips_per_second IS 'average number of addresses per second';
+COMMENT ON COLUMN @extschema@.enrichment_progress.remaining IS 'estimated time left';
 CREATE OR REPLACE FUNCTION @extschema@._worker_status(
     OUT enabled boolean, OUT worker text, OUT worker_pid integer, OUT last_absorb_at timestamptz,
     OUT absorbed bigint, OUT waiting_since timestamptz, OUT lookups bigint, OUT cache_hits bigint,
@@ -439,30 +439,30 @@ CREATE OR REPLACE FUNCTION @extschema@._worker_status(
 COMMENT ON FUNCTION @extschema@._worker_status() IS 'the state of this database''s worker, for enrichment_status';
 CREATE OR REPLACE FUNCTION @extschema@._queue_length(OUT addresses bigint, OUT off_by bigint) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'queue_length';
-COMMENT ON FUNCTION @extschema@._queue_length() IS 'how many addresses wait in ip_observation, and by how much that may be off, for enrichment_status';
+COMMENT ON FUNCTION @extschema@._queue_length() IS 'number of addresses that wait in ip_observation and its margin of error, for enrichment_status';
 CREATE OR REPLACE FUNCTION @extschema@.worker_errors(
     OUT work text, OUT since timestamptz, OUT last_error_at timestamptz, OUT sqlstate text, OUT last_error text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'worker_errors';
-COMMENT ON FUNCTION @extschema@.worker_errors() IS 'what the worker and its helpers failed at and have not done since, a row a work, what failed last first';
+COMMENT ON FUNCTION @extschema@.worker_errors() IS 'work at which the worker and its helpers failed and have not succeeded since, one row per work, latest failure first';
 CREATE OR REPLACE FUNCTION @extschema@._network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
-COMMENT ON FUNCTION @extschema@._network_sources() IS 'how Team Cymru and GreyNoise stand, for source_status';
+COMMENT ON FUNCTION @extschema@._network_sources() IS 'state of Team Cymru and GreyNoise, for source_status';
 CREATE OR REPLACE FUNCTION @extschema@._cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
-COMMENT ON FUNCTION @extschema@._cymru_ways() IS 'how DNS and bulk sessions with Team Cymru stand, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._cymru_ways() IS 'state of DNS and of bulk sessions with Team Cymru, for enrichment_doctor';
 CREATE OR REPLACE FUNCTION @extschema@._source_latency(
     OUT source text, OUT timed bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 3 AS 'MODULE_PATHNAME', 'source_latency';
-COMMENT ON FUNCTION @extschema@._source_latency() IS 'how long the sources took to answer since the server started, for source_status';
+COMMENT ON FUNCTION @extschema@._source_latency() IS 'answer times of the sources since the server started, for source_status';
 CREATE OR REPLACE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, OUT detail text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'secret_references';
-COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references of keys resolve, for enrichment_doctor; the worker looks them up now, and what a program said counts for a minute';
+COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references to keys resolve; the worker resolves them now, and keeps the answer of a program for a minute';
 CREATE OR REPLACE VIEW @extschema@.source_status AS
 WITH missed AS (
     SELECT r.ended_at, r.detail
@@ -494,26 +494,26 @@ LEFT JOIN @extschema@.source_quota q ON q.source = n.source
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
                                 ELSE 0 END AS used) w;
-COMMENT ON VIEW @extschema@.source_status IS 'how each source stands, a row a source';
+COMMENT ON VIEW @extschema@.source_status IS 'state of each source, one row per source';
 COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
 COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
-COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'when it last answered; for maxmind, when a file was last installed';
-COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'when it last failed; for maxmind, a file that was refused or a look for newer ones';
-COMMENT ON COLUMN @extschema@.source_status.last_error IS 'why';
-COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'not asked before this';
-COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'questions without an outcome yet';
-COMMENT ON COLUMN @extschema@.source_status.requests IS 'outcomes since the server started; for maxmind, addresses looked up';
-COMMENT ON COLUMN @extschema@.source_status.errors IS 'of these, failures';
-COMMENT ON COLUMN @extschema@.source_status.rate IS 'most requests a second';
-COMMENT ON COLUMN @extschema@.source_status.quota IS 'most requests of a window, less what other databases of the server have spent with the same key';
+COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'time of the last answer; for maxmind, when a file was last installed';
+COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'time of the last failure; for maxmind, of a refused file or a failed look for newer ones';
+COMMENT ON COLUMN @extschema@.source_status.last_error IS 'reason of that failure';
+COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'the source is not asked before this time';
+COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'requests without an outcome yet';
+COMMENT ON COLUMN @extschema@.source_status.requests IS 'finished requests since the server started; for maxmind, addresses looked up';
+COMMENT ON COLUMN @extschema@.source_status.errors IS 'failed ones of these requests';
+COMMENT ON COLUMN @extschema@.source_status.rate IS 'maximum number of requests per second';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'maximum number of requests in a window, less what other databases of the server have spent with the same key';
 COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
-COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'spent in the present window';
-COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'left in the present window';
-COMMENT ON COLUMN @extschema@.source_status.quota_reset_at IS 'when there is more';
-COMMENT ON COLUMN @extschema@.source_status.oldest_build IS 'when the oldest installed mmdb edition was built';
-COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'half of its answers took no longer, in milliseconds, since the server started; to within a quarter';
-COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95 of 100 answers took no longer';
-COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99 of 100 answers took no longer';
+COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'requests spent in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'requests left in the present window';
+COMMENT ON COLUMN @extschema@.source_status.quota_reset_at IS 'when the quota is available again';
+COMMENT ON COLUMN @extschema@.source_status.oldest_build IS 'build time of the oldest installed mmdb edition';
+COMMENT ON COLUMN @extschema@.source_status.p50_ms IS 'median answer time since the server started, ms; accurate to within a quarter';
+COMMENT ON COLUMN @extschema@.source_status.p95_ms IS '95th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.source_status.p99_ms IS '99th percentile of the answer time, ms';
 CREATE OR REPLACE VIEW @extschema@.enrichment_status AS
 WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1),
      observed AS MATERIALIZED (
@@ -557,47 +557,47 @@ CROSS JOIN (
            max(quota_left) FILTER (WHERE source = 'greynoise') AS greynoise_quota_left,
            max(quota_reset_at) FILTER (WHERE source = 'greynoise') AS greynoise_quota_reset_at
     FROM @extschema@.source_status) s;
-COMMENT ON VIEW @extschema@.enrichment_status IS 'whether it works and how far it is, in one row';
-COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'asn_inventory.enabled, as this session has it';
+COMMENT ON VIEW @extschema@.enrichment_status IS 'state of the extension in this database, one row';
+COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'value of asn_inventory.enabled in this session';
 COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running, not preloaded, or standby';
-COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'its process id';
-COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when it last looked at the queue';
+COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'process id of the worker';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when the worker last looked at the queue';
 COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted anew by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
-COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits, or the worker is at it';
-COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, as the planner estimates them';
-COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'of these, with an ASN or a country, or both';
-COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'of these, public ones without an ASN, whether with a country or without; asn_coverage_percent is about them';
-COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'enriched, which is with an ASN or a country, of the public ones, rounded down: 100.0 is all of them; of those with an ASN, see asn_coverage_percent';
-COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it does after changes, the larger the inventory the less often';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
+COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits or the worker is absorbing them';
+COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, the planner''s estimate';
+COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'addresses with an ASN, a country or both';
+COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'public addresses without an ASN, with or without a country; asn_coverage_percent is their complement';
+COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'share of the public addresses with an ASN or a country, rounded down: 100.0 means all; for the ASN alone see asn_coverage_percent';
+COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it counts after changes, less often in a larger inventory';
 COMMENT ON COLUMN @extschema@.enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
 COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that were no host address';
 COMMENT ON COLUMN @extschema@.enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
-COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that had more to do';
-COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'hits of all';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that needed more than that';
+COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'share of cache_hits in all enrich_ip() calls';
 COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_lookups IS 'addresses looked up in MaxMind''s files since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p50_ms IS 'half of the look-ups in MaxMind''s files took no longer (one in 256 is timed)';
-COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_requests IS 'DNS questions and bulk sessions with Team Cymru since the server started, those that failed included';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_errors IS 'of these, failures';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p50_ms IS 'half of them took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p99_ms IS '99 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, those that failed included';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_errors IS 'of these, failures';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p50_ms IS 'half of them took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p95_ms IS '95 of 100 took no longer';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p99_ms IS '99 of 100 took no longer';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p50_ms IS 'median time of a look-up in MaxMind''s files, ms (one in 256 is timed)';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p95_ms IS '95th percentile of the look-up time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.maxmind_p99_ms IS '99th percentile of the look-up time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_requests IS 'DNS queries and bulk sessions with Team Cymru since the server started, including failed ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_errors IS 'failed ones of these requests';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p50_ms IS 'median answer time of Team Cymru, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p95_ms IS '95th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.cymru_p99_ms IS '99th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_requests IS 'requests to GreyNoise since the server started, including failed ones';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_errors IS 'failed ones of these requests';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p50_ms IS 'median answer time of GreyNoise, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p95_ms IS '95th percentile of the answer time, ms';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_p99_ms IS '99th percentile of the answer time, ms';
 COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_left IS 'requests left of GreyNoise''s quota';
-COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'when there are more';
-COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'when the oldest installed mmdb edition was built';
+COMMENT ON COLUMN @extschema@.enrichment_status.greynoise_quota_reset_at IS 'when the quota is available again';
+COMMENT ON COLUMN @extschema@.enrichment_status.oldest_build IS 'build time of the oldest installed mmdb edition';
 COMMENT ON COLUMN @extschema@.enrichment_status.mmdb_ages IS 'installed mmdb editions, and how many days ago each was built';
-COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'mmdb files that were not taken, and why';
-COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'what the worker or a helper failed at last, and why; null once the same was done. worker_errors() has all';
-COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'when that was';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'by how much queued may be off, either way, in nineteen cases of twenty; 0: it was counted';
-COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'public addresses with an ASN, of all public ones, rounded down: what is left is missing_asn';
+COMMENT ON COLUMN @extschema@.enrichment_status.refused IS 'refused mmdb files, with the reason';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'last failure of the worker or a helper, with the reason; null once the same work has succeeded. worker_errors() lists all';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'time of that failure';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'margin of error of queued at 95 % confidence, in either direction; 0: it was counted';
+COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'share of the public addresses with an ASN, rounded down; the others are missing_asn';
 CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
@@ -627,22 +627,22 @@ CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval
             RETURNING 1)
         SELECT count(*) FROM cleared;
     END;
-COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this left in ip_inventory, as GeoLite2''s licence asks; how many rows';
+COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';
 CREATE OR REPLACE FUNCTION @extschema@.inventory_report() RETURNS text
     LANGUAGE c STABLE
     SET search_path = pg_catalog, pg_temp SET jit = off SET enable_sort = off SET work_mem = '64MB'
     AS 'MODULE_PATHNAME', 'inventory_report';
 COMMENT ON FUNCTION @extschema@.inventory_report()
-    IS 'the inventory as one HTML page that stands alone: psql -Atc ''SELECT inventory_report()'' > report.html';
+    IS 'the inventory as one self-contained HTML page: psql -Atc ''SELECT inventory_report()'' > report.html';
 CREATE OR REPLACE VIEW @extschema@.top_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.ip_count AS addresses, a.observation_count AS observations,
        round(100 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM @extschema@.asn_inventory s), 0), 2) AS share_percent,
        a.first_seen_at, a.last_seen_at
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0
 ORDER BY a.observation_count DESC, a.ip_count DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.top_networks IS 'autonomous systems by observations, most first; cheap: reads asn_inventory alone';
+COMMENT ON VIEW @extschema@.top_networks IS 'autonomous systems by observations, most first; cheap: reads only asn_inventory';
 COMMENT ON COLUMN @extschema@.top_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN @extschema@.top_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.top_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.top_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
 COMMENT ON COLUMN @extschema@.top_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.top_networks.observations IS 'observations of these addresses';
@@ -654,9 +654,9 @@ SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at,
        a.observation_count AS observations
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
 ORDER BY a.first_seen_at DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads asn_inventory alone';
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads only asn_inventory';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'its name';
+COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
 COMMENT ON COLUMN @extschema@.new_networks.first_seen_at IS 'earliest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation of one of its addresses';
@@ -689,11 +689,11 @@ COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, 
 COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.asn_changes.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then';
-COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'its name, as it is known today';
-COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'which source had said so';
-COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: none is known any more';
-COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'its name, as it is known today';
-COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'which source says so';
+COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'present name of that AS';
+COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'source of the old ASN';
+COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: no longer known';
+COMMENT ON COLUMN @extschema@.asn_changes.new_org IS 'present name of that AS';
+COMMENT ON COLUMN @extschema@.asn_changes.new_source IS 'source of the new ASN';
 CREATE OR REPLACE VIEW @extschema@.new_addresses_by_day AS
 SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(*) AS new_addresses,
        least(sum(i.observation_count), 9223372036854775807)::bigint AS observations_since,
@@ -701,12 +701,12 @@ SELECT (i.first_seen_at AT TIME ZONE 'UTC')::date AS day, i.country_code, count(
 FROM @extschema@.ip_inventory i WHERE i.observation_count > 0
 GROUP BY 1, 2
 ORDER BY 1 DESC, 3 DESC, 2;
-COMMENT ON VIEW @extschema@.new_addresses_by_day IS 'addresses that were new on a day (UTC), by hosting country, latest day first: an address counts on its first day and on no other; reads all of ip_inventory';
+COMMENT ON VIEW @extschema@.new_addresses_by_day IS 'addresses first seen on a day (UTC), by hosting country, latest day first: each address counts on its first day only; reads all of ip_inventory';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.day IS 'day of the first observation, UTC';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.country_code IS 'ISO 3166-1 alpha-2; null: no source knows';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.new_addresses IS 'addresses first seen that day';
-COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'observations of these addresses from that day until now, all together';
-COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'of these addresses, those of which only the country of the registration is known';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'total observations of these addresses from that day until now';
+COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'addresses for which only the country of the registration is known';
 CREATE OR REPLACE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
        i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
@@ -714,12 +714,12 @@ SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce
 FROM @extschema@.ip_inventory i
 WHERE i.scanner_ts IS NOT NULL AND i.scanner_noise AND i.scanner_classification IS DISTINCT FROM 'benign'
 ORDER BY i.observation_count DESC, i.ip_address;
-COMMENT ON VIEW @extschema@.known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON VIEW @extschema@.known_scanners IS 'addresses that GreyNoise has seen scanning, malicious or unknown, most observed first; reads every row that GreyNoise answered';
 COMMENT ON COLUMN @extschema@.known_scanners.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.known_scanners.scanner_name IS 'name of the scanner, where GreyNoise has one';
 COMMENT ON COLUMN @extschema@.known_scanners.classification IS 'malicious or unknown';
 COMMENT ON COLUMN @extschema@.known_scanners.scanner_last_seen IS 'when GreyNoise last saw it';
-COMMENT ON COLUMN @extschema@.known_scanners.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.known_scanners.asked_at IS 'when GreyNoise gave this answer';
 COMMENT ON COLUMN @extschema@.known_scanners.asn_number IS 'origin AS';
 COMMENT ON COLUMN @extschema@.known_scanners.asn_org IS 'organization of the origin AS';
 COMMENT ON COLUMN @extschema@.known_scanners.country_code IS 'ISO 3166-1 alpha-2';
@@ -733,14 +733,14 @@ SELECT i.ip_address, i.scanner_name AS service_name, i.scanner_classification AS
 FROM @extschema@.ip_inventory i
 WHERE i.scanner_ts IS NOT NULL AND (i.scanner_riot OR i.scanner_classification = 'benign')
 ORDER BY i.observation_count DESC, i.ip_address;
-COMMENT ON VIEW @extschema@.benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered for';
+COMMENT ON VIEW @extschema@.benign_services IS 'addresses of common business services (RIOT) and benign scanners, by GreyNoise, most observed first; reads every row that GreyNoise answered';
 COMMENT ON COLUMN @extschema@.benign_services.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.benign_services.service_name IS 'name of the service or scanner';
 COMMENT ON COLUMN @extschema@.benign_services.classification IS 'benign, malicious or unknown: a business service may be any';
 COMMENT ON COLUMN @extschema@.benign_services.scans IS 'seen scanning the internet';
 COMMENT ON COLUMN @extschema@.benign_services.business_service IS 'belongs to a common business service (RIOT)';
 COMMENT ON COLUMN @extschema@.benign_services.scanner_last_seen IS 'when GreyNoise last saw it';
-COMMENT ON COLUMN @extschema@.benign_services.asked_at IS 'when GreyNoise said so';
+COMMENT ON COLUMN @extschema@.benign_services.asked_at IS 'when GreyNoise gave this answer';
 COMMENT ON COLUMN @extschema@.benign_services.asn_number IS 'origin AS';
 COMMENT ON COLUMN @extschema@.benign_services.asn_org IS 'organization of the origin AS';
 COMMENT ON COLUMN @extschema@.benign_services.country_code IS 'ISO 3166-1 alpha-2';
@@ -756,14 +756,14 @@ FROM (SELECT i.asn_number, count(*) AS asked, count(*) FILTER (WHERE i.scanner_n
 LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn_number
 WHERE s.scanners > 0
 ORDER BY s.scanners DESC, s.asn_number;
-COMMENT ON VIEW @extschema@.scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered for';
+COMMENT ON VIEW @extschema@.scanner_networks IS 'autonomous systems by known scanners, most first; reads every row that GreyNoise answered';
 COMMENT ON COLUMN @extschema@.scanner_networks.asn_number IS 'AS number';
-COMMENT ON COLUMN @extschema@.scanner_networks.asn_org IS 'its name';
-COMMENT ON COLUMN @extschema@.scanner_networks.asked IS 'its addresses that GreyNoise answered for';
-COMMENT ON COLUMN @extschema@.scanner_networks.scanners IS 'of these, seen scanning the internet';
-COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'of the scanners, malicious ones';
-COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'of those asked about, business services and benign scanners';
-COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'its addresses in ip_inventory, asked about or not';
+COMMENT ON COLUMN @extschema@.scanner_networks.asn_org IS 'name of the AS';
+COMMENT ON COLUMN @extschema@.scanner_networks.asked IS 'addresses of this AS that GreyNoise answered';
+COMMENT ON COLUMN @extschema@.scanner_networks.scanners IS 'addresses seen scanning the internet';
+COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'malicious ones of the scanners';
+COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'business services and benign scanners';
+COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'all addresses of this AS in ip_inventory';
 CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
     LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
@@ -860,16 +860,16 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at times
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
     END;
-COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'all that is known of an address in the order of time, then how it stands now; reads by index, asks nobody. "last seen" tells observation_count of its row, "network" the counts of all addresses of its AS, as of when the worker counted them';
+COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'history of an address in the order of time, then its present state; reads by index, asks no source. "last seen" shows observation_count of its row, "network" the counts of all addresses of its AS when the worker last counted them';
 CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level text, OUT detail text, OUT remedy text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 40 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'enrichment_doctor';
-COMMENT ON FUNCTION @extschema@.enrichment_doctor() IS 'what is wrong with the set-up, a row a check: ok, warning or error, why, and the command that mends it';
+COMMENT ON FUNCTION @extschema@.enrichment_doctor() IS 'checks of the set-up, one row per check: ok, warning or error, the reason, and the command that corrects it';
 CREATE OR REPLACE FUNCTION @extschema@.prometheus_metrics() RETURNS text
     LANGUAGE c VOLATILE
     SET search_path = pg_catalog, pg_temp SET jit = off
     AS 'MODULE_PATHNAME', 'prometheus_metrics';
 COMMENT ON FUNCTION @extschema@.prometheus_metrics()
-    IS 'figures for Prometheus in its text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
+    IS 'metrics in Prometheus''s text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
 REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
@@ -914,7 +914,7 @@ COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher whe
 REVOKE ALL ON FUNCTION @extschema@._announce_extension() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses what is bound to an object of somebody else, revokes what default privileges gave, lets readers call what their views call';
+COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
 REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
 SELECT @extschema@._secure_extension('{_drop_replicated_row,_mmdb_network_rows,_note_restore,_queue_length,_secure_extension,_unobserved_statements,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors}');
 SELECT @extschema@._announce_extension();
