@@ -72,7 +72,7 @@ fn a_fault_is_named_and_its_remedy_mends_it() {
         ),
         (
             "triggers",
-            "error|Rows inserted into public.event are not observed: its trigger fires for replication alone.",
+            "error|Rows inserted into public.event are not observed: its trigger fires only for replication.",
             "ALTER TABLE event ENABLE REPLICA TRIGGER asn_inventory_observe",
         ),
         (
@@ -126,7 +126,7 @@ fn a_large_table_without_a_useful_index_is_named_until_it_has_one() {
     );
     cluster.sql(DB, LARGE);
     assert_eq!(cluster.lines(DB, TROUBLE), ["index|warning"]);
-    let found = "warning|public.event has no index on ip: finding the events of an address reads all of it.";
+    let found = "warning|public.event has no index on ip: finding the events of an address reads the whole table.";
     assert_eq!(said(&cluster, "index"), found);
     take_remedy(&cluster, "index");
     // Making an index counts the rows anew.
@@ -154,7 +154,7 @@ fn settings_that_stand_in_the_way_are_named_and_set_by_the_remedy() {
         (
             "enabled",
             "asn_inventory.enabled",
-            "asn_inventory.enabled is off: nothing is observed, and the worker rests.",
+            "asn_inventory.enabled is off: nothing is observed, and the worker is idle.",
         ),
         ("autovacuum", "autovacuum", "Autovacuum is off: dead rows stay."),
     ] {
@@ -209,7 +209,7 @@ fn a_long_queue_and_many_dead_rows_are_named_and_the_remedy_clears_them() {
         assert_eq!(cluster.lines(DB, TROUBLE), trouble, "with {rows} dead rows");
     }
     let found = said(&cluster, "autovacuum");
-    assert!(found.starts_with("warning|120000 dead rows beside ") && found.ends_with(" in ip_inventory."), "{found}");
+    assert!(found.starts_with("warning|120000 dead rows and ") && found.ends_with(" in ip_inventory."), "{found}");
     take_remedy(&cluster, "autovacuum");
     wait_healthy(&cluster, "VACUUM");
 }
@@ -237,7 +237,7 @@ fn files_that_are_missing_outdated_refused_or_of_one_kind_are_named() {
     assert_eq!(cluster.lines(DB, TROUBLE), ["mmdb age|warning", "mmdb editions|warning"]);
     assert_eq!(said(&cluster, "mmdb age"), "warning|GeoLite2-ASN was built 40 days ago.");
     assert!(
-        said(&cluster, "mmdb editions").starts_with("warning|An ASN file is installed and no City or Country file")
+        said(&cluster, "mmdb editions").starts_with("warning|An ASN file is installed, but no City or Country file")
     );
     std::fs::write(cluster.maxmind_dir().join("GeoLite2-City.mmdb"), "no database").expect("a file");
     cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE refused IS NOT NULL", "1");
@@ -272,13 +272,15 @@ fn a_file_from_the_future_means_a_clock_that_is_wrong() {
     cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "1");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     assert_eq!(cluster.lines(DB, TROUBLE), ["mmdb editions|warning"]);
-    assert!(said(&cluster, "mmdb editions").starts_with("warning|A City or Country file is installed and no ASN file"));
+    assert!(
+        said(&cluster, "mmdb editions").starts_with("warning|A City or Country file is installed, but no ASN file")
+    );
     fixtures::small_city(fixtures::days_ago(0) + 3 * DAY).write(&file).expect("a file");
     wait_for("a doubt", || cluster.lines(DB, TROUBLE), |found| found == &["clock|warning", "mmdb editions|warning"]);
     let built = cluster.value(DB, "SELECT build_time FROM mmdb_editions() WHERE edition = 'GeoLite2-City'");
     assert_eq!(
         said(&cluster, "clock"),
-        format!("warning|GeoLite2-City was built at {built}, which is still to come here.")
+        format!("warning|GeoLite2-City was built at {built}, which is in the future by this server's clock.")
     );
 }
 

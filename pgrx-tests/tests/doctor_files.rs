@@ -55,11 +55,11 @@ fn an_edition_of_the_list_without_a_file_or_without_answers_is_told() {
     assert_eq!(cluster.lines(DB, TROUBLE), ["mmdb editions|warning"]);
     assert_eq!(
         said(&cluster, "mmdb editions"),
-        "warning|Absent-ASN is in asn_inventory.maxmind_editions and has no file."
+        "warning|Absent-ASN is in asn_inventory.maxmind_editions, but has no file."
     );
     assert_eq!(
         said(&cluster, "mmdb answers"),
-        "ok|Custom-Thing has neither places nor ASNs where they are looked for: mmdb_record() and mmdb_networks() alone read it."
+        "ok|Custom-Thing has neither places nor ASNs in the expected fields: only mmdb_record() and mmdb_networks() read it."
     );
     take_remedy(&cluster, "mmdb editions");
     wait_trouble(&cluster, &[]);
@@ -81,7 +81,7 @@ fn a_generation_that_cannot_be_opened_is_named_although_open_sessions_still_have
     fs::remove_dir_all(cluster.data_dir().join("asn_inventory/generations").join(generation)).expect("removed");
     assert_eq!(found("SELECT ip_country('81.2.69.142')"), ["GB"]);
     let detail = found("SELECT detail FROM enrichment_doctor() WHERE check_name = 'mmdb answers' AND level = 'error'");
-    assert!(detail[0].starts_with("GeoLite2-City cannot be opened, and nothing answers in its place: "), "{detail:?}");
+    assert!(detail[0].starts_with("GeoLite2-City cannot be opened, and no other file replaces it: "), "{detail:?}");
     assert_eq!(cluster.lines(DB, TROUBLE), ["mmdb answers|error", "mmdb editions|warning"]);
     fs::rename(&away, &kept).expect("back");
     if cluster.lines(DB, TROUBLE) != [""; 0] {
@@ -129,10 +129,7 @@ fn a_worker_that_answers_from_older_files_than_sessions_is_named() {
             .join("\n")
     };
     let detail = wait_for("the worker's files to be told", || found("detail"), |detail| !detail.is_empty());
-    assert!(
-        detail.starts_with("The worker answers from other files than this session: where GeoLite2-City-"),
-        "{detail}"
-    );
+    assert!(detail.starts_with("The worker uses other files than this session: where GeoLite2-City-"), "{detail}");
     let remedy = found("remedy");
     assert_eq!(remedy.split(" -- ").next().map(str::trim), Some(&*format!("SELECT pg_terminate_backend({worker});")));
     cluster.sql(DB, remedy.split(" -- ").next().unwrap_or_default());

@@ -14,7 +14,7 @@ fn said(cluster: &Cluster, check: &str) -> String {
 /// The remedy for a key that does not resolve.
 fn remedy(setting: &str, file: &str) -> String {
     format!(
-        "|ALTER SYSTEM SET asn_inventory.{setting} = 'file:/etc/asn_inventory/{file}.key'; SELECT pg_reload_conf();  -- or mend what it says"
+        "|ALTER SYSTEM SET asn_inventory.{setting} = 'file:/etc/asn_inventory/{file}.key'; SELECT pg_reload_conf();  -- or correct the cause"
     )
 }
 
@@ -44,10 +44,10 @@ fn a_reference_is_looked_up_when_the_doctor_is_asked() {
     // Nobody set a key: that is no fault.
     let unset = said(&cluster, "greynoise");
     assert!(unset.starts_with("ok|asn_inventory.greynoise_api_key: env:GREYNOISE_API_KEY: "), "{unset}");
-    assert!(unset.ends_with("; GreyNoise is not asked, unless asn_inventory.greynoise is on|"), "{unset}");
+    assert!(unset.ends_with("; GreyNoise is asked only if asn_inventory.greynoise is on|"), "{unset}");
     // Nor is it one that nobody says where a key would be.
     cluster.set("asn_inventory.greynoise_api_key", "");
-    let none = "ok|asn_inventory.greynoise_api_key: no reference is set; GreyNoise is not asked, unless asn_inventory.greynoise is on|";
+    let none = "ok|asn_inventory.greynoise_api_key: no reference is set; GreyNoise is asked only if asn_inventory.greynoise is on|";
     wait_for("no reference", || said(&cluster, "greynoise"), |said| said == none);
 
     fs::write(&file, CANARY).expect("a key");

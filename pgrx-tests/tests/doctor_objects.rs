@@ -13,8 +13,8 @@ fn an_inventory_without_its_key_is_an_error_until_it_has_one() {
     for (n, (fault, said)) in [
         ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey", "error|ip_inventory has no primary key: nothing can be absorbed"),
         ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ip_inventory_pkey'::regclass", "primary key, public.ip_inventory_pkey, is not valid"),
-        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; ALTER TABLE ip_inventory ADD CONSTRAINT mine PRIMARY KEY (ip_address, first_seen_at)", "The primary key of ip_inventory, mine, is not what absorbing needs"),
-        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; ALTER TABLE ip_inventory ADD PRIMARY KEY (ip_address) DEFERRABLE INITIALLY DEFERRED", "is not what absorbing needs"),
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; ALTER TABLE ip_inventory ADD CONSTRAINT mine PRIMARY KEY (ip_address, first_seen_at)", "The primary key of ip_inventory, mine, must be on ip_address alone and not deferrable"),
+        ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; ALTER TABLE ip_inventory ADD PRIMARY KEY (ip_address) DEFERRABLE INITIALLY DEFERRED", "must be on ip_address alone and not deferrable"),
         ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey; CREATE UNIQUE INDEX other ON ip_inventory (ip_address) WHERE ip_address > '9.0.0.0'", "ip_inventory has no primary key"),
     ]
     .into_iter()
@@ -32,11 +32,13 @@ fn an_inventory_without_its_key_is_an_error_until_it_has_one() {
 fn an_index_on_the_queue_is_an_error_and_no_row_is_lost_by_it() {
     let patient = Patient::new();
     patient.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
-    let said = "on ip_observation misses what is observed";
+    let said = "on ip_observation does not contain observed rows";
     patient.sql("CREATE INDEX mine ON ip_observation (address)");
     assert_eq!(patient.trouble(), ["queue index|error"]);
     assert!(
-        patient.said("queue index").starts_with("error|Index public.mine on ip_observation misses what is observed")
+        patient
+            .said("queue index")
+            .starts_with("error|Index public.mine on ip_observation does not contain observed rows")
     );
     patient.sees("e", "8.9.2.1");
     patient.sql("INSERT INTO e SELECT '8.9.3.0'::inet + n FROM generate_series(1, 200) n");
@@ -171,7 +173,7 @@ fn what_databases_and_roles_set_is_a_fault_only_where_it_is_in_the_way() {
     assert_eq!(
         lines("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'settings'"),
         [
-            "ok|Set for this database, and of no matter to the worker, which has its own: default_transaction_read_only, role, search_path, statement_timeout."
+            "ok|Set for this database, but without effect on the worker, which has its own values: default_transaction_read_only, role, search_path, statement_timeout."
         ]
     );
     lines("SELECT pg_terminate_backend(worker_pid) FROM enrichment_status");
@@ -209,7 +211,7 @@ fn a_flag_that_is_off_is_told_by_who_switched_it_off() {
     assert_eq!(
         found,
         [
-            "warning|ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker rests."
+            "warning|ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker is idle."
         ]
     );
 }

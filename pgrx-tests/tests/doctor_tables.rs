@@ -28,17 +28,17 @@ fn a_trigger_that_does_not_see_is_named_with_its_table_and_mended() {
     for (n, (table, fault, said)) in [
         ("r_2", "ALTER TABLE r_2 DISABLE TRIGGER asn_inventory_observe".to_owned(), format!("error|{below} is disabled.")),
         ("r_2", "ALTER TABLE r_2 DISABLE TRIGGER ALL".into(), format!("{below} is disabled.")),
-        ("r_2", "ALTER TABLE r_2 ENABLE REPLICA TRIGGER asn_inventory_observe".into(), format!("{below} fires for replication alone.")),
+        ("r_2", "ALTER TABLE r_2 ENABLE REPLICA TRIGGER asn_inventory_observe".into(), format!("{below} fires only for replication.")),
         ("r_2", "DROP TRIGGER asn_inventory_observe ON r_2".into(), format!("{below} is gone.")),
         ("r", "ALTER TABLE ONLY r DISABLE TRIGGER asn_inventory_observe".into(), "Rows inserted into public.r are not observed: its trigger is disabled.".into()),
         ("c", "DROP TRIGGER asn_inventory_observe ON c".into(), "Rows inserted into public.c by name, below public.p, are not observed: the trigger there is gone.".into()),
         ("c", again("c", "WHEN (false)", "'at', 'ip'"), "the trigger there has a WHEN condition.".into()),
         ("e", again("e", "WHEN (current_user = 'nobody')", "'at', 'ip'"), "its trigger has a WHEN condition.".into()),
-        ("e", again("e", "", "'at', 'another'"), "its trigger reads something else than ip_source says.".into()),
-        ("r_2", again("r_2", "", "'at', 'ip'"), "the trigger there reads something else than ip_source says.".into()),
+        ("e", again("e", "", "'at', 'another'"), "its trigger reads other columns than ip_source lists.".into()),
+        ("r_2", again("r_2", "", "'at', 'ip'"), "the trigger there reads other columns than ip_source lists.".into()),
         ("e", "CREATE OR REPLACE TRIGGER asn_inventory_observe AFTER INSERT ON e EXECUTE FUNCTION observe_addresses('at', 'ip')".into(), "its trigger reads no rows.".into()),
         ("e", "CREATE OR REPLACE TRIGGER asn_inventory_observe BEFORE INSERT ON e EXECUTE FUNCTION observe_addresses('at', 'ip')".into(), "its trigger was altered.".into()),
-        ("e", "CREATE OR REPLACE TRIGGER asn_inventory_observe AFTER INSERT ON e EXECUTE FUNCTION other()".into(), "its trigger is gone, and one of somebody else has its name.".into()),
+        ("e", "CREATE OR REPLACE TRIGGER asn_inventory_observe AFTER INSERT ON e EXECUTE FUNCTION other()".into(), "its trigger is missing, and another trigger has its name.".into()),
         ("e", again("e", "", "'at', 'ip'").replace("OR REPLACE TRIGGER asn_inventory_observe", "TRIGGER zz_by_hand"), "Rows inserted into public.e are counted 2 times".into()),
     ]
     .into_iter()
@@ -96,7 +96,7 @@ fn an_event_trigger_that_is_gone_or_somebody_elses_is_made_anew() {
     patient.suffer(
         "ALTER EVENT TRIGGER asn_inventory_new_partition ENABLE REPLICA",
         "event trigger",
-        "fires for replication alone",
+        "fires only for replication",
     );
     patient.sql(
         "CREATE TABLE r (n int, ip inet) PARTITION BY LIST (n); SELECT attach_ip_source('r', '{ip}');
@@ -158,7 +158,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
         "CREATE TABLE e (at timestamptz, ip inet); SELECT attach_ip_source('e', '{ip}', 'at');
          CREATE TABLE j (payload jsonb, peer text); SELECT attach_ip_source('j', '{payload->a->>src ip,peer}')",
     );
-    let said = |why: &str| format!("cannot be read any more, and is passed over: {why}.");
+    let said = |why: &str| format!("is observed are missing or changed type, and are skipped: {why}.");
     patient.suffer("ALTER TABLE e RENAME ip TO src", "columns", &said("ip: there is no such column"));
     assert_eq!(patient.value("SELECT ip_columns FROM ip_source WHERE tbl = 'e'::regclass"), "{src}");
     patient.suffer("ALTER TABLE e RENAME src TO \"ip->1\"", "columns", &said("src: there is no such column"));
@@ -168,10 +168,14 @@ fn a_column_that_can_be_read_no_more_is_named() {
     patient.suffer(
         "ALTER TABLE e RENAME at TO seen",
         "columns",
-        &said("at: there is no such column that holds a time"),
+        &said("at: the table has no such column that holds a time"),
     );
     assert_eq!(patient.value("SELECT observed_at FROM ip_source WHERE tbl = 'e'::regclass"), "seen");
-    patient.suffer("ALTER TABLE e ALTER seen TYPE text", "columns", "seen: there is no such column that holds a time");
+    patient.suffer(
+        "ALTER TABLE e ALTER seen TYPE text",
+        "columns",
+        "seen: the table has no such column that holds a time",
+    );
     patient.suffer(
         "ALTER TABLE j RENAME payload TO body",
         "columns",
@@ -180,7 +184,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
     patient.sql("INSERT INTO j VALUES ('{\"a\": {\"src ip\": \"8.8.4.2\"}}', '8.8.4.3')");
     patient.wait("SELECT count(*) FROM ip_inventory WHERE ip_address IN ('8.8.4.2', '8.8.4.3')", "2");
     // What still can be read is observed on, with the column left out that cannot.
-    patient.suffer("ALTER TABLE j ALTER body TYPE text", "columns", "its type is text now, and no JSON");
+    patient.suffer("ALTER TABLE j ALTER body TYPE text", "columns", "its type is text now, not JSON");
     assert_eq!(patient.value("SELECT ip_columns FROM ip_source WHERE tbl = 'j'::regclass"), "{peer}");
     patient.suffer("ALTER TABLE j ALTER peer TYPE int USING 0", "columns", &said("peer: its type is integer now"));
     assert_eq!(
@@ -227,7 +231,7 @@ fn what_a_schema_only_restore_and_a_detached_partition_leave_is_named() {
     copy.wait("SELECT worker FROM enrichment_status", "running");
     assert_eq!(copy.value("SELECT count(*) FROM ip_source"), "0");
     assert_eq!(copy.trouble(), ["triggers|warning"; 4], "a root each, and no partition");
-    let said = "public.r has the trigger and is not attached: its addresses are observed, and counted for no table.";
+    let said = "public.r has the trigger but is not attached: its addresses are observed, but counted for no table.";
     assert!(copy.said("triggers").contains(said), "{}", copy.said("triggers"));
     copy.take_remedy("triggers");
     assert_eq!(copy.trouble(), [""; 0]);
@@ -243,7 +247,7 @@ fn what_a_schema_only_restore_and_a_detached_partition_leave_is_named() {
     assert_eq!(bare.trouble(), [""; 0]);
     bare.sees("r_2", "8.8.5.2");
 
-    patient.suffer("ALTER TABLE r DETACH PARTITION r_1", "triggers", "public.r_1 has the trigger and is not attached");
+    patient.suffer("ALTER TABLE r DETACH PARTITION r_1", "triggers", "public.r_1 has the trigger but is not attached");
     patient.sees("r_1", "8.8.5.3");
 }
 

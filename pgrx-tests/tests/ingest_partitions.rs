@@ -11,7 +11,7 @@ const LOADED: &str = "CREATE TABLE p1 (LIKE root);
 const ATTACH: &str = "ALTER TABLE root ATTACH PARTITION p1 FOR VALUES FROM (100) TO (200);";
 const PARTITIONS: &str =
     "SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'partitions' ORDER BY detail";
-const UNCOUNTED: &str = "warning|public.p1 had rows when it came below an attached table, and they are not counted.|SELECT public.populate_ip_inventory('public.p1');";
+const UNCOUNTED: &str = "warning|public.p1 had rows when it was put below an attached table; they are not counted.|SELECT public.populate_ip_inventory('public.p1');";
 
 #[test]
 fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
@@ -94,7 +94,7 @@ fn a_partition_that_goes_is_observed_until_the_doctors_command() {
     assert_eq!(
         db.lines(triggers),
         [
-            "warning|public.p0 has the trigger and is not attached: its addresses are observed, and counted for no table.|SELECT public.attach_ip_source('public.p0', '{ip}', 'at');  -- or, where it is not to be observed, detach_ip_source() of it"
+            "warning|public.p0 has the trigger but is not attached: its addresses are observed, but counted for no table.|SELECT public.attach_ip_source('public.p0', '{ip}', 'at');  -- or detach_ip_source(), if it is not to be observed"
         ]
     );
     db.sql("SELECT detach_ip_source('p0'); INSERT INTO p0 VALUES (3, '8.8.8.8')");

@@ -164,7 +164,7 @@ fn the_doctor_tells_of_one_that_a_subscription_does_not_fire() {
     db.sql(ATTACHED);
     db.sql("ALTER TABLE e ENABLE TRIGGER asn_inventory_observe");
     let said = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'triggers'";
-    assert!(db.value(said).contains("does not fire for what a subscription brings"), "{}", db.value(said));
+    assert!(db.value(said).contains("does not fire for rows from a subscription"), "{}", db.value(said));
     let remedy = db.value("SELECT remedy FROM enrichment_doctor() WHERE check_name = 'triggers'");
     db.sql(&remedy);
     assert_eq!(db.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'asn_inventory_observe'"), "A");

@@ -26,7 +26,7 @@ fn a_key_that_no_row_has_is_said_and_its_remedy_mends_it() {
     assert_eq!(
         db.lines(ADDRESSES),
         [
-            "warning|public.events is attached, 3 rows came, never an address: payload->>Src_IP: no key \"Src_IP\"; there are: proto, src_ip."
+            "warning|public.events is attached, but none of its 3 rows held an address: payload->>Src_IP: no key \"Src_IP\"; there are: proto, src_ip."
         ]
     );
     assert_eq!(db.lines("SELECT rows_seen, observations, unparsable FROM ip_source"), ["3|0|0"]);
@@ -163,7 +163,7 @@ fn rows_from_before_that_hold_none_are_said_by_populate() {
     assert_eq!(unread(&db), [r#"7|7|{"a":1}|payload->>ip: no key "ip"; there are: a"#]);
     assert_eq!(
         db.value("SELECT detail FROM enrichment_doctor() WHERE check_name = 'addresses'"),
-        "public.events is attached, 7 rows came, never an address: payload->>ip: no key \"ip\"; there are: a."
+        "public.events is attached, but none of its 7 rows held an address: payload->>ip: no key \"ip\"; there are: a."
     );
 }
 

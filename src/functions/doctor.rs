@@ -208,7 +208,7 @@ fn enabled() -> Option<Finding> {
                 "warning",
                 "asn_inventory.enabled is off in this session: what it inserts is not observed.",
                 Some(
-                    "SET asn_inventory.enabled = on;  -- the check settings says whether a role or database has it so"
+                    "SET asn_inventory.enabled = on;  -- the check settings shows whether a role or database sets it"
                         .to_owned(),
                 ),
             )
@@ -217,12 +217,12 @@ fn enabled() -> Option<Finding> {
     let by_environment = settings::switched_off_by_environment();
     let (detail, remedy) = if by_environment {
         (
-            "ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker rests.",
-            "env | grep ENABLE_ASN_INVENTORY  # where the server is started; unset it there, and restart the server",
+            "ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker is idle.",
+            "env | grep ENABLE_ASN_INVENTORY  # unset it where the server is started, and restart the server",
         )
     } else {
         (
-            "asn_inventory.enabled is off: nothing is observed, and the worker rests.",
+            "asn_inventory.enabled is off: nothing is observed, and the worker is idle.",
             "ALTER SYSTEM SET asn_inventory.enabled = on; SELECT pg_reload_conf();",
         )
     };

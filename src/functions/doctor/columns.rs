@@ -97,7 +97,7 @@ impl Source {
 
     /// Why a selector reads nothing; `None`: it reads.
     fn trouble(&self, text: &str) -> Option<String> {
-        let Ok(selector) = Selector::parse(text) else { return Some("it is no column and no path".to_owned()) };
+        let Ok(selector) = Selector::parse(text) else { return Some("it is neither a column nor a path".to_owned()) };
         let misfit = match self.column(&selector.column) {
             Some(column) => column.misfit(&selector)?,
             None => Misfit::NoColumn,
@@ -105,8 +105,8 @@ impl Source {
         Some(match misfit {
             Misfit::NoColumn => "there is no such column".to_owned(),
             Misfit::WrongType(kind) => format!("its type is {kind} now"),
-            Misfit::NotJson(kind) => format!("its type is {kind} now, and no JSON"),
-            Misfit::NoPath => "it is JSON now, and no path says where in it".to_owned(),
+            Misfit::NotJson(kind) => format!("its type is {kind} now, not JSON"),
+            Misfit::NoPath => "it is JSON now, and has no path to the address".to_owned(),
         })
     }
 
@@ -162,9 +162,9 @@ impl Source {
         {
             told.push(match &self.zone {
                 Some(zone) => {
-                    format!("{name}: there is no such column that holds a time without a zone, to be read in {zone}")
+                    format!("{name}: the table has no such column of a time without a zone, to be read in {zone}")
                 }
-                None => format!("{name}: there is no such column that holds a time"),
+                None => format!("{name}: the table has no such column that holds a time"),
             });
             let mut moments = self.columns.iter().filter(|column| column.is_moment(None));
             observed_at = match (moments.next(), moments.next(), self.column(name)) {
@@ -180,7 +180,7 @@ impl Source {
         let names = enrich::text::clean(&names.join(", "), 500).into_owned();
         let remedy = if selectors.is_empty() {
             let call = select(schema, "detach_ip_source", &table);
-            format!("{call}  -- or attach it with the column that has the addresses now; it has {names}")
+            format!("{call}  -- or name the column that holds the addresses now; the table has {names}")
         } else {
             let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
             let with_zone = |name: &str| match &self.zone {
@@ -191,10 +191,10 @@ impl Source {
             };
             let at = observed_at.as_deref().map_or_else(|| "NULL".to_owned(), with_zone);
             let call = select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}", list.join(", ")));
-            format!("{call}  -- or with other columns; it has {names}")
+            format!("{call}  -- or name other columns; the table has {names}")
         };
         let detail = format!(
-            "What {} is observed by cannot be read any more, and is passed over: {}.",
+            "Columns by which {} is observed are missing or changed type, and are skipped: {}.",
             self.name,
             told.join("; ")
         );

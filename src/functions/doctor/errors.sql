@@ -1,9 +1,9 @@
 -- What the worker or a helper failed at and has not done since.
 SELECT 'worker errors', CASE WHEN e.work LIKE 'writing single %' THEN 'warning' ELSE 'error' END,
        format('The worker fails at %s, since %s: %s.', e.work, e.since, e.last_error),
-       CASE WHEN e.sqlstate = '53100' THEN 'df -h  # on the server: make room where it is full; the worker goes on by itself then'
-            WHEN e.sqlstate = '53200' THEN 'free -h  # on the server: make room; the worker goes on by itself then'
+       CASE WHEN e.sqlstate = '53100' THEN 'df -h  # on the server: free disk space; the worker then continues by itself'
+            WHEN e.sqlstate = '53200' THEN 'free -h  # on the server: free memory; the worker then continues by itself'
             WHEN e.work LIKE 'writing single %'
-            THEN 'SELECT address, attempts, retry_at FROM @extschema@.ip_observation WHERE attempts > 0;  -- and look for constraints and triggers of your own on ip_inventory'
+            THEN 'SELECT address, attempts, retry_at FROM @extschema@.ip_observation WHERE attempts > 0;  -- then check your own constraints and triggers on ip_inventory'
             ELSE 'SELECT work, last_error_at, sqlstate, last_error FROM @extschema@.worker_errors();  -- and the server''s log' END
 FROM @extschema@.worker_errors() e

@@ -34,15 +34,15 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
     let (manifest, databases, troubles) = match maxmind::store().open(&editions) {
         Ok(opened) => opened,
         Err(error) => {
-            let detail = format!("What is installed cannot be read: {error}.");
+            let detail = format!("The installed files cannot be read: {error}.");
             let remedy = select(schema, "import_mmdb_files", "true");
             return vec![Finding::new("mmdb answers", "error", detail, Some(remedy))];
         }
     };
     for (edition, trouble) in &troubles {
         let answers = match databases.edition(edition) {
-            Some(_) => "the one before answers",
-            None => "nothing answers in its place",
+            Some(_) => "the file before stays in use",
+            None => "no other file replaces it",
         };
         found.push(Finding::new(
             "mmdb answers",
@@ -71,7 +71,7 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
             Finding::new(
                 "mmdb editions",
                 "warning",
-                format!("{edition} is in asn_inventory.maxmind_editions and has no file."),
+                format!("{edition} is in asn_inventory.maxmind_editions, but has no file."),
                 Some(format!(
                     "ALTER SYSTEM SET asn_inventory.maxmind_editions = '{rest}'; SELECT pg_reload_conf();  -- or put {} into the directory that SHOW asn_inventory.maxmind_dir names",
                     edition.file_name()
@@ -85,14 +85,14 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
             found.push(Finding::new(
                 "mmdb answers",
                 "ok",
-                format!("{edition} has neither places nor ASNs where they are looked for: mmdb_record() and mmdb_networks() alone read it."),
+                format!("{edition} has neither places nor ASNs in the expected fields: only mmdb_record() and mmdb_networks() read it."),
                 None,
             ));
         } else if !yields(generation) {
             found.push(Finding::new(
                 "mmdb answers",
                 "error",
-                format!("{edition} is installed, and none of the records that were tried has a field that is read."),
+                format!("{edition} is installed, but no tested record has a field that is read."),
                 Some(format!("{}  -- or put another file there", select(schema, "update_maxmind", "true"))),
             ));
         }
@@ -104,8 +104,8 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
 /// Only one of the two questions can be answered.
 fn half(schema: &Schema, has_origins: bool, missing: &[&Edition]) -> Finding {
     let what = match has_origins {
-        true => "An ASN file is installed and no City or Country file: places stay unknown.",
-        false => "A City or Country file is installed and no ASN file: every ASN has to come from Team Cymru.",
+        true => "An ASN file is installed, but no City or Country file: places stay unknown.",
+        false => "A City or Country file is installed, but no ASN file: every ASN must come from Team Cymru.",
     };
     let names = |of: fn(&Edition) -> String| missing.iter().map(|edition| of(edition)).collect::<Vec<_>>().join(", ");
     let update = select(schema, "update_maxmind", "");
@@ -154,7 +154,7 @@ fn worker_differs() -> Option<Finding> {
     Some(Finding::new(
         "mmdb answers",
         "error",
-        format!("The worker answers from other files than this session: {theirs}; here {ours}."),
+        format!("The worker uses other files than this session: {theirs}; here {ours}."),
         Some(format!("SELECT pg_terminate_backend({worker});  -- it is started again at once")),
     ))
 }

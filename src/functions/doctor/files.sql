@@ -11,6 +11,6 @@ SELECT 'mmdb age', 'warning', format('%s was built %s days ago.', edition, extra
        'SELECT @extschema@.update_maxmind();  -- if that fails: SELECT detail FROM enrichment_run WHERE kind = ''update'' ORDER BY job_id DESC LIMIT 1;'
 FROM file WHERE build_time < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval
 UNION ALL
-SELECT 'clock', 'warning', format('%s was built at %s, which is still to come here.', edition, build_time),
+SELECT 'clock', 'warning', format('%s was built at %s, which is in the future by this server''s clock.', edition, build_time),
        'timedatectl status  # set the server''s clock'
 FROM file WHERE build_time > now() + interval '1 day'

@@ -2,7 +2,7 @@
 SELECT 'key ' || split_part(r.setting, '_', 1), CASE r.state WHEN 'fails' THEN 'error' WHEN 'missing' THEN 'warning' ELSE 'ok' END,
        format('asn_inventory.%s: %s%s', r.setting, r.detail,
               CASE WHEN r.state IN ('unset', 'none', 'missing') THEN CASE r.setting WHEN 'maxmind_license_key' THEN '; no file is downloaded'
-                                                          ELSE '; GreyNoise is not asked, unless asn_inventory.greynoise is on' END ELSE '' END),
+                                                          ELSE '; GreyNoise is asked only if asn_inventory.greynoise is on' END ELSE '' END),
        CASE WHEN r.state IN ('fails', 'missing')
-            THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or mend what it says', r.setting, split_part(r.setting, '_', 1)) END
+            THEN format('ALTER SYSTEM SET asn_inventory.%s = ''file:/etc/asn_inventory/%s.key''; SELECT pg_reload_conf();  -- or correct the cause', r.setting, split_part(r.setting, '_', 1)) END
 FROM @extschema@._worker_status() worker, @extschema@.secret_references() r WHERE worker.worker = 'running'

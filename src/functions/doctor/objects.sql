@@ -10,7 +10,7 @@ known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observatio
 inventory AS (SELECT c.oid, a.attnum FROM extension e JOIN ours c ON c.relname = 'ip_inventory' AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
               LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'ip_address' AND NOT a.attisdropped)
 SELECT 'own tables', 'error', format('%s is missing: %s.', k.name,
-              CASE WHEN c.oid IS NULL THEN 'it was dropped, and nothing that needs it works' ELSE format('it is %s now, and nothing that needs it works', c.oid::regclass) END),
+              CASE WHEN c.oid IS NULL THEN 'it was dropped, and everything that needs it fails' ELSE format('it is %s now, and everything that needs it fails', c.oid::regclass) END),
        CASE WHEN c.oid IS NULL THEN 'DROP EXTENSION asn_inventory; CREATE EXTENSION asn_inventory;  -- after saving ip_inventory; then attach the tables again'
             ELSE concat(CASE WHEN c.relname <> k.name THEN format('ALTER TABLE %s RENAME TO %I; ', c.oid::regclass, k.name) END,
                         CASE WHEN c.relnamespace <> e.extnamespace
@@ -21,10 +21,10 @@ LEFT JOIN LATERAL (SELECT o.* FROM ours o JOIN pg_attribute a ON a.attrelid = o.
 WHERE c.oid IS NULL OR c.relname <> k.name OR c.relnamespace <> e.extnamespace
 UNION ALL
 SELECT 'inventory key', 'error',
-       CASE WHEN k.oid IS NULL THEN 'ip_inventory has no primary key: nothing can be absorbed, and what is observed waits.'
-            WHEN k.on_address AND NOT k.condeferrable THEN format('The index of ip_inventory''s primary key, %s, is not valid: nothing can be absorbed, and what is observed waits.', k.indexrelid::regclass)
-            ELSE format('The primary key of ip_inventory, %s, is not what absorbing needs: one on ip_address alone, checked at once. What is observed waits.', k.conname) END,
-       CASE WHEN k.oid IS NULL THEN format('ALTER TABLE %s ADD PRIMARY KEY (ip_address);  -- where addresses stand there twice, delete those first', i.oid::regclass)
+       CASE WHEN k.oid IS NULL THEN 'ip_inventory has no primary key: nothing can be absorbed, and observations wait.'
+            WHEN k.on_address AND NOT k.condeferrable THEN format('The index of ip_inventory''s primary key, %s, is not valid: nothing can be absorbed, and observations wait.', k.indexrelid::regclass)
+            ELSE format('The primary key of ip_inventory, %s, must be on ip_address alone and not deferrable. Observations wait.', k.conname) END,
+       CASE WHEN k.oid IS NULL THEN format('ALTER TABLE %s ADD PRIMARY KEY (ip_address);  -- first delete duplicate addresses', i.oid::regclass)
             WHEN k.on_address AND NOT k.condeferrable THEN format('REINDEX INDEX %s;', k.indexrelid::regclass)
             ELSE format('ALTER TABLE %s DROP CONSTRAINT %I; ALTER TABLE %1$s ADD PRIMARY KEY (ip_address);', i.oid::regclass, k.conname) END
 FROM inventory i
@@ -33,7 +33,7 @@ LEFT JOIN LATERAL (SELECT n.oid, n.conname, n.condeferrable, x.indexrelid, x.ind
                    FROM pg_constraint n JOIN pg_index x ON x.indexrelid = n.conindid WHERE n.conrelid = i.oid AND n.contype = 'p') k ON true
 WHERE NOT coalesce(k.is_usable AND k.on_address AND NOT k.condeferrable, false)
 UNION ALL
-SELECT 'queue index', 'error', format('Index %s on ip_observation misses what is observed: rows are appended without it, and whatever reads or checks by it is wrong.', x.indexrelid::regclass),
+SELECT 'queue index', 'error', format('Index %s on ip_observation does not contain observed rows: they are appended without it, so queries and constraints that use it are wrong.', x.indexrelid::regclass),
        CASE WHEN n.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname) ELSE format('DROP INDEX %s;', x.indexrelid::regclass) END
 FROM ours c JOIN pg_index x ON x.indrelid = c.oid LEFT JOIN pg_constraint n ON n.conindid = x.indexrelid AND n.conrelid = c.oid
 WHERE c.relname = 'ip_observation'
@@ -61,8 +61,8 @@ WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.nam
 UNION ALL
 SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
        format(CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW')
-                   THEN '%s belongs to %s, the extension to %s: %2$s decides what everybody runs who calls or reads it.'
-                   ELSE '%s belongs to %s, the extension to %s: what stands on it runs with the rights of %2$s.' END,
+                   THEN '%s belongs to %s, the extension to %s: %2$s controls the code that its users run.'
+                   ELSE '%s belongs to %s, the extension to %s: triggers and rules on it run with the rights of %2$s.' END,
               o.object, pg_get_userbyid(o.owner), pg_get_userbyid(e.extowner)),
        format('ALTER %s %s OWNER TO %I;', o.kind, o.object, pg_get_userbyid(e.extowner))
 FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS object, c.relowner AS owner
@@ -95,7 +95,7 @@ FROM (SELECT format('Trigger %I', t.tgname) AS what, c.oid::regclass AS object, 
       FROM ours c JOIN pg_policy p ON p.polrelid = c.oid
       UNION ALL
       SELECT format('The child table %s', i.inhrelid::regclass), c.oid::regclass, false,
-             format('ALTER TABLE %s NO INHERIT %s;  -- until then nothing is written', i.inhrelid::regclass, c.oid::regclass)
+             format('ALTER TABLE %s NO INHERIT %s;  -- nothing is written until then', i.inhrelid::regclass, c.oid::regclass)
       FROM ours c JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'r'
       UNION ALL
       SELECT format('Index %I', x.relname), c.oid::regclass, true, format('DROP INDEX %s;', x.oid::regclass)

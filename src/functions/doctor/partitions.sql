@@ -3,7 +3,7 @@ WITH RECURSIVE below(tbl) AS (
     SELECT s.tbl::oid FROM @extschema@.ip_source s
     UNION
     SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.tbl)
-SELECT 'partitions', 'warning', format('%s had rows when it came below an attached table, and they are not counted.', p.tbl),
+SELECT 'partitions', 'warning', format('%s had rows when it was put below an attached table; they are not counted.', p.tbl),
        format('SELECT %s.populate_ip_inventory(%L);', '@extschema@', p.tbl::text)
 FROM @extschema@.ip_source_part p JOIN below b ON b.tbl = p.tbl JOIN pg_class c ON c.oid = p.tbl
 WHERE p.populated_at IS NULL AND p.attached_snapshot IS NOT NULL AND p.attached_on = @extschema@._database_identity()

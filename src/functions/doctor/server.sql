@@ -30,7 +30,7 @@ SELECT 'settings', 'warning', 'session_replication_role is replica, in this sess
        'ALTER SYSTEM RESET session_replication_role; SELECT pg_reload_conf();  -- or, where this session alone has it: RESET session_replication_role;'
 WHERE current_setting('session_replication_role') = 'replica' AND NOT EXISTS (SELECT FROM set_for WHERE name = 'session_replication_role')
 UNION ALL
-SELECT 'settings', 'ok', format('Set for %s, and of no matter to the worker, which has its own: %s.', s.whom, string_agg(s.name, ', ' ORDER BY s.name)), NULL
+SELECT 'settings', 'ok', format('Set for %s, but without effect on the worker, which has its own values: %s.', s.whom, string_agg(s.name, ', ' ORDER BY s.name)), NULL
 FROM set_for s
 WHERE s.setrole IN (0, 10) AND s.name IN ('role', 'session_authorization', 'search_path', 'row_security', 'statement_timeout', 'transaction_timeout',
     'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'default_transaction_read_only',
@@ -40,7 +40,7 @@ UNION ALL
 SELECT 'event trigger', 'warning',
        CASE WHEN t.evtname IS NULL THEN 'The extension''s event trigger is gone: new partitions and children of attached tables are not observed.'
             ELSE format('The event trigger %I %s: new partitions and children of attached tables are not observed.', t.evtname,
-                        CASE t.evtenabled WHEN 'D' THEN 'is disabled' ELSE 'fires for replication alone' END) END,
+                        CASE t.evtenabled WHEN 'D' THEN 'is disabled' ELSE 'fires only for replication' END) END,
        CASE WHEN t.evtname IS NULL
             THEN coalesce((SELECT format('ALTER EVENT TRIGGER %I RENAME TO %I; ', o.evtname, 'not_asn_inventory_' || o.oid)
                            FROM pg_event_trigger o WHERE o.evtname = 'asn_inventory_new_partition'), '')
@@ -58,7 +58,7 @@ SELECT 'event trigger', 'warning', 'event_triggers is off: new partitions and ch
 WHERE current_setting('event_triggers', true) = 'off' AND NOT EXISTS (SELECT FROM set_for WHERE name = 'event_triggers')
 UNION ALL
 SELECT 'publication', 'warning',
-       format('Publication %I publishes tables of the extension: %s. Each server keeps its own queue, counts and files, and what arrives from another is wrong there.', p.pubname, p.names),
+       format('Publication %I publishes tables of the extension: %s. Each server keeps its own queue, counts and files, and rows from another server are wrong there.', p.pubname, p.names),
        CASE WHEN p.puballtables
             THEN format('DROP PUBLICATION %I;', p.pubname)
                  || CASE WHEN o.names IS NULL THEN '' ELSE format(' CREATE PUBLICATION %I FOR TABLE %s WITH (publish = %L, publish_via_partition_root = %s);', p.pubname, o.names,
@@ -94,7 +94,7 @@ WHERE c.relkind = 'r'
   AND EXISTS (SELECT FROM pg_options_to_table(c.reloptions) o
               WHERE o.option_name = 'autovacuum_enabled' AND lower(o.option_value) IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0'))
 UNION ALL
-SELECT 'autovacuum', 'warning', format('%s dead rows beside %s living ones in ip_inventory.', s.n_dead_tup, s.n_live_tup),
+SELECT 'autovacuum', 'warning', format('%s dead rows and %s live rows in ip_inventory.', s.n_dead_tup, s.n_live_tup),
        format('VACUUM (VERBOSE) %s;', c.oid::regclass)
 FROM ours c, LATERAL (SELECT pg_stat_get_dead_tuples(c.oid) AS n_dead_tup, pg_stat_get_live_tuples(c.oid) AS n_live_tup) s
 WHERE c.relname = 'ip_inventory' AND s.n_dead_tup > 100000 + s.n_live_tup / 2

@@ -71,9 +71,9 @@ SELECT 'triggers', 'error',
                              WHEN f.is_root THEN format('SELECT %s.detach_ip_source(%L);  -- it has a foreign partition: detach that, and attach the table again', '@extschema@', s.name)
                              ELSE f.singly END) END
 FROM faulty f JOIN source s ON s.tbl = f.root
-JOIN (VALUES ('gone', 'is gone'), ('taken', 'is gone, and one of somebody else has its name'), ('disabled', 'is disabled'),
-             ('replica', 'fires for replication alone'), ('local', 'does not fire for what a subscription brings'), ('condition', 'has a WHEN condition'), ('altered', 'was altered'),
-             ('blind', 'reads no rows'), ('arguments', 'reads something else than ip_source says')) w(fault, words) ON w.fault = f.fault
+JOIN (VALUES ('gone', 'is gone'), ('taken', 'is missing, and another trigger has its name'), ('disabled', 'is disabled'),
+             ('replica', 'fires only for replication'), ('local', 'does not fire for rows from a subscription'), ('condition', 'has a WHEN condition'), ('altered', 'was altered'),
+             ('blind', 'reads no rows'), ('arguments', 'reads other columns than ip_source lists')) w(fault, words) ON w.fault = f.fault
 UNION ALL
 SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: it has as many triggers that read the same.', t.tgrelid::regclass, count(*)),
        (SELECT string_agg(format('DROP TRIGGER %I ON %s;', u.n, t.tgrelid::regclass), ' ')
@@ -81,8 +81,8 @@ SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: 
 FROM found t WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SELECT m.tbl FROM member m)
 GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1
 UNION ALL
-SELECT 'triggers', 'warning', format('%s has the trigger and is not attached: its addresses are observed, and counted for no table.', t.tgrelid::regclass),
-       format('SELECT %s.attach_ip_source(%L, %L, %L);  -- or, where it is not to be observed, detach_ip_source() of it', '@extschema@',
+SELECT 'triggers', 'warning', format('%s has the trigger but is not attached: its addresses are observed, but counted for no table.', t.tgrelid::regclass),
+       format('SELECT %s.attach_ip_source(%L, %L, %L);  -- or detach_ip_source(), if it is not to be observed', '@extschema@',
               t.tgrelid::regclass::text,
               (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)),
               nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''))
@@ -109,8 +109,8 @@ FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
         AND c.oid NOT IN (SELECT f.tbl FROM family f)
       ORDER BY c.oid, s.relkind IS NULL) n
 UNION ALL
-SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads all of it.', s.name, a.attname),
-       format(CASE s.relkind WHEN 'p' THEN 'CREATE INDEX ON %s (%I);  -- who inserts waits meanwhile'
+SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads the whole table.', s.name, a.attname),
+       format(CASE s.relkind WHEN 'p' THEN 'CREATE INDEX ON %s (%I);  -- blocks inserts meanwhile'
                              ELSE 'CREATE INDEX CONCURRENTLY ON %s (%I);' END, s.name, a.attname)
 FROM source s JOIN pg_attribute a ON a.attrelid = s.tbl AND a.attname = ANY (s.ip_columns) AND a.atttypid = 'inet'::regtype
 WHERE s.reltuples > 1000000
@@ -118,10 +118,10 @@ WHERE s.reltuples > 1000000
 UNION ALL
 -- A long silence is one that is far longer than the silences between addresses were so far.
 SELECT 'addresses', 'warning',
-       format(CASE WHEN s.observations = 0 THEN '%s is attached, %s rows came, never an address%s.'
+       format(CASE WHEN s.observations = 0 THEN '%s is attached, but none of its %s rows held an address%s.'
                    ELSE '%s is attached, and its last %s rows held no address%s.' END,
               s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
-       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- with the columns or JSON paths that hold addresses in place of these',
+       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses',
               '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''))
 FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0

@@ -1,9 +1,9 @@
 -- Statements whose rows were not observed.
 SELECT 'unobserved', 'warning', format('%s statements inserted rows into %s and were not observed: asn_inventory.enabled was off in their session, or they went through a table with a foreign partition.', s.unobserved, s.tbl),
-       format('SELECT %s.populate_ip_inventory(%L); UPDATE %1$s.ip_source SET unobserved = 0 WHERE tbl = %2$L::regclass;  -- and where nobody may switch it off: asn_inventory.enabled_by_superuser_only', '@extschema@', s.tbl::text)
+       format('SELECT %s.populate_ip_inventory(%L); UPDATE %1$s.ip_source SET unobserved = 0 WHERE tbl = %2$L::regclass;  -- to forbid switching it off: asn_inventory.enabled_by_superuser_only', '@extschema@', s.tbl::text)
 FROM @extschema@.ip_source s WHERE s.unobserved > 0
 UNION ALL
-SELECT 'unobserved', 'warning', format('%s statements were not observed since the server started, the last one at %s into %s: somebody held ip_observation.',
+SELECT 'unobserved', 'warning', format('%s statements were not observed since the server started, the last one at %s into %s: ip_observation was locked.',
               u.statements, u.last_at, u.tbl::regclass),
-       format('SELECT %s.populate_ip_inventory(%L);  -- brings in what is not known yet', '@extschema@', u.tbl::regclass::text)
+       format('SELECT %s.populate_ip_inventory(%L);  -- adds the rows that are not counted yet', '@extschema@', u.tbl::regclass::text)
 FROM @extschema@._unobserved_statements() u WHERE u.statements > 0

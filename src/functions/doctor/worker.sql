@@ -1,6 +1,6 @@
 -- Whether a worker is there at all.
 WITH worker AS (SELECT * FROM @extschema@._worker_status())
-SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: there is no worker.',
+SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: no worker runs.',
        format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- then restart the server',
               array_to_string(array_remove(string_to_array(current_setting('shared_preload_libraries'), ','), '') || 'asn_inventory'::text, ', '))
 FROM worker WHERE worker = 'not preloaded'

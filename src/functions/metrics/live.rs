@@ -85,7 +85,7 @@ pub fn troubles(page: &mut Page, slot: Option<&Database>) {
     );
     page.counter(
         "worker_errors_total",
-        "How often it failed; a lock that somebody holds is no failure.",
+        "How often it failed; a lock held by another session is not a failure.",
         each(|trouble| trouble.failures() as f64),
     );
 }
