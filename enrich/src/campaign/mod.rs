@@ -392,7 +392,8 @@ impl Campaign {
     }
 
     /// Whether nothing is claimed, asked or being written, and nobody waits.
-    pub fn is_idle(&self) -> bool {
+    #[cfg(test)]
+    fn is_idle(&self) -> bool {
         !self.cymru.is_busy() && !self.greynoise.is_busy() && self.interests.is_empty() && !self.unskipping
     }
 }
