@@ -4,7 +4,8 @@ pub mod oracle;
 pub mod raw;
 
 use asn_inventory_tests::mmdb::{MmdbWriter, fixtures};
-use enrich::maxmind::store::{EditionState, GenerationInfo, Outcome};
+use asn_inventory_tests::wait::wait_for;
+use enrich::maxmind::store::{EditionState, GenerationInfo, Outcome, StoreError};
 use enrich::maxmind::{Databases, Edition, Store};
 use std::fs::{self, File};
 use std::net::IpAddr;
@@ -80,7 +81,9 @@ impl Site {
     }
 
     pub fn import_with(&self, name: &str, force: bool) -> Outcome {
-        let imported = self.store.import(&self.source, &[edition(name)], force, &|| ());
+        // Another test that starts a program holds copies of our open files until that runs, and of the lock of the import before.
+        let import = || self.store.import(&self.source, &[edition(name)], force, &|| ());
+        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
         let mut imported = imported.expect("an import that runs");
         assert!(imported.failures.is_empty(), "{imported:?}");
         assert_eq!(imported.outcomes.len(), 1);
