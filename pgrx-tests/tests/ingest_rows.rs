@@ -173,6 +173,43 @@ fn the_doctor_tells_of_one_that_a_subscription_does_not_fire() {
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("22023", "unknown method \"rows\""));
 }
 
+#[test]
+fn a_reading_in_the_same_transaction_counts_its_rows_once() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql("BEGIN; INSERT INTO e VALUES ('9.9.9.9'); SELECT populate_ip_inventory('e'); COMMIT");
+    assert_eq!(db.counts(), ["9.9.9.9|1"]);
+    let mut session = db.connect();
+    run(&mut session, "BEGIN; INSERT INTO e VALUES ('9.9.9.8'); SAVEPOINT a");
+    assert_eq!(refused(&mut session, "SELECT populate_ip_inventory('e')").code, "55000");
+    run(&mut session, "ROLLBACK");
+    db.sql("BEGIN; INSERT INTO e VALUES ('9.9.9.7'); SELECT forget_ip_source('e'); COMMIT");
+    assert_eq!(db.counts(), [""; 0]);
+}
+
+/// Ended where it waits for the queue, in the middle of a statement, a session leaves nothing behind.
+#[test]
+fn a_session_that_is_ended_while_it_counts_gives_its_locks_back() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    let (mut holder, mut loader) = (db.connect(), db.connect());
+    let pid = value(&mut loader, "SELECT pg_backend_pid()");
+    run(&mut holder, "BEGIN; LOCK TABLE ip_observation IN ACCESS EXCLUSIVE MODE");
+    let load = std::thread::spawn(move || {
+        asn_inventory_tests::cluster::query(
+            &mut loader,
+            "INSERT INTO e SELECT '64.0.0.0'::inet + i FROM generate_series(1, 250000) i",
+        )
+    });
+    db.wait(&format!("SELECT count(*) FROM pg_locks WHERE pid = {pid} AND relation = 'e'::regclass"), "1");
+    db.sql(&format!("SELECT pg_terminate_backend({pid}, 10000)"));
+    assert!(load.join().expect("no panic").is_err());
+    run(&mut holder, "ROLLBACK");
+    db.wait(&format!("SELECT count(*) FROM pg_locks WHERE pid = {pid}"), "0");
+    db.sql("SET lock_timeout = '2s'; LOCK TABLE e IN ACCESS EXCLUSIVE MODE; INSERT INTO e VALUES ('8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|1"]);
+}
+
 /// A subscription's initial copy, its stream, transactions that were spooled, and restarts of what applies them.
 #[test]
 fn a_subscriber_counts_what_a_subscription_brings() {

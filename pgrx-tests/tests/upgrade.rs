@@ -154,6 +154,9 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     let may = "SELECT has_function_privilege('old_admin', 'attach_ip_source(regclass, text[], name, text)', 'EXECUTE WITH GRANT OPTION'),
                       has_function_privilege('old_reader', 'attach_ip_source(regclass, text[], name, text)', 'EXECUTE')";
     assert_eq!(cluster.lines("going_on", may), ["t|f"]);
+    // What users were given is theirs, and in a dump: the extension's own rights are not.
+    let taken = "SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%old_%'";
+    assert_eq!(cluster.value("going_on", taken), "0");
     let mut reader = cluster.connect_as("old_reader", "going_on");
     let seen = asn_inventory_tests::cluster::query(&mut reader, "SELECT worker FROM enrichment_status");
     assert_eq!(seen.expect("a reader of before"), [[Some("running".to_owned())]]);

@@ -24,7 +24,7 @@ sql_function!(
         run_all(&sql, REVOCATIONS, extension, made.as_deref());
         crate::ingest::attach::note_names(&catalog::Schema::of(call));
         if let Some(functions) = for_readers {
-            run_all(&sql, GRANTS, extension, Some(&functions));
+            catalog::outside_of_script(|| run_all(&sql, GRANTS, extension, Some(&functions)));
         }
         call.null()
     }
@@ -38,9 +38,8 @@ sql_function!(
     |call: Call| {
         let [old, new] = [0, 1].map(|at| (pg_sys::OIDOID, call.arg(at)));
         let sql = Sql::as_caller();
-        for (query, arguments) in [(TAKEN, &[new][..]), (CARRIED, &[old, new])] {
-            run_found(&sql, query, arguments);
-        }
+        run_found(&sql, TAKEN, &[new]);
+        catalog::outside_of_script(|| run_found(&sql, CARRIED, &[old, new]));
         call.null()
     }
 );

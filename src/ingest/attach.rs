@@ -17,6 +17,7 @@ use super::install::{Reads, TRIGGER};
 use super::moment;
 use super::moment::{Moment, NoMoment};
 use super::owner::check_owner;
+use super::rows;
 use crate::inventory::source;
 use crate::inventory::source::Attaching;
 use crate::pg::call::Call;
@@ -24,7 +25,7 @@ use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::citus;
 use crate::pg::citus::Kept;
-use crate::pg::errors::{bad_value, raise, refuse_read_only};
+use crate::pg::errors::{bad_value, not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::session;
 use crate::pg::snapshot::with_latest_snapshot;
@@ -172,7 +173,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
 /// nodes of a cluster.
 fn is_empty(table: pg_sys::Oid) -> bool {
     match inherits::kind(table) {
-        _ if citus::kept(table).is_some() => false,
+        _ if citus::kept(table) == Some(Kept::Distributed) => false,
         pg_sys::RELKIND_PARTITIONED_TABLE => true,
         pg_sys::RELKIND_RELATION => catalog::blocks(table) == 0,
         _ => false,
@@ -273,9 +274,20 @@ fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
     })
 }
 
+/// Lets a reading of rows and queue see what this transaction has counted row by row.
+pub(super) fn hand_in_rows() {
+    if !rows::hand_in() {
+        not_ready(
+            "rows that this transaction inserted before the savepoint are not counted yet",
+            "They are counted when it commits.",
+            "Call this in a transaction of its own.",
+        );
+    }
+}
+
 /// Refuses to read the rows of a table that other nodes of a cluster have.
 pub(super) fn refuse_distributed(table: pg_sys::Oid, what: &str) {
-    if citus::kept(table).is_some() {
+    if citus::kept(table) == Some(Kept::Distributed) {
         raise(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("{what} does not work on \"{}\": it is distributed", plain_name(table)),

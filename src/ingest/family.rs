@@ -21,6 +21,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::pg::citus;
+use crate::pg::citus::Kept;
 use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
 use crate::pg::patience;
@@ -150,7 +151,7 @@ pub fn is_managed(table: pg_sys::Oid) -> bool {
 /// trigger that is made while Citus makes a partition would fail that. Rows that come through the table above are observed
 /// all the same, where its shards are; for those inserted into the partition by name, the doctor says what to do.
 fn is_left_alone(table: pg_sys::Oid) -> bool {
-    is_managed(table) || citus::kept(table).is_some()
+    is_managed(table) || matches!(citus::kept(table), Some(Kept::Distributed | Kept::Reference))
 }
 
 /// Gives the trigger to what the command put below attached tables.

@@ -54,6 +54,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
     attach::refuse_distributed(table, "forget_ip_source()");
+    attach::hand_in_rows();
     let members = attach::lock_family(table);
     // Before the note is locked: a round of the worker that is under way would put this table's counts back.
     absorb::lock(true);

@@ -43,6 +43,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
         check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
     }
     attach::refuse_distributed(table, "populate_ip_inventory()");
+    attach::hand_in_rows();
     // One call at a time; a second one waits, and finds what the first has done.
     let quiet = Settings::without_triggers();
     let source = Source::lock(schema, table);

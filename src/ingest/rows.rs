@@ -5,7 +5,7 @@
 //! subtransaction counted is its own until it ends: then it goes to the transaction around it, or is forgotten.
 #![allow(unsafe_code, reason = "reads the row of a trigger, and hears of subtransactions")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -47,8 +47,37 @@ struct Level {
 
 thread_local! {
     /// The innermost last.
-    static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    static LEVELS: Cell<Vec<Level>> = const { Cell::new(Vec::new()) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What was counted, taken out of its cell while PostgreSQL is called: a session that is ended there leaves without coming
+/// back, and its abort must not find the cell in use. After an error it is put back.
+struct Held(Vec<Level>);
+
+impl Held {
+    fn take() -> Held {
+        Held(LEVELS.take())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        LEVELS.set(std::mem::take(&mut self.0));
+    }
+}
+
+/// Writes to the queue what this transaction has counted so far, for who reads rows and queue. What a transaction around a
+/// savepoint has counted cannot be: it would go with the savepoint. False: there is some.
+pub fn hand_in() -> bool {
+    let mut held = Held::take();
+    // SAFETY: reads variables of the running transaction.
+    let (current, now) = unsafe { (pg_sys::GetCurrentSubTransactionId(), pg_sys::GetCurrentStatementStartTimestamp()) };
+    for level in held.0.iter_mut().filter(|level| level.subtransaction == current) {
+        level.tables.iter_mut().for_each(|counted| flush(counted, now));
+    }
+    held.0.retain(|level| level.subtransaction != current);
+    held.0.iter().all(|level| level.tables.is_empty())
 }
 
 /// Counts the addresses of the row that a trigger is called for.
@@ -62,8 +91,9 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         let (table, slot) = ((*data.tg_relation).rd_id, data.tg_trigslot);
         let now = call::statement_start();
         let subtransaction = pg_sys::GetCurrentSubTransactionId();
-        LEVELS.with_borrow_mut(|levels| {
-            let counted = counted(levels, subtransaction, table, schema);
+        let mut held = Held::take();
+        {
+            let counted = counted(&mut held.0, subtransaction, table, schema);
             if !settings::enabled() {
                 counted.unobserved |= settings::enabled_on_server();
                 return;
@@ -83,7 +113,7 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             if tally.addresses.len() >= FLUSH {
                 flush(counted, now);
             }
-        });
+        }
     }
 }
 
@@ -151,9 +181,6 @@ fn register() {
 }
 
 fn at_transaction(event: pg_sys::XactEvent::Type) {
-    if LEVELS.with_borrow(Vec::is_empty) {
-        return;
-    }
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             let now = call::statement_start();
@@ -179,7 +206,9 @@ unsafe extern "C-unwind" fn at_subtransaction(
     around: pg_sys::SubTransactionId,
     _argument: *mut std::ffi::c_void,
 ) {
-    LEVELS.with_borrow_mut(|levels| match event {
+    let mut held = Held::take();
+    let levels = &mut held.0;
+    match event {
         // Numbers grow: those inside of it are higher.
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => levels.retain(|level| level.subtransaction < ended),
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
@@ -190,5 +219,5 @@ unsafe extern "C-unwind" fn at_subtransaction(
             }
         }
         _ => {}
-    });
+    }
 }

@@ -105,7 +105,7 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         true => (
             ", observed_zone, attached_as, method",
             ", $6, $7, $8",
-            ", columns_changed = s.columns_changed OR s.observations > 0
+            ", columns_changed = s.columns_changed OR NOT (s.observations = 0 AND s.rows_seen > 0)
                      AND (s.ip_columns, s.observed_at, s.observed_zone)
                          IS DISTINCT FROM (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone),
                  observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,

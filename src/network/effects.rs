@@ -35,9 +35,13 @@ impl Network {
                 let written = tables::write_greynoise(&batch);
                 Some(Event::GreyNoiseWritten(batch, written))
             }
-            Effect::ReadLedger => Some(Event::LedgerRead(
-                part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten(),
-            )),
+            Effect::ReadLedger => {
+                let read = part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten();
+                if let Some(ledger) = &read {
+                    self.share.tell(ledger);
+                }
+                Some(Event::LedgerRead(read))
+            }
             Effect::KeepLedger { ledger, pays } => {
                 // First what all databases share: a crash in between loses some of the quota, and overspends none.
                 let paid = match pays {

@@ -22,6 +22,8 @@ pub struct Share {
     /// What the others had spent when it was last looked.
     others: u64,
     looked: Option<(Instant, Micros)>,
+    /// The account is known.
+    pointed: bool,
     /// The file as it was then.
     seen: Option<(SystemTime, u64)>,
 }
@@ -35,6 +37,7 @@ impl Share {
             account: Account::of("", None),
             others: 0,
             looked: None,
+            pointed: false,
             seen: None,
         }
     }
@@ -42,6 +45,7 @@ impl Share {
     /// The key may be another one now, and so the account.
     pub fn point(&mut self, url: &str, key: Option<&Mark>) {
         let account = Account::of(url, key);
+        self.pointed = true;
         if account != self.account {
             self.account = account;
             self.forget();
@@ -70,6 +74,14 @@ impl Share {
     /// Pays for questions: what the ledger says is spent, unless that is more than `limit` less what the others have spent.
     pub fn pay(&mut self, ledger: &Ledger, limit: u64) -> Result<(), Refusal> {
         self.write(ledger, Some(limit))
+    }
+
+    /// The ledger was read: the others learn of what was spent before this file was. Where it cannot be written now, it is
+    /// with the next question.
+    pub fn tell(&mut self, ledger: &Ledger) {
+        if self.pointed && ledger.used > 0 {
+            let _ = self.write(ledger, None);
+        }
     }
 
     /// The ledger changed in another way: what it gives back is there for the others.

@@ -310,8 +310,8 @@ impl Network {
     }
 }
 
-/// What the settings say of whom to ask, when, and how much.
-/// What the settings ask for; `others`: what is spent elsewhere of GreyNoise's quota.
+/// What the settings say of whom to ask, when, and how much; `others`: what other databases have spent of GreyNoise's
+/// quota.
 fn rules(settings: &Settings, others: u64) -> given::Settings {
     given::Settings {
         cymru: settings.cymru,

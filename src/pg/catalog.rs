@@ -114,6 +114,18 @@ pub fn extension() -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// Runs what gives users rights that they had before: not as a part of the extension's script, or a dump would take them
+/// for the extension's own and leave them out. After an error, PostgreSQL resets the variable with the script.
+pub fn outside_of_script(f: impl FnOnce()) {
+    // SAFETY: a variable of this process, which PostgreSQL reads where a GRANT is written down.
+    let before = unsafe { pg_sys::creating_extension };
+    // SAFETY: see above.
+    unsafe { pg_sys::creating_extension = false };
+    f();
+    // SAFETY: see above.
+    unsafe { pg_sys::creating_extension = before };
+}
+
 /// How many blocks a table has, by its OID. It must be a relation with storage.
 pub fn blocks(table: pg_sys::Oid) -> u32 {
     // SAFETY: the relation is opened for the time of one question.

@@ -5,6 +5,7 @@ use pgrx::pg_sys::Datum;
 
 /// Columns of Citus's `pg_dist_partition`, from 1, in every version from 10 on.
 const METHOD: i32 = 2;
+const COLOCATION: i32 = 4;
 const REPLICATION: i32 = 5;
 
 /// How a cluster keeps a table.
@@ -14,6 +15,8 @@ pub enum Kept {
     Distributed,
     /// Whole on every node.
     Reference,
+    /// On this node alone: a table that Citus knows because of a foreign key.
+    Local,
 }
 
 /// How the cluster keeps a table; `None`: Citus knows nothing of it.
@@ -35,12 +38,16 @@ pub fn kept(table: pg_sys::Oid) -> Option<Kept> {
         let scan = pg_sys::systable_beginscan(relation, index, by_index, std::ptr::null_mut(), 1, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
         let found = (!tuple.is_null()).then(|| {
-            let byte = |column: i32| {
+            let value = |column: i32| {
                 let mut null = false;
                 let datum = pg_sys::heap_getattr(tuple, column, (*relation).rd_att, &mut null);
-                if null { 0 } else { datum.value() as u8 }
+                if null { 0 } else { datum.value() }
             };
-            if (byte(METHOD), byte(REPLICATION)) == (b'n', b't') { Kept::Reference } else { Kept::Distributed }
+            match (value(METHOD) as u8, value(REPLICATION) as u8, value(COLOCATION) as u32) {
+                (b'n', b't', _) => Kept::Reference,
+                (b'n', b's', 0) => Kept::Local,
+                _ => Kept::Distributed,
+            }
         });
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 /// Processes that are remembered: one for each table that a dump has rows of. `pg_restore -j` may use as many.
 const PLACES: usize = 12;
 
+/// Stands in a place while it is being filled.
+const TAKING: i32 = -1;
+
 /// The processes of one database. All-zero: there is none.
 #[repr(C)]
 pub struct Restorers([Restorer; PLACES]);
@@ -21,10 +24,15 @@ struct Restorer {
 impl Restorers {
     /// This process begins to load a table now. Where more than there is room for do so, the oldest makes room.
     pub fn note(&self, pid: i32, now: i64) {
-        let of = |wanted: i32| self.0.iter().find(|place| place.pid.load(Ordering::Acquire) == wanted);
-        let place =
-            of(pid).or_else(|| of(0)).or_else(|| self.0.iter().min_by_key(|place| place.at.load(Ordering::Relaxed)));
-        if let Some(place) = place {
+        let take = |place: &&Restorer, of: i32| {
+            place.pid.compare_exchange(of, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        let find = |of: i32| self.0.iter().find(|place| take(place, of));
+        let oldest = || {
+            let place = self.0.iter().min_by_key(|place| place.at.load(Ordering::Relaxed));
+            place.filter(|place| take(place, place.pid.load(Ordering::Relaxed)))
+        };
+        if let Some(place) = find(pid).or_else(|| find(0)).or_else(oldest) {
             place.at.store(now, Ordering::Relaxed);
             place.pid.store(pid, Ordering::Release);
         }
@@ -33,14 +41,15 @@ impl Restorers {
     /// The process ids, each with the time at which it last began to load a table (timestamptz).
     pub fn all(&self) -> Vec<(i32, i64)> {
         let entry = |place: &Restorer| (place.pid.load(Ordering::Acquire), place.at.load(Ordering::Relaxed));
-        self.0.iter().map(entry).filter(|(pid, _)| *pid != 0).collect()
+        self.0.iter().map(entry).filter(|(pid, _)| *pid > 0).collect()
     }
 
     /// Forgets a process, unless it has begun to load another table since `at`.
     pub fn forget(&self, pid: i32, at: i64) {
         for place in &self.0 {
-            if place.pid.load(Ordering::Acquire) == pid && place.at.load(Ordering::Relaxed) == at {
-                let _ = place.pid.compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+            if place.pid.compare_exchange(pid, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let renewed = place.at.load(Ordering::Relaxed) != at;
+                place.pid.store(if renewed { pid } else { 0 }, Ordering::Release);
             }
         }
     }

@@ -40,7 +40,8 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
         (Some(worker), Some(since)) if time::now() - since > HELD => watch(worker, is_held),
         _ => Seen::default(),
     };
-    let restorers = slot.map(|slot| slot.restorers.all()).unwrap_or_default();
+    // The worker forgets who is through: without one, nothing says whose these processes are now.
+    let restorers = slot.filter(|_| worker.is_some()).map(|slot| slot.restorers.all()).unwrap_or_default();
     let restoring = restorers.iter().map(|(pid, _)| *pid).collect();
     ask(
         schema,

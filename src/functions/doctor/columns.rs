@@ -19,6 +19,8 @@ struct Source {
     observed_at: Option<String>,
     /// The time zone in which that is read.
     zone: Option<String>,
+    /// Its rows are observed one by one.
+    by_row: bool,
     columns: Vec<Column>,
 }
 
@@ -40,7 +42,8 @@ fn sources(schema: &Schema) -> Vec<Source> {
             "SELECT s.tbl::pg_catalog.text, s.ip_columns, s.observed_at::pg_catalog.text,
                     pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
-                    pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone
+                    pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone,
+                    pg_catalog.bool_or(s.method = 'row')
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
              GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone",
             schema.name
@@ -60,6 +63,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 selectors: texts(2),
                 observed_at: found.text(row, 3),
                 zone: found.text(row, 7),
+                by_row: found.get(row, 8) == Some(true),
                 columns: columns.collect(),
             }
         })
@@ -189,8 +193,10 @@ impl Source {
                 }
                 _ => quote_literal(name),
             };
+            let method = if self.by_row { ", 'row'" } else { "" };
             let at = observed_at.as_deref().map_or_else(|| "NULL".to_owned(), with_zone);
-            let call = select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}", list.join(", ")));
+            let call =
+                select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}{method}", list.join(", ")));
             format!("{call}  -- or name other columns; the table has {names}")
         };
         let detail = format!(

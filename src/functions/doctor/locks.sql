@@ -35,7 +35,8 @@ holder AS (
 SELECT 'locks', 'warning', format('%s %s%s.',
               coalesce('Process ' || h.pid || coalesce(' (' || a.usename || ')', ''), 'The prepared transaction ' || quote_literal(h.gid), 'A prepared transaction'),
               h.what, coalesce(', since ' || h.since, '')),
-       CASE WHEN h.pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s);', h.pid)
+       CASE WHEN h.weight = 0 THEN format('SELECT state, query FROM pg_stat_activity WHERE pid = %s;  -- the worker goes on when that is through', h.pid)
+            WHEN h.pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s);', h.pid)
             WHEN h.gid IS NOT NULL THEN format('ROLLBACK PREPARED %L;', h.gid) ELSE 'SELECT gid FROM pg_prepared_xacts;' END
 FROM (SELECT DISTINCT ON (pid, gid) * FROM holder
       -- Who may not see since when others work sees who holds what while nothing is absorbed.

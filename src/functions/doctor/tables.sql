@@ -82,10 +82,11 @@ FROM found t WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SEL
 GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1
 UNION ALL
 SELECT 'triggers', 'warning', format('%s has the trigger but is not attached: its addresses are observed, but counted for no table.', t.tgrelid::regclass),
-       format('SELECT %s.attach_ip_source(%L, %L, %L);  -- or detach_ip_source(), if it is not to be observed', '@extschema@',
+       format('SELECT %s.attach_ip_source(%L, %L, %L%s);  -- or detach_ip_source(), if it is not to be observed', '@extschema@',
               t.tgrelid::regclass::text,
               (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)),
-              nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''))
+              nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''),
+              CASE WHEN t.tgtype = 5 THEN ', ''row''' END)
 FROM found t, LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), chr(92) || '000') AS parts) p
 WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 'A') AND t.tgnargs > 1
   AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)
@@ -122,7 +123,8 @@ SELECT 'addresses', 'warning',
                    ELSE '%s is attached, and its last %s rows held no address%s.' END,
               s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
        format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses',
-              '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''))
+              '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''),
+              CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END)
 FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0
    OR s.rows_since_address > 1000 + 10 * s.rows_seen / greatest(s.observations, 1)
