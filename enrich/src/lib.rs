@@ -27,6 +27,7 @@ pub mod address;
 pub mod campaign;
 pub mod cascade;
 pub mod cymru;
+mod durable;
 pub mod failure;
 pub mod fetcher;
 pub mod freshness;

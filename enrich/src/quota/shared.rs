@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Ledger;
+use crate::durable;
 use crate::secrets::Mark;
 use crate::time::Micros;
 
@@ -141,12 +142,7 @@ impl SharedQuota {
 
     /// Replaces the file in one step.
     fn save(&self, books: &Books) -> io::Result<()> {
-        let draft = self.path.with_extension("tmp");
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(&serde_json::to_vec_pretty(books)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.path)?;
-        self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        durable::replace(&self.path, &serde_json::to_vec_pretty(books)?)
     }
 
     /// One database at a time. The lock ends with the process that holds it.

@@ -9,9 +9,8 @@
 //! not accepted.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::DownloadError;
 use super::source::Remote;
+use crate::durable;
 use crate::maxmind::edition::Edition;
 use crate::maxmind::manifest::Signature;
 use crate::secrets::Secret;
@@ -283,18 +283,7 @@ impl Attempts {
     /// # Errors
     /// When the directory cannot be written. No download should begin then: nobody would know of it.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let draft = path.with_extension("tmp");
-        let written =
-            OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft).and_then(|mut file| {
-                file.write_all(&serde_json::to_vec_pretty(self)?)?;
-                file.sync_all()?;
-                fs::rename(&draft, path)
-            });
-        if written.is_err() {
-            let _ = fs::remove_file(&draft);
-        }
-        written?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        durable::replace(path, &serde_json::to_vec_pretty(self)?)
     }
 }
 

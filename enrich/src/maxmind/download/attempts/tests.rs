@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::secrets::fake::Directory;
+use std::fs;
 
 /// Noon of some day.
 const NOON: Micros = 20_000 * DAY + DAY / 2;
