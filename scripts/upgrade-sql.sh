@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$root"
 
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
-# New functions that views and the doctor call: who may read those must be able to call these.
-for_readers=_unobserved_statements,_queue_length,worker_errors
+# New functions that views, the doctor and mmdb_networks() call: who may read those must be able to call these.
+for_readers=_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows
 # Names that an object has got since: who was given rights on it by the name of before keeps them.
 renamed=$(sed -nE 's/^ALTER (VIEW|FUNCTION) .* RENAME TO ([a-z_]+);$/\2/p' "$script")
 mark='-- From here on written by scripts/upgrade-sql.sh.'

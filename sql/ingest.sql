@@ -106,3 +106,12 @@ COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.asn_inventory IS 'tells 
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.cymru_prefix IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';
+
+-- The worker counts the inventory when the statistics say that it was written. A session with track_counts off is not in
+-- them.
+CREATE FUNCTION @extschema@._note_uncounted() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'note_uncounted';
+COMMENT ON FUNCTION @extschema@._note_uncounted() IS 'trigger of ip_inventory: has the worker count again after a session with track_counts = off wrote';
+CREATE TRIGGER asn_inventory_uncounted AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_uncounted();
+ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER asn_inventory_uncounted;
+COMMENT ON TRIGGER asn_inventory_uncounted ON @extschema@.ip_inventory IS 'has the worker count again after a session with track_counts = off wrote';

@@ -96,6 +96,7 @@ mod network_quota;
 mod network_refresh;
 mod populate_later;
 mod populate_rights;
+mod queue_columns;
 mod queue_length;
 mod refresh;
 mod reload;

@@ -151,6 +151,7 @@ fn functions_that_run_sql_pin_their_search_path() {
             "_mmdb_network_rows|c|invoker",
             "_network_sources|c|invoker",
             "_note_restore|c|invoker",
+            "_note_uncounted|c|invoker",
             "_queue_length|c|invoker",
             "_source_latency|c|invoker",
             "_unobserved_statements|c|invoker",

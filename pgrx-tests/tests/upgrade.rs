@@ -118,6 +118,7 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
         "going_on",
         "CREATE ROLE old_reader LOGIN; GRANT SELECT ON ip_inventory, enrichment_status TO old_reader;
          GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, network_sources, source_latency TO old_reader;
+         CREATE ROLE old_lister LOGIN; GRANT EXECUTE ON FUNCTION mmdb_networks TO old_lister;
          CREATE ROLE old_admin; GRANT EXECUTE ON FUNCTION attach_ip_source TO old_admin WITH GRANT OPTION;
          GRANT SELECT ON countries_by_day TO old_reader; CREATE VIEW theirs AS SELECT observations FROM countries_by_day",
     );
@@ -164,6 +165,10 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     let own = "SELECT has_function_privilege('old_reader', p.oid, 'EXECUTE') FROM pg_proc p
                WHERE proname IN ('_worker_status', '_mmdb_files', '_network_sources', '_source_latency', '_cymru_ways') ORDER BY proname";
     assert_eq!(cluster.lines("going_on", own), ["f", "t", "t", "t", "t"]);
+    // Who was let list networks needs another function for it now.
+    let networks = "SELECT count(*) > 0 FROM mmdb_networks('GeoLite2-ASN')";
+    let seen = asn_inventory_tests::cluster::query(&mut cluster.connect_as("old_lister", "going_on"), networks);
+    assert_eq!(seen.expect("the networks"), [[Some("t".to_owned())]]);
     // A view that got another name: grants and what stands on it stay.
     let days = "SELECT sum(new_addresses) > 0, sum(observations_since) > 0 FROM new_addresses_by_day";
     let seen = asn_inventory_tests::cluster::query(&mut reader, days);

@@ -49,9 +49,6 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
     'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
 
--- It walks a whole file, and is not for everybody any more.
-REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
-
 -- One more argument makes another function: who may call the old one may call this.
 CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
@@ -59,6 +56,8 @@ CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], ob
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
 SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name)', '@extschema@.attach_ip_source(regclass, text[], name, text)');
 DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name);
+-- It walks a whole file, and is not for everybody any more.
+SELECT @extschema@.carry_grants('@extschema@.mmdb_networks(text, inet)', '@extschema@.mmdb_networks(text, inet)');
 DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
 CREATE FUNCTION @extschema@._note_restore() RETURNS trigger
@@ -71,6 +70,10 @@ CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory 
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE FUNCTION @extschema@._note_uncounted() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'note_uncounted';
+CREATE TRIGGER asn_inventory_uncounted AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_uncounted();
+ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER asn_inventory_uncounted;
 CREATE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
@@ -379,6 +382,10 @@ COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.asn_inventory IS 'tells 
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.cymru_prefix IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';
+CREATE OR REPLACE FUNCTION @extschema@._note_uncounted() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'note_uncounted';
+COMMENT ON FUNCTION @extschema@._note_uncounted() IS 'trigger of ip_inventory: has the worker count again after a session with track_counts = off wrote';
+COMMENT ON TRIGGER asn_inventory_uncounted ON @extschema@.ip_inventory IS 'has the worker count again after a session with track_counts = off wrote';
 CREATE OR REPLACE FUNCTION @extschema@.enrich_ip(ip inet, wait interval DEFAULT '0') RETURNS @extschema@.ip_enrichment
     LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'enrich_ip';
 COMMENT ON FUNCTION @extschema@.enrich_ip(inet, interval) IS 'returns the inventory''s data of an address if they are fresh, else the best data available now, and queues the address for the worker';
@@ -876,6 +883,7 @@ COMMENT ON FUNCTION @extschema@.prometheus_metrics()
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_restore() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._note_uncounted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._unobserved_statements() FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.wait_for_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._queue_length() FROM PUBLIC;
@@ -887,5 +895,5 @@ CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_reader
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
 REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@._secure_extension('{_drop_replicated_row,_mmdb_network_rows,_note_restore,_queue_length,_secure_extension,_unobserved_statements,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors}');
+SELECT @extschema@._secure_extension('{_drop_replicated_row,_mmdb_network_rows,_note_restore,_note_uncounted,_queue_length,_secure_extension,_unobserved_statements,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows}');
 SELECT @extschema@._announce_extension();

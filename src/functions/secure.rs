@@ -32,14 +32,20 @@ sql_function!(
 
 sql_function!(
     /// `carry_grants(old regprocedure, new regprocedure)`: gives a function the rights of the one that it replaces, and takes
-    /// what default privileges gave. For upgrade scripts.
+    /// what default privileges gave. With the same function twice, takes PUBLIC's right and leaves the others as users'
+    /// grants, which a REVOKE in a script would make the extension's own. For upgrade scripts.
     carry_grants,
     pg_finfo_carry_grants,
     |call: Call| {
         let [old, new] = [0, 1].map(|at| (pg_sys::OIDOID, call.arg(at)));
         let sql = Sql::as_caller();
+        let carried = statements(&sql, CARRIED, &[old, new]);
         run_found(&sql, TAKEN, &[new]);
-        catalog::outside_of_script(|| run_found(&sql, CARRIED, &[old, new]));
+        catalog::outside_of_script(|| {
+            for statement in &carried {
+                sql.run(statement, &[]);
+            }
+        });
         call.null()
     }
 );
@@ -51,13 +57,13 @@ const TAKEN: &str = "
     FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
     WHERE p.oid = $1 AND a.grantee <> p.proowner";
 
-/// GRANT statements that let whoever may call `$1` call `$2` as well.
+/// GRANT statements that let the roles that may call `$1` call `$2`: not PUBLIC, where both are the same.
 const CARRIED: &str = "
     SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s%s', $2::regprocedure,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
                CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)
     FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
-    WHERE p.oid = $1 AND a.grantee <> p.proowner";
+    WHERE p.oid = $1 AND a.grantee <> p.proowner AND NOT (a.grantee = 0 AND $1 = $2)";
 
 /// Functions and views of the extension that use a function, an operator, a type or a relation that is neither the
 /// system's nor the extension's: `(object, what it uses)`. `$1` is the extension.
@@ -114,8 +120,9 @@ const REVOCATIONS: &str = "
     WHERE a.grantee <> g.owner AND NOT (a.grantee = 0 AND g.keeps_public) AND ($2 IS NULL OR g.plain = ANY ($2))
     ORDER BY 1";
 
-/// GRANT statements that let whoever may call `_worker_status()`, which the status views call, call other functions as
-/// well; 0.1.0 names it without the underscore. `$1` is the extension, `$2` the names of these.
+/// GRANT statements for functions that 0.1.0 did not have and that its readers' functions and views call now. Who may call
+/// `mmdb_networks()` may call what returns its rows; who may call `_worker_status()`, which the status views call (0.1.0
+/// names it without the underscore), may call the others. `$1` is the extension, `$2` the names of the new functions.
 const GRANTS: &str = "
     WITH member AS MATERIALIZED (
              SELECT p.oid, p.proname, p.proacl, p.proowner FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
@@ -124,7 +131,9 @@ const GRANTS: &str = "
     SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %s', n.oid::regprocedure,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
     FROM member w, pg_catalog.aclexplode(w.proacl) a, member n
-    WHERE w.proname IN ('_worker_status', 'worker_status') AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
+    WHERE w.proname = ANY (CASE n.proname WHEN '_mmdb_network_rows' THEN ARRAY['mmdb_networks']
+                                          ELSE ARRAY['_worker_status', 'worker_status'] END)
+      AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
     ORDER BY 1";
 
 /// Runs the statements that a query makes.
@@ -136,10 +145,13 @@ fn run_all(sql: &Sql, query: &str, extension: pg_sys::Oid, names: Option<&[Strin
 
 /// The same with any arguments.
 fn run_found(sql: &Sql, query: &str, arguments: &[Argument]) {
-    let found = sql.returning(query, arguments);
-    let statements: Vec<String> = (0..found.len()).filter_map(|row| found.text(row, 1)).collect();
-    drop(found);
-    for statement in statements {
+    for statement in statements(sql, query, arguments) {
         sql.run(&statement, &[]);
     }
+}
+
+/// The statements that a query makes.
+fn statements(sql: &Sql, query: &str, arguments: &[Argument]) -> Vec<String> {
+    let found = sql.returning(query, arguments);
+    (0..found.len()).filter_map(|row| found.text(row, 1)).collect()
 }

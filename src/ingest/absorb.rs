@@ -181,7 +181,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
             errors::not_ready(
                 "table \"ip_observation\" was altered",
                 "Queued observations stay in the table.",
-                "Give the table its columns back, or run DROP EXTENSION and CREATE EXTENSION.",
+                "Undo the change. A dropped column cannot be put back in its place: save ip_inventory, run DROP EXTENSION and CREATE EXTENSION, and attach the tables again.",
             );
         }
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());

@@ -29,14 +29,21 @@ pub const COLUMNS: [shape::Column; 12] = [
 ];
 /// How many of them there are until the extension is updated from 0.1.0.
 pub const OLD_COLUMNS: usize = 9;
+/// Columns that the table may have in all. PostgreSQL keeps the place of a dropped column for ever, so a table to which
+/// somebody added a column never gets its old shape back: such columns are left null.
+pub const MAX_COLUMNS: usize = 32;
 
-/// Whether `relation` is the queue as the extension made it, in this version or the one before.
+/// Whether `relation` is the queue as the extension made it, in this version or the one before, up to columns that were
+/// added since and may be null.
 ///
 /// # Safety
 /// `relation` must be open.
 pub unsafe fn is_queue(relation: pg_sys::Relation) -> bool {
     // SAFETY: see above.
-    unsafe { shape::is(relation, &COLUMNS) || shape::is(relation, &COLUMNS[..OLD_COLUMNS]) }
+    unsafe {
+        let is_current = shape::begins_with(relation, &COLUMNS) && (*(*relation).rd_att).natts as usize <= MAX_COLUMNS;
+        is_current || shape::is(relation, &COLUMNS[..OLD_COLUMNS])
+    }
 }
 
 /// What is put back after a failure: how often it failed, and when to try again (timestamptz).
@@ -100,7 +107,7 @@ pub unsafe fn form(
     scratch.clear();
     let (inet, seen, packed) = (row.inet, row.seen, !row.packed.is_empty());
     let (sample, reason) = (row.sample.as_deref(), row.reason.as_deref());
-    let mut values = [
+    let known = [
         inet.map_or(Datum::null(), |inet| scratch.inet(inet)),
         Datum::from(seen.count),
         Datum::from(seen.first),
@@ -114,7 +121,7 @@ pub unsafe fn form(
         sample.map_or(Datum::null(), |sample| scratch.text(sample)),
         reason.map_or(Datum::null(), |reason| scratch.text(reason)),
     ];
-    let mut nulls = [
+    let known_nulls = [
         inet.is_none(),
         false,
         false,
@@ -128,6 +135,9 @@ pub unsafe fn form(
         sample.is_none(),
         reason.is_none(),
     ];
+    let (mut values, mut nulls) = ([Datum::null(); MAX_COLUMNS], [true; MAX_COLUMNS]);
+    values[..COLUMNS.len()].copy_from_slice(&known);
+    nulls[..COLUMNS.len()].copy_from_slice(&known_nulls);
     // SAFETY: at least as many values as columns; forming copies them.
     unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
 }
@@ -150,14 +160,14 @@ mod at {
 
 /// A row that was read, as it lies in its tuple. Read into again and again.
 pub struct Stored {
-    values: [Datum; COLUMNS.len()],
-    nulls: [bool; COLUMNS.len()],
+    values: [Datum; MAX_COLUMNS],
+    nulls: [bool; MAX_COLUMNS],
 }
 
 impl Stored {
     /// Nothing yet.
     pub const fn new() -> Stored {
-        Stored { values: [Datum::null(); COLUMNS.len()], nulls: [true; COLUMNS.len()] }
+        Stored { values: [Datum::null(); MAX_COLUMNS], nulls: [true; MAX_COLUMNS] }
     }
 
     /// Takes a row up.

@@ -5,7 +5,7 @@ use enrich::source::Source;
 use pgrx::{IntoDatum, pg_sys};
 use serde_json::{Value, json};
 
-use super::due;
+use super::{due, uncounted};
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
@@ -69,8 +69,8 @@ pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
     );
 }
 
-/// Rows written in the inventory until now, as PostgreSQL's statistics count them, whoever wrote: with the blocks of the
-/// table, since TRUNCATE is no row.
+/// A number that changes when the inventory is written: the rows written until now, as PostgreSQL's statistics count
+/// them, with the number of the file, which TRUNCATE changes, and with the time of the last write that they do not count.
 pub fn changes(schema: &Schema) -> i64 {
     let table = schema.regclass("ip_inventory");
     let found = Sql::as_caller();
@@ -82,7 +82,7 @@ pub fn changes(schema: &Schema) -> i64 {
         ),
         &[],
     );
-    found.get::<i64>(0, 1).unwrap_or(0)
+    found.get::<i64>(0, 1).unwrap_or(0).wrapping_add(uncounted::last())
 }
 
 /// What [`changes`] was at the last count; `None` before the first one.

@@ -15,6 +15,7 @@
 //! | [`runs`] | jobs that ended |
 //! | [`source`] | attached tables, and notes on those below them |
 //! | [`seen`] | how often an address was seen, first and last |
+//! | [`uncounted`] | writes that PostgreSQL's statistics do not count |
 
 pub mod asn;
 pub mod batch;
@@ -31,4 +32,5 @@ pub mod same;
 pub mod seen;
 pub mod source;
 pub mod store;
+pub mod uncounted;
 pub mod walk;

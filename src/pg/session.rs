@@ -49,3 +49,9 @@ pub fn checks_function_bodies() -> bool {
     // SAFETY: reads a variable of this backend.
     unsafe { pg_sys::check_function_bodies }
 }
+
+/// Whether PostgreSQL's statistics count the rows that this session writes (`track_counts`).
+pub fn counts_rows() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::pgstat_track_counts }
+}

@@ -33,6 +33,9 @@ pub struct Database {
     pub absorbed_at: AtomicI64,
     /// Since when somebody has held what absorbing needs (timestamptz); 0: nobody does. Written by the worker.
     pub held_since: AtomicI64,
+    /// When the inventory was last written by a session of which PostgreSQL's statistics count no rows (timestamptz); 0:
+    /// it was not.
+    pub uncounted_at: AtomicI64,
     /// Who restores a dump of the extension's tables: the worker waits for them.
     pub restorers: restorers::Restorers,
     /// Which files the worker answers from: [`enrich::maxmind::Databases::answering`]. Written by the worker.
@@ -108,6 +111,7 @@ impl Database {
         self.absorbed_at.store(0, Ordering::Relaxed);
         self.walked.store(0, Ordering::Relaxed);
         self.held_since.store(0, Ordering::Relaxed);
+        self.uncounted_at.store(0, Ordering::Relaxed);
         self.restorers.clear();
         self.answering.write("");
         self.absorbed.store(0, Ordering::Relaxed);

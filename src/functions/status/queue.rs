@@ -10,10 +10,9 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use crate::ingest::queued::COLUMNS;
+use crate::ingest::queued::{MAX_COLUMNS, is_queue};
 use crate::pg::call::Call;
 use crate::pg::catalog::Schema;
-use crate::pg::shape;
 use crate::sql_function;
 
 /// Up to so many blocks, 2 MB, all of it is counted.
@@ -53,7 +52,7 @@ pub fn length(schema: &Schema) -> Option<Length> {
             return None;
         }
         let relation = pg_sys::table_open(oid, pg_sys::AccessShareLock as i32);
-        if !shape::is(relation, &COLUMNS) {
+        if !is_queue(relation) {
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
             return None;
         }
@@ -88,7 +87,7 @@ pub fn length(schema: &Schema) -> Option<Length> {
 /// # Safety
 /// The scan must be one of a table with the queue's columns, which `desc` describes.
 unsafe fn count(scan: pg_sys::TableScanDesc, desc: pg_sys::TupleDesc) -> u64 {
-    let (mut values, mut nulls) = ([Datum::null(); COLUMNS.len()], [false; COLUMNS.len()]);
+    let (mut values, mut nulls) = ([Datum::null(); MAX_COLUMNS], [false; MAX_COLUMNS]);
     let mut addresses = 0;
     // SAFETY: see above; as many values as columns, and the eighth is an integer.
     unsafe {
