@@ -215,3 +215,24 @@ fn a_flag_that_is_off_is_told_by_who_switched_it_off() {
         ]
     );
 }
+
+#[test]
+fn the_doctor_looks_in_a_schema_with_quotes_in_its_name() {
+    let patient = Patient::new();
+    let odd = r#""it's \ $odd ""schema"" 100%""#;
+    patient.sql(&format!(
+        "DROP EXTENSION asn_inventory; CREATE SCHEMA mine; CREATE EXTENSION asn_inventory SCHEMA mine;
+         ALTER SCHEMA mine RENAME TO {odd}; CREATE TABLE e (ip inet, n int); SELECT {odd}.attach_ip_source('e', '{{ip}}')"
+    ));
+    let doctor = format!("{odd}.enrichment_doctor()");
+    let trouble = format!("SELECT check_name || ': ' || detail FROM {doctor} WHERE level <> 'ok'");
+    assert_eq!(patient.lines(&trouble), [""; 0]);
+    // Each remedy that names the schema can be run.
+    patient.sql("ALTER TABLE e RENAME ip TO address");
+    let remedy = patient.value(&format!("SELECT remedy FROM {doctor} WHERE check_name = 'columns'"));
+    assert!(remedy.contains(odd), "{remedy}");
+    patient.sql(&remedy);
+    assert_eq!(patient.lines(&trouble), [""; 0]);
+    patient.sql("INSERT INTO e VALUES ('8.9.7.1')");
+    patient.wait(&format!("SELECT count(*) FROM {odd}.ip_inventory"), "1");
+}

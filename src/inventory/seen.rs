@@ -44,8 +44,8 @@ pub fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
     // trigger fires.
     let free = format!(
         "NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
-                     WHERE k.contype = 'f' AND k.confrelid = '{}.ip_inventory'::pg_catalog.regclass)",
-        schema.name.replace('\'', "''")
+                     WHERE k.contype = 'f' AND k.confrelid = {})",
+        schema.regclass("ip_inventory")
     );
     let found = sql.returning(
         &format!(

@@ -29,7 +29,7 @@ impl Finding {
 pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> {
     let sql = Sql::as_caller();
     let own = if has_own_names(&sql, schema, text) { "@extschema@._" } else { "@extschema@." };
-    let text = text.replace("@extschema@._", own).replace("@extschema@", &schema.name);
+    let text = in_schema(&text.replace("@extschema@._", own), schema);
     let found = sql.query(&text, arguments);
     (0..found.len())
         .map(|row| Finding {
@@ -39,6 +39,26 @@ pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> 
             remedy: found.text(row, 4),
         })
         .collect()
+}
+
+/// `text` with the extension's schema in place of `@extschema@`, which may stand in a string as well: after ALTER SCHEMA …
+/// RENAME a name may hold quotes.
+fn in_schema(text: &str, schema: &Schema) -> String {
+    let in_string = schema.name.replace('\'', "''");
+    let mut whole = String::with_capacity(text.len());
+    let mut is_string = false;
+    // A comment may hold an apostrophe.
+    for line in text.lines().filter(|line| !line.trim_start().starts_with("--")) {
+        for (n, part) in line.split("@extschema@").enumerate() {
+            if n > 0 {
+                whole.push_str(if is_string { &in_string } else { &schema.name });
+            }
+            whole.push_str(part);
+            is_string ^= part.matches('\'').count() % 2 == 1;
+        }
+        whole.push('\n');
+    }
+    whole
 }
 
 /// Whether the extension's own functions have a leading underscore here: before the update from 0.1.0 they do not.
