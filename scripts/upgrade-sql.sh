@@ -41,7 +41,7 @@ generated() {
         }
         text == "" && !/^[A-Z]/ { next }
         { text = text $0 "\n" }
-        text ~ /\n    BEGIN ATOMIC\n/ ? /^    END;$/ : /;( *--.*)?$/ { flush() }
+        text ~ /\n    BEGIN ATOMIC\n/ ? /^    END;$/ : text ~ / AS \$\$\n/ ? /^END \$\$;$/ : /;( *--.*)?$/ { flush() }
     ' $(files)
 }
 

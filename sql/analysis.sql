@@ -142,15 +142,30 @@ COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'all addresses of th
 
 -- What is dated comes in the order of time; then how it stands now.
 CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
-    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        WITH asked AS MATERIALIZED (SELECT host($1)::inet AS ip),
-        entry AS MATERIALIZED (SELECT i.* FROM @extschema@.ip_inventory i JOIN asked a ON i.ip_address = a.ip),
-        change AS MATERIALIZED (SELECT h.* FROM @extschema@.ip_asn_history h JOIN asked a ON h.ip_address = a.ip),
-        offline AS MATERIALIZED (SELECT l.* FROM asked a, @extschema@.lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
+    LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
+    asked_about inet := host($1)::inet;
+    entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
+    changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);
+    prefixes @extschema@.cymru_prefix[] := ARRAY(
         -- The narrowest network that Team Cymru answered for.
-        prefix AS MATERIALIZED (SELECT p.* FROM @extschema@.cymru_prefix p JOIN asked a ON p.prefix >>= a.ip
-                                ORDER BY masklen(p.prefix) DESC LIMIT 1),
+        SELECT p FROM @extschema@.cymru_prefix p WHERE p.prefix >>= asked_about ORDER BY masklen(p.prefix) DESC LIMIT 1);
+    offline_asn bigint := (SELECT l.asn_number FROM @extschema@.lookup_ip(asked_about) l);
+    networks @extschema@.asn_inventory[] := ARRAY(
+        SELECT n FROM @extschema@.asn_inventory n
+        WHERE n.asn_number = ANY (ARRAY(SELECT asn_number FROM unnest(entries) UNION SELECT old_asn FROM unnest(changes)
+                                        UNION SELECT new_asn FROM unnest(changes) UNION SELECT offline_asn
+                                        UNION SELECT origins[1] FROM unnest(prefixes))));
+BEGIN
+    RETURN QUERY
+        WITH asked AS MATERIALIZED (SELECT asked_about AS ip),
+        entry AS MATERIALIZED (SELECT * FROM unnest(entries)),
+        change AS MATERIALIZED (SELECT * FROM unnest(changes)),
+        offline AS MATERIALIZED (SELECT l.* FROM asked a, @extschema@.lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
+        prefix AS MATERIALIZED (SELECT * FROM unnest(prefixes)),
+        known_network AS MATERIALIZED (SELECT * FROM unnest(networks)),
         story (at, step, event, source, detail) AS (
             SELECT first_seen_at, 1, CASE WHEN observation_count > 0 THEN 'first seen' ELSE 'asked about' END, NULL,
                    CASE WHEN observation_count = 0 THEN 'never observed' WHEN observation_count = 1 THEN 'observed once' END
@@ -162,14 +177,14 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
                     concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
-             FROM change c LEFT JOIN entry e ON true LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.old_asn
+             FROM change c LEFT JOIN entry e ON true LEFT JOIN known_network n ON n.asn_number = c.old_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
                    concat_ws(' ', 'from AS' || c.old_asn, o.asn_org,
                              coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
-            FROM change c LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = c.old_asn
-            LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.new_asn
+            FROM change c LEFT JOIN known_network o ON o.asn_number = c.old_asn
+            LEFT JOIN known_network n ON n.asn_number = c.new_asn
             UNION ALL
             SELECT p.answered_at, 4, 'announced', 'cymru',
                    CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)
@@ -232,9 +247,9 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
                    concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; all its addresses here, as counted '
                    || coalesce('at ' || to_char(n.counted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'last')
                    || ': ' || n.ip_count || ', observed ' || n.observation_count || ' times together'
-            FROM @extschema@.asn_inventory n
+            FROM known_network n
             WHERE n.asn_number = coalesce((SELECT asn_number FROM entry), (SELECT asn_number FROM offline),
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
-    END;
+END $$;
 COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'history of an address in the order of time, then its present state; reads by index, asks no source. "last seen" shows observation_count of its row, "network" the counts of all addresses of its AS when the worker last counted them';

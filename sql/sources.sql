@@ -78,14 +78,18 @@ ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 COMMENT ON TRIGGER record_asn_change ON @extschema@.ip_inventory IS 'writes ip_asn_history';
 
 CREATE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT CASE WHEN h.ip_address IS NOT NULL THEN h.old_asn ELSE i.asn_number END
-        FROM (SELECT $1 AS asked) q
-        LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = q.asked
-        LEFT JOIN LATERAL (SELECT c.ip_address, c.old_asn FROM @extschema@.ip_asn_history c
-                           WHERE c.ip_address = q.asked AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1) h ON true;
-    END;
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    stored bigint;
+BEGIN
+    SELECT c.old_asn INTO stored FROM @extschema@.ip_asn_history c
+    WHERE c.ip_address = $1 AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1;
+    IF NOT FOUND THEN
+        SELECT i.asn_number INTO stored FROM @extschema@.ip_inventory i WHERE i.ip_address = $1;
+    END IF;
+    RETURN stored;
+END $$;
 COMMENT ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
 
 CREATE TABLE @extschema@.source_quota (
@@ -104,10 +108,12 @@ COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses f
 CREATE TABLE @extschema@.maxmind_walk (
     generations  text[] NOT NULL,
     installed_at timestamptz NOT NULL,
-    walked_at    timestamptz NOT NULL
+    walked_at    timestamptz NOT NULL,
+    shards       bigint[]
 );
 COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: the files with which ip_inventory was last compared, row by row';
 COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these files, as mmdb_editions() names them; last, which of them answers which field';
+COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip_inventory: the shards of this node that were compared; otherwise null';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
 

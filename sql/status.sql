@@ -175,32 +175,42 @@ COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'margin of erro
 COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'share of the public addresses with an ASN, rounded down; the others are missing_asn';
 
 CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
-    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        WITH installed AS (
-            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@._mmdb_files() f
-            WHERE f.generation IS NOT NULL),
-        -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
-        -- stands in, the builds that are installed.
-        cleared AS (
-            UPDATE @extschema@.ip_inventory i SET
-                network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
-                asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
-                asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
-                asn_source = CASE WHEN i.asn_source = 'cymru' THEN i.asn_source END,
-                country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
-                country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
-                region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
-                time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
-                enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
-                cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
-            FROM installed
-            -- A negative age is a slip, and no reason to clear everything.
-            WHERE $1 >= '0' AND i.maxmind_status IN ('found', 'not_found')
-              AND (coalesce(installed.oldest, '-infinity') < now() - $1
-                   OR i.maxmind_ts < now() - $1
-                      AND NOT EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed.generations <@ w.generations))
-            RETURNING 1)
-        SELECT count(*) FROM cleared;
-    END;
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    oldest timestamptz;
+    installed text[];
+    -- What was answered before this time goes.
+    answered_before timestamptz := now() - older_than;
+    cleared bigint;
+BEGIN
+    -- A negative age is a slip, and no reason to clear everything.
+    IF older_than < '0' THEN
+        RETURN 0;
+    END IF;
+    SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
+    FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
+    IF coalesce(oldest, '-infinity') < answered_before THEN
+        answered_before := 'infinity';
+    -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or stands
+    -- in, the builds that are installed.
+    ELSIF EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed <@ w.generations) THEN
+        RETURN 0;
+    END IF;
+    UPDATE @extschema@.ip_inventory i SET
+        network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
+        asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
+        asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
+        asn_source = CASE WHEN i.asn_source = 'cymru' THEN i.asn_source END,
+        country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
+        country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
+        region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
+        time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
+        enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
+        cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
+    WHERE i.maxmind_status IN ('found', 'not_found')
+      AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
+    GET DIAGNOSTICS cleared = ROW_COUNT;
+    RETURN cleared;
+END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';

@@ -33,7 +33,8 @@ extension_sql_file!("../sql/report.sql", name = "report", requires = ["status"])
 extension_sql_file!("../sql/analysis.sql", name = "analysis", requires = ["report"]);
 extension_sql_file!("../sql/doctor.sql", name = "doctor", requires = ["analysis"]);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["doctor"]);
-extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["metrics"], finalize);
+extension_sql_file!("../sql/cluster.sql", name = "cluster", requires = ["metrics"]);
+extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["cluster"], finalize);
 
 /// Runs when the library is loaded: by the postmaster, with preload, or by the first call in a session.
 #[pg_guard]

@@ -2,6 +2,7 @@
 
 // What several files share.
 mod backfill_support;
+mod citus_support;
 mod crash_support;
 mod doctor_support;
 mod download_support;
@@ -18,6 +19,7 @@ mod backfill_obstacles;
 mod backfill_results;
 mod backtraces;
 mod citus;
+mod citus_inventory;
 mod counter;
 mod crash_absorb;
 mod crash_backfill;

@@ -39,6 +39,7 @@ ALTER VIEW @extschema@.countries_by_day RENAME TO new_addresses_by_day;
 ALTER VIEW @extschema@.new_addresses_by_day RENAME COLUMN observations TO observations_since;
 
 ALTER TABLE @extschema@.inventory_count ADD COLUMN changes bigint;
+ALTER TABLE @extschema@.maxmind_walk ADD COLUMN shards bigint[];
 ALTER TABLE @extschema@.maxmind_walk REPLICA IDENTITY FULL;
 ALTER TABLE @extschema@.inventory_count REPLICA IDENTITY FULL;
 ALTER TABLE @extschema@.ip_asn_history REPLICA IDENTITY FULL;
@@ -244,14 +245,18 @@ CREATE OR REPLACE FUNCTION @extschema@._record_asn_change() RETURNS trigger
 COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
 COMMENT ON TRIGGER record_asn_change ON @extschema@.ip_inventory IS 'writes ip_asn_history';
 CREATE OR REPLACE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT CASE WHEN h.ip_address IS NOT NULL THEN h.old_asn ELSE i.asn_number END
-        FROM (SELECT $1 AS asked) q
-        LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = q.asked
-        LEFT JOIN LATERAL (SELECT c.ip_address, c.old_asn FROM @extschema@.ip_asn_history c
-                           WHERE c.ip_address = q.asked AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1) h ON true;
-    END;
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    stored bigint;
+BEGIN
+    SELECT c.old_asn INTO stored FROM @extschema@.ip_asn_history c
+    WHERE c.ip_address = $1 AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1;
+    IF NOT FOUND THEN
+        SELECT i.asn_number INTO stored FROM @extschema@.ip_inventory i WHERE i.ip_address = $1;
+    END IF;
+    RETURN stored;
+END $$;
 COMMENT ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) IS 'the ASN that was stored for an address at a time; before its first answer, that answer';
 COMMENT ON TABLE @extschema@.source_quota IS 'how much of a source''s quota was spent in its present window';
 COMMENT ON COLUMN @extschema@.source_quota.source IS 'name of the source: greynoise';
@@ -260,6 +265,7 @@ COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; record
 COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
 COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: the files with which ip_inventory was last compared, row by row';
 COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these files, as mmdb_editions() names them; last, which of them answers which field';
+COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip_inventory: the shards of this node that were compared; otherwise null';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
 COMMENT ON TABLE @extschema@.inventory_count IS 'one row: counts of ip_inventory; the worker counts after changes, less often in a larger inventory';
@@ -609,34 +615,44 @@ COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'time of that f
 COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'margin of error of queued at 95 % confidence, in either direction; 0: it was counted';
 COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'share of the public addresses with an ASN, rounded down; the others are missing_asn';
 CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
-    LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        WITH installed AS (
-            SELECT min(f.build_time) AS oldest, array_agg(f.generation) AS generations FROM @extschema@._mmdb_files() f
-            WHERE f.generation IS NOT NULL),
-        -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or
-        -- stands in, the builds that are installed.
-        cleared AS (
-            UPDATE @extschema@.ip_inventory i SET
-                network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
-                asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
-                asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
-                asn_source = CASE WHEN i.asn_source = 'cymru' THEN i.asn_source END,
-                country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
-                country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
-                region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
-                time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
-                enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
-                cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
-            FROM installed
-            -- A negative age is a slip, and no reason to clear everything.
-            WHERE $1 >= '0' AND i.maxmind_status IN ('found', 'not_found')
-              AND (coalesce(installed.oldest, '-infinity') < now() - $1
-                   OR i.maxmind_ts < now() - $1
-                      AND NOT EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed.generations <@ w.generations))
-            RETURNING 1)
-        SELECT count(*) FROM cleared;
-    END;
+    LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    oldest timestamptz;
+    installed text[];
+    -- What was answered before this time goes.
+    answered_before timestamptz := now() - older_than;
+    cleared bigint;
+BEGIN
+    -- A negative age is a slip, and no reason to clear everything.
+    IF older_than < '0' THEN
+        RETURN 0;
+    END IF;
+    SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
+    FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
+    IF coalesce(oldest, '-infinity') < answered_before THEN
+        answered_before := 'infinity';
+    -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or stands
+    -- in, the builds that are installed.
+    ELSIF EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed <@ w.generations) THEN
+        RETURN 0;
+    END IF;
+    UPDATE @extschema@.ip_inventory i SET
+        network = CASE WHEN i.asn_source = 'cymru' THEN i.network END,
+        asn_number = CASE WHEN i.asn_source = 'cymru' THEN i.asn_number END,
+        asn_org = CASE WHEN i.asn_source = 'cymru' THEN i.asn_org END,
+        asn_source = CASE WHEN i.asn_source = 'cymru' THEN i.asn_source END,
+        country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
+        country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
+        region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
+        time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
+        enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
+        cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
+    WHERE i.maxmind_status IN ('found', 'not_found')
+      AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
+    GET DIAGNOSTICS cleared = ROW_COUNT;
+    RETURN cleared;
+END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';
 CREATE OR REPLACE FUNCTION @extschema@.inventory_report() RETURNS text
     LANGUAGE c STABLE
@@ -775,15 +791,30 @@ COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'malicious ones of t
 COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'business services and benign scanners';
 COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'all addresses of this AS in ip_inventory';
 CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
-    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        WITH asked AS MATERIALIZED (SELECT host($1)::inet AS ip),
-        entry AS MATERIALIZED (SELECT i.* FROM @extschema@.ip_inventory i JOIN asked a ON i.ip_address = a.ip),
-        change AS MATERIALIZED (SELECT h.* FROM @extschema@.ip_asn_history h JOIN asked a ON h.ip_address = a.ip),
-        offline AS MATERIALIZED (SELECT l.* FROM asked a, @extschema@.lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
+    LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
+    asked_about inet := host($1)::inet;
+    entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
+    changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);
+    prefixes @extschema@.cymru_prefix[] := ARRAY(
         -- The narrowest network that Team Cymru answered for.
-        prefix AS MATERIALIZED (SELECT p.* FROM @extschema@.cymru_prefix p JOIN asked a ON p.prefix >>= a.ip
-                                ORDER BY masklen(p.prefix) DESC LIMIT 1),
+        SELECT p FROM @extschema@.cymru_prefix p WHERE p.prefix >>= asked_about ORDER BY masklen(p.prefix) DESC LIMIT 1);
+    offline_asn bigint := (SELECT l.asn_number FROM @extschema@.lookup_ip(asked_about) l);
+    networks @extschema@.asn_inventory[] := ARRAY(
+        SELECT n FROM @extschema@.asn_inventory n
+        WHERE n.asn_number = ANY (ARRAY(SELECT asn_number FROM unnest(entries) UNION SELECT old_asn FROM unnest(changes)
+                                        UNION SELECT new_asn FROM unnest(changes) UNION SELECT offline_asn
+                                        UNION SELECT origins[1] FROM unnest(prefixes))));
+BEGIN
+    RETURN QUERY
+        WITH asked AS MATERIALIZED (SELECT asked_about AS ip),
+        entry AS MATERIALIZED (SELECT * FROM unnest(entries)),
+        change AS MATERIALIZED (SELECT * FROM unnest(changes)),
+        offline AS MATERIALIZED (SELECT l.* FROM asked a, @extschema@.lookup_ip(a.ip) l WHERE NOT EXISTS (SELECT FROM entry)),
+        prefix AS MATERIALIZED (SELECT * FROM unnest(prefixes)),
+        known_network AS MATERIALIZED (SELECT * FROM unnest(networks)),
         story (at, step, event, source, detail) AS (
             SELECT first_seen_at, 1, CASE WHEN observation_count > 0 THEN 'first seen' ELSE 'asked about' END, NULL,
                    CASE WHEN observation_count = 0 THEN 'never observed' WHEN observation_count = 1 THEN 'observed once' END
@@ -795,14 +826,14 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at times
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
                     concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
-             FROM change c LEFT JOIN entry e ON true LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.old_asn
+             FROM change c LEFT JOIN entry e ON true LEFT JOIN known_network n ON n.asn_number = c.old_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
                    concat_ws(' ', 'from AS' || c.old_asn, o.asn_org,
                              coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
-            FROM change c LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = c.old_asn
-            LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = c.new_asn
+            FROM change c LEFT JOIN known_network o ON o.asn_number = c.old_asn
+            LEFT JOIN known_network n ON n.asn_number = c.new_asn
             UNION ALL
             SELECT p.answered_at, 4, 'announced', 'cymru',
                    CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)
@@ -865,11 +896,11 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at times
                    concat_ws(' ', 'AS' || n.asn_number, n.asn_org) || '; all its addresses here, as counted '
                    || coalesce('at ' || to_char(n.counted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'last')
                    || ': ' || n.ip_count || ', observed ' || n.observation_count || ' times together'
-            FROM @extschema@.asn_inventory n
+            FROM known_network n
             WHERE n.asn_number = coalesce((SELECT asn_number FROM entry), (SELECT asn_number FROM offline),
                                           CASE WHEN EXISTS (SELECT FROM offline) THEN (SELECT origins[1] FROM prefix) END))
         SELECT s.at, s.event, s.source, s.detail FROM story s ORDER BY s.at NULLS LAST, s.step, s.source;
-    END;
+END $$;
 COMMENT ON FUNCTION @extschema@.ip_story(inet) IS 'history of an address in the order of time, then its present state; reads by index, asks no source. "last seen" shows observation_count of its row, "network" the counts of all addresses of its AS when the worker last counted them';
 CREATE OR REPLACE FUNCTION @extschema@.enrichment_doctor(OUT check_name text, OUT level text, OUT detail text, OUT remedy text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 40 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'enrichment_doctor';
@@ -880,11 +911,23 @@ CREATE OR REPLACE FUNCTION @extschema@.prometheus_metrics() RETURNS text
     AS 'MODULE_PATHNAME', 'prometheus_metrics';
 COMMENT ON FUNCTION @extschema@.prometheus_metrics()
     IS 'metrics in Prometheus''s text exposition format: psql -Atc ''SELECT prometheus_metrics()''';
+CREATE OR REPLACE FUNCTION @extschema@.asn_inventory_distribute() RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'asn_inventory_distribute';
+COMMENT ON FUNCTION @extschema@.asn_inventory_distribute() IS 'on the coordinator of a Citus cluster: makes one inventory of all nodes; what each node had is merged by its worker. Repeating it does no harm';
+CREATE OR REPLACE FUNCTION @extschema@.asn_inventory_undistribute() RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'asn_inventory_undistribute';
+COMMENT ON FUNCTION @extschema@.asn_inventory_undistribute() IS 'takes the inventory of the cluster back to the coordinator, with all rows';
+CREATE OR REPLACE FUNCTION @extschema@._backfill_here(batch_size integer, commit_interval integer, workers integer, wait boolean) RETURNS @extschema@.enrichment_summary
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_here';
+COMMENT ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) IS 'the part of backfill_inventory() that a node of a cluster does';
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_restore() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_uncounted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._unobserved_statements() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.asn_inventory_distribute() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.asn_inventory_undistribute() FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.wait_for_job(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._queue_length() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_errors() FROM PUBLIC;
@@ -895,5 +938,5 @@ CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_reader
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
 REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@._secure_extension('{_drop_replicated_row,_mmdb_network_rows,_note_restore,_note_uncounted,_queue_length,_secure_extension,_unobserved_statements,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows}');
+SELECT @extschema@._secure_extension('{_backfill_here,_drop_replicated_row,_mmdb_network_rows,_note_restore,_note_uncounted,_queue_length,_secure_extension,_unobserved_statements,asn_inventory_distribute,asn_inventory_undistribute,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows}');
 SELECT @extschema@._announce_extension();

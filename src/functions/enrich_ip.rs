@@ -21,9 +21,14 @@ use crate::inventory::columns::Column;
 use crate::inventory::row::Row;
 use crate::inventory::seen::Seen;
 use crate::network::ask;
+use crate::pg::argument;
 use crate::pg::call::Call;
+use crate::pg::catalog::Schema;
+use crate::pg::citus;
+use crate::pg::citus::Kept;
 use crate::pg::errors::bad_value;
 use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
 use crate::pg::{session, shape, time};
 use crate::{settings, shared, sql_function};
 
@@ -98,6 +103,26 @@ struct Found {
     network: Freshness,
 }
 
+/// The same where the row may be on another node. A part of another node's query may not ask any further.
+fn cached_elsewhere(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
+    if session::is_parallel_worker() || citus::is_part_of_a_query() {
+        return None;
+    }
+    // SAFETY: the caller's memory is current before and after, and the row is formed there.
+    unsafe {
+        let memory = pg_sys::CurrentMemoryContext;
+        let schema = Schema::at(schema);
+        let sql = Sql::on(&schema, c"ip_inventory");
+        let text = format!("SELECT * FROM {}.ip_inventory WHERE ip_address = $1", schema.name);
+        let found = sql.returning(&text, &[argument::inet(inet)]);
+        let tuple = found.tuple(0)?;
+        let before = pg_sys::MemoryContextSwitchTo(memory);
+        let row = copy_if_fresh(tuple, found.desc(), stale_before, desc);
+        pg_sys::MemoryContextSwitchTo(before);
+        row
+    }
+}
+
 /// The inventory's row, if MaxMind's answer in it is fresh.
 fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
     // SAFETY: the table, found by name in the extension's schema, is read by a scan of its primary key under
@@ -106,6 +131,9 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
         let table = pg_sys::get_relname_relid(c"ip_inventory".as_ptr(), schema);
         if table == pg_sys::InvalidOid {
             return None;
+        }
+        if citus::kept(table) == Some(Kept::Distributed) {
+            return cached_elsewhere(schema, inet, stale_before, desc);
         }
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let source = (*relation).rd_att;

@@ -12,6 +12,7 @@
 //! | [`report`] | `inventory_report()` |
 //! | [`secure`] | what the extension's scripts do last |
 
+pub mod cluster;
 pub mod doctor;
 pub mod enrich_ip;
 pub mod lookup;

@@ -150,3 +150,41 @@ pub fn assignments() -> String {
     };
     Column::ALL.into_iter().filter_map(assign).collect::<Vec<_>>().join(", ")
 }
+
+/// What a row `EXCLUDED` of another inventory does to a known row `i` of the same address: observations add up, and of the
+/// answers those of the later one stay, GreyNoise's by themselves. `names` are all columns, ready for SQL.
+pub fn merged(names: &[String]) -> String {
+    let later = |time: &str, name: &str| {
+        format!(
+            "{name} = CASE WHEN coalesce(EXCLUDED.{time}, '-infinity') > coalesce(i.{time}, '-infinity')
+                 THEN EXCLUDED.{name} ELSE i.{name} END"
+        )
+    };
+    let seen = |name: &str, which: &str| {
+        format!(
+            "{name} = CASE WHEN i.observation_count <= 0 THEN EXCLUDED.{name} WHEN EXCLUDED.observation_count <= 0 THEN i.{name}
+                 ELSE {which}(i.{name}, EXCLUDED.{name}) END"
+        )
+    };
+    let assign = |name: &String| {
+        match name.as_str() {
+        "ip_address" => None,
+        "observation_count" => Some(
+            "observation_count = greatest(i.observation_count, 0)
+                 + least(greatest(EXCLUDED.observation_count, 0), 9223372036854775807 - greatest(i.observation_count, 0))"
+                .to_owned(),
+        ),
+        "first_seen_at" => Some(seen(name, "least")),
+        "last_seen_at" => Some(seen(name, "greatest")),
+        _ if name.starts_with("scanner_") || name.starts_with("greynoise_") => Some(later("scanner_ts", name)),
+        _ if is_ours(name) => Some(later("enrichment_ts", name)),
+        _ => Some(format!("{name} = coalesce(i.{name}, EXCLUDED.{name})")),
+    }
+    };
+    names.iter().filter_map(assign).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the extension made this column of the inventory.
+fn is_ours(name: &str) -> bool {
+    name.starts_with("cymru_") || name == "maxmind_ts" || Column::ALL.iter().any(|column| column.name() == name)
+}

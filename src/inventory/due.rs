@@ -12,6 +12,8 @@ use enrich::source::Source;
 use ipnetwork::IpNetwork;
 use pgrx::{IntoDatum, pg_sys};
 
+use super::heap;
+use super::heap::Heap;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::Schema;
@@ -117,50 +119,46 @@ pub fn claim_at_maxmind(schema: &Schema, stale_before: i64, limit: usize) -> Vec
     targets(schema, &at_maxmind(1), &[argument::moment(stale_before)], limit)
 }
 
-/// Rows that are due at MaxMind, and their places: in a range of blocks, from one to before another.
+/// Rows of this node that are due at MaxMind, and their places: in a range of blocks, from one to before another.
 pub fn places_in_blocks(schema: &Schema, stale_before: i64, from: u64, to: u64) -> Vec<Place> {
     let range = format!("i.ctid >= '({from},0)'::tid AND i.ctid < '({to},0)'::tid");
-    places(schema, &range, &[argument::moment(stale_before)])
+    let of = |heap: &Heap| places(schema, &heap.name, &range, &[argument::moment(stale_before)]);
+    heap::heaps(schema).iter().flat_map(of).collect()
 }
 
 /// The same of a list of addresses.
 pub fn places_of(schema: &Schema, stale_before: i64, ips: &[IpAddr]) -> Vec<Place> {
-    places(schema, "i.ip_address = ANY ($2)", &[argument::moment(stale_before), argument::addresses(ips)])
+    let table = format!("{}.ip_inventory", schema.name);
+    places(schema, &table, "i.ip_address = ANY ($2)", &[argument::moment(stale_before), argument::addresses(ips)])
 }
 
-fn places(schema: &Schema, condition: &str, arguments: &[Argument]) -> Vec<Place> {
+fn places(schema: &Schema, table: &str, condition: &str, arguments: &[Argument]) -> Vec<Place> {
     let sql = Sql::on(schema, c"ip_inventory");
     let due = at_maxmind(1);
-    let found = sql.query(
-        &format!("SELECT i.ip_address, i.ctid FROM {}.ip_inventory i WHERE {condition} AND {due}", schema.name),
-        arguments,
-    );
+    let text = format!("SELECT i.ip_address, i.ctid FROM {table} i WHERE {condition} AND {due}");
+    let found = sql.query(&text, arguments);
     (0..found.len()).filter_map(|row| Some((found.get::<Inet>(row, 1)?.ip, found.place(row, 2)?))).collect()
 }
 
-/// How many rows are due at MaxMind, and how many blocks the inventory has.
+/// How many rows of this node are due at MaxMind, and the blocks in which they lie.
 pub fn count_at_maxmind(schema: &Schema, stale_before: i64) -> (u64, u64) {
     let sql = Sql::on(schema, c"ip_inventory");
-    let found = sql.query(
-        &format!(
-            "SELECT count(*), pg_catalog.pg_relation_size({1}) / pg_catalog.current_setting('block_size')::bigint
-             FROM {0}.ip_inventory i WHERE {2}",
-            schema.name,
-            schema.regclass("ip_inventory"),
-            at_maxmind(1),
-        ),
-        &[argument::moment(stale_before)],
-    );
-    let count = |column| found.get::<i64>(0, column).unwrap_or(0) as u64;
-    (count(1), count(2))
+    let count = |heap: &Heap| {
+        let text = format!("SELECT count(*) FROM {} i WHERE {}", heap.name, at_maxmind(1));
+        sql.query(&text, &[argument::moment(stale_before)]).get::<i64>(0, 1).unwrap_or(0) as u64
+    };
+    let due = heap::heaps(schema).iter().map(count).sum();
+    (due, heap::blocks(schema).into())
 }
 
-/// Whether any row is due at MaxMind.
+/// Whether any row of this node is due at MaxMind.
 pub fn any_at_maxmind(schema: &Schema, stale_before: i64) -> bool {
     crate::pg::tx::read_everything();
     let sql = Sql::on(schema, c"ip_inventory");
-    let text = format!("SELECT 1 FROM {}.ip_inventory i WHERE {} LIMIT 1", schema.name, at_maxmind(1));
-    sql.query(&text, &[argument::moment(stale_before)]).len() > 0
+    heap::heaps(schema).iter().any(|heap| {
+        let text = format!("SELECT 1 FROM {} i WHERE {} LIMIT 1", heap.name, at_maxmind(1));
+        sql.query(&text, &[argument::moment(stale_before)]).len() > 0
+    })
 }
 
 /// How often addresses were observed, of those that the inventory has.

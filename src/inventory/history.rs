@@ -4,6 +4,9 @@
 //! the inventory, nor by the worker.
 #![allow(unsafe_code, reason = "inserts below SQL, where no trigger of others runs")]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
@@ -11,6 +14,8 @@ use pgrx::prelude::*;
 use super::columns::Column;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Acting, Schema};
+use crate::pg::citus;
+use crate::pg::citus::Kept;
 use crate::pg::errors::{raise, warn};
 use crate::pg::sql::Sql;
 use crate::pg::{shape, tx};
@@ -68,7 +73,7 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             value(new, asn),
             value(new, source),
         ];
-        let table = pg_sys::get_relname_relid(c"ip_asn_history".as_ptr(), schema);
+        let table = history_of((*data.tg_relation).rd_id, schema);
         if row[0].is_none() || row[2].is_none() || table == pg_sys::InvalidOid || !insert(table, row) {
             warn(
                 "a change of an ASN is not recorded: table \"ip_asn_history\" or \"ip_inventory\" was altered",
@@ -77,6 +82,32 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             );
         }
     }
+}
+
+thread_local! {
+    /// Of a shard of the inventory, the shard of the history beside it: a number of a shard is never used twice.
+    static BESIDE: RefCell<HashMap<u32, pg_sys::Oid>> = RefCell::new(HashMap::new());
+}
+
+/// The table that a change in `table` is written to, which is the inventory or, where Citus distributes it, a shard.
+fn history_of(table: pg_sys::Oid, schema: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: catalog look-ups that tolerate absence.
+    let [inventory, history] =
+        [c"ip_inventory", c"ip_asn_history"].map(|name| unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) });
+    if table == inventory || citus::kept(history) != Some(Kept::Distributed) {
+        return history;
+    }
+    if let Some(known) = BESIDE.with_borrow(|known| known.get(&table.to_u32()).copied()) {
+        return known;
+    }
+    let beside = citus::shard_of(table)
+        .filter(|(of, _)| *of == inventory)
+        .and_then(|(_, shard)| citus::sibling(inventory, shard, history))
+        .filter(|beside| *beside != pg_sys::InvalidOid);
+    if let Some(beside) = beside {
+        BESIDE.with_borrow_mut(|known| known.insert(table.to_u32(), beside));
+    }
+    beside.unwrap_or(pg_sys::InvalidOid)
 }
 
 /// Inserts a row with its index entries. False: the table is not what it should be.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`columns`] | the columns of a record: name, type, who writes each |
 //! | [`due`] | which rows are due, and when again |
+//! | [`heap`] | where the rows lie: one table, or shards of it |
+//! | [`everywhere`], [`leftovers`], [`count`], [`asker`] | one inventory for the nodes of a Citus cluster: distributing it, merging what each had, counting it, who asks the sources |
 //! | [`batch`] | writing a batch of which some rows may not be written |
 //! | [`store`] | observations and MaxMind's answers, in batches |
 //! | [`row`] | a record as a row of `ip_enrichment` |
@@ -17,15 +19,20 @@
 //! | [`seen`] | how often an address was seen, first and last |
 //! | [`uncounted`] | writes that PostgreSQL's statistics do not count |
 
+pub mod asker;
 pub mod asn;
 pub mod batch;
 pub mod columns;
+pub mod count;
 pub mod cymru;
 pub mod distrust;
 pub mod due;
+pub mod everywhere;
 pub mod greynoise;
+pub mod heap;
 pub mod history;
 pub mod known;
+pub mod leftovers;
 pub mod row;
 pub mod runs;
 pub mod same;

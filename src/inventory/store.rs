@@ -16,9 +16,11 @@ use enrich::source::Source;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
+use super::asker;
 use super::columns;
 use super::due;
 use super::due::Place;
+use super::heap;
 use super::row::Row;
 use super::seen::Seen;
 use crate::pg::argument;
@@ -27,7 +29,6 @@ use crate::pg::errors::raise;
 use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
-use crate::settings;
 
 /// New addresses are born enriched; known ones only count. An address that was only asked about never changes a known
 /// row, and its first observation replaces the time of the question.
@@ -170,7 +171,7 @@ impl<'a> Writer<'a> {
             let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
             crate::inventory::row::check(desc);
             let array = pg_sys::get_array_type(element);
-            Writer { schema, element, array, desc, row: Box::new(Row::new()), policy: settings::policy() }
+            Writer { schema, element, array, desc, row: Box::new(Row::new()), policy: asker::policy(schema) }
         }
     }
 
@@ -199,8 +200,17 @@ impl<'a> Writer<'a> {
         tallied
     }
 
-    /// The same for rows whose place in the table is known: no index is asked.
+    /// The same for rows whose place in the table is known: no index is asked, unless the place is in a shard.
     pub fn update_at(&mut self, databases: &Databases, rows: &[Place], stale_before: i64, now: i64) -> Tallied {
+        if heap::is_everywhere(self.schema) {
+            let ips: Vec<IpAddr> = rows.iter().map(|(ip, _)| *ip).collect();
+            let tallied = self.update(databases, &ips, stale_before, now);
+            return if tallied.written < rows.len() as u64 {
+                self.recount(rows, now, tallied.written)
+            } else {
+                tallied
+            };
+        }
         let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
         let places = places(rows.iter().map(|(_, place)| *place));
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];

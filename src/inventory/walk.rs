@@ -10,8 +10,11 @@ use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::due::Place;
+use super::heap;
+use super::heap::Heap;
 use super::same::Stored;
 use crate::files::{counters, maxmind};
+use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
@@ -28,15 +31,25 @@ pub enum Which<'a> {
     Since(pg_sys::TransactionId, &'a HashSet<IpAddr>),
 }
 
-/// Compares rows with what MaxMind says now, and hands those that differ to `differs`, in batches of about `batch`.
-/// Returns how many were compared. A scan sees each row once, however they move meanwhile: it has one snapshot.
+/// Compares rows of this node with what MaxMind says now, and hands those that differ to `differs`, in batches of about
+/// `batch`. Returns how many were compared.
 pub fn compare(schema: &Schema, which: &Which<'_>, batch: usize, mut differs: impl FnMut(&mut Vec<Place>)) -> u64 {
+    heap::heaps(schema).iter().map(|heap| compare_in(heap, which, batch, &mut differs)).sum()
+}
+
+/// A scan sees each row once, however they move meanwhile: it has one snapshot.
+fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl FnMut(&mut Vec<Place>)) -> u64 {
+    if let Which::Blocks(first, _) = which
+        && *first >= heap.blocks()
+    {
+        return 0;
+    }
     let mut found: Vec<Place> = Vec::new();
     let (mut compared, mut read) = (0, 0u64);
     // SAFETY: a heap scan under a registered snapshot; what is kept of a tuple is copied before the scan moves on.
     // After an error, the transaction's abort ends the scan.
     unsafe {
-        let relation = pg_sys::table_open(schema.relation(c"ip_inventory"), pg_sys::RowExclusiveLock as i32);
+        let relation = pg_sys::table_open(heap.table, pg_sys::RowExclusiveLock as i32);
         let stored = Stored::new((*relation).rd_att).filter(|_| shape::is_plain_table(relation));
         let Some(mut stored) = stored else {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
@@ -49,7 +62,8 @@ pub fn compare(schema: &Schema, which: &Which<'_>, batch: usize, mut differs: im
             | pg_sys::ScanOptions::SO_ALLOW_STRAT;
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
         if let Which::Blocks(first, count) = which {
-            pg_sys::heap_setscanlimits(scan, *first, *count);
+            let blocks = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            pg_sys::heap_setscanlimits(scan, *first, (*count).min(blocks.saturating_sub(*first)));
         }
         loop {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
@@ -105,14 +119,12 @@ pub fn oldest_writer() -> pg_sys::TransactionId {
     unsafe { (*pg_sys::GetLatestSnapshot()).xmin }
 }
 
-/// The planner's estimate of rows; 0 where it has none.
+/// The planner's estimate of rows of this node; 0 where it has none.
 pub fn estimate(schema: &Schema) -> u64 {
+    let tables: Vec<pg_sys::Oid> = heap::heaps(schema).iter().map(|heap| heap.table).collect();
     let sql = Sql::as_caller();
-    let text = format!(
-        "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = {}",
-        schema.regclass("ip_inventory")
-    );
-    sql.query(&text, &[]).get::<i64>(0, 1).unwrap_or(0) as u64
+    let text = "SELECT sum(greatest(reltuples, 0))::bigint FROM pg_catalog.pg_class WHERE oid = ANY ($1)";
+    sql.query(text, &[argument::oids(&tables)]).get::<i64>(0, 1).unwrap_or(0) as u64
 }
 
 /// The names of the generations that are open, and last what they come to: which of them answers where and whose, by
@@ -127,11 +139,19 @@ pub fn answering(databases: &Databases) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// The generations that the inventory was last compared with, as [`answering`] gives them.
+/// The generations that the rows of this node were last compared with, as [`answering`] gives them. None where a shard
+/// has come since, which another node may not have compared.
 pub fn walked(schema: &Schema) -> Vec<String> {
+    let known = schema.has_column(c"maxmind_walk", c"shards");
+    let shards = if known { "shards" } else { "NULL::bigint[]" };
     let sql = Sql::on(schema, c"maxmind_walk");
-    let found = sql.query(&format!("SELECT generations FROM {}.maxmind_walk", schema.name), &[]);
-    if found.len() == 0 { Vec::new() } else { found.get(0, 1).unwrap_or_default() }
+    let found = sql.query(&format!("SELECT generations, {shards} FROM {}.maxmind_walk", schema.name), &[]);
+    if found.len() == 0 {
+        return Vec::new();
+    }
+    let walked: Vec<i64> = found.get(0, 2).unwrap_or_default();
+    let all = heap::shards(schema).iter().all(|shard| walked.contains(shard));
+    if all { found.get(0, 1).unwrap_or_default() } else { Vec::new() }
 }
 
 /// From now on rows are written that say otherwise: should the files of before come back, they are compared anew.
@@ -139,15 +159,22 @@ pub fn forget_walked(schema: &Schema) {
     Sql::on(schema, c"maxmind_walk").run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
 }
 
-/// Writes down that it was compared with these.
-pub fn note_walked(schema: &Schema, generations: &[String], installed_at: i64) {
+/// Writes down that the rows of this node, in these shards if it has some, were compared with these.
+pub fn note_walked(schema: &Schema, generations: &[String], installed_at: i64, shards: &[i64]) {
+    let known = schema.has_column(c"maxmind_walk", c"shards");
     let sql = Sql::on(schema, c"maxmind_walk");
     sql.run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
+    let shards_column = if known { ", NULLIF($3, '{}')" } else { "" };
     sql.run(
-        &format!("INSERT INTO {}.maxmind_walk VALUES ($1, $2, pg_catalog.clock_timestamp())", schema.name),
+        &format!(
+            "INSERT INTO {}.maxmind_walk SELECT $1, $2, pg_catalog.clock_timestamp(){shards_column}
+             WHERE $3 IS NOT NULL",
+            schema.name
+        ),
         &[
             (pg_sys::TEXTARRAYOID, generations.to_vec().into_datum()),
             (pg_sys::TIMESTAMPTZOID, Some(Datum::from(installed_at))),
+            argument::bigints(shards.to_vec()),
         ],
     );
 }

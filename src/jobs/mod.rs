@@ -19,6 +19,7 @@
 
 pub mod by_source;
 mod claim;
+mod everywhere;
 pub mod list;
 pub mod piece;
 pub mod progress;

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use enrich::source::Source;
 
 use crate::files::maxmind;
+use crate::inventory::asker;
+use crate::pg::catalog::Schema;
 use crate::pg::errors::{bad_value, not_ready};
-use crate::settings;
 use crate::shared;
 use crate::shared::source;
 use crate::shared::{kind, sources};
@@ -55,17 +56,19 @@ impl Request {
 }
 
 /// The sources that a name stands for. A network source that is off cannot be named; `all` are those that are on.
-pub fn wanted(source: Option<String>) -> u32 {
+pub fn wanted(schema: &Schema, source: Option<String>) -> u32 {
     const SOURCES: &str = "Sources are: maxmind, cymru, greynoise, all.";
     let Some(source) = source else { bad_value("null cannot be refreshed", SOURCES, "") };
+    // Where another node asks, what is off here may be on there, and that node says so.
+    let asked_elsewhere = !asker::is_here(schema);
     let open = |of: Source| {
         let slot = shared::here();
         let state = slot
             .and_then(|slot| source::of(&slot.sources, of))
             .map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
-        !matches!(state, source::state::OFF | source::state::NO_KEY | source::state::REFUSED)
+        asked_elsewhere || !matches!(state, source::state::OFF | source::state::NO_KEY | source::state::REFUSED)
     };
-    let policy = settings::policy();
+    let policy = asker::policy(schema);
     let (cymru, greynoise) = (policy.cymru && open(Source::Cymru), policy.greynoise && open(Source::GreyNoise));
     match source.as_str() {
         "maxmind" => sources::MAXMIND,

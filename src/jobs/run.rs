@@ -13,7 +13,7 @@ use super::piece::{Pieces, Turn};
 use super::{by_source, list};
 use crate::files::maxmind;
 use crate::inventory::runs::Ended;
-use crate::inventory::{due, known, runs};
+use crate::inventory::{due, heap, known, runs};
 use crate::network::Network;
 use crate::pg::catalog::Schema;
 use crate::pg::process::{Handle, Registration, busy, my_pid, running};
@@ -304,9 +304,9 @@ fn measure(job: &Job) -> u64 {
     if total == 0 { 0 } else { blocks }
 }
 
-/// Blocks of the inventory now.
+/// Blocks of the inventory on this node now.
 fn blocks() -> Option<u64> {
-    Schema::hold().map(|schema| schema.blocks(c"ip_inventory").into())
+    Schema::hold().map(|schema| heap::blocks(&schema).into())
 }
 
 /// Whether a row is due still.

@@ -8,6 +8,7 @@ use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
 use super::claim::{Held, claim, fill};
+use super::everywhere;
 use super::list;
 use super::progress::running;
 use super::request::{Request, wanted};
@@ -17,7 +18,7 @@ use super::wait::wait;
 use crate::files::maxmind;
 use crate::inventory::{known, runs};
 use crate::pg::call::Call;
-use crate::pg::catalog::{Schema, Turn};
+use crate::pg::catalog::{Schema, Turn, quote_literal};
 use crate::pg::errors::{bad_value, not_ready, raise};
 use crate::pg::inet::Inet;
 use crate::pg::time;
@@ -55,6 +56,28 @@ sql_function!(
             stale_before: i64::MIN,
             sources: sources::MAXMIND,
         };
+        let [size, interval, workers] = [request.batch_size, request.commit_interval, request.workers];
+        let wait = request.wait;
+        spread(call, request, || format!("_backfill_here({size}, {interval}, {workers}, {wait})"))
+    }
+);
+
+sql_function!(
+    /// `_backfill_here(batch_size, commit_interval, workers, wait) → enrichment_summary`: what
+    /// `backfill_inventory` has each node of a cluster do.
+    backfill_here,
+    pg_finfo_backfill_here,
+    |call: Call| {
+        let number = |index: usize, max: i32| call.get::<i32>(index).unwrap_or(1).clamp(1, max) as u32;
+        let request = Request {
+            batch_size: number(0, 100_000),
+            commit_interval: number(1, 1_000_000),
+            workers: number(2, shared::HELPERS as i32),
+            wait: call.get::<bool>(3).unwrap_or(true),
+            kind: kind::BACKFILL,
+            adds: true,
+            ..Request::refresh()
+        };
         submit(call, request)
     }
 );
@@ -64,7 +87,7 @@ sql_function!(
     refresh_stale,
     pg_finfo_refresh_stale,
     |call: Call| {
-        let sources = wanted(call.text(0));
+        let sources = wanted(&Schema::of(call), call.text(0));
         let n = call.get::<i32>(1).unwrap_or(1000);
         if n < 1 {
             bad_value(format!("n cannot be {n}"), "It is how many addresses to refresh at most: 1 or more.", "");
@@ -76,7 +99,8 @@ sql_function!(
             sources,
             ..Request::refresh()
         };
-        submit(call, request)
+        let (name, wait) = (quote_literal(&call.text(0).unwrap_or_default()), request.wait);
+        spread(call, request, || format!("refresh_stale({name}, {n}, {wait})"))
     }
 );
 
@@ -85,7 +109,7 @@ sql_function!(
     refresh_range,
     pg_finfo_refresh_range,
     |call: Call| {
-        let sources = wanted(call.text(1)) | sources::ANEW;
+        let sources = wanted(&Schema::of(call), call.text(1)) | sources::ANEW;
         let Some(range) = call.arg(0) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
         let request = Request {
             ips: Some(known::within(&Schema::of(call), range)),
@@ -95,7 +119,8 @@ sql_function!(
             sources,
             ..Request::refresh()
         };
-        submit(call, request)
+        let (name, wait) = (quote_literal(&call.text(1).unwrap_or_default()), request.wait);
+        spread(call, request, || format!("refresh_range('{}', {name}, {wait})", call.get::<Inet>(0).map_or(String::new(), |range| format!("{}/{}", range.ip, range.bits))))
     }
 );
 
@@ -123,6 +148,15 @@ fn hosts(ips: Vec<Inet>) -> Vec<IpAddr> {
             inet.ip
         })
         .collect()
+}
+
+/// Submits a job where it belongs: `elsewhere` is the call by which another node does it.
+fn spread(call: Call, request: Request, elsewhere: impl FnOnce() -> String) -> Datum {
+    let schema = Schema::of(call);
+    match everywhere::place(&schema, &request) {
+        Some(which) => everywhere::run(call, &schema, which, &elsewhere()),
+        None => submit(call, request),
+    }
 }
 
 fn submit(call: Call, request: Request) -> Datum {

@@ -105,7 +105,11 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     {
         pgrx::log!("asn_inventory: addresses that sessions wait for could not be written: {}", failure.message);
     }
-    network.questions(asked);
+    if network.elsewhere() {
+        asked.into_iter().for_each(|(_, ticket)| done(ticket));
+    } else {
+        network.questions(asked);
+    }
 }
 
 /// Tells the session of a question that everything is written. One that has gone is forgotten, whoever has its slot now.

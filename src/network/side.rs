@@ -52,6 +52,8 @@ pub struct Network {
     pub(super) recheck: Recheck,
     /// Rows were written, or made due.
     pub(super) written: bool,
+    /// Another node of the cluster asks.
+    elsewhere: bool,
 }
 
 impl Network {
@@ -72,6 +74,7 @@ impl Network {
             bell: None,
             recheck: Recheck::new(),
             written: false,
+            elsewhere: false,
         };
         network.happened(Event::Started);
         network
@@ -149,6 +152,16 @@ impl Network {
     /// Forgets a job: its addresses are asked about all the same, if they are due.
     pub fn end_job(&mut self, slot: usize) {
         self.happened(Event::JobEnded(slot));
+    }
+
+    /// Another node asks about the addresses of this inventory, or no longer does.
+    pub fn is_asked_elsewhere(&mut self, elsewhere: bool) {
+        self.elsewhere = elsewhere;
+    }
+
+    /// Whether another node asks. It comes to what is due by itself.
+    pub fn elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// Asks about addresses that sessions wait for. Those for which nothing is due are answered at once.

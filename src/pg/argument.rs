@@ -16,6 +16,11 @@ pub fn addresses<'a>(ips: impl IntoIterator<Item = &'a IpAddr>) -> Argument {
     (pg_sys::INETARRAYOID, ips.into_datum())
 }
 
+/// An address.
+pub fn inet(inet: Inet) -> Argument {
+    (pg_sys::INETOID, inet.into_datum())
+}
+
 /// A text, in the server's encoding.
 pub fn text(text: &str) -> Argument {
     (pg_sys::TEXTOID, Some(super::call::text(text)))

@@ -21,6 +21,11 @@ impl Schema {
         Schema::new(call.schema())
     }
 
+    /// The schema with this OID.
+    pub fn at(oid: pg_sys::Oid) -> Schema {
+        Schema::new(oid)
+    }
+
     fn new(oid: pg_sys::Oid) -> Schema {
         // SAFETY: a schema's name from the catalog, copied at once.
         let name = unsafe {
@@ -236,6 +241,18 @@ pub fn extension_of(class: pg_sys::Oid, object: pg_sys::Oid) -> Option<pg_sys::O
     // SAFETY: a catalog look-up that tolerates absence.
     let owner = unsafe { pg_sys::getExtensionOfObject(class, object) };
     (owner != pg_sys::InvalidOid).then_some(owner)
+}
+
+/// Keeps a relation from being dropped until the transaction ends; false: it is gone.
+pub fn hold(relation: pg_sys::Oid) -> bool {
+    // SAFETY: an open that tolerates absence; the lock stays until the transaction ends.
+    unsafe {
+        let opened = pg_sys::try_relation_open(relation, pg_sys::AccessShareLock as i32);
+        if !opened.is_null() {
+            pg_sys::relation_close(opened, pg_sys::NoLock as i32);
+        }
+        !opened.is_null()
+    }
 }
 
 /// Locks a relation until the transaction ends.

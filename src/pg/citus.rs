@@ -3,6 +3,10 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::argument;
+use super::catalog::{plain_name, schema_of};
+use super::sql::Sql;
+
 /// Columns of Citus's `pg_dist_partition`, from 1, in every version from 10 on.
 const METHOD: i32 = 2;
 const COLOCATION: i32 = 4;
@@ -53,4 +57,118 @@ pub fn kept(table: pg_sys::Oid) -> Option<Kept> {
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         found
     }
+}
+
+/// A shard of a distributed table that lies on this node.
+#[derive(Clone, Copy, Debug)]
+pub struct Shard {
+    /// Citus's number of it.
+    pub id: i64,
+    /// The table that holds its rows.
+    pub table: pg_sys::Oid,
+}
+
+/// The shards of a distributed table that lie on this node, in the order of their numbers.
+pub fn shards_here(table: pg_sys::Oid) -> Vec<Shard> {
+    let sql = Sql::as_caller();
+    let found = sql.query(
+        "SELECT s.shardid, pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname || '_' || s.shardid))::oid
+         FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_dist_placement p ON p.shardid = s.shardid
+             JOIN pg_catalog.pg_dist_local_group l ON l.groupid = p.groupid
+             JOIN pg_catalog.pg_class c ON c.oid = s.logicalrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE s.logicalrelid = $1 ORDER BY s.shardid",
+        &[argument::oid(table)],
+    );
+    let shard = |row| Some(Shard { id: found.get(row, 1)?, table: found.get(row, 2)? });
+    (0..found.len()).filter_map(shard).collect()
+}
+
+/// The shard of `other` that lies beside a shard of `table`, given by its number: both are distributed alike.
+pub fn sibling(table: pg_sys::Oid, shard: i64, other: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let sql = Sql::as_caller();
+    let found = sql.query(
+        "SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname || '_' || o.shardid))::oid
+         FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_dist_shard o
+             ON o.logicalrelid = $3 AND o.shardminvalue = s.shardminvalue
+             JOIN pg_catalog.pg_class c ON c.oid = o.logicalrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE s.logicalrelid = $1 AND s.shardid = $2",
+        &[argument::oid(table), argument::bigint(shard), argument::oid(other)],
+    );
+    if found.len() == 0 { None } else { found.get(0, 1) }
+}
+
+/// The table that a shard belongs to, and the shard's number, by the shard's name; `None` for what is not a shard.
+pub fn shard_of(table: pg_sys::Oid) -> Option<(pg_sys::Oid, i64)> {
+    let name = plain_name(table);
+    let id: i64 = name.rsplit_once('_')?.1.parse().ok()?;
+    if !is_here() {
+        return None;
+    }
+    let sql = Sql::as_caller();
+    let found = sql.query(
+        "SELECT s.logicalrelid::oid FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_class c ON c.oid = s.logicalrelid
+         WHERE s.shardid = $1 AND c.relname || '_' || s.shardid = $2 AND c.relnamespace = $3",
+        &[argument::bigint(id), argument::text(&name), argument::oid(schema_of(table))],
+    );
+    if found.len() == 0 { None } else { found.get(0, 1).map(|table| (table, id)) }
+}
+
+/// Whether this database has Citus.
+pub fn is_here() -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe {
+        let catalog = pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE);
+        pg_sys::get_relname_relid(c"pg_dist_partition".as_ptr(), catalog) != pg_sys::InvalidOid
+    }
+}
+
+/// Whether this node is the cluster's coordinator. Citus must be here.
+pub fn is_coordinator() -> bool {
+    let sql = Sql::as_caller();
+    let found = sql.query("SELECT groupid FROM pg_catalog.pg_dist_local_group", &[]);
+    found.len() > 0 && found.get::<i32>(0, 1) == Some(0)
+}
+
+/// Whether this session does a part of a query for another node: it may not query distributed tables.
+pub fn is_part_of_a_query() -> bool {
+    // SAFETY: a setting of this backend, NUL-terminated where there is one.
+    let name = unsafe { pg_sys::GetConfigOption(c"application_name".as_ptr(), true, false) };
+    // SAFETY: see above.
+    !name.is_null() && unsafe { std::ffi::CStr::from_ptr(name) }.to_bytes().starts_with(b"citus_internal")
+}
+
+/// Where a command is to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// On every node, the coordinator among them, side by side.
+    Everywhere,
+    /// On the coordinator.
+    Coordinator,
+}
+
+/// What a node answered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Citus's number of the node.
+    pub node: i32,
+    /// The value of the command's only column and row; an error is its message.
+    pub result: Result<Option<String>, String>,
+}
+
+/// Runs a command on other nodes, with the rights of the session's user, each in a transaction of its own.
+pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
+    let function = match which {
+        Where::Everywhere => "run_command_on_all_nodes",
+        Where::Coordinator => "run_command_on_coordinator",
+    };
+    let sql = Sql::as_caller();
+    let text = format!("SELECT nodeid, success, result FROM pg_catalog.{function}($1)");
+    let found = sql.returning(&text, &[argument::text(command)]);
+    let reply = |row| {
+        let text = found.text(row, 3);
+        let good = found.get::<bool>(row, 2) == Some(true);
+        let result = if good { Ok(text) } else { Err(text.unwrap_or_default()) };
+        Reply { node: found.get(row, 1).unwrap_or(0), result }
+    };
+    (0..found.len()).map(reply).collect()
 }

@@ -113,3 +113,17 @@ unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg
         all.iter()
     }
 }
+
+/// The names of the columns that were not dropped, but for generated ones.
+///
+/// # Safety
+/// `desc` must be a valid descriptor.
+pub unsafe fn live_names(desc: pg_sys::TupleDesc) -> Vec<String> {
+    // SAFETY: see above; names are NUL-terminated.
+    unsafe {
+        attributes(desc)
+            .filter(|column| !column.attisdropped && column.attgenerated == 0)
+            .map(|column| crate::pg::encoding::from_server(CStr::from_ptr(column.attname.data.as_ptr()).to_bytes()))
+            .collect()
+    }
+}

@@ -178,6 +178,12 @@ impl Table<'_> {
         unsafe { (*self.table).tupdesc }
     }
 
+    /// A row as it is, where there is one.
+    pub fn tuple(&self, row: usize) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: as many rows as it says.
+        (row < self.rows).then(|| unsafe { *(*self.table).vals.add(row) })
+    }
+
     /// The value at `row` (from 0) and `column` (from 1); `None` when null.
     pub fn datum(&self, row: usize, column: usize) -> Option<Datum> {
         assert!(row < self.rows);

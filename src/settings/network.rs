@@ -32,6 +32,16 @@ pub enum QuotaWindow {
     week,
 }
 
+/// `auto`, `local` or `coordinator`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum NetworkNode {
+    auto,
+    local,
+    coordinator,
+}
+
+static NETWORK_NODE: GucSetting<NetworkNode> = GucSetting::<NetworkNode>::new(NetworkNode::auto);
 static CYMRU: GucSetting<bool> = GucSetting::<bool>::new(true);
 static CYMRU_TTL: GucSetting<i32> = GucSetting::<i32>::new(90 * DAY);
 static CYMRU_NEGATIVE_TTL: GucSetting<i32> = GucSetting::<i32>::new(DAY);
@@ -165,6 +175,11 @@ pub fn policy() -> Policy {
     }
 }
 
+/// Which node of a cluster asks.
+pub fn network_node() -> NetworkNode {
+    NETWORK_NODE.get()
+}
+
 /// How long answers are fresh, as set now.
 pub fn lifetimes() -> Lifetimes {
     let us = |setting: &GucSetting<i32>| i64::from(setting.get()) * 60_000_000;
@@ -267,6 +282,14 @@ pub fn define() {
         &GREYNOISE_QUOTA,
         0,
         i32::MAX,
+        plain,
+    );
+    GucRegistry::define_enum_guc(
+        c"asn_inventory.network_node",
+        c"Which node of a Citus cluster asks Team Cymru and GreyNoise: auto, local, or coordinator.",
+        c"auto: the coordinator, once asn_inventory_distribute() has made one inventory of all nodes; until then each for itself. local: this node does.",
+        &NETWORK_NODE,
+        GucContext::Sighup,
         plain,
     );
     GucRegistry::define_enum_guc(

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::download::Download;
+use super::leftovers::Leftovers;
 use super::maintenance::Maintenance;
 use super::walk::Walk;
 use crate::background_process;
 use crate::ingest::absorb;
 use crate::ingest::absorb::MAX_ROWS;
 use crate::ingest::restore;
+use crate::inventory::asker;
 use crate::inventory::history;
 use crate::jobs::run::Runner;
 use crate::network::Network;
@@ -75,6 +77,9 @@ fn run(argument: pg_sys::Datum) {
         runner: Runner::new(database),
         network: begun(database),
         download: Download::new(database),
+        leftovers: Leftovers::default(),
+        asks: true,
+        asks_until: None,
         walk: Walk::new(database, slot),
         maintenance: Maintenance::new(database, slot),
         secrets: Secrets::new(slot),
@@ -95,6 +100,10 @@ struct Worker {
     runner: Runner,
     network: Network,
     download: Download,
+    leftovers: Leftovers,
+    /// Whether this node asks the network sources, and when that is looked at again.
+    asks: bool,
+    asks_until: Option<Instant>,
     walk: Walk,
     maintenance: Maintenance,
     secrets: Secrets,
@@ -120,12 +129,17 @@ impl Worker {
             }
             ask::answer(self.database, &mut self.network);
             self.secrets.turn();
+            let merging = settings::enabled_for_worker() && self.leftovers.turn();
             let walking = settings::enabled_for_worker() && self.walk();
             let waits = settings::enabled_for_worker() && self.walk.is_running();
-            let working = self.runner.turn(&mut self.network, waits) || walking;
+            let working = self.runner.turn(&mut self.network, waits) || walking || merging;
             if settings::enabled_for_worker() {
-                process::busy("asking the network sources");
-                self.network.turn();
+                if self.asks() {
+                    process::busy("asking the network sources");
+                    self.network.turn();
+                } else {
+                    self.network.rest();
+                }
                 self.download.turn();
                 if self.network.take_written() || working {
                     self.maintenance.note();
@@ -139,6 +153,17 @@ impl Worker {
                 process::wait_for(self.network.bell(), self.patience(interval));
             }
         }
+    }
+
+    /// Whether this node asks the network sources, of several that share an inventory.
+    fn asks(&mut self) -> bool {
+        if self.asks_until.is_none_or(|until| Instant::now() >= until) {
+            let found = tx::run(|| Schema::hold().is_none_or(|schema| asker::is_here(&schema)));
+            self.asks = found.unwrap_or(self.asks);
+            self.asks_until = Some(Instant::now() + POLL);
+            self.network.is_asked_elsewhere(!self.asks);
+        }
+        self.asks
     }
 
     fn due(&self, interval: Duration) -> bool {
@@ -156,6 +181,7 @@ impl Worker {
             .min(self.network.patience())
             .min(self.download.patience())
             .min(self.walk.patience())
+            .min(self.leftovers.patience())
             .min(self.maintenance.patience())
             .min(self.secrets.patience())
             .max(Duration::from_millis(1));

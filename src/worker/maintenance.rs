@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use crate::inventory::asn;
+use crate::inventory::{asn, count, heap};
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
 use crate::pg::process;
 use crate::pg::process::{Handle, Registration};
 use crate::pg::tx;
@@ -64,7 +65,14 @@ impl Maintenance {
         }
         if !self.changed && self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
             self.looked = Some(Instant::now());
-            let differs = |schema: Schema| asn::counted_changes(&schema) != Some(asn::changes(&schema));
+            let differs = |schema: Schema| {
+                if !heap::is_everywhere(&schema) {
+                    return asn::counted_changes(&schema) != Some(asn::changes(&schema));
+                }
+                // The coordinator counts for all.
+                citus::is_coordinator()
+                    && count::changes(&schema).is_some_and(|changes| asn::counted_changes(&schema) != Some(changes))
+            };
             self.changed = tx::run(|| Schema::hold().is_some_and(differs)).unwrap_or(true);
         }
         if !self.changed || self.not_before.is_some_and(|at| Instant::now() < at) {
@@ -78,7 +86,13 @@ impl Maintenance {
         }
         // What is written from now on may be too late for this count.
         self.changed = false;
-        let large = tx::run(|| Schema::hold().is_some_and(|schema| schema.blocks(c"ip_inventory") > LARGE));
+        let is_large = |schema: Schema| {
+            is_mine(&schema).then(|| heap::is_everywhere(&schema) || schema.blocks(c"ip_inventory") > LARGE)
+        };
+        let large = match tx::run(|| Schema::hold().map(is_large)) {
+            Ok(Some(None)) => return,
+            found => found.ok().flatten().flatten(),
+        };
         if large.unwrap_or(false)
             && let Some(counter) = self.start()
         {
@@ -117,12 +131,21 @@ impl Maintenance {
     }
 }
 
+/// Whether this node counts: of a cluster, the coordinator does.
+fn is_mine(schema: &Schema) -> bool {
+    !heap::is_everywhere(schema) || citus::is_coordinator()
+}
+
 /// Counts. False: it has to be done again.
 pub fn count() -> bool {
     process::busy("counting the inventory");
     // What this process wrote is told by what is handed in.
     process::hand_in();
-    let result = watched::run(Work::Count, || Schema::hold().map(|schema| asn::recount(&schema)));
+    let result = watched::run(Work::Count, || {
+        Schema::hold()
+            .filter(is_mine)
+            .map(|schema| if heap::is_everywhere(&schema) { count::recount(&schema) } else { asn::recount(&schema) })
+    });
     if let Err(failure) = &result
         && watched::is_news(Work::Count, failure)
     {

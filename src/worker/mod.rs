@@ -18,5 +18,6 @@ pub mod ddl;
 pub mod download;
 pub mod helper;
 pub mod launcher;
+mod leftovers;
 pub mod maintenance;
 pub mod walk;

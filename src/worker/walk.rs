@@ -17,12 +17,14 @@ use pgrx::pg_sys;
 
 use crate::files::maxmind;
 use crate::inventory::due::Place;
+use crate::inventory::heap;
 use crate::inventory::walk as rows;
 use crate::inventory::walk::Which;
 use crate::jobs::piece::Part;
 use crate::jobs::run::{finish, release};
 use crate::jobs::submit;
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
 use crate::pg::process;
 use crate::pg::process::busy;
 use crate::pg::tx::Failure;
@@ -40,11 +42,16 @@ const BATCH: usize = 2000;
 /// Pauses while somebody holds rows, or the table.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often it is looked for shards that have come to this node, where there is Citus.
+const SHARDS: Duration = Duration::from_secs(10);
+
 /// The worker's walk through its inventory.
 pub struct Walk {
     slot: &'static Database,
     /// Counter of generations and of reloads, as of when it was last seen to that there is nothing to do.
     checked: Option<(Option<u64>, u64)>,
+    /// When to look again: shards come and go without a sign.
+    look_at: Option<Instant>,
     current: Option<Current>,
     /// Somebody cancelled the walk for these; the next build is another matter.
     given_up: Vec<String>,
@@ -58,6 +65,8 @@ struct Current {
     next: u32,
     end: u32,
     oldest: pg_sys::TransactionId,
+    /// The shards of this node when it began.
+    shards: Vec<i64>,
     /// What somebody held when it was to be written.
     again: HashSet<IpAddr>,
     pause: Duration,
@@ -84,7 +93,7 @@ impl Walk {
                 release(job);
             }
         }
-        Walk { slot, checked: None, current: None, given_up: Vec::new() }
+        Walk { slot, checked: None, look_at: None, current: None, given_up: Vec::new() }
     }
 
     /// Whether one is under way.
@@ -95,7 +104,7 @@ impl Walk {
     /// Does a piece. True: there is another to do.
     pub fn turn(&mut self) -> bool {
         let stamp = (shared::generation(), process::reloads());
-        if self.checked != Some(stamp) {
+        if self.checked != Some(stamp) || self.look_at.is_some_and(|at| Instant::now() >= at) {
             self.look(stamp);
         }
         let Some(current) = &mut self.current else { return false };
@@ -134,7 +143,8 @@ impl Walk {
     /// How long there is nothing to do.
     pub fn patience(&self) -> Duration {
         let at = self.current.as_ref().and_then(|current| current.not_before);
-        at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        let until = |at: Instant| at.saturating_duration_since(Instant::now());
+        [at, self.look_at].into_iter().flatten().map(until).min().unwrap_or(Duration::MAX)
     }
 
     fn end(&mut self, how: u32, detail: Option<&str>) {
@@ -156,8 +166,10 @@ impl Walk {
         }
         let under_way = self.current.as_ref().map(|current| current.generations.clone());
         let given_up = self.given_up.clone();
+        let mut is_in_cluster = false;
         let found = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Found::Nothing };
+            is_in_cluster = citus::is_here();
             let Some((generations, installed_at)) = maxmind::with(|databases| {
                 Some((rows::answering(databases)?, time::from_unix_us(databases.installed_at()?)))
             }) else {
@@ -174,9 +186,9 @@ impl Walk {
             if same(&rows::walked(&schema)) {
                 return Found::Walked(installed_at);
             }
-            let end = schema.blocks(c"ip_inventory");
+            let end = heap::blocks(&schema);
             if end == 0 {
-                rows::note_walked(&schema, &generations, installed_at);
+                rows::note_walked(&schema, &generations, installed_at, &heap::shards(&schema));
                 return Found::Walked(installed_at);
             }
             rows::forget_walked(&schema);
@@ -187,11 +199,13 @@ impl Walk {
                 next: 0,
                 end,
                 oldest: rows::oldest_writer(),
+                shards: heap::shards(&schema),
                 again: HashSet::new(),
                 pause: PAUSES.0,
                 not_before: None,
             }))
         });
+        self.look_at = is_in_cluster.then(|| Instant::now() + SHARDS);
         match found {
             Ok(Found::Nothing) => watched::succeeded(Work::Walk),
             // We read a new list of editions before the launcher wrote down since when it counts.
@@ -282,7 +296,7 @@ impl Current {
                 }
             });
             if last && held.is_empty() {
-                rows::note_walked(&schema, &self.generations, self.installed_at);
+                rows::note_walked(&schema, &self.generations, self.installed_at, &self.shards);
             }
             compared
         })?;

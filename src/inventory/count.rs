@@ -1,0 +1,176 @@
+//! Counting the inventory of a cluster, on its coordinator. Citus takes no statement that reads a distributed table and
+//! writes two reference tables: so it is read first, an AS a row, and what changed is written afterwards.
+
+use std::collections::HashMap;
+
+use pgrx::{IntoDatum, pg_sys};
+
+use super::{due, uncounted};
+use crate::pg::argument;
+use crate::pg::catalog::Schema;
+use crate::pg::citus;
+use crate::pg::citus::Where;
+use crate::pg::sql::Sql;
+use enrich::source::Source;
+
+/// What is counted of an AS, or of the addresses without one.
+#[derive(Clone, Debug, Default)]
+struct Counted {
+    org: Option<String>,
+    addresses: i64,
+    observations: i64,
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+/// What [`super::asn::changes`] is on a plain server, summed up over the shards of all nodes. `None`: a node does not answer.
+pub fn changes(schema: &Schema) -> Option<i64> {
+    let inventory = schema.regclass("ip_inventory");
+    let command = format!(
+        "SELECT coalesce(sum(pg_stat_get_tuples_inserted(t) + pg_stat_get_tuples_updated(t) + pg_stat_get_tuples_deleted(t)
+             + pg_relation_filenode(t)::bigint), 0)
+         FROM (SELECT to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname || '_' || s.shardid)) AS t
+               FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_dist_placement p ON p.shardid = s.shardid
+                   JOIN pg_catalog.pg_dist_local_group l ON l.groupid = p.groupid
+                   JOIN pg_catalog.pg_class c ON c.oid = s.logicalrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE s.logicalrelid = {inventory}) shard WHERE t IS NOT NULL"
+    );
+    let mut sum = uncounted::last();
+    for reply in citus::run_on(Where::Everywhere, &command) {
+        sum = sum.wrapping_add(reply.result.ok()??.parse::<i64>().ok()?);
+    }
+    Some(sum)
+}
+
+/// Counts anew; how many AS were written.
+pub fn recount(schema: &Schema) -> u64 {
+    let changes = changes(schema);
+    crate::pg::tx::read_everything();
+    let s = &schema.name;
+    let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
+    let mut counted: HashMap<i64, Counted> = HashMap::new();
+    // Sums over all: public, enriched, without an ASN, answered by each source, scanners, due at each.
+    let mut sums = [0i64; 11];
+    {
+        let mut cursor = sql.cursor(
+            &format!(
+                "SELECT i.asn_number, max(i.asn_org), count(*), least(sum(i.observation_count), 9223372036854775807)::bigint,
+                     min(i.first_seen_at) FILTER (WHERE i.observation_count > 0),
+                     max(i.last_seen_at) FILTER (WHERE i.observation_count > 0),
+                     count(*) FILTER (WHERE i.ip_class = 'public'),
+                     count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL),
+                     count(*) FILTER (WHERE i.ip_class = 'public' AND i.asn_number IS NULL),
+                     count(i.maxmind_ts), count(i.cymru_ts), count(i.scanner_ts), count(*) FILTER (WHERE i.scanner_noise),
+                     count(*) FILTER (WHERE {}), count(*) FILTER (WHERE {})
+                 FROM {s}.ip_inventory i GROUP BY i.asn_number",
+                due::waiting(Source::Cymru),
+                due::waiting(Source::GreyNoise),
+            ),
+            &[],
+        );
+        loop {
+            let found = cursor.fetch(10_000);
+            if found.len() == 0 {
+                break;
+            }
+            for row in 0..found.len() {
+                let number = |column| found.get::<i64>(row, column).unwrap_or(0);
+                let moment = |column| found.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
+                let (addresses, observations) = (number(3), number(4));
+                for (sum, value) in
+                    sums.iter_mut().zip([addresses, observations].into_iter().chain((7..16).map(number)))
+                {
+                    *sum = sum.saturating_add(value);
+                }
+                if let Some(asn) = found.get::<i64>(row, 1) {
+                    let (first, last) = (moment(5), moment(6));
+                    counted.insert(asn, Counted { org: found.text(row, 2), addresses, observations, first, last });
+                }
+            }
+        }
+    }
+    sql.run(&format!("DELETE FROM {s}.inventory_count"), &[]);
+    sql.run(
+        &format!(
+            "INSERT INTO {s}.inventory_count
+                 (counted_at, addresses, observations, public_addresses, enriched, missing_asn, maxmind_answered,
+                  cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due, changes)
+             SELECT now(), $1[1], $1[2], $1[3], $1[4], $1[5], $1[6], $1[7], $1[8], $1[9], $1[10], $1[11], $2"
+        ),
+        &[argument::bigints(sums.to_vec()), (pg_sys::INT8OID, changes.and_then(IntoDatum::into_datum))],
+    );
+    let mut gone = Vec::new();
+    {
+        let known = sql.returning(
+            &format!(
+                "SELECT a.asn_number, a.ip_count, a.observation_count, a.first_seen_at, a.last_seen_at, a.asn_org IS NULL
+                 FROM {s}.asn_inventory a"
+            ),
+            &[],
+        );
+        for row in 0..known.len() {
+            let Some(asn) = known.get::<i64>(row, 1) else { continue };
+            let number = |column| known.get::<i64>(row, column).unwrap_or(0);
+            let moment = |column| known.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
+            match counted.get(&asn) {
+                None if number(2) > 0 => gone.push(asn),
+                Some(now) => {
+                    let earlier = now.first.is_some_and(|at| moment(4).is_none_or(|known| at < known));
+                    let later = now.last.is_some_and(|at| moment(5).is_none_or(|known| at > known));
+                    let named = known.get::<bool>(row, 6) == Some(true) && now.org.is_some();
+                    let same = (number(2), number(3)) == (now.addresses, now.observations);
+                    if same && !earlier && !later && !named {
+                        counted.remove(&asn);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+    if !gone.is_empty() {
+        sql.run(
+            &format!(
+                "UPDATE {s}.asn_inventory SET ip_count = 0, observation_count = 0, counted_at = now() WHERE asn_number = ANY ($1)"
+            ),
+            &[argument::bigints(gone)],
+        );
+    }
+    write(&sql, s, counted)
+}
+
+fn write(sql: &Sql, schema: &str, counted: HashMap<i64, Counted>) -> u64 {
+    let mut rows: Vec<(i64, Counted)> = counted.into_iter().collect();
+    rows.sort_unstable_by_key(|(asn, _)| *asn);
+    let mut written = 0;
+    for rows in rows.chunks(10_000) {
+        let numbers = |value: fn(&(i64, Counted)) -> i64| argument::bigints(rows.iter().map(value).collect());
+        let moments = |value: fn(&Counted) -> Option<i64>| {
+            let moments: Vec<Option<pgrx::datum::TimestampWithTimeZone>> =
+                rows.iter().map(|(_, counted)| value(counted).and_then(|at| at.try_into().ok())).collect();
+            (pg_sys::TIMESTAMPTZARRAYOID, moments.into_datum())
+        };
+        let names: Vec<String> = rows.iter().map(|(_, counted)| counted.org.clone().unwrap_or_default()).collect();
+        written += sql.run(
+            &format!(
+                "INSERT INTO {schema}.asn_inventory AS a
+                     (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
+                 SELECT c.asn, nullif(c.org, ''), c.first, c.last, c.ips, c.seen, now()
+                 FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)) AS c(asn, org, first, last, ips, seen)
+                 ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
+                     observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
+                     first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
+                     last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
+                     asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)"
+            ),
+            &[
+                numbers(|(asn, _)| *asn),
+                argument::texts(&names),
+                moments(|counted| counted.first),
+                moments(|counted| counted.last),
+                numbers(|(_, counted)| counted.addresses),
+                numbers(|(_, counted)| counted.observations),
+            ],
+        );
+    }
+    written
+}
