@@ -56,7 +56,7 @@ impl Failure {
 
     /// See [`FailureKind::Withheld`].
     pub fn withheld() -> Failure {
-        Failure::new(FailureKind::Withheld, "the settings do not allow the question any more")
+        Failure::new(FailureKind::Withheld, "the settings no longer allow the question")
     }
 
     /// Whether the settings kept the question from being sent.

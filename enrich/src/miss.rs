@@ -10,7 +10,7 @@ const KEYS: usize = 12;
 /// ```
 /// use enrich::miss::why;
 /// let event = br#"{"src_ip": "203.0.113.9", "port": 22}"#;
-/// assert_eq!(why(event, &["Src_IP"]), r#"no key "Src_IP"; there are: src_ip, port"#);
+/// assert_eq!(why(event, &["Src_IP"]), r#"no key "Src_IP"; the keys are: src_ip, port"#);
 /// ```
 pub fn why(json: &[u8], path: &[impl AsRef<str>]) -> String {
     for (at, step) in path.iter().enumerate() {
@@ -26,11 +26,11 @@ pub fn why(json: &[u8], path: &[impl AsRef<str>]) -> String {
         return match parent.first() {
             Some(b'{') => format!("no key \"{step}\"{place}{}", there(parent)),
             Some(b'[') if step.parse::<i64>().is_ok() => format!("no element {step}{place} of an array"),
-            Some(b'[') => format!(
-                "an array{place}, and no object with a key \"{step}\": its elements have numbers, ->0->>{step} is that of the first"
-            ),
-            Some(b'n') => format!("null{place}, and no object with a key \"{step}\""),
-            _ => format!("a single value{place}, and no object with a key \"{step}\""),
+            Some(b'[') => {
+                format!("an array{place}, not an object with a key \"{step}\": use ->0->>{step} for its first element")
+            }
+            Some(b'n') => format!("null{place}, not an object with a key \"{step}\""),
+            _ => format!("a single value{place}, not an object with a key \"{step}\""),
         };
     }
     let value = json::at_path(json, path).unwrap_or_default();
@@ -51,7 +51,7 @@ fn there(object: &[u8]) -> String {
     if keys.len() > KEYS {
         keys[KEYS] = "…".to_owned();
     }
-    format!("; there are: {}", keys.join(", "))
+    format!("; the keys are: {}", keys.join(", "))
 }
 
 #[cfg(test)]
@@ -61,21 +61,21 @@ mod tests {
     #[test]
     fn the_first_step_that_leads_nowhere_is_named() {
         for (json, path, reason) in [
-            (r#"{"a":{"b":"x","c":1}}"#, &["a", "B"][..], r#"no key "B" in a; there are: b, c"#),
+            (r#"{"a":{"b":"x","c":1}}"#, &["a", "B"][..], r#"no key "B" in a; the keys are: b, c"#),
             (r#"{"a":{}}"#, &["a", "b"], r#"no key "b" in a; the object is empty"#),
-            (r#"{"a":"x"}"#, &["a", "b"], r#"a single value in a, and no object with a key "b""#),
-            (r#"{"a":null}"#, &["a", "b"], r#"null in a, and no object with a key "b""#),
+            (r#"{"a":"x"}"#, &["a", "b"], r#"a single value in a, not an object with a key "b""#),
+            (r#"{"a":null}"#, &["a", "b"], r#"null in a, not an object with a key "b""#),
             (
                 r#"[{"a":"8.8.8.8"}]"#,
                 &["a"],
-                r#"an array, and no object with a key "a": its elements have numbers, ->0->>a is that of the first"#,
+                r#"an array, not an object with a key "a": use ->0->>a for its first element"#,
             ),
             ("[]", &["0", "a"], "no element 0 of an array"),
-            ("7", &["a"], r#"a single value, and no object with a key "a""#),
+            ("7", &["a"], r#"a single value, not an object with a key "a""#),
             (r#"{"a":null}"#, &["a"], "null"),
             (r#"{"a":" "}"#, &["a"], "an empty text"),
             (r#"{"a":[null]}"#, &["a"], "an array without an address"),
-            ("", &["a"], r#"a single value, and no object with a key "a""#),
+            ("", &["a"], r#"a single value, not an object with a key "a""#),
         ] {
             assert_eq!(why(json.as_bytes(), path), reason, "{json}");
         }

@@ -30,7 +30,7 @@ pub enum ScheduleError {
     #[error("a schedule has five fields (minute, hour, day of month, month, day of week), not {0}")]
     Fields(usize),
     /// One field is not understood.
-    #[error("{field} \"{text}\" is not understood: values from {min} to {max}, ranges (a-b), steps (/n), lists (a,b)")]
+    #[error("{field} \"{text}\" is not valid: use values from {min} to {max}, ranges (a-b), steps (/n), lists (a,b)")]
     Field {
         /// Which field.
         field: &'static str,
@@ -42,7 +42,7 @@ pub enum ScheduleError {
         max: u32,
     },
     /// A day that does not exist, like the 30th of February.
-    #[error("no such day ever comes")]
+    #[error("the schedule never matches a date")]
     NoSuchDay,
 }
 

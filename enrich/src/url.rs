@@ -23,29 +23,29 @@ pub(crate) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b
 pub fn base(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     let Some(rest) = text.get(..8).filter(|start| start.eq_ignore_ascii_case("https://")).map(|_| &text[8..]) else {
-        return Err("It begins with https://.");
+        return Err("It must begin with https://.");
     };
     if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
-        return Err("It holds no blanks, backslashes or control characters.");
+        return Err("It must not contain blanks, backslashes or control characters.");
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err("It holds no user or password: credentials have settings of their own.");
+        return Err("It must not contain a user or password: credentials have their own settings.");
     }
     if rest.contains('?') {
-        return Err("It holds no query (?…): what is asked for is added to it.");
+        return Err("It must not contain a query (?…): the extension adds its own.");
     }
     if rest.contains('#') {
-        return Err("It holds no fragment (#…): servers never see one.");
+        return Err("It must not contain a fragment (#…): it is never sent to a server.");
     }
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
-            is_port(port).then_some(host).ok_or("Its port is a number from 1 to 65535.")?
+            is_port(port).then_some(host).ok_or("Its port must be a number from 1 to 65535.")?
         }
         _ => authority,
     };
     if !is_host(host) {
-        return Err("It names a host: https://host[:port][/path].");
+        return Err("It must name a host: https://host[:port][/path].");
     }
     let url: Uri = text.parse().map_err(|_| "It is not a URL.")?;
     Ok(url.to_string().trim_end_matches('/').to_owned())
@@ -64,24 +64,24 @@ pub fn base(text: &str) -> Result<String, &'static str> {
 pub fn host_port(text: &str) -> Result<(&str, u16), &'static str> {
     let text = text.trim();
     if text.contains("//") {
-        return Err("It is host:port, without a scheme.");
+        return Err("It must be host:port, without a scheme.");
     }
     if text.contains(['/', '?', '#']) {
-        return Err("It is host:port, without a path.");
+        return Err("It must be host:port, without a path.");
     }
     if text.contains('@') {
-        return Err("It is host:port, without a user.");
+        return Err("It must be host:port, without a user.");
     }
-    let Some((host, port)) = text.rsplit_once(':') else { return Err("It is host:port.") };
+    let Some((host, port)) = text.rsplit_once(':') else { return Err("It must be host:port.") };
     if host.contains(':') && !host.starts_with('[') {
-        return Err("An IPv6 address stands in brackets: [2001:db8::1]:43.");
+        return Err("An IPv6 address must be in brackets: [2001:db8::1]:43.");
     }
     if !is_host(host) {
-        return Err("It is host:port.");
+        return Err("It must be host:port.");
     }
     match port.parse() {
         Ok(number) if is_port(port) => Ok((host, number)),
-        _ => Err("Its port is a number from 1 to 65535."),
+        _ => Err("Its port must be a number from 1 to 65535."),
     }
 }
 

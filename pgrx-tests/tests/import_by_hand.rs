@@ -70,7 +70,7 @@ fn without_preload_files_are_installed_counted_refused_and_forced() {
     replace_asn(&cluster, collapsed(64501));
     assert_eq!(import(&cluster, "false"), "0");
     let reason = refused(&cluster);
-    assert!(reason.contains(&format!("the node count collapsed from {before} to ")), "{reason}");
+    assert!(reason.contains(&format!("the node count fell from {before} to ")), "{reason}");
     assert_eq!(asn(&cluster), "64500", "what was installed goes on answering");
     assert_eq!(import(&cluster, ""), "0", "it stays refused");
     assert_eq!(import(&cluster, "force => true"), "1");
@@ -114,10 +114,10 @@ fn beside_a_launcher_a_collapsed_file_waits_for_force_too() {
     assert_eq!(asn(&cluster), "64500", "at once, whoever imported it");
 
     replace_asn(&cluster, collapsed(64501));
-    wait_until("the file to be refused", || refused(&cluster).contains("collapsed"));
+    wait_until("the file to be refused", || refused(&cluster).contains("node count fell"));
     assert_eq!((import(&cluster, "").as_str(), asn(&cluster).as_str()), ("0", "64500"));
     assert_eq!(
-        cluster.value(DB, "SELECT refused LIKE '%GeoLite2-ASN: %collapsed%' FROM enrichment_status"),
+        cluster.value(DB, "SELECT refused LIKE '%GeoLite2-ASN: %node count fell%' FROM enrichment_status"),
         "t",
         "and the status says so"
     );

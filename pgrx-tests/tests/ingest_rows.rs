@@ -149,7 +149,7 @@ fn what_cannot_be_read_and_what_is_switched_off_shows() {
     db.sql("INSERT INTO e SELECT '{\"src_ip\": \"8.8.8.8\"}' FROM generate_series(1, 3)");
     db.wait(
         "SELECT rows_seen || ' ' || observations || ' ' || unreadable_reason FROM ip_source",
-        "3 0 payload->>Src_IP: no key \"Src_IP\"; there are: src_ip",
+        "3 0 payload->>Src_IP: no key \"Src_IP\"; the keys are: src_ip",
     );
     db.sql("INSERT INTO e VALUES ('{\"Src_IP\": \"nonsense\"}')");
     db.wait("SELECT unparsable || ' ' || unreadable_sample FROM ip_source", "1 nonsense");

@@ -26,7 +26,7 @@ fn a_key_that_no_row_has_is_said_and_its_remedy_mends_it() {
     assert_eq!(
         db.lines(ADDRESSES),
         [
-            "warning|public.events is attached, but none of its 3 rows held an address: payload->>Src_IP: no key \"Src_IP\"; there are: proto, src_ip."
+            "warning|public.events is attached, but none of its 3 rows held an address: payload->>Src_IP: no key \"Src_IP\"; the keys are: proto, src_ip."
         ]
     );
     assert_eq!(db.lines("SELECT rows_seen, observations, unparsable FROM ip_source"), ["3|0|0"]);
@@ -53,22 +53,22 @@ fn whatever_holds_no_address_says_why() {
             "jsonb",
             "v->>src_ip",
             r#"('[{"src_ip":"8.8.8.8"}]')"#,
-            r#"[{"src_ip": "8.8.8.8"}]|v->>src_ip: an array, and no object with a key "src_ip": its elements have numbers, ->0->>src_ip is that of the first"#,
+            r#"[{"src_ip": "8.8.8.8"}]|v->>src_ip: an array, not an object with a key "src_ip": use ->0->>src_ip for its first element"#,
         ),
         (
             "json",
             "v->>src_ip",
             r#"('[{"src_ip":"8.8.8.8"}]')"#,
-            r#"[{"src_ip":"8.8.8.8"}]|v->>src_ip: an array, and no object with a key "src_ip": its elements have numbers, ->0->>src_ip is that of the first"#,
+            r#"[{"src_ip":"8.8.8.8"}]|v->>src_ip: an array, not an object with a key "src_ip": use ->0->>src_ip for its first element"#,
         ),
         (
             "json",
             "v->peer->>ip",
             r#"('{"peer":{"addr":"8.8.8.8"}}')"#,
-            r#"{"peer":{"addr":"8.8.8.8"}}|v->peer->>ip: no key "ip" in peer; there are: addr"#,
+            r#"{"peer":{"addr":"8.8.8.8"}}|v->peer->>ip: no key "ip" in peer; the keys are: addr"#,
         ),
         ("jsonb", "v->>src", r#"('{"src":{"ip":"8.8.8.8"}}')"#, r#"{"ip": "8.8.8.8"}|not an address"#),
-        ("jsonb", "v->>src", "('\"8.8.8.8\"')", r#""8.8.8.8"|v->>src: a single value, and no object with a key "src""#),
+        ("jsonb", "v->>src", "('\"8.8.8.8\"')", r#""8.8.8.8"|v->>src: a single value, not an object with a key "src""#),
         ("jsonb", "v->>src", "(NULL), ('{\"src\":null}')", r#"{"src": null}|v->>src: null"#),
         ("text", "v", "(NULL), (NULL)", "|v: null"),
         ("text", "v", "('')", "|v: an empty text"),
@@ -143,7 +143,7 @@ fn a_table_that_had_addresses_and_has_none_any_more_is_said_too() {
     assert_eq!(
         db.lines(ADDRESSES),
         [
-            "warning|public.events is attached, and its last 2900 rows held no address: payload->>ip: no key \"ip\"; there are: addr."
+            "warning|public.events is attached, and its last 2900 rows held no address: payload->>ip: no key \"ip\"; the keys are: addr."
         ]
     );
     db.sql("SELECT attach_ip_source('events', ARRAY['payload->>addr'])");
@@ -160,10 +160,10 @@ fn rows_from_before_that_hold_none_are_said_by_populate() {
     );
     assert_eq!(db.lines(ADDRESSES), ["ok|"]);
     assert_eq!(db.value("SELECT populate_ip_inventory('events')"), "0");
-    assert_eq!(unread(&db), [r#"7|7|{"a":1}|payload->>ip: no key "ip"; there are: a"#]);
+    assert_eq!(unread(&db), [r#"7|7|{"a":1}|payload->>ip: no key "ip"; the keys are: a"#]);
     assert_eq!(
         db.value("SELECT detail FROM enrichment_doctor() WHERE check_name = 'addresses'"),
-        "public.events is attached, but none of its 7 rows held an address: payload->>ip: no key \"ip\"; there are: a."
+        "public.events is attached, but none of its 7 rows held an address: payload->>ip: no key \"ip\"; the keys are: a."
     );
 }
 

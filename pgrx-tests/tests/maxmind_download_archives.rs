@@ -140,7 +140,7 @@ fn a_bomb_takes_neither_the_memory_nor_the_disk() {
             }
         });
         let _stop = StopOnDrop(&stop);
-        refused(&site, archive, "what the archive holds is larger than it may be");
+        refused(&site, archive, "the content of the archive is too large");
     });
     let (peak, largest) = (memory(), largest.into_inner());
     assert!(peak < before + 64 * MB, "memory went from {before} to {peak}");

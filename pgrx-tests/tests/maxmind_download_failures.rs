@@ -182,7 +182,7 @@ fn of_two_databases_one_downloads() {
     let first = site.submit(DB, false);
     wait_until("a download in its middle", || site.maxmind.downloads() == 3);
     let second = site.submit("second", true);
-    assert_eq!(site.outcome("second", &second), "done|another update is under way");
+    assert_eq!(site.outcome("second", &second), "done|another update is running");
     site.maxmind.trouble(None);
     assert_eq!(site.outcome(DB, &first), BOTH_DOWNLOADED);
     assert_eq!(site.maxmind.downloads(), 4);

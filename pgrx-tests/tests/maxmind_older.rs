@@ -5,7 +5,7 @@ use crate::download_support::*;
 use asn_inventory_tests::mmdb::MmdbWriter;
 
 const ASN: &str = "GeoLite2-ASN";
-const COLLAPSED: &str = "the node count collapsed from ";
+const COLLAPSED: &str = "the node count fell from ";
 
 /// Puts a file into the operator's directory.
 fn drop_in(cluster: &Cluster, writer: MmdbWriter) {
@@ -56,7 +56,10 @@ fn an_older_file_that_somebody_drops_in_is_refused_unless_forced() {
     drop_in(&cluster, asn_file(built - 1, 64499));
     let day = cluster.value(DB, &format!("SELECT to_timestamp({built})::timestamp"));
     let before = cluster.value(DB, &format!("SELECT to_timestamp({built} - 1)::timestamp"));
-    wait_refused(&cluster, &format!("built {before}, before the one that answers ({day}): not taken unless forced"));
+    wait_refused(
+        &cluster,
+        &format!("built {before}, before the installed database ({day}): not imported unless forced"),
+    );
     assert_eq!(asn(&cluster), "64500");
     cluster.restart();
     assert_eq!(asn(&cluster), "64500", "nor after a restart");

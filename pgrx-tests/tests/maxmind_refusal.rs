@@ -128,7 +128,7 @@ fn a_file_that_lost_most_of_its_networks_is_taken_only_by_force() {
     site.put(ASN, asn_file(1, 1000));
     let before = site.installed(ASN).node_count;
     site.put(ASN, asn_file(2, 10));
-    refused_for(&site, ASN, &format!("the node count collapsed from {before} to "));
+    refused_for(&site, ASN, &format!("the node count fell from {before} to "));
     assert_eq!(asn(&site.open(), "8.8.8.8"), Some(1));
     let forced = site.import_with(ASN, true);
     assert!(matches!(forced, Outcome::Installed(_)), "{forced:?}");
@@ -168,7 +168,7 @@ fn a_file_too_large_for_a_database_is_refused_unread() {
     let file = File::create(site.file(ASN)).expect("a file");
     file.set_len(size).expect("a sparse file");
     age(&site.file(ASN));
-    refused_for(&site, ASN, &format!("{size} bytes are too many"));
+    refused_for(&site, ASN, &format!("a database of {size} bytes is too large"));
     answers_go_on(&site);
 }
 

@@ -40,8 +40,8 @@ fn what_a_broken_session_left_open_is_asked_again_in_the_next() {
         (WhoisFault::Reset(300), Some("whois: ")),
         (WhoisFault::Cut(0), Some("whois: the reply was cut")),
         (WhoisFault::Garbage, Some("whois: ")),
-        (WhoisFault::Silent, Some("whois: the server did not go on in time")),
-        (WhoisFault::SlowLoris(400), Some("whois: the server did not go on in time")),
+        (WhoisFault::Silent, Some("whois: the server stopped responding")),
+        (WhoisFault::SlowLoris(400), Some("whois: the server stopped responding")),
         (WhoisFault::Invalid, Some("whois: the reply has no row for any address asked")),
         (WhoisFault::Delay(100), None),
     ];

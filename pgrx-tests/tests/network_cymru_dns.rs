@@ -25,7 +25,7 @@ fn what_is_no_answer_is_a_failure_with_its_reason_and_is_asked_again() {
     let faults = [
         ("45.1.0.1", DnsFault::Servfail, "the DNS server answered Server Failure"),
         ("45.2.0.1", DnsFault::Refused, "the DNS server answered Query Refused"),
-        ("45.3.0.1", DnsFault::ForeignTxt, "the DNS answer is not one of this service"),
+        ("45.3.0.1", DnsFault::ForeignTxt, "the DNS answer is not from this service"),
         ("45.4.0.1", DnsFault::Garbage, "DNS: protocol error"),
     ];
     for (ip, fault, _) in &faults {

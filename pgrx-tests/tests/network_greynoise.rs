@@ -237,7 +237,7 @@ fn a_firewalls_page_is_not_greynoises_word_about_the_key() {
     world.wait_row("8.8.8.1", STATUS, "failed");
     world.wait_row("8.8.8.2", STATUS, "failed");
     let detail = world.row("8.8.8.1", "greynoise_detail");
-    assert!(detail.contains("HTTP 403") && detail.contains("a proxy's or a firewall's word"), "{detail}");
+    assert!(detail.contains("HTTP 403") && detail.contains("probably from a proxy or firewall"), "{detail}");
     world.wait_row("8.8.8.3", STATUS, "not_found");
     assert_eq!(world.source("greynoise", "state"), "ok");
     assert_eq!(log_lines(&world, "GreyNoise refuses the key"), 0);

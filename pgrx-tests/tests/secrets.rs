@@ -201,11 +201,11 @@ fn what_stands_around_a_key_is_dropped_or_named() {
     let state = "SELECT state, detail FROM secret_references() WHERE setting = 'greynoise_api_key'";
     std::fs::write(&file, format!("GREYNOISE_API_KEY=\"{CANARY}\"\n")).unwrap();
     let cluster = vault.cluster(&reference, &[], &[]);
-    let why = "looks like NAME=value: only what stands behind the = belongs there";
+    let why = "looks like NAME=value: store only the value";
     vault.assert_refused(&cluster, &format!("{reference}: {why}"));
     assert_eq!(cluster.lines(DB, state), [format!("fails|{reference}: {why}")]);
     std::fs::write(&file, format!("'{CANARY}'")).unwrap();
-    let why = "stands in quotes: only the key itself belongs there";
+    let why = "is in quotes: store only the key itself";
     wait_for("quotes", || cluster.lines(DB, state), |told| told == &[format!("fails|{reference}: {why}")]);
     std::fs::write(&file, format!("\u{feff}  {CANARY}\r\n\r\n")).unwrap();
     vault.assert_answers(&cluster);

@@ -62,7 +62,7 @@ pub fn find(claim: &Claim) -> Option<Found> {
     if let Err(failure) = &found
         && watched::is_news(work, failure)
     {
-        pgrx::log!("asn_inventory: what {name} is to be asked could not be read, trying again: {}", failure.message);
+        pgrx::log!("asn_inventory: the addresses due for {name} could not be read, trying again: {}", failure.message);
     }
     found.ok()
 }

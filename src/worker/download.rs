@@ -272,7 +272,12 @@ impl Download {
                 pgrx::warning!("asn_inventory: MaxMind files cannot be updated: {error}");
                 return ((outcome::FAILED, Some(error.to_string())), Vec::new());
             }
-            None => return ((outcome::FAILED, Some("the download broke off inside (a panic)".to_owned())), Vec::new()),
+            None => {
+                return (
+                    (outcome::FAILED, Some("the download failed with an internal error (a panic)".to_owned())),
+                    Vec::new(),
+                );
+            }
         };
         let (mut lines, mut failed, mut fetched) = (Vec::new(), false, Vec::new());
         for (edition, done) in &editions {

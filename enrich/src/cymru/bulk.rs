@@ -82,7 +82,7 @@ pub async fn ask_about(
     let session = session(server, &mut question, limits.progress, &mut tallies);
     let ended = timeout_at(deadline, session)
         .await
-        .unwrap_or_else(|_| Err(Failure::transient("whois: the reply took too long as a whole")));
+        .unwrap_or_else(|_| Err(Failure::transient("whois: the reply took too long")));
     let withheld = question.withheld;
     let mut answers = Vec::new();
     for ip in asked {
@@ -229,7 +229,7 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], progress
     while !bytes.is_empty() {
         let sent = timeout(progress, writer.write(bytes)).await.map_err(|_| stalled())?;
         match sent {
-            Ok(0) => return Err(Failure::transient("whois: the server takes no more")),
+            Ok(0) => return Err(Failure::transient("whois: the server stopped reading")),
             Ok(count) => bytes = &bytes[count..],
             Err(error) => return Err(Failure::transient(format!("whois: {error}"))),
         }
@@ -238,5 +238,5 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], progress
 }
 
 fn stalled() -> Failure {
-    Failure::transient("whois: the server did not go on in time")
+    Failure::transient("whois: the server stopped responding")
 }

@@ -204,7 +204,7 @@ impl Server {
 
     /// One question: over UDP, or, after a silence, over TCP. A firewall may let only one of them through.
     async fn lookup(&self, name: &str) -> Result<Found, Failure> {
-        let name = Name::from_ascii(name).map_err(|error| Failure::permanent(format!("no DNS name: {error}")))?;
+        let name = Name::from_ascii(name).map_err(|error| Failure::permanent(format!("not a DNS name: {error}")))?;
         if self.is_by_stream() {
             match one_lookup(&self.streams, &name).await {
                 Err(NetError::Timeout) => {
@@ -289,7 +289,7 @@ fn is_of_the_service(none: &NoRecords, name: &Name) -> bool {
 }
 
 fn foreign() -> Failure {
-    Failure::transient("the DNS answer is not one of this service")
+    Failure::transient("the DNS answer is not from this service")
 }
 
 fn failure(error: &NetError) -> Failure {

@@ -96,7 +96,9 @@ async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
     task.spawn(work);
     match task.join_next().await {
         Some(Ok(done)) => Ok(done),
-        Some(Err(error)) if error.is_panic() => Err(Failure::transient("the request broke off inside (a panic)")),
+        Some(Err(error)) if error.is_panic() => {
+            Err(Failure::transient("the request failed with an internal error (a panic)"))
+        }
         _ => Err(Failure::transient("the request was cancelled")),
     }
 }
@@ -193,7 +195,7 @@ impl Network {
             answer
         };
         let asked = clock.time(tokio::task::spawn_blocking(move || ask(setup))).await;
-        asked.unwrap_or_else(|_| Err(Failure::transient("the request broke off inside (a panic)")))
+        asked.unwrap_or_else(|_| Err(Failure::transient("the request failed with an internal error (a panic)")))
     }
 
     /// Repeats what meets a transient failure, and only that: a refusal stays one, and a quota is not there to

@@ -77,9 +77,10 @@ fn base(text: &str) -> Result<String, Failure> {
 fn header(key: &Secret) -> Result<HeaderValue, Failure> {
     let text = key.expose();
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(permanent("the GreyNoise key is empty or holds characters that no key has"));
+        return Err(permanent("the GreyNoise key is empty or has invalid characters"));
     }
-    let mut value = HeaderValue::from_str(text).map_err(|_| permanent("the GreyNoise key fits no header"))?;
+    let mut value =
+        HeaderValue::from_str(text).map_err(|_| permanent("the GreyNoise key cannot be sent in an HTTP header"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -35,7 +35,7 @@ pub fn parse<'a>(
         if is_own(body) {
             failure(kind, reason)
         } else {
-            transient(&format!("HTTP {status} without GreyNoise's own body: a proxy's or a firewall's word"))
+            transient(&format!("HTTP {status} without GreyNoise's own body: probably from a proxy or firewall"))
         }
     };
     match status {

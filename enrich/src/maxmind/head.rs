@@ -42,7 +42,7 @@ impl Head {
         };
         let metadata = &tail[at + MARKER.len()..];
         if metadata.is_empty() {
-            return Err("invalid database: there is no metadata behind their marker".to_owned());
+            return Err("invalid database: there is no metadata after its marker".to_owned());
         }
         let head = decode(metadata)?;
         if head.database_type.trim().is_empty() {

@@ -107,7 +107,7 @@ pub(super) fn judge(
     let Some(current) = current.filter(|_| !force) else { return Ok(()) };
     if head.node_count < current.node_count / 2 {
         return Err(format!(
-            "the node count collapsed from {} to {}: not taken unless forced",
+            "the node count fell from {} to {}: not imported unless forced",
             current.node_count, head.node_count,
         ));
     }
@@ -117,7 +117,7 @@ pub(super) fn judge(
     let honest = i64::try_from(current.build_epoch).is_ok_and(|built| built <= future);
     if honest && head.build_epoch < current.build_epoch {
         return Err(format!(
-            "built {}, before the one that answers ({}): not taken unless forced",
+            "built {}, before the installed database ({}): not imported unless forced",
             built(head.build_epoch),
             built(current.build_epoch),
         ));
@@ -151,8 +151,8 @@ pub(super) fn check(
         && write_index(&dir.join(INDEX), &reader, kind, size, breathe).map_err(|e| e.to_string())? == 0
     {
         return Err(match kind {
-            Kind::Asn => "no record has an ASN or an organization where they are looked for".to_owned(),
-            _ => "no record has a country, a region, a city, coordinates or a time zone where they are looked for"
+            Kind::Asn => "no record has an ASN or an organization in the expected fields".to_owned(),
+            _ => "no record has a country, a region, a city, coordinates or a time zone in the expected fields"
                 .to_owned(),
         });
     }
@@ -212,7 +212,9 @@ fn verify(reader: &Arc<Reader<Mmap>>, breathe: &dyn Fn()) -> Result<(), String> 
         match receiver.recv_timeout(BREATH) {
             Ok(told) => return told,
             Err(RecvTimeoutError::Timeout) => breathe(),
-            Err(RecvTimeoutError::Disconnected) => return Err("the check broke off inside (a panic)".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err("the check failed with an internal error (a panic)".to_owned());
+            }
         }
     }
 }

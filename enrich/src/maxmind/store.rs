@@ -273,7 +273,7 @@ impl Store {
             return Ok(Outcome::Unsettled);
         }
         if signature.size > MAX_DATABASE_BYTES {
-            let reason = format!("{} bytes are too many for a database", signature.size);
+            let reason = format!("a database of {} bytes is too large", signature.size);
             return Ok(refuse(state, Some(signature), reason));
         }
         let source = match Source::open(file) {

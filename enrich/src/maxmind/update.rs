@@ -54,7 +54,7 @@ pub enum Done {
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
     /// Another process of this server is at it.
-    #[error("another update is under way")]
+    #[error("another update is running")]
     Busy,
     /// The ledger cannot be kept, and without it nothing is fetched.
     #[error("{0}: {1}")]

@@ -77,7 +77,7 @@ impl Books {
 #[derive(Debug, thiserror::Error)]
 pub enum NotSpent {
     /// There is less left than was asked for.
-    #[error("other databases of this server have spent the quota meanwhile")]
+    #[error("other databases of this server have used up the quota")]
     Others,
     /// Another database is writing.
     #[error("another database of this server is writing {0}")]

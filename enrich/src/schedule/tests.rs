@@ -136,7 +136,7 @@ fn what_is_no_schedule_is_refused_by_name() {
     assert_eq!(Schedule::parse(&"0 ".repeat(200)).unwrap_err(), ScheduleError::TooLong);
     assert_eq!(
         Schedule::parse("0 24 * * *").unwrap_err().to_string(),
-        "hour \"24\" is not understood: values from 0 to 23, ranges (a-b), steps (/n), lists (a,b)"
+        "hour \"24\" is not valid: use values from 0 to 23, ranges (a-b), steps (/n), lists (a,b)"
     );
     for (field, text) in [
         ("minute", "60 * * * *"),

@@ -27,7 +27,7 @@ pub(super) enum Why {
 impl SecretError {
     /// For a look that never came back.
     pub fn broken_off(reference: &Reference) -> SecretError {
-        let why = Why::Failed("the look-up broke off inside (a panic)".to_owned());
+        let why = Why::Failed("the look-up failed with an internal error (a panic)".to_owned());
         SecretError { reference: reference.clone(), why }
     }
 

@@ -123,7 +123,7 @@ impl fmt::Display for How {
             How::Status(status) => write!(f, "ended with exit status {status}"),
             How::Signal(signal) => write!(f, "was ended by {signal}"),
             How::TooSlow => write!(f, "did not end within {} s", TIME_LIMIT.as_secs()),
-            How::TooMuch => f.write_str("printed more than a secret"),
+            How::TooMuch => f.write_str("printed too much for a secret"),
             How::Lost => f.write_str("ended in an unknown way"),
         }
     }

@@ -61,7 +61,7 @@ pub enum ReferenceError {
     #[error("not a reference to a secret")]
     Unknown,
     /// Longer than 1024 bytes, or with control characters inside.
-    #[error("not a reference to a secret: too long, or control characters in it")]
+    #[error("not a reference to a secret: too long, or it has control characters")]
     Unreadable,
     /// The scheme is known, the rest does not fit it.
     #[error("not a reference to a secret: after \"{scheme}\" {expected} is expected")]

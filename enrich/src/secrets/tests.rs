@@ -180,7 +180,7 @@ fn what_vault_answers_otherwise_is_no_secret() {
     for status in [200, 401, 403, 404] {
         let wall = Fake::start(move |_| Reply::new(status, &[("Content-Type", "text/html")], "<html>blocked</html>"));
         let error = resolve(&vault(&wall), "vault://secret/maxmind#k").unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("not Vault's"), "{status}: {error}");
+        assert!(error.is_transient() && error.to_string().contains("not from Vault"), "{status}: {error}");
     }
     let fake = Fake::start(|_| Reply::new(200, &[], r#"{"data":{"data":{"k":"hunter2"}}}"#).cut(5));
     assert!(resolve(&vault(&fake), "vault://secret/maxmind#k").unwrap_err().is_transient());
@@ -268,7 +268,7 @@ fn what_a_failing_program_printed_is_not_told() {
     for (script, told) in [
         ("echo hunter2; echo hunter2 >&2; exit 3", "ended with exit status 3"),
         ("echo hunter2; kill -9 $$", "was ended by SIGKILL"),
-        ("head -c 70000 /dev/zero", "printed more than a secret"),
+        ("head -c 70000 /dev/zero", "printed too much for a secret"),
         ("printf 'hunter2\\000'", "control characters"),
     ] {
         let error = resolve(&with_program(&directory, "op", script), "op://a/b/c").unwrap_err();

@@ -31,7 +31,7 @@ pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
         return Err(Why::Unset("is empty"));
     }
     if line.chars().any(char::is_control) {
-        return Err(Why::Refused("holds control characters, or more than one line".to_owned()));
+        return Err(Why::Refused("has control characters or more than one line".to_owned()));
     }
     Ok(Secret::new(line.to_owned()))
 }
@@ -41,21 +41,21 @@ pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
 pub(super) fn not_a_key(text: &str) -> Option<&'static str> {
     let quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
     if ['"', '\'', '`'].into_iter().any(quoted) || text.starts_with(['“', '”', '‘', '’', '„']) {
-        return Some("stands in quotes: only the key itself belongs there");
+        return Some("is in quotes: store only the key itself");
     }
     if text.starts_with(['{', '[']) {
-        return Some("looks like JSON: only the key itself belongs there");
+        return Some("looks like JSON: store only the key itself");
     }
     if is_assignment(text.strip_prefix("export ").unwrap_or(text)) {
-        return Some("looks like NAME=value: only what stands behind the = belongs there");
+        return Some("looks like NAME=value: store only the value");
     }
     if let Some((first, _)) = text.split_once(' ')
         && (first.ends_with(':') || LABELS.iter().any(|label| first.eq_ignore_ascii_case(label)))
     {
-        return Some("begins with a word that is no part of a key: only the key itself belongs there");
+        return Some("begins with a word that is not part of a key: store only the key itself");
     }
     let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    (!visible).then_some("holds characters that no key has")
+    (!visible).then_some("has invalid characters")
 }
 
 /// As GeoIP.conf has it, and headers.
@@ -88,7 +88,7 @@ pub(super) fn in_json<'a>(bytes: &[u8], keys: impl IntoIterator<Item = &'a str>)
         Value::String(value) => text(Zeroizing::new(std::mem::take(value).into_bytes())),
         Value::Number(_) | Value::Bool(_) => text(Zeroizing::new(value.to_string().into_bytes())),
         Value::Null => Err(Why::Unset("is null")),
-        Value::Array(_) | Value::Object(_) => Err(Why::Refused("the field is not a text".to_owned())),
+        Value::Array(_) | Value::Object(_) => Err(Why::Refused("the field is not a string".to_owned())),
     }
 }
 
@@ -155,9 +155,9 @@ mod tests {
             ("export GREYNOISE_API_KEY=key", "NAME=value"),
             ("license-key=key", "NAME=value"),
             ("{\"key\":\"x\"}", "JSON"),
-            ("LicenseKey 0123", "a word that is no part"),
-            ("maxmind_key: 0123", "a word that is no part"),
-            ("Bearer 0123", "a word that is no part"),
+            ("LicenseKey 0123", "a word that is not part"),
+            ("maxmind_key: 0123", "a word that is not part"),
+            ("Bearer 0123", "a word that is not part"),
             ("a\u{a0}b", "characters"),
             ("kéy", "characters"),
         ] {

@@ -34,12 +34,14 @@ pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secre
     let is_page = response.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
     match response.status().as_u16() {
         // Vault itself speaks JSON alone: this is somebody's in between.
-        status if is_page => return Err(Why::Failed(format!("status {status} with a web page, which is not Vault's"))),
+        status if is_page => {
+            return Err(Why::Failed(format!("status {status} with a web page, which is not from Vault")));
+        }
         200 => {}
         401 | 403 => return Err(Why::Refused("Vault does not accept VAULT_TOKEN for this path".to_owned())),
         404 => return Err(Why::Refused("Vault has no such secret".to_owned())),
         status @ 300..=399 => {
-            return Err(Why::Refused(format!("Vault redirects ({status}): set VAULT_ADDR to where it is")));
+            return Err(Why::Refused(format!("Vault redirects ({status}): set VAULT_ADDR to the new address")));
         }
         status @ (400..=428 | 430..=499) => return Err(Why::Refused(format!("Vault answers {status}"))),
         status => return Err(Why::Failed(format!("Vault answers {status}"))),

@@ -121,7 +121,8 @@ fn a_certificate_that_is_refused_is_told_in_words_with_its_cure() {
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2002, 2, 3);
     });
-    let expected = "TLS: the server's certificate expired on 2002-02-03: it has to be renewed there, unless the clock here is ahead";
+    let expected =
+        "TLS: the server's certificate expired on 2002-02-03: renew it on that server, unless the clock here is ahead";
     assert_eq!(of(expired), expected);
     let early = params("localhost", &|params| params.not_before = rcgen::date_time_ymd(3001, 1, 1));
     let expected = "TLS: the server's certificate is not valid before 3001-01-01: the clock here may be behind";
@@ -129,7 +130,7 @@ fn a_certificate_that_is_refused_is_told_in_words_with_its_cure() {
     let foreign = of(params("mirror.example", &|_| {}));
     assert!(foreign.starts_with("TLS: the server's certificate is not for localhost: use a name"), "{foreign}");
     let unknown = said(other.server_config("localhost"), &authority.file);
-    assert!(unknown.contains("nobody who is trusted here") && unknown.contains("tls_ca_file"), "{unknown}");
+    assert!(unknown.contains("is not signed by a trusted authority") && unknown.contains("tls_ca_file"), "{unknown}");
     let client = params("localhost", &|params| {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     });

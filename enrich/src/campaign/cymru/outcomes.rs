@@ -110,7 +110,7 @@ impl Cymru {
                 out.push(Effect::Say(News::OnlyBulkWorks));
             }
             self.strikes = 0;
-            left.into_iter().for_each(|ip| self.give_up(ip, "the bulk reply passed over the address"));
+            left.into_iter().for_each(|ip| self.give_up(ip, "the bulk reply has no row for the address"));
             return;
         };
         if answers.is_empty() {

@@ -172,7 +172,7 @@ fn a_refusal_is_the_services_only_with_its_own_body() {
         for status in [400, 401, 403] {
             let failure = parse(ASKED, status, |_| None, body.as_bytes(), NOW).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Transient, "{status} {body}");
-            assert!(failure.reason.contains("a proxy's or a firewall's word"), "{failure}");
+            assert!(failure.reason.contains("probably from a proxy or firewall"), "{failure}");
         }
     }
 }

@@ -94,7 +94,7 @@ impl Trouble {
     fn explain(&self, error: DownloadError) -> DownloadError {
         match self.disk.take() {
             Some(disk) => DownloadError::Disk(disk),
-            None if self.too_large.get() => DownloadError::TooLarge("what the archive holds"),
+            None if self.too_large.get() => DownloadError::TooLarge("the content of the archive"),
             None => error,
         }
     }

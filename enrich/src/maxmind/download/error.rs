@@ -24,7 +24,7 @@ pub enum DownloadError {
     #[error("not modified (304)")]
     NotModified,
     /// A refusal that comes as a web page. The server itself gives none: something in between has spoken.
-    #[error("status {0} with a web page, which is a proxy's or a firewall's word and not the server's")]
+    #[error("status {0} with a web page: probably from a proxy or firewall, not from the server")]
     Intercepted(u16),
     /// Any other status that is no success.
     #[error("the server answers with status {0}")]
@@ -45,7 +45,7 @@ pub enum DownloadError {
     #[error("the answer was cut short")]
     Cut,
     /// More than the limits allow.
-    #[error("{0} is larger than it may be")]
+    #[error("{0} is too large")]
     TooLarge(&'static str),
     /// What arrived is not what the server's SHA-256 speaks of. A new build may have come in between.
     #[error("the archive does not match its SHA-256 sum")]

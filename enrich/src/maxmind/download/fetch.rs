@@ -62,7 +62,7 @@ fn sum(client: &Client, edition: &Edition) -> Result<[u8; 32], DownloadError> {
     let mut answer = client.ask(Method::Get, edition, Suffix::Sum)?;
     not_a_page(&answer)?;
     let text = answer.body_mut().with_config().limit(MAX_SUM).read_to_vec().map_err(|e| DownloadError::of(&e))?;
-    read_sum(&text).ok_or(DownloadError::NotAnArchive("the answer is no SHA-256 sum"))
+    read_sum(&text).ok_or(DownloadError::NotAnArchive("the answer is not a SHA-256 sum"))
 }
 
 /// `<64 hexadecimal digits>`, and after blanks a name that is nobody's business.

@@ -67,7 +67,7 @@ impl<'a> Client<'a> {
         let authorization = match &source.account_id {
             None => None,
             Some(id) if id.is_empty() || id.contains(':') || id.chars().any(char::is_control) => {
-                return Err(refused("maxmind_account_id is not an account's number"));
+                return Err(refused("maxmind_account_id is not an account number"));
             }
             Some(id) => Some(basic(id, source.license_key.expose())?),
         };
@@ -174,7 +174,7 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, DownloadError> {
     let pair = Zeroizing::new(format!("{user}:{password}"));
     let value = Zeroizing::new(format!("Basic {}", *base64(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&value)
-        .map_err(|_| DownloadError::Setting("the credentials fit into no header".to_owned()))?;
+        .map_err(|_| DownloadError::Setting("the credentials cannot be sent in an HTTP header".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }
