@@ -146,7 +146,7 @@ COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'public addresses
 COMMENT ON COLUMN @extschema@.enrichment_status.coverage_percent IS 'share of the public addresses with an ASN or a country, rounded down: 100.0 means all; for the ASN alone see asn_coverage_percent';
 COMMENT ON COLUMN @extschema@.enrichment_status.counted_at IS 'when the worker last counted; it counts after changes, less often in a larger inventory';
 COMMENT ON COLUMN @extschema@.enrichment_status.observations IS 'addresses observed in attached tables, repetitions included';
-COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that were no host address';
+COMMENT ON COLUMN @extschema@.enrichment_status.unparsable IS 'values in attached tables that are not a host address';
 COMMENT ON COLUMN @extschema@.enrichment_status.cache_hits IS 'enrich_ip() calls since the server started that a fresh row of ip_inventory answered';
 COMMENT ON COLUMN @extschema@.enrichment_status.cache_misses IS 'enrich_ip() calls that needed more than that';
 COMMENT ON COLUMN @extschema@.enrichment_status.cache_hit_percent IS 'share of cache_hits in all enrich_ip() calls';

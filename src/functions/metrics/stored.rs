@@ -1,5 +1,6 @@
-//! What the tables say, in three statements and a look at the queue: a figure more is a line more in one of the lists. `enrichment_status` is not
-//! asked: planning it takes as long as all of this, most of it for columns that are none of the figures.
+//! The metrics from tables, in three statements and a look at the queue: a new figure is a new line in one of the
+//! lists. `enrichment_status` is not used: planning it takes as long as all of this, mostly for columns that are not
+//! needed here.
 
 use super::live::truth;
 use super::page::{Page, Sample};
@@ -10,7 +11,7 @@ use crate::pg::sql::{Sql, Table};
 use crate::settings;
 use crate::settings::Switch;
 
-/// A figure: its name, what it is, and the SQL that has it.
+/// A figure: its name, its description, and its SQL.
 struct Figure {
     name: &'static str,
     help: &'static str,
@@ -51,11 +52,11 @@ const INVENTORY: [Figure; 9] = [
     ),
 ];
 
-/// Of an attached table, `t`. Not summed up: a sum would fall when one is detached, which Prometheus takes for a counter
-/// that began anew.
+/// Of an attached table, `t`. Not summed up: a sum would fall when one is detached, which Prometheus treats as a
+/// counter that restarted.
 const TABLE: [Figure; 2] = [
     counter("observations_total", "t.observations", "Addresses observed in the table, repetitions included."),
-    counter("unparsable_total", "t.unparsable", "Values in the table that were no host address."),
+    counter("unparsable_total", "t.unparsable", "Values in the table that are not a host address."),
 ];
 
 /// Of a source: `s` is `source_status`, `c` the worker's count.
@@ -95,7 +96,7 @@ const SOURCE: [Figure; 9] = [
     ),
 ];
 
-/// Of a source, and counted in shared memory alone: not known where no worker has a place there.
+/// Of a source, counted only in shared memory: unknown if no worker has a slot there.
 const LIVE: [Figure; 3] = [
     counter("source_requests_total", "s.requests", "Requests that came to an end; for maxmind, addresses looked up."),
     counter("source_errors_total", "CASE WHEN s.source <> 'maxmind' THEN s.errors END", "Of these, failures."),
@@ -113,7 +114,7 @@ const STATES: [(&str, &[&str]); 3] = [
     ("greynoise", &["ok", "off", "no key", "refused", "quota", "failing", "unknown"]),
 ];
 
-/// What was read.
+/// The values that were read.
 pub struct Stored {
     /// The database's name.
     pub database: String,
@@ -144,7 +145,7 @@ fn text(table: &Table, row: usize, column: usize) -> String {
     table.get::<Vec<u8>>(row, column).map_or_else(String::new, |bytes| crate::pg::encoding::from_server(&bytes))
 }
 
-/// What is read. Who asks needs no rights on any of it.
+/// Runs as the extension's owner: EXECUTE is enough.
 const READ: [&std::ffi::CStr; 7] = [
     c"source_status",
     c"ip_observation",
