@@ -2,7 +2,7 @@
 //!
 //! This file wires modules together: what happens when the library is loaded, and the order of the SQL files.
 
-// What PostgreSQL asks for in pointers is made safe in `pg/`. A file above that cannot do without says why at its top.
+// Pointers from PostgreSQL are made safe in `pg/`. A file above that needs unsafe code says why at its top.
 #![deny(unsafe_code)]
 
 use pgrx::prelude::*;

@@ -1,6 +1,6 @@
-//! Counting look-ups. A session counts for itself and hands in what it counted every so often, and at the end of every
-//! transaction: so the server's counters are exact once a transaction is through, and a look-up pays for no more than an
-//! addition. One look-up in some is timed.
+//! Counting look-ups. A session keeps its own counts and reports them from time to time, and at the end of every
+//! transaction: so the server's counters are exact after each transaction, and a look-up costs only one more addition.
+//! Some look-ups are timed.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ const EVERY: u32 = 256;
 struct Local {
     /// Look-ups until one is timed.
     left: Cell<u32>,
-    /// What `left` was when look-ups were last handed in: since then there were as many as it is less.
+    /// `left` at the last report: its decrease is the number of look-ups since then.
     handed_in: Cell<u32>,
     hits: Cell<u32>,
     misses: Cell<u32>,

@@ -1,8 +1,9 @@
 //! The files that answer in this process: which generations are open, and when to look for newer ones.
 //!
 //! With a launcher, it imports and bumps a counter in shared memory; a backend compares it once a statement. Without
-//! one (no preload, a standby), a backend looks at the manifest's date at most once a second, and imports what is new
-//! in the operator's directory itself. Either way one statement reads one set of files: no mixed answers.
+//! one (no preload, a standby), a backend looks at the manifest's date at most once a second, and imports new files
+//! from the operator's directory itself. In both cases a statement reads one set of files, so its answers are not
+//! mixed.
 #![allow(
     unsafe_code,
     reason = "what is open is read on every look-up of one thread, and lent only while a closure runs"
@@ -26,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the first look-up ever waits for another process's import of the first files.
 const FIRST_IMPORT: Duration = Duration::from_secs(20);
 
-/// What a process has open.
+/// The open files of a process.
 #[derive(Default)]
 struct Open {
     databases: Databases,
@@ -68,7 +69,7 @@ pub fn with<R>(f: impl FnOnce(&Databases) -> R) -> R {
     })
 }
 
-/// The same without a warning where nothing is installed: it is no look-up.
+/// The same without a warning if nothing is installed: it is not a look-up.
 pub fn with_quietly<R>(f: impl FnOnce(&Databases) -> R) -> R {
     refresh_once();
     // SAFETY: as in `with`.
@@ -84,7 +85,7 @@ pub fn stale_before(databases: &Databases) -> i64 {
     if installed_at <= walked { i64::MIN } else { installed_at }
 }
 
-/// Once a statement, opens what is newer.
+/// Opens newer generations, once a statement.
 #[inline]
 fn refresh_once() {
     let statement = crate::pg::call::statement_start();
@@ -94,7 +95,7 @@ fn refresh_once() {
     }
 }
 
-/// What is known of the editions in use, in the order of the list.
+/// The data of the editions in use, in the order of the list.
 pub fn in_use() -> Vec<(String, EditionState)> {
     let mut manifest = manifest();
     let editions = settings::snapshot().maxmind_editions;
@@ -102,16 +103,16 @@ pub fn in_use() -> Vec<(String, EditionState)> {
     known.collect()
 }
 
-/// The manifest that belongs to what is open. It is no look-up: nobody has to be warned that none is answered.
+/// The manifest of the open files. It is not a look-up, so it gives no warning if nothing is installed.
 pub fn manifest() -> Manifest {
     refresh_once();
     // SAFETY: as in `with`.
     OPEN.with(|open| unsafe { (*open.get()).manifest.clone() })
 }
 
-/// Opens what is newer, if anything is. A failure keeps what is open.
+/// Opens newer generations, if there are any. After a failure, the open ones stay.
 fn refresh() {
-    // SAFETY: one thread, and nobody holds a reference: `with` hands them out only while its closure runs.
+    // SAFETY: one thread, and no reference exists: `with` hands them out only while its closure runs.
     let open = OPEN.with(|open| unsafe { &mut *open.get() });
     let first = open.looked.is_none();
     match shared::generation().filter(|_| shared::launcher_runs()) {
@@ -143,7 +144,7 @@ fn due(open: &Open) -> bool {
     open.looked.is_none_or(|looked| looked.elapsed() >= LOOK)
 }
 
-/// Without a launcher: imports what is new, and opens what changed.
+/// Without a launcher: imports new files, and opens changed generations.
 fn look(open: &mut Open, settings: &Settings) {
     if open.databases.is_empty() || store().has_news(&settings.maxmind_dir, &settings.maxmind_editions, &open.manifest)
     {
@@ -166,8 +167,8 @@ fn missing(open: &Open, settings: &Settings) -> bool {
     })
 }
 
-/// Imports in this process. What never answered yet is waited for where another process imports it: the first
-/// look-up after files were put there should find all of them.
+/// Imports in this process. If another process imports an edition that is not installed yet, this waits for it: the
+/// first look-up after files were put there should find all of them.
 fn first_import(open: &mut Open, settings: &Settings) {
     let store = store();
     let started = Instant::now();
@@ -219,7 +220,7 @@ fn reopen(open: &mut Open, settings: &Settings) {
     }
 }
 
-/// The worker tells which files it answers from, for comparison with what sessions have.
+/// The worker publishes its files, for comparison with those of sessions.
 fn publish(databases: &Databases) {
     let slot = shared::here();
     let me = process::my_pid();
@@ -228,11 +229,11 @@ fn publish(databases: &Databases) {
     }
 }
 
-/// Imports what is new in the operator's directory and tells the other backends. Reports to the log, and returns how
-/// many editions were installed. `force` takes a file whose node count collapsed, or that is older.
+/// Imports new files from the operator's directory and tells the other backends. Reports to the log, and returns the
+/// number of editions installed. `force` also imports a file that is older or has far fewer nodes.
 ///
 /// # Errors
-/// What the store could not read or write; editions that it could are installed all the same.
+/// An error of the store while it reads or writes; the other editions are still installed.
 pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     let mut installed = 0;
     let (dir, editions) = (&settings.maxmind_dir, &settings.maxmind_editions);
@@ -263,7 +264,7 @@ pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     failures.into_iter().next().map_or(Ok(installed), Err)
 }
 
-/// An outdated build answers like any other, but nobody should have to find out by chance.
+/// An outdated build answers like any other, so a warning has to report it.
 fn warn_of_age(edition: &Edition, build_epoch: u64, settings: &Settings) {
     let built = UNIX_EPOCH + Duration::from_secs(build_epoch);
     let age = SystemTime::now().duration_since(built).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! `enrichment_doctor()`: what is wrong, and the very command that mends it.
+//! `enrichment_doctor()`: each problem, and the command that fixes it.
 //!
-//! It asks for outcomes: whether rows are seen, files answer, what waits is absorbed. Checks that read the same things
-//! form a group, and each group is looked at in a subtransaction of its own, with the caller's rights and without a long
-//! wait for a lock: what cannot be looked at is said by name, and the others are looked at all the same. So nothing here
-//! raises, and a table that somebody locked does not keep the doctor from saying who did.
+//! It checks results: that rows are observed, files answer, and the queue is absorbed. Checks that read the same data
+//! form a group, and each group runs in its own subtransaction, with the caller's rights and without a long wait for a
+//! lock: a check without access says so by name, and the others still run. So no check raises an error, and the doctor
+//! can name the session that locked a table.
 
 mod blockers;
 mod columns;
@@ -122,7 +122,7 @@ const GROUPS: [Group; 15] = [
     },
 ];
 
-/// How long a lock is waited for: who asks what is wrong must not become one more who hangs.
+/// The longest wait for a lock: the doctor must not become another session that hangs.
 const PATIENCE: &std::ffi::CStr = c"300ms";
 
 sql_function!(
@@ -136,7 +136,7 @@ sql_function!(
             let looked = tx::attempt(|| {
                 let settings = Settings::begin();
                 settings.set(c"lock_timeout", PATIENCE);
-                // What is asked is soon answered; compiling it would take longer.
+                // These queries are short; to compile them would take longer.
                 settings.set(c"jit", c"off");
                 (group.look)(&schema)
             });
@@ -199,7 +199,7 @@ fn missing_grants(schema: &Schema, needs: &[&str]) -> Option<String> {
     lacking.ok().flatten().map(|grants| format!("{grants}  -- or one of the sets in docs/roles.md"))
 }
 
-/// The feature flag: what the server says, and what this session has beside that.
+/// The feature flag: the server's value, and the one of this session.
 fn enabled() -> Option<Finding> {
     if settings::enabled_on_server() {
         return (!settings::enabled()).then(|| {

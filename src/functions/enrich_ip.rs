@@ -1,8 +1,8 @@
-//! `enrich_ip`: the inventory first, then what can be said now; the rest is the worker's.
+//! `enrich_ip`: first the inventory, then an answer from the files; the worker does the rest.
 //!
-//! A fresh row is returned as it is, by one index probe below SQL. Else MaxMind answers at once, what only the network
-//! knows is `pending`, and the address goes into the queue as seen 0 times: this session writes no row of the inventory
-//! and so holds no lock that ingest could meet.
+//! A fresh row is returned as it is, by one index probe below SQL. Otherwise MaxMind answers at once, answers that only
+//! the network can give are `pending`, and the address goes into the queue as seen 0 times: this session writes no row
+//! of the inventory and so holds no lock that ingest could meet.
 #![allow(unsafe_code, reason = "reads a row of the inventory below SQL: the answer costs less than a statement would")]
 
 use std::cell::UnsafeCell;
@@ -49,7 +49,7 @@ sql_function!(
                 "Use host(ip)::inet for the address part, or mmdb_networks() for what lies inside.",
             );
         }
-        // A negative interval is no wait.
+        // A negative interval means no wait.
         enrich(call, Inet::host(inet.ip), Duration::from_micros(u64::try_from(wait).unwrap_or(0)))
     }
 );
@@ -62,8 +62,8 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     counters::cache(known.as_ref().is_some_and(|found| found.network == Freshness::Fresh));
     match &known {
         Some(found) if found.network == Freshness::Fresh || !session::may_write() => return found.row,
-        // What was never answered is in line already; what went stale is put there. Without a worker there is nobody to
-        // wait for, and what is known is better than an error.
+        // An address without an answer is queued already; one with a stale answer is queued here. Without a worker
+        // there is nothing to wait for, and a partial answer is better than an error.
         Some(found) if wait.is_zero() || shared::my_worker().is_none() => {
             if found.network == Freshness::Stale {
                 hand_over(schema, inet);

@@ -1,7 +1,8 @@
-//! `prometheus_metrics()`: figures for Prometheus, in its text exposition format. What shared memory and the manifest of
-//! the files say is read as it is; the rest comes from SQL, in two statements.
+//! `prometheus_metrics()`: figures for Prometheus, in its text exposition format. Values of shared memory and of the
+//! files' manifest are read directly; the rest comes from SQL, in three statements.
 //!
-//! What is not known is left out: a gap is seen, a false 0 is believed. Nothing is written, so a standby answers, too.
+//! Unknown values are omitted: a gap shows on a graph, a false 0 does not. Nothing is written, so a standby answers,
+//! too.
 
 mod live;
 mod page;

@@ -1,5 +1,5 @@
-//! Installed editions: whole records (`mmdb_record`, `mmdb_networks`), what is installed (`mmdb_editions`), and
-//! importing by hand (`import_mmdb_files`).
+//! Installed editions: whole records (`mmdb_record`, `mmdb_networks`), the list of editions (`mmdb_editions`), and
+//! import by hand (`import_mmdb_files`).
 
 use std::sync::Arc;
 
@@ -95,13 +95,13 @@ impl Walk {
 }
 
 sql_function!(
-    /// `mmdb_editions() → setof (…, in_use bool)`: what is installed, also of editions that were taken out of the list,
-    /// and what was refused.
+    /// `mmdb_editions() → setof (…, in_use bool)`: installed editions, including those that were taken out of the list,
+    /// and refused files.
     mmdb_editions,
     pg_finfo_mmdb_editions,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        // The column that tells apart what is not in use any more came with 0.2.0.
+        // The column that marks editions no longer in use came with 0.2.0.
         let shows_others = rows.columns() > MMDB_EDITIONS_COLUMNS;
         let in_use = settings::snapshot().maxmind_editions;
         let in_use = |name: &str| in_use.iter().any(|edition| edition.name() == name);
@@ -123,8 +123,8 @@ sql_function!(
 );
 
 sql_function!(
-    /// `_mmdb_files() → setof (…)`: the same without a look at the server's processes, of the editions in use alone:
-    /// what is not in use can neither be out of date nor be refused.
+    /// `_mmdb_files() → setof (…)`: the same without a look at the server's processes, and only for the editions in
+    /// use: other editions are never out of date or refused.
     mmdb_files,
     pg_finfo_mmdb_files,
     |call: Call| {
@@ -139,7 +139,7 @@ sql_function!(
 /// Columns of `mmdb_editions` in 0.1.0.
 const MMDB_EDITIONS_COLUMNS: usize = 11;
 
-/// What is known of one edition.
+/// The data of one edition.
 fn file(name: &str, state: &EditionState) -> Vec<Option<pg_sys::Datum>> {
     let text = |t: &str| Some(call::text(t));
     let current = state.current.as_ref();

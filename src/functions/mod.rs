@@ -6,11 +6,11 @@
 //! | [`lookup`] | `lookup_ip`, `ip_asn` and their like: offline |
 //! | [`enrich_ip`] | the inventory first, then the files, then the worker |
 //! | [`mmdb`] | whole records, installed editions, importing by hand |
-//! | [`status`] | what `enrichment_status`, `source_status` and the doctor read of shared memory |
+//! | [`status`] | the parts of shared memory that `enrichment_status`, `source_status` and the doctor read |
 //! | [`metrics`] | `prometheus_metrics()` |
 //! | [`doctor`] | `enrichment_doctor()` |
 //! | [`report`] | `inventory_report()` |
-//! | [`secure`] | what the extension's scripts do last |
+//! | [`secure`] | the last step of the extension's scripts |
 
 pub mod cluster;
 pub mod doctor;

@@ -27,7 +27,7 @@ sql_function!(
     }
 );
 
-/// What is read. Who asks needs no rights on any of it.
+/// Runs as the extension's owner: EXECUTE is enough.
 const READ: [&std::ffi::CStr; 9] = [
     c"ip_inventory",
     c"asn_inventory",
@@ -58,7 +58,7 @@ const fn unix(timestamp: i64) -> i64 {
     time::to_unix_us(timestamp).div_euclid(1_000_000)
 }
 
-/// A count; null, and what no count can be, is 0.
+/// A count; null and invalid counts are 0.
 fn count(table: &Table, row: usize, column: usize) -> u64 {
     table.get::<i64>(row, column).map_or(0, |n| n.max(0) as u64)
 }
@@ -69,7 +69,7 @@ fn moment(table: &Table, row: usize, column: usize) -> Option<i64> {
     time::is_moment(value).then(|| unix(value))
 }
 
-/// A text; empty for null. Whatever the database's encoding holds can be shown.
+/// A text; empty for null. All characters of the database's encoding can be shown.
 fn text(table: &Table, row: usize, column: usize) -> String {
     table.get::<Vec<u8>>(row, column).map_or_else(String::new, |bytes| crate::pg::encoding::from_server(&bytes))
 }

@@ -1,5 +1,5 @@
-//! What the extension's scripts do last, at an install and at every update: nothing of the extension may be bound to an
-//! object of somebody else, and nobody but its owner has a right on it that nobody gave.
+//! The last step of the extension's scripts, at an install and at every update: no object of the extension may be bound
+//! to an object of another role, and only its owner and explicit grants give rights on it.
 
 use pgrx::{IntoDatum, pg_sys};
 
@@ -50,7 +50,7 @@ sql_function!(
     }
 );
 
-/// REVOKE statements for all that anybody but its owner may do with the function `$1`.
+/// REVOKE statements for all rights of other roles than the owner on the function `$1`.
 const TAKEN: &str = "
     SELECT DISTINCT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
@@ -66,7 +66,7 @@ const CARRIED: &str = "
     WHERE p.oid = $1 AND a.grantee <> p.proowner AND NOT (a.grantee = 0 AND $1 = $2)";
 
 /// Functions and views of the extension that use a function, an operator, a type or a relation that is neither the
-/// system's nor the extension's: `(object, what it uses)`. `$1` is the extension.
+/// system's nor the extension's: `(object, object that it uses)`. `$1` is the extension.
 const FOREIGN_BINDINGS: &str = "
     WITH member AS MATERIALIZED (
              SELECT d.classid, d.objid FROM pg_catalog.pg_depend d

@@ -1,5 +1,5 @@
-//! What an operator asks first: does it run? `_worker_status`, behind the view `enrichment_status`, `_network_sources`,
-//! behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
+//! The operator's first question: is it running? `_worker_status`, behind the view `enrichment_status`,
+//! `_network_sources`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
 
 pub mod queue;
 
@@ -117,8 +117,8 @@ sql_function!(
 );
 
 sql_function!(
-    /// `worker_errors() → setof (work, since, last_error_at, sqlstate, last_error)`: what the database's processes cannot
-    /// do, what failed last first.
+    /// `worker_errors() → setof (work, since, last_error_at, sqlstate, last_error)`: the failures of the database's
+    /// processes, the latest first.
     worker_errors,
     pg_finfo_worker_errors,
     |call: Call| {
@@ -166,9 +166,9 @@ sql_function!(
 );
 
 sql_function!(
-    /// `secret_references() → setof (setting, state, detail)`: whether the references of keys resolve. For those who may
-    /// read the settings, the worker looks them up now; everybody else learns how that went the last time, and neither
-    /// sees a reference nor has a program run.
+    /// `secret_references() → setof (setting, state, detail)`: whether the references of keys resolve. For roles that
+    /// may read the settings, the worker looks them up now; other roles see the result of the last look, see no
+    /// reference, and start no program.
     secret_references,
     pg_finfo_secret_references,
     |call: Call| {

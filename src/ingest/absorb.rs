@@ -2,9 +2,9 @@
 //!
 //! Read and delete queue rows, fold them by address, sort, look up, upsert. The worker does this every second and
 //! anyone with the right can do it by hand ([`absorb_observations`]); a lock on the extension lets only one at a time.
-//! Where somebody else holds a row of the inventory, this waits a bounded time and puts that address back for later;
-//! so it does with a row that cannot be written at all. What is no row's fault, a full disk for one, fails the round: all
-//! of it stays in the queue.
+//! If another session holds a row of the inventory, this waits a bounded time and puts that address back for later; it
+//! does the same with a row that cannot be written at all. An error without a guilty row, such as a full disk, fails
+//! the round: all of it stays in the queue.
 #![allow(unsafe_code, reason = "reads and deletes the queue below SQL")]
 
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ const PATIENCE: u32 = 64;
 /// Stands for an address in queue rows that only count for their table: its addresses were absorbed before.
 const COUNT_ALONE: Inet = Inet { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 };
 
-/// What one round did.
+/// The result of one round.
 #[derive(Clone, Debug, Default)]
 pub struct Absorbed {
     /// Queue rows taken.
@@ -55,9 +55,9 @@ pub struct Absorbed {
     pub more: bool,
     /// Why an address could not be written, where one could not: it went back to the queue.
     pub refused: Option<Failure>,
-    /// What was put back earlier waits still, or may: the round ended before the end of the queue.
+    /// Rows that were put back earlier may still wait: the round ended before the end of the queue.
     pub some_wait: bool,
-    /// Addresses that somebody asked about: where their answers are stale, they are asked for anew.
+    /// Addresses that a session asked about: stale answers are requested again.
     pub asked: Vec<IpAddr>,
 }
 
@@ -77,7 +77,7 @@ sql_function!(
         let quiet = Settings::without_triggers();
         let rows = absorb_all(&schema, max_rows);
         drop(quiet);
-        // What the network knows of these is the worker's to find out.
+        // The worker gets the network's answers for these.
         wake_at_commit();
         call.give((rows as i64).into_datum())
     }
@@ -92,7 +92,7 @@ pub fn absorb_all(schema: &Schema, max_rows: usize) -> usize {
         if !done.more {
             break;
         }
-        // The next round is to see what this one wrote.
+        // The next round must see the writes of this one.
         tx::next_command();
     }
     total
@@ -109,7 +109,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     if taken.rows == 0 {
         return Absorbed { some_wait: taken.passed_over > 0, ..Absorbed::default() };
     }
-    // What follows is to see the deletions.
+    // The next steps must see the deletions.
     tx::next_command();
     let mut addresses: Vec<(IpAddr, Pending)> = taken.addresses.into_iter().collect();
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
@@ -140,14 +140,14 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
 struct Pending {
     seen: Seen,
     attempts: i32,
-    /// Somebody asked about it (`enrich_ip`): a known row that is due gets its answer now.
+    /// A session asked about it (`enrich_ip`): a known row that is due gets its answer now.
     asked: bool,
 }
 
 #[derive(Default)]
 struct Taken {
     rows: u64,
-    /// With repetitions, and what counts for its table alone.
+    /// With repetitions, and with the counts that are only for its table.
     addresses_taken: u64,
     /// Rows that are to be left alone for now.
     passed_over: u64,
@@ -161,7 +161,7 @@ struct Taken {
 fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
     let mut taken = Taken::default();
     let now = time::now();
-    // SAFETY: a heap scan under a registered snapshot taken after the lock, so that what another round deleted is
+    // SAFETY: a heap scan under a registered snapshot taken after the lock, so that rows deleted by another round are
     // not seen; tuples are copied out of before the scan moves on.
     unsafe {
         let oid = schema.relation(c"ip_observation");
@@ -274,15 +274,15 @@ struct Round<'a> {
     schema: &'a Schema,
     settings: &'a Settings,
     back: Vec<(IpAddr, Pending)>,
-    /// Those of them that nobody holds, and that cannot be written all the same.
+    /// Those of them that are not locked but cannot be written.
     refused: Vec<(IpAddr, Pending, Failure)>,
     halving: Halving,
     now: i64,
 }
 
 impl Round<'_> {
-    /// Writes a batch, and puts back what cannot be written. Where no row is to blame, the whole round fails, and is for
-    /// another time.
+    /// Writes a batch, and puts back the rows that cannot be written. If no row is the cause, the whole round fails and
+    /// is tried again later.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
         let Round { schema, settings, back, refused, halving, now } = self;
         let hurry = || settings.set(c"lock_timeout", c"20ms");
@@ -305,13 +305,13 @@ impl Round<'_> {
         });
     }
 
-    /// Gives known rows that somebody asked about, and that are due, their answer.
+    /// Gives known rows their answer if a session asked about them and they are due.
     fn refresh(&mut self, asked: &[IpAddr]) {
         if asked.is_empty() {
             return;
         }
         let (schema, now) = (self.schema, self.now);
-        // Whoever holds such a row keeps it due: the next question brings it back.
+        // A locked row stays due: the next question brings it back.
         let result = tx::attempt(|| {
             maxmind::with(|databases| {
                 let stale_before = maxmind::stale_before(databases);
@@ -325,7 +325,7 @@ impl Round<'_> {
         }
     }
 
-    /// Says what cannot be written: a line a round, whatever is in it. Returns why.
+    /// Reports the rows that cannot be written: one line a round. Returns the reason.
     fn report(&mut self) -> Option<Failure> {
         let more = self.refused.len().saturating_sub(1);
         let (ip, pending, failure) = self.refused.drain(..).next()?;
@@ -337,7 +337,7 @@ impl Round<'_> {
         Some(Failure { message: format!("{ip}: {why}"), ..failure })
     }
 
-    /// What could not be written goes back to the queue, to be left alone for a growing time.
+    /// Rows that could not be written go back to the queue, with a growing pause.
     fn put_back(&mut self) {
         let Some(queue) = (!self.back.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
         for (ip, pending) in &self.back {
@@ -348,7 +348,7 @@ impl Round<'_> {
         }
     }
 
-    /// So do the counts of tables whose row somebody holds.
+    /// So do the counts of tables whose row another session holds.
     fn put_back_counts(&self, held: &[(u32, Counted)]) {
         let Some(queue) = (!held.is_empty()).then(|| Queue::open(self.schema.oid)).flatten() else { return };
         let retry = Retry { attempts: 1, at: self.now.saturating_add(2_000_000) };
@@ -364,8 +364,9 @@ impl Round<'_> {
     }
 }
 
-/// Adds to the counts of the attached tables; a partition counts for the table that was attached. Returns what could
-/// not be added: somebody holds that row, `populate_ip_inventory` in a long transaction for one.
+/// Adds to the counts of the attached tables; a partition counts for the table that was attached. Returns the counts
+/// that could not be added because another session holds that row, such as `populate_ip_inventory` in a long
+/// transaction.
 fn count_sources(
     schema: &Schema,
     sources: &HashMap<u32, Counted>,

@@ -169,7 +169,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     pgrx::debug1!("asn_inventory: attached {name}");
 }
 
-/// Whether a table holds no row of anybody's; its writers are locked out. A foreign table may hold some, and so may other
+/// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may other
 /// nodes of a cluster.
 fn is_empty(table: pg_sys::Oid) -> bool {
     match inherits::kind(table) {
@@ -180,7 +180,7 @@ fn is_empty(table: pg_sys::Oid) -> bool {
     }
 }
 
-/// For an update of the extension: what was attached before names were noted gets the one that it has now.
+/// For an update of the extension: tables that were attached before names were noted get their present name.
 pub fn note_names(schema: &Schema) {
     let _quiet = Settings::without_triggers();
     source::note_names(schema);
@@ -222,14 +222,14 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     }
 }
 
-/// The table and everything that inherits from it, locked against writers: what commits before is "existing", what
-/// comes after meets the trigger.
+/// The table and everything that inherits from it, locked against writers: rows committed before are "existing", the
+/// trigger sees all later rows.
 pub(super) fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    // Waits for, and then holds off, whoever writes to the table.
+    // Waits for the writers of the table, and then holds off new ones.
     let lock = |table| catalog::lock_relation(table, pg_sys::ShareRowExclusiveLock);
     lock(table);
     let mut members = inherits::below(table);
-    // In one order for everybody.
+    // In the same order in all sessions.
     members[1..].sort_unstable_by_key(|member| member.to_u32());
     members.iter().skip(1).for_each(|member| lock(*member));
     members.retain(|member| inherits::kind(*member) != 0);
@@ -274,7 +274,7 @@ fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
     })
 }
 
-/// Lets a reading of rows and queue see what this transaction has counted row by row.
+/// Lets a reading of rows and queue see the row-by-row counts of this transaction.
 pub(super) fn hand_in_rows() {
     if !rows::hand_in() {
         not_ready(
@@ -297,7 +297,7 @@ pub(super) fn refuse_distributed(table: pg_sys::Oid, what: &str) {
     }
 }
 
-/// Refuses where somebody's own trigger has the name of ours.
+/// Refuses if another trigger has the name of ours.
 fn check_names(schema: &Schema, members: &[pg_sys::Oid]) {
     let foreign = |member: &&pg_sys::Oid| install::find(**member).is_some_and(|found| !found.is_ours(schema));
     if let Some(member) = members.iter().find(foreign) {
@@ -353,7 +353,7 @@ fn check_table(table: pg_sys::Oid) {
     }
 }
 
-/// Refuses what cannot be read. Returns the column of the time, and the zone that was named with it.
+/// Refuses columns that cannot be read. Returns the column of the time, and the zone that was named with it.
 fn check_columns(
     table: pg_sys::Oid,
     selectors: &[String],

@@ -18,7 +18,7 @@ use crate::settings;
 /// `statement` must be a valid planned statement.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn make_room(statement: *mut pg_sys::PlannedStmt) -> i32 {
-    // SAFETY: see above; nodes are cast to what their tags say.
+    // SAFETY: see above; nodes are cast to the types of their tags.
     unsafe {
         let node = (*statement).utilityStmt;
         if (*node).type_ != pg_sys::NodeTag::T_CopyStmt {
@@ -38,7 +38,7 @@ pub unsafe extern "C-unwind" fn make_room(statement: *mut pg_sys::PlannedStmt) -
     }
 }
 
-/// Goes back to what [`make_room`] found. Only that: what the table's own triggers set meanwhile stays, as without us.
+/// Restores the value that [`make_room`] found. Settings that the table's own triggers changed stay, as without us.
 #[pg_guard]
 pub extern "C-unwind" fn give_back(level: i32) {
     if level > 0 {
@@ -47,7 +47,7 @@ pub extern "C-unwind" fn give_back(level: i32) {
     }
 }
 
-/// Whether an insert trigger of the table reads a transition table. Waits for nobody: whoever cannot look says no.
+/// Whether an insert trigger of the table reads a transition table. It never waits: without access the answer is no.
 ///
 /// # Safety
 /// `name` must be a valid range variable.

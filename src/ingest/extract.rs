@@ -1,4 +1,4 @@
-//! From a column's datum to addresses. Whatever stands in an event, this counts it and goes on.
+//! From a column's datum to addresses. Every value of an event is counted, and none stops the loop.
 #![allow(unsafe_code, reason = "reads values by the types of their columns")]
 
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ enum Shape {
     /// A value in a jsonb at a path in the server's encoding, which is also the argument of the function that gets it
     /// as text: a text[].
     Jsonb(Vec<Vec<u8>>, Kept),
-    /// A value in a json at a path. PostgreSQL's own function would raise on what may stand in one: see [`json`].
+    /// A value in a json at a path. PostgreSQL's own function would raise errors on some contents: see [`json`].
     Json(Vec<String>),
     /// The same where the path has letters that are others in the server's encoding: the json is read as UTF-8.
     ForeignJson(Vec<String>),
@@ -46,7 +46,7 @@ pub enum Misfit {
     NoColumn,
     /// A type that holds no addresses.
     WrongType(String),
-    /// A path into a column that is no JSON.
+    /// A path into a column that is not JSON.
     NotJson(String),
     /// A JSON column without a path.
     NoPath,

@@ -1,11 +1,11 @@
 //! Partitions and children that come after their parent was attached: they get its trigger, by an event trigger.
 //!
-//! It runs in everybody's CREATE TABLE. So it looks at what this command made and at nothing else: a statement that puts
-//! no table below another is let go after a look at its parse tree, and the relatives of a table are found by the
-//! catalog's indexes, each once. And it never fails anybody's statement: what cannot be done is a warning.
+//! It runs in every CREATE TABLE of the database. So it looks only at the objects of this command: a statement that
+//! puts no table below another is done after a look at its parse tree, and the relatives of a table are found by the
+//! catalog's indexes, each once. And it never fails a statement: a failure becomes a warning.
 //!
-//! A table copies the trigger of the nearest one above it that has it. While a dump is being restored none has: the
-//! triggers come last, and the dump's own CREATE TRIGGER would fail on one that was made here.
+//! A table copies the trigger of the nearest one above it that has it. While a dump is being restored, no table has it:
+//! the triggers come last, and the dump's own CREATE TRIGGER would fail on one that was made here.
 #![allow(unsafe_code, reason = "reads parse trees, and calls functions of event triggers")]
 
 use std::collections::{HashSet, VecDeque};
@@ -56,7 +56,7 @@ sql_function!(
 /// Whether the command can have put a table below another.
 fn makes_relatives(call: &Call) -> bool {
     let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return false };
-    // SAFETY: nodes are cast to what their tags say; the parse tree is the command's own.
+    // SAFETY: nodes are cast to the types of their tags; the parse tree is the command's own.
     unsafe {
         let node = data.parsetree;
         let has_any = |list: *mut pg_sys::List| !list.is_null() && (*list).length > 0;
@@ -147,14 +147,14 @@ pub fn is_managed(table: pg_sys::Oid) -> bool {
     owners.into_iter().any(|owner| owner.is_some() && owner != ours)
 }
 
-/// Whether the event trigger keeps away from a table: another extension manages it, or Citus keeps it on several nodes. A
-/// trigger that is made while Citus makes a partition would fail that. Rows that come through the table above are observed
-/// all the same, where its shards are; for those inserted into the partition by name, the doctor says what to do.
+/// Whether the event trigger keeps away from a table: another extension manages it, or Citus keeps it on several nodes.
+/// A trigger that is made while Citus makes a partition would fail that. Rows inserted through the table above are
+/// still observed, where its shards are; for rows inserted into the partition by name, the doctor has the remedy.
 fn is_left_alone(table: pg_sys::Oid) -> bool {
     is_managed(table) || matches!(citus::kept(table), Some(Kept::Distributed | Kept::Reference))
 }
 
-/// Gives the trigger to what the command put below attached tables.
+/// Gives the trigger to the tables that the command put below attached tables.
 fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
     let mut new = Vec::new();
     for table in made {
@@ -163,7 +163,7 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         }
         new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
     }
-    // Nobody above has the trigger: nothing to do, whatever hangs below.
+    // No table above has the trigger: nothing to do.
     if new.iter().all(|table| nearest(schema, *table).is_none()) {
         return;
     }
@@ -291,8 +291,8 @@ fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
     );
 }
 
-/// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and who
-/// puts a table below it owns both. The reason of a failure comes back.
+/// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and a
+/// role that puts a table below it owns both. Returns the reason of a failure.
 fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
     if !patience::lock(table, pg_sys::ShareRowExclusiveLock, PATIENCE) {
         return Err("Somebody holds a lock on it.".to_owned());
@@ -303,8 +303,8 @@ fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
     tx::attempt(|| as_superuser(f)).map_err(|failure| failure.message)
 }
 
-/// The event trigger's function runs as the extension's owner, who need not be a superuser; nor has the table's owner any
-/// right on our trigger function. What runs here is PostgreSQL's own code, and nobody's function.
+/// The event trigger's function runs as the extension's owner, who may not be a superuser; and the table's owner has no
+/// right on our trigger function. Only PostgreSQL's own code runs here, no user's function.
 fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: the pair is restored below; after an error, the subtransaction's abort restores it.

@@ -1,11 +1,11 @@
-//! `forget_ip_source`: takes back what a table's rows have added to the inventory, and detaches it. For a table that was
-//! attached with the wrong column, or without the column of its time: attached anew, it is read again.
+//! `forget_ip_source`: subtracts the observations of a table's rows from the inventory, and detaches it. For a table
+//! that was attached with the wrong column, or without the column of its time: after a new attach, it is read again.
 //!
-//! The inventory keeps one count an address, whatever table it comes from. So the rows that the table has now are read
-//! once more, by the columns that it is attached with, and subtracted: what was deleted or changed since stays counted, and
-//! so do first and last times of addresses that remain. The table is locked against writers, and what is queued of it is
-//! absorbed first, in the same transaction. No more is taken than the table has added in all; rows that no trigger saw
-//! are told from others by their transactions alone.
+//! The inventory keeps one count for each address, over all tables. So the present rows of the table are read again, by
+//! its attached columns, and subtracted: rows that were deleted or changed since stay counted, and the first and last
+//! times of remaining addresses stay. The table is locked against writers, and its queued rows are absorbed first, in
+//! the same transaction. At most the table's own total is subtracted; only their transactions distinguish rows that no
+//! trigger saw from others.
 
 use std::net::IpAddr;
 

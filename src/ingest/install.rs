@@ -11,7 +11,7 @@ use crate::pg::sql::Sql;
 /// The name of the trigger on every attached table.
 pub const TRIGGER: &str = "asn_inventory_observe";
 
-/// The trigger of that name on a table, whoever made it.
+/// The trigger of that name on a table, ours or not.
 pub struct Found {
     /// Its function.
     pub function: pg_sys::Oid,
@@ -30,7 +30,7 @@ impl Found {
     }
 }
 
-/// What the trigger does with the rows of a statement.
+/// How the trigger handles the rows of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reads {
     /// Reads them from a transition table.
@@ -70,7 +70,7 @@ fn function(schema: &Schema) -> pg_sys::Oid {
 /// opened.
 pub fn find(table: pg_sys::Oid) -> Option<Found> {
     let name = c_string(TRIGGER);
-    // SAFETY: `pg_trigger` is scanned by its index on table and name; what the row holds is copied before the scan ends.
+    // SAFETY: `pg_trigger` is scanned by its index on table and name; the row's values are copied before the scan ends.
     unsafe {
         let relation = pg_sys::table_open(pg_sys::TriggerRelationId, pg_sys::AccessShareLock as i32);
         let mut name_data = pg_sys::NameData::default();
@@ -140,7 +140,7 @@ pub fn create(sql: &Sql, schema: &Schema, table: pg_sys::Oid, arguments: &[Strin
         &[],
     );
     if reads == Reads::EachRow {
-        // What a subscription brings fires no other.
+        // Replicated rows fire no other.
         sql.run(&format!("ALTER TABLE {name} ENABLE ALWAYS TRIGGER {TRIGGER}"), &[]);
     }
     depend_on_extension(table);
@@ -149,7 +149,8 @@ pub fn create(sql: &Sql, schema: &Schema, table: pg_sys::Oid, arguments: &[Strin
 /// The same for the event trigger, below SQL: it runs in other people's statements, with a superuser's rights, and so it
 /// must run nothing of theirs. A CREATE TRIGGER would run their own event triggers, with their temporary tables in reach.
 pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String], reads: Reads) {
-    // SAFETY: the statement's tree is made of what lives in the current context, and PostgreSQL copies what it keeps.
+    // SAFETY: the nodes of the statement's tree live in the current context, and PostgreSQL copies the parts that it
+    // keeps.
     unsafe {
         let text = |text: &str| pg_sys::pstrdup(c_text(text).as_ptr());
         let mut statement = pg_sys::CreateTrigStmt { type_: pg_sys::NodeTag::T_CreateTrigStmt, ..Default::default() };
@@ -170,7 +171,7 @@ pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String],
         let none = pg_sys::InvalidOid;
         let when = std::ptr::null_mut();
         let function = function(schema);
-        // What a subscription brings fires no row trigger of the ordinary kind.
+        // Replicated rows fire no ordinary row trigger.
         let fires =
             if reads == Reads::EachRow { pg_sys::TRIGGER_FIRES_ALWAYS } else { pg_sys::TRIGGER_FIRES_ON_ORIGIN };
         pg_sys::CreateTriggerFiringOn(
@@ -198,7 +199,7 @@ fn c_text(text: &str) -> std::ffi::CString {
 }
 
 /// So that DROP EXTENSION takes the trigger with it and needs no CASCADE. Not by ALTER TRIGGER … DEPENDS ON EXTENSION:
-/// that locks the extension against everybody until this transaction ends, and nobody's queue would be absorbed.
+/// that locks the extension until this transaction ends, and no queue would be absorbed.
 fn depend_on_extension(table: pg_sys::Oid) {
     // Citus refuses to make partitions of a table whose trigger depends on an extension, and to move its shards.
     if citus::kept(table).is_some() {

@@ -1,9 +1,9 @@
 //! The ingest path: what happens inside a loader's INSERT or COPY.
 //!
-//! An AFTER INSERT … FOR EACH STATEMENT trigger reads the transition table, folds its addresses into a map
-//! ([`tally`]), and appends what it saw to the queue ([`queue`]): a row an address, or, of a large statement, some hundred to a row. No index, no conflict, no lock on a
-//! row that anyone else wants: loaders can neither wait for each other nor deadlock. A bad address is counted, never
-//! raised. At commit the worker's latch is set, once.
+//! An AFTER INSERT … FOR EACH STATEMENT trigger reads the transition table, folds its addresses into a map ([`tally`]),
+//! and appends them to the queue ([`queue`]): a row an address, or, of a large statement, some hundred to a row. No
+//! index, no conflict, no lock on a row that another session needs: loaders do not wait for each other and cannot
+//! deadlock. A bad address is counted, never raised. At commit the worker's latch is set, once.
 //!
 //! | file | what |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`family`] | partitions and children that come later |
 //! | [`install`] | the trigger on one table |
 //! | [`owner`] | whose table it is |
-//! | [`plan`] | what to read of each row |
+//! | [`plan`] | the values to read from each row |
 //! | [`populate`] | the rows that were there before the trigger |
 //! | [`forget`] | taking back what a table's rows have added |
 //! | [`reading`] | an attached table's rows, told apart by who has counted them |

@@ -17,11 +17,11 @@ pub struct Moment {
     zone: *mut pg_sys::pg_tz,
 }
 
-/// Why there is no time to be had from a column.
+/// Why a column gives no time.
 pub enum NoMoment {
     /// No such column.
     NoColumn,
-    /// Its type is no time.
+    /// Its type is not a time.
     WrongType,
     /// It has a zone by itself, and needs none.
     HasZone,
@@ -76,8 +76,8 @@ impl Moment {
         self.attribute
     }
 
-    /// The value as a timestamptz that can be (see [`plausible`]); `None` for `infinity` and for what no timestamptz can
-    /// hold. `now` is the time of the statement.
+    /// The value as a timestamptz that can be (see [`plausible`]); `None` for `infinity` and for values outside the
+    /// range of timestamptz. `now` is the time of the statement.
     pub fn read(&self, datum: Datum, now: i64) -> Option<i64> {
         let mut overflow = 0;
         // SAFETY: conversions that report overflow instead of raising it.
@@ -99,7 +99,7 @@ impl Moment {
     }
 }
 
-/// A time without a zone, read in one; `None` for what is no moment. As `AT TIME ZONE` does it.
+/// A time without a zone, read in the given one, as `AT TIME ZONE` does; `None` if there is no such moment.
 ///
 /// # Safety
 /// `zone` must be PostgreSQL's.
@@ -110,7 +110,7 @@ unsafe fn at_home(local: i64, zone: *mut pg_sys::pg_tz) -> Option<i64> {
     let mut parts = pg_sys::pg_tm::default();
     let (mut fraction, mut moment) = (0, 0);
     let none = std::ptr::null_mut();
-    // SAFETY: three functions of arithmetic, which report what they cannot do.
+    // SAFETY: three functions of arithmetic, which report overflow.
     unsafe {
         if raw::timestamp2tm(local, none, &mut parts, &mut fraction, none.cast(), none.cast()) != 0 {
             return None;

@@ -7,7 +7,7 @@ use crate::pg::catalog;
 use crate::pg::catalog::plain_name;
 use crate::pg::errors::raise;
 
-/// Making the trigger asks for the same right, but only once the table is locked: whoever may not do it must not be
+/// Creating the trigger checks the same right, but only after the table is locked: a role without the right must not be
 /// able to make its writers wait.
 pub(super) fn check_owner(table: pg_sys::Oid, why: &str) {
     if !catalog::owns(table) {

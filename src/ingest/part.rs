@@ -1,8 +1,9 @@
-//! What is noted of an attached table and of the partitions below it: where addresses are, and which rows were there
+//! The notes on an attached table and the partitions below it: the columns with addresses, and which rows were there
 //! before.
 //!
-//! A partition or child that has rows when it comes below an attached table gets a note with the snapshot of that moment,
-//! as the table itself has one: else nobody could tell its rows from those that its trigger sees from then on.
+//! A partition or child that has rows when it comes below an attached table gets a note with the snapshot of that
+//! moment, as the table itself has one: otherwise its rows could not be distinguished from those that its trigger sees
+//! from then on.
 
 use std::collections::HashMap;
 
@@ -30,7 +31,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// What is noted of a table, locked until the transaction ends; an error where neither it nor one above it is attached.
+    /// The notes on a table, locked until the transaction ends; an error if neither it nor a table above it is
+    /// attached.
     pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Source {
         let Some(root) = source::root(schema, table) else {
             not_ready(
@@ -42,7 +44,7 @@ impl Source {
         let Some(attached) = source::lock(schema, root) else {
             not_ready(format!("table \"{}\" is no longer attached", plain_name(root)), "", "");
         };
-        // Only now: whoever held the row may have counted some of them.
+        // Only now: the previous holder of the row may have counted some of them.
         let parts = parts(schema, table);
         let noted = parts.contains_key(&table.to_u32());
         let earlier = if attached.populated { Earlier::Counted } else { Earlier::Uncounted };
@@ -60,7 +62,7 @@ impl Source {
             // A snapshot of another server says nothing about these rows: they were all counted, there or by their triggers.
             (true, Earlier::Counted) if !attached.is_from_here => Scope { before: None, earlier },
             (true, _) => Scope { before: Some(before), earlier },
-            // What was there before is for who counts the whole table.
+            // Earlier rows belong to the call that counts the whole table.
             (false, Earlier::Uncounted) => Scope { before: Some(before), earlier: Earlier::Counted },
             (false, Earlier::Counted) => Scope { before: None, earlier },
         };

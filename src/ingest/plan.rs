@@ -1,4 +1,4 @@
-//! What to read of each row of an attached table: the trigger's arguments, resolved on the table's columns.
+//! The values to read from each row of an attached table: the trigger's arguments, resolved on the table's columns.
 //!
 //! Resolving costs as much as everything else that the trigger does for a single row, so a backend keeps the result
 //! until the table changes: PostgreSQL says so through the relation cache, where triggers and columns both live.
@@ -20,14 +20,14 @@ use super::unread::Unread;
 use crate::pg::errors::warn;
 use crate::pg::raw;
 
-/// What to read of each row.
+/// The values to read from each row.
 pub struct Plan {
     key: (pg_sys::Oid, pg_sys::Oid),
     extractors: Vec<Extractor>,
-    /// What each of them was written as.
+    /// The original text of each.
     selectors: Vec<String>,
     observed_at: Option<Moment>,
-    /// Arguments that name nothing readable any more.
+    /// Arguments whose column can no longer be read.
     misfits: Vec<String>,
     /// When a sample of a statement without an address was last taken.
     sampled: Cell<i64>,
@@ -42,7 +42,7 @@ thread_local! {
     // By table and trigger: a table may have triggers made by hand beside ours.
     static PLANS: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Rc<Plan>>> = RefCell::new(HashMap::new());
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
-    /// What this session was told of, by table and trigger.
+    /// The warnings that this session got, by table and trigger.
     static TOLD: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Vec<String>>> = RefCell::new(HashMap::new());
 }
 
@@ -118,8 +118,8 @@ impl Plan {
         plan
     }
 
-    /// Warns of what cannot be read any more: once a session, and again when it is something else. A loader inserts a
-    /// thousand times an hour, and a plan is made anew whenever anything about the table changes.
+    /// Warns of columns that can no longer be read: once a session, and again when the columns change. A loader inserts
+    /// a thousand times an hour, and a plan is made again after each change of the table.
     pub fn warn(&self) {
         if self.misfits.is_empty() {
             return;
@@ -158,8 +158,8 @@ impl Plan {
         }
     }
 
-    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. Where a column holds what cannot be read there,
-    /// returns which: from there on the row is to be read outside.
+    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. If a value cannot be read there,
+    /// returns the column: from it on, the row must be read outside.
     ///
     /// # Safety
     /// `slot` must hold a row of the trigger's table.
@@ -227,7 +227,7 @@ impl Plan {
         Some(rows().unwrap_or_else(|| Unread::new(None, &format!("{}: null", self.selectors.join(", ")))))
     }
 
-    /// Why there is no address in what a row holds; `None`: it holds nothing.
+    /// Why the values of a row hold no address; `None`: the row has no values.
     ///
     /// # Safety
     /// As [`Plan::why_nothing_in`].

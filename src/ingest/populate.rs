@@ -44,7 +44,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     attach::refuse_distributed(table, "populate_ip_inventory()");
     attach::hand_in_rows();
-    // One call at a time; a second one waits, and finds what the first has done.
+    // One call at a time; a second one waits, and sees the results of the first.
     let quiet = Settings::without_triggers();
     let source = Source::lock(schema, table);
     source.mark_populated(schema);
@@ -59,7 +59,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     handed
 }
 
-/// Where what was read goes.
+/// The destination of the rows.
 struct Handing<'a> {
     schema: &'a Schema,
     table: pg_sys::Oid,
@@ -90,7 +90,7 @@ impl Handing<'_> {
         handed
     }
 
-    /// Those addresses of which the inventory has no observation. That somebody asked about one is none.
+    /// The addresses without an observation in the inventory. A question about an address is not an observation.
     fn unknown(&self, tally: &Tally) -> Vec<IpAddr> {
         if tally.addresses.is_empty() {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! Appending to `ip_observation`, below SQL, and waking the worker once the transaction has committed.
 //!
-//! The queue has no index, constraint or trigger, so a heap insert is all there is to do. Doing it here and not through
-//! SPI saves the planner, and needs no change of role: what is written is what the trigger read, and nothing else.
+//! The queue has no index, constraint or trigger, so a heap insert is enough. Doing it here and not through SPI saves
+//! the planner, and needs no change of role: only the trigger's own values are written.
 #![allow(unsafe_code, reason = "appends to the queue, and reads it, below SQL")]
 
 use std::cell::Cell;
@@ -32,7 +32,7 @@ const PACKED_FROM: usize = 32;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
 const PACKED_BYTES: usize = 1900;
 
-/// How long a statement waits for the queue, which nobody but who changes its build should hold.
+/// How long a statement waits for the queue. Only a session that alters the table should hold such a lock.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the next ones of the session do, after one that waited in vain.
 const LESS: Duration = Duration::from_millis(50);
@@ -47,7 +47,7 @@ pub struct Queue {
 pub enum Closed {
     /// It is not there, or not as the extension made it.
     Missing,
-    /// Somebody holds a lock on it, or waits for one.
+    /// Another session holds a lock on it, or waits for one.
     Busy,
 }
 
@@ -91,13 +91,13 @@ impl Queue {
         }
     }
 
-    /// Notes that a statement's rows were not observed: no address, seen by nobody, of none.
+    /// Notes that a statement's rows were not observed: no address, not seen, count 0.
     pub fn append_unobserved(&self, source: pg_sys::Oid, now: i64) {
         self.append_all(std::iter::once(Row::silent(now)), Some(source), None);
     }
 
-    /// Appends a tally, with one more row for the values that were no address. In no order: whoever absorbs them
-    /// sorts, and a loader need not. The first row says how many rows of the table were read for it.
+    /// Appends a tally, with one more row for the values that were no address. Without order: absorbing sorts them, so
+    /// that a loader need not. The first row says how many rows of the table were read for it.
     pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64, mut rows: i64) {
         let unparsable = Seen { count: tally.unparsable, first: now, last: now };
         let unread = tally.unread.as_ref().map(|(value, reason)| Unread::new(Some(value), reason));
@@ -115,7 +115,7 @@ impl Queue {
         }
     }
 
-    /// Says that rows were read in which there was no address, and why not.
+    /// Reports rows without an address, and the reason.
     pub fn append_silent(
         &self,
         rows: i64,
@@ -177,10 +177,10 @@ impl Queue {
     }
 }
 
-/// Takes out of a tally what the queue has an observation of, as of the active snapshot. That somebody asked about an
-/// address is none. Reads the table itself: no function that SQL could find in its stead is called.
+/// Removes from a tally the addresses with an observation in the queue, as of the active snapshot. A question about an
+/// address is not an observation. Reads the table itself, so that no other object of that name can be used.
 pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Closed> {
-    // SAFETY: a heap scan under the active snapshot; what is read of a row is copied before the scan moves on.
+    // SAFETY: a heap scan under the active snapshot; values of a row are copied before the scan moves on.
     unsafe {
         let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
         if oid == pg_sys::InvalidOid {
@@ -243,8 +243,8 @@ pub fn has_leftovers(schema: &Schema) -> bool {
     sql.returning(&left, &[]).get::<bool>(0, 1) == Some(true)
 }
 
-/// What waits to be counted for the table alone goes with it. Deleted below SQL, as absorbing does: where the queue is in a
-/// publication, SQL refuses. Returns how many observations these were.
+/// Counts that wait only for the table are removed with it. They are deleted below SQL, as in absorbing: if the queue
+/// is in a publication, SQL refuses. Returns how many observations these were.
 pub fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
     let waiting: Vec<(pg_sys::ItemPointerData, i64)> = {
         let sql = Sql::on(schema, c"ip_observation");
@@ -322,9 +322,9 @@ fn patience_now() -> Duration {
     if IN_VAIN.get() { LESS } else { PATIENCE }
 }
 
-/// Locks the queue's table as an INSERT does, until the transaction ends. PostgreSQL would wait for ever behind whoever
-/// asked for a stronger lock, be it that he may not even have it: a loader, and the worker, wait two seconds, and after
-/// that hardly, until it goes well again. False: it took too long.
+/// Locks the queue's table as an INSERT does, until the transaction ends. PostgreSQL would wait without limit behind a
+/// session that requested a stronger lock, even one without the right to it: a loader, and the worker, wait two
+/// seconds, and after that only briefly, until a lock succeeds again. False: it took too long.
 pub fn lock(table: pg_sys::Oid) -> bool {
     lock_within(table, patience_now())
 }

@@ -46,7 +46,7 @@ pub unsafe fn is_queue(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// What is put back after a failure: how often it failed, and when to try again (timestamptz).
+/// A row that is put back after a failure: the number of failures, and the time of the next try (timestamptz).
 #[derive(Clone, Copy)]
 pub struct Retry {
     /// Failures so far.
@@ -55,9 +55,9 @@ pub struct Retry {
     pub at: i64,
 }
 
-/// A row of the queue, but for where it comes from.
+/// A row of the queue, without its origin.
 pub struct Row {
-    /// Null: many are packed, or what counts is no address.
+    /// Null: many are packed, or the row counts values that are not an address.
     pub inet: Option<Inet>,
     /// How often, first and last.
     pub seen: Seen,
@@ -74,7 +74,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// One address, or a count of what is none.
+    /// One address, or a count of values that are not an address.
     pub fn plain(inet: Option<Inet>, seen: Seen) -> Row {
         Row { inet, seen, addresses: 1, packed: Vec::new(), rows: 0, sample: None, reason: None }
     }
@@ -87,7 +87,7 @@ impl Row {
         self
     }
 
-    /// No address, seen by nobody, of none.
+    /// No address, not seen, count 0.
     pub fn silent(now: i64) -> Row {
         Row { addresses: 0, ..Row::plain(None, Seen { count: 0, first: now, last: now }) }
     }

@@ -1,13 +1,13 @@
-//! The rows of an attached table as they are now, told apart by who has counted them.
+//! The present rows of an attached table, distinguished by whether they were counted before.
 //!
 //! Attaching locks the table against writers and notes its snapshot ([`Before`]): a row whose transaction that snapshot
-//! sees was there before, and is counted once, by the first `populate_ip_inventory`. So it is with a partition that had
-//! rows when it came below an attached table ([`super::part`]). Of the rows that came later most met the trigger, but those
-//! of a session with `asn_inventory.enabled = off` did not, and nothing tells them apart; nor does it a row from before
-//! that was updated since.
+//! sees was there before, and is counted once, by the first `populate_ip_inventory`. The same holds for a partition
+//! that had rows when it came below an attached table ([`super::part`]). The trigger saw most later rows, but not those
+//! of a session with `asn_inventory.enabled = off`, and nothing distinguishes these, or an earlier row that was updated
+//! since.
 //!
-//! The rows are read with the rights of the table's owner, and all of them or none: a policy that hid some would use up
-//! the one time without them.
+//! The rows are read with the rights of the table's owner, and all of them or none: if a policy hid some, they could
+//! never be counted later.
 #![allow(unsafe_code, reason = "reads values by the types of their columns")]
 
 use std::collections::HashMap;
@@ -53,9 +53,9 @@ pub struct Reading<'a> {
     pub selectors: Vec<String>,
     /// The column that holds the time of the event, and its zone.
     pub observed_at: Option<(String, Option<String>)>,
-    /// What is known of its rows.
+    /// The notes on its rows.
     pub scope: Scope,
-    /// What is known better of some of the tables below it.
+    /// More exact notes on some of the tables below it.
     pub parts: HashMap<u32, Scope>,
     /// Which of the rows that were there before are wanted.
     pub wanted: Earlier,
@@ -66,7 +66,7 @@ pub struct Reading<'a> {
 /// How to read the rows: the selectors that fit them, as they were written, and the time.
 type Plan<'a> = (Vec<(Extractor, &'a str)>, Option<Moment>);
 
-/// What was read so far.
+/// The rows read so far.
 #[derive(Default)]
 pub struct Chunk {
     /// In rows that were there before.
@@ -80,7 +80,7 @@ pub struct Chunk {
 }
 
 impl Reading<'_> {
-    /// Reads all rows; what they hold is handed over in chunks.
+    /// Reads all rows, and hands over their addresses in chunks.
     pub fn run(&self, mut hand_over: impl FnMut(Chunk)) {
         let texts = self.selectors.iter().map(String::as_str);
         let selectors: Vec<(Selector, &str)> =
@@ -90,8 +90,8 @@ impl Reading<'_> {
         let moment = observed_at.iter().map(|(name, _)| (*name).to_owned());
         names.extend(selectors.iter().map(|(s, _)| s.column.clone()).chain(moment).map(|name| quote_identifier(&name)));
         let Some(name) = relation_name(self.table) else { return };
-        // Read as the owner: who calls this is one, or may act as one. What the reading might run of the owner's (a
-        // generated column's function, say) has no more rights than the owner, and cannot come by any.
+        // Read as the owner: the caller is the owner, or may act as the owner. The owner's code that this reading may
+        // run (such as the function of a generated column) has only the owner's rights, and cannot get more.
         let whole = WholeTable::begin(self.table);
         let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")), &[]);
         whole.pause();
@@ -183,7 +183,7 @@ impl WholeTable {
     }
 
     fn pause(&self) {
-        // SAFETY: what was found at the beginning.
+        // SAFETY: as found at the beginning.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
 }

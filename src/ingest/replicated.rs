@@ -1,9 +1,9 @@
 //! Rows that a subscription brings into the extension's own tables.
 //!
-//! Each server's worker keeps these tables for itself. Under `CREATE PUBLICATION … FOR ALL TABLES` a subscriber gets the
-//! publisher's rows as well: queued observations would be counted a second time, and a row that both have would stop the
-//! subscription for good. So a trigger that is enabled for replicas drops what comes that way. It does the same for
-//! nobody else: the worker, too, writes with `session_replication_role = replica`.
+//! Each server's worker fills these tables itself. Under `CREATE PUBLICATION … FOR ALL TABLES` a subscriber gets the
+//! publisher's rows as well: queued observations would be counted a second time, and a row that both have would stop
+//! the subscription for good. So a trigger that is enabled for replicas drops these rows. It drops no other rows: the
+//! worker, too, writes with `session_replication_role = replica`.
 #![allow(unsafe_code, reason = "compares rows below SQL")]
 
 use std::ffi::CStr;
@@ -43,7 +43,7 @@ sql_function!(
 );
 
 unsafe extern "C-unwind" {
-    // Whether this process applies what a subscription brings. It only reads a variable.
+    // Whether this process applies a subscription. It only reads a variable.
     fn IsLogicalWorker() -> bool;
 }
 
@@ -63,7 +63,7 @@ unsafe fn is_dropped(data: &pg_sys::TriggerData) -> bool {
 /// # Safety
 /// As `is_dropped`.
 unsafe fn is_known(data: &pg_sys::TriggerData) -> bool {
-    // SAFETY: the slot of the new row is filled; the one for what is found is dropped again.
+    // SAFETY: the slot of the new row is filled; the slot for the found row is dropped again.
     unsafe {
         let relation = data.tg_relation;
         let index = pg_sys::RelationGetReplicaIndex(relation);

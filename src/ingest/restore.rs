@@ -20,8 +20,8 @@ use crate::shared;
 use crate::shared::Database;
 use crate::sql_function;
 
-/// Whether a process that loaded a table is still at it: it runs something or is in a transaction, or was until just now.
-/// One that does not say what it does (`track_activities`) counts for a minute.
+/// Whether a process that loaded a table is still loading: it runs a statement or is in a transaction, or was until
+/// just now. A process without reports (`track_activities`) counts for a minute.
 const BUSY: &str = "
     SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity($1) a
                    WHERE a.backend_start <= $2
@@ -42,7 +42,7 @@ sql_function!(
                 "",
             );
         }
-        // What every dump sets at its head, and hardly anybody else: rows written by hand are no restore.
+        // Every dump sets this at its head, and other sessions rarely do: rows written by hand are not a restore.
         if !session::checks_function_bodies()
             && let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database()))
         {
@@ -52,7 +52,7 @@ sql_function!(
     }
 );
 
-/// Whether somebody restores a dump into the extension's tables. Forgets who is through. In a transaction.
+/// Whether a session restores a dump into the extension's tables. Forgets sessions that are done. In a transaction.
 pub fn is_under_way(slot: &Database) -> bool {
     let mut some = false;
     for (pid, at) in slot.restorers.all() {

@@ -1,8 +1,8 @@
-//! Observing row by row, for rows that no statement brings: a subscription's worker writes them below SQL, and fires
-//! row triggers alone.
+//! Observing row by row, for replicated rows: a subscription's worker writes them below SQL, and fires only row
+//! triggers.
 //!
-//! A row is counted in memory, and the queue is written once, before the transaction commits or is prepared. What a
-//! subtransaction counted is its own until it ends: then it goes to the transaction around it, or is forgotten.
+//! A row is counted in memory, and the queue is written once, before the transaction commits or is prepared. The counts
+//! of a subtransaction are separate until it ends: then they go to the transaction around it, or are dropped.
 #![allow(unsafe_code, reason = "reads the row of a trigger, and hears of subtransactions")]
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ use crate::settings;
 /// Distinct addresses of a table and subtransaction that are held in memory before they go to the queue.
 const FLUSH: usize = 100_000;
 
-/// What one table's rows held.
+/// The counts of one table's rows.
 struct Counted {
     table: pg_sys::Oid,
     /// The extension's schema.
@@ -39,7 +39,7 @@ struct Counted {
     unobserved: bool,
 }
 
-/// What a subtransaction counted.
+/// The counts of a subtransaction.
 struct Level {
     subtransaction: pg_sys::SubTransactionId,
     tables: Vec<Counted>,
@@ -51,8 +51,8 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What was counted, taken out of its cell while PostgreSQL is called: a session that is ended there leaves without coming
-/// back, and its abort must not find the cell in use. After an error it is put back.
+/// The counts, taken out of their cell while PostgreSQL is called: a session that is ended there does not return, and
+/// its abort must not find the cell in use. After an error they are put back.
 struct Held(Vec<Level>);
 
 impl Held {
@@ -67,8 +67,9 @@ impl Drop for Held {
     }
 }
 
-/// Writes to the queue what this transaction has counted so far, for who reads rows and queue. What a transaction around a
-/// savepoint has counted cannot be: it would go with the savepoint. False: there is some.
+/// Writes the counts of this transaction so far to the queue, for a caller that reads rows and queue. The counts of a
+/// transaction around a savepoint cannot be written: a rollback to the savepoint would remove them. False: there are
+/// such counts.
 pub fn hand_in() -> bool {
     let mut held = Held::take();
     // SAFETY: reads variables of the running transaction.
@@ -144,7 +145,7 @@ fn counted(
     &mut tables[place]
 }
 
-/// Writes what was counted to the queue.
+/// Writes the counts to the queue.
 fn flush(counted: &mut Counted, now: i64) {
     let mut outlet = Outlet::new(counted.schema, counted.table, now);
     outlet.rows = std::mem::take(&mut counted.rows);
@@ -162,7 +163,7 @@ fn flush(counted: &mut Counted, now: i64) {
 }
 
 impl Counted {
-    /// Adds what a subtransaction has counted in the same table.
+    /// Adds a subtransaction's counts of the same table.
     fn add(&mut self, other: Counted) {
         self.tally.add(other.tally);
         self.rows += other.rows;
@@ -190,7 +191,7 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
         }
         _ if tx::ends(event) => {
             let left = LEVELS.take();
-            // Somebody inserted after our turn: nothing can be written any more, but it can be said.
+            // A row was inserted after our callback: it cannot be written any more, but it can be reported.
             if !tx::is_abort(event) {
                 left.iter().flat_map(|level| &level.tables).for_each(|counted| unobserved::count(counted.table, 0));
             }

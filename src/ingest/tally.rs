@@ -11,7 +11,7 @@ use super::unread;
 use crate::inventory::seen::Seen;
 use crate::pg::{memory, tx};
 
-/// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in anew
+/// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in again
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
 const KEPT: usize = 30_000;
 
@@ -20,7 +20,7 @@ const KEPT: usize = 30_000;
 pub struct Tally {
     /// By address. The hash is seeded: who chooses the addresses of events must not choose where they collide.
     pub addresses: HashMap<IpAddr, Seen, RandomState>,
-    /// Values that were no host address.
+    /// Values that are not a host address.
     pub unparsable: i64,
     /// The first of them, how it begins in the server's encoding, and why it is none.
     pub unread: Option<(Vec<u8>, String)>,
@@ -34,7 +34,8 @@ impl Tally {
         self.addresses.entry(ip).and_modify(|known| known.add(seen)).or_insert(seen);
     }
 
-    /// Counts a value that is no host address, and keeps the first. Calls nothing of PostgreSQL's: see [`crate::pg::raw`].
+    /// Counts a value that is not a host address, and keeps the first. Calls nothing of PostgreSQL's: see
+    /// [`crate::pg::raw`].
     #[cold]
     pub fn unreadable(&mut self, value: &[u8], reason: impl ToString) {
         self.unparsable += 1;
@@ -80,7 +81,7 @@ thread_local! {
     static LARGE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Gives what a large statement took back to the system, once the transaction is over and PostgreSQL has freed its part,
+/// Gives a large statement's memory back to the system, once the transaction is over and PostgreSQL has freed its part,
 /// the transition table, as well. The C library keeps freed memory for itself otherwise: for a session that may be idle
 /// until tomorrow.
 pub fn give_back_at_end() {

@@ -1,5 +1,5 @@
-//! The trigger function: reads the transition table of one statement and appends what it saw to the queue. What is called
-//! row by row is [`rows`].
+//! The trigger function: reads the transition table of one statement and appends its addresses to the queue. The
+//! row-by-row part is [`rows`].
 #![allow(unsafe_code, reason = "reads a transition table, with one guard around the loop")]
 
 use std::cell::Cell;

@@ -1,7 +1,7 @@
-//! Statements whose rows were not observed, and that went through all the same: counted by table, so that a gap shows.
+//! Statements that succeeded although their rows were not observed: counted by table, so that a gap shows.
 //!
-//! Where the queue can be had, a row of it says so (no address, of none, seen by nobody), and absorbing adds that to the
-//! table's count. Where it cannot, that is the very reason: then shared memory counts, and says which table was last.
+//! If the queue is available, one of its rows says so (no address, not seen, count 0), and absorbing adds it to the
+//! table's count. If the queue is locked, that lock is the reason: then shared memory counts, and names the last table.
 #![allow(unsafe_code, reason = "reads which table a trigger stands on")]
 
 use std::sync::atomic::Ordering;

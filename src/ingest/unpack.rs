@@ -1,4 +1,4 @@
-//! What a packed row of the queue holds, for SQL.
+//! The content of a packed row of the queue, for SQL.
 
 use enrich::pack::unpack;
 use pgrx::IntoDatum;

@@ -1,4 +1,4 @@
-//! What could not be read of a statement's rows, and why: one sample of it, for whoever attached the wrong column.
+//! The values of a statement's rows that could not be read: one sample with its reason, to find a wrong column.
 
 use enrich::text::{MAX_TEXT, clean};
 
@@ -7,16 +7,16 @@ use crate::pg::encoding::from_server;
 /// Bytes of a value that are kept.
 const SAMPLE: usize = 120;
 
-/// As much of a value as a sample is made of: more than what is kept of it, since cleaning makes it shorter, and the last
+/// The length of a value from which a sample is made: more than is kept, since cleaning shortens it, and the last
 /// character may be cut.
 pub fn beginning(value: &[u8]) -> &[u8] {
     &value[..value.len().min(4 * SAMPLE)]
 }
 
-/// One value that was no address, or in which there was none.
+/// One value that is not an address, or has none in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// How it begins, cleaned; `None` where there is no value.
+    /// Its beginning, cleaned; `None` if there is no value.
     pub sample: Option<String>,
     /// Why nothing was read.
     pub reason: String,

@@ -1,4 +1,4 @@
-//! What the worker reads and writes of autonomous systems: names and registrations, and the counts of their addresses.
+//! The worker's data of autonomous systems: names and registrations, and the counts of their addresses.
 
 use enrich::cymru::AsName;
 use enrich::source::Source;
@@ -26,7 +26,7 @@ pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
         .collect()
 }
 
-/// What Team Cymru says of AS themselves.
+/// Team Cymru's answers about AS.
 pub fn keep_details(schema: &Schema, details: &[AsName]) {
     let rows: Vec<Value> = details
         .iter()
@@ -85,7 +85,7 @@ pub fn changes(schema: &Schema) -> i64 {
     found.get::<i64>(0, 1).unwrap_or(0).wrapping_add(uncounted::last())
 }
 
-/// What [`changes`] was at the last count; `None` before the first one.
+/// The value of [`changes`] at the last count; `None` before the first one.
 pub fn counted_changes(schema: &Schema) -> Option<i64> {
     if !schema.has_column(c"inventory_count", c"changes") {
         return None;
@@ -95,10 +95,10 @@ pub fn counted_changes(schema: &Schema) -> Option<i64> {
     (found.len() > 0).then(|| found.get::<i64>(0, 1)).flatten()
 }
 
-/// Counts the inventory and the addresses of every AS anew, in one pass, and writes only what changed of the AS. Reads
-/// the whole inventory: who calls this leaves time between two calls.
+/// Counts the inventory and the addresses of every AS again, in one pass, and writes only the changed AS. Reads the
+/// whole inventory: the caller leaves time between two calls.
 pub fn recount(schema: &Schema) -> u64 {
-    // Before the rows are read: what is written meanwhile is another change.
+    // Before the rows are read: later writes are another change.
     let changes = changes(schema);
     let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
     crate::pg::tx::read_everything();

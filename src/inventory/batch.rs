@@ -1,22 +1,22 @@
-//! Writing many rows at a time where one of them may be the trouble: a batch is written in a subtransaction; where that fails
-//! and a row may be to blame, it is halved until what cannot be written stands alone. What is no row's fault, a full disk
-//! for one, is raised: no half would fare better.
+//! Writing many rows at a time if one of them may fail: a batch is written in a subtransaction; if that fails and a row
+//! may be the cause, it is halved until only the row that cannot be written is left. An error without a guilty row,
+//! such as a full disk, is raised: a half would fail as well.
 
 use crate::pg::memory;
 use crate::pg::tx;
 use crate::pg::tx::Failure;
 
-/// What became of a part of a batch.
+/// The result of a part of a batch.
 pub enum Outcome<'a, T, R> {
-    /// Written; what the writer returned.
+    /// Written; the writer's result.
     Written(&'a [T], R),
-    /// A row that cannot be written, or that somebody holds.
+    /// A row that cannot be written, or that another session holds.
     Refused(&'a T, Failure),
     /// Not tried: too many writes had failed before.
     Left(&'a [T]),
 }
 
-/// Halves batches. What fails is counted over all batches that one of these writes: each failure may have waited.
+/// Halves batches. Failures are counted over all batches that one of these writes: each failure may have waited.
 pub struct Halving {
     /// Writes that failed.
     failures: u32,
@@ -32,8 +32,8 @@ impl Halving {
         Halving { failures: 0, most, memory }
     }
 
-    /// Writes a batch, and tells what became of each part of it. `hurry` is called when a batch is halved: the first wait for
-    /// a lock was long, and to find out which row is held, short ones do.
+    /// Writes a batch, and reports the result of each part. `hurry` is called when a batch is halved: the first wait
+    /// for a lock was long, and short waits are enough to find the locked row.
     pub fn write<T, R>(
         &mut self,
         rows: &[T],

@@ -1,14 +1,14 @@
-//! The columns of a record, once: `ip_inventory` keeps them, `ip_enrichment` hands them out. What writes, compares or reads
-//! a record takes their names, types and order from here.
+//! The columns of a record, once: `ip_inventory` keeps them, `ip_enrichment` hands them out. Code that writes, compares
+//! or reads a record takes their names, types and order from here.
 
 use pgrx::pg_sys;
 
 use crate::pg::shape;
 
-/// Who writes a column.
+/// The writer of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Nobody: the address itself.
+    /// No writer: the address itself.
     Nobody,
     /// MaxMind alone.
     MaxMind,
@@ -26,13 +26,13 @@ pub enum By {
     Moment,
 }
 
-/// A column: the name, the type, and who writes it.
+/// A column: its name, type and writer.
 pub struct Field {
     /// Its name in both relations; the address is called `ip` in `ip_enrichment`.
     pub name: &'static std::ffi::CStr,
     /// Its type.
     pub kind: pg_sys::Oid,
-    /// Who writes it.
+    /// Its writer.
     pub by: By,
 }
 
@@ -47,7 +47,7 @@ macro_rules! record {
             pub const ALL: [Column; RECORD.len()] = [$(Column::$column),*];
         }
 
-        /// What [`Column::field`] looks up.
+        /// The key of [`Column::field`].
         const RECORD: &[Field] = &[$(Field { name: $name, kind: pg_sys::$kind, by: By::$by }),*];
     };
 }
@@ -88,7 +88,7 @@ pub const MAXMIND_TS: shape::Column = (c"maxmind_ts", pg_sys::TIMESTAMPTZOID);
 pub const CYMRU_TS: shape::Column = (c"cymru_ts", pg_sys::TIMESTAMPTZOID);
 
 impl Column {
-    /// What it is.
+    /// Its meaning.
     pub const fn field(self) -> &'static Field {
         &RECORD[self as usize]
     }
@@ -111,13 +111,13 @@ impl Column {
         self.given().0.to_str().unwrap_or_default()
     }
 
-    /// Whether MaxMind's answer says what stands there.
+    /// Whether the value comes from MaxMind's answer.
     pub fn is_of_maxmind(self) -> bool {
         matches!(self.field().by, By::MaxMind | By::Origin | By::Country)
     }
 }
 
-/// What the function makes of each column, as SQL writes a list.
+/// The function's result for each column, as an SQL list.
 fn list(columns: impl Iterator<Item = Column>, each: impl Fn(&str) -> String) -> String {
     columns.map(|column| each(column.name())).collect::<Vec<_>>().join(", ")
 }
@@ -133,7 +133,8 @@ pub fn born(each: impl Fn(&str) -> String) -> String {
     list(Column::ALL.into_iter().filter(born), each)
 }
 
-/// What MaxMind's answer `r` does to a known row `i`. Team Cymru's ASN and country stay where MaxMind has none.
+/// The assignments of MaxMind's answer `r` to a known row `i`. Team Cymru's ASN and country stay where MaxMind has
+/// none.
 pub fn assignments() -> String {
     let kept = |name: &str, known: Column, source: Column| {
         let (known, source) = (known.name(), source.name());

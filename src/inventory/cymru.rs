@@ -1,4 +1,4 @@
-//! What the worker reads and writes for Team Cymru: answers by network, answers by address.
+//! The worker's data of Team Cymru: answers by network, answers by address.
 //!
 //! Batches go in as one JSON text: answers are few next to observations, and a row is read back by its fields' names.
 

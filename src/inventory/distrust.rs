@@ -11,7 +11,7 @@ pub enum Doubt {
     /// Version 0.1.0 used an answer for a whole announced prefix, in which others may announce longer ones, and believed
     /// any resolver that there is no route.
     OlderVersion,
-    /// The resolver does not know the service: what it said to have no route may have one.
+    /// The resolver does not know the service: addresses without a route according to it may have one.
     NoRoute,
 }
 
@@ -24,7 +24,7 @@ impl Doubt {
         }
     }
 
-    /// What a row says until it is asked about again.
+    /// The state of a row until it is asked about again.
     fn detail(self) -> &'static str {
         match self {
             Doubt::OlderVersion => "asked again: the answer was that of a wider network",

@@ -43,7 +43,7 @@ pub(super) fn waiting(source: Source) -> &'static str {
 /// Rows that a network source may be asked about at all.
 fn open(source: Source) -> &'static str {
     match source {
-        // It does not depend on what the other sources say.
+        // It does not depend on the other sources.
         Source::GreyNoise => {
             "i.greynoise_status <> 'skipped' AND i.ip_class = 'public' AND i.maxmind_status <> 'pending'"
         }

@@ -1,4 +1,4 @@
-//! What the worker reads and writes for GreyNoise: verdicts, the ledger of its quota.
+//! The worker's data of GreyNoise: verdicts, the ledger of its quota.
 
 use std::net::IpAddr;
 
@@ -87,8 +87,8 @@ pub fn ledger(schema: &Schema) -> Ledger {
     }
 }
 
-/// Writes the ledger down. What it says is spent is spent, also if the server dies right after: this transaction's
-/// commit reaches the disk.
+/// Writes the ledger down. The spending is final, even if the server dies right after: this transaction's commit
+/// reaches the disk.
 pub fn keep_ledger(schema: &Schema, ledger: &Ledger) {
     crate::pg::tx::set_local(c"synchronous_commit", c"on");
     let moment = |us: Option<i64>| argument::maybe_moment(us.map(time::from_unix_us));

@@ -1,7 +1,7 @@
-//! The history of ASNs: a trigger of `ip_inventory` writes a row where one ASN gives way to another, whoever wrote it.
+//! The history of ASNs: a trigger of `ip_inventory` writes a row for each change of an ASN, by any writer.
 //!
-//! Below SQL, as the owner of `ip_asn_history`: who may make a trigger there must not have it run by those who correct
-//! the inventory, nor by the worker.
+//! Below SQL, as the owner of `ip_asn_history`: a role that may make a trigger there must not have it run by roles that
+//! correct the inventory, or by the worker.
 #![allow(unsafe_code, reason = "inserts below SQL, where no trigger of others runs")]
 
 use std::cell::RefCell;
@@ -110,7 +110,7 @@ fn history_of(table: pg_sys::Oid, schema: pg_sys::Oid) -> pg_sys::Oid {
     beside.unwrap_or(pg_sys::InvalidOid)
 }
 
-/// Inserts a row with its index entries. False: the table is not what it should be.
+/// Inserts a row with its index entries. False: the table does not have the expected shape.
 ///
 /// # Safety
 /// `table` must be a relation, and the values of the types of [`COLUMNS`].
@@ -177,8 +177,8 @@ unsafe fn insert_into_indexes(relation: pg_sys::Relation, tuple: pg_sys::HeapTup
     }
 }
 
-/// The script of 0.1.0 made the trigger as one that the worker does not fire: until the extension is updated, the worker
-/// sees to it itself, lest a change go unrecorded.
+/// The script of 0.1.0 made the trigger as one that the worker does not fire: until the extension is updated, the
+/// worker calls it itself, so that each change is recorded.
 pub fn see_to_trigger() {
     let done = tx::run(|| {
         let Some(schema) = Schema::hold() else { return };

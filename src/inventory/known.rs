@@ -17,7 +17,7 @@ pub fn of(schema: &Schema, ips: &[IpAddr]) -> HashSet<IpAddr> {
     find(schema, "i.ip_address = ANY ($1)", argument::addresses(ips))
 }
 
-/// Those of these addresses that were observed. That somebody asked about one is no observation.
+/// Those of these addresses that were observed. A question about one is not an observation.
 pub fn observed<'a>(schema: &Schema, ips: impl Iterator<Item = &'a IpAddr>) -> HashSet<IpAddr> {
     find(schema, "i.ip_address = ANY ($1) AND i.observation_count > 0", argument::addresses(ips))
 }

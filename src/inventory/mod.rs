@@ -1,19 +1,19 @@
-//! What is known of addresses: every SQL text on `ip_inventory` and the tables beside it.
+//! The data of addresses: every SQL text on `ip_inventory` and the tables beside it.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`columns`] | the columns of a record: name, type, who writes each |
+//! | [`columns`] | the columns of a record: name, type, writer |
 //! | [`due`] | which rows are due, and when again |
 //! | [`heap`] | where the rows lie: one table, or shards of it |
 //! | [`everywhere`], [`leftovers`], [`count`], [`asker`] | one inventory for the nodes of a Citus cluster: distributing it, merging what each had, counting it, who asks the sources |
 //! | [`batch`] | writing a batch of which some rows may not be written |
 //! | [`store`] | observations and MaxMind's answers, in batches |
 //! | [`row`] | a record as a row of `ip_enrichment` |
-//! | [`cymru`], [`greynoise`], [`asn`] | what the network sources say, and what is counted per AS |
-//! | [`distrust`] | answers that are not believed any more |
+//! | [`cymru`], [`greynoise`], [`asn`] | answers of the network sources, and counts per AS |
+//! | [`distrust`] | answers that are no longer trusted |
 //! | [`walk`], [`same`] | following a newer build: rows in order, and whether an answer is the same |
-//! | [`history`] | one ASN that gives way to another |
-//! | [`known`] | which addresses have a row, and how they stand |
+//! | [`history`] | changes of an address's ASN |
+//! | [`known`] | which addresses have a row, and their states |
 //! | [`runs`] | jobs that ended |
 //! | [`source`] | attached tables, and notes on those below them |
 //! | [`seen`] | how often an address was seen, first and last |

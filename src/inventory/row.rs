@@ -80,7 +80,7 @@ impl Row {
         self.set(Column::EnrichmentTs, answered.then(|| Datum::from(now)));
     }
 
-    /// The tuple of what was filled in, palloced in the current context.
+    /// The tuple of the filled values, palloced in the current context.
     ///
     /// # Safety
     /// `desc` must describe `ip_enrichment`, blessed.

@@ -12,9 +12,9 @@ use crate::shared::Done;
 pub struct Ended<'a> {
     /// Its number.
     pub id: i64,
-    /// What it was for.
+    /// Its kind.
     pub kind: &'a str,
-    /// What its caller asked for.
+    /// The caller's parameters.
     pub parameters: &'a Value,
     /// The role that asked.
     pub role: pg_sys::Oid,
@@ -26,7 +26,7 @@ pub struct Ended<'a> {
     pub outcome: &'a str,
     /// Why, where it did not end well.
     pub detail: Option<&'a str>,
-    /// What it did.
+    /// Its result.
     pub done: Done,
 }
 

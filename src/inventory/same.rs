@@ -1,5 +1,5 @@
-//! Whether a row of the inventory says what MaxMind says now: below SQL, so that a walk over all rows costs little more
-//! than reading them. It has to agree with what a new answer does to a row (`assignments` in [`super`]).
+//! Whether a row of the inventory has MaxMind's present answer: below SQL, so that a walk over all rows costs little
+//! more than reading them. It must agree with the assignments of a new answer to a row (`assignments` in [`super`]).
 #![allow(unsafe_code, reason = "reads tuples")]
 
 use enrich::record::{Enrichment, Status};
@@ -71,7 +71,7 @@ impl Stored {
         self.inet(Column::Ip).map(|inet| inet.ip)
     }
 
-    /// Whether MaxMind was never asked: a row that somebody inserted by hand, which is a backfill's to answer.
+    /// Whether MaxMind was never asked: a row that was inserted by hand, which a backfill answers.
     pub fn was_never_asked(&self) -> bool {
         self.text(Column::MaxMindStatus) == Some(Status::Pending.as_str().as_bytes())
     }

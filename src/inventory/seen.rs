@@ -19,7 +19,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Adds another observation, or many. That somebody asked is no observation: its time says nothing beside one.
+    /// Adds another observation, or many. A question is not an observation: its time does not count beside one.
     pub fn add(&mut self, other: Seen) {
         match (self.count, other.count) {
             (0, 1..) => *self = other,
@@ -40,8 +40,7 @@ pub fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
     let settings = Settings::rows_are_fetched();
     settings.set(c"lock_timeout", c"5s");
     let sql = Sql::on(schema, c"ip_inventory");
-    // Rows that somebody's foreign key may name stay, with nothing left of them: foreign keys are not looked at where no
-    // trigger fires.
+    // Rows that a foreign key may reference stay, with a count of 0: foreign keys are not checked if no trigger fires.
     let free = format!(
         "NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
                      WHERE k.contype = 'f' AND k.confrelid = {})",

@@ -72,7 +72,7 @@ pub fn mark_populated(schema: &Schema, table: pg_sys::Oid) {
     );
 }
 
-/// What is noted when a table is attached.
+/// The notes made when a table is attached.
 pub struct Attaching<'a> {
     /// See [`Attached`].
     pub columns: &'a [String],
@@ -84,7 +84,7 @@ pub struct Attaching<'a> {
     pub snapshot: &'a str,
     /// The table's qualified name.
     pub name: Option<&'a str>,
-    /// There was no row before the trigger, so none is left to count: that stays true wherever a dump is restored.
+    /// There was no row before the trigger, so none is left to count: that stays true after a restore of a dump.
     pub is_empty: bool,
     /// How rows are observed.
     pub method: &'a str,
@@ -100,7 +100,7 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         ),
         &[],
     );
-    // What was read by other columns says nothing about these.
+    // Earlier results of other columns do not apply to these.
     let (column, value, set) = match has_column(schema, c"observed_zone") {
         true => (
             ", observed_zone, attached_as, method",
@@ -149,7 +149,7 @@ pub fn columns_changed(schema: &Schema, table: pg_sys::Oid) -> bool {
     sql.returning(&query, &of(table)).get::<bool>(0, 1) == Some(true)
 }
 
-/// For an update of the extension: what was attached before names were noted gets the one that it has now.
+/// For an update of the extension: tables that were attached before names were noted get their present name.
 pub fn note_names(schema: &Schema) {
     if !has_column(schema, c"attached_as") {
         return;
@@ -177,12 +177,12 @@ pub fn added(schema: &Schema, table: pg_sys::Oid) -> i64 {
     sql.returning(&query, &of(table)).get::<i64>(0, 1).unwrap_or(0)
 }
 
-/// What one table adds to its counts.
+/// One table's additions to its counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
     /// Addresses that were observed.
     pub observed: i64,
-    /// Values that were no address.
+    /// Values that are not an address.
     pub unparsable: i64,
     /// Statements whose rows were not observed.
     pub unobserved: i64,
@@ -203,8 +203,8 @@ pub struct Unreadable {
     pub at: i64,
 }
 
-/// Adds to the counts of the attached table that `table` is, or stands below: itself first. False: somebody holds that row.
-/// A table that is not attached any more counts nowhere.
+/// Adds to the counts of the attached table that `table` is, or stands below: itself first. False: another session
+/// holds that row. A table that is no longer attached is not counted.
 pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable: Option<&Unreadable>) -> bool {
     let Some(root) = counts_for(schema, table) else { return true };
     // Before the extension is updated there are no such columns.
@@ -298,7 +298,7 @@ pub fn note_part(schema: &Schema, table: pg_sys::Oid, snapshot: &str) {
     write_part(schema, table, Some(snapshot), "DO NOTHING");
 }
 
-/// Notes of a table that was observed for a time that nobody knows which of its rows were.
+/// Notes of a table that was observed for a time, so that its observed rows are unknown.
 pub fn note_part_observed(schema: &Schema, table: pg_sys::Oid) {
     if are_parts_kept(schema) {
         let known = "(tbl) DO UPDATE SET attached_snapshot = NULL, attached_on = EXCLUDED.attached_on";

@@ -1,7 +1,8 @@
 //! Every SQL text that writes the inventory, and the batches it is fed with.
 //!
 //! Here are observations and MaxMind's answers: a batch goes in as arrays, one of `ip_enrichment`, others beside it.
-//! Plans are kept for the session. What the network sources say is in [`cymru`](super::cymru), [`greynoise`](super::greynoise) and [`asn`](super::asn).
+//! Plans are kept for the session. The answers of the network sources are in [`cymru`](super::cymru),
+//! [`greynoise`](super::greynoise) and [`asn`](super::asn).
 #![allow(unsafe_code, reason = "keeps plans, and makes arrays of composites")]
 
 use std::cell::RefCell;
@@ -67,8 +68,8 @@ fn details(policy: &Policy) -> [String; 2] {
     })
 }
 
-/// What a MaxMind answer does to a known row. A network source's own state changes only where this answer decides whether it
-/// is asked at all.
+/// The assignments of a MaxMind answer to a known row. A network source's own state changes only where this answer
+/// decides whether it is asked at all.
 fn assignments(policy: &Policy) -> String {
     let [cymru_detail, greynoise_detail] = details(policy);
     let cymru =
@@ -84,9 +85,9 @@ fn assignments(policy: &Policy) -> String {
     )
 }
 
-// Rows are named twice: by a list, by which they are fetched, and by the join with their answers. The planner may not
-// see by statistics of another day a join that reads the whole inventory for each batch: whatever it does with the
-// join, it has no more rows than the list. `fetched` is the column that the list is about.
+// Rows are named twice: by a list, by which they are fetched, and by the join with their answers. Under old statistics
+// the planner must not choose a join that reads the whole inventory for each batch: in any plan, the join has no more
+// rows than the list. `fetched` is the column that the list is about.
 fn update_sql(schema: &Schema, policy: &Policy, fetched: &str) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
@@ -109,7 +110,7 @@ fn plan(text: String, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
     let kept = PLANS.with(|plans| plans.borrow().get(&text).filter(|(of, _)| of == types).map(|(_, plan)| *plan));
     kept.unwrap_or_else(|| {
         let statement = crate::pg::sql::statement(&text);
-        // SAFETY: connected to SPI; a kept plan survives the connection and is replanned when what it uses changes.
+        // SAFETY: connected to SPI; a kept plan survives the connection and is replanned when its objects change.
         let plan = unsafe {
             let plan = pg_sys::SPI_prepare(statement.as_ptr(), types.len() as i32, types.as_mut_ptr());
             if plan.is_null() || pg_sys::SPI_keepplan(plan) != 0 {
@@ -236,11 +237,11 @@ impl<'a> Writer<'a> {
         self.run(update_sql(self.schema, &self.policy, "ip_address"), types, values)
     }
 
-    /// How the batch of `now` came out where it did not write all of `rows`: those that moved or were answered
-    /// meanwhile are counted by who wrote them, or by the next pass.
+    /// The result of the batch of `now` if it did not write all of `rows`: rows that moved or were answered in the
+    /// meantime are counted by their writer, or by the next pass.
     fn recount(&self, rows: &[Place], now: i64, written: u64) -> Tallied {
         let sql = Sql::on(self.schema, c"ip_inventory");
-        // Not as a read-only query: that would not see what this transaction has just written.
+        // Not as a read-only query: that would not see the writes of this transaction.
         let found = sql.returning(
             &format!(
                 "SELECT count(*) FILTER (WHERE asn_source = 'maxmind'), count(*) FILTER (WHERE maxmind_status = 'not_found'),

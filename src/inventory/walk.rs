@@ -1,4 +1,4 @@
-//! The walk's side of the inventory: reading blocks below SQL, and the row that says what was walked.
+//! The walk's side of the inventory: reading blocks below SQL, and the row that names the walked generations.
 #![allow(unsafe_code, reason = "reads the inventory below SQL")]
 
 use std::collections::HashSet;
@@ -26,8 +26,8 @@ const BREATH: u64 = 4096;
 pub enum Which<'a> {
     /// Those in a range of blocks: the first, and how many.
     Blocks(u32, u32),
-    /// All that were written by this transaction or a later one, and some others: what may have moved from blocks
-    /// not looked at yet to such as were.
+    /// All rows written by this transaction or a later one, and some others: these may have moved from blocks that were
+    /// not read yet to blocks that were.
     Since(pg_sys::TransactionId, &'a HashSet<IpAddr>),
 }
 
@@ -46,7 +46,7 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
     }
     let mut found: Vec<Place> = Vec::new();
     let (mut compared, mut read) = (0, 0u64);
-    // SAFETY: a heap scan under a registered snapshot; what is kept of a tuple is copied before the scan moves on.
+    // SAFETY: a heap scan under a registered snapshot; kept values of a tuple are copied before the scan moves on.
     // After an error, the transaction's abort ends the scan.
     unsafe {
         let relation = pg_sys::table_open(heap.table, pg_sys::RowExclusiveLock as i32);
@@ -112,8 +112,7 @@ fn precedes(id: pg_sys::TransactionId, than: pg_sys::TransactionId) -> bool {
     (id.wrapping_sub(than) as i32) < 0
 }
 
-/// The oldest transaction that may still be writing: what comes later than this moment is written by it or by a
-/// later one.
+/// The oldest transaction that may still be writing: all later writes belong to it or to a later one.
 pub fn oldest_writer() -> pg_sys::TransactionId {
     // SAFETY: a snapshot of this moment, read at once.
     unsafe { (*pg_sys::GetLatestSnapshot()).xmin }
@@ -127,8 +126,8 @@ pub fn estimate(schema: &Schema) -> u64 {
     sql.query(text, &[argument::oids(&tables)]).get::<i64>(0, 1).unwrap_or(0) as u64
 }
 
-/// The names of the generations that are open, and last what they come to: which of them answers where and whose, by
-/// which version of the index. `None` where none is installed that could, and while one answers by an index of before.
+/// The names of the open generations, and last the edition that answers each question, with the version of the index.
+/// `None` if none is installed, and while one answers by an index of an earlier version.
 pub fn answering(databases: &Databases) -> Option<Vec<String>> {
     let open = databases.generations();
     if databases.is_empty() || open.iter().any(|generation| generation.is_outdated()) {
@@ -154,7 +153,7 @@ pub fn walked(schema: &Schema) -> Vec<String> {
     if all { found.get(0, 1).unwrap_or_default() } else { Vec::new() }
 }
 
-/// From now on rows are written that say otherwise: should the files of before come back, they are compared anew.
+/// From now on rows are written with other answers: if the previous files come back, they are compared again.
 pub fn forget_walked(schema: &Schema) {
     Sql::on(schema, c"maxmind_walk").run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
 }

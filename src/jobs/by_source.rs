@@ -1,6 +1,6 @@
 //! Jobs that ask network sources: which addresses they are about, handing them to the worker's network side, and
-//! counting what comes back. An address counts once all its sources are through; MaxMind, where it is one of them, goes
-//! first, since its answer decides whether Team Cymru is asked.
+//! counting the results. An address counts once all its sources are done; MaxMind, if it is one of them, goes first,
+//! since its answer decides whether Team Cymru is asked.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ use crate::shared::trouble::Work;
 use crate::shared::watched;
 use crate::shared::{Done, Job, sources};
 
-/// Addresses that are handed over at a time: what is asked about is held in memory, and a refresh may be about millions.
+/// Addresses that are handed over at a time: open questions are held in memory, and a refresh may have millions.
 const CHUNK: usize = 50_000;
 /// With so many left, the next ones are handed over: there is always something to ask.
 const ROOM: u64 = 10_000;
@@ -29,8 +29,8 @@ pub fn names(job: &Job) -> Vec<&'static str> {
     SourceSet::from_bits(job.sources.load(Ordering::Relaxed)).iter().map(Source::as_str).collect()
 }
 
-/// Finds the addresses of a job: those it was given, or what is stale at any of its sources, most observed first. They
-/// stand in its list from then on. Returns how many there are.
+/// Finds the addresses of a job: those it was given, or all that are stale at any of its sources, most observed first.
+/// They are in its list from then on. Returns their number.
 pub fn measure(job: &Job) -> u64 {
     let Some(schema) = Schema::hold() else { return 0 };
     // One that was taken over from a worker that ended begins again.
@@ -93,8 +93,8 @@ pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
     Asking { list, ended: false }
 }
 
-/// Has the list of a job begin with what was observed most: it is handed over piece by piece, and the quota may not
-/// reach beyond the first.
+/// Sorts the list of a job by observations, most first: it is handed over piece by piece, and the quota may not reach
+/// beyond the first.
 fn most_observed_first(id: i64) {
     let ips = list::read(id).unwrap_or_default();
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());

@@ -77,7 +77,7 @@ impl Held {
     pub fn new(job: &'static Job) -> Held {
         HELD.set(Some(job));
         if !REGISTERED.replace(true) {
-            // Who is terminated ends without unwinding: no value is dropped then.
+            // A terminated process ends without unwinding: no value is dropped then.
             process::at_exit(at_exit);
         }
         Held { job }

@@ -1,19 +1,19 @@
-//! Jobs: backfill, and what later refreshes. A caller fills in a slot in shared memory and waits; the worker of its
-//! database runs it; helpers do the pieces.
+//! Jobs: backfill and refresh. A caller fills in a slot in shared memory and waits; the worker of its database runs it;
+//! helpers do the pieces.
 //!
-//! A job needs no durable record to be resumed: what is due stands in `ip_inventory`, and a job that died is simply
-//! asked for again.
+//! A job needs no durable record to be resumed: the due rows are in `ip_inventory`, and a job that died is simply
+//! called again.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`submit`] | the caller's side: `backfill_inventory` and the refreshes |
-//! | [`request`] | what a caller asks for, and the sources that it names |
-//! | [`claim`] | the slot of a job, given back however its caller ends |
+//! | [`request`] | a caller's parameters and sources |
+//! | [`claim`] | the slot of a job, given back in all cases |
 //! | [`wait`] | waiting for the end, and `wait_for_job` |
 //! | [`progress`] | how far jobs are; cancelling one |
-//! | [`summary`] | what a job did |
+//! | [`summary`] | the result of a job |
 //! | [`run`] | the worker's side: from submitted to ended |
-//! | [`piece`] | one piece of a job: read what is due, look up, write |
+//! | [`piece`] | one piece of a job: read due rows, look up, write |
 //! | [`by_source`] | jobs that ask the network sources, after MaxMind |
 //! | [`list`] | addresses that a job is given, in a file beside the generations |
 

@@ -1,8 +1,8 @@
-//! One piece of a job: read what is due, look up, write. Helpers take pieces off a shared cursor, so none waits for a
+//! One piece of a job: read due rows, look up, write. Helpers take pieces from a shared cursor, so none waits for a
 //! slow one.
 //!
-//! Without a list, a piece is a range of blocks of the inventory: every row is read once, in the order in which it
-//! lies on disk, and written by its place without asking the index. With a list, it is a range of the list.
+//! Without a list, a piece is a range of blocks of the inventory: every row is read once, in the order of the disk, and
+//! written by its place without asking the index. With a list, it is a range of the list.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -71,7 +71,7 @@ impl Pieces {
                 None => self.blocks(from, to),
             };
             first = false;
-            // Somebody holds a whole table: this waits for them, with pauses in which it can be ended.
+            // Another session holds a whole table: this waits for it, with pauses in which it can be ended.
             if !result.as_ref().is_err_and(Failure::is_lock) || job.cancel.load(Ordering::Acquire) {
                 break result;
             }
@@ -130,7 +130,7 @@ impl Pieces {
         }
         counts.add(&Done { processed: tallied.written, ..Done::default() });
         self.count(&tallied);
-        // A later pass meets what an earlier one wrote; what no pass met is counted at the end.
+        // A later pass meets the rows of an earlier one; rows that no pass met are counted at the end.
         if first {
             let fresh = (ips.len() as u64).saturating_sub(tallied.written + due.len() as u64);
             counts.add(&Done { processed: fresh, cache_hits: fresh, ..Done::default() });
@@ -153,7 +153,7 @@ impl Pieces {
                     part.write(&schema, batch);
                 }
             })?;
-            // Only what is committed counts.
+            // Only committed rows count.
             if !self.job.asks_the_network() {
                 let processed = part.tallied.written + part.errors;
                 self.job.counts.add(&Done { processed, errors: part.errors, ..Done::default() });
@@ -196,13 +196,13 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
     maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, now))
 }
 
-/// What one transaction did.
+/// The result of one transaction.
 pub struct Part {
     stale_before: i64,
     halving: Halving,
-    /// What was written.
+    /// The rows written.
     pub tallied: Tallied,
-    /// Rows that somebody held, or that moved.
+    /// Rows that another session held, or that moved.
     pub locked: u64,
     /// Rows that cannot be written.
     pub errors: u64,
@@ -215,7 +215,7 @@ impl Part {
         Part { stale_before, halving, tallied: Tallied::default(), locked: 0, errors: 0 }
     }
 
-    /// Writes a batch, but for rows that cannot be written. The log gets a line a batch.
+    /// Writes a batch, without the rows that cannot be written. The log gets one line for each batch.
     pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
         let Part { stale_before, halving, tallied, locked, errors } = self;
         let before = *errors;

@@ -1,5 +1,5 @@
-//! How far jobs are, for whoever waits or looks: progress lines, `enrichment_jobs` (for the view `enrichment_progress`), and
-//! `cancel_enrichment_job`.
+//! The progress of jobs, for waiting sessions and views: progress lines, `enrichment_jobs` (for the view
+//! `enrichment_progress`), and `cancel_enrichment_job`.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! What a caller asks for: the limits of a job, and the sources that it names.
+//! A caller's parameters: the limits of a job, and its sources.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::shared;
 use crate::shared::source;
 use crate::shared::{kind, sources};
 
-/// What a caller asks for.
+/// A caller's parameters.
 pub struct Request {
     /// Rows of one write.
     pub batch_size: u32,
@@ -38,7 +38,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A refresh of what the caller then says.
+    /// A refresh; the caller then names its rows.
     pub fn refresh() -> Request {
         Request {
             batch_size: 1000,

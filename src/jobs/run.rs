@@ -1,5 +1,5 @@
-//! The worker's side of jobs: from submitted to ended, in passes. After a pass, rows that somebody held or that moved
-//! meanwhile are looked for once more, a bounded number of times.
+//! The worker's side of jobs: from submitted to ended, in passes. After a pass, rows that another session held or that
+//! moved are searched again, a bounded number of times.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::shared::trouble::Work;
 use crate::shared::watched;
 use crate::shared::{Done, Job, kind, outcome, sources, state};
 
-/// Passes that may get nothing done, a second apart: somebody holds the rows, or helpers are ended.
+/// Passes that may have no result, a second apart: another session holds the rows, or helpers are ended.
 const IDLE_PASSES: u32 = 5;
 
 /// The jobs of one database.
@@ -74,8 +74,8 @@ impl Runner {
         self.mine().next().is_some()
     }
 
-    /// Does what the jobs need now. True: this process itself has a piece to do next, and should not wait. While the
-    /// inventory is being walked, a refresh of what is stale at MaxMind has nothing to add: it waits for the rest.
+    /// Does the next steps of the jobs. True: this process itself has a piece to do next, and should not wait. While
+    /// the inventory is being walked, a refresh of rows stale at MaxMind has nothing to add: it waits for the rest.
     pub fn turn(&mut self, network: &mut Network, walking: bool) -> bool {
         let mut working = false;
         for (slot, job) in self.mine() {
@@ -102,7 +102,7 @@ impl Runner {
             Ok(0) => return finish(job, outcome::DONE, None),
             Ok(end) => job.end.store(end, Ordering::Release),
             Err(_) if dropping() || job.cancel.load(Ordering::Acquire) => return finish(job, outcome::CANCELLED, None),
-            // Somebody holds the table: it stays submitted, and is looked at again soon.
+            // Another session holds the table: it stays submitted, and is tried again soon.
             Err(failure) if failure.is_lock() => return,
             Err(failure) => {
                 watched::failed(Work::Job, &failure);
@@ -156,7 +156,7 @@ impl Runner {
             active.asking = Some(by_source::start(slot, job, network));
         } else {
             self.active.remove(&slot);
-            // What is still held counts as not done.
+            // Rows that are still locked count as not done.
             let locked = job.locked.load(Ordering::Relaxed);
             job.counts.add(&Done { errors: locked, ..Done::default() });
             if unfinished(job) {
@@ -201,13 +201,13 @@ fn unfinished(job: &Job) -> bool {
 
 impl Active {
     fn start_pass(&mut self, slot: usize, job: &'static Job) {
-        // What could not be written is tried again, and counted again.
+        // Rows that could not be written are tried again, and counted again.
         job.counts.forget_errors();
         self.written_before = written(job);
         job.locked.store(0, Ordering::Relaxed);
         job.open.store(0, Ordering::Relaxed);
         job.passes.fetch_add(1, Ordering::Relaxed);
-        // A row that somebody held may have moved behind the end that the pass before had.
+        // A row that another session held may have moved behind the end of the previous pass.
         if !job.listed.load(Ordering::Relaxed)
             && let Ok(Some(blocks)) = watched::part(Work::Job, blocks)
         {
@@ -238,7 +238,7 @@ impl Active {
         if self.next_pass.is_some() {
             return true;
         }
-        // Rows that cannot be written are no progress: they are due for ever.
+        // Rows that cannot be written do not count as progress: they stay due.
         let progress = written(job) - job.counts.read().errors > self.written_before;
         let left = job.locked.load(Ordering::Relaxed) > 0 || unfinished(job);
         if left && !progress {
@@ -258,14 +258,14 @@ impl Active {
     }
 }
 
-/// What a piece of this job failed at.
+/// The failure of a piece of this job.
 fn last_failure(job: &Job) -> Option<String> {
     let slot = shared::here()?;
     let failing = slot.troubles.of(Work::Job).failing()?;
     (failing.at >= job.started_at.load(Ordering::Relaxed)).then_some(failing.message)
 }
 
-/// Whether somebody is dropping the extension.
+/// Whether a session is dropping the extension.
 fn dropping() -> bool {
     tx::run(Schema::is_being_dropped).unwrap_or(false)
 }
@@ -274,7 +274,7 @@ fn written(job: &Job) -> u64 {
     job.counts.read().processed
 }
 
-/// Counts what is due, and returns where the cursor ends: a number of blocks, or of listed addresses.
+/// Counts the due rows, and returns the end of the cursor: a number of blocks, or of listed addresses.
 fn measure(job: &Job) -> u64 {
     let Some(schema) = Schema::hold() else { return 0 };
     tx::read_everything();
@@ -315,7 +315,7 @@ fn any_due(job: &Job) -> bool {
     due::any_at_maxmind(&schema, job.stale_before.load(Ordering::Relaxed))
 }
 
-/// Writes the job down, and tells who waits.
+/// Records the job, and wakes the waiting session.
 pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     job.outcome.store(how, Ordering::Relaxed);
     job.ended_at.store(time::now(), Ordering::Relaxed);

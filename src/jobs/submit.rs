@@ -114,7 +114,7 @@ sql_function!(
         let request = Request {
             ips: Some(known::within(&Schema::of(call), range)),
             wait: call.get::<bool>(2).unwrap_or(true),
-            // Fresh or not: whatever was answered before this moment.
+            // Fresh or not: all rows answered before this moment.
             stale_before: time::now(),
             sources,
             ..Request::refresh()
@@ -227,8 +227,8 @@ fn start(call: Call, request: Request) -> Option<i64> {
     Some(id)
 }
 
-/// A number that no job has, nor had. Whoever owns the sequence may put it back: it goes on behind the highest then, one
-/// session after the other, so that each finds what the one before has set.
+/// A number that no job has or had. The sequence's owner may set it back: then it continues after the highest, one
+/// session after the other, so that each sees the value of the previous one.
 fn next_id(schema: &Schema) -> i64 {
     let id = runs::next_number(schema);
     if id > highest(schema, id) {

@@ -1,4 +1,4 @@
-//! What a job did, as its caller is told.
+//! The result of a job, for its caller.
 
 use std::sync::atomic::Ordering;
 
@@ -16,7 +16,7 @@ pub struct Summary {
     pub elapsed: i64,
 }
 
-/// The `enrichment_summary` of a job; of one that nobody waited for, only its number.
+/// The `enrichment_summary` of a job; of one without a waiting caller, only its number.
 pub fn summary(call: Call, id: i64, job: Option<&Job>) -> Datum {
     let of = |job: &Job| Summary {
         numbers: job.counts.read().in_order(),

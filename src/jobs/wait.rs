@@ -1,8 +1,8 @@
-//! Waiting for a job: inside of its own call, and by `wait_for_job`, which holds back nobody's vacuum.
+//! Waiting for a job: inside its own call, and by `wait_for_job`, which holds back no vacuum.
 //!
-//! A function is called by a statement, and a statement holds a snapshot until it ends: dead rows that are newer stay in
-//! every table of the database for as long. Nothing that runs inside of the statement can give that up. A procedure that is
-//! called by itself can: it commits, and waits without a snapshot.
+//! A function is called by a statement, and a statement holds a snapshot until it ends: dead rows that are newer stay
+//! in every table of the database for as long. Code inside the statement cannot release it. A procedure that is called
+//! by itself can: it commits, and waits without a snapshot.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::sql_function;
 
 /// How long a caller goes on waiting while no worker is there: it may be on its way back.
 const WORKER_GONE: Duration = Duration::from_secs(15);
-/// How long a function waits before it says what that does to others.
+/// How long a function waits before its notice about vacuum.
 const LONG: Duration = Duration::from_secs(20);
 
 /// Waits for the end, interruptibly, and says once a second how far it is.

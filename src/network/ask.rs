@@ -1,7 +1,8 @@
 //! Asking the worker about one address and waiting for it: `enrich_ip` with `wait`.
 //!
-//! What a session queues is invisible to the worker until the session commits, so a question that is waited for goes
-//! through a slot in shared memory instead. The worker writes the row as for any address asked about (seen 0 times).
+//! Rows that a session queues are invisible to the worker until the session commits, so a question with a waiting
+//! session goes through a slot in shared memory instead. The worker writes the row as for any address asked about (seen
+//! 0 times).
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -61,7 +62,7 @@ pub fn ask(ip: IpAddr, wait: Duration) -> bool {
 fn claim() -> Option<Held> {
     let database = shared::my_database().to_u32();
     let questions = &shared()?.questions;
-    // Those of sessions that died do not count: whoever comes next takes them over.
+    // Slots of dead sessions are free: the next session takes them over.
     let is_held =
         |q: &&Question| q.database.load(Ordering::Acquire) == database && q.slot.is_held(|| q.waiter_is_gone());
     let held = || questions.iter().filter(is_held).count();
@@ -76,8 +77,8 @@ fn claim() -> Option<Held> {
     (held() <= share).then_some(mine)
 }
 
-/// The worker's side: takes what is asked in its database. MaxMind's answer is written at once; what only the network
-/// knows is asked for, and the session is told when that is written too.
+/// The worker's side: takes the questions of its database. MaxMind's answer is written at once; the network is asked
+/// for the rest, and the session is told when that is written too.
 pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     let Some(shared) = shared() else { return };
     let taken = |(slot, question): (usize, &Question)| {
@@ -85,7 +86,7 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
         if question.database.load(Ordering::Relaxed) != database.to_u32() {
             return None;
         }
-        // What was read belongs to the ticket that is taken, or nothing is.
+        // The values belong to the ticket that is taken; otherwise none is taken.
         let ip = question.ip();
         Some((ip, Ticket { slot, number: question.slot.take(asked)? }))
     };
@@ -112,7 +113,8 @@ pub fn answer(database: pg_sys::Oid, network: &mut Network) {
     }
 }
 
-/// Tells the session of a question that everything is written. One that has gone is forgotten, whoever has its slot now.
+/// Tells the session of a question that everything is written. A session that has gone is ignored, also if another one
+/// has its slot now.
 pub fn done(ticket: Ticket) {
     let Some(question) = shared().and_then(|shared| shared.questions.get(ticket.slot)) else { return };
     if question.slot.answer(ticket.number) {
@@ -120,7 +122,7 @@ pub fn done(ticket: Ticket) {
     }
 }
 
-/// A worker that begins takes over what the one before had taken.
+/// A new worker takes over the questions of the previous one.
 pub fn take_over(database: pg_sys::Oid) {
     for question in shared().iter().flat_map(|shared| &shared.questions) {
         if question.database.load(Ordering::Relaxed) == database.to_u32() {

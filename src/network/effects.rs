@@ -1,4 +1,4 @@
-//! Does what is to be done.
+//! Carries out effects.
 
 use enrich::campaign::effect::Effect;
 use enrich::campaign::event::Event;
@@ -16,7 +16,7 @@ use crate::shared::trouble::Work;
 use crate::shared::{source, watched};
 
 impl Network {
-    /// Does it, and says what came of it, where something comes back.
+    /// Carries it out, and returns the result, if there is one.
     pub(super) fn carry_out(&mut self, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Claim(claim) => {

@@ -15,22 +15,22 @@ pub struct Key {
     setting: &'static str,
     keeper: Keeper,
     resolver: Resolver,
-    /// Somebody named this place, so that there should be a key.
+    /// This place was named explicitly, so that there should be a key.
     was_set: bool,
     coming: Option<Look>,
-    /// Settings were read: who wants to ask waits for what this look finds.
+    /// Settings were read: questions wait for the result of this look.
     awaited: bool,
     said: String,
 }
 
 impl Key {
-    /// Settings were read: reads the reference that `setting` holds. What is known counts until that is done. No
+    /// Settings were read: reads the reference that `setting` holds. The known value counts until that is done. No
     /// reference: no key.
     pub fn resolve(&mut self, setting: &'static str, reference: &str, resolver: Resolver) {
         (self.setting, self.resolver) = (setting, resolver);
         let reference = Reference::parse(reference).ok();
         self.was_set = reference.is_some() && secrets::was_set(setting);
-        // One that was refused may have been replaced where it stands; one that could not be read, mended.
+        // A refused key may have been replaced in its place; an unreadable one may be fixed.
         let sound = self.keeper.trouble().is_none() && !self.keeper.is_refused();
         let same = reference.as_ref() == self.keeper.reference();
         self.keeper.point(reference);
@@ -39,7 +39,7 @@ impl Key {
         self.awaited = self.coming.is_some();
     }
 
-    /// No key is wanted any more.
+    /// No key is needed any more.
     pub fn forget(&mut self) {
         *self = Key::default();
     }
@@ -63,8 +63,8 @@ impl Key {
         self.coming.is_some() || self.keeper.again_at().is_some_and(|at| at <= Instant::now() + time)
     }
 
-    /// Reads the reference again when it is time, and takes what came. True: there is another key than before, or a
-    /// look is over that somebody waited for. What went wrong is said once, and never what the key is.
+    /// Reads the reference again when it is time, and takes the result. True: there is another key than before, or a
+    /// look is over that a caller waited for. An error is reported once, and the key never.
     pub fn take(&mut self) -> bool {
         let now = Instant::now();
         let Some(look) = &self.coming else {
@@ -96,7 +96,7 @@ impl Key {
         self.keeper.key()
     }
 
-    /// What tells it from another one.
+    /// A mark that distinguishes it from another one.
     pub fn mark(&self) -> Option<Mark> {
         self.keeper.key().map(Secret::mark)
     }

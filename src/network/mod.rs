@@ -1,5 +1,5 @@
-//! The worker and the network: carries out what [`enrich::campaign`] decides. What is due is claimed, asked, and written,
-//! and no transaction is open in between.
+//! The worker and the network: carries out the decisions of [`enrich::campaign`]. Due rows are claimed, asked about,
+//! and written, and no transaction is open in between.
 //!
 //! ```text
 //! claim (a transaction) → campaign (memory) → fetcher (its own thread) → outcomes → campaign → write (a transaction)
@@ -11,9 +11,9 @@
 //! |---|---|
 //! | [`share`] | this database's share of a quota
 //! | [`side`] | settings, the network thread, the campaign: the worker turns it |
-//! | [`effects`] | does what is to be done |
+//! | [`effects`] | carries out effects |
 //! | [`tables`] | transactions: rows that are looked for, rows that are written |
-//! | [`say`] | what the log is told |
+//! | [`say`] | messages in the log |
 //! | [`key`] | keys that settings refer to |
 //! | [`recheck`] | answers that are in doubt, made due again |
 

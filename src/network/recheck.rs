@@ -1,9 +1,9 @@
-//! Answers of Team Cymru that are not to be believed any more: their rows are made due again, a piece of the inventory
-//! at a time, and keep what they say until the new answer is there.
+//! Answers of Team Cymru that are no longer trusted: their rows are made due again, a piece of the inventory at a time,
+//! and keep their values until the new answer is there.
 //!
-//! Nothing is remembered but what the tables say. Version 0.1.0 kept answers for whole announced prefixes; as long as
-//! one of those stands in `cymru_prefix`, its answers are in the inventory, too. They are deleted last, so a worker that
-//! is killed half-way begins anew.
+//! The tables hold the whole state. Version 0.1.0 kept answers for whole announced prefixes; as long as one of those is
+//! in `cymru_prefix`, its answers are in the inventory, too. They are deleted last, so a worker that is killed in
+//! between starts again.
 
 use super::tables::{in_schema, part_in_schema};
 use crate::inventory::distrust;
@@ -14,19 +14,19 @@ use crate::shared::trouble::Work;
 /// Blocks of one piece: some ten thousand rows.
 const PIECE: u32 = 256;
 
-/// What is done in turn: rows that are due must not be answered from what is in doubt itself, and what tells that there
-/// are any goes last.
+/// The steps, in order: due rows must not be answered from doubtful answers, and the mark that there are any is removed
+/// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Networks without a route are forgotten.
     Unrouted,
     /// Rows of the inventory are made due.
     Rows,
-    /// Answers for wide networks, which nobody uses, are forgotten.
+    /// Answers for wide networks, which are not used, are deleted.
     Wide,
 }
 
-/// What is being looked through.
+/// The part that is being searched.
 #[derive(Debug)]
 struct Walk {
     doubt: Doubt,
@@ -47,7 +47,7 @@ pub struct Recheck {
     /// It is not known yet whether there is anything from 0.1.0.
     looked: bool,
     walk: Option<Walk>,
-    /// What is to be looked through after that.
+    /// The part that is searched after that.
     next: Option<Doubt>,
 }
 
@@ -90,7 +90,7 @@ impl Recheck {
                 }
                 rows > 0
             }
-            // Somebody holds a row: the next turn tries again.
+            // Another session holds a row: the next turn tries again.
             Err(failure) if failure.is_lock() => false,
             Err(failure) => {
                 pgrx::log!(

@@ -1,4 +1,4 @@
-//! What the log is told.
+//! Messages in the log.
 
 use enrich::campaign::effect::News;
 use enrich::campaign::standing::Way;

@@ -16,7 +16,7 @@ use crate::settings;
 use crate::shared::Database;
 use crate::shared::checks::{SETTINGS, found};
 
-/// What programs said a moment ago, whoever had them run.
+/// Recent output of programs, from all callers.
 static RECENT: LazyLock<Arc<Recent>> = LazyLock::new(Arc::default);
 
 /// A reference that is being looked up.
@@ -25,7 +25,7 @@ pub struct Look {
     coming: Receiver<Found>,
 }
 
-/// What a reference names, and how old that answer is.
+/// The value of a reference, and its age.
 type Found = (Result<Secret, SecretError>, Duration);
 
 impl Look {
@@ -38,7 +38,7 @@ impl Look {
         Ok(Look { reference, coming: receiver })
     }
 
-    /// What came, once it has.
+    /// The result, once it is there.
     pub fn take(&self) -> Option<Found> {
         match self.coming.try_recv() {
             Ok(found) => Some(found),
@@ -48,7 +48,7 @@ impl Look {
     }
 }
 
-/// Whether somebody set the reference, in whatever place: then there should be a key.
+/// Whether the reference was set, in any place: then there should be a key.
 pub fn was_set(setting: &str) -> bool {
     let name = format!("asn_inventory.{setting}");
     let found = tx::run(|| {
@@ -62,7 +62,7 @@ pub fn was_set(setting: &str) -> bool {
     found.unwrap_or(false)
 }
 
-/// What is said of one reference.
+/// The report on one reference.
 type Told = (u32, String);
 
 /// A reference of a setting, on its way to an answer for the doctor.
@@ -71,7 +71,7 @@ enum Looking {
     Over(Told),
 }
 
-/// The worker's look at its references, when somebody asks whether they resolve. Values are dropped where they arrive.
+/// The worker's look at its references, when a session asks whether they resolve. Values are dropped at once.
 pub struct Secrets {
     slot: &'static Database,
     reloads: u64,
@@ -157,7 +157,8 @@ fn look(resolver: Resolver, setting: &str, text: &str) -> Looking {
     }
 }
 
-/// What to say of a reference. An answer that was remembered says so: who has mended something should not wonder.
+/// The report on a reference. A remembered answer says so, so that it does not confuse a user who has just fixed the
+/// key.
 fn told(reference: &Reference, (found, age): Found, was_set: bool) -> Told {
     let age = age.as_secs();
     let (state, mut detail) = match found {

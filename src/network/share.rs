@@ -14,12 +14,12 @@ use crate::settings::place;
 /// How often it is looked whether others have spent.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the others have left.
+/// The part that the others have left.
 pub struct Share {
     quota: SharedQuota,
     database: u32,
     account: Account,
-    /// What the others had spent when it was last looked.
+    /// The others' spending at the last look.
     others: u64,
     looked: Option<(Instant, Micros)>,
     /// The account is known.
@@ -52,8 +52,8 @@ impl Share {
         }
     }
 
-    /// What the others have spent since `window_start`. Where that cannot be read, what was known counts: nothing is paid
-    /// without the file.
+    /// The others' spending since `window_start`. If the file cannot be read, the last known value counts: nothing is
+    /// paid without the file.
     pub fn by_others(&mut self, window_start: Micros) -> u64 {
         let fresh = |(at, window): &(Instant, Micros)| *window == window_start && at.elapsed() < LOOK;
         if self.looked.as_ref().is_some_and(fresh) {
@@ -71,20 +71,20 @@ impl Share {
         self.others
     }
 
-    /// Pays for questions: what the ledger says is spent, unless that is more than `limit` less what the others have spent.
+    /// Pays for questions: the ledger's amount is spent, unless it is more than `limit` less the others' spending.
     pub fn pay(&mut self, ledger: &Ledger, limit: u64) -> Result<(), Refusal> {
         self.write(ledger, Some(limit))
     }
 
-    /// The ledger was read: the others learn of what was spent before this file was. Where it cannot be written now, it is
-    /// with the next question.
+    /// The ledger was read: the others learn of the spending from before this file. If it cannot be written now, it is
+    /// written with the next question.
     pub fn tell(&mut self, ledger: &Ledger) {
         if self.pointed && ledger.used > 0 {
             let _ = self.write(ledger, None);
         }
     }
 
-    /// The ledger changed in another way: what it gives back is there for the others.
+    /// The ledger changed in another way: returned quota is available to the others.
     pub fn note(&mut self, ledger: &Ledger) -> Result<(), Refusal> {
         self.write(ledger, None)
     }

@@ -35,9 +35,9 @@ use crate::shared::source as shown;
 pub struct Network {
     pub(super) database: pg_sys::Oid,
     pub(super) settings: Settings,
-    /// What the settings say of whom to ask.
+    /// The settings of the sources.
     pub(super) rules: Rc<given::Settings>,
-    /// What other databases of the server have spent of GreyNoise's quota in this window.
+    /// The other databases' spending of GreyNoise's quota in this window.
     others: u64,
     pub(super) reloads: u64,
     /// Where the steady clock begins.
@@ -80,7 +80,7 @@ impl Network {
         network
     }
 
-    /// One turn of the worker's loop: takes what came, writes it, asks what is next. Never waits.
+    /// One turn of the worker's loop: takes results, writes them, asks the next questions. Never waits.
     pub fn turn(&mut self) {
         self.reload();
         self.look_at_share();
@@ -102,7 +102,7 @@ impl Network {
         self.happened(Event::MadeDue);
     }
 
-    /// Somebody asked about these without waiting: what is stale of them is asked for.
+    /// A session asked about these without waiting: stale ones are asked about again.
     pub fn asked_about(&mut self, ips: &[IpAddr]) {
         self.happened_by_settings_of_now(Event::AskedAbout(ips.to_vec()));
     }
@@ -123,7 +123,7 @@ impl Network {
         self.campaign.patience(others, &self.given())
     }
 
-    /// A job begins; [`ask_for_job`](Network::ask_for_job) says what it is about.
+    /// A job begins; [`ask_for_job`](Network::ask_for_job) names its addresses.
     pub fn start_job(&mut self, slot: usize) {
         self.happened(Event::JobStarted(slot));
     }
@@ -144,7 +144,7 @@ impl Network {
         self.campaign.job_waits_for(slot, ip)
     }
 
-    /// What became of a job's addresses since this was last asked, and whether it has none left.
+    /// The results of a job's addresses since the last call, and whether it has none left.
     pub fn job_progress(&mut self, slot: usize) -> (Progress, bool) {
         self.campaign.job_progress(slot)
     }
@@ -174,12 +174,12 @@ impl Network {
         self.campaign.sources_on(&self.given())
     }
 
-    /// The worker rests: what is with the network thread waits there, and nothing leaves.
+    /// The worker rests: requests in the network thread wait there, and nothing leaves the server.
     pub fn rest(&mut self) {
         self.happened(Event::Rested);
     }
 
-    /// What other databases of the server have spent is not there for this one.
+    /// The spending of other databases of the server is not available to this one.
     fn look_at_share(&mut self) {
         if self.settings.greynoise == Switch::off {
             return;
@@ -218,7 +218,7 @@ impl Network {
         self.happened_by(event, &rules);
     }
 
-    /// As [`happened`](Network::happened), for what comes between two turns: a reload may have come before it.
+    /// As [`happened`](Network::happened), for events between two turns: a reload may have come before them.
     fn happened_by_settings_of_now(&mut self, event: Event) {
         let rules = if process::reloads() == self.reloads {
             Rc::clone(&self.rules)
@@ -323,8 +323,7 @@ impl Network {
     }
 }
 
-/// What the settings say of whom to ask, when, and how much; `others`: what other databases have spent of GreyNoise's
-/// quota.
+/// The settings of the sources, their times and limits; `others`: the other databases' spending of GreyNoise's quota.
 fn rules(settings: &Settings, others: u64) -> given::Settings {
     given::Settings {
         cymru: settings.cymru,

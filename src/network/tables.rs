@@ -34,12 +34,12 @@ pub fn part_in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> R
     watched::part(work, || Schema::hold().map(|schema| f(&schema)).unwrap_or_default())
 }
 
-/// Writing what a source said, as a work.
+/// Writing the answers of a source, as a work.
 pub fn write_of(source: Source) -> Work {
     if source == Source::GreyNoise { Work::GreynoiseWrite } else { Work::CymruWrite }
 }
 
-/// Rows to ask about, and what is known of their networks.
+/// Rows to ask about, and the known answers of their networks.
 pub fn find(claim: &Claim) -> Option<Found> {
     let which = match &claim.rows {
         Rows::Due => Which::Due,
@@ -115,8 +115,8 @@ pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
     told(Work::GreynoiseWrite, written, unwritten, broken)
 }
 
-/// Writes the ledger down and makes rows due that wait for the quota. A reload that takes this worker away should not
-/// cost a question: then nothing is written.
+/// Writes the ledger down and makes rows due that wait for the quota. If a reload ends this worker, it should not cost
+/// a question: then nothing is written.
 pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<(), tx::Failure> {
     in_schema(Work::Ledger, |schema| {
         if is_served() {
@@ -136,7 +136,7 @@ fn is_served() -> bool {
 /// A row that took no answer, and why.
 type Broken = (IpAddr, tx::Failure);
 
-/// What became of a batch. Says which rows cannot be written: one line, whatever there is of them.
+/// The result of a batch. Reports rows that cannot be written, in one line.
 fn told<A>(
     work: Work,
     written: Result<(), tx::Failure>,

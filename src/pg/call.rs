@@ -30,16 +30,16 @@ impl Call {
         self.0
     }
 
-    /// What a trigger is called with; `None` where this is no trigger's call.
+    /// The arguments of a trigger's call; `None` if this is not a trigger's call.
     pub fn trigger(&self) -> Option<&pg_sys::TriggerData> {
-        // SAFETY: the context of a running call, read as what its tag says.
+        // SAFETY: the context of a running call, read as the type of its tag.
         unsafe {
             let data = (*self.0).context.cast::<pg_sys::TriggerData>();
             (!data.is_null() && (*data).type_ == pg_sys::NodeTag::T_TriggerData).then(|| &*data)
         }
     }
 
-    /// What an event trigger is called with; `None` where this is no event trigger's call.
+    /// The arguments of an event trigger's call; `None` if this is not an event trigger's call.
     pub fn event_trigger(&self) -> Option<&pg_sys::EventTriggerData> {
         // SAFETY: as above.
         unsafe {
@@ -50,7 +50,7 @@ impl Call {
 
     /// Whether this is the call of a procedure that may end its transaction.
     pub fn may_commit(self) -> bool {
-        // SAFETY: the context of a running call, read as what its tag says.
+        // SAFETY: the context of a running call, read as the type of its tag.
         unsafe {
             let context = (*self.0).context;
             !context.is_null()
@@ -240,8 +240,8 @@ impl Rows {
         unsafe { (*self.desc).natts as usize }
     }
 
-    /// Adds the row that `values` makes. What it allocates is freed with the row, or a set of millions would take the
-    /// server's memory.
+    /// Adds the row that `values` makes. Its memory is freed with the row, or a set of millions would take the server's
+    /// memory.
     pub fn row(&mut self, values: impl FnOnce() -> Vec<Option<Datum>>) {
         // SAFETY: as many values as the descriptor has columns; the store copies them before they are freed. After an
         // error, PostgreSQL leaves this memory by itself.
@@ -258,9 +258,9 @@ impl Rows {
     }
 }
 
-/// Gives out a set one row a call, so that who stops early pays for no more. The first call makes the state by `begin`
+/// Returns a set one row a call, so that an early stop costs no more. The first call makes the state by `begin`
 /// (`None`: the set is empty), each call takes a row by `next` (`None`: the set is over). The state is dropped with the
-/// set, however that ends: exhausted, left early, or by an error.
+/// set, in each case: exhausted, left early, or after an error.
 pub fn one_by_one<S: 'static>(
     call: Call,
     begin: impl FnOnce() -> Option<S>,
@@ -295,14 +295,14 @@ pub fn one_by_one<S: 'static>(
     }
 }
 
-/// A text datum in the server's encoding, palloced. Sources speak UTF-8; what the encoding lacks becomes `?`.
+/// A text datum in the server's encoding, palloced. Sources speak UTF-8; characters that the encoding lacks become `?`.
 pub fn text(text: &str) -> Datum {
     let text = super::encoding::server_text(text);
     // SAFETY: copies `len` bytes into a fresh palloc.
     unsafe { Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)) }
 }
 
-/// A jsonb datum, palloced; `None` for a text that holds a NUL. Raises where it is no JSON.
+/// A jsonb datum, palloced; `None` for a text that holds a NUL. Raises an error if it is not JSON.
 pub fn jsonb(text: &str) -> Option<Datum> {
     let text = std::ffi::CString::new(super::encoding::server_text(text)).ok()?;
     // SAFETY: the input function of jsonb reads a NUL-terminated text in the server's encoding.
@@ -351,7 +351,7 @@ macro_rules! sql_function {
             &V1
         }
 
-        /// Where the function's body stands: outside of what may be unsafe.
+        /// The place of the function's body: outside the unsafe block.
         #[doc(hidden)]
         #[allow(non_camel_case_types)]
         enum $name {}

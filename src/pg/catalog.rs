@@ -1,4 +1,4 @@
-//! Small questions to the catalog: where the extension lives, who owns it, how to write a name into SQL.
+//! Small questions to the catalog: the schema of the extension, its owner, and names quoted for SQL.
 
 use std::ffi::{CStr, CString};
 
@@ -69,7 +69,7 @@ impl Schema {
     }
 
     /// The same, and keeps the extension from being dropped until the transaction ends. DROP EXTENSION locks the
-    /// extension before anything in it, so whoever holds this cannot deadlock with it half-way.
+    /// extension before anything in it, so a holder of this lock cannot deadlock with it.
     pub fn hold() -> Option<Schema> {
         let oid = extension()?;
         // SAFETY: waits for a running DROP, then is held until the transaction ends.
@@ -79,7 +79,7 @@ impl Schema {
         Schema::find()
     }
 
-    /// Whether somebody is dropping the extension at this moment. In a transaction, which then keeps others from it.
+    /// Whether a session is dropping the extension at this moment. In a transaction, which then keeps others from it.
     pub fn is_being_dropped() -> bool {
         let Some(oid) = extension() else { return true };
         // SAFETY: the lock that `hold` takes, without waiting for it.
@@ -162,7 +162,7 @@ pub fn databases() -> Vec<(u32, String)> {
                 break;
             }
             let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_database>(tuple);
-            // One whose DROP broke off half-way is marked so (DATCONNLIMIT_INVALID_DB), and takes nobody.
+            // A database whose DROP was interrupted is marked so (DATCONNLIMIT_INVALID_DB), and accepts no connection.
             if form.datallowconn && form.datconnlimit != -2 {
                 found.push((form.oid.to_u32(), pgrx::name_data_to_str(&form.datname).to_owned()));
             }
@@ -173,7 +173,8 @@ pub fn databases() -> Vec<(u32, String)> {
     found
 }
 
-/// Things that one transaction at a time does, in this database. Each is a sub-object of the extension that nobody else names.
+/// Things that one transaction at a time does, in this database. Each is a sub-object of the extension that no other
+/// code names.
 #[derive(Clone, Copy, Debug)]
 pub enum Turn {
     /// Absorbing the queue.
@@ -192,7 +193,7 @@ impl Turn {
         true
     }
 
-    /// Takes this turn if nobody has it.
+    /// Takes this turn if it is free.
     pub fn take(self) -> bool {
         let Some(extension) = extension() else { return false };
         let lock = pg_sys::ExclusiveLock as i32;
@@ -264,17 +265,17 @@ pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
 /// This server and database, by which a snapshot is known to mean something here: a restored dump brings those of the
 /// database it came from.
 pub fn database_identity() -> String {
-    // SAFETY: reads what the server knows of itself.
+    // SAFETY: reads the server's own state.
     unsafe { format!("{}/{}", pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32()) }
 }
 
 /// The rights of a table's owner, in a security-restricted operation, for as long as this lives; after an error, until
-/// the (sub)transaction's abort. Whatever stands on a table (triggers, defaults, constraints, index expressions, rules)
-/// runs as whoever writes it: if that were the worker's superuser, owning the table would be as good.
+/// the (sub)transaction's abort. Code on a table (triggers, defaults, constraints, index expressions, rules) runs as
+/// the writing role: if that were the worker's superuser, the table's owner would get a superuser's rights.
 ///
-/// Settings that such code makes end with it, as those of a function's SET do: a `search_path` of its own must not be that
-/// of the next statement, which runs as somebody else. And where the owner is no superuser, what the owner put there does
-/// not run with the triggers and foreign keys of other people's tables switched off.
+/// Settings that such code makes end with it, as those of a function's SET do: its own `search_path` must not be that
+/// of the next statement, which runs as another role. And if the owner is not a superuser, the owner's code does not
+/// run with the triggers and foreign keys of other roles' tables switched off.
 pub struct Acting {
     user: pg_sys::Oid,
     context: i32,
@@ -335,7 +336,7 @@ pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
         let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple);
         let (owner, has_children) = ((*form).relowner, (*form).relhassubclass);
         pg_sys::ReleaseSysCache(tuple);
-        // A statement on a table is one on its children as well, and those may be somebody else's.
+        // A statement on a table is one on its children as well, and those may belong to another role.
         if has_children && super::inherits::below(relation).len() > 1 {
             crate::pg::errors::not_ready(
                 format!("a table inherits from \"{}\"", plain_name(relation)),

@@ -1,4 +1,4 @@
-//! Tables that a Citus cluster keeps on several nodes. Citus need not be there: then nothing is one.
+//! Tables that a Citus cluster keeps on several nodes. Without Citus, no table is one.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -25,8 +25,8 @@ pub enum Kept {
 
 /// How the cluster keeps a table; `None`: Citus knows nothing of it.
 pub fn kept(table: pg_sys::Oid) -> Option<Kept> {
-    // SAFETY: the catalog is scanned by its index on the relation, if there is one; what the row holds is read before the
-    // scan ends.
+    // SAFETY: the catalog is scanned by its index on the relation, if there is one; the row's values are read before
+    // the scan ends.
     unsafe {
         let catalog = pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE);
         let oid = pg_sys::get_relname_relid(c"pg_dist_partition".as_ptr(), catalog);

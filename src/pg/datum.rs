@@ -14,10 +14,10 @@ pub const fn short_header(len: usize) -> u8 {
     len as u8 | 0x80
 }
 
-/// The bytes of a text datum. One that stands apart or compressed is brought in, palloced.
+/// The bytes of a text datum. An external or compressed one is detoasted, palloced.
 ///
 /// # Safety
-/// `datum` must be a valid text, and what it points to must outlive the result.
+/// `datum` must be a valid text, and its memory must outlive the result.
 pub unsafe fn text_bytes<'a>(datum: pg_sys::Datum) -> &'a [u8] {
     // SAFETY: see above.
     unsafe {
@@ -40,7 +40,7 @@ pub unsafe fn array_elements(datum: pg_sys::Datum, element: pg_sys::Oid) -> Vec<
     unsafe { elements(datum, element) }.into_iter().flatten().collect()
 }
 
-/// The elements of a text[], as UTF-8 whatever the server's encoding is.
+/// The elements of a text[], as UTF-8 in every server encoding.
 ///
 /// # Safety
 /// `datum` must be a text[].

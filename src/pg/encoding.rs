@@ -1,4 +1,4 @@
-//! Texts between UTF-8 and the server's encoding. Nothing raises: what cannot be converted is replaced.
+//! Texts between UTF-8 and the server's encoding. It raises no error: characters that cannot be converted are replaced.
 
 use std::ffi::CStr;
 

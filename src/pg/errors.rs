@@ -4,11 +4,12 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Keeps Rust's backtraces from clients and from the log, whatever stands in the server's environment: pgrx appends the
-/// one of each error to its DETAIL, with paths of the machine that built this. Called once, when the library is loaded.
+/// Keeps Rust's backtraces from clients and from the log, in every environment of the server: pgrx appends the
+/// backtrace of each error to its DETAIL, with paths of the machine that built this. Called once, when the library is
+/// loaded.
 ///
-/// The standard library looks at the environment with the first backtrace that is asked for, and never again: so one is
-/// asked for here while the environment says no.
+/// The standard library reads the environment at the first backtrace only: so one is requested here while the
+/// environment says no.
 pub fn without_backtraces() {
     const VARIABLE: &str = "RUST_LIB_BACKTRACE";
     let before = std::env::var_os(VARIABLE);

@@ -29,8 +29,8 @@ impl Inet {
         Inet { ip, bits: if ip.is_ipv4() { 32 } else { 128 } }
     }
 
-    /// Whether this is a network and no host: a netmask, and nothing but zeroes behind it. (`81.2.69.142/24` is a
-    /// host with its netmask; `81.2.69.0/24` is a network.)
+    /// Whether this is a network and not a host: a netmask, and only zeroes after it. (`81.2.69.142/24` is a host with
+    /// its netmask; `81.2.69.0/24` is a network.)
     pub fn is_network(self) -> bool {
         match self.ip {
             IpAddr::V4(v4) => self.bits < 32 && u32::from(v4) << self.bits == 0,

@@ -46,7 +46,7 @@ pub fn links(table: pg_sys::Oid, from: i16) -> Vec<Link> {
                 pg_sys::Oid::from(datum.value() as u32)
             };
             let header = &*(*tuple).t_data;
-            // What is known to be committed is not of a transaction that is still running.
+            // A row known to be committed does not belong to a running transaction.
             let committed = u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_COMMITTED != 0;
             let xmin = header.t_choice.t_heap.t_xmin;
             let new = !committed && pg_sys::TransactionIdIsCurrentTransactionId(xmin);
@@ -76,7 +76,7 @@ pub fn all(start: &[pg_sys::Oid], from: i16) -> Vec<pg_sys::Oid> {
     found
 }
 
-/// A table and all below it, itself first, each once: diamonds of inheritance are no more than their tables.
+/// A table and all below it, itself first, each once: a table in a diamond of inheritance counts once.
 pub fn below(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     all(&[table], PARENT)
 }

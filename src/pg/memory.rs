@@ -2,11 +2,12 @@
 
 use pgrx::{PgMemoryContexts, pg_sys};
 
-/// Runs `f` with memory of its own, under that name. What it pallocs is gone when this returns: `f` hands out plain values.
+/// Runs `f` with its own memory context of that name. Its palloced memory is freed when this returns: `f` returns plain
+/// values.
 pub fn within<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
     let context = PgMemoryContexts::new(name);
-    // SAFETY: the context lives until the end of this function, and the one before is current again by then. After an error,
-    // whoever catches it puts back the context that it had.
+    // SAFETY: the context lives until the end of this function, and the one before is current again by then. After an
+    // error, the catching code restores its own context.
     unsafe {
         let old = pg_sys::MemoryContextSwitchTo(context.value());
         let result = f();
@@ -18,7 +19,7 @@ pub fn within<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
 /// Gives free memory of Rust's back to the system.
 pub fn trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: touches nothing but free memory.
+    // SAFETY: touches only free memory.
     unsafe {
         libc::malloc_trim(0);
     }

@@ -1,4 +1,4 @@
-//! PostgreSQL, made safe: what every room asks of the server, and nothing that knows what the extension is for but its name.
+//! PostgreSQL, made safe: the server functions for all rooms; only the extension's name is known here, not its purpose.
 //!
 //! | file | what |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`sql`] | statements as the owner of a table |
 //! | [`catalog`] | the extension's schema, names, owners |
 //! | [`citus`] | tables that a cluster keeps on several nodes |
-//! | [`shape`] | whether a table is what it is taken for, before it is read below SQL |
+//! | [`shape`] | checks the columns of a table before it is read below SQL |
 //! | [`inherits`] | which tables stand below others |
 //! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
 //! | [`session`] | as whom this session runs, and what it may do |

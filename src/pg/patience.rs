@@ -1,8 +1,8 @@
-//! Waiting for a lock, but not for ever.
+//! Waiting for a lock, with a limit.
 //!
-//! Whoever asks for a strong lock stands in line before everybody who asks for a weak one later, and PostgreSQL lets
-//! people into that line before it looks at their rights. A loader, or a statement that makes a partition, must not stand
-//! behind them without bound.
+//! A session that requests a strong lock is in the queue before all later requests for a weak one, and PostgreSQL
+//! queues a request before it checks further rights. A loader, or a statement that makes a partition, must not wait
+//! behind it without bound.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub fn lock(relation: pg_sys::Oid, mode: u32, patience: Duration) -> bool {
     until(patience, || unsafe { pg_sys::ConditionalLockRelationOid(relation, mode as i32) })
 }
 
-/// The same for the extension: whoever holds it keeps it from being dropped.
+/// The same for the extension: a holder keeps it from being dropped.
 pub fn hold_extension(patience: Duration) -> bool {
     let Some(extension) = crate::pg::catalog::extension() else { return false };
     let (class, mode) = (pg_sys::ExtensionRelationId, pg_sys::AccessShareLock as i32);

@@ -1,7 +1,7 @@
-//! Settings that a process of ours has whatever the database, the role or both say: `ALTER DATABASE … SET` reaches
+//! Settings that our processes fix, against values of the database, the role or both: `ALTER DATABASE … SET` reaches
 //! background workers too, and one careless line must not stop or slow them.
 //!
-//! What the server's own files say of logging, statistics and messages stays as it is.
+//! The server's own settings of logging, statistics and messages stay.
 
 use std::ffi::CStr;
 
@@ -11,7 +11,7 @@ use super::tx;
 
 /// Names and values. Those that this version of PostgreSQL does not know are passed over.
 const PINNED: [(&CStr, &CStr); 77] = [
-    // Who it is, and what it sees.
+    // Its role, and the objects that it sees.
     (c"role", c"none"),
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"row_security", c"off"),
@@ -26,14 +26,14 @@ const PINNED: [(&CStr, &CStr); 77] = [
     (c"idle_session_timeout", c"0"),
     (c"lock_timeout", c"500ms"),
     (c"deadlock_timeout", c"1s"),
-    // What a transaction is.
+    // The properties of transactions.
     (c"default_transaction_isolation", c"read committed"),
     (c"default_transaction_read_only", c"off"),
     (c"default_transaction_deferrable", c"off"),
-    // What is not flushed at a crash is absorbed or enriched again: queue and inventory change together.
+    // Work that is not flushed at a crash is done again: queue and inventory change together.
     (c"synchronous_commit", c"off"),
-    // Rows are fetched by their place or address and joined with a batch by hash. What reads a whole table says so
-    // (`tx::read_everything`); nothing else does, whatever old statistics make of it.
+    // Rows are fetched by their place or address and joined with a batch by hash. A query that reads a whole table says
+    // so (`tx::read_everything`); no other does, even under old statistics.
     (c"enable_seqscan", c"off"),
     (c"enable_hashjoin", c"on"),
     (c"enable_mergejoin", c"off"),
@@ -89,13 +89,13 @@ const PINNED: [(&CStr, &CStr); 77] = [
     (c"transform_null_equals", c"off"),
     (c"lc_numeric", c"C"),
     (c"lc_time", c"C"),
-    // What must not be looked away from.
+    // Checks that must stay on.
     (c"zero_damaged_pages", c"off"),
     (c"ignore_checksum_failure", c"off"),
     (c"allow_system_table_mods", c"off"),
     (c"check_function_bodies", c"on"),
     (c"event_triggers", c"on"),
-    // Autovacuum goes by what is counted, an operator by what is shown.
+    // Autovacuum needs the counts, an operator needs the reports.
     (c"track_counts", c"on"),
     (c"track_activities", c"on"),
     (c"vacuum_cost_delay", c"0"),
@@ -121,7 +121,7 @@ pub fn pin() {
     }
 }
 
-/// The superuser that the process connected as, whatever `session_authorization` the database has.
+/// The superuser that the process connected as, even if the database sets `session_authorization`.
 fn be_ourselves() {
     // SAFETY: reads who the session is and is authenticated as; the name is copied by the setting.
     unsafe {
@@ -133,7 +133,7 @@ fn be_ourselves() {
 }
 
 fn is_known(name: &CStr) -> bool {
-    // SAFETY: a NUL-terminated name; one that is not known is no error here.
+    // SAFETY: a NUL-terminated name; an unknown one is not an error here.
     unsafe { !pg_sys::GetConfigOption(name.as_ptr(), true, false).is_null() }
 }
 

@@ -1,4 +1,4 @@
-//! What our background processes share: signals, settings of the session, waiting, and being registered.
+//! Common code of our background processes: signals, settings of the session, waiting, and registration.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
@@ -30,7 +30,7 @@ pub fn take_signals() {
     }
 }
 
-/// What this process calls itself; null: nothing yet.
+/// The name of this process; null: none yet.
 static NAME: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Adds who this process is to everything that it logs, be it ours or PostgreSQL's: `%d` and `%u` of `log_line_prefix`
@@ -73,8 +73,8 @@ pub fn connect_to_server() {
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
 }
 
-/// Connects to a database as the superuser, with settings that a database or a role cannot spoil. What is written is
-/// written as the owner of the table ([`crate::pg::sql::Sql::on`]).
+/// Connects to a database as the superuser, with settings that a database or a role cannot spoil. Tables are written as
+/// their owner ([`crate::pg::sql::Sql::on`]).
 pub fn connect(kind: &CStr, database: pg_sys::Oid) {
     introduce(kind, database.to_u32().to_string().as_bytes());
     // SAFETY: once, at the start of a background worker.
@@ -85,7 +85,7 @@ pub fn connect(kind: &CStr, database: pg_sys::Oid) {
     }
 }
 
-/// Waits for this session's latch, or a time-out; ends with the postmaster. For whoever looks at interrupts next.
+/// Waits for this session's latch, or a time-out; ends with the postmaster. The caller checks interrupts next.
 pub fn pause(timeout: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: this process's own latch.
@@ -96,7 +96,7 @@ pub fn pause(timeout: Duration) {
     }
 }
 
-/// Runs `f` when this process ends, however it does, but for a kill. Once a process and function.
+/// Runs `f` when this process ends in any way, except by a kill. Once a process and function.
 pub fn at_exit(f: fn()) {
     // SAFETY: the callback gets the function back.
     unsafe { pg_sys::before_shmem_exit(Some(run_at_exit), pg_sys::Datum::from(f as usize)) };
@@ -109,7 +109,7 @@ unsafe extern "C-unwind" fn run_at_exit(_code: c_int, function: pg_sys::Datum) {
     f();
 }
 
-/// Declares what a background process runs: exports `$name`, which gets the argument that it was registered with.
+/// Declares the main function of a background process: exports `$name`, which gets the argument of its registration.
 #[macro_export]
 macro_rules! background_process {
     ($(#[$doc:meta])* $name:ident, $body:expr) => {
@@ -153,7 +153,7 @@ pub fn wait_for(descriptor: Option<c_int>, timeout: Duration) {
 /// Runs `f` with every signal blocked. Threads that it starts inherit that: a signal that PostgreSQL sends must not
 /// run its handler on any of them.
 pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
-    // SAFETY: sets this thread's mask, and puts back what it was.
+    // SAFETY: sets this thread's mask, and restores the old one.
     unsafe {
         let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigfillset(&mut all);
@@ -166,12 +166,12 @@ pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
 
 static RELOADS: AtomicU64 = AtomicU64::new(0);
 
-/// How often this process has read its settings anew.
+/// How often this process has reloaded its settings.
 pub fn reloads() -> u64 {
     RELOADS.load(Ordering::Relaxed)
 }
 
-/// Ends if told to, and reads the settings anew if told to.
+/// Ends after a request to end, and reloads the settings after a request to reload.
 pub fn serve_interrupts() {
     pgrx::check_for_interrupts!();
     // SAFETY: a flag that PostgreSQL's own handler sets.
@@ -189,13 +189,13 @@ pub fn busy(what: &str) {
     report(pg_sys::BackendState::STATE_RUNNING, what);
 }
 
-/// Says that it waits, and hands in what it did, so that autovacuum sees our writes.
+/// Reports that it waits, and reports its statistics, so that autovacuum sees our writes.
 pub fn idle() {
     report(pg_sys::BackendState::STATE_IDLE, "");
     hand_in();
 }
 
-/// Hands in what this process wrote. Outside of any transaction.
+/// Reports the statistics of this process's writes. Outside any transaction.
 pub fn hand_in() {
     // SAFETY: by the caller's word.
     unsafe { pg_sys::pgstat_report_stat(true) };
@@ -214,7 +214,7 @@ pub fn running(place: &AtomicI32) -> Option<c_int> {
     (pid != 0 && unsafe { !pg_sys::BackendPidGetProc(pid).is_null() }).then_some(pid)
 }
 
-/// Sets the latch of a server process. A process id that is no longer one of ours is ignored.
+/// Sets the latch of a server process. A process id that is no longer ours is ignored.
 pub fn wake(pid: c_int) {
     if pid == 0 {
         return;
@@ -275,8 +275,8 @@ pub fn my_pid() -> c_int {
     unsafe { pg_sys::MyProcPid }
 }
 
-/// Takes this process's id out of a place in shared memory when it ends, however it does (`kill -9` makes the server
-/// forget all of that memory): the id may soon be somebody else's, and who stands there is told to end.
+/// Takes this process's id out of a place in shared memory when it ends in any way (`kill -9` makes the server reset
+/// all of that memory): the id may soon belong to another process, and the process there is told to end.
 pub fn vacate_at_exit(place: &'static AtomicI32) {
     // SAFETY: the place is in shared memory, which is still there when the callback runs.
     unsafe { pg_sys::before_shmem_exit(Some(vacate), pg_sys::Datum::from(std::ptr::from_ref(place))) };
@@ -288,7 +288,7 @@ unsafe extern "C-unwind" fn vacate(_code: c_int, place: pg_sys::Datum) {
     let _ = place.compare_exchange(my_pid(), 0, Ordering::AcqRel, Ordering::Relaxed);
 }
 
-/// What `pg_stat_activity` and the registry need to know of a background process.
+/// The data of a background process for `pg_stat_activity` and the registry.
 pub struct Registration<'a> {
     /// `backend_type`.
     pub kind: &'a CStr,
@@ -336,7 +336,7 @@ impl Registration<'_> {
             pg_sys::MemoryContextSwitchTo(old);
             started
         };
-        // Lazily: a Handle that is dropped frees what it points to, and there is nothing where none was started.
+        // Lazily: a dropped Handle frees its memory, and there is none if no process was started.
         (started && !handle.is_null()).then(|| Handle(handle))
     }
 }

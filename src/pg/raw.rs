@@ -1,10 +1,10 @@
 //! The few PostgreSQL functions that the ingest loop calls for every row, without pgrx's guard around each.
 //!
-//! A guard saves the signal context, some 30 ns a call, and a row takes eight calls: together a quarter of what the
-//! trigger costs. So the loop runs inside *one* guard, and these are PostgreSQL's functions as they are. An error in
+//! A guard saves the signal context, some 30 ns a call, and a row takes eight calls: together a quarter of the
+//! trigger's cost. So the loop runs inside *one* guard, and these are PostgreSQL's functions as they are. An error in
 //! one of them jumps straight out to that guard: no caller here may own anything that would have to be dropped. And no
-//! panic may leave that guard, so none of pgrx's guarded functions is called inside of it: a row that needs one is
-//! left to be read outside.
+//! panic may leave that guard, so none of pgrx's guarded functions is called inside it: a row that needs one is read
+//! outside.
 
 use pgrx::pg_sys::{self, Datum};
 
@@ -80,7 +80,7 @@ pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
     }
 }
 
-/// What stands at a path of a jsonb.
+/// The value at a path of a jsonb.
 pub enum Found<'a> {
     /// Nothing, or a null.
     Nothing,
@@ -93,7 +93,7 @@ pub enum Found<'a> {
 /// Walks a path of keys, in the server's encoding, through nested objects, and copies nothing.
 ///
 /// # Safety
-/// `datum` must be a jsonb, and the caller be inside a guard; what is found lives as long as the datum, or as the
+/// `datum` must be a jsonb, and the caller be inside a guard; the result lives as long as the datum, or as the
 /// current context.
 pub unsafe fn jsonb_at<'a>(datum: Datum, path: &[Vec<u8>]) -> Found<'a> {
     // SAFETY: a jsonb that is not toasted is a container behind a 4-byte header, aligned to four; values found in it

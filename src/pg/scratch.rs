@@ -52,7 +52,7 @@ impl Scratch {
         }
     }
 
-    /// A bytea datum; of at most [`MAX_BYTEA`] bytes, what is longer is cut.
+    /// A bytea datum; of at most [`MAX_BYTEA`] bytes, a longer one is cut.
     pub fn bytea(&mut self, bytes: &[u8]) -> pg_sys::Datum {
         self.long(&bytes[..bytes.len().min(MAX_BYTEA)])
     }

@@ -1,8 +1,8 @@
-//! This session: as whom it runs, and what it may do now.
+//! This session: its role, and its present rights.
 
 use pgrx::pg_sys;
 
-/// The role that what runs now has the rights of.
+/// The role whose rights apply now.
 pub fn user() -> pg_sys::Oid {
     // SAFETY: reads a variable of this backend.
     unsafe { pg_sys::GetUserId() }

@@ -1,5 +1,6 @@
-//! Whether a relation is what this library takes it for, before it is read or written below SQL: there a text that has
-//! become a number is a pointer into nowhere. Who owns a table may rename it, alter its columns or put another in its place.
+//! Whether a relation has the expected shape, before it is read or written below SQL: there, a text column that was
+//! changed to a number would be an invalid pointer. The owner of a table may rename it, alter its columns or put
+//! another in its place.
 
 use std::ffi::CStr;
 
@@ -46,7 +47,7 @@ pub unsafe fn describes(desc: pg_sys::TupleDesc, columns: &[Column]) -> bool {
     }
 }
 
-/// Whether `relation` is a table in a heap, and no view, no index and nobody's partition root.
+/// Whether `relation` is a heap table, and not a view, an index or a partition root.
 ///
 /// # Safety
 /// `relation` must be open.
@@ -72,8 +73,8 @@ pub unsafe fn find(desc: pg_sys::TupleDesc, name: &CStr, kind: pg_sys::Oid) -> O
     }
 }
 
-/// The primary key of `table`, if it begins with `column` in the order of `family`. Found by what it is: under the name
-/// that the extension gave it the table's owner may have put anything.
+/// The primary key of `table`, if it begins with `column` in the order of `family`. Found by its properties: the
+/// table's owner may have given another object its name.
 ///
 /// # Safety
 /// `table` must be open.

@@ -2,8 +2,8 @@
 
 use pgrx::pg_sys;
 
-/// Runs queries that must see what committed while a lock was waited for, and what this command did: the snapshot of
-/// the statement is older.
+/// Runs queries that must see commits during the wait for a lock, and the changes of this command: the snapshot of the
+/// statement is older.
 pub fn with_latest_snapshot<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: popped below; after an error, the (sub)transaction's abort pops it.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };

@@ -18,7 +18,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// Connects with the rights that are there: for catalogs, and for what a caller does to tables of its own.
+    /// Connects with the present rights: for catalogs, and for a caller's work on its own tables.
     pub fn as_caller() -> Sql {
         Sql::connect(None)
     }
@@ -89,7 +89,7 @@ impl Sql {
         }
     }
 
-    /// Opens a cursor over a read-only query: what has too many rows to hold all of them.
+    /// Opens a cursor over a read-only query, for results with too many rows to hold all of them.
     pub fn cursor(&self, text: &str, arguments: &[Argument]) -> Cursor<'_> {
         let statement = statement(text);
         let (mut types, mut values, nulls) = split(arguments);
@@ -214,7 +214,7 @@ impl Table<'_> {
     pub fn get<T: pgrx::FromDatum + pgrx::IntoDatum>(&self, row: usize, column: usize) -> Option<T> {
         self.check(column, |kind| match T::type_oid() {
             pg_sys::INETOID => matches!(kind, pg_sys::INETOID | pg_sys::CIDROID),
-            // Bytes of a text, whatever its encoding.
+            // Bytes of a text, in any encoding.
             pg_sys::BYTEAOID => matches!(kind, pg_sys::BYTEAOID | pg_sys::TEXTOID | pg_sys::VARCHAROID),
             wanted => kind == wanted,
         });

@@ -28,12 +28,12 @@ impl Failure {
         let (CaughtError::PostgresError(report)
         | CaughtError::ErrorReport(report)
         | CaughtError::RustPanic { ereport: report, .. }) = error;
-        // It goes into the log and into views, and what stands on a table may raise whatever it likes.
+        // It goes into the log and into views, and code on a table may raise any text.
         let message = enrich::text::clean(report.message(), LONGEST).into_owned();
         Failure { code: report.sql_error_code(), message }
     }
 
-    /// Somebody else held what was wanted: nothing is wrong, and later it will do.
+    /// A lock conflict: retry later.
     pub fn is_lock(&self) -> bool {
         matches!(
             self.code,
@@ -43,9 +43,9 @@ impl Failure {
         )
     }
 
-    /// Whether one row of many may be to blame, so that the others go well without it: its values, what stands on its
-    /// table, or who holds it. A full disk, too little memory, a disk that fails, a server that stops or takes no writes
-    /// strike whatever row comes: trying them one by one would blame each, and take for ever.
+    /// Whether one row of many may be the cause, so that the others succeed without it: its values, code on its table,
+    /// or a lock on it. A full disk, too little memory, a disk that fails, a server that stops or takes no writes
+    /// affect every row: to try rows one by one would blame each, and take very long.
     pub fn may_be_of_a_row(&self) -> bool {
         // Of a SQLSTATE, the first two characters are its class, six bits each.
         let code = self.code as isize;
@@ -53,7 +53,7 @@ impl Failure {
         !matches!(&class, b"08" | b"25" | b"53" | b"57" | b"58" | b"F0")
     }
 
-    /// Raises it again, for whoever began what this is a part of.
+    /// Raises it again, for the outer caller.
     pub fn raise(self) -> ! {
         crate::pg::errors::raise(self.code, self.message, "", "")
     }
@@ -84,7 +84,7 @@ pub fn run<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     match (result, slot) {
         (Ok(()), Some(value)) => Ok(value),
         (Err(failure), _) => {
-            // SAFETY: rolls back whatever the error left open.
+            // SAFETY: rolls back the (sub)transactions that the error left open.
             unsafe { pg_sys::AbortCurrentTransaction() };
             Err(failure)
         }
@@ -144,7 +144,7 @@ pub fn commit_procedure(call: super::call::Call) -> bool {
     if !call.may_commit() {
         return false;
     }
-    // SAFETY: in a procedure that was called by itself. What is begun here is ended here.
+    // SAFETY: in a procedure that was called by itself. The transaction begun here is ended here.
     unsafe {
         pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
         pg_sys::SPI_commit();
@@ -153,8 +153,8 @@ pub fn commit_procedure(call: super::call::Call) -> bool {
     true
 }
 
-/// Sets a setting until the transaction ends. For processes of ours: in a session, a trigger of somebody else may set it
-/// too, so there it is [`Settings`].
+/// Sets a setting until the transaction ends. For our processes only: in a session, another role's trigger may set it
+/// too; use [`Settings`] there.
 pub fn set_local(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
 }
@@ -175,8 +175,8 @@ fn set(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     }
 }
 
-/// Sets something as the SET clause of a function does: the end of the present level of settings takes it back, and
-/// leaves alone what others set meanwhile. (A local setting would have to be rolled back with theirs.)
+/// Sets something as the SET clause of a function does: the end of the present level of settings restores it, and keeps
+/// settings that others changed. (A local setting would have to be rolled back with theirs.)
 pub fn save_and_set(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
 }
@@ -187,7 +187,7 @@ pub fn read_everything() {
 }
 
 /// Settings that hold for as long as this lives, as those of a function's SET do; after an error, until the
-/// (sub)transaction's abort. What others set meanwhile, triggers for one, stays.
+/// (sub)transaction's abort. Settings that others changed, such as triggers, stay.
 pub struct Settings {
     level: i32,
 }
@@ -205,7 +205,7 @@ impl Settings {
     }
 
     /// Rows are fetched by their place or address, and joined with a batch by hash: no plan reads a whole table for a
-    /// batch, whatever its statistics say.
+    /// batch, for any statistics.
     pub fn rows_are_fetched() -> Settings {
         let settings = Settings::begin();
         settings.set(c"enable_seqscan", c"off");
@@ -224,8 +224,8 @@ impl Settings {
         settings
     }
 
-    /// No trigger or rule fires but those that are enabled for replicas or always, as the extension's own are. Whoever
-    /// may make a trigger on one of its tables must not have it run by those who write there.
+    /// Only triggers and rules that are enabled for replicas or always fire, as the extension's own are. A role that
+    /// may make a trigger on one of its tables must not have it run by the roles that write there.
     pub fn without_triggers() -> Settings {
         let settings = Settings::begin();
         // SAFETY: reads a variable of this backend. Setting it throws all kept plans of the session away.

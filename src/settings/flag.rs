@@ -1,4 +1,4 @@
-//! The feature flag `asn_inventory.enabled`: who wins, and who may switch it.
+//! The feature flag `asn_inventory.enabled`: its order of precedence, and who may switch it.
 #![allow(unsafe_code, reason = "PostgreSQL calls the hook, and hands it a pointer to the value")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,9 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static SERVER_ENABLED: AtomicBool = AtomicBool::new(true);
 static BY_SUPERUSER_ONLY: GucSetting<bool> = GucSetting::<bool>::new(false);
 
-/// The feature flag, for this session: off, triggers do nothing. Where only superusers may switch it, what anybody else
-/// has set says nothing: a value may be older than the reload that took the right away, or be that of a role or database.
+/// The feature flag, for this session: off, triggers do nothing. If only superusers may switch it, values of other
+/// roles are ignored: such a value may be older than the reload that removed the right, or be that of a role or
+/// database.
 pub fn enabled() -> bool {
     let (session, server) = (ENABLED.get(), enabled_on_server());
     if session == server || !BY_SUPERUSER_ONLY.get() || is_superuser() { session } else { server }
@@ -26,13 +27,13 @@ pub fn enabled_on_server() -> bool {
     SERVER_ENABLED.load(Ordering::Relaxed)
 }
 
-/// The feature flag for the worker: off, it rests. It connects as the superuser, and what is set for that role, or was
-/// for the database when it connected, says nothing about loaders.
+/// The feature flag for the worker: off, it rests. It connects as the superuser, and values of that role, or of the
+/// database when it connected, do not apply to loaders.
 pub fn enabled_for_worker() -> bool {
     enabled_on_server()
 }
 
-/// Whether a superuser logged in, or what runs is a function of one.
+/// Whether a superuser logged in, or a superuser's function is running.
 fn is_superuser() -> bool {
     // SAFETY: catalog look-ups, in a transaction.
     unsafe { pg_sys::superuser_arg(pg_sys::GetSessionUserId()) || pg_sys::superuser_arg(pg_sys::GetUserId()) }
@@ -64,7 +65,7 @@ pub fn define() {
     }
 }
 
-/// Session, role and database settings keep what they say; anything weaker yields to the environment.
+/// Session, role and database settings keep their values; weaker ones yield to the environment.
 #[pg_guard]
 unsafe extern "C-unwind" fn check_enabled(
     value: *mut bool,
@@ -88,8 +89,8 @@ unsafe extern "C-unwind" fn check_enabled(
     true
 }
 
-/// Whether this session may switch the flag. A value of a role or database that it may not is let pass and ignored:
-/// nobody must be kept from connecting.
+/// Whether this session may switch the flag. A forbidden value of a role or database is accepted and ignored: it must
+/// not prevent a connection.
 fn may_switch() -> bool {
     // A parallel worker takes over what its leader has, be it allowed or not: a query must not fail for it. Outside of a
     // transaction no catalog can be asked, and no user's statement runs.
@@ -111,7 +112,7 @@ pub fn switched_off_by_environment() -> bool {
     enabled_by_environment() == Some(false)
 }
 
-/// What stands in the environment and is neither on nor off, for a warning at start.
+/// A value in the environment that is neither on nor off, for a warning at start.
 pub fn bad_environment() -> Option<String> {
     let value = std::env::var(ENABLE_VARIABLE).ok()?;
     (!value.trim().is_empty() && enabled_by_environment().is_none()).then_some(value)

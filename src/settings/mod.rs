@@ -1,6 +1,6 @@
-//! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so whoever
-//! works in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network),
-//! those of downloads in [`downloads`](mod@downloads), the feature flag in [`flag`](mod@flag).
+//! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so code that works
+//! in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network), those of
+//! downloads in [`downloads`](mod@downloads), the feature flag in [`flag`](mod@flag).
 
 mod downloads;
 mod flag;
@@ -58,7 +58,7 @@ pub fn snapshot() -> Settings {
     }
 }
 
-/// `work_mem` of a COPY into an attached table, in kB; 0: whatever it has.
+/// `work_mem` of a COPY into an attached table, in kB; 0: unchanged.
 pub fn copy_work_mem() -> i32 {
     COPY_WORK_MEM.get()
 }
@@ -73,7 +73,8 @@ pub fn maxmind_walk() -> bool {
     MAXMIND_WALK.get()
 }
 
-/// Grows when the list of editions is set: what is open may be of another list. Cheap enough to be asked a statement.
+/// Grows when the list of editions is set: the open files may be of another list. Cheap enough for a check in each
+/// statement.
 pub fn editions_set() -> u64 {
     texts::times_set()
 }

@@ -108,7 +108,7 @@ pub struct Network {
     pub refresh_schedule: String,
     /// Further trusted certificates.
     pub tls_ca_file: Option<PathBuf>,
-    /// Networks whose addresses are told to nobody.
+    /// Networks whose addresses are never sent to a source.
     pub never_ask: Vec<IpNetwork>,
     /// Programs that may resolve secrets.
     pub secret_commands: String,
@@ -117,7 +117,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// What resolves references as things are set.
+    /// The resolver of references by the present settings.
     pub fn resolver(&self) -> Resolver {
         Resolver {
             env_allow: Patterns::parse(&self.secret_environment).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What settings ask of the server.
+//! The server functions for settings.
 #![allow(unsafe_code, reason = "reads variables of the server, and its catalog")]
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Text settings: how they are defined, and what they may say.
+//! Text settings: their definition, and their allowed values.
 #![allow(unsafe_code, reason = "PostgreSQL calls the hooks, and hands them a pointer to the value")]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -69,7 +69,7 @@ pub fn times_set() -> u64 {
     TIMES_SET.load(Ordering::Relaxed)
 }
 
-/// What a check hook answers; a reason for refusal becomes the error's DETAIL.
+/// The result of a check hook; a reason for refusal becomes the error's DETAIL.
 ///
 /// # Safety
 /// `value` must point to a NUL-terminated text, or to null.

@@ -1,4 +1,4 @@
-//! The block of shared memory: how it is asked for, and what stands in it.
+//! The block of shared memory: its request and its contents.
 #![allow(unsafe_code, reason = "asks for shared memory, and says what stands in it")]
 
 use std::ffi::c_int;
@@ -12,8 +12,8 @@ use super::job::{JOBS, Job};
 use super::question;
 use crate::pg::process::{my_database, wake};
 
-/// How many of `all` slots that all databases share one of them may hold: three quarters, so that nobody who may do much
-/// in one database keeps the others from working.
+/// How many of `all` slots that all databases share one of them may hold: three quarters, so that one busy database
+/// cannot block the others.
 pub const fn share(all: usize) -> usize {
     all / 4 * 3
 }
@@ -76,7 +76,7 @@ unsafe extern "C-unwind" fn on_request() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn on_startup() {
-    // SAFETY: the block is requested above; after a crash the postmaster makes it anew, and it is zeroed again.
+    // SAFETY: the block is requested above; after a crash the postmaster creates it again, zeroed.
     unsafe {
         if let Some(next) = NEXT_STARTUP {
             next();
@@ -108,7 +108,7 @@ pub fn launcher_runs() -> bool {
     shared().is_some_and(|shared| shared.launcher.load(Ordering::Relaxed) != 0)
 }
 
-/// The launcher says who it is; 0 when it goes.
+/// The launcher's process id; 0 when it ends.
 pub fn set_launcher(pid: c_int) {
     if let Some(shared) = shared() {
         shared.launcher.store(pid, Ordering::Relaxed);

@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::words::Words;
 
-/// What was found of a reference.
+/// The result of a reference.
 pub mod found {
-    /// Nobody has looked.
+    /// It was not looked up yet.
     pub const UNKNOWN: u32 = 0;
     /// No reference is set.
     pub const NONE: u32 = 1;
     /// It resolves.
     pub const RESOLVES: u32 = 2;
-    /// The place that it names is not there, and nobody has set it: it is the default.
+    /// Its place does not exist, and it is the default: it was not set.
     pub const UNSET: u32 = 3;
     /// It cannot be resolved.
     pub const FAILS: u32 = 4;
-    /// The place that it names is not there, although somebody has set it.
+    /// Its place does not exist, although it was set.
     pub const MISSING: u32 = 5;
 
     /// The word for people.
@@ -31,7 +31,7 @@ pub mod found {
         }
     }
 
-    /// What those are told who may not read the setting.
+    /// The text for roles that may not read the setting.
     pub fn last_time(found: u32) -> &'static str {
         match found {
             NONE | UNSET => "there was no key when it was last looked up",
@@ -53,7 +53,7 @@ pub struct Checks {
     pub wanted: AtomicU32,
     /// Up to whom the worker has answered.
     pub done: AtomicU32,
-    /// What it found.
+    /// Its result.
     pub keys: [Checked; SETTINGS.len()],
 }
 

@@ -1,4 +1,4 @@
-//! What the launcher and the backends know of one database: its slot.
+//! The slot of one database: data of the launcher and the backends.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use crate::pg::process;
 /// Databases that can be served at a time.
 pub const DATABASES: usize = 64;
 
-/// What the launcher and the backends know of one database. A slot is taken by setting `oid` from 0, and given back
-/// by the launcher alone.
+/// The launcher's and the backends' data of one database. A slot is taken by setting `oid` from 0, and only the
+/// launcher gives it back.
 #[repr(C)]
 pub struct Database {
     /// 0: free.
@@ -21,7 +21,7 @@ pub struct Database {
     pub counter: AtomicI32,
     /// The last process that counted came to its end.
     pub counted: AtomicBool,
-    /// Somebody believes that the extension is there: a worker should go and look.
+    /// The extension may be there: a worker should look.
     pub wanted: AtomicBool,
     /// The database is about to be dropped or renamed: no worker until this time (timestamptz).
     pub banned_until: AtomicI64,
@@ -31,19 +31,19 @@ pub struct Database {
     pub waiting_since: AtomicI64,
     /// When the worker last finished absorbing (timestamptz); 0: never.
     pub absorbed_at: AtomicI64,
-    /// Since when somebody has held what absorbing needs (timestamptz); 0: nobody does. Written by the worker.
+    /// Since when another session has held a lock that absorbing needs (timestamptz); 0: none. Written by the worker.
     pub held_since: AtomicI64,
     /// When the inventory was last written by a session of which PostgreSQL's statistics count no rows (timestamptz); 0:
     /// it was not.
     pub uncounted_at: AtomicI64,
-    /// Who restores a dump of the extension's tables: the worker waits for them.
+    /// The sessions that restore a dump of the extension's tables: the worker waits for them.
     pub restorers: restorers::Restorers,
     /// Which files the worker answers from: [`enrich::maxmind::Databases::answering`]. Written by the worker.
     pub answering: words::Words,
     /// Queued addresses absorbed since the server started.
     pub absorbed: AtomicU64,
-    /// The inventory says what the files say that were installed until then (timestamptz), whatever the times of its
-    /// rows: it was walked. Written by the worker.
+    /// The inventory has the answers of the files that were installed until then (timestamptz), independent of the
+    /// times of its rows: it was walked. Written by the worker.
     pub walked: AtomicI64,
     /// Statements whose rows were not observed since the server started, because the queue could not be had in time.
     pub unobserved: AtomicU64,
@@ -57,7 +57,7 @@ pub struct Database {
     pub ways: [source::Way; 2],
     /// Whether the references of keys resolve.
     pub checks: checks::Checks,
-    /// What its processes cannot do.
+    /// The failures of its processes.
     pub troubles: trouble::Troubles,
     /// Addresses looked up in MaxMind's files since the server started.
     pub lookups: AtomicU64,
@@ -93,7 +93,7 @@ impl Database {
         }
     }
 
-    /// What waited since then waits on.
+    /// Rows that waited since then still wait.
     pub fn still_waiting(&self, since: i64) {
         if since != 0 {
             let earlier = |at: i64| (at == 0 || at > since).then_some(since);

@@ -1,4 +1,4 @@
-//! One running job in shared memory: what is asked for, who works on it, what was done.
+//! One running job in shared memory: its request, its processes, its counts.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ pub const HELPERS: usize = 64;
 
 /// States of a job's slot.
 pub mod state {
-    /// Nobody's.
+    /// Free.
     pub const FREE: u32 = 0;
     /// A caller is filling it in.
     pub const FILLING: u32 = 1;
@@ -22,17 +22,17 @@ pub mod state {
     pub const ENDED: u32 = 4;
 }
 
-/// What a job is for.
+/// The kind of a job.
 pub mod kind {
     /// Rows that were never answered.
     pub const BACKFILL: u32 = 0;
-    /// Rows whose answer is out of date, or is wanted anew.
+    /// Rows whose answer is out of date, or is requested again.
     pub const REFRESH: u32 = 1;
 
     /// Newer MaxMind files.
     pub const UPDATE: u32 = 2;
 
-    /// The walk through the inventory after a newer build; the worker's own, nobody asks for it.
+    /// The walk through the inventory after a newer build; the worker's own, without a request.
     pub const WALK: u32 = 3;
 
     /// The word for people.
@@ -56,7 +56,7 @@ pub mod sources {
     pub const CYMRU: u32 = Source::Cymru.bit();
     /// GreyNoise.
     pub const GREYNOISE: u32 = Source::GreyNoise.bit();
-    /// Fresh answers are asked for anew as well.
+    /// Fresh answers are requested again as well.
     pub const ANEW: u32 = 1 << Source::ALL.len();
 }
 
@@ -64,7 +64,7 @@ pub mod sources {
 pub mod outcome {
     /// All of it was looked at.
     pub const DONE: u32 = 0;
-    /// Somebody cancelled it.
+    /// It was cancelled.
     pub const CANCELLED: u32 = 1;
     /// It could not go on; the log says why.
     pub const FAILED: u32 = 2;
@@ -97,9 +97,9 @@ pub struct Job {
     pub sources: AtomicU32,
     /// Answers from before this (timestamptz) are due again; `i64::MIN`: only rows never answered.
     pub stale_before: AtomicI64,
-    /// Process that waits for the end; 0: nobody.
+    /// Process that waits for the end; 0: none.
     pub waiter: AtomicI32,
-    /// Somebody wants it to end.
+    /// It should end.
     pub cancel: AtomicBool,
     /// When it was submitted (timestamptz).
     pub started_at: AtomicI64,
@@ -117,13 +117,13 @@ pub struct Job {
     pub helpers: [AtomicI32; HELPERS],
     /// Listed addresses that the inventory does not know are added to it.
     pub adds: AtomicBool,
-    /// Rows that this pass could not write because somebody held or moved them.
+    /// Rows that this pass could not write because another session held or moved them.
     pub locked: AtomicU64,
     /// Pieces of this pass that were taken and not done: a helper that was ended leaves its own behind.
     pub open: AtomicU64,
     /// Passes begun.
     pub passes: AtomicU32,
-    /// What was done so far.
+    /// The counts so far.
     pub counts: Counts,
 }
 
@@ -134,7 +134,7 @@ impl Job {
     }
 }
 
-/// What a job did: plain numbers, in the order of `enrichment_summary`.
+/// The result of a job: plain numbers, in the order of `enrichment_summary`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
     /// Looked at.
@@ -166,7 +166,7 @@ impl Done {
     }
 }
 
-/// What a job did so far. Several processes count at a time, each number for itself.
+/// The counts of a job so far. Several processes count at a time, each number independently.
 #[repr(C)]
 #[derive(Default)]
 pub struct Counts([AtomicU64; 9]);
@@ -181,7 +181,7 @@ impl Counts {
         self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 
-    /// The same, but for what MaxMind said: a job that is taken over asks it only about what is left.
+    /// The same, without MaxMind's results: a job that is taken over asks MaxMind only about the remaining rows.
     pub fn reset_but_maxmind(&self) {
         let others = self.0.iter().enumerate().filter(|(at, _)| *at != Counts::MAXMIND_ASN);
         others.for_each(|(_, counter)| counter.store(0, Ordering::Relaxed));
@@ -196,7 +196,7 @@ impl Counts {
         }
     }
 
-    /// What could not be written is tried again: it is not counted until then.
+    /// Rows that could not be written are tried again: they are not counted until then.
     pub fn forget_errors(&self) {
         let errors = self.0[Counts::ERRORS].swap(0, Ordering::Relaxed);
         self.0[Counts::PROCESSED].fetch_sub(errors, Ordering::Relaxed);

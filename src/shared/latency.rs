@@ -26,7 +26,7 @@ impl Latency {
         self.counts[bucket(took)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was counted in each bucket, and the sum.
+    /// The count of each bucket, and the sum.
     pub fn read(&self) -> ([u64; BUCKETS], Duration) {
         let counts = std::array::from_fn(|at| self.counts[at].load(Ordering::Relaxed));
         (counts, Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed)))

@@ -6,12 +6,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`block`] | the block: how it is asked for, and what stands in it |
+//! | [`block`] | the block: its request and its contents |
 //! | [`database`] | the slot of a database |
 //! | [`job`] | a running job |
 //! | [`question`] | a session that waits for an address |
-//! | [`source`] | how the network sources stand |
-//! | [`trouble`], [`watched`] | what fails, for all to see |
+//! | [`source`] | the states of the network sources |
+//! | [`trouble`], [`watched`] | failures, visible to all sessions |
 //! | [`checks`] | whether the references of keys resolve |
 //! | [`latency`] | how long sources take |
 //! | [`restorers`] | who loads a dump |

@@ -1,4 +1,4 @@
-//! One question of a session that waits, in shared memory, and who owns it when.
+//! One question of a session that waits, in shared memory, and its owner at each time.
 
 use crate::pg::process::running;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,7 +9,7 @@ use enrich::campaign::ticket::Slot;
 /// Questions that can wait at a time.
 pub const QUESTIONS: usize = 128;
 
-/// One question. What it says is the asking session's to write, until it asks; the [`Slot`] says whose it is.
+/// One question. The asking session writes its fields, until it asks; the [`Slot`] names the owner.
 #[repr(C)]
 pub struct Question {
     /// Whose it is.

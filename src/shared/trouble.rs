@@ -1,12 +1,12 @@
-//! What the processes of a database could not do, in shared memory: until the same work is done, whatever else goes well
-//! meanwhile. Moved by outcomes alone.
+//! The failures of a database's processes, in shared memory: kept until the same work succeeds, even if other work
+//! succeeds. Changed only by outcomes.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 use super::words::Words;
 use crate::pg::time;
 
-/// What may fail, each by itself: that one thing goes well says nothing of another.
+/// The kinds of work, each with its own failures: success of one does not clear another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Work {
@@ -14,7 +14,7 @@ pub enum Work {
     Absorb,
     /// Single addresses of it that cannot be written, and wait.
     Rows,
-    /// What a session waits for.
+    /// The addresses that a session waits for.
     Question,
     /// A backfill or refresh.
     Job,
@@ -24,15 +24,15 @@ pub enum Work {
     Count,
     /// The walk after a newer build.
     Walk,
-    /// What is due at Team Cymru.
+    /// The rows due at Team Cymru.
     CymruClaim,
-    /// What it said.
+    /// Its answers.
     CymruWrite,
-    /// What is due at GreyNoise.
+    /// The rows due at GreyNoise.
     GreynoiseClaim,
-    /// What it said.
+    /// Its answers.
     GreynoiseWrite,
-    /// What may be asked of it.
+    /// Its quota.
     Ledger,
     /// Rows that a setting kept from being asked about.
     Unskip,
@@ -40,7 +40,7 @@ pub enum Work {
     Recheck,
 }
 
-/// All of them, in the order of [`Troubles`], with a short name and what each is.
+/// All of them, in the order of [`Troubles`], with a short name and a description.
 pub const WORKS: [(Work, &str, &str); 14] = [
     (Work::Absorb, "absorb", "absorbing observations"),
     (Work::Rows, "rows", "writing single addresses to ip_inventory"),
@@ -58,7 +58,7 @@ pub const WORKS: [(Work, &str, &str); 14] = [
     (Work::Recheck, "recheck", "making answers in doubt due again"),
 ];
 
-/// What fails of one database, by work.
+/// The failures of one database, by work.
 #[repr(C)]
 pub struct Troubles([Trouble; WORKS.len()]);
 
@@ -86,7 +86,7 @@ pub struct Failing {
     pub since: i64,
     /// When it last did.
     pub at: i64,
-    /// What PostgreSQL said.
+    /// PostgreSQL's message.
     pub message: String,
 }
 
@@ -137,7 +137,7 @@ impl Trouble {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// What it is, where it fails.
+    /// Its description, if it fails.
     pub fn failing(&self) -> Option<Failing> {
         let since = self.since.load(Ordering::Acquire);
         (since != 0).then(|| Failing {

@@ -1,5 +1,5 @@
-//! Transactions of which everybody can see how they fare: `enrichment_status.last_error`, the doctor, the metrics. What
-//! fails is shown until the same work is done; a lock that somebody holds is no failure.
+//! Transactions with a visible outcome: in `enrichment_status.last_error`, the doctor, the metrics. A failure is shown
+//! until the same work succeeds; a lock of another session is not a failure.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::shared::trouble::{WORKS, Work};
 const AGAIN: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// What the log was told last of each work, and when.
+    /// The last log message of each work, and its time.
     static SAID: RefCell<[Option<(String, Instant)>; WORKS.len()]> = const { RefCell::new([const { None }; WORKS.len()]) };
 }
 
@@ -36,7 +36,7 @@ pub fn part<T>(work: Work, f: impl FnOnce() -> T) -> Result<T, Failure> {
     result
 }
 
-/// The work is done, or not to be done any more.
+/// The work succeeded, or is no longer needed.
 pub fn succeeded(work: Work) {
     if let Some(slot) = slot() {
         slot.troubles.of(work).succeeded();
@@ -51,12 +51,12 @@ pub fn failed(work: Work, failure: &Failure) {
     }
 }
 
-/// Whether the log has to be told: not of locks, and of what is tried again and again, once a minute.
+/// Whether to log it: locks are not logged, and repeated failures only once a minute.
 pub fn is_news(work: Work, failure: &Failure) -> bool {
     !failure.is_lock() && is_new(work, &failure.message)
 }
 
-/// The same of a failure that is no lock, in words.
+/// The same for a failure that is not a lock, in words.
 pub fn is_new(work: Work, reason: &str) -> bool {
     SAID.with_borrow_mut(|said| {
         let said = &mut said[work as usize];
@@ -68,7 +68,7 @@ pub fn is_new(work: Work, reason: &str) -> bool {
     })
 }
 
-/// Why a row cannot be written, and how many more cannot be: a line tells of all of them.
+/// Why a row cannot be written, and the number of further ones: one line reports all of them.
 pub fn why(failure: &Failure, more: usize) -> String {
     if more == 0 { failure.message.clone() } else { format!("{}; {more} more cannot be either", failure.message) }
 }

@@ -1,4 +1,4 @@
-//! A short text in shared memory: one process writes it, all may read it, and nobody waits.
+//! A short text in shared memory: one process writes it, all may read it, and none waits.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

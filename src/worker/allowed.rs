@@ -1,8 +1,8 @@
-//! Whether PostgreSQL will do what CREATE, DROP or ALTER DATABASE asks, as far as that can be told beforehand.
+//! Whether PostgreSQL will execute a CREATE, DROP or ALTER DATABASE, as far as that can be known in advance.
 //!
-//! [`ddl`](super::ddl) ends a database's worker for such a statement. It must not for one that is refused anyway: whoever
-//! may do nothing there could keep the worker from its work by asking in a loop. What is checked here stands in
-//! PostgreSQL's `dbcommands.c`, in another order.
+//! [`ddl`](super::ddl) ends a database's worker for such a statement. It must not do so for one that is refused anyway:
+//! a role without rights could stop the worker by repeating it. The checks here are those of PostgreSQL's
+//! `dbcommands.c`, in another order.
 #![allow(unsafe_code, reason = "reads parse trees and catalogs for a hook")]
 
 use std::ffi::{CStr, c_char};
@@ -39,7 +39,7 @@ struct Known {
     ctype: Option<Vec<u8>>,
 }
 
-/// What a statement needs a database for.
+/// How a statement uses a database.
 pub struct Wanted {
     /// The database.
     pub database: pg_sys::Oid,
@@ -53,7 +53,7 @@ pub struct Wanted {
 /// # Safety
 /// `statement` must be a valid planned statement.
 pub unsafe fn wanted(statement: *mut pg_sys::PlannedStmt, alone: bool) -> Option<Wanted> {
-    // SAFETY: nodes are cast to what their tags say.
+    // SAFETY: nodes are cast to the types of their tags.
     unsafe {
         let node = (*statement).utilityStmt;
         let by_itself = || !pg_sys::IsInTransactionBlock(alone);
@@ -177,7 +177,7 @@ unsafe fn known(name: *const c_char) -> Option<Known> {
     }
 }
 
-/// Whether somebody reads its changes at this moment.
+/// Whether a process reads its changes at this moment.
 fn has_slots(database: pg_sys::Oid) -> bool {
     let (mut all, mut active) = (0, 0);
     // SAFETY: writes two numbers.
@@ -238,8 +238,8 @@ unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool
     }
 }
 
-/// The number of an encoding; negative when there is none of that name. By the function of SQL, which has the same name in
-/// every version.
+/// The number of an encoding; negative if the name is unknown. By the function of SQL, which has the same name in every
+/// version.
 ///
 /// # Safety
 /// `name` must be a C string.

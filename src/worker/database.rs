@@ -29,11 +29,11 @@ use crate::shared::Database;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
 
-/// How often the queue is looked at when nobody said anything: rows that were put back, and prepared transactions.
+/// How often the queue is checked without a signal: for rows that were put back, and prepared transactions.
 const POLL: Duration = Duration::from_secs(5);
 /// How often it is looked whether a restore is through.
 const RESTORED: Duration = Duration::from_millis(500);
-/// How long somebody may hold what absorbing needs before the log says so.
+/// How long another session may hold a lock that absorbing needs before the log says so.
 const HELD: Duration = Duration::from_secs(10);
 /// Queue rows of a round after others that failed.
 const LEAST_ROWS: usize = 1000;
@@ -54,7 +54,7 @@ fn run(argument: pg_sys::Datum) {
     slot.wanted.store(true, Ordering::Release);
     slot.pending.store(true, Ordering::Release);
     slot.note_waiting();
-    // One worker a database, whatever launchers came and went.
+    // One worker a database, even if launchers end and restart.
     if slot.living_worker().is_some() {
         return;
     }
@@ -94,7 +94,7 @@ struct Worker {
     pause: Duration,
     /// Most queue rows of the next round.
     limit: usize,
-    /// Since when somebody has held what absorbing needs, and whether the log says so.
+    /// Since when another session has held a lock that absorbing needs, and whether that was logged.
     held_since: Option<Instant>,
     held_said: bool,
     runner: Runner,
@@ -188,7 +188,7 @@ impl Worker {
         if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
     }
 
-    /// A piece of the walk. What it changed is counted anew, and may be new to the network sources.
+    /// A piece of the walk. Its changes are counted again, and may be new to the network sources.
     fn walk(&mut self) -> bool {
         let before = self.walk.is_running();
         let more = self.walk.turn();
@@ -208,7 +208,7 @@ impl Worker {
         process::busy("waiting for a restore");
         ask::answer(self.database, &mut self.network);
         self.secrets.turn();
-        // Somebody asked for a job by hand, and may want it to end.
+        // A user started a job by hand, and may cancel it.
         let working = self.runner.turn(&mut self.network, false);
         self.network.rest();
         if !working {
@@ -229,7 +229,7 @@ impl Worker {
         let limit = self.limit;
         let result = tx::run(|| {
             let schema = Schema::hold()?;
-            // Somebody absorbs by hand: what they leave is for the next round.
+            // A session absorbs by hand: the rest is for the next round.
             Some(absorb::lock(false).then(|| absorb::absorb(&schema, limit)))
         });
         match result {
@@ -242,7 +242,7 @@ impl Worker {
                 watched::succeeded(Work::Absorb);
                 match &done.refused {
                     Some(failure) => watched::failed(Work::Rows, failure),
-                    // What was put back earlier is not through while it waits.
+                    // Rows that were put back earlier are not done while they wait.
                     None if !done.some_wait => watched::succeeded(Work::Rows),
                     None => {}
                 }
@@ -280,7 +280,8 @@ impl Worker {
         }
         true
     }
-    /// Somebody holds what absorbing needs. That is no absorbing: what waits goes on waiting, for all to see.
+    /// Another session holds a lock that absorbing needs. This does not count as absorbing: the rows still wait,
+    /// visibly.
     fn stand_by(&mut self, since: i64) {
         self.slot.note_waiting();
         self.slot.still_waiting(since);

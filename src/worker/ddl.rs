@@ -1,10 +1,11 @@
-//! Stepping aside for DROP DATABASE and its like, which fail while anybody is connected, our worker included.
+//! Stepping aside for DROP DATABASE and its like, which fail while any process is connected, including our worker.
 //!
 //! A hook on utility statements: before one that needs a database for itself, its worker is banned from it and ended;
-//! after it, whatever came of it, the ban is lifted. Only for what PostgreSQL will do: see [`allowed`](super::allowed).
-//! While others are connected there it refuses, after it has waited five seconds for them to go; so the worker stays as
-//! long as they do, and goes right after them. A COPY passes the same hook, and gets room for its rows there: see
-//! [`copy`]. So does COMMIT PREPARED, after which there may be an extension that nobody knows of.
+//! after it, with or without success, the ban is lifted. Only for statements that PostgreSQL will execute: see
+//! [`allowed`](super::allowed). While others are connected there it refuses, after it has waited five seconds for them
+//! to go; so the worker stays as long as they do, and ends right after them. A COPY passes the same hook, and gets room
+//! for its rows there: see [`copy`]. So does COMMIT PREPARED, after which there may be an extension that the launcher
+//! does not know.
 #![allow(unsafe_code, reason = "a hook on utility statements, which calls on without a guard")]
 
 use std::cell::Cell;
@@ -21,7 +22,7 @@ use crate::pg::{catalog, time};
 use crate::shared;
 use crate::shared::Database;
 
-/// How long a ban lasts if nobody lifts it: the session may die in between.
+/// How long a ban lasts if it is not lifted: the session may die in between.
 const BAN: i64 = 60_000_000;
 /// How long the statement waits for our processes to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
 
 unsafe extern "C-unwind" {
-    // PostgreSQL's own, unwrapped: pgrx's version catches every error and raises it anew, and what it raises has lost
+    // PostgreSQL's own, unwrapped: pgrx's version catches every error and raises it again, and the new error has lost
     // its context (the line of a COPY), its constraint's name and its position, and shows a backtrace to the user.
     fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
@@ -71,7 +72,7 @@ unsafe extern "C-unwind" fn on_utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: passes on what it was given; the statement is a parse tree that PostgreSQL owns.
+    // SAFETY: passes its arguments on; the statement is a parse tree that PostgreSQL owns.
     unsafe {
         make_way(statement, context);
         let commits_prepared = commits_prepared(statement);
@@ -121,8 +122,8 @@ unsafe fn commits_prepared(statement: *mut pg_sys::PlannedStmt) -> bool {
     }
 }
 
-/// What was announced when a transaction was prepared, nobody could see then: the extension, that it is gone, or what was
-/// queued. Now they can.
+/// When a transaction was prepared, the announced change was not visible yet: the new extension, its removal, or queued
+/// rows. Now it is.
 #[pg_guard]
 extern "C-unwind" fn after_prepared() {
     let Some(shared) = shared::shared() else { return };
@@ -190,9 +191,9 @@ extern "C-unwind" fn lift_ban() {
     shared::wake_launcher();
 }
 
-/// Whether anybody is connected there but us, `ours` and autovacuum, which PostgreSQL ends by itself.
+/// Whether a process is connected there besides us, `ours` and autovacuum, which PostgreSQL ends by itself.
 fn others_in(database: pg_sys::Oid, ours: &[i32]) -> bool {
-    // SAFETY: copies of this backend's own, read anew each time; entries live until the next reading.
+    // SAFETY: this backend's own copies, read again each time; entries live until the next reading.
     unsafe {
         pg_sys::pgstat_clear_backend_activity_snapshot();
         let me = pg_sys::MyProcPid;

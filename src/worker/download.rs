@@ -1,5 +1,5 @@
-//! Fetching newer MaxMind files: by schedule, and when `update_maxmind` asks. A thread does it; the launcher takes what
-//! lands in `maxmind_dir` into use, as it does with a file that somebody puts there. The key stands in [`license_key`].
+//! Fetching newer MaxMind files: by schedule, and when `update_maxmind` asks. A thread does it; the launcher imports
+//! the files in `maxmind_dir`, as it does with a file that a user puts there. The key stands in [`license_key`].
 
 mod license_key;
 
@@ -29,7 +29,7 @@ use crate::shared::{Job, kind, outcome, state};
 const SOONEST: Duration = Duration::from_secs(600);
 /// And at the latest, where it is the key that cannot be had.
 const LATEST: Duration = Duration::from_secs(6 * 3600);
-/// How long a forced install waits for another importer, and for files that somebody is still writing.
+/// How long a forced install waits for another importer, and for files that are still being written.
 const INSTALL: Duration = Duration::from_secs(30);
 
 /// Of a job: its outcome and its detail.
@@ -53,7 +53,7 @@ pub struct Download {
     installing: Option<Installing>,
 }
 
-/// What was fetched by force, and is to be installed before its job ends.
+/// Files fetched by force, which must be installed before the job ends.
 struct Installing {
     fetched: Vec<Edition>,
     told: Told,
@@ -92,7 +92,7 @@ impl Download {
         if self.schedule != schedule {
             self.schedule = schedule;
             self.plan();
-            // What failed before this worker came is not left to the schedule, either.
+            // A failure before this worker started does not wait for the schedule, either.
             let editions = settings::snapshot().maxmind_editions;
             if let Some(at) = update::again_at(&settings::place::directory(), &editions, time::now_unix_us()) {
                 self.try_again(Some(at));
@@ -132,7 +132,7 @@ impl Download {
             }
             return;
         }
-        // A job of a worker that ended in the middle: what it fetched is in place or swept away.
+        // A job of a worker that ended in the middle: its files are in place or removed.
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
         }
@@ -145,8 +145,8 @@ impl Download {
         }
     }
 
-    /// A job like any other, so that what came of it stands where people look. A server on which nobody has set a key
-    /// has nothing to do, and nothing to say.
+    /// A job like any other, so that its result is where people look. A server without a key has nothing to do, and
+    /// reports nothing.
     fn start_by_schedule(&mut self) {
         if self.key.is_not_wanted() {
             return;
@@ -228,8 +228,8 @@ impl Download {
         }
     }
 
-    /// Installs what was fetched by force, also if it is older or much smaller: somebody said so. The launcher may be
-    /// importing at this moment, and a file of this very second counts as unfinished: that is waited for.
+    /// Installs files fetched by force, even older or much smaller ones: the user requested it. The launcher may be
+    /// importing at this moment, and a file of this very second counts as unfinished: this waits for both.
     fn install(&mut self) {
         let Some(installing) = &mut self.installing else { return };
         let late = Instant::now() >= installing.until;
@@ -263,7 +263,7 @@ impl Download {
         }
     }
 
-    /// Says what came of it, one line an edition, what a job is told, and which editions have a new file.
+    /// Returns the result, one line an edition, the text for a job, and the editions with a new file.
     fn judge(&mut self, found: Option<Outcome>) -> (Told, Vec<Edition>) {
         let editions = match found {
             Some(Ok(editions)) => editions,

@@ -26,7 +26,7 @@ use crate::shared::Database;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the list of databases is read.
 const LIST: Duration = Duration::from_secs(5);
-/// Longest pause before what keeps failing is tried again.
+/// Longest pause before repeated failures are tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// Registers the launcher with the postmaster.
@@ -41,7 +41,7 @@ pub fn register() {
     .register();
 }
 
-/// What the launcher remembers of one database.
+/// The launcher's state of one database.
 #[derive(Default)]
 struct Known {
     name: String,
@@ -82,7 +82,7 @@ struct Launcher {
 }
 
 impl Launcher {
-    /// Imports what is new. A trouble is logged once, not every second.
+    /// Imports new files. A problem is logged once, not every second.
     fn import(&mut self, settings: &Settings) {
         if !self.prepared {
             // So that an operator finds the place where files belong.
@@ -106,7 +106,7 @@ impl Launcher {
             }
             Err(error) => error.to_string(),
         };
-        // A full disk must not be filled anew every second.
+        // A full disk must not be filled again every second.
         self.next_import = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);
         if !trouble.is_empty() && trouble != self.trouble {
             pgrx::warning!("asn_inventory: could not import mmdb files: {trouble}");
@@ -179,7 +179,7 @@ impl Known {
         self.next_try = Some(Instant::now() + self.pause);
     }
 
-    /// Starts a worker where one is wanted, or where nobody has looked yet.
+    /// Starts a worker where one is requested, or where none has looked yet.
     fn start(&mut self, oid: pg_sys::Oid) {
         let Some(shared) = shared::shared() else { return };
         let wanted = shared.database(oid).is_some_and(|slot| slot.wanted.load(Ordering::Acquire));

@@ -1,10 +1,10 @@
-//! What the worker does for order's sake: counts the inventory, and the addresses of every AS.
+//! The worker's maintenance: it counts the inventory, and the addresses of every AS.
 //!
-//! Whether anything changed is told by PostgreSQL's own count of the rows that were written, so it is no matter who wrote:
-//! the worker, its helpers, a restore, or somebody by hand. The counts are made anew from the inventory instead of being carried along: an absorb would have to write a row an
-//! AS each second, and no crash, no deletion by hand and no job that runs twice can make them wrong. Counting reads the
-//! whole table, so the longer it takes, the less often it is done; and a large one is left to a process of its own
-//! ([`super::counter`]), so that nothing waits for it.
+//! PostgreSQL's own count of written rows shows whether anything changed, for all writers: the worker, its helpers, a
+//! restore, or a user. The counts are made again from the inventory instead of being updated: an absorb would have to
+//! write a row an AS each second, and no crash, no deletion by hand and no job that runs twice can make them wrong.
+//! Counting reads the whole table, so the longer it takes, the less often it is done; and a large one has its own
+//! process ([`super::counter`]), so that nothing waits for it.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::shared::watched;
 const LARGE: u32 = 4096;
 /// Shortest time between two counts.
 const SHORTEST: Duration = Duration::from_secs(2);
-/// How often it is looked whether anybody wrote.
+/// How often to check for writes.
 const LOOK: Duration = Duration::from_secs(5);
 /// A count takes at most this part of the time.
 const PART: u32 = 50;
@@ -35,7 +35,7 @@ pub struct Maintenance {
     database: pg_sys::Oid,
     slot: &'static Database,
     changed: bool,
-    /// When it was last seen to whether anybody wrote.
+    /// When writes were last checked.
     looked: Option<Instant>,
     not_before: Option<Instant>,
     /// The counter at work, and since when.
@@ -84,7 +84,7 @@ impl Maintenance {
             self.not_before = Some(began + SHORTEST);
             return;
         }
-        // What is written from now on may be too late for this count.
+        // Later writes may be too late for this count.
         self.changed = false;
         let is_large = |schema: Schema| {
             is_mine(&schema).then(|| heap::is_everywhere(&schema) || schema.blocks(c"ip_inventory") > LARGE)
@@ -139,7 +139,7 @@ fn is_mine(schema: &Schema) -> bool {
 /// Counts. False: it has to be done again.
 pub fn count() -> bool {
     process::busy("counting the inventory");
-    // What this process wrote is told by what is handed in.
+    // The reported statistics include this process's writes.
     process::hand_in();
     let result = watched::run(Work::Count, || {
         Schema::hold()

@@ -1,9 +1,9 @@
 //! The background processes: one launcher for the server, one worker for each database that has the extension, and
 //! others for the time of a job or of a count.
 //!
-//! | process | file | what it does |
+//! | process | file | work |
 //! |---|---|---|
-//! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that wants one |
+//! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that needs one |
 //! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`](crate::network)), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`](crate::network::secrets)) |
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |

@@ -1,12 +1,11 @@
-//! After a newer build is installed, or another list of editions lets other files answer, the worker walks
-//! the inventory: it looks every address up again and writes the
-//! rows whose answer changed, and no others. A build in which one address in a hundred changed costs a hundredth of a
-//! table in dead rows, and a build in which nothing did costs none.
+//! After a newer build is installed, or another list of editions lets other files answer, the worker walks the
+//! inventory: it looks every address up again and writes only the rows whose answer changed. A build in which one
+//! address in a hundred changed costs a hundredth of a table in dead rows, and a build without changes costs none.
 //!
 //! It goes in pieces of some thousand rows between the worker's other duties, so that nothing waits for it. Pieces have
-//! a snapshot each, and a row that is updated meanwhile may move from what was not looked at yet to what was; so at the
-//! end one scan under one snapshot compares all that was written since the walk began. Only then the walk is
-//! written down, and rows that kept their time pass for fresh (`maxmind::stale_before`). A kill makes it begin anew.
+//! a snapshot each, and a row that is updated during the walk may move from unread blocks to read ones; so at the end
+//! one scan under one snapshot compares all rows written since the walk began. Only then the walk is recorded, and rows
+//! that kept their time count as fresh (`maxmind::stale_before`). After a kill it starts again.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -39,7 +38,7 @@ use crate::shared::{Database, Done, Job, kind, outcome};
 const PIECE: u32 = 512;
 /// Rows of one write.
 const BATCH: usize = 2000;
-/// Pauses while somebody holds rows, or the table.
+/// Pauses while another session holds rows, or the table.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How often it is looked for shards that have come to this node, where there is Citus.
@@ -53,7 +52,7 @@ pub struct Walk {
     /// When to look again: shards come and go without a sign.
     look_at: Option<Instant>,
     current: Option<Current>,
-    /// Somebody cancelled the walk for these; the next build is another matter.
+    /// The walk for these was cancelled; the next build starts another.
     given_up: Vec<String>,
 }
 
@@ -67,13 +66,13 @@ struct Current {
     oldest: pg_sys::TransactionId,
     /// The shards of this node when it began.
     shards: Vec<i64>,
-    /// What somebody held when it was to be written.
+    /// Rows that another session held when they were to be written.
     again: HashSet<IpAddr>,
     pause: Duration,
     not_before: Option<Instant>,
 }
 
-/// What a look at the files and the table found.
+/// The result of a look at the files and the table.
 enum Found {
     Nothing,
     UnderWay(i64),
@@ -85,7 +84,7 @@ impl Walk {
     /// For the worker of a database.
     pub fn new(database: pg_sys::Oid, slot: &'static Database) -> Walk {
         slot.walked.store(0, Ordering::Release);
-        // One of a worker that ended in the middle: it begins anew.
+        // The walk of a worker that ended in the middle: it starts again.
         for job in shared::shared().iter().flat_map(|shared| &shared.jobs) {
             if job.database.load(Ordering::Acquire) == database.to_u32()
                 && job.kind.load(Ordering::Relaxed) == kind::WALK
@@ -129,7 +128,7 @@ impl Walk {
                 false
             }
             Ok(false) => current.not_before.is_none(),
-            // The extension is being dropped, or somebody has the whole table.
+            // The extension is being dropped, or another session holds the whole table.
             Err(failure) => {
                 if watched::is_news(Work::Walk, &failure) {
                     pgrx::log!("asn_inventory: the walk after a newer build is held up: {}", failure.message);
@@ -159,7 +158,7 @@ impl Walk {
         if !settings::maxmind_walk() {
             self.end(outcome::CANCELLED, Some("asn_inventory.maxmind_walk was switched off"));
             watched::succeeded(Work::Walk);
-            // Newer files are opened all the same, for whoever is answered next.
+            // Newer files are still opened, for the next answers.
             let _ = tx::run(maxmind::manifest);
             self.checked = Some(stamp);
             return;
@@ -175,7 +174,7 @@ impl Walk {
             }) else {
                 return Found::Nothing;
             };
-            // The last one says what they come to: an order that changes no answer is no news.
+            // The last one names the answering editions: an order that changes no answer is not a change.
             let same = |known: &[String]| known.last() == generations.last();
             if stands_in(&generations) || same(&given_up) {
                 return Found::Nothing;
@@ -279,10 +278,10 @@ impl Current {
         self.pause = (self.pause * 2).min(PAUSES.1);
     }
 
-    /// Compares and writes; returns what was to be written and is held by somebody. `last`: where nothing is held,
-    /// the walk is written down in the same transaction.
+    /// Compares and writes; returns the rows to write that another session holds. `last`: if none is held, the walk is
+    /// recorded in the same transaction.
     fn compare(&self, which: &Which<'_>, last: bool) -> Result<Vec<IpAddr>, Failure> {
-        // Whatever its time, a row that differs is to be written.
+        // A row that differs must be written, independent of its time.
         let mut part = Part::of(i64::MAX);
         let mut held = Vec::new();
         let compared = tx::run(|| {
@@ -302,7 +301,7 @@ impl Current {
         })?;
         if let Some(job) = self.job {
             let tallied = &part.tallied;
-            // What is compared once more at the end was counted before.
+            // Rows compared again at the end were counted before.
             let looked = if last { 0 } else { compared };
             job.counts.add(&Done {
                 processed: looked,

@@ -1,7 +1,7 @@
-//! Who keeps the worker from its work.
+//! The sessions that block the worker.
 //!
-//! Locks on rows stand in no view: only who waits for one shows who holds it, and the worker waits half a second at a time,
-//! so that nobody is held up by it. While it is kept from absorbing, it is watched for long enough to see it wait.
+//! No view shows row locks: only a waiting session shows the holder, and the worker waits only half a second at a time,
+//! so that it blocks no other session. If the worker cannot absorb, the doctor watches it long enough to see it wait.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::pg::sql::Sql;
 use crate::pg::time;
 use crate::shared;
 
-/// From when on it counts that somebody holds the worker up (microseconds).
+/// A session that blocks the worker is reported after this time (microseconds).
 const HELD: i64 = 5_000_000;
 /// How long it is watched: it tries once a second, and waits half of one.
 const WATCH: Duration = Duration::from_millis(2500);
@@ -58,7 +58,7 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
 
 /// Watches the worker until it is seen to wait, or goes on.
 fn watch(worker: i32, is_held: impl Fn() -> bool) -> Seen {
-    // A prepared transaction is no process: `pg_blocking_pids` says 0 for it.
+    // A prepared transaction is not a process: `pg_blocking_pids` says 0 for it.
     const WAITS_FOR: &str = "
         SELECT b.pid, x.gid
         FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) b(pid)

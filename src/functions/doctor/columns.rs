@@ -1,5 +1,5 @@
-//! Whether the columns that attached tables are observed by can still be read. By the catalog alone: no table is opened,
-//! so that nobody who has one for himself is waited for.
+//! Whether the columns that attached tables are observed by can still be read. It reads only the catalog and opens no
+//! table, so that it does not wait for a session with an exclusive lock.
 #![allow(unsafe_code, reason = "makes the descriptor of one column for what reads rows")]
 
 use enrich::selector::Selector;
@@ -114,7 +114,7 @@ impl Source {
         })
     }
 
-    /// What could stand in the place of a column that is gone: the only one that would do and is not observed already.
+    /// A replacement for a missing column: the only suitable column that is not observed yet.
     fn instead(&self, text: &str) -> Option<String> {
         let selector = Selector::parse(text).ok()?;
         if self.column(&selector.column).is_some() {
@@ -204,7 +204,7 @@ impl Source {
             self.name,
             told.join("; ")
         );
-        // A column's name may hold whatever it likes.
+        // A column's name may contain any character.
         let detail = enrich::text::clean(&detail, 4000).into_owned();
         Some(Finding::new("columns", "error", detail, Some(remedy)))
     }

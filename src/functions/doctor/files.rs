@@ -1,5 +1,5 @@
-//! Whether mmdb files really answer, the worker and the sessions from the same ones, and whether the server may read what it
-//! has to.
+//! Whether mmdb files really answer, whether the worker and the sessions use the same ones, and whether the server may
+//! read its files.
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -159,7 +159,7 @@ fn worker_differs() -> Option<Finding> {
     ))
 }
 
-/// What the server cannot read.
+/// The files that the server cannot read.
 struct Unreadable {
     path: PathBuf,
     is_directory: bool,
@@ -213,7 +213,7 @@ fn walk(directory: &Path, found: &mut Vec<Unreadable>, left: &mut usize) {
     }
 }
 
-/// Tries to open a file or a directory. Whatever else may be in the way is somebody else's matter.
+/// Tries to open a file or a directory. Only a missing right counts; other errors belong to other checks.
 fn check(path: &Path, found: &mut Vec<Unreadable>) {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -237,7 +237,7 @@ impl Unreadable {
         };
         let shown = enrich::text::clean(&name, 500).into_owned();
         let bits = if self.is_directory { "u+rx" } else { "u+r" };
-        // A name that is no plain text cannot be written into a command that somebody copies.
+        // A name that is not plain text cannot be part of a command that a user copies.
         let plain = self.path.as_os_str().as_bytes().iter().all(|byte| (0x20..0x7f).contains(byte));
         let remedy = if !settings::may_read_secret_settings() {
             format!(

@@ -1,4 +1,4 @@
-//! What a check found, and how it is asked for.
+//! The finding of a check, and its query.
 
 use pgrx::{IntoDatum, pg_sys};
 
@@ -6,13 +6,13 @@ use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, quote_identifier};
 use crate::pg::sql::Sql;
 
-/// What a check found.
+/// The finding of a check.
 pub struct Finding {
     /// Its name.
     pub check: String,
     /// ok, warning or error.
     pub level: String,
-    /// What is wrong, in figures.
+    /// The problem, in figures.
     pub detail: Option<String>,
     /// The command that mends it.
     pub remedy: Option<String>,
@@ -25,7 +25,7 @@ impl Finding {
     }
 }
 
-/// Asks the catalogs and the extension's views: what comes back are findings, a row each.
+/// Queries the catalogs and the extension's views: each row of the result is a finding.
 pub fn ask(schema: &Schema, text: &str, arguments: &[Argument]) -> Vec<Finding> {
     let sql = Sql::as_caller();
     let own = if has_own_names(&sql, schema, text) { "@extschema@._" } else { "@extschema@." };
@@ -73,8 +73,8 @@ pub fn select(schema: &Schema, function: &str, arguments: &str) -> String {
     format!("SELECT {}.{}({arguments});", schema.name, quote_identifier(function))
 }
 
-/// A remedy without a comment that would not end with its line: names of tables and columns may hold line breaks, and
-/// what stands behind one would be run by whoever pastes the command.
+/// A remedy whose comment ends with its line: names of tables and columns may contain line breaks, and the text after
+/// one would be run when a user pastes the command.
 pub fn without_broken_comment(remedy: &str) -> &str {
     let mut quote = None;
     let bytes = remedy.as_bytes();

@@ -1,4 +1,4 @@
-//! What needs no SQL: shared memory, and the manifest of the files.
+//! The metrics without SQL: from shared memory and the manifest of the files.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -53,7 +53,7 @@ pub fn queue_age(slot: &Database) -> Option<f64> {
     moment(&slot.waiting_since).map(|since| (time::now_unix_us() as f64 / 1e6 - since).max(0.0))
 }
 
-/// What was counted since the server started.
+/// The counts since the server started.
 pub fn counters(page: &mut Page, slot: Option<&Database>) {
     let count = |of: fn(&Database) -> &AtomicU64| Sample::of(slot.map(|slot| of(slot).load(Ordering::Relaxed) as f64));
     page.counter(
@@ -69,7 +69,7 @@ pub fn counters(page: &mut Page, slot: Option<&Database>) {
     page.counter("cache_misses_total", "Calls of enrich_ip() that had more to do.", count(|slot| &slot.cache_misses));
 }
 
-/// What the worker and its helpers cannot do.
+/// The failures of the worker and its helpers.
 pub fn troubles(page: &mut Page, slot: Option<&Database>) {
     let Some(slot) = slot else { return };
     let each = |of: fn(&Trouble) -> f64| {
@@ -118,7 +118,7 @@ fn durations(source: &str, latency: &latency::Latency) -> Durations {
     }
 }
 
-/// The three leading digits of a bound; all have at least three, and nothing but zeros behind them.
+/// The three leading digits of a bound; all have at least three, and only zeros after them.
 const fn leading(mut bound: u64) -> u64 {
     while bound >= 1000 {
         bound /= 10;

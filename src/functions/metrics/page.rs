@@ -4,7 +4,7 @@
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-/// What every name begins with.
+/// The prefix of every name.
 const PREFIX: &str = "asn_inventory_";
 
 /// Labels of a sample, beside the database.
@@ -57,7 +57,7 @@ impl Page {
         Page { database, families: Vec::new() }
     }
 
-    /// What goes up and down.
+    /// A value that goes up and down.
     pub fn gauge(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample>) {
         let metrics = samples.into_iter().map(|sample| {
             let mut gauge = Gauge::default();
@@ -70,7 +70,7 @@ impl Page {
         self.family(name, help, MetricType::GAUGE, metrics);
     }
 
-    /// What only grows, until the server starts anew.
+    /// A value that only grows, until the server restarts.
     pub fn counter(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample>) {
         let metrics = samples.into_iter().map(|sample| {
             let mut counter = Counter::default();

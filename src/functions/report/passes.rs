@@ -23,7 +23,7 @@ const STEPS: [(i64, i64); 4] = [(HOUR, 3 * DAY), (DAY, 120 * DAY), (7 * DAY, 830
 const CELL: f64 = 2.0;
 /// Most dots of the map.
 const PLACES: usize = 2_000;
-/// The observations of a group: counts that somebody wrote by hand may be as large as the type allows.
+/// The observations of a group: counts written by hand may be as large as the type allows.
 const SEEN: &str = "least(coalesce(sum(observation_count), 0), 9223372036854775807)::bigint";
 /// Rows of a short table.
 const TOP: i64 = 10;
@@ -33,13 +33,13 @@ pub type Span = Option<(i64, i64)>;
 
 /// The statuses that are counted one by one; all others are counted as `unavailable`.
 const STATUSES: [&str; 6] = ["found", "not_found", "pending", "failed", "quota", "skipped"];
-/// What is known by when: column of the status and of the time of the answer, in the order of the sources.
+/// The columns of the status and of the time of the answer, in the order of the sources.
 const COLUMNS: [(&str, &str); 3] =
     [("maxmind_status", "maxmind_ts"), ("cymru_status", "cymru_ts"), ("greynoise_status", "scanner_ts")];
 
 /// Totals, statuses, ages and scanners. Without a GROUP BY: the planner takes the groups for many, and would sort.
 pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span {
-    // Times come in as parameters: a subtraction would be done anew for every row.
+    // Times come in as parameters: a subtraction would be repeated for every row.
     let mut times = Vec::new();
     let mut days_ago = |days: i64| {
         times.push((pg_sys::TIMESTAMPTZOID, Some(Datum::from(now.saturating_sub(days * DAY * 1_000_000)))));
@@ -113,7 +113,8 @@ pub fn totals(sql: &Sql, schema: &Schema, now: i64, report: &mut Report) -> Span
     moment(&table, 0, 6).zip(moment(&table, 0, 7))
 }
 
-/// Both series of the timeline: a group for every pair of buckets. What was only asked about has no time of an event.
+/// Both series of the timeline: a group for every pair of buckets. An address that was only asked about has no time of
+/// an event.
 pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
     let Some((from, to)) = span else { return };
     let to = to.max(from);

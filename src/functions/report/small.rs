@@ -1,4 +1,4 @@
-//! What stands ready elsewhere: the status views, and the counted networks.
+//! The values that others have prepared: the status views, and the counted networks.
 
 use ::report::{Asn, Quota, Report, Source, Worker};
 

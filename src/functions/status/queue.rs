@@ -82,7 +82,7 @@ pub fn length(schema: &Schema) -> Option<Length> {
     }
 }
 
-/// Adds up what the rows of a scan stand for.
+/// Adds up the addresses in the rows of a scan.
 ///
 /// # Safety
 /// The scan must be one of a table with the queue's columns, which `desc` describes.
@@ -111,8 +111,8 @@ fn block_of(stretch: u32, blocks: u32) -> u32 {
     from + (dice % u64::from(to - from)) as u32
 }
 
-/// What the blocks that were read come to, and two standard errors. How much neighbours differ says how much a block may
-/// differ from its stretch, whatever the file looks like as a whole.
+/// The estimate from the blocks that were read, and two standard errors. The differences between neighbours show how
+/// much a block may differ from its stretch, independent of the file as a whole.
 fn estimate(counts: &[u64], blocks: u32) -> Length {
     let (read, blocks) = (counts.len() as f64, f64::from(blocks));
     let sum: f64 = counts.iter().map(|count| *count as f64).sum();

@@ -14,29 +14,29 @@ pub(super) struct LicenseKey {
     found: Found,
     /// Whether the reference leads anywhere at all, looked up after settings were read.
     probe: Option<Look>,
-    /// What was last said of it.
+    /// The last message about it.
     said: String,
 }
 
 /// For the one download that is to begin.
 #[derive(Default)]
 enum Found {
-    /// Nobody has looked.
+    /// It was not looked up yet.
     #[default]
     Unknown,
     Coming(Look),
     Known(Secret),
     /// There is none, and why.
     Missing(String),
-    /// There is none, and nobody has said that there should be.
+    /// There is none, and none was set.
     NotWanted(String),
 }
 
 impl LicenseKey {
-    /// Settings were read. Who sets a reference that leads nowhere should not have to wait for the next download to be
-    /// told. Programs and servers are not asked for that.
+    /// Settings were read. A user who sets a reference to nothing should learn it before the next download. Programs
+    /// and servers are not asked for that.
     pub fn configure(&mut self) {
-        // What is being looked up may be another's than what is set now.
+        // The running look-up may be of another reference than the present one.
         self.found = Found::Unknown;
         let reference = Reference::parse(&settings::downloads().license_key).ok();
         let local = reference.filter(|at| matches!(at, Reference::Env(_) | Reference::File(_)));
@@ -72,8 +72,8 @@ impl LicenseKey {
         self.said = said;
     }
 
-    /// Whether it was looked up for what is to begin; otherwise that begins. Each time anew: a file may have another key
-    /// in it than yesterday, and between downloads nobody needs to hold one.
+    /// Whether the key was looked up for the next download; otherwise a look-up starts. It is looked up each time: a
+    /// file may hold another key than yesterday, and between downloads no process needs to keep one.
     pub fn is_looked_up(&mut self) -> bool {
         if matches!(self.found, Found::Unknown) {
             self.found = match Reference::parse(&settings::downloads().license_key) {
@@ -87,7 +87,7 @@ impl LicenseKey {
         !self.is_coming()
     }
 
-    /// Whether a look for what is to begin is under way.
+    /// Whether a look-up for the next download is running.
     pub fn is_coming(&self) -> bool {
         matches!(self.found, Found::Coming(_))
     }
@@ -102,7 +102,7 @@ impl LicenseKey {
         matches!(self.found, Found::Missing(_))
     }
 
-    /// Whether there is none, and nobody has said that there should be. The next look is another one.
+    /// Whether there is none, and none was set. The next look-up is another one.
     pub fn is_not_wanted(&mut self) -> bool {
         let not_wanted = matches!(self.found, Found::NotWanted(_));
         if not_wanted {
