@@ -1,6 +1,7 @@
-//! What the inner loops cost, without PostgreSQL: `cargo bench -p enrich`, or a part: `cargo bench -p enrich -- lookup`.
+//! The cost of the inner loops, without PostgreSQL: `cargo bench -p enrich`, or a part: `cargo bench -p enrich --
+//! lookup`.
 //!
-//! The figures depend on the machine: compare two runs on one. What users see is measured by `make bench`.
+//! The figures depend on the machine: compare two runs on one. `make bench` measures the user's view.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +13,7 @@ use enrich::cymru::rounds::Rounds;
 use enrich::maxmind::{Edition, Store};
 use enrich::pack::{Entry, Packer, unpack};
 
-// The files are written by what the tests write theirs with.
+// The files come from the tests' own writer.
 #[allow(dead_code, unused_imports)]
 #[path = "../../pgrx-tests/src/mmdb/mod.rs"]
 mod mmdb;

@@ -1,7 +1,7 @@
-//! The cascade: which source is asked about an address, and how their answers are put together. Pure functions.
+//! The cascade: which source is asked about an address, and how their answers are merged. Pure functions.
 //!
 //! Special-purpose addresses stop before the first source. Team Cymru is asked only where MaxMind knows no ASN.
-//! GreyNoise is a question of its own (IPv4 only), whatever the others found.
+//! GreyNoise is asked independently of the others (IPv4 only).
 
 use std::net::IpAddr;
 
@@ -12,14 +12,14 @@ use crate::maxmind::Databases;
 use crate::record::{Enrichment, Status};
 use crate::source::Source;
 
-/// Whom the network sources may be asked about. The default is everybody.
+/// The addresses that network sources may be asked about. The default is all.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Team Cymru is switched on.
     pub cymru: bool,
     /// GreyNoise is not switched off.
     pub greynoise: bool,
-    /// Networks whose addresses are told to nobody outside.
+    /// Networks whose addresses are never sent to a source.
     pub never_ask: Vec<IpNetwork>,
 }
 
@@ -30,21 +30,21 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether nobody outside may be told `ip`: neither as it is written nor as what it stands for.
+    /// Whether `ip` must not be sent: neither as it is written nor as its effective address.
     pub fn is_secret(&self, ip: IpAddr) -> bool {
         is_secret(&self.never_ask, ip)
     }
 }
 
-/// Whether `ip` lies in one of the networks whose addresses are told to nobody outside: as it is written, or as what it
-/// stands for.
+/// Whether `ip` is in one of the networks whose addresses are never sent: as it is written, or as its effective
+/// address.
 pub fn is_secret(never_ask: &[IpNetwork], ip: IpAddr) -> bool {
     let inside = |ip| never_ask.iter().any(|network| network.contains(ip));
     !never_ask.is_empty() && (inside(ip) || inside(effective(ip)))
 }
 
-/// What can be said of `ip` without the network: its class and MaxMind's answer. The network sources are outside
-/// the question (`None`).
+/// The offline answer about `ip`: its class and MaxMind's answer. The network sources are outside the question
+/// (`None`).
 pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
     let class = classify(ip);
     let mut record = Enrichment {

@@ -1,14 +1,14 @@
-//! Small files that outlive a crash: replaced in one step, and on disk before anybody relies on them.
+//! Small files that outlive a crash: replaced in one step, and on disk before they are used.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Replaces a file, which nobody but its owner can read. One writer at a time: the draft beside it has a fixed name.
+/// Replaces a file that only its owner can read. One writer at a time: the draft beside it has a fixed name.
 ///
 /// # Errors
-/// Those of the file system; the file is what it was then, and no draft is left.
+/// Those of the file system; the file is unchanged then, and no draft is left.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("tmp");
     let written =

@@ -1,7 +1,7 @@
-//! What is said when a network source gives no answer.
+//! The reason when a network source gives no answer.
 //!
-//! A failure is never an answer: whoever gets one knows as much of the address as before, and the address
-//! stays due. That a source does not know an address is an answer, and stands in that source's own types.
+//! A failure is never an answer: it does not change the data of the address, and the address stays due. "Not known" is
+//! an answer, and belongs to that source's own types.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ const MAX_REASON: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Failure {
-    /// What to do about it.
+    /// How to handle it.
     pub kind: FailureKind,
     /// Short and cleaned, for logs and status views. Never holds a secret.
     pub reason: String,
 }
 
-/// What a failure asks for.
+/// How to handle a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The network or the source is in trouble: the same question may be answered later.
@@ -39,7 +39,7 @@ pub enum FailureKind {
 }
 
 impl Failure {
-    /// A failure of any kind. `reason` may hold what a server said: it is cleaned and cut here.
+    /// A failure of any kind. `reason` may contain a server's text: it is cleaned and cut here.
     pub fn new(kind: FailureKind, reason: impl AsRef<str>) -> Failure {
         Failure { kind, reason: text::clean(reason.as_ref(), MAX_REASON).into_owned() }
     }

@@ -1,6 +1,7 @@
-//! What is fresh: whether an answer that a row holds may still be given, source by source.
+//! Freshness: whether a row's answer is still valid, source by source.
 //!
-//! Which rows are due is the same question, asked of a table: `src/inventory/due.rs` says it in SQL, with the same words.
+//! Which rows are due is the same question, asked of a table: `src/inventory/due.rs` has it in SQL, with the same
+//! words.
 
 use crate::record::Status;
 
@@ -15,7 +16,7 @@ pub struct Lifetimes {
     pub greynoise: i64,
 }
 
-/// How a source's answer stands. What is worse is greater: see [`Freshness::of_both`].
+/// The state of a source's answer. A worse one is greater: see [`Freshness::of_both`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Freshness {
     /// It has answered not too long ago, or is not asked.
@@ -33,8 +34,8 @@ pub fn maxmind_is_fresh(answered: Option<i64>, stale_before: i64) -> bool {
 }
 
 impl Freshness {
-    /// Team Cymru's, by the words that stand in a row. When it answered and what time it is now are asked only where they
-    /// count: reading a clock is a good part of what giving a row out of the inventory costs.
+    /// Team Cymru's, by the words in a row. The times of its answer and of now are read only if they matter: reading a
+    /// clock is a large part of the cost of returning a row of the inventory.
     pub fn of_cymru(
         status: &[u8],
         answered: impl FnOnce() -> Option<i64>,
@@ -68,7 +69,7 @@ impl Freshness {
         }
     }
 
-    /// That of a row with two sources. What went stale comes before what is missing: nobody put it in line yet.
+    /// That of a row with two sources. A stale answer comes before a missing one: it is not queued yet.
     pub fn of_both(self, other: Freshness) -> Freshness {
         self.max(other)
     }

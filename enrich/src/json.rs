@@ -1,10 +1,10 @@
-//! One value out of a JSON text, by its path, and nothing else looked at.
+//! One value out of a JSON text, by its path, without reading more.
 //!
 //! The text comes from a `json` column: PostgreSQL found it well-formed when it was stored, and kept it as it was
-//! written. Its own reader of such a text raises what must not fail an insert: half a surrogate pair or `\u0000` in any
-//! string, also one that nobody asks for, and nesting that just fitted the stack a moment ago. Attackers choose both.
-//! So this reads without recursion, unescapes only what it compares or returns, and never fails: what it cannot follow
-//! is not there.
+//! written. Its own reader of such a text raises errors that must not fail an insert: for half a surrogate pair or
+//! `\u0000` in any string, even one that is not requested, and for nesting that just fitted the stack before. Attackers
+//! choose both. So this reads without recursion, unescapes only compared or returned strings, and never fails: a path
+//! that it cannot follow has no value.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ pub fn is_array(text: &[u8]) -> bool {
     text.first() == Some(&b'[') && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// What a JSON text says.
+/// The value of a JSON text.
 pub fn value(json: &[u8]) -> Value<'_> {
     match json.first() {
         Some(b'n') | None => Value::Null,
@@ -92,7 +92,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// The keys of an object, in its order; none of anything else, nor those whose escapes make no text.
+/// The keys of an object, in its order; none for other values, and without keys with invalid escapes.
 pub fn keys(json: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     let mut at = if json.first() == Some(&b'{') { blanks(json, 1) } else { json.len() };
     std::iter::from_fn(move || {
@@ -135,7 +135,7 @@ fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     found
 }
 
-/// The place of the next byte that is no blank, or the end.
+/// The place of the next byte that is not a blank, or the end.
 fn blanks(json: &[u8], from: usize) -> usize {
     let from = from.min(json.len());
     let blank = |b: &&u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');

@@ -1,5 +1,5 @@
-//! How long answers take, counted in buckets: any number of them costs the same memory, and two sets of buckets can
-//! be added. What is read out of them is right to within the width of a bucket, a quarter of the value.
+//! How long answers take, counted in buckets: any number of them costs the same memory, and two sets of buckets can be
+//! added. Their quantiles are exact to within the width of a bucket, a quarter of the value.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ pub fn bucket(took: Duration) -> usize {
     BOUNDS.partition_point(|bound| *bound < ns)
 }
 
-/// The duration that a part `q` (0 to 1) of what was counted does not exceed: spread evenly within a bucket, as
-/// Prometheus's `histogram_quantile` has it. `None` where nothing was counted. What is longer than the last bound passes
-/// for that.
+/// The duration that a part `q` (0 to 1) of the counted values does not exceed: spread evenly within a bucket, as
+/// Prometheus's `histogram_quantile` has it. `None` if nothing was counted. A longer value than the last bound counts
+/// as that bound.
 pub fn quantile(counts: &[u64; BUCKETS], q: f64) -> Option<Duration> {
     let total: u64 = counts.iter().sum();
     if total == 0 {

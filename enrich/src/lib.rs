@@ -1,5 +1,5 @@
-//! What enrichment *is*, without PostgreSQL: the classes of addresses, what each source says about one,
-//! and where the answers are kept on disk.
+//! What enrichment *is*, without PostgreSQL: the classes of addresses, each source's answer about one, and the files of
+//! answers on disk.
 //!
 //! Data flows one way: the extension hands in plain values (addresses, bytes, times, settings) and gets
 //! plain values back. Nothing here knows a datum, a table or a setting by name, so everything here is

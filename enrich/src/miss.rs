@@ -1,4 +1,4 @@
-//! Why a path into a JSON text leads to no address: one line for whoever wrote the path.
+//! Why a path into a JSON text leads to no address: one line for the author of the path.
 
 use crate::json::{self, Value};
 

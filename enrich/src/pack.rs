@@ -1,13 +1,13 @@
-//! Many observed addresses in few bytes: how one row of the queue holds what a statement saw. An IPv4 address that was
-//! seen once, at the time of the statement, takes five bytes.
+//! Many observed addresses in few bytes: how one row of the queue holds the addresses of a statement. An IPv4 address
+//! that was seen once, at the time of the statement, takes five bytes.
 //!
 //! ```text
 //! version (1 byte) · base (8 bytes, big endian) · entries
 //! entry: flags · address (4 or 16 bytes) · [count] · [first − base] · [last − first]
 //! ```
 //!
-//! Numbers are LEB128, differences zigzag; what the flags declare to be 1 or 0 is left out. Times are whatever counts
-//! microseconds: this does not care since when.
+//! Numbers are LEB128, differences zigzag; values that the flags declare to be 1 or 0 are omitted. Times are in
+//! microseconds, from any epoch.
 
 use std::net::IpAddr;
 

@@ -1,12 +1,12 @@
 //! The ledger of a source's quota: how much of a day or a week is used, and until when the source is closed.
 //!
-//! Pure: the time and the limit come in with every call, and what comes out is one row of `source_quota`, so the
-//! ledger survives restarts and a changed limit holds at once. Windows are UTC; weeks begin on Monday 00:00.
+//! Pure: the time and the limit come in with every call, and the result is one row of `source_quota`, so the ledger
+//! survives restarts and a changed limit holds at once. Windows are UTC; weeks begin on Monday 00:00.
 //!
 //! Clocks jump. Of a ledger whose window lies ahead of the clock one of two things is true:
-//! - The clock was set back a little. What was used stays used until the clock comes by the window again: to begin the
-//!   old window anew, and then this one, would spend it twice.
-//! - The clock had been far ahead. The ledger comes back to the present, but keeps what was used until the window ends;
+//! - The clock was set back a little. The used part stays used until the clock reaches the window again: to begin the
+//!   old window again, and then this one, would spend it twice.
+//! - The clock had been far ahead. The ledger comes back to the present, but keeps the used part until the window ends;
 //!   to wait until the clock reaches that far window would close the source for good.
 
 use std::fmt;
@@ -30,7 +30,7 @@ const MIN_CLOSED: Duration = Duration::from_secs(1);
 /// The first closure by a source that does not say for how long.
 const FIRST_STEP: Duration = Duration::from_secs(60);
 
-/// What a quota counts for.
+/// The window of a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// From midnight UTC.
@@ -94,20 +94,20 @@ impl FromStr for Window {
     }
 }
 
-/// What a source was asked in its window, and whether it closed us.
+/// The questions to a source in its window, and whether it refuses more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// When the window of `used` began. The default, the epoch, is a window long past.
     pub window_start: Micros,
     /// Asked, or reserved to be asked, in that window. May exceed a limit that was lowered.
     pub used: u64,
-    /// Not to be asked before this, whatever is left.
+    /// Not asked before this, even if quota is left.
     pub closed_until: Option<Micros>,
 }
 
 impl Ledger {
-    /// Brings the ledger to `now`: a past window is over, a past closure is gone, and what a clock that was wrong left
-    /// behind in the future is brought within reach.
+    /// Brings the ledger to `now`: a past window is over, a past closure is removed, and times in the future from a
+    /// wrong clock are brought within reach.
     pub fn roll(&mut self, now: Micros, window: Window) {
         let start = window.start(now);
         if start > self.window_start {
@@ -140,8 +140,8 @@ impl Ledger {
         granted
     }
 
-    /// Takes back what was reserved, in the window that began at `paid_in`, and never asked. A window that has ended since
-    /// has no use for it, and the one of now was not charged.
+    /// Takes back the reserved questions, from the window that began at `paid_in`, that were never asked. A window that
+    /// has ended since does not need them, and the present one was not charged.
     pub fn give_back(&mut self, n: u64, paid_in: Micros, now: Micros, window: Window) {
         self.roll(now, window);
         if self.window_start == paid_in {
@@ -167,12 +167,12 @@ impl Ledger {
         self.closed_until = self.closed_until.max(Some(until));
     }
 
-    /// Somebody wants it to be asked again now, whatever it said. True: it was closed.
+    /// It should be asked again now, in spite of its own answer. True: it was closed.
     pub fn reopen(&mut self) -> bool {
         self.closed_until.take().is_some()
     }
 
-    /// When counting begins anew.
+    /// When counting starts again.
     pub fn reset_at(&self, now: Micros, window: Window) -> Micros {
         window.end(self.rolled(now, window).window_start)
     }

@@ -25,7 +25,7 @@ pub enum Status {
     /// Will not be asked: the address is special-purpose or not to be told, another source already answered the
     /// question, or this one is switched off.
     Skipped,
-    /// Could not be asked: nothing is installed that could answer.
+    /// Could not be asked: no installed edition can answer.
     Unavailable,
 }
 

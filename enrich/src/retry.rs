@@ -18,7 +18,7 @@ const TOLERATED: u32 = 5;
 const FIRST_PAUSE: Micros = 30_000_000;
 const LONGEST_PAUSE: Micros = 15 * 60_000_000;
 
-/// After this, a probe whose outcome nobody reported is taken for lost, and another may go.
+/// After this, a probe without a reported outcome counts as lost, and another may start.
 const PROBE_LOST: Micros = 60_000_000;
 
 /// How a breaker stands.
@@ -78,7 +78,8 @@ impl Breaker {
         admitted
     }
 
-    /// Whether [`allows`](Self::allows) would let a request out, for who does not know yet whether there will be one.
+    /// Whether [`allows`](Self::allows) would let a request out, for callers that do not know yet whether there will be
+    /// one.
     pub fn admits(&self, now: Micros) -> bool {
         match (self.state(now), self.pause) {
             (BreakerState::HalfOpen, Some(pause)) => !pause.probe.is_some_and(|sent| within(now, sent, PROBE_LOST)),

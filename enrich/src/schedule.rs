@@ -20,7 +20,7 @@ use field::{Field, Values};
 
 const MAX_LENGTH: usize = 256;
 
-/// A text that is no schedule.
+/// A text that is not a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// More text than a schedule needs.
@@ -34,7 +34,7 @@ pub enum ScheduleError {
     Field {
         /// Which field.
         field: &'static str,
-        /// What stands there, cleaned and cut.
+        /// Its text, cleaned and cut.
         text: String,
         /// Its least value.
         min: u32,
@@ -92,7 +92,7 @@ impl Schedule {
         let mut alternatives = Vec::with_capacity(days.len());
         for (day, weekday) in days {
             let seconds_first = format!("0 {} {} {day} {} {weekday}", minute.list, hour.list, month.list);
-            // Only numbers in their ranges are left, so this cannot fail; if it does, it is no reason to panic.
+            // Only numbers in their ranges are left, so this cannot fail; if it does, it must not panic.
             let schedule = cron::Schedule::from_str(&seconds_first).map_err(|_| ScheduleError::NoSuchDay)?;
             alternatives.push(schedule);
         }

@@ -1,15 +1,15 @@
-//! Whether a file is still the one that was read: for what is built from files that somebody may replace at any time.
+//! Whether a file is still the one that was read: for values built from files that may be replaced at any time.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a file looked like. Links are followed, since mounted secrets are links that are turned to another file; a file
-/// that is absent, or cannot be asked about, has a stamp too.
+/// The state of a file. Links are followed, since mounted secrets are links that change their target; an absent or
+/// inaccessible file has a stamp too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Option<Seen>);
 
-/// The change time tells of a new mode or owner, which may be what was wrong with a file.
+/// The change time shows a new mode or owner, which may fix the error of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     device: u64,

@@ -21,11 +21,11 @@ const ELLIPSIS: char = '…';
 /// - White space in Unicode's sense, line breaks and tabs included: every run becomes one blank.
 /// - Other control characters (C0, DEL, C1) and the bidirectional overrides and isolates (U+202A–202E,
 ///   U+2066–2069, which make a line read as something it is not) are dropped.
-/// - What is longer is cut between two characters and ends in `…`; a limit of less than three bytes has
-///   no room for that and only cuts.
+/// - A longer text is cut between two characters and ends in `…`; a limit of less than three bytes has no room for that
+///   and only cuts.
 ///
-/// Borrows from `raw` unless something inside it changes. What is clean stays as it is, so cleaning twice
-/// is cleaning once. Takes time and memory by `max_bytes`, not by what lies beyond it.
+/// Borrows from `raw` unless something inside it changes. A clean text stays as it is, so cleaning twice is the same as
+/// once. Time and memory depend on `max_bytes`, not on the rest of the text.
 ///
 /// ```
 /// use enrich::text::clean;

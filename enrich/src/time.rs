@@ -34,8 +34,8 @@ pub fn http_date(text: &str) -> Option<Micros> {
     Micros::try_from(at.as_micros()).ok()
 }
 
-/// What `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date, which counts from `now`. One in the past is no wait;
-/// more digits than fit are a long wait; garbage says nothing.
+/// The wait of `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, which counts from `now`. A date in the past means
+/// no wait; too many digits mean a long wait; invalid text is ignored.
 pub fn retry_after(value: &str, now: impl FnOnce() -> Option<Micros>) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {

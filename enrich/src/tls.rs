@@ -1,7 +1,7 @@
-//! HTTPS for everything that asks over it: whom we trust, and what an agent may do.
+//! HTTPS for all requests: the trusted certificates, and the limits of an agent.
 //!
 //! Trusted are the system's certificates, plus those of `asn_inventory.tls_ca_file`. There is no switch that turns
-//! verification off, and no built-in list that would go on to trust what the system's owner has removed.
+//! verification off, and no built-in list that would still trust certificates that the system's owner removed.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,10 +47,10 @@ pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<
         .user_agent(concat!("asn_inventory/", env!("CARGO_PKG_VERSION"))))
 }
 
-/// What an error of an agent means to its caller. `Permanent` is only what no waiting can mend: a certificate that
-/// fails today may be a captive portal's.
+/// The meaning of an agent's error for its caller. `Permanent` is only an error that waiting cannot fix: a certificate
+/// that fails today may be a captive portal's.
 ///
-/// The reason holds no part of the request: a key may stand in its headers or in its URL.
+/// The reason contains no part of the request: a key may be in its headers or its URL.
 pub fn failure(error: &ureq::Error) -> Failure {
     use ureq::Error::{BadUri, HostNotFound, Http, Io, Protocol, RequireHttpsOnly, Rustls, Timeout};
     let (kind, reason) = match error {
@@ -69,8 +69,8 @@ pub fn failure(error: &ureq::Error) -> Failure {
     Failure { kind, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
 }
 
-/// The files that [`agent`] builds on, for who has to know whether one of them changed: `ca_file`, and where systems keep
-/// the certificates that they trust.
+/// The files that [`agent`] uses, so that a caller can check them for changes: `ca_file`, and the places of the
+/// system's trusted certificates.
 pub fn files(ca_file: Option<&Path>) -> Vec<PathBuf> {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from);
     ca_file.map(Path::to_owned).into_iter().chain(named).chain(BUNDLES.iter().map(PathBuf::from)).collect()
@@ -84,8 +84,8 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
 ];
 
-/// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as for every other program. What
-/// cannot be read of them is left out.
+/// The system's certificates, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, as for every other program.
+/// Unreadable ones are omitted.
 fn system_roots() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
     found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
@@ -105,7 +105,7 @@ fn trusted(mut roots: Vec<Certificate<'static>>, ca_file: Option<&Path>) -> Resu
 }
 
 /// The certificates in a PEM file: at least one, and each of them one that can be trusted. The TLS library itself skips
-/// what it cannot read, and the operator would look for the reason elsewhere.
+/// unreadable ones, and the operator would look for the reason elsewhere.
 fn read_pem(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let file = File::open(path).map_err(|e| e.to_string())?;
     // A FIFO or a device would keep us for good.

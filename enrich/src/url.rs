@@ -1,19 +1,20 @@
-//! Addresses of services, as settings give them: `https://host[:port][/path]` and `host:port`, and nothing that would
-//! be dropped, sent along or shown somewhere without anybody having meant it. Refusals say what is wrong and never
-//! repeat the text: a password may stand in it.
+//! Addresses of services, as settings give them: `https://host[:port][/path]` and `host:port`, without parts that would
+//! be dropped, sent or shown by accident. A refusal gives the reason and never repeats the text: it may contain a
+//! password.
 
 use std::net::Ipv6Addr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ureq::http::Uri;
 
-/// What is escaped in a segment of a path and in a value of a query: all but the unreserved characters of RFC 3986, 2.3.
+/// The escaped characters in a segment of a path and in a value of a query: all except the unreserved ones of RFC 3986,
+/// 2.3.
 pub(crate) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A service's base URL, without a slash at its end.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence.
+/// Its error, as a sentence.
 ///
 /// ```
 /// use enrich::url::base;
@@ -54,7 +55,7 @@ pub fn base(text: &str) -> Result<String, &'static str> {
 /// A service's host and port.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence.
+/// Its error, as a sentence.
 ///
 /// ```
 /// use enrich::url::host_port;

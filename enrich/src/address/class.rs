@@ -1,9 +1,9 @@
 //! The class of an address, by the IANA special-purpose address registries.
 //!
-//! Sources, as of their 2025-10 editions: the [IPv4] and the [IPv6 Special-Purpose Address Registry], whose
-//! column "Globally Reachable" decides what is public; the multicast blocks `224.0.0.0/4` (RFC 5771) and
-//! `ff00::/8` (RFC 4291); and the [IPv6 address space], of which only `2000::/3` is given out as global
-//! unicast. Every entry of both registries stands in the tests.
+//! Sources, as of their 2025-10 editions: the [IPv4] and the [IPv6 Special-Purpose Address Registry], whose column
+//! "Globally Reachable" decides what is public; the multicast blocks `224.0.0.0/4` (RFC 5771) and `ff00::/8` (RFC
+//! 4291); and the [IPv6 address space], of which only `2000::/3` is given out as global unicast. Every entry of both
+//! registries is in the tests.
 //!
 //! [IPv4]: https://www.iana.org/assignments/iana-ipv4-special-registry/
 //! [IPv6 Special-Purpose Address Registry]: https://www.iana.org/assignments/iana-ipv6-special-registry/
@@ -16,7 +16,7 @@ use std::str::FromStr;
 #[cfg(test)]
 mod tests;
 
-/// What kind of address it is; all but [`Public`](AddressClass::Public) stop before the first source.
+/// The kind of an address; all except [`Public`](AddressClass::Public) stop before the first source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AddressClass {
     /// Globally reachable: the ordinary Internet, and the few special blocks that the registries mark so
@@ -49,7 +49,7 @@ pub enum AddressClass {
     /// Assigned to a protocol and not globally reachable: `192.0.0.0/24`, `2001::/23`, the dummy prefix
     /// `100:0:0:1::/64`, segment identifiers `5f00::/16`.
     IetfProtocol,
-    /// Whatever is sent there is thrown away: `100::/64` (RFC 6666).
+    /// Packets to it are discarded: `100::/64` (RFC 6666).
     DiscardOnly,
 }
 

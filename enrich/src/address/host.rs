@@ -1,15 +1,14 @@
-//! The address that a text from an event says: bare, with a port, in brackets, or as the host of a URL.
+//! The address in a text from an event: bare, with a port, in brackets, or as the host of a URL.
 //!
-//! The bytes come from whoever attacks a honeypot: nothing here copies, and nothing looks further than
-//! [`LOOK`] bytes into a text.
+//! The bytes come from attackers of a honeypot: this code copies nothing, and reads at most [`LOOK`] bytes of a text.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[cfg(test)]
 mod tests;
 
-/// How many bytes of a text are looked at, leading and trailing blanks aside. An address with zone and port
-/// needs 70; a URL's authority rarely more, and what is longer names no address worth keeping.
+/// How many bytes of a text are looked at, leading and trailing blanks aside. An address with zone and port needs 70; a
+/// URL's authority rarely more, and a longer text names no address worth keeping.
 const LOOK: usize = 512;
 
 /// The longest text of an address: `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`.
@@ -31,7 +30,7 @@ pub enum NotAnAddress {
 
 use NotAnAddress::{Garbage, HostName, Network};
 
-/// The address that an event's text says, or `None` where it is empty or blank.
+/// The address in an event's text, or `None` if it is empty or blank.
 ///
 /// | text | read as |
 /// |---|---|
@@ -46,7 +45,7 @@ use NotAnAddress::{Garbage, HostName, Network};
 /// [`effective`](super::effective).
 ///
 /// # Errors
-/// [`NotAnAddress`] says why the text is no address. It is quick for any input, and never panics.
+/// [`NotAnAddress`] says why the text is not an address. It is fast for any input, and never panics.
 ///
 /// ```
 /// use enrich::address::{NotAnAddress, parse_host};
@@ -78,8 +77,8 @@ pub fn parse_host(text: &[u8]) -> Result<Option<IpAddr>, NotAnAddress> {
     }
 }
 
-/// What follows `scheme://` or a leading `//`. A scheme may hold colons, for the nested ones of log4j and
-/// JDBC (`jndi:ldap://`), which RFC 3986 would not read any further.
+/// The rest after `scheme://` or a leading `//`. A scheme may hold colons, for the nested ones of log4j and JDBC
+/// (`jndi:ldap://`), which RFC 3986 would not read any further.
 fn after_scheme(head: &[u8]) -> Option<&[u8]> {
     if let Some(after) = head.strip_prefix(b"//") {
         return Some(after);
@@ -104,7 +103,7 @@ fn url_host(after: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
     if authority.iter().any(odd) || str::from_utf8(authority).is_err() {
         return Err(Garbage);
     }
-    // A password may hold an `@` that nobody escaped: the last one counts, as in the WHATWG URL standard.
+    // A password may contain an unescaped `@`: the last one counts, as in the WHATWG URL standard.
     let host = match authority.iter().rposition(|&b| b == b'@') {
         Some(at) => &authority[at + 1..],
         None => authority,
@@ -149,7 +148,7 @@ fn bracketed(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
     zoned(&text[1..close]).ok_or(Garbage)
 }
 
-/// An address and what follows its slash.
+/// An address and the text after its slash.
 fn with_prefix_length(address: &[u8], length: &[u8]) -> Result<IpAddr, NotAnAddress> {
     let ip = literal_v4(address).or_else(|| zoned(address)).ok_or(Garbage)?;
     let whole = if ip.is_ipv4() { 32 } else { 128 };
@@ -226,9 +225,9 @@ fn number(text: &[u8], digits: usize) -> Option<u32> {
     plain.then(|| str::from_utf8(text).ok()?.parse().ok())?
 }
 
-/// Whether this could be a host name: labels of letters, digits, hyphens and underscores, or of non-ASCII
-/// letters (RFC 1123, 2.1; RFC 5890). A last label that is a number is none (RFC 3696, 2): `1.2.3.999` and
-/// `0x7f000001` are addresses somebody spelled in a way that is not accepted.
+/// Whether this could be a host name: labels of letters, digits, hyphens and underscores, or of non-ASCII letters (RFC
+/// 1123, 2.1; RFC 5890). A last label that is a number is none (RFC 3696, 2): `1.2.3.999` and `0x7f000001` are
+/// addresses in a spelling that is not accepted.
 fn is_name(host: &[u8]) -> bool {
     let host = host.strip_suffix(b".").unwrap_or(host);
     let is_label = |label: &[u8]| {

@@ -1,4 +1,4 @@
-//! What is to be written in one transaction, and what became of it.
+//! The writes of one transaction, and their result.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::time::Micros;
 
 /// Why an address is skipped: its source is off. It is due once that is on again.
 pub const SWITCHED_OFF: &str = "the source is switched off";
-/// Why an address is skipped: it is told to nobody. It is due once the setting does not name it any more.
+/// Why an address is skipped: it is never sent to a source. It is due once the setting no longer names it.
 pub const NEVER_ASK: &str = "asn_inventory.never_ask";
 /// Why an address is skipped by GreyNoise.
 pub const IPV4_ONLY: &str = "it knows IPv4 only";
@@ -20,7 +20,7 @@ pub fn is_by_setting(reason: &str) -> bool {
     reason == SWITCHED_OFF || reason == NEVER_ASK
 }
 
-/// Rows by what is said of them.
+/// Rows by their answers.
 pub type Reasons = Vec<(IpAddr, String)>;
 
 /// Of Team Cymru.
@@ -30,7 +30,7 @@ pub struct CymruBatch {
     pub ready: Vec<(IpAddr, Answer)>,
     /// By network.
     pub prefixes: Vec<Prefix>,
-    /// What it says of AS.
+    /// Its answers about AS.
     pub details: Vec<AsName>,
     /// Names of AS that came along with answers.
     pub names: Vec<(u32, String)>,
@@ -70,7 +70,7 @@ pub struct GreyNoiseBatch {
 /// Why something could not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Somebody else held what was wanted: later it will do.
+    /// A lock conflict: retry later.
     pub lock: bool,
     /// In words.
     pub message: String,
@@ -79,9 +79,9 @@ pub struct Refusal {
 /// Answers of a batch that could not be written, while the rest of it was.
 #[derive(Clone, Debug)]
 pub struct Unwritten<A> {
-    /// Somebody holds the row.
+    /// Another session holds the row.
     pub locked: Vec<(IpAddr, A)>,
-    /// The row takes no answer. Whoever wrote has said why.
+    /// The row cannot be written. The writer has reported the reason.
     pub broken: Vec<IpAddr>,
 }
 
@@ -91,10 +91,11 @@ impl<A> Default for Unwritten<A> {
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 pub type Written<A> = Result<Unwritten<A>, Refusal>;
 
-/// Rows by what is to be written of them, in order. Who waits for a row without a reason is told, and nothing is written.
+/// Rows by the reason to write, in order. For a row without a reason nothing is written; only its waiting session is
+/// told.
 ///
 /// ```
 /// use enrich::campaign::batch::by_reason;

@@ -1,4 +1,4 @@
-//! Looking for rows to ask about: for whom, and what was found.
+//! Looking for rows to ask about: for which waiter, and the result.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -40,12 +40,12 @@ impl Rows {
     }
 }
 
-/// Who wants it.
+/// Its waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// The campaign itself, as it has nothing to do.
     Campaign,
-    /// Somebody who does not wait.
+    /// A session that does not wait.
     Passer,
     /// Sessions that wait.
     Sessions,
@@ -66,19 +66,19 @@ impl Asker {
 /// One look into the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Who is to be asked.
+    /// The source to ask.
     pub source: Source,
     /// About what.
     pub rows: Rows,
     /// Rows at most.
     pub limit: usize,
-    /// Whether to look as well for what is known of the networks they lie in.
+    /// Whether to look also for known answers of their networks.
     pub known: bool,
     /// For whom.
     pub asker: Asker,
 }
 
-/// What was found.
+/// The rows found.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The rows, most observed first.

@@ -1,4 +1,4 @@
-//! What is to be done.
+//! The effects of an event.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::quota::Ledger;
 use crate::source::Source;
 use crate::time::Micros;
 
-/// What follows from an event. They are done in their order; what says that an event comes back brings exactly one.
+/// The effects of an event. They are carried out in order; an effect that returns an event returns exactly one.
 #[derive(Debug)]
 pub enum Effect {
     /// Look for rows to ask about. Comes back as [`Claimed`](super::event::Event::Claimed).
@@ -63,9 +63,9 @@ pub enum Effect {
     ForgetKey,
     /// The service does not accept the key.
     RefuseKey,
-    /// What may leave the server, or how, has changed: the network thread is told.
+    /// The rules for sending have changed: the network thread is told.
     Reconfigure,
-    /// What a resolver said that does not know the service is in doubt: its "no route" is asked about again.
+    /// Answers of a resolver that does not know the service are in doubt: its "no route" is asked about again.
     Doubt,
     /// Rows were written: the counts by AS are another matter now.
     RowsChanged,
@@ -84,7 +84,7 @@ pub enum Effect {
     Say(News),
 }
 
-/// What the log is told.
+/// Messages for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// A way to Team Cymru works again.
@@ -93,7 +93,7 @@ pub enum News {
     WayFails(Way, String, Micros),
     /// Bulk sessions do the work of DNS.
     OnlyBulkWorks,
-    /// A bulk session failed; for who looks closely.
+    /// A bulk session failed; for a detailed log.
     BulkFailed(String),
     /// GreyNoise does not accept the key.
     KeyRefused(String),

@@ -1,4 +1,4 @@
-//! What can happen.
+//! The events.
 
 use std::net::IpAddr;
 
@@ -15,13 +15,13 @@ use crate::source::{Source, SourceSet};
 /// A turn of the worker's loop, step by step. Each is an event, and all that follows from it is done before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// What came is written.
+    /// Answers are written.
     Write,
-    /// What settings and the calendar ask for is seen to.
+    /// Settings and the calendar are checked.
     Prepare,
-    /// What is due is claimed.
+    /// Due rows are claimed.
     Claim,
-    /// What was claimed is asked about.
+    /// Claimed rows are asked about.
     Ask,
 }
 
@@ -30,7 +30,7 @@ impl Step {
     pub const ALL: [Step; 4] = [Step::Write, Step::Prepare, Step::Claim, Step::Ask];
 }
 
-/// What happened.
+/// An event.
 #[derive(Debug)]
 pub enum Event {
     /// The worker begins.
@@ -46,14 +46,14 @@ pub enum Event {
     },
     /// A look for the key of GreyNoise is over.
     KeyRead {
-        /// There is another one than before, or none any more.
+        /// There is another one than before, or none now.
         other: bool,
     },
     /// A turn goes on.
     Turn(Step),
     /// Something new may be due.
     MadeDue,
-    /// Somebody asked about these and does not wait: what is old of them is asked for.
+    /// A session asked about these and does not wait: old ones are asked about again.
     AskedAbout(Vec<IpAddr>),
     /// Sessions wait for these.
     Questions(Vec<(IpAddr, Ticket)>),
@@ -72,17 +72,17 @@ pub enum Event {
     },
     /// A job is over: its addresses are asked about all the same, if they are due.
     JobEnded(usize),
-    /// What became of a question.
+    /// The result of a question.
     Outcome(Outcome),
     /// Questions that could not be handed to the network thread.
     Lost(Vec<Request>),
-    /// What a [`Claim`] found; `None`: it could not be done.
+    /// The result of a [`Claim`]; `None`: it failed.
     Claimed(Claim, Option<Found>),
-    /// What the table knows of names of AS.
+    /// The names of AS in the table.
     NamesFound(Vec<(u32, Option<String>)>),
-    /// What became of a batch.
+    /// The result of a batch.
     CymruWritten(CymruBatch, Written<Answer>),
-    /// What became of a batch.
+    /// The result of a batch.
     GreyNoiseWritten(GreyNoiseBatch, Written<Verdict>),
     /// The ledger as it was last written down; `None`: it could not be read.
     LedgerRead(Option<Ledger>),

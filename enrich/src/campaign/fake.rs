@@ -44,7 +44,7 @@ pub struct FakeRow {
     retry_at: HashMap<Source, Micros>,
 }
 
-/// What goes wrong.
+/// The faults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     pub ledger: bool,
@@ -67,7 +67,7 @@ pub struct World {
     /// Effects that are still to be carried out, and results that are still to be told.
     pub effects: VecDeque<Effect>,
     pub results: VecDeque<Event>,
-    /// What the network thread was handed, in order.
+    /// The requests of the network thread, in order.
     pub waiting: Vec<Request>,
     /// Of the network thread, once it runs.
     gate: Option<Gate>,
@@ -225,7 +225,7 @@ impl World {
         self.drain();
     }
 
-    /// As [`reload`](World::reload), but what follows waits, beside what is told to the network thread.
+    /// As [`reload`](World::reload), but its effects wait, except for the requests to the network thread.
     pub fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
         let before = Box::new(self.settings.clone());
         change(&mut self.settings);
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// Tells an event. What follows from it waits, beside what is told to the network thread.
+    /// Sends an event. Its effects wait, except for the requests to the network thread.
     pub fn event(&mut self, event: Event) {
         let given = Given { now: self.now, settings: &self.settings, key: self.key };
         for effect in self.campaign.turn(event, &given) {
@@ -274,7 +274,7 @@ impl World {
         }
     }
 
-    /// Carries out what is to be done next. False: nothing is.
+    /// Carries out the next effect. False: there is none.
     pub fn carry_out(&mut self) -> bool {
         let Some(effect) = self.effects.pop_front() else { return false };
         let lock = || Refusal { lock: true, message: "locked".to_owned() };
@@ -359,7 +359,7 @@ impl World {
         true
     }
 
-    /// What has left is never forgotten.
+    /// Sent questions are never forgotten.
     fn keep(&mut self, ledger: Ledger) {
         let sent = self.sent.get(&ledger.window_start).copied().unwrap_or(0);
         assert!(ledger.used >= sent, "{sent} were sent: {ledger:?}");
@@ -421,7 +421,7 @@ impl World {
         Ok(unwritten)
     }
 
-    /// Rows that the inventory does not have are written to no row. Those that failed are left alone for a minute.
+    /// Addresses that are not in the inventory are not written. Failed ones are not tried for a minute.
     fn set(&mut self, ip: IpAddr, source: Source, status: Status) {
         if let Some(row) = self.rows.get_mut(&ip) {
             let retry_at = match &status {

@@ -1,4 +1,4 @@
-//! What is given while an event is looked at: the time, the settings, and how the key of GreyNoise stands.
+//! The inputs while an event is handled: the time, the settings, and the state of GreyNoise's key.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::time::{Micros, after};
 /// Two clocks at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The clock on the wall, which may jump: for what others are told, and for what outlives a restart.
+    /// The wall clock, which may jump: for reported times, and for times that outlive a restart.
     pub wall: Micros,
-    /// A clock that never jumps, from whatever start: for pauses.
+    /// A clock that never jumps, with any start: for pauses.
     pub steady: Duration,
 }
 
@@ -44,7 +44,7 @@ pub const BULK_NEVER: usize = i32::MAX as usize;
 /// HTTPS requests to GreyNoise at the same time.
 pub const GREYNOISE_AT_ONCE: usize = 4;
 
-/// What the settings say of whom to ask, when, and how much.
+/// The settings of the sources, their times and limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Whether Team Cymru may be asked.
@@ -61,12 +61,12 @@ pub struct Settings {
     pub greynoise_window: Window,
     /// When to look for answers that are old: five cron fields.
     pub refresh_schedule: String,
-    /// Networks whose addresses are told to nobody.
+    /// Networks whose addresses are never sent to a source.
     pub never_ask: Vec<IpNetwork>,
 }
 
 impl Settings {
-    /// Whether an address is told to nobody.
+    /// Whether an address is never sent to a source.
     pub fn is_secret(&self, ip: IpAddr) -> bool {
         cascade::is_secret(&self.never_ask, ip)
     }
@@ -75,9 +75,9 @@ impl Settings {
 /// How the key of GreyNoise stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    /// What tells it from another one, where there is one.
+    /// A mark that distinguishes it from another one, if there is one.
     pub mark: Option<Mark>,
-    /// It is being read, and whoever wants to ask should wait for that.
+    /// It is being read, and questions should wait for that.
     pub coming: bool,
     /// The service does not accept it.
     pub refused: bool,

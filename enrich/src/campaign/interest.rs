@@ -1,5 +1,5 @@
-//! Who waits for which address: jobs and sessions. An address is settled once each source that was asked for it has
-//! said something, be it that it failed.
+//! The jobs and sessions that wait for addresses. An address is settled once each source that was asked about it has
+//! answered or failed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::source::{Source, SourceSet};
 #[cfg(test)]
 mod tests;
 
-/// What became of one address at one source.
+/// The result of one address at one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It knows the address: for Team Cymru an ASN, for GreyNoise (`true`) a scanner.
@@ -23,7 +23,7 @@ pub enum End {
     Failed,
 }
 
-/// What became of a job's addresses, in the words of `enrichment_summary`.
+/// The results of a job's addresses, in the words of `enrichment_summary`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Addresses settled.
@@ -58,7 +58,7 @@ struct Job {
     progress: Progress,
 }
 
-/// Who waits for what.
+/// The waiters of each address.
 #[derive(Debug, Default)]
 pub struct Interests {
     addresses: HashMap<IpAddr, Waiting>,
@@ -72,7 +72,7 @@ impl Interests {
         self.addresses.entry(ip).or_default().questions.push(question);
     }
 
-    /// A claim is made for sessions that wait for an address: before it comes back, nobody knows whether a source is
+    /// A claim is made for sessions that wait for an address: before it returns, it is unknown whether a source is
     /// asked.
     pub fn await_claim(&mut self, ip: IpAddr) {
         if let Some(waiting) = self.addresses.get_mut(&ip) {
@@ -132,12 +132,12 @@ impl Interests {
         self.addresses.get(&ip).is_some_and(|waiting| waiting.jobs.contains(&job))
     }
 
-    /// Whether anybody waits for an address.
+    /// Whether a session or job waits for an address.
     pub fn waits_for(&self, ip: IpAddr) -> bool {
         self.addresses.contains_key(&ip)
     }
 
-    /// Whether nobody waits for anything.
+    /// Whether there are no waiters.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
     }
@@ -152,7 +152,7 @@ impl Interests {
         self.settle_if_nothing_is_due(ip);
     }
 
-    /// Tells who waits for an address that no source is asked about any more.
+    /// Tells the waiters of an address about which no more sources are asked.
     fn settle_if_nothing_is_due(&mut self, ip: IpAddr) {
         if !self.addresses.get(&ip).is_some_and(|waiting| waiting.sources.is_empty() && waiting.claims == 0) {
             return;
@@ -172,7 +172,7 @@ impl Interests {
         std::mem::take(&mut self.answered)
     }
 
-    /// What became of a job's addresses since this was last asked, and whether none is left.
+    /// The results of a job's addresses since the last call, and whether none is left.
     pub fn job_progress(&mut self, job: usize) -> (Progress, bool) {
         match self.jobs.get_mut(&job) {
             Some(job) => (std::mem::take(&mut job.progress), job.left == 0),
@@ -182,7 +182,7 @@ impl Interests {
 }
 
 impl Progress {
-    /// One more address, by what its sources said: what any of them knows counts before what none does.
+    /// One more address, by its sources' answers: if one source knows it, it is known.
     fn add(&mut self, ends: &[(Source, End)]) {
         self.processed += 1;
         let any = |end: fn(End) -> bool| ends.iter().any(|(_, of)| end(*of));

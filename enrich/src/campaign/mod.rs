@@ -1,5 +1,5 @@
-//! Who is asked, when, in which rounds, at what quota, and who waits for whom. Events in, effects out: nothing here knows
-//! a table, a socket or a clock.
+//! The decisions about network sources: which one is asked, when, in which rounds, within which quota, and for which
+//! waiters. Events in, effects out: this code knows no table, socket or clock.
 //!
 //! ```text
 //! what happened ──▶ Campaign::turn ──▶ what is to be done ──▶ whoever has tables and a network thread
@@ -7,11 +7,11 @@
 //!       └────────────── what came of it (claimed, written, answered) ────────┘
 //! ```
 //!
-//! Whoever carries effects out does them in their order, brings each result back as an event, and decides nothing.
-//! Results may come at once or later, in any order, with other events in between.
+//! The caller carries effects out in order, returns each result as an event, and decides nothing. Results may come at
+//! once or later, in any order, with other events in between.
 //!
-//! What is under way stands here and nowhere else: after a kill its rows are due still, and the next campaign asks again.
-//! Only what GreyNoise may cost is written down before it is sent.
+//! Open questions are kept only here: after a kill their rows are still due, and the next campaign asks again. Only the
+//! cost of a question to GreyNoise is written down before it is sent.
 //!
 //! | file | what |
 //! |---|---|
@@ -60,9 +60,9 @@ use crate::schedule::Schedule;
 use crate::source::{Source, SourceSet};
 use crate::time::Micros;
 
-/// How often what is due is looked for when nobody said that anything is.
+/// How often to look for due rows without a signal.
 pub const POLL: Duration = Duration::from_secs(5);
-/// How soon to come back while there is something to do that waits for nobody.
+/// How soon to come back while there is work that needs no answer.
 const SOON: Duration = Duration::from_millis(200);
 /// Rows that are made due again at a time, after a setting changed.
 const UNSKIP: usize = 10_000;
@@ -73,7 +73,7 @@ pub struct Campaign {
     cymru: Cymru,
     greynoise: GreyNoise,
     interests: Interests,
-    /// When what is due is looked for next, by the steady clock; `None`: now.
+    /// When to look for due rows next, by the steady clock; `None`: now.
     look_at: Option<Duration>,
     /// Sources whose skipped rows are to be looked through, after a setting changed, and whether that is being done.
     unskip: SourceSet,
@@ -93,7 +93,7 @@ impl Default for Campaign {
             greynoise: GreyNoise::default(),
             interests: Interests::default(),
             look_at: None,
-            // What was skipped under settings that may have changed while no worker was there.
+            // Rows skipped under settings that may have changed while no worker was running.
             unskip: Source::NETWORK.into_iter().collect(),
             unskipping: false,
             resting: false,
@@ -104,7 +104,7 @@ impl Default for Campaign {
 }
 
 impl Campaign {
-    /// Takes an event, and says what is to be done now.
+    /// Takes an event, and returns its effects.
     #[must_use = "what is not done is waited for"]
     pub fn turn(&mut self, event: Event, given: &Given<'_>) -> Vec<Effect> {
         let mut out = Vec::new();
@@ -152,7 +152,7 @@ impl Campaign {
                 self.greynoise.claim(looking, given, out);
             }
             Event::Turn(Step::Ask) => {
-                // What hid an address may be gone: it would be kept back for ever.
+                // The reason to hide an address may be gone: otherwise it would be withheld without end.
                 if !self.hidden.is_empty() && self.hidden(given) != self.hidden {
                     self.reconfigure(given, out);
                 }
@@ -203,7 +203,7 @@ impl Campaign {
         // A new key may stand where the reference has always pointed to.
         self.read_key(given, out);
         self.greynoise.reopen();
-        // Before anything else is done: what is with the network thread leaves next.
+        // Before all other effects: requests in the network thread are sent next.
         self.reconfigure(given, out);
         self.cymru.heed(given);
         self.greynoise.heed(given);
@@ -215,12 +215,12 @@ impl Campaign {
         out.push(Effect::Reconfigure);
     }
 
-    /// Addresses that are told to nobody because of how they were written.
+    /// Addresses that must not be sent because of their original form.
     fn hidden(&self, given: &Given<'_>) -> HashSet<IpAddr> {
         self.cymru.hidden(given).into_iter().chain(self.greynoise.hidden(given)).collect()
     }
 
-    /// Reads the key anew. One that was refused is tried again.
+    /// Reads the key again. A refused one is tried again.
     fn read_key(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
         self.greynoise.doubt_key();
         out.push(if given.settings.greynoise == Switch::Off { Effect::ForgetKey } else { Effect::ReadKey });
@@ -242,7 +242,7 @@ impl Campaign {
         self.greynoise.open(given, out);
     }
 
-    /// Rows that a setting kept from being asked about are due again; those that it still keeps are skipped anew.
+    /// Rows that a setting kept from being asked about are due again; those that it still excludes are skipped again.
     fn make_due_again(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
         let Some(source) = self.unskip.iter().next().filter(|_| !self.unskipping) else { return };
         self.unskip.remove(source);
@@ -263,7 +263,7 @@ impl Campaign {
         match result {
             Ok(rows) if rows == UNSKIP as u64 => self.unskip.insert(source),
             Ok(_) => {}
-            // Somebody holds a row: the next turn tries again.
+            // Another session holds a row: the next turn tries again.
             Err(refusal) if refusal.lock => {
                 self.unskip.insert(source);
                 return;
@@ -342,7 +342,7 @@ impl Campaign {
         Source::NETWORK.into_iter().filter(on).collect()
     }
 
-    /// What may leave the server.
+    /// The rules for sending.
     pub fn gate(&self, given: &Given<'_>) -> Gate {
         if self.resting {
             return Gate { cymru: Leave::Wait, greynoise: Leave::Wait, ..Gate::default() };
@@ -386,12 +386,12 @@ impl Campaign {
         self.interests.job_waits_for(job, ip)
     }
 
-    /// What became of a job's addresses since this was last asked, and whether it has none left.
+    /// The results of a job's addresses since the last call, and whether it has none left.
     pub fn job_progress(&mut self, job: usize) -> (Progress, bool) {
         self.interests.job_progress(job)
     }
 
-    /// Whether nothing is claimed, asked or being written, and nobody waits.
+    /// Whether no row is claimed, asked about or being written, and there is no waiter.
     #[cfg(test)]
     fn is_idle(&self) -> bool {
         !self.cymru.is_busy() && !self.greynoise.is_busy() && self.interests.is_empty() && !self.unskipping

@@ -36,7 +36,7 @@ const ADDRESSES: [&str; 16] = [
     "2600:2::1",
 ];
 
-/// What is told to nobody, in turns.
+/// The hidden addresses, in turns.
 const SECRETS: [&[&str]; 5] =
     [&[], &["198.51.0.0/24"], &["2002::/16"], &["203.0.114.1/32", "2600:1::/32"], &["0.0.0.0/0"]];
 
@@ -199,7 +199,7 @@ impl Game {
             }
             Move::Mend => self.world.faults = Faults::default(),
             Move::Kill => {
-                // What was asked for the old worker is asked again by nobody: sessions ask the new one, jobs begin anew.
+                // Questions of the old worker are not repeated: sessions ask the new one, jobs start again.
                 self.world.kill();
                 self.waiting.clear();
                 self.world.woken.clear();
@@ -219,11 +219,11 @@ impl Game {
         }
     }
 
-    /// All goes well from now on: everybody answers, whatever was set.
+    /// All sources answer from now on, under any settings.
     fn end(&mut self) {
         self.world.faults = Faults::default();
         self.world.drain();
-        // Effects that came late may have put the key of now behind what the network thread was told of it.
+        // After late effects, the network thread may know an older key than the present one.
         self.world.key.coming = false;
         self.world.tell(Event::KeyRead { other: false });
         for _ in 0..100 {
@@ -254,7 +254,7 @@ impl Game {
     }
 }
 
-/// What becomes of a request: mostly an answer.
+/// The result of a request: mostly an answer.
 fn outcome(request: Request, how: usize) -> Outcome {
     let failure = || match how {
         5 => Failure::new(FailureKind::Unauthorized, "401"),
@@ -304,7 +304,7 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// What leaves is looked at by [`World::send`]; here, that all comes to an end.
+    /// [`World::send`] checks sent addresses; this test checks that all questions end.
     #[test]
     fn nothing_forbidden_is_asked_and_all_comes_to_an_end(prompt in any::<bool>(), moves in vec(moves(), 1..300)) {
         let mut game = Game::new(prompt);

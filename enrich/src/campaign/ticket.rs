@@ -1,4 +1,4 @@
-//! The slot through which a session waits for one address, and who may change it when.
+//! The slot through which a session waits for one address, and the rules for its changes.
 //!
 //! ```text
 //! FREE ─claim→ FILLING ─ask→ ASKED ─take→ TAKEN ─answer→ ANSWERED        the session: claim, ask, free
@@ -6,8 +6,8 @@
 //!   └──────────────────────────free──────────────────────────┘
 //! ```
 //!
-//! State and number stand in one word, so that no state changes hands unseen, and the number is another one with each
-//! owner: an answer that comes late must not be taken for that to the question which has the slot by then.
+//! State and number are in one word, so that no change of the owner is missed, and the number is another one for each
+//! owner: a late answer must not be taken for the answer to the next question in the slot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +28,7 @@ pub struct Ticket {
     pub number: u64,
 }
 
-/// A slot. All-zero is one that nobody has.
+/// A slot. All-zero is a free one.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct Slot(AtomicU64);
@@ -48,13 +48,13 @@ impl Slot {
         self.change(seen, next).then_some(next & !STATE)
     }
 
-    /// Whether somebody has it. One whose owner is gone is as good as free.
+    /// Whether it has an owner. A slot whose owner is gone counts as free.
     pub fn is_held(&self, owner_is_gone: impl FnOnce() -> bool) -> bool {
         let seen = self.0.load(Ordering::Acquire);
         seen & STATE != FREE && !is_orphan(seen, owner_is_gone)
     }
 
-    /// The owner asks; what the question says stands beside the slot.
+    /// The owner asks; the question's content is beside the slot.
     pub fn ask(&self, number: u64) {
         self.0.store(number | ASKED, Ordering::Release);
     }
@@ -69,8 +69,7 @@ impl Slot {
         self.0.load(Ordering::Acquire) == number | ANSWERED
     }
 
-    /// A question that waits for the worker. What stands beside the slot is read between this and
-    /// [`take`](Slot::take).
+    /// A question that waits for the worker. The content beside the slot is read between this and [`take`](Slot::take).
     pub fn asked(&self) -> Option<Asked> {
         let seen = self.0.load(Ordering::Acquire);
         (seen & STATE == ASKED).then_some(Asked(seen))
@@ -82,16 +81,16 @@ impl Slot {
         self.change(seen, number | TAKEN).then_some(number)
     }
 
-    /// The worker answers. False: whoever asked has gone.
+    /// The worker answers. False: the asking session has gone.
     pub fn answer(&self, number: u64) -> bool {
         self.change(number | TAKEN, number | ANSWERED)
     }
 
-    /// A worker that begins: what the one before had taken waits again.
+    /// A new worker: questions that the previous one had taken wait again.
     pub fn take_back(&self) {
         let seen = self.0.load(Ordering::Acquire);
         if seen & STATE == TAKEN {
-            // Otherwise whoever asked has just gone.
+            // Otherwise the asking session has just gone.
             let _ = self.change(seen, seen & !STATE | ASKED);
         }
     }
@@ -101,7 +100,7 @@ impl Slot {
     }
 }
 
-/// Before a slot says whose it is, nobody can tell whether its owner is gone.
+/// Before a slot names its owner, it is unknown whether the owner is gone.
 fn is_orphan(seen: u64, owner_is_gone: impl FnOnce() -> bool) -> bool {
     seen & STATE >= ASKED && owner_is_gone()
 }

@@ -1,4 +1,4 @@
-//! What is kept of an answer: for the addresses it settles, and for the network it stands for.
+//! The stored parts of an answer: for the addresses that it settles, and for its network.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use super::rounds::scope;
 use super::{Announcement, Origin};
 
-/// What is stored of an answer that covers an address.
+/// The stored parts of an answer that covers an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// First origin AS; `None`: no route.
@@ -32,12 +32,12 @@ impl Answer {
     }
 }
 
-/// One network and what was answered for it.
+/// One network and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     /// The addresses that the answer stands for.
     pub scope: IpNetwork,
-    /// What it says; `None`: nobody announces them.
+    /// Its content; `None`: no AS announces them.
     pub announcement: Option<Announcement>,
 }
 

@@ -1,8 +1,8 @@
 //! One bulk whois session: many addresses sent, their rows read, over one TCP connection.
 //!
-//! The service bans callers who open a connection for every address, so this is the only way to port 43. It
-//! answers while it is still being written to: whoever writes everything first fills both socket buffers and
-//! hangs. Nothing the server sends can take more than bounded memory and time.
+//! The service bans callers who open a connection for every address, so this is the only way to port 43. It answers
+//! while it still receives questions: a client that writes everything first fills both socket buffers and hangs.
+//! Nothing the server sends can take more than bounded memory and time.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -48,15 +48,15 @@ impl Limits {
     }
 }
 
-/// What came of a session.
+/// The result of a session.
 #[derive(Debug)]
 pub struct Reply {
-    /// What was answered, in the order asked.
+    /// The answers, in the order asked.
     pub answers: Vec<(IpAddr, Origin)>,
     /// Addresses that were not sent, since they may not be told.
     pub withheld: Vec<IpAddr>,
-    /// Why the others were not: the reply was cut, late, or no reply at all. `None` where it came whole and
-    /// answered something: an address that is missing then is one that the service passed over.
+    /// Why the others were not answered: the reply was cut, late or missing. `None` if it was complete and had answers:
+    /// the service skipped an address that is missing then.
     pub failure: Option<Failure>,
 }
 
@@ -101,7 +101,7 @@ pub async fn ask_about(
     Reply { answers, withheld, failure }
 }
 
-/// What is still to be sent, and what is not to be.
+/// The addresses still to send, and those withheld.
 struct Question<'a> {
     left: &'a [IpAddr],
     withheld: Vec<IpAddr>,

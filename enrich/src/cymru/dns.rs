@@ -73,17 +73,16 @@ impl Resolver {
         Ok(Resolver { servers, current: AtomicUsize::new(0), timeout })
     }
 
-    /// Who is asked, in order.
+    /// The servers, in order.
     pub fn servers(&self) -> Vec<SocketAddr> {
         self.servers.iter().map(|server| server.address).collect()
     }
 
-    /// Who announces `ip`: an effective address, of a public class.
+    /// The AS that announce `ip`: an effective address, of a public class.
     ///
     /// # Errors
-    /// Every failure is transient: a time limit, an error code, a reply that does not parse, TXT records that are
-    /// somebody else's, or a server that does not know the service. None of these means that nobody announces the
-    /// address.
+    /// Every failure is transient: a time limit, an error code, a reply that does not parse, TXT records of another
+    /// service, or a server that does not know the service. None of these means that the address is not announced.
     pub async fn origin(&self, ip: IpAddr) -> Result<Origin, Failure> {
         self.counted(async |server| match server.txt(&names::origin(ip)).await? {
             None => Ok(Origin::NotAnnounced),
@@ -127,7 +126,7 @@ impl Resolver {
     }
 }
 
-/// What a server has under a name.
+/// A server's records under a name.
 enum Found {
     /// TXT records, each with its strings joined.
     Records(Vec<Vec<u8>>),
@@ -182,7 +181,7 @@ impl Server {
         }
     }
 
-    /// Whether a name of the service that is always there is there. `since`: what was found out after that counts.
+    /// Whether a permanent name of the service exists. `since`: later results count.
     async fn knows_the_service(&self, since: Instant) -> Result<bool, Failure> {
         let mut probed = self.probed.lock().await;
         if let Some((at, knows)) = *probed
@@ -211,7 +210,7 @@ impl Server {
                     self.set_by_stream(None);
                     return Err(failure(&NetError::Timeout));
                 }
-                // Nobody listens there: nothing was asked yet.
+                // No server listens there: nothing was asked yet.
                 Err(NetError::Io(_) | NetError::NoConnections) => self.set_by_stream(None),
                 answer => return found(answer, &name),
             }
@@ -310,8 +309,8 @@ fn name_server(server: SocketAddr, protocols: &[ProtocolConfig]) -> NameServerCo
     NameServerConfig::new(server.ip(), true, connections.collect())
 }
 
-/// Opens connections that send one datagram a query. The library's own would send up to two more, a third of a
-/// second apart, to a server that is slow or down, whatever the pace was set to.
+/// Opens connections that send one datagram a query. The library's own would send up to two more, a third of a second
+/// apart, to a server that is slow or down, independent of the configured pace.
 #[derive(Clone)]
 struct OneDatagram(TokioRuntimeProvider);
 

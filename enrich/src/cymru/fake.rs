@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What a DNS server says to one query.
+/// A DNS server's answer to one query.
 pub enum Say {
     Nothing,
     /// TXT records of one string each (cut into several where it is too long for one).
@@ -25,9 +25,9 @@ pub enum Say {
     Truncated,
     /// The right id, and no DNS message.
     Garbage,
-    /// No error, and the name servers of somebody.
+    /// No error, and some name servers.
     Referral,
-    /// A CNAME without what it stands for.
+    /// A CNAME without its target.
     Alias,
     /// Closes the connection (over TCP).
     Close,

@@ -1,8 +1,8 @@
-//! What the service's replies mean: TXT records about an address, TXT records about an AS, rows of a bulk
-//! session. Fields stand between `|`, split from the left, because the name at the end may hold `|` itself.
+//! The meaning of the service's replies: TXT records about an address, TXT records about an AS, rows of a bulk session.
+//! Fields are separated by `|`, split from the left, because the name at the end may contain `|` itself.
 //!
-//! Everything comes as plain text over the open Internet. What does not parse is no answer, which differs
-//! from the answer that nobody announces the address: a mistake there would be believed for a day.
+//! Everything comes as plain text over the open Internet. Text that does not parse is not an answer. This differs from
+//! the answer that the address is not announced: a mistake there would be kept for a day.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ const MAX_ANNOUNCEMENTS: usize = 32;
 /// How long the name of a registry may be.
 const MAX_REGISTRY: usize = 32;
 
-/// What the records or rows about one address add up to.
+/// The merged records or rows about one address.
 #[derive(Debug)]
 pub struct Tally {
     ip: IpAddr,
@@ -38,8 +38,8 @@ impl Tally {
         Tally { ip, announcements: Vec::new(), negative: false }
     }
 
-    /// Takes in one TXT record: `origins | prefix | country | registry | allocated`. Anything else is
-    /// somebody else's record and says nothing.
+    /// Takes in one TXT record: `origins | prefix | country | registry | allocated`. Other texts are records of another
+    /// service and are ignored.
     pub fn txt(&mut self, record: &[u8]) {
         let record = String::from_utf8_lossy(record);
         let mut fields = record.split('|').map(str::trim);
@@ -92,8 +92,7 @@ impl Tally {
     }
 }
 
-/// What the TXT records about `ip` say together, or `None` where none of them is an answer. Several records
-/// are nested prefixes.
+/// The merged TXT records about `ip`, or `None` if none of them is an answer. Several records are nested prefixes.
 pub fn origin<'a>(ip: IpAddr, records: impl IntoIterator<Item = &'a [u8]>) -> Option<Origin> {
     let mut tally = Tally::new(ip);
     for record in records {
@@ -102,8 +101,7 @@ pub fn origin<'a>(ip: IpAddr, records: impl IntoIterator<Item = &'a [u8]>) -> Op
     tally.origin()
 }
 
-/// What a TXT record says of `asn`: `asn | country | registry | allocated | name`. `None`: not an answer to
-/// that question.
+/// A TXT record about `asn`: `asn | country | registry | allocated | name`. `None`: not an answer to that question.
 pub fn as_name(asn: u32, record: &[u8]) -> Option<AsName> {
     let record = String::from_utf8_lossy(record);
     let mut fields = record.splitn(5, '|').map(str::trim);
@@ -132,9 +130,8 @@ struct Row<'a> {
     name: &'a str,
 }
 
-/// Takes in one line of a bulk reply. `tally_of` finds what belongs to an address, or `None` where nobody
-/// asked about it. Headers, error lines and everything that is no row say nothing. Fields missing at the end
-/// count as empty.
+/// Takes in one line of a bulk reply. `tally_of` finds the tally of an address, or `None` if it was not asked about.
+/// Headers, error lines and other lines that are not rows are ignored. Fields missing at the end count as empty.
 pub fn bulk_line<'t>(line: &[u8], tally_of: impl FnOnce(IpAddr) -> Option<&'t mut Tally>) {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.splitn(ROW_BARS + 1, '|').map(str::trim);

@@ -29,7 +29,7 @@ pub struct Announcement {
     /// The prefix, of the family of the address asked, containing it, never of length 0. The address's own
     /// /32 or /128 where the service named none.
     pub prefix: IpNetwork,
-    /// Who announces it: at least one AS, the first one named first, none twice. Never 0.
+    /// The AS that announce it: at least one, the first one named first, none twice. Never 0.
     pub origins: Vec<u32>,
     /// Country of the registration, ISO 3166-1 alpha-2: not a location.
     pub country: Option<String>,
@@ -41,17 +41,17 @@ pub struct Announcement {
     pub as_name: Option<String>,
 }
 
-/// What the service says of one address. That it could not be asked is a [`Failure`](crate::failure::Failure).
+/// The service's answer about one address. If it could not be asked, that is a [`Failure`](crate::failure::Failure).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The prefixes around the address, longest first. Never empty.
     Announced(Vec<Announcement>),
-    /// Nobody announces the address: an answer too.
+    /// The address is not announced: an answer too.
     NotAnnounced,
 }
 
 impl Origin {
-    /// The announcement that covers the address best. `None`: nobody announces it.
+    /// The announcement that covers the address best. `None`: it is not announced.
     pub fn longest(&self) -> Option<&Announcement> {
         match self {
             Origin::Announced(announcements) => announcements.iter().max_by_key(|known| known.prefix.prefix()),
@@ -60,7 +60,7 @@ impl Origin {
     }
 }
 
-/// What the service says of one AS.
+/// The service's answer about one AS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsName {
     /// The AS asked about.

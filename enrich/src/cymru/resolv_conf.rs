@@ -1,7 +1,7 @@
 //! The name servers that the system's programs ask, by resolv.conf(5).
 //!
-//! Only those are read. Names that are asked here are rooted, so the search list is of no matter, and a line that is
-//! not understood costs no more than itself.
+//! Only those are read. Names that are asked here are rooted, so the search list does not matter, and only an unknown
+//! line itself is ignored.
 
 use std::fs;
 use std::io;
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// What tells one state of a file from another without reading it.
+/// A mark that distinguishes states of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(Option<[i64; 6]>);
 

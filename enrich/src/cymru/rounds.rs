@@ -1,17 +1,16 @@
 //! Which addresses to ask about now, so that few answers settle many addresses.
 //!
-//! The prefix of an answer says which route covers the address that was asked. Another address inside of it may have a
-//! longer route of its own, with another origin: half of all routes are /24s, many of them inside of others. So an answer
-//! stands for the asked address's own /24 (IPv6: /48), the longest routes that are accepted widely, and no more. Where
-//! the prefix is longer than that, it stands for the prefix alone, and what is left of the group is asked in narrower
-//! ones.
+//! The prefix of an answer says which route covers the address that was asked. Another address inside it may have its
+//! own longer route, with another origin: half of all routes are /24s, many of them inside others. So an answer counts
+//! only for the asked address's own /24 (IPv6: /48), the longest routes that are accepted widely. If the prefix is
+//! longer than that, it counts only for the prefix, and the rest of the group is asked in narrower ones.
 //!
 //! | | widest | | | narrowest |
 //! |---|---|---|---|---|
 //! | IPv4 | /24 | /26 | /28 | single |
 //! | IPv6 | /48 | /56 | /64 | single |
 //!
-//! An address is asked about at most once: whatever comes back (an answer, or a failure) takes it out of the set.
+//! An address is asked about at most once: each result (an answer, or a failure) takes it out of the set.
 
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
@@ -31,8 +30,8 @@ const LEVELS_V4: [u8; 4] = [24, 26, 28, 32];
 /// As [`LEVELS_V4`].
 const LEVELS_V6: [u8; 4] = [48, 56, 64, 128];
 
-/// The addresses that an answer about `ip` stands for. `announced` is the longest prefix around `ip` that it names;
-/// `None`: nobody announces `ip`.
+/// The addresses for which an answer about `ip` counts. `announced` is the longest prefix around `ip` that it names;
+/// `None`: `ip` is not announced.
 pub fn scope(announced: Option<IpNetwork>, ip: IpAddr) -> IpNetwork {
     let widest = block(ip, levels(ip)[0]);
     announced.filter(|prefix| prefix.prefix() > widest.prefix()).unwrap_or(widest)
@@ -126,7 +125,7 @@ impl Rounds {
     /// Takes in the answer about `ip`, and gives back every address that it settles, in order, each with the
     /// longest announcement; `None`: not announced. They are out of the set from now on.
     ///
-    /// An answer nobody asked for counts as well.
+    /// An answer without a question counts as well.
     pub fn answer<'o>(&mut self, ip: IpAddr, origin: &'o Origin) -> Vec<(IpAddr, Option<&'o Announcement>)> {
         let longest = origin.longest();
         // An address asked about is settled even by a prefix that is not around it.
@@ -224,7 +223,7 @@ impl Rounds {
         }
     }
 
-    /// What an answer left of its group goes into narrower ones.
+    /// The rest of an answer's group goes into narrower ones.
     fn split(&mut self, group: Group) {
         let left: Vec<_> = self.pending.range(group.range()).map(|(ip, count)| (*ip, *count)).collect();
         if left.is_empty() {

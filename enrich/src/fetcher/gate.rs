@@ -1,5 +1,5 @@
-//! What may leave the server: asked of the settings in force right before anything is sent, however long ago it was
-//! handed in.
+//! The rules for sending: the settings in force are checked right before a question is sent, even if it was submitted
+//! long ago.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -18,16 +18,16 @@ pub enum Leave {
     No,
 }
 
-/// Who may be asked, about whom. The default is everybody about everything.
+/// The allowed sources and addresses. The default is all.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     /// Team Cymru.
     pub cymru: Leave,
     /// GreyNoise.
     pub greynoise: Leave,
-    /// Networks whose addresses are told to nobody.
+    /// Networks whose addresses are never sent to a source.
     pub never_ask: Vec<IpNetwork>,
-    /// Effective addresses that are told to nobody because of how they were written: as one of
+    /// Effective addresses that must not be sent because of their original form: as one of
     /// [`never_ask`](Gate::never_ask).
     pub hidden: HashSet<IpAddr>,
 }

@@ -1,4 +1,4 @@
-//! What goes to the network thread, and what comes back.
+//! The requests to the network thread, and its outcomes.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -39,18 +39,18 @@ pub struct Config {
     pub greynoise_timeout: Duration,
     /// Further trusted certificates (PEM), beside the system's.
     pub tls_ca_file: Option<PathBuf>,
-    /// What may be sent at all.
+    /// The allowed requests.
     pub gate: Gate,
-    /// The wait before the first of three repeats; each next one is twice as long. One second, but for tests.
+    /// The wait before the first of three repeats; each next one is twice as long. One second, except in tests.
     pub retry_base: Duration,
 }
 
-/// One question. Addresses are effective ones, of public classes: what is private stays at home.
+/// One question. Addresses are effective ones, of public classes: private ones are never sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Who announces it, over DNS.
+    /// The AS that announce it, over DNS.
     Origin(IpAddr),
-    /// Who announces them, in one whois session.
+    /// The AS that announce them, in one whois session.
     Bulk(Vec<IpAddr>),
     /// Whose AS it is, over DNS.
     AsName(u32),
@@ -58,7 +58,7 @@ pub enum Request {
     Scanner(Ipv4Addr),
 }
 
-/// What became of one [`Request`]. Each gets exactly one, in no particular order.
+/// The outcome of one [`Request`]. Each gets exactly one, in any order.
 #[derive(Debug)]
 pub enum Outcome {
     /// Of [`Request::Origin`].
@@ -74,7 +74,7 @@ pub enum Outcome {
         asked: Vec<IpAddr>,
         /// Each address that was answered, once, in the order asked.
         answers: Vec<(IpAddr, Origin)>,
-        /// Those that were not sent: the settings do not allow it any more.
+        /// Addresses that were not sent: the settings no longer allow it.
         withheld: Vec<IpAddr>,
         /// Why the others have no answer. `None` where the reply was complete: then the service passed over them.
         failure: Option<Failure>,
@@ -120,20 +120,20 @@ impl Outcome {
 /// An outcome, and how long it took.
 #[derive(Debug)]
 pub struct Finished {
-    /// What became of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
     /// How long its last attempt took, from when it was sent, without the wait for its turn. `None`: nothing was sent.
     pub took: Option<Duration>,
 }
 
-/// What goes to the network thread.
+/// A message to the network thread.
 pub(super) enum Message {
     Ask(Request),
     Reconfigure(Box<Config>),
     Stop,
 }
 
-/// What comes back, and how the owner hears of it.
+/// The outcomes, and how the owner is notified.
 pub(super) struct Outcomes {
     pub(super) queue: Mutex<VecDeque<Finished>>,
     /// Submitted, and not yet taken as an outcome.

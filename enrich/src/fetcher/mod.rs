@@ -1,4 +1,4 @@
-//! The network thread: requests in, outcomes out, and never a wait for whoever hands them in.
+//! The network thread: requests in, outcomes out, without a wait for the caller.
 //!
 //! ```text
 //! submit ──channel──▶ dispatcher ──▶ a task a request ──▶ queue of outcomes ──▶ outcome
@@ -86,15 +86,15 @@ impl Fetcher {
         self.outcomes.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Changes the configuration. What is sent from now on goes by the new one: requests that wait, for their turn or
-    /// for a repeat, are looked at again, and what its gate does not let through comes back as
+    /// Changes the configuration. It applies to all later sends: requests that wait, for their turn or for a repeat,
+    /// are checked again, and those that its gate refuses come back as
     /// [withheld](crate::failure::FailureKind::Withheld).
     pub fn reconfigure(&self, config: Config) {
         // Without a thread there is nothing to configure.
         let _ = self.messages.send(Message::Reconfigure(Box::new(config)));
     }
 
-    /// Ends the thread, within a second whatever is in flight. What was not answered is dropped.
+    /// Ends the thread within a second, even with requests in flight. Unanswered ones are dropped.
     pub fn shutdown(self) {
         drop(self);
     }

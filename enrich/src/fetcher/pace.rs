@@ -25,7 +25,7 @@ impl Clock for Timers {
 pub struct Pace {
     rate: u32,
     limiter: RateLimiter<NotKeyed, InMemoryState, Timers, NoOpMiddleware<Instant>>,
-    /// Whoever has it is next. In a crowd without a queue, all would wake for every place.
+    /// Its holder is next. Without a queue, all tasks would wake for every place.
     turn: Mutex<()>,
 }
 

@@ -1,4 +1,4 @@
-//! The configuration in force, and what is built from it.
+//! The configuration in force, and the clients built from it.
 
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use crate::greynoise::Client;
 use crate::stamp::Stamp;
 use crate::tls;
 
-/// A client that failed is built anew, but not more often than this.
+/// A client that failed is built again, but not more often than this.
 const REBUILT: Duration = Duration::from_secs(10);
 
-/// One configuration. What it needs is built at the first use, and again where that failed, or where a file that it was
+/// One configuration. Its clients are built at the first use, and again if that failed, or if a file that they were
 /// built from changed: name servers and certificates come and go while the server runs.
 pub struct Setup {
     pub config: Config,
@@ -38,7 +38,7 @@ struct BuiltResolver {
 
 struct BuiltClient {
     client: Arc<Client>,
-    /// What the files of certificates looked like that it was built from.
+    /// The stamps of the certificate files that it was built from.
     stamps: Vec<Stamp>,
     at: Instant,
     /// A question failed: the certificates of the system may be others by now.

@@ -1,4 +1,4 @@
-//! What runs on the network thread: the dispatcher, and a task a request.
+//! The code of the network thread: the dispatcher, and one task for each request.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -27,12 +27,12 @@ const MAX_BULK: usize = 1;
 /// Repeats of a question that met a transient failure, after one, two and four times the base.
 const REPEATS: usize = 3;
 
-/// Threads for what blocks: the HTTPS requests, those of a configuration that was just replaced, and names.
+/// Threads for blocking work: the HTTPS requests, those of a configuration that was just replaced, and names.
 pub fn max_blocking(config: &Config) -> usize {
     2 * config.greynoise_at_once + 4
 }
 
-/// What all tasks share.
+/// The shared state of all tasks.
 struct Network {
     current: Current,
     dns: Semaphore,
@@ -91,7 +91,7 @@ pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, out
 /// Runs `work`; a panic in it, or in a library it calls, becomes a failure. Without that one request would never
 /// come back.
 async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Failure> {
-    // A set aborts what it holds when it is dropped, which a mere handle does not.
+    // A set aborts its tasks when it is dropped; a handle does not.
     let mut task = JoinSet::new();
     task.spawn(work);
     match task.join_next().await {
@@ -144,8 +144,8 @@ impl Network {
         answer
     }
 
-    /// Waits for a place, and for leave to use it. A configuration that comes meanwhile counts at once: nobody takes a
-    /// place by settings of before.
+    /// Waits for a place, and for the right to use it. A configuration that comes during the wait counts at once: no
+    /// task takes a place by earlier settings.
     async fn turn(
         &self,
         leave: impl Fn(&Gate) -> Leave,
@@ -176,17 +176,17 @@ impl Network {
         };
         let setup = self.current.get();
         let limits = bulk::Limits::new(setup.config.cymru_timeout, asked.len());
-        // Asked line by line: a session takes its time, and what it has not sent yet is not sent any more.
+        // Checked line by line: a session takes time, and lines that it has not sent yet are no longer sent.
         let may_be_told = |ip| self.current.get().config.gate.cymru(ip) == Leave::Yes;
         clock.time(bulk::ask_about(&setup.config.whois, asked, limits, &may_be_told)).await
     }
 
-    /// One attempt, and no more: each may count against the quota, so whoever keeps the ledger decides about the next.
+    /// One attempt only: each may count against the quota, so the code with the ledger decides about the next.
     async fn scanner(&self, ip: Ipv4Addr, clock: &Clock) -> Result<Verdict, Failure> {
         let _permit = permit(self.scanner.acquire().await)?;
         let setup = self.turn(|gate| gate.greynoise(ip.into()), |setup| &setup.scanner_pace).await?;
         let ask = move |setup: Arc<Setup>| {
-            // A wrong setting says nothing about this address: once it is mended, the address is asked about.
+            // A wrong setting says nothing about this address: once it is fixed, the address is asked about.
             let client = setup.client_blocking().map_err(|failure| Failure::transient(failure.reason))?;
             let answer = client.ask(ip);
             if answer.as_ref().is_err_and(Failure::is_transient) {
@@ -198,8 +198,8 @@ impl Network {
         asked.unwrap_or_else(|_| Err(Failure::transient("the request failed with an internal error (a panic)")))
     }
 
-    /// Repeats what meets a transient failure, and only that: a refusal stays one, and a quota is not there to
-    /// be tried. Between two attempts nobody's permit is held.
+    /// Repeats only requests with a transient failure: a refusal stays one, and a used-up quota must not be tried. No
+    /// permit is held between two attempts.
     async fn repeated<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,

@@ -221,7 +221,7 @@ fn certificates_are_read_again_when_their_file_changed() {
     std::fs::copy(&authority.file, &draft).unwrap();
     std::fs::rename(&draft, &file).unwrap();
     assert_eq!(bench.scanner("8.8.8.8"), Ok(Verdict::NotSeen));
-    // One that is broken is told, and mended by the next one.
+    // A broken one is reported, and replaced by the next one.
     std::fs::write(&file, "no certificate at all").unwrap();
     assert!(bench.scanner("8.8.8.8").unwrap_err().reason.contains("no certificate"));
     std::fs::copy(&authority.file, &file).unwrap();
@@ -240,7 +240,7 @@ fn queries_keep_the_pace() {
             _ => Request::AsName(u32::from(host)),
         });
     }
-    // AS names get a foreign record here, so they repeat: what is counted is queries.
+    // AS names get a foreign record here, so they repeat: the test counts queries.
     for _ in 0..80 {
         bench.next();
     }
@@ -383,7 +383,7 @@ fn what_waits_for_its_turn_is_not_sent_once_it_may_not_be() {
         let (reloaded, at_reload) = (Instant::now(), heard());
         let kept = withheld(&bench);
         assert!(reloaded.elapsed() < Duration::from_secs(1), "{:?}", reloaded.elapsed());
-        // What was on the wire when it was told, and no more.
+        // Only the queries that were on the wire at the reload.
         let (queries, requests) = heard();
         assert!(queries <= at_reload.0 + 1 && requests <= at_reload.1 + 1, "{:?} after {at_reload:?}", heard());
         assert_eq!(kept + queries + requests, 120);
@@ -427,8 +427,8 @@ fn what_has_to_wait_is_sent_once_it_may_be() {
 
 #[test]
 fn servers_of_the_system_are_read_again_when_they_changed() {
-    // All on one port of the loopback, which no file can name: so the file is written for port 53, and what is looked at
-    // is whether it is read.
+    // All on one port of the loopback, which no file can name: so the file is written for port 53, and the test checks
+    // only that it is read.
     let path = std::env::temp_dir().join(format!("asn_inventory-resolv-{}", std::process::id()));
     std::fs::write(&path, "nameserver 127.0.0.254\nsearch -bad-.example\n").unwrap();
     let dns = Dns::start(|_| Say::txt(RECORD));

@@ -17,8 +17,8 @@ const RESETS: [&str; 4] = ["ratelimit-reset", "x-ratelimit-reset", "x-rate-limit
 /// A number from here on is a time, and not a span: seconds since 1970, in the year 2001.
 const EPOCHS: u64 = 1_000_000_000;
 
-/// What the headers of an answer ask for. `Retry-After` comes first, because it is meant for us; of several limits,
-/// headers tell the one that was hit.
+/// The wait that the headers of an answer request. `Retry-After` comes first, because it is meant for us; of several
+/// limits, headers name the one that was hit.
 pub(super) fn wait<'a>(header: impl Fn(&str) -> Option<&'a str>, now: Micros) -> Option<Duration> {
     let asked = header("retry-after").and_then(|value| retry_after(value, || Some(now)));
     let reset = || RESETS.iter().find_map(|name| reset(header(name)?, now));

@@ -1,7 +1,7 @@
 //! GreyNoise Community: is this address a known scanner, or a known benign service?
 //!
-//! `GET {url}/v3/community/{ip}`, IPv4 only, one address a question. [`Client`] asks, [`parse`] says what the answer
-//! means; neither waits, retries or counts: the rate, the quota and the breaker stand before them.
+//! `GET {url}/v3/community/{ip}`, IPv4 only, one address a question. [`Client`] asks, [`parse`] interprets the answer;
+//! neither waits, retries or counts: the rate, the quota and the breaker come before them.
 
 mod client;
 mod instant;
@@ -14,7 +14,7 @@ pub use reply::{MAX_BODY, parse};
 
 use crate::time::Micros;
 
-/// What GreyNoise says of one address.
+/// GreyNoise's answer about one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It knows the address.

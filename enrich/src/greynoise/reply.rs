@@ -1,4 +1,4 @@
-//! What an answer of GreyNoise means.
+//! The meaning of GreyNoise's answers.
 
 use std::net::Ipv4Addr;
 
@@ -42,7 +42,7 @@ pub fn parse<'a>(
         200 => seen(asked, body),
         404 => not_seen(asked, body),
         400 => Err(own(FailureKind::Permanent, "HTTP 400: the address is not accepted")),
-        // Nobody between us and the service has a use for 401: its status alone says enough.
+        // No system between us and the service uses 401: the status alone is enough.
         401 if body.is_empty() => Err(failure(FailureKind::Unauthorized, "HTTP 401: the key is refused")),
         401 => Err(own(FailureKind::Unauthorized, "HTTP 401: the key is refused")),
         403 => Err(own(FailureKind::Unauthorized, "HTTP 403: the key has no permission")),
@@ -93,7 +93,7 @@ fn not_seen(asked: Ipv4Addr, body: &[u8]) -> Result<Verdict, Failure> {
     if says_so { Ok(Verdict::NotSeen) } else { Err(transient("HTTP 404 without the documented body")) }
 }
 
-/// The body, if it is a JSON object of a sane size. The parser refuses what is nested deeper than 128.
+/// The body, if it is a JSON object of a sane size. The parser refuses nesting deeper than 128.
 fn object(body: &[u8]) -> Option<Map<String, Value>> {
     if body.len() > MAX_BODY { None } else { serde_json::from_slice(body).ok() }
 }

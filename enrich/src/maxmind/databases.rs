@@ -22,7 +22,7 @@ pub struct Databases {
     installed_at: Option<i64>,
 }
 
-/// What MaxMind says of one address.
+/// MaxMind's answer about one address.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Answer<'a> {
     /// Where; `None` when no City-like edition is installed or it has no record.
@@ -47,7 +47,7 @@ impl Databases {
         self.place.is_none() && self.origin.is_none()
     }
 
-    /// All editions. Who works on one for longer than a statement shares it: it stays mapped until all are done.
+    /// All editions. Code that uses one for longer than a statement shares it: it stays mapped until all are done.
     pub fn generations(&self) -> &[Arc<Generation>] {
         &self.generations
     }

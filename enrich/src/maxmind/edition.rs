@@ -74,7 +74,7 @@ impl Edition {
         &self.0
     }
 
-    /// Whether MaxMind has it. Editions of other names are files that others make, and somebody else brings.
+    /// Whether MaxMind has it. Editions with other names are files of other vendors, brought by other means.
     pub fn is_maxminds(&self) -> bool {
         let name = self.0.to_ascii_lowercase();
         ["geolite2-", "geoip2-", "geoip-"].iter().any(|start| name.starts_with(start))

@@ -121,7 +121,7 @@ impl Generation {
     /// The whole record of `ip`, as JSON.
     ///
     /// # Errors
-    /// What the decoder says of a broken record.
+    /// The decoder's error for a broken record.
     pub fn record(&self, ip: IpAddr) -> Result<Option<serde_json::Value>, maxminddb::MaxMindDbError> {
         if ip.is_ipv6() && self.metadata().ip_version == 4 {
             return Ok(None);

@@ -1,7 +1,7 @@
-//! What a file says of itself, read without the rest of it, so that a file that will not be taken is not copied.
+//! The metadata of a file, read without the rest, so that a refused file is not copied.
 //!
-//! `maxminddb` wants `description` and `languages`, which the format's specification leaves to the vendor. Metadata are
-//! therefore read here first; a copy that lacks them gets metadata of its own ([`Head::encode`]).
+//! `maxminddb` requires `description` and `languages`, which the format's specification leaves to the vendor. Metadata
+//! are therefore read here first; a copy that lacks them gets metadata of its own ([`Head::encode`]).
 
 use maxminddb::Reader;
 use serde::Deserialize;
@@ -64,7 +64,7 @@ impl Head {
         described && named
     }
 
-    /// The same as metadata of the format, with what was missing.
+    /// The same as metadata of the format, with the missing fields.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![7 << 5 | 9];
         let unsigned = |out: &mut Vec<u8>, key: &str, control: &[u8], bytes: &[u8]| {

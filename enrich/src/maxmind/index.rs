@@ -31,9 +31,9 @@ use maxminddb::{Reader, WithinOptions};
 use super::edition::Kind;
 use super::record::{Origin, Place};
 
-/// The version of what is built here.
+/// The version of the index built here.
 pub const VERSION: u32 = 2;
-/// Version 2 knows placeholders for what they are (`-`, `XX`, AS0) and reads ASNs that are texts.
+/// Version 2 recognizes placeholders (`-`, `XX`, AS0) and reads ASNs that are texts.
 const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx2");
 /// The same layout; such an index answers until a new one is built.
 const MAGIC_BEFORE: u64 = u64::from_le_bytes(*b"asn_idx1");
@@ -116,7 +116,7 @@ fn write_u32(out: &mut impl Write, words: impl Iterator<Item = u32>) -> io::Resu
 pub struct Position(u32);
 
 const UNIT: usize = 8;
-/// What is left of a range's word beside six bits of prefix length.
+/// The part of a range's word that is left beside six bits of prefix length.
 const MAX_POSITION: usize = (1 << 26) - 1;
 
 /// IPv4 ranges, pushed in ascending order, as buckets of starts; gaps are filled with "no data".
@@ -322,7 +322,7 @@ pub struct Index {
 impl Index {
     /// Reads the header of `bytes` and checks that every section lies inside.
     ///
-    /// `None` when this is no index of that database: of a version that it cannot read, cut short, or of a file of
+    /// `None` if this is not an index of that database: of a version that it cannot read, cut short, or of a file of
     /// another size.
     pub fn open(bytes: &[u8], kind: Kind, database_bytes: u64) -> Option<Index> {
         let word =

@@ -1,8 +1,8 @@
 //! Intake: from the operator's file to a private, verified, indexed copy that may become a generation.
 //!
-//! Who may write the operator's directory may swap a file for anything else at any moment, a pipe or a device among
-//! them. So a file is opened without waiting, and what counts is the descriptor: that it is a regular file, its size,
-//! its date. Long work is done in pieces, with a look at `breathe` between them, which may leave by unwinding.
+//! A user who may write the operator's directory may replace a file at any moment, also by a pipe or a device. So a
+//! file is opened without waiting, and the descriptor counts: that it is a regular file, its size, its date. Long work
+//! is done in pieces, with a look at `breathe` between them, which may leave by unwinding.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
@@ -39,21 +39,21 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Opens a file, and nothing but a file. A symbolic link counts as what it leads to: operators link to the newest.
+    /// Opens only a regular file. A symbolic link counts as its target: operators link to the newest.
     pub fn open(path: &Path) -> io::Result<Source> {
-        // Whoever swaps it for a pipe between two looks finds nobody waiting at its other end.
+        // If it is replaced by a pipe between two looks, no process waits at its other end.
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
         let signature = Signature::of_open(&file)?;
         Ok(Source { file, signature })
     }
 
-    /// Whether nobody has written it since it was opened.
+    /// Whether it is unchanged since it was opened.
     pub fn is_unchanged(&self) -> bool {
         Signature::of_open(&self.file).is_ok_and(|now| now == self.signature)
     }
 
-    /// What it says of itself.
+    /// Its metadata.
     pub fn head(&self) -> Result<Head, String> {
         let from = self.signature.size.saturating_sub(MAX_METADATA as u64);
         let mut tail = vec![0; (self.signature.size - from) as usize];
@@ -61,7 +61,7 @@ impl Source {
         Head::read(&tail)
     }
 
-    /// Copies and hashes in one pass; never more than it was when it was opened, whatever it grows to meanwhile.
+    /// Copies and hashes in one pass; never more than its size when it was opened, even if it grows.
     pub fn copy(&self, to: &Path, breathe: &dyn Fn()) -> Result<String, CopyError> {
         let mut source = (&self.file).take(self.signature.size.min(MAX_DATABASE_BYTES));
         let mut target = private_file(to).map_err(CopyError::Target)?;
@@ -90,7 +90,7 @@ pub(super) enum CopyError {
     Target(io::Error),
 }
 
-/// What can be said against a file by what it says of itself.
+/// The reasons against a file, from its metadata.
 pub(super) fn judge(
     head: &Head,
     edition: &Edition,
@@ -111,8 +111,8 @@ pub(super) fn judge(
             current.node_count, head.node_count,
         ));
     }
-    // Of the same second is allowed: whoever makes files of their own changes them as they like. One that claims to
-    // come from the future would keep every honest one out.
+    // The same second is allowed: users may change their own files. A file with a build time in the future would keep
+    // every honest one out.
     let future = now_us() / 1_000_000 + 86_400;
     let honest = i64::try_from(current.build_epoch).is_ok_and(|built| built <= future);
     if honest && head.build_epoch < current.build_epoch {
@@ -193,8 +193,8 @@ fn write_index(
     Ok(told)
 }
 
-/// `Reader::verify` reads all of a file in one go. It does so on a thread of its own, which is left behind where
-/// `breathe` unwinds: it only reads, and keeps what it reads mapped.
+/// `Reader::verify` reads all of a file in one go. It does so on a thread of its own, which is left running if
+/// `breathe` unwinds: it only reads, and keeps the file mapped.
 fn verify(reader: &Arc<Reader<Mmap>>, breathe: &dyn Fn()) -> Result<(), String> {
     let (sender, receiver) = channel();
     let shared = Arc::clone(reader);
@@ -219,7 +219,7 @@ fn verify(reader: &Arc<Reader<Mmap>>, breathe: &dyn Fn()) -> Result<(), String> 
     }
 }
 
-/// Replaces the metadata of a copy by such as have what the specification leaves to the vendor.
+/// Replaces the metadata of a copy by metadata with the optional fields.
 fn complete(path: &Path, head: &Head) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     let size = file.metadata()?.len();

@@ -45,7 +45,7 @@ impl<'de> Visitor<'de> for AsJson {
         Ok(Value::Bool(v))
     }
     fn visit_f32<E>(self, v: f32) -> Result<Value, E> {
-        // By way of its digits: 1.1 as a float is no 1.100000023841858 for its reader.
+        // By way of its digits: 1.1 as a float must not become 1.100000023841858.
         Ok(if v.is_finite() { v.to_string().parse::<f64>().map_or(Value::Null, Value::from) } else { Value::Null })
     }
     fn visit_f64<E>(self, v: f64) -> Result<Value, E> {

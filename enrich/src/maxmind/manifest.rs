@@ -1,4 +1,4 @@
-//! The manifest: which generation of each edition answers, and what was refused. Plain data, kept as JSON.
+//! The manifest: which generation of each edition is in use, and the refused files. Plain data, kept as JSON.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -84,7 +84,7 @@ impl Manifest {
     }
 }
 
-/// What is known of one edition.
+/// The data of one edition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EditionState {
     /// The generation that answers.
@@ -104,7 +104,7 @@ pub struct GenerationInfo {
     pub directory: String,
     /// The database's own type, `GeoLite2-City`, cleaned.
     pub database_type: String,
-    /// Unix seconds: the age of the data, whatever the file's date says.
+    /// Unix seconds: the age of the data, not the file's date.
     pub build_epoch: u64,
     /// Nodes of the search tree.
     pub node_count: u32,
@@ -149,7 +149,7 @@ impl Signature {
         }
     }
 
-    /// The signature of an open file, whatever its path leads to by now.
+    /// The signature of an open file, even if its path leads to another one now.
     pub(super) fn of_open(file: &File) -> io::Result<Signature> {
         Signature::by(&file.metadata()?)
     }

@@ -8,8 +8,8 @@ use memmap2::Mmap;
 
 /// Maps a generation's file read-only, so that all processes of the server share its pages.
 ///
-/// Callers pass only files that [`super::store`] wrote under a temporary name, synced and renamed: nobody writes
-/// or truncates them afterwards, so the mapping cannot end in SIGBUS the way an operator's own file could.
+/// Callers pass only files that [`super::store`] wrote under a temporary name, synced and renamed: they are never
+/// written or truncated afterwards, so the mapping cannot end in SIGBUS the way an operator's own file could.
 #[allow(unsafe_code)]
 pub(super) fn map(path: &Path) -> io::Result<Mmap> {
     let file = File::open(path)?;

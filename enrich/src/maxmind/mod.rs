@@ -7,7 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`edition`] | names of editions, and which question each answers |
-//! | [`record`] | the fields we read of a record, whatever else stands there |
+//! | [`record`] | the fields that we read of a record |
 //! | [`index`] | the flat index built at import: IPv4 ranges and decoded records |
 //! | [`generation`] | one immutable copy of one edition, mapped |
 //! | [`networks`] | all networks of a generation, one at a time |

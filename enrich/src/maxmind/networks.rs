@@ -41,7 +41,7 @@ impl Networks {
                 last: u32::from(v4.broadcast()).into(),
                 v4: true,
             },
-            // A file of IPv4 alone holds none of IPv6.
+            // A file of IPv4 only has none of IPv6.
             Some(IpNetwork::V6(_)) if ip_version == 4 => Networks { next: None, last: 0, v4: false },
             Some(IpNetwork::V6(v6)) => {
                 Networks { next: Some(v6.network().into()), last: v6.broadcast().into(), v4: false }

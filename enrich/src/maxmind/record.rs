@@ -1,8 +1,8 @@
-//! The fields we read of a record, whatever else stands there.
+//! The fields that we read of a record; others are ignored.
 //!
-//! Files come from several vendors and are hostile until proven otherwise: a field may be absent or of an
-//! unexpected type. Then that field is null and the rest of the record is kept, so every level here takes
-//! anything and keeps what fits.
+//! Files come from several vendors and are hostile until proven otherwise: a field may be absent or of an unexpected
+//! type. Then that field is null and the rest of the record is kept, so every level here accepts any value and keeps
+//! the ones that fit.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -32,10 +32,10 @@ pub struct Place {
     pub time_zone: Option<String>,
 }
 
-/// Who announces an address, as an ASN-like edition says it.
+/// The origin of an address, from an ASN-like edition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// Autonomous system number; 0 is no AS (RFC 7607): then the organization is absent, too.
+    /// Autonomous system number; 0 is not an AS (RFC 7607): then the organization is absent, too.
     pub asn: Option<u32>,
     /// Its organization, cleaned, at most [`MAX_TEXT`] bytes.
     pub org: Option<String>,
@@ -55,7 +55,7 @@ impl Place {
         let mut location = raw.location.0.unwrap_or_default();
         let region = raw.subdivisions.0.and_then(|First(first)| first.0).and_then(|s| name(s.names));
         let city = raw.city.0.and_then(|c| name(c.names));
-        // Nobody lives where the equator meets the prime meridian, in the sea: files without a place say 0 and 0.
+        // The point at 0° N 0° E is in the sea: files without a place say 0 and 0.
         let nowhere = location.latitude.0 == Some(0.0) && location.longitude.0 == Some(0.0);
         if nowhere && region.is_none() && city.is_none() {
             (location.latitude, location.longitude, location.accuracy_radius) = Default::default();
@@ -85,7 +85,7 @@ impl Origin {
         let Any(raw) = Any::<RawOrigin>::deserialize(record)?;
         let raw = raw.unwrap_or_default();
         let asn = raw.autonomous_system_number.0.and_then(|Number(asn)| asn);
-        // Whatever name stands beside AS0 ("Not routed"): nobody announces the address.
+        // With AS0 the name does not count ("Not routed"): the address is not announced.
         if asn == Some(0) {
             return Ok(Origin::default());
         }
@@ -98,8 +98,8 @@ impl Origin {
     }
 }
 
-/// Two letters in capitals. Codes that ISO 3166 leaves to its users stand for no country (`XX`, `ZZ`), but for `XK`, by
-/// which everybody means Kosovo. `EU` and `AP` stay: they say the little that is known.
+/// Two letters in capitals. Codes that ISO 3166 leaves to its users are not countries (`XX`, `ZZ`), except `XK`, the
+/// common code of Kosovo. `EU` and `AP` stay: they are all that is known.
 fn country_code(text: &str) -> Option<[u8; 2]> {
     let code = match text.trim().as_bytes() {
         [a, b] if a.is_ascii_alphabetic() && b.is_ascii_alphabetic() => {
@@ -123,8 +123,8 @@ fn tidy(text: &str) -> Option<String> {
     if is_placeholder(&text) { None } else { Some(text.into_owned()) }
 }
 
-/// What files write where they know no name: no letter and no digit at all (`-`, `?`), or a word that says so, in
-/// brackets or not.
+/// The placeholders of files for an unknown name: without letters and digits (`-`, `?`), or a word for unknown, with or
+/// without brackets.
 fn is_placeholder(text: &str) -> bool {
     const WORDS: [&str; 12] = [
         "n/a",
@@ -212,7 +212,7 @@ impl<'de, T: Shape<'de>> Deserialize<'de> for Any<T> {
     }
 }
 
-/// What a wanted shape makes of each kind of value; what it does not mention is "not that".
+/// How a shape converts each kind of value; kinds that it does not mention do not fit.
 trait Shape<'de>: Sized {
     fn text(_: &str) -> Option<Self> {
         None

@@ -1,4 +1,4 @@
-//! Generations on disk: import, refusal, and the manifest that says which one answers.
+//! Generations on disk: import, refusal, and the manifest that says which one is in use.
 //!
 //! ```text
 //! <root>/current.json                  which generation of each edition answers, what was refused and why
@@ -33,18 +33,18 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What one import did.
+/// The result of one import.
 #[derive(Debug)]
 pub struct Imported {
-    /// To each edition, but for those in `failures`.
+    /// By edition, without those in `failures`.
     pub outcomes: Vec<(Edition, Outcome)>,
-    /// Why editions could not be taken: the store could not be written. What answered for them before goes on.
+    /// Why editions could not be imported: the store could not be written. Their previous files stay in use.
     pub failures: Vec<StoreError>,
-    /// Whether anything is otherwise than before: whoever has files open should look.
+    /// Whether anything changed: processes with open files should look.
     pub changed: bool,
 }
 
-/// What one import did to one edition.
+/// The result of one import for one edition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The file is the one that was seen last time, or there is none.
@@ -57,7 +57,7 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
-/// Why an import could not run, or could not take an edition. What answered before goes on.
+/// Why an import could not run, or could not import an edition. The previous files stay in use.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process is importing.
@@ -86,7 +86,7 @@ impl Store {
         Store { root }
     }
 
-    /// Where the manifest stands: its change is what a process without shared memory watches.
+    /// The path of the manifest: a process without shared memory watches its changes.
     pub fn manifest_path(&self) -> PathBuf {
         self.root.join(MANIFEST)
     }
@@ -104,8 +104,8 @@ impl Store {
         }
     }
 
-    /// Maps what the manifest names, for the editions wanted. A generation that cannot be opened falls back to the
-    /// one before; the second value tells which editions did and why.
+    /// Maps the generations in the manifest, for the editions in use. A generation that cannot be opened falls back to
+    /// the one before; the second value tells which editions did and why.
     ///
     /// # Errors
     /// [`StoreError`] when the manifest cannot be read.
@@ -180,10 +180,10 @@ impl Store {
         }
     }
 
-    /// Takes what is new in the operator's directory `source`. Each edition stands for itself: one that is refused
-    /// leaves the others, and its own older generation, as they were. All that is taken answers from the same moment on:
-    /// the files of one release belong together. `force` takes a file that looks collapsed, or is older.
-    /// `breathe` is called between pieces of the work, and may leave it by unwinding.
+    /// Imports new files from the operator's directory `source`. Editions are independent: a refused one leaves the
+    /// others, and its own older generation, unchanged. All imported files come into use at the same moment: the files
+    /// of one release belong together. `force` imports a file that is much smaller or older. `breathe` is called
+    /// between pieces of the work, and may leave it by unwinding.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the manifest cannot be read or written,
@@ -219,7 +219,7 @@ impl Store {
             changed |= manifest.note_list(editions);
         }
         if changed {
-            // As late as can be: what somebody still answers from the old files after this would pass for fresh.
+            // As late as possible: answers from the old files after this would count as fresh.
             let now = now_us();
             for (edition, outcome) in &mut outcomes {
                 if let (Outcome::Installed(info), Some(state)) = (outcome, manifest.editions.get_mut(edition.name())) {
@@ -261,7 +261,7 @@ impl Store {
         };
         let signature = match Signature::of(file) {
             Ok(Some(signature)) => signature,
-            // A file that went away takes nothing with it: what was imported goes on.
+            // A removed file changes nothing: the imported copy stays in use.
             Ok(None) => return Ok(unchanged),
             Err(error) => return Ok(refuse(state, None, error.to_string())),
         };
@@ -280,7 +280,7 @@ impl Store {
             Ok(source) => source,
             Err(error) => return Ok(refuse(state, Some(signature), error.to_string())),
         };
-        // Somebody put another one there since we looked: that one has not been looked at.
+        // The file was replaced since the first look: the new one has not been checked.
         if source.signature != signature {
             return Ok(Outcome::Unsettled);
         }
@@ -362,7 +362,8 @@ impl Store {
         sync_dir(&self.root)
     }
 
-    /// Unlinks what nobody will open again; who has one mapped keeps it until done. Only called under the lock.
+    /// Unlinks generations that will not be opened again; a process that has one mapped keeps it. Only called under the
+    /// lock.
     fn remove_unreferenced(&self, manifest: &Manifest) {
         let states = manifest.editions.values();
         let kept: Vec<&str> =
@@ -370,7 +371,7 @@ impl Store {
         let Ok(entries) = fs::read_dir(self.generations()) else { return };
         for entry in entries.flatten() {
             if entry.file_name().to_str().is_some_and(|name| !kept.contains(&name)) {
-                // What cannot be removed now is tried again with the next import.
+                // Files that cannot be removed now are tried again with the next import.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -381,7 +382,7 @@ fn refuse(state: &mut EditionState, seen: Option<Signature>, reason: String) -> 
     // It may quote the file.
     let reason = clean(&reason, MAX_REASON).into_owned();
     let refusal = Refusal { reason, at: now_us() };
-    // The same trouble again is no news: the manifest must not grow a serial every second.
+    // The same error again is not a change: the manifest must not get a new serial every second.
     if seen.is_none() && state.refused.as_ref().is_some_and(|r| r.reason == refusal.reason) {
         return Outcome::Unchanged;
     }

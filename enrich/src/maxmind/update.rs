@@ -21,26 +21,26 @@ use crate::time::Micros;
 pub struct Update {
     /// Where editions come from, with the key.
     pub source: Source,
-    /// What the key and its account are known by, without showing them.
+    /// A mark of the key and its account, without showing them.
     pub credentials: Fingerprint,
-    /// The editions in use, and when what is installed of each was built.
+    /// The editions in use, and the build time of each installed one.
     pub editions: Vec<(Edition, Option<Micros>)>,
     /// Where `<edition>.mmdb` goes.
     pub to_dir: PathBuf,
     /// A private directory, for the ledger and the lock.
     pub state_dir: PathBuf,
-    /// Whatever is installed, and whatever failed before; neither the daily limit nor a 429 yields to it.
+    /// Independent of installed files and earlier failures; but the daily limit and a 429 still hold.
     pub forced: bool,
 }
 
-/// What became of one edition.
+/// The result of one edition.
 #[derive(Debug)]
 pub enum Done {
-    /// What is installed is the newest there is.
+    /// The installed one is the newest.
     UpToDate,
     /// A newer one lies in the directory.
     Downloaded,
-    /// The newest one was downloaded before and still lies there, whatever keeps it from being installed.
+    /// The newest one was downloaded before and is still there, but is not installed.
     Arrived,
     /// Not asked for now.
     Waits(Wait),
@@ -61,8 +61,8 @@ pub enum UpdateError {
     Disk(String, std::io::Error),
 }
 
-/// When an edition that could not be had is to be asked for again, as far as the ledger in `state_dir` knows: whoever
-/// plans the next update after a restart has to be told. `None`: nothing is waited for.
+/// When a failed edition is requested again, from the ledger in `state_dir`: the next update after a restart is planned
+/// by it. `None`: no wait.
 pub fn again_at(state_dir: &Path, editions: &[Edition], now: Micros) -> Option<Micros> {
     Attempts::load(&state_dir.join(LEDGER), now).again_at(editions)
 }
@@ -79,7 +79,7 @@ impl Update {
         let ledger = self.state_dir.join(LEDGER);
         let keep = |attempts: &Attempts| attempts.save(&ledger).map_err(|error| disk(&ledger, error));
         let mut attempts = Attempts::load(&ledger, now());
-        // What an earlier one left when it was killed.
+        // Drafts of an earlier process that was killed.
         let _ = sweep(&self.to_dir);
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {
@@ -118,7 +118,7 @@ impl Update {
         Ok(results)
     }
 
-    /// Whether an edition is to be fetched; `Err`: it is not, and what that means.
+    /// Whether to fetch an edition; `Err`: not, with the result.
     fn one(
         &self,
         edition: &Edition,
@@ -129,7 +129,7 @@ impl Update {
         attempts.may(now(), edition, &self.credentials, self.forced).map_err(Done::Waits)?;
         let failed = |error| Done::Failed(error, None);
         let place = self.to_dir.join(edition.file_name());
-        // Before a download is spent on what could not be put there.
+        // Before a download is spent on a file that could not be put there.
         check(&place).map_err(|error| failed(error.into()))?;
         if self.forced {
             return Ok(());
@@ -149,7 +149,7 @@ impl Update {
     }
 
     fn lock(&self) -> Result<Flock<File>, UpdateError> {
-        // A server that never had a file has no directory for what is known of files.
+        // A server that never had a file has no directory for their state.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.state_dir);
         made.map_err(|error| disk(&self.state_dir, error))?;
         let path = self.state_dir.join("download.lock");
@@ -163,9 +163,9 @@ fn disk(path: &Path, error: std::io::Error) -> UpdateError {
     UpdateError::Disk(path.display().to_string(), error)
 }
 
-/// Whether what the server has was built on a later day than what is installed. The day in the archive's name counts;
-/// where there is none, an archive that changed more than a day after the build: archives are made some hours after
-/// what is in them. Where nothing is known, nothing is newer.
+/// Whether the server's build is of a later day than the installed one. The day in the archive's name counts; without
+/// one, an archive that changed more than a day after the build is newer: archives are made some hours after their
+/// content. Without any data, it is not newer.
 fn is_newer(remote: &Remote, installed: Option<Micros>) -> bool {
     let Some(installed) = installed else { return true };
     let day = DateTime::from_timestamp_micros(installed).map(|at| at.date_naive());
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    /// What became of each, in a word.
+    /// The result of each, in a word.
     fn told(update: &Update, now: Micros) -> Vec<String> {
         let word = |done: &Done| match done {
             Done::Failed(error, again) => {

@@ -1,4 +1,4 @@
-//! Who has a generation open, and what its licence asks to be said.
+//! The processes that have a generation open, and its licence's attribution.
 
 use std::collections::BTreeMap;
 use std::fs;

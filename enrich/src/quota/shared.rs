@@ -1,8 +1,8 @@
-//! What the databases of one server have spent of one quota, in a file that outlives the server: an account counts all of
+//! The spending of one quota by all databases of a server, in a file that outlives the server: an account counts all of
 //! them together.
 //!
-//! Each database keeps its own [`Ledger`]; here stands a copy of each, by account. What the others have spent in a window is
-//! taken off the limit. A database that is dropped leaves its copy until the window ends: what it spent is spent.
+//! Each database keeps its own [`Ledger`]; this file has a copy of each, by account. The others' spending in a window
+//! is subtracted from the limit. A dropped database leaves its copy until the window ends: its spending still counts.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 /// A file of 64 databases and a dozen accounts has some 10 kB.
 const MOST_BYTES: u64 = 1 << 20;
-/// What no window reaches back to any more.
+/// Older than any window.
 const OLD: Micros = 32 * 86_400_000_000;
 
 /// An account: whom to ask, and with which key. A hash; the key cannot be had from it.
@@ -43,7 +43,7 @@ impl Account {
     }
 }
 
-/// What one database has spent.
+/// The spending of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Spent {
     /// When its window began.
@@ -56,7 +56,7 @@ struct Spent {
 struct Books(BTreeMap<Account, BTreeMap<u32, Spent>>);
 
 impl Books {
-    /// What other databases have spent since `window_start`.
+    /// The other databases' spending since `window_start`.
     fn by_others(&self, account: &Account, database: u32, window_start: Micros) -> u64 {
         let others = self.0.get(account).into_iter().flatten().filter(|(other, _)| **other != database);
         let now = others.filter(|(_, spent)| spent.window_start >= window_start);
@@ -104,7 +104,7 @@ impl SharedQuota {
         &self.path
     }
 
-    /// What other databases have spent of an account since `window_start`.
+    /// The other databases' spending of an account since `window_start`.
     ///
     /// # Errors
     /// [`NotSpent::Io`].
@@ -112,8 +112,8 @@ impl SharedQuota {
         Ok(self.load()?.by_others(account, database, window_start))
     }
 
-    /// Writes down what a database has spent, on disk, unless that is more than the others have left of `limit`. Giving
-    /// back is never too much: `limit` is `None` then.
+    /// Writes down a database's spending, on disk, unless it is more than the others have left of `limit`. Giving back
+    /// is always allowed: `limit` is `None` then.
     ///
     /// # Errors
     /// [`NotSpent`]; nothing is written then.
@@ -211,7 +211,7 @@ mod tests {
         shared.spend(&other, 2, &ledger(DAY, 10), Some(10)).expect("of another account");
         shared.spend(&account, 2, &ledger(2 * DAY, 10), Some(10)).expect("the next day");
         assert_eq!(shared.by_others(&account, 1, 2 * DAY).expect("read"), 10);
-        // What is long past goes.
+        // Old entries are removed.
         shared.spend(&account, 2, &ledger(90 * DAY, 1), Some(10)).expect("months later");
         assert_eq!(shared.by_others(&account, 1, 0).expect("read"), 1);
         assert_eq!(shared.by_others(&other, 1, 0).expect("read"), 0);

@@ -146,7 +146,7 @@ fn a_changed_window_keeps_what_was_used_until_the_new_one_ends() {
 #[test]
 fn a_window_that_is_changed_in_between_is_read_by_the_one_that_holds_now() {
     let now = WEDNESDAY + 9 * HOUR;
-    // A day's quota is spent. As a week's, what is spent is known of today alone, and counts until Monday.
+    // A day's quota is spent. As a week's quota, only today's spending is known, and it counts until Monday.
     let mut ledger = Ledger::default();
     assert_eq!(ledger.take(10, 10, now, Window::Day), 10);
     assert_eq!(ledger.left(50, now, Window::Week), 40);
@@ -181,7 +181,7 @@ fn a_clock_that_jumps_ahead_and_comes_back_gives_no_quota_twice() {
             assert_eq!(ledger.take(6, 10, now, window), 6);
             ledger.take(10, 10, now + ahead, window);
             let after = ledger.take(10, 10, now, window);
-            // What was spent under the wrong clock was spent: as long as that cannot be told apart, nothing is given.
+            // Spending under the wrong clock counts: as long as it cannot be distinguished, nothing is given back.
             assert!(after == 0 && ledger.used <= 10, "{ahead} {window}");
             assert_eq!(ledger.left(10, now, window), 0, "{ahead} {window}");
             // And it is over with the window that follows at the latest.

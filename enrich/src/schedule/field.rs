@@ -1,6 +1,6 @@
 //! One field of a schedule, read into the list of its values.
 
-/// What a field may hold.
+/// The values of a field.
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) min: u32,
@@ -13,7 +13,7 @@ pub(super) struct Field {
     translate: fn(u32) -> u32,
 }
 
-/// What stands in a field.
+/// The content of a field.
 pub(super) struct Values {
     /// For the `cron` crate: `*`, or numbers with commas between.
     pub(super) list: String,

@@ -1,4 +1,4 @@
-//! What may be resolved: the environment, the variables in it, the programs.
+//! The allowed sources of secrets: the environment, the variables in it, the programs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ impl Patterns {
     /// Reads a comma-separated list.
     ///
     /// # Errors
-    /// [`BadSetting`] at the first element that is no name with or without a `*` at its end.
+    /// [`BadSetting`] at the first element that is not a name with or without a `*` at its end.
     pub fn parse(text: &str) -> Result<Patterns, BadSetting> {
         let patterns = elements(text).map(|pattern| {
             let name = pattern.strip_suffix('*').unwrap_or(pattern);
@@ -121,7 +121,7 @@ impl Commands {
                 _ => return Err(BadSetting::Command),
             };
             let path = path.trim();
-            // The search path is the environment's, and not what the setting's author saw.
+            // The search path is the environment's, not that of the setting's author.
             let sound = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
             if !sound || slot.is_some() {
                 return Err(BadSetting::Command);

@@ -13,10 +13,10 @@ pub struct SecretError {
 /// The three kinds of trouble.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Why {
-    /// There is nothing there: nobody configured it.
+    /// There is nothing there: it is not configured.
     #[error("{0}")]
     Unset(&'static str),
-    /// It will not work until somebody changes something.
+    /// It will not work without a change.
     #[error("{0}")]
     Refused(String),
     /// It may work later.
@@ -31,7 +31,7 @@ impl SecretError {
         SecretError { reference: reference.clone(), why }
     }
 
-    /// What could not be resolved.
+    /// The reference that could not be resolved.
     pub fn reference(&self) -> &Reference {
         &self.reference
     }

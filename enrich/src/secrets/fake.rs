@@ -1,4 +1,4 @@
-//! For tests: a directory that goes away, and an HTTPS server on loopback that says what the test wants.
+//! For tests: a directory that goes away, and an HTTPS server on loopback with answers set by the test.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -28,7 +28,7 @@ impl Directory {
         &self.0
     }
 
-    /// Names of what is in it, in order.
+    /// Names of its files, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap();
         let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -63,7 +63,7 @@ impl Seen {
     }
 }
 
-/// What the server sends, and how it goes on.
+/// The server's answer, and its end.
 pub(crate) struct Reply {
     bytes: Vec<u8>,
     then: Then,
@@ -218,7 +218,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen) -> Re
         }
         Then::Cut => Ok(()),
         Then::Hang => stream.read(&mut [0]).map(drop),
-        // The pauses are what this server is for; it ends with the first byte that nobody takes.
+        // The pauses are what this server is for; it ends with the first byte that is not received.
         Then::Drip(pause) => drops.chunks(1).try_for_each(|byte| {
             thread::sleep(pause);
             stream.write_all(byte)?;

@@ -1,10 +1,9 @@
 //! When the reference of a key is read, and read again.
 //!
 //! Settings are read at a start and at a reload, but keys change and come at other times: a Vault server that starts
-//! after the database, a file that is mounted late, a key that was replaced because it had leaked. So what could not be
-//! read is tried again with growing pauses, a file is read again when it changed, and the place of a key that its
-//! service refuses is looked at from time to time for another one. Pure: whoever keeps a key hands in the time, and what
-//! became of a look.
+//! after the database, a file that is mounted late, a key that was replaced because it had leaked. So an unreadable key
+//! is tried again with growing pauses, a file is read again when it changed, and the place of a refused key is read
+//! from time to time for another one. Pure: the caller passes the time, and the result of a look.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,9 @@ use crate::stamp::Stamp;
 #[cfg(test)]
 mod tests;
 
-/// Before the first repeat of what may work at any moment; then twice as long each time.
+/// Before the first repeat of a look that may work at any moment; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Before the first repeat of what somebody has to mend.
+/// Before the first repeat of a look that needs a fix.
 const MENDING_PAUSE: Duration = Duration::from_secs(60);
 /// No pause is longer. A program that is run may cost money.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -25,7 +24,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(300);
 /// How often the file that a reference names is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// One key: what is known of it, and when to look again.
+/// One key: its state, and the time of the next look.
 #[derive(Debug, Default)]
 pub struct Keeper {
     reference: Option<Reference>,
@@ -34,7 +33,7 @@ pub struct Keeper {
     failures: u32,
     read_at: Option<Instant>,
     again_at: Option<Instant>,
-    /// What the service does not accept; without a key, that nobody may ask without one.
+    /// The key that the service refuses; without a key: that it refuses requests without one.
     refused: Option<Option<Mark>>,
     /// The file as it was when it was last read.
     file: Stamp,
@@ -42,8 +41,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Settings were read: the key is to be read from there now. What is known counts until that is done; without a
-    /// reference there is no key. Whatever was refused before may be tried once more.
+    /// Settings were read: the key must be read from there now. The known key counts until that is done; without a
+    /// reference there is no key. A refused key may be tried once more.
     pub fn point(&mut self, reference: Option<Reference>) {
         if reference.is_none() {
             *self = Keeper::default();
@@ -61,7 +60,7 @@ impl Keeper {
         self.reference.as_ref()
     }
 
-    /// A look begins: what the file is like now is what will be read.
+    /// A look begins: it reads the present file.
     pub fn begin(&mut self) {
         self.again_at = None;
         if let Some(Reference::File(path)) = &self.reference {
@@ -69,7 +68,7 @@ impl Keeper {
         }
     }
 
-    /// What a look found. A key that cannot be read for the moment is the one it was; one that is gone is gone.
+    /// The result of a look. A key that cannot be read for the moment stays; a removed key is removed.
     pub fn took(&mut self, found: Result<Secret, SecretError>, now: Instant) {
         self.read_at = Some(now);
         match found {
@@ -93,7 +92,7 @@ impl Keeper {
     /// How long to wait after a failure; `None`: nothing will change by waiting.
     fn pause(&self, error: &SecretError) -> Option<Duration> {
         let first = match error.reference() {
-            // The environment of a process stays what it was at its start.
+            // The environment of a process stays as at its start.
             Reference::Env(_) => return None,
             _ if error.is_transient() => FIRST_PAUSE,
             _ => MENDING_PAUSE,

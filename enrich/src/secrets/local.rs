@@ -1,4 +1,4 @@
-//! `env:` and `file:`: what stands on this machine.
+//! `env:` and `file:`: secrets on this machine.
 
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -44,7 +44,7 @@ fn trusted(metadata: &Metadata, effective_user: u32) -> Result<(), Why> {
     judge(is_file, mode, owner, effective_user).map_err(|why| Why::Refused(why.to_owned()))
 }
 
-/// Whoever can write the file can send requests in our name, with a key of theirs.
+/// A user who can write the file can make us send requests with another key.
 fn judge(is_file: bool, mode: u32, owner: u32, effective_user: u32) -> Result<(), &'static str> {
     if !is_file {
         Err("is not a regular file")

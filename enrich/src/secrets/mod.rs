@@ -1,8 +1,8 @@
-//! Secrets are references: a setting says where a key stands, never the key (`env:NAME`, `file:/…`).
+//! Secrets are references: a setting says where a key is, never the key (`env:NAME`, `file:/…`).
 //!
-//! Data passes setting → [`Reference::parse`] → [`Resolver::resolve`] → [`Secret`], and ends at the one place
-//! that sends it. Nothing on the way shows the value: errors and logs name the reference, and a setting that is no
-//! reference is not repeated either, because it may be a key that was pasted there.
+//! Data passes setting → [`Reference::parse`] → [`Resolver::resolve`] → [`Secret`], and ends at the one place that
+//! sends it. Nothing on the way shows the value: errors and logs name the reference, and a setting that is not a
+//! reference is not repeated either, because it may be a pasted key.
 //!
 //! Resolving may open a file, ask a Vault server or run a program, for as long as [`TIME_LIMIT`]: it belongs on a
 //! thread that may wait, never in a user's session.
@@ -10,7 +10,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`mod@reference`] | the grammar of references |
-//! | [`resolver`] | what may be resolved, and why something was not |
+//! | [`resolver`] | the allowed references, and the reasons of failures |
 //! | `local` | `env:` and `file:` |
 //! | `vault` | `vault://`: HashiCorp Vault, KV version 2, over HTTPS |
 //! | `vendor` | `op://`, `aws-sm://`, `sops://`: what their programs are asked, and what is read of the answer |
@@ -67,7 +67,7 @@ impl Secret {
         &self.0
     }
 
-    /// What tells it from another one.
+    /// A mark that distinguishes it from another one.
     pub fn mark(&self) -> Mark {
         let mut hash = Sha256::new();
         hash.update(b"asn_inventory secret\0");

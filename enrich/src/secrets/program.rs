@@ -5,10 +5,10 @@
 //! (since Rust 1.66 it leaves it alone): a program that waits for a signal of its own would wait forever.
 //! `posix_spawn` sets the mask in the child alone.
 //!
-//! The child leads a process group of its own, which is killed at the end in every case: when the program is done,
-//! what it left behind has no business here. A process that left the group may live on, but is not waited for. Who
-//! ends before the program does says so with [`Running::end`]: nobody else would know of the group. Who is killed says
-//! nothing; [`end_orphans`] finds what he left.
+//! The child leads a process group of its own, which is killed at the end in every case: when the program is done, its
+//! remaining children are ended. A process that left the group may continue, but is not waited for. A caller that ends
+//! before the program calls [`Running::end`]: no other code knows the group. A killed caller cannot; [`end_orphans`]
+//! finds its programs.
 //!
 //! It inherits input, output and errors, and no other file that is open here: among those are the server's sockets.
 
@@ -36,11 +36,11 @@ use super::{MAX_SECRET, TIME_LIMIT};
 /// lowest number that is free.
 const MARGIN: i32 = 64;
 
-/// The variable that tells a program, and what it starts, whom it runs for.
+/// The variable that tells a program, and its children, for which process they run.
 const MARK: &str = "ASN_INVENTORY_WORKER";
 
-/// Ends programs that ran for a process which is gone: one that was killed could not end them itself. They are known by
-/// what stands in their own environment, so that no number that was given to somebody else is taken for theirs.
+/// Ends programs that ran for a process which is gone: one that was killed could not end them itself. They are
+/// recognized by their own environment, so that a reused process id is not taken for theirs.
 pub(super) fn end_orphans() {
     let numbers = |entries: std::fs::ReadDir| {
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).collect::<Vec<_>>()
@@ -76,7 +76,7 @@ impl Running {
         Running(Mutex::new(Groups { leaders: Vec::new(), over: false }))
     }
 
-    /// Ends all of them at once, and lets none begin any more. Waits for nothing but a moment.
+    /// Ends all of them at once, and lets no more begin. Waits only a moment.
     pub(super) fn end(&self) {
         if let Some(groups) = self.0.try_lock_for(PATIENCE) {
             end_all(groups);
@@ -101,7 +101,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// No output, and why. Holds nothing that the program printed.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// There was no process.
+    /// The process could not start.
     NotRun(String),
     /// It ended otherwise than it should.
     Ended(How),
@@ -129,7 +129,7 @@ impl fmt::Display for How {
     }
 }
 
-/// What the program printed, if it ended with status 0 in time.
+/// The program's output, if it ended with status 0 in time.
 pub(super) fn run(
     running: &Running,
     path: &Path,
@@ -184,7 +184,7 @@ fn spawn(path: &Path, arguments: &[String], environment: &[(String, String)]) ->
     ignored.remove(Signal::SIGSTOP);
     let mut attributes = PosixSpawnAttr::init()?;
     attributes.set_sigmask(&SigSet::empty())?;
-    // PostgreSQL ignores SIGPIPE and others, and what is ignored would stay so.
+    // PostgreSQL ignores SIGPIPE and others, and a child would inherit that.
     attributes.set_sigdefault(&ignored)?;
     attributes.set_pgroup(Pid::from_raw(0))?;
     attributes.set_flags(
@@ -219,7 +219,7 @@ impl Child<'_> {
                 Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => None,
                 Ok(status @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => Some(status),
                 Ok(_) => None,
-                // Somebody else reaped it.
+                // Another part of the process reaped it.
                 Err(_) => Some(WaitStatus::StillAlive),
             };
         }
@@ -229,10 +229,10 @@ impl Child<'_> {
 
 impl Drop for Child<'_> {
     fn drop(&mut self) {
-        // The group outlives its leader while it has members. Without any this finds nobody, unless the number was
-        // given to a new group within the last few milliseconds, which the kernel's counting up does not do.
+        // The group outlives its leader while it has members. Without any this finds none, unless the number was given
+        // to a new group within the last few milliseconds, which the kernel's counting up does not do.
         let _ = killpg(self.pid, Signal::SIGKILL);
-        // Before its number is anybody else's.
+        // Before its number is reused.
         self.running.groups().leaders.retain(|leader| *leader != self.pid);
         while self.status.is_none() && !self.ended() {
             let _ = waitpid(self.pid, None).map(|status| self.status = Some(status));
@@ -259,7 +259,7 @@ fn read(child: &mut Child<'_>, mut output: PipeReader, deadline: Instant) -> Res
             std::thread::sleep(TICK);
             continue;
         }
-        // What an ended child printed is in the pipe already: no need to wait for more.
+        // The output of an ended child is in the pipe already: no need to wait for more.
         if !readable(&output, if ended { Duration::ZERO } else { TICK }) {
             if ended {
                 break;

@@ -1,5 +1,5 @@
-//! What programs said a moment ago. Each run of one may be counted and billed where the secrets are, and settings are
-//! reloaded, and the doctor is asked, for reasons that have nothing to do with keys.
+//! Recent output of programs. Each run of one may be counted and billed by the secret manager, and settings are
+//! reloaded, and the doctor is called, for reasons unrelated to keys.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ pub const KEPT: Duration = Duration::from_secs(60);
 /// Which answer of before will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accept {
-    /// None: what is there now is wanted.
+    /// None: a new value is needed.
     Nothing,
     /// A secret that was found.
     Found,
@@ -24,8 +24,8 @@ pub enum Accept {
     Any,
 }
 
-/// The answers, shared by everybody in a process who resolves references. Only those of programs are kept: variables and
-/// files cost nothing, and Vault is asked as often as somebody wants to know.
+/// The answers, shared by all resolvers of a process. Only those of programs are kept: variables and files cost
+/// nothing, and Vault is asked each time.
 #[derive(Default)]
 pub struct Recent(Mutex<HashMap<Asked, Slot>>);
 
@@ -76,12 +76,12 @@ impl Recent {
         (found, Duration::ZERO)
     }
 
-    /// Somebody may have mended what was wrong.
+    /// The error may be fixed.
     pub fn forget_failures(&self) {
         self.keep(|answer| answer.found.is_ok());
     }
 
-    /// Drops what is used no more: no secret stays in memory for longer than it must.
+    /// Drops unused answers: no secret stays in memory longer than needed.
     pub fn prune(&self, now: Instant) {
         self.keep(|answer| now.saturating_duration_since(answer.at) < KEPT);
     }
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(site.ask(Accept::Found, after(59)).unwrap().0, "one");
         assert_eq!(site.runs(), 1);
         assert_eq!(site.ask(Accept::Any, after(60)).unwrap().0, "two");
-        // Who says so has it run at once.
+        // With this request it runs at once.
         site.directory.write("key", "three");
         assert_eq!(site.ask(Accept::Nothing, after(61)).unwrap().0, "three");
         assert_eq!(site.runs(), 3);

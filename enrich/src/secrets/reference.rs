@@ -38,7 +38,7 @@ pub enum Reference {
     Op(String),
     /// A secret in AWS Secrets Manager.
     AwsSm {
-        /// `us-east-1`; without one, what the program is configured for.
+        /// `us-east-1`; without one, the program's own configuration.
         region: Option<String>,
         /// Name or ARN.
         id: String,
@@ -54,7 +54,7 @@ pub enum Reference {
     },
 }
 
-/// A text that is no reference. It is not repeated: it may be the secret itself.
+/// A text that is not a reference. It is not repeated: it may be the secret itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// No scheme that we know.
@@ -68,20 +68,20 @@ pub enum ReferenceError {
     Malformed {
         /// The scheme, with its colon.
         scheme: &'static str,
-        /// What should follow.
+        /// The expected rest.
         expected: &'static str,
     },
 }
 
 impl ReferenceError {
-    /// What to do about it.
+    /// How to handle it.
     pub const fn hint(&self) -> &'static str {
         "Name the place where the key stands: env:NAME, file:/path, vault://mount/path#field, op://vault/item/field, \
          aws-sm://[region/]secret-id[#key] or sops:///path#key. A key itself does not belong in a setting."
     }
 }
 
-/// Scheme, what follows it, and what reads that.
+/// Scheme, the expected rest, and its parser.
 type Grammar = (&'static str, &'static str, fn(&str) -> Option<Reference>);
 
 const GRAMMARS: [Grammar; 6] = [

@@ -23,8 +23,8 @@ impl Resolver {
 }
 
 impl Resolver {
-    /// As [`resolve`](Resolver::resolve), for a key: what a file or a program gives is often more than that, and would
-    /// only be refused by a service that does not say why.
+    /// As [`resolve`](Resolver::resolve), for a key: a file or a program often gives more than the key, and the service
+    /// would refuse it without a reason.
     ///
     /// # Errors
     /// [`SecretError`].

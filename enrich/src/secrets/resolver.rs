@@ -1,4 +1,4 @@
-//! What turns references into values: plain data, and which program a reference has run.
+//! Resolving references to values: plain data, and the program that a reference runs.
 
 use std::path::{Path, PathBuf};
 

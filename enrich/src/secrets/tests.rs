@@ -16,8 +16,8 @@ fn with(variables: &[(&str, &str)]) -> Resolver {
     Resolver { environment: Environment::Fixed(variables), ..Resolver::default() }
 }
 
-/// A child that another test spawns while we write a program holds it open for writing until it is another
-/// program itself, and what is open for writing cannot be run: so nobody spawns while somebody writes.
+/// A child that another test spawns while we write a program holds it open for writing until its own exec, and a file
+/// open for writing cannot be run: so no test spawns while another writes.
 pub(super) static WRITING: RwLock<()> = RwLock::new(());
 
 fn resolve(resolver: &Resolver, reference: &str) -> Result<String, SecretError> {
@@ -113,7 +113,7 @@ fn what_is_no_file_with_one_line_is_no_secret() {
     assert_eq!(of(&directory.write("largest", vec![b'x'; MAX_SECRET])).unwrap().len(), MAX_SECRET);
     assert!(of(directory.path()).unwrap_err().to_string().ends_with("is not a regular file"));
 
-    // A pipe that nobody writes to must not stop the worker.
+    // A pipe without a writer must not stop the worker.
     let pipe = directory.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(of(&pipe).unwrap_err().to_string().ends_with("is not a regular file"));

@@ -1,4 +1,4 @@
-//! From bytes to a value that may be a secret. Whatever is read on the way is wiped.
+//! From bytes to a value that may be a secret. All intermediate copies are wiped.
 
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
@@ -36,8 +36,8 @@ pub(super) fn text(mut bytes: Zeroizing<Vec<u8>>) -> Result<Secret, Why> {
     Ok(Secret::new(line.to_owned()))
 }
 
-/// Why a secret cannot be a key, if it cannot: a key is made of visible ASCII characters. What people put around one is
-/// refused by its name, and not cut off: who knows what else they meant.
+/// Why a secret cannot be a key, if it cannot: a key is made of visible ASCII characters. Text around a key is refused
+/// with its name, and not cut off: it may have another meaning.
 pub(super) fn not_a_key(text: &str) -> Option<&'static str> {
     let quoted = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
     if ['"', '\'', '`'].into_iter().any(quoted) || text.starts_with(['“', '”', '‘', '’', '„']) {
@@ -72,7 +72,7 @@ fn is_assignment(text: &str) -> bool {
 
 /// The value that stands under `keys` in a JSON document: a text, or a number or boolean as it is written.
 pub(super) fn in_json<'a>(bytes: &[u8], keys: impl IntoIterator<Item = &'a str>) -> Result<Secret, Why> {
-    // What the parser has to say may quote the document.
+    // The parser's message may quote the document.
     let document = serde_json::from_slice(bytes).map_err(|_| Why::Failed("the answer is not JSON".to_owned()))?;
     let mut document = Wiped(document);
     let mut value = &mut document.0;

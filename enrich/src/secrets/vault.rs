@@ -1,8 +1,8 @@
 //! `vault://`: HashiCorp Vault, KV version 2.
 //!
-//! Where the server is and what opens it stands in the environment, as for every other client of Vault:
-//! `VAULT_ADDR` (https only), `VAULT_TOKEN`, and `VAULT_NAMESPACE` where there is one. These three may be read
-//! whatever `env:` is allowed to. No redirect is followed: the token would go where nobody sent it.
+//! The server's address and the token are in the environment, as for every other client of Vault: `VAULT_ADDR` (https
+//! only), `VAULT_TOKEN`, and `VAULT_NAMESPACE` where there is one. These three may always be read, independent of the
+//! rules for `env:`. No redirect is followed: the token would go to another host.
 
 use percent_encoding::utf8_percent_encode;
 use ureq::Agent;
@@ -33,7 +33,7 @@ pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secre
     let mut response = request.call().map_err(|e| lost(&e))?;
     let is_page = response.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
     match response.status().as_u16() {
-        // Vault itself speaks JSON alone: this is somebody's in between.
+        // Vault itself speaks only JSON: this page is from a system in between.
         status if is_page => {
             return Err(Why::Failed(format!("status {status} with a web page, which is not from Vault")));
         }

@@ -1,7 +1,7 @@
-//! `op://`, `aws-sm://`, `sops://`: what the vendors' programs are asked, and what is read of their answers.
+//! `op://`, `aws-sm://`, `sops://`: the commands of the vendors' programs, and the parsing of their answers.
 //!
-//! A program sees [`COMMON`] of the server's environment and the variables that its own credentials stand in,
-//! nothing else: the server's other secrets are none of its business.
+//! A program sees only [`COMMON`] of the server's environment and the variables of its own credentials: it must not see
+//! the server's other secrets.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ use super::{Secret, program, value};
 /// Those that run for this process.
 static RUNNING: program::Running = program::Running::new();
 
-/// Ends every program that still runs, with all that it started, and lets none begin any more: for the end of this
-/// process. A program that hangs would outlive it.
+/// Ends every running program, with all its children, and lets no more begin: for the end of this process. A program
+/// that hangs would outlive it.
 pub fn end_programs() {
     RUNNING.end();
 }
@@ -26,7 +26,7 @@ pub fn end_orphans() {
     program::end_orphans();
 }
 
-/// What every program sees: where it finds its helpers and its configuration, and how it gets out.
+/// The variables that every program sees: paths of its helpers and configuration, and proxies.
 const COMMON: &[&str] = &[
     "PATH",
     "HOME",
@@ -40,7 +40,7 @@ const COMMON: &[&str] = &[
     "SSL_CERT_DIR",
 ];
 
-/// What one program sees beside that. sops asks whichever key service its file names.
+/// The further variables of one program. sops asks the key service that its file names.
 const fn credentials(program: Program) -> &'static [&'static str] {
     match program {
         Program::Op => &["OP_*"],
@@ -78,7 +78,7 @@ pub(super) fn aws_sm(resolver: &Resolver, region: Option<&str>, id: &str, key: O
     }
 }
 
-/// `sops --decrypt --output-type json /path`, whatever format the file is in.
+/// `sops --decrypt --output-type json /path`, for every format of the file.
 pub(super) fn sops(resolver: &Resolver, path: &Path, keys: &[String]) -> Result<Secret, Why> {
     let arguments = ["--decrypt", "--output-type", "json", &path.to_string_lossy()].map(str::to_owned);
     let answer = run(resolver, Program::Sops, &arguments)?;
@@ -104,7 +104,7 @@ fn run(resolver: &Resolver, program: Program, arguments: &[String]) -> Result<Ze
     }
     program::run(&RUNNING, path, arguments, &environment).map_err(|trouble| match trouble {
         program::Trouble::NotRun(why) => Why::Refused(format!("{} cannot be run: {why}", path.display())),
-        // What it printed may hold the secret, so only how it ended is told.
+        // Its output may contain the secret, so only its exit is reported.
         program::Trouble::Ended(how) => {
             Why::Failed(format!("{name} {how}; run it by hand as the server's user to see why"))
         }

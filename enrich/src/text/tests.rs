@@ -1,4 +1,4 @@
-//! What is kept of a text from outside.
+//! Cleaning of texts from outside.
 
 use super::*;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn control_characters_are_dropped() {
 fn bidirectional_overrides_are_dropped_and_plain_marks_kept() {
     assert_eq!(clean("\u{202e}moc.elpmaxe\u{202c} \u{2066}x\u{2069}", MAX_TEXT), "moc.elpmaxe x");
     assert_eq!(clean("a\u{202a}\u{202b}\u{202d}\u{2067}\u{2068}b", MAX_TEXT), "ab");
-    // Right-to-left text itself, and the joiners that scripts need, are nobody's trick.
+    // Right-to-left text itself, and the joiners that scripts need, are kept.
     assert_eq!(clean("شرکت\u{200c}های", MAX_TEXT), "شرکت\u{200c}های");
 }
 
@@ -62,7 +62,7 @@ fn a_text_too_long_is_cut_between_characters_and_says_so() {
     // `ä` has two bytes: five bytes of room hold two of them, and a half is not kept.
     assert_eq!(clean("äääää", 8), "ää…");
     assert_eq!(clean("abcd efghi", 8), "abcd…");
-    // What is dropped or folded takes no room.
+    // Dropped or folded characters take no room.
     assert_eq!(clean("a\0b\0c\0d\0     e", 6), "abcd e");
 }
 

@@ -41,7 +41,7 @@ impl Authority {
     }
 }
 
-/// A server with this certificate, whoever made it.
+/// A server with this certificate, from any issuer.
 pub(crate) fn config(cert: &rcgen::Certificate, key: &KeyPair) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

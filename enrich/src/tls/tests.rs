@@ -90,7 +90,7 @@ fn reasons_hold_no_part_of_the_request() {
     }
 }
 
-/// What a client says of a server with this certificate, that trusts what stands in `ca_file`.
+/// The error of a client that trusts `ca_file`, for a server with this certificate.
 fn said(server: Arc<ServerConfig>, ca_file: &Path) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());

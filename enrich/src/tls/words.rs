@@ -1,4 +1,4 @@
-//! What an error of TLS means, for who has to mend it: which side, and how. Short enough for one line of a view.
+//! The meaning of a TLS error, for the person who fixes it: which side, and how. Short enough for one line of a view.
 
 use chrono::DateTime;
 use rustls::pki_types::UnixTime;

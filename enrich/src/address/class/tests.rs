@@ -4,8 +4,8 @@ use super::AddressClass::*;
 use super::*;
 use proptest::prelude::*;
 
-/// One row: prefix, length, what we expect of the addresses inside that no longer row claims.
-/// `Err` names a translation prefix, whose addresses take the class of the IPv4 address inside.
+/// One row: prefix, length, and the expected class of the addresses inside, unless a longer row claims them. `Err`
+/// names a translation prefix, whose addresses take the class of the IPv4 address inside.
 type Row = (&'static str, u32, Result<AddressClass, Embeds>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,8 +46,8 @@ const V4: &[Row] = &[
     ("255.255.255.255", 32, Ok(Broadcast)),
 ];
 
-/// The IANA IPv6 Special-Purpose Address Registry (2025-10), complete; then what the address space
-/// registry and RFC 4291 add.
+/// The IANA IPv6 Special-Purpose Address Registry (2025-10), complete; then the additions of the address space registry
+/// and RFC 4291.
 const V6: &[Row] = &[
     ("::1", 128, Ok(Loopback)),
     ("::", 128, Ok(Unspecified)),
@@ -81,7 +81,7 @@ const V6: &[Row] = &[
     ("ff00::", 8, Ok(Multicast)),
 ];
 
-/// What a row covers, as numbers: first and last address.
+/// The range of a row, as numbers: first and last address.
 fn bounds(row: &Row, width: u32) -> (u128, u128) {
     let first = match row.0.parse().expect("a registry prefix") {
         IpAddr::V4(ip) => u128::from(ip.to_bits()),

@@ -1,4 +1,4 @@
-//! What an event's text says.
+//! The address in an event's text.
 
 use super::*;
 use proptest::prelude::*;

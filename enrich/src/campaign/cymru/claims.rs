@@ -1,4 +1,4 @@
-//! Who is to be asked about.
+//! The addresses to ask about.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -38,12 +38,12 @@ impl Cymru {
         out.push(Effect::Claim(Claim { source: Source::Cymru, rows, limit: CLAIM, known, asker }));
     }
 
-    /// Claims what somebody asks for, whatever campaign is under way. With `anew`, known networks count for nothing.
+    /// Claims the addresses of a request, even while a campaign is running. With `anew`, known networks are ignored.
     pub fn claim_these(&mut self, rows: Rows, anew: bool, asker: Asker, out: &mut Vec<Effect>) {
         out.push(Effect::Claim(Claim { source: Source::Cymru, rows, limit: usize::MAX >> 1, known: !anew, asker }));
     }
 
-    /// What a claim found.
+    /// The result of a claim.
     pub fn claimed(
         &mut self,
         claim: &Claim,

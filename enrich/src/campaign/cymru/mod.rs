@@ -1,19 +1,19 @@
-//! Team Cymru: who is asked about, how, and what becomes of the answers.
+//! Team Cymru: the addresses to ask about, the way, and the handling of answers.
 //!
 //! One campaign at a time: rows are claimed, those in a known network are answered from that, and the rest goes through
 //! [`Rounds`](crate::cymru::rounds::Rounds), which asks about few and settles many. Many questions at once are one bulk
-//! session, few are DNS queries. Where bulk does not work, DNS does its work at its own pace; where DNS does not answer,
-//! what is due is gathered into one small session a minute at most. Single whois queries are never sent.
+//! session, few are DNS queries. If bulk fails, DNS replaces it at its own pace; if DNS does not answer, the due
+//! addresses are collected into at most one small session a minute. Single whois queries are never sent.
 //!
 //! | file | what |
 //! |---|---|
-//! | `state` | what is known, and what may be asked of it |
-//! | `claims` | who is to be asked about |
-//! | `questions` | what is asked now, and which way |
-//! | `outcomes` | what becomes of a question |
+//! | `state` | the campaign's state, and questions about it |
+//! | `claims` | the addresses to ask about |
+//! | `questions` | the next questions, and their way |
+//! | `outcomes` | the result of a question |
 //! | `names` | names of AS |
-//! | `written` | what is written, and what becomes of that |
-//! | `standing` | how it stands, for people |
+//! | `written` | writes, and their results |
+//! | `standing` | its state, for people |
 
 mod claims;
 mod names;

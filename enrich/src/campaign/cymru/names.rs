@@ -1,5 +1,6 @@
 //! Names of autonomous systems. An answer over DNS has none: it waits here until the AS itself was asked about, so that
-//! its row is written once. What came by bulk has a name; its registration is asked about later, when nothing else is.
+//! its row is written once. A bulk answer has a name; its registration is asked about later, when no other question is
+//! open.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -48,7 +49,7 @@ impl Names {
         self.wanted.iter().copied().collect()
     }
 
-    /// What the table knows; gives back the answers that waited for it.
+    /// The names in the table; returns the answers that waited for them.
     pub fn found(&mut self, names: Vec<(u32, Option<String>)>) -> Vec<(IpAddr, Answer)> {
         let mut ready = Vec::new();
         for (asn, name) in names {
@@ -67,7 +68,7 @@ impl Names {
         self.learn(asn, Some(name.to_owned()))
     }
 
-    /// What Team Cymru says of an AS. Gives back the answers that waited: without a name, where there is none to be had.
+    /// Team Cymru's answer about an AS. Returns the answers that waited: without a name, if there is none.
     pub fn outcome(&mut self, asn: u32, result: Result<Option<AsName>, Failure>) -> Vec<(IpAddr, Answer)> {
         self.asked.remove(&asn);
         let unnamed = AsName { asn, country: None, registry: None, allocated: None, name: None };
@@ -85,7 +86,7 @@ impl Names {
         }
     }
 
-    /// What to ask now, so many at most.
+    /// The next questions, at most this many.
     pub fn ask(&mut self, most: usize) -> Vec<Request> {
         let mut requests = Vec::new();
         while self.asked.len() < IN_FLIGHT && requests.len() < most {
@@ -104,13 +105,13 @@ impl Names {
         }
     }
 
-    /// Nobody is asked any more.
+    /// No more questions are asked.
     pub fn forget(&mut self) {
         self.wanted.clear();
         self.details.clear();
     }
 
-    /// Nobody can be asked for now: gives back the answers that wait, as they are. Names are asked about later.
+    /// No question can be asked now: returns the waiting answers as they are. Names are asked about later.
     pub fn release(&mut self) -> Vec<(IpAddr, Answer)> {
         self.details.extend(self.wanted.drain(..));
         self.waiting.drain().flat_map(|(_, answers)| answers).collect()

@@ -1,4 +1,4 @@
-//! What becomes of a question to Team Cymru.
+//! The result of a question to Team Cymru.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -18,14 +18,14 @@ use crate::retry::{Breaker, BreakerState};
 use crate::source::Source;
 use crate::time::Micros;
 
-/// What came of a bulk session.
+/// The result of a bulk session.
 #[derive(Debug)]
 pub struct Session {
-    /// Who was to be asked about.
+    /// The addresses to ask about.
     pub asked: Vec<IpAddr>,
-    /// What was answered.
+    /// The answers.
     pub answers: Vec<(IpAddr, Origin)>,
-    /// Who was not asked about after all.
+    /// The addresses that were not asked about.
     pub withheld: Vec<IpAddr>,
     /// Why the others have no answer.
     pub failure: Option<Failure>,
@@ -124,7 +124,7 @@ impl Cymru {
         out.push(Effect::Say(News::BulkFailed(failure.reason.clone())));
         for ip in left {
             if let Some(noted) = &small {
-                // Neither way. What DNS was silent about is noted already.
+                // Neither way. Addresses without a DNS answer are noted already.
                 let reason = if noted.contains(&ip) { "" } else { failure.reason.as_str() };
                 self.give_up(ip, reason);
             } else if self.rounds.contains(ip) {
@@ -135,7 +135,7 @@ impl Cymru {
         }
     }
 
-    /// What became of a question about an AS.
+    /// The result of a question about an AS.
     pub fn as_name(
         &mut self,
         asn: u32,
@@ -148,7 +148,7 @@ impl Cymru {
             Err(failure) if failure.is_withheld() => {}
             Err(failure) => {
                 out.push(Effect::Count { source: Source::Cymru, failure: Some(failure.clone()) });
-                // A name that is not to be had says nothing of the source; a silence does.
+                // A missing name does not mean that the source fails; a missing answer does.
                 if failure.reason == SILENT {
                     missed(&mut self.dns, Way::Dns, &failure.reason, now, out);
                 }

@@ -1,5 +1,5 @@
-//! What to ask Team Cymru now, and which way: DNS for few, a bulk session for many, a small session now and then where DNS
-//! does not answer.
+//! The next questions to Team Cymru, and their way: DNS for few, a bulk session for many, a small session from time to
+//! time if DNS does not answer.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub(super) const GATHER: Duration = Duration::from_secs(5);
 pub(super) const APART: Duration = Duration::from_secs(60);
 
 impl Cymru {
-    /// What to ask now.
+    /// The next questions.
     pub fn ask(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
         if !given.settings.cymru {
             self.heed(given);
@@ -42,8 +42,8 @@ impl Cymru {
         let (now, settings) = (given.now.wall, given.settings);
         let bulk_state = self.bulk.state(now);
         let bulk_open = bulk_state != BreakerState::Open && self.rounds.len() >= settings.bulk_min;
-        // A round is asked at once and ends before the next begins: its answers settle some of what is left, and what
-        // came in by ones and twos would all go to DNS, one by one. A question that lags holds nobody up for long.
+        // A round is asked at once and ends before the next begins: its answers settle some of the rest, and addresses
+        // that came singly would all go to DNS, one by one. A slow question delays the others only briefly.
         let asked_now = self.asked_at.is_some_and(|at| given.now.steady.saturating_sub(at) < LAG);
         let lagging = asked_now && self.rounds.outstanding() > 0;
         if bulk_open && (self.bulk_out || self.bulk_is_paused(given) || lagging) {
@@ -76,7 +76,7 @@ impl Cymru {
                 self.by_dns(asked, requests);
             }
             BreakerState::Open if self.dns_out.is_empty() && !self.bulk_out && !self.small_sessions(given) => {
-                // Nobody can be asked: the rows stay due, and who waits is told so.
+                // No source can be asked: the rows stay due, and waiting sessions are told.
                 for ip in self.rounds.drain() {
                     let rows = self.settled(ip);
                     self.failed.extend(rows.map(|row| (row, String::new())));
@@ -102,9 +102,9 @@ impl Cymru {
         }
     }
 
-    /// Whether what is too little for a bulk session may go into one where DNS does not answer.
+    /// Whether too few addresses for a bulk session may go into one if DNS does not answer.
     fn small_sessions(&self, given: &Given<'_>) -> bool {
-        // Who has set the minimum out of reach does without.
+        // A minimum out of reach means: no bulk sessions.
         given.settings.bulk_min < BULK_NEVER && self.bulk.state(given.now.wall) != BreakerState::Open
     }
 

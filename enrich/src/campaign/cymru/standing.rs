@@ -30,15 +30,15 @@ impl Cymru {
     pub fn way_standing(&self, way: Way, given: &Given<'_>) -> WayStanding {
         let (breaker, used) = match way {
             Way::Dns => (&self.dns, true),
-            // Who has set its minimum out of reach does without bulk sessions, and need not be told that they fail.
+            // A minimum out of reach means that bulk sessions are not used, so their failures are not reported.
             Way::Bulk => (&self.bulk, given.settings.bulk_min < BULK_NEVER),
         };
         let failing = given.settings.cymru && used && breaker.state(given.now.wall) != BreakerState::Closed;
         WayStanding { failing, retry_at: breaker.retry_at() }
     }
 
-    /// Whether what it was last asked got no answer, neither way, and what it was asked before neither: one bad record
-    /// among good ones does not make it fail.
+    /// Whether the last question and the one before got no answer, by either way: one bad record among good ones does
+    /// not make it fail.
     fn is_silent(&self, now: Micros) -> bool {
         match (self.answered_at, self.missed_at) {
             (_, None) => false,

@@ -1,4 +1,4 @@
-//! What the campaign knows of Team Cymru.
+//! The campaign's state of Team Cymru.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -49,7 +49,7 @@ pub struct Cymru {
     pub(super) write_at: Option<Duration>,
     /// Rows that cannot be written, and until when they are left alone.
     pub(super) held: HashMap<IpAddr, Duration>,
-    /// The resolver was found not to know the service. Once is enough: what was written since is confirmed.
+    /// The resolver was found not to know the service. Once is enough: later writes are confirmed.
     pub(super) unknown: bool,
     /// The log knows that bulk sessions do the work of DNS.
     pub(super) told: bool,
@@ -90,8 +90,8 @@ impl Cymru {
         self.dns.state(now) == BreakerState::Open && self.bulk.state(now) == BreakerState::Open
     }
 
-    /// The settings changed: whoever waits for a question is looked at again. What is with the network thread is looked
-    /// at there, right before it is sent.
+    /// The settings changed: addresses that wait for a question are checked again. Requests in the network thread are
+    /// checked there, right before they are sent.
     pub fn heed(&mut self, given: &Given<'_>) {
         let settings = given.settings;
         if !settings.cymru {
@@ -108,21 +108,21 @@ impl Cymru {
         for ip in self.rounds.remove(unwanted) {
             self.withhold(ip, given);
         }
-        // Not written yet, and not wanted any more: written now, nothing would undo it.
+        // Not written yet, and no longer valid: a write now could not be undone.
         let undone =
             |(row, why): &mut (IpAddr, String)| is_by_setting(why) && settings.cymru && !settings.is_secret(*row);
         let undone: Vec<_> = self.skipped.extract_if(.., undone).collect();
         self.failed.extend(undone.into_iter().map(|(row, _)| (row, String::new())));
     }
 
-    /// Addresses with questions out, or about to be, that are told to nobody because of how they were written.
+    /// Addresses with open or coming questions that must not be sent because of their original form.
     pub fn hidden(&self, given: &Given<'_>) -> Vec<IpAddr> {
         let hidden =
             |(ip, rows): (&IpAddr, &Vec<IpAddr>)| rows.iter().any(|row| given.settings.is_secret(*row)).then_some(*ip);
         if given.settings.never_ask.is_empty() { Vec::new() } else { self.wrapped.iter().filter_map(hidden).collect() }
     }
 
-    /// What becomes of the rows of an address that was not asked about, and is in no round any more.
+    /// The rows of an address that was not asked about, and is no longer in a round.
     pub(super) fn withhold(&mut self, ip: IpAddr, given: &Given<'_>) {
         for row in self.settled(ip) {
             if !given.settings.cymru {
@@ -136,8 +136,8 @@ impl Cymru {
         }
     }
 
-    /// The rows that an effective address stands for, once it is through: nothing else is kept of it, or a long job would
-    /// fill the memory. One that the inventory does not have is written to no row.
+    /// The rows of an effective address, once it is done: no other data of it is kept, or a long job would fill the
+    /// memory. An address that is not in the inventory is not written.
     pub(super) fn settled(&mut self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
         self.seen.remove(&ip);
         std::iter::once(ip).chain(self.wrapped.remove(&ip).unwrap_or_default())

@@ -43,7 +43,7 @@ fn networks(n: u16) -> World {
     world
 }
 
-/// DNS does not answer, and the breaker is open. What it was silent about is gathered for a small session.
+/// DNS does not answer, and the breaker is open. Addresses without an answer are collected for a small session.
 fn silent_dns() -> World {
     let mut world = networks(5);
     world.turn();
@@ -225,7 +225,7 @@ fn a_skip_that_is_not_written_yet_is_none_once_the_setting_changes_back() {
     world.faults.writes = true;
     world.reload(|settings| settings.never_ask = vec!["198.0.0.0/23".parse().unwrap()]);
     world.turn();
-    // Before it is tried again, what was skipped is made due again.
+    // Before it is tried again, skipped rows are made due again.
     world.faults.writes = false;
     world.reload(|settings| settings.never_ask.clear());
     world.turn();

@@ -1,4 +1,4 @@
-//! What is written of Team Cymru's answers, and what becomes of that.
+//! The writes of Team Cymru's answers, and their results.
 
 use std::collections::HashSet;
 use std::mem::take;
@@ -17,7 +17,7 @@ use crate::source::Source;
 const TRANSACTION: usize = 20_000;
 /// How long a row that cannot be written is left alone.
 const HELD: Duration = Duration::from_secs(600);
-/// How long until what could not be written is tried again.
+/// How long until a failed write is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Cymru {
@@ -34,7 +34,7 @@ impl Cymru {
         if unknown.is_empty() { self.hand_over(out) } else { out.push(Effect::FindNames(unknown)) }
     }
 
-    /// What the table knows of names.
+    /// The names in the table.
     pub fn names_found(&mut self, found: Vec<(u32, Option<String>)>, out: &mut Vec<Effect>) {
         self.ready.extend(self.names.found(found));
         self.hand_over(out);

@@ -1,4 +1,4 @@
-//! The network thread of the fake world: answers to what was handed over, and a look at what leaves.
+//! The network thread of the fake world: answers to its requests, and checks of sent addresses.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,14 +13,14 @@ use crate::fetcher::{Outcome, Request};
 use crate::greynoise::Verdict;
 
 impl World {
-    /// Whether nobody may be told an address: because of itself, or because it is written in no other way.
+    /// Whether an address must not be sent: because of itself, or because of its only written form.
     fn is_secret(&self, ip: IpAddr) -> bool {
         let mut rows = self.rows.keys().filter(|row| effective(**row) == ip);
         self.settings.is_secret(ip) || rows.all(|row| self.settings.is_secret(*row))
     }
 
-    /// The network thread sends what it was handed at this place, if it may, and this comes back. Looks that nothing
-    /// leaves that the settings forbid.
+    /// The network thread sends the request at this place, if it may, and gets this result. Checks that no forbidden
+    /// address is sent.
     pub fn send(&mut self, place: usize, answer: impl FnOnce(Request) -> Outcome) -> bool {
         let gate = self.gate.as_ref().expect("the network thread runs");
         let leave = match &self.waiting[place] {
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// What GreyNoise was asked and has not answered, in order.
+    /// Open questions to GreyNoise, in order.
     pub fn scanners(&self) -> Vec<Ipv4Addr> {
         self.waiting
             .iter()
@@ -88,7 +88,7 @@ impl World {
             .collect()
     }
 
-    /// GreyNoise answers about an address, and what follows is done.
+    /// GreyNoise answers about an address, and the effects are carried out.
     pub fn answer_scanner(&mut self, ip: &str, result: Result<Verdict, Failure>) {
         let about = v4(ip);
         let place = self.waiting.iter().position(|request| *request == Request::Scanner(about)).expect("it was asked");
@@ -97,7 +97,7 @@ impl World {
         self.tell(Event::Turn(Step::Write));
     }
 
-    /// Team Cymru's DNS answers everything that it was asked and has not answered, and what follows is done.
+    /// Team Cymru's DNS answers all open questions, and the effects are carried out.
     pub fn answer_dns(&mut self, result: impl Fn(IpAddr) -> Result<Origin, Failure>) {
         while let Some(place) = self.waiting.iter().position(|r| matches!(r, Request::Origin(_) | Request::AsName(_))) {
             let sent = self.send(place, |request| match request {
@@ -118,7 +118,7 @@ impl World {
             .find_map(|request| if let Request::Bulk(ips) = request { Some(ips.as_slice()) } else { None })
     }
 
-    /// It ends: these are answered, and what follows is done.
+    /// It ends: these are answered, and the effects are carried out.
     pub fn end_session(&mut self, answered: impl Fn(IpAddr) -> bool, failure: Option<Failure>) {
         let place = self.waiting.iter().position(|request| matches!(request, Request::Bulk(_))).expect("one is out");
         let sent = self.send(place, |request| {

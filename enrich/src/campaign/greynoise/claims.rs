@@ -1,4 +1,4 @@
-//! Who is to be asked about.
+//! The addresses to ask about.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::source::Source;
 pub(super) const CLAIM: usize = 1_000;
 
 impl GreyNoise {
-    /// Claims what is due, as much as may be asked.
+    /// Claims due rows, as many as may be asked about.
     pub fn claim(&mut self, looking: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
         if self.is_busy() || given.key.coming || !(looking || self.more) {
             return;
@@ -39,12 +39,12 @@ impl GreyNoise {
         out.push(Effect::Claim(Claim { source: Source::GreyNoise, rows, limit: CLAIM, known: false, asker }));
     }
 
-    /// Claims what somebody asks for.
+    /// Claims the addresses of a request.
     pub fn claim_these(&mut self, rows: Rows, asker: Asker, out: &mut Vec<Effect>) {
         out.push(Effect::Claim(Claim { source: Source::GreyNoise, rows, limit: usize::MAX >> 1, known: false, asker }));
     }
 
-    /// What a claim found.
+    /// The result of a claim.
     pub fn claimed(
         &mut self,
         claim: &Claim,

@@ -1,4 +1,4 @@
-//! How GreyNoise is closed for its quota, beside what the ledger says.
+//! How GreyNoise is closed for its quota, in addition to the ledger.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 /// So many rows that wait for the quota are kept in mind.
 const WAITING: usize = 10_000;
-/// How the source is closed, beside what the ledger says.
+/// How the source is closed, in addition to the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Closure {
     /// How often in a row it said that its quota is spent, and not for how long.
     pub(super) closures: u32,
-    /// When what it asked for is over, by the steady clock.
+    /// When the pause that it requested is over, by the steady clock.
     pub(super) open_at: Option<Duration>,
     /// When that was last written into the log.
     pub(super) said_at: Option<Duration>,
-    /// Somebody wants it to be asked again now.
+    /// It should be asked again now.
     pub(super) reopen: bool,
     /// Rows that were told to wait for the quota. To look for them in the table would mean to read all that is due.
     pub(super) waiting: HashSet<IpAddr>,

@@ -1,4 +1,4 @@
-//! What GreyNoise is asked now, and what becomes of it.
+//! The next questions to GreyNoise, and their results.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,7 +14,7 @@ use crate::retry::BreakerState;
 use crate::source::Source;
 
 impl GreyNoise {
-    /// What to ask now. Nothing leaves before the ledger that pays for it is on disk.
+    /// The next questions. Nothing leaves before the ledger that pays for it is on disk.
     pub fn ask(&mut self, given: &Given<'_>, interests: &mut Interests, out: &mut Vec<Effect>) {
         for ip in std::mem::take(&mut self.dropped) {
             interests.settle(ip, Source::GreyNoise, End::Failed);
@@ -28,7 +28,7 @@ impl GreyNoise {
             self.settle_queue(if given.key.refused { End::Failed } else { End::Skipped }, interests);
             return;
         }
-        // As many again wait with the network thread: none of its places stays empty while this here is written down.
+        // As many again wait with the network thread: so that it stays busy while this is written down.
         let most = if self.proven { 2 * settings.greynoise_at_once } else { 1 };
         let room = match self.breaker.state(now) {
             BreakerState::Closed => most.saturating_sub(self.out.len()),
@@ -44,7 +44,7 @@ impl GreyNoise {
         let Some(mut ledger) = self.ledger.filter(|_| wanted > 0) else { return };
         let granted = ledger.take(wanted, settings.greynoise_quota, now, settings.greynoise_window);
         if granted == 0 {
-            // Who waits for one of these is told; the others stay due, in silence.
+            // Sessions that wait for one of these are told; the others stay due.
             let waiting = self.empty_queue().into_iter().filter(|ip| interests.waits_for(*ip));
             self.spent.extend(waiting);
             return;
@@ -54,7 +54,7 @@ impl GreyNoise {
         out.push(Effect::KeepLedger { ledger, pays: granted });
     }
 
-    /// The ledger was written down: what it pays for is asked.
+    /// The ledger was written down: the paid questions are asked.
     pub fn ledger_kept(&mut self, pays: u64, refused: Option<Refusal>, given: &Given<'_>, out: &mut Vec<Effect>) {
         if pays == 0 {
             return;
@@ -100,7 +100,7 @@ impl GreyNoise {
         self.dropped.extend(self.rows(ip));
     }
 
-    /// What became of a question.
+    /// The result of a question.
     pub fn outcome(
         &mut self,
         ip: Ipv4Addr,
@@ -132,7 +132,7 @@ impl GreyNoise {
                 self.failed.extend(rows.map(|row| (row, failure.reason.clone())));
             }
             FailureKind::Unauthorized => {
-                // What is said of a key that was replaced meanwhile says nothing of the new one.
+                // An answer about a replaced key says nothing about the new one.
                 if paid.key == given.key.mark {
                     if !given.key.refused {
                         out.push(Effect::Say(News::KeyRefused(failure.reason)));

@@ -1,5 +1,4 @@
-//! The ledger: when it is read, what closes GreyNoise for its quota, and what opens it again: our own count, what a 429
-//! says, and a reload.
+//! The ledger: reading it, closing GreyNoise for its quota, and opening it again: by our own count, a 429, or a reload.
 
 use std::time::Duration;
 
@@ -14,15 +13,15 @@ use crate::time::Micros;
 const SAID: Duration = Duration::from_secs(600);
 
 impl GreyNoise {
-    /// Settings were read again: a source that is closed for its quota is asked again now, once, and what waits for it
-    /// is due.
+    /// Settings were read again: a source that is closed for its quota is asked again now, once, and rows that wait for
+    /// it are due.
     pub fn reopen(&mut self) {
         self.closure.reopen = true;
         self.closure.closures = 0;
     }
 
-    /// Sees to it that the ledger is known. Opens it again where somebody wants it, or where what the source asked for is
-    /// over by the steady clock: the one on the wall may have been set back since.
+    /// Loads the ledger, if needed. Opens it again after a request, or when the source's pause is over by the steady
+    /// clock: the wall clock may have been set back since.
     pub fn open(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
         if self.closure.open_at.is_some_and(|at| given.now.steady >= at) {
             self.closure.open_at = None;
@@ -48,7 +47,7 @@ impl GreyNoise {
         }
     }
 
-    /// It is read again: somebody may have written into it by hand.
+    /// It is read again: it may have been changed by hand.
     fn look_into_ledger(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
         self.ledger = None;
         self.closure.reopen = false;
@@ -74,7 +73,7 @@ impl GreyNoise {
                 self.proven = false;
                 self.look_into_ledger(given, out);
             }
-            // Somebody holds a row: the next turn tries again.
+            // Another session holds a row: the next turn tries again.
             Some(refusal) if refusal.lock => {}
             Some(refusal) => {
                 out.push(Effect::Say(News::NotReopened(refusal.message)));
@@ -106,7 +105,8 @@ impl GreyNoise {
         }
     }
 
-    /// What was to be asked was not: what it was to cost is given back. Not written down, a question less is asked.
+    /// The questions were not asked: their cost is given back. If that is not written down, some questions fewer are
+    /// asked.
     pub(super) fn give_back(&mut self, n: u64, paid_in: Micros, given: &Given<'_>, out: &mut Vec<Effect>) {
         if let Some(ledger) = &mut self.ledger {
             ledger.give_back(n, paid_in, given.now.wall, given.settings.greynoise_window);

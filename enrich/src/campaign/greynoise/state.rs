@@ -1,4 +1,4 @@
-//! What the campaign knows of GreyNoise.
+//! The campaign's state of GreyNoise.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -31,7 +31,7 @@ pub struct GreyNoise {
     pub(super) queued: HashSet<Ipv4Addr>,
     /// Rows that stand for another, effective address.
     pub(super) wrapped: HashMap<Ipv4Addr, Vec<IpAddr>>,
-    /// What is asked, and with which key.
+    /// The open questions, and their key.
     pub(super) out: HashMap<Ipv4Addr, Paid>,
     /// As it is written down, or about to be: questions that are being paid for count already.
     pub(super) ledger: Option<Ledger>,
@@ -42,7 +42,7 @@ pub struct GreyNoise {
     pub(super) skipped: Reasons,
     /// Rows that the quota did not reach.
     pub(super) spent: Vec<IpAddr>,
-    /// Rows whose question could not be sent, or came to nothing: they stay as they are.
+    /// Rows whose question could not be sent, or failed: they stay as they are.
     pub(super) dropped: Vec<IpAddr>,
     pub(super) write_at: Option<Duration>,
     /// Rows that take no answer, and until when they are left alone: each new question about one would cost quota.
@@ -80,7 +80,7 @@ impl GreyNoise {
         }
     }
 
-    /// Addresses with questions out, or about to be, that are told to nobody because of how they were written.
+    /// Addresses with open or coming questions that must not be sent because of their original form.
     pub fn hidden(&self, given: &Given<'_>) -> Vec<IpAddr> {
         let hidden = |(ip, rows): (&Ipv4Addr, &Vec<IpAddr>)| {
             rows.iter().any(|row| given.settings.is_secret(*row)).then_some(IpAddr::V4(*ip))
@@ -88,7 +88,7 @@ impl GreyNoise {
         if given.settings.never_ask.is_empty() { Vec::new() } else { self.wrapped.iter().filter_map(hidden).collect() }
     }
 
-    /// Another key, or the same one anew: it has to prove itself.
+    /// Another key, or the same one again: it must be tested.
     pub fn doubt_key(&mut self) {
         self.proven = false;
     }
@@ -110,8 +110,8 @@ impl GreyNoise {
             || self.writing
     }
 
-    /// The settings changed: who waits for a question is looked at again. What is with the network thread is looked at
-    /// there, right before it is sent.
+    /// The settings changed: addresses that wait for a question are checked again. Requests in the network thread are
+    /// checked there, right before they are sent.
     pub fn heed(&mut self, given: &Given<'_>) {
         let queue = std::mem::take(&mut self.queue);
         for ip in queue {
@@ -123,7 +123,7 @@ impl GreyNoise {
                 self.queue.push_back(ip);
             }
         }
-        // Not written yet, and not wanted any more: written now, nothing would undo it.
+        // Not written yet, and no longer valid: a write now could not be undone.
         let settings = given.settings;
         let undone = |(row, why): &mut (IpAddr, String)| {
             is_by_setting(why) && settings.greynoise != Switch::Off && !settings.is_secret(*row)
@@ -131,7 +131,7 @@ impl GreyNoise {
         self.dropped.extend(self.skipped.extract_if(.., undone).map(|(row, _)| row));
     }
 
-    /// What becomes of the rows of an address that was not asked about.
+    /// The rows of an address that was not asked about.
     pub(super) fn withhold(&mut self, ip: Ipv4Addr, given: &Given<'_>) {
         for row in self.rows(ip) {
             if given.settings.greynoise == Switch::Off {
@@ -139,13 +139,13 @@ impl GreyNoise {
             } else if given.settings.is_secret(row) {
                 self.skipped.push((row, NEVER_ASK.to_owned()));
             } else {
-                // No key any more, or it shares its question with one that may not be told: it stays due.
+                // No key now, or it shares its question with an address that must not be sent: it stays due.
                 self.dropped.push(row);
             }
         }
     }
 
-    /// The rows that an effective address stands for. One that the inventory does not have is written to no row.
+    /// The rows of an effective address. An address that is not in the inventory is not written.
     pub(super) fn rows(&self, ip: Ipv4Addr) -> impl Iterator<Item = IpAddr> + use<> {
         std::iter::once(IpAddr::V4(ip)).chain(self.wrapped.get(&ip).cloned().unwrap_or_default())
     }

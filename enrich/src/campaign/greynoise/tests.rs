@@ -314,7 +314,7 @@ fn a_skip_that_is_not_written_yet_is_none_once_the_setting_changes_back() {
     world.faults.writes = true;
     world.reload(|settings| settings.never_ask = vec!["198.51.0.3/32".parse().unwrap()]);
     world.turn();
-    // Before it is tried again, what was skipped is made due again.
+    // Before it is tried again, skipped rows are made due again.
     world.faults.writes = false;
     world.reload(|settings| settings.never_ask = Vec::new());
     world.turn();

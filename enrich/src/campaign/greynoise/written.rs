@@ -1,4 +1,4 @@
-//! What is written of GreyNoise's answers, and what becomes of that.
+//! The writes of GreyNoise's answers, and their results.
 
 use std::collections::HashSet;
 use std::mem::take;
@@ -15,7 +15,7 @@ use crate::source::Source;
 
 /// How long a row that cannot be written is left alone.
 const HELD: Duration = Duration::from_secs(3600);
-/// How long until what could not be written is tried again.
+/// How long until a failed write is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl GreyNoise {

@@ -13,10 +13,10 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes in what came, and gives every line that is complete with it to `each`, without its end.
+    /// Takes received bytes, and gives every complete line to `each`, without its end.
     ///
-    /// Of a line that is too long the rest is dropped; it counts only if the cut is in its last field. A line
-    /// that never ends counts never: it may be half of an address.
+    /// Of a line that is too long the rest is dropped; it counts only if the cut is in its last field. A line without
+    /// an end does not count: it may be half of an address.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
             self.keep(&bytes[..end]);

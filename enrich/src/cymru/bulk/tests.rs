@@ -131,8 +131,8 @@ async fn case_22_a_monstrous_name_costs_no_other_row() {
 
 #[tokio::test]
 async fn reading_goes_on_while_a_long_question_is_sent() {
-    // A server that answers line by line and stops reading while nobody takes its answers: whoever sends first
-    // and reads later waits for ever.
+    // A server that answers line by line and stops reading while its answers are not read: a client that sends first
+    // and reads later waits without end.
     let server = serve_whois(|stream| {
         let mut out = stream.try_clone().unwrap();
         let note = "x".repeat(250);
@@ -175,7 +175,7 @@ async fn who_may_not_be_told_is_left_out_of_the_session() {
         (answered(&reply), reply.withheld, reply.failure),
         (ips(&["1.1.1.1", "3.3.3.3"]).iter().map(ToString::to_string).collect(), vec![secret], None)
     );
-    // Nobody is left: not even a connection.
+    // Nothing is left: not even a connection.
     let reply = ask_about("127.0.0.1:9", &asked, QUICK, &|_| false).await;
     assert_eq!((reply.withheld, reply.failure), (asked, None));
 }
@@ -217,7 +217,7 @@ async fn the_failure_of_a_connection_says_where_it_was_to_go() {
 
 #[tokio::test]
 async fn a_name_with_a_dead_address_leads_to_the_living_one() {
-    // Nobody listens on ::1, or there is no IPv6 at all.
+    // No server listens on ::1, or there is no IPv6 at all.
     let server = whois(|asked, stream| asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap()));
     let port = server.rsplit_once(':').unwrap().1;
     let reply = ask(&format!("localhost:{port}"), &ips(&["1.1.1.1"]), QUICK).await;

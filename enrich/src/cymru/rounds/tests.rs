@@ -92,7 +92,7 @@ fn a_prefix_longer_than_24_stands_for_itself_alone() {
     let mut rounds =
         Rounds::new([(ip("5.5.5.1"), 9), (ip("5.5.5.100"), 8), (ip("5.5.5.130"), 7), (ip("5.5.5.140"), 6)]);
     assert_eq!(rounds.next(9), [ip("5.5.5.1")]);
-    // What the wider one says of the rest is nothing: others may be inside of it there.
+    // The wider one says nothing about the rest: others may be inside it there.
     let origin = announced(&["5.5.5.0/25", "5.5.4.0/23"]);
     let settled: Vec<_> = rounds.answer(ip("5.5.5.1"), &origin).into_iter().map(|(ip, _)| ip).collect();
     assert_eq!(settled, [ip("5.5.5.1"), ip("5.5.5.100")]);
@@ -102,8 +102,8 @@ fn a_prefix_longer_than_24_stands_for_itself_alone() {
     assert!(rounds.is_empty());
 }
 
-/// Case 29: 22.0.0.0/16 has other people's /24s inside, one in two; each address gets its own origin, whatever comes
-/// first.
+/// Case 29: 22.0.0.0/16 has other networks' /24s inside, one in two; each address gets its own origin, in any order of
+/// answers.
 #[test]
 fn case_29_more_specific_routes_keep_their_origin() {
     let oracle = |ip: IpAddr| {
@@ -301,7 +301,7 @@ proptest! {
                 for (settled, by) in rounds.answer(ip, &origin) {
                     prop_assert!(expected.remove(&settled), "{} settled twice", settled);
                     prop_assert!(scope(by.map(|by| by.prefix), ip).contains(settled));
-                    // Whatever was asked: what covers the address itself, down to the /24.
+                    // For every question: the route of the address itself, down to the /24.
                     let own = oracle.ask(settled).longest().map(|own| own.prefix);
                     if own.is_some_and(|own| own.prefix() <= 24) && by.is_some_and(|by| by.prefix.prefix() <= 24) {
                         prop_assert_eq!(by.map(|by| by.prefix), own);

@@ -73,7 +73,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.hold.take());
-        // Wakes a server that nobody asked.
+        // Wakes a server without requests.
         drop(std::net::TcpStream::connect_timeout(&self.address, LONG));
         let joined = self.thread.take().map(JoinHandle::join);
         if !thread::panicking() {
@@ -82,7 +82,7 @@ impl Drop for Server {
     }
 }
 
-/// What `client` fails with, which never shows the key.
+/// The error of `client`, which never shows the key.
 fn failure(client: &Client) -> Failure {
     let failure = client.ask(IP).unwrap_err();
     assert!(!format!("{failure:?} {client:?}").contains(KEY), "{failure:?}");

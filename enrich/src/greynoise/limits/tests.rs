@@ -4,7 +4,7 @@ use super::*;
 
 /// 1994-11-06 08:49:37 UTC, a Sunday: the date that RFC 9110 shows.
 const NOW: Micros = 784_111_777_000_000;
-/// In 2025: what a clock says today.
+/// A time in 2025: the clock of these tests.
 const TODAY: Micros = 1_736_294_400_000_000;
 
 fn seconds(seconds: u64) -> Option<Duration> {

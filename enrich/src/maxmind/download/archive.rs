@@ -15,7 +15,7 @@ use super::{DownloadError, Limits};
 /// Beside the database an archive holds two texts.
 const MAX_ENTRIES: usize = 1000;
 
-/// An archive may expand to this whatever the ratio: an empty one is mostly zeros.
+/// An archive may always expand to this size: an empty one is mostly zeros.
 const SMALL: u64 = 1 << 20;
 
 /// Copies the database in `archive`, which is `compressed` bytes long, into `out`, and tells its length.
@@ -83,7 +83,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<u64, DownloadError>
     }
 }
 
-/// What happened below the archive's reader, which wraps every error in one of its own.
+/// Errors below the archive's reader, which wraps every error in its own.
 #[derive(Default)]
 struct Trouble {
     disk: RefCell<Option<io::Error>>,

@@ -1,12 +1,11 @@
 //! How often we may ask: a ledger that outlives the server.
 //!
-//! An account has some 30 downloads a day, for all its servers together, and a loop that forgets what it did uses
-//! them up in a minute. So every attempt is written down before it begins, for all databases of this server in one
-//! file. The caller holds whatever lock makes it the only one that downloads.
+//! An account has some 30 downloads a day, for all its servers together, and a loop without a memory uses them up in a
+//! minute. So every attempt is written down before it begins, for all databases of this server in one file. The caller
+//! holds the lock that makes it the only one that downloads.
 //!
-//! Each edition stands for itself: one that the account may not have, or whose archive is broken today, keeps no other
-//! from being asked for. Only what concerns the whole account closes everything: its daily limit, and a key that is
-//! not accepted.
+//! Editions are independent: one that the account may not have, or whose archive is broken today, does not stop the
+//! others. Only limits of the whole account stop everything: its daily limit, and a key that is not accepted.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -39,17 +38,16 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(6 * 3600);
 /// After a no: the account may have been changed, or the server may have been wrong.
 const REFUSED: Duration = Duration::from_secs(24 * 3600);
 
-/// After a ledger that could not be read: whatever stood there, it is not a reason to hurry.
+/// After a ledger that could not be read: wait, since its content is unknown.
 const AFTER_LOSS: Duration = Duration::from_secs(3600);
 
-/// Nothing here waits longer. What seems to was written under a clock that was wrong.
+/// No wait here is longer. A longer one was written under a wrong clock.
 const MAX_WAIT: Micros = 2 * DAY;
 
 /// A ledger is some hundred bytes.
 const MAX_LEDGER: u64 = 64 << 10;
 
-/// What was tried, and when it may be tried again. Fields that an older version wrote, and that are not here, are
-/// passed over.
+/// The attempts, and the times of the next ones. Fields of an older version that are not here are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     /// The UTC day, counted from the epoch, that `downloads` belongs to.
@@ -61,10 +59,10 @@ pub struct Attempts {
     /// Whose credentials were refused; tried again then.
     #[serde(default)]
     unauthorized: Option<(Fingerprint, Micros)>,
-    /// By edition, what failed since it last went well.
+    /// By edition, the failures since the last success.
     #[serde(default)]
     failed: BTreeMap<String, Failed>,
-    /// By edition, what arrived last.
+    /// By edition, the last arrival.
     #[serde(default)]
     arrived: BTreeMap<String, Arrival>,
 }
@@ -80,8 +78,8 @@ struct Failed {
     by: Fingerprint,
 }
 
-/// A download that arrived. As long as the server has nothing else and the file still lies there, another one would
-/// bring the same: whatever keeps it from being installed, it is not the lack of a download.
+/// A download that arrived. As long as the server has no other build and the file is still there, another download
+/// would give the same: a download does not help to install it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Arrival {
     from: Fingerprint,
@@ -90,7 +88,7 @@ struct Arrival {
     file: Signature,
 }
 
-/// Why there is to be no download now.
+/// Why no download is allowed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Closed {
@@ -118,13 +116,13 @@ pub enum Closed {
 }
 
 impl Closed {
-    /// Somebody said no, and time alone will rarely change that.
+    /// A refusal, which time alone rarely changes.
     pub fn is_refusal(self) -> bool {
         matches!(self, Closed::Unauthorized | Closed::Forbidden | Closed::Absent)
     }
 }
 
-/// What [`Attempts::may`] says instead of yes.
+/// The refusal of [`Attempts::may`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// When to ask again.
@@ -133,18 +131,18 @@ pub struct Wait {
     pub why: Closed,
 }
 
-/// Tells one set of credentials from another without holding the key: a hash of where to ask, as whom, and with what.
-/// It is the key itself that counts, and not where it stands: one that was replaced in its place is another one.
+/// Distinguishes sets of credentials without holding the key: a hash of the server, the account and the key. The key
+/// itself counts, not its place: a key replaced in the same place is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of what is asked with.
+    /// Of the credentials.
     pub fn of(base_url: &str, account_id: Option<&str>, license_key: &Secret) -> Fingerprint {
         Fingerprint::over(&[base_url.as_bytes(), account_id.unwrap_or("").as_bytes(), license_key.mark().bytes()])
     }
 
-    /// Of a server, whoever asks it.
+    /// Of a server, for all accounts.
     pub fn of_server(base_url: &str) -> Fingerprint {
         Fingerprint::over(&[base_url.as_bytes()])
     }
@@ -212,14 +210,14 @@ impl Attempts {
         self.day = day(now);
     }
 
-    /// What arrived from a server, and the file that it became.
+    /// A download from a server, and its file.
     pub fn arrived(&mut self, edition: &Edition, from: &Fingerprint, remote: &Remote, file: Signature) {
         let Remote { last_modified, build_date } = *remote;
         let arrival = Arrival { from: from.clone(), last_modified, build_day: build_date.map(midnight), file };
         self.arrived.insert(edition.name().to_owned(), arrival);
     }
 
-    /// Whether `file`, which lies where downloads go, is what the server has. One that says nothing about what it has
+    /// Whether `file`, in the directory of downloads, is the server's present build. A server without such information
     /// cannot be recognized.
     pub fn has_arrived(&self, edition: &Edition, from: &Fingerprint, remote: &Remote, file: &Signature) -> bool {
         *remote != Remote::default()
@@ -242,7 +240,7 @@ impl Attempts {
         let times = self.failed.get(edition.name()).map_or(0, |failed| failed.times).saturating_add(1);
         let (until, why) = match error {
             DownloadError::NotModified => return self.succeeded(edition),
-            // Mended by a setting, which is read anew each time.
+            // Fixed by a setting, which is read again each time.
             DownloadError::Setting(_) => return,
             DownloadError::Unauthorized => {
                 self.unauthorized = Some((credentials.clone(), after(now, REFUSED)));
@@ -263,8 +261,8 @@ impl Attempts {
         self.failed.insert(edition.name().to_owned(), Failed { times, until, why, by: credentials.clone() });
     }
 
-    /// What stands in the file. Without one, nothing was tried. One that cannot be read or understood is not trusted
-    /// to have been empty: the first attempt waits an hour.
+    /// The content of the file. Without a file, nothing was tried. A file that cannot be read or parsed does not count
+    /// as empty: the first attempt waits an hour.
     pub fn load(path: &Path, now: Micros) -> Attempts {
         let read = File::open(path).and_then(|file| {
             let mut bytes = Vec::new();
@@ -281,7 +279,7 @@ impl Attempts {
     /// Replaces the file in one step.
     ///
     /// # Errors
-    /// When the directory cannot be written. No download should begin then: nobody would know of it.
+    /// When the directory cannot be written. No download should begin then: it would not be recorded.
     pub fn save(&self, path: &Path) -> io::Result<()> {
         durable::replace(path, &serde_json::to_vec_pretty(self)?)
     }

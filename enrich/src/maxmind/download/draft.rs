@@ -1,4 +1,4 @@
-//! Files that are not finished: private, locked while somebody writes them, gone unless they are published.
+//! Unfinished files: private, locked while they are written, removed unless they are published.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom};
@@ -14,8 +14,8 @@ use crate::maxmind::edition::Edition;
 const PREFIX: &str = ".download-";
 const SUFFIX: &str = ".tmp";
 
-/// A file that is removed when it is dropped. Its lock goes with the process, so that [`sweep`] can tell what a
-/// killed one left from what another one is writing.
+/// A file that is removed when it is dropped. Its lock ends with the process, so that [`sweep`] can distinguish a
+/// killed process's file from one that is being written.
 pub(super) struct Draft {
     path: PathBuf,
     file: File,
@@ -23,7 +23,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// A new empty file in `dir`, readable to nobody else.
+    /// A new empty file in `dir`, readable only for its owner.
     pub(super) fn create(dir: &Path, edition: &Edition) -> io::Result<Draft> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         loop {
@@ -53,9 +53,8 @@ impl Draft {
         Ok(BufReader::with_capacity(1 << 16, &mut self.file))
     }
 
-    /// Puts the file in its place, once all of it is on disk. It takes over the mode, and where that is allowed the
-    /// group, of the file that it replaces: whoever could read that one goes on reading. One that replaces none is
-    /// readable as far as the server's other files are.
+    /// Puts the file in its place, once all of it is on disk. It takes over the mode, and if allowed the group, of the
+    /// file that it replaces: its readers can still read it. A new one is as readable as the server's other files.
     pub(super) fn publish(mut self, to: &Path) -> io::Result<PathBuf> {
         let mode = match check(to)? {
             Some(old) => {
@@ -75,11 +74,11 @@ impl Draft {
     }
 }
 
-/// Whether a file may be put there, and what is there now. A link is not followed: whoever may write the directory could
-/// lead us to any file of the server. Nor is it replaced, since somebody relies on what it leads to.
+/// Whether a file may be put there, and the present file. A link is not followed: a user who may write the directory
+/// could lead us to any file of the server. It is not replaced either, since its target is in use.
 ///
 /// # Errors
-/// When something else than a file is there.
+/// If the path is not a regular file.
 pub fn check(place: &Path) -> io::Result<Option<Metadata>> {
     let refused = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {what}", place.display())));
     match fs::symlink_metadata(place) {
@@ -93,8 +92,8 @@ pub fn check(place: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// What this process takes away from the modes of its files. It cannot be asked for without being set, which would be
-/// felt by other threads; Linux shows it. Elsewhere nobody else may read.
+/// The umask of this process. It cannot be read without being set, which would affect other threads; Linux shows it. On
+/// other systems only the owner may read.
 fn umask() -> u32 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
@@ -109,11 +108,11 @@ impl Drop for Draft {
     }
 }
 
-/// Removes the drafts in `dir` that nobody writes any more, and tells how many: what a process that was killed could
-/// not remove. A directory that does not exist has none.
+/// Removes the drafts in `dir` that are no longer being written, and returns their number: a killed process could not
+/// remove them. A directory that does not exist has none.
 ///
 /// # Errors
-/// When the directory cannot be read. What cannot be removed stays, for the next time.
+/// When the directory cannot be read. Drafts that cannot be removed stay, for the next time.
 pub fn sweep(dir: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -132,7 +131,7 @@ pub fn sweep(dir: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// The file, locked, if it is one and nobody else has its lock.
+/// The file, locked, if it is a regular file and not locked by another process.
 fn abandoned(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).ok()?;
     (file.metadata().ok()?.is_file() && file.try_lock().is_ok()).then_some(file)

@@ -1,11 +1,11 @@
-//! What can go wrong with a download. Nothing here holds a key, or a URL that one could stand in.
+//! The errors of a download. They contain no key, and no URL that could contain one.
 
 use std::io;
 use std::time::Duration;
 
 use crate::tls;
 
-/// Why an edition did not arrive. What answered before goes on.
+/// Why an edition did not arrive. The previous file stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
     /// 401: the server does not know the account or the key.
@@ -26,13 +26,13 @@ pub enum DownloadError {
     /// A refusal that comes as a web page. The server itself gives none: something in between has spoken.
     #[error("status {0} with a web page: probably from a proxy or firewall, not from the server")]
     Intercepted(u16),
-    /// Any other status that is no success.
+    /// Any other status that is not a success.
     #[error("the server answers with status {0}")]
     Http(u16),
     /// A redirect that is not followed.
     #[error("the server redirects {0}")]
     Redirect(&'static str),
-    /// What is set cannot be asked with.
+    /// The settings do not allow a request.
     #[error("{0}")]
     Setting(String),
     /// The server cannot be reached, or does not speak as it should.
@@ -47,10 +47,10 @@ pub enum DownloadError {
     /// More than the limits allow.
     #[error("{0} is too large")]
     TooLarge(&'static str),
-    /// What arrived is not what the server's SHA-256 speaks of. A new build may have come in between.
+    /// The archive does not match the server's SHA-256. A new build may have come in between.
     #[error("the archive does not match its SHA-256 sum")]
     HashMismatch,
-    /// What arrived is no archive.
+    /// The download is not an archive.
     #[error("not an archive: {0}")]
     NotAnArchive(&'static str),
     /// An archive with something else in it than one database.
@@ -62,8 +62,8 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// The same request may succeed within seconds or minutes. A sum that does not match is a build that came in
-    /// between, or a copy that is late; a web page is a portal's, or the server's own while it is being mended.
+    /// The same request may succeed within seconds or minutes. A wrong sum is from a build that came in between, or a
+    /// late copy; a web page is from a portal, or from the server during repairs.
     pub fn is_transient(&self) -> bool {
         match self {
             DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Cut => true,
@@ -73,7 +73,7 @@ impl DownloadError {
         }
     }
 
-    /// What an agent's error means here.
+    /// The meaning of an agent's error here.
     pub(super) fn of(error: &ureq::Error) -> DownloadError {
         match error {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => DownloadError::Cut,

@@ -28,9 +28,9 @@ impl Source {
         Ok(Remote::of(&answer))
     }
 
-    /// Fetches an edition. The result is `to_dir/<edition>.mmdb`, complete and on disk, and what the server said of
-    /// its archive; a file of that name is replaced in one step, and only by a whole one, which takes over its mode. A
-    /// link of that name is left alone: that is an error. Nothing else is left in `to_dir`, whatever goes wrong.
+    /// Fetches an edition. The result is `to_dir/<edition>.mmdb`, complete and on disk, and the server's data about its
+    /// archive; a file of that name is replaced in one step, and only by a complete one, which takes over its mode. A
+    /// link of that name is not replaced: that is an error. No other file is left in `to_dir`, even after an error.
     ///
     /// # Errors
     /// [`DownloadError`].
@@ -38,12 +38,12 @@ impl Source {
         let client = Client::new(self)?;
         let place = to_dir.join(edition.file_name());
         draft::check(&place)?;
-        // What is wrong with the directory, the operator has to put right.
+        // The operator has to correct errors of the directory.
         let draft = || {
             let made = Draft::create(to_dir, edition);
             made.map_err(|e| std::io::Error::new(e.kind(), format!("{}: {e}", to_dir.display())))
         };
-        // First, because it is small: what is wrong with the credentials shows before a download is spent.
+        // First, because it is small: wrong credentials show before a download is spent.
         let expected = sum(&client, edition)?;
         let mut archive = draft()?;
         let (remote, found, bytes) = store(&client, edition, &mut archive)?;
@@ -65,7 +65,7 @@ fn sum(client: &Client, edition: &Edition) -> Result<[u8; 32], DownloadError> {
     read_sum(&text).ok_or(DownloadError::NotAnArchive("the answer is not a SHA-256 sum"))
 }
 
-/// `<64 hexadecimal digits>`, and after blanks a name that is nobody's business.
+/// `<64 hexadecimal digits>`, and after blanks a name, which is ignored.
 pub(super) fn read_sum(text: &[u8]) -> Option<[u8; 32]> {
     let word = text.split(u8::is_ascii_whitespace).next().filter(|word| word.len() == 64)?;
     let mut sum = [0; 32];
@@ -76,12 +76,13 @@ pub(super) fn read_sum(text: &[u8]) -> Option<[u8; 32]> {
     Some(sum)
 }
 
-/// What a portal says in place of the server, with status 200. As the answer to HEAD it would mean "nothing newer".
+/// A portal's page in place of the server's answer, with status 200. As the answer to HEAD it would mean "nothing
+/// newer".
 fn not_a_page(answer: &Response<Body>) -> Result<(), DownloadError> {
     if is_page(answer) { Err(DownloadError::NotAnArchive("the answer is a web page")) } else { Ok(()) }
 }
 
-/// Streams the archive into `draft`; tells what the server says of it, its hash and its length.
+/// Streams the archive into `draft`; returns the server's data about it, its hash and its length.
 fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<(Remote, [u8; 32], u64), DownloadError> {
     let max = client.limits().compressed;
     let answer = client.ask(Method::Get, edition, Suffix::Archive)?;

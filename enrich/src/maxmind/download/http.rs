@@ -22,7 +22,7 @@ use crate::{tls, url};
 
 const MAX_REDIRECTS: usize = 3;
 
-/// No limit of MaxMind's lasts longer than a day; what a header says beyond is not believed.
+/// MaxMind's limits last at most a day; longer times of a header are cut.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// How it is asked.
@@ -102,7 +102,7 @@ impl<'a> Client<'a> {
                 status @ (401 | 403 | 404 | 429) if is_page(&answer) => {
                     return Err(DownloadError::Intercepted(status));
                 }
-                // What a store says of a signature is nothing that it says of the key.
+                // A store's answer about a signature is not about the key.
                 401 if at_home => return Err(DownloadError::Unauthorized),
                 403 if at_home => return Err(DownloadError::Forbidden),
                 429 if at_home => return Err(DownloadError::DailyLimit { retry_after: wait_asked(answer.headers()) }),
@@ -141,8 +141,8 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Where a redirect leads. What it says is resolved against `from` as far as servers use it: a whole URL, one
-/// without its scheme, or a path.
+/// The target of a redirect. It is resolved against `from` in the forms that servers use: a whole URL, one without its
+/// scheme, or a path.
 fn target(from: &Uri, headers: &HeaderMap) -> Result<Uri, DownloadError> {
     let nowhere = DownloadError::Redirect("to nowhere");
     let Some(location) = headers.get("location").and_then(|value| value.to_str().ok()) else { return Err(nowhere) };

@@ -7,15 +7,15 @@
 //!                                   └ sha256, archive → draft, compared, the one .mmdb in it → draft → renamed
 //! ```
 //!
-//! What arrives is hostile until its hash was compared, and limited even then: the hash comes from the same server.
-//! Whether the file is a database at all is judged by the import, as for every file that an operator brings.
+//! Downloads are hostile until the hash was compared, and limited even then: the hash comes from the same server. The
+//! import decides whether the file is a database at all, as for every file of an operator.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`error`] | what can go wrong |
-//! | `source` | where editions come from, and what one download may take |
+//! | [`error`] | the errors |
+//! | `source` | the origin of editions, and the limits of one download |
 //! | `fetch` | one edition, from the question to the file |
-//! | `http` | requests and redirects: who gets to see the key |
+//! | `http` | requests and redirects: which host gets the key |
 //! | `archive` | the one database in an archive |
 //! | `draft` | files that are not finished, and the sweeping of those that never will be |
 //! | [`attempts`] | how often we may ask, kept on disk |

@@ -1,4 +1,4 @@
-//! Where editions come from, what is asked there, and what one download may take.
+//! The origin of editions, the requests to it, and the limits of one download.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ureq::http::Response;
 use crate::secrets::Secret;
 use crate::time::Micros;
 
-/// Where editions come from, and what opens the door. `{:?}` does not show the key.
+/// The origin of editions, and the credentials. `{:?}` does not show the key.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// `https://host[:port][/prefix]`.
@@ -25,7 +25,7 @@ pub struct Source {
     pub limits: Limits,
 }
 
-/// What one download may take.
+/// The limits of one download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the archive.
@@ -55,7 +55,7 @@ impl Default for Limits {
     }
 }
 
-/// What the server has, without fetching it. Either may be unknown.
+/// The server's build, without fetching it. Either may be unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remote {
     /// When the archive changed last.
@@ -76,7 +76,7 @@ impl Remote {
     }
 }
 
-/// What is asked for an edition.
+/// The requests for an edition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suffix {
     Archive,
@@ -97,7 +97,7 @@ pub(super) fn build_date(disposition: &str) -> Option<NaiveDate> {
     disposition.split('_').skip(1).find_map(|rest| NaiveDate::parse_from_str(rest.get(..8)?, "%Y%m%d").ok())
 }
 
-/// What a portal says in place of the server.
+/// A portal's answer in place of the server's.
 pub(super) fn is_page(answer: &Response<Body>) -> bool {
     answer.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
 }

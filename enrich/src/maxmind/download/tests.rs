@@ -48,7 +48,7 @@ fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a server answers that has `archive` and says the truth of it.
+/// The answer of an honest server that has `archive`.
 fn serve(seen: &Seen, archive: &[u8]) -> Reply {
     if seen.target.contains("tar.gz.sha256") {
         Reply::new(200, &[], format!("{}  GeoLite2-ASN_20240102.tar.gz\n", hex(archive)))

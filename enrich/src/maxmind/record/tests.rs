@@ -1,4 +1,4 @@
-//! What is read of records of every shape.
+//! Reading records of every shape.
 
 use super::*;
 

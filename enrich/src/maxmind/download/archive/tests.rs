@@ -98,7 +98,7 @@ fn a_bomb_ends_at_the_limit() {
     assert_eq!(unpack(&bomb, &wide).unwrap().len(), 20 << 20);
     let size = unpack(&bomb, &Limits { expanded: 10 << 20, ..wide }).unwrap_err();
     assert!(matches!(size, DownloadError::TooLarge(_)), "{size:?}");
-    // What is only skipped counts, too.
+    // Skipped bytes count, too.
     let hidden = pack(&[("a.txt", FILE, &vec![0; 20 << 20]), ("a.mmdb", FILE, b"database")]);
     assert!(matches!(unpack(&hidden, &Limits::default()), Err(DownloadError::TooLarge(_))));
     // A name of 20 MB is not kept in memory.

@@ -117,7 +117,7 @@ fn an_edition_that_cannot_be_had_keeps_no_other_from_being_asked_for() {
         assert_eq!(attempts.may(NOON, &asn(), &credentials("1"), false), Ok(()), "{why}");
         assert_eq!(attempts.may(until, &city(), &credentials("1"), false), Ok(()), "{why}");
         assert_eq!(attempts.may(NOON, &city(), &credentials("1"), true), Ok(()), "{why}");
-        // Another account may have it; a server that is in trouble is for everybody.
+        // Another account may have it; a server in trouble fails for all.
         assert_eq!(attempts.may(NOON, &city(), &credentials("2"), false).is_ok(), why.is_refusal(), "{why}");
         attempts.succeeded(&asn());
         assert!(attempts.may(NOON, &city(), &credentials("1"), false).is_err(), "{why}: that was another edition");
