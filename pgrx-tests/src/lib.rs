@@ -1,5 +1,5 @@
-//! What the end-to-end tests stand on: private clusters ([`cluster`]), waiting without blind sleeps
-//! ([`wait`]), MaxMind files of any content ([`mmdb`]), and the services outside ([`fakes`]).
+//! The base of the end-to-end tests: private clusters ([`cluster`]), waiting without blind sleeps ([`wait`]), MaxMind
+//! files of any content ([`mmdb`]), and the services outside ([`fakes`]).
 //!
 //! ```no_run
 //! use asn_inventory_tests::prelude::*;
@@ -18,7 +18,7 @@ pub mod mmdb;
 pub mod needs;
 pub mod wait;
 
-/// What a test file needs.
+/// The imports of a test file.
 pub mod prelude {
     pub use crate::cluster::{Cluster, SqlFailure};
     pub use crate::mmdb::{MmdbWriter, fixtures};

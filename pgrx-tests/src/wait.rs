@@ -1,5 +1,5 @@
-//! Waiting for something to become true, without blind sleeps: polls quickly at first, then every 50 ms,
-//! and after two minutes panics with what was waited for and what was there instead.
+//! Waiting for something to become true, without blind sleeps: polls quickly at first, then every 50 ms, and after two
+//! minutes panics with the awaited condition and the last value.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

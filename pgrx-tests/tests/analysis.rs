@@ -1,4 +1,4 @@
-//! What the views and ip_story say of an inventory that was made by hand, and of one that the sources filled.
+//! The views and ip_story on an inventory that was made by hand, and on one that the sources filled.
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
@@ -6,7 +6,7 @@ use asn_inventory_tests::prelude::*;
 const EVENTS: &str =
     "SELECT event, source, regexp_replace(detail, 'as counted (last|at .* UTC)', 'as counted then') FROM ip_story";
 
-/// A cluster that asks nobody, with files, and rows of a known kind.
+/// A cluster without network sources, with files, and rows of a known kind.
 fn by_hand() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "1h").start();
     fixtures::small(&cluster.maxmind_dir());
@@ -57,7 +57,7 @@ fn views_answer_from_what_is_there() {
         ["9.0.0.6|5|NEWER|FR", "9.0.0.5|5|NEW SMALL|FR"],
         "one that was only asked about was not seen"
     );
-    // The day is UTC's, whatever the session's zone.
+    // The day is UTC's, in every session's zone.
     let days = "SET timezone = 'Pacific/Auckland';
                 SELECT day, country_code, new_addresses, observations_since, by_registration FROM new_addresses_by_day
                 WHERE day < '2026-04-01'";
@@ -83,7 +83,7 @@ fn views_answer_from_what_is_there() {
     );
 }
 
-/// A cluster that asks nobody, with files, in which events are observed as of their own time.
+/// A cluster without network sources, with files, in which events are observed with their own time.
 fn by_events() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&cluster.maxmind_dir());

@@ -133,7 +133,7 @@ fn held<'a>(cluster: &Cluster, name: &'a str, before: &str) -> (&'a str, Gate, C
     (db, gate, call)
 }
 
-/// After a job that was held and cancelled: what was committed stays, the rest is for another call.
+/// After a job that was held and cancelled: committed rows stay, the rest is for another call.
 fn cancelled_and_kept(cluster: &Cluster, db: &str) {
     assert_eq!(ended_job(cluster, db), "cancelled");
     let done = number(cluster, db, ENRICHED);
@@ -343,7 +343,7 @@ fn ingest_goes_on_while_a_backfill_runs() {
     assert_eq!(cluster.lines(db, "SELECT outcome, errors FROM enrichment_run ORDER BY job_id"), ["done|0", "done|0"]);
 }
 
-/// Who owns the sequence may put it back: what is cancelled or looked up by a number must be that job and no other.
+/// The sequence's owner may set it back: a number must always mean one job only.
 #[test]
 fn the_number_of_a_job_never_comes_twice() {
     let cluster = cluster();

@@ -1,5 +1,5 @@
-//! What stands in a backfill's way: rows that somebody holds, rows that cannot be written, no files, no worker, no
-//! free processes, too many jobs.
+//! Obstacles of a backfill: locked rows, rows that cannot be written, no files, no worker, no free processes, too many
+//! jobs.
 
 use crate::backfill_support::*;
 use asn_inventory_tests::cluster::query;
@@ -80,7 +80,7 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
 fn a_caller_may_hold_rows_itself() {
     let (cluster, db) = (cluster(), database(cluster(), "own_rows"));
     bare(cluster, db, "8.8.8.0", 50);
-    // What this transaction holds and what it added are nobody else's to write yet.
+    // Other sessions cannot write the rows that this transaction holds or added yet.
     let call = Call::start(
         cluster,
         db,

@@ -1,4 +1,4 @@
-//! What a backfill leaves behind: every row enriched, nothing else touched, and numbers that add up.
+//! The results of a backfill: every row enriched, other data unchanged, and consistent numbers.
 
 use crate::backfill_support::*;
 use asn_inventory_tests::prelude::*;
@@ -284,7 +284,7 @@ fn ended_jobs_are_forgotten_after_a_while() {
     wait_for("the shorter memory", left, |left| left == &["-4"]);
     cluster.sql("postgres", "DELETE FROM enrichment_run WHERE job_id = -4");
     cluster.set("asn_inventory.run_retention", "0");
-    // The worker has the new setting once it keeps what it would have removed.
+    // The worker has the new setting once it keeps rows that it would have removed.
     wait_for(
         "the endless memory",
         || {

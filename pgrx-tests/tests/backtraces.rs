@@ -1,5 +1,4 @@
-//! No backtrace and no path of the machine that built the library is told to anybody, whatever the server's environment
-//! says.
+//! No backtrace and no path of the build machine is shown, in every environment of the server.
 
 use asn_inventory_tests::prelude::*;
 
@@ -34,7 +33,7 @@ fn errors_and_panics_show_none() {
     for found in FOUND {
         assert!(!log.contains(found), "{found:?} in the log: {log}");
     }
-    // The environment is as it was, for whoever else runs there.
+    // The environment is unchanged, for other code in the process.
     cluster.wait_value("postgres", "SELECT worker FROM enrichment_status", "running");
     let pid = cluster.value("postgres", "SELECT worker_pid FROM enrichment_status");
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

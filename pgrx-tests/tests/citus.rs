@@ -19,7 +19,7 @@ fn a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions() {
     let nodes = Nodes::start();
     nodes.sql(PARTITIONED);
     nodes.sql("SELECT create_distributed_table('e', 'src')");
-    // Nobody has to know Citus's switch for triggers.
+    // Citus's switch for triggers is not needed.
     nodes.sql("SELECT attach_ip_source('e', '{src}', 'at')");
     nodes.sql(NEXT);
     nodes.sql(&rows("e", 1));
@@ -80,7 +80,7 @@ fn a_reference_table_is_refused_and_other_tables_are_as_before() {
     nodes.sql("CREATE TABLE r (id int PRIMARY KEY, src inet); SELECT create_reference_table('r')");
     let refused = nodes.first().fails(DB, "SELECT attach_ip_source('r', '{src}')");
     assert_eq!(refused.code, "0A000", "{refused:?}");
-    // A local table, and its partitions, are no business of Citus.
+    // Citus does not manage a local table and its partitions.
     nodes.sql(&format!("{PARTITIONED}; SELECT attach_ip_source('e', '{{src}}', 'at'); {NEXT}"));
     nodes.sql(&rows("e", 2));
     nodes.sql(&rows("e2", 2));

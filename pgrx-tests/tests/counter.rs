@@ -46,7 +46,7 @@ fn a_large_inventory_is_counted_while_the_worker_goes_on() {
     let holder = large_inventory(&cluster);
     cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8')");
     wait_until("a counter", || cluster.pids_of(COUNTER).len() == 1);
-    // New addresses are enriched, and nobody counts beside it.
+    // New addresses are enriched, and no second counter runs.
     for ip in ["1.1.1.1", "81.2.69.142"] {
         cluster.sql(DB, &format!("INSERT INTO event VALUES ('{ip}')"));
         cluster.wait_value(DB, &format!("SELECT count(*) FROM ip_inventory WHERE ip_address = '{ip}'"), "1");
@@ -55,7 +55,7 @@ fn a_large_inventory_is_counted_while_the_worker_goes_on() {
     assert_eq!(cluster.pids_of(COUNTER).len(), 1);
     assert_eq!(cluster.value(DB, "SELECT addresses FROM enrichment_status"), "0");
     drop(holder);
-    // What came while it counted is in the next count.
+    // Rows that came during the count are in the next one.
     cluster.wait_value(DB, "SELECT addresses FROM enrichment_status", "40004");
     assert_eq!(cluster.value(DB, "SELECT count(*) FROM inventory_count"), "1");
     cluster.wait_value(DB, "SELECT sum(ip_count) FROM asn_inventory", "3");
@@ -78,7 +78,7 @@ fn a_counter_that_is_ended_is_followed_by_another() {
         cluster.wait_value(DB, &format!("SELECT count(*) FROM ip_inventory WHERE ip_address = '{ip}'"), "1");
     }
     assert_eq!(cluster.pids_of(COUNTER), second);
-    // Nor does it keep anybody from dropping the database.
+    // It does not prevent DROP DATABASE either.
     cluster.sql("postgres", &format!("DROP DATABASE {DB}"));
     drop(holder);
 }

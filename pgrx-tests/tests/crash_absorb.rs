@@ -19,8 +19,8 @@ fn enqueue(cluster: &Cluster, batch: u32, rows: u32) {
     );
 }
 
-/// The worker, seen while it absorbs and after the inventory's file has grown under it: some of what it writes is
-/// written, nothing of it committed.
+/// The worker, seen while it absorbs and after the inventory's file has grown under it: some of its writes are done,
+/// none is committed.
 fn worker_in_the_middle(cluster: &Cluster) -> u32 {
     let mut client = cluster.client();
     let mut ask = |sql: &str| {

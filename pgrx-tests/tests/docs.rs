@@ -1,5 +1,5 @@
 //! The pages stay true: every message that the source can print stands in docs/troubleshooting.md, word for word, with
-//! `…` for what is filled in.
+//! `…` for variable parts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ const CALLS: [&str; 13] = [
     "Err(",
 ];
 
-/// Reasons that nobody is shown: values that are no address are counted, not told.
+/// Reasons that are never shown: values that are not an address are only counted.
 const NEVER_SHOWN: [&str; 4] =
     ["a host name, not an address", "a network, not a host address", "not an address", "unknown address class"];
 
@@ -67,7 +67,7 @@ fn first_literal(text: &str) -> Option<String> {
         match chars.next()? {
             '"' => return Some(literal),
             '\\' => match chars.next()? {
-                // A line that goes on: the blanks of the next one are none of the text.
+                // A continued line: the blanks of the next one are not part of the text.
                 '\n' => {
                     let rest = chars.as_str().trim_start();
                     chars = rest.chars();
@@ -117,7 +117,7 @@ fn messages(dir: &str) -> BTreeSet<String> {
             }
         }
     }
-    // What is nothing but another error's text has no words of its own.
+    // A message that is only another error's text has no own words.
     found.retain(|text| text.chars().any(char::is_alphabetic) && !NEVER_SHOWN.contains(&text.as_str()));
     found
 }

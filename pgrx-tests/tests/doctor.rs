@@ -1,4 +1,4 @@
-//! `enrichment_doctor()`: nothing but ok where all is well, each fault by its name, and a remedy that mends it.
+//! `enrichment_doctor()`: only ok if all is well, each fault by its name, and a remedy that fixes it.
 
 use asn_inventory_tests::prelude::*;
 
@@ -20,7 +20,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// What the doctor says of a check that is not ok: level and detail.
+/// The doctor's finding of a check that is not ok: level and detail.
 fn said(cluster: &Cluster, check: &str) -> String {
     let sql = format!("SELECT level, detail FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'");
     cluster.lines(DB, &sql).join("\n")
@@ -30,7 +30,7 @@ fn remedy(cluster: &Cluster, check: &str) -> String {
     cluster.value(DB, &format!("SELECT remedy FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"))
 }
 
-/// Does what the doctor advises, as psql does: a statement at a time, and without the comment.
+/// Runs the doctor's remedy as psql does: a statement at a time, and without the comment.
 fn take_remedy(cluster: &Cluster, check: &str) {
     let remedy = remedy(cluster, check);
     let commands = remedy.split("--").next().unwrap_or_default();
@@ -39,7 +39,7 @@ fn take_remedy(cluster: &Cluster, check: &str) {
     }
 }
 
-/// Nothing is wrong (any more): where a reload or statistics are on their way, soon.
+/// No finding remains: at once, or soon after a reload or new statistics.
 fn wait_healthy(cluster: &Cluster, after: &str) {
     wait_for(&format!("health after {after}"), || cluster.lines(DB, TROUBLE), Vec::is_empty);
 }
@@ -107,9 +107,9 @@ fn a_fault_is_named_and_its_remedy_mends_it() {
         take_remedy(&cluster, check);
         assert_eq!(cluster.lines(DB, TROUBLE), [""; 0], "after the remedy for {fault}");
     }
-    // The remedy attached the table anew: as it was.
+    // The remedy attached the table again, as before.
     assert_eq!(cluster.lines(DB, "SELECT tbl, ip_columns, observed_at FROM ip_source"), ["event|{ip}|at"]);
-    // Nobody misses the trigger of a table that is gone, too.
+    // The trigger of a table that is gone, too, is not missed.
     cluster.sql(DB, "DROP TABLE event");
     assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
 }
@@ -129,7 +129,7 @@ fn a_large_table_without_a_useful_index_is_named_until_it_has_one() {
     let found = "warning|public.event has no index on ip: finding the events of an address reads the whole table.";
     assert_eq!(said(&cluster, "index"), found);
     take_remedy(&cluster, "index");
-    // Making an index counts the rows anew.
+    // Creating an index counts the rows again.
     cluster.sql(DB, LARGE);
     assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
 
@@ -168,7 +168,7 @@ fn settings_that_stand_in_the_way_are_named_and_set_by_the_remedy() {
     wait_for("no worker", || cluster.lines(DB, TROUBLE), |found| found == &["worker|error"]);
     assert!(said(&cluster, "worker").contains("asn_inventory.databases"));
     assert!(remedy(&cluster, "worker").contains("SHOW asn_inventory.databases;"));
-    // Nobody is there who could look keys up.
+    // No process can look keys up.
     let keys = "SELECT check_name, level, detail FROM enrichment_doctor() WHERE check_name LIKE 'key %'";
     assert_eq!(cluster.lines(DB, keys), ["key maxmind|ok|", "key greynoise|ok|"]);
     cluster.set("asn_inventory.databases", "");
@@ -249,7 +249,7 @@ fn files_that_are_missing_outdated_refused_or_of_one_kind_are_named() {
     cluster.wait_value(DB, "SELECT outcome FROM enrichment_run WHERE kind = 'update'", "failed");
     let failed = said(&cluster, "maxmind downloads");
     assert!(failed.starts_with("warning|") && failed.contains("asn_inventory.maxmind_license_key"), "{failed}");
-    // What the last one came to is what counts.
+    // The result of the last one counts.
     for (job, outcome, found) in [(1001, "done", ""), (1002, "failed", "warning|no network")] {
         cluster.sql(
             DB,

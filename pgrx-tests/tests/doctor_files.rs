@@ -1,5 +1,5 @@
-//! `enrichment_doctor()` of mmdb files: whether each of the list answers, the worker and the sessions from the same ones, and
-//! whether the server may read what it has to.
+//! `enrichment_doctor()` of mmdb files: whether each edition of the list answers, whether the worker and the sessions
+//! use the same ones, and whether the server may read its files.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -73,7 +73,7 @@ fn a_generation_that_cannot_be_opened_is_named_although_open_sessions_still_have
     let mut found =
         |sql: &str| query(&mut open, sql).expect("an answer").into_iter().flatten().flatten().collect::<Vec<_>>();
     assert_eq!(found("SELECT ip_country('81.2.69.142')"), ["GB"]);
-    // With the operator's file there, it would be mended before anybody looks.
+    // With the operator's file there, it would be fixed before the check.
     let kept = cluster.maxmind_dir().join("GeoLite2-City.mmdb");
     let away = cluster.maxmind_dir().join("away");
     fs::rename(&kept, &away).expect("moved");
@@ -114,7 +114,7 @@ fn a_worker_that_answers_from_older_files_than_sessions_is_named() {
         let _ = cluster.try_sql(DB, "SELECT import_mmdb_files(true)");
         cluster.value(DB, "SELECT ip_asn('8.8.8.8')") == "64500"
     });
-    // Whoever may read all settings has the worker look keys up, and would wait for it.
+    // A role that may read all settings makes the worker look keys up, and would wait for it.
     cluster.sql(DB, "CREATE ROLE watcher LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor, _mmdb_files TO watcher");
     let mut watcher = cluster.connect_as("watcher", DB);
     let mut found = |column: &str| {
@@ -183,7 +183,7 @@ fn a_file_that_the_server_cannot_read_is_named_before_a_backup_fails() {
         fs::remove_file(&path).expect("removed");
     }
     assert!(backup("after"));
-    // In another directory a backup is no matter, but it is not installed.
+    // In another directory a backup does not matter, but it is not installed.
     let file = cluster.maxmind_dir().join("GeoLite2-City.mmdb");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).expect("its mode");
     wait_for(
@@ -191,7 +191,7 @@ fn a_file_that_the_server_cannot_read_is_named_before_a_backup_fails() {
         || said(&cluster, "file rights"),
         |said| said.ends_with("(permission denied): it is not installed."),
     );
-    // Who may not know where files lie is told their names.
+    // A role that may not see paths gets the names of files.
     cluster.sql(DB, "CREATE ROLE reader LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor TO reader");
     let mut reader = cluster.connect_as("reader", DB);
     let rows = query(&mut reader, "SELECT detail, remedy FROM enrichment_doctor() WHERE check_name = 'file rights'")
@@ -201,7 +201,7 @@ fn a_file_that_the_server_cannot_read_is_named_before_a_backup_fails() {
     assert!(!told[1].contains('/'), "{told:?}");
     run_in_shell(&remedy(&cluster, "file rights"));
     wait_trouble(&cluster, &[]);
-    // A directory is no better than a file.
+    // A directory is treated like a file.
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o000)).expect("its mode");
     assert_eq!(cluster.lines(DB, TROUBLE), ["file rights|warning"]);
     run_in_shell(&remedy(&cluster, "file rights"));

@@ -1,11 +1,11 @@
-//! `enrichment_doctor()` says of each reference to a key whether it resolves: looked up when it is asked, by the worker,
-//! and never what the key is.
+//! `enrichment_doctor()` says of each reference to a key whether it resolves: the worker looks it up at the call, and
+//! the key is never shown.
 
 use crate::secret_support::*;
 use asn_inventory_tests::cluster::private_dir;
 use std::fs;
 
-/// What the doctor says of one key: level, detail, remedy.
+/// The doctor's finding of one key: level, detail, remedy.
 fn said(cluster: &Cluster, check: &str) -> String {
     let sql = format!("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'key {check}'");
     cluster.lines(DB, &sql).join("\n")
@@ -18,7 +18,7 @@ fn remedy(setting: &str, file: &str) -> String {
     )
 }
 
-/// What `secret_references` tells a session, a line a key.
+/// The rows of `secret_references` in a session, a line a key.
 fn told(client: &mut postgres::Client) -> Vec<String> {
     let rows = asn_inventory_tests::cluster::query(client, "SELECT setting, state, detail FROM secret_references()");
     let rows = rows.expect("an answer").into_iter();
@@ -37,15 +37,15 @@ fn a_reference_is_looked_up_when_the_doctor_is_asked() {
     cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
 
-    // Somebody said that a key is there, and none is.
+    // A key was set, but there is none.
     let absent = said(&cluster, "maxmind");
     let reason = format!("|asn_inventory.maxmind_license_key: {reference}: there is no such file");
     assert!(absent.contains(&reason), "{absent}");
-    // Nobody set a key: that is no fault.
+    // No key was set: this is not a fault.
     let unset = said(&cluster, "greynoise");
     assert!(unset.starts_with("ok|asn_inventory.greynoise_api_key: env:GREYNOISE_API_KEY: "), "{unset}");
     assert!(unset.ends_with("; GreyNoise is asked only if asn_inventory.greynoise is on|"), "{unset}");
-    // Nor is it one that nobody says where a key would be.
+    // An empty reference is not a fault either.
     cluster.set("asn_inventory.greynoise_api_key", "");
     let none = "ok|asn_inventory.greynoise_api_key: no reference is set; GreyNoise is asked only if asn_inventory.greynoise is on|";
     wait_for("no reference", || said(&cluster, "greynoise"), |said| said == none);
@@ -95,7 +95,7 @@ fn a_program_that_resolves_a_key_runs_when_the_doctor_is_asked_and_once_for_many
         .start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
-    // Programs are off until somebody names them.
+    // Programs are off until they are named.
     let off = said(&cluster, "maxmind");
     assert!(off.starts_with("error|asn_inventory.maxmind_license_key: op://ops/maxmind/key: "), "{off}");
     assert!(off.contains("secret_commands"), "{off}");
@@ -124,7 +124,7 @@ fn a_program_that_resolves_a_key_runs_when_the_doctor_is_asked_and_once_for_many
     assert!(told_later.starts_with(resolves), "{told_later}");
     assert_eq!(runs(), 1);
 
-    // Who may not read the setting learns how it went, and neither what it says nor has the program run for it.
+    // A role that may not read the setting sees the last result, but not the reference, and starts no program.
     let (before, mut alice) = (runs(), cluster.connect_as("alice", DB));
     let all = "SELECT setting, state, detail FROM secret_references()";
     assert!(alice.query(all, &[]).is_err());
@@ -137,7 +137,7 @@ fn a_program_that_resolves_a_key_runs_when_the_doctor_is_asked_and_once_for_many
         ]
     );
     assert_eq!(runs(), before);
-    // Who may read it is answered like a superuser.
+    // A role that may read it gets the superuser's answer.
     cluster.sql(
         DB,
         "CREATE ROLE bob LOGIN IN ROLE pg_read_all_settings; GRANT EXECUTE ON FUNCTION secret_references() TO bob",
@@ -192,7 +192,7 @@ fn who_asks_while_a_program_runs_waits_for_what_it_says() {
     assert_eq!(runs(), 1);
     let fails = "maxmind_license_key|fails|did not resolve when it was last looked up; members of pg_read_all_settings are told why";
     assert_eq!(told(&mut alice)[0], fails);
-    // Who has mended it reloads, and is believed.
+    // After a fix and a reload, the new result shows.
     cluster.reload();
     let mut asker = cluster.connect(DB);
     let resolves = "maxmind_license_key|resolves|op://ops/maxmind/key resolves";

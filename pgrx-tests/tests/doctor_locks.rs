@@ -1,5 +1,5 @@
-//! `enrichment_doctor()` of whoever keeps the worker from its work: by name, also where rows alone are locked, and the doctor
-//! itself waits for nobody.
+//! `enrichment_doctor()` of sessions that block the worker: by name, also if only rows are locked, and the doctor
+//! itself never waits.
 
 use crate::doctor_support::*;
 use asn_inventory_tests::cluster::query;

@@ -1,5 +1,5 @@
 //! `enrichment_doctor()` of the extension's own tables and of the database around them: keys, indexes, publications,
-//! settings. Each command that it gives is run, and mends what it was given for.
+//! settings. Each of its commands is run, and fixes its problem.
 
 use crate::doctor_support::*;
 use asn_inventory_tests::cluster::query;
@@ -52,7 +52,7 @@ fn an_index_on_the_queue_is_an_error_and_no_row_is_lost_by_it() {
 #[test]
 fn a_table_of_the_extension_under_another_name_or_in_another_schema_is_named() {
     let patient = Patient::new();
-    // While it is away, what reads it says so by name, and nothing raises.
+    // While it is missing, its readers name it, and raise no error.
     patient.sql("ALTER TABLE ip_source RENAME TO attached");
     assert!(patient.said("own tables").starts_with("error|ip_source is missing: it is public.attached now"));
     for check in ["triggers", "swapped tables", "columns", "index", "unobserved"] {
@@ -118,7 +118,7 @@ fn a_publication_of_the_extensions_tables_is_named_and_publishes_the_others_on()
 
 #[test]
 fn what_databases_and_roles_set_is_a_fault_only_where_it_is_in_the_way() {
-    // What is set for a role counts in every database: these are not the other tests' own.
+    // Settings of a role count in every database, so these use their own cluster.
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let patient = Patient::in_cluster(CLUSTER.get_or_init(|| {
         let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
@@ -128,7 +128,7 @@ fn what_databases_and_roles_set_is_a_fault_only_where_it_is_in_the_way() {
     let db = &patient.db;
     patient.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
     patient.sql(&format!("CREATE ROLE {db}_app LOGIN; GRANT INSERT ON e TO {db}_app"));
-    // Who sets the check's own session right: settings of a role or database hold for new ones.
+    // The check's own session must be corrected: settings of a role or database hold for new ones.
     for (target, whom) in [
         (format!("DATABASE {db}"), "this database".to_owned()),
         (format!("ROLE {db}_app"), format!("role {db}_app")),

@@ -1,5 +1,5 @@
-//! `enrichment_doctor()` raises nowhere: what it cannot look at it says by name, with the grants that let it; on a standby and
-//! without preload it says what is so there.
+//! `enrichment_doctor()` raises no error: it names checks without access, with the needed grants; it also works on a
+//! standby and without preload.
 
 use crate::doctor_support::*;
 use asn_inventory_tests::cluster::query;
@@ -54,7 +54,7 @@ fn who_may_call_it_and_nothing_else_is_told_what_it_could_not_look_at() {
         lines("SELECT check_name FROM enrichment_doctor() WHERE level <> 'ok' AND detail NOT LIKE 'Could not look: %'"),
         [""; 0]
     );
-    // What it advises is what is missing: a role that gets it sees all.
+    // Its remedy has the missing grants: a role with them sees all.
     let remedies = lines("SELECT DISTINCT remedy FROM enrichment_doctor() WHERE level <> 'ok'");
     assert!(
         remedies.contains(&format!(
@@ -95,7 +95,7 @@ fn on_a_standby_and_without_preload_it_says_what_is_so_there() {
     standby.wait_replay(&primary);
     let trouble = |cluster: &Cluster| cluster.lines("postgres", TROUBLE);
     assert_eq!(trouble(&standby), [""; 0]);
-    // What is wrong in the tables is seen there, too.
+    // Problems of the tables show there, too.
     primary.sql("postgres", "ALTER TABLE e DISABLE TRIGGER asn_inventory_observe; CREATE PUBLICATION p FOR ALL TABLES; ALTER TABLE e RENAME ip TO src; ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_pkey");
     standby.wait_replay(&primary);
     assert_eq!(trouble(&standby), ["columns|error", "inventory key|error", "publication|warning", "triggers|error"]);

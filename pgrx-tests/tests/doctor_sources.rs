@@ -11,7 +11,7 @@ fn wait_trouble(world: &World, wanted: &[&str]) {
     wait_for("what the doctor finds", || trouble(world), |found| found == wanted);
 }
 
-/// What the doctor says of a check, and what it advises.
+/// The doctor's finding of a check, and its remedy.
 fn said(world: &World, check: &str) -> (String, String) {
     let of = |column: &str| {
         world.value(&format!("SELECT {column} FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"))
@@ -37,7 +37,7 @@ fn dns_that_does_not_answer_is_named_until_it_does() {
     let told = detail.starts_with("DNS does not answer about addresses: the DNS server did not answer in time");
     assert!(told && detail.ends_with(&format!(". Tried again at {retry_at}.")), "{detail}");
     assert!(remedy.contains("asn_inventory.cymru_dns_servers"), "{remedy}");
-    // Who does not ask Team Cymru does not miss its answers.
+    // With Team Cymru off, its answers are not missed.
     world.cluster.set("asn_inventory.cymru", "off");
     wait_trouble(&world, &[]);
     world.cluster.set("asn_inventory.cymru", "on");
@@ -103,7 +103,7 @@ fn a_refused_key_a_spent_quota_and_silence_of_greynoise_are_told_apart() {
     let (detail, remedy) = said(&world, "greynoise");
     let more_at = world.source("greynoise", "quota_reset_at");
     assert!(detail.starts_with(&format!("The quota is spent until {more_at}. ")), "{detail}");
-    // The remedy shows what was spent, and on what.
+    // The remedy shows the spending.
     let shown = world.lines(&remedy).join("");
     assert_eq!(shown, format!("greynoise|2|2|{more_at}"));
 
@@ -119,7 +119,7 @@ fn a_refused_key_a_spent_quota_and_silence_of_greynoise_are_told_apart() {
     assert!(found.contains("|curl ") && !found.contains(" at .|"), "{found}");
     assert_eq!(trouble(&world), ["greynoise|warning"]);
 
-    // Who asks nobody without a key has no fault where there is none, and who switched it off neither.
+    // It is not a fault if GreyNoise is not asked for want of a key, or is switched off.
     world.cluster.set("asn_inventory.greynoise_api_key", "");
     world.wait("SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
     assert_eq!(trouble(&world), [""; 0]);

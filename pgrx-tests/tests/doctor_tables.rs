@@ -1,5 +1,5 @@
-//! `enrichment_doctor()` of attached tables: whatever keeps their rows from being seen is named, and the command that it
-//! gives makes them seen again.
+//! `enrichment_doctor()` of attached tables: each reason why their rows are not observed is named, and its command
+//! fixes it.
 
 use crate::doctor_support::*;
 use asn_inventory_tests::cluster::{private_dir, query};
@@ -47,7 +47,7 @@ fn a_trigger_that_does_not_see_is_named_with_its_table_and_mended() {
         patient.suffer(&fault, "triggers", &said);
         patient.sees(table, &format!("8.8.1.{n}"));
     }
-    // Under another name it sees as well, and as the fault is made with that name it is mended with it.
+    // Under another name it observes as well; the fault is made and fixed with that name.
     patient.sql("ALTER TRIGGER asn_inventory_observe ON e RENAME TO mine");
     assert_eq!(patient.trouble(), [""; 0]);
     patient.sees("e", "8.8.2.1");
@@ -74,7 +74,7 @@ fn many_partitions_without_a_trigger_are_one_row_and_one_command() {
     patient.take_remedy("event trigger");
     patient.take_remedy("triggers");
     assert_eq!(patient.trouble(), [""; 0]);
-    // What comes now has it from the start.
+    // New ones have it from the start.
     patient.sql("CREATE TABLE r_31 PARTITION OF r FOR VALUES IN (31); INSERT INTO r_31 VALUES (31, '8.8.8.8'); INSERT INTO r_7 VALUES (7, '8.8.4.4')");
     patient.wait("SELECT count(*) FROM ip_inventory", "2");
     patient.suffer(
@@ -143,7 +143,7 @@ fn a_table_that_took_the_place_of_an_attached_one_is_named() {
         "Rows inserted into public.\"Odd.name\" are not observed",
     );
     patient.sees("\"Odd.name\"", "8.8.3.9");
-    // A new name alone is no fault, and neither is a view in the old one's place.
+    // Only a new name is not a fault, and a view in the old one's place is not either.
     patient.sql("CREATE TABLE f (ip inet); SELECT attach_ip_source('f', '{ip}'); ALTER TABLE f RENAME TO g; CREATE VIEW f AS SELECT * FROM g");
     assert_eq!(patient.trouble(), [""; 0]);
     patient.sees("f", "8.8.3.10");
@@ -183,7 +183,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
     );
     patient.sql("INSERT INTO j VALUES ('{\"a\": {\"src ip\": \"8.8.4.2\"}}', '8.8.4.3')");
     patient.wait("SELECT count(*) FROM ip_inventory WHERE ip_address IN ('8.8.4.2', '8.8.4.3')", "2");
-    // What still can be read is observed on, with the column left out that cannot.
+    // Readable columns are still observed, without the missing one.
     patient.suffer("ALTER TABLE j ALTER body TYPE text", "columns", "its type is text now, not JSON");
     assert_eq!(patient.value("SELECT ip_columns FROM ip_source WHERE tbl = 'j'::regclass"), "{peer}");
     patient.suffer("ALTER TABLE j ALTER peer TYPE int USING 0", "columns", &said("peer: its type is integer now"));
@@ -193,7 +193,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
         "nothing was left to observe"
     );
     patient.suffer("ALTER TABLE e DROP ip", "columns", &said("ip: there is no such column"));
-    // Who has the table for himself is not waited for.
+    // It does not wait for a session with an exclusive lock on the table.
     patient.sql("CREATE TABLE k (ip inet); SELECT attach_ip_source('k', '{ip}')");
     let mut holder = patient.cluster.connect(&patient.db);
     holder.batch_execute("BEGIN; ALTER TABLE k RENAME ip TO src").expect("held");
@@ -239,7 +239,7 @@ fn what_a_schema_only_restore_and_a_detached_partition_leave_is_named() {
     assert_eq!(copy.lines(attached), patient.lines(attached));
     copy.sees("r_2", "8.8.5.1");
 
-    // Without its triggers, what is attached is told by the rows of ip_source.
+    // Without its triggers, the rows of ip_source tell which tables are attached.
     let bare = restore("bare", &[&["--section=pre-data"], &["--section=data"]]);
     bare.wait("SELECT worker FROM enrichment_status", "running");
     assert!(bare.trouble().iter().all(|trouble| trouble == "triggers|error"), "{:?}", bare.trouble());
@@ -268,7 +268,7 @@ fn a_foreign_partition_that_is_gone_again_leaves_a_trigger_that_reads_nothing() 
         "Rows inserted into public.r are not observed: its trigger reads no rows.",
     );
     patient.sees("r", "8.8.6.1");
-    // What another extension manages is left alone, as attaching does.
+    // Tables of another extension are left alone, as in attaching.
     patient.sql(
         "DROP TRIGGER asn_inventory_observe ON c; CREATE EXTENSION IF NOT EXISTS plpgsql; ALTER EXTENSION plpgsql ADD TABLE c",
     );
@@ -320,7 +320,7 @@ fn many_partitions_cost_little() {
     let mut session = patient.cluster.connect(&patient.db);
     let rows = query(&mut session, "SELECT pg_backend_pid()").expect("a pid");
     let pid = rows[0][0].clone().expect("a pid");
-    // What it takes of a processor: others load this machine, too.
+    // Its processor time: this machine has other load, too.
     let spent = || {
         let told = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("Linux");
         told.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("nanoseconds")
@@ -349,7 +349,7 @@ fn no_remedy_runs_what_a_name_says() {
     asn_inventory_tests::wait::wait_until("both to be named", || patient.lines(named) == ["2"]);
     let remedies = "SELECT remedy FROM enrichment_doctor() WHERE remedy IS NOT NULL AND check_name IN ('addresses', 'triggers', 'columns')";
     for row in patient.cluster.sql(&patient.db, remedies) {
-        // As psql sends it: what fails is no harm, what stands behind a comment would run.
+        // As psql sends it: a failure does no harm, but text after a comment would run.
         let remedy = row[0].clone().unwrap_or_default();
         let _ = patient.cluster.psql(&patient.db, &remedy);
     }

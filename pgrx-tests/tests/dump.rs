@@ -23,7 +23,7 @@ const PREFIXES: &str = "SELECT * FROM cymru_prefix ORDER BY prefix";
 const LEDGER: &str = "SELECT * FROM source_quota";
 const TRIGGERS: &str = "SELECT tgrelid::regclass, tgname, tgfoid::regproc FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text, tgname";
 
-/// A cluster with a busy past: tables of three kinds, one not populated, jobs, and a queue that nobody absorbs.
+/// A cluster with a busy past: tables of three kinds, one not populated, jobs, and a queue that is not absorbed.
 fn original() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
@@ -94,7 +94,7 @@ fn same_and_alive(restored: &Cluster) {
         assert_eq!(there, original.lines(DB, sql), "{what}");
     }
 
-    // Now with a worker: the queue is absorbed, and what was loaded by the restore is not counted again.
+    // Now with a worker: the queue is absorbed, and restored rows are not counted again.
     restored.set("asn_inventory.databases", "");
     restored.wait_value(DB, "SELECT queued || worker FROM enrichment_status", "0running");
     assert_eq!(restored.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), (EVENTS + 1).to_string());
@@ -124,7 +124,7 @@ fn same_and_alive(restored: &Cluster) {
 
     // Which rows `late` had when it was attached, only the original can tell.
     assert_eq!(restored.value(DB, "SELECT populate_ip_inventory('events')"), "0");
-    // What came since is told from what was counted there, whatever the numbers of transactions say here.
+    // Later rows are distinguished from counted ones, for any transaction numbers here.
     restored.sql(DB, "SET asn_inventory.enabled = off; INSERT INTO events (at, src) VALUES (now(), '3.120.0.9')");
     assert_eq!(restored.value(DB, "SELECT populate_ip_inventory('events')"), "1");
     let refused = restored.fails(DB, "SELECT populate_ip_inventory('late')");
@@ -248,8 +248,8 @@ fn a_restored_queue_waits_until_the_restore_is_through() {
     assert_eq!(restored.value(DB, "SELECT count(*) FROM ip_observation"), "0");
 }
 
-/// Whoever loads the tables and does not say what it does (`track_activities`) holds the worker up for a minute at most; the
-/// doctor answers meanwhile, and a job can be cancelled.
+/// A loading session without reports (`track_activities`) delays the worker for a minute at most; the doctor still
+/// answers, and a job can be cancelled.
 #[test]
 fn a_restore_that_waits_holds_up_no_doctor_and_no_job() {
     let cluster = target();

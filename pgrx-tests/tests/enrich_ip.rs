@@ -1,5 +1,5 @@
-//! `enrich_ip`: the inventory first, MaxMind now, the rest the worker's; and what it must not do: write in a
-//! read-only transaction, outlive a rollback, hang without a worker, leave a question behind.
+//! `enrich_ip`: first the inventory, then MaxMind, the worker does the rest. It must not write in a read-only
+//! transaction, outlive a rollback, hang without a worker, or leave a question behind.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -24,7 +24,7 @@ fn database(cluster: &Cluster, name: &'static str) -> &'static str {
     name
 }
 
-/// What a caller reads first of an answer.
+/// The main fields of an answer.
 fn asked(call: &str) -> String {
     format!(
         "SELECT e.ip, e.ip_class, e.asn_number, e.country_code, e.city, e.maxmind_status, e.cymru_status,
@@ -105,7 +105,7 @@ fn a_fresh_row_comes_as_it_is() {
     assert_eq!(cluster.lines(db, answer), [expected]);
     assert_eq!(cluster.lines(db, &answer.replace("('8.8.8.8')", "('8.8.8.8', '5s')")), [expected]);
     assert_eq!(cluster.lines(db, &answer.replace("8.8.8.8", "8.8.8.8/24")), [expected]);
-    // Asking for what is known hands nothing over and writes nothing.
+    // A question about a known address queues nothing and writes nothing.
     absorbed(cluster, db, "1.1.1.1");
     assert_eq!(cluster.lines(db, &format!("{ctid} WHERE ip_address = '8.8.8.8'")), before);
 }
@@ -135,7 +135,7 @@ fn a_bare_row_is_enriched_once_somebody_asks() {
 fn with_a_wait_the_row_is_there_when_the_answer_is() {
     let (cluster, db) = (cluster(), database(cluster(), "with_wait"));
     let mut client = cluster.connect(db);
-    // Also inside of a transaction, where what a session queues would reach the worker only afterwards.
+    // Also inside of a transaction, where queued rows would reach the worker only afterwards.
     query(&mut client, "BEGIN").expect("begun");
     let answer = query(&mut client, &asked("enrich_ip('8.8.8.8', '30s')")).expect("an answer");
     assert_eq!(answer[0][2].as_deref(), Some("15169"));
@@ -277,7 +277,7 @@ fn a_cancelled_wait_ends_at_once_and_leaves_no_question_behind() {
         assert_eq!(failure.code, "57014", "{failure:?}");
     }
     assert!(started.elapsed() < Duration::from_secs(30));
-    // Without an answer in time, what is known without the worker is said, and the address is handed over.
+    // Without an answer in time, the offline answer is returned, and the address is queued.
     query(&mut client, "SET statement_timeout = 0").expect("set");
     let late = query(&mut client, "SELECT (enrich_ip('1.1.1.1', '50ms')).asn_number").expect("an answer");
     assert_eq!(late, [[Some("13335".to_string())]]);
@@ -339,7 +339,7 @@ fn a_row_from_before_a_newer_build_is_answered_from_the_build_at_once_and_refres
     cluster.install_mmdb_as(&file, "GeoLite2-City.mmdb");
     cluster.wait_value(db, "SELECT ip_city('81.2.69.142')", "Dublin");
 
-    // At once: in a transaction that can hand nothing over, the row is what it was and the answer is new.
+    // At once: in a transaction that can queue nothing, the row is unchanged and the answer is new.
     let mut client = cluster.connect(db);
     query(&mut client, "BEGIN READ ONLY").expect("begun");
     let answer = query(&mut client, "SELECT (enrich_ip('81.2.69.142')).city").expect("an answer");
@@ -380,7 +380,7 @@ fn the_inventory_is_found_by_its_key_whatever_stands_under_the_keys_name() {
             "DROP INDEX ip_inventory_pkey; CREATE INDEX ip_inventory_pkey ON ip_inventory (observation_count)",
             "of the row",
         ),
-        // Without a key nobody reads the whole table for one address: the files answer.
+        // Without a key, the whole table is not read for one address: the files answer.
         ("ALTER TABLE ip_inventory DROP CONSTRAINT ip_inventory_key", "London"),
         ("ALTER TABLE ip_inventory ADD CONSTRAINT new_key PRIMARY KEY (observation_count, ip_address)", "London"),
         (

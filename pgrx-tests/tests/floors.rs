@@ -118,7 +118,7 @@ fn absolute(module: &Module, path: &[String]) -> Module {
     base.iter().chain(path.iter().skip(ups.max(usize::from(ups == 0)))).cloned().collect()
 }
 
-/// The module that a path leads into. What is named at the root of the crate is nobody's room.
+/// The module that a path leads into. Names at the root of the crate belong to no room.
 fn longest(modules: &BTreeMap<Module, PathBuf>, path: &[String]) -> Option<Module> {
     (1..=path.len()).rev().map(|length| path[..length].to_vec()).find(|prefix| modules.contains_key(prefix))
 }
@@ -168,7 +168,7 @@ fn no_files_name_each_other_in_a_circle() {
                 left.remove(&module);
             }
         }
-        // And from the other end: what nobody in there names only leads to it.
+        // And from the other end: files that no other one there names only lead to it.
         loop {
             let named: BTreeSet<Module> = left.values().flatten().cloned().collect();
             let before = left.len();

@@ -1,5 +1,5 @@
-//! Figures follow what happened, whoever did it, and jobs end in a time that grows with their rows, whatever the planner
-//! was told of the tables.
+//! Figures follow changes by all writers, and the time of jobs grows with their rows, under any statistics of the
+//! planner.
 
 use crate::backfill_support::{DUE, WRONG, bare, cluster_of_many, database};
 use asn_inventory_tests::cluster::query;
@@ -42,7 +42,7 @@ fn counts_follow_helpers_and_what_is_written_by_hand() {
     cluster.wait_value(db, "SELECT observations FROM inventory_count", "1488");
     written("TRUNCATE ip_inventory");
     cluster.wait_value(db, counted, "0/0");
-    // What does not change is not counted again: another database's count comes and goes meanwhile.
+    // An unchanged inventory is not counted again: meanwhile another database's count runs.
     let at = cluster.value(db, "SELECT counted_at FROM inventory_count");
     let other = database(cluster, "by_hand_beside");
     for count in 1..=2 {
@@ -117,7 +117,8 @@ fn who_holds_what_the_worker_needs_is_named_and_nothing_passes_for_done() {
     cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "2");
     assert_eq!(cluster.value(db, "SELECT level FROM enrichment_doctor() WHERE check_name = 'locks'"), "ok");
 
-    // Somebody who may do nothing drops the extension, behind an open attach: he waits for a lock, and all behind him.
+    // A role without rights drops the extension, behind an open attach: it waits for a lock, and all others wait behind
+    // it.
     cluster.sql("postgres", "CREATE ROLE anybody LOGIN");
     let mut attacher = cluster.connect(db);
     query(&mut attacher, "BEGIN; CREATE TABLE more (ip inet); SELECT attach_ip_source('more', '{ip}')")

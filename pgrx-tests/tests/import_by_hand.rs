@@ -1,4 +1,4 @@
-//! import_mmdb_files: new files at once and how many were installed, what is refused and taken by force, and by whom.
+//! import_mmdb_files: new files at once and their number, refused files, force, and rights.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::mmdb::MmdbWriter;
@@ -33,7 +33,7 @@ fn record(number: u32) -> serde_json::Value {
     json!({ "autonomous_system_number": number })
 }
 
-/// Calls `import_mmdb_files`, again where somebody else is importing at that moment, as its hint says.
+/// Calls `import_mmdb_files`, again if another process is importing at that moment, as its hint says.
 fn import(cluster: &Cluster, arguments: &str) -> String {
     let sql = format!("SELECT import_mmdb_files({arguments})");
     let busy = |result: &Result<Vec<Vec<Option<String>>>, SqlFailure>| {
@@ -77,7 +77,7 @@ fn without_preload_files_are_installed_counted_refused_and_forced() {
     assert_eq!((refused(&cluster), asn(&cluster)), (String::new(), "64501".to_owned()));
     assert_ne!(cluster.value(DB, &nodes), before);
 
-    // Force takes what shrank, not what is broken.
+    // Force imports a smaller file, not a broken one.
     replace_asn(&cluster, fixtures::small_city(1));
     assert_eq!(import(&cluster, "true"), "0");
     assert!(refused(&cluster).contains("wrong edition"), "{}", refused(&cluster));
@@ -105,7 +105,7 @@ fn beside_a_launcher_a_collapsed_file_waits_for_force_too() {
     let cluster = Cluster::builder().start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
-    // Whoever was first, the launcher or this call: they are there now.
+    // After the launcher's or this call's import, they are there.
     import(&cluster, "");
     assert_eq!(cluster.value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL"), "2");
     assert_eq!(asn(&cluster), "15169");
@@ -149,7 +149,7 @@ fn a_store_that_can_not_be_written_is_named() {
     let cluster = Cluster::builder().preload(false).start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     fixtures::small(&cluster.maxmind_dir());
-    // A file where the store's directory belongs stops everybody, root too.
+    // A file in place of the store's directory stops all users, root too.
     let store = cluster.data_dir().join("asn_inventory");
     assert!(!store.exists());
     fs::write(&store, "in the way").expect("a file");

@@ -1,4 +1,4 @@
-//! Bad input: what cannot be attached is refused by name, and what stands in an event never fails its insert.
+//! Bad input: unsuitable tables and columns are refused by name, and no value of an event fails its insert.
 
 use crate::ingest_support::{Db, refused, run, value};
 use asn_inventory_tests::prelude::*;
@@ -56,7 +56,7 @@ fn a_wrong_column_is_refused_by_name() {
     // A null among the columns is a mistake, not a column to be passed over.
     let failure = db.fails("SELECT attach_ip_source('events', ARRAY['ip', NULL])");
     check("a null column", &failure, bad, &["null"]);
-    // The detail says what the type is.
+    // The detail names the type.
     let failure = db.fails("SELECT attach_ip_source('events', '{m}')");
     assert!(failure.detail.contains("macaddr"), "{failure:?}");
     // Nothing is left of any attempt, and a table that was attached stays as it was.
@@ -141,7 +141,7 @@ fn a_hand_made_trigger_with_odd_arguments_does_no_harm() {
     assert_eq!(db.counts(), [""; 0]);
 }
 
-/// Values of one row each; how many of them are no host address; what is observed besides.
+/// Values of one row each; the number that are not a host address; the observed ones.
 struct Bad(&'static str, &'static str, &'static [&'static str], u32, &'static [&'static str]);
 
 #[rustfmt::skip]

@@ -1,5 +1,5 @@
-//! What people call: populate_ip_inventory counts what was there before, once, and absorb_observations does the
-//! worker's work without a worker.
+//! The functions for users: populate_ip_inventory counts earlier rows, once, and absorb_observations does the worker's
+//! work without a worker.
 
 use crate::ingest_support::{Db, run, value};
 use asn_inventory_tests::prelude::*;
@@ -172,7 +172,7 @@ fn without_a_worker_absorbing_by_hand_does_its_work() {
     assert_eq!(cluster.value(all, queued), "0");
 }
 
-/// Who may write into the queue or the inventory may write what they like; nothing wraps, and nothing stands still.
+/// A role that may write the queue or the inventory may write any values; no count overflows, and the work goes on.
 #[test]
 fn counts_end_at_the_largest_that_the_type_holds() {
     let db = Db::new();
@@ -192,7 +192,7 @@ fn counts_end_at_the_largest_that_the_type_holds() {
     assert_eq!(db.counts(), [format!("46.148.119.1|{largest}"), format!("46.148.119.2|{largest}")]);
     assert_eq!(db.sources(), [format!("events|{largest}|{largest}")]);
     assert_eq!(db.value("SELECT count(*) FROM ip_observation"), "0");
-    // What adds them up goes on, too.
+    // Sums of them go on, too.
     db.wait("SELECT observations FROM inventory_count", largest);
     assert!(db.value("SELECT inventory_report()").contains("<html"));
     assert_eq!(db.value("SELECT observations FROM enrichment_status"), largest);

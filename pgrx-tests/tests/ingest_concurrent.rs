@@ -1,5 +1,5 @@
-//! Loaders at the same time, a worker that absorbs all the while, and users who hold or spoil rows of the inventory:
-//! counts stay exact, nobody waits, nothing deadlocks.
+//! Loaders at the same time, a worker that absorbs all the time, and users who lock or damage rows of the inventory:
+//! counts stay exact, no loader waits, nothing deadlocks.
 
 use crate::ingest_support::{Db, run, value};
 use std::fmt::Write as _;
@@ -54,8 +54,8 @@ fn four_loaders_of_the_same_file_count_exactly_and_do_not_wait() {
     let over = AtomicBool::new(false);
     let waits = thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            // Whoever waits for a lock on our tables, their rows, or a transaction that wrote them; the extension of a
-            // file ("extend") is a matter of microseconds that every table has.
+            // Sessions that wait for a lock on our tables, their rows, or a transaction that wrote them; the extension
+            // of a file ("extend") takes microseconds for every table.
             let mut session = db.connect();
             let mut seen = Vec::new();
             while !over.load(Ordering::Relaxed) {
@@ -76,7 +76,7 @@ fn four_loaders_of_the_same_file_count_exactly_and_do_not_wait() {
                     let mut session = db.connect();
                     run(&mut session, "SET application_name = loader; SET lock_timeout = '5s'");
                     let file = event_file(number * 1_001);
-                    // In batches of odd sizes, some in one transaction: what a real loader does.
+                    // In batches of odd sizes, some in one transaction: like a real loader.
                     let lines: Vec<&str> = file.lines().collect();
                     for (batch, chunk) in lines.chunks(131).enumerate() {
                         if batch % 5 == 0 {
@@ -119,7 +119,7 @@ fn an_open_loader_holds_nothing_that_another_wants() {
     run(&mut second, "SET lock_timeout = '50ms'");
     run(&mut second, insert);
     run(&mut second, &format!("BEGIN; {insert}"));
-    // What has committed is absorbed meanwhile.
+    // Committed rows are absorbed meanwhile.
     assert_eq!(db.counts(), ["45.155.9.1|1", "45.155.9.2|1"]);
     run(&mut first, "COMMIT");
     run(&mut second, "COMMIT");
@@ -144,7 +144,7 @@ fn an_idle_transaction_that_holds_a_row_stops_only_its_own_address() {
     db.wait("SELECT count(*) FROM ip_inventory", "4");
     db.wait("SELECT observation_count FROM ip_inventory WHERE ip_address = '45.155.10.2'", "3");
     assert_eq!(db.value("SELECT observation_count FROM ip_inventory WHERE ip_address = '45.155.10.1'"), "1");
-    // Its observations wait in the queue, nobody else's do.
+    // Only its observations wait in the queue.
     db.wait("SELECT string_agg(DISTINCT host(address), ',') FROM ip_observation", "45.155.10.1");
     run(&mut holder, "COMMIT");
     let counts = db.counts();

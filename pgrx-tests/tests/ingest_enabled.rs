@@ -69,7 +69,7 @@ fn session_role_and_database_settings_win_over_everything() {
         let mut session = cluster.connect_as("loader", "postgres");
         run(&mut session, &format!("SET asn_inventory.enabled = {opposite}"));
         assert_eq!(value(&mut session, SHOW), opposite, "SET with {what}");
-        // A reload does not turn back what a session chose, nor what the environment said.
+        // A reload does not change the session's value or the environment's.
         cluster.set("asn_inventory.enabled", base);
         assert_eq!(value(&mut session, SHOW), opposite, "a session's own after a reload, with {what}");
         run(&mut session, "RESET asn_inventory.enabled");
@@ -154,7 +154,7 @@ fn the_worker_rests_while_it_is_off_and_goes_on_by_a_reload() {
     ready(&cluster);
     cluster.set("asn_inventory.enabled", "off");
     cluster.wait_value("postgres", "SELECT enabled FROM enrichment_status", "f");
-    // A session may still observe; what it queues waits for the worker.
+    // A session may still observe; its queued rows wait for the worker.
     let mut session = cluster.client();
     run(&mut session, "SET asn_inventory.enabled = on");
     // The worker's process has the setting once it has ended the rounds that were under way before the reload.

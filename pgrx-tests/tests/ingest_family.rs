@@ -1,5 +1,5 @@
-//! Partitions and children that come after their parent was attached: each gets the trigger once, nobody's statement
-//! fails or gets slow for it, and what others manage is left alone.
+//! Partitions and children that come after their parent was attached: each gets the trigger once, no statement fails or
+//! gets slow because of it, and tables of other extensions are left alone.
 
 use crate::ingest_support::{Db, run, value};
 use postgres::Client;

@@ -1,5 +1,5 @@
-//! `asn_inventory.enabled_by_superuser_only`: nobody hides events by switching observation off; and statements that were
-//! not observed are noted by table.
+//! `asn_inventory.enabled_by_superuser_only`: no role can hide events by switching observation off; and statements that
+//! were not observed are noted by table.
 
 use crate::ingest_support::{refused, run, value};
 use asn_inventory_tests::prelude::*;
@@ -45,7 +45,7 @@ fn only_superusers_switch_it_where_the_server_says_so() {
     run(&mut early, OFF);
     insert(&mut early, "36.97.0.1");
     forbid(&cluster, &mut early, "on");
-    // One that had switched it off before is observed from now on; what it may do to itself is to switch it on.
+    // A session that had switched it off before is observed from now on; it may still switch it on.
     insert(&mut early, "36.97.0.2");
     run(&mut early, "SET asn_inventory.enabled = on; RESET asn_inventory.enabled");
     let mut loader = cluster.connect_as("loader", "postgres");
@@ -61,7 +61,7 @@ fn only_superusers_switch_it_where_the_server_says_so() {
         assert!(failure.detail.contains("only superusers"), "{statement}: {failure:?}");
     }
     insert(&mut loader, "36.97.0.3");
-    // What a role was given, or asks for as it connects, lets it in and counts for nothing.
+    // Values of a role, or of its connection, are accepted and ignored.
     insert(&mut cluster.connect_as("quiet", "postgres"), "36.97.0.4");
     let mut options = cluster
         .config("postgres")
@@ -101,7 +101,7 @@ fn a_parallel_query_of_a_session_that_had_it_off_goes_on() {
 fn a_statement_that_was_not_observed_is_noted_by_table() {
     let cluster = ready();
     let mut loader = cluster.connect_as("loader", "postgres");
-    // Nobody absorbs meanwhile.
+    // Nothing is absorbed meanwhile.
     let mut holder = cluster.client();
     cluster.set("asn_inventory.absorb_interval", "1h");
     run(&mut holder, "SELECT absorb_observations()");

@@ -76,7 +76,7 @@ fn copy_work_mem_bounds_what_a_copy_gets() {
     with("", "4MB");
 }
 
-/// Statements that could not have the queue, and the last one's table. (What the doctor asks.)
+/// Statements without access to the queue, and the last one's table. (As the doctor reads them.)
 fn unobserved(db: &Db) -> Vec<String> {
     db.sql(
         "CREATE OR REPLACE FUNCTION unobserved_now(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz)
@@ -93,7 +93,7 @@ fn a_loader_does_not_wait_for_ever_behind_who_wants_the_queue_for_himself() {
          CREATE TABLE history (ip inet); INSERT INTO history VALUES ('36.92.1.1'); SELECT attach_ip_source('history', '{ip}')",
     );
     assert_eq!(unobserved(&db), ["0||"]);
-    // An open loader, and somebody in line behind it.
+    // An open loader, and a session that waits behind it.
     let mut open = db.connect();
     run(&mut open, "BEGIN; INSERT INTO events VALUES ('36.92.0.1')");
     let mut waiting = db.connect();

@@ -1,9 +1,9 @@
-//! Large statements put their addresses into the queue by the hundred; nobody else should be able to tell.
+//! Large statements put their addresses into the queue by the hundred; the results must be the same.
 
 use crate::ingest_support::*;
 use asn_inventory_tests::prelude::*;
 
-/// A cluster without a worker: what is queued stays until it is absorbed by hand.
+/// A cluster without a worker: queued rows stay until they are absorbed by hand.
 fn resting() -> Cluster {
     let cluster = Cluster::builder().preload(false).start();
     fixtures::small(&cluster.maxmind_dir());

@@ -100,7 +100,8 @@ fn a_partition_that_goes_is_observed_until_the_doctors_command() {
     db.sql("SELECT detach_ip_source('p0'); INSERT INTO p0 VALUES (3, '8.8.8.8')");
     assert_eq!(db.counts(), ["8.8.8.8|2"]);
     assert_eq!(db.lines(PARTITIONS), ["ok||"]);
-    // Back again: some of its rows were observed, and some not. Nobody can tell, so what is known stays as it is.
+    // Back again: some of its rows were observed, and some not. They cannot be distinguished, so known addresses stay
+    // as they are.
     db.sql("INSERT INTO p0 VALUES (4, '1.1.1.1'); ALTER TABLE root ATTACH PARTITION p0 FOR VALUES FROM (0) TO (100)");
     assert_eq!(db.value("SELECT populate_ip_inventory('p0')"), "1");
     assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|2"]);

@@ -1,5 +1,5 @@
-//! Who may do what: nothing but offline look-ups for everybody, a loader needs nothing of ours, an owner attaches with
-//! two grants, and nobody's own functions, operators or tables come between.
+//! The rights of roles: only offline look-ups for all, a loader needs no right of ours, an owner attaches with two
+//! grants, and functions, operators or tables of other roles do not interfere.
 
 use crate::ingest_support::{Db, cluster, refused, run, value};
 
@@ -168,15 +168,15 @@ fn a_stranger_cannot_hold_off_the_writers_of_a_table_by_asking() {
     run(&mut writer, "BEGIN; INSERT INTO events VALUES ('51.68.2.1')");
     let mut session = db.connect_as(&stranger);
     run(&mut session, "SET lock_timeout = '200ms'");
-    // Refused at once: it does not even queue for the lock, behind which everybody else would wait.
+    // Refused at once: it does not even request the lock, behind which all others would wait.
     for call in ["SELECT attach_ip_source('events', '{ip}')", "SELECT detach_ip_source('events')"] {
         assert_eq!(refused(&mut session, call).code, "42501", "{call}");
     }
     run(&mut writer, "ROLLBACK");
 }
 
-/// What an attacker puts first on everybody's search_path: tables, functions, operators, types and casts of our names,
-/// all of which raise, so that whoever resolves one by accident fails loudly.
+/// An attacker's objects, first on every search_path: tables, functions, operators, types and casts of our names. All
+/// of them raise errors, so that any accidental use shows.
 const HOSTILE: &str = r#"
     CREATE SCHEMA evil;
     CREATE FUNCTION evil.trap() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
@@ -220,7 +220,7 @@ fn nothing_on_a_search_path_comes_between() {
 
     let mut session = db.connect_as(&owner);
     assert_eq!(value(&mut session, "SHOW search_path"), "evil, pg_catalog, public");
-    // Temporary objects come before everything else, if nobody says otherwise.
+    // Temporary objects come first by default.
     run(
         &mut session,
         "CREATE TEMP TABLE ip_observation (x int); CREATE TEMP TABLE ip_inventory (x int); CREATE TEMP TABLE ip_source (x int);

@@ -17,7 +17,7 @@ fn rows_count_when_their_transaction_commits() {
     assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|2"]);
     assert_eq!(db.sources(), ["e|3|0"]);
     assert_eq!(db.value("SELECT rows_seen || ' ' || method FROM ip_source"), "4 row");
-    // A conflict is no inserted row, and an update is none.
+    // A conflict does not count as an inserted row, and neither does an update.
     db.sql("CREATE UNIQUE INDEX ON e (ip) WHERE ip = '1.1.1.1'");
     db.sql(
         "INSERT INTO e VALUES ('1.1.1.1'), ('7.7.7.7') ON CONFLICT DO NOTHING;
@@ -210,7 +210,7 @@ fn a_session_that_is_ended_while_it_counts_gives_its_locks_back() {
     assert_eq!(db.counts(), ["8.8.8.8|1"]);
 }
 
-/// A subscription's initial copy, its stream, transactions that were spooled, and restarts of what applies them.
+/// A subscription's initial copy, its stream, spooled transactions, and restarts of the apply worker.
 #[test]
 fn a_subscriber_counts_what_a_subscription_brings() {
     let server = |more: &str| {
@@ -266,7 +266,7 @@ fn a_subscriber_counts_what_a_subscription_brings() {
     }
     counted(10_001);
     assert_eq!(subscriber.value("postgres", "SELECT observations FROM ip_source"), "10001");
-    // Attached the other way, the doctor says that nothing is seen of it, and what to do.
+    // Attached with the other method, the doctor says that it is not observed, with the remedy.
     let doctor = "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'triggers' AND detail LIKE '%a subscription brings%'";
     assert_eq!(subscriber.value("postgres", &doctor.replace("remedy", "count(*)")), "0");
     subscriber.sql("postgres", "SELECT attach_ip_source('e', '{ip}')");

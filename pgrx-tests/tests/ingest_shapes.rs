@@ -1,9 +1,9 @@
-//! Whatever shape a column, a statement or a transaction has: every address that an insert commits is counted exactly.
+//! For all shapes of columns, statements and transactions: every committed address is counted exactly.
 
 use crate::ingest_support::{Db, run, value};
 use std::io::Write;
 
-/// A column's type, its selector, the values inserted (one row each), and what is observed: `address|count` lines.
+/// A column's type, its selector, the inserted values (one row each), and the expected `address|count` lines.
 struct Kind(&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
 
 #[rustfmt::skip]
@@ -294,7 +294,7 @@ fn a_temporary_table_is_observed_while_it_lives() {
     );
     assert_eq!(db.counts(), ["3.120.4.1|2", "3.120.4.2|1"]);
     drop(session);
-    // The next attach clears away what was noted of tables that are gone.
+    // The next attach removes notes of dropped tables.
     db.wait("SELECT count(*) FROM pg_class WHERE relname = 'staged'", "0");
     db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); INSERT INTO events VALUES ('3.120.4.2')");
     assert_eq!(db.counts(), ["3.120.4.1|2", "3.120.4.2|2"]);

@@ -44,7 +44,7 @@ fn partitions_count_once_for_the_root_however_rows_come_in() {
          INSERT INTO fifth_a VALUES (401, '36.64.7.1');
          INSERT INTO fifth VALUES (402, '36.64.7.1');",
     );
-    // A row that an update moves to another partition is no new event.
+    // A row that an update moves to another partition is not a new event.
     db.sql("UPDATE events SET id = 250 WHERE id = 1");
     assert_eq!(
         db.counts(),
@@ -177,7 +177,7 @@ fn a_renamed_table_goes_on_and_a_dropped_one_leaves_others_alone() {
          ALTER TABLE events RENAME TO cases; ALTER TABLE cases SET SCHEMA archive;
          INSERT INTO archive.cases VALUES ('36.69.0.1');",
     );
-    // What was inserted counts, even when its table is gone before the worker looks.
+    // Inserted rows count, even if their table is dropped before the worker looks.
     db.sql("BEGIN; INSERT INTO doomed VALUES ('36.69.0.2'); DROP TABLE doomed; COMMIT");
     db.sql("INSERT INTO archive.cases VALUES ('36.69.0.1')");
     assert_eq!(db.counts(), ["36.69.0.1|2", "36.69.0.2|1"]);

@@ -1,8 +1,8 @@
-//! Tables whose rows come and hold no address: that is said, with why, and with what mends it.
+//! Tables whose new rows hold no address: this is reported, with the reason and the remedy.
 
 use crate::ingest_support::{Db, run};
 
-/// What the doctor says of them.
+/// The doctor's findings of them.
 const ADDRESSES: &str = "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'addresses' ORDER BY detail";
 
 fn unread(db: &Db) -> Vec<String> {

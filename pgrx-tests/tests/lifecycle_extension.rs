@@ -27,11 +27,11 @@ fn database(name: &str, sql: &str) -> &'static Cluster {
     cluster
 }
 
-/// What the log has against a database, or against any of our processes (which it names without their databases).
+/// Log lines about a database, or about our processes (which it names without their databases).
 fn complaints(cluster: &Cluster, database: &str) -> Vec<String> {
     let of = [format!(" {database}: "), " asn_inventory launcher : ".into(), WORKER_LOG.into(), HELPER_LOG.into()];
     let bad = ["ERROR:", "WARNING:", "FATAL:", "PANIC:", "asn_inventory: "];
-    // What the caller of a job is told whose extension is dropped is no storm.
+    // The error of a job whose extension is dropped does not count as a storm.
     let usual =
         ["asn_inventory: installed ", "ERROR:  job 1 was cancelled", "terminating background worker \"asn_inventory"];
     let any = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));

@@ -1,5 +1,5 @@
-//! The extension comes and goes by prepared transactions: what nobody could see when they were prepared is seen when they
-//! are committed, at once, with nothing queued.
+//! The extension is created and dropped by prepared transactions: changes that were invisible at PREPARE are seen at
+//! COMMIT PREPARED, at once, with nothing queued.
 
 use crate::crash_support::wait_for_worker_in;
 use asn_inventory_tests::prelude::*;
@@ -13,7 +13,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// The worker that was started for a look has gone again: nobody knows of the extension.
+/// The worker that was started for a look has ended: the extension is still unknown.
 fn wait_for_nobody(cluster: &Cluster) {
     let log = |cluster: &Cluster| cluster.pids_of("asn_inventory worker").len();
     wait_until("the end of all looks", || log(cluster) == 0);
@@ -28,7 +28,7 @@ fn an_extension_of_a_prepared_transaction_gets_its_worker_at_the_commit() {
     cluster.sql("prepared", "COMMIT PREPARED 'made'");
     cluster.wait_value("prepared", RUNS, "running");
 
-    // The same across a restart, after which nobody remembers that anything was prepared.
+    // The same across a restart, after which the prepared transaction is forgotten.
     cluster.sql("postgres", "CREATE DATABASE kept");
     cluster.sql("kept", "BEGIN; CREATE EXTENSION asn_inventory; PREPARE TRANSACTION 'kept'");
     cluster.restart();
@@ -45,7 +45,7 @@ fn what_is_rolled_back_leaves_no_worker_and_what_stays_keeps_its_own() {
     cluster.sql("undone", "BEGIN; CREATE EXTENSION asn_inventory; PREPARE TRANSACTION 'undone'");
     cluster.sql("undone", "ROLLBACK PREPARED 'undone'");
     wait_for_nobody(&cluster);
-    // Prepared transactions of a database without the extension start nobody.
+    // Prepared transactions of a database without the extension start no worker.
     let started = |cluster: &Cluster| cluster.log().matches("worker process: asn_inventory worker").count();
     cluster.sql("undone", "CREATE TABLE t (n int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'plain'");
     let before = started(&cluster);
@@ -81,7 +81,7 @@ fn what_a_prepared_transaction_queued_is_absorbed_at_its_commit() {
         "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')",
     );
     cluster.wait_walked("queue");
-    // Attached and filled by one transaction that nobody sees.
+    // Attached and filled by one invisible transaction.
     cluster.sql("queue", "BEGIN; CREATE TABLE more (ip inet); SELECT attach_ip_source('more', '{ip}'); INSERT INTO more VALUES ('8.8.8.8'); PREPARE TRANSACTION 'more'");
     cluster.sql("queue", "INSERT INTO events VALUES ('1.1.1.1')");
     cluster.wait_value("queue", "SELECT count(*) FROM ip_inventory", "1");

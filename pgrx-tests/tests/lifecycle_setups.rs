@@ -36,7 +36,7 @@ fn without_preload_all_but_the_worker_works() {
         assert_eq!(refused.code, "55000", "{needs_the_worker}");
         assert_eq!(refused.message, "the asn_inventory worker is not running");
         assert!(refused.hint.contains("shared_preload_libraries"), "{refused:?}");
-        // Who copies the setting as it stands would throw out other libraries.
+        // Copying the setting unchanged would remove other libraries.
         assert!(refused.hint.contains("beside what is there already"), "{refused:?}");
     }
     assert_eq!(cluster.value(db, "SELECT count(*) FROM enrichment_progress"), "0");
@@ -85,7 +85,7 @@ fn works_encoded(encoding: &str, place: &str, country: &str) {
     assert_eq!(bytes("SELECT mmdb_record('GeoLite2-City', '177.54.144.1') #>> '{city,names,en}'"), place);
     assert_eq!(bytes("SELECT mmdb_record('GeoLite2-City', '85.105.0.1') #>> '{country,names,en}'"), country);
     assert_eq!(cluster.value(db, "SELECT count(record) > 10 FROM mmdb_networks('GeoLite2-City')"), "t");
-    // Events with letters of the encoding, and with bytes that are no text in any.
+    // Events with letters of the encoding, and with bytes that are not text in any encoding.
     cluster.sql(
         db,
         "SET client_encoding TO 'SQL_ASCII';
@@ -167,7 +167,7 @@ fn columns_may_have_names_in_the_letters_of_the_encoding() {
     let doctor =
         "SELECT detail FROM größe.enrichment_doctor() WHERE check_name IN ('columns', 'triggers') AND level <> 'ok'";
     assert_eq!(cluster.lines(db, doctor), [""; 0]);
-    // What is wrong is said, and not that a text could not be read.
+    // The message names the real error, not an unreadable text.
     let refused = cluster.fails(db, "SELECT größe.attach_ip_source('meldung', '{größe}')");
     assert_eq!(refused.code, "42703");
     assert_eq!(cluster.fails(db, "SELECT größe.refresh_stale('größe')").code, "22023");

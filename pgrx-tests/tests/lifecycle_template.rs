@@ -68,7 +68,7 @@ fn who_may_create_databases_may_copy_a_template_of_others() {
     let pid = worker(&cluster, "model");
     let gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'model' AND backend_type = 'client backend'";
 
-    // Who may not copy it does not disturb it either.
+    // A role that may not copy it does not disturb it either.
     let mut no_creator = cluster.connect_as("no_creator", "postgres");
     cluster.wait_value("postgres", gone, "0");
     let refused = value(&mut no_creator, "CREATE DATABASE copied TEMPLATE model").expect_err("refused");
@@ -81,7 +81,7 @@ fn who_may_create_databases_may_copy_a_template_of_others() {
     assert_ne!(worker(&cluster, "model"), pid, "a worker of the template is back");
     assert_eq!(cluster.value("copied", "SELECT count(*) FROM ip_inventory"), "3", "with what it had");
     works(&cluster, "copied");
-    // It stays the owner's: neither dropped nor renamed by who may copy it.
+    // It stays the owner's: a role that may copy it cannot drop or rename it.
     let pid = worker(&cluster, "model");
     for statement in ["DROP DATABASE model", "ALTER DATABASE model RENAME TO mine"] {
         let refused = value(&mut creator, statement).expect_err("refused");
@@ -133,7 +133,7 @@ fn statements_that_postgresql_refuses_leave_the_worker_alone() {
         assert_eq!((worker(&cluster, "model"), worker(&cluster, "private")), pids, "{role}: {statement}");
         cluster.wait_value("postgres", gone, "0");
     }
-    // While somebody else is connected there, PostgreSQL refuses; the worker need not go.
+    // While another session is connected there, PostgreSQL refuses; the worker need not end.
     let mut guest = cluster.connect("private");
     let refused = cluster.fails("postgres", "ALTER DATABASE private RENAME TO mine");
     assert_eq!(refused.code, "55006", "{refused:?}");

@@ -21,7 +21,7 @@ fn value(sql: &str) -> String {
     cluster().value(DB, sql)
 }
 
-/// Everything `lookup_ip` says, but for the time of the answer, as one line.
+/// All fields of `lookup_ip`, without the time of the answer, as one line.
 fn said(ip: &str) -> String {
     let sql = format!(
         "SELECT l.ip, l.ip_class, l.network, l.asn_number, l.asn_org, l.asn_source, l.country_code,
@@ -267,7 +267,7 @@ fn ip_class_serves_in_indexes_and_generated_columns_and_the_others_do_not() {
     );
     let plan = cluster().lines(DB, "EXPLAIN (COSTS off) SELECT ip FROM classed WHERE ip_class(ip) = 'link_local'");
     assert!(plan.iter().any(|line| line.contains("classed_ip_class")), "{plan:#?}");
-    // A new build changes what they say: an index on them would lie.
+    // A new build changes their results: an index on them would be wrong.
     for function in ["ip_asn", "ip_country", "ip_city", "ip_asn_org"] {
         let refused = cluster().fails(DB, &format!("CREATE INDEX ON classed ({function}(ip))"));
         assert_eq!(refused.code, "42P17", "{function}");

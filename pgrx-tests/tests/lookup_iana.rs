@@ -1,5 +1,6 @@
 //! Every range of the IANA special-purpose registries, both families, through SQL: its class at both ends and just
-//! outside, and that no source is asked about what is not globally reachable, though the files know all of it.
+//! outside, and that no source is asked about addresses that are not globally reachable, though the files know all of
+//! them.
 //!
 //! PostgreSQL's own cidr operators say what is inside what: the longest range around an address counts.
 

@@ -1,4 +1,4 @@
-//! Whole records through SQL: `mmdb_record`, `mmdb_networks`, `mmdb_editions`; and what all look-ups say while
+//! Whole records through SQL: `mmdb_record`, `mmdb_networks`, `mmdb_editions`; and the results of all look-ups while
 //! nothing, or only a part, is installed.
 
 use asn_inventory_tests::prelude::*;
@@ -204,7 +204,7 @@ fn with_nothing_installed_answers_are_unavailable_and_one_warning_says_why() {
     let refused = cluster.fails(DB, "SELECT mmdb_record('GeoLite2-City', '8.8.8.8')");
     assert_eq!((refused.code.as_str(), refused.detail.as_str()), ("22023", "No edition is installed."));
 
-    // One edition by itself answers what it can, in the session that had nothing.
+    // One edition alone answers its part, in the session that had none.
     let asn = cluster.maxmind_dir().join("GeoLite2-ASN.mmdb.part");
     fixtures::small_asn(fixtures::days_ago(1)).write(&asn).expect("a file");
     std::fs::rename(&asn, cluster.maxmind_dir().join("GeoLite2-ASN.mmdb")).expect("renamed");

@@ -1,4 +1,4 @@
-//! A file's networks through SQL, a row at a time: in constant memory, and cheap for who stops early.
+//! A file's networks through SQL, a row at a time: in constant memory, and cheap after an early stop.
 
 use asn_inventory_tests::prelude::*;
 
@@ -40,7 +40,7 @@ fn networks_take_the_memory_of_one_row() {
     let mut client = cluster.connect(DB);
     let used = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts";
     for from in ["mmdb_networks('Large-Thing')", "by_row('Large-Thing')", "networks('Large-Thing')"] {
-        // Asked in the middle of it, while what it made is still there.
+        // Measured in the middle of it, while its memory is still there.
         let peak = format!(
             "SELECT max(used), count(*) FROM (
                  SELECT CASE WHEN (n.record ->> 'number')::int % 50000 = 49999 THEN ({used} WHERE n.record IS NOT NULL) END AS used

@@ -1,6 +1,6 @@
 //! All tests that need a server, in one program: it links once, and no core idles at the end of a file.
 
-// What several files share.
+// Common code of several files.
 mod backfill_support;
 mod citus_support;
 mod crash_support;

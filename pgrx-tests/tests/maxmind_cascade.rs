@@ -1,5 +1,4 @@
-//! What the cascade says of an address without the network: the status of each source, and the record that a
-//! new row starts with.
+//! The cascade's offline answer about an address: the status of each source, and the record that a new row starts with.
 
 use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
@@ -11,7 +10,7 @@ use enrich::record::{Enrichment, Source, Status};
 const PENDING: Option<Status> = Some(Status::Pending);
 const SKIPPED: Option<Status> = Some(Status::Skipped);
 
-/// The record of a new row, where everybody may be asked about everyone.
+/// The record of a new row, if all sources may be asked about all addresses.
 fn first_record<'a>(ip: std::net::IpAddr, databases: &'a Databases) -> Enrichment<'a> {
     enrich::cascade::first_record(ip, databases, &Policy::default())
 }
@@ -43,7 +42,7 @@ fn cymru_is_asked_only_where_maxmind_knows_no_asn_and_greynoise_whatever_it_know
         assert_eq!(statuses(&databases, address), (maxmind, cymru, greynoise), "{address}");
         let asked_offline = offline(ip(address), &databases);
         assert_eq!(asked_offline.maxmind_status, maxmind, "{address}");
-        // A look-up has no part in what the network knows.
+        // A look-up does not use the network's answers.
         assert_eq!((asked_offline.cymru_status, asked_offline.greynoise_status), (None, None));
     }
 }
@@ -87,7 +86,7 @@ fn organizations_come_out_fit_to_store() {
     assert_eq!(org(fixtures::CONTROL_ORG), Some("EvilCorp [31mRed"));
     assert_eq!(org(fixtures::LONG_ORG), Some(format!("{}…", "A".repeat(252)).as_str()));
     assert_eq!(org(fixtures::ASN_WITHOUT_ORG), None);
-    // An odd record is no trouble for those beside it.
+    // An odd record does not affect the others.
     assert_eq!(org(fixtures::GOOGLE_DNS), Some("Google LLC"));
 }
 

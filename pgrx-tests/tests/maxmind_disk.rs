@@ -1,5 +1,5 @@
-//! A disk that has no room: for the download, and for the import. What answered before goes on, nothing is left
-//! behind, and once there is room all goes well.
+//! A full disk: during the download, and during the import. The previous files stay in use, no file is left behind, and
+//! with free space all succeeds.
 //!
 //! No disk is filled: a limit on the size of files (RLIMIT_FSIZE; PostgreSQL ignores its signal) makes writes fail in
 //! the middle, as a full disk does, and needs no privilege. It must let a segment of WAL pass, so the files are larger.
@@ -51,7 +51,7 @@ fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
     let downloads = site.maxmind.downloads();
     assert!(site.update().contains("the last download failed"));
     assert_eq!(site.maxmind.downloads(), downloads);
-    // Nor is there room for what an archive holds that itself has room.
+    // There is space for the archive, but not for its content.
     site.maxmind.offer_file(large(5, FEW_LETTERS), "GeoLite2-ASN", 5);
     assert_eq!(site.update_forced(), format!("failed|GeoLite2-City: downloaded; GeoLite2-ASN: {TOO_LARGE}"));
     site.assert_answers();
@@ -78,7 +78,7 @@ fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
     site.assert_answers();
     site.assert_tidy();
     site.assert_state_tidy();
-    // The disk is not filled anew with every turn of the launcher, of which each new database takes one at least.
+    // The disk is not filled again in every turn of the launcher; each new database takes at least one turn.
     let written =
         || fs::metadata(site.cluster.data_dir().join("asn_inventory/generations")).unwrap().modified().unwrap();
     let before = written();
@@ -90,7 +90,7 @@ fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
     if failed.elapsed() < Duration::from_secs(20) {
         assert_eq!(written(), before, "tried again at once");
     }
-    // A restart changes nothing of that, but takes the limit away: what lies there needs no second download.
+    // A restart does not change that, but removes the limit: the file there needs no second download.
     let downloads = site.maxmind.downloads();
     assert_eq!(
         site.update(),
@@ -109,7 +109,7 @@ fn a_ledger_that_can_not_be_kept_stops_downloads_and_nothing_else() {
     let site = Site::start();
     site.maxmind.offer(5);
     let ledger = site.cluster.data_dir().join("asn_inventory/downloads.tmp");
-    // A directory where its draft belongs stops everybody, root too.
+    // A directory in place of its draft stops all users, root too.
     fs::create_dir(&ledger).unwrap();
     let before = site.maxmind.downloads();
     let said = site.update();

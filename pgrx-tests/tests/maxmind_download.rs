@@ -1,4 +1,5 @@
-//! Downloads end to end, when all goes well: what is fetched, when, how it comes into use, and who sees the key.
+//! Downloads end to end, if all succeeds: the fetched files, the times, their way into use, and which host sees the
+//! key.
 
 use crate::download_support::*;
 use std::fs;

@@ -1,4 +1,5 @@
-//! Downloads that fail: what answered before goes on, nothing is left behind, the job says why, and nobody insists.
+//! Downloads that fail: the previous files stay in use, no file is left behind, the job has the reason, and there are
+//! no extra retries.
 
 use crate::download_support::*;
 
@@ -6,7 +7,7 @@ use crate::download_support::*;
 #[track_caller]
 fn fails(site: &Site, trouble: Trouble, why: &str) {
     site.maxmind.trouble(trouble);
-    // Whatever failed before: each failure is looked at by itself.
+    // Without earlier failures: each failure is tested separately.
     let said = site.update_forced();
     assert!(said.starts_with("failed|GeoLite2-City: ") && said.contains(why), "{trouble:?}: {said}");
     site.assert_answers();
@@ -134,7 +135,7 @@ fn at_the_accounts_limit_nobody_asks_not_even_by_force_and_not_after_a_restart()
 #[test]
 fn no_more_than_thirty_downloads_a_day_across_restarts() {
     let site = Site::start();
-    // The test may run at midnight (UTC), and then the count begins anew: at most twice thirty.
+    // The test may run at midnight (UTC), and then the count starts again: at most twice thirty.
     let mut said = String::new();
     for round in 1..=30 {
         said = site.update_forced();

@@ -1,4 +1,4 @@
-//! What the licence of the files asks for: the line to be shown, a warning of old builds, and old answers cleared.
+//! The conditions of the files' licence: the attribution line, a warning of old builds, and removal of old answers.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -25,7 +25,7 @@ fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answe
     let walked = "SELECT array_agg(generation) <@ (SELECT generations FROM maxmind_walk) FROM mmdb_editions()";
     cluster.wait_value(DB, walked, "t");
     assert_eq!(cluster.value(DB, "SELECT state FROM source_status WHERE source = 'maxmind'"), "outdated");
-    // Somebody else's answers are none of the build's, and what nobody else was asked for can be asked now.
+    // Answers of other sources do not belong to the build, and open questions to them can be asked now.
     cluster.sql(
         DB,
         "UPDATE ip_inventory SET network = '81.2.64.0/20', asn_number = 64500, asn_org = 'By Cymru', asn_source = 'cymru',
@@ -51,7 +51,7 @@ fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answe
             "81.2.69.142|1|81.2.64.0/20|64500|By Cymru|cymru|IE|cymru|unavailable|found|t",
         ]
     );
-    // Nobody else has these.
+    // Only the build has these.
     let places = "SELECT count(*) FROM ip_inventory WHERE num_nonnulls(region, city, latitude, longitude,
         accuracy_radius_km, time_zone, maxmind_ts) > 0 AND ip_class = 'public'";
     assert_eq!(cluster.value(DB, places), "0");
@@ -79,7 +79,7 @@ fn rows_that_no_build_of_now_confirmed_expire_and_those_that_a_walk_confirmed_do
     assert_eq!(cluster.value(DB, "SELECT asn_number IS NULL FROM ip_inventory WHERE ip_address = '34.64.0.1'"), "t");
 }
 
-/// A database that was restored where there are no files: nobody knows how old its answers are.
+/// A database that was restored on a server without files: the age of its answers is unknown.
 #[test]
 fn without_any_build_every_answer_of_one_is_cleared() {
     let cluster = Cluster::builder().start();
@@ -107,7 +107,7 @@ fn editions_name_their_licence_and_who_has_them_open() {
     }
     let during: i64 = cluster.value(DB, users).parse().expect("a number");
     assert!(during >= before + 3, "{before}, then {during}");
-    // Another server with the same files is nobody's business.
+    // Another server with the same files does not count.
     let other = self::cluster(1);
     assert!(other.value(DB, users).parse::<i64>().is_ok_and(|there| there < during), "{during}");
     drop(sessions);

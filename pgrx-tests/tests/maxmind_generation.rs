@@ -17,7 +17,7 @@ fn two(name: &str) -> Site {
     site
 }
 
-/// What happened, and how it is done to a generation's directory.
+/// A fault, and its effect on a generation's directory.
 type Harm = (&'static str, fn(&Path));
 
 /// Ways in which a disk or an administrator can harm a generation.
@@ -74,7 +74,7 @@ fn with_both_generations_harmed_the_other_edition_answers() {
     assert_eq!(country(&databases, "8.8.8.8").as_deref(), Some("US"));
 }
 
-/// The operator's file is still there, unchanged: nobody should have to touch it.
+/// The operator's file is still there, unchanged: the operator should not have to touch it.
 #[test]
 fn a_harmed_generation_comes_back_from_the_operators_file() {
     for (what, harm) in harms() {
@@ -102,7 +102,7 @@ fn a_harmed_generation_does_not_make_a_refused_file_worth_reading_again() {
     assert_eq!((asn(&databases, "8.8.8.8"), troubles.len()), (Some(1), 1));
 }
 
-/// The promise behind the whole design: a mapped file that somebody truncates would end the server with SIGBUS.
+/// The promise behind the whole design: a truncated mapped file would end the server with SIGBUS.
 #[test]
 fn the_operators_file_truncated_in_place_changes_no_answer() {
     let site = Site::small("generation_truncated");

@@ -1,5 +1,5 @@
-//! An operator's directory that somebody else may write, too: files that turn into pipes, that are large for nothing,
-//! that say odd things of themselves.
+//! An operator's directory that other users may write, too: files that turn into pipes, large files without content,
+//! files with odd metadata.
 
 use crate::maxmind_support::*;
 use asn_inventory_tests::mmdb::Value;
@@ -62,7 +62,7 @@ fn a_file_that_turns_into_a_pipe_or_a_directory_is_not_waited_for() {
         while_swapped(&site, other, || {
             for build in 0..60 {
                 site.has_news(ASN);
-                // Whatever it found at that moment.
+                // For any state at that moment.
                 let _ = site.import_with(ASN, true);
                 if build % 20 == 0 {
                     let ready = site.source.join(format!("ready.{round}.{build}"));
@@ -73,7 +73,7 @@ fn a_file_that_turns_into_a_pipe_or_a_directory_is_not_waited_for() {
             }
         });
         assert!(began.elapsed() < Duration::from_secs(60), "{other:?}");
-        // Nobody is left with the lock.
+        // No process keeps the lock.
         let told = site.store.import(&site.source, &editions(), false, &|| ());
         assert!(!matches!(told, Err(StoreError::Busy)), "{told:?}");
         assert!(asn(&site.open(), "8.8.8.8").is_some(), "what answered goes on");
@@ -158,7 +158,7 @@ fn what_a_file_says_of_itself_is_shown_without_control_characters() {
     fs::write(&path, manifest.to_string()).expect("written");
     assert_eq!(site.state(ASN).current.expect("a generation").database_type, clean);
     assert_eq!(site.state(CITY).refused.expect("a refusal").reason, clean);
-    // Keys of its records, in what the decoder says.
+    // Keys of its records, in the decoder's message.
     site.put(CITY, MmdbWriter::new(CITY, 1).insert("8.8.8.0/24", json!({ "\u{1b}[31m\n": { "\n": 1 } })));
     assert!(site.refused(CITY).chars().all(|c| !c.is_control()));
 }

@@ -20,7 +20,7 @@ const TRIES: u32 = 6;
 /// Bytes of a City file that takes a while to copy, and networks that take a while to index.
 const PADDING: usize = 96 << 20;
 const NETWORKS: u32 = 150_000;
-/// What stands in the large file for the number of its build.
+/// The record of the large file for the number of its build.
 const BUILD: &[u8] = b"build 0000";
 
 /// How far an import has come when it is killed.
@@ -32,7 +32,7 @@ enum Moment {
     Indexing,
 }
 
-/// What is killed.
+/// The killed process.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
     /// The process that imports; the postmaster then restarts all the others.
@@ -78,7 +78,7 @@ impl Site {
     }
 
     fn hand_in(&self) {
-        // City first, as they are imported: whoever sees only one of them sees that one.
+        // City first, in the order of import: a reader that sees only one sees City.
         for (from, edition) in [("city", CITY), ("asn", ASN)] {
             let from = self.workshop.join(from);
             // A fresh file is given a second to grow.
@@ -111,7 +111,7 @@ impl Site {
         })
     }
 
-    /// Waits for `moment`; `false` when the import was through before anybody saw it.
+    /// Waits for `moment`; `false` if the import ended before it was seen.
     fn catch(&self, launcher: u32, moment: Moment, serial: u64) -> bool {
         let started = Instant::now();
         loop {

@@ -1,5 +1,5 @@
-//! Downloads that drag on or are interrupted: the worker does its other work meanwhile, the old files answer, and what
-//! was left behind is gone with the next success.
+//! Downloads that drag on or are interrupted: the worker does its other work meanwhile, the old files answer, and the
+//! next success removes the remains.
 
 use crate::download_support::*;
 use std::fs;
@@ -73,7 +73,7 @@ fn a_killed_postmaster_leaves_the_old_files() {
 fn a_killed_launcher_imports_what_was_downloaded_when_it_is_back() {
     let site = Site::start();
     site.maxmind.offer(5);
-    // Nobody imports as long as this is locked, and then the launcher is gone.
+    // No process imports as long as this is locked, and then the launcher is gone.
     let lock = site.cluster.data_dir().join("asn_inventory/import.lock");
     let lock = fs::File::options().append(true).open(lock).expect("the lock's file");
     lock.lock().expect("the lock");

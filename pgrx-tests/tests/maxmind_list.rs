@@ -55,7 +55,7 @@ fn a_change_of_the_list_counts_in_every_process_and_the_inventory_follows() {
         wait_until(&format!("an open session answers by {list}"), || ask().as_deref() == answer);
         assert_eq!(cluster.value(DB, ASKED), answer.unwrap_or_default());
         cluster.wait_value(DB, stored, answer.unwrap_or("none"));
-        // What the worker enriches now says the same.
+        // The worker's new rows have the same answers.
         let fresh = format!("8.9.{}.1", list.len());
         cluster.sql(DB, &format!("SELECT enrich_ip('{fresh}')"));
         let of_fresh = format!("SELECT asn_number::text FROM ip_inventory WHERE ip_address = '{fresh}'");
@@ -65,7 +65,7 @@ fn a_change_of_the_list_counts_in_every_process_and_the_inventory_follows() {
     }
     let now = "SELECT string_agg(generation || installed_at, ' ' ORDER BY edition) FROM mmdb_editions()";
     assert_eq!(cluster.value(DB, now), imports, "nothing was imported");
-    // An order that changes no answer makes nobody read the inventory again.
+    // A new order without changed answers does not start a walk.
     let walks = "SELECT count(*) FROM enrichment_run WHERE kind = 'walk'";
     cluster.wait_value(DB, "SELECT count(*) FROM maxmind_walk", "1");
     let before = cluster.value(DB, walks);
@@ -130,8 +130,8 @@ fn what_is_not_in_the_list_counts_nowhere() {
     );
 }
 
-/// An upgrade of the library finds the index that the one before built: it answers meanwhile, and is built anew from
-/// the database that is kept, whatever became of the operator's file. The inventory follows.
+/// An upgrade of the library finds the index that the one before built: it answers until it is built again from the
+/// stored database, even without the operator's file. The inventory follows.
 #[test]
 fn an_index_of_an_earlier_version_is_built_anew_without_the_operators_file() {
     let cluster = Cluster::builder()

@@ -1,4 +1,4 @@
-//! Look-ups through generations and their flat index say what a plain reader says of the operator's files.
+//! Look-ups through generations and their flat index give the answers of a plain reader of the operator's files.
 
 use crate::maxmind_support::oracle::{Oracle, said};
 use crate::maxmind_support::*;

@@ -1,4 +1,4 @@
-//! The walk over a file's networks finds what an iteration over the plain file finds, from wherever it is continued.
+//! The walk over a file's networks finds the same as an iteration over the plain file, from any point of continuation.
 
 use crate::maxmind_support::*;
 use asn_inventory_tests::mmdb::synthetic::Plan;
@@ -53,7 +53,7 @@ impl Both {
 fn all(generation: &Generation, range: Option<IpNetwork>) -> Vec<(IpNetwork, Value)> {
     let mut walk = generation.networks(range);
     let each = std::iter::from_fn(|| {
-        // What is kept between two steps borrows nothing: each goes on from a copy.
+        // The state between two steps borrows nothing: each continues from a copy.
         let mut copy: Networks = walk;
         let step = copy.next(generation);
         walk = copy;

@@ -1,5 +1,5 @@
-//! Builds that are older or much smaller than what answers: refused with the reason, taken by force, and not fetched
-//! again at each look as long as nobody offers another one.
+//! Builds that are older or much smaller than the installed one: refused with the reason, imported by force, and not
+//! fetched again at each look while the server has no other.
 
 use crate::download_support::*;
 use asn_inventory_tests::mmdb::MmdbWriter;
@@ -67,7 +67,7 @@ fn an_older_file_that_somebody_drops_in_is_refused_unless_forced() {
     assert_eq!(asn(&cluster), "64499");
     let refused = "SELECT count(*) FROM mmdb_editions() WHERE refused IS NOT NULL";
     assert_eq!(cluster.value(DB, refused), "0");
-    // Of the same second is no older one; whoever makes files of their own may do so.
+    // A file of the same second is not older; users may make their own files.
     drop_in(&cluster, asn_file(built - 1, 64498));
     cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "64498");
     assert_eq!(cluster.value(DB, refused), "0");
@@ -89,7 +89,7 @@ fn what_was_downloaded_and_refused_is_not_downloaded_again() {
     let downloads = site.maxmind.downloads();
     site.maxmind.offer(5);
     site.maxmind.offer_file(collapsed(5), ASN, 5);
-    // What an update says goes to its job; what the import says stands where it always does.
+    // The update's result is in its job; the import's result is in its usual place.
     assert_eq!(site.update(), BOTH_DOWNLOADED);
     wait_refused(&site.cluster, COLLAPSED);
     site.assert_answers();

@@ -1,4 +1,4 @@
-//! A bad file is refused with its cause, whatever is wrong with it, and what answered before goes on.
+//! Each kind of bad file is refused with its cause, and the previous file stays in use.
 
 use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
@@ -70,7 +70,7 @@ fn a_file_with_a_hole_is_refused() {
     }
 }
 
-/// What the cascade does not read may still be asked for, as a whole record.
+/// A file that the cascade does not read still serves whole records.
 #[test]
 fn damage_that_no_look_up_would_meet_is_refused() {
     let site = Site::small("refusal_unmet");
@@ -302,7 +302,7 @@ fn a_first_file_that_is_bad_leaves_nothing_and_stops_nothing() {
     assert_eq!(asn(&site.open(), "8.8.8.8"), Some(15169));
 }
 
-/// Whatever a flipped bit does, the file is refused or it answers without a panic.
+/// For every flipped bit, the file is refused or it answers without a panic.
 #[test]
 fn no_flipped_bit_gets_a_panic_out_of_an_import() {
     let site = Site::new("refusal_flips");

@@ -1,4 +1,4 @@
-//! Downloads by schedule: nobody calls anything, and the newer build answers; once for all databases of a server.
+//! Downloads by schedule: the newer build answers without a call; once for all databases of a server.
 
 use crate::download_support::*;
 use asn_inventory_tests::wait::wait_within;
@@ -52,7 +52,7 @@ fn a_newer_build_comes_by_itself_and_once_for_two_databases() {
     let built = fixtures::days_ago(5);
     let both = format!("SELECT count(*) FROM mmdb_editions() WHERE build_time = to_timestamp({built})");
     site.cluster.wait_value(SECOND, &both, "2");
-    // What came by schedule stands among the jobs, once an edition, whichever of the two fetched it.
+    // Scheduled downloads are among the jobs, once an edition, from either of the two databases.
     let jobs = "SELECT detail FROM enrichment_run WHERE kind = 'update' AND outcome = 'done'";
     let fetched = || {
         let details = [DB, SECOND].map(|db| site.cluster.lines(db, jobs).join("; ")).join("; ");

@@ -40,7 +40,7 @@ fn a_launcher_or_a_session_in_the_middle_of_an_import_ends_at_once() {
     let began = Instant::now();
     cluster.sql(DB, &format!("SELECT pg_terminate_backend({launcher})"));
     wait_until("the launcher ends", || cluster.pid_of("asn_inventory launcher") != Some(launcher));
-    // What is left is far more than it can do in that time.
+    // The rest is far more than it can do in that time.
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(copied() < 1_900_000_000);
     let began = Instant::now();

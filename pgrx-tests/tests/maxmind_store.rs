@@ -259,7 +259,7 @@ fn a_manifest_that_cannot_be_read_is_named() {
             let text = error.expect_err("an error").to_string();
             assert!(text.contains("current.json\": ") && !text.contains('\n'), "{text}");
         }
-        // What is there is not thrown away for it.
+        // The existing files are not removed for it.
         assert_eq!(site.on_disk().len(), 2);
     }
     fs::write(&manifest, sound).expect("written");
@@ -302,7 +302,7 @@ fn an_editions_name_cannot_leave_the_directories() {
     }
     assert!(Edition::list("GeoLite2-ASN,../x").is_err());
     assert!(Edition::new(&"x".repeat(65)).is_err());
-    // Names at the border of what is allowed stay where they belong, and through the next import.
+    // Names at the limit of the allowed form stay in their directory, also after the next import.
     let site = Site::new("store_names");
     for name in ["a..b", "tmp-asn", "-asn", &"asn".repeat(21)] {
         site.put(name, asn_file(1, 0));

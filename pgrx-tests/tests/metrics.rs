@@ -1,5 +1,5 @@
-//! `prometheus_metrics()`: Prometheus's own parser takes the page without a word, its values are those of the views, what
-//! is not known is not there, and names in labels stay labels.
+//! `prometheus_metrics()`: Prometheus's own parser takes the page without a word, its values are those of the views,
+//! unknown values are omitted, and names in labels stay labels.
 
 use crate::network_support::*;
 use crate::promtool_support::*;
@@ -180,7 +180,7 @@ fn without_preload_and_without_files_what_is_not_known_is_not_there() {
     ] {
         assert!(!names.contains(&format!("asn_inventory_{unknown}")), "{unknown} is not known: {names:?}");
     }
-    // Whoever looks at the state looks no address up: the warning that look-ups are not answered is kept for who does.
+    // A query of the state is not a look-up: the warning about unanswered look-ups is kept for look-ups.
     let (mut client, notices) = cluster.connect_with_notices(DB);
     query(&mut client, "SELECT prometheus_metrics(), inventory_report(); SELECT FROM enrichment_status")
         .expect("a page");

@@ -1,5 +1,5 @@
-//! `docs/monitoring/`: promtool takes the alert rules and their tests, rules and dashboard ask for nothing that
-//! `prometheus_metrics()` does not give, the page lists all that it gives, and the script for cron writes what it says.
+//! `docs/monitoring/`: promtool takes the alert rules and their tests, rules and dashboard use only metrics of
+//! `prometheus_metrics()`, the page lists all of them, and the script for cron writes its output.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ fn every_name_is_one_that_the_function_gives_and_the_table_has_all() {
         })
         .collect();
     assert_eq!(table, given, "the table of docs/monitoring/README.md, and what the function gives");
-    // Whoever is alarmed finds a command that runs.
+    // Each alert has a command that runs.
     let commands: Vec<String> = file("alerts.yml")
         .lines()
         .filter_map(|line| line.trim().strip_prefix("command: ").map(str::to_owned))
@@ -109,7 +109,7 @@ fn panels() -> Vec<Value> {
     panels.into_iter().filter(|panel| panel["type"] != "row").collect()
 }
 
-/// What the dashboard asks, with the panel's title.
+/// The dashboard's queries, with the panel's title.
 fn expressions() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for panel in panels() {

@@ -28,7 +28,7 @@ fn an_event_becomes_a_row_with_the_answers_of_all_three_sources() {
     world.wait_row("8.8.8.8", statuses, "skipped|not_found");
     assert_eq!(world.row("8.8.8.8", "asn_source, scanner_noise, scanner_riot"), "maxmind|f|f");
     assert_eq!(world.row("10.0.0.1", statuses), "skipped|skipped");
-    // Nobody announces it.
+    // It is not announced.
     world.wait_row("198.51.99.1", statuses, "not_found|not_found");
 
     assert_eq!(world.fakes.times(Service::Dns, "8.8.8.8"), 0);
@@ -95,7 +95,7 @@ fn a_known_row_without_an_answer_is_waited_for_and_a_stale_one_is_asked_about_ag
     let whole = "SELECT asn_number, cymru_status, greynoise_status FROM enrich_ip('218.92.0.67', '20s')";
     assert_eq!(world.lines(whole), ["4134|found|not_found"]);
 
-    // An old verdict is given at once, and asked for anew behind it.
+    // An old verdict is returned at once, and requested again afterwards.
     world.fakes.scanner(Scanner::noise("218.92.0.67".parse().unwrap(), "malicious", "unknown"));
     world.sql("UPDATE ip_inventory SET scanner_ts = now() - interval '8 days'");
     assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('218.92.0.67')"), ["not_found"]);

@@ -159,7 +159,7 @@ fn a_row_that_cannot_be_written_is_set_aside_and_its_batch_is_kept() {
     let log = wait_for("the log's complaint", said, |log| log.contains(complaint));
     assert!(log.contains("violates check constraint \"poison\""));
 
-    // It holds up nobody, and is not asked about over and over.
+    // It delays no other row, and is not asked about repeatedly.
     world.ingest(&ten(1));
     wait_found(&world, &ten(1));
     let asked = world.fakes.times(Service::Whois, "45.4.0.1") + world.fakes.times(Service::Dns, "45.4.0.1");

@@ -1,5 +1,5 @@
-//! Team Cymru over DNS, answering and failing in every way: what the row, the view of the sources and the log say of it,
-//! and that ingest goes on meanwhile.
+//! Team Cymru over DNS, answering and failing in every way: the row, the view of the sources and the log report it, and
+//! ingest goes on meanwhile.
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
@@ -136,7 +136,7 @@ fn late_repeated_and_truncated_answers_are_answers() {
     let asked = world.fakes.asked(Service::Dns);
     let vias: Vec<Via> = asked.iter().filter(|a| a.what.starts_with("1.0.3.45.")).map(|a| a.via).collect();
     assert_eq!(vias, [Via::Udp, Via::Tcp]);
-    // There is no such name: that is an answer.
+    // "No such name" is an answer.
     world.wait_row("45.4.0.1", ANSWER, "not_found|||0||");
     assert_eq!(
         world.lines("SELECT prefix, announced FROM cymru_prefix WHERE prefix <<= '45.4.0.0/16'"),
@@ -156,7 +156,7 @@ fn the_longest_prefix_and_its_first_origin_are_stored_and_all_origins_kept() {
     let columns = "asn_number, asn_org, network, country_code, country_source";
     world.wait_row("46.1.2.3", columns, "65003|NESTED - Inside, FR|46.1.2.0/24|FR|cymru");
     world.wait_row("2a0b:1::5", "asn_number, network, country_code", "4200000001|2a0b:1::/32|NL");
-    // What the answer says of the wider prefix is not used: others may be inside of it.
+    // The answer's wider prefix is not used: others may be inside it.
     let kept = "SELECT prefix, announced, origins FROM cymru_prefix ORDER BY prefix";
     assert_eq!(world.lines(kept), ["46.1.2.0/24|46.1.2.0/24|{65003,65002}", "2a0b:1::/48|2a0b:1::/32|{4200000001}"]);
     world.ingest(&["46.1.2.99", "46.1.9.9"]);
@@ -238,7 +238,7 @@ fn a_name_that_is_stored_is_read_in_the_letters_of_the_encoding() {
 fn a_resolver_that_does_not_know_the_service_is_no_word_on_any_address() {
     let world = start(options());
     world.fakes.fault(WhoisFault::Refuse);
-    // Somebody believed such a one before.
+    // An earlier version accepted such an answer.
     world.sql(
         "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, cymru_status, cymru_ts, greynoise_status)
          VALUES ('45.6.0.1', 9, 'public', 'not_found', now(), 'not_found', now() - interval '1 hour', 'skipped');

@@ -1,5 +1,5 @@
-//! An answer of Team Cymru is used for the asked address's own /24 (IPv6: /48) and no wider, whatever prefix it names:
-//! inside of a prefix, others announce longer ones. What version 0.1.0 answered more widely is asked about again.
+//! An answer of Team Cymru is used for the asked address's own /24 (IPv6: /48) and no wider, for any prefix that it
+//! names: inside a prefix, others announce longer ones. Wider answers of version 0.1.0 are asked about again.
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
@@ -36,14 +36,14 @@ fn case_29_every_address_gets_the_origin_of_its_own_route() {
             world.lines("SELECT DISTINCT masklen(prefix), masklen(announced) FROM cymru_prefix ORDER BY 2"),
             ["24|16", "24|24"]
         );
-        // One by one, each beside what is known by now.
+        // One by one, each with the answers known so far.
         let six: Vec<(String, i64)> = (0..41).map(|n| (format!("2b00:1:{n:x}::9"), 1)).collect();
         for (ip, seen) in &six {
             world.observe(&[(ip, *seen)]);
         }
         world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "82");
         assert_eq!(world.lines(ORIGINS), ["65001|42", "65002|40"]);
-        // Who lies in the same /24 or /48 is not asked about.
+        // Addresses in the same /24 or /48 are not asked about.
         let asked = world.fakes.count(Service::Dns) + world.fakes.count(Service::Whois);
         world.observe(&[("22.0.4.77", 1), ("22.0.5.77", 1), ("2b00:1:5:77::1", 1)]);
         world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "85");
@@ -91,7 +91,7 @@ fn what_version_0_1_0_answered_more_widely_is_asked_about_again() {
     assert_eq!(world.row("22.0.9.10", "asn_number"), "65002");
     world.sql("DELETE FROM ip_inventory WHERE ip_address IN ('22.0.60.9', '22.0.9.10')");
 
-    // The service does not answer at first: what is known stays until it does.
+    // The service does not answer at first: known answers stay until it does.
     world.fakes.fault(DnsFault::Servfail);
     world.fakes.fault(WhoisFault::Refuse);
     world.cluster.restart();

@@ -1,4 +1,4 @@
-//! GreyNoise that fails, in every way it can: what the row, the source and the log say, and that everything else goes on.
+//! All failures of GreyNoise: the row, the source and the log report them, and all other work goes on.
 
 use crate::network_support::*;
 
@@ -96,7 +96,7 @@ fn a_certificate_for_another_host_is_no_greynoise() {
     let detail = world.row("8.8.8.1", "greynoise_detail");
     assert!(detail.contains("certificate"), "{detail}");
     assert_eq!(world.source("greynoise", "last_error"), detail);
-    // It was never told what is asked, nor with which key.
+    // It never got the question or the key.
     assert_eq!(world.fakes.count(Service::Greynoise), 0);
     world.fakes.clear_faults();
     world.sql("UPDATE ip_inventory SET greynoise_retry_at = now()");
@@ -172,7 +172,7 @@ fn a_closed_quota_loses_nothing() {
     assert_eq!(world.fakes.count(Service::Greynoise), 1);
     assert_eq!(log_lines(&world, "GreyNoise says that its quota is spent"), 1);
 
-    // As if the minute were over, for a worker that reads the ledger anew.
+    // As if the minute were over, for a worker that reads the ledger again.
     world.cluster.set("asn_inventory.databases", "none");
     world.wait("SELECT worker FROM enrichment_status", "not running");
     world.sql("UPDATE source_quota SET closed_until = now(); UPDATE ip_inventory SET greynoise_retry_at = now()");

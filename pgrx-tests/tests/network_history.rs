@@ -1,4 +1,4 @@
-//! What became of an address's ASN over time, and what is kept of the autonomous systems themselves.
+//! The history of an address's ASN, and the stored data of the autonomous systems.
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
@@ -47,7 +47,7 @@ fn change(world: &World, prefix: &str, origins: &[u32]) {
 #[test]
 fn a_change_of_the_asn_is_kept_whichever_source_says_so() {
     let world = answered();
-    // Here each change is somebody's call.
+    // Here each change is a call by hand.
     world.cluster.set("asn_inventory.maxmind_walk", "off");
     world.sql("SELECT refresh_range('0.0.0.0/0')");
     assert_eq!(world.lines(HISTORY), [""; 0], "neither a first answer nor the same one again is a change");
@@ -60,7 +60,7 @@ fn a_change_of_the_asn_is_kept_whichever_source_says_so() {
         world.lines(&format!("SELECT changed_at BETWEEN '{before}' AND clock_timestamp() FROM ip_asn_history")),
         ["t"]
     );
-    // Nobody announces it any more.
+    // It is no longer announced.
     world.fakes.withdraw("218.92.0.0/17");
     world.sql("SELECT refresh_range('218.92.0.2', 'cymru')");
     install_newer(&world, "8.8.8.0/24", 64501);

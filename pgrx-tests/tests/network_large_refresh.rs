@@ -1,5 +1,5 @@
 //! Refreshes of more addresses than the worker holds at a time: none is left out, none counted twice, and the quota
-//! still goes to what was observed most.
+//! still goes to the most observed ones.
 
 use crate::network_support::*;
 

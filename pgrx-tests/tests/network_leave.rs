@@ -1,5 +1,5 @@
-//! What leaves the server: from a reload on, nothing that the settings of now forbid, whatever was queued, waits for its
-//! turn, or was to be repeated. Counted is what the sources hear.
+//! Data that leaves the server: from a reload on, no address that the present settings forbid, even if it was queued,
+//! waits for its turn, or was to be repeated. The tests count the requests at the sources.
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
@@ -20,8 +20,8 @@ fn heard(world: &World) -> u64 {
     world.fakes.count(Service::Greynoise) + world.fakes.count(Service::Dns) + world.fakes.count(Service::Whois)
 }
 
-/// Waits until some were asked, changes the settings, waits until all is settled, and sees that hardly anything was
-/// heard meanwhile: what was on the wire, and what left before the worker had read the settings.
+/// Waits until some were asked, changes the settings, waits until all is settled, and checks that the sources got few
+/// requests meanwhile: those on the wire, and those sent before the worker read the settings.
 fn nothing_more(world: &World, change: impl FnOnce(), settled: &str) {
     wait_until("some questions", || heard(world) >= 3);
     change();
@@ -30,7 +30,7 @@ fn nothing_more(world: &World, change: impl FnOnce(), settled: &str) {
     world.wait("SELECT bool_and(in_flight = 0) FROM source_status WHERE source IN ('cymru', 'greynoise')", "t");
     let after = heard(world);
     assert!(after <= at_reload + 3, "{after} after {at_reload}");
-    // Whoever was left in line would be asked within half a second: an event is absorbed, which takes longer.
+    // A waiting question would be asked within half a second: an event is absorbed, which takes longer.
     world.observe(&[("8.8.8.8", 1)]);
     world.wait_row("8.8.8.8", "asn_source", "maxmind");
     assert_eq!(world.fakes.times(Service::Dns, "8.8.8.8"), 0);
@@ -84,7 +84,7 @@ fn a_key_that_is_gone_is_missed_at_once() {
         world.cluster.reload();
     };
     nothing_more(&world, change, "SELECT state = 'no key' FROM source_status WHERE source = 'greynoise'");
-    // What was not asked is due still, and costs no quota.
+    // Addresses that were not asked about are still due, and cost no quota.
     let asked = world.fakes.count(Service::Greynoise);
     let due = "SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'pending' AND ip_address <<= '71.0.0.0/8'";
     world.wait(due, &(60 - asked).to_string());
@@ -104,7 +104,7 @@ fn a_reload_counts_for_a_hundred_thousand_rows_at_once() {
     world.cluster.set("asn_inventory.never_ask", "71.0.0.0/8");
     let at_reload = world.fakes.count(Service::Dns);
     world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'pending'", "0");
-    // Names of AS are no addresses.
+    // Names of AS are not addresses.
     let addresses = world.fakes.asked(Service::Dns).iter().filter(|asked| !asked.what.starts_with("AS")).count() as u64;
     assert!(addresses <= at_reload + 2, "{addresses} after {at_reload}");
     let left = "SELECT count(*) FROM ip_inventory WHERE cymru_detail = 'asn_inventory.never_ask'";

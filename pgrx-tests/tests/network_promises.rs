@@ -1,5 +1,5 @@
-//! What holds whatever the sources do: sessions open no socket, and the worker keeps no transaction open, and nobody
-//! waiting, while a source takes its time.
+//! Guarantees for all behaviour of sources: sessions open no socket, and the worker keeps no transaction open, and lets
+//! no session wait, while a source is slow.
 
 use crate::network_support::*;
 use asn_inventory_tests::cluster::query;
@@ -20,7 +20,7 @@ fn sockets(pid: u32) -> BTreeSet<String> {
         .collect()
 }
 
-/// What kind of socket an inode is. None, where it is gone: and a table that changes while it is read may pass over one.
+/// What kind of socket an inode is. None, if it is gone; a table that changes while it is read may also miss one.
 fn kind(inode: &str) -> Option<&'static str> {
     let tables = [("tcp", 9), ("tcp6", 9), ("udp", 9), ("udp6", 9), ("unix", 6)];
     let found = tables.into_iter().find(|(table, column)| {
@@ -30,7 +30,7 @@ fn kind(inode: &str) -> Option<&'static str> {
     found.map(|(table, _)| table)
 }
 
-/// Client backends under watch, and what was seen of them.
+/// Watched client backends, and their observed sockets.
 #[derive(Default)]
 struct Watch {
     /// The sockets that each had before it did anything, and how often it was looked at.
@@ -81,7 +81,7 @@ fn first(client: &mut Client, sql: &str) -> String {
 fn sessions_open_no_socket_while_the_worker_does() {
     let world = World::options().conf("greynoise_rate", "100").start();
     world.fakes.rule("45.0.0.0/8", 24, 64500, "DE");
-    // Whoever asks has to keep its socket open for a while.
+    // A question must keep its socket open for a while.
     world.fakes.fault(DnsFault::Delay(500));
     world.fakes.fault(WhoisFault::Delay(100));
     world.fakes.fault(GreyNoiseFault::Delay(100));
@@ -175,7 +175,7 @@ fn no_transaction_is_open_while_a_source_takes_its_time() {
             ),
             "1",
         );
-        // And what the worker has to do besides goes on.
+        // And the other work of the worker goes on.
         world.observe(&[("81.2.69.142", 5)]);
         world.sql(
             "INSERT INTO ip_observation (address, seen, first_seen, last_seen) VALUES ('8.8.8.8', 1, now(), now())",
@@ -213,7 +213,7 @@ fn a_fast_shutdown_does_not_wait_for_a_source() {
         world.cluster.stop_fast();
         assert!(world.cluster.log().contains("database system is shut down"));
         world.cluster.start();
-        // What was under way is due still.
+        // Open questions are still due.
         let all = if service == Service::Whois { "200" } else { "3" };
         let status = if service == Service::Greynoise { "greynoise_status" } else { "cymru_status" };
         world.wait(&format!("SELECT count(*) FROM ip_inventory WHERE {status} = 'pending'"), all);

@@ -41,7 +41,7 @@ fn without_worker(world: &World, sql: &str) {
     world.wait("SELECT worker FROM enrichment_status", "running");
 }
 
-/// The worker looks for what is due once more: it asked about nothing, however much is due.
+/// The worker looks for due rows once more: it asked about none, although rows are due.
 fn looks_in_vain(world: &World) {
     let before = world.fakes.count(Service::Greynoise);
     world.sql("INSERT INTO events VALUES ('9.9.9.9')");
@@ -254,7 +254,7 @@ fn three_databases_with_one_key_spend_one_quota_through_kills_and_restarts() {
     world.cluster.stop_immediate();
     world.cluster.start();
     more(2);
-    // 90 addresses are due; the account pays for 30 of them. What a kill has cost was paid and not asked.
+    // 90 addresses are due; the account pays for 30 of them. A kill costs questions that were paid and not asked.
     for db in all() {
         world.cluster.wait_value(db, "SELECT quota_left FROM source_status WHERE source = 'greynoise'", "0");
     }
@@ -264,7 +264,7 @@ fn three_databases_with_one_key_spend_one_quota_through_kills_and_restarts() {
     let asked_first = asked(&world).len();
     assert!(asked_first <= QUOTA && used <= QUOTA, "{asked_first} asked, {used} paid of {QUOTA}");
     assert!(asked_first > 0);
-    // What others have spent is taken off what this one may ask.
+    // The others' spending is subtracted from this one's limit.
     let left: Vec<String> = all()
         .map(|db| world.cluster.value(db, "SELECT quota - quota_used FROM source_status WHERE source = 'greynoise'"))
         .collect();

@@ -1,4 +1,4 @@
-//! Answers of Team Cymru and GreyNoise that are asked for again: what is stale, by each source's own clock, and ranges.
+//! Repeated questions to Team Cymru and GreyNoise: stale rows, by each source's own times, and ranges.
 
 use crate::network_support::*;
 use std::thread;
@@ -101,7 +101,7 @@ fn a_range_is_asked_about_again_fresh_or_not_at_the_sources_that_are_named() {
     let world = answered(World::options());
     let since = now(&world);
     world.fakes.clear_log();
-    // The network's answer is fresh, and counts for nothing: that is what a range is refreshed for.
+    // The network's answer is fresh, and is ignored: this is the purpose of refreshing a range.
     assert_eq!(refresh(&world, "refresh_range('218.92.0.0/16', 'cymru')"), "2|2|2|0|0|0|0");
     assert!(world.fakes.count(Service::Dns) > 0);
     assert_eq!(world.fakes.count(Service::Greynoise), 0);

@@ -1,5 +1,5 @@
-//! Rows that no trigger saw: those of loaders with the flag off, and rows that were updated. populate_ip_inventory
-//! brings in what the inventory does not know, once; and a question is no observation.
+//! Rows that no trigger saw: those of loaders with the flag off, and rows that were updated. populate_ip_inventory adds
+//! unknown addresses, once; and a question is not an observation.
 
 use crate::ingest_support::{Db, run, value};
 use postgres::Client;
@@ -53,7 +53,7 @@ fn what_a_loader_with_the_flag_off_inserted_comes_in_exactly_and_once() {
     assert_eq!(seen(&db), all);
     assert_eq!(db.sources(), ["events|5|0"]);
 
-    // The next load: a known address is not counted again, since nobody can tell whether it was.
+    // The next load: a known address is not counted again, since this cannot be known.
     insert(&mut loader, &[("8.8.8.1", 20), ("8.8.8.3", 11), ("8.8.8.3", 12)]);
     assert_eq!(db.value(POPULATE), "2");
     assert_eq!(seen(&db), ["8.8.8.1|3|3|9", "8.8.8.2|1|7|7", "8.8.8.3|2|11|12", "2001:4860::1|1|4|4"]);
@@ -191,7 +191,7 @@ fn an_address_that_was_asked_about_first_has_the_times_of_its_observations() {
     assert_eq!(db.counts(), ["8.8.8.8|0"]);
     db.sql(observe);
     assert_eq!(seen(&db), ["8.8.8.8|2|4|7"]);
-    // Later questions and observations change what they should.
+    // Later questions and observations change the right columns.
     db.sql(ask);
     assert_eq!(seen(&db), ["8.8.8.8|2|4|7"]);
     db.sql("INSERT INTO events VALUES ('8.8.8.8', '2026-01-20Z'), ('8.8.8.8', '2026-01-02Z')");

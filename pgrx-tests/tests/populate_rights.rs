@@ -1,4 +1,4 @@
-//! Who may populate, and that all rows are read or none: what a policy hides would be lost for ever.
+//! The rights for populate, and that all rows are read or none: rows that a policy hides could never be counted later.
 
 use crate::ingest_support::{Db, refused, run, value};
 
@@ -75,7 +75,8 @@ fn packed_rows_of_the_queue_count_as_known() {
     let db = Db::new();
     db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
     let mut session = db.connect();
-    // Large enough to be packed, and not absorbed before the commit; the function that unpacks is somebody else's now.
+    // Large enough to be packed, and not absorbed before the commit; the unpacking function belongs to another role
+    // now.
     run(&mut session, "BEGIN; INSERT INTO events SELECT inet '36.99.1.0' + i FROM generate_series(1, 200) i");
     run(&mut session, "INSERT INTO events VALUES ('36.99.2.1')");
     run(

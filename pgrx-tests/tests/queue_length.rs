@@ -1,12 +1,12 @@
-//! How many addresses wait is right at every size and whatever the queue looks like, right after a load as well, or the
-//! view says by how much it may be off; and it takes no longer the more there is.
+//! The number of waiting addresses is right for every size and content of the queue, also right after a load, or the
+//! view has the margin of error; and its time does not grow with the queue.
 
 use crate::network_support::DB;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use std::time::Instant;
 
-/// A worker that rests, so that the queue stays; nobody cleans up behind it either.
+/// An idle worker, so that the queue stays; vacuum does not run either.
 fn cluster() -> Cluster {
     let cluster = Cluster::builder().conf("asn_inventory.enabled", "off").conf("autovacuum", "off").start();
     cluster.sql(
@@ -16,7 +16,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// What the view says, and what there is.
+/// The view's number, and the real one.
 fn told(cluster: &Cluster) -> (i64, i64, i64) {
     let line = cluster
         .lines(DB, "SELECT queued, queued_off_by, (SELECT sum(addresses) FROM ip_observation) FROM enrichment_status");
@@ -24,7 +24,7 @@ fn told(cluster: &Cluster) -> (i64, i64, i64) {
     (numbers[0], numbers[1], numbers[2])
 }
 
-/// Within two percent, and what it may be off by is no excuse for everything.
+/// Within two percent, and the margin of error must be small, too.
 fn assert_right(cluster: &Cluster, what: &str) {
     let (queued, off_by, exact) = told(cluster);
     assert!((queued - exact).abs() * 50 <= exact, "{what}: {queued} ± {off_by} is no estimate of {exact}");

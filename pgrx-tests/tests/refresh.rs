@@ -1,4 +1,4 @@
-//! Answers that are asked for again: what a newer build makes stale, most observed first, and whole ranges.
+//! Repeated look-ups: rows that a newer build makes stale, most observed first, and whole ranges.
 
 use crate::backfill_support::*;
 use asn_inventory_tests::prelude::*;
@@ -62,7 +62,7 @@ const NOTHING: &str = "0|0|0|0|0|0|0|0|0";
 fn a_newer_build_makes_rows_stale_and_they_are_refreshed_most_observed_first() {
     let cluster = cluster_of_many();
     let db = database(&cluster, "stale");
-    // By itself, the worker would be through before anybody asks.
+    // Otherwise the worker would be done before the call.
     cluster.set("asn_inventory.maxmind_walk", "off");
     assert_eq!(cluster.lines(db, &refresh("refresh_stale('maxmind')")), [NOTHING], "an empty inventory");
     bare(&cluster, db, "8.8.8.1", 5);
@@ -183,7 +183,7 @@ fn a_running_refresh_is_called_so_and_can_be_left_alone_or_cancelled() {
     let run = "SELECT kind || ' ' || outcome || ' ' || (parameters ->> 'max_ips') FROM enrichment_run WHERE job_id = ";
     assert_eq!(cluster.value(db, &format!("{run}{job}")), "refresh cancelled 2000");
 
-    // Nobody waits: the number is all there is to get.
+    // Without waiting: only the number is returned.
     for call in ["refresh_stale('all', 5000, false)", "refresh_range('34.64.0.0/16', 'all', false)"] {
         let given = cluster.lines(db, &format!("SELECT job_id > {job}, processed, errors, elapsed FROM {call}"));
         assert_eq!(given, ["t|||"], "{call}");

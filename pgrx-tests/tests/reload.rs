@@ -1,5 +1,5 @@
-//! mmdb files end to end: dropped into a directory, they answer within seconds in open sessions; what is broken is
-//! refused and what answered before goes on; many generations in a row are never mixed.
+//! mmdb files end to end: dropped into a directory, they answer within seconds in open sessions; a broken file is
+//! refused and the previous one stays in use; many generations in a row are never mixed.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -116,7 +116,7 @@ fn files_answer_in_open_sessions_as_they_come() {
     assert_eq!(both(&mut cluster.connect(DB)), "gen 2|gen 2|found");
 }
 
-/// What the operator does to the file in place, and what it is refused for.
+/// The operator's change of the file in place, and the reason of the refusal.
 fn harm(path: &std::path::Path, how: &str) {
     let open = || OpenOptions::new().write(true).open(path).expect("the file");
     match how {
@@ -296,7 +296,7 @@ fn a_session_in_the_middle_of_a_transaction_switches_with_its_next_statement() {
     let mut session = cluster.connect(DB);
     session.batch_execute("BEGIN").expect("a transaction");
     assert_eq!(one(&mut session, "SELECT ip_city('34.64.0.1')"), "gen 1");
-    // A cursor that was opened before goes on with what it began with, or with the new: never with an error.
+    // A cursor that was opened before goes on with the old files or with the new ones: never with an error.
     session
         .batch_execute("DECLARE c CURSOR FOR SELECT ip_city('34.64.0.0'::inet + i) FROM generate_series(1, 1000) i")
         .expect("a cursor");
@@ -312,7 +312,7 @@ fn a_session_in_the_middle_of_a_transaction_switches_with_its_next_statement() {
     let rest = query(&mut session, "FETCH 500 FROM c").expect("rows");
     assert!(rest.iter().all(|row| row[0].as_deref().is_some_and(|city| city.starts_with("gen "))));
     session.batch_execute("COMMIT").expect("a commit");
-    // What the inventory holds is stale now, and a question brings it up to date.
+    // The inventory is stale now, and a question updates it.
     cluster.sql(DB, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', ARRAY['ip'])");
     cluster.sql(DB, "INSERT INTO events VALUES ('34.64.0.9')");
     cluster.wait_value(DB, "SELECT city FROM ip_inventory", "gen 2");

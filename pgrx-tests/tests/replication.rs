@@ -1,5 +1,5 @@
-//! Logical replication between two servers that both have the extension: each worker keeps its own tables, and no
-//! subscription stands still for what it brings.
+//! Logical replication between two servers that both have the extension: each worker keeps its own tables, and
+//! replicated rows stop no subscription.
 
 use asn_inventory_tests::prelude::*;
 
@@ -35,7 +35,7 @@ fn subscribe(subscriber: &Cluster, publisher: &Cluster) {
 
 /// Waits until the subscriber has all that the publisher has committed by now.
 fn catch_up(subscriber: &Cluster, publisher: &Cluster) {
-    // The worker's commits do not wait for the disk: what is inserted may not be written yet.
+    // The worker's commits do not wait for the disk: inserted rows may not be written yet.
     let written = publisher.value(DB, "SELECT pg_current_wal_insert_lsn()");
     publisher.wait_value(DB, &format!("SELECT bool_and(replay_lsn >= '{written}') FROM pg_stat_replication"), "t");
     subscriber.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
@@ -70,7 +70,7 @@ fn everything_is_published_and_nothing_is_counted_twice() {
     assert_eq!(subscriber.lines(DB, "SELECT observations, rows_seen FROM ip_source"), ["0|0"]);
     assert_eq!(subscriber.value(DB, "SELECT count(*) FROM inventory_count"), "1");
     assert_eq!(subscriber.value(DB, "SELECT count(*) FROM enrichment_run WHERE kind = 'backfill'"), "1");
-    // What is inserted there itself is counted there, beside the stream.
+    // Rows inserted there directly are counted there, beside the stream.
     subscriber.sql(DB, "INSERT INTO e VALUES (-1, '8.8.8.8'), (-2, '1.1.1.1')");
     absorbed(&subscriber, "2");
     publisher.sql(DB, "INSERT INTO e VALUES (3, '1.1.1.1'), (4, '1.1.1.2')");

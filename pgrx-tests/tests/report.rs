@@ -1,5 +1,5 @@
-//! `inventory_report()`: what the page says is what SQL counts, what comes from the internet is text there and nothing
-//! else, and who may have the page needs no right to what it is made of.
+//! `inventory_report()`: the page has the counts of SQL, data from the internet is only text there, and EXECUTE on the
+//! function is enough.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -19,7 +19,7 @@ fn page(cluster: &Cluster, db: &str) -> String {
     cluster.value(db, "SELECT replace(inventory_report(), E'\\n', ' ')")
 }
 
-/// What stands in the element of an id, without markup.
+/// The text of the element with an id, without markup.
 fn element<'a>(page: &'a str, id: &str) -> &'a str {
     let (_, rest) = page.split_once(&format!(" id=\"{id}\">")).unwrap_or_else(|| panic!("no {id} in {page}"));
     rest.split_once('<').map_or(rest, |(text, _)| text)
@@ -75,7 +75,7 @@ fn the_figures_are_what_sql_counts() {
     assert_eq!(element(&page, "scanners"), "50.0 %");
     assert_eq!(element(&page, "worker"), "running");
 
-    // The plots say in words what they show.
+    // The plots have text descriptions.
     let greynoise = "GreyNoise: found 256 (19.6 %), not found 256 (19.6 %), pending 535 (41.0 %), out of quota 256 (19.6 %), skipped 1 (&lt; 0.1 %)";
     let statuses = "SELECT greynoise_status, count(*) FROM ip_inventory GROUP BY 1 ORDER BY 1";
     assert_eq!(cluster.lines(DB, statuses), ["found|256", "not_found|256", "pending|535", "quota|256", "skipped|1"]);

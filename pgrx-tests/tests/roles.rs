@@ -1,4 +1,4 @@
-//! The roles of docs/roles.md: its SQL runs as it stands there, and each role can do what the page says, and no more.
+//! The roles of docs/roles.md: its SQL runs unchanged, and each role has exactly the rights of the page.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -13,7 +13,7 @@ fn blocks() -> Vec<String> {
     page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().expect("a block").to_owned()).collect()
 }
 
-/// What a reader may call and read.
+/// A reader's calls and tables.
 const READS: [&str; 23] = [
     "SELECT * FROM lookup_ip('8.8.8.8')",
     "SELECT * FROM ip_inventory",
@@ -40,7 +40,7 @@ const READS: [&str; 23] = [
     "SELECT * FROM scanner_networks",
 ];
 
-/// What an operator may do beside: `own_events` is its table.
+/// An operator's further rights: `own_events` is its table.
 const OPERATES: [&str; 9] = [
     "SELECT attach_ip_source('own_events', '{ip}')",
     "SELECT populate_ip_inventory('own_events')",
@@ -53,7 +53,7 @@ const OPERATES: [&str; 9] = [
     "SELECT detach_ip_source('own_events')",
 ];
 
-/// What an admin may do beside.
+/// An admin's further rights.
 const ADMINISTERS: [&str; 7] = [
     "SELECT update_maxmind()",
     "SELECT import_mmdb_files()",
@@ -64,7 +64,7 @@ const ADMINISTERS: [&str; 7] = [
     "DELETE FROM enrichment_run WHERE job_id < 0",
 ];
 
-/// What none of the three may do.
+/// Forbidden for all three.
 const NOBODY: [&str; 9] = [
     "TRUNCATE ip_inventory",
     "SELECT * FROM ip_observation",
@@ -99,7 +99,7 @@ fn with_roles() -> Cluster {
 #[test]
 fn each_role_can_do_what_the_page_says_and_no_more() {
     let cluster = with_roles();
-    // Each after the other: the role, what it may do, and what it may not.
+    // In order: the role, its allowed and its forbidden statements.
     for (role, allowed, refused) in [
         ("anna", READS.to_vec(), [&OPERATES[..], &ADMINISTERS, &NOBODY].concat()),
         ("otto", [&READS[..], &OPERATES].concat(), [&ADMINISTERS[..], &NOBODY].concat()),
@@ -120,14 +120,14 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
     for statement in [&READS[..], &OPERATES, &ADMINISTERS, &NOBODY].concat() {
         let outcome = query(&mut session, statement);
         match statement {
-            // What everybody may.
+            // The rights of all roles.
             "SELECT * FROM lookup_ip('8.8.8.8')" | "SELECT prometheus_metrics()" => {
                 assert!(outcome.is_ok(), "{outcome:?}")
             }
             _ => assert_eq!(outcome.expect_err(statement).code, "42501", "monitor: {statement}"),
         }
     }
-    // What the operator and the admin did came to something.
+    // The operator's and the admin's calls had effects.
     assert_eq!(cluster.value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.8'"), "found");
     assert_eq!(
         cluster.lines(DB, "SELECT DISTINCT requested_by FROM enrichment_run WHERE kind = 'backfill' ORDER BY 1"),

@@ -2,7 +2,7 @@
 
 use asn_inventory_tests::prelude::*;
 
-/// The statements of a page: its SQL blocks, and what stands in backquotes and begins like one.
+/// The statements of a page: its SQL blocks, and statements in backquotes.
 fn statements(page: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, part) in page.split("```").enumerate() {
@@ -37,7 +37,7 @@ fn every_statement_of_the_runbook_runs() {
     let statements = statements(page);
     assert!(statements.len() >= 12, "{statements:#?}");
     for statement in statements {
-        // The number of a job is the reader's to fill in, and here nobody is asked outside.
+        // The reader fills in the number of a job, and no outside service is asked here.
         let statement =
             statement.replace("(job_id)", "(0)").replace("refresh_stale('all')", "refresh_stale('maxmind')");
         for one in statement.split("; ") {

@@ -18,7 +18,7 @@ fn only_variables_that_are_meant_for_it_are_read() {
     let cluster = vault.cluster("env:OTHER_KEY", &[], &[("OTHER_KEY", CANARY)]);
     vault.assert_refused(&cluster, "env:OTHER_KEY: this variable may not be read");
     assert_hidden(&cluster);
-    // Until somebody allows it.
+    // Until it is allowed.
     cluster.set("asn_inventory.secret_environment", "GREYNOISE_*, OTHER_*");
     vault.assert_answers(&cluster);
     assert_hidden(&cluster);
@@ -46,7 +46,7 @@ fn a_reference_that_was_set_and_leads_nowhere_is_said_until_something_comes_to_b
     vault.assert_refused(&cluster, &format!("{reference}: there is no such file"));
     let state = "SELECT state, detail FROM secret_references() WHERE setting = 'greynoise_api_key'";
     assert_eq!(cluster.lines(DB, state), [format!("missing|{reference}: there is no such file")]);
-    // A file that is mounted late: nobody reloads anything.
+    // A file that is mounted late: without a reload.
     vault.key_file(0o644);
     vault.assert_answers(&cluster);
     assert_eq!(cluster.lines(DB, state), [format!("resolves|{reference} resolves")]);
@@ -152,7 +152,7 @@ fn a_program_that_hangs_ends_with_the_worker() {
         let text = std::fs::read_to_string(&note).unwrap();
         text.split_whitespace().map(str::to_owned).collect()
     };
-    // One that has ended and that nobody has reaped has no command line any more.
+    // One that has ended but is not reaped has no command line.
     let alive = |pids: &[String]| {
         pids.iter().any(|pid| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()))
     };
@@ -164,7 +164,7 @@ fn a_program_that_hangs_ends_with_the_worker() {
     wait_within(Duration::from_secs(2), || alive(&running), |alive| !alive).expect("it ends with the worker");
     let running = wait_for("another one of the next worker", pids, |pids| pids.len() == 2);
     assert!(alive(&running));
-    // Killed, it cannot do that any more: the next one does.
+    // A killed worker cannot do that: the next one does.
     std::fs::write(&note, "").unwrap();
     cluster.kill9(cluster.pid_of("asn_inventory worker").expect("a worker"));
     wait_until("its program's end", || !alive(&running));
@@ -188,7 +188,7 @@ fn a_program_has_none_of_the_servers_files() {
     let seen = std::fs::read_to_string(seen).unwrap();
     let foreign =
         |file: &&str| !file.is_empty() && *file != "/dev/null" && !file.starts_with("pipe:") && !file.ends_with("/op");
-    // The shell itself has the script open, and what it writes to.
+    // The shell itself has the script open, and its output file.
     let foreign: Vec<&str> = seen.lines().filter(foreign).filter(|file| !file.ends_with("/seen")).collect();
     assert_eq!(foreign, [""; 0], "{seen}");
 }

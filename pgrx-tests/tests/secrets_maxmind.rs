@@ -1,5 +1,5 @@
-//! MaxMind's key by reference: from Vault and from the programs of others, read anew for each download, and shown
-//! nowhere while it is in use or afterwards.
+//! MaxMind's key by reference: from Vault and from vendors' programs, read again for each download, and not shown
+//! during its use or afterwards.
 
 use crate::download_support::{Asked, BOTH_DOWNLOADED, KEY, Site, Trouble};
 use crate::secret_support::*;
@@ -30,7 +30,7 @@ fn site_with_vault(vault: &VaultServer, token: &str) -> Site {
     site
 }
 
-/// It is found, it works, and nobody sees it: in the middle of a download, and after it.
+/// It is found, it works, and it is not visible: in the middle of a download, and after it.
 fn assert_downloads(site: &Site) {
     site.maxmind.trouble(Trouble::Hold);
     let before = site.maxmind.downloads();
@@ -66,7 +66,7 @@ fn a_key_that_vault_holds() {
     assert_downloads(&site);
     assert_secret_is_hidden(&site.cluster, TOKEN);
     assert!(vault.asked().iter().all(|path| path == PATH), "{:?}", vault.asked());
-    // Each time anew: a key that was replaced in Vault is the one that is used.
+    // It is read each time: a key that was replaced in Vault is used.
     let before = vault.asked().len();
     vault.hold(PATH, "license_key", "yesterday's key");
     site.maxmind.offer(5);

@@ -39,7 +39,7 @@ fn a_field_that_vault_does_not_hold_is_no_key() {
 const REFERENCE: &str = "vault://secret/data/greynoise#api_key";
 const STATE: &str = "SELECT state FROM source_status WHERE source = 'greynoise'";
 
-/// The fakes' certificate, which vouches for nobody else.
+/// The fakes' certificate, which is not an authority.
 fn fakes_ca(keys: &Vault) -> String {
     keys.fakes.settings().into_iter().find(|(name, _)| name.ends_with("tls_ca_file")).expect("a setting").1
 }
@@ -52,7 +52,7 @@ fn a_vault_that_nobody_vouches_for_is_not_even_asked() {
     let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
     let cluster = keys.cluster(REFERENCE, &[("asn_inventory.tls_ca_file", &fakes_ca(&keys))], &env);
     keys.assert_refused(&cluster, "vault://secret/data/greynoise#api_key: Vault does not answer: TLS: ");
-    // Whoever is there may be anybody: the token goes with the question.
+    // An unknown server could be there: the token goes with the question.
     assert_eq!(vault.asked(), [""; 0]);
     assert_secret_is_hidden(&cluster, TOKEN);
     cluster.set("asn_inventory.tls_ca_file", &vault.trusted_beside(fakes_ca(&keys).as_ref()).display().to_string());
@@ -114,7 +114,7 @@ fn a_vault_that_comes_up_after_the_server_is_asked_again() {
     let cluster = keys.cluster(REFERENCE, &[("asn_inventory.tls_ca_file", &both)], &env);
     keys.assert_refused(&cluster, &format!("{REFERENCE}: Vault answers 503"));
     vault.status(None);
-    // Nobody reloads anything.
+    // Without a reload.
     keys.assert_answers(&cluster);
     cluster.wait_log("asn_inventory.greynoise_api_key resolves now");
     assert_hidden(&cluster);

@@ -1,4 +1,5 @@
-//! The extension's scripts bind nothing to an object that somebody planted in its schema, at an install and at an update.
+//! The extension's scripts bind nothing to an object that another role put into its schema, at an install and at an
+//! update.
 
 use asn_inventory_tests::prelude::*;
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ fn cluster() -> &'static Cluster {
 fn words() -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql");
-    // What the doctor asks is parsed when it is asked.
+    // The doctor's queries are parsed at the call.
     let doctor = sql.join("../src/functions/doctor");
     for dir in [sql.clone(), sql.join("install"), sql.join("upgrade"), doctor] {
         for entry in
@@ -107,7 +108,7 @@ fn plant(db: &str) {
     assert!(planted > 3000, "{planted}");
 }
 
-/// What the extension's objects depend on that is neither the extension's nor the system's.
+/// Dependencies of the extension's objects on objects that are neither the extension's nor the system's.
 const FOREIGN: &str = "
     WITH member AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                     WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'asn_inventory'),
@@ -122,7 +123,7 @@ const FOREIGN: &str = "
     WHERE d.refobjid >= 16384 AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_cast'::regclass)
       AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid) ORDER BY 1";
 
-/// Reads and calls what an administrator would, as the superuser.
+/// Reads and calls like an administrator, as the superuser.
 fn use_everything(db: &str) {
     let cluster = cluster();
     for sql in [
@@ -225,6 +226,6 @@ fn an_install_takes_back_what_default_privileges_gave() {
         "CREATE TRIGGER mine BEFORE INSERT ON ip_inventory FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     );
     assert_eq!(refused.expect_err("no right").code, "42501");
-    // The look-ups stay for everybody.
+    // The look-ups stay granted to PUBLIC.
     assert!(asn_inventory_tests::cluster::query(&mut webapp, "SELECT ip_class('8.8.8.8')").is_ok());
 }

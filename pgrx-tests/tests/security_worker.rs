@@ -1,5 +1,5 @@
-//! Nobody's code runs with more rights than the owner of the table that it stands on has, in any process of the extension
-//! and in any function that writes on somebody's behalf.
+//! Code on a table never runs with more rights than the table's owner has, in any process of the extension and in any
+//! function that writes for a caller.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -85,14 +85,14 @@ fn make_them_write(db: &str) {
         "SELECT prometheus_metrics()",
         "SELECT * FROM enrichment_status, source_status",
     ] {
-        // Where owners differ, what reads several tables says so, or may not call what belongs to another.
+        // If owners differ, functions that read several tables say so, or may not call another owner's function.
         if let Err(failure) = cluster.try_sql(db, sql) {
             assert!(["55000", "42501"].contains(&failure.code.as_str()), "{sql}: {failure:?}");
         }
     }
 }
 
-/// Waits until the worker has counted what was written last.
+/// Waits until the worker has counted the last writes.
 fn counted(db: &str) {
     let cluster = cluster();
     cluster.sql(db, "INSERT INTO events VALUES ('8.8.4.4')");
@@ -121,7 +121,7 @@ fn a_trigger_of_whoever_may_make_one_is_fired_by_nobody() {
         );
     }
     make_them_write(&db);
-    // What a user changes by hand goes into the history, and no trigger there is that user's.
+    // Changes by hand go into the history, and no trigger there belongs to that user.
     cluster.sql(
         &db,
         "ALTER TABLE ip_inventory DISABLE TRIGGER r, DISABLE TRIGGER s, DISABLE TRIGGER d;
@@ -140,7 +140,7 @@ fn a_trigger_of_whoever_may_make_one_is_fired_by_nobody() {
     assert_eq!(cluster.value(&db, right), "REVOKE TRIGGER ON public.ip_inventory FROM webapp;");
 }
 
-/// What an owner may put on its table. Each runs as that owner, or not at all.
+/// Code that an owner may put on its table. It runs as that owner, or not at all.
 fn plant_as_owner(db: &str, table: &str, column: &str, kind: &str) {
     as_webapp(
         db,
@@ -178,7 +178,7 @@ fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
     for table in TABLES {
         cluster.sql(&db, &format!("ALTER TABLE {table} OWNER TO webapp"));
     }
-    // Not the views: whoever reads a view runs the policies of its owner's tables, as PostgreSQL has it.
+    // Not the views: a reader of a view runs the policies of its owner's tables, by PostgreSQL's rules.
     cluster.sql(&db, "ALTER SEQUENCE enrichment_job_id OWNER TO webapp");
     for (table, column, kind) in KEYS {
         plant_as_owner(&db, table, column, kind);
@@ -188,7 +188,8 @@ fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
     counted(&db);
     let whose = "SELECT DISTINCT what, who FROM ran WHERE who <> 'webapp'";
     assert_eq!(cluster.lines(&db, whose), [""; 0]);
-    // A superuser who writes and reads by hand, as these tests do, runs what stands on a table; the extension's do not.
+    // A superuser who writes and reads by hand, as these tests do, runs code on a table; the extension's processes do
+    // not.
     cluster.sql(&db, "TRUNCATE ran");
     cluster.sql(&db, "INSERT INTO events VALUES ('8.8.8.9'); SELECT attach_ip_source('events', '{ip}'); SELECT populate_ip_inventory('events')");
     cluster.wait_value(&db, "SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.8.9'", "1");

@@ -1,5 +1,5 @@
-//! The settings as PostgreSQL shows and keeps them: defaults, bounds, units, who may see and who may change them.
-//! What `asn_inventory.enabled` does, and what wins over it, stands in `ingest_enabled.rs`.
+//! The settings as PostgreSQL shows and keeps them: defaults, bounds, units, and the rights to see and change them. The
+//! effect and precedence of `asn_inventory.enabled` are in `ingest_enabled.rs`.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -224,7 +224,7 @@ fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
             assert_eq!(refused.code, "42501", "{statement}: {refused:?}");
         }
     }
-    // Who may read all settings may read these.
+    // A role that may read all settings may read these.
     cluster().sql(DB, "GRANT pg_read_all_settings TO looser");
     let mut client = cluster().connect_as("looser", DB);
     assert_eq!(query(&mut client, "SHOW asn_inventory.maxmind_dir").expect("shown"), [[Some(String::new())]]);
@@ -270,7 +270,7 @@ fn editions_that_could_leave_their_directory_are_refused_with_the_reason() {
         assert!(refused.message.contains("asn_inventory.maxmind_editions"), "{refused:?}");
         assert!(refused.detail.contains("is not an edition's name: letters, digits"), "{refused:?}");
     }
-    // In the file: the reload says so, and what was set stays.
+    // In the file: the reload says so, and the old value stays.
     cluster.set("asn_inventory.maxmind_editions", "GeoLite2-ASN, GeoIP2-City");
     assert_eq!(cluster.lines(DB, "SHOW asn_inventory.maxmind_editions"), ["GeoLite2-ASN, GeoIP2-City"]);
     cluster.set("asn_inventory.maxmind_editions", "../x");

@@ -1,5 +1,5 @@
-//! The SQL objects as the catalog has them: described, labelled as the design says, safe from a caller's search_path,
-//! and closed to PUBLIC but for the offline look-ups.
+//! The SQL objects as the catalog has them: described, labelled by the design, safe from a caller's search_path, and
+//! closed to PUBLIC except for the offline look-ups.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -12,7 +12,7 @@ fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| {
         let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
         fixtures::small(&cluster.maxmind_dir());
-        // What the extension made, by kind: `made(class, object)`.
+        // The extension's objects, by kind: `made(class, object)`.
         cluster.sql(
             DB,
             "CREATE EXTENSION asn_inventory;
@@ -124,7 +124,7 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
             "mmdb_record sss",
         ]
     );
-    // Whatever writes, waits or tells of other processes is volatile and stays in the leader.
+    // Functions that write, wait or report on other processes are volatile and stay in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks', '_mmdb_network_rows',
          '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report',

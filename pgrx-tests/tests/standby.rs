@@ -31,7 +31,7 @@ fn a_standby_answers_and_writes_nothing() {
     assert_eq!(value("SELECT mmdb_record('GeoLite2-ASN', '8.8.8.8') ->> 'autonomous_system_number'"), "15169");
     assert_eq!(value("SELECT count(*) > 10 FROM mmdb_networks('GeoLite2-ASN')"), "t");
 
-    // A row that the primary has, one that nobody has, and one that would be waited for.
+    // A row of the primary, an unknown address, and one with a wait.
     assert_eq!(value("SELECT (enrich_ip('81.2.69.142')).city"), "London");
     assert_eq!(value("SELECT (enrich_ip('51.68.0.1')).city"), "Roubaix");
     assert_eq!(value("SELECT (e).greynoise_status FROM enrich_ip('51.68.0.1', '2 s') e"), "pending");
@@ -102,7 +102,7 @@ fn rows_that_the_primary_absorbs_arrive_at_the_standby() {
     standby.wait_replay(&primary);
     standby.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 396982", "5000");
     assert_eq!(standby.value(DB, "SELECT (enrich_ip('34.64.0.7')).asn_org"), "Google LLC");
-    // A standby that is cut and started anew is a standby still.
+    // A standby that is cut and restarted is still a standby.
     standby.stop_immediate();
     standby.start();
     assert_eq!(standby.value(DB, "SELECT ip_city('81.2.69.142')"), "London");

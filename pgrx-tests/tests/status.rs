@@ -1,4 +1,4 @@
-//! `enrichment_status`: figures that are right, whoever counted them, and that cost no look at the whole inventory.
+//! `enrichment_status`: figures that are right after changes by all writers, without a read of the whole inventory.
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
@@ -39,13 +39,13 @@ fn the_worker_counts_what_is_in_the_inventory() {
     let found = cluster.lines(DB, exact);
     assert_eq!(cluster.lines(DB, counts), found);
     assert!(found[0].starts_with("5|2|") && found[0].ends_with("|66.6|t"), "{found:?}");
-    // Beside it, what is left of the public ones is just what is missing.
+    // The rest of the public ones is exactly the missing number.
     let asn = "SELECT missing_asn, asn_coverage_percent FROM enrichment_status";
     assert_eq!(cluster.lines(DB, asn), ["2|33.3"]);
     let rest = "SELECT public_addresses, observations, maxmind_answered, cymru_answered, greynoise_answered, scanners FROM inventory_count";
     assert_eq!(cluster.lines(DB, rest), ["3|6|5|0|0|0"]);
 
-    // Rows that somebody removes by hand are counted with the next change.
+    // Rows removed by hand are counted with the next change.
     cluster.sql(DB, "DELETE FROM ip_inventory WHERE ip_class <> 'public'; INSERT INTO event VALUES ('8.8.8.8')");
     cluster.wait_value(DB, "SELECT addresses || '|' || observations FROM inventory_count", "3|5");
     assert_eq!(cluster.value(DB, "SELECT count(*) FROM inventory_count"), "1");
@@ -73,7 +73,7 @@ fn full_coverage_is_said_where_nothing_is_missing_and_nowhere_else() {
 fn what_was_absorbed_before_a_restart_is_counted_after_it() {
     let cluster = cluster();
     cluster.wait_value(DB, "SELECT addresses FROM enrichment_status", "0");
-    // Somebody keeps the count from being written, until the server stops.
+    // A session blocks the write of the count, until the server stops.
     let mut holder = cluster.connect(DB);
     holder.batch_execute("BEGIN; LOCK TABLE inventory_count IN SHARE MODE").expect("a lock");
     cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8'), ('81.2.69.142')");
@@ -81,7 +81,7 @@ fn what_was_absorbed_before_a_restart_is_counted_after_it() {
     assert_eq!(cluster.value(DB, "SELECT addresses FROM enrichment_status"), "0");
     cluster.restart();
     cluster.wait_value(DB, "SELECT addresses FROM enrichment_status", "2");
-    // Nothing has changed since: a start alone is no reason to read the whole inventory.
+    // Nothing has changed since: a start alone does not read the whole inventory.
     let told = "SELECT (SELECT changes FROM inventory_count) = pg_stat_get_tuples_inserted(t) + pg_stat_get_tuples_updated(t)
              + pg_stat_get_tuples_deleted(t) + pg_relation_filenode(t)::bigint FROM (SELECT 'ip_inventory'::regclass AS t) i";
     cluster.wait_value(DB, told, "t");
@@ -92,7 +92,7 @@ fn what_was_absorbed_before_a_restart_is_counted_after_it() {
     cluster.sql("other", "CREATE EXTENSION asn_inventory");
     cluster.wait_value("other", "SELECT counted_at IS NOT NULL FROM enrichment_status", "t");
     assert_eq!(cluster.value(DB, "SELECT counted_at FROM enrichment_status"), at);
-    // After a crash nobody knows what changed: it is counted once.
+    // After a crash the changes are unknown: it is counted once.
     let mut holder = cluster.connect(DB);
     holder.batch_execute("BEGIN; LOCK TABLE inventory_count IN SHARE MODE").expect("a lock");
     cluster.sql(DB, "INSERT INTO event VALUES ('1.1.1.1')");

@@ -1,4 +1,4 @@
-//! `forget_ip_source`: a table that was attached the wrong way gives back what it has added, and is read again.
+//! `forget_ip_source`: a table that was attached the wrong way is subtracted, and read again.
 
 use crate::ingest_support::{Db, run, value};
 use asn_inventory_tests::prelude::*;
@@ -35,7 +35,7 @@ fn a_wrong_column_without_its_time_is_taken_back_and_read_again() {
 fn only_what_was_counted_is_taken_back() {
     let db = Db::new();
     db.sql(FLOWS);
-    // These were there before, and nobody has counted them.
+    // These were there before, and were not counted.
     db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('8.8.8.8'); SELECT attach_ip_source('flows', '{src}')");
     db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('1.1.1.1')");
     // Only asked about.
@@ -45,7 +45,7 @@ fn only_what_was_counted_is_taken_back() {
     assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1", "9.9.9.10|0"]);
     let refused = db.fails("SELECT forget_ip_source('flows')");
     assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", "table \"flows\" is not attached"));
-    // What was deleted since cannot be read any more: its count stays, and none goes below what is there.
+    // Deleted rows can no longer be read: their count stays, and no count gets too low.
     db.sql("DELETE FROM others WHERE ip = '9.9.9.9'; UPDATE ip_inventory SET observation_count = 1 WHERE ip_address = '8.8.8.8'");
     assert_eq!(db.value("SELECT forget_ip_source('others')"), "1");
     assert_eq!(db.counts(), ["9.9.9.9|1", "9.9.9.10|0"]);
@@ -100,7 +100,8 @@ fn counts_that_wait_for_the_table_alone_go_with_it() {
     db.sql(FLOWS);
     db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('8.8.8.8')");
     assert_eq!(db.counts(), ["8.8.8.8|3", "9.9.9.9|1"]);
-    // Somebody holds the table's note while more comes: addresses are absorbed, and what they count for it waits.
+    // A session locks the table's row of ip_source while more rows come: addresses are absorbed, and the table's counts
+    // wait.
     let mut holder = db.connect();
     run(&mut holder, "BEGIN; SELECT FROM ip_source WHERE tbl = 'flows'::regclass FOR UPDATE");
     db.sql("INSERT INTO flows VALUES ('8.8.8.8'), ('10.0.0.0/8')");
@@ -130,7 +131,7 @@ fn it_is_for_the_owner_of_the_table() {
     assert_eq!(db.counts(), ["8.8.8.8|2", "9.9.9.9|1"]);
 }
 
-/// Rows that no trigger saw look like others once somebody has changed them: what another table has added stays.
+/// Rows that no trigger saw look like others once they are changed: observations of other tables stay.
 #[test]
 fn a_table_takes_no_more_than_it_has_added() {
     let db = Db::new();
@@ -158,7 +159,7 @@ fn a_publication_of_all_tables_does_not_keep_a_table() {
     assert_eq!(db.counts(), [""; 0]);
 }
 
-/// Foreign keys are not looked at where no trigger fires: a row that one names must not go.
+/// Foreign keys are not checked if no trigger fires: a referenced row must stay.
 #[test]
 fn an_address_that_a_foreign_key_names_stays_with_nothing_left() {
     let db = Db::new();

@@ -50,7 +50,7 @@ const CATALOG: &str = r#"
         UNION ALL SELECT 'version ' || extversion || ' ' || extrelocatable FROM pg_extension WHERE extname = 'asn_inventory') AS facts(fact)
     ORDER BY fact COLLATE "C""#;
 
-/// A database with what 0.1.0 leaves behind: rows in every table, attached tables of two kinds, ended jobs, grants.
+/// A database as 0.1.0 leaves it: rows in every table, attached tables of two kinds, ended jobs, grants.
 fn old_database(name: &str) {
     let cluster = cluster();
     cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
@@ -81,7 +81,7 @@ fn old_database(name: &str) {
     assert_eq!(cluster.value(name, "SELECT count(*) FROM enrichment_run WHERE kind = 'backfill'"), "1");
 }
 
-/// What belongs to the user, table by table.
+/// The user's data, table by table.
 const DATA: [&str; 7] = [
     "SELECT ip_address, first_seen_at, last_seen_at, observation_count, asn_number, asn_org, asn_source, city, maxmind_status,
          maxmind_ts, cymru_status, greynoise_status FROM ip_inventory ORDER BY 1",
@@ -113,7 +113,7 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     let cluster = cluster();
     old_database("going_on");
     let before: Vec<Vec<String>> = DATA.iter().map(|sql| cluster.lines("going_on", sql)).collect();
-    // Somebody loads all the while, and a reader has been given what the page of roles says.
+    // A loader runs all the time, and a reader has the grants of the page of roles.
     cluster.sql(
         "going_on",
         "CREATE ROLE old_reader LOGIN; GRANT SELECT ON ip_inventory, enrichment_status TO old_reader;
@@ -122,7 +122,7 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
          CREATE ROLE old_admin; GRANT EXECUTE ON FUNCTION attach_ip_source TO old_admin WITH GRANT OPTION;
          GRANT SELECT ON countries_by_day TO old_reader; CREATE VIEW theirs AS SELECT observations FROM countries_by_day",
     );
-    // What is queued, as it was queued then: left alone until the update is through.
+    // Queued rows in the old form: left alone until the update is done.
     cluster.sql(
         "going_on",
         "INSERT INTO ip_observation (address, seen, first_seen, last_seen, source, retry_at)
@@ -143,7 +143,7 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
         "2",
     );
     assert_eq!(cluster.value("going_on", "SELECT populate_ip_inventory('events')"), "0");
-    // What the worker changes goes into the history still.
+    // The worker's changes still go into the history.
     cluster.sql("going_on", "UPDATE ip_inventory SET maxmind_ts = '2000-01-01' WHERE ip_address = '1.1.1.1'");
     cluster.sql("going_on", "SELECT refresh_range('1.1.1.1', 'maxmind')");
     cluster.wait_value(
@@ -151,11 +151,11 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
         "SELECT string_agg(old_asn || '>' || new_asn, ' ' ORDER BY changed_at) FROM ip_asn_history",
         "13335>64500 64500>13335",
     );
-    // A function that got another argument: who was let call it still is, and nobody else.
+    // A function that got another argument: the same roles may call it.
     let may = "SELECT has_function_privilege('old_admin', 'attach_ip_source(regclass, text[], name, text)', 'EXECUTE WITH GRANT OPTION'),
                       has_function_privilege('old_reader', 'attach_ip_source(regclass, text[], name, text)', 'EXECUTE')";
     assert_eq!(cluster.lines("going_on", may), ["t|f"]);
-    // What users were given is theirs, and in a dump: the extension's own rights are not.
+    // Users' grants stay, and are in a dump: the extension's own rights are not.
     let taken = "SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%old_%'";
     assert_eq!(cluster.value("going_on", taken), "0");
     let mut reader = cluster.connect_as("old_reader", "going_on");
@@ -169,7 +169,7 @@ fn an_update_leaves_the_data_and_the_work_goes_on() {
     let networks = "SELECT count(*) > 0 FROM mmdb_networks('GeoLite2-ASN')";
     let seen = asn_inventory_tests::cluster::query(&mut cluster.connect_as("old_lister", "going_on"), networks);
     assert_eq!(seen.expect("the networks"), [[Some("t".to_owned())]]);
-    // A view that got another name: grants and what stands on it stay.
+    // A view that got another name: grants and dependent views stay.
     let days = "SELECT sum(new_addresses) > 0, sum(observations_since) > 0 FROM new_addresses_by_day";
     let seen = asn_inventory_tests::cluster::query(&mut reader, days);
     assert_eq!(seen.expect("by its new name"), [[Some("t".to_owned()), Some("t".to_owned())]]);

@@ -67,12 +67,12 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
         ),
         ["20006|3|20003|3|0"]
     );
-    // They pass for fresh all the same: nobody writes them for their age.
+    // They still count as fresh: they are not written because of their age.
     assert_eq!(cluster.value(DB, "SELECT processed FROM refresh_stale('maxmind', 100000)"), "0");
     assert_eq!(cluster.value(DB, "SELECT (enrich_ip('34.64.0.7', '30s')).asn_number"), "396982");
     assert_eq!(cluster.lines(DB, PLACES), places);
 
-    // Nor does a build without changes write anything, and a restart remembers what was walked.
+    // A build without changes writes nothing, and the walk survives a restart.
     install(&cluster, 1, None);
     cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.1'", "15169");
     wait_until("the second walk", || {
@@ -128,7 +128,7 @@ fn a_row_that_moves_behind_the_walk_is_not_missed() {
     bare(&cluster, DB, "34.64.0.0", 40_000);
     bare(&cluster, DB, "8.8.8.1", 1);
     cluster.sql(DB, backfill);
-    // What was written is written behind what it replaces, where there is room from now on.
+    // The new versions are behind the replaced ones, where there is space from now on.
     cluster.sql(DB, "VACUUM ip_inventory");
     bare(&cluster, DB, "8.8.8.0", 1);
     cluster.sql(DB, backfill);
@@ -139,7 +139,7 @@ fn a_row_that_moves_behind_the_walk_is_not_missed() {
     assert!(block("8.8.8.0") < PIECE && block("8.8.8.1") >= PIECE, "{}, {}", block("8.8.8.0"), block("8.8.8.1"));
     let before = cluster.value(DB, WALKED);
 
-    // The walk is held in its first piece, in which it does not see what comes there now.
+    // The walk is held in its first piece, in which it does not see new rows there.
     let gate = Gate::shut(&cluster, DB, "NEW.ip_address = '8.8.8.0'");
     install(&cluster, 2, Some(("8.8.8.0/24", 64500)));
     let held = "SELECT count(*) FROM pg_stat_activity

@@ -1,5 +1,5 @@
-//! What the worker cannot do is seen at once and wherever an operator looks: in the view, by the doctor, in the metrics and
-//! in the log, with what it was at. It goes when the same work is done, and nothing is lost.
+//! The worker's failures show at once in all places: in the view, by the doctor, in the metrics and in the log, with
+//! the failed work. They disappear when the same work succeeds, and nothing is lost.
 //!
 //! No disk is filled: a trigger raises what PostgreSQL raises there.
 
@@ -8,7 +8,7 @@ use crate::promtool_support::Page;
 use asn_inventory_tests::prelude::*;
 use std::sync::OnceLock;
 
-/// What PostgreSQL says of a full disk.
+/// PostgreSQL's error for a full disk.
 const FULL: &str = "could not extend file \"base/5/16400\": No space left on device";
 
 fn cluster() -> &'static Cluster {
@@ -117,7 +117,7 @@ fn one_address_that_cannot_be_written_is_told_until_it_is() {
         "{said}"
     );
     assert_eq!(cluster.value(db, HEALTHY), "warning");
-    // What goes well meanwhile is another matter.
+    // Success of other work does not clear it.
     cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8')");
     cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "199");
     assert!(cluster.value(db, LAST_ERROR).starts_with("writing single addresses"));

@@ -1,4 +1,4 @@
-//! What a page is made of: plain figures, gathered by whoever has them.
+//! The data of a page: plain figures, gathered by the caller.
 
 /// Everything on the page. Times are Unix seconds.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Report {
     pub cities: Vec<City>,
     /// How each source stands.
     pub sources: Vec<Source>,
-    /// What GreyNoise says.
+    /// GreyNoise's verdicts.
     pub scanners: Scanners,
 }
 
@@ -72,13 +72,13 @@ pub struct Worker {
 pub struct Timeline {
     /// Start of the first bucket.
     pub start: i64,
-    /// Seconds of a bucket; 0: there is no timeline.
+    /// Seconds of a bucket; 0: no timeline.
     pub step: i64,
     /// Addresses first seen in each bucket.
     pub new: Vec<u64>,
     /// Observations of the addresses last seen in each bucket.
     pub observed: Vec<u64>,
-    /// Addresses whose times lie outside of what is shown.
+    /// Addresses with times that are not shown.
     pub outside: u64,
 }
 
@@ -143,7 +143,7 @@ pub const AGES: [(Option<u32>, &str); AGE_CLASSES] = [
     (None, "older"),
 ];
 
-/// One source: what it covers, how old its answers are, what is left of its quota.
+/// One source: its coverage, the age of its answers, the rest of its quota.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// As people call it.
@@ -156,7 +156,7 @@ pub struct Source {
     pub ages: [u64; AGE_CLASSES],
     /// When it last answered.
     pub last_success_at: Option<i64>,
-    /// What may be spent in a window of time, and was.
+    /// The requests allowed and spent in a window of time.
     pub quota: Option<Quota>,
     /// When the oldest of its files was built.
     pub oldest_build: Option<i64>,
@@ -181,7 +181,7 @@ pub struct Coverage {
     pub unavailable: u64,
 }
 
-/// A quota and what was spent of it.
+/// A quota and its spent part.
 #[derive(Clone, Debug, Default)]
 pub struct Quota {
     /// Most requests of a window.
@@ -194,12 +194,12 @@ pub struct Quota {
     pub reset_at: Option<i64>,
 }
 
-/// Addresses by what GreyNoise says of them. Each counts once.
+/// Addresses by GreyNoise's verdict. Each counts once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scanners {
     /// Seen scanning, with bad intentions.
     pub malicious: u64,
-    /// Seen scanning, by somebody known and harmless.
+    /// Seen scanning, by a known and harmless scanner.
     pub benign: u64,
     /// Seen scanning, intentions unknown.
     pub unknown: u64,

@@ -25,7 +25,7 @@ pub fn plain(raw: &str, chars: usize) -> String {
     cut
 }
 
-/// Marks that turn the direction of what follows, and what no XML may hold.
+/// Marks that change the direction of the text, and characters that XML forbids.
 fn is_hidden(c: char) -> bool {
     matches!(
         c,

@@ -1,11 +1,11 @@
-//! The page around the sections: head, headline figures, foot, and what stands there while there is nothing yet.
+//! The page around the sections: head, headline figures, foot, and the text for an empty inventory.
 
 use crate::data::Report;
 use crate::escape::html;
 use crate::figures::{ago, percent, thousands, time};
 use crate::{sections, style};
 
-/// Nothing may be loaded and nothing may run, whatever the page says.
+/// Nothing may be loaded and nothing may run, for any content of the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The whole page.
@@ -104,7 +104,7 @@ fn worker(report: &Report) -> Figure {
     Figure { id: "worker", name: "Worker", value: html(&worker.state, 30), class, more }
 }
 
-/// What to do when there is nothing to show.
+/// The next steps if there is nothing to show.
 fn empty(report: &Report) -> String {
     let attached = if report.totals.tables == 0 {
         "<li>Attach a table whose rows hold addresses:\n<pre>SELECT attach_ip_source('events', ARRAY['src_ip']);</pre></li>\n"

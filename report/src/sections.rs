@@ -1,4 +1,4 @@
-//! The sections of the page: each a card with a plot, what it says in a sentence, and a small table.
+//! The sections of the page: each a card with a plot, a sentence about it, and a small table.
 
 use crate::countries;
 use crate::data::{AGES, Report, Source};
@@ -233,7 +233,7 @@ fn scanners(report: &Report) -> String {
     card("", "Scanners", "Of the addresses that GreyNoise answered for", &body)
 }
 
-/// How the sources stand, and what is left of a quota.
+/// The states of the sources, and the rest of a quota.
 pub fn standing(report: &Report, class: &str) -> String {
     let mood = |state: &str| match state {
         "ok" => "good",

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         builder = builder.conf(&name, &value);
     }
     println!("==> starting a private PostgreSQL in {}", dir.display());
-    // The default rate is polite to a service; to a fake nobody needs to be.
+    // The default rate is polite to a service; a fake does not need that.
     let cluster = builder.conf("asn_inventory.cymru", "on").conf("asn_inventory.greynoise_rate", "200").start();
     match &maxmind {
         Some(own) => cluster.install_mmdb(own),
@@ -95,7 +95,7 @@ fn bundled_files(dir: &Path) -> io::Result<()> {
     asn.write(&dir.join("GeoLite2-ASN.mmdb"))
 }
 
-/// The editions in the caller's directory, whatever they are called; says clearly when it holds none.
+/// The editions in the caller's directory, with any names; a clear message if it has none.
 fn editions(dir: &Path) -> Outcome<String> {
     let entries = std::fs::read_dir(dir).map_err(|e| format!("MAXMIND_DIR {}: {e}", dir.display()))?;
     let name = |path: PathBuf| {

@@ -97,7 +97,7 @@ impl Cluster {
     /// [`Self::wait_ready`].
     ///
     /// # Panics
-    /// When `pid` is no process of this cluster.
+    /// When `pid` is not a process of this cluster.
     pub fn kill9(&self, pid: u32) {
         assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
         kill(pid, libc::SIGKILL);
@@ -107,7 +107,7 @@ impl Cluster {
     /// like. PostgreSQL ignores the signal that comes with it, so writes fail as on a disk that is full.
     ///
     /// # Panics
-    /// When `pid` is no process of this cluster.
+    /// When `pid` is not a process of this cluster.
     pub fn limit_file_size(&self, pid: u32, bytes: Option<u64>) {
         assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
         limit_file_size(pid, bytes);
@@ -123,7 +123,7 @@ impl Cluster {
         self.end_killed(&children);
     }
 
-    /// SIGKILL to the postmaster and all that it started, as when the machine stops: nobody finishes what he is at. To
+    /// SIGKILL to the postmaster and all that it started, as when the machine stops: no process finishes its work. To
     /// be followed by [`Self::start`].
     ///
     /// # Panics

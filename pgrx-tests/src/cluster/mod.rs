@@ -191,7 +191,7 @@ impl Cluster {
             line("full_page_writes", "off");
         }
         line("asn_inventory.maxmind_dir", &self.maxmind_dir().to_string_lossy());
-        // Nobody outside is asked by a test. Those of the network sources say whom to ask instead.
+        // A test asks no outside service. Tests of the network sources name their fakes.
         line("asn_inventory.cymru", "off");
         for (name, value) in &self.options.conf {
             line(name, value);

@@ -1,5 +1,5 @@
-//! Where things are and who runs servers: the private installation that `make build` leaves, a directory
-//! of this process for its clusters, and the user that servers run as when the caller is root.
+//! The places of files and the user of servers: the private installation that `make build` leaves, a directory of this
+//! process for its clusters, and the user that servers run as when the caller is root.
 //!
 //! `scripts/run.sh` says all three by environment variables; without it, the target directory's are used.
 
@@ -18,7 +18,7 @@ pub struct Place {
     pub user: Option<(u32, u32)>,
     /// This process's directory: the template and a directory for each cluster.
     pub home: PathBuf,
-    /// Held as long as the process lives: a directory that nobody holds is left over.
+    /// Held as long as the process lives: a directory without a holder is left over.
     _held: File,
     next: AtomicU32,
 }
@@ -57,7 +57,7 @@ impl Place {
         dir
     }
 
-    /// Makes `dir`, for the servers' user alone: whoever reaches a cluster's socket is its superuser.
+    /// Makes `dir`, for the servers' user alone: access to a cluster's socket gives its superuser.
     pub fn make_dir(&self, dir: &Path) {
         let made = DirBuilder::new().mode(0o700).create(dir);
         made.unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
@@ -80,7 +80,7 @@ fn env_path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// A new directory that the servers' user can enter, removed when this process ends: for what a cluster is to read.
+/// A new directory that the servers' user can enter, removed when this process ends: for files that a cluster reads.
 #[must_use]
 pub fn private_dir() -> PathBuf {
     place().new_dir()
@@ -120,7 +120,7 @@ fn claim(work: &Path) -> (PathBuf, File) {
         let lock = File::create(&unnamed).unwrap_or_else(|e| panic!("{}: {e}", home.display()));
         lock.try_lock().unwrap_or_else(|e| panic!("{}: {e}", home.display()));
         fs::rename(unnamed, home.join("lock")).unwrap_or_else(|e| panic!("{}: {e}", home.display()));
-        // Servers need to pass, nobody needs to look.
+        // Servers need to pass, but not to list it.
         let _ = fs::set_permissions(&home, fs::Permissions::from_mode(0o711));
         return (home, lock);
     }

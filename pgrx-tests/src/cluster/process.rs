@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use crate::wait::wait_within;
 
-/// A program of the installation, to be run as the servers' user, free of the caller's `PG…` variables
-/// and of the extension's: a developer's keys and flags are no part of a test.
+/// A program of the installation, to be run as the servers' user, free of the caller's `PG…` variables and of the
+/// extension's: a developer's keys and flags must not affect a test.
 pub fn server_command(program: &str) -> Command {
     let place = place();
     let mut command = Command::new(place.bin.join(program));
@@ -46,7 +46,7 @@ pub fn server_command(program: &str) -> Command {
 /// Runs `command` to its end.
 ///
 /// # Panics
-/// When it fails, with what it said.
+/// When it fails, with its output.
 pub fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?} does not start: {e}"));
     assert!(

@@ -7,7 +7,7 @@ use postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What the server said about a statement that failed.
+/// The server's error for a failed statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlFailure {
     /// The SQLSTATE.
@@ -39,7 +39,7 @@ impl From<postgres::Error> for SqlFailure {
     }
 }
 
-/// What a session was told beside its results (INFO, NOTICE, WARNING …), as `SEVERITY: message`.
+/// The messages of a session beside its results (INFO, NOTICE, WARNING …), as `SEVERITY: message`.
 #[derive(Clone, Default)]
 pub struct Notices(Arc<Mutex<Vec<String>>>);
 
@@ -63,7 +63,7 @@ impl Cluster {
     /// A session in `db`.
     ///
     /// # Errors
-    /// What libpq's peer says: no server, no such database …
+    /// The connection's error: no server, no such database …
     pub fn try_connect(&self, db: &str) -> Result<Client, postgres::Error> {
         self.config(db).connect(NoTls)
     }
@@ -71,7 +71,7 @@ impl Cluster {
     /// A session in `db`.
     ///
     /// # Panics
-    /// When there is none to be had.
+    /// When no session is possible.
     #[must_use]
     pub fn connect(&self, db: &str) -> Client {
         self.connect_as("postgres", db)
@@ -80,7 +80,7 @@ impl Cluster {
     /// A session in `db` as `user`.
     ///
     /// # Panics
-    /// When there is none to be had.
+    /// When no session is possible.
     #[must_use]
     pub fn connect_as(&self, user: &str, db: &str) -> Client {
         self.config(db).user(user).connect(NoTls).unwrap_or_else(|e| panic!("no connection to {db} as {user}: {e:?}"))
@@ -92,10 +92,10 @@ impl Cluster {
         self.connect("postgres")
     }
 
-    /// A session in `db` that keeps what it is told beside its results.
+    /// A session in `db` that keeps its messages beside its results.
     ///
     /// # Panics
-    /// When there is none to be had.
+    /// When no session is possible.
     #[must_use]
     pub fn connect_with_notices(&self, db: &str) -> (Client, Notices) {
         let notices = Notices::default();
@@ -115,7 +115,7 @@ impl Cluster {
     /// Runs one or more statements; the rows of all of them, as text.
     ///
     /// # Errors
-    /// What the server said.
+    /// The server's error.
     pub fn try_sql(&self, db: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlFailure> {
         query(&mut self.try_connect(db)?, sql)
     }
@@ -123,7 +123,7 @@ impl Cluster {
     /// As [`Self::try_sql`].
     ///
     /// # Panics
-    /// With what the server said, when it refuses.
+    /// With the server's error, when it refuses.
     pub fn sql(&self, db: &str, sql: &str) -> Vec<Vec<Option<String>>> {
         self.try_sql(db, sql).unwrap_or_else(|failure| panic!("{sql}\nfailed: {failure:?}"))
     }
@@ -131,7 +131,7 @@ impl Cluster {
     /// The first column of the first row, as text; null, and no row, are empty.
     ///
     /// # Panics
-    /// With what the server said, when it refuses.
+    /// With the server's error, when it refuses.
     #[must_use]
     pub fn value(&self, db: &str, sql: &str) -> String {
         let rows = self.sql(db, sql);
@@ -142,7 +142,7 @@ impl Cluster {
     /// Each row as one line, as `psql -At` prints it: `1|GB|`, null as nothing.
     ///
     /// # Panics
-    /// With what the server said, when it refuses.
+    /// With the server's error, when it refuses.
     #[must_use]
     pub fn lines(&self, db: &str, sql: &str) -> Vec<String> {
         let rows = self.sql(db, sql).into_iter();
@@ -180,8 +180,8 @@ impl Cluster {
         );
     }
 
-    /// Waits until City and ASN are installed and the worker of `db` has compared the inventory with them: what a test
-    /// puts into it from then on is not walked, and no walk stands in `enrichment_run`.
+    /// Waits until City and ASN are installed and the worker of `db` has compared the inventory with them: later rows
+    /// of a test are not walked, and no walk is in `enrichment_run`.
     ///
     /// # Panics
     /// When that never comes.
@@ -217,7 +217,7 @@ impl Cluster {
 /// Runs statements in an open session; the rows of all of them, as text.
 ///
 /// # Errors
-/// What the server said.
+/// The server's error.
 pub fn query(client: &mut Client, sql: &str) -> Result<Vec<Vec<Option<String>>>, SqlFailure> {
     let rows = client.simple_query(sql)?.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|column| row.get(column).map(String::from)).collect()),

@@ -17,7 +17,7 @@ impl Cluster {
             .tool("pg_basebackup")
             .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-D"])
             .arg(standby.data_dir()));
-        // The settings name directories of the primary; what was set later at the primary stays.
+        // The settings name directories of the primary; later settings of the primary stay.
         let copied = standby.data_dir().join(SETTINGS);
         let ours = self.dir.to_string_lossy();
         let text = fs::read_to_string(&copied).unwrap_or_else(|e| panic!("{}: {e}", copied.display()));

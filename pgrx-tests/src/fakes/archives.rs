@@ -1,13 +1,13 @@
-//! Archives (`.tar.gz`) as MaxMind makes them, and as somebody makes them who means harm.
+//! Archives (`.tar.gz`) like MaxMind's, and hostile ones.
 
 use flate2::{Compression, write::GzEncoder};
 use std::io::{self, Read};
 pub use tar::EntryType;
 
-/// What an archive holds, an entry at a time: its path, what it says it is, its content or, of a link, its target.
+/// The entries of an archive: path, type, content or, for a link, the target.
 pub type Entry<'a> = (&'a str, EntryType, &'a [u8]);
 
-/// Packs entries as they are, whatever their paths say.
+/// Packs entries as they are, with any paths.
 ///
 /// # Panics
 /// When a path or a target is too long for a header.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// What fakes that stay say on standard error, in their directory.
+/// The standard error of fakes that stay, in their directory.
 const LOG_FILE: &str = "fake-sources.log";
 
 /// Running fakes. All methods take `&self`: tests may share them in a static, whose end they notice too.
@@ -62,8 +62,8 @@ impl Options {
         self
     }
 
-    /// Starts the fakes, with their files in `dir`, and waits until they answer. Whoever is to read the key
-    /// and the certificate needs to be able to enter `dir`.
+    /// Starts the fakes, with their files in `dir`, and waits until they answer. A process that reads the key and the
+    /// certificate must be able to enter `dir`.
     ///
     /// # Panics
     /// When they do not start.
@@ -76,8 +76,8 @@ impl Options {
             command.arg("--data").arg(data);
         }
         if self.stay {
-            // An interrupt in the terminal is not meant for what stays. Nor may it hold the caller's standard error open:
-            // who reads that to its end, as `make demo 2>&1 | tee` does, would wait for as long as the fakes run.
+            // An interrupt in the terminal must not end fakes that stay. They must not hold the caller's standard error
+            // open either: a reader of it, as in `make demo 2>&1 | tee`, would wait as long as the fakes run.
             let said = fs::create_dir_all(dir).and_then(|()| fs::File::create(dir.join(LOG_FILE)));
             let said = said.unwrap_or_else(|e| panic!("{}: {e}", dir.join(LOG_FILE).display()));
             command.arg("--stay").stdin(Stdio::null()).stderr(said).process_group(0);
@@ -245,7 +245,7 @@ impl Fakes {
         self.tell(&Command::Key { key: key.map(str::to_owned) })
     }
 
-    /// GreyNoise answers so many more requests, and 429 with this `Retry-After` then.
+    /// GreyNoise answers this many more requests, then 429 with this `Retry-After`.
     pub fn quota(&self, left: u64, retry_after: Option<&str>) {
         self.tell(&Command::Quota { quota: Some(Quota { left, retry_after: retry_after.map(str::to_owned) }) })
     }
@@ -270,7 +270,7 @@ impl Fakes {
         self.tell(&Command::ClearFaults { service: Some(service) })
     }
 
-    /// What a service was asked, the earliest first.
+    /// The requests to a service, the earliest first.
     #[must_use]
     pub fn asked(&self, service: Service) -> Vec<Asked> {
         self.ask(&Command::Asked { service })

@@ -23,11 +23,11 @@ use tokio::sync::watch;
 /// A million announcements in one command are less.
 const LONGEST_COMMAND: u64 = 256 * 1024 * 1024;
 
-/// What can be told and asked.
+/// The commands and queries.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// Adds data, and withdraws what it says to withdraw.
+    /// Adds data, and removes its withdrawals.
     Add {
         /// The data.
         data: Data,
@@ -49,7 +49,7 @@ pub enum Command {
     },
     /// Ends the faults of a service, or of all. Answered once they are over.
     ClearFaults {
-        /// Whose; null: everybody's.
+        /// The service; null: all.
         service: Option<Service>,
     },
     /// The log of a service: an array of [`super::log::Asked`].
@@ -59,12 +59,12 @@ pub enum Command {
     },
     /// [`super::log::Counts`].
     Counts {
-        /// Whose.
+        /// The service.
         service: Service,
     },
     /// How often a service was asked about an address: a number.
     Times {
-        /// Who.
+        /// The client.
         service: Service,
         /// About which.
         ip: IpAddr,
@@ -131,7 +131,7 @@ async fn obey(state: &State, command: Command, doors: &mut Doors) -> Result<Json
     Ok(Json::Null)
 }
 
-/// Lets changed faults take hold: whoever sets one may rely on it with the next request.
+/// Applies changed faults: they hold from the next request.
 async fn settle(state: &State, doors: &mut Doors) {
     state.faults_changed();
     for (service, open) in doors {

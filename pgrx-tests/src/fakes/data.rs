@@ -1,5 +1,5 @@
-//! What the fakes know: announcements, rules that compute them, names, scanners, the GreyNoise key and
-//! quota. The same shapes are read from a file (`--data`) and from the control port.
+//! The fakes' data: announcements, rules that compute them, names, scanners, the GreyNoise key and quota. The same
+//! shapes are read from a file (`--data`) and from the control port.
 
 use super::prefixes::{Prefixes, bits};
 use ipnetwork::IpNetwork;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A prefix and who originates it, as Team Cymru tells it.
+/// A prefix and its origins, in Team Cymru's form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Announcement {
@@ -81,7 +81,7 @@ pub struct AsName {
     pub allocated: String,
 }
 
-/// What GreyNoise knows about an address. Fields that are `None` are left out of the answer.
+/// GreyNoise's data about an address. Fields that are `None` are omitted from the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scanner {
@@ -136,7 +136,7 @@ pub struct Quota {
     pub retry_after: Option<String>,
 }
 
-/// Data to be added to what is known: a file's content, or one command's.
+/// Data to add: a file's content, or one command's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
@@ -155,7 +155,7 @@ pub struct Data {
     /// Addresses that GreyNoise has seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scanners: Vec<Scanner>,
-    /// Addresses that GreyNoise has not seen any more.
+    /// Addresses that GreyNoise no longer knows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forget: Vec<Ipv4Addr>,
 }
@@ -177,7 +177,7 @@ impl World {
     /// Takes `data` in; withdrawals go first.
     ///
     /// # Errors
-    /// What no service could say: an announcement without an origin. Nothing is taken in then.
+    /// Impossible data: an announcement without an origin. Nothing is added then.
     pub fn add(&mut self, data: Data) -> Result<(), String> {
         if let Some(bare) = data.announce.iter().find(|announcement| announcement.origins.is_empty()) {
             return Err(format!("{} is announced by nobody", bare.prefix));
@@ -233,7 +233,7 @@ impl World {
         })
     }
 
-    /// What GreyNoise knows about `ip`.
+    /// GreyNoise's data about `ip`.
     #[must_use]
     pub fn scanner(&self, ip: Ipv4Addr) -> Option<&Scanner> {
         self.scanners.get(&ip)

@@ -1,8 +1,8 @@
 //! Team Cymru by DNS: TXT records under `origin.asn.cymru.com`, `origin6.asn.cymru.com` and
 //! `AS<n>.asn.cymru.com`, over UDP and TCP on one port.
 //!
-//! The messages are coded by hickory's protocol crate, and sent by our own few lines: a server library would
-//! not send what is no message, nor withhold an answer.
+//! The messages are coded by hickory's protocol crate, and sent by our own few lines: a server library would not send
+//! an invalid message, or withhold an answer.
 
 use super::data::World;
 use super::fault::{DnsFault, Fault, Kind};
@@ -184,12 +184,12 @@ fn soa() -> Option<Record> {
     Some(Record::from_rdata(zone, TTL, RData::SOA(SOA::new(primary, contact, 1, 21_600, 3600, 604_800, TTL))))
 }
 
-/// What a name asks for.
+/// The question in a name.
 #[derive(Debug, PartialEq, Eq)]
 enum Question {
     Origin(IpAddr),
     Name(u32),
-    /// Nothing that the service knows: the wrong number of labels, a label that is no octet or nibble, another zone.
+    /// Unknown to the service: a wrong number of labels, a label that is not an octet or nibble, another zone.
     Malformed,
 }
 
@@ -209,7 +209,7 @@ impl Question {
         question.unwrap_or(Question::Malformed)
     }
 
-    /// The TXT records; `None`: there is no such name.
+    /// The TXT records; `None`: no such name.
     fn texts(&self, world: &World) -> Option<Vec<String>> {
         match *self {
             Question::Origin(ip) => {

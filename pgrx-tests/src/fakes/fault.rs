@@ -1,5 +1,5 @@
-//! What can go wrong at each service, for whom and how often. Faults are set and cleared while the
-//! services run, and several can hold at once: delays add up, and of the others the earliest one strikes.
+//! The faults of each service, for which addresses and how often. Faults are set and cleared while the services run,
+//! and several can hold at once: delays add up, and of the others the earliest one strikes.
 
 use super::log::Service;
 use ipnetwork::IpNetwork;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What DNS does instead of answering.
+/// DNS's fault instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DnsFault {
@@ -21,7 +21,7 @@ pub enum DnsFault {
     Servfail,
     /// REFUSED.
     Refused,
-    /// NXDOMAIN, whatever is announced, as the service itself says it: with its SOA record.
+    /// NXDOMAIN for every name, in the service's own form: with its SOA record.
     Nxdomain,
     /// NXDOMAIN to everything, and no SOA record or another zone's: a resolver that does not know the service.
     Sinkhole,
@@ -31,15 +31,15 @@ pub enum DnsFault {
     Truncate,
     /// A TXT record that is someone's mail policy.
     ForeignTxt,
-    /// Bytes that are no DNS message, behind the right id.
+    /// Bytes that are not a DNS message, after the right id.
     Garbage,
 }
 
-/// What the whois service does instead of answering.
+/// The whois service's fault instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhoisFault {
-    /// The port is closed. Holds for everybody until it is cleared.
+    /// The port is closed for all, until it is cleared.
     Refuse,
     /// The connection is reset after so many bytes of the answer.
     Reset(usize),
@@ -53,7 +53,7 @@ pub enum WhoisFault {
     Silent,
     /// The one line `Invalid | Response`.
     Invalid,
-    /// The right rows, between rows that nobody asked for.
+    /// The right rows, between rows without a question.
     Unasked,
     /// Names of 300,000 letters.
     LongNames,
@@ -65,11 +65,11 @@ pub enum WhoisFault {
     Delay(u64),
 }
 
-/// What GreyNoise does instead of answering.
+/// GreyNoise's fault instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GreyNoiseFault {
-    /// The port is closed. Holds for everybody until it is cleared.
+    /// The port is closed for all, until it is cleared.
     Refuse,
     /// A status, with a body and a `Retry-After` where they are given.
     Status {
@@ -97,7 +97,7 @@ pub enum GreyNoiseFault {
     Hang,
     /// The right answer, so many milliseconds later.
     Delay(u64),
-    /// A `last_seen` that is no date.
+    /// A `last_seen` that is not a date.
     BadLastSeen,
     /// 200 with the address and nothing else.
     OnlyIp,
@@ -119,7 +119,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The fault.
     pub kind: Kind,
     /// It strikes so many requests and is over then; `None`: it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,12 +225,12 @@ impl Faults {
         Ok(())
     }
 
-    /// Ends all of a service's, or everybody's.
+    /// Ends all faults of a service, or of all services.
     pub fn clear(&mut self, service: Option<Service>) {
         self.0.retain(|fault| service.is_some_and(|service| fault.kind.service() != service));
     }
 
-    /// What strikes a request about `ips`: how long it waits, and the fault. Counts as one strike of each.
+    /// The fault of a request about `ips`, and its delay. Counts as one strike of each.
     pub fn strike(&mut self, service: Service, ips: &[IpAddr]) -> (Duration, Option<Fault>) {
         let (mut delay, mut struck) = (Duration::ZERO, None);
         for fault in &mut self.0 {

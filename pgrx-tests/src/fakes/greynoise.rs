@@ -170,7 +170,7 @@ fn answer(state: &State, request: &Request, ip: Option<IpAddr>) -> Response {
     }
 }
 
-/// The body about a listed address: what is known of it.
+/// The body about a listed address: its data.
 fn seen(scanner: &Scanner) -> Json {
     // A struct of strings and booleans is always JSON.
     let mut body = serde_json::to_value(scanner).unwrap_or_default();

@@ -17,11 +17,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads the next request's head from `stream`, with what `rest` holds from the last time first;
-    /// `None`: the client is gone.
+    /// Reads the next request's head from `stream`, beginning with the `rest` of the last time; `None`: the client is
+    /// gone.
     ///
     /// # Errors
-    /// Of the connection, or a head that is none.
+    /// Of the connection, or an invalid head.
     pub async fn read(stream: &mut (impl AsyncRead + Unpin), rest: &mut Vec<u8>) -> io::Result<Option<Request>> {
         loop {
             if let Some(end) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -69,7 +69,7 @@ impl Request {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// What the body is.
+    /// The type of the body.
     pub content_type: &'static str,
     /// The body.
     pub body: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the fakes were asked: the requests in order, and how often each address was asked about.
+//! The log of the fakes: the requests in order, and the number of questions about each address.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +20,7 @@ pub enum Service {
     Greynoise,
 }
 
-/// What carried a request.
+/// The transport of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
@@ -35,11 +35,11 @@ pub enum Via {
 /// A request, as the log keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Who was asked.
+    /// The service.
     pub service: Service,
     /// DNS: the name. Whois: `bulk`, or `single` and the query. GreyNoise: method and path.
     pub what: String,
-    /// What carried it.
+    /// The transport.
     pub via: Via,
     /// How many addresses it was about: of a bulk session, its lines that are addresses.
     pub addresses: usize,

@@ -1,5 +1,5 @@
 //! MaxMind's download server, within the test's own process: a host that knows accounts and redirects, and the store
-//! that it redirects to, on a port of its own. Both speak HTTPS, count what they are asked, and go wrong on request.
+//! that it redirects to, on a port of its own. Both speak HTTPS, count their requests, and fail on demand.
 
 use super::archives::{EntryType, pack};
 use super::tls::Identities;
@@ -25,7 +25,7 @@ const BASIC: &str = "Basic MTIzNDU6ZmFrZS9tYXhtaW5kK2NhbmFyeQ==";
 /// The key, as the older URL carries it.
 const ESCAPED: &str = "fake%2Fmaxmind%2Bcanary";
 
-/// What goes wrong until it is cleared.
+/// The fault, until it is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// This status for everything.
@@ -176,7 +176,7 @@ impl MaxMind {
         self.state().archives.insert(edition.to_owned(), Archive { name, bytes, with_two });
     }
 
-    /// Whatever it is, with its own sum, as the archive of that day.
+    /// Any bytes, with their own sum, as the archive of that day.
     pub fn offer_archive(&self, bytes: Vec<u8>, edition: &str, days_ago: u64) {
         let name = format!("{edition}_{}", day(fixtures::days_ago(days_ago)));
         self.state().archives.insert(edition.to_owned(), Archive { name, with_two: bytes.clone(), bytes });
@@ -224,7 +224,7 @@ struct Context {
 async fn listen(listener: TcpListener, host: Host, context: Context) {
     while let Ok((stream, _)) = listener.accept().await {
         let context = context.clone();
-        // A client that goes away is none of the test's concern.
+        // A client that goes away does not matter to the test.
         tokio::spawn(async move { drop(serve(stream, host, context).await) });
     }
 }

@@ -1,12 +1,12 @@
-//! Fakes of the network sources: Team Cymru by DNS and by bulk whois, GreyNoise by HTTPS. They speak the
-//! real protocols on loopback ports, answer from data that a test sets, log what they were asked, and fail
-//! in every way that is asked of them, while they run.
+//! Fakes of the network sources: Team Cymru by DNS and by bulk whois, GreyNoise by HTTPS. They speak the real protocols
+//! on loopback ports, answer from data that a test sets, log their requests, and fail in every requested way, while
+//! they run.
 //!
-//! They run in a process of their own (`fake-sources`), so that a test can kill or outlive them:
+//! They run in their own process (`fake-sources`), so that a test can kill or outlive them:
 //!
 //! - [`data`]: announced prefixes, names of ASNs, scanners; [`prefixes`] finds the prefixes of an address;
-//! - [`fault`]: what can go wrong, for whom and how often;
-//! - [`log`]: what was asked, in order and counted;
+//! - [`fault`]: the faults, for which addresses and how often;
+//! - [`log`]: the requests, in order and counted;
 //! - [`state`]: the three together, shared by the services;
 //! - [`dns`], [`whois`], [`greynoise`]: the services, the last behind certificates of [`tls`];
 //!   [`door`] is the port of the two that use TCP;

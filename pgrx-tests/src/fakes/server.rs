@@ -122,8 +122,8 @@ async fn end_of_input(stay: bool) {
     while input.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
 
-/// Writes a file that is either whole or not there. All may read it, whatever the umask: the servers run as
-/// another user where the tests run as root.
+/// Writes a file that is either whole or not there. All may read it, under any umask: the servers run as another user
+/// where the tests run as root.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("new");
     fs::write(&unfinished, content)?;

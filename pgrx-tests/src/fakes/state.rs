@@ -1,5 +1,5 @@
-//! What the services share: the data, the faults and the log, each behind a lock that is never held while
-//! anything waits.
+//! The shared state of the services: the data, the faults and the log, each behind a lock that is never held during a
+//! wait.
 
 use super::data::World;
 use super::fault::{Fault, Faults};
@@ -62,11 +62,11 @@ impl State {
 /// A request as a service takes it in; see [`Asked`].
 #[derive(Debug)]
 pub struct Received {
-    /// Who was asked.
+    /// The service.
     pub service: Service,
     /// For what.
     pub what: String,
-    /// What carried it.
+    /// The transport.
     pub via: Via,
     /// Whether it was malformed.
     pub malformed: bool,

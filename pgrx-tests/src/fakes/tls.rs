@@ -1,5 +1,5 @@
-//! Certificates that live as long as the fakes: an authority, one for `localhost` and 127.0.0.1, and one
-//! for a host that nobody asked for.
+//! Certificates that live as long as the fakes: an authority, one for `localhost` and 127.0.0.1, and one for another
+//! host.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -27,7 +27,7 @@ impl Identities {
     /// Makes fresh ones.
     ///
     /// # Errors
-    /// What the cryptography library complains of.
+    /// The error of the cryptography library.
     pub fn generate() -> io::Result<Identities> {
         let mut params = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

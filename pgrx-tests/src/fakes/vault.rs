@@ -1,4 +1,4 @@
-//! HashiCorp Vault (KV version 2), within the test's own process: secrets by path, for whoever has the token.
+//! HashiCorp Vault (KV version 2), within the test's own process: secrets by path, for clients with the token.
 
 use super::http::{Request, Response};
 use super::tls::Identities;
@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// What opens it.
+/// The token.
 pub const TOKEN: &str = "hvs.fake-vault-token";
 
 #[derive(Default)]
@@ -107,7 +107,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 async fn listen(listener: TcpListener, state: Arc<Mutex<State>>, tls: TlsAcceptor) {
     while let Ok((stream, _)) = listener.accept().await {
         let (state, tls) = (Arc::clone(&state), tls.clone());
-        // A client that goes away is none of the test's concern.
+        // A client that goes away does not matter to the test.
         tokio::spawn(async move { drop(serve(stream, &state, tls).await) });
     }
 }

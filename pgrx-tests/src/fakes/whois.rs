@@ -20,7 +20,7 @@ const BANNER: &str = "Bulk mode; whois.cymru.com [2026-09-14 04:40:56 +0000]\n";
 const LONGEST_LINE: u64 = 1024;
 /// Rows are made in portions, so that other connections are served between them.
 const PORTION: usize = 1000;
-/// Rows that nobody asked for are about these.
+/// Rows without a question are about these.
 const UNASKED: [&str; 3] = ["100.0.0.1", "9.9.9.9", "2620:fe::9"];
 
 /// Answers connections.
@@ -34,13 +34,13 @@ pub async fn serve(state: Arc<State>, mut door: Door) {
     }
 }
 
-/// What a client sent.
+/// The lines of a client.
 #[derive(Debug, Default)]
 struct Session {
     bulk: bool,
     verbose: bool,
     header: bool,
-    /// The lines that are no commands, with their numbers from 1, and the addresses that they are.
+    /// The lines that are not commands, with their numbers from 1, and their addresses.
     lines: Vec<(usize, String, Option<IpAddr>)>,
 }
 
@@ -123,14 +123,14 @@ fn whois_fault(fault: Option<Fault>) -> Option<WhoisFault> {
     }
 }
 
-/// The reply up to the middle of the row that follows `rows` whole ones; the banner is no row.
+/// The reply up to the middle of the row that follows `rows` whole ones; the banner is not a row.
 fn cut(text: &[u8], rows: usize) -> &[u8] {
     let mut lines = text.split_inclusive(|&byte| byte == b'\n');
     let whole: usize = lines.by_ref().take(rows + 1).map(<[u8]>::len).sum();
     &text[..whole + lines.next().map_or(0, |line| line.len() / 2)]
 }
 
-/// The whole reply, with what a fault does to the rows of addresses in a network.
+/// The whole reply, with a fault's effect on the rows of addresses in a network.
 async fn reply(state: &State, session: &Session, fault: Option<(WhoisFault, Option<IpNetwork>)>) -> Vec<u8> {
     let mut text = Vec::new();
     if session.bulk {
@@ -165,7 +165,7 @@ async fn reply(state: &State, session: &Session, fault: Option<(WhoisFault, Opti
     text
 }
 
-/// Rows for nobody, spelled as good ones.
+/// Rows without a question, in the right form.
 fn unasked_rows() -> Vec<u8> {
     let mut text = Vec::new();
     for ip in UNASKED {
@@ -204,7 +204,7 @@ fn rows(text: &mut Vec<u8>, world: &World, verbose: bool, ip: IpAddr, fault: Opt
     }
 }
 
-/// The name of an ASN, or what a fault makes of it.
+/// The name of an ASN, or a fault's version of it.
 fn name(world: &World, asn: u32, fault: Option<&WhoisFault>) -> Vec<u8> {
     let name = world.name(asn).map(|name| name.name).unwrap_or_default();
     match fault {

@@ -49,7 +49,7 @@ pub struct Sample {
     pub record: Value,
 }
 
-/// What was written.
+/// The written data.
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// IPv4 networks.
@@ -91,7 +91,7 @@ impl Plan {
     pub fn write(&self, path: &Path) -> io::Result<Summary> {
         let mut random = Random::new(self.seed);
         let mut data = DataSection::with_pointers();
-        // A full pool of records takes half a gigabyte: each is made anew where it is needed.
+        // A full pool of records takes half a gigabyte: each is made again where it is needed.
         let offsets: Vec<u32> = (0..self.records).map(|index| data.record(&self.record(index))).collect();
 
         let mut maker = Maker {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-/// What a branch leads to.
+/// The target of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Branch {
     Nothing,

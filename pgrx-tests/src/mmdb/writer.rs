@@ -104,7 +104,7 @@ impl MmdbWriter {
     }
 }
 
-/// What the metadata says beside the tree's own figures.
+/// The metadata beside the tree's own figures.
 pub(super) struct Header<'a> {
     pub edition: &'a str,
     pub description: &'a str,

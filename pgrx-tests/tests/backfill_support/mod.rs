@@ -1,5 +1,5 @@
-//! What the tests of backfill share: a database with bare rows, a gate that holds a job at a row, and a call in a
-//! session of its own.
+//! Common code of the backfill tests: a database with bare rows, a gate that holds a job at a row, and a call in its
+//! own session.
 
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
@@ -42,7 +42,7 @@ pub fn bare(cluster: &Cluster, db: &str, first: &str, count: u32) {
 pub const ENRICHED: &str = "SELECT count(*) FROM ip_inventory WHERE maxmind_ts IS NOT NULL";
 /// How many are not.
 pub const DUE: &str = "SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'pending'";
-/// Rows that differ from what a look-up says of their address.
+/// Rows that differ from a look-up of their address.
 pub const WRONG: &str = "SELECT i.ip_address FROM ip_inventory i, lookup_ip(i.ip_address) l
     WHERE (i.ip_class, i.network, i.asn_number, i.asn_org, i.asn_source, i.country_code, i.country_source, i.region,
            i.city, i.latitude, i.longitude, i.accuracy_radius_km, i.time_zone, i.maxmind_status)
@@ -55,7 +55,7 @@ pub const WRONG: &str = "SELECT i.ip_address FROM ip_inventory i, lookup_ip(i.ip
 pub const NUMBERS: &str =
     "processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors";
 
-/// Holds whoever writes certain rows until it is opened.
+/// Holds writers of certain rows until it is opened.
 pub struct Gate(Client);
 
 impl Gate {
@@ -78,7 +78,7 @@ impl Gate {
         Gate(client)
     }
 
-    /// Lets everybody through.
+    /// Opens the gate.
     pub fn open(mut self) {
         query(&mut self.0, "SELECT pg_advisory_unlock(42)").expect("the gate's lock");
     }
@@ -101,7 +101,7 @@ impl Call {
         Call { pid: pid[0][0].clone().expect("a process id"), token, notices, session }
     }
 
-    /// What a user's Ctrl-C does.
+    /// The effect of a user's Ctrl-C.
     pub fn cancel(&self) {
         self.token.cancel_query(NoTls).expect("a cancel request");
     }

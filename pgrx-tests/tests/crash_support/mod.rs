@@ -1,5 +1,5 @@
-//! Loaders that survive the server: whatever happens to their connection, each batch is committed exactly once. And
-//! what must then be true of the inventory.
+//! Loaders that survive the server: in spite of lost connections, each batch is committed exactly once. And the
+//! expected state of the inventory.
 
 // Each test file uses a part of this.
 use asn_inventory_tests::prelude::*;
@@ -34,7 +34,7 @@ pub fn wait_for_worker_in(cluster: &Cluster, database: &str) -> u32 {
 }
 
 /// Commits batches `from..to` of `rows` rows; half of the addresses are met again and again. A cut connection is opened
-/// anew, and what was not committed is sent again.
+/// again, and uncommitted batches are sent again.
 pub fn load(cluster: &Cluster, from: u32, to: u32, rows: u32) {
     let mut client: Option<Client> = None;
     let started = Instant::now();

@@ -1,4 +1,5 @@
-//! What the doctor's tests share: a cluster, a database a test, what the doctor says there, and doing what it advises.
+//! Common code of the doctor's tests: a cluster, a database for each test, the doctor's findings, and running its
+//! remedies.
 
 use asn_inventory_tests::prelude::*;
 use std::sync::OnceLock;
@@ -66,7 +67,7 @@ impl Patient {
         self.lines(TROUBLE)
     }
 
-    /// What the doctor says of a check that is not ok, a line a finding: `level|detail`.
+    /// The doctor's findings of a check that is not ok, a line each: `level|detail`.
     pub fn said(&self, check: &str) -> String {
         self.lines(&format!(
             "SELECT level, detail FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"
@@ -74,14 +75,14 @@ impl Patient {
         .join("\n")
     }
 
-    /// What it advises for a check.
+    /// Its remedy for a check.
     pub fn remedy(&self, check: &str) -> String {
         self.value(&format!(
             "SELECT string_agg(remedy, E'\\n') FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"
         ))
     }
 
-    /// Does what the doctor advises, as psql does: a statement at a time, and without the comment.
+    /// Runs the doctor's remedy as psql does: a statement at a time, and without the comment.
     pub fn take_remedy(&self, check: &str) {
         for line in self.remedy(check).lines() {
             let commands = line.split(" -- ").next().unwrap_or_default();
@@ -91,7 +92,7 @@ impl Patient {
         }
     }
 
-    /// Makes a fault, sees it named and nothing else with it, does what is advised, and sees all well again.
+    /// Makes a fault, expects only its finding, runs the remedy, and expects no finding again.
     pub fn suffer(&self, fault: &str, check: &str, said: &str) {
         assert_eq!(self.trouble(), [""; 0], "before {fault}");
         self.sql(fault);

@@ -1,4 +1,4 @@
-//! A cluster whose MaxMind files come from the fake download server, and what the tests of downloads ask it.
+//! A cluster whose MaxMind files come from the fake download server, and queries for the download tests.
 use asn_inventory_tests::cluster::private_dir;
 pub use asn_inventory_tests::fakes::maxmind::*;
 pub use asn_inventory_tests::prelude::*;
@@ -80,7 +80,7 @@ impl Site {
         self.assert_answers();
     }
 
-    /// What is installed answers.
+    /// The installed files answer.
     pub fn assert_answers(&self) {
         assert_eq!(self.cluster.lines(DB, "SELECT ip_country('81.2.69.142'), ip_asn('8.8.8.8')"), ["GB|15169"]);
     }

@@ -55,7 +55,7 @@ fn greynoise_counts_answers_against_its_quota() {
     let fakes = example();
     fakes.quota(2, Some("60"));
     let status = |ip: &str| get(&fakes, ip).unwrap().status;
-    // What is no answer is not counted.
+    // A missing answer is not counted.
     assert_eq!([status("10.0.0.1"), status("8.8.8.8"), status("9.9.9.9")], [400, 200, 404]);
     let over = get(&fakes, "8.8.8.8").unwrap();
     assert!(over.status == 429 && over.has("Retry-After: 60"), "{over:?}");

@@ -1,5 +1,4 @@
-//! Small clients of the three protocols, written here and not taken from what is under test elsewhere: they
-//! see the bytes as the fakes send them.
+//! Small clients of the three protocols, independent of the code under test: they see the bytes as the fakes send them.
 
 use asn_inventory_tests::fakes::{Fakes, Scanner};
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};

@@ -1,4 +1,4 @@
-//! What the ingest tests share: one cluster, one database a test, and readers of the outcome.
+//! Common code of the ingest tests: one cluster, one database for each test, and readers of the outcome.
 
 use asn_inventory_tests::cluster::{Notices, query};
 use asn_inventory_tests::prelude::*;

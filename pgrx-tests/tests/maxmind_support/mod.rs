@@ -1,4 +1,4 @@
-//! What the tests of the mmdb code share: an operator's directory beside a store, and files of bad shape.
+//! Common code of the mmdb tests: an operator's directory beside a store, and bad files.
 
 pub mod oracle;
 pub mod raw;
@@ -106,14 +106,14 @@ impl Site {
         }
     }
 
-    /// What answers; nothing may be wrong with it.
+    /// The generation in use; it must be valid.
     pub fn open(&self) -> Databases {
         let (databases, troubles) = self.open_with_troubles();
         assert_eq!(troubles, []);
         databases
     }
 
-    /// What answers, and for which editions the newest generation does not.
+    /// The generations in use, and the editions whose newest one is not.
     pub fn open_with_troubles(&self) -> (Databases, Vec<(Edition, String)>) {
         let (_, databases, troubles) = self.store.open(&editions()).expect("a manifest");
         (databases, troubles)
@@ -144,7 +144,7 @@ impl Site {
         self.root.join("generations")
     }
 
-    /// What stands under `generations/`, in order.
+    /// The entries of `generations/`, in order.
     pub fn on_disk(&self) -> Vec<String> {
         let entries = fs::read_dir(self.generations()).expect("generations");
         let mut names: Vec<String> = entries

@@ -1,4 +1,4 @@
-//! What a look-up should say, from the bare `maxminddb` crate and the whole record as JSON.
+//! The expected result of a look-up, from the bare `maxminddb` crate and the whole record as JSON.
 
 use enrich::maxmind::Databases;
 use enrich::text::{MAX_TEXT, clean};
@@ -47,7 +47,7 @@ impl Oracle {
         all.map(|found| found.expect("a network").network().expect("a network")).collect()
     }
 
-    /// What the files say of an address that stands for no other.
+    /// The files' answer about an address that is its own effective address.
     pub fn says(&self, ip: IpAddr) -> Said {
         let place = look(&self.city, ip).map(|(json, network)| (place(&json), network));
         let place = place.filter(|(place, _)| *place != Place::default());
@@ -70,7 +70,7 @@ impl Oracle {
     }
 }
 
-/// What the code under test says.
+/// The result of the code under test.
 pub fn said(databases: &Databases, ip: IpAddr) -> Said {
     let answer = databases.answer(ip);
     let own = |text: Option<&str>| text.map(str::to_owned);

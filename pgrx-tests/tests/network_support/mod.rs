@@ -1,4 +1,4 @@
-//! A cluster whose network sources are the fakes, and what the tests of them ask it.
+//! A cluster whose network sources are the fakes, and queries for their tests.
 use asn_inventory_tests::cluster::private_dir;
 pub use asn_inventory_tests::fakes::*;
 use asn_inventory_tests::prelude::*;
@@ -55,7 +55,7 @@ impl World {
         self.sql(&format!("INSERT INTO events VALUES {}", rows.join(", ")));
     }
 
-    /// An event of now is counted, and MaxMind's answer to it stored, whatever the network does.
+    /// A new event is counted, and MaxMind's answer stored, in every state of the network.
     pub fn ingest_goes_on(&self) {
         let wanted =
             self.value("SELECT coalesce(sum(observation_count), 0) + 1 FROM ip_inventory WHERE ip_address = '8.8.8.8'");

@@ -24,10 +24,10 @@ pub fn promtool() -> Command {
     Command::new(found)
 }
 
-/// Runs promtool with arguments; what it said.
+/// Runs promtool with arguments; returns its output.
 ///
 /// # Panics
-/// When it objects.
+/// When it fails.
 pub fn check(arguments: &[&str], dir: &Path) -> String {
     let output = promtool().args(arguments).current_dir(dir).output().expect("promtool runs");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -10,7 +10,7 @@ pub const DB: &str = "postgres";
 /// In no other file than those that a test writes it to.
 pub const CANARY: &str = "canary-7f3a9c1e5b";
 
-/// Fakes that want [`CANARY`], and a directory for what references name.
+/// Fakes that require [`CANARY`], and a directory for referenced files.
 pub struct Vault {
     pub fakes: Fakes,
     pub dir: PathBuf,
@@ -92,7 +92,7 @@ pub fn observe(cluster: &Cluster, ip: &str) {
     );
 }
 
-/// Looks for the key wherever somebody could read it who should not.
+/// Looks for the key in all places where it must not be readable.
 pub fn assert_hidden(cluster: &Cluster) {
     assert_secret_is_hidden(cluster, CANARY);
     // An ordinary role does not even learn where the key stands.
@@ -102,7 +102,7 @@ pub fn assert_hidden(cluster: &Cluster) {
 
 /// As [`assert_hidden`], for any secret.
 pub fn assert_secret_is_hidden(cluster: &Cluster, secret: &str) {
-    // What roles may see that monitor a server, or read everything that roles may read.
+    // The view of roles that monitor a server, or may read all data.
     cluster.sql(
         DB,
         "DO $$ BEGIN
@@ -140,7 +140,7 @@ pub fn assert_secret_is_hidden(cluster: &Cluster, secret: &str) {
     for (pid, line) in command_lines() {
         assert!(!line.contains(secret), "the key is in the command line of process {pid}");
     }
-    // Nothing stays in memory alone: what the server would write, it writes.
+    // Nothing stays only in memory: the server writes all pending data.
     cluster.sql(DB, "CHECKPOINT");
     let mut files = 0;
     search(&cluster.data_dir(), secret, &mut files);

@@ -9,7 +9,7 @@ use crate::figures::thousands;
 
 /// One bar.
 pub struct Bar {
-    /// What it stands for; from outside.
+    /// Its label; a text from outside.
     pub label: String,
     /// How long it is.
     pub value: u64,

@@ -1,7 +1,7 @@
-//! What all plots are drawn on: an SVG image in the page's own colours, with words for those who cannot see it.
+//! The canvas of all plots: an SVG image in the page's own colours, with a text alternative.
 //!
-//! The backend writes colours as numbers. To follow the page into the dark, each of ours is a marker, `#01xx01`, that is
-//! turned into a CSS class once the image is drawn.
+//! The backend writes colours as numbers. To follow the page's dark setting, each of ours is a marker, `#01xx01`, that
+//! is turned into a CSS class once the image is drawn.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -16,10 +16,10 @@ const FONT_SCALE: f64 = 1.24;
 
 /// Where plots draw.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-/// What can go wrong when drawing. In practice nothing can: it goes into a string.
+/// The error of drawing. In practice there is none: it goes into a string.
 pub type Fault = Box<dyn std::error::Error>;
 
-/// The colours by what they mean. Each is a custom property of the style sheet.
+/// The colours by their meaning. Each is a custom property of the style sheet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
     /// Text.
@@ -52,7 +52,7 @@ pub enum Ink {
     Skipped,
     /// One that nothing installed could answer.
     Unavailable,
-    /// Somebody known and harmless.
+    /// A known and harmless scanner.
     Benign,
 }
 

@@ -17,7 +17,7 @@ const LAND: &str = include_str!("land.txt");
 /// Twice as fine as the widest page shows it: the backend draws in whole pixels.
 const WIDTH: u32 = 2240;
 const HEIGHT: u32 = 970;
-/// Where the map is cut: nobody lives further south.
+/// The southern edge of the map: no places are further south.
 const SOUTH: f64 = -56.5;
 const NORTH: f64 = 83.7;
 /// Radius of the largest dot.
@@ -37,7 +37,7 @@ pub fn map(id: &str, title: &str, places: &[Place]) -> String {
         let most = sorted.first().map_or(1, |place| place.addresses).max(1) as f64;
         // Few dots are seen well, many would run together.
         let smallest = (800.0 / sorted.len().max(1) as f64).clamp(4.0, 9.0);
-        // Large ones first: what is small lies on top.
+        // Large ones first, so that small ones are on top.
         for place in &sorted {
             let radius = (LARGEST * (place.addresses as f64 / most).sqrt()).max(smallest);
             let at = project(place.longitude.clamp(-180.0, 180.0), place.latitude.clamp(-90.0, 90.0));

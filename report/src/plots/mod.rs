@@ -26,7 +26,7 @@ fn for_widths(widths: Widths, mut draw: impl FnMut(u32, &str) -> Picture) -> Str
     format!("<div class=\"plot\">{}</div>\n", drawn.concat())
 }
 
-/// A text from outside, cut to what fits into a width. Fonts differ, so letters are taken for rather wide.
+/// A text from outside, cut to what fits into a width. Fonts differ, so letters count as rather wide.
 fn fit(raw: &str, width: i32) -> String {
     let em = |c: char| match c {
         'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | '.' | ',' | '-' | '(' | ')' | '\'' => 0.42,

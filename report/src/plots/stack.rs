@@ -9,7 +9,7 @@ use crate::figures::{percent, thousands};
 
 /// A part of a bar.
 pub struct Part {
-    /// What it stands for.
+    /// Its label.
     pub name: &'static str,
     /// How much of the whole.
     pub value: u64,
@@ -19,9 +19,9 @@ pub struct Part {
 
 /// One bar.
 pub struct Stack {
-    /// What it stands for.
+    /// Its label.
     pub label: String,
-    /// What stands at its right.
+    /// The text at its right.
     pub note: String,
     /// From left to right.
     pub parts: Vec<Part>,

@@ -1,5 +1,5 @@
-//! What a subscription brings, into a table that is observed row by row against one that is not, in turns: how long the
-//! subscriber takes to apply the same transactions.
+//! Replicated rows, into a table that is observed row by row against one that is not, in turns: how long the subscriber
+//! takes to apply the same transactions.
 
 use asn_inventory_tests::cluster::Cluster;
 use postgres::Client;
@@ -82,7 +82,7 @@ fn apply(from: &mut Client, to: &mut Client, table: &str, first: u64, rows: u64)
             rows / BATCH - 1
         ),
     )?;
-    // What is inserted is on disk: the publisher sends no more than that.
+    // The inserted rows are on disk: the publisher sends only these.
     execute(from, "CHECKPOINT")?;
     let wanted = first + rows;
     let start = Instant::now();

@@ -67,7 +67,7 @@ fn fill(client: &mut Client, table: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Backfills what is due, which must be so many rows.
+/// Backfills the due rows, which must be this many.
 pub fn backfill(client: &mut Client, count: u64) -> Outcome<Duration> {
     let (took, processed) = timed(|| number(client, "SELECT processed FROM backfill_inventory()"))?;
     let left = number(client, "SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'pending'")?;

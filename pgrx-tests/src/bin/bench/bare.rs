@@ -1,5 +1,5 @@
-//! What a look-up costs without PostgreSQL: the `maxminddb` crate, mapped files, one tree walk a file, and the
-//! fields that the extension serves, decoded once a record and found again by the record's offset.
+//! The cost of a look-up without PostgreSQL: the `maxminddb` crate, mapped files, one tree walk a file, and the fields
+//! that the extension serves, decoded once a record and found again by the record's offset.
 
 use maxminddb::{Mmap, Reader, geoip2};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::stage::{ASN, CITY, Outcome};
 
-/// What is served of a City record.
+/// The served fields of a City record.
 struct Place {
     country_code: Option<String>,
     _region: Option<String>,
@@ -21,7 +21,7 @@ struct Place {
     _time_zone: Option<String>,
 }
 
-/// What is served of an ASN record.
+/// The served fields of an ASN record.
 struct Origin {
     asn: Option<u32>,
     _org: Option<String>,

@@ -58,7 +58,7 @@ pub fn copy_addresses(client: &mut Client, table: &str, addresses: &[Ipv4Addr]) 
     Ok(())
 }
 
-/// Events for COPY, in batches, ready to be sent: making them must not take time beside what is measured.
+/// Events for COPY, in batches, ready to be sent: making them must not take time during the measurement.
 pub struct Events {
     /// Lines of `event_time` and `payload`.
     pub batches: Vec<Vec<u8>>,
@@ -66,7 +66,7 @@ pub struct Events {
     pub count: u64,
     /// Distinct addresses in all of them.
     pub distinct: u64,
-    /// Distinct addresses of each batch, added up: what the triggers queue.
+    /// Distinct addresses of each batch, added up: the addresses that the triggers queue.
     pub queued: Vec<u64>,
 }
 

@@ -1,5 +1,5 @@
-//! CREATE TABLE of anybody beside attached tables with many partitions and a deep inheritance, against a database with
-//! the same tables and without the extension: the event trigger looks only at what the command made.
+//! CREATE TABLE beside attached tables with many partitions and a deep inheritance, against a database with the same
+//! tables and without the extension: the event trigger looks only at the command's own tables.
 
 use asn_inventory_tests::cluster::Cluster;
 use postgres::Client;

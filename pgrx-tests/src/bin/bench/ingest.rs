@@ -71,7 +71,7 @@ pub fn beside_dead_sources(stage: &Stage) -> Outcome<Vec<Row>> {
     let events = Events::new(count, BATCH, |random, _| heavy_tailed(random, pool));
     let (mut dead, mut off) = (Vec::new(), Vec::new());
     for round in 0..DEAD_ROUNDS {
-        // Who goes first changes: what one leaves behind is not always the other's to bear.
+        // The order changes, so that the remains of one do not always slow the other.
         for on in [round % 2 == 0, round % 2 != 0] {
             let switch = if on { "on" } else { "off" };
             for source in ["cymru", "greynoise"] {
@@ -136,7 +136,7 @@ enum Mode {
     Off,
 }
 
-/// What one load of all events showed.
+/// The figures of one load of all events.
 #[derive(Clone, Default)]
 struct Load {
     seconds: f64,
@@ -172,7 +172,7 @@ fn load(stage: &Stage, client: &mut Client, events: &Events, mode: Mode) -> Outc
     if mode == Mode::Off {
         execute(&mut loader, "SET asn_inventory.enabled = off")?;
     }
-    // Not from the table: a scan of the queue would cost what is to be measured.
+    // Not from the table: a scan of the queue would disturb the measurement.
     let absorbed = "SELECT absorbed FROM _worker_status()";
     let before = number(client, absorbed)?;
     let backend = number(&mut loader, "SELECT pg_backend_pid()")?;
@@ -217,7 +217,7 @@ fn compare(what: String, own: &[Load], other: &[Load], name: &str) -> Row {
     )
 }
 
-/// For information: what a busy machine cannot blur.
+/// For information: figures that a busy machine does not disturb.
 fn processor(own: &[Load], other: &[Load], name: &str) -> Row {
     let (backend, alone) = (middle(own, |load| load.backend), middle(other, |load| load.backend));
     let worker = middle(own, |load| load.worker);

@@ -1,5 +1,5 @@
-//! `bench [--quick] [PART …]`: speed and memory, each figure beside what it is measured against, in the same
-//! run on the same machine. A missed limit is shown and fails nothing: a busy machine misses limits too.
+//! `bench [--quick] [PART …]`: speed and memory, each figure beside its baseline, in the same run on the same machine.
+//! A missed limit is shown and fails nothing: a busy machine misses limits too.
 //!
 //! Data are synthetic: files as large as MaxMind's with invented records, random addresses, invented events.
 

@@ -1,6 +1,6 @@
 //! The network sources, against fakes on the loopback: how fast answers are written, how few questions are asked, how
-//! well a rate is used, what dead sources cost ingest, and what a large refresh takes of memory. Each has a cluster of
-//! its own, whose files know none of the addresses.
+//! well a rate is used, the cost of dead sources for ingest, and the memory of a large refresh. Each has its own
+//! cluster, whose files know none of the addresses.
 
 use asn_inventory_tests::cluster::{Cluster, private_dir};
 use asn_inventory_tests::fakes::{Announcement, Data, DnsFault, Fakes, Fault, GreyNoiseFault, Service, WhoisFault};
@@ -16,7 +16,7 @@ use crate::ingest;
 use crate::stage::{DB, Outcome, Stage, execute, number, timed, value};
 use crate::table::{Row, thousands};
 
-/// What a bulk session takes to answer.
+/// The answer time of a bulk session.
 const BULK_DELAY_MS: u64 = 100;
 const ADDRESSES: u64 = 10_000;
 const MAX_SECONDS: f64 = 5.0;
@@ -198,13 +198,13 @@ pub fn kill_sources(fakes: &Fakes) {
     faults.into_iter().for_each(|fault| fakes.fault(fault));
 }
 
-/// The worker's own memory through refreshes of everything: of what is stale, and of a range.
+/// The worker's own memory through refreshes of everything: of stale rows, and of a range.
 fn memory(stage: &Stage) -> Outcome<Vec<Row>> {
     let site = Site::start("memory", stage.quick, &[])?;
     site.fakes.rule("45.0.0.0/8", 22, 64500, "DE");
     let count = if stage.quick { REFRESHED / 10 } else { REFRESHED };
     let mut client = site.stage.session("network, memory");
-    // Answered once, and old: nobody but a refresh asks about them.
+    // Answered once, and old: only a refresh asks about them.
     execute(
         &mut client,
         &format!(
@@ -237,7 +237,7 @@ fn memory(stage: &Stage) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// The most memory that a process has while `work` goes on, and what that gives.
+/// The most memory of a process during `work`, and the result of `work`.
 fn peak_of<T>(pid: f64, before: f64, work: impl FnOnce() -> Outcome<T>) -> Outcome<(f64, T)> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -256,7 +256,7 @@ fn peak_of<T>(pid: f64, before: f64, work: impl FnOnce() -> Outcome<T>) -> Outco
     })
 }
 
-/// A process's memory but for files and the server's shared memory, in MB.
+/// A process's memory without files and the server's shared memory, in MB.
 fn anonymous(pid: f64) -> Outcome<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));

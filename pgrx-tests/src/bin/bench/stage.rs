@@ -1,4 +1,4 @@
-//! What all parts share: a durable cluster with a server's settings, full-size files, the addresses.
+//! Common code of all parts: a durable cluster with a server's settings, full-size files, the addresses.
 
 use asn_inventory_tests::cluster::{Cluster, query, target_dir};
 use asn_inventory_tests::mmdb::fixtures::days_ago;
@@ -50,7 +50,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// A session that says which process serves it, for who wants to look at it with a profiler.
+    /// A session that names its server process, for use with a profiler.
     pub fn session(&self, what: &str) -> Client {
         let mut client = self.cluster.connect(DB);
         let pid = value(&mut client, "SELECT pg_backend_pid()").unwrap_or_default();
@@ -156,7 +156,7 @@ pub fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(Duration, T)> {
     Ok((start.elapsed(), made))
 }
 
-/// The least: of what only computes, everything above it is what others on the machine took away.
+/// The least: for pure computation, any time above it comes from other load on the machine.
 pub fn least(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }

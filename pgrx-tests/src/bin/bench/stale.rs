@@ -10,10 +10,10 @@ use crate::walk;
 
 /// Rows of the inventory when it was analyzed, in the second case.
 const SMALL: u64 = 1000;
-/// How much longer it may take than with statistics of now. What a spoilt plan costs is counted in thousands.
+/// How much longer it may take than with present statistics. A bad plan would take thousands of times longer.
 const MAX_RATIO: f64 = 2.0;
 
-/// What the planner was told.
+/// The planner's statistics.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Statistics {
     Never,
@@ -56,7 +56,7 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     Ok(std::iter::once(Row::new(title, "")).chain(rows).collect())
 }
 
-/// Bare rows, of which the planner knows what it is to know. Returns how many are bare.
+/// Bare rows, with the statistics that the test sets. Returns the number of bare rows.
 fn fill(client: &mut Client, stage: &Stage, statistics: Statistics) -> Outcome<u64> {
     let insert = |limit: &str| {
         format!(
@@ -78,7 +78,7 @@ fn fill(client: &mut Client, stage: &Stage, statistics: Statistics) -> Outcome<u
     Ok(bare)
 }
 
-/// Before each work: what was written is on disk, and known where it is to be.
+/// Before each work: writes are on disk, and statistics are as set.
 fn settle(client: &mut Client, statistics: Statistics) -> Outcome<()> {
     if statistics == Statistics::Now {
         execute(client, "ANALYZE ip_inventory")?;

@@ -1,5 +1,5 @@
-//! What an operator and Prometheus ask again and again, over a large inventory and with a long queue: it must not depend
-//! on the size of either.
+//! The frequent queries of operators and Prometheus, over a large inventory and with a long queue: their time must not
+//! depend on the size of either.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const QUEUED: u64 = 1_000_000;
 /// For the statistics of the queue, and for the worker's count.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is asked, and the limit.
+/// The query, and the limit.
 const QUESTIONS: [(&str, Option<f64>); 3] = [
     ("SELECT * FROM enrichment_status", Some(LIMIT_MS)),
     ("SELECT * FROM source_status", None),
@@ -72,7 +72,7 @@ fn fill(client: &mut Client, addresses: u64) -> Outcome<()> {
     execute(client, "CHECKPOINT")
 }
 
-/// Waits until a number is what is wanted.
+/// Waits until a number has the expected value.
 fn wait(client: &mut Client, sql: &str, wanted: u64) -> Outcome<()> {
     wait_within(PATIENCE, || number(client, sql).unwrap_or(f64::NAN), |found| *found >= wanted as f64)
         .map_err(|last| format!("{sql}: {last} in the end, not {wanted}"))?;

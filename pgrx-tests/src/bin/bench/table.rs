@@ -1,4 +1,4 @@
-//! The table: what was measured, against what, the ratio, the limit, and whether it is kept.
+//! The table: the measurement, its baseline, the ratio, the limit, and whether it is kept.
 
 /// One line.
 pub struct Row {
@@ -23,7 +23,7 @@ impl Row {
         }
     }
 
-    /// What it is measured against.
+    /// Its baseline.
     pub fn against(mut self, against: impl Into<String>) -> Row {
         self.against = against.into();
         self
@@ -35,12 +35,12 @@ impl Row {
         self
     }
 
-    /// What `value` may be at most.
+    /// The maximum of `value`.
     pub fn at_most(self, value: f64, limit: f64, unit: &str) -> Row {
         self.limit(format!("≤ {limit}{unit}"), value <= limit)
     }
 
-    /// What `value` must be at least.
+    /// The minimum of `value`.
     pub fn at_least(self, value: f64, limit: f64, unit: &str) -> Row {
         self.limit(format!("≥ {limit}{unit}"), value >= limit)
     }
