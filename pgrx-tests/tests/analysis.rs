@@ -40,7 +40,7 @@ fn by_hand() -> Cluster {
 }
 
 #[test]
-fn views_answer_from_what_is_there() {
+fn views_return_existing_data() {
     let cluster = by_hand();
     let lines = |sql: &str| cluster.lines(DB, sql);
     assert_eq!(
@@ -97,7 +97,7 @@ fn by_events() -> Cluster {
 }
 
 #[test]
-fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
+fn a_network_is_new_when_it_is_observed_not_when_it_is_asked_about() {
     let cluster = by_events();
     cluster.sql(DB, "SELECT enrich_ip('8.8.8.8')");
     cluster.wait_value(DB, "SELECT addresses || '|' || observations FROM top_networks", "1|0");
@@ -111,7 +111,7 @@ fn a_network_is_new_when_it_is_seen_and_not_when_it_is_asked_about() {
 }
 
 #[test]
-fn a_network_is_counted_when_something_of_it_changed_and_not_else() {
+fn a_network_is_counted_again_only_after_a_change() {
     let cluster = by_events();
     cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8', now()), ('8.8.8.9', now() - interval '2 days')");
     cluster.wait_value(DB, "SELECT ip_count FROM asn_inventory", "2");
@@ -127,7 +127,7 @@ fn a_network_is_counted_when_something_of_it_changed_and_not_else() {
 }
 
 #[test]
-fn moves_are_told_with_both_names() {
+fn asn_changes_show_both_names() {
     let cluster = by_hand();
     cluster.sql(
         DB,
@@ -163,7 +163,7 @@ fn moves_are_told_with_both_names() {
 }
 
 #[test]
-fn an_address_that_is_not_known_is_told_offline() {
+fn an_unknown_address_gets_an_offline_story() {
     let cluster = by_hand();
     let story = |ip: &str| cluster.lines(DB, &format!("{EVENTS}('{ip}')"));
     let unknown = "unknown||not in ip_inventory; this is what can be said offline";
@@ -202,7 +202,7 @@ fn an_address_that_is_not_known_is_told_offline() {
 }
 
 #[test]
-fn failures_and_what_is_not_asked_are_told_with_the_reason() {
+fn failures_and_skipped_sources_have_a_reason() {
     let cluster = by_hand();
     cluster.sql(
         DB,
@@ -255,7 +255,7 @@ fn failures_and_what_is_not_asked_are_told_with_the_reason() {
 }
 
 #[test]
-fn what_the_sources_said_is_told() {
+fn a_story_shows_the_answers_of_all_sources() {
     let world = World::options().conf("greynoise", "off").start();
     world.fakes.announce("218.92.0.0/17", &[4134, 4812], "CN");
     world.fakes.name(4134, "CHINANET-BACKBONE, CN");
@@ -297,7 +297,7 @@ fn what_the_sources_said_is_told() {
 }
 
 #[test]
-fn reading_a_story_is_by_index() {
+fn a_story_is_read_by_index() {
     let cluster = by_hand();
     cluster.sql(
         DB,

@@ -17,7 +17,7 @@ fn number(cluster: &Cluster, db: &str, sql: &str) -> u64 {
 }
 
 #[test]
-fn progress_is_told_once_a_second_and_shown_to_others() {
+fn progress_is_reported_every_second_and_visible_to_other_sessions() {
     let (cluster, db) = (cluster(), database(cluster(), "progress"));
     bare(cluster, db, "171.224.0.0", 20_000);
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '171.224.39.16'"); // the 10,001st
@@ -52,7 +52,7 @@ fn progress_is_told_once_a_second_and_shown_to_others() {
 }
 
 #[test]
-fn a_quick_job_tells_no_progress() {
+fn a_quick_job_reports_no_progress() {
     let (cluster, db) = (cluster(), database(cluster(), "quick"));
     bare(cluster, db, "8.8.8.0", 10);
     let call = Call::start(cluster, db, "SELECT processed FROM backfill_inventory()");
@@ -62,7 +62,7 @@ fn a_quick_job_tells_no_progress() {
 }
 
 #[test]
-fn others_see_what_is_committed_and_writes_are_as_small_as_asked() {
+fn other_sessions_see_committed_rows_and_batches_have_the_requested_size() {
     let (cluster, db) = (cluster(), database(cluster(), "intervals"));
     bare(cluster, db, "8.8.8.0", 250);
     cluster.sql(
@@ -92,7 +92,7 @@ fn others_see_what_is_committed_and_writes_are_as_small_as_asked() {
 }
 
 #[test]
-fn as_many_helpers_work_as_asked_and_allowed() {
+fn the_number_of_helpers_is_the_requested_one_within_the_limit() {
     let (cluster, db) = (cluster(), database(cluster(), "helpers"));
     bare(cluster, db, "171.224.0.0", 2000);
     let gate = Gate::shut(cluster, db, "true");
@@ -169,7 +169,7 @@ fn a_job_is_cancelled_from_another_session() {
 }
 
 #[test]
-fn ctrl_c_ends_the_job_too() {
+fn ctrl_c_cancels_the_job() {
     let (db, gate, call) = held(cluster(), "ctrl_c", "");
     call.cancel();
     let failure = call.end().expect_err("cancelled");
@@ -180,7 +180,7 @@ fn ctrl_c_ends_the_job_too() {
 }
 
 #[test]
-fn a_statement_timeout_ends_the_job_too() {
+fn a_statement_timeout_cancels_the_job() {
     let (db, gate, call) = held(cluster(), "timeout", "SET statement_timeout = '2s';");
     let failure = call.end().expect_err("timed out");
     assert_eq!(failure.code, "57014", "{failure:?}");
@@ -189,7 +189,7 @@ fn a_statement_timeout_ends_the_job_too() {
 }
 
 #[test]
-fn a_terminated_caller_takes_the_job_along() {
+fn terminating_the_caller_cancels_the_job() {
     let (db, gate, call) = held(cluster(), "terminated", "");
     let cluster = cluster();
     cluster.sql(db, &format!("SELECT pg_terminate_backend({})", call.pid));
@@ -200,7 +200,7 @@ fn a_terminated_caller_takes_the_job_along() {
 }
 
 #[test]
-fn a_caller_whose_client_vanishes_takes_the_job_along() {
+fn a_lost_client_cancels_the_job() {
     let (cluster, db) = (cluster(), database(cluster(), "disconnected"));
     bare(cluster, db, "8.8.8.0", 200);
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
@@ -229,7 +229,7 @@ fn a_caller_whose_client_vanishes_takes_the_job_along() {
 }
 
 #[test]
-fn a_job_that_is_waited_for_by_a_call_of_its_own_holds_back_no_vacuum() {
+fn wait_for_job_holds_back_no_vacuum() {
     let (cluster, db) = (cluster(), database(cluster(), "no_snapshot"));
     bare(cluster, db, "8.8.8.0", 200);
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
@@ -262,7 +262,7 @@ fn a_job_that_is_waited_for_by_a_call_of_its_own_holds_back_no_vacuum() {
 }
 
 #[test]
-fn a_job_cannot_be_waited_for_where_that_would_hold_a_snapshot() {
+fn wait_for_job_is_refused_where_it_would_hold_a_snapshot() {
     let (cluster, db) = (cluster(), database(cluster(), "in_a_block"));
     bare(cluster, db, "8.8.8.0", 200);
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.105'");
@@ -275,7 +275,7 @@ fn a_job_cannot_be_waited_for_where_that_would_hold_a_snapshot() {
 }
 
 #[test]
-fn a_long_wait_inside_of_a_statement_says_what_it_holds_back() {
+fn a_long_wait_inside_a_statement_warns_about_vacuum() {
     let (db, gate, call) = held(cluster(), "long_wait", "");
     let horizon = format!("SELECT backend_xmin IS NOT NULL FROM pg_stat_activity WHERE pid = {}", call.pid);
     assert_eq!(cluster().value(db, &horizon), "t", "a statement holds its snapshot");
@@ -288,7 +288,7 @@ fn a_long_wait_inside_of_a_statement_says_what_it_holds_back() {
 }
 
 #[test]
-fn two_backfills_at_once_do_the_work_once() {
+fn two_concurrent_backfills_process_each_row_once() {
     let (cluster, db) = (cluster(), database(cluster(), "two_at_once"));
     bare(cluster, db, "171.224.0.0", 20_000); // found
     bare(cluster, db, "100.64.0.0", 20_000); // special-purpose
@@ -345,7 +345,7 @@ fn ingest_goes_on_while_a_backfill_runs() {
 
 /// The sequence's owner may set it back: a number must always mean one job only.
 #[test]
-fn the_number_of_a_job_never_comes_twice() {
+fn job_numbers_are_never_reused() {
     let cluster = cluster();
     let db = database(cluster, "numbers_of_jobs");
     let job = || number(cluster, db, "SELECT job_id FROM backfill_inventory(ips => '{51.68.1.1}')");

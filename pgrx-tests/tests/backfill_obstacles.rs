@@ -17,7 +17,7 @@ fn backfill(arguments: &str) -> String {
 }
 
 #[test]
-fn a_row_that_somebody_holds_is_left_and_done_by_a_later_call() {
+fn a_locked_row_is_skipped_and_enriched_by_a_later_call() {
     let (cluster, db) = (cluster(), database(cluster(), "held_row"));
     bare(cluster, db, "8.8.8.0", 250);
     let mut idle = cluster.connect(db);
@@ -33,7 +33,7 @@ fn a_row_that_somebody_holds_is_left_and_done_by_a_later_call() {
 }
 
 #[test]
-fn a_row_that_is_let_go_while_the_job_runs_is_done_by_it() {
+fn a_row_unlocked_during_the_job_is_enriched_by_it() {
     let (cluster, db) = (cluster(), database(cluster(), "let_go"));
     bare(cluster, db, "8.8.8.0", 250);
     let mut holder = cluster.connect(db);
@@ -77,7 +77,7 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
 }
 
 #[test]
-fn a_caller_may_hold_rows_itself() {
+fn a_caller_may_hold_row_locks_itself() {
     let (cluster, db) = (cluster(), database(cluster(), "own_rows"));
     bare(cluster, db, "8.8.8.0", 50);
     // Other sessions cannot write the rows that this transaction holds or added yet.
@@ -97,7 +97,7 @@ fn a_caller_may_hold_rows_itself() {
 }
 
 #[test]
-fn a_long_transaction_that_attaches_a_table_holds_nobody_up() {
+fn a_long_transaction_that_attaches_a_table_blocks_no_job() {
     let (cluster, db) = (cluster(), database(cluster(), "attaching"));
     bare(cluster, db, "8.8.8.0", 50);
     let mut attaching = cluster.connect(db);
@@ -117,7 +117,7 @@ fn a_long_transaction_that_attaches_a_table_holds_nobody_up() {
 }
 
 #[test]
-fn without_files_there_is_nothing_to_backfill_from_and_without_helpers_the_worker_does_it() {
+fn backfill_fails_without_files_and_runs_in_the_worker_without_helpers() {
     // Room for the launcher and one worker, and none for helpers.
     let cluster = Cluster::builder()
         .conf("max_logical_replication_workers", "0")
@@ -151,7 +151,7 @@ fn without_files_there_is_nothing_to_backfill_from_and_without_helpers_the_worke
 }
 
 #[test]
-fn without_a_worker_the_setting_to_change_is_named() {
+fn without_a_worker_the_error_names_the_setting() {
     let cluster = Cluster::builder().preload(false).start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql("postgres", "CREATE EXTENSION asn_inventory");

@@ -63,7 +63,7 @@ fn every_bare_row_is_enriched_and_the_numbers_are_exact() {
 }
 
 #[test]
-fn only_what_was_never_answered_is_written() {
+fn only_rows_without_an_answer_are_written() {
     let (cluster, db) = (cluster(), database(cluster(), "only_due"));
     bare(cluster, db, "8.8.8.0", 10);
     cluster.sql(db, "SELECT backfill_inventory()");
@@ -81,7 +81,7 @@ fn only_what_was_never_answered_is_written() {
 }
 
 #[test]
-fn what_team_cymru_and_greynoise_said_stays() {
+fn answers_of_team_cymru_and_greynoise_stay() {
     let (cluster, db) = (cluster(), database(cluster(), "others_stay"));
     bare(cluster, db, "218.92.0.30", 1);
     cluster.sql(
@@ -127,7 +127,7 @@ fn max_ips_takes_the_most_observed() {
 }
 
 #[test]
-fn a_list_enriches_what_it_names_and_nothing_else() {
+fn a_list_enriches_only_its_own_addresses() {
     let (cluster, db) = (cluster(), database(cluster(), "list"));
     bare(cluster, db, "8.8.8.0", 6);
     cluster.sql(db, &backfill("ips => '{8.8.8.0,8.8.8.1}'"));
@@ -160,7 +160,7 @@ fn a_list_enriches_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn lists_of_nothing_are_done_at_once() {
+fn empty_lists_end_at_once() {
     let (cluster, db) = (cluster(), database(cluster(), "empty_lists"));
     bare(cluster, db, "8.8.8.0", 3);
     for ips in ["'{}'", "'{NULL,NULL}'", "ARRAY[]::inet[]"] {
@@ -186,7 +186,7 @@ fn a_long_list_may_be_unsorted_and_many_dimensional() {
 }
 
 #[test]
-fn values_that_cannot_be_are_refused_by_name() {
+fn invalid_arguments_are_refused_by_name() {
     let (cluster, db) = (cluster(), database(cluster(), "bad_values"));
     bare(cluster, db, "8.8.8.0", 3);
     for (name, values) in [
@@ -219,7 +219,7 @@ fn values_that_cannot_be_are_refused_by_name() {
 }
 
 #[test]
-fn without_waiting_there_is_a_number_at_once_and_a_summary_later() {
+fn without_waiting_the_job_number_is_returned_at_once() {
     let (cluster, db) = (cluster(), database(cluster(), "no_wait"));
     bare(cluster, db, "8.8.8.0", 200);
     let gate = Gate::shut(cluster, db, "NEW.ip_address = '8.8.8.100'");
@@ -236,7 +236,7 @@ fn without_waiting_there_is_a_number_at_once_and_a_summary_later() {
 }
 
 #[test]
-fn it_is_recorded_who_asked() {
+fn the_requesting_role_is_recorded() {
     let (cluster, db) = (cluster(), database(cluster(), "who_asked"));
     bare(cluster, db, "8.8.8.0", 3);
     cluster.sql(
@@ -254,7 +254,7 @@ fn it_is_recorded_who_asked() {
 }
 
 #[test]
-fn ended_jobs_are_forgotten_after_a_while() {
+fn ended_jobs_are_removed_after_the_retention_time() {
     let cluster = Cluster::builder().start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql("postgres", "CREATE EXTENSION asn_inventory");

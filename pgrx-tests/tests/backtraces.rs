@@ -5,7 +5,7 @@ use asn_inventory_tests::prelude::*;
 const FOUND: [&str; 6] = ["stack backtrace", "   0: ", "__rustc", "rustc/", "/.cargo/", "core::panicking"];
 
 #[test]
-fn errors_and_panics_show_none() {
+fn errors_and_panics_show_no_backtrace() {
     let cluster = Cluster::builder().env("RUST_BACKTRACE", "full").start();
     cluster.sql("postgres", "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet)");
     // Declared with fewer columns than it has: a panic, as a bug would be.

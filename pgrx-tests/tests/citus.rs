@@ -54,8 +54,8 @@ fn a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions() {
 }
 
 #[test]
-fn row_by_row_new_partitions_are_observed_by_themselves() {
-    if !needs::has("citus", "row_by_row_new_partitions_are_observed_by_themselves") {
+fn with_method_row_new_partitions_are_observed() {
+    if !needs::has("citus", "with_method_row_new_partitions_are_observed") {
         return;
     }
     let nodes = Nodes::start();
@@ -72,8 +72,8 @@ fn row_by_row_new_partitions_are_observed_by_themselves() {
 }
 
 #[test]
-fn a_reference_table_is_refused_and_other_tables_are_as_before() {
-    if !needs::has("citus", "a_reference_table_is_refused_and_other_tables_are_as_before") {
+fn a_reference_table_is_refused_and_other_tables_are_unaffected() {
+    if !needs::has("citus", "a_reference_table_is_refused_and_other_tables_are_unaffected") {
         return;
     }
     let nodes = Nodes::start();

@@ -63,7 +63,7 @@ fn a_large_inventory_is_counted_while_the_worker_goes_on() {
 }
 
 #[test]
-fn a_counter_that_is_ended_is_followed_by_another() {
+fn a_terminated_counter_is_replaced() {
     let cluster = cluster();
     let holder = large_inventory(&cluster);
     cluster.sql(DB, "INSERT INTO event VALUES ('8.8.8.8')");

@@ -45,7 +45,7 @@ fn wait_healthy(cluster: &Cluster, after: &str) {
 }
 
 #[test]
-fn a_healthy_server_is_nothing_but_ok_and_each_check_is_named_once() {
+fn on_a_healthy_server_each_check_has_one_row_with_ok() {
     let cluster = cluster();
     assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
     assert_eq!(
@@ -62,7 +62,7 @@ fn a_healthy_server_is_nothing_but_ok_and_each_check_is_named_once() {
 const LARGE: &str = "UPDATE pg_class SET reltuples = 2000000 WHERE relname IN ('event', 'parted')";
 
 #[test]
-fn a_fault_is_named_and_its_remedy_mends_it() {
+fn a_fault_is_named_and_its_remedy_fixes_it() {
     let cluster = cluster();
     for (check, found, fault) in [
         (
@@ -148,7 +148,7 @@ fn a_large_table_without_a_useful_index_is_named_until_it_has_one() {
 }
 
 #[test]
-fn settings_that_stand_in_the_way_are_named_and_set_by_the_remedy() {
+fn harmful_settings_are_named_and_corrected_by_the_remedy() {
     let cluster = cluster();
     for (check, setting, found) in [
         (
@@ -215,7 +215,7 @@ fn a_long_queue_and_many_dead_rows_are_named_and_the_remedy_clears_them() {
 }
 
 #[test]
-fn an_extension_that_is_not_of_its_library_is_named() {
+fn a_version_mismatch_of_extension_and_library_is_named() {
     let cluster = cluster();
     let version = cluster.value(DB, "SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory'");
     cluster.sql(DB, "UPDATE pg_extension SET extversion = '0.0.9' WHERE extname = 'asn_inventory'");
@@ -285,7 +285,7 @@ fn a_file_from_the_future_means_a_clock_that_is_wrong() {
 }
 
 #[test]
-fn a_server_without_preload_is_told_so_and_its_other_libraries_stay() {
+fn missing_preload_is_named_and_the_remedy_keeps_other_libraries() {
     let cluster = Cluster::builder().preload(false).conf("shared_preload_libraries", "plpgsql").start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");

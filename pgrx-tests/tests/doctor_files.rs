@@ -45,7 +45,7 @@ fn take_remedy(cluster: &Cluster, check: &str) {
 }
 
 #[test]
-fn an_edition_of_the_list_without_a_file_or_without_answers_is_told() {
+fn a_listed_edition_without_a_file_or_without_answers_is_named() {
     let cluster = cluster("GeoLite2-City,Absent-ASN,GeoLite2-ASN,Custom-Thing");
     MmdbWriter::new("Custom-Thing", fixtures::days_ago(1))
         .insert("8.0.0.0/8", json!({ "tag": "x" }))

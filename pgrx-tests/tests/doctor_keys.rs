@@ -26,7 +26,7 @@ fn told(client: &mut postgres::Client) -> Vec<String> {
 }
 
 #[test]
-fn a_reference_is_looked_up_when_the_doctor_is_asked() {
+fn a_reference_is_looked_up_when_the_doctor_is_called() {
     let dir = private_dir();
     let file = dir.join("maxmind.key");
     let reference = format!("file:{}", file.display());
@@ -83,7 +83,7 @@ fn a_reference_is_looked_up_when_the_doctor_is_asked() {
 }
 
 #[test]
-fn a_program_that_resolves_a_key_runs_when_the_doctor_is_asked_and_once_for_many_calls() {
+fn a_program_that_resolves_a_key_runs_once_for_many_calls_of_the_doctor() {
     let keys = Vault::new();
     let ran = keys.dir.join("ran");
     fs::write(&ran, "").expect("a file");
@@ -149,7 +149,7 @@ fn a_program_that_resolves_a_key_runs_when_the_doctor_is_asked_and_once_for_many
 }
 
 #[test]
-fn who_asks_while_a_program_runs_waits_for_what_it_says() {
+fn a_call_during_a_running_program_waits_for_its_output() {
     let keys = Vault::new();
     let (ran, gate) = (keys.dir.join("ran"), keys.dir.join("gate"));
     fs::write(&ran, "").expect("a file");

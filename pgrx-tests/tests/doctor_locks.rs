@@ -41,7 +41,7 @@ fn hold(patient: &Patient, address: &str, sql: &str) -> Client {
 }
 
 #[test]
-fn a_row_of_the_queue_that_somebody_locks_is_named_with_the_process() {
+fn a_locked_row_of_the_queue_is_named_with_the_process() {
     let patient = attached();
     for (n, sql) in [
         "SELECT * FROM ip_observation FOR UPDATE",
@@ -59,7 +59,7 @@ fn a_row_of_the_queue_that_somebody_locks_is_named_with_the_process() {
 }
 
 #[test]
-fn so_is_a_prepared_transaction() {
+fn a_prepared_transaction_that_locks_a_row_is_named() {
     let patient = attached();
     for (n, sql) in
         ["SELECT absorb_observations(0)", "SELECT * FROM ip_observation FOR UPDATE", "DELETE FROM ip_observation"]
@@ -83,7 +83,7 @@ fn so_is_a_prepared_transaction() {
 }
 
 #[test]
-fn a_row_of_another_table_that_only_the_worker_writes_is_named() {
+fn a_locked_row_of_a_table_that_only_the_worker_writes_is_named() {
     let patient = attached();
     patient.sql("INSERT INTO source_quota VALUES ('greynoise', now(), 0, NULL)");
     for sql in [
@@ -104,7 +104,7 @@ fn a_row_of_another_table_that_only_the_worker_writes_is_named() {
 }
 
 #[test]
-fn who_loads_in_a_long_transaction_is_not_suspected() {
+fn a_loader_in_a_long_transaction_is_not_reported() {
     let patient = attached();
     let mut loader = patient.cluster.connect(&patient.db);
     query(&mut loader, "BEGIN; INSERT INTO e VALUES ('8.10.4.1')").expect("loaded");
@@ -119,7 +119,7 @@ fn who_loads_in_a_long_transaction_is_not_suspected() {
 }
 
 #[test]
-fn the_doctor_waits_for_no_lock_and_says_who_has_it() {
+fn the_doctor_waits_for_no_lock_and_names_its_holder() {
     let patient = attached();
     for table in ["ip_observation", "ip_source", "enrichment_run", "ip_inventory"] {
         let mut holder = patient.cluster.connect(&patient.db);
@@ -148,7 +148,7 @@ fn the_doctor_waits_for_no_lock_and_says_who_has_it() {
 }
 
 #[test]
-fn who_may_see_little_of_others_is_told_of_them_only_while_nothing_is_absorbed() {
+fn without_pg_read_all_stats_the_holder_is_named_only_while_nothing_is_absorbed() {
     let patient = attached();
     let role = format!("{}_reader", patient.db);
     patient.sql(&format!(

@@ -83,7 +83,7 @@ fn autovacuum_that_is_off_for_one_of_the_tables_is_named() {
 }
 
 #[test]
-fn a_publication_of_the_extensions_tables_is_named_and_publishes_the_others_on() {
+fn a_publication_of_the_extensions_tables_is_named_and_keeps_its_other_tables() {
     let patient = Patient::new();
     patient.sql("CREATE TABLE a (n int); CREATE TABLE b (n int) PARTITION BY LIST (n); CREATE TABLE b_1 PARTITION OF b DEFAULT; CREATE SCHEMA s; CREATE TABLE s.c (n int)");
     let published = "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY 1) FROM (SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = 'P 1') t";
@@ -117,7 +117,7 @@ fn a_publication_of_the_extensions_tables_is_named_and_publishes_the_others_on()
 }
 
 #[test]
-fn what_databases_and_roles_set_is_a_fault_only_where_it_is_in_the_way() {
+fn settings_of_databases_and_roles_are_reported_only_if_harmful() {
     // Settings of a role count in every database, so these use their own cluster.
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let patient = Patient::in_cluster(CLUSTER.get_or_init(|| {
@@ -183,7 +183,7 @@ fn what_databases_and_roles_set_is_a_fault_only_where_it_is_in_the_way() {
 }
 
 #[test]
-fn a_flag_that_is_off_is_told_by_who_switched_it_off() {
+fn a_disabled_flag_is_reported_with_its_origin() {
     let patient = Patient::new();
     let mut session = patient.cluster.connect(&patient.db);
     let mut said = |sql: &str| {

@@ -6,7 +6,7 @@ use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 
 #[test]
-fn who_may_call_it_and_nothing_else_is_told_what_it_could_not_look_at() {
+fn a_role_with_execute_only_gets_could_not_look() {
     let patient = Patient::new();
     let role = format!("{} caller", patient.db);
     patient.sql(&format!("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{{ip}}'); CREATE ROLE \"{role}\" LOGIN; GRANT EXECUTE ON FUNCTION enrichment_doctor TO \"{role}\""));
@@ -69,7 +69,7 @@ fn who_may_call_it_and_nothing_else_is_told_what_it_could_not_look_at() {
 }
 
 #[test]
-fn the_documented_reader_can_look_at_everything() {
+fn the_documented_reader_can_run_every_check() {
     let patient = Patient::new();
     let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/roles.md"));
     let page = page.expect("the page");
@@ -82,7 +82,7 @@ fn the_documented_reader_can_look_at_everything() {
 }
 
 #[test]
-fn on_a_standby_and_without_preload_it_says_what_is_so_there() {
+fn the_doctor_works_on_a_standby_and_without_preload() {
     let primary = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&primary.maxmind_dir());
     primary.sql(

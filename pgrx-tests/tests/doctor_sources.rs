@@ -48,7 +48,7 @@ fn dns_that_does_not_answer_is_named_until_it_does() {
 }
 
 #[test]
-fn a_blocked_port_43_is_named_while_dns_does_its_work() {
+fn a_blocked_port_43_is_named_while_dns_answers() {
     let world = World::options().conf("cymru_bulk_min", "5").start();
     world.attach_events();
     world.fakes.fault(WhoisFault::Refuse);
@@ -71,7 +71,7 @@ fn a_blocked_port_43_is_named_while_dns_does_its_work() {
 }
 
 #[test]
-fn who_does_without_port_43_is_left_in_peace() {
+fn no_finding_if_port_43_is_not_used() {
     let world = World::options().conf("cymru_bulk_min", "5").start();
     world.attach_events();
     world.fakes.fault(WhoisFault::Refuse);
@@ -85,7 +85,7 @@ fn who_does_without_port_43_is_left_in_peace() {
 }
 
 #[test]
-fn a_refused_key_a_spent_quota_and_silence_of_greynoise_are_told_apart() {
+fn a_refused_key_a_spent_quota_and_a_silent_greynoise_are_distinguished() {
     let world = World::options().conf("cymru", "off").conf("greynoise_quota", "1").start();
     world.attach_events();
     world.fakes.expect_key(Some("another-key"));

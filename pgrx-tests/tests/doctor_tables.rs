@@ -14,7 +14,7 @@ const TABLES: &str = "
     SELECT attach_ip_source('e', '{ip}', 'at'); SELECT attach_ip_source('r', '{ip}'); SELECT attach_ip_source('p', '{ip}', 'at')";
 
 #[test]
-fn a_trigger_that_does_not_see_is_named_with_its_table_and_mended() {
+fn a_broken_trigger_is_named_with_its_table_and_repaired() {
     let patient = Patient::new();
     patient.sql(TABLES);
     patient.sql("CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'");
@@ -85,7 +85,7 @@ fn many_partitions_without_a_trigger_are_one_row_and_one_command() {
 }
 
 #[test]
-fn an_event_trigger_that_is_gone_or_somebody_elses_is_made_anew() {
+fn a_missing_or_foreign_event_trigger_is_created_again() {
     let patient = Patient::new();
     let gone = "The extension's event trigger is gone";
     let dropped = "ALTER EXTENSION asn_inventory DROP EVENT TRIGGER asn_inventory_new_partition; DROP EVENT TRIGGER asn_inventory_new_partition";
@@ -152,7 +152,7 @@ fn a_table_that_took_the_place_of_an_attached_one_is_named() {
 }
 
 #[test]
-fn a_column_that_can_be_read_no_more_is_named() {
+fn a_column_that_can_no_longer_be_read_is_named() {
     let patient = Patient::new();
     patient.sql(
         "CREATE TABLE e (at timestamptz, ip inet); SELECT attach_ip_source('e', '{ip}', 'at');
@@ -201,7 +201,7 @@ fn a_column_that_can_be_read_no_more_is_named() {
 }
 
 #[test]
-fn what_a_schema_only_restore_and_a_detached_partition_leave_is_named() {
+fn triggers_left_by_a_schema_only_restore_or_a_detached_partition_are_named() {
     let patient = Patient::new();
     patient.sql(TABLES);
     patient.sql("CREATE TABLE \"Ö\" (\"ï\" inet, b text); SELECT attach_ip_source('\"Ö\"', '{ï,b}')");
@@ -252,7 +252,7 @@ fn what_a_schema_only_restore_and_a_detached_partition_leave_is_named() {
 }
 
 #[test]
-fn a_foreign_partition_that_is_gone_again_leaves_a_trigger_that_reads_nothing() {
+fn a_trigger_left_by_a_removed_foreign_partition_is_named() {
     let patient = Patient::new();
     patient.sql(TABLES);
     patient.sql(
@@ -308,7 +308,7 @@ fn statements_that_were_not_observed_are_named_until_their_table_is_read_again()
 }
 
 #[test]
-fn many_partitions_cost_little() {
+fn a_check_of_many_partitions_is_cheap() {
     let patient = Patient::new();
     patient.sql("CREATE TABLE r (n int, ip inet) PARTITION BY LIST (n); SELECT attach_ip_source('r', '{ip}')");
     for hundred in 0..15 {
@@ -337,7 +337,7 @@ fn many_partitions_cost_little() {
 
 /// A remedy is pasted by superusers: what owners name their tables and columns must not become a statement of its own.
 #[test]
-fn no_remedy_runs_what_a_name_says() {
+fn no_remedy_executes_text_from_a_name() {
     let patient = Patient::new();
     let evil = "k\nCREATE TABLE public.broken_out (); --";
     patient.sql(&format!(

@@ -186,7 +186,7 @@ fn a_restore_beside_a_busy_worker_counts_the_same() {
 }
 
 #[test]
-fn a_temporary_table_and_a_dropped_one_keep_nothing_else_from_coming_back() {
+fn temporary_and_dropped_tables_do_not_break_a_restore() {
     let source = target();
     source.sql(
         DB,
@@ -209,7 +209,7 @@ fn a_temporary_table_and_a_dropped_one_keep_nothing_else_from_coming_back() {
 }
 
 #[test]
-fn a_restored_queue_waits_until_the_restore_is_through() {
+fn a_restored_queue_waits_for_the_end_of_the_restore() {
     let source = target();
     source.sql(DB, "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
     source.sql(
@@ -251,7 +251,7 @@ fn a_restored_queue_waits_until_the_restore_is_through() {
 /// A loading session without reports (`track_activities`) delays the worker for a minute at most; the doctor still
 /// answers, and a job can be cancelled.
 #[test]
-fn a_restore_that_waits_holds_up_no_doctor_and_no_job() {
+fn a_running_restore_blocks_neither_the_doctor_nor_a_job() {
     let cluster = target();
     cluster.set("asn_inventory.databases", "");
     cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");

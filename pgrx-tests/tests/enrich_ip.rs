@@ -75,7 +75,7 @@ fn an_unknown_address_is_answered_at_once_and_becomes_a_row_seen_0_times() {
 }
 
 #[test]
-fn the_whole_answer_before_and_after_it_is_stored_is_that_of_lookup_ip() {
+fn the_answer_equals_lookup_ip_before_and_after_it_is_stored() {
     let (cluster, db) = (cluster(), database(cluster(), "whole_answer"));
     let different = "SELECT e FROM enrich_ip('81.2.69.142') e, lookup_ip('81.2.69.142') l
         WHERE to_jsonb(e) - '{enrichment_ts,cymru_status,greynoise_status}'::text[]
@@ -87,7 +87,7 @@ fn the_whole_answer_before_and_after_it_is_stored_is_that_of_lookup_ip() {
 }
 
 #[test]
-fn a_fresh_row_comes_as_it_is() {
+fn a_fresh_row_is_returned_unchanged() {
     let (cluster, db) = (cluster(), database(cluster(), "fresh_row"));
     cluster.sql(db, "SELECT enrich_ip('8.8.8.8')");
     cluster.wait_value(db, &row_of("8.8.8.8"), "0");
@@ -111,7 +111,7 @@ fn a_fresh_row_comes_as_it_is() {
 }
 
 #[test]
-fn a_bare_row_is_enriched_once_somebody_asks() {
+fn a_bare_row_is_enriched_when_it_is_asked_about() {
     let (cluster, db) = (cluster(), database(cluster(), "bare_row"));
     cluster.sql(
         db,
@@ -132,7 +132,7 @@ fn a_bare_row_is_enriched_once_somebody_asks() {
 }
 
 #[test]
-fn with_a_wait_the_row_is_there_when_the_answer_is() {
+fn with_wait_the_row_is_written_before_the_answer_returns() {
     let (cluster, db) = (cluster(), database(cluster(), "with_wait"));
     let mut client = cluster.connect(db);
     // Also inside of a transaction, where queued rows would reach the worker only afterwards.
@@ -179,7 +179,7 @@ fn many_sessions_that_wait_all_get_their_answers() {
 }
 
 #[test]
-fn a_negative_wait_is_no_wait() {
+fn a_negative_wait_does_not_wait() {
     let (cluster, db) = (cluster(), database(cluster(), "negative_wait"));
     for wait in ["-5 s", "-1 month", "0"] {
         let started = Instant::now();
@@ -191,7 +191,7 @@ fn a_negative_wait_is_no_wait() {
 }
 
 #[test]
-fn null_in_is_null_out_and_a_network_is_refused() {
+fn null_gives_null_and_a_network_is_refused() {
     let (cluster, db) = (cluster(), database(cluster(), "refusals"));
     assert_eq!(cluster.value(db, "SELECT enrich_ip(NULL) IS NULL AND enrich_ip('8.8.8.8', NULL) IS NULL"), "t");
     for network in ["8.8.8.0/24", "10.0.0.0/8", "0.0.0.0/0", "2001:4860::/32", "::/0"] {
@@ -205,7 +205,7 @@ fn null_in_is_null_out_and_a_network_is_refused() {
 }
 
 #[test]
-fn a_read_only_transaction_gets_the_answer_and_hands_nothing_over() {
+fn a_read_only_transaction_gets_the_answer_and_queues_nothing() {
     let (cluster, db) = (cluster(), database(cluster(), "read_only"));
     let mut client = cluster.connect(db);
     for (ip, call) in [("8.8.8.8", "enrich_ip('8.8.8.8')"), ("8.8.8.9", "enrich_ip('8.8.8.9', '5s')")] {
@@ -222,7 +222,7 @@ fn a_read_only_transaction_gets_the_answer_and_hands_nothing_over() {
 }
 
 #[test]
-fn a_rollback_takes_the_question_with_it() {
+fn a_rollback_removes_the_question() {
     let (cluster, db) = (cluster(), database(cluster(), "rolled_back"));
     cluster.sql(db, "BEGIN; SELECT enrich_ip('8.8.8.8'); ROLLBACK");
     cluster.sql(
@@ -289,7 +289,7 @@ fn a_cancelled_wait_ends_at_once_and_leaves_no_question_behind() {
 }
 
 #[test]
-fn without_a_worker_only_waiting_is_refused() {
+fn without_a_worker_only_calls_with_wait_are_refused() {
     let cluster = Cluster::builder().preload(false).start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
@@ -305,7 +305,7 @@ fn without_a_worker_only_waiting_is_refused() {
 }
 
 #[test]
-fn a_database_that_the_launcher_does_not_serve_says_so() {
+fn an_unserved_database_reports_it() {
     let cluster = Cluster::builder().conf("asn_inventory.databases", "elsewhere").start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
@@ -367,7 +367,7 @@ fn a_row_from_before_a_newer_build_is_answered_from_the_build_at_once_and_refres
 }
 
 #[test]
-fn the_inventory_is_found_by_its_key_whatever_stands_under_the_keys_name() {
+fn the_primary_key_is_found_by_its_properties_not_by_its_name() {
     let (cluster, db) = (cluster(), database(cluster(), "another_key"));
     cluster.sql(db, "SELECT enrich_ip('81.2.69.142')");
     cluster.wait_value(db, &row_of("81.2.69.142"), "0");

@@ -183,7 +183,7 @@ fn no_files_name_each_other_in_a_circle() {
 }
 
 #[test]
-fn the_reader_sees_paths_wherever_they_stand() {
+fn the_reader_finds_paths_in_all_positions() {
     let text = "use crate::{a::{self, b}, c as d}; fn f() -> super::e::F { m!(crate::g::h(1)) } use self::i::*;";
     let mut paths = Vec::new();
     read(text.parse().expect("tokens"), &[], &mut paths);

@@ -12,7 +12,7 @@ fn cluster() -> &'static Cluster {
 }
 
 #[test]
-fn counts_follow_helpers_and_what_is_written_by_hand() {
+fn counts_include_writes_of_helpers_and_by_hand() {
     let cluster = cluster();
     let db = database(cluster, "by_hand");
     let counted = "SELECT addresses || '/' || coalesce(enriched, 0) FROM enrichment_status";
@@ -53,7 +53,7 @@ fn counts_follow_helpers_and_what_is_written_by_hand() {
 }
 
 #[test]
-fn a_publication_of_all_tables_stops_neither_counts_nor_the_walk() {
+fn a_publication_of_all_tables_does_not_stop_counts_or_the_walk() {
     let cluster = cluster();
     cluster.sql("postgres", "CREATE DATABASE published");
     cluster.sql("published", "CREATE PUBLICATION everything FOR ALL TABLES; CREATE EXTENSION asn_inventory");
@@ -73,7 +73,7 @@ fn a_publication_of_all_tables_stops_neither_counts_nor_the_walk() {
 }
 
 #[test]
-fn a_backfill_ends_whatever_statistics_say() {
+fn a_backfill_ends_under_any_statistics() {
     let cluster = cluster();
     let db = database(cluster, "misled");
     bare(cluster, db, "11.0.0.0", 1000);
@@ -97,7 +97,7 @@ fn a_backfill_ends_whatever_statistics_say() {
 }
 
 #[test]
-fn who_holds_what_the_worker_needs_is_named_and_nothing_passes_for_done() {
+fn a_session_that_blocks_the_worker_is_named_and_no_work_counts_as_done() {
     let cluster = cluster();
     let db = database(cluster, "held");
     cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); INSERT INTO events VALUES ('8.8.8.8')");
@@ -139,7 +139,7 @@ fn who_holds_what_the_worker_needs_is_named_and_nothing_passes_for_done() {
 }
 
 #[test]
-fn settings_of_a_database_spoil_no_worker() {
+fn settings_of_a_database_do_not_affect_the_worker() {
     let cluster = cluster();
     let db = database(cluster, "spoilt");
     cluster.sql("postgres", "CREATE ROLE powerless");

@@ -134,7 +134,7 @@ fn a_standby_follows_answers_and_is_promoted() {
 }
 
 #[test]
-fn answers_refusals_notices_and_programs_are_readable() {
+fn results_errors_notices_and_programs_are_readable() {
     let cluster = plain();
     assert_eq!(cluster.lines("postgres", "SELECT 1, null, 'x' UNION ALL SELECT 2, 'y', null"), ["1||x", "2|y|"]);
     let refused = cluster.fails("postgres", "SELECT 1/0");
@@ -149,7 +149,7 @@ fn answers_refusals_notices_and_programs_are_readable() {
 }
 
 #[test]
-fn the_servers_environment_is_the_builders_and_nothing_of_the_callers() {
+fn the_servers_environment_comes_only_from_the_builder() {
     let cluster = Cluster::builder().preload(false).env("ENABLE_ASN_INVENTORY", "off").start();
     let environ = std::fs::read(format!("/proc/{}/environ", cluster.pid())).expect("readable");
     let environ = String::from_utf8_lossy(&environ).into_owned();

@@ -71,7 +71,7 @@ fn every_type_and_size_comes_back() {
 }
 
 #[test]
-fn longer_prefixes_win_whatever_the_order() {
+fn longer_prefixes_win_in_any_order() {
     let dir = Dir::new("nesting");
     let networks = ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "10.1.2.0/24", "0.0.0.0/0", "2a02::/16", "2a02:1::/32"];
     for (name, order) in [("a", networks.to_vec()), ("b", networks.into_iter().rev().collect())] {
@@ -109,7 +109,7 @@ fn every_record_size_answers_the_same() {
 }
 
 #[test]
-fn ipv4_is_found_by_its_ipv6_disguises() {
+fn ipv4_is_found_by_its_ipv6_forms() {
     let dir = Dir::new("aliases");
     let path = dir.file("city.mmdb");
     fixtures::small_city(1).write(&path).expect("written");
@@ -158,7 +158,7 @@ fn the_small_files_hold_what_their_constants_say() {
 }
 
 #[test]
-fn random_files_are_sound_and_answer_as_planned() {
+fn random_files_are_valid_and_answer_as_planned() {
     let dir = Dir::new("random");
     for plan in [Plan::full_city(7, 1), Plan::full_asn(7, 1)] {
         let plan = plan.smaller(40);

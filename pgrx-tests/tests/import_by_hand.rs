@@ -85,7 +85,7 @@ fn without_preload_files_are_installed_counted_refused_and_forced() {
 }
 
 #[test]
-fn an_open_session_answers_from_what_another_imported() {
+fn an_open_session_uses_files_imported_by_another() {
     let cluster = Cluster::builder().preload(false).start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     fixtures::small(&cluster.maxmind_dir());
@@ -101,7 +101,7 @@ fn an_open_session_answers_from_what_another_imported() {
 }
 
 #[test]
-fn beside_a_launcher_a_collapsed_file_waits_for_force_too() {
+fn with_a_launcher_a_much_smaller_file_needs_force_too() {
     let cluster = Cluster::builder().start();
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
@@ -130,7 +130,7 @@ fn beside_a_launcher_a_collapsed_file_waits_for_force_too() {
 }
 
 #[test]
-fn it_takes_a_grant() {
+fn import_mmdb_files_needs_a_grant() {
     let cluster = Cluster::builder().preload(false).start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE operator LOGIN; CREATE ROLE nobody_special LOGIN");
     fixtures::small(&cluster.maxmind_dir());
@@ -145,7 +145,7 @@ fn it_takes_a_grant() {
 }
 
 #[test]
-fn a_store_that_can_not_be_written_is_named() {
+fn an_unwritable_store_is_named() {
     let cluster = Cluster::builder().preload(false).start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     fixtures::small(&cluster.maxmind_dir());

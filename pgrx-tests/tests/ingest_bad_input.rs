@@ -106,7 +106,7 @@ fn a_wrong_table_is_refused_by_name() {
 }
 
 #[test]
-fn what_needs_an_attached_table_says_so() {
+fn functions_that_need_an_attached_table_refuse_others() {
     let db = Db::new();
     db.sql("CREATE TABLE events (ip inet)");
     for call in ["SELECT detach_ip_source('events')", "SELECT populate_ip_inventory('events')"] {
@@ -169,7 +169,7 @@ const BAD: &[Bad] = &[
 ];
 
 #[test]
-fn values_that_are_no_address_are_counted_and_never_raised() {
+fn invalid_values_are_counted_and_raise_no_error() {
     let db = Db::new();
     let mut all = 0;
     for (number, Bad(sql_type, selector, values, ..)) in BAD.iter().enumerate() {
@@ -198,7 +198,7 @@ fn values_that_are_no_address_are_counted_and_never_raised() {
 }
 
 #[test]
-fn a_megabyte_of_garbage_is_one_value_that_is_no_address() {
+fn a_megabyte_of_garbage_is_one_unparsable_value() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (note text, doc jsonb, raw json, list text[]);

@@ -6,7 +6,7 @@ use asn_inventory_tests::prelude::*;
 use std::thread;
 
 #[test]
-fn rows_from_before_are_counted_once_and_rows_from_after_not_again() {
+fn earlier_rows_are_counted_once_and_later_rows_not_again() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip text, at date);
@@ -33,7 +33,7 @@ fn rows_from_before_are_counted_once_and_rows_from_after_not_again() {
 }
 
 #[test]
-fn rolled_back_it_has_not_happened() {
+fn a_rolled_back_populate_has_no_effect() {
     let db = Db::new();
     db.sql("CREATE TABLE events (ip inet); INSERT INTO events VALUES ('46.148.113.1'); SELECT attach_ip_source('events', '{ip}')");
     db.sql("BEGIN; SELECT populate_ip_inventory('events'); ROLLBACK");
@@ -70,7 +70,7 @@ fn rows_of_the_attaching_transaction_count_once_too() {
 }
 
 #[test]
-fn a_loader_that_was_at_work_when_the_table_was_attached_is_counted_once() {
+fn rows_of_a_loader_that_was_running_at_attach_are_counted_once() {
     for isolation in ["read committed", "repeatable read", "serializable"] {
         let db = Db::new();
         db.sql("CREATE TABLE events (ip inet) PARTITION BY LIST (ip); CREATE TABLE part PARTITION OF events DEFAULT");
@@ -100,7 +100,7 @@ fn a_loader_that_was_at_work_when_the_table_was_attached_is_counted_once() {
 }
 
 #[test]
-fn populating_while_others_load_and_populate_is_exact() {
+fn populate_is_exact_during_concurrent_loads_and_populates() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet) PARTITION BY HASH (ip);
@@ -136,7 +136,7 @@ fn populating_while_others_load_and_populate_is_exact() {
 }
 
 #[test]
-fn without_a_worker_absorbing_by_hand_does_its_work() {
+fn without_a_worker_absorbing_by_hand_works() {
     let cluster = Cluster::builder().preload(false).start();
     fixtures::small(&cluster.maxmind_dir());
     let all = "postgres";

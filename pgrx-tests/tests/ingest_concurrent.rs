@@ -108,7 +108,7 @@ fn four_loaders_of_the_same_file_count_exactly_and_do_not_wait() {
 }
 
 #[test]
-fn an_open_loader_holds_nothing_that_another_wants() {
+fn an_open_loader_blocks_no_other() {
     let db = Db::new();
     events_table(&db);
     let mut first = db.connect();
@@ -127,7 +127,7 @@ fn an_open_loader_holds_nothing_that_another_wants() {
 }
 
 #[test]
-fn an_idle_transaction_that_holds_a_row_stops_only_its_own_address() {
+fn an_idle_transaction_that_locks_a_row_delays_only_its_address() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
@@ -154,7 +154,7 @@ fn an_idle_transaction_that_holds_a_row_stops_only_its_own_address() {
 }
 
 #[test]
-fn an_uncommitted_insert_of_the_same_address_by_hand_stops_only_that_address() {
+fn an_uncommitted_insert_by_hand_delays_only_its_address() {
     for (end, by_hand) in [("COMMIT", 40), ("ROLLBACK", 0)] {
         let db = Db::new();
         db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
@@ -202,7 +202,7 @@ fn a_row_that_cannot_be_written_is_isolated_named_and_kept() {
 }
 
 #[test]
-fn the_counts_of_tables_survive_someone_who_holds_their_row() {
+fn counts_of_tables_survive_a_lock_on_their_row() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip text); SELECT attach_ip_source('events', '{ip}');

@@ -26,7 +26,7 @@ fn flag(cluster: &Cluster, role: &str) -> String {
 }
 
 #[test]
-fn session_role_and_database_settings_win_over_everything() {
+fn session_role_and_database_settings_take_precedence() {
     for (environment, file) in [("off", "off"), ("on", "off"), ("off", "on"), ("", "off"), ("", "")] {
         let mut builder = build();
         if !environment.is_empty() {
@@ -109,7 +109,7 @@ fn a_value_of_the_environment_that_is_neither_on_nor_off_is_ignored_with_a_warni
 }
 
 #[test]
-fn off_queues_nothing_for_the_session_the_transaction_or_the_role_that_says_so() {
+fn off_queues_nothing_in_its_session_transaction_or_role() {
     let cluster = build().start();
     ready(&cluster);
     cluster.sql(
@@ -134,7 +134,7 @@ fn off_queues_nothing_for_the_session_the_transaction_or_the_role_that_says_so()
 }
 
 #[test]
-fn off_takes_no_lock_of_the_queue() {
+fn off_takes_no_lock_on_the_queue() {
     let cluster = build().conf("asn_inventory.enabled", "off").start();
     ready(&cluster);
     let mut session = cluster.client();
@@ -149,7 +149,7 @@ fn off_takes_no_lock_of_the_queue() {
 }
 
 #[test]
-fn the_worker_rests_while_it_is_off_and_goes_on_by_a_reload() {
+fn the_worker_is_idle_while_the_flag_is_off_and_resumes_at_a_reload() {
     let cluster = build().start();
     ready(&cluster);
     cluster.set("asn_inventory.enabled", "off");
@@ -177,7 +177,7 @@ fn the_worker_rests_while_it_is_off_and_goes_on_by_a_reload() {
 }
 
 #[test]
-fn a_role_setting_of_the_superuser_is_not_the_workers() {
+fn a_role_setting_of_the_superuser_does_not_affect_the_worker() {
     let cluster = build().start();
     cluster.sql("postgres", "ALTER ROLE postgres SET asn_inventory.enabled = off; CREATE ROLE loader LOGIN");
     ready(&cluster);

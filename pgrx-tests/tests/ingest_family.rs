@@ -41,7 +41,7 @@ fn a_diamond_of_inheritance_gets_each_trigger_once() {
 }
 
 #[test]
-fn nobody_pays_for_the_families_of_others() {
+fn unrelated_table_families_do_not_slow_create_table() {
     let db = Db::new();
     db.sql(&format!("SET client_min_messages = error; CREATE TABLE top0 (ip inet); {}", diamonds(18)));
     db.sql(
@@ -80,7 +80,7 @@ fn a_partition_made_with_its_schema_is_observed() {
 }
 
 #[test]
-fn an_owner_makes_partitions_whoever_owns_the_extension() {
+fn a_tables_owner_makes_partitions_under_any_owner_of_the_extension() {
     let db = Db::new();
     let (owner, low) = (format!("{}_owner", db.name), format!("{}_low", db.name));
     db.sql(&format!(
@@ -103,7 +103,7 @@ fn an_owner_makes_partitions_whoever_owns_the_extension() {
 }
 
 #[test]
-fn a_trigger_of_that_name_that_is_somebody_elses_is_never_dropped() {
+fn a_foreign_trigger_of_the_same_name_is_never_dropped() {
     let db = Db::new();
     let theirs = "CREATE TRIGGER asn_inventory_observe BEFORE INSERT ON %t FOR EACH ROW EXECUTE FUNCTION theirs()";
     db.sql(&format!(
@@ -135,7 +135,7 @@ fn a_trigger_of_that_name_that_is_somebody_elses_is_never_dropped() {
 }
 
 #[test]
-fn a_trigger_that_cannot_be_made_fails_no_statement() {
+fn a_trigger_that_cannot_be_created_fails_no_statement() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (id int, ip inet); SELECT attach_ip_source('events', '{ip}');
@@ -159,7 +159,7 @@ fn a_trigger_that_cannot_be_made_fails_no_statement() {
 }
 
 #[test]
-fn whoever_is_dropping_the_extension_holds_up_no_partition() {
+fn dropping_the_extension_blocks_no_new_partition() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (id int, ip inet) PARTITION BY LIST (id); SELECT attach_ip_source('events', '{ip}');
@@ -185,7 +185,7 @@ fn whoever_is_dropping_the_extension_holds_up_no_partition() {
 }
 
 #[test]
-fn nothing_of_others_runs_with_more_rights_when_a_partition_gets_its_trigger() {
+fn giving_a_partition_its_trigger_runs_no_code_with_more_rights() {
     let db = Db::new();
     let owner = format!("{}_owner", db.name);
     db.sql(&format!(
@@ -258,7 +258,7 @@ fn a_table_with_a_foreign_partition_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_foreign_partition_that_comes_later_breaks_no_insert() {
+fn a_later_foreign_partition_breaks_no_insert() {
     let db = Db::new();
     let far = with_foreign(&db, "CREATE FOREIGN TABLE far PARTITION OF sub FOR VALUES IN (9)");
     db.sql(

@@ -35,7 +35,7 @@ fn seen(cluster: &Cluster) -> Vec<String> {
 }
 
 #[test]
-fn only_superusers_switch_it_where_the_server_says_so() {
+fn only_superusers_may_switch_it_if_the_server_requires_it() {
     let cluster = ready();
     cluster.sql(
         "postgres",
@@ -83,7 +83,7 @@ fn only_superusers_switch_it_where_the_server_says_so() {
 }
 
 #[test]
-fn a_parallel_query_of_a_session_that_had_it_off_goes_on() {
+fn a_parallel_query_works_in_a_session_that_had_it_off() {
     let cluster = ready();
     cluster.sql("postgres", "CREATE TABLE large AS SELECT i FROM generate_series(1, 200000) i; ANALYZE large; GRANT SELECT ON large TO loader");
     let mut session = cluster.connect_as("loader", "postgres");

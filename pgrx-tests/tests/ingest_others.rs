@@ -46,7 +46,7 @@ fn settings_made_by_a_trigger_during_copy_survive_it() {
 }
 
 #[test]
-fn copy_work_mem_bounds_what_a_copy_gets() {
+fn copy_work_mem_limits_the_memory_of_a_copy() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); CREATE TABLE seen (work_mem text); SELECT attach_ip_source('events', '{ip}');
@@ -86,7 +86,7 @@ fn unobserved(db: &Db) -> Vec<String> {
 }
 
 #[test]
-fn a_loader_does_not_wait_for_ever_behind_who_wants_the_queue_for_himself() {
+fn a_loader_waits_boundedly_behind_a_request_for_an_exclusive_lock_on_the_queue() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
@@ -141,7 +141,7 @@ fn a_loader_that_waits_for_the_queue_can_be_cancelled() {
 }
 
 #[test]
-fn times_that_cannot_be_are_clamped() {
+fn impossible_times_are_clamped() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet, at timestamptz); CREATE TABLE days (ip inet, at date);
@@ -173,7 +173,7 @@ fn times_that_cannot_be_are_clamped() {
 }
 
 #[test]
-fn what_cannot_be_read_any_more_is_said_once_a_session() {
+fn an_unreadable_column_is_warned_of_once_a_session() {
     let db = Db::new();
     db.sql("CREATE TABLE events (ip inet, b inet); SELECT attach_ip_source('events', '{ip,b}'); ALTER TABLE events RENAME ip TO src");
     let lines =
@@ -203,7 +203,7 @@ fn memory(session: &mut Client) -> i64 {
 }
 
 #[test]
-fn a_session_gives_back_what_a_large_statement_took() {
+fn a_session_frees_the_memory_of_a_large_statement() {
     let db = Db::new();
     // Beside a table whose trigger reads the new rows, too, and does nothing with them.
     db.sql(

@@ -21,7 +21,7 @@ const EVENTS: &str = "SELECT CASE WHEN g % 5 = 0 THEN '2001:db8::'::inet + g ELS
     FROM generate_series(1, 5000) g, generate_series(0, g % 3) repeats";
 
 #[test]
-fn what_is_packed_says_the_same_as_the_rows_it_stands_for() {
+fn packed_rows_equal_single_rows() {
     let cluster = resting();
     let db = "postgres";
     cluster.sql(
@@ -57,7 +57,7 @@ fn what_is_packed_says_the_same_as_the_rows_it_stands_for() {
 }
 
 #[test]
-fn an_address_that_cannot_be_written_does_not_hold_up_those_it_was_packed_with() {
+fn an_unwritable_address_does_not_delay_others_in_its_pack() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
@@ -71,7 +71,7 @@ fn an_address_that_cannot_be_written_does_not_hold_up_those_it_was_packed_with()
 }
 
 #[test]
-fn populate_finds_what_waits_packed() {
+fn populate_finds_packed_addresses_in_the_queue() {
     let cluster = resting();
     let db = "postgres";
     // They came through the trigger and stand in the queue alone: populate must not count them once more.
@@ -81,7 +81,7 @@ fn populate_finds_what_waits_packed() {
 }
 
 #[test]
-fn bytes_that_are_no_packed_observations_are_refused() {
+fn invalid_packed_bytes_are_refused() {
     let cluster = resting();
     for bytes in ["\\x", "\\x00", "\\x01", "\\x010000000000000000ff", "\\x01000000000000000001"] {
         let refused = cluster.fails("postgres", &format!("SELECT * FROM unpack_observations('{bytes}')"));

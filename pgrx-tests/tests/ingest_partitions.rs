@@ -14,7 +14,7 @@ const PARTITIONS: &str =
 const UNCOUNTED: &str = "warning|public.p1 had rows when it was put below an attached table; they are not counted.|SELECT public.populate_ip_inventory('public.p1');";
 
 #[test]
-fn rows_that_a_partition_brings_are_counted_once_by_the_doctors_command() {
+fn rows_of_an_attached_partition_are_counted_once_by_the_doctors_command() {
     let db = Db::new();
     db.sql(ROOT);
     assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
@@ -71,7 +71,7 @@ fn populating_the_whole_table_counts_them_too_and_not_twice() {
 }
 
 #[test]
-fn what_is_not_counted_is_not_taken_back() {
+fn uncounted_rows_are_not_taken_back() {
     let db = Db::new();
     db.sql(ROOT);
     db.sql("SELECT populate_ip_inventory('root')");
@@ -85,7 +85,7 @@ fn what_is_not_counted_is_not_taken_back() {
 }
 
 #[test]
-fn a_partition_that_goes_is_observed_until_the_doctors_command() {
+fn a_detached_partition_is_observed_until_the_doctors_command() {
     let db = Db::new();
     db.sql(ROOT);
     db.sql("ALTER TABLE root DETACH PARTITION p0; INSERT INTO p0 VALUES (2, '8.8.8.8')");
@@ -108,7 +108,7 @@ fn a_partition_that_goes_is_observed_until_the_doctors_command() {
 }
 
 #[test]
-fn children_and_partitions_of_partitions_are_no_different() {
+fn children_and_nested_partitions_work_the_same() {
     let db = Db::new();
     db.sql(ROOT);
     db.sql(
@@ -132,7 +132,7 @@ fn children_and_partitions_of_partitions_are_no_different() {
 }
 
 #[test]
-fn two_who_populate_at_once_count_a_partitions_rows_once() {
+fn two_concurrent_populates_count_a_partitions_rows_once() {
     let db = Db::new();
     db.sql(ROOT);
     db.sql("SELECT populate_ip_inventory('root')");

@@ -73,7 +73,7 @@ fn a_role_without_rights_gets_a_clear_refusal() {
 }
 
 #[test]
-fn offline_lookups_are_for_everybody() {
+fn offline_lookups_are_granted_to_public() {
     let db = Db::new();
     db.wait("SELECT ip_country('81.2.69.142')", "GB");
     let mut session = db.connect_as(&role(&db, "reader"));
@@ -114,7 +114,7 @@ fn a_loader_needs_no_rights_on_anything_of_ours() {
 }
 
 #[test]
-fn an_owner_attaches_with_two_grants_and_nobody_attaches_the_table_of_another() {
+fn an_owner_attaches_with_two_grants_and_only_its_own_tables() {
     let db = Db::new();
     let (owner, other) = (role(&db, "owner"), role(&db, "other"));
     db.sql(&format!(
@@ -158,7 +158,7 @@ fn an_owner_attaches_with_two_grants_and_nobody_attaches_the_table_of_another() 
 }
 
 #[test]
-fn a_stranger_cannot_hold_off_the_writers_of_a_table_by_asking() {
+fn a_refused_attach_does_not_block_writers() {
     let db = Db::new();
     let stranger = role(&db, "stranger");
     db.sql(&format!(
@@ -203,7 +203,7 @@ const HOSTILE: &str = r#"
 "#;
 
 #[test]
-fn nothing_on_a_search_path_comes_between() {
+fn objects_on_the_search_path_do_not_interfere() {
     let db = Db::new();
     let owner = role(&db, "owner");
     db.sql(HOSTILE);

@@ -27,7 +27,7 @@ fn rows_count_when_their_transaction_commits() {
 }
 
 #[test]
-fn savepoints_that_are_rolled_back_take_their_rows_along() {
+fn rollback_to_a_savepoint_removes_its_rows() {
     let db = Db::new();
     db.sql(ATTACHED);
     db.sql(
@@ -65,7 +65,7 @@ fn a_prepared_transaction_counts_when_it_commits() {
 }
 
 #[test]
-fn a_transaction_of_more_addresses_than_are_held_in_memory_counts_them_once() {
+fn a_transaction_with_more_addresses_than_fit_in_memory_counts_each_once() {
     let db = Db::new();
     db.sql(ATTACHED);
     let many = |first: &str| format!("INSERT INTO e SELECT '{first}'::inet + i FROM generate_series(0, 149999) i");
@@ -82,7 +82,7 @@ fn a_transaction_of_more_addresses_than_are_held_in_memory_counts_them_once() {
 }
 
 #[test]
-fn partitions_have_it_from_postgresql() {
+fn partitions_inherit_the_row_trigger_from_postgresql() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE root (n int, ip inet) PARTITION BY RANGE (n);
@@ -111,7 +111,7 @@ fn partitions_have_it_from_postgresql() {
 }
 
 #[test]
-fn a_foreign_partition_is_no_obstacle() {
+fn a_foreign_partition_is_allowed_with_method_row() {
     let db = Db::new();
     db.sql(&format!(
         "CREATE EXTENSION postgres_fdw; CREATE TABLE there (n int, ip inet);
@@ -143,7 +143,7 @@ fn children_that_come_later_are_observed_the_same_way() {
 }
 
 #[test]
-fn what_cannot_be_read_and_what_is_switched_off_shows() {
+fn unreadable_and_unobserved_rows_are_counted() {
     let db = Db::new();
     db.sql("CREATE TABLE e (payload jsonb); SELECT attach_ip_source('e', '{payload->>Src_IP}', method => 'row')");
     db.sql("INSERT INTO e SELECT '{\"src_ip\": \"8.8.8.8\"}' FROM generate_series(1, 3)");
@@ -159,7 +159,7 @@ fn what_cannot_be_read_and_what_is_switched_off_shows() {
 }
 
 #[test]
-fn the_doctor_tells_of_one_that_a_subscription_does_not_fire() {
+fn the_doctor_names_a_trigger_that_a_subscription_does_not_fire() {
     let db = Db::new();
     db.sql(ATTACHED);
     db.sql("ALTER TABLE e ENABLE TRIGGER asn_inventory_observe");
@@ -174,7 +174,7 @@ fn the_doctor_tells_of_one_that_a_subscription_does_not_fire() {
 }
 
 #[test]
-fn a_reading_in_the_same_transaction_counts_its_rows_once() {
+fn populate_in_the_same_transaction_counts_rows_once() {
     let db = Db::new();
     db.sql(ATTACHED);
     db.sql("BEGIN; INSERT INTO e VALUES ('9.9.9.9'); SELECT populate_ip_inventory('e'); COMMIT");
@@ -189,7 +189,7 @@ fn a_reading_in_the_same_transaction_counts_its_rows_once() {
 
 /// Ended where it waits for the queue, in the middle of a statement, a session leaves nothing behind.
 #[test]
-fn a_session_that_is_ended_while_it_counts_gives_its_locks_back() {
+fn a_session_terminated_while_counting_releases_its_locks() {
     let db = Db::new();
     db.sql(ATTACHED);
     let (mut holder, mut loader) = (db.connect(), db.connect());
@@ -212,7 +212,7 @@ fn a_session_that_is_ended_while_it_counts_gives_its_locks_back() {
 
 /// A subscription's initial copy, its stream, spooled transactions, and restarts of the apply worker.
 #[test]
-fn a_subscriber_counts_what_a_subscription_brings() {
+fn a_subscriber_counts_replicated_rows() {
     let server = |more: &str| {
         let cluster = Cluster::builder()
             .conf("asn_inventory.absorb_interval", "20ms")

@@ -152,7 +152,7 @@ fn the_time_of_the_event_is_taken_from_its_column() {
 }
 
 #[test]
-fn an_event_without_a_usable_time_happened_when_it_was_inserted() {
+fn an_event_without_a_usable_time_gets_the_time_of_its_insert() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE plain (ip inet, inserted timestamptz DEFAULT statement_timestamp()); SELECT attach_ip_source('plain', '{ip}');
@@ -181,7 +181,7 @@ fn an_event_without_a_usable_time_happened_when_it_was_inserted() {
 }
 
 #[test]
-fn every_statement_that_inserts_is_counted_and_nothing_else_is() {
+fn only_inserting_statements_are_counted() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (id int PRIMARY KEY, ip inet, note text);
@@ -236,7 +236,7 @@ fn every_statement_that_inserts_is_counted_and_nothing_else_is() {
 }
 
 #[test]
-fn what_is_rolled_back_was_never_seen() {
+fn rolled_back_inserts_are_not_counted() {
     let db = Db::new();
     db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');");
     let mut session = db.connect();

@@ -6,7 +6,7 @@ const TRIGGERS: &str = "SELECT tgrelid::regclass FROM pg_trigger WHERE tgfoid = 
                         ORDER BY tgrelid::regclass::text COLLATE \"C\"";
 
 #[test]
-fn partitions_count_once_for_the_root_however_rows_come_in() {
+fn partitions_count_once_for_the_root_on_every_path_of_insert() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (id int, ip inet) PARTITION BY RANGE (id);
@@ -138,7 +138,7 @@ fn odd_names_in_odd_schemas_work() {
 }
 
 #[test]
-fn a_table_that_changed_since_takes_inserts_with_a_warning() {
+fn a_changed_table_accepts_inserts_with_a_warning() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (a inet, b text, c inet, payload jsonb, at timestamptz, d inet);
@@ -169,7 +169,7 @@ fn a_table_that_changed_since_takes_inserts_with_a_warning() {
 }
 
 #[test]
-fn a_renamed_table_goes_on_and_a_dropped_one_leaves_others_alone() {
+fn a_renamed_table_stays_observed_and_a_dropped_one_affects_no_other() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); CREATE TABLE doomed (ip inet); CREATE SCHEMA archive;

@@ -13,7 +13,7 @@ fn unread(db: &Db) -> Vec<String> {
 }
 
 #[test]
-fn a_key_that_no_row_has_is_said_and_its_remedy_mends_it() {
+fn a_missing_json_key_is_reported_and_its_remedy_fixes_it() {
     let db = Db::new();
     db.sql(
         r#"CREATE TABLE events (payload jsonb, at timestamptz);
@@ -45,7 +45,7 @@ fn a_key_that_no_row_has_is_said_and_its_remedy_mends_it() {
 }
 
 #[test]
-fn whatever_holds_no_address_says_why() {
+fn every_value_without_an_address_has_a_reason() {
     let db = Db::new();
     // The column, its selector, values of one statement; the sample and the reason that are kept.
     let cases: [(&str, &str, &str, &str); 11] = [
@@ -106,7 +106,7 @@ fn a_sample_is_short_and_never_more_than_one_a_statement() {
 }
 
 #[test]
-fn every_row_is_counted_however_it_comes() {
+fn every_row_is_counted_on_every_path() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
@@ -128,7 +128,7 @@ fn every_row_is_counted_however_it_comes() {
 }
 
 #[test]
-fn a_table_that_had_addresses_and_has_none_any_more_is_said_too() {
+fn a_table_that_no_longer_has_addresses_is_reported() {
     let db = Db::new();
     db.sql(
         r#"CREATE TABLE events (payload jsonb); SELECT attach_ip_source('events', ARRAY['payload->>ip']);
@@ -152,7 +152,7 @@ fn a_table_that_had_addresses_and_has_none_any_more_is_said_too() {
 }
 
 #[test]
-fn rows_from_before_that_hold_none_are_said_by_populate() {
+fn populate_reports_earlier_rows_without_addresses() {
     let db = Db::new();
     db.sql(
         r#"CREATE TABLE events (payload json); INSERT INTO events SELECT '{"a":1}' FROM generate_series(1, 7);
@@ -168,7 +168,7 @@ fn rows_from_before_that_hold_none_are_said_by_populate() {
 }
 
 #[test]
-fn a_column_that_is_gone_is_named() {
+fn a_missing_column_is_named() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); ALTER TABLE events RENAME ip TO src",

@@ -8,7 +8,7 @@ fn seen(db: &Db) -> Vec<String> {
 }
 
 #[test]
-fn a_named_zone_holds_whatever_the_session_has() {
+fn a_named_zone_overrides_the_sessions_zone() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE local (ip inet, at timestamp); SELECT attach_ip_source('local', '{ip}', 'at@Europe/Berlin');
@@ -38,7 +38,7 @@ fn a_named_zone_holds_whatever_the_session_has() {
 }
 
 #[test]
-fn rows_from_before_and_partitions_are_read_in_it_too() {
+fn earlier_rows_and_partitions_use_the_named_zone_too() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE root (ip inet, at timestamp) PARTITION BY RANGE (at);
@@ -59,7 +59,7 @@ fn rows_from_before_and_partitions_are_read_in_it_too() {
 }
 
 #[test]
-fn hours_that_a_clock_shows_twice_or_never_are_read_as_postgresql_reads_them() {
+fn repeated_and_skipped_hours_are_read_as_postgresql_does() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE local (ip inet, at timestamp); SELECT attach_ip_source('local', '{ip}', 'at@Europe/Berlin');
@@ -75,7 +75,7 @@ fn hours_that_a_clock_shows_twice_or_never_are_read_as_postgresql_reads_them() {
 }
 
 #[test]
-fn zones_that_can_not_be_are_refused() {
+fn unknown_zones_are_refused() {
     let db = Db::new();
     db.sql(r#"CREATE TABLE t (ip inet, at timestamp, tz timestamptz, "at@UTC" timestamp)"#);
     for (observed_at, code, message) in [

@@ -44,7 +44,7 @@ fn absorbs(cluster: &Cluster, name: &str, address: &str, city: &str) {
 }
 
 #[test]
-fn dropped_renamed_and_copied_while_the_worker_is_busy() {
+fn a_database_can_be_dropped_renamed_and_copied_while_its_worker_is_busy() {
     let cluster = cluster();
     database(&cluster, "dropped");
     make_busy(&cluster, "dropped");
@@ -83,7 +83,7 @@ fn dropped_renamed_and_copied_while_the_worker_is_busy() {
 }
 
 #[test]
-fn dropped_as_soon_as_it_was_made() {
+fn a_database_can_be_dropped_right_after_its_creation() {
     let cluster = cluster();
     for round in 0..12 {
         let name = format!("short_{round}");
@@ -143,7 +143,7 @@ fn only_named_databases_get_a_worker_and_a_reload_changes_which() {
 }
 
 #[test]
-fn too_few_processes_are_logged_and_the_others_work() {
+fn too_few_worker_processes_are_logged_and_other_databases_work() {
     let cluster = Cluster::builder()
         .conf("asn_inventory.absorb_interval", "20ms")
         .conf("max_worker_processes", "4")

@@ -41,7 +41,7 @@ fn complaints(cluster: &Cluster, database: &str) -> Vec<String> {
 }
 
 #[test]
-fn created_twice_is_the_usual_error() {
+fn creating_the_extension_twice_is_the_usual_error() {
     let cluster = database("twice", "CREATE EXTENSION asn_inventory");
     let refused = cluster.fails("twice", "CREATE EXTENSION asn_inventory");
     assert_eq!(refused.code, "42710");
@@ -50,7 +50,7 @@ fn created_twice_is_the_usual_error() {
 }
 
 #[test]
-fn two_databases_have_inventories_of_their_own() {
+fn two_databases_have_separate_inventories() {
     let cluster = shared();
     for (name, address) in [("here", "8.8.8.8"), ("there", "1.1.1.1")] {
         database(
@@ -154,7 +154,7 @@ fn gone_and_back(cluster: &Cluster, name: &str) {
 }
 
 #[test]
-fn dropped_while_the_worker_absorbs_and_created_again() {
+fn the_extension_can_be_dropped_during_absorbing_and_created_again() {
     let name = "dropped_absorbing";
     let cluster = database(name, EVENTS);
     wait_for_worker_in(cluster, name);
@@ -176,7 +176,7 @@ fn dropped_while_the_worker_absorbs_and_created_again() {
 }
 
 #[test]
-fn dropped_while_a_backfill_runs_and_created_again() {
+fn the_extension_can_be_dropped_during_a_backfill_and_created_again() {
     let name = "dropped_backfilling";
     let cluster = database(name, EVENTS);
     wait_for_worker_in(cluster, name);
@@ -199,7 +199,7 @@ fn dropped_while_a_backfill_runs_and_created_again() {
 }
 
 #[test]
-fn dropped_and_created_again_and_again_under_load() {
+fn the_extension_can_be_dropped_and_created_repeatedly_under_load() {
     let name = "dropped_often";
     let cluster = database(name, "CREATE TABLE events (ip inet)");
     for round in 1..=15 {

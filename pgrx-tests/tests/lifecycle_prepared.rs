@@ -39,7 +39,7 @@ fn an_extension_of_a_prepared_transaction_gets_its_worker_at_the_commit() {
 }
 
 #[test]
-fn what_is_rolled_back_leaves_no_worker_and_what_stays_keeps_its_own() {
+fn rollback_prepared_leaves_no_worker_and_existing_workers_stay() {
     let cluster = cluster();
     cluster.sql("postgres", "CREATE DATABASE undone");
     cluster.sql("undone", "BEGIN; CREATE EXTENSION asn_inventory; PREPARE TRANSACTION 'undone'");
@@ -73,7 +73,7 @@ fn what_is_rolled_back_leaves_no_worker_and_what_stays_keeps_its_own() {
 }
 
 #[test]
-fn what_a_prepared_transaction_queued_is_absorbed_at_its_commit() {
+fn rows_queued_by_a_prepared_transaction_are_absorbed_at_its_commit() {
     let cluster = cluster();
     cluster.sql("postgres", "CREATE DATABASE queue");
     cluster.sql(

@@ -101,12 +101,12 @@ fn works_encoded(encoding: &str, place: &str, country: &str) {
 }
 
 #[test]
-fn a_latin1_database_gets_what_its_encoding_has() {
+fn a_latin1_database_gets_the_letters_of_its_encoding() {
     works_encoded("LATIN1", "S\\343o Paulo", "T\\374rkiye");
 }
 
 #[test]
-fn a_latin2_database_gets_question_marks_for_what_its_encoding_lacks() {
+fn a_latin2_database_gets_question_marks_for_missing_letters() {
     works_encoded("LATIN2", "S?o Paulo", "T\\374rkiye");
 }
 
@@ -175,7 +175,7 @@ fn columns_may_have_names_in_the_letters_of_the_encoding() {
 }
 
 #[test]
-fn a_database_of_many_byte_letters_gets_them() {
+fn a_database_with_a_multibyte_encoding_gets_its_letters() {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&cluster.maxmind_dir());
     let db = "encoded";

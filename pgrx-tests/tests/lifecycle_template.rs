@@ -56,7 +56,7 @@ fn databases_are_created_while_template1_has_the_extension_and_a_worker() {
 }
 
 #[test]
-fn who_may_create_databases_may_copy_a_template_of_others() {
+fn a_role_with_createdb_may_copy_a_template_of_another_owner() {
     let cluster = cluster_of_many();
     database(&cluster, "model");
     bare(&cluster, "model", "8.8.8.1", 3);
@@ -184,7 +184,7 @@ fn a_backfill_right_after_create_extension_waits_for_the_worker() {
 }
 
 #[test]
-fn of_a_list_the_most_observed_are_taken() {
+fn max_ips_takes_the_most_observed_of_a_list() {
     let cluster = cluster_of_many();
     let db = database(&cluster, "listed");
     cluster.sql(

@@ -38,7 +38,7 @@ const FOUND: &str = "||||||found|||";
 const NOTHING_BUT: &str = "|||||||||||||||||";
 
 #[test]
-fn every_known_answer_of_the_small_files_comes_whole() {
+fn every_known_answer_of_the_small_files_is_complete() {
     let long = format!("{}…", "A".repeat(252));
     #[rustfmt::skip]
     let cases = [
@@ -61,7 +61,7 @@ fn every_known_answer_of_the_small_files_comes_whole() {
 }
 
 #[test]
-fn what_no_file_knows_and_what_is_no_public_address_have_a_status_and_nothing_else() {
+fn unknown_and_special_purpose_addresses_have_only_a_status() {
     let unknown = fixtures::UNKNOWN;
     assert_eq!(said(unknown), format!("{unknown}|public{NOTHING_BUT}|not_found|||"));
     for (ip, class) in [
@@ -82,7 +82,7 @@ fn what_no_file_knows_and_what_is_no_public_address_have_a_status_and_nothing_el
 }
 
 #[test]
-fn an_answer_bears_the_time_of_the_statement_that_asked() {
+fn an_answer_has_the_time_of_its_statement() {
     let sql = format!(
         "SELECT count(*) FILTER (WHERE (lookup_ip(ip)).enrichment_ts = statement_timestamp())
          FROM (VALUES ('{}'::inet), ('{}'), ('10.0.0.1')) AS asked(ip)",
@@ -129,7 +129,7 @@ fn lookup_ip_has_the_columns_of_the_design_in_their_order() {
 }
 
 #[test]
-fn one_field_functions_say_what_lookup_ip_says() {
+fn one_field_functions_agree_with_lookup_ip() {
     let all = [
         fixtures::LONDON,
         fixtures::GOOGLE_DNS,
@@ -161,7 +161,7 @@ fn one_field_functions_say_what_lookup_ip_says() {
 }
 
 #[test]
-fn null_in_is_null_out() {
+fn null_gives_null() {
     for function in ["lookup_ip", "ip_asn", "ip_asn_org", "ip_country", "ip_city", "ip_class"] {
         let null = format!("SELECT ({function}(NULL)) IS NULL");
         assert_eq!(value(&null), "t", "{function}");
@@ -179,7 +179,7 @@ fn an_address_with_a_netmask_is_answered_as_the_host() {
 }
 
 #[test]
-fn addresses_that_stand_for_an_ipv4_address_are_answered_as_that() {
+fn ipv6_forms_of_ipv4_addresses_are_answered_as_ipv4() {
     let plain = said("8.8.8.8");
     for ip in [
         "::ffff:8.8.8.8",
@@ -251,7 +251,7 @@ fn a_prepared_statement_answers_again_and_again() {
 }
 
 #[test]
-fn ip_class_serves_in_indexes_and_generated_columns_and_the_others_do_not() {
+fn only_ip_class_is_allowed_in_indexes_and_generated_columns() {
     cluster().sql(
         DB,
         "CREATE TABLE classed (ip inet, class text GENERATED ALWAYS AS (ip_class(ip)) STORED);
@@ -275,7 +275,7 @@ fn ip_class_serves_in_indexes_and_generated_columns_and_the_others_do_not() {
 }
 
 #[test]
-fn many_rows_of_one_session_leave_no_memory_behind() {
+fn many_look_ups_of_one_session_leak_no_memory() {
     let mut client = cluster().connect(DB);
     let mut number = |sql: &str| -> i64 {
         let rows = asn_inventory_tests::cluster::query(&mut client, sql).expect("an answer");

@@ -156,7 +156,7 @@ fn every_range_has_its_class_up_to_both_ends_and_not_beyond() {
 }
 
 #[test]
-fn look_ups_skip_what_is_not_public_though_the_files_know_it() {
+fn look_ups_skip_non_public_addresses_that_the_files_know() {
     let leaks = "SELECT e.ip, l.* FROM edge e, lookup_ip(e.ip) l WHERE class <> 'public'
         AND (l.ip_class <> e.class OR l.maxmind_status <> 'skipped'
              OR num_nonnulls(l.network, l.asn_number, l.asn_org, l.asn_source, l.country_code, l.country_source,
@@ -170,7 +170,7 @@ fn look_ups_skip_what_is_not_public_though_the_files_know_it() {
 }
 
 #[test]
-fn ingest_asks_no_source_about_what_is_not_public() {
+fn ingest_asks_no_source_about_non_public_addresses() {
     cluster().sql(
         DB,
         "CREATE TABLE event (src inet); SELECT attach_ip_source('event', '{src}');

@@ -36,7 +36,7 @@ fn record(edition: &str, ip: &str) -> Value {
 }
 
 #[test]
-fn a_record_comes_whole() {
+fn a_record_is_returned_whole() {
     assert_eq!(
         record("GeoLite2-ASN", fixtures::GOOGLE_DNS),
         json!({ "autonomous_system_number": 15169, "autonomous_system_organization": "Google LLC" })
@@ -54,7 +54,7 @@ fn a_record_comes_whole() {
 }
 
 #[test]
-fn a_record_is_neither_cut_nor_cleaned_but_for_what_jsonb_cannot_hold() {
+fn a_record_is_unchanged_except_for_values_that_jsonb_cannot_hold() {
     let long = format!(
         "SELECT length(mmdb_record('GeoLite2-ASN', '{}') ->> 'autonomous_system_organization')",
         fixtures::LONG_ORG
@@ -66,7 +66,7 @@ fn a_record_is_neither_cut_nor_cleaned_but_for_what_jsonb_cannot_hold() {
 }
 
 #[test]
-fn any_edition_may_be_asked_also_about_private_addresses() {
+fn every_edition_answers_private_addresses_too() {
     assert_eq!(
         record("Our-Hosts", "192.168.1.77"),
         json!({ "name": "printer", "tags": ["a", "b"], "up": true, "weight": 7 })
@@ -77,7 +77,7 @@ fn any_edition_may_be_asked_also_about_private_addresses() {
 }
 
 #[test]
-fn where_there_is_no_record_there_is_null() {
+fn a_missing_record_is_null() {
     for arguments in [
         "'GeoLite2-City', '198.51.99.1'",
         "'GeoLite2-ASN', '81.2.69.142'",
@@ -99,7 +99,7 @@ fn netmasks_and_embedded_addresses_are_read_as_in_lookup_ip() {
 }
 
 #[test]
-fn an_edition_that_is_not_installed_is_refused_with_what_is() {
+fn a_missing_edition_is_refused_with_the_list_of_installed_ones() {
     let long = "x".repeat(100_000);
     for name in
         ["Not-There", "GeoIP2-ISP", "", " ", "../x", "/etc/passwd", "geolite2-city", "a''b", "GeoLite2-City\n", &long]
@@ -118,7 +118,7 @@ fn an_edition_that_is_not_installed_is_refused_with_what_is() {
 }
 
 #[test]
-fn networks_come_with_their_records_whole_or_within_a_range() {
+fn networks_are_listed_with_their_records_for_all_or_a_range() {
     let within = |edition: &str, range: &str| {
         lines(&format!("SELECT network FROM mmdb_networks('{edition}', '{range}') ORDER BY network"))
     };
@@ -165,7 +165,7 @@ fn networks_join_and_stop_early() {
 }
 
 #[test]
-fn editions_tell_what_is_installed_and_how_old_it_is() {
+fn mmdb_editions_lists_installed_files_and_their_age() {
     let size = |edition: &str| {
         let file = cluster().maxmind_dir().join(format!("{edition}.mmdb"));
         std::fs::metadata(file).expect("a file").len()

@@ -54,7 +54,7 @@ fn networks_take_the_memory_of_one_row() {
 }
 
 #[test]
-fn who_stops_early_pays_for_no_more() {
+fn an_early_stop_costs_no_more() {
     let cluster = with_large(200_000);
     let explain = |from: &str| {
         let plan = cluster.lines(DB, &format!("EXPLAIN (ANALYZE, TIMING off, COSTS off) SELECT * FROM {from} LIMIT 3"));
@@ -74,7 +74,7 @@ fn who_stops_early_pays_for_no_more() {
 }
 
 #[test]
-fn a_cursor_goes_on_through_the_file_that_it_began_on() {
+fn an_open_cursor_keeps_its_file() {
     let cluster = with_large(3000);
     let mut client = cluster.connect(DB);
     let mut transaction = client.transaction().expect("a transaction");

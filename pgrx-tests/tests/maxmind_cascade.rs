@@ -22,7 +22,7 @@ fn statuses(databases: &Databases, address: &str) -> (Status, Option<Status>, Op
 }
 
 #[test]
-fn cymru_is_asked_only_where_maxmind_knows_no_asn_and_greynoise_whatever_it_knows() {
+fn cymru_is_asked_only_without_a_maxmind_asn_and_greynoise_always() {
     let site = Site::small("cascade_statuses");
     let databases = site.open();
     for (address, maxmind, cymru, greynoise) in [
@@ -79,7 +79,7 @@ fn an_asn_above_two_thousand_million_comes_through() {
 }
 
 #[test]
-fn organizations_come_out_fit_to_store() {
+fn organizations_are_cleaned_for_storage() {
     let site = Site::small("cascade_orgs");
     let databases = site.open();
     let org = |address| first_record(ip(address), &databases).asn_org;
@@ -91,7 +91,7 @@ fn organizations_come_out_fit_to_store() {
 }
 
 #[test]
-fn odd_places_keep_what_fits() {
+fn odd_places_keep_their_valid_fields() {
     let site = Site::small("cascade_odd_places");
     let databases = site.open();
     let record = |address| offline(ip(address), &databases);

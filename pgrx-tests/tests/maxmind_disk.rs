@@ -36,7 +36,7 @@ fn large(days_ago: u64, letters: u8) -> MmdbWriter {
 }
 
 #[test]
-fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
+fn without_space_for_a_download_the_old_files_answer_and_no_draft_remains() {
     let site = Site::start();
     let worker: u32 = site.cluster.value(DB, "SELECT worker_pid FROM enrichment_status").parse().unwrap();
     site.maxmind.offer_file(large(5, MANY_LETTERS), "GeoLite2-ASN", 5);
@@ -67,7 +67,7 @@ fn without_room_for_a_download_the_old_files_answer_and_no_litter_stays() {
 }
 
 #[test]
-fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
+fn without_space_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
     let site = Site::start();
     let launcher = site.cluster.pid_of("asn_inventory launcher").expect("a launcher");
     site.cluster.limit_file_size(launcher, Some(LIMIT));
@@ -105,7 +105,7 @@ fn without_room_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
 }
 
 #[test]
-fn a_ledger_that_can_not_be_kept_stops_downloads_and_nothing_else() {
+fn an_unwritable_ledger_stops_only_downloads() {
     let site = Site::start();
     site.maxmind.offer(5);
     let ledger = site.cluster.data_dir().join("asn_inventory/downloads.tmp");

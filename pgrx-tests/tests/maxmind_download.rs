@@ -5,7 +5,7 @@ use crate::download_support::*;
 use std::fs;
 
 #[test]
-fn an_update_fetches_what_is_newer_and_only_that() {
+fn an_update_fetches_only_newer_builds() {
     let site = Site::start_with(&[]);
     site.maxmind.offer(10);
     assert_eq!(site.cluster.value(DB, "SELECT ip_country('81.2.69.142')"), "");
@@ -38,7 +38,7 @@ fn an_update_fetches_what_is_newer_and_only_that() {
 }
 
 #[test]
-fn force_fetches_and_installs_also_what_is_older() {
+fn force_also_fetches_and_installs_older_builds() {
     let site = Site::start();
     site.maxmind.offer(20);
     assert_eq!(site.update(), BOTH_UP_TO_DATE);
@@ -53,7 +53,7 @@ fn force_fetches_and_installs_also_what_is_older() {
 }
 
 #[test]
-fn the_key_goes_to_its_host_alone_and_into_no_log() {
+fn the_key_is_sent_only_to_its_host_and_never_logged() {
     let site = Site::start_with(&[("log_min_messages", "debug5"), ("log_statement", "all")]);
     site.maxmind.offer(10);
     assert_eq!(site.update(), BOTH_DOWNLOADED);
@@ -100,7 +100,7 @@ fn without_a_key_nothing_is_asked_and_the_job_says_why() {
 }
 
 #[test]
-fn a_key_is_read_when_it_is_needed() {
+fn a_key_is_read_for_each_download() {
     let site = Site::start_with(&[]);
     site.maxmind.offer(10);
     fs::write(site.maxmind.key_file(), "yesterday's key").unwrap();
@@ -117,7 +117,7 @@ fn a_key_is_read_when_it_is_needed() {
 }
 
 #[test]
-fn a_reference_that_leads_nowhere_is_named_by_the_job_and_in_the_log() {
+fn an_unresolvable_reference_is_named_by_the_job_and_in_the_log() {
     let site = Site::start_with(&[("asn_inventory.maxmind_license_key", "file:/nonexistent/key")]);
     let why = "asn_inventory.maxmind_license_key cannot be resolved: file:/nonexistent/key: there is no such file";
     site.cluster.wait_log(&format!("{why}; no file is downloaded"));
@@ -125,7 +125,7 @@ fn a_reference_that_leads_nowhere_is_named_by_the_job_and_in_the_log() {
 }
 
 #[test]
-fn each_edition_stands_for_itself_and_others_files_are_not_asked_for() {
+fn editions_are_independent_and_files_of_other_vendors_are_not_requested() {
     let site = Site::start_with(&[("asn_inventory.maxmind_editions", "GeoIP2-City,dbip-city-lite,GeoLite2-ASN")]);
     site.maxmind.offer(10);
     let first = "failed|GeoIP2-City: the server answers with status 404; dbip-city-lite: not MaxMind's, and not asked for; GeoLite2-ASN: ";
@@ -146,7 +146,7 @@ fn each_edition_stands_for_itself_and_others_files_are_not_asked_for() {
 }
 
 #[test]
-fn a_file_that_is_replaced_keeps_its_mode_and_a_link_is_left_alone() {
+fn a_replaced_file_keeps_its_mode_and_a_link_is_not_replaced() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let site = Site::start();
     let city = site.cluster.maxmind_dir().join("GeoLite2-City.mmdb");

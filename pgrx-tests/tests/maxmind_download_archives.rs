@@ -30,7 +30,7 @@ fn refused(site: &Site, archive: Vec<u8>, why: &str) {
 }
 
 #[test]
-fn what_is_no_database_in_an_archive_is_refused() {
+fn an_archive_without_a_valid_database_is_refused() {
     let site = Site::start();
     let database = newer();
     let not_regular = "the archive is refused: its database is not a regular file";
@@ -67,7 +67,7 @@ fn what_is_no_database_in_an_archive_is_refused() {
 }
 
 #[test]
-fn an_archives_paths_and_links_lead_nowhere() {
+fn paths_and_links_in_an_archive_are_not_followed() {
     let site = Site::start();
     let (database, maxmind_dir) = (newer(), site.cluster.maxmind_dir());
     let root = maxmind_dir.parent().unwrap();
@@ -114,7 +114,7 @@ fn listing(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_bomb_takes_neither_the_memory_nor_the_disk() {
+fn a_decompression_bomb_fills_neither_memory_nor_disk() {
     const MB: u64 = 1 << 20;
     let site = Site::start();
     let archive = bomb("x/GeoLite2-City.mmdb", 256 * MB);

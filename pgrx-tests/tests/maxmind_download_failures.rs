@@ -16,7 +16,7 @@ fn fails(site: &Site, trouble: Trouble, why: &str) {
 }
 
 #[test]
-fn whatever_goes_wrong_the_old_files_answer() {
+fn after_each_failure_the_old_files_answer() {
     let site = Site::start();
     site.maxmind.offer(5);
     fails(&site, Trouble::WrongSum, "does not match its SHA-256 sum");
@@ -34,7 +34,7 @@ fn whatever_goes_wrong_the_old_files_answer() {
 }
 
 #[test]
-fn a_page_in_place_of_an_answer_is_not_taken_for_nothing_new() {
+fn a_web_page_does_not_count_as_not_modified() {
     let site = Site::start();
     site.maxmind.trouble(Trouble::Page);
     let said = site.update();
@@ -42,7 +42,7 @@ fn a_page_in_place_of_an_answer_is_not_taken_for_nothing_new() {
 }
 
 #[test]
-fn after_a_failure_there_is_a_pause_that_force_passes_over() {
+fn after_a_failure_there_is_a_pause_that_force_skips() {
     let site = Site::start();
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Status(503));
@@ -63,7 +63,7 @@ fn after_a_failure_there_is_a_pause_that_force_passes_over() {
 }
 
 #[test]
-fn a_refused_key_is_said_once_and_not_tried_again_until_something_changes() {
+fn a_refused_key_is_reported_once_and_not_retried_without_a_change() {
     let site = Site::start();
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Status(401));
@@ -90,7 +90,7 @@ fn a_refused_key_is_said_once_and_not_tried_again_until_something_changes() {
 }
 
 #[test]
-fn an_edition_that_is_not_the_accounts_is_not_asked_for_again_and_304_is_nothing_new() {
+fn a_forbidden_edition_is_not_requested_again_and_304_means_unchanged() {
     let site = Site::start();
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Status(304));
@@ -110,7 +110,7 @@ fn an_edition_that_is_not_the_accounts_is_not_asked_for_again_and_304_is_nothing
 }
 
 #[test]
-fn at_the_accounts_limit_nobody_asks_not_even_by_force_and_not_after_a_restart() {
+fn at_the_accounts_limit_no_request_is_sent_even_by_force_or_after_a_restart() {
     let site = Site::start();
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Status(429));
@@ -133,7 +133,7 @@ fn at_the_accounts_limit_nobody_asks_not_even_by_force_and_not_after_a_restart()
 }
 
 #[test]
-fn no_more_than_thirty_downloads_a_day_across_restarts() {
+fn at_most_thirty_downloads_a_day_across_restarts() {
     let site = Site::start();
     // The test may run at midnight (UTC), and then the count starts again: at most twice thirty.
     let mut said = String::new();
@@ -153,7 +153,7 @@ fn no_more_than_thirty_downloads_a_day_across_restarts() {
 }
 
 #[test]
-fn a_worker_killed_in_the_middle_of_a_download_leaves_the_old_files_and_no_litter_for_long() {
+fn a_worker_killed_during_a_download_leaves_the_old_files_and_its_draft_is_removed() {
     let site = Site::start();
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Hold);
@@ -173,7 +173,7 @@ fn a_worker_killed_in_the_middle_of_a_download_leaves_the_old_files_and_no_litte
 }
 
 #[test]
-fn of_two_databases_one_downloads() {
+fn only_one_of_two_databases_downloads() {
     let site = Site::start();
     site.cluster.sql(DB, "CREATE DATABASE second");
     site.cluster.sql("second", "CREATE EXTENSION asn_inventory");

@@ -16,7 +16,7 @@ fn cluster(days_old: u64) -> Cluster {
 }
 
 #[test]
-fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answers() {
+fn an_outdated_build_is_reported_and_its_answers_are_cleared_until_a_newer_one_is_installed() {
     let cluster = cluster(40);
     // One that is old is enough.
     let city = fixtures::small_city(fixtures::days_ago(1));
@@ -64,7 +64,7 @@ fn an_outdated_build_is_said_and_what_it_left_is_cleared_until_a_newer_one_answe
 }
 
 #[test]
-fn rows_that_no_build_of_now_confirmed_expire_and_those_that_a_walk_confirmed_do_not() {
+fn rows_not_confirmed_by_a_present_build_or_a_walk_expire() {
     let cluster = cluster(1);
     let age = "UPDATE ip_inventory SET maxmind_ts = now() - interval '31 days' WHERE ip_address = ";
     cluster.sql(DB, &format!("{age} '8.8.8.8'"));
@@ -81,7 +81,7 @@ fn rows_that_no_build_of_now_confirmed_expire_and_those_that_a_walk_confirmed_do
 
 /// A database that was restored on a server without files: the age of its answers is unknown.
 #[test]
-fn without_any_build_every_answer_of_one_is_cleared() {
+fn without_a_build_every_maxmind_answer_is_cleared() {
     let cluster = Cluster::builder().start();
     cluster.sql(
         DB,
@@ -97,7 +97,7 @@ fn without_any_build_every_answer_of_one_is_cleared() {
 }
 
 #[test]
-fn editions_name_their_licence_and_who_has_them_open() {
+fn mmdb_editions_shows_attribution_and_open_processes() {
     let cluster = cluster(1);
     let users = "SELECT max(in_use_by) FROM mmdb_editions()";
     let before: i64 = cluster.value(DB, users).parse().expect("a number");

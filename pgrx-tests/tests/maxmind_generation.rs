@@ -45,7 +45,7 @@ fn harms() -> Vec<Harm> {
 }
 
 #[test]
-fn a_harmed_generation_falls_back_to_the_one_before_and_says_so() {
+fn a_damaged_generation_falls_back_to_the_previous_one_and_is_reported() {
     for (what, harm) in harms() {
         let site = two("generation_fallback");
         let first = site.state(ASN).previous.expect("a generation");
@@ -61,7 +61,7 @@ fn a_harmed_generation_falls_back_to_the_one_before_and_says_so() {
 }
 
 #[test]
-fn with_both_generations_harmed_the_other_edition_answers() {
+fn with_both_generations_damaged_the_other_edition_answers() {
     let site = two("generation_both");
     site.put(CITY, fixtures::small_city(1));
     site.installed(CITY);
@@ -76,7 +76,7 @@ fn with_both_generations_harmed_the_other_edition_answers() {
 
 /// The operator's file is still there, unchanged: the operator should not have to touch it.
 #[test]
-fn a_harmed_generation_comes_back_from_the_operators_file() {
+fn a_damaged_generation_is_imported_again_from_the_operators_file() {
     for (what, harm) in harms() {
         let site = two("generation_repair");
         let (state, serial) = (site.state(ASN), site.serial());
@@ -92,7 +92,7 @@ fn a_harmed_generation_comes_back_from_the_operators_file() {
 }
 
 #[test]
-fn a_harmed_generation_does_not_make_a_refused_file_worth_reading_again() {
+fn a_damaged_generation_does_not_retry_a_refused_file() {
     let site = two("generation_repair_refused");
     site.put_bytes(ASN, b"garbage");
     site.refused(ASN);
@@ -126,7 +126,7 @@ fn the_operators_file_truncated_in_place_changes_no_answer() {
 }
 
 #[test]
-fn what_is_open_answers_after_its_generation_was_removed() {
+fn open_files_answer_after_their_generation_was_removed() {
     let site = two("generation_removed");
     let open = site.open();
     let directory = site.current(ASN);
@@ -151,7 +151,7 @@ fn index_of(site: &Site, edition: &str) -> (Vec<u8>, u64) {
 }
 
 #[test]
-fn an_index_cut_short_anywhere_is_none() {
+fn a_truncated_index_is_invalid_at_every_length() {
     let site = Site::small("generation_index_cut");
     for (edition, kind) in [(CITY, Kind::Place), (ASN, Kind::Asn)] {
         let (bytes, database) = index_of(&site, edition);
@@ -165,7 +165,7 @@ fn an_index_cut_short_anywhere_is_none() {
 }
 
 #[test]
-fn an_index_of_another_version_kind_or_database_is_none() {
+fn an_index_of_another_version_kind_or_database_is_invalid() {
     let site = Site::small("generation_index_other");
     let (bytes, database) = index_of(&site, ASN);
     let opens = |bytes: &[u8], kind, database| Index::open(bytes, kind, database).is_some();
@@ -189,7 +189,7 @@ fn an_index_of_another_version_kind_or_database_is_none() {
 }
 
 #[test]
-fn a_record_is_read_no_further_than_the_index() {
+fn a_record_is_not_read_beyond_the_index() {
     let site = Site::new("generation_index_end");
     site.put(ASN, asn_file(7, 0));
     site.installed(ASN);
@@ -206,7 +206,7 @@ fn a_record_is_read_no_further_than_the_index() {
 
 /// A disk may return anything: wrong answers are possible then, a crash of the server is not.
 #[test]
-fn no_flipped_bit_gets_a_panic_out_of_an_index() {
+fn no_flipped_bit_in_an_index_causes_a_panic() {
     let site = Site::small("generation_index_flips");
     for (edition, kind) in [(CITY, Kind::Place), (ASN, Kind::Asn)] {
         let (sound, database) = index_of(&site, edition);
@@ -254,7 +254,7 @@ fn no_flipped_bit_gets_a_panic_out_of_an_index() {
 
 /// The same through a generation: a bad index beside a sound database, and the other way round.
 #[test]
-fn no_flipped_bit_gets_a_panic_out_of_a_generation() {
+fn no_flipped_bit_in_a_generation_causes_a_panic() {
     let site = Site::small("generation_flips");
     let mut random = Random(29);
     for name in ["flat-2.idx", "database.mmdb"] {

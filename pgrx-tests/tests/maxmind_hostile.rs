@@ -49,7 +49,7 @@ fn while_swapped<T>(site: &Site, other: &Path, f: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn a_file_that_turns_into_a_pipe_or_a_directory_is_not_waited_for() {
+fn a_file_that_turns_into_a_pipe_or_a_directory_does_not_block() {
     let site = Site::new("hostile_swap");
     site.put(ASN, asn_file(1, 0));
     site.installed(ASN);
@@ -93,7 +93,7 @@ fn sparse(site: &Site, end: &[u8]) {
 }
 
 #[test]
-fn a_large_file_of_nothing_is_refused_before_it_is_copied() {
+fn a_large_sparse_file_is_refused_before_it_is_copied() {
     let site = Site::small("hostile_sparse");
     let whole = site.bytes(CITY);
     let metadata = whole.windows(14).rposition(|at| at == b"\xab\xcd\xefMaxMind.com").expect("metadata");
@@ -110,7 +110,7 @@ fn a_large_file_of_nothing_is_refused_before_it_is_copied() {
 }
 
 #[test]
-fn an_import_is_left_at_once_wherever_it_is() {
+fn an_import_can_be_interrupted_at_every_step() {
     let site = Site::small("hostile_interrupted");
     let metadata = site.bytes(ASN);
     let metadata =
@@ -142,7 +142,7 @@ fn an_import_is_left_at_once_wherever_it_is() {
 }
 
 #[test]
-fn what_a_file_says_of_itself_is_shown_without_control_characters() {
+fn file_metadata_is_shown_without_control_characters() {
     let site = Site::new("hostile_texts");
     let odd = "GeoLite2-ASN\u{1b}[31m\nFATAL:  all is lost\u{202e}\0";
     site.put(ASN, MmdbWriter::new(odd, 1).insert("8.8.8.0/24", json!({ "autonomous_system_number": 1 })));
@@ -172,7 +172,7 @@ impl Site {
 
 /// The specification leaves `description` and `languages` to the vendor.
 #[test]
-fn metadata_that_are_optional_may_be_missing() {
+fn optional_metadata_may_be_missing() {
     let site = Site::new("hostile_optional");
     let map = |pairs: &[(&str, Value)]| {
         Value::Map(pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect())
@@ -203,7 +203,7 @@ fn metadata_that_are_optional_may_be_missing() {
 }
 
 #[test]
-fn a_file_of_which_nothing_is_read_is_refused_and_one_for_whole_records_is_not() {
+fn a_file_without_known_fields_is_refused_unless_it_serves_whole_records() {
     let site = Site::new("hostile_nothing");
     site.put(ASN, asn_file(15169, 0));
     site.installed(ASN);

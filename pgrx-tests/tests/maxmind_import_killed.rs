@@ -261,11 +261,11 @@ fn kill_imports(victim: Victim) {
 }
 
 #[test]
-fn a_launcher_that_is_killed_in_the_middle_of_an_import() {
+fn a_launcher_killed_during_an_import_leaves_the_old_files() {
     kill_imports(Victim::Launcher);
 }
 
 #[test]
-fn a_server_that_is_killed_in_the_middle_of_an_import() {
+fn a_server_killed_during_an_import_leaves_the_old_files() {
     kill_imports(Victim::Server);
 }

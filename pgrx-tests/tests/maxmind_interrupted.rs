@@ -70,7 +70,7 @@ fn a_killed_postmaster_leaves_the_old_files() {
 }
 
 #[test]
-fn a_killed_launcher_imports_what_was_downloaded_when_it_is_back() {
+fn a_restarted_launcher_imports_earlier_downloads() {
     let site = Site::start();
     site.maxmind.offer(5);
     // No process imports as long as this is locked, and then the launcher is gone.

@@ -99,7 +99,7 @@ fn without_a_launcher_a_change_of_the_list_counts_as_well() {
 }
 
 #[test]
-fn what_is_not_in_the_list_counts_nowhere() {
+fn unlisted_editions_are_ignored() {
     let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", &format!("{A},{B}")).start();
     put_files(&cluster);
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
@@ -133,7 +133,7 @@ fn what_is_not_in_the_list_counts_nowhere() {
 /// An upgrade of the library finds the index that the one before built: it answers until it is built again from the
 /// stored database, even without the operator's file. The inventory follows.
 #[test]
-fn an_index_of_an_earlier_version_is_built_anew_without_the_operators_file() {
+fn an_index_of_an_earlier_version_is_rebuilt_without_the_operators_file() {
     let cluster = Cluster::builder()
         .conf("asn_inventory.maxmind_editions", A)
         .conf("asn_inventory.absorb_interval", "50ms")

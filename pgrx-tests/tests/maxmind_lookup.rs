@@ -173,7 +173,7 @@ fn every_record_size_answers_the_same() {
 }
 
 #[test]
-fn an_address_in_disguise_is_answered_as_itself() {
+fn an_ipv6_form_of_an_ipv4_address_is_answered_as_ipv4() {
     let site = Site::small("lookup_embedded");
     let databases = site.open();
     let plain = said(&databases, ip("8.8.8.8"));
@@ -192,7 +192,7 @@ fn an_address_in_disguise_is_answered_as_itself() {
 }
 
 #[test]
-fn the_network_is_the_origins_and_without_one_the_places() {
+fn the_network_is_that_of_the_asn_or_else_of_the_place() {
     let site = Site::new("lookup_network");
     let place = |iso: &str| json!({ "country": { "iso_code": iso } });
     let city = MmdbWriter::new(CITY, 1)
@@ -225,7 +225,7 @@ fn the_network_is_the_origins_and_without_one_the_places() {
 }
 
 #[test]
-fn records_that_say_nothing_count_as_no_record() {
+fn empty_records_count_as_missing() {
     let site = Site::new("lookup_nothing");
     let city = MmdbWriter::new(CITY, 1)
         .insert("31.0.0.0/24", json!({}))
@@ -272,7 +272,7 @@ fn an_ipv4_only_file_answers_ipv4_and_has_nothing_on_ipv6() {
 }
 
 #[test]
-fn a_tree_without_ipv4_answers_ipv4_from_what_stands_above() {
+fn a_tree_without_ipv4_answers_ipv4_from_the_network_above() {
     let site = Site::new("lookup_no_v4");
     let record = json!({ "autonomous_system_number": 7 });
     raw::write(&site.file(ASN), ASN, 6, &[("::/3", record.clone())]);

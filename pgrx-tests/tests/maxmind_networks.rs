@@ -134,7 +134,7 @@ fn random_files_are_walked_as_they_are_iterated() {
 }
 
 #[test]
-fn a_file_of_ipv4_alone_holds_nothing_of_ipv6() {
+fn an_ipv4_only_file_has_no_ipv6_networks() {
     let site = Site::new("networks_v4");
     let networks = [
         ("0.0.0.0/8", json!({ "autonomous_system_number": 1 })),

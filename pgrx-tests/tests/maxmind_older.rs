@@ -46,7 +46,7 @@ fn import_by_force(cluster: &Cluster) {
 }
 
 #[test]
-fn an_older_file_that_somebody_drops_in_is_refused_unless_forced() {
+fn an_older_file_of_the_operator_is_refused_unless_forced() {
     let cluster = Cluster::builder().start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     let built = fixtures::days_ago(10);
@@ -74,7 +74,7 @@ fn an_older_file_that_somebody_drops_in_is_refused_unless_forced() {
 }
 
 #[test]
-fn one_from_the_future_does_not_keep_the_honest_ones_out() {
+fn a_file_from_the_future_does_not_block_later_builds() {
     let cluster = Cluster::builder().start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     drop_in(&cluster, asn_file(u64::from(u32::MAX), 64500));
@@ -84,7 +84,7 @@ fn one_from_the_future_does_not_keep_the_honest_ones_out() {
 }
 
 #[test]
-fn what_was_downloaded_and_refused_is_not_downloaded_again() {
+fn a_refused_download_is_not_downloaded_again() {
     let site = Site::start();
     let downloads = site.maxmind.downloads();
     site.maxmind.offer(5);
@@ -123,7 +123,7 @@ fn what_was_downloaded_and_refused_is_not_downloaded_again() {
 }
 
 #[test]
-fn a_much_smaller_one_is_taken_by_force_by_either_function() {
+fn both_functions_import_a_much_smaller_file_by_force() {
     let site = Site::start();
     site.maxmind.offer_file(collapsed(5), ASN, 5);
     assert_eq!(site.update(), "done|GeoLite2-City: up to date; GeoLite2-ASN: downloaded");
@@ -144,7 +144,7 @@ fn a_much_smaller_one_is_taken_by_force_by_either_function() {
 }
 
 #[test]
-fn force_takes_nothing_that_is_broken_and_its_job_says_so() {
+fn force_imports_no_broken_file_and_its_job_says_so() {
     let site = Site::start();
     site.maxmind.offer_file(fixtures::small_city(fixtures::days_ago(5)), ASN, 5);
     let said = site.update_forced();

@@ -72,7 +72,7 @@ fn a_file_with_a_hole_is_refused() {
 
 /// A file that the cascade does not read still serves whole records.
 #[test]
-fn damage_that_no_look_up_would_meet_is_refused() {
+fn damage_outside_the_search_paths_is_refused() {
     let site = Site::small("refusal_unmet");
     let tree = |info: &GenerationInfo, bits: usize| info.node_count as usize * bits / 4;
     let info = site.state(ASN).current.expect("a generation");
@@ -94,7 +94,7 @@ fn damage_that_no_look_up_would_meet_is_refused() {
 }
 
 #[test]
-fn garbage_and_emptiness_are_refused() {
+fn garbage_and_empty_files_are_refused() {
     let site = Site::small("refusal_garbage");
     let mut random = Random(5);
     let noise: Vec<u8> = (0..100_000).map(|_| random.next() as u8).collect();
@@ -123,7 +123,7 @@ fn a_file_of_another_edition_is_refused() {
 }
 
 #[test]
-fn a_file_that_lost_most_of_its_networks_is_taken_only_by_force() {
+fn a_much_smaller_file_is_imported_only_by_force() {
     let site = Site::new("refusal_collapsed");
     site.put(ASN, asn_file(1, 1000));
     let before = site.installed(ASN).node_count;
@@ -137,7 +137,7 @@ fn a_file_that_lost_most_of_its_networks_is_taken_only_by_force() {
 }
 
 #[test]
-fn a_somewhat_smaller_file_is_no_collapse() {
+fn a_somewhat_smaller_file_is_imported() {
     let site = Site::new("refusal_smaller");
     site.put(ASN, asn_file(1, 1000));
     site.installed(ASN);
@@ -146,7 +146,7 @@ fn a_somewhat_smaller_file_is_no_collapse() {
 }
 
 #[test]
-fn force_takes_no_file_that_is_broken() {
+fn force_imports_no_broken_file() {
     let site = Site::small("refusal_forced");
     let whole = site.bytes(ASN);
     for bytes in [&whole[..whole.len() / 2], b"garbage"] {
@@ -173,7 +173,7 @@ fn a_file_too_large_for_a_database_is_refused_unread() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_and_forgotten_with_it() {
+fn a_path_that_is_not_a_regular_file_is_refused_until_it_is_removed() {
     let site = Site::small("refusal_directory");
     let aside = site.source.join("aside");
     fs::rename(site.file(ASN), &aside).expect("renamed");
@@ -192,7 +192,7 @@ fn what_is_no_regular_file_is_refused_and_forgotten_with_it() {
 
 /// A mount that went away for a while: the file behind it never changed.
 #[test]
-fn trouble_on_the_way_to_a_file_is_forgotten_with_it() {
+fn an_error_of_a_path_component_clears_with_it() {
     let mut site = Site::small("refusal_way");
     let (real, way) = (site.source.clone(), site.root.join("way"));
     let lead_to = |target: &Path| {
@@ -291,7 +291,7 @@ fn one_refused_edition_does_not_stop_the_other() {
 }
 
 #[test]
-fn a_first_file_that_is_bad_leaves_nothing_and_stops_nothing() {
+fn a_bad_first_file_leaves_nothing_and_blocks_nothing() {
     let site = Site::new("refusal_first");
     site.put_bytes(ASN, b"garbage");
     site.refused(ASN);
@@ -304,7 +304,7 @@ fn a_first_file_that_is_bad_leaves_nothing_and_stops_nothing() {
 
 /// For every flipped bit, the file is refused or it answers without a panic.
 #[test]
-fn no_flipped_bit_gets_a_panic_out_of_an_import() {
+fn no_flipped_bit_in_a_file_causes_a_panic_during_import() {
     let site = Site::new("refusal_flips");
     site.put(ASN, asn_file(7, 4));
     let whole = site.bytes(ASN);

@@ -77,7 +77,7 @@ fn a_newer_build_comes_by_itself_and_once_for_two_databases() {
 }
 
 #[test]
-fn what_fails_by_schedule_stands_where_an_operator_looks() {
+fn a_failed_scheduled_update_is_shown_in_status_and_jobs() {
     let site = Site::start();
     let failed =
         "SELECT requested_by = current_user, detail FROM enrichment_run WHERE kind = 'update' AND outcome = 'failed'";

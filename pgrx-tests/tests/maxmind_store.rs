@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 #[test]
-fn nothing_imported_is_no_error() {
+fn an_import_of_no_files_is_not_an_error() {
     let site = Site::new("store_nothing");
     assert!(site.open().is_empty());
     assert_eq!(site.serial(), 0);
@@ -22,7 +22,7 @@ fn nothing_imported_is_no_error() {
 }
 
 #[test]
-fn an_import_installs_and_says_what() {
+fn an_import_returns_the_installed_generation() {
     let site = Site::new("store_install");
     site.put(ASN, fixtures::small_asn(1_790_000_000));
     assert!(site.has_news(ASN));
@@ -75,7 +75,7 @@ fn the_same_content_under_a_new_date_installs_nothing() {
 }
 
 #[test]
-fn a_newer_file_answers_and_the_one_before_is_kept() {
+fn a_newer_file_answers_and_the_previous_one_is_kept() {
     let site = Site::new("store_newer");
     site.put(ASN, asn_file(1, 0));
     let first = site.installed(ASN);
@@ -121,7 +121,7 @@ fn an_operator_can_go_back_to_an_older_file() {
 
 /// A kill in the middle of a removal leaves a directory that is no longer whole.
 #[test]
-fn a_half_removed_generation_is_not_taken_for_a_whole_one() {
+fn a_half_removed_generation_does_not_count_as_whole() {
     let site = Site::new("store_half_removed");
     let mut first = None;
     for number in [1, 2, 3] {
@@ -139,7 +139,7 @@ fn a_half_removed_generation_is_not_taken_for_a_whole_one() {
 }
 
 #[test]
-fn a_file_that_disappears_takes_nothing_with_it() {
+fn a_removed_file_leaves_its_generation_in_use() {
     let site = Site::small("store_gone");
     let (serial, disk) = (site.serial(), site.on_disk());
     fs::remove_file(site.file(ASN)).expect("removed");
@@ -176,7 +176,7 @@ fn a_file_written_just_now_waits_while_another_one_answers() {
 }
 
 #[test]
-fn a_file_from_the_future_is_taken() {
+fn a_file_from_the_future_is_imported() {
     let site = Site::new("store_future");
     site.put(ASN, asn_file(1, 0));
     site.installed(ASN);
@@ -204,7 +204,7 @@ fn a_symbolic_link_counts_as_the_file_it_names() {
 }
 
 #[test]
-fn litter_of_a_killed_import_is_swept() {
+fn remains_of_a_killed_import_are_removed() {
     let site = Site::small("store_litter");
     let disk = site.on_disk();
     for litter in ["tmp-1", "tmp-4194304", "GeoLite2-ASN-0123456789abcdef"] {
@@ -228,7 +228,7 @@ fn litter_of_a_killed_import_is_swept() {
 }
 
 #[test]
-fn a_second_importer_is_told_that_one_is_at_work() {
+fn a_second_importer_is_refused() {
     let site = Site::small("store_busy");
     let lock = File::options().append(true).open(site.root.join("import.lock")).expect("the lock's file");
     lock.lock().expect("the lock");

@@ -115,7 +115,7 @@ fn histograms_are_cumulative_and_agree_with_the_counters() {
 }
 
 #[test]
-fn what_goes_wrong_is_seen() {
+fn failures_show_in_the_metrics() {
     let world = World::options().conf("greynoise_quota", "5").start();
     world.attach_events();
     world.fakes.fault(Fault::from(GreyNoiseFault::Status { status: 401, body: None, retry_after: None }));
@@ -156,7 +156,7 @@ fn what_goes_wrong_is_seen() {
 }
 
 #[test]
-fn without_preload_and_without_files_what_is_not_known_is_not_there() {
+fn unknown_values_are_omitted_without_preload_and_without_files() {
     let cluster = Cluster::builder().preload(false).start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     let page = Page::of(&cluster, DB);
@@ -221,7 +221,7 @@ fn a_hostile_name_of_a_database_stays_a_label() {
 }
 
 #[test]
-fn the_page_is_utf8_for_a_client_that_asks_for_it_whatever_the_database_holds() {
+fn the_page_is_utf8_for_a_utf8_client_of_any_database() {
     let cluster = Cluster::builder().start();
     cluster.sql(DB, "CREATE DATABASE \"z\u{fc}rich\" ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
     let mut client = cluster.connect("z\u{fc}rich");
@@ -233,7 +233,7 @@ fn the_page_is_utf8_for_a_client_that_asks_for_it_whatever_the_database_holds() 
 }
 
 #[test]
-fn a_database_whose_name_its_own_encoding_cannot_read_has_a_page_all_the_same() {
+fn a_database_with_an_unreadable_name_has_a_page() {
     let cluster = Cluster::builder().start();
     // A name keeps the bytes that it was given in; 0x81, in UTF-8 half of this letter, is nothing in WIN1252.
     let name = "\u{c1}rea";
@@ -264,7 +264,7 @@ fn the_extensions_schema_may_have_any_name_that_postgresql_allows() {
 }
 
 #[test]
-fn execute_alone_gives_the_page_and_nobody_else_has_it() {
+fn execute_is_needed_and_enough_for_the_page() {
     let cluster = Cluster::builder().start();
     cluster.sql(
         DB,

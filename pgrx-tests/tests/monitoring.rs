@@ -52,7 +52,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn promtool_takes_the_rules_and_their_tests() {
+fn promtool_accepts_the_rules_and_their_tests() {
     let said = check(&["check", "rules", "alerts.yml"], &folder());
     let rules = file("alerts.yml").matches("- alert:").count();
     assert!(rules >= 12 && said.contains(&format!("{rules} rules found")), "{said}");
@@ -70,7 +70,7 @@ fn promtool_takes_the_rules_and_their_tests() {
 }
 
 #[test]
-fn every_name_is_one_that_the_function_gives_and_the_table_has_all() {
+fn rules_and_table_name_exactly_the_metrics_of_the_function() {
     let (world, page) = everything();
     let given = page.names();
     for name in ["alerts.yml", "alerts_test.yml", "dashboard.json"] {
@@ -122,7 +122,7 @@ fn expressions() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_panel_of_the_dashboard_asks_something_that_prometheus_understands() {
+fn every_dashboard_query_is_valid() {
     let dashboard: Value = serde_json::from_str(&file("dashboard.json")).expect("JSON");
     assert_eq!(dashboard["templating"]["list"][0]["type"], "datasource");
     assert_eq!(dashboard["templating"]["list"][0]["query"], "prometheus");

@@ -84,7 +84,7 @@ fn many_addresses_go_by_bulk_and_a_refresh_asks_again() {
 }
 
 #[test]
-fn a_known_row_without_an_answer_is_waited_for_and_a_stale_one_is_asked_about_again() {
+fn a_missing_answer_is_waited_for_and_a_stale_one_is_requested_again() {
     let world = World::options().conf("cymru_timeout", "200ms").start();
     world.fakes.announce("218.92.0.0/17", &[4134], "CN");
     world.fakes.fault(Fault::from(DnsFault::Servfail));

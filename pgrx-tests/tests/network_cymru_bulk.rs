@@ -33,7 +33,7 @@ fn only_bulk(world: &World) {
 }
 
 #[test]
-fn what_a_broken_session_left_open_is_asked_again_in_the_next() {
+fn unanswered_addresses_of_a_broken_session_are_asked_again_in_the_next() {
     let world = start();
     let faults = [
         (WhoisFault::Reset(0), Some("whois: ")),
@@ -77,7 +77,7 @@ fn complete_rows_of_a_reply_that_was_cut_count() {
 }
 
 #[test]
-fn where_bulk_does_not_work_dns_does_its_work() {
+fn dns_replaces_a_failing_bulk_service() {
     let world = start();
     world.fakes.fault(WhoisFault::Refuse);
     let ips = ten(0);
@@ -93,7 +93,7 @@ fn where_bulk_does_not_work_dns_does_its_work() {
 }
 
 #[test]
-fn a_reply_that_says_nothing_leaves_rows_due() {
+fn a_reply_without_answers_leaves_rows_due() {
     let world = start();
     world.fakes.fault(WhoisFault::Invalid);
     world.fakes.fault(DnsFault::Drop);
@@ -110,7 +110,7 @@ fn a_reply_that_says_nothing_leaves_rows_due() {
 }
 
 #[test]
-fn rows_that_nobody_asked_for_are_ignored() {
+fn rows_without_a_question_are_ignored() {
     let world = start();
     world.fakes.fault(WhoisFault::Unasked);
     world.ingest(&ten(0));
@@ -121,7 +121,7 @@ fn rows_that_nobody_asked_for_are_ignored() {
 }
 
 #[test]
-fn names_are_stored_clean_and_take_no_other_row_with_them() {
+fn names_are_stored_clean_and_affect_no_other_row() {
     let world = start();
     // The one address whose AS has a name of its own; no two answers have their names from one session.
     world.fakes.name(64505, "REAL - Name, DE");
@@ -172,7 +172,7 @@ fn a_row_that_cannot_be_written_is_set_aside_and_its_batch_is_kept() {
 }
 
 #[test]
-fn thousands_of_networks_are_sessions_of_bounded_size() {
+fn thousands_of_networks_use_sessions_of_bounded_size() {
     let world = World::options().conf("greynoise", "off").without_files().start();
     world.fakes.rule("2b00::/16", 32, 100_000, "DE");
     world.sql(

@@ -20,7 +20,7 @@ fn start(options: Options) -> World {
 const ANSWER: &str = "cymru_status, asn_number, asn_source, cymru_attempts, cymru_detail, cymru_retry_at";
 
 #[test]
-fn what_is_no_answer_is_a_failure_with_its_reason_and_is_asked_again() {
+fn an_invalid_answer_is_a_failure_with_a_reason_and_is_asked_again() {
     let world = start(options());
     let faults = [
         ("45.1.0.1", DnsFault::Servfail, "the DNS server answered Server Failure"),
@@ -58,7 +58,7 @@ fn what_is_no_answer_is_a_failure_with_its_reason_and_is_asked_again() {
 }
 
 #[test]
-fn a_source_that_does_not_answer_is_left_alone_and_found_again() {
+fn a_silent_source_is_paused_and_resumes() {
     let world = start(options());
     world.fakes.fault(DnsFault::Drop);
     let ips: Vec<String> = (1..=6).map(|n| format!("45.{n}.0.1")).collect();
@@ -91,7 +91,7 @@ fn a_source_that_does_not_answer_is_left_alone_and_found_again() {
 }
 
 #[test]
-fn a_failure_leaves_an_older_answer_as_it_is() {
+fn a_failure_keeps_an_older_answer() {
     let world = start(options());
     world.ingest(&["45.1.0.1"]);
     world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
@@ -121,7 +121,7 @@ fn a_failure_leaves_an_older_answer_as_it_is() {
 }
 
 #[test]
-fn late_repeated_and_truncated_answers_are_answers() {
+fn late_repeated_and_truncated_answers_are_accepted() {
     let world = start(options().conf("cymru_timeout", "1s"));
     world.fakes.fault(Fault::from(DnsFault::Drop).within("45.1.0.0/16").next(2));
     world.fakes.fault(Fault::from(DnsFault::Delay(300)).within("45.2.0.0/16"));
@@ -181,7 +181,7 @@ fn wrapped_addresses_are_asked_about_as_the_address_inside() {
 }
 
 #[test]
-fn whoever_must_not_be_asked_about_is_skipped_until_the_settings_say_otherwise() {
+fn forbidden_addresses_are_skipped_until_the_settings_change() {
     let world = start(options().conf("never_ask", "45.7.0.0/16"));
     let secret = ["45.7.0.1", "::ffff:45.7.0.2"];
     world.ingest(&secret);
@@ -205,7 +205,7 @@ fn whoever_must_not_be_asked_about_is_skipped_until_the_settings_say_otherwise()
 }
 
 #[test]
-fn maxmind_goes_first_in_what_it_knows() {
+fn maxmind_takes_precedence_in_its_own_answers() {
     let world = start(options());
     world.fakes.announce("8.8.8.0/24", &[65000], "FR");
     world.fakes.announce("218.92.0.0/16", &[4134], "FR");
@@ -220,7 +220,7 @@ fn maxmind_goes_first_in_what_it_knows() {
 }
 
 #[test]
-fn a_name_that_is_stored_is_read_in_the_letters_of_the_encoding() {
+fn a_stored_name_is_read_in_the_databases_encoding() {
     let world = start(options());
     let db = "encoded";
     world.sql(&format!("CREATE DATABASE {db} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"));
@@ -235,7 +235,7 @@ fn a_name_that_is_stored_is_read_in_the_letters_of_the_encoding() {
 }
 
 #[test]
-fn a_resolver_that_does_not_know_the_service_is_no_word_on_any_address() {
+fn answers_of_a_resolver_that_does_not_know_the_service_do_not_count() {
     let world = start(options());
     world.fakes.fault(WhoisFault::Refuse);
     // An earlier version accepted such an answer.
@@ -269,7 +269,7 @@ fn a_resolver_that_does_not_know_the_service_is_no_word_on_any_address() {
 }
 
 #[test]
-fn where_only_port_43_answers_a_few_addresses_go_in_one_small_session() {
+fn if_only_port_43_answers_a_few_addresses_go_in_one_small_session() {
     let world = start(options());
     world.fakes.fault(DnsFault::Drop);
     let ips = ["45.1.0.1", "45.2.0.1", "45.3.0.1"];
@@ -286,7 +286,7 @@ fn where_only_port_43_answers_a_few_addresses_go_in_one_small_session() {
 }
 
 #[test]
-fn where_udp_is_lost_a_resolver_is_asked_over_tcp() {
+fn if_udp_is_lost_the_resolver_is_asked_over_tcp() {
     let world = start(options());
     world.fakes.fault(WhoisFault::Refuse);
     world.fakes.fault(DnsFault::DropUdp);

@@ -52,7 +52,7 @@ fn case_29_every_address_gets_the_origin_of_its_own_route() {
 }
 
 #[test]
-fn a_route_longer_than_a_24_counts_for_itself_alone() {
+fn a_route_longer_than_a_24_counts_only_for_itself() {
     let world = world(World::options());
     world.fakes.announce("22.0.6.0/25", &[65003], "FR");
     world.fakes.name(65003, "LONG");
@@ -67,7 +67,7 @@ fn a_route_longer_than_a_24_counts_for_itself_alone() {
 }
 
 #[test]
-fn what_version_0_1_0_answered_more_widely_is_asked_about_again() {
+fn wide_answers_of_version_0_1_0_are_asked_about_again() {
     let world = world(World::options());
     // As it left them: one answer used for a /16, some right, some wrong; and no route where there is one.
     world.sql(
@@ -117,7 +117,7 @@ fn what_version_0_1_0_answered_more_widely_is_asked_about_again() {
 }
 
 #[test]
-fn ten_thousand_24s_are_a_few_sessions() {
+fn ten_thousand_24s_use_a_few_sessions() {
     let world = World::options().conf("greynoise", "off").start();
     world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
     world.fakes.fault(WhoisFault::Delay(100));

@@ -69,7 +69,7 @@ fn transient(faults: &[(&str, GreyNoiseFault, &str)]) {
 }
 
 #[test]
-fn an_answer_that_is_none_is_a_failure_and_is_asked_for_again() {
+fn an_invalid_answer_is_a_failure_and_is_asked_for_again() {
     transient(&[
         ("8.8.8.1", GreyNoiseFault::Html200, "without the documented body"),
         ("8.8.8.2", status(404, None), "404 without the documented body"),
@@ -88,7 +88,7 @@ fn a_connection_that_breaks_or_stalls_is_a_failure_and_is_asked_for_again() {
 }
 
 #[test]
-fn a_certificate_for_another_host_is_no_greynoise() {
+fn a_certificate_for_another_host_is_refused() {
     let world = world(World::options());
     world.fakes.fault(GreyNoiseFault::WrongName);
     insert(&world, &["8.8.8.1"]);
@@ -104,7 +104,7 @@ fn a_certificate_for_another_host_is_no_greynoise() {
 }
 
 #[test]
-fn what_is_missing_in_an_answer_is_null_or_false() {
+fn missing_fields_of_an_answer_are_null_or_false() {
     let world = world(World::options());
     world.fakes.fault(Fault::from(GreyNoiseFault::BadLastSeen).within("8.8.8.1/32"));
     world.fakes.fault(Fault::from(GreyNoiseFault::OnlyIp).within("8.8.8.2/32"));
@@ -226,7 +226,7 @@ fn a_reload_asks_a_source_again_that_is_closed_for_its_quota() {
 }
 
 #[test]
-fn a_firewalls_page_is_not_greynoises_word_about_the_key() {
+fn a_firewalls_page_does_not_refuse_the_key() {
     let world = world(World::options());
     let page = "<html><h1>403 Forbidden</h1></html>";
     for (ip, status) in [("8.8.8.1", 403), ("8.8.8.2", 401)] {
@@ -244,7 +244,7 @@ fn a_firewalls_page_is_not_greynoises_word_about_the_key() {
 }
 
 #[test]
-fn a_greynoise_that_is_down_takes_no_other_answer_away() {
+fn a_greynoise_outage_removes_no_other_answer() {
     let world = world(World::options());
     world.fakes.announce("218.92.0.0/17", &[4134], "CN");
     world.fakes.name(4134, "CHINANET");
@@ -281,7 +281,7 @@ fn a_greynoise_that_is_down_takes_no_other_answer_away() {
 }
 
 #[test]
-fn without_a_key_nothing_is_asked_until_there_is_one_or_it_is_wanted_so() {
+fn without_a_key_nothing_is_asked_until_there_is_one_or_greynoise_is_on() {
     let world = world(World::options().conf("greynoise_api_key", "file:/nonexistent/key"));
     insert(&world, &["8.8.8.8", "2001:4860:4860::8888"]);
     world.wait_row("8.8.8.8", "maxmind_status, greynoise_status", "found|pending");

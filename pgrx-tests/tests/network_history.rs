@@ -45,7 +45,7 @@ fn change(world: &World, prefix: &str, origins: &[u32]) {
 }
 
 #[test]
-fn a_change_of_the_asn_is_kept_whichever_source_says_so() {
+fn a_change_of_the_asn_is_recorded_from_every_source() {
     let world = answered();
     // Here each change is a call by hand.
     world.cluster.set("asn_inventory.maxmind_walk", "off");

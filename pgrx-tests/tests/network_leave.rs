@@ -38,7 +38,7 @@ fn nothing_more(world: &World, change: impl FnOnce(), settled: &str) {
 }
 
 #[test]
-fn never_ask_holds_for_what_is_queued() {
+fn never_ask_holds_for_queued_addresses() {
     for (cymru, greynoise) in [("on", "off"), ("off", "on")] {
         let world = queued(World::options().conf("cymru", cymru).conf("greynoise", greynoise));
         let change = || world.cluster.set("asn_inventory.never_ask", "71.0.0.0/8");
@@ -53,7 +53,7 @@ fn never_ask_holds_for_what_is_queued() {
 }
 
 #[test]
-fn a_source_that_is_switched_off_hears_nothing_more() {
+fn a_source_that_is_switched_off_gets_no_more_requests() {
     for source in ["cymru", "greynoise"] {
         let other = if source == "cymru" { "greynoise" } else { "cymru" };
         let world = queued(World::options().conf(source, "on").conf(other, "off"));
@@ -75,7 +75,7 @@ fn a_source_that_is_switched_off_hears_nothing_more() {
 }
 
 #[test]
-fn a_key_that_is_gone_is_missed_at_once() {
+fn a_removed_key_stops_questions_at_once() {
     let world = queued(World::options().conf("cymru", "off").conf("greynoise", "auto"));
     let used =
         || world.value("SELECT used FROM source_quota WHERE source = 'greynoise'").parse::<u64>().expect("a number");
@@ -112,7 +112,7 @@ fn a_reload_counts_for_a_hundred_thousand_rows_at_once() {
 }
 
 #[test]
-fn a_session_that_waits_makes_nobody_ask_what_may_not_be_asked() {
+fn a_waiting_session_does_not_cause_forbidden_questions() {
     let world = queued(World::options().conf("greynoise", "off"));
     let answers = std::thread::scope(|scope| {
         let session = || world.lines("SELECT cymru_status FROM enrich_ip('72.0.0.1', '60s')");
@@ -126,7 +126,7 @@ fn a_session_that_waits_makes_nobody_ask_what_may_not_be_asked() {
 }
 
 #[test]
-fn a_late_answer_wakes_nobody_else() {
+fn a_late_answer_wakes_no_other_session() {
     let world = World::options().conf("greynoise", "off").conf("cymru_timeout", "30s").start();
     world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
     world.fakes.fault(Fault::from(DnsFault::Delay(2000)).within("45.1.0.0/16"));

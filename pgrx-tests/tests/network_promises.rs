@@ -163,7 +163,7 @@ fn hanging(service: Service, db: &str) -> World {
 }
 
 #[test]
-fn no_transaction_is_open_while_a_source_takes_its_time() {
+fn no_transaction_is_open_while_a_source_is_slow() {
     for (service, source) in [(Service::Dns, "cymru"), (Service::Whois, "cymru"), (Service::Greynoise, "greynoise")] {
         let world = hanging(service, DB);
         // One that was held would stand there for as long as the question is out.

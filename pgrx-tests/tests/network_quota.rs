@@ -80,7 +80,7 @@ fn the_most_observed_are_asked_about_and_no_more_than_the_quota() {
 }
 
 #[test]
-fn who_waits_for_an_answer_is_told_that_the_quota_is_spent() {
+fn a_waiting_session_is_told_that_the_quota_is_spent() {
     let world = world(World::options(), 1);
     insert(&world, 1, 1);
     answered(&world, "1");
@@ -118,7 +118,7 @@ fn who_waits_for_an_answer_is_told_that_the_quota_is_spent() {
 }
 
 #[test]
-fn what_was_spent_stays_spent_through_a_restart_and_a_killed_worker() {
+fn spent_quota_survives_a_restart_and_a_killed_worker() {
     let world = world(World::options(), 6);
     insert(&world, 1, 2);
     answered(&world, "2");
@@ -199,7 +199,7 @@ fn a_week_is_one_window_from_monday_on() {
 }
 
 #[test]
-fn what_was_used_today_is_gone_and_what_was_used_yesterday_is_not() {
+fn todays_use_counts_and_yesterdays_does_not() {
     let world = world(World::options(), 10_000);
     let with_ledger = |start: &str| {
         without_worker(

@@ -70,7 +70,7 @@ fn each_source_is_stale_by_its_own_clock() {
 }
 
 #[test]
-fn all_takes_what_is_stale_anywhere_most_observed_first() {
+fn all_takes_rows_stale_at_any_source_most_observed_first() {
     let world = answered(World::options());
     world.sql(
         "UPDATE ip_inventory SET cymru_ts = now() - interval '91 days' WHERE ip_address IN ('45.10.0.1', '218.92.0.1');
@@ -128,7 +128,7 @@ fn a_range_is_asked_about_again_fresh_or_not_at_the_sources_that_are_named() {
 }
 
 #[test]
-fn a_source_that_fails_is_an_error_and_takes_no_answer_away() {
+fn a_failing_source_is_an_error_and_keeps_its_answers() {
     let world = answered(World::options().conf("cymru_timeout", "200ms"));
     let all = "SELECT ip_address, asn_number, cymru_status, cymru_ts, scanner_noise, greynoise_status, scanner_ts
         FROM ip_inventory ORDER BY ip_address";
@@ -144,7 +144,7 @@ fn a_source_that_fails_is_an_error_and_takes_no_answer_away() {
 }
 
 #[test]
-fn wrong_arguments_are_told_what_is_allowed() {
+fn wrong_arguments_are_refused_with_the_allowed_values() {
     let world = World::start();
     world.wait_source("greynoise", "state", "ok");
     for call in ["refresh_stale('teamcymru')", "refresh_range('8.8.8.0/24', 'GreyNoise')", "refresh_stale(NULL)"] {
@@ -167,7 +167,7 @@ fn wrong_arguments_are_told_what_is_allowed() {
 }
 
 #[test]
-fn a_source_that_is_off_cannot_be_named_and_is_no_part_of_all() {
+fn a_source_that_is_off_is_refused_by_name_and_left_out_of_all() {
     let world = World::options().conf("cymru", "off").conf("greynoise", "off").start();
     world.observe(&[("8.8.8.8", 1), ("218.92.0.1", 1)]);
     let (cymru, greynoise) = ("asn_inventory.cymru", "asn_inventory.greynoise");
@@ -189,7 +189,7 @@ fn a_source_that_is_off_cannot_be_named_and_is_no_part_of_all() {
 }
 
 #[test]
-fn a_job_on_the_network_shows_how_far_it_is_and_can_be_cancelled() {
+fn a_network_job_shows_its_progress_and_can_be_cancelled() {
     let world = World::options().conf("greynoise_timeout", "10min").start();
     let many: Vec<String> = (1..=60).map(|n| format!("8.8.8.{n}")).collect();
     world.observe(&many.iter().map(|ip| (ip.as_str(), 1)).collect::<Vec<_>>());
@@ -226,7 +226,7 @@ fn a_job_on_the_network_shows_how_far_it_is_and_can_be_cancelled() {
 }
 
 #[test]
-fn nobody_has_to_wait_for_a_job_on_the_network() {
+fn a_network_job_can_run_without_a_waiting_caller() {
     let world = answered(World::options());
     world.fakes.fault(GreyNoiseFault::Delay(300));
     assert_eq!(world.lines("SELECT job_id, processed FROM refresh_range('0.0.0.0/0', 'greynoise', false)"), ["1|"]);

@@ -34,7 +34,7 @@ fn insert(session: &mut Client, rows: &[(&str, u32)]) {
 }
 
 #[test]
-fn what_a_loader_with_the_flag_off_inserted_comes_in_exactly_and_once() {
+fn rows_inserted_with_the_flag_off_are_added_exactly_once() {
     let db = Db::new();
     db.sql(EVENTS);
     let mut loader = loader(&db);
@@ -61,7 +61,7 @@ fn what_a_loader_with_the_flag_off_inserted_comes_in_exactly_and_once() {
 }
 
 #[test]
-fn a_load_of_many_addresses_is_exact_wherever_they_lie() {
+fn a_load_of_more_addresses_than_fit_in_memory_is_exact() {
     let db = Db::new();
     db.sql(EVENTS);
     let mut loader = loader(&db);
@@ -80,7 +80,7 @@ fn a_load_of_many_addresses_is_exact_wherever_they_lie() {
 }
 
 #[test]
-fn two_populates_at_once_count_once() {
+fn two_concurrent_populates_count_once() {
     let db = Db::new();
     db.sql(EVENTS);
     let mut loader = loader(&db);
@@ -104,7 +104,7 @@ fn two_populates_at_once_count_once() {
 }
 
 #[test]
-fn the_loads_of_others_meanwhile_are_not_counted_twice() {
+fn concurrent_loads_of_others_are_not_counted_twice() {
     let db = Db::new();
     db.sql(EVENTS);
     let mut off = loader(&db);
@@ -135,7 +135,7 @@ fn the_loads_of_others_meanwhile_are_not_counted_twice() {
 }
 
 #[test]
-fn rows_from_before_are_exact_though_some_were_updated_since() {
+fn earlier_rows_are_exact_though_some_were_updated_since() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip inet, at timestamptz);

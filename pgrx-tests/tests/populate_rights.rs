@@ -19,7 +19,7 @@ fn ready(db: &Db) -> (String, String) {
 const POPULATE: &str = "SELECT populate_ip_inventory('own.events')";
 
 #[test]
-fn only_an_owner_uses_up_the_one_time() {
+fn only_an_owner_may_populate() {
     let db = Db::new();
     let (owner, stranger) = ready(&db);
     db.sql("ALTER TABLE own.events ENABLE ROW LEVEL SECURITY; CREATE POLICY part ON own.events USING (who = 'a')");
@@ -56,7 +56,7 @@ fn rows_that_a_policy_hides_from_the_owner_are_an_error() {
 }
 
 #[test]
-fn what_a_superuser_reads_runs_with_the_owners_rights() {
+fn a_superusers_populate_runs_with_the_owners_rights() {
     let db = Db::new();
     let (owner, _) = ready(&db);
     // A policy's function would run while the table is read; so would a type's output. The owner's own code must not run

@@ -76,7 +76,7 @@ fn the_length_is_right_at_every_size() {
 }
 
 #[test]
-fn the_length_is_right_where_half_is_absorbed_and_where_kinds_are_mixed() {
+fn the_length_is_right_with_half_absorbed_and_with_mixed_rows() {
     let cluster = cluster();
     plain(&cluster, 200_000);
     // The first half is gone, and its rows are dead: the file is as long as before.

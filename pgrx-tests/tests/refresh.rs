@@ -112,7 +112,7 @@ fn a_newer_build_makes_rows_stale_and_they_are_refreshed_most_observed_first() {
 }
 
 #[test]
-fn a_range_is_refreshed_whole_and_nothing_outside_of_it() {
+fn a_range_is_refreshed_completely_and_nothing_outside_it() {
     let cluster = shared();
     let db = database(cluster, "ranges");
     cluster.sql(
@@ -158,7 +158,7 @@ fn a_range_is_refreshed_whole_and_nothing_outside_of_it() {
 }
 
 #[test]
-fn a_running_refresh_is_called_so_and_can_be_left_alone_or_cancelled() {
+fn a_running_refresh_is_shown_and_can_be_left_running_or_cancelled() {
     let cluster = shared();
     let db = database(cluster, "watched");
     bare(cluster, db, "34.64.0.0", 2000);
@@ -194,7 +194,7 @@ fn a_running_refresh_is_called_so_and_can_be_left_alone_or_cancelled() {
 }
 
 #[test]
-fn what_can_not_be_refreshed_is_refused() {
+fn an_unknown_source_is_refused() {
     let cluster = shared();
     let db = database(cluster, "refused");
     for source in ["'whois'", "'MaxMind'", "''", "NULL", "'maxmind,all'"] {
@@ -218,7 +218,7 @@ fn what_can_not_be_refreshed_is_refused() {
 }
 
 #[test]
-fn the_right_to_call_is_all_that_a_role_needs() {
+fn execute_is_the_only_right_that_a_role_needs() {
     let cluster = shared();
     let db = database(cluster, "granted");
     bare(cluster, db, "8.8.8.1", 3);

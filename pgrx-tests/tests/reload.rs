@@ -72,7 +72,7 @@ fn refused(cluster: &Cluster, edition: &str) -> String {
 }
 
 #[test]
-fn files_answer_in_open_sessions_as_they_come() {
+fn new_files_answer_in_open_sessions() {
     let cluster = cluster();
     let dir = workshop(&cluster);
     let (mut session, notices) = cluster.connect_with_notices(DB);
@@ -134,7 +134,7 @@ fn harm(path: &std::path::Path, how: &str) {
 }
 
 #[test]
-fn a_file_truncated_in_place_under_load_harms_nobody() {
+fn a_file_truncated_in_place_under_load_does_no_harm() {
     let cluster = cluster();
     let dir = workshop(&cluster);
     make_generation(&dir, 1);

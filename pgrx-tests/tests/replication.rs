@@ -86,7 +86,7 @@ fn everything_is_published_and_nothing_is_counted_twice() {
 }
 
 #[test]
-fn a_publisher_that_comes_late_stops_nothing() {
+fn a_late_publisher_stops_nothing() {
     let (publisher, subscriber) = (server(), server());
     for cluster in [&publisher, &subscriber] {
         cluster.sql(DB, "INSERT INTO e VALUES (1, '8.8.8.8'), (2, '1.1.1.1')");

@@ -92,7 +92,7 @@ fn the_figures_are_what_sql_counts() {
 }
 
 #[test]
-fn the_timeline_shows_every_event_that_it_can() {
+fn the_timeline_shows_every_event_in_its_range() {
     let cluster = started();
     let days = |page: &str| ["new-full-d", "observed-full-d"].map(|id| element(page, id).to_owned());
     // Known for longer than the timeline reaches back, and still seen.
@@ -145,7 +145,7 @@ fn text_from_the_internet_is_text_on_the_page() {
 }
 
 #[test]
-fn an_empty_inventory_says_what_to_do() {
+fn an_empty_inventory_shows_the_next_steps() {
     let cluster = started();
     let page = page(&cluster, DB);
     assert_eq!(element(&page, "addresses"), "0");
@@ -154,7 +154,7 @@ fn an_empty_inventory_says_what_to_do() {
 }
 
 #[test]
-fn execute_alone_gives_the_page_and_nothing_else() {
+fn execute_gives_the_page_and_no_other_right() {
     let cluster = started();
     cluster.sql(
         DB,

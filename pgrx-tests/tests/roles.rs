@@ -136,7 +136,7 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
 }
 
 #[test]
-fn every_view_and_table_is_for_readers_but_the_queue() {
+fn readers_have_every_view_and_table_except_the_queue() {
     let cluster = with_roles();
     let closed = "SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
          WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory') AND c.relkind IN ('r', 'v')

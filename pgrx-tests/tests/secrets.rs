@@ -25,7 +25,7 @@ fn only_variables_that_are_meant_for_it_are_read() {
 }
 
 #[test]
-fn a_key_in_a_file_that_nobody_else_may_write() {
+fn a_key_in_a_file_that_only_its_owner_may_write() {
     let vault = Vault::new();
     let file = vault.key_file(0o666);
     let reference = format!("file:{}", file.display());
@@ -38,7 +38,7 @@ fn a_key_in_a_file_that_nobody_else_may_write() {
 }
 
 #[test]
-fn a_reference_that_was_set_and_leads_nowhere_is_said_until_something_comes_to_be_there() {
+fn a_set_reference_to_nothing_is_reported_until_it_resolves() {
     let vault = Vault::new();
     let file = vault.dir.join("greynoise.key");
     let reference = format!("file:{}", file.display());
@@ -53,7 +53,7 @@ fn a_reference_that_was_set_and_leads_nowhere_is_said_until_something_comes_to_b
 }
 
 #[test]
-fn nobody_is_told_of_a_default_that_leads_nowhere() {
+fn an_unset_default_reference_is_not_reported() {
     let cluster = Cluster::builder().start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'greynoise'", "no key");
@@ -120,7 +120,7 @@ fn a_key_that_sops_decrypts() {
 }
 
 #[test]
-fn no_program_runs_that_no_setting_names() {
+fn only_programs_named_in_the_settings_run() {
     let vault = Vault::new();
     // It would be found by the search path.
     let ran = vault.dir.join("ran");
@@ -174,7 +174,7 @@ fn a_program_that_hangs_ends_with_the_worker() {
 }
 
 #[test]
-fn a_program_has_none_of_the_servers_files() {
+fn a_program_gets_no_open_files_of_the_server() {
     let vault = Vault::new();
     let seen = vault.dir.join("seen");
     std::fs::write(&seen, "").unwrap();
@@ -194,7 +194,7 @@ fn a_program_has_none_of_the_servers_files() {
 }
 
 #[test]
-fn what_stands_around_a_key_is_dropped_or_named() {
+fn text_around_a_key_is_dropped_or_named() {
     let vault = Vault::new();
     let file = vault.key_file(0o644);
     let reference = format!("file:{}", file.display());
@@ -213,7 +213,7 @@ fn what_stands_around_a_key_is_dropped_or_named() {
 }
 
 #[test]
-fn what_a_failing_program_prints_is_told_to_nobody() {
+fn the_output_of_a_failing_program_is_not_shown() {
     let vault = Vault::new();
     let op = vault.program("op", &format!("echo '{CANARY}'; echo '{CANARY}' >&2; exit 3"));
     let cluster = vault.cluster("op://Servers/GreyNoise/key", &[("asn_inventory.secret_commands", &op)], &[]);
@@ -225,7 +225,7 @@ fn what_a_failing_program_prints_is_told_to_nobody() {
 }
 
 #[test]
-fn a_program_sees_its_own_credentials_and_no_others() {
+fn a_program_sees_only_its_own_credentials() {
     let vault = Vault::new();
     let seen = vault.dir.join("seen");
     let op = vault.program("op", &format!("env > '{}'; echo '{CANARY}'", seen.display()));

@@ -88,7 +88,7 @@ fn a_key_that_vault_holds() {
 }
 
 #[test]
-fn a_token_that_vault_does_not_accept_is_told_without_being_shown() {
+fn a_refused_vault_token_is_reported_without_being_shown() {
     let vault = VaultServer::start(&private_dir());
     vault.hold(PATH, "license_key", KEY);
     let site = site_with_vault(&vault, "hvs.another-token");
@@ -99,7 +99,7 @@ fn a_token_that_vault_does_not_accept_is_told_without_being_shown() {
 }
 
 #[test]
-fn vault_by_a_certificate_that_nobody_vouches_for_gets_no_token() {
+fn a_vault_with_an_untrusted_certificate_gets_no_token() {
     let vault = VaultServer::start(&private_dir());
     vault.hold(PATH, "license_key", KEY);
     let env = vault.env();

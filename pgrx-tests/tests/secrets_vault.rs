@@ -20,7 +20,7 @@ fn a_key_that_vault_holds() {
 }
 
 #[test]
-fn a_field_that_vault_does_not_hold_is_no_key() {
+fn a_missing_vault_field_is_reported() {
     let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
     vault.hold("secret/data/greynoise", "other", CANARY);
     let ca = keys.fakes.settings().into_iter().find(|(name, _)| name.ends_with("tls_ca_file")).expect("a setting").1;
@@ -45,7 +45,7 @@ fn fakes_ca(keys: &Vault) -> String {
 }
 
 #[test]
-fn a_vault_that_nobody_vouches_for_is_not_even_asked() {
+fn an_untrusted_vault_is_not_asked() {
     let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
     vault.hold("secret/data/greynoise", "api_key", CANARY);
     let env = vault.env();
@@ -61,7 +61,7 @@ fn a_vault_that_nobody_vouches_for_is_not_even_asked() {
 }
 
 #[test]
-fn a_token_that_vault_refuses_is_no_key() {
+fn a_refused_vault_token_gives_no_key() {
     let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
     vault.hold("secret/data/greynoise", "api_key", CANARY);
     let both = vault.trusted_beside(fakes_ca(&keys).as_ref()).display().to_string();
@@ -76,7 +76,7 @@ fn a_token_that_vault_refuses_is_no_key() {
 }
 
 #[test]
-fn a_key_outlives_a_vault_that_fails_and_not_one_that_refuses() {
+fn a_key_survives_a_failing_vault_but_not_a_refusal() {
     let (keys, vault) = (Vault::new(), VaultServer::start(&private_dir()));
     keys.fakes.scanner(Scanner::noise("218.92.0.68".parse().unwrap(), "benign", "unknown"));
     vault.hold("secret/data/greynoise", "api_key", CANARY);

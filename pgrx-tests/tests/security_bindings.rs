@@ -145,7 +145,7 @@ fn use_everything(db: &str) {
 }
 
 #[test]
-fn an_install_binds_nothing_to_what_somebody_planted() {
+fn an_install_binds_nothing_to_planted_objects() {
     plant("planted_first");
     cluster().sql("planted_first", "CREATE EXTENSION asn_inventory");
     assert_eq!(cluster().lines("planted_first", FOREIGN), [""; 0]);
@@ -153,7 +153,7 @@ fn an_install_binds_nothing_to_what_somebody_planted() {
 }
 
 #[test]
-fn an_update_binds_anew_what_the_older_script_had_bound_to_somebody_elses_objects() {
+fn an_update_rebinds_objects_that_the_older_script_bound_to_foreign_ones() {
     // Not all of the traps: the older script would fail on some of its own accord.
     let cluster = cluster();
     cluster.sql("postgres", "CREATE DATABASE bound");
@@ -178,7 +178,7 @@ fn an_update_binds_anew_what_the_older_script_had_bound_to_somebody_elses_object
 }
 
 #[test]
-fn an_update_refuses_and_names_what_is_bound_to_somebody_elses_objects_still() {
+fn an_update_refuses_and_names_remaining_bindings_to_foreign_objects() {
     let cluster = cluster();
     cluster.sql("postgres", "CREATE DATABASE stubborn");
     cluster.sql(
@@ -200,7 +200,7 @@ fn an_update_refuses_and_names_what_is_bound_to_somebody_elses_objects_still() {
 }
 
 #[test]
-fn an_install_takes_back_what_default_privileges_gave() {
+fn an_install_revokes_the_rights_of_default_privileges() {
     let cluster = cluster();
     cluster.sql("postgres", "CREATE DATABASE generous");
     cluster.sql("postgres", "CREATE ROLE webapp LOGIN");

@@ -106,7 +106,7 @@ fn nobody_is_superuser(db: &str) {
 }
 
 #[test]
-fn a_trigger_of_whoever_may_make_one_is_fired_by_nobody() {
+fn a_foreign_trigger_on_our_tables_does_not_fire() {
     let db = database();
     let cluster = cluster();
     for table in TABLES {
@@ -172,7 +172,7 @@ const KEYS: [(&str, &str, &str); 9] = [
 ];
 
 #[test]
-fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
+fn an_owners_code_on_all_tables_runs_as_that_owner() {
     let db = database();
     let cluster = cluster();
     for table in TABLES {
@@ -202,7 +202,7 @@ fn what_an_owner_puts_on_all_tables_runs_as_that_owner() {
 }
 
 #[test]
-fn one_table_that_was_handed_over_is_written_as_its_owner_and_the_others_as_before() {
+fn one_table_with_another_owner_is_written_as_that_owner() {
     for (table, column, kind) in KEYS {
         let db = database();
         let cluster = cluster();
@@ -230,7 +230,7 @@ fn one_table_that_was_handed_over_is_written_as_its_owner_and_the_others_as_befo
 }
 
 #[test]
-fn a_table_that_is_not_as_it_was_made_crashes_nobody() {
+fn an_altered_table_crashes_no_process() {
     let cluster = cluster();
     for change in [
         "ALTER TABLE ip_observation ADD COLUMN more int",
@@ -344,7 +344,7 @@ fn a_child_of_one_of_the_tables_is_not_written_and_is_named() {
 }
 
 #[test]
-fn an_owners_code_does_not_get_past_other_peoples_foreign_keys() {
+fn an_owners_code_does_not_bypass_foreign_keys_of_other_roles() {
     let db = database();
     let cluster = cluster();
     cluster.sql(
@@ -367,7 +367,7 @@ fn an_owners_code_does_not_get_past_other_peoples_foreign_keys() {
 }
 
 #[test]
-fn what_an_owners_code_raises_does_not_fill_the_log() {
+fn errors_of_an_owners_code_do_not_fill_the_log() {
     let db = database();
     let cluster = cluster();
     cluster.sql(&db, "ALTER TABLE ip_inventory OWNER TO webapp");

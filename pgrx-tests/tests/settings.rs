@@ -73,7 +73,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
 }
 
 #[test]
-fn every_setting_says_what_it_does_in_words_of_its_own() {
+fn every_setting_has_its_own_description() {
     // Words of four letters and more that are not those of the name.
     let silent = "SELECT name, short_desc, extra_desc FROM pg_settings WHERE name LIKE 'asn\\_inventory.%' AND
         (coalesce(extra_desc, '') = '' OR short_desc !~ '\\.$' OR
@@ -139,7 +139,7 @@ fn a_url_with_credentials_is_refused_with_its_reason_and_not_repeated() {
 }
 
 #[test]
-fn only_enabled_is_a_sessions_own() {
+fn only_enabled_can_be_set_in_a_session() {
     for (name, value) in [
         ("absorb_interval", "'50ms'"),
         ("databases", "'mine'"),
@@ -169,7 +169,7 @@ fn only_enabled_is_a_sessions_own() {
 }
 
 #[test]
-fn what_names_files_or_databases_is_hidden_from_ordinary_roles() {
+fn settings_that_name_files_or_databases_are_hidden_from_ordinary_roles() {
     let mut client = cluster().connect_as("ordinary", DB);
     let visible = "SELECT substr(name, 15) FROM pg_settings WHERE name LIKE 'asn\\_inventory.%' ORDER BY name";
     let rows = query(&mut client, visible).expect("settings");

@@ -181,7 +181,7 @@ fn functions_that_run_sql_pin_their_search_path() {
 }
 
 #[test]
-fn nothing_is_granted_to_public_but_the_offline_look_ups() {
+fn only_the_offline_look_ups_are_granted_to_public() {
     let functions = "SELECT proname FROM function, aclexplode(coalesce(proacl, acldefault('f', proowner))) AS a
                      WHERE a.grantee = 0 ORDER BY 1";
     assert_eq!(
@@ -246,7 +246,7 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
 }
 
 #[test]
-fn a_callers_search_path_and_operators_make_no_difference() {
+fn a_callers_search_path_and_operators_have_no_effect() {
     let mut client = cluster().connect(DB);
     // A schema that answers before pg_catalog, with lies for operators and functions that our SQL uses.
     query(

@@ -56,7 +56,7 @@ fn a_standby_answers_and_writes_nothing() {
 }
 
 #[test]
-fn a_standby_takes_its_own_files_and_works_once_promoted() {
+fn a_standby_imports_its_own_files_and_works_once_promoted() {
     let (primary, standby) = pair();
     let mut session = standby.connect(DB);
     let mut city = || session.query_one("SELECT ip_city('81.2.69.142')", &[]).expect("an answer").get::<_, String>(0);

@@ -19,7 +19,7 @@ fn number(cluster: &Cluster, column: &str) -> u64 {
 }
 
 #[test]
-fn the_worker_counts_what_is_in_the_inventory() {
+fn the_worker_counts_the_inventory() {
     let cluster = cluster();
     let counts =
         "SELECT addresses, enriched, missing_asn, coverage_percent, counted_at IS NOT NULL FROM enrichment_status";
@@ -52,7 +52,7 @@ fn the_worker_counts_what_is_in_the_inventory() {
 }
 
 #[test]
-fn full_coverage_is_said_where_nothing_is_missing_and_nowhere_else() {
+fn coverage_is_100_only_if_nothing_is_missing() {
     let cluster = cluster();
     cluster.sql(
         DB,
@@ -70,7 +70,7 @@ fn full_coverage_is_said_where_nothing_is_missing_and_nowhere_else() {
 }
 
 #[test]
-fn what_was_absorbed_before_a_restart_is_counted_after_it() {
+fn rows_absorbed_before_a_restart_are_counted_after_it() {
     let cluster = cluster();
     cluster.wait_value(DB, "SELECT addresses FROM enrichment_status", "0");
     // A session blocks the write of the count, until the server stops.
@@ -142,7 +142,7 @@ fn look_ups_of_many_sessions_are_all_counted() {
 }
 
 #[test]
-fn what_the_inventory_answers_is_a_hit() {
+fn an_answer_from_the_inventory_is_a_cache_hit() {
     let world = World::options().conf("cymru", "off").conf("greynoise", "off").start();
     let counts = "SELECT cache_hits, cache_misses, cache_hit_percent FROM enrichment_status";
     assert_eq!(world.lines(counts), ["0|0|"]);
@@ -156,7 +156,7 @@ fn what_the_inventory_answers_is_a_hit() {
 }
 
 #[test]
-fn what_waits_is_counted_and_has_an_age() {
+fn waiting_addresses_are_counted_and_have_an_age() {
     let cluster = cluster();
     let waits = "SELECT queued, queue_age IS NOT NULL FROM enrichment_status";
     cluster.wait_value(DB, "SELECT queued FROM enrichment_status", "0");

@@ -32,7 +32,7 @@ fn a_wrong_column_without_its_time_is_taken_back_and_read_again() {
 }
 
 #[test]
-fn only_what_was_counted_is_taken_back() {
+fn only_counted_rows_are_taken_back() {
     let db = Db::new();
     db.sql(FLOWS);
     // These were there before, and were not counted.
@@ -52,7 +52,7 @@ fn only_what_was_counted_is_taken_back() {
 }
 
 #[test]
-fn what_is_queued_is_taken_back_as_well_and_a_rollback_takes_nothing() {
+fn queued_rows_are_taken_back_too_and_a_rollback_undoes_it() {
     let db = Db::new();
     db.sql(FLOWS);
     db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('1.1.1.1')");
@@ -71,7 +71,7 @@ fn what_is_queued_is_taken_back_as_well_and_a_rollback_takes_nothing() {
 }
 
 #[test]
-fn loaders_of_other_tables_lose_nothing_meanwhile() {
+fn concurrent_loaders_of_other_tables_lose_nothing() {
     let db = Db::new();
     db.sql("CREATE TABLE flows (src inet); SELECT attach_ip_source('flows', '{src}'); CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}')");
     db.sql("INSERT INTO flows SELECT inet '34.64.0.0' + i % 500 FROM generate_series(0, 99999) i");
@@ -95,7 +95,7 @@ fn loaders_of_other_tables_lose_nothing_meanwhile() {
 }
 
 #[test]
-fn counts_that_wait_for_the_table_alone_go_with_it() {
+fn pending_counts_of_the_table_are_removed_with_it() {
     let db = Db::new();
     db.sql(FLOWS);
     db.sql("SELECT attach_ip_source('flows', '{src}'); INSERT INTO flows VALUES ('8.8.8.8')");
@@ -115,7 +115,7 @@ fn counts_that_wait_for_the_table_alone_go_with_it() {
 }
 
 #[test]
-fn it_is_for_the_owner_of_the_table() {
+fn only_the_owner_of_the_table_may_forget_it() {
     let db = Db::new();
     let role = format!("forgetter_of_{}", db.name);
     db.sql(FLOWS);
@@ -133,7 +133,7 @@ fn it_is_for_the_owner_of_the_table() {
 
 /// Rows that no trigger saw look like others once they are changed: observations of other tables stay.
 #[test]
-fn a_table_takes_no_more_than_it_has_added() {
+fn a_table_cannot_take_back_more_than_it_added() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE f (ip inet); SELECT attach_ip_source('f', '{ip}'); INSERT INTO f SELECT '8.8.8.8' FROM generate_series(1, 5);
@@ -161,7 +161,7 @@ fn a_publication_of_all_tables_does_not_keep_a_table() {
 
 /// Foreign keys are not checked if no trigger fires: a referenced row must stay.
 #[test]
-fn an_address_that_a_foreign_key_names_stays_with_nothing_left() {
+fn an_address_referenced_by_a_foreign_key_stays_with_count_0() {
     let db = Db::new();
     db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8')");
     db.settle();
@@ -174,7 +174,7 @@ fn an_address_that_a_foreign_key_names_stays_with_nothing_left() {
 }
 
 #[test]
-fn what_other_columns_have_added_is_not_guessed() {
+fn after_a_change_of_columns_taking_back_is_refused() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE f (src inet, dst inet); SELECT attach_ip_source('f', '{dst}');

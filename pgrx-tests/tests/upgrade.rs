@@ -109,7 +109,7 @@ fn an_updated_database_has_the_catalog_of_a_fresh_one() {
 }
 
 #[test]
-fn an_update_leaves_the_data_and_the_work_goes_on() {
+fn an_update_keeps_the_data_and_the_work_goes_on() {
     let cluster = cluster();
     old_database("going_on");
     let before: Vec<Vec<String>> = DATA.iter().map(|sql| cluster.lines("going_on", sql)).collect();

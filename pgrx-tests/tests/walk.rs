@@ -86,7 +86,7 @@ fn rows_follow_a_newer_build_and_only_those_that_changed_are_written() {
 }
 
 #[test]
-fn rows_from_before_the_first_files_are_answered_when_those_come_and_bare_ones_wait_for_a_backfill() {
+fn the_first_files_answer_unanswered_rows_but_not_bare_ones() {
     let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
     cluster.sql(
         DB,
@@ -101,7 +101,7 @@ fn rows_from_before_the_first_files_are_answered_when_those_come_and_bare_ones_w
 }
 
 #[test]
-fn a_row_that_somebody_holds_is_written_when_it_is_free_and_the_walk_ends_only_then() {
+fn a_locked_row_is_written_when_it_is_unlocked_and_the_walk_ends_only_then() {
     let cluster = cluster();
     bare(&cluster, DB, "8.8.8.0", 100);
     cluster.sql(DB, "SELECT backfill_inventory()");

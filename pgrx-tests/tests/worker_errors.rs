@@ -43,7 +43,7 @@ fn wait_healthy(cluster: &Cluster, db: &str) {
 }
 
 #[test]
-fn a_full_disk_is_told_at_once_blames_no_address_and_loses_nothing() {
+fn a_full_disk_is_reported_at_once_blames_no_address_and_loses_nothing() {
     let cluster = cluster();
     let db = database(cluster, "full_disk");
     cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
@@ -100,7 +100,7 @@ fn by_hand_the_same_error_is_raised_and_the_queue_stays() {
 }
 
 #[test]
-fn one_address_that_cannot_be_written_is_told_until_it_is() {
+fn an_unwritable_address_is_reported_until_it_is_written() {
     let cluster = cluster();
     let db = database(cluster, "one_address");
     cluster.sql(
@@ -148,7 +148,7 @@ fn a_backfill_that_cannot_write_fails_with_the_reason() {
 }
 
 #[test]
-fn a_count_and_a_walk_that_cannot_be_written_are_told() {
+fn a_failed_count_and_a_failed_walk_are_reported() {
     let cluster = cluster();
     let db = database(cluster, "full_count");
     cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
@@ -170,7 +170,7 @@ fn a_count_and_a_walk_that_cannot_be_written_are_told() {
 }
 
 #[test]
-fn answers_that_cannot_be_written_are_told_and_written_later() {
+fn unwritable_answers_are_reported_and_written_later() {
     use crate::network_support::*;
     let world = World::start();
     world.attach_events();
@@ -188,7 +188,7 @@ fn answers_that_cannot_be_written_are_told_and_written_later() {
 }
 
 #[test]
-fn the_log_tells_which_database_a_line_is_about() {
+fn each_log_line_names_its_database() {
     let cluster = cluster();
     let databases = ["named one", "named_two"];
     for db in databases {

@@ -36,7 +36,7 @@ fn dns_answers_origins_and_names_over_udp_and_tcp() {
 }
 
 #[test]
-fn dns_logs_a_malformed_name_and_knows_it_not() {
+fn dns_logs_a_malformed_name_and_does_not_know_it() {
     let fakes = example();
     let name = "113.0.203.origin.asn.cymru.com.";
     assert_eq!(texts(&udp(&fakes, name)), (ResponseCode::NXDomain, vec![]));
@@ -56,7 +56,7 @@ fn dns_truncates_a_long_name_over_udp_and_gives_it_whole_over_tcp() {
 }
 
 #[test]
-fn dns_fails_as_told() {
+fn dns_fails_as_configured() {
     let fakes = example();
     let name = origin_name("203.0.113.7");
     let ask = || udp(&fakes, &name);
@@ -96,7 +96,7 @@ fn dns_fails_as_told() {
 }
 
 #[test]
-fn a_fault_is_for_the_next_requests_or_for_some_addresses() {
+fn a_fault_applies_to_the_next_requests_or_to_some_addresses() {
     let fakes = example();
     fakes.fault(Fault::from(DnsFault::Servfail).next(2).within("203.0.113.0/28"));
     let code = |ip: &str| texts(&udp(&fakes, &origin_name(ip))).0;

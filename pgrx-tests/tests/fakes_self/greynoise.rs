@@ -69,7 +69,7 @@ fn greynoise_counts_answers_against_its_quota() {
 }
 
 #[test]
-fn greynoise_answers_otherwise_as_told() {
+fn greynoise_answers_differently_as_configured() {
     let fakes = example();
     let once = |fault: GreyNoiseFault| {
         fakes.fault(Fault::from(fault).within("8.8.8.8/32").next(1));
@@ -100,7 +100,7 @@ fn greynoise_answers_otherwise_as_told() {
 }
 
 #[test]
-fn greynoise_breaks_off_as_told() {
+fn greynoise_breaks_connections_as_configured() {
     let fakes = example();
     let next = |fault: GreyNoiseFault| fakes.fault(Fault::from(fault).next(1));
     next(GreyNoiseFault::Hang);

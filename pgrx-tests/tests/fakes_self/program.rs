@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn the_settings_name_what_is_there_and_the_key_is_safe_to_read() {
+fn the_settings_name_running_services_and_a_readable_key() {
     let fakes = Own::start();
     let settings = fakes.settings();
     let value =
@@ -43,7 +43,7 @@ fn a_second_handle_sees_the_same_fakes_and_leaves_them_running() {
 }
 
 #[test]
-fn the_demos_data_is_taken() {
+fn the_demos_data_is_accepted() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/sources.json");
     let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-demo-{}", std::process::id()));
     let fakes = Fakes::options().data(&file).start(&dir);
@@ -55,7 +55,7 @@ fn the_demos_data_is_taken() {
 }
 
 #[test]
-fn the_control_port_refuses_what_makes_no_sense_and_goes_on() {
+fn the_control_port_refuses_invalid_commands_and_goes_on() {
     let fakes = Own::start();
     let ready = std::fs::read_to_string(fakes.ca_file().with_file_name("fake-sources.json")).unwrap();
     let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
@@ -80,7 +80,7 @@ fn the_control_port_refuses_what_makes_no_sense_and_goes_on() {
 }
 
 #[test]
-fn what_stays_outlives_its_handle_and_ends_by_a_signal() {
+fn fakes_that_stay_outlive_their_handle_and_end_by_a_signal() {
     let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-stay-{}", std::process::id()));
     let fakes = Fakes::options().stay().start(&dir);
     let (pid, whois) = (fakes.pid(), fakes.whois());
@@ -96,7 +96,7 @@ fn what_stays_outlives_its_handle_and_ends_by_a_signal() {
 
 /// Started by this program once more, so that its standard error is a pipe that can be read to its end.
 #[test]
-fn fakes_that_stay_hold_nobodys_standard_error_open() {
+fn fakes_that_stay_do_not_hold_standard_error_open() {
     let asked = "ASN_INVENTORY_FAKES_THAT_STAY";
     if let Some(dir) = std::env::var_os(asked) {
         drop(Fakes::options().stay().start(std::path::Path::new(&dir)));
@@ -104,7 +104,7 @@ fn fakes_that_stay_hold_nobodys_standard_error_open() {
     }
     let dir = std::env::temp_dir().join(format!("asn-inventory-fakes-stay-{}", std::process::id()));
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "fakes_self::program::fakes_that_stay_hold_nobodys_standard_error_open", "--nocapture"])
+        .args(["--exact", "fakes_self::program::fakes_that_stay_do_not_hold_standard_error_open", "--nocapture"])
         .env(asked, &dir)
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())

@@ -36,7 +36,7 @@ fn whois_answers_a_single_query_and_logs_it_as_one() {
 }
 
 #[test]
-fn whois_refuses_connections_until_it_is_told_not_to() {
+fn whois_refuses_connections_until_the_fault_is_cleared() {
     let fakes = example();
     for _ in 0..3 {
         fakes.fault(WhoisFault::Refuse);
@@ -47,7 +47,7 @@ fn whois_refuses_connections_until_it_is_told_not_to() {
 }
 
 #[test]
-fn whois_breaks_off_as_told() {
+fn whois_breaks_connections_as_configured() {
     let fakes = example();
     let addresses = ["203.0.113.7", "203.0.112.1", "2001:db8::1"];
     let (whole, _) = bulk(&fakes, &addresses, PATIENCE);
@@ -86,7 +86,7 @@ fn whois_breaks_off_as_told() {
 }
 
 #[test]
-fn whois_says_what_it_should_not_as_told() {
+fn whois_sends_wrong_rows_as_configured() {
     let fakes = example();
     let addresses = ["203.0.112.1", "203.0.113.7"];
     let (whole, _) = bulk(&fakes, &addresses, PATIENCE);
