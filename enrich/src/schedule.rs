@@ -126,7 +126,7 @@ impl Schedule {
 }
 
 /// How late the jitter of [`Schedule::next_spread`] ever makes anything.
-pub const MAX_JITTER: Duration = Duration::from_secs(1800);
+const MAX_JITTER: Duration = Duration::from_secs(1800);
 
 /// The last second of the year 2100.
 const LAST: i64 = 4_133_980_799;

@@ -93,14 +93,10 @@ impl Fetcher {
         // Without a thread there is nothing to configure.
         let _ = self.messages.send(Message::Reconfigure(Box::new(config)));
     }
-
-    /// Ends the thread within a second, even with requests in flight. Unanswered ones are dropped.
-    pub fn shutdown(self) {
-        drop(self);
-    }
 }
 
 impl Drop for Fetcher {
+    /// Ends the thread within a second, even with requests in flight. Unanswered ones are dropped.
     fn drop(&mut self) {
         let _ = self.messages.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
