@@ -1,4 +1,4 @@
-# What a person runs. Every target sets up what it needs first (scripts/setup.sh; quick when it is there).
+# The commands for people. Every target sets up its needs first (scripts/setup.sh; quick when it is there).
 #
 #   make test                                   all tests, in private clusters
 #   make test TEST=ingest_                      the tests whose file or name has that in it
@@ -31,7 +31,7 @@ unit: ## the tests that need no PostgreSQL
 
 check: lint unit ## formatting, clippy, and the tests that need no PostgreSQL
 
-setup: ## what building needs: PostgreSQL with headers, libclang, cargo-pgrx
+setup: ## the needs of a build: PostgreSQL with headers, libclang, cargo-pgrx
 	@scripts/setup.sh
 
 build: setup ## the extension, into a private installation under target/pg
@@ -48,7 +48,7 @@ demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for y
 demo-stop: ## end the demo's server and remove its data
 	@scripts/demo.sh stop
 
-bench: build ## speed and memory, side by side with what they are measured against
+bench: build ## speed and memory, side by side with their baselines
 	cargo build --release -q -p asn_inventory_tests --bin fake-sources
 	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin bench $(if $(ARGS),-- $(ARGS))
 
@@ -64,5 +64,5 @@ check-versions: ## type-check the extension for PostgreSQL 14 to 18, against the
 install: setup ## into the PostgreSQL that PG_CONFIG names
 	@scripts/install.sh
 
-clean: ## remove what was built (but not the tools that setup installed)
+clean: ## remove build results (but not the tools that setup installed)
 	@scripts/clean.sh

@@ -27,7 +27,7 @@ link_entries() {
     find "$1" -mindepth 1 -maxdepth 1 ! -name 'asn_inventory*' -exec ln -sfn -t "$2" {} +
 }
 
-# What the tree was made from: a package upgrade of PostgreSQL makes a new one.
+# The source of the tree: a package upgrade of PostgreSQL makes a new one.
 tree_identity() {
     cat "$setup_env"
     stat -c '%n %s %Y' "$PG_BINDIR/postgres" "$PG_SHAREDIR" "$PG_SHAREDIR/extension" "$PG_PKGLIBDIR"

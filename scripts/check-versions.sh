@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Type-checks the extension for every PostgreSQL it supports, on a machine that has the headers of only one: against
-# the bindings that ship with pgrx. What this cannot see is linking and running; the tests do that for one version.
+# the bindings that ship with pgrx. It does not check linking and running; the tests do that for one version.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

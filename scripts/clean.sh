@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Removes what was built: both cargo profiles, the private installation, the demo. The tools that setup
-# installed stay, and so does whatever else a shared target directory holds.
+# installed stay, and so do other files of a shared target directory.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # demo.sh start: the demo, in a private cluster that stays, so that one can look further.
-# demo.sh stop: ends its server and its fakes of the network sources, and removes what they left.
+# demo.sh stop: ends its server and its fakes of the network sources, and removes their files.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

@@ -1,4 +1,4 @@
-# What the scripts share: where things are, who runs servers, how to speak. Sourced, never run.
+# Common code of the scripts: paths, the servers' user, messages. Sourced, never run.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -11,7 +11,7 @@ export CARGO_TARGET_DIR=$target
 # pgrx's configuration is ours alone: the user's own ~/.pgrx stays as it is.
 export PGRX_HOME=$target/pgrx
 
-# What scripts/setup.sh found out: PG_CONFIG, PG_MAJOR, PG_BINDIR, PG_PKGLIBDIR, PG_SHAREDIR,
+# Results of scripts/setup.sh: PG_CONFIG, PG_MAJOR, PG_BINDIR, PG_PKGLIBDIR, PG_SHAREDIR,
 # PG_LIBDIR, PG_VERSION and CARGO_PGRX_BIN.
 setup_env=$target/pg/setup.env
 
@@ -45,7 +45,7 @@ as_server_user() {
     fi
 }
 
-# Where clusters live and what they run: ASN_INVENTORY_TREE, ASN_INVENTORY_WORK, ASN_INVENTORY_USER. Where
+# The place of clusters and their server: ASN_INVENTORY_TREE, ASN_INVENTORY_WORK, ASN_INVENTORY_USER. Where
 # the servers' user cannot reach the checkout, all that moves to a new directory, named in $temporary, which
 # the caller removes.
 choose_place() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints where promtool is, Prometheus's own checker of metrics and alert rules: the one in PATH, or else the one of
 # Debian's package prometheus, kept with the tools in the target directory. The package is unpacked and not installed:
-# nobody asked for the service in it, and it takes no rights. Quick when it is there. The tests run this by themselves.
+# the service in it is not needed, and it takes no rights. Quick when it is there. The tests run this by themselves.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings a bare machine to where the extension builds: a PostgreSQL server with headers, libclang for
-# pgrx's bindings, cargo-pgrx, and a private pgrx configuration. Says what it does; says nothing and
+# pgrx's bindings, cargo-pgrx, and a private pgrx configuration. Reports its steps; says nothing and
 # takes no time when everything is there. PG_CONFIG=… chooses the PostgreSQL.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -16,7 +16,7 @@ probe() {
     out=$("$1" --version --bindir --pkglibdir --sharedir --libdir --includedir-server 2>/dev/null) ||
         { why="$1 does not run"; return 1; }
     mapfile -t out <<<"$out"
-    [ ${#out[@]} = 6 ] || { why="$1 is no pg_config"; return 1; }
+    [ ${#out[@]} = 6 ] || { why="$1 is not a pg_config"; return 1; }
     PG_CONFIG=$1 PG_VERSION=${out[0]#PostgreSQL } PG_BINDIR=${out[1]} PG_PKGLIBDIR=${out[2]}
     PG_SHAREDIR=${out[3]} PG_LIBDIR=${out[4]}
     PG_MAJOR=${PG_VERSION%%[!0-9]*}
@@ -50,7 +50,7 @@ have_libclang() {
     command -v clang >/dev/null && { command -v llvm-config || ldconfig -p 2>/dev/null | grep libclang; } >/dev/null
 }
 
-# Debian starts a cluster of its own with the server package. Nobody asked for one here.
+# Debian starts its own cluster with the server package, which is not needed here.
 no_cluster=
 forbid_system_cluster() {
     local dir=/etc/postgresql-common/createcluster.d

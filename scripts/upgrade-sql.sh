@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# upgrade-sql.sh: writes the second half of the upgrade script of the version under way: every function and view of
-# sql/*.sql made anew, with all comments and revocations. upgrade-sql.sh --check: only says whether it is as it should be.
+# upgrade-sql.sh: writes the second half of the upgrade script of the version in work: every function and view of
+# sql/*.sql created again, with all comments and revocations. upgrade-sql.sh --check: only reports whether it is up to date.
 #
-# An upgrade makes all of them anew, changed or not: what an older script bound to an object that somebody else had planted
-# is bound to the system's own then. The first half, what changes tables and removes or adds objects, is written by hand.
-# A released upgrade script is never touched again.
+# An upgrade creates all of them again, changed or not: if an older script bound one to an object that another role had
+# planted, it is bound to the system's own then. The first half changes tables and removes or adds objects; it is written
+# by hand. A released upgrade script is never changed again.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"
@@ -12,7 +12,7 @@ cd "$root"
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
 # New functions that views, the doctor and mmdb_networks() call: who may read those must be able to call these.
 for_readers=_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows
-# Names that an object has got since: who was given rights on it by the name of before keeps them.
+# New names of objects: roles with rights on the old name keep them.
 renamed=$(sed -nE 's/^ALTER (VIEW|FUNCTION) .* RENAME TO ([a-z_]+);$/\2/p' "$script")
 mark='-- From here on written by scripts/upgrade-sql.sh.'
 
@@ -33,7 +33,7 @@ generated() {
         function flush() {
             if (text ~ /^CREATE (VIEW|FUNCTION|PROCEDURE) /) sub(/^CREATE /, "CREATE OR REPLACE ", text)
             if (text ~ /^SELECT @extschema@\._secure_extension/) sub(/NULL, NULL/, made, text)
-            # Rights on what the version before had are as they are: a REVOKE would make users'\'' grants the extension'\''s own,
+            # Rights on objects of the version before stay: a REVOKE would make users'\'' grants the extension'\''s own,
             # and a dump leaves those out.
             if (text ~ /^REVOKE / && match(text, /@extschema@\.[a-z_]+\(/) && made !~ "[{,]" substr(text, RSTART + 12, RLENGTH - 13) "[,}]") text = ""
             if (text ~ /^(CREATE OR REPLACE|COMMENT ON|REVOKE|SELECT @extschema@\.)/) printf "%s", text

@@ -140,7 +140,7 @@ COMMENT ON COLUMN @extschema@.scanner_networks.malicious IS 'malicious ones of t
 COMMENT ON COLUMN @extschema@.scanner_networks.benign IS 'business services and benign scanners';
 COMMENT ON COLUMN @extschema@.scanner_networks.addresses IS 'all addresses of this AS in ip_inventory';
 
--- What is dated comes in the order of time; then how it stands now.
+-- Dated events in the order of time; then the present state.
 CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, event text, source text, detail text)
     LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column

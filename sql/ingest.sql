@@ -86,7 +86,7 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drop
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings if their key exists';
 
--- A restore beside the worker: who loads these tables is noted, and the worker waits.
+-- A restore while the worker runs: sessions that load these tables are noted, and the worker waits.
 CREATE FUNCTION @extschema@._note_restore() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_restore';
 COMMENT ON FUNCTION @extschema@._note_restore() IS 'trigger of the extension''s tables: tells the worker that a dump is being restored, so that it waits';

@@ -48,8 +48,8 @@ CREATE FUNCTION @extschema@._announce_extension() RETURNS void LANGUAGE c VOLATI
 COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher when the transaction commits';
 REVOKE ALL ON FUNCTION @extschema@._announce_extension() FROM PUBLIC;
 
--- Whatever default privileges gave on the extension's objects is taken back: the right to make a trigger on a table that
--- the worker writes is no small matter. In an update, for what is new alone: the rest was granted by somebody.
+-- Rights that default privileges gave on the extension's objects are revoked: the right to make a trigger on a table that
+-- the worker writes is dangerous. In an update, only for new objects: other rights were granted on purpose.
 CREATE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';

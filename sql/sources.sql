@@ -1,4 +1,4 @@
--- What the network sources say beside the addresses: networks, autonomous systems, the quota.
+-- The network sources' data beside the addresses: networks, autonomous systems, the quota.
 CREATE TABLE @extschema@.cymru_prefix (
     prefix       cidr PRIMARY KEY,
     announced    cidr,
@@ -11,7 +11,7 @@ CREATE TABLE @extschema@.cymru_prefix (
 );
 CREATE INDEX cymru_prefix_lookup ON @extschema@.cymru_prefix USING spgist (prefix);
 COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
-COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
+COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, one per network: addresses inside it are not asked about again until it expires';
 COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network for which the answer is used: the /24 (IPv6: /48) of the asked address, or the announced prefix where it is longer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix in the answer, which may be wider; null: no route, a negative answer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';
@@ -117,7 +117,7 @@ COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
 
--- Not dumped: the worker counts what was restored.
+-- Not dumped: the worker counts restored rows.
 CREATE TABLE @extschema@.inventory_count (
     counted_at         timestamptz NOT NULL,
     addresses          bigint NOT NULL,
@@ -133,7 +133,7 @@ CREATE TABLE @extschema@.inventory_count (
     greynoise_due      bigint NOT NULL,
     changes            bigint
 );
--- Who publishes all tables wants to know which row goes.
+-- A publication of all tables needs to identify deleted rows.
 ALTER TABLE @extschema@.maxmind_walk REPLICA IDENTITY FULL;
 ALTER TABLE @extschema@.inventory_count REPLICA IDENTITY FULL;
 ALTER TABLE @extschema@.ip_asn_history REPLICA IDENTITY FULL;

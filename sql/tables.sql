@@ -40,10 +40,10 @@ CREATE TABLE @extschema@.ip_inventory (
     greynoise_detail       text
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
--- What the worker asks the network about next. Rows that no source is due for stand in neither.
+-- The addresses that the worker asks the network about next. Rows without a due source are in neither.
 CREATE INDEX ip_inventory_cymru_due ON @extschema@.ip_inventory (ip_address) WHERE cymru_status IN ('pending', 'failed');
 CREATE INDEX ip_inventory_greynoise_due ON @extschema@.ip_inventory (ip_address) WHERE greynoise_status IN ('pending', 'failed', 'quota');
--- What went stale, by each source's own clock.
+-- Stale rows, by each source's own time.
 CREATE INDEX ip_inventory_cymru_ts ON @extschema@.ip_inventory (cymru_ts) WHERE cymru_ts IS NOT NULL;
 CREATE INDEX ip_inventory_scanner_ts ON @extschema@.ip_inventory (scanner_ts) WHERE scanner_ts IS NOT NULL;
 
@@ -88,7 +88,7 @@ COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempt
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
 
--- What loaders append and the worker absorbs. No index, no constraint, no trigger: appending must neither wait nor
+-- Loaders append rows here, and the worker absorbs them. No index, no constraint, no trigger: appending must not wait or
 -- conflict, and is done below SQL.
 CREATE TABLE @extschema@.ip_observation (
     address    inet,
@@ -225,7 +225,7 @@ CREATE SEQUENCE @extschema@.enrichment_job_id;
 COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_inventory', '');
--- What cannot be restored is not dumped: a temporary table, and one that is gone.
+-- Rows that cannot be restored are not dumped: those of a temporary or dropped table.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_observation',
     'WHERE source IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = source AND c.relpersistence <> ''t'')');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_source',

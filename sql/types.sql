@@ -1,7 +1,7 @@
 \echo Use "CREATE EXTENSION @extschema@.asn_inventory" to load this file. \quit
 
--- Nothing in this script is looked up in a schema that others may write to: an overload that somebody planted there
--- would fit better than the system's own function, and run with the rights of whoever reads a view. The extension's own
+-- Nothing in this script is looked up in a schema that others may write to: an overload that another role put there
+-- would fit better than the system's own function, and run with the rights of a reader of a view. The extension's own
 -- objects are named by their schema.
 SET LOCAL search_path = pg_catalog, pg_temp;
 

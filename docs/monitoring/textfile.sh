@@ -1,12 +1,12 @@
 #!/bin/sh
 # textfile.sh DATABASE FILE: the metrics of a database into a file of node_exporter's textfile collector, for cron. The
-# file is replaced in one go, so that nobody reads half of it; if the database does not answer, it stays as it is, and
+# file is replaced in one go, so that no reader sees half of it; if the database does not answer, it stays as it is, and
 # asn_inventory_scrape_timestamp_seconds in it grows old. Host, port and user are those of the environment (PGHOST, …).
 set -eu
 [ $# = 2 ] || { echo "usage: $0 DATABASE FILE.prom" >&2; exit 2; }
 new=$(mktemp "$(dirname "$2")/.asn_inventory.XXXXXX")
 trap 'rm -f "$new"' EXIT
-# Prometheus reads UTF-8, whatever the database's encoding. Warnings stand in the server's log; cron would mail each.
+# Prometheus reads UTF-8, for every encoding of the database. Warnings are in the server's log; cron would mail each.
 PGCLIENTENCODING=UTF8 PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=error" \
     psql -X -q -At -v ON_ERROR_STOP=1 -d "$1" -c 'SELECT prometheus_metrics()' >"$new"
 [ -s "$new" ]

@@ -1,4 +1,4 @@
--- What came out. Try these in a session of your own.
+-- The results. Try these in your own session.
 \pset footer off
 \pset null '-'
 \set QUIET on

@@ -111,7 +111,7 @@ fn with_a_launcher_a_much_smaller_file_needs_force_too() {
     assert_eq!(asn(&cluster), "15169");
     replace_asn(&cluster, sound(64500));
     import(&cluster, "");
-    assert_eq!(asn(&cluster), "64500", "at once, whoever imported it");
+    assert_eq!(asn(&cluster), "64500", "at once, after either import");
 
     replace_asn(&cluster, collapsed(64501));
     wait_until("the file to be refused", || refused(&cluster).contains("node count fell"));

@@ -86,7 +86,7 @@ fn a_damaged_generation_is_imported_again_from_the_operators_file() {
         site.installed(ASN);
         assert_eq!(asn(&site.open(), "8.8.8.8"), Some(2), "{what}");
         assert_eq!(site.state(ASN).previous, state.previous, "{what}");
-        assert_eq!(site.serial(), serial + 1, "{what}: others must open it anew");
+        assert_eq!(site.serial(), serial + 1, "{what}: others must open it again");
         assert!(!site.has_news(ASN), "{what}");
     }
 }

@@ -210,7 +210,7 @@ COMMENT ON COLUMN @extschema@.enrichment_run.errors IS 'addresses that could not
 COMMENT ON INDEX @extschema@.enrichment_run_update IS 'looks for newer MaxMind files, latest first';
 COMMENT ON SEQUENCE @extschema@.enrichment_job_id IS 'numbers of jobs';
 COMMENT ON INDEX @extschema@.cymru_prefix_lookup IS 'finds the prefixes that an address lies in';
-COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, a network each: who lies inside is not asked about again until it expires';
+COMMENT ON TABLE @extschema@.cymru_prefix IS 'answers of Team Cymru, one per network: addresses inside it are not asked about again until it expires';
 COMMENT ON COLUMN @extschema@.cymru_prefix.prefix IS 'network for which the answer is used: the /24 (IPv6: /48) of the asked address, or the announced prefix where it is longer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.announced IS 'announced prefix in the answer, which may be wider; null: no route, a negative answer';
 COMMENT ON COLUMN @extschema@.cymru_prefix.origins IS 'every origin AS of the prefix, as Team Cymru lists them';

@@ -11,22 +11,22 @@
 //! | [`attach`] | attaching and detaching a table with all below it |
 //! | [`family`] | partitions and children that come later |
 //! | [`install`] | the trigger on one table |
-//! | [`owner`] | whose table it is |
+//! | [`owner`] | the owner of a table |
 //! | [`plan`] | the values to read from each row |
 //! | [`populate`] | the rows that were there before the trigger |
-//! | [`forget`] | taking back what a table's rows have added |
-//! | [`reading`] | an attached table's rows, told apart by who has counted them |
+//! | [`forget`] | subtracting the observations of a table's rows |
+//! | [`reading`] | an attached table's rows, distinguished by whether they were counted |
 //! | [`before`] | which rows were there when a table was attached |
 //! | [`part`] | notes on partitions that had rows when they came |
 //! | [`extract`] | from a column's datum to addresses |
-//! | [`unread`] | what could not be read, and why |
+//! | [`unread`] | unreadable values, and the reason |
 //! | [`moment`] | the time of an event |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
 //! | [`queued`] | a row of the queue, as it is written and read |
 //! | [`replicated`] | rows that a subscription brings |
 //! | [`restore`] | a restore beside the worker |
 //! | [`unobserved`] | statements whose rows were not observed |
-//! | [`unpack`] | what a packed row holds, for SQL |
+//! | [`unpack`] | the content of a packed row, for SQL |
 //! | [`trigger`] | the trigger function |
 //! | [`rows`] | observing row by row |
 //! | [`outlet`] | from a tally to the queue |

@@ -143,7 +143,7 @@ fn count_rest(job: &Job, rest: &[IpAddr]) {
     }
 }
 
-/// Hands over what there is room for, and counts what came since. True: the job is through.
+/// Hands over as many as there is room for, and counts new results. True: the job is done.
 pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking) -> bool {
     if !asking.ended && network.left_of_job(slot) <= ROOM {
         let ips: Vec<IpAddr> = asking.list.by_ref().take(CHUNK).collect();

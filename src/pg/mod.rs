@@ -15,7 +15,7 @@
 //! | [`shape`] | checks the columns of a table before it is read below SQL |
 //! | [`inherits`] | which tables stand below others |
 //! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
-//! | [`session`] | as whom this session runs, and what it may do |
+//! | [`session`] | the role and rights of this session |
 //! | [`snapshot`] | a snapshot of now |
 //! | [`patience`] | waiting for a lock, but not for ever |
 //! | [`raw`] | functions of the loop over rows, without a guard around each |

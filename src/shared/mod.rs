@@ -14,7 +14,7 @@
 //! | [`trouble`], [`watched`] | failures, visible to all sessions |
 //! | [`checks`] | whether the references of keys resolve |
 //! | [`latency`] | how long sources take |
-//! | [`restorers`] | who loads a dump |
+//! | [`restorers`] | sessions that load a dump |
 //! | [`words`] | short texts |
 
 mod block;

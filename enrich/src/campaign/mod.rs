@@ -2,9 +2,9 @@
 //! waiters. Events in, effects out: this code knows no table, socket or clock.
 //!
 //! ```text
-//! what happened ──▶ Campaign::turn ──▶ what is to be done ──▶ whoever has tables and a network thread
-//!       ▲                                                                    │
-//!       └────────────── what came of it (claimed, written, answered) ────────┘
+//! event ──▶ Campaign::turn ──▶ effects ──▶ the caller, with tables and a network thread
+//!   ▲                                          │
+//!   └──── result (claimed, written, answered) ─┘
 //! ```
 //!
 //! The caller carries effects out in order, returns each result as an event, and decides nothing. Results may come at
@@ -15,14 +15,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`event`], [`effect`] | what can happen, what is to be done |
-//! | [`given`] | time, settings, how the key stands |
+//! | [`event`], [`effect`] | events and effects |
+//! | [`given`] | time, settings, the state of the key |
 //! | [`claim`], [`batch`] | rows that are looked for, rows that are written |
 //! | [`cymru`] | origins of addresses: rounds, DNS or bulk, names of AS |
 //! | [`greynoise`] | verdicts, the ledger of the quota |
-//! | [`interest`] | who waits for an address: jobs, sessions |
+//! | [`interest`] | waiters of an address: jobs, sessions |
 //! | [`ticket`] | the slot through which a session waits |
-//! | [`standing`] | how a source stands, for people |
+//! | [`standing`] | the state of a source, for people |
 
 pub mod batch;
 pub mod claim;

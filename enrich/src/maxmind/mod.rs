@@ -13,11 +13,11 @@
 //! | [`networks`] | all networks of a generation, one at a time |
 //! | `json` | a whole record as JSON |
 //! | [`store`] | generations on disk: import, refusal, which one answers |
-//! | [`manifest`] | what the store knows, as it is kept on disk |
-//! | `head` | what a file says of itself |
+//! | [`manifest`] | the state of the store, as it is kept on disk |
+//! | `head` | the metadata of a file |
 //! | `intake` | from the operator's file to a verified, indexed copy |
 //! | [`databases`] | the open set of editions, and the look-up |
-//! | `usage` | who has a generation open; the line that its licence asks for |
+//! | `usage` | processes that have a generation open; its attribution line |
 //! | [`download`] | editions from MaxMind's server |
 
 pub mod databases;

@@ -13,9 +13,9 @@
 //! | [`resolver`] | the allowed references, and the reasons of failures |
 //! | `local` | `env:` and `file:` |
 //! | `vault` | `vault://`: HashiCorp Vault, KV version 2, over HTTPS |
-//! | `vendor` | `op://`, `aws-sm://`, `sops://`: what their programs are asked, and what is read of the answer |
+//! | `vendor` | `op://`, `aws-sm://`, `sops://`: the commands of their programs, and the parsing of the answers |
 //! | `program` | runs such a program within limits |
-//! | [`recent`] | what programs said a moment ago |
+//! | [`recent`] | recent output of programs |
 //! | [`keeper`] | when a key's reference is read, and read again |
 //! | `value` | from bytes to a value that may be a secret |
 

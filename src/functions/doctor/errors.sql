@@ -1,4 +1,4 @@
--- What the worker or a helper failed at and has not done since.
+-- Failures of the worker or a helper that are not resolved.
 SELECT 'worker errors', CASE WHEN e.work LIKE 'writing single %' THEN 'warning' ELSE 'error' END,
        format('The worker fails at %s, since %s: %s.', e.work, e.since, e.last_error),
        CASE WHEN e.sqlstate = '53100' THEN 'df -h  # on the server: free disk space; the worker then continues by itself'

@@ -1,4 +1,4 @@
--- What is known of the mmdb files in use.
+-- The data of the mmdb files in use.
 WITH file AS (SELECT * FROM @extschema@._mmdb_files())
 SELECT 'mmdb files', 'error', 'No mmdb file is installed.',
        'SELECT @extschema@.update_maxmind();  -- or put the files into the directory that SHOW asn_inventory.maxmind_dir names'

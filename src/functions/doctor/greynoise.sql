@@ -1,4 +1,4 @@
--- How GreyNoise stands.
+-- The state of GreyNoise.
 SELECT 'greynoise', CASE state WHEN 'refused' THEN 'error' ELSE 'warning' END,
        CASE state
             WHEN 'refused' THEN format('GreyNoise refuses the key: %s.', last_error)

@@ -1,6 +1,6 @@
--- Who holds, or waits for, a lock that keeps the worker from its work. Catalogs alone. $1 is the worker's process, $2 since
--- when somebody has kept it from absorbing (null: nobody does), $3 the processes and $4 the prepared transactions that it was
--- seen to wait for, $5 the processes for whose restore it waits.
+-- Sessions that hold, or wait for, a lock that blocks the worker. Catalogs only. $1 is the worker's process, $2 the time since
+-- which it has been blocked (null: it is not), $3 the processes and $4 the prepared transactions for which it was seen to wait,
+-- $5 the processes for whose restore it waits.
 WITH extension AS (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory'),
 ours AS MATERIALIZED (SELECT c.oid, c.relname FROM extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
                       JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid WHERE c.relkind = 'r'),
@@ -9,8 +9,8 @@ held AS (
            l.locktype = 'object' AND l.classid = 'pg_extension'::regclass AND l.objid = (SELECT oid FROM extension)
                    AND (l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted OR l.objsubid = 0 AND l.mode = 'AccessExclusiveLock')
                OR l.locktype = 'relation' AND o.oid IS NOT NULL AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AS stops,
-           -- SELECT … FOR UPDATE, and whoever writes what only the worker writes: rows of these are locked. Counts of
-           -- ip_source whose row is held, by a populate for one, are added later.
+           -- SELECT … FOR UPDATE, and writers of tables that only the worker writes: they lock rows. Counts of ip_source
+           -- with a locked row, such as by a populate, are added later.
            l.locktype = 'relation' AND l.granted AND (o.relname <> 'ip_source' AND l.mode = 'RowShareLock'
                OR o.relname IN ('source_quota', 'inventory_count', 'maxmind_walk') AND l.mode = 'RowExclusiveLock') AS rows
     FROM pg_locks l LEFT JOIN ours o ON l.locktype = 'relation' AND o.oid = l.relation
@@ -39,7 +39,7 @@ SELECT 'locks', 'warning', format('%s %s%s.',
             WHEN h.pid IS NOT NULL THEN format('SELECT pg_terminate_backend(%s);', h.pid)
             WHEN h.gid IS NOT NULL THEN format('ROLLBACK PREPARED %L;', h.gid) ELSE 'SELECT gid FROM pg_prepared_xacts;' END
 FROM (SELECT DISTINCT ON (pid, gid) * FROM holder
-      -- Who may not see since when others work sees who holds what while nothing is absorbed.
+      -- A role that may not see the times of other sessions sees their locks while nothing is absorbed.
       WHERE weight = 0 OR coalesce(since, CASE WHEN pid IS NULL THEN '-infinity'::timestamptz ELSE $2 END) < clock_timestamp() - interval '5 seconds'
       ORDER BY pid, gid, weight, since) h
 LEFT JOIN pg_stat_activity a ON a.pid = h.pid

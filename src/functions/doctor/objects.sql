@@ -1,9 +1,9 @@
--- The extension's own tables, functions and types, as they should be. Catalogs alone, which everybody may read.
+-- The extension's own tables, functions and types, as they should be. Catalogs only, which all roles may read.
 WITH extension AS (SELECT e.*, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'asn_inventory'),
 member AS MATERIALIZED (SELECT d.classid, d.objid FROM extension e JOIN pg_depend d ON d.refobjid = e.oid
                         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
 ours AS MATERIALIZED (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid),
--- Each with a column that no other has, by which it is known under another name.
+-- Each with a column that no other has, which identifies it under another name.
 known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'observed_zone'), ('ip_source_part', 'attached_snapshot'),
     ('enrichment_run', 'requested_by'), ('cymru_prefix', 'announced'), ('asn_inventory', 'details_ts'), ('ip_asn_history', 'old_asn'),
     ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due')),

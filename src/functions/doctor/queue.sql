@@ -1,4 +1,4 @@
--- Whether what was observed is absorbed.
+-- Whether observations are absorbed.
 WITH status AS (SELECT queued, queue_age, last_absorb_at FROM @extschema@.enrichment_status),
 patience AS (SELECT greatest(interval '10 minutes', 2 * current_setting('asn_inventory.absorb_interval', true)::interval) AS longest)
 SELECT 'queue', 'warning', format('%s addresses wait%s%s.', queued, coalesce(', the oldest for ' || date_trunc('second', queue_age), ''),

@@ -1,10 +1,10 @@
--- The server and the database around the extension. Catalogs alone, which everybody may read.
+-- The server and the database around the extension. Catalogs only, which all roles may read.
 WITH extension AS (SELECT e.*, n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'asn_inventory'),
 ours AS MATERIALIZED (
     SELECT c.* FROM extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid),
 here AS (SELECT oid, datname FROM pg_database WHERE datname = current_database()),
--- What databases and roles set that counts here: whom it is for, as words and as SQL.
+-- Settings of databases and roles that matter here: the database or role, in words and as SQL.
 set_for AS (
     SELECT CASE WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'all roles'
                 WHEN s.setrole = 0 THEN 'this database'
@@ -21,7 +21,7 @@ SELECT 'settings', 'warning', format('%s = %s is set for %s: %s.', s.name, s.val
        format('ALTER %s RESET %s;  -- for sessions from then on', s.target, s.name)
 FROM set_for s
 WHERE s.name = 'asn_inventory.enabled' AND s.value IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0')
-      -- Where only superusers may switch it, what is set for others says nothing.
+      -- If only superusers may switch it, values of other roles are ignored.
       AND (s.superuser OR current_setting('asn_inventory.enabled_by_superuser_only', true) IS DISTINCT FROM 'on')
    OR s.name = 'session_replication_role' AND s.value = 'replica'
    OR s.name = 'event_triggers' AND s.value IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0')
@@ -77,7 +77,7 @@ FROM extension e,
       LEFT JOIN pg_publication_rel r ON r.prpubid = u.oid AND r.prrelid = c.oid
       GROUP BY u.oid, u.pubname, u.puballtables, u.pubinsert, u.pubupdate, u.pubdelete, u.pubtruncate, u.pubviaroot) p
 LEFT JOIN LATERAL (
-     -- What else is published, and can go on being so by its own name.
+     -- Other published tables, which can stay published by their own names.
      SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) AS names,
             string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FILTER (WHERE c.relnamespace = (SELECT extnamespace FROM extension)
                 AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid)) AS in_schema

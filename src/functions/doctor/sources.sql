@@ -1,4 +1,4 @@
--- What the worker met at the network sources.
+-- The worker's results at the network sources.
 SELECT 'dns', 'error', format('DNS does not answer about addresses: %s. Tried again at %s.', last_error, retry_at),
        'dig +short TXT 8.8.8.8.origin.asn.cymru.com  # on the server; another resolver: asn_inventory.cymru_dns_servers'
 FROM @extschema@._cymru_ways() WHERE way = 'dns' AND failing

@@ -1,10 +1,10 @@
--- Attached tables: whether what is inserted into each is really seen.
+-- Attached tables: whether the rows inserted into each are really observed.
 WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
 source AS MATERIALIZED (
     SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '') AS observed_at, s.attached_as, s.method, c.relkind, c.reltuples,
-           -- As the catalog has a trigger's arguments: each with a NUL behind it.
+           -- In the catalog's form of a trigger's arguments: each is followed by a NUL.
            convert_to(coalesce(s.observed_at::text || coalesce('@' || s.observed_zone, ''), ''), getdatabaseencoding()) || decode('00', 'hex')
                || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
                    FROM unnest(s.ip_columns) WITH ORDINALITY u(c, n)) AS arguments,
@@ -20,7 +20,7 @@ above_foreign(tbl) AS (
     SELECT i.inhparent FROM pg_foreign_table t JOIN pg_class c ON c.oid = t.ftrelid AND c.relispartition JOIN pg_inherits i ON i.inhrelid = t.ftrelid
     UNION
     SELECT i.inhparent FROM above_foreign a JOIN pg_inherits i ON i.inhrelid = a.tbl),
--- What other extensions manage is left alone.
+-- Tables that other extensions manage are left alone.
 managed AS MATERIALIZED (
     SELECT d.classid, d.objid FROM pg_depend d, extension e
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid <> e.oid AND d.deptype = 'e' AND d.classid IN ('pg_class'::regclass, 'pg_namespace'::regclass)),

@@ -1,4 +1,4 @@
--- Whether a worker is there at all.
+-- Whether there is a worker.
 WITH worker AS (SELECT * FROM @extschema@._worker_status())
 SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: no worker runs.',
        format('ALTER SYSTEM SET shared_preload_libraries = %s;  -- then restart the server',
