@@ -33,6 +33,13 @@ pub fn maxmind_is_fresh(answered: Option<i64>, stale_before: i64) -> bool {
     answered.is_some_and(|at| at >= stale_before)
 }
 
+/// How far ahead of the clock an answer may be dated, in microseconds: more says that the clock was wrong then.
+const AHEAD: i64 = 24 * 3600 * 1_000_000;
+
+fn is_over(answered: i64, now: i64, life: i64) -> bool {
+    answered < now.saturating_sub(life) || answered > now.saturating_add(AHEAD)
+}
+
 impl Freshness {
     /// Team Cymru's, by the words in a row. The times of its answer and of now are read only if they matter: reading a
     /// clock is a large part of the cost of returning a row of the inventory.
@@ -62,7 +69,7 @@ impl Freshness {
             Freshness::Fresh
         } else if !(is(Status::Found) || is(Status::NotFound)) {
             Freshness::Missing
-        } else if answered().is_none_or(|at| at < now().saturating_sub(life)) {
+        } else if answered().is_none_or(|at| is_over(at, now(), life)) {
             Freshness::Stale
         } else {
             Freshness::Fresh
@@ -119,6 +126,13 @@ mod tests {
     #[test]
     fn maxmind_is_fresh_from_the_moment_of_the_install_on() {
         assert!(maxmind_is_fresh(Some(5), 5) && !maxmind_is_fresh(Some(4), 5) && !maxmind_is_fresh(None, i64::MIN));
+    }
+
+    #[test]
+    fn an_answer_from_the_future_is_stale() {
+        let cymru = |at| Freshness::of_cymru(b"found", || Some(at), || NOW, &LIVES);
+        assert_eq!(cymru(NOW + AHEAD), Freshness::Fresh);
+        assert_eq!(cymru(NOW + AHEAD + 1), Freshness::Stale);
     }
 
     #[test]

@@ -48,7 +48,14 @@ fn a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions() {
         let refused = nodes.first().fails(DB, &format!("SELECT {call}"));
         assert_eq!((refused.code.as_str(), refused.message.contains("is distributed")), ("0A000", true), "{refused:?}");
     }
+    // Each node says of the table, by its name, what was inserted there.
+    let sources: i64 = (nodes.0.iter())
+        .flat_map(|node| node.lines(DB, "SELECT observations FROM ip_source WHERE tbl = 'e'::regclass"))
+        .map(|sum| sum.parse::<i64>().expect("a number"))
+        .sum();
+    assert_eq!(sources, 500);
     nodes.sql("SELECT detach_ip_source('e')");
+    assert_eq!(nodes.0[1].value(DB, "SELECT count(*) FROM ip_source"), "0");
     nodes.sql(&rows("e", 1));
     nodes.counted(500);
 }
@@ -72,14 +79,20 @@ fn with_method_row_new_partitions_are_observed() {
 }
 
 #[test]
-fn a_reference_table_is_refused_and_other_tables_are_unaffected() {
-    if !needs::has("citus", "a_reference_table_is_refused_and_other_tables_are_unaffected") {
+fn a_reference_table_is_counted_once_and_other_tables_are_unaffected() {
+    if !needs::has("citus", "a_reference_table_is_counted_once_and_other_tables_are_unaffected") {
         return;
     }
     let nodes = Nodes::start();
     nodes.sql("CREATE TABLE r (id int PRIMARY KEY, src inet); SELECT create_reference_table('r')");
-    let refused = nodes.first().fails(DB, "SELECT attach_ip_source('r', '{src}')");
-    assert_eq!(refused.code, "0A000", "{refused:?}");
+    // Each node has all of its rows, and one of them counts.
+    nodes.sql("SELECT attach_ip_source('r', '{src}')");
+    nodes.sql("INSERT INTO r SELECT i, '34.66.0.0'::inet + i FROM generate_series(1, 60) i");
+    nodes.0[1].sql(DB, "INSERT INTO r SELECT 60 + i, '34.66.0.0'::inet + i FROM generate_series(1, 40) i");
+    nodes.counted(100);
+    assert_eq!(nodes.first().value(DB, "SELECT observations FROM ip_source WHERE tbl = 'r'::regclass"), "100");
+    nodes.sql("SELECT detach_ip_source('r')");
+    nodes.sql("INSERT INTO r VALUES (1000, '34.66.9.9'); TRUNCATE ip_inventory");
     // Citus does not manage a local table and its partitions.
     nodes.sql(&format!("{PARTITIONED}; SELECT attach_ip_source('e', '{{src}}', 'at'); {NEXT}"));
     nodes.sql(&rows("e", 2));

@@ -124,6 +124,31 @@ fn a_failure_half_way_leaves_the_inventory_as_it_was() {
 }
 
 #[test]
+fn a_node_that_is_down_delays_absorbing_and_fills_no_log() {
+    if !needs::has("citus", "a_node_that_is_down_delays_absorbing_and_fills_no_log") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("SELECT asn_inventory_distribute()");
+    nodes.sql("CREATE TABLE mine (src inet); SELECT attach_ip_source('mine', '{src}')");
+    nodes.0[2].stop_fast();
+    nodes.sql("INSERT INTO mine SELECT '34.64.0.0'::inet + g FROM generate_series(1, 500) g");
+    let failing =
+        "SELECT count(*) FROM worker_errors() WHERE work = 'absorbing observations' AND last_error IS NOT NULL";
+    nodes.first().wait_value(DB, failing, "1");
+    nodes.first().wait_value(
+        DB,
+        "SELECT queued = 500 AND queue_age > interval '3 seconds' FROM enrichment_status",
+        "t",
+    );
+    let lines = nodes.first().log().lines().filter(|line| line.contains("34.64.")).count();
+    assert_eq!(lines, 0, "no address is to blame");
+    assert!(nodes.first().log().matches("could not be absorbed, trying again").count() < 10);
+    nodes.0[2].start();
+    each_sees(&nodes, 500, 500);
+}
+
+#[test]
 fn each_node_works_on_its_own_rows_and_answers_for_all() {
     if !needs::has("citus", "each_node_works_on_its_own_rows_and_answers_for_all") {
         return;
@@ -209,8 +234,9 @@ fn one_node_asks_about_an_address_that_several_observe() {
         // One in each /24: a question each.
         node.sql(DB, "INSERT INTO e SELECT '45.1.0.1'::inet + 256 * g, g FROM generate_series(1, 40) g");
     }
-    let found = "SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found' AND asn_number IS NOT NULL";
-    nodes.first().wait_value(DB, found, "40");
+    let stands = "SELECT cymru_status || ' ' || coalesce(cymru_detail, '') || count(*) || count(asn_number)
+                  FROM ip_inventory GROUP BY cymru_status, cymru_detail ORDER BY 1";
+    wait_for("answers", || nodes.first().lines(DB, stands), |found| *found == ["found 4040"]);
     nodes.first().wait_value(DB, "SELECT sum(observation_count) FROM ip_inventory", "120");
     let asked: std::collections::HashMap<String, u64> =
         (1..=40).map(|g| format!("45.1.{g}.1")).map(|ip| (ip.clone(), fakes.times(Service::Dns, &ip))).collect();

@@ -195,13 +195,38 @@ fn forbidden_addresses_are_skipped_until_the_settings_change() {
     let refused = world.cluster.fails(DB, "SELECT refresh_range('45.0.0.0/8', 'cymru')");
     assert_eq!(refused.message, "Team Cymru is switched off");
     assert_eq!(world.fakes.count(Service::Dns), 0);
+    // One of which MaxMind learns the ASN meanwhile stays as such rows are.
+    world.ingest(&["45.8.0.2"]);
+    world.wait_row("45.8.0.2", "cymru_status, cymru_detail", off);
+    world.sql("UPDATE ip_inventory SET asn_number = 64999, asn_source = 'maxmind' WHERE ip_address = '45.8.0.2'");
 
     world.cluster.set("asn_inventory.cymru", "on");
+    world.wait_row("45.8.0.2", "cymru_status, cymru_detail, asn_number", "skipped||64999");
     world.wait_row("45.8.0.1", ANSWER, "found|64508|cymru|0||");
     secret.iter().for_each(|ip| world.wait_row(ip, "cymru_status, cymru_detail, asn_number", skipped));
     assert_eq!(world.fakes.times(Service::Dns, secret[0]), 0);
     world.cluster.set("asn_inventory.never_ask", "");
     secret.iter().for_each(|ip| world.wait_row(ip, ANSWER, "found|64507|cymru|0||"));
+}
+
+#[test]
+fn times_of_a_clock_that_was_ahead_stop_no_question() {
+    let world = start(options());
+    world.ingest(&["45.1.0.1", "45.2.0.1"]);
+    for (ip, asn) in [("45.1.0.1", 64501), ("45.2.0.1", 64502)] {
+        world.wait_row(ip, ANSWER, &format!("found|{asn}|cymru|0||"));
+    }
+    world.sql(
+        "UPDATE cymru_prefix SET answered_at = now() + '10 years', expires_at = now() + '11 years';
+         UPDATE ip_inventory SET cymru_status = 'failed', cymru_retry_at = now() + '10 years', asn_number = NULL,
+             asn_source = NULL WHERE ip_address = '45.1.0.1';
+         UPDATE ip_inventory SET cymru_ts = now() + '10 years' WHERE ip_address = '45.2.0.1'",
+    );
+    world.ingest(&["8.8.8.8"]);
+    world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
+    assert_eq!(world.fakes.times(Service::Dns, "45.1.0.1"), 2);
+    assert_eq!(world.value("SELECT processed FROM refresh_stale('cymru')"), "1");
+    assert_eq!(world.row("45.2.0.1", "cymru_status, cymru_ts < now()"), "found|t");
 }
 
 #[test]

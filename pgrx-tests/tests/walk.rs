@@ -155,3 +155,83 @@ fn a_row_that_moves_behind_the_walk_is_not_missed() {
     let said = "SELECT ip_address, asn_number FROM ip_inventory WHERE ip_address <<= '8.8.8.0/24' ORDER BY 1";
     assert_eq!(cluster.lines(DB, said), ["8.8.8.0|64500", "8.8.8.1|64500"]);
 }
+
+/// Holds every walk at its first write, for as long as the session that this returns lives.
+fn hold_walks_up(cluster: &Cluster) -> postgres::Client {
+    let mut holder = cluster.connect(DB);
+    holder.batch_execute("SELECT pg_advisory_lock(4711)").expect("the lock");
+    cluster.sql(
+        DB,
+        "CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711) LOOP
+                 PERFORM pg_sleep(0.01);
+             END LOOP;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER hold_up AFTER UPDATE ON ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION hold_up();
+         ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER hold_up",
+    );
+    holder
+}
+
+#[test]
+fn rows_that_a_rewrite_of_the_table_moves_during_a_walk_are_compared() {
+    let cluster = cluster();
+    // Few rows and many blocks, so that a walk takes several pieces; the last addresses lie first.
+    cluster.sql(
+        DB,
+        "ALTER TABLE ip_inventory SET (fillfactor = 10);
+         INSERT INTO ip_inventory (ip_address) SELECT '8.8.0.0'::inet + g FROM generate_series(12000, 1, -1) g",
+    );
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    cluster.sql(
+        DB,
+        "CREATE TABLE moved AS TABLE ip_inventory; TRUNCATE ip_inventory; INSERT INTO ip_inventory SELECT * FROM moved",
+    );
+    assert_eq!(cluster.value(DB, "SELECT pg_relation_size('ip_inventory') / 8192 > 1500"), "t");
+    // The walk is held at its first write, and goes on only when somebody waits to rewrite the table.
+    let holder = hold_walks_up(&cluster);
+    let before = cluster.value(DB, WALKED);
+    install(&cluster, 2, Some(("8.8.0.0/16", 64500)));
+    cluster.wait_value(DB, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "1");
+    let mut rewriter = cluster.connect(DB);
+    let rewriting = std::thread::spawn(move || {
+        query(&mut rewriter, "CLUSTER ip_inventory USING ip_inventory_pkey").expect("rewritten");
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
+    cluster.wait_value(DB, waits, "1");
+    drop(holder);
+    rewriting.join().expect("rewritten");
+    wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
+    let wrong = "SELECT count(*) FROM ip_inventory i, lookup_ip(i.ip_address) l WHERE i.asn_number IS DISTINCT FROM l.asn_number";
+    assert_eq!(cluster.value(DB, wrong), "0");
+    assert_eq!(cluster.value(DB, "SELECT count(*) > 11000 FROM ip_inventory WHERE asn_number = 64500"), "t");
+}
+
+#[test]
+fn a_table_that_shrinks_during_a_walk_does_not_stop_it() {
+    let cluster = cluster();
+    cluster.sql(
+        DB,
+        "ALTER TABLE ip_inventory SET (fillfactor = 10);
+         INSERT INTO ip_inventory (ip_address) SELECT '8.8.0.0'::inet + g FROM generate_series(1, 12000) g",
+    );
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    let holder = hold_walks_up(&cluster);
+    let before = cluster.value(DB, WALKED);
+    install(&cluster, 2, Some(("8.8.0.0/16", 64500)));
+    cluster.wait_value(DB, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "1");
+    let mut shrinker = cluster.connect(DB);
+    let shrinking = std::thread::spawn(move || {
+        let all = "BEGIN; LOCK TABLE ip_inventory; ALTER TABLE ip_inventory DISABLE TRIGGER hold_up;
+                   DELETE FROM ip_inventory WHERE ip_address > '8.8.0.100'; CLUSTER ip_inventory USING ip_inventory_pkey; COMMIT";
+        shrinker.batch_execute(all).expect("shrunk");
+    });
+    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
+    cluster.wait_value(DB, waits, "1");
+    drop(holder);
+    shrinking.join().expect("shrunk");
+    wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500"), "100");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM worker_errors() WHERE last_error IS NOT NULL"), "0");
+}

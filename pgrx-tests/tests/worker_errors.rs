@@ -117,6 +117,12 @@ fn an_unwritable_address_is_reported_until_it_is_written() {
         "{said}"
     );
     assert_eq!(cluster.value(db, HEALTHY), "warning");
+    // It waits all the while, whatever else is absorbed.
+    let waits = "SELECT queued = 2 AND queue_age > interval '2 seconds' FROM enrichment_status";
+    cluster.wait_value(db, waits, "t");
+    // A pause dated by a clock that was ten years ahead is none: it is tried again now.
+    cluster.sql(db, "UPDATE ip_observation SET retry_at = now() + interval '10 years'");
+    cluster.wait_value(db, "SELECT max(retry_at) < now() + interval '15 minutes' FROM ip_observation", "t");
     // Success of other work does not clear it.
     cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8')");
     cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "199");

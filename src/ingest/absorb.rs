@@ -38,6 +38,8 @@ const MAX_ADDRESSES: usize = 200_000;
 pub const MAX_ROWS: usize = MAX_ADDRESSES;
 /// Addresses of one write.
 const BATCH: usize = 10_000;
+/// How long an address that could not be written is left alone at most, and a little more (microseconds).
+const LONGEST_PAUSE: i64 = 15 * 60 * 1_000_000;
 /// Failed writes of one round, after which the rest of a batch is put back unwritten: each may have waited.
 const PATIENCE: u32 = 64;
 
@@ -198,7 +200,8 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
                 break;
             }
             stored.read(tuple, desc);
-            if stored.retry_at().is_some_and(|at| at > now) {
+            // A longer pause than any that is set here was dated by a wrong clock.
+            if stored.retry_at().is_some_and(|at| at > now && at <= now.saturating_add(LONGEST_PAUSE)) {
                 taken.passed_over += 1;
                 continue;
             }

@@ -127,7 +127,6 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
         check_routes(table, &members);
     }
     check_names(schema, &members);
-    check_kept(&members);
     let observed = observed_at.unwrap_or("").to_owned();
     let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
     let switched = allow_triggers(&members);
@@ -162,6 +161,9 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     };
     let is_new = source::attach(schema, table, &how);
     drop(quiet);
+    if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
+        source::attach_on_workers(schema, table, &how);
+    }
     if is_new {
         // Its own snapshot says of all of them which rows were there.
         source::forget_parts(schema, &members);
@@ -205,6 +207,9 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     drop(sql);
     let quiet = Settings::without_triggers();
     let known = source::detach(schema, table);
+    if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
+        source::detach_on_workers(schema, table);
+    }
     if known {
         source::forget_parts(schema, &members);
     } else if found {
@@ -247,18 +252,6 @@ fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
                 plain_name(*foreign)
             ),
             "Attach it with method => 'row'. Or attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then.",
-        );
-    }
-}
-
-/// Refuses a table of which every node of a cluster has all rows: each would count them.
-fn check_kept(members: &[pg_sys::Oid]) {
-    if let Some(table) = members.iter().find(|member| citus::kept(**member) == Some(Kept::Reference)) {
-        raise(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("\"{}\" cannot be attached: it is a reference table", plain_name(*table)),
-            "Every node of the cluster has all of its rows, and each would count them.",
-            "Insert the events into a distributed table, and attach that.",
         );
     }
 }

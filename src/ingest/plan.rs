@@ -17,6 +17,7 @@ use super::extract::Extractor;
 use super::moment::Moment;
 use super::tally::Tally;
 use super::unread::Unread;
+use crate::pg::citus;
 use crate::pg::errors::warn;
 use crate::pg::raw;
 
@@ -31,6 +32,8 @@ pub struct Plan {
     misfits: Vec<String>,
     /// When a sample of a statement without an address was last taken.
     sampled: Cell<i64>,
+    /// The same rows come to another node of a cluster, which counts them.
+    pub counts_elsewhere: bool,
 }
 
 /// Microseconds between two samples of statements without an address: taking one costs more than a small statement.
@@ -96,6 +99,7 @@ impl Plan {
             observed_at: None,
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
+            counts_elsewhere: citus::counts_elsewhere(key.0),
         };
         let mut arguments = arguments.into_iter();
         if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {

@@ -100,6 +100,9 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
                 return;
             }
             let plan = Plan::of(data, (*data.tg_relation).rd_att);
+            if plan.counts_elsewhere {
+                return;
+            }
             plan.warn();
             counted.rows += 1;
             let tally = &mut counted.tally;

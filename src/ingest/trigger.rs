@@ -91,6 +91,10 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
     // error PostgreSQL deletes it with its parent.
     unsafe {
         let desc = (*data.tg_relation).rd_att;
+        let plan = Plan::of(data, desc);
+        if plan.counts_elsewhere {
+            return;
+        }
         let context = pg_sys::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
             c"asn_inventory observe".as_ptr(),
@@ -98,7 +102,6 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
-        let plan = Plan::of(data, desc);
         plan.warn();
         let now = pg_sys::GetCurrentStatementStartTimestamp();
         let source = (*data.tg_relation).rd_id;

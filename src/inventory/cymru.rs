@@ -24,7 +24,9 @@ pub fn known(schema: &Schema, ips: &[IpAddr]) -> Vec<(IpAddr, Answer)> {
         &format!(
             "SELECT a.ip, p.announced, p.origins[1], p.country_code, n.asn_org
              FROM pg_catalog.unnest($1) AS a(ip)
-             CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c WHERE c.prefix >>= a.ip AND c.expires_at > now() AND NOT {TOO_WIDE}
+             CROSS JOIN LATERAL (SELECT c.* FROM {0}.cymru_prefix c
+                                 WHERE c.prefix >>= a.ip AND c.expires_at > now() AND c.answered_at < now() + interval '1 day'
+                                     AND NOT {TOO_WIDE}
                                  ORDER BY masklen(c.prefix) DESC LIMIT 1) p
              LEFT JOIN {0}.asn_inventory n ON n.asn_number = p.origins[1]",
             schema.name

@@ -55,20 +55,32 @@ fn open(source: Source) -> &'static str {
     }
 }
 
-/// Rows whose answer is older than its life, which is `$1`; that of "no route" is `$2`.
+/// Rows whose answer is older than its life, which is `$1`; that of "no route" is `$2`. One from the future was dated by a
+/// wrong clock.
 fn old(source: Source) -> &'static str {
     match source {
-        Source::GreyNoise => "(i.scanner_ts < now() - $1 AND i.greynoise_status IN ('found', 'not_found'))",
+        Source::GreyNoise => {
+            "((i.scanner_ts < now() - $1 OR i.scanner_ts > now() + interval '1 day')
+                 AND i.greynoise_status IN ('found', 'not_found'))"
+        }
         _ => {
             "((i.cymru_status = 'found' AND i.cymru_ts < now() - $1 OR i.cymru_status = 'not_found' AND i.cymru_ts < now() - $2)
-                 AND i.cymru_ts < now() - least($1, $2))"
+                 AND i.cymru_ts < now() - least($1, $2)
+              OR i.cymru_ts > now() + interval '1 day' AND i.cymru_status IN ('found', 'not_found'))"
         }
     }
 }
 
-/// Rows that are not to be left alone because of a failure, or of the quota.
+/// Rows that are not to be left alone because of a failure, or of the quota. A longer pause than any that is set here was
+/// dated by a wrong clock: see [`fail`]; the quota of a week ends within one.
 fn now(source: Source) -> String {
-    format!("(i.{source}_retry_at IS NULL OR i.{source}_retry_at <= now())")
+    let longest = match source {
+        Source::GreyNoise => "8 days",
+        _ => "8 hours",
+    };
+    format!(
+        "(i.{source}_retry_at IS NULL OR i.{source}_retry_at <= now() OR i.{source}_retry_at > now() + interval '{longest}')"
+    )
 }
 
 /// Which rows to look for.
@@ -220,13 +232,17 @@ pub fn skip(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
 }
 
 /// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
-/// Addresses in `never_ask` stay as they are.
+/// Addresses in `never_ask` stay as they are, and of those whose ASN MaxMind has learned since, only the reason goes.
 pub fn unskip(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetwork]) -> u64 {
     crate::pg::tx::read_everything();
     let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
+    let status = match source {
+        Source::GreyNoise => "'pending'",
+        _ => "CASE WHEN i.asn_source = 'maxmind' THEN 'skipped' ELSE 'pending' END",
+    };
     Sql::on(schema, c"ip_inventory").run(
         &format!(
-            "UPDATE {s}.ip_inventory i SET {source}_status = 'pending', {source}_detail = NULL
+            "UPDATE {s}.ip_inventory i SET {source}_status = {status}, {source}_detail = NULL
              WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
                  WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')
                    AND NOT k.ip_address <<= ANY ($1) LIMIT {limit})",

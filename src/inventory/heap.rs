@@ -3,6 +3,8 @@
 //! disk, as a walk and a backfill do, does so on each node over its own shards. What knows its addresses, and whatever
 //! writes, goes through `ip_inventory` and so through Citus, which keeps a shard that moves from losing a write.
 
+#![allow(unsafe_code, reason = "asks an open table for its file")]
+
 use pgrx::pg_sys;
 
 use crate::pg::catalog;
@@ -39,6 +41,8 @@ pub fn is_everywhere(schema: &Schema) -> bool {
 pub fn heaps(schema: &Schema) -> Vec<Heap> {
     let table = schema.relation(c"ip_inventory");
     if citus::kept(table) != Some(Kept::Distributed) {
+        // Where somebody dropped it, whoever reads it says so.
+        catalog::hold(table);
         return vec![Heap { table, name: format!("{}.ip_inventory", schema.name) }];
     }
     let heap =
@@ -55,6 +59,29 @@ pub fn shards(schema: &Schema) -> Vec<i64> {
         return Vec::new();
     }
     citus::shards_here(table).into_iter().map(|shard| shard.id).collect()
+}
+
+/// The number of the file in which an open table's rows lie: another one after CLUSTER, VACUUM FULL or TRUNCATE.
+///
+/// # Safety
+/// `relation` must be open.
+pub unsafe fn file(relation: pg_sys::Relation) -> u32 {
+    // SAFETY: see above.
+    unsafe { (*(*relation).rd_rel).relfilenode.to_u32() }
+}
+
+/// The files of all of them.
+pub fn files(schema: &Schema) -> Vec<u32> {
+    let of = |heap: Heap| {
+        // SAFETY: the table is held by `heaps`, and open for the time of one question.
+        unsafe {
+            let relation = pg_sys::relation_open(heap.table, pg_sys::NoLock as i32);
+            let file = file(relation);
+            pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+            file
+        }
+    };
+    heaps(schema).into_iter().map(of).collect()
 }
 
 /// How many blocks the largest of them has: who counts blocks from 0 to here, in each of them, meets every row.

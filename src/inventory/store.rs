@@ -60,6 +60,8 @@ fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
 fn details(policy: &Policy) -> [String; 2] {
     [(Source::Cymru, policy.cymru), (Source::GreyNoise, policy.greynoise)].map(|(source, on)| {
         let reason = match (on, source) {
+            // Of an address whose ASN is known nothing is asked anyway.
+            (false, Source::Cymru) => format!("CASE WHEN r.asn_number IS NULL THEN '{SWITCHED_OFF}' END"),
             (false, _) => format!("'{SWITCHED_OFF}'"),
             (true, Source::Cymru) => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
             (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE '{IPV4_ONLY}' END"),

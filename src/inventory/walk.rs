@@ -27,8 +27,9 @@ pub enum Which<'a> {
     /// Those in a range of blocks: the first, and how many.
     Blocks(u32, u32),
     /// All rows written by this transaction or a later one, and some others: these may have moved from blocks that were
-    /// not read yet to blocks that were.
-    Since(pg_sys::TransactionId, &'a HashSet<IpAddr>),
+    /// not read yet to blocks that were. Of a table whose file is not one of these, all rows: CLUSTER and VACUUM FULL move
+    /// rows without writing them anew.
+    Since(pg_sys::TransactionId, &'a HashSet<IpAddr>, &'a [u32]),
 }
 
 /// Compares rows of this node with what MaxMind says now, and hands those that differ to `differs`, in batches of about
@@ -55,6 +56,7 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
             return 0;
         };
+        let file = heap::file(relation);
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         // Not synchronized with other scans: it must begin where it is told to.
         let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
@@ -76,7 +78,9 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
             }
             stored.read(tuple);
             let Some(ip) = stored.address() else { continue };
-            if let Which::Since(oldest, others) = which {
+            if let Which::Since(oldest, others, files) = which
+                && files.contains(&file)
+            {
                 // As it was written, frozen since or not.
                 let written = (*(*tuple).t_data).t_choice.t_heap.t_xmin;
                 if precedes(written, *oldest) && !others.contains(&ip) {

@@ -113,6 +113,21 @@ pub fn shard_of(table: pg_sys::Oid) -> Option<(pg_sys::Oid, i64)> {
     if found.len() == 0 { None } else { found.get(0, 1).map(|table| (table, id)) }
 }
 
+/// Whether rows that come to a table of this node are counted on another one: a reference table has all of its rows on each
+/// node, and the first of the nodes that have it counts them.
+pub fn counts_elsewhere(table: pg_sys::Oid) -> bool {
+    let Some((_, shard)) = shard_of(table).filter(|(whole, _)| kept(*whole) == Some(Kept::Reference)) else {
+        return false;
+    };
+    let sql = Sql::as_caller();
+    let found = sql.query(
+        "SELECT min(p.groupid) < min(l.groupid) FROM pg_catalog.pg_dist_placement p, pg_catalog.pg_dist_local_group l
+         WHERE p.shardid = $1",
+        &[argument::bigint(shard)],
+    );
+    found.len() > 0 && found.get::<bool>(0, 1) == Some(true)
+}
+
 /// Whether this database has Citus.
 pub fn is_here() -> bool {
     // SAFETY: a catalog look-up that tolerates absence.
@@ -144,6 +159,8 @@ pub enum Where {
     Everywhere,
     /// On the coordinator.
     Coordinator,
+    /// On every node but the coordinator.
+    Workers,
 }
 
 /// What a node answered.
@@ -160,9 +177,11 @@ pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
     let function = match which {
         Where::Everywhere => "run_command_on_all_nodes",
         Where::Coordinator => "run_command_on_coordinator",
+        Where::Workers => "run_command_on_workers",
     };
+    let node = if which == Where::Workers { "nodeport" } else { "nodeid" };
     let sql = Sql::as_caller();
-    let text = format!("SELECT nodeid, success, result FROM pg_catalog.{function}($1)");
+    let text = format!("SELECT {node}, success, result FROM pg_catalog.{function}($1)");
     let found = sql.returning(&text, &[argument::text(command)]);
     let reply = |row| {
         let text = found.text(row, 3);

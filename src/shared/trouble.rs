@@ -38,10 +38,12 @@ pub enum Work {
     Unskip,
     /// Answers that are in doubt.
     Recheck,
+    /// The inventory that a node had for itself.
+    Merge,
 }
 
 /// All of them, in the order of [`Troubles`], with a short name and a description.
-pub const WORKS: [(Work, &str, &str); 14] = [
+pub const WORKS: [(Work, &str, &str); 15] = [
     (Work::Absorb, "absorb", "absorbing observations"),
     (Work::Rows, "rows", "writing single addresses to ip_inventory"),
     (Work::Question, "question", "answering enrich_ip()"),
@@ -56,6 +58,7 @@ pub const WORKS: [(Work, &str, &str); 14] = [
     (Work::Ledger, "ledger", "keeping the ledger of GreyNoise's quota"),
     (Work::Unskip, "unskip", "making skipped addresses due again"),
     (Work::Recheck, "recheck", "making answers in doubt due again"),
+    (Work::Merge, "merge", "merging this node's own inventory"),
 ];
 
 /// The failures of one database, by work.

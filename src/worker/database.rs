@@ -21,6 +21,7 @@ use crate::network::Network;
 use crate::network::ask;
 use crate::network::secrets::Secrets;
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
 use crate::pg::process;
 use crate::pg::{time, tx};
 use crate::settings;
@@ -158,9 +159,12 @@ impl Worker {
     /// Whether this node asks the network sources, of several that share an inventory.
     fn asks(&mut self) -> bool {
         if self.asks_until.is_none_or(|until| Instant::now() >= until) {
-            let found = tx::run(|| Schema::hold().is_none_or(|schema| asker::is_here(&schema)));
-            self.asks = found.unwrap_or(self.asks);
-            self.asks_until = Some(Instant::now() + POLL);
+            let look = || Schema::hold().map(|schema| (asker::is_here(&schema), citus::is_here()));
+            if let Ok(Some((asks, is_in_cluster))) = tx::run(look) {
+                self.asks = asks;
+                // An inventory may be distributed at any moment, and from then on its rows are not this node's to decide on.
+                self.asks_until = (!is_in_cluster).then(|| Instant::now() + POLL);
+            }
             self.network.is_asked_elsewhere(!self.asks);
         }
         self.asks
@@ -251,7 +255,12 @@ impl Worker {
                 self.held_since = None;
                 self.held_said = false;
                 self.slot.held_since.store(0, Ordering::Relaxed);
-                self.slot.waiting_since.store(0, Ordering::Relaxed);
+                // What was put back goes on waiting.
+                if !done.some_wait {
+                    self.slot.waiting_since.store(0, Ordering::Relaxed);
+                } else if since == 0 {
+                    self.slot.note_waiting();
+                }
                 if self.slot.pending.load(Ordering::Acquire) {
                     self.slot.note_waiting();
                 }

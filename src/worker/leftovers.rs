@@ -24,7 +24,7 @@ impl Leftovers {
         if self.look_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }
-        let merged = watched::run(Work::Absorb, || {
+        let merged = watched::run(Work::Merge, || {
             let Some(schema) = Schema::hold().filter(|_| citus::is_here()) else { return false };
             if !leftovers::may_be(&schema) || !absorb::lock(false) {
                 return false;
@@ -33,7 +33,7 @@ impl Leftovers {
             leftovers::merge(&schema)
         });
         if let Err(failure) = &merged
-            && watched::is_news(Work::Absorb, failure)
+            && watched::is_news(Work::Merge, failure)
         {
             pgrx::log!("asn_inventory: this node's own inventory could not be merged: {}", failure.message);
         }

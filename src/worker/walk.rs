@@ -64,8 +64,9 @@ struct Current {
     next: u32,
     end: u32,
     oldest: pg_sys::TransactionId,
-    /// The shards of this node when it began.
+    /// The shards of this node, and the files of the tables, when it began.
     shards: Vec<i64>,
+    files: Vec<u32>,
     /// Rows that another session held when they were to be written.
     again: HashSet<IpAddr>,
     pause: Duration,
@@ -199,6 +200,7 @@ impl Walk {
                 end,
                 oldest: rows::oldest_writer(),
                 shards: heap::shards(&schema),
+                files: heap::files(&schema),
                 again: HashSet::new(),
                 pause: PAUSES.0,
                 not_before: None,
@@ -257,7 +259,7 @@ impl Current {
             return Ok(false);
         }
         let again = std::mem::take(&mut self.again);
-        let held = self.compare(&Which::Since(self.oldest, &again), true);
+        let held = self.compare(&Which::Since(self.oldest, &again, &self.files), true);
         let held = match held {
             Ok(held) => held,
             Err(failure) => {
