@@ -18,8 +18,8 @@ use super::moment;
 use super::moment::{Moment, NoMoment};
 use super::owner::check_owner;
 use super::rows;
-use crate::inventory::source;
 use crate::inventory::source::Attaching;
+use crate::inventory::{source, source_nodes};
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -162,7 +162,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     let is_new = source::attach(schema, table, &how);
     drop(quiet);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
-        source::attach_on_workers(schema, table, &how);
+        source_nodes::attach(schema, table, &how);
     }
     if is_new {
         // Its own snapshot says of all of them which rows were there.
@@ -208,7 +208,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     let quiet = Settings::without_triggers();
     let known = source::detach(schema, table);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
-        source::detach_on_workers(schema, table);
+        source_nodes::detach(schema, table);
     }
     if known {
         source::forget_parts(schema, &members);

@@ -16,6 +16,7 @@
 //! | [`known`] | which addresses have a row, and their states |
 //! | [`runs`] | jobs that ended |
 //! | [`source`] | attached tables, and notes on those below them |
+//! | [`source_nodes`] | the same notes on the workers of a cluster |
 //! | [`seen`] | how often an address was seen, first and last |
 //! | [`uncounted`] | writes that PostgreSQL's statistics do not count |
 
@@ -38,6 +39,7 @@ pub mod runs;
 pub mod same;
 pub mod seen;
 pub mod source;
+pub mod source_nodes;
 pub mod store;
 pub mod uncounted;
 pub mod walk;

@@ -6,9 +6,8 @@ use pgrx::{IntoDatum, pg_sys};
 
 use crate::pg::argument;
 use crate::pg::argument::Argument;
-use crate::pg::catalog::{Schema, database_identity, quote_literal, relation_name};
+use crate::pg::catalog::{Schema, database_identity};
 use crate::pg::citus;
-use crate::pg::citus::Where;
 use crate::pg::sql::{Sql, Table};
 
 /// The table of notes; it is not there until the extension is updated.
@@ -139,48 +138,6 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         ],
     );
     written.get::<bool>(0, 1) == Some(true)
-}
-
-/// Tells the workers of a cluster of a table that was attached on the coordinator, so that each counts what it observes. In
-/// transactions of their own: where this one fails, such notes count nothing.
-pub fn attach_on_workers(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
-    let Some(name) = relation_name(table) else { return };
-    let text = |text: Option<&str>| text.map_or("NULL".to_owned(), quote_literal);
-    let columns: Vec<String> = how.columns.iter().map(|column| quote_literal(column)).collect();
-    let command = format!(
-        "INSERT INTO {}.ip_source AS s (tbl, ip_columns, observed_at, observed_zone, attached_as, method)
-         VALUES ({}::pg_catalog.regclass, ARRAY[{}]::text[], {}, {}, {}, {})
-         ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at,
-             observed_zone = EXCLUDED.observed_zone, attached_as = EXCLUDED.attached_as, method = EXCLUDED.method",
-        schema.name,
-        quote_literal(&name),
-        columns.join(", "),
-        text(how.observed_at),
-        text(how.zone),
-        text(how.name),
-        quote_literal(how.method),
-    );
-    on_workers(&command, &name);
-}
-
-/// Tells them that it was detached.
-pub fn detach_on_workers(schema: &Schema, table: pg_sys::Oid) {
-    let Some(name) = relation_name(table) else { return };
-    let command =
-        format!("DELETE FROM {}.ip_source WHERE tbl = {}::pg_catalog.regclass", schema.name, quote_literal(&name));
-    on_workers(&command, &name);
-}
-
-fn on_workers(command: &str, name: &str) {
-    for reply in citus::run_on(Where::Workers, command) {
-        if let Err(why) = reply.result {
-            crate::pg::errors::warn(
-                format!("node {} does not count the rows of {name} in its ip_source", reply.node),
-                &why,
-                "The inventory counts them. Attach the table again once that node can be reached.",
-            );
-        }
-    }
 }
 
 /// Whether a table has observations by other columns than those that it is attached with now.
