@@ -195,3 +195,22 @@ fn more_jobs_than_fit_are_refused_until_one_ends() {
     assert_eq!(cluster.lines(db, &backfill("")), ["0|0|0|0|0|0|0|0|0"]);
     assert_eq!(cluster.lines(db, WRONG), [""; 0]);
 }
+
+#[test]
+fn a_list_that_cannot_be_written_whole_leaves_no_file() {
+    let cluster = Cluster::builder().start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql("postgres", "CREATE EXTENSION asn_inventory");
+    cluster.wait_value("postgres", "SELECT worker FROM enrichment_status", "running");
+    let mut session = cluster.connect("postgres");
+    let pid = query(&mut session, "SELECT pg_backend_pid()").expect("a number")[0][0].clone().unwrap_or_default();
+    // It must let a segment of WAL pass, so the list is longer than that.
+    cluster.limit_file_size(pid.parse().expect("a number"), Some(17 << 20));
+    let addresses = "SELECT array_agg('100.100.100.0'::inet + n) FROM generate_series(1, 1200000) n";
+    let failed =
+        query(&mut session, &format!("SELECT backfill_inventory(ips => ({addresses}))")).expect_err("no space");
+    assert!(failed.message.starts_with("could not write the list of addresses: "), "{failed:?}");
+    let jobs = cluster.data_dir().join("asn_inventory/jobs");
+    let left: Vec<_> = std::fs::read_dir(jobs).expect("the directory").map(|e| e.expect("an entry").path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

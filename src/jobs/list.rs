@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, BufRead, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::settings::place;
 use crate::shared;
@@ -26,10 +26,20 @@ pub fn write(job: i64, mut ips: Vec<IpAddr>) -> io::Result<usize> {
     Ok(ips.len())
 }
 
-/// Writes the list of a job as it comes.
+/// Writes the list of a job as it comes, beside the one that it has: on a full disk that one stays as it is, and nothing of
+/// the new one takes room.
 pub fn write_in_order<'a>(job: i64, ips: impl Iterator<Item = &'a IpAddr>) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory())?;
-    let file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path(job))?;
+    let draft = path(job).with_extension("tmp");
+    let written = write_whole(&draft, ips).and_then(|()| fs::rename(&draft, path(job)));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write_whole<'a>(path: &Path, ips: impl Iterator<Item = &'a IpAddr>) -> io::Result<()> {
+    let file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
     let mut file = io::BufWriter::new(file);
     for ip in ips {
         writeln!(file, "{ip}")?;
