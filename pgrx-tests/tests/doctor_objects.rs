@@ -4,6 +4,7 @@
 use crate::doctor_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 #[test]
@@ -71,6 +72,73 @@ fn a_table_of_the_extension_under_another_name_or_in_another_schema_is_named() {
             assert_eq!(patient.said("own tables"), "", "after {fault}");
         }
     }
+}
+
+/// What `pg_restore --data-only --disable-triggers` does to a table.
+fn as_restored(table: &str) -> String {
+    format!("ALTER TABLE {table} DISABLE TRIGGER ALL; ALTER TABLE {table} ENABLE TRIGGER ALL")
+}
+
+#[test]
+fn a_trigger_of_the_extension_that_does_not_fire_is_an_error() {
+    let patient = Patient::new();
+    let modes = "SELECT string_agg(t.tgrelid::regclass || ' ' || t.tgname || ' ' || t.tgenabled::text, E'\\n' ORDER BY t.tgrelid::regclass::text, t.tgname)
+        FROM pg_trigger t JOIN pg_depend d ON d.objid = t.tgrelid AND d.deptype = 'e' WHERE NOT t.tgisinternal";
+    let as_installed = patient.value(modes);
+    for table in as_installed.lines().filter_map(|line| line.split(' ').next()).collect::<BTreeSet<_>>() {
+        // Also where nothing but the mode differs.
+        let said =
+            format!("error|Trigger asn_inventory_replicated on public.{table} fires in ordinary sessions only: ");
+        patient.suffer(&as_restored(table), "own triggers", said.trim_start_matches("error|"));
+        assert_eq!(patient.value(modes), as_installed, "{table}");
+    }
+    for (fault, said) in [
+        (
+            as_restored("ip_inventory").as_str(),
+            "Trigger record_asn_change on public.ip_inventory fires in ordinary sessions only: changes of ASNs are not recorded in ip_asn_history.",
+        ),
+        (
+            "ALTER TABLE ip_inventory DISABLE TRIGGER asn_inventory_uncounted",
+            "error|Trigger asn_inventory_uncounted on public.ip_inventory is disabled: the inventory is not counted again",
+        ),
+        (
+            "DROP TRIGGER record_asn_change ON ip_inventory",
+            "error|Trigger record_asn_change on public.ip_inventory is missing: changes of ASNs",
+        ),
+        (
+            "ALTER TABLE ip_source DISABLE TRIGGER asn_inventory_restore",
+            "error|Trigger asn_inventory_restore on public.ip_source is disabled: the worker does not wait",
+        ),
+        (
+            "ALTER TABLE ip_observation ENABLE ALWAYS TRIGGER asn_inventory_restore",
+            "error|Trigger asn_inventory_restore on public.ip_observation fires for the worker as well: ",
+        ),
+        (
+            "DROP TRIGGER asn_inventory_replicated ON source_quota; DROP TRIGGER asn_inventory_restore ON source_quota",
+            "error|Trigger asn_inventory_replicated on public.source_quota is missing: rows that a subscription brings are added to this server's own. Trigger asn_inventory_restore on",
+        ),
+        (
+            "DROP TRIGGER asn_inventory_replicated ON cymru_prefix",
+            "error|Trigger asn_inventory_replicated on public.cymru_prefix is missing: ",
+        ),
+    ] {
+        patient.suffer(fault, "own triggers", said);
+        assert_eq!(patient.value(modes), as_installed, "{fault}");
+    }
+    // Under another name it does the same.
+    patient.sql("ALTER TRIGGER record_asn_change ON ip_inventory RENAME TO mine");
+    assert_eq!(patient.trouble(), [""; 0]);
+    patient.suffer(
+        "ALTER TABLE ip_inventory DISABLE TRIGGER mine",
+        "own triggers",
+        "Trigger mine on public.ip_inventory is disabled",
+    );
+    // What it is for.
+    patient.sql(
+        "INSERT INTO ip_inventory (ip_address, asn_number, first_seen_at, last_seen_at) VALUES ('8.9.5.1', 1, now(), now());
+         SET session_replication_role = replica; UPDATE ip_inventory SET asn_number = 2 WHERE ip_address = '8.9.5.1'",
+    );
+    assert_eq!(patient.value("SELECT new_asn FROM ip_asn_history WHERE ip_address = '8.9.5.1'"), "2");
 }
 
 #[test]

@@ -116,7 +116,7 @@ const GROUPS: [Group; 15] = [
         look: |schema| ask(schema, include_str!("doctor/server.sql"), &[]),
     },
     Group {
-        checks: &["own tables", "inventory key", "queue index", "grants", "owners", "foreign code"],
+        checks: &["own tables", "own triggers", "inventory key", "queue index", "grants", "owners", "foreign code"],
         needs: &[],
         look: |schema| ask(schema, include_str!("doctor/objects.sql"), &[]),
     },

@@ -7,6 +7,23 @@ ours AS MATERIALIZED (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'p
 known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'observed_zone'), ('ip_source_part', 'attached_snapshot'),
     ('enrichment_run', 'requested_by'), ('cymru_prefix', 'announced'), ('asn_inventory', 'details_ts'), ('ip_asn_history', 'old_asn'),
     ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due')),
+-- The extension's own triggers: their tables, the modes in which they do their work, and what follows without them.
+own_trigger(tables, name, function, modes, enable, made, otherwise) AS (VALUES
+    ('{ip_inventory}'::text[], 'record_asn_change', '_record_asn_change', '{A}'::text[], 'ENABLE ALWAYS',
+     'AFTER UPDATE OF asn_number ON %s FOR EACH ROW WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number) EXECUTE FUNCTION %I._record_asn_change()',
+     'changes of ASNs are not recorded in ip_asn_history'),
+    ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
+     'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row()',
+     'rows that a subscription brings are added to this server''s own'),
+    ('{ip_inventory,asn_inventory,cymru_prefix}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
+     'BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row(''known'')',
+     'a row that a subscription brings stops it if this server has one of that key'),
+    ('{ip_inventory,ip_observation,ip_source,enrichment_run,asn_inventory,cymru_prefix,ip_asn_history,source_quota}', 'asn_inventory_restore', '_note_restore', '{O}', 'ENABLE',
+     'BEFORE INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %I._note_restore()',
+     'the worker does not wait while a dump is restored into the table'),
+    ('{ip_inventory}', 'asn_inventory_uncounted', '_note_uncounted', '{A}', 'ENABLE ALWAYS',
+     'AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %I._note_uncounted()',
+     'the inventory is not counted again after a session with track_counts = off wrote it')),
 inventory AS (SELECT c.oid, a.attnum FROM extension e JOIN ours c ON c.relname = 'ip_inventory' AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
               LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'ip_address' AND NOT a.attisdropped)
 SELECT 'own tables', 'error', format('%s is missing: %s.', k.name,
@@ -19,6 +36,25 @@ FROM extension e CROSS JOIN known k
 LEFT JOIN LATERAL (SELECT o.* FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attname = k.mark AND NOT a.attisdropped
                    WHERE o.relkind = 'r' ORDER BY o.relname = k.name DESC LIMIT 1) c ON true
 WHERE c.oid IS NULL OR c.relname <> k.name OR c.relnamespace <> e.extnamespace
+UNION ALL
+-- One row a table. Before the update from 0.1.0 most of them do not exist yet. Citus runs the triggers of a distributed
+-- table on its shards.
+SELECT 'own triggers', 'error',
+       string_agg(format('Trigger %I on %s %s: %s.', coalesce(t.tgname, w.name), c.oid::regclass,
+                         CASE t.tgenabled WHEN 'D' THEN 'is disabled' WHEN 'R' THEN 'fires only for replication' WHEN 'A' THEN 'fires for the worker as well'
+                                          WHEN 'O' THEN 'fires in ordinary sessions only' ELSE 'is missing' END, w.otherwise), ' ' ORDER BY w.name),
+       string_agg(CASE WHEN t.tgname IS NULL THEN format('CREATE TRIGGER %I ' || w.made || '; ', w.name, c.oid::regclass, e.nspname) ELSE '' END
+                  || CASE WHEN t.tgname IS NULL AND w.enable = 'ENABLE' THEN ''
+                          ELSE format('ALTER TABLE %s %s TRIGGER %I;', c.oid::regclass, w.enable, coalesce(t.tgname, w.name)) END, ' ' ORDER BY w.name)
+FROM extension e CROSS JOIN own_trigger w
+JOIN ours c ON c.relname = ANY (w.tables) AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
+LEFT JOIN LATERAL (SELECT g.tgname, g.tgenabled FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
+                   WHERE g.tgrelid = c.oid AND p.proname = w.function AND p.pronamespace = e.extnamespace
+                   ORDER BY g.tgenabled::text = ANY (w.modes) DESC, g.tgname LIMIT 1) t ON true
+WHERE coalesce(t.tgenabled::text <> ALL (w.modes), true)
+  AND EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = e.extnamespace AND p.proname = '_note_uncounted')
+  AND NOT EXISTS (SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid WHERE g.tgrelid = c.oid AND p.proname = 'citus_truncate_trigger')
+GROUP BY c.oid
 UNION ALL
 SELECT 'inventory key', 'error',
        CASE WHEN k.oid IS NULL THEN 'ip_inventory has no primary key: nothing can be absorbed, and observations wait.'
