@@ -11,7 +11,7 @@ cd "$root"
 
 script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
 # New functions that views, the doctor and mmdb_networks() call: who may read those must be able to call these.
-for_readers=_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows
+for_readers=_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows,_mmdb_import
 # New names of objects: roles with rights on the old name keep them.
 renamed=$(sed -nE 's/^ALTER (VIEW|FUNCTION) .* RENAME TO ([a-z_]+);$/\2/p' "$script")
 mark='-- From here on written by scripts/upgrade-sql.sh.'

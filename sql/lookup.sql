@@ -57,4 +57,4 @@ COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without the nu
 
 CREATE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
-COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes an older file or one whose node count collapsed';
+COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes an older file or one whose node count collapsed, and sets a damaged current.json aside';

@@ -15,6 +15,11 @@ CREATE FUNCTION @extschema@.worker_errors(
     LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'worker_errors';
 COMMENT ON FUNCTION @extschema@.worker_errors() IS 'work at which the worker and its helpers failed and have not succeeded since, one row per work, latest failure first';
 
+CREATE FUNCTION @extschema@._mmdb_import(OUT since timestamptz, OUT last_error_at timestamptz, OUT sqlstate text, OUT last_error text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'mmdb_import';
+COMMENT ON FUNCTION @extschema@._mmdb_import() IS 'failure of the last import of mmdb files, for source_status; no row: it went well';
+
 CREATE FUNCTION @extschema@._network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
@@ -46,9 +51,9 @@ SELECT 'maxmind'::text AS source,
        CASE WHEN count(m.generation) = 0 THEN 'unavailable'
             WHEN min(m.build_time) < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval THEN 'outdated'
             ELSE 'ok' END AS state,
-       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed)) AS last_error_at,
+       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed), (SELECT last_error_at FROM @extschema@._mmdb_import())) AS last_error_at,
        nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
-                        (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
+                        (SELECT 'import: ' || last_error FROM @extschema@._mmdb_import()), (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
        NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@._worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
@@ -72,7 +77,7 @@ COMMENT ON VIEW @extschema@.source_status IS 'state of each source, one row per 
 COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
 COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
 COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'time of the last answer; for maxmind, when a file was last installed';
-COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'time of the last failure; for maxmind, of a refused file or a failed look for newer ones';
+COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'time of the last failure; for maxmind, of a refused file, a failed import or a failed look for newer ones';
 COMMENT ON COLUMN @extschema@.source_status.last_error IS 'reason of that failure';
 COMMENT ON COLUMN @extschema@.source_status.retry_at IS 'the source is not asked before this time';
 COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'requests without an outcome yet';

@@ -32,6 +32,7 @@ pub mod failure;
 pub mod fetcher;
 pub mod freshness;
 pub mod greynoise;
+pub mod heartbeat;
 pub mod json;
 pub mod latency;
 pub mod maxmind;

@@ -26,6 +26,7 @@ mod crash_backfill;
 mod docs;
 mod doctor;
 mod doctor_files;
+mod doctor_import;
 mod doctor_keys;
 mod doctor_locks;
 mod doctor_objects;

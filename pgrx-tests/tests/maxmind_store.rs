@@ -267,6 +267,44 @@ fn a_manifest_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_forced_import_sets_a_damaged_manifest_aside_and_loses_no_file() {
+    let site = Site::small("store_damaged");
+    let (manifest, broken) = (site.store.manifest_path(), site.root.join("current.json.broken"));
+    let generations = site.on_disk();
+    let import = |force| site.store.import(&site.source, &editions(), force, &|| ());
+    let news = || site.store.has_news(&site.source, &editions(), &site.store.manifest().expect("a manifest"));
+    // Of one edition the operator's file is gone, and the generation is the only copy.
+    fs::remove_file(site.source.join(format!("{CITY}.mmdb"))).expect("removed");
+    for damaged in [&b"{"[..], b""] {
+        fs::write(&manifest, damaged).expect("written");
+        assert!(matches!(import(false), Err(StoreError::Damaged { .. })));
+        assert!(!broken.exists() || fs::read(&broken).expect("kept") != damaged);
+        let outcomes = import(true).expect("an import").outcomes;
+        assert!(outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Installed(_))), "{outcomes:?}");
+        assert_eq!(fs::read(&broken).expect("kept"), damaged);
+        assert_eq!(site.on_disk(), generations);
+        assert_eq!(asn(&site.open(), "8.8.8.8"), Some(15169));
+        assert!(!news());
+    }
+    // A file that comes back is looked at again, and is the same.
+    let copy = fs::read(site.current(CITY).join("database.mmdb")).expect("a copy");
+    fs::write(site.source.join(format!("{CITY}.mmdb")), copy).expect("written");
+    assert!(news());
+
+    // What cannot be read for another reason is not damaged, and stays.
+    fs::remove_file(&manifest).expect("removed");
+    std::os::unix::fs::symlink("current.json", &manifest).expect("a loop");
+    assert!(matches!(import(true), Err(StoreError::Io { .. })));
+    assert!(fs::symlink_metadata(&manifest).expect("there").is_symlink());
+    // A directory in its place is.
+    fs::remove_file(&manifest).expect("removed");
+    fs::remove_file(&broken).expect("removed");
+    fs::create_dir(&manifest).expect("a directory");
+    import(true).expect("an import");
+    assert!(broken.is_dir() && manifest.is_file());
+}
+
+#[test]
 fn a_store_that_cannot_be_written_is_an_error_that_names_it() {
     let site = Site::new("store_unwritable");
     site.put(ASN, asn_file(1, 0));

@@ -10,10 +10,12 @@
 )]
 
 use std::cell::{Cell, UnsafeCell};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
+use pgrx::PgSqlErrorCode;
 
 use crate::pg::errors::warn;
 use crate::pg::process;
@@ -149,6 +151,8 @@ fn look(open: &mut Open, settings: &Settings) {
     if open.databases.is_empty() || store().has_news(&settings.maxmind_dir, &settings.maxmind_editions, &open.manifest)
     {
         first_import(open, settings);
+    } else {
+        note(None);
     }
     let signature = Signature::of(&store().manifest_path()).ok().flatten();
     if signature != open.signature || open.looked.is_none() || open.is_of_another_list() {
@@ -183,7 +187,7 @@ fn first_import(open: &mut Open, settings: &Settings) {
                 pgrx::check_for_interrupts!();
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Err(error @ StoreError::Io { .. }) => {
+            Err(error @ (StoreError::Io { .. } | StoreError::Damaged { .. })) => {
                 trouble(&error);
                 break;
             }
@@ -235,11 +239,54 @@ fn publish(databases: &Databases) {
 /// # Errors
 /// An error of the store while it reads or writes; the other editions are still installed.
 pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
+    let result = import_files(settings, force);
+    note(result.as_ref().err());
+    result
+}
+
+/// Notes in shared memory how an import ended, for sessions that ask: with this error, or well. That there was nothing to
+/// import is well, too.
+pub fn note(error: Option<&StoreError>) {
+    let Some(shared) = shared::shared() else { return };
+    match error {
+        Some(StoreError::Busy) => {}
+        Some(error) => shared.launcher.import.failed(sqlstate(error) as i32, &brief(error)),
+        None => shared.launcher.import.succeeded(),
+    }
+}
+
+/// The SQLSTATE that PostgreSQL gives to such an error of a file.
+fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
+    match error {
+        StoreError::Busy => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        StoreError::Damaged { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+        StoreError::Io { error, .. } => match error.kind() {
+            ErrorKind::PermissionDenied => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                PgSqlErrorCode::ERRCODE_DISK_FULL
+            }
+            _ => PgSqlErrorCode::ERRCODE_IO_ERROR,
+        },
+    }
+}
+
+/// The error with the path below the data directory: shared memory has room for the beginning of a text, and the place of
+/// the data directory is not for all roles.
+fn brief(error: &StoreError) -> String {
+    let home = settings::place::directory();
+    let data = format!("{}/", home.parent().unwrap_or(&home).display());
+    enrich::text::clean(&error.to_string().replace(&data, ""), 250).into_owned()
+}
+
+fn import_files(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     let mut installed = 0;
     let (dir, editions) = (&settings.maxmind_dir, &settings.maxmind_editions);
     // A server that is told to stop does not wait for a large file.
     let breathe = || {
         pgrx::check_for_interrupts!();
+        if let Some(shared) = shared::shared() {
+            shared.launcher.beat();
+        }
     };
     let Imported { outcomes, failures, changed } = store().import(dir, editions, force, &breathe)?;
     if changed {
@@ -281,11 +328,14 @@ fn warn_once() {
         return;
     }
     WARNED.set(true);
-    let settings = settings::snapshot();
-    let names: Vec<String> = settings.maxmind_editions.iter().map(|e| e.file_name()).collect();
-    warn(
-        "no mmdb file is installed: look-ups answer null, with status \"unavailable\"",
-        "",
-        &format!("Put {} into the directory that asn_inventory.maxmind_dir names.", names.join(" or ")),
-    );
+    warn("no mmdb file is installed: look-ups answer null, with status \"unavailable\"", "", &how_to_install());
+}
+
+/// A hint, where no file is installed: what to put where.
+pub fn how_to_install() -> String {
+    let names: Vec<String> = settings::snapshot().maxmind_editions.iter().map(|e| e.file_name()).collect();
+    match names.is_empty() {
+        true => "Name editions in asn_inventory.maxmind_editions: it is empty.".to_owned(),
+        false => format!("Put {} into the directory that asn_inventory.maxmind_dir names.", names.join(" or ")),
+    }
 }

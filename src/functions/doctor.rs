@@ -9,6 +9,9 @@ mod blockers;
 mod columns;
 mod files;
 mod finding;
+mod import;
+mod launcher;
+mod shell;
 
 use pgrx::pg_sys;
 use pgrx::{IntoDatum, PgSqlErrorCode};
@@ -32,7 +35,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 17] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -41,6 +44,12 @@ const GROUPS: [Group; 15] = [
             found.extend(enabled());
             found
         },
+    },
+    Group { checks: &["launcher"], needs: &[], look: |_| launcher::look().into_iter().collect() },
+    Group {
+        checks: &["mmdb import", "mmdb directory"],
+        needs: &[],
+        look: |schema| import::look(schema).into_iter().chain(import::directory()).collect(),
     },
     Group {
         checks: &["mmdb files", "mmdb refused", "mmdb age", "mmdb editions", "mmdb answers", "clock"],
@@ -69,7 +78,14 @@ const GROUPS: [Group; 15] = [
     },
     Group {
         checks: &["greynoise"],
-        needs: &["source_status", "_network_sources", "_source_latency", "_mmdb_files", "_worker_status"],
+        needs: &[
+            "source_status",
+            "_network_sources",
+            "_source_latency",
+            "_mmdb_files",
+            "_mmdb_import",
+            "_worker_status",
+        ],
         look: |schema| ask(schema, include_str!("doctor/greynoise.sql"), &[]),
     },
     Group {
@@ -80,6 +96,7 @@ const GROUPS: [Group; 15] = [
             "_network_sources",
             "_source_latency",
             "_mmdb_files",
+            "_mmdb_import",
             "_queue_length",
             "worker_errors",
         ],

@@ -175,7 +175,12 @@ sql_function!(
                 PgSqlErrorCode::ERRCODE_IO_ERROR,
                 "could not import mmdb files",
                 &error.to_string(),
-                "The files imported before stay in use.",
+                match error {
+                    StoreError::Damaged { .. } => {
+                        "import_mmdb_files(true) keeps it as current.json.broken, and imports the files again."
+                    }
+                    _ => "The files imported before stay in use.",
+                },
             ),
         }
     }

@@ -1,5 +1,5 @@
 //! The operator's first question: is it running? `_worker_status`, behind the view `enrichment_status`,
-//! `_network_sources`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
+//! `_network_sources` and `_mmdb_import`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
 
 pub mod queue;
 
@@ -132,6 +132,25 @@ sql_function!(
         for (what, failing) in failing {
             rows.row(|| vec![
                 Some(call::text(what)),
+                Some(Datum::from(failing.since)),
+                Some(Datum::from(failing.at)),
+                Some(call::text(&failing.sqlstate())),
+                Some(call::text(&failing.message)),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `_mmdb_import() → setof (since, last_error_at, sqlstate, last_error)`: the failure of the last import of mmdb files,
+    /// if it failed.
+    mmdb_import,
+    pg_finfo_mmdb_import,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        if let Some(failing) = shared::shared().and_then(|shared| shared.launcher.import.failing()) {
+            rows.row(|| vec![
                 Some(Datum::from(failing.since)),
                 Some(Datum::from(failing.at)),
                 Some(call::text(&failing.sqlstate())),

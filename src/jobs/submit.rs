@@ -191,11 +191,7 @@ fn start(call: Call, request: Request) -> Option<i64> {
     let worker = shared::require_worker();
     let network = request.sources & (sources::CYMRU | sources::GREYNOISE) != 0;
     if !network && request.kind != kind::UPDATE && maxmind::with(|databases| databases.is_empty()) {
-        not_ready(
-            "there is nothing to enrich from",
-            "No mmdb file is installed.",
-            "Put GeoLite2-City.mmdb and GeoLite2-ASN.mmdb into the directory that asn_inventory.maxmind_dir names.",
-        );
+        not_ready("there is nothing to enrich from", "No mmdb file is installed.", &maxmind::how_to_install());
     }
     let schema = Schema::of(call);
     let id = next_id(&schema);

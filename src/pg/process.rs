@@ -1,6 +1,8 @@
 //! Common code of our background processes: signals, settings of the session, waiting, and registration.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -267,6 +269,26 @@ pub fn my_database() -> pg_sys::Oid {
 pub fn in_recovery() -> bool {
     // SAFETY: reads a variable of the server.
     unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// When the server started (timestamptz).
+pub fn server_started_at() -> i64 {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::PgStartTime }
+}
+
+/// `max_worker_processes`.
+pub fn max_workers() -> c_int {
+    // SAFETY: reads a variable of the server.
+    unsafe { pg_sys::max_worker_processes }
+}
+
+/// Whether this process may read and write a file, or a directory's entries.
+pub fn may_write(path: &Path) -> bool {
+    let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let wanted = libc::R_OK | libc::W_OK | if path.is_dir() { libc::X_OK } else { 0 };
+    // SAFETY: a NUL-terminated name, which is only read.
+    unsafe { libc::access(name.as_ptr(), wanted) == 0 }
 }
 
 /// This process's id.

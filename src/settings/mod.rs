@@ -52,10 +52,15 @@ pub fn snapshot() -> Settings {
     Settings {
         databases: text(&DATABASES).split(',').map(str::trim).filter(|d| !d.is_empty()).map(str::to_owned).collect(),
         absorb_interval: Duration::from_millis(ABSORB_INTERVAL.get().max(10) as u64),
-        maxmind_dir: if dir.is_empty() { place::directory().join("maxmind") } else { PathBuf::from(dir) },
+        maxmind_dir: if dir.is_empty() { default_maxmind_dir() } else { PathBuf::from(dir) },
         maxmind_editions: Edition::list(&text(&MAXMIND_EDITIONS)).unwrap_or_default(),
         maxmind_max_age: Duration::from_secs(MAXMIND_MAX_AGE.get().max(0) as u64 * 60),
     }
+}
+
+/// Where files are put while `asn_inventory.maxmind_dir` is empty.
+pub fn default_maxmind_dir() -> PathBuf {
+    place::directory().join("maxmind")
 }
 
 /// `work_mem` of a COPY into an attached table, in kB; 0: unchanged.

@@ -2,13 +2,14 @@
 #![allow(unsafe_code, reason = "asks for shared memory, and says what stands in it")]
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::database::{DATABASES, Database};
 use super::job::{JOBS, Job};
+use super::launcher::Launcher;
 use super::question;
 use crate::pg::process::{my_database, wake};
 
@@ -21,7 +22,8 @@ pub const fn share(all: usize) -> usize {
 #[repr(C)]
 pub struct Shared {
     generation: AtomicU64,
-    launcher: AtomicI32,
+    /// See [`Launcher`].
+    pub launcher: Launcher,
     /// One a database, see [`Database`].
     pub databases: [Database; DATABASES],
     /// One a running job, see [`Job`].
@@ -105,20 +107,20 @@ pub fn bump_generation() {
 
 /// Whether a launcher is there to import files.
 pub fn launcher_runs() -> bool {
-    shared().is_some_and(|shared| shared.launcher.load(Ordering::Relaxed) != 0)
+    shared().is_some_and(|shared| shared.launcher.pid.load(Ordering::Relaxed) != 0)
 }
 
-/// The launcher's process id; 0 when it ends.
+/// Notes the process of a launcher that begins.
 pub fn set_launcher(pid: c_int) {
     if let Some(shared) = shared() {
-        shared.launcher.store(pid, Ordering::Relaxed);
+        shared.launcher.begin(pid);
     }
 }
 
 /// Wakes the launcher.
 pub fn wake_launcher() {
     if let Some(shared) = shared() {
-        wake(shared.launcher.load(Ordering::Relaxed));
+        wake(shared.launcher.pid.load(Ordering::Relaxed));
     }
 }
 impl Shared {

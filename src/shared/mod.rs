@@ -9,6 +9,7 @@
 //! | [`block`] | the block: its request and its contents |
 //! | [`database`] | the slot of a database |
 //! | [`job`] | a running job |
+//! | [`launcher`] | the launcher: its last turn, and the failure of the last import of mmdb files |
 //! | [`question`] | a session that waits for an address |
 //! | [`source`] | the states of the network sources |
 //! | [`trouble`], [`watched`] | failures, visible to all sessions |
@@ -22,6 +23,7 @@ pub mod checks;
 mod database;
 mod job;
 pub mod latency;
+mod launcher;
 pub mod question;
 pub mod restorers;
 pub mod source;

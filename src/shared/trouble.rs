@@ -140,6 +140,11 @@ impl Trouble {
         self.failures.load(Ordering::Relaxed)
     }
 
+    /// Whether it fails.
+    pub fn is_failing(&self) -> bool {
+        self.since.load(Ordering::Acquire) != 0
+    }
+
     /// Its description, if it fails.
     pub fn failing(&self) -> Option<Failing> {
         let since = self.since.load(Ordering::Acquire);

@@ -65,6 +65,9 @@ fn run(_argument: pg_sys::Datum) {
     }
     let mut launcher = Launcher::default();
     loop {
+        if let Some(shared) = shared::shared() {
+            shared.launcher.beat();
+        }
         let settings = settings::snapshot();
         launcher.import(&settings);
         launcher.keep_workers(&settings);
@@ -85,26 +88,43 @@ impl Launcher {
     /// Imports new files. A problem is logged once, not every second.
     fn import(&mut self, settings: &Settings) {
         if !self.prepared {
-            // So that an operator finds the place where files belong.
+            // So that an operator finds the place where files belong. A directory that is set is the operator's: to make
+            // one would hide that a file system is not mounted, or that the name is wrong.
             self.prepared = true;
-            let _ = std::fs::DirBuilder::new().recursive(true).create(&settings.maxmind_dir);
+            let _ = std::fs::DirBuilder::new().recursive(true).create(settings::default_maxmind_dir());
         }
-        if self.next_import.is_some_and(|at| Instant::now() < at) {
+        // Another process may have mended it meanwhile.
+        let fails = shared::shared().is_some_and(|shared| shared.launcher.import.is_failing());
+        if fails && self.next_import.is_some_and(|at| Instant::now() < at) {
             return;
         }
         let store = maxmind::store();
         let trouble = match store.manifest() {
-            Ok(manifest) if !store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, &manifest) => return,
+            Ok(manifest) if !store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, &manifest) => {
+                // Also after a new file that could not be imported was taken away.
+                maxmind::note(None);
+                String::new()
+            }
             Ok(_) => {
+                let importing = |now| {
+                    if let Some(shared) = shared::shared() {
+                        shared.launcher.importing.store(now, Ordering::Relaxed);
+                    }
+                };
                 process::busy("importing mmdb files");
+                importing(true);
                 let result = maxmind::import(settings, false);
+                importing(false);
                 process::idle();
                 match result {
                     Ok(_) | Err(StoreError::Busy) => String::new(),
                     Err(error) => error.to_string(),
                 }
             }
-            Err(error) => error.to_string(),
+            Err(error) => {
+                maxmind::note(Some(&error));
+                error.to_string()
+            }
         };
         // A full disk must not be filled again every second.
         self.next_import = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);

@@ -26,6 +26,8 @@ use super::manifest::{MAX_REASON, now_us};
 use crate::text::clean;
 
 const MANIFEST: &str = "current.json";
+/// The damaged manifest before this one.
+const BROKEN: &str = "current.json.broken";
 
 /// The directory of one server's generations.
 #[derive(Clone, Debug)]
@@ -71,6 +73,14 @@ pub enum StoreError {
         /// Why.
         error: io::Error,
     },
+    /// The manifest can be read, and is not one. A forced import sets it aside.
+    #[error("\"{path}\": damaged: {error}")]
+    Damaged {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
@@ -94,12 +104,15 @@ impl Store {
     /// The manifest; empty when nothing was ever imported.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when it exists but cannot be read or understood.
+    /// [`StoreError::Io`] when it exists but cannot be read, [`StoreError::Damaged`] when it cannot be understood.
     pub fn manifest(&self) -> Result<Manifest, StoreError> {
         let path = self.manifest_path();
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Manifest::cleaned).map_err(|e| at(&path)(e.into())),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Manifest::cleaned)
+                .map_err(|e| StoreError::Damaged { path, error: e.into() }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Manifest::default()),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(StoreError::Damaged { path, error }),
             Err(e) => Err(at(&path)(e)),
         }
     }
@@ -182,12 +195,13 @@ impl Store {
 
     /// Imports new files from the operator's directory `source`. Editions are independent: a refused one leaves the
     /// others, and its own older generation, unchanged. All imported files come into use at the same moment: the files
-    /// of one release belong together. `force` imports a file that is much smaller or older. `breathe` is called
-    /// between pieces of the work, and may leave it by unwinding.
+    /// of one release belong together. `force` imports a file that is much smaller or older, and sets a damaged manifest
+    /// aside: a new one is made of the operator's files and, where there is none of an edition, of its generation on
+    /// disk. `breathe` is called between pieces of the work, and may leave it by unwinding.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when the manifest cannot be read or written,
-    /// which is then what it was.
+    /// which is then what it was; [`StoreError::Damaged`] when it is damaged and `force` is off.
     pub fn import(
         &self,
         source: &Path,
@@ -196,15 +210,25 @@ impl Store {
         breathe: &dyn Fn(),
     ) -> Result<Imported, StoreError> {
         let _lock = self.lock()?;
-        let mut manifest = self.manifest()?;
-        // Litter of imports that were killed, and of removals: half a directory must not pass for a generation.
-        self.remove_unreferenced(&manifest);
+        let (mut manifest, damaged) = match self.manifest() {
+            Err(StoreError::Damaged { .. }) if force => (Manifest::default(), true),
+            other => (other?, false),
+        };
+        // Litter of imports that were killed, and of removals: half a directory must not pass for a generation. Without a
+        // manifest no generation is known, and one of them may be the only copy of its file.
+        if !damaged {
+            self.remove_unreferenced(&manifest);
+        }
         let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
-        let mut changed = false;
+        let mut changed = damaged;
         for edition in editions {
             let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
             let mut state = before.clone();
-            match self.import_one(&source.join(edition.file_name()), edition, &mut state, force, breathe) {
+            let mut file = source.join(edition.file_name());
+            if damaged && !file.exists() {
+                file = self.left_over(edition).unwrap_or(file);
+            }
+            match self.import_one(&file, edition, &mut state, force, breathe) {
                 Ok(outcome) => {
                     if state != before {
                         changed = true;
@@ -217,6 +241,14 @@ impl Store {
         }
         if !manifest.editions.is_empty() {
             changed |= manifest.note_list(editions);
+        }
+        if damaged {
+            // On a full disk everything stays as it is: the next attempt finds what this one found.
+            if let Some(error) = failures.pop() {
+                return Err(error);
+            }
+            let path = self.manifest_path();
+            fs::rename(&path, self.root.join(BROKEN)).map_err(at(&path))?;
         }
         if changed {
             // As late as possible: answers from the old files after this would count as fresh.
@@ -232,6 +264,18 @@ impl Store {
         }
         self.remove_unreferenced(&manifest);
         Ok(Imported { outcomes, failures, changed })
+    }
+
+    /// The database of an edition's newest generation on disk, for which no manifest speaks.
+    fn left_over(&self, edition: &Edition) -> Option<PathBuf> {
+        let is_of = |name: &str| {
+            let hash = name.strip_prefix(edition.name()).and_then(|rest| rest.strip_prefix('-'));
+            hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        };
+        let entries = fs::read_dir(self.generations()).ok()?.flatten();
+        let files = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_of));
+        let files = files.map(|entry| entry.path().join(DATABASE));
+        files.filter_map(|file| Some((fs::metadata(&file).ok()?.modified().ok()?, file))).max().map(|(_, file)| file)
     }
 
     fn lock(&self) -> Result<File, StoreError> {

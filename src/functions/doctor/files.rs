@@ -3,17 +3,18 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use enrich::maxmind::index::{OriginRef, PlaceRef};
+use enrich::maxmind::store::StoreError;
 use enrich::maxmind::{Edition, Generation, Kind};
 
 use super::finding::{Finding, select};
+use super::shell::mend;
+use super::{import, launcher};
 use crate::files::maxmind;
 use crate::pg::catalog::Schema;
-use crate::pg::process;
 use crate::pg::time;
 use crate::{settings, shared};
 
@@ -35,7 +36,10 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
         Ok(opened) => opened,
         Err(error) => {
             let detail = format!("The installed files cannot be read: {error}.");
-            let remedy = select(schema, "import_mmdb_files", "true");
+            let remedy = match error {
+                StoreError::Damaged { .. } => import::anew(schema),
+                _ => import::rights().unwrap_or_else(|| select(schema, "import_mmdb_files", "")),
+            };
             return vec![Finding::new("mmdb answers", "error", detail, Some(remedy))];
         }
     };
@@ -176,7 +180,8 @@ pub fn rights() -> Vec<Finding> {
     walk(&home, &mut below, &mut left);
     let settings = settings::snapshot();
     let mut beside = Vec::new();
-    if !is_below(&settings.maxmind_dir, &home) {
+    // A file system that does not answer would hold this session as well.
+    if !launcher::hangs() && !is_below(&settings.maxmind_dir, &home) {
         let data = home.parent().unwrap_or(&home);
         let target = if is_below(&settings.maxmind_dir, data) { &mut below } else { &mut beside };
         check(&settings.maxmind_dir, target);
@@ -237,30 +242,8 @@ impl Unreadable {
         };
         let shown = enrich::text::clean(&name, 500).into_owned();
         let bits = if self.is_directory { "u+rx" } else { "u+r" };
-        // A name that is not plain text cannot be part of a command that a user copies.
-        let plain = self.path.as_os_str().as_bytes().iter().all(|byte| (0x20..0x7f).contains(byte));
-        let remedy = if !settings::may_read_secret_settings() {
-            format!(
-                "chmod {bits} …  # as root, and chown to the server's user, in the directory that SHOW asn_inventory.maxmind_dir names"
-            )
-        } else if !plain {
-            let parent = self.path.parent().unwrap_or(&self.path).to_string_lossy();
-            format!("ls -lb {}  # and chown, chmod as root", shell(&enrich::text::clean(&parent, 500)))
-        } else {
-            let path = shell(&self.path.to_string_lossy());
-            let (user, name) = process::os_user();
-            if user == self.owner {
-                format!("chmod {bits} {path}")
-            } else {
-                format!("chown {name} {path} && chmod {bits} {path}  # as root")
-            }
-        };
+        let remedy = mend(&self.path, self.owner, bits);
         let detail = format!("The server cannot read {shown} ({}): {then}.", self.why);
         Finding::new("file rights", "warning", detail, Some(remedy))
     }
-}
-
-/// A word for a shell.
-fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

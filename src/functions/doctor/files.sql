@@ -1,7 +1,10 @@
 -- The data of the mmdb files in use.
 WITH file AS (SELECT * FROM @extschema@._mmdb_files())
-SELECT 'mmdb files', 'error', 'No mmdb file is installed.',
-       'SELECT @extschema@.update_maxmind();  -- or put the files into the directory that SHOW asn_inventory.maxmind_dir names'
+SELECT 'mmdb files', 'error',
+       CASE WHEN l.is_empty THEN 'No mmdb file is in use: asn_inventory.maxmind_editions is empty.' ELSE 'No mmdb file is installed.' END,
+       CASE WHEN l.is_empty THEN 'ALTER SYSTEM SET asn_inventory.maxmind_editions = ''GeoLite2-City,GeoLite2-ASN''; SELECT pg_reload_conf();  -- or other editions'
+            ELSE 'SELECT @extschema@.update_maxmind();  -- or put the files into the directory that SHOW asn_inventory.maxmind_dir names' END
+FROM (SELECT current_setting('asn_inventory.maxmind_editions', true) !~ '[^ ,]' AS is_empty) l
 WHERE NOT EXISTS (SELECT FROM file WHERE generation IS NOT NULL)
 UNION ALL
 SELECT 'mmdb refused', 'warning', edition || ': ' || refused, 'SELECT @extschema@.update_maxmind();  -- or put another file there'

@@ -46,6 +46,11 @@ pub fn worker(page: &mut Page, slot: Option<&Database>) {
         "When the worker last looked at the queue.",
         Sample::of(slot.and_then(|slot| moment(&slot.absorbed_at))),
     );
+    page.gauge(
+        "launcher_timestamp_seconds",
+        "When the launcher last showed that it works: every second, and between pieces of an import.",
+        Sample::of(shared::shared().and_then(|shared| moment(&shared.launcher.beat_at))),
+    );
 }
 
 /// How long observations have waited that the worker has not begun to absorb, in seconds.
@@ -154,6 +159,12 @@ pub fn files(page: &mut Page) {
         "mmdb_refused",
         "Whether the file that was last put there was refused.",
         each(|state| truth(state.refused.is_some())),
+    );
+    let failing = shared::shared().map(|shared| shared.launcher.import.is_failing());
+    page.gauge(
+        "mmdb_import_failing",
+        "Whether the last import of files failed as a whole: the installed ones stay in use.",
+        Sample::of(failing.and_then(truth)),
     );
 }
 

@@ -1,0 +1,34 @@
+//! Remedies for a shell: words of a command, and the rights on a file.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::pg::process;
+use crate::settings;
+
+/// The command for a shell that gives the server the rights `bits` on a file.
+pub fn mend(path: &Path, owner: u32, bits: &str) -> String {
+    // A name that is not plain text cannot be part of a command that a user copies.
+    let plain = path.as_os_str().as_bytes().iter().all(|byte| (0x20..0x7f).contains(byte));
+    if !settings::may_read_secret_settings() {
+        format!(
+            "chmod {bits} …  # as root, and chown to the server's user, in the directory that SHOW asn_inventory.maxmind_dir names"
+        )
+    } else if !plain {
+        let parent = path.parent().unwrap_or(path).to_string_lossy();
+        format!("ls -lb {}  # and chown, chmod as root", word(&enrich::text::clean(&parent, 500)))
+    } else {
+        let path = word(&path.to_string_lossy());
+        let (user, name) = process::os_user();
+        if user == owner {
+            format!("chmod {bits} {path}")
+        } else {
+            format!("chown {name} {path} && chmod {bits} {path}  # as root")
+        }
+    }
+}
+
+/// A word for a shell.
+pub fn word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
