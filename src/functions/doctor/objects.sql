@@ -48,12 +48,12 @@ SELECT 'own triggers', 'error',
                           ELSE format('ALTER TABLE %s %s TRIGGER %I;', c.oid::regclass, w.enable, coalesce(t.tgname, w.name)) END, ' ' ORDER BY w.name)
 FROM extension e CROSS JOIN own_trigger w
 JOIN ours c ON c.relname = ANY (w.tables) AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
-LEFT JOIN LATERAL (SELECT g.tgname, g.tgenabled FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid
-                   WHERE g.tgrelid = c.oid AND p.proname = w.function AND p.pronamespace = e.extnamespace
+LEFT JOIN LATERAL (SELECT g.tgname, g.tgenabled FROM pg_trigger g
+                   WHERE g.tgrelid = c.oid AND g.tgfoid = to_regproc(format('%I.%I', e.nspname, w.function))
                    ORDER BY g.tgenabled::text = ANY (w.modes) DESC, g.tgname LIMIT 1) t ON true
 WHERE coalesce(t.tgenabled::text <> ALL (w.modes), true)
-  AND EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = e.extnamespace AND p.proname = '_note_uncounted')
-  AND NOT EXISTS (SELECT FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid WHERE g.tgrelid = c.oid AND p.proname = 'citus_truncate_trigger')
+  AND to_regproc(format('%I._note_uncounted', e.nspname)) IS NOT NULL
+  AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = to_regproc('pg_catalog.citus_truncate_trigger'))
 GROUP BY c.oid
 UNION ALL
 SELECT 'inventory key', 'error',
