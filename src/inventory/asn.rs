@@ -95,6 +95,30 @@ pub fn counted_changes(schema: &Schema) -> Option<i64> {
     (found.len() > 0).then(|| found.get::<i64>(0, 1)).flatten()
 }
 
+/// What is counted of each AS, and in a row without a number of the addresses without one. `more`: further columns, each
+/// with a comma before it.
+pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
+    format!(
+        "SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips,
+             least(sum(i.observation_count), 9223372036854775807)::bigint AS seen,
+             min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
+             max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
+             count(*) FILTER (WHERE i.ip_class = 'public') AS public,
+             count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL) AS enriched,
+             count(i.maxmind_ts) AS maxmind, count(i.cymru_ts) AS cymru, count(i.scanner_ts) AS greynoise,
+             count(*) FILTER (WHERE i.scanner_noise) AS scanners{more}
+         FROM {}.ip_inventory i GROUP BY i.asn_number",
+        schema.name
+    )
+}
+
+/// How new counts of an AS come into its row, called `a`. What is known of its first and last address stays known.
+pub(super) const COUNTS_MERGED: &str = "ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
+    observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
+    first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
+    last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
+    asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)";
+
 /// Counts the inventory and the addresses of every AS again, in one pass, and writes only the changed AS. Reads the
 /// whole inventory: the caller leaves time between two calls.
 pub fn recount(schema: &Schema) -> u64 {
@@ -107,16 +131,7 @@ pub fn recount(schema: &Schema) -> u64 {
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
     sql.run(
         &format!(
-            "WITH counted AS MATERIALIZED (
-                 SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips,
-                     least(sum(i.observation_count), 9223372036854775807)::bigint AS seen,
-                     min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
-                     max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
-                     count(*) FILTER (WHERE i.ip_class = 'public') AS public,
-                     count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL) AS enriched,
-                     count(i.maxmind_ts) AS maxmind, count(i.cymru_ts) AS cymru, count(i.scanner_ts) AS greynoise,
-                     count(*) FILTER (WHERE i.scanner_noise) AS scanners
-                 FROM {0}.ip_inventory i GROUP BY i.asn_number),
+            "WITH counted AS MATERIALIZED ({counted}),
              everything AS (
                  INSERT INTO {0}.inventory_count
                      (counted_at, addresses, public_addresses, enriched, missing_asn, observations, maxmind_answered,
@@ -140,12 +155,9 @@ pub fn recount(schema: &Schema) -> u64 {
                  OR k.last_seen_at IS DISTINCT FROM greatest(k.last_seen_at, c.last)
                  OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL)
              ORDER BY c.asn_number
-             ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
-                 observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
-                 first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
-                 last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
-                 asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)",
+             {COUNTS_MERGED}",
             schema.name,
+            counted = by_asn(schema, ""),
             cymru_due = due::waiting(Source::Cymru),
             greynoise_due = due::waiting(Source::GreyNoise),
         ),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use pgrx::{IntoDatum, pg_sys};
 
-use super::{due, uncounted};
+use super::{asn, due, uncounted};
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
@@ -49,22 +49,18 @@ pub fn recount(schema: &Schema) -> u64 {
     let s = &schema.name;
     let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
     let mut counted: HashMap<i64, Counted> = HashMap::new();
-    // Sums over all: public, enriched, without an ASN, answered by each source, scanners, due at each.
+    // Sums over all: addresses, observations, public, enriched, answered by each source, scanners, due at each; and the
+    // public ones without an ASN.
     let mut sums = [0i64; 11];
     {
         let mut cursor = sql.cursor(
-            &format!(
-                "SELECT i.asn_number, max(i.asn_org), count(*), least(sum(i.observation_count), 9223372036854775807)::bigint,
-                     min(i.first_seen_at) FILTER (WHERE i.observation_count > 0),
-                     max(i.last_seen_at) FILTER (WHERE i.observation_count > 0),
-                     count(*) FILTER (WHERE i.ip_class = 'public'),
-                     count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL),
-                     count(*) FILTER (WHERE i.ip_class = 'public' AND i.asn_number IS NULL),
-                     count(i.maxmind_ts), count(i.cymru_ts), count(i.scanner_ts), count(*) FILTER (WHERE i.scanner_noise),
-                     count(*) FILTER (WHERE {}), count(*) FILTER (WHERE {})
-                 FROM {s}.ip_inventory i GROUP BY i.asn_number",
-                due::waiting(Source::Cymru),
-                due::waiting(Source::GreyNoise),
+            &asn::by_asn(
+                schema,
+                &format!(
+                    ", count(*) FILTER (WHERE {}), count(*) FILTER (WHERE {})",
+                    due::waiting(Source::Cymru),
+                    due::waiting(Source::GreyNoise)
+                ),
             ),
             &[],
         );
@@ -77,12 +73,13 @@ pub fn recount(schema: &Schema) -> u64 {
                 let number = |column| found.get::<i64>(row, column).unwrap_or(0);
                 let moment = |column| found.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
                 let (addresses, observations) = (number(3), number(4));
-                for (sum, value) in
-                    sums.iter_mut().zip([addresses, observations].into_iter().chain((7..16).map(number)))
-                {
+                let asn = found.get::<i64>(row, 1);
+                let missing = if asn.is_none() { number(7) } else { 0 };
+                let values = [addresses, observations].into_iter().chain((7..15).map(number)).chain([missing]);
+                for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = sum.saturating_add(value);
                 }
-                if let Some(asn) = found.get::<i64>(row, 1) {
+                if let Some(asn) = asn {
                     let (first, last) = (moment(5), moment(6));
                     counted.insert(asn, Counted { org: found.text(row, 2), addresses, observations, first, last });
                 }
@@ -93,8 +90,8 @@ pub fn recount(schema: &Schema) -> u64 {
     sql.run(
         &format!(
             "INSERT INTO {s}.inventory_count
-                 (counted_at, addresses, observations, public_addresses, enriched, missing_asn, maxmind_answered,
-                  cymru_answered, greynoise_answered, scanners, cymru_due, greynoise_due, changes)
+                 (counted_at, addresses, observations, public_addresses, enriched, maxmind_answered, cymru_answered,
+                  greynoise_answered, scanners, cymru_due, greynoise_due, missing_asn, changes)
              SELECT now(), $1[1], $1[2], $1[3], $1[4], $1[5], $1[6], $1[7], $1[8], $1[9], $1[10], $1[11], $2"
         ),
         &[argument::bigints(sums.to_vec()), (pg_sys::INT8OID, changes.and_then(IntoDatum::into_datum))],
@@ -156,11 +153,8 @@ fn write(sql: &Sql, schema: &str, counted: HashMap<i64, Counted>) -> u64 {
                      (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
                  SELECT c.asn, nullif(c.org, ''), c.first, c.last, c.ips, c.seen, now()
                  FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)) AS c(asn, org, first, last, ips, seen)
-                 ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
-                     observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
-                     first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
-                     last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
-                     asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)"
+                 {}",
+                asn::COUNTS_MERGED
             ),
             &[
                 numbers(|(asn, _)| *asn),
