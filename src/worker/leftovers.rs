@@ -24,20 +24,27 @@ impl Leftovers {
         if self.look_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }
-        let merged = watched::run(Work::Merge, || {
-            let Some(schema) = Schema::hold().filter(|_| citus::is_here()) else { return false };
-            if !leftovers::may_be(&schema) || !absorb::lock(false) {
-                return false;
+        // None: somebody else absorbs, and nothing is known of the leftovers.
+        let merged = watched::part(Work::Merge, || {
+            let Some(schema) = Schema::hold().filter(|_| citus::is_here()) else { return Some(false) };
+            if !leftovers::may_be(&schema) {
+                return Some(false);
+            }
+            if !absorb::lock(false) {
+                return None;
             }
             process::busy("merging this node's own inventory");
-            leftovers::merge(&schema)
+            Some(leftovers::merge(&schema))
         });
+        if let Ok(Some(_)) = merged {
+            watched::succeeded(Work::Merge);
+        }
         if let Err(failure) = &merged
             && watched::is_news(Work::Merge, failure)
         {
             pgrx::log!("asn_inventory: this node's own inventory could not be merged: {}", failure.message);
         }
-        let more = merged.unwrap_or(false);
+        let more = merged.ok().flatten().unwrap_or(false);
         self.look_at = (!more).then(|| Instant::now() + LOOK);
         more
     }
