@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`absorb`] | the queue into the inventory |
 //! | [`attach`] | attaching and detaching a table with all below it |
+//! | [`attachable`] | whether a table can be attached like that |
 //! | [`family`] | partitions and children that come later |
 //! | [`install`] | the trigger on one table |
 //! | [`owner`] | the owner of a table |
@@ -34,6 +35,7 @@
 
 pub mod absorb;
 pub mod attach;
+mod attachable;
 mod before;
 pub mod copy;
 pub mod extract;

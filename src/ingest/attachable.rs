@@ -1,0 +1,159 @@
+//! Whether a table can be attached as `attach_ip_source` is asked to: of its kind, with columns that can be read. What
+//! cannot is refused, with the reason.
+#![allow(unsafe_code, reason = "reads the descriptor of the table")]
+
+use enrich::selector::Selector;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::extract::{Extractor, Misfit};
+use super::family;
+use super::install;
+use super::install::TRIGGER;
+use super::moment;
+use super::moment::{Moment, NoMoment};
+use crate::pg::catalog;
+use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::errors::{bad_value, raise};
+use crate::pg::inherits;
+
+/// Refuses what is no table that rows are inserted into.
+pub fn check_table(table: pg_sys::Oid) {
+    let wrong = |what: &str, hint: &str| {
+        raise(
+            PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("\"{}\" cannot be attached", plain_name(table)),
+            what,
+            hint,
+        )
+    };
+    if catalog::schema_of(table) == pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE) {
+        wrong("It is a system catalog.", "Attach the table that your events are inserted into.");
+    }
+    let of = catalog::extension_of(pg_sys::RelationRelationId, table);
+    if of.is_some() && of == catalog::extension() {
+        wrong("It is one of asn_inventory's own tables.", "Attach the table that your events are inserted into.");
+    }
+    match inherits::kind(table) {
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => {}
+        pg_sys::RELKIND_VIEW | pg_sys::RELKIND_MATVIEW => {
+            wrong("It is a view.", "Attach the table that its rows are inserted into.")
+        }
+        pg_sys::RELKIND_FOREIGN_TABLE => {
+            wrong("It is a foreign table, which cannot have transition tables.", "Attach the table on its own server.")
+        }
+        _ => wrong("It is not a table.", "Attach a table."),
+    }
+}
+
+/// Refuses columns that cannot be read. Returns the column of the time, and the zone that was named with it.
+pub fn check_columns(
+    table: pg_sys::Oid,
+    selectors: &[String],
+    observed_at: Option<&str>,
+) -> (Option<String>, Option<String>) {
+    // SAFETY: the relation is open for as long as its descriptor is read.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let desc = (*relation).rd_att;
+        for text in selectors {
+            check_selector(table, desc, text);
+        }
+        let parts = observed_at.map(|text| moment::split(desc, text));
+        if let Some((name, zone)) = parts
+            && let Err(why) = Moment::new(desc, name, zone)
+        {
+            no_moment(table, name, zone.unwrap_or_default(), why);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        parts.map_or((None, None), |(name, zone)| (Some(name.to_owned()), zone.map(|zone| zone.trim().to_owned())))
+    }
+}
+
+fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
+    const TIMES: &str = "observed_at is a column of type timestamptz, timestamp or date; one of the latter two may have its time zone behind it: 'at@Europe/Berlin'.";
+    let mismatch = |reason: &str| {
+        raise(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!("column \"{name}\" of \"{}\" cannot be used as observed_at", plain_name(table)),
+            reason,
+            TIMES,
+        )
+    };
+    match why {
+        NoMoment::NoColumn => no_column(table, name),
+        NoMoment::WrongType => mismatch("It holds no time."),
+        NoMoment::HasZone => mismatch("It is of type timestamptz, whose values have their zone already."),
+        NoMoment::NoZone => bad_value(
+            format!("time zone \"{zone}\" not recognized"),
+            "observed_at ends in @ and a time zone. As a name it is cut after 63 bytes.",
+            "SELECT name FROM pg_timezone_names lists them.",
+        ),
+    }
+}
+
+/// # Safety
+/// `desc` must be the descriptor of `table`.
+unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
+    const TYPES: &str = "An address column is inet, cidr, text, varchar, or an array of one of them; a JSON column takes a path: payload->>src_ip.";
+    let selector = match Selector::parse(text) {
+        Ok(selector) => selector,
+        Err(error) => bad_value(error.to_string(), "", TYPES),
+    };
+    let mismatch = |detail: String| {
+        raise(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!("column \"{}\" of \"{}\" holds no addresses", selector.column, plain_name(table)),
+            &detail,
+            TYPES,
+        )
+    };
+    // SAFETY: the caller's descriptor.
+    match unsafe { Extractor::new(&selector, desc) } {
+        Ok(_) => {}
+        Err(Misfit::NoColumn) => no_column(table, &selector.column),
+        Err(Misfit::WrongType(name)) => mismatch(format!("Its type is {name}.")),
+        Err(Misfit::NotJson(name)) => mismatch(format!("It has a path, but its type is {name}, not json or jsonb.")),
+        Err(Misfit::NoPath) => mismatch("It is JSON, and no path says where in it.".to_owned()),
+    }
+}
+
+fn no_column(table: pg_sys::Oid, name: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        format!("column \"{name}\" of relation \"{}\" does not exist", plain_name(table)),
+        "",
+        "Names are case-sensitive here: write them as the table has them.",
+    )
+}
+
+/// Refuses a table that routes rows to a foreign one: PostgreSQL would refuse those rows.
+pub fn check_routes(table: pg_sys::Oid, members: &[pg_sys::Oid]) {
+    if let Some(foreign) = family::foreign_partitions(members).first() {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("\"{}\" cannot be attached: it has a foreign partition", plain_name(table)),
+            &format!(
+                "PostgreSQL refuses rows that are routed to \"{}\" while a trigger of the table reads the new rows.",
+                plain_name(*foreign)
+            ),
+            "Attach it with method => 'row'. Or attach the local partitions one by one, and insert into them by name: rows that come through the partitioned table are not observed then.",
+        );
+    }
+}
+
+/// Refuses if another trigger has the name of ours.
+pub fn check_names(schema: &Schema, members: &[pg_sys::Oid]) {
+    let foreign = |member: &&pg_sys::Oid| install::find(**member).is_some_and(|found| !found.is_ours(schema));
+    if let Some(member) = members.iter().find(foreign) {
+        raise(
+            PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+            format!("trigger \"{TRIGGER}\" for table \"{}\" already exists", plain_name(*member)),
+            "It does not belong to asn_inventory, which needs this name.",
+            &format!(
+                "Give it another name: ALTER TRIGGER {TRIGGER} ON {} RENAME TO \u{2026}",
+                relation_name(*member).unwrap_or_default()
+            ),
+        );
+    }
+}
