@@ -20,21 +20,12 @@ fn cluster() -> Cluster {
 
 /// An inventory so large that a process of its own counts it, for as long as the session that it gives back lives.
 fn large_inventory(cluster: &Cluster) -> postgres::Client {
-    let mut holder = cluster.connect("postgres");
-    holder.batch_execute("SELECT pg_advisory_lock(4711)").expect("the lock");
+    let holder = cluster.hold_up(DB, "BEFORE INSERT", "inventory_count", "FOR EACH ROW");
     // Few rows, and much air between them.
     cluster.sql(
         DB,
         "ALTER TABLE ip_inventory SET (fillfactor = 10);
-         INSERT INTO ip_inventory (ip_address, ip_class) SELECT '44.0.0.0'::inet + g, 'public' FROM generate_series(1, 40000) g;
-         CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711) LOOP
-                 PERFORM pg_sleep(0.01);
-             END LOOP;
-             RETURN new;
-         END $$;
-         CREATE TRIGGER hold_up BEFORE INSERT ON inventory_count FOR EACH ROW EXECUTE FUNCTION hold_up();
-         ALTER TABLE inventory_count ENABLE ALWAYS TRIGGER hold_up",
+         INSERT INTO ip_inventory (ip_address, ip_class) SELECT '44.0.0.0'::inet + g, 'public' FROM generate_series(1, 40000) g",
     );
     assert_eq!(cluster.value(DB, "SELECT pg_relation_size('ip_inventory') > 32 * 1024 * 1024"), "t");
     holder

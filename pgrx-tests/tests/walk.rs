@@ -158,20 +158,7 @@ fn a_row_that_moves_behind_the_walk_is_not_missed() {
 
 /// Holds every walk at its first write, for as long as the session that this returns lives.
 fn hold_walks_up(cluster: &Cluster) -> postgres::Client {
-    let mut holder = cluster.connect(DB);
-    holder.batch_execute("SELECT pg_advisory_lock(4711)").expect("the lock");
-    cluster.sql(
-        DB,
-        "CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711) LOOP
-                 PERFORM pg_sleep(0.01);
-             END LOOP;
-             RETURN NULL;
-         END $$;
-         CREATE TRIGGER hold_up AFTER UPDATE ON ip_inventory FOR EACH STATEMENT EXECUTE FUNCTION hold_up();
-         ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER hold_up",
-    );
-    holder
+    cluster.hold_up(DB, "AFTER UPDATE", "ip_inventory", "FOR EACH STATEMENT")
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! `initdb` runs once a process; every cluster starts from a copy of its result.
 
+mod hold;
 mod life;
 mod place;
 mod process;
