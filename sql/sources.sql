@@ -118,6 +118,33 @@ COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of t
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
 
 -- Not dumped: the worker counts restored rows.
+-- Files of this server, for those that copy its tables. Not dumped: after a restore the worker writes them again.
+CREATE TABLE @extschema@.mmdb_shared (
+    edition   text PRIMARY KEY,
+    sha256    text NOT NULL,
+    built_at  timestamptz NOT NULL,
+    bytes     bigint NOT NULL,
+    shared_at timestamptz NOT NULL
+);
+COMMENT ON TABLE @extschema@.mmdb_shared IS 'mmdb files of this server, for its standbys and for the nodes of its cluster, which install them';
+COMMENT ON COLUMN @extschema@.mmdb_shared.edition IS 'name of the edition';
+COMMENT ON COLUMN @extschema@.mmdb_shared.sha256 IS 'SHA-256 of the file, in hexadecimal';
+COMMENT ON COLUMN @extschema@.mmdb_shared.built_at IS 'when its data was built';
+COMMENT ON COLUMN @extschema@.mmdb_shared.bytes IS 'size of the file';
+COMMENT ON COLUMN @extschema@.mmdb_shared.shared_at IS 'when it was written here';
+CREATE TABLE @extschema@.mmdb_shared_part (
+    edition text NOT NULL,
+    part    bigint NOT NULL,
+    data    bytea NOT NULL,
+    PRIMARY KEY (edition, part)
+);
+-- The files do not compress, and an attempt takes time.
+ALTER TABLE @extschema@.mmdb_shared_part ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE @extschema@.mmdb_shared_part IS 'the bytes of the files in mmdb_shared';
+COMMENT ON COLUMN @extschema@.mmdb_shared_part.edition IS 'name of the edition';
+COMMENT ON COLUMN @extschema@.mmdb_shared_part.part IS 'number of the part, from 0';
+COMMENT ON COLUMN @extschema@.mmdb_shared_part.data IS 'up to 1 MB of the file';
+
 CREATE TABLE @extschema@.inventory_count (
     counted_at         timestamptz NOT NULL,
     addresses          bigint NOT NULL,

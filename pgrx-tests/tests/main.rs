@@ -79,6 +79,7 @@ mod maxmind_list;
 mod maxmind_lookup;
 mod maxmind_networks;
 mod maxmind_older;
+mod maxmind_receive;
 mod maxmind_refusal;
 mod maxmind_schedule;
 mod maxmind_stopped;

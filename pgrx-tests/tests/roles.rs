@@ -136,12 +136,12 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
 }
 
 #[test]
-fn readers_have_every_view_and_table_except_the_queue() {
+fn readers_have_every_view_and_table_except_the_queue_and_bytes_of_files() {
     let cluster = with_roles();
     let closed = "SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
          WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory') AND c.relkind IN ('r', 'v')
            AND NOT has_table_privilege('soc_reader', c.oid, 'SELECT') ORDER BY 1";
-    assert_eq!(cluster.lines(DB, closed), ["ip_observation"]);
+    assert_eq!(cluster.lines(DB, closed), ["ip_observation", "mmdb_shared_part"]);
     let writes = "SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
          WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory') AND c.relkind IN ('r', 'v')
            AND has_table_privilege('soc_operator', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')";

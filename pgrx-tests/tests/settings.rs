@@ -64,6 +64,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "run_retention|integer|129600|t|min|0|2147483647|sighup",
             "secret_commands|string||t||||sighup",
             "secret_environment|string|MAXMIND_*,GREYNOISE_*|t||||sighup",
+            "share_mmdb_files|enum|auto|t||||sighup",
             "tls_ca_file|string||t||||sighup",
             "workers|integer|4|t||1|64|sighup",
         ]
@@ -198,6 +199,7 @@ fn settings_that_name_files_or_databases_are_hidden_from_ordinary_roles() {
         "network_node",
         "refresh_schedule",
         "run_retention",
+        "share_mmdb_files",
         "workers",
     ];
     assert_eq!(names, shown);

@@ -3,7 +3,11 @@
 use asn_inventory_tests::prelude::*;
 
 const DB: &str = "postgres";
-const OURS: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'asn_inventory%'";
+/// The extension's processes.
+const OURS: &str = "SELECT string_agg(DISTINCT backend_type, ',' ORDER BY backend_type) FROM pg_stat_activity
+    WHERE backend_type LIKE 'asn_inventory%'";
+/// Those of a standby: they install files, and no more.
+const INSTALL: &str = "asn_inventory launcher,asn_inventory worker";
 
 fn pair() -> (Cluster, Cluster) {
     let primary = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
@@ -40,7 +44,7 @@ fn a_standby_answers_and_writes_nothing() {
 
     assert_eq!(value("SELECT worker FROM enrichment_status"), "standby");
     assert_eq!(value("SELECT count(*) FROM enrichment_progress"), "0");
-    assert_eq!(value(OURS), "0");
+    standby.wait_value(DB, OURS, INSTALL);
     let refused = standby.fails(DB, "SELECT backfill_inventory()");
     assert_eq!((refused.code.as_str(), refused.hint.as_str()), ("25006", "Run this on the primary."), "{refused:?}");
     for writes in [
@@ -70,7 +74,6 @@ fn a_standby_imports_its_own_files_and_works_once_promoted() {
     standby.install_mmdb(&newer);
     wait_until("the standby's own file to answer", || city() == "Stand-by");
     assert_eq!(primary.value(DB, "SELECT ip_city('81.2.69.142')"), "London");
-    assert_eq!(standby.value(DB, OURS), "0");
 
     standby.promote();
     standby.sql(DB, "INSERT INTO events VALUES ('8.8.8.8'), ('51.68.0.1')");
@@ -106,5 +109,91 @@ fn rows_that_the_primary_absorbs_arrive_at_the_standby() {
     standby.stop_immediate();
     standby.start();
     assert_eq!(standby.value(DB, "SELECT ip_city('81.2.69.142')"), "London");
-    assert_eq!(standby.value(DB, OURS), "0");
+    standby.wait_value(DB, OURS, INSTALL);
+}
+
+/// A City file of today whose answer for one address is this name.
+fn install(cluster: &Cluster, city: &str) {
+    let newer = cluster.maxmind_dir().join("new");
+    std::fs::create_dir_all(&newer).expect("a directory");
+    fixtures::small_city(fixtures::days_ago(0))
+        .insert("81.2.69.142/32", json!({"city": {"names": {"en": city}}, "country": {"iso_code": "GB"}}))
+        .write(&newer.join("GeoLite2-City.mmdb"))
+        .expect("a file");
+    cluster.install_mmdb(&newer);
+}
+
+const CITY: &str = "SELECT ip_city('81.2.69.142')";
+const ELSEWHERE: &str = "SELECT string_agg(level || ' ' || coalesce(remedy, ''), ',') FROM enrichment_doctor()
+    WHERE check_name = 'mmdb elsewhere'";
+
+#[test]
+fn files_of_the_primary_reach_its_standbys_by_themselves() {
+    let (primary, standby) = pair();
+    install(&primary, "Shared");
+    standby.wait_value(DB, CITY, "Shared");
+    // In the midst of it, and after it.
+    install(&primary, "Shared again");
+    primary.wait_value(DB, CITY, "Shared again");
+    standby.stop_immediate();
+    standby.start();
+    standby.wait_value(DB, CITY, "Shared again");
+    let second = primary.standby();
+    second.wait_value(DB, CITY, "Shared again");
+    for server in [&primary, &standby, &second] {
+        assert_eq!(server.value(DB, ELSEWHERE), "ok ");
+    }
+    // Promoted, it shares its own files in turn.
+    standby.promote();
+    install(&standby, "Promoted");
+    standby.wait_value(DB, CITY, "Promoted");
+    let third = standby.standby();
+    install(&standby, "After the promotion");
+    third.wait_value(DB, CITY, "After the promotion");
+    assert_eq!(primary.value(DB, CITY), "Shared again");
+}
+
+#[test]
+fn a_standby_with_other_files_says_so() {
+    let (primary, standby) = pair();
+    primary.wait_value(DB, "SELECT count(*) FROM mmdb_shared", "2");
+    install(&standby, "Of the standby");
+    standby.wait_value(DB, CITY, "Of the standby");
+    // Not at once: a file may be on its way.
+    assert_eq!(standby.value(DB, ELSEWHERE), "ok ");
+    primary.sql(DB, "UPDATE mmdb_shared SET shared_at = shared_at - interval '1 hour'");
+    let own = "warning SHOW asn_inventory.maxmind_dir;  -- the file came from this directory of this server; put it into that of the primary as well";
+    standby.wait_value(DB, ELSEWHERE, own);
+
+    standby.set("asn_inventory.share_mmdb_files", "off");
+    install(&primary, "Of the primary");
+    primary.wait_value(DB, "SELECT count(*) FROM mmdb_shared WHERE shared_at > now() - interval '30 min'", "1");
+    primary.sql(DB, "UPDATE mmdb_shared SET shared_at = shared_at - interval '1 hour'");
+    let off = "warning ALTER SYSTEM SET asn_inventory.share_mmdb_files = 'auto'; SELECT pg_reload_conf();";
+    standby.wait_value(DB, ELSEWHERE, off);
+    assert_eq!(standby.value(DB, CITY), "Of the standby");
+    standby.sql(DB, "ALTER SYSTEM SET asn_inventory.share_mmdb_files = 'auto'");
+    standby.sql(DB, "SELECT pg_reload_conf()");
+    standby.wait_value(DB, CITY, "Of the primary");
+    standby.wait_value(DB, ELSEWHERE, "ok ");
+}
+
+#[test]
+fn a_standby_takes_no_files_from_a_table_that_others_may_write() {
+    let (primary, standby) = pair();
+    primary.wait_value(DB, "SELECT count(*) FROM mmdb_shared", "2");
+    primary.sql(DB, "CREATE ROLE intruder; ALTER TABLE mmdb_shared_part OWNER TO intruder");
+    install(&primary, "Not shared");
+    primary.wait_value(DB, CITY, "Not shared");
+    // What is written by hand is not taken either.
+    primary.sql(
+        DB,
+        "UPDATE mmdb_shared SET sha256 = encode(sha256('x'), 'hex'), bytes = 1 WHERE edition = 'GeoLite2-City';
+         UPDATE mmdb_shared_part SET data = 'x' WHERE edition = 'GeoLite2-City'",
+    );
+    standby.wait_replay(&primary);
+    standby.sql(DB, "SELECT pg_sleep(4)");
+    assert_eq!(standby.value(DB, CITY), "London");
+    primary.sql(DB, "ALTER TABLE mmdb_shared_part OWNER TO CURRENT_USER");
+    standby.wait_value(DB, CITY, "Not shared");
 }

@@ -33,6 +33,22 @@ CREATE TABLE @extschema@.ip_source_part (
     populated_at      timestamptz
 );
 
+CREATE TABLE @extschema@.mmdb_shared (
+    edition   text PRIMARY KEY,
+    sha256    text NOT NULL,
+    built_at  timestamptz NOT NULL,
+    bytes     bigint NOT NULL,
+    shared_at timestamptz NOT NULL
+);
+CREATE TABLE @extschema@.mmdb_shared_part (
+    edition text NOT NULL,
+    part    bigint NOT NULL,
+    data    bytea NOT NULL,
+    PRIMARY KEY (edition, part)
+);
+-- The files do not compress, and an attempt takes time.
+ALTER TABLE @extschema@.mmdb_shared_part ALTER COLUMN data SET STORAGE EXTERNAL;
+
 -- It counts an address on the day of its first observation, and all its observations there: it is named after that now.
 -- Renamed, so that grants and what others have built on it stay.
 ALTER VIEW @extschema@.countries_by_day RENAME TO new_addresses_by_day;
@@ -85,6 +101,8 @@ CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @ex
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.source_quota FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.maxmind_walk FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.mmdb_shared FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.mmdb_shared_part FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
@@ -96,6 +114,8 @@ ALTER TABLE @extschema@.ip_asn_history ENABLE REPLICA TRIGGER asn_inventory_repl
 ALTER TABLE @extschema@.source_quota ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.maxmind_walk ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.inventory_count ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.mmdb_shared ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.mmdb_shared_part ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.ip_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.asn_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.cymru_prefix ENABLE REPLICA TRIGGER asn_inventory_replicated;
@@ -268,6 +288,16 @@ COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these 
 COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip_inventory: the shards of this node that were compared; otherwise null';
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
+COMMENT ON TABLE @extschema@.mmdb_shared IS 'mmdb files of this server, for its standbys and for the nodes of its cluster, which install them';
+COMMENT ON COLUMN @extschema@.mmdb_shared.edition IS 'name of the edition';
+COMMENT ON COLUMN @extschema@.mmdb_shared.sha256 IS 'SHA-256 of the file, in hexadecimal';
+COMMENT ON COLUMN @extschema@.mmdb_shared.built_at IS 'when its data was built';
+COMMENT ON COLUMN @extschema@.mmdb_shared.bytes IS 'size of the file';
+COMMENT ON COLUMN @extschema@.mmdb_shared.shared_at IS 'when it was written here';
+COMMENT ON TABLE @extschema@.mmdb_shared_part IS 'the bytes of the files in mmdb_shared';
+COMMENT ON COLUMN @extschema@.mmdb_shared_part.edition IS 'name of the edition';
+COMMENT ON COLUMN @extschema@.mmdb_shared_part.part IS 'number of the part, from 0';
+COMMENT ON COLUMN @extschema@.mmdb_shared_part.data IS 'up to 1 MB of the file';
 COMMENT ON TABLE @extschema@.inventory_count IS 'one row: counts of ip_inventory; the worker counts after changes, less often in a larger inventory';
 COMMENT ON COLUMN @extschema@.inventory_count.counted_at IS 'time of the count';
 COMMENT ON COLUMN @extschema@.inventory_count.addresses IS 'rows of ip_inventory';
@@ -374,6 +404,8 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_asn_history IS 'dr
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.source_quota IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.mmdb_shared IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.mmdb_shared_part IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings if their key exists';
@@ -943,5 +975,5 @@ CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_reader
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
 REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
-SELECT @extschema@._secure_extension('{_backfill_here,_drop_replicated_row,_mmdb_import,_mmdb_network_rows,_note_restore,_note_uncounted,_queue_length,_secure_extension,_unobserved_statements,asn_inventory_distribute,asn_inventory_undistribute,forget_ip_source,ip_source_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows,_mmdb_import}');
+SELECT @extschema@._secure_extension('{_backfill_here,_drop_replicated_row,_mmdb_import,_mmdb_network_rows,_note_restore,_note_uncounted,_queue_length,_secure_extension,_unobserved_statements,asn_inventory_distribute,asn_inventory_undistribute,forget_ip_source,ip_source_part,mmdb_shared,mmdb_shared_part,wait_for_job,worker_errors}', '{_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows,_mmdb_import}');
 SELECT @extschema@._announce_extension();

@@ -1,7 +1,7 @@
 //! The files that answer in this process: which generations are open, and when to look for newer ones.
 //!
 //! With a launcher, it imports and bumps a counter in shared memory; a backend compares it once a statement. Without
-//! one (no preload, a standby), a backend looks at the manifest's date at most once a second, and imports new files
+//! one (no preload), a backend looks at the manifest's date at most once a second, and imports new files
 //! from the operator's directory itself. In both cases a statement reads one set of files, so its answers are not
 //! mixed.
 #![allow(
@@ -256,7 +256,7 @@ pub fn note(error: Option<&StoreError>) {
 }
 
 /// The SQLSTATE that PostgreSQL gives to such an error of a file.
-fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
+pub fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
     match error {
         StoreError::Busy => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
         StoreError::Damaged { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,

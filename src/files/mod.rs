@@ -1,5 +1,6 @@
-//! The mmdb files: which generations this process has open ([`maxmind`]), and look-ups in them, counted and timed
+//! The mmdb files: which generations this process has open ([`maxmind`]), what passes between servers ([`received`]), and look-ups in them, counted and timed
 //! ([`counters`]).
 
 pub mod counters;
 pub mod maxmind;
+pub mod received;

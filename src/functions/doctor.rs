@@ -7,6 +7,7 @@
 
 mod blockers;
 mod columns;
+mod elsewhere;
 mod files;
 mod finding;
 mod import;
@@ -35,7 +36,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 17] = [
+const GROUPS: [Group; 18] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -60,6 +61,7 @@ const GROUPS: [Group; 17] = [
             found
         },
     },
+    Group { checks: &["mmdb elsewhere"], needs: &["mmdb_shared", "mmdb_editions"], look: elsewhere::look },
     Group { checks: &["file rights"], needs: &[], look: |_| files::rights() },
     Group {
         checks: &["key maxmind", "key greynoise"],

@@ -10,8 +10,9 @@ use crate::pg::citus;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 
-/// The tables that all nodes share: rows by address, and what the coordinator counts of them.
-pub const TABLES: [&CStr; 4] = [c"ip_inventory", c"ip_asn_history", c"asn_inventory", c"inventory_count"];
+/// The tables that all nodes share: rows by address, what the coordinator counts of them, and its mmdb files.
+pub const TABLES: [&CStr; 6] =
+    [c"ip_inventory", c"ip_asn_history", c"asn_inventory", c"inventory_count", c"mmdb_shared", c"mmdb_shared_part"];
 
 /// What happens to a table.
 pub enum Spread {

@@ -20,9 +20,9 @@ use crate::pg::tx::Settings;
 /// Rows of one transaction.
 const BATCH: usize = 5000;
 
-/// The tables whose rows are merged. What the coordinator counts is its own: such rows of others are only deleted.
+/// The tables whose rows are merged. What the coordinator counts is its own, and so are its mmdb files: such rows of others are only deleted.
 const MERGED: [&CStr; 2] = [c"ip_inventory", c"ip_asn_history"];
-const DELETED: [&CStr; 2] = [c"asn_inventory", c"inventory_count"];
+const DELETED: [&CStr; 4] = [c"asn_inventory", c"inventory_count", c"mmdb_shared", c"mmdb_shared_part"];
 
 /// One batch. False: nothing is left. In a transaction, and nobody else does the same meanwhile.
 pub fn merge(schema: &Schema) -> bool {

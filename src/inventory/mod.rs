@@ -18,6 +18,7 @@
 //! | [`source`] | attached tables, and notes on those below them |
 //! | [`source_nodes`] | the same notes on the workers of a cluster |
 //! | [`seen`] | how often an address was seen, first and last |
+//! | [`shared_files`] | the mmdb files of this server, for those that copy its tables |
 //! | [`uncounted`] | writes that PostgreSQL's statistics do not count |
 
 pub mod asker;
@@ -38,6 +39,7 @@ pub mod row;
 pub mod runs;
 pub mod same;
 pub mod seen;
+pub mod shared_files;
 pub mod source;
 pub mod source_nodes;
 pub mod store;

@@ -220,6 +220,7 @@ impl Active {
                 kind: c"asn_inventory backfill",
                 function: c"asn_inventory_helper_main",
                 argument: Datum::from(slot),
+                in_recovery: false,
                 restart: None,
                 notify: my_pid(),
             };

@@ -319,6 +319,12 @@ impl Drop for Acting {
     }
 }
 
+/// Whether a role is a superuser.
+pub fn is_superuser(role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up.
+    unsafe { pg_sys::superuser_arg(role) }
+}
+
 /// The owner of a relation; an error where there is none.
 pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a catalog look-up; the tuple is released after one read.

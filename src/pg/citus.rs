@@ -1,5 +1,7 @@
 //! Tables that a Citus cluster keeps on several nodes. Without Citus, no table is one.
 
+use std::collections::BTreeMap;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -150,6 +152,24 @@ pub fn is_part_of_a_query() -> bool {
     let name = unsafe { pg_sys::GetConfigOption(c"application_name".as_ptr(), true, false) };
     // SAFETY: see above.
     !name.is_null() && unsafe { std::ffi::CStr::from_ptr(name) }.to_bytes().starts_with(b"citus_internal")
+}
+
+/// The nodes of the cluster, by Citus's numbers: their names and ports.
+pub fn node_names() -> BTreeMap<i32, String> {
+    let sql = Sql::as_caller();
+    let found = sql.query("SELECT nodeid, nodename || ':' || nodeport FROM pg_catalog.pg_dist_node", &[]);
+    (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.text(row, 2)?))).collect()
+}
+
+/// Citus's number of this node. Citus must be here.
+pub fn my_node() -> Option<i32> {
+    let sql = Sql::as_caller();
+    let found = sql.query(
+        "SELECT n.nodeid FROM pg_catalog.pg_dist_node n JOIN pg_catalog.pg_dist_local_group l ON l.groupid = n.groupid
+         WHERE n.noderole = 'primary'",
+        &[],
+    );
+    if found.len() == 0 { None } else { found.get(0, 1) }
 }
 
 /// Where a command is to be run.

@@ -318,6 +318,8 @@ pub struct Registration<'a> {
     pub function: &'a CStr,
     /// Its argument.
     pub argument: pg_sys::Datum,
+    /// Whether it runs during recovery too, once sessions may connect: on a hot standby.
+    pub in_recovery: bool,
     /// Seconds until the postmaster starts it again after an end other than exit 0; `None`: never.
     pub restart: Option<i32>,
     /// Process that is told of start and end; 0: none.
@@ -328,8 +330,10 @@ impl Registration<'_> {
     fn build(&self) -> pg_sys::BackgroundWorker {
         let mut worker = pg_sys::BackgroundWorker {
             bgw_flags: (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as c_int,
-            // Not before recovery is over, and so not on a standby.
-            bgw_start_time: pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+            bgw_start_time: match self.in_recovery {
+                true => pg_sys::BgWorkerStartTime::BgWorkerStart_ConsistentState,
+                false => pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished,
+            },
             bgw_restart_time: self.restart.unwrap_or(pg_sys::BGW_NEVER_RESTART),
             bgw_main_arg: self.argument,
             bgw_notify_pid: self.notify,

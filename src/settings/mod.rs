@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use enrich::maxmind::Edition;
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 static DATABASES: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static WORKERS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -30,6 +30,17 @@ static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
 static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 static RUN_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
+
+/// `auto`, `on` or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum ShareFiles {
+    auto,
+    on,
+    off,
+}
+
+static SHARE_FILES: GucSetting<ShareFiles> = GucSetting::<ShareFiles>::new(ShareFiles::auto);
 
 /// All settings at one moment.
 #[derive(Clone, Debug)]
@@ -76,6 +87,11 @@ pub fn workers() -> usize {
 /// Whether the inventory is walked after a newer build.
 pub fn maxmind_walk() -> bool {
     MAXMIND_WALK.get()
+}
+
+/// Whether mmdb files are shared with other servers, and taken from them.
+pub fn share_files() -> ShareFiles {
+    SHARE_FILES.get()
 }
 
 /// Grows when the list of editions is set: the open files may be of another list. Cheap enough for a check in each
@@ -145,6 +161,14 @@ pub fn define() {
         c"Looks up the whole inventory again after a newer build is installed, and writes what changed.",
         c"It is done in the background. Off: rows stay as they are until refresh_stale() or enrich_ip() asks for them.",
         &MAXMIND_WALK,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"asn_inventory.share_mmdb_files",
+        c"Gives mmdb files to the standbys of this server and the nodes of its cluster, and takes theirs: auto, on, or off.",
+        c"auto: if a standby is connected or has a replication slot, or the inventory is distributed. on: always, for standbys that read archived WAL. off: neither gives nor takes.",
+        &SHARE_FILES,
         GucContext::Sighup,
         GucFlags::default(),
     );

@@ -17,6 +17,8 @@ pub struct Database {
     pub oid: AtomicU32,
     /// Process id of its worker; 0: none runs. Set by the worker itself, cleared by the launcher.
     pub worker: AtomicI32,
+    /// Process id of the one that installs the primary's mmdb files on a standby; 0: none does. Set and cleared by that process.
+    pub receiver: AtomicI32,
     /// Process id of the one that counts a large inventory; 0: none does. Set and cleared by that process.
     pub counter: AtomicI32,
     /// The last process that counted came to its end.
@@ -75,6 +77,11 @@ impl Database {
         process::running(&self.worker)
     }
 
+    /// The process id of its receiver, if that runs.
+    pub fn living_receiver(&self) -> Option<c_int> {
+        process::running(&self.receiver)
+    }
+
     /// The process id of its counter, if that runs.
     pub fn living_counter(&self) -> Option<c_int> {
         process::running(&self.counter)
@@ -104,6 +111,7 @@ impl Database {
     /// Gives the slot back. Only the launcher does.
     pub fn release(&self) {
         self.worker.store(0, Ordering::Relaxed);
+        self.receiver.store(0, Ordering::Relaxed);
         self.counter.store(0, Ordering::Relaxed);
         self.wanted.store(false, Ordering::Relaxed);
         self.pending.store(false, Ordering::Relaxed);

@@ -40,10 +40,14 @@ pub enum Work {
     Recheck,
     /// The inventory that a node had for itself.
     Merge,
+    /// Giving mmdb files to other servers.
+    Share,
+    /// Installing those of another server.
+    Receive,
 }
 
 /// All of them, in the order of [`Troubles`], with a short name and a description.
-pub const WORKS: [(Work, &str, &str); 15] = [
+pub const WORKS: [(Work, &str, &str); 17] = [
     (Work::Absorb, "absorb", "absorbing observations"),
     (Work::Rows, "rows", "writing single addresses to ip_inventory"),
     (Work::Question, "question", "answering enrich_ip()"),
@@ -59,6 +63,8 @@ pub const WORKS: [(Work, &str, &str); 15] = [
     (Work::Unskip, "unskip", "making skipped addresses due again"),
     (Work::Recheck, "recheck", "making answers in doubt due again"),
     (Work::Merge, "merge", "merging this node's own inventory"),
+    (Work::Share, "share", "sharing mmdb files with other servers"),
+    (Work::Receive, "receive", "installing mmdb files of another server"),
 ];
 
 /// The failures of one database, by work.

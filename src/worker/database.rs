@@ -9,6 +9,9 @@ use pgrx::pg_sys;
 use super::download::Download;
 use super::leftovers::Leftovers;
 use super::maintenance::Maintenance;
+use super::receive::Receive;
+use super::share::Share;
+use super::standby;
 use super::walk::Walk;
 use crate::background_process;
 use crate::ingest::absorb;
@@ -53,6 +56,9 @@ fn run(argument: pg_sys::Datum) {
         return;
     }
     slot.wanted.store(true, Ordering::Release);
+    if process::in_recovery() {
+        return standby::run(slot);
+    }
     slot.pending.store(true, Ordering::Release);
     slot.note_waiting();
     // One worker a database, even if launchers end and restart.
@@ -79,6 +85,8 @@ fn run(argument: pg_sys::Datum) {
         network: begun(database),
         download: Download::new(database),
         leftovers: Leftovers::default(),
+        share: Share::new(),
+        receive: Receive::default(),
         asks: true,
         asks_until: None,
         walk: Walk::new(database, slot),
@@ -102,6 +110,8 @@ struct Worker {
     network: Network,
     download: Download,
     leftovers: Leftovers,
+    share: Share,
+    receive: Receive,
     /// Whether this node asks the network sources, and when that is looked at again.
     asks: bool,
     asks_until: Option<Instant>,
@@ -149,6 +159,8 @@ impl Worker {
             } else {
                 self.network.rest();
             }
+            self.share.turn();
+            self.receive.turn();
             process::idle();
             if !working {
                 process::wait_for(self.network.bell(), self.patience(interval));
@@ -186,6 +198,8 @@ impl Worker {
             .min(self.download.patience())
             .min(self.walk.patience())
             .min(self.leftovers.patience())
+            .min(self.share.patience())
+            .min(self.receive.patience())
             .min(self.maintenance.patience())
             .min(self.secrets.patience())
             .max(Duration::from_millis(1));

@@ -26,6 +26,8 @@ use crate::shared::Database;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the list of databases is read.
 const LIST: Duration = Duration::from_secs(5);
+/// How often a database of a standby is looked into that had no extension: its primary may have created it since.
+const PROBE: Duration = Duration::from_secs(600);
 /// Longest pause before repeated failures are tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,7 @@ pub fn register() {
         kind: c"asn_inventory launcher",
         function: c"asn_inventory_launcher_main",
         argument: pg_sys::Datum::null(),
+        in_recovery: true,
         restart: Some(1),
         notify: 0,
     }
@@ -82,6 +85,7 @@ struct Launcher {
     trouble: String,
     next_import: Option<Instant>,
     prepared: bool,
+    in_recovery: bool,
 }
 
 impl Launcher {
@@ -136,6 +140,11 @@ impl Launcher {
 
     fn keep_workers(&mut self, settings: &Settings) {
         let Some(shared) = shared::shared() else { return };
+        let promoted = std::mem::replace(&mut self.in_recovery, process::in_recovery()) && !self.in_recovery;
+        if promoted {
+            // What the primary created meanwhile did not announce itself here.
+            self.known.values_mut().for_each(|known| (known.probed, known.next_try) = (false, None));
+        }
         let asked = shared.databases.iter().any(|slot| slot.wanted.load(Ordering::Acquire));
         if asked || self.listed.is_none_or(|at| at.elapsed() >= LIST) {
             self.list(settings);
@@ -203,7 +212,8 @@ impl Known {
     fn start(&mut self, oid: pg_sys::Oid) {
         let Some(shared) = shared::shared() else { return };
         let wanted = shared.database(oid).is_some_and(|slot| slot.wanted.load(Ordering::Acquire));
-        if !wanted && self.probed {
+        let is_known = !process::in_recovery() || self.started.is_some_and(|at| at.elapsed() < PROBE);
+        if !wanted && self.probed && is_known {
             // Seen to be without the extension.
             if let Some(slot) = shared.database(oid) {
                 slot.release();
@@ -222,7 +232,7 @@ impl Known {
             return;
         };
         // A worker that is there already was started by a launcher before this one.
-        if slot.is_banned() || slot.living_worker().is_some() {
+        if slot.is_banned() || slot.living_worker().or(slot.living_receiver()).is_some() {
             return;
         }
         if self.next_try.is_some_and(|at| Instant::now() < at) {
@@ -232,6 +242,7 @@ impl Known {
             kind: c"asn_inventory worker",
             function: c"asn_inventory_worker_main",
             argument: pg_sys::Datum::from(oid),
+            in_recovery: true,
             restart: None,
             notify: process::my_pid(),
         }

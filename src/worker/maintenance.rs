@@ -109,6 +109,7 @@ impl Maintenance {
             kind: c"asn_inventory counter",
             function: c"asn_inventory_counter_main",
             argument: pg_sys::Datum::from(self.database),
+            in_recovery: false,
             restart: None,
             notify: process::my_pid(),
         };

@@ -4,11 +4,12 @@
 //! | process | file | work |
 //! |---|---|---|
 //! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that needs one |
-//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`](crate::network)), fetches files ([`download`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`](crate::network::secrets)) |
+//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`](crate::network)), fetches files ([`download`]), shares them ([`share`], [`receive`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`](crate::network::secrets)) |
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
-//! Nothing runs during recovery; promotion starts the launcher. [`process`](crate::pg::process) has what all of them share, `pg::pinned` the
+//! During recovery, the launcher runs, and a worker does nothing but install the mmdb files of the primary ([`standby`]);
+//! promotion starts another one. [`process`](crate::pg::process) has what all of them share, `pg::pinned` the
 //! settings that nothing can spoil, [`watched`](crate::shared::watched) what fails for everybody to see, [`ddl`] steps aside for DROP DATABASE and its like where these are [`allowed`].
 
 mod allowed;
@@ -20,4 +21,7 @@ pub mod helper;
 pub mod launcher;
 mod leftovers;
 pub mod maintenance;
+mod receive;
+mod share;
+mod standby;
 pub mod walk;

@@ -95,6 +95,9 @@ pub struct EditionState {
     pub seen: Option<Signature>,
     /// Why the file last looked at was not taken; `None` when it was.
     pub refused: Option<Refusal>,
+    /// SHA-256 of the last file that came from another server of the same data: it is taken once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<String>,
 }
 
 /// One generation, as the manifest describes it.

@@ -16,6 +16,7 @@
 //! | [`manifest`] | the state of the store, as it is kept on disk |
 //! | `head` | the metadata of a file |
 //! | `intake` | from the operator's file to a verified, indexed copy |
+//! | [`receive`] | a generation that comes from another server |
 //! | [`databases`] | the open set of editions, and the look-up |
 //! | `usage` | processes that have a generation open; its attribution line |
 //! | [`download`] | editions from MaxMind's server |
@@ -31,6 +32,7 @@ mod json;
 pub mod manifest;
 mod map;
 pub mod networks;
+pub mod receive;
 pub mod record;
 pub mod store;
 pub mod update;

@@ -96,6 +96,11 @@ impl Store {
         Store { root }
     }
 
+    /// The directory of everything.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The path of the manifest: a process without shared memory watches its changes.
     pub fn manifest_path(&self) -> PathBuf {
         self.root.join(MANIFEST)
@@ -151,7 +156,7 @@ impl Store {
         self.root.join("generations")
     }
 
-    fn directory(&self, info: &GenerationInfo) -> PathBuf {
+    pub(super) fn directory(&self, info: &GenerationInfo) -> PathBuf {
         self.generations().join(&info.directory)
     }
 
@@ -179,8 +184,13 @@ impl Store {
     /// Whether the generation that should answer was deleted or damaged, while the operator's file it was copied from
     /// (the last one looked at was not refused) can bring it back.
     fn lost(&self, edition: &Edition, state: &EditionState) -> bool {
+        state.refused.is_none() && self.is_gone(edition, state)
+    }
+
+    /// Whether the generation that should answer cannot be opened.
+    pub(super) fn is_gone(&self, edition: &Edition, state: &EditionState) -> bool {
         let gone = |info| Generation::open(&self.directory(info), edition.clone()).is_err();
-        state.refused.is_none() && state.current.as_ref().is_some_and(gone)
+        state.current.as_ref().is_some_and(gone)
     }
 
     /// Whether the generation that should answer has a whole database, and no index of this version.
@@ -278,7 +288,7 @@ impl Store {
         files.filter_map(|file| Some((fs::metadata(&file).ok()?.modified().ok()?, file))).max().map(|(_, file)| file)
     }
 
-    fn lock(&self) -> Result<File, StoreError> {
+    pub(super) fn lock(&self) -> Result<File, StoreError> {
         make_private_dir(&self.root)?;
         make_private_dir(&self.generations())?;
         let path = self.root.join("import.lock");
@@ -290,7 +300,7 @@ impl Store {
         }
     }
 
-    fn import_one(
+    pub(super) fn import_one(
         &self,
         file: &Path,
         edition: &Edition,
@@ -393,7 +403,7 @@ impl Store {
         Ok(Some(info.clone()))
     }
 
-    fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
+    pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
         let path = self.manifest_path();
         let tmp = self.root.join("current.json.tmp");
         let write = || -> io::Result<()> {
@@ -408,7 +418,7 @@ impl Store {
 
     /// Unlinks generations that will not be opened again; a process that has one mapped keeps it. Only called under the
     /// lock.
-    fn remove_unreferenced(&self, manifest: &Manifest) {
+    pub(super) fn remove_unreferenced(&self, manifest: &Manifest) {
         let states = manifest.editions.values();
         let kept: Vec<&str> =
             states.flat_map(|s| s.current.iter().chain(&s.previous)).map(|info| info.directory.as_str()).collect();

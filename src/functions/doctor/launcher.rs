@@ -8,9 +8,9 @@ use super::finding::Finding;
 use crate::pg::{process, time};
 use crate::shared;
 
-/// The check `launcher`. On a standby none runs, and without preload another check says so.
+/// The check `launcher`. Without preload another check says so.
 pub fn look() -> Option<Finding> {
-    let launcher = &shared::shared().filter(|_| !process::in_recovery())?.launcher;
+    let launcher = &shared::shared()?.launcher;
     let finding = |detail: String, remedy: String| Some(Finding::new("launcher", "error", detail, Some(remedy)));
     match (launcher.standing(), launcher.running()) {
         (Standing::Works, _) => None,

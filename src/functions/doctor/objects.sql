@@ -6,13 +6,14 @@ ours AS MATERIALIZED (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'p
 -- Each with a column that no other has, which identifies it under another name.
 known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'observed_zone'), ('ip_source_part', 'attached_snapshot'),
     ('enrichment_run', 'requested_by'), ('cymru_prefix', 'announced'), ('asn_inventory', 'details_ts'), ('ip_asn_history', 'old_asn'),
-    ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due')),
+    ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due'), ('mmdb_shared', 'sha256'),
+    ('mmdb_shared_part', 'data')),
 -- The extension's own triggers: their tables, the modes in which they do their work, and what follows without them.
 own_trigger(tables, name, function, modes, enable, made, otherwise) AS (VALUES
     ('{ip_inventory}'::text[], 'record_asn_change', '_record_asn_change', '{A}'::text[], 'ENABLE ALWAYS',
      'AFTER UPDATE OF asn_number ON %s FOR EACH ROW WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number) EXECUTE FUNCTION %I._record_asn_change()',
      'changes of ASNs are not recorded in ip_asn_history'),
-    ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
+    ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count,mmdb_shared,mmdb_shared_part}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
      'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row()',
      'rows that a subscription brings are added to this server''s own'),
     ('{ip_inventory,asn_inventory,cymru_prefix}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',

@@ -1,0 +1,92 @@
+//! Files that come from another server of the same data: installed once, whatever this one had, and without disturbing
+//! what is known of the operator's own file.
+
+use crate::maxmind_support::*;
+use asn_inventory_tests::prelude::*;
+use enrich::maxmind::store::{GenerationInfo, Outcome};
+
+/// The file that answers on `from` is taken over to `to`, in parts of 1000 bytes.
+fn take(from: &Site, to: &Site) -> Option<Outcome> {
+    let info = from.state(ASN).current.expect("a generation");
+    let bytes = std::fs::read(from.current(ASN).join("database.mmdb")).expect("a database");
+    give(to, &bytes, &info)
+}
+
+fn give(to: &Site, bytes: &[u8], info: &GenerationInfo) -> Option<Outcome> {
+    let mut draft = to.store.draft(&edition(ASN)).expect("a draft");
+    bytes.chunks(1000).for_each(|part| draft.add(part).expect("a part"));
+    let epoch = info.build_epoch as i64;
+    draft.install(&to.store, &edition(ASN), &info.sha256, epoch, &|| ()).expect("an answer")
+}
+
+fn wants(site: &Site, from: &Site) -> bool {
+    let info = from.state(ASN).current.expect("a generation");
+    site.store.wants(&edition(ASN), &info.sha256).expect("a manifest")
+}
+
+fn file(number: u32, build_epoch: u64) -> MmdbWriter {
+    MmdbWriter::new(ASN, build_epoch).insert("8.8.8.0/24", json!({ "autonomous_system_number": number }))
+}
+
+fn with(name: &str, number: u32, build_epoch: u64) -> Site {
+    let site = Site::new(name);
+    site.put(ASN, file(number, build_epoch));
+    site.installed(ASN);
+    site
+}
+
+#[test]
+fn a_file_of_another_server_is_installed_once() {
+    let (primary, standby) = (with("receive_from", 7, 1), Site::new("receive_to"));
+    assert!(wants(&standby, &primary));
+    assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(7));
+    assert!(!wants(&standby, &primary));
+    assert!(!std::fs::exists(standby.root.join("received").join("GeoLite2-ASN.mmdb")).expect("a directory"));
+
+    // Gone, it is wanted again.
+    std::fs::remove_dir_all(standby.current(ASN)).expect("removed");
+    assert!(wants(&standby, &primary));
+    assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(7));
+}
+
+#[test]
+fn a_file_of_another_server_is_installed_even_where_it_is_older() {
+    let (primary, standby) = (with("receive_older_from", 7, 1), with("receive_older_to", 8, 2));
+    assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(7));
+    // The operator's file was looked at before, and is no news.
+    assert!(!standby.has_news(ASN));
+    // A new one is.
+    standby.put(ASN, file(9, 99));
+    standby.installed(ASN);
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(9));
+    assert!(!wants(&standby, &primary), "what was taken once comes back only by itself");
+}
+
+#[test]
+fn a_file_that_is_here_already_is_not_sent_and_counts_as_taken() {
+    let (primary, standby) = (with("receive_same_from", 7, 1), with("receive_same_to", 7, 1));
+    assert!(!wants(&standby, &primary));
+    standby.put(ASN, file(9, 99));
+    standby.installed(ASN);
+    assert!(!wants(&standby, &primary));
+}
+
+#[test]
+fn bytes_that_are_not_those_that_were_named_install_nothing() {
+    let (primary, standby) = (with("receive_bytes_from", 7, 1), with("receive_bytes_to", 8, 1));
+    let mut info = primary.state(ASN).current.expect("a generation");
+    assert_eq!(give(&standby, b"something else", &info), None);
+    assert!(wants(&standby, &primary));
+    // Named rightly, they are still no database. What is known of the operator's file stays as it was.
+    let bytes = vec![0u8; 5000];
+    let before = standby.state(ASN);
+    info.sha256 = "7ca5bd879f393d9dd05b14f38add9c0fc6b67928f7f2d261b2e47a32ee8219e3".to_owned();
+    assert!(matches!(give(&standby, &bytes, &info), Some(Outcome::Refused(_))));
+    assert_eq!(standby.state(ASN), before);
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(8));
+    assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(7));
+}
