@@ -5,6 +5,31 @@ use asn_inventory_tests::prelude::*;
 /// The database of the cluster.
 pub const DB: &str = "events";
 
+/// How others reach a node.
+fn host(node: &Cluster) -> String {
+    node.socket_dir().to_string_lossy().into_owned()
+}
+
+/// A server that may become a node.
+pub fn node(conf: &[(String, String)]) -> Cluster {
+    let node = conf
+        .iter()
+        .fold(Cluster::builder(), |builder, (name, value)| builder.conf(name, value))
+        .conf("shared_preload_libraries", "citus,asn_inventory")
+        .conf("wal_level", "logical")
+        .conf("max_worker_processes", "30")
+        .conf("max_prepared_transactions", "100")
+        .conf("citus.node_conninfo", "sslmode=prefer")
+        .conf("citus.shard_count", "8")
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .start();
+    fixtures::small(&node.maxmind_dir());
+    node.sql("postgres", &format!("CREATE DATABASE {DB}"));
+    node.sql(DB, "CREATE EXTENSION citus");
+    node.set("citus.local_hostname", &host(&node));
+    node
+}
+
 /// A coordinator and two workers. They reach each other by their sockets.
 pub struct Nodes(pub [Cluster; 3]);
 
@@ -16,31 +41,16 @@ impl Nodes {
 
     /// The same with further settings.
     pub fn with(conf: &[(String, String)]) -> Nodes {
-        let nodes = [(); 3].map(|()| {
-            let node = conf
-                .iter()
-                .fold(Cluster::builder(), |builder, (name, value)| builder.conf(name, value))
-                .conf("shared_preload_libraries", "citus,asn_inventory")
-                .conf("wal_level", "logical")
-                .conf("max_worker_processes", "30")
-                .conf("max_prepared_transactions", "100")
-                .conf("citus.node_conninfo", "sslmode=prefer")
-                .conf("citus.shard_count", "8")
-                .conf("asn_inventory.absorb_interval", "20ms")
-                .start();
-            fixtures::small(&node.maxmind_dir());
-            node.sql("postgres", &format!("CREATE DATABASE {DB}"));
-            node.sql(DB, "CREATE EXTENSION citus");
-            node
-        });
-        let host = |node: &Cluster| node.socket_dir().to_string_lossy().into_owned();
-        nodes.iter().for_each(|node| node.set("citus.local_hostname", &host(node)));
-        nodes[0].sql(DB, &format!("SELECT citus_set_coordinator_host('{}', 5432)", host(&nodes[0])));
-        for worker in &nodes[1..] {
-            nodes[0].sql(DB, &format!("SELECT citus_add_node('{}', 5432)", host(worker)));
-        }
-        nodes[0].sql(DB, "CREATE EXTENSION asn_inventory");
-        Nodes(nodes)
+        let nodes = Nodes([(); 3].map(|()| node(conf)));
+        nodes.sql(&format!("SELECT citus_set_coordinator_host('{}', 5432)", host(nodes.first())));
+        nodes.0[1..].iter().for_each(|worker| nodes.add(worker));
+        nodes.sql("CREATE EXTENSION asn_inventory");
+        nodes
+    }
+
+    /// Makes a node part of the cluster.
+    pub fn add(&self, node: &Cluster) {
+        self.sql(&format!("SELECT citus_add_node('{}', 5432)", host(node)));
     }
 
     /// The coordinator.

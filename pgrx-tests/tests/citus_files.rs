@@ -1,0 +1,76 @@
+//! The mmdb files of a Citus cluster: those of the coordinator reach every node, and a node with others is named.
+
+use crate::citus_support::{DB, Nodes, node};
+use asn_inventory_tests::needs;
+use asn_inventory_tests::prelude::*;
+
+/// A City file whose answer for one address is this name.
+fn install(node: &Cluster, days: u64, city: &str) {
+    let newer = node.maxmind_dir().join("new");
+    std::fs::create_dir_all(&newer).expect("a directory");
+    fixtures::small_city(fixtures::days_ago(days))
+        .insert("81.2.69.142/32", json!({"city": {"names": {"en": city}}, "country": {"iso_code": "GB"}}))
+        .write(&newer.join("GeoLite2-City.mmdb"))
+        .expect("a file");
+    node.install_mmdb(&newer);
+}
+
+const CITY: &str = "SELECT ip_city('81.2.69.142')";
+const ELSEWHERE: &str =
+    "SELECT string_agg(level || ' ' || coalesce(split_part(detail, ' ', 1), ''), ',' ORDER BY detail)
+    FROM enrichment_doctor() WHERE check_name = 'mmdb elsewhere'";
+
+#[test]
+fn files_of_the_coordinator_reach_every_node_and_one_that_is_added() {
+    if !needs::has("citus", "files_of_the_coordinator_reach_every_node_and_one_that_is_added") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("SELECT asn_inventory_distribute()");
+    install(nodes.first(), 0, "Shared");
+    for node in &nodes.0 {
+        node.wait_value(DB, CITY, "Shared");
+    }
+    let another = node(&[]);
+    nodes.add(&another);
+    another.wait_value(DB, CITY, "Shared");
+    for node in nodes.0.iter().chain([&another]) {
+        assert_eq!(node.value(DB, ELSEWHERE), "ok ");
+    }
+    // Each for itself again.
+    nodes.sql(&format!("SELECT citus_remove_node('{}', 5432)", another.socket_dir().display()));
+    nodes.sql("SELECT asn_inventory_undistribute()");
+    install(nodes.first(), 0, "Not shared");
+    nodes.first().wait_value(DB, CITY, "Not shared");
+    assert_eq!(nodes.0[1].value(DB, CITY), "Shared");
+}
+
+#[test]
+fn a_node_with_other_files_is_named_by_every_node() {
+    if !needs::has("citus", "a_node_with_other_files_is_named_by_every_node") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("SELECT asn_inventory_distribute()");
+    nodes.first().wait_value(DB, "SELECT count(*) FROM mmdb_shared", "2");
+    install(&nodes.0[1], 0, "Its own");
+    nodes.0[1].wait_value(DB, CITY, "Its own");
+    nodes.sql("UPDATE mmdb_shared SET shared_at = '2020-01-01'");
+    // By the node itself: what it has beside what is shared. By all of them: what it has beside their own.
+    nodes.first().wait_value(DB, ELSEWHERE, "warning Node");
+    nodes.0[2].wait_value(DB, ELSEWHERE, "warning Node");
+    nodes.0[1].wait_value(DB, ELSEWHERE, "warning GeoLite2-City:,warning Node,warning Node");
+    let named = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'mmdb elsewhere'";
+    let name = format!("Node {}:5432 answers GeoLite2-City from ", nodes.0[1].socket_dir().display());
+    assert!(nodes.first().value(DB, named).starts_with(&name), "{}", nodes.first().value(DB, named));
+    // The newer file on the coordinator ends it, as the remedy says.
+    install(nodes.first(), 0, "Its own");
+    for node in &nodes.0 {
+        node.wait_value(DB, ELSEWHERE, "ok ");
+    }
+    // A node that is down is named as well.
+    nodes.0[2].stop_fast();
+    nodes.first().wait_value(DB, ELSEWHERE, "warning Node");
+    nodes.0[2].start();
+    nodes.first().wait_value(DB, ELSEWHERE, "ok ");
+}
