@@ -3,7 +3,7 @@
 #   make test                                   all tests, in private clusters
 #   make test TEST=ingest_                      the tests whose file or name has that in it
 #   make demo MAXMIND_DIR=/path/to/mmdb/files   with your own GeoLite2 files
-#   make build PG_CONFIG=/path/to/pg_config     for another PostgreSQL (14 to 18)
+#   make build PG_CONFIG=/path/to/pg_config     for another PostgreSQL (15 to 18)
 #
 # Nothing but `setup` (Debian packages, where they are missing) and `install` writes outside of the target
 # directory. The extension is built once, in release mode, into a private installation, target/pg/<major>,
@@ -58,7 +58,7 @@ fuzz: ## hostile bytes: every fuzz target for FUZZ_SECONDS; needs a nightly comp
 lint: setup ## formatting and clippy, warnings denied
 	@scripts/lint.sh
 
-check-versions: ## type-check the extension for PostgreSQL 14 to 18, against the bindings that ship with pgrx
+check-versions: ## type-check the extension for PostgreSQL 15 to 18, against the bindings that ship with pgrx
 	@scripts/check-versions.sh
 
 install: setup ## into the PostgreSQL that PG_CONFIG names

@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-for major in ${*:-14 15 16 17 18}; do
+for major in ${*:-15 16 17 18}; do
     say "type-checking for PostgreSQL $major"
     (cd "$root" && DOCS_RS=1 RUSTC_WRAPPER="$root/scripts/rustc-docsrs.sh" CARGO_TARGET_DIR="$target/versions" \
         cargo check --quiet --package asn_inventory --no-default-features --features "pg$major")

@@ -23,8 +23,8 @@ probe() {
     # One name for one installation (Debian has a wrapper in /usr/bin, too): pgrx rebuilds for a new one.
     [ ! -x "$PG_BINDIR/pg_config" ] || PG_CONFIG=$PG_BINDIR/pg_config
     case $PG_MAJOR in
-    14 | 15 | 16 | 17 | 18) ;;
-    *) why="$1 is of PostgreSQL $PG_VERSION, not 14 to 18" && return 1 ;;
+    15 | 16 | 17 | 18) ;;
+    *) why="$1 is of PostgreSQL $PG_VERSION, not 15 to 18" && return 1 ;;
     esac
     [ -r "${out[5]}/postgres.h" ] || { why="no server headers in ${out[5]}"; return 1; }
     [ -x "$PG_BINDIR/postgres" ] && [ -x "$PG_BINDIR/initdb" ] ||
@@ -35,8 +35,8 @@ probe() {
 find_postgres() {
     local candidate
     for candidate in "$(command -v pg_config || true)" \
-        /usr/lib/postgresql/{15,18,17,16,14}/bin/pg_config \
-        /usr/pgsql-{15,18,17,16,14}/bin/pg_config /usr/local/pgsql/bin/pg_config; do
+        /usr/lib/postgresql/{15,18,17,16}/bin/pg_config \
+        /usr/pgsql-{15,18,17,16}/bin/pg_config /usr/local/pgsql/bin/pg_config; do
         [ -x "$candidate" ] && probe "$candidate" && return 0
     done
     return 1

@@ -44,12 +44,7 @@ impl Watch {
         let mut client = world.cluster.client();
         let pid = first(&mut client, "SELECT pg_backend_pid()").parse().expect("a pid");
         let own = sockets(pid);
-        // PostgreSQL 14 has every process inherit a socket for statistics.
-        let is_clients_only = |kinds: &Vec<Option<&str>>| {
-            let unix = kinds.iter().filter(|kind| **kind == Some("unix")).count();
-            let inherited = kinds.iter().filter(|kind| kind.is_some_and(|kind| kind.starts_with("udp"))).count();
-            unix == 1 && unix + inherited == kinds.len()
-        };
+        let is_clients_only = |kinds: &Vec<Option<&str>>| **kinds == [Some("unix")];
         wait_for("the client's socket alone", || own.iter().map(|inode| kind(inode)).collect(), is_clients_only);
         self.sessions.lock().expect("a lock").insert(pid, (own, 0));
         client

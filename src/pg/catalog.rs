@@ -223,9 +223,9 @@ pub fn database_name() -> Option<CString> {
 pub fn owns(relation: pg_sys::Oid) -> bool {
     // SAFETY: catalog look-ups.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         let owns = pg_sys::pg_class_ownercheck(relation, pg_sys::GetUserId());
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         let owns = pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, pg_sys::GetUserId());
         owns
     }

@@ -22,9 +22,9 @@ unsafe extern "C-unwind" {
 pub fn take_signals() {
     // SAFETY: installs PostgreSQL's own handlers, then lets signals in.
     unsafe {
-        #[cfg(not(feature = "pg18"))]
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         use pg_sys::pqsignal;
-        #[cfg(feature = "pg18")]
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         use pg_sys::pqsignal_be as pqsignal;
         pqsignal(pg_sys::SIGHUP as c_int, Some(SignalHandlerForConfigReload));
         pqsignal(pg_sys::SIGTERM as c_int, Some(die));

@@ -81,9 +81,9 @@ pub unsafe fn find(desc: pg_sys::TupleDesc, name: &CStr, kind: pg_sys::Oid) -> O
 pub unsafe fn primary_key(table: pg_sys::Relation, column: usize, family: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: see above; an open index has its form and, for each of its key columns, a number and a family.
     unsafe {
-        #[cfg(not(feature = "pg18"))]
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         let oid = pg_sys::RelationGetPrimaryKeyIndex(table);
-        #[cfg(feature = "pg18")]
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         let oid = pg_sys::RelationGetPrimaryKeyIndex(table, false);
         if oid == pg_sys::InvalidOid {
             return None;
@@ -103,10 +103,10 @@ pub unsafe fn primary_key(table: pg_sys::Relation, column: usize, family: pg_sys
 unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg_sys::FormData_pg_attribute> {
     // SAFETY: as many attributes as it says.
     unsafe {
-        #[cfg(not(feature = "pg18"))]
+        #[cfg(any(feature = "pg15", feature = "pg16", feature = "pg17"))]
         let all = (*desc).attrs.as_slice((*desc).natts as usize);
         // PostgreSQL 18 has the attributes behind their compact forms.
-        #[cfg(feature = "pg18")]
+        #[cfg(not(any(feature = "pg15", feature = "pg16", feature = "pg17")))]
         let all = std::slice::from_raw_parts(
             (*desc).compact_attrs.as_ptr().add((*desc).natts as usize).cast::<pg_sys::FormData_pg_attribute>(),
             (*desc).natts as usize,

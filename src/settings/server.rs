@@ -18,13 +18,8 @@ pub fn may_read_secret_settings() -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS)) }
 }
 
-/// A misspelt setting is refused from here on (before PostgreSQL 15: warned of) instead of being kept and doing nothing.
+/// A misspelt setting is refused from here on instead of being kept and doing nothing.
 pub fn reserve_names() {
     // SAFETY: copies the name.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        pg_sys::EmitWarningsOnPlaceholders(c"asn_inventory".as_ptr());
-        #[cfg(not(feature = "pg14"))]
-        pg_sys::MarkGUCPrefixReserved(c"asn_inventory".as_ptr());
-    }
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"asn_inventory".as_ptr()) }
 }

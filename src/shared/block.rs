@@ -33,7 +33,6 @@ pub struct Shared {
 }
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
-#[cfg(not(feature = "pg14"))]
 static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
 
 /// Shared memory, with `shared_preload_libraries`.
@@ -52,19 +51,13 @@ pub fn here() -> Option<&'static Database> {
 pub fn request() {
     // SAFETY: hooks are chained as every extension does, before the server takes connections.
     unsafe {
-        #[cfg(feature = "pg14")]
-        pg_sys::RequestAddinShmemSpace(size_of::<Shared>());
-        #[cfg(not(feature = "pg14"))]
-        {
-            NEXT_REQUEST = pg_sys::shmem_request_hook;
-            pg_sys::shmem_request_hook = Some(on_request);
-        }
+        NEXT_REQUEST = pg_sys::shmem_request_hook;
+        pg_sys::shmem_request_hook = Some(on_request);
         NEXT_STARTUP = pg_sys::shmem_startup_hook;
         pg_sys::shmem_startup_hook = Some(on_startup);
     }
 }
 
-#[cfg(not(feature = "pg14"))]
 #[pg_guard]
 unsafe extern "C-unwind" fn on_request() {
     // SAFETY: the hook before ours, and the one call this hook is for.

@@ -105,9 +105,9 @@ fn others_lack(known: &Known) -> bool {
 fn owns(database: pg_sys::Oid) -> bool {
     // SAFETY: catalog look-ups.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
     }
 }
@@ -157,12 +157,7 @@ unsafe fn known(name: *const c_char) -> Option<Known> {
         let text = |column: u32| {
             let mut null = false;
             let datum = pg_sys::SysCacheGetAttr(cache, tuple, column as i16, &mut null);
-            // Before PostgreSQL 15 it is a name.
-            #[cfg(feature = "pg14")]
-            let bytes = |datum: pg_sys::Datum| CStr::from_ptr(datum.cast_mut_ptr()).to_bytes().to_vec();
-            #[cfg(not(feature = "pg14"))]
-            let bytes = |datum: pg_sys::Datum| crate::pg::datum::text_bytes(datum).to_vec();
-            (!null).then(|| bytes(datum))
+            (!null).then(|| crate::pg::datum::text_bytes(datum).to_vec())
         };
         let known = Known {
             oid,
@@ -197,9 +192,9 @@ unsafe fn tablespace(name: *const c_char) -> Option<pg_sys::Oid> {
             return None;
         }
         let (user, create) = (pg_sys::GetUserId(), pg_sys::ACL_CREATE as pg_sys::AclMode);
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         let result = pg_sys::pg_tablespace_aclcheck(oid, user, create);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         let result = pg_sys::object_aclcheck(pg_sys::TableSpaceRelationId, oid, user, create);
         (result == pg_sys::AclResult::ACLCHECK_OK).then_some(oid)
     }
@@ -262,9 +257,9 @@ unsafe fn may_give_to(name: *const c_char) -> bool {
     // SAFETY: see above; catalog look-ups.
     unsafe {
         let role = pg_sys::get_role_oid(name, true);
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[cfg(feature = "pg15")]
         let may = |user| pg_sys::is_member_of_role(user, role);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[cfg(not(feature = "pg15"))]
         let may = |user| pg_sys::member_can_set_role(user, role);
         role != pg_sys::InvalidOid && may(pg_sys::GetUserId())
     }

@@ -198,9 +198,9 @@ fn others_in(database: pg_sys::Oid, ours: &[i32]) -> bool {
         pg_sys::pgstat_clear_backend_activity_snapshot();
         let me = pg_sys::MyProcPid;
         (1..=pg_sys::pgstat_fetch_stat_numbackends()).any(|number| {
-            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            #[cfg(feature = "pg15")]
             let entry = pg_sys::pgstat_fetch_stat_local_beentry(number);
-            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            #[cfg(not(feature = "pg15"))]
             let entry = pg_sys::pgstat_get_local_beentry_by_index(number);
             if entry.is_null() {
                 return false;
