@@ -1,7 +1,7 @@
 # The commands for people. Every target sets up its needs first (scripts/setup.sh; quick when it is there).
 #
 #   make test                                   all tests, in private clusters
-#   make test TEST=ingest_                      the tests whose file or name has that in it
+#   make test TEST="ingest_ dump"               the tests whose file or name has one of these in it
 #   make demo MAXMIND_DIR=/path/to/mmdb/files   with your own GeoLite2 files
 #   make build PG_CONFIG=/path/to/pg_config     for another PostgreSQL (15 to 18)
 #
@@ -12,18 +12,20 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help unit check setup build test demo demo-stop bench fuzz lint check-versions install clean
+.PHONY: help unit check setup build test demo demo-stop bench fuzz lint test-versions install clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
 TEST ?=
 ARGS ?=
 FUZZ_SECONDS ?= 60
-export PG_CONFIG MAXMIND_DIR
+VERSIONS ?= 15 16 17 18
+PROFILE ?=
+export PG_CONFIG MAXMIND_DIR PROFILE
 
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\n  PG_CONFIG=…   which PostgreSQL; default: the installed one, else Debian'"'"'s postgresql-15\n'
 
 unit: ## the tests that need no PostgreSQL
@@ -37,10 +39,13 @@ setup: ## the needs of a build: PostgreSQL with headers, libclang, cargo-pgrx
 build: setup ## the extension, into a private installation under target/pg
 	@scripts/build.sh
 
-test: build ## every test; TEST=name for some of pgrx-tests/tests, ARGS for the test program
+test: build ## every test; TEST="name …" for some of pgrx-tests/tests, ARGS for the test program
 	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
 	$(if $(TEST),,cargo test -p enrich -p report)
-	scripts/run.sh scripts/test.sh cargo test -p asn_inventory_tests $(if $(TEST),--test suite $(TEST),--no-fail-fast) $(if $(ARGS),-- $(ARGS))
+	scripts/run.sh scripts/test.sh cargo test -p asn_inventory_tests $(if $(TEST),--test suite,--no-fail-fast) -- $(TEST) $(ARGS)
+
+test-versions: ## the tests on PostgreSQL 15 to 18, fetched where missing; VERSIONS="16 18", TEST=name, PROFILE=dev
+	@TEST="$(TEST)" ARGS="$(ARGS)" scripts/test-versions.sh $(VERSIONS)
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files
 	@scripts/demo.sh start
@@ -57,9 +62,6 @@ fuzz: ## hostile bytes: every fuzz target for FUZZ_SECONDS; needs a nightly comp
 
 lint: setup ## formatting and clippy, warnings denied
 	@scripts/lint.sh
-
-check-versions: ## type-check the extension for PostgreSQL 15 to 18, against the bindings that ship with pgrx
-	@scripts/check-versions.sh
 
 install: setup ## into the PostgreSQL that PG_CONFIG names
 	@scripts/install.sh

@@ -5,7 +5,7 @@
 # PostgreSQL finds its libraries and its share directory relative to its executable. So the tree repeats
 # the system's paths under a root of its own, with real copies of the executables (a symbolic link would
 # be resolved to the system's) and links to everything else. target/pg/current names the tree built last,
-# and <tree>/bin its executables.
+# and <tree>/bin its executables. PROFILE=dev builds without optimization: for tests on many versions.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 load_setup
@@ -15,16 +15,27 @@ tree=$target/pg/$PG_MAJOR
 package=$target/pg/package-$PG_MAJOR
 
 build_package() {
+    # Code for tests shares its crates with the tests, which are built as cargo likes it.
+    [ -n "${PROFILE:-}" ] || hide_paths
     rm -rf "$package"
     (cd "$root" && "$CARGO_PGRX_BIN" pgrx package --package asn_inventory --pg-config "$PG_CONFIG" --out-dir "$package" \
-        --no-default-features --features "pg$PG_MAJOR" >/dev/null)
+        ${PROFILE:+--profile "$PROFILE"} --no-default-features --features "pg$PG_MAJOR" >/dev/null)
     install -m 644 "$root"/sql/upgrade/*.sql "$package$PG_SHAREDIR/extension/"
 }
 
-# link_entries FROM TO: a link in TO for every entry of FROM but this extension's own, should it be installed.
+# link_entries FROM TO: a link in TO for every entry of FROM but this extension's own, should it be installed. Of a server
+# in the target directory (scripts/server.sh) copies: the tree may move to where the servers' user cannot follow a link.
 link_entries() {
+    local place=(ln -sfn)
+    case $PG_BINDIR in "$target"/*) place=(cp -a --remove-destination) ;; esac
     mkdir -p "$2"
-    find "$1" -mindepth 1 -maxdepth 1 ! -name 'asn_inventory*' -exec ln -sfn -t "$2" {} +
+    find "$1" -mindepth 1 -maxdepth 1 ! -name 'asn_inventory*' -exec "${place[@]}" -t "$2" {} +
+}
+
+# The directories, named relative to the executables, from which these take libraries: a server that can be moved as a
+# whole brings its own libpq and more, and finds them by $ORIGIN.
+relative_libraries() {
+    ldd "$PG_BINDIR"/* 2>/dev/null | sed -n "s|.*=> \($PG_BINDIR/\.\./.*\)/[^/]* (.*|\1|p" | sort -u
 }
 
 # The source of the tree: a package upgrade of PostgreSQL makes a new one.
@@ -43,13 +54,14 @@ build_tree() {
     cp -L "$PG_BINDIR"/* "$tree$PG_BINDIR/"
     link_entries "$PG_PKGLIBDIR" "$tree$PG_PKGLIBDIR"
     link_entries "$PG_SHAREDIR" "$tree$PG_SHAREDIR"
-    rm -f "$tree$PG_SHAREDIR/extension"
+    rm -rf "$tree$PG_SHAREDIR/extension"
     link_entries "$PG_SHAREDIR/extension" "$tree$PG_SHAREDIR/extension"
     # A PostgreSQL built from source may look for libpq beside its executables.
     find "$PG_LIBDIR" -maxdepth 1 -name 'libpq.so*' >"$tree/libpq.list"
     mkdir -p "$tree$PG_LIBDIR"
     while read -r lib; do ln -sfn "$lib" "$tree$PG_LIBDIR/"; done <"$tree/libpq.list"
     rm "$tree/libpq.list"
+    relative_libraries | while read -r lib; do link_entries "$(realpath "$lib")" "$tree$(realpath "$lib")"; done
     ln -sfn ".$PG_BINDIR" "$tree/bin"
     printf '%s\n' "$identity" >"$tree/identity"
 }

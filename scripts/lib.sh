@@ -8,12 +8,14 @@ target=${CARGO_TARGET_DIR:-${CARGO_BUILD_TARGET_DIR:-$root/target}}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
 export CARGO_TARGET_DIR=$target
 
-# pgrx's configuration is ours alone: the user's own ~/.pgrx stays as it is.
-export PGRX_HOME=$target/pgrx
-
 # Results of scripts/setup.sh: PG_CONFIG, PG_MAJOR, PG_BINDIR, PG_PKGLIBDIR, PG_SHAREDIR,
 # PG_LIBDIR, PG_VERSION and CARGO_PGRX_BIN.
 setup_env=$target/pg/setup.env
+
+# pgrx's configuration is ours alone: the user's own ~/.pgrx stays as it is. One a major version: pgrx builds anew when
+# the file changes, and would after each change of the PostgreSQL.
+pgrx_home_of() { export PGRX_HOME=$target/pgrx/$1; }
+pgrx_home_of "$(sed -n 's/^PG_MAJOR=//p' "$setup_env" 2>/dev/null)"
 
 # pgrx formats its bindings with rustfmt and gives up where there is none.
 command -v rustfmt >/dev/null 2>&1 || export RUSTFMT=${RUSTFMT:-true}
@@ -28,6 +30,19 @@ load_setup() {
     [ -r "$setup_env" ] || die "not set up yet: run make setup"
     # shellcheck disable=SC1090
     . "$setup_env"
+}
+
+# Where a build happens must not be seen in what it makes: two builds of one commit give the same bytes, and no path of
+# the machine is in the library. Of RUSTFLAGS and [target] these are the flags that are joined with cargo-pgrx's own.
+hide_paths() {
+    local map triple rust= c=
+    triple=$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
+    # The last one that fits counts.
+    for map in "${CARGO_HOME:-$HOME/.cargo}=/usr/src/cargo" "$root=/usr/src/asn_inventory" "$target=/usr/src/target"; do
+        rust+=" --remap-path-prefix=$map"
+        c+=" -ffile-prefix-map=$map"
+    done
+    export "CARGO_TARGET_${triple}_RUSTFLAGS=${rust# }" CFLAGS="${CFLAGS:-}$c"
 }
 
 # The user that servers run as: PostgreSQL refuses root. Empty: the caller.

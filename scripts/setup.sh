@@ -4,10 +4,10 @@
 # takes no time when everything is there. PG_CONFIG=… chooses the PostgreSQL.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/apt.sh"
 
 asked=${PG_CONFIG:-}
 pgrx_version=0.18.1
-debian_major=15
 
 # probe PG_CONFIG: sets PG_*, and says why not in $why.
 probe() {
@@ -50,50 +50,6 @@ have_libclang() {
     command -v clang >/dev/null && { command -v llvm-config || ldconfig -p 2>/dev/null | grep libclang; } >/dev/null
 }
 
-# Debian starts its own cluster with the server package, which is not needed here.
-no_cluster=
-forbid_system_cluster() {
-    local dir=/etc/postgresql-common/createcluster.d
-    no_cluster=$dir/asn_inventory_setup.conf
-    $sudo mkdir -p "$dir"
-    printf '%s\n' '# Removed when the set-up of asn_inventory ends.' 'create_main_cluster = false' |
-        $sudo tee "$no_cluster" >/dev/null
-}
-allow_system_cluster() {
-    [ -n "$no_cluster" ] || return 0
-    $sudo rm -f "$no_cluster"
-    $sudo rmdir --ignore-fail-on-non-empty "$(dirname "$no_cluster")"
-    no_cluster=
-}
-trap allow_system_cluster EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-install_packages() {
-    local command="apt-get install -y --no-install-recommends $*"
-    command -v apt-get >/dev/null ||
-        die "needed and not found: $* (names of Debian packages; this system has no apt-get)"
-    sudo=
-    if [ "$(id -u)" != 0 ]; then
-        sudo="sudo -n"
-        $sudo true 2>/dev/null ||
-            die "some packages are needed, and installing them takes rights you do not have. Run
-    sudo apt-get update && sudo $command
-and try again."
-    fi
-    local log=$target/setup-apt.log
-    say "installing $* (and what they need; see $log)"
-    case " $* " in *" postgresql-$debian_major "*) forbid_system_cluster ;; esac
-    $sudo apt-get -q -o DPkg::Lock::Timeout=300 update >"$log" 2>&1 ||
-        say "apt-get update failed; going on with the lists there are"
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 \
-        install -y --no-install-recommends "$@" >>"$log" 2>&1 || {
-        tail -n 20 "$log" >&2
-        die "this failed: $command"
-    }
-    allow_system_cluster
-}
-
 set_up_system() {
     local missing=()
     if [ -n "$asked" ]; then
@@ -129,8 +85,9 @@ set_up_cargo_pgrx() {
     rm -rf "$target/tools/build"
 }
 
-# The configuration names exactly the PostgreSQL that is built for; pgrx rebuilds when the file changes.
+# The configuration names exactly the PostgreSQL that is built for.
 set_up_pgrx_home() {
+    pgrx_home_of "$PG_MAJOR"
     local config=$PGRX_HOME/config.toml
     local text="[configs]
 pg$PG_MAJOR = \"$PG_CONFIG\""

@@ -2,6 +2,7 @@
 //! gets slow because of it, and tables of other extensions are left alone.
 
 use crate::ingest_support::{Db, run, value};
+use asn_inventory_tests::needs;
 use postgres::Client;
 use std::time::{Duration, Instant};
 
@@ -236,6 +237,9 @@ fn with_foreign(db: &Db, partition: &str) -> String {
 
 #[test]
 fn a_table_with_a_foreign_partition_is_refused_with_the_reason() {
+    if !needs::has("postgres_fdw", "a_table_with_a_foreign_partition_is_refused_with_the_reason") {
+        return;
+    }
     let db = Db::new();
     let far = with_foreign(&db, "CREATE FOREIGN TABLE far PARTITION OF sub FOR VALUES IN (9)");
     db.sql(&format!(
@@ -259,6 +263,9 @@ fn a_table_with_a_foreign_partition_is_refused_with_the_reason() {
 
 #[test]
 fn a_later_foreign_partition_breaks_no_insert() {
+    if !needs::has("postgres_fdw", "a_later_foreign_partition_breaks_no_insert") {
+        return;
+    }
     let db = Db::new();
     let far = with_foreign(&db, "CREATE FOREIGN TABLE far PARTITION OF sub FOR VALUES IN (9)");
     db.sql(
@@ -298,6 +305,9 @@ fn a_later_foreign_partition_breaks_no_insert() {
 
 #[test]
 fn a_tree_with_a_foreign_leaf_can_be_attached_as_a_partition() {
+    if !needs::has("postgres_fdw", "a_tree_with_a_foreign_leaf_can_be_attached_as_a_partition") {
+        return;
+    }
     let db = Db::new();
     let far = with_foreign(&db, "CREATE FOREIGN TABLE far PARTITION OF sub FOR VALUES IN (9)");
     db.sql(&format!(
