@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
@@ -36,8 +37,10 @@ const MAX_PEM: u64 = 4 << 20;
 /// `Permanent` if `ca_file` cannot be read or holds no certificate, or if nothing is trusted at all.
 pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
     let roots = RootCerts::new_with_certs(&trusted(system_roots(), ca_file)?);
+    // Named here, because ureq's own default would bring a list of certificates along.
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ureq::Agent::config_builder()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(TlsConfig::builder().unversioned_rustls_crypto_provider(crypto).root_certs(roots).build())
         .https_only(true)
         .timeout_global(Some(timeout))
         .max_redirects(0)
