@@ -12,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help unit check setup build test demo demo-stop bench fuzz lint test-versions install clean
+.PHONY: help unit check setup build test demo demo-stop bench fuzz lint test-versions deb test-deb dist install clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
@@ -62,6 +62,15 @@ fuzz: ## hostile bytes: every fuzz target for FUZZ_SECONDS; needs a nightly comp
 
 lint: setup ## formatting and clippy, warnings denied
 	@scripts/lint.sh
+
+deb: build ## a Debian package for the PostgreSQL that PG_CONFIG names, and one of its debug symbols, in target/deb
+	@scripts/deb.sh
+
+test-deb: deb ## the package in a clean Debian: install, load, look up, remove, purge; as root
+	@scripts/test-deb.sh
+
+dist: ## the sources of the commit as PGXN takes them, in target/dist
+	@scripts/dist.sh
 
 install: setup ## into the PostgreSQL that PG_CONFIG names
 	@scripts/install.sh

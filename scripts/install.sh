@@ -5,6 +5,7 @@ set -euo pipefail
 load_setup
 cd "$root"
 
+hide_paths
 sudo=()
 [ -w "$PG_PKGLIBDIR" ] && [ -w "$PG_SHAREDIR/extension" ] || sudo=(--sudo)
 "$CARGO_PGRX_BIN" pgrx install --package asn_inventory --release "${sudo[@]}" --pg-config "$PG_CONFIG" \
