@@ -12,13 +12,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help unit check setup build test demo demo-stop bench fuzz lint test-versions deb test-deb dist install clean
+.PHONY: help unit check setup build test demo demo-stop bench soak fuzz lint test-versions deb test-deb dist install clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
 TEST ?=
 ARGS ?=
 FUZZ_SECONDS ?= 60
+SECONDS ?= 600
 VERSIONS ?= 15 16 17 18
 PROFILE ?=
 export PG_CONFIG MAXMIND_DIR PROFILE
@@ -56,6 +57,10 @@ demo-stop: ## end the demo's server and remove its data
 bench: build ## speed and memory, side by side with their baselines
 	cargo build --release -q -p asn_inventory_tests --bin fake-sources
 	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin bench $(if $(ARGS),-- $(ARGS))
+
+soak: build ## SECONDS (default 600) of kills, stops, full disks, faults and reloads under load; then all is counted
+	cargo build --release -q -p asn_inventory_tests --bin fake-sources
+	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin soak -- $(SECONDS)
 
 fuzz: ## hostile bytes: every fuzz target for FUZZ_SECONDS; needs a nightly compiler
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -3,7 +3,8 @@
 
 use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
-use enrich::maxmind::store::{GenerationInfo, Outcome};
+use enrich::maxmind::receive::Offer;
+use enrich::maxmind::store::{GenerationInfo, Outcome, StoreError};
 
 /// The file that answers on `from` is taken over to `to`, in parts of 1000 bytes.
 fn take(from: &Site, to: &Site) -> Option<Outcome> {
@@ -15,13 +16,21 @@ fn take(from: &Site, to: &Site) -> Option<Outcome> {
 fn give(to: &Site, bytes: &[u8], info: &GenerationInfo) -> Option<Outcome> {
     let mut draft = to.store.draft(&edition(ASN)).expect("a draft");
     bytes.chunks(1000).for_each(|part| draft.add(part).expect("a part"));
-    let epoch = info.build_epoch as i64;
-    draft.install(&to.store, &edition(ASN), &info.sha256, epoch, &|| ()).expect("an answer")
+    draft.install(&to.store, &edition(ASN), &offer(info, 10), &|| ()).expect("an answer")
+}
+
+fn offer(info: &GenerationInfo, offered_at: i64) -> Offer {
+    Offer { sha256: info.sha256.clone(), build_epoch: info.build_epoch as i64, offered_at }
+}
+
+/// Whether it wants what the other has, offered at this time.
+fn wants_at(site: &Site, from: &Site, offered_at: i64) -> bool {
+    let info = from.state(ASN).current.expect("a generation");
+    site.store.wants(&edition(ASN), &offer(&info, offered_at)).expect("a manifest")
 }
 
 fn wants(site: &Site, from: &Site) -> bool {
-    let info = from.state(ASN).current.expect("a generation");
-    site.store.wants(&edition(ASN), &info.sha256).expect("a manifest")
+    wants_at(site, from, 10)
 }
 
 fn file(number: u32, build_epoch: u64) -> MmdbWriter {
@@ -52,8 +61,12 @@ fn a_file_of_another_server_is_installed_once() {
 }
 
 #[test]
-fn a_file_of_another_server_is_installed_even_where_it_is_older() {
+fn a_file_that_is_offered_later_is_installed_even_where_it_is_older() {
     let (primary, standby) = (with("receive_older_from", 7, 1), with("receive_older_to", 8, 2));
+    // At first contact an older file may be one that was left there.
+    assert!(!wants_at(&standby, &primary, 5));
+    assert!(!wants_at(&standby, &primary, 5));
+    assert!(wants_at(&standby, &primary, 10));
     assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
     assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(7));
     // The operator's file was looked at before, and is no news.
@@ -62,7 +75,49 @@ fn a_file_of_another_server_is_installed_even_where_it_is_older() {
     standby.put(ASN, file(9, 99));
     standby.installed(ASN);
     assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(9));
-    assert!(!wants(&standby, &primary), "what was taken once comes back only by itself");
+    assert!(!wants(&standby, &primary), "what was taken once comes back only when it is offered again");
+    assert!(wants_at(&standby, &primary, 11));
+}
+
+#[test]
+fn of_two_offers_the_later_one_stays() {
+    let (one, other, standby) = (with("receive_two_1", 1, 1), with("receive_two_2", 2, 1), Site::new("receive_two_to"));
+    assert!(matches!(take(&one, &standby), Some(Outcome::Installed(_))));
+    assert!(!wants_at(&standby, &other, 9));
+    assert!(wants_at(&standby, &other, 11));
+}
+
+#[test]
+fn nobody_else_imports_while_a_file_is_put_together() {
+    let (primary, standby) = (with("receive_lock_from", 7, 1), with("receive_lock_to", 8, 1));
+    let draft = standby.store.draft(&edition(ASN)).expect("a draft");
+    assert!(matches!(standby.store.draft(&edition(ASN)), Err(StoreError::Busy)));
+    let import = standby.store.import(&standby.source, &editions(), false, &|| ());
+    assert!(matches!(import, Err(StoreError::Busy)));
+    drop(draft);
+    // A file that is taken away meanwhile counts as nothing.
+    let info = primary.state(ASN).current.expect("a generation");
+    let bytes = std::fs::read(primary.current(ASN).join("database.mmdb")).expect("a database");
+    let mut draft = standby.store.draft(&edition(ASN)).expect("a draft");
+    draft.add(&bytes).expect("a part");
+    std::fs::remove_file(standby.root.join("received").join("GeoLite2-ASN.mmdb")).expect("removed");
+    assert!(draft.install(&standby.store, &edition(ASN), &offer(&info, 10), &|| ()).is_err());
+    assert!(wants(&standby, &primary));
+}
+
+#[test]
+fn a_file_without_a_description_travels_as_well() {
+    let (primary, standby) = (Site::new("receive_plain_from"), Site::new("receive_plain_to"));
+    primary.put(ASN, file(7, 1).optional_metadata(&[]));
+    primary.installed(ASN);
+    assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
+    assert_eq!(
+        standby.state(ASN).current.map(|info| info.directory),
+        primary.state(ASN).current.map(|info| info.directory)
+    );
+    // And the same file of the operator's is the same.
+    primary.put(ASN, file(7, 1).optional_metadata(&[]));
+    assert_eq!(primary.import(ASN), Outcome::Unchanged);
 }
 
 #[test]

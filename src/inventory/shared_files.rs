@@ -1,13 +1,17 @@
 //! The `.mmdb` files that this server has in use, as rows, for the servers that copy its tables: standbys, and the nodes of
 //! a cluster. `mmdb_shared` names a file of each edition, `mmdb_shared_part` has its bytes.
 
+use enrich::maxmind::receive::Offer;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::pg::argument;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
+use crate::pg::time;
 
+/// The latest build time that is told, in the year 9999: PostgreSQL has no date for whatever stands in a file.
+const LATEST: i64 = 253_370_764_800;
 /// Bytes of a row: few rows, and little memory.
 pub const PART: usize = 1 << 20;
 
@@ -16,10 +20,8 @@ pub const PART: usize = 1 << 20;
 pub struct Shared {
     /// The name of its edition.
     pub edition: String,
-    /// In hexadecimal.
-    pub sha256: String,
-    /// Unix seconds.
-    pub build_epoch: i64,
+    /// What it is, and since when it is offered.
+    pub offer: Offer,
     /// Its size.
     pub bytes: i64,
 }
@@ -35,13 +37,16 @@ pub fn are_trusted(schema: &Schema) -> bool {
 /// The files that are shared.
 pub fn all(schema: &Schema) -> Vec<Shared> {
     let sql = Sql::on(schema, c"mmdb_shared");
-    let text = "SELECT edition, sha256, extract(epoch FROM built_at)::bigint, bytes FROM";
+    let text = "SELECT edition, sha256, extract(epoch FROM built_at)::bigint, bytes, (extract(epoch FROM shared_at) * 1000000)::bigint FROM";
     let found = sql.query(&format!("{text} {}.mmdb_shared ORDER BY edition", schema.name), &[]);
     let shared = |row| {
         Some(Shared {
             edition: found.text(row, 1)?,
-            sha256: found.text(row, 2)?,
-            build_epoch: found.get(row, 3)?,
+            offer: Offer {
+                sha256: found.text(row, 2)?,
+                build_epoch: found.get(row, 3)?,
+                offered_at: found.get(row, 5)?,
+            },
             bytes: found.get(row, 4)?,
         })
     };
@@ -58,20 +63,23 @@ pub fn part(schema: &Schema, edition: &str, number: i64) -> Option<Vec<u8>> {
     if found.len() == 0 { None } else { found.get(0, 1) }
 }
 
-/// Begins to share a file in place of the edition's one before: its parts follow, in the same transaction.
-pub fn begin(schema: &Schema, file: &Shared) {
-    withdraw(schema, &file.edition);
+/// Begins to share a file in place of the edition's one before: its parts follow, in the same transaction. The time of the
+/// offer is of this moment, and later than that of the one before, whatever the clock says: servers take the latest.
+pub fn begin(schema: &Schema, edition: &str, sha256: &str, build_epoch: i64, bytes: i64) {
+    let before = all(schema).into_iter().find(|shared| shared.edition == edition).map(|shared| shared.offer.offered_at);
+    withdraw(schema, edition);
     Sql::on(schema, c"mmdb_shared").run(
         &format!(
             "INSERT INTO {}.mmdb_shared (edition, sha256, built_at, bytes, shared_at)
-             VALUES ($1, $2, pg_catalog.to_timestamp($3), $4, pg_catalog.clock_timestamp())",
+             VALUES ($1, $2, pg_catalog.to_timestamp($3), $4, pg_catalog.to_timestamp($5 / 1000000.0))",
             schema.name
         ),
         &[
-            argument::text(&file.edition),
-            argument::text(&file.sha256),
-            argument::bigint(file.build_epoch),
-            argument::bigint(file.bytes),
+            argument::text(edition),
+            argument::text(sha256),
+            argument::bigint(build_epoch.clamp(0, LATEST)),
+            argument::bigint(bytes),
+            argument::bigint(time::now_unix_us().max(before.map_or(0, |at| at + 1))),
         ],
     );
 }

@@ -25,6 +25,8 @@ pub struct Database {
     pub counted: AtomicBool,
     /// The extension may be there: a worker should look.
     pub wanted: AtomicBool,
+    /// Its tables of mmdb files cannot be used: another database has the copy for other servers.
+    pub shares_no_files: AtomicBool,
     /// The database is about to be dropped or renamed: no worker until this time (timestamptz).
     pub banned_until: AtomicI64,
     /// Observations were committed since the worker last began to absorb.
@@ -114,6 +116,7 @@ impl Database {
         self.receiver.store(0, Ordering::Relaxed);
         self.counter.store(0, Ordering::Relaxed);
         self.wanted.store(false, Ordering::Relaxed);
+        self.shares_no_files.store(false, Ordering::Relaxed);
         self.pending.store(false, Ordering::Relaxed);
         self.banned_until.store(0, Ordering::Relaxed);
         self.absorbed_at.store(0, Ordering::Relaxed);

@@ -20,14 +20,13 @@ use crate::pg::tx;
 use crate::settings;
 use crate::settings::Settings;
 use crate::shared;
-use crate::shared::Database;
 
 /// How often the operator's directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the list of databases is read.
 const LIST: Duration = Duration::from_secs(5);
 /// How often a database of a standby is looked into that had no extension: its primary may have created it since.
-const PROBE: Duration = Duration::from_secs(600);
+const PROBE: Duration = Duration::from_secs(60);
 /// Longest pause before repeated failures are tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -175,7 +174,7 @@ impl Launcher {
             let keep = name.is_some_and(served);
             if !keep {
                 let slot = shared.database(pg_sys::Oid::from(*oid));
-                match (&known.handle, slot.and_then(Database::living_worker)) {
+                match (&known.handle, slot.and_then(|slot| slot.living_worker().or(slot.living_receiver()))) {
                     (Some(handle), _) => handle.terminate(),
                     // It was started by a launcher before this one.
                     (None, Some(pid)) => process::ask_to_end(pid),

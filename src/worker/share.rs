@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use enrich::maxmind::Edition;
+use enrich::maxmind::receive::Digest;
 use enrich::maxmind::store::GenerationInfo;
 
 use crate::files::{maxmind, received};
@@ -14,27 +15,31 @@ use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::process;
 use crate::settings;
-use crate::settings::{Settings, ShareFiles};
+use crate::settings::ShareFiles;
 use crate::shared;
+use crate::shared::Database;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
 
 /// How often it is looked whether a file is new. Also the time from the worker's start to the first look: which databases
-/// have a worker is known by then.
+/// have the extension is known by then.
 const LOOK: Duration = Duration::from_secs(3);
-
-/// How long after a failure: a full disk must not be filled again and again.
-const PAUSE: Duration = Duration::from_secs(30);
+/// How long after the first failure, and at most: a full disk must not be filled again and again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(600)];
 
 /// When to look next.
 pub struct Share {
     look_at: Instant,
+    /// After a failure.
+    pause: Duration,
+    /// What is in the tables is what this process wrote, or has compared with its sums.
+    verified: bool,
 }
 
 impl Share {
     /// For a worker that starts now.
     pub fn new() -> Share {
-        Share { look_at: Instant::now() + LOOK }
+        Share { look_at: Instant::now() + LOOK, pause: Duration::ZERO, verified: false }
     }
 
     /// Shares one new file, or withdraws one that is no longer wanted, at most.
@@ -42,29 +47,33 @@ impl Share {
         if Instant::now() < self.look_at {
             return;
         }
-        let settings = settings::snapshot();
+        let verified = self.verified;
         let done = watched::run(Work::Share, || {
-            let Some(schema) = Schema::hold() else { return false };
-            match shares(&schema) {
-                Shares::Files => share(&schema, &settings),
-                Shares::Nothing => withdraw(&schema, |_| true),
-                Shares::AsBefore => false,
+            let Some(schema) = Schema::hold() else { return (false, false) };
+            let shares = shares(&schema);
+            let may = !matches!(shares, Shares::Untrusted);
+            if let Some(slot) = shared::here() {
+                slot.shares_no_files.store(!may, Ordering::Relaxed);
             }
+            let own = matches!(shares, Shares::Files | Shares::AsBefore);
+            let more = own && !verified && verify(&schema) || share(&schema, shares);
+            // What others may have written meanwhile is theirs until it is compared again.
+            (more, may && (verified || own && !more))
         });
-        self.look_at = Instant::now()
-            + match done {
-                Ok(true) => Duration::ZERO,
-                Ok(false) => LOOK,
-                Err(failure) => {
-                    if watched::is_news(Work::Share, &failure) {
-                        pgrx::log!(
-                            "asn_inventory: mmdb files cannot be shared with other servers: {}",
-                            failure.message
-                        );
-                    }
-                    PAUSE
+        let (more, pause) = match done {
+            Ok((more, verified)) => {
+                self.verified = verified;
+                (more, Duration::ZERO)
+            }
+            Err(failure) => {
+                if watched::is_news(Work::Share, &failure) {
+                    pgrx::log!("asn_inventory: mmdb files cannot be shared with other servers: {}", failure.message);
                 }
-            };
+                (false, (self.pause * 2).clamp(PAUSES[0], PAUSES[1]))
+            }
+        };
+        self.pause = pause;
+        self.look_at = Instant::now() + if more { Duration::ZERO } else { pause.max(LOOK) };
     }
 
     /// How long there is nothing to do.
@@ -74,25 +83,27 @@ impl Share {
 }
 
 /// What this worker shares.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Shares {
     /// The files that are in use.
     Files,
-    /// None: another server's or another database's worker does it.
+    /// None: another database's worker does it, or it is switched off.
     Nothing,
-    /// What it shared before: nobody is there to take more at the moment.
+    /// None that is new: nobody is there to take it at the moment.
     AsBefore,
+    /// None, and the rows are another server's.
+    Follows,
+    /// None: the tables are not there, or not a superuser's.
+    Untrusted,
 }
 
 fn shares(schema: &Schema) -> Shares {
     if !shared_files::are_trusted(schema) {
-        return Shares::AsBefore;
+        return Shares::Untrusted;
     }
     let everywhere = heap::is_everywhere(schema);
-    if everywhere && !citus::is_coordinator() {
-        // The coordinator's rows are these.
-        return Shares::AsBefore;
-    }
     match settings::share_files() {
+        _ if everywhere && !citus::is_coordinator() => Shares::Follows,
         ShareFiles::off => Shares::Nothing,
         _ if everywhere => Shares::Files,
         _ if !is_first_database() => Shares::Nothing,
@@ -102,41 +113,69 @@ fn shares(schema: &Schema) -> Shares {
     }
 }
 
-/// Files are of a server, and rows of a database: one of them has the copy.
+/// Files are of a server, and rows of a database: one of them has the copy. One whose worker is just being started again
+/// keeps its turn.
 fn is_first_database() -> bool {
     let mine = process::my_database().to_u32();
     let others = shared::shared().map(|shared| &shared.databases[..]).unwrap_or_default();
-    others.iter().filter(|slot| slot.living_worker().is_some()).all(|slot| slot.oid.load(Ordering::Acquire) >= mine)
+    let may = |slot: &&Database| {
+        let oid = slot.oid.load(Ordering::Acquire);
+        oid != 0 && slot.wanted.load(Ordering::Acquire) && !slot.shares_no_files.load(Ordering::Relaxed)
+    };
+    others.iter().filter(may).all(|slot| slot.oid.load(Ordering::Acquire) >= mine)
+}
+
+/// Withdraws a file whose bytes are not those that it is said to have; whether there was one.
+fn verify(schema: &Schema) -> bool {
+    let damaged = |file: &&Shared| {
+        let mut digest = Digest::default();
+        let mut number = 0;
+        while let Some(bytes) = shared_files::part(schema, &file.edition, number) {
+            pgrx::check_for_interrupts!();
+            digest.add(&bytes);
+            number += 1;
+        }
+        digest.hexadecimal() != file.offer.sha256
+    };
+    let shared = shared_files::all(schema);
+    shared.iter().find(damaged).inspect(|file| shared_files::withdraw(schema, &file.edition)).is_some()
 }
 
 /// True: there may be more to do.
-fn share(schema: &Schema, settings: &Settings) -> bool {
+fn share(schema: &Schema, shares: Shares) -> bool {
+    if matches!(shares, Shares::Follows | Shares::Untrusted) {
+        return false;
+    }
+    let listed = settings::snapshot().maxmind_editions;
     let manifest = maxmind::store().manifest().unwrap_or_else(|error| received::raise(error));
     let known = shared_files::all(schema);
     let current = |edition: &Edition| manifest.editions.get(edition.name()).and_then(|state| state.current.as_ref());
-    for edition in &settings.maxmind_editions {
-        let Some(info) = current(edition) else { continue };
-        let same = known.iter().any(|shared| shared.edition == edition.name() && shared.sha256 == info.sha256);
-        if !same {
-            process::busy("sharing mmdb files with other servers");
-            put(schema, edition);
-            return true;
-        }
+    let is_current = |file: &Shared| {
+        let edition = listed.iter().find(|edition| edition.name() == file.edition);
+        edition.and_then(current).is_some_and(|info| info.sha256 == file.offer.sha256)
+    };
+    // A new file takes the place of the one before.
+    let is_new = |edition: &&Edition| {
+        let is_shared = |file: &Shared| file.edition == edition.name() && is_current(file);
+        current(edition).is_some() && !known.iter().any(is_shared)
+    };
+    if shares == Shares::Files
+        && let Some(edition) = listed.iter().find(is_new)
+    {
+        process::busy("sharing mmdb files with other servers");
+        put(schema, edition);
+        return true;
     }
-    let listed = |name: &str| settings.maxmind_editions.iter().any(|edition| edition.name() == name);
-    withdraw(schema, |name| !listed(name))
+    // A file that is not in use any more must not reach a server that comes later.
+    let unwanted = |file: &&Shared| shares == Shares::Nothing || !is_current(file);
+    known.iter().find(unwanted).inspect(|file| shared_files::withdraw(schema, &file.edition)).is_some()
 }
 
 fn put(schema: &Schema, edition: &Edition) {
     let mut number = 0;
     let begin = |info: &GenerationInfo| {
-        let shared = Shared {
-            edition: edition.name().to_owned(),
-            sha256: info.sha256.clone(),
-            build_epoch: info.build_epoch as i64,
-            bytes: info.size as i64,
-        };
-        shared_files::begin(schema, &shared);
+        let (epoch, bytes) = (i64::try_from(info.build_epoch).unwrap_or(i64::MAX), info.size as i64);
+        shared_files::begin(schema, edition.name(), &info.sha256, epoch, bytes);
     };
     let part = |bytes: &[u8]| {
         pgrx::check_for_interrupts!();
@@ -144,11 +183,4 @@ fn put(schema: &Schema, edition: &Edition) {
         number += 1;
     };
     received::read(edition, PART, begin, part);
-}
-
-/// Withdraws one edition that is shared and not wanted; whether there was one.
-fn withdraw(schema: &Schema, unwanted: impl Fn(&str) -> bool) -> bool {
-    let shared = shared_files::all(schema);
-    let found = shared.iter().find(|shared| unwanted(&shared.edition));
-    found.inspect(|shared| shared_files::withdraw(schema, &shared.edition)).is_some()
 }

@@ -1,10 +1,14 @@
 //! The worker of a database on a standby: it installs the mmdb files of the primary, until the standby is promoted.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::receive::Receive;
 use crate::pg::process;
 use crate::shared::Database;
+
+/// How often it is looked whether the server was promoted.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Works until the server is a primary; the launcher starts a worker that does everything then.
 pub fn run(slot: &'static Database) {
@@ -18,6 +22,7 @@ pub fn run(slot: &'static Database) {
         process::serve_interrupts();
         receive.turn();
         process::idle();
-        process::wait(receive.patience());
+        // A promotion sets no latch.
+        process::wait(receive.patience().min(LOOK));
     }
 }

@@ -80,8 +80,13 @@ impl Source {
         }
         breathe();
         target.sync_all().map_err(CopyError::Target)?;
-        Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(hexadecimal(&hash.finalize()))
     }
+}
+
+/// As a digest is written.
+pub(super) fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Which side of a copy failed.
@@ -130,7 +135,7 @@ pub(super) fn check(
     dir: &Path,
     edition: &Edition,
     current: Option<&GenerationInfo>,
-    sha256: String,
+    mut sha256: String,
     force: bool,
     breathe: &dyn Fn(),
 ) -> Result<GenerationInfo, String> {
@@ -142,6 +147,8 @@ pub(super) fn check(
         drop(database);
         complete(&path, &head).map_err(|e| e.to_string())?;
         database = map(&path).map_err(|e| e.to_string())?;
+        // Named by what is kept: another server that gets it from this one keeps the same.
+        sha256 = hexadecimal(&Sha256::digest(&database[..]));
     }
     let size = database.len() as u64;
     let reader = Arc::new(Reader::from_source(database).map_err(|e| e.to_string())?);

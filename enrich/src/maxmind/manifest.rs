@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::edition::{Edition, Kind};
+use super::receive::Offer;
 use crate::text::{MAX_TEXT, clean};
 
 /// A file written less than this ago may still be growing: it is looked at again on the next round.
@@ -95,9 +96,24 @@ pub struct EditionState {
     pub seen: Option<Signature>,
     /// Why the file last looked at was not taken; `None` when it was.
     pub refused: Option<Refusal>,
-    /// SHA-256 of the last file that came from another server of the same data: it is taken once.
+    /// The last file that another server of the same data offered, and that was taken or needed no taking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub received: Option<String>,
+    pub received: Option<Received>,
+}
+
+/// A file that another server offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// In hexadecimal.
+    pub sha256: String,
+    /// Unix microseconds, by that server's clock.
+    pub offered_at: i64,
+}
+
+impl Received {
+    pub(super) fn of(offer: &Offer) -> Received {
+        Received { sha256: offer.sha256.clone(), offered_at: offer.offered_at }
+    }
 }
 
 /// One generation, as the manifest describes it.

@@ -1,44 +1,67 @@
 //! A generation that comes from another server of the same data: the primary of a standby, the coordinator of a cluster.
 //!
 //! That server has judged the file, so it is installed here even where it is older than the one in use: all servers are to
-//! answer alike. It is installed once. A file that the operator of this server puts into its directory afterwards is
-//! imported as ever.
+//! answer alike. It is installed once: what counts is when it was offered, so that of two offers the later one stays. A file
+//! that the operator of this server puts into its directory afterwards is imported as ever.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::edition::Edition;
 use super::generation::DATABASE;
-use super::manifest::{GenerationInfo, now_us};
+use super::intake::hexadecimal;
+use super::manifest::{GenerationInfo, Received, now_us};
 use super::store::{Outcome, Store, StoreError};
 
+/// A file, as another server offers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// Unix seconds.
+    pub build_epoch: i64,
+    /// Unix microseconds, by the clock of the server that offers it.
+    pub offered_at: i64,
+}
+
 impl Store {
-    /// Whether the file with this SHA-256 was not taken yet, or was and is gone. False as well where the same file was
-    /// imported here before, which is noted.
+    /// Whether a file that is offered is to be taken: it is the first one, and not older than what is here, or it was offered
+    /// later than the last one; or it is the one that should answer and is gone. What is not taken is noted, so that it is
+    /// not asked about again.
     ///
     /// # Errors
     /// [`StoreError`] when the manifest cannot be read or written, or another process imports.
-    pub fn wants(&self, edition: &Edition, sha256: &str) -> Result<bool, StoreError> {
+    pub fn wants(&self, edition: &Edition, offer: &Offer) -> Result<bool, StoreError> {
         let state = self.manifest()?.editions.remove(edition.name()).unwrap_or_default();
-        let is_whole = state.current.is_some() && !self.is_gone(edition, &state);
-        let answers = state.current.as_ref().is_some_and(|info| info.sha256 == sha256);
-        let taken = state.received.as_deref() == Some(sha256);
-        if answers && is_whole && !taken {
-            self.note_received(edition, sha256)?;
+        let current = state.current.as_ref();
+        if current.is_some_and(|info| info.sha256 == offer.sha256) && self.is_gone(edition, &state) {
+            return Ok(true);
         }
-        Ok(if answers { !is_whole } else { !taken })
+        let answers = current.is_some_and(|info| info.sha256 == offer.sha256);
+        let is_older =
+            current.is_some_and(|info| i64::try_from(info.build_epoch).unwrap_or(i64::MAX) > offer.build_epoch);
+        let wanted = match &state.received {
+            Some(last) if offer.offered_at <= last.offered_at => return Ok(false),
+            Some(_) => !answers,
+            None => !answers && !is_older,
+        };
+        if !wanted {
+            self.note_received(edition, offer)?;
+        }
+        Ok(wanted)
     }
 
-    /// Begins to put a file together from its parts.
+    /// Begins to put a file together from its parts. Nobody else imports until that is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when it cannot be written.
+    /// [`StoreError::Busy`] when another process imports; [`StoreError::Io`] when it cannot be written.
     pub fn draft(&self, edition: &Edition) -> Result<Draft, StoreError> {
+        let lock = self.lock()?;
         let dir = self.root().join("received");
         let path = dir.join(edition.file_name());
         let begin = || {
@@ -46,44 +69,16 @@ impl Store {
             OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)
         };
         match begin() {
-            Ok(file) => Ok(Draft { path, file, digest: Sha256::new() }),
+            Ok(file) => Ok(Draft { path, file, digest: Digest::default(), _lock: lock }),
             Err(error) => Err(StoreError::Io { path, error }),
         }
     }
 
-    /// Installs `file`, a private copy of what that server has. One that is refused changes nothing. `breathe` is called between pieces of the work, and may
-    /// leave it by unwinding.
-    fn receive(&self, file: &Path, edition: &Edition, sha256: &str, breathe: &dyn Fn()) -> Result<Outcome, StoreError> {
-        let _lock = self.lock()?;
-        let mut manifest = self.manifest()?;
-        self.remove_unreferenced(&manifest);
-        let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
-        let mut state = before.clone();
-        // What is known of the operator's file stays known, or it would be taken for a new one.
-        (state.seen, state.refused) = (None, None);
-        let mut outcome = self.import_one(file, edition, &mut state, true, breathe)?;
-        if matches!(outcome, Outcome::Unsettled | Outcome::Refused(_)) {
-            return Ok(outcome);
-        }
-        (state.seen, state.refused) = (before.seen, before.refused);
-        state.received = Some(sha256.to_owned());
-        if let Outcome::Installed(info) = &mut outcome {
-            // As late as possible, as with an import.
-            info.installed_at = now_us();
-            state.current = Some(info.clone());
-        }
-        manifest.editions.insert(edition.name().to_owned(), state);
-        manifest.serial += 1;
-        self.write_manifest(&manifest)?;
-        self.remove_unreferenced(&manifest);
-        Ok(outcome)
-    }
-
-    fn note_received(&self, edition: &Edition, sha256: &str) -> Result<(), StoreError> {
+    fn note_received(&self, edition: &Edition, offer: &Offer) -> Result<(), StoreError> {
         let _lock = self.lock()?;
         let mut manifest = self.manifest()?;
         if let Some(state) = manifest.editions.get_mut(edition.name()) {
-            state.received = Some(sha256.to_owned());
+            state.received = Some(Received::of(offer));
             manifest.serial += 1;
             self.write_manifest(&manifest)?;
         }
@@ -110,7 +105,8 @@ impl Store {
 pub struct Draft {
     path: PathBuf,
     file: File,
-    digest: Sha256,
+    digest: Digest,
+    _lock: File,
 }
 
 impl Draft {
@@ -119,12 +115,12 @@ impl Draft {
     /// # Errors
     /// [`StoreError::Io`] when it cannot be written.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.digest.update(bytes);
+        self.digest.add(bytes);
         self.file.write_all(bytes).map_err(|error| StoreError::Io { path: self.path.clone(), error })
     }
 
-    /// Installs the whole file. `None`: it is not the one with that SHA-256, because it changed meanwhile. `build_epoch`:
-    /// unix seconds. `breathe` is called between pieces of the work, and may leave it by unwinding.
+    /// Installs the whole file. `None`: it is not the one that was offered, because that changed meanwhile. One that is refused
+    /// changes nothing. `breathe` is called between pieces of the work, and may leave it by unwinding.
     ///
     /// # Errors
     /// As with [`Store::import`].
@@ -132,25 +128,64 @@ impl Draft {
         self,
         store: &Store,
         edition: &Edition,
-        sha256: &str,
-        build_epoch: i64,
+        offer: &Offer,
         breathe: &dyn Fn(),
     ) -> Result<Option<Outcome>, StoreError> {
-        let found: String = self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        if found != sha256 {
+        if self.digest.hexadecimal() != offer.sha256 {
             return Ok(None);
         }
         // It is whole, and must not count as one that is still being written.
-        let built = UNIX_EPOCH + Duration::from_secs(u64::try_from(build_epoch).unwrap_or(0));
+        let built = UNIX_EPOCH + Duration::from_secs(u64::try_from(offer.build_epoch).unwrap_or(0));
         let at = |error| StoreError::Io { path: self.path.clone(), error };
         self.file.set_modified(built).map_err(at)?;
-        store.receive(&self.path, edition, sha256, breathe).map(Some)
+        let mut manifest = store.manifest()?;
+        store.remove_unreferenced(&manifest);
+        let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
+        let mut state = before.clone();
+        // What is known of the operator's file stays known, or it would be taken for a new one.
+        (state.seen, state.refused) = (None, None);
+        let mut outcome = store.import_one(&self.path, edition, &mut state, true, breathe)?;
+        if let Outcome::Refused(_) = outcome {
+            return Ok(Some(outcome));
+        }
+        if state.current.as_ref().is_none_or(|info| info.sha256 != offer.sha256) {
+            return Err(at(io::Error::new(io::ErrorKind::NotFound, "it was taken away or changed")));
+        }
+        (state.seen, state.refused) = (before.seen, before.refused);
+        state.received = Some(Received::of(offer));
+        if let Outcome::Installed(info) = &mut outcome {
+            // As late as possible, as with an import.
+            info.installed_at = now_us();
+            state.current = Some(info.clone());
+        }
+        manifest.editions.insert(edition.name().to_owned(), state);
+        manifest.serial += 1;
+        store.write_manifest(&manifest)?;
+        store.remove_unreferenced(&manifest);
+        Ok(Some(outcome))
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The SHA-256 of what comes in parts.
+#[derive(Clone, Debug, Default)]
+pub struct Digest(Sha256);
+
+impl Digest {
+    /// Adds a part.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Of all so far.
+    #[must_use]
+    pub fn hexadecimal(&self) -> String {
+        hexadecimal(&self.0.clone().finalize())
     }
 }
 

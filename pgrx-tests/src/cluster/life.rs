@@ -103,6 +103,22 @@ impl Cluster {
         kill(pid, libc::SIGKILL);
     }
 
+    /// The processes of this server besides the postmaster; none while it is stopped.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        let pid = self.server().as_ref().map(|server| server.pid());
+        pid.map(children_of).unwrap_or_default()
+    }
+
+    /// A signal to one of this cluster's processes; false: it has ended.
+    pub fn signal(&self, pid: u32, signal: i32) -> bool {
+        let is_ours = self.children().contains(&pid);
+        if is_ours {
+            kill(pid, signal);
+        }
+        is_ours
+    }
+
     /// How large the files may be that one of this cluster's processes writes from now on; `None`: as large as they
     /// like. PostgreSQL ignores the signal that comes with it, so writes fail as on a disk that is full.
     ///

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::finding::{Finding, ask};
 use crate::files::maxmind;
-use crate::inventory::heap;
+use crate::inventory::{heap, shared_files};
 use crate::pg::catalog::Schema;
 use crate::pg::citus::{self, Where};
+use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 use crate::pg::{process, time};
 use crate::settings;
@@ -57,7 +58,7 @@ fn followed(schema: &Schema) -> Vec<Finding> {
         .iter()
         .filter_map(|(edition, state)| {
             let current = state.current.as_ref()?;
-            let taken = state.received.as_ref();
+            let taken = state.received.as_ref().map(|last| &last.sha256);
             Some((
                 edition,
                 serde_json::json!({
@@ -77,6 +78,7 @@ fn followed(schema: &Schema) -> Vec<Finding> {
         crate::pg::argument::text(leader),
         (pgrx::pg_sys::BOOLOID, pgrx::IntoDatum::into_datum(off)),
         crate::pg::argument::bigint(TRAVELS.as_secs() as i64),
+        (pgrx::pg_sys::BOOLOID, pgrx::IntoDatum::into_datum(shared_files::are_trusted(schema))),
     ];
     ask(schema, text, &arguments)
 }
@@ -92,8 +94,7 @@ fn nodes(schema: &Schema) -> Vec<Finding> {
     let names = citus::node_names();
     let me = citus::my_node();
     let name = |node| names.get(&node).cloned().unwrap_or_else(|| format!("node {node}"));
-    let ours = replies.iter().find(|reply| Some(reply.node) == me).and_then(|reply| reply.result.clone().ok());
-    let ours = read(ours.flatten().as_deref());
+    let ours = read(Sql::as_caller().query(&command, &[]).text(0, 1).as_deref());
     let mut found = Vec::new();
     for reply in replies.iter().filter(|reply| Some(reply.node) != me) {
         let name = name(reply.node);
@@ -152,7 +153,7 @@ fn differences(
         };
         let detail = format!("Node {node} answers {edition} from {}; this node from {}.", said(there), said(here));
         let remedy = format!(
-            "SELECT * FROM run_command_on_all_nodes('SELECT to_json(d) FROM {}.enrichment_doctor() d WHERE check_name = ''mmdb elsewhere''');  -- each node says why, and what to do",
+            "SELECT * FROM run_command_on_all_nodes('SELECT json_agg(d) FROM {}.enrichment_doctor() d WHERE check_name = ''mmdb elsewhere''');  -- each node says why, and what to do",
             schema.name.replace('\'', "''")
         );
         found.push(Finding::new("mmdb elsewhere", "warning", detail, Some(remedy)));

@@ -1,0 +1,39 @@
+//! Memory and open files of the worker and the launcher, while they run.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::Soak;
+
+/// A look at one process: its private memory in kB, and its open files.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub anonymous: u64,
+    pub files: u64,
+}
+
+/// Every second or so.
+pub fn run(soak: &Soak) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    while !soak.is_over() {
+        for kind in ["asn_inventory worker", "asn_inventory launcher"] {
+            samples.extend(soak.cluster.pids_of(kind).into_iter().filter_map(look));
+        }
+        soak.pause(Duration::from_secs(1));
+    }
+    samples
+}
+
+fn look(pid: u32) -> Option<Sample> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let anonymous = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
+    Some(Sample { anonymous, files: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64 })
+}
+
+/// The median of a part of the run, and the largest of all.
+pub fn median(samples: &[Sample], of: fn(&Sample) -> u64) -> u64 {
+    let mut values: Vec<u64> = samples.iter().map(of).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
