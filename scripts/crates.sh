@@ -23,7 +23,7 @@ texts() {
         [ -d "$dir" ] || die "the source of $crate is not in cargo's registry: run cargo fetch"
         files=("$dir"/{LICENSE,LICENCE,license,COPYING,COPYRIGHT,NOTICE,UNLICENSE}*)
         # Without a file, the authors are all that the crate says.
-        [ ${#files[@]} != 0 ] || { sed -n '/^authors = /,/\]$/p' "$dir/Cargo.toml" >"$work/authors" && files=("$work/authors"); }
+        [ ${#files[@]} != 0 ] || { sed -n '/^authors = \[.*\]$/p; /^authors = \[$/,/^\]$/p' "$dir/Cargo.toml" >"$work/authors" && files=("$work/authors"); }
         for file in "${files[@]}"; do
             [ -f "$file" ] || continue
             sum=$(sha256sum <"$file" | cut -c 1-32)

