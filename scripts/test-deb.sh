@@ -102,6 +102,8 @@ remove() {
     quietly inside pg_ctlcluster "$PG_MAJOR" main stop
     quietly inside apt-get -y remove "$name"
     expect "after removal no library is left" "$(find "$base/usr/lib/postgresql" -name '*asn_inventory*')" ""
+    # It has no files of settings: nothing of it is left to purge. So once more.
+    quietly inside apt-get -y --no-install-recommends install "/tmp/$name.deb"
     quietly inside apt-get -y purge "$name"
     expect "after the purge no file is left" "$(find "$base/usr" -name '*asn?inventory*')" ""
     expect "and dpkg does not know it" "$(inside dpkg-query -W -f '${Status}' "$name" 2>/dev/null || true)" ""
