@@ -138,8 +138,11 @@ pub fn drop_duplicate_databases() {
     let Some(shared) = shared() else { return };
     for (i, slot) in shared.databases.iter().enumerate() {
         let oid = slot.oid.load(Ordering::Acquire);
-        if oid != 0 && shared.databases[..i].iter().any(|before| before.oid.load(Ordering::Acquire) == oid) {
-            slot.release();
+        let first = shared.databases[..i].iter().find(|before| before.oid.load(Ordering::Acquire) == oid);
+        if let Some(first) = first.filter(|_| oid != 0)
+            && slot.release()
+        {
+            first.wanted.store(true, Ordering::Release);
         }
     }
 }

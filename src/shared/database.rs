@@ -110,14 +110,18 @@ impl Database {
         }
     }
 
-    /// Gives the slot back. Only the launcher does.
-    pub fn release(&self) {
+    /// Whether a worker should look: somebody said so, or queued something while the last worker was about to leave.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) || self.pending.load(Ordering::Acquire)
+    }
+
+    /// Gives the slot back. Only the launcher does. True: somebody wanted a worker at that moment, and has to be heard.
+    pub fn release(&self) -> bool {
+        let asked = self.wanted.swap(false, Ordering::AcqRel) | self.pending.swap(false, Ordering::AcqRel);
         self.worker.store(0, Ordering::Relaxed);
         self.receiver.store(0, Ordering::Relaxed);
         self.counter.store(0, Ordering::Relaxed);
-        self.wanted.store(false, Ordering::Relaxed);
         self.shares_no_files.store(false, Ordering::Relaxed);
-        self.pending.store(false, Ordering::Relaxed);
         self.banned_until.store(0, Ordering::Relaxed);
         self.absorbed_at.store(0, Ordering::Relaxed);
         self.walked.store(0, Ordering::Relaxed);
@@ -138,6 +142,9 @@ impl Database {
             counter.store(0, Ordering::Relaxed);
         }
         self.latency.iter().for_each(|latency| latency.clear());
-        self.oid.store(0, Ordering::Release);
+        self.oid.store(0, Ordering::SeqCst);
+        // One who found the slot before that may have written into it since. Another database that takes it at once is
+        // looked at once too often.
+        asked || self.is_wanted()
     }
 }

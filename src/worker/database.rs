@@ -51,9 +51,16 @@ fn run(argument: pg_sys::Datum) {
     let database = pg_sys::Oid::from(argument.value() as u32);
     let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(database)) else { return };
     process::connect(c"asn_inventory worker", database);
+    // Before the look: what is said after it counts.
     slot.wanted.store(false, Ordering::Release);
-    if !matches!(tx::run(Schema::find), Ok(Some(_))) {
-        return;
+    slot.pending.store(false, Ordering::Release);
+    match tx::run(Schema::find) {
+        Ok(Some(_)) => {}
+        Ok(None) => return,
+        Err(_) => {
+            slot.wanted.store(true, Ordering::Release);
+            return;
+        }
     }
     slot.wanted.store(true, Ordering::Release);
     if process::in_recovery() {

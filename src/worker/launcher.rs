@@ -20,6 +20,7 @@ use crate::pg::tx;
 use crate::settings;
 use crate::settings::Settings;
 use crate::shared;
+use crate::shared::Database;
 
 /// How often the operator's directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -210,12 +211,14 @@ impl Known {
     /// Starts a worker where one is requested, or where none has looked yet.
     fn start(&mut self, oid: pg_sys::Oid) {
         let Some(shared) = shared::shared() else { return };
-        let wanted = shared.database(oid).is_some_and(|slot| slot.wanted.load(Ordering::Acquire));
+        let wanted = shared.database(oid).is_some_and(Database::is_wanted);
         let is_known = !process::in_recovery() || self.started.is_some_and(|at| at.elapsed() < PROBE);
         if !wanted && self.probed && is_known {
             // Seen to be without the extension.
-            if let Some(slot) = shared.database(oid) {
-                slot.release();
+            if shared.database(oid).is_some_and(Database::release)
+                && let Some(slot) = shared.database_or_new(oid)
+            {
+                slot.wanted.store(true, Ordering::Release);
             }
             return;
         }
