@@ -17,6 +17,7 @@ REVOKE ALL ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, 
 REVOKE ALL ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.asn_inventory_distribute() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.asn_inventory_undistribute() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._every_node(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.update_maxmind(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_stale(text, integer, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_range(inet, text, boolean) FROM PUBLIC;

@@ -21,6 +21,7 @@ mod backtraces;
 mod citus;
 mod citus_files;
 mod citus_inventory;
+mod citus_status;
 mod counter;
 mod crash_absorb;
 mod crash_backfill;

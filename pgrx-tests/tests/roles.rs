@@ -14,7 +14,7 @@ fn blocks() -> Vec<String> {
 }
 
 /// A reader's calls and tables.
-const READS: [&str; 23] = [
+const READS: [&str; 28] = [
     "SELECT * FROM lookup_ip('8.8.8.8')",
     "SELECT * FROM ip_inventory",
     "SELECT * FROM asn_inventory",
@@ -26,6 +26,11 @@ const READS: [&str; 23] = [
     "SELECT * FROM enrichment_status",
     "SELECT * FROM source_status",
     "SELECT * FROM enrichment_progress",
+    "SELECT * FROM cluster_status",
+    "SELECT * FROM cluster_source_status",
+    "SELECT * FROM cluster_progress",
+    "SELECT * FROM cluster_run",
+    "SELECT * FROM cluster_ip_source",
     "SELECT * FROM mmdb_editions()",
     "SELECT prometheus_metrics()",
     "SELECT ip_asn_at('8.8.8.8', now())",

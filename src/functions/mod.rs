@@ -7,6 +7,7 @@
 //! | [`enrich_ip`] | the inventory first, then the files, then the worker |
 //! | [`mmdb`] | whole records, installed editions, importing by hand |
 //! | [`status`] | the parts of shared memory that `enrichment_status`, `source_status` and the doctor read |
+//! | [`nodes`] | what the `cluster_` views read: each node of a Citus cluster about itself |
 //! | [`metrics`] | `prometheus_metrics()` |
 //! | [`doctor`] | `enrichment_doctor()` |
 //! | [`report`] | `inventory_report()` |
@@ -18,6 +19,7 @@ pub mod enrich_ip;
 pub mod lookup;
 pub mod metrics;
 pub mod mmdb;
+pub mod nodes;
 pub mod report;
 pub mod secure;
 pub mod status;

@@ -73,3 +73,9 @@ impl Nodes {
         assert_eq!(counted, wanted);
     }
 }
+
+/// A distributed table of events, attached in a transaction of its own: before, the other nodes do not see the table.
+pub fn distributed(nodes: &Nodes, table: &str) {
+    nodes.sql(&format!("CREATE TABLE {table} (src inet); SELECT create_distributed_table('{table}', 'src')"));
+    nodes.sql(&format!("SELECT attach_ip_source('{table}', '{{src}}')"));
+}
