@@ -19,6 +19,7 @@ mod backfill_obstacles;
 mod backfill_results;
 mod backtraces;
 mod citus;
+mod citus_changes;
 mod citus_files;
 mod citus_inventory;
 mod citus_status;

@@ -115,6 +115,13 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     };
     check_owner(table, "Attaching and detaching change the table's triggers.");
     check_table(table);
+    if citus::is_newly_kept(table) {
+        not_ready(
+            format!("table \"{}\" was distributed in this transaction", plain_name(table)),
+            "Its new rows could not be told from those that are copied to the other nodes.",
+            "Attach it after COMMIT.",
+        );
+    }
     let (moment, zone) = check_columns(table, selectors, observed_at);
     let command = session::command();
     let sql = Sql::as_caller();

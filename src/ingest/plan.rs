@@ -34,6 +34,8 @@ pub struct Plan {
     sampled: Cell<i64>,
     /// The same rows come to another node of a cluster, which counts them.
     pub counts_elsewhere: bool,
+    /// It was made in the transaction that made the table, before a cluster knew all about that.
+    is_early: bool,
 }
 
 /// Microseconds between two samples of statements without an address: taking one costs more than a small statement.
@@ -56,8 +58,10 @@ impl Plan {
     /// `data` must be that of a running trigger, and `desc` its table's.
     pub unsafe fn of(data: &pg_sys::TriggerData, desc: pg_sys::TupleDesc) -> Rc<Plan> {
         // SAFETY: see above.
-        let key = unsafe { Plan::key(data) };
-        if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned()) {
+        let (key, is_early) = unsafe { (Plan::key(data), citus::is_new(&*data.tg_relation)) };
+        if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned())
+            && plan.is_early == is_early
+        {
             return plan;
         }
         if !REGISTERED.replace(true) {
@@ -100,6 +104,8 @@ impl Plan {
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
+            // SAFETY: the relation of a running trigger.
+            is_early: citus::is_new(unsafe { &*data.tg_relation }),
         };
         let mut arguments = arguments.into_iter();
         if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {

@@ -17,6 +17,7 @@ use super::tally::Tally;
 use super::unobserved;
 use super::unread::Unread;
 use crate::pg::call;
+use crate::pg::citus;
 use crate::pg::tx;
 use crate::settings;
 
@@ -37,6 +38,8 @@ struct Counted {
     unread: Option<Unread>,
     /// Rows came while observing was switched off.
     unobserved: bool,
+    /// Citus copies earlier rows here; `None`: not known yet.
+    is_filling: Option<bool>,
 }
 
 /// The counts of a subtransaction.
@@ -95,6 +98,9 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
         let mut held = Held::take();
         {
             let counted = counted(&mut held.0, subtransaction, table, schema);
+            if *counted.is_filling.get_or_insert_with(|| citus::is_filling(&*data.tg_relation)) {
+                return;
+            }
             if !settings::enabled() {
                 counted.unobserved |= settings::enabled_on_server();
                 return;
@@ -143,6 +149,7 @@ fn counted(
             found: false,
             unread: None,
             unobserved: false,
+            is_filling: None,
         });
     }
     &mut tables[place]

@@ -16,6 +16,7 @@ use super::tally;
 use super::tally::Tally;
 use super::unobserved;
 use crate::pg::call::Call;
+use crate::pg::citus;
 use crate::pg::errors::raise;
 use crate::pg::raw;
 use crate::{settings, sql_function};
@@ -92,7 +93,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
     unsafe {
         let desc = (*data.tg_relation).rd_att;
         let plan = Plan::of(data, desc);
-        if plan.counts_elsewhere {
+        if plan.counts_elsewhere || citus::is_filling(&*data.tg_relation) {
             return;
         }
         let context = pg_sys::AllocSetContextCreateInternal(

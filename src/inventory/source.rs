@@ -6,7 +6,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 use crate::pg::argument;
 use crate::pg::argument::Argument;
-use crate::pg::catalog::{Schema, database_identity};
+use crate::pg::catalog::{Schema, database_identity, relation_name};
 use crate::pg::citus;
 use crate::pg::sql::{Sql, Table};
 
@@ -93,6 +93,7 @@ pub struct Attaching<'a> {
 
 /// Writes the note on a table. Whether there was none before.
 pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool {
+    adopt(schema, table);
     let sql = Sql::on(schema, c"ip_source");
     sql.run(
         &format!(
@@ -166,8 +167,31 @@ pub fn note_names(schema: &Schema) {
     );
 }
 
+/// Gives a table the note on the one that it replaced, which had its name and is gone: Citus makes a table anew, with its
+/// triggers, when it is undistributed or altered. Whether there was such a note.
+pub fn adopt(schema: &Schema, table: pg_sys::Oid) -> bool {
+    if !citus::is_here() || !has_column(schema, c"attached_as") {
+        return false;
+    }
+    let Some(name) = relation_name(table) else { return false };
+    Sql::on(schema, c"ip_source").run(&adoption(schema, "$1", "$2"), &[of(table)[0], argument::text(&name)]) > 0
+}
+
+/// The statement for that: `table` and `name` are SQL.
+pub(super) fn adoption(schema: &Schema, table: &str, name: &str) -> String {
+    format!(
+        "UPDATE {0}.ip_source s SET tbl = {table}
+         WHERE s.tbl = (SELECT l.tbl FROM {0}.ip_source l WHERE l.attached_as = {name}
+                            AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.tbl)
+                        ORDER BY l.attached_at DESC LIMIT 1)
+             AND NOT EXISTS (SELECT FROM {0}.ip_source other WHERE other.tbl = {table})",
+        schema.name
+    )
+}
+
 /// Forgets a table. False: it was not attached.
 pub fn detach(schema: &Schema, table: pg_sys::Oid) -> bool {
+    adopt(schema, table);
     Sql::on(schema, c"ip_source").run(&format!("DELETE FROM {}.ip_source WHERE tbl = $1", schema.name), &of(table)) > 0
 }
 
@@ -209,7 +233,8 @@ pub struct Unreadable {
 pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable: Option<&Unreadable>) -> bool {
     // A shard counts for the table that it is a part of.
     let table = citus::shard_of(table).map_or(table, |(whole, _)| whole);
-    let Some(root) = counts_for(schema, table) else { return true };
+    let found = counts_for(schema, table);
+    let Some(root) = found.or_else(|| adopt(schema, table).then_some(table)) else { return true };
     // Before the extension is updated there are no such columns.
     let more = match has_column(schema, c"unreadable_at") {
         true => {

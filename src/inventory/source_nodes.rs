@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use super::source;
 use super::source::Attaching;
 use crate::pg::catalog::{Schema, quote_literal, relation_name};
 use crate::pg::citus;
@@ -14,13 +15,15 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
     let Some(name) = relation_name(table) else { return };
     let text = |text: Option<&str>| text.map_or("NULL".to_owned(), quote_literal);
     let columns: Vec<String> = how.columns.iter().map(|column| quote_literal(column)).collect();
+    let literal = quote_literal(&name);
+    on_workers(&source::adoption(schema, &format!("{literal}::pg_catalog.regclass"), &literal), &name);
     let command = format!(
         "INSERT INTO {}.ip_source AS s (tbl, ip_columns, observed_at, observed_zone, attached_as, method)
          VALUES ({}::pg_catalog.regclass, ARRAY[{}]::text[], {}, {}, {}, {})
          ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at,
              observed_zone = EXCLUDED.observed_zone, attached_as = EXCLUDED.attached_as, method = EXCLUDED.method",
         schema.name,
-        quote_literal(&name),
+        literal,
         columns.join(", "),
         text(how.observed_at),
         text(how.zone),
@@ -33,8 +36,13 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
 /// Tells them that it was detached.
 pub fn detach(schema: &Schema, table: pg_sys::Oid) {
     let Some(name) = relation_name(table) else { return };
-    let command =
-        format!("DELETE FROM {}.ip_source WHERE tbl = {}::pg_catalog.regclass", schema.name, quote_literal(&name));
+    // Where the cluster made it anew, the note is on the table before it.
+    let command = format!(
+        "DELETE FROM {}.ip_source s WHERE s.tbl = {1}::pg_catalog.regclass
+             OR (s.attached_as = {1} AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl))",
+        schema.name,
+        quote_literal(&name)
+    );
     on_workers(&command, &name);
 }
 

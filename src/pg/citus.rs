@@ -7,6 +7,8 @@ use pgrx::pg_sys::Datum;
 
 use super::argument;
 use super::catalog::{plain_name, schema_of};
+use super::inherits;
+use super::session;
 use super::sql::Sql;
 
 /// Columns of Citus's `pg_dist_partition`, from 1, in every version from 10 on.
@@ -107,7 +109,8 @@ pub fn shard_of(table: pg_sys::Oid) -> Option<(pg_sys::Oid, i64)> {
         return None;
     }
     let sql = Sql::as_caller();
-    let found = sql.query(
+    // The shard may be newer than the snapshot of the statement that asks.
+    let found = sql.returning(
         "SELECT s.logicalrelid::oid FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_class c ON c.oid = s.logicalrelid
          WHERE s.shardid = $1 AND c.relname || '_' || s.shardid = $2 AND c.relnamespace = $3",
         &[argument::bigint(id), argument::text(&name), argument::oid(schema_of(table))],
@@ -122,12 +125,62 @@ pub fn counts_elsewhere(table: pg_sys::Oid) -> bool {
         return false;
     };
     let sql = Sql::as_caller();
-    let found = sql.query(
+    // The shard may be newer than the snapshot of the statement that asks.
+    let found = sql.returning(
         "SELECT min(p.groupid) < min(l.groupid) FROM pg_catalog.pg_dist_placement p, pg_catalog.pg_dist_local_group l
          WHERE p.shardid = $1",
         &[argument::bigint(shard)],
     );
     found.len() > 0 && found.get::<bool>(0, 1) == Some(true)
+}
+
+/// Whether Citus is filling a shard with the rows that its table had before it was distributed: it makes the shard with the
+/// table's triggers, and copies in the same transaction. No other row finds a trigger on a shard of this transaction: a table
+/// cannot be attached in the transaction that distributes it.
+pub fn is_filling(relation: &pg_sys::RelationData) -> bool {
+    if !is_new(relation) || !is_here() {
+        return false;
+    }
+    let shard = relation.rd_id;
+    // SAFETY: the relation is open.
+    let is_partition = unsafe { (*relation.rd_rel).relispartition };
+    // A partition that is made for a distributed table has no earlier rows.
+    if is_partition && !inherits::links(shard, inherits::CHILD).iter().any(|link| is_new_table(link.parent)) {
+        return false;
+    }
+    // In a session for another node, what Citus knows of the shard may not be seen yet.
+    is_part_of_a_query() || shard_of(shard).is_some()
+}
+
+/// Whether this transaction distributed a table.
+pub fn is_newly_kept(table: pg_sys::Oid) -> bool {
+    if kept(table).is_none() {
+        return false;
+    }
+    let sql = Sql::as_caller();
+    let text = "SELECT xmin::text::bigint FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1";
+    let found = sql.returning(text, &[argument::oid(table)]);
+    found.len() > 0 && found.get::<i64>(0, 1).is_some_and(|id| session::is_own_transaction(id as u64))
+}
+
+/// Whether this transaction made a table.
+pub fn is_new(relation: &pg_sys::RelationData) -> bool {
+    // Zero is no subtransaction.
+    relation.rd_createSubid != 0
+}
+
+/// The same of a table that need not be open; its partition is.
+fn is_new_table(table: pg_sys::Oid) -> bool {
+    // SAFETY: an entry of the relation cache, released again.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(table);
+        if relation.is_null() {
+            return false;
+        }
+        let new = is_new(&*relation);
+        pg_sys::RelationClose(relation);
+        new
+    }
 }
 
 /// Whether this database has Citus.

@@ -1,0 +1,122 @@
+//! What the owner of a distributed table does with it later: undistributed, altered, distributed again. Its rows count once,
+//! and its counts stay its own.
+
+use crate::citus_support::{DB, Nodes, distributed};
+use asn_inventory_tests::needs;
+
+/// Citus refuses tables with triggers without it.
+const SWITCH: &str = "SET citus.enable_unsafe_triggers = on";
+const AGAIN: &str = "SELECT create_distributed_table('e', 'src')";
+
+fn insert(nodes: &Nodes, table: &str, count: u32) {
+    nodes.sql(&format!("INSERT INTO {table} SELECT '34.64.0.0'::inet + g FROM generate_series(1, {count}) g"));
+}
+
+/// Waits until the inventories have counted so much, and the table's own counts, of all nodes, say the same.
+fn both_count(nodes: &Nodes, table: &str, wanted: i64) {
+    nodes.counted(wanted);
+    let of_table = format!("SELECT observations FROM cluster_ip_source WHERE name = 'public.{table}'");
+    nodes.first().wait_value(DB, &of_table, &wanted.to_string());
+}
+
+/// With the coordinator's own shards too, if it is to have some.
+fn distributed_again(shards_on_coordinator: bool) {
+    let nodes = Nodes::start();
+    if shards_on_coordinator {
+        let host = nodes.first().socket_dir().to_string_lossy().into_owned();
+        nodes.sql(&format!("SELECT citus_set_node_property('{host}', 5432, 'shouldhaveshards', true)"));
+    }
+    distributed(&nodes, "e");
+    insert(&nodes, "e", 300);
+    both_count(&nodes, "e", 300);
+    nodes.sql("SELECT undistribute_table('e')");
+    both_count(&nodes, "e", 300);
+    insert(&nodes, "e", 10);
+    both_count(&nodes, "e", 310);
+    // Citus makes the shards with the table's trigger, and copies the rows into them.
+    nodes.sql(&format!("{SWITCH}; {AGAIN}"));
+    both_count(&nodes, "e", 310);
+    insert(&nodes, "e", 20);
+    both_count(&nodes, "e", 330);
+    nodes.sql(&format!("{SWITCH}; SELECT alter_distributed_table('e', shard_count => 4)"));
+    both_count(&nodes, "e", 330);
+    insert(&nodes, "e", 30);
+    both_count(&nodes, "e", 360);
+    // Detached for the time, it can be distributed without Citus's switch.
+    nodes.sql("SELECT undistribute_table('e'); SELECT detach_ip_source('e')");
+    nodes.sql("SELECT create_distributed_table('e', 'src')");
+    nodes.sql("SELECT attach_ip_source('e', '{src}')");
+    nodes.counted(360);
+    insert(&nodes, "e", 40);
+    nodes.counted(400);
+    // In one transaction it could not be told which rows are new.
+    let refused = nodes.first().fails(
+        DB,
+        "BEGIN; CREATE TABLE once (src inet); SELECT create_distributed_table('once', 'src');
+         SELECT attach_ip_source('once', '{src}'); COMMIT",
+    );
+    assert_eq!(
+        (refused.code.as_str(), refused.message.as_str()),
+        ("55000", "table \"once\" was distributed in this transaction")
+    );
+}
+
+#[test]
+fn a_table_that_is_distributed_again_is_not_counted_again() {
+    if needs::has("citus", "a_table_that_is_distributed_again_is_not_counted_again") {
+        distributed_again(false);
+    }
+}
+
+#[test]
+fn with_shards_on_the_coordinator_it_is_not_counted_again_either() {
+    if needs::has("citus", "with_shards_on_the_coordinator_it_is_not_counted_again_either") {
+        distributed_again(true);
+    }
+}
+
+#[test]
+fn a_reference_table_that_is_made_again_is_not_counted_again() {
+    if !needs::has("citus", "a_reference_table_that_is_made_again_is_not_counted_again") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("CREATE TABLE r (src inet); SELECT create_reference_table('r')");
+    nodes.sql("SELECT attach_ip_source('r', '{src}')");
+    insert(&nodes, "r", 60);
+    both_count(&nodes, "r", 60);
+    nodes.sql("SELECT undistribute_table('r')");
+    nodes.sql(&format!("{SWITCH}; SELECT create_reference_table('r')"));
+    both_count(&nodes, "r", 60);
+    insert(&nodes, "r", 40);
+    both_count(&nodes, "r", 100);
+}
+
+#[test]
+fn partitions_observed_row_by_row_are_not_counted_again() {
+    if !needs::has("citus", "partitions_observed_row_by_row_are_not_counted_again") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql(
+        "CREATE TABLE e (src inet, at date) PARTITION BY RANGE (at);
+         CREATE TABLE e1 PARTITION OF e FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+         SELECT create_distributed_table('e', 'src')",
+    );
+    nodes.sql("SELECT attach_ip_source('e', '{src}', method => 'row')");
+    let rows = |table: &str, month: u32| {
+        format!("INSERT INTO {table} SELECT '34.64.0.0'::inet + g, '2026-0{month}-05' FROM generate_series(1, 100) g")
+    };
+    nodes.sql(&rows("e", 1));
+    nodes.counted(100);
+    nodes.sql("SELECT undistribute_table('e')");
+    nodes.sql(&format!("{SWITCH}; {AGAIN}"));
+    nodes.counted(100);
+    // A partition that is made and filled in one transaction is new.
+    nodes.sql(&format!(
+        "BEGIN; CREATE TABLE e2 PARTITION OF e FOR VALUES FROM ('2026-02-01') TO ('2026-03-01'); {}; {}; COMMIT",
+        rows("e2", 2),
+        rows("e", 2)
+    ));
+    nodes.counted(300);
+}
