@@ -20,6 +20,7 @@ mod backfill_results;
 mod backtraces;
 mod citus;
 mod citus_changes;
+mod citus_failover;
 mod citus_files;
 mod citus_inventory;
 mod citus_status;
