@@ -136,9 +136,10 @@ fn freeze(soak: &Soak, rng: &mut Rng) -> &'static str {
         .iter()
         .flat_map(|kind| soak.cluster.pids_of(kind))
         .collect();
-    writers.iter().for_each(|pid| drop(soak.cluster.signal(*pid, libc::SIGSTOP)));
+    let all = |signal| writers.iter().filter(|pid| soak.cluster.signal(**pid, signal)).count();
+    all(libc::SIGSTOP);
     soak.pause(Duration::from_millis(rng.below(3000)));
-    writers.iter().for_each(|pid| drop(soak.cluster.signal(*pid, libc::SIGCONT)));
+    all(libc::SIGCONT);
     "frozen disk"
 }
 

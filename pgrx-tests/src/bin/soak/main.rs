@@ -27,11 +27,16 @@ const LOADERS: u64 = 3;
 
 /// What all threads have in common.
 pub struct Soak {
+    /// The server.
     pub cluster: Cluster,
+    /// The network sources.
     pub fakes: Fakes,
     stop: AtomicBool,
+    /// Transactions of the loaders that were committed.
     pub committed: AtomicU64,
+    /// Connections that a loader lost.
     pub lost_connections: AtomicU64,
+    /// Calls of the user that succeeded.
     pub jobs: AtomicU64,
 }
 
