@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::Soak;
 
-/// A look at one process: its private memory in kB, and its open files.
+/// A look at one process: its private memory in kB, and its open files. Those of tables are PostgreSQL's, which keeps up to
+/// `max_files_per_process` of them open.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub anonymous: u64,
@@ -28,7 +29,13 @@ fn look(pid: u32) -> Option<Sample> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let anonymous = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
-    Some(Sample { anonymous, files: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64 })
+    let names =
+        fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let is_ours = |name: &std::path::PathBuf| {
+        let name = name.to_string_lossy();
+        !["/base/", "/global/", "/pg_wal/", "/pg_xact/"].iter().any(|part| name.contains(part))
+    };
+    Some(Sample { anonymous, files: names.filter(is_ours).count() as u64 })
 }
 
 /// The median of a part of the run, and the largest of all.
