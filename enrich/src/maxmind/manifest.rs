@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::edition::{Edition, Kind};
-use super::receive::Offer;
 use crate::text::{MAX_TEXT, clean};
 
 /// A file written less than this ago may still be growing: it is looked at again on the next round.
@@ -99,6 +98,17 @@ pub struct EditionState {
     /// The last file that another server of the same data offered, and that was taken or needed no taking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received: Option<Received>,
+}
+
+/// A file, as another server offers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// Unix seconds.
+    pub build_epoch: i64,
+    /// Unix microseconds, by the clock of the server that offers it.
+    pub offered_at: i64,
 }
 
 /// A file that another server offered.

@@ -15,19 +15,9 @@ use sha2::{Digest as _, Sha256};
 use super::edition::Edition;
 use super::generation::DATABASE;
 use super::intake::hexadecimal;
+pub use super::manifest::Offer;
 use super::manifest::{GenerationInfo, Received, now_us};
 use super::store::{Outcome, Store, StoreError};
-
-/// A file, as another server offers it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// SHA-256 of the file, in hexadecimal.
-    pub sha256: String,
-    /// Unix seconds.
-    pub build_epoch: i64,
-    /// Unix microseconds, by the clock of the server that offers it.
-    pub offered_at: i64,
-}
 
 impl Store {
     /// Whether a file that is offered is to be taken: it is the first one, and not older than what is here, or it was offered
