@@ -1,5 +1,7 @@
 //! A hot standby answers and writes nothing; promoted, it works as a primary does.
 
+use asn_inventory_tests::cluster::Builder;
+use asn_inventory_tests::mmdb::synthetic::Plan;
 use asn_inventory_tests::prelude::*;
 
 const DB: &str = "postgres";
@@ -10,7 +12,11 @@ const OURS: &str = "SELECT string_agg(DISTINCT backend_type, ',' ORDER BY backen
 const INSTALL: &str = "asn_inventory launcher,asn_inventory worker";
 
 fn pair() -> (Cluster, Cluster) {
-    let primary = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    pair_of(Cluster::builder())
+}
+
+fn pair_of(primary: Builder) -> (Cluster, Cluster) {
+    let primary = primary.conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&primary.maxmind_dir());
     primary.sql(
         DB,
@@ -190,8 +196,36 @@ fn a_standby_takes_no_files_from_a_table_that_others_may_write() {
          UPDATE mmdb_shared_part SET data = 'x' WHERE edition = 'GeoLite2-City'",
     );
     standby.wait_replay(&primary);
-    standby.sql(DB, "SELECT pg_sleep(4)");
+    // It looks every three seconds: its process has gone on for longer than that since the forgery arrived.
+    let arrived = standby.value(DB, "SELECT now()");
+    let looked = format!(
+        "SELECT bool_and(state_change > '{arrived}'::timestamptz + interval '4 s') FROM pg_stat_activity
+         WHERE backend_type = 'asn_inventory worker'"
+    );
+    standby.wait_value(DB, &looked, "t");
     assert_eq!(standby.value(DB, CITY), "London");
     primary.sql(DB, "ALTER TABLE mmdb_shared_part OWNER TO CURRENT_USER");
     standby.wait_value(DB, CITY, "Not shared");
+}
+
+const GENERATION: &str = "SELECT generation FROM mmdb_editions() WHERE edition = 'GeoLite2-City'";
+
+#[test]
+fn a_file_of_many_parts_reaches_a_standby_of_a_standby() {
+    // A backup of a standby needs whole pages in the WAL.
+    let (primary, standby) = pair_of(Cluster::builder().conf("full_page_writes", "on"));
+    let second = standby.standby();
+    let newer = primary.maxmind_dir().join("new");
+    std::fs::create_dir_all(&newer).expect("a directory");
+    Plan::full_city(7, fixtures::days_ago(0)).smaller(16).write(&newer.join("GeoLite2-City.mmdb")).expect("a file");
+    let before = primary.value(DB, GENERATION);
+    primary.install_mmdb(&newer);
+    wait_until("the new file", || primary.value(DB, GENERATION) != before);
+    let now = primary.value(DB, GENERATION);
+    for server in [&standby, &second] {
+        server.wait_value(DB, GENERATION, &now);
+        assert_eq!(server.value(DB, ELSEWHERE), "ok ");
+    }
+    let parts = "SELECT count(*) > 2 FROM mmdb_shared_part WHERE edition = 'GeoLite2-City'";
+    assert_eq!(second.value(DB, parts), "t");
 }
