@@ -138,3 +138,34 @@ fn every_message_of_the_extension_is_explained() {
 fn every_reason_of_the_crate_is_explained() {
     missing("enrich/src", 35);
 }
+
+/// `module::test` in a page about what is held, and tests whose module stands before them: each is there.
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let tests = root().join("pgrx-tests/tests");
+    let has = |module: &str, test: &str| {
+        let mut files = vec![tests.join(module).with_extension("rs")];
+        if module.is_empty() {
+            files.clear();
+            sources(&tests, &mut files);
+        }
+        files.iter().any(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("fn {test}()"))))
+    };
+    let (mut named, mut wrong) = (0, Vec::new());
+    for page in ["docs/security.md", "docs/reliability.md"] {
+        let text = fs::read_to_string(root().join(page)).expect("the page");
+        for code in text.split('`').skip(1).step_by(2) {
+            let (module, test) = code.split_once("::").unwrap_or(("", code));
+            let is_name = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            // A test's name is a sentence; shorter ones are modules, columns, functions.
+            if is_name(module) && is_name(test) && test.matches('_').count() > 3 {
+                named += 1;
+                if !has(module, test) {
+                    wrong.push(format!("{page}: {code}"));
+                }
+            }
+        }
+    }
+    assert!(named > 40, "only {named} tests were found in the pages");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
