@@ -58,9 +58,8 @@ bench: build ## speed and memory, side by side with their baselines
 	cargo build --release -q -p asn_inventory_tests --bin fake-sources
 	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin bench $(if $(ARGS),-- $(ARGS))
 
-soak: build ## SECONDS (default 600) of kills, stops, full disks, faults and reloads under load; then all is counted
-	cargo build --release -q -p asn_inventory_tests --bin fake-sources
-	scripts/run.sh cargo run --release -q -p asn_inventory_tests --bin soak -- $(SECONDS)
+soak: build ## SECONDS (default 600) of kills, stops, full disks, jumping clocks, faults and reloads under load; then all is counted
+	@scripts/soak.sh $(SECONDS)
 
 fuzz: ## hostile bytes: every fuzz target for FUZZ_SECONDS; needs a nightly compiler
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -103,6 +103,12 @@ impl Cluster {
         kill(pid, libc::SIGKILL);
     }
 
+    /// Whether the postmaster lives, also while it has no other process, as between a crash and the recovery.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.server().as_mut().is_some_and(|server| server.ended().is_none())
+    }
+
     /// The processes of this server besides the postmaster; none while it is stopped.
     #[must_use]
     pub fn children(&self) -> Vec<u32> {
@@ -125,7 +131,9 @@ impl Cluster {
     /// # Panics
     /// When `pid` is not a process of this cluster.
     pub fn limit_file_size(&self, pid: u32, bytes: Option<u64>) {
-        assert_eq!(parent_of(pid), Some(self.pid()), "process {pid} is none of this cluster's");
+        // One that has ended meanwhile needs no limit.
+        let Some(parent) = parent_of(pid) else { return };
+        assert_eq!(parent, self.pid(), "process {pid} is none of this cluster's");
         limit_file_size(pid, bytes);
     }
 

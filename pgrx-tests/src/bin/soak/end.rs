@@ -86,10 +86,11 @@ pub fn check(soak: &Soak, faults: &Faults, memory: &[Sample], ran: Duration) -> 
 /// Ends every fault.
 fn recover(soak: &Soak) {
     soak.fakes.clear_faults();
-    if soak.cluster.children().is_empty() {
+    if !soak.cluster.is_started() {
         soak.cluster.start();
     }
     soak.cluster.wait_ready();
+    soak.clock.set_right(&soak.cluster);
     let settings = [
         ("asn_inventory.never_ask", ""),
         ("asn_inventory.cymru", "on"),

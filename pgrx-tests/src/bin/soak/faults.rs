@@ -44,7 +44,7 @@ pub fn run(soak: &Soak) -> Faults {
     let mut build = 400;
     while !soak.is_over() {
         soak.pause(Duration::from_millis(500 + rng.below(4000)));
-        let what = match rng.below(24) {
+        let what = match rng.below(28) {
             0..=9 => signal(soak, &mut rng),
             10 => {
                 soak.cluster.stop_fast();
@@ -79,6 +79,11 @@ pub fn run(soak: &Soak) -> Faults {
             }
             20 => freeze(soak, &mut rng),
             21 => full_disk(soak),
+            22 => full_disk_for_all(soak),
+            23..=25 if soak.clock.jumps() => {
+                soak.clock.jump(&mut rng);
+                "jump of the clock"
+            }
             _ => {
                 let (name, value) = rng.one(&RELOADS);
                 // The server may have been hit by the fault before: then the setting is read when it is back.
@@ -87,7 +92,7 @@ pub fn run(soak: &Soak) -> Faults {
                 "reload"
             }
         };
-        if soak.cluster.children().is_empty() {
+        if !soak.cluster.is_started() {
             soak.cluster.start();
         }
         *done.entry(what).or_default() += 1;
@@ -152,5 +157,14 @@ fn full_disk(soak: &Soak) -> &'static str {
     for pid in soak.cluster.pids_of("asn_inventory worker") {
         soak.cluster.limit_file_size(pid, None);
     }
-    "full disk"
+    "full disk for the worker"
+}
+
+/// No room for what anybody writes, the WAL's next pages too: the server ends its processes and recovers.
+fn full_disk_for_all(soak: &Soak) -> &'static str {
+    let children = soak.cluster.children();
+    children.iter().for_each(|pid| soak.cluster.limit_file_size(*pid, Some(0)));
+    soak.pause(Duration::from_secs(1));
+    children.iter().for_each(|pid| soak.cluster.limit_file_size(*pid, None));
+    "full disk for all"
 }

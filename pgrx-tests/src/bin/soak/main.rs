@@ -3,6 +3,7 @@
 //!
 //! One private cluster, and fakes of the network sources on loopback. It ends by itself.
 
+mod clock;
 mod end;
 mod faults;
 mod jobs;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use asn_inventory_tests::cluster::{Cluster, private_dir};
 use asn_inventory_tests::fakes::Fakes;
 use asn_inventory_tests::mmdb::fixtures;
+use clock::Clock;
 
 /// The database of everything.
 pub const DB: &str = "postgres";
@@ -31,6 +33,8 @@ pub struct Soak {
     pub cluster: Cluster,
     /// The network sources.
     pub fakes: Fakes,
+    /// The server's clock.
+    pub clock: Clock,
     stop: AtomicBool,
     /// Transactions of the loaders that were committed.
     pub committed: AtomicU64,
@@ -108,10 +112,12 @@ fn start(dir: &Path) -> Soak {
     let quota = ("asn_inventory.greynoise_quota".to_owned(), QUOTA.to_string());
     let settings = fakes.settings().into_iter().chain(own).chain([quota]);
     let builder = settings.fold(Cluster::builder().durable(true), |builder, (name, value)| builder.conf(&name, &value));
+    let (clock, builder) = Clock::of(builder, dir);
     let cluster = builder.start();
+    clock.check(&cluster);
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, TABLES);
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     let [committed, lost_connections, jobs] = [(); 3].map(|()| AtomicU64::new(0));
-    Soak { cluster, fakes, stop: AtomicBool::new(false), committed, lost_connections, jobs }
+    Soak { cluster, fakes, clock, stop: AtomicBool::new(false), committed, lost_connections, jobs }
 }
