@@ -11,6 +11,7 @@ mod maxmind_support;
 mod network_support;
 mod promtool_support;
 mod secret_support;
+mod upgrade_support;
 
 // A file is about one thing.
 mod analysis;
@@ -125,6 +126,10 @@ mod status;
 mod take_back;
 mod timescaledb;
 mod upgrade;
+mod upgrade_dump;
+mod upgrade_held;
+mod upgrade_load;
+mod upgrade_waiting;
 mod walk;
 
 /// A file that is not named above would never run.

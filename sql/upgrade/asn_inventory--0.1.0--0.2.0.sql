@@ -3,6 +3,13 @@
 -- Nothing in this script is looked up in a schema that others may write to.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- A server that was not restarted since the library was replaced fails here, and the name of the function says why.
+-- Then all locks at once, the queue's last and not for long: see src/functions/update.rs.
+CREATE FUNCTION @extschema@.hold_still(altered text[]) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'the_server_runs_the_old_library_so_restart_it_first';
+SELECT @extschema@.hold_still('{ip_source,ip_observation,inventory_count,maxmind_walk,ip_asn_history}');
+DROP FUNCTION @extschema@.hold_still(text[]);
+
 -- What is not for users has a leading underscore. Renamed, so that grants stay.
 ALTER FUNCTION @extschema@.worker_status() RENAME TO _worker_status;
 ALTER FUNCTION @extschema@.enrichment_jobs() RENAME TO _enrichment_jobs;

@@ -18,6 +18,7 @@ use pgrx::pg_sys;
 use pgrx::{IntoDatum, PgSqlErrorCode};
 
 use self::finding::{Finding, ask, without_broken_comment};
+use crate::pg::argument;
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
 use crate::pg::catalog::Schema;
@@ -132,7 +133,10 @@ const GROUPS: [Group; 18] = [
     Group {
         checks: &["event trigger", "settings", "publication", "autovacuum", "version"],
         needs: &[],
-        look: |schema| ask(schema, include_str!("doctor/server.sql"), &[]),
+        look: |schema| {
+            let library = argument::text(env!("CARGO_PKG_VERSION"));
+            ask(schema, include_str!("doctor/server.sql"), &[library])
+        },
     },
     Group {
         checks: &["own tables", "own triggers", "inventory key", "queue index", "grants", "owners", "foreign code"],

@@ -12,6 +12,7 @@
 //! | [`doctor`] | `enrichment_doctor()` |
 //! | [`report`] | `inventory_report()` |
 //! | [`secure`] | the last step of the extension's scripts |
+//! | [`update`] | the first step of the scripts of updates |
 
 pub mod cluster;
 pub mod doctor;
@@ -23,3 +24,4 @@ pub mod nodes;
 pub mod report;
 pub mod secure;
 pub mod status;
+pub mod update;

@@ -101,4 +101,8 @@ WHERE c.relname = 'ip_inventory' AND s.n_dead_tup > 100000 + s.n_live_tup / 2
 UNION ALL
 SELECT 'version', 'error', format('The extension is %s, the library %s.', e.extversion, v.default_version), 'ALTER EXTENSION asn_inventory UPDATE;'
 FROM extension e JOIN pg_available_extensions v ON v.name = e.extname
-WHERE e.extversion IS DISTINCT FROM v.default_version
+WHERE e.extversion IS DISTINCT FROM v.default_version AND v.default_version = $1
+UNION ALL
+SELECT 'version', 'error', format('The server runs the library of %s; that of %s is installed.', $1, v.default_version),
+       'pg_ctl restart  # or as your system restarts it; then in each database: ALTER EXTENSION asn_inventory UPDATE;'
+FROM pg_available_extensions v WHERE v.name = 'asn_inventory' AND v.default_version <> $1

@@ -1,0 +1,65 @@
+//! ALTER EXTENSION UPDATE beside a transaction that stays open: loaders do not wait behind it, it waits with a limit, and
+//! a refusal leaves everything as it was.
+
+use crate::ingest_support::{Db, refused, run};
+use crate::upgrade_support::{EndsLoad, Load, assert_counted_exactly, old_database, unobserved, version};
+use std::thread;
+
+/// Longer than a loader waits for the queue before it goes on without it.
+const LONG: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER EXTENSION%' AND state = 'active'
+    AND clock_timestamp() - query_start > interval '3 s' AND datname = current_database()";
+
+/// Has the update wait for `hold`, an open transaction, while loaders go on; then lets it through.
+fn update_beside(hold: &str) {
+    let db = old_database();
+    let load = Load::default();
+    let mut holder = db.connect();
+    run(&mut holder, &format!("BEGIN; {hold}"));
+    thread::scope(|scope| {
+        let _ends = EndsLoad(&load);
+        load.start(scope, &db);
+        let update = scope.spawn(|| db.sql("ALTER EXTENSION asn_inventory UPDATE"));
+        db.wait(LONG, "1");
+        load.wait_for_more(20);
+        assert_eq!(version(&db), "0.1.0");
+        run(&mut holder, "COMMIT");
+        update.join().expect("an update that ends");
+        load.wait_for_more(20);
+        load.end();
+    });
+    assert_eq!(version(&db), env!("CARGO_PKG_VERSION"));
+    assert_counted_exactly(&db);
+    assert_eq!(unobserved(&db), "0");
+}
+
+#[test]
+fn a_loader_in_an_open_transaction_costs_no_observation() {
+    update_beside("INSERT INTO events VALUES (9, '8.8.8.8')");
+}
+
+#[test]
+fn a_monitor_in_an_open_transaction_costs_no_observation() {
+    update_beside("SELECT * FROM enrichment_status; SELECT * FROM ip_source");
+}
+
+#[test]
+fn an_update_that_waits_too_long_is_refused_and_changes_nothing() {
+    let db: Db = old_database();
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; INSERT INTO events VALUES (9, '8.8.8.8')");
+    let pid = crate::ingest_support::value(&mut holder, "SELECT pg_backend_pid()");
+    let mut session = db.connect();
+    run(&mut session, "SET lock_timeout = '1500ms'");
+    let told = refused(&mut session, "ALTER EXTENSION asn_inventory UPDATE");
+    assert_eq!(told.code, "55P03", "{told:?}");
+    assert_eq!(told.message, "cannot update asn_inventory: other sessions used its tables for 1.5 s");
+    assert_eq!(told.detail, format!("ip_observation is held by process {pid}."));
+    assert!(told.hint.contains("Nothing was changed."), "{told:?}");
+    assert_eq!(version(&db), "0.1.0");
+    run(&mut holder, "COMMIT");
+    assert_counted_exactly(&db);
+    run(&mut session, "ALTER EXTENSION asn_inventory UPDATE");
+    db.sql("INSERT INTO events VALUES (9, '8.8.8.8')");
+    assert_counted_exactly(&db);
+    assert_eq!(unobserved(&db), "0");
+}

@@ -1,0 +1,54 @@
+//! ALTER EXTENSION UPDATE while loaders and a job are at work: nobody fails, and each address counts exactly once.
+
+use crate::upgrade_support::{EndsLoad, Load, assert_counted_exactly, old_database, unobserved, version};
+use std::thread;
+use std::time::Instant;
+
+/// Rows for a job that lasts longer than an update.
+const DUE: u32 = 60_000;
+
+#[test]
+fn an_update_under_load_loses_nothing_and_counts_nothing_twice() {
+    for round in 0..3 {
+        let db = old_database();
+        db.sql(&format!(
+            "INSERT INTO ip_inventory (ip_address, observation_count) SELECT '51.15.0.0'::inet + i, 0 FROM generate_series(1, {DUE}) i"
+        ));
+        let load = Load::default();
+        thread::scope(|scope| {
+            let _ends = EndsLoad(&load);
+            load.start(scope, &db);
+            let job = scope.spawn(|| {
+                db.cluster.try_sql(&db.name, "SELECT processed, errors FROM backfill_inventory(commit_interval => 200)")
+            });
+            db.wait("SELECT coalesce(max(processed), 0) > 1000 FROM enrichment_progress", "t");
+            load.wait_for_more(20);
+            let began = Instant::now();
+            db.sql("ALTER EXTENSION asn_inventory UPDATE");
+            eprintln!("round {round}: ALTER EXTENSION took {} ms under load", began.elapsed().as_millis());
+            load.wait_for_more(20);
+            load.end();
+            let done = job.join().expect("no panic").expect("a job that goes on during the update");
+            assert_eq!(done, [[Some(DUE.to_string()), Some("0".to_owned())]]);
+        });
+        assert_eq!(version(&db), env!("CARGO_PKG_VERSION"));
+        assert_counted_exactly(&db);
+        assert_eq!(unobserved(&db), "0");
+        assert_eq!(db.lines("SELECT outcome FROM enrichment_run WHERE kind = 'backfill'"), ["done"]);
+        assert_eq!(db.value("SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'pending'"), "0");
+    }
+}
+
+#[test]
+fn a_refresh_goes_on_during_an_update() {
+    let db = old_database();
+    db.sql("INSERT INTO ip_inventory (ip_address) SELECT '51.15.0.0'::inet + i FROM generate_series(1, 20000) i");
+    thread::scope(|scope| {
+        let job = scope.spawn(|| db.value("SELECT processed FROM refresh_range('51.15.0.0/16')"));
+        db.wait("SELECT count(*) FROM enrichment_progress", "1");
+        db.sql("ALTER EXTENSION asn_inventory UPDATE");
+        assert_eq!(job.join().expect("no panic"), "20000");
+    });
+    assert_eq!(version(&db), env!("CARGO_PKG_VERSION"));
+    assert_eq!(db.lines("SELECT outcome FROM enrichment_run WHERE kind = 'refresh'"), ["done"]);
+}

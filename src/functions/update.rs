@@ -1,0 +1,147 @@
+//! The first step of an upgrade script: all the locks that it will need, the queue's last.
+//!
+//! A script that locks one table after the other keeps what it has while it waits for the next. Loaders wait two seconds
+//! for the queue and then go on without it, unobserved: one transaction that is open somewhere would cost observations
+//! of all others. So the locks are taken together, with a short wait for each, and all given back where one cannot be
+//! had. Between two attempts everybody works on.
+#![allow(unsafe_code, reason = "reads lock_timeout as this backend has it")]
+
+use std::time::{Duration, Instant};
+
+use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+
+use crate::pg::argument;
+use crate::pg::call::Call;
+use crate::pg::catalog;
+use crate::pg::catalog::Turn;
+use crate::pg::errors::raise;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
+use crate::pg::tx::Settings;
+use crate::sql_function;
+
+/// How long an update waits for other sessions, unless `lock_timeout` says something else.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The first wait for a lock (milliseconds), doubled up to [`LONGEST`]: less than a loader's patience, with time left for
+/// the rest of the script.
+const FIRST: u64 = 100;
+const LONGEST: u64 = 800;
+
+sql_function!(
+    /// `hold_still(altered text[])`: locks the extension's views, and its tables as CREATE TRIGGER does or, those named in
+    /// `altered`, as ALTER TABLE does, until the update ends.
+    ///
+    /// A server that still runs the library of before knows no such function, and PostgreSQL's error is its name.
+    the_server_runs_the_old_library_so_restart_it_first,
+    pg_finfo_the_server_runs_the_old_library_so_restart_it_first,
+    |call: Call| {
+        let altered: Vec<String> = call.texts(0).unwrap_or_default().into_iter().flatten().collect();
+        let Some(extension) = catalog::extension() else { return call.null() };
+        let wanted = wanted(extension, &altered);
+        let patience = patience();
+        let end = Instant::now() + patience;
+        let mut wait = FIRST;
+        loop {
+            let Some(held) = take(&wanted, wait) else { return call.null() };
+            if Instant::now() >= end {
+                refuse(held, patience);
+            }
+            // Whoever waited behind this one goes first.
+            rest(Duration::from_millis(wait * 2).min(end.saturating_duration_since(Instant::now())));
+            wait = (wait * 2).min(LONGEST);
+        }
+    }
+);
+
+/// A relation to be locked, and how.
+#[derive(Clone, Copy)]
+struct Wanted {
+    relation: pg_sys::Oid,
+    mode: u32,
+}
+
+/// Views first: who reads one holds it before the tables below. The queue comes last: loaders wait for nothing else.
+fn wanted(extension: pg_sys::Oid, altered: &[String]) -> Vec<Wanted> {
+    const RELATIONS: &str = "
+        SELECT c.oid, c.relkind = 'v' OR c.relname = ANY ($2)
+        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON c.oid = d.objid
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = $1 AND d.deptype = 'e'
+          AND d.classid = 'pg_catalog.pg_class'::regclass AND c.relkind IN ('r', 'v')
+        ORDER BY c.relname = 'ip_observation', c.relkind = 'r', c.oid";
+    let sql = Sql::as_caller();
+    let found = sql.returning(RELATIONS, &[argument::oid(extension), argument::texts(altered)]);
+    let of = |row| {
+        let mode = if found.get::<bool>(row, 2) == Some(true) {
+            pg_sys::AccessExclusiveLock
+        } else {
+            pg_sys::ShareRowExclusiveLock
+        };
+        Some(Wanted { relation: found.get(row, 1)?, mode })
+    };
+    (0..found.len()).filter_map(of).collect()
+}
+
+/// Takes all of them, or none; with the one that could not be had within `wait` milliseconds.
+fn take(wanted: &[Wanted], wait: u64) -> Option<Wanted> {
+    let mut reached = 0;
+    let result = tx::attempt(|| {
+        let settings = Settings::begin();
+        let wait = std::ffi::CString::new(wait.to_string()).unwrap_or_default();
+        settings.set(c"lock_timeout", &wait);
+        // Absorbing holds the queue while it waits for the inventory.
+        reached = wanted.len().saturating_sub(1);
+        Turn::Absorb.wait();
+        for (at, wanted) in wanted.iter().enumerate() {
+            reached = at;
+            catalog::lock_relation(wanted.relation, wanted.mode);
+        }
+    });
+    match result {
+        Ok(()) => None,
+        Err(failure) if failure.is_lock() => wanted.get(reached).copied(),
+        Err(failure) => failure.raise(),
+    }
+}
+
+/// `lock_timeout`, where it is set.
+fn patience() -> Duration {
+    // SAFETY: reads a variable of this backend.
+    match u64::try_from(unsafe { pg_sys::LockTimeout }) {
+        Ok(0) | Err(_) => PATIENCE,
+        Ok(set) => Duration::from_millis(set),
+    }
+}
+
+fn rest(time: Duration) {
+    let end = Instant::now() + time;
+    loop {
+        pgrx::check_for_interrupts!();
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(Duration::from_millis(10)));
+    }
+}
+
+fn refuse(held: Wanted, patience: Duration) -> ! {
+    const HOLDERS: &str = "
+        SELECT pg_catalog.format('%s is held by %s.', (SELECT relname FROM pg_catalog.pg_class WHERE oid = $1),
+                   coalesce(pg_catalog.string_agg(DISTINCT coalesce('process ' || l.pid, 'a prepared transaction'), ', '), 'nobody any more'))
+        FROM pg_catalog.pg_locks l
+        WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+          AND ($2 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))";
+    let altered = held.mode == pg_sys::AccessExclusiveLock;
+    let detail = {
+        let sql = Sql::as_caller();
+        let found = sql.query(HOLDERS, &[argument::oid(held.relation), (pg_sys::BOOLOID, altered.into_datum())]);
+        found.text(0, 1).unwrap_or_default()
+    };
+    raise(
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        format!("cannot update asn_inventory: other sessions used its tables for {} s", patience.as_secs_f32()),
+        &detail,
+        "Nothing was changed. Wait for the end of these transactions, or end them, and run the command again; lock_timeout says how long it tries.",
+    )
+}
