@@ -43,7 +43,9 @@ pub extern "C-unwind" fn _PG_init() {
     settings::define();
     if pg::process::is_preloading() {
         shared::request();
-        worker::launcher::register();
+        if !pg::session::is_of_pg_upgrade() {
+            worker::launcher::register();
+        }
         worker::ddl::install();
     }
 }

@@ -2,7 +2,7 @@
 //! counts and attached tables come along, and work goes on.
 
 use crate::ingest_support::Db;
-use crate::upgrade_support::old_database;
+use crate::upgrade_support::{old_database, old_database_on, start};
 use asn_inventory_tests::prelude::*;
 use std::path::PathBuf;
 use std::process::Command;
@@ -28,7 +28,8 @@ const DATA: [&str; 9] = [
 fn original() -> &'static Db {
     static ORIGINAL: OnceLock<Db> = OnceLock::new();
     ORIGINAL.get_or_init(|| {
-        let db = old_database();
+        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+        let db = old_database_on(CLUSTER.get_or_init(start));
         db.sql(
             "CREATE TABLE parts (id int, src text) PARTITION BY RANGE (id);
              CREATE TABLE part_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
@@ -47,6 +48,9 @@ fn original() -> &'static Db {
              INSERT INTO ip_observation (address, seen, first_seen, last_seen, source, attempts, retry_at)
              VALUES ('9.9.9.9', 2, '2026-01-06Z', '2026-01-07Z', 'events', 1, now() + interval '10 minutes')",
         );
+        // From here on nothing changes.
+        db.cluster.set("asn_inventory.databases", "none");
+        db.wait("SELECT worker FROM enrichment_status", "not running");
         for sql in DATA {
             assert!(!db.lines(sql).is_empty(), "nothing to dump: {sql}");
         }
@@ -171,4 +175,37 @@ fn grants_on_old_names_are_all_that_is_missing() {
     for sql in DATA {
         assert_eq!(restored.lines(DB, sql), db.lines(sql), "{sql}");
     }
+}
+
+/// 0.1.0 dumps temporary tables as well, by a name that no other session has. The page of operations says what to delete before.
+#[test]
+fn temporary_tables_are_taken_out_by_hand_before_a_dump_of_before() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).expect("the page");
+    let remedies: Vec<&str> = page.split('`').filter(|code| code.starts_with("DELETE FROM ip_")).collect();
+    assert_eq!(remedies.len(), 2, "{remedies:?}");
+    let db = old_database();
+    let mut session = db.connect();
+    let temporary = "CREATE TEMP TABLE mine (ip inet); SELECT attach_ip_source('pg_temp.mine', '{ip}')";
+    crate::ingest_support::run(&mut session, temporary);
+    db.sql(
+        "INSERT INTO events VALUES (1, '8.8.8.8'); CREATE TABLE gone (ip inet); SELECT attach_ip_source('gone', '{ip}');
+         DROP TABLE gone",
+    );
+    db.settle();
+    let file = db.cluster.maxmind_dir().join("temporary.dump");
+    let dump = || run(db.cluster.tool("pg_dump").args(["-d", &db.name, "-F", "c", "-f"]).arg(&file));
+    dump();
+    let restored = target();
+    let restore = || restored.tool("pg_restore").args(["--exit-on-error", "-d", DB]).arg(&file).output();
+    let said = restore().expect("pg_restore").stderr;
+    assert!(String::from_utf8_lossy(&said).contains("does not exist"), "{}", String::from_utf8_lossy(&said));
+    for remedy in remedies {
+        db.sql(remedy);
+    }
+    dump();
+    restored.sql("postgres", &format!("DROP DATABASE {DB}"));
+    restored.sql("postgres", &format!("CREATE DATABASE {DB}"));
+    assert!(restore().expect("pg_restore").status.success());
+    assert_eq!(restored.lines(DB, "SELECT tbl, observations FROM ip_source"), ["events|1"]);
 }

@@ -3,6 +3,7 @@
 
 use crate::ingest_support::{Db, refused, run};
 use crate::upgrade_support::{EndsLoad, Load, assert_counted_exactly, old_database, unobserved, version};
+use asn_inventory_tests::prelude::*;
 use std::thread;
 
 /// Longer than a loader waits for the queue before it goes on without it.
@@ -62,4 +63,23 @@ fn an_update_that_waits_too_long_is_refused_and_changes_nothing() {
     db.sql("INSERT INTO events VALUES (9, '8.8.8.8')");
     assert_counted_exactly(&db);
     assert_eq!(unobserved(&db), "0");
+}
+
+/// Autovacuum of a large inventory takes long, and gives way to an update as to any ALTER TABLE.
+#[test]
+fn autovacuum_gives_way_to_an_update() {
+    let cluster = Cluster::builder().conf("autovacuum_naptime", "1s").conf("asn_inventory.databases", "none").start();
+    let db = "postgres";
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory VERSION '0.1.0';
+         ALTER TABLE ip_inventory SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1,
+             autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0);
+         INSERT INTO ip_inventory (ip_address) SELECT '51.15.0.0'::inet + i FROM generate_series(1, 20000) i",
+    );
+    cluster.sql(db, "UPDATE ip_inventory SET observation_count = 2");
+    let vacuum = "SELECT count(*) FROM pg_stat_progress_vacuum WHERE relid = 'ip_inventory'::regclass";
+    cluster.wait_value(db, vacuum, "1");
+    cluster.sql(db, "ALTER EXTENSION asn_inventory UPDATE");
+    assert!(cluster.log().contains("canceling autovacuum task"), "{}", cluster.log_tail());
 }

@@ -3,10 +3,15 @@
 -- Nothing in this script is looked up in a schema that others may write to.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- A server that was not restarted since the library was replaced fails here, and the name of the function says why.
--- Then all locks at once, the queue's last and not for long: see src/functions/update.rs.
-CREATE FUNCTION @extschema@.hold_still(altered text[]) RETURNS void
-    LANGUAGE c AS 'MODULE_PATHNAME', 'the_server_runs_the_old_library_so_restart_it_first';
+-- First all locks at once, the queue's last and not for long: see src/functions/update.rs.
+DO $$ BEGIN
+    CREATE FUNCTION @extschema@.hold_still(altered text[]) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
+EXCEPTION WHEN undefined_function THEN
+    RAISE EXCEPTION 'cannot update asn_inventory: the library of an older version is running'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              DETAIL = 'The new files are installed, but a server keeps the library that it has loaded.',
+              HINT = 'Nothing was changed. Restart the server, and run the command again.';
+END $$;
 SELECT @extschema@.hold_still('{ip_source,ip_observation,inventory_count,maxmind_walk,ip_asn_history}');
 DROP FUNCTION @extschema@.hold_still(text[]);
 

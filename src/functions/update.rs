@@ -30,10 +30,8 @@ const LONGEST: u64 = 800;
 sql_function!(
     /// `hold_still(altered text[])`: locks the extension's views, and its tables as CREATE TRIGGER does or, those named in
     /// `altered`, as ALTER TABLE does, until the update ends.
-    ///
-    /// A server that still runs the library of before knows no such function, and PostgreSQL's error is its name.
-    the_server_runs_the_old_library_so_restart_it_first,
-    pg_finfo_the_server_runs_the_old_library_so_restart_it_first,
+    hold_still,
+    pg_finfo_hold_still,
     |call: Call| {
         let altered: Vec<String> = call.texts(0).unwrap_or_default().into_iter().flatten().collect();
         let Some(extension) = catalog::extension() else { return call.null() };
@@ -88,6 +86,8 @@ fn take(wanted: &[Wanted], wait: u64) -> Option<Wanted> {
         let settings = Settings::begin();
         let wait = std::ffi::CString::new(wait.to_string()).unwrap_or_default();
         settings.set(c"lock_timeout", &wait);
+        // Autovacuum gives way to who has waited for that long.
+        settings.set(c"deadlock_timeout", c"50ms");
         // Absorbing holds the queue while it waits for the inventory.
         reached = wanted.len().saturating_sub(1);
         Turn::Absorb.wait();

@@ -55,3 +55,10 @@ pub fn counts_rows() -> bool {
     // SAFETY: reads a variable of this backend.
     unsafe { pg_sys::pgstat_track_counts }
 }
+
+/// Whether pg_upgrade runs this server. It has noted the next transaction number before it starts the old one, and copies the
+/// files afterwards: what anybody writes there meanwhile would be of a transaction that the new server gives out again.
+pub fn is_of_pg_upgrade() -> bool {
+    // SAFETY: reads a variable that the postmaster sets at its start.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}

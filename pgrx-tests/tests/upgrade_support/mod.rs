@@ -13,17 +13,25 @@ pub const LOADERS: u64 = 4;
 /// The cluster of these tests, with the small mmdb files.
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
-        let cluster =
-            Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").conf("max_worker_processes", "40").start();
-        fixtures::small(&cluster.maxmind_dir());
-        cluster
-    })
+    CLUSTER.get_or_init(start)
+}
+
+/// A cluster for databases of before.
+pub fn start() -> Cluster {
+    let cluster =
+        Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").conf("max_worker_processes", "40").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster
 }
 
 /// A database that 0.1.0 made, with an attached table and a worker.
 pub fn old_database() -> Db {
-    let db = Db::bare(cluster());
+    old_database_on(cluster())
+}
+
+/// The same on another cluster.
+pub fn old_database_on(cluster: &'static Cluster) -> Db {
+    let db = Db::bare(cluster);
     db.sql(
         "CREATE EXTENSION asn_inventory VERSION '0.1.0'; CREATE TABLE events (loader int, src_ip inet);
          SELECT attach_ip_source('events', ARRAY['src_ip'])",
