@@ -12,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help unit check setup build test demo demo-stop bench soak fuzz lint test-versions deb test-deb dist install clean
+.PHONY: help unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb dist install clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
@@ -22,6 +22,7 @@ FUZZ_SECONDS ?= 60
 SECONDS ?= 600
 VERSIONS ?= 15 16 17 18
 PROFILE ?=
+PART ?=
 export PG_CONFIG MAXMIND_DIR PROFILE
 
 
@@ -47,6 +48,9 @@ test: build ## every test; TEST="name …" for some of pgrx-tests/tests, ARGS fo
 
 test-versions: ## the tests on PostgreSQL 15 to 18, fetched where missing; VERSIONS="16 18", TEST=name, PROFILE=dev
 	@TEST="$(TEST)" ARGS="$(ARGS)" scripts/test-versions.sh $(VERSIONS)
+
+test-upgrade: ## from 0.1.0 under load, pg_upgrade of 15 to 18, with what that needs, fetched and built; PART=library or major
+	@scripts/test-upgrade.sh $(PART)
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files
 	@scripts/demo.sh start
