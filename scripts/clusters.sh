@@ -33,7 +33,7 @@ end_work() {
         for name in "${!tree_of[@]}"; do cp "$work/$name/log" "$target/upgrade/failed/$name.log" 2>/dev/null || true; done
         say "failed; logs are in $target/upgrade/failed"
     fi
-    rm -rf "$work" ${temporary:+"$temporary"}
+    rm -rf "$work" "/tmp/asn_inventory.$$".* ${temporary:+"$temporary"}
 }
 
 # in_tree TREE PROGRAM…: as the servers' user, from a directory that it can read.
@@ -68,7 +68,9 @@ CONF
 # A socket's path may have 107 bytes.
 socket_of() {
     socket=$work/$1
-    [ ${#socket} -le 90 ] || { socket=$work.s && socket=/tmp/asn_inventory.$$.$1 && install -d -m 700 ${ASN_INVENTORY_USER:+-o "$ASN_INVENTORY_USER"} "$socket"; }
+    [ ${#socket} -gt 90 ] || return 0
+    socket=/tmp/asn_inventory.$$.$1
+    [ -d "$socket" ] || install -d -m 700 ${ASN_INVENTORY_USER:+-o "$ASN_INVENTORY_USER"} "$socket"
 }
 
 start_server() {

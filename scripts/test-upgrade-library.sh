@@ -19,7 +19,6 @@ test_library() {
     sql "$due"
     start_loaders
     wait_for_batches
-    start_job job-1.log
 
     # The files are replaced, and the server runs on.
     install_into tree "$target/pg/package-$first$PG_PKGLIBDIR" "$target/pg/package-$first$PG_SHAREDIR/extension"
@@ -34,7 +33,8 @@ test_library() {
     say "   it says: $(grep -m 1 ERROR <<<"$told")"
     wait_for_batches
 
-    # Loaders reconnect; the job of before ends with its session.
+    # Loaders reconnect; a job ends with its session.
+    start_job job-1.log
     began=$(date +%s%N)
     stop_server soc
     start_server soc

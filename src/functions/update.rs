@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The first wait for a lock (milliseconds), doubled up to [`LONGEST`]: less than a loader's patience, with time left for
 /// the rest of the script.
 const FIRST: u64 = 100;
-const LONGEST: u64 = 800;
+const LONGEST: u64 = 600;
 
 sql_function!(
     /// `hold_still(altered text[])`: locks the extension's views, and its tables as CREATE TRIGGER does or, those named in
