@@ -12,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb dist install clean
+.PHONY: help unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb test-docker dist install clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
@@ -76,6 +76,9 @@ deb: build ## a Debian package for the PostgreSQL that PG_CONFIG names, and one 
 
 test-deb: deb ## the package in a clean Debian: install, load, look up, remove, purge; as root
 	@scripts/test-deb.sh
+
+test-docker: ## the image of docker/, built and used as its README says, on a Docker engine; else by buildah, as root
+	@scripts/test-docker.sh
 
 dist: ## the sources of the commit as PGXN takes them, in target/dist
 	@scripts/dist.sh

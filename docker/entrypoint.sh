@@ -1,0 +1,125 @@
+#!/bin/sh
+# Starts PostgreSQL: as root (then it runs as postgres), as postgres, or as any other user. Makes the cluster in an empty
+# volume first. It takes the official postgres image's variables, and runs on that base, too: one way to start, which the
+# tests see. Unlike that image's own script it keeps the password out of the server's environment, and asks for it on
+# 127.0.0.1 as well.
+set -eu
+
+: "${POSTGRES_USER:=postgres}"
+: "${POSTGRES_DB:=$POSTGRES_USER}"
+: "${LANG:=C.UTF-8}"
+export POSTGRES_USER POSTGRES_DB LANG
+old_place=/var/lib/postgresql/data
+
+say() { printf 'asn_inventory: %s\n' "$*" >&2; }
+die() {
+    say "$*"
+    exit 1
+}
+
+# psql as a local superuser, by the socket.
+ask() { psql -XAtqw -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" "$@"; }
+
+# A file that only root may read is read before root's rights are dropped.
+read_password() {
+    [ -n "${POSTGRES_PASSWORD_FILE:-}" ] || return 0
+    [ -z "${POSTGRES_PASSWORD:-}" ] || die "set POSTGRES_PASSWORD_FILE or POSTGRES_PASSWORD, not both"
+    POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") ||
+        die "user $(id -u) cannot read $POSTGRES_PASSWORD_FILE (docker/README.md, Secrets)"
+    export POSTGRES_PASSWORD
+    unset POSTGRES_PASSWORD_FILE
+}
+
+drop_root() {
+    mkdir -p "$PGDATA" /run/postgresql
+    find "$PGDATA" /run/postgresql ! -user postgres -exec chown postgres:postgres {} +
+    exec setpriv --reuid postgres --regid postgres --init-groups -- "$0" "$@"
+}
+
+# initdb, with a name for a user that has none.
+init() {
+    if ! getent passwd "$(id -u)" >/dev/null; then
+        names=$(mktemp -d)
+        echo "postgres:x:$(id -u):$(id -g)::/:/bin/sh" >"$names/passwd"
+        echo "postgres:x:$(id -g):" >"$names/group"
+        set -- env LD_PRELOAD=libnss_wrapper.so NSS_WRAPPER_PASSWD="$names/passwd" NSS_WRAPPER_GROUP="$names/group" "$@"
+    fi
+    [ -z "${POSTGRES_PASSWORD:-}" ] || set -- "$@" --pwfile=/dev/stdin
+    printf '%s\n' "${POSTGRES_PASSWORD:-}" | "$@"
+    [ -z "${names:-}" ] || rm -r "$names"
+}
+
+run_scripts() {
+    for file in /docker-entrypoint-initdb.d/*; do
+        case $file in
+        *.sql) ask -d "$POSTGRES_DB" -f "$file" ;;
+        *.sql.gz) gunzip -c "$file" | ask -d "$POSTGRES_DB" ;;
+        *.sh) sh "$file" ;;
+        *) continue ;;
+        esac
+        say "ran $file"
+    done
+}
+
+make_cluster() {
+    method=${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}
+    [ -n "${POSTGRES_PASSWORD:-}" ] || [ "$method" = trust ] ||
+        die "a new cluster needs a password for $POSTGRES_USER: set POSTGRES_PASSWORD_FILE"
+    say "making a cluster in $PGDATA"
+    # The socket is inside of the container. By TCP also a neighbour in a shared network may come: never without password.
+    # shellcheck disable=SC2086
+    init initdb -D "$PGDATA" -U "$POSTGRES_USER" --encoding=UTF8 --auth-local=trust --auth-host="$method" ${POSTGRES_INITDB_ARGS:-}
+    touch "$PGDATA/unfinished"
+    printf '\nhost all all all %s\n' "$method" >>"$PGDATA/pg_hba.conf"
+    pg_ctl -D "$PGDATA" -w -t 600 -o "-c listen_addresses=''" start
+    [ "$POSTGRES_DB" = postgres ] || echo 'CREATE DATABASE :"db"' | ask -d postgres -v db="$POSTGRES_DB"
+    run_scripts
+    pg_ctl -D "$PGDATA" -w -t 600 -m fast stop
+    rm "$PGDATA/unfinished"
+}
+
+# What the owner of an existing volume has to do. It runs beside the server and must not fail: PostgreSQL, as process 1,
+# takes a child's failure for a crash of its own.
+advise() {
+    try=0
+    until pg_isready -q -h 127.0.0.1; do
+        try=$((try + 1))
+        [ "$try" -lt 1800 ] || return 0
+        sleep 2
+    done
+    case ,$(ask -d "$POSTGRES_DB" -c 'SHOW shared_preload_libraries'), in
+    *asn_inventory*) ;;
+    *) say "this cluster's postgresql.conf does not load the extension. Add shared_preload_libraries = 'asn_inventory' and asn_inventory.maxmind_dir = '/mmdb' there, and restart." ;;
+    esac
+    ask -d "$POSTGRES_DB" -c 'SELECT datname FROM pg_catalog.pg_database WHERE datallowconn' | while read -r db; do
+        ask -d "$db" -c "
+            SELECT pg_catalog.format('database %I has version %s of the extension, this image has %s. Run there: ALTER EXTENSION asn_inventory UPDATE;',
+                                     pg_catalog.current_database(), e.extversion, a.default_version)
+            FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_available_extensions a ON a.name = e.extname
+            WHERE e.extname = 'asn_inventory' AND e.extversion <> a.default_version" </dev/null
+    done | while read -r line; do say "$line"; done
+}
+
+case ${1:-} in -*) set -- postgres "$@" ;; esac
+[ "${1:-postgres}" = postgres ] || exec "$@"
+[ $# != 0 ] || set -- postgres
+case " $* " in *" --version "* | *" -V "* | *" --help "* | *" -C "*) exec "$@" ;; esac
+
+[ -s "$PGDATA/PG_VERSION" ] || read_password
+[ "$(id -u)" != 0 ] || drop_root "$@"
+{ mkdir -p "$PGDATA" && chmod 700 "$PGDATA"; } ||
+    die "user $(id -u) cannot use $PGDATA: the volume belongs to $(stat -c %u "$PGDATA" 2>/dev/null || echo another user)"
+[ ! -e "$PGDATA/unfinished" ] || die "the first start was interrupted, and $PGDATA is incomplete. Remove the volume and start again."
+if [ -s "$PGDATA/PG_VERSION" ]; then
+    read -r major <"$PGDATA/PG_VERSION"
+    [ "$major" = "$PG_MAJOR" ] || die "$PGDATA is of PostgreSQL $major, this image is of $PG_MAJOR (docker/README.md, Another PostgreSQL)"
+    (advise || true) &
+elif [ "$PGDATA" != "$old_place" ] && [ -e "$old_place/PG_VERSION" ]; then
+    die "there is a cluster in $old_place, where the official image has it: set PGDATA=$old_place, or mount another volume"
+else
+    trap 'exit 130' INT TERM
+    make_cluster
+    trap - INT TERM
+fi
+unset POSTGRES_PASSWORD
+exec "$@"
