@@ -82,7 +82,8 @@ make_cluster() {
 # takes a child's failure for a crash of its own.
 advise() {
     try=0
-    until pg_isready -q -h 127.0.0.1; do
+    # With a user's name: without one it gives up where the system has none for this user.
+    until pg_isready -q -h 127.0.0.1 -U "$POSTGRES_USER"; do
         try=$((try + 1))
         [ "$try" -lt 1800 ] || return 0
         sleep 2

@@ -186,7 +186,7 @@ upgrade() {
     healthy old
     wait_until "the log says what to do" log_has old 'ALTER EXTENSION asn_inventory UPDATE'
     expect "on an older volume the log names the database and both versions" \
-        "$(docker logs "$own-old" 2>&1 | grep -o 'database soc has version 0.1.0 of the extension, this image has [0-9.]*')" \
+        "$(docker logs "$own-old" 2>&1 | grep -o 'database soc has version 0.1.0 of the extension, this image has [0-9.]*[0-9]')" \
         "database soc has version 0.1.0 of the extension, this image has $version"
     expect "and the doctor the cure" "$(sql old "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'version'")" "ALTER EXTENSION asn_inventory UPDATE;"
     sql old "ALTER EXTENSION asn_inventory UPDATE"
@@ -197,4 +197,4 @@ upgrade() {
     expect "after it the doctor finds no error" "$(sql old "SELECT count(*) FROM enrichment_doctor() WHERE level = 'error'")" 0
     docker rm -f -v "$own-old" >/dev/null
 }
-log_has() { docker logs "$own-$1" 2>&1 | grep -q "$2"; }
+log_has() { docker logs "$own-$1" 2>&1 | grep "$2" >>"$log"; }

@@ -12,9 +12,9 @@ cd "$root"
 
 [ "$(id -u)" = 0 ] || die "no Docker engine answers, and buildah's chroot isolation needs root: nothing was checked"
 command -v buildah >/dev/null || install_packages buildah
-image=asn-inventory-test
+image=localhost/asn-inventory-test
 work=$target/docker/buildah
-log=$target/docker/test.log
+log=$target/docker/buildah.log
 uid=12345
 data=$work/data
 PG_MAJOR=15 BASE_IMAGE=$image:bookworm RUST_IMAGE=$image:rust
@@ -87,7 +87,7 @@ mkdir -p "$target/docker"
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 trap 'cleanup; allow_system_cluster' EXIT
-cleanup
+(cleanup)
 ca_is_ours=
 install -d -m 755 "$work"
 install -d -m 1777 "$work/tmp" "$data"
@@ -104,7 +104,7 @@ start
 expect "a new cluster has the extension, as user $uid" "$(stat -c %u "$data/pgdata/$PG_MAJOR/PG_VERSION") $(
     sql "SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory'")" "$uid $version"
 wait_until "the mounted files are in use" is_true "SELECT count(*) = 2 FROM mmdb_editions() WHERE build_time IS NOT NULL"
-expect "a key that is a mounted file is found" "$(sql "SELECT state FROM secret_references() WHERE setting ~ 'greynoise'")" resolved
+expect "a key that is a mounted file is found" "$(sql "SELECT state FROM secret_references() WHERE setting ~ 'greynoise'")" resolves
 sql "CREATE TABLE kept AS SELECT 1 AS n"
 stop
 start
