@@ -181,7 +181,7 @@ upgrade() {
         INSERT INTO events VALUES ('{\"src_ip\": \"64.0.0.1\"}'), ('{\"src_ip\": \"64.0.0.2\"}')" >/dev/null
     wait_for old "version 0.1.0 has the events in its inventory" "SELECT count(*) = 2 FROM ip_inventory"
     docker stop -t 60 "$own-old" >/dev/null
-    docker rm "$own-old" >/dev/null
+    docker rm -v "$own-old" >/dev/null
     run old "${volume[@]}"
     healthy old
     wait_until "the log says what to do" log_has old 'ALTER EXTENSION asn_inventory UPDATE'

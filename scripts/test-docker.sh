@@ -35,6 +35,8 @@ cleanup() {
     docker network ls -q --filter "name=^$own$" | xargs -r docker network rm
     docker images --format '{{.Repository}}:{{.Tag}}' "$image" | xargs -r docker rmi
     [ ! -e "$work/stages" ] || stages | grep -vxFf "$work/stages" | xargs -r docker rmi
+    # Compose builds under the same name, and takes it from the image before.
+    [ ! -e "$work/built" ] || docker images -q --no-trunc --filter dangling=true | grep -xFf "$work/built" | xargs -r docker rmi
     [ -z "${ca_is_ours:-}" ] || rm -f docker/site/ca.crt
     rm -rf "$work"
 } >>"$log" 2>&1
@@ -42,12 +44,15 @@ cleanup() {
 # What the older builder leaves of the stage that compiles: gigabytes without a name.
 stages() { docker images -q --filter dangling=true --filter label=asn_inventory.stage=build; }
 
+note_image() { docker image inspect -f '{{.Id}}' "$image:$PG_MAJOR" >>"$work/built"; }
+
 build() {
     local start=$SECONDS
     give_certificates
     say "building the image on $BASE_IMAGE (PostgreSQL $PG_MAJOR); its log is $log"
     quietly docker build -f docker/Dockerfile --build-arg PG_MAJOR="$PG_MAJOR" --build-arg BASE_IMAGE="$BASE_IMAGE" \
         --build-arg RUST_IMAGE="$RUST_IMAGE" -t "$image:$PG_MAJOR" .
+    note_image
     say "built in $((SECONDS - start)) s; the image has $(($(docker image inspect -f '{{.Size}}' "$image:$PG_MAJOR") / 1000000)) MB"
 }
 
@@ -111,7 +116,7 @@ by_compose() {
     export PG_MAJOR BASE_IMAGE RUST_IMAGE IMAGE=$image DATA_VOLUME=$project-data MMDB_DIR=$work/mmdb RUN_AS=$uid:$uid
     export POSTGRES_PASSWORD_FILE=$work/secrets/password PG_PORT
     PG_PORT=$(free_port)
-    up() { quietly "$@" -p "$project" -f docker/compose.yaml up -d --build; }
+    up() { quietly "$@" -p "$project" -f docker/compose.yaml up -d --build && note_image; }
     asked() { "$@" -p "$project" -f docker/compose.yaml exec -T postgres psql -U postgres soc -XAtqc "$question"; }
     up "$@"
     id=$("$@" -p "$project" -f docker/compose.yaml ps -q postgres)
