@@ -77,7 +77,7 @@ deb: build ## a Debian package for the PostgreSQL that PG_CONFIG names, and one 
 test-deb: deb ## the package in a clean Debian: install, load, look up, remove, purge; as root
 	@scripts/test-deb.sh
 
-test-docker: ## the image of docker/, built and used as its README says, on a Docker engine; else by buildah, as root
+test-docker: ## the image of docker/, built and used as its README says, on a Docker engine
 	@scripts/test-docker.sh
 
 dist: ## the sources of the commit as PGXN takes them, in target/dist
