@@ -17,6 +17,7 @@ crates() {
 texts() {
     local crate licence dir files file sum kept=$work/texts
     mkdir "$kept"
+    crates >"$work/crates"
     shopt -s nullglob
     while IFS='|' read -r crate licence; do
         dir=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"${crate/ /-}")
@@ -30,7 +31,7 @@ texts() {
             cp "$file" "$kept/$sum.text"
             printf '%s (%s): %s\n' "$crate" "$licence" "$(basename "$file")" >>"$kept/$sum.names"
         done
-    done < <(crates)
+    done <"$work/crates"
     for file in "$kept"/*.names; do
         printf '%s\n' '----------------------------------------------------------------------'
         sort -u "$file"

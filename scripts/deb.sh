@@ -55,7 +55,11 @@ documents() {
     local doc=$tree/usr/share/doc/$name
     mkdir -p "$doc" "$symbols/usr/share/doc"
     scripts/crates.sh texts | packed >"$doc/crates.txt.gz"
-    fill copyright "LICENSE=$(cat LICENSE)" "CRATES=$(scripts/crates.sh list)" >"$doc/copyright"
+    # Of a failure within an argument, the shell does not hear.
+    local crates
+    crates=$(scripts/crates.sh list)
+    [ -n "$crates" ] || die "the list of crates is empty"
+    fill copyright "LICENSE=$(cat LICENSE)" "CRATES=$crates" >"$doc/copyright"
     packed <CHANGELOG.md >"$doc/NEWS.md.gz"
     packed >"$doc/changelog.gz" <<END
 $name ($version) unstable; urgency=medium
@@ -71,7 +75,8 @@ END
 dependencies() {
     mkdir -p "$work/debian"
     printf 'Source: %s\n\nPackage: %s\nArchitecture: any\n' "$name" "$name" >"$work/debian/control"
-    (cd "$work" && dpkg-shlibdeps -O "$tree"/usr/lib/postgresql/*/lib/asn_inventory.so 2>/dev/null) | sed 's/^shlibs:Depends=//'
+    (cd "$work" && dpkg-shlibdeps -O "$tree"/usr/lib/postgresql/*/lib/asn_inventory.so 2>"$work/shlibdeps.log") |
+        sed 's/^shlibs:Depends=//' || { cat "$work/shlibdeps.log" >&2 && return 1; }
 }
 
 # In KiB, each file and directory by itself, as Debian's tools count.
@@ -98,6 +103,10 @@ mkdir -p "$extension" "$symbols"
 install -m 644 "$built$PG_SHAREDIR/extension"/asn_inventory* "$extension/"
 library
 documents
-fill control "DEPENDS=postgresql-$PG_MAJOR, $(dependencies)" "SIZE=$(installed_size "$tree")" >"$work/control"
+needs=$(dependencies)
+[ -n "$needs" ] || die "dpkg-shlibdeps names no library that this one needs"
+# Packages of versions before, which a pattern would find as well.
+rm -f "$out/$name"_*.deb "$out/$name-dbgsym"_*.deb
+fill control "DEPENDS=postgresql-$PG_MAJOR, $needs" "SIZE=$(installed_size "$tree")" >"$work/control"
 pack "$tree" "$work/control"
 pack "$symbols" "$work/control-dbgsym"

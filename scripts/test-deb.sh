@@ -113,7 +113,8 @@ remove() {
     quietly inside pg_ctlcluster "$PG_MAJOR" main stop
 }
 
-expect "lintian finds no error" "$(lintian --no-tag-display-limit --fail-on error "$target/deb/$name"*.deb 2>&1 | grep '^E:' || true)" ""
+quietly lintian --no-tag-display-limit --fail-on error "$target/deb/$name"*.deb
+expect "lintian finds no error" "$(grep '^E:' "$log")" ""
 trap cleanup EXIT
 make_root
 mount -t proc proc "$base/proc"

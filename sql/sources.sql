@@ -117,7 +117,6 @@ COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip
 COMMENT ON COLUMN @extschema@.maxmind_walk.installed_at IS 'when the newest of them was installed';
 COMMENT ON COLUMN @extschema@.maxmind_walk.walked_at IS 'when the comparison was finished';
 
--- Not dumped: the worker counts restored rows.
 -- Files of this server, for those that copy its tables. Not dumped: after a restore the worker writes them again.
 CREATE TABLE @extschema@.mmdb_shared (
     edition   text PRIMARY KEY,

@@ -14,9 +14,13 @@ fn take(from: &Site, to: &Site) -> Option<Outcome> {
 }
 
 fn give(to: &Site, bytes: &[u8], info: &GenerationInfo) -> Option<Outcome> {
+    give_at(to, bytes, info, 10)
+}
+
+fn give_at(to: &Site, bytes: &[u8], info: &GenerationInfo, offered_at: i64) -> Option<Outcome> {
     let mut draft = to.store.draft(&edition(ASN)).expect("a draft");
     bytes.chunks(1000).for_each(|part| draft.add(part).expect("a part"));
-    draft.install(&to.store, &edition(ASN), &offer(info, 10), &|| ()).expect("an answer")
+    draft.install(&to.store, &edition(ASN), &offer(info, offered_at), &|| ()).expect("an answer")
 }
 
 fn offer(info: &GenerationInfo, offered_at: i64) -> Offer {
@@ -85,6 +89,23 @@ fn of_two_offers_the_later_one_stays() {
     assert!(matches!(take(&one, &standby), Some(Outcome::Installed(_))));
     assert!(!wants_at(&standby, &other, 9));
     assert!(wants_at(&standby, &other, 11));
+}
+
+#[test]
+fn an_offer_of_a_clock_that_was_ahead_keeps_no_later_one_out() {
+    let (one, other, standby) =
+        (with("receive_ahead_1", 1, 1), with("receive_ahead_2", 2, 1), Site::new("receive_ahead"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_micros() as i64;
+    let ahead = now + 10 * 86_400_000_000;
+    let info = one.state(ASN).current.expect("a generation");
+    let bytes = std::fs::read(one.current(ASN).join("database.mmdb")).expect("a database");
+    assert!(wants_at(&standby, &one, ahead));
+    assert!(matches!(give_at(&standby, &bytes, &info, ahead), Some(Outcome::Installed(_))));
+    // The same offer is no new one, whatever its time.
+    standby.put(ASN, file(3, 9));
+    standby.installed(ASN);
+    assert!(!wants_at(&standby, &one, ahead));
+    assert!(wants_at(&standby, &other, now));
 }
 
 #[test]

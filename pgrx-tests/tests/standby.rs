@@ -160,6 +160,27 @@ fn files_of_the_primary_reach_its_standbys_by_themselves() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_keeps_no_other_from_travelling() {
+    let primary = Cluster::builder().start();
+    fixtures::small(&primary.maxmind_dir());
+    primary.sql(DB, "CREATE EXTENSION asn_inventory");
+    primary.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE build_time IS NOT NULL", "2");
+    let generations = primary.data_dir().join("asn_inventory/generations");
+    // Without the operator's file, nothing brings it back.
+    std::fs::remove_file(primary.maxmind_dir().join("GeoLite2-City.mmdb")).expect("removed");
+    let entries = std::fs::read_dir(&generations).expect("the store").flatten();
+    let city = entries.map(|entry| entry.path()).find(|path| path.to_string_lossy().contains("GeoLite2-City"));
+    std::fs::remove_dir_all(city.expect("a generation")).expect("removed");
+    let _standby = primary.standby();
+    primary.wait_value(DB, "SELECT string_agg(edition, ',') FROM mmdb_shared", "GeoLite2-ASN");
+    primary.wait_value(
+        DB,
+        "SELECT string_agg(work, ',') FROM worker_errors()",
+        "sharing mmdb files with other servers",
+    );
+}
+
+#[test]
 fn a_standby_with_other_files_says_so() {
     let (primary, standby) = pair();
     primary.wait_value(DB, "SELECT count(*) FROM mmdb_shared", "2");

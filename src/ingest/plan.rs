@@ -34,6 +34,8 @@ pub struct Plan {
     sampled: Cell<i64>,
     /// The same rows come to another node of a cluster, which counts them.
     pub counts_elsewhere: bool,
+    /// Where the table is a shard: the whole table.
+    whole: pg_sys::Oid,
     /// It was made in the transaction that made the table, before a cluster knew all about that.
     is_early: bool,
 }
@@ -104,6 +106,7 @@ impl Plan {
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
+            whole: citus::shard_of(key.0).map_or(pg_sys::InvalidOid, |(whole, _)| whole),
             // SAFETY: the relation of a running trigger.
             is_early: citus::is_new(unsafe { &*data.tg_relation }),
         };
@@ -267,7 +270,8 @@ unsafe extern "C-unwind" fn forget(_argument: Datum, table: pg_sys::Oid) {
         if table == pg_sys::InvalidOid {
             plans.clear();
         } else {
-            plans.retain(|(of, _), _| *of != table);
+            // Where rows of a shard are counted changes with the whole table's placements.
+            plans.retain(|(of, _), plan| *of != table && plan.whole != table);
         }
     });
 }

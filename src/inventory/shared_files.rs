@@ -100,14 +100,15 @@ pub fn withdraw(schema: &Schema, edition: &str) {
     }
 }
 
-/// Whether a standby is connected, or may come back to the WAL that is kept for it.
+/// Whether a standby is connected, or may come back to the WAL that is kept for it. A base backup reads the WAL like one.
 pub fn has_standby() -> bool {
     let sql = Sql::as_caller();
     let found = sql.query(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_get_wal_senders() w
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_replication w
                         LEFT JOIN pg_catalog.pg_replication_slots s ON s.active_pid = w.pid
-                        WHERE w.state IN ('streaming', 'catchup') AND s.slot_type IS DISTINCT FROM 'logical')
-             OR EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical')",
+                        WHERE w.state IN ('streaming', 'catchup') AND w.application_name <> 'pg_basebackup'
+                          AND s.slot_type IS DISTINCT FROM 'logical')
+             OR EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)",
         &[],
     );
     found.get(0, 1) == Some(true)

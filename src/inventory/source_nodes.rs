@@ -49,8 +49,9 @@ pub fn detach(schema: &Schema, table: pg_sys::Oid) {
 fn on_workers(command: &str, name: &str) {
     for reply in citus::run_on(Where::Workers, command) {
         if let Err(why) = reply.result {
+            let node = citus::node_names().remove(&reply.node).unwrap_or_else(|| reply.node.to_string());
             warn(
-                format!("node {} does not count the rows of {name} in its ip_source", reply.node),
+                format!("node {node} does not count the rows of {name} in its ip_source"),
                 &why,
                 "The inventory counts them. Attach the table again once that node can be reached.",
             );

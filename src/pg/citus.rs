@@ -10,6 +10,7 @@ use super::catalog::{plain_name, schema_of};
 use super::inherits;
 use super::session;
 use super::sql::Sql;
+use super::tx::Settings;
 
 /// Columns of Citus's `pg_dist_partition`, from 1, in every version from 10 on.
 const METHOD: i32 = 2;
@@ -239,7 +240,7 @@ pub enum Where {
 /// What a node answered.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// Citus's number of the node.
+    /// Citus's number of the node; 0: it has none.
     pub node: i32,
     /// The value of the command's only column and row; an error is its message.
     pub result: Result<Option<String>, String>,
@@ -252,9 +253,22 @@ pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
         Where::Coordinator => "run_command_on_coordinator",
         Where::Workers => "run_command_on_workers",
     };
-    let node = if which == Where::Workers { "nodeport" } else { "nodeid" };
+    // Of workers it gives names alone.
+    let text = match which {
+        Where::Workers => format!(
+            "SELECT d.nodeid, r.success, r.result FROM pg_catalog.{function}($1) r
+             LEFT JOIN pg_catalog.pg_dist_node d ON d.nodename = r.nodename AND d.nodeport = r.nodeport"
+        ),
+        Where::Everywhere | Where::Coordinator => {
+            format!("SELECT nodeid, success, result FROM pg_catalog.{function}($1)")
+        }
+    };
+    let short = Settings::begin();
+    // A node that is not there must not hold up whoever only asks.
+    if which == Where::Everywhere {
+        short.set(c"citus.node_connection_timeout", c"3s");
+    }
     let sql = Sql::as_caller();
-    let text = format!("SELECT {node}, success, result FROM pg_catalog.{function}($1)");
     let found = sql.returning(&text, &[argument::text(command)]);
     let reply = |row| {
         let text = found.text(row, 3);

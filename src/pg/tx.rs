@@ -66,15 +66,29 @@ impl Failure {
 
 /// Runs `f` in a transaction of its own and commits; after an error, rolls back and returns it.
 pub fn run<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    in_transaction(true, f)
+}
+
+/// The same for what reads and writes no table, and takes long: no VACUUM has to leave dead rows for it, and no standby stops
+/// following.
+pub fn run_without_snapshot<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    in_transaction(false, f)
+}
+
+fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Failure> {
     let mut slot = None;
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
         // SAFETY: a background worker outside of any transaction.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            if with_snapshot {
+                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            }
             slot = Some(f());
-            pg_sys::PopActiveSnapshot();
+            if with_snapshot {
+                pg_sys::PopActiveSnapshot();
+            }
             pg_sys::CommitTransactionCommand();
         }
         Ok(())

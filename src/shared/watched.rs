@@ -36,6 +36,15 @@ pub fn part<T>(work: Work, f: impl FnOnce() -> T) -> Result<T, Failure> {
     result
 }
 
+/// The same for what reads and writes no table: see [`tx::run_without_snapshot`].
+pub fn part_without_snapshot<T>(work: Work, f: impl FnOnce() -> T) -> Result<T, Failure> {
+    let result = tx::run_without_snapshot(f);
+    if let Err(failure) = &result {
+        failed(work, failure);
+    }
+    result
+}
+
 /// The work succeeded, or is no longer needed.
 pub fn succeeded(work: Work) {
     if let Some(slot) = slot() {
@@ -49,6 +58,14 @@ pub fn failed(work: Work, failure: &Failure) {
     if let (Some(slot), false) = (slot(), failure.is_lock()) {
         slot.troubles.of(work).failed(failure.code as isize as i32, &failure.message);
     }
+}
+
+/// What others keep it from doing again and again is a failure, though each time was only a lock. True: it is news.
+pub fn is_kept_from(work: Work, failure: &Failure) -> bool {
+    if let Some(slot) = slot() {
+        slot.troubles.of(work).failed(failure.code as isize as i32, &failure.message);
+    }
+    is_new(work, &failure.message)
 }
 
 /// Whether to log it: locks are not logged, and repeated failures only once a minute.

@@ -74,10 +74,17 @@ impl Receive {
                 }
                 Err(failure) => {
                     is_done = false;
-                    say(&failure);
                     let before = self.pauses.get(&file.edition).map_or(Duration::ZERO, |(_, pause)| *pause);
-                    // What a recovery conflict interrupted, or a lock, is worth another look soon.
-                    let pause = if failure.is_lock() { LOOK } else { (before * 2).clamp(PAUSES[0], PAUSES[1]) };
+                    // What a recovery conflict interrupted, or a lock, is worth another look soon; not for ever.
+                    let least = if failure.is_lock() { LOOK } else { PAUSES[0] };
+                    let pause = (before * 2).clamp(least, PAUSES[1]);
+                    if failure.is_lock() && pause >= PAUSES[0] {
+                        if watched::is_kept_from(Work::Receive, &failure) {
+                            log(&failure);
+                        }
+                    } else {
+                        say(&failure);
+                    }
                     self.pauses.insert(file.edition.clone(), (Instant::now() + pause, pause));
                 }
             }
@@ -96,8 +103,12 @@ impl Receive {
 
 fn say(failure: &Failure) {
     if watched::is_news(Work::Receive, failure) {
-        pgrx::log!("asn_inventory: shared mmdb files could not be installed: {}", failure.message);
+        log(failure);
     }
+}
+
+fn log(failure: &Failure) {
+    pgrx::log!("asn_inventory: shared mmdb files could not be installed: {}", failure.message);
 }
 
 /// Whether this server follows another one.
@@ -135,7 +146,7 @@ fn take(edition: &Edition, file: &Shared) -> Result<Took, Failure> {
         Ok(draft) => draft,
         Err(took) => return Ok(took),
     };
-    watched::part(Work::Receive, || {
+    watched::part_without_snapshot(Work::Receive, || {
         if !received::install(draft, edition, &file.offer) {
             errors::raise(
                 PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,

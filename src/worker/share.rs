@@ -1,6 +1,8 @@
 //! Giving the `.mmdb` files of this server to those that copy its tables: standbys, and the nodes of a Citus cluster. They
 //! travel as rows ([`shared_files`]), and each of those servers installs its copy ([`super::receive`]).
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,8 @@ pub struct Share {
     look_at: Instant,
     /// After a failure.
     pause: Duration,
+    /// By edition, after a failure with its file: until when, and for how long. The others go on.
+    pauses: HashMap<String, (Instant, Duration)>,
     /// What is in the tables is what this process wrote, or has compared with its sums.
     verified: bool,
 }
@@ -39,7 +43,7 @@ pub struct Share {
 impl Share {
     /// For a worker that starts now.
     pub fn new() -> Share {
-        Share { look_at: Instant::now() + LOOK, pause: Duration::ZERO, verified: false }
+        Share { look_at: Instant::now() + LOOK, pause: Duration::ZERO, pauses: HashMap::new(), verified: false }
     }
 
     /// Shares one new file, or withdraws one that is no longer wanted, at most.
@@ -49,6 +53,9 @@ impl Share {
         }
         let verified = self.verified;
         let mut trusted = false;
+        let now = Instant::now();
+        let waits = |edition: &Edition| self.pauses.get(edition.name()).is_some_and(|(until, _)| now < *until);
+        let at_work = RefCell::new(None);
         let done = watched::part(Work::Share, || {
             let Some(schema) = Schema::hold() else { return (false, false) };
             let shares = shares(&schema);
@@ -58,15 +65,20 @@ impl Share {
                 slot.shares_no_files.store(!may, Ordering::Relaxed);
             }
             let own = matches!(shares, Shares::Files | Shares::AsBefore);
-            let more = own && !verified && verify(&schema) || share(&schema, shares);
+            let more = own && !verified && verify(&schema) || share(&schema, shares, &waits, &at_work);
             // What others may have written meanwhile is theirs until it is compared again.
             (more, may && (verified || own && !more))
         });
         let (more, pause) = match done {
             Ok((more, verified)) => {
                 self.verified = verified;
-                // Tables that may not be read are no success: what failed before is not done yet. The doctor names them.
-                if trusted {
+                if let Some(edition) = at_work.take() {
+                    self.pauses.remove(&edition);
+                }
+                self.pauses
+                    .retain(|edition, _| settings::snapshot().maxmind_editions.iter().any(|e| e.name() == edition));
+                // Tables that may not be read are no success, nor is a file that waits: what failed before is not done yet.
+                if trusted && self.pauses.is_empty() {
                     watched::succeeded(Work::Share);
                 }
                 (more, Duration::ZERO)
@@ -75,7 +87,14 @@ impl Share {
                 if watched::is_news(Work::Share, &failure) {
                     pgrx::log!("asn_inventory: mmdb files cannot be shared with other servers: {}", failure.message);
                 }
-                (false, (self.pause * 2).clamp(PAUSES[0], PAUSES[1]))
+                if let Some(edition) = at_work.take() {
+                    let before = self.pauses.get(&edition).map_or(Duration::ZERO, |(_, pause)| *pause);
+                    let pause = (before * 2).clamp(PAUSES[0], PAUSES[1]);
+                    self.pauses.insert(edition, (Instant::now() + pause, pause));
+                    (true, Duration::ZERO)
+                } else {
+                    (false, (self.pause * 2).clamp(PAUSES[0], PAUSES[1]))
+                }
             }
         };
         self.pause = pause;
@@ -147,8 +166,9 @@ fn verify(schema: &Schema) -> bool {
     shared.iter().find(damaged).inspect(|file| shared_files::withdraw(schema, &file.edition)).is_some()
 }
 
-/// True: there may be more to do.
-fn share(schema: &Schema, shares: Shares) -> bool {
+/// True: there may be more to do. Files of editions that wait after a failure are passed over; `at_work` is the edition whose
+/// file is being shared.
+fn share(schema: &Schema, shares: Shares, waits: &dyn Fn(&Edition) -> bool, at_work: &RefCell<Option<String>>) -> bool {
     if matches!(shares, Shares::Follows | Shares::Untrusted) {
         return false;
     }
@@ -163,12 +183,13 @@ fn share(schema: &Schema, shares: Shares) -> bool {
     // A new file takes the place of the one before.
     let is_new = |edition: &&Edition| {
         let is_shared = |file: &Shared| file.edition == edition.name() && is_current(file);
-        current(edition).is_some() && !known.iter().any(is_shared)
+        current(edition).is_some() && !waits(edition) && !known.iter().any(is_shared)
     };
     if shares == Shares::Files
         && let Some(edition) = listed.iter().find(is_new)
     {
         process::busy("sharing mmdb files with other servers");
+        at_work.replace(Some(edition.name().to_owned()));
         put(schema, edition);
         return true;
     }

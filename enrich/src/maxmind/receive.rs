@@ -19,6 +19,9 @@ pub use super::manifest::Offer;
 use super::manifest::{GenerationInfo, Received, now_us};
 use super::store::{Outcome, Store, StoreError};
 
+/// How far the other server's clock may be ahead.
+const AHEAD: Duration = Duration::from_secs(86_400);
+
 impl Store {
     /// Whether a file that is offered is to be taken: it is the first one, and not older than what is here, or it was offered
     /// later than the last one; or it is the one that should answer and is gone. What is not taken is noted, so that it is
@@ -35,8 +38,11 @@ impl Store {
         let answers = current.is_some_and(|info| info.sha256 == offer.sha256);
         let is_older =
             current.is_some_and(|info| i64::try_from(info.build_epoch).unwrap_or(i64::MAX) > offer.build_epoch);
+        // Of a clock that was ahead: an offer of today would never be later.
+        let is_of_the_future = |last: &&Received| last.offered_at > now_us() + AHEAD.as_micros() as i64;
         let wanted = match &state.received {
-            Some(last) if offer.offered_at <= last.offered_at => return Ok(false),
+            Some(last) if last.offered_at == offer.offered_at && last.sha256 == offer.sha256 => return Ok(false),
+            Some(last) if offer.offered_at <= last.offered_at && !is_of_the_future(&last) => return Ok(false),
             Some(_) => !answers,
             None => !answers && !is_older,
         };

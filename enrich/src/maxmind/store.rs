@@ -229,6 +229,7 @@ impl Store {
         if !damaged {
             self.remove_unreferenced(&manifest);
         }
+        self.remove_drafts();
         let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
         let mut changed = damaged;
         for edition in editions {
@@ -414,6 +415,14 @@ impl Store {
         };
         write().map_err(at(&path))?;
         sync_dir(&self.root)
+    }
+
+    /// Removes what a process that was killed had begun to receive. Only called under the lock, when nothing is received.
+    fn remove_drafts(&self) {
+        let Ok(entries) = fs::read_dir(self.root().join("received")) else { return };
+        for entry in entries.flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 
     /// Unlinks generations that will not be opened again; a process that has one mapped keeps it. Only called under the

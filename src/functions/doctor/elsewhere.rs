@@ -12,7 +12,6 @@ use crate::inventory::{heap, shared_files};
 use crate::pg::catalog::Schema;
 use crate::pg::citus::{self, Where};
 use crate::pg::sql::Sql;
-use crate::pg::tx::Settings;
 use crate::pg::{process, time};
 use crate::settings;
 use crate::settings::ShareFiles;
@@ -85,12 +84,8 @@ fn followed(schema: &Schema) -> Vec<Finding> {
 
 /// The files of all nodes, beside those of this one.
 fn nodes(schema: &Schema) -> Vec<Finding> {
-    let short = Settings::begin();
-    // A node that is not there must not hold up the doctor.
-    short.set(c"citus.node_connection_timeout", c"3s");
     let command = format!("{FILES} {}.mmdb_editions() f WHERE f.generation IS NOT NULL", schema.name);
     let replies = citus::run_on(Where::Everywhere, &command);
-    drop(short);
     let names = citus::node_names();
     let me = citus::my_node();
     let name = |node| names.get(&node).cloned().unwrap_or_else(|| format!("node {node}"));

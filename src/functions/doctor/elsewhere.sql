@@ -13,12 +13,12 @@ SELECT 'mmdb elsewhere', 'warning',
                         (SELECT array_to_string($2 || array_agg(o.edition ORDER BY o.edition), ',') FROM shared o WHERE NOT o.is_listed), $3)
             WHEN $4 THEN 'ALTER SYSTEM SET asn_inventory.share_mmdb_files = ''auto''; SELECT pg_reload_conf();'
             WHEN NOT $6
-            THEN format('DELETE FROM @extschema@.mmdb_shared; ALTER TABLE @extschema@.mmdb_shared OWNER TO CURRENT_USER; ALTER TABLE @extschema@.mmdb_shared_part OWNER TO CURRENT_USER;  -- on %s, as a superuser: files are taken from tables of one alone', $3)
+            THEN format('DELETE FROM @extschema@.mmdb_shared; DELETE FROM @extschema@.mmdb_shared_part; ALTER TABLE @extschema@.mmdb_shared OWNER TO CURRENT_USER; ALTER TABLE @extschema@.mmdb_shared_part OWNER TO CURRENT_USER;  -- on %s, as a superuser: files are taken from tables of one alone', $3)
             WHEN s.here ->> 'taken' = s.sha256
             THEN format('SHOW asn_inventory.maxmind_dir;  -- the file came from this directory of this server; put it into that of %s as well', $3)
             ELSE 'SELECT * FROM @extschema@.worker_errors();  -- why it was not installed here; see also the server''s log' END
 FROM shared s
 WHERE NOT s.is_listed OR s.here ->> 'sha256' IS DISTINCT FROM s.sha256
 UNION ALL
-SELECT 'mmdb elsewhere', 'ok', format('Not known: %s shares no files.', $3), NULL
+SELECT 'mmdb elsewhere', 'ok', format('Not known here: %s shares no files through this database. Of several, the one with the lowest OID carries them.', $3), NULL
 WHERE NOT EXISTS (SELECT FROM @extschema@.mmdb_shared)

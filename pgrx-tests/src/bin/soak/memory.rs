@@ -38,7 +38,7 @@ fn look(pid: u32) -> Option<Sample> {
     Some(Sample { anonymous, files: names.filter(is_ours).count() as u64 })
 }
 
-/// The median of a part of the run, and the largest of all.
+/// The median of a part of the run.
 pub fn median(samples: &[Sample], of: fn(&Sample) -> u64) -> u64 {
     let mut values: Vec<u64> = samples.iter().map(of).collect();
     values.sort_unstable();
