@@ -144,6 +144,8 @@ fn settings_of_a_database_do_not_affect_the_worker() {
     let db = database(cluster, "spoilt");
     cluster.sql("postgres", "CREATE ROLE powerless");
     cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    let is_16 = cluster.value(db, "SELECT current_setting('server_version_num')::int >= 160000") == "t";
+    let parallel = if is_16 { "debug_parallel_query = on" } else { "force_parallel_mode = on" };
     for setting in [
         "role = powerless",
         "search_path = nowhere",
@@ -173,7 +175,7 @@ fn settings_of_a_database_do_not_affect_the_worker() {
         "plan_cache_mode = force_generic_plan",
         "jit = on",
         "jit_above_cost = 0",
-        "force_parallel_mode = on",
+        parallel,
         "work_mem = '64kB'",
         "hash_mem_multiplier = 1",
         "temp_file_limit = '1kB'",

@@ -259,7 +259,7 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
             argument::oid(root),
             argument::bigint(counted.observed),
             argument::bigint(counted.unparsable),
-            argument::maybe_moment((counted.observed + counted.unparsable > 0).then_some(counted.last)),
+            argument::maybe_moment((counted.observed.saturating_add(counted.unparsable) > 0).then_some(counted.last)),
             argument::bigint(counted.unobserved),
             argument::bigint(counted.rows),
             argument::maybe_text(unreadable.and_then(|unreadable| unreadable.sample.as_deref())),

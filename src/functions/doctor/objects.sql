@@ -110,6 +110,8 @@ FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE '
       UNION ALL
       SELECT 'TYPE', t.oid::regtype::text, t.typowner
       FROM member m JOIN pg_type t ON m.classid = 'pg_type'::regclass AND t.oid = m.objid
+      -- PostgreSQL 18 names the row types of tables and their arrays as well; they follow their table.
+      WHERE t.typtype <> 'c' AND t.typelem = 0 OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c')
       UNION ALL
       SELECT 'EVENT TRIGGER', quote_ident(t.evtname), t.evtowner
       FROM member m JOIN pg_event_trigger t ON m.classid = 'pg_event_trigger'::regclass AND t.oid = m.objid) o
