@@ -83,3 +83,18 @@ fn autovacuum_gives_way_to_an_update() {
     cluster.sql(db, "ALTER EXTENSION asn_inventory UPDATE");
     assert!(cluster.log().contains("canceling autovacuum task"), "{}", cluster.log_tail());
 }
+
+/// The script of a later version, in a server that was not restarted since its files came.
+#[test]
+fn a_script_for_a_later_library_is_refused() {
+    let db = Db::bare(crate::upgrade_support::cluster());
+    db.sql(
+        "CREATE EXTENSION asn_inventory;
+         CREATE FUNCTION hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'asn_inventory', 'hold_still'",
+    );
+    let mut session = db.connect();
+    run(&mut session, "SELECT hold_still('{}', '0.2.0')");
+    let found = refused(&mut session, "SELECT hold_still('{}', '99.0.0')");
+    assert_eq!(found.code, "55000", "{found:?}");
+    assert_eq!(found.message, "cannot update asn_inventory: the library of an older version is running");
+}

@@ -5,15 +5,15 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- First all locks at once, the queue's last and not for long: see src/functions/update.rs.
 DO $$ BEGIN
-    CREATE FUNCTION @extschema@.hold_still(altered text[]) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
+    CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
 EXCEPTION WHEN undefined_function THEN
     RAISE EXCEPTION 'cannot update asn_inventory: the library of an older version is running'
         USING ERRCODE = 'object_not_in_prerequisite_state',
               DETAIL = 'The new files are installed, but a server keeps the library that it has loaded.',
               HINT = 'Nothing was changed. Restart the server, and run the command again.';
 END $$;
-SELECT @extschema@.hold_still('{ip_source,ip_observation,inventory_count,maxmind_walk,ip_asn_history}');
-DROP FUNCTION @extschema@.hold_still(text[]);
+SELECT @extschema@.hold_still('{ip_source,ip_observation,inventory_count,maxmind_walk,ip_asn_history}', '0.2.0');
+DROP FUNCTION @extschema@.hold_still(text[], text);
 
 -- What is not for users has a leading underscore. Renamed, so that grants stay.
 ALTER FUNCTION @extschema@.worker_status() RENAME TO _worker_status;

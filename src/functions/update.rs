@@ -28,12 +28,21 @@ const FIRST: u64 = 100;
 const LONGEST: u64 = 600;
 
 sql_function!(
-    /// `hold_still(altered text[])`: locks the extension's views, and its tables as CREATE TRIGGER does or, those named in
-    /// `altered`, as ALTER TABLE does, until the update ends.
+    /// `hold_still(altered text[], version text)`: locks the extension's views, and its tables as CREATE TRIGGER does or, those
+    /// named in `altered`, as ALTER TABLE does, until the update ends. Refuses in a server that still runs the library of
+    /// before `version`, which the script updates to.
     hold_still,
     pg_finfo_hold_still,
     |call: Call| {
         let altered: Vec<String> = call.texts(0).unwrap_or_default().into_iter().flatten().collect();
+        if number(env!("CARGO_PKG_VERSION")) < number(&call.text(1).unwrap_or_default()) {
+            raise(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "cannot update asn_inventory: the library of an older version is running",
+                "The new files are installed, but a server keeps the library that it has loaded.",
+                "Nothing was changed. Restart the server, and run the command again.",
+            );
+        }
         let Some(extension) = catalog::extension() else { return call.null() };
         let wanted = wanted(extension, &altered);
         let patience = patience();
@@ -50,6 +59,11 @@ sql_function!(
         }
     }
 );
+
+/// A version, to be compared.
+fn number(version: &str) -> Vec<u32> {
+    version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+}
 
 /// A relation to be locked, and how.
 #[derive(Clone, Copy)]
