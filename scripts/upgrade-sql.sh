@@ -9,9 +9,10 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-script=sql/upgrade/asn_inventory--0.1.0--0.2.0.sql
+before=0.2.0
+script=sql/upgrade/asn_inventory--$before--0.3.0.sql
 # New functions that views, the doctor and mmdb_networks() call: who may read those must be able to call these.
-for_readers=_unobserved_statements,_queue_length,worker_errors,_mmdb_network_rows,_mmdb_import
+for_readers=
 # New names of objects: roles with rights on the old name keep them.
 renamed=$(sed -nE 's/^ALTER (VIEW|FUNCTION) .* RENAME TO ([a-z_]+);$/\2/p' "$script")
 mark='-- From here on written by scripts/upgrade-sql.sh.'
@@ -22,7 +23,7 @@ files() { sed -n 's|^extension_sql_file!("../\(sql/[^"]*\)".*|\1|p' src/lib.rs; 
 # Names of functions, views and tables that the version before did not have.
 new_objects() {
     # shellcheck disable=SC2046
-    comm -23 <(names $(files)) <(names sql/install/asn_inventory--0.1.0.sql) | grep -vxF "$renamed" | paste -sd,
+    comm -23 <(names $(files)) <(names "sql/install/asn_inventory--$before.sql") | grep -vxF "$renamed" | paste -sd,
 }
 names() { sed -nE 's/^CREATE (TABLE|VIEW|FUNCTION|PROCEDURE|SEQUENCE) (@extschema@\.)?([a-z_]+).*/\3/p' "$@" | sort -u; }
 
