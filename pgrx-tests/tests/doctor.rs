@@ -1,5 +1,6 @@
 //! `enrichment_doctor()`: only ok if all is well, each fault by its name, and a remedy that fixes it.
 
+use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 
 const DB: &str = "postgres";
@@ -292,6 +293,18 @@ fn missing_preload_is_named_and_the_remedy_keeps_other_libraries() {
     let found = cluster.lines(DB, "SELECT ip_asn('8.8.8.8') IS NOT NULL");
     assert_eq!(found, ["t"]);
     assert_eq!(cluster.lines(DB, TROUBLE), ["preload|error"]);
+    // A role that may not see the list is told as well.
+    cluster.sql(
+        DB,
+        "CREATE ROLE reader LOGIN; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    );
+    let mut reader = cluster.connect_as("reader", DB);
+    let text = "SELECT level, remedy FROM enrichment_doctor() WHERE check_name = 'preload'";
+    let told: Vec<String> = query(&mut reader, text).expect("rows").into_iter().flatten().flatten().collect();
+    assert_eq!(told[0], "error");
+    assert!(told[1].starts_with("SHOW shared_preload_libraries;  -- as a superuser"), "{told:?}");
+    drop(reader);
+    cluster.sql(DB, "DROP OWNED BY reader; DROP ROLE reader");
     take_remedy(&cluster, "preload");
     cluster.restart();
     wait_healthy(&cluster, "a restart");

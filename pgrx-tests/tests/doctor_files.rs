@@ -206,4 +206,15 @@ fn a_file_that_the_server_cannot_read_is_named_before_a_backup_fails() {
     assert_eq!(cluster.lines(DB, TROUBLE), ["file rights|warning"]);
     run_in_shell(&remedy(&cluster, "file rights"));
     wait_trouble(&cluster, &[]);
+    // One of somebody else's, outside of the data directory, is not given away.
+    let foreign = asn_inventory_tests::cluster::private_dir().join("foreign");
+    fs::create_dir(&foreign).expect("a directory");
+    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o700)).expect("its mode");
+    cluster.set("asn_inventory.maxmind_dir", &foreign.to_string_lossy());
+    // SAFETY: reads this process's user.
+    if unsafe { libc::geteuid() } == 0 {
+        wait_trouble(&cluster, &["file rights|warning"]);
+        let remedy = remedy(&cluster, "file rights");
+        assert!(remedy.starts_with("setfacl -m u:") && !remedy.contains("chown"), "{remedy}");
+    }
 }

@@ -18,10 +18,17 @@ pub fn mend(path: &Path, owner: u32, bits: &str) -> String {
         let parent = path.parent().unwrap_or(path).to_string_lossy();
         format!("ls -lb {}  # and chown, chmod as root", word(&enrich::text::clean(&parent, 500)))
     } else {
+        let data = settings::place::directory();
+        let is_foreign_directory = path.is_dir() && !path.starts_with(data.parent().unwrap_or(&data));
         let path = word(&path.to_string_lossy());
         let (user, name) = process::os_user();
         if user == owner {
             format!("chmod {bits} {path}")
+        } else if is_foreign_directory {
+            // Others use it: it must not be given away.
+            format!(
+                "setfacl -m u:{name}:rx {path}  # as root; or name a directory in asn_inventory.maxmind_dir that {name} may read"
+            )
         } else {
             format!("chown {name} {path} && chmod {bits} {path}  # as root")
         }
