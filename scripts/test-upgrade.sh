@@ -28,7 +28,7 @@ build() {
 # The last commit that was 0.1.0: before the one that took that version out.
 old_commit() {
     local next commit
-    next=$(git log --format=%H -S"version = \"$old\"" -- Cargo.toml 2>/dev/null | head -n 1)
+    next=$(git log -1 --format=%H -S"version = \"$old\"" -- Cargo.toml 2>/dev/null)
     commit=$(git rev-parse -q --verify "v$old^{commit}" || git rev-parse -q --verify "$next^") ||
         die "the history of this clone does not reach back to $old: git fetch --unshallow"
     git show "$commit:Cargo.toml" | grep -qx "version = \"$old\"" || die "$commit is not $old: is this a whole clone?"
