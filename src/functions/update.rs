@@ -15,6 +15,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::Turn;
 use crate::pg::errors::raise;
+use crate::pg::patience;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::Settings;
@@ -45,16 +46,16 @@ sql_function!(
         }
         let Some(extension) = catalog::extension() else { return call.null() };
         let wanted = wanted(extension, &altered);
-        let patience = patience();
-        let end = Instant::now() + patience;
+        let limit = limit();
+        let end = Instant::now() + limit;
         let mut wait = FIRST;
         loop {
             let Some(held) = take(&wanted, wait) else { return call.null() };
             if Instant::now() >= end {
-                refuse(held, patience);
+                refuse(held, limit);
             }
             // Whoever waited behind this one goes first.
-            rest(Duration::from_millis(wait * 2).min(end.saturating_duration_since(Instant::now())));
+            patience::rest(Duration::from_millis(wait * 2).min(end.saturating_duration_since(Instant::now())));
             wait = (wait * 2).min(LONGEST);
         }
     }
@@ -118,23 +119,11 @@ fn take(wanted: &[Wanted], wait: u64) -> Option<Wanted> {
 }
 
 /// `lock_timeout`, where it is set.
-fn patience() -> Duration {
+fn limit() -> Duration {
     // SAFETY: reads a variable of this backend.
     match u64::try_from(unsafe { pg_sys::LockTimeout }) {
         Ok(0) | Err(_) => PATIENCE,
         Ok(set) => Duration::from_millis(set),
-    }
-}
-
-fn rest(time: Duration) {
-    let end = Instant::now() + time;
-    loop {
-        pgrx::check_for_interrupts!();
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        std::thread::sleep(left.min(Duration::from_millis(10)));
     }
 }
 

@@ -26,6 +26,11 @@ pub fn hold_extension(patience: Duration) -> bool {
     until(patience, || unsafe { pg_sys::ConditionalLockDatabaseObject(class, extension, 0, mode) })
 }
 
+/// Leaves the way to others for so long. Interruptible.
+pub fn rest(time: Duration) {
+    until(time, || false);
+}
+
 /// Tries until it succeeds; false when that takes too long.
 fn until(patience: Duration, attempt: impl Fn() -> bool) -> bool {
     let mut end = None;
