@@ -31,7 +31,7 @@ impl GreyNoise {
             return;
         }
         match self.ledger {
-            None if self.closure.reopen || self.is_on(given) => {
+            None if self.closure.reopen || self.owed.is_some() || self.is_on(given) => {
                 self.closure.reading = true;
                 out.push(Effect::ReadLedger);
             }
@@ -60,6 +60,9 @@ impl GreyNoise {
         self.closure.reading = false;
         self.ledger = ledger;
         if ledger.is_some() {
+            if let Some((paid_in, n)) = self.owed.take() {
+                self.give_back(n, paid_in, given, out);
+            }
             self.open(given, out);
         }
     }
@@ -111,7 +114,11 @@ impl GreyNoise {
         if let Some(ledger) = &mut self.ledger {
             ledger.give_back(n, paid_in, given.now.wall, given.settings.greynoise_window);
             out.push(Effect::KeepLedger { ledger: *ledger, pays: 0 });
+            return;
         }
+        // It is being read again. A window that has ended needs nothing back.
+        let before = self.owed.filter(|(window, _)| *window == paid_in).map_or(0, |(_, n)| n);
+        self.owed = Some((paid_in, before + n));
     }
 
     /// How many questions may still be asked.

@@ -57,6 +57,8 @@ pub struct GreyNoise {
     pub(super) writing: bool,
     /// The ledger is being written, to pay for questions.
     pub(super) paying: Option<Micros>,
+    /// Questions that are to be given back once the ledger is read, and the window that paid for them.
+    pub(super) owed: Option<(Micros, u64)>,
 }
 
 impl GreyNoise {

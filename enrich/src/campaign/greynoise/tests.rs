@@ -352,6 +352,24 @@ fn settings_that_change_while_the_ledger_is_written_count() {
 }
 
 #[test]
+fn what_is_given_back_while_the_ledger_is_read_is_not_lost() {
+    let mut world = World::greynoise();
+    let used = world.ledger.used;
+    (1..=3).for_each(|n| world.observe(&format!("198.51.0.{n}"), 1));
+    world.turn();
+    assert_eq!((world.scanners().len(), world.ledger.used), (3, used + 3));
+    // The reload has the ledger read again, and takes the key away: no question needs it.
+    world.key = Key::default();
+    world.reload(|_| {});
+    world.turn();
+    (1..=3).for_each(|n| {
+        world.answer_scanner(&format!("198.51.0.{n}"), Err(Failure::new(FailureKind::Withheld, "no key")));
+    });
+    world.turn();
+    assert_eq!(world.ledger.used, used);
+}
+
+#[test]
 fn rows_that_stand_for_one_address_share_its_question() {
     let mut world = World::greynoise();
     world.observe("198.51.0.1", 1);
