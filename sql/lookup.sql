@@ -45,9 +45,9 @@ COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of o
 CREATE FUNCTION @extschema@.mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
-    OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
+    OUT in_use_by integer, OUT attribution text, OUT fields text[], OUT networks bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
-COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions: age, number of processes that have them open, the notice that their licence demands, and why the last file was refused';
+COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions: age, number of processes that have them open, the notice that their licence demands, why the last file was refused, which fields of ip_inventory the file gives, and for how many of its networks at least one of them';
 
 CREATE FUNCTION @extschema@._mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,

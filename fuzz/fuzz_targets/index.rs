@@ -1,7 +1,6 @@
 //! The flat index beside a database: a disk may bring back anything.
 #![no_main]
 
-use enrich::maxmind::Kind;
 use enrich::maxmind::index::Index;
 use libfuzzer_sys::fuzz_target;
 
@@ -11,15 +10,21 @@ const BUCKETS: usize = (1 << 16) + 1;
 
 fuzz_target!(|data: &[u8]| {
     let Some((head, rest)) = data.split_first_chunk::<16>() else { return };
-    let kind = if head[0] & 1 == 0 { Kind::Place } else { Kind::Asn };
+    // The kind of record in versions 1 and 2; the fields in version 3.
+    let kind = u64::from(head[0] & 1) + 1;
     // A header and buckets made from few bytes, so that what stands behind them is reached.
     let (ranges, records) = (u64::from(head[1]), u64::from(head[2]));
-    let magic = if head[0] & 2 == 0 { *b"asn_idx2" } else { *b"asn_idx1" };
+    let (magic, header) = match head[0] & 6 {
+        0 => (*b"asn_idx2", 64),
+        2 => (*b"asn_idx1", 64),
+        _ => (*b"asn_idx3", 128),
+    };
     let blob = rest.len() as u64;
-    let mut bytes = Vec::with_capacity(64 + BUCKETS * 4 + rest.len() + 16 * 256);
-    for word in [u64::from_le_bytes(magic), if kind == Kind::Place { 1 } else { 2 }, ranges, records, blob, DATABASE, 0, 0] {
+    let mut bytes = Vec::with_capacity(header + BUCKETS * 4 + rest.len() + 16 * 256);
+    for word in [u64::from_le_bytes(magic), kind, ranges, records, blob, DATABASE, u64::from_le_bytes(*b"en\0\0\0\0\0\0")] {
         bytes.extend_from_slice(&word.to_le_bytes());
     }
+    bytes.resize(header, 0);
     for bucket in 0..BUCKETS {
         // Wild where the last bytes say so, else all ranges in the one bucket that is asked.
         let at = match (head[3], bucket) {
@@ -32,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
     let tables = records as usize * 8 + ranges as usize * 6;
     bytes.extend(rest.iter().cycle().take(if rest.is_empty() { 0 } else { tables }));
     bytes.extend_from_slice(rest);
-    if let Some(index) = Index::open(&bytes, kind, DATABASE) {
+    if let Some(index) = Index::open(&bytes, DATABASE) {
         for ip in [0, 0x0008_0000, 0x0008_0808, 0xffff_ffff, u32::from_le_bytes([head[12], head[13], 8, 0])] {
             let found = index.find_v4(&bytes, ip).map(|(position, _)| position);
             for position in [found, index.find_offset(&bytes, ip)].into_iter().flatten() {

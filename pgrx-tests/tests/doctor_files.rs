@@ -46,7 +46,7 @@ fn take_remedy(cluster: &Cluster, check: &str) {
 
 #[test]
 fn a_listed_edition_without_a_file_or_without_answers_is_named() {
-    let cluster = cluster("GeoLite2-City,Absent-ASN,GeoLite2-ASN,Custom-Thing");
+    let cluster = cluster("GeoLite2-City,Absent-ASN,GeoLite2-ASN,Custom-Thing=other");
     MmdbWriter::new("Custom-Thing", fixtures::days_ago(1))
         .insert("8.0.0.0/8", json!({ "tag": "x" }))
         .write(&cluster.maxmind_dir().join("Custom-Thing.mmdb"))
@@ -59,11 +59,11 @@ fn a_listed_edition_without_a_file_or_without_answers_is_named() {
     );
     assert_eq!(
         said(&cluster, "mmdb answers"),
-        "ok|Custom-Thing has neither places nor ASNs in the expected fields: only mmdb_record() and mmdb_networks() read it."
+        "ok|Custom-Thing is listed as other: only mmdb_record() and mmdb_networks() read it."
     );
     take_remedy(&cluster, "mmdb editions");
     wait_trouble(&cluster, &[]);
-    assert_eq!(cluster.value(DB, "SHOW asn_inventory.maxmind_editions"), "GeoLite2-City,GeoLite2-ASN,Custom-Thing");
+    assert_eq!(cluster.value(DB, "SHOW asn_inventory.maxmind_editions"), "GeoLite2-City,GeoLite2-ASN,Custom-Thing=other");
 }
 
 #[test]

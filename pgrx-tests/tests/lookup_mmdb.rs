@@ -10,7 +10,7 @@ const DB: &str = "postgres";
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let editions = "GeoLite2-City,GeoLite2-ASN,Our-Hosts,Not-There";
+        let editions = "GeoLite2-City,GeoLite2-ASN,Our-Hosts=other,Not-There";
         let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", editions).start();
         fixtures::small(&cluster.maxmind_dir());
         let hosts = MmdbWriter::new("Our-Hosts", fixtures::days_ago(1))

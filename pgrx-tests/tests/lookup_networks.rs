@@ -17,7 +17,7 @@ fn large(cluster: &Cluster, networks: u32) {
 
 /// A cluster with that file, and the function that gives rows one by one under the name `by_row`.
 fn with_large(networks: u32) -> Cluster {
-    let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", "Large-Thing").start();
+    let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", "Large-Thing=other").start();
     large(&cluster, networks);
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.sql(

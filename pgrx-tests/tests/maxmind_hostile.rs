@@ -207,7 +207,7 @@ fn a_file_without_known_fields_is_refused_unless_it_serves_whole_records() {
     let site = Site::new("hostile_nothing");
     site.put(ASN, asn_file(15169, 0));
     site.installed(ASN);
-    let nothing = json!({ "asn": "AS15169", "as_name": "Google LLC", "country": "United States" });
+    let nothing = json!({ "name": "Google LLC", "as_domain": "google.com", "country": "United States" });
     for (name, why) in [(ASN, "no record has an ASN"), (CITY, "no record has a country")] {
         site.put(name, MmdbWriter::new(name, 2).insert("8.8.8.0/24", nothing.clone()).insert("9.0.0.0/8", json!({})));
         let reason = site.refused(name);
@@ -219,8 +219,14 @@ fn a_file_without_known_fields_is_refused_unless_it_serves_whole_records() {
     site.refused(ASN);
     let neutral = "Custom-Thing";
     site.put(neutral, MmdbWriter::new(neutral, 2).insert("8.8.8.0/24", nothing.clone()));
-    site.installed(neutral);
-    let (_, databases, _) = site.store.open(&[edition(neutral)]).expect("a manifest");
+    let reason = site.refused(neutral);
+    assert!(reason.starts_with("no record has a place or an ASN in the expected fields"), "{reason}");
+    // Listed with that role, it is looked at again.
+    let listed = "Custom-Thing=other";
+    assert!(site.has_news(listed));
+    site.installed(listed);
+    let (_, databases, _) = site.store.open(&[edition(listed)]).expect("a manifest");
+    assert!(databases.is_empty());
     assert_eq!(databases.generations()[0].record(ip("8.8.8.8")).expect("a record"), Some(nothing));
 }
 
@@ -243,7 +249,7 @@ fn every_type_of_the_format_has_a_json_form() {
         ("nested".to_owned(), Value::Array(vec![Value::bytes(b""), Value::Array(Vec::new()), Value::Bool(false)])),
     ];
     site.put(name, MmdbWriter::new(name, 1).insert("8.8.8.0/24", Value::Map(record)));
-    site.installed(name);
+    site.installed("Custom-Thing=other");
     let (_, databases, _) = site.store.open(&[edition(name)]).expect("a manifest");
     let generation = &databases.generations()[0];
     let expected = json!({

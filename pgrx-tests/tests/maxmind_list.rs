@@ -130,6 +130,16 @@ fn unlisted_editions_are_ignored() {
     );
 }
 
+/// The index of an ASN file with one record, as version 1 wrote it: a shorter header, and records of origins alone.
+fn of_version_1(index: &[u8]) -> Vec<u8> {
+    let word = |at: usize| u64::from_le_bytes(index[at * 8..at * 8 + 8].try_into().expect("eight bytes"));
+    let (ranges, records, blob, database) = (word(2), word(3), word(4) as usize, word(5));
+    let record = [&index[index.len() - blob + 4..], &[0; 4]].concat();
+    let header = [u64::from_le_bytes(*b"asn_idx1"), 2, ranges, records, blob as u64, database, 0, 0];
+    let header: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
+    [&header, &index[128..index.len() - blob], &record].concat()
+}
+
 /// An upgrade of the library finds the index that the one before built: it answers until it is built again from the
 /// stored database, even without the operator's file. The inventory follows.
 #[test]
@@ -147,17 +157,17 @@ fn an_index_of_an_earlier_version_is_rebuilt_without_the_operators_file() {
     let generation = cluster.value(DB, "SELECT generation FROM _mmdb_files()");
     let dir = cluster.data_dir().join("asn_inventory/generations").join(&generation);
     cluster.stop_fast();
-    let old = std::fs::read(dir.join("flat-2.idx")).expect("an index");
-    // As the version before wrote it, and with another answer to tell them apart.
-    let mut before = [&b"asn_idx1"[..], &old[8..]].concat();
+    let old = std::fs::read(dir.join("flat-3.idx")).expect("an index");
+    // With another answer, to tell them apart.
+    let mut before = of_version_1(&old);
     let at = before.windows(A.len()).position(|at| at == A.as_bytes()).expect("the organization");
     before[at..at + A.len()].copy_from_slice(b"Older-ASN");
     std::fs::write(dir.join("flat.idx"), before).expect("written");
-    std::fs::remove_file(dir.join("flat-2.idx")).expect("removed");
+    std::fs::remove_file(dir.join("flat-3.idx")).expect("removed");
     std::fs::remove_file(cluster.maxmind_dir().join(format!("{A}.mmdb"))).expect("removed");
     cluster.start();
     cluster.wait_value(DB, "SELECT ip_asn_org('8.8.8.8')", A);
-    assert!(dir.join("flat-2.idx").exists());
+    assert!(dir.join("flat-3.idx").exists());
     assert_eq!(cluster.value(DB, "SELECT generation FROM _mmdb_files()"), generation);
     cluster.wait_value(DB, "SELECT asn_org FROM ip_inventory", A);
 }

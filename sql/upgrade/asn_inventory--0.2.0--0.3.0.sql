@@ -9,6 +9,24 @@ CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS voi
 SELECT @extschema@.hold_still('{}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
 
+-- It has more columns, so it is another function. Who may call the old one may call the new one. Where others have built on
+-- the old one, a view say, it stays with them as it was, under another name: the extension lets go of it.
+CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
+ALTER FUNCTION @extschema@.mmdb_editions() RENAME TO mmdb_editions_of_0_2_0;
+CREATE FUNCTION @extschema@.mmdb_editions(
+    OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
+    OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
+    OUT in_use_by integer, OUT attribution text, OUT fields text[], OUT networks bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
+SELECT @extschema@.carry_grants('@extschema@.mmdb_editions_of_0_2_0()', '@extschema@.mmdb_editions()');
+DO $$ BEGIN
+    DROP FUNCTION @extschema@.mmdb_editions_of_0_2_0();
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    ALTER EXTENSION asn_inventory DROP FUNCTION @extschema@.mmdb_editions_of_0_2_0();
+END $$;
+DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
+
 -- From here on written by scripts/upgrade-sql.sh.
 COMMENT ON TYPE @extschema@.ip_enrichment IS 'all data of one address: network, place, scanner, and the state of each source';
 COMMENT ON TYPE @extschema@.enrichment_summary IS 'result of a job: addresses looked at, answered by each source, not found, skipped, failed';
@@ -231,9 +249,9 @@ COMMENT ON FUNCTION @extschema@.mmdb_networks(text, inet) IS 'every network of o
 CREATE OR REPLACE FUNCTION @extschema@.mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz,
-    OUT in_use_by integer, OUT attribution text) RETURNS SETOF record
+    OUT in_use_by integer, OUT attribution text, OUT fields text[], OUT networks bigint) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_editions';
-COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions: age, number of processes that have them open, the notice that their licence demands, and why the last file was refused';
+COMMENT ON FUNCTION @extschema@.mmdb_editions() IS 'installed mmdb editions: age, number of processes that have them open, the notice that their licence demands, why the last file was refused, which fields of ip_inventory the file gives, and for how many of its networks at least one of them';
 CREATE OR REPLACE FUNCTION @extschema@._mmdb_files(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record

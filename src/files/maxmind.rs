@@ -53,7 +53,7 @@ thread_local! {
 
 /// The store of this server.
 pub fn store() -> Store {
-    Store::new(settings::place::directory())
+    Store::new(settings::place::directory()).in_language(settings::mmdb_language())
 }
 
 /// Runs `f` on the files that answer now. `f` may run SQL that comes back here: within one statement nothing is

@@ -95,16 +95,20 @@ impl Walk {
 }
 
 sql_function!(
-    /// `mmdb_editions() → setof (…, in_use bool)`: installed editions, including those that were taken out of the list,
-    /// and refused files.
+    /// `mmdb_editions() → setof (…, fields text[], networks bigint)`: installed editions of the list, and refused files;
+    /// declared as `setof (…, in_use bool)`, including editions that were taken out of the list.
     mmdb_editions,
     pg_finfo_mmdb_editions,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        // The column that marks editions no longer in use came with 0.2.0.
-        let shows_others = rows.columns() > MMDB_EDITIONS_COLUMNS;
-        let in_use = settings::snapshot().maxmind_editions;
-        let in_use = |name: &str| in_use.iter().any(|edition| edition.name() == name);
+        // As many as the function is declared with: a session, or a function that an update has left to its users, may
+        // have those of an earlier version. With one column more it marks editions that are no longer in use; with two,
+        // it says what the files hold.
+        let shows_others = rows.columns() == MMDB_EDITIONS_COLUMNS + 1;
+        let shows_fields = rows.columns() >= MMDB_EDITIONS_COLUMNS + 2;
+        let listed = settings::snapshot().maxmind_editions;
+        let role = |name: &str| listed.iter().find(|edition| edition.name() == name).map(Edition::role);
+        let in_use = |name: &str| role(name).is_some();
         let mut editions = maxmind::manifest().editions;
         editions.retain(|name, _| shows_others || in_use(name));
         let users = enrich::maxmind::users(&settings::place::directory(), editions.values().filter_map(|state| state.current.as_ref()));
@@ -115,6 +119,11 @@ sql_function!(
                 row.push(current.and_then(|c| users.get(&c.directory).copied().unwrap_or(0).into_datum()));
                 row.push(current.and_then(|c| enrich::maxmind::attribution(&c.database_type)).map(call::text));
                 row.extend(shows_others.then(|| in_use(&name).into_datum()));
+                if shows_fields {
+                    let holds = current.map(|current| current.holds(role(&name).flatten()));
+                    row.push(holds.and_then(|holds| holds.fields.names().into_datum()));
+                    row.push(holds.and_then(|holds| (holds.networks as i64).into_datum()));
+                }
                 row
             });
         }

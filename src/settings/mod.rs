@@ -17,7 +17,7 @@ pub use server::may_read_secret_settings;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use enrich::maxmind::Edition;
+use enrich::maxmind::{Edition, Language};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 static DATABASES: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
@@ -26,6 +26,7 @@ static ABSORB_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
+static MMDB_LANGUAGE: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c"en"));
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
 static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
@@ -79,6 +80,11 @@ pub fn copy_work_mem() -> i32 {
     COPY_WORK_MEM.get()
 }
 
+/// The language of names in files that have several.
+pub fn mmdb_language() -> Language {
+    Language::new(&text(&MMDB_LANGUAGE)).unwrap_or_default()
+}
+
 /// Most dynamic workers of one job.
 pub fn workers() -> usize {
     WORKERS.get().max(1) as usize
@@ -115,11 +121,19 @@ pub fn define() {
     texts::define_counted(&(
         c"asn_inventory.maxmind_editions",
         c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
-        c"Of several editions that answer the same question, the first one installed is used.",
+        c"Files with the same fields stand in for each other in this order; <edition>=<role> (place, origin, any, other) limits a file to one role.",
         &MAXMIND_EDITIONS,
         GucFlags::default(),
         Some(texts::check_editions),
     ));
+    texts::define_texts(&[(
+        c"asn_inventory.mmdb_language",
+        c"Language of the names of cities and regions, where an mmdb file has several.",
+        c"English where a file lacks it, else any. Installed files are indexed again after a change.",
+        &MMDB_LANGUAGE,
+        GucFlags::default(),
+        Some(texts::check_language),
+    )]);
     GucRegistry::define_string_guc(
         c"asn_inventory.databases",
         c"Databases that get a worker, comma separated; empty: every database that has the extension.",

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use enrich::maxmind::Edition;
+use enrich::maxmind::{Edition, Language};
 use enrich::schedule::Schedule;
 use enrich::secrets::{Commands, Patterns, Reference};
 use ipnetwork::IpNetwork;
@@ -114,6 +114,7 @@ macro_rules! check {
 }
 
 check!(check_editions, |text| Edition::list(text).map(drop).map_err(|error| error.to_string()));
+check!(check_language, |text| Language::new(text).map(drop).map_err(|error| error.to_string()));
 check!(check_servers, |text| servers(text).map(drop));
 check!(check_networks, |text| networks(text).map(drop));
 check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));

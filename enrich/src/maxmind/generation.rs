@@ -11,19 +11,21 @@ use memmap2::Mmap;
 use super::edition::{Edition, Kind};
 use super::index::{Index, OriginRef, PlaceRef, Position, network_of};
 use super::json::Json;
+use super::language::Language;
 use super::map::map;
+use super::role::Fields;
 
 /// Names of the files inside a generation's directory.
 pub(super) const DATABASE: &str = "database.mmdb";
 /// With its version: a library of before, that still runs in some session, finds its own beside it.
-pub(super) const INDEX: &str = "flat-2.idx";
-const INDEX_BEFORE: &str = "flat.idx";
+pub(super) const INDEX: &str = "flat-3.idx";
+const INDEXES_BEFORE: [&str; 2] = ["flat-2.idx", "flat.idx"];
 
 /// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.
 pub struct Generation {
     name: String,
     edition: Edition,
-    kind: Kind,
+    fields: Fields,
     reader: Reader<Mmap>,
     index: Option<(Index, Mmap)>,
 }
@@ -51,18 +53,19 @@ impl Generation {
         let database = map(&dir.join(DATABASE))?;
         let bytes = database.len() as u64;
         let reader = Reader::from_source(database)?;
-        let kind = Kind::of(&reader.metadata().database_type);
-        let index = if kind == Kind::Other {
-            None
-        } else {
-            let open = |name| {
-                let file = map(&dir.join(name)).ok()?;
-                Some((Index::open(&file, kind, bytes)?, file))
-            };
-            Some(open(INDEX).or_else(|| open(INDEX_BEFORE)).ok_or(OpenError::Index)?)
+        let open = |name: &str| {
+            let file = map(&dir.join(name)).ok()?;
+            Some((Index::open(&file, bytes)?, file))
         };
+        let index = open(INDEX).or_else(|| INDEXES_BEFORE.into_iter().find_map(open));
+        // Earlier versions built none for files that answer nothing by their names.
+        if index.is_none() && Kind::of(&reader.metadata().database_type) != Kind::Other {
+            return Err(OpenError::Index);
+        }
+        let holds = index.as_ref().map_or(Fields::NONE, |(index, _)| index.holds().fields);
+        let fields = holds & edition.role().unwrap_or_default().fields();
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Generation { name, edition, kind, reader, index })
+        Ok(Generation { name, edition, fields, reader, index })
     }
 
     /// Its directory's name, which tells it from every other: made of edition and content.
@@ -75,14 +78,19 @@ impl Generation {
         &self.edition
     }
 
-    /// Which question it answers.
-    pub fn kind(&self) -> Kind {
-        self.kind
+    /// The fields that it may answer: those that its records hold, as far as its role goes.
+    pub fn fields(&self) -> Fields {
+        self.fields
     }
 
     /// Whether its index was built by an earlier version: it answers until a new one is built.
     pub fn is_outdated(&self) -> bool {
-        self.index.as_ref().is_some_and(|(index, _)| index.is_outdated())
+        self.index.as_ref().is_none_or(|(index, _)| index.is_outdated())
+    }
+
+    /// The language of its names; `None`: its index is of an earlier version.
+    pub fn language(&self) -> Option<&Language> {
+        self.index.as_ref().and_then(|(index, _)| index.language())
     }
 
     /// The database's own metadata (build time, node count, type).
@@ -104,6 +112,16 @@ impl Generation {
         let (index, bytes) = self.index.as_ref()?;
         let (position, prefix) = self.find(index, bytes, ip)?;
         Some((index.origin(bytes, position)?, network_of(ip, prefix)?))
+    }
+
+    /// Both of `ip`, found once.
+    #[inline]
+    pub fn both(&self, ip: IpAddr) -> (Option<PlaceRef<'_>>, Option<OriginRef<'_>>, Option<IpNetwork>) {
+        let found = self.index.as_ref().and_then(|(index, bytes)| {
+            let (position, prefix) = self.find(index, bytes, ip)?;
+            Some((index.place(bytes, position), index.origin(bytes, position), network_of(ip, prefix)))
+        });
+        found.unwrap_or((None, None, None))
     }
 
     #[inline]

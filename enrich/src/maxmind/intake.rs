@@ -23,8 +23,10 @@ use super::edition::{Edition, Kind};
 use super::generation::{DATABASE, INDEX};
 use super::head::{Head, MARKER, MAX_METADATA};
 use super::index;
+use super::language::Language;
 use super::manifest::{GenerationInfo, Signature, now_us};
 use super::map::map;
+use super::role::{Fields, Holds};
 
 /// No database that anyone publishes comes near; a larger file is a mistake and is not copied.
 pub(super) const MAX_DATABASE_BYTES: u64 = 2 << 30;
@@ -102,9 +104,8 @@ pub(super) fn judge(
     current: Option<&GenerationInfo>,
     force: bool,
 ) -> Result<(), String> {
-    let wanted = Kind::of(edition.name());
-    if wanted != Kind::Other && Kind::of(&head.database_type) != wanted {
-        return Err(format!("wrong edition: the file holds \"{}\"", head.database_type()));
+    if edition.is_anothers(&head.database_type) {
+        return Err(wrong_edition(head));
     }
     if head.node_count == 0 {
         return Err("the database is empty".to_owned());
@@ -130,10 +131,32 @@ pub(super) fn judge(
     Ok(())
 }
 
+/// The reason against a file, from what its records hold.
+fn judge_records(head: &Head, edition: &Edition, holds: &Holds) -> Result<(), String> {
+    let wanted = edition.wants(&head.database_type);
+    if wanted.is_empty() || wanted.meets(holds.fields) {
+        return Ok(());
+    }
+    let of_name = Kind::of(edition.name());
+    if edition.role().is_none() && edition.is_maxminds() && Kind::of(&head.database_type) != of_name {
+        return Err(wrong_edition(head));
+    }
+    Err(match wanted {
+        Fields::ORIGIN => "no record has an ASN or an organization in the expected fields",
+        Fields::PLACE => "no record has a country, a region, a city, coordinates or a time zone in the expected fields",
+        _ => "no record has a place or an ASN in the expected fields; for whole records only, list it as <name>=other",
+    }
+    .to_owned())
+}
+
+fn wrong_edition(head: &Head) -> String {
+    format!("wrong edition: the file holds \"{}\"", head.database_type())
+}
+
 /// Everything that must be true of a copied database before it may answer; builds its index on the way.
 pub(super) fn check(
     dir: &Path,
-    edition: &Edition,
+    (edition, language): (&Edition, &Language),
     current: Option<&GenerationInfo>,
     mut sha256: String,
     force: bool,
@@ -153,16 +176,8 @@ pub(super) fn check(
     let size = database.len() as u64;
     let reader = Arc::new(Reader::from_source(database).map_err(|e| e.to_string())?);
     verify(&reader, breathe)?;
-    let kind = Kind::of(&head.database_type);
-    if kind != Kind::Other
-        && write_index(&dir.join(INDEX), &reader, kind, size, breathe).map_err(|e| e.to_string())? == 0
-    {
-        return Err(match kind {
-            Kind::Asn => "no record has an ASN or an organization in the expected fields".to_owned(),
-            _ => "no record has a country, a region, a city, coordinates or a time zone in the expected fields"
-                .to_owned(),
-        });
-    }
+    let holds = write_index(&dir.join(INDEX), &reader, language, size, breathe).map_err(|e| e.to_string())?;
+    judge_records(&head, edition, &holds)?;
     Ok(GenerationInfo {
         directory: format!("{}-{}", edition.name(), &sha256[..16]),
         database_type: head.database_type(),
@@ -171,33 +186,35 @@ pub(super) fn check(
         size,
         sha256,
         installed_at: now_us(),
+        holds: Some(holds),
     })
 }
 
-/// Gives a generation whose index is lost, or of an earlier version, a new one, from the database that it keeps.
-pub(super) fn reindex(dir: &Path, breathe: &dyn Fn()) -> Result<(), index::IndexError> {
+/// Gives a generation whose index is lost, of an earlier version or in another language, a new one, from the database
+/// that it keeps.
+pub(super) fn reindex(dir: &Path, language: &Language, breathe: &dyn Fn()) -> Result<Holds, index::IndexError> {
     let database = map(&dir.join(DATABASE))?;
     let size = database.len() as u64;
     let reader = Reader::from_source(database)?;
-    let kind = Kind::of(&reader.metadata().database_type);
     let draft = dir.join(format!("{INDEX}.tmp"));
     let _ = std::fs::remove_file(&draft);
-    write_index(&draft, &reader, kind, size, breathe)?;
-    Ok(std::fs::rename(draft, dir.join(INDEX))?)
+    let holds = write_index(&draft, &reader, language, size, breathe)?;
+    std::fs::rename(draft, dir.join(INDEX))?;
+    Ok(holds)
 }
 
 fn write_index(
     path: &Path,
     reader: &Reader<Mmap>,
-    kind: Kind,
+    language: &Language,
     size: u64,
     breathe: &dyn Fn(),
-) -> Result<usize, index::IndexError> {
+) -> Result<Holds, index::IndexError> {
     let mut out = BufWriter::with_capacity(1 << 20, private_file(path)?);
-    let told = index::build(reader, kind, size, &mut out, breathe)?;
+    let holds = index::build(reader, language, size, &mut out, breathe)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    Ok(told)
+    Ok(holds)
 }
 
 /// `Reader::verify` reads all of a file in one go. It does so on a thread of its own, which is left running if

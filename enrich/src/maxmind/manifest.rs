@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::edition::{Edition, Kind};
+use super::index::VERSION;
+use super::role::{Fields, Holds, Role};
 use crate::text::{MAX_TEXT, clean};
 
 /// A file written less than this ago may still be growing: it is looked at again on the next round.
@@ -33,7 +35,7 @@ pub struct Manifest {
 /// The list of editions in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// Their names, in order of preference.
+    /// Its entries, in order of preference.
     pub editions: Vec<String>,
     /// Unix microseconds: since then, by this list, the files that answer do. Answers from before it are stale; 0: no
     /// change of the list is known.
@@ -43,7 +45,11 @@ pub struct Listed {
 impl Listed {
     /// Whether it is this list.
     pub(super) fn is(&self, editions: &[Edition]) -> bool {
-        self.editions.iter().map(String::as_str).eq(editions.iter().map(Edition::name))
+        self.editions.iter().map(String::as_str).eq(editions.iter().map(Edition::spelled))
+    }
+
+    fn parsed(&self) -> Vec<Edition> {
+        self.editions.iter().filter_map(|entry| Edition::entry(entry).ok()).collect()
     }
 }
 
@@ -54,10 +60,10 @@ impl Manifest {
             return false;
         }
         let since = self.listed.as_ref().map_or(0, |before| {
-            let then = self.answering(before.editions.iter().map(String::as_str));
-            if then == self.answering(editions.iter().map(Edition::name)) { before.since } else { now_us() }
+            let same = self.answering(&before.parsed()) == self.answering(editions);
+            if same { before.since } else { now_us() }
         });
-        let editions = editions.iter().map(|edition| edition.name().to_owned()).collect();
+        let editions = editions.iter().map(Edition::spelled).collect();
         self.listed = Some(Listed { editions, since });
         true
     }
@@ -75,11 +81,13 @@ impl Manifest {
         self
     }
 
-    /// Which generations answer by a list of editions: where, and whose.
-    pub(super) fn answering<'a>(&self, editions: impl Iterator<Item = &'a str> + Clone) -> [Option<&str>; 2] {
-        [Kind::Place, Kind::Asn].map(|kind| {
-            let mut currents = editions.clone().filter_map(|name| self.editions.get(name)?.current.as_ref());
-            currents.find(|info| Kind::of(&info.database_type) == kind).map(|info| info.directory.as_str())
+    /// Which generations answer by a list of editions, in their order: where, and whose.
+    pub(super) fn answering(&self, editions: &[Edition]) -> [Vec<&str>; 2] {
+        [Fields::PLACE, Fields::ORIGIN].map(|fields| {
+            let current = |edition: &Edition| self.editions.get(edition.name())?.current.as_ref();
+            let known = editions.iter().filter_map(|edition| Some((edition, current(edition)?)));
+            let answers = known.filter(|(edition, info)| info.holds(edition.role()).fields.meets(fields));
+            answers.map(|(_, info)| info.directory.as_str()).collect()
         })
     }
 }
@@ -143,6 +151,23 @@ pub struct GenerationInfo {
     pub sha256: String,
     /// Unix microseconds: answers older than this are stale.
     pub installed_at: i64,
+    /// What its records hold; `None` until an index of this version is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Holds>,
+}
+
+impl GenerationInfo {
+    /// What its records hold, as far as its role goes. An index of an earlier version answers what the type says, and
+    /// nothing of it is counted.
+    pub fn holds(&self, role: Option<Role>) -> Holds {
+        let by_type = || match Kind::of(&self.database_type) {
+            Kind::Place => Fields::PLACE,
+            Kind::Asn => Fields::ORIGIN,
+            Kind::Other => Fields::NONE,
+        };
+        let holds = self.holds.unwrap_or_else(|| Holds { fields: by_type(), ..Holds::default() });
+        holds.by(role.unwrap_or_default())
+    }
 }
 
 /// Identity of a file without reading it.
@@ -163,6 +188,21 @@ pub struct Refusal {
     pub reason: String,
     /// Unix microseconds.
     pub at: i64,
+    /// The version and the role by which it was judged: by others it is looked at again.
+    #[serde(default)]
+    pub by: String,
+}
+
+impl Refusal {
+    /// By what this version judges the file of an edition.
+    pub(super) fn judge(edition: &Edition) -> String {
+        format!("index {VERSION}{}", edition.role().map(|role| format!(", {role}")).unwrap_or_default())
+    }
+
+    /// Whether a file of this edition would be judged by something else now.
+    pub(super) fn is_by_another(&self, edition: &Edition) -> bool {
+        self.by != Refusal::judge(edition)
+    }
 }
 
 impl Signature {

@@ -6,8 +6,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`edition`] | names of editions, and which question each answers |
-//! | [`record`] | the fields that we read of a record |
+//! | [`edition`] | the entries of the list: names of editions, and the roles of their files |
+//! | [`role`], [`language`] | what a file's records hold and which of it may answer; the language of names |
+//! | [`record`] | the fields that we read of a record, by the layouts of all vendors |
 //! | [`index`] | the flat index built at import: IPv4 ranges and decoded records |
 //! | [`generation`] | one immutable copy of one edition, mapped |
 //! | [`networks`] | all networks of a generation, one at a time |
@@ -29,11 +30,13 @@ mod head;
 pub mod index;
 mod intake;
 mod json;
+pub mod language;
 pub mod manifest;
 mod map;
 pub mod networks;
 pub mod receive;
 pub mod record;
+pub mod role;
 pub mod store;
 pub mod update;
 mod usage;
@@ -41,7 +44,9 @@ mod usage;
 pub use databases::{Answer, Databases};
 pub use edition::{Edition, Kind};
 pub use generation::Generation;
+pub use language::Language;
 pub use networks::Networks;
-pub use record::{Origin, Place};
+pub use record::{Origin, Place, Record};
+pub use role::{Fields, Holds, Role};
 pub use store::{Manifest, Store};
 pub use usage::{attribution, users};

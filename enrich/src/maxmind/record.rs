@@ -2,25 +2,29 @@
 //!
 //! Files come from several vendors and are hostile until proven otherwise: a field may be absent or of an unexpected
 //! type. Then that field is null and the rest of the record is kept, so every level here accepts any value and keeps
-//! the ones that fit.
+//! the ones that fit. What a record holds decides, not the file's name: a place and an origin are read from each, and
+//! every field from the first of its paths (`docs/providers.md`) that gives a value.
 
-use std::fmt;
-use std::marker::PhantomData;
+mod layout;
+mod shape;
 
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::Deserializer;
 
+use self::layout::{Country, Layout, Named, NamedMap};
+use self::shape::{Any, Number, Text, degrees};
+use super::language::Language;
+use super::role::Fields;
 use crate::text::{MAX_TEXT, clean};
 
-/// Where an address is, as a City-like edition says it. Text is cleaned and at most [`MAX_TEXT`] bytes.
+/// Where an address is. Text is cleaned and at most [`MAX_TEXT`] bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Place {
-    /// ISO 3166-1 alpha-2 in capitals; `EU` and the like where only the continent is known (see [`Place::decode`]).
+    /// ISO 3166-1 alpha-2 in capitals; `EU` and the like where only the continent is known (see [`Raw::read`]).
     pub country_code: Option<[u8; 2]>,
-    /// First subdivision, English name.
+    /// First subdivision, in the wanted language where the file has it.
     pub region: Option<String>,
-    /// English name.
+    /// In the wanted language where the file has it.
     pub city: Option<String>,
     /// Degrees, −90 to 90.
     pub latitude: Option<f64>,
@@ -32,7 +36,7 @@ pub struct Place {
     pub time_zone: Option<String>,
 }
 
-/// The origin of an address, from an ASN-like edition.
+/// The origin of an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Autonomous system number; 0 is not an AS (RFC 7607): then the organization is absent, too.
@@ -41,38 +45,58 @@ pub struct Origin {
     pub org: Option<String>,
 }
 
-impl Place {
-    /// Reads a place out of any record.
-    ///
-    /// The country is `country.iso_code`, else `registered_country.iso_code`, else the continent's code, but the
-    /// last only where it cannot be mistaken for a country's: `EU`, `OC` and `AN` stand for no country of today,
-    /// while `AS`, `NA`, `SA` and `AF` would silently read American Samoa, Namibia, Saudi Arabia and Afghanistan.
-    pub fn decode<'de, D: Deserializer<'de>>(record: D) -> Result<Place, D::Error> {
-        let Any(raw) = Any::<RawPlace>::deserialize(record)?;
-        let raw = raw.unwrap_or_default();
-        let code = |c: Option<RawCountry>| c.and_then(|c| c.iso_code.0).and_then(|code| country_code(&code));
-        let continent = raw.continent.0.and_then(|c| c.code.0).and_then(|code| country_code(&code));
-        let mut location = raw.location.0.unwrap_or_default();
-        let region = raw.subdivisions.0.and_then(|First(first)| first.0).and_then(|s| name(s.names));
-        let city = raw.city.0.and_then(|c| name(c.names));
-        // The point at 0° N 0° E is in the sea: files without a place say 0 and 0.
-        let nowhere = location.latitude.0 == Some(0.0) && location.longitude.0 == Some(0.0);
-        if nowhere && region.is_none() && city.is_none() {
-            (location.latitude, location.longitude, location.accuracy_radius) = Default::default();
-        }
-        Ok(Place {
-            country_code: code(raw.country.0)
-                .or(code(raw.registered_country.0))
-                .or(continent.filter(|code| [*b"EU", *b"OC", *b"AN"].contains(code))),
-            region,
-            city,
-            latitude: location.latitude.0.filter(|d| d.abs() <= 90.0),
-            longitude: location.longitude.0.filter(|d| d.abs() <= 180.0),
-            accuracy_radius_km: location.accuracy_radius.0.filter(|r| (0.0..=65_535.0).contains(r)).map(|r| r as u16),
-            time_zone: location.time_zone.0.and_then(|zone| tidy(&zone)),
-        })
-    }
+/// All that is read of one record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// Where.
+    pub place: Place,
+    /// Whose.
+    pub origin: Origin,
+}
 
+/// A record as it stands in the file.
+pub struct Raw<'de>(Layout<'de>);
+
+impl<'de> Deserialize<'de> for Raw<'de> {
+    fn deserialize<D: Deserializer<'de>>(record: D) -> Result<Self, D::Error> {
+        Any::<Layout<'de>>::deserialize(record).map(|Any(layout)| Raw(layout.unwrap_or_default()))
+    }
+}
+
+impl Raw<'_> {
+    /// Reads it. Names are in `language` where the file has it, else English, else the first by its language's code.
+    ///
+    /// The country falls back to the one of the registration, and then to the continent's code, but the last only where
+    /// it cannot be mistaken for a country's: `EU`, `OC` and `AN` stand for no country of today, while `AS`, `NA`, `SA`
+    /// and `AF` would silently read American Samoa, Namibia, Saudi Arabia and Afghanistan.
+    pub fn read(self, language: &Language) -> Record {
+        let Raw(mut raw) = self;
+        let origin = origin(&mut raw);
+        Record { place: place(raw, language), origin }
+    }
+}
+
+impl Record {
+    /// The fields that it gives.
+    pub fn fields(&self) -> Fields {
+        let Record { place, origin } = self;
+        [
+            (Fields::ASN, origin.asn.is_some()),
+            (Fields::ORG, origin.org.is_some()),
+            (Fields::COUNTRY, place.country_code.is_some()),
+            (Fields::REGION, place.region.is_some()),
+            (Fields::CITY, place.city.is_some()),
+            (Fields::LATITUDE, place.latitude.is_some()),
+            (Fields::LONGITUDE, place.longitude.is_some()),
+            (Fields::RADIUS, place.accuracy_radius_km.is_some()),
+            (Fields::TIME_ZONE, place.time_zone.is_some()),
+        ]
+        .into_iter()
+        .fold(Fields::NONE, |all, (field, there)| all | field.when(there))
+    }
+}
+
+impl Place {
     /// Nothing that anyone could use.
     pub fn is_empty(&self) -> bool {
         *self == Place::default()
@@ -80,22 +104,100 @@ impl Place {
 }
 
 impl Origin {
-    /// Reads an origin out of any record.
-    pub fn decode<'de, D: Deserializer<'de>>(record: D) -> Result<Origin, D::Error> {
-        let Any(raw) = Any::<RawOrigin>::deserialize(record)?;
-        let raw = raw.unwrap_or_default();
-        let asn = raw.autonomous_system_number.0.and_then(|Number(asn)| asn);
-        // With AS0 the name does not count ("Not routed"): the address is not announced.
-        if asn == Some(0) {
-            return Ok(Origin::default());
-        }
-        Ok(Origin { asn, org: raw.autonomous_system_organization.0.and_then(|org| tidy(&org)) })
-    }
-
     /// Nothing that anyone could use.
     pub fn is_empty(&self) -> bool {
         *self == Origin::default()
     }
+}
+
+fn place(raw: Layout<'_>, language: &Language) -> Place {
+    let tidy = |text: Any<Text<'_>>| text.0.and_then(|text| tidy(&text));
+    let code = |code: Option<Text<'_>>| code.and_then(|code| country_code(&code));
+    // A text is the last of the three: next to a code it is often the country's name.
+    let (first, last) = match raw.country.0 {
+        Some(Country::Map(map)) => (code(map.iso_code.0), None),
+        Some(Country::Text(text)) => (None, country_code(&text)),
+        None => (None, None),
+    };
+    let country = first.or_else(|| code(raw.country_code.0)).or(last);
+    let continent = code(raw.continent.0.and_then(|continent| continent.code.0));
+    let region = raw.subdivisions.0.and_then(|shape::First(first)| name(first.0?, language));
+    let region = region.or_else(|| tidy(raw.state1)).or_else(|| tidy(raw.region));
+    let city = match raw.city.0 {
+        Some(Named::Map(map)) => name(map, language),
+        Some(Named::Text(text)) => tidy(Any(Some(text))),
+        None => None,
+    };
+    let location = raw.location.0.unwrap_or_default();
+    let number = |degrees: Any<shape::Degrees>| degrees.0.map(|shape::Degrees(degrees)| degrees);
+    let loc = raw.loc.0.as_deref().and_then(|loc| loc.split_once(','));
+    let is_named = region.is_some() || city.is_some();
+    let points = [
+        (location.latitude.0, location.longitude.0),
+        (number(raw.latitude), number(raw.longitude)),
+        (number(raw.lat), number(raw.lng)),
+        loc.map_or((None, None), |(north, east)| (degrees(north), degrees(east))),
+    ]
+    .map(|(north, east)| {
+        // The point at 0° N 0° E is in the sea: files without a place say 0 and 0.
+        if north == Some(0.0) && east == Some(0.0) && !is_named {
+            return (None, None);
+        }
+        (north.filter(|d| d.abs() <= 90.0), east.filter(|d| d.abs() <= 180.0))
+    });
+    let whole = |point: &(Option<f64>, Option<f64>)| point.0.is_some() && point.1.is_some();
+    let half = |point: &(Option<f64>, Option<f64>)| point.0.is_some() || point.1.is_some();
+    let at = points.iter().position(whole).or_else(|| points.iter().position(half));
+    let (latitude, longitude) = at.map_or((None, None), |at| points[at]);
+    // The radius is around the point of its own layout.
+    let nowhere = location.latitude.0 == Some(0.0) && location.longitude.0 == Some(0.0) && !is_named;
+    let radius = location.accuracy_radius.0.filter(|_| !nowhere && at.is_none_or(|at| at == 0));
+    Place {
+        country_code: country
+            .or_else(|| code(raw.registered_country.0.and_then(|country| country.iso_code.0)))
+            .or_else(|| continent.filter(|code| [*b"EU", *b"OC", *b"AN"].contains(code))),
+        region,
+        city,
+        latitude,
+        longitude,
+        accuracy_radius_km: radius.filter(|r| (0.0..=65_535.0).contains(r)).map(|r| r as u16),
+        time_zone: tidy(location.time_zone).or_else(|| tidy(raw.timezone)).or_else(|| tidy(raw.time_zone)),
+    }
+}
+
+/// A layout's number of an AS, and the name that stands beside it. An AS0 takes its name along ("Not routed"): such an
+/// address is not announced. A number that is none is only that.
+fn origin(raw: &mut Layout<'_>) -> Origin {
+    let traits = raw.traits.0.take().unwrap_or_default();
+    let number = |number: &Any<Number>| number.0.as_ref().and_then(|Number(asn)| *asn);
+    // It is the AS's name only beside its number: other files have names of other things.
+    let name = raw.name.0.take().filter(|_| raw.asn.0.is_some());
+    let asn = number(&raw.asn);
+    let all = [
+        (number(&raw.autonomous_system_number), raw.autonomous_system_organization.0.take()),
+        (number(&traits.autonomous_system_number), traits.autonomous_system_organization.0),
+        (asn, raw.as_name.0.take()),
+        (asn, name),
+        (number(&raw.as_number), raw.organization.0.take()),
+    ];
+    let asn = all.iter().filter_map(|(asn, _)| *asn).find(|asn| *asn != 0);
+    if asn.is_none() && all.iter().any(|(asn, _)| *asn == Some(0)) {
+        return Origin::default();
+    }
+    let mut names = all.into_iter().filter(|(asn, _)| *asn != Some(0)).filter_map(|(_, name)| name);
+    Origin { asn, org: names.find_map(|name| tidy(&name)) }
+}
+
+/// The name in the wanted language, else in English, else in the first language by its code: of one file it is always
+/// the same.
+fn name(named: NamedMap<'_>, language: &Language) -> Option<String> {
+    let names = named.names.0?.0;
+    let by = |is: &dyn Fn(&str) -> bool| names.iter().find_map(|(code, name)| is(code).then(|| tidy(name)).flatten());
+    by(&|code| language.is(code)).or_else(|| by(&|code| code == "en")).or_else(|| {
+        let mut others: Vec<_> = names.iter().collect();
+        others.sort();
+        others.into_iter().find_map(|(_, name)| tidy(name))
+    })
 }
 
 /// Two letters in capitals. Codes that ISO 3166 leaves to its users are not countries (`XX`, `ZZ`), except `XK`, the
@@ -112,10 +214,6 @@ fn country_code(text: &str) -> Option<[u8; 2]> {
         [b'A', b'A'] | [b'Q', b'M'..=b'Z'] | [b'X', _] | [b'Z', b'Z'] => None,
         _ => Some(code),
     }
-}
-
-fn name(names: Any<RawNames>) -> Option<String> {
-    names.0.and_then(|names| names.en.0).and_then(|name| tidy(&name))
 }
 
 fn tidy(text: &str) -> Option<String> {
@@ -147,183 +245,7 @@ fn is_placeholder(text: &str) -> bool {
     WORDS.iter().any(|word| bare.eq_ignore_ascii_case(word))
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawPlace {
-    city: Any<RawNamed>,
-    continent: Any<RawContinent>,
-    country: Any<RawCountry>,
-    location: Any<RawLocation>,
-    registered_country: Any<RawCountry>,
-    subdivisions: Any<First<Any<RawNamed>>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawNamed {
-    names: Any<RawNames>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawNames {
-    en: Any<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawCountry {
-    iso_code: Any<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawContinent {
-    code: Any<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawLocation {
-    accuracy_radius: Any<f64>,
-    latitude: Any<f64>,
-    longitude: Any<f64>,
-    time_zone: Any<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawOrigin {
-    autonomous_system_number: Any<Number>,
-    autonomous_system_organization: Any<String>,
-}
-
-/// A value of the wanted shape, or nothing: never an error for a wrong type.
-#[derive(Default)]
-struct Any<T>(Option<T>);
-
-/// The first element of an array.
-#[derive(Default)]
-struct First<T>(T);
-
-impl<'de, T: Shape<'de>> Deserialize<'de> for Any<T> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_any(AnyVisitor(PhantomData)).map(Any)
-    }
-}
-
-/// How a shape converts each kind of value; kinds that it does not mention do not fit.
-trait Shape<'de>: Sized {
-    fn text(_: &str) -> Option<Self> {
-        None
-    }
-    fn number(_: f64) -> Option<Self> {
-        None
-    }
-    fn map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-    fn seq<A: SeqAccess<'de>>(seq: A) -> Result<Option<Self>, A::Error> {
-        IgnoredAny::deserialize(SeqAccessDeserializer::new(seq)).map(|_| None)
-    }
-}
-
-impl<'de> Shape<'de> for String {
-    fn text(text: &str) -> Option<Self> {
-        Some(text.to_owned())
-    }
-}
-
-impl<'de> Shape<'de> for f64 {
-    fn number(number: f64) -> Option<Self> {
-        number.is_finite().then_some(number)
-    }
-}
-
-/// An AS number, as a number or as text (`AS15169`, `15169`); `None` where it is none.
-#[derive(Default)]
-struct Number(Option<u32>);
-
-impl<'de> Shape<'de> for Number {
-    fn text(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let prefixes = ["ASN", "AS"].into_iter();
-        let named = prefixes.filter_map(|prefix| {
-            text.split_at_checked(prefix.len()).filter(|(head, _)| head.eq_ignore_ascii_case(prefix))
-        });
-        let digits = named.map(|(_, rest)| rest.trim_start()).next().unwrap_or(text);
-        // No sign: `parse` would take one.
-        let digits = digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)?;
-        digits.parse().ok().map(|asn| Number(Some(asn)))
-    }
-    fn number(number: f64) -> Option<Self> {
-        let fits = number.fract() == 0.0 && (0.0..=4_294_967_295.0).contains(&number);
-        fits.then_some(Number(Some(number as u32)))
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Shape<'de> for First<T> {
-    fn seq<A: SeqAccess<'de>>(mut seq: A) -> Result<Option<Self>, A::Error> {
-        let first = seq.next_element::<T>()?;
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(first.map(First))
-    }
-}
-
-macro_rules! shape_of_map {
-    ($($t:ident),*) => {$(
-        impl<'de> Shape<'de> for $t {
-            fn map<A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
-                $t::deserialize(MapAccessDeserializer::new(map)).map(Some)
-            }
-        }
-    )*};
-}
-shape_of_map!(RawPlace, RawNamed, RawNames, RawCountry, RawContinent, RawLocation, RawOrigin);
-
-struct AnyVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Shape<'de>> Visitor<'de> for AnyVisitor<T> {
-    type Value = Option<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-    fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
-        Ok(T::text(v))
-    }
-    fn visit_bytes<E>(self, _: &[u8]) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_f32<E>(self, v: f32) -> Result<Self::Value, E> {
-        Ok(T::number(v.into()))
-    }
-    fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-        Ok(T::number(v))
-    }
-    fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
-        Ok(T::number(v as f64))
-    }
-    fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
-        Ok(T::number(v as f64))
-    }
-    fn visit_u128<E>(self, v: u128) -> Result<Self::Value, E> {
-        Ok(T::number(v as f64))
-    }
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::map(map)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        T::seq(seq)
-    }
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vendors;

@@ -21,6 +21,7 @@ use super::generation::{DATABASE, Generation, OpenError};
 use super::head::Head;
 use super::index::IndexError;
 use super::intake::{CopyError, MAX_DATABASE_BYTES, Source, check, judge, reindex};
+use super::language::Language;
 pub use super::manifest::{EditionState, GenerationInfo, Manifest, Refusal, Signature};
 use super::manifest::{MAX_REASON, now_us};
 use crate::text::clean;
@@ -33,6 +34,7 @@ const BROKEN: &str = "current.json.broken";
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    language: Language,
 }
 
 /// The result of one import.
@@ -91,9 +93,15 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
 pub type Troubles = Vec<(Edition, String)>;
 
 impl Store {
-    /// The store under `root`, which need not exist yet.
+    /// The store under `root`, which need not exist yet. Names are indexed in English.
     pub fn new(root: PathBuf) -> Store {
-        Store { root }
+        Store { root, language: Language::default() }
+    }
+
+    /// The same with names in a language, where files have it. A generation in another one gets a new index.
+    #[must_use]
+    pub fn in_language(self, language: Language) -> Store {
+        Store { language, ..self }
     }
 
     /// The directory of everything.
@@ -174,7 +182,7 @@ impl Store {
             match Signature::of(&source.join(edition.file_name())) {
                 Ok(Some(now)) => {
                     state.and_then(|state| state.seen.as_ref()) != Some(&now)
-                        || state.is_some_and(|state| self.lost(edition, state))
+                        || state.is_some_and(|state| self.lost(edition, state) || is_judged_anew(edition, state))
                 }
                 _ => false,
             }
@@ -193,11 +201,14 @@ impl Store {
         state.current.as_ref().is_some_and(gone)
     }
 
-    /// Whether the generation that should answer has a whole database, and no index of this version.
+    /// Whether the generation that should answer has a whole database, and no index of this version in the language.
     fn wants_index(&self, edition: &Edition, state: &EditionState) -> bool {
         let opened = |info| Generation::open(&self.directory(info), edition.clone());
         match state.current.as_ref().map(opened) {
-            Some(Ok(generation)) => generation.is_outdated(),
+            Some(Ok(generation)) => {
+                let is_counted = state.current.as_ref().is_some_and(|info| info.holds.is_some());
+                generation.language() != Some(&self.language) || !is_counted
+            }
             Some(Err(error)) => matches!(error, OpenError::Index),
             None => false,
         }
@@ -318,9 +329,9 @@ impl Store {
             Ok(Some(signature)) => signature,
             // A removed file changes nothing: the imported copy stays in use.
             Ok(None) => return Ok(unchanged),
-            Err(error) => return Ok(refuse(state, None, error.to_string())),
+            Err(error) => return Ok(refuse(edition, state, None, error.to_string())),
         };
-        let again = (force && state.refused.is_some()) || self.lost(edition, state);
+        let again = (force && state.refused.is_some()) || is_judged_anew(edition, state) || self.lost(edition, state);
         if state.seen.as_ref() == Some(&signature) && !again {
             return Ok(unchanged);
         }
@@ -329,11 +340,11 @@ impl Store {
         }
         if signature.size > MAX_DATABASE_BYTES {
             let reason = format!("a database of {} bytes is too large", signature.size);
-            return Ok(refuse(state, Some(signature), reason));
+            return Ok(refuse(edition, state, Some(signature), reason));
         }
         let source = match Source::open(file) {
             Ok(source) => source,
-            Err(error) => return Ok(refuse(state, Some(signature), error.to_string())),
+            Err(error) => return Ok(refuse(edition, state, Some(signature), error.to_string())),
         };
         // The file was replaced since the first look: the new one has not been checked.
         if source.signature != signature {
@@ -341,7 +352,7 @@ impl Store {
         }
         let worth = |head: Head| judge(&head, edition, state.current.as_ref(), force);
         if let Err(reason) = source.head().and_then(worth) {
-            return Ok(refuse(state, Some(signature), reason));
+            return Ok(refuse(edition, state, Some(signature), reason));
         }
 
         let tmp = self.generations().join(format!("tmp-{}", std::process::id()));
@@ -349,15 +360,15 @@ impl Store {
         make_private_dir(&tmp)?;
         let sha256 = match source.copy(&tmp.join(DATABASE), breathe) {
             Ok(sha256) => sha256,
-            Err(CopyError::Source(error)) => return Ok(refuse(state, Some(signature), error.to_string())),
+            Err(CopyError::Source(error)) => return Ok(refuse(edition, state, Some(signature), error.to_string())),
             Err(CopyError::Target(error)) => return Err(at(&tmp)(error)),
         };
         if !source.is_unchanged() {
             return Ok(Outcome::Unsettled);
         }
-        let info = match check(&tmp, edition, state.current.as_ref(), sha256, force, breathe) {
+        let info = match check(&tmp, (edition, &self.language), state.current.as_ref(), sha256, force, breathe) {
             Ok(info) => info,
-            Err(reason) => return Ok(refuse(state, Some(signature), reason)),
+            Err(reason) => return Ok(refuse(edition, state, Some(signature), reason)),
         };
         state.seen = Some(signature);
         state.refused = None;
@@ -394,11 +405,12 @@ impl Store {
         }
         let Some(info) = &mut state.current else { return Ok(None) };
         let dir = self.directory(info);
-        reindex(&dir, breathe).map_err(|error| match error {
+        let holds = reindex(&dir, &self.language, breathe).map_err(|error| match error {
             IndexError::Io(error) => StoreError::Io { path: dir.clone(), error },
             error => StoreError::Io { path: dir.clone(), error: io::Error::other(error.to_string()) },
         })?;
         sync_dir(&dir)?;
+        info.holds = Some(holds);
         // It may say something else from now on.
         info.installed_at = now_us();
         Ok(Some(info.clone()))
@@ -441,10 +453,15 @@ impl Store {
     }
 }
 
-fn refuse(state: &mut EditionState, seen: Option<Signature>, reason: String) -> Outcome {
+/// Whether a file was refused by another version or for another role: it may be taken now.
+fn is_judged_anew(edition: &Edition, state: &EditionState) -> bool {
+    state.refused.as_ref().is_some_and(|refusal| refusal.is_by_another(edition))
+}
+
+fn refuse(edition: &Edition, state: &mut EditionState, seen: Option<Signature>, reason: String) -> Outcome {
     // It may quote the file.
     let reason = clean(&reason, MAX_REASON).into_owned();
-    let refusal = Refusal { reason, at: now_us() };
+    let refusal = Refusal { reason, at: now_us(), by: Refusal::judge(edition) };
     // The same error again is not a change: the manifest must not get a new serial every second.
     if seen.is_none() && state.refused.as_ref().is_some_and(|r| r.reason == refusal.reason) {
         return Outcome::Unchanged;

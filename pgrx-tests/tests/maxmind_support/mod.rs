@@ -162,8 +162,9 @@ impl Drop for Site {
     }
 }
 
+/// A name, or a name with a role.
 pub fn edition(name: &str) -> Edition {
-    Edition::new(name).expect("an edition's name")
+    Edition::entry(name).expect("an entry of the list")
 }
 
 /// The two that the settings name by default.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use enrich::maxmind::index::{OriginRef, PlaceRef};
 use enrich::maxmind::store::StoreError;
-use enrich::maxmind::{Edition, Generation, Kind};
+use enrich::maxmind::{Edition, Fields, Generation};
 
 use super::finding::{Finding, select};
 use super::shell::mend;
@@ -65,12 +65,12 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
     // One that was refused has a check of its own, and where there is none at all, so has that.
     let missing: Vec<&Edition> =
         others.into_iter().filter(|edition| state(edition).is_none_or(|state| state.refused.is_none())).collect();
-    let has = |kind| databases.generations().iter().any(|generation| generation.kind() == kind);
-    let whole = has(Kind::Place) && has(Kind::Asn);
+    let has = |fields| databases.generations().iter().any(|generation| generation.fields().meets(fields));
+    let whole = has(Fields::PLACE) && has(Fields::ORIGIN);
     if !there.is_empty() && !whole {
-        found.push(half(schema, has(Kind::Asn), &missing));
+        found.push(half(schema, has(Fields::PLACE), has(Fields::ORIGIN), &missing));
     } else if !there.is_empty() {
-        let rest = there.iter().map(|edition| edition.name()).collect::<Vec<_>>().join(",");
+        let rest = there.iter().map(|edition| edition.spelled()).collect::<Vec<_>>().join(",");
         found.extend(missing.iter().map(|edition| {
             Finding::new(
                 "mmdb editions",
@@ -85,12 +85,32 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
     }
     for generation in databases.generations() {
         let edition = generation.edition();
-        if generation.kind() == Kind::Other {
+        let wants = edition.wants(&generation.metadata().database_type);
+        if wants.is_empty() && generation.fields().is_empty() {
+            let what = match edition.role() {
+                Some(role) => format!("is listed as {role}"),
+                None => "has neither places nor ASNs in the expected fields".to_owned(),
+            };
             found.push(Finding::new(
                 "mmdb answers",
                 "ok",
-                format!("{edition} has neither places nor ASNs in the expected fields: only mmdb_record() and mmdb_networks() read it."),
+                format!("{edition} {what}: only mmdb_record() and mmdb_networks() read it."),
                 None,
+            ));
+        } else if generation.fields().is_empty() {
+            let whose = edition.role().map_or(String::new(), |role| format!(" as {role}"));
+            let other = |listed: &Edition| match listed == edition {
+                true => format!("{edition}=other"),
+                false => listed.spelled(),
+            };
+            let list = editions.iter().map(other).collect::<Vec<_>>().join(",");
+            found.push(Finding::new(
+                "mmdb answers",
+                "warning",
+                format!("{edition} is installed{whose}, but none of its records has a field that is read then."),
+                Some(format!(
+                    "ALTER SYSTEM SET asn_inventory.maxmind_editions = '{list}'; SELECT pg_reload_conf();  -- where only mmdb_record() and mmdb_networks() are to read it"
+                )),
             ));
         } else if !yields(generation) {
             found.push(Finding::new(
@@ -105,11 +125,12 @@ pub fn editions(schema: &Schema) -> Vec<Finding> {
     found
 }
 
-/// Only one of the two questions can be answered.
-fn half(schema: &Schema, has_origins: bool, missing: &[&Edition]) -> Finding {
-    let what = match has_origins {
-        true => "An ASN file is installed, but no City or Country file: places stay unknown.",
-        false => "A City or Country file is installed, but no ASN file: every ASN must come from Team Cymru.",
+/// One of the two questions cannot be answered, or neither.
+fn half(schema: &Schema, has_places: bool, has_origins: bool, missing: &[&Edition]) -> Finding {
+    let what = match (has_places, has_origins) {
+        (_, true) => "An ASN file is installed, but no City or Country file: places stay unknown.",
+        (true, _) => "A City or Country file is installed, but no ASN file: every ASN must come from Team Cymru.",
+        _ => "No installed file has places or ASNs: places stay unknown, and every ASN must come from Team Cymru.",
     };
     let names = |of: fn(&Edition) -> String| missing.iter().map(|edition| of(edition)).collect::<Vec<_>>().join(", ");
     let update = select(schema, "update_maxmind", "");

@@ -2,12 +2,16 @@
 
 use super::*;
 
+fn read(json: &str) -> Record {
+    serde_json::from_str::<Raw<'_>>(json).unwrap().read(&Language::default())
+}
+
 fn place(json: &str) -> Place {
-    Place::decode(&mut serde_json::Deserializer::from_str(json)).unwrap()
+    read(json).place
 }
 
 fn origin(json: &str) -> Origin {
-    Origin::decode(&mut serde_json::Deserializer::from_str(json)).unwrap()
+    read(json).origin
 }
 
 #[test]

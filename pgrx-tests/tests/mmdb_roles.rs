@@ -1,0 +1,160 @@
+//! Files of other vendors, through SQL: what they answer, what `mmdb_editions()` says of them, and what is refused.
+
+use asn_inventory_tests::prelude::*;
+
+const DB: &str = "postgres";
+
+fn put(cluster: &Cluster, name: &str, database_type: &str, networks: &[(&str, serde_json::Value)]) {
+    let mut writer = MmdbWriter::new(database_type, fixtures::days_ago(1));
+    for (network, record) in networks {
+        writer.add(network, record.clone());
+    }
+    writer.write(&cluster.maxmind_dir().join(format!("{name}.mmdb"))).expect("a file");
+}
+
+fn set(cluster: &Cluster, setting: &str, value: &str) {
+    cluster.sql(DB, &format!("ALTER SYSTEM SET asn_inventory.{setting} = '{value}'"));
+    cluster.sql(DB, "SELECT pg_reload_conf()");
+}
+
+const RECORD: &str = "SELECT concat_ws(' ', asn_number, asn_org, country_code, city, network, maxmind_status)
+                      FROM lookup_ip('8.8.8.8')";
+const STORED: &str = "SELECT concat_ws(' ', asn_number, asn_org, country_code, city, network, maxmind_status)
+                      FROM ip_inventory WHERE ip_address = '8.8.8.8'";
+
+#[test]
+fn one_file_answers_all_and_the_next_ones_what_it_lacks() {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.maxmind_editions", "dbip-location-isp,GeoLite2-ASN")
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .conf("asn_inventory.cymru", "off")
+        .start();
+    let place = json!({ "country": { "iso_code": "FR" }, "city": { "names": { "en": "Paris", "de": "Paris (de)" } } });
+    let mut whole = place.clone();
+    whole["traits"] = json!({ "autonomous_system_number": 64500, "autonomous_system_organization": "Net" });
+    let networks = [("8.8.8.0/24", whole), ("9.0.0.0/8", place)];
+    put(&cluster, "dbip-location-isp", "DBIP-Location-ISP (compat=Enterprise)", &networks);
+    put(
+        &cluster,
+        "GeoLite2-ASN",
+        "GeoLite2-ASN",
+        &[
+            ("8.0.0.0/8", json!({ "autonomous_system_number": 64600, "autonomous_system_organization": "Other" })),
+            ("9.9.0.0/16", json!({ "autonomous_system_number": 64601 })),
+            ("10.0.0.0/8", json!({ "autonomous_system_number": 64602 })),
+        ],
+    );
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "2");
+    assert_eq!(cluster.value(DB, RECORD), "64500 Net FR Paris 8.8.8.0/24 found");
+    let other = "SELECT concat_ws(' ', asn_number, country_code, city, network) FROM lookup_ip('9.9.9.9')";
+    assert_eq!(cluster.value(DB, other), "64601 FR Paris 9.9.0.0/16");
+    assert_eq!(
+        cluster.lines(DB, "SELECT edition, fields::text, networks FROM mmdb_editions() ORDER BY edition"),
+        ["GeoLite2-ASN|{asn_number,asn_org}|3", "dbip-location-isp|{asn_number,asn_org,country_code,city}|2"]
+    );
+    cluster.sql(DB, "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    assert_eq!(cluster.value(DB, STORED), "64500 Net FR Paris 8.8.8.0/24 found");
+    // The order of the list, a role and a language reach open sessions, and the inventory by a walk.
+    let mut open = cluster.connect(DB);
+    let mut ask = || -> String { open.query_one(RECORD, &[]).expect("an answer").get(0) };
+    for (setting, value, wanted) in [
+        ("maxmind_editions", "GeoLite2-ASN,dbip-location-isp", "64600 Other FR Paris 8.0.0.0/8 found"),
+        ("maxmind_editions", "dbip-location-isp=origin,GeoLite2-ASN", "64500 Net 8.8.8.0/24 found"),
+        ("maxmind_editions", "dbip-location-isp=place,GeoLite2-ASN", "64600 Other FR Paris 8.0.0.0/8 found"),
+        ("mmdb_language", "de", "64600 Other FR Paris (de) 8.0.0.0/8 found"),
+        ("maxmind_editions", "dbip-location-isp", "64500 Net FR Paris (de) 8.8.8.0/24 found"),
+    ] {
+        set(&cluster, setting, value);
+        wait_until(&format!("an open session answers by {value}"), || ask() == wanted);
+        cluster.wait_value(DB, RECORD, wanted);
+        cluster.wait_value(DB, STORED, wanted);
+        assert_eq!(
+            cluster.value(DB, "SELECT ip_country('8.8.8.8') IS NULL"),
+            if value.contains("=origin") { "t" } else { "f" }
+        );
+    }
+    assert_eq!(
+        cluster.value(DB, "SELECT count(*) FROM enrichment_doctor() WHERE check_name ~ 'mmdb' AND level <> 'ok'"),
+        "0"
+    );
+    set(&cluster, "maxmind_editions", "dbip-location-isp=origin");
+    cluster.wait_value(
+        DB,
+        "SELECT string_agg(concat_ws(' ', edition, fields, networks), ' ') FROM mmdb_editions()",
+        "dbip-location-isp {asn_number,asn_org} 1",
+    );
+}
+
+#[test]
+fn flat_files_answer_and_one_without_a_known_field_is_refused() {
+    let list = "ipinfo_lite,iptoasn-country,Custom-Thing,my-file=origin,my-flags=other";
+    let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", list).start();
+    let lite = json!({ "as_domain": "example.com", "as_name": "Net", "asn": "AS64500", "continent": "Europe",
+                       "continent_code": "EU", "country": "Germany", "country_code": "DE" });
+    put(
+        &cluster,
+        "ipinfo_lite",
+        "ipinfo generic_bundle_lite.mmdb",
+        &[("8.8.8.0/24", lite), ("2001:db9::/32", json!({ "asn": "AS7" }))],
+    );
+    put(&cluster, "iptoasn-country", "iptoasn-country", &[("9.0.0.0/8", json!({ "country_code": "NL" }))]);
+    put(&cluster, "Custom-Thing", "Custom-Thing", &[("9.0.0.0/8", json!({ "tag": "x", "country": "Netherlands" }))]);
+    put(
+        &cluster,
+        "my-file",
+        "Custom-Thing",
+        &[("9.0.0.0/8", json!({ "asn": 64501, "name": "Mine", "country_code": "FR" }))],
+    );
+    put(&cluster, "my-flags", "Custom-Thing", &[("9.0.0.0/8", json!({ "asn": 64502, "vpn": true }))]);
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "4");
+    assert_eq!(cluster.value(DB, RECORD), "64500 Net DE 8.8.8.0/24 found");
+    let at =
+        |ip: &str| format!("SELECT concat_ws(' ', asn_number, asn_org, country_code, network) FROM lookup_ip('{ip}')");
+    assert_eq!(cluster.value(DB, &at("9.1.2.3")), "64501 Mine NL 9.0.0.0/8");
+    assert_eq!(cluster.value(DB, &at("2001:db9::1")), "7 2001:db9::/32");
+    assert_eq!(cluster.value(DB, "SELECT mmdb_record('my-flags', '9.1.2.3') ->> 'vpn'"), "true");
+    assert_eq!(
+        cluster.lines(
+            DB,
+            "SELECT edition, fields::text, networks, refused FROM mmdb_editions() ORDER BY edition COLLATE \"C\""
+        ),
+        [
+            "Custom-Thing|||no record has a place or an ASN in the expected fields; for whole records only, list it as <name>=other",
+            "ipinfo_lite|{asn_number,asn_org,country_code}|2|",
+            "iptoasn-country|{country_code}|1|",
+            "my-file|{asn_number,asn_org}|1|",
+            "my-flags|{}|0|",
+        ]
+    );
+    // As the reason says.
+    set(&cluster, "maxmind_editions", &list.replace("Custom-Thing", "Custom-Thing=other"));
+    cluster.wait_value(DB, "SELECT mmdb_record('Custom-Thing', '9.1.2.3') ->> 'tag'", "x");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM mmdb_editions() WHERE refused IS NOT NULL"), "0");
+}
+
+#[test]
+fn a_role_or_a_language_that_is_none_is_refused_with_the_reason() {
+    let cluster = Cluster::builder().start();
+    cluster.sql(DB, "LOAD 'asn_inventory'");
+    for (setting, value, why) in [
+        ("maxmind_editions", "my-file=asn", "\"asn\" is not the role of a file: place, origin, any (or both) or other"),
+        ("maxmind_editions", "a=origin,a", "\"a\" is in the list twice, with different roles"),
+        (
+            "mmdb_language",
+            "en,de",
+            "A language is a code such as en, de or pt-BR: 2 to 16 letters, digits, \"-\" and \"_\".",
+        ),
+        (
+            "mmdb_language",
+            "",
+            "A language is a code such as en, de or pt-BR: 2 to 16 letters, digits, \"-\" and \"_\".",
+        ),
+    ] {
+        let refused = cluster.fails(DB, &format!("ALTER SYSTEM SET asn_inventory.{setting} = '{value}'"));
+        assert_eq!((refused.code.as_str(), refused.detail.as_str()), ("22023", why), "{value}");
+    }
+    cluster.sql(DB, "ALTER SYSTEM SET asn_inventory.maxmind_editions = 'my-file = Origin , GeoLite2-ASN=any'");
+}
