@@ -131,6 +131,7 @@ mod upgrade;
 mod upgrade_dump;
 mod upgrade_held;
 mod upgrade_load;
+mod upgrade_editions;
 mod upgrade_major;
 mod upgrade_waiting;
 mod walk;
