@@ -14,7 +14,7 @@ fn blocks() -> Vec<String> {
 }
 
 /// A reader's calls and tables.
-const READS: [&str; 28] = [
+const READS: [&str; 29] = [
     "SELECT * FROM lookup_ip('8.8.8.8')",
     "SELECT * FROM ip_inventory",
     "SELECT * FROM asn_inventory",
@@ -43,6 +43,8 @@ const READS: [&str; 28] = [
     "SELECT * FROM known_scanners",
     "SELECT * FROM benign_services",
     "SELECT * FROM scanner_networks",
+    // The owner's table of the page.
+    "SELECT * FROM events",
 ];
 
 /// An operator's further rights: `own_events` is its table.
@@ -87,6 +89,7 @@ fn with_roles() -> Cluster {
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    cluster.sql(DB, "CREATE TABLE events (ip inet)");
     let blocks = blocks();
     assert_eq!(blocks.len(), 5, "reader, operator, admin, monitor, and giving them to people: {blocks:#?}");
     for block in &blocks {
