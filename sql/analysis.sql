@@ -146,7 +146,9 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
 #variable_conflict use_column
 DECLARE
     -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
-    asked_about inet := host($1)::inet;
+    -- The address under which an IPv4-mapped one is kept.
+    asked_about inet := CASE WHEN $1 <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+        THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
     entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
     changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);
     prefixes @extschema@.cymru_prefix[] := ARRAY(

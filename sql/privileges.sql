@@ -1,6 +1,6 @@
 -- Nothing for PUBLIC but the offline look-ups.
 REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;

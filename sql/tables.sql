@@ -52,7 +52,7 @@ COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses about whic
 COMMENT ON INDEX @extschema@.ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
 COMMENT ON INDEX @extschema@.ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
 COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with the answers of each source';
-COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed';
+COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed; IPv4-mapped ones as IPv4, unless asn_inventory.fold_ipv4_mapped is off';
 COMMENT ON COLUMN @extschema@.ip_inventory.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.last_seen_at IS 'latest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
@@ -140,16 +140,18 @@ CREATE TABLE @extschema@.ip_source (
     unreadable_reason text,
     unreadable_at    timestamptz,
     method           text NOT NULL DEFAULT 'trigger',
-    columns_changed  boolean NOT NULL DEFAULT false
+    columns_changed  boolean NOT NULL DEFAULT false,
+    observed_path    text,
+    only_where       text
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
-COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
+COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses, lists or texts';
 COMMENT ON COLUMN @extschema@.ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
 COMMENT ON COLUMN @extschema@.ip_source.attached_at IS 'when attach_ip_source was called';
 COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
 COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
-COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were not host addresses';
+COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were not host addresses, and times of events that could not be read';
 COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'time from which all earlier rows are counted: by populate_ip_inventory, or because the table was empty when it was attached';
 COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'transaction and snapshot of the attachment, which tell the earlier rows';
@@ -164,6 +166,8 @@ COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not b
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'time of that statement';
 COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement) or row (one by one)';
 COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
+COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
+COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
 
 -- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing
 -- elsewhere.

@@ -49,6 +49,26 @@ pub fn at_path<'a>(json: &'a [u8], path: &[impl AsRef<str>]) -> Option<&'a [u8]>
     Some(value)
 }
 
+/// Hands over the values at a path that goes through each element of arrays: `parts` are the keys before, between and
+/// behind the places where it does. What is no array there has no elements.
+///
+/// ```
+/// let event = br#"{"answers": [{"rdata": "203.0.113.9"}, {"type": "A"}, {"rdata": "2001:db8::1"}]}"#;
+/// let mut found = Vec::new();
+/// enrich::json::each_at(event, &[vec!["answers"], vec!["rdata"]], &mut |value| found.push(value));
+/// assert_eq!(found, [&br#""203.0.113.9""#[..], br#""2001:db8::1""#]);
+/// ```
+pub fn each_at<'a>(json: &'a [u8], parts: &[Vec<impl AsRef<str>>], found: &mut impl FnMut(&'a [u8])) {
+    let Some((part, rest)) = parts.split_first() else { return found(json) };
+    let Some(value) = at_path(json, part) else { return };
+    if rest.is_empty() {
+        return found(value);
+    }
+    if let Value::Array(elements) = self::value(value) {
+        elements.for_each(|element| each_at(element, rest, found));
+    }
+}
+
 /// Whether a text, of any origin, is a JSON array.
 pub fn is_array(text: &[u8]) -> bool {
     text.first() == Some(&b'[') && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
@@ -268,6 +288,21 @@ mod tests {
         assert!(
             ["", "[", "{}", "[2001:db8::1]", "[]:80", "[1,]", "[\"a]"].iter().all(|text| !is_array(text.as_bytes()))
         );
+    }
+
+    #[test]
+    fn a_path_goes_through_each_element() {
+        let found = |json: &'static str, parts: &[Vec<&str>]| {
+            let mut found = Vec::new();
+            each_at(json.as_bytes(), parts, &mut |value| found.push(str::from_utf8(value).unwrap()));
+            found
+        };
+        let json = r#"[{"a":[1,{"b":2}]}, {"a":{"b":3}}, 4, {"a":[{"b":[5]}]}]"#;
+        assert_eq!(found(json, &[vec![], vec!["a"]]), [r#"[1,{"b":2}]"#, r#"{"b":3}"#, r#"[{"b":[5]}]"#]);
+        assert_eq!(found(json, &[vec![], vec!["a"], vec!["b"]]), ["2", "[5]"]);
+        assert_eq!(found(json, &[vec![], vec!["a"], vec!["b"], vec![]]), ["5"]);
+        assert_eq!(found(json, &[vec!["0", "a", "1"], vec![]]), [""; 0]);
+        assert_eq!(found("[]", &[vec![], vec![]]), [""; 0]);
     }
 
     #[test]

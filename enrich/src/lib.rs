@@ -26,6 +26,7 @@
 pub mod address;
 pub mod campaign;
 pub mod cascade;
+pub mod condition;
 pub mod cymru;
 mod durable;
 pub mod failure;

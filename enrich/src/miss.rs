@@ -5,6 +5,29 @@ use crate::json::{self, Value};
 /// Keys that are named at most.
 const KEYS: usize = 12;
 
+/// Why nothing was found along a path through each element of arrays (see [`json::each_at`]), where nothing was: by the
+/// first element.
+///
+/// ```
+/// use enrich::miss::why_each;
+/// let event = br#"{"answers": [{"Rdata": "203.0.113.9"}]}"#;
+/// let reason = r#"no key "rdata"; the keys are: Rdata"#;
+/// assert_eq!(why_each(event, &[vec!["answers"], vec!["rdata"]]), reason);
+/// ```
+pub fn why_each(json: &[u8], parts: &[Vec<impl AsRef<str>>]) -> String {
+    let Some((part, rest)) = parts.split_first() else { return "no address".to_owned() };
+    let found = json::at_path(json, part);
+    match found.map(json::value) {
+        Some(Value::Array(mut elements)) if !rest.is_empty() => match elements.next() {
+            Some(element) => why_each(element, rest),
+            None => "an empty array".to_owned(),
+        },
+        Some(Value::Null) if !rest.is_empty() => "null, not an array for *".to_owned(),
+        Some(_) if !rest.is_empty() => "no array for *".to_owned(),
+        _ => why(json, part),
+    }
+}
+
 /// Why nothing was found at `path` in `json`, where nothing was.
 ///
 /// ```
@@ -27,7 +50,7 @@ pub fn why(json: &[u8], path: &[impl AsRef<str>]) -> String {
             Some(b'{') => format!("no key \"{step}\"{place}{}", there(parent)),
             Some(b'[') if step.parse::<i64>().is_ok() => format!("no element {step}{place} of an array"),
             Some(b'[') => {
-                format!("an array{place}, not an object with a key \"{step}\": use ->0->>{step} for its first element")
+                format!("an array{place}, not an object with a key \"{step}\": use ->*->>{step} for each element")
             }
             Some(b'n') => format!("null{place}, not an object with a key \"{step}\""),
             _ => format!("a single value{place}, not an object with a key \"{step}\""),
@@ -65,11 +88,7 @@ mod tests {
             (r#"{"a":{}}"#, &["a", "b"], r#"no key "b" in a; the object is empty"#),
             (r#"{"a":"x"}"#, &["a", "b"], r#"a single value in a, not an object with a key "b""#),
             (r#"{"a":null}"#, &["a", "b"], r#"null in a, not an object with a key "b""#),
-            (
-                r#"[{"a":"8.8.8.8"}]"#,
-                &["a"],
-                r#"an array, not an object with a key "a": use ->0->>a for its first element"#,
-            ),
+            (r#"[{"a":"8.8.8.8"}]"#, &["a"], r#"an array, not an object with a key "a": use ->*->>a for each element"#),
             ("[]", &["0", "a"], "no element 0 of an array"),
             ("7", &["a"], r#"a single value, not an object with a key "a""#),
             (r#"{"a":null}"#, &["a"], "null"),
@@ -78,6 +97,20 @@ mod tests {
             ("", &["a"], r#"a single value, not an object with a key "a""#),
         ] {
             assert_eq!(why(json.as_bytes(), path), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn through_arrays_the_first_element_tells() {
+        use super::why_each;
+        for (json, parts, reason) in [
+            (r#"{"a":[{"b":1}]}"#, &[vec!["x"], vec!["b"]][..], r#"no key "x"; the keys are: a"#),
+            (r#"{"a":{"b":1}}"#, &[vec!["a"], vec!["b"]], "no array for *"),
+            (r#"{"a":null}"#, &[vec!["a"], vec!["b"]], "null, not an array for *"),
+            (r#"{"a":[]}"#, &[vec!["a"], vec!["b"]], "an empty array"),
+            (r#"{"a":[[{"c":1}]]}"#, &[vec!["a"], vec![], vec!["b"]], r#"no key "b"; the keys are: c"#),
+        ] {
+            assert_eq!(why_each(json.as_bytes(), parts), reason, "{json}");
         }
     }
 

@@ -1,5 +1,9 @@
 //! The time of an event as an event says it, which may be anything.
 
+mod spoken;
+
+pub use spoken::{Spoken, since_1970, spoken};
+
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
 

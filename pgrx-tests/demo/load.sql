@@ -2,12 +2,13 @@
 CREATE EXTENSION asn_inventory;
 
 CREATE TABLE raw_events (
-    event_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    event_time timestamptz,
-    payload    jsonb NOT NULL
+    event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    payload  jsonb NOT NULL
 );
 
--- The attacker's address, and the address of the host that a malware URL names.
-SELECT attach_ip_source('raw_events', ARRAY['payload->>src_ip', 'payload->>url'], 'event_time');
+-- The attacker's address, that of the host that a malware URL names, and every address in a typed command; the time of the
+-- event is in the JSON as well.
+SELECT attach_ip_source('raw_events', ARRAY['payload->>src_ip', 'payload->>url', 'text(payload->>input)'],
+                        observed_at => 'payload->>timestamp');
 
 CREATE TEMP TABLE incoming (line jsonb);

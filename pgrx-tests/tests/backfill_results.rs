@@ -23,7 +23,7 @@ fn every_bare_row_is_enriched_and_the_numbers_are_exact() {
     bare(cluster, db, "192.168.0.0", 20); // special-purpose
     bare(cluster, db, "2001:4860:4860::8888", 10);
     bare(cluster, db, "fe80::1", 5);
-    bare(cluster, db, "::ffff:8.8.8.0", 4);
+    bare(cluster, db, "2002:808:800::", 4);
     let counts = "SELECT sum(observation_count), min(first_seen_at), max(first_seen_at), count(*) FROM ip_inventory";
     let before = cluster.lines(db, counts);
     let started = cluster.value(db, "SELECT clock_timestamp()");
@@ -140,6 +140,7 @@ fn a_list_enriches_only_its_own_addresses() {
     assert_eq!(
         cluster.lines(db, rows),
         [
+            "1.1.1.1|0|found",
             "8.8.8.0|1|found",
             "8.8.8.1|2|found",
             "8.8.8.2|3|found",
@@ -150,7 +151,6 @@ fn a_list_enriches_only_its_own_addresses() {
             "10.0.0.2|0|skipped",
             "81.2.69.142|0|found",
             "198.51.99.1|0|not_found",
-            "::ffff:1.1.1.1|0|found",
             "2001:4860:4860::8888|0|found",
             "fe80::1|0|skipped",
         ]

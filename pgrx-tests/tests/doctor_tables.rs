@@ -172,7 +172,7 @@ fn a_column_that_can_no_longer_be_read_is_named() {
     );
     assert_eq!(patient.value("SELECT observed_at FROM ip_source WHERE tbl = 'e'::regclass"), "seen");
     patient.suffer(
-        "ALTER TABLE e ALTER seen TYPE text",
+        "ALTER TABLE e ALTER seen TYPE boolean USING true",
         "columns",
         "seen: the table has no such column that holds a time",
     );

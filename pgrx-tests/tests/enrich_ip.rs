@@ -58,7 +58,7 @@ fn an_unknown_address_is_answered_at_once_and_becomes_a_row_seen_0_times() {
         ("81.2.69.142", "public||GB|London|found|skipped|pending"),
         ("198.51.99.1", "public||||not_found|skipped|pending"),
         ("2001:4860:4860::8888", "public|15169|US||found|skipped|skipped"),
-        ("::ffff:1.1.1.1", "public|13335|AU||found|skipped|pending"),
+        ("2002:101:101::", "public|13335|AU||found|skipped|pending"),
         ("10.0.0.1", "private||||skipped|skipped|skipped"),
         ("fe80::1", "link_local||||skipped|skipped|skipped"),
         ("45.155.205.86", "public|4200000001|RU|Moscow|found|skipped|pending"),

@@ -147,12 +147,12 @@ fn a_changed_table_accepts_inserts_with_a_warning() {
          ALTER TABLE events RENAME COLUMN b TO bee;
          ALTER TABLE events ALTER COLUMN c TYPE text;
          ALTER TABLE events ALTER COLUMN payload TYPE text;
-         ALTER TABLE events ALTER COLUMN at TYPE text;",
+         ALTER TABLE events ALTER COLUMN at TYPE boolean USING true;",
     );
     let (mut session, notices) = db.connect_with_notices();
     run(
         &mut session,
-        r#"INSERT INTO events VALUES ('36.68.0.1', '36.68.0.2', '{"ip":"36.68.0.3"}', 'noon', '36.68.0.4')"#,
+        r#"INSERT INTO events VALUES ('36.68.0.1', '36.68.0.2', '{"ip":"36.68.0.3"}', 'yes', '36.68.0.4')"#,
     );
     let heard = notices.all();
     for name in ["a", "b", "payload->>ip", "at"] {

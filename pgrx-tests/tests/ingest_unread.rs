@@ -53,13 +53,13 @@ fn every_value_without_an_address_has_a_reason() {
             "jsonb",
             "v->>src_ip",
             r#"('[{"src_ip":"8.8.8.8"}]')"#,
-            r#"[{"src_ip": "8.8.8.8"}]|v->>src_ip: an array, not an object with a key "src_ip": use ->0->>src_ip for its first element"#,
+            r#"[{"src_ip": "8.8.8.8"}]|v->>src_ip: an array, not an object with a key "src_ip": use ->*->>src_ip for each element"#,
         ),
         (
             "json",
             "v->>src_ip",
             r#"('[{"src_ip":"8.8.8.8"}]')"#,
-            r#"[{"src_ip":"8.8.8.8"}]|v->>src_ip: an array, not an object with a key "src_ip": use ->0->>src_ip for its first element"#,
+            r#"[{"src_ip":"8.8.8.8"}]|v->>src_ip: an array, not an object with a key "src_ip": use ->*->>src_ip for each element"#,
         ),
         (
             "json",

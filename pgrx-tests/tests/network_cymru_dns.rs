@@ -168,7 +168,7 @@ fn the_longest_prefix_and_its_first_origin_are_stored_and_all_origins_kept() {
 
 #[test]
 fn wrapped_addresses_are_asked_about_as_the_address_inside() {
-    let world = start(options());
+    let world = start(options().conf("fold_ipv4_mapped", "off"));
     world.ingest(&["::ffff:45.2.0.1", "2002:2d02:1::", "::ffff:8.8.8.8", "2002:808:808::"]);
     for ip in ["::ffff:45.2.0.1", "2002:2d02:1::"] {
         world.wait_row(ip, ANSWER, "found|64502|cymru|0||");
@@ -182,7 +182,7 @@ fn wrapped_addresses_are_asked_about_as_the_address_inside() {
 
 #[test]
 fn forbidden_addresses_are_skipped_until_the_settings_change() {
-    let world = start(options().conf("never_ask", "45.7.0.0/16"));
+    let world = start(options().conf("never_ask", "45.7.0.0/16").conf("fold_ipv4_mapped", "off"));
     let secret = ["45.7.0.1", "::ffff:45.7.0.2"];
     world.ingest(&secret);
     let skipped = "skipped|asn_inventory.never_ask|";

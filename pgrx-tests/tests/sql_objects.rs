@@ -69,7 +69,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
         lines(signatures),
         [
             "absorb_observations(max_rows integer DEFAULT NULL::integer) → bigint",
-            "attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL::name, method text DEFAULT 'trigger'::text) → void",
+            "attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL::text, method text DEFAULT 'trigger'::text, only_where text DEFAULT NULL::text) → void",
             "backfill_inventory(batch_size integer DEFAULT 1000, commit_interval integer DEFAULT 5000, \
              max_ips bigint DEFAULT NULL::bigint, workers integer DEFAULT 4, ips inet[] DEFAULT NULL::inet[], \
              wait boolean DEFAULT true) → enrichment_summary",

@@ -6,8 +6,19 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- First all locks at once, the queue's last and not for long: see src/functions/update.rs. A table that is altered below is
 -- named here.
 CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
-SELECT @extschema@.hold_still('{}', '0.3.0');
+SELECT @extschema@.hold_still('{ip_source}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
+
+ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text;
+
+-- Other arguments make another function: who may call the old one may call this.
+CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
+CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
+SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name, text)', '@extschema@.attach_ip_source(regclass, text[], text, text, text)');
+DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text);
+DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
 -- It has more columns, so it is another function. Who may call the old one may call the new one. Where others have built on
 -- the old one, a view say, it stays with them as it was, under another name: the extension lets go of it.
@@ -35,7 +46,7 @@ COMMENT ON INDEX @extschema@.ip_inventory_greynoise_due IS 'addresses about whic
 COMMENT ON INDEX @extschema@.ip_inventory_cymru_ts IS 'answers of Team Cymru by age';
 COMMENT ON INDEX @extschema@.ip_inventory_scanner_ts IS 'answers of GreyNoise by age';
 COMMENT ON TABLE @extschema@.ip_inventory IS 'every address ever observed, with the answers of each source';
-COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed';
+COMMENT ON COLUMN @extschema@.ip_inventory.ip_address IS 'host address as it was observed; IPv4-mapped ones as IPv4, unless asn_inventory.fold_ipv4_mapped is off';
 COMMENT ON COLUMN @extschema@.ip_inventory.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.last_seen_at IS 'latest observation';
 COMMENT ON COLUMN @extschema@.ip_inventory.observation_count IS 'how often it was observed in attached tables; 0 when it was only asked about';
@@ -85,12 +96,12 @@ COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of 
 COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why that value could not be read';
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
-COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses';
+COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses, lists or texts';
 COMMENT ON COLUMN @extschema@.ip_source.observed_at IS 'column that holds the time of the event; null: the time of the insert';
 COMMENT ON COLUMN @extschema@.ip_source.attached_at IS 'when attach_ip_source was called';
 COMMENT ON COLUMN @extschema@.ip_source.attached_by IS 'role that called it';
 COMMENT ON COLUMN @extschema@.ip_source.observations IS 'addresses observed, repetitions included';
-COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were not host addresses';
+COMMENT ON COLUMN @extschema@.ip_source.unparsable IS 'values that were not host addresses, and times of events that could not be read';
 COMMENT ON COLUMN @extschema@.ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.ip_source.populated_at IS 'time from which all earlier rows are counted: by populate_ip_inventory, or because the table was empty when it was attached';
 COMMENT ON COLUMN @extschema@.ip_source.attached_snapshot IS 'transaction and snapshot of the attachment, which tell the earlier rows';
@@ -105,6 +116,8 @@ COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not b
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'time of that statement';
 COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement) or row (one by one)';
 COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
+COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
+COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
 COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they were put below an attached table; populate_ip_inventory counts these rows once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put below the attached table';
@@ -171,11 +184,14 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURN
 #variable_conflict use_column
 DECLARE
     stored bigint;
+    -- The address under which an IPv4-mapped one is kept.
+    address inet := CASE WHEN $1 <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+        THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE $1 END;
 BEGIN
     SELECT c.old_asn INTO stored FROM @extschema@.ip_asn_history c
-    WHERE c.ip_address = $1 AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1;
+    WHERE c.ip_address = address AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1;
     IF NOT FOUND THEN
-        SELECT i.asn_number INTO stored FROM @extschema@.ip_inventory i WHERE i.ip_address = $1;
+        SELECT i.asn_number INTO stored FROM @extschema@.ip_inventory i WHERE i.ip_address = address;
     END IF;
     RETURN stored;
 END $$;
@@ -263,9 +279,9 @@ COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb 
 CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of attached tables: appends the addresses of inserted rows to ip_observation';
-CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at name DEFAULT NULL, method text DEFAULT 'trigger') RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) IS 'observes the addresses in rows inserted into a table from now on; observed_at: column with the time of the event, followed by its time zone where the column has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription)';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(…) for a list of addresses or text(…) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed';
 CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
 COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
@@ -733,7 +749,9 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at times
 #variable_conflict use_column
 DECLARE
     -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
-    asked_about inet := host($1)::inet;
+    -- The address under which an IPv4-mapped one is kept.
+    asked_about inet := CASE WHEN $1 <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+        THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
     entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
     changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);
     prefixes @extschema@.cymru_prefix[] := ARRAY(

@@ -18,6 +18,7 @@ use crate::functions::lookup;
 use crate::ingest::queue::Queue;
 use crate::inventory::columns;
 use crate::inventory::columns::Column;
+use crate::inventory::fold;
 use crate::inventory::row::Row;
 use crate::inventory::seen::Seen;
 use crate::network::ask;
@@ -50,7 +51,7 @@ sql_function!(
             );
         }
         // A negative interval means no wait.
-        enrich(call, Inet::host(inet.ip), Duration::from_micros(u64::try_from(wait).unwrap_or(0)))
+        enrich(call, Inet::host(fold::kept(inet.ip)), Duration::from_micros(u64::try_from(wait).unwrap_or(0)))
     }
 );
 

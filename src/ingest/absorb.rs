@@ -19,6 +19,7 @@ use super::queue::{Queue, wake_at_commit};
 use super::queued::{Retry, Stored, is_queue};
 use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
+use crate::inventory::fold;
 use crate::inventory::seen::Seen;
 use crate::inventory::source;
 use crate::inventory::source::{Counted, Unreadable};
@@ -262,7 +263,7 @@ impl Taken {
     fn count(&mut self, ip: IpAddr, seen: Seen, attempts: i32) {
         let asked = seen.count == 0;
         self.addresses
-            .entry(ip)
+            .entry(fold::kept(ip))
             .and_modify(|p| {
                 p.seen.add(seen);
                 p.attempts = p.attempts.max(attempts);

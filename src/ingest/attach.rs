@@ -12,6 +12,7 @@ use super::before::Before;
 use super::family;
 use super::install;
 use super::install::Reads;
+use super::only;
 use super::owner::check_owner;
 use super::rows;
 use crate::inventory::source::Attaching;
@@ -30,8 +31,8 @@ use crate::pg::tx::Settings;
 use crate::sql_function;
 
 sql_function!(
-    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at name, method text)`. Version 0.1.0 declares it without
-    /// `method`.
+    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at text, method text, only_where text)`. Version 0.2.0
+    /// declares it without `only_where` and with a name as `observed_at`, version 0.1.0 without `method` as well.
     attach_ip_source,
     pg_finfo_attach_ip_source,
     |call: Call| {
@@ -46,10 +47,12 @@ sql_function!(
         if selectors.is_empty() {
             bad_value("attach_ip_source needs a column", "ip_columns is empty.", "Name one: ARRAY['src_ip'].");
         }
-        let observed_at = call.name(2);
+        let observed_at = if call.nargs() > 4 { call.text(2) } else { call.name(2) };
         let method = if call.nargs() > 3 { call.text(3) } else { None };
         let method = Method::parse(method.as_deref().unwrap_or("trigger"));
-        attach(&Schema::of(call), table, &selectors, observed_at.as_deref(), method);
+        let only_where = if call.nargs() > 4 { call.text(4) } else { None };
+        let wanted = Wanted { selectors: &selectors, observed_at: observed_at.as_deref(), only_where: only_where.as_deref(), method };
+        attach(&Schema::of(call), table, &wanted);
         call.null()
     }
 );
@@ -104,7 +107,16 @@ impl Method {
     }
 }
 
-fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at: Option<&str>, method: Method) {
+/// How a table is to be attached.
+struct Wanted<'a> {
+    selectors: &'a [String],
+    observed_at: Option<&'a str>,
+    only_where: Option<&'a str>,
+    method: Method,
+}
+
+fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
+    let Wanted { selectors, observed_at, only_where, method } = *wanted;
     let Some(name) = relation_name(table) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -122,7 +134,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
             "Attach it after COMMIT.",
         );
     }
-    let (moment, zone) = check_columns(table, selectors, observed_at);
+    let time = check_columns(table, selectors, observed_at, only_where);
     let command = session::command();
     let sql = Sql::as_caller();
     let members = lock_family(table);
@@ -131,7 +143,8 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     }
     check_names(schema, &members);
     let observed = observed_at.unwrap_or("").to_owned();
-    let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).collect();
+    let condition = only_where.map(|only| format!("{}{only}", only::PREFIX));
+    let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).chain(condition).collect();
     let switched = allow_triggers(&members);
     let own: Vec<pg_sys::Oid> =
         members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
@@ -155,8 +168,8 @@ fn attach(schema: &Schema, table: pg_sys::Oid, selectors: &[String], observed_at
     let quiet = Settings::without_triggers();
     let how = Attaching {
         columns: selectors,
-        observed_at: moment.as_deref(),
-        zone: zone.as_deref(),
+        observed_at: time.as_ref(),
+        only_where,
         snapshot: &before,
         name: Some(&name),
         is_empty,

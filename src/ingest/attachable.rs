@@ -2,16 +2,18 @@
 //! cannot is refused, with the reason.
 #![allow(unsafe_code, reason = "reads the descriptor of the table")]
 
-use enrich::selector::Selector;
+use enrich::condition::Condition;
+use enrich::selector::{EventTime, Selector};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::extract::{Extractor, Misfit};
+use super::extract::{Extractor, Misfit, column};
 use super::family;
 use super::install;
 use super::install::TRIGGER;
-use super::moment;
 use super::moment::{Moment, NoMoment};
+use super::only;
+use super::only::{Only, Unfit};
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise};
@@ -46,12 +48,13 @@ pub fn check_table(table: pg_sys::Oid) {
     }
 }
 
-/// Refuses columns that cannot be read. Returns the column of the time, and the zone that was named with it.
+/// Refuses columns that cannot be read. Returns where the time stands.
 pub fn check_columns(
     table: pg_sys::Oid,
     selectors: &[String],
     observed_at: Option<&str>,
-) -> (Option<String>, Option<String>) {
+    only_where: Option<&str>,
+) -> Option<EventTime> {
     // SAFETY: the relation is open for as long as its descriptor is read.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
@@ -59,19 +62,23 @@ pub fn check_columns(
         for text in selectors {
             check_selector(table, desc, text);
         }
-        let parts = observed_at.map(|text| moment::split(desc, text));
-        if let Some((name, zone)) = parts
-            && let Err(why) = Moment::new(desc, name, zone)
+        let time = observed_at.map(|text| EventTime::parse(text, |name| column(desc, name).is_some()));
+        if let Some(time) = &time
+            && let Err(why) = Moment::new(desc, time)
         {
-            no_moment(table, name, zone.unwrap_or_default(), why);
+            no_moment(table, time, why);
+        }
+        if let Some(text) = only_where {
+            check_condition(table, desc, text);
         }
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        parts.map_or((None, None), |(name, zone)| (Some(name.to_owned()), zone.map(|zone| zone.trim().to_owned())))
+        time
     }
 }
 
-fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
-    const TIMES: &str = "observed_at is a column of type timestamptz, timestamp or date; one of the latter two may have its time zone behind it: 'at@Europe/Berlin'.";
+fn no_moment(table: pg_sys::Oid, time: &EventTime, why: NoMoment) -> ! {
+    const TIMES: &str = "observed_at is a column of type timestamptz, timestamp, date, text, integer, bigint or double precision, or a path into JSON: 'payload->>timestamp'. Times without a zone may have it behind them: 'at@Europe/Berlin'.";
+    let name = time.written();
     let mismatch = |reason: &str| {
         raise(
             PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
@@ -81,12 +88,14 @@ fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
         )
     };
     match why {
-        NoMoment::NoColumn => no_column(table, name),
+        NoMoment::NoColumn => no_column(table, &time.column),
         NoMoment::WrongType => mismatch("It holds no time."),
-        NoMoment::HasZone => mismatch("It is of type timestamptz, whose values have their zone already."),
+        NoMoment::HasZone => mismatch("Its values need no time zone."),
+        NoMoment::NoPath => mismatch("It is JSON, and the path to the time is missing."),
+        NoMoment::BadPath => mismatch("It is no path to one value in a JSON column."),
         NoMoment::NoZone => bad_value(
-            format!("time zone \"{zone}\" not recognized"),
-            "observed_at ends in @ and a time zone. As a name it is cut after 63 bytes.",
+            format!("time zone \"{}\" not recognized", time.zone.as_deref().unwrap_or_default()),
+            "observed_at ends in @ and a time zone. A key with an @ in it stands in quotes: payload->>'a@b'.",
             "SELECT name FROM pg_timezone_names lists them.",
         ),
     }
@@ -94,8 +103,40 @@ fn no_moment(table: pg_sys::Oid, name: &str, zone: &str, why: NoMoment) -> ! {
 
 /// # Safety
 /// `desc` must be the descriptor of `table`.
+unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
+    const FORM: &str = "It reads: payload->>eventid = cowrie.login.failed and kind not in (a, 'b c').";
+    let condition = match Condition::parse(text) {
+        Ok(condition) => condition,
+        Err(error) => bad_value("only_where is no condition", &format!("In only_where {error}."), FORM),
+    };
+    let mismatch = |name: &str, detail: &str| {
+        raise(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!("column \"{name}\" of \"{}\" cannot be compared in only_where", plain_name(table)),
+            detail,
+            "A compared value is text, varchar, char, citext, boolean, smallint, integer or bigint, or a path into JSON.",
+        )
+    };
+    // SAFETY: the caller's descriptor.
+    match unsafe { Only::new(&condition, desc) } {
+        Ok(_) => {}
+        Err(Unfit::NoColumn(name)) => no_column(table, &name),
+        Err(Unfit::WrongType(name, kind)) => mismatch(&name, &format!("Its type is {kind}.")),
+        Err(Unfit::NoPath(name)) => mismatch(&name, "It is JSON, and the path to the value is missing."),
+    }
+}
+
+/// # Safety
+/// `desc` must be the descriptor of `table`.
 unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
-    const TYPES: &str = "An address column is inet, cidr, text, varchar, or an array of one of them; a JSON column takes a path: payload->>src_ip.";
+    const TYPES: &str = "An address column is inet, cidr, text, varchar, citext, or an array of one of them; a JSON column takes a path: payload->>src_ip. Write list(…) for a list in one text and text(…) for free text.";
+    if text.starts_with(only::PREFIX) {
+        bad_value(
+            format!("\"{text}\" begins like a condition"),
+            "A condition is given as only_where.",
+            "A column of that name stands in double quotes: \"where x\".",
+        );
+    }
     let selector = match Selector::parse(text) {
         Ok(selector) => selector,
         Err(error) => bad_value(error.to_string(), "", TYPES),
@@ -113,6 +154,7 @@ unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str
         Ok(_) => {}
         Err(Misfit::NoColumn) => no_column(table, &selector.column),
         Err(Misfit::WrongType(name)) => mismatch(format!("Its type is {name}.")),
+        Err(Misfit::NotText(name)) => mismatch(format!("list(…) and text(…) read text, and its type is {name}.")),
         Err(Misfit::NotJson(name)) => mismatch(format!("It has a path, but its type is {name}, not json or jsonb.")),
         Err(Misfit::NoPath) => mismatch("It is JSON, and no path says where in it.".to_owned()),
     }

@@ -4,16 +4,17 @@
 use std::borrow::Cow;
 use std::ffi::CString;
 
-use enrich::address::parse_host;
-use enrich::json::{self, Value};
-use enrich::selector::Selector;
+use enrich::json;
+use enrich::selector::{Reading, Selector};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::found::Finder;
+use super::jsonb_path::{JsonbPath, json_text};
 use super::tally::Tally;
 use super::unread::Unread;
-use crate::pg::call::texts;
-use crate::pg::datum::array_elements;
+use crate::pg::catalog::extension_of;
+use crate::pg::datum::{array_elements, text_bytes};
 use crate::pg::encoding::{from_server, server_text};
 use crate::pg::inet::Inet;
 use crate::pg::raw;
@@ -24,6 +25,7 @@ pub struct Extractor {
     /// The column's number, from 1.
     pub attribute: i16,
     shape: Shape,
+    reading: Reading,
 }
 
 enum Shape {
@@ -31,13 +33,16 @@ enum Shape {
     Text,
     InetArray,
     TextArray,
-    /// A value in a jsonb at a path in the server's encoding, which is also the argument of the function that gets it
-    /// as text: a text[].
-    Jsonb(Vec<Vec<u8>>, Kept),
-    /// A value in a json at a path. PostgreSQL's own function would raise errors on some contents: see [`json`].
-    Json(Vec<String>),
+    /// A value in a jsonb at a path.
+    Jsonb(JsonbPath, Vec<String>),
+    /// Values in a jsonb at a path through each element of arrays: the part before the first of them, which PostgreSQL
+    /// finds, and all parts.
+    JsonbEach(JsonbPath, Vec<Vec<String>>),
+    /// Values in a json at a path, in parts between each element of arrays. PostgreSQL's own function would raise errors
+    /// on some contents: see [`json`].
+    Json(Vec<Vec<String>>),
     /// The same where the path has letters that are others in the server's encoding: the json is read as UTF-8.
-    ForeignJson(Vec<String>),
+    ForeignJson(Vec<Vec<String>>),
 }
 
 /// Why a selector does not fit a table.
@@ -50,6 +55,8 @@ pub enum Misfit {
     NotJson(String),
     /// A JSON column without a path.
     NoPath,
+    /// A list or a free text in a column of addresses.
+    NotText(String),
 }
 
 impl Extractor {
@@ -60,30 +67,37 @@ impl Extractor {
     pub unsafe fn new(selector: &Selector, desc: pg_sys::TupleDesc) -> Result<Extractor, Misfit> {
         let attribute = column(desc, &selector.column).ok_or(Misfit::NoColumn)?;
         // SAFETY: the attribute was just found in this descriptor; type names come from the catalog.
-        let (base, name) = unsafe {
+        let (base, element, name) = unsafe {
             let oid = pg_sys::SPI_gettypeid(desc, i32::from(attribute));
             let name = move || from_server(std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_bytes());
-            (pg_sys::getBaseType(oid), name)
+            let base = pg_sys::getBaseType(oid);
+            let element = pg_sys::get_element_type(base);
+            let is_array = element != pg_sys::InvalidOid;
+            (base, if is_array { pg_sys::getBaseType(element) } else { element }, name)
         };
-        let path = !selector.path.is_empty();
+        let reading = selector.reading;
+        let parts = selector.parts();
+        // A whole JSON value holds no address, but free text.
+        let is_path = parts.len() > 1 || !selector.path.is_empty();
         let shape = match base {
-            pg_sys::JSONBOID if path => {
-                let keys = selector.path.iter().map(|key| server_text(key).into_owned());
-                Shape::Jsonb(keys.collect(), path_datum(&selector.path))
+            pg_sys::JSONBOID | pg_sys::JSONOID if !is_path && reading != Reading::Text => return Err(Misfit::NoPath),
+            pg_sys::JSONBOID if parts.len() > 1 => Shape::JsonbEach(JsonbPath::new(&parts[0]), parts),
+            pg_sys::JSONBOID => Shape::Jsonb(JsonbPath::new(&parts[0]), parts.into_iter().flatten().collect()),
+            pg_sys::JSONOID if parts.iter().flatten().any(|key| matches!(server_text(key), Cow::Owned(_))) => {
+                Shape::ForeignJson(parts)
             }
-            pg_sys::JSONOID if selector.path.iter().any(|key| matches!(server_text(key), Cow::Owned(_))) => {
-                Shape::ForeignJson(selector.path.clone())
-            }
-            pg_sys::JSONOID if path => Shape::Json(selector.path.clone()),
-            pg_sys::JSONBOID | pg_sys::JSONOID => return Err(Misfit::NoPath),
-            _ if path => return Err(Misfit::NotJson(name())),
-            pg_sys::INETOID | pg_sys::CIDROID => Shape::Inet,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Shape::Text,
-            pg_sys::INETARRAYOID | pg_sys::CIDRARRAYOID => Shape::InetArray,
-            pg_sys::TEXTARRAYOID | pg_sys::VARCHARARRAYOID | pg_sys::BPCHARARRAYOID => Shape::TextArray,
+            pg_sys::JSONOID => Shape::Json(parts),
+            _ if is_path => return Err(Misfit::NotJson(name())),
+            base if is_text(base) => Shape::Text,
+            _ if is_text(element) => Shape::TextArray,
+            base if is_inet(base) || is_inet(element) => match reading {
+                Reading::Address if is_inet(base) => Shape::Inet,
+                Reading::Address => Shape::InetArray,
+                _ => return Err(Misfit::NotText(name())),
+            },
             _ => return Err(Misfit::WrongType(name())),
         };
-        Ok(Extractor { attribute, shape })
+        Ok(Extractor { attribute, shape, reading })
     }
 
     /// Counts the addresses of one non-null value, as of time `at`. Pallocs in the current context.
@@ -94,36 +108,36 @@ impl Extractor {
         // SAFETY: the shape was chosen by the column's type.
         unsafe {
             match &self.shape {
-                Shape::Inet => observe_inet(Inet::read(datum), at, tally),
-                Shape::Text => observe_text(bytes(datum), at, tally),
+                Shape::Inet => return observe_inet(Inet::read(datum), at, tally),
                 Shape::InetArray => {
-                    for inet in Inet::read_array(datum) {
-                        observe_inet(inet, at, tally);
-                    }
+                    return Inet::read_array(datum).into_iter().for_each(|inet| observe_inet(inet, at, tally));
                 }
+                _ => {}
+            }
+            let mut finder = Finder::new(self.reading, at, tally);
+            match &self.shape {
+                Shape::Inet | Shape::InetArray => {}
+                Shape::Text => finder.text(text_bytes(datum)),
                 Shape::TextArray => {
-                    for element in array_elements(datum, pg_sys::TEXTOID) {
-                        observe_text(bytes(element), at, tally);
+                    let elements = array_elements(datum, pg_sys::TEXTOID);
+                    elements.into_iter().for_each(|element| finder.text(text_bytes(element)));
+                }
+                Shape::Jsonb(path, _) => {
+                    if let Some(text) = path.text(datum) {
+                        finder.json_as_text(text);
                     }
                 }
-                Shape::Jsonb(_, path) => {
-                    let arguments = [Some(datum), Some(path.datum())];
-                    if let Some(text) = pgrx::direct_function_call_as_datum(pg_sys::jsonb_extract_path_text, &arguments)
-                    {
-                        observe_json_text(bytes(text), at, tally);
+                Shape::JsonbEach(path, parts) => {
+                    if let Some(array) = path.json(datum) {
+                        // The first part was followed already.
+                        elements(array.as_bytes(), &parts[1..], &mut finder);
                     }
                 }
-                Shape::ForeignJson(path) => {
-                    let text = from_server(bytes(datum));
-                    if let Some(found) = json::at_path(text.as_bytes(), path) {
-                        observe_json(found, at, tally);
-                    }
+                Shape::ForeignJson(parts) => {
+                    let text = from_server(text_bytes(datum));
+                    json::each_at(text.as_bytes(), parts, &mut |found| finder.json(found));
                 }
-                Shape::Json(path) => {
-                    if let Some(found) = json::at_path(bytes(datum), path) {
-                        observe_json(found, at, tally);
-                    }
-                }
+                Shape::Json(parts) => json::each_at(text_bytes(datum), parts, &mut |found| finder.json(found)),
             }
         }
     }
@@ -134,55 +148,77 @@ impl Extractor {
     /// # Safety
     /// `datum` must be a value of the extractor's column.
     pub unsafe fn why_nothing(&self, datum: Datum) -> Unread {
+        let why = |text: &[u8], parts: &[Vec<String>]| {
+            let json = from_server(text);
+            let sample = Some(text).filter(|_| !text.is_empty());
+            Unread::new(sample, &enrich::miss::why_each(json.as_bytes(), parts))
+        };
         // SAFETY: the shape was chosen by the column's type.
         unsafe {
             match &self.shape {
+                Shape::Text if self.reading == Reading::Text => {
+                    Unread::new(Some(text_bytes(datum)), "a text without an address")
+                }
                 Shape::Inet | Shape::Text => Unread::new(None, "an empty text"),
                 Shape::InetArray | Shape::TextArray => Unread::new(None, "an array without an address"),
-                Shape::Jsonb(keys, _) => {
-                    let keys: Vec<String> = keys.iter().map(|key| from_server(key)).collect();
-                    match pgrx::direct_function_call::<&std::ffi::CStr>(pg_sys::jsonb_out, &[Some(datum)]) {
-                        Some(text) => why_no_key(text.to_bytes(), &keys),
-                        None => Unread::new(None, "no JSON"),
-                    }
-                }
-                Shape::Json(path) | Shape::ForeignJson(path) => why_no_key(bytes(datum), path),
+                Shape::Jsonb(_, keys) => match json_text(datum) {
+                    Some(json) => why(&server_text(&json), std::slice::from_ref(keys)),
+                    None => Unread::new(None, "no JSON"),
+                },
+                Shape::JsonbEach(_, parts) => match json_text(datum) {
+                    Some(json) => why(&server_text(&json), parts),
+                    None => Unread::new(None, "no JSON"),
+                },
+                Shape::Json(parts) | Shape::ForeignJson(parts) => why(text_bytes(datum), parts),
             }
         }
     }
 
-    /// The same inside a guard (see [`raw`]), for the values that most events hold. False: nothing was counted, and
-    /// [`Extractor::tally`] must be asked outside.
+    /// The same as [`Extractor::tally`] inside a guard (see [`raw`]), for the values that most events hold. False: nothing
+    /// was counted, and [`Extractor::tally`] must be asked outside.
     ///
     /// # Safety
     /// `datum` must be a value of the extractor's column.
     #[inline]
     pub unsafe fn tally_in_guard(&self, datum: Datum, at: i64, tally: &mut Tally) -> bool {
-        // SAFETY: the shape was chosen by the column's type.
+        // SAFETY: the shape was chosen by the column's type. Everything owned is made after the last call of PostgreSQL's.
         unsafe {
             match &self.shape {
                 Shape::Inet => observe_inet(Inet::read(datum), at, tally),
-                Shape::Text => observe_text(raw::bytes(datum), at, tally),
-                Shape::Jsonb(path, _) => match raw::jsonb_at(datum, path) {
+                Shape::Text => {
+                    let text = raw::bytes(datum);
+                    Finder::new(self.reading, at, tally).text(text);
+                }
+                Shape::Jsonb(path, _) => match path.in_guard(datum) {
                     Found::Nothing => {}
-                    Found::Text(text) if json::is_array(text) => return false,
-                    Found::Text(text) => observe_text(text, at, tally),
+                    Found::Text(text) if self.reading != Reading::Text && json::is_array(text) => return false,
+                    Found::Text(text) => Finder::new(self.reading, at, tally).text(text),
                     Found::Other => return false,
                 },
-                Shape::InetArray | Shape::TextArray | Shape::Json(_) | Shape::ForeignJson(_) => return false,
+                _ => return false,
             }
         }
         true
     }
 }
 
-/// The bytes of a text-like datum.
-///
-/// # Safety
-/// `datum` must be a varlena; the bytes live as long as it, or as the current context.
-unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
-    // SAFETY: see above.
-    unsafe { pgrx::varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
+/// Counts what each element of an array holds at the parts behind it.
+fn elements(array: &[u8], parts: &[Vec<String>], finder: &mut Finder<'_>) {
+    if let json::Value::Array(elements) = json::value(array) {
+        elements.for_each(|element| json::each_at(element, parts, &mut |found| finder.json(found)));
+    }
+}
+
+/// Whether values of a type are texts, those of the extension citext too.
+pub fn is_text(kind: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    let citext = || unsafe { pg_sys::get_extension_oid(c"citext".as_ptr(), true) };
+    matches!(kind, pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID)
+        || extension_of(pg_sys::TypeRelationId, kind).is_some_and(|extension| extension == citext())
+}
+
+fn is_inet(kind: pg_sys::Oid) -> bool {
+    matches!(kind, pg_sys::INETOID | pg_sys::CIDROID)
 }
 
 /// The number of the live column of that name.
@@ -198,74 +234,5 @@ fn observe_inet(inet: Inet, at: i64, tally: &mut Tally) {
         tally.unreadable(format!("{}/{}", inet.ip, inet.bits).as_bytes(), "a network, not a host address");
     } else {
         tally.observe(inet.ip, at);
-    }
-}
-
-fn observe_text(text: &[u8], at: i64, tally: &mut Tally) {
-    match parse_host(text) {
-        Ok(Some(ip)) => tally.observe(ip, at),
-        Ok(None) => {}
-        Err(error) => tally.unreadable(text, error),
-    }
-}
-
-/// A JSON value: a string, or an array of strings.
-fn observe_json(found: &[u8], at: i64, tally: &mut Tally) {
-    match json::value(found) {
-        Value::Null => {}
-        Value::Text(text) => observe_json_text(&text, at, tally),
-        Value::Array(elements) => {
-            for element in elements {
-                match json::value(element) {
-                    Value::Null => {}
-                    Value::Text(text) => observe_text(&text, at, tally),
-                    _ => tally.unreadable(element, "an element of an array that is no text"),
-                }
-            }
-        }
-        Value::Other => tally.unreadable(found, "a value that is no text"),
-    }
-}
-
-/// A JSON value as PostgreSQL makes it text, which is a string's content. (`[2001:db8::1]` starts like an array and is
-/// none.)
-fn observe_json_text(text: &[u8], at: i64, tally: &mut Tally) {
-    if json::is_array(text) {
-        observe_json(text, at, tally);
-    } else {
-        observe_text(text, at, tally);
-    }
-}
-
-/// Why a path into a JSON text in the server's encoding finds no address.
-fn why_no_key(text: &[u8], path: &[String]) -> Unread {
-    let json = from_server(text);
-    Unread::new(Some(text), &enrich::miss::why(json.as_bytes(), path))
-}
-
-fn path_datum(path: &[String]) -> Kept {
-    let datum = texts(path);
-    // SAFETY: an array just made.
-    Kept::new(unsafe { pgrx::varlena::varlena_to_byte_slice(datum.cast_mut_ptr()) })
-}
-
-/// A varlena in memory of our own: it outlives statements, and goes with its owner.
-struct Kept(Vec<u64>);
-
-impl Kept {
-    fn new(data: &[u8]) -> Kept {
-        let len = data.len() + 4;
-        let mut words = vec![0u64; len.div_ceil(8)];
-        // SAFETY: the words hold `len` bytes: a 4-byte header, then the data.
-        unsafe {
-            let start = words.as_mut_ptr().cast::<u8>();
-            pgrx::varlena::set_varsize_4b(start.cast(), len as i32);
-            start.add(4).copy_from_nonoverlapping(data.as_ptr(), data.len());
-        }
-        Kept(words)
-    }
-
-    fn datum(&self) -> Datum {
-        Datum::from(self.0.as_ptr())
     }
 }

@@ -16,6 +16,7 @@ use pgrx::pg_sys::Datum;
 
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
+use super::only;
 use super::part;
 use crate::pg::call::Call;
 use crate::pg::catalog;
@@ -325,9 +326,13 @@ fn mending(schema: &Schema, table: pg_sys::Oid, trigger: &Found) -> String {
     let top = all(&[table], CHILD).into_iter().rfind(is_attached).unwrap_or(table);
     let mut arguments = trigger.arguments.iter();
     let observed_at = arguments.next().filter(|name| !name.is_empty());
-    let columns: Vec<String> = arguments.map(|column| quote_literal(column)).collect();
+    let is_condition = |argument: &&String| argument.starts_with(only::PREFIX);
+    let columns = arguments.clone().filter(|argument| !is_condition(argument));
+    let columns: Vec<String> = columns.map(|column| quote_literal(column)).collect();
+    let only = arguments.find(is_condition).map(|argument| quote_literal(&argument[only::PREFIX.len()..]));
+    let only = only.map(|only| format!(", only_where => {only}")).unwrap_or_default();
     let observed_at = observed_at.map(|name| format!(", {}", quote_literal(name))).unwrap_or_default();
     let method = if trigger.reads == Reads::EachRow { ", method => 'row'" } else { "" };
     let top = quote_literal(&relation_name(top).unwrap_or_default());
-    format!("SELECT {}.attach_ip_source({top}, ARRAY[{}]{observed_at}{method})", schema.name, columns.join(", "))
+    format!("SELECT {}.attach_ip_source({top}, ARRAY[{}]{observed_at}{method}{only})", schema.name, columns.join(", "))
 }

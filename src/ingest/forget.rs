@@ -19,7 +19,7 @@ use super::part::Source;
 use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
-use crate::inventory::{seen, source};
+use crate::inventory::{fold, seen, source};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -141,5 +141,5 @@ fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
 }
 
 fn counts(tally: Tally) -> impl Iterator<Item = (IpAddr, i64)> {
-    tally.addresses.into_iter().map(|(ip, seen)| (ip, seen.count))
+    tally.addresses.into_iter().map(|(ip, seen)| (fold::kept(ip), seen.count))
 }

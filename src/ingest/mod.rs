@@ -19,7 +19,10 @@
 //! | [`reading`] | an attached table's rows, distinguished by whether they were counted |
 //! | [`before`] | which rows were there when a table was attached |
 //! | [`part`] | notes on partitions that had rows when they came |
-//! | [`extract`] | from a column's datum to addresses |
+//! | [`extract`] | from a column's datum to texts and addresses |
+//! | [`found`] | from a text to the tally |
+//! | [`jsonb_path`] | a value in jsonb |
+//! | [`only`] | which rows are events |
 //! | [`unread`] | unreadable values, and the reason |
 //! | [`moment`] | the time of an event |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
@@ -41,8 +44,11 @@ pub mod copy;
 pub mod extract;
 pub mod family;
 pub mod forget;
+mod found;
 mod install;
+mod jsonb_path;
 pub mod moment;
+pub mod only;
 mod outlet;
 mod owner;
 mod part;

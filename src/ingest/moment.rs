@@ -1,23 +1,46 @@
-//! The time of an event: a column that holds it, and the time zone in which a time without one is read.
+//! The time of an event: a column, or a value in JSON, that holds it, and the time zone in which a time without one is
+//! read.
 #![allow(unsafe_code, reason = "reads times by the types of their columns, without a guard around each")]
 
-use enrich::moment::plausible;
+use enrich::json;
+use enrich::json::Value;
+use enrich::moment::{Spoken, plausible, since_1970, spoken};
+use enrich::selector::EventTime;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use super::extract::column;
+use super::extract::{column, is_text};
+use super::jsonb_path::{JsonbPath, json_text};
+use super::tally::Tally;
+use crate::pg::datum::text_bytes;
+use crate::pg::encoding::from_server;
 use crate::pg::raw;
+use crate::pg::raw::Found;
 use crate::pg::time;
 
-/// A column that holds the time of the event.
+/// A value that holds the time of the event.
 pub struct Moment {
     attribute: i16,
-    kind: pg_sys::Oid,
-    /// Where a `timestamp` or `date` is at home; the session's where it is null.
+    kind: Kind,
+    /// Where a `timestamp`, a `date` or a text is at home. Where it is null, the session's, and UTC for a text.
     zone: *mut pg_sys::pg_tz,
 }
 
-/// Why a column gives no time.
+/// The types that a time can have.
+enum Kind {
+    Timestamptz,
+    Timestamp,
+    Date,
+    /// A number of seconds, or of parts of them, since 1970: see [`since_1970`].
+    Integer,
+    BigInteger,
+    Float,
+    Text,
+    Jsonb(JsonbPath, Vec<String>),
+    Json(Vec<String>),
+}
+
+/// Why a value gives no time.
 pub enum NoMoment {
     /// No such column.
     NoColumn,
@@ -27,44 +50,43 @@ pub enum NoMoment {
     HasZone,
     /// No such time zone.
     NoZone,
-}
-
-/// `observed_at` as it is written: a column, or `column@zone`, where no column has the whole as its name.
-///
-/// # Safety
-/// `desc` must be a valid descriptor.
-pub unsafe fn split(desc: pg_sys::TupleDesc, text: &str) -> (&str, Option<&str>) {
-    match text.rsplit_once('@') {
-        Some((name, zone)) if column(desc, text).is_none() => (name, Some(zone)),
-        _ => (text, None),
-    }
+    /// A JSON column without a path.
+    NoPath,
+    /// A path into a column that is not JSON, or one that leads to more than one value.
+    BadPath,
 }
 
 impl Moment {
-    /// The time that `text` names.
+    /// The time that `place` names.
     ///
     /// # Safety
     /// `desc` must be a valid descriptor.
-    pub unsafe fn parse(desc: pg_sys::TupleDesc, text: &str) -> Result<Moment, NoMoment> {
-        // SAFETY: see above.
-        let (name, zone) = unsafe { split(desc, text) };
-        // SAFETY: see above.
-        unsafe { Moment::new(desc, name, zone) }
-    }
-
-    /// The column `name` as a time in `zone`.
-    ///
-    /// # Safety
-    /// `desc` must be a valid descriptor.
-    pub unsafe fn new(desc: pg_sys::TupleDesc, name: &str, zone: Option<&str>) -> Result<Moment, NoMoment> {
-        let attribute = column(desc, name).ok_or(NoMoment::NoColumn)?;
+    pub unsafe fn new(desc: pg_sys::TupleDesc, place: &EventTime) -> Result<Moment, NoMoment> {
+        let attribute = column(desc, &place.column).ok_or(NoMoment::NoColumn)?;
         // SAFETY: the attribute is one of this descriptor.
-        let kind = unsafe { pg_sys::getBaseType(pg_sys::SPI_gettypeid(desc, attribute.into())) };
-        if ![pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID].contains(&kind) {
-            return Err(NoMoment::WrongType);
-        }
-        let zone = match zone {
-            Some(_) if kind == pg_sys::TIMESTAMPTZOID => return Err(NoMoment::HasZone),
+        let base = unsafe { pg_sys::getBaseType(pg_sys::SPI_gettypeid(desc, attribute.into())) };
+        let path = match &place.path {
+            None => None,
+            Some(_) => Some(place.keys().ok_or(NoMoment::BadPath)?),
+        };
+        let kind = match (base, path) {
+            (pg_sys::JSONBOID, Some(path)) => Kind::Jsonb(JsonbPath::new(&path), path),
+            (pg_sys::JSONOID, Some(path)) => Kind::Json(path),
+            (pg_sys::JSONBOID | pg_sys::JSONOID, None) => return Err(NoMoment::NoPath),
+            (_, Some(_)) => return Err(NoMoment::BadPath),
+            (pg_sys::TIMESTAMPTZOID, None) => Kind::Timestamptz,
+            (pg_sys::TIMESTAMPOID, None) => Kind::Timestamp,
+            (pg_sys::DATEOID, None) => Kind::Date,
+            (pg_sys::INT4OID, None) => Kind::Integer,
+            (pg_sys::INT8OID, None) => Kind::BigInteger,
+            (pg_sys::FLOAT8OID, None) => Kind::Float,
+            (base, None) if is_text(base) => Kind::Text,
+            _ => return Err(NoMoment::WrongType),
+        };
+        let zone = match &place.zone {
+            Some(_) if matches!(kind, Kind::Timestamptz | Kind::Integer | Kind::BigInteger | Kind::Float) => {
+                return Err(NoMoment::HasZone);
+            }
             Some(zone) => find_zone(zone).ok_or(NoMoment::NoZone)?,
             None => std::ptr::null_mut(),
         };
@@ -76,19 +98,93 @@ impl Moment {
         self.attribute
     }
 
-    /// The value as a timestamptz that can be (see [`plausible`]); `None` for `infinity` and for values outside the
-    /// range of timestamptz. `now` is the time of the statement.
-    pub fn read(&self, datum: Datum, now: i64) -> Option<i64> {
+    /// The value as a timestamptz that can be (see [`plausible`]), or `now`, the time of the statement, where it is none.
+    /// What should be a time and is none is counted as unreadable. Pallocs.
+    ///
+    /// # Safety
+    /// `datum` must be a value of the column.
+    pub unsafe fn read(&self, datum: Datum, now: i64, tally: &mut Tally) -> i64 {
+        // SAFETY: the kind was chosen by the column's type.
+        unsafe {
+            match &self.kind {
+                Kind::Jsonb(path, keys) => match path.text(datum) {
+                    Some(text) => self.said(text, now, tally),
+                    None => {
+                        let json = json_text(datum).unwrap_or_default();
+                        missing(json.as_bytes(), keys, now, tally)
+                    }
+                },
+                Kind::Json(path) => {
+                    let json = from_server(text_bytes(datum));
+                    match json::at_path(json.as_bytes(), path).map(|found| (found, json::value(found))) {
+                        None | Some((_, Value::Null)) => missing(json.as_bytes(), path, now, tally),
+                        Some((_, Value::Text(text))) => self.said(&text, now, tally),
+                        Some((found, _)) => self.said(found, now, tally),
+                    }
+                }
+                Kind::Text => self.said(text_bytes(datum), now, tally),
+                _ => self.stored(datum, now).unwrap_or(now),
+            }
+        }
+    }
+
+    /// The same inside a guard (see [`raw`]); `None`: [`Moment::read`] must be asked outside.
+    ///
+    /// # Safety
+    /// As [`Moment::read`].
+    #[inline]
+    pub unsafe fn read_in_guard(&self, datum: Datum, now: i64, tally: &mut Tally) -> Option<i64> {
+        // SAFETY: the kind was chosen by the column's type.
+        unsafe {
+            match &self.kind {
+                Kind::Jsonb(path, _) => match path.in_guard(datum) {
+                    Found::Text(text) => Some(self.said(text, now, tally)),
+                    // Also to find out why there is none.
+                    Found::Nothing | Found::Other => None,
+                },
+                Kind::Json(_) => None,
+                Kind::Text => Some(self.said(raw::bytes(datum), now, tally)),
+                _ => Some(self.stored(datum, now).unwrap_or(now)),
+            }
+        }
+    }
+
+    /// A time by its text.
+    fn said(&self, text: &[u8], now: i64, tally: &mut Tally) -> i64 {
+        let moment = match spoken(text) {
+            Some(Spoken::Local(local)) if !self.zone.is_null() => {
+                // SAFETY: the zone is PostgreSQL's.
+                unsafe { at_home(local, self.zone) }
+            }
+            Some(Spoken::Local(moment) | Spoken::Moment(moment)) => Some(moment),
+            None => None,
+        };
+        match moment.filter(|moment| time::is_moment(*moment)) {
+            Some(moment) => plausible(moment, now),
+            None => {
+                tally.unreadable(text, "observed_at: no time");
+                now
+            }
+        }
+    }
+
+    /// A time by its type; `None` for `infinity` and for values outside the range of timestamptz.
+    fn stored(&self, datum: Datum, now: i64) -> Option<i64> {
         let mut overflow = 0;
         // SAFETY: conversions that report overflow instead of raising it.
         let moment = unsafe {
             match self.kind {
-                pg_sys::TIMESTAMPTZOID => datum.value() as i64,
-                pg_sys::TIMESTAMPOID if self.zone.is_null() => {
+                Kind::Timestamptz => datum.value() as i64,
+                Kind::Timestamp if self.zone.is_null() => {
                     pg_sys::timestamp2timestamptz_opt_overflow(datum.value() as i64, &mut overflow)
                 }
-                _ if self.zone.is_null() => pg_sys::date2timestamptz_opt_overflow(datum.value() as i32, &mut overflow),
-                pg_sys::TIMESTAMPOID => at_home(datum.value() as i64, self.zone)?,
+                Kind::Date if self.zone.is_null() => {
+                    pg_sys::date2timestamptz_opt_overflow(datum.value() as i32, &mut overflow)
+                }
+                Kind::Timestamp => at_home(datum.value() as i64, self.zone)?,
+                Kind::Integer => since_1970(f64::from(datum.value() as i32))?,
+                Kind::BigInteger => since_1970(datum.value() as i64 as f64)?,
+                Kind::Float => since_1970(f64::from_bits(datum.value() as u64))?,
                 _ => match datum.value() as i32 {
                     i32::MIN | i32::MAX => return None,
                     days => at_home(i64::from(days) * 86_400_000_000, self.zone)?,
@@ -97,6 +193,13 @@ impl Moment {
         };
         (overflow == 0 && time::is_moment(moment)).then(|| plausible(moment, now))
     }
+}
+
+/// A JSON value without the time: a path that is wrong in every row must be found.
+#[cold]
+fn missing(json: &[u8], path: &[String], now: i64, tally: &mut Tally) -> i64 {
+    tally.unreadable(json, format_args!("observed_at: {}", enrich::miss::why(json, path)));
+    now
 }
 
 /// A time without a zone, read in the given one, as `AT TIME ZONE` does; `None` if there is no such moment.

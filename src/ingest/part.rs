@@ -7,11 +7,13 @@
 
 use std::collections::HashMap;
 
+use enrich::selector::EventTime;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::before::Before;
 use super::reading::{Earlier, Reading, Scope};
 use crate::inventory::source;
+use crate::inventory::source::Attached;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
@@ -25,7 +27,8 @@ pub struct Source {
     /// The one that was attached.
     root: pg_sys::Oid,
     selectors: Vec<String>,
-    observed_at: Option<(String, Option<String>)>,
+    observed_at: Option<EventTime>,
+    only_where: Option<String>,
     scope: Scope,
     parts: HashMap<u32, Scope>,
 }
@@ -66,7 +69,8 @@ impl Source {
             (false, Earlier::Uncounted) => Scope { before: Some(before), earlier: Earlier::Counted },
             (false, Earlier::Counted) => Scope { before: None, earlier },
         };
-        Source { table, root, selectors: attached.columns, observed_at: attached.observed_at, scope, parts }
+        let Attached { columns: selectors, observed_at, only_where, .. } = attached;
+        Source { table, root, selectors, observed_at, only_where, scope, parts }
     }
 
     /// Whether this is the attached table itself.
@@ -85,8 +89,8 @@ impl Source {
 
     /// A reading of the table's rows: those that came later, and of those that were there before the `wanted` ones.
     pub fn reading<'a>(self, sql: &'a Sql, wanted: Earlier, now: i64) -> Reading<'a> {
-        let Source { table, selectors, observed_at, scope, parts, .. } = self;
-        Reading { sql, table, selectors, observed_at, scope, parts, wanted, now }
+        let Source { table, selectors, observed_at, only_where, scope, parts, .. } = self;
+        Reading { sql, table, selectors, observed_at, only_where, scope, parts, wanted, now }
     }
 }
 

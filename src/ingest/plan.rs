@@ -8,13 +8,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use enrich::selector::Selector;
+use enrich::condition::Condition;
+use enrich::selector::{EventTime, Selector};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
-use super::extract::Extractor;
+use super::extract::{Extractor, column};
 use super::moment::Moment;
+use super::only;
+use super::only::Only;
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::citus;
@@ -28,6 +31,8 @@ pub struct Plan {
     /// The original text of each.
     selectors: Vec<String>,
     observed_at: Option<Moment>,
+    /// Which rows are events; `None`: all of them.
+    only: Option<Only>,
     /// Arguments whose column can no longer be read.
     misfits: Vec<String>,
     /// When a sample of a statement without an address was last taken.
@@ -38,6 +43,15 @@ pub struct Plan {
     whole: pg_sys::Oid,
     /// It was made in the transaction that made the table, before a cluster knew all about that.
     is_early: bool,
+}
+
+/// The part of a row that is to be read outside of a guard.
+#[derive(Clone, Copy)]
+pub enum Left {
+    /// All of it.
+    Whole,
+    /// The time is read; the columns from this one on are not.
+    From(usize),
 }
 
 /// Microseconds between two samples of statements without an address: taking one costs more than a small statement.
@@ -103,6 +117,7 @@ impl Plan {
             extractors: Vec::new(),
             selectors: Vec::new(),
             observed_at: None,
+            only: None,
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
@@ -111,14 +126,27 @@ impl Plan {
             is_early: citus::is_new(unsafe { &*data.tg_relation }),
         };
         let mut arguments = arguments.into_iter();
+        let is_column = |name: &str| column(desc, name).is_some();
         if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {
             // SAFETY: the descriptor of the trigger's table.
-            plan.observed_at = unsafe { Moment::parse(desc, &name) }.ok();
+            plan.observed_at = unsafe { Moment::new(desc, &EventTime::parse(&name, is_column)) }.ok();
             if plan.observed_at.is_none() {
                 plan.misfits.push(name);
             }
         }
         for text in arguments {
+            if let Some(condition) = text.strip_prefix(only::PREFIX) {
+                // SAFETY: the descriptor of the trigger's table.
+                let parsed = Condition::parse(condition).ok().and_then(|only| unsafe { Only::new(&only, desc).ok() });
+                if parsed.is_none() {
+                    plan.misfits.push(text);
+                    // Nothing meets a condition that cannot be read: other rows are not to be counted in their place.
+                    plan.only = Some(Only::nothing());
+                } else {
+                    plan.only = parsed;
+                }
+                continue;
+            }
             // SAFETY: the descriptor of the trigger's table.
             match Selector::parse(&text).ok().and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
                 Some(extractor) => {
@@ -142,6 +170,14 @@ impl Plan {
             return;
         }
         for argument in &self.misfits {
+            if let Some(condition) = argument.strip_prefix(only::PREFIX) {
+                warn(
+                    format!("condition \"{condition}\" can no longer be read, and no row is observed"),
+                    "One of its columns is gone, or changed its type, since the table was attached.",
+                    "Call attach_ip_source again with an only_where for the columns that the table has now.",
+                );
+                continue;
+            }
             warn(
                 format!("column \"{argument}\" is missing or changed type and is no longer observed"),
                 "The column is gone, or changed its type, since the table was attached.",
@@ -150,11 +186,11 @@ impl Plan {
         }
     }
 
-    /// Counts the addresses of one row from one column on: what [`Plan::row_in_guard`] left.
+    /// Counts the addresses of one row: what [`Plan::row_in_guard`] left.
     ///
     /// # Safety
     /// `slot` must hold a row of the trigger's table.
-    pub unsafe fn rest_of_row(&self, slot: *mut pg_sys::TupleTableSlot, from: usize, now: i64, tally: &mut Tally) {
+    pub unsafe fn rest_of_row(&self, slot: *mut pg_sys::TupleTableSlot, left: Left, now: i64, tally: &mut Tally) {
         // SAFETY: the attributes were resolved on this table's descriptor.
         unsafe {
             let value = |attribute: i16| {
@@ -162,7 +198,16 @@ impl Plan {
                 let datum = pg_sys::slot_getattr(slot, attribute.into(), &mut null);
                 (!null).then_some(datum)
             };
-            let at = self.moment(now, value);
+            if !self.only.as_ref().is_none_or(|only| only.is_met(value)) {
+                return;
+            }
+            // What was counted of it in the guard is not counted again.
+            let mut counted = Tally::default();
+            let (from, is_new) = match left {
+                Left::Whole => (0, true),
+                Left::From(column) => (column, false),
+            };
+            let at = self.moment(now, value, if is_new { tally } else { &mut counted });
             for extractor in &self.extractors[from..] {
                 if let Some(datum) = value(extractor.attribute) {
                     extractor.tally(datum, at, tally);
@@ -172,7 +217,7 @@ impl Plan {
     }
 
     /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. If a value cannot be read there,
-    /// returns the column: from it on, the row must be read outside.
+    /// returns what is to be read outside.
     ///
     /// # Safety
     /// `slot` must hold a row of the trigger's table.
@@ -182,16 +227,29 @@ impl Plan {
         slot: *mut pg_sys::TupleTableSlot,
         now: i64,
         tally: &mut Tally,
-    ) -> Result<(), usize> {
+    ) -> Result<(), Left> {
         // SAFETY: the attributes were resolved on this table's descriptor.
         unsafe {
             let value = |attribute: i16| raw::attribute(slot, attribute);
-            let at = self.moment(now, value);
+            if let Some(only) = &self.only {
+                match only.is_met_in_guard(value) {
+                    Some(true) => {}
+                    Some(false) => return Ok(()),
+                    None => return Err(Left::Whole),
+                }
+            }
+            let at = match &self.observed_at {
+                Some(moment) => match value(moment.attribute()) {
+                    Some(datum) => moment.read_in_guard(datum, now, tally).ok_or(Left::Whole)?,
+                    None => now,
+                },
+                None => now,
+            };
             for (column, extractor) in self.extractors.iter().enumerate() {
                 if let Some(datum) = value(extractor.attribute)
                     && !extractor.tally_in_guard(datum, at, tally)
                 {
-                    return Err(column);
+                    return Err(Left::From(column));
                 }
             }
         }
@@ -237,7 +295,11 @@ impl Plan {
         if let (true, Some(misfit)) = (self.extractors.is_empty(), self.misfits.last()) {
             return Some(Unread::new(None, &format!("{misfit}: cannot be read any more")));
         }
-        Some(rows().unwrap_or_else(|| Unread::new(None, &format!("{}: null", self.selectors.join(", ")))))
+        let nothing = match &self.only {
+            Some(_) => "only_where: no row that meets it holds a value".to_owned(),
+            None => format!("{}: null", self.selectors.join(", ")),
+        };
+        Some(rows().unwrap_or_else(|| Unread::new(None, &nothing)))
     }
 
     /// Why the values of a row hold no address; `None`: the row has no values.
@@ -245,20 +307,30 @@ impl Plan {
     /// # Safety
     /// As [`Plan::why_nothing_in`].
     unsafe fn why_nothing_held(&self, slot: *mut pg_sys::TupleTableSlot) -> Option<Unread> {
-        self.extractors.iter().zip(&self.selectors).find_map(|(extractor, selector)| {
+        let value = |attribute: i16| {
             let mut null = false;
             // SAFETY: see above.
-            unsafe {
-                let datum = pg_sys::slot_getattr(slot, extractor.attribute.into(), &mut null);
-                (!null).then(|| extractor.why_nothing(datum).of(selector))
-            }
+            let datum = unsafe { pg_sys::slot_getattr(slot, attribute.into(), &mut null) };
+            (!null).then_some(datum)
+        };
+        // SAFETY: see above.
+        if !self.only.as_ref().is_none_or(|only| unsafe { only.is_met(value) }) {
+            return None;
+        }
+        self.extractors.iter().zip(&self.selectors).find_map(|(extractor, selector)| {
+            // SAFETY: see above.
+            value(extractor.attribute).map(|datum| unsafe { extractor.why_nothing(datum) }.of(selector))
         })
     }
 
     /// When the event of a row happened.
-    fn moment(&self, now: i64, value: impl Fn(i16) -> Option<Datum>) -> i64 {
-        let at = self.observed_at.as_ref();
-        at.and_then(|moment| moment.read(value(moment.attribute())?, now)).unwrap_or(now)
+    ///
+    /// # Safety
+    /// `value` must give the values of a row of the trigger's table.
+    unsafe fn moment(&self, now: i64, value: impl Fn(i16) -> Option<Datum>, tally: &mut Tally) -> i64 {
+        let Some(moment) = &self.observed_at else { return now };
+        // SAFETY: see above.
+        value(moment.attribute()).map_or(now, |datum| unsafe { moment.read(datum, now, tally) })
     }
 }
 

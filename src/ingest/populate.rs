@@ -17,7 +17,7 @@ use super::queue;
 use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
-use crate::inventory::known;
+use crate::inventory::{fold, known};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
@@ -96,8 +96,9 @@ impl Handing<'_> {
             return Vec::new();
         }
         let _fetched = Settings::rows_are_fetched();
-        let known = known::observed(self.schema, tally.addresses.keys());
-        tally.addresses.keys().copied().filter(|ip| !known.contains(ip)).collect()
+        let kept: Vec<IpAddr> = tally.addresses.keys().map(|ip| fold::kept(*ip)).collect();
+        let known = known::observed(self.schema, kept.iter());
+        tally.addresses.keys().copied().filter(|ip| !known.contains(&fold::kept(*ip))).collect()
     }
 }
 

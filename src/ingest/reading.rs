@@ -12,12 +12,14 @@
 
 use std::collections::HashMap;
 
-use enrich::selector::Selector;
+use enrich::condition::Condition;
+use enrich::selector::{EventTime, Selector};
 use pgrx::pg_sys;
 
 use super::before::Before;
 use super::extract::Extractor;
 use super::moment::Moment;
+use super::only::Only;
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::catalog::{quote_identifier, relation_name};
@@ -51,8 +53,10 @@ pub struct Reading<'a> {
     pub table: pg_sys::Oid,
     /// Where its addresses are.
     pub selectors: Vec<String>,
-    /// The column that holds the time of the event, and its zone.
-    pub observed_at: Option<(String, Option<String>)>,
+    /// Where the time of the event stands.
+    pub observed_at: Option<EventTime>,
+    /// The condition that a row must meet to be read.
+    pub only_where: Option<String>,
     /// The notes on its rows.
     pub scope: Scope,
     /// More exact notes on some of the tables below it.
@@ -63,8 +67,12 @@ pub struct Reading<'a> {
     pub now: i64,
 }
 
-/// How to read the rows: the selectors that fit them, as they were written, and the time.
-type Plan<'a> = (Vec<(Extractor, &'a str)>, Option<Moment>);
+/// How to read the rows: the selectors that fit them, as they were written, the time, and the condition.
+struct Plan<'a> {
+    extractors: Vec<(Extractor, &'a str)>,
+    moment: Option<Moment>,
+    only: Option<Only>,
+}
 
 /// The rows read so far.
 #[derive(Default)]
@@ -85,10 +93,12 @@ impl Reading<'_> {
         let texts = self.selectors.iter().map(String::as_str);
         let selectors: Vec<(Selector, &str)> =
             texts.filter_map(|text| Some((Selector::parse(text).ok()?, text))).collect();
-        let observed_at = self.observed_at.as_ref().map(|(name, zone)| (name.as_str(), zone.as_deref()));
+        let condition = self.only_where.as_deref().map(Condition::parse);
+        let tests = condition.iter().flatten().flat_map(|condition| &condition.0);
+        let mut columns: Vec<&str> = selectors.iter().map(|(selector, _)| &*selector.column).collect();
+        columns.extend(self.observed_at.iter().map(|time| &*time.column).chain(tests.map(|test| &*test.value.column)));
         let mut names = ["xmin", "cmin", "tableoid"].map(str::to_owned).to_vec();
-        let moment = observed_at.iter().map(|(name, _)| (*name).to_owned());
-        names.extend(selectors.iter().map(|(s, _)| s.column.clone()).chain(moment).map(|name| quote_identifier(&name)));
+        names.extend(columns.into_iter().map(quote_identifier));
         let Some(name) = relation_name(self.table) else { return };
         // Read as the owner: the caller is the owner, or may act as the owner. The owner's code that this reading may
         // run (such as the function of a generated column) has only the owner's rights, and cannot get more.
@@ -106,14 +116,17 @@ impl Reading<'_> {
             }
             pgrx::check_for_interrupts!();
             // SAFETY: the descriptor of the fetched rows, the same for every fetch.
-            let (extractors, moment) = plan.get_or_insert_with(|| unsafe {
-                (
-                    selectors
-                        .iter()
-                        .filter_map(|(s, text)| Some((Extractor::new(s, rows.desc()).ok()?, *text)))
-                        .collect(),
-                    observed_at.and_then(|(name, zone)| Moment::new(rows.desc(), name, zone).ok()),
-                )
+            let Plan { extractors, moment, only } = plan.get_or_insert_with(|| unsafe {
+                let fitting =
+                    selectors.iter().filter_map(|(s, text)| Some((Extractor::new(s, rows.desc()).ok()?, *text)));
+                Plan {
+                    extractors: fitting.collect(),
+                    moment: self.observed_at.as_ref().and_then(|time| Moment::new(rows.desc(), time).ok()),
+                    only: condition.as_ref().map(|condition| {
+                        let only = condition.as_ref().ok().and_then(|only| Only::new(only, rows.desc()).ok());
+                        only.unwrap_or_else(Only::nothing)
+                    }),
+                }
             });
             let context = pgrx::PgMemoryContexts::new("asn_inventory reading");
             // SAFETY: everything palloced in the closure is done with when the context goes.
@@ -122,10 +135,15 @@ impl Reading<'_> {
                 for row in 0..rows.len() {
                     let number = |column| rows.datum(row, column).map_or(0, |d| d.value() as u32);
                     let Some(earlier) = self.is_earlier(number(1), number(2), number(3)) else { continue };
+                    let value = |column: i16| rows.datum(row, column as usize);
+                    if !only.as_ref().is_none_or(|only| only.is_met(value)) {
+                        chunk.rows += i64::from(earlier);
+                        continue;
+                    }
                     let tally = if earlier { &mut chunk.earlier } else { &mut chunk.later };
-                    let at = moment.as_ref().and_then(|m| m.read(rows.datum(row, m.attribute() as usize)?, self.now));
+                    let at = moment.as_ref().and_then(|m| Some(m.read(value(m.attribute())?, self.now, tally)));
                     for (extractor, selector) in extractors.iter() {
-                        let Some(datum) = rows.datum(row, extractor.attribute as usize) else { continue };
+                        let Some(datum) = value(extractor.attribute) else { continue };
                         extractor.tally(datum, at.unwrap_or(self.now), tally);
                         if earlier && tally.is_empty() && chunk.unread.is_none() {
                             chunk.unread = Some(extractor.why_nothing(datum).of(selector));

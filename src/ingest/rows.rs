@@ -114,8 +114,8 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             let tally = &mut counted.tally;
             let before = (tally.addresses.len(), tally.unparsable);
             let read = pg_sys::ffi::pg_guard_ffi_boundary(|| plan.row_in_guard(slot, now, tally));
-            if let Err(column) = read {
-                plan.rest_of_row(slot, column, now, tally);
+            if let Err(left) = read {
+                plan.rest_of_row(slot, left, now, tally);
             }
             if tally.is_empty() && before == (0, 0) && !counted.found && counted.unread.is_none() {
                 counted.unread = plan.why_nothing_in(slot, now);

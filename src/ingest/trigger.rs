@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 use super::install::TRIGGER;
 use super::outlet::Outlet;
-use super::plan::Plan;
+use super::plan::{Left, Plan};
 use super::rows;
 use super::tally;
 use super::tally::Tally;
@@ -118,9 +118,9 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             match turn {
                 Turn::End => break,
                 Turn::More => {}
-                Turn::Left(column) => {
+                Turn::Left(left) => {
                     let old = pg_sys::MemoryContextSwitchTo(context);
-                    plan.rest_of_row(slot, column, now, &mut tally);
+                    plan.rest_of_row(slot, left, now, &mut tally);
                     pg_sys::MemoryContextSwitchTo(old);
                 }
             }
@@ -152,8 +152,8 @@ enum Turn {
     End,
     /// There may be more.
     More,
-    /// A row is to be read outside of the guard, from this column on.
-    Left(usize),
+    /// A row is to be read outside of the guard.
+    Left(Left),
 }
 
 /// Counts the addresses of the next [`TURN`] rows, inside one guard; with how many rows that were.
@@ -182,8 +182,8 @@ unsafe fn read(
                 pg_sys::CurrentMemoryContext = context;
                 let read = plan.row_in_guard(slot, now, tally);
                 pg_sys::CurrentMemoryContext = outer;
-                if let Err(column) = read {
-                    return (Turn::Left(column), row);
+                if let Err(left) = read {
+                    return (Turn::Left(left), row);
                 }
                 if row.is_multiple_of(RESET) {
                     raw::MemoryContextReset(context);

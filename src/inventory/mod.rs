@@ -13,6 +13,7 @@
 //! | [`distrust`] | answers that are no longer trusted |
 //! | [`walk`], [`same`] | following a newer build: rows in order, and whether an answer is the same |
 //! | [`history`] | changes of an address's ASN |
+//! | [`fold`] | one row for an IPv4 address and its IPv4-mapped form |
 //! | [`known`] | which addresses have a row, and their states |
 //! | [`runs`] | jobs that ended |
 //! | [`source`] | attached tables, and notes on those below them |
@@ -30,6 +31,7 @@ pub mod cymru;
 pub mod distrust;
 pub mod due;
 pub mod everywhere;
+pub mod fold;
 pub mod greynoise;
 pub mod heap;
 pub mod history;

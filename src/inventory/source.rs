@@ -2,12 +2,14 @@
 //!
 //! Statements do not run under the snapshot of the one that calls: the table may have been attached since it began.
 
+use enrich::selector::EventTime;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, database_identity, relation_name};
 use crate::pg::citus;
+use crate::pg::errors::not_ready;
 use crate::pg::sql::{Sql, Table};
 
 /// The table of notes; it is not there until the extension is updated.
@@ -17,8 +19,10 @@ const PARTS: &std::ffi::CStr = c"ip_source_part";
 pub struct Attached {
     /// The columns and paths that hold addresses.
     pub columns: Vec<String>,
-    /// The column of the event's time, and its zone.
-    pub observed_at: Option<(String, Option<String>)>,
+    /// Where the event's time stands.
+    pub observed_at: Option<EventTime>,
+    /// The condition that a row must meet to be read.
+    pub only_where: Option<String>,
     /// The snapshot of the moment when it was attached, as a text.
     pub snapshot: Option<String>,
     /// Whether that was in this database.
@@ -33,15 +37,21 @@ pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
     let sql = Sql::on(schema, c"ip_source");
     let found = sql.returning(
         &format!(
-            "SELECT ip_columns, observed_at::text, attached_snapshot, attached_on, populated_at IS NULL, {zone}
-             FROM {}.ip_source WHERE tbl = $1 FOR UPDATE",
+            "SELECT s.ip_columns, s.observed_at::text, s.attached_snapshot, s.attached_on, s.populated_at IS NULL, {zone},
+                    pg_catalog.to_jsonb(s)->>'observed_path', pg_catalog.to_jsonb(s)->>'only_where'
+             FROM {}.ip_source s WHERE s.tbl = $1 FOR UPDATE",
             schema.name
         ),
         &of(table),
     );
     (found.len() > 0).then(|| Attached {
         columns: found.texts(0, 1).unwrap_or_default(),
-        observed_at: found.text(0, 2).map(|name| (name, found.text(0, 6))),
+        observed_at: found.text(0, 2).map(|column| EventTime {
+            column,
+            path: found.text(0, 7),
+            zone: found.text(0, 6),
+        }),
+        only_where: found.text(0, 8),
         snapshot: found.text(0, 3),
         is_from_here: found.text(0, 4).as_deref() == Some(&*database_identity()),
         populated: found.get::<bool>(0, 5) != Some(true),
@@ -77,10 +87,10 @@ pub fn mark_populated(schema: &Schema, table: pg_sys::Oid) {
 pub struct Attaching<'a> {
     /// See [`Attached`].
     pub columns: &'a [String],
-    /// The column of the event's time.
-    pub observed_at: Option<&'a str>,
-    /// The zone that was named with it.
-    pub zone: Option<&'a str>,
+    /// Where the event's time stands.
+    pub observed_at: Option<&'a EventTime>,
+    /// The condition that a row must meet to be read.
+    pub only_where: Option<&'a str>,
     /// The snapshot of this moment, as a text.
     pub snapshot: &'a str,
     /// The table's qualified name.
@@ -102,8 +112,31 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         ),
         &[],
     );
+    let time = how.observed_at;
+    let has_path = has_column(schema, c"observed_path");
+    if !has_path && (how.only_where.is_some() || time.is_some_and(|time| time.path.is_some())) {
+        not_ready(
+            "a time in JSON and a condition need version 0.3.0 of the extension's objects",
+            "The library is newer than they are.",
+            "Run ALTER EXTENSION asn_inventory UPDATE.",
+        );
+    }
     // Earlier results of other columns do not apply to these.
     let (column, value, set) = match has_column(schema, c"observed_zone") {
+        true if has_path => (
+            ", observed_zone, attached_as, method, observed_path, only_where",
+            ", $6, $7, $8, $9, $10",
+            ", columns_changed = s.columns_changed OR NOT (s.observations = 0 AND s.rows_seen > 0)
+                     AND (s.ip_columns, s.observed_at, s.observed_zone, s.observed_path, s.only_where) IS DISTINCT FROM
+                         (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone, EXCLUDED.observed_path,
+                          EXCLUDED.only_where),
+                 observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
+                 observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where,
+                 rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
+                 unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
+                 unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
+                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END",
+        ),
         true => (
             ", observed_zone, attached_as, method",
             ", $6, $7, $8",
@@ -119,6 +152,20 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
         false => ("", "", ""),
     };
     let populated_at = if how.is_empty { "pg_catalog.now()" } else { "NULL" };
+    let mut arguments = vec![
+        of(table)[0],
+        argument::texts(how.columns),
+        argument::maybe_text(time.map(|time| &*time.column)),
+        argument::text(how.snapshot),
+        argument::text(&database_identity()),
+        argument::maybe_text(time.and_then(|time| time.zone.as_deref())),
+        argument::maybe_text(how.name),
+        argument::text(how.method),
+    ];
+    if has_path {
+        arguments.push(argument::maybe_text(time.and_then(|time| time.path.as_deref())));
+        arguments.push(argument::maybe_text(how.only_where));
+    }
     let written = sql.returning(
         &format!(
             "INSERT INTO {0}.ip_source AS s (tbl, ip_columns, observed_at, attached_by, attached_snapshot, attached_on, populated_at{column})
@@ -127,16 +174,7 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
              RETURNING attached_snapshot = $4",
             schema.name
         ),
-        &[
-            of(table)[0],
-            argument::texts(how.columns),
-            argument::maybe_text(how.observed_at),
-            argument::text(how.snapshot),
-            argument::text(&database_identity()),
-            argument::maybe_text(how.zone),
-            argument::maybe_text(how.name),
-            argument::text(how.method),
-        ],
+        &arguments,
     );
     written.get::<bool>(0, 1) == Some(true)
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::inventory::fold;
 use crate::settings::place;
 use crate::shared;
 
@@ -20,6 +21,7 @@ fn path(job: i64) -> PathBuf {
 
 /// Writes the list of a job, ascending and without repetitions; returns how many there are.
 pub fn write(job: i64, mut ips: Vec<IpAddr>) -> io::Result<usize> {
+    ips.iter_mut().for_each(|ip| *ip = fold::kept(*ip));
     ips.sort_unstable();
     ips.dedup();
     write_in_order(job, ips.iter())?;

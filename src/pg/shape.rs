@@ -115,6 +115,17 @@ unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg
     }
 }
 
+/// The same of a table.
+pub fn columns_of(table: pg_sys::Oid) -> Vec<String> {
+    // SAFETY: the relation is open for as long as its descriptor is read; the lock is kept.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let names = live_names((*relation).rd_att);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        names
+    }
+}
+
 /// The names of the columns that were not dropped, but for generated ones.
 ///
 /// # Safety

@@ -28,6 +28,7 @@ static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
 static MMDB_LANGUAGE: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c"en"));
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
+static FOLD_IPV4_MAPPED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
 static COPY_WORK_MEM: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 static RUN_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
@@ -93,6 +94,11 @@ pub fn workers() -> usize {
 /// Whether the inventory is walked after a newer build.
 pub fn maxmind_walk() -> bool {
     MAXMIND_WALK.get()
+}
+
+/// Whether an IPv4-mapped address is kept as the IPv4 address.
+pub fn fold_ipv4_mapped() -> bool {
+    FOLD_IPV4_MAPPED.get()
 }
 
 /// Whether mmdb files are shared with other servers, and taken from them.
@@ -175,6 +181,14 @@ pub fn define() {
         c"Looks up the whole inventory again after a newer build is installed, and writes what changed.",
         c"It is done in the background. Off: rows stay as they are until refresh_stale() or enrich_ip() asks for them.",
         &MAXMIND_WALK,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"asn_inventory.fold_ipv4_mapped",
+        c"Keeps addresses such as ::ffff:1.2.3.4 under the plain form 1.2.3.4 in ip_inventory.",
+        c"Rows of before are merged in the background: counts add up, and of the answers the later one stays. Off: the two are different addresses.",
+        &FOLD_IPV4_MAPPED,
         GucContext::Sighup,
         GucFlags::default(),
     );

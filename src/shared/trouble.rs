@@ -40,6 +40,8 @@ pub enum Work {
     Recheck,
     /// The inventory that a node had for itself.
     Merge,
+    /// Merging IPv4-mapped addresses.
+    Fold,
     /// Giving mmdb files to other servers.
     Share,
     /// Installing those of another server.
@@ -47,7 +49,7 @@ pub enum Work {
 }
 
 /// All of them, in the order of [`Troubles`], with a short name and a description.
-pub const WORKS: [(Work, &str, &str); 17] = [
+pub const WORKS: [(Work, &str, &str); 18] = [
     (Work::Absorb, "absorb", "absorbing observations"),
     (Work::Rows, "rows", "writing single addresses to ip_inventory"),
     (Work::Question, "question", "answering enrich_ip()"),
@@ -63,6 +65,7 @@ pub const WORKS: [(Work, &str, &str); 17] = [
     (Work::Unskip, "unskip", "making skipped addresses due again"),
     (Work::Recheck, "recheck", "making answers in doubt due again"),
     (Work::Merge, "merge", "merging this node's own inventory"),
+    (Work::Fold, "fold", "merging rows of IPv4-mapped addresses"),
     (Work::Share, "share", "sharing mmdb files with other servers"),
     (Work::Receive, "receive", "installing mmdb files of another server"),
 ];

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use super::download::Download;
+use super::fold::Fold;
 use super::leftovers::Leftovers;
 use super::maintenance::Maintenance;
 use super::receive::Receive;
@@ -92,6 +93,7 @@ fn run(argument: pg_sys::Datum) {
         network: begun(database),
         download: Download::new(database),
         leftovers: Leftovers::default(),
+        fold: Fold::default(),
         share: Share::new(),
         receive: Receive::default(),
         asks: true,
@@ -117,6 +119,7 @@ struct Worker {
     network: Network,
     download: Download,
     leftovers: Leftovers,
+    fold: Fold,
     share: Share,
     receive: Receive,
     /// Whether this node asks the network sources, and when that is looked at again.
@@ -147,7 +150,7 @@ impl Worker {
             }
             ask::answer(self.database, &mut self.network);
             self.secrets.turn();
-            let merging = settings::enabled_for_worker() && self.leftovers.turn();
+            let merging = settings::enabled_for_worker() && (self.leftovers.turn() | self.fold.turn());
             let walking = settings::enabled_for_worker() && self.walk();
             let waits = settings::enabled_for_worker() && self.walk.is_running();
             let working = self.runner.turn(&mut self.network, waits) || walking || merging;
@@ -205,6 +208,7 @@ impl Worker {
             .min(self.download.patience())
             .min(self.walk.patience())
             .min(self.leftovers.patience())
+            .min(self.fold.patience())
             .min(self.share.patience())
             .min(self.receive.patience())
             .min(self.maintenance.patience())

@@ -4,7 +4,7 @@
 //! | process | file | work |
 //! |---|---|---|
 //! | `asn_inventory launcher` | [`launcher`] | imports mmdb files, keeps a worker in every database that needs one |
-//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`](crate::network)), fetches files ([`download`]), shares them ([`share`], [`receive`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), looks references of keys up ([`secrets`](crate::network::secrets)) |
+//! | `asn_inventory worker` | [`database`] | absorbs the queue, runs jobs, asks the network ([`network`](crate::network)), fetches files ([`download`]), shares them ([`share`], [`receive`]), walks the inventory after a newer build ([`walk`]), counts ([`maintenance`]), merges IPv4-mapped addresses ([`fold`]), looks references of keys up ([`secrets`](crate::network::secrets)) |
 //! | `asn_inventory backfill` | [`helper`] | does pieces of one job |
 //! | `asn_inventory counter` | [`counter`] | counts a large inventory, once |
 //!
@@ -17,6 +17,7 @@ pub mod counter;
 pub mod database;
 pub mod ddl;
 pub mod download;
+mod fold;
 pub mod helper;
 pub mod launcher;
 mod leftovers;

@@ -139,6 +139,22 @@ pub fn classify(ip: IpAddr) -> AddressClass {
     }
 }
 
+/// The IPv4 address that an IPv4-mapped one (`::ffff:0:0/96`) writes; every other address as it is.
+///
+/// ```
+/// use enrich::address::unmapped;
+/// assert_eq!(unmapped("::ffff:203.0.113.9".parse().unwrap()).to_string(), "203.0.113.9");
+/// assert_eq!(unmapped("::203.0.113.9".parse().unwrap()).to_string(), "::203.0.113.9");
+/// ```
+#[inline]
+#[must_use]
+pub fn unmapped(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
+
 /// The IPv4 address that an IPv6 address stands for; any other address as it is.
 ///
 /// | prefix | the IPv4 address is | source |

@@ -1,8 +1,11 @@
 //! The address in a text from an event: bare, with a port, in brackets, or as the host of a URL.
 //!
-//! The bytes come from attackers of a honeypot: this code copies nothing, and reads at most [`LOOK`] bytes of a text.
+//! The bytes come from attackers of a honeypot: this code reads at most [`LOOK`] bytes of a text, and copies nothing but
+//! what is defanged.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::spelling::{host_of_browsers, refanged};
 
 #[cfg(test)]
 mod tests;
@@ -39,10 +42,12 @@ use NotAnAddress::{Garbage, HostName, Network};
 /// | `203.0.113.9:22`, `[2001:db8::1]`, `[2001:db8::1]:22` | the address |
 /// | `fe80::1%eth0` | the address, without its zone |
 /// | `http://user:pw@203.0.113.9:8080/x?y`, `//[2001:db8::1]/x`, `jndi:ldap://203.0.113.9/a` | the host |
+/// | `http://2130706433/`, `http://0x7f.1/`, `http://0177.0.0.1/` | the host, as browsers read it |
+/// | `sip:100@203.0.113.9:5060;transport=udp` | the host |
+/// | `203[.]0[.]113[.]9`, `hxxp://203(dot)0(dot)113(dot)9/` | the same with plain separators |
 ///
-/// IPv4 counts only as four decimal numbers without leading zeros (RFC 6943, 3.1.1: everything else is
-/// read differently by different programs). `::ffff:8.8.8.8` stays an IPv6 address: see
-/// [`effective`](super::effective).
+/// Outside of a URL, IPv4 counts only as four decimal numbers of at most three digits, with leading zeros or without, as
+/// PostgreSQL reads them. `::ffff:8.8.8.8` stays an IPv6 address: see [`effective`](super::effective).
 ///
 /// # Errors
 /// [`NotAnAddress`] says why the text is not an address. It is fast for any input, and never panics.
@@ -65,16 +70,35 @@ pub fn parse_host(text: &[u8]) -> Result<Option<IpAddr>, NotAnAddress> {
     }
     let head = &text[..text.len().min(LOOK)];
     let cut = head.len() < text.len();
+    let plain = host_in(head, cut);
+    // What cannot be read may be defanged: a copy of the head is made for that alone.
+    let plain = if plain.is_ok() { plain } else { refanged(head).map_or(plain, |text| host_in(&text, cut)) };
+    plain.map(Some)
+}
+
+/// The address in the beginning of a text. `cut`: there was more text than `head` holds.
+fn host_in(head: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
     if let Some(after) = after_scheme(head) {
-        return url_host(after, cut).map(Some);
+        return url_host(after, cut);
     }
     if cut {
         return Err(Garbage);
     }
-    match head.iter().rposition(|&b| b == b'/') {
-        Some(slash) => with_prefix_length(&head[..slash], &head[slash + 1..]).map(Some),
-        None => bare_host(head).map(Some),
+    if let Some(after) = after_sip(head) {
+        let end = after.iter().position(|b| b";?".contains(b)).unwrap_or(after.len());
+        return url_host(&after[..end], false);
     }
+    match head.iter().rposition(|&b| b == b'/') {
+        Some(slash) => with_prefix_length(&head[..slash], &head[slash + 1..]),
+        None => bare_host(head),
+    }
+}
+
+/// The rest after `sip:` or `sips:` (RFC 3261, 19.1), which have no slashes.
+fn after_sip(head: &[u8]) -> Option<&[u8]> {
+    let colon = head.iter().take(5).position(|&b| b == b':')?;
+    let scheme = &head[..colon];
+    (scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips")).then(|| &head[colon + 1..])
 }
 
 /// The rest after `scheme://` or a leading `//`. A scheme may hold colons, for the nested ones of log4j and JDBC
@@ -116,7 +140,7 @@ fn url_host(after: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
         Some(_) => return Err(Garbage),
         None => host,
     };
-    literal_v4(host).ok_or(if is_name(host) { HostName } else { Garbage })
+    host_of_browsers(host).map(IpAddr::V4).ok_or(if is_name(host) { HostName } else { Garbage })
 }
 
 /// `[v6]`, `[v6]:port`, `v4:port`, `v6%zone`.
@@ -185,7 +209,8 @@ fn literal(text: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// As the standard library reads it, at a third of the price: every event of a loader passes here.
+/// Four decimal numbers. As the standard library reads them, but for leading zeros, and at a third of the price: every
+/// event of a loader passes here.
 #[inline]
 fn literal_v4(text: &[u8]) -> Option<IpAddr> {
     if !(7..=15).contains(&text.len()) {
@@ -195,8 +220,8 @@ fn literal_v4(text: &[u8]) -> Option<IpAddr> {
     for &byte in text {
         let digit = byte.wrapping_sub(b'0');
         if digit < 10 {
-            // No leading zeros, and no number so long that it could overflow.
-            if digits == 3 || (digits > 0 && number == 0) {
+            // No number so long that it could overflow.
+            if digits == 3 {
                 return None;
             }
             number = number * 10 + u32::from(digit);
@@ -226,8 +251,8 @@ fn number(text: &[u8], digits: usize) -> Option<u32> {
 }
 
 /// Whether this could be a host name: labels of letters, digits, hyphens and underscores, or of non-ASCII letters (RFC
-/// 1123, 2.1; RFC 5890). A last label that is a number is none (RFC 3696, 2): `1.2.3.999` and `0x7f000001` are
-/// addresses in a spelling that is not accepted.
+/// 1123, 2.1; RFC 5890). A last label that is a number is none (RFC 3696, 2): `1.2.3.999` and `0x7g` are failed
+/// addresses.
 fn is_name(host: &[u8]) -> bool {
     let host = host.strip_suffix(b".").unwrap_or(host);
     let is_label = |label: &[u8]| {

@@ -7,6 +7,14 @@
 
 mod class;
 mod host;
+mod list;
+mod once;
+mod scan;
+mod spelling;
 
-pub use class::{AddressClass, UnknownClass, classify, effective};
+pub use class::{AddressClass, UnknownClass, classify, effective, unmapped};
 pub use host::{NotAnAddress, parse_host};
+pub use list::entries;
+pub use once::{MOST_ADDRESSES, Once};
+pub use scan::{MOST_BYTES, scan};
+pub use spelling::host_of_browsers;

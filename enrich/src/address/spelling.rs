@@ -1,0 +1,152 @@
+//! Spellings of addresses that people and programs use on purpose: hosts as browsers read them, and defanged indicators.
+
+use std::net::Ipv4Addr;
+
+/// The bytes of a URL's host that could be an IPv4 address at all: four octal numbers of eleven digits, and dots.
+const LONGEST_HOST: usize = 64;
+
+/// The IPv4 address that a browser sees in a URL's host (WHATWG URL, "IPv4 parser"): one to four numbers, decimal, octal
+/// with a leading `0` or hexadecimal with `0x`, of which the last one fills what is left.
+///
+/// ```
+/// # use std::net::Ipv4Addr;
+/// use enrich::address::host_of_browsers;
+/// for host in ["127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.01", "127.1."] {
+///     assert_eq!(host_of_browsers(host.as_bytes()), Some(Ipv4Addr::LOCALHOST));
+/// }
+/// assert_eq!(host_of_browsers(b"089.0.0.1"), None, "no octal number has an 8");
+/// ```
+pub fn host_of_browsers(host: &[u8]) -> Option<Ipv4Addr> {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    if host.len() > LONGEST_HOST {
+        return None;
+    }
+    let mut numbers = [0u64; 4];
+    let mut count = 0;
+    for part in host.split(|byte| *byte == b'.') {
+        *numbers.get_mut(count)? = number(part)?;
+        count += 1;
+    }
+    let (last, octets) = numbers.get(..count)?.split_last()?;
+    if octets.iter().any(|octet| *octet > 255) || *last >= 1 << (8 * (4 - octets.len())) {
+        return None;
+    }
+    let high = octets.iter().enumerate().map(|(at, octet)| octet << (8 * (3 - at))).sum::<u64>();
+    u32::try_from(high + last).ok().map(Ipv4Addr::from_bits)
+}
+
+/// One number of such a host. `0x` alone is 0, as in the standard.
+fn number(part: &[u8]) -> Option<u64> {
+    let (digits, radix) = match part {
+        [] => return None,
+        [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
+        [b'0', digits @ ..] => (digits, 8),
+        digits => (digits, 10),
+    };
+    digits.iter().try_fold(0u64, |sum, byte| {
+        let digit = char::from(*byte).to_digit(radix)?;
+        sum.checked_mul(radix.into())?.checked_add(digit.into())
+    })
+}
+
+/// How separators are written so that nobody follows a link by mistake, and what each one stands for.
+const DEFANGED: [(&[u8], &[u8]); 11] = [
+    (b"[.]", b"."),
+    (b"(.)", b"."),
+    (b"{.}", b"."),
+    (b"[dot]", b"."),
+    (b"(dot)", b"."),
+    (b"{dot}", b"."),
+    (b"[:]", b":"),
+    (b"[://]", b"://"),
+    (b"[@]", b"@"),
+    (b"[at]", b"@"),
+    (b"[/]", b"/"),
+];
+
+/// The separator that a text begins with in a defanged spelling, and how long that spelling is.
+pub(super) fn defanged(text: &[u8]) -> Option<(&'static [u8], usize)> {
+    if !matches!(text.first(), Some(b'[' | b'(' | b'{')) {
+        return None;
+    }
+    let is = |spelling: &[u8]| text.get(..spelling.len()).is_some_and(|head| head.eq_ignore_ascii_case(spelling));
+    DEFANGED.iter().find(|(spelling, _)| is(spelling)).map(|(spelling, plain)| (*plain, spelling.len()))
+}
+
+/// A text with its separators put back; `None` where none is defanged.
+pub(super) fn refanged(text: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    let (mut at, mut changed) = (0, false);
+    while let Some(byte) = text.get(at) {
+        if let Some((separator, len)) = defanged(&text[at..]) {
+            plain.extend_from_slice(separator);
+            at += len;
+            changed = true;
+        } else {
+            plain.push(*byte);
+            at += 1;
+        }
+    }
+    changed.then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_browsers_read_them() {
+        for (host, address) in [
+            ("8.8.8.8", "8.8.8.8"),
+            ("8.8.8.8.", "8.8.8.8"),
+            ("2130706433", "127.0.0.1"),
+            ("0x7f000001", "127.0.0.1"),
+            ("0X7F.1", "127.0.0.1"),
+            ("017700000001", "127.0.0.1"),
+            ("1.2.65535", "1.2.255.255"),
+            ("1.16777215", "1.255.255.255"),
+            ("010.0.0.1", "8.0.0.1"),
+            ("0x", "0.0.0.0"),
+            ("00000000000000000000000000000000000000000000000000000000000001", "0.0.0.1"),
+            ("4294967295", "255.255.255.255"),
+        ] {
+            assert_eq!(host_of_browsers(host.as_bytes()), Some(address.parse().unwrap()), "{host}");
+        }
+        for host in [
+            "",
+            ".",
+            "1..2",
+            "1.2.3.4.5",
+            "4294967296",
+            "1.2.65536",
+            "1.2.3.256",
+            "256.1.1.1",
+            "08.1.1.1",
+            "0xg",
+            "a",
+            "1.2.3.4..",
+            "-1",
+            "+1",
+            "1e3",
+            "99999999999999999999999",
+            "0x1.0x2.0x3.0x4.0x5",
+        ] {
+            assert_eq!(host_of_browsers(host.as_bytes()), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn separators_are_put_back() {
+        for (text, plain) in [
+            ("81[.]2[.]69[.]142", "81.2.69.142"),
+            ("81(dot)2[DOT]69{.}142", "81.2.69.142"),
+            ("hxxp[://]81[.]2.69.142[/]a", "hxxp://81.2.69.142/a"),
+            ("2001[:]db8[:][:]1", "2001:db8::1"),
+        ] {
+            assert_eq!(refanged(text.as_bytes()).as_deref(), Some(plain.as_bytes()), "{text}");
+        }
+        for text in ["", "81.2.69.142", "[2001:db8::1]:80", "[", "[.", "(x)"] {
+            assert_eq!(refanged(text.as_bytes()), None, "{text}");
+        }
+    }
+}
