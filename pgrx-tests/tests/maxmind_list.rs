@@ -134,10 +134,11 @@ fn unlisted_editions_are_ignored() {
 fn of_version_1(index: &[u8]) -> Vec<u8> {
     let word = |at: usize| u64::from_le_bytes(index[at * 8..at * 8 + 8].try_into().expect("eight bytes"));
     let (ranges, records, blob, database) = (word(2), word(3), word(4) as usize, word(5));
-    let record = [&index[index.len() - blob + 4..], &[0; 4]].concat();
+    // An origin comes first in a record of today, too.
+    let record = &index[index.len() - blob..];
     let header = [u64::from_le_bytes(*b"asn_idx1"), 2, ranges, records, blob as u64, database, 0, 0];
     let header: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
-    [&header, &index[128..index.len() - blob], &record].concat()
+    [&header, &index[128..index.len() - blob], record].concat()
 }
 
 /// An upgrade of the library finds the index that the one before built: it answers until it is built again from the

@@ -53,7 +53,7 @@ pub struct OriginRef<'a> {
 /// What the records of an index consist of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entries {
-    /// The lengths of both (u16), then the place and the origin; a length of 0: none.
+    /// An origin, a byte that says whether a place follows, and the place. The origin comes first, as if it were alone.
     Both,
     /// Versions 1 and 2: one place.
     Place,
@@ -67,8 +67,9 @@ impl Entries {
     pub fn place<'a>(self, record: &'a [u8]) -> Option<PlaceRef<'a>> {
         match self {
             Entries::Both => {
-                let (lengths, rest) = record.split_at_checked(LENGTHS)?;
-                PlaceRef::decode(rest.get(..u16_at(lengths, 0).into())?)
+                let place = ORG + usize::from(*record.get(ORG - 1)?);
+                let (&is_there, place) = record.get(place..)?.split_first()?;
+                if is_there == 0 { None } else { PlaceRef::decode(place) }
             }
             Entries::Place => PlaceRef::decode(record),
             Entries::Origin => None,
@@ -79,12 +80,9 @@ impl Entries {
     #[inline]
     pub fn origin<'a>(self, record: &'a [u8]) -> Option<OriginRef<'a>> {
         match self {
-            Entries::Both => {
-                let (lengths, rest) = record.split_at_checked(LENGTHS)?;
-                let rest = rest.get(u16_at(lengths, 0).into()..)?;
-                OriginRef::decode(rest.get(..u16_at(lengths, 2).into())?)
+            Entries::Both | Entries::Origin => {
+                OriginRef::decode(record).filter(|origin| origin.asn.is_some() || origin.org.is_some())
             }
-            Entries::Origin => OriginRef::decode(record),
             Entries::Place => None,
         }
     }
@@ -99,12 +97,8 @@ impl Entries {
     }
 }
 
-const LENGTHS: usize = 4;
-
-#[inline]
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |two| u16::from_le_bytes([two[0], two[1]]))
-}
+/// Where the organization's name begins, after the ASN and the length of the name.
+const ORG: usize = 5;
 
 impl<'a> PlaceRef<'a> {
     #[inline]
@@ -142,28 +136,22 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 }
 
 /// A record as it stands in the blob; empty: it says nothing.
-pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(96);
-    bytes.extend([0; LENGTHS]);
-    encode_place(&record.place, &mut bytes);
-    let place = bytes.len() - LENGTHS;
-    encode_origin(&record.origin, &mut bytes);
-    let origin = bytes.len() - LENGTHS - place;
-    if place + origin == 0 {
+pub(super) fn encode(Record { place, origin }: &Record) -> Vec<u8> {
+    if place.is_empty() && origin.is_empty() {
         return Vec::new();
     }
-    // Texts are at most 255 bytes, so both lengths are some hundreds.
-    bytes[..2].copy_from_slice(&(place as u16).to_le_bytes());
-    bytes[2..4].copy_from_slice(&(origin as u16).to_le_bytes());
+    let mut bytes = Vec::with_capacity(96);
+    encode_origin(origin, &mut bytes);
+    bytes.push(u8::from(!place.is_empty()));
+    if !place.is_empty() {
+        encode_place(place, &mut bytes);
+    }
     bytes
 }
 
 /// A place: country (2 bytes, NUL: none), radius (u16, 0xffff: none), latitude, longitude (f64, NaN: none), then region,
 /// city and zone, each a length byte and text (0: none).
 fn encode_place(place: &Place, bytes: &mut Vec<u8>) {
-    if place.is_empty() {
-        return;
-    }
     bytes.extend(place.country_code.unwrap_or_default());
     bytes.extend(place.accuracy_radius_km.unwrap_or(u16::MAX).to_le_bytes());
     bytes.extend(place.latitude.unwrap_or(f64::NAN).to_le_bytes());
@@ -173,11 +161,8 @@ fn encode_place(place: &Place, bytes: &mut Vec<u8>) {
     }
 }
 
-/// An origin: ASN (u32, 0: none), then the organization as a length byte and text.
+/// An origin: ASN (u32, 0: none), then the organization as a length byte and text (0: none).
 fn encode_origin(origin: &Origin, bytes: &mut Vec<u8>) {
-    if origin.is_empty() {
-        return;
-    }
     bytes.extend(origin.asn.unwrap_or(0).to_le_bytes());
     push_text(bytes, origin.org.as_deref());
 }
