@@ -63,7 +63,10 @@ fn a_listed_edition_without_a_file_or_without_answers_is_named() {
     );
     take_remedy(&cluster, "mmdb editions");
     wait_trouble(&cluster, &[]);
-    assert_eq!(cluster.value(DB, "SHOW asn_inventory.maxmind_editions"), "GeoLite2-City,GeoLite2-ASN,Custom-Thing=other");
+    assert_eq!(
+        cluster.value(DB, "SHOW asn_inventory.maxmind_editions"),
+        "GeoLite2-City,GeoLite2-ASN,Custom-Thing=other"
+    );
 }
 
 #[test]

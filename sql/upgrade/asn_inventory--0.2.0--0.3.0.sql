@@ -59,8 +59,8 @@ COMMENT ON COLUMN @extschema@.ip_inventory.ip_class IS 'public, private, loopbac
 COMMENT ON COLUMN @extschema@.ip_inventory.network IS 'network to which the ASN, or without an ASN the place, applies';
 COMMENT ON COLUMN @extschema@.ip_inventory.country_code IS 'ISO 3166-1 alpha-2';
 COMMENT ON COLUMN @extschema@.ip_inventory.country_source IS 'source of the country: maxmind, or cymru (then it is the country of the registration)';
-COMMENT ON COLUMN @extschema@.ip_inventory.region IS 'first subdivision, English name';
-COMMENT ON COLUMN @extschema@.ip_inventory.city IS 'English name';
+COMMENT ON COLUMN @extschema@.ip_inventory.region IS 'first subdivision, in the language of asn_inventory.mmdb_language where the file has it';
+COMMENT ON COLUMN @extschema@.ip_inventory.city IS 'in the language of asn_inventory.mmdb_language where the file has it';
 COMMENT ON COLUMN @extschema@.ip_inventory.latitude IS 'degrees';
 COMMENT ON COLUMN @extschema@.ip_inventory.longitude IS 'degrees';
 COMMENT ON COLUMN @extschema@.ip_inventory.accuracy_radius_km IS 'kilometres around latitude and longitude';
