@@ -121,35 +121,34 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
             "Run ALTER EXTENSION asn_inventory UPDATE.",
         );
     }
+    // What the version before does not know.
+    let (names, values, set, ours, theirs) = match has_path {
+        true => (
+            ", observed_path, only_where",
+            ", $9, $10",
+            "observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where,",
+            ", s.observed_path, s.only_where",
+            ", EXCLUDED.observed_path, EXCLUDED.only_where",
+        ),
+        false => ("", "", "", "", ""),
+    };
     // Earlier results of other columns do not apply to these.
     let (column, value, set) = match has_column(schema, c"observed_zone") {
-        true if has_path => (
-            ", observed_zone, attached_as, method, observed_path, only_where",
-            ", $6, $7, $8, $9, $10",
-            ", columns_changed = s.columns_changed OR NOT (s.observations = 0 AND s.rows_seen > 0)
-                     AND (s.ip_columns, s.observed_at, s.observed_zone, s.observed_path, s.only_where) IS DISTINCT FROM
-                         (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone, EXCLUDED.observed_path,
-                          EXCLUDED.only_where),
-                 observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
-                 observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where,
-                 rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
-                 unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
-                 unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
-                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END",
-        ),
         true => (
-            ", observed_zone, attached_as, method",
-            ", $6, $7, $8",
-            ", columns_changed = s.columns_changed OR NOT (s.observations = 0 AND s.rows_seen > 0)
-                     AND (s.ip_columns, s.observed_at, s.observed_zone)
-                         IS DISTINCT FROM (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone),
-                 observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as,
+            format!(", observed_zone, attached_as, method{names}"),
+            format!(", $6, $7, $8{values}"),
+            format!(
+                ", columns_changed = s.columns_changed OR NOT (s.observations = 0 AND s.rows_seen > 0)
+                     AND (s.ip_columns, s.observed_at, s.observed_zone{ours})
+                         IS DISTINCT FROM (EXCLUDED.ip_columns, EXCLUDED.observed_at, EXCLUDED.observed_zone{theirs}),
+                 observed_zone = EXCLUDED.observed_zone, method = EXCLUDED.method, attached_as = EXCLUDED.attached_as, {set}
                  rows_since_address = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.rows_since_address ELSE 0 END,
                  unreadable_sample = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_sample END,
                  unreadable_reason = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_reason END,
-                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END",
+                 unreadable_at = CASE WHEN s.ip_columns = EXCLUDED.ip_columns THEN s.unreadable_at END"
+            ),
         ),
-        false => ("", "", ""),
+        false => Default::default(),
     };
     let populated_at = if how.is_empty { "pg_catalog.now()" } else { "NULL" };
     let mut arguments = vec![
