@@ -297,3 +297,56 @@ fn a_hostile_text_costs_one_row_no_more() {
     db.settle();
     assert_eq!(db.value("SELECT count(*) FROM ip_inventory WHERE ip_address = '20.65.1.1'"), "1");
 }
+
+#[test]
+fn the_doctor_knows_a_time_in_json_and_a_condition() {
+    for method in ["trigger", "row"] {
+        let db = Db::new();
+        db.sql(&format!(
+            "CREATE TABLE e (payload jsonb);
+             SELECT attach_ip_source('e', ARRAY['list(payload->>xff)'], ' payload->>ts@Europe/Berlin ', '{method}',
+                 'payload->>kind in (''a b'', c)')"
+        ));
+        let insert = |ip: &str| {
+            db.sql(&format!(
+                r#"INSERT INTO e VALUES ('{{"xff":"{ip}","kind":"a b","ts":"2026-01-05 12:00:00"}}'), ('{{"xff":"20.65.9.9","kind":"a"}}')"#
+            ));
+        };
+        let noted = "SELECT method, observed_at, observed_path, observed_zone, only_where FROM ip_source";
+        let wanted = format!("{method}|payload|payload->>ts|Europe/Berlin|payload->>kind in ('a b', c)");
+        let sick = "SELECT check_name, detail FROM enrichment_doctor()
+                    WHERE level <> 'ok' AND check_name IN ('triggers', 'columns', 'addresses', 'swapped tables')";
+        insert("20.65.1.1");
+        assert_eq!(db.counts(), ["20.65.1.1|1"]);
+        assert_eq!(db.value("SELECT first_seen_at FROM ip_inventory"), "2026-01-05 11:00:00+00");
+        assert_eq!(db.lines(noted), [wanted.clone()]);
+        assert_eq!(db.lines(sick), [""; 0], "{method}");
+        for harm in [
+            "DROP TRIGGER asn_inventory_observe ON e",
+            "CREATE TABLE n (LIKE e); ALTER TABLE e RENAME TO old; ALTER TABLE n RENAME TO e",
+        ] {
+            db.sql(harm);
+            let remedy = db.lines(
+                "SELECT remedy FROM enrichment_doctor() WHERE level <> 'ok' AND check_name IN ('triggers', 'swapped tables')",
+            );
+            assert_eq!(remedy.len(), 1, "{method}: {harm}: {remedy:?}");
+            db.sql(&remedy[0]);
+        }
+        insert("20.65.1.2");
+        assert_eq!(db.counts(), ["20.65.1.1|1", "20.65.1.2|1"], "{method}");
+        assert!(db.lines(noted).contains(&wanted), "{:?}", db.lines(noted));
+        assert_eq!(db.lines(sick), [""; 0], "{method}");
+        // That of rows without an address names all of it as well.
+        db.sql("CREATE TABLE mute (payload jsonb); SELECT detach_ip_source(tbl) FROM ip_source");
+        db.sql(&format!(
+            "SELECT attach_ip_source('mute', ARRAY['payload->>IP'], 'payload->>ts', '{method}', 'payload->>kind = x');
+             INSERT INTO mute VALUES ('{{\"ip\":\"20.65.1.3\",\"kind\":\"x\"}}')"
+        ));
+        db.settle();
+        let remedy = db.value("SELECT remedy FROM enrichment_doctor() WHERE check_name = 'addresses'");
+        db.sql(&remedy.replace("IP}", "ip}"));
+        assert_eq!(db.counts(), ["20.65.1.1|1", "20.65.1.2|1", "20.65.1.3|1"], "{remedy}");
+        let again = format!("{method}|payload|payload->>ts||payload->>kind = x");
+        assert_eq!(db.lines(noted), [again], "{remedy}");
+    }
+}

@@ -102,7 +102,9 @@ const EDGES: &str = "
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+        // Each edge as a row of its own.
+        let options = Cluster::builder().conf("asn_inventory.fold_ipv4_mapped", "off");
+        let cluster = options.conf("asn_inventory.absorb_interval", "50ms").start();
         let everything =
             ["0.0.0.0/1", "128.0.0.0/1", "1::/16", "64::/10", "100::/8", "2000::/3", "4000::/2", "8000::/1"];
         let (built, dir) = (fixtures::days_ago(1), cluster.maxmind_dir());

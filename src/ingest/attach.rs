@@ -4,6 +4,7 @@
 //! [`family`] gives it to those that come later. The triggers are made with the caller's
 //! rights on the table; only the note in `ip_source` is written as the extension's owner.
 
+use enrich::selector::EventTime;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -142,7 +143,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
         check_routes(table, &members);
     }
     check_names(schema, &members);
-    let observed = observed_at.unwrap_or("").to_owned();
+    let observed = time.as_ref().map(EventTime::to_string).unwrap_or_default();
     let condition = only_where.map(|only| format!("{}{only}", only::PREFIX));
     let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).chain(condition).collect();
     let switched = allow_triggers(&members);

@@ -134,7 +134,7 @@ fn split(arguments: &[Argument]) -> (Vec<pg_sys::Oid>, Vec<Datum>, Vec<std::ffi:
     )
 }
 
-/// A cursor; closed with its connection.
+/// A cursor. PostgreSQL would keep it, and its table in use, until the transaction ends.
 pub struct Cursor<'a>(pg_sys::Portal, std::marker::PhantomData<&'a Sql>);
 
 impl Cursor<'_> {
@@ -143,6 +143,16 @@ impl Cursor<'_> {
         // SAFETY: the portal is open.
         unsafe { pg_sys::SPI_cursor_fetch(self.0, true, count as i64) };
         Table::last()
+    }
+}
+
+impl Drop for Cursor<'_> {
+    fn drop(&mut self) {
+        // After an error the transaction's abort does it.
+        if !std::thread::panicking() {
+            // SAFETY: the portal is open, and so is its connection.
+            unsafe { pg_sys::SPI_cursor_close(self.0) };
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where the time of an event stands: a column, or a path into a JSON column, and the zone of times without one.
 
+use std::fmt;
+
 use super::{Reading, Selector, Step};
 
 /// `attach_ip_source`'s `observed_at`.
@@ -40,7 +42,7 @@ impl EventTime {
             .unwrap_or_else(|| split.map_or(plain(text, None), |(head, zone)| plain(head, zone)))
     }
 
-    /// What is read: the column, or the path.
+    /// What is read: the column, or the path. Without the zone, which [`fmt::Display`] adds.
     pub fn written(&self) -> &str {
         self.path.as_deref().unwrap_or(&self.column)
     }
@@ -50,6 +52,13 @@ impl EventTime {
         let Some(path) = &self.path else { return Some(Vec::new()) };
         let selector = Selector::parse(path).ok()?;
         if selector.reading == Reading::Address { selector.keys() } else { None }
+    }
+}
+
+impl fmt::Display for EventTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.written())?;
+        self.zone.as_ref().map_or(Ok(()), |zone| write!(f, "@{zone}"))
     }
 }
 

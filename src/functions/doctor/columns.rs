@@ -214,10 +214,7 @@ impl Source {
             format!("{call}  -- or name the column that holds the addresses now; the table has {names}")
         } else {
             let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
-            let written = |time: &EventTime| match &time.zone {
-                Some(zone) => quote_literal(&format!("{}@{zone}", time.written())),
-                None => quote_literal(time.written()),
-            };
+            let written = |time: &EventTime| quote_literal(&time.to_string());
             let method = if self.by_row { ", 'row'" } else { "" };
             let at = observed_at.as_ref().map_or_else(|| "NULL".to_owned(), written);
             let only = self.only_where.as_deref().filter(|_| unfit.is_none());

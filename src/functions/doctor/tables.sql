@@ -3,14 +3,20 @@ WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
 source AS MATERIALIZED (
-    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, '') AS observed_at, s.attached_as, s.method, c.relkind, c.reltuples,
+    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, w.observed_at, s.attached_as, s.method, c.relkind, c.reltuples,
            -- In the catalog's form of a trigger's arguments: each is followed by a NUL.
-           convert_to(coalesce(s.observed_at::text || coalesce('@' || s.observed_zone, ''), ''), getdatabaseencoding()) || decode('00', 'hex')
+           convert_to(coalesce(w.observed_at, ''), getdatabaseencoding()) || decode('00', 'hex')
                || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
-                   FROM unnest(s.ip_columns) WITH ORDINALITY u(c, n)) AS arguments,
-           format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''),
-                  CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END) AS attach
-    FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl),
+                   FROM unnest(s.ip_columns || ('where ' || w.only_where)) WITH ORDINALITY u(c, n) WHERE u.c IS NOT NULL) AS arguments,
+           -- What follows the time in a call.
+           concat(CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS further, w.only_argument,
+           format('SELECT %s.attach_ip_source(%L, %L, %L%s%s);', '@extschema@', s.tbl::text, s.ip_columns, w.observed_at,
+                  CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS attach
+    FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl,
+         -- Columns that are not there until the extension is updated.
+         LATERAL (SELECT j.only_where, CASE WHEN j.only_where IS NOT NULL THEN format(', only_where => %L', j.only_where) END AS only_argument,
+                         coalesce(j.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '') AS observed_at
+                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text)) w),
 family(root, tbl) AS (
     SELECT s.tbl, s.tbl FROM source s WHERE s.relkind IS NOT NULL
     UNION
@@ -58,7 +64,7 @@ faulty AS (
                FILTER (WHERE f.fault = 'taken') AS rename,
            string_agg(format('DROP TRIGGER %I ON %s; ', f.tgname, f.tbl::regclass), '' ORDER BY f.tbl)
                FILTER (WHERE f.fault <> 'taken' AND f.tgname <> 'asn_inventory_observe') AS remove,
-           string_agg(format('SELECT %s.attach_ip_source(%L, %L, %L);', '@extschema@', f.tbl::regclass::text, s.ip_columns, s.observed_at), ' ' ORDER BY f.tbl) AS singly
+           string_agg(format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', f.tbl::regclass::text, s.ip_columns, s.observed_at, s.only_argument), ' ' ORDER BY f.tbl) AS singly
     FROM state f JOIN source s ON s.tbl = f.root WHERE f.fault IS NOT NULL
     GROUP BY f.root, f.tbl = f.root, f.fault)
 SELECT 'triggers', 'error',
@@ -84,24 +90,26 @@ UNION ALL
 SELECT 'triggers', 'warning', format('%s has the trigger but is not attached: its addresses are observed, but counted for no table.', t.tgrelid::regclass),
        format('SELECT %s.attach_ip_source(%L, %L, %L%s);  -- or detach_ip_source(), if it is not to be observed', '@extschema@',
               t.tgrelid::regclass::text,
-              (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)),
+              (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)
+               WHERE NOT starts_with(a.part, 'where ')),
               nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''),
-              CASE WHEN t.tgtype = 5 THEN ', ''row''' END)
+              concat(CASE WHEN t.tgtype = 5 THEN ', ''row''' END,
+                     (SELECT format(', only_where => %L', substr(convert_from(decode(a.part, 'escape'), getdatabaseencoding()), 7))
+                      FROM unnest(p.parts[2:t.tgnargs]) a(part) WHERE starts_with(a.part, 'where ') LIMIT 1)))
 FROM found t, LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), chr(92) || '000') AS parts) p
 WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 'A') AND t.tgnargs > 1
   AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)
   AND NOT EXISTS (SELECT FROM pg_inherits i JOIN found u ON u.tgrelid = i.inhparent AND u.is_ours WHERE i.inhrelid = t.tgrelid)
 UNION ALL
 SELECT 'triggers', 'warning', format('Rows that a subscription brings into %s are not observed.', f.tbl::regclass),
-       format('SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L, %5$L); SELECT %1$s.populate_ip_inventory(%2$L);', '@extschema@', s.name, s.ip_columns, s.observed_at, 'row')
+       format('SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L, %5$L%6$s); SELECT %1$s.populate_ip_inventory(%2$L);', '@extschema@', s.name, s.ip_columns, s.observed_at, 'row', s.only_argument)
 FROM family f JOIN source s ON s.tbl = f.root JOIN pg_subscription_rel r ON r.srrelid = f.tbl
 WHERE s.method <> 'row'
 UNION ALL
 SELECT 'swapped tables', 'error',
        format('Rows inserted into %s are not observed: it is not the table that was attached under that name, which is %s.', n.now::regclass,
               CASE WHEN n.relkind IS NULL THEN 'gone' ELSE n.name || ' now' END),
-       format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at,
-              CASE WHEN n.method <> 'trigger' THEN format(', %L', n.method) END)
+       format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at, n.further)
 FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
       FROM source s JOIN pg_namespace p ON p.nspname = (parse_ident(s.attached_as))[1]
       JOIN pg_class c ON c.relnamespace = p.oid AND c.relname = (parse_ident(s.attached_as))[2]
@@ -122,9 +130,8 @@ SELECT 'addresses', 'warning',
        format(CASE WHEN s.observations = 0 THEN '%s is attached, but none of its %s rows held an address%s.'
                    ELSE '%s is attached, and its last %s rows held no address%s.' END,
               s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
-       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses',
-              '@extschema@', s.tbl::text, s.ip_columns, s.observed_at::text || coalesce('@' || s.observed_zone, ''),
-              CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END)
-FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl
+       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses',
+              '@extschema@', s.tbl::text, s.ip_columns, w.observed_at, w.further)
+FROM @extschema@.ip_source s JOIN source w ON w.tbl = s.tbl JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0
    OR s.rows_since_address > 1000 + 10 * s.rows_seen / greatest(s.observations, 1)
