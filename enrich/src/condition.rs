@@ -69,6 +69,16 @@ impl Condition {
     }
 }
 
+/// A boolean as PostgreSQL reads it: a word or its unambiguous beginning, in upper or lower case; `None`: it is none.
+pub fn boolean(text: &str) -> Option<bool> {
+    let text = text.trim().to_ascii_lowercase();
+    let begins = |word: &str, least: usize| text.len() >= least && word.starts_with(&text);
+    if text == "1" || begins("true", 1) || begins("yes", 1) || text == "on" {
+        return Some(true);
+    }
+    (text == "0" || begins("false", 1) || begins("no", 1) || begins("off", 2)).then_some(false)
+}
+
 fn test(rest: &mut &str) -> Result<Test, BadCondition> {
     let end = end_of_value(rest);
     let (value, tail) = rest.split_at(end);
@@ -152,7 +162,8 @@ fn literal(rest: &mut &str) -> Option<String> {
         let end = text.find(|c: char| c.is_whitespace() || "(),'".contains(c)).unwrap_or(text.len());
         let (word, tail) = text.split_at(end);
         *rest = tail.trim_start();
-        return (!word.is_empty()).then(|| word.to_owned());
+        // In SQL, double quotes are those of a name.
+        return (!word.is_empty() && !word.starts_with('"')).then(|| word.to_owned());
     };
     let mut literal = String::new();
     let mut chars = quoted.char_indices();

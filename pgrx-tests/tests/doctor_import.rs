@@ -72,7 +72,7 @@ fn put_newer(cluster: &Cluster, number: u32) {
 #[test]
 fn a_store_that_cannot_be_written_is_an_error_until_it_can() {
     let cluster = cluster();
-    assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
+    assert_eq!(cluster.lines(DB, TROUBLE), [""; 0], "{:?}", cluster.lines(DB, "SELECT * FROM worker_errors()"));
     let generations = cluster.data_dir().join("asn_inventory/generations");
     mode(&generations, 0o500);
     put_newer(&cluster, 64500);
@@ -153,7 +153,7 @@ fn a_damaged_manifest_is_set_aside_by_the_remedy() {
         assert_eq!(failed.code, "58030");
         assert!(failed.hint.contains("import_mmdb_files(true)"), "{failed:?}");
         take_remedy(&cluster, "mmdb import");
-        assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
+        assert_eq!(cluster.lines(DB, TROUBLE), [""; 0], "{:?}", cluster.lines(DB, "SELECT * FROM worker_errors()"));
         assert_eq!(fs::read(&broken).expect("kept"), damaged);
         let answers = "SELECT ip_asn('8.8.8.8'), ip_country('81.2.69.142')";
         assert_eq!(cluster.lines(DB, answers), ["15169|GB"]);
@@ -257,7 +257,7 @@ fn a_launcher_that_stands_still_shows_no_more_turns() {
     assert_eq!(turn(), last);
     signal(libc::SIGCONT);
     wait_until("another turn", || turn() > last);
-    assert_eq!(cluster.lines(DB, TROUBLE), [""; 0]);
+    assert_eq!(cluster.lines(DB, TROUBLE), [""; 0], "{:?}", cluster.lines(DB, "SELECT * FROM worker_errors()"));
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn rows_of_before_are_merged_with_their_history_and_the_later_answer() {
         DB,
         "UPDATE ip_inventory SET scanner_ts = now(), scanner_name = 'mapped', greynoise_status = 'found' WHERE ip_address = '::ffff:8.8.8.8';
          INSERT INTO ip_asn_history VALUES ('::ffff:8.8.8.8', '2024-01-01', 64500, 'maxmind', 15169, 'maxmind');
-         ALTER TABLE ip_inventory ADD COLUMN note text; UPDATE ip_inventory SET note = 'kept' WHERE ip_address = '::ffff:1.1.1.1'",
+         ALTER TABLE ip_inventory ADD COLUMN note text, ADD COLUMN id bigserial UNIQUE, ADD COLUMN uid bigint GENERATED ALWAYS AS IDENTITY; UPDATE ip_inventory SET note = 'kept' WHERE ip_address = '::ffff:1.1.1.1'",
     );
     cluster.set("asn_inventory.fold_ipv4_mapped", "on");
     cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE family(ip_address) = 6", "0");

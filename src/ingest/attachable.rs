@@ -123,6 +123,9 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
         Err(Unfit::NoColumn(name)) => no_column(table, &name),
         Err(Unfit::WrongType(name, kind)) => mismatch(&name, &format!("Its type is {kind}.")),
         Err(Unfit::NoPath(name)) => mismatch(&name, "It is JSON, and the path to the value is missing."),
+        Err(Unfit::NeverEqual(name, kind, literal)) => {
+            mismatch(&name, &format!("No value of type {kind} is \"{literal}\"."));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::found::Finder;
-use super::jsonb_path::{JsonbPath, json_text};
+use super::jsonb_path::{JsonbPath, is_huge, json_text};
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::catalog::extension_of;
@@ -114,6 +114,9 @@ impl Extractor {
                 }
                 _ => {}
             }
+            if let (Shape::Jsonb(..) | Shape::JsonbEach(..), true) = (&self.shape, is_huge(datum)) {
+                return tally.unreadable(b"", "a JSON value that is too large to be read");
+            }
             let mut finder = Finder::new(self.reading, at, tally);
             match &self.shape {
                 Shape::Inet | Shape::InetArray => {}
@@ -163,11 +166,11 @@ impl Extractor {
                 Shape::InetArray | Shape::TextArray => Unread::new(None, "an array without an address"),
                 Shape::Jsonb(_, keys) => match json_text(datum) {
                     Some(json) => why(&server_text(&json), std::slice::from_ref(keys)),
-                    None => Unread::new(None, "no JSON"),
+                    None => Unread::new(None, "no address in a large JSON value"),
                 },
                 Shape::JsonbEach(_, parts) => match json_text(datum) {
                     Some(json) => why(&server_text(&json), parts),
-                    None => Unread::new(None, "no JSON"),
+                    None => Unread::new(None, "no address in a large JSON value"),
                 },
                 Shape::Json(parts) | Shape::ForeignJson(parts) => why(text_bytes(datum), parts),
             }

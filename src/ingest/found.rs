@@ -6,6 +6,7 @@ use enrich::json::Value;
 use enrich::selector::Reading;
 
 use super::tally::Tally;
+use crate::inventory::fold;
 
 /// How the values of one row are read, and what was found in them so far. Calls nothing of PostgreSQL's: see
 /// [`crate::pg::raw`].
@@ -43,9 +44,17 @@ impl Finder<'_> {
     }
 
     fn list(&mut self, text: &[u8]) {
-        for entry in entries(&text[..text.len().min(MOST_BYTES)]) {
+        if text.first() == Some(&b'[') && json::is_array(text) {
+            return self.json(text);
+        }
+        // What touches the cut may be longer.
+        let head = match text.get(..MOST_BYTES).filter(|head| head.len() < text.len()) {
+            Some(head) => &head[..head.iter().rposition(|byte| b", ;\n".contains(byte)).unwrap_or(0)],
+            None => text,
+        };
+        for entry in entries(head) {
             match parse_host(entry) {
-                Ok(Some(ip)) => match self.once.is_first(ip) {
+                Ok(Some(ip)) => match self.once.is_first(fold::kept(ip)) {
                     Some(true) => self.tally.observe(ip, self.at),
                     Some(false) => {}
                     None => return self.too_many(text),
@@ -60,7 +69,7 @@ impl Finder<'_> {
     fn free_text(&mut self, text: &[u8]) {
         let mut too_many = false;
         scan(text, |ip| {
-            match self.once.is_first(ip) {
+            match self.once.is_first(fold::kept(ip)) {
                 Some(true) => self.tally.observe(ip, self.at),
                 Some(false) => {}
                 None => too_many = true,

@@ -32,6 +32,10 @@ impl JsonbPath {
     /// # Safety
     /// `datum` must be a jsonb; the bytes live as long as the current context.
     pub unsafe fn text<'a>(&self, datum: Datum) -> Option<&'a [u8]> {
+        // SAFETY: see above.
+        if unsafe { is_huge(datum) } {
+            return None;
+        }
         let arguments = [Some(datum), Some(self.argument.datum())];
         // SAFETY: see above; the result is a text.
         unsafe {
@@ -45,11 +49,16 @@ impl JsonbPath {
     /// # Safety
     /// `datum` must be a jsonb.
     pub unsafe fn json(&self, datum: Datum) -> Option<String> {
+        // SAFETY: see above.
+        if unsafe { is_huge(datum) } {
+            return None;
+        }
         let arguments = [Some(datum), Some(self.argument.datum())];
         // SAFETY: see above; the result is a jsonb.
         unsafe {
             let value = pgrx::direct_function_call_as_datum(pg_sys::jsonb_extract_path, &arguments)?;
-            json_text(value)
+            let text = pgrx::direct_function_call::<&std::ffi::CStr>(pg_sys::jsonb_out, &[Some(value)]);
+            text.map(|text| from_server(text.to_bytes()))
         }
     }
 
@@ -63,11 +72,30 @@ impl JsonbPath {
     }
 }
 
-/// A jsonb as JSON in UTF-8.
+/// Bytes of a jsonb whose text may be longer than PostgreSQL can hold: a control character takes six bytes there, and the
+/// error would fail the insert.
+const HUGE: usize = 128 << 20;
+/// Bytes of one that is turned into text to find out why it holds no address.
+const LARGE: usize = 1 << 20;
+
+/// Whether it can't be turned into text. Such a value is unreadable.
+///
+/// # Safety
+/// `datum` must be a varlena.
+pub unsafe fn is_huge(datum: Datum) -> bool {
+    // SAFETY: see above.
+    unsafe { pg_sys::toast_raw_datum_size(datum) > HUGE }
+}
+
+/// A jsonb as JSON in UTF-8; `None`: it is too large for that to be worth it.
 ///
 /// # Safety
 /// `datum` must be a jsonb.
 pub unsafe fn json_text(datum: Datum) -> Option<String> {
+    // SAFETY: see above.
+    if unsafe { pg_sys::toast_raw_datum_size(datum) } > LARGE {
+        return None;
+    }
     // SAFETY: see above.
     let text = unsafe { pgrx::direct_function_call::<&std::ffi::CStr>(pg_sys::jsonb_out, &[Some(datum)]) };
     text.map(|text| from_server(text.to_bytes()))

@@ -110,14 +110,17 @@ impl Moment {
                 Kind::Jsonb(path, keys) => match path.text(datum) {
                     Some(text) => self.said(text, now, tally),
                     None => {
-                        let json = json_text(datum).unwrap_or_default();
-                        missing(json.as_bytes(), keys, now, tally)
+                        missing(tally, || json_text(datum).unwrap_or_default(), keys);
+                        now
                     }
                 },
                 Kind::Json(path) => {
                     let json = from_server(text_bytes(datum));
                     match json::at_path(json.as_bytes(), path).map(|found| (found, json::value(found))) {
-                        None | Some((_, Value::Null)) => missing(json.as_bytes(), path, now, tally),
+                        None | Some((_, Value::Null)) => {
+                            missing(tally, || json.clone(), path);
+                            now
+                        }
                         Some((_, Value::Text(text))) => self.said(&text, now, tally),
                         Some((found, _)) => self.said(found, now, tally),
                     }
@@ -195,11 +198,16 @@ impl Moment {
     }
 }
 
-/// A JSON value without the time: a path that is wrong in every row must be found.
+/// A JSON value without the time: a path that is wrong in every row must be found. The reason costs more than all the
+/// rest, and only the first of a statement is kept.
 #[cold]
-fn missing(json: &[u8], path: &[String], now: i64, tally: &mut Tally) -> i64 {
-    tally.unreadable(json, format_args!("observed_at: {}", enrich::miss::why(json, path)));
-    now
+fn missing(tally: &mut Tally, json: impl FnOnce() -> String, path: &[String]) {
+    if tally.unread.is_some() {
+        tally.unparsable += 1;
+        return;
+    }
+    let json = json();
+    tally.unreadable(json.as_bytes(), format_args!("observed_at: {}", enrich::miss::why(json.as_bytes(), path)));
 }
 
 /// A time without a zone, read in the given one, as `AT TIME ZONE` does; `None` if there is no such moment.

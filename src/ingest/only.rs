@@ -52,6 +52,8 @@ pub enum Unfit {
     WrongType(String, String),
     /// A JSON column without a path.
     NoPath(String),
+    /// A text that no value of the column's type has: the column, its type, the text.
+    NeverEqual(String, String, String),
 }
 
 impl Only {
@@ -121,14 +123,16 @@ impl Compared {
             pg_sys::INT8OID => Shape::Integer(8),
             _ => return Err(Unfit::WrongType(name.clone(), kind())),
         };
-        let literals = test.literals.iter().map(|literal| match (&shape, &**literal) {
-            // As PostgreSQL writes it.
-            (Shape::Bool, "t" | "on" | "yes" | "1") => b"true".to_vec(),
-            (Shape::Bool, "f" | "off" | "no" | "0") => b"false".to_vec(),
-            (Shape::Padded, literal) => server_text(literal.trim_end_matches(' ')).into_owned(),
-            (_, literal) => server_text(literal).into_owned(),
-        });
-        let literals = literals.collect();
+        // As PostgreSQL writes it.
+        let written = |literal: &String| match shape {
+            Shape::Bool => enrich::condition::boolean(literal).map(|is| is.to_string().into_bytes()),
+            Shape::Integer(_) => literal.trim().parse().ok().map(|number: i64| number.to_string().into_bytes()),
+            Shape::Padded => Some(server_text(literal.trim_end_matches(' ')).into_owned()),
+            _ => Some(server_text(literal).into_owned()),
+        };
+        let never = |literal: &String| Unfit::NeverEqual(name.clone(), kind(), literal.clone());
+        let literals = test.literals.iter().map(|literal| written(literal).ok_or_else(|| never(literal)));
+        let literals = literals.collect::<Result<_, _>>()?;
         Ok(Compared { attribute, shape, is_one: test.is_one, literals })
     }
 
@@ -151,7 +155,7 @@ impl Compared {
                     }
                 }
                 Shape::Text => self.is(text_bytes(datum)),
-                Shape::Padded => self.is(text_bytes(datum).trim_ascii_end()),
+                Shape::Padded => self.is(unpadded(text_bytes(datum))),
                 Shape::Bool | Shape::Integer(_) => self.is_met_in_guard(datum) == Some(true),
             }
         }
@@ -163,7 +167,7 @@ impl Compared {
         unsafe {
             Some(match &self.shape {
                 Shape::Text => self.is(raw::bytes(datum)),
-                Shape::Padded => self.is(raw::bytes(datum).trim_ascii_end()),
+                Shape::Padded => self.is(unpadded(raw::bytes(datum))),
                 Shape::Bool => self.is(if datum.value() & 0xff != 0 { b"true" } else { b"false" }),
                 Shape::Integer(width) => self.is(decimal(integer(datum, *width), &mut [0; 20])),
                 Shape::Jsonb(path) => match path.in_guard(datum) {
@@ -175,6 +179,11 @@ impl Compared {
             })
         }
     }
+}
+
+/// Without the blanks that a char(n) is filled up with.
+fn unpadded(text: &[u8]) -> &[u8] {
+    &text[..text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1)]
 }
 
 fn integer(datum: Datum, width: u8) -> i64 {

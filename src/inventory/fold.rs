@@ -55,10 +55,12 @@ pub fn merge(schema: &Schema) -> i64 {
          batch AS MATERIALIZED (
              SELECT m.* FROM {0}.ip_inventory m, fixed WHERE {MAPPED} AND (NOT fixed.referenced OR m.observation_count > 0)
              ORDER BY m.ip_address LIMIT {BATCH} FOR UPDATE OF m),
-         gone AS (DELETE FROM {0}.ip_inventory i USING batch s, fixed WHERE NOT fixed.referenced AND i.ip_address = s.ip_address),
-         emptied AS (UPDATE {0}.ip_inventory i SET observation_count = 0
-                     FROM batch s, fixed WHERE fixed.referenced AND i.ip_address = s.ip_address),
-         put AS (INSERT INTO {0}.ip_inventory AS i ({list}) SELECT {2} FROM batch r
+         gone AS (DELETE FROM {0}.ip_inventory i USING batch s, fixed
+                  WHERE NOT fixed.referenced AND i.ip_address = s.ip_address RETURNING s.*),
+         emptied AS (UPDATE {0}.ip_inventory i SET observation_count = 0 FROM batch s, fixed
+                     WHERE fixed.referenced AND i.ip_address = s.ip_address RETURNING s.*),
+         put AS (INSERT INTO {0}.ip_inventory AS i ({list})
+                 SELECT {2} FROM (SELECT * FROM gone UNION ALL SELECT * FROM emptied) r
                  ON CONFLICT (ip_address) DO UPDATE SET {3})
          SELECT count(*) FROM batch",
         schema.name,

@@ -115,7 +115,20 @@ unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg
     }
 }
 
-/// The same of a table.
+/// The names of all columns of a table that were not dropped.
+pub fn readable(table: pg_sys::Oid) -> Vec<String> {
+    // SAFETY: the relation is open for as long as its descriptor is read; the lock is kept. Names are NUL-terminated.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let live = attributes((*relation).rd_att).filter(|column| !column.attisdropped);
+        let name = |column: &pg_sys::FormData_pg_attribute| CStr::from_ptr(column.attname.data.as_ptr()).to_bytes();
+        let names = live.map(|column| crate::pg::encoding::from_server(name(column))).collect();
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        names
+    }
+}
+
+/// The names of a table's columns that can be written.
 pub fn columns_of(table: pg_sys::Oid) -> Vec<String> {
     // SAFETY: the relation is open for as long as its descriptor is read; the lock is kept.
     unsafe {
@@ -126,7 +139,7 @@ pub fn columns_of(table: pg_sys::Oid) -> Vec<String> {
     }
 }
 
-/// The names of the columns that were not dropped, but for generated ones.
+/// The names of the columns that were not dropped and can be written: generated ones and identities give their own values.
 ///
 /// # Safety
 /// `desc` must be a valid descriptor.
@@ -134,7 +147,7 @@ pub unsafe fn live_names(desc: pg_sys::TupleDesc) -> Vec<String> {
     // SAFETY: see above; names are NUL-terminated.
     unsafe {
         attributes(desc)
-            .filter(|column| !column.attisdropped && column.attgenerated == 0)
+            .filter(|column| !column.attisdropped && column.attgenerated == 0 && column.attidentity as u8 != b'a')
             .map(|column| crate::pg::encoding::from_server(CStr::from_ptr(column.attname.data.as_ptr()).to_bytes()))
             .collect()
     }

@@ -46,6 +46,7 @@ const IS_SEPARATOR: [bool; 256] = {
 /// assert_eq!(found, ["81.2.69.142", "2001:db8::1"]);
 /// ```
 pub fn scan(text: &[u8], mut found: impl FnMut(IpAddr) -> bool) {
+    let is_cut = text.len() > MOST_BYTES;
     let text = &text[..text.len().min(MOST_BYTES)];
     // Behind the last address; and behind the last run of an IPv6 address's characters that was none.
     let (mut done, mut no_v6) = (0, 0);
@@ -76,8 +77,10 @@ pub fn scan(text: &[u8], mut found: impl FnMut(IpAddr) -> bool) {
         at = match look {
             Look::Nothing => at + len,
             Look::Passed(end) => end,
+            // What touches the cut may be longer.
             Look::Found(ip, end) => {
-                if !found(ip) {
+                let is_whole = !is_cut || end < text.len();
+                if is_whole && !found(ip) {
                     return;
                 }
                 end
@@ -162,6 +165,9 @@ fn quad(text: &[u8], start: usize) -> Option<(Ipv4Addr, usize)> {
 fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
     let digits = text[from..colon].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
     let start = colon - digits;
+    // A word before the colon is a label: `src:2001:db8::1`.
+    let is_labelled = !opens(text, start) && text.get(colon + 1).is_some_and(u8::is_ascii_hexdigit);
+    let start = if is_labelled { colon + 1 } else { start };
     let (mut plain, mut len) = ([0u8; LONGEST_V6 + 1], 0);
     // Where each character of the plain spelling ends in the text.
     let (mut end, mut ends) = (start, [0usize; LONGEST_V6 + 1]);
@@ -182,7 +188,7 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
         len += 1;
     }
     let run = end;
-    if len > LONGEST_V6 || !opens(text, start) {
+    if len > LONGEST_V6 || !is_labelled && !opens(text, start) {
         return Err(run);
     }
     let mut word = &plain[..len];
@@ -220,7 +226,11 @@ fn opens(text: &[u8], start: usize) -> bool {
             let tail = &before[before.len() - 3..];
             tail[0] == b'%' && tail[1..].iter().all(u8::is_ascii_hexdigit)
         };
-        return encoded || before.ends_with(b"\\n") || before.ends_with(b"\\t") || before.ends_with(b"\\r");
+        let escaped = [b"\\n", b"\\t", b"\\r"].iter().any(|escape| before.ends_with(*escape));
+        return encoded || escaped || ends_colour(before);
+    }
+    if ends_product(before) {
+        return false;
     }
     // The end of a longer number or name.
     let is_dotted = |len: usize| {
@@ -229,6 +239,21 @@ fn opens(text: &[u8], start: usize) -> bool {
         is_dot && at > 0 && before[at - 1].is_ascii_alphanumeric()
     };
     ![1, 3, 5].into_iter().any(is_dotted)
+}
+
+/// A terminal's colour: `ESC[31m`.
+fn ends_colour(before: &[u8]) -> bool {
+    let Some(codes) = before.strip_suffix(b"m") else { return false };
+    let len = codes.iter().rev().take(12).take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+    codes[..codes.len() - len].ends_with(b"[")
+}
+
+/// A product's name, whose version follows: `Chrome/126.0.0.0`. Not a part of a path (`/Data/1.2.3.4`).
+fn ends_product(before: &[u8]) -> bool {
+    let Some(name) = before.strip_suffix(b"/") else { return false };
+    let len = name.iter().rev().take(32).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let (rest, name) = name.split_at(name.len() - len);
+    name.first().is_some_and(u8::is_ascii_uppercase) && !rest.ends_with(b"/")
 }
 
 /// Whether an address may end at `end`.

@@ -47,6 +47,7 @@ fn what_is_no_condition_says_where() {
         ("kind like x", "there is no =, <>, in or not in behind kind"),
         ("kind < 5", "there is no =, <>, in or not in behind kind"),
         ("kind =", "there is no text to compare with behind kind"),
+        ("kind = \"x\"", "there is no text to compare with behind kind"),
         ("kind = 'x", "there is no text to compare with behind kind"),
         ("kind in x", "there is no text to compare with behind kind"),
         ("kind in ()", "there is no text to compare with behind kind"),
@@ -58,4 +59,25 @@ fn what_is_no_condition_says_where() {
     }
     let long = format!("kind in ({}x)", "x,".repeat(MOST));
     assert_eq!(Condition::parse(&long), Err(BadCondition::TooLong));
+}
+
+#[test]
+fn booleans_are_read_as_postgresql_reads_them() {
+    for (text, is) in [
+        ("TRUE", Some(true)),
+        (" t ", Some(true)),
+        ("y", Some(true)),
+        ("On", Some(true)),
+        ("1", Some(true)),
+        ("fal", Some(false)),
+        ("N", Some(false)),
+        ("of", Some(false)),
+        ("0", Some(false)),
+        ("o", None),
+        ("", None),
+        ("truely", None),
+        ("2", None),
+    ] {
+        assert_eq!(boolean(text), is, "{text:?}");
+    }
 }

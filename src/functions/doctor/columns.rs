@@ -217,8 +217,12 @@ impl Source {
             let written = |time: &EventTime| quote_literal(&time.to_string());
             let method = if self.by_row { ", 'row'" } else { "" };
             let at = observed_at.as_ref().map_or_else(|| "NULL".to_owned(), written);
-            let only = self.only_where.as_deref().filter(|_| unfit.is_none());
-            let only = only.map(|only| format!(", only_where => {}", quote_literal(only))).unwrap_or_default();
+            // One that cannot be read stays in the call, which refuses it: without it all rows would count.
+            let only = self
+                .only_where
+                .as_deref()
+                .map(|only| format!(", only_where => {}", quote_literal(only)))
+                .unwrap_or_default();
             let call =
                 select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}{method}{only}", list.join(", ")));
             format!("{call}  -- or name other columns; the table has {names}")

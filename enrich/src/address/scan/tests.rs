@@ -43,6 +43,9 @@ fn commands_and_requests_give_their_addresses() {
     finds("nc 81.2.69.142:4444;nc 81.2.69.143,4444", &["81.2.69.142", "81.2.69.143"]);
     finds("von 81.2.69.142\u{2026}und\u{a0}81.2.69.143\u{3002}", &["81.2.69.142", "81.2.69.143"]);
     finds("inet 10.1.2.3/24 brd", &["10.1.2.3"]);
+    finds("src:2001:db8::2 [IPv6:2001:db8::3] ip:81.2.69.142", &["2001:db8::2", "2001:db8::3", "81.2.69.142"]);
+    finds("\u{1b}[31m81.2.69.142\u{1b}[0m \\e[1;31m81.2.69.143", &["81.2.69.142", "81.2.69.143"]);
+    finds("/dev/tcp/5.5.5.5 tcp/81.2.69.142 /Data/81.2.69.143", &["5.5.5.5", "81.2.69.142", "81.2.69.143"]);
     finds("1.2.3.4/32 2001:db8::1/128", &["1.2.3.4", "2001:db8::1"]);
 }
 
@@ -89,6 +92,7 @@ fn what_is_something_else_is_left_out() {
         "00:11:22:33:44:55:66:77",
         "SHA 1a:2b:3c:4d:5e:6f:70:81:92:a3:b4:c5:d6:e7:f8:09",
         "Chrome/120.0.6099.109",
+        "Chrome/126.0.0.0 Edg/125.0.0.0",
         "http://example.com:8080/1.2",
         "....",
         "::::",
@@ -112,6 +116,8 @@ fn it_stops_where_it_is_told_to_and_after_a_megabyte() {
     });
     assert_eq!(count, 2);
     let late = format!("{}1.2.3.4 5.6.7.8", " ".repeat(MOST_BYTES - 7));
+    assert_eq!(found(late.as_bytes()), [""; 0], "it touches the cut");
+    let late = format!("{}1.2.3.4 5.6.7.8", " ".repeat(MOST_BYTES - 8));
     assert_eq!(found(late.as_bytes()), ["1.2.3.4"]);
 }
 
