@@ -319,7 +319,7 @@ fn the_doctor_knows_a_time_in_json_and_a_condition() {
         insert("20.65.1.1");
         assert_eq!(db.counts(), ["20.65.1.1|1"]);
         assert_eq!(db.value("SELECT first_seen_at FROM ip_inventory"), "2026-01-05 11:00:00+00");
-        assert_eq!(db.lines(noted), [wanted.clone()]);
+        assert_eq!(db.lines(noted), std::slice::from_ref(&wanted));
         assert_eq!(db.lines(sick), [""; 0], "{method}");
         for harm in [
             "DROP TRIGGER asn_inventory_observe ON e",
