@@ -150,7 +150,7 @@ impl Worker {
             }
             ask::answer(self.database, &mut self.network);
             self.secrets.turn();
-            let merging = settings::enabled_for_worker() && (self.leftovers.turn() | self.fold.turn());
+            let merging = settings::enabled_for_worker() && self.leftovers.turn();
             let walking = settings::enabled_for_worker() && self.walk();
             let waits = settings::enabled_for_worker() && self.walk.is_running();
             let working = self.runner.turn(&mut self.network, waits) || walking || merging;
@@ -169,6 +169,8 @@ impl Worker {
             } else {
                 self.network.rest();
             }
+            // Last: whatever comes between the look for a restore and the counting gives it time to begin.
+            let working = settings::enabled_for_worker() && self.fold.turn() || working;
             self.share.turn();
             self.receive.turn();
             process::idle();
