@@ -18,12 +18,9 @@ CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], ob
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
 SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name, text)', '@extschema@.attach_ip_source(regclass, text[], text, text, text)');
 DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text);
-DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
 -- It has more columns, so it is another function. Who may call the old one may call the new one. Where others have built on
 -- the old one, a view say, it stays with them as it was, under another name: the extension lets go of it.
-CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
-    LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
 ALTER FUNCTION @extschema@.mmdb_editions() RENAME TO mmdb_editions_of_0_2_0;
 CREATE FUNCTION @extschema@.mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
