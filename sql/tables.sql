@@ -37,7 +37,11 @@ CREATE TABLE @extschema@.ip_inventory (
     greynoise_status       text NOT NULL DEFAULT 'pending',
     greynoise_attempts     integer NOT NULL DEFAULT 0,
     greynoise_retry_at     timestamptz,
-    greynoise_detail       text
+    greynoise_detail       text,
+    registered_country_code text,
+    flags                  text[],
+    connection_type        text,
+    lists                  text[]
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
 -- The addresses that the worker asks the network about next. Rows without a due source are in neither.
@@ -87,6 +91,10 @@ COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'state of GreyNoi
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.registered_country_code IS 'country in which the network is registered, ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.ip_inventory.flags IS 'what the files say of the address: anonymous, vpn, proxy, residential_proxy, tor, relay, hosting, anycast, satellite; null: nothing of these';
+COMMENT ON COLUMN @extschema@.ip_inventory.connection_type IS 'kind of connection, in the words of the file';
+COMMENT ON COLUMN @extschema@.ip_inventory.lists IS 'lists of networks that hold the address, by name; null: none does';
 
 -- Loaders append rows here, and the worker absorbs them. No index, no constraint, no trigger: appending must not wait or
 -- conflict, and is done below SQL.

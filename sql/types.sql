@@ -32,7 +32,11 @@ CREATE TYPE @extschema@.ip_enrichment AS (
     cymru_status           text,
     greynoise_status       text,
     enrichment_ts          timestamptz,
-    scanner_ts             timestamptz
+    scanner_ts             timestamptz,
+    registered_country_code text,
+    flags                  text[],
+    connection_type        text,
+    lists                  text[]
 );
 COMMENT ON TYPE @extschema@.ip_enrichment IS 'all data of one address: network, place, scanner, and the state of each source';
 

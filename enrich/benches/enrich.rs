@@ -56,7 +56,7 @@ fn lookup(c: &mut Criterion) {
         b.iter(|| addresses.iter().for_each(|ip| _ = black_box(databases.place(black_box(*ip)))));
     });
     group.bench_function("origin", |b| {
-        b.iter(|| addresses.iter().for_each(|ip| _ = black_box(databases.origin(black_box(*ip)))));
+        b.iter(|| addresses.iter().for_each(|ip| _ = black_box(databases.asn(black_box(*ip)))));
     });
     group.finish();
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::address::{classify, effective};
-use crate::maxmind::Databases;
+use crate::maxmind::{Databases, Flags};
 use crate::record::{Enrichment, Status};
 use crate::source::Source;
 
@@ -62,6 +62,10 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
         longitude: None,
         accuracy_radius_km: None,
         time_zone: None,
+        registered_country_code: None,
+        flags: Flags::NONE,
+        connection_type: None,
+        lists: &[],
         maxmind_status: Status::Skipped,
         cymru_status: None,
         greynoise_status: None,
@@ -74,8 +78,7 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
         return record;
     }
     let answer = databases.answer(ip);
-    record.maxmind_status =
-        if answer.place.is_some() || answer.origin.is_some() { Status::Found } else { Status::NotFound };
+    record.maxmind_status = if answer.network.is_some() { Status::Found } else { Status::NotFound };
     record.network = answer.network;
     if let Some(origin) = answer.origin {
         record.asn_number = origin.asn;
@@ -91,6 +94,11 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
         record.longitude = place.longitude;
         record.accuracy_radius_km = place.accuracy_radius_km;
         record.time_zone = place.time_zone;
+        record.registered_country_code = place.registered_country_code;
+    }
+    if let Some(traits) = answer.traits {
+        record.flags = traits.flags;
+        record.connection_type = traits.connection_type;
     }
     record
 }

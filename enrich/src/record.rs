@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::address::AddressClass;
+use crate::maxmind::Flags;
 pub use crate::source::Source;
 
 /// How one source stands towards one address. Kept per source: one shared state would make an address look fresh
@@ -50,7 +51,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// Everything known of one address, in the order of the SQL type `ip_enrichment`. Text borrows from the sources.
+/// Everything known of one address, by the columns of the SQL type `ip_enrichment`. Text borrows from the sources.
 #[derive(Clone, Copy, Debug)]
 pub struct Enrichment<'a> {
     /// As it was asked, not unwrapped.
@@ -81,6 +82,14 @@ pub struct Enrichment<'a> {
     pub accuracy_radius_km: Option<u16>,
     /// IANA time zone name.
     pub time_zone: Option<&'a str>,
+    /// Where the network is registered: ISO 3166-1 alpha-2.
+    pub registered_country_code: Option<&'a str>,
+    /// What the address is known as.
+    pub flags: Flags,
+    /// How it is connected, in the vendor's words.
+    pub connection_type: Option<&'a str>,
+    /// The operator's lists of networks that hold it, sorted by name.
+    pub lists: &'a [Box<str>],
     /// How MaxMind stands.
     pub maxmind_status: Status,
     /// How Team Cymru stands; `None` where it is outside the question (offline look-ups).

@@ -124,6 +124,10 @@ fn lookup_ip_has_the_columns_of_the_design_in_their_order() {
             "greynoise_status|text",
             "enrichment_ts|timestamp with time zone",
             "scanner_ts|timestamp with time zone",
+            "registered_country_code|text",
+            "flags|text[]",
+            "connection_type|text",
+            "lists|text[]"
         ]
     );
 }

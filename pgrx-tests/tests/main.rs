@@ -87,6 +87,7 @@ mod maxmind_list;
 mod maxmind_lookup;
 mod maxmind_networks;
 mod maxmind_older;
+mod maxmind_overlay;
 mod maxmind_receive;
 mod maxmind_refusal;
 mod maxmind_roles;

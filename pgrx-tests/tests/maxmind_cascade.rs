@@ -193,19 +193,19 @@ fn editions_answer_independently() {
     assert_eq!((record.maxmind_status, record.cymru_status), (Status::Found, PENDING));
 }
 
-/// An edition that is neither City-like nor ASN-like is there for whole records only.
+/// An edition of which no record yields a field is there for whole records only.
 #[test]
 fn an_edition_of_another_kind_alone_leaves_maxmind_unavailable() {
     let site = Site::new("cascade_other_kind");
-    let name = "GeoIP2-Anonymous-IP";
-    let writer = MmdbWriter::new(name, 1).insert("8.8.8.0/24", json!({ "is_anonymous": true }));
+    let name = "GeoIP2-Domain";
+    let writer = MmdbWriter::new(name, 1).insert("8.8.8.0/24", json!({ "domain": "example.com" }));
     site.put(name, writer);
     site.installed(name);
     let (_, databases, troubles) = site.store.open(&[edition(name)]).expect("a manifest");
     assert!(troubles.is_empty() && databases.is_empty());
     assert_eq!(statuses(&databases, "8.8.8.8").0, Status::Unavailable);
     let whole = databases.generations()[0].record(ip("8.8.8.8"));
-    assert_eq!(whole.expect("a record"), Some(json!({ "is_anonymous": true })));
+    assert_eq!(whole.expect("a record"), Some(json!({ "domain": "example.com" })));
 }
 
 #[test]

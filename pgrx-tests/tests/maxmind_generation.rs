@@ -29,16 +29,16 @@ fn harms() -> Vec<Harm> {
     vec![
         ("all of it", |dir| fs::remove_dir_all(dir).expect("removed")),
         ("database deleted", |dir| fs::remove_file(dir.join("database.mmdb")).expect("removed")),
-        ("index deleted", |dir| fs::remove_file(dir.join("flat-3.idx")).expect("removed")),
+        ("index deleted", |dir| fs::remove_file(dir.join("flat-4.idx")).expect("removed")),
         ("database cut", |dir| half(dir.join("database.mmdb"))),
-        ("index cut", |dir| half(dir.join("flat-3.idx"))),
+        ("index cut", |dir| half(dir.join("flat-4.idx"))),
         ("database empty", |dir| fs::write(dir.join("database.mmdb"), "").expect("written")),
-        ("index empty", |dir| fs::write(dir.join("flat-3.idx"), "").expect("written")),
-        ("index of noise", |dir| fs::write(dir.join("flat-3.idx"), [0xa5; 700_000]).expect("written")),
+        ("index empty", |dir| fs::write(dir.join("flat-4.idx"), "").expect("written")),
+        ("index of noise", |dir| fs::write(dir.join("flat-4.idx"), [0xa5; 700_000]).expect("written")),
         ("index of another version", |dir| {
-            let mut bytes = fs::read(dir.join("flat-3.idx")).expect("an index");
+            let mut bytes = fs::read(dir.join("flat-4.idx")).expect("an index");
             bytes[7] = b'0';
-            fs::write(dir.join("flat-3.idx"), bytes).expect("written");
+            fs::write(dir.join("flat-4.idx"), bytes).expect("written");
         }),
     ]
 }
@@ -146,7 +146,7 @@ fn open_files_answer_after_their_generation_was_removed() {
 fn index_of(site: &Site, edition: &str) -> (Vec<u8>, u64) {
     let dir = site.current(edition);
     let database = fs::metadata(dir.join("database.mmdb")).expect("a database").len();
-    (fs::read(dir.join("flat-3.idx")).expect("an index"), database)
+    (fs::read(dir.join("flat-4.idx")).expect("an index"), database)
 }
 
 #[test]
@@ -194,17 +194,25 @@ fn a_record_is_not_read_beyond_the_index() {
     let (mut bytes, database) = index_of(&site, ASN);
     let index = Index::open(&bytes, database).expect("an index");
     let (position, prefix) = index.find_v4(&bytes, 0x0808_0808).expect("a record");
-    assert_eq!((index.origin(&bytes, position).and_then(|o| o.asn), prefix), (Some(7), 24));
-    // It is the last one, of eight bytes: no room for a place, nor for an organization of 255 bytes.
-    assert_eq!(index.place(&bytes, position), None);
-    let record = bytes.len() - 8;
-    bytes[record + 5] = 1;
-    assert_eq!(index.place(&bytes, position), None, "a place that is cut short");
-    for length in [1, 3, 4, 255] {
-        bytes[record + 4] = length;
-        assert_eq!(index.place(&bytes, position), None, "{length}");
+    let asn = |bytes: &[u8]| index.record(bytes, position).and_then(|record| record.origin).and_then(|o| o.asn);
+    let point = |bytes: &[u8]| {
+        index.record(bytes, position).and_then(|record| record.place).map(|place| (place.latitude, place.longitude))
+    };
+    assert_eq!((asn(&bytes), index.asn(&bytes, position), prefix), (Some(7), Some(7), 24));
+    // It is the last one, of a head alone: no room for a point, nor for an organization of 255 bytes.
+    assert_eq!(point(&bytes), None);
+    let record = bytes.len() - 24;
+    for length in [7, 255] {
+        bytes[record + 12] = length;
+        assert_eq!(
+            index.record(&bytes, position).and_then(|record| record.origin).map(|o| o.org),
+            Some(None),
+            "{length}"
+        );
     }
-    assert_eq!(index.origin(&bytes, position).map(|o| (o.asn, o.org)), Some((Some(7), None)));
+    bytes[record + 17] = 7;
+    assert_eq!(point(&bytes), Some((None, None)), "cut short");
+    assert_eq!(asn(&bytes), Some(7));
 }
 
 /// A disk may return anything: wrong answers are possible then, a crash of the server is not.
@@ -236,15 +244,16 @@ fn no_flipped_bit_in_an_index_causes_a_panic() {
                     let std::net::IpAddr::V4(v4) = ip else { unreachable!() };
                     let found = index.find_v4(&bytes, v4.to_bits());
                     let Some((position, _)) = found else { continue };
-                    answers += usize::from(index.place(&bytes, position).is_some());
-                    answers += usize::from(index.origin(&bytes, position).is_some());
+                    answers +=
+                        usize::from(index.record(&bytes, position).is_some_and(|record| record.origin.is_some()));
+                    answers += usize::from(index.asn(&bytes, position).is_some());
                 }
                 for _ in 0..20 {
                     let Some(position) = index.find_offset(&bytes, random.below(4000) as u32) else {
                         continue;
                     };
-                    index.place(&bytes, position);
-                    index.origin(&bytes, position);
+                    index.record(&bytes, position);
+                    index.asn(&bytes, position);
                 }
             }
             for at in flipped {
@@ -260,7 +269,7 @@ fn no_flipped_bit_in_an_index_causes_a_panic() {
 fn no_flipped_bit_in_a_generation_causes_a_panic() {
     let site = Site::small("generation_flips");
     let mut random = Random(29);
-    for name in ["flat-3.idx", "database.mmdb"] {
+    for name in ["flat-4.idx", "database.mmdb"] {
         let path = site.current(CITY).join(name);
         let sound = fs::read(&path).expect("a file");
         for _ in 0..60 {

@@ -220,7 +220,7 @@ fn a_file_without_known_fields_is_refused_unless_it_serves_whole_records() {
     let neutral = "Custom-Thing";
     site.put(neutral, MmdbWriter::new(neutral, 2).insert("8.8.8.0/24", nothing.clone()));
     let reason = site.refused(neutral);
-    assert!(reason.starts_with("no record has a place or an ASN in the expected fields"), "{reason}");
+    assert!(reason.starts_with("no record has a place, an ASN or a flag in the expected fields"), "{reason}");
     // Listed with that role, it is looked at again.
     let listed = "Custom-Thing=other";
     assert!(site.has_news(listed));

@@ -28,8 +28,8 @@ fn answer(databases: &Databases, address: &str) -> String {
     // All ways to ask say the same.
     assert_eq!(databases.place(ip(address)), answer.place, "{address}");
     assert_eq!(databases.origin(ip(address)), answer.origin, "{address}");
-    assert_eq!(databases.of_place(ip(address), Fields::COUNTRY, |place| place.country_code), place.country_code);
-    assert_eq!(databases.of_place(ip(address), Fields::CITY, |place| place.city), place.city);
+    assert_eq!(databases.country_code(ip(address)), place.country_code);
+    assert_eq!(databases.asn(ip(address)), origin.asn);
     let asn = origin.asn.map(|asn| asn.to_string());
     [place.country_code, place.city, asn.as_deref(), origin.org].map(|field| field.unwrap_or("-")).join(" ")
 }
@@ -114,12 +114,12 @@ fn a_file_that_has_nothing_for_its_role_is_refused() {
         (
             "a",
             nothing(),
-            "no record has a place or an ASN in the expected fields; for whole records only, list it as <name>=other",
+            "no record has a place, an ASN or a flag in the expected fields; for whole records only, list it as <name>=other",
         ),
         (
             "a=any",
             nothing(),
-            "no record has a place or an ASN in the expected fields; for whole records only, list it as <name>=other",
+            "no record has a place, an ASN or a flag in the expected fields; for whole records only, list it as <name>=other",
         ),
         // MaxMind's own names promise something.
         ("GeoLite2-City", origins(), "wrong edition: the file holds \"Custom-Thing\""),
@@ -282,15 +282,86 @@ fn names_follow_the_language_and_the_index_is_built_again() {
 #[test]
 fn an_index_without_a_word_is_small() {
     let site = Site::new("roles_small");
-    let mut writer = MmdbWriter::new("GeoIP2-Anonymous-IP", 1);
+    let mut writer = MmdbWriter::new("GeoIP2-User-Count", 1);
     for index in 0..2000 {
-        writer.add(&format!("11.{}.{}.0/24", index >> 8, index & 255), json!({ "is_anonymous": true, "n": index }));
+        writer.add(&format!("11.{}.{}.0/24", index >> 8, index & 255), json!({ "ipv4_24": index }));
     }
-    site.put("GeoIP2-Anonymous-IP", writer);
-    site.installed("GeoIP2-Anonymous-IP");
-    let databases = open(&site, "GeoIP2-Anonymous-IP");
+    site.put("GeoIP2-User-Count", writer);
+    site.installed("GeoIP2-User-Count");
+    let databases = open(&site, "GeoIP2-User-Count");
     assert!(databases.is_empty() && databases.generations()[0].fields().is_empty());
-    let index = std::fs::metadata(site.current("GeoIP2-Anonymous-IP").join("flat-3.idx")).expect("an index");
+    let index = std::fs::metadata(site.current("GeoIP2-User-Count").join("flat-4.idx")).expect("an index");
     // A bucket for each /16 with one range, and the offsets of the records.
     assert!(index.len() < 65_537 * 10 + 2000 * 8 + 1000, "{}", index.len());
+}
+
+/// Flags, kind of connection, and country of the registration.
+fn traits(databases: &Databases, address: &str) -> String {
+    let answer = databases.answer(ip(address));
+    let traits = answer.traits.unwrap_or_default();
+    let flags = traits.flags.names().collect::<Vec<_>>().join("+");
+    let registered = answer.place.and_then(|place| place.registered_country_code);
+    [flags.as_str(), traits.connection_type.unwrap_or("-"), registered.unwrap_or("-")].join(" ")
+}
+
+#[test]
+fn flags_come_from_the_layouts_of_all_vendors() {
+    let site = Site::new("roles_flags");
+    for (number, (database_type, record, wanted)) in [
+        (
+            "GeoIP2-Anonymous-IP",
+            json!({ "is_anonymous": true, "is_anonymous_vpn": true, "is_hosting_provider": true, "is_public_proxy": true,
+                    "is_residential_proxy": true, "is_tor_exit_node": true }),
+            "anonymous+vpn+proxy+residential_proxy+tor+hosting - -",
+        ),
+        ("GeoIP2-Anonymous-IP", json!({ "is_anonymous": true, "is_tor_exit_node": false }), "anonymous - -"),
+        ("GeoIP2-Connection-Type", json!({ "connection_type": "Cable/DSL" }), " Cable/DSL -"),
+        (
+            "GeoIP2-Enterprise",
+            json!({ "registered_country": { "iso_code": "gb" }, "country": { "iso_code": "FR" },
+                    "traits": { "is_anycast": true, "is_satellite_provider": true, "connection_type": "Cellular" } }),
+            "anycast+satellite Cellular GB",
+        ),
+        (
+            "ipinfo standard_privacy.mmdb",
+            json!({ "vpn": "true", "proxy": "false", "tor": true, "relay": 1, "hosting": "TRUE", "service": "x" }),
+            "vpn+tor+relay+hosting - -",
+        ),
+        ("ipinfo core", json!({ "is_anycast": true, "is_hosting": true, "is_satellite": true }), "hosting+anycast+satellite - -"),
+        ("ipinfo plus", json!({ "anonymous": { "is_proxy": true, "is_vpn": false, "is_relay": true } }), "proxy+relay - -"),
+        ("odd", json!({ "vpn": [true], "tor": "yes", "proxy": 2, "hosting": {}, "relay": true }), "relay - -"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("file-{number}");
+        site.put(&name, file(database_type, record));
+        site.installed(&name);
+        assert_eq!(traits(&open(&site, &name), KNOWN), wanted, "{database_type}");
+        assert_eq!(traits(&open(&site, &name), "8.8.9.8"), " - -", "{database_type}");
+        assert_eq!(traits(&open(&site, &format!("{name}=flags")), KNOWN), wanted.replace(" GB", " -"), "{database_type}");
+        assert_eq!(traits(&open(&site, &format!("{name}=origin")), KNOWN), " - -", "{database_type}");
+    }
+}
+
+#[test]
+fn flags_of_several_files_add_up() {
+    let site = Site::new("roles_flags_add");
+    site.put("one", file("one", json!({ "is_anonymous_vpn": true, "country_code": "DE" })));
+    site.put(
+        "two",
+        MmdbWriter::new("two", 1).insert("8.8.0.0/16", json!({ "tor": true, "connection_type": "Corporate" })),
+    );
+    site.installed("one");
+    site.installed("two");
+    for (list, wanted, network) in [
+        ("one,two", "vpn+tor Corporate -", "8.8.8.0/24"),
+        ("two,one", "vpn+tor Corporate -", "8.8.8.0/24"),
+        ("two", "tor Corporate -", "8.8.0.0/16"),
+        ("one,two=place", "vpn - -", "8.8.8.0/24"),
+    ] {
+        let databases = open(&site, list);
+        assert_eq!(traits(&databases, KNOWN), wanted, "{list}");
+        assert_eq!(databases.answer(ip(KNOWN)).network.expect("a network").to_string(), network, "{list}");
+    }
 }

@@ -45,7 +45,12 @@ fn an_import_returns_the_installed_generation() {
 #[test]
 fn the_same_file_again_changes_nothing() {
     let site = Site::small("store_same");
-    let both = |force| site.store.import(&site.source, &editions(), force, &|| ()).expect("an import").outcomes;
+    let both = |force| {
+        let import = || site.store.import(&site.source, &editions(), force, &|| ());
+        // As in `Site::import_with`.
+        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        imported.expect("an import").outcomes
+    };
     both(false);
     let (serial, disk, generation) = (site.serial(), site.on_disk(), site.current(ASN));
     let written = |path: &Path| fs::metadata(path).expect("a file").modified().expect("a date");
@@ -132,7 +137,7 @@ fn a_half_removed_generation_does_not_count_as_whole() {
     let half = site.generations().join(first.expect("a generation"));
     assert!(!half.exists());
     fs::create_dir(&half).expect("a directory");
-    fs::write(half.join("flat-3.idx"), "").expect("a file");
+    fs::write(half.join("flat-4.idx"), "").expect("a file");
     site.put(ASN, asn_file(1, 0));
     site.installed(ASN);
     assert_eq!(asn(&site.open(), "8.8.8.8"), Some(1));
@@ -329,8 +334,8 @@ fn only_the_servers_user_may_read_the_store() {
         }
         seen += 1;
     }
-    // The root, the manifest, the lock, generations/ and three of them with two files each.
-    assert_eq!(seen, 4 + 3 * 3);
+    // The root, the manifest, the lock, generations/ and three of them with two files each, overlays/ and one.
+    assert_eq!(seen, 4 + 3 * 3 + 2);
 }
 
 #[test]

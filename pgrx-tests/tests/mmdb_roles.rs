@@ -122,7 +122,7 @@ fn flat_files_answer_and_one_without_a_known_field_is_refused() {
             "SELECT edition, fields::text, networks, refused FROM mmdb_editions() ORDER BY edition COLLATE \"C\""
         ),
         [
-            "Custom-Thing|||no record has a place or an ASN in the expected fields; for whole records only, list it as <name>=other",
+            "Custom-Thing|||no record has a place, an ASN or a flag in the expected fields; for whole records only, list it as <name>=other",
             "ipinfo_lite|{asn_number,asn_org,country_code}|2|",
             "iptoasn-country|{country_code}|1|",
             "my-file|{asn_number,asn_org}|1|",
@@ -140,7 +140,11 @@ fn a_role_or_a_language_that_is_none_is_refused_with_the_reason() {
     let cluster = Cluster::builder().start();
     cluster.sql(DB, "LOAD 'asn_inventory'");
     for (setting, value, why) in [
-        ("maxmind_editions", "my-file=asn", "\"asn\" is not the role of a file: place, origin, any (or both) or other"),
+        (
+            "maxmind_editions",
+            "my-file=asn",
+            "\"asn\" is not the role of a file: place, origin, flags, any (or both) or other",
+        ),
         ("maxmind_editions", "a=origin,a", "\"a\" is in the list twice, with different roles"),
         (
             "mmdb_language",
@@ -157,4 +161,52 @@ fn a_role_or_a_language_that_is_none_is_refused_with_the_reason() {
         assert_eq!((refused.code.as_str(), refused.detail.as_str()), ("22023", why), "{value}");
     }
     cluster.sql(DB, "ALTER SYSTEM SET asn_inventory.maxmind_editions = 'my-file = Origin , GeoLite2-ASN=any'");
+}
+
+#[test]
+fn flags_reach_the_inventory_and_follow_their_file() {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.maxmind_editions", "places,GeoIP2-Anonymous-IP,connections")
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .conf("asn_inventory.cymru", "off")
+        .start();
+    let place = json!({ "country": { "iso_code": "FR" }, "registered_country": { "iso_code": "US" } });
+    put(&cluster, "places", "GeoIP2-Country", &[("8.8.0.0/16", place)]);
+    let flags = |tor: bool| [("8.8.8.0/24", json!({ "is_anonymous": true, "is_tor_exit_node": tor }))];
+    put(&cluster, "GeoIP2-Anonymous-IP", "GeoIP2-Anonymous-IP", &flags(true));
+    put(&cluster, "connections", "GeoIP2-Connection-Type", &[("8.0.0.0/8", json!({ "connection_type": "Cellular" }))]);
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE TABLE events (src_ip inet)");
+    cluster.sql(DB, "SELECT attach_ip_source('events', ARRAY['src_ip'])");
+    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL", "3");
+    let of = |from: &str| {
+        format!(
+            "SELECT concat_ws(' ', country_code, registered_country_code, flags, connection_type, network) FROM {from}"
+        )
+    };
+    let (answer, stored) = (of("lookup_ip('8.8.8.8')"), of("ip_inventory WHERE ip_address = '8.8.8.8'"));
+    let whole = "FR US {anonymous,tor} Cellular 8.8.0.0/16";
+    cluster.wait_value(DB, &answer, whole);
+    assert_eq!(cluster.value(DB, &of("lookup_ip('8.9.9.9')")), "Cellular 8.0.0.0/8");
+    assert_eq!(cluster.value(DB, "SELECT flags IS NULL AND lists IS NULL FROM lookup_ip('8.9.9.9')"), "t");
+    cluster.sql(DB, "INSERT INTO events VALUES ('8.8.8.8'), ('8.9.9.9'), ('1.1.1.1')");
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory", "3");
+    assert_eq!(cluster.value(DB, &stored), whole);
+    assert_eq!(cluster.value(DB, &of("enrich_ip('8.8.8.8')")), whole);
+    assert_eq!(
+        cluster.value(DB, "SELECT string_agg(host(ip_address), ' ') FROM ip_inventory WHERE 'tor' = ANY (flags)"),
+        "8.8.8.8"
+    );
+    let page = cluster.value(DB, "SELECT inventory_report()");
+    assert!(
+        page.contains("<h2>Flags</h2>") && page.contains("anonymous") && !page.contains("<h2>Lists of networks</h2>")
+    );
+    // A newer file: rows whose flags differ are written by the walk, others are left alone.
+    let others = "SELECT xmin FROM ip_inventory WHERE ip_address = '8.9.9.9'";
+    let before = cluster.value(DB, others);
+    put(&cluster, "GeoIP2-Anonymous-IP", "GeoIP2-Anonymous-IP", &flags(false));
+    cluster.wait_value(DB, &stored, "FR US {anonymous} Cellular 8.8.0.0/16");
+    assert_eq!(cluster.value(DB, others), before);
+    // In another role it says nothing.
+    set(&cluster, "maxmind_editions", "places,GeoIP2-Anonymous-IP=other");
+    cluster.wait_value(DB, &stored, "FR US 8.8.0.0/16");
 }

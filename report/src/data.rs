@@ -31,6 +31,10 @@ pub struct Report {
     pub sources: Vec<Source>,
     /// GreyNoise's verdicts.
     pub scanners: Scanners,
+    /// What the files say of addresses, the most frequent first.
+    pub flags: Vec<Named>,
+    /// The lists of networks that hold addresses, the fullest first.
+    pub lists: Vec<Named>,
 }
 
 /// Figures over the whole inventory.
@@ -90,6 +94,17 @@ pub struct Asn {
     /// Its organization.
     pub org: String,
     /// Addresses that belong to it.
+    pub addresses: u64,
+    /// Observations of these.
+    pub observations: u64,
+}
+
+/// A flag, or a list of networks.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Addresses that have it, or that it holds.
     pub addresses: u64,
     /// Observations of these.
     pub observations: u64,

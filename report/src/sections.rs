@@ -1,12 +1,13 @@
 //! The sections of the page: each a card with a plot, a sentence about it, and a small table.
 
 use crate::countries;
-use crate::data::{AGES, Report, Source};
+use crate::data::{AGES, Named, Report, Source};
 use crate::escape::{NAME, html, plain};
 use crate::figures::{ago, percent, thousands, time};
 use crate::plots::bars::{Bar, bars};
 use crate::plots::canvas::Ink;
 use crate::plots::columns::columns;
+use crate::plots::density;
 use crate::plots::map::map;
 use crate::plots::stack::{Part, Stack, stacks};
 use crate::plots::timeline::timeline;
@@ -23,6 +24,8 @@ pub fn all(report: &Report) -> String {
         nations(report),
         coverage(report),
         scanners(report),
+        named(&report.flags, "Flags", "flags", "What the files say of addresses: one may have several"),
+        named(&report.lists, "Lists of networks", "lists", "Addresses that your lists hold: one may be in several"),
         freshness(report),
         standing(report, ""),
     ];
@@ -84,11 +87,14 @@ fn over_time(report: &Report) -> String {
 }
 
 fn origins(report: &Report) -> String {
-    let sub = format!(
-        "{} of {} addresses have a place. The area of a dot shows how many addresses are near it.",
-        thousands(report.located),
-        thousands(report.totals.addresses)
-    );
+    let how = if density::is_dense(&report.places) {
+        let steps: Vec<String> = density::steps(&report.places).into_iter().map(thousands).collect();
+        format!("The darker a field of two by two degrees, the more are in it: from {} on.", steps.join(", "))
+    } else {
+        "The area of a dot shows how many addresses are near it.".to_owned()
+    };
+    let (located, all) = (thousands(report.located), thousands(report.totals.addresses));
+    let sub = format!("{located} of {all} addresses have a place. {how}");
     let cities = table(
         &["City", "Country", "Addresses", "Observations"],
         2,
@@ -231,6 +237,22 @@ fn scanners(report: &Report) -> String {
         table(&["GreyNoise says", "Addresses", "Share"], 1, rows)
     );
     card("", "Scanners", "Of the addresses that GreyNoise answered for", &body)
+}
+
+/// Flags or lists; nothing where there are none: most have no file of that kind.
+fn named(all: &[Named], title: &str, id: &str, sub: &str) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let plot: Vec<Bar> =
+        all.iter().take(TOP).map(|one| Bar { label: plain(&one.name, NAME), value: one.addresses }).collect();
+    let rows = all.iter().map(|one| vec![cell(&one.name), thousands(one.addresses), thousands(one.observations)]);
+    let body = format!(
+        "{}{}",
+        bars(&format!("{id}-plot"), &format!("Addresses by {id}"), &plot),
+        details("As a table", &table(&["Name", "Addresses", "Observations"], 1, rows))
+    );
+    card("", title, sub, &body)
 }
 
 /// The states of the sources, and the rest of a quota.

@@ -1,6 +1,6 @@
 //! The page as a reader's browser gets it: well-formed, self-contained, and never more than text where names stand.
 
-use report::{Asn, City, Country, Coverage, Place, Report, Source, Timeline, Totals, Worker};
+use report::{Asn, City, Country, Coverage, Named, Place, Report, Source, Timeline, Totals, Worker};
 
 const NASTY: &str = "</text></svg><script>alert(1)</script>\" onload='x' \u{202e}\u{0}&amp;";
 
@@ -48,6 +48,8 @@ fn full(text: &str) -> Report {
         cities: vec![City { name: text.into(), country: text.into(), addresses: 3, observations: 1_000 }],
         sources: ["MaxMind", "Team Cymru", "GreyNoise"].map(source).to_vec(),
         scanners: report::Scanners { malicious: 1, benign: 1, unknown: 1, riot: 1, not_seen: 1 },
+        flags: vec![Named { name: text.into(), addresses: 2, observations: 40 }],
+        lists: vec![Named { name: text.into(), addresses: 1, observations: 7 }],
     }
 }
 

@@ -6,10 +6,14 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- First all locks at once, the queue's last and not for long: see src/functions/update.rs. A table that is altered below is
 -- named here.
 CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
-SELECT @extschema@.hold_still('{ip_source}', '0.3.0');
+SELECT @extschema@.hold_still('{ip_inventory, ip_source}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text;
+ALTER TABLE @extschema@.ip_inventory ADD COLUMN registered_country_code text, ADD COLUMN flags text[],
+    ADD COLUMN connection_type text, ADD COLUMN lists text[];
+ALTER TYPE @extschema@.ip_enrichment ADD ATTRIBUTE registered_country_code text, ADD ATTRIBUTE flags text[],
+    ADD ATTRIBUTE connection_type text, ADD ATTRIBUTE lists text[];
 
 -- Other arguments make another function: who may call the old one may call this.
 CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
@@ -78,6 +82,10 @@ COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_status IS 'state of GreyNoi
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempts since the last answer';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
+COMMENT ON COLUMN @extschema@.ip_inventory.registered_country_code IS 'country in which the network is registered, ISO 3166-1 alpha-2';
+COMMENT ON COLUMN @extschema@.ip_inventory.flags IS 'what the files say of the address: anonymous, vpn, proxy, residential_proxy, tor, relay, hosting, anycast, satellite; null: nothing of these';
+COMMENT ON COLUMN @extschema@.ip_inventory.connection_type IS 'kind of connection, in the words of the file';
+COMMENT ON COLUMN @extschema@.ip_inventory.lists IS 'lists of networks that hold the address, by name; null: none does';
 COMMENT ON TABLE @extschema@.ip_observation IS 'queue of observed addresses that are not yet absorbed into ip_inventory';
 COMMENT ON COLUMN @extschema@.ip_observation.address IS 'observed address; null: many are packed, or a count of values that were not addresses; 0.0.0.0/0: a count for its table alone';
 COMMENT ON COLUMN @extschema@.ip_observation.seen IS 'number of observations in one statement, of all packed addresses together; 0: asked about, not observed';

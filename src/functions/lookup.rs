@@ -7,7 +7,7 @@ use std::cell::UnsafeCell;
 
 use enrich::address::classify;
 use enrich::cascade;
-use enrich::maxmind::{Databases, Fields};
+use enrich::maxmind::Databases;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -83,7 +83,7 @@ sql_function!(
     /// `ip_asn(inet) → bigint`.
     ip_asn,
     pg_finfo_ip_asn,
-    |call: Call| field(call, |db, ip| db.origin(ip)?.asn, |asn| Datum::from(i64::from(asn)))
+    |call: Call| field(call, |db, ip| db.asn(ip), |asn| Datum::from(i64::from(asn)))
 );
 
 sql_function!(
@@ -97,12 +97,12 @@ sql_function!(
     /// `ip_country(inet) → text`.
     ip_country,
     pg_finfo_ip_country,
-    |call: Call| field(call, |db, ip| db.of_place(ip, Fields::COUNTRY, |place| place.country_code).map(call::text), |datum| datum)
+    |call: Call| field(call, |db, ip| db.country_code(ip).map(call::text), |datum| datum)
 );
 
 sql_function!(
     /// `ip_city(inet) → text`.
     ip_city,
     pg_finfo_ip_city,
-    |call: Call| field(call, |db, ip| db.of_place(ip, Fields::CITY, |place| place.city).map(call::text), |datum| datum)
+    |call: Call| field(call, |db, ip| db.place(ip)?.city.map(call::text), |datum| datum)
 );

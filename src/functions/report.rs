@@ -1,7 +1,7 @@
 //! `inventory_report()`: the inventory as one HTML page. Gathers figures; the crate `report` makes the page of them.
 //!
-//! Four passes over `ip_inventory`: one for all that needs no groups, and one GROUP BY each for the timeline, the map
-//! with the countries, and the cities. GROUPING SETS would be one pass less or two, but never a parallel one. Nothing is
+//! Six passes over `ip_inventory`: one for all that needs no groups, and one GROUP BY each for the timeline, the map
+//! with the countries, the cities, the flags, and the lists. GROUPING SETS would be one pass less or two, but never a parallel one. Nothing is
 //! written, so a standby answers, too.
 
 mod passes;
@@ -49,6 +49,7 @@ fn gather(schema: &Schema, now: i64) -> Report {
     passes::timeline(&sql, schema, span, &mut report);
     passes::places(&sql, schema, &mut report);
     passes::cities(&sql, schema, &mut report);
+    passes::flags_and_lists(&sql, schema, &mut report);
     small::networks(&sql, schema, &mut report);
     report
 }

@@ -10,7 +10,7 @@ use crate::pg::shape;
 pub enum By {
     /// No writer: the address itself.
     Nobody,
-    /// MaxMind alone.
+    /// The files alone: MaxMind's or another provider's, and the operator's lists.
     MaxMind,
     /// MaxMind, and Team Cymru where MaxMind has no ASN.
     Origin,
@@ -77,10 +77,16 @@ record! {
     GreyNoiseStatus c"greynoise_status" TEXTOID GreyNoiseStatus;
     EnrichmentTs c"enrichment_ts" TIMESTAMPTZOID Moment;
     ScannerTs c"scanner_ts" TIMESTAMPTZOID Scanner;
+    RegisteredCountryCode c"registered_country_code" TEXTOID MaxMind;
+    Flags c"flags" TEXTARRAYOID MaxMind;
+    ConnectionType c"connection_type" TEXTOID MaxMind;
+    Lists c"lists" TEXTARRAYOID MaxMind;
 }
 
 /// How many columns a record has.
 pub const COUNT: usize = Column::ALL.len();
+/// How many it had in 0.2.0: until ALTER EXTENSION has added the others, it is written without them.
+pub const COUNT_BEFORE: usize = 24;
 
 /// Columns that only `ip_inventory` has: when a source last answered.
 pub const MAXMIND_TS: shape::Column = (c"maxmind_ts", pg_sys::TIMESTAMPTZOID);
@@ -122,20 +128,25 @@ fn list(columns: impl Iterator<Item = Column>, each: impl Fn(&str) -> String) ->
     columns.map(|column| each(column.name())).collect::<Vec<_>>().join(", ")
 }
 
-/// The columns of `ip_enrichment`.
-pub fn names() -> String {
-    list(Column::ALL.into_iter(), str::to_owned)
+/// The first `count` columns of `ip_enrichment`.
+fn known(count: usize) -> impl Iterator<Item = Column> {
+    Column::ALL.into_iter().take(count)
 }
 
-/// Those that a new row gets from MaxMind's answer and from how the other sources stand.
-pub fn born(each: impl Fn(&str) -> String) -> String {
+/// The columns of `ip_enrichment`, of which there are `count`.
+pub fn names(count: usize) -> String {
+    list(known(count), str::to_owned)
+}
+
+/// Those of `count` that a new row gets from MaxMind's answer and from how the other sources stand.
+pub fn born(count: usize, each: impl Fn(&str) -> String) -> String {
     let born = |column: &Column| !matches!(column.field().by, By::Nobody | By::Scanner);
-    list(Column::ALL.into_iter().filter(born), each)
+    list(known(count).filter(born), each)
 }
 
-/// The assignments of MaxMind's answer `r` to a known row `i`. Team Cymru's ASN and country stay where MaxMind has
+/// The assignments of MaxMind's answer `r`, of `count` columns, to a known row `i`. Team Cymru's ASN and country stay where MaxMind has
 /// none.
-pub fn assignments() -> String {
+pub fn assignments(count: usize) -> String {
     let kept = |name: &str, known: Column, source: Column| {
         let (known, source) = (known.name(), source.name());
         format!("{name} = CASE WHEN r.{known} IS NULL AND i.{source} = 'cymru' THEN i.{name} ELSE r.{name} END")
@@ -149,7 +160,7 @@ pub fn assignments() -> String {
             _ => None,
         }
     };
-    Column::ALL.into_iter().filter_map(assign).collect::<Vec<_>>().join(", ")
+    known(count).filter_map(assign).collect::<Vec<_>>().join(", ")
 }
 
 /// What a row `EXCLUDED` of another inventory does to a known row `i` of the same address: observations add up, and of the

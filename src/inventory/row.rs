@@ -11,20 +11,26 @@ use crate::pg::inet::Inet;
 use crate::pg::scratch::Scratch;
 use crate::pg::shape;
 
-/// Refuses a type that is not the one this library knows.
+/// How many columns the type has. Refuses one that this library does not know: it knows its own, and the one of the version
+/// before, until that is updated.
 ///
 /// # Safety
 /// `desc` must be a valid descriptor.
-pub unsafe fn check(desc: pg_sys::TupleDesc) {
+pub unsafe fn check(desc: pg_sys::TupleDesc) -> usize {
     let given = Column::ALL.map(Column::given);
     // SAFETY: see above.
-    if unsafe { (*desc).natts as usize != columns::COUNT || !shape::describes(desc, &given) } {
+    let count = unsafe { (*desc).natts as usize };
+    // SAFETY: see above.
+    let known =
+        [columns::COUNT, columns::COUNT_BEFORE].contains(&count) && unsafe { shape::describes(desc, &given[..count]) };
+    if !known {
         crate::pg::errors::not_ready(
             "type \"ip_enrichment\" does not match this library",
             "The library and the extension's version differ, or somebody altered the type.",
             "Run ALTER EXTENSION asn_inventory UPDATE.",
         );
     }
+    count
 }
 
 /// The values of one `ip_enrichment`, with the buffer in which the by-reference ones stand.
@@ -53,7 +59,13 @@ impl Row {
         self.set(column, datum);
     }
 
-    /// Fills the row. `now` is the time of the answer (timestamptz).
+    fn texts<'a>(&mut self, column: Column, texts: impl Iterator<Item = &'a str>) {
+        let mut texts = texts.peekable();
+        let datum = texts.peek().is_some().then(|| crate::pg::datum::text_array(texts));
+        self.set(column, datum);
+    }
+
+    /// Fills the row. `now` is the time of the answer (timestamptz). Arrays are palloced in the current context.
     pub fn fill(&mut self, record: &Enrichment<'_>, now: i64) {
         self.scratch.clear();
         let ip = self.scratch.inet(Inet::host(record.ip));
@@ -72,6 +84,10 @@ impl Row {
         self.set(Column::Longitude, record.longitude.map(float8));
         self.set(Column::AccuracyRadiusKm, record.accuracy_radius_km.map(|km| Datum::from(i32::from(km))));
         self.text(Column::TimeZone, record.time_zone);
+        self.text(Column::RegisteredCountryCode, record.registered_country_code);
+        self.texts(Column::Flags, record.flags.names());
+        self.text(Column::ConnectionType, record.connection_type);
+        self.texts(Column::Lists, record.lists.iter().map(|name| &**name));
         // The scanner's fields are GreyNoise's alone and stay null here.
         self.text(Column::MaxMindStatus, Some(record.maxmind_status.as_str()));
         self.text(Column::CymruStatus, record.cymru_status.map(Status::as_str));
@@ -85,7 +101,7 @@ impl Row {
     /// # Safety
     /// `desc` must describe `ip_enrichment`, blessed.
     pub unsafe fn form(&mut self, desc: pg_sys::TupleDesc) -> Datum {
-        // SAFETY: as many values as columns, by the caller's word; forming copies all of them.
+        // SAFETY: at least as many values as columns, by the caller's word; forming copies them.
         unsafe {
             let tuple = pg_sys::heap_form_tuple(desc, self.values.as_mut_ptr(), self.nulls.as_mut_ptr());
             Datum::from((*tuple).t_data)

@@ -32,7 +32,12 @@ impl Stored {
             if column == Column::Ip || column.is_of_maxmind() {
                 let (name, kind) = column.stored();
                 // SAFETY: a valid descriptor.
-                at[column as usize] = Some(unsafe { shape::find(desc, name, kind) }? - 1);
+                let found = unsafe { shape::find(desc, name, kind) };
+                // An inventory of the version before lacks the last ones, until it is updated.
+                if found.is_none() && (column as usize) < columns::COUNT_BEFORE {
+                    return None;
+                }
+                at[column as usize] = found.map(|number| number - 1);
             }
         }
         // SAFETY: as above.
@@ -61,6 +66,21 @@ impl Stored {
         self.value(column).map(|datum| unsafe { crate::pg::datum::text_bytes(datum) })
     }
 
+    /// Whether a column of texts holds just these; one that is not there says nothing else.
+    fn holds<'a>(&self, column: Column, mut said: impl Iterator<Item = &'a str>) -> bool {
+        if self.at[column as usize].is_none() {
+            return true;
+        }
+        match self.value(column) {
+            None => said.next().is_none(),
+            Some(datum) => {
+                // SAFETY: a column of type text[].
+                let stored = unsafe { crate::pg::datum::texts(datum) };
+                stored.into_iter().eq(said.map(|text| Some(text.to_owned())))
+            }
+        }
+    }
+
     fn inet(&self, column: Column) -> Option<Inet> {
         // SAFETY: these columns are of type inet and cidr.
         self.value(column).map(|datum| unsafe { Inet::read(datum) })
@@ -86,6 +106,7 @@ impl Stored {
             }
             _ => false,
         };
+        let later = |column, said| self.at[column as usize].is_none() || text(column, said);
         let float =
             |column, said: Option<f64>| self.value(column).map(|datum| f64::from_bits(datum.value() as u64)) == said;
         let from_cymru = |column| self.text(column) == Some(Source::Cymru.as_str().as_bytes());
@@ -112,5 +133,9 @@ impl Stored {
             && self.value(Column::AccuracyRadiusKm).map(|km| km.value() as i32)
                 == record.accuracy_radius_km.map(i32::from)
             && text(Column::TimeZone, record.time_zone)
+            && later(Column::RegisteredCountryCode, record.registered_country_code)
+            && later(Column::ConnectionType, record.connection_type)
+            && self.holds(Column::Flags, record.flags.names())
+            && self.holds(Column::Lists, record.lists.iter().map(|name| &**name))
     }
 }

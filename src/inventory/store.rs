@@ -33,7 +33,7 @@ use crate::pg::tx::Settings;
 
 /// New addresses are born enriched; known ones only count. An address that was only asked about never changes a known
 /// row, and its first observation replaces the time of the question.
-fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
+fn absorb_sql(schema: &Schema, policy: &Policy, count: usize) -> String {
     let [cymru, greynoise] = details(policy);
     format!(
         "INSERT INTO {s}.ip_inventory AS i (ip_address, first_seen_at, last_seen_at, observation_count,
@@ -50,9 +50,9 @@ fn absorb_sql(schema: &Schema, policy: &Policy) -> String {
                                  ELSE EXCLUDED.last_seen_at END
          WHERE EXCLUDED.observation_count > 0",
         s = schema.name,
-        born = columns::born(str::to_owned),
-        values = columns::born(|name| format!("r.{name}")),
-        names = columns::names(),
+        born = columns::born(count, str::to_owned),
+        values = columns::born(count, |name| format!("r.{name}")),
+        names = columns::names(count),
     )
 }
 
@@ -72,7 +72,7 @@ fn details(policy: &Policy) -> [String; 2] {
 
 /// The assignments of a MaxMind answer to a known row. A network source's own state changes only where this answer
 /// decides whether it is asked at all.
-fn assignments(policy: &Policy) -> String {
+fn assignments(policy: &Policy, count: usize) -> String {
     let [cymru_detail, greynoise_detail] = details(policy);
     let cymru =
         "i.cymru_status = ANY ('{pending,skipped}') OR i.cymru_status = 'failed' AND r.cymru_status = 'skipped'";
@@ -83,20 +83,20 @@ fn assignments(policy: &Policy) -> String {
      cymru_detail = CASE WHEN {cymru} THEN {cymru_detail} ELSE i.cymru_detail END,
      greynoise_status = CASE WHEN {greynoise} THEN r.greynoise_status ELSE i.greynoise_status END,
      greynoise_detail = CASE WHEN {greynoise} THEN {greynoise_detail} ELSE i.greynoise_detail END",
-        answer = columns::assignments(),
+        answer = columns::assignments(count),
     )
 }
 
 // Rows are named twice: by a list, by which they are fetched, and by the join with their answers. Under old statistics
 // the planner must not choose a join that reads the whole inventory for each batch: in any plan, the join has no more
 // rows than the list. `fetched` is the column that the list is about.
-fn update_sql(schema: &Schema, policy: &Policy, fetched: &str) -> String {
+fn update_sql(schema: &Schema, policy: &Policy, count: usize, fetched: &str) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
          WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
-        set = assignments(policy),
-        names = columns::names(),
+        set = assignments(policy, count),
+        names = columns::names(count),
         due = due::at_maxmind(2)
     )
 }
@@ -161,6 +161,8 @@ pub struct Writer<'a> {
     element: pg_sys::Oid,
     array: pg_sys::Oid,
     desc: pg_sys::TupleDesc,
+    /// How many columns the type has.
+    columns: usize,
     row: Box<Row>,
     policy: Policy,
 }
@@ -172,9 +174,9 @@ impl<'a> Writer<'a> {
         unsafe {
             let element = pg_sys::get_rel_type_id(schema.relation(c"ip_enrichment"));
             let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
-            crate::inventory::row::check(desc);
+            let columns = crate::inventory::row::check(desc);
             let array = pg_sys::get_array_type(element);
-            Writer { schema, element, array, desc, row: Box::new(Row::new()), policy: asker::policy(schema) }
+            Writer { schema, element, array, desc, columns, row: Box::new(Row::new()), policy: asker::policy(schema) }
         }
     }
 
@@ -191,7 +193,7 @@ impl<'a> Writer<'a> {
         ];
         let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
         let _fetched = Settings::rows_are_fetched();
-        tallied.written = self.run(absorb_sql(self.schema, &self.policy), types, values);
+        tallied.written = self.run(absorb_sql(self.schema, &self.policy, self.columns), types, values);
         tallied
     }
 
@@ -219,7 +221,7 @@ impl<'a> Writer<'a> {
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
         let values = [records, Datum::from(stale_before), places];
         let fetched = Settings::rows_are_fetched_by_place();
-        tallied.written = self.run(update_sql(self.schema, &self.policy, "ctid"), types, values);
+        tallied.written = self.run(update_sql(self.schema, &self.policy, self.columns, "ctid"), types, values);
         drop(fetched);
         if tallied.written < rows.len() as u64 {
             // Rows that ingest counts all the time move all the time: those are found by their address.
@@ -236,7 +238,7 @@ impl<'a> Writer<'a> {
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::INETARRAYOID];
         let values = [records, Datum::from(stale_before), ips.into_datum().unwrap_or(Datum::null())];
         let _fetched = Settings::rows_are_fetched();
-        self.run(update_sql(self.schema, &self.policy, "ip_address"), types, values)
+        self.run(update_sql(self.schema, &self.policy, self.columns, "ip_address"), types, values)
     }
 
     /// The result of the batch of `now` if it did not write all of `rows`: rows that moved or were answered in the

@@ -48,7 +48,7 @@ pub enum BadEdition {
     #[error("\"{0}\" is not an edition's name: letters, digits, '-', '_' and '.' only, 64 at most")]
     Name(String),
     /// An unknown role.
-    #[error("\"{0}\" is not the role of a file: place, origin, any (or both) or other")]
+    #[error("\"{0}\" is not the role of a file: place, origin, flags, any (or both) or other")]
     Role(String),
     /// Twice in one list, with two roles.
     #[error("\"{0}\" is in the list twice, with different roles")]

@@ -4,12 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use ipnetwork::IpNetwork;
 use maxminddb::{Metadata, Reader};
 use memmap2::Mmap;
 
 use super::edition::{Edition, Kind};
-use super::index::{Index, OriginRef, PlaceRef, Position, network_of};
+use super::index::{Index, Position, RecordRef};
 use super::json::Json;
 use super::language::Language;
 use super::map::map;
@@ -18,7 +17,7 @@ use super::role::Fields;
 /// Names of the files inside a generation's directory.
 pub(super) const DATABASE: &str = "database.mmdb";
 /// With its version: a library of before, that still runs in some session, finds its own beside it.
-pub(super) const INDEX: &str = "flat-3.idx";
+pub(super) const INDEX: &str = "flat-4.idx";
 const INDEXES_BEFORE: [&str; 2] = ["flat-2.idx", "flat.idx"];
 
 /// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.
@@ -98,30 +97,25 @@ impl Generation {
         self.reader.metadata()
     }
 
-    /// The place of `ip` and the network it stands for. `ip` is an effective address.
+    /// What it may say of `ip`, and the length of the network that this is of. `ip` is an effective address.
     #[inline]
-    pub fn place(&self, ip: IpAddr) -> Option<(PlaceRef<'_>, IpNetwork)> {
+    pub fn record_of(&self, ip: IpAddr) -> Option<(RecordRef<'_>, u8)> {
         let (index, bytes) = self.index.as_ref()?;
         let (position, prefix) = self.find(index, bytes, ip)?;
-        Some((index.place(bytes, position)?, network_of(ip, prefix)?))
+        Some((index.record(bytes, position)?.only(self.fields), prefix))
     }
 
-    /// The origin of `ip` and the network it stands for. `ip` is an effective address.
+    /// Only the AS of `ip`. `ip` is an effective address.
     #[inline]
-    pub fn origin(&self, ip: IpAddr) -> Option<(OriginRef<'_>, IpNetwork)> {
+    pub fn asn_of(&self, ip: IpAddr) -> Option<u32> {
         let (index, bytes) = self.index.as_ref()?;
-        let (position, prefix) = self.find(index, bytes, ip)?;
-        Some((index.origin(bytes, position)?, network_of(ip, prefix)?))
+        let (position, _) = self.find(index, bytes, ip)?;
+        index.asn(bytes, position)
     }
 
-    /// Both of `ip`, found once.
-    #[inline]
-    pub fn both(&self, ip: IpAddr) -> (Option<PlaceRef<'_>>, Option<OriginRef<'_>>, Option<IpNetwork>) {
-        let found = self.index.as_ref().and_then(|(index, bytes)| {
-            let (position, prefix) = self.find(index, bytes, ip)?;
-            Some((index.place(bytes, position), index.origin(bytes, position), network_of(ip, prefix)))
-        });
-        found.unwrap_or((None, None, None))
+    /// The index, with the bytes that it stands in.
+    pub(super) fn index(&self) -> Option<(&Index, &[u8])> {
+        self.index.as_ref().map(|(index, bytes)| (index, &bytes[..]))
     }
 
     #[inline]

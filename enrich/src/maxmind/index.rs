@@ -9,7 +9,7 @@
 //!
 //! | section | element | count |
 //! |---|---|---|
-//! | header | 16 × u64: magic, fields, ranges, records, blob bytes, database bytes, language (2), networks with a field, with a place, with an origin, 0 … | 1 |
+//! | header | 16 × u64: magic, fields, ranges, records, blob bytes, database bytes, language (2), networks with a field, with a place, with an origin, with traits, 0 … | 1 |
 //! | buckets | u32: first range of this /16 | 65,537 |
 //! | records' data offsets in the database, ascending | u32 | records |
 //! | those records' positions in the blob | u32, [`Position`] | records |
@@ -20,18 +20,22 @@
 //! A look-up on random addresses is a handful of cache misses and little else, so a range carries its record's
 //! position itself instead of an ordinal into another table. In versions 1 and 2 the header has half the length, a
 //! kind in place of the fields, and a record is a place or an origin.
+//!
+//! IPv4 is asked of one such index only where the [`Overlay`](super::overlay) of the whole list has no answer to give.
 
+mod before;
 mod build;
-mod format;
+pub(super) mod format;
 
 use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnetwork::IpNetwork;
 
+use self::before::Before;
 pub use self::build::{IndexError, build};
-use self::format::{BUCKETS, Entries, HEADER, HEADER_BEFORE, MAGIC, MAGICS_BEFORE, UNIT};
-pub use self::format::{OriginRef, PlaceRef, Position, VERSION};
+use self::format::{BUCKETS, Bytes, HEADER, HEADER_BEFORE, MAGIC, MAGICS_BEFORE, UNIT};
+pub use self::format::{OriginRef, PlaceRef, Position, RecordRef, TraitsRef, VERSION};
 use super::language::{self, Language};
 use super::role::{Fields, Holds};
 
@@ -44,7 +48,8 @@ pub struct Index {
     words: Range<usize>,
     starts: Range<usize>,
     blob: Range<usize>,
-    entries: Entries,
+    /// What its records are, in an index of an earlier version.
+    before: Option<Before>,
     holds: Holds,
     language: Option<Language>,
 }
@@ -57,26 +62,28 @@ impl Index {
     pub fn open(bytes: &[u8], database_bytes: u64) -> Option<Index> {
         let word =
             |i: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(i * 8..i * 8 + 8)?.try_into().ok()?)) };
-        let entries = match (word(0)?, word(1)?) {
-            (MAGIC, _) => Entries::Both,
-            (magic, 1) if MAGICS_BEFORE.contains(&magic) => Entries::Place,
-            (magic, 2) if MAGICS_BEFORE.contains(&magic) => Entries::Origin,
+        let before = match (word(0)?, word(1)?) {
+            (MAGIC, _) => None,
+            (magic, 1) if MAGICS_BEFORE.contains(&magic) => Some(Before::Place),
+            (magic, 2) if MAGICS_BEFORE.contains(&magic) => Some(Before::Origin),
             _ => return None,
         };
         if word(5)? != database_bytes {
             return None;
         }
-        let (holds, language) = if entries == Entries::Both {
-            let code = bytes.get(48..48 + language::MAX)?;
-            let code = code.split(|byte| *byte == 0).next().and_then(|code| std::str::from_utf8(code).ok())?;
-            let fields = Fields::of_bits(word(1)?);
-            let holds = Holds { fields, networks: word(8)?, places: word(9)?, origins: word(10)? };
-            (holds, Some(Language::new(code).ok()?))
-        } else {
-            (Holds { fields: entries.fields(), ..Holds::default() }, None)
+        let (holds, language) = match before {
+            None => {
+                let code = bytes.get(48..48 + language::MAX)?;
+                let code = code.split(|byte| *byte == 0).next().and_then(|code| std::str::from_utf8(code).ok())?;
+                let fields = Fields::of_bits(word(1)?);
+                let holds =
+                    Holds { fields, networks: word(8)?, places: word(9)?, origins: word(10)?, traits: word(11)? };
+                (holds, Some(Language::new(code).ok()?))
+            }
+            Some(before) => (Holds { fields: before.fields(), ..Holds::default() }, None),
         };
         let (ranges, records, blob) = (word(2)? as usize, word(3)? as usize, word(4)? as usize);
-        let mut at = if entries == Entries::Both { HEADER } else { HEADER_BEFORE };
+        let mut at = if before.is_none() { HEADER } else { HEADER_BEFORE };
         let mut section = |len: Option<usize>| -> Option<Range<usize>> {
             let start = at;
             at = start.checked_add(len?)?;
@@ -89,7 +96,7 @@ impl Index {
             words: section(ranges.checked_mul(4))?,
             starts: section(ranges.checked_mul(2))?,
             blob: section(Some(blob))?,
-            entries,
+            before,
             holds,
             language,
         })
@@ -147,27 +154,47 @@ impl Index {
         None
     }
 
+    /// A record; `None` where it says nothing.
     #[inline]
-    fn record<'a>(&self, bytes: &'a [u8], position: Position) -> Option<&'a [u8]> {
+    pub fn record<'a>(&self, bytes: &'a [u8], position: Position) -> Option<RecordRef<'a>> {
+        if self.before.is_some() {
+            return self.record_before(bytes, position);
+        }
+        Some(self.bytes_at(bytes, position)?.record())
+    }
+
+    #[cold]
+    fn record_before<'a>(&self, bytes: &'a [u8], position: Position) -> Option<RecordRef<'a>> {
         let blob = bytes.get(self.blob.clone())?;
-        blob.get((position.0 as usize).checked_sub(1)? * UNIT..)
+        self.before?.record(blob.get((position.0 as usize).checked_sub(1)? * UNIT..)?)
     }
 
-    /// The place of a record; `None` where it has none.
     #[inline]
-    pub fn place<'a>(&self, bytes: &'a [u8], position: Position) -> Option<PlaceRef<'a>> {
-        self.entries.place(self.record(bytes, position)?)
+    fn bytes_at<'a>(&self, bytes: &'a [u8], position: Position) -> Option<Bytes<'a>> {
+        Bytes::at(bytes.get(self.blob.clone())?, position)
     }
 
-    /// The origin of a record; `None` where it has none.
+    /// Only the number of a record's AS.
     #[inline]
-    pub fn origin<'a>(&self, bytes: &'a [u8], position: Position) -> Option<OriginRef<'a>> {
-        self.entries.origin(self.record(bytes, position)?)
+    pub fn asn(&self, bytes: &[u8], position: Position) -> Option<u32> {
+        match self.before {
+            None => self.bytes_at(bytes, position)?.asn(),
+            Some(_) => self.record_before(bytes, position)?.origin?.asn,
+        }
+    }
+
+    /// The ranges of a bucket: the low halves of where they begin, and the words of what they hold.
+    pub(super) fn bucket<'a>(&self, bytes: &'a [u8], bucket: usize) -> Option<(&'a [[u8; 2]], &'a [[u8; 4]])> {
+        let buckets = bytes.get(self.buckets.clone())?;
+        let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
+        let starts = bytes.get(self.starts.clone())?.get(from * 2..to * 2)?;
+        let words = bytes.get(self.words.clone())?.get(from * 4..to * 4)?;
+        Some((starts.as_chunks().0, words.as_chunks().0))
     }
 }
 
 #[inline]
-fn u32_at(words: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(words: &[u8], at: usize) -> Option<u32> {
     let bytes = words.get(at * 4..at * 4 + 4)?;
     Some(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }

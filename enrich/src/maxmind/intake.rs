@@ -144,7 +144,8 @@ fn judge_records(head: &Head, edition: &Edition, holds: &Holds) -> Result<(), St
     Err(match wanted {
         Fields::ORIGIN => "no record has an ASN or an organization in the expected fields",
         Fields::PLACE => "no record has a country, a region, a city, coordinates or a time zone in the expected fields",
-        _ => "no record has a place or an ASN in the expected fields; for whole records only, list it as <name>=other",
+        Fields::TRAITS => "no record has a flag or a connection type in the expected fields",
+        _ => "no record has a place, an ASN or a flag in the expected fields; for whole records only, list it as <name>=other",
     }
     .to_owned())
 }

@@ -10,6 +10,7 @@
 //! | [`role`], [`language`] | what a file's records hold and which of it may answer; the language of names |
 //! | [`record`] | the fields that we read of a record, by the layouts of all vendors |
 //! | [`index`] | the flat index built at import: IPv4 ranges and decoded records |
+//! | `overlay`, `merge` | one index of all editions of the list, and how their records are put together |
 //! | [`generation`] | one immutable copy of one edition, mapped |
 //! | [`networks`] | all networks of a generation, one at a time |
 //! | `json` | a whole record as JSON |
@@ -33,7 +34,9 @@ mod json;
 pub mod language;
 pub mod manifest;
 mod map;
+mod merge;
 pub mod networks;
+mod overlay;
 pub mod receive;
 pub mod record;
 pub mod role;
@@ -46,7 +49,7 @@ pub use edition::{Edition, Kind};
 pub use generation::Generation;
 pub use language::Language;
 pub use networks::Networks;
-pub use record::{Origin, Place, Record};
+pub use record::{Flags, Origin, Place, Record, Traits};
 pub use role::{Fields, Holds, Role};
 pub use store::{Manifest, Store};
 pub use usage::{attribution, users};

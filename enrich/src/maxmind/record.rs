@@ -5,12 +5,15 @@
 //! the ones that fit. What a record holds decides, not the file's name: a place and an origin are read from each, and
 //! every field from the first of its paths (`docs/providers.md`) that gives a value.
 
+mod flags;
 mod layout;
 mod shape;
+mod traits;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
 
+pub use self::flags::Flags;
 use self::layout::{Country, Layout, Named, NamedMap};
 use self::shape::{Any, Number, Text, degrees};
 use super::language::Language;
@@ -22,6 +25,8 @@ use crate::text::{MAX_TEXT, clean};
 pub struct Place {
     /// ISO 3166-1 alpha-2 in capitals; `EU` and the like where only the continent is known (see [`Raw::read`]).
     pub country_code: Option<[u8; 2]>,
+    /// Where the network is registered: ISO 3166-1 alpha-2 in capitals.
+    pub registered_country_code: Option<[u8; 2]>,
     /// First subdivision, in the wanted language where the file has it.
     pub region: Option<String>,
     /// In the wanted language where the file has it.
@@ -45,6 +50,15 @@ pub struct Origin {
     pub org: Option<String>,
 }
 
+/// What an address is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// The flags that are true.
+    pub flags: Flags,
+    /// In the vendor's words (`Cable/DSL`, `Cellular`), cleaned, at most [`MAX_TEXT`] bytes.
+    pub connection_type: Option<String>,
+}
+
 /// All that is read of one record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
@@ -52,6 +66,8 @@ pub struct Record {
     pub place: Place,
     /// Whose.
     pub origin: Origin,
+    /// Of what kind.
+    pub traits: Traits,
 }
 
 /// A record as it stands in the file.
@@ -71,15 +87,16 @@ impl Raw<'_> {
     /// and `AF` would silently read American Samoa, Namibia, Saudi Arabia and Afghanistan.
     pub fn read(self, language: &Language) -> Record {
         let Raw(mut raw) = self;
+        let traits = traits::read(&mut raw);
         let origin = origin(&mut raw);
-        Record { place: place(raw, language), origin }
+        Record { place: place(raw, language), origin, traits }
     }
 }
 
 impl Record {
     /// The fields that it gives.
     pub fn fields(&self) -> Fields {
-        let Record { place, origin } = self;
+        let Record { place, origin, traits } = self;
         [
             (Fields::ASN, origin.asn.is_some()),
             (Fields::ORG, origin.org.is_some()),
@@ -90,6 +107,9 @@ impl Record {
             (Fields::LONGITUDE, place.longitude.is_some()),
             (Fields::RADIUS, place.accuracy_radius_km.is_some()),
             (Fields::TIME_ZONE, place.time_zone.is_some()),
+            (Fields::REGISTERED, place.registered_country_code.is_some()),
+            (Fields::FLAGS, !traits.flags.is_empty()),
+            (Fields::CONNECTION, traits.connection_type.is_some()),
         ]
         .into_iter()
         .fold(Fields::NONE, |all, (field, there)| all | field.when(there))
@@ -107,6 +127,13 @@ impl Origin {
     /// Nothing that anyone could use.
     pub fn is_empty(&self) -> bool {
         *self == Origin::default()
+    }
+}
+
+impl Traits {
+    /// Nothing that anyone could use.
+    pub fn is_empty(&self) -> bool {
+        *self == Traits::default()
     }
 }
 
@@ -152,10 +179,12 @@ fn place(raw: Layout<'_>, language: &Language) -> Place {
     // The radius is around the point of its own layout.
     let nowhere = location.latitude.0 == Some(0.0) && location.longitude.0 == Some(0.0) && !is_named;
     let radius = location.accuracy_radius.0.filter(|_| !nowhere && at.is_none_or(|at| at == 0));
+    let registered = code(raw.registered_country.0.and_then(|country| country.iso_code.0));
     Place {
         country_code: country
-            .or_else(|| code(raw.registered_country.0.and_then(|country| country.iso_code.0)))
+            .or(registered)
             .or_else(|| continent.filter(|code| [*b"EU", *b"OC", *b"AN"].contains(code))),
+        registered_country_code: registered,
         region,
         city,
         latitude,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Fields(u16);
 
 /// In the order in which they are shown.
-const NAMES: [(Fields, &str); 9] = [
+const NAMES: [(Fields, &str); 12] = [
     (Fields::ASN, "asn_number"),
     (Fields::ORG, "asn_org"),
     (Fields::COUNTRY, "country_code"),
@@ -22,6 +22,9 @@ const NAMES: [(Fields, &str); 9] = [
     (Fields::LONGITUDE, "longitude"),
     (Fields::RADIUS, "accuracy_radius_km"),
     (Fields::TIME_ZONE, "time_zone"),
+    (Fields::REGISTERED, "registered_country_code"),
+    (Fields::FLAGS, "flags"),
+    (Fields::CONNECTION, "connection_type"),
 ];
 
 impl Fields {
@@ -45,12 +48,20 @@ impl Fields {
     pub const RADIUS: Fields = Fields(1 << 7);
     /// The time zone.
     pub const TIME_ZONE: Fields = Fields(1 << 8);
+    /// The country of the registration.
+    pub const REGISTERED: Fields = Fields(1 << 9);
+    /// What the address is: a VPN, a hosting provider's and so on.
+    pub const FLAGS: Fields = Fields(1 << 10);
+    /// How it is connected.
+    pub const CONNECTION: Fields = Fields(1 << 11);
     /// Whose.
     pub const ORIGIN: Fields = Fields(Fields::ASN.0 | Fields::ORG.0);
     /// A point on the map.
     pub const POINT: Fields = Fields(Fields::LATITUDE.0 | Fields::LONGITUDE.0);
     /// Where.
-    pub const PLACE: Fields = Fields(Fields::ALL.0 & !Fields::ORIGIN.0);
+    pub const PLACE: Fields = Fields(Fields::ALL.0 & !Fields::ORIGIN.0 & !Fields::TRAITS.0);
+    /// Of what kind.
+    pub const TRAITS: Fields = Fields(Fields::FLAGS.0 | Fields::CONNECTION.0);
     /// Every field.
     pub const ALL: Fields = Fields((1 << NAMES.len()) - 1);
 
@@ -130,6 +141,9 @@ pub struct Holds {
     pub places: u64,
     /// Networks whose record gives a field of an origin.
     pub origins: u64,
+    /// Networks whose record gives a flag or a kind of connection.
+    #[serde(default)]
+    pub traits: u64,
 }
 
 impl Holds {
@@ -140,6 +154,7 @@ impl Holds {
             Role::Any => self.networks,
             Role::Place => self.places,
             Role::Origin => self.origins,
+            Role::Flags => self.traits,
             Role::Other => 0,
         };
         Holds { fields: self.fields & role.fields(), networks, ..self }
@@ -149,13 +164,15 @@ impl Holds {
 /// What a file is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Where and whose: whatever its records hold.
+    /// Where, whose and of what kind: whatever its records hold.
     #[default]
     Any,
     /// Only where.
     Place,
     /// Only whose.
     Origin,
+    /// Only flags and the kind of connection.
+    Flags,
     /// Only its whole records, by `mmdb_record` and `mmdb_networks`.
     Other,
 }
@@ -163,9 +180,10 @@ pub enum Role {
 impl Role {
     /// As the list of editions has it; upper and lower case alike. `both` is another word for `any`.
     pub fn parse(word: &str) -> Option<Role> {
-        const WORDS: [(&str, Role); 5] = [
+        const WORDS: [(&str, Role); 6] = [
             ("place", Role::Place),
             ("origin", Role::Origin),
+            ("flags", Role::Flags),
             ("any", Role::Any),
             ("both", Role::Any),
             ("other", Role::Other),
@@ -179,6 +197,7 @@ impl Role {
             Role::Any => Fields::ALL,
             Role::Place => Fields::PLACE,
             Role::Origin => Fields::ORIGIN,
+            Role::Flags => Fields::TRAITS,
             Role::Other => Fields::NONE,
         }
     }
@@ -190,6 +209,7 @@ impl fmt::Display for Role {
             Role::Any => "any",
             Role::Place => "place",
             Role::Origin => "origin",
+            Role::Flags => "flags",
             Role::Other => "other",
         })
     }
@@ -200,9 +220,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_is_a_place_or_an_origin() {
-        assert_eq!(Fields::PLACE | Fields::ORIGIN, Fields::ALL);
-        assert!(!Fields::PLACE.meets(Fields::ORIGIN));
+    fn every_field_is_of_one_kind() {
+        assert_eq!(Fields::PLACE | Fields::ORIGIN | Fields::TRAITS, Fields::ALL);
+        assert!(!Fields::PLACE.meets(Fields::ORIGIN | Fields::TRAITS) && !Fields::ORIGIN.meets(Fields::TRAITS));
         assert_eq!(Fields::ALL.names().len(), NAMES.len());
         assert_eq!(Fields::ORIGIN.names(), ["asn_number", "asn_org"]);
         assert_eq!(Fields::of_bits(u64::MAX), Fields::ALL);
@@ -210,18 +230,19 @@ mod tests {
 
     #[test]
     fn a_role_counts_only_what_it_may_answer() {
-        let all = Holds { fields: Fields::ALL, networks: 9, places: 7, origins: 5 };
+        let all = Holds { fields: Fields::ALL, networks: 9, places: 7, origins: 5, traits: 3 };
         for (word, fields, networks) in [
             ("any", Fields::ALL, 9),
             ("Both", Fields::ALL, 9),
             ("PLACE", Fields::PLACE, 7),
             ("origin", Fields::ORIGIN, 5),
+            ("flags", Fields::TRAITS, 3),
             ("other", Fields::NONE, 0),
         ] {
             let seen = all.by(Role::parse(word).unwrap());
             assert_eq!((seen.fields, seen.networks), (fields, networks), "{word}");
         }
-        for word in ["", "asn", "place ", "flags", "origins"] {
+        for word in ["", "asn", "place ", "flag", "origins"] {
             assert_eq!(Role::parse(word), None, "{word:?}");
         }
     }

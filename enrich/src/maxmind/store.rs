@@ -4,6 +4,7 @@
 //! <root>/current.json                  which generation of each edition answers, what was refused and why
 //! <root>/import.lock                   one importer at a time, whichever process it is
 //! <root>/generations/<edition>-<hash>/ the database and its index; immutable, named by content
+//! <root>/overlays/<hash>.idx           one index of all of them, named by what it is made of
 //! ```
 //!
 //! The manifest is replaced by rename, after the generation it names is synced: a kill at any point leaves the old
@@ -24,6 +25,7 @@ use super::intake::{CopyError, MAX_DATABASE_BYTES, Source, check, judge, reindex
 use super::language::Language;
 pub use super::manifest::{EditionState, GenerationInfo, Manifest, Refusal, Signature};
 use super::manifest::{MAX_REASON, now_us};
+use super::overlay::Overlay;
 use crate::text::clean;
 
 const MANIFEST: &str = "current.json";
@@ -109,6 +111,11 @@ impl Store {
         &self.root
     }
 
+    /// The language of names.
+    pub(super) fn language(&self) -> &Language {
+        &self.language
+    }
+
     /// The path of the manifest: a process without shared memory watches its changes.
     pub fn manifest_path(&self) -> PathBuf {
         self.root.join(MANIFEST)
@@ -157,7 +164,8 @@ impl Store {
         // Another list of editions lets other files answer, as a newer file does.
         let listed = manifest.listed.as_ref().map(|listed| listed.since);
         let installed_at = installed_at.map(|at: i64| at.max(listed.unwrap_or(at)));
-        Ok((manifest, Databases::new(generations, installed_at), troubles))
+        let overlay = self.overlay(&generations).and_then(|path| Overlay::open(&path));
+        Ok((manifest, Databases::new(generations, overlay, installed_at), troubles))
     }
 
     fn generations(&self) -> PathBuf {
@@ -172,6 +180,9 @@ impl Store {
     /// there, and whether they are of the list of now.
     pub fn has_news(&self, source: &Path, editions: &[Edition], manifest: &Manifest) -> bool {
         if !manifest.editions.is_empty() && manifest.listed.as_ref().is_none_or(|listed| !listed.is(editions)) {
+            return true;
+        }
+        if self.wants_overlay(editions, manifest) {
             return true;
         }
         editions.iter().any(|edition| {
@@ -271,6 +282,11 @@ impl Store {
             }
             let path = self.manifest_path();
             fs::rename(&path, self.root.join(BROKEN)).map_err(at(&path))?;
+        }
+        // Before the manifest: whoever opens what it names finds the overlay. Without one, answers are the same.
+        match self.make_overlay(editions, &manifest, breathe) {
+            Ok(made) => changed |= made,
+            Err(error) => failures.push(error),
         }
         if changed {
             // As late as possible: answers from the old files after this would count as fresh.

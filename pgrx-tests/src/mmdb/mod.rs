@@ -7,7 +7,7 @@
 mod encode;
 pub mod fixtures;
 mod places;
-mod random;
+pub mod random;
 pub mod synthetic;
 mod tree;
 mod value;

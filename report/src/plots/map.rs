@@ -1,4 +1,5 @@
-//! A map of the world with a dot for every neighbourhood, its area by the number of addresses.
+//! A map of the world with a dot for every neighbourhood, its area by the number of addresses; with very many of them,
+//! the fields of [`density`].
 //!
 //! `land.txt` is made from Natural Earth's land of the scale 1:50 million, which is in the public domain (taken from the
 //! package world-atlas 2.0.2, whose own licence is ISC): without Antarctica and islands below a quarter of a square
@@ -10,6 +11,7 @@
 use plotters::prelude::*;
 
 use super::canvas::{Area, Fault, Ink, Picture};
+use super::density;
 use crate::Place;
 use crate::figures::thousands;
 
@@ -34,6 +36,9 @@ pub fn map(id: &str, title: &str, places: &[Place]) -> String {
     );
     let picture = Picture::draw(id, (WIDTH, HEIGHT), title, &about, |area| {
         land(area)?;
+        if density::is_dense(places) {
+            return density::draw(area, places);
+        }
         let most = sorted.first().map_or(1, |place| place.addresses).max(1) as f64;
         // Few dots are seen well, many would run together.
         let smallest = (800.0 / sorted.len().max(1) as f64).clamp(4.0, 9.0);
@@ -64,7 +69,7 @@ fn land(area: &Area) -> Result<(), Fault> {
 }
 
 /// Degrees to pixels.
-fn project(longitude: f64, latitude: f64) -> (i32, i32) {
+pub fn project(longitude: f64, latitude: f64) -> (i32, i32) {
     let (east, _) = equal_earth(180.0, 0.0);
     let ((_, north), (_, south)) = (equal_earth(0.0, NORTH), equal_earth(0.0, SOUTH));
     let (x, y) = equal_earth(longitude, latitude);

@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod canvas;
 pub mod columns;
+pub mod density;
 pub mod map;
 pub mod stack;
 pub mod timeline;

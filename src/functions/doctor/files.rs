@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use enrich::maxmind::index::{OriginRef, PlaceRef};
+use enrich::maxmind::index::RecordRef;
 use enrich::maxmind::store::StoreError;
 use enrich::maxmind::{Edition, Fields, Generation};
 
@@ -156,9 +156,7 @@ fn yields(generation: &Generation) -> bool {
     for _ in 0..SAMPLE {
         let Some(Ok((network, _))) = networks.next(generation) else { return false };
         let ip = enrich::address::effective(network.ip());
-        if generation.place(ip).is_some_and(|(place, _)| place != PlaceRef::default())
-            || generation.origin(ip).is_some_and(|(origin, _)| origin != OriginRef::default())
-        {
+        if generation.record_of(ip).is_some_and(|(record, _)| record != RecordRef::default()) {
             return true;
         }
     }

@@ -6,10 +6,11 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
-use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Place, Report, Scanners, Timeline, figures};
+use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Named, Place, Report, Scanners, Timeline, figures};
 
 use super::{count, moment, text};
 use crate::pg::catalog::Schema;
+use crate::pg::shape;
 use crate::pg::sql::Sql;
 
 const HOUR: i64 = 3_600;
@@ -21,8 +22,8 @@ const YEARS_BACK: i64 = 10;
 const STEPS: [(i64, i64); 4] = [(HOUR, 3 * DAY), (DAY, 120 * DAY), (7 * DAY, 830 * DAY), (30 * DAY, i64::MAX)];
 /// Degrees of a cell of the map.
 const CELL: f64 = 2.0;
-/// Most dots of the map.
-const PLACES: usize = 2_000;
+/// Most places of the map: more than there are cells with land and countries in them.
+const PLACES: usize = 20_000;
 /// The observations of a group: counts written by hand may be as large as the type allows.
 const SEEN: &str = "least(coalesce(sum(observation_count), 0), 9223372036854775807)::bigint";
 /// Rows of a short table.
@@ -204,4 +205,30 @@ pub fn cities(sql: &Sql, schema: &Schema, report: &mut Report) {
             observations: count(&table, row, 4),
         })
         .collect();
+}
+
+/// Flags and lists: a group for each. Rows with neither, mostly all of them, are passed over.
+pub fn flags_and_lists(sql: &Sql, schema: &Schema, report: &mut Report) {
+    let columns = shape::readable(schema.relation(c"ip_inventory"));
+    for (column, found) in [("flags", &mut report.flags), ("lists", &mut report.lists)] {
+        // An inventory of the version before has none, until it is updated.
+        if !columns.iter().any(|known| known == column) {
+            continue;
+        }
+        let table = sql.query(
+            &format!(
+                "SELECT name, count(*), {SEEN} FROM {}.ip_inventory, unnest({column}) AS name
+                 WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1 LIMIT 50",
+                schema.name
+            ),
+            &[],
+        );
+        *found = (0..table.len())
+            .map(|row| Named {
+                name: text(&table, row, 1),
+                addresses: count(&table, row, 2),
+                observations: count(&table, row, 3),
+            })
+            .collect();
+    }
 }

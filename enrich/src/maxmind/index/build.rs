@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use ipnetwork::IpNetwork;
 use maxminddb::{Reader, WithinOptions};
 
-use super::format::{BUCKETS, MAGIC, MAX_POSITION, Position, UNIT, encode};
+use super::format::{BUCKETS, MAGIC, Position, push};
 use crate::maxmind::language::Language;
 use crate::maxmind::record::Raw;
 use crate::maxmind::role::{Fields, Holds};
@@ -55,6 +55,7 @@ pub fn build<S: AsRef<[u8]>>(
         holds.networks += u64::from(!fields.is_empty());
         holds.places += u64::from(fields.meets(Fields::PLACE));
         holds.origins += u64::from(fields.meets(Fields::ORIGIN));
+        holds.traits += u64::from(fields.meets(Fields::TRAITS));
         match network.network()? {
             IpNetwork::V4(v4) => ranges.push(u32::from(v4.network()), v4.prefix(), position),
             // A tree without an IPv4 subtree answers IPv4 from an IPv6 record above it: that record is the
@@ -73,7 +74,7 @@ pub fn build<S: AsRef<[u8]>>(
         out.write_all(&word.to_le_bytes())?;
     }
     out.write_all(&language.bytes())?;
-    for word in [holds.networks, holds.places, holds.origins, 0, 0, 0, 0, 0] {
+    for word in [holds.networks, holds.places, holds.origins, holds.traits, 0, 0, 0, 0] {
         out.write_all(&word.to_le_bytes())?;
     }
     write_u32(out, ranges.bucket.iter().copied())?;
@@ -158,14 +159,8 @@ impl Records {
             return Ok(known);
         }
         let record = network.decode::<Raw<'_>>()?.map(|raw| raw.read(language)).unwrap_or_default();
-        let bytes = encode(&record);
-        let position = if bytes.is_empty() { 0 } else { self.blob.len() / UNIT + 1 };
-        if position > MAX_POSITION {
-            return Err(IndexError::TooLarge);
-        }
-        self.blob.extend(bytes);
-        self.blob.resize(self.blob.len().next_multiple_of(UNIT), 0);
-        let known = Known { position: Position(position as u32), fields: record.fields() };
+        let position = push(&mut self.blob, &record.as_ref()).ok_or(IndexError::TooLarge)?;
+        let known = Known { position, fields: record.fields() };
         self.seen.insert(offset, known);
         Ok(known)
     }

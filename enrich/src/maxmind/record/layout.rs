@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::{IgnoredAny, MapAccess};
 
-use super::shape::{Any, Degrees, First, Names, Number, Shape, Text, map_of};
+use super::shape::{Any, Degrees, First, Names, Number, Shape, Text, Truth, map_of};
 
 map_of!(
     /// A record of any vendor.
@@ -35,12 +35,43 @@ map_of!(
         as_name: Text<'de>,
         name: Text<'de>,
         organization: Text<'de>,
+        // Flags: MaxMind's Anonymous-IP, IPinfo's privacy and core files.
+        is_anonymous: Truth,
+        is_anonymous_vpn: Truth,
+        is_hosting_provider: Truth,
+        is_public_proxy: Truth,
+        is_residential_proxy: Truth,
+        is_tor_exit_node: Truth,
+        is_satellite_provider: Truth,
+        is_anycast: Truth,
+        is_hosting: Truth,
+        is_satellite: Truth,
+        vpn: Truth,
+        proxy: Truth,
+        tor: Truth,
+        relay: Truth,
+        hosting: Truth,
+        anonymous: Anonymous<'de>,
+        connection_type: Text<'de>,
     }
 );
 
 map_of!(Continent { code: Text<'de> });
 map_of!(Location { accuracy_radius: f64, latitude: f64, longitude: f64, time_zone: Text<'de> });
-map_of!(Traits { autonomous_system_number: Number, autonomous_system_organization: Text<'de> });
+map_of!(Traits {
+    autonomous_system_number: Number,
+    autonomous_system_organization: Text<'de>,
+    is_anonymous: Truth,
+    is_anonymous_vpn: Truth,
+    is_hosting_provider: Truth,
+    is_public_proxy: Truth,
+    is_residential_proxy: Truth,
+    is_tor_exit_node: Truth,
+    is_satellite_provider: Truth,
+    is_anycast: Truth,
+    connection_type: Text<'de>,
+});
+map_of!(Anonymous { is_vpn: Truth, is_proxy: Truth, is_tor: Truth, is_relay: Truth, is_res_proxy: Truth });
 map_of!(CountryMap { iso_code: Text<'de> });
 map_of!(NamedMap { names: Names<'de> });
 

@@ -32,6 +32,9 @@ pub(super) trait Shape<'de>: Sized {
     fn number(_: f64) -> Option<Self> {
         None
     }
+    fn truth(_: bool) -> Option<Self> {
+        None
+    }
     fn map<A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(None)
@@ -99,6 +102,22 @@ fn asn(text: &str) -> Option<u32> {
     // No sign: `parse` would take one.
     let digits = digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)?;
     digits.parse().ok()
+}
+
+/// A truth value, which some vendors write as text or as a number.
+pub(super) struct Truth(pub bool);
+
+impl<'de> Shape<'de> for Truth {
+    fn text(text: Cow<'de, str>) -> Option<Self> {
+        let is = |word: &str| text.trim().eq_ignore_ascii_case(word);
+        if is("true") || is("1") { Some(Truth(true)) } else { (is("false") || is("0")).then_some(Truth(false)) }
+    }
+    fn number(number: f64) -> Option<Self> {
+        (number == 0.0 || number == 1.0).then_some(Truth(number == 1.0))
+    }
+    fn truth(truth: bool) -> Option<Self> {
+        Some(Truth(truth))
+    }
 }
 
 /// The first element of an array.
@@ -173,8 +192,8 @@ impl<'de, T: Shape<'de>> Visitor<'de> for AnyVisitor<T> {
     fn visit_bytes<E>(self, _: &[u8]) -> Result<Self::Value, E> {
         Ok(None)
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_bool<E>(self, v: bool) -> Result<Self::Value, E> {
+        Ok(T::truth(v))
     }
     fn visit_f32<E>(self, v: f32) -> Result<Self::Value, E> {
         // By its shortest text: 51.5 and not 51.50000000000001, where a vendor keeps degrees in 32 bits.

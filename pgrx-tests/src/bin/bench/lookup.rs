@@ -13,7 +13,7 @@ type Reference = fn(&mut Bare, &[Ipv4Addr]) -> Outcome<u64>;
 
 pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     let functions: [(&str, Reference, f64); 3] =
-        [("lookup_ip", Bare::both, 2.0), ("ip_asn", Bare::asns, 1.5), ("ip_country", Bare::countries, 1.5)];
+        [("lookup_ip", Bare::both, 0.8), ("ip_asn", Bare::asns, 1.1), ("ip_country", Bare::countries, 0.7)];
     let mut bare = Bare::open(&stage.files)?;
     let mut client = stage.session("lookup");
     execute(&mut client, "SET max_parallel_workers_per_gather = 0")?;

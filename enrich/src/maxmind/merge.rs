@@ -1,0 +1,97 @@
+//! How files of one kind stand in for each other: their records about one address, folded in the order of the list.
+
+use super::index::{OriginRef, PlaceRef, RecordRef, TraitsRef};
+use super::role::Fields;
+
+/// What the files looked at so far say, and the length of the network that each part is of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Merged<'a> {
+    place: Option<(PlaceRef<'a>, u8)>,
+    origin: Option<(OriginRef<'a>, u8)>,
+    traits: Option<(TraitsRef<'a>, u8)>,
+}
+
+impl<'a> Merged<'a> {
+    /// The fields that a next file may still give. A first file's flags hide nothing of the next one's: what a file
+    /// does not say is not denied.
+    pub fn missing(&self) -> Fields {
+        let place = self.place.as_ref().map_or(Fields::PLACE, |(place, _)| missing(place));
+        let has_asn = self.origin.as_ref().is_some_and(|(origin, _)| origin.asn.is_some());
+        let has_connection = self.traits.as_ref().is_some_and(|(traits, _)| traits.connection_type.is_some());
+        place | Fields::ORIGIN.when(!has_asn) | Fields::FLAGS | Fields::CONNECTION.when(!has_connection)
+    }
+
+    /// Adds what the next file says of a network of `prefix` bits.
+    ///
+    /// Of places each field is the first one's that has it. An origin is of one file: the first with an ASN; where none
+    /// has one, the first with an organization.
+    pub fn add(&mut self, record: &RecordRef<'a>, prefix: u8) {
+        if let Some(next) = record.place {
+            match &mut self.place {
+                None => self.place = Some((next, prefix)),
+                Some((place, _)) => fill(place, &next),
+            }
+        }
+        if let Some(next) = record.origin {
+            match &mut self.origin {
+                None => self.origin = Some((next, prefix)),
+                Some((origin, _)) if origin.asn.is_some() || next.asn.is_none() => {}
+                Some(origin) => *origin = (next, prefix),
+            }
+        }
+        if let Some(next) = record.traits {
+            match &mut self.traits {
+                None => self.traits = Some((next, prefix)),
+                Some((traits, _)) => {
+                    traits.flags = traits.flags | next.flags;
+                    traits.connection_type = traits.connection_type.or(next.connection_type);
+                }
+            }
+        }
+    }
+
+    /// The record of them all.
+    pub fn record(&self) -> RecordRef<'a> {
+        RecordRef {
+            place: self.place.map(|(place, _)| place),
+            origin: self.origin.map(|(origin, _)| origin),
+            traits: self.traits.map(|(traits, _)| traits),
+        }
+    }
+
+    /// The length of the network that it stands for: of the file that gave the origin; without one, of the first with a
+    /// place; without one, of the first with traits.
+    pub fn prefix(&self) -> Option<u8> {
+        let origin = self.origin.as_ref().map(|(_, prefix)| prefix);
+        let place = self.place.as_ref().map(|(_, prefix)| prefix);
+        origin.or(place).or(self.traits.as_ref().map(|(_, prefix)| prefix)).copied()
+    }
+}
+
+/// A point counts as one field, and with both of its numbers; its radius belongs to it.
+fn has_point(place: &PlaceRef<'_>) -> bool {
+    place.latitude.is_some() && place.longitude.is_some()
+}
+
+fn missing(place: &PlaceRef<'_>) -> Fields {
+    Fields::COUNTRY.when(place.country_code.is_none())
+        | Fields::REGISTERED.when(place.registered_country_code.is_none())
+        | Fields::REGION.when(place.region.is_none())
+        | Fields::CITY.when(place.city.is_none())
+        | Fields::POINT.when(!has_point(place))
+        | Fields::TIME_ZONE.when(place.time_zone.is_none())
+}
+
+fn fill<'a>(place: &mut PlaceRef<'a>, other: &PlaceRef<'a>) {
+    place.country_code = place.country_code.or(other.country_code);
+    place.registered_country_code = place.registered_country_code.or(other.registered_country_code);
+    place.region = place.region.or(other.region);
+    place.city = place.city.or(other.city);
+    place.time_zone = place.time_zone.or(other.time_zone);
+    let nothing = place.latitude.is_none() && place.longitude.is_none();
+    if !has_point(place) && (has_point(other) || nothing && (other.latitude.is_some() || other.longitude.is_some())) {
+        place.latitude = other.latitude;
+        place.longitude = other.longitude;
+        place.accuracy_radius_km = other.accuracy_radius_km;
+    }
+}

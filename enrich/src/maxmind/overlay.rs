@@ -1,0 +1,107 @@
+//! The overlay: one flat index of all editions of the list, made when a file or the list changes, so that a look-up is
+//! one bucket, one search and one record, whatever number of files the answer is put together from.
+//!
+//! A look-up in two indexes waits for memory twice, and has to compare what both say. Here the IPv4 ranges of all
+//! indexes are cut at each other's borders, and every combination of records that occurs is merged and kept once, by
+//! the rules of [`merge`](super::merge). IPv6 is asked of each edition.
+//!
+//! Layout, little-endian:
+//!
+//! | section | element | count |
+//! |---|---|---|
+//! | header | 8 × u64: magic, halves, blob bytes, 0 … | 1 |
+//! | buckets | u32: first half (two bytes) of this /16 | 65,537 |
+//! | ranges | a bucket's starts (u16: low 16 bits), a half of padding where their number is odd, its words (u32: position << 6 \| prefix; 0: no data) | 65,536 |
+//! | blob | records, each at a multiple of 8 bytes, as in [`index`](super::index) | |
+//!
+//! The starts and words of a bucket stand together: a search touches one page.
+
+mod build;
+mod stored;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use sha2::{Digest, Sha256};
+
+use self::build::build;
+use super::index::format::{BUCKETS, Bytes};
+use super::index::{Position, VERSION, u32_at};
+use super::intake::hexadecimal;
+use super::language::Language;
+use super::map::map;
+use super::role::Role;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"asn_ovl1");
+const HEADER: usize = 64;
+/// The directory of overlays, under the store.
+const OVERLAYS: &str = "overlays";
+
+/// A mapped overlay.
+pub struct Overlay {
+    file: Mmap,
+    buckets: Range<usize>,
+    ranges: Range<usize>,
+    blob: Range<usize>,
+}
+
+impl Overlay {
+    /// The path of the overlay of these generations, given by name and role in the order of the list: whoever has them
+    /// open finds it, or finds none.
+    pub(super) fn path<'a>(
+        root: &Path,
+        language: &Language,
+        generations: impl Iterator<Item = (&'a str, Option<Role>)>,
+    ) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update(format!("{VERSION} {language}"));
+        for (name, role) in generations {
+            hash.update(format!("\n{name}={}", role.unwrap_or_default()));
+        }
+        root.join(OVERLAYS).join(format!("{}.idx", &hexadecimal(&hash.finalize())[..16]))
+    }
+
+    /// Maps one. `None`: there is none, or not a whole one of this version.
+    pub(super) fn open(path: &Path) -> Option<Overlay> {
+        let file = map(path).ok()?;
+        let word = |at: usize| -> Option<usize> {
+            let bytes = file.get(at * 8..at * 8 + 8)?;
+            usize::try_from(u64::from_le_bytes(bytes.try_into().ok()?)).ok()
+        };
+        if word(0)? as u64 != MAGIC {
+            return None;
+        }
+        let (halves, blob) = (word(1)?, word(2)?);
+        let buckets = HEADER..HEADER + (BUCKETS + 1) * 4;
+        let ranges = buckets.end..buckets.end.checked_add(halves.checked_mul(2)?)?;
+        let blob = ranges.end..ranges.end.checked_add(blob)?;
+        (blob.end == file.len()).then_some(Overlay { file, buckets, ranges, blob })
+    }
+
+    /// The record of an IPv4 address and the length of the network that it stands for.
+    #[inline]
+    pub(super) fn find(&self, ip: u32) -> Option<(Bytes<'_>, u8)> {
+        let buckets = self.file.get(self.buckets.clone())?;
+        let bucket = (ip >> 16) as usize;
+        let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
+        let ranges = self.file.get(self.ranges.clone())?.get(from * 2..to * 2)?;
+        // Three halves a range, and one where their number is odd.
+        let count = ranges.len() / 6;
+        let starts = ranges.get(..count * 2)?;
+        let low = (ip & 0xffff) as u16;
+        // The last range that starts at or below the address; the first starts at 0. Halving without branches: the
+        // direction of each step on random addresses is a coin toss to the predictor.
+        let mut base = 0usize;
+        let mut size = count;
+        while size > 1 {
+            let half = size / 2;
+            let middle = u16::from_le_bytes([starts[(base + half) * 2], starts[(base + half) * 2 + 1]]);
+            base = if middle <= low { base + half } else { base };
+            size -= half;
+        }
+        let word = u32_at(ranges.get(count.next_multiple_of(2) * 2..)?, base)?;
+        let record = Bytes::at(self.file.get(self.blob.clone())?, Position(word >> 6))?;
+        Some((record, (word & 63) as u8))
+    }
+}

@@ -1,0 +1,94 @@
+//! Overlays on disk: made under the lock of an import, found by whoever has the same generations open.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Overlay, build};
+use crate::maxmind::edition::Edition;
+use crate::maxmind::generation::Generation;
+use crate::maxmind::index::IndexError;
+use crate::maxmind::manifest::Manifest;
+use crate::maxmind::store::{Store, StoreError};
+
+impl Store {
+    /// Where the overlay of open generations is, if it is made; `None` where nothing answers, or one of them has an index
+    /// of an earlier version or in another language, and will get a new one.
+    pub(in crate::maxmind) fn overlay(&self, generations: &[Generation]) -> Option<PathBuf> {
+        let answering = || generations.iter().filter(|generation| !generation.fields().is_empty());
+        if answering().count() == 0 || answering().any(|generation| generation.language() != Some(self.language())) {
+            return None;
+        }
+        let named = answering().map(|generation| (generation.name(), generation.edition().role()));
+        Some(Overlay::path(self.root(), self.language(), named))
+    }
+
+    /// Whether the generations that should answer have no overlay yet.
+    pub(in crate::maxmind) fn wants_overlay(&self, editions: &[Edition], manifest: &Manifest) -> bool {
+        self.overlay(&self.current(editions, manifest)).is_some_and(|path| !is_settled(&path))
+    }
+
+    /// Makes the overlay of the generations that will answer by a manifest, and removes all others: whoever has one of
+    /// them mapped keeps it. False: there was nothing to make.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when it cannot be written.
+    pub(in crate::maxmind) fn make_overlay(
+        &self,
+        editions: &[Edition],
+        manifest: &Manifest,
+        breathe: &dyn Fn(),
+    ) -> Result<bool, StoreError> {
+        let generations = self.current(editions, manifest);
+        let Some(path) = self.overlay(&generations) else { return Ok(false) };
+        let wanted = !is_settled(&path);
+        if wanted {
+            let at = |error| StoreError::Io { path: path.clone(), error };
+            write(&path, &generations, breathe).map_err(at)?;
+        }
+        remove_others(&path);
+        Ok(wanted)
+    }
+
+    fn current(&self, editions: &[Edition], manifest: &Manifest) -> Vec<Generation> {
+        let current = editions.iter().filter_map(|edition| {
+            let info = manifest.editions.get(edition.name())?.current.as_ref()?;
+            Generation::open(&self.directory(info), edition.clone()).ok()
+        });
+        current.collect()
+    }
+}
+
+/// Whether there is a whole one, or one that says that none can be made.
+fn is_settled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() == 0) || Overlay::open(path).is_some()
+}
+
+/// Where there are too many ranges or records for an overlay, an empty file says so: it is not tried again, and answers are
+/// put together at each look-up.
+fn write(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Result<()> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let draft = dir.join("draft");
+    let _ = fs::remove_file(&draft);
+    let open = || OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft);
+    let mut out = BufWriter::with_capacity(1 << 20, open()?);
+    let written = match build(generations.iter(), &mut out, breathe) {
+        Ok(()) => out.flush().and_then(|()| out.get_ref().sync_all()),
+        Err(IndexError::Io(error)) => Err(error),
+        Err(_) => open().map(|_| ()),
+    };
+    let renamed = written.and_then(|()| fs::rename(&draft, path)).and_then(|()| fs::File::open(dir)?.sync_all());
+    if renamed.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    renamed
+}
+
+fn remove_others(kept: &Path) {
+    let Some(entries) = kept.parent().and_then(|dir| fs::read_dir(dir).ok()) else { return };
+    for entry in entries.flatten().filter(|entry| entry.path() != kept) {
+        let _ = fs::remove_file(entry.path());
+    }
+}
