@@ -106,8 +106,16 @@ impl Site {
             let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
             entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
-        let known =
-            ["current.json", "downloads.json", "download.lock", "import.lock", "generations", "jobs", "maxmind"];
+        let known = [
+            "current.json",
+            "downloads.json",
+            "download.lock",
+            "import.lock",
+            "generations",
+            "overlays",
+            "jobs",
+            "maxmind",
+        ];
         let odd = |names: Vec<String>| names.into_iter().find(|name| !known.contains(&name.as_str()));
         // A file that is replaced by renaming has another name for a moment.
         wait_for("no litter in the state directory", || odd(list(&root)), Option::is_none);
@@ -118,6 +126,11 @@ impl Site {
             |names| names.iter().all(|name| !name.starts_with("tmp-")) && names.len() <= 2 * current.len(),
         );
         assert!(current.iter().all(|name| generations.contains(name)), "{current:?} of {generations:?}");
+        wait_for(
+            "one overlay",
+            || list(&root.join("overlays")),
+            |names| names.len() == 1 && names[0].ends_with(".idx"),
+        );
     }
 
     /// How many requests there were.
