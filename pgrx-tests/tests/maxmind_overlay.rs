@@ -78,8 +78,7 @@ fn said(databases: &Databases, ip: IpAddr) -> String {
 #[test]
 fn it_says_what_the_editions_say() {
     let site = site("overlay_same");
-    for list in [LIST, "flags,GeoLite2-ASN,our-places,GeoLite2-City", "GeoLite2-ASN", "flags=flags,GeoLite2-City=place"]
-    {
+    for list in [LIST, "flags,GeoLite2-ASN,our-places,GeoLite2-City", "flags=flags,GeoLite2-City=place"] {
         import(&site, list);
         let overlaid = open(&site, list);
         let [file] = &overlays(&site)[..] else { panic!("one overlay for {list}") };
@@ -147,6 +146,10 @@ fn a_change_of_the_list_makes_another_and_the_old_one_goes_on_where_it_is_open()
     assert_eq!(said(&before, ip("20.1.2.3")), answer);
     let after = open(&site, "GeoLite2-ASN,flags");
     assert!(after.has_overlay() && after.answer(ip("20.1.2.3")).place.is_none());
+    // Of one edition alone there is none: its own index does as well.
+    import(&site, "GeoLite2-ASN,flags=other");
+    assert_eq!(overlays(&site), Vec::<PathBuf>::new());
+    assert!(!open(&site, "GeoLite2-ASN,flags=other").has_overlay());
 }
 
 /// A disk may return anything: wrong answers are possible then, a crash of the server is not.

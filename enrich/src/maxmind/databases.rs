@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::edition::Edition;
 use super::generation::Generation;
-use super::index::{OriginRef, PlaceRef, TraitsRef, network_of};
+use super::index::{OriginRef, PlaceRef, RecordRef, TraitsRef, network_of};
 use super::merge::Merged;
 use super::overlay::Overlay;
 use super::role::Fields;
@@ -21,10 +21,12 @@ use crate::address::effective;
 #[derive(Default)]
 pub struct Databases {
     generations: Vec<Arc<Generation>>,
-    /// What all of them hold.
-    fields: Fields,
-    /// The only one with ASNs, where there is just one, and it has no places: its index is smaller than the overlay.
+    /// Those of them that answer.
+    answering: Vec<Arc<Generation>>,
+    /// The only one with ASNs, where there is just one: its index is smaller than the overlay.
     asns: Option<usize>,
+    /// The only one with countries.
+    countries: Option<usize>,
     overlay: Option<Overlay>,
     installed_at: Option<i64>,
 }
@@ -47,19 +49,20 @@ impl Databases {
     /// Arranges generations, given in the order in which they stand in for each other. `installed_at` (Unix
     /// microseconds) is when the last of them came. The overlay must be one of just these generations.
     pub(super) fn new(generations: Vec<Generation>, overlay: Option<Overlay>, installed_at: Option<i64>) -> Databases {
-        let fields = generations.iter().fold(Fields::NONE, |all, generation| all | generation.fields());
-        let mut origins = generations.iter().enumerate().filter(|(_, g)| g.fields().meets(Fields::ORIGIN));
-        let asns = match (origins.next(), origins.next()) {
-            (Some((at, only)), None) if !only.fields().meets(Fields::PLACE) => Some(at),
-            _ => None,
+        let generations: Vec<Arc<Generation>> = generations.into_iter().map(Arc::new).collect();
+        let only = |fields: Fields| {
+            let mut all = generations.iter().enumerate().filter(|(_, g)| g.fields().meets(fields));
+            all.next().filter(|_| all.next().is_none()).map(|(at, _)| at)
         };
-        let generations = generations.into_iter().map(Arc::new).collect();
-        Databases { generations, fields, asns, overlay, installed_at }
+        let (asns, countries) = (only(Fields::ORIGIN), only(Fields::COUNTRY));
+        let answering: Vec<_> = generations.iter().filter(|g| !g.fields().is_empty()).cloned().collect();
+        let overlay = overlay.filter(|overlay| overlay.editions() == answering.len());
+        Databases { generations, answering, asns, countries, overlay, installed_at }
     }
 
     /// No edition that could answer is installed.
     pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
+        self.answering.is_empty()
     }
 
     /// All editions. Code that uses one for longer than a statement shares it: it stays mapped until all are done.
@@ -102,74 +105,69 @@ impl Databases {
     #[inline]
     pub fn answer(&self, ip: IpAddr) -> Answer<'_> {
         let ip = effective(ip);
-        let (record, prefix) = match (&self.overlay, ip) {
-            (Some(overlay), IpAddr::V4(v4)) => match overlay.find(v4.into()) {
-                Some((bytes, prefix)) => (bytes.record(), Some(prefix)),
-                None => return Answer::default(),
-            },
-            _ => {
-                let merged = self.merged(ip, Fields::ALL);
-                (merged.record(), merged.prefix())
-            }
-        };
-        Answer {
-            place: record.place,
-            origin: record.origin,
-            traits: record.traits,
-            network: prefix.and_then(|prefix| network_of(ip, prefix)),
-        }
+        let merged = self.merged(ip, Fields::ALL);
+        let RecordRef { place, origin, traits } = merged.record();
+        Answer { place, origin, traits, network: merged.prefix().and_then(|prefix| network_of(ip, prefix)) }
     }
 
     /// Only the AS.
     #[inline]
     pub fn asn(&self, ip: IpAddr) -> Option<u32> {
         let ip = effective(ip);
-        match (self.asns, &self.overlay, ip) {
-            (Some(only), ..) => self.generations[only].asn_of(ip),
-            (None, Some(overlay), IpAddr::V4(v4)) => overlay.find(v4.into())?.0.asn(),
-            _ => self.merged(ip, Fields::ORIGIN).record().origin?.asn,
+        match self.asns {
+            Some(only) => self.generations[only].asn_of(ip),
+            None => self.merged(ip, Fields::ORIGIN).record().origin?.asn,
         }
     }
 
     /// Only whose.
     #[inline]
     pub fn origin(&self, ip: IpAddr) -> Option<OriginRef<'_>> {
-        let ip = effective(ip);
-        match (&self.overlay, ip) {
-            (Some(overlay), IpAddr::V4(v4)) => overlay.find(v4.into())?.0.origin(),
-            _ => self.merged(ip, Fields::ORIGIN).record().origin,
-        }
+        self.merged(effective(ip), Fields::ORIGIN).record().origin
     }
 
     /// Only the country.
     #[inline]
     pub fn country_code(&self, ip: IpAddr) -> Option<&str> {
         let ip = effective(ip);
-        match (&self.overlay, ip) {
-            (Some(overlay), IpAddr::V4(v4)) => overlay.find(v4.into())?.0.country_code(),
-            _ => self.merged(ip, Fields::COUNTRY).record().place?.country_code,
+        match self.countries {
+            Some(only) => self.generations[only].country_of(ip),
+            None => self.merged(ip, Fields::COUNTRY).record().place?.country_code,
         }
     }
 
     /// Only where.
     #[inline]
     pub fn place(&self, ip: IpAddr) -> Option<PlaceRef<'_>> {
-        let ip = effective(ip);
-        match (&self.overlay, ip) {
-            (Some(overlay), IpAddr::V4(v4)) => overlay.find(v4.into())?.0.place(),
-            _ => self.merged(ip, Fields::PLACE).record().place,
-        }
+        self.merged(effective(ip), Fields::PLACE).record().place
     }
 
     /// What each edition says, put together, as far as `wanted` goes.
+    #[inline]
     fn merged(&self, ip: IpAddr, wanted: Fields) -> Merged<'_> {
         let mut merged = Merged::default();
-        for generation in &self.generations {
-            if !generation.fields().meets(wanted & merged.missing()) {
-                continue;
+        let may_add =
+            |generation: &Generation, merged: &Merged<'_>| generation.fields().meets(wanted & merged.missing());
+        match (&self.overlay, ip) {
+            (Some(overlay), IpAddr::V4(v4)) => {
+                let Some(words) = overlay.find(v4.into()) else { return merged };
+                for (generation, word) in self.answering.iter().zip(words) {
+                    if *word != [0; 4]
+                        && may_add(generation, &merged)
+                        && let Some((record, prefix)) = generation.record_at(*word)
+                    {
+                        merged.add(&record, prefix);
+                    }
+                }
             }
-            if let Some((record, prefix)) = generation.record_of(ip) {
-                merged.add(&record, prefix);
+            _ => {
+                for generation in &self.answering {
+                    if may_add(generation, &merged)
+                        && let Some((record, prefix)) = generation.record_of(ip)
+                    {
+                        merged.add(&record, prefix);
+                    }
+                }
             }
         }
         merged

@@ -105,12 +105,28 @@ impl Generation {
         Some((index.record(bytes, position)?.only(self.fields), prefix))
     }
 
+    /// What it may say by a word of the overlay, and the length of the network that this is of.
+    #[inline]
+    pub(super) fn record_at(&self, word: [u8; 4]) -> Option<(RecordRef<'_>, u8)> {
+        let (index, bytes) = self.index.as_ref()?;
+        let word = u32::from_le_bytes(word);
+        Some((index.record(bytes, Position(word >> 6))?.only(self.fields), (word & 63) as u8))
+    }
+
     /// Only the AS of `ip`. `ip` is an effective address.
     #[inline]
     pub fn asn_of(&self, ip: IpAddr) -> Option<u32> {
         let (index, bytes) = self.index.as_ref()?;
         let (position, _) = self.find(index, bytes, ip)?;
         index.asn(bytes, position)
+    }
+
+    /// Only the country of `ip`. `ip` is an effective address.
+    #[inline]
+    pub fn country_of(&self, ip: IpAddr) -> Option<&str> {
+        let (index, bytes) = self.index.as_ref()?;
+        let (position, _) = self.find(index, bytes, ip)?;
+        index.country_code(bytes, position)
     }
 
     /// The index, with the bytes that it stands in.

@@ -21,7 +21,7 @@
 //! position itself instead of an ordinal into another table. In versions 1 and 2 the header has half the length, a
 //! kind in place of the fields, and a record is a place or an origin.
 //!
-//! IPv4 is asked of one such index only where the [`Overlay`](super::overlay) of the whole list has no answer to give.
+//! Of several files, the ranges are laid over each other in the [`overlay`](super::overlay).
 
 mod before;
 mod build;
@@ -180,6 +180,15 @@ impl Index {
         match self.before {
             None => self.bytes_at(bytes, position)?.asn(),
             Some(_) => self.record_before(bytes, position)?.origin?.asn,
+        }
+    }
+
+    /// Only a record's country.
+    #[inline]
+    pub fn country_code<'a>(&self, bytes: &'a [u8], position: Position) -> Option<&'a str> {
+        match self.before {
+            None => self.bytes_at(bytes, position)?.country_code(),
+            Some(_) => self.record_before(bytes, position)?.place?.country_code,
         }
     }
 

@@ -1,18 +1,17 @@
-//! The overlay: one flat index of all editions of the list, made when a file or the list changes, so that a look-up is
-//! one bucket, one search and one record, whatever number of files the answer is put together from.
+//! The overlay: one table of the IPv4 ranges of all editions of the list, made when a file or the list changes, so that a
+//! look-up is one bucket and one search, whatever number of files the answer is put together from.
 //!
-//! A look-up in two indexes waits for memory twice, and has to compare what both say. Here the IPv4 ranges of all
-//! indexes are cut at each other's borders, and every combination of records that occurs is merged and kept once, by
-//! the rules of [`merge`](super::merge). IPv6 is asked of each edition.
+//! Searching two indexes waits for memory twice. Here the ranges of all indexes are cut at each other's borders, and each
+//! carries the position of its record in every edition. The records stay where they are: merged ones would be ten times
+//! as many, since nearly every range of a full City file meets another origin. IPv6 is asked of each edition.
 //!
 //! Layout, little-endian:
 //!
 //! | section | element | count |
 //! |---|---|---|
-//! | header | 8 × u64: magic, halves, blob bytes, 0 … | 1 |
+//! | header | 8 × u64: magic, editions, halves, 0 … | 1 |
 //! | buckets | u32: first half (two bytes) of this /16 | 65,537 |
-//! | ranges | a bucket's starts (u16: low 16 bits), a half of padding where their number is odd, its words (u32: position << 6 \| prefix; 0: no data) | 65,536 |
-//! | blob | records, each at a multiple of 8 bytes, as in [`index`](super::index) | |
+//! | ranges | a bucket's starts (u16: low 16 bits), a half of padding where their number is odd, then for each start a word for each edition (u32: position << 6 \| prefix; 0: no data) | 65,536 |
 //!
 //! The starts and words of a bucket stand together: a search touches one page.
 
@@ -26,24 +25,26 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use self::build::build;
-use super::index::format::{BUCKETS, Bytes};
-use super::index::{Position, VERSION, u32_at};
+use super::index::format::BUCKETS;
+use super::index::{VERSION, u32_at};
 use super::intake::hexadecimal;
 use super::language::Language;
 use super::map::map;
 use super::role::Role;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"asn_ovl1");
+const MAGIC: u64 = u64::from_le_bytes(*b"asn_ovl2");
 const HEADER: usize = 64;
+/// Editions of one overlay: with more, each range would be larger than the search that it saves.
+const MAX_EDITIONS: usize = 8;
 /// The directory of overlays, under the store.
 const OVERLAYS: &str = "overlays";
 
 /// A mapped overlay.
 pub struct Overlay {
     file: Mmap,
+    editions: usize,
     buckets: Range<usize>,
     ranges: Range<usize>,
-    blob: Range<usize>,
 }
 
 impl Overlay {
@@ -72,22 +73,27 @@ impl Overlay {
         if word(0)? as u64 != MAGIC {
             return None;
         }
-        let (halves, blob) = (word(1)?, word(2)?);
+        let (editions, halves) = (word(1)?, word(2)?);
         let buckets = HEADER..HEADER + (BUCKETS + 1) * 4;
         let ranges = buckets.end..buckets.end.checked_add(halves.checked_mul(2)?)?;
-        let blob = ranges.end..ranges.end.checked_add(blob)?;
-        (blob.end == file.len()).then_some(Overlay { file, buckets, ranges, blob })
+        let fits = ranges.end == file.len() && (1..=MAX_EDITIONS).contains(&editions);
+        fits.then_some(Overlay { file, editions, buckets, ranges })
     }
 
-    /// The record of an IPv4 address and the length of the network that it stands for.
+    /// Of how many editions it is.
+    pub(super) fn editions(&self) -> usize {
+        self.editions
+    }
+
+    /// What each edition has for an IPv4 address: a word for each, in their order.
     #[inline]
-    pub(super) fn find(&self, ip: u32) -> Option<(Bytes<'_>, u8)> {
+    pub(super) fn find(&self, ip: u32) -> Option<&[[u8; 4]]> {
         let buckets = self.file.get(self.buckets.clone())?;
         let bucket = (ip >> 16) as usize;
         let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
         let ranges = self.file.get(self.ranges.clone())?.get(from * 2..to * 2)?;
-        // Three halves a range, and one where their number is odd.
-        let count = ranges.len() / 6;
+        // A start and the words make a range; one half is left where the number of starts is odd.
+        let count = ranges.len() / (2 + 4 * self.editions);
         let starts = ranges.get(..count * 2)?;
         let low = (ip & 0xffff) as u16;
         // The last range that starts at or below the address; the first starts at 0. Halving without branches: the
@@ -100,8 +106,7 @@ impl Overlay {
             base = if middle <= low { base + half } else { base };
             size -= half;
         }
-        let word = u32_at(ranges.get(count.next_multiple_of(2) * 2..)?, base)?;
-        let record = Bytes::at(self.file.get(self.blob.clone())?, Position(word >> 6))?;
-        Some((record, (word & 63) as u8))
+        let words = ranges.get(count.next_multiple_of(2) * 2..)?.as_chunks().0;
+        words.get(base * self.editions..(base + 1) * self.editions)
     }
 }

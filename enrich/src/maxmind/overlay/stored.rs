@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Overlay, build};
+use super::{OVERLAYS, Overlay, build};
 use crate::maxmind::edition::Edition;
 use crate::maxmind::generation::Generation;
 use crate::maxmind::index::IndexError;
@@ -13,11 +13,11 @@ use crate::maxmind::manifest::Manifest;
 use crate::maxmind::store::{Store, StoreError};
 
 impl Store {
-    /// Where the overlay of open generations is, if it is made; `None` where nothing answers, or one of them has an index
-    /// of an earlier version or in another language, and will get a new one.
+    /// Where the overlay of open generations is, if it is made; `None` where fewer than two answer, or one of them has an
+    /// index of an earlier version or in another language, and will get a new one.
     pub(in crate::maxmind) fn overlay(&self, generations: &[Generation]) -> Option<PathBuf> {
         let answering = || generations.iter().filter(|generation| !generation.fields().is_empty());
-        if answering().count() == 0 || answering().any(|generation| generation.language() != Some(self.language())) {
+        if answering().count() < 2 || answering().any(|generation| generation.language() != Some(self.language())) {
             return None;
         }
         let named = answering().map(|generation| (generation.name(), generation.edition().role()));
@@ -41,13 +41,16 @@ impl Store {
         breathe: &dyn Fn(),
     ) -> Result<bool, StoreError> {
         let generations = self.current(editions, manifest);
-        let Some(path) = self.overlay(&generations) else { return Ok(false) };
+        let Some(path) = self.overlay(&generations) else {
+            remove_others(&self.root().join(OVERLAYS), None);
+            return Ok(false);
+        };
         let wanted = !is_settled(&path);
         if wanted {
             let at = |error| StoreError::Io { path: path.clone(), error };
             write(&path, &generations, breathe).map_err(at)?;
         }
-        remove_others(&path);
+        remove_others(&self.root().join(OVERLAYS), Some(&path));
         Ok(wanted)
     }
 
@@ -86,9 +89,9 @@ fn write(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Res
     renamed
 }
 
-fn remove_others(kept: &Path) {
-    let Some(entries) = kept.parent().and_then(|dir| fs::read_dir(dir).ok()) else { return };
-    for entry in entries.flatten().filter(|entry| entry.path() != kept) {
+fn remove_others(dir: &Path, kept: Option<&Path>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten().filter(|entry| Some(entry.path().as_path()) != kept) {
         let _ = fs::remove_file(entry.path());
     }
 }
