@@ -36,6 +36,7 @@ pub mod greynoise;
 pub mod heartbeat;
 pub mod json;
 pub mod latency;
+pub mod lists;
 pub mod maxmind;
 pub mod miss;
 pub mod moment;

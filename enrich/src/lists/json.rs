@@ -1,0 +1,131 @@
+//! A list as JSON: every string in it that is an address, a network or a range counts, names of members as well. So the
+//! lists of AWS, Google, Azure, Cloudflare and Fastly are read by one rule, and so is one JSON value a line (Spamhaus).
+//!
+//! It is read as a stream: memory holds one string at a time. serde_json refuses what is nested more than 128 deep.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::BufRead;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+
+use super::parsed::{Parsed, Room};
+use super::span::entry;
+use super::text::Unread;
+
+/// Strings between two looks at `breathe`.
+const BREATH: u64 = 4096;
+
+/// Reads all strings of one or more JSON values. In warnings, the number of a string stands for that of a line.
+///
+/// # Errors
+/// [`Unread`]: not JSON, or no network in it.
+pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<Parsed, Unread> {
+    let strings = Strings { state: RefCell::default(), room, breathe };
+    let mut values = serde_json::Deserializer::from_reader(source);
+    loop {
+        let read = (&strings).deserialize(&mut values);
+        // Another value may follow.
+        match read.map(|()| values.end()) {
+            Ok(Ok(())) => break,
+            Ok(Err(error)) if !error.is_io() => {}
+            Ok(Err(error)) | Err(error) if error.is_io() => return Err(Unread::Io(error.into())),
+            Ok(Err(error)) | Err(error) => {
+                let reason = strings.state.into_inner().refused;
+                return Err(Unread::Refused(reason.unwrap_or_else(|| format!("broken JSON: {error}"))));
+            }
+        }
+    }
+    let parsed = strings.state.into_inner().parsed;
+    if parsed.total() == 0 {
+        return Err(Unread::Refused("no string of this JSON is an address, a network or a range".to_owned()));
+    }
+    Ok(parsed)
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct State {
+    parsed: Parsed,
+    seen: u64,
+    refused: Option<String>,
+}
+
+/// Takes every string, at any depth.
+struct Strings<'a> {
+    state: RefCell<State>,
+    room: Room,
+    breathe: &'a dyn Fn(),
+}
+
+impl Strings<'_> {
+    fn take<E: Error>(&self, text: &str) -> Result<(), E> {
+        let mut state = self.state.borrow_mut();
+        state.seen += 1;
+        let number = state.seen;
+        if let Some(entry) = entry(text.as_bytes())
+            && let Err(reason) = state.parsed.add(entry, number, self.room)
+        {
+            state.refused = Some(reason);
+            return Err(E::custom("too many"));
+        }
+        drop(state);
+        if number.is_multiple_of(BREATH) {
+            (self.breathe)();
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &Strings<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &Strings<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.take(text)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while elements.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while members.next_key_seed(self)?.is_some() {
+            members.next_value_seed(self)?;
+        }
+        Ok(())
+    }
+}

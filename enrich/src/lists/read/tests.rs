@@ -1,0 +1,143 @@
+use std::io::Cursor;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::super::parsed::Lines;
+use super::*;
+
+fn parse(bytes: impl AsRef<[u8]>) -> Result<Parsed, String> {
+    // A small buffer: lines and marks are cut in the middle.
+    let mut source = io::BufReader::with_capacity(64, Cursor::new(bytes.as_ref().to_vec()));
+    read(&mut source, Room::default(), &|| ()).map_err(|unread| match unread {
+        Unread::Io(error) => error.to_string(),
+        Unread::Refused(reason) => reason,
+    })
+}
+
+fn spans(bytes: impl AsRef<[u8]>) -> Vec<String> {
+    let parsed = parse(bytes).expect("a list");
+    let v4 = parsed.v4.iter().map(|(a, b)| format!("{}-{}", Ipv4Addr::from(*a), Ipv4Addr::from(*b)));
+    v4.chain(parsed.v6.iter().map(|(a, b)| format!("{}-{}", Ipv6Addr::from(*a), Ipv6Addr::from(*b)))).collect()
+}
+
+fn reason(bytes: impl AsRef<[u8]>) -> String {
+    parse(bytes).expect_err("refused")
+}
+
+#[test]
+fn spamhaus_drop() {
+    let text = "; Spamhaus DROP List 2026/01/01 - (c) 2026 The Spamhaus Project\n1.10.16.0/20 ; SBL256894\n1.19.0.0/16 ; SBL434604\n";
+    assert_eq!(spans(text), ["1.10.16.0-1.10.31.255", "1.19.0.0-1.19.255.255"]);
+    let lines = r#"{"cidr":"1.10.16.0/20","sblid":"SBL256894","rir":"apnic"}
+{"cidr":"2.57.122.0/24","sblid":"SBL1"}
+{"type":"metadata","timestamp":1767225600,"size":2}
+"#;
+    assert_eq!(spans(lines), ["1.10.16.0-1.10.31.255", "2.57.122.0-2.57.122.255"]);
+}
+
+#[test]
+fn firehol_netset_with_dos_line_ends_and_a_mark() {
+    let text = "\u{feff}#\r\n# firehol_level1\r\n#\r\n0.0.0.0/8\r\n1.10.16.0/20\r\n\r\n2001:db8::/32\r\n";
+    assert_eq!(
+        spans(text),
+        ["0.0.0.0-0.255.255.255", "1.10.16.0-1.10.31.255", "2001:db8::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"]
+    );
+    // The mark before an entry.
+    assert_eq!(spans("\u{feff}1.1.1.1"), ["1.1.1.1-1.1.1.1"]);
+}
+
+#[test]
+fn tor_exit_addresses() {
+    let text = "ExitNode 0011BD2485AD45D984EC4159C88FC066E5E3300E\nPublished 2026-01-01 01:02:03\nLastStatus 2026-01-01 02:00:00\nExitAddress 162.247.74.201 2026-01-01 02:11:02\nExitNode 00\nExitAddress 2001:db8::7 2026-01-01 02:11:02\n";
+    let parsed = parse(text).unwrap();
+    assert_eq!((parsed.entries, parsed.bad), ([1, 1], Lines::default()));
+}
+
+#[test]
+fn columns_ranges_and_quotes() {
+    let text = "network,provider\n\"1.2.3.0/24\",\"a, b\"\n2.2.2.2\t2026\n'3.3.3.3',x\n4.0.0.0 - 4.0.0.9\n5.0.0.0-5.0.0.1 # five\n";
+    assert_eq!(
+        spans(text),
+        ["1.2.3.0-1.2.3.255", "2.2.2.2-2.2.2.2", "3.3.3.3-3.3.3.3", "4.0.0.0-4.0.0.9", "5.0.0.0-5.0.0.1"]
+    );
+    assert_eq!(parse(text).unwrap().bad.count, 0);
+    // DShield: only where the three columns say the same.
+    assert_eq!(spans("80.94.92.0\t80.94.92.255\t24\t4000\tX\tRO\tx@example.com\n"), ["80.94.92.0-80.94.92.255"]);
+    assert_eq!(spans("80.94.92.0\t80.94.92.255\t23\t4000\n"), ["80.94.92.0-80.94.92.0"]);
+}
+
+#[test]
+fn json_of_the_clouds() {
+    let aws = r#"{"syncToken": "1", "createDate": "2026-01-01", "prefixes": [{"ip_prefix": "3.4.12.4/32", "region": "eu-west-1", "service": "AMAZON"}],
+        "ipv6_prefixes": [{"ipv6_prefix": "2600:1ff2:4000::/40"}]}"#;
+    assert_eq!(parse(aws).unwrap().entries, [1, 1]);
+    let google = r#"{"prefixes": [{"ipv4Prefix": "34.1.208.0/20"}, {"ipv6Prefix": "2600:1900:8000::/44", "scope": "x"}]}"#;
+    assert_eq!(parse(google).unwrap().entries, [1, 1]);
+    let azure = r#"{"changeNumber": 1, "values": [{"name": "AzureCloud", "properties": {"addressPrefixes": ["4.150.0.0/18", "2603:1030::/45"]}}]}"#;
+    assert_eq!(parse(azure).unwrap().entries, [1, 1]);
+    let cloudflare = r#"{"result": {"ipv4_cidrs": ["173.245.48.0/20"], "ipv6_cidrs": ["2400:cb00::/32"]}, "success": true, "x": null, "y": 1.5}"#;
+    assert_eq!(parse(cloudflare).unwrap().entries, [1, 1]);
+    let fastly = "\u{feff}\n {\"addresses\": [\"23.235.32.0/20\"], \"ipv6_addresses\": [\"2a04:4e40::/32\"]}";
+    assert_eq!(parse(fastly).unwrap().entries, [1, 1]);
+    assert_eq!(spans(r#"["1.1.1.1"] [["2.2.2.0\/24"]] {"3.3.3.3": {}}"#).len(), 3);
+}
+
+#[test]
+fn a_web_page_is_refused_by_its_line() {
+    assert!(reason("\n<!DOCTYPE html>\n<html>1.1.1.1</html>").starts_with("HTML or XML in line 2"));
+    assert!(reason("1.1.1.1\n2.2.2.2\n</body>\n").starts_with("HTML or XML in line 3"));
+}
+
+#[test]
+fn binary_and_packed_files_are_refused() {
+    assert!(reason(b"1.1.1.1\n2.2\0.2.2\n").starts_with("binary data in line 2"));
+    assert!(reason(b"\x1f\x8b\x08\x00").contains("packed with gzip"));
+    assert!(reason(b"PK\x03\x04").contains("packed with zip"));
+    assert!(reason([0u8; 4096]).contains("binary data in line 1"));
+}
+
+#[test]
+fn a_few_bad_lines_are_counted_and_more_bad_than_good_are_refused() {
+    let parsed = parse("1.1.1.1\noops\n2.2.2.2/16\n3.3.3.3\n").unwrap();
+    assert_eq!((parsed.bad, parsed.host_bits), (Lines { count: 1, first: 2 }, Lines { count: 1, first: 3 }));
+    assert_eq!(
+        parsed.warning().unwrap(),
+        "1 line is not an address, a network or a range (the first is line 2); 1 network has host bits, taken as the whole network (the first is in line 3)"
+    );
+    // As many as good ones: still a list.
+    assert!(parse("1.1.1.1\noops\n").is_ok());
+    assert_eq!(
+        reason("# x\n1.1.1.1\nexample.com\nexample.org\n"),
+        "2 of 3 lines are not an address, a network or a range; the first is line 3"
+    );
+}
+
+#[test]
+fn an_empty_list_is_refused() {
+    for text in ["", "\n\n", "# only a comment\n", "; x"] {
+        assert_eq!(reason(text), "it holds no address, no network and no range", "{text:?}");
+    }
+    assert_eq!(reason("{}"), "no string of this JSON is an address, a network or a range");
+    assert_eq!(reason(r#"{"error": "not found"}"#), "no string of this JSON is an address, a network or a range");
+}
+
+#[test]
+fn broken_json_is_refused_with_its_place() {
+    assert!(reason("{\"prefixes\": [\n{\"ip_prefix\": \"3.4.12.4/32\"").contains("broken JSON: EOF"));
+    assert!(reason("[\"1.1.1.1\"] oops").contains("broken JSON: expected value at line 1"));
+    let deep = format!("{}\"1.1.1.1\"{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(reason(deep).contains("recursion limit exceeded"));
+}
+
+#[test]
+fn a_file_without_line_breaks_is_one_bad_line() {
+    assert!(reason("x".repeat(10 << 20)).contains("1 of 1 lines"));
+}
+
+#[test]
+fn too_many_entries_are_refused_where_they_stand() {
+    let mut source = Cursor::new(b"1.1.1.1\n2.2.2.2\n3.3.3.3\n".to_vec());
+    let room = Room { entries: 2, v6: 2 };
+    assert!(matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries")));
+    let mut source = Cursor::new(br#"["1.1.1.1", "2.2.2.2", "3.3.3.3"]"#.to_vec());
+    assert!(matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries")));
+}

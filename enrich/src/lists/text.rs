@@ -1,0 +1,159 @@
+//! A list as text: an entry a line. `#` and `;` begin a comment, and behind the entry other columns may follow.
+//!
+//! | form | a line of it |
+//! |---|---|
+//! | plain, FireHOL netsets | `203.0.113.0/24` |
+//! | Spamhaus DROP | `203.0.113.0/24 ; SBL256894` |
+//! | ranges | `203.0.113.0 - 203.0.113.255` |
+//! | columns | `"203.0.113.9",2026-01-01`, `203.0.113.0	203.0.113.255	24	…` (DShield: first, last, prefix length) |
+//! | Tor | `ExitAddress 203.0.113.9 2026-01-01 00:00:00`, between lines of other words |
+
+use std::io::{self, BufRead};
+
+use super::parsed::{Parsed, Room};
+use super::span::{Entry, Span, address, entry};
+
+/// Bytes of a line that are looked at: no entry is longer, and a file without line breaks must not fill the memory.
+const LONGEST_LINE: usize = 1024;
+/// Lines between two looks at `breathe`.
+const BREATH: u64 = 4096;
+
+/// Why a file could not be read as a list.
+#[derive(Debug)]
+pub enum Unread {
+    /// The file system's error.
+    Io(io::Error),
+    /// The reason against its content. It never repeats a byte of it.
+    Refused(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Unread {
+        Unread::Io(error)
+    }
+}
+
+/// What one line is.
+enum Line {
+    /// Blank, a comment, or a line that belongs to a known form and names no network.
+    Nothing,
+    Entry(Entry),
+    Bad,
+}
+
+/// Reads the lines of a text.
+///
+/// # Errors
+/// [`Unread`]: binary data, a web page, or more bad lines than good ones.
+pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<Parsed, Unread> {
+    let mut parsed = Parsed::default();
+    let mut line = Vec::with_capacity(LONGEST_LINE);
+    let (mut number, mut content) = (0, 0);
+    while next_line(source, &mut line)? {
+        number += 1;
+        if number % BREATH == 0 {
+            breathe();
+        }
+        let text = if number == 1 { line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&line) } else { &line };
+        let text = text.trim_ascii();
+        if is_binary(text) {
+            return Err(Unread::Refused(format!("binary data in line {number}: not a list of networks")));
+        }
+        if is_markup(text) {
+            return Err(Unread::Refused(format!("HTML or XML in line {number}: not a list of networks")));
+        }
+        match of_line(text) {
+            Line::Nothing => continue,
+            Line::Entry(entry) => parsed.add(entry, number, room).map_err(Unread::Refused)?,
+            // A header of columns.
+            Line::Bad if content == 0 && is_header(text) => {}
+            Line::Bad => parsed.bad.note(number),
+        }
+        content += 1;
+    }
+    if parsed.bad.count > parsed.total() {
+        return Err(Unread::Refused(format!(
+            "{} of {} lines are not an address, a network or a range; the first is line {}",
+            parsed.bad.count,
+            parsed.bad.count + parsed.total(),
+            parsed.bad.first
+        )));
+    }
+    if parsed.total() == 0 {
+        return Err(Unread::Refused("it holds no address, no network and no range".to_owned()));
+    }
+    Ok(parsed)
+}
+
+/// The next line without its end, of which no more than [`LONGEST_LINE`] bytes are kept. False: there is none.
+fn next_line(source: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut any = false;
+    loop {
+        let buffer = match source.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        if buffer.is_empty() {
+            return Ok(any);
+        }
+        any = true;
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        line.extend_from_slice(&part[..part.len().min(LONGEST_LINE - line.len())]);
+        let used = end.map_or(buffer.len(), |end| end + 1);
+        source.consume(used);
+        if end.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+fn is_binary(text: &[u8]) -> bool {
+    text.iter().any(|byte| *byte < b' ' && !b"\t\r\x0b\x0c\x1b".contains(byte))
+}
+
+/// Whether a line opens or closes an element: no list has one.
+fn is_markup(text: &[u8]) -> bool {
+    text.first() == Some(&b'<') && text.get(1).is_some_and(|byte| byte.is_ascii_alphabetic() || b"!?/".contains(byte))
+}
+
+/// Names of columns: no digits, and more than one.
+fn is_header(text: &[u8]) -> bool {
+    text.contains(&b',') && !text.iter().any(u8::is_ascii_digit)
+}
+
+fn of_line(text: &[u8]) -> Line {
+    let end = text.iter().position(|byte| b"#;".contains(byte)).unwrap_or(text.len());
+    let text = text[..end].trim_ascii();
+    if text.is_empty() {
+        return Line::Nothing;
+    }
+    // The whole line is the usual case, and a range may have blanks in it.
+    if let Some(entry) = entry(text) {
+        return Line::Entry(entry);
+    }
+    let mut columns = text.split(|byte| byte.is_ascii_whitespace() || *byte == b',').filter(|column| !column.is_empty());
+    let Some(first) = columns.next() else { return Line::Nothing };
+    match first {
+        b"ExitAddress" => return columns.next().and_then(entry).map_or(Line::Bad, Line::Entry),
+        b"ExitNode" | b"Published" | b"LastStatus" => return Line::Nothing,
+        _ => {}
+    }
+    let Some(entry) = entry(unquoted(first)) else { return Line::Bad };
+    Line::Entry(columns.next().zip(columns.next()).and_then(|(last, bits)| from_to(entry, last, bits)).unwrap_or(entry))
+}
+
+/// The network of three columns: its first address, its last one, and the prefix length that says the same.
+fn from_to(first: Entry, last: &[u8], bits: &[u8]) -> Option<Entry> {
+    let (Span::V4(from, end), Span::V4(to, _)) = (first.span, address(last)?) else { return None };
+    let bits: u32 = std::str::from_utf8(bits).ok()?.parse().ok()?;
+    let hosts = u32::MAX.checked_shr(bits).unwrap_or(0);
+    (from == end && from & hosts == 0 && from | hosts == to)
+        .then_some(Entry { span: Span::V4(from, to), has_host_bits: false })
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    let inner = |quote: u8| text.strip_prefix(&[quote])?.strip_suffix(&[quote]);
+    inner(b'"').or_else(|| inner(b'\'')).unwrap_or(text)
+}
