@@ -4,10 +4,13 @@
 //! | file | what |
 //! |---|---|
 //! | `span` | one entry |
-//! | `read` | a file: `text`, `json`; what was read: `parsed` |
+//! | [`read`] | a file: `text`, `json`; what was read: `parsed` |
+//! | [`ranges`], [`index`] | the ranges of one list, and those of all lists overlaid, on disk |
 
+pub mod index;
 mod json;
 mod parsed;
+pub mod ranges;
 pub mod read;
 mod span;
 mod text;
