@@ -10,6 +10,7 @@
 //! | header | 8 × u64: magic, lists, sets, members of all sets, IPv4 ranges, IPv6 ranges, bytes of names, 0 | 1 |
 //! | buckets | u32: first range of this /16 | 65,537 |
 //! | sets of the IPv4 ranges | u32 | IPv4 ranges |
+//! | every 256th of the next section | u128 | IPv6 ranges / 256, rounded up |
 //! | starts of the IPv6 ranges | u128 | IPv6 ranges |
 //! | sets of the IPv6 ranges | u32 | IPv6 ranges |
 //! | where a set's members begin | u32 | sets + 1 |
@@ -18,7 +19,8 @@
 //! | names, in ascending order | bytes | |
 //! | starts of the IPv4 ranges | u16: low 16 bits | IPv4 ranges |
 //!
-//! Set 0 is the empty one. The first IPv6 range starts at `::`.
+//! Set 0 is the empty one. The first IPv6 range starts at `::`. Without every 256th start by itself, the first half of a
+//! search would touch a page a step.
 
 mod build;
 
@@ -31,12 +33,15 @@ use crate::address::effective;
 const MAGIC: u64 = u64::from_le_bytes(*b"asn_lst1");
 const HEADER: usize = 64;
 const BUCKETS: usize = 1 << 16;
+/// IPv6 ranges from one sample to the next.
+const SAMPLE: usize = 256;
 
 /// Where the sections of an index stand; the bytes stay with their owner (the mapping).
 #[derive(Debug)]
 pub struct Index {
     buckets: Range<usize>,
     sets_v4: Range<usize>,
+    samples_v6: Range<usize>,
     starts_v6: Range<usize>,
     sets_v6: Range<usize>,
     members_from: Range<usize>,
@@ -77,6 +82,7 @@ impl Index {
         Some(Index {
             buckets: section(BUCKETS + 1, 4)?,
             sets_v4: section(v4, 4)?,
+            samples_v6: section(v6.div_ceil(SAMPLE), 16)?,
             starts_v6: section(v6, 16)?,
             sets_v6: section(v6, 4)?,
             members_from: section(sets.checked_add(1)?, 4)?,
@@ -125,14 +131,10 @@ impl Index {
 
     #[inline]
     fn find_v6(&self, bytes: &[u8], ip: u128) -> Option<u32> {
+        let block = last_at_or_below(bytes.get(self.samples_v6.clone())?, ip)? * SAMPLE;
         let starts = bytes.get(self.starts_v6.clone())?;
-        let start = |at: usize| starts.get(at * 16..at * 16 + 16).and_then(|start| start.try_into().ok());
-        let (mut base, mut size) = (0, starts.len() / 16);
-        while size > 1 {
-            let half = size / 2;
-            base = if u128::from_le_bytes(start(base + half)?) <= ip { base + half } else { base };
-            size -= half;
-        }
+        let block_end = starts.len().min((block + SAMPLE) * 16);
+        let base = block + last_at_or_below(starts.get(block * 16..block_end)?, ip)?;
         u32_at(bytes.get(self.sets_v6.clone())?, base)
     }
 
@@ -161,6 +163,19 @@ impl Index {
         let (from, to) = (u32_at(from, list as usize)? as usize, u32_at(from, list as usize + 1)? as usize);
         std::str::from_utf8(bytes.get(self.names.clone())?.get(from..to)?).ok()
     }
+}
+
+/// The place of the last of these ascending u128 that is at or below `ip`; 0 if none is.
+#[inline]
+fn last_at_or_below(starts: &[u8], ip: u128) -> Option<usize> {
+    let start = |at: usize| starts.get(at * 16..at * 16 + 16).and_then(|start| start.try_into().ok());
+    let (mut base, mut size) = (0, starts.len() / 16);
+    while size > 1 {
+        let half = size / 2;
+        base = if u128::from_le_bytes(start(base + half)?) <= ip { base + half } else { base };
+        size -= half;
+    }
+    Some(base)
 }
 
 #[inline]

@@ -133,7 +133,8 @@ fn of_line(text: &[u8]) -> Line {
     if let Some(entry) = entry(text) {
         return Line::Entry(entry);
     }
-    let mut columns = text.split(|byte| byte.is_ascii_whitespace() || *byte == b',').filter(|column| !column.is_empty());
+    let mut columns =
+        text.split(|byte| byte.is_ascii_whitespace() || *byte == b',').filter(|column| !column.is_empty());
     let Some(first) = columns.next() else { return Line::Nothing };
     match first {
         b"ExitAddress" => return columns.next().and_then(entry).map_or(Line::Bad, Line::Entry),

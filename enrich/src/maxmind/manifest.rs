@@ -18,7 +18,7 @@ use crate::text::{MAX_TEXT, clean};
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Longest reason for a refusal, in bytes.
-pub(super) const MAX_REASON: usize = 400;
+pub(crate) const MAX_REASON: usize = 400;
 
 /// Which generations answer. Kept as JSON so that an operator can read it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ impl GenerationInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {
     inode: u64,
-    pub(super) size: u64,
+    pub(crate) size: u64,
     modified_ns: i128,
     /// A refused file whose permissions are put right changes nothing but this.
     #[serde(default)]
@@ -219,7 +219,7 @@ impl Signature {
     }
 
     /// The signature of an open file, even if its path leads to another one now.
-    pub(super) fn of_open(file: &File) -> io::Result<Signature> {
+    pub(crate) fn of_open(file: &File) -> io::Result<Signature> {
         Signature::by(&file.metadata()?)
     }
 
@@ -236,7 +236,13 @@ impl Signature {
         })
     }
 
-    pub(super) fn settled(&self, now: SystemTime) -> bool {
+    /// When it was last written; Unix microseconds.
+    pub(crate) fn modified_us(&self) -> i64 {
+        i64::try_from(self.modified_ns / 1000).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the last write was long enough ago that no more is to be expected.
+    pub(crate) fn settled(&self, now: SystemTime) -> bool {
         let modified = UNIX_EPOCH + Duration::from_nanos(u64::try_from(self.modified_ns).unwrap_or(0));
         // A date in the future is a clock's fault, not a sign of writing.
         now.duration_since(modified).map_or(true, |age| age >= SETTLED)
@@ -244,7 +250,7 @@ impl Signature {
 }
 
 /// Now, as the manifest counts.
-pub(super) fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }

@@ -33,7 +33,7 @@ mod intake;
 mod json;
 pub mod language;
 pub mod manifest;
-mod map;
+pub(crate) mod map;
 mod merge;
 pub mod networks;
 mod overlay;

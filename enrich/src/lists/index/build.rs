@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, Write};
 
-use super::{BUCKETS, MAGIC};
+use super::{BUCKETS, MAGIC, SAMPLE};
 use crate::lists::ranges::Ranges;
 
 /// Borders between two looks at `breathe`.
@@ -36,14 +36,20 @@ pub fn build(lists: &[(&str, Ranges<'_>)], out: &mut impl Write, breathe: &dyn F
     // The first range starts at the first address: a search need not ask whether there is one below.
     let (mut starts, mut ids) = (vec![0], vec![0]);
     let sources = lists.iter().map(|(_, ranges)| ranges.v6());
-    sweep(sources, &mut sets, |last| last.checked_add(1), breathe, |start, set| {
-        if start == 0 {
-            ids[0] = set;
-        } else {
-            starts.push(start);
-            ids.push(set);
-        }
-    })?;
+    sweep(
+        sources,
+        &mut sets,
+        |last| last.checked_add(1),
+        breathe,
+        |start, set| {
+            if start == 0 {
+                ids[0] = set;
+            } else {
+                starts.push(start);
+                ids.push(set);
+            }
+        },
+    )?;
     u32::try_from(v4.starts.len().max(starts.len())).map_err(|_| BuildError::TooLarge)?;
 
     let members = sets.sets.iter().map(Vec::len).sum::<usize>();
@@ -54,7 +60,7 @@ pub fn build(lists: &[(&str, Ranges<'_>)], out: &mut impl Write, breathe: &dyn F
     }
     words(out, v4.buckets.into_iter())?;
     words(out, v4.sets.into_iter())?;
-    for start in starts {
+    for start in starts.iter().step_by(SAMPLE).chain(&starts) {
         out.write_all(&start.to_le_bytes())?;
     }
     words(out, ids.into_iter())?;

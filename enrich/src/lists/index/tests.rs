@@ -94,7 +94,8 @@ fn it_says_what_a_look_at_every_entry_says() {
     };
     for _ in 0..200 {
         // Few addresses, on both sides of a bucket's border, so that borders meet.
-        let v4 = |n: u32| format!("10.{}.{}.{}", n >> 7, if n & 64 == 0 { 0 } else { 255 }, 224 * (n >> 6 & 1) + n % 32);
+        let v4 =
+            |n: u32| format!("10.{}.{}.{}", n >> 7, if n & 64 == 0 { 0 } else { 255 }, 224 * (n >> 6 & 1) + n % 32);
         let lists: Vec<(String, Vec<String>)> = (0..1 + random(5))
             .map(|list| {
                 let count = random(12);
@@ -122,6 +123,20 @@ fn it_says_what_a_look_at_every_entry_says() {
                     given.iter().filter(|(_, entries)| entries.iter().any(holds)).map(|(name, _)| *name).collect();
                 assert_eq!(names(&bytes, &ip), wanted, "{ip} in {given:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn many_ranges_of_ipv6_are_found_beyond_the_first_sample() {
+    let entries: Vec<String> = (0..2000).map(|n| format!("2001:db8:{:x}::/48", n * 2)).collect();
+    let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+    let bytes = index(&[("v6", &entries)]);
+    for n in 0..4000 {
+        let wanted = if n % 2 == 0 { &["v6"][..] } else { &[] };
+        for end in ["", "ffff:ffff:ffff:ffff:ffff"] {
+            let ip = if end.is_empty() { format!("2001:db8:{n:x}::") } else { format!("2001:db8:{n:x}:{end}") };
+            assert_eq!(names(&bytes, &ip), wanted, "{ip}");
         }
     }
 }

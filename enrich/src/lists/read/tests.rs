@@ -70,7 +70,8 @@ fn json_of_the_clouds() {
     let aws = r#"{"syncToken": "1", "createDate": "2026-01-01", "prefixes": [{"ip_prefix": "3.4.12.4/32", "region": "eu-west-1", "service": "AMAZON"}],
         "ipv6_prefixes": [{"ipv6_prefix": "2600:1ff2:4000::/40"}]}"#;
     assert_eq!(parse(aws).unwrap().entries, [1, 1]);
-    let google = r#"{"prefixes": [{"ipv4Prefix": "34.1.208.0/20"}, {"ipv6Prefix": "2600:1900:8000::/44", "scope": "x"}]}"#;
+    let google =
+        r#"{"prefixes": [{"ipv4Prefix": "34.1.208.0/20"}, {"ipv6Prefix": "2600:1900:8000::/44", "scope": "x"}]}"#;
     assert_eq!(parse(google).unwrap().entries, [1, 1]);
     let azure = r#"{"changeNumber": 1, "values": [{"name": "AzureCloud", "properties": {"addressPrefixes": ["4.150.0.0/18", "2603:1030::/45"]}}]}"#;
     assert_eq!(parse(azure).unwrap().entries, [1, 1]);
@@ -137,7 +138,11 @@ fn a_file_without_line_breaks_is_one_bad_line() {
 fn too_many_entries_are_refused_where_they_stand() {
     let mut source = Cursor::new(b"1.1.1.1\n2.2.2.2\n3.3.3.3\n".to_vec());
     let room = Room { entries: 2, v6: 2 };
-    assert!(matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries")));
+    assert!(
+        matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries"))
+    );
     let mut source = Cursor::new(br#"["1.1.1.1", "2.2.2.2", "3.3.3.3"]"#.to_vec());
-    assert!(matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries")));
+    assert!(
+        matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries"))
+    );
 }

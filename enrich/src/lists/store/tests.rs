@@ -1,0 +1,188 @@
+use std::time::Duration;
+
+use super::*;
+
+struct Place {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("lists")).unwrap();
+        let store = Store::new(dir.path().join("store"));
+        Place { dir, store }
+    }
+
+    fn lists(&self) -> PathBuf {
+        self.dir.path().join("lists")
+    }
+
+    /// Writes a file that is old enough to be taken.
+    fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.put_at(name, content, SystemTime::now() - Duration::from_secs(60));
+    }
+
+    fn put_at(&self, name: &str, content: impl AsRef<[u8]>, modified: SystemTime) {
+        let path = self.lists().join(name);
+        fs::write(&path, content).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    }
+
+    fn import(&self) -> Imported {
+        let manifest = self.store.manifest().unwrap_or_default();
+        let news = self.store.has_news(&self.lists(), &manifest);
+        let imported = self.store.import(&self.lists(), &|| ()).unwrap();
+        assert!(news || !imported.changed, "a change that a look did not see");
+        imported
+    }
+
+    fn names(&self, ip: &str) -> Option<Vec<String>> {
+        let (_, lists) = self.store.open().unwrap();
+        let holders = lists.find(ip.parse().unwrap())?;
+        Some(lists.names(holders).into_iter().map(str::to_owned).collect())
+    }
+
+    fn state(&self, list: &str) -> ListState {
+        self.store.manifest().unwrap().lists[list].clone()
+    }
+}
+
+#[test]
+fn files_become_lists_and_go_with_their_files() {
+    let place = Place::new();
+    assert!(!place.store.has_news(&place.lists(), &Manifest::default()));
+    assert_eq!(place.names("1.1.1.1"), None);
+    place.put("tor.txt", "1.1.1.1\n");
+    place.put("aws.json", r#"["1.1.1.0/24"]"#);
+    let imported = place.import();
+    assert!(imported.changed && imported.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Installed(_))));
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["aws", "tor"]);
+    assert_eq!(place.names("2.2.2.2").unwrap(), [""; 0]);
+    // Nothing new: the same files.
+    let imported = place.import();
+    assert!(!imported.changed && imported.outcomes.is_empty());
+    fs::remove_file(place.lists().join("tor.txt")).unwrap();
+    assert_eq!(place.import().outcomes, [("tor".to_owned(), Outcome::Removed)]);
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["aws"]);
+    fs::remove_file(place.lists().join("aws.json")).unwrap();
+    place.import();
+    assert_eq!(place.names("1.1.1.1"), None);
+    assert_eq!(fs::read_dir(place.store.files()).unwrap().count(), 0, "no file is left");
+}
+
+#[test]
+fn a_refused_file_leaves_its_entries_of_before() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.put("b.txt", "<html>");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+    assert!(place.state("b").current.is_none() && place.state("b").refused.is_some());
+    place.put("tor.txt", "<html>sorry</html>\n");
+    let outcomes = place.import().outcomes;
+    assert!(
+        matches!(&outcomes[..], [(name, Outcome::Refused(refusal))] if name == "tor" && refusal.reason.contains("line 1"))
+    );
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+    assert!(!place.import().changed, "it is not read again");
+    // Another list changes: the index is built of the entries of before.
+    place.put("b.txt", "1.1.1.1\n");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "tor"]);
+    place.put("tor.txt", "2.2.2.2\n");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b"]);
+    assert_eq!(place.state("tor").refused, None);
+}
+
+#[test]
+fn a_file_that_was_just_written_is_looked_at_later() {
+    let place = Place::new();
+    place.put_at("tor.txt", "1.1.1.1\n", SystemTime::now() + Duration::from_secs(0));
+    assert!(place.store.has_news(&place.lists(), &Manifest::default()));
+    assert!(!place.import().changed);
+    assert_eq!(place.names("1.1.1.1"), None);
+    assert!(place.store.has_news(&place.lists(), &Manifest::default()), "it is still to be looked at");
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+}
+
+#[test]
+fn the_same_content_again_changes_no_answer() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    let before = place.store.manifest().unwrap();
+    place.put("tor.txt", "# another date\n1.1.1.1\n");
+    let imported = place.import();
+    let after = place.store.manifest().unwrap();
+    assert!(imported.changed && imported.outcomes.is_empty());
+    assert_eq!(after.index, before.index);
+    assert_eq!(
+        after.lists["tor"].current.as_ref().map(|info| info.installed_at),
+        before.lists["tor"].current.as_ref().map(|info| info.installed_at)
+    );
+}
+
+#[test]
+fn a_directory_that_is_gone_leaves_all_lists() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    let away = place.dir.path().join("away");
+    fs::rename(place.lists(), &away).unwrap();
+    assert!(!place.store.has_news(&place.lists(), &place.store.manifest().unwrap()));
+    assert!(matches!(place.store.import(&place.lists(), &|| ()), Err(StoreError::Io { .. })));
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+    assert!(matches!(place.store.import(&place.store.files(), &|| ()), Err(StoreError::Io { .. })), "its own files");
+}
+
+#[test]
+fn what_is_lost_or_damaged_is_made_again() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.put("b.txt", "1.1.0.0/16\n");
+    place.import();
+    let manifest = place.store.manifest().unwrap();
+    let index = place.store.files().join(&manifest.index.as_ref().unwrap().file);
+    let ranges = place.store.files().join(&manifest.lists["tor"].current.as_ref().unwrap().ranges);
+    fs::write(&index, "oops").unwrap();
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "tor"]);
+    fs::remove_file(&ranges).unwrap();
+    fs::remove_file(place.store.files().join(&place.store.manifest().unwrap().index.unwrap().file)).unwrap();
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "tor"]);
+    fs::write(&ranges, "oops").unwrap();
+    place.put("c.txt", "1.1.1.0/24\n");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "c", "tor"]);
+    fs::write(place.store.manifest_path(), "{").unwrap();
+    assert!(place.store.open().is_err());
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "c", "tor"]);
+    assert!(place.store.root.join(BROKEN).exists());
+}
+
+#[test]
+fn an_import_that_is_left_changes_nothing() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    place.put("tor.txt", "2.2.2.2\n".repeat(10_000));
+    let left = std::panic::catch_unwind(|| place.store.import(&place.lists(), &|| panic!("told to stop")));
+    assert!(left.is_err());
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+    place.import();
+    assert_eq!(place.names("2.2.2.2").unwrap(), ["tor"]);
+}
+
+#[test]
+fn one_process_imports_at_a_time() {
+    let place = Place::new();
+    let _lock = place.store.lock().unwrap();
+    assert!(matches!(place.store.import(&place.lists(), &|| ()), Err(StoreError::Busy)));
+}
