@@ -55,6 +55,17 @@ CREATE FUNCTION @extschema@._mmdb_files(
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
 COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without the number of processes, for the status views';
 
+CREATE FUNCTION @extschema@.ip_lists(inet) RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_lists';
+COMMENT ON FUNCTION @extschema@.ip_lists(inet) IS 'names of the installed lists of networks that hold an address, in order; empty: none does, null: no list is installed. Offline';
+
+CREATE FUNCTION @extschema@.network_lists(
+    OUT list text, OUT file text, OUT entries_ipv4 bigint, OUT entries_ipv6 bigint, OUT addresses_ipv4 bigint, OUT size bigint,
+    OUT file_time timestamptz, OUT installed_at timestamptz, OUT warning text, OUT refused text, OUT refused_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'network_lists';
+COMMENT ON FUNCTION @extschema@.network_lists() IS 'installed lists of networks: their entries, date and size of the file, what was wrong with it, and why the last file was refused; without a list, files that cannot be one';
+
 CREATE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
 COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes an older file or one whose node count collapsed, and sets a damaged current.json aside';

@@ -39,6 +39,7 @@ REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._mmdb_network_rows(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._mmdb_files() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.network_lists() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.purge_expired_maxmind(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrichment_doctor() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.import_mmdb_files(boolean) FROM PUBLIC;

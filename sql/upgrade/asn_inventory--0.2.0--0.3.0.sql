@@ -278,6 +278,15 @@ CREATE OR REPLACE FUNCTION @extschema@._mmdb_files(
     OUT generation text, OUT installed_at timestamptz, OUT refused text, OUT refused_at timestamptz) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 4 AS 'MODULE_PATHNAME', 'mmdb_files';
 COMMENT ON FUNCTION @extschema@._mmdb_files() IS 'mmdb_editions() without the number of processes, for the status views';
+CREATE OR REPLACE FUNCTION @extschema@.ip_lists(inet) RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_lists';
+COMMENT ON FUNCTION @extschema@.ip_lists(inet) IS 'names of the installed lists of networks that hold an address, in order; empty: none does, null: no list is installed. Offline';
+CREATE OR REPLACE FUNCTION @extschema@.network_lists(
+    OUT list text, OUT file text, OUT entries_ipv4 bigint, OUT entries_ipv6 bigint, OUT addresses_ipv4 bigint, OUT size bigint,
+    OUT file_time timestamptz, OUT installed_at timestamptz, OUT warning text, OUT refused text, OUT refused_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'network_lists';
+COMMENT ON FUNCTION @extschema@.network_lists() IS 'installed lists of networks: their entries, date and size of the file, what was wrong with it, and why the last file was refused; without a list, files that cannot be one';
 CREATE OR REPLACE FUNCTION @extschema@.import_mmdb_files(force boolean DEFAULT false) RETURNS integer
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'import_mmdb_files';
 COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb files now instead of within a second; force also takes an older file or one whose node count collapsed, and sets a damaged current.json aside';
@@ -1002,10 +1011,11 @@ COMMENT ON COLUMN @extschema@.cluster_ip_source.unobserved IS 'statements whose 
 COMMENT ON COLUMN @extschema@.cluster_ip_source.rows_seen IS 'rows that were read';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.nodes_missing IS 'number of nodes that did not answer, whose counts are missing here';
+REVOKE ALL ON FUNCTION @extschema@.network_lists() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @extschema@._announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
 COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher when the transaction commits';
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
-SELECT @extschema@._secure_extension('{}', '{}');
+SELECT @extschema@._secure_extension('{ip_lists,network_lists}', '{}');
 SELECT @extschema@._announce_extension();

@@ -272,7 +272,7 @@ pub fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
 
 /// The error with the path below the data directory: shared memory has room for the beginning of a text, and the place of
 /// the data directory is not for all roles.
-fn brief(error: &StoreError) -> String {
+pub(super) fn brief(error: &StoreError) -> String {
     let home = settings::place::directory();
     let data = format!("{}/", home.parent().unwrap_or(&home).display());
     enrich::text::clean(&error.to_string().replace(&data, ""), 250).into_owned()

@@ -1,6 +1,7 @@
 //! The mmdb files: which generations this process has open ([`maxmind`]), what passes between servers ([`received`]), and look-ups in them, counted and timed
-//! ([`counters`]).
+//! ([`counters`]). The lists of networks: [`lists`].
 
 pub mod counters;
+pub mod lists;
 pub mod maxmind;
 pub mod received;

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`lookup`] | `lookup_ip`, `ip_asn` and their like: offline |
+//! | [`lists`] | `ip_lists`, `network_lists`: lists of networks |
 //! | [`enrich_ip`] | the inventory first, then the files, then the worker |
 //! | [`mmdb`] | whole records, installed editions, importing by hand |
 //! | [`status`] | the parts of shared memory that `enrichment_status`, `source_status` and the doctor read |
@@ -17,6 +18,7 @@
 pub mod cluster;
 pub mod doctor;
 pub mod enrich_ip;
+pub mod lists;
 pub mod lookup;
 pub mod metrics;
 pub mod mmdb;

@@ -27,6 +27,7 @@ static MAXMIND_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<
 static MAXMIND_EDITIONS: GucSetting<Option<std::ffi::CString>> =
     GucSetting::<Option<std::ffi::CString>>::new(Some(c"GeoLite2-City,GeoLite2-ASN"));
 static MMDB_LANGUAGE: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c"en"));
+static LISTS_DIR: GucSetting<Option<std::ffi::CString>> = GucSetting::<Option<std::ffi::CString>>::new(Some(c""));
 static MAXMIND_WALK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FOLD_IPV4_MAPPED: GucSetting<bool> = GucSetting::<bool>::new(true);
 static MAXMIND_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(14 * 24 * 60);
@@ -79,6 +80,17 @@ pub fn default_maxmind_dir() -> PathBuf {
 /// `work_mem` of a COPY into an attached table, in kB; 0: unchanged.
 pub fn copy_work_mem() -> i32 {
     COPY_WORK_MEM.get()
+}
+
+/// Where the operator puts lists of networks.
+pub fn lists_dir() -> PathBuf {
+    let dir = text(&LISTS_DIR);
+    if dir.is_empty() { default_lists_dir() } else { PathBuf::from(dir) }
+}
+
+/// Where lists are put while `asn_inventory.lists_dir` is empty.
+pub fn default_lists_dir() -> PathBuf {
+    place::directory().join("lists")
 }
 
 /// The language of names in files that have several.
@@ -173,6 +185,14 @@ pub fn define() {
         c"Directory into which .mmdb files are put; empty: asn_inventory/maxmind in the data directory.",
         c"Files are copied from here before use, so they may be replaced at any time.",
         &MAXMIND_DIR,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"asn_inventory.lists_dir",
+        c"Directory into which lists of networks are put, each a file; empty: asn_inventory/lists in the data directory.",
+        c"A list has the name of its file without the extension. Files are copied from here before use; a list goes away with its file.",
+        &LISTS_DIR,
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );

@@ -22,6 +22,8 @@ pub const fn share(all: usize) -> usize {
 #[repr(C)]
 pub struct Shared {
     generation: AtomicU64,
+    /// The same of the lists of networks.
+    lists: AtomicU64,
     /// See [`Launcher`].
     pub launcher: Launcher,
     /// One a database, see [`Database`].
@@ -95,6 +97,19 @@ pub fn generation() -> Option<u64> {
 pub fn bump_generation() {
     if let Some(shared) = shared() {
         shared.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The counter of generations of lists; `None` without preload.
+#[inline]
+pub fn lists() -> Option<u64> {
+    shared().map(|shared| shared.lists.load(Ordering::Acquire))
+}
+
+/// Tells every backend that the lists changed.
+pub fn bump_lists() {
+    if let Some(shared) = shared() {
+        shared.lists.fetch_add(1, Ordering::AcqRel);
     }
 }
 

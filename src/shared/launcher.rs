@@ -1,5 +1,5 @@
-//! The launcher in shared memory: its process, its last turn, and the failure of the last import of mmdb files. One for
-//! the server.
+//! The launcher in shared memory: its process, its last turn, and the failures of the last imports of mmdb files and of
+//! lists. One for the server.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Launcher {
     pub beat_at: AtomicI64,
     /// The import of mmdb files, whichever process does it.
     pub import: Trouble,
+    /// The import of lists of networks; the same.
+    pub lists: Trouble,
 }
 
 impl Launcher {

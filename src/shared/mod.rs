@@ -9,7 +9,7 @@
 //! | [`block`] | the block: its request and its contents |
 //! | [`database`] | the slot of a database |
 //! | [`job`] | a running job |
-//! | [`launcher`] | the launcher: its last turn, and the failure of the last import of mmdb files |
+//! | [`launcher`] | the launcher: its last turn, and the failures of the last imports of files |
 //! | [`question`] | a session that waits for an address |
 //! | [`source`] | the states of the network sources |
 //! | [`trouble`], [`watched`] | failures, visible to all sessions |
@@ -36,8 +36,8 @@ use std::ffi::c_int;
 use pgrx::prelude::*;
 
 pub use self::block::{
-    bump_generation, drop_duplicate_databases, generation, here, launcher_runs, request, set_launcher, share, shared,
-    wake_launcher,
+    bump_generation, bump_lists, drop_duplicate_databases, generation, here, launcher_runs, lists, request, set_launcher,
+    share, shared, wake_launcher,
 };
 pub use self::database::{DATABASES, Database};
 pub use self::job::{Done, HELPERS, JOBS, Job, kind, outcome, sources, state};

@@ -1,4 +1,4 @@
-//! The launcher: imports mmdb files for the whole server, and keeps a worker in every database that wants one.
+//! The launcher: imports mmdb files and lists of networks for the whole server, and keeps a worker in every database that wants one.
 //!
 //! Which databases have the extension stands only inside each of them. So each one gets a worker that looks, once; one
 //! without the extension ends at once and is not looked at again until `CREATE EXTENSION` (or a commit that queued
@@ -12,7 +12,7 @@ use pgrx::pg_sys;
 use std::sync::atomic::Ordering;
 
 use crate::background_process;
-use crate::files::maxmind;
+use crate::files::{lists, maxmind};
 use crate::pg::catalog;
 use crate::pg::process;
 use crate::pg::process::{Handle, Registration};
@@ -73,6 +73,7 @@ fn run(_argument: pg_sys::Datum) {
         }
         let settings = settings::snapshot();
         launcher.import(&settings);
+        launcher.import_lists();
         launcher.keep_workers(&settings);
         process::wait(LOOK);
     }
@@ -84,6 +85,8 @@ struct Launcher {
     listed: Option<Instant>,
     trouble: String,
     next_import: Option<Instant>,
+    trouble_with_lists: String,
+    next_import_of_lists: Option<Instant>,
     prepared: bool,
     in_recovery: bool,
 }
@@ -95,7 +98,9 @@ impl Launcher {
             // So that an operator finds the place where files belong. A directory that is set is the operator's: to make
             // one would hide that a file system is not mounted, or that the name is wrong.
             self.prepared = true;
-            let _ = std::fs::DirBuilder::new().recursive(true).create(settings::default_maxmind_dir());
+            for directory in [settings::default_maxmind_dir(), settings::default_lists_dir()] {
+                let _ = std::fs::DirBuilder::new().recursive(true).create(directory);
+            }
         }
         // Another process may have mended it meanwhile.
         let fails = shared::shared().is_some_and(|shared| shared.launcher.import.is_failing());
@@ -110,15 +115,10 @@ impl Launcher {
                 String::new()
             }
             Ok(_) => {
-                let importing = |now| {
-                    if let Some(shared) = shared::shared() {
-                        shared.launcher.importing.store(now, Ordering::Relaxed);
-                    }
-                };
                 process::busy("importing mmdb files");
-                importing(true);
+                is_importing(true);
                 let result = maxmind::import(settings, false);
-                importing(false);
+                is_importing(false);
                 process::idle();
                 match result {
                     Ok(_) | Err(StoreError::Busy) => String::new(),
@@ -136,6 +136,42 @@ impl Launcher {
             pgrx::warning!("asn_inventory: could not import mmdb files: {trouble}");
         }
         self.trouble = trouble;
+    }
+
+    /// The same with lists of networks.
+    fn import_lists(&mut self) {
+        if self.next_import_of_lists.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let store = lists::store();
+        let result = match store.manifest() {
+            Ok(manifest) if !store.has_news(&settings::lists_dir(), &manifest) => {
+                lists::note(None);
+                Ok(())
+            }
+            Err(error @ StoreError::Io { .. }) => {
+                lists::note(Some(&error));
+                Err(error)
+            }
+            // A damaged manifest is made anew.
+            _ => {
+                process::busy("importing lists of networks");
+                is_importing(true);
+                let result = lists::import();
+                is_importing(false);
+                process::idle();
+                result
+            }
+        };
+        let trouble = match result {
+            Ok(()) | Err(StoreError::Busy) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        self.next_import_of_lists = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);
+        if !trouble.is_empty() && trouble != self.trouble_with_lists {
+            pgrx::warning!("asn_inventory: could not import lists of networks: {trouble}");
+        }
+        self.trouble_with_lists = trouble;
     }
 
     fn keep_workers(&mut self, settings: &Settings) {
@@ -187,6 +223,13 @@ impl Launcher {
             }
             keep
         });
+    }
+}
+
+/// Notes that an import begins or has ended: a turn may take long meanwhile.
+fn is_importing(now: bool) {
+    if let Some(shared) = shared::shared() {
+        shared.launcher.importing.store(now, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,196 @@
+//! The lists of networks that answer in this process, and when to look for newer ones: as with mmdb files
+//! ([`maxmind`](super::maxmind)), the launcher imports and bumps a counter in shared memory, which a backend compares
+//! once a statement. Without a launcher, a backend looks at most once a second, and imports itself.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use enrich::lists::manifest::Manifest;
+use enrich::lists::store::{Imported, Outcome};
+use enrich::lists::{Holders, Lists, Store};
+use enrich::maxmind::store::{Signature, StoreError};
+
+use super::maxmind::sqlstate;
+use crate::pg::errors::warn;
+use crate::{settings, shared};
+
+/// How often a backend without a launcher looks at the disk.
+const LOOK: Duration = Duration::from_secs(1);
+/// Most arrays that a process keeps.
+const MOST_ARRAYS: usize = 10_000;
+
+/// The open lists of a process.
+#[derive(Default)]
+struct Open {
+    lists: Arc<Lists>,
+    manifest: Manifest,
+    /// Counter in shared memory as of when this was opened.
+    generation: u64,
+    /// Of the manifest's file, without a counter.
+    signature: Option<Signature>,
+    looked: Option<Instant>,
+    /// The last failure that the session was warned of.
+    trouble: String,
+}
+
+thread_local! {
+    // PostgreSQL runs a backend on one thread; "thread" is this process here.
+    static OPEN: RefCell<Open> = RefCell::new(Open::default());
+    static STATEMENT: Cell<i64> = const { Cell::new(i64::MIN) };
+    /// The values of type text[] that were given out, as bytes. An array a row would cost more than the look-up.
+    static ARRAYS: RefCell<HashMap<Holders, Box<[u8]>, foldhash::fast::RandomState>> = RefCell::default();
+}
+
+/// The store of this server.
+pub fn store() -> Store {
+    Store::new(settings::place::lists())
+}
+
+/// The lists that answer now: within one statement, the same.
+pub fn current() -> Arc<Lists> {
+    refresh_once();
+    OPEN.with_borrow(|open| Arc::clone(&open.lists))
+}
+
+/// Which lists hold an address; `None`: none is installed.
+#[inline]
+pub fn find(ip: std::net::IpAddr) -> Option<Holders> {
+    refresh_once();
+    OPEN.with_borrow(|open| open.lists.find(ip))
+}
+
+/// A value for the lists that hold an address, kept by `make` from their names when it is wanted first; lent to `f`.
+#[inline]
+pub fn array<R>(holders: Holders, make: impl FnOnce(Vec<&str>) -> Box<[u8]>, f: impl FnOnce(&[u8]) -> R) -> R {
+    ARRAYS.with_borrow_mut(|arrays| {
+        if arrays.len() >= MOST_ARRAYS && !arrays.contains_key(&holders) {
+            arrays.clear();
+        }
+        let array = arrays.entry(holders).or_insert_with(|| OPEN.with_borrow(|open| make(open.lists.names(holders))));
+        f(array)
+    })
+}
+
+/// The manifest of the open lists.
+pub fn manifest() -> Manifest {
+    refresh_once();
+    OPEN.with_borrow(|open| open.manifest.clone())
+}
+
+/// Opens newer lists, once a statement.
+#[inline]
+fn refresh_once() {
+    let statement = crate::pg::call::statement_start();
+    if STATEMENT.get() != statement {
+        STATEMENT.set(statement);
+        refresh();
+    }
+}
+
+#[cold]
+fn refresh() {
+    let (generation, looked) = OPEN.with_borrow(|open| (open.generation, open.looked));
+    match shared::lists().filter(|_| shared::launcher_runs()) {
+        Some(now) => {
+            if looked.is_none() || now != generation {
+                reopen();
+                OPEN.with_borrow_mut(|open| open.generation = now);
+            }
+        }
+        None if looked.is_none_or(|looked| looked.elapsed() >= LOOK) => look(),
+        None => {}
+    }
+}
+
+/// Without a launcher: imports new files, and opens what changed.
+fn look() {
+    let first = OPEN.with_borrow_mut(|open| open.looked.replace(Instant::now()).is_none());
+    if first {
+        reopen();
+    }
+    let manifest = OPEN.with_borrow(|open| open.manifest.clone());
+    if store().has_news(&settings::lists_dir(), &manifest)
+        && let Err(error) = import()
+        && !matches!(error, StoreError::Busy)
+    {
+        trouble("could not import lists of networks", &error);
+    }
+    let signature = Signature::of(&store().manifest_path()).ok().flatten();
+    if OPEN.with_borrow(|open| open.signature != signature) {
+        reopen();
+        OPEN.with_borrow_mut(|open| open.signature = signature);
+    }
+}
+
+/// Warns, once for the same failure.
+fn trouble(what: &str, error: &StoreError) {
+    let told = error.to_string();
+    let is_news = OPEN.with_borrow_mut(|open| std::mem::replace(&mut open.trouble, told.clone()) != told);
+    if is_news {
+        warn(what, &told, "The lists imported before stay in use.");
+    }
+}
+
+fn reopen() {
+    let opened = store().open();
+    OPEN.with_borrow_mut(|open| open.looked = Some(Instant::now()));
+    match opened {
+        Ok((manifest, lists)) => {
+            ARRAYS.with_borrow_mut(HashMap::clear);
+            OPEN.with_borrow_mut(|open| {
+                open.manifest = manifest;
+                open.lists = Arc::new(lists);
+            });
+        }
+        Err(error) => trouble("could not read the lists of networks", &error),
+    }
+}
+
+/// Imports new files from the operator's directory and tells the other backends. Reports to the log.
+///
+/// # Errors
+/// An error of the store or of the directory; all lists stay in use.
+pub fn import() -> Result<(), StoreError> {
+    let result = import_files(settings::lists_dir());
+    note(result.as_ref().err());
+    result
+}
+
+fn import_files(dir: PathBuf) -> Result<(), StoreError> {
+    // A server that is told to stop does not wait for a large file.
+    let breathe = || {
+        pgrx::check_for_interrupts!();
+        if let Some(shared) = shared::shared() {
+            shared.launcher.beat();
+        }
+    };
+    let Imported { outcomes, changed } = store().import(&dir, &breathe)?;
+    if changed {
+        shared::bump_lists();
+    }
+    for (name, outcome) in outcomes {
+        match outcome {
+            Outcome::Installed(info) => pgrx::log!(
+                "asn_inventory: installed list {name}, {} entries{}",
+                info.entries[0] + info.entries[1],
+                info.warning.map(|warning| format!("; {warning}")).unwrap_or_default(),
+            ),
+            Outcome::Refused(refusal) => pgrx::log!("asn_inventory: refused list {name}: {}", refusal.reason),
+            Outcome::Removed => pgrx::log!("asn_inventory: removed list {name}: its file is gone"),
+        }
+    }
+    Ok(())
+}
+
+/// Notes in shared memory how an import ended, for sessions that ask.
+pub fn note(error: Option<&StoreError>) {
+    let Some(shared) = shared::shared() else { return };
+    match error {
+        Some(StoreError::Busy) => {}
+        Some(error) => shared.launcher.lists.failed(sqlstate(error) as i32, &super::maxmind::brief(error)),
+        None => shared.launcher.lists.succeeded(),
+    }
+}
