@@ -16,6 +16,18 @@ COMMENT ON COLUMN @extschema@.top_networks.share_percent IS 'share of the observ
 COMMENT ON COLUMN @extschema@.top_networks.first_seen_at IS 'earliest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.top_networks.last_seen_at IS 'latest observation of one of its addresses';
 
+CREATE VIEW @extschema@.top_lists AS
+SELECT n.name AS list, count(*) AS addresses, least(sum(i.observation_count), 9223372036854775807)::bigint AS observations,
+       min(i.first_seen_at) AS first_seen_at, max(i.last_seen_at) AS last_seen_at
+FROM @extschema@.ip_inventory i, unnest(i.lists) AS n(name) WHERE i.lists IS NOT NULL
+GROUP BY n.name ORDER BY addresses DESC, observations DESC, list;
+COMMENT ON VIEW @extschema@.top_lists IS 'lists of networks by addresses of the inventory that they hold, most first; reads the whole inventory';
+COMMENT ON COLUMN @extschema@.top_lists.list IS 'name of the list';
+COMMENT ON COLUMN @extschema@.top_lists.addresses IS 'addresses of the inventory that it holds';
+COMMENT ON COLUMN @extschema@.top_lists.observations IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation of one of them';
+COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
+
 CREATE VIEW @extschema@.new_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
        a.observation_count AS observations
@@ -240,6 +252,10 @@ BEGIN
             SELECT NULL, 11, 'unknown', NULL, 'not in ip_inventory; this is what can be said offline' FROM offline
             UNION ALL
             SELECT NULL, 12, 'class', NULL, @extschema@.ip_class(a.ip) FROM asked a
+            UNION ALL
+            -- Now, not when the row was written.
+            SELECT NULL, 12, 'in lists', NULL, array_to_string(@extschema@.ip_lists(a.ip), ', ') FROM asked a
+            WHERE @extschema@.ip_lists(a.ip) <> '{}'
             UNION ALL
             SELECT NULL, 13, replace(maxmind_status, '_', ' '), 'maxmind', nullif(concat_ws(', ',
                        'AS' || asn_number || coalesce(' ' || asn_org, ''), country_code, region, city, network), '')

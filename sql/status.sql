@@ -102,7 +102,10 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT min(build_time) AS oldest_build,
                 pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
                 pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
-         FROM @extschema@._mmdb_files())
+         FROM @extschema@._mmdb_files()),
+     list AS MATERIALIZED (
+         SELECT count(installed_at) AS lists, pg_catalog.string_agg(coalesce(list, file) || ': ' || refused, '; ') AS refused
+         FROM @extschema@.network_lists())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        q.addresses AS queued, CASE WHEN q.addresses > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
@@ -115,10 +118,11 @@ SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        s.greynoise_quota_left, s.greynoise_quota_reset_at,
        f.oldest_build, f.mmdb_ages, f.refused,
        e.last_error, e.last_error_at, q.off_by AS queued_off_by,
-       trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent
+       trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent,
+       n.lists, n.refused AS lists_refused
 FROM @extschema@._worker_status() w CROSS JOIN @extschema@._queue_length() q
 LEFT JOIN (SELECT t.work || ': ' || t.last_error AS last_error, t.last_error_at FROM @extschema@.worker_errors() t LIMIT 1) e ON true
-LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
+LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f CROSS JOIN list n
 CROSS JOIN (
     SELECT max(requests) FILTER (WHERE source = 'maxmind') AS maxmind_lookups,
            max(p50_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p50_ms,
@@ -178,6 +182,8 @@ COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'last failure of t
 COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'time of that failure';
 COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'margin of error of queued at 95 % confidence, in either direction; 0: it was counted';
 COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'share of the public addresses with an ASN, rounded down; the others are missing_asn';
+COMMENT ON COLUMN @extschema@.enrichment_status.lists IS 'installed lists of networks';
+COMMENT ON COLUMN @extschema@.enrichment_status.lists_refused IS 'refused files of lists, with the reason: network_lists() has more';
 
 CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$

@@ -43,7 +43,8 @@ pub fn is_secret(never_ask: &[IpNetwork], ip: IpAddr) -> bool {
     !never_ask.is_empty() && (inside(ip) || inside(effective(ip)))
 }
 
-/// The offline answer about `ip`: its class and MaxMind's answer. The network sources are outside the question
+/// The offline answer about `ip`: its class, the lists that hold it, and MaxMind's answer. A private network may be in a
+/// list as well. The network sources are outside the question
 /// (`None`).
 pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
     let class = classify(ip);
@@ -65,7 +66,7 @@ pub fn offline(ip: IpAddr, databases: &Databases) -> Enrichment<'_> {
         registered_country_code: None,
         flags: Flags::NONE,
         connection_type: None,
-        lists: &[],
+        lists: databases.lists().held(ip),
         maxmind_status: Status::Skipped,
         cymru_status: None,
         greynoise_status: None,

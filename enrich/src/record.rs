@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::address::AddressClass;
+use crate::lists::Held;
 use crate::maxmind::Flags;
 pub use crate::source::Source;
 
@@ -88,8 +89,8 @@ pub struct Enrichment<'a> {
     pub flags: Flags,
     /// How it is connected, in the vendor's words.
     pub connection_type: Option<&'a str>,
-    /// The operator's lists of networks that hold it, sorted by name.
-    pub lists: &'a [Box<str>],
+    /// The operator's lists of networks that hold it.
+    pub lists: Held<'a>,
     /// How MaxMind stands.
     pub maxmind_status: Status,
     /// How Team Cymru stands; `None` where it is outside the question (offline look-ups).

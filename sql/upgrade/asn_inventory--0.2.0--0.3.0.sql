@@ -506,7 +506,10 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT min(build_time) AS oldest_build,
                 pg_catalog.string_agg(edition || ' ' || extract(day FROM now() - build_time) || ' d', ', ' ORDER BY edition) AS mmdb_ages,
                 pg_catalog.string_agg(edition || ': ' || refused, '; ') AS refused
-         FROM @extschema@._mmdb_files())
+         FROM @extschema@._mmdb_files()),
+     list AS MATERIALIZED (
+         SELECT count(installed_at) AS lists, pg_catalog.string_agg(coalesce(list, file) || ': ' || refused, '; ') AS refused
+         FROM @extschema@.network_lists())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        q.addresses AS queued, CASE WHEN q.addresses > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
@@ -519,10 +522,11 @@ SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
        s.greynoise_quota_left, s.greynoise_quota_reset_at,
        f.oldest_build, f.mmdb_ages, f.refused,
        e.last_error, e.last_error_at, q.off_by AS queued_off_by,
-       trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent
+       trunc(100.0 * (c.public_addresses - c.missing_asn) / nullif(c.public_addresses, 0), 1) AS asn_coverage_percent,
+       n.lists, n.refused AS lists_refused
 FROM @extschema@._worker_status() w CROSS JOIN @extschema@._queue_length() q
 LEFT JOIN (SELECT t.work || ': ' || t.last_error AS last_error, t.last_error_at FROM @extschema@.worker_errors() t LIMIT 1) e ON true
-LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f
+LEFT JOIN counted c ON true CROSS JOIN observed o CROSS JOIN file f CROSS JOIN list n
 CROSS JOIN (
     SELECT max(requests) FILTER (WHERE source = 'maxmind') AS maxmind_lookups,
            max(p50_ms) FILTER (WHERE source = 'maxmind') AS maxmind_p50_ms,
@@ -582,6 +586,8 @@ COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'last failure of t
 COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'time of that failure';
 COMMENT ON COLUMN @extschema@.enrichment_status.queued_off_by IS 'margin of error of queued at 95 % confidence, in either direction; 0: it was counted';
 COMMENT ON COLUMN @extschema@.enrichment_status.asn_coverage_percent IS 'share of the public addresses with an ASN, rounded down; the others are missing_asn';
+COMMENT ON COLUMN @extschema@.enrichment_status.lists IS 'installed lists of networks';
+COMMENT ON COLUMN @extschema@.enrichment_status.lists_refused IS 'refused files of lists, with the reason: network_lists() has more';
 CREATE OR REPLACE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -643,6 +649,17 @@ COMMENT ON COLUMN @extschema@.top_networks.observations IS 'observations of thes
 COMMENT ON COLUMN @extschema@.top_networks.share_percent IS 'share of the observations of all networks';
 COMMENT ON COLUMN @extschema@.top_networks.first_seen_at IS 'earliest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.top_networks.last_seen_at IS 'latest observation of one of its addresses';
+CREATE OR REPLACE VIEW @extschema@.top_lists AS
+SELECT n.name AS list, count(*) AS addresses, least(sum(i.observation_count), 9223372036854775807)::bigint AS observations,
+       min(i.first_seen_at) AS first_seen_at, max(i.last_seen_at) AS last_seen_at
+FROM @extschema@.ip_inventory i, unnest(i.lists) AS n(name) WHERE i.lists IS NOT NULL
+GROUP BY n.name ORDER BY addresses DESC, observations DESC, list;
+COMMENT ON VIEW @extschema@.top_lists IS 'lists of networks by addresses of the inventory that they hold, most first; reads the whole inventory';
+COMMENT ON COLUMN @extschema@.top_lists.list IS 'name of the list';
+COMMENT ON COLUMN @extschema@.top_lists.addresses IS 'addresses of the inventory that it holds';
+COMMENT ON COLUMN @extschema@.top_lists.observations IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation of one of them';
+COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
 CREATE OR REPLACE VIEW @extschema@.new_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
        a.observation_count AS observations
@@ -858,6 +875,10 @@ BEGIN
             UNION ALL
             SELECT NULL, 12, 'class', NULL, @extschema@.ip_class(a.ip) FROM asked a
             UNION ALL
+            -- Now, not when the row was written.
+            SELECT NULL, 12, 'in lists', NULL, array_to_string(@extschema@.ip_lists(a.ip), ', ') FROM asked a
+            WHERE @extschema@.ip_lists(a.ip) <> '{}'
+            UNION ALL
             SELECT NULL, 13, replace(maxmind_status, '_', ' '), 'maxmind', nullif(concat_ws(', ',
                        'AS' || asn_number || coalesce(' ' || asn_org, ''), country_code, region, city, network), '')
             FROM offline
@@ -1017,5 +1038,5 @@ COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher whe
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
-SELECT @extschema@._secure_extension('{ip_lists,network_lists}', '{}');
+SELECT @extschema@._secure_extension('{ip_lists,network_lists,top_lists}', '{network_lists}');
 SELECT @extschema@._announce_extension();

@@ -1,5 +1,4 @@
-//! The lists of networks that answer in this process, and when to look for newer ones: as with mmdb files
-//! ([`maxmind`](super::maxmind)), the launcher imports and bumps a counter in shared memory, which a backend compares
+//! The lists of networks that answer in this process, and when to look for newer ones: as with mmdb files, the launcher imports and bumps a counter in shared memory, which a backend compares
 //! once a statement. Without a launcher, a backend looks at most once a second, and imports itself.
 
 use std::cell::{Cell, RefCell};
@@ -13,7 +12,7 @@ use enrich::lists::store::{Imported, Outcome};
 use enrich::lists::{Holders, Lists, Store};
 use enrich::maxmind::store::{Signature, StoreError};
 
-use super::maxmind::sqlstate;
+use super::failure::{brief, sqlstate};
 use crate::pg::errors::warn;
 use crate::{settings, shared};
 
@@ -190,7 +189,7 @@ pub fn note(error: Option<&StoreError>) {
     let Some(shared) = shared::shared() else { return };
     match error {
         Some(StoreError::Busy) => {}
-        Some(error) => shared.launcher.lists.failed(sqlstate(error) as i32, &super::maxmind::brief(error)),
+        Some(error) => shared.launcher.lists.failed(sqlstate(error) as i32, &brief(error)),
         None => shared.launcher.lists.succeeded(),
     }
 }

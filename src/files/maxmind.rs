@@ -10,13 +10,14 @@
 )]
 
 use std::cell::{Cell, UnsafeCell};
-use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
-use pgrx::PgSqlErrorCode;
 
+use super::failure::{brief, sqlstate};
+use super::lists;
 use crate::pg::errors::warn;
 use crate::pg::process;
 use crate::pg::session;
@@ -94,6 +95,17 @@ fn refresh_once() {
     if STATEMENT.get() != statement {
         STATEMENT.set(statement);
         refresh();
+        hold_lists();
+    }
+}
+
+/// Lets the lists of networks of this statement answer beside the files.
+fn hold_lists() {
+    let lists = lists::current();
+    // SAFETY: as in `refresh`.
+    let open = OPEN.with(|open| unsafe { &mut *open.get() });
+    if !Arc::ptr_eq(open.databases.lists(), &lists) {
+        open.databases.set_lists(lists);
     }
 }
 
@@ -253,29 +265,6 @@ pub fn note(error: Option<&StoreError>) {
         Some(error) => shared.launcher.import.failed(sqlstate(error) as i32, &brief(error)),
         None => shared.launcher.import.succeeded(),
     }
-}
-
-/// The SQLSTATE that PostgreSQL gives to such an error of a file.
-pub fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
-    match error {
-        StoreError::Busy => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-        StoreError::Damaged { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-        StoreError::Io { error, .. } => match error.kind() {
-            ErrorKind::PermissionDenied => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                PgSqlErrorCode::ERRCODE_DISK_FULL
-            }
-            _ => PgSqlErrorCode::ERRCODE_IO_ERROR,
-        },
-    }
-}
-
-/// The error with the path below the data directory: shared memory has room for the beginning of a text, and the place of
-/// the data directory is not for all roles.
-pub(super) fn brief(error: &StoreError) -> String {
-    let home = settings::place::directory();
-    let data = format!("{}/", home.parent().unwrap_or(&home).display());
-    enrich::text::clean(&error.to_string().replace(&data, ""), 250).into_owned()
 }
 
 fn import_files(settings: &Settings, force: bool) -> Result<usize, StoreError> {

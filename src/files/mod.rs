@@ -2,6 +2,7 @@
 //! ([`counters`]). The lists of networks: [`lists`].
 
 pub mod counters;
+mod failure;
 pub mod lists;
 pub mod maxmind;
 pub mod received;

@@ -65,5 +65,5 @@ pub fn install(draft: Draft, edition: &Edition, offer: &Offer) -> bool {
 
 /// An error of the store.
 pub fn raise(error: StoreError) -> ! {
-    errors::raise(maxmind::sqlstate(&error), format!("could not read or write mmdb files: {error}"), "", "")
+    errors::raise(super::failure::sqlstate(&error), format!("could not read or write mmdb files: {error}"), "", "")
 }

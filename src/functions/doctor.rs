@@ -12,6 +12,7 @@ mod files;
 mod finding;
 mod import;
 mod launcher;
+mod lists;
 mod shell;
 
 use pgrx::pg_sys;
@@ -37,7 +38,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 18] = [
+const GROUPS: [Group; 19] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -62,6 +63,7 @@ const GROUPS: [Group; 18] = [
             found
         },
     },
+    Group { checks: &["list import", "list directory", "list files"], needs: &[], look: lists::look },
     Group { checks: &["mmdb elsewhere"], needs: &["mmdb_shared", "mmdb_editions"], look: elsewhere::look },
     Group { checks: &["file rights"], needs: &[], look: |_| files::rights() },
     Group {

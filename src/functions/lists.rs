@@ -1,8 +1,8 @@
 //! Lists of networks: which of them hold an address (`ip_lists`), and which there are (`network_lists`).
 #![allow(unsafe_code, reason = "hands out a kept array without forming it again: a look-up costs less than that")]
 
-use pgrx::{IntoDatum, pg_sys};
 use pgrx::pg_sys::Datum;
+use pgrx::{IntoDatum, pg_sys};
 
 use crate::files::lists;
 use crate::pg::call::{Call, Rows};

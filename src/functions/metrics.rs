@@ -32,6 +32,7 @@ sql_function!(
         stored.sources(&mut page, slot.is_some());
         live::latency(&mut page, slot);
         live::files(&mut page);
+        live::lists(&mut page);
         live::jobs(&mut page);
         stored.info(&mut page);
         call.give(Some(call::text(&page.text())))

@@ -87,7 +87,7 @@ impl Row {
         self.text(Column::RegisteredCountryCode, record.registered_country_code);
         self.texts(Column::Flags, record.flags.names());
         self.text(Column::ConnectionType, record.connection_type);
-        self.texts(Column::Lists, record.lists.iter().map(|name| &**name));
+        self.texts(Column::Lists, record.lists.names().into_iter());
         // The scanner's fields are GreyNoise's alone and stay null here.
         self.text(Column::MaxMindStatus, Some(record.maxmind_status.as_str()));
         self.text(Column::CymruStatus, record.cymru_status.map(Status::as_str));

@@ -136,6 +136,6 @@ impl Stored {
             && later(Column::RegisteredCountryCode, record.registered_country_code)
             && later(Column::ConnectionType, record.connection_type)
             && self.holds(Column::Flags, record.flags.names())
-            && self.holds(Column::Lists, record.lists.iter().map(|name| &**name))
+            && self.holds(Column::Lists, record.lists.names().into_iter())
     }
 }

@@ -130,7 +130,8 @@ pub fn estimate(schema: &Schema) -> u64 {
     sql.query(text, &[argument::oids(&tables)]).get::<i64>(0, 1).unwrap_or(0) as u64
 }
 
-/// The names of the open generations, and last the edition that answers each question, with the version of the index.
+/// The names of the open generations, and last the edition that answers each question, with the version of the index and
+/// the lists of networks.
 /// `None` if none is installed, and while one answers by an index of an earlier version.
 pub fn answering(databases: &Databases) -> Option<Vec<String>> {
     let open = databases.generations();
@@ -138,7 +139,12 @@ pub fn answering(databases: &Databases) -> Option<Vec<String>> {
         return None;
     }
     let mut names: Vec<String> = open.iter().map(|open| open.name().to_owned()).collect();
-    names.push(databases.answering());
+    // Without lists as it was before there were any: an update alone is no reason to walk.
+    let lists = match databases.lists().name() {
+        "" => String::new(),
+        name => format!(", lists {name}"),
+    };
+    names.push(databases.answering() + &lists);
     Some(names)
 }
 

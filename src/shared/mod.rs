@@ -36,8 +36,8 @@ use std::ffi::c_int;
 use pgrx::prelude::*;
 
 pub use self::block::{
-    bump_generation, bump_lists, drop_duplicate_databases, generation, here, launcher_runs, lists, request, set_launcher,
-    share, shared, wake_launcher,
+    bump_generation, bump_lists, drop_duplicate_databases, generation, here, launcher_runs, lists, request,
+    set_launcher, share, shared, wake_launcher,
 };
 pub use self::database::{DATABASES, Database};
 pub use self::job::{Done, HELPERS, JOBS, Job, kind, outcome, sources, state};

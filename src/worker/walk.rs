@@ -1,4 +1,4 @@
-//! After a newer build is installed, or another list of editions lets other files answer, the worker walks the
+//! After a newer build or other lists of networks are installed, or another list of editions lets other files answer, the worker walks the
 //! inventory: it looks every address up again and writes only the rows whose answer changed. A build in which one
 //! address in a hundred changed costs a hundredth of a table in dead rows, and a build without changes costs none.
 //!
@@ -47,14 +47,17 @@ const SHARDS: Duration = Duration::from_secs(10);
 /// The worker's walk through its inventory.
 pub struct Walk {
     slot: &'static Database,
-    /// Counter of generations and of reloads, as of when it was last seen to that there is nothing to do.
-    checked: Option<(Option<u64>, u64)>,
+    /// Counters of generations, of lists and of reloads, as of when it was last seen to that there is nothing to do.
+    checked: Option<Stamp>,
     /// When to look again: shards come and go without a sign.
     look_at: Option<Instant>,
     current: Option<Current>,
     /// The walk for these was cancelled; the next build starts another.
     given_up: Vec<String>,
 }
+
+/// What a look at the files was made of.
+type Stamp = (Option<u64>, Option<u64>, u64);
 
 /// One walk.
 struct Current {
@@ -103,7 +106,7 @@ impl Walk {
 
     /// Does a piece. True: there is another to do.
     pub fn turn(&mut self) -> bool {
-        let stamp = (shared::generation(), process::reloads());
+        let stamp = (shared::generation(), shared::lists(), process::reloads());
         if self.checked != Some(stamp) || self.look_at.is_some_and(|at| Instant::now() >= at) {
             self.look(stamp);
         }
@@ -155,7 +158,7 @@ impl Walk {
     }
 
     /// Sees whether files answer that the inventory was not compared with.
-    fn look(&mut self, stamp: (Option<u64>, u64)) {
+    fn look(&mut self, stamp: Stamp) {
         if !settings::maxmind_walk() {
             self.end(outcome::CANCELLED, Some("asn_inventory.maxmind_walk was switched off"));
             watched::succeeded(Work::Walk);

@@ -23,7 +23,7 @@ pub mod store;
 mod text;
 
 pub use index::Holders;
-pub use open::Lists;
+pub use open::{Held, Lists};
 pub use parsed::{MOST_ENTRIES, MOST_ENTRIES_V6, Parsed, Room};
 pub use span::{Entry, Span, entry};
 pub use store::Store;

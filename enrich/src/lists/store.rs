@@ -107,7 +107,7 @@ impl Store {
             Some(info) => {
                 let path = self.files().join(&info.file);
                 let bytes = map(&path).map_err(at(&path))?;
-                Lists::new(bytes, info.installed_at).ok_or_else(|| StoreError::Damaged {
+                Lists::new(bytes, &info.file, info.installed_at).ok_or_else(|| StoreError::Damaged {
                     path,
                     error: io::Error::new(io::ErrorKind::InvalidData, "not an index of lists"),
                 })?

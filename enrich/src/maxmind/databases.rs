@@ -12,6 +12,7 @@ use super::merge::Merged;
 use super::overlay::Overlay;
 use super::role::Fields;
 use crate::address::effective;
+use crate::lists::Lists;
 
 /// The generations that answer now, in the order of the list, and their overlay.
 ///
@@ -29,6 +30,7 @@ pub struct Databases {
     countries: Option<usize>,
     overlay: Option<Overlay>,
     installed_at: Option<i64>,
+    lists: Arc<Lists>,
 }
 
 /// The files' answer about one address.
@@ -57,7 +59,17 @@ impl Databases {
         let (asns, countries) = (only(Fields::ORIGIN), only(Fields::COUNTRY));
         let answering: Vec<_> = generations.iter().filter(|g| !g.fields().is_empty()).cloned().collect();
         let overlay = overlay.filter(|overlay| overlay.editions() == answering.len());
-        Databases { generations, answering, asns, countries, overlay, installed_at }
+        Databases { generations, answering, asns, countries, overlay, installed_at, lists: Arc::default() }
+    }
+
+    /// The lists of networks that answer beside the files.
+    pub fn lists(&self) -> &Arc<Lists> {
+        &self.lists
+    }
+
+    /// Other lists from now on.
+    pub fn set_lists(&mut self, lists: Arc<Lists>) {
+        self.lists = lists;
     }
 
     /// No edition that could answer is installed.
@@ -75,9 +87,10 @@ impl Databases {
         self.generations.iter().find(|g| g.edition() == edition)
     }
 
-    /// Unix microseconds: a stored answer older than this came from files that are no longer the newest.
+    /// Unix microseconds: a stored answer older than this came from files or lists that are no longer the newest. `None`
+    /// without a file: no stored answer is older then.
     pub fn installed_at(&self) -> Option<i64> {
-        self.installed_at
+        self.installed_at.map(|at| self.lists.installed_at().map_or(at, |lists| at.max(lists)))
     }
 
     /// Whether IPv4 is answered from one index of all editions.

@@ -42,6 +42,12 @@ pub fn rights() -> Option<String> {
     let mut places: Vec<PathBuf> =
         vec![home.clone(), home.join("current.json"), home.join("import.lock"), generations.clone()];
     places.extend(fs::read_dir(&generations).into_iter().flatten().flatten().map(|entry| entry.path()));
+    writable(places)
+}
+
+/// The command for a shell that lets the server write the first of these places that it may not write.
+pub fn writable(places: Vec<PathBuf>) -> Option<String> {
+    let home = settings::place::directory();
     places.iter().find_map(|place| {
         let known = fs::symlink_metadata(place).ok()?;
         let bits = if known.is_dir() { "u+rwx" } else { "u+rw" };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use enrich::latency::BOUNDS;
 
 use super::page::{Durations, Page, Sample};
-use crate::files::maxmind;
+use crate::files::{lists as network_lists, maxmind};
 use crate::pg::process;
 use crate::pg::time;
 use crate::shared::trouble::{Trouble, WORKS, Work};
@@ -164,6 +164,37 @@ pub fn files(page: &mut Page) {
     page.gauge(
         "mmdb_import_failing",
         "Whether the last import of files failed as a whole: the installed ones stay in use.",
+        Sample::of(failing.and_then(truth)),
+    );
+}
+
+/// The lists of networks.
+pub fn lists(page: &mut Page) {
+    let known = network_lists::manifest().lists;
+    let each = |of: fn(&enrich::lists::manifest::ListState) -> Option<f64>| -> Vec<Sample> {
+        let samples =
+            known.iter().filter_map(|(list, state)| Sample::labelled(vec![("list", list.clone())], of(state)));
+        samples.collect()
+    };
+    page.gauge(
+        "list_entries",
+        "Entries of the list of networks that are in use.",
+        each(|state| state.current.as_ref().map(|current| (current.entries[0] + current.entries[1]) as f64)),
+    );
+    page.gauge(
+        "list_file_timestamp_seconds",
+        "Date of the file that they came from.",
+        each(|state| state.current.as_ref().map(|current| current.modified_at as f64 / 1e6)),
+    );
+    page.gauge(
+        "list_refused",
+        "Whether the list's file was refused when it was last looked at: entries of before stay in use.",
+        each(|state| truth(state.refused.is_some())),
+    );
+    let failing = shared::shared().map(|shared| shared.launcher.lists.is_failing());
+    page.gauge(
+        "list_import_failing",
+        "Whether the last import of lists of networks failed as a whole: the installed ones stay in use.",
         Sample::of(failing.and_then(truth)),
     );
 }

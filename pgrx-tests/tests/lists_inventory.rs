@@ -1,0 +1,69 @@
+//! The lists in the rows of the inventory: born with them, walked after a change, and shown by views.
+
+use crate::lists_support::*;
+use asn_inventory_tests::prelude::*;
+use std::fs;
+
+const LISTS: &str = "SELECT string_agg(host(ip_address) || '=' || coalesce(lists::text, '-'), ' ' ORDER BY ip_address) FROM ip_inventory";
+
+#[test]
+fn rows_have_the_lists_and_follow_them() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_walked(DB);
+    let dir = default_dir(&cluster);
+    put(&dir, "tor.txt", "81.2.69.142\n10.0.0.0/8\n");
+    wait_lists(&cluster, "81.2.69.142", "{tor}");
+    assert_eq!(
+        cluster.lines(DB, "SELECT (l).lists, (l).city FROM lookup_ip('81.2.69.142') l UNION ALL SELECT (l).lists, (l).maxmind_status FROM lookup_ip('10.1.1.1') l UNION ALL SELECT (l).lists, (l).maxmind_status FROM lookup_ip('8.8.8.8') l"),
+        ["{tor}|London", "{tor}|skipped", "|found"]
+    );
+    cluster.sql(
+        DB,
+        "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', ARRAY['ip']);
+         INSERT INTO events VALUES ('81.2.69.142'), ('10.1.1.1'), ('8.8.8.8'), ('8.8.8.8')",
+    );
+    cluster.wait_value(DB, LISTS, "8.8.8.8=- 10.1.1.1={tor} 81.2.69.142={tor}");
+    assert_eq!(cluster.value(DB, "SELECT (enrich_ip('81.2.69.142')).lists"), "{tor}");
+    // A walk after another list, and after its end.
+    put(&dir, "dns.txt", "8.8.8.0/24\n81.2.0.0/16\n");
+    cluster.wait_value(DB, LISTS, "8.8.8.8={dns} 10.1.1.1={tor} 81.2.69.142={dns,tor}");
+    assert_eq!(
+        cluster.lines(DB, "SELECT list, addresses, observations FROM top_lists"),
+        ["dns|2|3", "tor|2|2"]
+    );
+    let story = cluster.lines(DB, "SELECT event, detail FROM ip_story('81.2.69.142') WHERE event = 'in lists'");
+    assert_eq!(story, ["in lists|dns, tor"]);
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_story('9.9.9.9') WHERE event = 'in lists'"), "0");
+    fs::remove_file(dir.join("tor.txt")).expect("removed");
+    cluster.wait_value(DB, LISTS, "8.8.8.8={dns} 10.1.1.1=- 81.2.69.142={dns}");
+    fs::remove_file(dir.join("dns.txt")).expect("removed");
+    cluster.wait_value(DB, LISTS, "8.8.8.8=- 10.1.1.1=- 81.2.69.142=-");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_asn_history"), "0", "no other column was touched");
+}
+
+#[test]
+fn populate_and_backfill_fill_them() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_walked(DB);
+    put(&default_dir(&cluster), "tor.txt", "81.2.69.142\n");
+    wait_lists(&cluster, "81.2.69.142", "{tor}");
+    cluster.sql(
+        DB,
+        "CREATE TABLE events (ip inet); INSERT INTO events VALUES ('81.2.69.142'), ('8.8.8.8');
+         SELECT attach_ip_source('events', ARRAY['ip']); SELECT populate_ip_inventory('events');
+         INSERT INTO ip_inventory (ip_address) VALUES ('81.2.69.143')",
+    );
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    cluster.wait_value(DB, LISTS, "8.8.8.8=- 81.2.69.142={tor} 81.2.69.143=-");
+    // Off: rows stay as they are, until they are asked for.
+    cluster.set("asn_inventory.maxmind_walk", "off");
+    put(&default_dir(&cluster), "all.txt", "81.2.69.0/24\n");
+    wait_lists(&cluster, "81.2.69.142", "{all,tor}");
+    assert_eq!(cluster.value(DB, "SELECT (enrich_ip('81.2.69.142')).lists"), "{all,tor}", "the row is stale");
+    cluster.sql(DB, "SELECT refresh_stale()");
+    cluster.wait_value(DB, LISTS, "8.8.8.8=- 81.2.69.142={all,tor} 81.2.69.143={all}");
+}
