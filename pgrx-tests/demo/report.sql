@@ -42,6 +42,9 @@ UNION ALL
         scanner_last_seen::date
  FROM ip_inventory WHERE scanner_riot AND NOT scanner_noise ORDER BY observation_count DESC, ip_address LIMIT 3);
 
+\echo 'Lists of networks: the ranges of clouds, and a made-up blocklist'
+SELECT list, addresses, observations AS seen FROM top_lists;
+
 \echo 'Top countries'
 SELECT country_code AS cc, count(*) AS addresses, sum(observation_count) AS seen,
        repeat('#', (40 * sum(observation_count) / max(sum(observation_count)) OVER ())::int) AS " "

@@ -29,10 +29,7 @@ fn rows_have_the_lists_and_follow_them() {
     // A walk after another list, and after its end.
     put(&dir, "dns.txt", "8.8.8.0/24\n81.2.0.0/16\n");
     cluster.wait_value(DB, LISTS, "8.8.8.8={dns} 10.1.1.1={tor} 81.2.69.142={dns,tor}");
-    assert_eq!(
-        cluster.lines(DB, "SELECT list, addresses, observations FROM top_lists"),
-        ["dns|2|3", "tor|2|2"]
-    );
+    assert_eq!(cluster.lines(DB, "SELECT list, addresses, observations FROM top_lists"), ["dns|2|3", "tor|2|2"]);
     let story = cluster.lines(DB, "SELECT event, detail FROM ip_story('81.2.69.142') WHERE event = 'in lists'");
     assert_eq!(story, ["in lists|dns, tor"]);
     assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_story('9.9.9.9') WHERE event = 'in lists'"), "0");

@@ -15,7 +15,9 @@ fn cluster() -> Cluster {
 fn finding(cluster: &Cluster, check: &str) -> String {
     cluster.value(
         DB,
-        &format!("SELECT level || ': ' || detail FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"),
+        &format!(
+            "SELECT level || ': ' || detail FROM enrichment_doctor() WHERE check_name = '{check}' AND level <> 'ok'"
+        ),
     )
 }
 
@@ -26,9 +28,11 @@ fn an_open_session_sees_lists_come_change_and_go() {
     let mut client = cluster.client();
     let mut wait = |ip: &str, wanted: Option<&str>| {
         let sql = format!("SELECT ip_lists('{ip}')::text");
-        wait_for("the lists", || client.query_one(&sql, &[]).expect("a row").get::<_, Option<String>>(0), |lists| {
-            lists.as_deref() == wanted
-        });
+        wait_for(
+            "the lists",
+            || client.query_one(&sql, &[]).expect("a row").get::<_, Option<String>>(0),
+            |lists| lists.as_deref() == wanted,
+        );
     };
     wait("81.2.69.142", None);
     put(&dir, "tor.txt", "81.2.69.142\n");
@@ -65,7 +69,8 @@ fn a_refused_file_leaves_the_entries_of_before_and_is_reported() {
     );
     assert_eq!(cluster.value(DB, "SELECT ip_lists('81.2.69.142')"), "{tor}");
     assert_eq!(cluster.value(DB, "SELECT ip_lists('1.1.1.1')"), "{}");
-    let doctor = cluster.lines(DB, "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'list files' ORDER BY 2");
+    let doctor =
+        cluster.lines(DB, "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'list files' ORDER BY 2");
     assert_eq!(
         doctor,
         [
@@ -79,7 +84,9 @@ fn a_refused_file_leaves_the_entries_of_before_and_is_reported() {
     let status = cluster.value(DB, "SELECT lists || '; ' || lists_refused FROM enrichment_status");
     assert!(status.starts_with("1; ") && status.contains("tor: HTML or XML in line 2"), "{status}");
     let metrics = cluster.value(DB, "SELECT prometheus_metrics()");
-    for line in ["list_refused{database=\"postgres\",list=\"tor\"} 1", "list_entries{database=\"postgres\",list=\"tor\"} 1"] {
+    for line in
+        ["list_refused{database=\"postgres\",list=\"tor\"} 1", "list_entries{database=\"postgres\",list=\"tor\"} 1"]
+    {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
     cluster.wait_log("asn_inventory: refused list words: 2 of 3 lines");
@@ -118,11 +125,18 @@ fn another_directory_counts_from_the_reload_on_and_a_missing_one_takes_nothing_a
     wait_lists(&cluster, "1.1.1.1", "{there}");
     let gone = other.join("gone");
     cluster.set("asn_inventory.lists_dir", &gone.to_string_lossy());
-    let wanted = format!("warning: asn_inventory.lists_dir is \"{}\", which cannot be used (No such file or directory (os error 2)): lists stay as they are.", gone.display());
+    let wanted = format!(
+        "warning: asn_inventory.lists_dir is \"{}\", which cannot be used (No such file or directory (os error 2)): lists stay as they are.",
+        gone.display()
+    );
     wait_for("a finding", || finding(&cluster, "list directory"), |found| *found == wanted);
     assert_eq!(cluster.value(DB, "SELECT ip_lists('1.1.1.1')"), "{there}");
     cluster.set("asn_inventory.lists_dir", &cluster.data_dir().join("asn_inventory/lists_imported").to_string_lossy());
-    wait_for("a finding", || finding(&cluster, "list directory"), |found| found.contains("it is the one of the imported lists"));
+    wait_for(
+        "a finding",
+        || finding(&cluster, "list directory"),
+        |found| found.contains("it is the one of the imported lists"),
+    );
     assert_eq!(cluster.value(DB, "SELECT ip_lists('1.1.1.1')"), "{there}");
 }
 
@@ -135,12 +149,17 @@ fn without_preload_a_session_imports_and_reads_them() {
     put(&dir, "tor.txt", "81.2.69.142\n");
     assert_eq!(cluster.value(DB, "SELECT ip_lists('81.2.69.142')"), "{tor}", "the first look-up of a session");
     let mut client = cluster.client();
-    let mut lists = || client.query_one("SELECT ip_lists('81.2.69.142')::text", &[]).expect("a row").get::<_, Option<String>>(0);
+    let mut lists =
+        || client.query_one("SELECT ip_lists('81.2.69.142')::text", &[]).expect("a row").get::<_, Option<String>>(0);
     assert_eq!(lists().as_deref(), Some("{tor}"));
     put(&dir, "b.txt", "81.2.0.0/16\n");
     wait_for("the newer lists", &mut lists, |found| found.as_deref() == Some("{b,tor}"));
     put(&dir, "b.txt", "<html>");
-    cluster.wait_value(DB, "SELECT refused FROM network_lists() WHERE list = 'b'", "HTML or XML in line 1: not a list of networks");
+    cluster.wait_value(
+        DB,
+        "SELECT refused FROM network_lists() WHERE list = 'b'",
+        "HTML or XML in line 1: not a list of networks",
+    );
     assert_eq!(lists().as_deref(), Some("{b,tor}"));
 }
 
@@ -170,7 +189,11 @@ fn an_import_that_cannot_be_written_is_reported_and_mended_by_its_remedy() {
     let found = wait_for("a finding", || finding(&cluster, "list import"), |found| !found.is_empty());
     assert!(found.starts_with("error: Lists of networks cannot be imported since "), "{found}");
     assert_eq!(cluster.value(DB, "SELECT ip_lists('1.1.1.1')"), "{tor}", "an open index stays");
-    assert!(cluster.value(DB, "SELECT prometheus_metrics()").contains("asn_inventory_list_import_failing{database=\"postgres\"} 1"));
+    assert!(
+        cluster
+            .value(DB, "SELECT prometheus_metrics()")
+            .contains("asn_inventory_list_import_failing{database=\"postgres\"} 1")
+    );
     cluster.wait_log("could not import lists of networks");
     fs::remove_file(&files).expect("removed");
     fs::rename(&away, &files).expect("renamed");

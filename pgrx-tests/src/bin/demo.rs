@@ -17,6 +17,11 @@ use std::time::Instant;
 const LOAD: &str = include_str!("../../demo/load.sql");
 const REPORT: &str = include_str!("../../demo/report.sql");
 const EVENTS: &str = include_str!("../../demo/cowrie.jsonl");
+/// Lists of networks; what they hold is made up.
+const LISTS: [(&str, &str); 2] = [
+    ("clouds.json", include_str!("../../demo/clouds.json")),
+    ("blocklist.txt", include_str!("../../demo/blocklist.txt")),
+];
 const DB: &str = "honeypot";
 /// Addresses that a network source is still to be asked about.
 const UNANSWERED: &str = "SELECT count(*) FROM ip_inventory
@@ -61,6 +66,10 @@ fn main() -> ExitCode {
             println!("==> bundled sample files: their places and organizations are made up");
         }
     }
+    if let Err(error) = lists(&cluster) {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     match show(&cluster) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -93,6 +102,13 @@ fn bundled_files(dir: &Path) -> io::Result<()> {
     }
     fixtures::small_city(built).write(&dir.join("GeoLite2-City.mmdb"))?;
     asn.write(&dir.join("GeoLite2-ASN.mmdb"))
+}
+
+/// Puts lists where the server looks for them by default.
+fn lists(cluster: &Cluster) -> io::Result<()> {
+    let dir = cluster.data_dir().join("asn_inventory/lists");
+    fs::create_dir_all(&dir)?;
+    LISTS.iter().try_for_each(|(name, content)| fs::write(dir.join(name), content))
 }
 
 /// The editions in the caller's directory, with any names; a clear message if it has none.
@@ -135,6 +151,12 @@ fn show(cluster: &Cluster) -> Outcome<()> {
         start.elapsed().as_millis()
     );
     cluster.wait_value(DB, UNCOUNTED, "0");
+    cluster.wait_value(DB, "SELECT count(*) FROM network_lists() WHERE installed_at IS NOT NULL", "2");
+    cluster.wait_value(
+        DB,
+        "SELECT count(*) FROM ip_inventory WHERE lists IS DISTINCT FROM nullif(ip_lists(ip_address), '{}')",
+        "0",
+    );
     report(cluster)?;
     Ok(())
 }
