@@ -61,6 +61,6 @@ fn populate_and_backfill_fill_them() {
     put(&default_dir(&cluster), "all.txt", "81.2.69.0/24\n");
     wait_lists(&cluster, "81.2.69.142", "{all,tor}");
     assert_eq!(cluster.value(DB, "SELECT (enrich_ip('81.2.69.142')).lists"), "{all,tor}", "the row is stale");
-    cluster.sql(DB, "SELECT refresh_stale()");
+    cluster.sql(DB, "SELECT refresh_stale('maxmind')");
     cluster.wait_value(DB, LISTS, "8.8.8.8=- 81.2.69.142={all,tor} 81.2.69.143={all}");
 }

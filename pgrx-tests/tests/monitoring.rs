@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::lists_support::{default_dir, put};
 use crate::network_support::*;
 use crate::promtool_support::*;
 use asn_inventory_tests::cluster::private_dir;
@@ -32,6 +33,8 @@ fn everything() -> (World, Page) {
     world.sql("SELECT update_maxmind()");
     world.wait("SELECT count(*) FROM enrichment_run WHERE kind = 'update'", "1");
     world.wait("SELECT addresses FROM inventory_count", "3");
+    put(&default_dir(&world.cluster), "tor.txt", "81.2.69.142\n");
+    world.wait("SELECT count(*) FROM network_lists()", "1");
     world.cluster.set("asn_inventory.absorb_interval", "1h");
     world.ingest(&["9.9.9.9"]);
     // The reload had GreyNoise asked once more, and it says again how long it is closed.

@@ -51,6 +51,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "greynoise_timeout|integer|10000|t|ms|10|120000|sighup",
             "greynoise_ttl|integer|10080|t|min|1|5256000|sighup",
             "greynoise_url|string|https://api.greynoise.io|t||||sighup",
+            "lists_dir|string||t||||sighup",
             "maxmind_account_id|string||t||||sighup",
             "maxmind_dir|string||t||||sighup",
             "maxmind_editions|string|GeoLite2-City,GeoLite2-ASN|t||||sighup",

@@ -61,7 +61,7 @@ fn every_object_has_a_description() {
 #[test]
 fn the_objects_of_the_design_are_there_with_their_types() {
     let signatures = "SELECT proname || '(' || pg_get_function_arguments(oid) || ') → ' || pg_get_function_result(oid)
-        FROM function WHERE proname = ANY ('{lookup_ip,ip_asn,ip_asn_org,ip_country,ip_city,ip_class,enrich_ip,
+        FROM function WHERE proname = ANY ('{lookup_ip,ip_asn,ip_asn_org,ip_country,ip_city,ip_class,ip_lists,enrich_ip,
             attach_ip_source,detach_ip_source,populate_ip_inventory,backfill_inventory,cancel_enrichment_job,
             absorb_observations,mmdb_record,mmdb_networks,inventory_report,
             prometheus_metrics}') ORDER BY proname";
@@ -82,6 +82,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
             "ip_city(inet) → text",
             "ip_class(inet) → text",
             "ip_country(inet) → text",
+            "ip_lists(inet) → text[]",
             "lookup_ip(inet) → ip_enrichment",
             "mmdb_networks(edition text, within inet DEFAULT NULL::inet, OUT network cidr, OUT record jsonb) → SETOF record",
             "mmdb_record(edition text, ip inet) → jsonb",
@@ -107,7 +108,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
 fn volatility_parallel_safety_and_strictness_are_as_designed() {
     let labels = "SELECT proname || ' ' || provolatile::text || proparallel::text || CASE WHEN proisstrict THEN 's' ELSE '-' END
                   FROM function WHERE proname IN ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class',
-                      'enrich_ip', 'backfill_inventory', 'mmdb_record', 'mmdb_networks', 'inventory_report') ORDER BY proname";
+                      'ip_lists', 'enrich_ip', 'backfill_inventory', 'mmdb_record', 'mmdb_networks', 'inventory_report') ORDER BY proname";
     assert_eq!(
         lines(labels),
         [
@@ -119,6 +120,7 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
             "ip_city sss",
             "ip_class iss",
             "ip_country sss",
+            "ip_lists sss",
             "lookup_ip sss",
             "mmdb_networks ss-",
             "mmdb_record sss",
@@ -126,7 +128,7 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     );
     // Functions that write, wait or report on other processes are volatile and stay in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
-        ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'mmdb_record', 'mmdb_networks', '_mmdb_network_rows',
+        ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'ip_lists', 'mmdb_record', 'mmdb_networks', '_mmdb_network_rows',
          '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report',
          'unpack_observations') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
@@ -165,11 +167,13 @@ fn functions_that_run_sql_pin_their_search_path() {
             "ip_city|c|invoker",
             "ip_class|c|invoker",
             "ip_country|c|invoker",
+            "ip_lists|c|invoker",
             "lookup_ip|c|invoker",
             "mmdb_editions|c|invoker",
             // Parsed when it was made; a SET would keep it from standing in a query as a subquery.
             "mmdb_networks|sql|invoker",
             "mmdb_record|c|invoker",
+            "network_lists|c|invoker",
             "observe_addresses|c|invoker",
             "secret_references|c|invoker",
             "unpack_observations|c|invoker",
@@ -187,7 +191,7 @@ fn only_the_offline_look_ups_are_granted_to_public() {
                      WHERE a.grantee = 0 ORDER BY 1";
     assert_eq!(
         lines(functions),
-        ["ip_asn", "ip_asn_org", "ip_city", "ip_class", "ip_country", "lookup_ip", "mmdb_record"]
+        ["ip_asn", "ip_asn_org", "ip_city", "ip_class", "ip_country", "ip_lists", "lookup_ip", "mmdb_record"]
     );
     let relations = "SELECT relname FROM relation, aclexplode(coalesce(relacl, acldefault('r', relowner))) AS a
                      WHERE a.grantee <> relowner";

@@ -11,6 +11,7 @@ mod ddl;
 mod enrich;
 mod import;
 mod ingest;
+mod lists;
 mod lookup;
 mod memory;
 mod network;
@@ -45,6 +46,7 @@ const PARTS: &[(&str, Part)] = &[
     ("network", network::run),
     ("report", report::run),
     ("status", status::run),
+    ("lists", lists::run),
 ];
 
 fn main() -> ExitCode {
