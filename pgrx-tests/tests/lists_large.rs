@@ -12,7 +12,7 @@ const ENTRIES: u32 = 50_000;
 fn list(number: u32) -> String {
     let mut text = String::from("100.64.0.0/10\n");
     for n in 1..ENTRIES {
-        let _ = writeln!(text, "{}", Ipv4Addr::from((20 + number) << 24 | n * 300));
+        let _ = writeln!(text, "{}", Ipv4Addr::from(((20 + number) << 24) | (n * 300)));
     }
     text
 }

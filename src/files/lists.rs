@@ -93,12 +93,11 @@ fn refresh_once() {
 fn refresh() {
     let (generation, looked) = OPEN.with_borrow(|open| (open.generation, open.looked));
     match shared::lists().filter(|_| shared::launcher_runs()) {
-        Some(now) => {
-            if looked.is_none() || now != generation {
-                reopen();
-                OPEN.with_borrow_mut(|open| open.generation = now);
-            }
+        Some(now) if looked.is_none() || now != generation => {
+            reopen();
+            OPEN.with_borrow_mut(|open| open.generation = now);
         }
+        Some(_) => {}
         None if looked.is_none_or(|looked| looked.elapsed() >= LOOK) => look(),
         None => {}
     }

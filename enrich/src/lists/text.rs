@@ -5,7 +5,7 @@
 //! | plain, FireHOL netsets | `203.0.113.0/24` |
 //! | Spamhaus DROP | `203.0.113.0/24 ; SBL256894` |
 //! | ranges | `203.0.113.0 - 203.0.113.255` |
-//! | columns | `"203.0.113.9",2026-01-01`, `203.0.113.0	203.0.113.255	24	…` (DShield: first, last, prefix length) |
+//! | columns | `"203.0.113.9",2026-01-01`, or DShield's first address, last one and prefix length |
 //! | Tor | `ExitAddress 203.0.113.9 2026-01-01 00:00:00`, between lines of other words |
 
 use std::io::{self, BufRead};
