@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST: u64 = 100;
 const LONGEST: u64 = 600;
 
+/// The tables that scripts after the first one alter.
+const ALTERED_LATER: [&str; 2] = ["ip_inventory", "ip_source"];
+
 sql_function!(
     /// `hold_still(altered text[], version text)`: locks the extension's views, and its tables as CREATE TRIGGER does or, those
     /// named in `altered`, as ALTER TABLE does, until the update ends. Refuses in a server that still runs the library of
@@ -35,7 +38,12 @@ sql_function!(
     hold_still,
     pg_finfo_hold_still,
     |call: Call| {
-        let altered: Vec<String> = call.texts(0).unwrap_or_default().into_iter().flatten().collect();
+        let mut altered: Vec<String> = call.texts(0).unwrap_or_default().into_iter().flatten().collect();
+        if number(&call.text(1).unwrap_or_default()) < number(env!("CARGO_PKG_VERSION")) {
+            // Other scripts follow in the same transaction, as a rule. What they alter is locked now: whoever holds it may wait
+            // for a job that waits for what is locked here.
+            altered.extend(ALTERED_LATER.map(str::to_owned));
+        }
         if number(env!("CARGO_PKG_VERSION")) < number(&call.text(1).unwrap_or_default()) {
             raise(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
