@@ -41,6 +41,7 @@ pub mod maxmind;
 pub mod miss;
 pub mod moment;
 pub mod pack;
+pub mod proxy;
 pub mod quota;
 pub mod record;
 mod retry;

@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
+use ureq::Agent;
 use ureq::config::ConfigBuilder;
+use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::AgentScope;
 
 use crate::failure::{Failure, FailureKind};
+use crate::proxy::Proxy;
+use crate::proxy::tunnel::{self, ProxyError};
 use crate::text;
 
 #[cfg(test)]
@@ -26,17 +30,19 @@ mod words;
 /// More than any system's whole list.
 const MAX_PEM: u64 = 4 << 20;
 
-/// How every agent begins: `https` only, verified against the system's certificates and those in `ca_file`, the whole
-/// exchange within `timeout`, no redirects followed, no proxy from the environment (a server's environment is not its
-/// settings), and every status an answer, not an error. Callers may build on it.
+/// How every agent begins: `https` only, verified against the system's certificates and those in `ca_files`, the whole
+/// exchange within `timeout`, no redirects followed, and every status an answer, not an error. Callers may build on it,
+/// and [`open`] it.
+///
+/// `ca_files` are the files of further certificates, each with the name of the setting that names it.
 ///
 /// Reads files: make an agent once, not once a request. Name resolution runs on a thread of its own, which inherits the
 /// signal mask of the caller.
 ///
 /// # Errors
-/// `Permanent` if `ca_file` cannot be read or holds no certificate, or if nothing is trusted at all.
-pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
-    let roots = RootCerts::new_with_certs(&trusted(system_roots(), ca_file)?);
+/// `Permanent` if one of `ca_files` cannot be read or holds no certificate, or if nothing is trusted at all.
+pub fn agent(timeout: Duration, ca_files: &[(&str, &Path)]) -> Result<ConfigBuilder<AgentScope>, Failure> {
+    let roots = RootCerts::new_with_certs(&trusted(system_roots(), ca_files)?);
     // Named here, because ureq's own default would bring a list of certificates along.
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ureq::Agent::config_builder()
@@ -46,8 +52,26 @@ pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
+        // The library's own: ours is in `open`.
         .proxy(None)
         .user_agent(concat!("asn_inventory/", env!("CARGO_PKG_VERSION"))))
+}
+
+/// The agent, which connects directly or through the proxy.
+pub fn open(config: ConfigBuilder<AgentScope>, proxy: Option<&Proxy>) -> Agent {
+    tunnel::agent(config.build(), proxy.cloned())
+}
+
+/// As [`failure`], of a request to this URL: an error on the way through a proxy names it, since what speaks there may be
+/// the proxy itself.
+pub fn failure_at(error: &ureq::Error, uri: &Uri, proxy: Option<&Proxy>) -> Failure {
+    let mut failure = failure(error);
+    if !matches!(error, ureq::Error::Other(_))
+        && let Some(proxy) = tunnel::through(proxy, uri)
+    {
+        failure.reason += &format!(" (through the proxy {proxy})");
+    }
+    failure
 }
 
 /// The meaning of an agent's error for its caller. `Permanent` is only an error that waiting cannot fix: a certificate
@@ -55,7 +79,7 @@ pub fn agent(timeout: Duration, ca_file: Option<&Path>) -> Result<ConfigBuilder<
 ///
 /// The reason contains no part of the request: a key may be in its headers or its URL.
 pub fn failure(error: &ureq::Error) -> Failure {
-    use ureq::Error::{BadUri, HostNotFound, Http, Io, Protocol, RequireHttpsOnly, Rustls, Timeout};
+    use ureq::Error::{BadUri, HostNotFound, Http, Io, Other, Protocol, RequireHttpsOnly, Rustls, Timeout};
     let (kind, reason) = match error {
         BadUri(_) | Http(_) | RequireHttpsOnly(_) => (FailureKind::Permanent, "the URL is not understood".to_owned()),
         HostNotFound => (FailureKind::Transient, "host not found".to_owned()),
@@ -66,10 +90,16 @@ pub fn failure(error: &ureq::Error) -> Failure {
         },
         Rustls(e) => (FailureKind::Transient, words::of(e)),
         // Its text may hold a header of the answer, like a signed `Location`.
+        Other(e) if e.is::<ProxyError>() => (FailureKind::Transient, e.to_string()),
         Protocol(_) => (FailureKind::Transient, "the answer is not HTTP".to_owned()),
         _ => (FailureKind::Transient, "the connection failed".to_owned()),
     };
     Failure { kind, reason: text::clean(&reason, text::MAX_TEXT).into_owned() }
+}
+
+/// The file of the setting, as [`agent`] takes it.
+pub fn ca_file(path: Option<&Path>) -> Vec<(&'static str, &Path)> {
+    path.map(|path| ("tls_ca_file", path)).into_iter().collect()
 }
 
 /// The files that [`agent`] uses, so that a caller can check them for changes: `ca_file`, and the places of the
@@ -94,9 +124,12 @@ fn system_roots() -> Vec<Certificate<'static>> {
     found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned()).collect()
 }
 
-fn trusted(mut roots: Vec<Certificate<'static>>, ca_file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
-    if let Some(path) = ca_file {
-        let further = read_pem(path).map_err(|why| permanent(format!("tls_ca_file {}: {why}", path.display())))?;
+fn trusted(
+    mut roots: Vec<Certificate<'static>>,
+    ca_files: &[(&str, &Path)],
+) -> Result<Vec<Certificate<'static>>, Failure> {
+    for (name, path) in ca_files {
+        let further = read_pem(path).map_err(|why| permanent(format!("{name} {}: {why}", path.display())))?;
         roots.extend(further);
     }
     if roots.is_empty() {

@@ -2,7 +2,7 @@
 //! be dropped, sent or shown by accident. A refusal gives the reason and never repeats the text: it may contain a
 //! password.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use ureq::http::Uri;
@@ -84,6 +84,15 @@ pub fn host_port(text: &str) -> Result<(&str, u16), &'static str> {
         Ok(number) if is_port(port) => Ok((host, number)),
         _ => Err("Its port must be a number from 1 to 65535."),
     }
+}
+
+/// Whether a host of a URL is this machine, by its own words: `localhost`, or an address that leads nowhere else.
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let name = bare.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn is_port(text: &str) -> bool {

@@ -281,6 +281,7 @@ impl Network {
             greynoise_at_once: self.rules.greynoise_at_once,
             greynoise_timeout: s.greynoise_timeout,
             tls_ca_file: s.tls_ca_file.clone(),
+            resolver: s.resolver(),
             gate: self.campaign.gate(&self.given()),
             retry_base: Duration::from_secs(1),
         }

@@ -1,17 +1,21 @@
 //! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so code that works
 //! in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network), those of
-//! downloads in [`downloads`](mod@downloads), the feature flag in [`flag`](mod@flag).
+//! downloads in [`downloads`](mod@downloads), of a proxy in [`proxy`](mod@proxy), about secrets in
+//! [`secrets`](mod@secrets), the feature flag in [`flag`](mod@flag).
 
 mod downloads;
 mod flag;
 mod network;
 pub mod place;
+mod proxy;
+mod secrets;
 mod server;
 mod texts;
 
 pub use downloads::downloads;
 pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server, switched_off_by_environment};
 pub use network::{Network, NetworkNode, Switch, lifetimes, network, network_node, policy};
+pub use proxy::proxy;
 pub use server::may_read_secret_settings;
 
 use std::path::PathBuf;
@@ -252,6 +256,8 @@ pub fn define() {
     );
     flag::define();
     network::define();
+    secrets::define();
+    proxy::define();
     downloads::define();
     server::reserve_names();
 }

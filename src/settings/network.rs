@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use enrich::cascade::Policy;
 use enrich::freshness::Lifetimes;
+use enrich::proxy::Plan;
 use enrich::quota::Window;
-use enrich::secrets::{Commands, Patterns, Resolver};
+use enrich::secrets::Resolver;
 use ipnetwork::IpNetwork;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
+use super::proxy::proxy;
+use super::secrets::{Secrets, secrets};
 use super::text;
 use super::texts::*;
 
@@ -61,8 +64,6 @@ static GREYNOISE_QUOTA_WINDOW: GucSetting<QuotaWindow> = GucSetting::<QuotaWindo
 static REFRESH_SCHEDULE: Text = text_of(c"*/10 * * * *");
 static TLS_CA_FILE: Text = text_of(c"");
 static NEVER_ASK: Text = text_of(c"");
-static SECRET_COMMANDS: Text = text_of(c"");
-static SECRET_ENVIRONMENT: Text = text_of(c"MAXMIND_*,GREYNOISE_*");
 
 /// Minutes of a day.
 const DAY: i32 = 24 * 60;
@@ -110,18 +111,20 @@ pub struct Network {
     pub tls_ca_file: Option<PathBuf>,
     /// Networks whose addresses are never sent to a source.
     pub never_ask: Vec<IpNetwork>,
-    /// Programs that may resolve secrets.
-    pub secret_commands: String,
-    /// Variables that `env:` may read.
-    pub secret_environment: String,
+    /// What references to secrets may lead to.
+    pub secrets: Secrets,
+    /// The way out.
+    pub proxy: Plan,
 }
 
 impl Network {
     /// The resolver of references by the present settings.
     pub fn resolver(&self) -> Resolver {
         Resolver {
-            env_allow: Patterns::parse(&self.secret_environment).unwrap_or_default(),
-            commands: Commands::parse(&self.secret_commands).unwrap_or_default(),
+            env_allow: self.secrets.environment.clone(),
+            commands: self.secrets.commands.clone(),
+            owners: self.secrets.file_owners.clone(),
+            proxy: Some(self.proxy.clone()),
             ca_file: self.tls_ca_file.clone(),
             environment: Default::default(),
         }
@@ -154,8 +157,8 @@ pub fn network() -> Network {
         refresh_schedule: text(&REFRESH_SCHEDULE),
         tls_ca_file: (!ca.is_empty()).then(|| PathBuf::from(ca)),
         never_ask: networks(&text(&NEVER_ASK)).unwrap_or_default(),
-        secret_commands: text(&SECRET_COMMANDS),
-        secret_environment: text(&SECRET_ENVIRONMENT),
+        secrets: secrets(),
+        proxy: proxy(),
     }
 }
 
@@ -308,7 +311,7 @@ pub fn define() {
         GucContext::Sighup,
         plain,
     );
-    let strings: [TextSetting; 9] = [
+    let strings: [TextSetting; 7] = [
         (
             c"asn_inventory.cymru_dns_servers",
             c"Resolvers that Team Cymru is asked through, as ip:port, comma separated; empty: those of the system.",
@@ -364,22 +367,6 @@ pub fn define() {
             &NEVER_ASK,
             secret,
             Some(check_networks),
-        ),
-        (
-            c"asn_inventory.secret_commands",
-            c"Programs that may resolve references, by absolute path: op=/usr/bin/op, aws=/usr/bin/aws, sops=/usr/bin/sops.",
-            c"Empty: no program is run.",
-            &SECRET_COMMANDS,
-            secret,
-            Some(check_commands),
-        ),
-        (
-            c"asn_inventory.secret_environment",
-            c"Variables of the server's environment that env: references may read, comma separated; * stands for any ending.",
-            c"References to other variables are refused.",
-            &SECRET_ENVIRONMENT,
-            secret,
-            Some(check_patterns),
         ),
     ];
     define_texts(&strings);

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use enrich::maxmind::{Edition, Language};
+use enrich::proxy;
 use enrich::schedule::Schedule;
-use enrich::secrets::{Commands, Patterns, Reference};
+use enrich::secrets::{Commands, Owners, Patterns, Reference};
 use ipnetwork::IpNetwork;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
@@ -120,6 +121,8 @@ check!(check_networks, |text| networks(text).map(drop));
 check!(check_schedule, |text| Schedule::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_commands, |text| Commands::parse(text).map(drop).map_err(|error| error.to_string()));
 check!(check_patterns, |text| Patterns::parse(text).map(drop).map_err(|error| error.to_string()));
+check!(check_owners, |text| Owners::parse(text).map(drop).map_err(|error| error.to_string()));
+check!(check_no_proxy, |text| proxy::check_no_proxy(text).map_err(str::to_owned));
 check!(check_account, |text| {
     if text.bytes().all(|b| b.is_ascii_digit()) { Ok(()) } else { Err("It is a number.".to_owned()) }
 });
@@ -153,6 +156,11 @@ macro_rules! check_in_silence {
 
 check_in_silence!(check_greynoise_key, "greynoise_api_key", reference);
 check_in_silence!(check_license_key, "maxmind_license_key", reference);
+check_in_silence!(check_proxy_credentials, "https_proxy_credentials", reference);
+check_in_silence!(check_proxy, "https_proxy", |text| match text {
+    "" => Ok(()),
+    text => proxy::address(text).map(drop).map_err(str::to_owned),
+});
 check_in_silence!(check_greynoise_url, "greynoise_url", https);
 check_in_silence!(check_maxmind_url, "maxmind_url", https);
 

@@ -11,7 +11,7 @@ use super::gate::Gate;
 use crate::cymru::{AsName, Origin};
 use crate::failure::Failure;
 use crate::greynoise::Verdict;
-use crate::secrets::Secret;
+use crate::secrets::{Resolver, Secret};
 use crate::source::Source;
 
 /// Where the sources are, and how fast they may be asked.
@@ -39,6 +39,8 @@ pub struct Config {
     pub greynoise_timeout: Duration,
     /// Further trusted certificates (PEM), beside the system's.
     pub tls_ca_file: Option<PathBuf>,
+    /// How a proxy's credentials are looked up, and which proxy is wanted.
+    pub resolver: Resolver,
     /// The allowed requests.
     pub gate: Gate,
     /// The wait before the first of three repeats; each next one is twice as long. One second, except in tests.

@@ -118,6 +118,7 @@ impl Setup {
             config.greynoise_key.as_ref(),
             config.greynoise_timeout,
             config.tls_ca_file.as_deref(),
+            config.resolver.proxy().map_err(Failure::transient)?,
         )?);
         *kept = Some(BuiltClient { client: Arc::clone(&client), stamps, at: Instant::now(), doubted: false });
         Ok(client)

@@ -30,6 +30,7 @@ fn config(dns: &Dns) -> Config {
         greynoise_rate: 10_000,
         greynoise_timeout: Duration::from_secs(2),
         tls_ca_file: None,
+        resolver: Default::default(),
         gate: Gate::default(),
         retry_base: Duration::from_millis(10),
     }

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ureq::Agent;
-use ureq::http::HeaderValue;
 use ureq::http::header::ACCEPT;
+use ureq::http::{HeaderValue, Uri};
 
 use super::{MAX_BODY, Verdict, parse};
 use crate::failure::{Failure, FailureKind};
+use crate::proxy::Proxy;
 use crate::secrets::Secret;
 use crate::time::Micros;
 use crate::{tls, url};
@@ -27,20 +28,27 @@ pub struct Client {
     base: String,
     /// Marked as sensitive, so that no library on the way shows it.
     key: Option<HeaderValue>,
+    proxy: Option<Proxy>,
 }
 
 impl Client {
     /// A client of the service at `url` (`https`, no query, no credentials) that asks with `key`, if there is one.
     /// `timeout` spans a whole question, from the name of the host to the last byte. `ca_file` holds further trusted
-    /// certificates.
+    /// certificates; the way may lead through `proxy`.
     ///
     /// # Errors
     /// `Permanent` if one of these cannot work. No reason shows the URL or the key.
-    pub fn new(url: &str, key: Option<&Secret>, timeout: Duration, ca_file: Option<&Path>) -> Result<Client, Failure> {
+    pub fn new(
+        url: &str,
+        key: Option<&Secret>,
+        timeout: Duration,
+        ca_file: Option<&Path>,
+        proxy: Option<Proxy>,
+    ) -> Result<Client, Failure> {
         let base = base(url)?;
         let key = key.map(header).transpose()?;
-        let agent = tls::agent(timeout, ca_file)?.build().new_agent();
-        Ok(Client { agent, base, key })
+        let agent = tls::open(tls::agent(timeout, &tls::ca_file(ca_file))?, proxy.as_ref());
+        Ok(Client { agent, base, key, proxy })
     }
 
     /// Asks for one address.
@@ -48,18 +56,21 @@ impl Client {
     /// # Errors
     /// As [`parse`] says; `Transient` also where no answer came.
     pub fn ask(&self, ip: Ipv4Addr) -> Result<Verdict, Failure> {
-        let mut request = self.agent.get(format!("{}/v3/community/{ip}", self.base));
+        let url: Uri =
+            format!("{}/v3/community/{ip}", self.base).parse().map_err(|_| permanent("greynoise_url is too long"))?;
+        let failed = |error: &ureq::Error| tls::failure_at(error, &url, self.proxy.as_ref());
+        let mut request = self.agent.get(&url);
         request = request.header(ACCEPT, "application/json");
         if let Some(key) = &self.key {
             request = request.header("key", key);
         }
-        let response = request.call().map_err(|error| tls::failure(&error))?;
+        let response = request.call().map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         // One byte more than is allowed, to see that there is more; the rest is not read, and the connection is closed.
         let mut body = Vec::new();
         let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
-        reader.read_to_end(&mut body).map_err(|error| tls::failure(&error.into()))?;
+        reader.read_to_end(&mut body).map_err(|error| failed(&error.into()))?;
         parse(ip, status, |name| headers.get(name)?.to_str().ok(), &body, now())
     }
 }

@@ -140,12 +140,46 @@ impl Commands {
     }
 }
 
+/// Whose files may hold secrets, beside those of root and of the server's own user. Docker and Kubernetes mount files
+/// under other owners; the owner of such a file decides which key the server uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owners {
+    any: bool,
+    users: Vec<u32>,
+}
+
+impl Owners {
+    /// Reads the setting `secret_file_owners`: numbers of users, or `any`.
+    ///
+    /// # Errors
+    /// [`BadSetting`] for an element that is neither.
+    pub fn parse(text: &str) -> Result<Owners, BadSetting> {
+        let mut owners = Owners::default();
+        for element in elements(text) {
+            match element.parse() {
+                Ok(user) => owners.users.push(user),
+                Err(_) if element.eq_ignore_ascii_case("any") => owners.any = true,
+                Err(_) => return Err(BadSetting::Owner),
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Whether a user is one of them.
+    pub fn allow(&self, user: u32) -> bool {
+        self.any || self.users.contains(&user)
+    }
+}
+
 /// A setting that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSetting {
     /// See [`Patterns::parse`].
     #[error("a list of variable names is expected, like \"MAXMIND_*, GREYNOISE_API_KEY\"")]
     Pattern,
+    /// See [`Owners::parse`].
+    #[error("a list of user numbers is expected, like \"1000, 472\", or the word any")]
+    Owner,
     /// See [`Commands::parse`].
     #[error(
         "a list like \"op=/usr/bin/op, aws=/usr/bin/aws\" is expected: op, aws and sops, each by its absolute path"

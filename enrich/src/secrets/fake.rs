@@ -119,7 +119,10 @@ impl Reply {
     }
 }
 
-/// An HTTPS server on loopback. Its certificate is good for `localhost` and `127.0.0.1`.
+/// A name that leads here only through a proxy of tests.
+pub(crate) const FAR: &str = "far.example";
+
+/// An HTTPS server on loopback. Its certificate is good for `localhost`, `127.0.0.1` and [`FAR`].
 pub(crate) struct Fake {
     port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -129,7 +132,7 @@ pub(crate) struct Fake {
 }
 
 static CERTIFICATE: LazyLock<(Arc<ServerConfig>, String)> = LazyLock::new(|| {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), FAR.to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

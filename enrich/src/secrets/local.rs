@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use zeroize::Zeroizing;
 
+use super::allowed::Owners;
 use super::error::Why;
 use super::resolver::Resolver;
 use super::value::text;
@@ -22,7 +23,7 @@ pub(super) fn env(resolver: &Resolver, name: &str) -> Result<Secret, Why> {
 }
 
 /// Links are followed, because mounted secrets are links; what counts is the file that was opened.
-pub(super) fn file(path: &Path) -> Result<Secret, Why> {
+pub(super) fn file(path: &Path, owners: &Owners) -> Result<Secret, Why> {
     // Without O_NONBLOCK the opening of a named pipe waits for its other end.
     let opened = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path);
     let file = match opened {
@@ -32,26 +33,27 @@ pub(super) fn file(path: &Path) -> Result<Secret, Why> {
         Err(e) => return Err(Why::Failed(e.to_string())),
     };
     let metadata = file.metadata().map_err(|e| Why::Failed(e.to_string()))?;
-    trusted(&metadata, nix::unistd::geteuid().as_raw())?;
+    trusted(&metadata, nix::unistd::geteuid().as_raw(), owners)?;
     // Room for everything at once: a buffer that grows leaves pieces of the secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET + 2));
     file.take(MAX_SECRET as u64 + 1).read_to_end(&mut bytes).map_err(|e| Why::Failed(e.to_string()))?;
     text(bytes)
 }
 
-fn trusted(metadata: &Metadata, effective_user: u32) -> Result<(), Why> {
+fn trusted(metadata: &Metadata, effective_user: u32, owners: &Owners) -> Result<(), Why> {
     let (is_file, mode, owner) = (metadata.is_file(), metadata.mode(), metadata.uid());
-    judge(is_file, mode, owner, effective_user).map_err(|why| Why::Refused(why.to_owned()))
+    trusted_by(is_file, mode, owner, effective_user, owners).map_err(|why| Why::Refused(why.to_owned()))
 }
 
 /// A user who can write the file can make us send requests with another key.
-fn judge(is_file: bool, mode: u32, owner: u32, effective_user: u32) -> Result<(), &'static str> {
+fn trusted_by(is_file: bool, mode: u32, owner: u32, effective_user: u32, owners: &Owners) -> Result<(), &'static str> {
+    let ours = owner == 0 || owner == effective_user || owners.allow(owner);
     if !is_file {
         Err("is not a regular file")
     } else if mode & 0o022 != 0 {
         Err("its group or others may write it: chmod go-w")
-    } else if owner != 0 && owner != effective_user {
-        Err("belongs neither to root nor to the server's user")
+    } else if !ours {
+        Err("belongs neither to root nor to the server's user: chown it, or see asn_inventory.secret_file_owners")
     } else {
         Ok(())
     }
@@ -59,15 +61,23 @@ fn judge(is_file: bool, mode: u32, owner: u32, effective_user: u32) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::judge;
+    use super::*;
 
     #[test]
     fn only_root_and_the_server_may_have_written_a_key() {
-        assert!(judge(true, 0o100_600, 70, 70).is_ok());
-        assert!(judge(true, 0o100_444, 0, 70).is_ok());
-        assert!(judge(true, 0o100_644, 1000, 70).is_err());
-        assert!(judge(true, 0o100_620, 70, 70).is_err());
-        assert!(judge(true, 0o100_602, 70, 70).is_err());
-        assert!(judge(false, 0o040_700, 70, 70).is_err());
+        let of = |text: &str| Owners::parse(text).unwrap();
+        let judged = |mode, owner, owners: &str| trusted_by(true, mode, owner, 70, &of(owners));
+        assert!(judged(0o100_600, 70, "").is_ok());
+        assert!(judged(0o100_444, 0, "").is_ok(), "as Docker and Kubernetes mount them");
+        assert!(judged(0o100_644, 1000, "").is_err());
+        assert!(judged(0o100_644, 1000, "472").is_err());
+        assert!(judged(0o100_644, 1000, "472, 1000").is_ok());
+        assert!(judged(0o100_644, 1000, "any").is_ok());
+        for owners in ["", "70", "any"] {
+            assert!(judged(0o100_620, 70, owners).is_err());
+            assert!(judged(0o100_602, 70, owners).is_err());
+            assert!(trusted_by(false, 0o040_700, 70, 70, &of(owners)).is_err());
+        }
+        assert!(Owners::parse("postgres").is_err());
     }
 }

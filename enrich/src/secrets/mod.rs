@@ -12,7 +12,7 @@
 //! | [`mod@reference`] | the grammar of references |
 //! | [`resolver`] | the allowed references, and the reasons of failures |
 //! | `local` | `env:` and `file:` |
-//! | `vault` | `vault://`: HashiCorp Vault, KV version 2, over HTTPS |
+//! | `vault` | `vault://`: HashiCorp Vault, both versions of KV, over HTTPS or by an agent on this machine |
 //! | `vendor` | `op://`, `aws-sm://`, `sops://`: the commands of their programs, and the parsing of the answers |
 //! | `program` | runs such a program within limits |
 //! | [`recent`] | recent output of programs |
@@ -37,7 +37,7 @@ mod value;
 mod vault;
 mod vendor;
 
-pub use allowed::{BadSetting, Commands, Environment, Patterns};
+pub use allowed::{BadSetting, Commands, Environment, Owners, Patterns};
 pub use error::SecretError;
 pub use keeper::Keeper;
 pub use recent::{Accept, Recent};

@@ -3,6 +3,7 @@
 use super::error::{SecretError, Why};
 use super::resolver::Resolver;
 use super::{Reference, Secret, local, value, vault, vendor};
+use crate::proxy::Proxy;
 
 impl Resolver {
     /// The value that `reference` names. May take as long as [`super::TIME_LIMIT`].
@@ -12,13 +13,26 @@ impl Resolver {
     pub fn resolve(&self, reference: &Reference) -> Result<Secret, SecretError> {
         let found = match reference {
             Reference::Env(name) => local::env(self, name),
-            Reference::File(path) => local::file(path),
+            Reference::File(path) => local::file(path, &self.owners),
             Reference::Vault { path, field } => vault::read(self, path, field),
             Reference::Op(item) => vendor::op(self, item),
             Reference::AwsSm { region, id, key } => vendor::aws_sm(self, region.as_deref(), id, key.as_deref()),
             Reference::Sops { path, keys } => vendor::sops(self, path, keys),
         };
         found.map_err(|why| SecretError { reference: reference.clone(), why })
+    }
+}
+
+impl Resolver {
+    /// The proxy that is wanted, with its credentials. May take as long as [`super::TIME_LIMIT`].
+    ///
+    /// # Errors
+    /// As [`Plan::proxy`](crate::proxy::Plan::proxy).
+    pub fn proxy(&self) -> Result<Option<Proxy>, String> {
+        let Some(plan) = &self.proxy else { return Ok(None) };
+        // Where Vault holds them, it is asked directly: the way to it cannot lead through the proxy that they open.
+        let directly = Resolver { proxy: None, ..self.clone() };
+        plan.proxy(&self.environment, |reference| directly.resolve(reference))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Reference;
-use super::allowed::{Commands, Environment, Patterns, Program};
+use super::allowed::{Commands, Environment, Owners, Patterns, Program};
+use crate::proxy::Plan;
 
 /// Turns references into values. Plain data: the settings, and the environment they are resolved in.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,11 @@ pub struct Resolver {
     pub ca_file: Option<PathBuf>,
     /// Where variables are read.
     pub environment: Environment,
+    /// The proxy that is wanted, for Vault and for those who ask [`Resolver::proxy`]; `None`: none, whatever the
+    /// environment says.
+    pub proxy: Option<Plan>,
+    /// Whose files may hold secrets.
+    pub owners: Owners,
 }
 
 impl Resolver {

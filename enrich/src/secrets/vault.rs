@@ -1,90 +1,120 @@
-//! `vault://`: HashiCorp Vault, KV version 2.
+//! `vault://`: HashiCorp Vault, KV versions 1 and 2.
 //!
-//! The server's address and the token are in the environment, as for every other client of Vault: `VAULT_ADDR` (https
-//! only), `VAULT_TOKEN`, and `VAULT_NAMESPACE` where there is one. These three may always be read, independent of the
-//! rules for `env:`. No redirect is followed: the token would go to another host.
+//! A reference is asked for as version 2 has it. Where that is refused or absent, the mount is asked for its version and
+//! its path, as Vault's own program does, and the secret once more by that: a mount of version 1, or one of several
+//! segments. The server, the token and the rest of the way stand in [`server`].
 
 use percent_encoding::utf8_percent_encode;
-use ureq::Agent;
-use ureq::http::Uri;
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::error::Why;
 use super::resolver::Resolver;
-use super::{MAX_SECRET, Secret, TIME_LIMIT, value};
-use crate::tls;
+use super::{MAX_SECRET, Secret, value};
 use crate::url::UNRESERVED;
 
+mod server;
+
+use server::{Answer, Server};
+
 pub(super) fn read(resolver: &Resolver, path: &str, field: &str) -> Result<Secret, Why> {
-    let variable = |name: &str| {
-        resolver
-            .environment
-            .get(name)
-            .ok_or_else(|| Why::Refused(format!("{name} is not set in the server's environment")))
+    let server = Server::of(resolver)?;
+    let first = server.get(&escaped(path))?;
+    if let Answer::Found(body) = &first {
+        return found(body, field);
+    }
+    // A version-1 mount knows nothing of `data/`: its policies refuse the path, or there is nothing under it.
+    match by_mount(&server, path) {
+        Some(other) if other != path => match server.get(&escaped(&other))? {
+            Answer::Found(body) => found(&body, field),
+            refused => Err(refused.why(&server)),
+        },
+        _ => Err(first.why(&server)),
+    }
+}
+
+/// The path of the API, by what the mount says of itself; `None` where it says nothing.
+fn by_mount(server: &Server, path: &str) -> Option<String> {
+    let short = without_data(path);
+    // Every token with any right in the mount may ask; what else it answers is not worth a message of its own.
+    let Ok(Answer::Found(body)) = server.get(&format!("sys/internal/ui/mounts/{}", escaped(&short))) else {
+        return None;
     };
-    let url = url(&variable("VAULT_ADDR")?, path)?;
-    let token = Zeroizing::new(variable("VAULT_TOKEN")?);
-    let agent: Agent =
-        tls::agent(TIME_LIMIT, resolver.ca_file.as_deref()).map_err(|e| Why::Refused(e.reason))?.build().into();
-    let mut request = agent.get(url).header("X-Vault-Request", "true").header("X-Vault-Token", token.as_str());
-    if let Some(namespace) = resolver.environment.get("VAULT_NAMESPACE") {
-        request = request.header("X-Vault-Namespace", namespace);
+    let mount = serde_json::from_slice::<Told>(&body).ok()?.data;
+    let version = mount.options.and_then(|options| options.version).unwrap_or_default();
+    let inside = short.strip_prefix(mount.path.trim_end_matches('/'))?.strip_prefix('/')?;
+    let mount = mount.path.trim_end_matches('/');
+    match version.as_str() {
+        "2" => Some(format!("{mount}/data/{inside}")),
+        _ => Some(format!("{mount}/{inside}")),
     }
-    let mut response = request.call().map_err(|e| lost(&e))?;
-    let is_page = response.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
-    match response.status().as_u16() {
-        // Vault itself speaks only JSON: this page is from a system in between.
-        status if is_page => {
-            return Err(Why::Failed(format!("status {status} with a web page, which is not from Vault")));
-        }
-        200 => {}
-        401 | 403 => return Err(Why::Refused("Vault does not accept VAULT_TOKEN for this path".to_owned())),
-        404 => return Err(Why::Refused("Vault has no such secret".to_owned())),
-        status @ 300..=399 => {
-            return Err(Why::Refused(format!("Vault redirects ({status}): set VAULT_ADDR to the new address")));
-        }
-        status @ (400..=428 | 430..=499) => return Err(Why::Refused(format!("Vault answers {status}"))),
-        status => return Err(Why::Failed(format!("Vault answers {status}"))),
-    }
-    // A value of the largest size may be escaped, and has versions and metadata around it.
-    let body = response.body_mut().with_config().limit(8 * MAX_SECRET as u64).read_to_vec();
-    let body = Zeroizing::new(body.map_err(|e| lost(&e))?);
-    value::in_json(&body, ["data", "data", field])
 }
 
-/// `https://host:port[/prefix]/v1/…` with every segment of the path escaped.
-fn url(address: &str, path: &str) -> Result<Uri, Why> {
-    let refused = || Why::Refused("VAULT_ADDR is not an https:// address".to_owned());
-    let address = address.trim().trim_end_matches('/');
-    let base: Uri = address.parse().map_err(|_| refused())?;
-    let plain = base.scheme_str() == Some("https")
-        && base.authority().is_some_and(|a| !a.as_str().contains('@'))
-        && base.query().is_none();
-    if !plain {
-        return Err(refused());
-    }
-    let mut url = format!("{address}/v1");
-    for segment in path.split('/') {
-        url.push('/');
-        url.extend(utf8_percent_encode(segment, UNRESERVED));
-    }
-    url.parse().map_err(|_| refused())
+/// What Vault says of a mount.
+#[derive(Deserialize)]
+struct Told {
+    data: Mount,
 }
 
-fn lost(error: &ureq::Error) -> Why {
-    Why::Failed(format!("Vault does not answer: {}", tls::failure(error).reason))
+#[derive(Deserialize)]
+struct Mount {
+    path: String,
+    options: Option<Options>,
 }
+
+#[derive(Deserialize)]
+struct Options {
+    version: Option<String>,
+}
+
+/// As users write it: without the first `data` behind the first segment.
+fn without_data(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').collect();
+    let at = (1..segments.len().saturating_sub(1)).find(|at| segments[*at] == "data");
+    let kept = segments.iter().enumerate().filter(|(index, _)| Some(*index) != at).map(|(_, segment)| *segment);
+    kept.collect::<Vec<_>>().join("/")
+}
+
+/// Every segment of the path escaped.
+fn escaped(path: &str) -> String {
+    let segments = path.split('/').map(|segment| utf8_percent_encode(segment, UNRESERVED).to_string());
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// The field, in the shape of the version that answered: version 2 has the fields one level further in, with the
+/// secret's metadata beside them.
+fn found(body: &Zeroizing<Vec<u8>>, field: &str) -> Result<Secret, Why> {
+    #[derive(Deserialize)]
+    struct Shape {
+        data: Option<Outer>,
+    }
+    #[derive(Deserialize)]
+    struct Outer {
+        metadata: Option<serde::de::IgnoredAny>,
+        data: Option<serde::de::IgnoredAny>,
+    }
+    let shape = serde_json::from_slice::<Shape>(body).ok().and_then(|shape| shape.data);
+    let second = shape.is_some_and(|outer| outer.metadata.is_some() && outer.data.is_some());
+    if second { value::in_json(body, ["data", "data", field]) } else { value::in_json(body, ["data", field]) }
+}
+
+/// A value of the largest size may be escaped, and has versions and metadata around it.
+const MAX_ANSWER: u64 = 8 * MAX_SECRET as u64;
 
 #[cfg(test)]
 mod tests {
-    use super::url;
+    use super::*;
 
     #[test]
-    fn only_https_is_asked_and_a_path_stays_a_path() {
-        assert_eq!(url("https://vault:8200/", "kv/data/a b?c").unwrap(), "https://vault:8200/v1/kv/data/a%20b%3Fc");
-        assert_eq!(url("https://x.example/vault", "kv/data/a").unwrap(), "https://x.example/vault/v1/kv/data/a");
-        for address in ["http://vault:8200", "vault:8200", "https://u:p@vault", "https://vault/?a", "", "https://"] {
-            assert!(url(address, "kv/data/a").is_err(), "{address}");
+    fn a_path_stays_a_path() {
+        assert_eq!(escaped("kv/data/a b?c"), "kv/data/a%20b%3Fc");
+        for (api, short) in [
+            ("secret/data/maxmind", "secret/maxmind"),
+            ("team/kv/data/a/b", "team/kv/a/b"),
+            ("secret/data/data", "secret/data"),
+            ("secret/maxmind", "secret/maxmind"),
+        ] {
+            assert_eq!(without_data(api), short);
         }
     }
 }

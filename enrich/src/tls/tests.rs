@@ -34,7 +34,7 @@ fn pem() -> String {
 }
 
 fn refused(path: &Path) -> String {
-    let failure = trusted(Vec::new(), Some(path)).unwrap_err();
+    let failure = trusted(Vec::new(), &[("tls_ca_file", path)]).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Permanent);
     assert!(failure.reason.contains(&path.display().to_string()), "{}", failure.reason);
     failure.reason
@@ -44,7 +44,7 @@ fn refused(path: &Path) -> String {
 fn a_file_adds_its_certificates_to_the_systems() {
     let file = TempFile::new("two", (pem() + "\n# another\n" + &pem()).as_bytes());
     let system = vec![Certificate::from_der(b"the system's").to_owned()];
-    assert_eq!(trusted(system, Some(&file.0)).unwrap().len(), 3);
+    assert_eq!(trusted(system, &[("tls_ca_file", &file.0)]).unwrap().len(), 3);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_certificate_that_could_not_be_trusted_is_refused_by_number() {
 
 #[test]
 fn to_trust_nobody_is_a_failure_that_says_what_to_do() {
-    let failure = trusted(Vec::new(), None).unwrap_err();
+    let failure = trusted(Vec::new(), &[]).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Permanent);
     assert!(failure.reason.contains("ca-certificates") && failure.reason.contains("tls_ca_file"));
 }
@@ -99,7 +99,7 @@ fn said(server: Arc<ServerConfig>, ca_file: &Path) -> String {
         let mut stream = StreamOwned::new(ServerConnection::new(server).unwrap(), socket);
         let _ = stream.read(&mut [0; 16]);
     });
-    let agent: ureq::Agent = agent(Duration::from_secs(10), Some(ca_file)).unwrap().build().into();
+    let agent: ureq::Agent = agent(Duration::from_secs(10), &super::ca_file(Some(ca_file))).unwrap().build().into();
     let failure = failure(&agent.get(&url).call().unwrap_err());
     thread.join().unwrap();
     assert_eq!(failure.kind, FailureKind::Transient);

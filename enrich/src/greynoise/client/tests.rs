@@ -66,7 +66,7 @@ impl Server {
 
     fn client(&self, timeout: Duration, ca_file: &Path) -> Client {
         let url = format!("https://localhost:{}/", self.address.port());
-        Client::new(&url, Some(&Secret::from(KEY.to_owned())), timeout, Some(ca_file)).unwrap()
+        Client::new(&url, Some(&Secret::from(KEY.to_owned())), timeout, Some(ca_file), None).unwrap()
     }
 }
 
@@ -115,7 +115,7 @@ fn without_a_key_there_is_no_such_header() {
     let authority = Authority::new();
     let server = Server::answering(&authority, "localhost", "200 OK", FOUND);
     let url = format!("https://localhost:{}", server.address.port());
-    let client = Client::new(&url, None, LONG, Some(&authority.file)).unwrap();
+    let client = Client::new(&url, None, LONG, Some(&authority.file), None).unwrap();
     assert!(client.ask(IP).is_ok());
     assert!(!server.request.recv_timeout(LONG).unwrap().to_ascii_lowercase().contains("key:"));
 }
@@ -165,7 +165,7 @@ fn a_server_that_never_answers_the_handshake_is_left_at_the_timeout() {
     let authority = Authority::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let client = Client::new(&url, None, Duration::from_millis(300), Some(&authority.file)).unwrap();
+    let client = Client::new(&url, None, Duration::from_millis(300), Some(&authority.file), None).unwrap();
     let started = Instant::now();
     assert_eq!(failure(&client).kind, FailureKind::Transient);
     assert!(started.elapsed() < LONG / 2, "{:?}", started.elapsed());
@@ -223,7 +223,7 @@ fn statuses_and_headers_arrive() {
 fn nobody_there_is_transient() {
     let authority = Authority::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = Client::new(&format!("https://{closed}"), None, LONG, Some(&authority.file)).unwrap();
+    let client = Client::new(&format!("https://{closed}"), None, LONG, Some(&authority.file), None).unwrap();
     assert_eq!(failure(&client).kind, FailureKind::Transient);
 }
 
@@ -231,7 +231,7 @@ fn nobody_there_is_transient() {
 fn what_cannot_work_is_refused_and_not_repeated() {
     let authority = Authority::new();
     let new = |url: &str, key: &str| {
-        Client::new(url, Some(&Secret::from(key.to_owned())), LONG, Some(&authority.file)).unwrap_err()
+        Client::new(url, Some(&Secret::from(key.to_owned())), LONG, Some(&authority.file), None).unwrap_err()
     };
     for url in [
         "",

@@ -72,7 +72,8 @@ impl<'a> Client<'a> {
             Some(id) => Some(basic(id, source.license_key.expose())?),
         };
         let limits = &source.limits;
-        let agent = tls::agent(limits.total, source.ca_file.as_deref()).map_err(|e| refused(&e.reason))?;
+        let agent =
+            tls::agent(limits.total, &tls::ca_file(source.ca_file.as_deref())).map_err(|e| refused(&e.reason))?;
         let agent = agent.timeout_connect(Some(limits.connect)).timeout_per_read(Some(limits.idle)).build().into();
         Ok(Client { source, base, origin, authorization, agent, deadline: Instant::now() + limits.total })
     }
