@@ -11,40 +11,23 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::closed::{AFTER_LOSS, BACK_OFF, Closed, DAILY, DAY, Failed, MAX_WAIT, REFUSED, Wait, after, back_off};
 use super::error::DownloadError;
+use super::fingerprint::Fingerprint;
+use super::lines::Line;
+use super::pull::Known;
+use super::site::Site;
 use super::source::Remote;
 use crate::durable;
 use crate::maxmind::edition::Edition;
 use crate::maxmind::manifest::Signature;
-use crate::secrets::Secret;
 use crate::time::Micros;
 use crate::time::midnight;
 
-/// Downloads a UTC day: what MaxMind grants to the whole account.
-pub const DAILY: u32 = 30;
-
-const SECOND: Micros = 1_000_000;
-const DAY: Micros = 86_400 * SECOND;
-
-/// After the first failure; each further one in a row doubles it.
-const BACK_OFF: Duration = Duration::from_secs(10 * 60);
-const MAX_BACK_OFF: Duration = Duration::from_secs(6 * 3600);
-
-/// After a no: the account may have been changed, or the server may have been wrong.
-const REFUSED: Duration = Duration::from_secs(24 * 3600);
-
-/// After a ledger that could not be read: wait, since its content is unknown.
-const AFTER_LOSS: Duration = Duration::from_secs(3600);
-
-/// No wait here is longer. A longer one was written under a wrong clock.
-const MAX_WAIT: Micros = 2 * DAY;
-
-/// A ledger is some hundred bytes.
+/// A ledger is some hundred bytes, and some hundred more for each source.
 const MAX_LEDGER: u64 = 64 << 10;
 
 /// The attempts, and the times of the next ones. Fields of an older version that are not here are ignored.
@@ -65,17 +48,9 @@ pub struct Attempts {
     /// By edition, the last arrival.
     #[serde(default)]
     arrived: BTreeMap<String, Arrival>,
-}
-
-/// An edition that could not be had.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Failed {
-    /// In a row.
-    times: u32,
-    until: Micros,
-    why: Closed,
-    /// With whose credentials.
-    by: Fingerprint,
+    /// By edition, the sources beside MaxMind's.
+    #[serde(default)]
+    sites: BTreeMap<String, Line>,
 }
 
 /// A download that arrived. As long as the server has no other build and the file is still there, another download
@@ -86,75 +61,6 @@ struct Arrival {
     last_modified: Option<Micros>,
     build_day: Option<Micros>,
     file: Signature,
-}
-
-/// Why no download is allowed now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum Closed {
-    /// Our own count.
-    #[error("this server has begun {DAILY} downloads today")]
-    Daily,
-    /// 429.
-    #[error("the account's daily download limit is reached")]
-    Limit,
-    /// The last attempt failed.
-    #[error("the last download failed")]
-    BackOff,
-    /// The ledger could not be read.
-    #[error("the record of earlier downloads was lost")]
-    Lost,
-    /// 401.
-    #[error("the account or its licence key was refused")]
-    Unauthorized,
-    /// 403.
-    #[error("the account may not download this edition")]
-    Forbidden,
-    /// 404.
-    #[error("the server has no such edition")]
-    Absent,
-}
-
-impl Closed {
-    /// A refusal, which time alone rarely changes.
-    pub fn is_refusal(self) -> bool {
-        matches!(self, Closed::Unauthorized | Closed::Forbidden | Closed::Absent)
-    }
-}
-
-/// The refusal of [`Attempts::may`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// When to ask again.
-    pub until: Micros,
-    /// Why.
-    pub why: Closed,
-}
-
-/// Distinguishes sets of credentials without holding the key: a hash of the server, the account and the key. The key
-/// itself counts, not its place: a key replaced in the same place is another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint(String);
-
-impl Fingerprint {
-    /// Of the credentials.
-    pub fn of(base_url: &str, account_id: Option<&str>, license_key: &Secret) -> Fingerprint {
-        Fingerprint::over(&[base_url.as_bytes(), account_id.unwrap_or("").as_bytes(), license_key.mark().bytes()])
-    }
-
-    /// Of a server, for all accounts.
-    pub fn of_server(base_url: &str) -> Fingerprint {
-        Fingerprint::over(&[base_url.as_bytes()])
-    }
-
-    fn over(parts: &[&[u8]]) -> Fingerprint {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        Fingerprint(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
-    }
 }
 
 impl Attempts {
@@ -195,6 +101,8 @@ impl Attempts {
     /// When the first of these editions that could not be had is to be asked for again; `None`: none is waited for.
     pub fn again_at(&self, editions: &[Edition]) -> Option<Micros> {
         let failed = editions.iter().filter_map(|edition| Some(self.failed.get(edition.name())?.until));
+        let sites = editions.iter().filter_map(|edition| self.sites.get(edition.name())?.again_at());
+        let failed = failed.chain(sites);
         let all = self.closed_until.iter().map(|(until, _)| *until);
         failed.chain(all).chain(self.unauthorized.iter().map(|(_, until)| *until)).min()
     }
@@ -253,12 +161,60 @@ impl Attempts {
             }
             DownloadError::Forbidden => (after(now, REFUSED), Closed::Forbidden),
             DownloadError::Http(404 | 410) => (after(now, REFUSED), Closed::Absent),
-            _ => {
-                let wait = BACK_OFF.saturating_mul(1 << (times - 1).min(16)).min(MAX_BACK_OFF);
-                (after(now, wait), Closed::BackOff)
-            }
+            _ => (after(now, back_off(times)), Closed::BackOff),
         };
         self.failed.insert(edition.name().to_owned(), Failed { times, until, why, by: credentials.clone() });
+    }
+
+    /// Whether a source is to be asked at `now`; `by` marks its present credentials. As for [`Attempts::may`].
+    ///
+    /// # Errors
+    /// [`Wait`].
+    pub fn may_ask(
+        &self,
+        now: Micros,
+        site: &Site,
+        forced: bool,
+        by: impl FnOnce() -> Fingerprint,
+    ) -> Result<(), Wait> {
+        self.line(site).map_or(Ok(()), |line| line.may(now, forced, by))
+    }
+
+    /// Whether a source with a schedule of its own is due by it.
+    pub fn is_due(&self, now: Micros, site: &Site) -> bool {
+        self.line(site).is_none_or(|line| line.is_due(now, site))
+    }
+
+    /// When the first source with a schedule of its own is due; `None`: there is none.
+    pub fn due_at(&self, sites: &[Site]) -> Option<Micros> {
+        let own = sites.iter().filter(|site| site.every().is_some());
+        own.map(|site| self.line(site).map_or(0, |line| line.due_at(site))).min()
+    }
+
+    /// What is known of the file that a source gave last.
+    pub fn known(&self, site: &Site) -> Option<&Known> {
+        self.line(site)?.known()
+    }
+
+    /// A source is asked. To be [saved](Attempts::save) before.
+    pub fn asks(&mut self, now: Micros, site: &Site) {
+        let line = self.line(site).cloned().unwrap_or_else(|| Line::of(site));
+        self.sites.insert(site.edition().name().to_owned(), line.asked(now));
+    }
+
+    /// The outcome of that; an error with the mark of the credentials that it was for.
+    pub fn told(&mut self, now: Micros, site: &Site, result: Result<Known, (&DownloadError, Fingerprint)>) {
+        if let Some(line) = self.sites.get_mut(site.edition().name()) {
+            match result {
+                Ok(known) => line.succeeded(known),
+                Err((error, by)) => line.failed(now, error, by),
+            }
+        }
+    }
+
+    /// Of the source as it is set now.
+    fn line(&self, site: &Site) -> Option<&Line> {
+        self.sites.get(site.edition().name()).filter(|line| line.is_of(site))
     }
 
     /// The content of the file. Without a file, nothing was tried. A file that cannot be read or parsed does not count
@@ -291,10 +247,6 @@ fn day(at: Micros) -> i64 {
 
 fn midnight_after(at: Micros) -> Micros {
     (day(at) + 1).saturating_mul(DAY)
-}
-
-fn after(at: Micros, wait: Duration) -> Micros {
-    at.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX))
 }
 
 #[cfg(test)]

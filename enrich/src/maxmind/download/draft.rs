@@ -43,6 +43,11 @@ impl Draft {
         }
     }
 
+    /// As [`Draft::create`], with an error that names the directory: the operator has to correct it.
+    pub(super) fn create_in(dir: &Path, edition: &Edition) -> io::Result<Draft> {
+        Draft::create(dir, edition).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", dir.display())))
+    }
+
     pub(super) fn file(&mut self) -> &mut File {
         &mut self.file
     }

@@ -3,6 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use ureq::http::Uri;
+
+use crate::proxy::Proxy;
+use crate::secrets::SecretError;
 use crate::tls;
 
 /// Why an edition did not arrive. The previous file stays in use.
@@ -47,6 +51,27 @@ pub enum DownloadError {
     /// More than the limits allow.
     #[error("{0} is too large")]
     TooLarge(&'static str),
+    /// A web page in place of a file, whatever its status and its type say.
+    #[error("the answer is a web page, not a file")]
+    Page,
+    /// Unpacked, and something else.
+    #[error("the downloaded file is not an mmdb file")]
+    NotADatabase,
+    /// 401 of a source beside MaxMind's.
+    #[error("the server does not accept the credentials of this source (401)")]
+    Credentials,
+    /// 403 of one.
+    #[error("the server refuses this file (403)")]
+    Denied,
+    /// 429 of one.
+    #[error("the server wants to be left alone (429)")]
+    Busy {
+        /// How long, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// A reference in the source's URL.
+    #[error("{0}")]
+    Secret(#[from] SecretError),
     /// The archive does not match the server's SHA-256. A new build may have come in between.
     #[error("the archive does not match its SHA-256 sum")]
     HashMismatch,
@@ -68,8 +93,28 @@ impl DownloadError {
         match self {
             DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Cut => true,
             DownloadError::Intercepted(_) | DownloadError::HashMismatch | DownloadError::NotAnArchive(_) => true,
+            DownloadError::Page | DownloadError::NotADatabase | DownloadError::Busy { .. } => true,
+            DownloadError::Secret(error) => error.is_transient(),
             DownloadError::Http(status) => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
+        }
+    }
+
+    /// The meaning of the error of a request to this URL.
+    pub(super) fn at(error: &ureq::Error, url: &Uri, proxy: Option<&Proxy>) -> DownloadError {
+        match DownloadError::of(error) {
+            DownloadError::Network(_) => DownloadError::Network(tls::failure_at(error, url, proxy).reason),
+            other => other,
+        }
+    }
+
+    /// What an answer means from a source beside MaxMind's, which knows no accounts and no editions.
+    pub(super) fn of_site(self) -> DownloadError {
+        match self {
+            DownloadError::Unauthorized => DownloadError::Credentials,
+            DownloadError::Forbidden => DownloadError::Denied,
+            DownloadError::DailyLimit { retry_after } => DownloadError::Busy { retry_after },
+            other => other,
         }
     }
 

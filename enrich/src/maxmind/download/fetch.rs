@@ -1,6 +1,6 @@
-//! One edition, from the question to the file.
+//! One edition of MaxMind's, from the question to the file; and the steps of it that all downloads have.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -9,10 +9,13 @@ use ureq::http::Response;
 
 use super::draft::Draft;
 use super::error::DownloadError;
-use super::http::{Client, Method};
-use super::source::{Remote, Source, Suffix, is_page};
-use super::{archive, draft};
+use super::http::{Client, Method, is_page};
+use super::limits::Limits;
+use super::site::Kind;
+use super::source::{Remote, Source, Suffix};
+use super::{draft, unpack};
 use crate::maxmind::edition::Edition;
+use crate::maxmind::manifest::Signature;
 
 /// A file that holds one hash and a name.
 const MAX_SUM: u64 = 1 << 10;
@@ -23,7 +26,7 @@ impl Source {
     /// # Errors
     /// [`DownloadError`].
     pub fn head(&self, edition: &Edition) -> Result<Remote, DownloadError> {
-        let answer = Client::new(self)?.ask(Method::Head, edition, Suffix::Archive)?;
+        let answer = self.client()?.ask(Method::Head, self.url(edition, Suffix::Archive)?, &[])?;
         not_a_page(&answer)?;
         Ok(Remote::of(&answer))
     }
@@ -35,32 +38,66 @@ impl Source {
     /// # Errors
     /// [`DownloadError`].
     pub fn download(&self, edition: &Edition, to_dir: &Path) -> Result<(PathBuf, Remote), DownloadError> {
-        let client = Client::new(self)?;
-        let place = to_dir.join(edition.file_name());
-        draft::check(&place)?;
-        // The operator has to correct errors of the directory.
-        let draft = || {
-            let made = Draft::create(to_dir, edition);
-            made.map_err(|e| std::io::Error::new(e.kind(), format!("{}: {e}", to_dir.display())))
-        };
+        let client = self.client()?;
+        draft::check(&to_dir.join(edition.file_name()))?;
         // First, because it is small: wrong credentials show before a download is spent.
-        let expected = sum(&client, edition)?;
-        let mut archive = draft()?;
-        let (remote, found, bytes) = store(&client, edition, &mut archive)?;
+        let expected = self.sum(&client, edition)?;
+        let mut archive = Draft::create_in(to_dir, edition)?;
+        let answer = client.ask(Method::Get, self.url(edition, Suffix::Archive)?, &[])?;
+        not_a_page(&answer)?;
+        let remote = Remote::of(&answer);
+        let (found, bytes) = store(answer, &self.limits, &mut archive)?;
         if found != expected {
             return Err(DownloadError::HashMismatch);
         }
-        let mut database = draft()?;
-        archive::extract(archive.reread()?, bytes, &self.limits, database.file())?;
-        drop(archive);
-        Ok((database.publish(&place)?, remote))
+        let (path, _) = unpacked(archive, bytes, &self.limits, to_dir, edition, None)?;
+        Ok((path, remote))
+    }
+
+    /// The SHA-256 that the archive should have.
+    fn sum(&self, client: &Client, edition: &Edition) -> Result<[u8; 32], DownloadError> {
+        let answer = client.ask(Method::Get, self.url(edition, Suffix::Sum)?, &[])?;
+        not_a_page(&answer)?;
+        read_sum_of(answer)
     }
 }
 
-/// The SHA-256 that the archive should have.
-fn sum(client: &Client, edition: &Edition) -> Result<[u8; 32], DownloadError> {
-    let mut answer = client.ask(Method::Get, edition, Suffix::Sum)?;
-    not_a_page(&answer)?;
+/// The one file in what was downloaded, in its place; and its signature there. Where it must be of some `kind`, it is
+/// checked before it takes the place of another.
+pub(super) fn unpacked(
+    mut packed: Draft,
+    bytes: u64,
+    limits: &Limits,
+    to_dir: &Path,
+    edition: &Edition,
+    kind: Option<Kind>,
+) -> Result<(PathBuf, Signature), DownloadError> {
+    let mut file = Draft::create_in(to_dir, edition)?;
+    let length = unpack::extract(packed.reread()?, bytes, limits, kind.is_some(), file.file())?;
+    drop(packed);
+    match kind {
+        Some(Kind::Database) if !is_database(file.file(), length)? => return Err(DownloadError::NotADatabase),
+        _ => {}
+    }
+    let path = file.publish(&to_dir.join(edition.file_name()))?;
+    let gone = || std::io::Error::new(std::io::ErrorKind::NotFound, "the file was removed at once");
+    let signature = Signature::of(&path)?.ok_or_else(gone)?;
+    Ok((path, signature))
+}
+
+/// The mark before the metadata, which stand in the last 128 KiB of the format.
+const METADATA: &[u8] = b"\xab\xcd\xefMaxMind.com";
+const METADATA_WITHIN: u64 = 128 << 10;
+
+fn is_database(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {
+    file.seek(SeekFrom::Start(length.saturating_sub(METADATA_WITHIN)))?;
+    let mut end = Vec::new();
+    file.take(METADATA_WITHIN).read_to_end(&mut end)?;
+    Ok(end.windows(METADATA.len()).any(|bytes| bytes == METADATA))
+}
+
+/// The sum in an answer.
+pub(super) fn read_sum_of(mut answer: Response<Body>) -> Result<[u8; 32], DownloadError> {
     let text = answer.body_mut().with_config().limit(MAX_SUM).read_to_vec().map_err(|e| DownloadError::of(&e))?;
     read_sum(&text).ok_or(DownloadError::NotAnArchive("the answer is not a SHA-256 sum"))
 }
@@ -76,21 +113,27 @@ pub(super) fn read_sum(text: &[u8]) -> Option<[u8; 32]> {
     Some(sum)
 }
 
+/// In hexadecimal.
+pub(super) fn hex(sum: &[u8; 32]) -> String {
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A portal's page in place of the server's answer, with status 200. As the answer to HEAD it would mean "nothing
 /// newer".
 fn not_a_page(answer: &Response<Body>) -> Result<(), DownloadError> {
     if is_page(answer) { Err(DownloadError::NotAnArchive("the answer is a web page")) } else { Ok(()) }
 }
 
-/// Streams the archive into `draft`; returns the server's data about it, its hash and its length.
-fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<(Remote, [u8; 32], u64), DownloadError> {
-    let max = client.limits().compressed;
-    let answer = client.ask(Method::Get, edition, Suffix::Archive)?;
+/// Streams the answer into `draft`; returns its hash and its length.
+pub(super) fn store(
+    answer: Response<Body>,
+    limits: &Limits,
+    draft: &mut Draft,
+) -> Result<([u8; 32], u64), DownloadError> {
+    let max = limits.compressed;
     if answer.body().content_length().is_some_and(|length| length > max) {
         return Err(DownloadError::TooLarge("the archive"));
     }
-    not_a_page(&answer)?;
-    let remote = Remote::of(&answer);
     let mut body = answer.into_body().into_reader();
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -109,5 +152,5 @@ fn store(client: &Client, edition: &Edition, draft: &mut Draft) -> Result<(Remot
         hash.update(&buffer[..n]);
         draft.file().write_all(&buffer[..n])?;
     }
-    Ok((remote, hash.finalize().into(), total))
+    Ok((hash.finalize().into(), total))
 }

@@ -1,9 +1,10 @@
 //! Requests and redirects: who gets to see the key.
 //!
 //! MaxMind answers with a redirect to an object store. It is followed by hand, because the key must stay with the
-//! origin (scheme, host and port) that it was given for. Neither the URLs nor their targets are ever told: the older
-//! form holds the key, and a target holds a signature that is as good as one.
+//! origin (scheme, host and port) that it was given for. Neither the URLs nor their targets are ever told: they may hold
+//! a key, and a target holds a signature that is as good as one.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -14,8 +15,8 @@ use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
 use super::error::DownloadError;
-use super::source::{Limits, Source, Suffix, is_page};
-use crate::maxmind::edition::Edition;
+use super::limits::Limits;
+use crate::proxy::Proxy;
 use crate::time::{http_date, retry_after};
 use crate::url::UNRESERVED;
 use crate::{tls, url};
@@ -32,75 +33,93 @@ pub(super) enum Method {
     Get,
 }
 
-/// A source that can be asked, until its deadline.
-pub(super) struct Client<'a> {
-    source: &'a Source,
-    base: String,
-    origin: Origin,
+/// A server that can be asked, until its deadline.
+pub(super) struct Client {
+    home: Origin,
     authorization: Option<HeaderValue>,
     agent: Agent,
+    proxy: Option<Proxy>,
+    limits: Limits,
+    /// Whether a refusal with a web page is from another system: the server itself gives none.
+    gives_no_pages: bool,
     deadline: Instant,
 }
 
-/// Whom a key was given for; the scheme is always `https`.
+/// Whom a key was given for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
+pub(super) struct Origin {
+    /// `http`, which only this machine may have.
+    plain: bool,
     host: String,
     port: u16,
 }
 
 impl Origin {
-    /// `None` where the URL is not `https`, or brings a user of its own.
-    fn of(url: &Uri) -> Option<Origin> {
+    /// `None` where the URL is neither `https` nor `http` on this machine, or brings a user of its own.
+    pub(super) fn of(url: &Uri) -> Option<Origin> {
         let authority = url.authority().filter(|a| !a.as_str().contains('@') && !a.host().is_empty())?;
-        let https = url.scheme_str() == Some("https");
-        https.then(|| Origin { host: authority.host().to_ascii_lowercase(), port: authority.port_u16().unwrap_or(443) })
+        let plain = match url.scheme_str() {
+            Some("https") => false,
+            Some("http") if url::is_loopback(authority.host()) => true,
+            _ => return None,
+        };
+        let port = authority.port_u16().unwrap_or(if plain { 80 } else { 443 });
+        Some(Origin { plain, host: authority.host().to_ascii_lowercase(), port })
     }
 }
 
-impl<'a> Client<'a> {
-    pub(super) fn new(source: &'a Source) -> Result<Client<'a>, DownloadError> {
-        let refused = |why: &str| DownloadError::Setting(why.to_owned());
-        let base = url::base(&source.base_url).map_err(|why| refused(&format!("maxmind_url: {why}")))?;
-        let origin = base.parse().ok().as_ref().and_then(Origin::of);
-        let origin = origin.ok_or_else(|| refused("maxmind_url is not a URL"))?;
-        let authorization = match &source.account_id {
-            None => None,
-            Some(id) if id.is_empty() || id.contains(':') || id.chars().any(char::is_control) => {
-                return Err(refused("maxmind_account_id is not an account number"));
-            }
-            Some(id) => Some(basic(id, source.license_key.expose())?),
-        };
-        let limits = &source.limits;
-        let agent =
-            tls::agent(limits.total, &tls::ca_file(source.ca_file.as_deref())).map_err(|e| refused(&e.reason))?;
-        let agent = agent.timeout_connect(Some(limits.connect)).timeout_per_read(Some(limits.idle)).build().into();
-        Ok(Client { source, base, origin, authorization, agent, deadline: Instant::now() + limits.total })
+/// How a server is reached.
+pub(super) struct Way<'a> {
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) proxy: Option<&'a Proxy>,
+    pub(super) limits: &'a Limits,
+}
+
+/// A header of a request that asks for news only.
+pub(super) type Condition<'a> = (&'static str, &'a str);
+
+impl Client {
+    pub(super) fn open(
+        home: Origin,
+        authorization: Option<HeaderValue>,
+        way: &Way,
+        gives_no_pages: bool,
+    ) -> Result<Client, DownloadError> {
+        let limits = *way.limits;
+        let config = tls::agent(limits.total, &tls::ca_file(way.ca_file));
+        let config = config.map_err(|e| DownloadError::Setting(e.reason))?.https_only(!home.plain);
+        let config = config.timeout_connect(Some(limits.connect)).timeout_per_read(Some(limits.idle));
+        let (agent, proxy) = (tls::open(config, way.proxy), way.proxy.cloned());
+        Ok(Client {
+            home,
+            authorization,
+            agent,
+            proxy,
+            limits,
+            gives_no_pages,
+            deadline: Instant::now() + limits.total,
+        })
     }
 
     pub(super) fn limits(&self) -> &Limits {
-        &self.source.limits
+        &self.limits
     }
 
     /// The answer to one question, wherever it was redirected to; its status is 200.
     pub(super) fn ask(
         &self,
         method: Method,
-        edition: &Edition,
-        suffix: Suffix,
+        mut url: Uri,
+        conditions: &[Condition],
     ) -> Result<Response<Body>, DownloadError> {
-        let mut url: Uri = self
-            .url(edition, suffix)
-            .parse()
-            .map_err(|_| DownloadError::Setting("maxmind_url is too long".to_owned()))?;
         for _ in 0..=MAX_REDIRECTS {
-            let at_home = Origin::of(&url).as_ref() == Some(&self.origin);
-            let answer = self.send(method, &url, at_home)?;
+            let at_home = Origin::of(&url).as_ref() == Some(&self.home);
+            let answer = self.send(method, &url, conditions, at_home)?;
             match answer.status().as_u16() {
                 200 => return Ok(answer),
                 301 | 302 | 303 | 307 | 308 => url = target(&url, answer.headers())?,
                 304 => return Err(DownloadError::NotModified),
-                status @ (401 | 403 | 404 | 429) if is_page(&answer) => {
+                status @ (401 | 403 | 404 | 429) if self.gives_no_pages && is_page(&answer) => {
                     return Err(DownloadError::Intercepted(status));
                 }
                 // A store's answer about a signature is not about the key.
@@ -113,7 +132,13 @@ impl<'a> Client<'a> {
         Err(DownloadError::Redirect("too often"))
     }
 
-    fn send(&self, method: Method, url: &Uri, at_home: bool) -> Result<Response<Body>, DownloadError> {
+    fn send(
+        &self,
+        method: Method,
+        url: &Uri,
+        conditions: &[Condition],
+        at_home: bool,
+    ) -> Result<Response<Body>, DownloadError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(DownloadError::TooSlow);
@@ -123,22 +148,13 @@ impl<'a> Client<'a> {
             Method::Get => self.agent.get(url),
         };
         let mut request = request.config().timeout_global(Some(left)).build();
+        for (name, value) in conditions {
+            request = request.header(*name, *value);
+        }
         if let Some(authorization) = self.authorization.as_ref().filter(|_| at_home) {
             request = request.header("Authorization", authorization);
         }
-        request.call().map_err(|e| DownloadError::of(&e))
-    }
-
-    /// Wiped after use: it may hold the key.
-    fn url(&self, edition: &Edition, suffix: Suffix) -> Zeroizing<String> {
-        let (base, edition, suffix) = (&self.base, edition.name(), suffix.as_str());
-        Zeroizing::new(match self.authorization {
-            Some(_) => format!("{base}/geoip/databases/{edition}/download?suffix={suffix}"),
-            None => {
-                let key = escape(self.source.license_key.expose());
-                format!("{base}/app/geoip_download?edition_id={edition}&license_key={}&suffix={suffix}", *key)
-            }
-        })
+        request.call().map_err(|e| DownloadError::at(&e, url, self.proxy.as_ref()))
     }
 }
 
@@ -157,8 +173,8 @@ fn target(from: &Uri, headers: &HeaderMap) -> Result<Uri, DownloadError> {
         location.to_owned()
     };
     let url: Uri = url.parse().map_err(|_| nowhere)?;
-    match (url.scheme_str(), Origin::of(&url)) {
-        (Some("https"), Some(_)) => Ok(url),
+    match Origin::of(&url) {
+        Some(origin) if !origin.plain => Ok(url),
         _ => Err(DownloadError::Redirect("to an address that is not plain https://")),
     }
 }
@@ -170,9 +186,13 @@ fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// RFC 7617; marked so that it is not printed.
-fn basic(user: &str, password: &str) -> Result<HeaderValue, DownloadError> {
-    let pair = Zeroizing::new(format!("{user}:{password}"));
+/// A portal's answer in place of the server's.
+pub(super) fn is_page(answer: &Response<Body>) -> bool {
+    answer.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
+}
+
+/// RFC 7617, of `user:password`; marked so that it is not printed.
+pub(super) fn basic(pair: &str) -> Result<HeaderValue, DownloadError> {
     let value = Zeroizing::new(format!("Basic {}", *base64(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&value)
         .map_err(|_| DownloadError::Setting("the credentials cannot be sent in an HTTP header".to_owned()))?;
@@ -187,8 +207,8 @@ fn base64(bytes: &[u8]) -> Zeroizing<String> {
     out
 }
 
-/// For a value in a query.
-fn escape(value: &str) -> Zeroizing<String> {
+/// For a value in a path or a query.
+pub(super) fn escape(value: &str) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(value.len() * 3));
     out.extend(utf8_percent_encode(value, UNRESERVED));
     out
@@ -207,7 +227,7 @@ mod tests {
         for (plain, encoded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(*base64(plain.as_bytes()), encoded);
         }
-        let value = basic("12", "key").unwrap();
+        let value = basic("12:key").unwrap();
         assert_eq!(value.to_str().unwrap(), "Basic MTI6a2V5");
         assert!(!format!("{value:?}").contains("MTI6"));
         assert_eq!(*escape("a b&c=d/ä"), "a%20b%26c%3Dd%2F%C3%A4");
@@ -241,6 +261,8 @@ mod tests {
         assert_ne!(of("https://a.example"), of("https://a.example:8443"));
         assert_ne!(of("https://a.example"), of("https://b.a.example"));
         assert_eq!(of("http://a.example"), None);
+        assert_ne!(of("http://localhost"), of("https://localhost:80"));
+        assert_eq!(of("https://u@localhost"), None);
     }
 
     #[test]

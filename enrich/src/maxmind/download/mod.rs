@@ -13,33 +13,55 @@
 //! | file | what |
 //! |---|---|
 //! | [`error`] | the errors |
-//! | `source` | the origin of editions, and the limits of one download |
-//! | `fetch` | one edition, from the question to the file |
-//! | `http` | requests and redirects: which host gets the key |
-//! | `archive` | the one database in an archive |
+//! | `source`, `fetch` | MaxMind's server; one edition of it, from the question to the file |
+//! | `site`, `template`, `pull` | sources of anybody: the setting, the URL, one file, unless it is that of last time |
+//! | `http`, `limits` | requests and redirects: which host gets the key; how much, and how long |
+//! | `unpack`, `archive`, `zip`, `readers` | the one database in what came, however it is packed |
 //! | `draft` | files that are not finished, and the sweeping of those that never will be |
-//! | [`attempts`] | how often we may ask, kept on disk |
+//! | [`attempts`], `lines`, `closed`, `fingerprint` | how often we may ask, kept on disk: MaxMind, the other sources, the reasons; telling credentials apart without holding them |
 
 mod archive;
 pub mod attempts;
+mod closed;
 mod draft;
 pub mod error;
 mod fetch;
+mod fingerprint;
 mod http;
+mod limits;
+mod lines;
+mod pull;
+mod readers;
+mod site;
 mod source;
+mod template;
+mod unpack;
+mod zip;
 
-pub use attempts::{Attempts, Fingerprint, Wait};
+pub use attempts::Attempts;
+pub use closed::{Closed, DAILY, Wait};
 pub use draft::{check, sweep};
 pub use error::DownloadError;
-pub use source::{Limits, Remote, Source};
+pub use fingerprint::Fingerprint;
+pub use limits::Limits;
+pub use pull::{Known, Pulled, Reach};
+pub use site::{BadSite, Site};
+pub use source::{Remote, Source};
 
 /// For the fuzz target of archives: how long the database in there says it is, and how many bytes came out.
 #[cfg(fuzzing)]
 pub fn fuzz_extract(bytes: &[u8], most: u64) -> (Option<u64>, u64) {
     let limits = Limits { expanded: most, ..Limits::default() };
     let mut out = Vec::new();
-    let said = archive::extract(bytes, bytes.len() as u64, &limits, &mut out);
+    let said = unpack::extract(std::io::Cursor::new(bytes), bytes.len() as u64, &limits, true, &mut out);
     (said.ok(), out.len() as u64)
+}
+
+/// The tests' own writers of archives.
+#[cfg(test)]
+pub(super) mod for_tests {
+    pub(crate) use super::unpack::tests::pack;
+    pub(crate) use super::zip::tests::{entry, zip};
 }
 
 #[cfg(test)]

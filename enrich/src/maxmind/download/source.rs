@@ -1,16 +1,22 @@
-//! The origin of editions, the requests to it, and the limits of one download.
+//! MaxMind's server, and the requests to it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate};
 use ureq::Body;
-use ureq::http::Response;
+use ureq::http::{Response, Uri};
+use zeroize::Zeroizing;
 
+use super::error::DownloadError;
+use super::http::{Client, Origin, Way, basic, escape};
+use super::limits::Limits;
+use crate::maxmind::edition::Edition;
+use crate::proxy::Proxy;
 use crate::secrets::Secret;
 use crate::time::Micros;
+use crate::url;
 
-/// The origin of editions, and the credentials. `{:?}` does not show the key.
+/// MaxMind's server or a mirror of it, and the credentials. `{:?}` does not show the key.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// `https://host[:port][/prefix]`.
@@ -21,37 +27,42 @@ pub struct Source {
     pub license_key: Secret,
     /// Further trusted certificates (PEM).
     pub ca_file: Option<PathBuf>,
+    /// The way out, where it leads through one.
+    pub proxy: Option<Proxy>,
     /// How much, and how long.
     pub limits: Limits,
 }
 
-/// The limits of one download.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of the archive.
-    pub compressed: u64,
-    /// Bytes of everything in it.
-    pub expanded: u64,
-    /// Expanded to compressed; a database's archive stays below 5. Small archives may always expand to 1 MB.
-    pub ratio: u64,
-    /// Until a connection stands.
-    pub connect: Duration,
-    /// Without a byte.
-    pub idle: Duration,
-    /// For everything that one edition needs.
-    pub total: Duration,
-}
+impl Source {
+    pub(super) fn client(&self) -> Result<Client, DownloadError> {
+        let refused = |why: &str| DownloadError::Setting(why.to_owned());
+        let base = url::base(&self.base_url).map_err(|why| refused(&format!("maxmind_url: {why}")))?;
+        let origin = base.parse().ok().as_ref().and_then(Origin::of);
+        let origin = origin.ok_or_else(|| refused("maxmind_url is not a URL"))?;
+        let authorization = match &self.account_id {
+            None => None,
+            Some(id) if id.is_empty() || id.contains(':') || id.chars().any(char::is_control) => {
+                return Err(refused("maxmind_account_id is not an account number"));
+            }
+            Some(id) => Some(basic(&Zeroizing::new(format!("{id}:{}", self.license_key.expose())))?),
+        };
+        let way = Way { ca_file: self.ca_file.as_deref(), proxy: self.proxy.as_ref(), limits: &self.limits };
+        Client::open(origin, authorization, &way, true)
+    }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            compressed: 200_000_000,
-            expanded: 1_000_000_000,
-            ratio: 100,
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
-            total: Duration::from_secs(15 * 60),
-        }
+    /// The text is wiped after use: it may hold the key.
+    pub(super) fn url(&self, edition: &Edition, suffix: Suffix) -> Result<Uri, DownloadError> {
+        let refused = |why: &str| DownloadError::Setting(format!("maxmind_url: {why}"));
+        let base = url::base(&self.base_url).map_err(refused)?;
+        let (edition, suffix) = (edition.name(), suffix.as_str());
+        let url = Zeroizing::new(match self.account_id {
+            Some(_) => format!("{base}/geoip/databases/{edition}/download?suffix={suffix}"),
+            None => {
+                let key = escape(self.license_key.expose());
+                format!("{base}/app/geoip_download?edition_id={edition}&license_key={}&suffix={suffix}", *key)
+            }
+        });
+        url.parse().map_err(|_| refused("It is too long."))
     }
 }
 
@@ -95,9 +106,4 @@ impl Suffix {
 /// The day in `attachment; filename=GeoLite2-City_20240102.tar.gz`.
 pub(super) fn build_date(disposition: &str) -> Option<NaiveDate> {
     disposition.split('_').skip(1).find_map(|rest| NaiveDate::parse_from_str(rest.get(..8)?, "%Y%m%d").ok())
-}
-
-/// A portal's answer in place of the server's.
-pub(super) fn is_page(answer: &Response<Body>) -> bool {
-    answer.body().mime_type().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"))
 }

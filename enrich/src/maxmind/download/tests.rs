@@ -12,10 +12,10 @@ use chrono::NaiveDate;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use super::archive::tests::pack;
 use super::draft::Draft;
 use super::fetch::read_sum;
 use super::source::build_date;
+use super::unpack::tests::pack;
 use super::*;
 use crate::maxmind::Edition;
 use crate::secrets::Secret;
@@ -33,6 +33,7 @@ fn source(fake: &Fake) -> Source {
         account_id: Some("12345".to_owned()),
         license_key: Secret::new(KEY.to_owned()),
         ca_file: Some(fake.ca_file()),
+        proxy: None,
         limits: Limits::default(),
     }
 }

@@ -1,8 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::maxmind::download::closed::SECOND;
+use crate::secrets::Secret;
 use crate::secrets::fake::Directory;
 use std::fs;
+use std::time::Duration;
 
 /// Noon of some day.
 const NOON: Micros = 20_000 * DAY + DAY / 2;

@@ -1,10 +1,11 @@
-use std::io::Cursor;
+use std::io::{self, Cursor};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
-use tar::{Builder, Header};
+use tar::{Builder, EntryType, Header};
 
+use super::super::archive::MAX_ENTRIES;
 use super::*;
 
 /// An archive of entries as they are given, which [`Builder`] would not take from a path.
@@ -28,7 +29,7 @@ pub(crate) fn pack(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
 
 fn unpack(archive: &[u8], limits: &Limits) -> Result<Vec<u8>, DownloadError> {
     let mut out = Vec::new();
-    let length = extract(archive, archive.len() as u64, limits, &mut out)?;
+    let length = extract(Cursor::new(archive), archive.len() as u64, limits, false, &mut out)?;
     assert_eq!(length, out.len() as u64);
     Ok(out)
 }
@@ -140,6 +141,12 @@ impl<R: Read> Read for Failing<R> {
     }
 }
 
+impl<R: Seek> Seek for Failing<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
 impl<W: Write> Write for Failing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let most = self.1.min(bytes.len());
@@ -160,9 +167,9 @@ impl<W: Write> Write for Failing<W> {
 fn a_failing_disk_is_told_from_a_broken_archive() {
     let archive = pack(&[("a.mmdb", FILE, b"database")]);
     let (length, limits) = (archive.len() as u64, Limits::default());
-    let reading = extract(Failing(&archive[..], 20), length, &limits, &mut Vec::new());
+    let reading = extract(Failing(Cursor::new(&archive[..]), 20), length, &limits, false, &mut Vec::new());
     assert!(matches!(&reading, Err(DownloadError::Disk(e)) if e.raw_os_error() == Some(nix::libc::EIO)), "{reading:?}");
-    let writing = extract(&archive[..], length, &limits, &mut Failing(Vec::new(), 3));
+    let writing = extract(Cursor::new(&archive[..]), length, &limits, false, &mut Failing(Vec::new(), 3));
     assert!(matches!(&writing, Err(DownloadError::Disk(e)) if e.raw_os_error() == Some(nix::libc::ENOSPC)));
 }
 
@@ -209,6 +216,6 @@ proptest! {
         let at = at % archive.len();
         archive[at] ^= with;
         let length = archive.len() as u64;
-        let _ = extract(Cursor::new(archive), length, &Limits::default(), &mut Vec::new());
+        let _ = extract(Cursor::new(archive), length, &Limits::default(), false, &mut Vec::new());
     }
 }

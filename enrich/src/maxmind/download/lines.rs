@@ -1,0 +1,89 @@
+//! What the ledger keeps of each source beside MaxMind's: none of them closes another one, and none spends an account.
+
+use serde::{Deserialize, Serialize};
+
+use super::closed::{BACK_OFF, Closed, Failed, MAX_WAIT, REFUSED, Wait, after, back_off};
+use super::error::DownloadError;
+use super::fingerprint::Fingerprint;
+use super::pull::Known;
+use super::site::Site;
+use crate::time::Micros;
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
+    /// For people who read the file.
+    host: String,
+    /// Of the setting's entry: another one is another source.
+    entry: String,
+    /// When it was last asked.
+    asked: Micros,
+    #[serde(default)]
+    failed: Option<Failed>,
+    #[serde(default)]
+    known: Option<Known>,
+}
+
+impl Line {
+    pub(super) fn of(site: &Site) -> Line {
+        Line { host: site.host().to_owned(), entry: site.mark().to_owned(), asked: 0, failed: None, known: None }
+    }
+
+    pub(super) fn is_of(&self, site: &Site) -> bool {
+        self.entry == site.mark()
+    }
+
+    pub(super) fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    pub(super) fn asked(self, now: Micros) -> Line {
+        Line { asked: now, ..self }
+    }
+
+    /// When it is to be asked again after a failure.
+    pub(super) fn again_at(&self) -> Option<Micros> {
+        self.failed.as_ref().map(|failed| failed.until)
+    }
+
+    pub(super) fn may(&self, now: Micros, forced: bool, by: impl FnOnce() -> Fingerprint) -> Result<(), Wait> {
+        let Some(failed) = self.failed.as_ref().filter(|_| !forced) else { return Ok(()) };
+        let ahead = (1..=MAX_WAIT).contains(&failed.until.saturating_sub(now));
+        // Another key in the same place is worth a try.
+        if ahead && (!failed.why.is_refusal() || failed.by == by()) {
+            return Err(Wait { until: failed.until, why: failed.why });
+        }
+        Ok(())
+    }
+
+    /// By its own schedule.
+    pub(super) fn due_at(&self, site: &Site) -> Micros {
+        site.every().map_or(0, |every| after(self.asked, every))
+    }
+
+    pub(super) fn is_due(&self, now: Micros, site: &Site) -> bool {
+        // Asked under a clock that was ahead.
+        now >= self.due_at(site) || self.asked > now
+    }
+
+    pub(super) fn succeeded(&mut self, known: Known) {
+        self.failed = None;
+        self.known = Some(known);
+    }
+
+    pub(super) fn failed(&mut self, now: Micros, error: &DownloadError, by: Fingerprint) {
+        let times = self.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
+        let (wait, why) = match error {
+            // Fixed by a setting, which is read again each time.
+            DownloadError::Setting(_) => return,
+            DownloadError::Credentials => (REFUSED, Closed::Credentials),
+            DownloadError::Denied => (REFUSED, Closed::Denied),
+            DownloadError::Http(404 | 410) => (REFUSED, Closed::NoFile),
+            DownloadError::Busy { retry_after } => {
+                (retry_after.map_or(back_off(times), |wait| wait.max(BACK_OFF)), Closed::Busy)
+            }
+            _ => (back_off(times), Closed::BackOff),
+        };
+        self.failed = Some(Failed { times, until: after(now, wait), why, by });
+    }
+}

@@ -1,0 +1,255 @@
+//! The URL of a source, as the setting gives it: with places for the date and for references to secrets. What is shown of
+//! it is its host alone.
+
+use std::ops::Range;
+
+use chrono::{Datelike, Days, Months, NaiveDate};
+use zeroize::Zeroizing;
+
+use super::http::escape;
+use crate::secrets::{Reference, ReferenceError, Secret};
+use crate::url;
+
+/// A URL with places to be filled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    /// `https://` or `http://`.
+    scheme: &'static str,
+    user: Option<User>,
+    /// With its port, where one is given.
+    host: String,
+    /// Path and query.
+    rest: Vec<Part>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum User {
+    /// A reference to `user:password`.
+    Both(Reference),
+    /// A name, and a reference to the password.
+    Named(String, Reference),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Year,
+    Month,
+    Day,
+    Secret(Reference),
+}
+
+/// Names in queries that hold keys. A key in a setting is shown by the setting.
+const KEYS: [&str; 12] = [
+    "token",
+    "access_token",
+    "key",
+    "api_key",
+    "apikey",
+    "license_key",
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "auth",
+    "download_token",
+];
+
+impl Template {
+    /// Reads a URL without its fragment.
+    ///
+    /// # Errors
+    /// The reason, as a sentence. It does not repeat the text, which may hold a key.
+    pub(super) fn parse(text: &str) -> Result<Template, String> {
+        let scheme = ["https://", "http://"]
+            .into_iter()
+            .find(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+        let Some(scheme) = scheme else { return Err("It must begin with https://.".to_owned()) };
+        let rest = &text[scheme.len()..];
+        let end = outside_braces(rest).find(|(_, c)| matches!(c, '/' | '?')).map_or(rest.len(), |(at, _)| at);
+        let (authority, path) = rest.split_at(end);
+        let at = outside_braces(authority).filter(|(_, c)| *c == '@').last().map(|(at, _)| at);
+        let (user, host) = match at {
+            Some(at) => (Some(user(&authority[..at])?), &authority[at + 1..]),
+            None => (None, authority),
+        };
+        if host.contains(['{', '}']) {
+            return Err("The host and its port cannot be filled in: they must stand there themselves.".to_owned());
+        }
+        url::base(&format!("https://{host}"))?;
+        if scheme == "http://" && !url::is_loopback(host_alone(host)) {
+            return Err("http:// is for this machine alone: https:// is needed.".to_owned());
+        }
+        let rest = parts(path)?;
+        refuse_keys(&rest)?;
+        let plain: String =
+            rest.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { "0" }).collect();
+        let sound = plain.chars().all(|c| c.is_ascii_graphic() && c != '\\' && c != '#');
+        let parsed = format!("{scheme}{host}{plain}").parse::<ureq::http::Uri>();
+        if !sound || parsed.is_err() {
+            return Err("It is not a URL: other characters are written with % and two digits.".to_owned());
+        }
+        Ok(Template { scheme, user, host: host.to_owned(), rest })
+    }
+
+    /// Host, and port where one is given.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    /// All references in it.
+    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+        let user = self.user.iter().map(|user| match user {
+            User::Both(reference) | User::Named(_, reference) => reference,
+        });
+        user.chain(
+            self.rest.iter().filter_map(|part| if let Part::Secret(reference) = part { Some(reference) } else { None }),
+        )
+    }
+
+    /// Today's date, and the one before: a file of this month may not be there yet.
+    pub(super) fn dates(&self, today: NaiveDate) -> Vec<NaiveDate> {
+        let has = |part| self.rest.contains(&part);
+        let before = if has(Part::Day) {
+            today.checked_sub_days(Days::new(1))
+        } else if has(Part::Month) {
+            today.with_day(1).and_then(|first| first.checked_sub_months(Months::new(1)))
+        } else if has(Part::Year) {
+            today.with_day(1).and_then(|first| first.checked_sub_months(Months::new(12)))
+        } else {
+            None
+        };
+        [Some(today), before].into_iter().flatten().collect()
+    }
+
+    /// The URL of a day, with every secret in it. `suffix` is put to the end of the path.
+    ///
+    /// # Errors
+    /// That of `secret`.
+    pub(super) fn url<E>(
+        &self,
+        date: NaiveDate,
+        suffix: &str,
+        secret: &mut dyn FnMut(&Reference) -> Result<Secret, E>,
+    ) -> Result<Zeroizing<String>, E> {
+        let mut path = Zeroizing::new(String::with_capacity(4096));
+        for part in &self.rest {
+            match part {
+                Part::Text(text) => path.push_str(text),
+                Part::Year => path.push_str(&format!("{:04}", date.year())),
+                Part::Month => path.push_str(&format!("{:02}", date.month())),
+                Part::Day => path.push_str(&format!("{:02}", date.day())),
+                Part::Secret(reference) => path.push_str(&escape(secret(reference)?.expose())),
+            }
+        }
+        let (path, query) = path.split_once('?').map_or((path.as_str(), None), |(path, query)| (path, Some(query)));
+        let mut whole = Zeroizing::new(String::with_capacity(4096));
+        for piece in [self.scheme, &self.host, if path.is_empty() { "/" } else { path }, suffix] {
+            whole.push_str(piece);
+        }
+        for piece in query.into_iter().flat_map(|query| ["?", query]) {
+            whole.push_str(piece);
+        }
+        Ok(whole)
+    }
+}
+
+fn host_alone(host: &str) -> &str {
+    if host.ends_with(']') { host } else { host.rsplit_once(':').map_or(host, |(host, _)| host) }
+}
+
+/// The characters that do not stand in `{…}`. References have characters of every kind.
+pub(super) fn outside_braces(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
+    let mut depth = 0u32;
+    text.char_indices().filter(move |(_, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => return depth == 0,
+        }
+        false
+    })
+}
+
+fn user(text: &str) -> Result<User, String> {
+    let refused = "Before the @ stands {secret:…}, a reference to user:password, or a name, a colon and {secret:…}.";
+    let parts = parts(text).map_err(|_| refused.to_owned())?;
+    match parts.as_slice() {
+        [Part::Secret(both)] => Ok(User::Both(both.clone())),
+        [Part::Text(name), Part::Secret(password)] => {
+            let name = name.strip_suffix(':').filter(|name| !name.is_empty() && !name.contains(':'));
+            let name = percent_encoding::percent_decode_str(name.ok_or(refused)?).decode_utf8_lossy().into_owned();
+            let fits = !name.contains(':') && !name.chars().any(char::is_control);
+            if fits { Ok(User::Named(name, password.clone())) } else { Err(refused.to_owned()) }
+        }
+        _ => Err(refused.to_owned()),
+    }
+}
+
+fn parts(text: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(Range { start, end }) = braces(rest)? {
+        if start > 0 {
+            parts.push(Part::Text(rest[..start].to_owned()));
+        }
+        parts.push(match &rest[start + 1..end] {
+            "year" => Part::Year,
+            "month" => Part::Month,
+            "day" => Part::Day,
+            other => match other.strip_prefix("secret:") {
+                Some(reference) => Part::Secret(
+                    Reference::parse(reference)
+                        .map_err(|e: ReferenceError| format!("Behind {{secret: stands {e}. {}", e.hint()))?,
+                ),
+                None => return Err("In braces only {year}, {month}, {day} and {secret:…} may stand.".to_owned()),
+            },
+        });
+        rest = &rest[end + 1..];
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Text(rest.to_owned()));
+    }
+    Ok(parts)
+}
+
+fn braces(text: &str) -> Result<Option<Range<usize>>, String> {
+    let unpaired = "It has a brace without the other one.";
+    match (text.find('{'), text.find('}')) {
+        (None, None) => Ok(None),
+        (Some(start), Some(end)) if start < end && !text[start + 1..end].contains('{') => Ok(Some(start..end)),
+        _ => Err(unpaired.to_owned()),
+    }
+}
+
+/// A key that stands there itself.
+fn refuse_keys(parts: &[Part]) -> Result<(), String> {
+    let mut in_query = false;
+    for (index, part) in parts.iter().enumerate() {
+        let Part::Text(text) = part else { continue };
+        let query = match text.split_once('?') {
+            _ if in_query => text.as_str(),
+            Some((_, query)) => query,
+            None => continue,
+        };
+        in_query = true;
+        for pair in query.split('&') {
+            let Some((name, value)) = pair.split_once('=') else { continue };
+            let follows = query.ends_with(pair) && matches!(parts.get(index + 1), Some(Part::Secret(_)));
+            if KEYS.contains(&name.to_ascii_lowercase().as_str()) && !(value.is_empty() && follows) {
+                return Err(
+                    "A key itself does not belong in a setting: {secret:…} names the place where it stands.".to_owned()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! One source beside MaxMind's: whether it is to be asked, and what came of it.
+
+use super::{Done, Keep, Update, UpdateError};
+use crate::maxmind::download::{Attempts, Fingerprint, Limits, Pulled, Reach, Site};
+use crate::proxy::Proxy;
+use crate::time::Micros;
+
+pub(super) fn update(
+    update: &Update,
+    site: &Site,
+    proxy: Option<&Proxy>,
+    attempts: &mut Attempts,
+    now: &impl Fn() -> Micros,
+    keep: Keep,
+) -> Result<Done, UpdateError> {
+    // The mark of a source's keys is only wanted after a refusal: to look them up may mean to run a program.
+    let by = || site.credentials(&|reference| update.resolver.resolve(reference));
+    if let Err(wait) = attempts.may_ask(now(), site, update.forced, by) {
+        return Ok(Done::Waits(wait));
+    }
+    if update.scheduled && !attempts.is_due(now(), site) {
+        return Ok(Done::NotDue);
+    }
+    attempts.asks(now(), site);
+    keep(attempts)?;
+    let limits = Limits::of_sites();
+    let reach = Reach {
+        key: &|reference| update.resolver.key(reference),
+        credentials: &|reference| update.resolver.resolve(reference),
+        ca_file: update.ca_file.as_deref(),
+        proxy,
+        limits: &limits,
+    };
+    let known = attempts.known(site).filter(|_| !update.forced);
+    let pulled = site.pull(&reach, now(), known, &update.to_dir);
+    let done = match pulled {
+        Ok(Pulled::Unchanged(known)) => {
+            attempts.told(now(), site, Ok(known));
+            Done::Unchanged
+        }
+        Ok(Pulled::File(known)) => {
+            attempts.told(now(), site, Ok(known));
+            Done::Downloaded
+        }
+        Err(error) => {
+            let by: Fingerprint = by();
+            attempts.told(now(), site, Err((&error, by.clone())));
+            let again = attempts.may_ask(now(), site, false, || by).err().map(|wait| wait.until);
+            Done::Failed(error, again)
+        }
+    };
+    keep(attempts)?;
+    Ok(done)
+}
