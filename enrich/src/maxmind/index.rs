@@ -39,6 +39,9 @@ pub use self::format::{OriginRef, PlaceRef, Position, RecordRef, TraitsRef, VERS
 use super::language::{self, Language};
 use super::role::{Fields, Holds};
 
+/// A bucket's ranges: the low halves of where they begin, and the words of what they hold.
+pub(super) type Ranges<'a> = (&'a [[u8; 2]], &'a [[u8; 4]]);
+
 /// Where the sections of an index stand; the bytes stay with their owner (the mapping).
 #[derive(Debug)]
 pub struct Index {
@@ -192,8 +195,8 @@ impl Index {
         }
     }
 
-    /// The ranges of a bucket: the low halves of where they begin, and the words of what they hold.
-    pub(super) fn bucket<'a>(&self, bytes: &'a [u8], bucket: usize) -> Option<(&'a [[u8; 2]], &'a [[u8; 4]])> {
+    /// The ranges of a bucket.
+    pub(super) fn bucket<'a>(&self, bytes: &'a [u8], bucket: usize) -> Option<Ranges<'a>> {
         let buckets = bytes.get(self.buckets.clone())?;
         let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
         let starts = bytes.get(self.starts.clone())?.get(from * 2..to * 2)?;

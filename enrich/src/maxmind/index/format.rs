@@ -226,7 +226,9 @@ pub(in crate::maxmind) fn push(blob: &mut Vec<u8>, record: &RecordRef<'_>) -> Op
     blob.extend(place.accuracy_radius_km.unwrap_or(NO_RADIUS).to_le_bytes());
     blob.extend(texts.map(|text| u8::try_from(text.unwrap_or_default().len()).unwrap_or(0)));
     blob.push(
-        parts | HAS_LATITUDE * u8::from(place.latitude.is_some()) | HAS_LONGITUDE * u8::from(place.longitude.is_some()),
+        parts
+            | (HAS_LATITUDE * u8::from(place.latitude.is_some()))
+            | (HAS_LONGITUDE * u8::from(place.longitude.is_some())),
     );
     blob.extend(place.latitude.into_iter().chain(place.longitude).flat_map(f64::to_le_bytes));
     for text in texts.into_iter().flatten().filter(|text| u8::try_from(text.len()).is_ok()) {
@@ -253,9 +255,9 @@ impl Record {
         };
         RecordRef {
             place: (!place.is_empty()).then_some(at),
-            origin: (!origin.is_empty()).then(|| OriginRef { asn: origin.asn, org: origin.org.as_deref() }),
+            origin: (!origin.is_empty()).then_some(OriginRef { asn: origin.asn, org: origin.org.as_deref() }),
             traits: (!traits.is_empty())
-                .then(|| TraitsRef { flags: traits.flags, connection_type: traits.connection_type.as_deref() }),
+                .then_some(TraitsRef { flags: traits.flags, connection_type: traits.connection_type.as_deref() }),
         }
     }
 }

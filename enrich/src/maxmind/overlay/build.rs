@@ -4,14 +4,11 @@ use std::io::{self, Write};
 
 use super::{HEADER, MAGIC, MAX_EDITIONS};
 use crate::maxmind::generation::Generation;
-use crate::maxmind::index::IndexError;
 use crate::maxmind::index::format::BUCKETS;
+use crate::maxmind::index::{IndexError, Ranges};
 
 /// Buckets between two looks at `breathe`.
 const BREATH: usize = 256;
-
-/// A bucket's ranges in one index: where they begin, and the words of what they hold.
-type Ranges<'a> = (&'a [[u8; 2]], &'a [[u8; 4]]);
 
 /// Writes the overlay of generations, given in the order of the list. `breathe` is called now and then.
 ///
@@ -33,7 +30,8 @@ pub(in crate::maxmind) fn build<'a>(
             breathe();
         }
         buckets.push(u32::try_from(halves.len()).map_err(|_| IndexError::TooLarge)?);
-        (starts.clear(), words.clear());
+        starts.clear();
+        words.clear();
         cut(&generations, bucket, &mut starts, &mut words);
         halves.extend(&starts);
         if starts.len() % 2 == 1 {
