@@ -52,6 +52,13 @@ pub fn base(text: &str) -> Result<String, &'static str> {
     Ok(url.to_string().trim_end_matches('/').to_owned())
 }
 
+/// The host of a base URL, with its port where one is given: what messages name.
+pub fn host_of(base: &str) -> &str {
+    let rest = base.trim().split_once("://").map_or(base, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 /// A service's host and port.
 ///
 /// # Errors

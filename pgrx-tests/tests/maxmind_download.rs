@@ -128,7 +128,11 @@ fn an_unresolvable_reference_is_named_by_the_job_and_in_the_log() {
 fn editions_are_independent_and_files_of_other_vendors_are_not_requested() {
     let site = Site::start_with(&[("asn_inventory.maxmind_editions", "GeoIP2-City,dbip-city-lite,GeoLite2-ASN")]);
     site.maxmind.offer(10);
-    let first = "failed|GeoIP2-City: the server answers with status 404; dbip-city-lite: not MaxMind's, and not asked for; GeoLite2-ASN: ";
+    let first = format!(
+        "failed|GeoIP2-City: the server answers with status 404 ({}); dbip-city-lite: not MaxMind's, and not asked for; \
+         GeoLite2-ASN: ",
+        site.maxmind.host()
+    );
     assert_eq!(site.update(), format!("{first}downloaded"));
     assert!(site.maxmind.asked().iter().all(|asked| !asked.target.contains("dbip")));
     site.maxmind.offer(5);

@@ -47,8 +47,8 @@ fn after_a_failure_there_is_a_pause_that_force_skips() {
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Status(503));
     let said = site.update();
-    let both =
-        "failed|GeoLite2-City: the server answers with status 503; GeoLite2-ASN: the server answers with status 503";
+    let why = format!("the server answers with status 503 ({})", site.maxmind.host());
+    let both = format!("failed|GeoLite2-City: {why}; GeoLite2-ASN: {why}");
     assert_eq!(said, both);
     site.maxmind.trouble(None);
     let before = site.requests();
@@ -67,7 +67,8 @@ fn a_refused_key_is_reported_once_and_not_retried_without_a_change() {
     let site = Site::start();
     site.maxmind.offer(5);
     site.maxmind.trouble(Trouble::Status(401));
-    assert_eq!(site.update(), "failed|GeoLite2-City: the server does not accept the account or its licence key (401)");
+    let why = format!("the server does not accept the account or its licence key (401) ({})", site.maxmind.host());
+    assert_eq!(site.update(), format!("failed|GeoLite2-City: {why}"));
     let before = site.requests();
     let said = site.update();
     assert!(said.contains("the account or its licence key was refused"), "{said}");

@@ -7,6 +7,7 @@
 
 mod blockers;
 mod columns;
+mod downloads;
 mod elsewhere;
 mod files;
 mod finding;
@@ -76,6 +77,7 @@ const GROUPS: [Group; 19] = [
         needs: &["enrichment_run"],
         look: |schema| ask(schema, include_str!("doctor/downloads.sql"), &[]),
     },
+    Group { checks: &["mmdb sources", "proxy"], needs: &[], look: downloads::look },
     Group {
         checks: &["dns", "port 43"],
         needs: &["_cymru_ways"],

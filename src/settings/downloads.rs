@@ -1,5 +1,6 @@
-//! Settings of downloads: where newer MaxMind files come from, and when.
+//! Settings of downloads: where newer files come from, and when.
 
+use enrich::maxmind::download::Site;
 use pgrx::guc::GucFlags;
 
 use super::text;
@@ -8,9 +9,10 @@ use super::texts::*;
 static MAXMIND_ACCOUNT_ID: Text = text_of(c"");
 static MAXMIND_LICENSE_KEY: Text = text_of(c"env:MAXMIND_LICENSE_KEY");
 static MAXMIND_URL: Text = text_of(c"https://download.maxmind.com");
+static MMDB_SOURCES: Text = text_of(c"");
 static MAXMIND_UPDATE_SCHEDULE: Text = text_of(c"17 5 * * 3,6");
 
-/// Where newer MaxMind files come from.
+/// Where newer files come from.
 #[derive(Clone, Debug)]
 pub struct Downloads {
     /// The account's number; empty: the older form of URL.
@@ -19,6 +21,8 @@ pub struct Downloads {
     pub license_key: String,
     /// Base URL.
     pub url: String,
+    /// Where other editions come from.
+    pub sites: Vec<Site>,
     /// When to look.
     pub schedule: String,
 }
@@ -29,6 +33,7 @@ pub fn downloads() -> Downloads {
         account_id: text(&MAXMIND_ACCOUNT_ID),
         license_key: text(&MAXMIND_LICENSE_KEY),
         url: text(&MAXMIND_URL),
+        sites: Site::list(&text(&MMDB_SOURCES)).unwrap_or_default(),
         schedule: text(&MAXMIND_UPDATE_SCHEDULE),
     }
 }
@@ -63,8 +68,16 @@ pub fn define() {
             Some(check_maxmind_url),
         ),
         (
+            c"asn_inventory.mmdb_sources",
+            c"Where the files of editions come from that MaxMind's server does not have: edition=URL, comma separated.",
+            c"In a URL {year}, {month}, {day} and {secret:REFERENCE} are filled in; #sha256 and #every=6h may follow. A key itself is refused.",
+            &MMDB_SOURCES,
+            secret,
+            Some(check_sources),
+        ),
+        (
             c"asn_inventory.maxmind_update_schedule",
-            c"When the worker looks for newer MaxMind builds: five cron fields, UTC; empty: only when update_maxmind() asks.",
+            c"When the worker looks for newer files of MaxMind and of asn_inventory.mmdb_sources: five cron fields, UTC; empty: only when update_maxmind() asks.",
             c"The worker starts up to half an hour later, so that servers do not all connect at once.",
             &MAXMIND_UPDATE_SCHEDULE,
             plain,

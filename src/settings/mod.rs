@@ -15,7 +15,6 @@ mod texts;
 pub use downloads::downloads;
 pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server, switched_off_by_environment};
 pub use network::{Network, NetworkNode, Switch, lifetimes, network, network_node, policy};
-pub use proxy::proxy;
 pub use server::may_read_secret_settings;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use enrich::maxmind::download::Site;
 use enrich::maxmind::{Edition, Language};
 use enrich::proxy;
 use enrich::schedule::Schedule;
@@ -156,6 +157,7 @@ macro_rules! check_in_silence {
 
 check_in_silence!(check_greynoise_key, "greynoise_api_key", reference);
 check_in_silence!(check_license_key, "maxmind_license_key", reference);
+check_in_silence!(check_sources, "mmdb_sources", |text| Site::list(text).map(drop).map_err(|error| error.to_string()));
 check_in_silence!(check_proxy_credentials, "https_proxy_credentials", reference);
 check_in_silence!(check_proxy, "https_proxy", |text| match text {
     "" => Ok(()),

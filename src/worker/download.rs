@@ -1,20 +1,24 @@
-//! Fetching newer MaxMind files: by schedule, and when `update_maxmind` asks. A thread does it; the launcher imports
-//! the files in `maxmind_dir`, as it does with a file that a user puts there. The key stands in [`license_key`].
+//! Fetching newer files, MaxMind's and those of other sources: by schedule, and when `update_maxmind` asks. A thread does
+//! it; the launcher imports the files in `maxmind_dir`, as it does with a file that a user puts there. The key stands in
+//! [`license_key`], the times in [`times`], the results in words in [`lines`].
 
 mod license_key;
+mod lines;
+mod times;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use enrich::maxmind::Edition;
-use enrich::maxmind::download::{DownloadError, Fingerprint, Source};
+use enrich::maxmind::download::{Fingerprint, Site, Source};
 use enrich::maxmind::store::StoreError;
-use enrich::maxmind::update::{self, Done, Update, UpdateError};
-use enrich::schedule::Schedule;
+use enrich::maxmind::update::{Done, MaxMind, Update, UpdateError};
 use pgrx::pg_sys;
 
-use self::license_key::LicenseKey;
+use self::license_key::{LicenseKey, Spent};
+use self::lines::{closes, refusal};
+use self::times::{SOONEST, Times, Turn, wanted};
 use crate::files::maxmind;
 use crate::jobs::run::finish;
 use crate::jobs::submit;
@@ -25,9 +29,7 @@ use crate::settings;
 use crate::shared;
 use crate::shared::{Job, kind, outcome, state};
 
-/// How soon a failure is tried again at the earliest.
-const SOONEST: Duration = Duration::from_secs(600);
-/// And at the latest, where it is the key that cannot be had.
+/// How late a failure is tried again at the latest, where it is the key that cannot be had.
 const LATEST: Duration = Duration::from_secs(6 * 3600);
 /// How long a forced install waits for another importer, and for files that are still being written.
 const INSTALL: Duration = Duration::from_secs(30);
@@ -44,13 +46,24 @@ pub struct Download {
     /// Keys that could not be had by schedule, in a row.
     keyless: u32,
     reloads: u64,
-    schedule: String,
-    /// Unix microseconds.
-    next_at: Option<i64>,
-    /// When that was planned. A clock that was set back since would put it off for as long.
-    planned_at: i64,
-    running: Option<(Receiver<Outcome>, bool)>,
+    times: Times,
+    running: Option<Running>,
     installing: Option<Installing>,
+}
+
+/// A thread at work.
+struct Running {
+    coming: Receiver<Outcome>,
+    forced: bool,
+    /// The hosts that are asked, by edition; MaxMind's, or a mirror of it, for all others.
+    hosts: Vec<Site>,
+    maxmind: String,
+}
+
+impl Running {
+    fn host(&self, edition: &Edition) -> &str {
+        self.hosts.iter().find(|site| site.edition() == edition).map_or(&self.maxmind, Site::host)
+    }
 }
 
 /// Files fetched by force, which must be installed before the job ends.
@@ -76,9 +89,7 @@ impl Download {
             key: LicenseKey::default(),
             keyless: 0,
             reloads: process::reloads(),
-            schedule: String::new(),
-            next_at: None,
-            planned_at: 0,
+            times: Times::default(),
             running: None,
             installing: None,
         };
@@ -88,25 +99,7 @@ impl Download {
 
     fn configure(&mut self) {
         self.key.configure();
-        let schedule = settings::downloads().schedule;
-        if self.schedule != schedule {
-            self.schedule = schedule;
-            self.plan();
-            // A failure before this worker started does not wait for the schedule, either.
-            let editions = settings::snapshot().maxmind_editions;
-            if let Some(at) = update::again_at(&settings::place::directory(), &editions, time::now_unix_us()) {
-                self.try_again(Some(at));
-            }
-        }
-    }
-
-    fn plan(&mut self) {
-        let now = time::now_unix_us();
-        self.planned_at = now;
-        // Servers all over the world must not come at the same second. Where in the span of the jitter this one is
-        // depends on when it was started: good enough to spread them.
-        let schedule = Schedule::parse(&self.schedule).ok();
-        self.next_at = schedule.and_then(|schedule| schedule.next_spread(now, now.unsigned_abs()));
+        self.times.configure();
     }
 
     /// One turn of the worker's loop.
@@ -127,7 +120,7 @@ impl Download {
             }
             job.state.store(state::RUNNING, Ordering::Release);
             let forced = job.sources.load(Ordering::Relaxed) & shared::sources::ANEW != 0;
-            if let Err(why) = self.start(forced) {
+            if let Err(why) = self.start(forced, None) {
                 finish(job, outcome::FAILED, Some(why));
             }
             return;
@@ -136,31 +129,30 @@ impl Download {
         if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
         }
-        if time::now_unix_us() < self.planned_at {
-            self.plan();
-        }
-        if self.next_at.is_some_and(|at| time::now_unix_us() >= at) && self.key.is_looked_up() {
-            self.plan();
-            self.start_by_schedule();
+        if let Some(turn) = self.times.turn()
+            && self.key.is_looked_up()
+        {
+            self.times.plan();
+            self.start_by_schedule(turn);
         }
     }
 
-    /// A job like any other, so that its result is where people look. A server without a key has nothing to do, and
-    /// reports nothing.
-    fn start_by_schedule(&mut self) {
-        if self.key.is_not_wanted() {
+    /// A job like any other, so that its result is where people look. A server without a key and without other sources
+    /// has nothing to do, and reports nothing.
+    fn start_by_schedule(&mut self, turn: Turn) {
+        if settings::downloads().sites.is_empty() && self.key.is_not_wanted() {
             return;
         }
         let job = tx::run(|| Schema::hold().and_then(|schema| submit::own(&schema, kind::UPDATE, 0)));
         let keyless = self.key.is_missing();
-        if let (Err(why), Ok(Some(job))) = (self.start(false), job) {
+        if let (Err(why), Ok(Some(job))) = (self.start(false, Some(turn)), job) {
             finish(job, outcome::FAILED, Some(why));
         }
         // The server that holds the key may be back long before the schedule's next turn.
         self.keyless = if keyless { self.keyless.saturating_add(1) } else { 0 };
         if keyless {
             let pause = SOONEST.saturating_mul(1 << (self.keyless - 1).min(16)).min(LATEST);
-            self.try_again(Some(time::now_unix_us() + pause.as_micros() as i64));
+            self.times.try_again(time::now_unix_us() + pause.as_micros() as i64);
         }
     }
 
@@ -178,46 +170,64 @@ impl Download {
         })
     }
 
-    fn start(&mut self, forced: bool) -> Result<(), String> {
-        let (maxmind, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
-        let key = self.key.spend()?;
+    /// Begins an update: of what a user wants, or of what is due at a turn of the schedules.
+    fn start(&mut self, forced: bool, turn: Option<Turn>) -> Result<(), String> {
+        let (downloads, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
+        let (sites, host) = (downloads.sites.clone(), enrich::url::host_of(&downloads.url).to_owned());
+        let ca_file = network.tls_ca_file.clone();
+        let maxmind = match self.key.spend() {
+            Spent::Key(key) => {
+                let account_id = (!downloads.account_id.is_empty()).then_some(downloads.account_id);
+                let credentials = Fingerprint::of(&downloads.url, account_id.as_deref(), &key);
+                let source = Source {
+                    base_url: downloads.url,
+                    account_id,
+                    license_key: key,
+                    ca_file: ca_file.clone(),
+                    proxy: None,
+                    limits: Default::default(),
+                };
+                MaxMind::Asked(Box::new(source), credentials)
+            }
+            Spent::Missing(why) | Spent::NotWanted(why) if sites.is_empty() => return Err(why),
+            Spent::Missing(why) => MaxMind::Keyless(why),
+            Spent::NotWanted(_) => MaxMind::Unwanted,
+        };
         let manifest = maxmind::store().manifest().unwrap_or_default();
         let built = |edition: &Edition| {
             let info = manifest.editions.get(edition.name()).and_then(|of| of.current.as_ref());
             info.map(|info| info.build_epoch as i64 * 1_000_000)
         };
-        let account_id = (!maxmind.account_id.is_empty()).then_some(maxmind.account_id);
+        let editions = wanted(turn, files.maxmind_editions, &sites);
         let update = Update {
-            credentials: Fingerprint::of(&maxmind.url, account_id.as_deref(), &key),
-            source: Source {
-                base_url: maxmind.url,
-                account_id,
-                license_key: key,
-                ca_file: network.tls_ca_file,
-                limits: Default::default(),
-            },
-            editions: files.maxmind_editions.iter().map(|edition| (edition.clone(), built(edition))).collect(),
+            maxmind,
+            sites: sites.clone(),
+            resolver: network.resolver(),
+            ca_file,
+            editions: editions.into_iter().map(|edition| (edition.clone(), built(&edition))).collect(),
             to_dir: files.maxmind_dir,
             state_dir: settings::place::directory(),
             forced,
+            scheduled: turn.is_some(),
         };
-        let (sender, receiver) = channel();
+        let (sender, coming) = channel();
         let work = move || drop(sender.send(update.run(unix_now)));
         process::with_signals_blocked(|| std::thread::Builder::new().name("asn download".to_owned()).spawn(work))
             .map_err(|error| format!("a thread cannot be started: {error}"))?;
-        self.running = Some((receiver, forced));
+        self.running = Some(Running { coming, forced, hosts: sites, maxmind: host });
         Ok(())
     }
 
     fn take_outcome(&mut self) {
-        let Some((receiver, forced)) = &self.running else { return };
-        let (found, forced) = match receiver.try_recv() {
-            Ok(found) => (Some(found), *forced),
-            Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => (None, *forced),
+        let found = match self.running.as_ref().map(|running| running.coming.try_recv()) {
+            Some(Ok(found)) => Some(found),
+            Some(Err(TryRecvError::Disconnected)) => None,
+            Some(Err(TryRecvError::Empty)) | None => return,
         };
-        self.running = None;
-        let (told, fetched) = self.judge(found);
+        let Some(running) = self.running.take() else { return };
+        let forced = running.forced;
+        self.times.plan_own();
+        let (told, fetched) = self.judge(found, &running);
         if !fetched.is_empty() {
             shared::wake_launcher();
         }
@@ -264,12 +274,12 @@ impl Download {
     }
 
     /// Returns the result, one line an edition, the text for a job, and the editions with a new file.
-    fn judge(&mut self, found: Option<Outcome>) -> (Told, Vec<Edition>) {
+    fn judge(&mut self, found: Option<Outcome>, running: &Running) -> (Told, Vec<Edition>) {
         let editions = match found {
             Some(Ok(editions)) => editions,
             Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), Vec::new()),
             Some(Err(error)) => {
-                pgrx::warning!("asn_inventory: MaxMind files cannot be updated: {error}");
+                pgrx::warning!("asn_inventory: mmdb files cannot be updated: {error}");
                 return ((outcome::FAILED, Some(error.to_string())), Vec::new());
             }
             None => {
@@ -279,66 +289,26 @@ impl Download {
                 );
             }
         };
-        let (mut lines, mut failed, mut fetched) = (Vec::new(), false, Vec::new());
+        let (mut lines, mut failed, mut fetched, mut closed) = (Vec::new(), false, Vec::new(), false);
         for (edition, done) in &editions {
-            let line = match done {
-                Done::UpToDate => format!("{}: up to date", edition.name()),
-                Done::Downloaded => {
-                    fetched.push(edition.clone());
-                    format!("{}: downloaded", edition.name())
-                }
-                Done::Arrived => {
-                    let why = refusal(edition);
-                    failed |= why.is_some();
-                    let why = why.map_or_else(|| "not installed yet".to_owned(), |why| format!("refused: {why}"));
-                    format!("{}: the newest was downloaded before, and {why}", edition.name())
-                }
-                Done::Waits(wait) => {
-                    failed = true;
-                    self.try_again(Some(wait.until));
-                    let (name, at, why) = (edition.name(), time::text(wait.until), wait.why);
-                    if why.is_refusal() {
-                        format!("{name}: not asked for: {why}; tried again at {at}, or by update_maxmind(true)")
-                    } else {
-                        format!("{name}: not asked for until {at}: {why}")
-                    }
-                }
-                Done::Foreign => format!("{}: not MaxMind's, and not asked for", edition.name()),
-                Done::Failed(error, again) => {
-                    failed = true;
-                    if again.is_some() {
-                        self.try_again(*again);
-                    }
-                    format!("{}: {error}", edition.name())
-                }
-            };
-            match done {
-                Done::UpToDate | Done::Foreign => {}
-                Done::Failed(..) => pgrx::warning!("asn_inventory: download of {line}"),
-                _ => pgrx::log!("asn_inventory: {line}"),
+            let has_site = running.hosts.iter().any(|site| site.edition() == edition);
+            if !has_site && closed && closes(done) {
+                failed = true;
+                continue;
             }
-            lines.push(line);
-            // Said once: the others meet the same closed door.
-            if matches!(done, Done::Failed(DownloadError::Unauthorized | DownloadError::DailyLimit { .. }, _)) {
-                break;
+            closed |= !has_site && closes(done);
+            let line = lines::line(edition, done, running.host(edition));
+            failed |= line.failed;
+            if let Some(at) = line.again {
+                self.times.try_again(at);
             }
+            if matches!(done, Done::Downloaded) {
+                fetched.push(edition.clone());
+            }
+            lines.push(line.text);
         }
         ((if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; "))), fetched)
     }
-
-    /// Before the schedule's next turn, but no sooner than the ledger allows.
-    fn try_again(&mut self, at: Option<i64>) {
-        let at = at.unwrap_or(0).max(time::now_unix_us() + SOONEST.as_micros() as i64);
-        if !self.schedule.is_empty() {
-            self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
-        }
-    }
-}
-
-/// Why the import did not take the file that lies there.
-fn refusal(edition: &Edition) -> Option<String> {
-    let manifest = maxmind::store().manifest().ok()?;
-    Some(manifest.editions.get(edition.name())?.refused.as_ref()?.reason.clone())
 }
 
 /// The clock of the thread: PostgreSQL's is the main thread's alone.

@@ -1,7 +1,7 @@
-//! Archives (`.tar.gz`) like MaxMind's, and hostile ones.
+//! Archives like MaxMind's and those of others, and hostile ones.
 
 use flate2::{Compression, write::GzEncoder};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 pub use tar::EntryType;
 
 /// The entries of an archive: path, type, content or, for a link, the target.
@@ -37,6 +37,40 @@ pub fn bomb(path: &str, size: u64) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     tar.append(&header(path, EntryType::Regular, size), io::repeat(0).take(size)).expect("an entry");
     finish(tar)
+}
+
+/// A single file, gzipped.
+///
+/// # Panics
+/// Never: it is written to memory.
+#[must_use]
+pub fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    gz.write_all(bytes).and_then(|()| gz.finish()).expect("an archive")
+}
+
+/// A zip archive of one file beside a text.
+///
+/// # Panics
+/// Never: it is written to memory.
+#[must_use]
+pub fn zip(path: &str, bytes: &[u8]) -> Vec<u8> {
+    let (mut out, mut list) = (Vec::new(), Vec::new());
+    for (path, bytes) in [("README.txt", &b"text"[..]), (path, bytes)] {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), Compression::fast());
+        let packed = deflate.write_all(bytes).and_then(|()| deflate.finish()).expect("an entry");
+        let sizes = [packed.len(), bytes.len()].map(|size| (size as u32).to_le_bytes()).concat();
+        let name = (path.len() as u16).to_le_bytes();
+        let common = [&[0, 0, 8, 0, 0, 0, 0, 0][..], &crc.sum().to_le_bytes(), &sizes, &name, &[0, 0]].concat();
+        let offset = (out.len() as u32).to_le_bytes();
+        out.extend([&b"PK\x03\x04\x14\0"[..], &common, path.as_bytes(), &packed].concat());
+        list.extend([&b"PK\x01\x02\x14\0\x14\0"[..], &common, &[0; 10], &offset, path.as_bytes()].concat());
+    }
+    let place = [list.len(), out.len()].map(|size| (size as u32).to_le_bytes()).concat();
+    out.extend([&list[..], b"PK\x05\x06\0\0\0\0\x02\0\x02\0", &place, &[0, 0]].concat());
+    out
 }
 
 fn finish(tar: tar::Builder<GzEncoder<Vec<u8>>>) -> Vec<u8> {

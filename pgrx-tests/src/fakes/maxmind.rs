@@ -138,6 +138,12 @@ impl MaxMind {
         ]
     }
 
+    /// The host that knows accounts, as messages name it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.accounts.port())
+    }
+
     /// The file with the certificate that vouches for both.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {

@@ -13,8 +13,8 @@
 //! - [`control`]: commands, one JSON object a line, on a port of its own;
 //! - [`server`]: everything put together; [`client`]: the handle that tests hold.
 //!
-//! [`maxmind`] and [`vault`] are apart: a download server and a store of secrets, on threads of the test itself, held
-//! by the handles that a test has; [`archives`] is what the first one serves.
+//! [`maxmind`], [`files`], [`vault`] and [`proxy`] are apart: servers of downloads, a store of secrets and the way out, on
+//! threads of the test itself, held by the handles that a test has; [`archives`] is what the first ones serve.
 //!
 //! ```no_run
 //! use asn_inventory_tests::fakes::{DnsFault, Fakes, Service};
@@ -33,11 +33,13 @@ pub mod data;
 pub mod dns;
 pub mod door;
 pub mod fault;
+pub mod files;
 pub mod greynoise;
 mod http;
 pub mod log;
 pub mod maxmind;
 pub mod prefixes;
+pub mod proxy;
 pub mod server;
 pub mod state;
 pub mod tls;

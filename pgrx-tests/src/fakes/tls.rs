@@ -12,12 +12,15 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+/// A name that leads here only through a proxy of tests.
+pub const FAR: &str = "files.example";
+
 /// The two identities, and the authority that vouches for both.
 #[derive(Clone)]
 pub struct Identities {
     /// The authority's certificate, PEM.
     pub ca_pem: String,
-    /// `localhost` and 127.0.0.1.
+    /// `localhost`, 127.0.0.1 and [`FAR`].
     pub right: TlsAcceptor,
     /// Another host.
     pub wrong: TlsAcceptor,
@@ -37,7 +40,7 @@ impl Identities {
         let ca = CertifiedIssuer::self_signed(params, key).map_err(io::Error::other)?;
         Ok(Identities {
             ca_pem: ca.pem(),
-            right: acceptor(&ca, &["localhost", "127.0.0.1"])?,
+            right: acceptor(&ca, &["localhost", "127.0.0.1", FAR])?,
             wrong: acceptor(&ca, &["elsewhere.invalid"])?,
         })
     }

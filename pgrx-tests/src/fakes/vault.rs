@@ -1,4 +1,4 @@
-//! HashiCorp Vault (KV version 2), within the test's own process: secrets by path, for clients with the token.
+//! HashiCorp Vault (KV versions 1 and 2) and an agent of it, within the test's own process: secrets by path, for clients with the token.
 
 use super::http::{Request, Response};
 use super::tls::Identities;
@@ -9,7 +9,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -20,6 +20,8 @@ pub const TOKEN: &str = "hvs.fake-vault-token";
 struct State {
     /// By path (`secret/data/maxmind`) and field.
     secrets: HashMap<String, (String, String)>,
+    /// A mount of version 1.
+    first_version: Option<String>,
     /// For everything, until it is cleared.
     status: Option<u16>,
     asked: Vec<String>,
@@ -29,6 +31,7 @@ struct State {
 pub struct Vault {
     state: Arc<Mutex<State>>,
     address: SocketAddr,
+    agent: SocketAddr,
     ca_file: PathBuf,
     // Dropping it ends the thread.
     _end: tokio::sync::oneshot::Sender<()>,
@@ -45,26 +48,45 @@ impl Vault {
         let ca_file = dir.join("vault-ca.pem");
         fs::write(&ca_file, &identities.ca_pem).expect("a certificate's file");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        let address = listener.local_addr().expect("an address");
+        let bind = || runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let (listener, agent) = (bind(), bind());
+        let (address, agent_at) = (listener.local_addr().expect("an address"), agent.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(State::default()));
         let (end, ended) = tokio::sync::oneshot::channel();
-        let shared = Arc::clone(&state);
+        let (shared, agents) = (Arc::clone(&state), Arc::clone(&state));
         std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = listen(listener, shared, identities.right) => {}
+                    () = listen(listener, shared, Some(identities.right)) => {}
+                    () = listen(agent, agents, None) => {}
                     _ = ended => {}
                 }
             });
         });
-        Vault { state, address, ca_file, _end: end }
+        Vault { state, address, agent: agent_at, ca_file, _end: end }
     }
 
     /// The environment of a server that may ask it.
     #[must_use]
     pub fn env(&self) -> [(&'static str, String); 2] {
         [("VAULT_ADDR", format!("https://localhost:{}", self.address.port())), ("VAULT_TOKEN", TOKEN.to_owned())]
+    }
+
+    /// The listener of an agent on this machine: plain, and with a token of its own.
+    #[must_use]
+    pub fn agent_url(&self) -> String {
+        format!("http://{}", self.agent)
+    }
+
+    /// The file with its certificate.
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// From now on this mount is of version 1, and whatever is asked for in the form of version 2 is forbidden.
+    pub fn first_version(&self, mount: &str) {
+        self.state().first_version = Some(mount.to_owned());
     }
 
     /// Trusts this server as well as those of `other`: a file with both certificates.
@@ -104,7 +126,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn listen(listener: TcpListener, state: Arc<Mutex<State>>, tls: TlsAcceptor) {
+async fn listen(listener: TcpListener, state: Arc<Mutex<State>>, tls: Option<TlsAcceptor>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (state, tls) = (Arc::clone(&state), tls.clone());
         // A client that goes away does not matter to the test.
@@ -113,22 +135,37 @@ async fn listen(listener: TcpListener, state: Arc<Mutex<State>>, tls: TlsAccepto
 }
 
 /// One request a connection.
-async fn serve(stream: TcpStream, state: &Mutex<State>, tls: TlsAcceptor) -> io::Result<()> {
-    let mut stream = tls.accept(stream).await?;
+async fn serve(stream: TcpStream, state: &Mutex<State>, tls: Option<TlsAcceptor>) -> io::Result<()> {
+    match tls {
+        Some(tls) => talk(tls.accept(stream).await?, state, false).await,
+        None => talk(stream, state, true).await,
+    }
+}
+
+async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>, agent: bool) -> io::Result<()> {
     let Some(request) = Request::read(&mut stream, &mut Vec::new()).await? else { return Ok(()) };
-    let answer = answer(&mut lock(state), &request);
+    let answer = answer(&mut lock(state), &request, agent);
     stream.write_all(&answer.bytes(true)).await?;
     stream.shutdown().await
 }
 
-fn answer(state: &mut State, request: &Request) -> Response {
+fn answer(state: &mut State, request: &Request, agent: bool) -> Response {
     let path = request.path.trim_start_matches("/v1/").to_owned();
     state.asked.push(path.clone());
     if let Some(status) = state.status {
         return Response::json(status, &json!({ "errors": ["no"] }));
     }
-    if request.header("x-vault-token") != Some(TOKEN) {
+    if request.header("x-vault-token") != (!agent).then_some(TOKEN) {
         return Response::json(403, &json!({ "errors": ["permission denied"] }));
+    }
+    if let Some(mount) = &state.first_version {
+        if path.starts_with("sys/internal/ui/mounts/") {
+            return Response::json(200, &json!({ "data": { "path": format!("{mount}/"), "options": { "version": "1" } } }));
+        }
+        return match state.secrets.get(&path) {
+            Some((field, value)) => Response::json(200, &json!({ "data": { field: value } })),
+            None => Response::json(403, &json!({ "errors": ["permission denied"] })),
+        };
     }
     match state.secrets.get(&path) {
         None => Response::json(404, &json!({ "errors": [] })),

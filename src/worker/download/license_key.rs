@@ -18,6 +18,15 @@ pub(super) struct LicenseKey {
     said: String,
 }
 
+/// What a download has.
+pub(super) enum Spent {
+    Key(Secret),
+    /// There should be one and is none; why, with the setting and the reference.
+    Missing(String),
+    /// There is none, and none was set.
+    NotWanted(String),
+}
+
 /// For the one download that is to begin.
 #[derive(Default)]
 enum Found {
@@ -112,14 +121,13 @@ impl LicenseKey {
     }
 
     /// The key, which is forgotten with this.
-    ///
-    /// # Errors
-    /// Why there is none, with the setting and the reference.
-    pub fn spend(&mut self) -> Result<Secret, String> {
+    pub fn spend(&mut self) -> Spent {
+        let named = |why: String| format!("asn_inventory.maxmind_license_key {why}");
         match std::mem::take(&mut self.found) {
-            Found::Known(key) => Ok(key),
-            Found::Missing(why) | Found::NotWanted(why) => Err(format!("asn_inventory.maxmind_license_key {why}")),
-            Found::Unknown | Found::Coming(_) => Err("the licence key was not looked up".to_owned()),
+            Found::Known(key) => Spent::Key(key),
+            Found::Missing(why) => Spent::Missing(named(why)),
+            Found::NotWanted(why) => Spent::NotWanted(named(why)),
+            Found::Unknown | Found::Coming(_) => Spent::Missing("the licence key was not looked up".to_owned()),
         }
     }
 }

@@ -191,6 +191,11 @@ impl Attempts {
         own.map(|site| self.line(site).map_or(0, |line| line.due_at(site))).min()
     }
 
+    /// The last failure of a source, unless it gave something since.
+    pub fn trouble(&self, site: &Site) -> Option<Wait> {
+        self.line(site)?.trouble()
+    }
+
     /// What is known of the file that a source gave last.
     pub fn known(&self, site: &Site) -> Option<&Known> {
         self.line(site)?.known()

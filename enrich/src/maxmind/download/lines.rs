@@ -41,6 +41,10 @@ impl Line {
         Line { asked: now, ..self }
     }
 
+    pub(super) fn trouble(&self) -> Option<Wait> {
+        self.failed.as_ref().map(|failed| Wait { until: failed.until, why: failed.why })
+    }
+
     /// When it is to be asked again after a failure.
     pub(super) fn again_at(&self) -> Option<Micros> {
         self.failed.as_ref().map(|failed| failed.until)
@@ -56,9 +60,10 @@ impl Line {
         Ok(())
     }
 
-    /// By its own schedule.
+    /// By its own schedule, or sooner after a failure.
     pub(super) fn due_at(&self, site: &Site) -> Micros {
-        site.every().map_or(0, |every| after(self.asked, every))
+        let due = site.every().map_or(0, |every| after(self.asked, every));
+        self.again_at().map_or(due, |again| again.min(due))
     }
 
     pub(super) fn is_due(&self, now: Micros, site: &Site) -> bool {

@@ -113,6 +113,11 @@ impl Site {
         self.every
     }
 
+    /// Whether two entries say the same.
+    pub fn is_as(&self, other: &Site) -> bool {
+        self.edition == other.edition && self.mark == other.mark
+    }
+
     /// Tells it from what the setting named before.
     pub(super) fn mark(&self) -> &str {
         &self.mark

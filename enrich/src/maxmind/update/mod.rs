@@ -100,6 +100,12 @@ pub fn due_at(state_dir: &Path, sites: &[Site], now: Micros) -> Option<Micros> {
     Attempts::load(&state_dir.join(LEDGER), now).due_at(sites)
 }
 
+/// The sources that could not be had when they were last asked, from the same ledger: why, and when they are asked again.
+pub fn troubles<'a>(state_dir: &Path, sites: &'a [Site], now: Micros) -> Vec<(&'a Site, Wait)> {
+    let attempts = Attempts::load(&state_dir.join(LEDGER), now);
+    sites.iter().filter_map(|site| Some((site, attempts.trouble(site)?))).collect()
+}
+
 const LEDGER: &str = "downloads.json";
 
 impl Update {

@@ -1,0 +1,60 @@
+//! Whether each source of files is in use and could be had, and whether the settings of a proxy can be read.
+
+use enrich::maxmind::update;
+use enrich::secrets::Environment;
+
+use super::finding::{Finding, select};
+use crate::pg::catalog::Schema;
+use crate::pg::time;
+use crate::settings;
+
+/// The checks `mmdb sources` and `proxy`.
+pub fn look(schema: &Schema) -> Vec<Finding> {
+    let mut found = sources(schema);
+    found.extend(proxy());
+    found
+}
+
+fn sources(schema: &Schema) -> Vec<Finding> {
+    let (sites, editions) = (settings::downloads().sites, settings::snapshot().maxmind_editions);
+    let mut found = Vec::new();
+    for site in sites.iter().filter(|site| !editions.contains(site.edition())) {
+        let name = site.edition().name();
+        let list: Vec<String> = editions.iter().map(|edition| edition.spelled()).chain([name.to_owned()]).collect();
+        found.push(Finding::new(
+            "mmdb sources",
+            "warning",
+            format!("{name} has a source and is not in asn_inventory.maxmind_editions: it is not downloaded."),
+            Some(format!(
+                "ALTER SYSTEM SET asn_inventory.maxmind_editions = '{}'; SELECT pg_reload_conf();",
+                list.join(",")
+            )),
+        ));
+    }
+    for (site, wait) in update::troubles(&settings::place::directory(), &sites, time::now_unix_us()) {
+        let (name, host, why, at) = (site.edition().name(), site.host(), wait.why, time::text(wait.until));
+        found.push(Finding::new(
+            "mmdb sources",
+            "warning",
+            format!("{name} from {host}: {why}; tried again at {at}."),
+            Some(format!("{}  -- after correcting what it says", select(schema, "update_maxmind", "true"))),
+        ));
+    }
+    found
+}
+
+fn proxy() -> Option<Finding> {
+    match settings::network().proxy.named(&Environment::Process) {
+        Ok(None) => None,
+        Ok(Some((name, from))) => {
+            let detail = format!("The proxy {name}, from {from}, is asked for downloads, GreyNoise and Vault.");
+            Some(Finding::new("proxy", "ok", detail, None))
+        }
+        Err(why) => Some(Finding::new(
+            "proxy",
+            "error",
+            format!("The way out cannot be read, and nothing is asked: {why}"),
+            Some("ALTER SYSTEM SET asn_inventory.https_proxy = 'http://proxy:3128'; SELECT pg_reload_conf();".to_owned()),
+        )),
+    }
+}
