@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | header | 8 × u64: magic, lists, sets, members of all sets, IPv4 ranges, IPv6 ranges, bytes of names, 0 | 1 |
 //! | buckets | u32: first range of this /16 | 65,537 |
-//! | sets of the IPv4 ranges | u32 | IPv4 ranges |
+//! | IPv4 ranges, a bucket after the other: their starts, then their sets | u16: low 16 bits, u32 | IPv4 ranges |
 //! | every 256th of the next section | u128 | IPv6 ranges / 256, rounded up |
 //! | starts of the IPv6 ranges | u128 | IPv6 ranges |
 //! | sets of the IPv6 ranges | u32 | IPv6 ranges |
@@ -17,9 +17,8 @@
 //! | members: a list's number, ascending | u32 | members |
 //! | where a list's name begins | u32 | lists + 1 |
 //! | names, in ascending order | bytes | |
-//! | starts of the IPv4 ranges | u16: low 16 bits | IPv4 ranges |
 //!
-//! Set 0 is the empty one. The first IPv6 range starts at `::`. Without every 256th start by itself, the first half of a
+//! Set 0 is the empty one. A look-up waits for memory and for little else: so what belongs to a bucket stands together. The first IPv6 range starts at `::`. Without every 256th start by itself, the first half of a
 //! search would touch a page a step.
 
 mod build;
@@ -31,6 +30,8 @@ pub use self::build::{BuildError, build};
 use crate::address::effective;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"asn_lst1");
+/// Bytes of an IPv4 range.
+const RANGE: usize = 6;
 const HEADER: usize = 64;
 const BUCKETS: usize = 1 << 16;
 /// IPv6 ranges from one sample to the next.
@@ -40,7 +41,7 @@ const SAMPLE: usize = 256;
 #[derive(Debug)]
 pub struct Index {
     buckets: Range<usize>,
-    sets_v4: Range<usize>,
+    ranges_v4: Range<usize>,
     samples_v6: Range<usize>,
     starts_v6: Range<usize>,
     sets_v6: Range<usize>,
@@ -48,7 +49,6 @@ pub struct Index {
     members: Range<usize>,
     names_from: Range<usize>,
     names: Range<usize>,
-    starts_v4: Range<usize>,
 }
 
 /// The lists that hold an address, by the numbers of sets: that of the address, and that of the IPv4 address that it
@@ -81,7 +81,7 @@ impl Index {
         };
         Some(Index {
             buckets: section(BUCKETS + 1, 4)?,
-            sets_v4: section(v4, 4)?,
+            ranges_v4: section(v4, RANGE)?,
             samples_v6: section(v6.div_ceil(SAMPLE), 16)?,
             starts_v6: section(v6, 16)?,
             sets_v6: section(v6, 4)?,
@@ -89,7 +89,6 @@ impl Index {
             members: section(members, 4)?,
             names_from: section(lists.checked_add(1)?, 4)?,
             names: section(names, 1)?,
-            starts_v4: section(v4, 2)?,
         })
     }
 
@@ -115,7 +114,8 @@ impl Index {
         let buckets = bytes.get(self.buckets.clone())?;
         let bucket = (ip >> 16) as usize;
         let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
-        let starts = bytes.get(self.starts_v4.clone())?.get(from * 2..to * 2)?;
+        let ranges = bytes.get(self.ranges_v4.clone())?.get(from * RANGE..to * RANGE)?;
+        let (starts, sets) = ranges.split_at((to - from) * 2);
         let low = (ip & 0xffff) as u16;
         // The last range that starts at or below the address; a bucket's first always starts at 0. Halving without
         // branches: the direction of each step on random addresses is a coin toss to the predictor.
@@ -126,7 +126,7 @@ impl Index {
             base = if middle <= low { base + half } else { base };
             size -= half;
         }
-        u32_at(bytes.get(self.sets_v4.clone())?, from + base)
+        u32_at(sets, base)
     }
 
     #[inline]

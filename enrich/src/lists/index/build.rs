@@ -58,8 +58,12 @@ pub fn build(lists: &[(&str, Ranges<'_>)], out: &mut impl Write, breathe: &dyn F
     for word in [lists.len(), sets.sets.len(), members, v4.starts.len(), starts.len(), names, 0] {
         out.write_all(&(word as u64).to_le_bytes())?;
     }
-    words(out, v4.buckets.into_iter())?;
-    words(out, v4.sets.into_iter())?;
+    words(out, v4.buckets.iter().copied())?;
+    for bucket in v4.buckets.windows(2) {
+        let ranges = bucket[0] as usize..bucket[1] as usize;
+        v4.starts[ranges.clone()].iter().try_for_each(|start| out.write_all(&start.to_le_bytes()))?;
+        words(out, v4.sets[ranges].iter().copied())?;
+    }
     for start in starts.iter().step_by(SAMPLE).chain(&starts) {
         out.write_all(&start.to_le_bytes())?;
     }
@@ -69,9 +73,6 @@ pub fn build(lists: &[(&str, Ranges<'_>)], out: &mut impl Write, breathe: &dyn F
     words(out, ends(lists.iter().map(|(name, _)| name.len())))?;
     for (name, _) in lists {
         out.write_all(name.as_bytes())?;
-    }
-    for start in v4.starts {
-        out.write_all(&start.to_le_bytes())?;
     }
     Ok(())
 }
