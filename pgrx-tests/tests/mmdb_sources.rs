@@ -61,7 +61,9 @@ fn every_packing_is_unpacked_and_unchanged_files_cost_a_question() {
     bench.files.offer("/c?file=C", &zip("x/y.mmdb", &bytes));
     bench.files.offer("/d", &pack(&[("x/y.mmdb", EntryType::Regular, &bytes)]));
     bench.files.offer("/e", &bytes);
-    let told = |word: &str| format!("done|{}", ["bare", "gz", "zip", "tgz", "here"].map(|name| format!("{name}: {word}")).join("; "));
+    let told = |word: &str| {
+        format!("done|{}", ["bare", "gz", "zip", "tgz", "here"].map(|name| format!("{name}: {word}")).join("; "))
+    };
     assert_eq!(bench.site.update(), told("downloaded"));
     let installed = "SELECT count(*) FROM mmdb_editions() WHERE generation IS NOT NULL";
     bench.site.cluster.wait_value(DB, installed, "5");
@@ -81,7 +83,14 @@ fn this_months_file_or_last_months() {
     let sources = |files: &Files| format!("lite={}/lite-{{year}}-{{month}}.mmdb.gz", files.url());
     let bench = Bench::start("lite", sources, &[]);
     let (this, before) = {
-        let month = |back: &str| bench.site.cluster.value(DB, &format!("SELECT to_char(date_trunc('month', now() AT TIME ZONE 'UTC') - interval '{back} month', 'YYYY-MM')"));
+        let month = |back: &str| {
+            bench.site.cluster.value(
+                DB,
+                &format!(
+                    "SELECT to_char(date_trunc('month', now() AT TIME ZONE 'UTC') - interval '{back} month', 'YYYY-MM')"
+                ),
+            )
+        };
         (month("0"), month("1"))
     };
     assert!(bench.site.update().contains("lite: the server answers with status 404 (localhost:"));
@@ -104,7 +113,9 @@ fn secrets_in_a_url_are_sent_and_shown_nowhere() {
     let pair = file.display().to_string();
     let sources = |files: &Files| {
         let (url, host) = (files.url(), files.host());
-        format!("token={url}/lite.mmdb?token={{secret:env:IPINFO_TOKEN}}, login=https://{{secret:file:{pair}}}@{host}/login")
+        format!(
+            "token={url}/lite.mmdb?token={{secret:env:IPINFO_TOKEN}}, login=https://{{secret:file:{pair}}}@{host}/login"
+        )
     };
     let bench = Bench::start("token,login", sources, &[("IPINFO_TOKEN", CANARY)]);
     bench.site.cluster.sql(DB, "CREATE ROLE alice LOGIN");
@@ -125,7 +136,10 @@ fn secrets_in_a_url_are_sent_and_shown_nowhere() {
     bench.files.offer_to("another", "/login", &bytes);
     let said = bench.site.update_forced();
     assert!(said.contains("token: the server answers with status 500 (localhost:"), "{said}");
-    assert!(said.contains("login: the server does not accept the credentials of this source (401) (localhost:"), "{said}");
+    assert!(
+        said.contains("login: the server does not accept the credentials of this source (401) (localhost:"),
+        "{said}"
+    );
     let log = bench.site.cluster.log();
     for secret in [CANARY, ESCAPED, "canary-5d81be", "cmVhZGVy", "token=canary"] {
         assert!(!log.contains(secret), "{secret} is in the log");
@@ -156,11 +170,17 @@ fn what_is_no_database_is_refused_once_and_the_old_file_goes_on() {
         bench.files.offer("/a", &bytes);
         assert_eq!(bench.site.update_forced(), format!("failed|a: {why} ({host}); b: downloaded"));
         bench.site.cluster.wait_log(&format!("WARNING:  asn_inventory: download of a: {why} ({host})"));
-        let found = bench.site.cluster.value(DB, "SELECT level || detail FROM enrichment_doctor() WHERE check_name = 'mmdb sources'");
+        let found = bench
+            .site
+            .cluster
+            .value(DB, "SELECT level || detail FROM enrichment_doctor() WHERE check_name = 'mmdb sources'");
         assert!(found.starts_with(&format!("warninga from {host}: the last download failed")), "{found}");
     }
     bench.files.page("/a", 200);
-    assert_eq!(bench.site.update_forced(), format!("failed|a: the answer is a web page, not a file ({host}); b: downloaded"));
+    assert_eq!(
+        bench.site.update_forced(),
+        format!("failed|a: the answer is a web page, not a file ({host}); b: downloaded")
+    );
     // A database that the import does not take.
     bench.files.offer("/a", b"\xab\xcd\xefMaxMind.com and nothing behind it");
     let said = bench.site.update_forced();
@@ -203,6 +223,10 @@ fn a_bad_setting_is_refused_and_not_repeated() {
     let url = bench.files.url();
     bench.site.cluster.set(SOURCES, &format!("b={url}/b"));
     let found = "SELECT level || '|' || detail FROM enrichment_doctor() WHERE check_name = 'mmdb sources'";
-    bench.site.cluster.wait_value(DB, found, "warning|b has a source and is not in asn_inventory.maxmind_editions: it is not downloaded.");
+    bench.site.cluster.wait_value(
+        DB,
+        found,
+        "warning|b has a source and is not in asn_inventory.maxmind_editions: it is not downloaded.",
+    );
     assert_eq!(bench.files.asked().len(), 0);
 }

@@ -34,10 +34,8 @@ fn a_proxy_with_credentials_opens_the_way_and_they_show_nowhere() {
     let pair = private_dir().join("proxy");
     fs::write(&pair, format!("user:{PASSWORD}\n")).unwrap();
     let reference = format!("file:{}", pair.display());
-    let settings = [
-        ("asn_inventory.https_proxy", &*proxy.url()),
-        ("asn_inventory.https_proxy_credentials", &reference),
-    ];
+    let settings =
+        [("asn_inventory.https_proxy", &*proxy.url()), ("asn_inventory.https_proxy_credentials", &reference)];
     let site = start(&files, &settings, &[]);
     site.cluster.sql(DB, "CREATE ROLE alice LOGIN");
     site.cluster.set("log_min_messages", "debug5");
@@ -48,7 +46,10 @@ fn a_proxy_with_credentials_opens_the_way_and_they_show_nowhere() {
     // Another password in the same place.
     fs::write(&pair, "user:another").unwrap();
     let said = site.update_forced();
-    let why = format!("the proxy {} does not accept the credentials of asn_inventory.https_proxy_credentials (407), asked for {target}", proxy.name());
+    let why = format!(
+        "the proxy {} does not accept the credentials of asn_inventory.https_proxy_credentials (407), asked for {target}",
+        proxy.name()
+    );
     assert!(said.contains(&why), "{said}");
     for secret in [PASSWORD, "dXNlcjpj"] {
         assert_secret_is_hidden(&site.cluster, secret);
@@ -93,5 +94,9 @@ fn a_proxy_of_the_environment_and_one_that_is_of_no_use() {
     assert_eq!(proxy.asked().len(), asked);
     // What cannot be read is told by the doctor.
     let proxies = "SELECT level || '|' || detail FROM enrichment_doctor() WHERE check_name = 'proxy'";
-    site.cluster.wait_value(DB, proxies, &format!("ok|The proxy {name}, from HTTPS_PROXY, is asked for downloads, GreyNoise and Vault."));
+    site.cluster.wait_value(
+        DB,
+        proxies,
+        &format!("ok|The proxy {name}, from HTTPS_PROXY, is asked for downloads, GreyNoise and Vault."),
+    );
 }

@@ -23,7 +23,7 @@ sql_function!(
 
 /// The bytes of a text[] of these texts.
 fn bytes_of_array(names: Vec<&str>) -> Box<[u8]> {
-    let array = datum::text_array(names.into_iter());
+    let array = call::text_array(names.into_iter());
     // SAFETY: a fresh array, which is a varlena that is not toasted.
     unsafe {
         let array = array.cast_mut_ptr::<pg_sys::varlena>();

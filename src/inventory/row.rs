@@ -61,7 +61,7 @@ impl Row {
 
     fn texts<'a>(&mut self, column: Column, texts: impl Iterator<Item = &'a str>) {
         let mut texts = texts.peekable();
-        let datum = texts.peek().is_some().then(|| crate::pg::datum::text_array(texts));
+        let datum = texts.peek().is_some().then(|| crate::pg::call::text_array(texts));
         self.set(column, datum);
     }
 

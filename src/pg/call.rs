@@ -302,6 +302,16 @@ pub fn text(text: &str) -> Datum {
     unsafe { Datum::from(pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32)) }
 }
 
+/// A text[] of texts in UTF-8, palloced.
+pub fn text_array<'a>(texts: impl Iterator<Item = &'a str>) -> Datum {
+    let mut datums: Vec<Datum> = texts.map(text).collect();
+    // SAFETY: values of type text, which is variable-length and aligned to 4.
+    let array = unsafe {
+        pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, pg_sys::TEXTOID, -1, false, b'i' as _)
+    };
+    Datum::from(array)
+}
+
 /// A jsonb datum, palloced; `None` for a text that holds a NUL. Raises an error if it is not JSON.
 pub fn jsonb(text: &str) -> Option<Datum> {
     let text = std::ffi::CString::new(super::encoding::server_text(text)).ok()?;

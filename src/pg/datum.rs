@@ -52,16 +52,6 @@ pub unsafe fn texts(datum: pg_sys::Datum) -> Vec<Option<String>> {
     }
 }
 
-/// A text[] of texts in UTF-8, palloced.
-pub fn text_array<'a>(texts: impl Iterator<Item = &'a str>) -> pg_sys::Datum {
-    let mut datums: Vec<pg_sys::Datum> = texts.map(super::call::text).collect();
-    // SAFETY: values of type text, which is variable-length and aligned to 4.
-    let array = unsafe {
-        pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, pg_sys::TEXTOID, -1, false, b'i' as _)
-    };
-    pg_sys::Datum::from(array)
-}
-
 /// # Safety
 /// As `array_elements`.
 unsafe fn elements(datum: pg_sys::Datum, element: pg_sys::Oid) -> Vec<Option<pg_sys::Datum>> {

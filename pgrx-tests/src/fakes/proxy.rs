@@ -119,7 +119,8 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             tokio::io::copy_bidirectional(&mut stream, &mut there).await.map(drop)
         }
         Way::Page(status) => {
-            let page = format!("HTTP/1.1 {status} Status\r\nContent-Type: text/html\r\n\r\n<html>Please sign in</html>");
+            let page =
+                format!("HTTP/1.1 {status} Status\r\nContent-Type: text/html\r\n\r\n<html>Please sign in</html>");
             stream.write_all(page.as_bytes()).await
         }
         Way::Hangs => stream.read_u8().await.map(drop),

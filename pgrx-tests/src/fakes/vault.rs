@@ -160,7 +160,10 @@ fn answer(state: &mut State, request: &Request, agent: bool) -> Response {
     }
     if let Some(mount) = &state.first_version {
         if path.starts_with("sys/internal/ui/mounts/") {
-            return Response::json(200, &json!({ "data": { "path": format!("{mount}/"), "options": { "version": "1" } } }));
+            return Response::json(
+                200,
+                &json!({ "data": { "path": format!("{mount}/"), "options": { "version": "1" } } }),
+            );
         }
         return match state.secrets.get(&path) {
             Some((field, value)) => Response::json(200, &json!({ "data": { field: value } })),

@@ -54,7 +54,9 @@ fn proxy() -> Option<Finding> {
             "proxy",
             "error",
             format!("The way out cannot be read, and nothing is asked: {why}"),
-            Some("ALTER SYSTEM SET asn_inventory.https_proxy = 'http://proxy:3128'; SELECT pg_reload_conf();".to_owned()),
+            Some(
+                "ALTER SYSTEM SET asn_inventory.https_proxy = 'http://proxy:3128'; SELECT pg_reload_conf();".to_owned(),
+            ),
         )),
     }
 }
