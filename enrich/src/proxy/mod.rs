@@ -57,6 +57,15 @@ impl fmt::Debug for Proxy {
     }
 }
 
+/// A proxy's address, and the place that names it.
+struct Named {
+    host: String,
+    port: u16,
+    /// Credentials that stand in the environment's URL.
+    inside: Option<Secret>,
+    from: &'static str,
+}
+
 impl Plan {
     /// The proxy; `None`: none is wanted. `secret` looks the reference up, which may take as long as every look does.
     ///
@@ -67,7 +76,7 @@ impl Plan {
         environment: &Environment,
         secret: impl FnOnce(&Reference) -> Result<Secret, SecretError>,
     ) -> Result<Option<Proxy>, String> {
-        let Some((address, inside, from)) = self.address(environment)? else { return Ok(None) };
+        let Some(Named { host, port, inside, from }) = self.address(environment)? else { return Ok(None) };
         let credentials = match self.credentials.trim() {
             "" => inside,
             text => {
@@ -75,7 +84,6 @@ impl Plan {
                 Some(secret(&reference).map_err(|e| format!("https_proxy_credentials cannot be resolved: {e}"))?)
             }
         };
-        let (host, port) = address;
         let authorization = credentials.map(|pair| basic(&pair)).transpose().map_err(|why| format!("{from}: {why}"))?;
         Ok(Some(Proxy { host, port, authorization, exempt: self.exempt(environment)? }))
     }
@@ -86,20 +94,15 @@ impl Plan {
     /// # Errors
     /// As [`Plan::proxy`].
     pub fn named(&self, environment: &Environment) -> Result<Option<(String, &'static str)>, String> {
-        let Some(((host, port), _, from)) = self.address(environment)? else { return Ok(None) };
+        let Some(Named { host, port, from, .. }) = self.address(environment)? else { return Ok(None) };
         self.exempt(environment)?;
         Ok(Some((format!("{host}:{port}"), from)))
     }
 
-    /// Host and port, the credentials in it, and where it stands.
-    #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
-    fn address(
-        &self,
-        environment: &Environment,
-    ) -> Result<Option<((String, u16), Option<Secret>, &'static str)>, String> {
+    fn address(&self, environment: &Environment) -> Result<Option<Named>, String> {
         if !self.https_proxy.trim().is_empty() {
-            let address = address(&self.https_proxy).map_err(|why| format!("https_proxy: {why}"))?;
-            return Ok(Some((address, None, "https_proxy")));
+            let (host, port) = address(&self.https_proxy).map_err(|why| format!("https_proxy: {why}"))?;
+            return Ok(Some(Named { host, port, inside: None, from: "https_proxy" }));
         }
         let found = ["https_proxy", "HTTPS_PROXY"].into_iter().find_map(|name| Some((name, environment.get(name)?)));
         let Some((name, text)) = found.map(|(name, text)| (name, Zeroizing::new(text))) else { return Ok(None) };
@@ -108,8 +111,8 @@ impl Plan {
         let (plain, inside) = split_user(&text);
         let inside =
             inside.map(|user| Secret::new(percent_encoding::percent_decode_str(user).decode_utf8_lossy().into()));
-        let address = address(&plain).map_err(refused)?;
-        Ok(Some((address, inside, name)))
+        let (host, port) = address(&plain).map_err(refused)?;
+        Ok(Some(Named { host, port, inside, from: name }))
     }
 
     fn exempt(&self, environment: &Environment) -> Result<Exempt, String> {

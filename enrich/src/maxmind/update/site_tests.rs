@@ -224,7 +224,8 @@ fn what_is_no_database_is_refused_and_the_old_file_goes_on() {
     let bomb = gz(&vec![b'x'; 20 << 20]);
     let page = |kind| move |_: &Seen| Reply::new(200, &[("Content-Type", kind)], "<!DOCTYPE html><html>sign in</html>");
     let packed = |bytes: Vec<u8>| move |_: &Seen| Reply::new(200, &[], &bytes);
-    let cases: Vec<(Box<dyn Fn(&Seen) -> Reply + Send + Sync>, &str)> = vec![
+    type Answer = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
+    let cases: Vec<(Answer, &str)> = vec![
         (Box::new(page("text/html; charset=utf-8")), "the answer is a web page, not a file"),
         (Box::new(page("application/octet-stream")), "the answer is a web page, not a file"),
         (
