@@ -22,7 +22,8 @@ fn newer() -> Vec<u8> {
 fn refused(site: &Site, archive: Vec<u8>, why: &str) {
     site.maxmind.offer_archive(archive, CITY, 5);
     let said = site.update_forced();
-    assert_eq!(said, format!("failed|GeoLite2-City: {why}; GeoLite2-ASN: downloaded"));
+    let host = site.maxmind.host();
+    assert_eq!(said, format!("failed|GeoLite2-City: {why} ({host}); GeoLite2-ASN: downloaded"));
     assert!(site.warnings(&format!("download of GeoLite2-City: {why}")) > 0, "not in the log: {why}");
     site.assert_answers();
     site.assert_tidy();

@@ -58,7 +58,11 @@ pub fn line(edition: &Edition, done: &Done, host: &str) -> Line {
         Done::Failed(error, at) => {
             failed = true;
             again = *at;
-            format!("{name}: {error} ({host})")
+            match error {
+                // No host has a part in these.
+                DownloadError::Disk(_) | DownloadError::Setting(_) => format!("{name}: {error}"),
+                _ => format!("{name}: {error} ({host})"),
+            }
         }
     };
     match done {
