@@ -206,7 +206,7 @@ impl Maker<'_> {
         let index = random.below(self.offsets.len() as u64) as usize;
         self.tree.insert(address, length, self.offsets[index]);
         if self.written.is_multiple_of(self.sample_every) {
-            let inside = address | (u128::from(random.next()) & (u128::MAX >> length));
+            let inside = address | (u128::from(random.next_u64()) & (u128::MAX >> length));
             let (ip, prefix) = match u32::try_from(inside) {
                 Ok(v4) => (IpAddr::V4(Ipv4Addr::from(v4)), length - 96),
                 Err(_) => (IpAddr::V6(Ipv6Addr::from(inside)), length),
