@@ -106,7 +106,8 @@ fn without_a_whole_one_answers_are_the_same_and_it_is_made_again() {
     import(&site, LIST);
     let known = ip("20.1.2.3");
     let sound = said(&open(&site, LIST), known);
-    let harms: [(&str, fn(&PathBuf)); 4] = [
+    type Harm = (&'static str, fn(&PathBuf));
+    let harms: [Harm; 4] = [
         ("removed", |file| fs::remove_file(file).expect("removed")),
         ("cut", |file| {
             let length = fs::metadata(file).expect("a file").len();
