@@ -5,9 +5,9 @@ use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
 use crate::files::lists;
+use crate::pg::call;
 use crate::pg::call::{Call, Rows};
 use crate::pg::time::from_unix_us;
-use crate::pg::{call, datum};
 use crate::sql_function;
 
 sql_function!(
