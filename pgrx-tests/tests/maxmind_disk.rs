@@ -114,7 +114,7 @@ fn an_unwritable_ledger_stops_only_downloads() {
     let before = site.maxmind.downloads();
     let said = site.update();
     assert!(said.starts_with("failed|") && said.contains("downloads.json"), "{said}");
-    assert_eq!(site.warnings("MaxMind files cannot be updated: "), 1);
+    assert_eq!(site.warnings("mmdb files cannot be updated: "), 1);
     assert_eq!(site.maxmind.downloads(), before, "nobody would know of it");
     site.assert_answers();
     fs::remove_dir(&ledger).unwrap();
