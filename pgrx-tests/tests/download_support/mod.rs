@@ -111,6 +111,8 @@ impl Site {
             "downloads.json",
             "download.lock",
             "import.lock",
+            "lists",
+            "lists_imported",
             "generations",
             "overlays",
             "jobs",
