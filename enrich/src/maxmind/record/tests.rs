@@ -37,7 +37,14 @@ fn a_field_of_a_wrong_type_is_null_and_the_rest_is_kept() {
             "location":{"latitude":"51","longitude":-0.09,"accuracy_radius":-4,"time_zone":7},
             "subdivisions":{"names":1}}"#,
     );
-    assert_eq!(place, Place { country_code: Some(*b"GB"), longitude: Some(-0.09), ..Place::default() },);
+    let registered = Some(*b"GB");
+    let wanted = Place {
+        country_code: registered,
+        registered_country_code: registered,
+        longitude: Some(-0.09),
+        ..Place::default()
+    };
+    assert_eq!(place, wanted);
 }
 
 #[test]
