@@ -104,6 +104,7 @@ const GROUPS: [Group; 20] = [
             "_source_latency",
             "_mmdb_files",
             "_mmdb_import",
+            "network_lists",
             "_queue_length",
             "worker_errors",
         ],

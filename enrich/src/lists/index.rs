@@ -22,20 +22,14 @@
 //! search would touch a page a step.
 
 mod build;
+mod format;
 
 use std::net::IpAddr;
 use std::ops::Range;
 
 pub use self::build::{BuildError, build};
+use self::format::{BUCKETS, HEADER, MAGIC, RANGE, SAMPLE};
 use crate::address::effective;
-
-const MAGIC: u64 = u64::from_le_bytes(*b"asn_lst1");
-/// Bytes of an IPv4 range.
-const RANGE: usize = 6;
-const HEADER: usize = 64;
-const BUCKETS: usize = 1 << 16;
-/// IPv6 ranges from one sample to the next.
-const SAMPLE: usize = 256;
 
 /// Where the sections of an index stand; the bytes stay with their owner (the mapping).
 #[derive(Debug)]

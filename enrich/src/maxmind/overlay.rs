@@ -24,7 +24,6 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
-use self::build::build;
 use super::index::format::BUCKETS;
 use super::index::{VERSION, u32_at};
 use super::intake::hexadecimal;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use plotters::prelude::*;
 
 use super::canvas::{Area, Fault, Ink};
-use super::map::project;
+use super::projection::project;
 use crate::Place;
 
 /// From so many places on dots give way to fields.

@@ -5,6 +5,7 @@ pub mod canvas;
 pub mod columns;
 pub mod density;
 pub mod map;
+mod projection;
 pub mod stack;
 pub mod timeline;
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, Write};
 
-use super::{BUCKETS, MAGIC, SAMPLE};
+use super::format::{BUCKETS, MAGIC, SAMPLE};
 use crate::lists::ranges::Ranges;
 
 /// Borders between two looks at `breathe`.

@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{OVERLAYS, Overlay, build};
+use super::build::build;
+use super::{OVERLAYS, Overlay};
 use crate::maxmind::edition::Edition;
 use crate::maxmind::generation::Generation;
 use crate::maxmind::index::IndexError;
