@@ -67,3 +67,12 @@ pub fn is_under_way(slot: &Database) -> bool {
     }
     some
 }
+
+/// Ends a transaction of the worker's that has read rows of a restore: it began after the worker looked for one, and brings
+/// what the worker has just written as well. Whose rows were read began before they were there, so it is found now. The work
+/// is done again when the restore is through, as after any lock of another session.
+pub fn give_way() {
+    if shared::here().is_some_and(is_under_way) {
+        raise(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, "a dump is being restored", "", "");
+    }
+}

@@ -261,7 +261,9 @@ impl Worker {
         let result = tx::run(|| {
             let schema = Schema::hold()?;
             // A session absorbs by hand: the rest is for the next round.
-            Some(absorb::lock(false).then(|| absorb::absorb(&schema, limit)))
+            let absorbed = absorb::lock(false).then(|| absorb::absorb(&schema, limit));
+            restore::give_way();
+            Some(absorbed)
         });
         match result {
             Ok(None) => {
