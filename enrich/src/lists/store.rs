@@ -11,7 +11,7 @@
 //! answer and at worst files that the next import removes. A damaged manifest is set aside, and made anew of the
 //! operator's files.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use super::read::{MOST_BYTES, read};
 use super::text::Unread;
 use crate::maxmind::manifest::{Signature, now_us};
 use crate::maxmind::map::map;
-use crate::maxmind::store::StoreError;
+use crate::maxmind::store::{StoreError, lock};
 
 const MANIFEST: &str = "current.json";
 /// The damaged manifest before this one.
@@ -210,13 +210,7 @@ impl Store {
     fn lock(&self) -> Result<File, StoreError> {
         let files = self.files();
         DirBuilder::new().recursive(true).mode(0o700).create(&files).map_err(at(&files))?;
-        let path = self.root.join("import.lock");
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Busy),
-            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
-        }
+        lock(&self.root)
     }
 
     /// Brings one list up to date. `None`: nothing happened.

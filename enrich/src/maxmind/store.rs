@@ -10,12 +10,16 @@
 //! The manifest is replaced by rename, after the generation it names is synced: a kill at any point leaves the old
 //! answer and at worst a `tmp-*` directory, which the next import removes.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+mod outcome;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+pub(crate) use self::outcome::lock;
+pub use self::outcome::{Imported, Outcome, StoreError};
 use super::databases::Databases;
 use super::edition::Edition;
 use super::generation::{DATABASE, Generation, OpenError};
@@ -37,54 +41,6 @@ const BROKEN: &str = "current.json.broken";
 pub struct Store {
     root: PathBuf,
     language: Language,
-}
-
-/// The result of one import.
-#[derive(Debug)]
-pub struct Imported {
-    /// By edition, without those in `failures`.
-    pub outcomes: Vec<(Edition, Outcome)>,
-    /// Why editions could not be imported: the store could not be written. Their previous files stay in use.
-    pub failures: Vec<StoreError>,
-    /// Whether anything changed: processes with open files should look.
-    pub changed: bool,
-}
-
-/// The result of one import for one edition.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
-    /// The file is the one that was seen last time, or there is none.
-    Unchanged,
-    /// The file is still being written; look again.
-    Unsettled,
-    /// A new generation answers from now on, or one with a new index.
-    Installed(GenerationInfo),
-    /// The file was refused; what answered before goes on.
-    Refused(Refusal),
-}
-
-/// Why an import could not run, or could not import an edition. The previous files stay in use.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process is importing.
-    #[error("another process is importing")]
-    Busy,
-    /// The store itself cannot be read or written.
-    #[error("\"{path}\": {error}")]
-    Io {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The manifest can be read, and is not one. A forced import sets it aside.
-    #[error("\"{path}\": damaged: {error}")]
-    Damaged {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
@@ -319,13 +275,7 @@ impl Store {
     pub(super) fn lock(&self) -> Result<File, StoreError> {
         make_private_dir(&self.root)?;
         make_private_dir(&self.generations())?;
-        let path = self.root.join("import.lock");
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(at(&path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Busy),
-            Err(TryLockError::Error(error)) => Err(at(&path)(error)),
-        }
+        lock(&self.root)
     }
 
     pub(super) fn import_one(
