@@ -1,5 +1,5 @@
-//! The lists of networks that answer in this process, and when to look for newer ones: as with mmdb files, the launcher imports and bumps a counter in shared memory, which a backend compares
-//! once a statement. Without a launcher, a backend looks at most once a second, and imports itself.
+//! The lists of networks that answer in this process, and when to look for newer ones: as with mmdb files, the launcher
+//! imports and bumps a counter in shared memory, which a backend compares once a statement. Without a launcher, a backend looks at most once a second, and imports itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use enrich::lists::store::{Imported, Outcome};
 use enrich::lists::{Holders, Lists, Store};
 use enrich::maxmind::store::{Signature, StoreError};
 
+use super::breath::breathe;
 use super::failure::{brief, sqlstate};
 use crate::pg::errors::warn;
 use crate::{settings, shared};
@@ -158,13 +159,6 @@ pub fn import() -> Result<(), StoreError> {
 }
 
 fn import_files(dir: PathBuf) -> Result<(), StoreError> {
-    // A server that is told to stop does not wait for a large file.
-    let breathe = || {
-        pgrx::check_for_interrupts!();
-        if let Some(shared) = shared::shared() {
-            shared.launcher.beat();
-        }
-    };
     let Imported { outcomes, changed } = store().import(&dir, &breathe)?;
     if changed {
         shared::bump_lists();

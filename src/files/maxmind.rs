@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
 
+use super::breath::breathe;
 use super::failure::{brief, sqlstate};
 use super::lists;
 use crate::pg::errors::warn;
@@ -270,13 +271,6 @@ pub fn note(error: Option<&StoreError>) {
 fn import_files(settings: &Settings, force: bool) -> Result<usize, StoreError> {
     let mut installed = 0;
     let (dir, editions) = (&settings.maxmind_dir, &settings.maxmind_editions);
-    // A server that is told to stop does not wait for a large file.
-    let breathe = || {
-        pgrx::check_for_interrupts!();
-        if let Some(shared) = shared::shared() {
-            shared.launcher.beat();
-        }
-    };
     let Imported { outcomes, failures, changed } = store().import(dir, editions, force, &breathe)?;
     if changed {
         shared::bump_generation();

@@ -2,16 +2,11 @@
 //! of which leads here only through a proxy, and over plain HTTP. It knows ETags and logins, and counts its requests.
 
 use super::http::Request;
-use super::tls::{FAR, Identities};
+use super::pair::Pair;
+use super::tls::FAR;
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use std::path::Path;
+use std::sync::MutexGuard;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +35,7 @@ struct State {
 }
 
 /// The server, which ends with this handle.
-pub struct Files {
-    state: Arc<Mutex<State>>,
-    secure: SocketAddr,
-    plain: SocketAddr,
-    ca_file: PathBuf,
-    // Dropping it ends the thread.
-    _end: tokio::sync::oneshot::Sender<()>,
-}
+pub struct Files(Pair<State>);
 
 impl Files {
     /// Starts it, with its certificate in `dir`. It offers nothing yet.
@@ -56,39 +44,19 @@ impl Files {
     /// When it cannot be started.
     #[must_use]
     pub fn start(dir: &Path) -> Files {
-        let identities = Identities::generate().expect("certificates");
-        let ca_file = dir.join("files-ca.pem");
-        fs::write(&ca_file, &identities.ca_pem).expect("a certificate's file");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let bind = || runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        let (secure, plain) = (bind(), bind());
-        let address = |listener: &TcpListener| listener.local_addr().expect("an address");
-        let (secure_at, plain_at) = (address(&secure), address(&plain));
-        let state = Arc::<Mutex<State>>::default();
-        let (end, ended) = tokio::sync::oneshot::channel();
-        let (one, other) = (Arc::clone(&state), Arc::clone(&state));
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = listen(secure, one, Some(identities.right)) => {}
-                    () = listen(plain, other, None) => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        Files { state, secure: secure_at, plain: plain_at, ca_file, _end: end }
+        Files(Pair::start(dir.join("files-ca.pem"), answer))
     }
 
     /// The file with its certificate.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
-        &self.ca_file
+        &self.0.ca_file
     }
 
     /// Host and port, as messages name them.
     #[must_use]
     pub fn host(&self) -> String {
-        format!("localhost:{}", self.secure.port())
+        format!("localhost:{}", self.0.secure.port())
     }
 
     /// `localhost`.
@@ -100,13 +68,13 @@ impl Files {
     /// By the name that only a proxy knows.
     #[must_use]
     pub fn far_url(&self) -> String {
-        format!("https://{FAR}:{}", self.secure.port())
+        format!("https://{FAR}:{}", self.0.secure.port())
     }
 
     /// Without TLS.
     #[must_use]
     pub fn plain_url(&self) -> String {
-        format!("http://{}", self.plain)
+        format!("http://{}", self.0.plain)
     }
 
     /// From now on these bytes are at that target (path and query).
@@ -142,36 +110,11 @@ impl Files {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.0.state()
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn listen(listener: TcpListener, state: Arc<Mutex<State>>, tls: Option<TlsAcceptor>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let (state, tls) = (Arc::clone(&state), tls.clone());
-        // A client that goes away does not matter to the test.
-        tokio::spawn(async move {
-            match tls {
-                None => serve(stream, &state).await,
-                Some(tls) => serve(tls.accept(stream).await?, &state).await,
-            }
-        });
-    }
-}
-
-/// One request a connection.
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>) -> io::Result<()> {
-    let Some(request) = Request::read(&mut stream, &mut Vec::new()).await? else { return Ok(()) };
-    let answer = answer(&mut lock(state), &request);
-    stream.write_all(&answer).await?;
-    stream.shutdown().await
-}
-
-fn answer(state: &mut State, request: &Request) -> Vec<u8> {
+fn answer(state: &mut State, request: &Request, _is_plain: bool) -> Vec<u8> {
     let authorization = request.header("authorization").map(str::to_owned);
     let missing = Offer { status: 404, content_type: "text/html", bytes: b"<html>no</html>".to_vec(), login: None };
     let mut offer = state.offers.get(&request.path).cloned().unwrap_or(missing);

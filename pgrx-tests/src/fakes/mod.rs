@@ -38,6 +38,7 @@ pub mod greynoise;
 mod http;
 pub mod log;
 pub mod maxmind;
+mod pair;
 pub mod prefixes;
 pub mod proxy;
 pub mod server;

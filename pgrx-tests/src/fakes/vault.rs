@@ -1,17 +1,12 @@
 //! HashiCorp Vault (KV versions 1 and 2) and an agent of it, within the test's own process: secrets by path, for clients with the token.
 
 use super::http::{Request, Response};
-use super::tls::Identities;
+use super::pair::Pair;
 use serde_json::json;
 use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use std::sync::MutexGuard;
 
 /// The token.
 pub const TOKEN: &str = "hvs.fake-vault-token";
@@ -28,14 +23,7 @@ struct State {
 }
 
 /// The server, which ends with this handle.
-pub struct Vault {
-    state: Arc<Mutex<State>>,
-    address: SocketAddr,
-    agent: SocketAddr,
-    ca_file: PathBuf,
-    // Dropping it ends the thread.
-    _end: tokio::sync::oneshot::Sender<()>,
-}
+pub struct Vault(Pair<State>);
 
 impl Vault {
     /// Starts it, with its certificate in `dir`. It holds nothing yet.
@@ -44,44 +32,25 @@ impl Vault {
     /// When it cannot be started.
     #[must_use]
     pub fn start(dir: &Path) -> Vault {
-        let identities = Identities::generate().expect("certificates");
-        let ca_file = dir.join("vault-ca.pem");
-        fs::write(&ca_file, &identities.ca_pem).expect("a certificate's file");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let bind = || runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        let (listener, agent) = (bind(), bind());
-        let (address, agent_at) = (listener.local_addr().expect("an address"), agent.local_addr().expect("an address"));
-        let state = Arc::new(Mutex::new(State::default()));
-        let (end, ended) = tokio::sync::oneshot::channel();
-        let (shared, agents) = (Arc::clone(&state), Arc::clone(&state));
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = listen(listener, shared, Some(identities.right)) => {}
-                    () = listen(agent, agents, None) => {}
-                    _ = ended => {}
-                }
-            });
-        });
-        Vault { state, address, agent: agent_at, ca_file, _end: end }
+        Vault(Pair::start(dir.join("vault-ca.pem"), answer))
     }
 
     /// The environment of a server that may ask it.
     #[must_use]
     pub fn env(&self) -> [(&'static str, String); 2] {
-        [("VAULT_ADDR", format!("https://localhost:{}", self.address.port())), ("VAULT_TOKEN", TOKEN.to_owned())]
+        [("VAULT_ADDR", format!("https://localhost:{}", self.0.secure.port())), ("VAULT_TOKEN", TOKEN.to_owned())]
     }
 
     /// The listener of an agent on this machine: plain, and with a token of its own.
     #[must_use]
     pub fn agent_url(&self) -> String {
-        format!("http://{}", self.agent)
+        format!("http://{}", self.0.plain)
     }
 
     /// The file with its certificate.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
-        &self.ca_file
+        &self.0.ca_file
     }
 
     /// From now on this mount is of version 1, and whatever is asked for in the form of version 2 is forbidden.
@@ -95,8 +64,8 @@ impl Vault {
     /// When it cannot be written.
     #[must_use]
     pub fn trusted_beside(&self, other: &Path) -> PathBuf {
-        let both = self.ca_file.with_file_name("vault-and-others.pem");
-        let text = [&self.ca_file, &other.to_path_buf()].map(|file| fs::read_to_string(file).expect("a certificate"));
+        let both = self.0.ca_file.with_file_name("vault-and-others.pem");
+        let text = [&self.0.ca_file, &other.to_path_buf()].map(|file| fs::read_to_string(file).expect("a certificate"));
         fs::write(&both, text.concat()).expect("a certificate's file");
         both
     }
@@ -118,38 +87,15 @@ impl Vault {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.0.state()
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn answer(state: &mut State, request: &Request, agent: bool) -> Vec<u8> {
+    respond(state, request, agent).bytes(true)
 }
 
-async fn listen(listener: TcpListener, state: Arc<Mutex<State>>, tls: Option<TlsAcceptor>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let (state, tls) = (Arc::clone(&state), tls.clone());
-        // A client that goes away does not matter to the test.
-        tokio::spawn(async move { drop(serve(stream, &state, tls).await) });
-    }
-}
-
-/// One request a connection.
-async fn serve(stream: TcpStream, state: &Mutex<State>, tls: Option<TlsAcceptor>) -> io::Result<()> {
-    match tls {
-        Some(tls) => talk(tls.accept(stream).await?, state, false).await,
-        None => talk(stream, state, true).await,
-    }
-}
-
-async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &Mutex<State>, agent: bool) -> io::Result<()> {
-    let Some(request) = Request::read(&mut stream, &mut Vec::new()).await? else { return Ok(()) };
-    let answer = answer(&mut lock(state), &request, agent);
-    stream.write_all(&answer.bytes(true)).await?;
-    stream.shutdown().await
-}
-
-fn answer(state: &mut State, request: &Request, agent: bool) -> Response {
+fn respond(state: &mut State, request: &Request, agent: bool) -> Response {
     let path = request.path.trim_start_matches("/v1/").to_owned();
     state.asked.push(path.clone());
     if let Some(status) = state.status {
