@@ -1,5 +1,6 @@
 //! The lists of networks that answer in this process, and when to look for newer ones: as with mmdb files, the launcher
-//! imports and bumps a counter in shared memory, which a backend compares once a statement. Without a launcher, a backend looks at most once a second, and imports itself.
+//! imports and bumps a counter in shared memory, which a backend compares once a statement. Without a launcher, a backend
+//! looks at most once a second, and imports itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! `inventory_report()`: the inventory as one HTML page. Gathers figures; the crate `report` makes the page of them.
 //!
-//! Six passes over `ip_inventory`: one for all that needs no groups, and one GROUP BY each for the timeline, the map
-//! with the countries, the cities, the flags, and the lists. GROUPING SETS would be one pass less or two, but never a parallel one. Nothing is
-//! written, so a standby answers, too.
+//! Five passes over `ip_inventory`: one for all that needs no groups, and one GROUP BY each for the timeline, the map with
+//! the countries, the cities, and the flags with the lists. GROUPING SETS would be one pass less or two, but never a parallel
+//! one. Nothing is written, so a standby answers, too.
 
 mod passes;
 mod small;

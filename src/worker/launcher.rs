@@ -1,4 +1,5 @@
-//! The launcher: imports mmdb files and lists of networks for the whole server, and keeps a worker in every database that wants one.
+//! The launcher: imports mmdb files and lists of networks for the whole server, and keeps a worker in every database that
+//! wants one.
 //!
 //! Which databases have the extension stands only inside each of them. So each one gets a worker that looks, once; one
 //! without the extension ends at once and is not looked at again until `CREATE EXTENSION` (or a commit that queued

@@ -1,6 +1,6 @@
-//! After a newer build or other lists of networks are installed, or another list of editions lets other files answer, the worker walks the
-//! inventory: it looks every address up again and writes only the rows whose answer changed. A build in which one
-//! address in a hundred changed costs a hundredth of a table in dead rows, and a build without changes costs none.
+//! After a newer build or other lists of networks are installed, or another list of editions lets other files answer, the
+//! worker walks the inventory: it looks every address up again and writes only the rows whose answer changed. A build in
+//! which one address in a hundred changed costs a hundredth of a table in dead rows, and a build without changes costs none.
 //!
 //! It goes in pieces of some thousand rows between the worker's other duties, so that nothing waits for it. Pieces have
 //! a snapshot each, and a row that is updated during the walk may move from unread blocks to read ones; so at the end

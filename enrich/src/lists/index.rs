@@ -18,8 +18,9 @@
 //! | where a list's name begins | u32 | lists + 1 |
 //! | names, in ascending order | bytes | |
 //!
-//! Set 0 is the empty one. A look-up waits for memory and for little else: so what belongs to a bucket stands together. The first IPv6 range starts at `::`. Without every 256th start by itself, the first half of a
-//! search would touch a page a step.
+//! Set 0 is the empty one. A look-up waits for memory and for little else: so what belongs to a bucket stands together. The
+//! first IPv6 range starts at `::`. Without every 256th start by itself, the first half of a search would touch a page a
+//! step.
 
 mod build;
 mod format;

@@ -1,4 +1,5 @@
-//! HashiCorp Vault (KV versions 1 and 2) and an agent of it, within the test's own process: secrets by path, for clients with the token.
+//! HashiCorp Vault (KV versions 1 and 2) and an agent of it, within the test's own process: secrets by path, for clients
+//! with the token.
 
 use super::http::{Request, Response};
 use super::pair::Pair;

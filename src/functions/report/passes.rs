@@ -26,6 +26,8 @@ const CELL: f64 = 2.0;
 const PLACES: usize = 20_000;
 /// The observations of a group: counts written by hand may be as large as the type allows.
 const SEEN: &str = "least(coalesce(sum(observation_count), 0), 9223372036854775807)::bigint";
+/// Most flags, and most lists.
+const NAMED: usize = 50;
 /// Rows of a short table.
 const TOP: i64 = 10;
 
@@ -210,25 +212,28 @@ pub fn cities(sql: &Sql, schema: &Schema, report: &mut Report) {
 /// Flags and lists: a group for each. Rows with neither, mostly all of them, are passed over.
 pub fn flags_and_lists(sql: &Sql, schema: &Schema, report: &mut Report) {
     let columns = shape::readable(schema.relation(c"ip_inventory"));
-    for (column, found) in [("flags", &mut report.flags), ("lists", &mut report.lists)] {
-        // An inventory of the version before has none, until it is updated.
-        if !columns.iter().any(|known| known == column) {
-            continue;
+    // An inventory of the version before has neither, until it is updated.
+    if !columns.iter().any(|known| known == "lists") {
+        return;
+    }
+    let table = sql.query(
+        &format!(
+            "SELECT of_list, name, count(*), {SEEN}
+             FROM {}.ip_inventory i,
+                 LATERAL (SELECT false, unnest(i.flags) UNION ALL SELECT true, unnest(i.lists)) AS named(of_list, name)
+             WHERE i.flags IS NOT NULL OR i.lists IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 2",
+            schema.name
+        ),
+        &[],
+    );
+    for row in 0..table.len() {
+        let all = if table.get::<bool>(row, 1) == Some(true) { &mut report.lists } else { &mut report.flags };
+        if all.len() < NAMED {
+            all.push(Named {
+                name: text(&table, row, 2),
+                addresses: count(&table, row, 3),
+                observations: count(&table, row, 4),
+            });
         }
-        let table = sql.query(
-            &format!(
-                "SELECT name, count(*), {SEEN} FROM {}.ip_inventory, unnest({column}) AS name
-                 WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1 LIMIT 50",
-                schema.name
-            ),
-            &[],
-        );
-        *found = (0..table.len())
-            .map(|row| Named {
-                name: text(&table, row, 1),
-                addresses: count(&table, row, 2),
-                observations: count(&table, row, 3),
-            })
-            .collect();
     }
 }
