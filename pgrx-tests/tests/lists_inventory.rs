@@ -64,3 +64,33 @@ fn populate_and_backfill_fill_them() {
     cluster.sql(DB, "SELECT refresh_stale('maxmind')");
     cluster.wait_value(DB, LISTS, "8.8.8.8=- 81.2.69.142={all,tor} 81.2.69.143={all}");
 }
+
+#[test]
+fn every_row_is_reached_though_lists_change_faster_than_a_walk() {
+    let cluster = Cluster::builder().start();
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.wait_walked(DB);
+    let dir = default_dir(&cluster);
+    put(&dir, "all.txt", "0.0.0.0/0\n");
+    wait_lists(&cluster, "9.9.9.9", "{all}");
+    cluster.wait_walked(DB);
+    // As if they had been answered before there was a list.
+    cluster.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address, ip_class, maxmind_status, maxmind_ts, enrichment_ts, cymru_status, greynoise_status)
+         SELECT '9.0.0.0'::inet + i, 'public', 'not_found', now(), now(), 'skipped', 'skipped' FROM generate_series(1, 300000) i",
+    );
+    let unreached = "SELECT count(*) FROM ip_inventory WHERE lists IS NULL";
+    let mut changes = 0;
+    while cluster.value(DB, unreached) != "0" {
+        changes += 1;
+        assert!(changes < 60, "{} rows are still without a list", cluster.value(DB, unreached));
+        put(&dir, "churn.txt", format!("1.1.{changes}.0/24\n"));
+        wait_lists(&cluster, &format!("1.1.{changes}.1"), "{all,churn}");
+    }
+    // One walk to the end, whatever came in between.
+    cluster.wait_walked(DB);
+    assert_eq!(cluster.value(DB, unreached), "0");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM enrichment_run WHERE kind = 'walk' AND outcome <> 'done'"), "0");
+}

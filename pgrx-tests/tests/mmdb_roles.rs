@@ -209,4 +209,11 @@ fn flags_reach_the_inventory_and_follow_their_file() {
     // In another role it says nothing.
     set(&cluster, "maxmind_editions", "places,GeoIP2-Anonymous-IP=other");
     cluster.wait_value(DB, &stored, "FR US 8.8.0.0/16");
+    // Where none may answer, the warning does not say that none is installed.
+    set(&cluster, "maxmind_editions", "places=other,GeoIP2-Anonymous-IP=other");
+    cluster.wait_value(DB, "SELECT maxmind_status FROM lookup_ip('8.8.8.8')", "unavailable");
+    let (mut client, notices) = cluster.connect_with_notices(DB);
+    client.query_one("SELECT ip_country('8.8.8.8')", &[]).expect("an answer");
+    let heard = notices.all();
+    assert!(heard.len() == 1 && heard[0].starts_with("WARNING: no installed mmdb file answers"), "{heard:?}");
 }

@@ -67,7 +67,7 @@ pub fn with<R>(f: impl FnOnce(&Databases) -> R) -> R {
         // SAFETY: one thread; the only writer is `refresh`, which is not called while `f` runs.
         let databases = unsafe { &(*open.get()).databases };
         if databases.is_empty() {
-            warn_once();
+            warn_once(databases);
         }
         f(databases)
     })
@@ -304,14 +304,22 @@ fn warn_of_age(edition: &Edition, build_epoch: u64, settings: &Settings) {
     }
 }
 
-/// Once a session: answers will be null because nothing is installed.
-fn warn_once() {
+/// Once a session: answers will be null because nothing is installed, or nothing of it may answer.
+fn warn_once(databases: &Databases) {
     // A parallel worker's leader warns for it.
     if WARNED.get() || session::is_parallel_worker() {
         return;
     }
     WARNED.set(true);
-    warn("no mmdb file is installed: look-ups answer null, with status \"unavailable\"", "", &how_to_install());
+    if databases.generations().is_empty() {
+        warn("no mmdb file is installed: look-ups answer null, with status \"unavailable\"", "", &how_to_install());
+    } else {
+        warn(
+            "no installed mmdb file answers: look-ups answer null, with status \"unavailable\"",
+            "Each of them is there for whole records only. Rows keep the answers that they have.",
+            "Give one another role in asn_inventory.maxmind_editions than \"other\", or add a file.",
+        );
+    }
 }
 
 /// A hint, where no file is installed: what to put where.

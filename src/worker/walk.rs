@@ -66,6 +66,8 @@ struct Current {
     job: Option<&'static Job>,
     next: u32,
     end: u32,
+    /// Blocks that are still to be compared: from `next` on, and around to where it began.
+    left: u32,
     oldest: pg_sys::TransactionId,
     /// The shards of this node, and the files of the tables, when it began.
     shards: Vec<i64>,
@@ -168,6 +170,7 @@ impl Walk {
             return;
         }
         let under_way = self.current.as_ref().map(|current| current.generations.clone());
+        let before = self.current.as_ref().map(|current| (current.next, current.job));
         let given_up = self.given_up.clone();
         let mut is_in_cluster = false;
         let found = tx::run(|| {
@@ -198,9 +201,15 @@ impl Walk {
             Found::Due(Box::new(Current {
                 generations,
                 installed_at,
-                job: submit::own(&schema, kind::WALK, rows::estimate(&schema)),
-                next: 0,
+                job: match before {
+                    Some((_, job)) => job,
+                    None => submit::own(&schema, kind::WALK, rows::estimate(&schema)),
+                },
+                // Other files again before the end: it goes on from where it is, and around. From the beginning again and
+                // again, the end would never be reached where lists change faster than a walk.
+                next: before.map_or(0, |(next, _)| next % end),
                 end,
+                left: end,
                 oldest: rows::oldest_writer(),
                 shards: heap::shards(&schema),
                 files: heap::files(&schema),
@@ -223,10 +232,7 @@ impl Walk {
                 self.slot.walked.store(installed_at, Ordering::Release);
                 watched::succeeded(Work::Walk);
             }
-            Ok(Found::Due(current)) => {
-                self.end(outcome::CANCELLED, Some("a newer build came meanwhile"));
-                self.current = Some(*current);
-            }
+            Ok(Found::Due(current)) => self.current = Some(*current),
             Err(failure) => {
                 watched::failed(Work::Walk, &failure);
                 if watched::is_news(Work::Walk, &failure) {
@@ -252,13 +258,14 @@ impl Current {
     /// One piece. True: the walk is through and written down.
     fn step(&mut self) -> Result<bool, Failure> {
         self.not_before = None;
-        let percent = u64::from(self.next) * 100 / u64::from(self.end.max(1));
+        let percent = u64::from(self.end - self.left) * 100 / u64::from(self.end.max(1));
         busy(&format!("walking ip_inventory after a newer build, {percent} %"));
-        if self.next < self.end {
-            let count = PIECE.min(self.end - self.next);
+        if self.left > 0 {
+            let count = PIECE.min(self.end - self.next).min(self.left);
             let held = self.compare(&Which::Blocks(self.next, count), false)?;
             self.again.extend(held);
-            self.next += count;
+            self.next = (self.next + count) % self.end;
+            self.left -= count;
             return Ok(false);
         }
         let again = std::mem::take(&mut self.again);

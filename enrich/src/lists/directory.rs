@@ -59,6 +59,9 @@ pub fn scan<'a>(dir: &Path, file_of: impl Fn(&str) -> Option<&'a str>) -> io::Re
             }
         }
     }
+    // Where there are too many, those that are lists already stay.
+    let mut by_list: Vec<(String, Vec<String>)> = by_list.into_iter().collect();
+    by_list.sort_by_key(|(list, _)| file_of(list).is_none());
     for (list, files) in by_list {
         let known = file_of(&list).and_then(|known| files.iter().position(|file| file == known)).unwrap_or(0);
         for file in files.iter().enumerate().filter(|(at, _)| *at != known).map(|(_, file)| file) {
@@ -108,6 +111,19 @@ mod tests {
             assert_eq!(list_of(file), list, "{file}");
         }
         assert_eq!(list_of(&format!("{}.txt", "x".repeat(65))), None);
+    }
+
+    #[test]
+    fn one_list_too_many_takes_no_others_place() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..MOST_LISTS {
+            fs::write(dir.path().join(format!("l{number}.txt")), "1.1.1.1\n").unwrap();
+        }
+        fs::write(dir.path().join("a.txt"), "1.1.1.1\n").unwrap();
+        let known = |list: &str| list.starts_with('l').then_some("known.txt");
+        let found = scan(dir.path(), known).unwrap();
+        assert_eq!(found.lists.len(), MOST_LISTS);
+        assert_eq!(found.rejected.keys().collect::<Vec<_>>(), ["a.txt"]);
     }
 
     #[test]

@@ -85,32 +85,47 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
     Ok(parsed)
 }
 
-/// The next line without its end, of which no more than [`LONGEST_LINE`] bytes are kept. False: there is none.
+/// The next line without its end, of which no more than [`LONGEST_LINE`] bytes are kept. Lines end as in Unix, DOS or the
+/// first Macintosh. False: there is none.
 fn next_line(source: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     let mut any = false;
     loop {
-        let buffer = match source.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
-        };
+        let buffer = filled(source)?;
         if buffer.is_empty() {
             return Ok(any);
         }
         any = true;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let end = buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
         let part = &buffer[..end.unwrap_or(buffer.len())];
         line.extend_from_slice(&part[..part.len().min(LONGEST_LINE - line.len())]);
+        let is_return = end.is_some_and(|end| buffer[end] == b'\r');
         let used = end.map_or(buffer.len(), |end| end + 1);
         source.consume(used);
+        if is_return && filled(source)?.first() == Some(&b'\n') {
+            source.consume(1);
+        }
         if end.is_some() {
             return Ok(true);
         }
     }
 }
 
+/// What is read next; empty at the end.
+fn filled(source: &mut dyn BufRead) -> io::Result<&[u8]> {
+    loop {
+        match source.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    // What is there already; a borrow may not leave a loop that goes on.
+    source.fill_buf()
+}
+
 fn is_binary(text: &[u8]) -> bool {
-    text.iter().any(|byte| *byte < b' ' && !b"\t\r\x0b\x0c\x1b".contains(byte))
+    text.iter().any(|byte| *byte < b' ' && !b"\t\x0b\x0c\x1b".contains(byte))
 }
 
 /// Whether a line opens or closes an element: no list has one.
@@ -141,13 +156,24 @@ fn of_line(text: &[u8]) -> Line {
         b"ExitNode" | b"Published" | b"LastStatus" => return Line::Nothing,
         _ => {}
     }
-    let Some(entry) = entry(unquoted(first)) else { return Line::Bad };
-    Line::Entry(columns.next().zip(columns.next()).and_then(|(last, bits)| from_to(entry, last, bits)).unwrap_or(entry))
+    let first = unquoted(first);
+    let [second, third] = [(); 2].map(|()| columns.next().map(unquoted).unwrap_or_default());
+    // A range with blanks in it, before other columns.
+    if first.ends_with(b"-") || second.starts_with(b"-") {
+        let close = [first, second].concat();
+        return entry(&close).or_else(|| entry(&[&close, third].concat())).map_or(Line::Bad, Line::Entry);
+    }
+    let Some(entry) = entry(first) else { return Line::Bad };
+    // Two addresses may be a range or not: to take the first alone would lose the others without a word.
+    match address(second) {
+        Some(last) => from_to(entry, last, third).map_or(Line::Bad, Line::Entry),
+        None => Line::Entry(entry),
+    }
 }
 
 /// The network of three columns: its first address, its last one, and the prefix length that says the same.
-fn from_to(first: Entry, last: &[u8], bits: &[u8]) -> Option<Entry> {
-    let (Span::V4(from, end), Span::V4(to, _)) = (first.span, address(last)?) else { return None };
+fn from_to(first: Entry, last: Span, bits: &[u8]) -> Option<Entry> {
+    let (Span::V4(from, end), Span::V4(to, _)) = (first.span, last) else { return None };
     let bits: u32 = std::str::from_utf8(bits).ok()?.parse().ok()?;
     let hosts = u32::MAX.checked_shr(bits).unwrap_or(0);
     (from == end && from & hosts == 0 && from | hosts == to)

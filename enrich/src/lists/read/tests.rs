@@ -62,7 +62,38 @@ fn columns_ranges_and_quotes() {
     assert_eq!(parse(text).unwrap().bad.count, 0);
     // DShield: only where the three columns say the same.
     assert_eq!(spans("80.94.92.0\t80.94.92.255\t24\t4000\tX\tRO\tx@example.com\n"), ["80.94.92.0-80.94.92.255"]);
-    assert_eq!(spans("80.94.92.0\t80.94.92.255\t23\t4000\n"), ["80.94.92.0-80.94.92.0"]);
+    let unsure = parse("80.94.92.0\t80.94.92.255\t24\n80.94.92.0\t80.94.92.255\t23\t4000\n").unwrap();
+    assert_eq!((unsure.entries, unsure.bad), ([1, 0], Lines { count: 1, first: 2 }));
+}
+
+#[test]
+fn a_range_before_other_columns_is_a_range_and_two_addresses_are_not_one() {
+    for line in [
+        "1.2.3.0 - 1.2.3.9 , 000 , bad guys",
+        "001.002.003.000 - 001.002.003.009 , 000 , x",
+        "1.2.3.0- 1.2.3.9,x",
+        "1.2.3.0 -1.2.3.9\tx",
+        "1.2.3.0-1.2.3.9,x",
+    ] {
+        assert_eq!(spans(line), ["1.2.3.0-1.2.3.9"], "{line}");
+    }
+    for line in
+        ["1.2.3.0,1.2.3.9", "1.2.3.0 1.2.3.9 x", "\"1.2.3.0\",\"1.2.3.9\"", "1.2.3.0 - x", "1.2.3.9 - 1.2.3.0 , 1"]
+    {
+        assert!(reason(line).starts_with("1 of 1 lines"), "{line}: {}", reason(line));
+    }
+    // A file without line breaks is none of one entry.
+    assert!(reason("1.2.3.4 ".repeat(100_000)).starts_with("1 of 1 lines"));
+    assert!(reason("1.2.3.4,".repeat(100_000)).starts_with("1 of 1 lines"));
+}
+
+#[test]
+fn lines_end_as_on_any_system() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text = ["8.8.8.8", "# nine", "", "x", "9.9.9.9", ""].join(end);
+        let parsed = parse(&text).unwrap();
+        assert_eq!((parsed.entries, parsed.bad), ([2, 0], Lines { count: 1, first: 4 }), "{end:?}");
+    }
 }
 
 #[test]

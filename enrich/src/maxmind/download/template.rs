@@ -40,21 +40,27 @@ enum Part {
     Secret(Reference),
 }
 
-/// Names in queries that hold keys. A key in a setting is shown by the setting.
-const KEYS: [&str; 12] = [
+/// Words in the names of a query's values that are keys. A key in a setting is shown by the setting.
+const KEYS: [&str; 16] = [
     "token",
-    "access_token",
     "key",
-    "api_key",
     "apikey",
-    "license_key",
+    "secret",
     "password",
     "passwd",
+    "pass",
     "pwd",
-    "secret",
     "auth",
-    "download_token",
+    "authorization",
+    "license",
+    "licence",
+    "credential",
+    "credentials",
+    "sig",
+    "signature",
 ];
+/// The same at the end of a word.
+const ENDS: [&str; 7] = ["token", "secret", "password", "apikey", "accesskey", "licensekey", "licencekey"];
 
 impl Template {
     /// Reads a URL without its fragment.
@@ -227,28 +233,42 @@ fn braces(text: &str) -> Result<Option<Range<usize>>, String> {
     }
 }
 
-/// A key that stands there itself.
+/// Refuses a query in which a key stands itself.
 fn refuse_keys(parts: &[Part]) -> Result<(), String> {
-    let mut in_query = false;
-    for (index, part) in parts.iter().enumerate() {
-        let Part::Text(text) = part else { continue };
-        let query = match text.split_once('?') {
-            _ if in_query => text.as_str(),
-            Some((_, query)) => query,
-            None => continue,
-        };
-        in_query = true;
-        for pair in query.split('&') {
-            let Some((name, value)) = pair.split_once('=') else { continue };
-            let follows = query.ends_with(pair) && matches!(parts.get(index + 1), Some(Part::Secret(_)));
-            if KEYS.contains(&name.to_ascii_lowercase().as_str()) && !(value.is_empty() && follows) {
-                return Err(
-                    "A key itself does not belong in a setting: {secret:…} names the place where it stands.".to_owned()
-                );
-            }
-        }
+    // No text of a URL has this character.
+    const FILLED_IN: &str = "\u{1}";
+    let text: String = parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            Part::Secret(_) => FILLED_IN,
+            Part::Year | Part::Month | Part::Day => "0",
+        })
+        .collect();
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    let query = percent_encoding::percent_decode_str(query).decode_utf8_lossy();
+    let stands_itself =
+        |pair: &str| pair.split_once('=').is_some_and(|(name, value)| is_key(name) && value != FILLED_IN);
+    if query.split(['&', ';']).any(stands_itself) {
+        return Err("A key itself does not belong in a setting: {secret:…} names the place where it stands.".to_owned());
     }
     Ok(())
+}
+
+/// Whether a name says that its value is a key: by one of its words, `X-Amz-Signature`, `apiToken`.
+fn is_key(name: &str) -> bool {
+    let mut words = String::with_capacity(name.len() + 8);
+    let mut before = ' ';
+    for c in name.chars() {
+        if !c.is_ascii_alphanumeric() || c.is_ascii_uppercase() && before.is_ascii_lowercase() {
+            words.push(' ');
+        }
+        if c.is_ascii_alphanumeric() {
+            words.push(c.to_ascii_lowercase());
+        }
+        before = c;
+    }
+    words.split(' ').any(|word| KEYS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end)))
 }
 
 #[cfg(test)]

@@ -61,6 +61,16 @@ fn what_is_not_a_url_or_holds_a_key_is_refused_and_not_repeated() {
         ("https://a.example/x?a=b&License_Key=hunter2&c=d", "A key itself"),
         ("https://a.example/x?a={year}&token=hunter2", "A key itself"),
         ("https://a.example/x?token=hunter2{secret:env:A}", "A key itself"),
+        ("https://a.example/x?token={secret:env:A}hunter2", "A key itself"),
+        ("https://a.example/x?apiToken=hunter2", "A key itself"),
+        ("https://a.example/x?api-key=hunter2", "A key itself"),
+        ("https://a.example/x?X-Amz-Signature=hunter2", "A key itself"),
+        ("https://a.example/x?client_secret=hunter2", "A key itself"),
+        ("https://a.example/x?licensekey=hunter2", "A key itself"),
+        ("https://a.example/x?t%6Fken=hunter2", "A key itself"),
+        ("https://a.example/x?token%3Dhunter2", "A key itself"),
+        ("https://a.example/x?a=1;sig=hunter2", "A key itself"),
+        ("https://a.example/x?a={secret:env:B}&pass=hunter2", "A key itself"),
     ] {
         let refused = Template::parse(text).expect_err(text);
         assert!(refused.contains(why) && !refused.contains("hunter2"), "{text}: {refused}");
