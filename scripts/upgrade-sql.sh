@@ -20,12 +20,18 @@ mark='-- From here on written by scripts/upgrade-sql.sh.'
 # The files in the order in which src/lib.rs installs them.
 files() { sed -n 's|^extension_sql_file!("../\(sql/[^"]*\)".*|\1|p' src/lib.rs; }
 
-# Names of functions, views and tables that the version before did not have.
+# Names of functions, views and tables that the version before did not have; a function that has the name of an older
+# view or table with parentheses.
 new_objects() {
     # shellcheck disable=SC2046
-    comm -23 <(names $(files)) <(names "sql/install/asn_inventory--$before.sql") | grep -vxF "$renamed" | paste -sd,
+    { comm -23 <(names $(files)) <(names "sql/install/asn_inventory--$before.sql")
+      comm -12 <(functions $(files)) <(others "sql/install/asn_inventory--$before.sql") | sed 's/$/()/'; } |
+        grep -vxF "$renamed" | paste -sd,
 }
-names() { sed -nE 's/^CREATE (TABLE|VIEW|FUNCTION|PROCEDURE|SEQUENCE) (@extschema@\.)?([a-z_]+).*/\3/p' "$@" | sort -u; }
+names() { named 'TABLE|VIEW|FUNCTION|PROCEDURE|SEQUENCE' "$@"; }
+functions() { named 'FUNCTION|PROCEDURE' "$@"; }
+others() { named 'TABLE|VIEW|SEQUENCE' "$@"; }
+named() { sed -nE "s/^CREATE ($1) (@extschema@\\.)?([a-z_]+).*/\\3/p" "${@:2}" | sort -u; }
 
 generated() {
     printf '%s\n' "$mark"
@@ -36,7 +42,7 @@ generated() {
             if (text ~ /^SELECT @extschema@\._secure_extension/) sub(/NULL, NULL/, made, text)
             # Rights on objects of the version before stay: a REVOKE would make users'\'' grants the extension'\''s own,
             # and a dump leaves those out.
-            if (text ~ /^REVOKE / && match(text, /@extschema@\.[a-z_]+\(/) && made !~ "[{,]" substr(text, RSTART + 12, RLENGTH - 13) "[,}]") text = ""
+            if (text ~ /^REVOKE / && match(text, /@extschema@\.[a-z_]+\(/) && made !~ "[{,]" substr(text, RSTART + 12, RLENGTH - 13) "(\\(\\))?[,}]") text = ""
             if (text ~ /^(CREATE OR REPLACE|COMMENT ON|REVOKE|SELECT @extschema@\.)/) printf "%s", text
             text = ""
         }

@@ -28,12 +28,43 @@ COMMENT ON COLUMN @extschema@.top_lists.observations IS 'observations of these a
 COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation of one of them';
 COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
 
+CREATE VIEW @extschema@.ip_sightings AS
+SELECT s.ip_address, coalesce(l.tbl::text, l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
+       s.observation_count AS observations
+FROM @extschema@.ip_sighting s JOIN @extschema@.ip_sighting_source l ON l.id = s.source_id;
+COMMENT ON VIEW @extschema@.ip_sightings IS 'who saw an address: a row for each attached table and, where attach_ip_source names one, each sensor; finds an address by index';
+COMMENT ON COLUMN @extschema@.ip_sightings.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.ip_sightings.tbl IS 'the attached table';
+COMMENT ON COLUMN @extschema@.ip_sightings.sensor IS 'the sensor that its rows name; empty: none';
+COMMENT ON COLUMN @extschema@.ip_sightings.first_seen_at IS 'earliest observation there';
+COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation there';
+COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
+
+CREATE VIEW @extschema@.ip_sensors AS
+SELECT coalesce(l.tbl::text, l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+       coalesce(s.observations, 0) AS observations, l.left_out
+FROM @extschema@.ip_sighting_source l
+LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
+           FROM @extschema@.ip_sighting s GROUP BY 1) s ON s.source_id = l.id
+ORDER BY 1, 2;
+COMMENT ON VIEW @extschema@.ip_sensors IS 'attached tables and their sensors: when each saw something, and how much; reads all of ip_sighting';
+COMMENT ON COLUMN @extschema@.ip_sensors.tbl IS 'the attached table';
+COMMENT ON COLUMN @extschema@.ip_sensors.sensor IS 'the sensor that its rows name; empty: none';
+COMMENT ON COLUMN @extschema@.ip_sensors.first_seen_at IS 'earliest observation there';
+COMMENT ON COLUMN @extschema@.ip_sensors.last_seen_at IS 'latest observation there';
+COMMENT ON COLUMN @extschema@.ip_sensors.addresses IS 'distinct addresses observed there';
+COMMENT ON COLUMN @extschema@.ip_sensors.observations IS 'observations of these addresses there';
+COMMENT ON COLUMN @extschema@.ip_sensors.left_out IS 'observations that ip_sighting lacks because of asn_inventory.sightings_max_size';
+
 CREATE VIEW @extschema@.new_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
-       a.observation_count AS observations
-FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
-ORDER BY a.first_seen_at DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads only asn_inventory';
+       a.observation_count AS observations, a.known_since
+FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
+    -- Addresses that are known from before, which moved there.
+    OR a.known_since > now() - interval '7 days'
+       AND EXISTS (SELECT FROM @extschema@.ip_asn_history h WHERE h.new_asn = a.asn_number AND h.changed_at > now() - interval '7 days'))
+ORDER BY greatest(a.first_seen_at, a.known_since) DESC, a.asn_number;
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
 COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
@@ -41,6 +72,7 @@ COMMENT ON COLUMN @extschema@.new_networks.first_seen_at IS 'earliest observatio
 COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.new_networks.known_since IS 'when an address was first counted for it; null: before version 0.3.0';
 
 CREATE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
@@ -90,6 +122,68 @@ COMMENT ON COLUMN @extschema@.new_addresses_by_day.country_code IS 'ISO 3166-1 a
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.new_addresses IS 'addresses first seen that day';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'total observations of these addresses from that day until now';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'addresses for which only the country of the registration is known';
+
+CREATE VIEW @extschema@.countries_by_day AS
+SELECT (c.bucket AT TIME ZONE 'UTC')::date AS day, nullif(c.value, '') AS country_code, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c WHERE c.by_day AND c.kind = 'country'
+ORDER BY c.bucket DESC, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.countries_by_day IS 'addresses and observations of each day by country, latest day first; cheap: reads counts that the worker makes';
+COMMENT ON COLUMN @extschema@.countries_by_day.day IS 'day of the events'' own times, UTC';
+COMMENT ON COLUMN @extschema@.countries_by_day.country_code IS 'ISO 3166-1 alpha-2, as ip_inventory had it when the day was counted; null: no source knew';
+COMMENT ON COLUMN @extschema@.countries_by_day.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.countries_by_day.observations IS 'observations of these addresses in that time';
+
+CREATE VIEW @extschema@.networks_by_day AS
+SELECT (c.bucket AT TIME ZONE 'UTC')::date AS day, nullif(c.value, '')::bigint AS asn_number, a.asn_org, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = nullif(c.value, '')::bigint
+WHERE c.by_day AND c.kind = 'asn'
+ORDER BY c.bucket DESC, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.networks_by_day IS 'addresses and observations of each day by autonomous system, latest day first; cheap: reads counts that the worker makes';
+COMMENT ON COLUMN @extschema@.networks_by_day.day IS 'day of the events'' own times, UTC';
+COMMENT ON COLUMN @extschema@.networks_by_day.asn_number IS 'AS number, as ip_inventory had it when the day was counted; null: no source knew';
+COMMENT ON COLUMN @extschema@.networks_by_day.asn_org IS 'present name of the AS';
+COMMENT ON COLUMN @extschema@.networks_by_day.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.networks_by_day.observations IS 'observations of these addresses in that time';
+
+CREATE VIEW @extschema@.activity_by_day AS
+SELECT (c.bucket AT TIME ZONE 'UTC')::date AS day, c.kind, nullif(c.value, '') AS value, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c WHERE c.by_day
+ORDER BY c.bucket DESC, c.kind, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.activity_by_day IS 'addresses and observations of each day: in all, and by country, AS, flag and list; cheap: reads counts that the worker makes';
+COMMENT ON COLUMN @extschema@.activity_by_day.day IS 'day of the events'' own times, UTC';
+COMMENT ON COLUMN @extschema@.activity_by_day.kind IS 'all, country, asn, flag or list';
+COMMENT ON COLUMN @extschema@.activity_by_day.value IS 'country, AS number, flag or list; null: unknown, or all';
+COMMENT ON COLUMN @extschema@.activity_by_day.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.activity_by_day.observations IS 'observations of these addresses in that time';
+
+CREATE VIEW @extschema@.activity_by_hour AS
+SELECT c.bucket AS hour, c.kind, nullif(c.value, '') AS value, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c WHERE NOT c.by_day
+ORDER BY c.bucket DESC, c.kind, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.activity_by_hour IS 'the same of each hour, as long as asn_inventory.activity_hours keeps hours';
+COMMENT ON COLUMN @extschema@.activity_by_hour.hour IS 'beginning of the hour of the events'' own times';
+COMMENT ON COLUMN @extschema@.activity_by_hour.kind IS 'all, country, asn, flag or list';
+COMMENT ON COLUMN @extschema@.activity_by_hour.value IS 'country, AS number, flag or list; null: unknown, or all';
+COMMENT ON COLUMN @extschema@.activity_by_hour.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.activity_by_hour.observations IS 'observations of these addresses in that time';
+
+-- Distinct addresses of several days are not the sum of theirs, so what is given is the largest day.
+CREATE FUNCTION @extschema@.top_networks(since date, until date DEFAULT NULL)
+    RETURNS TABLE (asn_number bigint, asn_org text, observations bigint, share_percent numeric, most_addresses_a_day bigint, days bigint,
+                   first_day date, last_day date)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT c.asn_number, a.asn_org, c.observations, round(100 * c.observations / nullif(sum(c.observations) OVER (), 0), 2), c.most, c.days, c.first, c.last
+        FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
+                     max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
+              FROM @extschema@.ip_activity_count c
+              WHERE c.by_day AND c.kind = 'asn' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
+                AND (until IS NULL OR c.bucket <= until::timestamp AT TIME ZONE 'UTC')
+              GROUP BY c.value) c
+        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
+        ORDER BY c.observations DESC, c.asn_number;
+    END;
+COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; until today without until), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
 
 -- scanner_ts is not null in every row that GreyNoise answered for: its index finds them where they are few.
 CREATE VIEW @extschema@.known_scanners AS
@@ -166,6 +260,8 @@ DECLARE
     prefixes @extschema@.cymru_prefix[] := ARRAY(
         -- The narrowest network that Team Cymru answered for.
         SELECT p FROM @extschema@.cymru_prefix p WHERE p.prefix >>= asked_about ORDER BY masklen(p.prefix) DESC LIMIT 1);
+    seen @extschema@.ip_sighting[];
+    places @extschema@.ip_sighting_source[];
     offline_asn bigint := (SELECT l.asn_number FROM @extschema@.lookup_ip(asked_about) l);
     networks @extschema@.asn_inventory[] := ARRAY(
         SELECT n FROM @extschema@.asn_inventory n
@@ -173,6 +269,12 @@ DECLARE
                                         UNION SELECT new_asn FROM unnest(changes) UNION SELECT offline_asn
                                         UNION SELECT origins[1] FROM unnest(prefixes))));
 BEGIN
+    -- A role may have been given the inventory before there were sightings.
+    IF has_table_privilege('@extschema@.ip_sighting', 'SELECT') AND has_table_privilege('@extschema@.ip_sighting_source', 'SELECT') THEN
+        seen := ARRAY(SELECT s FROM @extschema@.ip_sighting s WHERE s.ip_address = asked_about
+                      ORDER BY s.observation_count DESC, s.source_id LIMIT 20);
+        places := ARRAY(SELECT l FROM @extschema@.ip_sighting_source l WHERE l.id IN (SELECT source_id FROM unnest(seen)));
+    END IF;
     RETURN QUERY
         WITH asked AS MATERIALIZED (SELECT asked_about AS ip),
         entry AS MATERIALIZED (SELECT * FROM unnest(entries)),
@@ -187,6 +289,14 @@ BEGIN
             UNION ALL
             SELECT last_seen_at, 9, 'last seen', NULL, 'observed ' || observation_count || ' times'
             FROM entry WHERE observation_count > 1
+            UNION ALL
+            -- The 20 that saw it most, where there is more than one, or a sensor.
+            SELECT s.first_seen_at, 1, 'seen by', NULL,
+                   concat_ws(', ', coalesce(l.tbl::text, l.name), 'sensor ' || nullif(l.sensor, ''),
+                             CASE s.observation_count WHEN 1 THEN 'once' ELSE s.observation_count || ' times, last '
+                                 || to_char(s.last_seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"') END)
+            FROM unnest(seen) s JOIN unnest(places) l ON l.id = s.source_id
+            WHERE cardinality(seen) > 1 OR l.sensor <> ''
             UNION ALL
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,

@@ -2,9 +2,9 @@ CREATE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of attached tables: appends the addresses of inserted rows to ip_observation';
 
-CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL) RETURNS void
+CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL, sensor text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed; sensor: column or JSON path that names who saw the event: payload->>sensor';
 
 CREATE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
@@ -62,6 +62,10 @@ CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @ex
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.inventory_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.mmdb_shared FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.mmdb_shared_part FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_activity FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_activity_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.ip_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.asn_inventory FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row('known');
@@ -75,6 +79,10 @@ ALTER TABLE @extschema@.maxmind_walk ENABLE REPLICA TRIGGER asn_inventory_replic
 ALTER TABLE @extschema@.inventory_count ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.mmdb_shared ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.mmdb_shared_part ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_sighting ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_sighting_source ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_activity ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_activity_count ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.ip_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.asn_inventory ENABLE REPLICA TRIGGER asn_inventory_replicated;
 ALTER TABLE @extschema@.cymru_prefix ENABLE REPLICA TRIGGER asn_inventory_replicated;
@@ -88,6 +96,10 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drop
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.mmdb_shared IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.mmdb_shared_part IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_sighting IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_sighting_source IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_activity IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_activity_count IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings if their key exists';
@@ -104,6 +116,10 @@ CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.asn_inventory 
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.cymru_prefix FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_asn_history FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.source_quota FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_sighting FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_sighting_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_activity FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_activity_count FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_inventory IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_observation IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_source IS 'tells the worker that a dump is being restored';
@@ -112,6 +128,10 @@ COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.asn_inventory IS 'tells 
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.cymru_prefix IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_sighting IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_sighting_source IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_activity IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_activity_count IS 'tells the worker that a dump is being restored';
 
 -- The worker counts the inventory when the statistics say that it was written. A session with track_counts off is not in
 -- them.

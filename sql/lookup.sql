@@ -3,6 +3,27 @@ CREATE FUNCTION @extschema@.ip_class(inet) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
 COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
 
+-- From text to address, as the triggers read it.
+CREATE FUNCTION @extschema@.ip_parse(text) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_parse';
+COMMENT ON FUNCTION @extschema@.ip_parse(text) IS 'the address that a text says: plain, with a port, a zone, in brackets, or the host of a URL; null: it says none. IPv4-mapped addresses become IPv4. Raises nothing';
+
+CREATE FUNCTION @extschema@.ip_parse(value jsonb, path text) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_parse_jsonb';
+COMMENT ON FUNCTION @extschema@.ip_parse(jsonb, text) IS 'the address that the text at a path says, as ip_parse(text) reads it; path as in attach_ip_source: src_ip, peer->>ip; of an array, the first element that says one';
+
+CREATE FUNCTION @extschema@.ip_extract_array(text) RETURNS inet[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_extract_array';
+COMMENT ON FUNCTION @extschema@.ip_extract_array(text) IS 'every address in a free text, each once, in order: the first thousand of its first megabyte';
+
+-- A function of one SELECT: in FROM it stands in the query as a subquery.
+CREATE FUNCTION @extschema@.ip_extract(text) RETURNS SETOF inet
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
+    BEGIN ATOMIC
+        SELECT pg_catalog.unnest(@extschema@.ip_extract_array($1));
+    END;
+COMMENT ON FUNCTION @extschema@.ip_extract(text) IS 'every address in a free text, a row each: see ip_extract_array()';
+
 CREATE FUNCTION @extschema@.lookup_ip(inet) RETURNS @extschema@.ip_enrichment
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';
 COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'all data of an address in the installed mmdb files; offline, writes nothing';

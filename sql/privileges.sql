@@ -1,6 +1,6 @@
 -- Nothing for PUBLIC but the offline look-ups.
 REVOKE ALL ON FUNCTION @extschema@.observe_addresses() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;
@@ -35,6 +35,7 @@ REVOKE ALL ON FUNCTION @extschema@.secret_references() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._record_asn_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_story(inet) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._mmdb_network_rows(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;

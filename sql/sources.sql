@@ -33,7 +33,8 @@ CREATE TABLE @extschema@.asn_inventory (
     observation_count bigint NOT NULL DEFAULT 0,
     counted_at        timestamptz,
     details_ts        timestamptz,
-    details_retry_at  timestamptz
+    details_retry_at  timestamptz,
+    known_since       timestamptz
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
 COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
@@ -45,6 +46,7 @@ COMMENT ON COLUMN @extschema@.asn_inventory.first_seen_at IS 'earliest observati
 COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.known_since IS 'when an address of ip_inventory was first counted for it; null: before version 0.3.0, or never';
 COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often in a large inventory';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';

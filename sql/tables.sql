@@ -110,7 +110,8 @@ CREATE TABLE @extschema@.ip_observation (
     packed     bytea,
     rows       bigint,
     sample     text,
-    reason     text
+    reason     text,
+    sensor     text
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000);
 COMMENT ON TABLE @extschema@.ip_observation IS 'queue of observed addresses that are not yet absorbed into ip_inventory';
@@ -126,6 +127,7 @@ COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large sta
 COMMENT ON COLUMN @extschema@.ip_observation.rows IS 'rows of the statement, on its first row here; null: none, or not counted';
 COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of the statement that could not be read';
 COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why that value could not be read';
+COMMENT ON COLUMN @extschema@.ip_observation.sensor IS 'sensor that the rows name; null: none';
 
 CREATE TABLE @extschema@.ip_source (
     tbl              regclass PRIMARY KEY,
@@ -150,7 +152,8 @@ CREATE TABLE @extschema@.ip_source (
     method           text NOT NULL DEFAULT 'trigger',
     columns_changed  boolean NOT NULL DEFAULT false,
     observed_path    text,
-    only_where       text
+    only_where       text,
+    sensor           text
 );
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
@@ -176,6 +179,7 @@ COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigge
 COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
 COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
 COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
+COMMENT ON COLUMN @extschema@.ip_source.sensor IS 'column or JSON path that names the sensor of a row; null: none';
 
 -- Tables that were put below an attached one with rows in them, which no trigger saw. Not dumped: a snapshot means nothing
 -- elsewhere.

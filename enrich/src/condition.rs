@@ -79,6 +79,18 @@ pub fn boolean(text: &str) -> Option<bool> {
     (text == "0" || begins("false", 1) || begins("no", 1) || begins("off", 2)).then_some(false)
 }
 
+/// The bytes of a uuid, with hyphens and in braces or without; `None`: it is none.
+pub fn uuid(text: &str) -> Option<[u8; 16]> {
+    let text = text.trim();
+    let bare = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+    let digits: Vec<u8> = bare.bytes().filter(|byte| *byte != b'-').collect();
+    let digits = str::from_utf8(&digits).ok().filter(|digits| digits.len() == 32)?;
+    // A sign would be read as part of the number.
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(digits, 16).ok().filter(|_| is_plain)?;
+    Some(number.to_be_bytes())
+}
+
 fn test(rest: &mut &str) -> Result<Test, BadCondition> {
     let end = end_of_value(rest);
     let (value, tail) = rest.split_at(end);

@@ -23,6 +23,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod activity;
 pub mod address;
 pub mod campaign;
 pub mod cascade;

@@ -2,28 +2,46 @@
 
 mod spoken;
 
-pub use spoken::{Spoken, since_1970, spoken};
+use std::time::Duration;
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
+pub use spoken::{Spoken, since_1970, spoken};
 
 /// 1970-01-01 UTC in microseconds from 2000-01-01 UTC, which is how PostgreSQL counts.
 pub const EPOCH: i64 = -946_684_800_000_000;
 
-/// The time of an event, in PostgreSQL's microseconds, as it is kept. An address that was last seen in the year 294276
-/// would count as new for ever, and one that was first seen in antiquity never: more than a day ahead of `now`, the time
-/// of the statement, becomes `now`; before 1970 becomes 1970. A day, since clocks and time zones of senders are wrong.
-///
-/// ```
-/// use enrich::moment::{EPOCH, plausible};
-/// assert_eq!(plausible(5, 10), 5);
-/// assert_eq!(plausible(i64::MAX, 10), 10);
-/// assert_eq!(plausible(i64::MIN, 10), EPOCH);
-/// ```
-#[inline]
-#[must_use]
-pub fn plausible(moment: i64, now: i64) -> i64 {
-    if moment > now.saturating_add(DAY) { now } else { moment.max(EPOCH) }
+/// Which times of events are believed. An address that was last seen in the year 294276 would count as new for ever, and
+/// one that was first seen in antiquity never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The earliest, in PostgreSQL's microseconds.
+    pub first: i64,
+    /// The latest.
+    pub last: i64,
+}
+
+impl Bounds {
+    /// Those around the time of a statement. Nothing is older than 1970, whatever is allowed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use enrich::moment::{Bounds, EPOCH};
+    /// let bounds = Bounds::around(1_000_000, Duration::from_secs(1), Duration::from_secs(2));
+    /// assert_eq!((bounds.first, bounds.last), (-1_000_000, 2_000_000));
+    /// assert!(bounds.has(0) && !bounds.has(2_000_001));
+    /// assert_eq!(Bounds::around(0, Duration::ZERO, Duration::MAX).first, EPOCH);
+    /// ```
+    #[must_use]
+    pub fn around(now: i64, ahead: Duration, back: Duration) -> Bounds {
+        let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Bounds { first: now.saturating_sub(us(back)).max(EPOCH), last: now.saturating_add(us(ahead)) }
+    }
+
+    /// Whether a time is believed.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, moment: i64) -> bool {
+        self.first <= moment && moment <= self.last
+    }
 }
 
 #[cfg(test)]
@@ -31,20 +49,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_ahead_is_believed_and_no_more() {
-        let now = 800_000_000_000_000;
-        assert_eq!(plausible(now + DAY, now), now + DAY);
-        assert_eq!(plausible(now + DAY + 1, now), now);
-    }
-
-    #[test]
-    fn nothing_is_older_than_1970() {
-        assert_eq!(plausible(EPOCH, 0), EPOCH);
-        assert_eq!(plausible(EPOCH - 1, 0), EPOCH);
-    }
-
-    #[test]
-    fn a_clock_at_its_end_does_not_overflow() {
-        assert_eq!(plausible(i64::MAX, i64::MAX), i64::MAX);
+    fn nothing_is_older_than_1970_and_clocks_do_not_overflow() {
+        let bounds = Bounds::around(0, Duration::ZERO, Duration::from_secs(u64::MAX));
+        assert_eq!(bounds, Bounds { first: EPOCH, last: 0 });
+        let end = Bounds::around(i64::MAX, Duration::MAX, Duration::ZERO);
+        assert_eq!(end, Bounds { first: i64::MAX, last: i64::MAX });
+        assert!(end.has(i64::MAX) && !end.has(i64::MAX - 1));
     }
 }

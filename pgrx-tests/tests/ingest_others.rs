@@ -1,6 +1,7 @@
 //! Other people's statements: their settings, their waits, their memory and their log are as without us.
 
 use crate::ingest_support::{Db, refused, run, value};
+use asn_inventory_tests::prelude::*;
 use postgres::Client;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -141,35 +142,70 @@ fn a_loader_that_waits_for_the_queue_can_be_cancelled() {
 }
 
 #[test]
-fn impossible_times_are_clamped() {
+fn times_that_are_not_believed_are_counted_and_become_the_statements() {
     let db = Db::new();
     db.sql(
-        "CREATE TABLE events (ip inet, at timestamptz); CREATE TABLE days (ip inet, at date);
+        "CREATE TABLE events (ip inet, at timestamptz); CREATE TABLE days (ip inet, at date); CREATE TABLE texts (ip inet, at text);
          INSERT INTO events VALUES ('36.94.1.1', '294276-01-01'), ('36.94.1.2', '4713-01-01 BC');
-         SELECT attach_ip_source('events', '{ip}', 'at'), attach_ip_source('days', '{ip}', 'at');
+         SELECT attach_ip_source('events', '{ip}', 'at'), attach_ip_source('days', '{ip}', 'at'), attach_ip_source('texts', '{ip}', 'at');
          INSERT INTO events VALUES ('36.94.0.1', '294276-01-01'), ('36.94.0.2', '4713-01-01 BC'), ('36.94.0.3', now() + interval '20 hours'),
-             ('36.94.0.4', now() + interval '2 days'), ('36.94.0.5', '1970-01-01Z'), ('36.94.0.6', '1969-12-31Z');
-         INSERT INTO days VALUES ('36.94.0.7', '5874897-12-31'), ('36.94.0.8', '0001-01-01')",
+             ('36.94.0.4', now() + interval '2 days'), ('36.94.0.5', now() - interval '3640 days'), ('36.94.0.6', '1969-12-31Z'),
+             ('36.94.0.9', 'infinity');
+         INSERT INTO days VALUES ('36.94.0.7', '5874897-12-31'), ('36.94.0.8', '0001-01-01'), ('36.94.0.8', '2999-01-01');
+         INSERT INTO texts VALUES ('36.94.0.10', '2999-01-01')",
     );
     assert_eq!(db.value("SELECT populate_ip_inventory('events')"), "2");
     db.settle();
-    let sort =
-        "CASE WHEN last_seen_at = '1970-01-01Z' THEN 'epoch' WHEN last_seen_at <= now() THEN 'now' ELSE 'ahead' END";
+    let sort = "CASE WHEN last_seen_at < now() - interval '9 years' THEN 'back' WHEN last_seen_at <= now() THEN 'now' ELSE 'ahead' END";
     assert_eq!(
         db.lines(&format!("SELECT host(ip_address), {sort} FROM ip_inventory ORDER BY ip_address")),
         [
             "36.94.0.1|now",
-            "36.94.0.2|epoch",
+            "36.94.0.2|now",
             "36.94.0.3|ahead",
             "36.94.0.4|now",
-            "36.94.0.5|epoch",
-            "36.94.0.6|epoch",
+            "36.94.0.5|back",
+            "36.94.0.6|now",
             "36.94.0.7|now",
-            "36.94.0.8|epoch",
+            "36.94.0.8|now",
+            "36.94.0.9|now",
+            "36.94.0.10|now",
             "36.94.1.1|now",
-            "36.94.1.2|epoch",
+            "36.94.1.2|now",
         ]
     );
+    assert_eq!(
+        db.lines("SELECT tbl, unparsable, unreadable_sample, unreadable_reason FROM ip_source ORDER BY 1"),
+        [
+            "events|7||observed_at: later than asn_inventory.event_time_ahead allows",
+            "days|3||observed_at: no time",
+            "texts|1|2999-01-01|observed_at: later than asn_inventory.event_time_ahead allows",
+        ]
+    );
+}
+
+#[test]
+fn an_archive_is_loaded_with_its_times_when_the_setting_allows_it() {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("asn_inventory.event_time_back", "20000d")
+        .conf("asn_inventory.event_time_ahead", "0")
+        .start();
+    let db = "postgres";
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e VALUES ('36.94.0.1', '1999-12-31Z'), ('36.94.0.2', now() + interval '1 min')",
+    );
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "2");
+    assert_eq!(
+        cluster.lines(
+            db,
+            "SELECT first_seen_at < '2000-01-01', first_seen_at > now() FROM ip_inventory ORDER BY ip_address"
+        ),
+        ["t|f", "f|f"]
+    );
+    assert_eq!(cluster.value(db, "SELECT unparsable FROM ip_source"), "1");
 }
 
 #[test]

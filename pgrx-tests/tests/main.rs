@@ -15,6 +15,7 @@ mod secret_support;
 mod upgrade_support;
 
 // A file is about one thing.
+mod activity;
 mod analysis;
 mod backfill_control;
 mod backfill_obstacles;
@@ -78,6 +79,7 @@ mod lookup_functions;
 mod lookup_iana;
 mod lookup_mmdb;
 mod lookup_networks;
+mod lookup_parse;
 mod maxmind_cascade;
 mod maxmind_disk;
 mod maxmind_download;
@@ -133,6 +135,7 @@ mod secrets_vault_ways;
 mod security_bindings;
 mod security_worker;
 mod settings;
+mod sightings;
 mod smoke;
 mod sql_objects;
 mod standby;

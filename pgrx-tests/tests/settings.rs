@@ -30,6 +30,8 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
         lines(shown),
         [
             "absorb_interval|integer|1000|t|ms|10|3600000|sighup",
+            "activity_hours|integer|20160|t|min|0|2147483647|sighup",
+            "activity_retention|integer|576000|t|min|0|2147483647|sighup",
             "copy_work_mem|integer|65536|t|kB|0|2097151|sighup",
             "cymru|bool|on|t||||sighup",
             "cymru_bulk_min|integer|50|t||1|2147483647|sighup",
@@ -42,6 +44,8 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "databases|string||t||||sighup",
             "enabled|bool|on|t||||user",
             "enabled_by_superuser_only|bool|off|t||||sighup",
+            "event_time_ahead|integer|1440|t|min|0|2147483647|sighup",
+            "event_time_back|integer|5256000|t|min|1|2147483647|sighup",
             "fold_ipv4_mapped|bool|on|t||||sighup",
             "greynoise|enum|auto|t||||sighup",
             "greynoise_api_key|string|env:GREYNOISE_API_KEY|t||||sighup",
@@ -73,6 +77,7 @@ fn every_setting_has_its_default_bounds_unit_and_place() {
             "secret_environment|string|MAXMIND_*,GREYNOISE_*|t||||sighup",
             "secret_file_owners|string||t||||sighup",
             "share_mmdb_files|enum|auto|t||||sighup",
+            "sightings_max_size|integer|2048|t|MB|0|16777216|sighup",
             "tls_ca_file|string||t||||sighup",
             "workers|integer|4|t||1|64|sighup",
         ]
@@ -190,6 +195,8 @@ fn settings_that_name_files_or_databases_are_hidden_from_ordinary_roles() {
     let names: Vec<String> = rows.into_iter().flatten().flatten().collect();
     let shown = [
         "absorb_interval",
+        "activity_hours",
+        "activity_retention",
         "copy_work_mem",
         "cymru",
         "cymru_bulk_min",
@@ -199,6 +206,8 @@ fn settings_that_name_files_or_databases_are_hidden_from_ordinary_roles() {
         "cymru_ttl",
         "enabled",
         "enabled_by_superuser_only",
+        "event_time_ahead",
+        "event_time_back",
         "fold_ipv4_mapped",
         "greynoise",
         "greynoise_quota",
@@ -215,6 +224,7 @@ fn settings_that_name_files_or_databases_are_hidden_from_ordinary_roles() {
         "refresh_schedule",
         "run_retention",
         "share_mmdb_files",
+        "sightings_max_size",
         "workers",
     ];
     assert_eq!(names, shown);

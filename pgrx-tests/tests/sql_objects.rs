@@ -69,7 +69,7 @@ fn the_objects_of_the_design_are_there_with_their_types() {
         lines(signatures),
         [
             "absorb_observations(max_rows integer DEFAULT NULL::integer) → bigint",
-            "attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL::text, method text DEFAULT 'trigger'::text, only_where text DEFAULT NULL::text) → void",
+            "attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL::text, method text DEFAULT 'trigger'::text, only_where text DEFAULT NULL::text, sensor text DEFAULT NULL::text) → void",
             "backfill_inventory(batch_size integer DEFAULT 1000, commit_interval integer DEFAULT 5000, \
              max_ips bigint DEFAULT NULL::bigint, workers integer DEFAULT 4, ips inet[] DEFAULT NULL::inet[], \
              wait boolean DEFAULT true) → enrichment_summary",
@@ -129,7 +129,8 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     // Functions that write, wait or report on other processes are volatile and stay in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'ip_lists', 'mmdb_record', 'mmdb_networks', '_mmdb_network_rows',
-         '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report',
+         'ip_parse', 'ip_extract', 'ip_extract_array',
+         '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report', 'top_networks',
          'unpack_observations') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
@@ -167,7 +168,12 @@ fn functions_that_run_sql_pin_their_search_path() {
             "ip_city|c|invoker",
             "ip_class|c|invoker",
             "ip_country|c|invoker",
+            // As mmdb_networks.
+            "ip_extract|sql|invoker",
+            "ip_extract_array|c|invoker",
             "ip_lists|c|invoker",
+            "ip_parse|c|invoker",
+            "ip_parse|c|invoker",
             "lookup_ip|c|invoker",
             "mmdb_editions|c|invoker",
             // Parsed when it was made; a SET would keep it from standing in a query as a subquery.
@@ -191,7 +197,20 @@ fn only_the_offline_look_ups_are_granted_to_public() {
                      WHERE a.grantee = 0 ORDER BY 1";
     assert_eq!(
         lines(functions),
-        ["ip_asn", "ip_asn_org", "ip_city", "ip_class", "ip_country", "ip_lists", "lookup_ip", "mmdb_record"]
+        [
+            "ip_asn",
+            "ip_asn_org",
+            "ip_city",
+            "ip_class",
+            "ip_country",
+            "ip_extract",
+            "ip_extract_array",
+            "ip_lists",
+            "ip_parse",
+            "ip_parse",
+            "lookup_ip",
+            "mmdb_record"
+        ]
     );
     let relations = "SELECT relname FROM relation, aclexplode(coalesce(relacl, acldefault('r', relowner))) AS a
                      WHERE a.grantee <> relowner";

@@ -152,8 +152,8 @@ fn an_update_keeps_the_data_and_the_work_goes_on() {
         "13335>64500 64500>13335",
     );
     // A function that got another argument: the same roles may call it.
-    let may = "SELECT has_function_privilege('old_admin', 'attach_ip_source(regclass, text[], text, text, text)', 'EXECUTE WITH GRANT OPTION'),
-                      has_function_privilege('old_reader', 'attach_ip_source(regclass, text[], text, text, text)', 'EXECUTE')";
+    let may = "SELECT has_function_privilege('old_admin', 'attach_ip_source(regclass, text[], text, text, text, text)', 'EXECUTE WITH GRANT OPTION'),
+                      has_function_privilege('old_reader', 'attach_ip_source(regclass, text[], text, text, text, text)', 'EXECUTE')";
     assert_eq!(cluster.lines("going_on", may), ["t|f"]);
     // Users' grants stay, and are in a dump: the extension's own rights are not.
     let taken = "SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%old_%'";

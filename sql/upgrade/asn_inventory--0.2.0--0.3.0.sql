@@ -6,10 +6,12 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- First all locks at once, the queue's last and not for long: see src/functions/update.rs. A table that is altered below is
 -- named here.
 CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
-SELECT @extschema@.hold_still('{ip_inventory, ip_source}', '0.3.0');
+SELECT @extschema@.hold_still('{ip_inventory, ip_source, ip_observation, asn_inventory}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
 
-ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text;
+ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text;
+ALTER TABLE @extschema@.ip_observation ADD COLUMN sensor text;
+ALTER TABLE @extschema@.asn_inventory ADD COLUMN known_since timestamptz;
 ALTER TABLE @extschema@.ip_inventory ADD COLUMN registered_country_code text, ADD COLUMN flags text[],
     ADD COLUMN connection_type text, ADD COLUMN lists text[];
 ALTER TYPE @extschema@.ip_enrichment ADD ATTRIBUTE registered_country_code text, ADD ATTRIBUTE flags text[],
@@ -18,9 +20,9 @@ ALTER TYPE @extschema@.ip_enrichment ADD ATTRIBUTE registered_country_code text,
 -- Other arguments make another function: who may call the old one may call this.
 CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
-CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL) RETURNS void
+CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL, sensor text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name, text)', '@extschema@.attach_ip_source(regclass, text[], text, text, text)');
+SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name, text)', '@extschema@.attach_ip_source(regclass, text[], text, text, text, text)');
 DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text);
 
 -- It has more columns, so it is another function. Who may call the old one may call the new one. Where others have built on
@@ -38,6 +40,70 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
     ALTER EXTENSION asn_inventory DROP FUNCTION @extschema@.mmdb_editions_of_0_2_0();
 END $$;
 DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
+
+-- Who saw an address: a row for each address and place that saw it, beside the row of ip_inventory that sums them up.
+CREATE TABLE @extschema@.ip_sighting_source (
+    id            integer PRIMARY KEY,
+    tbl           regclass,
+    name          text NOT NULL,
+    sensor        text NOT NULL DEFAULT '',
+    left_out      bigint NOT NULL DEFAULT 0,
+    first_seen_at timestamptz,
+    last_seen_at  timestamptz,
+    UNIQUE (tbl, sensor)
+);
+
+-- As in ip_inventory, no index may stand on what changes with every observation.
+CREATE TABLE @extschema@.ip_sighting (
+    ip_address        inet NOT NULL,
+    source_id         integer NOT NULL,
+    first_seen_at     timestamptz NOT NULL,
+    last_seen_at      timestamptz NOT NULL,
+    observation_count bigint NOT NULL,
+    PRIMARY KEY (ip_address, source_id)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting', '');
+
+-- When, by the hour: addresses packed, some hundred to a row, so that a day of a hundred thousand of them takes a megabyte.
+CREATE TABLE @extschema@.ip_activity (
+    bucket    timestamptz NOT NULL,
+    by_day    boolean NOT NULL DEFAULT false,
+    source_id integer NOT NULL,
+    addresses integer NOT NULL,
+    packed    bytea NOT NULL,
+    counted   boolean NOT NULL DEFAULT false
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+-- A publication of all tables would keep rows without a key from being deleted.
+ALTER TABLE @extschema@.ip_activity REPLICA IDENTITY FULL;
+CREATE INDEX ip_activity_bucket ON @extschema@.ip_activity (bucket);
+CREATE INDEX ip_activity_uncounted ON @extschema@.ip_activity (bucket) WHERE NOT counted;
+
+CREATE TABLE @extschema@.ip_activity_count (
+    by_day       boolean NOT NULL,
+    kind         text NOT NULL,
+    bucket       timestamptz NOT NULL,
+    value        text NOT NULL,
+    addresses    bigint NOT NULL,
+    observations bigint NOT NULL,
+    PRIMARY KEY (by_day, kind, bucket, value)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_activity', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_activity_count', '');
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_activity FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_activity_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+ALTER TABLE @extschema@.ip_sighting ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_sighting_source ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_activity ENABLE REPLICA TRIGGER asn_inventory_replicated;
+ALTER TABLE @extschema@.ip_activity_count ENABLE REPLICA TRIGGER asn_inventory_replicated;
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_sighting FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_sighting_source FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_activity FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
+CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_activity_count FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 
 -- From here on written by scripts/upgrade-sql.sh.
 COMMENT ON TYPE @extschema@.ip_enrichment IS 'all data of one address: network, place, scanner, and the state of each source';
@@ -99,6 +165,7 @@ COMMENT ON COLUMN @extschema@.ip_observation.packed IS 'addresses of a large sta
 COMMENT ON COLUMN @extschema@.ip_observation.rows IS 'rows of the statement, on its first row here; null: none, or not counted';
 COMMENT ON COLUMN @extschema@.ip_observation.sample IS 'beginning of a value of the statement that could not be read';
 COMMENT ON COLUMN @extschema@.ip_observation.reason IS 'why that value could not be read';
+COMMENT ON COLUMN @extschema@.ip_observation.sensor IS 'sensor that the rows name; null: none';
 COMMENT ON TABLE @extschema@.ip_source IS 'attached tables, and how many addresses were observed in each';
 COMMENT ON COLUMN @extschema@.ip_source.tbl IS 'the attached table';
 COMMENT ON COLUMN @extschema@.ip_source.ip_columns IS 'columns and JSON paths that hold addresses, lists or texts';
@@ -123,6 +190,7 @@ COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigge
 COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
 COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
 COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
+COMMENT ON COLUMN @extschema@.ip_source.sensor IS 'column or JSON path that names the sensor of a row; null: none';
 COMMENT ON TABLE @extschema@.ip_source_part IS 'partitions and children that had rows when they were put below an attached table; populate_ip_inventory counts these rows once';
 COMMENT ON COLUMN @extschema@.ip_source_part.tbl IS 'the partition or child';
 COMMENT ON COLUMN @extschema@.ip_source_part.attached_at IS 'when it was put below the attached table';
@@ -169,6 +237,7 @@ COMMENT ON COLUMN @extschema@.asn_inventory.first_seen_at IS 'earliest observati
 COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.asn_inventory.known_since IS 'when an address of ip_inventory was first counted for it; null: before version 0.3.0, or never';
 COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often in a large inventory';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
@@ -235,9 +304,54 @@ COMMENT ON COLUMN @extschema@.inventory_count.scanners IS 'addresses seen scanni
 COMMENT ON COLUMN @extschema@.inventory_count.cymru_due IS 'addresses that wait for an answer from Team Cymru';
 COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'addresses that wait for an answer from GreyNoise';
 COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written to ip_inventory so far, by PostgreSQL''s statistics; a different number causes a new count';
+COMMENT ON TABLE @extschema@.ip_sighting_source IS 'attached tables and the sensors that their rows name, by the number that ip_sighting has them under';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.id IS 'number in ip_sighting';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.tbl IS 'the attached table; null: it is gone';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.name IS 'qualified name of the table when it was last seen';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.sensor IS 'sensor that the rows name; empty: none';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.left_out IS 'observations that ip_sighting lacks because it had reached asn_inventory.sightings_max_size';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.first_seen_at IS 'earliest observation';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation';
+COMMENT ON TABLE @extschema@.ip_sighting IS 'how often each attached table, and each sensor of it, observed an address; view ip_sightings shows it with names';
+COMMENT ON COLUMN @extschema@.ip_sighting.ip_address IS 'the address, as in ip_inventory';
+COMMENT ON COLUMN @extschema@.ip_sighting.source_id IS 'number in ip_sighting_source';
+COMMENT ON COLUMN @extschema@.ip_sighting.first_seen_at IS 'earliest observation there';
+COMMENT ON COLUMN @extschema@.ip_sighting.last_seen_at IS 'latest observation there';
+COMMENT ON COLUMN @extschema@.ip_sighting.observation_count IS 'how often it was observed there';
+COMMENT ON TABLE @extschema@.ip_activity IS 'which addresses each place of ip_sighting_source observed in which hour, or day, of the events'' own times; counted into ip_activity_count';
+COMMENT ON COLUMN @extschema@.ip_activity.bucket IS 'beginning of the hour or day, UTC';
+COMMENT ON COLUMN @extschema@.ip_activity.by_day IS 'true: a day, of whose hours nothing is kept any more';
+COMMENT ON COLUMN @extschema@.ip_activity.source_id IS 'number in ip_sighting_source';
+COMMENT ON COLUMN @extschema@.ip_activity.addresses IS 'number of addresses in this row';
+COMMENT ON COLUMN @extschema@.ip_activity.packed IS 'the addresses with their counts: see unpack_observations()';
+COMMENT ON COLUMN @extschema@.ip_activity.counted IS 'false: not in ip_activity_count yet';
+COMMENT ON INDEX @extschema@.ip_activity_bucket IS 'the addresses of an hour or a day';
+COMMENT ON INDEX @extschema@.ip_activity_uncounted IS 'hours that are to be counted';
+COMMENT ON TABLE @extschema@.ip_activity_count IS 'distinct addresses and observations by hour and by day (UTC), of the events'' own times: in all, and by country, AS, flag and list, as ip_inventory had them when the worker last counted that time';
+COMMENT ON COLUMN @extschema@.ip_activity_count.by_day IS 'true: a day, false: an hour';
+COMMENT ON COLUMN @extschema@.ip_activity_count.kind IS 'all, country, asn, flag or list';
+COMMENT ON COLUMN @extschema@.ip_activity_count.bucket IS 'beginning of the hour or day, UTC';
+COMMENT ON COLUMN @extschema@.ip_activity_count.value IS 'country, number of the AS, flag or list; empty: unknown, or all';
+COMMENT ON COLUMN @extschema@.ip_activity_count.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.ip_activity_count.observations IS 'observations of these addresses in that time';
 CREATE OR REPLACE FUNCTION @extschema@.ip_class(inet) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_class';
 COMMENT ON FUNCTION @extschema@.ip_class(inet) IS 'public, private, loopback, link_local, cgnat, documentation, multicast, benchmarking, reserved and so on, by the IANA special-purpose registries';
+CREATE OR REPLACE FUNCTION @extschema@.ip_parse(text) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_parse';
+COMMENT ON FUNCTION @extschema@.ip_parse(text) IS 'the address that a text says: plain, with a port, a zone, in brackets, or the host of a URL; null: it says none. IPv4-mapped addresses become IPv4. Raises nothing';
+CREATE OR REPLACE FUNCTION @extschema@.ip_parse(value jsonb, path text) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_parse_jsonb';
+COMMENT ON FUNCTION @extschema@.ip_parse(jsonb, text) IS 'the address that the text at a path says, as ip_parse(text) reads it; path as in attach_ip_source: src_ip, peer->>ip; of an array, the first element that says one';
+CREATE OR REPLACE FUNCTION @extschema@.ip_extract_array(text) RETURNS inet[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'ip_extract_array';
+COMMENT ON FUNCTION @extschema@.ip_extract_array(text) IS 'every address in a free text, each once, in order: the first thousand of its first megabyte';
+CREATE OR REPLACE FUNCTION @extschema@.ip_extract(text) RETURNS SETOF inet
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 2
+    BEGIN ATOMIC
+        SELECT pg_catalog.unnest(@extschema@.ip_extract_array($1));
+    END;
+COMMENT ON FUNCTION @extschema@.ip_extract(text) IS 'every address in a free text, a row each: see ip_extract_array()';
 CREATE OR REPLACE FUNCTION @extschema@.lookup_ip(inet) RETURNS @extschema@.ip_enrichment
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'lookup_ip';
 COMMENT ON FUNCTION @extschema@.lookup_ip(inet) IS 'all data of an address in the installed mmdb files; offline, writes nothing';
@@ -293,9 +407,9 @@ COMMENT ON FUNCTION @extschema@.import_mmdb_files(boolean) IS 'imports new mmdb 
 CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'observe_addresses';
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of attached tables: appends the addresses of inserted rows to ip_observation';
-CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL, sensor text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed; sensor: column or JSON path that names who saw the event: payload->>sensor';
 CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
 COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
@@ -338,6 +452,10 @@ COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.maxmind_walk IS 'drop
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.inventory_count IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.mmdb_shared IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.mmdb_shared_part IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_sighting IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_sighting_source IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_activity IS 'drops rows that a subscription brings';
+COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_activity_count IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.asn_inventory IS 'drops rows that a subscription brings if their key exists';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.cymru_prefix IS 'drops rows that a subscription brings if their key exists';
@@ -352,6 +470,10 @@ COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.asn_inventory IS 'tells 
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.cymru_prefix IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_asn_history IS 'tells the worker that a dump is being restored';
 COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.source_quota IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_sighting IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_sighting_source IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_activity IS 'tells the worker that a dump is being restored';
+COMMENT ON TRIGGER asn_inventory_restore ON @extschema@.ip_activity_count IS 'tells the worker that a dump is being restored';
 CREATE OR REPLACE FUNCTION @extschema@._note_uncounted() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'note_uncounted';
 COMMENT ON FUNCTION @extschema@._note_uncounted() IS 'trigger of ip_inventory: has the worker count again after a session with track_counts = off wrote';
@@ -660,12 +782,41 @@ COMMENT ON COLUMN @extschema@.top_lists.addresses IS 'addresses of the inventory
 COMMENT ON COLUMN @extschema@.top_lists.observations IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation of one of them';
 COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
+CREATE OR REPLACE VIEW @extschema@.ip_sightings AS
+SELECT s.ip_address, coalesce(l.tbl::text, l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
+       s.observation_count AS observations
+FROM @extschema@.ip_sighting s JOIN @extschema@.ip_sighting_source l ON l.id = s.source_id;
+COMMENT ON VIEW @extschema@.ip_sightings IS 'who saw an address: a row for each attached table and, where attach_ip_source names one, each sensor; finds an address by index';
+COMMENT ON COLUMN @extschema@.ip_sightings.ip_address IS 'the address';
+COMMENT ON COLUMN @extschema@.ip_sightings.tbl IS 'the attached table';
+COMMENT ON COLUMN @extschema@.ip_sightings.sensor IS 'the sensor that its rows name; empty: none';
+COMMENT ON COLUMN @extschema@.ip_sightings.first_seen_at IS 'earliest observation there';
+COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation there';
+COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
+CREATE OR REPLACE VIEW @extschema@.ip_sensors AS
+SELECT coalesce(l.tbl::text, l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+       coalesce(s.observations, 0) AS observations, l.left_out
+FROM @extschema@.ip_sighting_source l
+LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
+           FROM @extschema@.ip_sighting s GROUP BY 1) s ON s.source_id = l.id
+ORDER BY 1, 2;
+COMMENT ON VIEW @extschema@.ip_sensors IS 'attached tables and their sensors: when each saw something, and how much; reads all of ip_sighting';
+COMMENT ON COLUMN @extschema@.ip_sensors.tbl IS 'the attached table';
+COMMENT ON COLUMN @extschema@.ip_sensors.sensor IS 'the sensor that its rows name; empty: none';
+COMMENT ON COLUMN @extschema@.ip_sensors.first_seen_at IS 'earliest observation there';
+COMMENT ON COLUMN @extschema@.ip_sensors.last_seen_at IS 'latest observation there';
+COMMENT ON COLUMN @extschema@.ip_sensors.addresses IS 'distinct addresses observed there';
+COMMENT ON COLUMN @extschema@.ip_sensors.observations IS 'observations of these addresses there';
+COMMENT ON COLUMN @extschema@.ip_sensors.left_out IS 'observations that ip_sighting lacks because of asn_inventory.sightings_max_size';
 CREATE OR REPLACE VIEW @extschema@.new_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
-       a.observation_count AS observations
-FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND a.first_seen_at > now() - interval '7 days'
-ORDER BY a.first_seen_at DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, newest first; cheap: reads only asn_inventory';
+       a.observation_count AS observations, a.known_since
+FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
+    -- Addresses that are known from before, which moved there.
+    OR a.known_since > now() - interval '7 days'
+       AND EXISTS (SELECT FROM @extschema@.ip_asn_history h WHERE h.new_asn = a.asn_number AND h.changed_at > now() - interval '7 days'))
+ORDER BY greatest(a.first_seen_at, a.known_since) DESC, a.asn_number;
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
 COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
@@ -673,6 +824,7 @@ COMMENT ON COLUMN @extschema@.new_networks.first_seen_at IS 'earliest observatio
 COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation of one of its addresses';
 COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
+COMMENT ON COLUMN @extschema@.new_networks.known_since IS 'when an address was first counted for it; null: before version 0.3.0';
 CREATE OR REPLACE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
        i.asn_org, i.country_code, i.city, i.scanner_classification
@@ -718,6 +870,62 @@ COMMENT ON COLUMN @extschema@.new_addresses_by_day.country_code IS 'ISO 3166-1 a
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.new_addresses IS 'addresses first seen that day';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.observations_since IS 'total observations of these addresses from that day until now';
 COMMENT ON COLUMN @extschema@.new_addresses_by_day.by_registration IS 'addresses for which only the country of the registration is known';
+CREATE OR REPLACE VIEW @extschema@.countries_by_day AS
+SELECT (c.bucket AT TIME ZONE 'UTC')::date AS day, nullif(c.value, '') AS country_code, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c WHERE c.by_day AND c.kind = 'country'
+ORDER BY c.bucket DESC, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.countries_by_day IS 'addresses and observations of each day by country, latest day first; cheap: reads counts that the worker makes';
+COMMENT ON COLUMN @extschema@.countries_by_day.day IS 'day of the events'' own times, UTC';
+COMMENT ON COLUMN @extschema@.countries_by_day.country_code IS 'ISO 3166-1 alpha-2, as ip_inventory had it when the day was counted; null: no source knew';
+COMMENT ON COLUMN @extschema@.countries_by_day.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.countries_by_day.observations IS 'observations of these addresses in that time';
+CREATE OR REPLACE VIEW @extschema@.networks_by_day AS
+SELECT (c.bucket AT TIME ZONE 'UTC')::date AS day, nullif(c.value, '')::bigint AS asn_number, a.asn_org, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = nullif(c.value, '')::bigint
+WHERE c.by_day AND c.kind = 'asn'
+ORDER BY c.bucket DESC, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.networks_by_day IS 'addresses and observations of each day by autonomous system, latest day first; cheap: reads counts that the worker makes';
+COMMENT ON COLUMN @extschema@.networks_by_day.day IS 'day of the events'' own times, UTC';
+COMMENT ON COLUMN @extschema@.networks_by_day.asn_number IS 'AS number, as ip_inventory had it when the day was counted; null: no source knew';
+COMMENT ON COLUMN @extschema@.networks_by_day.asn_org IS 'present name of the AS';
+COMMENT ON COLUMN @extschema@.networks_by_day.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.networks_by_day.observations IS 'observations of these addresses in that time';
+CREATE OR REPLACE VIEW @extschema@.activity_by_day AS
+SELECT (c.bucket AT TIME ZONE 'UTC')::date AS day, c.kind, nullif(c.value, '') AS value, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c WHERE c.by_day
+ORDER BY c.bucket DESC, c.kind, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.activity_by_day IS 'addresses and observations of each day: in all, and by country, AS, flag and list; cheap: reads counts that the worker makes';
+COMMENT ON COLUMN @extschema@.activity_by_day.day IS 'day of the events'' own times, UTC';
+COMMENT ON COLUMN @extschema@.activity_by_day.kind IS 'all, country, asn, flag or list';
+COMMENT ON COLUMN @extschema@.activity_by_day.value IS 'country, AS number, flag or list; null: unknown, or all';
+COMMENT ON COLUMN @extschema@.activity_by_day.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.activity_by_day.observations IS 'observations of these addresses in that time';
+CREATE OR REPLACE VIEW @extschema@.activity_by_hour AS
+SELECT c.bucket AS hour, c.kind, nullif(c.value, '') AS value, c.addresses, c.observations
+FROM @extschema@.ip_activity_count c WHERE NOT c.by_day
+ORDER BY c.bucket DESC, c.kind, c.observations DESC, c.value;
+COMMENT ON VIEW @extschema@.activity_by_hour IS 'the same of each hour, as long as asn_inventory.activity_hours keeps hours';
+COMMENT ON COLUMN @extschema@.activity_by_hour.hour IS 'beginning of the hour of the events'' own times';
+COMMENT ON COLUMN @extschema@.activity_by_hour.kind IS 'all, country, asn, flag or list';
+COMMENT ON COLUMN @extschema@.activity_by_hour.value IS 'country, AS number, flag or list; null: unknown, or all';
+COMMENT ON COLUMN @extschema@.activity_by_hour.addresses IS 'distinct addresses observed in that time';
+COMMENT ON COLUMN @extschema@.activity_by_hour.observations IS 'observations of these addresses in that time';
+CREATE OR REPLACE FUNCTION @extschema@.top_networks(since date, until date DEFAULT NULL)
+    RETURNS TABLE (asn_number bigint, asn_org text, observations bigint, share_percent numeric, most_addresses_a_day bigint, days bigint,
+                   first_day date, last_day date)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT c.asn_number, a.asn_org, c.observations, round(100 * c.observations / nullif(sum(c.observations) OVER (), 0), 2), c.most, c.days, c.first, c.last
+        FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
+                     max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
+              FROM @extschema@.ip_activity_count c
+              WHERE c.by_day AND c.kind = 'asn' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
+                AND (until IS NULL OR c.bucket <= until::timestamp AT TIME ZONE 'UTC')
+              GROUP BY c.value) c
+        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
+        ORDER BY c.observations DESC, c.asn_number;
+    END;
+COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; until today without until), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
 CREATE OR REPLACE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
        i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
@@ -788,6 +996,8 @@ DECLARE
     prefixes @extschema@.cymru_prefix[] := ARRAY(
         -- The narrowest network that Team Cymru answered for.
         SELECT p FROM @extschema@.cymru_prefix p WHERE p.prefix >>= asked_about ORDER BY masklen(p.prefix) DESC LIMIT 1);
+    seen @extschema@.ip_sighting[];
+    places @extschema@.ip_sighting_source[];
     offline_asn bigint := (SELECT l.asn_number FROM @extschema@.lookup_ip(asked_about) l);
     networks @extschema@.asn_inventory[] := ARRAY(
         SELECT n FROM @extschema@.asn_inventory n
@@ -795,6 +1005,12 @@ DECLARE
                                         UNION SELECT new_asn FROM unnest(changes) UNION SELECT offline_asn
                                         UNION SELECT origins[1] FROM unnest(prefixes))));
 BEGIN
+    -- A role may have been given the inventory before there were sightings.
+    IF has_table_privilege('@extschema@.ip_sighting', 'SELECT') AND has_table_privilege('@extschema@.ip_sighting_source', 'SELECT') THEN
+        seen := ARRAY(SELECT s FROM @extschema@.ip_sighting s WHERE s.ip_address = asked_about
+                      ORDER BY s.observation_count DESC, s.source_id LIMIT 20);
+        places := ARRAY(SELECT l FROM @extschema@.ip_sighting_source l WHERE l.id IN (SELECT source_id FROM unnest(seen)));
+    END IF;
     RETURN QUERY
         WITH asked AS MATERIALIZED (SELECT asked_about AS ip),
         entry AS MATERIALIZED (SELECT * FROM unnest(entries)),
@@ -809,6 +1025,14 @@ BEGIN
             UNION ALL
             SELECT last_seen_at, 9, 'last seen', NULL, 'observed ' || observation_count || ' times'
             FROM entry WHERE observation_count > 1
+            UNION ALL
+            -- The 20 that saw it most, where there is more than one, or a sensor.
+            SELECT s.first_seen_at, 1, 'seen by', NULL,
+                   concat_ws(', ', coalesce(l.tbl::text, l.name), 'sensor ' || nullif(l.sensor, ''),
+                             CASE s.observation_count WHEN 1 THEN 'once' ELSE s.observation_count || ' times, last '
+                                 || to_char(s.last_seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"') END)
+            FROM unnest(seen) s JOIN unnest(places) l ON l.id = s.source_id
+            WHERE cardinality(seen) > 1 OR l.sensor <> ''
             UNION ALL
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
@@ -1032,11 +1256,12 @@ COMMENT ON COLUMN @extschema@.cluster_ip_source.unobserved IS 'statements whose 
 COMMENT ON COLUMN @extschema@.cluster_ip_source.rows_seen IS 'rows that were read';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.nodes_missing IS 'number of nodes that did not answer, whose counts are missing here';
+REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.network_lists() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @extschema@._announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
 COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher when the transaction commits';
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
-SELECT @extschema@._secure_extension('{ip_lists,network_lists,top_lists}', '{network_lists}');
+SELECT @extschema@._secure_extension('{activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_extract,ip_extract_array,ip_lists,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,top_lists,top_networks()}', '{network_lists}');
 SELECT @extschema@._announce_extension();

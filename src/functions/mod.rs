@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`lookup`] | `lookup_ip`, `ip_asn` and their like: offline |
+//! | [`parse`] | `ip_parse`, `ip_extract`: from text to address |
 //! | [`lists`] | `ip_lists`, `network_lists`: lists of networks |
 //! | [`enrich_ip`] | the inventory first, then the files, then the worker |
 //! | [`mmdb`] | whole records, installed editions, importing by hand |
@@ -23,6 +24,7 @@ pub mod lookup;
 pub mod metrics;
 pub mod mmdb;
 pub mod nodes;
+pub mod parse;
 pub mod report;
 pub mod secure;
 pub mod status;

@@ -11,7 +11,7 @@ use crate::pg::sql::Sql;
 use crate::sql_function;
 
 sql_function!(
-    /// `_secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions that the
+    /// `_secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions (with `()`, of functions alone) that the
     /// script made; null: all of the extension's. `for_readers` are those of the functions that the views call.
     secure_extension,
     pg_finfo_secure_extension,
@@ -117,7 +117,7 @@ const REVOCATIONS: &str = "
     SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s %s FROM %s', g.kind, g.name,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
     FROM granted g, pg_catalog.aclexplode(g.acl) a
-    WHERE a.grantee <> g.owner AND NOT (a.grantee = 0 AND g.keeps_public) AND ($2 IS NULL OR g.plain = ANY ($2))
+    WHERE a.grantee <> g.owner AND NOT (a.grantee = 0 AND g.keeps_public) AND ($2 IS NULL OR g.plain = ANY ($2) OR g.kind = 'ROUTINE' AND g.plain || '()' = ANY ($2))
     ORDER BY 1";
 
 /// GRANT statements for functions that 0.1.0 did not have and that its readers' functions and views call now. Who may call

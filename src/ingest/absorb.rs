@@ -21,6 +21,8 @@ use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::fold;
 use crate::inventory::seen::Seen;
+use crate::inventory::seen_by;
+use crate::inventory::seen_by::Sighted;
 use crate::inventory::source;
 use crate::inventory::source::{Counted, Unreadable};
 use crate::inventory::store::Writer;
@@ -108,13 +110,13 @@ pub fn lock(wait: bool) -> bool {
 
 /// One round: at most `max_rows` queue rows. The caller holds [`lock`].
 pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
-    let Some(taken) = take(schema, max_rows) else { return Absorbed::default() };
+    let Some(mut taken) = take(schema, max_rows) else { return Absorbed::default() };
     if taken.rows == 0 {
         return Absorbed { some_wait: taken.passed_over > 0, ..Absorbed::default() };
     }
     // The next steps must see the deletions.
     tx::next_command();
-    let mut addresses: Vec<(IpAddr, Pending)> = taken.addresses.into_iter().collect();
+    let mut addresses: Vec<(IpAddr, Pending)> = std::mem::take(&mut taken.addresses).into_iter().collect();
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
 
     let settings = Settings::begin();
@@ -129,6 +131,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let asked: Vec<IpAddr> = addresses.iter().filter(|(_, p)| p.asked).map(|(ip, _)| *ip).collect();
     round.refresh(&asked);
     round.put_back();
+    seen_by::keep(schema, std::mem::take(&mut taken.sighted));
     let held = count_sources(schema, &taken.sources, &taken.unread);
     round.put_back_counts(&held);
     let refused = round.report();
@@ -158,11 +161,14 @@ struct Taken {
     sources: HashMap<u32, Counted>,
     /// Of each table, the last value that could not be read.
     unread: HashMap<u32, Unreadable>,
+    /// Who saw what, where that is kept.
+    sighted: Sighted,
+    keeps_sightings: bool,
 }
 
 /// Reads and deletes queue rows. `None` when there is no queue.
 fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
-    let mut taken = Taken::default();
+    let mut taken = Taken { keeps_sightings: seen_by::is_kept(schema), ..Taken::default() };
     let now = time::now();
     // SAFETY: a heap scan under a registered snapshot taken after the lock, so that rows deleted by another round are
     // not seen; tuples are copied out of before the scan moves on.
@@ -194,7 +200,7 @@ fn take(schema: &Schema, max_rows: usize) -> Option<Taken> {
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, std::ptr::null_mut(), std::ptr::null_mut(), flags);
         let desc = (*relation).rd_att;
         let mut places = Vec::new();
-        let mut stored = Stored::new();
+        let mut stored = Stored::of(desc);
         while places.len() < max_rows && taken.addresses_taken < MAX_ADDRESSES as u64 {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
@@ -247,23 +253,36 @@ impl Taken {
             }
             source.last = source.last.max(seen.last);
         }
+        let mut none = Vec::new();
+        let place = row.source().filter(|_| self.keeps_sightings);
+        // Taken out while the rest of this is used.
+        let mut sighted =
+            place.map(|table| std::mem::take(self.sighted.entry((table, row.sensor().to_vec())).or_default()));
+        let by = sighted.as_mut().unwrap_or(&mut none);
         if let Some(packed) = row.packed() {
             let mut entries = unpack(packed);
             for Entry { ip, count, first, last } in entries.by_ref() {
-                self.count(ip, Seen { count, first, last }, attempts);
+                self.count(ip, Seen { count, first, last }, attempts, by);
             }
             if entries.is_broken() {
                 pgrx::warning!("asn_inventory: a packed row of ip_observation is damaged");
             }
         } else if let Some(Inet { ip, .. }) = inet.filter(|inet| *inet != COUNT_ALONE) {
-            self.count(ip, seen, attempts);
+            self.count(ip, seen, attempts, by);
+        }
+        if let (Some(table), Some(sighted)) = (place, sighted) {
+            self.sighted.insert((table, row.sensor().to_vec()), sighted);
         }
     }
 
-    fn count(&mut self, ip: IpAddr, seen: Seen, attempts: i32) {
+    fn count(&mut self, ip: IpAddr, seen: Seen, attempts: i32, by: &mut Vec<(IpAddr, Seen)>) {
         let asked = seen.count == 0;
+        let ip = fold::kept(ip);
+        if !asked {
+            by.push((ip, seen));
+        }
         self.addresses
-            .entry(fold::kept(ip))
+            .entry(ip)
             .and_modify(|p| {
                 p.seen.add(seen);
                 p.attempts = p.attempts.max(attempts);

@@ -8,12 +8,12 @@ use enrich::selector::EventTime;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::arguments::Arguments;
 use super::attachable::{check_columns, check_names, check_routes, check_table};
 use super::before::Before;
 use super::family;
 use super::install;
 use super::install::Reads;
-use super::only;
 use super::owner::check_owner;
 use super::rows;
 use crate::inventory::source::Attaching;
@@ -32,7 +32,7 @@ use crate::pg::tx::Settings;
 use crate::sql_function;
 
 sql_function!(
-    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at text, method text, only_where text)`. Version 0.2.0
+    /// `attach_ip_source(tbl regclass, ip_columns text[], observed_at text, method text, only_where text, sensor text)`. Version 0.2.0
     /// declares it without `only_where` and with a name as `observed_at`, version 0.1.0 without `method` as well.
     attach_ip_source,
     pg_finfo_attach_ip_source,
@@ -52,7 +52,14 @@ sql_function!(
         let method = if call.nargs() > 3 { call.text(3) } else { None };
         let method = Method::parse(method.as_deref().unwrap_or("trigger"));
         let only_where = if call.nargs() > 4 { call.text(4) } else { None };
-        let wanted = Wanted { selectors: &selectors, observed_at: observed_at.as_deref(), only_where: only_where.as_deref(), method };
+        let sensor = if call.nargs() > 5 { call.text(5) } else { None };
+        let wanted = Wanted {
+            selectors: &selectors,
+            observed_at: observed_at.as_deref(),
+            only_where: only_where.as_deref(),
+            sensor: sensor.as_deref(),
+            method,
+        };
         attach(&Schema::of(call), table, &wanted);
         call.null()
     }
@@ -113,11 +120,12 @@ struct Wanted<'a> {
     selectors: &'a [String],
     observed_at: Option<&'a str>,
     only_where: Option<&'a str>,
+    sensor: Option<&'a str>,
     method: Method,
 }
 
 fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
-    let Wanted { selectors, observed_at, only_where, method } = *wanted;
+    let Wanted { selectors, observed_at, only_where, sensor, method } = *wanted;
     let Some(name) = relation_name(table) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -135,7 +143,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
             "Attach it after COMMIT.",
         );
     }
-    let time = check_columns(table, selectors, observed_at, only_where);
+    let time = check_columns(table, selectors, observed_at, only_where, sensor);
     let command = session::command();
     let sql = Sql::as_caller();
     let members = lock_family(table);
@@ -143,9 +151,13 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
         check_routes(table, &members);
     }
     check_names(schema, &members);
-    let observed = time.as_ref().map(EventTime::to_string).unwrap_or_default();
-    let condition = only_where.map(|only| format!("{}{only}", only::PREFIX));
-    let arguments: Vec<String> = std::iter::once(observed).chain(selectors.iter().cloned()).chain(condition).collect();
+    let arguments = Arguments {
+        observed_at: time.as_ref().map(EventTime::to_string),
+        selectors: selectors.to_vec(),
+        only_where: only_where.map(str::to_owned),
+        sensor: sensor.map(str::to_owned),
+    };
+    let arguments = arguments.list();
     let switched = allow_triggers(&members);
     let own: Vec<pg_sys::Oid> =
         members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
@@ -171,6 +183,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
         columns: selectors,
         observed_at: time.as_ref(),
         only_where,
+        sensor,
         snapshot: &before,
         name: Some(&name),
         is_empty,

@@ -7,13 +7,15 @@ use enrich::selector::{EventTime, Selector};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::arguments;
 use super::extract::{Extractor, Misfit, column};
 use super::family;
 use super::install;
 use super::install::TRIGGER;
 use super::moment::{Moment, NoMoment};
-use super::only;
 use super::only::{Only, Unfit};
+use super::scalar::NoScalar;
+use super::sensor::Sensor;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise};
@@ -54,6 +56,7 @@ pub fn check_columns(
     selectors: &[String],
     observed_at: Option<&str>,
     only_where: Option<&str>,
+    sensor: Option<&str>,
 ) -> Option<EventTime> {
     // SAFETY: the relation is open for as long as its descriptor is read.
     unsafe {
@@ -70,6 +73,9 @@ pub fn check_columns(
         }
         if let Some(text) = only_where {
             check_condition(table, desc, text);
+        }
+        if let Some(text) = sensor {
+            check_sensor(table, desc, text);
         }
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         time
@@ -114,15 +120,17 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
             PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
             format!("column \"{name}\" of \"{}\" cannot be compared in only_where", plain_name(table)),
             detail,
-            "A compared value is text, varchar, char, citext, boolean, smallint, integer or bigint, or a path into JSON.",
+            "A compared value is text, varchar, char, citext, boolean, smallint, integer, bigint, uuid or inet, or a path into JSON.",
         )
     };
     // SAFETY: the caller's descriptor.
     match unsafe { Only::new(&condition, desc) } {
         Ok(_) => {}
-        Err(Unfit::NoColumn(name)) => no_column(table, &name),
-        Err(Unfit::WrongType(name, kind)) => mismatch(&name, &format!("Its type is {kind}.")),
-        Err(Unfit::NoPath(name)) => mismatch(&name, "It is JSON, and the path to the value is missing."),
+        Err(Unfit::Value(NoScalar::NoColumn(name))) => no_column(table, &name),
+        Err(Unfit::Value(NoScalar::WrongType(name, kind))) => mismatch(&name, &format!("Its type is {kind}.")),
+        Err(Unfit::Value(NoScalar::NoPath(name))) => {
+            mismatch(&name, "It is JSON, and the path to the value is missing.")
+        }
         Err(Unfit::NeverEqual(name, kind, literal)) => {
             mismatch(&name, &format!("No value of type {kind} is \"{literal}\"."));
         }
@@ -131,13 +139,44 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
 
 /// # Safety
 /// `desc` must be the descriptor of `table`.
+unsafe fn check_sensor(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
+    const FORM: &str = "A sensor is a column of type text, varchar, char, citext, boolean, smallint, integer, bigint, uuid or inet, or a path into JSON: payload->>sensor.";
+    let Some(selector) = Sensor::selector(text) else {
+        bad_value(format!("\"{text}\" is no sensor"), "It is no column and no path to one value in JSON.", FORM);
+    };
+    let mismatch = |name: &str, detail: &str| {
+        raise(
+            PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+            format!("column \"{name}\" of \"{}\" cannot be used as sensor", plain_name(table)),
+            detail,
+            FORM,
+        )
+    };
+    // SAFETY: the caller's descriptor.
+    match unsafe { Sensor::new(&selector, desc) } {
+        Ok(_) => {}
+        Err(NoScalar::NoColumn(name)) => no_column(table, &name),
+        Err(NoScalar::WrongType(name, kind)) => mismatch(&name, &format!("Its type is {kind}.")),
+        Err(NoScalar::NoPath(name)) => mismatch(&name, "It is JSON, and the path to the sensor is missing."),
+    }
+}
+
+/// # Safety
+/// `desc` must be the descriptor of `table`.
 unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
     const TYPES: &str = "An address column is inet, cidr, text, varchar, citext, or an array of one of them; a JSON column takes a path: payload->>src_ip. Write list(…) for a list in one text and text(…) for free text.";
-    if text.starts_with(only::PREFIX) {
+    if text.starts_with(arguments::CONDITION) {
         bad_value(
             format!("\"{text}\" begins like a condition"),
             "A condition is given as only_where.",
             "A column of that name stands in double quotes: \"where x\".",
+        );
+    }
+    if text.starts_with(arguments::SENSOR) {
+        bad_value(
+            format!("\"{text}\" begins like a sensor"),
+            "A sensor is given as sensor.",
+            "A column of that name stands in double quotes: \"sensor: x\".",
         );
     }
     let selector = match Selector::parse(text) {

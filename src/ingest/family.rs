@@ -14,9 +14,9 @@ use std::time::Duration;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::arguments::Arguments;
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
-use super::only;
 use super::part;
 use crate::pg::call::Call;
 use crate::pg::catalog;
@@ -324,14 +324,13 @@ fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
 fn mending(schema: &Schema, table: pg_sys::Oid, trigger: &Found) -> String {
     let is_attached = |table: &pg_sys::Oid| install::find(*table).is_some_and(|found| found.is_ours(schema));
     let top = all(&[table], CHILD).into_iter().rfind(is_attached).unwrap_or(table);
-    let mut arguments = trigger.arguments.iter();
-    let observed_at = arguments.next().filter(|name| !name.is_empty());
-    let is_condition = |argument: &&String| argument.starts_with(only::PREFIX);
-    let columns = arguments.clone().filter(|argument| !is_condition(argument));
-    let columns: Vec<String> = columns.map(|column| quote_literal(column)).collect();
-    let only = arguments.find(is_condition).map(|argument| quote_literal(&argument[only::PREFIX.len()..]));
-    let only = only.map(|only| format!(", only_where => {only}")).unwrap_or_default();
-    let observed_at = observed_at.map(|name| format!(", {}", quote_literal(name))).unwrap_or_default();
+    let arguments = Arguments::parse(trigger.arguments.iter().cloned());
+    let columns: Vec<String> = arguments.selectors.iter().map(|column| quote_literal(column)).collect();
+    let named = |name: &str, value: &Option<String>| {
+        value.as_ref().map(|value| format!(", {name} => {}", quote_literal(value))).unwrap_or_default()
+    };
+    let only = named("only_where", &arguments.only_where) + &named("sensor", &arguments.sensor);
+    let observed_at = arguments.observed_at.map(|name| format!(", {}", quote_literal(&name))).unwrap_or_default();
     let method = if trigger.reads == Reads::EachRow { ", method => 'row'" } else { "" };
     let top = quote_literal(&relation_name(top).unwrap_or_default());
     format!("SELECT {}.attach_ip_source({top}, ARRAY[{}]{observed_at}{method}{only})", schema.name, columns.join(", "))

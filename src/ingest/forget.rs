@@ -1,11 +1,12 @@
 //! `forget_ip_source`: subtracts the observations of a table's rows from the inventory, and detaches it. For a table
 //! that was attached with the wrong column, or without the column of its time: after a new attach, it is read again.
 //!
-//! The inventory keeps one count for each address, over all tables. So the present rows of the table are read again, by
-//! its attached columns, and subtracted: rows that were deleted or changed since stay counted, and the first and last
-//! times of remaining addresses stay. The table is locked against writers, and its queued rows are absorbed first, in
-//! the same transaction. At most the table's own total is subtracted; only their transactions distinguish rows that no
-//! trigger saw from others.
+//! If its sightings hold all that it has added, that is what is subtracted, and the first and last times of remaining
+//! addresses become those of their other sightings. Otherwise, as for a table that was attached before there were
+//! sightings, its present rows are read again, by its attached columns: rows that were deleted or changed since stay
+//! counted, and the times stay. The table is locked against writers, and its queued rows are absorbed first, in the same
+//! transaction. At most the table's own total is subtracted; only their transactions distinguish rows that no trigger saw
+//! from others.
 
 use std::net::IpAddr;
 
@@ -19,7 +20,7 @@ use super::part::Source;
 use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
-use crate::inventory::{fold, seen, source};
+use crate::inventory::{fold, seen, seen_by, sighting, source};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -67,6 +68,16 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
             "Call forget_ip_source() for that one.",
         );
     }
+    absorb::absorb_all(schema, usize::MAX);
+    refuse_leftovers(schema);
+    let waiting = queue::drop_counts(schema, &members);
+    let added = source::added(schema, table).saturating_add(waiting);
+    if sighting::are_complete(schema, table, added) {
+        let taken = take_back(schema, table);
+        drop(quiet);
+        attach::detach(schema, table);
+        return taken;
+    }
     if source::columns_changed(schema, table) {
         raise(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -78,9 +89,6 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
             "Call detach_ip_source(), which leaves the counts as they are.",
         );
     }
-    absorb::absorb_all(schema, usize::MAX);
-    refuse_leftovers(schema);
-    let waiting = queue::drop_counts(schema, &members);
     drop(quiet);
     let sql = Sql::as_caller();
     let now = call::statement_start();
@@ -88,7 +96,6 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let mut taken = 0;
     with_latest_snapshot(|| reading.run(|chunk| taken += subtract_chunk(schema, chunk)));
     drop(sql);
-    let added = source::added(schema, table).saturating_add(waiting);
     if taken > added {
         raise(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -99,7 +106,26 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
             "Call detach_ip_source(), which leaves the counts as they are.",
         );
     }
+    let quiet = Settings::without_triggers();
+    seen_by::forget(schema, table);
+    drop(quiet);
     attach::detach(schema, table);
+    taken
+}
+
+/// Subtracts what stands in a table's sightings, and removes them.
+fn take_back(schema: &Schema, table: pg_sys::Oid) -> i64 {
+    let (mut taken, mut addresses) = (0, Vec::new());
+    // What was absorbed just now is to be seen.
+    tx::next_command();
+    with_latest_snapshot(|| {
+        sighting::each_of(schema, table, |batch| {
+            taken += subtract(schema, batch);
+            addresses.extend_from_slice(batch);
+        });
+    });
+    seen_by::forget(schema, table);
+    addresses.chunks(BATCH).for_each(|batch| sighting::set_times(schema, batch));
     taken
 }
 
@@ -126,8 +152,11 @@ fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
         same
     });
     let _quiet = Settings::without_triggers();
-    let result = tx::attempt(|| all.chunks(BATCH).map(|batch| seen::subtract(schema, batch)).sum());
-    result.unwrap_or_else(|failure| {
+    all.chunks(BATCH).map(|batch| subtract(schema, batch)).sum()
+}
+
+fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
+    tx::attempt(|| seen::subtract(schema, batch)).unwrap_or_else(|failure| {
         if failure.is_lock() {
             raise(
                 failure.code,
@@ -141,5 +170,5 @@ fn subtract_chunk(schema: &Schema, chunk: Chunk) -> i64 {
 }
 
 fn counts(tally: Tally) -> impl Iterator<Item = (IpAddr, i64)> {
-    tally.addresses.into_iter().map(|(ip, seen)| (fold::kept(ip), seen.count))
+    tally.addresses.into_iter().map(|(key, seen)| (fold::kept(key.ip), seen.count))
 }

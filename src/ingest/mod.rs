@@ -22,7 +22,11 @@
 //! | [`extract`] | from a column's datum to texts and addresses |
 //! | [`found`] | from a text to the tally |
 //! | [`jsonb_path`] | a value in jsonb |
+//! | [`arguments`] | the trigger's arguments |
 //! | [`only`] | which rows are events |
+//! | [`sensor`] | who saw an event |
+//! | [`scalar`] | one value of a row as a text |
+//! | [`group`] | what observations of an address are told apart by: sensor and hour |
 //! | [`unread`] | unreadable values, and the reason |
 //! | [`moment`] | the time of an event |
 //! | [`queue`] | appending to `ip_observation`, waking the worker |
@@ -37,6 +41,7 @@
 //! | [`copy`] | room for the rows of a COPY |
 
 pub mod absorb;
+mod arguments;
 pub mod attach;
 mod attachable;
 mod before;
@@ -45,8 +50,9 @@ pub mod extract;
 pub mod family;
 pub mod forget;
 mod found;
+pub mod group;
 mod install;
-mod jsonb_path;
+pub mod jsonb_path;
 pub mod moment;
 pub mod only;
 mod outlet;
@@ -60,6 +66,8 @@ mod reading;
 pub mod replicated;
 pub mod restore;
 mod rows;
+mod scalar;
+mod sensor;
 pub mod tally;
 pub mod trigger;
 pub mod unobserved;

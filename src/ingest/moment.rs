@@ -2,9 +2,11 @@
 //! read.
 #![allow(unsafe_code, reason = "reads times by the types of their columns, without a guard around each")]
 
+use std::cell::Cell;
+
 use enrich::json;
 use enrich::json::Value;
-use enrich::moment::{Spoken, plausible, since_1970, spoken};
+use enrich::moment::{Bounds, Spoken, since_1970, spoken};
 use enrich::selector::EventTime;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -17,6 +19,7 @@ use crate::pg::encoding::from_server;
 use crate::pg::raw;
 use crate::pg::raw::Found;
 use crate::pg::time;
+use crate::settings;
 
 /// A value that holds the time of the event.
 pub struct Moment {
@@ -24,6 +27,8 @@ pub struct Moment {
     kind: Kind,
     /// Where a `timestamp`, a `date` or a text is at home. Where it is null, the session's, and UTC for a text.
     zone: *mut pg_sys::pg_tz,
+    /// Which times are believed in the statement of that time.
+    bounds: Cell<(i64, Bounds)>,
 }
 
 /// The types that a time can have.
@@ -90,7 +95,7 @@ impl Moment {
             Some(zone) => find_zone(zone).ok_or(NoMoment::NoZone)?,
             None => std::ptr::null_mut(),
         };
-        Ok(Moment { attribute, kind, zone })
+        Ok(Moment { attribute, kind, zone, bounds: Cell::new((0, bounds(0))) })
     }
 
     /// The column's number, from 1.
@@ -98,8 +103,8 @@ impl Moment {
         self.attribute
     }
 
-    /// The value as a timestamptz that can be (see [`plausible`]), or `now`, the time of the statement, where it is none.
-    /// What should be a time and is none is counted as unreadable. Pallocs.
+    /// The value as a timestamptz that is believed (see [`Bounds`]), or `now`, the time of the statement, where it is none.
+    /// What should be a time and is none, or is not believed, is counted as unreadable. Pallocs.
     ///
     /// # Safety
     /// `datum` must be a value of the column.
@@ -126,7 +131,7 @@ impl Moment {
                     }
                 }
                 Kind::Text => self.said(text_bytes(datum), now, tally),
-                _ => self.stored(datum, now).unwrap_or(now),
+                _ => self.believed(self.stored(datum), b"", now, tally),
             }
         }
     }
@@ -147,7 +152,7 @@ impl Moment {
                 },
                 Kind::Json(_) => None,
                 Kind::Text => Some(self.said(raw::bytes(datum), now, tally)),
-                _ => Some(self.stored(datum, now).unwrap_or(now)),
+                _ => Some(self.believed(self.stored(datum), b"", now, tally)),
             }
         }
     }
@@ -162,17 +167,32 @@ impl Moment {
             Some(Spoken::Local(moment) | Spoken::Moment(moment)) => Some(moment),
             None => None,
         };
-        match moment.filter(|moment| time::is_moment(*moment)) {
-            Some(moment) => plausible(moment, now),
-            None => {
-                tally.unreadable(text, "observed_at: no time");
+        self.believed(moment.filter(|moment| time::is_moment(*moment)), text, now, tally)
+    }
+
+    /// A time that is believed, or `now`.
+    #[inline]
+    fn believed(&self, moment: Option<i64>, text: &[u8], now: i64, tally: &mut Tally) -> i64 {
+        if self.bounds.get().0 != now {
+            self.bounds.set((now, bounds(now)));
+        }
+        let bounds = self.bounds.get().1;
+        match moment {
+            Some(moment) if bounds.has(moment) => moment,
+            _ => {
+                let why = match moment {
+                    None => "no time",
+                    Some(moment) if moment > bounds.last => "later than asn_inventory.event_time_ahead allows",
+                    Some(_) => "earlier than asn_inventory.event_time_back allows",
+                };
+                tally.unreadable(text, format_args!("observed_at: {why}"));
                 now
             }
         }
     }
 
     /// A time by its type; `None` for `infinity` and for values outside the range of timestamptz.
-    fn stored(&self, datum: Datum, now: i64) -> Option<i64> {
+    fn stored(&self, datum: Datum) -> Option<i64> {
         let mut overflow = 0;
         // SAFETY: conversions that report overflow instead of raising it.
         let moment = unsafe {
@@ -194,8 +214,13 @@ impl Moment {
                 },
             }
         };
-        (overflow == 0 && time::is_moment(moment)).then(|| plausible(moment, now))
+        (overflow == 0 && time::is_moment(moment)).then_some(moment)
     }
+}
+
+fn bounds(now: i64) -> Bounds {
+    let [ahead, back] = settings::event_times();
+    Bounds::around(now, ahead, back)
 }
 
 /// A JSON value without the time: a path that is wrong in every row must be found. The reason costs more than all the

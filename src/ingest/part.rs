@@ -12,6 +12,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::before::Before;
 use super::reading::{Earlier, Reading, Scope};
+use super::sensor::Sensor;
 use crate::inventory::source;
 use crate::inventory::source::Attached;
 use crate::pg::catalog::{Schema, plain_name};
@@ -29,6 +30,7 @@ pub struct Source {
     selectors: Vec<String>,
     observed_at: Option<EventTime>,
     only_where: Option<String>,
+    sensor: Option<String>,
     scope: Scope,
     parts: HashMap<u32, Scope>,
 }
@@ -69,8 +71,8 @@ impl Source {
             (false, Earlier::Uncounted) => Scope { before: Some(before), earlier: Earlier::Counted },
             (false, Earlier::Counted) => Scope { before: None, earlier },
         };
-        let Attached { columns: selectors, observed_at, only_where, .. } = attached;
-        Source { table, root, selectors, observed_at, only_where, scope, parts }
+        let Attached { columns: selectors, observed_at, only_where, sensor, .. } = attached;
+        Source { table, root, selectors, observed_at, only_where, sensor, scope, parts }
     }
 
     /// Whether this is the attached table itself.
@@ -89,8 +91,9 @@ impl Source {
 
     /// A reading of the table's rows: those that came later, and of those that were there before the `wanted` ones.
     pub fn reading<'a>(self, sql: &'a Sql, wanted: Earlier, now: i64) -> Reading<'a> {
-        let Source { table, selectors, observed_at, only_where, scope, parts, .. } = self;
-        Reading { sql, table, selectors, observed_at, only_where, scope, parts, wanted, now }
+        let Source { table, selectors, observed_at, only_where, sensor, scope, parts, .. } = self;
+        let sensor = sensor.as_deref().and_then(Sensor::selector);
+        Reading { sql, table, selectors, observed_at, only_where, sensor, scope, parts, wanted, now }
     }
 }
 

@@ -14,10 +14,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
+use super::arguments::{Arguments, CONDITION};
 use super::extract::{Extractor, column};
 use super::moment::Moment;
-use super::only;
 use super::only::Only;
+use super::sensor::Sensor;
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::citus;
@@ -33,6 +34,8 @@ pub struct Plan {
     observed_at: Option<Moment>,
     /// Which rows are events; `None`: all of them.
     only: Option<Only>,
+    /// Who saw a row; `None`: nobody says.
+    sensor: Option<Sensor>,
     /// Arguments whose column can no longer be read.
     misfits: Vec<String>,
     /// When a sample of a statement without an address was last taken.
@@ -118,6 +121,7 @@ impl Plan {
             selectors: Vec::new(),
             observed_at: None,
             only: None,
+            sensor: None,
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
@@ -125,28 +129,32 @@ impl Plan {
             // SAFETY: the relation of a running trigger.
             is_early: citus::is_new(unsafe { &*data.tg_relation }),
         };
-        let mut arguments = arguments.into_iter();
+        let arguments = Arguments::parse(arguments);
         let is_column = |name: &str| column(desc, name).is_some();
-        if let Some(name) = arguments.next().filter(|name| !name.is_empty()) {
+        if let Some(name) = arguments.observed_at {
             // SAFETY: the descriptor of the trigger's table.
             plan.observed_at = unsafe { Moment::new(desc, &EventTime::parse(&name, is_column)) }.ok();
             if plan.observed_at.is_none() {
                 plan.misfits.push(name);
             }
         }
-        for text in arguments {
-            if let Some(condition) = text.strip_prefix(only::PREFIX) {
-                // SAFETY: the descriptor of the trigger's table.
-                let parsed = Condition::parse(condition).ok().and_then(|only| unsafe { Only::new(&only, desc).ok() });
-                if parsed.is_none() {
-                    plan.misfits.push(text);
-                    // Nothing meets a condition that cannot be read: other rows are not to be counted in their place.
-                    plan.only = Some(Only::nothing());
-                } else {
-                    plan.only = parsed;
-                }
-                continue;
+        if let Some(condition) = arguments.only_where {
+            // SAFETY: the descriptor of the trigger's table.
+            let parsed = Condition::parse(&condition).ok().and_then(|only| unsafe { Only::new(&only, desc).ok() });
+            if parsed.is_none() {
+                plan.misfits.push(format!("{CONDITION}{condition}"));
             }
+            // Nothing meets a condition that cannot be read: other rows are not to be counted in their place.
+            plan.only = Some(parsed.unwrap_or_else(Only::nothing));
+        }
+        if let Some(name) = arguments.sensor {
+            // SAFETY: the descriptor of the trigger's table.
+            plan.sensor = Sensor::selector(&name).and_then(|selector| unsafe { Sensor::new(&selector, desc).ok() });
+            if plan.sensor.is_none() {
+                plan.misfits.push(name);
+            }
+        }
+        for text in arguments.selectors {
             // SAFETY: the descriptor of the trigger's table.
             match Selector::parse(&text).ok().and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
                 Some(extractor) => {
@@ -170,7 +178,7 @@ impl Plan {
             return;
         }
         for argument in &self.misfits {
-            if let Some(condition) = argument.strip_prefix(only::PREFIX) {
+            if let Some(condition) = argument.strip_prefix(CONDITION) {
                 warn(
                     format!("condition \"{condition}\" can no longer be read, and no row is observed"),
                     "One of its columns is gone, or changed its type, since the table was attached.",
@@ -207,6 +215,9 @@ impl Plan {
                 Left::Whole => (0, true),
                 Left::From(column) => (column, false),
             };
+            if let Some(sensor) = &self.sensor {
+                sensor.turn(value, tally);
+            }
             let at = self.moment(now, value, if is_new { tally } else { &mut counted });
             for extractor in &self.extractors[from..] {
                 if let Some(datum) = value(extractor.attribute) {
@@ -237,6 +248,11 @@ impl Plan {
                     Some(false) => return Ok(()),
                     None => return Err(Left::Whole),
                 }
+            }
+            if let Some(sensor) = &self.sensor
+                && !sensor.turn_in_guard(value, tally)
+            {
+                return Err(Left::Whole);
             }
             let at = match &self.observed_at {
                 Some(moment) => match value(moment.attribute()) {

@@ -4,6 +4,7 @@
 //! call: [`super::reading`] tells them from those that came later. Of these only addresses count of which neither the
 //! inventory nor the queue has an observation: then no trigger saw any of their rows.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use pgrx::IntoDatum;
@@ -70,14 +71,14 @@ impl Handing<'_> {
     /// Hands over what counts; returns how many addresses, repetitions included.
     fn hand_over(&self, chunk: Chunk) -> i64 {
         let Chunk { earlier: mut tally, mut later, rows, unread } = chunk;
-        if !later.addresses.is_empty() {
-            queue::forget_queued(self.schema.oid, &mut later).unwrap_or_else(|closed| refuse(closed));
+        let mut unknown: HashSet<IpAddr> = later.addresses.keys().map(|key| key.ip).collect();
+        if !unknown.is_empty() {
+            queue::forget_queued(self.schema.oid, &mut unknown).unwrap_or_else(|closed| refuse(closed));
+            self.forget_known(&mut unknown);
         }
-        for ip in self.unknown(&later) {
-            if let Some(seen) = later.addresses.get(&ip) {
-                tally.addresses.entry(ip).and_modify(|known| known.add(*seen)).or_insert(*seen);
-            }
-        }
+        // What could not be read in later rows was counted by the trigger.
+        later.addresses.retain(|key, _| unknown.contains(&key.ip));
+        tally.add(Tally { addresses: later.addresses, groups: later.groups, ..Tally::default() });
         let handed = tally.addresses.values().map(|seen| seen.count).sum();
         if !tally.is_empty() || rows > 0 {
             let queue = Queue::try_open(self.schema.oid).unwrap_or_else(|closed| refuse(closed));
@@ -90,15 +91,15 @@ impl Handing<'_> {
         handed
     }
 
-    /// The addresses without an observation in the inventory. A question about an address is not an observation.
-    fn unknown(&self, tally: &Tally) -> Vec<IpAddr> {
-        if tally.addresses.is_empty() {
-            return Vec::new();
+    /// Removes the addresses with an observation in the inventory. A question about an address is not an observation.
+    fn forget_known(&self, addresses: &mut HashSet<IpAddr>) {
+        if addresses.is_empty() {
+            return;
         }
         let _fetched = Settings::rows_are_fetched();
-        let kept: Vec<IpAddr> = tally.addresses.keys().map(|ip| fold::kept(*ip)).collect();
+        let kept: Vec<IpAddr> = addresses.iter().map(|ip| fold::kept(*ip)).collect();
         let known = known::observed(self.schema, kept.iter());
-        tally.addresses.keys().copied().filter(|ip| !known.contains(&fold::kept(*ip))).collect()
+        addresses.retain(|ip| !known.contains(&fold::kept(*ip)));
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "appends to the queue, and reads it, below SQL")]
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use enrich::pack::{Entry, Packer, unpack};
 use pgrx::pg_sys;
 
-use super::queued::{OLD_COLUMNS, Retry, Row, Stored, form, is_queue};
-use super::tally::Tally;
+use super::queued::{OLD_COLUMNS, Retry, Row, Stored, form, is_queue, sensor_column};
+use super::tally::{Key, Tally};
 use super::unread::Unread;
 use crate::inventory::seen::Seen;
 use crate::pg::argument;
@@ -107,11 +108,23 @@ impl Queue {
             row.rows = std::mem::take(&mut rows);
             row
         };
+        let groups = &tally.groups;
         if tally.addresses.len() < PACKED_FROM {
-            let addresses = tally.addresses.iter().map(|(ip, seen)| Row::plain(Some(Inet::host(*ip)), *seen));
-            self.append_all(addresses.chain(unparsable).map(counted), Some(source), None);
+            let row = |(key, seen): (&Key, &Seen)| {
+                Row::plain(Some(Inet::host(key.ip)), *seen).by(groups.sensor_of(key.group))
+            };
+            self.append_all(tally.addresses.iter().map(row).chain(unparsable).map(counted), Some(source), None);
+        } else if groups.is_one_sensor() {
+            let packed = Packed::new(tally.addresses.iter(), groups.sensor_of(0), now);
+            self.append_all(packed.chain(unparsable).map(counted), Some(source), None);
         } else {
-            self.append_all(Packed::new(tally, now).chain(unparsable).map(counted), Some(source), None);
+            // Rows of one sensor each.
+            let mut entries: Vec<(&Key, &Seen)> = tally.addresses.iter().collect();
+            entries.sort_unstable_by_key(|(key, _)| groups.sensor_of(key.group));
+            let of_one = entries.chunk_by(|(a, _), (b, _)| groups.sensor_of(a.group) == groups.sensor_of(b.group));
+            let packed =
+                of_one.flat_map(|of_one| Packed::new(of_one.iter().copied(), groups.sensor_of(of_one[0].0.group), now));
+            self.append_all(packed.chain(unparsable).map(counted), Some(source), None);
         }
     }
 
@@ -143,6 +156,7 @@ impl Queue {
         // SAFETY: the relation is open; slots live in the current context and are dropped before returning.
         unsafe {
             let desc = (*self.relation).rd_att;
+            let sensor_at = sensor_column(desc);
             loop {
                 batch.clear();
                 batch.extend(rows.by_ref().take(BATCH));
@@ -150,7 +164,8 @@ impl Queue {
                     break;
                 }
                 if let ([row], true) = (&batch[..], slots.is_empty()) {
-                    let tuple = pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, row, source, retry));
+                    let tuple =
+                        pg_sys::ffi::pg_guard_ffi_boundary(|| form(desc, &mut scratch, row, source, retry, sensor_at));
                     pg_sys::simple_heap_insert(self.relation, tuple);
                     pg_sys::heap_freetuple(tuple);
                     break;
@@ -161,7 +176,7 @@ impl Queue {
                 // Nothing is owned inside the guard: rows, slots and scratch are all outside of it.
                 pg_sys::ffi::pg_guard_ffi_boundary(|| {
                     for (row, slot) in batch.iter().zip(&slots) {
-                        let tuple = form(desc, &mut scratch, row, source, retry);
+                        let tuple = form(desc, &mut scratch, row, source, retry, sensor_at);
                         raw::ExecStoreHeapTuple(tuple, *slot, true);
                     }
                 });
@@ -177,9 +192,9 @@ impl Queue {
     }
 }
 
-/// Removes from a tally the addresses with an observation in the queue, as of the active snapshot. A question about an
+/// Removes from a list the addresses with an observation in the queue, as of the active snapshot. A question about an
 /// address is not an observation. Reads the table itself, so that no other object of that name can be used.
-pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Closed> {
+pub fn forget_queued(schema: pg_sys::Oid, addresses: &mut HashSet<IpAddr>) -> Result<(), Closed> {
     // SAFETY: a heap scan under the active snapshot; values of a row are copied before the scan moves on.
     unsafe {
         let oid = pg_sys::get_relname_relid(c"ip_observation".as_ptr(), schema);
@@ -203,9 +218,9 @@ pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Close
         let none = std::ptr::null_mut();
         let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, none.cast(), flags);
         let desc = (*relation).rd_att;
-        let mut stored = Stored::new();
+        let mut stored = Stored::of(desc);
         let mut rows = 0u32;
-        while !tally.addresses.is_empty() {
+        while !addresses.is_empty() {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
@@ -213,12 +228,12 @@ pub fn forget_queued(schema: pg_sys::Oid, tally: &mut Tally) -> Result<(), Close
             stored.read(tuple, desc);
             if let Some(packed) = stored.packed() {
                 for entry in unpack(packed).filter(|entry| entry.count > 0) {
-                    tally.addresses.remove(&entry.ip);
+                    addresses.remove(&entry.ip);
                 }
             } else if stored.seen().count > 0 {
                 // 0.0.0.0/0 stands for no address.
                 if let Some(inet) = stored.inet().filter(|inet| !inet.is_network()) {
-                    tally.addresses.remove(&inet.ip);
+                    addresses.remove(&inet.ip);
                 }
             }
             rows += 1;
@@ -268,26 +283,27 @@ pub fn drop_counts(schema: &Schema, members: &[pg_sys::Oid]) -> i64 {
     waiting.iter().fold(0i64, |sum, (_, seen)| sum.saturating_add(*seen))
 }
 
-/// The addresses of a tally as packed rows.
-struct Packed<I> {
+/// The addresses of a tally that one sensor saw, as packed rows.
+struct Packed<'a, I> {
     addresses: I,
+    sensor: &'a [u8],
     packer: Packer,
 }
 
-impl<'a> Packed<std::collections::hash_map::Iter<'a, IpAddr, Seen>> {
-    fn new(tally: &'a Tally, now: i64) -> Self {
-        Packed { addresses: tally.addresses.iter(), packer: Packer::new(now, PACKED_BYTES) }
+impl<'a, I> Packed<'a, I> {
+    fn new(addresses: I, sensor: &'a [u8], now: i64) -> Self {
+        Packed { addresses, sensor, packer: Packer::new(now, PACKED_BYTES) }
     }
 }
 
-impl<'a, I: Iterator<Item = (&'a IpAddr, &'a Seen)>> Iterator for Packed<I> {
+impl<'a, I: Iterator<Item = (&'a Key, &'a Seen)>> Iterator for Packed<'a, I> {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {
         let mut all: Option<Seen> = None;
         self.packer.clear();
         while self.packer.has_room(PACKED_BYTES)
-            && let Some((ip, seen)) = self.addresses.next()
+            && let Some((Key { ip, .. }, seen)) = self.addresses.next()
         {
             self.packer.push(&Entry { ip: *ip, count: seen.count, first: seen.first, last: seen.last });
             match &mut all {
@@ -296,7 +312,7 @@ impl<'a, I: Iterator<Item = (&'a IpAddr, &'a Seen)>> Iterator for Packed<I> {
             }
         }
         let packed = self.packer.bytes().to_vec();
-        all.map(|seen| Row { addresses: self.packer.entries(), packed, ..Row::plain(None, seen) })
+        all.map(|seen| Row { addresses: self.packer.entries(), packed, ..Row::plain(None, seen).by(self.sensor) })
     }
 }
 

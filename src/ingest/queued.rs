@@ -46,6 +46,16 @@ pub unsafe fn is_queue(relation: pg_sys::Relation) -> bool {
     }
 }
 
+/// Where the column `sensor` stands (from 0), which is not there until the extension is updated to 0.3.0; behind columns
+/// that somebody added.
+///
+/// # Safety
+/// `desc` must be that of a relation that [`is_queue`].
+pub unsafe fn sensor_column(desc: pg_sys::TupleDesc) -> Option<usize> {
+    // SAFETY: see above.
+    unsafe { shape::find(desc, c"sensor", pg_sys::TEXTOID) }.map(|number| number - 1).filter(|at| *at < MAX_COLUMNS)
+}
+
 /// A row that is put back after a failure: the number of failures, and the time of the next try (timestamptz).
 #[derive(Clone, Copy)]
 pub struct Retry {
@@ -71,12 +81,14 @@ pub struct Row {
     pub sample: Option<Vec<u8>>,
     /// See above.
     pub reason: Option<Vec<u8>>,
+    /// The sensor that saw it, in the server's encoding; `None`: none is named.
+    pub sensor: Option<Vec<u8>>,
 }
 
 impl Row {
     /// One address, or a count of values that are not an address.
     pub fn plain(inet: Option<Inet>, seen: Seen) -> Row {
-        Row { inet, seen, addresses: 1, packed: Vec::new(), rows: 0, sample: None, reason: None }
+        Row { inet, seen, addresses: 1, packed: Vec::new(), rows: 0, sample: None, reason: None, sensor: None }
     }
 
     /// The same, with a value that could not be read.
@@ -87,13 +99,19 @@ impl Row {
         self
     }
 
+    /// The same, seen by a sensor; by none if the name is empty.
+    pub fn by(mut self, sensor: &[u8]) -> Row {
+        self.sensor = (!sensor.is_empty()).then(|| sensor.to_vec());
+        self
+    }
+
     /// No address, not seen, count 0.
     pub fn silent(now: i64) -> Row {
         Row { addresses: 0, ..Row::plain(None, Seen { count: 0, first: now, last: now }) }
     }
 }
 
-/// The tuple of a row.
+/// The tuple of a row; `sensor_at` is what [`sensor_column`] gives.
 ///
 /// # Safety
 /// `desc` must be that of `ip_observation`, and the caller be inside a guard (see [`raw`]).
@@ -103,6 +121,7 @@ pub unsafe fn form(
     row: &Row,
     source: Option<pg_sys::Oid>,
     retry: Option<Retry>,
+    sensor_at: Option<usize>,
 ) -> pg_sys::HeapTuple {
     scratch.clear();
     let (inet, seen, packed) = (row.inet, row.seen, !row.packed.is_empty());
@@ -138,6 +157,9 @@ pub unsafe fn form(
     let (mut values, mut nulls) = ([Datum::null(); MAX_COLUMNS], [true; MAX_COLUMNS]);
     values[..COLUMNS.len()].copy_from_slice(&known);
     nulls[..COLUMNS.len()].copy_from_slice(&known_nulls);
+    if let (Some(at), Some(sensor)) = (sensor_at, &row.sensor) {
+        (values[at], nulls[at]) = (scratch.text(sensor), false);
+    }
     // SAFETY: at least as many values as columns; forming copies them.
     unsafe { raw::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr()) }
 }
@@ -162,12 +184,18 @@ mod at {
 pub struct Stored {
     values: [Datum; MAX_COLUMNS],
     nulls: [bool; MAX_COLUMNS],
+    sensor_at: Option<usize>,
 }
 
 impl Stored {
-    /// Nothing yet.
-    pub const fn new() -> Stored {
-        Stored { values: [Datum::null(); MAX_COLUMNS], nulls: [true; MAX_COLUMNS] }
+    /// Nothing yet, of rows of `desc`.
+    ///
+    /// # Safety
+    /// `desc` must be that of a relation that [`is_queue`].
+    pub unsafe fn of(desc: pg_sys::TupleDesc) -> Stored {
+        // SAFETY: see above.
+        let sensor_at = unsafe { sensor_column(desc) };
+        Stored { values: [Datum::null(); MAX_COLUMNS], nulls: [true; MAX_COLUMNS], sensor_at }
     }
 
     /// Takes a row up.
@@ -233,6 +261,12 @@ impl Stored {
     /// Rows of the table that were read for it and those that follow.
     pub fn rows(&self) -> i64 {
         if self.nulls[at::ROWS] { 0 } else { self.long(at::ROWS) }
+    }
+
+    /// The sensor that saw it, in the server's encoding; empty: none is named.
+    pub fn sensor(&self) -> &[u8] {
+        // SAFETY: of type text; the row that was read is in place.
+        self.sensor_at.and_then(|at| self.value(at)).map_or(&[], |datum| unsafe { text_bytes(datum) })
     }
 
     /// A value that could not be read: how it begins, and why it could not.

@@ -20,6 +20,7 @@ use super::before::Before;
 use super::extract::Extractor;
 use super::moment::Moment;
 use super::only::Only;
+use super::sensor::Sensor;
 use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::catalog::{quote_identifier, relation_name};
@@ -57,6 +58,8 @@ pub struct Reading<'a> {
     pub observed_at: Option<EventTime>,
     /// The condition that a row must meet to be read.
     pub only_where: Option<String>,
+    /// Where the sensor stands.
+    pub sensor: Option<Selector>,
     /// The notes on its rows.
     pub scope: Scope,
     /// More exact notes on some of the tables below it.
@@ -72,6 +75,7 @@ struct Plan<'a> {
     extractors: Vec<(Extractor, &'a str)>,
     moment: Option<Moment>,
     only: Option<Only>,
+    sensor: Option<Sensor>,
 }
 
 /// The rows read so far.
@@ -96,6 +100,7 @@ impl Reading<'_> {
         let condition = self.only_where.as_deref().map(Condition::parse);
         let tests = condition.iter().flatten().flat_map(|condition| &condition.0);
         let mut columns: Vec<&str> = selectors.iter().map(|(selector, _)| &*selector.column).collect();
+        columns.extend(self.sensor.iter().map(|sensor| &*sensor.column));
         columns.extend(self.observed_at.iter().map(|time| &*time.column).chain(tests.map(|test| &*test.value.column)));
         let mut names = ["xmin", "cmin", "tableoid"].map(str::to_owned).to_vec();
         // A column that is gone is passed over, as by the trigger.
@@ -118,7 +123,7 @@ impl Reading<'_> {
             }
             pgrx::check_for_interrupts!();
             // SAFETY: the descriptor of the fetched rows, the same for every fetch.
-            let Plan { extractors, moment, only } = plan.get_or_insert_with(|| unsafe {
+            let Plan { extractors, moment, only, sensor } = plan.get_or_insert_with(|| unsafe {
                 let fitting =
                     selectors.iter().filter_map(|(s, text)| Some((Extractor::new(s, rows.desc()).ok()?, *text)));
                 Plan {
@@ -128,6 +133,7 @@ impl Reading<'_> {
                         let only = condition.as_ref().ok().and_then(|only| Only::new(only, rows.desc()).ok());
                         only.unwrap_or_else(Only::nothing)
                     }),
+                    sensor: self.sensor.as_ref().and_then(|sensor| Sensor::new(sensor, rows.desc()).ok()),
                 }
             });
             let context = pgrx::PgMemoryContexts::new("asn_inventory reading");
@@ -143,6 +149,9 @@ impl Reading<'_> {
                         continue;
                     }
                     let tally = if earlier { &mut chunk.earlier } else { &mut chunk.later };
+                    if let Some(sensor) = sensor {
+                        sensor.turn(value, tally);
+                    }
                     let at = moment.as_ref().and_then(|m| Some(m.read(value(m.attribute())?, self.now, tally)));
                     for (extractor, selector) in extractors.iter() {
                         let Some(datum) = value(extractor.attribute) else { continue };
@@ -155,7 +164,7 @@ impl Reading<'_> {
                 }
                 pg_sys::MemoryContextSwitchTo(old);
             }
-            if chunk.earlier.addresses.len() + chunk.later.addresses.len() >= FLUSH {
+            if chunk.earlier.is_full(FLUSH) || chunk.later.is_full(FLUSH) {
                 hand_over(std::mem::take(&mut chunk));
             }
         }

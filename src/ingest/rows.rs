@@ -120,7 +120,7 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             if tally.is_empty() && before == (0, 0) && !counted.found && counted.unread.is_none() {
                 counted.unread = plan.why_nothing_in(slot, now);
             }
-            if tally.addresses.len() >= FLUSH {
+            if tally.is_full(FLUSH) {
                 flush(counted, now);
             }
         }

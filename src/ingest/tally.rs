@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
+use super::group::{Groups, Number};
 use super::unread;
 use crate::inventory::seen::Seen;
 use crate::pg::{memory, tx};
@@ -15,11 +16,22 @@ use crate::pg::{memory, tx};
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
 const KEPT: usize = 30_000;
 
+/// An address of one sensor in one hour. As large as an address alone beside [`Seen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The address.
+    pub ip: IpAddr,
+    /// Its group: see [`Groups`].
+    pub group: Number,
+}
+
 /// Addresses and counts.
 #[derive(Default)]
 pub struct Tally {
-    /// By address. The hash is seeded: who chooses the addresses of events must not choose where they collide.
-    pub addresses: HashMap<IpAddr, Seen, RandomState>,
+    /// By address and group. The hash is seeded: who chooses the addresses of events must not choose where they collide.
+    pub addresses: HashMap<Key, Seen, RandomState>,
+    /// What tells observations of one address apart.
+    pub groups: Groups,
     /// Values that are not a host address.
     pub unparsable: i64,
     /// The first of them, how it begins in the server's encoding, and why it is none.
@@ -31,7 +43,8 @@ impl Tally {
     #[inline]
     pub fn observe(&mut self, ip: IpAddr, at: i64) {
         let seen = Seen { count: 1, first: at, last: at };
-        self.addresses.entry(ip).and_modify(|known| known.add(seen)).or_insert(seen);
+        let key = Key { ip, group: self.groups.at(at) };
+        self.addresses.entry(key).and_modify(|known| known.add(seen)).or_insert(seen);
     }
 
     /// Counts a value that is not a host address, and keeps the first. Calls nothing of PostgreSQL's: see
@@ -46,9 +59,11 @@ impl Tally {
     pub fn add(&mut self, mut other: Tally) {
         if other.addresses.len() > self.addresses.len() {
             std::mem::swap(&mut self.addresses, &mut other.addresses);
+            std::mem::swap(&mut self.groups, &mut other.groups);
         }
-        for (ip, seen) in other.addresses {
-            self.addresses.entry(ip).and_modify(|known| known.add(seen)).or_insert(seen);
+        for (Key { ip, group }, seen) in other.addresses {
+            let key = Key { ip, group: self.groups.adopt(&other.groups, group, seen.first) };
+            self.addresses.entry(key).and_modify(|known| known.add(seen)).or_insert(seen);
         }
         self.unparsable += other.unparsable;
         self.unread = self.unread.take().or(other.unread);
@@ -58,11 +73,17 @@ impl Tally {
     pub fn clear(&mut self) {
         self.unparsable = 0;
         self.unread = None;
+        self.groups.clear();
         if self.is_large() {
             self.addresses = HashMap::default();
         } else {
             self.addresses.clear();
         }
+    }
+
+    /// So many entries that they should go to the queue.
+    pub fn is_full(&self, most: usize) -> bool {
+        self.addresses.len() + self.groups.len() >= most
     }
 
     /// It holds more memory than a session keeps.

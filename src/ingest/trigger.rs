@@ -126,7 +126,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
             }
             pg_sys::MemoryContextReset(context);
             pgrx::check_for_interrupts!();
-            if tally.addresses.len() >= FLUSH {
+            if tally.is_full(FLUSH) {
                 outlet.flush(&mut tally);
             }
         }

@@ -113,11 +113,22 @@ pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
 }
 
 /// How new counts of an AS come into its row, called `a`. What is known of its first and last address stays known.
-pub(super) const COUNTS_MERGED: &str = "ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
+const COUNTS_MERGED: &str = "ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
     observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
     first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
     last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
     asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)";
+
+/// The columns of a count of an AS, and how it comes into its row. `known_since` comes with an update.
+pub(super) fn counts_merged(schema: &Schema) -> [String; 3] {
+    let columns = "asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at";
+    if !schema.has_column(c"asn_inventory", c"known_since") {
+        return [columns.to_owned(), String::new(), COUNTS_MERGED.to_owned()];
+    }
+    // A row that was counted before there was this column is not new.
+    let known = "known_since = coalesce(a.known_since, CASE WHEN a.counted_at IS NULL THEN EXCLUDED.known_since END)";
+    [format!("{columns}, known_since"), ", now()".to_owned(), format!("{COUNTS_MERGED}, {known}")]
+}
 
 /// Counts the inventory and the addresses of every AS again, in one pass, and writes only the changed AS. Reads the
 /// whole inventory: the caller leaves time between two calls.
@@ -128,6 +139,7 @@ pub fn recount(schema: &Schema) -> u64 {
     crate::pg::tx::read_everything();
     let [column, value] =
         if schema.has_column(c"inventory_count", c"changes") { [", changes", ", $1"] } else { [""; 2] };
+    let [columns, known, merged] = counts_merged(schema);
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
     sql.run(
         &format!(
@@ -146,16 +158,15 @@ pub fn recount(schema: &Schema) -> u64 {
              gone AS (
                  UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
                  WHERE a.ip_count > 0 AND NOT EXISTS (SELECT FROM counted c WHERE c.asn_number = a.asn_number))
-             INSERT INTO {0}.asn_inventory AS a
-                 (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
-             SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now() FROM counted c
+             INSERT INTO {0}.asn_inventory AS a ({columns})
+             SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now(){known} FROM counted c
              LEFT JOIN {0}.asn_inventory k ON k.asn_number = c.asn_number
              WHERE c.asn_number IS NOT NULL AND (k.asn_number IS NULL
                  OR (k.ip_count, k.observation_count) IS DISTINCT FROM (c.ips, c.seen)
                  OR k.last_seen_at IS DISTINCT FROM greatest(k.last_seen_at, c.last)
                  OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL)
              ORDER BY c.asn_number
-             {COUNTS_MERGED}",
+             {merged}",
             schema.name,
             counted = by_asn(schema, ""),
             cymru_due = due::waiting(Source::Cymru),

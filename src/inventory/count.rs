@@ -132,10 +132,11 @@ pub fn recount(schema: &Schema) -> u64 {
             &[argument::bigints(gone)],
         );
     }
-    write(&sql, s, counted)
+    write(&sql, schema, counted)
 }
 
-fn write(sql: &Sql, schema: &str, counted: HashMap<i64, Counted>) -> u64 {
+fn write(sql: &Sql, schema: &Schema, counted: HashMap<i64, Counted>) -> u64 {
+    let [columns, known, merged] = asn::counts_merged(schema);
     let mut rows: Vec<(i64, Counted)> = counted.into_iter().collect();
     rows.sort_unstable_by_key(|(asn, _)| *asn);
     let mut written = 0;
@@ -149,12 +150,11 @@ fn write(sql: &Sql, schema: &str, counted: HashMap<i64, Counted>) -> u64 {
         let names: Vec<String> = rows.iter().map(|(_, counted)| counted.org.clone().unwrap_or_default()).collect();
         written += sql.run(
             &format!(
-                "INSERT INTO {schema}.asn_inventory AS a
-                     (asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at)
-                 SELECT c.asn, nullif(c.org, ''), c.first, c.last, c.ips, c.seen, now()
+                "INSERT INTO {}.asn_inventory AS a ({columns})
+                 SELECT c.asn, nullif(c.org, ''), c.first, c.last, c.ips, c.seen, now(){known}
                  FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)) AS c(asn, org, first, last, ips, seen)
-                 {}",
-                asn::COUNTS_MERGED
+                 {merged}",
+                schema.name
             ),
             &[
                 numbers(|(asn, _)| *asn),

@@ -9,6 +9,7 @@ use enrich::address::unmapped;
 
 use super::columns;
 use super::heap;
+use super::sighting;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;
@@ -41,7 +42,8 @@ pub fn merge(schema: &Schema) -> i64 {
     let sql = Sql::on(schema, c"ip_inventory");
     let exist = format!("SELECT 1 FROM {}.ip_inventory m WHERE {MAPPED} LIMIT 1", schema.name);
     if sql.query(&exist, &[]).len() == 0 {
-        return 0;
+        drop(sql);
+        return sighting::fold_mapped(schema, MAPPED, PLAIN, BATCH);
     }
     let table = schema.relation(c"ip_inventory");
     let names: Vec<String> = shape::columns_of(table).iter().map(|name| catalog::quote_identifier(name)).collect();

@@ -18,10 +18,14 @@
 //! | [`runs`] | jobs that ended |
 //! | [`source`] | attached tables, and notes on those below them |
 //! | [`source_nodes`] | the same notes on the workers of a cluster |
+//! | [`places`], [`seen_by`], [`sighting`] | who saw an address: the places, and what each saw |
+//! | [`activity`], [`activity_count`] | which addresses were seen in an hour or a day, and the counts of these |
 //! | [`seen`] | how often an address was seen, first and last |
 //! | [`shared_files`] | the mmdb files of this server, for those that copy its tables |
 //! | [`uncounted`] | writes that PostgreSQL's statistics do not count |
 
+pub mod activity;
+pub mod activity_count;
 pub mod asker;
 pub mod asn;
 pub mod batch;
@@ -37,11 +41,14 @@ pub mod heap;
 pub mod history;
 pub mod known;
 pub mod leftovers;
+pub mod places;
 pub mod row;
 pub mod runs;
 pub mod same;
 pub mod seen;
+pub mod seen_by;
 pub mod shared_files;
+pub mod sighting;
 pub mod source;
 pub mod source_nodes;
 pub mod store;

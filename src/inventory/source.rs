@@ -23,6 +23,8 @@ pub struct Attached {
     pub observed_at: Option<EventTime>,
     /// The condition that a row must meet to be read.
     pub only_where: Option<String>,
+    /// Where the sensor stands.
+    pub sensor: Option<String>,
     /// The snapshot of the moment when it was attached, as a text.
     pub snapshot: Option<String>,
     /// Whether that was in this database.
@@ -38,7 +40,7 @@ pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
     let found = sql.returning(
         &format!(
             "SELECT s.ip_columns, s.observed_at::text, s.attached_snapshot, s.attached_on, s.populated_at IS NULL, {zone},
-                    pg_catalog.to_jsonb(s)->>'observed_path', pg_catalog.to_jsonb(s)->>'only_where'
+                    pg_catalog.to_jsonb(s)->>'observed_path', pg_catalog.to_jsonb(s)->>'only_where', pg_catalog.to_jsonb(s)->>'sensor'
              FROM {}.ip_source s WHERE s.tbl = $1 FOR UPDATE",
             schema.name
         ),
@@ -52,6 +54,7 @@ pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
             zone: found.text(0, 6),
         }),
         only_where: found.text(0, 8),
+        sensor: found.text(0, 9),
         snapshot: found.text(0, 3),
         is_from_here: found.text(0, 4).as_deref() == Some(&*database_identity()),
         populated: found.get::<bool>(0, 5) != Some(true),
@@ -91,6 +94,8 @@ pub struct Attaching<'a> {
     pub observed_at: Option<&'a EventTime>,
     /// The condition that a row must meet to be read.
     pub only_where: Option<&'a str>,
+    /// Where the sensor stands.
+    pub sensor: Option<&'a str>,
     /// The snapshot of this moment, as a text.
     pub snapshot: &'a str,
     /// The table's qualified name.
@@ -114,9 +119,9 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
     );
     let time = how.observed_at;
     let has_path = has_column(schema, c"observed_path");
-    if !has_path && (how.only_where.is_some() || time.is_some_and(|time| time.path.is_some())) {
+    if !has_path && (how.only_where.is_some() || how.sensor.is_some() || time.is_some_and(|time| time.path.is_some())) {
         not_ready(
-            "a time in JSON and a condition need version 0.3.0 of the extension's objects",
+            "a time in JSON, a condition and a sensor need version 0.3.0 of the extension's objects",
             "The library is newer than they are.",
             "Run ALTER EXTENSION asn_inventory UPDATE.",
         );
@@ -124,9 +129,9 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
     // What the version before does not know.
     let (names, values, set, ours, theirs) = match has_path {
         true => (
-            ", observed_path, only_where",
-            ", $9, $10",
-            "observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where,",
+            ", observed_path, only_where, sensor",
+            ", $9, $10, $11",
+            "observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where, sensor = EXCLUDED.sensor,",
             ", s.observed_path, s.only_where",
             ", EXCLUDED.observed_path, EXCLUDED.only_where",
         ),
@@ -164,6 +169,7 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) -> bool 
     if has_path {
         arguments.push(argument::maybe_text(time.and_then(|time| time.path.as_deref())));
         arguments.push(argument::maybe_text(how.only_where));
+        arguments.push(argument::maybe_text(how.sensor));
     }
     let written = sql.returning(
         &format!(
@@ -304,6 +310,11 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
             argument::maybe_moment(unreadable.map(|unreadable| unreadable.at)),
         ],
     ) > 0
+}
+
+/// The attached table that `table` counts for; where there is none, itself.
+pub fn attached_as(schema: &Schema, table: pg_sys::Oid) -> pg_sys::Oid {
+    counts_for(schema, table).unwrap_or(table)
 }
 
 fn counts_for(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {

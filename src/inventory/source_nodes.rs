@@ -18,11 +18,11 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
     let literal = quote_literal(&name);
     on_workers(&source::adoption(schema, &format!("{literal}::pg_catalog.regclass"), &literal), &name);
     let command = format!(
-        "INSERT INTO {}.ip_source AS s (tbl, ip_columns, observed_at, observed_zone, attached_as, method, observed_path, only_where)
-         VALUES ({}::pg_catalog.regclass, ARRAY[{}]::text[], {}, {}, {}, {}, {}, {})
+        "INSERT INTO {}.ip_source AS s (tbl, ip_columns, observed_at, observed_zone, attached_as, method, observed_path, only_where, sensor)
+         VALUES ({}::pg_catalog.regclass, ARRAY[{}]::text[], {}, {}, {}, {}, {}, {}, {})
          ON CONFLICT (tbl) DO UPDATE SET ip_columns = EXCLUDED.ip_columns, observed_at = EXCLUDED.observed_at,
              observed_zone = EXCLUDED.observed_zone, attached_as = EXCLUDED.attached_as, method = EXCLUDED.method,
-             observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where",
+             observed_path = EXCLUDED.observed_path, only_where = EXCLUDED.only_where, sensor = EXCLUDED.sensor",
         schema.name,
         literal,
         columns.join(", "),
@@ -32,6 +32,7 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
         quote_literal(how.method),
         text(how.observed_at.and_then(|time| time.path.as_deref())),
         text(how.only_where),
+        text(how.sensor),
     );
     on_workers(&command, &name);
 }

@@ -184,7 +184,7 @@ impl<'a> Writer<'a> {
     /// ones count.
     pub fn absorb(&mut self, databases: &Databases, rows: &[(IpAddr, Seen)], now: i64) -> Tallied {
         let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
-        let column = |value: fn(&Seen) -> i64, kind| longs(rows.iter().map(|(_, seen)| value(seen)), kind);
+        let column = |value: fn(&Seen) -> i64, kind| argument::words(rows.iter().map(|(_, seen)| value(seen)), kind);
         let values = [
             records,
             column(|s| s.first, pg_sys::TIMESTAMPTZOID),
@@ -296,12 +296,6 @@ impl<'a> Writer<'a> {
         };
         (Datum::from(array), tallied)
     }
-}
-
-fn longs(values: impl Iterator<Item = i64>, kind: pg_sys::Oid) -> Datum {
-    let mut datums: Vec<Datum> = values.map(Datum::from).collect();
-    // SAFETY: 8-byte values passed by value.
-    Datum::from(unsafe { pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, kind, 8, true, b'd' as _) })
 }
 
 fn places(values: impl Iterator<Item = pg_sys::ItemPointerData>) -> Datum {

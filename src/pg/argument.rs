@@ -61,6 +61,23 @@ pub fn bigints(values: Vec<i64>) -> Argument {
     (pg_sys::INT8ARRAYOID, values.into_datum())
 }
 
+/// Moments, as timestamptz[].
+pub fn moments(values: impl Iterator<Item = i64>) -> Argument {
+    (pg_sys::TIMESTAMPTZARRAYOID, Some(words(values, pg_sys::TIMESTAMPTZOID)))
+}
+
+/// Values of eight bytes, as an array of their type.
+pub fn words(values: impl Iterator<Item = i64>, kind: pg_sys::Oid) -> Datum {
+    let mut datums: Vec<Datum> = values.map(Datum::from).collect();
+    // SAFETY: 8-byte values passed by value.
+    Datum::from(unsafe { pg_sys::construct_array(datums.as_mut_ptr(), datums.len() as i32, kind, 8, true, b'd' as _) })
+}
+
+/// Bytes, as bytea[].
+pub fn byteas(values: Vec<Vec<u8>>) -> Argument {
+    (pg_sys::BYTEAARRAYOID, values.into_datum())
+}
+
 /// Texts, as text[].
 pub fn texts(texts: &[String]) -> Argument {
     (pg_sys::TEXTARRAYOID, Some(super::call::texts(texts)))

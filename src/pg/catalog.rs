@@ -181,6 +181,8 @@ pub enum Turn {
     Absorb = 1,
     /// Giving out numbers of jobs behind the highest.
     Number = 2,
+    /// Counting or forgetting what was observed by the hour.
+    Activity = 3,
 }
 
 impl Turn {

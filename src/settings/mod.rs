@@ -1,11 +1,13 @@
 //! Settings (`asn_inventory.*`), and one [`snapshot`] of them: text settings allocate on each read, so code that works
 //! in batches reads them once a batch. Those of the network sources stand in [`network`](mod@network), those of
+//! what is kept of observations in [`observed`](mod@observed), of
 //! downloads in [`downloads`](mod@downloads), of a proxy in [`proxy`](mod@proxy), about secrets in
 //! [`secrets`](mod@secrets), the feature flag in [`flag`](mod@flag).
 
 mod downloads;
 mod flag;
 mod network;
+mod observed;
 pub mod place;
 mod proxy;
 mod secrets;
@@ -15,6 +17,7 @@ mod texts;
 pub use downloads::downloads;
 pub use flag::{bad_environment, enabled, enabled_for_worker, enabled_on_server, switched_off_by_environment};
 pub use network::{Network, NetworkNode, Switch, lifetimes, network, network_node, policy};
+pub use observed::{activity, event_times, sightings_max_size};
 pub use server::may_read_secret_settings;
 
 use std::path::PathBuf;
@@ -253,6 +256,7 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_KB,
     );
+    observed::define();
     flag::define();
     network::define();
     secrets::define();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 
 use crate::ingest::restore;
-use crate::inventory::{asn, count, heap};
+use crate::inventory::{activity_count, asn, count, heap};
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::process;
@@ -155,5 +155,23 @@ pub fn count() -> bool {
     {
         pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
     }
-    result.is_ok()
+    result.is_ok() && count_activity()
+}
+
+/// Counts what was observed by the hour. False: it has to be done again, or there is more.
+fn count_activity() -> bool {
+    let recount = || {
+        let more = Schema::hold().filter(is_mine).is_some_and(|schema| activity_count::recount(&schema));
+        restore::give_way();
+        more
+    };
+    match watched::part(Work::Count, recount) {
+        Ok(more) => !more,
+        Err(failure) => {
+            if watched::is_news(Work::Count, &failure) {
+                pgrx::log!("asn_inventory: activity could not be counted: {}", failure.message);
+            }
+            false
+        }
+    }
 }

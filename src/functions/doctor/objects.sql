@@ -7,19 +7,20 @@ ours AS MATERIALIZED (SELECT c.* FROM member m JOIN pg_class c ON m.classid = 'p
 known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observation', 'packed'), ('ip_source', 'observed_zone'), ('ip_source_part', 'attached_snapshot'),
     ('enrichment_run', 'requested_by'), ('cymru_prefix', 'announced'), ('asn_inventory', 'details_ts'), ('ip_asn_history', 'old_asn'),
     ('source_quota', 'closed_until'), ('maxmind_walk', 'walked_at'), ('inventory_count', 'cymru_due'), ('mmdb_shared', 'sha256'),
-    ('mmdb_shared_part', 'data')),
+    ('mmdb_shared_part', 'data'), ('ip_sighting', 'source_id'), ('ip_sighting_source', 'left_out'),
+    ('ip_activity', 'by_day'), ('ip_activity_count', 'kind')),
 -- The extension's own triggers: their tables, the modes in which they do their work, and what follows without them.
 own_trigger(tables, name, function, modes, enable, made, otherwise) AS (VALUES
     ('{ip_inventory}'::text[], 'record_asn_change', '_record_asn_change', '{A}'::text[], 'ENABLE ALWAYS',
      'AFTER UPDATE OF asn_number ON %s FOR EACH ROW WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number) EXECUTE FUNCTION %I._record_asn_change()',
      'changes of ASNs are not recorded in ip_asn_history'),
-    ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count,mmdb_shared,mmdb_shared_part}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
+    ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count,mmdb_shared,mmdb_shared_part,ip_sighting,ip_sighting_source,ip_activity,ip_activity_count}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
      'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row()',
      'rows that a subscription brings are added to this server''s own'),
     ('{ip_inventory,asn_inventory,cymru_prefix}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
      'BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row(''known'')',
      'a row that a subscription brings stops it if this server has one of that key'),
-    ('{ip_inventory,ip_observation,ip_source,enrichment_run,asn_inventory,cymru_prefix,ip_asn_history,source_quota}', 'asn_inventory_restore', '_note_restore', '{O}', 'ENABLE',
+    ('{ip_inventory,ip_observation,ip_source,enrichment_run,asn_inventory,cymru_prefix,ip_asn_history,source_quota,ip_sighting,ip_sighting_source,ip_activity,ip_activity_count}', 'asn_inventory_restore', '_note_restore', '{O}', 'ENABLE',
      'BEFORE INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %I._note_restore()',
      'the worker does not wait while a dump is restored into the table'),
     ('{ip_inventory}', 'asn_inventory_uncounted', '_note_uncounted', '{A}', 'ENABLE ALWAYS',
@@ -36,7 +37,8 @@ SELECT 'own tables', 'error', format('%s is missing: %s.', k.name,
 FROM extension e CROSS JOIN known k
 LEFT JOIN LATERAL (SELECT o.* FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attname = k.mark AND NOT a.attisdropped
                    WHERE o.relkind = 'r' ORDER BY o.relname = k.name DESC LIMIT 1) c ON true
-WHERE c.oid IS NULL OR c.relname <> k.name OR c.relnamespace <> e.extnamespace
+WHERE (c.oid IS NULL OR c.relname <> k.name OR c.relnamespace <> e.extnamespace)
+  AND NOT (e.extversion IN ('0.1.0', '0.2.0') AND k.name LIKE ANY ('{ip\_sighting%,ip\_activity%}'))
 UNION ALL
 -- One row a table. Before the update from 0.1.0 most of them do not exist yet. Citus runs the triggers of a distributed
 -- table on its shards.
@@ -88,7 +90,7 @@ FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_typ
       SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
       FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
       WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
-        AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record')
+        AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record', 'ip_parse', 'ip_extract', 'ip_extract_array')
       UNION
       SELECT 'TYPE ' || y.oid::regtype, y.typname, a.privilege_type, a.grantee
       FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g

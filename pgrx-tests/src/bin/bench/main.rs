@@ -3,6 +3,7 @@
 //!
 //! Data are synthetic: files as large as MaxMind's with invented records, random addresses, invented events.
 
+mod absorb;
 mod apply;
 mod backfill;
 mod bare;
@@ -40,6 +41,7 @@ const PARTS: &[(&str, Part)] = &[
     ("walk", walk::run),
     ("stale", stale::run),
     ("ingest", ingest::run),
+    ("absorb", absorb::run),
     ("single", single::run),
     ("apply", apply::run),
     ("ddl", ddl::run),

@@ -1,0 +1,67 @@
+//! What absorbing costs that keeps who saw an address, and when, beside absorbing that does not.
+
+use postgres::Client;
+
+use crate::stage::{Outcome, Stage, execute, median, processor_time, timed, value};
+use crate::table::{Row, thousands};
+
+const ROUNDS: usize = 5;
+/// The least part of the speed without them.
+const LEAST: f64 = 0.7;
+/// Settings with and without sightings and days.
+const KEEPING: [(&str, &str); 2] = [("2GB", "400d"), ("0", "0")];
+const WORKS: [&str; 2] = ["new addresses", "known addresses"];
+
+pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
+    let mut client = stage.session("absorb");
+    execute(
+        &mut client,
+        "CREATE TABLE absorb_event (ip inet, at timestamptz); SELECT attach_ip_source('absorb_event', '{ip}', 'at')",
+    )?;
+    // Absorbed here, so that nothing but the work is in the figures.
+    stage.cluster.set("asn_inventory.enabled", "off");
+    execute(&mut client, "SET asn_inventory.enabled = on")?;
+    let mut took = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    for _ in 0..ROUNDS {
+        for (case, (size, kept)) in KEEPING.into_iter().enumerate() {
+            stage.cluster.set("asn_inventory.sightings_max_size", size);
+            stage.cluster.set("asn_inventory.activity_retention", kept);
+            execute(
+                &mut client,
+                "TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
+            )?;
+            for of_work in &mut took {
+                execute(&mut client, "INSERT INTO absorb_event SELECT ip, now() FROM addresses")?;
+                execute(&mut client, "CHECKPOINT")?;
+                of_work[case].push(absorb(&mut client)?);
+            }
+        }
+    }
+    for name in ["sightings_max_size", "activity_retention"] {
+        execute(&mut client, &format!("ALTER SYSTEM RESET asn_inventory.{name}"))?;
+    }
+    stage.cluster.set("asn_inventory.enabled", "on");
+    execute(
+        &mut client,
+        "DROP TABLE absorb_event; TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
+    )?;
+    let count = stage.count();
+    let speed = |took: &[f64]| count as f64 / median(took);
+    let title = format!("absorbing {} addresses with sightings, days and hours (processor time)", thousands(count));
+    let rows = WORKS.iter().zip(&took).map(|(work, [with, without])| {
+        let ratio = median(without) / median(with);
+        Row::new(format!("  {work}"), format!("{} a second", thousands(speed(with) as u64)))
+            .against(format!("{} a second  without", thousands(speed(without) as u64)))
+            .ratio(ratio)
+            .at_least(ratio, LEAST, " ×")
+    });
+    Ok(std::iter::once(Row::new(title, "")).chain(rows).collect())
+}
+
+/// Processor seconds of this session for all that is queued.
+fn absorb(client: &mut Client) -> Outcome<f64> {
+    let pid: f64 = value(client, "SELECT pg_backend_pid()")?.parse()?;
+    let before = processor_time(pid)?;
+    timed(|| execute(client, "SELECT absorb_observations()"))?;
+    Ok(processor_time(pid)? - before)
+}

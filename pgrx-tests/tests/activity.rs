@@ -1,0 +1,141 @@
+//! When addresses were seen: by hour and day of the events' own times, whatever order they come in.
+
+use crate::ingest_support::Db;
+use asn_inventory_tests::prelude::*;
+
+/// Everything is absorbed and counted.
+fn counted(db: &Db) {
+    db.settle();
+    db.wait("SELECT count(*) FROM ip_activity WHERE NOT counted AND source_id <> -1", "0");
+}
+
+/// Counts that differ from those that the events themselves give; `e` has the columns `ip` and `at`.
+const DIFFERING: &str = "
+    WITH event AS MATERIALIZED (SELECT e.ip, e.at, i.country_code, i.asn_number, i.flags, i.lists FROM e JOIN ip_inventory i ON i.ip_address = e.ip),
+    bucket AS (SELECT w.by_day, date_trunc(CASE WHEN w.by_day THEN 'day' ELSE 'hour' END, at, 'UTC') AS bucket, event.*
+               FROM event, (VALUES (true), (false)) w(by_day)),
+    wanted AS (
+        SELECT by_day, bucket, 'all' AS kind, '' AS value, count(DISTINCT ip) AS a, count(*) AS o FROM bucket GROUP BY 1, 2
+        UNION ALL SELECT by_day, bucket, 'country', coalesce(country_code, ''), count(DISTINCT ip), count(*) FROM bucket GROUP BY 1, 2, 4
+        UNION ALL SELECT by_day, bucket, 'asn', coalesce(asn_number::text, ''), count(DISTINCT ip), count(*) FROM bucket GROUP BY 1, 2, 4
+        UNION ALL SELECT by_day, bucket, 'flag', f, count(DISTINCT ip), count(*) FROM bucket, unnest(flags) f GROUP BY 1, 2, 4
+        UNION ALL SELECT by_day, bucket, 'list', l, count(DISTINCT ip), count(*) FROM bucket, unnest(lists) l GROUP BY 1, 2, 4)
+    SELECT w.*, c.* FROM wanted w FULL JOIN ip_activity_count c
+        ON (c.by_day, c.bucket, c.kind, c.value, c.addresses, c.observations) = (w.by_day, w.bucket, w.kind, w.value, w.a, w.o)
+    WHERE w.bucket IS NULL OR c.bucket IS NULL LIMIT 3";
+
+#[test]
+fn hours_and_days_count_what_the_events_say_in_any_order() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at')");
+    // Many addresses over many hours, a wave of old ones on one night, and late events.
+    for text in [
+        "INSERT INTO e SELECT inet '81.2.69.0' + (i % 200), date_trunc('day', now()) - interval '3 days' + i % 4000 * interval '1 min' FROM generate_series(1, 9000) i",
+        "INSERT INTO e SELECT inet '81.2.69.0' + (i % 50), date_trunc('day', now()) - interval '1 hour' FROM generate_series(1, 700) i",
+        "INSERT INTO e SELECT inet '34.64.0.0' + i, date_trunc('day', now()) - interval '2 days' + i * interval '1 sec' FROM generate_series(1, 3000) i",
+        "INSERT INTO e VALUES ('8.8.8.8', now()), ('2001:db8::1', now()), ('10.0.0.1', now())",
+    ] {
+        db.sql(text);
+        counted(&db);
+        db.wait(&format!("SELECT count(*) FROM ({DIFFERING}) d"), "0");
+    }
+    assert_eq!(
+        db.value("SELECT count(*) > 60 FROM ip_activity_count WHERE NOT by_day AND kind = 'all'"),
+        "t",
+        "the test is about many hours"
+    );
+    assert_eq!(
+        db.lines(
+            "SELECT (SELECT sum(observations) FROM countries_by_day), (SELECT sum(observations) FROM networks_by_day),
+                    (SELECT sum(observations) FROM activity_by_day WHERE kind = 'all'), (SELECT sum(observations) FROM activity_by_hour WHERE kind = 'all'), count(*)
+             FROM e"
+        ),
+        ["12703|12703|12703|12703|12703"]
+    );
+    // Counting again finds the same, and merged rows are few.
+    assert_eq!(db.value("SELECT bool_and(counted) FROM ip_activity WHERE source_id > 0"), "t");
+    // One table's share goes.
+    db.sql(
+        "CREATE TABLE other (ip inet); SELECT attach_ip_source('other', '{ip}'); INSERT INTO other VALUES ('8.8.8.8')",
+    );
+    counted(&db);
+    db.sql("SELECT forget_ip_source('e')");
+    db.wait("SELECT sum(observations) || ' ' || count(*) FROM activity_by_day WHERE kind = 'all'", "1 1");
+    db.wait("SELECT sum(observations) || ' ' || count(*) FROM activity_by_hour WHERE kind = 'all'", "1 1");
+}
+
+#[test]
+fn old_hours_become_days_and_old_days_go() {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("asn_inventory.activity_hours", "2d")
+        .conf("asn_inventory.activity_retention", "10d")
+        .start();
+    let db = "postgres";
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e SELECT inet '81.2.69.0' + (i % 20), date_trunc('day', now()) - d * interval '1 day' + i % 24 * interval '1 hour'
+             FROM generate_series(1, 200) i, unnest(ARRAY[1, 5, 9, 30]) d",
+    );
+    let days = "SELECT string_agg(current_date - day || ':' || addresses || ':' || observations, ' ' ORDER BY day) FROM activity_by_day WHERE kind = 'all'";
+    cluster.wait_value(db, days, "9:20:200 5:20:200 1:20:200");
+    let kept = "SELECT string_agg(DISTINCT (extract(day FROM date_trunc('day', now()) - date_trunc('day', bucket)))::int || CASE WHEN by_day THEN ' days' ELSE ' hours' END, ', ')
+                FROM ip_activity WHERE counted";
+    cluster.wait_value(db, kept, "1 hours, 5 days, 9 days");
+    cluster.wait_value(
+        db,
+        "SELECT count(DISTINCT date_trunc('day', hour)) || ' ' || count(*) FROM activity_by_hour WHERE kind = 'all'",
+        "1 24",
+    );
+    // A late event of a day whose hours are gone: one address of these, and a new one.
+    cluster.sql(
+        db,
+        "INSERT INTO e SELECT ip::inet, date_trunc('day', now()) - interval '5 days' + interval '3 hours' FROM unnest(ARRAY['81.2.69.1', '8.8.8.8']) ip",
+    );
+    cluster.wait_value(db, days, "9:20:200 5:21:202 1:20:200");
+    // Days that are too old are dropped.
+    cluster.set("asn_inventory.activity_retention", "3d");
+    cluster.sql(db, "INSERT INTO e VALUES ('8.8.8.8', now() - interval '1 day')");
+    cluster.wait_value(db, days, "1:21:201");
+    cluster.wait_value(db, "SELECT min(bucket) > now() - interval '5 days' FROM ip_activity", "t");
+}
+
+#[test]
+fn networks_of_some_days_are_ranked_by_what_happened_then() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e SELECT '8.8.8.8', now() - interval '20 days' FROM generate_series(1, 50);
+         INSERT INTO e SELECT '8.8.8.8', now() - interval '1 day';
+         INSERT INTO e SELECT '1.1.1.1', now() - interval '1 day' FROM generate_series(1, 3)",
+    );
+    counted(&db);
+    db.wait("SELECT count(*) FROM networks_by_day", "3");
+    let top = |arguments: &str| {
+        db.lines(&format!(
+            "SELECT asn_number = ip_asn('1.1.1.1'), observations, share_percent, most_addresses_a_day, days FROM top_networks({arguments})"
+        ))
+    };
+    assert_eq!(top("current_date - 2"), ["t|3|75.00|1|1", "f|1|25.00|1|1"]);
+    assert_eq!(top("current_date - 30"), ["f|51|94.44|1|2", "t|3|5.56|1|1"]);
+    assert_eq!(top("current_date - 30, current_date - 10"), ["f|50|100.00|1|1"]);
+}
+
+#[test]
+fn a_network_that_takes_over_known_addresses_is_new() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e VALUES ('8.8.8.8', now() - interval '90 days')",
+    );
+    db.settle();
+    db.wait("SELECT count(*) FROM asn_inventory WHERE ip_count = 1", "1");
+    assert_eq!(
+        db.value("SELECT count(*) FROM new_networks"),
+        "0",
+        "what is old is not new because it was loaded today"
+    );
+    db.sql("UPDATE ip_inventory SET asn_number = 64999, asn_org = 'Thief'");
+    db.wait("SELECT asn_number || ' ' || (known_since > now() - interval '1 hour') FROM new_networks", "64999 true");
+}

@@ -1,0 +1,115 @@
+//! Which addresses were observed in each hour of the events' own times: appended packed, as the queue is absorbed, and
+//! counted later ([`super::activity_count`]).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use enrich::activity::Observed;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::places::Place;
+use crate::pg::argument;
+use crate::pg::catalog::{Schema, Turn};
+use crate::pg::sql::Sql;
+use crate::pg::time;
+use crate::settings;
+
+/// Microseconds of an hour and of a day.
+pub const HOUR: i64 = 3_600_000_000;
+/// See above.
+pub const DAY: i64 = 24 * HOUR;
+/// The place of a row that marks a day that is not over: it is counted once more after its end.
+pub const OPEN_DAY: i32 = -1;
+/// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
+const PACKED_BYTES: usize = 1900;
+
+/// Whether it is kept.
+pub fn is_kept() -> bool {
+    !settings::activity()[0].is_zero()
+}
+
+/// Events from before this (timestamptz) are not kept: the first for days, the second for hours.
+pub fn limits() -> [i64; 2] {
+    let now = time::now();
+    settings::activity().map(|kept| now.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// When the hour or day of a moment begins, UTC.
+pub fn beginning(moment: i64, width: i64) -> i64 {
+    moment.div_euclid(width).saturating_mul(width)
+}
+
+/// Appends what places saw, in any order, each entry within one hour.
+pub fn append(schema: &Schema, places: &[Place]) {
+    let oldest = beginning(limits()[0], DAY);
+    let mut hours: BTreeMap<(i64, i32), Vec<(IpAddr, i64)>> = BTreeMap::new();
+    for place in places {
+        for (ip, seen) in &place.seen {
+            let hour = beginning(seen.first, HOUR);
+            if hour >= oldest {
+                hours.entry((hour, place.number)).or_default().push((*ip, seen.count));
+            }
+        }
+    }
+    let hours = hours.into_iter().map(|((hour, place), entries)| (hour, place, Observed::of(entries)));
+    insert(schema, hours, false, false);
+}
+
+/// Inserts rows of hours or days.
+pub fn insert(schema: &Schema, buckets: impl Iterator<Item = (i64, i32, Observed)>, by_day: bool, counted: bool) {
+    let (mut starts, mut places, mut counts, mut packed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (start, place, observed) in buckets {
+        for (count, bytes) in observed.packed(PACKED_BYTES) {
+            starts.push(start);
+            places.push(place);
+            counts.push(i32::try_from(count).unwrap_or(i32::MAX));
+            packed.push(bytes);
+        }
+    }
+    if starts.is_empty() {
+        return;
+    }
+    Sql::on(schema, c"ip_activity").run(
+        &format!(
+            "INSERT INTO {}.ip_activity (bucket, by_day, source_id, addresses, packed, counted)
+             SELECT r.bucket, $5, r.place, r.n, r.packed, $6
+             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(bucket, place, n, packed)",
+            schema.name
+        ),
+        &[
+            argument::moments(starts.into_iter()),
+            argument::integers(places),
+            argument::integers(counts),
+            argument::byteas(packed),
+            (pg_sys::BOOLOID, by_day.into_datum()),
+            (pg_sys::BOOLOID, counted.into_datum()),
+        ],
+    );
+}
+
+/// Marks a day as not over.
+pub fn note_open(schema: &Schema, day: i64) {
+    Sql::on(schema, c"ip_activity").run(
+        &format!(
+            "INSERT INTO {0}.ip_activity (bucket, source_id, addresses, packed) SELECT $1, $2, 0, ''::bytea
+             WHERE NOT EXISTS (SELECT FROM {0}.ip_activity a WHERE a.bucket = $1 AND a.source_id = $2)",
+            schema.name
+        ),
+        &[argument::moment(day), (pg_sys::INT4OID, OPEN_DAY.into_datum())],
+    );
+}
+
+/// Has the hours and days counted again in which some places saw anything, whose rows are removed next. Until the
+/// transaction ends, nobody else counts.
+pub fn uncount(schema: &Schema, places: &[i32]) {
+    Turn::Activity.wait();
+    // A row without an address, of a place that is nobody's.
+    Sql::on(schema, c"ip_activity").run(
+        &format!(
+            "INSERT INTO {0}.ip_activity (bucket, by_day, source_id, addresses, packed)
+             SELECT DISTINCT a.bucket, a.by_day, 0, 0, ''::bytea FROM {0}.ip_activity a WHERE a.source_id = ANY ($1)",
+            schema.name
+        ),
+        &[argument::integers(places.to_vec())],
+    );
+}

@@ -1,0 +1,296 @@
+//! Counting activity: of each hour with something new, and of its day, distinct addresses and observations, in all and by
+//! country, AS, flag and list. In the process that counts the inventory, so that no absorb waits for it.
+//!
+//! Distinct addresses of a day are those of the union of its hours, so events that come late, or out of order, count
+//! right. What an address is (its country, say) is read from the inventory when its hour is counted; a day is counted once
+//! more an hour after its end, when the sources have answered. Of old days the hours are merged, and then they are dropped.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use enrich::activity::Observed;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::activity;
+use super::activity::{DAY, HOUR, beginning};
+use super::fold;
+use super::places;
+use crate::pg::argument;
+use crate::pg::argument::Argument;
+use crate::pg::catalog::{Schema, Turn};
+use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
+use crate::pg::time;
+use crate::pg::tx::Settings;
+
+/// Hours or days of one call; more are left for the next.
+const MOMENTS: usize = 500;
+/// Addresses of one question to the inventory.
+const BATCH: usize = 10_000;
+/// Addresses whose traits are remembered in one call.
+const REMEMBERED: usize = 2_000_000;
+/// Rows of counts of one statement.
+const COUNTS: usize = 20_000;
+
+/// What is counted of an address, beside itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Traits {
+    country: String,
+    asn: Option<i64>,
+    flags: Vec<String>,
+    lists: Vec<String>,
+}
+
+/// Counts anew what has changed. Whether more is left.
+pub fn recount(schema: &Schema) -> bool {
+    if !places::is_there(schema) || !Turn::Activity.take() {
+        return false;
+    }
+    let [oldest_day, oldest_hour] = activity::limits().map(|limit| beginning(limit, DAY));
+    let counting = &mut Counting { schema, traits: Vec::new(), numbers: HashMap::new(), of: HashMap::new() };
+    // Days before this one are over for an hour.
+    let ended = beginning(time::now() - HOUR, DAY);
+    let new = counting.moments("NOT counted AND (source_id <> $2 OR bucket < $1)", ended);
+    let more = new.len() >= MOMENTS;
+    let mut days: BTreeSet<i64> = new.iter().map(|moment| beginning(*moment, DAY)).collect();
+    let mut hours: BTreeSet<i64> = new.into_iter().collect();
+    for day in counting.moments("NOT counted AND source_id = $2 AND bucket < $1", ended) {
+        hours.extend((0..24).map(|hour| day + hour * HOUR));
+    }
+    for hour in hours.into_iter().filter(|hour| *hour >= oldest_hour) {
+        pgrx::check_for_interrupts!();
+        let merged = counting.take(hour, HOUR);
+        if !merged.is_empty() {
+            counting.count(hour, false, &union(&merged));
+            activity::insert(schema, merged.into_iter().map(|(place, observed)| (hour, place, observed)), false, true);
+        } else {
+            counting.count(hour, false, &Observed::default());
+        }
+    }
+    // Those that have become too old to keep their hours.
+    days.extend(
+        counting
+            .moments("NOT by_day AND bucket < $1 AND source_id IS DISTINCT FROM $2", oldest_hour)
+            .iter()
+            .map(|hour| beginning(*hour, DAY)),
+    );
+    for day in days.into_iter().filter(|day| *day >= oldest_day) {
+        pgrx::check_for_interrupts!();
+        if day < oldest_hour {
+            let merged = counting.take(day, DAY);
+            counting.count(day, true, &union(&merged));
+            activity::insert(schema, merged.into_iter().map(|(place, observed)| (day, place, observed)), true, true);
+        } else {
+            counting.count(day, true, &union(&counting.read(day, DAY)));
+            if day >= ended {
+                activity::note_open(schema, day);
+            }
+        }
+    }
+    expire(schema, oldest_day, oldest_hour);
+    more
+}
+
+fn union(all: &[(i32, Observed)]) -> Observed {
+    Observed::union(all.iter().map(|(_, observed)| observed))
+}
+
+fn expire(schema: &Schema, oldest_day: i64, oldest_hour: i64) {
+    let run = |table: &std::ffi::CStr, condition: &str, limit: i64| {
+        let text = format!("DELETE FROM {}.{} WHERE {condition} AND bucket < $1", schema.name, table.to_string_lossy());
+        Sql::on(schema, table).run(&text, &[argument::moment(limit)]);
+    };
+    run(c"ip_activity", "true", oldest_day);
+    // The key begins with these.
+    run(c"ip_activity_count", "by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", oldest_day);
+    run(c"ip_activity_count", "NOT by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", oldest_hour);
+}
+
+/// One call.
+struct Counting<'a> {
+    schema: &'a Schema,
+    /// By number.
+    traits: Vec<Traits>,
+    numbers: HashMap<Traits, u32>,
+    /// Of addresses.
+    of: HashMap<IpAddr, u32>,
+}
+
+impl Counting<'_> {
+    /// The hours or days of rows that meet a condition, in which `$1` is a limit and `$2` the place that marks a day.
+    fn moments(&self, condition: &str, limit: i64) -> Vec<i64> {
+        let sql = Sql::on(self.schema, c"ip_activity");
+        let found = sql.returning(
+            &format!(
+                "SELECT DISTINCT bucket FROM {}.ip_activity WHERE {condition} ORDER BY 1 LIMIT {MOMENTS}",
+                self.schema.name
+            ),
+            &[argument::moment(limit), (pg_sys::INT4OID, activity::OPEN_DAY.into_datum())],
+        );
+        (0..found.len()).filter_map(|row| found.datum(row, 1).map(|datum| datum.value() as i64)).collect()
+    }
+
+    /// What each place saw in an hour or a day.
+    fn read(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
+        let sql = Sql::on(self.schema, c"ip_activity");
+        let found = sql.returning(
+            &format!(
+                "SELECT source_id, packed FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3)",
+                self.schema.name
+            ),
+            &range(start, width),
+        );
+        let mut parts: HashMap<i32, Vec<Vec<u8>>> = HashMap::new();
+        for row in 0..found.len() {
+            if let (Some(place), Some(packed)) = (found.get::<i32>(row, 1), found.get::<Vec<u8>>(row, 2))
+                && !packed.is_empty()
+            {
+                parts.entry(place).or_default().push(packed);
+            }
+        }
+        parts
+            .into_iter()
+            .map(|(place, parts)| {
+                let (observed, whole) = Observed::unpacked(parts.iter().map(|part| &part[..]), fold::kept);
+                if !whole {
+                    pgrx::warning!("asn_inventory: a packed row of ip_activity is damaged");
+                }
+                (place, observed)
+            })
+            .collect()
+    }
+
+    /// Reads it, and removes the rows.
+    fn take(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
+        let read = self.read(start, width);
+        Sql::on(self.schema, c"ip_activity").run(
+            &format!(
+                "DELETE FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3)",
+                self.schema.name
+            ),
+            &range(start, width),
+        );
+        read
+    }
+
+    /// Writes the counts of a time.
+    fn count(&mut self, start: i64, by_day: bool, observed: &Observed) {
+        let mut sums: HashMap<u32, (i64, i64)> = HashMap::new();
+        for batch in observed.entries().chunks(BATCH) {
+            pgrx::check_for_interrupts!();
+            self.learn(batch);
+            for (ip, count) in batch {
+                let sum = sums.entry(self.of.get(ip).copied().unwrap_or(0)).or_default();
+                *sum = (sum.0 + 1, sum.1.saturating_add(*count));
+            }
+        }
+        let mut counts: HashMap<(&str, String), (i64, i64)> = HashMap::new();
+        let mut add = |kind, value: String, (addresses, observations): (i64, i64)| {
+            let sum = counts.entry((kind, value)).or_default();
+            *sum = (sum.0 + addresses, sum.1.saturating_add(observations));
+        };
+        for (number, sum) in sums {
+            let traits = &self.traits[number as usize];
+            add("all", String::new(), sum);
+            add("country", traits.country.clone(), sum);
+            add("asn", traits.asn.map(|asn| asn.to_string()).unwrap_or_default(), sum);
+            traits.flags.iter().for_each(|flag| add("flag", flag.clone(), sum));
+            traits.lists.iter().for_each(|list| add("list", list.clone(), sum));
+        }
+        self.write(start, by_day, counts);
+    }
+
+    /// Finds out what some addresses are.
+    fn learn(&mut self, batch: &[(IpAddr, i64)]) {
+        if self.traits.is_empty() {
+            // The first: nothing is known of an address that is not in the inventory any more.
+            self.traits.push(Traits::default());
+            self.numbers.insert(Traits::default(), 0);
+        }
+        if self.of.len() > REMEMBERED {
+            self.of.clear();
+        }
+        let unknown: Vec<IpAddr> = batch.iter().map(|(ip, _)| *ip).filter(|ip| !self.of.contains_key(ip)).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let _fetched = Settings::rows_are_fetched();
+        let sql = Sql::on(self.schema, c"ip_inventory");
+        let found = sql.query(
+            &format!(
+                "SELECT i.ip_address, i.asn_number, i.country_code, i.flags, i.lists FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1)",
+                self.schema.name
+            ),
+            &[argument::addresses(&unknown)],
+        );
+        for row in 0..found.len() {
+            let Some(Inet { ip, .. }) = found.get::<Inet>(row, 1) else { continue };
+            let traits = Traits {
+                asn: found.get::<i64>(row, 2),
+                country: found.text(row, 3).unwrap_or_default(),
+                flags: found.texts(row, 4).unwrap_or_default(),
+                lists: found.texts(row, 5).unwrap_or_default(),
+            };
+            let number = self.numbers.get(&traits).copied().unwrap_or_else(|| {
+                let number = self.traits.len() as u32;
+                self.traits.push(traits.clone());
+                self.numbers.insert(traits, number);
+                number
+            });
+            self.of.insert(ip, number);
+        }
+    }
+
+    /// Writes the counts of a time in the place of earlier ones.
+    fn write(&self, start: i64, by_day: bool, counts: HashMap<(&str, String), (i64, i64)>) {
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_unstable();
+        let sql = Sql::on(self.schema, c"ip_activity_count");
+        let time = [argument::moment(start), (pg_sys::BOOLOID, by_day.into_datum())];
+        let [moment, is_day] = time;
+        sql.run(
+            &format!(
+                "DELETE FROM {}.ip_activity_count c WHERE c.by_day = $2 AND c.kind IN ('all', 'country', 'asn', 'flag', 'list') AND c.bucket = $1
+                     AND NOT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(kind, value)
+                                     WHERE (r.kind, r.value) = (c.kind, c.value))",
+                self.schema.name
+            ),
+            &[moment, is_day, kinds(&counts), values(&counts)],
+        );
+        for batch in counts.chunks(COUNTS) {
+            sql.run(
+                &format!(
+                    "INSERT INTO {}.ip_activity_count AS c (bucket, by_day, kind, value, addresses, observations)
+                     SELECT $1, $2, r.* FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) AS r
+                     ON CONFLICT (by_day, kind, bucket, value) DO UPDATE SET addresses = EXCLUDED.addresses, observations = EXCLUDED.observations
+                     WHERE (c.addresses, c.observations) IS DISTINCT FROM (EXCLUDED.addresses, EXCLUDED.observations)",
+                    self.schema.name
+                ),
+                &[
+                    moment,
+                    is_day,
+                    kinds(batch),
+                    values(batch),
+                    argument::bigints(batch.iter().map(|(_, (addresses, _))| *addresses).collect()),
+                    argument::bigints(batch.iter().map(|(_, (_, observations))| *observations).collect()),
+                ],
+            );
+        }
+    }
+}
+
+/// Counts by what they are of.
+type Counts<'a> = [((&'a str, String), (i64, i64))];
+
+fn kinds(counts: &Counts<'_>) -> Argument {
+    argument::texts(&counts.iter().map(|((kind, _), _)| (*kind).to_owned()).collect::<Vec<_>>())
+}
+
+fn values(counts: &Counts<'_>) -> Argument {
+    argument::texts(&counts.iter().map(|((_, value), _)| value.clone()).collect::<Vec<_>>())
+}
+
+/// `$1` and `$2` of a time, and whether what is kept by day is a part of it.
+fn range(start: i64, width: i64) -> [Argument; 3] {
+    [argument::moment(start), argument::moment(start + width), (pg_sys::BOOLOID, (width == DAY).into_datum())]
+}

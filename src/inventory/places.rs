@@ -1,0 +1,106 @@
+//! The places that see addresses: an attached table, and in it the sensor that a row names. Each has a number in
+//! `ip_sighting_source`.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use pgrx::{IntoDatum, pg_sys};
+
+use super::heap;
+use super::seen::Seen;
+use crate::pg::argument;
+use crate::pg::catalog::{Schema, relation_name};
+use crate::pg::sql::Sql;
+
+/// Sensors of one table; further ones are counted together.
+pub const MOST_SENSORS: usize = 1_000;
+/// The name under which those are.
+pub const OTHER_SENSORS: &str = "(others)";
+/// Bytes of a sensor's name.
+pub const LONGEST: usize = 100;
+
+/// A table's sensor, by its number.
+pub struct Place {
+    /// In `ip_sighting_source`.
+    pub number: i32,
+    /// What it saw.
+    pub seen: Vec<(IpAddr, Seen)>,
+}
+
+/// Whether there may be such data.
+pub fn is_there(schema: &Schema) -> bool {
+    let is_there = |name| schema.relation(name) != pg_sys::InvalidOid;
+    TABLES.into_iter().all(is_there) && !heap::is_everywhere(schema)
+}
+
+/// The tables in which it is, each with the column of the place's number.
+pub const TABLES: [&std::ffi::CStr; 3] = [c"ip_sighting", c"ip_activity", c"ip_sighting_source"];
+
+/// Finds the numbers of places, and gives one to those that have none. Only one transaction absorbs at a time.
+pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr, Seen)>>) -> Vec<Place> {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    let mut known: HashMap<(u32, String), i32> = HashMap::new();
+    let mut sensors: HashMap<u32, usize> = HashMap::new();
+    let mut last = 0;
+    {
+        let all = format!("SELECT id, coalesce(tbl::oid, 0), sensor FROM {}.ip_sighting_source", schema.name);
+        let found = sql.returning(&all, &[]);
+        for row in 0..found.len() {
+            let Some(number) = found.get::<i32>(row, 1) else { continue };
+            let table = found.get::<pg_sys::Oid>(row, 2).map_or(0, pg_sys::Oid::to_u32);
+            known.insert((table, found.text(row, 3).unwrap_or_default()), number);
+            *sensors.entry(table).or_default() += 1;
+            last = last.max(number);
+        }
+    }
+    let mut numbered: HashMap<i32, Vec<(IpAddr, Seen)>> = HashMap::new();
+    // Sorted, so that the same come in when there are too many.
+    let mut keys: Vec<(u32, String)> = places.keys().cloned().collect();
+    keys.sort_unstable();
+    for key in keys {
+        let seen = places.remove(&key).unwrap_or_default();
+        let (table, sensor) = key;
+        let count = sensors.entry(table).or_default();
+        let is_too_many = *count >= MOST_SENSORS && !known.contains_key(&(table, sensor.clone()));
+        let sensor = if is_too_many { OTHER_SENSORS.to_owned() } else { sensor };
+        let number = *known.entry((table, sensor.clone())).or_insert_with(|| {
+            *count += 1;
+            last += 1;
+            create(&sql, schema, last, table, &sensor);
+            last
+        });
+        numbered.entry(number).or_default().extend(seen);
+    }
+    numbered.into_iter().map(|(number, seen)| Place { number, seen }).collect()
+}
+
+fn create(sql: &Sql, schema: &Schema, number: i32, table: u32, sensor: &str) {
+    let oid = pg_sys::Oid::from(table);
+    // A number that was another table's before.
+    sql.run(
+        &format!(
+            "UPDATE {}.ip_sighting_source SET tbl = NULL
+             WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl)",
+            schema.name
+        ),
+        &[],
+    );
+    let name = relation_name(oid);
+    sql.run(
+        &format!("INSERT INTO {}.ip_sighting_source (id, tbl, name, sensor) VALUES ($1, $2, $3, $4)", schema.name),
+        &[
+            (pg_sys::INT4OID, number.into_datum()),
+            (pg_sys::REGCLASSOID, name.as_ref().and_then(|_| oid.into_datum())),
+            argument::text(name.as_deref().unwrap_or_default()),
+            argument::text(sensor),
+        ],
+    );
+}
+
+/// The numbers of a table and its sensors.
+pub fn numbers_of(schema: &Schema, table: pg_sys::Oid) -> Vec<i32> {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    let query = format!("SELECT id FROM {}.ip_sighting_source WHERE tbl = $1 ORDER BY 1", schema.name);
+    let found = sql.returning(&query, &[(pg_sys::REGCLASSOID, table.into_datum())]);
+    (0..found.len()).filter_map(|row| found.get::<i32>(row, 1)).collect()
+}

@@ -1,0 +1,79 @@
+//! What each place of [`places`](super::places) saw: how often and when each saw an address ([`sighting`]), and which ones in
+//! each hour ([`activity`]). Kept by the same rounds as the inventory, in the same transaction, so that a table's share can
+//! be taken back exactly.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use enrich::text::clean;
+use pgrx::pg_sys;
+
+use super::activity;
+use super::places::{LONGEST, Place, TABLES, is_there, numbered, numbers_of};
+use super::seen::Seen;
+use super::sighting;
+use super::source;
+use crate::pg::argument;
+use crate::pg::catalog::Schema;
+use crate::pg::encoding::from_server;
+use crate::pg::sql::Sql;
+use crate::pg::tx;
+use crate::settings;
+
+/// What the rows of a queue say of who saw what: by table, and the sensor as it is written there, in the server's encoding.
+pub type Sighted = HashMap<(u32, Vec<u8>), Vec<(IpAddr, Seen)>>;
+
+/// Whether this is kept in this inventory. Not where Citus distributes it, nor before the extension is updated.
+pub fn is_kept(schema: &Schema) -> bool {
+    (settings::sightings_max_size() > 0 || activity::is_kept()) && is_there(schema)
+}
+
+/// Keeps what was seen: who saw it, and when.
+pub fn keep(schema: &Schema, sighted: Sighted) {
+    if sighted.is_empty() {
+        return;
+    }
+    let mut places: HashMap<(u32, String), Vec<(IpAddr, Seen)>> = HashMap::new();
+    let mut roots: HashMap<u32, u32> = HashMap::new();
+    for ((table, sensor), seen) in sighted {
+        // Where nothing of ip_source can be read, a table stands for itself: see count_sources in the ingest path.
+        let attached_as = || tx::attempt(|| source::attached_as(schema, table.into()).to_u32()).unwrap_or(table);
+        let root = *roots.entry(table).or_insert_with(attached_as);
+        let sensor = clean(&from_server(&sensor), LONGEST).into_owned();
+        places.entry((root, sensor)).or_default().extend(seen);
+    }
+    let mut places: Vec<Place> = numbered(schema, places);
+    if activity::is_kept() {
+        activity::append(schema, &places);
+    }
+    if settings::sightings_max_size() > 0 {
+        places.iter_mut().for_each(|place| fold(&mut place.seen));
+        sighting::add(schema, &places);
+    }
+}
+
+/// Each address once, in order.
+fn fold(seen: &mut Vec<(IpAddr, Seen)>) {
+    seen.sort_unstable_by_key(|(ip, _)| *ip);
+    seen.dedup_by(|next, kept| {
+        let same = next.0 == kept.0;
+        if same {
+            kept.1.add(next.1);
+        }
+        same
+    });
+}
+
+/// Forgets what a table saw.
+pub fn forget(schema: &Schema, table: pg_sys::Oid) {
+    if !is_there(schema) {
+        return;
+    }
+    let numbers = numbers_of(schema, table);
+    activity::uncount(schema, &numbers);
+    for table in TABLES {
+        let column = if table == c"ip_sighting_source" { "id" } else { "source_id" };
+        let text = format!("DELETE FROM {}.{} WHERE {column} = ANY ($1)", schema.name, table.to_string_lossy());
+        Sql::on(schema, table).run(&text, &[argument::integers(numbers.clone())]);
+    }
+}

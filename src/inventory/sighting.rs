@@ -1,0 +1,205 @@
+//! Who saw an address: `ip_sighting`, a row for each address and place that saw it. When the table has reached its limit,
+//! what it holds goes on counting and what it lacks is counted as left out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use pgrx::{IntoDatum, pg_sys};
+
+use super::places::{Place, is_there, numbers_of};
+use super::seen::Seen;
+use crate::pg::argument;
+use crate::pg::argument::Argument;
+use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
+use crate::pg::sql::Sql;
+use crate::pg::tx::Settings;
+use crate::settings;
+
+/// Rows of one statement.
+const BATCH: usize = 10_000;
+const BLOCKS_OF_A_MB: u32 = (1 << 20) / pg_sys::BLCKSZ;
+/// One address, the number of the place that saw it, and how.
+type Row = (IpAddr, i32, Seen);
+
+/// Adds what places saw: of each place, each address once.
+pub fn add(schema: &Schema, places: &[Place]) {
+    let mut rows: Vec<Row> =
+        places.iter().flat_map(|place| place.seen.iter().map(|(ip, seen)| (*ip, place.number, *seen))).collect();
+    // In the order of the key, in which every round locks them.
+    rows.sort_unstable_by_key(|(ip, place, _)| (*ip, *place));
+    let mut left_out: HashMap<i32, i64> = HashMap::new();
+    for batch in rows.chunks(BATCH) {
+        pgrx::check_for_interrupts!();
+        if schema.blocks(c"ip_sighting") < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
+            write(schema, batch);
+        } else {
+            update(schema, batch, &mut left_out);
+        }
+    }
+    note(schema, places, &left_out);
+}
+
+const ROWS: &str = "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5))
+    AS r(ip, place, first, last, n)";
+
+fn arguments(batch: &[Row]) -> [Argument; 5] {
+    [
+        argument::addresses(batch.iter().map(|(ip, ..)| ip)),
+        argument::integers(batch.iter().map(|(_, place, _)| *place).collect()),
+        argument::moments(batch.iter().map(|(.., seen)| seen.first)),
+        argument::moments(batch.iter().map(|(.., seen)| seen.last)),
+        argument::bigints(batch.iter().map(|(.., seen)| seen.count).collect()),
+    ]
+}
+
+fn write(schema: &Schema, batch: &[Row]) {
+    let _fetched = Settings::rows_are_fetched();
+    Sql::on(schema, c"ip_sighting").run(
+        &format!(
+            "INSERT INTO {0}.ip_sighting AS s (ip_address, source_id, first_seen_at, last_seen_at, observation_count)
+             SELECT r.ip, r.place, r.first, r.last, r.n FROM {ROWS}
+             ON CONFLICT (ip_address, source_id) DO UPDATE SET first_seen_at = least(s.first_seen_at, EXCLUDED.first_seen_at),
+                 last_seen_at = greatest(s.last_seen_at, EXCLUDED.last_seen_at), observation_count = s.observation_count
+                     + least(EXCLUDED.observation_count, 9223372036854775807 - s.observation_count)",
+            schema.name
+        ),
+        &arguments(batch),
+    );
+}
+
+/// Adds to the rows that are there, and sums up what has none.
+fn update(schema: &Schema, batch: &[Row], left_out: &mut HashMap<i32, i64>) {
+    let _fetched = Settings::rows_are_fetched();
+    let sql = Sql::on(schema, c"ip_sighting");
+    let found = sql.returning(
+        &format!(
+            "WITH added AS (UPDATE {0}.ip_sighting s SET first_seen_at = least(s.first_seen_at, r.first),
+                                last_seen_at = greatest(s.last_seen_at, r.last),
+                                observation_count = s.observation_count + least(r.n, 9223372036854775807 - s.observation_count)
+                            FROM {ROWS}
+                            WHERE s.ip_address = ANY ($1) AND s.ip_address = r.ip AND s.source_id = r.place RETURNING r.place, r.n)
+             SELECT place, sum(n)::bigint FROM added GROUP BY place",
+            schema.name
+        ),
+        &arguments(batch),
+    );
+    for (_, place, seen) in batch {
+        let left = left_out.entry(*place).or_default();
+        *left = left.saturating_add(seen.count);
+    }
+    for row in 0..found.len() {
+        if let (Some(place), Some(added)) = (found.get::<i32>(row, 1), found.get::<i64>(row, 2)) {
+            let left = left_out.entry(place).or_default();
+            *left = left.saturating_sub(added);
+        }
+    }
+}
+
+/// When each place saw something, and how much of it was left out.
+fn note(schema: &Schema, places: &[Place], left_out: &HashMap<i32, i64>) {
+    let moments = |of: fn(&Place) -> Option<i64>| argument::moments(places.iter().map(|place| of(place).unwrap_or(0)));
+    Sql::on(schema, c"ip_sighting_source").run(
+        &format!(
+            "UPDATE {}.ip_sighting_source l SET first_seen_at = least(l.first_seen_at, r.first),
+                 last_seen_at = greatest(l.last_seen_at, r.last), left_out = l.left_out + least(r.n, 9223372036854775807 - l.left_out)
+             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(id, first, last, n)
+             WHERE l.id = r.id AND (r.n > 0 OR l.first_seen_at IS NULL OR l.first_seen_at > r.first OR l.last_seen_at < r.last)",
+            schema.name
+        ),
+        &[
+            argument::integers(places.iter().map(|place| place.number).collect()),
+            moments(|place| place.seen.iter().map(|(_, seen)| seen.first).min()),
+            moments(|place| place.seen.iter().map(|(_, seen)| seen.last).max()),
+            argument::bigints(places.iter().map(|place| left_out.get(&place.number).copied().unwrap_or(0)).collect()),
+        ],
+    );
+}
+
+/// Whether all that a table has added stands in its sightings: then its share can be taken back without its rows. `added`
+/// is how much that is.
+pub fn are_complete(schema: &Schema, table: pg_sys::Oid, added: i64) -> bool {
+    if !is_there(schema) {
+        return false;
+    }
+    let sql = Sql::on_all(schema, &[c"ip_sighting", c"ip_sighting_source"]);
+    let found = sql.returning(
+        &format!(
+            "SELECT coalesce(sum(s.observation_count), 0) = $2 AND NOT EXISTS (
+                        SELECT FROM {0}.ip_sighting_source l WHERE l.tbl = $1 AND l.left_out > 0)
+             FROM {0}.ip_sighting s WHERE s.source_id IN (SELECT l.id FROM {0}.ip_sighting_source l WHERE l.tbl = $1)",
+            schema.name
+        ),
+        &[(pg_sys::REGCLASSOID, table.into_datum()), argument::bigint(added)],
+    );
+    found.get::<bool>(0, 1) == Some(true)
+}
+
+/// Hands over how often a table observed each address, in batches and in order.
+pub fn each_of(schema: &Schema, table: pg_sys::Oid, mut hand_over: impl FnMut(&[(IpAddr, i64)])) {
+    let numbers = argument::integers(numbers_of(schema, table));
+    let sql = Sql::on(schema, c"ip_sighting");
+    let mut cursor = sql.cursor(
+        &format!(
+            "SELECT s.ip_address, sum(s.observation_count)::bigint FROM {}.ip_sighting s WHERE s.source_id = ANY ($1)
+             GROUP BY s.ip_address ORDER BY s.ip_address",
+            schema.name
+        ),
+        &[numbers],
+    );
+    loop {
+        let found = cursor.fetch(BATCH);
+        if found.len() == 0 {
+            return;
+        }
+        let rows: Vec<(IpAddr, i64)> = (0..found.len())
+            .filter_map(|row| Some((found.get::<Inet>(row, 1)?.ip, found.get::<i64>(row, 2)?)))
+            .collect();
+        hand_over(&rows);
+    }
+}
+
+/// Sets first and last times of addresses to those of their sightings, where these are all that was observed of them. For
+/// addresses of which a table's share was taken back.
+pub fn set_times(schema: &Schema, batch: &[(IpAddr, i64)]) {
+    let _fetched = Settings::rows_are_fetched();
+    let sql = Sql::on_all(schema, &[c"ip_inventory", c"ip_sighting"]);
+    sql.run(
+        &format!(
+            "UPDATE {0}.ip_inventory i SET first_seen_at = r.first, last_seen_at = r.last
+             FROM (SELECT s.ip_address AS ip, min(s.first_seen_at) AS first, max(s.last_seen_at) AS last,
+                          sum(s.observation_count) AS n
+                   FROM {0}.ip_sighting s WHERE s.ip_address = ANY ($1) GROUP BY 1) r
+             WHERE i.ip_address = ANY ($1) AND i.ip_address = r.ip AND i.observation_count = r.n
+                 AND (i.first_seen_at, i.last_seen_at) IS DISTINCT FROM (r.first, r.last)",
+            schema.name
+        ),
+        &[argument::addresses(batch.iter().map(|(ip, _)| ip))],
+    );
+}
+
+/// Moves sightings of IPv4-mapped addresses to the IPv4 addresses, `most` of them. `mapped` and `plain` are SQL: a condition
+/// on a row `m`, and the IPv4 address of a row `r`.
+pub fn fold_mapped(schema: &Schema, mapped: &str, plain: &str, most: i64) -> i64 {
+    if !is_there(schema) {
+        return 0;
+    }
+    let sql = Sql::on(schema, c"ip_sighting");
+    let moved = sql.returning(
+        &format!(
+            "WITH gone AS (DELETE FROM {0}.ip_sighting r WHERE r.ctid = ANY (ARRAY(
+                     SELECT m.ctid FROM {0}.ip_sighting m WHERE {mapped} ORDER BY m.ip_address LIMIT {most})) RETURNING r.*),
+             folded AS (SELECT {plain} AS ip, r.source_id, min(r.first_seen_at) AS first, max(r.last_seen_at) AS last,
+                               least(sum(r.observation_count), 9223372036854775807)::bigint AS n FROM gone r GROUP BY 1, 2),
+             put AS (INSERT INTO {0}.ip_sighting AS s (ip_address, source_id, first_seen_at, last_seen_at, observation_count)
+                     SELECT ip, source_id, first, last, n FROM folded
+                     ON CONFLICT (ip_address, source_id) DO UPDATE SET first_seen_at = least(s.first_seen_at, EXCLUDED.first_seen_at),
+                         last_seen_at = greatest(s.last_seen_at, EXCLUDED.last_seen_at), observation_count = s.observation_count
+                             + least(EXCLUDED.observation_count, 9223372036854775807 - s.observation_count))
+             SELECT count(*) FROM gone",
+            schema.name
+        ),
+        &[],
+    );
+    moved.get::<i64>(0, 1).unwrap_or(0)
+}
