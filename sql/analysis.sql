@@ -185,6 +185,45 @@ CREATE FUNCTION @extschema@.top_networks(since date, until date DEFAULT NULL)
     END;
 COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; until today without until), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
 
+-- broadcast() has the netmask of its network, and so comes before every host of it: a range of hosts ends at this.
+CREATE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    BEGIN ATOMIC
+        SELECT set_masklen(broadcast(network), CASE family(network) WHEN 4 THEN 32 ELSE 128 END);
+    END;
+COMMENT ON FUNCTION @extschema@.ip_last(cidr) IS 'the last host address of a network, for joins by index: i.ip_address >= n.network AND i.ip_address <= ip_last(n.network)';
+
+-- Networks inside of others are left out: ordered by their beginning, those end before one that came earlier.
+CREATE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @extschema@.ip_inventory
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
+    BEGIN ATOMIC
+        SELECT i.*
+        FROM (SELECT o.network, o.last
+              FROM (SELECT k.network, @extschema@.ip_last(k.network) AS last,
+                           max(@extschema@.ip_last(k.network)) OVER (ORDER BY k.network ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96'
+                                               THEN set_masklen(inet '0.0.0.0' + (host(n)::inet - inet '::ffff:0.0.0.0'), masklen(n) - 96)::cidr ELSE n END AS network
+                          FROM unnest(networks) n WHERE n IS NOT NULL) k) o
+              WHERE o.before IS NULL OR o.last > o.before) r
+        JOIN @extschema@.ip_inventory i ON i.ip_address >= r.network AND i.ip_address <= r.last;
+    END;
+COMMENT ON FUNCTION @extschema@.ip_addresses_in(cidr[]) IS 'the rows of ip_inventory in networks, by index, each once';
+
+CREATE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE (asn_number bigint, asn_org text, country_code text)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT s.asn, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END,
+               CASE WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
+        FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+                          THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
+        LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
+        LEFT JOIN LATERAL (SELECT c.old_asn FROM @extschema@.ip_asn_history c
+                           WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
+        CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
+        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
+    END;
+COMMENT ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) IS 'the AS that was stored for an address at a time, with its name and the country: that of the address where the AS is still its own, else that of the registration. For joins: FROM events e, ip_network_at(e.ip, e.at)';
+
 -- scanner_ts is not null in every row that GreyNoise answered for: its index finds them where they are few.
 CREATE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,

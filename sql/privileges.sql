@@ -4,6 +4,7 @@ REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._is_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_restore() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_uncounted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;
@@ -36,6 +37,9 @@ REVOKE ALL ON FUNCTION @extschema@._record_asn_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_asn_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_story(inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_last(cidr) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_addresses_in(cidr[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_networks(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._mmdb_network_rows(text, inet) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.mmdb_editions() FROM PUBLIC;

@@ -26,7 +26,7 @@ CREATE TABLE @extschema@.ip_sighting (
     last_seen_at      timestamptz NOT NULL,
     observation_count bigint NOT NULL,
     PRIMARY KEY (ip_address, source_id)
-) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 COMMENT ON TABLE @extschema@.ip_sighting IS 'how often each attached table, and each sensor of it, observed an address; view ip_sightings shows it with names';
 COMMENT ON COLUMN @extschema@.ip_sighting.ip_address IS 'the address, as in ip_inventory';
 COMMENT ON COLUMN @extschema@.ip_sighting.source_id IS 'number in ip_sighting_source';

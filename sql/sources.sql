@@ -61,6 +61,8 @@ CREATE TABLE @extschema@.ip_asn_history (
 );
 CREATE INDEX ip_asn_history_lookup ON @extschema@.ip_asn_history (ip_address, changed_at);
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
+CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
+COMMENT ON INDEX @extschema@.ip_asn_history_time IS 'the latest changes';
 COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';

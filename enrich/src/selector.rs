@@ -2,10 +2,12 @@
 //! (`payload->>src_ip`), as one address, as a list of them, or as free text.
 
 mod event_time;
+mod mistake;
 
 use std::fmt;
 
 pub use event_time::EventTime;
+pub use mistake::mistake;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod fakes;
 pub mod mmdb;
 pub mod needs;
+pub mod queries;
 pub mod wait;
 
 /// The imports of a test file.

@@ -24,6 +24,7 @@ fn a_role_with_execute_only_gets_could_not_look() {
     assert_eq!(
         lines(blind),
         [
+            "activity",
             "addresses",
             "clock",
             "columns",
@@ -43,6 +44,7 @@ fn a_role_with_execute_only_gets_could_not_look() {
             "port 43",
             "preload",
             "queue",
+            "sightings",
             "swapped tables",
             "triggers",
             "unobserved",

@@ -356,3 +356,22 @@ fn the_doctor_knows_a_time_in_json_and_a_condition() {
         assert_eq!(db.lines(noted), [again], "{remedy}");
     }
 }
+
+/// SQL, and the ways of other languages, where a column or a path is wanted: the hint says how it is written.
+#[test]
+fn a_hint_names_the_mistake() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (payload jsonb, src inet, at timestamptz)");
+    for (columns, observed_at, word) in [
+        ("$$payload#>>'{src,ip}'$$", "NULL", "arrows"),
+        ("'host(src)'", "NULL", "No function is called here"),
+        ("'payload.src_ip'", "NULL", "arrows"),
+        ("$$(payload->>'src_ip')::inet$$", "NULL", "Leave the cast out"),
+        ("'src'", "'to_timestamp(ts)'", "No function is called here"),
+        ("'src'", "$$payload#>>'{timestamp}'$$", "arrows"),
+        ("'Src'", "NULL", "case-sensitive"),
+    ] {
+        let refused = db.fails(&format!("SELECT attach_ip_source('e', ARRAY[{columns}], {observed_at})"));
+        assert!(refused.hint.contains(word), "{columns} {observed_at}: {refused:?}");
+    }
+}

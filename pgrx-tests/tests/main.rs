@@ -17,6 +17,7 @@ mod upgrade_support;
 // A file is about one thing.
 mod activity;
 mod analysis;
+mod analysis_networks;
 mod backfill_control;
 mod backfill_obstacles;
 mod backfill_results;
@@ -31,6 +32,7 @@ mod counter;
 mod crash_absorb;
 mod crash_backfill;
 mod docs;
+mod docs_queries;
 mod doctor;
 mod doctor_files;
 mod doctor_import;

@@ -129,8 +129,8 @@ fn volatility_parallel_safety_and_strictness_are_as_designed() {
     // Functions that write, wait or report on other processes are volatile and stay in the leader.
     let others = "SELECT proname FROM function WHERE (provolatile <> 'v' OR proparallel <> 'u') AND proname NOT IN
         ('lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_class', 'ip_lists', 'mmdb_record', 'mmdb_networks', '_mmdb_network_rows',
-         'ip_parse', 'ip_extract', 'ip_extract_array',
-         '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report', 'top_networks',
+         'ip_parse', 'ip_extract', 'ip_extract_array', '_is_replicated',
+         '_database_identity', 'ip_asn_at', 'ip_story', 'inventory_report', 'top_networks', 'ip_last', 'ip_addresses_in', 'ip_network_at',
          'unpack_observations') ORDER BY 1";
     assert_eq!(lines(others), [""; 0]);
 }
@@ -150,6 +150,7 @@ fn functions_that_run_sql_pin_their_search_path() {
             "_cymru_ways|c|invoker",
             "_drop_replicated_row|c|invoker",
             "_enrichment_jobs|c|invoker",
+            "_is_replicated|c|invoker",
             "_mmdb_files|c|invoker",
             "_mmdb_import|c|invoker",
             "_mmdb_network_rows|c|invoker",
@@ -163,15 +164,18 @@ fn functions_that_run_sql_pin_their_search_path() {
             "cancel_enrichment_job|c|invoker",
             "enrich_ip|c|invoker",
             "import_mmdb_files|c|invoker",
+            // These as mmdb_networks below.
+            "ip_addresses_in|sql|invoker",
             "ip_asn|c|invoker",
             "ip_asn_org|c|invoker",
             "ip_city|c|invoker",
             "ip_class|c|invoker",
             "ip_country|c|invoker",
-            // As mmdb_networks.
             "ip_extract|sql|invoker",
             "ip_extract_array|c|invoker",
+            "ip_last|sql|invoker",
             "ip_lists|c|invoker",
+            "ip_network_at|sql|invoker",
             "ip_parse|c|invoker",
             "ip_parse|c|invoker",
             "lookup_ip|c|invoker",

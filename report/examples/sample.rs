@@ -55,6 +55,7 @@ fn sample() -> Report {
         step: 86_400,
         new: (0..90).map(|i| wave(i, 1100)).collect(),
         observed: (0..90).map(|i| wave(i + 3, 14_000)).collect(),
+        is_exact: true,
         outside: 12,
     };
     report.asns = names

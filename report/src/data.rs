@@ -80,8 +80,10 @@ pub struct Timeline {
     pub step: i64,
     /// Addresses first seen in each bucket.
     pub new: Vec<u64>,
-    /// Observations of the addresses last seen in each bucket.
+    /// Observations in each bucket; unless `is_exact`, those of the addresses last seen in it.
     pub observed: Vec<u64>,
+    /// Observations are those of the bucket.
+    pub is_exact: bool,
     /// Addresses with times that are not shown.
     pub outside: u64,
 }

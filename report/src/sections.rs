@@ -79,8 +79,9 @@ fn over_time(report: &Report) -> String {
         n => format!("<p class=\"note\">{} addresses have a time outside of what is shown.</p>\n", thousands(n)),
     };
     let body = format!(
-        "<h3>New addresses</h3>\n{}<h3>Observations, at the time when their address was last seen</h3>\n{}{outside}",
+        "<h3>New addresses</h3>\n{}<h3>Observations{}</h3>\n{}{outside}",
         timeline("new", &format!("New addresses per {bucket}"), line, &line.new, Ink::Accent),
+        if line.is_exact { "" } else { ", at the time when their address was last seen" },
         timeline("observed", &format!("Observations per {bucket}"), line, &line.observed, Ink::Second)
     );
     card("full", "Over time", &format!("Per {bucket}, by the times of the events"), &body)

@@ -35,6 +35,7 @@ fn full(text: &str) -> Report {
             step: 86_400,
             new: vec![3, 0, 7],
             observed: vec![1_000, 0, 234],
+            is_exact: true,
             outside: 0,
         },
         asns: vec![Asn { number: 64_500, org: text.into(), addresses: 3, observations: 1_000 }],

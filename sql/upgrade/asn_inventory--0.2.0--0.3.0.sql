@@ -6,7 +6,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- First all locks at once, the queue's last and not for long: see src/functions/update.rs. A table that is altered below is
 -- named here.
 CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
-SELECT @extschema@.hold_still('{ip_inventory, ip_source, ip_observation, asn_inventory}', '0.3.0');
+SELECT @extschema@.hold_still('{ip_inventory, ip_source, ip_observation, asn_inventory, ip_asn_history}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text;
@@ -41,6 +41,8 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
 END $$;
 DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
+CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
+
 -- Who saw an address: a row for each address and place that saw it, beside the row of ip_inventory that sums them up.
 CREATE TABLE @extschema@.ip_sighting_source (
     id            integer PRIMARY KEY,
@@ -61,7 +63,7 @@ CREATE TABLE @extschema@.ip_sighting (
     last_seen_at      timestamptz NOT NULL,
     observation_count bigint NOT NULL,
     PRIMARY KEY (ip_address, source_id)
-) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting', '');
@@ -92,7 +94,9 @@ CREATE TABLE @extschema@.ip_activity_count (
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_activity', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_activity_count', '');
-CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
+CREATE FUNCTION @extschema@._is_replicated() RETURNS boolean
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'is_replicated';
+CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting FOR EACH ROW WHEN (@extschema@._is_replicated()) EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_sighting_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_activity FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_activity_count FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
@@ -242,6 +246,7 @@ COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last 
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
+COMMENT ON INDEX @extschema@.ip_asn_history_time IS 'the latest changes';
 COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
@@ -442,6 +447,9 @@ COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'number of statement
 CREATE OR REPLACE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_replicated_row';
 COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, only inserted rows whose key exists';
+CREATE OR REPLACE FUNCTION @extschema@._is_replicated() RETURNS boolean
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'is_replicated';
+COMMENT ON FUNCTION @extschema@._is_replicated() IS 'whether this process applies a subscription; for the extension''s triggers';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_observation IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source_part IS 'drops rows that a subscription brings';
@@ -926,6 +934,40 @@ CREATE OR REPLACE FUNCTION @extschema@.top_networks(since date, until date DEFAU
         ORDER BY c.observations DESC, c.asn_number;
     END;
 COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; until today without until), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
+CREATE OR REPLACE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    BEGIN ATOMIC
+        SELECT set_masklen(broadcast(network), CASE family(network) WHEN 4 THEN 32 ELSE 128 END);
+    END;
+COMMENT ON FUNCTION @extschema@.ip_last(cidr) IS 'the last host address of a network, for joins by index: i.ip_address >= n.network AND i.ip_address <= ip_last(n.network)';
+CREATE OR REPLACE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @extschema@.ip_inventory
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
+    BEGIN ATOMIC
+        SELECT i.*
+        FROM (SELECT o.network, o.last
+              FROM (SELECT k.network, @extschema@.ip_last(k.network) AS last,
+                           max(@extschema@.ip_last(k.network)) OVER (ORDER BY k.network ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96'
+                                               THEN set_masklen(inet '0.0.0.0' + (host(n)::inet - inet '::ffff:0.0.0.0'), masklen(n) - 96)::cidr ELSE n END AS network
+                          FROM unnest(networks) n WHERE n IS NOT NULL) k) o
+              WHERE o.before IS NULL OR o.last > o.before) r
+        JOIN @extschema@.ip_inventory i ON i.ip_address >= r.network AND i.ip_address <= r.last;
+    END;
+COMMENT ON FUNCTION @extschema@.ip_addresses_in(cidr[]) IS 'the rows of ip_inventory in networks, by index, each once';
+CREATE OR REPLACE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE (asn_number bigint, asn_org text, country_code text)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+    BEGIN ATOMIC
+        SELECT s.asn, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END,
+               CASE WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
+        FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+                          THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
+        LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
+        LEFT JOIN LATERAL (SELECT c.old_asn FROM @extschema@.ip_asn_history c
+                           WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
+        CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
+        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
+    END;
+COMMENT ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) IS 'the AS that was stored for an address at a time, with its name and the country: that of the address where the AS is still its own, else that of the registration. For joins: FROM events e, ip_network_at(e.ip, e.at)';
 CREATE OR REPLACE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
        i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
@@ -1256,12 +1298,16 @@ COMMENT ON COLUMN @extschema@.cluster_ip_source.unobserved IS 'statements whose 
 COMMENT ON COLUMN @extschema@.cluster_ip_source.rows_seen IS 'rows that were read';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.nodes_missing IS 'number of nodes that did not answer, whose counts are missing here';
+REVOKE ALL ON FUNCTION @extschema@._is_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_last(cidr) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_addresses_in(cidr[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.network_lists() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION @extschema@._announce_extension() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'announce_extension';
 COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher when the transaction commits';
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
-SELECT @extschema@._secure_extension('{activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_extract,ip_extract_array,ip_lists,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,top_lists,top_networks()}', '{network_lists}');
+SELECT @extschema@._secure_extension('{_is_replicated,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,top_lists,top_networks()}', '{network_lists}');
 SELECT @extschema@._announce_extension();

@@ -20,6 +20,7 @@ use pgrx::pg_sys;
 use pgrx::{IntoDatum, PgSqlErrorCode};
 
 use self::finding::{Finding, ask, without_broken_comment};
+use crate::inventory::places;
 use crate::pg::argument;
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
@@ -39,7 +40,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 20] = [
+const GROUPS: [Group; 21] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -109,6 +110,14 @@ const GROUPS: [Group; 20] = [
             "worker_errors",
         ],
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
+    },
+    Group {
+        checks: &["sightings", "activity"],
+        needs: &["ip_sighting_source", "ip_activity", "inventory_count"],
+        look: |schema| {
+            // Before the update, and in a cluster, there is nothing.
+            if places::is_there(schema) { ask(schema, include_str!("doctor/sightings.sql"), &[]) } else { Vec::new() }
+        },
     },
     Group {
         checks: &["worker errors"],

@@ -29,7 +29,7 @@ const FIRST: u64 = 100;
 const LONGEST: u64 = 600;
 
 /// The tables that scripts after the first one alter.
-const ALTERED_LATER: [&str; 4] = ["ip_inventory", "ip_source", "ip_observation", "asn_inventory"];
+const ALTERED_LATER: [&str; 5] = ["ip_inventory", "ip_source", "ip_observation", "asn_inventory", "ip_asn_history"];
 
 sql_function!(
     /// `hold_still(altered text[], version text)`: locks the extension's views, and its tables as CREATE TRIGGER does or, those

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "reads the descriptor of the table")]
 
 use enrich::condition::Condition;
-use enrich::selector::{EventTime, Selector};
+use enrich::selector::{EventTime, Selector, mistake};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -142,7 +142,8 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
 unsafe fn check_sensor(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
     const FORM: &str = "A sensor is a column of type text, varchar, char, citext, boolean, smallint, integer, bigint, uuid or inet, or a path into JSON: payload->>sensor.";
     let Some(selector) = Sensor::selector(text) else {
-        bad_value(format!("\"{text}\" is no sensor"), "It is no column and no path to one value in JSON.", FORM);
+        let hint = mistake(text).unwrap_or(FORM);
+        bad_value(format!("\"{text}\" is no sensor"), "It is no column and no path to one value in JSON.", hint);
     };
     let mismatch = |name: &str, detail: &str| {
         raise(
@@ -181,7 +182,7 @@ unsafe fn check_selector(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str
     }
     let selector = match Selector::parse(text) {
         Ok(selector) => selector,
-        Err(error) => bad_value(error.to_string(), "", TYPES),
+        Err(error) => bad_value(error.to_string(), "", mistake(text).unwrap_or(TYPES)),
     };
     let mismatch = |detail: String| {
         raise(
@@ -207,7 +208,7 @@ fn no_column(table: pg_sys::Oid, name: &str) -> ! {
         PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
         format!("column \"{name}\" of relation \"{}\" does not exist", plain_name(table)),
         "",
-        "Names are case-sensitive here: write them as the table has them.",
+        mistake(name).unwrap_or("Names are case-sensitive here: write them as the table has them."),
     )
 }
 

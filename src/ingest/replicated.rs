@@ -42,6 +42,14 @@ sql_function!(
     }
 );
 
+sql_function!(
+    /// `_is_replicated() → boolean`.
+    is_replicated,
+    pg_finfo_is_replicated,
+    // SAFETY: only reads a variable.
+    |_call: Call| Datum::from(unsafe { IsLogicalWorker() })
+);
+
 unsafe extern "C-unwind" {
     // Whether this process applies a subscription. It only reads a variable.
     fn IsLogicalWorker() -> bool;

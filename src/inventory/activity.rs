@@ -20,6 +20,8 @@ pub const HOUR: i64 = 3_600_000_000;
 pub const DAY: i64 = 24 * HOUR;
 /// The place of a row that marks a day that is not over: it is counted once more after its end.
 pub const OPEN_DAY: i32 = -1;
+/// The place of a row that says that its hour or day is to be counted again.
+const COUNT_AGAIN: i32 = 0;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
 const PACKED_BYTES: usize = 1900;
 
@@ -99,6 +101,17 @@ pub fn note_open(schema: &Schema, day: i64) {
     );
 }
 
+/// Removes the rows of a day that say that it is to be counted again: see [`uncount`].
+pub fn forget_marks(schema: &Schema, day: i64) {
+    Sql::on(schema, c"ip_activity").run(
+        &format!(
+            "DELETE FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND by_day AND source_id = $3",
+            schema.name
+        ),
+        &[argument::moment(day), argument::moment(day + DAY), (pg_sys::INT4OID, COUNT_AGAIN.into_datum())],
+    );
+}
+
 /// Has the hours and days counted again in which some places saw anything, whose rows are removed next. Until the
 /// transaction ends, nobody else counts.
 pub fn uncount(schema: &Schema, places: &[i32]) {
@@ -107,9 +120,9 @@ pub fn uncount(schema: &Schema, places: &[i32]) {
     Sql::on(schema, c"ip_activity").run(
         &format!(
             "INSERT INTO {0}.ip_activity (bucket, by_day, source_id, addresses, packed)
-             SELECT DISTINCT a.bucket, a.by_day, 0, 0, ''::bytea FROM {0}.ip_activity a WHERE a.source_id = ANY ($1)",
+             SELECT DISTINCT a.bucket, a.by_day, $2, 0, ''::bytea FROM {0}.ip_activity a WHERE a.source_id = ANY ($1)",
             schema.name
         ),
-        &[argument::integers(places.to_vec())],
+        &[argument::integers(places.to_vec()), (pg_sys::INT4OID, COUNT_AGAIN.into_datum())],
     );
 }

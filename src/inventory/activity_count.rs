@@ -81,6 +81,7 @@ pub fn recount(schema: &Schema) -> bool {
             counting.count(day, true, &union(&merged));
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (day, place, observed)), true, true);
         } else {
+            activity::forget_marks(schema, day);
             counting.count(day, true, &union(&counting.read(day, DAY)));
             if day >= ended {
                 activity::note_open(schema, day);
@@ -132,13 +133,23 @@ impl Counting<'_> {
 
     /// What each place saw in an hour or a day.
     fn read(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
+        self.parts(start, width, "SELECT source_id, packed FROM", "")
+    }
+
+    /// The same, and removes the rows. In one statement: others may come at any moment.
+    fn take(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
+        self.parts(start, width, "DELETE FROM", "RETURNING source_id, packed")
+    }
+
+    fn parts(&self, start: i64, width: i64, from: &str, returning: &str) -> Vec<(i32, Observed)> {
         let sql = Sql::on(self.schema, c"ip_activity");
+        // Of a day, what is kept by day is a part of it.
         let found = sql.returning(
             &format!(
-                "SELECT source_id, packed FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3)",
+                "{from} {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3) {returning}",
                 self.schema.name
             ),
-            &range(start, width),
+            &[argument::moment(start), argument::moment(start + width), (pg_sys::BOOLOID, (width == DAY).into_datum())],
         );
         let mut parts: HashMap<i32, Vec<Vec<u8>>> = HashMap::new();
         for row in 0..found.len() {
@@ -158,19 +169,6 @@ impl Counting<'_> {
                 (place, observed)
             })
             .collect()
-    }
-
-    /// Reads it, and removes the rows.
-    fn take(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
-        let read = self.read(start, width);
-        Sql::on(self.schema, c"ip_activity").run(
-            &format!(
-                "DELETE FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3)",
-                self.schema.name
-            ),
-            &range(start, width),
-        );
-        read
     }
 
     /// Writes the counts of a time.
@@ -288,9 +286,4 @@ fn kinds(counts: &Counts<'_>) -> Argument {
 
 fn values(counts: &Counts<'_>) -> Argument {
     argument::texts(&counts.iter().map(|((_, value), _)| value.clone()).collect::<Vec<_>>())
-}
-
-/// `$1` and `$2` of a time, and whether what is kept by day is a part of it.
-fn range(start: i64, width: i64) -> [Argument; 3] {
-    [argument::moment(start), argument::moment(start + width), (pg_sys::BOOLOID, (width == DAY).into_datum())]
 }

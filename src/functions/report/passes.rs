@@ -9,6 +9,7 @@ use pgrx::pg_sys::Datum;
 use ::report::{AGE_CLASSES, AGES, City, Country, Coverage, Named, Place, Report, Scanners, Timeline, figures};
 
 use super::{count, moment, text};
+use crate::inventory::places;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
@@ -140,7 +141,8 @@ pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
         ),
         &[],
     );
-    let mut line = Timeline { start, step, new: vec![0; buckets], observed: vec![0; buckets], outside: 0 };
+    let mut line =
+        Timeline { start, step, new: vec![0; buckets], observed: vec![0; buckets], is_exact: false, outside: 0 };
     for row in 0..table.len() {
         let bucket = |column| table.get::<i32>(row, column).and_then(|n| (n as usize).checked_sub(1));
         let (addresses, observations) = (count(&table, row, 3), count(&table, row, 4));
@@ -151,7 +153,43 @@ pub fn timeline(sql: &Sql, schema: &Schema, span: Span, report: &mut Report) {
             line.outside += addresses;
         }
     }
+    if let Some(observed) = activity(sql, schema, &bounds, step, report.totals.observations) {
+        line.observed.fill(0);
+        line.is_exact = true;
+        for (bucket, observations) in observed {
+            if let Some(n) = bucket.checked_sub(1).and_then(|bucket| line.observed.get_mut(bucket)) {
+                *n = n.saturating_add(observations);
+            }
+        }
+    }
     report.timeline = line;
+}
+
+/// Observations by the time of the events, by the number of the bucket (from 1), where days and hours have counted all that
+/// the inventory has.
+fn activity(sql: &Sql, schema: &Schema, bounds: &[String], step: i64, all: u64) -> Option<Vec<(usize, u64)>> {
+    if !places::is_there(schema) {
+        return None;
+    }
+    let may_read = format!("SELECT pg_catalog.has_table_privilege({}, 'SELECT')", schema.regclass("ip_activity_count"));
+    if sql.query(&may_read, &[]).get::<bool>(0, 1) != Some(true) {
+        return None;
+    }
+    let table = sql.query(
+        &format!(
+            "SELECT width_bucket(bucket, b.bounds), least(sum(observations), 9223372036854775807)::bigint
+             FROM {}.ip_activity_count, (VALUES ('{{{}}}'::timestamptz[])) b(bounds)
+             WHERE kind = 'all' AND by_day = {} GROUP BY 1",
+            schema.name,
+            bounds.join(","),
+            step >= DAY
+        ),
+        &[],
+    );
+    let found: Vec<(usize, u64)> = (0..table.len())
+        .map(|row| (table.get::<i32>(row, 1).map_or(0, |bucket| bucket as usize), count(&table, row, 2)))
+        .collect();
+    (found.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count)) == all).then_some(found)
 }
 
 /// Countries and the map: a group for every cell of a country.

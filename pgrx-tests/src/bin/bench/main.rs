@@ -16,6 +16,7 @@ mod lists;
 mod lookup;
 mod memory;
 mod network;
+mod queries;
 mod report;
 mod single;
 mod stage;
@@ -46,6 +47,7 @@ const PARTS: &[(&str, Part)] = &[
     ("apply", apply::run),
     ("ddl", ddl::run),
     ("network", network::run),
+    ("queries", queries::run),
     ("report", report::run),
     ("status", status::run),
     ("lists", lists::run),

@@ -1,0 +1,40 @@
+//! The queries of `docs/queries.md`, as they stand there.
+
+/// One statement, with the heading that it stands under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Without the marks.
+    pub heading: String,
+    /// Without the semicolon.
+    pub sql: String,
+}
+
+/// All of them, in order.
+#[must_use]
+pub fn all() -> Vec<Query> {
+    let page = include_str!("../../docs/queries.md");
+    let (mut heading, mut found) = (String::new(), Vec::new());
+    let (mut block, mut is_sql) = (String::new(), false);
+    for line in page.lines() {
+        match (line.strip_prefix("## "), line) {
+            (Some(title), _) if !is_sql => title.clone_into(&mut heading),
+            (_, "```sql") => is_sql = true,
+            (_, "```") if is_sql => {
+                let statements = block.split(';').map(str::trim).filter(|sql| !sql.is_empty());
+                found.extend(statements.map(|sql| Query { heading: heading.clone(), sql: without_comments(sql) }));
+                block.clear();
+                is_sql = false;
+            }
+            _ if is_sql => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn without_comments(sql: &str) -> String {
+    sql.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,95 @@
+//! The inventory against networks, and networks of the past, in sets.
+
+use crate::ingest_support::Db;
+
+fn filled() -> Db {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}');
+         INSERT INTO e SELECT inet '10.0.0.0' + i FROM generate_series(0, 19999) i;
+         INSERT INTO e VALUES ('9.255.255.255'), ('10.1.0.0'), ('2001:db8::1'), ('2001:db8:1::'), ('::ffff:10.0.0.1')",
+    );
+    db.settle();
+    db.sql("ANALYZE ip_inventory");
+    db
+}
+
+#[test]
+fn addresses_of_networks_are_found_by_index_and_each_once() {
+    let db = filled();
+    let count = |networks: &str| db.value(&format!("SELECT count(*) FROM ip_addresses_in('{networks}')"));
+    for (networks, addresses) in [
+        ("{10.0.0.0/24}", "256"),
+        ("{10.0.0.0/24,10.0.0.0/24}", "256"),
+        ("{10.0.0.0/25,10.0.0.0/24,10.0.0.7/32,10.0.1.0/24}", "512"),
+        ("{10.0.0.0/16}", "20000"),
+        ("{0.0.0.0/0}", "20002"),
+        ("{::/0}", "2"),
+        ("{0.0.0.0/0,::/0,10.0.0.0/8}", "20004"),
+        ("{2001:db8::/48}", "1"),
+        ("{::ffff:10.0.0.0/120}", "256"),
+        ("{192.0.2.0/24,NULL}", "0"),
+        ("{}", "0"),
+    ] {
+        assert_eq!(count(networks), addresses, "{networks}");
+    }
+    let plan = db
+        .lines("EXPLAIN (COSTS off) SELECT ip_address, asn_number FROM ip_addresses_in('{10.0.0.0/24,10.0.7.0/28}')")
+        .join("\n");
+    assert!(plan.contains("ip_inventory_pkey"), "{plan}");
+    // What people write first finds nothing, and says nothing.
+    assert_eq!(
+        db.value("SELECT count(*) FROM ip_inventory WHERE ip_address BETWEEN network(cidr '10.0.0.0/24') AND broadcast(cidr '10.0.0.0/24')"),
+        "0"
+    );
+}
+
+#[test]
+fn a_table_of_networks_joins_by_index() {
+    let db = filled();
+    db.sql(
+        "CREATE TABLE allowed (network cidr, name text); ANALYZE allowed;
+         INSERT INTO allowed SELECT set_masklen(inet '10.0.0.0' + i * 16, 28)::cidr, 'net ' || i FROM generate_series(0, 99) i",
+    );
+    let join = "SELECT count(*), count(DISTINCT n.name) FROM allowed n JOIN ip_inventory i ON i.ip_address >= n.network AND i.ip_address <= ip_last(n.network)";
+    assert_eq!(db.lines(join), ["1600|100"]);
+    assert_eq!(
+        db.value("SELECT count(*) FROM allowed n JOIN ip_inventory i ON i.ip_address <<= n.network"),
+        "1600",
+        "the slow form agrees"
+    );
+    let plan = db.lines(&format!("EXPLAIN (COSTS off) {join}")).join("\n");
+    assert!(plan.contains("ip_inventory_pkey"), "{plan}");
+}
+
+#[test]
+fn networks_of_the_past_come_in_sets_and_agree_with_one_by_one() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}');
+         INSERT INTO e SELECT ip::inet, now() + d * interval '1 day' FROM unnest(ARRAY['8.8.8.8', '81.2.69.142', '1.1.1.1']) ip, generate_series(-2, 2) d",
+    );
+    db.settle();
+    db.wait("SELECT count(*) > 1 FROM asn_inventory WHERE ip_count > 0", "t");
+    db.sql(
+        "UPDATE ip_inventory SET asn_number = 64999, asn_org = 'Later', country_code = 'ZZ' WHERE ip_address = '8.8.8.8';
+         UPDATE ip_asn_history SET changed_at = now() - interval '36 hours'",
+    );
+    db.wait("SELECT count(*) FROM asn_inventory WHERE asn_number = 64999", "1");
+    let differing =
+        "SELECT count(*) FROM e, ip_network_at(e.ip, e.at) n WHERE n.asn_number IS DISTINCT FROM ip_asn_at(e.ip, e.at)";
+    assert_eq!(db.value(differing), "0");
+    assert_eq!(
+        db.lines("SELECT n.asn_number = 64999, n.asn_org = 'Later', n.country_code FROM e, ip_network_at(e.ip, e.at) n WHERE e.ip = '8.8.8.8' ORDER BY e.at"),
+        ["f|f|", "t|t|ZZ", "t|t|ZZ", "t|t|ZZ", "t|t|ZZ"]
+    );
+    assert_eq!(
+        db.lines("SELECT asn_number, asn_org FROM ip_network_at('192.0.2.1', now())"),
+        ["|"],
+        "unknown: a row of nulls"
+    );
+    assert_eq!(db.value("SELECT asn_number FROM ip_network_at('::ffff:8.8.8.8', now())"), "64999");
+    db.sql("ANALYZE");
+    let plan = db.lines("EXPLAIN (COSTS off) SELECT * FROM e, ip_network_at(e.ip, e.at) n").join("\n");
+    assert!(!plan.contains("Function Scan"), "it stands in the query itself: {plan}");
+}
