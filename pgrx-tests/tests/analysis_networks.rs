@@ -93,3 +93,20 @@ fn networks_of_the_past_come_in_sets_and_agree_with_one_by_one() {
     let plan = db.lines("EXPLAIN (COSTS off) SELECT * FROM e, ip_network_at(e.ip, e.at) n").join("\n");
     assert!(!plan.contains("Function Scan"), "it stands in the query itself: {plan}");
 }
+
+/// What people build on the views stands in the way of a DROP EXTENSION that would take it along.
+#[test]
+fn dropping_the_extension_says_what_would_go() {
+    let db = Db::new();
+    db.sql(
+        "CREATE SCHEMA mart; CREATE MATERIALIZED VIEW mart.countries AS SELECT * FROM countries_by_day;
+         CREATE VIEW mart.seen AS SELECT s.*, n.asn_org FROM ip_sightings s, ip_network_at(s.ip_address, s.last_seen_at) n;
+         CREATE TABLE mart.events (payload jsonb, src inet GENERATED ALWAYS AS (ip_parse(payload, 'src')) STORED)",
+    );
+    let refused = db.fails("DROP EXTENSION asn_inventory");
+    assert_eq!(refused.code, "2BP01");
+    for named in ["materialized view mart.countries", "view mart.seen", "column src of table mart.events"] {
+        assert!(refused.detail.contains(named), "{named}: {refused:?}");
+    }
+    db.sql("REFRESH MATERIALIZED VIEW mart.countries");
+}

@@ -28,8 +28,12 @@ const LARGE: u32 = 4096;
 const SHORTEST: Duration = Duration::from_secs(2);
 /// How often to check for writes.
 const LOOK: Duration = Duration::from_secs(5);
-/// A count takes at most this part of the time.
+/// A count takes at most this part of the time,
 const PART: u32 = 50;
+/// unless it takes so long that it would be this old. A backfill of years has many hours to count, once.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Passes over hours that are to be counted, of some hundred each, behind one count of the inventory.
+const MOST_PASSES: u32 = 100;
 
 /// When to count next.
 pub struct Maintenance {
@@ -119,7 +123,7 @@ impl Maintenance {
 
     fn counted(&mut self, began: Instant, done: bool) {
         self.changed |= !done;
-        self.not_before = Some(Instant::now() + SHORTEST.max(began.elapsed() * PART));
+        self.not_before = Some(Instant::now() + SHORTEST.max(began.elapsed() * PART).min(LONGEST));
     }
 
     /// How long there is nothing to do.
@@ -155,23 +159,23 @@ pub fn count() -> bool {
     {
         pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
     }
-    result.is_ok() && count_activity()
+    result.is_ok() && (0..MOST_PASSES).map_while(|_| count_activity()).any(|more| !more)
 }
 
-/// Counts what was observed by the hour. False: it has to be done again, or there is more.
-fn count_activity() -> bool {
+/// Counts what was observed by the hour: some hundred hours. Whether more is left; `None`: it failed.
+fn count_activity() -> Option<bool> {
     let recount = || {
         let more = Schema::hold().filter(is_mine).is_some_and(|schema| activity_count::recount(&schema));
         restore::give_way();
         more
     };
     match watched::part(Work::Count, recount) {
-        Ok(more) => !more,
+        Ok(more) => Some(more),
         Err(failure) => {
             if watched::is_news(Work::Count, &failure) {
                 pgrx::log!("asn_inventory: activity could not be counted: {}", failure.message);
             }
-            false
+            None
         }
     }
 }
