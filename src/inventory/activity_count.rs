@@ -19,6 +19,7 @@ use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, Turn};
 use crate::pg::inet::Inet;
+use crate::pg::memory;
 use crate::pg::sql::Sql;
 use crate::pg::time;
 use crate::pg::tx::Settings;
@@ -29,6 +30,8 @@ const MOMENTS: usize = 500;
 const BATCH: usize = 10_000;
 /// Addresses whose traits are remembered in one call.
 const REMEMBERED: usize = 2_000_000;
+/// Of the memory that a time takes, for those who look for memory that was not given back.
+const MEMORY: &str = "asn_inventory activity";
 /// Rows of counts of one statement.
 const COUNTS: usize = 20_000;
 
@@ -59,13 +62,11 @@ pub fn recount(schema: &Schema) -> bool {
     }
     for hour in hours.into_iter().filter(|hour| *hour >= oldest_hour) {
         pgrx::check_for_interrupts!();
-        let merged = counting.take(hour, HOUR);
-        if !merged.is_empty() {
+        memory::within(MEMORY, || {
+            let merged = counting.take(hour, HOUR);
             counting.count(hour, false, &union(&merged));
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (hour, place, observed)), false, true);
-        } else {
-            counting.count(hour, false, &Observed::default());
-        }
+        });
     }
     // Those that have become too old to keep their hours.
     days.extend(
@@ -76,17 +77,7 @@ pub fn recount(schema: &Schema) -> bool {
     );
     for day in days.into_iter().filter(|day| *day >= oldest_day) {
         pgrx::check_for_interrupts!();
-        if day < oldest_hour {
-            let merged = counting.take(day, DAY);
-            counting.count(day, true, &union(&merged));
-            activity::insert(schema, merged.into_iter().map(|(place, observed)| (day, place, observed)), true, true);
-        } else {
-            activity::forget_marks(schema, day);
-            counting.count(day, true, &union(&counting.read(day, DAY)));
-            if day >= ended {
-                activity::note_open(schema, day);
-            }
-        }
+        memory::within(MEMORY, || counting.day(day, oldest_hour, ended));
     }
     expire(schema, oldest_day, oldest_hour);
     more
@@ -118,6 +109,23 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
+    /// Counts a day. Of one before `oldest_hour`, nothing is kept of its hours; one from `ended` on is counted once more.
+    fn day(&mut self, day: i64, oldest_hour: i64, ended: i64) {
+        let schema = self.schema;
+        if day < oldest_hour {
+            let merged = self.take(day, DAY);
+            self.count(day, true, &union(&merged));
+            activity::insert(schema, merged.into_iter().map(|(place, observed)| (day, place, observed)), true, true);
+        } else {
+            activity::forget_marks(schema, day);
+            let observed = self.read(day, DAY);
+            self.count(day, true, &union(&observed));
+            if day >= ended {
+                activity::note_open(schema, day);
+            }
+        }
+    }
+
     /// The hours or days of rows that meet a condition, in which `$1` is a limit and `$2` the place that marks a day.
     fn moments(&self, condition: &str, limit: i64) -> Vec<i64> {
         let sql = Sql::on(self.schema, c"ip_activity");

@@ -15,6 +15,7 @@ use crate::pg::argument::Argument;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::not_ready;
 use crate::pg::inet::Inet;
+use crate::pg::memory;
 use crate::pg::scratch::Scratch;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
@@ -36,11 +37,13 @@ pub fn add(schema: &Schema, places: &[Place]) {
     let mut left_out: HashMap<i32, i64> = HashMap::new();
     for batch in rows.chunks(BATCH) {
         pgrx::check_for_interrupts!();
-        if schema.blocks(c"ip_sighting") < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
-            write(schema, batch);
-        } else {
-            update(schema, batch, &mut left_out);
-        }
+        memory::within("asn_inventory sightings", || {
+            if schema.blocks(c"ip_sighting") < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
+                write(schema, batch);
+            } else {
+                update(schema, batch, &mut left_out);
+            }
+        });
     }
     note(schema, places, &left_out);
 }
