@@ -101,6 +101,22 @@ fn many_events_of_many_sensors_in_one_statement_are_exact() {
 }
 
 #[test]
+fn what_is_no_address_makes_no_place() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip text, hp text); SELECT attach_ip_source('e', '{ip}', sensor => 'hp');
+         INSERT INTO e VALUES ('n/a', 'a'), (NULL, 'b'), ('', 'c'), ('8.8.8.8', 'd')",
+    );
+    db.sql("INSERT INTO e VALUES ('n/a', 'a'), (NULL, NULL)");
+    db.wait("SELECT unparsable FROM ip_source", "2");
+    assert_eq!(
+        db.lines("SELECT sensor, observations, first_seen_at > now() - interval '1 hour' FROM ip_sensors"),
+        ["d|1|t"]
+    );
+    assert_eq!(db.value("SELECT count(*) FROM ip_activity WHERE source_id > 0"), "1");
+}
+
+#[test]
 fn partitions_count_for_the_table_and_transactions_keep_their_word() {
     let db = Db::new();
     db.sql(

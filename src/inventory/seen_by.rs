@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::sighting;
 use super::source;
 use crate::pg::argument;
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::encoding::from_server;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
@@ -35,12 +35,18 @@ pub fn keep(schema: &Schema, sighted: Sighted) {
     }
     let mut places: HashMap<(u32, String), Vec<(IpAddr, Seen)>> = HashMap::new();
     let mut roots: HashMap<u32, u32> = HashMap::new();
-    for ((table, sensor), seen) in sighted {
+    // Counts of values that are no address leave empty ones.
+    for ((table, sensor), seen) in sighted.into_iter().filter(|(_, seen)| !seen.is_empty()) {
         // Where nothing of ip_source can be read, a table stands for itself: see count_sources in the ingest path.
         let attached_as = || tx::attempt(|| source::attached_as(schema, table.into()).to_u32()).unwrap_or(table);
-        let root = *roots.entry(table).or_insert_with(attached_as);
+        // Tables that are gone are one place: a number of theirs says nothing.
+        let there = |table: u32| if relation_name(table.into()).is_some() { table } else { 0 };
+        let root = *roots.entry(table).or_insert_with(|| there(attached_as()));
         let sensor = clean(&from_server(&sensor), LONGEST).into_owned();
         places.entry((root, sensor)).or_default().extend(seen);
+    }
+    if places.is_empty() {
+        return;
     }
     let mut places: Vec<Place> = numbered(schema, places);
     if activity::is_kept() {
