@@ -79,5 +79,15 @@ pub fn assert_counted_once(cluster: &Cluster, events: u64) {
         "counted wrongly: address, events, counted"
     );
     assert_eq!(value("SELECT observations FROM ip_source"), events.to_string());
+    assert_eq!(
+        value(
+            "SELECT count(*) FROM ip_inventory i FULL JOIN (SELECT ip_address, sum(observation_count) AS n FROM ip_sighting GROUP BY 1) s USING (ip_address)
+             WHERE s.n IS DISTINCT FROM i.observation_count"
+        ),
+        "0",
+        "addresses whose sightings differ from their count"
+    );
+    let by_hour = "SELECT sum(u.seen) FROM ip_activity a, unpack_observations(a.packed) u WHERE a.addresses > 0";
+    assert_eq!(value(by_hour), events.to_string(), "observations in hours and days");
     assert_eq!(value("SELECT count(*) FROM ip_inventory WHERE maxmind_status <> 'found'"), "0");
 }

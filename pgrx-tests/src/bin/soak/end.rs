@@ -49,6 +49,9 @@ pub fn check(soak: &Soak, faults: &Faults, memory: &[Sample], ran: Duration) -> 
          ON e.ip = i.ip_address WHERE e.n IS DISTINCT FROM i.observation_count"
     );
     report.is("addresses with a wrong count", &value(&wrong), "0");
+    report.is("observations by table and sensor", &value("SELECT sum(observation_count) FROM ip_sighting"), &events);
+    let by_hour = "SELECT sum(u.seen) FROM ip_activity a, unpack_observations(a.packed) u WHERE a.addresses > 0";
+    report.is("observations by the hour", &value(by_hour), &events);
     report.is("observations by table", &value("SELECT sum(observations) FROM ip_source"), &events);
     report.is(
         "addresses without MaxMind's answer",
