@@ -65,12 +65,14 @@ fn sensors_of_every_type_are_read_by_trigger_and_populate() {
         ("inet", "'10.0.0.1'", "10.0.0.1"),
         ("text", "repeat('ab', 200)", &("ab".repeat(48) + "a…")),
         ("text", "E'a\\n\\x01b'", "a b"),
+        ("json", "$${\"s\":\"a\\u0000b\"}$$", "ab"),
     ] {
         for method in ["trigger", "populate"] {
             let db = Db::new();
             db.sql(&format!("CREATE TABLE e (ip inet, s {kind})"));
             let row = format!("INSERT INTO e VALUES ('8.8.8.8', {value})");
-            let attach = "SELECT attach_ip_source('e', '{ip}', sensor => 's')";
+            let path = if kind == "json" { "s->>s" } else { "s" };
+            let attach = format!("SELECT attach_ip_source('e', '{{ip}}', sensor => '{path}')");
             if method == "trigger" {
                 db.sql(&format!("{attach}; {row}"));
             } else {

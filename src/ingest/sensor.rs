@@ -40,7 +40,8 @@ impl Sensor {
         // SAFETY: see above.
         let read = value(self.0.attribute()).and_then(|datum| unsafe {
             self.0.read(datum, |name| {
-                if name.len() <= LONGEST {
+                // A json may say a NUL, which no text may hold.
+                if name.len() <= LONGEST && !name.contains(&0) {
                     tally.groups.of_sensor(name)
                 } else {
                     tally.groups.of_sensor(&beginning(name))
@@ -81,7 +82,7 @@ impl Sensor {
     }
 }
 
-/// The beginning of a long name, of whole characters.
+/// The beginning of a long name, of whole characters, without control characters.
 fn beginning(name: &[u8]) -> Vec<u8> {
     let head = &name[..name.len().min(4 * LONGEST)];
     server_text(&clean(&from_server(head), LONGEST)).into_owned()
