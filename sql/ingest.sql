@@ -54,7 +54,7 @@ CREATE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
 COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, only inserted rows whose key exists';
 CREATE FUNCTION @extschema@._is_replicated() RETURNS boolean
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'is_replicated';
-COMMENT ON FUNCTION @extschema@._is_replicated() IS 'whether this process applies a subscription; for the extension''s triggers';
+COMMENT ON FUNCTION @extschema@._is_replicated() IS 'whether this process applies a subscription; for the conditions of the extension''s triggers, which run with the rights of whoever writes';
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_observation FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();
 CREATE TRIGGER asn_inventory_replicated BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.ip_source_part FOR EACH ROW EXECUTE FUNCTION @extschema@._drop_replicated_row();

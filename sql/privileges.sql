@@ -4,7 +4,6 @@ REVOKE ALL ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text
 REVOKE ALL ON FUNCTION @extschema@.detach_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.forget_ip_source(regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._drop_replicated_row() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@._is_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_restore() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_uncounted() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.populate_ip_inventory(regclass) FROM PUBLIC;

@@ -34,7 +34,10 @@ COMMENT ON COLUMN @extschema@.ip_sighting.first_seen_at IS 'earliest observation
 COMMENT ON COLUMN @extschema@.ip_sighting.last_seen_at IS 'latest observation there';
 COMMENT ON COLUMN @extschema@.ip_sighting.observation_count IS 'how often it was observed there';
 
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source', '');
+-- A number of a table that is gone would be another table's elsewhere: its place is dumped with its name alone, once the
+-- worker has seen that it is gone.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source',
+    'WHERE tbl IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting', '');
 
 -- When, by the hour: addresses packed, some hundred to a row, so that a day of a hundred thousand of them takes a megabyte.

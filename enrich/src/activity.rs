@@ -14,7 +14,8 @@ impl Observed {
     /// Of addresses in any order, with repetitions.
     #[must_use]
     pub fn of(mut entries: Vec<(IpAddr, i64)>) -> Observed {
-        entries.sort_unstable();
+        // This finds what is in order already, such as the parts of a union.
+        entries.sort();
         entries.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
             if same {

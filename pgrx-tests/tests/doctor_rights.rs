@@ -24,7 +24,6 @@ fn a_role_with_execute_only_gets_could_not_look() {
     assert_eq!(
         lines(blind),
         [
-            "activity",
             "addresses",
             "clock",
             "columns",

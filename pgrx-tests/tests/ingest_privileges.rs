@@ -24,7 +24,7 @@ fn a_role_without_rights_gets_a_clear_refusal() {
          WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory')
            AND d.classid = 'pg_proc'::regclass AND p.prokind = 'f' AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
            AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record',
-               'ip_parse', 'ip_extract', 'ip_extract_array')
+               'ip_parse', 'ip_extract', 'ip_extract_array', '_is_replicated')
          ORDER BY 1",
     );
     assert!(closed.len() >= 11, "{closed:?}");

@@ -5,7 +5,7 @@ use asn_inventory_tests::prelude::*;
 
 fn sightings(db: &Db) -> Vec<String> {
     db.settle();
-    db.lines("SELECT host(ip_address), tbl, sensor, observations FROM ip_sightings ORDER BY ip_address, tbl, sensor")
+    db.lines("SELECT host(ip_address), tbl, sensor, observations FROM ip_sightings ORDER BY ip_address, tbl COLLATE \"C\", sensor")
 }
 
 /// Everything that was observed stands in the sightings as well.
@@ -156,6 +156,36 @@ fn one_tables_share_is_taken_back_whatever_happened_to_its_rows() {
     );
     db.sql("SELECT attach_ip_source('e', '{src}', 'at'); SELECT populate_ip_inventory('e')");
     assert_eq!(sightings(&db), ["1.1.1.1|e||1", "8.8.8.8|others||2"]);
+    agree(&db);
+}
+
+#[test]
+fn what_was_added_before_a_detach_stays() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8'), ('8.8.8.8'), ('1.1.1.1')");
+    db.settle();
+    db.sql("SELECT detach_ip_source('e'); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8'), ('9.9.9.9')");
+    assert_eq!(sightings(&db), ["1.1.1.1|public.e||1", "8.8.8.8|e||1", "8.8.8.8|public.e||2", "9.9.9.9|e||1"]);
+    assert_eq!(db.value("SELECT forget_ip_source('e')"), "2");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|2"]);
+    assert_eq!(sightings(&db), ["1.1.1.1|public.e||1", "8.8.8.8|public.e||2"]);
+    agree(&db);
+}
+
+#[test]
+fn tables_that_are_gone_or_temporary_keep_no_number() {
+    let db = Db::new();
+    db.sql("CREATE TABLE gone (ip inet); SELECT attach_ip_source('gone', '{ip}'); INSERT INTO gone VALUES ('8.8.8.8')");
+    db.settle();
+    let mut session = db.connect();
+    run(
+        &mut session,
+        "CREATE TEMP TABLE mine (ip inet); SELECT attach_ip_source('mine', '{ip}'); INSERT INTO mine VALUES ('8.8.8.8')",
+    );
+    db.settle();
+    db.sql("DROP TABLE gone; CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.8.8')");
+    assert_eq!(sightings(&db), ["8.8.8.8|(no table)||1", "8.8.8.8|e||1", "8.8.8.8|public.gone||1"]);
+    assert_eq!(db.value("SELECT count(*) FROM ip_sighting_source WHERE tbl IS NOT NULL"), "1");
     agree(&db);
 }
 

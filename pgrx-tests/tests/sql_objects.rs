@@ -202,6 +202,7 @@ fn only_the_offline_look_ups_are_granted_to_public() {
     assert_eq!(
         lines(functions),
         [
+            "_is_replicated",
             "ip_asn",
             "ip_asn_org",
             "ip_city",

@@ -65,7 +65,10 @@ CREATE TABLE @extschema@.ip_sighting (
     PRIMARY KEY (ip_address, source_id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source', '');
+-- A number of a table that is gone would be another table's elsewhere: its place is dumped with its name alone, once the
+-- worker has seen that it is gone.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source',
+    'WHERE tbl IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting', '');
 
 -- When, by the hour: addresses packed, some hundred to a row, so that a day of a hundred thousand of them takes a megabyte.
@@ -449,7 +452,7 @@ CREATE OR REPLACE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger
 COMMENT ON FUNCTION @extschema@._drop_replicated_row() IS 'trigger of the extension''s tables: drops rows that a subscription brings; with the argument known, only inserted rows whose key exists';
 CREATE OR REPLACE FUNCTION @extschema@._is_replicated() RETURNS boolean
     LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'is_replicated';
-COMMENT ON FUNCTION @extschema@._is_replicated() IS 'whether this process applies a subscription; for the extension''s triggers';
+COMMENT ON FUNCTION @extschema@._is_replicated() IS 'whether this process applies a subscription; for the conditions of the extension''s triggers, which run with the rights of whoever writes';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_observation IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source IS 'drops rows that a subscription brings';
 COMMENT ON TRIGGER asn_inventory_replicated ON @extschema@.ip_source_part IS 'drops rows that a subscription brings';
@@ -791,7 +794,7 @@ COMMENT ON COLUMN @extschema@.top_lists.observations IS 'observations of these a
 COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation of one of them';
 COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
 CREATE OR REPLACE VIEW @extschema@.ip_sightings AS
-SELECT s.ip_address, coalesce(l.tbl::text, l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
+SELECT s.ip_address, coalesce((SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = l.tbl), l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
        s.observation_count AS observations
 FROM @extschema@.ip_sighting s JOIN @extschema@.ip_sighting_source l ON l.id = s.source_id;
 COMMENT ON VIEW @extschema@.ip_sightings IS 'who saw an address: a row for each attached table and, where attach_ip_source names one, each sensor; finds an address by index';
@@ -802,7 +805,7 @@ COMMENT ON COLUMN @extschema@.ip_sightings.first_seen_at IS 'earliest observatio
 COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation there';
 COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
 CREATE OR REPLACE VIEW @extschema@.ip_sensors AS
-SELECT coalesce(l.tbl::text, l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+SELECT coalesce((SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = l.tbl), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
        coalesce(s.observations, 0) AS observations, l.left_out
 FROM @extschema@.ip_sighting_source l
 LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
@@ -933,7 +936,7 @@ CREATE OR REPLACE FUNCTION @extschema@.top_networks(since date, until date DEFAU
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
         ORDER BY c.observations DESC, c.asn_number;
     END;
-COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; until today without until), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
+COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
 CREATE OR REPLACE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     BEGIN ATOMIC
@@ -943,11 +946,11 @@ COMMENT ON FUNCTION @extschema@.ip_last(cidr) IS 'the last host address of a net
 CREATE OR REPLACE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @extschema@.ip_inventory
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
     BEGIN ATOMIC
-        SELECT i.*
+        SELECT i
         FROM (SELECT o.network, o.last
               FROM (SELECT k.network, @extschema@.ip_last(k.network) AS last,
                            max(@extschema@.ip_last(k.network)) OVER (ORDER BY k.network ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96'
+                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                                                THEN set_masklen(inet '0.0.0.0' + (host(n)::inet - inet '::ffff:0.0.0.0'), masklen(n) - 96)::cidr ELSE n END AS network
                           FROM unnest(networks) n WHERE n IS NOT NULL) k) o
               WHERE o.before IS NULL OR o.last > o.before) r
@@ -1070,7 +1073,7 @@ BEGIN
             UNION ALL
             -- The 20 that saw it most, where there is more than one, or a sensor.
             SELECT s.first_seen_at, 1, 'seen by', NULL,
-                   concat_ws(', ', coalesce(l.tbl::text, l.name), 'sensor ' || nullif(l.sensor, ''),
+                   concat_ws(', ', coalesce((SELECT t.oid::regclass::text FROM pg_class t WHERE t.oid = l.tbl), l.name), 'sensor ' || nullif(l.sensor, ''),
                              CASE s.observation_count WHEN 1 THEN 'once' ELSE s.observation_count || ' times, last '
                                  || to_char(s.last_seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"') END)
             FROM unnest(seen) s JOIN unnest(places) l ON l.id = s.source_id
@@ -1298,7 +1301,6 @@ COMMENT ON COLUMN @extschema@.cluster_ip_source.unobserved IS 'statements whose 
 COMMENT ON COLUMN @extschema@.cluster_ip_source.rows_seen IS 'rows that were read';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.nodes_missing IS 'number of nodes that did not answer, whose counts are missing here';
-REVOKE ALL ON FUNCTION @extschema@._is_replicated() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_last(cidr) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_addresses_in(cidr[]) FROM PUBLIC;

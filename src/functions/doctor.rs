@@ -112,8 +112,8 @@ const GROUPS: [Group; 21] = [
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
     },
     Group {
-        checks: &["sightings", "activity"],
-        needs: &["ip_sighting_source", "ip_activity", "inventory_count"],
+        checks: &["sightings"],
+        needs: &["ip_sighting_source"],
         look: |schema| {
             // Before the update, and in a cluster, there is nothing.
             if places::is_there(schema) { ask(schema, include_str!("doctor/sightings.sql"), &[]) } else { Vec::new() }

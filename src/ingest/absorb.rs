@@ -20,6 +20,7 @@ use super::queued::{Retry, Stored, is_queue};
 use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::fold;
+use crate::inventory::places::TABLES;
 use crate::inventory::seen::Seen;
 use crate::inventory::seen_by;
 use crate::inventory::seen_by::Sighted;
@@ -110,6 +111,19 @@ pub fn lock(wait: bool) -> bool {
 
 /// One round: at most `max_rows` queue rows. The caller holds [`lock`].
 pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
+    if seen_by::is_kept(schema) {
+        // Now, and not behind the work: a round that fails has written everything in vain.
+        for table in TABLES {
+            if !queue::lock(schema.relation(table)) {
+                errors::raise(
+                    pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                    format!("{} is locked, and nothing was absorbed", table.to_string_lossy()),
+                    "Somebody holds a lock on it, or waits for one.",
+                    "enrichment_doctor() names who does.",
+                );
+            }
+        }
+    }
     let Some(mut taken) = take(schema, max_rows) else { return Absorbed::default() };
     if taken.rows == 0 {
         return Absorbed { some_wait: taken.passed_over > 0, ..Absorbed::default() };

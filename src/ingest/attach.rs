@@ -17,7 +17,7 @@ use super::install::Reads;
 use super::owner::check_owner;
 use super::rows;
 use crate::inventory::source::Attaching;
-use crate::inventory::{source, source_nodes};
+use crate::inventory::{places, source, source_nodes};
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -241,6 +241,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
         source_nodes::detach(schema, table);
     }
     if known {
+        places::retire_table(schema, table);
         source::forget_parts(schema, &members);
     } else if found {
         // A partition, or one that was.

@@ -20,10 +20,10 @@ use super::part::Source;
 use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
-use crate::inventory::{fold, seen, seen_by, sighting, source};
+use crate::inventory::{fold, places, seen, seen_by, sighting, source};
 use crate::pg::call;
 use crate::pg::call::Call;
-use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::catalog::{Schema, Turn, plain_name, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
@@ -56,6 +56,8 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
     attach::refuse_distributed(table, "forget_ip_source()");
     attach::hand_in_rows();
+    // First: a count of many hours may take a while, and what is locked below keeps loaders waiting.
+    Turn::Activity.wait();
     let members = attach::lock_family(table);
     // Before the note is locked: a round of the worker that is under way would put this table's counts back.
     absorb::lock(true);
@@ -115,17 +117,17 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
 
 /// Subtracts what stands in a table's sightings, and removes them.
 fn take_back(schema: &Schema, table: pg_sys::Oid) -> i64 {
-    let (mut taken, mut addresses) = (0, Vec::new());
+    let mut taken = 0;
+    let places = places::numbers_of(schema, table);
     // What was absorbed just now is to be seen.
     tx::next_command();
     with_latest_snapshot(|| {
         sighting::each_of(schema, table, |batch| {
             taken += subtract(schema, batch);
-            addresses.extend_from_slice(batch);
+            sighting::set_times(schema, batch, &places);
         });
     });
     seen_by::forget(schema, table);
-    addresses.chunks(BATCH).for_each(|batch| sighting::set_times(schema, batch));
     taken
 }
 

@@ -9,7 +9,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::places::Place;
 use crate::pg::argument;
-use crate::pg::catalog::{Schema, Turn};
+use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
 use crate::pg::time;
 use crate::settings;
@@ -112,10 +112,9 @@ pub fn forget_marks(schema: &Schema, day: i64) {
     );
 }
 
-/// Has the hours and days counted again in which some places saw anything, whose rows are removed next. Until the
-/// transaction ends, nobody else counts.
+/// Has the hours and days counted again in which some places saw anything, whose rows are removed next. The caller has
+/// [`Turn::Activity`](crate::pg::catalog::Turn::Activity).
 pub fn uncount(schema: &Schema, places: &[i32]) {
-    Turn::Activity.wait();
     // A row without an address, of a place that is nobody's.
     Sql::on(schema, c"ip_activity").run(
         &format!(

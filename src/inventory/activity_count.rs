@@ -118,8 +118,17 @@ impl Counting<'_> {
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (day, place, observed)), true, true);
         } else {
             activity::forget_marks(schema, day);
-            let observed = self.read(day, DAY);
-            self.count(day, true, &union(&observed));
+            // Hour by hour: so memory follows the distinct addresses of the day.
+            let mut all = Observed::default();
+            for hour in (0..24).map(|hour| day + hour * HOUR) {
+                pgrx::check_for_interrupts!();
+                memory::within(MEMORY, || {
+                    let of_hour = union(&self.read(hour, HOUR));
+                    all = Observed::union([&all, &of_hour]);
+                });
+            }
+            let of_day = union(&self.read_day_alone(day));
+            self.count(day, true, &Observed::union([&all, &of_day]));
             if day >= ended {
                 activity::note_open(schema, day);
             }
@@ -139,9 +148,14 @@ impl Counting<'_> {
         (0..found.len()).filter_map(|row| found.datum(row, 1).map(|datum| datum.value() as i64)).collect()
     }
 
-    /// What each place saw in an hour or a day.
+    /// What each place saw in an hour.
     fn read(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
         self.parts(start, width, "SELECT source_id, packed FROM", "")
+    }
+
+    /// What is kept of a day without its hours.
+    fn read_day_alone(&self, day: i64) -> Vec<(i32, Observed)> {
+        self.parts(day, DAY, "SELECT source_id, packed FROM", "AND by_day")
     }
 
     /// The same, and removes the rows. In one statement: others may come at any moment.

@@ -16,6 +16,8 @@ use crate::pg::sql::Sql;
 pub const MOST_SENSORS: usize = 1_000;
 /// The name under which those are.
 pub const OTHER_SENSORS: &str = "(others)";
+/// The name of the place of tables that are gone or temporary: a number of theirs says nothing elsewhere.
+const NO_TABLE: &str = "(no table)";
 /// Bytes of a sensor's name.
 pub const LONGEST: usize = 100;
 
@@ -41,16 +43,20 @@ pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr,
     let sql = Sql::on(schema, c"ip_sighting_source");
     let mut known: HashMap<(u32, String), i32> = HashMap::new();
     let mut sensors: HashMap<u32, usize> = HashMap::new();
-    let mut last = 0;
+    retire(&sql, schema);
+    // The highest number in use, once one is to be given out.
+    let mut last = None;
     {
-        let all = format!("SELECT id, coalesce(tbl::oid, 0), sensor FROM {}.ip_sighting_source", schema.name);
-        let found = sql.returning(&all, &[]);
+        let all = format!(
+            "SELECT id, coalesce(tbl::oid, 0), sensor FROM {}.ip_sighting_source WHERE tbl IS NOT NULL OR name = $1",
+            schema.name
+        );
+        let found = sql.returning(&all, &[argument::text(NO_TABLE)]);
         for row in 0..found.len() {
             let Some(number) = found.get::<i32>(row, 1) else { continue };
             let table = found.get::<pg_sys::Oid>(row, 2).map_or(0, pg_sys::Oid::to_u32);
             known.insert((table, found.text(row, 3).unwrap_or_default()), number);
             *sensors.entry(table).or_default() += 1;
-            last = last.max(number);
         }
     }
     let mut numbered: HashMap<i32, Vec<(IpAddr, Seen)>> = HashMap::new();
@@ -65,33 +71,69 @@ pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr,
         let sensor = if is_too_many { OTHER_SENSORS.to_owned() } else { sensor };
         let number = *known.entry((table, sensor.clone())).or_insert_with(|| {
             *count += 1;
-            last += 1;
-            create(&sql, schema, last, table, &sensor);
-            last
+            let number = last.unwrap_or_else(|| highest(schema)) + 1;
+            last = Some(number);
+            create(&sql, schema, number, table, &sensor);
+            number
         });
         numbered.entry(number).or_default().extend(seen);
     }
     numbered.into_iter().map(|(number, seen)| Place { number, seen }).collect()
 }
 
-fn create(sql: &Sql, schema: &Schema, number: i32, table: u32, sensor: &str) {
-    let oid = pg_sys::Oid::from(table);
-    // A number that was another table's before.
+/// Places of tables that are gone keep their names alone; those of renamed ones get the new name.
+fn retire(sql: &Sql, schema: &Schema) {
     sql.run(
         &format!(
-            "UPDATE {}.ip_sighting_source SET tbl = NULL
-             WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl)",
+            "UPDATE {}.ip_sighting_source l SET tbl = NULL
+             WHERE l.tbl IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.tbl)",
             schema.name
         ),
         &[],
     );
+    sql.run(
+        &format!(
+            "UPDATE {}.ip_sighting_source l SET name = pg_catalog.format('%I.%I', n.nspname, c.relname)
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = l.tbl AND l.name <> pg_catalog.format('%I.%I', n.nspname, c.relname)",
+            schema.name
+        ),
+        &[],
+    );
+}
+
+/// The highest number in use. A restore may have brought data of places whose own rows it could not load.
+fn highest(schema: &Schema) -> i32 {
+    let of = |table: &std::ffi::CStr, column: &str| {
+        let sql = Sql::on(schema, table);
+        let found = sql.returning(
+            &format!("SELECT coalesce(max({column}), 0) FROM {}.{}", schema.name, table.to_string_lossy()),
+            &[],
+        );
+        found.get::<i32>(0, 1).unwrap_or(0)
+    };
+    of(c"ip_sighting_source", "id").max(of(c"ip_sighting", "source_id")).max(of(c"ip_activity", "source_id")).max(0)
+}
+
+/// A table that is detached is another place when it is attached again: what it has added stays.
+pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
+    if is_there(schema) {
+        Sql::on(schema, c"ip_sighting_source").run(
+            &format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl = $1", schema.name),
+            &[(pg_sys::REGCLASSOID, table.into_datum())],
+        );
+    }
+}
+
+fn create(sql: &Sql, schema: &Schema, number: i32, table: u32, sensor: &str) {
+    let oid = pg_sys::Oid::from(table);
     let name = relation_name(oid);
     sql.run(
         &format!("INSERT INTO {}.ip_sighting_source (id, tbl, name, sensor) VALUES ($1, $2, $3, $4)", schema.name),
         &[
             (pg_sys::INT4OID, number.into_datum()),
             (pg_sys::REGCLASSOID, name.as_ref().and_then(|_| oid.into_datum())),
-            argument::text(name.as_deref().unwrap_or_default()),
+            argument::text(name.as_deref().unwrap_or(NO_TABLE)),
             argument::text(sensor),
         ],
     );

@@ -14,7 +14,8 @@ use super::seen::Seen;
 use super::sighting;
 use super::source;
 use crate::pg::argument;
-use crate::pg::catalog::{Schema, relation_name};
+use crate::pg::catalog;
+use crate::pg::catalog::Schema;
 use crate::pg::encoding::from_server;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
@@ -39,8 +40,8 @@ pub fn keep(schema: &Schema, sighted: Sighted) {
     for ((table, sensor), seen) in sighted.into_iter().filter(|(_, seen)| !seen.is_empty()) {
         // Where nothing of ip_source can be read, a table stands for itself: see count_sources in the ingest path.
         let attached_as = || tx::attempt(|| source::attached_as(schema, table.into()).to_u32()).unwrap_or(table);
-        // Tables that are gone are one place: a number of theirs says nothing.
-        let there = |table: u32| if relation_name(table.into()).is_some() { table } else { 0 };
+        // Tables that are gone, and temporary ones, are one place.
+        let there = |table: u32| if catalog::is_lasting(table.into()) { table } else { 0 };
         let root = *roots.entry(table).or_insert_with(|| there(attached_as()));
         let sensor = clean(&from_server(&sensor), LONGEST).into_owned();
         places.entry((root, sensor)).or_default().extend(seen);

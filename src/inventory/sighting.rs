@@ -215,8 +215,8 @@ pub fn each_of(schema: &Schema, table: pg_sys::Oid, mut hand_over: impl FnMut(&[
 }
 
 /// Sets first and last times of addresses to those of their sightings, where these are all that was observed of them. For
-/// addresses of which a table's share was taken back.
-pub fn set_times(schema: &Schema, batch: &[(IpAddr, i64)]) {
+/// addresses of which the share of some places was taken back.
+pub fn set_times(schema: &Schema, batch: &[(IpAddr, i64)], without: &[i32]) {
     let _fetched = Settings::rows_are_fetched();
     let sql = Sql::on_all(schema, &[c"ip_inventory", c"ip_sighting"]);
     sql.run(
@@ -224,12 +224,12 @@ pub fn set_times(schema: &Schema, batch: &[(IpAddr, i64)]) {
             "UPDATE {0}.ip_inventory i SET first_seen_at = r.first, last_seen_at = r.last
              FROM (SELECT s.ip_address AS ip, min(s.first_seen_at) AS first, max(s.last_seen_at) AS last,
                           sum(s.observation_count) AS n
-                   FROM {0}.ip_sighting s WHERE s.ip_address = ANY ($1) GROUP BY 1) r
+                   FROM {0}.ip_sighting s WHERE s.ip_address = ANY ($1) AND s.source_id <> ALL ($2) GROUP BY 1) r
              WHERE i.ip_address = ANY ($1) AND i.ip_address = r.ip AND i.observation_count = r.n
                  AND (i.first_seen_at, i.last_seen_at) IS DISTINCT FROM (r.first, r.last)",
             schema.name
         ),
-        &[argument::addresses(batch.iter().map(|(ip, _)| ip))],
+        &[argument::addresses(batch.iter().map(|(ip, _)| ip)), argument::integers(without.to_vec())],
     );
 }
 

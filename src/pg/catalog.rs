@@ -381,6 +381,14 @@ pub fn relation_name(oid: pg_sys::Oid) -> Option<String> {
     }
 }
 
+/// Whether a relation is there, and will be in other sessions.
+pub fn is_lasting(oid: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups that tolerate absence.
+    unsafe {
+        !pg_sys::get_rel_name(oid).is_null() && pg_sys::get_rel_persistence(oid) as u8 != pg_sys::RELPERSISTENCE_TEMP
+    }
+}
+
 /// A relation's plain name, for messages.
 pub fn plain_name(oid: pg_sys::Oid) -> String {
     // SAFETY: a catalog look-up; the name is copied at once.

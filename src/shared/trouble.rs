@@ -22,6 +22,8 @@ pub enum Work {
     Record,
     /// The counts of the inventory.
     Count,
+    /// The counts of days and hours.
+    Activity,
     /// The walk after a newer build.
     Walk,
     /// The rows due at Team Cymru.
@@ -49,13 +51,14 @@ pub enum Work {
 }
 
 /// All of them, in the order of [`Troubles`], with a short name and a description.
-pub const WORKS: [(Work, &str, &str); 18] = [
+pub const WORKS: [(Work, &str, &str); 19] = [
     (Work::Absorb, "absorb", "absorbing observations"),
     (Work::Rows, "rows", "writing single addresses to ip_inventory"),
     (Work::Question, "question", "answering enrich_ip()"),
     (Work::Job, "job", "a backfill or refresh"),
     (Work::Record, "record", "writing down the end of a job"),
     (Work::Count, "count", "counting the inventory"),
+    (Work::Activity, "activity", "counting days and hours"),
     (Work::Walk, "walk", "walking the inventory after a newer build"),
     (Work::CymruClaim, "cymru_claim", "reading the addresses due for Team Cymru"),
     (Work::CymruWrite, "cymru_write", "writing answers of Team Cymru"),

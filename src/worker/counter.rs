@@ -22,5 +22,5 @@ fn run(argument: pg_sys::Datum) {
     if slot.is_banned() {
         return;
     }
-    slot.counted.store(maintenance::count(), Ordering::Release);
+    slot.counted.store(maintenance::count(maintenance::MOST_PASSES), Ordering::Release);
 }

@@ -33,13 +33,17 @@ const PART: u32 = 50;
 /// unless it takes so long that it would be this old. A backfill of years has many hours to count, once.
 const LONGEST: Duration = Duration::from_secs(600);
 /// Passes over hours that are to be counted, of some hundred each, behind one count of the inventory.
-const MOST_PASSES: u32 = 100;
+pub const MOST_PASSES: u32 = 100;
+/// How often it is looked, without any write, whether a day is over or has become too old.
+const ROUND: Duration = Duration::from_secs(3600);
 
 /// When to count next.
 pub struct Maintenance {
     database: pg_sys::Oid,
     slot: &'static Database,
     changed: bool,
+    /// When it was last counted for the time alone.
+    round: Option<Instant>,
     /// When writes were last checked.
     looked: Option<Instant>,
     not_before: Option<Instant>,
@@ -50,7 +54,15 @@ pub struct Maintenance {
 impl Maintenance {
     /// For the worker of a database.
     pub fn new(database: pg_sys::Oid, slot: &'static Database) -> Maintenance {
-        Maintenance { database, slot, changed: false, looked: None, not_before: None, counter: None }
+        Maintenance {
+            database,
+            slot,
+            changed: false,
+            round: Some(Instant::now()),
+            looked: None,
+            not_before: None,
+            counter: None,
+        }
     }
 
     /// The inventory was written.
@@ -67,6 +79,10 @@ impl Maintenance {
             let began = *began;
             self.counter = None;
             self.counted(began, self.slot.counted.load(Ordering::Acquire));
+        }
+        if self.round.is_none_or(|at| at.elapsed() >= ROUND) {
+            self.round = Some(Instant::now());
+            self.changed = true;
         }
         if !self.changed && self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
             self.looked = Some(Instant::now());
@@ -104,7 +120,7 @@ impl Maintenance {
             self.counter = Some((counter, began));
             return;
         }
-        self.counted(began, count());
+        self.counted(began, count(1));
     }
 
     /// `None`: no process is free, and the worker counts.
@@ -142,8 +158,8 @@ fn is_mine(schema: &Schema) -> bool {
     !heap::is_everywhere(schema) || citus::is_coordinator()
 }
 
-/// Counts. False: it has to be done again.
-pub fn count() -> bool {
+/// Counts, with so many passes over hours at most. False: it has to be done again.
+pub fn count(passes: u32) -> bool {
     process::busy("counting the inventory");
     // The reported statistics include this process's writes.
     process::hand_in();
@@ -159,7 +175,7 @@ pub fn count() -> bool {
     {
         pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
     }
-    result.is_ok() && (0..MOST_PASSES).map_while(|_| count_activity()).any(|more| !more)
+    result.is_ok() && (0..passes).map_while(|_| count_activity()).any(|more| !more)
 }
 
 /// Counts what was observed by the hour: some hundred hours. Whether more is left; `None`: it failed.
@@ -169,10 +185,10 @@ fn count_activity() -> Option<bool> {
         restore::give_way();
         more
     };
-    match watched::part(Work::Count, recount) {
+    match watched::run(Work::Activity, recount) {
         Ok(more) => Some(more),
         Err(failure) => {
-            if watched::is_news(Work::Count, &failure) {
+            if watched::is_news(Work::Activity, &failure) {
                 pgrx::log!("asn_inventory: activity could not be counted: {}", failure.message);
             }
             None

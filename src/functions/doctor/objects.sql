@@ -93,7 +93,7 @@ FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_typ
       SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
       FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
       WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
-        AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record', 'ip_parse', 'ip_extract', 'ip_extract_array')
+        AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record', 'ip_parse', 'ip_extract', 'ip_extract_array', '_is_replicated')
       UNION
       SELECT 'TYPE ' || y.oid::regtype, y.typname, a.privilege_type, a.grantee
       FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g
