@@ -23,6 +23,8 @@ pub struct Database {
     pub counter: AtomicI32,
     /// The last process that counted came to its end.
     pub counted: AtomicBool,
+    /// How long the last count of the inventory took, without days and hours (ms).
+    pub count_took: AtomicU32,
     /// The extension may be there: a worker should look.
     pub wanted: AtomicBool,
     /// Its tables of mmdb files cannot be used: another database has the copy for other servers.

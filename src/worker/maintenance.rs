@@ -18,6 +18,7 @@ use crate::pg::citus;
 use crate::pg::process;
 use crate::pg::process::{Handle, Registration};
 use crate::pg::tx;
+use crate::shared;
 use crate::shared::Database;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
@@ -30,7 +31,9 @@ const SHORTEST: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(5);
 /// A count takes at most this part of the time,
 const PART: u32 = 50;
-/// unless it takes so long that it would be this old. A backfill of years has many hours to count, once.
+/// and days and hours this one, since they are to be seconds old, as a rule;
+const PART_OF_HOURS: u32 = 4;
+/// unless that takes so long that it would be this old. A backfill of years has many hours to count, once.
 const LONGEST: Duration = Duration::from_secs(600);
 /// Passes over hours that are to be counted, of some hundred each, behind one count of the inventory.
 pub const MOST_PASSES: u32 = 100;
@@ -139,7 +142,10 @@ impl Maintenance {
 
     fn counted(&mut self, began: Instant, done: bool) {
         self.changed |= !done;
-        self.not_before = Some(Instant::now() + SHORTEST.max(began.elapsed() * PART).min(LONGEST));
+        let inventory = Duration::from_millis(self.slot.count_took.load(Ordering::Relaxed).into());
+        let rest = began.elapsed().saturating_sub(inventory);
+        let pause = SHORTEST.max(inventory * PART).max(rest * PART_OF_HOURS);
+        self.not_before = Some(Instant::now() + pause.min(LONGEST));
     }
 
     /// How long there is nothing to do.
@@ -163,6 +169,7 @@ pub fn count(passes: u32) -> bool {
     process::busy("counting the inventory");
     // The reported statistics include this process's writes.
     process::hand_in();
+    let began = Instant::now();
     let result = watched::run(Work::Count, || {
         let counted = Schema::hold()
             .filter(is_mine)
@@ -174,6 +181,9 @@ pub fn count(passes: u32) -> bool {
         && watched::is_news(Work::Count, failure)
     {
         pgrx::log!("asn_inventory: the inventory could not be counted: {}", failure.message);
+    }
+    if let Some(slot) = shared::here() {
+        slot.count_took.store(began.elapsed().as_millis().try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
     }
     result.is_ok() && (0..passes).map_while(|_| count_activity()).any(|more| !more)
 }
