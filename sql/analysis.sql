@@ -197,7 +197,7 @@ COMMENT ON FUNCTION @extschema@.ip_last(cidr) IS 'the last host address of a net
 CREATE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @extschema@.ip_inventory
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
     BEGIN ATOMIC
-        SELECT i
+        SELECT s.found
         FROM (SELECT o.network, o.last
               FROM (SELECT k.network, @extschema@.ip_last(k.network) AS last,
                            max(@extschema@.ip_last(k.network)) OVER (ORDER BY k.network ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -205,7 +205,9 @@ CREATE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @exts
                                                THEN set_masklen(inet '0.0.0.0' + (host(n)::inet - inet '::ffff:0.0.0.0'), masklen(n) - 96)::cidr ELSE n END AS network
                           FROM unnest(networks) n WHERE n IS NOT NULL) k) o
               WHERE o.before IS NULL OR o.last > o.before) r
-        JOIN @extschema@.ip_inventory i ON i.ip_address >= r.network AND i.ip_address <= r.last;
+        -- Planned by itself, for one range: as a join, the planner would expect a ninth of the inventory in each.
+        CROSS JOIN LATERAL (SELECT i AS found FROM @extschema@.ip_inventory i
+                            WHERE i.ip_address >= r.network AND i.ip_address <= r.last OFFSET 0) s;
     END;
 COMMENT ON FUNCTION @extschema@.ip_addresses_in(cidr[]) IS 'the rows of ip_inventory in networks, by index, each once';
 
