@@ -6,6 +6,23 @@ use std::net::IpAddr;
 
 use crate::pack::{Entry, Packer, unpack};
 
+/// Microseconds of an hour.
+pub const HOUR: i64 = 3_600_000_000;
+/// Microseconds of a day.
+pub const DAY: i64 = 24 * HOUR;
+
+/// When the hour or day (`width`) of a moment begins, UTC, in PostgreSQL's microseconds.
+///
+/// ```
+/// use enrich::activity::{DAY, HOUR, beginning};
+/// assert_eq!(beginning(HOUR + 1, HOUR), HOUR);
+/// assert_eq!(beginning(-1, DAY), -DAY);
+/// ```
+#[must_use]
+pub fn beginning(moment: i64, width: i64) -> i64 {
+    moment.div_euclid(width).saturating_mul(width)
+}
+
 /// Addresses in order, each once, with how often it was observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed(Vec<(IpAddr, i64)>);

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
+use enrich::activity::{HOUR, beginning};
 use foldhash::fast::RandomState;
 
-/// Microseconds of an hour.
-pub const HOUR: i64 = 3_600_000_000;
 /// No hour begins here: whatever comes next is another one.
 const NO_HOUR: i64 = i64::MIN;
 
@@ -50,7 +49,7 @@ impl Groups {
 
     #[cold]
     fn turn(&mut self, moment: i64) {
-        self.hour = Hour(hour_of(moment));
+        self.hour = Hour(beginning(moment, HOUR));
         let next = self.sensors.len() as Number;
         self.current = *self.groups.entry((self.sensor, self.hour.0)).or_insert(next);
         if self.current == next {
@@ -110,9 +109,4 @@ impl Groups {
     pub fn clear(&mut self) {
         *self = Groups::default();
     }
-}
-
-/// When the hour of a moment begins, UTC.
-pub fn hour_of(moment: i64) -> i64 {
-    moment.div_euclid(HOUR).saturating_mul(HOUR)
 }

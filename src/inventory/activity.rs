@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use enrich::activity::Observed;
+use enrich::activity::{DAY, HOUR, Observed, beginning};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::places::Place;
@@ -14,10 +14,6 @@ use crate::pg::sql::Sql;
 use crate::pg::time;
 use crate::settings;
 
-/// Microseconds of an hour and of a day.
-pub const HOUR: i64 = 3_600_000_000;
-/// See above.
-pub const DAY: i64 = 24 * HOUR;
 /// The place of a row that marks a day that is not over: it is counted once more after its end.
 pub const OPEN_DAY: i32 = -1;
 /// The place of a row that says that its hour or day is to be counted again.
@@ -34,11 +30,6 @@ pub fn is_kept() -> bool {
 pub fn limits() -> [i64; 2] {
     let now = time::now();
     settings::activity().map(|kept| now.saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX)))
-}
-
-/// When the hour or day of a moment begins, UTC.
-pub fn beginning(moment: i64, width: i64) -> i64 {
-    moment.div_euclid(width).saturating_mul(width)
 }
 
 /// Appends what places saw, in any order, each entry within one hour.

@@ -8,11 +8,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use enrich::activity::Observed;
+use enrich::activity::{DAY, HOUR, Observed, beginning};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::activity;
-use super::activity::{DAY, HOUR, beginning};
 use super::fold;
 use super::places;
 use crate::pg::argument;
