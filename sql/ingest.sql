@@ -4,7 +4,7 @@ COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of atta
 
 CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL, sensor text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed; sensor: column or JSON path that names who saw the event: payload->>sensor';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement), row (each row, including rows from a subscription) or index (each row, by an index that stores nothing: for fast loads, hypertables and many partitions); only_where: condition on the row: payload->>eventid = cowrie.login.failed; sensor: column or JSON path that names who saw the event: payload->>sensor';
 
 CREATE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
@@ -37,6 +37,25 @@ CREATE EVENT TRIGGER asn_inventory_new_partition ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE FOREIGN TABLE')
     EXECUTE FUNCTION @extschema@.attach_new_partitions();
 COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children added after their parent was attached';
+
+-- A second way to observe: an index that stores nothing, to which PostgreSQL hands each new row.
+CREATE FUNCTION @extschema@.ip_observer(internal) RETURNS index_am_handler
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'ip_observer';
+COMMENT ON FUNCTION @extschema@.ip_observer(internal) IS 'handler of the index access method ip_observer';
+CREATE ACCESS METHOD ip_observer TYPE INDEX HANDLER @extschema@.ip_observer;
+COMMENT ON ACCESS METHOD ip_observer IS 'observes the addresses of new rows; stores nothing';
+-- For each type: which of them hold addresses is checked when an index is made, with the reason.
+CREATE OPERATOR CLASS @extschema@.ip_observer_ops DEFAULT FOR TYPE anyelement USING ip_observer AS STORAGE anyelement;
+COMMENT ON OPERATOR CLASS @extschema@.ip_observer_ops USING ip_observer IS 'columns that hold addresses, as attach_ip_source takes them';
+
+CREATE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
+    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'note_new_observer';
+COMMENT ON FUNCTION @extschema@.note_new_observer() IS 'notes a table with a new index of the access method ip_observer in ip_source';
+CREATE EVENT TRIGGER asn_inventory_new_observer ON ddl_command_end
+    WHEN TAG IN ('CREATE INDEX')
+    EXECUTE FUNCTION @extschema@.note_new_observer();
+COMMENT ON EVENT TRIGGER asn_inventory_new_observer IS 'notes a table with a new index of the access method ip_observer in ip_source';
 
 CREATE FUNCTION @extschema@.unpack_observations(
     packed bytea, OUT address inet, OUT seen bigint, OUT first_seen timestamptz, OUT last_seen timestamptz)

@@ -12,6 +12,8 @@ REVOKE ALL ON FUNCTION @extschema@.unpack_observations(bytea) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._unobserved_statements() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._database_identity() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.attach_new_partitions() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.ip_observer(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.note_new_observer() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.enrich_ip(inet, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, integer, inet[], boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) FROM PUBLIC;

@@ -175,7 +175,7 @@ COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were re
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the latest value that could not be read, without control characters';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not be read; for a statement without any address, why it has none';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'time of that statement';
-COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement) or row (one by one)';
+COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement), row (one by one, by a trigger) or index (one by one, by an index)';
 COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
 COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
 COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';

@@ -39,6 +39,7 @@ fn a_role_with_execute_only_gets_could_not_look() {
             "mmdb editions",
             "mmdb files",
             "mmdb refused",
+            "observer indexes",
             "partitions",
             "port 43",
             "preload",

@@ -22,7 +22,7 @@ fn a_role_without_rights_gets_a_clear_refusal() {
     let closed = db.lines(
         "SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e'
          WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'asn_inventory')
-           AND d.classid = 'pg_proc'::regclass AND p.prokind = 'f' AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+           AND d.classid = 'pg_proc'::regclass AND p.prokind = 'f' AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'index_am_handler'::regtype)
            AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record',
                'ip_parse', 'ip_extract', 'ip_extract_array', '_is_replicated')
          ORDER BY 1",
@@ -46,6 +46,7 @@ fn a_role_without_rights_gets_a_clear_refusal() {
         "SELECT backfill_inventory()",
         "CALL wait_for_job(1)",
         "CREATE TRIGGER mine AFTER INSERT ON own.events REFERENCING NEW TABLE AS t FOR EACH STATEMENT EXECUTE FUNCTION observe_addresses('', 'ip')",
+        "CREATE INDEX ON own.events USING ip_observer (ip)",
     ] {
         assert_eq!(refused(&mut session, call).code, "42501", "{call}");
     }

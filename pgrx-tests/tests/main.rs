@@ -56,6 +56,7 @@ mod ingest_concurrent;
 mod ingest_enabled;
 mod ingest_family;
 mod ingest_forbidden;
+mod ingest_index;
 mod ingest_json_times;
 mod ingest_mapped;
 mod ingest_others;

@@ -53,7 +53,12 @@ fn every_object_has_a_description() {
                     WHERE coalesce(obj_description(oid, 'pg_event_trigger'), '') = ''";
     assert_eq!(lines(triggers), [""; 0]);
     let kinds = "SELECT DISTINCT class::regclass::text FROM made ORDER BY 1";
-    assert_eq!(lines(kinds), ["pg_class", "pg_event_trigger", "pg_proc", "pg_type"], "kinds that are looked at here");
+    let wanted = ["pg_am", "pg_class", "pg_event_trigger", "pg_opclass", "pg_opfamily", "pg_proc", "pg_type"];
+    assert_eq!(lines(kinds), wanted, "kinds that are looked at here");
+    // A family of operators is made with its only class.
+    let methods = "SELECT a.amname FROM pg_am a JOIN made ON class = 'pg_am'::regclass AND object = a.oid WHERE obj_description(a.oid, 'pg_am') IS NULL
+                   UNION ALL SELECT c.opcname FROM pg_opclass c JOIN made ON class = 'pg_opclass'::regclass AND object = c.oid WHERE obj_description(c.oid, 'pg_opclass') IS NULL";
+    assert_eq!(lines(methods), [""; 0]);
     let counted = "SELECT (SELECT count(*) FROM function) >= 18, (SELECT count(*) FROM relation) >= 7";
     assert_eq!(lines(counted), ["t|t"]);
 }
@@ -176,6 +181,7 @@ fn functions_that_run_sql_pin_their_search_path() {
             "ip_last|sql|invoker",
             "ip_lists|c|invoker",
             "ip_network_at|sql|invoker",
+            "ip_observer|c|invoker",
             "ip_parse|c|invoker",
             "ip_parse|c|invoker",
             "lookup_ip|c|invoker",
@@ -192,7 +198,7 @@ fn functions_that_run_sql_pin_their_search_path() {
         ]
     );
     let definers = "SELECT proname FROM function WHERE prosecdef ORDER BY 1";
-    assert_eq!(lines(definers), ["attach_new_partitions"]);
+    assert_eq!(lines(definers), ["attach_new_partitions", "note_new_observer"]);
 }
 
 #[test]

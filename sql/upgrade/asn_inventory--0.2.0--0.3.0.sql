@@ -112,6 +112,18 @@ CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_sighting_so
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_activity FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 CREATE TRIGGER asn_inventory_restore BEFORE INSERT ON @extschema@.ip_activity_count FOR EACH STATEMENT EXECUTE FUNCTION @extschema@._note_restore();
 
+-- The index that observes.
+CREATE FUNCTION @extschema@.ip_observer(internal) RETURNS index_am_handler
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'ip_observer';
+CREATE ACCESS METHOD ip_observer TYPE INDEX HANDLER @extschema@.ip_observer;
+CREATE OPERATOR CLASS @extschema@.ip_observer_ops DEFAULT FOR TYPE anyelement USING ip_observer AS STORAGE anyelement;
+CREATE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
+    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'note_new_observer';
+CREATE EVENT TRIGGER asn_inventory_new_observer ON ddl_command_end
+    WHEN TAG IN ('CREATE INDEX')
+    EXECUTE FUNCTION @extschema@.note_new_observer();
+
 -- From here on written by scripts/upgrade-sql.sh.
 COMMENT ON TYPE @extschema@.ip_enrichment IS 'all data of one address: network, place, scanner, and the state of each source';
 COMMENT ON TYPE @extschema@.enrichment_summary IS 'result of a job: addresses looked at, answered by each source, not found, skipped, failed';
@@ -193,7 +205,7 @@ COMMENT ON COLUMN @extschema@.ip_source.rows_since_address IS 'rows that were re
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_sample IS 'beginning of the latest value that could not be read, without control characters';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_reason IS 'why it could not be read; for a statement without any address, why it has none';
 COMMENT ON COLUMN @extschema@.ip_source.unreadable_at IS 'time of that statement';
-COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement) or row (one by one)';
+COMMENT ON COLUMN @extschema@.ip_source.method IS 'how rows are observed: trigger (once per statement), row (one by one, by a trigger) or index (one by one, by an index)';
 COMMENT ON COLUMN @extschema@.ip_source.columns_changed IS 'true: the table has observations from other columns than its present ones, so forget_ip_source() refuses it';
 COMMENT ON COLUMN @extschema@.ip_source.observed_path IS 'path to the time of the event in the JSON column observed_at; null: the column itself is the time';
 COMMENT ON COLUMN @extschema@.ip_source.only_where IS 'condition that a row must meet to be observed; null: every row is';
@@ -417,7 +429,7 @@ CREATE OR REPLACE FUNCTION @extschema@.observe_addresses() RETURNS trigger
 COMMENT ON FUNCTION @extschema@.observe_addresses() IS 'trigger function of attached tables: appends the addresses of inserted rows to ip_observation';
 CREATE OR REPLACE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL, sensor text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement) or row (each row, including rows from a subscription); only_where: condition on the row: payload->>eventid = cowrie.login.failed; sensor: column or JSON path that names who saw the event: payload->>sensor';
+COMMENT ON FUNCTION @extschema@.attach_ip_source(regclass, text[], text, text, text, text) IS 'observes the addresses in rows inserted into a table from now on; ip_columns: columns and JSON paths (payload->>src_ip, payload->answers->*->>rdata), each of them in list(...) for a list of addresses or text(...) for free text; observed_at: column or JSON path with the time of the event, followed by its time zone where that has none: at@Europe/Berlin; method: trigger (once per statement), row (each row, including rows from a subscription) or index (each row, by an index that stores nothing: for fast loads, hypertables and many partitions); only_where: condition on the row: payload->>eventid = cowrie.login.failed; sensor: column or JSON path that names who saw the event: payload->>sensor';
 CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS void
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'detach_ip_source';
 COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
@@ -439,6 +451,16 @@ CREATE OR REPLACE FUNCTION @extschema@.attach_new_partitions() RETURNS event_tri
     AS 'MODULE_PATHNAME', 'attach_new_partitions';
 COMMENT ON FUNCTION @extschema@.attach_new_partitions() IS 'observes partitions and children added after their parent was attached';
 COMMENT ON EVENT TRIGGER asn_inventory_new_partition IS 'observes partitions and children added after their parent was attached';
+CREATE OR REPLACE FUNCTION @extschema@.ip_observer(internal) RETURNS index_am_handler
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'ip_observer';
+COMMENT ON FUNCTION @extschema@.ip_observer(internal) IS 'handler of the index access method ip_observer';
+COMMENT ON ACCESS METHOD ip_observer IS 'observes the addresses of new rows; stores nothing';
+COMMENT ON OPERATOR CLASS @extschema@.ip_observer_ops USING ip_observer IS 'columns that hold addresses, as attach_ip_source takes them';
+CREATE OR REPLACE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
+    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'note_new_observer';
+COMMENT ON FUNCTION @extschema@.note_new_observer() IS 'notes a table with a new index of the access method ip_observer in ip_source';
+COMMENT ON EVENT TRIGGER asn_inventory_new_observer IS 'notes a table with a new index of the access method ip_observer in ip_source';
 CREATE OR REPLACE FUNCTION @extschema@.unpack_observations(
     packed bytea, OUT address inet, OUT seen bigint, OUT first_seen timestamptz, OUT last_seen timestamptz)
     RETURNS SETOF record
@@ -1303,6 +1325,8 @@ COMMENT ON COLUMN @extschema@.cluster_ip_source.unobserved IS 'statements whose 
 COMMENT ON COLUMN @extschema@.cluster_ip_source.rows_seen IS 'rows that were read';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.last_observed_at IS 'latest time of an event in it';
 COMMENT ON COLUMN @extschema@.cluster_ip_source.nodes_missing IS 'number of nodes that did not answer, whose counts are missing here';
+REVOKE ALL ON FUNCTION @extschema@.ip_observer(internal) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.note_new_observer() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_last(cidr) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_addresses_in(cidr[]) FROM PUBLIC;
@@ -1313,5 +1337,5 @@ COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher whe
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
-SELECT @extschema@._secure_extension('{_is_replicated,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,top_lists,top_networks()}', '{network_lists}');
+SELECT @extschema@._secure_extension('{_is_replicated,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_observer,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,note_new_observer,top_lists,top_networks()}', '{network_lists}');
 SELECT @extschema@._announce_extension();

@@ -40,7 +40,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 21] = [
+const GROUPS: [Group; 22] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -133,6 +133,11 @@ const GROUPS: [Group; 21] = [
             found.extend(columns::look(schema));
             found
         },
+    },
+    Group {
+        checks: &["observer indexes"],
+        needs: &["ip_source"],
+        look: |schema| ask(schema, include_str!("doctor/observers.sql"), &[]),
     },
     Group {
         checks: &["partitions"],

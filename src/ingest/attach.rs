@@ -11,11 +11,13 @@ use pgrx::prelude::*;
 use super::arguments::Arguments;
 use super::attachable::{check_columns, check_names, check_routes, check_table};
 use super::before::Before;
+use super::counted;
 use super::family;
+use super::indexes;
 use super::install;
 use super::install::Reads;
+use super::noted;
 use super::owner::check_owner;
-use super::rows;
 use crate::inventory::source::Attaching;
 use crate::inventory::{places, source, source_nodes};
 use crate::pg::call::Call;
@@ -53,14 +55,8 @@ sql_function!(
         let method = Method::parse(method.as_deref().unwrap_or("trigger"));
         let only_where = if call.nargs() > 4 { call.text(4) } else { None };
         let sensor = if call.nargs() > 5 { call.text(5) } else { None };
-        let wanted = Wanted {
-            selectors: &selectors,
-            observed_at: observed_at.as_deref(),
-            only_where: only_where.as_deref(),
-            sensor: sensor.as_deref(),
-            method,
-        };
-        attach(&Schema::of(call), table, &wanted);
+        let arguments = Arguments { observed_at, selectors, only_where, sensor };
+        attach(&Schema::of(call), table, arguments, method);
         call.null()
     }
 );
@@ -85,6 +81,8 @@ enum Method {
     Trigger,
     /// One by one: see [`super::rows`].
     Row,
+    /// By an index: see [`super::observer`].
+    Index,
 }
 
 impl Method {
@@ -92,10 +90,11 @@ impl Method {
         match text {
             "trigger" => Method::Trigger,
             "row" => Method::Row,
+            "index" => Method::Index,
             _ => bad_value(
                 format!("unknown method \"{text}\""),
-                "Methods are: trigger, row.",
-                "Leave it out, or use row for a table that a subscription writes to.",
+                "Methods are: trigger, row, index.",
+                "Leave it out, or use index for fast loads, and row for a table that a subscription writes to.",
             ),
         }
     }
@@ -104,28 +103,21 @@ impl Method {
         match self {
             Method::Trigger => "trigger",
             Method::Row => "row",
+            Method::Index => "index",
         }
     }
 
-    fn reads(self) -> Reads {
+    /// What its trigger reads; `None`: it has none.
+    fn reads(self) -> Option<Reads> {
         match self {
-            Method::Trigger => Reads::Rows,
-            Method::Row => Reads::EachRow,
+            Method::Trigger => Some(Reads::Rows),
+            Method::Row => Some(Reads::EachRow),
+            Method::Index => None,
         }
     }
 }
 
-/// How a table is to be attached.
-struct Wanted<'a> {
-    selectors: &'a [String],
-    observed_at: Option<&'a str>,
-    only_where: Option<&'a str>,
-    sensor: Option<&'a str>,
-    method: Method,
-}
-
-fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
-    let Wanted { selectors, observed_at, only_where, sensor, method } = *wanted;
+fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method: Method) {
     let Some(name) = relation_name(table) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
@@ -143,7 +135,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
             "Attach it after COMMIT.",
         );
     }
-    let time = check_columns(table, selectors, observed_at, only_where, sensor);
+    let time = check_columns(table, &arguments);
     let command = session::command();
     let sql = Sql::as_caller();
     let members = lock_family(table);
@@ -151,39 +143,28 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
         check_routes(table, &members);
     }
     check_names(schema, &members);
-    let arguments = Arguments {
-        observed_at: time.as_ref().map(EventTime::to_string),
-        selectors: selectors.to_vec(),
-        only_where: only_where.map(str::to_owned),
-        sensor: sensor.map(str::to_owned),
-    };
-    let arguments = arguments.list();
-    let switched = allow_triggers(&members);
-    let own: Vec<pg_sys::Oid> =
-        members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
-    // From the top: what PostgreSQL made after the trigger of a table above goes with that.
-    own.iter().filter(|member| has_trigger(schema, **member)).for_each(|member| install::drop(&sql, *member));
-    for member in own {
-        if can_have_trigger(member) {
-            // PostgreSQL gives a row trigger to the partitions as well.
-            if !has_trigger(schema, member) {
-                install::create(&sql, schema, member, &arguments, method.reads());
-            }
-        } else if method == Method::Trigger || !has_trigger(schema, member) {
-            pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
+    arguments.observed_at = time.as_ref().map(EventTime::to_string);
+    match method.reads() {
+        Some(reads) => {
+            take_off_indexes(&sql, &members, None);
+            put_on_triggers(&sql, schema, table, &members, &arguments, reads);
+        }
+        None => {
+            take_off_triggers(&sql, schema, &members);
+            let kept = take_off_indexes(&sql, &members, Some(&arguments));
+            put_on_indexes(&sql, &members, &arguments, &kept);
         }
     }
-    drop(switched);
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
     let is_empty = members.iter().copied().all(is_empty);
     // The caller needs no right for the note.
     let quiet = Settings::without_triggers();
     let how = Attaching {
-        columns: selectors,
+        columns: &arguments.selectors,
         observed_at: time.as_ref(),
-        only_where,
-        sensor,
+        only_where: arguments.only_where.as_deref(),
+        sensor: arguments.sensor.as_deref(),
         snapshot: &before,
         name: Some(&name),
         is_empty,
@@ -199,6 +180,77 @@ fn attach(schema: &Schema, table: pg_sys::Oid, wanted: &Wanted<'_>) {
         source::forget_parts(schema, &members);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
+}
+
+/// Makes the triggers of a table, `table`, and all below it.
+fn put_on_triggers(
+    sql: &Sql,
+    schema: &Schema,
+    table: pg_sys::Oid,
+    members: &[pg_sys::Oid],
+    arguments: &Arguments,
+    reads: Reads,
+) {
+    let arguments = arguments.list();
+    let _switched = allow_triggers(members);
+    let own: Vec<pg_sys::Oid> =
+        members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
+    // From the top: what PostgreSQL made after the trigger of a table above goes with that.
+    own.iter().filter(|member| has_trigger(schema, **member)).for_each(|member| install::drop(sql, *member));
+    for member in own {
+        if can_have_trigger(member) {
+            // PostgreSQL gives a row trigger to the partitions as well.
+            if !has_trigger(schema, member) {
+                install::create(sql, schema, member, &arguments, reads);
+            }
+        } else if reads == Reads::Rows || !has_trigger(schema, member) {
+            pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
+        }
+    }
+}
+
+/// Drops the triggers of tables. Whether there was one.
+fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> bool {
+    let _switched = allow_triggers(members);
+    let mut found = false;
+    for member in members.iter().copied() {
+        if has_trigger(schema, member) {
+            install::drop(sql, member);
+            found = true;
+        }
+    }
+    found
+}
+
+/// Makes the indexes of tables, but of those that are `kept`. PostgreSQL gives one to the partitions as well.
+fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, kept: &[pg_sys::Oid]) {
+    noted::by_itself(|| {
+        for member in members.iter().copied().filter(|member| !kept.contains(member)) {
+            let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
+            if can_have_trigger(member) && !is_covered && !family::is_managed(member) {
+                indexes::create(sql, member, arguments);
+            } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
+                pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
+            }
+        }
+    });
+}
+
+/// Drops the indexes of tables, but for one on each that observes as `wanted`. Returns the tables that keep theirs.
+fn take_off_indexes(sql: &Sql, members: &[pg_sys::Oid], wanted: Option<&Arguments>) -> Vec<pg_sys::Oid> {
+    let mut kept = Vec::new();
+    for member in members.iter().copied() {
+        for index in indexes::of(member).into_iter().filter(|index| !index.is_inherited) {
+            let is_plain = index.is_valid && !index.is_partial && !index.has_expression;
+            let fits = is_plain && wanted == Some(&index.arguments);
+            if fits && !kept.contains(&member) {
+                kept.push(member);
+            } else {
+                indexes::drop(sql, index.index);
+            }
+        }
+    }
+    kept
 }
 
 /// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may other
@@ -224,16 +276,17 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
         check_owner(table, "Attaching and detaching change the table's triggers.");
     }
     let sql = Sql::as_caller();
-    let mut found = false;
     let members = lock_family(table);
-    let switched = allow_triggers(&members);
-    for member in members.iter().copied() {
-        if has_trigger(schema, member) {
-            install::drop(&sql, member);
-            found = true;
-        }
+    if indexes::of(table).iter().any(|index| index.is_inherited) {
+        not_ready(
+            format!("\"{}\" is observed by an index of the table above it", plain_name(table)),
+            "That cannot be dropped for one partition.",
+            "Detach the table above, or the partition from it.",
+        );
     }
-    drop(switched);
+    let has_index = members.iter().any(|member| !indexes::of(*member).is_empty());
+    take_off_indexes(&sql, &members, None);
+    let found = take_off_triggers(&sql, schema, &members) || has_index;
     drop(sql);
     let quiet = Settings::without_triggers();
     let known = source::detach(schema, table);
@@ -285,7 +338,7 @@ fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
 
 /// Lets a reading of rows and queue see the row-by-row counts of this transaction.
 pub(super) fn hand_in_rows() {
-    if !rows::hand_in() {
+    if !counted::hand_in() {
         not_ready(
             "rows that this transaction inserted before the savepoint are not counted yet",
             "They are counted when it commits.",

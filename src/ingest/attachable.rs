@@ -7,7 +7,7 @@ use enrich::selector::{EventTime, Selector, mistake};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::arguments;
+use super::arguments::{self, Arguments};
 use super::extract::{Extractor, Misfit, column};
 use super::family;
 use super::install;
@@ -51,33 +51,37 @@ pub fn check_table(table: pg_sys::Oid) {
 }
 
 /// Refuses columns that cannot be read. Returns where the time stands.
-pub fn check_columns(
-    table: pg_sys::Oid,
-    selectors: &[String],
-    observed_at: Option<&str>,
-    only_where: Option<&str>,
-    sensor: Option<&str>,
-) -> Option<EventTime> {
+pub fn check_columns(table: pg_sys::Oid, arguments: &Arguments) -> Option<EventTime> {
     // SAFETY: the relation is open for as long as its descriptor is read.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
-        let desc = (*relation).rd_att;
-        for text in selectors {
-            check_selector(table, desc, text);
-        }
-        let time = observed_at.map(|text| EventTime::parse(text, |name| column(desc, name).is_some()));
+        let time = check_arguments(table, (*relation).rd_att, arguments);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        time
+    }
+}
+
+/// The same for columns of a table that an index has.
+///
+/// # Safety
+/// `desc` must be a valid descriptor.
+pub unsafe fn check_arguments(table: pg_sys::Oid, desc: pg_sys::TupleDesc, arguments: &Arguments) -> Option<EventTime> {
+    // SAFETY: see above.
+    unsafe {
+        arguments.selectors.iter().for_each(|text| check_selector(table, desc, text));
+        let time =
+            arguments.observed_at.as_deref().map(|text| EventTime::parse(text, |name| column(desc, name).is_some()));
         if let Some(time) = &time
             && let Err(why) = Moment::new(desc, time)
         {
             no_moment(table, time, why);
         }
-        if let Some(text) = only_where {
+        if let Some(text) = &arguments.only_where {
             check_condition(table, desc, text);
         }
-        if let Some(text) = sensor {
+        if let Some(text) = &arguments.sensor {
             check_sensor(table, desc, text);
         }
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
         time
     }
 }

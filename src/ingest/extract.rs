@@ -100,6 +100,11 @@ impl Extractor {
         Ok(Extractor { attribute, shape, reading })
     }
 
+    /// Whether reading it calls nothing of PostgreSQL's.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.shape, Shape::Inet)
+    }
+
     /// Counts the addresses of one non-null value, as of time `at`. Pallocs in the current context.
     ///
     /// # Safety

@@ -25,6 +25,7 @@ use crate::pg::citus;
 use crate::pg::citus::Kept;
 use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
+use crate::pg::made;
 use crate::pg::patience;
 use crate::pg::tx;
 use crate::pg::tx::Settings;
@@ -42,7 +43,7 @@ sql_function!(
         if makes_relatives(&call) {
             let schema = Schema::of(call);
             let had_rows = alters(&call);
-            if let Err(failure) = tx::attempt(|| complete(&schema, &made(), had_rows)) {
+            if let Err(failure) = tx::attempt(|| complete(&schema, &made::relations(), had_rows)) {
                 warn(
                     "new partitions and children of attached tables are not observed",
                     &failure.message,
@@ -86,45 +87,6 @@ fn alters(call: &Call) -> bool {
     let data = call.event_trigger().filter(|data| !data.parsetree.is_null());
     // SAFETY: a node has a tag.
     data.is_some_and(|data| unsafe { (*data.parsetree).type_ } == pg_sys::NodeTag::T_AlterTableStmt)
-}
-
-/// The relations that the running command made or altered: `pg_event_trigger_ddl_commands()`, called without SQL.
-fn made() -> Vec<pg_sys::Oid> {
-    let mut relations = Vec::new();
-    // SAFETY: the function is called as the executor calls a set-returning one that materializes its rows; everything
-    // lives in the current context.
-    unsafe {
-        let mut function = pg_sys::FmgrInfo::default();
-        pg_sys::fmgr_info(pg_sys::F_PG_EVENT_TRIGGER_DDL_COMMANDS.into(), &mut function);
-        let mut set = pg_sys::ReturnSetInfo {
-            type_: pg_sys::NodeTag::T_ReturnSetInfo,
-            econtext: pg_sys::CreateStandaloneExprContext(),
-            allowedModes: pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32,
-            ..Default::default()
-        };
-        let frame =
-            pg_sys::palloc0(size_of::<pg_sys::FunctionCallInfoBaseData>()).cast::<pg_sys::FunctionCallInfoBaseData>();
-        (*frame).flinfo = &mut function;
-        (*frame).resultinfo = (&raw mut set).cast();
-        pg_sys::pg_event_trigger_ddl_commands(frame);
-        if !set.setResult.is_null() {
-            let slot = pg_sys::MakeSingleTupleTableSlot(set.setDesc, &raw const pg_sys::TTSOpsMinimalTuple);
-            while pg_sys::tuplestore_gettupleslot(set.setResult, true, false, slot) {
-                let value = |column| {
-                    let mut null = false;
-                    let datum = pg_sys::slot_getattr(slot, column, &mut null);
-                    if null { 0 } else { datum.value() as u32 }
-                };
-                if value(1) == pg_sys::RelationRelationId.to_u32() && !relations.contains(&value(2).into()) {
-                    relations.push(value(2).into());
-                }
-            }
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
-            pg_sys::tuplestore_end(set.setResult);
-        }
-        pg_sys::FreeExprContext(set.econtext, true);
-    }
-    relations
 }
 
 /// The foreign tables among these that rows are routed to.

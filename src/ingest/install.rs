@@ -17,6 +17,8 @@ pub struct Found {
     pub function: pg_sys::Oid,
     /// It reads the new rows. Ours does, but on a partitioned table with a foreign partition (see [`Reads`]).
     pub reads: Reads,
+    /// In which sessions it fires: `pg_trigger.tgenabled`.
+    pub enabled: u8,
     /// Its arguments: `observed_at` and the selectors.
     pub arguments: Vec<String>,
     /// PostgreSQL made it, after that of the partitioned table above.
@@ -99,8 +101,9 @@ pub fn find(table: pg_sys::Oid) -> Option<Found> {
                 Some(_) => Reads::Rows,
                 None => Reads::Nothing,
             };
+            let enabled = value(pg_sys::Anum_pg_trigger_tgenabled).map_or(0, |datum| datum.value() as u8);
             let parent = value(pg_sys::Anum_pg_trigger_tgparentid).map_or(0, |datum| datum.value() as u32);
-            Found { function, reads, arguments, is_inherited: parent != 0 }
+            Found { function, reads, enabled, arguments, is_inherited: parent != 0 }
         });
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
@@ -205,15 +208,26 @@ fn depend_on_extension(table: pg_sys::Oid) {
     if citus::kept(table).is_some() {
         return;
     }
-    // A DROP EXTENSION that is under way would miss the trigger: it is waited for.
-    let Some(extension) = Schema::hold().and_then(|_| crate::pg::catalog::extension()) else { return };
     let name = c_string(TRIGGER);
+    // SAFETY: the trigger exists.
+    let trigger = unsafe { pg_sys::get_trigger_oid(table, name.as_ptr(), false) };
+    goes_with_extension(pg_sys::TriggerRelationId, trigger);
+}
+
+/// Has DROP EXTENSION take an object, given by its catalog and its OID, along.
+pub fn goes_with_extension(class: pg_sys::Oid, object: pg_sys::Oid) {
+    // A DROP EXTENSION that is under way would miss it: it is waited for.
+    let Some(extension) = Schema::hold().and_then(|_| crate::pg::catalog::extension()) else { return };
     // SAFETY: both objects exist; the addresses are copied into a catalog row.
     unsafe {
+        let known = pg_sys::getAutoExtensionsOfObject(class, object);
+        if pg_sys::list_member_oid(known, extension) {
+            return;
+        }
         let address = |class, object| pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: 0 };
-        let trigger = address(pg_sys::TriggerRelationId, pg_sys::get_trigger_oid(table, name.as_ptr(), false));
+        let object = address(class, object);
         let extension = address(pg_sys::ExtensionRelationId, extension);
-        pg_sys::recordDependencyOn(&trigger, &extension, pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION);
+        pg_sys::recordDependencyOn(&object, &extension, pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION);
     }
 }
 

@@ -37,6 +37,11 @@
 //! | [`unpack`] | the content of a packed row, for SQL |
 //! | [`trigger`] | the trigger function |
 //! | [`rows`] | observing row by row |
+//! | [`observer`] | the index access method `ip_observer` |
+//! | [`indexes`] | its indexes on one table |
+//! | [`noted`] | those that were made by hand |
+//! | [`running`] | what the running statement does with rows |
+//! | [`counted`] | what rows have added, until their transaction commits |
 //! | [`outlet`] | from a tally to the queue |
 //! | [`copy`] | room for the rows of a COPY |
 
@@ -46,14 +51,18 @@ pub mod attach;
 mod attachable;
 mod before;
 pub mod copy;
+mod counted;
 pub mod extract;
 pub mod family;
 pub mod forget;
 mod found;
 pub mod group;
+mod indexes;
 mod install;
 pub mod jsonb_path;
 pub mod moment;
+mod noted;
+mod observer;
 pub mod only;
 mod outlet;
 mod owner;
@@ -66,6 +75,7 @@ mod reading;
 pub mod replicated;
 pub mod restore;
 mod rows;
+pub mod running;
 mod scalar;
 mod sensor;
 pub mod tally;

@@ -103,6 +103,11 @@ impl Moment {
         self.attribute
     }
 
+    /// Whether reading it calls nothing of PostgreSQL's.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.kind, Kind::Timestamptz)
+    }
+
     /// The value as a timestamptz that is believed (see [`Bounds`]), or `now`, the time of the statement, where it is none.
     /// What should be a time and is none, or is not believed, is counted as unreadable. Pallocs.
     ///

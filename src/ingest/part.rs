@@ -11,6 +11,7 @@ use enrich::selector::EventTime;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::before::Before;
+use super::indexes;
 use super::reading::{Earlier, Reading, Scope};
 use super::sensor::Sensor;
 use crate::inventory::source;
@@ -93,7 +94,8 @@ impl Source {
     pub fn reading<'a>(self, sql: &'a Sql, wanted: Earlier, now: i64) -> Reading<'a> {
         let Source { table, selectors, observed_at, only_where, sensor, scope, parts, .. } = self;
         let sensor = sensor.as_deref().and_then(Sensor::selector);
-        Reading { sql, table, selectors, observed_at, only_where, sensor, scope, parts, wanted, now }
+        let rows = indexes::condition(sql, table);
+        Reading { sql, table, rows, selectors, observed_at, only_where, sensor, scope, parts, wanted, now }
     }
 }
 

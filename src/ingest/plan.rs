@@ -1,4 +1,5 @@
-//! The values to read from each row of an attached table: the trigger's arguments, resolved on the table's columns.
+//! The values to read from each row of an attached table: the arguments of its trigger or index, resolved on the table's
+//! columns or the index's.
 //!
 //! Resolving costs as much as everything else that the trigger does for a single row, so a backend keeps the result
 //! until the table changes: PostgreSQL says so through the relation cache, where triggers and columns both live.
@@ -6,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use enrich::condition::Condition;
@@ -23,7 +25,6 @@ use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::citus;
 use crate::pg::errors::warn;
-use crate::pg::raw;
 
 /// The values to read from each row.
 pub struct Plan {
@@ -42,6 +43,8 @@ pub struct Plan {
     sampled: Cell<i64>,
     /// The same rows come to another node of a cluster, which counts them.
     pub counts_elsewhere: bool,
+    /// Reading a row calls nothing of PostgreSQL's, which could raise an error: it needs no guard.
+    pub is_bare: bool,
     /// Where the table is a shard: the whole table.
     whole: pg_sys::Oid,
     /// It was made in the transaction that made the table, before a cluster knew all about that.
@@ -63,9 +66,10 @@ const SAMPLE_EVERY: i64 = 1_000_000;
 const SAMPLE_ROWS: u32 = 100;
 
 thread_local! {
-    // By table and trigger: a table may have triggers made by hand beside ours.
+    // By table and trigger, or index: a table may have triggers made by hand beside ours.
     static PLANS: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Rc<Plan>>> = RefCell::new(HashMap::new());
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static CHANGES: Cell<u64> = const { Cell::new(0) };
     /// The warnings that this session got, by table and trigger.
     static TOLD: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Vec<String>>> = RefCell::new(HashMap::new());
 }
@@ -76,8 +80,29 @@ impl Plan {
     /// # Safety
     /// `data` must be that of a running trigger, and `desc` its table's.
     pub unsafe fn of(data: &pg_sys::TriggerData, desc: pg_sys::TupleDesc) -> Rc<Plan> {
-        // SAFETY: see above.
-        let (key, is_early) = unsafe { (Plan::key(data), citus::is_new(&*data.tg_relation)) };
+        // SAFETY: the trigger's arguments are NUL-terminated texts in the relation cache.
+        unsafe {
+            let arguments = || {
+                let trigger = &*data.tg_trigger;
+                let text = |i| crate::pg::encoding::from_server(CStr::from_ptr(*trigger.tgargs.add(i)).to_bytes());
+                Arguments::parse((0..trigger.tgnargs as usize).map(text))
+            };
+            Plan::kept(&*data.tg_relation, (*data.tg_trigger).tgoid, desc, arguments)
+        }
+    }
+
+    /// The plan of an object, given by its OID, that observes a table: made or kept until the one or the other changes. It
+    /// reads rows of `desc`.
+    ///
+    /// # Safety
+    /// `desc` must be a valid descriptor.
+    pub unsafe fn kept(
+        table: &pg_sys::RelationData,
+        object: pg_sys::Oid,
+        desc: pg_sys::TupleDesc,
+        arguments: impl FnOnce() -> Arguments,
+    ) -> Rc<Plan> {
+        let (key, is_early) = ((table.rd_id, object), citus::is_new(table));
         if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned())
             && plan.is_early == is_early
         {
@@ -88,33 +113,22 @@ impl Plan {
             unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) };
         }
         // SAFETY: see above.
-        let plan = Rc::new(unsafe { Plan::new(data, desc) });
+        let plan = Rc::new(unsafe { Plan::new(key, is_early, desc, arguments()) });
         PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
         plan
-    }
-
-    /// # Safety
-    /// As `of`.
-    unsafe fn key(data: &pg_sys::TriggerData) -> (pg_sys::Oid, pg_sys::Oid) {
-        // SAFETY: see above.
-        unsafe { ((*data.tg_relation).rd_id, (*data.tg_trigger).tgoid) }
     }
 
     /// A column that is gone or changed its type since the table was attached must not fail the insert: it is passed
     /// over, with a warning.
     ///
     /// # Safety
-    /// As `of`.
-    unsafe fn new(data: &pg_sys::TriggerData, desc: pg_sys::TupleDesc) -> Plan {
-        // SAFETY: the trigger's arguments are NUL-terminated texts in the relation cache.
-        let arguments: Vec<String> = unsafe {
-            let trigger = &*data.tg_trigger;
-            (0..trigger.tgnargs as usize)
-                .map(|i| crate::pg::encoding::from_server(std::ffi::CStr::from_ptr(*trigger.tgargs.add(i)).to_bytes()))
-                .collect()
-        };
-        // SAFETY: see above.
-        let key = unsafe { Plan::key(data) };
+    /// As `kept`.
+    unsafe fn new(
+        key: (pg_sys::Oid, pg_sys::Oid),
+        is_early: bool,
+        desc: pg_sys::TupleDesc,
+        arguments: Arguments,
+    ) -> Plan {
         let mut plan = Plan {
             key,
             extractors: Vec::new(),
@@ -125,21 +139,20 @@ impl Plan {
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
+            is_bare: false,
             whole: citus::shard_of(key.0).map_or(pg_sys::InvalidOid, |(whole, _)| whole),
-            // SAFETY: the relation of a running trigger.
-            is_early: citus::is_new(unsafe { &*data.tg_relation }),
+            is_early,
         };
-        let arguments = Arguments::parse(arguments);
         let is_column = |name: &str| column(desc, name).is_some();
         if let Some(name) = arguments.observed_at {
-            // SAFETY: the descriptor of the trigger's table.
+            // SAFETY: see above.
             plan.observed_at = unsafe { Moment::new(desc, &EventTime::parse(&name, is_column)) }.ok();
             if plan.observed_at.is_none() {
                 plan.misfits.push(name);
             }
         }
         if let Some(condition) = arguments.only_where {
-            // SAFETY: the descriptor of the trigger's table.
+            // SAFETY: see above.
             let parsed = Condition::parse(&condition).ok().and_then(|only| unsafe { Only::new(&only, desc).ok() });
             if parsed.is_none() {
                 plan.misfits.push(format!("{CONDITION}{condition}"));
@@ -148,14 +161,14 @@ impl Plan {
             plan.only = Some(parsed.unwrap_or_else(Only::nothing));
         }
         if let Some(name) = arguments.sensor {
-            // SAFETY: the descriptor of the trigger's table.
+            // SAFETY: see above.
             plan.sensor = Sensor::selector(&name).and_then(|selector| unsafe { Sensor::new(&selector, desc).ok() });
             if plan.sensor.is_none() {
                 plan.misfits.push(name);
             }
         }
         for text in arguments.selectors {
-            // SAFETY: the descriptor of the trigger's table.
+            // SAFETY: see above.
             match Selector::parse(&text).ok().and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
                 Some(extractor) => {
                     plan.extractors.push(extractor);
@@ -164,6 +177,10 @@ impl Plan {
                 None => plan.misfits.push(text),
             }
         }
+        plan.is_bare = plan.extractors.iter().all(Extractor::is_bare)
+            && plan.observed_at.as_ref().is_none_or(Moment::is_bare)
+            && plan.only.is_none()
+            && plan.sensor.is_none();
         plan
     }
 
@@ -194,18 +211,19 @@ impl Plan {
         }
     }
 
-    /// Counts the addresses of one row: what [`Plan::row_in_guard`] left.
+    /// Counts the addresses of one row: what [`Plan::row_in_guard`] left. `value` reads a column.
     ///
     /// # Safety
-    /// `slot` must hold a row of the trigger's table.
-    pub unsafe fn rest_of_row(&self, slot: *mut pg_sys::TupleTableSlot, left: Left, now: i64, tally: &mut Tally) {
-        // SAFETY: the attributes were resolved on this table's descriptor.
+    /// `value` must give the values of a row of the plan's descriptor.
+    pub unsafe fn rest_of_row(
+        &self,
+        value: impl Fn(i16) -> Option<Datum> + Copy,
+        left: Left,
+        now: i64,
+        tally: &mut Tally,
+    ) {
+        // SAFETY: the attributes were resolved on this descriptor.
         unsafe {
-            let value = |attribute: i16| {
-                let mut null = false;
-                let datum = pg_sys::slot_getattr(slot, attribute.into(), &mut null);
-                (!null).then_some(datum)
-            };
             if !self.only.as_ref().is_none_or(|only| only.is_met(value)) {
                 return;
             }
@@ -227,21 +245,20 @@ impl Plan {
         }
     }
 
-    /// Counts the addresses of one row inside a guard (see [`raw`]), which is quick. If a value cannot be read there,
-    /// returns what is to be read outside.
+    /// Counts the addresses of one row inside a guard (see [`crate::pg::raw`]), which is quick. If a value cannot be read
+    /// there, returns what is to be read outside. `value` reads a column.
     ///
     /// # Safety
-    /// `slot` must hold a row of the trigger's table.
+    /// `value` must give the values of a row of the plan's descriptor.
     #[inline]
     pub unsafe fn row_in_guard(
         &self,
-        slot: *mut pg_sys::TupleTableSlot,
+        value: impl Fn(i16) -> Option<Datum> + Copy,
         now: i64,
         tally: &mut Tally,
     ) -> Result<(), Left> {
-        // SAFETY: the attributes were resolved on this table's descriptor.
+        // SAFETY: the attributes were resolved on this descriptor.
         unsafe {
-            let value = |attribute: i16| raw::attribute(slot, attribute);
             if let Some(only) = &self.only {
                 match only.is_met_in_guard(value) {
                     Some(true) => {}
@@ -288,18 +305,21 @@ impl Plan {
         self.sample(now, || {
             // SAFETY: see above.
             unsafe { pg_sys::tuplestore_rescan(store) };
-            // SAFETY: see above.
-            (0..SAMPLE_ROWS).take_while(|_| next()).find_map(|_| unsafe { self.why_nothing_held(slot) })
+            let held = || {
+                // SAFETY: see above.
+                unsafe { self.why_nothing_held(|attribute| of_slot(slot, attribute)) }
+            };
+            (0..SAMPLE_ROWS).take_while(|_| next()).find_map(|_| held())
         })
     }
 
-    /// The same of a single row.
+    /// The same of a single row, of which `value` reads a column.
     ///
     /// # Safety
-    /// `slot` must hold a row of the trigger's table.
-    pub unsafe fn why_nothing_in(&self, slot: *mut pg_sys::TupleTableSlot, now: i64) -> Option<Unread> {
+    /// `value` must give the values of a row of the plan's descriptor.
+    pub unsafe fn why_nothing_in(&self, value: impl Fn(i16) -> Option<Datum> + Copy, now: i64) -> Option<Unread> {
         // SAFETY: see above.
-        self.sample(now, || unsafe { self.why_nothing_held(slot) })
+        self.sample(now, || unsafe { self.why_nothing_held(value) })
     }
 
     /// Asks `rows`, unless that was done a moment ago.
@@ -322,13 +342,7 @@ impl Plan {
     ///
     /// # Safety
     /// As [`Plan::why_nothing_in`].
-    unsafe fn why_nothing_held(&self, slot: *mut pg_sys::TupleTableSlot) -> Option<Unread> {
-        let value = |attribute: i16| {
-            let mut null = false;
-            // SAFETY: see above.
-            let datum = unsafe { pg_sys::slot_getattr(slot, attribute.into(), &mut null) };
-            (!null).then_some(datum)
-        };
+    unsafe fn why_nothing_held(&self, value: impl Fn(i16) -> Option<Datum> + Copy) -> Option<Unread> {
         // SAFETY: see above.
         if !self.only.as_ref().is_none_or(|only| unsafe { only.is_met(value) }) {
             return None;
@@ -350,16 +364,33 @@ impl Plan {
     }
 }
 
-/// A table changed, or (with no OID) any may have. Runs inside PostgreSQL's cache invalidation: it must not call back.
+/// A column of the row in a slot, outside of a guard; `None` when null.
+///
+/// # Safety
+/// `slot` must hold a row that has this column.
+pub unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot, attribute: i16) -> Option<Datum> {
+    let mut null = false;
+    // SAFETY: see above.
+    let datum = unsafe { pg_sys::slot_getattr(slot, attribute.into(), &mut null) };
+    (!null).then_some(datum)
+}
+
+/// How often plans were forgotten in this session: who keeps one sees by this that it may be another now.
+pub fn changes() -> u64 {
+    CHANGES.get()
+}
+
+/// A table or an index changed, or (with no OID) any may have. Runs inside PostgreSQL's cache invalidation: it must not call back.
 #[pg_guard]
 unsafe extern "C-unwind" fn forget(_argument: Datum, table: pg_sys::Oid) {
     PLANS.with(|plans| {
         let mut plans = plans.borrow_mut();
+        CHANGES.set(CHANGES.get().wrapping_add(1));
         if table == pg_sys::InvalidOid {
             plans.clear();
         } else {
             // Where rows of a shard are counted changes with the whole table's placements.
-            plans.retain(|(of, _), plan| *of != table && plan.whole != table);
+            plans.retain(|(of, object), plan| ![*of, *object, plan.whole].contains(&table));
         }
     });
 }

@@ -52,6 +52,8 @@ pub struct Reading<'a> {
     pub sql: &'a Sql,
     /// The table, which all that is below it is read with.
     pub table: pg_sys::Oid,
+    /// A condition on its rows, in SQL; `None`: all are read.
+    pub rows: Option<String>,
     /// Where its addresses are.
     pub selectors: Vec<String>,
     /// Where the time of the event stands.
@@ -110,7 +112,8 @@ impl Reading<'_> {
         // Read as the owner: the caller is the owner, or may act as the owner. The owner's code that this reading may
         // run (such as the function of a generated column) has only the owner's rights, and cannot get more.
         let whole = WholeTable::begin(self.table);
-        let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}", names.join(", ")), &[]);
+        let rows = self.rows.as_ref().map(|rows| format!(" WHERE {rows}")).unwrap_or_default();
+        let mut cursor = self.sql.cursor(&format!("SELECT {} FROM {name}{rows}", names.join(", ")), &[]);
         whole.pause();
         let mut plan: Option<Plan<'_>> = None;
         let mut chunk = Chunk::default();

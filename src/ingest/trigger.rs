@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 
 use super::install::TRIGGER;
 use super::outlet::Outlet;
-use super::plan::{Left, Plan};
+use super::plan::{Left, Plan, of_slot};
 use super::rows;
 use super::tally;
 use super::tally::Tally;
@@ -120,7 +120,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
                 Turn::More => {}
                 Turn::Left(left) => {
                     let old = pg_sys::MemoryContextSwitchTo(context);
-                    plan.rest_of_row(slot, left, now, &mut tally);
+                    plan.rest_of_row(|attribute| of_slot(slot, attribute), left, now, &mut tally);
                     pg_sys::MemoryContextSwitchTo(old);
                 }
             }
@@ -180,7 +180,7 @@ unsafe fn read(
                     return (Turn::End, row - 1);
                 }
                 pg_sys::CurrentMemoryContext = context;
-                let read = plan.row_in_guard(slot, now, tally);
+                let read = plan.row_in_guard(|attribute| raw::attribute(slot, attribute), now, tally);
                 pg_sys::CurrentMemoryContext = outer;
                 if let Err(left) = read {
                     return (Turn::Left(left), row);

@@ -28,6 +28,7 @@ pub mod activity;
 pub mod activity_count;
 pub mod asker;
 pub mod asn;
+pub mod attached;
 pub mod batch;
 pub mod columns;
 pub mod count;

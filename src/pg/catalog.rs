@@ -296,9 +296,7 @@ impl Acting {
         // SAFETY: the pair is put back on drop; after an error, by the (sub)transaction's abort.
         let level = unsafe {
             let level = pg_sys::NewGUCNestLevel();
-            if pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32
-                && !pg_sys::superuser_arg(role)
-            {
+            if super::session::is_replica() && !pg_sys::superuser_arg(role) {
                 crate::pg::tx::save_and_set(c"session_replication_role", c"origin");
             }
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);

@@ -1,5 +1,7 @@
 //! Memory of PostgreSQL's that is given back at once.
 
+use std::cell::Cell;
+
 use pgrx::{PgMemoryContexts, pg_sys};
 
 /// Runs `f` with its own memory context of that name. Its palloced memory is freed when this returns: `f` returns plain
@@ -13,6 +15,57 @@ pub fn within<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
         let result = f();
         pg_sys::MemoryContextSwitchTo(old);
         result
+    }
+}
+
+thread_local! {
+    static REUSED: Cell<pg_sys::MemoryContext> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// The current memory, for as long as one row is read: a context that the session keeps. Not to be entered twice.
+pub struct Reused(pg_sys::MemoryContext);
+
+impl Reused {
+    /// Makes it the current one.
+    #[inline]
+    pub fn enter() -> Reused {
+        if REUSED.get().is_null() {
+            Reused::create();
+        }
+        // SAFETY: the context lives as long as the session. After an error, the catching code restores its own.
+        unsafe {
+            let outer = pg_sys::CurrentMemoryContext;
+            pg_sys::CurrentMemoryContext = REUSED.get();
+            Reused(outer)
+        }
+    }
+
+    #[cold]
+    fn create() {
+        // SAFETY: a context of the session.
+        let context = unsafe {
+            pg_sys::AllocSetContextCreateInternal(
+                pg_sys::TopMemoryContext,
+                c"asn_inventory row".as_ptr(),
+                pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+                pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            )
+        };
+        REUSED.set(context);
+    }
+
+    /// Restores the one before, and frees what was allocated.
+    #[inline]
+    pub fn leave(self) {
+        // SAFETY: see above; a context that nothing was allocated from says so.
+        unsafe {
+            pg_sys::CurrentMemoryContext = self.0;
+            let context = REUSED.get();
+            if !(*context).isReset {
+                pg_sys::MemoryContextReset(context);
+            }
+        }
     }
 }
 

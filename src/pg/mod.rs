@@ -14,6 +14,8 @@
 //! | [`citus`] | tables that a cluster keeps on several nodes |
 //! | [`shape`] | checks the columns of a table before it is read below SQL |
 //! | [`inherits`] | which tables stand below others |
+//! | [`made`] | what the command of an event trigger made |
+//! | [`tuple`] | how a row just written came there |
 //! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
 //! | [`session`] | the role and rights of this session |
 //! | [`snapshot`] | a snapshot of now |
@@ -30,6 +32,7 @@ pub mod encoding;
 pub mod errors;
 pub mod inet;
 pub mod inherits;
+pub mod made;
 pub mod memory;
 pub mod patience;
 mod pinned;
@@ -41,4 +44,5 @@ pub mod shape;
 pub mod snapshot;
 pub mod sql;
 pub mod time;
+pub mod tuple;
 pub mod tx;

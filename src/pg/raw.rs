@@ -31,6 +31,10 @@ unsafe extern "C-unwind" {
         free: bool,
     ) -> *mut pg_sys::TupleTableSlot;
     pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+    pub fn ReadBuffer(relation: pg_sys::Relation, block: pg_sys::BlockNumber) -> pg_sys::Buffer;
+    pub fn LockBuffer(buffer: pg_sys::Buffer, mode: std::ffi::c_int);
+    pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
+    pub fn TransactionIdIsCurrentTransactionId(id: pg_sys::TransactionId) -> bool;
     pub fn timestamp2tm(
         timestamp: i64,
         zone: *mut std::ffi::c_int,

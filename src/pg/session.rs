@@ -8,6 +8,12 @@ pub fn user() -> pg_sys::Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
+/// The role of the session's own statements: functions that run with their owner's rights do not change it.
+pub fn outer_user() -> pg_sys::Oid {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::GetOuterUserId() }
+}
+
 /// Whether this transaction may write: not on a standby, nor where it is read-only, nor in a parallel part of a query.
 pub fn may_write() -> bool {
     // SAFETY: reads variables of this backend.
@@ -18,6 +24,24 @@ pub fn may_write() -> bool {
 pub fn is_parallel_worker() -> bool {
     // SAFETY: reads a variable of this backend.
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+unsafe extern "C" {
+    // It cannot raise, and is asked for every row: no guard.
+    fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
+}
+
+/// The number of the running subtransaction, or of the transaction where there is none.
+#[inline]
+pub fn subtransaction() -> pg_sys::SubTransactionId {
+    // SAFETY: reads a variable of this backend.
+    unsafe { GetCurrentSubTransactionId() }
+}
+
+/// Whether only replicated rows are written here: `session_replication_role = replica`, as in a subscription's worker.
+pub fn is_replica() -> bool {
+    // SAFETY: reads a variable of this backend.
+    unsafe { pg_sys::SessionReplicationRole == pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 }
 }
 
 /// The number of the running command.

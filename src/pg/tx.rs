@@ -242,8 +242,8 @@ impl Settings {
     /// may make a trigger on one of its tables must not have it run by the roles that write there.
     pub fn without_triggers() -> Settings {
         let settings = Settings::begin();
-        // SAFETY: reads a variable of this backend. Setting it throws all kept plans of the session away.
-        if unsafe { pg_sys::SessionReplicationRole } != pg_sys::SESSION_REPLICATION_ROLE_REPLICA as i32 {
+        // Setting it throws all kept plans of the session away.
+        if !super::session::is_replica() {
             settings.set(c"session_replication_role", c"replica");
         }
         settings

@@ -17,7 +17,7 @@ use pgrx::prelude::*;
 
 use super::allowed;
 use super::allowed::Wanted;
-use crate::ingest::{copy, queue};
+use crate::ingest::{copy, queue, running};
 use crate::pg::{catalog, time};
 use crate::shared;
 use crate::shared::Database;
@@ -77,6 +77,7 @@ unsafe extern "C-unwind" fn on_utility(
         make_way(statement, context);
         let commits_prepared = commits_prepared(statement);
         let level = copy::make_room(statement);
+        let around = running::begin_utility(statement);
         match NEXT {
             Some(next) => next(statement, query, read_only_tree, context, params, environment, destination, completion),
             None => standard_ProcessUtility(
@@ -90,6 +91,7 @@ unsafe extern "C-unwind" fn on_utility(
                 completion,
             ),
         }
+        running::end_utility(around);
         copy::give_back(level);
         lift_ban();
         if commits_prepared {

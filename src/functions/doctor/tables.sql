@@ -53,7 +53,7 @@ state AS MATERIALIZED (
                     WHEN t.fault IS NULL AND s.method <> 'row' AND t.is_blind AND m.tbl NOT IN (SELECT a.tbl FROM above_foreign a) THEN 'blind'
                     WHEN t.fault IS NULL AND t.tgargs <> s.arguments THEN 'arguments'
                     ELSE t.fault END AS fault
-        FROM member m JOIN source s ON s.tbl = m.root LEFT JOIN found t ON t.tgrelid = m.tbl) x
+        FROM member m JOIN source s ON s.tbl = m.root AND s.method <> 'index' LEFT JOIN found t ON t.tgrelid = m.tbl) x
     ORDER BY x.tbl, x.fault IS NOT NULL, x.fault = 'taken', x.tgname = 'asn_inventory_observe' DESC),
 -- A fault of a table, or of some that are below it.
 faulty AS (
@@ -104,7 +104,7 @@ UNION ALL
 SELECT 'triggers', 'warning', format('Rows that a subscription brings into %s are not observed.', f.tbl::regclass),
        format('SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L, %5$L%6$s); SELECT %1$s.populate_ip_inventory(%2$L);', '@extschema@', s.name, s.ip_columns, s.observed_at, 'row', s.only_argument)
 FROM family f JOIN source s ON s.tbl = f.root JOIN pg_subscription_rel r ON r.srrelid = f.tbl
-WHERE s.method <> 'row'
+WHERE s.method = 'trigger'
 UNION ALL
 SELECT 'swapped tables', 'error',
        format('Rows inserted into %s are not observed: it is not the table that was attached under that name, which is %s.', n.now::regclass,
@@ -115,6 +115,8 @@ FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
       JOIN pg_class c ON c.relnamespace = p.oid AND c.relname = (parse_ident(s.attached_as))[2]
       WHERE c.oid <> s.tbl AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM found t WHERE t.tgrelid = c.oid AND t.is_ours AND t.tgenabled IN ('O', 'A'))
+        AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am a ON a.oid = i.relam
+                        WHERE x.indrelid = c.oid AND x.indisvalid AND a.amname = 'ip_observer')
         AND c.oid NOT IN (SELECT f.tbl FROM family f)
       ORDER BY c.oid, s.relkind IS NULL) n
 UNION ALL

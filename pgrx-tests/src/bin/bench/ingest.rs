@@ -9,9 +9,12 @@ use crate::network::{Site, kill_sources};
 use crate::stage::{Outcome, Stage, execute, median, number, processor_time, value};
 use crate::table::{Row, thousands};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 const BATCH: usize = 10_000;
 const MAX_RATIO: f64 = 1.05;
+/// Observed by index.
+const MAX_INDEX_RATIO: f64 = 1.03;
+const MAX_OFF_RATIO: f64 = 1.01;
 /// Beside dead sources: this part of the events, so often each way, and at most so much slower.
 const DEAD_SHARE: usize = 10;
 const DEAD_ROUNDS: usize = 15;
@@ -21,40 +24,44 @@ const POOL: usize = 75_000;
 
 pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     let mut client = stage.session("ingest, housekeeping");
-    for table in ["events_plain", "events_attached"] {
+    for table in [Mode::Plain, Mode::Attached, Mode::Index].map(Mode::table) {
         make_table(&mut client, table)?;
     }
-    attach(&mut client, "events_attached")?;
+    attach(&mut client, Mode::Attached.table())?;
+    attach_by_index(&mut client, Mode::Index.table())?;
     let count = stage.addresses.len();
     let mut rows = Vec::new();
 
     let pool = &stage.addresses[..POOL.min(count / 10)];
     let events = Events::new(count, BATCH, |random, _| heavy_tailed(random, pool));
-    let [plain, attached, off] = rounds(stage, &mut client, &events, [Mode::Plain, Mode::Attached, Mode::Off])?;
+    let modes = [Mode::Plain, Mode::Attached, Mode::Index, Mode::Off, Mode::IndexOff];
+    let [plain, attached, index, off, index_off] = rounds(stage, &mut client, &events, modes)?;
     let (kilobytes, distinct) = (events.batches.iter().map(Vec::len).sum::<usize>() / 1000, thousands(events.distinct));
-    rows.push(compare(
-        format!("COPY of {} events ({kilobytes} kB), {distinct} addresses", thousands(events.count)),
-        &attached,
-        &plain,
-        "without triggers",
-    ));
-    rows.push(processor(&attached, &plain, "without triggers"));
+    let what = format!("COPY of {} events ({kilobytes} kB), {distinct} addresses", thousands(events.count));
+    let wall = |name: &str, own: &[Load], limit| compare(format!("{what}, {name}"), own, &plain, limit);
+    for (name, own, limit) in [
+        ("by trigger", &attached, MAX_RATIO),
+        ("by index", &index, MAX_INDEX_RATIO),
+        ("by trigger, enabled = off", &off, MAX_OFF_RATIO),
+        ("by index, enabled = off", &index_off, MAX_OFF_RATIO),
+    ] {
+        rows.push(wall(name, own, limit));
+        rows.push(processor(own, &plain, "not observed"));
+    }
     rows.push(keeps_up(&attached));
-    rows.push(compare("  the same with asn_inventory.enabled = off".into(), &off, &plain, "without triggers"));
-    rows.push(processor(&off, &plain, "without triggers"));
+    rows.push(keeps_up(&index));
     drop(events);
 
     let events = Events::new(count, BATCH, |_, number| stage.addresses[number]);
-    let [plain, attached] = rounds(stage, &mut client, &events, [Mode::Plain, Mode::Attached])?;
-    rows.push(compare(
-        format!("COPY of {} events, {} addresses", thousands(events.count), thousands(events.distinct)),
-        &attached,
-        &plain,
-        "without triggers",
-    ));
-    rows.push(processor(&attached, &plain, "without triggers"));
+    let [plain, attached, index] = rounds(stage, &mut client, &events, [Mode::Plain, Mode::Attached, Mode::Index])?;
+    let what = format!("COPY of {} events, {} addresses", thousands(events.count), thousands(events.distinct));
+    for (name, own) in [("by trigger", &attached), ("by index", &index)] {
+        rows.push(compare(format!("{what}, {name}"), own, &plain, MAX_RATIO));
+        rows.push(processor(own, &plain, "not observed"));
+    }
     rows.push(keeps_up(&attached));
-    execute(&mut client, "DROP TABLE events_plain, events_attached")?;
+    let tables = [Mode::Plain, Mode::Attached, Mode::Index].map(Mode::table).join(", ");
+    execute(&mut client, &format!("DROP TABLE {tables}"))?;
     Ok(rows)
 }
 
@@ -120,6 +127,13 @@ pub fn attach(client: &mut Client, table: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// The same by an index.
+pub fn attach_by_index(client: &mut Client, table: &str) -> Outcome<()> {
+    let call = format!("SELECT attach_ip_source('{table}', '{{payload->>src_ip}}', 'event_time', method => 'index')");
+    value(client, &call)?;
+    Ok(())
+}
+
 /// An empty inventory and queue, nothing left to write.
 pub fn settle(stage: &Stage, client: &mut Client, table: &str) -> Outcome<()> {
     stage.drained(client)?;
@@ -133,7 +147,24 @@ pub fn settle(stage: &Stage, client: &mut Client, table: &str) -> Outcome<()> {
 enum Mode {
     Plain,
     Attached,
+    Index,
+    /// Attached, and switched off in the session.
     Off,
+    IndexOff,
+}
+
+impl Mode {
+    fn table(self) -> &'static str {
+        match self {
+            Mode::Plain => "events_plain",
+            Mode::Attached | Mode::Off => "events_attached",
+            Mode::Index | Mode::IndexOff => "events_index",
+        }
+    }
+
+    fn observes(self) -> bool {
+        matches!(self, Mode::Attached | Mode::Index)
+    }
 }
 
 /// The figures of one load of all events.
@@ -157,19 +188,21 @@ fn rounds<const N: usize>(
     modes: [Mode; N],
 ) -> Outcome<[Vec<Load>; N]> {
     let mut loads = std::array::from_fn(|_| Vec::new());
-    for _ in 0..ROUNDS {
-        for (mode, loads) in modes.iter().zip(&mut loads) {
-            loads.push(load(stage, client, events, *mode)?);
+    for round in 0..ROUNDS {
+        // The order changes, so that the remains of one do not always slow the same other.
+        for at in 0..N {
+            let at = (at + round) % N;
+            loads[at].push(load(stage, client, events, modes[at])?);
         }
     }
     Ok(loads)
 }
 
 fn load(stage: &Stage, client: &mut Client, events: &Events, mode: Mode) -> Outcome<Load> {
-    let table = if mode == Mode::Plain { "events_plain" } else { "events_attached" };
+    let table = mode.table();
     settle(stage, client, table)?;
     let mut loader = stage.session(table);
-    if mode == Mode::Off {
+    if mode != Mode::Plain && !mode.observes() {
         execute(&mut loader, "SET asn_inventory.enabled = off")?;
     }
     // Not from the table: a scan of the queue would disturb the measurement.
@@ -192,7 +225,7 @@ fn load(stage: &Stage, client: &mut Client, events: &Events, mode: Mode) -> Outc
     load.backend = processor_time(backend)? - busy_before.0;
     load.drain = stage.drained(client)?.as_secs_f64();
     load.worker = processor_time(worker)? - busy_before.1;
-    let wanted = if mode == Mode::Attached { (events.count, events.distinct) } else { (0, 0) };
+    let wanted = if mode.observes() { (events.count, events.distinct) } else { (0, 0) };
     let counted = (
         number(client, "SELECT coalesce(sum(observation_count), 0) FROM ip_inventory")? as u64,
         number(client, "SELECT count(*) FROM ip_inventory")? as u64,
@@ -208,22 +241,28 @@ fn middle(loads: &[Load], figure: impl Fn(&Load) -> f64) -> f64 {
     median(&loads.iter().map(figure).collect::<Vec<f64>>())
 }
 
-fn compare(what: String, own: &[Load], other: &[Load], name: &str) -> Row {
-    let (own, other) = (middle(own, |load| load.seconds), middle(other, |load| load.seconds));
-    Row::new(what, format!("{own:.2} s")).against(format!("{other:.2} s  {name}")).ratio(own / other).at_most(
-        own / other,
-        MAX_RATIO,
-        " ×",
-    )
+/// The median of the ratios of neighbours in time: what else the machine does comes and goes.
+fn ratio(own: &[Load], other: &[Load], figure: impl Fn(&Load) -> f64) -> f64 {
+    median(&own.iter().zip(other).map(|(own, other)| figure(own) / figure(other)).collect::<Vec<f64>>())
+}
+
+fn compare(what: String, own: &[Load], plain: &[Load], limit: f64) -> Row {
+    let ratio = ratio(own, plain, |load| load.seconds);
+    let (own, plain) = (middle(own, |load| load.seconds), middle(plain, |load| load.seconds));
+    Row::new(what, format!("{own:.2} s"))
+        .against(format!("{plain:.2} s  not observed"))
+        .ratio(ratio)
+        .at_most(ratio, limit, " ×")
 }
 
 /// For information: figures that a busy machine does not disturb.
 fn processor(own: &[Load], other: &[Load], name: &str) -> Row {
+    let ratio = ratio(own, other, |load| load.backend);
     let (backend, alone) = (middle(own, |load| load.backend), middle(other, |load| load.backend));
     let worker = middle(own, |load| load.worker);
     Row::new("  processor time of the loader", format!("{backend:.2} s"))
         .against(format!("{alone:.2} s  {name} (and the worker's {worker:.2} s)"))
-        .ratio(backend / alone)
+        .ratio(ratio)
 }
 
 /// Absorbing keeps up when the queue empties within a second (`absorb_interval`) and a tenth of the load's time.

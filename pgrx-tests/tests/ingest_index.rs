@@ -1,0 +1,187 @@
+//! `attach_ip_source(…, method => 'index')` and indexes made by hand: every new row counts once, and nothing else does.
+
+use asn_inventory_tests::prelude::*;
+
+use crate::ingest_support::{Db, refused, run, value};
+
+const ATTACHED: &str =
+    "CREATE TABLE e (id int PRIMARY KEY, ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index')";
+const INDEXES: &str = "SELECT count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'ip_observer'";
+
+/// What the doctor says of tables and indexes.
+fn complaints(db: &Db) -> Vec<String> {
+    db.lines("SELECT level || ': ' || detail FROM enrichment_doctor() WHERE check_name IN ('triggers', 'observer indexes') AND level <> 'ok'")
+}
+
+#[test]
+fn rows_count_when_their_transaction_commits() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    assert_eq!(db.value("SELECT method || ' ' || ip_columns::text FROM ip_source"), "index {ip}");
+    let mut session = db.connect();
+    run(
+        &mut session,
+        "BEGIN; INSERT INTO e VALUES (1, '8.8.8.8'), (2, '8.8.8.8'), (3, NULL); INSERT INTO e VALUES (4, '1.1.1.1')",
+    );
+    assert_eq!(value(&mut session, "SELECT count(*) FROM ip_observation"), "0", "one append, at the commit");
+    run(&mut session, "COMMIT; BEGIN; INSERT INTO e VALUES (5, '9.9.9.9'); ROLLBACK");
+    db.sql("COPY e FROM PROGRAM 'printf \"10\\t2001:db8::1\\n11\\t8.8.8.8\\n\"'");
+    assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|3", "2001:db8::1|1"]);
+    assert_eq!(db.sources(), ["e|5|0"]);
+    assert_eq!(db.value("SELECT rows_seen FROM ip_source"), "6");
+    assert_eq!(complaints(&db), [""; 0]);
+}
+
+#[test]
+fn only_new_rows_count() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql("INSERT INTO e VALUES (1, '3.121.0.1'), (2, '3.121.0.2')");
+    db.sql(
+        "UPDATE e SET ip = '3.121.0.3' WHERE id = 1; UPDATE e SET id = 9 WHERE id = 2; DELETE FROM e WHERE id = 9;
+         INSERT INTO e VALUES (1, '3.121.0.4'), (3, '3.121.0.5') ON CONFLICT DO NOTHING;
+         INSERT INTO e VALUES (1, '3.121.0.6'), (4, '3.121.0.7') ON CONFLICT (id) DO UPDATE SET ip = EXCLUDED.ip;
+         INSERT INTO e VALUES (1, '3.121.0.6'), (5, '3.121.0.8') ON CONFLICT (id) DO UPDATE SET id = EXCLUDED.id;
+         MERGE INTO e USING (VALUES (1, '3.121.1.1'::inet), (6, '3.121.1.2')) v(id, ip) ON e.id = v.id
+         WHEN MATCHED THEN UPDATE SET ip = v.ip WHEN NOT MATCHED THEN INSERT VALUES (v.id, v.ip);
+         WITH moved AS (DELETE FROM e WHERE id = 6 RETURNING ip) INSERT INTO e SELECT 7, ip FROM moved;
+         WITH put AS (INSERT INTO e VALUES (8, '3.121.1.3') RETURNING ip) UPDATE e SET ip = put.ip FROM put WHERE e.id = 1;
+         CREATE FUNCTION put(n int, a inet) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO e VALUES (n, a); RETURN n; END $$;
+         SELECT put(20, '3.121.1.4'); UPDATE e SET ip = ip WHERE id = (SELECT put(21, '3.121.1.5'));",
+    );
+    let wanted = [
+        "3.121.0.1|1",
+        "3.121.0.2|1",
+        "3.121.0.5|1",
+        "3.121.0.7|1",
+        "3.121.0.8|1",
+        "3.121.1.2|2",
+        "3.121.1.3|1",
+        "3.121.1.4|1",
+        "3.121.1.5|1",
+    ];
+    assert_eq!(db.counts(), wanted);
+}
+
+#[test]
+fn rollback_to_a_savepoint_removes_its_rows() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql(
+        "BEGIN; INSERT INTO e VALUES (1, '3.122.1.1');
+         SAVEPOINT a; INSERT INTO e VALUES (2, '3.122.1.2'); SAVEPOINT b; INSERT INTO e VALUES (3, '3.122.1.3');
+         RELEASE b; INSERT INTO e VALUES (4, '3.122.1.3'); SAVEPOINT c; INSERT INTO e VALUES (5, '3.122.1.4'); ROLLBACK TO c;
+         INSERT INTO e VALUES (5, '3.122.1.5'); ROLLBACK TO a; INSERT INTO e VALUES (2, '3.122.1.6'); COMMIT",
+    );
+    assert_eq!(db.counts(), ["3.122.1.1|1", "3.122.1.6|1"]);
+    db.sql(
+        "DO $$ BEGIN
+             FOR i IN 1..300 LOOP
+                 BEGIN
+                     INSERT INTO e VALUES (1000 + i, '3.122.2.1') ON CONFLICT DO NOTHING;
+                     INSERT INTO e VALUES (2000 + i, '3.122.2.3');
+                     IF i % 3 = 0 THEN RAISE EXCEPTION 'no'; END IF;
+                 EXCEPTION WHEN raise_exception THEN INSERT INTO e VALUES (3000 + i, '3.122.2.2') ON CONFLICT (id) DO NOTHING;
+                 END;
+             END LOOP;
+         END $$",
+    );
+    assert_eq!(db.counts(), ["3.122.1.1|1", "3.122.1.6|1", "3.122.2.1|200", "3.122.2.2|100", "3.122.2.3|200"]);
+    // A statement that fails in the middle, and one that runs in it.
+    db.sql(
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             BEGIN UPDATE e SET id = 1 WHERE id = 2; EXCEPTION WHEN unique_violation THEN NULL; END;
+             RETURN NEW; END $$;
+         CREATE TRIGGER fails BEFORE INSERT ON e FOR EACH ROW EXECUTE FUNCTION fails();
+         INSERT INTO e VALUES (5001, '3.122.3.1'), (5002, '3.122.3.1')",
+    );
+    assert_eq!(db.value("SELECT observation_count FROM ip_inventory WHERE ip_address = '3.122.3.1'"), "2");
+}
+
+#[test]
+fn a_prepared_transaction_counts_when_it_commits() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql("BEGIN; INSERT INTO e VALUES (1, '3.122.4.1') ON CONFLICT DO NOTHING; PREPARE TRANSACTION 'index_kept'");
+    db.sql("BEGIN; INSERT INTO e VALUES (2, '3.122.4.2'); PREPARE TRANSACTION 'index_dropped'");
+    db.sql("INSERT INTO e VALUES (3, '3.122.4.3')");
+    assert_eq!(db.counts(), ["3.122.4.3|1"]);
+    db.sql("ROLLBACK PREPARED 'index_dropped'");
+    db.sql("COMMIT PREPARED 'index_kept'");
+    assert_eq!(db.counts(), ["3.122.4.1|1", "3.122.4.3|1"]);
+}
+
+#[test]
+fn a_transaction_with_more_addresses_than_fit_in_memory_counts_each_once() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index')");
+    let many = |first: &str| format!("INSERT INTO e SELECT '{first}'::inet + i FROM generate_series(0, 149999) i");
+    db.sql(&format!(
+        "BEGIN; {}; SAVEPOINT a; {}; ROLLBACK TO a; {}; COMMIT",
+        many("64.0.0.0"),
+        many("65.0.0.0"),
+        many("64.0.0.0")
+    ));
+    db.settle();
+    let all =
+        "SELECT count(*), sum(observation_count), min(observation_count), max(observation_count) FROM ip_inventory";
+    assert_eq!(db.lines(all), ["150000|300000|2|2"]);
+}
+
+#[test]
+fn rows_that_are_there_are_not_counted_again() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (id int PRIMARY KEY, ip inet); INSERT INTO e SELECT i, '3.123.0.1' FROM generate_series(1, 1000) i");
+    db.sql("SELECT attach_ip_source('e', '{ip}', method => 'index'); INSERT INTO e VALUES (0, '3.123.0.1')");
+    let index =
+        db.value("SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'e'::regclass AND NOT indisprimary");
+    for statement in [
+        format!("REINDEX INDEX {index}"),
+        format!("REINDEX INDEX CONCURRENTLY {index}"),
+        "REINDEX TABLE CONCURRENTLY e".to_owned(),
+        "VACUUM FULL e".to_owned(),
+        "CLUSTER e USING e_pkey".to_owned(),
+        "DELETE FROM e WHERE id > 900".to_owned(),
+        "VACUUM (ANALYZE, INDEX_CLEANUP ON) e".to_owned(),
+        // Rewritten rows cannot be told from later ones any more.
+        "SELECT populate_ip_inventory('e')".to_owned(),
+        "ALTER TABLE e ADD more int DEFAULT random() * 10".to_owned(),
+        "ALTER TABLE e SET UNLOGGED".to_owned(),
+        "ALTER TABLE e ALTER more TYPE bigint".to_owned(),
+    ] {
+        db.sql(&statement);
+    }
+    assert_eq!(db.counts(), ["3.123.0.1|901"], "one, and what was there before and is there still");
+    db.sql("INSERT INTO e VALUES (-1, '3.123.0.1')");
+    assert_eq!(db.counts(), ["3.123.0.1|902"], "it still observes");
+    assert_eq!(
+        db.value(
+            "SELECT pg_relation_size(indexrelid) FROM pg_index WHERE indrelid = 'e'::regclass AND NOT indisprimary"
+        ),
+        "0"
+    );
+    assert_eq!(complaints(&db), [""; 0]);
+    // A table like it is another table.
+    db.sql("CREATE TABLE other (LIKE e INCLUDING ALL); INSERT INTO other VALUES (1, '3.123.0.9')");
+    assert_eq!(db.counts(), ["3.123.0.1|902"]);
+    assert_eq!(complaints(&db), ["warning: public.other_ip_idx observes nothing: public.other is not attached."]);
+}
+
+#[test]
+fn plans_and_estimates_are_those_without_it() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet, payload jsonb); INSERT INTO e SELECT '10.0.0.0'::inet + i, '{}' FROM generate_series(1, 20000) i");
+    db.sql("VACUUM ANALYZE e");
+    let plans = || {
+        let mut lines = db.lines("EXPLAIN SELECT * FROM e WHERE ip = '10.0.0.5'");
+        lines.extend(db.lines("EXPLAIN SELECT ip FROM e ORDER BY ip"));
+        lines.extend(db.lines("EXPLAIN SELECT count(*) FROM e WHERE payload IS NOT NULL"));
+        lines
+    };
+    let (before, rows) = (plans(), db.value("SELECT reltuples FROM pg_class WHERE oid = 'e'::regclass"));
+    db.sql("SELECT attach_ip_source('e', '{ip}', method => 'index', only_where => 'payload->>kind = a'); CREATE INDEX ON e USING ip_observer (ip) WHERE payload IS NOT NULL");
+    assert_eq!(db.value("SELECT reltuples FROM pg_class WHERE oid = 'e'::regclass"), rows);
+    assert_eq!(plans(), before);
+    db.sql("SET enable_seqscan = off; SELECT count(*) FROM e WHERE payload IS NOT NULL");
+    assert_eq!(plans(), before);
+}

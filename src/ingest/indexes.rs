@@ -1,0 +1,186 @@
+//! The indexes that observe a table: finding them, making one, taking it off.
+#![allow(unsafe_code, reason = "reads the relation cache")]
+
+use std::collections::HashSet;
+
+use enrich::condition::Condition;
+use enrich::selector::{EventTime, Selector};
+use pgrx::pg_sys;
+
+use super::arguments::Arguments;
+use super::extract::column;
+use super::install;
+use super::observer::options;
+use crate::pg::argument;
+use crate::pg::catalog::{plain_name, quote_identifier, quote_literal, relation_name};
+use crate::pg::citus;
+use crate::pg::errors::not_ready;
+use crate::pg::sql::Sql;
+
+/// The access method's name.
+pub const METHOD: &std::ffi::CStr = c"ip_observer";
+/// What COMMENT ON INDEX says.
+const COMMENT: &str = "asn_inventory: observes the addresses of new rows; stores nothing and is never scanned, so do not drop it as unused";
+
+/// An index that observes.
+pub struct Observer {
+    /// Its OID.
+    pub index: pg_sys::Oid,
+    /// What it reads of a row.
+    pub arguments: Arguments,
+    /// It belongs to an index of the partitioned table above, with which it goes.
+    pub is_inherited: bool,
+    /// PostgreSQL uses it.
+    pub is_valid: bool,
+    /// It reads an expression: a value that is no column.
+    pub has_expression: bool,
+    /// It observes only rows that its WHERE accepts.
+    pub is_partial: bool,
+}
+
+/// The access method; `None`: an older version of the extension has none.
+pub fn method() -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up that tolerates absence.
+    let method = unsafe { pg_sys::get_index_am_oid(METHOD.as_ptr(), true) };
+    (method != pg_sys::InvalidOid).then_some(method)
+}
+
+/// Those of a table. It must be locked.
+pub fn of(table: pg_sys::Oid) -> Vec<Observer> {
+    let Some(method) = method() else { return Vec::new() };
+    let mut found = Vec::new();
+    // SAFETY: table and indexes are open while they are read.
+    unsafe {
+        let relation = pg_sys::try_relation_open(table, pg_sys::NoLock as i32);
+        if relation.is_null() {
+            return found;
+        }
+        if (*(*relation).rd_rel).relhasindex {
+            let list = pg_sys::RelationGetIndexList(relation);
+            let count = if list.is_null() { 0 } else { (*list).length as usize };
+            for i in 0..count {
+                let oid = (*(*list).elements.add(i)).oid_value;
+                let index = pg_sys::try_relation_open(oid, pg_sys::AccessShareLock as i32);
+                if index.is_null() {
+                    continue;
+                }
+                if (*(*index).rd_rel).relam == method {
+                    found.push(read(&*index));
+                }
+                pg_sys::relation_close(index, pg_sys::NoLock as i32);
+            }
+        }
+        pg_sys::relation_close(relation, pg_sys::NoLock as i32);
+    }
+    found
+}
+
+/// The same of an open index.
+///
+/// # Safety
+/// `index` must be open, and one of this access method.
+pub unsafe fn read(index: &pg_sys::RelationData) -> Observer {
+    // SAFETY: see above.
+    unsafe {
+        let form = &*index.rd_index;
+        let attribute = |at: usize| *form.indkey.values.as_ptr().add(at);
+        let has_expression = (0..form.indnatts as usize).any(|at| attribute(at) == 0);
+        Observer {
+            index: index.rd_id,
+            arguments: options::of(index).arguments,
+            is_inherited: (*index.rd_rel).relispartition,
+            is_valid: form.indisvalid,
+            has_expression,
+            is_partial: !pg_sys::RelationGetIndexPredicate(std::ptr::from_ref(index).cast_mut()).is_null(),
+        }
+    }
+}
+
+/// The condition, in SQL, on the rows of a table that its index observes; `None`: it observes all, or there is none. An error
+/// where rows of the table cannot be read as they were observed. The table must be locked.
+pub fn condition(sql: &Sql, table: pg_sys::Oid) -> Option<String> {
+    let observers = of(table);
+    match &observers[..] {
+        [] => None,
+        [one] if !one.has_expression => {
+            let text =
+                "SELECT pg_catalog.pg_get_expr(indpred, indrelid) FROM pg_catalog.pg_index WHERE indexrelid = $1";
+            sql.query(text, &[argument::oid(one.index)]).text(0, 1)
+        }
+        _ => not_ready(
+            format!("rows of \"{}\" cannot be read as they were observed", plain_name(table)),
+            "It has more than one index that observes, or one on an expression.",
+            "New rows are observed. detach_ip_source() leaves the counts as they are.",
+        ),
+    }
+}
+
+/// Makes an index that reads a table like that, with the rights of the caller.
+pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments) {
+    let Some(name) = relation_name(table) else { return };
+    let selectors = arguments.selectors.iter().filter_map(|text| Some(Selector::parse(text).ok()?.column));
+    let keys = distinct(selectors, &HashSet::new());
+    let condition = arguments.only_where.as_deref().and_then(|text| Condition::parse(text).ok());
+    let tests = condition.iter().flat_map(|condition| &condition.0).map(|test| test.value.column.clone());
+    let sensor = arguments.sensor.as_deref().and_then(|text| Some(Selector::parse(text).ok()?.column));
+    let more = distinct(
+        event_time(table, arguments).map(|time| time.column).into_iter().chain(tests).chain(sensor),
+        &keys.iter().cloned().collect(),
+    );
+    let columns = |names: &[String]| names.iter().map(|name| quote_identifier(name)).collect::<Vec<_>>().join(", ");
+    let include = if more.is_empty() { String::new() } else { format!(" INCLUDE ({})", columns(&more)) };
+    let list: Vec<String> = arguments.selectors.iter().map(|text| quote_element(text)).collect();
+    let option = |name: &str, value: &Option<String>| {
+        value.as_ref().map(|value| format!(", {name} = {}", quote_literal(value))).unwrap_or_default()
+    };
+    sql.run(
+        &format!(
+            "CREATE INDEX ON {name} USING {} ({}){include} WITH (selectors = {}{}{}{})",
+            METHOD.to_string_lossy(),
+            columns(&keys),
+            quote_literal(&format!("{{{}}}", list.join(","))),
+            option("observed_at", &arguments.observed_at),
+            option("only_where", &arguments.only_where),
+            option("sensor", &arguments.sensor),
+        ),
+        &[],
+    );
+    for made in of(table).into_iter().filter(|made| !made.is_inherited) {
+        if let Some(name) = relation_name(made.index) {
+            sql.run(&format!("COMMENT ON INDEX {name} IS {}", quote_literal(COMMENT)), &[]);
+        }
+        if citus::kept(table).is_none() {
+            install::goes_with_extension(pg_sys::RelationRelationId, made.index);
+        }
+    }
+}
+
+/// Takes an index off.
+pub fn drop(sql: &Sql, index: pg_sys::Oid) {
+    if let Some(name) = relation_name(index) {
+        sql.run(&format!("DROP INDEX {name}"), &[]);
+    }
+}
+
+/// Where the time of an event stands in a table.
+fn event_time(table: pg_sys::Oid, arguments: &Arguments) -> Option<EventTime> {
+    let text = arguments.observed_at.as_deref()?;
+    // SAFETY: the relation is open for as long as its descriptor is read.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let time = EventTime::parse(text, |name| column((*relation).rd_att, name).is_some());
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        Some(time)
+    }
+}
+
+/// Each once, without those that are there.
+fn distinct(names: impl Iterator<Item = String>, there: &HashSet<String>) -> Vec<String> {
+    let mut seen = there.clone();
+    names.filter(|name| seen.insert(name.clone())).collect()
+}
+
+/// An element of an array in its written form.
+fn quote_element(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

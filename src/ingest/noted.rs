@@ -1,0 +1,160 @@
+//! An index that somebody made by hand: its table is noted as attached, as `attach_ip_source` does it. By an event trigger,
+//! for CREATE INDEX alone: what CREATE TABLE … (LIKE …) copies is not asked to observe.
+#![allow(unsafe_code, reason = "reads parse trees, and opens an index")]
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use enrich::selector::EventTime;
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use super::before::Before;
+use super::extract::column;
+use super::indexes;
+use super::install;
+use super::observer;
+use crate::inventory::source;
+use crate::inventory::source::Attaching;
+use crate::inventory::source_nodes;
+use crate::pg::argument;
+use crate::pg::call::Call;
+use crate::pg::catalog::{Schema, plain_name, relation_name};
+use crate::pg::citus;
+use crate::pg::citus::Kept;
+use crate::pg::errors::{raise, warn};
+use crate::pg::inherits;
+use crate::pg::made;
+use crate::pg::session;
+use crate::pg::snapshot::with_latest_snapshot;
+use crate::pg::sql::Sql;
+use crate::pg::tx::Settings;
+use crate::sql_function;
+
+thread_local! {
+    static ATTACHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, which makes indexes and notes their tables itself.
+pub fn by_itself<R>(f: impl FnOnce() -> R) -> R {
+    struct Done;
+    impl Drop for Done {
+        fn drop(&mut self) {
+            ATTACHING.set(false);
+        }
+    }
+    ATTACHING.set(true);
+    let _done = Done;
+    f()
+}
+
+sql_function!(
+    /// `note_new_observer()`: for the event trigger alone.
+    note_new_observer,
+    pg_finfo_note_new_observer,
+    |call: Call| {
+        if makes_observer(&call) && !ATTACHING.get() && !session::is_of_pg_upgrade() {
+            let schema = Schema::of(call);
+            made::relations().into_iter().for_each(|index| note(&schema, index));
+        }
+        Datum::from(0)
+    }
+);
+
+/// Whether the command makes an index with our access method.
+fn makes_observer(call: &Call) -> bool {
+    let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return false };
+    // SAFETY: nodes are cast to the types of their tags; the parse tree is the command's own.
+    unsafe {
+        if (*data.parsetree).type_ != pg_sys::NodeTag::T_IndexStmt {
+            return false;
+        }
+        let method = (*data.parsetree.cast::<pg_sys::IndexStmt>()).accessMethod;
+        !method.is_null() && CStr::from_ptr(method) == indexes::METHOD
+    }
+}
+
+/// Notes the table of an index, unless that is one of many below a partitioned table's. Its writers are locked out.
+fn note(schema: &Schema, index: pg_sys::Oid) {
+    let is_index = matches!(inherits::kind(index), pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX);
+    // SAFETY: an index that this command made, open while it is read, and its table.
+    unsafe {
+        if !is_index || pg_sys::get_rel_relispartition(index) {
+            return;
+        }
+        let index = pg_sys::relation_open(index, pg_sys::AccessShareLock as i32);
+        if indexes::method() == Some((*(*index).rd_rel).relam) {
+            let table = pg_sys::relation_open((*(*index).rd_index).indrelid, pg_sys::NoLock as i32);
+            // That of a partitioned table has not been built itself.
+            observer::check(&*table, &*index);
+            attach(schema, (*table).rd_id, &*index);
+            pg_sys::relation_close(table, pg_sys::NoLock as i32);
+        }
+        pg_sys::relation_close(index, pg_sys::NoLock as i32);
+    }
+}
+
+/// Refuses a role that may not attach tables. (This function runs with the rights of the extension's owner.)
+fn check_right(schema: &Schema) {
+    let sql = Sql::as_caller();
+    let may = sql.query(
+        "SELECT coalesce(pg_catalog.bool_or(pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')), false)
+         FROM pg_catalog.pg_proc p WHERE p.proname = 'attach_ip_source' AND p.pronamespace = $2",
+        &[argument::oid(session::outer_user()), argument::oid(schema.oid)],
+    );
+    if may.get::<bool>(0, 1) != Some(true) {
+        raise(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied for function attach_ip_source",
+            "An index of the access method ip_observer attaches its table.",
+            &format!("GRANT EXECUTE ON FUNCTION {}.attach_ip_source \u{2026} gives the right.", schema.name),
+        );
+    }
+}
+
+/// # Safety
+/// `index` must be open, and an index of `table` with our access method.
+unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationData) {
+    let name = relation_name(table);
+    // pg_repack copies a table there, with its indexes, and writes the rows that come meanwhile into the copy as well.
+    if name.as_deref().is_some_and(|name| name.starts_with("repack.")) {
+        return;
+    }
+    if install::find(table).is_some_and(|found| found.is_ours(schema)) {
+        warn(
+            format!("\"{}\" is observed by its trigger, and the index counts nothing", plain_name(table)),
+            "Each row is counted once.",
+            "Drop the index, or call attach_ip_source() with method => 'index'.",
+        );
+        return;
+    }
+    check_right(schema);
+    // SAFETY: see above.
+    let arguments = unsafe { indexes::read(index) }.arguments;
+    let is_column = |name: &str| column(index.rd_att, name).is_some();
+    let time = arguments.observed_at.as_deref().map(|text| EventTime::parse(text, is_column));
+    let snapshot = with_latest_snapshot(|| {
+        let sql = Sql::as_caller();
+        sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).text(0, 1).unwrap_or_default()
+    });
+    let before = Before::now(&snapshot, session::command()).to_string();
+    let how = Attaching {
+        columns: &arguments.selectors,
+        observed_at: time.as_ref(),
+        only_where: arguments.only_where.as_deref(),
+        sensor: arguments.sensor.as_deref(),
+        snapshot: &before,
+        name: name.as_deref(),
+        is_empty: false,
+        method: "index",
+    };
+    let quiet = Settings::without_triggers();
+    if source::attach(schema, table, &how) {
+        source::forget_parts(schema, &inherits::below(table));
+    }
+    drop(quiet);
+    if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
+        source_nodes::attach(schema, table, &how);
+    }
+}

@@ -1,0 +1,127 @@
+//! A row that comes to an index: its addresses are counted, and nothing is stored.
+//!
+//! PostgreSQL calls this for each row and index, in the batches of a COPY as well. After an error, what the row's
+//! subtransaction had counted is dropped with it.
+#![allow(unsafe_code, reason = "called by PostgreSQL for each row")]
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
+
+use super::pending;
+use super::pending::Pending;
+use super::watch;
+use super::watch::Watch;
+use crate::ingest::counted;
+use crate::ingest::counted::Counted;
+use crate::ingest::running;
+use crate::ingest::running::Running;
+use crate::ingest::tally::Tally;
+use crate::pg::call;
+use crate::pg::citus;
+use crate::pg::memory::Reused;
+use crate::pg::tuple;
+use crate::pg::tuple::Written;
+use crate::settings;
+
+/// For PostgreSQL: a row is to be put into the index. Always false: the row is no duplicate.
+#[pg_guard]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "C-unwind" fn insert(
+    index: pg_sys::Relation,
+    values: *mut Datum,
+    nulls: *mut bool,
+    place: pg_sys::ItemPointer,
+    table: pg_sys::Relation,
+    _unique: pg_sys::IndexUniqueCheck::Type,
+    is_unchanged: bool,
+    info: *mut pg_sys::IndexInfo,
+) -> bool {
+    // SAFETY: PostgreSQL's own arguments, valid for this call.
+    unsafe {
+        // An index that is being made is given every row that is there, and is not valid until it has them.
+        let is_made = (*(*index).rd_index).indisvalid && !(*info).ii_Concurrent;
+        if is_made && !is_unchanged && running::now() != Running::Updates {
+            let value = |column: i16| {
+                let at = column as usize - 1;
+                (!*nulls.add(at)).then(|| *values.add(at))
+            };
+            observe(&*index, table, &*place, value);
+        }
+    }
+    false
+}
+
+/// # Safety
+/// `index` and `table` must be open, the row of `table` at `place` just written by this transaction, and `value` read the
+/// columns of `index`.
+unsafe fn observe(
+    index: &pg_sys::RelationData,
+    table: pg_sys::Relation,
+    place: &pg_sys::ItemPointerData,
+    value: impl Fn(i16) -> Option<Datum> + Copy,
+) {
+    pending::settle();
+    // SAFETY: see above.
+    unsafe {
+        let Some(watch) = watch::of(index, &*table).filter(|watch| watch.counts()) else { return };
+        let written = match running::now() {
+            Running::Inserts => Written::Inserted,
+            _ if watch.is_heap => pg_sys::ffi::pg_guard_ffi_boundary(|| tuple::written(table, place)),
+            _ => Written::Inserted,
+        };
+        if matches!(written, Written::Updated | Written::Nothing) {
+            return;
+        }
+        let now = call::statement_start();
+        let table = &*table;
+        let mut counted = counted::take(table.rd_id, watch.schema);
+        if *counted.is_filling.get_or_insert_with(|| citus::is_filling(table)) {
+        } else if !settings::enabled() {
+            counted.unobserved |= settings::enabled_on_server();
+        } else if written == Written::OnTrial {
+            let mut row = Tally::default();
+            read(&watch, value, now, &mut row);
+            let unread = row.is_empty().then(|| watch.plan.why_nothing_in(value, now)).flatten();
+            pending::keep(Pending { table: table.rd_id, place: *place, schema: watch.schema, row, unread });
+        } else {
+            count(&watch, &mut counted, value, now);
+        }
+        counted.put(now);
+    }
+}
+
+/// # Safety
+/// As [`observe`].
+#[inline]
+unsafe fn count(watch: &Watch, counted: &mut Counted, value: impl Fn(i16) -> Option<Datum> + Copy, now: i64) {
+    counted.rows += 1;
+    // SAFETY: see above.
+    unsafe { read(watch, value, now, &mut counted.tally) };
+    // SAFETY: see above.
+    counted.note_nothing(|| unsafe { watch.plan.why_nothing_in(value, now) });
+}
+
+/// Reads the addresses of a row. What PostgreSQL allocates for that is given back: the caller's memory may be that of a COPY
+/// of a million rows.
+///
+/// # Safety
+/// As [`observe`].
+#[inline]
+unsafe fn read(watch: &Watch, value: impl Fn(i16) -> Option<Datum> + Copy, now: i64, tally: &mut Tally) {
+    let plan = &watch.plan;
+    plan.warn();
+    let memory = Reused::enter();
+    // SAFETY: see above. Nothing is owned inside of the guard.
+    unsafe {
+        let read = if plan.is_bare {
+            plan.row_in_guard(value, now, tally)
+        } else {
+            pg_sys::ffi::pg_guard_ffi_boundary(|| plan.row_in_guard(value, now, tally))
+        };
+        if let Err(left) = read {
+            plan.rest_of_row(value, left, now, tally);
+        }
+    }
+    memory.leave();
+}

@@ -1,0 +1,124 @@
+//! Rows that an INSERT … ON CONFLICT has inserted on trial: a conflict with another session may still take such a row back,
+//! after the index has seen it. Whether it did is known when the next row comes, or the statement ends: only then the row is
+//! counted.
+#![allow(unsafe_code, reason = "reads what became of a row in its table")]
+
+use std::cell::Cell;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::ingest::counted;
+use crate::ingest::running;
+use crate::ingest::tally::Tally;
+use crate::ingest::unread::Unread;
+use crate::pg::call;
+use crate::pg::tuple;
+use crate::pg::tuple::Written;
+use crate::pg::tx;
+
+/// A row on trial, read already.
+pub struct Pending {
+    /// Its table.
+    pub table: pg_sys::Oid,
+    /// Where it stands there.
+    pub place: pg_sys::ItemPointerData,
+    /// The extension's schema.
+    pub schema: pg_sys::Oid,
+    /// Its addresses.
+    pub row: Tally,
+    /// Why it has none.
+    pub unread: Option<Unread>,
+}
+
+thread_local! {
+    static PENDING: Cell<Vec<Pending>> = const { Cell::new(Vec::new()) };
+    static ARE_SOME: Cell<bool> = const { Cell::new(false) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps a row until it is decided.
+pub fn keep(pending: Pending) {
+    if !REGISTERED.replace(true) {
+        // PostgreSQL calls the youngest first: rows are decided before counts are written.
+        counted::register();
+        tx::at_events(at_transaction);
+        // SAFETY: a static function, registered once a backend.
+        unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut()) };
+    }
+    let mut all = PENDING.take();
+    all.push(pending);
+    PENDING.set(all);
+    ARE_SOME.set(true);
+    // Without the library in shared_preload_libraries, the statement that loads it is not seen to end: its last row is
+    // decided when the (sub)transaction ends.
+    running::at_end(settle);
+}
+
+/// Counts the rows that stay, and forgets those that were taken back, or rolled back with a subtransaction.
+#[inline]
+pub fn settle() {
+    if ARE_SOME.get() {
+        decide();
+    }
+}
+
+#[cold]
+fn decide() {
+    let now = call::statement_start();
+    let mut undecided = Vec::new();
+    for pending in PENDING.take() {
+        match became(&pending) {
+            Written::Inserted => {
+                let mut counted = counted::take(pending.table, pending.schema);
+                counted.add_row(pending.row, pending.unread);
+                counted.put(now);
+            }
+            Written::OnTrial => undecided.push(pending),
+            Written::Updated | Written::Nothing => {}
+        }
+    }
+    ARE_SOME.set(!undecided.is_empty());
+    if !undecided.is_empty() {
+        PENDING.set(undecided);
+        running::at_end(settle);
+    }
+}
+
+/// What became of a row.
+fn became(pending: &Pending) -> Written {
+    // SAFETY: the transaction that wrote the row holds a lock on the table; a table that is gone has no entry.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(pending.table);
+        if relation.is_null() {
+            return Written::Nothing;
+        }
+        let written = pg_sys::ffi::pg_guard_ffi_boundary(|| tuple::written(relation, &pending.place));
+        pg_sys::RelationClose(relation);
+        written
+    }
+}
+
+fn at_transaction(event: pg_sys::XactEvent::Type) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => settle(),
+        _ if tx::ends(event) => {
+            PENDING.take();
+            ARE_SOME.set(false);
+        }
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    _number: pg_sys::SubTransactionId,
+    _around: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    // A later one may be rolled back, and this one's rows stay.
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB {
+        settle();
+    }
+}

@@ -1,0 +1,218 @@
+//! What the running statement does with rows, for the index that observes them: to an index, the new version of an updated
+//! row looks like a new row, and so does a row that an UPDATE moves to another partition.
+//!
+//! Hooks on the executor and on COPY keep it up to date, innermost statement first. Each takes a few nanoseconds a
+//! statement. After an error, the end of the (sub)transaction puts back what was running when that began.
+#![allow(unsafe_code, reason = "hooks on the executor, which call on without a guard")]
+
+use std::cell::{Cell, RefCell};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// What a row that comes to an index may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// A new one, in each case: COPY, and an INSERT without ON CONFLICT.
+    Inserts,
+    /// None: only rows that are there already get new versions, or move.
+    Updates,
+    /// The row itself tells: see [`crate::pg::tuple`].
+    Either,
+}
+
+thread_local! {
+    static RUNNING: Cell<Running> = const { Cell::new(Running::Either) };
+    /// What was running when each subtransaction began.
+    static BEFORE: RefCell<Vec<(pg_sys::SubTransactionId, Running)>> = const { RefCell::new(Vec::new()) };
+    /// Called when a statement ends that may have inserted rows on trial.
+    static AT_END: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+/// What the innermost statement is, as far as hooks saw it begin.
+#[inline]
+pub fn now() -> Running {
+    RUNNING.get()
+}
+
+/// Has `f` called, once, when the innermost statement ends without an error.
+pub fn at_end(f: fn()) {
+    AT_END.set(Some(f));
+}
+
+/// Notes that a utility statement runs, and returns what did until then.
+///
+/// # Safety
+/// `statement` must be a planned utility statement.
+#[inline]
+pub unsafe fn begin_utility(statement: *mut pg_sys::PlannedStmt) -> Running {
+    // SAFETY: a utility statement has a tree, whose tag says of which kind it is.
+    let copies = unsafe {
+        let tree = (*statement).utilityStmt;
+        !tree.is_null() && (*tree).type_ == pg_sys::NodeTag::T_CopyStmt && (*tree.cast::<pg_sys::CopyStmt>()).is_from
+    };
+    RUNNING.replace(if copies { Running::Inserts } else { Running::Either })
+}
+
+/// Puts back what [`begin_utility`] returned.
+#[inline]
+pub fn end_utility(around: Running) {
+    RUNNING.set(around);
+}
+
+/// What a planned statement does.
+///
+/// # Safety
+/// `statement` must be valid.
+unsafe fn of(statement: &pg_sys::PlannedStmt) -> Running {
+    // SAFETY: what changes rows stands at the top of the plan, or of that of a WITH query, which is one of the subplans.
+    let (inserts, updates) = unsafe {
+        let mut does = changes(statement.planTree);
+        if statement.hasModifyingCTE && !statement.subplans.is_null() {
+            for i in 0..(*statement.subplans).length as usize {
+                let part = changes((*(*statement.subplans).elements.add(i)).ptr_value.cast());
+                does = (does.0 || part.0, does.1 || part.1);
+            }
+        }
+        does
+    };
+    match (inserts, updates) {
+        (true, false) => Running::Inserts,
+        (false, true) => Running::Updates,
+        _ => Running::Either,
+    }
+}
+
+/// Whether a plan makes new rows, and whether it changes those that are there.
+///
+/// # Safety
+/// `plan` must be null or a valid node.
+unsafe fn changes(plan: *mut pg_sys::Plan) -> (bool, bool) {
+    // SAFETY: nodes are cast to the types of their tags.
+    unsafe {
+        if plan.is_null() || (*plan).type_ != pg_sys::NodeTag::T_ModifyTable {
+            return (false, false);
+        }
+        let node = &*plan.cast::<pg_sys::ModifyTable>();
+        match node.operation {
+            pg_sys::CmdType::CMD_INSERT => (true, node.onConflictAction != pg_sys::OnConflictAction::ONCONFLICT_NONE),
+            pg_sys::CmdType::CMD_UPDATE => (false, true),
+            pg_sys::CmdType::CMD_DELETE => (false, false),
+            _ => (true, true),
+        }
+    }
+}
+
+static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
+static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+
+unsafe extern "C-unwind" {
+    // PostgreSQL's own, unwrapped: see `worker::ddl`.
+    #[cfg(not(feature = "pg18"))]
+    fn standard_ExecutorRun(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+        once: bool,
+    );
+    #[cfg(feature = "pg18")]
+    fn standard_ExecutorRun(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
+    fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
+}
+
+/// Installs the hooks, when the library is loaded.
+pub fn install() {
+    // SAFETY: chained as every extension does.
+    unsafe {
+        NEXT_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(on_run);
+        NEXT_FINISH = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(on_finish);
+        pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
+    }
+}
+
+/// Every statement of the server passes here, so an error must pass, too, just as it is: no guard, and nothing that would
+/// have to be dropped when PostgreSQL jumps out of it.
+#[cfg(not(feature = "pg18"))]
+unsafe extern "C-unwind" fn on_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    // SAFETY: passes its arguments on; the query is PostgreSQL's own.
+    unsafe {
+        let around = RUNNING.replace(of(&*(*query).plannedstmt));
+        match NEXT_RUN {
+            Some(next) => next(query, direction, count, once),
+            None => standard_ExecutorRun(query, direction, count, once),
+        }
+        end();
+        RUNNING.set(around);
+    }
+}
+
+/// The same.
+#[cfg(feature = "pg18")]
+unsafe extern "C-unwind" fn on_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64) {
+    // SAFETY: passes its arguments on; the query is PostgreSQL's own.
+    unsafe {
+        let around = RUNNING.replace(of(&*(*query).plannedstmt));
+        match NEXT_RUN {
+            Some(next) => next(query, direction, count),
+            None => standard_ExecutorRun(query, direction, count),
+        }
+        end();
+        RUNNING.set(around);
+    }
+}
+
+/// The rest of WITH queries is done here. (The triggers that fire here run statements of their own.)
+unsafe extern "C-unwind" fn on_finish(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: as above.
+    unsafe {
+        let around = RUNNING.replace(of(&*(*query).plannedstmt));
+        match NEXT_FINISH {
+            Some(next) => next(query),
+            None => standard_ExecutorFinish(query),
+        }
+        end();
+        RUNNING.set(around);
+    }
+}
+
+#[inline]
+fn end() {
+    if let Some(f) = AT_END.take() {
+        f();
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction(_event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
+    RUNNING.set(Running::Either);
+    BEFORE.with_borrow_mut(Vec::clear);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    number: pg_sys::SubTransactionId,
+    _around: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    BEFORE.with_borrow_mut(|before| match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => before.push((number, RUNNING.get())),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+            before.pop_if(|(of, _)| *of == number);
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            if let Some((_, running)) = before.pop_if(|(of, _)| *of == number) {
+                RUNNING.set(running);
+            }
+        }
+        _ => {}
+    });
+}
