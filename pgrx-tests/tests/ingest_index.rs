@@ -95,6 +95,7 @@ fn rollback_to_a_savepoint_removes_its_rows() {
          CREATE TRIGGER fails BEFORE INSERT ON e FOR EACH ROW EXECUTE FUNCTION fails();
          INSERT INTO e VALUES (5001, '3.122.3.1'), (5002, '3.122.3.1')",
     );
+    db.settle();
     assert_eq!(db.value("SELECT observation_count FROM ip_inventory WHERE ip_address = '3.122.3.1'"), "2");
 }
 

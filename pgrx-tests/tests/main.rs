@@ -57,6 +57,8 @@ mod ingest_enabled;
 mod ingest_family;
 mod ingest_forbidden;
 mod ingest_index;
+mod ingest_index_load;
+mod ingest_index_tables;
 mod ingest_json_times;
 mod ingest_mapped;
 mod ingest_others;

@@ -22,6 +22,17 @@ use crate::pg::tx;
 /// Distinct addresses of a table and subtransaction that are held in memory before they go to the queue.
 const FLUSH: usize = 100_000;
 
+/// A row that was counted, and how: another index that reads the same does not count it again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Where it stands.
+    pub place: u64,
+    /// The command that wrote it.
+    pub command: pg_sys::CommandId,
+    /// What was read of it: a hash.
+    pub read: u64,
+}
+
 /// The counts of one table's rows in one subtransaction.
 pub struct Counted {
     subtransaction: pg_sys::SubTransactionId,
@@ -40,6 +51,8 @@ pub struct Counted {
     pub unobserved: bool,
     /// Citus copies earlier rows here; `None`: not known yet.
     pub is_filling: Option<bool>,
+    /// The last row, and the index that it came to.
+    pub last: Option<(Row, pg_sys::Oid)>,
 }
 
 thread_local! {
@@ -105,6 +118,7 @@ fn find(
             unread: None,
             unobserved: false,
             is_filling: None,
+            last: None,
         }),
     }
 }

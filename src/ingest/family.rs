@@ -15,6 +15,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::arguments::Arguments;
+use super::indexes;
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
 use super::part;
@@ -126,6 +127,10 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         }
         new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
     }
+    if had_rows {
+        let below = all(&new, PARENT).into_iter().filter(|table| is_below_index(*table));
+        below.for_each(|table| note_earlier(schema, table));
+    }
     // No table above has the trigger: nothing to do.
     if new.iter().all(|table| nearest(schema, *table).is_none()) {
         return;
@@ -142,12 +147,8 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         match install::find(table) {
             // PostgreSQL gave it the row trigger of the table above. Which rows that has not seen is noted here.
             Some(found) if found.is_ours(schema) && found.is_inherited => {
-                if had_rows && let Err(reason) = attempt(table, || note(schema, table)) {
-                    warn(
-                        format!("rows already in \"{}\" are not observed", plain_name(table)),
-                        &reason,
-                        "Rows inserted from now on are observed.",
-                    );
+                if had_rows {
+                    note_earlier(schema, table);
                 }
             }
             Some(found) if found.is_ours(schema) => {}
@@ -218,6 +219,23 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_ro
             format!("table \"{}\" is not observed: its trigger could not be created", plain_name(table)),
             &reason,
             &format!("{} makes it.", mending(schema, above.table, &above.trigger)),
+        );
+    }
+}
+
+/// Whether a table has got the index of a partitioned table above, which observes.
+fn is_below_index(table: pg_sys::Oid) -> bool {
+    patience::lock(table, pg_sys::AccessShareLock, PATIENCE)
+        && indexes::of(table).iter().any(|index| index.is_inherited)
+}
+
+/// Notes which rows a table has that PostgreSQL has given a trigger or an index to. A failure is a warning.
+fn note_earlier(schema: &Schema, table: pg_sys::Oid) {
+    if let Err(reason) = attempt(table, || note(schema, table)) {
+        warn(
+            format!("rows already in \"{}\" are not observed", plain_name(table)),
+            &reason,
+            "Rows inserted from now on are observed.",
         );
     }
 }

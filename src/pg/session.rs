@@ -29,6 +29,7 @@ pub fn is_parallel_worker() -> bool {
 unsafe extern "C" {
     // It cannot raise, and is asked for every row: no guard.
     fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;
+    fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
 }
 
 /// The number of the running subtransaction, or of the transaction where there is none.
@@ -45,9 +46,10 @@ pub fn is_replica() -> bool {
 }
 
 /// The number of the running command.
+#[inline]
 pub fn command() -> pg_sys::CommandId {
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::GetCurrentCommandId(false) }
+    // SAFETY: reads a variable of this backend; not to be used, it cannot raise.
+    unsafe { GetCurrentCommandId(false) }
 }
 
 /// Whether the running transaction, or a subtransaction of it, has this id.

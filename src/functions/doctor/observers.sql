@@ -20,8 +20,7 @@ managed AS MATERIALIZED (
     SELECT d.classid, d.objid FROM pg_depend d, extension e
     WHERE d.refclassid = 'pg_extension'::regclass AND d.refobjid <> e.oid AND d.deptype = 'e' AND d.classid IN ('pg_class'::regclass, 'pg_namespace'::regclass)),
 observer AS MATERIALIZED (
-    SELECT x.indexrelid, x.indrelid, c.relkind, c.relispartition, x.indisvalid, x.indisready, x.indkey::text AS keys,
-           pg_get_expr(x.indpred, x.indrelid) AS predicate, coalesce(c.reloptions, '{}') AS options,
+    SELECT x.indexrelid, x.indrelid, c.relkind, c.relispartition, x.indisvalid,
            -- Without selectors, the key columns are read.
            (SELECT substr(o, length('selectors=') + 1)::text[] FROM unnest(c.reloptions) o WHERE starts_with(o, 'selectors=')) AS selectors,
            EXISTS (SELECT FROM unnest(c.reloptions) o WHERE o IN ('replica=true', 'replica=on', 'replica=1', 'replica=yes')) AS replica
@@ -51,10 +50,6 @@ FROM lacking l JOIN source s ON s.tbl = l.root,
 UNION ALL
 SELECT 'observer indexes', 'error', format('%s reads other columns than ip_source lists for %s.', o.indexrelid::regclass, s.name), s.attach
 FROM observer o JOIN source s ON s.tbl = o.indrelid AND s.method = 'index' WHERE o.indisvalid AND o.selectors <> s.ip_columns
-UNION ALL
-SELECT 'observer indexes', 'error', format('Rows inserted into %s are counted %s times: it has as many indexes that read the same.', o.indrelid::regclass, count(*)),
-       (SELECT string_agg(format('DROP INDEX %s;', u.n), ' ') FROM unnest((array_agg(o.indexrelid::regclass::text ORDER BY o.indexrelid))[2:]) u(n))
-FROM observer o WHERE o.indisvalid AND NOT o.relispartition GROUP BY o.indrelid, o.keys, o.options, o.predicate HAVING count(*) > 1
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger and the index %s: its rows are counted once, by the trigger.', o.indrelid::regclass, o.indexrelid::regclass),
        format('DROP INDEX %s;  -- or attach the table again with method => ''index''', o.indexrelid::regclass)

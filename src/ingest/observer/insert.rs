@@ -13,13 +13,14 @@ use super::pending::Pending;
 use super::watch;
 use super::watch::Watch;
 use crate::ingest::counted;
-use crate::ingest::counted::Counted;
+use crate::ingest::counted::{Counted, Row};
 use crate::ingest::running;
 use crate::ingest::running::Running;
 use crate::ingest::tally::Tally;
 use crate::pg::call;
 use crate::pg::citus;
 use crate::pg::memory::Reused;
+use crate::pg::session;
 use crate::pg::tuple;
 use crate::pg::tuple::Written;
 use crate::settings;
@@ -76,7 +77,9 @@ unsafe fn observe(
         let now = call::statement_start();
         let table = &*table;
         let mut counted = counted::take(table.rd_id, watch.schema);
-        if *counted.is_filling.get_or_insert_with(|| citus::is_filling(table)) {
+        if is_counted(&watch, &mut counted, place)
+            || *counted.is_filling.get_or_insert_with(|| citus::is_filling(table))
+        {
         } else if !settings::enabled() {
             counted.unobserved |= settings::enabled_on_server();
         } else if written == Written::OnTrial {
@@ -88,6 +91,21 @@ unsafe fn observe(
             count(&watch, &mut counted, value, now);
         }
         counted.put(now);
+    }
+}
+
+/// Whether the row at `place` came to another index that reads the same, just before.
+#[inline]
+fn is_counted(watch: &Watch, counted: &mut Counted, place: &pg_sys::ItemPointerData) -> bool {
+    let block = u64::from(place.ip_blkid.bi_hi) << 16 | u64::from(place.ip_blkid.bi_lo);
+    let place = block << 16 | u64::from(place.ip_posid);
+    let row = Row { place, command: session::command(), read: watch.read };
+    match counted.last {
+        Some((last, index)) if index != watch.index && last == row => true,
+        _ => {
+            counted.last = Some((row, watch.index));
+            false
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,13 +25,16 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// One index of one table.
 pub struct Watch {
-    index: pg_sys::Oid,
+    /// The index.
+    pub index: pg_sys::Oid,
     /// Of this many changes; see [`plan::changes`].
     changes: u64,
     /// The extension's schema.
     pub schema: pg_sys::Oid,
     /// What is read of a row.
     pub plan: Rc<Plan>,
+    /// A hash of that: while one index replaces another (REINDEX CONCURRENTLY), a row may come to both.
+    pub read: u64,
     /// The table is a heap, whose rows' headers can be read.
     pub is_heap: bool,
     /// See [`Options`].
@@ -91,6 +95,7 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
     // The plan first: from then on this session hears of changes.
     // SAFETY: see `of`.
     let Options { arguments, replica } = unsafe { options::of(index) };
+    let read = BuildHasherDefault::<DefaultHasher>::default().hash_one(&arguments);
     // SAFETY: the rows that come to an index are described by it.
     let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || arguments) };
     let changes = plan::changes();
@@ -104,6 +109,7 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
         changes,
         schema: schema.oid,
         plan,
+        read,
         // SAFETY: the table is open.
         is_heap: unsafe { shape::is_plain_table(std::ptr::from_ref(table).cast_mut()) },
         replica,

@@ -1,0 +1,246 @@
+//! Indexes that observe, by table: partitions, indexes made by hand, what the doctor says, dumps.
+
+use asn_inventory_tests::prelude::*;
+
+use crate::ingest_support::{Db, refused, run};
+
+/// What the doctor says of indexes, and the remedy.
+fn complaints(db: &Db) -> Vec<String> {
+    db.lines(
+        "SELECT detail FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok' ORDER BY 1",
+    )
+}
+
+fn remedies(db: &Db) -> String {
+    db.value("SELECT string_agg(remedy, ' ') FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok'")
+}
+
+#[test]
+fn partitions_have_it_from_postgresql() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE root (n int, ip inet, at timestamptz) PARTITION BY RANGE (n);
+         CREATE TABLE p1 PARTITION OF root FOR VALUES FROM (0) TO (10);
+         SELECT attach_ip_source('root', '{ip}', 'at', method => 'index');
+         CREATE TABLE p2 PARTITION OF root FOR VALUES FROM (10) TO (20) PARTITION BY LIST (n);
+         CREATE TABLE p2a PARTITION OF p2 DEFAULT;
+         CREATE TABLE p3 (n int, ip inet, at timestamptz); INSERT INTO p3 VALUES (25, '3.120.4.1');
+         ALTER TABLE root ATTACH PARTITION p3 FOR VALUES FROM (20) TO (30)",
+    );
+    db.sql("INSERT INTO root VALUES (1, '3.120.4.1', now()), (11, '3.120.4.2', now()), (21, '3.120.4.2', now()); INSERT INTO p2a VALUES (12, '3.120.4.2')");
+    assert_eq!(db.counts(), ["3.120.4.1|1", "3.120.4.2|3"]);
+    assert_eq!(db.sources(), ["root|4|0"]);
+    // A row that moves is no new row.
+    db.sql("UPDATE root SET n = n + 10 WHERE n < 10; UPDATE root SET n = 1 WHERE n = 11 AND ip = '3.120.4.1'");
+    assert_eq!(db.counts(), ["3.120.4.1|1", "3.120.4.2|3"]);
+    assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "1", "what p3 had");
+    assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
+    assert_eq!(complaints(&db), [""; 0]);
+    let refused = db.fails("SELECT detach_ip_source('p1')");
+    assert_eq!(refused.message, "\"p1\" is observed by an index of the table above it");
+    // Other methods, and back: nothing is left of the one before.
+    db.sql("SELECT attach_ip_source('root', '{ip}', 'at'); INSERT INTO root VALUES (1, '3.120.4.1')");
+    db.sql("SELECT attach_ip_source('root', '{ip}', 'at', method => 'row'); INSERT INTO p1 VALUES (1, '3.120.4.1')");
+    db.sql("SELECT attach_ip_source('root', '{ip}', 'at', method => 'index'); INSERT INTO p1 VALUES (1, '3.120.4.1')");
+    assert_eq!(db.counts(), ["3.120.4.1|5", "3.120.4.2|3"]);
+    assert_eq!(db.value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'asn_inventory_observe%'"), "0");
+    db.sql("SELECT detach_ip_source('root')");
+    assert_eq!(
+        db.value("SELECT count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE amname = 'ip_observer'"),
+        "0"
+    );
+}
+
+#[test]
+fn children_by_inheritance_have_their_own() {
+    let db = Db::new();
+    db.sql("CREATE TABLE parent (ip inet); CREATE TABLE child () INHERITS (parent); SELECT attach_ip_source('parent', '{ip}', method => 'index')");
+    db.sql("INSERT INTO child VALUES ('3.120.6.1'); INSERT INTO parent VALUES ('3.120.6.1')");
+    assert_eq!(db.sources(), ["parent|2|0"]);
+    db.sql("CREATE TABLE later () INHERITS (parent)");
+    assert_eq!(
+        complaints(&db),
+        ["Rows inserted into public.later, below public.parent, are not observed: the index there is gone."]
+    );
+    db.sql(&remedies(&db));
+    db.sql("INSERT INTO later VALUES ('3.120.6.1')");
+    assert_eq!(db.sources(), ["parent|3|0"]);
+    assert_eq!(complaints(&db), [""; 0]);
+}
+
+#[test]
+fn an_index_made_by_hand_attaches_its_table() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (id int, kind text, src inet, hops text[], payload jsonb, at timestamptz);
+         INSERT INTO e VALUES (0, 'login', '3.128.0.1'), (0, 'other', '3.128.0.1');
+         CREATE INDEX watch ON e USING ip_observer (src, hops, payload) INCLUDE (at, kind)
+             WITH (selectors = '{src,hops,payload->>peer,\"text(payload->>''input text'')\"}', observed_at = 'at', sensor = 'payload->>sensor')
+             WHERE kind = 'login'",
+    );
+    assert_eq!(
+        db.lines("SELECT tbl, method, ip_columns, observed_at, sensor FROM ip_source"),
+        ["e|index|{src,hops,payload->>peer,\"text(payload->>'input text')\"}|at|payload->>sensor"]
+    );
+    db.sql(
+        "INSERT INTO e VALUES (1, 'login', '3.128.0.1', '{3.128.0.2,nonsense}', '{\"peer\": \"3.128.0.3\", \"input text\": \"wget http://3.128.0.4/\", \"sensor\": \"a\"}', '2026-01-02Z'),
+                              (2, 'other', '3.128.0.1', NULL, NULL, now())",
+    );
+    assert_eq!(db.counts(), ["3.128.0.1|1", "3.128.0.2|1", "3.128.0.3|1", "3.128.0.4|1"]);
+    assert_eq!(db.sources(), ["e|4|1"]);
+    assert_eq!(db.value("SELECT DISTINCT sensor || ' ' || first_seen_at::date FROM ip_sightings"), "a 2026-01-02");
+    assert_eq!(db.value("SELECT populate_ip_inventory('e')"), "1", "the rows that the index's WHERE accepts");
+    assert_eq!(db.counts()[0], "3.128.0.1|2");
+    // A renamed column is read on; a dump would have the new name in one place only.
+    db.sql("ALTER TABLE e RENAME src TO source; INSERT INTO e VALUES (3, 'login', '3.128.0.5')");
+    assert_eq!(db.counts()[4], "3.128.0.5|1");
+    assert_eq!(
+        complaints(&db),
+        ["Column source of public.e was renamed: its index reads it, but a dump of that cannot be restored."]
+    );
+    db.sql("ALTER TABLE e RENAME source TO src");
+    // Without WITH, the key is what is read.
+    db.sql("CREATE TABLE plain (\"Odd->Name\" inet, c cidr, v varchar(40)); CREATE INDEX ON plain USING ip_observer (\"Odd->Name\", c, v)");
+    db.sql("INSERT INTO plain VALUES ('3.128.1.1', '3.128.1.2/32', '3.128.1.3')");
+    assert_eq!(db.sources(), ["e|6|1", "plain|3|0"]);
+    assert_eq!(complaints(&db), [""; 0]);
+    db.sql("DROP INDEX watch");
+    assert_eq!(complaints(&db), ["Rows inserted into public.e are not observed: its index is gone."]);
+    db.sql(&remedies(&db));
+    assert_eq!(complaints(&db), [""; 0]);
+    db.sql("DROP EXTENSION asn_inventory; INSERT INTO e VALUES (9, 'login', '3.128.0.1')");
+    assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid IN ('e'::regclass, 'plain'::regclass)"), "0");
+}
+
+#[test]
+fn an_index_that_cannot_observe_is_refused_with_the_reason() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (id int, src inet, payload jsonb, at timestamptz, note text)");
+    let cases = [
+        ("(id)", "column \"id\" of \"e\" holds no addresses", "Its type is integer."),
+        ("(payload)", "column \"payload\" of \"e\" holds no addresses", "It is JSON, and no path says where in it."),
+        ("(src) WITH (selectors = '{dst}')", "column \"dst\" of relation \"e\" does not exist", ""),
+        ("(src, note) WITH (selectors = '{src}')", "column \"note\" of the index is not read", "No selector names it."),
+        ("(src) WITH (selectors = '{}')", "an index that observes needs a column", "selectors is empty."),
+        ("(src) WITH (selectors = '{src')", "malformed array literal: \"{src\"", "Unexpected end of input."),
+        ("(src) WITH (selectors = '{src->}')", "\"src->\" is neither a column nor a path like payload->>src_ip", ""),
+        ("(src) WITH (observed_at = 'at')", "column \"at\" of relation \"e\" does not exist", ""),
+        (
+            "(src) INCLUDE (note, at) WITH (observed_at = 'at@Nowhere')",
+            "column \"at\" of \"e\" cannot be used as observed_at",
+            "Its values need no time zone.",
+        ),
+        (
+            "(src) WITH (only_where = 'kind')",
+            "only_where is no condition",
+            "In only_where there is no =, <>, in or not in behind kind.",
+        ),
+        (
+            "(src) WITH (sensor = 'list(note)')",
+            "\"list(note)\" is no sensor",
+            "It is no column and no path to one value in JSON.",
+        ),
+        ("(src) WITH (replica = maybe)", "invalid value for boolean option \"replica\": maybe", ""),
+        ("(src) WITH (other = 1)", "unrecognized parameter \"other\"", ""),
+    ];
+    for (rest, message, detail) in cases {
+        let failure = db.fails(&format!("CREATE INDEX ON e USING ip_observer {rest}"));
+        assert_eq!((failure.message.as_str(), failure.detail.as_str()), (message, detail), "{rest}");
+    }
+    for statement in [
+        "CREATE UNIQUE INDEX ON e USING ip_observer (src)",
+        "CREATE INDEX ON pg_class USING ip_observer (oid)",
+        "CREATE INDEX ON ip_inventory USING ip_observer (ip_address)",
+        "CREATE INDEX ON ip_observation USING ip_observer (address)",
+        "ALTER TABLE e ADD EXCLUDE USING ip_observer (src WITH =)",
+        "CREATE INDEX CONCURRENTLY again ON e USING ip_observer (src)",
+    ] {
+        db.fails(statement);
+    }
+    db.sql("DROP INDEX again");
+    assert_eq!(db.value("SELECT count(*) FROM ip_source"), "0");
+    assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass"), "0");
+    // A partitioned table without partitions is judged as well.
+    db.sql("CREATE TABLE root (id int, ip inet) PARTITION BY LIST (id)");
+    assert_eq!(db.fails("CREATE INDEX ON root USING ip_observer (id)").detail, "Its type is integer.");
+    db.sql("CREATE INDEX ON root USING ip_observer (ip); CREATE TABLE one PARTITION OF root DEFAULT; INSERT INTO root VALUES (1, '3.128.2.1')");
+    assert_eq!(db.sources(), ["root|1|0"]);
+}
+
+#[test]
+fn beside_a_trigger_each_row_counts_once() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
+    let (mut session, notices) = db.connect_with_notices();
+    run(&mut session, "CREATE INDEX ON e USING ip_observer (ip); INSERT INTO e VALUES ('3.128.3.1')");
+    assert!(notices.all().iter().any(|notice| notice.contains("is observed by its trigger")), "{:?}", notices.all());
+    assert_eq!(db.counts(), ["3.128.3.1|1"]);
+    assert_eq!(
+        complaints(&db),
+        ["public.e has a trigger and the index public.e_ip_idx: its rows are counted once, by the trigger."]
+    );
+    db.sql("ALTER TABLE e DISABLE TRIGGER USER; INSERT INTO e VALUES ('3.128.3.1')");
+    assert_eq!(db.counts(), ["3.128.3.1|2"], "by the index now");
+    db.sql("ALTER TABLE e ENABLE TRIGGER USER; SELECT attach_ip_source('e', '{ip}', method => 'index'); INSERT INTO e VALUES ('3.128.3.1')");
+    assert_eq!(db.counts(), ["3.128.3.1|3"]);
+    db.sql("CREATE INDEX twice ON e USING ip_observer (ip) WITH (selectors = '{\"ip\"}')");
+    db.sql("INSERT INTO e VALUES ('3.128.3.1')");
+    assert_eq!(db.counts(), ["3.128.3.1|4"]);
+}
+
+#[test]
+fn it_is_switched_off_with_the_rest_and_says_so() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet, note text); SELECT attach_ip_source('e', '{ip,note}', method => 'index')");
+    db.sql("SET asn_inventory.enabled = off; INSERT INTO e VALUES ('3.128.4.1'), ('3.128.4.2')");
+    db.sql("SET session_replication_role = replica; INSERT INTO e VALUES ('3.128.4.3')");
+    db.sql("INSERT INTO e VALUES ('3.128.4.4', 'nonsense'), ('10.0.0.0/8', NULL), (NULL, NULL)");
+    assert_eq!(db.counts(), ["3.128.4.4|1"]);
+    assert_eq!(db.lines("SELECT observations, unparsable, unobserved, rows_seen FROM ip_source"), ["1|2|1|3"]);
+    db.sql("ALTER INDEX e_ip_note_idx SET (replica = true)");
+    db.sql("SET session_replication_role = replica; INSERT INTO e VALUES ('3.128.4.3')");
+    assert_eq!(db.counts(), ["3.128.4.3|1", "3.128.4.4|1"]);
+    // Rows without any address say why.
+    db.sql("CREATE TABLE j (payload jsonb); SELECT attach_ip_source('j', '{payload->>ip}', method => 'index'); INSERT INTO j VALUES ('{\"src\": \"8.8.8.8\"}')");
+    db.settle();
+    assert_eq!(db.value("SELECT unreadable_reason IS NOT NULL FROM ip_source WHERE tbl = 'j'::regclass"), "t");
+}
+
+#[test]
+fn a_serializable_transaction_does_not_fail_for_it() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index')");
+    let mut session = db.connect();
+    run(&mut session, "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1; INSERT INTO e VALUES ('3.128.5.1')");
+    db.sql("INSERT INTO e VALUES ('3.128.5.2')");
+    db.settle();
+    run(&mut session, "INSERT INTO e VALUES ('3.128.5.1'); COMMIT");
+    // A session whose snapshot is older than the attachment observes all the same.
+    run(&mut session, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    db.sql("CREATE TABLE late (ip inet); SELECT attach_ip_source('late', '{ip}', method => 'index')");
+    run(&mut session, "INSERT INTO late VALUES ('3.128.5.3'); COMMIT");
+    assert_eq!(db.counts(), ["3.128.5.1|2", "3.128.5.2|1", "3.128.5.3|1"]);
+}
+
+#[test]
+fn a_role_may_make_one_only_if_it_may_attach() {
+    let db = Db::new();
+    let role = format!("{}_indexer", db.name);
+    db.sql(&format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA own AUTHORIZATION {role}; CREATE TABLE own.e (ip inet); ALTER TABLE own.e OWNER TO {role}"));
+    let mut session = db.connect_as(&role);
+    let failure = refused(&mut session, "CREATE INDEX ON own.e USING ip_observer (ip)");
+    assert_eq!(
+        (failure.code.as_str(), failure.message.as_str()),
+        ("42501", "permission denied for function attach_ip_source")
+    );
+    let signature = db.value("SELECT oid::regprocedure FROM pg_proc WHERE proname = 'attach_ip_source'");
+    db.sql(&format!("GRANT EXECUTE ON FUNCTION {signature} TO {role}"));
+    run(&mut session, "CREATE INDEX ON own.e USING ip_observer (ip); INSERT INTO own.e VALUES ('3.128.6.1')");
+    assert_eq!(db.counts(), ["3.128.6.1|1"]);
+    // Others have no right on it, and need none.
+    db.sql(&format!("REVOKE EXECUTE ON FUNCTION {signature} FROM {role}"));
+    run(&mut session, "INSERT INTO own.e VALUES ('3.128.6.1')");
+    assert_eq!(db.counts(), ["3.128.6.1|2"]);
+    drop(session);
+    db.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
