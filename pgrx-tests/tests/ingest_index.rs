@@ -186,3 +186,73 @@ fn plans_and_estimates_are_those_without_it() {
     db.sql("SET enable_seqscan = off; SELECT count(*) FROM e WHERE payload IS NOT NULL");
     assert_eq!(plans(), before);
 }
+
+/// Subtransactions between the rows of one statement, and after one that failed.
+#[test]
+fn rows_on_trial_belong_to_the_subtransaction_that_wrote_them() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql(
+        "CREATE FUNCTION f(i int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+             BEGIN PERFORM 1 FROM pg_class LIMIT 1; RAISE EXCEPTION 'x'; EXCEPTION WHEN raise_exception THEN NULL; END;
+             RETURN i; END $$;
+         INSERT INTO e SELECT f(i), '3.122.5.1' FROM generate_series(1, 100) i ON CONFLICT DO NOTHING",
+    );
+    assert_eq!(db.counts(), ["3.122.5.1|100"]);
+    let mut session = db.connect();
+    run(&mut session, "BEGIN; SAVEPOINT a");
+    refused(&mut session, "INSERT INTO e VALUES (200, '3.122.5.2'), (NULL, '3.122.5.2') ON CONFLICT DO NOTHING");
+    run(
+        &mut session,
+        "ROLLBACK TO a; TRUNCATE e; SELECT 1; INSERT INTO e VALUES (1, '3.122.5.3') ON CONFLICT DO NOTHING; COMMIT",
+    );
+    assert_eq!(db.counts(), ["3.122.5.1|100", "3.122.5.3|1"]);
+}
+
+#[test]
+fn a_copy_inside_of_another_statement_counts() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    let copy = "CREATE TABLE other (n int); INSERT INTO other VALUES (1);
+         CREATE FUNCTION copies(line text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('COPY e FROM PROGRAM %L (FORMAT csv)', 'echo ' || line); RETURN 1; END $$;
+         UPDATE other SET n = copies('1,3.122.6.1'); SELECT copies('2,3.122.6.2'); DELETE FROM other WHERE copies('3,3.122.6.3') = 1";
+    db.sql(copy);
+    assert_eq!(db.counts(), ["3.122.6.1|1", "3.122.6.2|1", "3.122.6.3|1"]);
+}
+
+/// A statement that waits for nobody, and a session that learns of what others attach.
+#[test]
+fn nobody_waits_for_a_lock_and_nobody_misses_that_a_table_was_attached() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql("CREATE TABLE other (LIKE e INCLUDING ALL)");
+    let mut session = db.connect();
+    run(&mut session, "INSERT INTO other VALUES (1, '3.122.7.1')");
+    db.sql("SELECT attach_ip_source('other', '{ip}', method => 'index')");
+    run(&mut session, "INSERT INTO other VALUES (2, '3.122.7.2')");
+    assert_eq!(db.counts(), ["3.122.7.2|1"]);
+    run(&mut session, "SELECT detach_ip_source('other'); INSERT INTO other VALUES (3, '3.122.7.2')");
+    assert_eq!(db.counts(), ["3.122.7.2|1"]);
+    let mut locker = db.connect();
+    run(&mut locker, "BEGIN; LOCK ip_source IN ACCESS EXCLUSIVE MODE");
+    run(
+        &mut session,
+        "ANALYZE e; SET statement_timeout = '20s'; INSERT INTO e SELECT i, '3.122.7.4' FROM generate_series(1, 20000) i",
+    );
+    run(&mut locker, "COMMIT");
+    assert_eq!(db.counts(), ["3.122.7.2|1", "3.122.7.4|20000"]);
+}
+
+#[test]
+fn maintenance_does_not_fail_on_an_index_that_was_altered_or_copied() {
+    let db = Db::new();
+    db.sql(ATTACHED);
+    db.sql("ALTER INDEX e_ip_idx SET (selectors = '{nope}'); INSERT INTO e VALUES (1, '3.122.8.1'); TRUNCATE e; INSERT INTO e VALUES (1, '3.122.8.1')");
+    for statement in ["VACUUM FULL e", "REINDEX TABLE CONCURRENTLY e", "CLUSTER e USING e_pkey"] {
+        db.sql(statement);
+    }
+    assert_eq!(complaints(&db), ["error: public.e_ip_idx does not read what ip_source lists for public.e."]);
+    db.sql("SELECT attach_ip_source('e', '{ip}', method => 'index'); INSERT INTO e VALUES (2, '3.122.8.1'); CREATE TABLE other (LIKE e INCLUDING ALL)");
+    db.sql("REINDEX TABLE CONCURRENTLY other");
+    assert_eq!(db.counts(), ["3.122.8.1|1"]);
+}

@@ -37,7 +37,7 @@ fn partitions_have_it_from_postgresql() {
     assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
     assert_eq!(complaints(&db), [""; 0]);
     let refused = db.fails("SELECT detach_ip_source('p1')");
-    assert_eq!(refused.message, "\"p1\" is observed by an index of the table above it");
+    assert_eq!(refused.message, "\"p1\" is observed with the table above it");
     // Other methods, and back: nothing is left of the one before.
     db.sql("SELECT attach_ip_source('root', '{ip}', 'at'); INSERT INTO root VALUES (1, '3.120.4.1')");
     db.sql("SELECT attach_ip_source('root', '{ip}', 'at', method => 'row'); INSERT INTO p1 VALUES (1, '3.120.4.1')");
@@ -243,4 +243,95 @@ fn a_role_may_make_one_only_if_it_may_attach() {
     assert_eq!(db.counts(), ["3.128.6.1|2"]);
     drop(session);
     db.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_table_is_observed_in_one_way() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k); CREATE TABLE r1 PARTITION OF r FOR VALUES IN (1);
+         SELECT attach_ip_source('r', '{ip}', method => 'index');
+         CREATE TABLE r2 (ip inet, k int); SELECT attach_ip_source('r2', '{ip}'); ALTER TABLE r ATTACH PARTITION r2 FOR VALUES IN (2)",
+    );
+    assert_eq!(db.fails("SELECT attach_ip_source('r1', '{ip}')").message, "\"r1\" is observed with the table above it");
+    // The trigger of the one that came sees only what is inserted by name.
+    db.sql("INSERT INTO r VALUES ('3.129.0.1', 1), ('3.129.0.2', 2); INSERT INTO r2 VALUES ('3.129.0.2', 2)");
+    assert_eq!(db.counts(), ["3.129.0.1|1", "3.129.0.2|2"]);
+    assert_eq!(
+        complaints(&db),
+        ["public.r2 has a trigger below the index of a partitioned table: its rows are counted once, by the index."]
+    );
+    db.sql(&remedies(&db));
+    assert_eq!(complaints(&db), [""; 0]);
+    // The other way round, the index would see what the trigger reads.
+    db.sql("CREATE TABLE t (ip inet, k int) PARTITION BY LIST (k); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); SELECT attach_ip_source('t', '{ip}')");
+    assert_eq!(
+        db.fails("SELECT attach_ip_source('t1', '{ip}', method => 'index')").message,
+        "\"t1\" is observed with the table above it"
+    );
+    db.sql("CREATE INDEX ON t1 USING ip_observer (ip); CREATE INDEX ON t USING ip_observer (ip)");
+    db.sql("INSERT INTO t VALUES ('3.129.0.3', 1); INSERT INTO t1 VALUES ('3.129.0.3', 1)");
+    assert_eq!(db.counts()[2], "3.129.0.3|2");
+    // A trigger of another name counts as well.
+    db.sql("CREATE TABLE e (ip inet); CREATE INDEX ON e USING ip_observer (ip);
+            CREATE TRIGGER mine AFTER INSERT ON e REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION observe_addresses('', 'ip')");
+    db.sql("INSERT INTO e VALUES ('3.129.0.4')");
+    assert_eq!(db.counts()[3], "3.129.0.4|1");
+}
+
+#[test]
+fn two_indexes_of_a_table_read_what_they_say() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (src inet, dst inet); CREATE INDEX one ON e USING ip_observer (src); CREATE INDEX two ON e USING ip_observer (dst)");
+    db.sql("INSERT INTO e VALUES ('3.129.1.1', '3.129.1.2')");
+    assert_eq!(db.counts(), ["3.129.1.1|1", "3.129.1.2|1"]);
+    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(
+        db.fails("SELECT populate_ip_inventory('e')").message,
+        "rows of \"e\" cannot be read as they were observed"
+    );
+    db.sql("CREATE INDEX three ON e USING ip_observer (src, dst)");
+    assert!(complaints(&db)[0].contains("rows that both observe are counted twice"), "{:?}", complaints(&db));
+    db.sql("SELECT attach_ip_source('e', '{src,dst}', method => 'index')");
+    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass"), "1");
+}
+
+#[test]
+fn a_dump_brings_tables_and_indexes_back_as_they_were() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE plain (ip inet, at timestamptz); SELECT attach_ip_source('plain', '{ip}', 'at', method => 'index');
+         CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k); CREATE TABLE r1 PARTITION OF r FOR VALUES IN (1); CREATE TABLE r2 PARTITION OF r FOR VALUES IN (2);
+         SELECT attach_ip_source('r', '{ip}', method => 'index');
+         INSERT INTO plain VALUES ('3.129.2.1', '2026-01-01Z'); INSERT INTO r VALUES ('3.129.2.2', 1), ('3.129.2.2', 2)",
+    );
+    assert_eq!(db.counts(), ["3.129.2.1|1", "3.129.2.2|2"]);
+    let shape = |db: &Db| {
+        let mut lines = db.lines("SELECT tbl, ip_columns, observed_at, method FROM ip_source ORDER BY tbl::text");
+        lines.extend(db.lines("SELECT pg_get_indexdef(indexrelid) || coalesce(obj_description(indexrelid), '') FROM pg_index WHERE indrelid IN ('plain'::regclass, 'r'::regclass, 'r1'::regclass, 'r2'::regclass) ORDER BY 1"));
+        lines
+    };
+    let copy = Db::bare(db.cluster);
+    let dump = db.cluster.tool("pg_dump").args(["-Fc", "-d", &db.name]).output().expect("pg_dump");
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let file = std::env::temp_dir().join(format!("{}_{}.dump", db.name, std::process::id()));
+    std::fs::write(&file, &dump.stdout).expect("a dump");
+    let restored = db
+        .cluster
+        .tool("pg_restore")
+        .args(["-e", "-d", &copy.name])
+        .stdin(std::fs::File::open(&file).expect("the dump"))
+        .output();
+    let restored = restored.expect("pg_restore");
+    std::fs::remove_file(&file).expect("removed");
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    copy.wait("SELECT worker FROM enrichment_status", "running");
+    assert_eq!(shape(&copy), shape(&db));
+    assert_eq!(copy.counts(), db.counts(), "restoring counts nothing");
+    copy.sql("INSERT INTO plain VALUES ('3.129.2.1', now()); INSERT INTO r VALUES ('3.129.2.2', 1)");
+    assert_eq!(copy.counts(), ["3.129.2.1|2", "3.129.2.2|3"]);
+    assert_eq!(copy.sources(), ["plain|2|0", "r|3|0"]);
+    assert_eq!(complaints(&copy), [""; 0]);
+    copy.sql("DROP EXTENSION asn_inventory");
 }

@@ -198,7 +198,7 @@ fn functions_that_run_sql_pin_their_search_path() {
         ]
     );
     let definers = "SELECT proname FROM function WHERE prosecdef ORDER BY 1";
-    assert_eq!(lines(definers), ["attach_new_partitions", "note_new_observer"]);
+    assert_eq!(lines(definers), ["attach_new_partitions"]);
 }
 
 #[test]

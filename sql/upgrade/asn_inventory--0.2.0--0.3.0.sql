@@ -118,7 +118,7 @@ CREATE FUNCTION @extschema@.ip_observer(internal) RETURNS index_am_handler
 CREATE ACCESS METHOD ip_observer TYPE INDEX HANDLER @extschema@.ip_observer;
 CREATE OPERATOR CLASS @extschema@.ip_observer_ops DEFAULT FOR TYPE anyelement USING ip_observer AS STORAGE anyelement;
 CREATE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
-    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'note_new_observer';
 CREATE EVENT TRIGGER asn_inventory_new_observer ON ddl_command_end
     WHEN TAG IN ('CREATE INDEX')
@@ -457,7 +457,7 @@ COMMENT ON FUNCTION @extschema@.ip_observer(internal) IS 'handler of the index a
 COMMENT ON ACCESS METHOD ip_observer IS 'observes the addresses of new rows; stores nothing';
 COMMENT ON OPERATOR CLASS @extschema@.ip_observer_ops USING ip_observer IS 'columns that hold addresses, as attach_ip_source takes them';
 CREATE OR REPLACE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
-    LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'note_new_observer';
 COMMENT ON FUNCTION @extschema@.note_new_observer() IS 'notes a table with a new index of the access method ip_observer in ip_source';
 COMMENT ON EVENT TRIGGER asn_inventory_new_observer IS 'notes a table with a new index of the access method ip_observer in ip_source';

@@ -20,6 +20,7 @@ use super::noted;
 use super::owner::check_owner;
 use crate::inventory::source::Attaching;
 use crate::inventory::{places, source, source_nodes};
+use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -143,6 +144,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         check_routes(table, &members);
     }
     check_names(schema, &members);
+    check_above(schema, table, method);
     arguments.observed_at = time.as_ref().map(EventTime::to_string);
     match method.reads() {
         Some(reads) => {
@@ -151,10 +153,13 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         }
         None => {
             take_off_triggers(&sql, schema, &members);
-            let kept = take_off_indexes(&sql, &members, Some(&arguments));
-            put_on_indexes(&sql, &members, &arguments, &kept);
+            let replica = are_subscribed(&sql, &members);
+            let kept = take_off_indexes(&sql, &members, Some((&arguments, replica)));
+            put_on_indexes(&sql, &members, &arguments, replica, &kept);
         }
     }
+    // An index that is kept tells nobody that its table is attached now.
+    members.iter().for_each(|member| catalog::forget_kept(*member));
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
     drop(sql);
     let is_empty = members.iter().copied().all(is_empty);
@@ -180,6 +185,28 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         source::forget_parts(schema, &members);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
+}
+
+/// Refuses what would be observed in two ways: a partition of a table that an index observes, and below a trigger an index.
+fn check_above(schema: &Schema, table: pg_sys::Oid, method: Method) {
+    let above = inherits::all(&[table], inherits::CHILD);
+    let is_observed = match method {
+        Method::Index => above[1..].iter().any(|above| !install::modes(schema, *above).is_empty()),
+        _ => false,
+    };
+    if is_observed || indexes::of(table).iter().any(|index| index.is_inherited) {
+        not_ready(
+            format!("\"{}\" is observed with the table above it", plain_name(table)),
+            "Its rows would be counted in two ways.",
+            "Attach or detach the table above, or the partition from it.",
+        );
+    }
+}
+
+/// Whether a subscription brings rows to one of these tables.
+fn are_subscribed(sql: &Sql, members: &[pg_sys::Oid]) -> bool {
+    let text = "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = ANY ($1))";
+    sql.query(text, &[argument::oids(members)]).get::<bool>(0, 1) == Some(true)
 }
 
 /// Makes the triggers of a table, `table`, and all below it.
@@ -223,12 +250,12 @@ fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> boo
 }
 
 /// Makes the indexes of tables, but of those that are `kept`. PostgreSQL gives one to the partitions as well.
-fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, kept: &[pg_sys::Oid]) {
+fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, replica: bool, kept: &[pg_sys::Oid]) {
     noted::by_itself(|| {
         for member in members.iter().copied().filter(|member| !kept.contains(member)) {
             let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
             if can_have_trigger(member) && !is_covered && !family::is_managed(member) {
-                indexes::create(sql, member, arguments);
+                indexes::create(sql, member, arguments, replica);
             } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
                 pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
             }
@@ -236,13 +263,15 @@ fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, kep
     });
 }
 
-/// Drops the indexes of tables, but for one on each that observes as `wanted`. Returns the tables that keep theirs.
-fn take_off_indexes(sql: &Sql, members: &[pg_sys::Oid], wanted: Option<&Arguments>) -> Vec<pg_sys::Oid> {
+/// Drops the indexes of tables, but for one on each that observes as `wanted`: by which arguments, and whether also what a
+/// subscription brings. Returns the tables that keep theirs.
+fn take_off_indexes(sql: &Sql, members: &[pg_sys::Oid], wanted: Option<(&Arguments, bool)>) -> Vec<pg_sys::Oid> {
     let mut kept = Vec::new();
     for member in members.iter().copied() {
         for index in indexes::of(member).into_iter().filter(|index| !index.is_inherited) {
             let is_plain = index.is_valid && !index.is_partial && !index.has_expression;
-            let fits = is_plain && wanted == Some(&index.arguments);
+            let fits =
+                is_plain && wanted.is_some_and(|(how, replica)| *how == index.arguments && replica <= index.replica);
             if fits && !kept.contains(&member) {
                 kept.push(member);
             } else {
@@ -277,13 +306,14 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     }
     let sql = Sql::as_caller();
     let members = lock_family(table);
-    if indexes::of(table).iter().any(|index| index.is_inherited) {
+    if indexes::of(table).iter().any(|index| index.is_inherited) && source::root(schema, table) != Some(table) {
         not_ready(
-            format!("\"{}\" is observed by an index of the table above it", plain_name(table)),
-            "That cannot be dropped for one partition.",
-            "Detach the table above, or the partition from it.",
+            format!("\"{}\" is observed with the table above it", plain_name(table)),
+            "Its index cannot be dropped for one partition.",
+            "Attach or detach the table above, or the partition from it.",
         );
     }
+    members.iter().for_each(|member| catalog::forget_kept(*member));
     let has_index = members.iter().any(|member| !indexes::of(*member).is_empty());
     take_off_indexes(&sql, &members, None);
     let found = take_off_triggers(&sql, schema, &members) || has_index;

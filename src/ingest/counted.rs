@@ -2,11 +2,11 @@
 //! written, once. The counts of a subtransaction are separate until it ends: they go to the transaction around it, or are
 //! dropped.
 #![allow(unsafe_code, reason = "hears of subtransactions")]
-// A row takes its table's counts out and puts them back: by their address alone.
-#![allow(clippy::vec_box)]
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -19,7 +19,7 @@ use crate::pg::call;
 use crate::pg::session;
 use crate::pg::tx;
 
-/// Distinct addresses of a table and subtransaction that are held in memory before they go to the queue.
+/// Distinct addresses of a transaction that are held in memory before they go to the queue.
 const FLUSH: usize = 100_000;
 
 /// A row that was counted, and how: another index that reads the same does not count it again.
@@ -55,10 +55,24 @@ pub struct Counted {
     pub last: Option<(Row, pg_sys::Oid)>,
 }
 
+/// The counts of a subtransaction, by table.
+struct Level {
+    subtransaction: pg_sys::SubTransactionId,
+    tables: HashMap<pg_sys::Oid, Box<Counted>, RandomState>,
+}
+
+/// The counts of a transaction, but for those in hand.
+#[derive(Default)]
+struct All {
+    /// The innermost last.
+    levels: Vec<Level>,
+    /// Addresses in all of them.
+    addresses: usize,
+}
+
 thread_local! {
-    /// Those of inner subtransactions last.
-    static ALL: Cell<Vec<Box<Counted>>> = const { Cell::new(Vec::new()) };
-    /// The one that was used last, apart: the next row is most likely one for it.
+    static ALL: Cell<All> = const { Cell::new(All { levels: Vec::new(), addresses: 0 }) };
+    /// The counts that were used last, apart: the next row is most likely one for them.
     static HAND: Cell<Option<Box<Counted>>> = const { Cell::new(None) };
     /// A tally of an earlier transaction, for its memory.
     static SPARE: Cell<Option<Tally>> = const { Cell::new(None) };
@@ -67,15 +81,15 @@ thread_local! {
 
 /// The counts, taken out of their cell while PostgreSQL is called: a session that is ended there does not return, and
 /// its abort must not find the cell in use. After an error they are put back.
-struct Held(Vec<Box<Counted>>);
+struct Held(All);
 
 impl Held {
     fn take() -> Held {
-        let mut all = ALL.take();
-        all.extend(HAND.take());
-        // Numbers of subtransactions grow.
-        all.sort_by_key(|counted| counted.subtransaction);
-        Held(all)
+        let mut held = Held(ALL.take());
+        if let Some(hand) = HAND.take() {
+            held.0.put(hand);
+        }
+        held
     }
 }
 
@@ -85,11 +99,55 @@ impl Drop for Held {
     }
 }
 
+impl All {
+    fn put(&mut self, counted: Box<Counted>) {
+        let at = self.levels.partition_point(|level| level.subtransaction < counted.subtransaction);
+        if self.levels.get(at).is_none_or(|level| level.subtransaction != counted.subtransaction) {
+            let level = Level { subtransaction: counted.subtransaction, tables: HashMap::default() };
+            self.levels.insert(at, level);
+        }
+        self.addresses += counted.tally.size();
+        // There is no other of that table: it was taken out for this one.
+        self.levels[at].tables.insert(counted.table, counted);
+    }
+
+    fn take(&mut self, subtransaction: pg_sys::SubTransactionId, table: pg_sys::Oid) -> Option<Box<Counted>> {
+        let level = self.levels.iter_mut().rfind(|level| level.subtransaction == subtransaction)?;
+        let counted = level.tables.remove(&table)?;
+        self.addresses -= counted.tally.size();
+        Some(counted)
+    }
+
+    /// Takes the levels from a subtransaction on, which are inside of it.
+    fn take_from(&mut self, subtransaction: pg_sys::SubTransactionId) -> Vec<Level> {
+        let levels = self.levels.split_off(self.levels.partition_point(|level| level.subtransaction < subtransaction));
+        let sizes = levels.iter().flat_map(|level| level.tables.values()).map(|counted| counted.tally.size());
+        self.addresses -= sizes.sum::<usize>();
+        levels
+    }
+
+    /// Writes the counts of a subtransaction to the queue.
+    fn flush(&mut self, subtransaction: pg_sys::SubTransactionId, now: i64) {
+        let mut is_hasty = false;
+        for level in self.levels.iter_mut().filter(|level| level.subtransaction == subtransaction) {
+            for counted in level.tables.values_mut() {
+                self.addresses -= counted.tally.size();
+                is_hasty |= counted.flush(now, is_hasty);
+            }
+        }
+    }
+}
+
 /// The counts of a table, by its OID, in the running subtransaction. Whoever takes them gives them back with
 /// [`Counted::put`]; after an error, their subtransaction is aborted. `schema` is the extension's.
 #[inline]
 pub fn take(table: pg_sys::Oid, schema: pg_sys::Oid) -> Box<Counted> {
-    let subtransaction = session::subtransaction();
+    take_of(session::subtransaction(), table, schema)
+}
+
+/// The same of any subtransaction that is not over.
+#[inline]
+pub fn take_of(subtransaction: pg_sys::SubTransactionId, table: pg_sys::Oid, schema: pg_sys::Oid) -> Box<Counted> {
     match HAND.take() {
         Some(hand) if hand.table == table && hand.subtransaction == subtransaction => hand,
         other => find(other, subtransaction, table, schema),
@@ -106,9 +164,12 @@ fn find(
     register();
     HAND.set(other);
     let mut held = Held::take();
-    match held.0.iter().position(|counted| counted.table == table && counted.subtransaction == subtransaction) {
-        Some(at) => held.0.remove(at),
-        None => Box::new(Counted {
+    if held.0.addresses > FLUSH {
+        // Those of a transaction around cannot be written: a rollback of this one would remove them.
+        held.0.flush(session::subtransaction(), call::statement_start());
+    }
+    held.0.take(subtransaction, table).unwrap_or_else(|| {
+        Box::new(Counted {
             subtransaction,
             table,
             schema,
@@ -119,25 +180,26 @@ fn find(
             unobserved: false,
             is_filling: None,
             last: None,
-        }),
-    }
+        })
+    })
 }
 
 impl Counted {
     /// Gives them back.
     #[inline]
     pub fn put(mut self: Box<Self>, now: i64) {
-        if self.tally.is_full(FLUSH) {
-            self.flush(now);
+        if self.tally.is_full(FLUSH) && self.subtransaction == session::subtransaction() {
+            self.flush(now, false);
         }
         if let Some(other) = HAND.replace(Some(self)) {
             let mut all = ALL.take();
-            all.push(other);
+            all.put(other);
             ALL.set(all);
         }
     }
 
     /// Notes that a row held no address, as long as none did. `why` finds the reason.
+    #[inline]
     pub fn note_nothing(&mut self, why: impl FnOnce() -> Option<Unread>) {
         if self.tally.is_empty() && !self.found && self.unread.is_none() {
             self.unread = why();
@@ -153,9 +215,10 @@ impl Counted {
         self.tally.add(row);
     }
 
-    /// Writes the counts to the queue.
-    fn flush(&mut self, now: i64) {
+    /// Writes the counts to the queue, without a wait for it if `is_hasty`. Whether it could not be had.
+    fn flush(&mut self, now: i64, is_hasty: bool) -> bool {
         let mut outlet = Outlet::new(self.schema, self.table, now);
+        outlet.is_hasty = is_hasty;
         outlet.rows = std::mem::take(&mut self.rows);
         outlet.flush(&mut self.tally);
         self.found |= outlet.found;
@@ -168,6 +231,7 @@ impl Counted {
         if std::mem::take(&mut self.unobserved) {
             unobserved::note_table(self.table, self.schema, now);
         }
+        outlet.is_busy()
     }
 
     /// Adds a subtransaction's counts of the same table.
@@ -185,12 +249,10 @@ impl Counted {
 /// such counts.
 pub fn hand_in() -> bool {
     let mut held = Held::take();
-    let (current, now) = (session::subtransaction(), call::statement_start());
-    for counted in held.0.iter_mut().filter(|counted| counted.subtransaction == current) {
-        counted.flush(now);
-    }
-    held.0.retain(|counted| counted.subtransaction != current);
-    held.0.is_empty()
+    let current = session::subtransaction();
+    held.0.flush(current, call::statement_start());
+    held.0.take_from(current);
+    held.0.levels.iter().all(|level| level.tables.is_empty())
 }
 
 /// Has the counts written when transactions end. PostgreSQL calls what registers later, earlier.
@@ -206,17 +268,19 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             let now = call::statement_start();
-            let all = std::mem::take(&mut Held::take().0);
-            for mut counted in all {
-                counted.flush(now);
-                SPARE.set(Some(counted.tally));
+            let mut is_hasty = false;
+            for level in Held::take().0.take_from(0) {
+                for mut counted in level.tables.into_values() {
+                    is_hasty |= counted.flush(now, is_hasty);
+                    SPARE.set(Some(counted.tally));
+                }
             }
         }
         _ if tx::ends(event) => {
-            let left = std::mem::take(&mut Held::take().0);
             // A row was inserted after our callback: it cannot be written any more, but it can be reported.
+            let left = Held::take().0.take_from(0);
             if !tx::is_abort(event) {
-                left.iter().for_each(|counted| unobserved::count(counted.table, 0));
+                left.iter().flat_map(|level| level.tables.keys()).for_each(|table| unobserved::count(*table, 0));
             }
         }
         _ => {}
@@ -232,18 +296,20 @@ unsafe extern "C-unwind" fn at_subtransaction(
 ) {
     match event {
         // Those inside of it have higher numbers.
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-            Held::take().0.retain(|counted| counted.subtransaction < ended);
-        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => drop(Held::take().0.take_from(ended)),
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
             let mut held = Held::take();
-            let all = &mut held.0;
-            for mut from in all.split_off(all.partition_point(|counted| counted.subtransaction < ended)) {
-                match all.iter_mut().find(|to| to.subtransaction == around && to.table == from.table) {
-                    Some(to) => to.add(*from),
-                    None => {
-                        from.subtransaction = around;
-                        all.push(from);
+            for level in held.0.take_from(ended) {
+                for (table, mut from) in level.tables {
+                    match held.0.take(around, table) {
+                        Some(mut to) => {
+                            to.add(*from);
+                            held.0.put(to);
+                        }
+                        None => {
+                            from.subtransaction = around;
+                            held.0.put(from);
+                        }
                     }
                 }
             }

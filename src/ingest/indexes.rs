@@ -15,6 +15,7 @@ use crate::pg::argument;
 use crate::pg::catalog::{plain_name, quote_identifier, quote_literal, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::not_ready;
+use crate::pg::inherits;
 use crate::pg::sql::Sql;
 
 /// The access method's name.
@@ -28,6 +29,8 @@ pub struct Observer {
     pub index: pg_sys::Oid,
     /// What it reads of a row.
     pub arguments: Arguments,
+    /// It observes rows that a subscription brings.
+    pub replica: bool,
     /// It belongs to an index of the partitioned table above, with which it goes.
     pub is_inherited: bool,
     /// PostgreSQL uses it.
@@ -85,15 +88,24 @@ pub unsafe fn read(index: &pg_sys::RelationData) -> Observer {
         let form = &*index.rd_index;
         let attribute = |at: usize| *form.indkey.values.as_ptr().add(at);
         let has_expression = (0..form.indnatts as usize).any(|at| attribute(at) == 0);
+        let options = options::of(index);
         Observer {
             index: index.rd_id,
-            arguments: options::of(index).arguments,
+            arguments: options.arguments,
+            replica: options.replica,
             is_inherited: (*index.rd_rel).relispartition,
             is_valid: form.indisvalid,
             has_expression,
             is_partial: !pg_sys::RelationGetIndexPredicate(std::ptr::from_ref(index).cast_mut()).is_null(),
         }
     }
+}
+
+/// The table that an index was made for: where it belongs to the index of a partitioned table, the topmost one.
+pub fn made_for(index: pg_sys::Oid) -> pg_sys::Oid {
+    let top = inherits::all(&[index], inherits::CHILD).pop().unwrap_or(index);
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe { pg_sys::IndexGetRelation(top, true) }
 }
 
 /// The condition, in SQL, on the rows of a table that its index observes; `None`: it observes all, or there is none. An error
@@ -115,8 +127,8 @@ pub fn condition(sql: &Sql, table: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// Makes an index that reads a table like that, with the rights of the caller.
-pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments) {
+/// Makes an index that reads a table like that, with the rights of the caller. `replica`: also what a subscription brings.
+pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments, replica: bool) {
     let Some(name) = relation_name(table) else { return };
     let selectors = arguments.selectors.iter().filter_map(|text| Some(Selector::parse(text).ok()?.column));
     let keys = distinct(selectors, &HashSet::new());
@@ -135,13 +147,14 @@ pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments) {
     };
     sql.run(
         &format!(
-            "CREATE INDEX ON {name} USING {} ({}){include} WITH (selectors = {}{}{}{})",
+            "CREATE INDEX ON {name} USING {} ({}){include} WITH (selectors = {}{}{}{}{})",
             METHOD.to_string_lossy(),
             columns(&keys),
             quote_literal(&format!("{{{}}}", list.join(","))),
             option("observed_at", &arguments.observed_at),
             option("only_where", &arguments.only_where),
             option("sensor", &arguments.sensor),
+            if replica { ", replica = true" } else { "" },
         ),
         &[],
     );

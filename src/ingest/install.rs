@@ -17,8 +17,6 @@ pub struct Found {
     pub function: pg_sys::Oid,
     /// It reads the new rows. Ours does, but on a partitioned table with a foreign partition (see [`Reads`]).
     pub reads: Reads,
-    /// In which sessions it fires: `pg_trigger.tgenabled`.
-    pub enabled: u8,
     /// Its arguments: `observed_at` and the selectors.
     pub arguments: Vec<String>,
     /// PostgreSQL made it, after that of the partitioned table above.
@@ -101,14 +99,42 @@ pub fn find(table: pg_sys::Oid) -> Option<Found> {
                 Some(_) => Reads::Rows,
                 None => Reads::Nothing,
             };
-            let enabled = value(pg_sys::Anum_pg_trigger_tgenabled).map_or(0, |datum| datum.value() as u8);
             let parent = value(pg_sys::Anum_pg_trigger_tgparentid).map_or(0, |datum| datum.value() as u32);
-            Found { function, reads, enabled, arguments, is_inherited: parent != 0 }
+            Found { function, reads, arguments, is_inherited: parent != 0 }
         });
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
         found
     }
+}
+
+/// The modes (`pg_trigger.tgenabled`) of all triggers on a table that run our function, under any name.
+pub fn modes(schema: &Schema, table: pg_sys::Oid) -> Vec<u8> {
+    let ours = function(schema);
+    let mut modes = Vec::new();
+    // SAFETY: as in `find`.
+    unsafe {
+        let relation = pg_sys::table_open(pg_sys::TriggerRelationId, pg_sys::AccessShareLock as i32);
+        let mut key = pg_sys::ScanKeyData::default();
+        let equal = pg_sys::BTEqualStrategyNumber as u16;
+        let relid = Datum::from(table);
+        pg_sys::ScanKeyInit(&mut key, pg_sys::Anum_pg_trigger_tgrelid as i16, equal, pg_sys::F_OIDEQ.into(), relid);
+        let index = pg_sys::TriggerRelidNameIndexId;
+        let scan = pg_sys::systable_beginscan(relation, index.into(), true, std::ptr::null_mut(), 1, &mut key);
+        loop {
+            let tuple = pg_sys::systable_getnext(scan);
+            if tuple.is_null() {
+                break;
+            }
+            let form = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_trigger>(tuple);
+            if form.tgfoid == ours {
+                modes.push(form.tgenabled as u8);
+            }
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+    }
+    modes
 }
 
 /// A trigger's arguments, which stand in the catalog one after the other, each with a NUL behind it.

@@ -15,11 +15,13 @@ use super::extract::column;
 use super::indexes;
 use super::install;
 use super::observer;
+use crate::inventory::attached;
 use crate::inventory::source;
 use crate::inventory::source::Attaching;
 use crate::inventory::source_nodes;
 use crate::pg::argument;
 use crate::pg::call::Call;
+use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::citus;
 use crate::pg::citus::Kept;
@@ -95,13 +97,13 @@ fn note(schema: &Schema, index: pg_sys::Oid) {
     }
 }
 
-/// Refuses a role that may not attach tables. (This function runs with the rights of the extension's owner.)
+/// Refuses a role that may not attach tables.
 fn check_right(schema: &Schema) {
     let sql = Sql::as_caller();
     let may = sql.query(
         "SELECT coalesce(pg_catalog.bool_or(pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')), false)
          FROM pg_catalog.pg_proc p WHERE p.proname = 'attach_ip_source' AND p.pronamespace = $2",
-        &[argument::oid(session::outer_user()), argument::oid(schema.oid)],
+        &[argument::oid(session::user()), argument::oid(schema.oid)],
     );
     if may.get::<bool>(0, 1) != Some(true) {
         raise(
@@ -121,7 +123,15 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     if name.as_deref().is_some_and(|name| name.starts_with("repack.")) {
         return;
     }
-    if install::find(table).is_some_and(|found| found.is_ours(schema)) {
+    // In a dump, an index of a partitioned table comes first, and those of its partitions belong to it later.
+    let above = inherits::all(&[table], inherits::CHILD);
+    catalog::lock_relation(schema.relation(c"ip_source"), pg_sys::AccessShareLock);
+    if attached::is_any_attached(schema, &above[1..]) {
+        return;
+    }
+    // Also where the table is attached already: sessions may know this index from before.
+    catalog::forget_kept(table);
+    if !install::modes(schema, table).is_empty() {
         warn(
             format!("\"{}\" is observed by its trigger, and the index counts nothing", plain_name(table)),
             "Each row is counted once.",
@@ -130,8 +140,17 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
         return;
     }
     check_right(schema);
+    if citus::kept(table).is_none() {
+        install::goes_with_extension(pg_sys::RelationRelationId, index.rd_id);
+    }
     // SAFETY: see above.
-    let arguments = unsafe { indexes::read(index) }.arguments;
+    let mut arguments = unsafe { indexes::read(index) }.arguments;
+    // What others of the table read as well.
+    for other in indexes::of(table).into_iter().filter(|other| other.index != index.rd_id && other.is_valid) {
+        let more: Vec<String> =
+            other.arguments.selectors.into_iter().filter(|text| !arguments.selectors.contains(text)).collect();
+        arguments.selectors.extend(more);
+    }
     let is_column = |name: &str| column(index.rd_att, name).is_some();
     let time = arguments.observed_at.as_deref().map(|text| EventTime::parse(text, is_column));
     let snapshot = with_latest_snapshot(|| {

@@ -19,6 +19,8 @@ pub struct Outlet {
     pub large: bool,
     /// Rows that were read and are not in the queue yet.
     pub rows: i64,
+    /// It does not wait for the queue: somebody waited in vain just before.
+    pub is_hasty: bool,
     /// The statement had an address, or a value that is none.
     pub found: bool,
 }
@@ -26,7 +28,7 @@ pub struct Outlet {
 impl Outlet {
     /// For the rows of a table, given by its OID, at a time (timestamptz). `schema` is the extension's.
     pub fn new(schema: pg_sys::Oid, source: pg_sys::Oid, now: i64) -> Outlet {
-        Outlet { schema, source, now, queue: None, large: false, rows: 0, found: false }
+        Outlet { schema, source, now, queue: None, large: false, rows: 0, is_hasty: false, found: false }
     }
 
     /// Writes a tally to the queue, and empties it.
@@ -36,19 +38,27 @@ impl Outlet {
             let (source, now, rows) = (self.source, self.now, std::mem::take(&mut self.rows));
             let schema = self.schema;
             let fresh = self.queue.is_none();
-            match self.queue.get_or_insert_with(|| Queue::try_open(schema)) {
+            let open = || if self.is_hasty { Queue::open_at_once(schema) } else { Queue::try_open(schema) };
+            match self.queue.get_or_insert_with(open) {
                 Ok(queue) => queue.append(tally, source, now, rows),
                 Err(Closed::Missing) if fresh => warn(
                     "observations are lost: table \"ip_observation\" is missing or was altered",
                     "",
                     "Run DROP EXTENSION asn_inventory CASCADE, CREATE EXTENSION asn_inventory, and attach the tables again.",
                 ),
+                // Said once.
+                Err(Closed::Busy) if fresh && self.is_hasty => unobserved::count(source, now),
                 Err(Closed::Busy) if fresh => unobserved::busy(source, now),
                 Err(_) => {}
             }
         }
         self.large |= tally.is_large();
         tally.clear();
+    }
+
+    /// Whether somebody kept the queue locked.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.queue, Some(Err(Closed::Busy)))
     }
 
     /// Says how many rows came without any address. That is not worth a wait for the queue.

@@ -18,11 +18,14 @@ use pgrx::prelude::*;
 
 use super::arguments::{Arguments, CONDITION};
 use super::extract::{Extractor, column};
+use super::indexes;
+use super::install;
 use super::moment::Moment;
 use super::only::Only;
 use super::sensor::Sensor;
 use super::tally::Tally;
 use super::unread::Unread;
+use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::errors::warn;
 
@@ -41,7 +44,8 @@ pub struct Plan {
     misfits: Vec<String>,
     /// When a sample of a statement without an address was last taken.
     sampled: Cell<i64>,
-    /// The same rows come to another node of a cluster, which counts them.
+    /// The same rows are counted otherwise: on another node of a cluster, or, for a trigger on a partition, by the index of a
+    /// partitioned table above.
     pub counts_elsewhere: bool,
     /// Reading a row calls nothing of PostgreSQL's, which could raise an error: it needs no guard.
     pub is_bare: bool,
@@ -87,12 +91,13 @@ impl Plan {
                 let text = |i| crate::pg::encoding::from_server(CStr::from_ptr(*trigger.tgargs.add(i)).to_bytes());
                 Arguments::parse((0..trigger.tgnargs as usize).map(text))
             };
-            Plan::kept(&*data.tg_relation, (*data.tg_trigger).tgoid, desc, arguments)
+            let table = &*data.tg_relation;
+            Plan::kept(table, (*data.tg_trigger).tgoid, desc, || (arguments(), yields(table)))
         }
     }
 
     /// The plan of an object, given by its OID, that observes a table: made or kept until the one or the other changes. It
-    /// reads rows of `desc`.
+    /// reads rows of `desc`. `how` says what is read, and whether another counts the rows.
     ///
     /// # Safety
     /// `desc` must be a valid descriptor.
@@ -100,7 +105,7 @@ impl Plan {
         table: &pg_sys::RelationData,
         object: pg_sys::Oid,
         desc: pg_sys::TupleDesc,
-        arguments: impl FnOnce() -> Arguments,
+        how: impl FnOnce() -> (Arguments, bool),
     ) -> Rc<Plan> {
         let (key, is_early) = ((table.rd_id, object), citus::is_new(table));
         if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned())
@@ -112,8 +117,11 @@ impl Plan {
             // SAFETY: a static function, registered once a backend.
             unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) };
         }
+        let (arguments, yields) = how();
         // SAFETY: see above.
-        let plan = Rc::new(unsafe { Plan::new(key, is_early, desc, arguments()) });
+        let mut plan = unsafe { Plan::new(key, is_early, desc, arguments) };
+        plan.counts_elsewhere |= yields;
+        let plan = Rc::new(plan);
         PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
         plan
     }
@@ -362,6 +370,20 @@ impl Plan {
         // SAFETY: see above.
         value(moment.attribute()).map_or(now, |datum| unsafe { moment.read(datum, now, tally) })
     }
+}
+
+/// Whether a trigger on a table leaves its rows to the index of a partitioned table above, which sees all of them.
+fn yields(table: &pg_sys::RelationData) -> bool {
+    // SAFETY: the table of a running trigger is open.
+    if !unsafe { (*table.rd_rel).relispartition } {
+        return false;
+    }
+    let above = indexes::of(table.rd_id).into_iter().filter(|index| index.is_valid && index.is_inherited);
+    let has_trigger = |index: &indexes::Observer| {
+        let schema = Schema::find();
+        schema.is_none_or(|schema| !install::modes(&schema, indexes::made_for(index.index)).is_empty())
+    };
+    above.into_iter().any(|index| !has_trigger(&index))
 }
 
 /// A column of the row in a slot, outside of a guard; `None` when null.

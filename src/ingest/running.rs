@@ -65,9 +65,13 @@ pub fn end_utility(around: Running) {
 /// # Safety
 /// `statement` must be valid.
 unsafe fn of(statement: &pg_sys::PlannedStmt) -> Running {
-    // SAFETY: what changes rows stands at the top of the plan, or of that of a WITH query, which is one of the subplans.
+    // SAFETY: what changes rows stands at the top of the plan, or of that of a WITH query, which is one of the subplans. Other
+    // extensions put a node of theirs above it: then the command says what they do.
     let (inserts, updates) = unsafe {
         let mut does = changes(statement.planTree);
+        if matches!(statement.commandType, pg_sys::CmdType::CMD_UPDATE | pg_sys::CmdType::CMD_DELETE) {
+            does.1 = true;
+        }
         if statement.hasModifyingCTE && !statement.subplans.is_null() {
             for i in 0..(*statement.subplans).length as usize {
                 let part = changes((*(*statement.subplans).elements.add(i)).ptr_value.cast());
@@ -105,6 +109,7 @@ unsafe fn changes(plan: *mut pg_sys::Plan) -> (bool, bool) {
 
 static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 
 unsafe extern "C-unwind" {
     // PostgreSQL's own, unwrapped: see `worker::ddl`.
@@ -118,16 +123,31 @@ unsafe extern "C-unwind" {
     #[cfg(feature = "pg18")]
     fn standard_ExecutorRun(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
     fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const std::ffi::c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
 }
 
-/// Installs the hooks, when the library is loaded.
-pub fn install() {
+/// Installs the hooks, when the library is loaded. `is_preloading`: COPY passes another hook, which calls
+/// [`begin_utility`].
+pub fn install(is_preloading: bool) {
     // SAFETY: chained as every extension does.
     unsafe {
         NEXT_RUN = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(on_run);
         NEXT_FINISH = pg_sys::ExecutorFinish_hook;
         pg_sys::ExecutorFinish_hook = Some(on_finish);
+        if !is_preloading {
+            NEXT_UTILITY = pg_sys::ProcessUtility_hook;
+            pg_sys::ProcessUtility_hook = Some(on_utility);
+        }
         pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
     }
@@ -183,8 +203,38 @@ unsafe extern "C-unwind" fn on_finish(query: *mut pg_sys::QueryDesc) {
     }
 }
 
+/// The same for utility statements, in a session that has loaded the library by itself.
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn on_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const std::ffi::c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: passes its arguments on; the statement is a parse tree that PostgreSQL owns.
+    unsafe {
+        let around = begin_utility(statement);
+        let next = NEXT_UTILITY.unwrap_or(standard_ProcessUtility);
+        next(statement, query, read_only_tree, context, params, environment, destination, completion);
+        end_utility(around);
+    }
+}
+
 #[inline]
 fn end() {
+    if AT_END.get().is_some() {
+        call_at_end();
+    }
+}
+
+/// What is called may raise an error, which must not leave this as a panic.
+#[pg_guard]
+#[cold]
+extern "C-unwind" fn call_at_end() {
     if let Some(f) = AT_END.take() {
         f();
     }
@@ -193,6 +243,7 @@ fn end() {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction(_event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
     RUNNING.set(Running::Either);
+    AT_END.set(None);
     BEFORE.with_borrow_mut(Vec::clear);
 }
 
@@ -209,9 +260,9 @@ unsafe extern "C-unwind" fn at_subtransaction(
             before.pop_if(|(of, _)| *of == number);
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-            if let Some((_, running)) = before.pop_if(|(of, _)| *of == number) {
-                RUNNING.set(running);
-            }
+            // One that began before the library was loaded is not known.
+            let known = before.pop_if(|(of, _)| *of == number);
+            RUNNING.set(known.map_or(Running::Either, |(_, running)| running));
         }
         _ => {}
     });

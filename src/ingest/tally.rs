@@ -81,9 +81,14 @@ impl Tally {
         }
     }
 
+    /// How many entries it holds.
+    pub fn size(&self) -> usize {
+        self.addresses.len() + self.groups.len()
+    }
+
     /// So many entries that they should go to the queue.
     pub fn is_full(&self, most: usize) -> bool {
-        self.addresses.len() + self.groups.len() >= most
+        self.size() >= most
     }
 
     /// It holds more memory than a session keeps.

@@ -264,6 +264,22 @@ pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) };
 }
 
+/// Has all sessions forget what they keep of a table, once this transaction has committed.
+pub fn forget_kept(relation: pg_sys::Oid) {
+    // SAFETY: queues a message; of a relation that is gone, none.
+    unsafe {
+        if pg_sys::SearchSysCacheExists(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        ) {
+            pg_sys::CacheInvalidateRelcacheByRelid(relation);
+        }
+    }
+}
+
 /// This server and database, by which a snapshot is known to mean something here: a restored dump brings those of the
 /// database it came from.
 pub fn database_identity() -> String {

@@ -8,12 +8,6 @@ pub fn user() -> pg_sys::Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
-/// The role of the session's own statements: functions that run with their owner's rights do not change it.
-pub fn outer_user() -> pg_sys::Oid {
-    // SAFETY: reads a variable of this backend.
-    unsafe { pg_sys::GetOuterUserId() }
-}
-
 /// Whether this transaction may write: not on a standby, nor where it is read-only, nor in a parallel part of a query.
 pub fn may_write() -> bool {
     // SAFETY: reads variables of this backend.

@@ -3,7 +3,7 @@ WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
 source AS MATERIALIZED (
-    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.method, c.relkind,
+    SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.method, c.relkind, w.only_where, w.sensor, s.observed_at IS NOT NULL AS has_time,
            concat(format('SELECT %s.attach_ip_source(%L, %L, %L, ''index''', '@extschema@', s.tbl::text, s.ip_columns,
                          coalesce(w.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '')),
                   format(', only_where => %L', w.only_where), format(', sensor => %L', w.sensor), ');') AS attach
@@ -22,7 +22,11 @@ managed AS MATERIALIZED (
 observer AS MATERIALIZED (
     SELECT x.indexrelid, x.indrelid, c.relkind, c.relispartition, x.indisvalid,
            -- Without selectors, the key columns are read.
-           (SELECT substr(o, length('selectors=') + 1)::text[] FROM unnest(c.reloptions) o WHERE starts_with(o, 'selectors=')) AS selectors,
+           coalesce((SELECT substr(o, length('selectors=') + 1)::text[] FROM unnest(c.reloptions) o WHERE starts_with(o, 'selectors=')),
+                    (SELECT array_agg(CASE WHEN a.attname ~ '->|^"|^\s|\s$|\)$' THEN format('"%s"', replace(a.attname, '"', '""')) ELSE a.attname::text END ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND a.attnum <= x.indnkeyatts)) AS selectors,
+           (SELECT substr(o, length('only_where=') + 1) FROM unnest(c.reloptions) o WHERE starts_with(o, 'only_where=')) AS only_where,
+           (SELECT substr(o, length('sensor=') + 1) FROM unnest(c.reloptions) o WHERE starts_with(o, 'sensor=')) AS sensor,
+           EXISTS (SELECT FROM unnest(c.reloptions) o WHERE starts_with(o, 'observed_at=')) AS has_time,
            EXISTS (SELECT FROM unnest(c.reloptions) o WHERE o IN ('replica=true', 'replica=on', 'replica=1', 'replica=yes')) AS replica
     FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'ip_observer'),
@@ -48,17 +52,28 @@ SELECT 'observer indexes', 'error',
 FROM lacking l JOIN source s ON s.tbl = l.root,
      LATERAL (SELECT CASE WHEN l.is_invalid THEN 'is not valid' ELSE 'is gone' END AS words) w
 UNION ALL
-SELECT 'observer indexes', 'error', format('%s reads other columns than ip_source lists for %s.', o.indexrelid::regclass, s.name), s.attach
-FROM observer o JOIN source s ON s.tbl = o.indrelid AND s.method = 'index' WHERE o.indisvalid AND o.selectors <> s.ip_columns
+SELECT 'observer indexes', 'error', format('%s does not read what ip_source lists for %s.', o.indexrelid::regclass, s.name), s.attach
+FROM observer o JOIN family f ON f.tbl = o.indrelid JOIN source s ON s.tbl = f.root AND s.method = 'index'
+WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM source other))
+  AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR o.has_time <> s.has_time
+       OR NOT s.ip_columns <@ ARRAY(SELECT u FROM observer other, unnest(other.selectors) u WHERE other.indrelid = o.indrelid AND other.indisvalid))
+UNION ALL
+SELECT 'observer indexes', 'error', format('%s and %s read the same, each for itself: rows that both observe are counted twice.', least(o.indexrelid, p.indexrelid)::regclass, greatest(o.indexrelid, p.indexrelid)::regclass),
+       format('DROP INDEX %s;  -- or the other, or let one read what both do', greatest(o.indexrelid, p.indexrelid)::regclass)
+FROM observer o JOIN observer p ON p.indrelid = o.indrelid AND p.indexrelid > o.indexrelid
+WHERE o.indisvalid AND p.indisvalid AND o.selectors && p.selectors AND o.selectors <> p.selectors AND p.indrelid IN (SELECT f.tbl FROM family f)
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger and the index %s: its rows are counted once, by the trigger.', o.indrelid::regclass, o.indexrelid::regclass),
        format('DROP INDEX %s;  -- or attach the table again with method => ''index''', o.indexrelid::regclass)
 FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND NOT o.relispartition
 UNION ALL
+SELECT 'observer indexes', 'warning', format('%s has a trigger below the index of a partitioned table: its rows are counted once, by the index.', o.indrelid::regclass),
+       format('SELECT %s.detach_ip_source(%L);', '@extschema@', o.indrelid::regclass::text)
+FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND o.relispartition AND o.relkind = 'i'
+UNION ALL
 SELECT 'observer indexes', 'warning', format('%s observes nothing: %s is not attached.', o.indexrelid::regclass, o.indrelid::regclass),
        format('SELECT %s.attach_ip_source(%L, %L, method => ''index'');  -- or DROP INDEX %s;', '@extschema@', o.indrelid::regclass::text,
-              coalesce(o.selectors, (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a, pg_index x
-                                     WHERE a.attrelid = o.indexrelid AND x.indexrelid = o.indexrelid AND a.attnum <= x.indnkeyatts)), o.indexrelid::regclass)
+              o.selectors, o.indexrelid::regclass)
 FROM observer o
 WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND NOT o.relispartition
 UNION ALL
@@ -69,7 +84,9 @@ JOIN pg_attribute n ON n.attrelid = o.indexrelid JOIN pg_attribute a ON a.attrel
 WHERE a.attnum > 0 AND a.attname <> n.attname
 GROUP BY s.name, s.attach, o.indexrelid
 UNION ALL
-SELECT 'observer indexes', 'warning', format('Rows that a subscription brings into %s are not observed.', f.tbl::regclass),
-       format('ALTER INDEX %s SET (replica = true); SELECT %s.populate_ip_inventory(%L);', o.indexrelid::regclass, '@extschema@', s.name)
-FROM family f JOIN source s ON s.tbl = f.root JOIN pg_subscription_rel r ON r.srrelid = f.tbl JOIN observer o ON o.indrelid = f.tbl
-WHERE s.method = 'index' AND NOT o.replica
+SELECT 'observer indexes', 'warning', format('Rows that a subscription brings into %s are not observed.', s.name),
+       format('%s SELECT %s.populate_ip_inventory(%L);', s.attach, '@extschema@', s.name)
+FROM source s
+WHERE s.method = 'index'
+  AND EXISTS (SELECT FROM family f JOIN pg_subscription_rel r ON r.srrelid = f.tbl WHERE f.root = s.tbl)
+  AND EXISTS (SELECT FROM family f JOIN observer o ON o.indrelid = f.tbl WHERE f.root = s.tbl AND NOT o.replica)

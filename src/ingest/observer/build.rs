@@ -10,12 +10,11 @@ use pgrx::prelude::*;
 
 use super::options;
 use crate::ingest::attachable;
+use crate::ingest::indexes;
 use crate::ingest::install;
-use crate::inventory::attached;
-use crate::pg::catalog::{Schema, lock_relation, plain_name};
+use crate::pg::catalog::{plain_name, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::{bad_value, raise};
-use crate::pg::inherits;
 use crate::pg::session;
 
 /// For PostgreSQL: the index is to be filled.
@@ -27,12 +26,13 @@ pub unsafe extern "C-unwind" fn build(
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: PostgreSQL's own arguments, valid for this call.
     unsafe {
-        // What was valid in the server before is not judged in the middle of its upgrade.
-        if !session::is_of_pg_upgrade() {
+        // An index that is filled again, by TRUNCATE or REINDEX, is not judged: that must not fail. Nor is one in the middle of
+        // an upgrade of the server, which was valid before. Zero is no subtransaction.
+        if (*index).rd_createSubid != 0 && !session::is_of_pg_upgrade() {
             check(&*table, &*index);
-            if (*info).ii_Concurrent {
-                check_concurrent(&*table, &*index);
-            }
+        }
+        if (*info).ii_Concurrent {
+            check_concurrent(&*table, &*index);
         }
         if citus::kept((*table).rd_id).is_none() && citus::shard_of((*table).rd_id).is_none() {
             install::goes_with_extension(pg_sys::RelationRelationId, (*index).rd_id);
@@ -73,22 +73,17 @@ pub unsafe fn check(table: &pg_sys::RelationData, index: &pg_sys::RelationData) 
     }
 }
 
-/// Rows of transactions that run while an index is made concurrently could not be told from those that it sees. An index that
-/// replaces another of an attached table (REINDEX) takes its place between two rows.
+/// Rows of transactions that run while the first index of a table is made concurrently could not be told from those that it
+/// sees. One that replaces another (REINDEX) takes its place between two rows.
 fn check_concurrent(table: &pg_sys::RelationData, index: &pg_sys::RelationData) {
-    let line = inherits::all(&[table.rd_id], inherits::CHILD);
-    let is_attached = Schema::find().is_some_and(|schema| {
-        lock_relation(schema.relation(c"ip_source"), pg_sys::AccessShareLock);
-        attached::is_any_attached(&schema, &line)
-    });
-    if !is_attached {
+    if indexes::of(table.rd_id).iter().all(|other| other.index == index.rd_id) {
         raise(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("\"{}\" cannot be observed by an index that is created concurrently", plain_name(table.rd_id)),
             "Rows that are inserted meanwhile could not be told from those that it sees.",
             &format!(
                 "Run DROP INDEX {}, and CREATE INDEX without CONCURRENTLY: it stores nothing, and takes a moment.",
-                crate::pg::catalog::relation_name(index.rd_id).unwrap_or_default()
+                relation_name(index.rd_id).unwrap_or_default()
             ),
         );
     }

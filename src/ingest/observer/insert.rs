@@ -86,7 +86,15 @@ unsafe fn observe(
             let mut row = Tally::default();
             read(&watch, value, now, &mut row);
             let unread = row.is_empty().then(|| watch.plan.why_nothing_in(value, now)).flatten();
-            pending::keep(Pending { table: table.rd_id, place: *place, schema: watch.schema, row, unread });
+            let subtransaction = session::subtransaction();
+            pending::keep(Pending {
+                subtransaction,
+                table: table.rd_id,
+                place: *place,
+                schema: watch.schema,
+                row,
+                unread,
+            });
         } else {
             count(&watch, &mut counted, value, now);
         }

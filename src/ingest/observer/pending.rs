@@ -19,6 +19,8 @@ use crate::pg::tx;
 
 /// A row on trial, read already.
 pub struct Pending {
+    /// The subtransaction that wrote it.
+    pub subtransaction: pg_sys::SubTransactionId,
     /// Its table.
     pub table: pg_sys::Oid,
     /// Where it stands there.
@@ -50,8 +52,6 @@ pub fn keep(pending: Pending) {
     all.push(pending);
     PENDING.set(all);
     ARE_SOME.set(true);
-    // Without the library in shared_preload_libraries, the statement that loads it is not seen to end: its last row is
-    // decided when the (sub)transaction ends.
     running::at_end(settle);
 }
 
@@ -70,7 +70,7 @@ fn decide() {
     for pending in PENDING.take() {
         match became(&pending) {
             Written::Inserted => {
-                let mut counted = counted::take(pending.table, pending.schema);
+                let mut counted = counted::take_of(pending.subtransaction, pending.table, pending.schema);
                 counted.add_row(pending.row, pending.unread);
                 counted.put(now);
             }
@@ -113,12 +113,24 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_subtransaction(
     event: pg_sys::SubXactEvent::Type,
-    _number: pg_sys::SubTransactionId,
-    _around: pg_sys::SubTransactionId,
+    ended: pg_sys::SubTransactionId,
+    around: pg_sys::SubTransactionId,
     _argument: *mut std::ffi::c_void,
 ) {
-    // A later one may be rolled back, and this one's rows stay.
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB {
-        settle();
+    if !ARE_SOME.get() {
+        return;
     }
+    let mut all = PENDING.take();
+    match event {
+        // A row of an aborted one must not be looked for: its table may be gone, or shorter, by then.
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => all.retain(|pending| pending.subtransaction < ended),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+            for pending in all.iter_mut().filter(|pending| pending.subtransaction >= ended) {
+                pending.subtransaction = around;
+            }
+        }
+        _ => {}
+    }
+    ARE_SOME.set(!all.is_empty());
+    PENDING.set(all);
 }

@@ -1,5 +1,8 @@
 //! Whether and how the rows that come to an index are observed, kept by a session until the table or the index changes.
-#![allow(unsafe_code, reason = "reads the relation cache, and ip_source below SQL")]
+//!
+//! A row is counted once: where a trigger of ours stands on the table that has the index, or above it, the trigger counts, where
+//! it fires. A trigger on a partition below an index of its partitioned table does not: it sees only some of the rows.
+#![allow(unsafe_code, reason = "reads the relation cache")]
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,11 +14,12 @@ use pgrx::pg_sys;
 
 use super::options;
 use super::options::Options;
+use crate::ingest::indexes;
 use crate::ingest::install;
-use crate::ingest::install::Reads;
 use crate::ingest::plan;
 use crate::ingest::plan::Plan;
 use crate::inventory::attached;
+use crate::pg::call;
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::{inherits, patience, session, shape};
@@ -29,6 +33,8 @@ pub struct Watch {
     pub index: pg_sys::Oid,
     /// Of this many changes; see [`plan::changes`].
     changes: u64,
+    /// Only for the statement that began then (timestamptz): nobody could say whether the table is attached.
+    only_at: Option<i64>,
     /// The extension's schema.
     pub schema: pg_sys::Oid,
     /// What is read of a row.
@@ -39,8 +45,8 @@ pub struct Watch {
     pub is_heap: bool,
     /// See [`Options`].
     replica: bool,
-    /// The mode of a trigger of ours on the same table, which counts where it fires.
-    trigger: Option<u8>,
+    /// The modes of triggers of ours, which count where they fire.
+    triggers: Vec<u8>,
     /// The table is attached.
     is_attached: bool,
 }
@@ -48,6 +54,8 @@ pub struct Watch {
 thread_local! {
     static LAST: Cell<Option<Rc<Watch>>> = const { Cell::new(None) };
     static ALL: RefCell<HashMap<pg_sys::Oid, Rc<Watch>>> = RefCell::new(HashMap::new());
+    /// The last who wanted to read `ip_source` in this session waited in vain.
+    static IN_VAIN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The watch of an index; `None` without the extension.
@@ -57,7 +65,7 @@ thread_local! {
 #[inline]
 pub unsafe fn of(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Option<Rc<Watch>> {
     match LAST.take() {
-        Some(last) if last.index == index.rd_id && last.changes == plan::changes() => {
+        Some(last) if last.index == index.rd_id && last.is_current() => {
             LAST.set(Some(last.clone()));
             Some(last)
         }
@@ -69,15 +77,11 @@ pub unsafe fn of(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> 
 #[cold]
 unsafe fn find(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Option<Rc<Watch>> {
     let known = ALL.with_borrow(|all| all.get(&index.rd_id).cloned());
-    let watch = match known.filter(|watch| watch.changes == plan::changes()) {
+    let watch = match known.filter(|watch| watch.is_current()) {
         Some(watch) => watch,
         None => {
             // SAFETY: see `of`.
-            let (watch, is_certain) = unsafe { make(index, table)? };
-            let watch = Rc::new(watch);
-            if !is_certain {
-                return Some(watch);
-            }
+            let watch = Rc::new(unsafe { make(index, table)? });
             ALL.with_borrow_mut(|all| {
                 // Those of before the last change are of no use, and indexes come and go.
                 all.retain(|_, other| other.changes == watch.changes);
@@ -90,47 +94,57 @@ unsafe fn find(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
     Some(watch)
 }
 
-/// Makes one, and says whether it is certain that the table is attached or not.
-unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Option<(Watch, bool)> {
-    // The plan first: from then on this session hears of changes.
+unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Option<Watch> {
     // SAFETY: see `of`.
     let Options { arguments, replica } = unsafe { options::of(index) };
     let read = BuildHasherDefault::<DefaultHasher>::default().hash_one(&arguments);
+    // The plan first: from then on this session hears of changes.
     // SAFETY: the rows that come to an index are described by it.
-    let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || arguments) };
+    let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || (arguments, false)) };
     let changes = plan::changes();
     let schema = Schema::find()?;
-    let trigger = install::find(table.rd_id).filter(|found| found.is_ours(&schema) && found.reads != Reads::Nothing);
     let line = inherits::all(&[citus::shard_of(table.rd_id).map_or(table.rd_id, |(whole, _)| whole)], inherits::CHILD);
-    let attached = patience::lock(schema.relation(c"ip_source"), pg_sys::AccessShareLock, PATIENCE)
-        .then(|| attached::is_any_attached(&schema, &line));
-    let watch = Watch {
+    // From the table that the index was made for on upwards.
+    let made_for = indexes::made_for(index.rd_id);
+    let from = line.iter().position(|member| *member == made_for).unwrap_or(0);
+    let triggers = line[from..].iter().flat_map(|member| install::modes(&schema, *member)).collect();
+    let patience = if IN_VAIN.get() { Duration::ZERO } else { PATIENCE };
+    let is_locked = patience::lock(schema.relation(c"ip_source"), pg_sys::AccessShareLock, patience);
+    IN_VAIN.set(!is_locked);
+    Some(Watch {
         index: index.rd_id,
         changes,
+        only_at: (!is_locked).then(call::statement_start),
         schema: schema.oid,
         plan,
         read,
         // SAFETY: the table is open.
         is_heap: unsafe { shape::is_plain_table(std::ptr::from_ref(table).cast_mut()) },
         replica,
-        trigger: trigger.map(|trigger| trigger.enabled),
+        triggers,
         // Rows are rather counted than lost.
-        is_attached: attached.unwrap_or(true),
-    };
-    Some((watch, attached.is_some()))
+        is_attached: !is_locked || attached::is_any_attached(&schema, &line),
+    })
 }
 
 impl Watch {
+    /// Whether nothing has changed since it was made.
+    #[inline]
+    fn is_current(&self) -> bool {
+        self.changes == plan::changes() && self.only_at.is_none_or(|at| at == call::statement_start())
+    }
+
     /// Whether the rows that are written now are counted by way of this index.
     #[inline]
     pub fn counts(&self) -> bool {
         let is_replica = session::is_replica();
-        let mine = self.is_attached && (self.replica || !is_replica) && !self.plan.counts_elsewhere;
-        mine && !self.trigger.is_some_and(|mode| match mode {
+        let fires = |mode: &u8| match *mode {
             pg_sys::TRIGGER_FIRES_ALWAYS => true,
             pg_sys::TRIGGER_FIRES_ON_ORIGIN => !is_replica,
             pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
             _ => false,
-        })
+        };
+        let mine = self.is_attached && (self.replica || !is_replica) && !self.plan.counts_elsewhere;
+        mine && !self.triggers.iter().any(fires)
     }
 }
