@@ -79,6 +79,44 @@ fn with_method_row_new_partitions_are_observed() {
 }
 
 #[test]
+fn with_method_index_new_partitions_are_observed_and_moves_count_nothing() {
+    if !needs::has("citus", "with_method_index_new_partitions_are_observed_and_moves_count_nothing") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql(PARTITIONED);
+    nodes.sql("INSERT INTO e VALUES ('2026-01-05', '34.64.0.1')");
+    nodes.sql("SELECT create_distributed_table('e', 'src')");
+    nodes.sql("SELECT attach_ip_source('e', '{src}', 'at', method => 'index')");
+    nodes.sql(NEXT);
+    for (table, month) in [("e", 1), ("e", 2), ("e1", 1), ("e2", 2)] {
+        nodes.sql(&rows(table, month));
+    }
+    nodes.counted(400);
+    nodes.sql("BEGIN; INSERT INTO e VALUES ('2026-01-05', '34.64.0.1'), ('2026-02-05', '34.64.0.9'); ROLLBACK");
+    let hosts: Vec<String> = nodes.0[1..].iter().map(|node| node.socket_dir().to_string_lossy().into_owned()).collect();
+    for mode in ["block_writes", "force_logical"] {
+        let (from, to) = if mode == "block_writes" { (&hosts[0], &hosts[1]) } else { (&hosts[1], &hosts[0]) };
+        nodes.sql(&format!(
+            "ALTER TABLE e REPLICA IDENTITY FULL; ALTER TABLE e1 REPLICA IDENTITY FULL; ALTER TABLE e2 REPLICA IDENTITY FULL;
+             SELECT citus_move_shard_placement(min(shardid), '{from}', 5432, '{to}', 5432, '{mode}')
+             FROM pg_dist_shard_placement WHERE nodename = '{from}' AND shardid IN (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = 'e'::regclass)"
+        ));
+    }
+    nodes.sql(&rows("e", 1));
+    nodes.sql(&rows("e2", 2));
+    nodes.counted(600);
+    let doctor = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok'";
+    assert_eq!(nodes.first().lines(DB, doctor), [""; 0]);
+    nodes.sql("SELECT detach_ip_source('e')");
+    nodes.sql(&rows("e", 1));
+    nodes.counted(600);
+    // Made by hand, and the table distributed afterwards: a table with an index can be.
+    nodes.sql("CREATE TABLE f (id int, src inet); CREATE INDEX ON f USING ip_observer (src); INSERT INTO f VALUES (1, '34.65.0.1'); SELECT create_distributed_table('f', 'id')");
+    nodes.counted(601);
+}
+
+#[test]
 fn a_reference_table_is_counted_once_and_other_tables_are_unaffected() {
     if !needs::has("citus", "a_reference_table_is_counted_once_and_other_tables_are_unaffected") {
         return;

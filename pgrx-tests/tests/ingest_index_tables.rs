@@ -335,3 +335,78 @@ fn a_dump_brings_tables_and_indexes_back_as_they_were() {
     assert_eq!(complaints(&copy), [""; 0]);
     copy.sql("DROP EXTENSION asn_inventory");
 }
+
+/// Attached when the subscription is there, an index observes what it brings.
+#[test]
+fn a_table_of_a_subscription_is_observed_when_it_is_attached_later() {
+    let server = |more: &str| {
+        let cluster = Cluster::builder()
+            .conf("asn_inventory.absorb_interval", "20ms")
+            .conf("wal_level", "logical")
+            .conf("wal_retrieve_retry_interval", "100ms")
+            .start();
+        cluster.sql("postgres", &format!("CREATE TABLE e (id int, ip inet, PRIMARY KEY (id)) PARTITION BY RANGE (id); CREATE TABLE e1 PARTITION OF e DEFAULT; {more}"));
+        cluster
+    };
+    let publisher = server("INSERT INTO e VALUES (1, '3.130.0.1'); CREATE PUBLICATION p FOR TABLE e");
+    let subscriber = server("CREATE EXTENSION asn_inventory; SELECT attach_ip_source('e', '{ip}', method => 'index')");
+    let db = "postgres";
+    let host = publisher.socket_dir().to_string_lossy();
+    subscriber.sql(
+        db,
+        &format!(
+            "CREATE SUBSCRIPTION s CONNECTION 'host={host} port=5432 user=postgres dbname=postgres' PUBLICATION p"
+        ),
+    );
+    subscriber.wait_value(db, "SELECT count(*) FROM e", "1");
+    let doctor = "FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok'";
+    subscriber.wait_value(
+        db,
+        &format!("SELECT detail {doctor}"),
+        "Rows that a subscription brings into public.e are not observed.",
+    );
+    let remedy = subscriber.value(db, &format!("SELECT remedy {doctor}"));
+    subscriber.sql(db, &remedy);
+    assert_eq!(subscriber.lines(db, &format!("SELECT detail {doctor}")), [""; 0]);
+    publisher.sql(db, "INSERT INTO e VALUES (2, '3.130.0.1'); UPDATE e SET ip = '3.130.0.2' WHERE id = 1");
+    subscriber.wait_value(db, "SELECT sum(observation_count) FROM ip_inventory", "2");
+    subscriber.wait_value(db, "SELECT count(*) FROM e WHERE ip = '3.130.0.2'", "1");
+    assert_eq!(subscriber.value(db, "SELECT sum(observation_count) FROM ip_inventory"), "2");
+}
+
+/// What else looks at indexes: amcheck, a standby and its promotion, pg_repack's copies, a session that is lost.
+#[test]
+fn others_get_along_with_it() {
+    let primary =
+        Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").conf("max_prepared_transactions", "2").start();
+    fixtures::small(&primary.maxmind_dir());
+    let db = "postgres";
+    primary.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE EXTENSION amcheck; CREATE TABLE e (id int, ip inet, UNIQUE (id) DEFERRABLE INITIALLY DEFERRED);
+         SELECT attach_ip_source('e', '{ip}', method => 'index'); INSERT INTO e SELECT i, '3.130.1.1' FROM generate_series(1, 100) i;
+         CREATE SCHEMA repack; CREATE TABLE repack.table_1 (LIKE e); CREATE INDEX ON repack.table_1 USING ip_observer (ip); INSERT INTO repack.table_1 SELECT * FROM e",
+    );
+    primary.sql(db, "BEGIN; UPDATE e SET id = id + 1; INSERT INTO e VALUES (1, '3.130.1.1'); COMMIT");
+    let failed = primary.fails(db, "BEGIN; INSERT INTO e VALUES (1, '3.130.1.2'); COMMIT");
+    assert_eq!(failed.code, "23505");
+    // A prepared transaction of a session that is gone.
+    primary.sql(db, "BEGIN; INSERT INTO e VALUES (1000, '3.130.1.1'); PREPARE TRANSACTION 'lost'");
+    primary.sql(db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()");
+    primary.sql(db, "COMMIT PREPARED 'lost'");
+    primary.wait_value(db, "SELECT string_agg(observation_count::text, ',') FROM ip_inventory", "102");
+    let checked = primary.tool("pg_amcheck").args(["-d", db, "--heapallindexed"]).output().expect("pg_amcheck");
+    assert!(
+        checked.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&checked.stdout),
+        String::from_utf8_lossy(&checked.stderr)
+    );
+    let standby = primary.standby();
+    standby.wait_replay(&primary);
+    assert_eq!(standby.value(db, "SET enable_seqscan = off; SELECT count(*) FROM e WHERE ip = '3.130.1.1'"), "102");
+    drop(primary);
+    standby.promote();
+    standby.sql(db, "INSERT INTO e VALUES (2000, '3.130.1.1')");
+    standby.wait_value(db, "SELECT string_agg(observation_count::text, ',') FROM ip_inventory", "103");
+}

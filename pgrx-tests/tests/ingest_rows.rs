@@ -214,9 +214,18 @@ fn a_session_terminated_while_counting_releases_its_locks() {
     assert_eq!(db.counts(), ["8.8.8.8|1"]);
 }
 
-/// A subscription's initial copy, its stream, spooled transactions, and restarts of the apply worker.
 #[test]
 fn a_subscriber_counts_replicated_rows() {
+    subscriber_counts("SELECT attach_ip_source('e', '{ip}', method => 'row')");
+}
+
+#[test]
+fn a_subscriber_counts_replicated_rows_by_index() {
+    subscriber_counts("CREATE INDEX ON e USING ip_observer (ip) WITH (replica = true)");
+}
+
+/// A subscription's initial copy, its stream, spooled transactions, and restarts of the apply worker.
+fn subscriber_counts(attach: &str) {
     let server = |more: &str| {
         let cluster = Cluster::builder()
             .conf("asn_inventory.absorb_interval", "20ms")
@@ -231,7 +240,7 @@ fn a_subscriber_counts_replicated_rows() {
     let publisher = server(
         "INSERT INTO e SELECT i, inet '34.64.0.0' + i % 100 FROM generate_series(1, 1000) i; CREATE PUBLICATION p FOR TABLE e",
     );
-    let subscriber = server("CREATE EXTENSION asn_inventory; SELECT attach_ip_source('e', '{ip}', method => 'row')");
+    let subscriber = server(&format!("CREATE EXTENSION asn_inventory; {attach}"));
     let host = publisher.socket_dir().to_string_lossy();
     subscriber.sql(
         "postgres",
@@ -247,7 +256,7 @@ fn a_subscriber_counts_replicated_rows() {
         assert_eq!(subscriber.value("postgres", "SELECT count(*) FROM ip_observation"), "0");
     };
     counted(1000);
-    publisher.sql("postgres", "INSERT INTO e VALUES (1001, '8.8.8.8')");
+    publisher.sql("postgres", "INSERT INTO e VALUES (1001, '8.8.8.8'); UPDATE e SET ip = '9.9.9.9' WHERE id = 5; UPDATE e SET id = -1 WHERE id = 6");
     counted(1001);
     // More than the publisher decodes in memory: streamed while it is open, with subtransactions that end either way.
     publisher.sql(

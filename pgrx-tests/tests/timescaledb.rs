@@ -55,3 +55,41 @@ fn new_chunks_of_an_attached_hypertable_are_made_and_their_rows_counted() {
     cluster.sql(DB, "SELECT detach_ip_source('first'), detach_ip_source('later')");
     cluster.sql(DB, "INSERT INTO first VALUES ('2027-01-01Z', '34.64.9.9')");
 }
+
+#[test]
+fn chunks_have_the_index_that_observes_from_timescaledb() {
+    if !needs::has("timescaledb", "chunks_have_the_index_that_observes_from_timescaledb") {
+        return;
+    }
+    let cluster = cluster();
+    for (table, before) in [("first", true), ("later", false)] {
+        let attach = format!("SELECT attach_ip_source('{table}', '{{src}}', 'at', method => 'index')");
+        let hypertable = format!("SELECT create_hypertable('{table}', 'at', chunk_time_interval => interval '1 day')");
+        cluster.sql(DB, &format!("CREATE TABLE {table} (at timestamptz NOT NULL, src inet, PRIMARY KEY (at, src))"));
+        let steps = if before { [&attach, &hypertable] } else { [&hypertable, &attach] };
+        for step in steps {
+            cluster.sql(DB, step);
+        }
+        cluster.sql(DB, &rows(table, "34.64.0.0"));
+        assert_eq!(cluster.value(DB, &format!("SELECT count(*) > 10 FROM show_chunks('{table}')")), "t");
+        // Conflicts and updates, chunk by chunk.
+        cluster.sql(
+            DB,
+            &format!(
+                "{} ON CONFLICT DO NOTHING; UPDATE {table} SET src = src + 1000 WHERE at < '2026-01-03Z'",
+                rows(table, "34.64.0.0")
+            ),
+        );
+        cluster.wait_value(DB, &format!("SELECT observations FROM ip_source WHERE tbl = '{table}'::regclass"), "500");
+    }
+    cluster.wait_value(DB, "SELECT sum(observation_count) FROM ip_inventory", "1000");
+    assert_eq!(cluster.value(DB, "SELECT populate_ip_inventory('first')"), "20", "addresses that an update brought");
+    assert_eq!(
+        cluster.lines(DB, "SELECT detail FROM enrichment_doctor() WHERE check_name IN ('triggers', 'observer indexes') AND level <> 'ok'"),
+        [""; 0]
+    );
+    // By hand on a hypertable: TimescaleDB runs the command itself.
+    cluster.sql(DB, "SELECT detach_ip_source('later'); CREATE INDEX ON later USING ip_observer (src) INCLUDE (at) WITH (observed_at = 'at')");
+    cluster.sql(DB, "INSERT INTO later VALUES ('2027-01-01Z', '34.64.9.9'), ('2026-01-02Z', '34.64.9.9')");
+    cluster.wait_value(DB, "SELECT observation_count FROM ip_inventory WHERE ip_address = '34.64.9.9'", "2");
+}

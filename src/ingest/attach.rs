@@ -1,8 +1,5 @@
-//! `attach_ip_source` and `detach_ip_source`: the ingest trigger on a table, its partitions and its children.
-//!
-//! A statement trigger fires only for the table that the statement names, so every partition and child gets one too;
-//! [`family`] gives it to those that come later. The triggers are made with the caller's
-//! rights on the table; only the note in `ip_source` is written as the extension's owner.
+//! `attach_ip_source` and `detach_ip_source`: what observes a table ([`method`]), and the note on it. Triggers and indexes are
+//! made with the caller's rights on the table; only the note in `ip_source` is written as the extension's owner.
 
 use enrich::selector::EventTime;
 use pgrx::pg_sys;
@@ -12,15 +9,12 @@ use super::arguments::Arguments;
 use super::attachable::{check_columns, check_names, check_routes, check_table};
 use super::before::Before;
 use super::counted;
-use super::family;
 use super::indexes;
-use super::install;
-use super::install::Reads;
-use super::noted;
+use super::method;
+use super::method::Method;
 use super::owner::check_owner;
 use crate::inventory::source::Attaching;
 use crate::inventory::{places, source, source_nodes};
-use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -75,49 +69,6 @@ sql_function!(
     }
 );
 
-/// How rows are observed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Method {
-    /// Once a statement.
-    Trigger,
-    /// One by one: see [`super::rows`].
-    Row,
-    /// By an index: see [`super::observer`].
-    Index,
-}
-
-impl Method {
-    fn parse(text: &str) -> Method {
-        match text {
-            "trigger" => Method::Trigger,
-            "row" => Method::Row,
-            "index" => Method::Index,
-            _ => bad_value(
-                format!("unknown method \"{text}\""),
-                "Methods are: trigger, row, index.",
-                "Leave it out, or use index for fast loads, and row for a table that a subscription writes to.",
-            ),
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Method::Trigger => "trigger",
-            Method::Row => "row",
-            Method::Index => "index",
-        }
-    }
-
-    /// What its trigger reads; `None`: it has none.
-    fn reads(self) -> Option<Reads> {
-        match self {
-            Method::Trigger => Some(Reads::Rows),
-            Method::Row => Some(Reads::EachRow),
-            Method::Index => None,
-        }
-    }
-}
-
 fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method: Method) {
     let Some(name) = relation_name(table) else {
         raise(
@@ -144,20 +95,9 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         check_routes(table, &members);
     }
     check_names(schema, &members);
-    check_above(schema, table, method);
+    method.check_above(schema, table);
     arguments.observed_at = time.as_ref().map(EventTime::to_string);
-    match method.reads() {
-        Some(reads) => {
-            take_off_indexes(&sql, &members, None);
-            put_on_triggers(&sql, schema, table, &members, &arguments, reads);
-        }
-        None => {
-            take_off_triggers(&sql, schema, &members);
-            let replica = are_subscribed(&sql, &members);
-            let kept = take_off_indexes(&sql, &members, Some((&arguments, replica)));
-            put_on_indexes(&sql, &members, &arguments, replica, &kept);
-        }
-    }
+    method.put_on(&sql, schema, table, &members, &arguments);
     // An index that is kept tells nobody that its table is attached now.
     members.iter().for_each(|member| catalog::forget_kept(*member));
     let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
@@ -185,101 +125,6 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         source::forget_parts(schema, &members);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
-}
-
-/// Refuses what would be observed in two ways: a partition of a table that an index observes, and below a trigger an index.
-fn check_above(schema: &Schema, table: pg_sys::Oid, method: Method) {
-    let above = inherits::all(&[table], inherits::CHILD);
-    let is_observed = match method {
-        Method::Index => above[1..].iter().any(|above| !install::modes(schema, *above).is_empty()),
-        _ => false,
-    };
-    if is_observed || indexes::of(table).iter().any(|index| index.is_inherited) {
-        not_ready(
-            format!("\"{}\" is observed with the table above it", plain_name(table)),
-            "Its rows would be counted in two ways.",
-            "Attach or detach the table above, or the partition from it.",
-        );
-    }
-}
-
-/// Whether a subscription brings rows to one of these tables.
-fn are_subscribed(sql: &Sql, members: &[pg_sys::Oid]) -> bool {
-    let text = "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = ANY ($1))";
-    sql.query(text, &[argument::oids(members)]).get::<bool>(0, 1) == Some(true)
-}
-
-/// Makes the triggers of a table, `table`, and all below it.
-fn put_on_triggers(
-    sql: &Sql,
-    schema: &Schema,
-    table: pg_sys::Oid,
-    members: &[pg_sys::Oid],
-    arguments: &Arguments,
-    reads: Reads,
-) {
-    let arguments = arguments.list();
-    let _switched = allow_triggers(members);
-    let own: Vec<pg_sys::Oid> =
-        members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
-    // From the top: what PostgreSQL made after the trigger of a table above goes with that.
-    own.iter().filter(|member| has_trigger(schema, **member)).for_each(|member| install::drop(sql, *member));
-    for member in own {
-        if can_have_trigger(member) {
-            // PostgreSQL gives a row trigger to the partitions as well.
-            if !has_trigger(schema, member) {
-                install::create(sql, schema, member, &arguments, reads);
-            }
-        } else if reads == Reads::Rows || !has_trigger(schema, member) {
-            pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
-        }
-    }
-}
-
-/// Drops the triggers of tables. Whether there was one.
-fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> bool {
-    let _switched = allow_triggers(members);
-    let mut found = false;
-    for member in members.iter().copied() {
-        if has_trigger(schema, member) {
-            install::drop(sql, member);
-            found = true;
-        }
-    }
-    found
-}
-
-/// Makes the indexes of tables, but of those that are `kept`. PostgreSQL gives one to the partitions as well.
-fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, replica: bool, kept: &[pg_sys::Oid]) {
-    noted::by_itself(|| {
-        for member in members.iter().copied().filter(|member| !kept.contains(member)) {
-            let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
-            if can_have_trigger(member) && !is_covered && !family::is_managed(member) {
-                indexes::create(sql, member, arguments, replica);
-            } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
-                pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
-            }
-        }
-    });
-}
-
-/// Drops the indexes of tables, but for one on each that observes as `wanted`: by which arguments, and whether also what a
-/// subscription brings. Returns the tables that keep theirs.
-fn take_off_indexes(sql: &Sql, members: &[pg_sys::Oid], wanted: Option<(&Arguments, bool)>) -> Vec<pg_sys::Oid> {
-    let mut kept = Vec::new();
-    for member in members.iter().copied() {
-        for index in indexes::of(member).into_iter().filter(|index| !index.is_inherited) {
-            let is_plain = index.is_valid && !index.is_partial && !index.has_expression;
-            let fits =
-                is_plain && wanted.is_some_and(|(how, replica)| *how == index.arguments && replica <= index.replica);
-            if fits && !kept.contains(&member) {
-                kept.push(member);
-            } else {
-                indexes::drop(sql, index.index);
-            }
-        }
-    }
-    kept
 }
 
 /// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may other
@@ -314,9 +159,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
         );
     }
     members.iter().for_each(|member| catalog::forget_kept(*member));
-    let has_index = members.iter().any(|member| !indexes::of(*member).is_empty());
-    take_off_indexes(&sql, &members, None);
-    let found = take_off_triggers(&sql, schema, &members) || has_index;
+    let found = method::take_off(&sql, schema, &members);
     drop(sql);
     let quiet = Settings::without_triggers();
     let known = source::detach(schema, table);
@@ -355,17 +198,6 @@ pub(super) fn lock_family(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     members
 }
 
-/// Lets triggers be made on a table that Citus keeps in shards, for as long as the returned value lives. Citus guards that
-/// by a setting, since a trigger that reads other tables would see one node's rows; ours reads the inserted ones alone.
-fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
-    let kept = members.iter().any(|member| citus::kept(*member).is_some());
-    kept.then(|| {
-        let settings = Settings::begin();
-        settings.set(c"citus.enable_unsafe_triggers", c"on");
-        settings
-    })
-}
-
 /// Lets a reading of rows and queue see the row-by-row counts of this transaction.
 pub(super) fn hand_in_rows() {
     if !counted::hand_in() {
@@ -391,12 +223,4 @@ pub(super) fn refuse_distributed(table: pg_sys::Oid, what: &str) {
 
 fn snapshot(sql: &Sql) -> String {
     sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).get(0, 1).unwrap_or_default()
-}
-
-fn can_have_trigger(table: pg_sys::Oid) -> bool {
-    matches!(inherits::kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
-}
-
-fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
-    install::find(table).is_some_and(|found| found.is_ours(schema))
 }

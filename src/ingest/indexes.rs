@@ -12,7 +12,7 @@ use super::extract::column;
 use super::install;
 use super::observer::options;
 use crate::pg::argument;
-use crate::pg::catalog::{plain_name, quote_identifier, quote_literal, relation_name};
+use crate::pg::catalog::{Schema, plain_name, quote_identifier, quote_literal, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::not_ready;
 use crate::pg::inherits;
@@ -106,6 +106,18 @@ pub fn made_for(index: pg_sys::Oid) -> pg_sys::Oid {
     let top = inherits::all(&[index], inherits::CHILD).pop().unwrap_or(index);
     // SAFETY: a catalog look-up that tolerates absence.
     unsafe { pg_sys::IndexGetRelation(top, true) }
+}
+
+/// Whether a trigger on a table leaves its rows to the index of a partitioned table above, which sees all of them. (Where that
+/// table has a trigger as well, the index leaves them to triggers.)
+pub fn take_precedence(table: &pg_sys::RelationData) -> bool {
+    // SAFETY: the table is open.
+    if !unsafe { (*table.rd_rel).relispartition } {
+        return false;
+    }
+    let above = of(table.rd_id).into_iter().filter(|index| index.is_valid && index.is_inherited);
+    let Some(schema) = Schema::find() else { return false };
+    above.into_iter().any(|index| install::modes(&schema, made_for(index.index)).is_empty())
 }
 
 /// The condition, in SQL, on the rows of a table that its index observes; `None`: it observes all, or there is none. An error

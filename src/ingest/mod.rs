@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`absorb`] | the queue into the inventory |
 //! | [`attach`] | attaching and detaching a table with all below it |
+//! | [`method`] | what observes a table: putting it on, taking it off |
 //! | [`attachable`] | whether a table can be attached like that |
 //! | [`family`] | partitions and children that come later |
 //! | [`install`] | the trigger on one table |
@@ -60,6 +61,7 @@ pub mod group;
 mod indexes;
 mod install;
 pub mod jsonb_path;
+mod method;
 pub mod moment;
 mod noted;
 mod observer;

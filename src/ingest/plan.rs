@@ -19,13 +19,11 @@ use pgrx::prelude::*;
 use super::arguments::{Arguments, CONDITION};
 use super::extract::{Extractor, column};
 use super::indexes;
-use super::install;
 use super::moment::Moment;
 use super::only::Only;
 use super::sensor::Sensor;
 use super::tally::Tally;
 use super::unread::Unread;
-use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::errors::warn;
 
@@ -92,7 +90,7 @@ impl Plan {
                 Arguments::parse((0..trigger.tgnargs as usize).map(text))
             };
             let table = &*data.tg_relation;
-            Plan::kept(table, (*data.tg_trigger).tgoid, desc, || (arguments(), yields(table)))
+            Plan::kept(table, (*data.tg_trigger).tgoid, desc, || (arguments(), indexes::take_precedence(table)))
         }
     }
 
@@ -370,20 +368,6 @@ impl Plan {
         // SAFETY: see above.
         value(moment.attribute()).map_or(now, |datum| unsafe { moment.read(datum, now, tally) })
     }
-}
-
-/// Whether a trigger on a table leaves its rows to the index of a partitioned table above, which sees all of them.
-fn yields(table: &pg_sys::RelationData) -> bool {
-    // SAFETY: the table of a running trigger is open.
-    if !unsafe { (*table.rd_rel).relispartition } {
-        return false;
-    }
-    let above = indexes::of(table.rd_id).into_iter().filter(|index| index.is_valid && index.is_inherited);
-    let has_trigger = |index: &indexes::Observer| {
-        let schema = Schema::find();
-        schema.is_none_or(|schema| !install::modes(&schema, indexes::made_for(index.index)).is_empty())
-    };
-    above.into_iter().any(|index| !has_trigger(&index))
 }
 
 /// A column of the row in a slot, outside of a guard; `None` when null.

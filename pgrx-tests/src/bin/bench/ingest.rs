@@ -1,4 +1,6 @@
-//! COPY of events into a table with triggers against the same table without, in turns, with the worker running.
+//! COPY of events into a table that is observed, by trigger and by index, against the same table that is not, with the worker
+//! running. Each batch goes into each of them, one right after the other: what else the machine does changes from second to
+//! second by more than what is measured, so the figure is the median of the ratios of such neighbours.
 
 use postgres::Client;
 use std::io::Write as _;
@@ -9,7 +11,7 @@ use crate::network::{Site, kill_sources};
 use crate::stage::{Outcome, Stage, execute, median, number, processor_time, value};
 use crate::table::{Row, thousands};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 2;
 const BATCH: usize = 10_000;
 const MAX_RATIO: f64 = 1.05;
 /// Observed by index.
@@ -34,33 +36,31 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
 
     let pool = &stage.addresses[..POOL.min(count / 10)];
     let events = Events::new(count, BATCH, |random, _| heavy_tailed(random, pool));
-    let modes = [Mode::Plain, Mode::Attached, Mode::Index, Mode::Off, Mode::IndexOff];
-    let [plain, attached, index, off, index_off] = rounds(stage, &mut client, &events, modes)?;
     let (kilobytes, distinct) = (events.batches.iter().map(Vec::len).sum::<usize>() / 1000, thousands(events.distinct));
     let what = format!("COPY of {} events ({kilobytes} kB), {distinct} addresses", thousands(events.count));
-    let wall = |name: &str, own: &[Load], limit| compare(format!("{what}, {name}"), own, &plain, limit);
+    let modes = [Mode::Plain, Mode::Attached, Mode::Index, Mode::Off, Mode::IndexOff];
+    let [plain, attached, index, off, index_off] = side_by_side(stage, &mut client, &events, modes)?;
     for (name, own, limit) in [
         ("by trigger", &attached, MAX_RATIO),
         ("by index", &index, MAX_INDEX_RATIO),
         ("by trigger, enabled = off", &off, MAX_OFF_RATIO),
         ("by index, enabled = off", &index_off, MAX_OFF_RATIO),
     ] {
-        rows.push(wall(name, own, limit));
-        rows.push(processor(own, &plain, "not observed"));
+        rows.extend(compare(format!("{what}, {name}"), own, &plain, limit));
     }
-    rows.push(keeps_up(&attached));
-    rows.push(keeps_up(&index));
+    for mode in [Mode::Attached, Mode::Index] {
+        rows.push(keeps_up(&[load(stage, &mut client, &events, mode)?]));
+    }
     drop(events);
 
     let events = Events::new(count, BATCH, |_, number| stage.addresses[number]);
-    let [plain, attached, index] = rounds(stage, &mut client, &events, [Mode::Plain, Mode::Attached, Mode::Index])?;
     let what = format!("COPY of {} events, {} addresses", thousands(events.count), thousands(events.distinct));
-    for (name, own) in [("by trigger", &attached), ("by index", &index)] {
-        rows.push(compare(format!("{what}, {name}"), own, &plain, MAX_RATIO));
-        rows.push(processor(own, &plain, "not observed"));
-    }
-    rows.push(keeps_up(&attached));
-    let tables = [Mode::Plain, Mode::Attached, Mode::Index].map(Mode::table).join(", ");
+    let modes = [Mode::Plain, Mode::Attached, Mode::Index];
+    let [plain, attached, index] = side_by_side(stage, &mut client, &events, modes)?;
+    rows.extend(compare(format!("{what}, by trigger"), &attached, &plain, MAX_RATIO));
+    rows.extend(compare(format!("{what}, by index"), &index, &plain, MAX_RATIO));
+    rows.push(keeps_up(&[load(stage, &mut client, &events, Mode::Attached)?]));
+    let tables = modes.map(Mode::table).join(", ");
     execute(&mut client, &format!("DROP TABLE {tables}"))?;
     Ok(rows)
 }
@@ -162,6 +162,10 @@ impl Mode {
         }
     }
 
+    fn is_off(self) -> bool {
+        matches!(self, Mode::Off | Mode::IndexOff)
+    }
+
     fn observes(self) -> bool {
         matches!(self, Mode::Attached | Mode::Index)
     }
@@ -180,31 +184,66 @@ struct Load {
     drain: f64,
 }
 
-/// Loads in turns; each mode's rounds.
-fn rounds<const N: usize>(
+/// Of each batch, the time in seconds, and that of its session on a processor.
+type Batches = Vec<(f64, f64)>;
+type Figure = fn(&(f64, f64)) -> f64;
+
+/// Loads each batch into each table, in an order that turns.
+fn side_by_side<const N: usize>(
     stage: &Stage,
     client: &mut Client,
     events: &Events,
     modes: [Mode; N],
-) -> Outcome<[Vec<Load>; N]> {
-    let mut loads = std::array::from_fn(|_| Vec::new());
-    for round in 0..ROUNDS {
-        // The order changes, so that the remains of one do not always slow the same other.
-        for at in 0..N {
-            let at = (at + round) % N;
-            loads[at].push(load(stage, client, events, modes[at])?);
+) -> Outcome<[Batches; N]> {
+    let mut figures = std::array::from_fn(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        let mut sessions = Vec::new();
+        for mode in modes {
+            settle(stage, client, mode.table())?;
+            let mut session = stage.session(mode.table());
+            if mode.is_off() {
+                execute(&mut session, "SET asn_inventory.enabled = off")?;
+            }
+            let backend = number(&mut session, "SELECT pg_backend_pid()")?;
+            sessions.push((session, backend));
+        }
+        for (number, batch) in events.batches.iter().enumerate() {
+            for at in 0..N {
+                let at = (at + number) % N;
+                let (session, backend) = &mut sessions[at];
+                let (busy, start) = (nanoseconds(*backend)?, Instant::now());
+                let table = modes[at].table();
+                let mut copy = session.copy_in(&format!("COPY {table} (event_time, payload) FROM STDIN"))?;
+                copy.write_all(batch)?;
+                copy.finish()?;
+                let took = start.elapsed().as_secs_f64();
+                figures[at].push((took, (nanoseconds(*backend)? - busy) / 1e9));
+            }
+        }
+        stage.drained(client)?;
+        let observing = modes.iter().filter(|mode| mode.observes()).count() as u64;
+        let wanted = (events.count * observing, events.distinct);
+        let counted = (
+            number(client, "SELECT coalesce(sum(observation_count), 0) FROM ip_inventory")? as u64,
+            number(client, "SELECT count(*) FROM ip_inventory")? as u64,
+        );
+        if counted != wanted {
+            return Err(format!("{counted:?} observations and addresses instead of {wanted:?}").into());
         }
     }
-    Ok(loads)
+    Ok(figures)
+}
+
+/// Time of a process on a processor so far.
+fn nanoseconds(pid: f64) -> Outcome<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
 }
 
 fn load(stage: &Stage, client: &mut Client, events: &Events, mode: Mode) -> Outcome<Load> {
     let table = mode.table();
     settle(stage, client, table)?;
     let mut loader = stage.session(table);
-    if mode != Mode::Plain && !mode.observes() {
-        execute(&mut loader, "SET asn_inventory.enabled = off")?;
-    }
     // Not from the table: a scan of the queue would disturb the measurement.
     let absorbed = "SELECT absorbed FROM _worker_status()";
     let before = number(client, absorbed)?;
@@ -241,28 +280,30 @@ fn middle(loads: &[Load], figure: impl Fn(&Load) -> f64) -> f64 {
     median(&loads.iter().map(figure).collect::<Vec<f64>>())
 }
 
-/// The median of the ratios of neighbours in time: what else the machine does comes and goes.
-fn ratio(own: &[Load], other: &[Load], figure: impl Fn(&Load) -> f64) -> f64 {
-    median(&own.iter().zip(other).map(|(own, other)| figure(own) / figure(other)).collect::<Vec<f64>>())
-}
-
-fn compare(what: String, own: &[Load], plain: &[Load], limit: f64) -> Row {
-    let ratio = ratio(own, plain, |load| load.seconds);
-    let (own, plain) = (middle(own, |load| load.seconds), middle(plain, |load| load.seconds));
-    Row::new(what, format!("{own:.2} s"))
-        .against(format!("{plain:.2} s  not observed"))
-        .ratio(ratio)
-        .at_most(ratio, limit, " ×")
+fn compare(what: String, own: &Batches, plain: &Batches, limit: f64) -> [Row; 2] {
+    let ratio = |figure: Figure| {
+        median(&own.iter().zip(plain).map(|(own, plain)| figure(own) / figure(plain)).collect::<Vec<f64>>())
+    };
+    let row = |what: String, figure: Figure| {
+        let middle = |of: &Batches| median(&of.iter().map(figure).collect::<Vec<f64>>()) * 1e3;
+        Row::new(what, format!("{:.1} ms a batch", middle(own)))
+            .against(format!("{:.1} ms  not observed", middle(plain)))
+            .ratio(ratio(figure))
+    };
+    let [wall, busy]: [Figure; 2] = [|batch| batch.0, |batch| batch.1];
+    [
+        row(what, wall).at_most(ratio(wall), limit, " ×"),
+        row("  processor time of the loader".to_owned(), busy).at_most(ratio(busy), limit, " ×"),
+    ]
 }
 
 /// For information: figures that a busy machine does not disturb.
 fn processor(own: &[Load], other: &[Load], name: &str) -> Row {
-    let ratio = ratio(own, other, |load| load.backend);
     let (backend, alone) = (middle(own, |load| load.backend), middle(other, |load| load.backend));
     let worker = middle(own, |load| load.worker);
     Row::new("  processor time of the loader", format!("{backend:.2} s"))
         .against(format!("{alone:.2} s  {name} (and the worker's {worker:.2} s)"))
-        .ratio(ratio)
+        .ratio(backend / alone)
 }
 
 /// Absorbing keeps up when the queue empties within a second (`absorb_interval`) and a tenth of the load's time.

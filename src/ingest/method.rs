@@ -1,0 +1,210 @@
+//! What observes a table: a statement trigger, a row trigger or an index. Putting it on the table, its partitions and its
+//! children, and taking it off.
+//!
+//! A statement trigger fires only for the table that the statement names, so every partition and child gets one too;
+//! [`family`] gives it to those that come later.
+
+use pgrx::pg_sys;
+
+use super::arguments::Arguments;
+use super::family;
+use super::indexes;
+use super::install;
+use super::install::Reads;
+use super::noted;
+use crate::pg::argument;
+use crate::pg::catalog::{Schema, plain_name};
+use crate::pg::citus;
+use crate::pg::errors::{bad_value, not_ready};
+use crate::pg::inherits;
+use crate::pg::sql::Sql;
+use crate::pg::tx::Settings;
+
+/// How rows are observed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Once a statement.
+    Trigger,
+    /// One by one: see [`super::rows`].
+    Row,
+    /// By an index: see [`super::observer`].
+    Index,
+}
+
+impl Method {
+    /// By its name; an error for any other.
+    pub fn parse(text: &str) -> Method {
+        match text {
+            "trigger" => Method::Trigger,
+            "row" => Method::Row,
+            "index" => Method::Index,
+            _ => bad_value(
+                format!("unknown method \"{text}\""),
+                "Methods are: trigger, row, index.",
+                "Leave it out, or use index for fast loads, and row for a table that a subscription writes to.",
+            ),
+        }
+    }
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Trigger => "trigger",
+            Method::Row => "row",
+            Method::Index => "index",
+        }
+    }
+
+    /// What its trigger reads; `None`: it has none.
+    fn reads(self) -> Option<Reads> {
+        match self {
+            Method::Trigger => Some(Reads::Rows),
+            Method::Row => Some(Reads::EachRow),
+            Method::Index => None,
+        }
+    }
+
+    /// Has it observe a table and its members, the table first, in place of what does.
+    pub fn put_on(
+        self,
+        sql: &Sql,
+        schema: &Schema,
+        table: pg_sys::Oid,
+        members: &[pg_sys::Oid],
+        arguments: &Arguments,
+    ) {
+        match self.reads() {
+            Some(reads) => {
+                take_off_indexes(sql, members, None);
+                put_on_triggers(sql, schema, table, members, arguments, reads);
+            }
+            None => {
+                take_off_triggers(sql, schema, members);
+                let replica = are_subscribed(sql, members);
+                let kept = take_off_indexes(sql, members, Some((arguments, replica)));
+                put_on_indexes(sql, members, arguments, replica, &kept);
+            }
+        }
+    }
+
+    /// Refuses what would be observed in two ways: a partition of a table that an index observes, and below a trigger an index.
+    pub fn check_above(self, schema: &Schema, table: pg_sys::Oid) {
+        let above = inherits::all(&[table], inherits::CHILD);
+        let is_observed = match self {
+            Method::Index => above[1..].iter().any(|above| !install::modes(schema, *above).is_empty()),
+            _ => false,
+        };
+        if is_observed || indexes::of(table).iter().any(|index| index.is_inherited) {
+            not_ready(
+                format!("\"{}\" is observed with the table above it", plain_name(table)),
+                "Its rows would be counted in two ways.",
+                "Attach or detach the table above, or the partition from it.",
+            );
+        }
+    }
+}
+
+/// Takes off what observes tables. Whether there was anything.
+pub fn take_off(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> bool {
+    let has_index = members.iter().any(|member| !indexes::of(*member).is_empty());
+    take_off_indexes(sql, members, None);
+    take_off_triggers(sql, schema, members) || has_index
+}
+
+/// Whether a subscription brings rows to one of these tables.
+fn are_subscribed(sql: &Sql, members: &[pg_sys::Oid]) -> bool {
+    let text = "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel WHERE srrelid = ANY ($1))";
+    sql.query(text, &[argument::oids(members)]).get::<bool>(0, 1) == Some(true)
+}
+
+/// Makes the triggers of a table, `table`, and all below it.
+fn put_on_triggers(
+    sql: &Sql,
+    schema: &Schema,
+    table: pg_sys::Oid,
+    members: &[pg_sys::Oid],
+    arguments: &Arguments,
+    reads: Reads,
+) {
+    let arguments = arguments.list();
+    let _switched = allow_triggers(members);
+    let own: Vec<pg_sys::Oid> =
+        members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
+    // From the top: what PostgreSQL made after the trigger of a table above goes with that.
+    own.iter().filter(|member| has_trigger(schema, **member)).for_each(|member| install::drop(sql, *member));
+    for member in own {
+        if can_have_trigger(member) {
+            // PostgreSQL gives a row trigger to the partitions as well.
+            if !has_trigger(schema, member) {
+                install::create(sql, schema, member, &arguments, reads);
+            }
+        } else if reads == Reads::Rows || !has_trigger(schema, member) {
+            pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
+        }
+    }
+}
+
+/// Drops the triggers of tables. Whether there was one.
+fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> bool {
+    let _switched = allow_triggers(members);
+    let mut found = false;
+    for member in members.iter().copied() {
+        if has_trigger(schema, member) {
+            install::drop(sql, member);
+            found = true;
+        }
+    }
+    found
+}
+
+/// Makes the indexes of tables, but of those that are `kept`. PostgreSQL gives one to the partitions as well.
+fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, replica: bool, kept: &[pg_sys::Oid]) {
+    noted::by_itself(|| {
+        for member in members.iter().copied().filter(|member| !kept.contains(member)) {
+            let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
+            if can_have_trigger(member) && !is_covered && !family::is_managed(member) {
+                indexes::create(sql, member, arguments, replica);
+            } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
+                pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
+            }
+        }
+    });
+}
+
+/// Drops the indexes of tables, but for one on each that observes as `wanted`: by which arguments, and whether also what a
+/// subscription brings. Returns the tables that keep theirs.
+fn take_off_indexes(sql: &Sql, members: &[pg_sys::Oid], wanted: Option<(&Arguments, bool)>) -> Vec<pg_sys::Oid> {
+    let mut kept = Vec::new();
+    for member in members.iter().copied() {
+        for index in indexes::of(member).into_iter().filter(|index| !index.is_inherited) {
+            let is_plain = index.is_valid && !index.is_partial && !index.has_expression;
+            let fits =
+                is_plain && wanted.is_some_and(|(how, replica)| *how == index.arguments && replica <= index.replica);
+            if fits && !kept.contains(&member) {
+                kept.push(member);
+            } else {
+                indexes::drop(sql, index.index);
+            }
+        }
+    }
+    kept
+}
+
+/// Lets triggers be made on a table that Citus keeps in shards, for as long as the returned value lives. Citus guards that
+/// by a setting, since a trigger that reads other tables would see one node's rows; ours reads the inserted ones alone.
+fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
+    let kept = members.iter().any(|member| citus::kept(*member).is_some());
+    kept.then(|| {
+        let settings = Settings::begin();
+        settings.set(c"citus.enable_unsafe_triggers", c"on");
+        settings
+    })
+}
+
+fn can_have_trigger(table: pg_sys::Oid) -> bool {
+    matches!(inherits::kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
+}
+
+fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
+    install::find(table).is_some_and(|found| found.is_ours(schema))
+}
