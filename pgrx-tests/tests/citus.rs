@@ -95,11 +95,13 @@ fn with_method_index_new_partitions_are_observed_and_moves_count_nothing() {
     nodes.counted(400);
     nodes.sql("BEGIN; INSERT INTO e VALUES ('2026-01-05', '34.64.0.1'), ('2026-02-05', '34.64.0.9'); ROLLBACK");
     let hosts: Vec<String> = nodes.0[1..].iter().map(|node| node.socket_dir().to_string_lossy().into_owned()).collect();
+    for table in ["e", "e1", "e2"] {
+        nodes.sql(&format!("ALTER TABLE {table} REPLICA IDENTITY FULL"));
+    }
     for mode in ["block_writes", "force_logical"] {
         let (from, to) = if mode == "block_writes" { (&hosts[0], &hosts[1]) } else { (&hosts[1], &hosts[0]) };
         nodes.sql(&format!(
-            "ALTER TABLE e REPLICA IDENTITY FULL; ALTER TABLE e1 REPLICA IDENTITY FULL; ALTER TABLE e2 REPLICA IDENTITY FULL;
-             SELECT citus_move_shard_placement(min(shardid), '{from}', 5432, '{to}', 5432, '{mode}')
+            "SELECT citus_move_shard_placement(min(shardid), '{from}', 5432, '{to}', 5432, '{mode}')
              FROM pg_dist_shard_placement WHERE nodename = '{from}' AND shardid IN (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = 'e'::regclass)"
         ));
     }
@@ -112,7 +114,8 @@ fn with_method_index_new_partitions_are_observed_and_moves_count_nothing() {
     nodes.sql(&rows("e", 1));
     nodes.counted(600);
     // Made by hand, and the table distributed afterwards: a table with an index can be.
-    nodes.sql("CREATE TABLE f (id int, src inet); CREATE INDEX ON f USING ip_observer (src); INSERT INTO f VALUES (1, '34.65.0.1'); SELECT create_distributed_table('f', 'id')");
+    nodes.sql("CREATE TABLE f (id int, src inet); CREATE INDEX ON f USING ip_observer (src); INSERT INTO f VALUES (1, '34.65.0.1')");
+    nodes.sql("SELECT create_distributed_table('f', 'id')");
     nodes.counted(601);
 }
 

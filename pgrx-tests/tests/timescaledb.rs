@@ -83,7 +83,11 @@ fn chunks_have_the_index_that_observes_from_timescaledb() {
         cluster.wait_value(DB, &format!("SELECT observations FROM ip_source WHERE tbl = '{table}'::regclass"), "500");
     }
     cluster.wait_value(DB, "SELECT sum(observation_count) FROM ip_inventory", "1000");
-    assert_eq!(cluster.value(DB, "SELECT populate_ip_inventory('first')"), "20", "addresses that an update brought");
+    assert_eq!(
+        cluster.value(DB, "SELECT populate_ip_inventory('first')"),
+        "47",
+        "the rows whose addresses an update brought"
+    );
     assert_eq!(
         cluster.lines(DB, "SELECT detail FROM enrichment_doctor() WHERE check_name IN ('triggers', 'observer indexes') AND level <> 'ok'"),
         [""; 0]

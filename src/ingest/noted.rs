@@ -14,7 +14,7 @@ use super::before::Before;
 use super::extract::column;
 use super::indexes;
 use super::install;
-use super::observer;
+use super::observer::check;
 use crate::inventory::attached;
 use crate::inventory::source;
 use crate::inventory::source::Attaching;
@@ -56,13 +56,36 @@ sql_function!(
     note_new_observer,
     pg_finfo_note_new_observer,
     |call: Call| {
-        if makes_observer(&call) && !ATTACHING.get() && !session::is_of_pg_upgrade() {
+        if makes_observer(&call) && is_asked() {
             let schema = Schema::of(call);
             made::relations().into_iter().for_each(|index| note(&schema, index));
         }
         Datum::from(0)
     }
 );
+
+/// Whether this session is to note tables. In one for another node of a cluster, that node notes the table, here as well.
+fn is_asked() -> bool {
+    !ATTACHING.get() && !session::is_of_pg_upgrade() && !citus::is_part_of_a_query()
+}
+
+/// Notes the table of an index that is being made, as long as its owner may attach it. It has the owner's rights here.
+///
+/// # Safety
+/// Both must be open, and `index` an index of `table` with our access method.
+pub unsafe fn note_built(table: &pg_sys::RelationData, index: &pg_sys::RelationData) {
+    // SAFETY: see above.
+    if !is_asked() || unsafe { (*index.rd_rel).relispartition } {
+        return;
+    }
+    if let Some(schema) = Schema::find()
+        && may_attach(&schema)
+        && install::modes(&schema, table.rd_id).is_empty()
+    {
+        // SAFETY: see above.
+        unsafe { attach(&schema, table.rd_id, index) };
+    }
+}
 
 /// Whether the command makes an index with our access method.
 fn makes_observer(call: &Call) -> bool {
@@ -89,7 +112,7 @@ fn note(schema: &Schema, index: pg_sys::Oid) {
         if indexes::method() == Some((*(*index).rd_rel).relam) {
             let table = pg_sys::relation_open((*(*index).rd_index).indrelid, pg_sys::NoLock as i32);
             // That of a partitioned table has not been built itself.
-            observer::check(&*table, &*index);
+            check::index(&*table, &*index);
             attach(schema, (*table).rd_id, &*index);
             pg_sys::relation_close(table, pg_sys::NoLock as i32);
         }
@@ -99,13 +122,7 @@ fn note(schema: &Schema, index: pg_sys::Oid) {
 
 /// Refuses a role that may not attach tables.
 fn check_right(schema: &Schema) {
-    let sql = Sql::as_caller();
-    let may = sql.query(
-        "SELECT coalesce(pg_catalog.bool_or(pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')), false)
-         FROM pg_catalog.pg_proc p WHERE p.proname = 'attach_ip_source' AND p.pronamespace = $2",
-        &[argument::oid(session::user()), argument::oid(schema.oid)],
-    );
-    if may.get::<bool>(0, 1) != Some(true) {
+    if !may_attach(schema) {
         raise(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "permission denied for function attach_ip_source",
@@ -115,12 +132,22 @@ fn check_right(schema: &Schema) {
     }
 }
 
+fn may_attach(schema: &Schema) -> bool {
+    let sql = Sql::as_caller();
+    let may = sql.query(
+        "SELECT coalesce(pg_catalog.bool_or(pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')), false)
+         FROM pg_catalog.pg_proc p WHERE p.proname = 'attach_ip_source' AND p.pronamespace = $2",
+        &[argument::oid(session::user()), argument::oid(schema.oid)],
+    );
+    may.get::<bool>(0, 1) == Some(true)
+}
+
 /// # Safety
 /// `index` must be open, and an index of `table` with our access method.
 unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationData) {
     let name = relation_name(table);
     // pg_repack copies a table there, with its indexes, and writes the rows that come meanwhile into the copy as well.
-    if name.as_deref().is_some_and(|name| name.starts_with("repack.")) {
+    if name.as_deref().is_some_and(|name| name.starts_with("repack.")) || citus::shard_of(table).is_some() {
         return;
     }
     // In a dump, an index of a partitioned table comes first, and those of its partitions belong to it later.

@@ -5,13 +5,15 @@
 //! | file | what |
 //! |---|---|
 //! | [`options`] | what WITH says |
-//! | [`build`] | making the index: it is checked, and stays empty |
+//! | [`build`] | making the index, which stays empty |
+//! | [`check`] | whether it can observe |
 //! | [`insert`] | a new row |
 //! | [`watch`] | whether and how rows are observed, kept by the session |
 //! | [`pending`] | rows that a conflict may take back |
 #![allow(unsafe_code, reason = "fills the table of functions that PostgreSQL calls")]
 
 mod build;
+pub mod check;
 mod insert;
 pub mod options;
 mod pending;
@@ -23,8 +25,6 @@ use pgrx::prelude::*;
 
 use crate::pg::call::Call;
 use crate::sql_function;
-
-pub use build::check;
 
 sql_function!(
     /// `ip_observer(internal) → index_am_handler`.
