@@ -15,6 +15,7 @@ major_state() {
     sql "SELECT * FROM source_quota"
     sql "SELECT * FROM maxmind_walk"
     sql "SELECT tgrelid::regclass, tgname, tgenabled, tgfoid::regproc FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text COLLATE \"C\", 2"
+    sql "SELECT pg_get_indexdef(c.oid) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'ip_observer' ORDER BY c.relname COLLATE \"C\""
 }
 
 # Some builds of PostgreSQL note something of their own in the options of each column. The new server refuses options that it
@@ -44,6 +45,8 @@ make_populated() {
     wait_until "the walk" "SELECT count(*) = 1 FROM maxmind_walk"
     sql "CREATE TABLE late (ip inet); INSERT INTO late VALUES ('45.155.205.9'); SELECT attach_ip_source('late', ARRAY['ip'])" >/dev/null
     sql "CREATE TABLE by_row (ip inet); SELECT attach_ip_source('by_row', ARRAY['ip'], method => 'row')" >/dev/null
+    sql "CREATE TABLE by_index (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE by_index_1 PARTITION OF by_index DEFAULT;
+         SELECT attach_ip_source('by_index', ARRAY['ip'], method => 'index')" >/dev/null
     sql "INSERT INTO events SELECT 1, '34.64.0.0'::inet + i % 3000 FROM generate_series(1, 10000) i; INSERT INTO parts VALUES (1, '1.1.1.1'), (3, '1.1.1.1')"
     wait_until "the first events are absorbed" "SELECT sum(observations) = 10002 FROM ip_source"
     sql "INSERT INTO ip_inventory (ip_address, observation_count) VALUES ('51.15.0.1', 0)"
@@ -106,9 +109,9 @@ check_upgraded() {
     expect "--$mode: look-ups answer from both files" "$(sql "$known")" "2 t"
     expect "--$mode: what was queued counts once" "$(sql "SELECT sum(observations) FROM ip_source") $(sql "SELECT observation_count FROM ip_inventory WHERE ip_address = '34.64.0.1'")" \
         "10104 $(sql "SELECT count(*) FROM events WHERE src_ip = '34.64.0.1'")"
-    sql "INSERT INTO events VALUES (1, '34.64.0.2'); INSERT INTO parts_2 VALUES (3, '45.155.205.8'); INSERT INTO by_row VALUES ('45.155.205.9');
+    sql "INSERT INTO events VALUES (1, '34.64.0.2'); INSERT INTO parts_2 VALUES (3, '45.155.205.8'); INSERT INTO by_row VALUES ('45.155.205.9'); INSERT INTO by_index VALUES (1, '45.155.205.8');
          CREATE TABLE parts_3 PARTITION OF parts FOR VALUES IN (5); INSERT INTO parts_3 VALUES (5, '45.155.205.8')"
-    wait_until "the triggers fire, of a new partition, too" "SELECT sum(observations) = 10108 FROM ip_source"
+    wait_until "the triggers fire, of a new partition, too" "SELECT sum(observations) = 10109 FROM ip_source"
     wait_until "by_row" "SELECT observation_count = 2 FROM ip_inventory WHERE ip_address = '45.155.205.9'"
     expect "--$mode: populate adds nothing twice" "$(sql "SELECT populate_ip_inventory('events')")" 0
     told=$(refused "SELECT populate_ip_inventory('late')")

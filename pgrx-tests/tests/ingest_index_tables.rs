@@ -410,3 +410,39 @@ fn others_get_along_with_it() {
     standby.sql(db, "INSERT INTO e VALUES (2000, '3.130.1.1')");
     standby.wait_value(db, "SELECT string_agg(observation_count::text, ',') FROM ip_inventory", "103");
 }
+
+/// What a table has counted before it comes below an index is not noted as missing, and what changes a column counts nothing.
+#[test]
+fn a_partition_that_was_observed_keeps_its_counts() {
+    let db = Db::new();
+    db.sql("CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k); SELECT attach_ip_source('r', '{ip}', method => 'index')");
+    for (name, method, k) in [("a", "trigger", 1), ("b", "index", 2)] {
+        db.sql(&format!("CREATE TABLE {name} (ip inet, k int); SELECT attach_ip_source('{name}', '{{ip}}', method => '{method}'); INSERT INTO {name} VALUES ('3.131.0.1', {k})"));
+        db.sql(&format!("ALTER TABLE r ATTACH PARTITION {name} FOR VALUES IN ({k})"));
+    }
+    assert_eq!(db.counts(), ["3.131.0.1|2"]);
+    assert_eq!(db.value("SELECT count(*) FROM ip_source_part"), "0");
+    db.sql("INSERT INTO r VALUES ('3.131.0.1', 1), ('3.131.0.1', 2); INSERT INTO a VALUES ('3.131.0.1', 1); INSERT INTO b VALUES ('3.131.0.1', 2)");
+    assert_eq!(db.counts(), ["3.131.0.1|6"]);
+    let refused = db.fails("SELECT attach_ip_source('r', '{ip}', method => 'index')");
+    assert_eq!(refused.message, "\"a\" is attached by itself, and stands below \"r\"");
+    // A column of another type makes the index anew: no note is written, and DROP EXTENSION still takes all along.
+    db.sql("SELECT detach_ip_source('a'), detach_ip_source('b')");
+    db.sql("CREATE TABLE copy (LIKE a INCLUDING ALL)");
+    db.sql("ALTER TABLE r ALTER ip TYPE text; ALTER TABLE copy ALTER ip TYPE text; INSERT INTO r VALUES ('3.131.0.1', 1); INSERT INTO copy VALUES ('3.131.0.1', 1)");
+    assert_eq!(db.counts(), ["3.131.0.1|7"]);
+    assert_eq!(db.sources(), ["r|1|0"]);
+    db.sql("CREATE TEMP TABLE t (LIKE r INCLUDING ALL)");
+    assert_eq!(complaints(&db), ["public.copy_ip_idx observes nothing: public.copy is not attached."]);
+    db.sql("DROP EXTENSION asn_inventory");
+}
+
+#[test]
+fn three_indexes_that_read_the_same_count_once_and_a_swapped_table_is_an_error() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (src inet, dst inet); CREATE INDEX one ON e USING ip_observer (src); CREATE INDEX two ON e USING ip_observer (dst); CREATE INDEX three ON e USING ip_observer (src) WITH (selectors = '{src}')");
+    db.sql("INSERT INTO e VALUES ('3.131.1.1', '3.131.1.2'), ('3.131.1.1', '3.131.1.2')");
+    assert_eq!(db.counts(), ["3.131.1.1|2", "3.131.1.2|2"]);
+    db.sql("ALTER TABLE e RENAME TO old; CREATE TABLE e (LIKE old INCLUDING ALL)");
+    assert_eq!(db.value("SELECT level FROM enrichment_doctor() WHERE check_name = 'swapped tables'"), "error");
+}

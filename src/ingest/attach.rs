@@ -96,6 +96,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     }
     check_names(schema, &members);
     method.check_above(schema, table);
+    method.check_members(schema, table, &members);
     arguments.observed_at = time.as_ref().map(EventTime::to_string);
     method.put_on(&sql, schema, table, &members, &arguments);
     // An index that is kept tells nobody that its table is attached now.

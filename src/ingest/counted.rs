@@ -22,15 +22,29 @@ use crate::pg::tx;
 /// Distinct addresses of a transaction that are held in memory before they go to the queue.
 const FLUSH: usize = 100_000;
 
-/// A row that was counted, and how: another index that reads the same does not count it again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Where it stands.
-    pub place: u64,
-    /// The command that wrote it.
-    pub command: pg_sys::CommandId,
-    /// What was read of it: a hash.
-    pub read: u64,
+/// The last row, and what was read of it: another index that reads the same does not count it again.
+#[derive(Default)]
+pub struct Last {
+    /// Where it stands, and the command that wrote it.
+    row: (u64, pg_sys::CommandId),
+    /// By index, a hash of what that reads.
+    reads: Vec<(pg_sys::Oid, u64)>,
+}
+
+impl Last {
+    /// Notes what an index reads of a row. Whether another index has read the same of it.
+    #[inline]
+    pub fn is_read(&mut self, row: (u64, pg_sys::CommandId), index: pg_sys::Oid, read: u64) -> bool {
+        if self.row != row {
+            self.row = row;
+            self.reads.clear();
+        }
+        let is_read = self.reads.iter().any(|(other, what)| *other != index && *what == read);
+        if !self.reads.contains(&(index, read)) {
+            self.reads.push((index, read));
+        }
+        is_read
+    }
 }
 
 /// The counts of one table's rows in one subtransaction.
@@ -51,13 +65,15 @@ pub struct Counted {
     pub unobserved: bool,
     /// Citus copies earlier rows here; `None`: not known yet.
     pub is_filling: Option<bool>,
-    /// The last row, and the index that it came to.
-    pub last: Option<(Row, pg_sys::Oid)>,
+    /// Its last row.
+    pub last: Last,
 }
 
 /// The counts of a subtransaction, by table.
 struct Level {
     subtransaction: pg_sys::SubTransactionId,
+    /// Addresses in all of them; fewer after an error in the middle of writing them.
+    addresses: usize,
     tables: HashMap<pg_sys::Oid, Box<Counted>, RandomState>,
 }
 
@@ -66,12 +82,10 @@ struct Level {
 struct All {
     /// The innermost last.
     levels: Vec<Level>,
-    /// Addresses in all of them.
-    addresses: usize,
 }
 
 thread_local! {
-    static ALL: Cell<All> = const { Cell::new(All { levels: Vec::new(), addresses: 0 }) };
+    static ALL: Cell<All> = const { Cell::new(All { levels: Vec::new() }) };
     /// The counts that were used last, apart: the next row is most likely one for them.
     static HAND: Cell<Option<Box<Counted>>> = const { Cell::new(None) };
     /// A tally of an earlier transaction, for its memory.
@@ -103,27 +117,30 @@ impl All {
     fn put(&mut self, counted: Box<Counted>) {
         let at = self.levels.partition_point(|level| level.subtransaction < counted.subtransaction);
         if self.levels.get(at).is_none_or(|level| level.subtransaction != counted.subtransaction) {
-            let level = Level { subtransaction: counted.subtransaction, tables: HashMap::default() };
+            let level = Level { subtransaction: counted.subtransaction, addresses: 0, tables: HashMap::default() };
             self.levels.insert(at, level);
         }
-        self.addresses += counted.tally.size();
+        let level = &mut self.levels[at];
+        level.addresses += counted.tally.size();
         // There is no other of that table: it was taken out for this one.
-        self.levels[at].tables.insert(counted.table, counted);
+        level.tables.insert(counted.table, counted);
     }
 
     fn take(&mut self, subtransaction: pg_sys::SubTransactionId, table: pg_sys::Oid) -> Option<Box<Counted>> {
         let level = self.levels.iter_mut().rfind(|level| level.subtransaction == subtransaction)?;
         let counted = level.tables.remove(&table)?;
-        self.addresses -= counted.tally.size();
+        level.addresses = level.addresses.saturating_sub(counted.tally.size());
         Some(counted)
     }
 
     /// Takes the levels from a subtransaction on, which are inside of it.
     fn take_from(&mut self, subtransaction: pg_sys::SubTransactionId) -> Vec<Level> {
-        let levels = self.levels.split_off(self.levels.partition_point(|level| level.subtransaction < subtransaction));
-        let sizes = levels.iter().flat_map(|level| level.tables.values()).map(|counted| counted.tally.size());
-        self.addresses -= sizes.sum::<usize>();
-        levels
+        self.levels.split_off(self.levels.partition_point(|level| level.subtransaction < subtransaction))
+    }
+
+    /// How many addresses a subtransaction has.
+    fn size(&self, subtransaction: pg_sys::SubTransactionId) -> usize {
+        self.levels.iter().rfind(|level| level.subtransaction == subtransaction).map_or(0, |level| level.addresses)
     }
 
     /// Writes the counts of a subtransaction to the queue.
@@ -131,7 +148,7 @@ impl All {
         let mut is_hasty = false;
         for level in self.levels.iter_mut().filter(|level| level.subtransaction == subtransaction) {
             for counted in level.tables.values_mut() {
-                self.addresses -= counted.tally.size();
+                level.addresses = level.addresses.saturating_sub(counted.tally.size());
                 is_hasty |= counted.flush(now, is_hasty);
             }
         }
@@ -164,9 +181,10 @@ fn find(
     register();
     HAND.set(other);
     let mut held = Held::take();
-    if held.0.addresses > FLUSH {
+    let current = session::subtransaction();
+    if held.0.size(current) > FLUSH {
         // Those of a transaction around cannot be written: a rollback of this one would remove them.
-        held.0.flush(session::subtransaction(), call::statement_start());
+        held.0.flush(current, call::statement_start());
     }
     held.0.take(subtransaction, table).unwrap_or_else(|| {
         Box::new(Counted {
@@ -179,7 +197,7 @@ fn find(
             unread: None,
             unobserved: false,
             is_filling: None,
-            last: None,
+            last: Last::default(),
         })
     })
 }

@@ -19,6 +19,7 @@ use super::indexes;
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
 use super::part;
+use crate::inventory::source;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
@@ -128,7 +129,11 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
     }
     if had_rows {
-        let below = all(&new, PARENT).into_iter().filter(|table| is_below_index(*table));
+        let was_observed = |table: pg_sys::Oid| {
+            install::find(table).is_some_and(|found| found.is_ours(schema) && !found.is_inherited)
+                || source::root(schema, table) == Some(table)
+        };
+        let below = all(&new, PARENT).into_iter().filter(|table| is_below_index(*table) && !was_observed(*table));
         below.for_each(|table| note_earlier(schema, table));
     }
     // No table above has the trigger: nothing to do.

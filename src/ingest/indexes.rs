@@ -108,16 +108,21 @@ pub fn made_for(index: pg_sys::Oid) -> pg_sys::Oid {
     unsafe { pg_sys::IndexGetRelation(top, true) }
 }
 
-/// Whether a trigger on a table leaves its rows to the index of a partitioned table above, which sees all of them. (Where that
-/// table has a trigger as well, the index leaves them to triggers.)
-pub fn take_precedence(table: &pg_sys::RelationData) -> bool {
+/// The index of a partitioned table above that sees all rows of a table, and to which a trigger there leaves them: whether it
+/// observes what a subscription brings; `None`: there is none. (Where the table above has a trigger as well, the index leaves
+/// them to triggers.)
+pub fn above(table: &pg_sys::RelationData) -> Option<bool> {
     // SAFETY: the table is open.
     if !unsafe { (*table.rd_rel).relispartition } {
-        return false;
+        return None;
     }
+    let schema = Schema::find()?;
+    let is_free = |index: &Observer| {
+        let modes = install::modes(&schema, made_for(index.index));
+        modes.into_iter().all(|mode| mode == pg_sys::TRIGGER_DISABLED)
+    };
     let above = of(table.rd_id).into_iter().filter(|index| index.is_valid && index.is_inherited);
-    let Some(schema) = Schema::find() else { return false };
-    above.into_iter().any(|index| install::modes(&schema, made_for(index.index)).is_empty())
+    above.into_iter().find(is_free).map(|index| index.replica)
 }
 
 /// The condition, in SQL, on the rows of a table that its index observes; `None`: it observes all, or there is none. An error

@@ -12,7 +12,9 @@ use super::indexes;
 use super::install;
 use super::install::Reads;
 use super::noted;
+use crate::inventory::attached;
 use crate::pg::argument;
+use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::citus;
 use crate::pg::errors::{bad_value, not_ready};
@@ -64,6 +66,25 @@ impl Method {
         }
     }
 
+    /// Refuses an index above partitions that are attached by themselves: their rows would count for both.
+    pub fn check_members(self, schema: &Schema, table: pg_sys::Oid, members: &[pg_sys::Oid]) {
+        if self == Method::Index && members.len() > 1 {
+            catalog::lock_relation(schema.relation(c"ip_source"), pg_sys::AccessShareLock);
+            let attached = |member: &&pg_sys::Oid| attached::is_any_attached(schema, &[**member]);
+            if let Some(member) = members.iter().filter(|member| **member != table).find(attached) {
+                not_ready(
+                    format!(
+                        "\"{}\" is attached by itself, and stands below \"{}\"",
+                        plain_name(*member),
+                        plain_name(table)
+                    ),
+                    "Its rows would count for both.",
+                    "Call detach_ip_source() for it first: what it has added stays.",
+                );
+            }
+        }
+    }
+
     /// Has it observe a table and its members, the table first, in place of what does.
     pub fn put_on(
         self,
@@ -82,7 +103,7 @@ impl Method {
                 take_off_triggers(sql, schema, members);
                 let replica = are_subscribed(sql, members);
                 let kept = take_off_indexes(sql, members, Some((arguments, replica)));
-                put_on_indexes(sql, members, arguments, replica, &kept);
+                put_on_indexes(sql, table, members, arguments, replica, &kept);
             }
         }
     }
@@ -158,11 +179,19 @@ fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> boo
 }
 
 /// Makes the indexes of tables, but of those that are `kept`. PostgreSQL gives one to the partitions as well.
-fn put_on_indexes(sql: &Sql, members: &[pg_sys::Oid], arguments: &Arguments, replica: bool, kept: &[pg_sys::Oid]) {
+fn put_on_indexes(
+    sql: &Sql,
+    table: pg_sys::Oid,
+    members: &[pg_sys::Oid],
+    arguments: &Arguments,
+    replica: bool,
+    kept: &[pg_sys::Oid],
+) {
     noted::by_itself(|| {
         for member in members.iter().copied().filter(|member| !kept.contains(member)) {
             let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
-            if can_have_trigger(member) && !is_covered && !family::is_managed(member) {
+            let is_own = member == table || !family::is_managed(member);
+            if can_have_trigger(member) && !is_covered && is_own {
                 indexes::create(sql, member, arguments, replica);
             } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
                 pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));

@@ -69,13 +69,14 @@ fn is_asked() -> bool {
     !ATTACHING.get() && !session::is_of_pg_upgrade() && !citus::is_part_of_a_query()
 }
 
-/// Notes the table of an index that is being made, as long as its owner may attach it. It has the owner's rights here.
+/// Notes a hypertable of TimescaleDB, which runs a CREATE INDEX on it itself, so that no event trigger hears of it: when the
+/// index is made, as long as the owner may attach it. It has the owner's rights here.
 ///
 /// # Safety
 /// Both must be open, and `index` an index of `table` with our access method.
 pub unsafe fn note_built(table: &pg_sys::RelationData, index: &pg_sys::RelationData) {
     // SAFETY: see above.
-    if !is_asked() || unsafe { (*index.rd_rel).relispartition } {
+    if !is_asked() || unsafe { (*index.rd_rel).relispartition } || !is_hypertable(table.rd_id) {
         return;
     }
     if let Some(schema) = Schema::find()
@@ -85,6 +86,14 @@ pub unsafe fn note_built(table: &pg_sys::RelationData, index: &pg_sys::RelationD
         // SAFETY: see above.
         unsafe { attach(&schema, table.rd_id, index) };
     }
+}
+
+fn is_hypertable(table: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    let is_there = unsafe { pg_sys::get_extension_oid(c"timescaledb".as_ptr(), true) } != pg_sys::InvalidOid;
+    let text = "SELECT EXISTS (SELECT FROM _timescaledb_catalog.hypertable h JOIN pg_catalog.pg_class c ON c.relname = h.table_name
+                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = h.schema_name WHERE c.oid = $1)";
+    is_there && Sql::as_caller().query(text, &[argument::oid(table)]).get::<bool>(0, 1) == Some(true)
 }
 
 /// Whether the command makes an index with our access method.
@@ -158,6 +167,13 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     }
     // Also where the table is attached already: sessions may know this index from before.
     catalog::forget_kept(table);
+    if citus::kept(table).is_none() {
+        install::goes_with_extension(pg_sys::RelationRelationId, index.rd_id);
+    }
+    // A dump has its own rows of ip_source, and a table that was not attached stays so.
+    if !session::checks_function_bodies() {
+        return;
+    }
     if !install::modes(schema, table).is_empty() {
         warn(
             format!("\"{}\" is observed by its trigger, and the index counts nothing", plain_name(table)),
@@ -167,9 +183,6 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
         return;
     }
     check_right(schema);
-    if citus::kept(table).is_none() {
-        install::goes_with_extension(pg_sys::RelationRelationId, index.rd_id);
-    }
     // SAFETY: see above.
     let mut arguments = unsafe { indexes::read(index) }.arguments;
     // What others of the table read as well.

@@ -26,6 +26,7 @@ use super::tally::Tally;
 use super::unread::Unread;
 use crate::pg::citus;
 use crate::pg::errors::warn;
+use crate::pg::session;
 
 /// The values to read from each row.
 pub struct Plan {
@@ -42,9 +43,10 @@ pub struct Plan {
     misfits: Vec<String>,
     /// When a sample of a statement without an address was last taken.
     sampled: Cell<i64>,
-    /// The same rows are counted otherwise: on another node of a cluster, or, for a trigger on a partition, by the index of a
-    /// partitioned table above.
-    pub counts_elsewhere: bool,
+    /// The same rows come to another node of a cluster, which counts them.
+    counts_elsewhere: bool,
+    /// Of a trigger on a partition: see [`indexes::above`].
+    index_above: Option<bool>,
     /// Reading a row calls nothing of PostgreSQL's, which could raise an error: it needs no guard.
     pub is_bare: bool,
     /// Where the table is a shard: the whole table.
@@ -90,12 +92,13 @@ impl Plan {
                 Arguments::parse((0..trigger.tgnargs as usize).map(text))
             };
             let table = &*data.tg_relation;
-            Plan::kept(table, (*data.tg_trigger).tgoid, desc, || (arguments(), indexes::take_precedence(table)))
+            Plan::kept(table, (*data.tg_trigger).tgoid, desc, || (arguments(), indexes::above(table)))
         }
     }
 
     /// The plan of an object, given by its OID, that observes a table: made or kept until the one or the other changes. It
-    /// reads rows of `desc`. `how` says what is read, and whether another counts the rows.
+    /// reads rows of `desc`. `how` says what is read, and by which index the rows are
+    /// counted instead, if any.
     ///
     /// # Safety
     /// `desc` must be a valid descriptor.
@@ -103,7 +106,7 @@ impl Plan {
         table: &pg_sys::RelationData,
         object: pg_sys::Oid,
         desc: pg_sys::TupleDesc,
-        how: impl FnOnce() -> (Arguments, bool),
+        how: impl FnOnce() -> (Arguments, Option<bool>),
     ) -> Rc<Plan> {
         let (key, is_early) = ((table.rd_id, object), citus::is_new(table));
         if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned())
@@ -115,10 +118,10 @@ impl Plan {
             // SAFETY: a static function, registered once a backend.
             unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) };
         }
-        let (arguments, yields) = how();
+        let (arguments, index_above) = how();
         // SAFETY: see above.
         let mut plan = unsafe { Plan::new(key, is_early, desc, arguments) };
-        plan.counts_elsewhere |= yields;
+        plan.index_above = index_above;
         let plan = Rc::new(plan);
         PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
         plan
@@ -145,6 +148,7 @@ impl Plan {
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
+            index_above: None,
             is_bare: false,
             whole: citus::shard_of(key.0).map_or(pg_sys::InvalidOid, |(whole, _)| whole),
             is_early,
@@ -188,6 +192,12 @@ impl Plan {
             && plan.only.is_none()
             && plan.sensor.is_none();
         plan
+    }
+
+    /// Whether the rows that are written now are counted elsewhere.
+    #[inline]
+    pub fn counts_elsewhere(&self) -> bool {
+        self.counts_elsewhere || self.index_above.is_some_and(|replica| replica || !session::is_replica())
     }
 
     /// Warns of columns that can no longer be read: once a session, and again when the columns change. A loader inserts

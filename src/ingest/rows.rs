@@ -39,7 +39,7 @@ unsafe fn read(data: &pg_sys::TriggerData, counted: &mut Counted, now: i64) {
     unsafe {
         let slot = data.tg_trigslot;
         let plan = Plan::of(data, (*data.tg_relation).rd_att);
-        if plan.counts_elsewhere {
+        if plan.counts_elsewhere() {
             return;
         }
         plan.warn();

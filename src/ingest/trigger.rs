@@ -93,7 +93,7 @@ unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
     unsafe {
         let desc = (*data.tg_relation).rd_att;
         let plan = Plan::of(data, desc);
-        if plan.counts_elsewhere || citus::is_filling(&*data.tg_relation) {
+        if plan.counts_elsewhere() || citus::is_filling(&*data.tg_relation) {
             return;
         }
         let context = pg_sys::AllocSetContextCreateInternal(

@@ -24,9 +24,9 @@ observer AS MATERIALIZED (
            -- Without selectors, the key columns are read.
            coalesce((SELECT substr(o, length('selectors=') + 1)::text[] FROM unnest(c.reloptions) o WHERE starts_with(o, 'selectors=')),
                     (SELECT array_agg(CASE WHEN a.attname ~ '->|^"|^\s|\s$|\)$' THEN format('"%s"', replace(a.attname, '"', '""')) ELSE a.attname::text END ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND a.attnum <= x.indnkeyatts)) AS selectors,
-           (SELECT substr(o, length('only_where=') + 1) FROM unnest(c.reloptions) o WHERE starts_with(o, 'only_where=')) AS only_where,
-           (SELECT substr(o, length('sensor=') + 1) FROM unnest(c.reloptions) o WHERE starts_with(o, 'sensor=')) AS sensor,
-           EXISTS (SELECT FROM unnest(c.reloptions) o WHERE starts_with(o, 'observed_at=')) AS has_time,
+           (SELECT nullif(substr(o, length('only_where=') + 1), '') FROM unnest(c.reloptions) o WHERE starts_with(o, 'only_where=')) AS only_where,
+           (SELECT nullif(substr(o, length('sensor=') + 1), '') FROM unnest(c.reloptions) o WHERE starts_with(o, 'sensor=')) AS sensor,
+           EXISTS (SELECT FROM unnest(c.reloptions) o WHERE starts_with(o, 'observed_at=') AND o <> 'observed_at=') AS has_time,
            EXISTS (SELECT FROM unnest(c.reloptions) o WHERE o IN ('replica=true', 'replica=on', 'replica=1', 'replica=yes')) AS replica
     FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'ip_observer'),
@@ -70,12 +70,15 @@ UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger below the index of a partitioned table: its rows are counted once, by the index.', o.indrelid::regclass),
        format('SELECT %s.detach_ip_source(%L);', '@extschema@', o.indrelid::regclass::text)
 FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND o.relispartition AND o.relkind = 'i'
+  AND NOT EXISTS (SELECT FROM family f JOIN family up ON up.root = f.root JOIN trigger t ON t.tgrelid = up.root WHERE f.tbl = o.indrelid AND up.root <> o.indrelid)
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s observes nothing: %s is not attached.', o.indexrelid::regclass, o.indrelid::regclass),
        format('SELECT %s.attach_ip_source(%L, %L, method => ''index'');  -- or DROP INDEX %s;', '@extschema@', o.indrelid::regclass::text,
               o.selectors, o.indexrelid::regclass)
-FROM observer o
+FROM observer o JOIN pg_class t ON t.oid = o.indrelid
+-- Copies that last for a moment.
 WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND NOT o.relispartition
+  AND t.relpersistence <> 't' AND t.relnamespace::regnamespace::text <> 'repack'
 UNION ALL
 -- An index keeps the names of its columns, and a dump has those of the table.
 SELECT 'observer indexes', 'warning', format('Column %s of %s was renamed: its index reads it, but a dump of that cannot be restored.', string_agg(quote_ident(a.attname), ', '), s.name), s.attach

@@ -115,8 +115,6 @@ FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
       JOIN pg_class c ON c.relnamespace = p.oid AND c.relname = (parse_ident(s.attached_as))[2]
       WHERE c.oid <> s.tbl AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM found t WHERE t.tgrelid = c.oid AND t.is_ours AND t.tgenabled IN ('O', 'A'))
-        AND NOT EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am a ON a.oid = i.relam
-                        WHERE x.indrelid = c.oid AND x.indisvalid AND a.amname = 'ip_observer')
         AND c.oid NOT IN (SELECT f.tbl FROM family f)
       ORDER BY c.oid, s.relkind IS NULL) n
 UNION ALL

@@ -12,6 +12,7 @@ use crate::ingest::noted;
 use crate::pg::catalog::{plain_name, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::raise;
+use crate::pg::inherits;
 use crate::pg::session;
 
 /// For PostgreSQL: the index is to be filled.
@@ -33,10 +34,12 @@ pub unsafe extern "C-unwind" fn build(
             check_concurrent(&*table, &*index);
         }
         if citus::kept((*table).rd_id).is_none() && citus::shard_of((*table).rd_id).is_none() {
-            install::goes_with_extension(pg_sys::RelationRelationId, (*index).rd_id);
+            // Those above, which are not built, may have been made anew as well.
+            for index in inherits::all(&[(*index).rd_id], inherits::CHILD) {
+                install::goes_with_extension(pg_sys::RelationRelationId, index);
+            }
         }
-        // TimescaleDB runs a CREATE INDEX on a hypertable itself, and no event trigger hears of it. What is made together with its
-        // table is a copy, or the event trigger's.
+        // What is made together with its table is a copy, or the event trigger's.
         if is_new && (*table).rd_createSubid == 0 && !(*info).ii_Concurrent {
             noted::note_built(&*table, &*index);
         }

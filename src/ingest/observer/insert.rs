@@ -13,7 +13,7 @@ use super::pending::Pending;
 use super::watch;
 use super::watch::Watch;
 use crate::ingest::counted;
-use crate::ingest::counted::{Counted, Row};
+use crate::ingest::counted::Counted;
 use crate::ingest::running;
 use crate::ingest::running::Running;
 use crate::ingest::tally::Tally;
@@ -107,14 +107,7 @@ unsafe fn observe(
 fn is_counted(watch: &Watch, counted: &mut Counted, place: &pg_sys::ItemPointerData) -> bool {
     let block = u64::from(place.ip_blkid.bi_hi) << 16 | u64::from(place.ip_blkid.bi_lo);
     let place = block << 16 | u64::from(place.ip_posid);
-    let row = Row { place, command: session::command(), read: watch.read };
-    match counted.last {
-        Some((last, index)) if index != watch.index && last == row => true,
-        _ => {
-            counted.last = Some((row, watch.index));
-            false
-        }
-    }
+    counted.last.is_read((place, session::command()), watch.index, watch.read)
 }
 
 /// # Safety

@@ -100,7 +100,7 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
     let read = BuildHasherDefault::<DefaultHasher>::default().hash_one(&arguments);
     // The plan first: from then on this session hears of changes.
     // SAFETY: the rows that come to an index are described by it.
-    let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || (arguments, false)) };
+    let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || (arguments, None)) };
     let changes = plan::changes();
     let schema = Schema::find()?;
     let line = inherits::all(&[citus::shard_of(table.rd_id).map_or(table.rd_id, |(whole, _)| whole)], inherits::CHILD);
@@ -144,7 +144,7 @@ impl Watch {
             pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
             _ => false,
         };
-        let mine = self.is_attached && (self.replica || !is_replica) && !self.plan.counts_elsewhere;
+        let mine = self.is_attached && (self.replica || !is_replica) && !self.plan.counts_elsewhere();
         mine && !self.triggers.iter().any(fires)
     }
 }
