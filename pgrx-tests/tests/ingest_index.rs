@@ -1,12 +1,9 @@
 //! `attach_ip_source(…, method => 'index')` and indexes made by hand: every new row counts once, and nothing else does.
 
-use asn_inventory_tests::prelude::*;
-
 use crate::ingest_support::{Db, refused, run, value};
 
 const ATTACHED: &str =
     "CREATE TABLE e (id int PRIMARY KEY, ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index')";
-const INDEXES: &str = "SELECT count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'ip_observer'";
 
 /// What the doctor says of tables and indexes.
 fn complaints(db: &Db) -> Vec<String> {
