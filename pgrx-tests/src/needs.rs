@@ -1,4 +1,4 @@
-//! Tests that need an extension which is not everywhere: Citus, TimescaleDB, postgres_fdw, citext. They run where the PostgreSQL under test has
+//! Tests that need an extension which is not everywhere: Citus, TimescaleDB, postgres_fdw, citext, amcheck. They run where the PostgreSQL under test has
 //! it. Where it has not, that is written down, and `make test` says at its end how many ran and how many did not.
 
 use crate::cluster::target_dir;
