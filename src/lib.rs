@@ -42,7 +42,7 @@ extension_sql_file!("../sql/privileges.sql", name = "privileges", requires = ["c
 pub extern "C-unwind" fn _PG_init() {
     pg::errors::without_backtraces();
     settings::define();
-    ingest::running::install(pg::process::is_preloading());
+    ingest::running::install();
     if pg::process::is_preloading() {
         shared::request();
         if !pg::session::is_of_pg_upgrade() {

@@ -287,7 +287,9 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             let now = call::statement_start();
             let mut is_hasty = false;
-            for level in Held::take().0.take_from(0) {
+            // Not held while they are written.
+            let levels = Held::take().0.take_from(0);
+            for level in levels {
                 for mut counted in level.tables.into_values() {
                     is_hasty |= counted.flush(now, is_hasty);
                     SPARE.set(Some(counted.tally));

@@ -10,6 +10,8 @@ use std::cell::{Cell, RefCell};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::pg::raw;
+
 /// What a row that comes to an index may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Running {
@@ -40,24 +42,18 @@ pub fn at_end(f: fn()) {
     AT_END.set(Some(f));
 }
 
-/// Notes that a utility statement runs, and returns what did until then.
+/// What a utility statement does.
 ///
 /// # Safety
 /// `statement` must be a planned utility statement.
 #[inline]
-pub unsafe fn begin_utility(statement: *mut pg_sys::PlannedStmt) -> Running {
+unsafe fn of_utility(statement: *mut pg_sys::PlannedStmt) -> Running {
     // SAFETY: a utility statement has a tree, whose tag says of which kind it is.
     let copies = unsafe {
         let tree = (*statement).utilityStmt;
         !tree.is_null() && (*tree).type_ == pg_sys::NodeTag::T_CopyStmt && (*tree.cast::<pg_sys::CopyStmt>()).is_from
     };
-    RUNNING.replace(if copies { Running::Inserts } else { Running::Either })
-}
-
-/// Puts back what [`begin_utility`] returned.
-#[inline]
-pub fn end_utility(around: Running) {
-    RUNNING.set(around);
+    if copies { Running::Inserts } else { Running::Either }
 }
 
 /// What a planned statement does.
@@ -112,7 +108,7 @@ static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 
 unsafe extern "C-unwind" {
-    // PostgreSQL's own, unwrapped: see `worker::ddl`.
+    // PostgreSQL's own, unwrapped: see `raw::standard_ProcessUtility`.
     #[cfg(not(feature = "pg18"))]
     fn standard_ExecutorRun(
         query: *mut pg_sys::QueryDesc,
@@ -123,31 +119,18 @@ unsafe extern "C-unwind" {
     #[cfg(feature = "pg18")]
     fn standard_ExecutorRun(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
     fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
-    fn standard_ProcessUtility(
-        statement: *mut pg_sys::PlannedStmt,
-        query: *const std::ffi::c_char,
-        read_only_tree: bool,
-        context: pg_sys::ProcessUtilityContext::Type,
-        params: pg_sys::ParamListInfo,
-        environment: *mut pg_sys::QueryEnvironment,
-        destination: *mut pg_sys::DestReceiver,
-        completion: *mut pg_sys::QueryCompletion,
-    );
 }
 
-/// Installs the hooks, when the library is loaded. `is_preloading`: COPY passes another hook, which calls
-/// [`begin_utility`].
-pub fn install(is_preloading: bool) {
+/// Installs the hooks, when the library is loaded.
+pub fn install() {
     // SAFETY: chained as every extension does.
     unsafe {
         NEXT_RUN = pg_sys::ExecutorRun_hook;
         pg_sys::ExecutorRun_hook = Some(on_run);
         NEXT_FINISH = pg_sys::ExecutorFinish_hook;
         pg_sys::ExecutorFinish_hook = Some(on_finish);
-        if !is_preloading {
-            NEXT_UTILITY = pg_sys::ProcessUtility_hook;
-            pg_sys::ProcessUtility_hook = Some(on_utility);
-        }
+        NEXT_UTILITY = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(on_utility);
         pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
     }
@@ -203,7 +186,7 @@ unsafe extern "C-unwind" fn on_finish(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// The same for utility statements, in a session that has loaded the library by itself.
+/// The same for utility statements.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn on_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -217,10 +200,10 @@ unsafe extern "C-unwind" fn on_utility(
 ) {
     // SAFETY: passes its arguments on; the statement is a parse tree that PostgreSQL owns.
     unsafe {
-        let around = begin_utility(statement);
-        let next = NEXT_UTILITY.unwrap_or(standard_ProcessUtility);
+        let around = RUNNING.replace(of_utility(statement));
+        let next = NEXT_UTILITY.unwrap_or(raw::standard_ProcessUtility);
         next(statement, query, read_only_tree, context, params, environment, destination, completion);
-        end_utility(around);
+        RUNNING.set(around);
     }
 }
 

@@ -52,6 +52,21 @@ unsafe extern "C-unwind" {
     ) -> std::ffi::c_int;
 }
 
+unsafe extern "C-unwind" {
+    /// For hooks on utility statements. pgrx's version catches every error and raises it again, and the new error has lost
+    /// its context (the line of a COPY), its constraint's name and its position, and shows a backtrace to the user.
+    pub fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const std::ffi::c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
 /// The value of a column, from 1; `None` when null.
 ///
 /// # Safety

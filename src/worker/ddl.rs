@@ -17,8 +17,8 @@ use pgrx::prelude::*;
 
 use super::allowed;
 use super::allowed::Wanted;
-use crate::ingest::{copy, queue, running};
-use crate::pg::{catalog, time};
+use crate::ingest::{copy, queue};
+use crate::pg::{catalog, raw, time};
 use crate::shared;
 use crate::shared::Database;
 
@@ -28,21 +28,6 @@ const BAN: i64 = 60_000_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
-
-unsafe extern "C-unwind" {
-    // PostgreSQL's own, unwrapped: pgrx's version catches every error and raises it again, and the new error has lost
-    // its context (the line of a COPY), its constraint's name and its position, and shows a backtrace to the user.
-    fn standard_ProcessUtility(
-        statement: *mut pg_sys::PlannedStmt,
-        query: *const std::ffi::c_char,
-        read_only_tree: bool,
-        context: pg_sys::ProcessUtilityContext::Type,
-        params: pg_sys::ParamListInfo,
-        environment: *mut pg_sys::QueryEnvironment,
-        destination: *mut pg_sys::DestReceiver,
-        completion: *mut pg_sys::QueryCompletion,
-    );
-}
 
 thread_local! {
     /// The database that this session's statement has banned our processes from.
@@ -77,21 +62,8 @@ unsafe extern "C-unwind" fn on_utility(
         make_way(statement, context);
         let commits_prepared = commits_prepared(statement);
         let level = copy::make_room(statement);
-        let around = running::begin_utility(statement);
-        match NEXT {
-            Some(next) => next(statement, query, read_only_tree, context, params, environment, destination, completion),
-            None => standard_ProcessUtility(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                destination,
-                completion,
-            ),
-        }
-        running::end_utility(around);
+        let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
+        next(statement, query, read_only_tree, context, params, environment, destination, completion);
         copy::give_back(level);
         lift_ban();
         if commits_prepared {
