@@ -23,7 +23,6 @@ use crate::pg::citus::Kept;
 use crate::pg::errors::{bad_value, not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::session;
-use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 use crate::sql_function;
@@ -101,7 +100,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     method.put_on(&sql, schema, table, &members, &arguments);
     // An index that is kept tells nobody that its table is attached now.
     members.iter().for_each(|member| catalog::forget_kept(*member));
-    let before = Before::now(&with_latest_snapshot(|| snapshot(&sql)), command).to_string();
+    let before = Before::now(command).to_string();
     drop(sql);
     let is_empty = members.iter().copied().all(is_empty);
     // The caller needs no right for the note.
@@ -220,8 +219,4 @@ pub(super) fn refuse_distributed(table: pg_sys::Oid, what: &str) {
             "",
         );
     }
-}
-
-fn snapshot(sql: &Sql) -> String {
-    sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).get(0, 1).unwrap_or_default()
 }

@@ -7,6 +7,8 @@ use pgrx::prelude::*;
 
 use crate::pg::errors::raise;
 use crate::pg::session;
+use crate::pg::snapshot::with_latest_snapshot;
+use crate::pg::sql::Sql;
 
 /// Which rows were there when the table was attached: those of transactions that had committed, and of the attaching
 /// transaction itself those of earlier commands.
@@ -21,8 +23,12 @@ pub struct Before {
 }
 
 impl Before {
-    /// As of `snapshot`, a `pg_snapshot` as text taken while the table is locked, and `command` of this transaction.
-    pub fn now(snapshot: &str, command: u32) -> Before {
+    /// As of now, while the table is locked, and of `command` of this transaction.
+    pub fn now(command: u32) -> Before {
+        let snapshot = with_latest_snapshot(|| {
+            let sql = Sql::as_caller();
+            sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).text(0, 1).unwrap_or_default()
+        });
         // Making a trigger has assigned this transaction an id.
         let (top, next) = (session::transaction(), session::next_transaction());
         let own = |id: &u64| session::is_own_transaction(*id);

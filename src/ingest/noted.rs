@@ -29,7 +29,6 @@ use crate::pg::errors::{raise, warn};
 use crate::pg::inherits;
 use crate::pg::made;
 use crate::pg::session;
-use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 use crate::sql_function;
@@ -193,11 +192,7 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     }
     let is_column = |name: &str| column(index.rd_att, name).is_some();
     let time = arguments.observed_at.as_deref().map(|text| EventTime::parse(text, is_column));
-    let snapshot = with_latest_snapshot(|| {
-        let sql = Sql::as_caller();
-        sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).text(0, 1).unwrap_or_default()
-    });
-    let before = Before::now(&snapshot, session::command()).to_string();
+    let before = Before::now(session::command()).to_string();
     let how = Attaching {
         columns: &arguments.selectors,
         observed_at: time.as_ref(),

@@ -20,7 +20,6 @@ use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
 use crate::pg::session;
-use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 
 /// An attached table, or a table below one.
@@ -116,10 +115,6 @@ pub fn note(schema: &Schema, table: pg_sys::Oid) {
         return;
     }
     let command = session::command();
-    let snapshot = with_latest_snapshot(|| {
-        let sql = Sql::as_caller();
-        sql.query("SELECT pg_catalog.pg_current_snapshot()::text", &[]).text(0, 1).unwrap_or_default()
-    });
-    let before = Before::now(&snapshot, command).to_string();
+    let before = Before::now(command).to_string();
     source::note_part(schema, table, &before);
 }
