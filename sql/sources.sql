@@ -57,25 +57,30 @@ CREATE TABLE @extschema@.ip_asn_history (
     old_asn    bigint NOT NULL,
     old_source text,
     new_asn    bigint,
-    new_source text
+    new_source text,
+    old_country_code text,
+    old_org    text
 );
 CREATE INDEX ip_asn_history_lookup ON @extschema@.ip_asn_history (ip_address, changed_at);
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
 CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
 COMMENT ON INDEX @extschema@.ip_asn_history_time IS 'the latest changes';
-COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
+COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed, or its country';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'source of the old ASN';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: no longer known';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_country_code IS 'the country until then; null: none was known, or before version 0.3.0';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_org IS 'the organization until then, as it was called; null: none was known, or before version 0.3.0';
 
 CREATE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
 COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
-CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number ON @extschema@.ip_inventory FOR EACH ROW
-    WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number)
+CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number, country_code ON @extschema@.ip_inventory FOR EACH ROW
+    WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number
+        OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code))
     EXECUTE FUNCTION @extschema@._record_asn_change();
 -- The worker fires no trigger but those that are always on.
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;

@@ -70,6 +70,41 @@ fn a_table_of_networks_joins_by_index() {
 }
 
 #[test]
+fn the_country_and_the_organization_of_a_day_are_kept() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('81.2.69.142'), ('10.0.0.1')");
+    db.settle();
+    db.sql(
+        "UPDATE ip_inventory SET asn_number = 64500, asn_org = 'Before', country_code = 'GB' WHERE ip_address = '81.2.69.142';
+         DELETE FROM ip_asn_history",
+    );
+    let at = "SELECT concat_ws(' ', asn_number, asn_org, country_code) FROM ip_network_at('81.2.69.142', now() - interval '1 hour')";
+    assert_eq!(db.value(at), "64500 Before GB");
+    // The country alone, then the name, then the AS and the country; each is one row at most.
+    for change in [
+        "country_code = 'FR'",
+        "asn_org = 'Renamed'",
+        "asn_number = 64501, asn_org = 'After', country_code = NULL",
+        "country_code = 'DE'",
+    ] {
+        db.sql(&format!("UPDATE ip_inventory SET {change} WHERE ip_address = '81.2.69.142'"));
+    }
+    db.sql("UPDATE ip_inventory SET country_code = 'US' WHERE ip_address = '10.0.0.1'");
+    assert_eq!(
+        db.lines("SELECT host(ip_address), old_asn, old_org, old_country_code, new_asn FROM ip_asn_history ORDER BY changed_at"),
+        ["81.2.69.142|64500|Before|GB|64500", "81.2.69.142|64500|Renamed|FR|64501"]
+    );
+    assert_eq!(db.value(at), "64500 Before GB");
+    assert_eq!(
+        db.value("SELECT concat_ws(' ', asn_number, asn_org, country_code) FROM ip_network_at('81.2.69.142', now())"),
+        "64501 After DE"
+    );
+    assert_eq!(db.lines("SELECT old_asn, new_asn FROM asn_changes"), ["64500|64501"]);
+    let story = "SELECT detail FROM ip_story('81.2.69.142') WHERE event IN ('country changed', 'network changed') ORDER BY at, event";
+    assert_eq!(db.lines(story), ["from GB to FR", "from FR to DE", "from AS64500 to AS64501"]);
+}
+
+#[test]
 fn networks_of_the_past_come_in_sets_and_agree_with_one_by_one() {
     let db = Db::new();
     db.sql(
@@ -88,7 +123,7 @@ fn networks_of_the_past_come_in_sets_and_agree_with_one_by_one() {
     assert_eq!(db.value(differing), "0");
     assert_eq!(
         db.lines("SELECT n.asn_number = 64999, n.asn_org = 'Later', n.country_code FROM e, ip_network_at(e.ip, e.at) n WHERE e.ip = '8.8.8.8' ORDER BY e.at"),
-        ["f|f|", "t|t|ZZ", "t|t|ZZ", "t|t|ZZ", "t|t|ZZ"]
+        ["f|f|US", "t|t|ZZ", "t|t|ZZ", "t|t|ZZ", "t|t|ZZ"]
     );
     assert_eq!(
         db.lines("SELECT asn_number, asn_org FROM ip_network_at('192.0.2.1', now())"),

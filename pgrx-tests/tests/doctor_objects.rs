@@ -95,7 +95,7 @@ fn a_trigger_of_the_extension_that_does_not_fire_is_an_error() {
     for (fault, said) in [
         (
             as_restored("ip_inventory").as_str(),
-            "Trigger record_asn_change on public.ip_inventory fires in ordinary sessions only: changes of ASNs are not recorded in ip_asn_history.",
+            "Trigger record_asn_change on public.ip_inventory fires in ordinary sessions only: changes of ASNs and countries are not recorded in ip_asn_history.",
         ),
         (
             "ALTER TABLE ip_inventory DISABLE TRIGGER asn_inventory_uncounted",
@@ -103,7 +103,7 @@ fn a_trigger_of_the_extension_that_does_not_fire_is_an_error() {
         ),
         (
             "DROP TRIGGER record_asn_change ON ip_inventory",
-            "error|Trigger record_asn_change on public.ip_inventory is missing: changes of ASNs",
+            "error|Trigger record_asn_change on public.ip_inventory is missing: changes of ASNs and countries",
         ),
         (
             "ALTER TABLE ip_source DISABLE TRIGGER asn_inventory_restore",

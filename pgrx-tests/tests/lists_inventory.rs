@@ -94,3 +94,30 @@ fn every_row_is_reached_though_lists_change_faster_than_a_walk() {
     assert_eq!(cluster.value(DB, unreached), "0");
     assert_eq!(cluster.value(DB, "SELECT count(*) FROM enrichment_run WHERE kind = 'walk' AND outcome <> 'done'"), "0");
 }
+
+#[test]
+fn lists_alone_are_followed_where_there_is_no_file() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "50ms").start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    let dir = default_dir(&cluster);
+    put(&dir, "tor.txt", "81.2.69.142\n10.0.0.0/8\n");
+    wait_lists(&cluster, "81.2.69.142", "{tor}");
+    // One that a file answered which is gone since.
+    cluster.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address, ip_class, maxmind_status, maxmind_ts, city, lists)
+         VALUES ('8.8.8.8', 'public', 'found', now(), 'Kept', '{old}');
+         CREATE TABLE events (ip inet); SELECT attach_ip_source('events', ARRAY['ip']);
+         INSERT INTO events VALUES ('81.2.69.142'), ('10.1.1.1'), ('81.2.69.143')",
+    );
+    cluster.wait_value(DB, LISTS, "8.8.8.8={old} 10.1.1.1={tor} 81.2.69.142={tor} 81.2.69.143=-");
+    put(&dir, "net.txt", "81.2.0.0/16\n8.0.0.0/8\n");
+    fs::remove_file(dir.join("tor.txt")).expect("removed");
+    cluster.wait_value(DB, LISTS, "8.8.8.8={old} 10.1.1.1=- 81.2.69.142={net} 81.2.69.143={net}");
+    let row = "SELECT city, maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.8'";
+    assert_eq!(cluster.lines(DB, row), ["Kept|found"]);
+    // A file that comes answers all of them.
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.wait_value(DB, LISTS, "8.8.8.8={net} 10.1.1.1=- 81.2.69.142={net} 81.2.69.143={net}");
+    assert_eq!(cluster.value(DB, "SELECT city FROM ip_inventory WHERE ip_address = '81.2.69.142'"), "London");
+}

@@ -205,6 +205,46 @@ fn a_source_with_its_own_schedule_needs_no_other() {
 }
 
 #[test]
+fn lists_of_networks_come_by_url_as_well() {
+    let sources = |files: &Files| {
+        let (url, plain) = (files.url(), files.plain_url());
+        format!("tor={url}/exits#list, a={url}/a, office={plain}/office.zip?x=1#every=10min&list")
+    };
+    let bench = Bench::start("a", sources, &[]);
+    let cluster = &bench.site.cluster;
+    bench.files.offer("/a", &database(10, "GB"));
+    bench.files.offer("/exits", b"# exits\n81.2.69.142\n");
+    bench.files.offer("/office.zip?x=1", &zip("any name.csv", b"81.2.0.0/16\n"));
+    // A job that was forced ends when they answer.
+    assert_eq!(bench.site.update_forced(), "done|a: downloaded; list tor: downloaded; list office: downloaded");
+    assert_eq!(cluster.value(DB, "SELECT ip_lists('81.2.69.142')"), "{office,tor}");
+    assert_eq!(cluster.lines(DB, "SELECT list, file FROM network_lists()"), ["office|office.list", "tor|tor.list"]);
+    assert_eq!(bench.site.update(), "done|a: up to date; list tor: up to date; list office: up to date");
+    // A newer one is imported by itself; one that is no list leaves the one of before.
+    bench.files.offer("/exits", b"81.2.69.143\n");
+    bench.files.page("/office.zip?x=1", 200);
+    let told = bench.site.update();
+    let host = bench.files.host();
+    assert!(
+        told.starts_with("failed|a: up to date; list tor: downloaded; list office: the answer is a web page"),
+        "{told}"
+    );
+    let lists = "SELECT ip_lists('81.2.69.142')::text || ip_lists('81.2.69.143')::text";
+    cluster.wait_value(DB, lists, "{office}{office,tor}");
+    let doctor = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'mmdb sources'";
+    let found = cluster.value(DB, doctor);
+    assert!(found.starts_with("list office from 127.0.0.1:"), "{found}");
+    bench.files.offer("/exits", b"words\nand more words\nand no network\n");
+    let told = bench.site.update_forced();
+    assert!(told.contains("list tor: downloaded; ") && told.contains("; tor: refused: "), "{told} {host}");
+    assert_eq!(cluster.value(DB, lists), "{office}{office,tor}");
+    // By its own schedule, with none for all.
+    bench.files.offer("/office.zip?x=1", b"203.0.113.0/24\n");
+    let ledger = cluster.data_dir().join("asn_inventory/downloads.json");
+    assert!(fs::read_to_string(ledger).unwrap().contains("\"list:office\""));
+}
+
+#[test]
 fn a_bad_setting_is_refused_and_not_repeated() {
     let bench = Bench::start("a", |_| String::new(), &[]);
     let mut session = bench.site.cluster.connect(DB);

@@ -15,7 +15,7 @@ const DATA: [&str; 9] = [
     "SELECT tbl, ip_columns, observed_at, attached_at, attached_by, observations, unparsable, last_observed_at, populated_at
      FROM ip_source ORDER BY tbl::text",
     "SELECT address, seen, first_seen, last_seen, source FROM ip_observation ORDER BY 1, 2",
-    "SELECT * FROM ip_asn_history",
+    "SELECT ip_address, changed_at, old_asn, old_source, new_asn, new_source FROM ip_asn_history",
     "SELECT asn_number, asn_org, registry, allocated FROM asn_inventory ORDER BY 1",
     "SELECT prefix, announced, origins, country_code, registry, answered_at FROM cymru_prefix ORDER BY 1",
     "SELECT source, window_start, used FROM source_quota",

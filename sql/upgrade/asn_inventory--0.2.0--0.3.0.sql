@@ -41,6 +41,13 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
 END $$;
 DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
+-- The country and the organization of a day, and changes of the country alone.
+ALTER TABLE @extschema@.ip_asn_history ADD COLUMN old_country_code text, ADD COLUMN old_org text;
+CREATE OR REPLACE TRIGGER record_asn_change AFTER UPDATE OF asn_number, country_code ON @extschema@.ip_inventory FOR EACH ROW
+    WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number
+        OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code))
+    EXECUTE FUNCTION @extschema@._record_asn_change();
+ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
 
 -- Who saw an address: a row for each address and place that saw it, beside the row of ip_inventory that sums them up.
@@ -262,13 +269,15 @@ COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was l
 COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
 COMMENT ON INDEX @extschema@.ip_asn_history_time IS 'the latest changes';
-COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed';
+COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed, or its country';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'source of the old ASN';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: no longer known';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_country_code IS 'the country until then; null: none was known, or before version 0.3.0';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_org IS 'the organization until then, as it was called; null: none was known, or before version 0.3.0';
 CREATE OR REPLACE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
 COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
@@ -847,7 +856,8 @@ SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at,
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
     -- Addresses that are known from before, which moved there.
     OR a.known_since > now() - interval '7 days'
-       AND EXISTS (SELECT FROM @extschema@.ip_asn_history h WHERE h.new_asn = a.asn_number AND h.changed_at > now() - interval '7 days'))
+       AND EXISTS (SELECT FROM @extschema@.ip_asn_history h WHERE h.new_asn = a.asn_number AND h.old_asn <> h.new_asn
+                   AND h.changed_at > now() - interval '7 days'))
 ORDER BY greatest(a.first_seen_at, a.known_since) DESC, a.asn_number;
 COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
@@ -880,6 +890,8 @@ SELECT h.changed_at, h.ip_address, h.old_asn, o.asn_org AS old_org, h.old_source
 FROM @extschema@.ip_asn_history h
 LEFT JOIN @extschema@.asn_inventory o ON o.asn_number = h.old_asn
 LEFT JOIN @extschema@.asn_inventory n ON n.asn_number = h.new_asn
+-- The others are changes of the country alone.
+WHERE h.old_asn IS DISTINCT FROM h.new_asn
 ORDER BY h.changed_at DESC, h.ip_address;
 COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, latest first; reads ip_asn_history: all of it, or one address by index';
 COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
@@ -984,17 +996,17 @@ COMMENT ON FUNCTION @extschema@.ip_addresses_in(cidr[]) IS 'the rows of ip_inven
 CREATE OR REPLACE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE (asn_number bigint, asn_org text, country_code text)
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     BEGIN ATOMIC
-        SELECT s.asn, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END,
-               CASE WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
+        SELECT s.asn, coalesce(h.old_org, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END),
+               coalesce(h.old_country_code, CASE WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END)
         FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
-        LEFT JOIN LATERAL (SELECT c.old_asn FROM @extschema@.ip_asn_history c
+        LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
         CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
     END;
-COMMENT ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) IS 'the AS that was stored for an address at a time, with its name and the country: that of the address where the AS is still its own, else that of the registration. For joins: FROM events e, ip_network_at(e.ip, e.at)';
+COMMENT ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) IS 'the AS that was stored for an address at a time, with the organization and the country that were stored with it. Where those were not kept (before version 0.3.0): those of the address where the AS is still its own, else those of the AS. For joins: FROM events e, ip_network_at(e.ip, e.at)';
 CREATE OR REPLACE VIEW @extschema@.known_scanners AS
 SELECT i.ip_address, nullif(i.scanner_name, 'unknown') AS scanner_name, coalesce(i.scanner_classification, 'unknown') AS classification,
        i.scanner_last_seen, i.scanner_ts AS asked_at, i.asn_number, i.asn_org, i.country_code,
@@ -1114,6 +1126,15 @@ BEGIN
                              coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
             FROM change c LEFT JOIN known_network o ON o.asn_number = c.old_asn
             LEFT JOIN known_network n ON n.asn_number = c.new_asn
+            WHERE c.old_asn IS DISTINCT FROM c.new_asn
+            UNION ALL
+            SELECT c.changed_at, 3, 'country changed', NULL,
+                   concat('from ', c.old_country_code, coalesce(' to ' || c.next, ' to none: no source knows it any more'))
+            FROM (SELECT h.changed_at, h.old_country_code,
+                         CASE WHEN lead(h.changed_at) OVER later IS NULL THEN (SELECT e.country_code FROM entry e)
+                              ELSE lead(h.old_country_code) OVER later END AS next
+                  FROM change h WINDOW later AS (ORDER BY h.changed_at)) c
+            WHERE c.old_country_code IS NOT NULL AND c.next IS DISTINCT FROM c.old_country_code
             UNION ALL
             SELECT p.answered_at, 4, 'announced', 'cymru',
                    CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)

@@ -1,4 +1,4 @@
-//! The history of ASNs: a trigger of `ip_inventory` writes a row for each change of an ASN, by any writer.
+//! The history of ASNs: a trigger of `ip_inventory` writes a row for each change of an ASN or of its country, by any writer.
 //!
 //! Below SQL, as the owner of `ip_asn_history`: a role that may make a trigger there must not have it run by roles that
 //! correct the inventory, or by the worker.
@@ -31,8 +31,17 @@ const COLUMNS: [shape::Column; 6] = [
     (c"new_source", pg_sys::TEXTOID),
 ];
 
+/// Further ones, which a table of 0.2.0 does not have until ALTER EXTENSION.
+const LATER: [shape::Column; 2] = [(c"old_country_code", pg_sys::TEXTOID), (c"old_org", pg_sys::TEXTOID)];
+
+/// The values of a row.
+struct Change {
+    columns: [Option<Datum>; COLUMNS.len()],
+    later: [Option<Datum>; LATER.len()],
+}
+
 sql_function!(
-    /// `record_asn_change() → trigger`: AFTER UPDATE OF asn_number ON ip_inventory, FOR EACH ROW.
+    /// `record_asn_change() → trigger`: AFTER UPDATE OF asn_number, country_code ON ip_inventory, FOR EACH ROW.
     record_asn_change,
     pg_finfo_record_asn_change,
     |call: Call| {
@@ -65,7 +74,7 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
         };
         let (old, new) = (data.tg_trigtuple, data.tg_newtuple);
         let (asn, source) = (Column::AsnNumber.stored(), Column::AsnSource.stored());
-        let row = [
+        let columns = [
             value(new, Column::Ip.stored()),
             Some(Datum::from(pg_sys::GetCurrentTransactionStartTimestamp())),
             value(old, asn),
@@ -73,8 +82,10 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             value(new, asn),
             value(new, source),
         ];
+        let later = [value(old, Column::CountryCode.stored()), value(old, Column::AsnOrg.stored())];
+        let row = Change { columns, later };
         let table = history_of((*data.tg_relation).rd_id, schema);
-        if row[0].is_none() || row[2].is_none() || table == pg_sys::InvalidOid || !insert(table, row) {
+        if columns[0].is_none() || columns[2].is_none() || table == pg_sys::InvalidOid || !insert(table, &row) {
             warn(
                 "a change of an ASN is not recorded: table \"ip_asn_history\" or \"ip_inventory\" was altered",
                 "",
@@ -113,8 +124,8 @@ fn history_of(table: pg_sys::Oid, schema: pg_sys::Oid) -> pg_sys::Oid {
 /// Inserts a row with its index entries. False: the table does not have the expected shape.
 ///
 /// # Safety
-/// `table` must be a relation, and the values of the types of [`COLUMNS`].
-unsafe fn insert(table: pg_sys::Oid, row: [Option<Datum>; COLUMNS.len()]) -> bool {
+/// `table` must be a relation, and the values of the types of [`COLUMNS`] and [`LATER`].
+unsafe fn insert(table: pg_sys::Oid, row: &Change) -> bool {
     // SAFETY: the table is locked as by any INSERT, and the lock is kept; its shape is checked before it is written.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
@@ -128,9 +139,12 @@ unsafe fn insert(table: pg_sys::Oid, row: [Option<Datum>; COLUMNS.len()]) -> boo
         let natts = (*desc).natts as usize;
         let mut values = vec![Datum::null(); natts];
         let mut nulls = vec![true; natts];
-        for (at, value) in row.into_iter().enumerate() {
-            nulls[at] = value.is_none();
-            values[at] = value.unwrap_or(Datum::null());
+        let later = LATER.into_iter().map(|(name, kind)| shape::find(desc, name, kind));
+        let places = (0..COLUMNS.len()).map(Some).chain(later.map(|number| number.map(|number| number as usize - 1)));
+        for (at, value) in places.zip(row.columns.iter().chain(&row.later)) {
+            if let (Some(at), Some(value)) = (at, value) {
+                (values[at], nulls[at]) = (*value, false);
+            }
         }
         let tuple = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
         pg_sys::simple_heap_insert(relation, tuple);

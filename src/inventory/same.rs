@@ -96,6 +96,13 @@ impl Stored {
         self.text(Column::MaxMindStatus) == Some(Status::Pending.as_str().as_bytes())
     }
 
+    /// Whether files gave an answer, or said that they have none.
+    pub fn was_answered(&self) -> bool {
+        let answers = [Status::Found, Status::NotFound];
+        self.text(Column::MaxMindStatus)
+            .is_some_and(|status| answers.iter().any(|one| one.as_str().as_bytes() == status))
+    }
+
     /// Whether writing `record` would change nothing.
     pub fn says(&self, record: &Enrichment<'_>) -> bool {
         let text = |column, said: Option<&str>| match (self.text(column), said) {

@@ -91,9 +91,13 @@ fn assignments(policy: &Policy, count: usize) -> String {
 // the planner must not choose a join that reads the whole inventory for each batch: in any plan, the join has no more
 // rows than the list. `fetched` is the column that the list is about.
 fn update_sql(schema: &Schema, policy: &Policy, count: usize, fetched: &str) -> String {
+    // Without a file, nothing is known but which lists hold an address; and nothing that files said is given up.
+    let other_lists = "i.maxmind_status = 'unavailable' AND i.lists IS DISTINCT FROM r.lists";
+    let other_lists = if count > columns::COUNT_BEFORE { other_lists } else { "false" };
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
-         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
+         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip
+           AND (r.maxmind_status <> 'unavailable' OR {other_lists}) AND {due}",
         s = schema.name,
         set = assignments(policy, count),
         names = columns::names(count),

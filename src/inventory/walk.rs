@@ -91,7 +91,11 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
                 continue;
             }
             compared += 1;
-            let same = maxmind::with(|databases| stored.says(&counters::lookup(|| cascade::offline(ip, databases))));
+            let same = maxmind::with(|databases| {
+                // Lists alone say nothing against what files said that are gone now.
+                let is_left = databases.is_empty() && stored.was_answered();
+                is_left || stored.says(&counters::lookup(|| cascade::offline(ip, databases)))
+            });
             if !same {
                 found.push((ip, (*tuple).t_self));
                 if found.len() >= batch {
@@ -132,10 +136,11 @@ pub fn estimate(schema: &Schema) -> u64 {
 
 /// The names of the open generations, and last the edition that answers each question, with the version of the index and
 /// the lists of networks.
-/// `None` if none is installed, and while one answers by an index of an earlier version.
+/// `None` if nothing is installed, neither files nor lists, and while a file answers by an index of an earlier version.
 pub fn answering(databases: &Databases) -> Option<Vec<String>> {
     let open = databases.generations();
-    if databases.is_empty() || open.iter().any(|generation| generation.is_outdated()) {
+    let has_none = databases.is_empty() && databases.lists().name().is_empty();
+    if has_none || open.iter().any(|generation| generation.is_outdated()) {
         return None;
     }
     let mut names: Vec<String> = open.iter().map(|open| open.name().to_owned()).collect();

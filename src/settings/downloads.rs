@@ -21,7 +21,7 @@ pub struct Downloads {
     pub license_key: String,
     /// Base URL.
     pub url: String,
-    /// Where other editions come from.
+    /// Where other editions, and lists of networks, come from.
     pub sites: Vec<Site>,
     /// When to look.
     pub schedule: String,
@@ -69,8 +69,8 @@ pub fn define() {
         ),
         (
             c"asn_inventory.mmdb_sources",
-            c"Where the files of editions come from that MaxMind's server does not have: edition=URL, comma separated.",
-            c"In a URL {year}, {month}, {day} and {secret:REFERENCE} are filled in; #sha256 and #every=6h may follow. A key itself is refused.",
+            c"Where editions that MaxMind's server does not have and lists of networks come from: name=URL, comma separated.",
+            c"In a URL {year}, {month}, {day} and {secret:REFERENCE} are filled in; #list (a list of networks), #sha256 and #every=6h may follow. A key itself is refused.",
             &MMDB_SOURCES,
             secret,
             Some(check_sources),

@@ -1,23 +1,24 @@
-//! Fetching newer files, MaxMind's and those of other sources: by schedule, and when `update_maxmind` asks. A thread does
-//! it; the launcher imports the files in `maxmind_dir`, as it does with a file that a user puts there. The key stands in
+//! Fetching newer files, MaxMind's and those of other sources, and lists of networks: by schedule, and when `update_maxmind` asks. A thread does
+//! it; the launcher imports the files in their directories, as it does with a file that a user puts there. The key stands in
 //! [`license_key`], the times in [`times`], the results in words in [`lines`].
 
+mod installing;
 mod license_key;
 mod lines;
 mod times;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use enrich::maxmind::Edition;
-use enrich::maxmind::download::{Fingerprint, Site, Source};
-use enrich::maxmind::store::StoreError;
-use enrich::maxmind::update::{Done, MaxMind, Update, UpdateError};
+use enrich::maxmind::download::{Fingerprint, Kind, Site, Source};
+use enrich::maxmind::update::{Done, MaxMind, Told, Update, UpdateError};
 use pgrx::pg_sys;
 
+use self::installing::{Ending, Installing};
 use self::license_key::{LicenseKey, Spent};
-use self::lines::{closes, refusal};
+use self::lines::closes;
 use self::times::{SOONEST, Times, Turn, wanted};
 use crate::files::maxmind;
 use crate::jobs::run::finish;
@@ -31,13 +32,8 @@ use crate::shared::{Job, kind, outcome, state};
 
 /// How late a failure is tried again at the latest, where it is the key that cannot be had.
 const LATEST: Duration = Duration::from_secs(6 * 3600);
-/// How long a forced install waits for another importer, and for files that are still being written.
-const INSTALL: Duration = Duration::from_secs(30);
 
-/// Of a job: its outcome and its detail.
-type Told = (u32, Option<String>);
-
-type Outcome = Result<Vec<(Edition, Done)>, UpdateError>;
+type Outcome = Result<Vec<Told>, UpdateError>;
 
 /// The worker's downloads.
 pub struct Download {
@@ -55,29 +51,14 @@ pub struct Download {
 struct Running {
     coming: Receiver<Outcome>,
     forced: bool,
-    /// The hosts that are asked, by edition; MaxMind's, or a mirror of it, for all others.
-    hosts: Vec<Site>,
+    /// The sources that are asked; MaxMind's server, or a mirror of it, for all others.
+    sites: Vec<Site>,
     maxmind: String,
 }
 
 impl Running {
-    fn host(&self, edition: &Edition) -> &str {
-        self.hosts.iter().find(|site| site.edition() == edition).map_or(&self.maxmind, Site::host)
-    }
-}
-
-/// Files fetched by force, which must be installed before the job ends.
-struct Installing {
-    fetched: Vec<Edition>,
-    told: Told,
-    until: Instant,
-}
-
-impl Installing {
-    fn fails(&mut self, why: &str) {
-        let (how, detail) = &mut self.told;
-        *how = outcome::FAILED;
-        *detail = Some([detail.as_deref().unwrap_or_default(), why].join("; "));
+    fn site(&self, told: &Told) -> Option<&Site> {
+        self.sites.iter().find(|site| (site.kind(), site.name()) == (told.kind, &told.name))
     }
 }
 
@@ -198,14 +179,16 @@ impl Download {
             let info = manifest.editions.get(edition.name()).and_then(|of| of.current.as_ref());
             info.map(|info| info.build_epoch as i64 * 1_000_000)
         };
-        let editions = wanted(turn, files.maxmind_editions, &sites);
+        let (editions, lists) = wanted(turn, files.maxmind_editions, &sites);
         let update = Update {
             maxmind,
             sites: sites.clone(),
             resolver: network.resolver(),
             ca_file,
             editions: editions.into_iter().map(|edition| (edition.clone(), built(&edition))).collect(),
+            lists,
             to_dir: files.maxmind_dir,
+            lists_dir: settings::lists_dir(),
             state_dir: settings::place::directory(),
             forced,
             scheduled: turn.is_some(),
@@ -214,7 +197,7 @@ impl Download {
         let work = move || drop(sender.send(update.run(unix_now)));
         process::with_signals_blocked(|| std::thread::Builder::new().name("asn download".to_owned()).spawn(work))
             .map_err(|error| format!("a thread cannot be started: {error}"))?;
-        self.running = Some(Running { coming, forced, hosts: sites, maxmind: host });
+        self.running = Some(Running { coming, forced, sites, maxmind: host });
         Ok(())
     }
 
@@ -227,56 +210,35 @@ impl Download {
         let Some(running) = self.running.take() else { return };
         let forced = running.forced;
         self.times.plan_own();
-        let (told, fetched) = self.judge(found, &running);
+        let (ending, fetched) = self.judge(found, &running);
         if !fetched.is_empty() {
             shared::wake_launcher();
         }
         if forced && !fetched.is_empty() {
-            self.installing = Some(Installing { fetched, told, until: Instant::now() + INSTALL });
+            self.installing = Some(Installing::new(fetched, ending));
         } else {
-            self.tell(told);
+            self.tell(ending);
         }
     }
 
-    /// Installs files fetched by force, even older or much smaller ones: the user requested it. The launcher may be
-    /// importing at this moment, and a file of this very second counts as unfinished: this waits for both.
+    /// Files fetched by force: the job ends when they are in use, or refused.
     fn install(&mut self) {
-        let Some(installing) = &mut self.installing else { return };
-        let late = Instant::now() >= installing.until;
-        let (store, settings) = (maxmind::store(), settings::snapshot());
-        let news = |manifest: &_| store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, manifest);
-        let unfinished = match maxmind::import(&settings, true) {
-            Ok(_) => store.manifest().is_ok_and(|manifest| news(&manifest)),
-            Err(StoreError::Busy) => true,
-            Err(error) => {
-                pgrx::warning!("asn_inventory: could not import mmdb files: {error}");
-                installing.fails(&format!("could not import mmdb files: {error}"));
-                false
-            }
-        };
-        if unfinished && !late {
-            return;
-        }
-        if let Some(mut installing) = self.installing.take() {
-            for edition in std::mem::take(&mut installing.fetched) {
-                if let Some(why) = refusal(&edition) {
-                    installing.fails(&format!("{}: refused: {why}", edition.name()));
-                }
-            }
-            self.tell(installing.told);
+        if let Some(ending) = self.installing.as_mut().and_then(Installing::turn) {
+            self.installing = None;
+            self.tell(ending);
         }
     }
 
-    fn tell(&self, (how, detail): Told) {
+    fn tell(&self, (how, detail): Ending) {
         for job in self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
             finish(job, how, detail.clone());
         }
     }
 
-    /// Returns the result, one line an edition, the text for a job, and the editions with a new file.
-    fn judge(&mut self, found: Option<Outcome>, running: &Running) -> (Told, Vec<Edition>) {
-        let editions = match found {
-            Some(Ok(editions)) => editions,
+    /// Returns the result of the job, in its detail one line an edition or list, and those with a new file.
+    fn judge(&mut self, found: Option<Outcome>, running: &Running) -> (Ending, Vec<(Kind, Edition)>) {
+        let results = match found {
+            Some(Ok(results)) => results,
             Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), Vec::new()),
             Some(Err(error)) => {
                 pgrx::warning!("asn_inventory: mmdb files cannot be updated: {error}");
@@ -290,20 +252,20 @@ impl Download {
             }
         };
         let (mut lines, mut failed, mut fetched, mut closed) = (Vec::new(), false, Vec::new(), false);
-        for (edition, done) in &editions {
-            let has_site = running.hosts.iter().any(|site| site.edition() == edition);
-            if !has_site && closed && closes(done) {
+        for told in &results {
+            let site = running.site(told);
+            if site.is_none() && closed && closes(&told.done) {
                 failed = true;
                 continue;
             }
-            closed |= !has_site && closes(done);
-            let line = lines::line(edition, done, running.host(edition));
+            closed |= site.is_none() && closes(&told.done);
+            let line = lines::line(told, site.map_or(&running.maxmind, Site::host));
             failed |= line.failed;
             if let Some(at) = line.again {
                 self.times.try_again(at);
             }
-            if matches!(done, Done::Downloaded) {
-                fetched.push(edition.clone());
+            if matches!(told.done, Done::Downloaded) {
+                fetched.push((told.kind, told.name.clone()));
             }
             lines.push(line.text);
         }

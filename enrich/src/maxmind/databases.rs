@@ -88,9 +88,9 @@ impl Databases {
     }
 
     /// Unix microseconds: a stored answer older than this came from files or lists that are no longer the newest. `None`
-    /// without a file: no stored answer is older then.
+    /// without either: no stored answer is older then.
     pub fn installed_at(&self) -> Option<i64> {
-        self.installed_at.map(|at| self.lists.installed_at().map_or(at, |lists| at.max(lists)))
+        self.installed_at.max(self.lists.installed_at())
     }
 
     /// Whether IPv4 is answered from one index of all editions.

@@ -1,5 +1,6 @@
 //! Whether each source of files is in use and could be had, and whether the settings of a proxy can be read.
 
+use enrich::maxmind::download::{Kind, Site};
 use enrich::maxmind::update;
 use enrich::secrets::Environment;
 
@@ -18,8 +19,9 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
 fn sources(schema: &Schema) -> Vec<Finding> {
     let (sites, editions) = (settings::downloads().sites, settings::snapshot().maxmind_editions);
     let mut found = Vec::new();
-    for site in sites.iter().filter(|site| !editions.contains(site.edition())) {
-        let name = site.edition().name();
+    let is_unused = |site: &&Site| site.kind() == Kind::Database && !editions.contains(site.name());
+    for site in sites.iter().filter(is_unused) {
+        let name = site.name().name();
         let list: Vec<String> = editions.iter().map(|edition| edition.spelled()).chain([name.to_owned()]).collect();
         found.push(Finding::new(
             "mmdb sources",
@@ -32,7 +34,11 @@ fn sources(schema: &Schema) -> Vec<Finding> {
         ));
     }
     for (site, wait) in update::troubles(&settings::place::directory(), &sites, time::now_unix_us()) {
-        let (name, host, why, at) = (site.edition().name(), site.host(), wait.why, time::text(wait.until));
+        let (host, why, at) = (site.host(), wait.why, time::text(wait.until));
+        let name = match site.kind() {
+            Kind::Database => site.name().name().to_owned(),
+            Kind::List => format!("list {}", site.name().name()),
+        };
         found.push(Finding::new(
             "mmdb sources",
             "warning",

@@ -12,8 +12,8 @@ known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observatio
 -- The extension's own triggers: their tables, the modes in which they do their work, and what follows without them.
 own_trigger(tables, name, function, modes, enable, made, otherwise) AS (VALUES
     ('{ip_inventory}'::text[], 'record_asn_change', '_record_asn_change', '{A}'::text[], 'ENABLE ALWAYS',
-     'AFTER UPDATE OF asn_number ON %s FOR EACH ROW WHEN (OLD.asn_number IS NOT NULL AND OLD.asn_number IS DISTINCT FROM NEW.asn_number) EXECUTE FUNCTION %I._record_asn_change()',
-     'changes of ASNs are not recorded in ip_asn_history'),
+     'AFTER UPDATE OF asn_number, country_code ON %s FOR EACH ROW WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code)) EXECUTE FUNCTION %I._record_asn_change()',
+     'changes of ASNs and countries are not recorded in ip_asn_history'),
     ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count,mmdb_shared,mmdb_shared_part,ip_sighting_source,ip_activity,ip_activity_count}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
      'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row()',
      'rows that a subscription brings are added to this server''s own'),

@@ -1,14 +1,14 @@
-//! What came of each edition, in words: for the job and for the log. The host is named where something failed; the rest of
+//! What came of each edition and list, in words: for the job and for the log. The host is named where something failed; the rest of
 //! a URL never is.
 
 use enrich::maxmind::Edition;
-use enrich::maxmind::download::{Closed, DownloadError};
-use enrich::maxmind::update::Done;
+use enrich::maxmind::download::{Closed, DownloadError, Kind};
+use enrich::maxmind::update::{Done, Told};
 
-use crate::files::maxmind;
+use crate::files::{lists, maxmind};
 use crate::pg::time;
 
-/// The result of an edition.
+/// The result of an edition or a list.
 pub struct Line {
     /// For the job.
     pub text: String,
@@ -19,19 +19,23 @@ pub struct Line {
 }
 
 /// In words, and into the log.
-pub fn line(edition: &Edition, done: &Done, host: &str) -> Line {
-    let name = edition.name();
+pub fn line(told: &Told, host: &str) -> Line {
+    let Told { kind, name: of, done } = told;
+    let name = match kind {
+        Kind::Database => of.name().to_owned(),
+        Kind::List => format!("list {}", of.name()),
+    };
     let (mut failed, mut again) = (false, None);
     let text = match done {
         Done::UpToDate => format!("{name}: up to date"),
         Done::Downloaded => format!("{name}: downloaded"),
         Done::Arrived => {
-            let why = refusal(edition);
+            let why = refusal(*kind, of);
             failed = why.is_some();
             let why = why.map_or_else(|| "not installed yet".to_owned(), |why| format!("refused: {why}"));
             format!("{name}: the newest was downloaded before, and {why}")
         }
-        Done::Unchanged => match refusal(edition) {
+        Done::Unchanged => match refusal(*kind, of) {
             None => format!("{name}: up to date"),
             Some(why) => {
                 failed = true;
@@ -85,7 +89,18 @@ pub fn closes(done: &Done) -> bool {
 }
 
 /// Why the import did not take the file that lies there.
-pub fn refusal(edition: &Edition) -> Option<String> {
-    let manifest = maxmind::store().manifest().ok()?;
-    Some(manifest.editions.get(edition.name())?.refused.as_ref()?.reason.clone())
+pub fn refusal(kind: Kind, of: &Edition) -> Option<String> {
+    match kind {
+        Kind::Database => {
+            let manifest = maxmind::store().manifest().ok()?;
+            Some(manifest.editions.get(of.name())?.refused.as_ref()?.reason.clone())
+        }
+        Kind::List => {
+            let manifest = lists::store().manifest().ok()?;
+            // Another file may give the list of that name.
+            let rejected = manifest.rejected.get(&kind.file_name(of.name()));
+            let refused = manifest.lists.get(of.name()).and_then(|state| state.refused.as_ref());
+            Some(rejected.or(refused)?.reason.clone())
+        }
+    }
 }

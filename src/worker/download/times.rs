@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use enrich::maxmind::download::Site;
+use enrich::maxmind::download::{Kind, Site};
 use enrich::maxmind::{Edition, update};
 use enrich::schedule::Schedule;
 
@@ -48,8 +48,8 @@ impl Times {
         (self.schedule, self.sites) = (downloads.schedule, downloads.sites);
         self.plan();
         // A failure before this worker started does not wait for the schedule, either.
-        let editions = settings::snapshot().maxmind_editions;
-        if let Some(at) = update::again_at(&settings::place::directory(), &editions, time::now_unix_us()) {
+        let (editions, sites) = (settings::snapshot().maxmind_editions, self.used());
+        if let Some(at) = update::again_at(&settings::place::directory(), &editions, &sites, time::now_unix_us()) {
             self.try_again(at);
         }
     }
@@ -76,7 +76,8 @@ impl Times {
     /// Sources for editions that are not in the list are not asked.
     fn used(&self) -> Vec<Site> {
         let editions = settings::snapshot().maxmind_editions;
-        self.sites.iter().filter(|site| editions.contains(site.edition())).cloned().collect()
+        let is_used = |site: &&Site| site.kind() == Kind::List || editions.contains(site.name());
+        self.sites.iter().filter(is_used).cloned().collect()
     }
 
     /// Who is to be asked now, if anybody.
@@ -107,8 +108,11 @@ impl Times {
     }
 }
 
-/// The editions to ask for at that turn.
-pub fn wanted(turn: Option<Turn>, editions: Vec<Edition>, sites: &[Site]) -> Vec<Edition> {
-    let own = |edition: &Edition| sites.iter().any(|site| site.edition() == edition && site.every().is_some());
-    editions.into_iter().filter(|edition| turn != Some(Turn::Own) || own(edition)).collect()
+/// The editions and the lists to ask for at that turn.
+pub fn wanted(turn: Option<Turn>, editions: Vec<Edition>, sites: &[Site]) -> (Vec<Edition>, Vec<Site>) {
+    let is_wanted = |site: &Site| turn != Some(Turn::Own) || site.every().is_some();
+    let own = |edition: &Edition| sites.iter().any(|site| site.is_of(edition) && site.every().is_some());
+    let editions = editions.into_iter().filter(|edition| turn != Some(Turn::Own) || own(edition)).collect();
+    let lists = sites.iter().filter(|site| site.kind() == Kind::List && is_wanted(site)).cloned().collect();
+    (editions, lists)
 }

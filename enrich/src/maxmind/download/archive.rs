@@ -1,4 +1,4 @@
-//! The one database in a tar archive.
+//! The one file of a kind in a tar archive.
 //!
 //! The archive's paths are read only to see which entry is meant. Nothing is created by them: the bytes go where the
 //! caller says. Extensions that rename the next entry or change its size (GNU long names, PAX, sparse files) are not
@@ -9,18 +9,19 @@ use std::io::{Read, Write};
 use tar::{Archive, EntryType};
 
 use super::error::DownloadError;
+use super::kind::{Kind, Unfit};
 use super::readers::copy;
 
-/// Beside the database an archive holds some texts.
+/// Beside a database an archive holds some texts.
 pub(super) const MAX_ENTRIES: usize = 1000;
 
-/// Copies the database in the archive into `out`, and tells its length. It goes on behind the database: a second one would
+/// Copies the file of that kind in the archive into `out`, and tells its length. It goes on behind it: a second one would
 /// make the choice the archive's.
 ///
 /// # Errors
-/// [`DownloadError::NotAnArchive`], [`DownloadError::Contents`] where there is not exactly one regular file `*.mmdb`,
+/// [`DownloadError::NotAnArchive`], [`DownloadError::Contents`] where there is not exactly one regular file of the kind,
 /// and [`DownloadError::Disk`] where `out` cannot be written.
-pub(super) fn find(expanded: impl Read, out: &mut impl Write) -> Result<u64, DownloadError> {
+pub(super) fn find(expanded: impl Read, kind: Kind, out: &mut impl Write) -> Result<u64, DownloadError> {
     let broken = |_| DownloadError::NotAnArchive("it is broken");
     let mut archive = Archive::new(expanded);
     let mut found = None;
@@ -30,20 +31,30 @@ pub(super) fn find(expanded: impl Read, out: &mut impl Write) -> Result<u64, Dow
             return Err(DownloadError::Contents("it holds too many files"));
         }
         let header = entry.header();
-        if !header.path_bytes().ends_with(b".mmdb") {
+        let is_no_file = kind == Kind::List && is_about_another(header.entry_type());
+        if is_no_file || !kind.is_named(&header.path_bytes()) {
             continue;
         }
         if header.entry_type() != EntryType::Regular {
-            return Err(DownloadError::Contents("its database is not a regular file"));
+            return Err(kind.refused(Unfit::Special));
         }
         if found.is_some() {
-            return Err(DownloadError::Contents("it holds more than one database"));
+            return Err(kind.refused(Unfit::Many));
         }
         let length = header.entry_size().map_err(broken)?;
         if copy(&mut entry, out)? != length {
-            return Err(DownloadError::NotAnArchive("it ends inside the database"));
+            return Err(DownloadError::NotAnArchive("it ends inside its file"));
         }
         found = Some(length);
     }
-    found.ok_or(DownloadError::Contents("it holds no database"))
+    found.ok_or_else(|| kind.refused(Unfit::Missing))
+}
+
+/// Extensions and directories: not a file themselves.
+fn is_about_another(entry: EntryType) -> bool {
+    entry.is_dir()
+        || entry.is_gnu_longname()
+        || entry.is_gnu_longlink()
+        || entry.is_pax_global_extensions()
+        || entry.is_pax_local_extensions()
 }

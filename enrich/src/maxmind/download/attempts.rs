@@ -48,7 +48,7 @@ pub struct Attempts {
     /// By edition, the last arrival.
     #[serde(default)]
     arrived: BTreeMap<String, Arrival>,
-    /// By edition, the sources beside MaxMind's.
+    /// By edition or list, the sources beside MaxMind's.
     #[serde(default)]
     sites: BTreeMap<String, Line>,
 }
@@ -98,10 +98,10 @@ impl Attempts {
         }
     }
 
-    /// When the first of these editions that could not be had is to be asked for again; `None`: none is waited for.
-    pub fn again_at(&self, editions: &[Edition]) -> Option<Micros> {
+    /// When the first of these editions and sources that could not be had is to be asked for again; `None`: none is waited for.
+    pub fn again_at(&self, editions: &[Edition], sites: &[Site]) -> Option<Micros> {
         let failed = editions.iter().filter_map(|edition| Some(self.failed.get(edition.name())?.until));
-        let sites = editions.iter().filter_map(|edition| self.sites.get(edition.name())?.again_at());
+        let sites = sites.iter().filter_map(|site| self.line(site)?.again_at());
         let failed = failed.chain(sites);
         let all = self.closed_until.iter().map(|(until, _)| *until);
         failed.chain(all).chain(self.unauthorized.iter().map(|(_, until)| *until)).min()
@@ -204,12 +204,12 @@ impl Attempts {
     /// A source is asked. To be [saved](Attempts::save) before.
     pub fn asks(&mut self, now: Micros, site: &Site) {
         let line = self.line(site).cloned().unwrap_or_else(|| Line::of(site));
-        self.sites.insert(site.edition().name().to_owned(), line.asked(now));
+        self.sites.insert(site.key(), line.asked(now));
     }
 
     /// The outcome of that; an error with the mark of the credentials that it was for.
     pub fn told(&mut self, now: Micros, site: &Site, result: Result<Known, (&DownloadError, Fingerprint)>) {
-        if let Some(line) = self.sites.get_mut(site.edition().name()) {
+        if let Some(line) = self.sites.get_mut(&site.key()) {
             match result {
                 Ok(known) => line.succeeded(known),
                 Err((error, by)) => line.failed(now, error, by),
@@ -219,7 +219,7 @@ impl Attempts {
 
     /// Of the source as it is set now.
     fn line(&self, site: &Site) -> Option<&Line> {
-        self.sites.get(site.edition().name()).filter(|line| line.is_of(site))
+        self.sites.get(&site.key()).filter(|line| line.is_of(site))
     }
 
     /// The content of the file. Without a file, nothing was tried. A file that cannot be read or parsed does not count

@@ -57,6 +57,9 @@ pub enum DownloadError {
     /// Unpacked, and something else.
     #[error("the downloaded file is not an mmdb file")]
     NotADatabase,
+    /// A list of networks without a byte: the one of before stays.
+    #[error("the downloaded list is empty")]
+    EmptyList,
     /// 401 of a source beside MaxMind's.
     #[error("the server does not accept the credentials of this source (401)")]
     Credentials,
@@ -78,7 +81,7 @@ pub enum DownloadError {
     /// The download is not an archive.
     #[error("not an archive: {0}")]
     NotAnArchive(&'static str),
-    /// An archive with something else in it than one database.
+    /// An archive with something else in it than the one file that was asked for.
     #[error("the archive is refused: {0}")]
     Contents(&'static str),
     /// The file could not be written.
@@ -93,7 +96,8 @@ impl DownloadError {
         match self {
             DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Cut => true,
             DownloadError::Intercepted(_) | DownloadError::HashMismatch | DownloadError::NotAnArchive(_) => true,
-            DownloadError::Page | DownloadError::NotADatabase | DownloadError::Busy { .. } => true,
+            DownloadError::Page | DownloadError::NotADatabase | DownloadError::EmptyList => true,
+            DownloadError::Busy { .. } => true,
             DownloadError::Secret(error) => error.is_transient(),
             DownloadError::Http(status) => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,

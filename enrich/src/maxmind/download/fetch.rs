@@ -1,6 +1,6 @@
 //! One edition of MaxMind's, from the question to the file; and the steps of it that all downloads have.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -10,8 +10,8 @@ use ureq::http::Response;
 use super::draft::Draft;
 use super::error::DownloadError;
 use super::http::{Client, Method, is_page};
+use super::kind::Kind;
 use super::limits::Limits;
-use super::site::Kind;
 use super::source::{Remote, Source, Suffix};
 use super::{draft, unpack};
 use crate::maxmind::edition::Edition;
@@ -50,7 +50,8 @@ impl Source {
         if found != expected {
             return Err(DownloadError::HashMismatch);
         }
-        let (path, _) = unpacked(archive, bytes, &self.limits, to_dir, edition, None)?;
+        let place = Place { dir: to_dir, name: edition, kind: Kind::Database };
+        let (path, _) = unpacked(archive, bytes, &self.limits, &place, false)?;
         Ok((path, remote))
     }
 
@@ -62,38 +63,38 @@ impl Source {
     }
 }
 
-/// The one file in what was downloaded, in its place; and its signature there. Where it must be of some `kind`, it is
-/// checked before it takes the place of another.
+/// The one file in what was downloaded, in its place; and its signature there. Where it `may_be_plain` (not in an
+/// archive), it is checked before it takes the place of another.
 pub(super) fn unpacked(
     mut packed: Draft,
     bytes: u64,
     limits: &Limits,
-    to_dir: &Path,
-    edition: &Edition,
-    kind: Option<Kind>,
+    place: &Place,
+    may_be_plain: bool,
 ) -> Result<(PathBuf, Signature), DownloadError> {
-    let mut file = Draft::create_in(to_dir, edition)?;
-    let length = unpack::extract(packed.reread()?, bytes, limits, kind.is_some(), file.file())?;
+    let mut file = Draft::create_in(place.dir, place.name)?;
+    let length = unpack::extract(packed.reread()?, bytes, limits, place.kind, may_be_plain, file.file())?;
     drop(packed);
-    match kind {
-        Some(Kind::Database) if !is_database(file.file(), length)? => return Err(DownloadError::NotADatabase),
-        _ => {}
+    if may_be_plain {
+        place.kind.check(file.file(), length)?;
     }
-    let path = file.publish(&to_dir.join(edition.file_name()))?;
+    let path = file.publish(&place.path())?;
     let gone = || std::io::Error::new(std::io::ErrorKind::NotFound, "the file was removed at once");
     let signature = Signature::of(&path)?.ok_or_else(gone)?;
     Ok((path, signature))
 }
 
-/// The mark before the metadata, which stand in the last 128 KiB of the format.
-const METADATA: &[u8] = b"\xab\xcd\xefMaxMind.com";
-const METADATA_WITHIN: u64 = 128 << 10;
+/// Where a file goes.
+pub(super) struct Place<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) name: &'a Edition,
+    pub(super) kind: Kind,
+}
 
-fn is_database(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {
-    file.seek(SeekFrom::Start(length.saturating_sub(METADATA_WITHIN)))?;
-    let mut end = Vec::new();
-    file.take(METADATA_WITHIN).read_to_end(&mut end)?;
-    Ok(end.windows(METADATA.len()).any(|bytes| bytes == METADATA))
+impl Place<'_> {
+    pub(super) fn path(&self) -> PathBuf {
+        self.dir.join(self.kind.file_name(self.name.name()))
+    }
 }
 
 /// The sum in an answer.

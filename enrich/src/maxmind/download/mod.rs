@@ -1,4 +1,4 @@
-//! Downloads of editions: from MaxMind's server to one verified `.mmdb` in a directory.
+//! Downloads of editions and lists: from a server to one verified file in a directory.
 //!
 //! Everything here blocks, and belongs on a thread that may wait. Data passes
 //!
@@ -16,7 +16,7 @@
 //! | `source`, `fetch` | MaxMind's server; one edition of it, from the question to the file |
 //! | `site`, `template`, `pull` | sources of anybody: the setting, the URL, one file, unless it is that of last time |
 //! | `http`, `limits` | requests and redirects: which host gets the key; how much, and how long |
-//! | `unpack`, `archive`, `zip`, `readers` | the one database in what came, however it is packed |
+//! | `unpack`, `archive`, `zip`, `readers`, `kind` | the one file in what came, however it is packed; a database or a list of networks |
 //! | `draft` | files that are not finished, and the sweeping of those that never will be |
 //! | [`attempts`], `lines`, `closed`, `fingerprint` | how often we may ask, kept on disk: MaxMind, the other sources, the reasons; telling credentials apart without holding them |
 
@@ -28,6 +28,7 @@ pub mod error;
 mod fetch;
 mod fingerprint;
 mod http;
+mod kind;
 mod limits;
 mod lines;
 mod pull;
@@ -43,6 +44,7 @@ pub use closed::{Closed, DAILY, Wait};
 pub use draft::{check, sweep};
 pub use error::DownloadError;
 pub use fingerprint::Fingerprint;
+pub use kind::Kind;
 pub use limits::Limits;
 pub use pull::{Known, Pulled, Reach};
 pub use site::{BadSite, Site};
@@ -53,7 +55,8 @@ pub use source::{Remote, Source};
 pub fn fuzz_extract(bytes: &[u8], most: u64) -> (Option<u64>, u64) {
     let limits = Limits { expanded: most, ..Limits::default() };
     let mut out = Vec::new();
-    let said = unpack::extract(std::io::Cursor::new(bytes), bytes.len() as u64, &limits, true, &mut out);
+    let said =
+        unpack::extract(std::io::Cursor::new(bytes), bytes.len() as u64, &limits, Kind::Database, true, &mut out);
     (said.ok(), out.len() as u64)
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::draft;
 use super::error::DownloadError;
-use super::fetch::{hex, read_sum_of, store, unpacked};
+use super::fetch::{Place, hex, read_sum_of, store, unpacked};
 use super::fingerprint::Fingerprint;
 use super::http::{Client, Condition, Method, Origin, Way, basic, is_page};
 use super::limits::Limits;
@@ -63,7 +63,7 @@ pub enum Pulled {
 
 impl Site {
     /// Fetches the file of `now`, unless it is the one that is `known`. The result is `to_dir/<edition>.mmdb`, as for
-    /// MaxMind's.
+    /// MaxMind's, or `to_dir/<list>.list`.
     ///
     /// # Errors
     /// [`DownloadError`].
@@ -75,7 +75,8 @@ impl Site {
         to_dir: &Path,
     ) -> Result<Pulled, DownloadError> {
         let today = DateTime::from_timestamp_micros(now).unwrap_or_default().date_naive();
-        let place = to_dir.join(self.edition().file_name());
+        let to = Place { dir: to_dir, name: self.name(), kind: self.kind() };
+        let place = to.path();
         draft::check(&place)?;
         // A file that was removed or replaced is fetched again.
         let present = Signature::of(&place).ok().flatten();
@@ -83,7 +84,7 @@ impl Site {
         let dates = self.url.dates(today);
         let mut tried = Err(DownloadError::Http(404));
         for date in dates {
-            tried = self.pull_of(reach, date, known, to_dir);
+            tried = self.pull_of(reach, date, known, &to);
             // This month's is not there yet.
             if !matches!(tried, Err(DownloadError::Http(404 | 410))) {
                 break;
@@ -106,7 +107,7 @@ impl Site {
         reach: &Reach,
         date: NaiveDate,
         known: Option<&Known>,
-        to_dir: &Path,
+        to: &Place,
     ) -> Result<Pulled, DownloadError> {
         let text = self.url.url(date, "", &mut |reference| (reach.key)(reference))?;
         let mark = Fingerprint::over(&[text.as_bytes()]);
@@ -141,7 +142,7 @@ impl Site {
             return Ok(Pulled::Unchanged(same.clone()));
         }
         not_a_page(&answer)?;
-        let mut packed = draft::Draft::create_in(to_dir, self.edition())?;
+        let mut packed = draft::Draft::create_in(to.dir, to.name)?;
         let (sum, bytes) = store(answer, client.limits(), &mut packed)?;
         if expected.is_some_and(|expected| expected != sum) {
             return Err(DownloadError::HashMismatch);
@@ -151,7 +152,7 @@ impl Site {
             // The file of last time under a new URL, or from a server that tells nothing about it.
             return Ok(Pulled::Unchanged(Known { url: mark, etag, last_modified, ..known.clone() }));
         }
-        let (_, file) = unpacked(packed, bytes, client.limits(), to_dir, self.edition(), Some(self.kind))?;
+        let (_, file) = unpacked(packed, bytes, client.limits(), to, true)?;
         Ok(Pulled::File(Known { url: mark, etag, last_modified, sha256, file }))
     }
 

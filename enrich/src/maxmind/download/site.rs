@@ -1,30 +1,25 @@
-//! Sources of files beside MaxMind's server: one edition, one URL (`asn_inventory.mmdb_sources`).
+//! Sources of files beside MaxMind's server: one edition or list of networks, one URL (`asn_inventory.mmdb_sources`).
 //!
 //! ```text
 //! dbip-city-lite=https://download.example/free/dbip-city-lite-{year}-{month}.mmdb.gz,
 //! ipinfo_lite=https://ipinfo.example/data/lite.mmdb?token={secret:env:IPINFO_TOKEN},
-//! GeoLite2-City=https://reader:{secret:file:/run/secrets/mirror}@mirror.example/GeoLite2-City.tar.gz#sha256&every=6h
+//! GeoLite2-City=https://reader:{secret:file:/run/secrets/mirror}@mirror.example/GeoLite2-City.tar.gz#sha256&every=6h,
+//! tor-exits=https://lists.example/exits.txt#list&every=1h
 //! ```
 
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::kind::Kind;
 use super::template::{Template, outside_braces};
 use crate::maxmind::edition::Edition;
 
-/// What a downloaded file is to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A database in MaxMind's format, for the directory of such files.
-    Database,
-}
-
-/// A source of one edition.
+/// A source of one edition, or of one list of networks.
 #[derive(Clone, Debug)]
 pub struct Site {
-    edition: Edition,
-    pub(super) kind: Kind,
+    name: Edition,
+    kind: Kind,
     pub(super) url: Template,
     /// Whether its SHA-256 sum stands beside it.
     pub(super) has_sum: bool,
@@ -70,37 +65,62 @@ impl Site {
             }
             let (name, url) = entry.split_once('=').ok_or(BadSite::Entry(index + 1))?;
             let edition = Edition::new(name.trim()).map_err(|_| BadSite::Entry(index + 1))?;
-            if sites.iter().any(|site| site.edition == edition) {
+            let bad = |why: String| BadSite::Url(edition.name().to_owned(), why);
+            let site = Site::of(edition.clone(), url.trim()).map_err(bad)?;
+            if sites.iter().any(|other| other.is_named_as(&site)) {
                 return Err(BadSite::Twice(edition.name().to_owned()));
             }
-            let bad = |why: String| BadSite::Url(edition.name().to_owned(), why);
-            sites.push(Site::of(edition.clone(), url.trim()).map_err(bad)?);
+            sites.push(site);
         }
         Ok(sites)
     }
 
-    fn of(edition: Edition, text: &str) -> Result<Site, String> {
+    fn of(name: Edition, text: &str) -> Result<Site, String> {
         let fragment = outside_braces(text).find(|(_, c)| *c == '#').map(|(at, _)| at);
         let (url, options) = match fragment {
             Some(at) => (&text[..at], &text[at + 1..]),
             None => (text, ""),
         };
         let url = Template::parse(url)?;
-        let (mut has_sum, mut every) = (false, None);
+        let (mut kind, mut has_sum, mut every) = (Kind::Database, false, None);
         for option in options.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 None if option == "sha256" => has_sum = true,
+                None if option == "list" => kind = Kind::List,
                 Some(("every", time)) => every = Some(interval(time)?),
-                _ => return Err("Behind the # only sha256 and every=…h or every=…d may stand.".to_owned()),
+                _ => return Err("Behind the # only list, sha256 and every=…h or every=…d may stand.".to_owned()),
             }
         }
         let mark = Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Site { edition, kind: Kind::Database, url, has_sum, every, mark })
+        Ok(Site { name, kind, url, has_sum, every, mark })
     }
 
-    /// Whose source it is.
-    pub fn edition(&self) -> &Edition {
-        &self.edition
+    /// The name of what comes from it: of an edition, or of a list.
+    pub fn name(&self) -> &Edition {
+        &self.name
+    }
+
+    /// Which of the two.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether it is where this edition comes from.
+    pub fn is_of(&self, edition: &Edition) -> bool {
+        self.kind == Kind::Database && self.name == *edition
+    }
+
+    /// Whether it is for the same edition or the same list as another one.
+    fn is_named_as(&self, other: &Site) -> bool {
+        self.kind == other.kind && self.name == other.name
+    }
+
+    /// Where the ledger keeps it. The names of editions have no colon.
+    pub(super) fn key(&self) -> String {
+        match self.kind {
+            Kind::Database => self.name.name().to_owned(),
+            Kind::List => format!("list:{}", self.name.name()),
+        }
     }
 
     /// For messages.
@@ -115,7 +135,7 @@ impl Site {
 
     /// Whether two entries say the same.
     pub fn is_as(&self, other: &Site) -> bool {
-        self.edition == other.edition && self.mark == other.mark
+        self.is_named_as(other) && self.mark == other.mark
     }
 
     /// Tells it from what the setting named before.

@@ -6,6 +6,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use flate2::bufread::GzDecoder;
 
 use super::error::DownloadError;
+use super::kind::Kind;
 use super::limits::Limits;
 use super::readers::{Capped, Noted, Trouble, copy};
 use super::{archive, zip};
@@ -15,17 +16,18 @@ const BROKEN: DownloadError = DownloadError::NotAnArchive("it is broken");
 /// The first bytes of a file.
 const START: usize = 512;
 
-/// Copies the one database in `packed`, which is `compressed` bytes long, into `out`, and tells its length. Where it
+/// Copies the one file of a kind in `packed`, which is `compressed` bytes long, into `out`, and tells its length. Where it
 /// `may_be_plain`, it need not stand in an archive.
 ///
 /// # Errors
-/// [`DownloadError::NotAnArchive`], [`DownloadError::Contents`] where there is not exactly one regular file `*.mmdb`,
+/// [`DownloadError::NotAnArchive`], [`DownloadError::Contents`] where there is not exactly one regular file of the kind,
 /// [`DownloadError::TooLarge`], and [`DownloadError::Disk`] where either side cannot be read or written. `out` holds
 /// something unfinished then.
 pub(super) fn extract(
     mut packed: impl Read + Seek,
     compressed: u64,
     limits: &Limits,
+    kind: Kind,
     may_be_plain: bool,
     out: &mut impl Write,
 ) -> Result<u64, DownloadError> {
@@ -37,9 +39,9 @@ pub(super) fn extract(
             let from_disk = BufReader::with_capacity(1 << 16, Noted { inner: packed, trouble: &trouble });
             let inner = GzDecoder::new(from_disk);
             let expanded = Capped { inner, left: limits.most(compressed), trouble: &trouble };
-            in_gzip(expanded, may_be_plain, out).map_err(|error| trouble.explain(error))
+            in_gzip(expanded, kind, may_be_plain, out).map_err(|error| trouble.explain(error))
         }
-        [b'P', b'K', 3 | 5, ..] => zip::find(packed, compressed, limits, out),
+        [b'P', b'K', 3 | 5, ..] => zip::find(packed, compressed, limits, kind, out),
         _ if !may_be_plain => Err(BROKEN),
         _ if compressed > limits.expanded => Err(DownloadError::TooLarge("the file")),
         start if is_text_of_the_web(start) => Err(DownloadError::Page),
@@ -51,11 +53,16 @@ pub(super) fn extract(
 }
 
 /// A tar archive, or a file alone.
-fn in_gzip(mut expanded: impl Read, may_be_plain: bool, out: &mut impl Write) -> Result<u64, DownloadError> {
+fn in_gzip(
+    mut expanded: impl Read,
+    kind: Kind,
+    may_be_plain: bool,
+    out: &mut impl Write,
+) -> Result<u64, DownloadError> {
     let start = peek(&mut expanded).map_err(|_| BROKEN)?;
     let whole = start.as_slice().chain(expanded);
     if is_tar(&start) || !may_be_plain {
-        return archive::find(whole, out);
+        return archive::find(whole, kind, out);
     }
     if is_text_of_the_web(&start) { Err(DownloadError::Page) } else { copy(&mut { whole }, out) }
 }

@@ -1,4 +1,4 @@
-//! The one database in a zip archive.
+//! The one file of a kind in a zip archive.
 //!
 //! A small reader of our own: the list of entries may be as long as the file, and a general one takes it all into memory
 //! before it can be asked how many there are, and tells entries by name, of which two may be the same. Here entries are
@@ -11,6 +11,7 @@ use flate2::bufread::DeflateDecoder;
 
 use super::archive::MAX_ENTRIES;
 use super::error::DownloadError;
+use super::kind::{Kind, Unfit};
 use super::limits::Limits;
 use super::readers::{Capped, Noted, Trouble, copy};
 
@@ -31,10 +32,10 @@ struct Entry {
     offset: u64,
     made_on_unix: bool,
     attributes: u32,
-    is_database: bool,
+    is_named: bool,
 }
 
-/// Copies the database in the archive, which is `length` bytes long, into `out`, and tells its length.
+/// Copies the file of that kind in the archive, which is `length` bytes long, into `out`, and tells its length.
 ///
 /// # Errors
 /// As for the other archives.
@@ -42,6 +43,7 @@ pub(super) fn find(
     mut packed: impl Read + Seek,
     length: u64,
     limits: &Limits,
+    kind: Kind,
     out: &mut impl Write,
 ) -> Result<u64, DownloadError> {
     let (count, at) = list(&mut packed, length)?;
@@ -52,22 +54,22 @@ pub(super) fn find(
     let mut entries = BufReader::new(&mut packed);
     let mut found: Option<Entry> = None;
     for _ in 0..count {
-        let entry = entry(&mut entries)?;
-        if entry.is_database && found.replace(entry).is_some() {
-            return Err(DownloadError::Contents("it holds more than one database"));
+        let entry = entry(&mut entries, kind)?;
+        if entry.is_named && found.replace(entry).is_some() {
+            return Err(kind.refused(Unfit::Many));
         }
     }
-    let entry = found.ok_or(DownloadError::Contents("it holds no database"))?;
+    let entry = found.ok_or_else(|| kind.refused(Unfit::Missing))?;
     if entry.made_on_unix && !matches!(entry.attributes >> 28, 0 | 0o10) {
-        return Err(DownloadError::Contents("its database is not a regular file"));
+        return Err(kind.refused(Unfit::Special));
     }
     if entry.flags & 1 != 0 {
-        return Err(DownloadError::Contents("its database is encrypted"));
+        return Err(kind.refused(Unfit::Encrypted));
     }
     if entry.expanded > limits.most(entry.compressed) {
         return Err(DownloadError::TooLarge("the content of the archive"));
     }
-    content(packed, &entry, limits, out)
+    content(packed, &entry, limits, kind, out)
 }
 
 /// How many entries there are, and where the first one stands.
@@ -100,7 +102,7 @@ fn list(packed: &mut (impl Read + Seek), length: u64) -> Result<(u64, u64), Down
     Ok((u64_at(&large, 32)?, u64_at(&large, 48)?))
 }
 
-fn entry(list: &mut impl Read) -> Result<Entry, DownloadError> {
+fn entry(list: &mut impl Read, kind: Kind) -> Result<Entry, DownloadError> {
     let mut head = [0; 46];
     list.read_exact(&mut head).map_err(|_| BROKEN)?;
     if !head.starts_with(b"PK\x01\x02") {
@@ -131,7 +133,7 @@ fn entry(list: &mut impl Read) -> Result<Entry, DownloadError> {
         offset,
         made_on_unix: head[5] == 3,
         attributes: u32_at(&head, 38)?,
-        is_database: name.ends_with(b".mmdb"),
+        is_named: kind.is_named(&name),
     })
 }
 
@@ -151,6 +153,7 @@ fn content(
     mut packed: impl Read + Seek,
     entry: &Entry,
     limits: &Limits,
+    kind: Kind,
     out: &mut impl Write,
 ) -> Result<u64, DownloadError> {
     let mut local = [0; 30];
@@ -172,11 +175,11 @@ fn content(
             let inner = DeflateDecoder::new(BufReader::with_capacity(1 << 16, from_disk));
             copy(&mut Capped { inner, left: most, trouble: &trouble }, &mut sum)
         }
-        _ => return Err(DownloadError::Contents("its database is packed in a way that is not known")),
+        _ => return Err(kind.refused(Unfit::Packing)),
     };
     let copied = copied.map_err(|error| trouble.explain(error))?;
     if copied != entry.expanded || sum.crc.sum() != entry.crc {
-        return Err(DownloadError::NotAnArchive("its database is not what its list says"));
+        return Err(DownloadError::NotAnArchive("its file is not what its directory says"));
     }
     Ok(copied)
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use chrono::DateTime;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::maxmind::download::{Attempts, DownloadError, Fingerprint, Remote, Site, Source, Wait, check, sweep};
+use crate::maxmind::download::{Attempts, DownloadError, Fingerprint, Kind, Remote, Site, Source, Wait, check, sweep};
 use crate::maxmind::edition::Edition;
 use crate::maxmind::manifest::Signature;
 use crate::secrets::Resolver;
@@ -26,6 +26,8 @@ pub struct Update {
     pub maxmind: MaxMind,
     /// Where other editions come from. One that stands here is not asked of MaxMind.
     pub sites: Vec<Site>,
+    /// The lists of networks to ask for.
+    pub lists: Vec<Site>,
     /// Looks up the references of those, and of the proxy.
     pub resolver: Resolver,
     /// The editions in use, and the build time of each installed one.
@@ -34,6 +36,8 @@ pub struct Update {
     pub ca_file: Option<PathBuf>,
     /// Where `<edition>.mmdb` goes.
     pub to_dir: PathBuf,
+    /// Where `<name>.list` goes.
+    pub lists_dir: PathBuf,
     /// A private directory, for the ledger and the lock.
     pub state_dir: PathBuf,
     /// Independent of installed files and earlier failures; but the daily limit and a 429 still hold.
@@ -53,7 +57,18 @@ pub enum MaxMind {
     Unwanted,
 }
 
-/// The result of one edition.
+/// What came of one edition, or of one list.
+#[derive(Debug)]
+pub struct Told {
+    /// Which of the two.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Edition,
+    /// The result.
+    pub done: Done,
+}
+
+/// The result of one edition or list.
 #[derive(Debug)]
 pub enum Done {
     /// The installed one is the newest.
@@ -89,10 +104,10 @@ pub enum UpdateError {
     Disk(String, std::io::Error),
 }
 
-/// When a failed edition is requested again, from the ledger in `state_dir`: the next update after a restart is planned
-/// by it. `None`: no wait.
-pub fn again_at(state_dir: &Path, editions: &[Edition], now: Micros) -> Option<Micros> {
-    Attempts::load(&state_dir.join(LEDGER), now).again_at(editions)
+/// When a failed edition or source is requested again, from the ledger in `state_dir`: the next update after a restart is
+/// planned by it. `None`: no wait.
+pub fn again_at(state_dir: &Path, editions: &[Edition], sites: &[Site], now: Micros) -> Option<Micros> {
+    Attempts::load(&state_dir.join(LEDGER), now).again_at(editions, sites)
 }
 
 /// When the first source with a schedule of its own is due, from the same ledger. `None`: there is none.
@@ -112,23 +127,24 @@ impl Update {
     /// Does it. `now` is the clock.
     ///
     /// # Errors
-    /// [`UpdateError`]; what happens to a single edition is in the result.
-    pub fn run(&self, now: impl Fn() -> Micros) -> Result<Vec<(Edition, Done)>, UpdateError> {
+    /// [`UpdateError`]; what happens to a single edition or list is in the result.
+    pub fn run(&self, now: impl Fn() -> Micros) -> Result<Vec<Told>, UpdateError> {
         let _lock = self.lock()?;
         let ledger = self.state_dir.join(LEDGER);
         let keep = |attempts: &Attempts| attempts.save(&ledger).map_err(|error| disk(&ledger, error));
         let mut attempts = Attempts::load(&ledger, now());
         // Drafts of an earlier process that was killed.
         let _ = sweep(&self.to_dir);
+        let _ = sweep(&self.lists_dir);
         let proxy = self.resolver.proxy();
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {
-            let site = self.sites.iter().find(|site| site.edition() == edition);
+            let site = self.sites.iter().find(|site| site.is_of(edition));
             let done = match (site, &self.maxmind, &proxy) {
                 (None, ..) if !edition.is_maxminds() => Done::Foreign,
                 (None, MaxMind::Keyless(why), _) => Done::Keyless(why.clone()),
                 (None, MaxMind::Unwanted, _) => Done::Unwanted,
-                (_, _, Err(why)) => Done::Failed(DownloadError::Setting(format!("asn_inventory.{why}")), None),
+                (_, _, Err(why)) => no_way(why),
                 (Some(site), _, Ok(proxy)) => sites::update(self, site, proxy.as_ref(), &mut attempts, &now, &keep)?,
                 (None, MaxMind::Asked(source, credentials), Ok(proxy)) => {
                     let source = Source { proxy: proxy.clone(), ..Source::clone(source) };
@@ -136,7 +152,14 @@ impl Update {
                     asked.edition(edition, *installed, &mut attempts, &now, &keep)?
                 }
             };
-            results.push((edition.clone(), done));
+            results.push(Told { kind: Kind::Database, name: edition.clone(), done });
+        }
+        for list in &self.lists {
+            let done = match &proxy {
+                Err(why) => no_way(why),
+                Ok(proxy) => sites::update(self, list, proxy.as_ref(), &mut attempts, &now, &keep)?,
+            };
+            results.push(Told { kind: Kind::List, name: list.name().clone(), done });
         }
         Ok(results)
     }
@@ -231,6 +254,11 @@ impl Asked<'_> {
     fn server(&self) -> Fingerprint {
         Fingerprint::of_server(&self.source.base_url)
     }
+}
+
+/// The settings of the proxy cannot be read.
+fn no_way(why: &impl std::fmt::Display) -> Done {
+    Done::Failed(DownloadError::Setting(format!("asn_inventory.{why}")), None)
 }
 
 fn disk(path: &Path, error: std::io::Error) -> UpdateError {

@@ -54,10 +54,14 @@ impl Bench {
 
     fn update(&self, sites: &str) -> Update {
         let sites = Site::list(sites).unwrap();
+        let (databases, lists): (Vec<Site>, Vec<Site>) =
+            sites.into_iter().partition(|site| site.kind() == Kind::Database);
         Update {
             maxmind: MaxMind::Unwanted,
-            editions: sites.iter().map(|site| (site.edition().clone(), None)).collect(),
-            sites,
+            editions: databases.iter().map(|site| (site.name().clone(), None)).collect(),
+            sites: databases,
+            lists,
+            lists_dir: self.directory.path().to_owned(),
             resolver: self.resolver.clone(),
             ca_file: Some(self.ca_file.clone()),
             to_dir: self.directory.path().to_owned(),
@@ -74,9 +78,12 @@ impl Bench {
             Done::Waits(wait) => format!("{:?}", wait.why),
             other => format!("{other:?}"),
         };
-        let told: Vec<String> = update.run(|| now).unwrap().iter().map(|(_, done)| word(done)).collect();
+        let told: Vec<String> = update.run(|| now).unwrap().iter().map(|told| word(&told.done)).collect();
         let names = self.directory.names();
-        assert!(names.iter().all(|name| name.ends_with(".mmdb") || name == "state"), "litter: {names:?}");
+        assert!(
+            names.iter().all(|name| name.ends_with(".mmdb") || name.ends_with(".list") || name == "state"),
+            "litter: {names:?}"
+        );
         told.join(" | ")
     }
 
@@ -106,6 +113,64 @@ fn every_packing_gives_the_same_file() {
         assert_eq!(bench.file("a").unwrap(), plain);
         assert_eq!(fake.seen().len(), 1);
     }
+}
+
+#[test]
+fn a_list_of_networks_comes_in_every_packing_and_beside_an_edition_of_its_name() {
+    use crate::maxmind::download::for_tests::{entry, pack, zip};
+    let plain = b"203.0.113.0/24\n".to_vec();
+    let folder = ("x/", tar::EntryType::Directory, &b""[..]);
+    let tar = pack(&[folder, ("x/any", tar::EntryType::Regular, &plain)]);
+    for bytes in [
+        plain.clone(),
+        gz(&plain),
+        tar,
+        zip(&[entry("x/", b""), entry("x/README.txt", b"text"), entry("x/any.csv", &plain)]),
+    ] {
+        let fake = Fake::start(move |seen| match seen.target.as_str() {
+            "/base" => Reply::new(200, &[], database("a")),
+            _ => Reply::new(200, &[("ETag", "1")], &bytes),
+        });
+        let bench = Bench::new(&fake);
+        let url = fake.url("localhost");
+        let sites = format!("a={url}/list.txt#every=1h&list, a={url}/base");
+        assert_eq!(bench.run(&sites, NOON), "Downloaded | Downloaded");
+        assert_eq!(fs::read(bench.directory.path().join("a.list")).unwrap(), plain);
+        assert_eq!(bench.file("a").unwrap(), database("a"));
+        assert_eq!(bench.run(&sites, NOON + 1), "Unchanged | Unchanged");
+        let refused = Site::list(&format!("{sites}, a={url}/again#list")).unwrap_err();
+        assert_eq!(refused.to_string(), "a has two sources");
+    }
+}
+
+#[test]
+fn what_is_no_list_leaves_the_one_of_before() {
+    use crate::maxmind::download::for_tests::{entry, pack, zip};
+    let answer = Arc::new(Mutex::new(b"203.0.113.0/24\n".to_vec()));
+    let served = answer.clone();
+    let fake = Fake::start(move |_| Reply::new(200, &[], served.lock().clone()));
+    let bench = Bench::new(&fake);
+    let sites = format!("a={}/x#list", fake.url("localhost"));
+    assert_eq!(bench.run(&sites, NOON), "Downloaded");
+    let link = ("any", tar::EntryType::Symlink, &b""[..]);
+    for (bytes, why) in [
+        (Vec::new(), "the downloaded list is empty"),
+        (gz(b""), "the downloaded list is empty"),
+        (b"<html>sign in</html>".to_vec(), "the answer is a web page, not a file"),
+        (zip(&[entry("a", b"1"), entry("b", b"2")]), "the archive is refused: it holds more than one file"),
+        (zip(&[entry("a/", b""), entry("a/LICENSE", b"1")]), "the archive is refused: it holds no file"),
+        (pack(&[link]), "the archive is refused: its list is not a regular file"),
+    ] {
+        *answer.lock() = bytes;
+        let told = bench.told(&Update { forced: true, ..bench.update(&sites) }, NOON + HOUR);
+        assert!(told.starts_with(why), "{told}");
+        assert_eq!(fs::read(bench.directory.path().join("a.list")).unwrap(), b"203.0.113.0/24\n");
+    }
+    assert_eq!(bench.run(&sites, NOON + HOUR), "BackOff");
+    let lists = bench.update(&sites).lists;
+    let state = bench.directory.path().join("state");
+    assert!(again_at(&state, &[], &lists, NOON + HOUR).is_some_and(|at| at > NOON + HOUR));
+    assert_eq!(troubles(&state, &lists, NOON + HOUR).len(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One source beside MaxMind's: whether it is to be asked, and what came of it.
 
 use super::{Done, Keep, Update, UpdateError};
-use crate::maxmind::download::{Attempts, Fingerprint, Limits, Pulled, Reach, Site};
+use crate::maxmind::download::{Attempts, Fingerprint, Kind, Limits, Pulled, Reach, Site};
 use crate::proxy::Proxy;
 use crate::time::Micros;
 
@@ -32,7 +32,11 @@ pub(super) fn update(
         limits: &limits,
     };
     let known = attempts.known(site).filter(|_| !update.forced);
-    let pulled = site.pull(&reach, now(), known, &update.to_dir);
+    let to_dir = match site.kind() {
+        Kind::Database => &update.to_dir,
+        Kind::List => &update.lists_dir,
+    };
+    let pulled = site.pull(&reach, now(), known, to_dir);
     let done = match pulled {
         Ok(Pulled::Unchanged(known)) => {
             attempts.told(now(), site, Ok(known));

@@ -21,6 +21,8 @@ fn update(fake: &Fake, directory: &Directory, editions: &str, key: &str) -> Upda
             Fingerprint::of(&base_url, Some("1"), &license_key),
         ),
         sites: Vec::new(),
+        lists: Vec::new(),
+        lists_dir: directory.path().join("lists"),
         resolver: Default::default(),
         ca_file: Some(fake.ca_file()),
         editions: Edition::list(editions).unwrap().into_iter().map(|edition| (edition, None)).collect(),
@@ -39,7 +41,7 @@ fn told(update: &Update, now: Micros) -> Vec<String> {
         }
         other => format!("{other:?}"),
     };
-    update.run(|| now).unwrap().iter().map(|(edition, done)| format!("{edition}: {}", word(done))).collect()
+    update.run(|| now).unwrap().iter().map(|told| format!("{}: {}", told.name, word(&told.done))).collect()
 }
 
 #[test]

@@ -6,8 +6,7 @@ use super::*;
 fn a_list_has_an_edition_and_a_url_an_entry() {
     let text = " a=https://a.example/x , b = https://b.example:8443/{year},\n c=https://m:{secret:sops:///k,#a.b}@c.example/,,";
     let sites = Site::list(text).unwrap();
-    let told: Vec<_> =
-        sites.iter().map(|site| (site.edition().name(), site.host(), site.has_sum, site.every())).collect();
+    let told: Vec<_> = sites.iter().map(|site| (site.name().name(), site.host(), site.has_sum, site.every())).collect();
     assert_eq!(
         told,
         [("a", "a.example", false, None), ("b", "b.example:8443", false, None), ("c", "c.example", false, None),]

@@ -29,7 +29,7 @@ pub(crate) fn pack(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
 
 fn unpack(archive: &[u8], limits: &Limits) -> Result<Vec<u8>, DownloadError> {
     let mut out = Vec::new();
-    let length = extract(Cursor::new(archive), archive.len() as u64, limits, false, &mut out)?;
+    let length = extract(Cursor::new(archive), archive.len() as u64, limits, Kind::Database, false, &mut out)?;
     assert_eq!(length, out.len() as u64);
     Ok(out)
 }
@@ -167,9 +167,11 @@ impl<W: Write> Write for Failing<W> {
 fn a_failing_disk_is_told_from_a_broken_archive() {
     let archive = pack(&[("a.mmdb", FILE, b"database")]);
     let (length, limits) = (archive.len() as u64, Limits::default());
-    let reading = extract(Failing(Cursor::new(&archive[..]), 20), length, &limits, false, &mut Vec::new());
+    let reading =
+        extract(Failing(Cursor::new(&archive[..]), 20), length, &limits, Kind::Database, false, &mut Vec::new());
     assert!(matches!(&reading, Err(DownloadError::Disk(e)) if e.raw_os_error() == Some(nix::libc::EIO)), "{reading:?}");
-    let writing = extract(Cursor::new(&archive[..]), length, &limits, false, &mut Failing(Vec::new(), 3));
+    let writing =
+        extract(Cursor::new(&archive[..]), length, &limits, Kind::Database, false, &mut Failing(Vec::new(), 3));
     assert!(matches!(&writing, Err(DownloadError::Disk(e)) if e.raw_os_error() == Some(nix::libc::ENOSPC)));
 }
 
@@ -216,6 +218,6 @@ proptest! {
         let at = at % archive.len();
         archive[at] ^= with;
         let length = archive.len() as u64;
-        let _ = extract(Cursor::new(archive), length, &Limits::default(), false, &mut Vec::new());
+        let _ = extract(Cursor::new(archive), length, &Limits::default(), Kind::Database, false, &mut Vec::new());
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn zip(entries: &[Packed]) -> Vec<u8> {
 
 fn unpack(archive: &[u8], limits: &Limits) -> Result<Vec<u8>, DownloadError> {
     let mut out = Vec::new();
-    let length = find(Cursor::new(archive), archive.len() as u64, limits, &mut out)?;
+    let length = find(Cursor::new(archive), archive.len() as u64, limits, Kind::Database, &mut out)?;
     assert_eq!(length, out.len() as u64);
     Ok(out)
 }
