@@ -218,11 +218,12 @@ CREATE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     BEGIN ATOMIC
         SELECT s.asn, coalesce(h.old_org, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END),
-               coalesce(h.old_country_code, CASE WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END)
+               CASE WHEN h.kept THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
         FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
-        LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code FROM @extschema@.ip_asn_history c
+        LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
+                                  num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
         CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
@@ -346,6 +347,7 @@ BEGIN
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
                     concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
              FROM change c LEFT JOIN entry e ON true LEFT JOIN known_network n ON n.asn_number = c.old_asn
+             WHERE c.old_asn IS DISTINCT FROM c.new_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
@@ -356,12 +358,8 @@ BEGIN
             WHERE c.old_asn IS DISTINCT FROM c.new_asn
             UNION ALL
             SELECT c.changed_at, 3, 'country changed', NULL,
-                   concat('from ', c.old_country_code, coalesce(' to ' || c.next, ' to none: no source knows it any more'))
-            FROM (SELECT h.changed_at, h.old_country_code,
-                         CASE WHEN lead(h.changed_at) OVER later IS NULL THEN (SELECT e.country_code FROM entry e)
-                              ELSE lead(h.old_country_code) OVER later END AS next
-                  FROM change h WINDOW later AS (ORDER BY h.changed_at)) c
-            WHERE c.old_country_code IS NOT NULL AND c.next IS DISTINCT FROM c.old_country_code
+                   concat('from ', c.old_country_code, coalesce(' to ' || c.new_country_code, ' to none: no source knows it any more'))
+            FROM change c WHERE c.old_country_code <> coalesce(c.new_country_code, '')
             UNION ALL
             SELECT p.answered_at, 4, 'announced', 'cymru',
                    CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)

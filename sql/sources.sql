@@ -59,7 +59,8 @@ CREATE TABLE @extschema@.ip_asn_history (
     new_asn    bigint,
     new_source text,
     old_country_code text,
-    old_org    text
+    old_org    text,
+    new_country_code text
 );
 CREATE INDEX ip_asn_history_lookup ON @extschema@.ip_asn_history (ip_address, changed_at);
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
@@ -74,6 +75,7 @@ COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; n
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_country_code IS 'the country until then; null: none was known, or before version 0.3.0';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_org IS 'the organization until then, as it was called; null: none was known, or before version 0.3.0';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_country_code IS 'the country from then on; null: none is known, or before version 0.3.0';
 
 CREATE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';

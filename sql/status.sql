@@ -193,12 +193,17 @@ DECLARE
     installed text[];
     -- What was answered before this time goes.
     answered_before timestamptz := now() - older_than;
+    changed_before timestamptz := answered_before;
     cleared bigint;
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
         RETURN 0;
     END IF;
+    -- The history keeps who had an address, and no longer what was written beside it. Where a country came from it does not say.
+    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
+        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
+    WHERE h.changed_at < changed_before AND num_nonnulls(h.old_country_code, h.new_country_code) > 0;
     SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
     FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
     IF coalesce(oldest, '-infinity') < answered_before THEN
@@ -216,12 +221,17 @@ BEGIN
         country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
         country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
         region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
-        time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
+        time_zone = NULL, registered_country_code = NULL, flags = NULL, connection_type = NULL,
+        maxmind_status = 'unavailable', maxmind_ts = NULL,
         enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
         cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
     WHERE i.maxmind_status IN ('found', 'not_found')
       AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
     GET DIAGNOSTICS cleared = ROW_COUNT;
+    -- What that has just brought into the history.
+    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
+        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
+    WHERE cleared > 0 AND h.changed_at = now();
     RETURN cleared;
 END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';

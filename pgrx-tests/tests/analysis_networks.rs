@@ -100,8 +100,19 @@ fn the_country_and_the_organization_of_a_day_are_kept() {
         "64501 After DE"
     );
     assert_eq!(db.lines("SELECT old_asn, new_asn FROM asn_changes"), ["64500|64501"]);
+    // What was not kept before 0.3.0 is what is known now; what was kept is not, where nothing was known.
+    db.sql(
+        "INSERT INTO ip_asn_history VALUES ('10.0.0.2', now() - interval '1 day', 1, 'maxmind', 2, 'maxmind');
+         INSERT INTO ip_asn_history VALUES ('10.0.0.3', now() - interval '1 day', 1, 'maxmind', 2, 'maxmind', NULL, 'One', 'FR');
+         INSERT INTO ip_inventory (ip_address, asn_number, asn_org, country_code) VALUES ('10.0.0.2', 1, 'One', 'DE'), ('10.0.0.3', 1, 'One', 'DE')",
+    );
+    let then = "SELECT host(ip), n.country_code FROM unnest('{10.0.0.2,10.0.0.3}'::inet[]) ip, ip_network_at(ip, now() - interval '2 days') n";
+    assert_eq!(db.lines(then), ["10.0.0.2|DE", "10.0.0.3|"]);
     let story = "SELECT detail FROM ip_story('81.2.69.142') WHERE event IN ('country changed', 'network changed') ORDER BY at, event";
-    assert_eq!(db.lines(story), ["from GB to FR", "from FR to DE", "from AS64500 to AS64501"]);
+    assert_eq!(
+        db.lines(story),
+        ["from GB to FR", "from FR to none: no source knows it any more", "from AS64500 to AS64501"]
+    );
 }
 
 #[test]

@@ -142,6 +142,26 @@ fn a_trigger_of_the_extension_that_does_not_fire_is_an_error() {
 }
 
 #[test]
+fn a_key_that_the_worker_needs_is_asked_for_when_it_is_gone() {
+    let patient = Patient::new();
+    for (table, key, columns) in [
+        ("ip_sighting", "ip_sighting_pkey", "ip_address, source_id"),
+        ("ip_sighting_source", "ip_sighting_source_tbl_sensor_key", "tbl, sensor"),
+        ("ip_activity_count", "ip_activity_count_pkey", "by_day, kind, bucket, value"),
+        ("cymru_prefix", "cymru_prefix_pkey", "prefix"),
+    ] {
+        let fault = format!("ALTER TABLE {table} DROP CONSTRAINT {key}");
+        patient.suffer(&fault, "own keys", &format!("error|public.{table} has no usable key on ({columns}): "));
+    }
+    // A deferrable one is of no use.
+    patient.suffer(
+        "ALTER TABLE asn_inventory DROP CONSTRAINT asn_inventory_pkey; ALTER TABLE asn_inventory ADD UNIQUE (asn_number) DEFERRABLE",
+        "own keys",
+        "error|public.asn_inventory has no usable key on (asn_number): ",
+    );
+}
+
+#[test]
 fn autovacuum_that_is_off_for_one_of_the_tables_is_named() {
     let patient = Patient::new();
     for table in ["ip_observation", "ip_inventory", "asn_inventory"] {

@@ -224,7 +224,6 @@ fn lists_of_networks_come_by_url_as_well() {
     bench.files.offer("/exits", b"81.2.69.143\n");
     bench.files.page("/office.zip?x=1", 200);
     let told = bench.site.update();
-    let host = bench.files.host();
     assert!(
         told.starts_with("failed|a: up to date; list tor: downloaded; list office: the answer is a web page"),
         "{told}"
@@ -236,12 +235,21 @@ fn lists_of_networks_come_by_url_as_well() {
     assert!(found.starts_with("list office from 127.0.0.1:"), "{found}");
     bench.files.offer("/exits", b"words\nand more words\nand no network\n");
     let told = bench.site.update_forced();
-    assert!(told.contains("list tor: downloaded; ") && told.contains("; tor: refused: "), "{told} {host}");
+    assert!(told.contains("list tor: downloaded; ") && told.contains("; list tor: refused: "), "{told}");
     assert_eq!(cluster.value(DB, lists), "{office}{office,tor}");
+    // Sources that are not set any more are forgotten.
+    let ledger = || fs::read_to_string(cluster.data_dir().join("asn_inventory/downloads.json")).unwrap();
+    assert!(ledger().contains("\"list:office\""));
+    bench.files.offer("/new", b"81.2.69.142\n");
+    cluster.set(SOURCES, &format!("new={}/new#list&every=10min", bench.files.url()));
+    cluster.wait_value(DB, doctor, "list new has a source, and was not fetched and imported yet.");
     // By its own schedule, with none for all.
-    bench.files.offer("/office.zip?x=1", b"203.0.113.0/24\n");
-    let ledger = cluster.data_dir().join("asn_inventory/downloads.json");
-    assert!(fs::read_to_string(ledger).unwrap().contains("\"list:office\""));
+    let fetched = || bench.files.asked().iter().filter(|asked| asked.target == "/new" && asked.status == 200).count();
+    asn_inventory_tests::wait::wait_within(std::time::Duration::from_secs(120), fetched, |count| *count > 0)
+        .expect("a download by its own schedule");
+    cluster.wait_value(DB, "SELECT ip_lists('81.2.69.142')::text", "{new,office}");
+    cluster.wait_value(DB, &format!("SELECT coalesce(string_agg(detail, '; '), 'none') FROM ({doctor}) d"), "none");
+    assert!(!ledger().contains("\"list:office\""));
 }
 
 #[test]

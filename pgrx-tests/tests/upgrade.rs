@@ -200,4 +200,9 @@ fn the_library_serves_a_database_that_is_not_updated_yet() {
     assert_eq!(cluster.value("waiting", "SELECT level FROM enrichment_doctor() WHERE check_name = 'dns'"), "ok");
     cluster.sql("waiting", "ALTER EXTENSION asn_inventory UPDATE");
     assert_eq!(cluster.value("waiting", "SELECT level FROM enrichment_doctor() WHERE check_name = 'version'"), "ok");
+    // What the tables had no columns for is written by a walk.
+    let registered = "SELECT registered_country_code FROM ip_inventory WHERE ip_address = '81.2.69.142'";
+    let told = "SELECT (lookup_ip('81.2.69.142')).registered_country_code";
+    assert_ne!(cluster.value("waiting", told), "");
+    cluster.wait_value("waiting", registered, &cluster.value("waiting", told));
 }

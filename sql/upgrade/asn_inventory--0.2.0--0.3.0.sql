@@ -42,7 +42,8 @@ END $$;
 DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
 -- The country and the organization of a day, and changes of the country alone.
-ALTER TABLE @extschema@.ip_asn_history ADD COLUMN old_country_code text, ADD COLUMN old_org text;
+ALTER TABLE @extschema@.ip_asn_history ADD COLUMN old_country_code text, ADD COLUMN old_org text,
+    ADD COLUMN new_country_code text;
 CREATE OR REPLACE TRIGGER record_asn_change AFTER UPDATE OF asn_number, country_code ON @extschema@.ip_inventory FOR EACH ROW
     WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number
         OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code))
@@ -278,6 +279,7 @@ COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; n
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_country_code IS 'the country until then; null: none was known, or before version 0.3.0';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_org IS 'the organization until then, as it was called; null: none was known, or before version 0.3.0';
+COMMENT ON COLUMN @extschema@.ip_asn_history.new_country_code IS 'the country from then on; null: none is known, or before version 0.3.0';
 CREATE OR REPLACE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
 COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
@@ -760,12 +762,17 @@ DECLARE
     installed text[];
     -- What was answered before this time goes.
     answered_before timestamptz := now() - older_than;
+    changed_before timestamptz := answered_before;
     cleared bigint;
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
         RETURN 0;
     END IF;
+    -- The history keeps who had an address, and no longer what was written beside it. Where a country came from it does not say.
+    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
+        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
+    WHERE h.changed_at < changed_before AND num_nonnulls(h.old_country_code, h.new_country_code) > 0;
     SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
     FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
     IF coalesce(oldest, '-infinity') < answered_before THEN
@@ -783,12 +790,17 @@ BEGIN
         country_code = CASE WHEN i.country_source = 'cymru' THEN i.country_code END,
         country_source = CASE WHEN i.country_source = 'cymru' THEN i.country_source END,
         region = NULL, city = NULL, latitude = NULL, longitude = NULL, accuracy_radius_km = NULL,
-        time_zone = NULL, maxmind_status = 'unavailable', maxmind_ts = NULL,
+        time_zone = NULL, registered_country_code = NULL, flags = NULL, connection_type = NULL,
+        maxmind_status = 'unavailable', maxmind_ts = NULL,
         enrichment_ts = CASE WHEN i.asn_source = 'cymru' THEN i.enrichment_ts END,
         cymru_status = CASE WHEN i.cymru_status = 'skipped' AND i.cymru_detail IS NULL THEN 'pending' ELSE i.cymru_status END
     WHERE i.maxmind_status IN ('found', 'not_found')
       AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
     GET DIAGNOSTICS cleared = ROW_COUNT;
+    -- What that has just brought into the history.
+    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
+        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
+    WHERE cleared > 0 AND h.changed_at = now();
     RETURN cleared;
 END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';
@@ -997,11 +1009,12 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RE
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     BEGIN ATOMIC
         SELECT s.asn, coalesce(h.old_org, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END),
-               coalesce(h.old_country_code, CASE WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END)
+               CASE WHEN h.kept THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
         FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
-        LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code FROM @extschema@.ip_asn_history c
+        LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
+                                  num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
         CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
@@ -1119,6 +1132,7 @@ BEGIN
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
                     concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
              FROM change c LEFT JOIN entry e ON true LEFT JOIN known_network n ON n.asn_number = c.old_asn
+             WHERE c.old_asn IS DISTINCT FROM c.new_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
@@ -1129,12 +1143,8 @@ BEGIN
             WHERE c.old_asn IS DISTINCT FROM c.new_asn
             UNION ALL
             SELECT c.changed_at, 3, 'country changed', NULL,
-                   concat('from ', c.old_country_code, coalesce(' to ' || c.next, ' to none: no source knows it any more'))
-            FROM (SELECT h.changed_at, h.old_country_code,
-                         CASE WHEN lead(h.changed_at) OVER later IS NULL THEN (SELECT e.country_code FROM entry e)
-                              ELSE lead(h.old_country_code) OVER later END AS next
-                  FROM change h WINDOW later AS (ORDER BY h.changed_at)) c
-            WHERE c.old_country_code IS NOT NULL AND c.next IS DISTINCT FROM c.old_country_code
+                   concat('from ', c.old_country_code, coalesce(' to ' || c.new_country_code, ' to none: no source knows it any more'))
+            FROM change c WHERE c.old_country_code <> coalesce(c.new_country_code, '')
             UNION ALL
             SELECT p.answered_at, 4, 'announced', 'cymru',
                    CASE WHEN p.announced IS NULL THEN concat('no route for ', p.prefix)

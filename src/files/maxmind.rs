@@ -83,6 +83,10 @@ pub fn with_quietly<R>(f: impl FnOnce(&Databases) -> R) -> R {
 /// Stored answers from before this (timestamptz) came from files that answer no more. After the worker has walked the
 /// inventory, none does: rows whose answer is still the same were not written, and kept their time.
 pub fn stale_before(databases: &Databases) -> i64 {
+    // Nothing could give another answer, whatever lists there are.
+    if databases.is_empty() {
+        return i64::MIN;
+    }
     let Some(installed_at) = databases.installed_at().map(crate::pg::time::from_unix_us) else { return i64::MIN };
     let slot = shared::here();
     let walked = slot.map_or(i64::MIN, |slot| slot.walked.load(std::sync::atomic::Ordering::Acquire));

@@ -158,7 +158,16 @@ const GROUPS: [Group; 22] = [
         },
     },
     Group {
-        checks: &["own tables", "own triggers", "inventory key", "queue index", "grants", "owners", "foreign code"],
+        checks: &[
+            "own tables",
+            "own triggers",
+            "inventory key",
+            "own keys",
+            "queue index",
+            "grants",
+            "owners",
+            "foreign code",
+        ],
         needs: &[],
         look: |schema| ask(schema, include_str!("doctor/objects.sql"), &[]),
     },

@@ -32,7 +32,8 @@ const COLUMNS: [shape::Column; 6] = [
 ];
 
 /// Further ones, which a table of 0.2.0 does not have until ALTER EXTENSION.
-const LATER: [shape::Column; 2] = [(c"old_country_code", pg_sys::TEXTOID), (c"old_org", pg_sys::TEXTOID)];
+const LATER: [shape::Column; 3] =
+    [(c"old_country_code", pg_sys::TEXTOID), (c"old_org", pg_sys::TEXTOID), (c"new_country_code", pg_sys::TEXTOID)];
 
 /// The values of a row.
 struct Change {
@@ -82,7 +83,8 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             value(new, asn),
             value(new, source),
         ];
-        let later = [value(old, Column::CountryCode.stored()), value(old, Column::AsnOrg.stored())];
+        let country = Column::CountryCode.stored();
+        let later = [value(old, country), value(old, Column::AsnOrg.stored()), value(new, country)];
         let row = Change { columns, later };
         let table = history_of((*data.tg_relation).rd_id, schema);
         if columns[0].is_none() || columns[2].is_none() || table == pg_sys::InvalidOid || !insert(table, &row) {
@@ -140,7 +142,7 @@ unsafe fn insert(table: pg_sys::Oid, row: &Change) -> bool {
         let mut values = vec![Datum::null(); natts];
         let mut nulls = vec![true; natts];
         let later = LATER.into_iter().map(|(name, kind)| shape::find(desc, name, kind));
-        let places = (0..COLUMNS.len()).map(Some).chain(later.map(|number| number.map(|number| number as usize - 1)));
+        let places = (0..COLUMNS.len()).map(Some).chain(later.map(|number| number.map(|number| number - 1)));
         for (at, value) in places.zip(row.columns.iter().chain(&row.later)) {
             if let (Some(at), Some(value)) = (at, value) {
                 (values[at], nulls[at]) = (*value, false);

@@ -43,21 +43,11 @@ pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr,
     let sql = Sql::on(schema, c"ip_sighting_source");
     let mut known: HashMap<(u32, String), i32> = HashMap::new();
     let mut sensors: HashMap<u32, usize> = HashMap::new();
-    retire(&sql, schema);
     // The highest number in use, once one is to be given out.
     let mut last = None;
-    {
-        let all = format!(
-            "SELECT id, coalesce(tbl::oid, 0), sensor FROM {}.ip_sighting_source WHERE tbl IS NOT NULL OR name = $1",
-            schema.name
-        );
-        let found = sql.returning(&all, &[argument::text(NO_TABLE)]);
-        for row in 0..found.len() {
-            let Some(number) = found.get::<i32>(row, 1) else { continue };
-            let table = found.get::<pg_sys::Oid>(row, 2).map_or(0, pg_sys::Oid::to_u32);
-            known.insert((table, found.text(row, 3).unwrap_or_default()), number);
-            *sensors.entry(table).or_default() += 1;
-        }
+    for (number, table, sensor) in all(&sql, schema) {
+        known.insert((table, sensor), number);
+        *sensors.entry(table).or_default() += 1;
     }
     let mut numbered: HashMap<i32, Vec<(IpAddr, Seen)>> = HashMap::new();
     // Sorted, so that the same come in when there are too many.
@@ -79,6 +69,35 @@ pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr,
         numbered.entry(number).or_default().extend(seen);
     }
     numbered.into_iter().map(|(number, seen)| Place { number, seen }).collect()
+}
+
+/// The places that something may come to: number, table and sensor. Those of tables that were dropped or renamed are put
+/// right before.
+fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
+    let text = format!(
+        "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor,
+                l.tbl IS NOT NULL AND l.name IS DISTINCT FROM pg_catalog.format('%I.%I', n.nspname, c.relname)
+         FROM {}.ip_sighting_source l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.tbl
+         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE l.tbl IS NOT NULL OR l.name = $1",
+        schema.name
+    );
+    let read = || {
+        let found = sql.returning(&text, &[argument::text(NO_TABLE)]);
+        let is_wrong = (0..found.len()).any(|row| found.get::<bool>(row, 4) == Some(true));
+        let places = (0..found.len()).filter_map(|row| {
+            let table = found.get::<pg_sys::Oid>(row, 2).map_or(0, pg_sys::Oid::to_u32);
+            Some((found.get::<i32>(row, 1)?, table, found.text(row, 3).unwrap_or_default()))
+        });
+        (is_wrong, places.collect())
+    };
+    match read() {
+        (false, places) => places,
+        (true, _) => {
+            retire(sql, schema);
+            read().1
+        }
+    }
 }
 
 /// Places of tables that are gone keep their names alone; those of renamed ones get the new name.

@@ -103,6 +103,11 @@ impl Stored {
             .is_some_and(|status| answers.iter().any(|one| one.as_str().as_bytes() == status))
     }
 
+    /// Whether it has the lists of `record`.
+    pub fn has_lists_of(&self, record: &Enrichment<'_>) -> bool {
+        self.holds(Column::Lists, record.lists.names().into_iter())
+    }
+
     /// Whether writing `record` would change nothing.
     pub fn says(&self, record: &Enrichment<'_>) -> bool {
         let text = |column, said: Option<&str>| match (self.text(column), said) {
@@ -143,6 +148,6 @@ impl Stored {
             && later(Column::RegisteredCountryCode, record.registered_country_code)
             && later(Column::ConnectionType, record.connection_type)
             && self.holds(Column::Flags, record.flags.names())
-            && self.holds(Column::Lists, record.lists.names().into_iter())
+            && self.has_lists_of(record)
     }
 }

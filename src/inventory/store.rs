@@ -91,15 +91,24 @@ fn assignments(policy: &Policy, count: usize) -> String {
 // the planner must not choose a join that reads the whole inventory for each batch: in any plan, the join has no more
 // rows than the list. `fetched` is the column that the list is about.
 fn update_sql(schema: &Schema, policy: &Policy, count: usize, fetched: &str) -> String {
-    // Without a file, nothing is known but which lists hold an address; and nothing that files said is given up.
-    let other_lists = "i.maxmind_status = 'unavailable' AND i.lists IS DISTINCT FROM r.lists";
-    let other_lists = if count > columns::COUNT_BEFORE { other_lists } else { "false" };
     format!(
         "UPDATE {s}.ip_inventory i SET {set} FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
-         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip
-           AND (r.maxmind_status <> 'unavailable' OR {other_lists}) AND {due}",
+         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND r.maxmind_status <> 'unavailable' AND {due}",
         s = schema.name,
         set = assignments(policy, count),
+        names = columns::names(count),
+        due = due::at_maxmind(2)
+    )
+}
+
+/// The same where there is no file: nothing is known but which lists hold an address. What files said that are gone now,
+/// and what users wrote, stays.
+fn update_lists_sql(schema: &Schema, count: usize, fetched: &str) -> String {
+    format!(
+        "UPDATE {s}.ip_inventory i SET lists = r.lists FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
+         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND i.maxmind_status = ANY ('{{unavailable,skipped}}')
+           AND i.lists IS DISTINCT FROM r.lists AND {due}",
+        s = schema.name,
         names = columns::names(count),
         due = due::at_maxmind(2)
     )
@@ -205,8 +214,17 @@ impl<'a> Writer<'a> {
     /// `stale_before`. Where nothing is installed that could answer, a row stays as it is.
     pub fn update(&mut self, databases: &Databases, ips: &[IpAddr], stale_before: i64, now: i64) -> Tallied {
         let (records, mut tallied) = self.records(databases, ips.iter().copied(), now);
-        tallied.written = self.update_by_address(records, ips.iter().copied(), stale_before);
+        tallied.written = self.update_by_address(databases, records, ips.iter().copied(), stale_before);
         tallied
+    }
+
+    /// The statement that writes answers to rows that are fetched by that column.
+    fn statement(&self, databases: &Databases, fetched: &str) -> String {
+        if databases.is_empty() && self.columns > columns::COUNT_BEFORE {
+            update_lists_sql(self.schema, self.columns, fetched)
+        } else {
+            update_sql(self.schema, &self.policy, self.columns, fetched)
+        }
     }
 
     /// The same for rows whose place in the table is known: no index is asked, unless the place is in a shard.
@@ -225,11 +243,11 @@ impl<'a> Writer<'a> {
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::TIDARRAYOID];
         let values = [records, Datum::from(stale_before), places];
         let fetched = Settings::rows_are_fetched_by_place();
-        tallied.written = self.run(update_sql(self.schema, &self.policy, self.columns, "ctid"), types, values);
+        tallied.written = self.run(self.statement(databases, "ctid"), types, values);
         drop(fetched);
         if tallied.written < rows.len() as u64 {
             // Rows that ingest counts all the time move all the time: those are found by their address.
-            tallied.written += self.update_by_address(records, rows.iter().map(|(ip, _)| *ip), stale_before);
+            tallied.written += self.update_by_address(databases, records, rows.iter().map(|(ip, _)| *ip), stale_before);
         }
         if tallied.written < rows.len() as u64 {
             tallied = self.recount(rows, now, tallied.written);
@@ -237,12 +255,18 @@ impl<'a> Writer<'a> {
         tallied
     }
 
-    fn update_by_address(&self, records: Datum, ips: impl Iterator<Item = IpAddr>, stale_before: i64) -> u64 {
+    fn update_by_address(
+        &self,
+        databases: &Databases,
+        records: Datum,
+        ips: impl Iterator<Item = IpAddr>,
+        stale_before: i64,
+    ) -> u64 {
         let ips: Vec<Inet> = ips.map(Inet::host).collect();
         let types = [self.array, pg_sys::TIMESTAMPTZOID, pg_sys::INETARRAYOID];
         let values = [records, Datum::from(stale_before), ips.into_datum().unwrap_or(Datum::null())];
         let _fetched = Settings::rows_are_fetched();
-        self.run(update_sql(self.schema, &self.policy, self.columns, "ip_address"), types, values)
+        self.run(self.statement(databases, "ip_address"), types, values)
     }
 
     /// The result of the batch of `now` if it did not write all of `rows`: rows that moved or were answered in the

@@ -92,9 +92,10 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
             }
             compared += 1;
             let same = maxmind::with(|databases| {
-                // Lists alone say nothing against what files said that are gone now.
-                let is_left = databases.is_empty() && stored.was_answered();
-                is_left || stored.says(&counters::lookup(|| cascade::offline(ip, databases)))
+                let record = counters::lookup(|| cascade::offline(ip, databases));
+                // Lists alone say nothing against what files said that are gone now, nor against what a user wrote.
+                let knows_no_more = databases.is_empty() && (stored.was_answered() || stored.has_lists_of(&record));
+                knows_no_more || stored.says(&record)
             });
             if !same {
                 found.push((ip, (*tuple).t_self));
@@ -136,11 +137,10 @@ pub fn estimate(schema: &Schema) -> u64 {
 
 /// The names of the open generations, and last the edition that answers each question, with the version of the index and
 /// the lists of networks.
-/// `None` if nothing is installed, neither files nor lists, and while a file answers by an index of an earlier version.
-pub fn answering(databases: &Databases) -> Option<Vec<String>> {
+/// `None` while a file answers by an index of an earlier version.
+pub fn answering(databases: &Databases, schema: &Schema) -> Option<Vec<String>> {
     let open = databases.generations();
-    let has_none = databases.is_empty() && databases.lists().name().is_empty();
-    if has_none || open.iter().any(|generation| generation.is_outdated()) {
+    if open.iter().any(|generation| generation.is_outdated()) {
         return None;
     }
     let mut names: Vec<String> = open.iter().map(|open| open.name().to_owned()).collect();
@@ -149,8 +149,15 @@ pub fn answering(databases: &Databases) -> Option<Vec<String>> {
         "" => String::new(),
         name => format!(", lists {name}"),
     };
-    names.push(databases.answering() + &lists);
+    // A walk of before ALTER EXTENSION could not write all that it was told.
+    let columns = if is_of_now(schema) { ", flags and lists" } else { "" };
+    names.push(databases.answering() + &lists + columns);
     Some(names)
+}
+
+/// Whether the inventory has the columns of this version.
+pub fn is_of_now(schema: &Schema) -> bool {
+    schema.has_column(c"ip_inventory", c"lists")
 }
 
 /// The generations that the rows of this node were last compared with, as [`answering`] gives them. None where a shard

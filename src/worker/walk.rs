@@ -44,6 +44,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// How often it is looked for shards that have come to this node, where there is Citus.
 const SHARDS: Duration = Duration::from_secs(10);
 
+/// How often it is looked for ALTER EXTENSION, where that is still to come.
+const UPDATE: Duration = Duration::from_secs(20);
+
 /// The worker's walk through its inventory.
 pub struct Walk {
     slot: &'static Database,
@@ -63,6 +66,8 @@ type Stamp = (Option<u64>, Option<u64>, u64);
 struct Current {
     generations: Vec<String>,
     installed_at: i64,
+    /// Whether there is a file: lists alone say of no stored answer that it is out of date.
+    has_files: bool,
     job: Option<&'static Job>,
     next: u32,
     end: u32,
@@ -82,7 +87,8 @@ struct Current {
 enum Found {
     Nothing,
     UnderWay(i64),
-    Walked(i64),
+    /// When what answers was installed, if there is a file.
+    Walked(Option<i64>),
     Due(Box<Current>),
 }
 
@@ -129,7 +135,8 @@ impl Walk {
         }
         match stepped {
             Ok(true) => {
-                self.slot.walked.store(current.installed_at, Ordering::Release);
+                let walked = if current.has_files { current.installed_at } else { i64::MIN };
+                self.slot.walked.store(walked, Ordering::Release);
                 self.end(outcome::DONE, None);
                 false
             }
@@ -172,15 +179,20 @@ impl Walk {
         let under_way = self.current.as_ref().map(|current| current.generations.clone());
         let before = self.current.as_ref().map(|current| (current.next, current.job));
         let given_up = self.given_up.clone();
-        let mut is_in_cluster = false;
+        let (mut is_in_cluster, mut is_of_before) = (false, false);
         let found = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Found::Nothing };
             is_in_cluster = citus::is_here();
-            let Some((generations, installed_at)) = maxmind::with(|databases| {
-                Some((rows::answering(databases)?, time::from_unix_us(databases.installed_at()?)))
+            is_of_before = !rows::is_of_now(&schema);
+            let Some((generations, installed_at, has_files)) = maxmind::with(|databases| {
+                let generations = rows::answering(databases, &schema)?;
+                Some((generations, databases.installed_at(), !databases.is_empty()))
             }) else {
                 return Found::Nothing;
             };
+            let has_anything = installed_at.is_some();
+            let installed_at = time::from_unix_us(installed_at.unwrap_or_default());
+            let walked_at = has_files.then_some(installed_at);
             // The last one names the answering editions: an order that changes no answer is not a change.
             let same = |known: &[String]| known.last() == generations.last();
             if stands_in(&generations) || same(&given_up) {
@@ -189,18 +201,21 @@ impl Walk {
             if under_way.as_deref().is_some_and(same) {
                 return Found::UnderWay(installed_at);
             }
-            if same(&rows::walked(&schema)) {
-                return Found::Walked(installed_at);
+            let walked = rows::walked(&schema);
+            // Where neither files nor lists ever were, rows have nothing of them.
+            if same(&walked) || !has_anything && walked.is_empty() && under_way.is_none() {
+                return Found::Walked(walked_at);
             }
             let end = heap::blocks(&schema);
             if end == 0 {
                 rows::note_walked(&schema, &generations, installed_at, &heap::shards(&schema));
-                return Found::Walked(installed_at);
+                return Found::Walked(walked_at);
             }
             rows::forget_walked(&schema);
             Found::Due(Box::new(Current {
                 generations,
                 installed_at,
+                has_files,
                 job: match before {
                     Some((_, job)) => job,
                     None => submit::own(&schema, kind::WALK, rows::estimate(&schema)),
@@ -218,7 +233,11 @@ impl Walk {
                 not_before: None,
             }))
         });
-        self.look_at = is_in_cluster.then(|| Instant::now() + SHARDS);
+        self.look_at = match (is_in_cluster, is_of_before) {
+            (true, _) => Some(Instant::now() + SHARDS),
+            (_, true) => Some(Instant::now() + UPDATE),
+            _ => None,
+        };
         match found {
             Ok(Found::Nothing) => watched::succeeded(Work::Walk),
             // We read a new list of editions before the launcher wrote down since when it counts.
@@ -229,7 +248,7 @@ impl Walk {
             }
             Ok(Found::Walked(installed_at)) => {
                 self.end(outcome::CANCELLED, Some("the files that were walked before answer again"));
-                self.slot.walked.store(installed_at, Ordering::Release);
+                self.slot.walked.store(installed_at.unwrap_or(i64::MIN), Ordering::Release);
                 watched::succeeded(Work::Walk);
             }
             Ok(Found::Due(current)) => self.current = Some(*current),

@@ -5,6 +5,7 @@ use enrich::maxmind::update;
 use enrich::secrets::Environment;
 
 use super::finding::{Finding, select};
+use crate::files::lists;
 use crate::pg::catalog::Schema;
 use crate::pg::time;
 use crate::settings;
@@ -33,7 +34,20 @@ fn sources(schema: &Schema) -> Vec<Finding> {
             )),
         ));
     }
-    for (site, wait) in update::troubles(&settings::place::directory(), &sites, time::now_unix_us()) {
+    let lists = lists::store().manifest().unwrap_or_default();
+    let is_installed = |site: &Site| lists.lists.get(site.name().name()).is_some_and(|state| state.current.is_some());
+    let troubles = update::troubles(&settings::place::directory(), &sites, time::now_unix_us());
+    for site in sites.iter().filter(|site| site.kind() == Kind::List && !is_installed(site)) {
+        if troubles.iter().all(|(other, _)| !other.is_as(site)) {
+            found.push(Finding::new(
+                "mmdb sources",
+                "warning",
+                format!("list {} has a source, and was not fetched and imported yet.", site.name().name()),
+                Some(select(schema, "update_maxmind", "")),
+            ));
+        }
+    }
+    for (site, wait) in troubles {
         let (host, why, at) = (site.host(), wait.why, time::text(wait.until));
         let name = match site.kind() {
             Kind::Database => site.name().name().to_owned(),

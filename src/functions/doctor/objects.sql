@@ -29,6 +29,10 @@ own_trigger(tables, name, function, modes, enable, made, otherwise) AS (VALUES
     ('{ip_inventory}', 'asn_inventory_uncounted', '_note_uncounted', '{A}', 'ENABLE ALWAYS',
      'AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION %I._note_uncounted()',
      'the inventory is not counted again after a session with track_counts = off wrote it')),
+-- What rows of the others are found by when they are written.
+own_key(name, columns, made) AS (VALUES ('ip_sighting', '{ip_address,source_id}'::text[], 'PRIMARY KEY'), ('ip_sighting_source', '{id}', 'PRIMARY KEY'),
+    ('ip_sighting_source', '{tbl,sensor}', 'UNIQUE'), ('ip_activity_count', '{by_day,kind,bucket,value}', 'PRIMARY KEY'),
+    ('asn_inventory', '{asn_number}', 'PRIMARY KEY'), ('cymru_prefix', '{prefix}', 'PRIMARY KEY'), ('source_quota', '{source}', 'PRIMARY KEY')),
 inventory AS (SELECT c.oid, a.attnum FROM extension e JOIN ours c ON c.relname = 'ip_inventory' AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
               LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'ip_address' AND NOT a.attisdropped)
 SELECT 'own tables', 'error', format('%s is missing: %s.', k.name,
@@ -74,6 +78,13 @@ LEFT JOIN LATERAL (SELECT n.oid, n.conname, n.condeferrable, x.indexrelid, x.ind
                           n.conkey = ARRAY[i.attnum] AS on_address
                    FROM pg_constraint n JOIN pg_index x ON x.indexrelid = n.conindid WHERE n.conrelid = i.oid AND n.contype = 'p') k ON true
 WHERE NOT coalesce(k.is_usable AND k.on_address AND NOT k.condeferrable, false)
+UNION ALL
+SELECT 'own keys', 'error', format('%s has no usable key on (%s): the worker cannot write there.', c.oid::regclass, array_to_string(k.columns, ', ')),
+       format('ALTER TABLE %s ADD %s (%s);  -- first delete duplicate rows', c.oid::regclass, k.made, array_to_string(k.columns, ', '))
+FROM own_key k JOIN ours c ON c.relname = k.name AND c.relkind = 'r'
+WHERE NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL
+    AND (SELECT count(*) FILTER (WHERE a.attname = ANY (k.columns)) = cardinality(k.columns) AND x.indnkeyatts = cardinality(k.columns)
+         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (x.indkey::int2[])))
 UNION ALL
 SELECT 'queue index', 'error', format('Index %s on ip_observation does not contain observed rows: they are appended without it, so queries and constraints that use it are wrong.', x.indexrelid::regclass),
        CASE WHEN n.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname) ELSE format('DROP INDEX %s;', x.indexrelid::regclass) END

@@ -6,7 +6,7 @@ use enrich::maxmind::Edition;
 use enrich::maxmind::download::Kind;
 use enrich::maxmind::store::StoreError;
 
-use super::lines::refusal;
+use super::lines::{refusal, shown};
 use crate::files::{lists, maxmind};
 use crate::settings;
 use crate::shared::outcome;
@@ -60,7 +60,7 @@ impl Installing {
         }
         for (kind, name) in std::mem::take(&mut self.fetched) {
             if let Some(why) = refusal(kind, &name) {
-                self.fails(&format!("{}: refused: {why}", name.name()));
+                self.fails(&format!("{}: refused: {why}", shown(kind, &name)));
             }
         }
         Some(std::mem::take(&mut self.ending))

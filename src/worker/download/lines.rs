@@ -21,10 +21,7 @@ pub struct Line {
 /// In words, and into the log.
 pub fn line(told: &Told, host: &str) -> Line {
     let Told { kind, name: of, done } = told;
-    let name = match kind {
-        Kind::Database => of.name().to_owned(),
-        Kind::List => format!("list {}", of.name()),
-    };
+    let name = shown(*kind, of);
     let (mut failed, mut again) = (false, None);
     let text = match done {
         Done::UpToDate => format!("{name}: up to date"),
@@ -85,6 +82,14 @@ pub fn closes(done: &Done) -> bool {
         Done::Waits(wait) => matches!(wait.why, Closed::Unauthorized | Closed::Limit | Closed::Daily),
         Done::Keyless(_) => true,
         _ => false,
+    }
+}
+
+/// How messages name an edition or a list.
+pub fn shown(kind: Kind, of: &Edition) -> String {
+    match kind {
+        Kind::Database => of.name().to_owned(),
+        Kind::List => format!("list {}", of.name()),
     }
 }
 

@@ -27,8 +27,8 @@ use crate::maxmind::manifest::Signature;
 use crate::time::Micros;
 use crate::time::midnight;
 
-/// A ledger is some hundred bytes, and some hundred more for each source.
-const MAX_LEDGER: u64 = 64 << 10;
+/// A ledger is some hundred bytes, and up to a thousand more for each source, of which there may be a thousand.
+const MAX_LEDGER: u64 = 8 << 20;
 
 /// The attempts, and the times of the next ones. Fields of an older version that are not here are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +205,12 @@ impl Attempts {
     pub fn asks(&mut self, now: Micros, site: &Site) {
         let line = self.line(site).cloned().unwrap_or_else(|| Line::of(site));
         self.sites.insert(site.key(), line.asked(now));
+    }
+
+    /// Forgets sources that are not set any more.
+    pub fn keep(&mut self, sites: &[Site]) {
+        let keys: Vec<String> = sites.iter().map(Site::key).collect();
+        self.sites.retain(|key, _| keys.contains(key));
     }
 
     /// The outcome of that; an error with the mark of the credentials that it was for.

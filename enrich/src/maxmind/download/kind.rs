@@ -78,9 +78,12 @@ impl Kind {
     }
 }
 
-/// `README`, `LICENSE.txt` and the like.
+/// `README`, `LICENSE.txt` and the like, and what some systems pack beside a file (`._list.txt`).
 fn is_about_the_archive(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    if name.starts_with(b".") {
+        return true;
+    }
     let stem = name.split(|byte| *byte == b'.').next().unwrap_or(name).to_ascii_lowercase();
     [&b"readme"[..], b"license", b"licence", b"copying", b"copyright", b"notice", b"changelog"].contains(&&stem[..])
 }

@@ -24,7 +24,8 @@ use crate::time::Micros;
 pub struct Update {
     /// MaxMind's server, with the key.
     pub maxmind: MaxMind,
-    /// Where other editions come from. One that stands here is not asked of MaxMind.
+    /// Where other editions, and lists of networks, come from: all that are set. An edition that stands here is not asked of
+    /// MaxMind.
     pub sites: Vec<Site>,
     /// The lists of networks to ask for.
     pub lists: Vec<Site>,
@@ -135,7 +136,10 @@ impl Update {
         let mut attempts = Attempts::load(&ledger, now());
         // Drafts of an earlier process that was killed.
         let _ = sweep(&self.to_dir);
-        let _ = sweep(&self.lists_dir);
+        if !self.lists.is_empty() {
+            let _ = sweep(&self.lists_dir);
+        }
+        attempts.keep(&self.sites);
         let proxy = self.resolver.proxy();
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {

@@ -59,7 +59,7 @@ impl Bench {
         Update {
             maxmind: MaxMind::Unwanted,
             editions: databases.iter().map(|site| (site.name().clone(), None)).collect(),
-            sites: databases,
+            sites: databases.iter().chain(&lists).cloned().collect(),
             lists,
             lists_dir: self.directory.path().to_owned(),
             resolver: self.resolver.clone(),
@@ -125,7 +125,12 @@ fn a_list_of_networks_comes_in_every_packing_and_beside_an_edition_of_its_name()
         plain.clone(),
         gz(&plain),
         tar,
-        zip(&[entry("x/", b""), entry("x/README.txt", b"text"), entry("x/any.csv", &plain)]),
+        zip(&[
+            entry("x/", b""),
+            entry("x/README.txt", b"text"),
+            entry("__MACOSX/x/._any.csv", b"text"),
+            entry("x/any.csv", &plain),
+        ]),
     ] {
         let fake = Fake::start(move |seen| match seen.target.as_str() {
             "/base" => Reply::new(200, &[], database("a")),
