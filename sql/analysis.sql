@@ -218,12 +218,13 @@ CREATE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     BEGIN ATOMIC
         SELECT s.asn, coalesce(h.old_org, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END),
-               CASE WHEN h.kept THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
+               CASE WHEN h.kept OR h.is_of_country THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
         FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
-                                  num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept FROM @extschema@.ip_asn_history c
+                                  num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept,
+                                  c.old_asn IS NOT DISTINCT FROM c.new_asn AS is_of_country FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
         CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;

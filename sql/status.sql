@@ -201,9 +201,15 @@ BEGIN
         RETURN 0;
     END IF;
     -- The history keeps who had an address, and no longer what was written beside it. Where a country came from it does not say.
-    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
-        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
-    WHERE h.changed_at < changed_before AND num_nonnulls(h.old_country_code, h.new_country_code) > 0;
+    IF has_column_privilege('@extschema@.ip_asn_history', 'old_org', 'UPDATE') AND has_table_privilege('@extschema@.ip_asn_history', 'SELECT') THEN
+        UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
+            old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
+        WHERE h.changed_at < changed_before
+          AND (num_nonnulls(h.old_country_code, h.new_country_code) > 0 OR h.old_org IS NOT NULL AND h.old_source IS DISTINCT FROM 'cymru');
+    ELSE
+        RAISE WARNING 'countries and organizations stay in ip_asn_history' USING DETAIL = 'The role may not change it.',
+            HINT = format('GRANT SELECT, UPDATE (old_country_code, new_country_code, old_org) ON @extschema@.ip_asn_history TO %I;', current_user);
+    END IF;
     SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
     FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
     IF coalesce(oldest, '-infinity') < answered_before THEN
@@ -228,10 +234,6 @@ BEGIN
     WHERE i.maxmind_status IN ('found', 'not_found')
       AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
     GET DIAGNOSTICS cleared = ROW_COUNT;
-    -- What that has just brought into the history.
-    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
-        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
-    WHERE cleared > 0 AND h.changed_at = now();
     RETURN cleared;
 END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';

@@ -113,6 +113,28 @@ fn the_country_and_the_organization_of_a_day_are_kept() {
         db.lines(story),
         ["from GB to FR", "from FR to none: no source knows it any more", "from AS64500 to AS64501"]
     );
+    // The licence of the files: what they said goes, and who had an address stays. Nobody knows the country of then any more.
+    db.sql(
+        "UPDATE ip_asn_history SET changed_at = now() - interval '60 days' WHERE ip_address = '81.2.69.142';
+         SELECT purge_expired_maxmind()",
+    );
+    assert_eq!(
+        db.lines("SELECT old_asn, old_org, old_country_code, new_country_code FROM ip_asn_history WHERE ip_address = '81.2.69.142' ORDER BY old_asn, new_asn"),
+        ["64500|||", "64500|||"]
+    );
+    assert_eq!(
+        db.value(
+            "SELECT coalesce(country_code, 'unknown') FROM ip_network_at('81.2.69.142', now() - interval '61 days')"
+        ),
+        "unknown"
+    );
+    assert_eq!(db.value("SELECT country_code FROM ip_network_at('10.0.0.3', now() - interval '30 hours')"), "");
+    // Of a purge itself nothing is kept either.
+    db.sql("UPDATE ip_inventory SET asn_source = 'maxmind', maxmind_status = 'found', maxmind_ts = now() WHERE ip_address = '81.2.69.142'; SELECT purge_expired_maxmind('0')");
+    assert_eq!(
+        db.lines("SELECT old_asn, old_org, old_country_code FROM ip_asn_history WHERE ip_address = '81.2.69.142' AND new_asn IS NULL"),
+        ["64501||"]
+    );
 }
 
 #[test]

@@ -770,9 +770,15 @@ BEGIN
         RETURN 0;
     END IF;
     -- The history keeps who had an address, and no longer what was written beside it. Where a country came from it does not say.
-    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
-        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
-    WHERE h.changed_at < changed_before AND num_nonnulls(h.old_country_code, h.new_country_code) > 0;
+    IF has_column_privilege('@extschema@.ip_asn_history', 'old_org', 'UPDATE') AND has_table_privilege('@extschema@.ip_asn_history', 'SELECT') THEN
+        UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
+            old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
+        WHERE h.changed_at < changed_before
+          AND (num_nonnulls(h.old_country_code, h.new_country_code) > 0 OR h.old_org IS NOT NULL AND h.old_source IS DISTINCT FROM 'cymru');
+    ELSE
+        RAISE WARNING 'countries and organizations stay in ip_asn_history' USING DETAIL = 'The role may not change it.',
+            HINT = format('GRANT SELECT, UPDATE (old_country_code, new_country_code, old_org) ON @extschema@.ip_asn_history TO %I;', current_user);
+    END IF;
     SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
     FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
     IF coalesce(oldest, '-infinity') < answered_before THEN
@@ -797,10 +803,6 @@ BEGIN
     WHERE i.maxmind_status IN ('found', 'not_found')
       AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
     GET DIAGNOSTICS cleared = ROW_COUNT;
-    -- What that has just brought into the history.
-    UPDATE @extschema@.ip_asn_history h SET old_country_code = NULL, new_country_code = NULL,
-        old_org = CASE WHEN h.old_source = 'cymru' THEN h.old_org END
-    WHERE cleared > 0 AND h.changed_at = now();
     RETURN cleared;
 END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';
@@ -1009,12 +1011,13 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RE
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
     BEGIN ATOMIC
         SELECT s.asn, coalesce(h.old_org, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END),
-               CASE WHEN h.kept THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
+               CASE WHEN h.kept OR h.is_of_country THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
         FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
-                                  num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept FROM @extschema@.ip_asn_history c
+                                  num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept,
+                                  c.old_asn IS NOT DISTINCT FROM c.new_asn AS is_of_country FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
         CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;

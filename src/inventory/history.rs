@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use enrich::record::Status;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
@@ -16,6 +17,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog::{Acting, Schema};
 use crate::pg::citus;
 use crate::pg::citus::Kept;
+use crate::pg::datum::text_bytes;
 use crate::pg::errors::{raise, warn};
 use crate::pg::sql::Sql;
 use crate::pg::{shape, tx};
@@ -84,7 +86,14 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             value(new, source),
         ];
         let country = Column::CountryCode.stored();
-        let later = [value(old, country), value(old, Column::AsnOrg.stored()), value(new, country)];
+        // A purge of what expired builds said must not write it down here.
+        let is_purged = value(new, Column::MaxMindStatus.stored())
+            .is_some_and(|status| text_bytes(status) == Status::Unavailable.as_str().as_bytes());
+        let later = if is_purged {
+            [None; LATER.len()]
+        } else {
+            [value(old, country), value(old, Column::AsnOrg.stored()), value(new, country)]
+        };
         let row = Change { columns, later };
         let table = history_of((*data.tg_relation).rd_id, schema);
         if columns[0].is_none() || columns[2].is_none() || table == pg_sys::InvalidOid || !insert(table, &row) {

@@ -76,7 +76,7 @@ pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr,
 fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
     let text = format!(
         "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor,
-                l.tbl IS NOT NULL AND l.name IS DISTINCT FROM pg_catalog.format('%I.%I', n.nspname, c.relname)
+                l.tbl IS NOT NULL AND CASE WHEN n.oid IS NULL THEN true ELSE l.name <> pg_catalog.format('%I.%I', n.nspname, c.relname) END
          FROM {}.ip_sighting_source l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.tbl
          LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE l.tbl IS NOT NULL OR l.name = $1",

@@ -96,13 +96,6 @@ impl Stored {
         self.text(Column::MaxMindStatus) == Some(Status::Pending.as_str().as_bytes())
     }
 
-    /// Whether files gave an answer, or said that they have none.
-    pub fn was_answered(&self) -> bool {
-        let answers = [Status::Found, Status::NotFound];
-        self.text(Column::MaxMindStatus)
-            .is_some_and(|status| answers.iter().any(|one| one.as_str().as_bytes() == status))
-    }
-
     /// Whether it has the lists of `record`.
     pub fn has_lists_of(&self, record: &Enrichment<'_>) -> bool {
         self.holds(Column::Lists, record.lists.names().into_iter())

@@ -106,11 +106,10 @@ fn update_sql(schema: &Schema, policy: &Policy, count: usize, fetched: &str) -> 
 fn update_lists_sql(schema: &Schema, count: usize, fetched: &str) -> String {
     format!(
         "UPDATE {s}.ip_inventory i SET lists = r.lists FROM unnest($1::{s}.ip_enrichment[]) AS r({names})
-         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND i.maxmind_status = ANY ('{{unavailable,skipped}}')
-           AND i.lists IS DISTINCT FROM r.lists AND {due}",
+         WHERE i.{fetched} = ANY ($3) AND i.ip_address = r.ip AND i.lists IS DISTINCT FROM r.lists
+           AND i.maxmind_status <> 'pending' AND $2 IS NOT NULL",
         s = schema.name,
         names = columns::names(count),
-        due = due::at_maxmind(2)
     )
 }
 
@@ -178,6 +177,8 @@ pub struct Writer<'a> {
     columns: usize,
     row: Box<Row>,
     policy: Policy,
+    /// Where there is no file, the lists of networks are written all the same.
+    writes_lists: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -189,8 +190,22 @@ impl<'a> Writer<'a> {
             let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
             let columns = crate::inventory::row::check(desc);
             let array = pg_sys::get_array_type(element);
-            Writer { schema, element, array, desc, columns, row: Box::new(Row::new()), policy: asker::policy(schema) }
+            Writer {
+                schema,
+                element,
+                array,
+                desc,
+                columns,
+                row: Box::new(Row::new()),
+                policy: asker::policy(schema),
+                writes_lists: false,
+            }
         }
+    }
+
+    /// For a walk: lists of networks are followed where there is no file as well.
+    pub fn with_lists_alone(self) -> Writer<'a> {
+        Writer { writes_lists: true, ..self }
     }
 
     /// Absorbs addresses, in the order given, which should be ascending: new ones are enriched and inserted, known
@@ -220,7 +235,7 @@ impl<'a> Writer<'a> {
 
     /// The statement that writes answers to rows that are fetched by that column.
     fn statement(&self, databases: &Databases, fetched: &str) -> String {
-        if databases.is_empty() && self.columns > columns::COUNT_BEFORE {
+        if self.writes_lists && databases.is_empty() && self.columns > columns::COUNT_BEFORE {
             update_lists_sql(self.schema, self.columns, fetched)
         } else {
             update_sql(self.schema, &self.policy, self.columns, fetched)

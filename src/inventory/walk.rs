@@ -94,8 +94,7 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
             let same = maxmind::with(|databases| {
                 let record = counters::lookup(|| cascade::offline(ip, databases));
                 // Lists alone say nothing against what files said that are gone now, nor against what a user wrote.
-                let knows_no_more = databases.is_empty() && (stored.was_answered() || stored.has_lists_of(&record));
-                knows_no_more || stored.says(&record)
+                if databases.is_empty() { stored.has_lists_of(&record) } else { stored.says(&record) }
             });
             if !same {
                 found.push((ip, (*tuple).t_self));
@@ -175,9 +174,25 @@ pub fn walked(schema: &Schema) -> Vec<String> {
     if all { found.get(0, 1).unwrap_or_default() } else { Vec::new() }
 }
 
-/// From now on rows are written with other answers: if the previous files come back, they are compared again.
-pub fn forget_walked(schema: &Schema) {
-    Sql::on(schema, c"maxmind_walk").run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
+/// Whether rows were ever compared, or began to be.
+pub fn was_ever_walked(schema: &Schema) -> bool {
+    Sql::on(schema, c"maxmind_walk").query(&format!("SELECT FROM {}.maxmind_walk", schema.name), &[]).len() > 0
+}
+
+/// The lists of networks in the last name that [`answering`] gives.
+pub fn lists_of(name: &str) -> &str {
+    let rest = name.split_once(", lists ").map_or("", |(_, rest)| rest);
+    rest.split_once(',').map_or(rest, |(lists, _)| lists)
+}
+
+/// From now on rows are written with other answers: if the previous files come back, they are compared again. Where lists
+/// alone answer, it stays known that there was something: rows may have their names.
+pub fn forget_walked(schema: &Schema, has_files: bool) {
+    if has_files {
+        Sql::on(schema, c"maxmind_walk").run(&format!("DELETE FROM {}.maxmind_walk", schema.name), &[]);
+    } else {
+        note_walked(schema, &[], 0, &[]);
+    }
 }
 
 /// Writes down that the rows of this node, in these shards if it has some, were compared with these.

@@ -199,6 +199,7 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
 /// The result of one transaction.
 pub struct Part {
     stale_before: i64,
+    walks: bool,
     halving: Halving,
     /// The rows written.
     pub tallied: Tallied,
@@ -212,17 +213,24 @@ impl Part {
     /// Nothing yet; `stale_before` (timestamptz): answers from before this are due.
     pub fn of(stale_before: i64) -> Part {
         let halving = Halving::new("asn_inventory backfill", PATIENCE);
-        Part { stale_before, halving, tallied: Tallied::default(), locked: 0, errors: 0 }
+        Part { stale_before, walks: false, halving, tallied: Tallied::default(), locked: 0, errors: 0 }
+    }
+
+    /// Of a walk: a row that differs must be written, independent of its time.
+    pub fn of_walk() -> Part {
+        Part { walks: true, ..Part::of(i64::MAX) }
     }
 
     /// Writes a batch, without the rows that cannot be written. The log gets one line for each batch.
     pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
-        let Part { stale_before, halving, tallied, locked, errors } = self;
+        let Part { stale_before, walks, halving, tallied, locked, errors } = self;
         let before = *errors;
         // The first of those that cannot be written, and why.
         let mut refused: Option<(IpAddr, Failure)> = None;
         let mut write = |rows: &[Place]| {
-            maxmind::with(|databases| Writer::new(schema).update_at(databases, rows, *stale_before, time::now()))
+            let writer = Writer::new(schema);
+            let mut writer = if *walks { writer.with_lists_alone() } else { writer };
+            maxmind::with(|databases| writer.update_at(databases, rows, *stale_before, time::now()))
         };
         halving.write(rows, &batch::hurry, &mut write, &mut |outcome| match outcome {
             Outcome::Written(rows, written) => {

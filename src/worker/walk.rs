@@ -135,8 +135,9 @@ impl Walk {
         }
         match stepped {
             Ok(true) => {
-                let walked = if current.has_files { current.installed_at } else { i64::MIN };
-                self.slot.walked.store(walked, Ordering::Release);
+                if current.has_files {
+                    self.slot.walked.store(current.installed_at, Ordering::Release);
+                }
                 self.end(outcome::DONE, None);
                 false
             }
@@ -202,8 +203,16 @@ impl Walk {
                 return Found::UnderWay(installed_at);
             }
             let walked = rows::walked(&schema);
-            // Where neither files nor lists ever were, rows have nothing of them.
-            if same(&walked) || !has_anything && walked.is_empty() && under_way.is_none() {
+            // Files that are gone for a moment leave rows as they are, and the record of who answered them; and where neither
+            // files nor lists ever were, rows have nothing of them.
+            let has_same_lists = || match (walked.last(), generations.last()) {
+                (Some(then), Some(now)) => rows::lists_of(then) == rows::lists_of(now),
+                _ => false,
+            };
+            if same(&walked)
+                || !has_files && has_same_lists()
+                || !has_anything && under_way.is_none() && !rows::was_ever_walked(&schema)
+            {
                 return Found::Walked(walked_at);
             }
             let end = heap::blocks(&schema);
@@ -211,7 +220,7 @@ impl Walk {
                 rows::note_walked(&schema, &generations, installed_at, &heap::shards(&schema));
                 return Found::Walked(walked_at);
             }
-            rows::forget_walked(&schema);
+            rows::forget_walked(&schema, has_files);
             Found::Due(Box::new(Current {
                 generations,
                 installed_at,
@@ -248,7 +257,9 @@ impl Walk {
             }
             Ok(Found::Walked(installed_at)) => {
                 self.end(outcome::CANCELLED, Some("the files that were walked before answer again"));
-                self.slot.walked.store(installed_at.unwrap_or(i64::MIN), Ordering::Release);
+                if let Some(installed_at) = installed_at {
+                    self.slot.walked.store(installed_at, Ordering::Release);
+                }
                 watched::succeeded(Work::Walk);
             }
             Ok(Found::Due(current)) => self.current = Some(*current),
@@ -312,8 +323,7 @@ impl Current {
     /// Compares and writes; returns the rows to write that another session holds. `last`: if none is held, the walk is
     /// recorded in the same transaction.
     fn compare(&self, which: &Which<'_>, last: bool) -> Result<Vec<IpAddr>, Failure> {
-        // A row that differs must be written, independent of its time.
-        let mut part = Part::of(i64::MAX);
+        let mut part = Part::of_walk();
         let mut held = Vec::new();
         let compared = tx::run(|| {
             let Some(schema) = Schema::hold() else { return 0 };

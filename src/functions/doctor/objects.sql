@@ -80,11 +80,12 @@ LEFT JOIN LATERAL (SELECT n.oid, n.conname, n.condeferrable, x.indexrelid, x.ind
 WHERE NOT coalesce(k.is_usable AND k.on_address AND NOT k.condeferrable, false)
 UNION ALL
 SELECT 'own keys', 'error', format('%s has no usable key on (%s): the worker cannot write there.', c.oid::regclass, array_to_string(k.columns, ', ')),
-       format('ALTER TABLE %s ADD %s (%s);  -- first delete duplicate rows', c.oid::regclass, k.made, array_to_string(k.columns, ', '))
+       format('ALTER TABLE %s ADD %s (%s);  -- first delete duplicate rows', c.oid::regclass,
+              CASE WHEN EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = c.oid AND n.contype = 'p') THEN 'UNIQUE' ELSE k.made END, array_to_string(k.columns, ', '))
 FROM own_key k JOIN ours c ON c.relname = k.name AND c.relkind = 'r'
-WHERE NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indimmediate AND x.indpred IS NULL
+WHERE NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND x.indisvalid AND x.indisready AND x.indislive AND x.indimmediate AND x.indpred IS NULL
     AND (SELECT count(*) FILTER (WHERE a.attname = ANY (k.columns)) = cardinality(k.columns) AND x.indnkeyatts = cardinality(k.columns)
-         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (x.indkey::int2[])))
+         FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])))
 UNION ALL
 SELECT 'queue index', 'error', format('Index %s on ip_observation does not contain observed rows: they are appended without it, so queries and constraints that use it are wrong.', x.indexrelid::regclass),
        CASE WHEN n.oid IS NOT NULL THEN format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname) ELSE format('DROP INDEX %s;', x.indexrelid::regclass) END
@@ -110,7 +111,8 @@ FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_typ
       FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g
 WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.name <> 'ip_observation'
            OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
-           OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'))
+           OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'
+           OR g.name = 'ip_asn_history' AND g.privilege_type = 'UPDATE'))
 UNION ALL
 SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
        format(CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW')
