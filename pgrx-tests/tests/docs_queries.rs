@@ -30,7 +30,8 @@ fn every_query_of_the_page_runs_and_finds_what_it_asks_for() {
     let db = Db::new();
     let all = queries::all();
     assert!(all.len() >= 20, "{}", all.len());
-    let is_made = |sql: &str| sql.starts_with("CREATE TABLE") || sql.contains("attach_ip_source");
+    let is_made =
+        |sql: &str| sql.starts_with("CREATE TABLE") || sql.starts_with("SET ") || sql.contains("attach_ip_source");
     for query in all.iter().filter(|query| is_made(&query.sql)) {
         db.sql(&query.sql);
     }

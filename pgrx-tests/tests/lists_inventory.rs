@@ -105,12 +105,12 @@ fn lists_alone_are_followed_where_there_is_no_file() {
     // One that a file answered which is gone since.
     cluster.sql(
         DB,
-        "INSERT INTO ip_inventory (ip_address, ip_class, maxmind_status, maxmind_ts, city, lists)
-         VALUES ('8.8.8.8', 'public', 'found', now(), 'Kept', '{old}');
+        "INSERT INTO ip_inventory (ip_address, ip_class, maxmind_status, maxmind_ts, city)
+         VALUES ('8.8.8.8', 'public', 'found', now(), 'Kept');
          CREATE TABLE events (ip inet); SELECT attach_ip_source('events', ARRAY['ip']);
          INSERT INTO events VALUES ('81.2.69.142'), ('10.1.1.1'), ('81.2.69.143')",
     );
-    cluster.wait_value(DB, LISTS, "8.8.8.8={old} 10.1.1.1={tor} 81.2.69.142={tor} 81.2.69.143=-");
+    cluster.wait_value(DB, LISTS, "8.8.8.8=- 10.1.1.1={tor} 81.2.69.142={tor} 81.2.69.143=-");
     put(&dir, "net.txt", "81.2.0.0/16\n8.0.0.0/8\n");
     fs::remove_file(dir.join("tor.txt")).expect("removed");
     cluster.wait_value(DB, LISTS, "8.8.8.8={net} 10.1.1.1=- 81.2.69.142={net} 81.2.69.143={net}");

@@ -18,8 +18,9 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         "TRUNCATE ip_inventory, ip_observation, ip_sighting, ip_sighting_source, ip_activity, ip_activity_count",
     )?;
     let all = queries::all();
-    let (made, asked): (Vec<_>, Vec<_>) =
-        all.iter().partition(|query| query.sql.starts_with("CREATE TABLE") || query.sql.contains("attach_ip_source"));
+    let (made, asked): (Vec<_>, Vec<_>) = all.iter().partition(|query| {
+        query.sql.starts_with("CREATE TABLE") || query.sql.starts_with("SET ") || query.sql.contains("attach_ip_source")
+    });
     for query in made {
         execute(&mut client, &query.sql)?;
     }
