@@ -145,10 +145,9 @@ pub fn address(text: &str) -> Result<(String, u16), &'static str> {
             "It must not contain a user or password: asn_inventory.https_proxy_credentials names the place where they stand.",
         );
     }
-    let is_odd = |c: char| c.is_whitespace() || c.is_control();
     match url::host_port(rest) {
-        Ok((host, port)) if !host.contains(is_odd) => Ok((host.to_owned(), port)),
-        _ => Err("It must name a host and a port: http://proxy:3128."),
+        Ok((host, port)) => Ok((host.to_owned(), port)),
+        Err(_) => Err("It must name a host and a port: http://proxy:3128."),
     }
 }
 

@@ -139,7 +139,6 @@ fn settings_stand_before_the_environment_and_name_no_password() {
         (plan("http://me:hunter2@p:1", "", ""), vec![], "https_proxy: It must not contain a user"),
         (plan("https://p:1", "", ""), vec![], "https_proxy: It must begin with http://"),
         (plan("p", "", ""), vec![], "https_proxy: It must name a host and a port"),
-        (plan("http:// p:1", "", ""), vec![], "https_proxy: It must name a host and a port"),
         (plan("p:1", "hunter2 ?", ""), vec![], "no_proxy: Hosts"),
         (plan("p:1", "", "hunter2:hunter2"), vec![], "https_proxy_credentials: not a reference"),
         (plan("p:1", "", "env:A"), vec![], "https_proxy_credentials cannot be resolved: env:A: "),
