@@ -132,6 +132,8 @@ fn a_reference_table_is_counted_once_and_other_tables_are_unaffected() {
     nodes.0[1].sql(DB, "INSERT INTO r SELECT 60 + i, '34.66.0.0'::inet + i FROM generate_series(1, 40) i");
     nodes.counted(100);
     assert_eq!(nodes.first().value(DB, "SELECT observations FROM ip_source WHERE tbl = 'r'::regclass"), "100");
+    let places = "SELECT tbl, sensor FROM ip_sighting_source";
+    assert_eq!(nodes.first().lines(DB, places), ["r|"], "a shard's sightings are its table's");
     nodes.sql("SELECT detach_ip_source('r')");
     nodes.sql("INSERT INTO r VALUES (1000, '34.66.9.9'); TRUNCATE ip_inventory");
     // Citus does not manage a local table and its partitions.

@@ -72,52 +72,58 @@ pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr,
 }
 
 /// The places that something may come to: number, table and sensor. Those of tables that were dropped or renamed are put
-/// right before.
+/// right before: the first keep their names alone, the others get the new one.
 fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
-    let text = format!(
-        "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor,
-                l.tbl IS NOT NULL AND CASE WHEN n.oid IS NULL THEN true ELSE l.name <> pg_catalog.format('%I.%I', n.nspname, c.relname) END
-         FROM {}.ip_sighting_source l LEFT JOIN pg_catalog.pg_class c ON c.oid = l.tbl
-         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-         WHERE l.tbl IS NOT NULL OR l.name = $1",
-        schema.name
+    let found = sql.returning(
+        &format!(
+            "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor, l.name FROM {}.ip_sighting_source l
+             WHERE l.tbl IS NOT NULL OR l.name = $1",
+            schema.name
+        ),
+        &[argument::text(NO_TABLE)],
     );
-    let read = || {
-        let found = sql.returning(&text, &[argument::text(NO_TABLE)]);
-        let is_wrong = (0..found.len()).any(|row| found.get::<bool>(row, 4) == Some(true));
-        let places = (0..found.len()).filter_map(|row| {
-            let table = found.get::<pg_sys::Oid>(row, 2).map_or(0, pg_sys::Oid::to_u32);
-            Some((found.get::<i32>(row, 1)?, table, found.text(row, 3).unwrap_or_default()))
-        });
-        (is_wrong, places.collect())
-    };
-    match read() {
-        (false, places) => places,
-        (true, _) => {
-            retire(sql, schema);
-            read().1
+    // Not by a join with pg_class: Citus leaves the shards out of it.
+    let mut names: HashMap<pg_sys::Oid, Option<String>> = HashMap::new();
+    let (mut gone, mut renamed) = (Vec::new(), Vec::new());
+    let mut places = Vec::with_capacity(found.len());
+    for row in 0..found.len() {
+        let Some(number) = found.get::<i32>(row, 1) else { continue };
+        let table = found.get::<pg_sys::Oid>(row, 2).unwrap_or(pg_sys::InvalidOid);
+        if table != pg_sys::InvalidOid {
+            let Some(name) = names.entry(table).or_insert_with(|| relation_name(table)) else {
+                gone.push(table);
+                continue;
+            };
+            if found.text(row, 4).as_ref() != Some(name) {
+                renamed.push((table, name.clone()));
+            }
         }
+        places.push((number, table.to_u32(), found.text(row, 3).unwrap_or_default()));
     }
+    if !gone.is_empty() {
+        retire(sql, schema, &gone);
+    }
+    if !renamed.is_empty() {
+        rename(sql, schema, renamed);
+    }
+    places
 }
 
-/// Places of tables that are gone keep their names alone; those of renamed ones get the new name.
-fn retire(sql: &Sql, schema: &Schema) {
+/// Places of tables that are gone keep their names alone.
+fn retire(sql: &Sql, schema: &Schema, tables: &[pg_sys::Oid]) {
+    let text = format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl = ANY ($1)", schema.name);
+    sql.run(&text, &[argument::regclasses(tables)]);
+}
+
+fn rename(sql: &Sql, schema: &Schema, renamed: Vec<(pg_sys::Oid, String)>) {
+    let (tables, names): (Vec<pg_sys::Oid>, Vec<String>) = renamed.into_iter().unzip();
     sql.run(
         &format!(
-            "UPDATE {}.ip_sighting_source l SET tbl = NULL
-             WHERE l.tbl IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.tbl)",
+            "UPDATE {}.ip_sighting_source l SET name = r.name
+             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r(tbl, name) WHERE l.tbl = r.tbl",
             schema.name
         ),
-        &[],
-    );
-    sql.run(
-        &format!(
-            "UPDATE {}.ip_sighting_source l SET name = pg_catalog.format('%I.%I', n.nspname, c.relname)
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = l.tbl AND l.name <> pg_catalog.format('%I.%I', n.nspname, c.relname)",
-            schema.name
-        ),
-        &[],
+        &[argument::regclasses(&tables), argument::texts(&names)],
     );
 }
 
@@ -137,10 +143,7 @@ fn highest(schema: &Schema) -> i32 {
 /// A table that is detached is another place when it is attached again: what it has added stays.
 pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
     if is_there(schema) {
-        Sql::on(schema, c"ip_sighting_source").run(
-            &format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl = $1", schema.name),
-            &[(pg_sys::REGCLASSOID, table.into_datum())],
-        );
+        retire(&Sql::on(schema, c"ip_sighting_source"), schema, &[table]);
     }
 }
 

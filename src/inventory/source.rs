@@ -274,8 +274,7 @@ pub struct Unreadable {
 /// Adds to the counts of the attached table that `table` is, or stands below: itself first. False: another session
 /// holds that row. A table that is no longer attached is not counted.
 pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable: Option<&Unreadable>) -> bool {
-    // A shard counts for the table that it is a part of.
-    let table = citus::shard_of(table).map_or(table, |(whole, _)| whole);
+    let table = whole(table);
     let found = counts_for(schema, table);
     let Some(root) = found.or_else(|| adopt(schema, table).then_some(table)) else { return true };
     // Before the extension is updated there are no such columns.
@@ -312,8 +311,14 @@ pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable:
     ) > 0
 }
 
+/// A shard counts for the table that it is a part of.
+fn whole(table: pg_sys::Oid) -> pg_sys::Oid {
+    citus::shard_of(table).map_or(table, |(whole, _)| whole)
+}
+
 /// The attached table that `table` counts for; where there is none, itself.
 pub fn attached_as(schema: &Schema, table: pg_sys::Oid) -> pg_sys::Oid {
+    let table = whole(table);
     counts_for(schema, table).unwrap_or(table)
 }
 
