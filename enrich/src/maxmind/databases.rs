@@ -165,6 +165,9 @@ impl Databases {
             (Some(overlay), IpAddr::V4(v4)) => {
                 let Some(words) = overlay.find(v4.into()) else { return merged };
                 for (generation, word) in self.answering.iter().zip(words) {
+                    generation.fetch(*word);
+                }
+                for (generation, word) in self.answering.iter().zip(words) {
                     if *word != [0; 4]
                         && may_add(generation, &merged)
                         && let Some((record, prefix)) = generation.record_at(*word)

@@ -105,6 +105,14 @@ impl Generation {
         Some((index.record(bytes, position)?.only(self.fields), prefix))
     }
 
+    /// Asks for the memory of the record that a word of the overlay stands for.
+    #[inline]
+    pub(super) fn fetch(&self, word: [u8; 4]) {
+        if let Some((index, bytes)) = &self.index {
+            index.fetch(bytes, Position(u32::from_le_bytes(word) >> 6));
+        }
+    }
+
     /// What it may say by a word of the overlay, and the length of the network that this is of.
     #[inline]
     pub(super) fn record_at(&self, word: [u8; 4]) -> Option<(RecordRef<'_>, u8)> {

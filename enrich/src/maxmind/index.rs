@@ -36,8 +36,12 @@ use self::before::Before;
 pub use self::build::{IndexError, build};
 use self::format::{BUCKETS, Bytes, HEADER, HEADER_BEFORE, MAGIC, MAGICS_BEFORE, UNIT};
 pub use self::format::{OriginRef, PlaceRef, Position, RecordRef, TraitsRef, VERSION};
+use super::ahead;
 use super::language::{self, Language};
 use super::role::{Fields, Holds};
+
+/// Bytes that most records are shorter than.
+const USUAL: usize = 96;
 
 /// A bucket's ranges: the low halves of where they begin, and the words of what they hold.
 pub(super) type Ranges<'a> = (&'a [[u8; 2]], &'a [[u8; 4]]);
@@ -127,18 +131,11 @@ impl Index {
         let bucket = (ip >> 16) as usize;
         let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
         let starts = bytes.get(self.starts.clone())?.get(from * 2..to * 2)?;
-        let low = (ip & 0xffff) as u16;
-        // The last range that starts at or below the address; a bucket's first always starts at 0. Halving
-        // without branches: the direction of each step on random addresses is a coin toss to the predictor.
-        let mut base = 0usize;
-        let mut size = starts.len() / 2;
-        while size > 1 {
-            let half = size / 2;
-            let middle = u16::from_le_bytes([starts[(base + half) * 2], starts[(base + half) * 2 + 1]]);
-            base = if middle <= low { base + half } else { base };
-            size -= half;
-        }
-        let word = u32_at(bytes.get(self.words.clone())?, from + base)?;
+        let words = bytes.get(self.words.clone())?.get(from * 4..to * 4)?;
+        ahead::fetch(starts);
+        ahead::fetch(words);
+        let base = held_by(starts.as_chunks().0, (ip & 0xffff) as u16);
+        let word = u32_at(words, base)?;
         (word != 0).then_some((Position(word >> 6), (word & 63) as u8))
     }
 
@@ -155,6 +152,13 @@ impl Index {
             }
         }
         None
+    }
+
+    /// Asks for the lines of memory of a record that will be read.
+    #[inline]
+    pub fn fetch(&self, bytes: &[u8], position: Position) {
+        let start = self.blob.start + (position.0 as usize).saturating_sub(1) * UNIT;
+        ahead::fetch(bytes.get(start..start + USUAL).unwrap_or_default());
     }
 
     /// A record; `None` where it says nothing.
@@ -203,6 +207,27 @@ impl Index {
         let words = bytes.get(self.words.clone())?.get(from * 4..to * 4)?;
         Some((starts.as_chunks().0, words.as_chunks().0))
     }
+}
+
+/// Starts that are compared one after the other, since their lines are under way together.
+const COMPARED: usize = 128;
+
+/// The last of a bucket's ranges that starts at or below `low`: the first starts at 0.
+///
+/// Without branches on what was read: the direction of each step on random addresses is a coin toss to the predictor.
+#[inline]
+pub(super) fn held_by(starts: &[[u8; 2]], low: u16) -> usize {
+    let mut base = 0usize;
+    let mut rest = starts;
+    while rest.len() > COMPARED {
+        let half = rest.len() / 2;
+        let (below, above) = rest.split_at(half);
+        let after = above.first().is_some_and(|start| u16::from_le_bytes(*start) <= low);
+        base += half * usize::from(after);
+        rest = if after { above } else { below };
+    }
+    let at_or_below: u16 = rest.iter().map(|start| u16::from(u16::from_le_bytes(*start) <= low)).sum();
+    base + usize::from(at_or_below).saturating_sub(1)
 }
 
 #[inline]

@@ -23,6 +23,7 @@
 //! | `usage` | processes that have a generation open; its attribution line |
 //! | [`download`] | editions from MaxMind's server |
 
+mod ahead;
 pub mod databases;
 pub mod download;
 pub mod edition;

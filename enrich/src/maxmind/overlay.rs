@@ -24,8 +24,9 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
+use super::ahead;
 use super::index::format::BUCKETS;
-use super::index::{VERSION, u32_at};
+use super::index::{VERSION, held_by, u32_at};
 use super::intake::hexadecimal;
 use super::language::Language;
 use super::map::map;
@@ -91,20 +92,11 @@ impl Overlay {
         let bucket = (ip >> 16) as usize;
         let (from, to) = (u32_at(buckets, bucket)? as usize, u32_at(buckets, bucket + 1)? as usize);
         let ranges = self.file.get(self.ranges.clone())?.get(from * 2..to * 2)?;
+        ahead::fetch(ranges);
         // A start and the words make a range; one half is left where the number of starts is odd.
         let count = ranges.len() / (2 + 4 * self.editions);
         let starts = ranges.get(..count * 2)?;
-        let low = (ip & 0xffff) as u16;
-        // The last range that starts at or below the address; the first starts at 0. Halving without branches: the
-        // direction of each step on random addresses is a coin toss to the predictor.
-        let mut base = 0usize;
-        let mut size = count;
-        while size > 1 {
-            let half = size / 2;
-            let middle = u16::from_le_bytes([starts[(base + half) * 2], starts[(base + half) * 2 + 1]]);
-            base = if middle <= low { base + half } else { base };
-            size -= half;
-        }
+        let base = held_by(starts.as_chunks().0, (ip & 0xffff) as u16);
         let words = ranges.get(count.next_multiple_of(2) * 2..)?.as_chunks().0;
         words.get(base * self.editions..(base + 1) * self.editions)
     }
