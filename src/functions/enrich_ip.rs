@@ -5,7 +5,6 @@
 //! of the inventory and so holds no lock that ingest could meet.
 #![allow(unsafe_code, reason = "reads a row of the inventory below SQL: the answer costs less than a statement would")]
 
-use std::cell::UnsafeCell;
 use std::time::Duration;
 
 use enrich::cascade;
@@ -19,7 +18,7 @@ use crate::ingest::queue::Queue;
 use crate::inventory::columns;
 use crate::inventory::columns::Column;
 use crate::inventory::fold;
-use crate::inventory::row::Row;
+use crate::inventory::row;
 use crate::inventory::seen::Seen;
 use crate::network::ask;
 use crate::pg::argument;
@@ -32,10 +31,6 @@ use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
 use crate::pg::{session, shape, time};
 use crate::{settings, shared, sql_function};
-
-thread_local! {
-    static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
-}
 
 sql_function!(
     /// `enrich_ip(ip inet, wait interval) → ip_enrichment`.
@@ -58,8 +53,8 @@ sql_function!(
 fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     let schema = call.schema();
     let stale_before = maxmind::with(maxmind::stale_before);
-    let desc = lookup::kept_desc(call);
-    let known = cached(schema, inet, stale_before, desc);
+    let kind = lookup::kept_kind(call);
+    let known = cached(schema, inet, stale_before, kind.desc());
     counters::cache(known.as_ref().is_some_and(|found| found.network == Freshness::Fresh));
     match &known {
         Some(found) if found.network == Freshness::Fresh || !session::may_write() => return found.row,
@@ -80,7 +75,7 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
         if asked {
             ask::ask(inet.ip, wait);
         }
-        if let Some(found) = asked.then(|| cached(schema, inet, stale_before, desc)).flatten() {
+        if let Some(found) = asked.then(|| cached(schema, inet, stale_before, kind.desc())).flatten() {
             return found.row;
         }
         hand_over(schema, inet);
@@ -88,12 +83,7 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     let policy = settings::policy();
     maxmind::with(|databases| {
         let record = counters::lookup(|| cascade::first_record(inet.ip, databases, &policy));
-        // SAFETY: one thread, and nothing below calls back into this function; the descriptor is ip_enrichment's.
-        unsafe {
-            let row = ROW.with(|row| &mut *row.get());
-            row.fill(&record, time::now());
-            row.form(desc)
-        }
+        row::form(kind, &record, time::now())
     })
 }
 

@@ -3,8 +3,6 @@
 //! They write nothing, run no SQL and open no socket: they work on a standby, in a parallel worker, without preload.
 #![allow(unsafe_code, reason = "forms a row without a copy: a look-up costs less than one")]
 
-use std::cell::UnsafeCell;
-
 use enrich::address::classify;
 use enrich::cascade;
 use enrich::maxmind::Databases;
@@ -12,15 +10,11 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::files::{counters, maxmind};
-use crate::inventory::row::Row;
+use crate::inventory::row;
 use crate::pg::call;
 use crate::pg::call::Call;
+use crate::pg::composite::Kind;
 use crate::sql_function;
-
-thread_local! {
-    // One row's buffer a backend; `lookup_ip` does not call itself.
-    static ROW: UnsafeCell<Row> = const { UnsafeCell::new(Row::new()) };
-}
 
 sql_function!(
     /// `ip_class(inet) → text`.
@@ -38,31 +32,28 @@ sql_function!(
         counters::lookup(|| {
             maxmind::with(|databases| {
                 let record = cascade::offline(inet.ip, databases);
-                // SAFETY: one thread, and nothing between here and the end calls back into this function.
-                let row = ROW.with(|row| unsafe { &mut *row.get() });
                 // The time of the statement: an answer's time must not cost a look at the clock for each row.
-                row.fill(&record, call::statement_start());
-                // SAFETY: declared to return ip_enrichment.
-                unsafe { row.form(kept_desc(call)) }
+                row::form(kept_kind(call), &record, call::statement_start())
             })
         })
     }
 );
 
-/// The result's descriptor, that of `ip_enrichment`, looked up once a query and kept with the call site.
-/// An error where the function is declared to return something else.
-pub fn kept_desc(call: Call) -> pg_sys::TupleDesc {
-    // SAFETY: `flinfo` of a call from SQL is set; `fn_extra` is ours and lives as long as `fn_mcxt`.
+/// The result's type, `ip_enrichment`, looked up once a query and kept with the call site. An error where the function is
+/// declared to return something else.
+pub fn kept_kind<'a>(call: Call) -> &'a Kind {
+    // SAFETY: `flinfo` of a call from SQL is set; `fn_extra` is ours and lives as long as `fn_mcxt`, longer than the call.
     unsafe {
         let flinfo = (*call.info()).flinfo;
         if (*flinfo).fn_extra.is_null() {
             let old = pg_sys::MemoryContextSwitchTo((*flinfo).fn_mcxt);
-            let desc = pg_sys::CreateTupleDescCopy(call.result_desc());
-            crate::inventory::row::check(desc);
-            (*flinfo).fn_extra = desc.cast();
+            let kind = row::kind(pg_sys::CreateTupleDescCopy(call.result_desc()));
+            let kept = pg_sys::palloc(size_of::<Kind>()).cast::<Kind>();
+            kept.write(kind);
+            (*flinfo).fn_extra = kept.cast();
             pg_sys::MemoryContextSwitchTo(old);
         }
-        (*flinfo).fn_extra.cast()
+        &*(*flinfo).fn_extra.cast()
     }
 }
 

@@ -22,10 +22,11 @@ use super::columns;
 use super::due;
 use super::due::Place;
 use super::heap;
-use super::row::Row;
+use super::row;
 use super::seen::Seen;
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
+use crate::pg::composite::Kind;
 use crate::pg::errors::raise;
 use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
@@ -172,10 +173,7 @@ pub struct Writer<'a> {
     schema: &'a Schema,
     element: pg_sys::Oid,
     array: pg_sys::Oid,
-    desc: pg_sys::TupleDesc,
-    /// How many columns the type has.
-    columns: usize,
-    row: Box<Row>,
+    kind: Kind,
     policy: Policy,
     /// Where there is no file, the lists of networks are written all the same.
     writes_lists: bool,
@@ -188,18 +186,9 @@ impl<'a> Writer<'a> {
         unsafe {
             let element = pg_sys::get_rel_type_id(schema.relation(c"ip_enrichment"));
             let desc = pg_sys::BlessTupleDesc(pg_sys::lookup_rowtype_tupdesc_copy(element, -1));
-            let columns = crate::inventory::row::check(desc);
+            let kind = row::kind(desc);
             let array = pg_sys::get_array_type(element);
-            Writer {
-                schema,
-                element,
-                array,
-                desc,
-                columns,
-                row: Box::new(Row::new()),
-                policy: asker::policy(schema),
-                writes_lists: false,
-            }
+            Writer { schema, element, array, kind, policy: asker::policy(schema), writes_lists: false }
         }
     }
 
@@ -221,7 +210,7 @@ impl<'a> Writer<'a> {
         ];
         let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
         let _fetched = Settings::rows_are_fetched();
-        tallied.written = self.run(absorb_sql(self.schema, &self.policy, self.columns), types, values);
+        tallied.written = self.run(absorb_sql(self.schema, &self.policy, self.kind.columns()), types, values);
         tallied
     }
 
@@ -235,10 +224,10 @@ impl<'a> Writer<'a> {
 
     /// The statement that writes answers to rows that are fetched by that column.
     fn statement(&self, databases: &Databases, fetched: &str) -> String {
-        if self.writes_lists && databases.is_empty() && self.columns > columns::COUNT_BEFORE {
-            update_lists_sql(self.schema, self.columns, fetched)
+        if self.writes_lists && databases.is_empty() && self.kind.columns() > columns::COUNT_BEFORE {
+            update_lists_sql(self.schema, self.kind.columns(), fetched)
         } else {
-            update_sql(self.schema, &self.policy, self.columns, fetched)
+            update_sql(self.schema, &self.policy, self.kind.columns(), fetched)
         }
     }
 
@@ -316,7 +305,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The answers for `ips` as an array of `ip_enrichment`.
-    fn records(&mut self, databases: &Databases, ips: impl Iterator<Item = IpAddr>, now: i64) -> (Datum, Tallied) {
+    fn records(&self, databases: &Databases, ips: impl Iterator<Item = IpAddr>, now: i64) -> (Datum, Tallied) {
         let mut tallied = Tallied::default();
         let mut datums: Vec<Datum> = ips
             .map(|ip| {
@@ -328,9 +317,7 @@ impl<'a> Writer<'a> {
                     _ => {}
                 }
                 tallied.with_asn += u64::from(record.asn_number.is_some());
-                self.row.fill(&record, now);
-                // SAFETY: the descriptor of ip_enrichment, with as many columns as a row has.
-                unsafe { self.row.form(self.desc) }
+                row::form(&self.kind, &record, now)
             })
             .collect();
         // SAFETY: elements of a composite type, which is variable-length and aligned to 8.

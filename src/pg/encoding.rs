@@ -1,5 +1,6 @@
 //! Texts between UTF-8 and the server's encoding. It raises no error: characters that cannot be converted are replaced.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
@@ -11,14 +12,27 @@ unsafe extern "C" {
 
 /// UTF-8 text in the server's encoding, as bytes.
 #[inline]
-pub fn server_text(text: &str) -> std::borrow::Cow<'_, [u8]> {
-    // SAFETY: reads a backend-wide setting.
-    let encoding = unsafe { GetDatabaseEncoding() };
-    if encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 || text.is_ascii()
-    {
-        std::borrow::Cow::Borrowed(text.as_bytes())
-    } else {
-        std::borrow::Cow::Owned(converted(text, encoding))
+pub fn server_text(text: &str) -> Cow<'_, [u8]> {
+    Texts::new().of(text)
+}
+
+/// What turns UTF-8 texts into the server's encoding: asked once for the texts of a row.
+#[derive(Clone, Copy)]
+pub struct Texts(std::ffi::c_int);
+
+impl Texts {
+    /// Of this database.
+    #[inline]
+    pub fn new() -> Texts {
+        // SAFETY: reads a backend-wide setting.
+        Texts(unsafe { GetDatabaseEncoding() })
+    }
+
+    /// One text, as bytes.
+    #[inline]
+    pub fn of(self, text: &str) -> Cow<'_, [u8]> {
+        let same = self.0 == pg_sys::pg_enc::PG_UTF8 as i32 || self.0 == pg_sys::pg_enc::PG_SQL_ASCII as i32;
+        if same || text.is_ascii() { Cow::Borrowed(text.as_bytes()) } else { Cow::Owned(converted(text, self.0)) }
     }
 }
 

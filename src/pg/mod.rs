@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`call`] | functions that PostgreSQL calls: arguments in, values and rows out |
 //! | [`datum`], [`inet`], [`scratch`] | values without copies |
+//! | [`composite`] | a value of a composite type, column by column |
 //! | [`encoding`] | texts between UTF-8 and the server's encoding |
 //! | [`memory`] | memory that is given back at once |
 //! | [`errors`] | errors and warnings with DETAIL and HINT |
@@ -27,6 +28,7 @@ pub mod argument;
 pub mod call;
 pub mod catalog;
 pub mod citus;
+pub mod composite;
 pub mod datum;
 pub mod encoding;
 pub mod errors;
