@@ -126,22 +126,14 @@ impl<'a> Bytes<'a> {
         if code[0] == 0 { None } else { std::str::from_utf8(code).ok() }
     }
 
-    /// Where the first text begins.
+    /// The five texts.
     #[inline]
-    fn texts(self) -> usize {
-        8 * (usize::from(self.head[PARTS] & HAS_LATITUDE != 0) + usize::from(self.head[PARTS] & HAS_LONGITUDE != 0))
-    }
-
-    /// One of the five texts.
-    #[inline]
-    fn text(self, which: usize) -> Option<&'a str> {
-        let lengths = &self.head[LENGTHS..PARTS];
-        let len = usize::from(lengths[which]);
-        if len == 0 {
-            return None;
-        }
-        let start = self.texts() + lengths[..which].iter().map(|len| usize::from(*len)).sum::<usize>();
-        self.rest.get(start..start + len).and_then(|text| std::str::from_utf8(text).ok())
+    fn texts(self) -> Texts<'a> {
+        let lengths = [0, 1, 2, 3, 4].map(|which| usize::from(self.head[LENGTHS + which]));
+        let numbers =
+            usize::from(self.head[PARTS] & HAS_LATITUDE != 0) + usize::from(self.head[PARTS] & HAS_LONGITUDE != 0);
+        let all = self.rest.get(8 * numbers..8 * numbers + lengths.iter().sum::<usize>());
+        Texts { all: all.and_then(|all| std::str::from_utf8(all).ok()).unwrap_or_default(), lengths }
     }
 
     #[inline]
@@ -164,14 +156,14 @@ impl<'a> Bytes<'a> {
 
     /// Whose; `None`: it has no origin.
     #[inline]
-    pub fn origin(self) -> Option<OriginRef<'a>> {
-        let origin = OriginRef { asn: self.asn(), org: self.text(0) };
+    fn origin(self, texts: &Texts<'a>) -> Option<OriginRef<'a>> {
+        let origin = OriginRef { asn: self.asn(), org: texts.get(0) };
         (origin.asn.is_some() || origin.org.is_some()).then_some(origin)
     }
 
     /// Where; `None`: it has no place.
     #[inline]
-    pub fn place(self) -> Option<PlaceRef<'a>> {
+    fn place(self, texts: &Texts<'a>) -> Option<PlaceRef<'a>> {
         let parts = self.head[PARTS];
         if parts & HAS_PLACE == 0 {
             return None;
@@ -181,26 +173,43 @@ impl<'a> Bytes<'a> {
         Some(PlaceRef {
             country_code: self.code(COUNTRY),
             registered_country_code: self.code(REGISTERED),
-            region: self.text(1),
-            city: self.text(2),
+            region: texts.get(1),
+            city: texts.get(2),
             latitude: if north { self.degrees(0) } else { None },
             longitude: if east { self.degrees(8 * usize::from(north)) } else { None },
             accuracy_radius_km: (radius != NO_RADIUS).then_some(radius),
-            time_zone: self.text(3),
+            time_zone: texts.get(3),
         })
     }
 
     /// Of what kind; `None`: it has no traits.
     #[inline]
-    pub fn traits(self) -> Option<TraitsRef<'a>> {
-        let traits = TraitsRef { flags: Flags::of_bits(self.u16_at(FLAGS)), connection_type: self.text(4) };
+    fn traits(self, texts: &Texts<'a>) -> Option<TraitsRef<'a>> {
+        let traits = TraitsRef { flags: Flags::of_bits(self.u16_at(FLAGS)), connection_type: texts.get(4) };
         (!traits.flags.is_empty() || traits.connection_type.is_some()).then_some(traits)
     }
 
     /// All of it.
     #[inline]
     pub fn record(self) -> RecordRef<'a> {
-        RecordRef { place: self.place(), origin: self.origin(), traits: self.traits() }
+        let texts = self.texts();
+        RecordRef { place: self.place(&texts), origin: self.origin(&texts), traits: self.traits(&texts) }
+    }
+}
+
+/// The texts of a record, one behind the other: looked at once, since a file on a broken disk may hold anything.
+struct Texts<'a> {
+    all: &'a str,
+    lengths: [usize; 5],
+}
+
+impl<'a> Texts<'a> {
+    /// One of the five.
+    #[inline]
+    fn get(&self, which: usize) -> Option<&'a str> {
+        let start: usize = self.lengths[..which].iter().sum();
+        let text = self.all.get(start..start + self.lengths[which])?;
+        if text.is_empty() { None } else { Some(text) }
     }
 }
 
