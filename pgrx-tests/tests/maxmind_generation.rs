@@ -29,16 +29,16 @@ fn harms() -> Vec<Harm> {
     vec![
         ("all of it", |dir| fs::remove_dir_all(dir).expect("removed")),
         ("database deleted", |dir| fs::remove_file(dir.join("database.mmdb")).expect("removed")),
-        ("index deleted", |dir| fs::remove_file(dir.join("flat-4.idx")).expect("removed")),
+        ("index deleted", |dir| fs::remove_file(dir.join("flat-5.idx")).expect("removed")),
         ("database cut", |dir| half(dir.join("database.mmdb"))),
-        ("index cut", |dir| half(dir.join("flat-4.idx"))),
+        ("index cut", |dir| half(dir.join("flat-5.idx"))),
         ("database empty", |dir| fs::write(dir.join("database.mmdb"), "").expect("written")),
-        ("index empty", |dir| fs::write(dir.join("flat-4.idx"), "").expect("written")),
-        ("index of noise", |dir| fs::write(dir.join("flat-4.idx"), [0xa5; 700_000]).expect("written")),
+        ("index empty", |dir| fs::write(dir.join("flat-5.idx"), "").expect("written")),
+        ("index of noise", |dir| fs::write(dir.join("flat-5.idx"), [0xa5; 700_000]).expect("written")),
         ("index of another version", |dir| {
-            let mut bytes = fs::read(dir.join("flat-4.idx")).expect("an index");
+            let mut bytes = fs::read(dir.join("flat-5.idx")).expect("an index");
             bytes[7] = b'0';
-            fs::write(dir.join("flat-4.idx"), bytes).expect("written");
+            fs::write(dir.join("flat-5.idx"), bytes).expect("written");
         }),
     ]
 }
@@ -146,7 +146,7 @@ fn open_files_answer_after_their_generation_was_removed() {
 fn index_of(site: &Site, edition: &str) -> (Vec<u8>, u64) {
     let dir = site.current(edition);
     let database = fs::metadata(dir.join("database.mmdb")).expect("a database").len();
-    (fs::read(dir.join("flat-4.idx")).expect("an index"), database)
+    (fs::read(dir.join("flat-5.idx")).expect("an index"), database)
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn no_flipped_bit_in_an_index_causes_a_panic() {
 fn no_flipped_bit_in_a_generation_causes_a_panic() {
     let site = Site::small("generation_flips");
     let mut random = Random(29);
-    for name in ["flat-4.idx", "database.mmdb"] {
+    for name in ["flat-5.idx", "database.mmdb"] {
         let path = site.current(CITY).join(name);
         let sound = fs::read(&path).expect("a file");
         for _ in 0..60 {

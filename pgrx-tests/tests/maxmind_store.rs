@@ -137,7 +137,7 @@ fn a_half_removed_generation_does_not_count_as_whole() {
     let half = site.generations().join(first.expect("a generation"));
     assert!(!half.exists());
     fs::create_dir(&half).expect("a directory");
-    fs::write(half.join("flat-4.idx"), "").expect("a file");
+    fs::write(half.join("flat-5.idx"), "").expect("a file");
     site.put(ASN, asn_file(1, 0));
     site.installed(ASN);
     assert_eq!(asn(&site.open(), "8.8.8.8"), Some(1));

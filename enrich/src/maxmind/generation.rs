@@ -17,7 +17,7 @@ use super::role::Fields;
 /// Names of the files inside a generation's directory.
 pub(super) const DATABASE: &str = "database.mmdb";
 /// With its version: a library of before, that still runs in some session, finds its own beside it.
-pub(super) const INDEX: &str = "flat-4.idx";
+pub(super) const INDEX: &str = "flat-5.idx";
 const INDEXES_BEFORE: [&str; 2] = ["flat-2.idx", "flat.idx"];
 
 /// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.

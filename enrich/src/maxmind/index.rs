@@ -15,7 +15,7 @@
 //! | those records' positions in the blob | u32, [`Position`] | records |
 //! | ranges' record and prefix length | u32: position << 6 \| prefix; 0: no data | ranges |
 //! | ranges' start | u16: low 16 bits | ranges |
-//! | blob | records, each at a multiple of 8 bytes | |
+//! | blob | records, and the regions and time zones that many of them have, each at a multiple of 8 bytes | |
 //!
 //! A look-up on random addresses is a handful of cache misses and little else, so a range carries its record's
 //! position itself instead of an ordinal into another table. In versions 1 and 2 the header has half the length, a

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use ipnetwork::IpNetwork;
 use maxminddb::{Reader, WithinOptions};
 
-use super::format::{BUCKETS, MAGIC, Position, push};
+use super::format::{BUCKETS, Blob, MAGIC, Position};
 use crate::maxmind::language::Language;
 use crate::maxmind::record::Raw;
 use crate::maxmind::role::{Fields, Holds};
@@ -69,7 +69,7 @@ pub fn build<S: AsRef<[u8]>>(
     ranges.finish();
     let by_offset = records.by_offset();
     let count = u32::try_from(ranges.start.len()).map_err(|_| IndexError::TooLarge)?;
-    let (records_len, blob_len) = (by_offset.len() as u64, records.blob.len() as u64);
+    let (records_len, blob_len) = (by_offset.len() as u64, records.blob.bytes.len() as u64);
     for word in [MAGIC, holds.fields.bits(), count.into(), records_len, blob_len, database_bytes] {
         out.write_all(&word.to_le_bytes())?;
     }
@@ -83,7 +83,7 @@ pub fn build<S: AsRef<[u8]>>(
     write_u32(out, ranges.word.iter().copied())?;
     let starts: Vec<u8> = ranges.start.iter().flat_map(|s| s.to_le_bytes()).collect();
     out.write_all(&starts)?;
-    out.write_all(&records.blob)?;
+    out.write_all(&records.blob.bytes)?;
     Ok(holds)
 }
 
@@ -138,7 +138,7 @@ impl Ranges {
 #[derive(Default)]
 struct Records {
     seen: HashMap<u32, Known>,
-    blob: Vec<u8>,
+    blob: Blob,
 }
 
 /// A record that was read.
@@ -159,7 +159,7 @@ impl Records {
             return Ok(known);
         }
         let record = network.decode::<Raw<'_>>()?.map(|raw| raw.read(language)).unwrap_or_default();
-        let position = push(&mut self.blob, &record.as_ref()).ok_or(IndexError::TooLarge)?;
+        let position = self.blob.push(&record.as_ref()).ok_or(IndexError::TooLarge)?;
         let known = Known { position, fields: record.fields() };
         self.seen.insert(offset, known);
         Ok(known)

@@ -1,14 +1,16 @@
 //! The numbers of the format, and how a record stands in the blob.
 
+use std::collections::HashMap;
+
 use crate::maxmind::record::{Flags, Record};
 use crate::maxmind::role::Fields;
 
 /// The version of the index built here.
-pub const VERSION: u32 = 4;
-/// Version 4 holds places, origins and traits of one file together, by the layouts of all vendors, in one language.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx4");
+pub const VERSION: u32 = 5;
+/// Version 5 holds places, origins and traits of one file together, by the layouts of all vendors, in one language.
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx5");
 /// Either a place or an origin; version 2 recognizes placeholders, version 1 does not. Such an index answers until a new
-/// one is built. (Version 3 was never released.)
+/// one is built. (Versions 3 and 4 were never released.)
 pub(super) const MAGICS_BEFORE: [u64; 2] = [u64::from_le_bytes(*b"asn_idx2"), u64::from_le_bytes(*b"asn_idx1")];
 /// Bytes before the buckets.
 pub(super) const HEADER: usize = 128;
@@ -93,15 +95,23 @@ const RADIUS: usize = 10;
 const LENGTHS: usize = 12;
 const PARTS: usize = 17;
 const HEAD: usize = 18;
-/// What [`PARTS`] says: the record has a place; and a latitude, a longitude, which then follow the head.
+/// What [`PARTS`] says: the record has a place; and a latitude, a longitude, which then follow the head; its region and time
+/// zone stand elsewhere in the blob, and behind the degrees follows where.
 const HAS_PLACE: u8 = 1;
 const HAS_LATITUDE: u8 = 2;
 const HAS_LONGITUDE: u8 = 4;
+const SHARES_REGION: u8 = 8;
+const SHARES_ZONE: u8 = 16;
+/// Bytes of such a position.
+const SHARED: usize = 3;
+/// Texts that many records share.
+const MAX_SHARED: usize = 1 << 16;
 const NO_RADIUS: u16 = u16::MAX;
 
 /// A record of this version as it stands in the blob.
 #[derive(Clone, Copy)]
 pub(in crate::maxmind) struct Bytes<'a> {
+    blob: &'a [u8],
     head: &'a [u8; HEAD],
     rest: &'a [u8],
 }
@@ -112,7 +122,7 @@ impl<'a> Bytes<'a> {
     pub fn at(blob: &'a [u8], position: Position) -> Option<Bytes<'a>> {
         let start = (position.0 as usize).checked_sub(1)? * UNIT;
         let (head, rest) = blob.get(start..)?.split_first_chunk::<HEAD>()?;
-        Some(Bytes { head, rest })
+        Some(Bytes { blob, head, rest })
     }
 
     #[inline]
@@ -126,14 +136,37 @@ impl<'a> Bytes<'a> {
         if code[0] == 0 { None } else { std::str::from_utf8(code).ok() }
     }
 
-    /// The five texts.
+    fn has(self, part: u8) -> usize {
+        usize::from(self.head[PARTS] & part != 0)
+    }
+
+    /// Where the positions of shared texts stand, and where the texts of its own.
+    #[inline]
+    fn behind(self) -> (usize, usize) {
+        let shared = 8 * (self.has(HAS_LATITUDE) + self.has(HAS_LONGITUDE));
+        (shared, shared + SHARED * (self.has(SHARES_REGION) + self.has(SHARES_ZONE)))
+    }
+
+    /// The five texts, without those that are shared.
     #[inline]
     fn texts(self) -> Texts<'a> {
         let lengths = [0, 1, 2, 3, 4].map(|which| usize::from(self.head[LENGTHS + which]));
-        let numbers =
-            usize::from(self.head[PARTS] & HAS_LATITUDE != 0) + usize::from(self.head[PARTS] & HAS_LONGITUDE != 0);
-        let all = self.rest.get(8 * numbers..8 * numbers + lengths.iter().sum::<usize>());
+        let (_, start) = self.behind();
+        let all = self.rest.get(start..start + lengths.iter().sum::<usize>());
         Texts { all: all.and_then(|all| std::str::from_utf8(all).ok()).unwrap_or_default(), lengths }
+    }
+
+    /// A text that other records have as well. `part` says that there is one.
+    #[inline]
+    fn shared(self, part: u8) -> Option<&'a str> {
+        if self.has(part) == 0 {
+            return None;
+        }
+        let at = self.behind().0 + SHARED * if part == SHARES_ZONE { self.has(SHARES_REGION) } else { 0 };
+        let position = self.rest.get(at..at + SHARED)?;
+        let start = u32::from_le_bytes([position[0], position[1], position[2], 0]) as usize * UNIT;
+        let (&len, text) = self.blob.get(start..)?.split_first()?;
+        std::str::from_utf8(text.get(..len.into())?).ok()
     }
 
     #[inline]
@@ -173,12 +206,12 @@ impl<'a> Bytes<'a> {
         Some(PlaceRef {
             country_code: self.code(COUNTRY),
             registered_country_code: self.code(REGISTERED),
-            region: texts.get(1),
+            region: self.shared(SHARES_REGION).or_else(|| texts.get(1)),
             city: texts.get(2),
             latitude: if north { self.degrees(0) } else { None },
             longitude: if east { self.degrees(8 * usize::from(north)) } else { None },
             accuracy_radius_km: (radius != NO_RADIUS).then_some(radius),
-            time_zone: texts.get(3),
+            time_zone: self.shared(SHARES_ZONE).or_else(|| texts.get(3)),
         })
     }
 
@@ -213,38 +246,81 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// Adds a record to a blob, and says where; at 0 where it says nothing. `None`: the blob is full.
-pub(in crate::maxmind) fn push(blob: &mut Vec<u8>, record: &RecordRef<'_>) -> Option<Position> {
-    let RecordRef { place, origin, traits } = *record;
-    if place.is_none() && origin.is_none() && traits.is_none() {
-        return Some(Position(0));
+/// A blob under construction.
+#[derive(Default)]
+pub(super) struct Blob {
+    pub bytes: Vec<u8>,
+    /// Where a text stands that many records have.
+    shared: HashMap<Box<str>, [u8; SHARED]>,
+}
+
+impl Blob {
+    /// Adds a record, and says where; at 0 where it says nothing. `None`: the blob is full.
+    pub fn push(&mut self, record: &RecordRef<'_>) -> Option<Position> {
+        let RecordRef { place, origin, traits } = *record;
+        if place.is_none() && origin.is_none() && traits.is_none() {
+            return Some(Position(0));
+        }
+        let has_place = place.is_some();
+        let (place, origin, traits) =
+            (place.unwrap_or_default(), origin.unwrap_or_default(), traits.unwrap_or_default());
+        let region = place.region.and_then(|region| self.share(region));
+        let zone = place.time_zone.and_then(|zone| self.share(zone));
+        let position = self.bytes.len() / UNIT + 1;
+        if position > MAX_POSITION {
+            return None;
+        }
+        let code =
+            |code: Option<&str>| -> [u8; 2] { code.and_then(|code| code.as_bytes().try_into().ok()).unwrap_or([0; 2]) };
+        let texts = [
+            own(origin.org, false),
+            own(place.region, region.is_some()),
+            own(place.city, false),
+            own(place.time_zone, zone.is_some()),
+            own(traits.connection_type, false),
+        ];
+        let parts = [
+            (HAS_PLACE, has_place),
+            (HAS_LATITUDE, place.latitude.is_some()),
+            (HAS_LONGITUDE, place.longitude.is_some()),
+            (SHARES_REGION, region.is_some()),
+            (SHARES_ZONE, zone.is_some()),
+        ];
+        let blob = &mut self.bytes;
+        blob.extend(origin.asn.unwrap_or(0).to_le_bytes());
+        blob.extend(code(place.country_code));
+        blob.extend(code(place.registered_country_code));
+        blob.extend(traits.flags.bits().to_le_bytes());
+        blob.extend(place.accuracy_radius_km.unwrap_or(NO_RADIUS).to_le_bytes());
+        blob.extend(texts.map(|text| u8::try_from(text.len()).unwrap_or(0)));
+        blob.push(parts.into_iter().map(|(part, there)| part * u8::from(there)).sum());
+        blob.extend(place.latitude.into_iter().chain(place.longitude).flat_map(f64::to_le_bytes));
+        blob.extend(region.into_iter().chain(zone).flatten());
+        for text in texts.into_iter().filter(|text| u8::try_from(text.len()).is_ok()) {
+            blob.extend(text.as_bytes());
+        }
+        blob.resize(blob.len().next_multiple_of(UNIT), 0);
+        Some(Position(position as u32))
     }
-    let position = blob.len() / UNIT + 1;
-    if position > MAX_POSITION {
-        return None;
+
+    /// Where a text stands that other records may have as well; `None`: it is to stand in its record.
+    fn share(&mut self, text: &str) -> Option<[u8; SHARED]> {
+        if let Some(known) = self.shared.get(text) {
+            return Some(*known);
+        }
+        let len = u8::try_from(text.len()).ok().filter(|_| text.len() > SHARED && self.shared.len() < MAX_SHARED)?;
+        let [a, b, c, 0] = u32::try_from(self.bytes.len() / UNIT).ok()?.to_le_bytes() else { return None };
+        self.bytes.push(len);
+        self.bytes.extend(text.as_bytes());
+        self.bytes.resize(self.bytes.len().next_multiple_of(UNIT), 0);
+        self.shared.insert(text.into(), [a, b, c]);
+        Some([a, b, c])
     }
-    let parts = HAS_PLACE * u8::from(place.is_some());
-    let (place, origin, traits) = (place.unwrap_or_default(), origin.unwrap_or_default(), traits.unwrap_or_default());
-    let code =
-        |code: Option<&str>| -> [u8; 2] { code.and_then(|code| code.as_bytes().try_into().ok()).unwrap_or([0; 2]) };
-    let texts = [origin.org, place.region, place.city, place.time_zone, traits.connection_type];
-    blob.extend(origin.asn.unwrap_or(0).to_le_bytes());
-    blob.extend(code(place.country_code));
-    blob.extend(code(place.registered_country_code));
-    blob.extend(traits.flags.bits().to_le_bytes());
-    blob.extend(place.accuracy_radius_km.unwrap_or(NO_RADIUS).to_le_bytes());
-    blob.extend(texts.map(|text| u8::try_from(text.unwrap_or_default().len()).unwrap_or(0)));
-    blob.push(
-        parts
-            | (HAS_LATITUDE * u8::from(place.latitude.is_some()))
-            | (HAS_LONGITUDE * u8::from(place.longitude.is_some())),
-    );
-    blob.extend(place.latitude.into_iter().chain(place.longitude).flat_map(f64::to_le_bytes));
-    for text in texts.into_iter().flatten().filter(|text| u8::try_from(text.len()).is_ok()) {
-        blob.extend(text.as_bytes());
-    }
-    blob.resize(blob.len().next_multiple_of(UNIT), 0);
-    Some(Position(position as u32))
+}
+
+/// What stands in the record itself of a text.
+fn own(text: Option<&str>, is_shared: bool) -> &str {
+    if is_shared { "" } else { text.unwrap_or_default() }
 }
 
 impl Record {
