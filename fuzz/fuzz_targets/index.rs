@@ -25,6 +25,11 @@ fuzz_target!(|data: &[u8]| {
         bytes.extend_from_slice(&word.to_le_bytes());
     }
     bytes.resize(header, 0);
+    // The shared texts of version 5.
+    let shared = if header == 128 { rest } else { &[] };
+    if header == 128 {
+        bytes[96..104].copy_from_slice(&blob.to_le_bytes());
+    }
     for bucket in 0..BUCKETS {
         // Wild where the last bytes say so, else all ranges in the one bucket that is asked.
         let at = match (head[3], bucket) {
@@ -37,6 +42,7 @@ fuzz_target!(|data: &[u8]| {
     let tables = records as usize * 8 + ranges as usize * 6;
     bytes.extend(rest.iter().cycle().take(if rest.is_empty() { 0 } else { tables }));
     bytes.extend_from_slice(rest);
+    bytes.extend_from_slice(shared);
     if let Some(index) = Index::open(&bytes, DATABASE) {
         for ip in [0, 0x0008_0000, 0x0008_0808, 0xffff_ffff, u32::from_le_bytes([head[12], head[13], 8, 0])] {
             let found = index.find_v4(&bytes, ip).map(|(position, _)| position);

@@ -124,11 +124,31 @@ impl Composite {
         if text.len() < SHORT {
             if self.column(column, 1) {
                 self.bytes.push(short_header(text.len() + 1));
-                self.bytes.extend_from_slice(text);
+                self.short(text);
             }
         } else if self.column(column, 4) {
             self.bytes.extend_from_slice(&long_header(text.len() + 4));
             self.bytes.extend_from_slice(text);
+        }
+    }
+
+    /// Adds bytes, of which there are few as a rule: two copies of a fixed size, which may overlap, instead of a call.
+    #[inline(always)]
+    fn short(&mut self, bytes: &[u8]) {
+        let (start, len) = (self.bytes.len(), bytes.len());
+        match (bytes.first_chunk::<16>(), bytes.last_chunk::<16>(), bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last), ..) if len <= 32 => {
+                self.bytes.extend_from_slice(first);
+                self.bytes.truncate(start + len - 16);
+                self.bytes.extend_from_slice(last);
+            }
+            (None, None, Some(first), Some(last)) => {
+                self.bytes.extend_from_slice(first);
+                self.bytes.truncate(start + len - 8);
+                self.bytes.extend_from_slice(last);
+            }
+            (.., None, None) => bytes.iter().for_each(|byte| self.bytes.push(*byte)),
+            _ => self.bytes.extend_from_slice(bytes),
         }
     }
 

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use super::datum::short_header;
 use super::inet::{Inet, MAX_BYTES};
 
-/// Room for the by-reference values of one record: seven texts of at most 255 bytes, three words, two inets.
+/// Room for the by-reference values of one row of the queue or of sightings.
 const SCRATCH: usize = 2560;
 /// Longest bytea: with an inet there is room for both.
 pub const MAX_BYTEA: usize = 2400;

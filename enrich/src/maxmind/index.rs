@@ -9,13 +9,14 @@
 //!
 //! | section | element | count |
 //! |---|---|---|
-//! | header | 16 × u64: magic, fields, ranges, records, blob bytes, database bytes, language (2), networks with a field, with a place, with an origin, with traits, 0 … | 1 |
+//! | header | 16 × u64: magic, fields, ranges, records, blob bytes, database bytes, language (2), networks with a field, with a place, with an origin, with traits, bytes of shared texts, 0 … | 1 |
 //! | buckets | u32: first range of this /16 | 65,537 |
 //! | records' data offsets in the database, ascending | u32 | records |
 //! | those records' positions in the blob | u32, [`Position`] | records |
 //! | ranges' record and prefix length | u32: position << 6 \| prefix; 0: no data | ranges |
 //! | ranges' start | u16: low 16 bits | ranges |
-//! | blob | records, and the regions and time zones that many of them have, each at a multiple of 8 bytes | |
+//! | blob | records, each at a multiple of 8 bytes | |
+//! | shared texts | regions and time zones, which many records have: a length byte and the text | |
 //!
 //! A look-up on random addresses is a handful of cache misses and little else, so a range carries its record's
 //! position itself instead of an ordinal into another table. In versions 1 and 2 the header has half the length, a
@@ -55,6 +56,7 @@ pub struct Index {
     words: Range<usize>,
     starts: Range<usize>,
     blob: Range<usize>,
+    shared: Range<usize>,
     /// What its records are, in an index of an earlier version.
     before: Option<Before>,
     holds: Holds,
@@ -90,6 +92,8 @@ impl Index {
             Some(before) => (Holds { fields: before.fields(), ..Holds::default() }, None),
         };
         let (ranges, records, blob) = (word(2)? as usize, word(3)? as usize, word(4)? as usize);
+        // What the earlier versions have there are other things.
+        let shared = if before.is_none() { usize::try_from(word(12)?).ok()? } else { 0 };
         let mut at = if before.is_none() { HEADER } else { HEADER_BEFORE };
         let mut section = |len: Option<usize>| -> Option<Range<usize>> {
             let start = at;
@@ -103,6 +107,7 @@ impl Index {
             words: section(ranges.checked_mul(4))?,
             starts: section(ranges.checked_mul(2))?,
             blob: section(Some(blob))?,
+            shared: section(Some(shared))?,
             before,
             holds,
             language,
@@ -178,7 +183,7 @@ impl Index {
 
     #[inline]
     fn bytes_at<'a>(&self, bytes: &'a [u8], position: Position) -> Option<Bytes<'a>> {
-        Bytes::at(bytes.get(self.blob.clone())?, position)
+        Bytes::at(bytes.get(self.blob.clone())?, bytes.get(self.shared.clone())?, position)
     }
 
     /// Only the number of a record's AS.

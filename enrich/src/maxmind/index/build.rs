@@ -74,7 +74,8 @@ pub fn build<S: AsRef<[u8]>>(
         out.write_all(&word.to_le_bytes())?;
     }
     out.write_all(&language.bytes())?;
-    for word in [holds.networks, holds.places, holds.origins, holds.traits, 0, 0, 0, 0] {
+    let shared = records.blob.shared.len() as u64;
+    for word in [holds.networks, holds.places, holds.origins, holds.traits, shared, 0, 0, 0] {
         out.write_all(&word.to_le_bytes())?;
     }
     write_u32(out, ranges.bucket.iter().copied())?;
@@ -84,6 +85,7 @@ pub fn build<S: AsRef<[u8]>>(
     let starts: Vec<u8> = ranges.start.iter().flat_map(|s| s.to_le_bytes()).collect();
     out.write_all(&starts)?;
     out.write_all(&records.blob.bytes)?;
+    out.write_all(&records.blob.shared)?;
     Ok(holds)
 }
 

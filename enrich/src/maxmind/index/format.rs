@@ -96,22 +96,22 @@ const LENGTHS: usize = 12;
 const PARTS: usize = 17;
 const HEAD: usize = 18;
 /// What [`PARTS`] says: the record has a place; and a latitude, a longitude, which then follow the head; its region and time
-/// zone stand elsewhere in the blob, and behind the degrees follows where.
+/// zone stand among the shared texts, and behind the degrees follows where.
 const HAS_PLACE: u8 = 1;
 const HAS_LATITUDE: u8 = 2;
 const HAS_LONGITUDE: u8 = 4;
 const SHARES_REGION: u8 = 8;
 const SHARES_ZONE: u8 = 16;
-/// Bytes of such a position.
+/// Bytes of such a place: that of a length and a text among the shared ones.
 const SHARED: usize = 3;
-/// Texts that many records share.
+/// Of so many texts of 256 bytes each place fits into [`SHARED`] bytes.
 const MAX_SHARED: usize = 1 << 16;
 const NO_RADIUS: u16 = u16::MAX;
 
 /// A record of this version as it stands in the blob.
 #[derive(Clone, Copy)]
 pub(in crate::maxmind) struct Bytes<'a> {
-    blob: &'a [u8],
+    shared: &'a [u8],
     head: &'a [u8; HEAD],
     rest: &'a [u8],
 }
@@ -119,10 +119,10 @@ pub(in crate::maxmind) struct Bytes<'a> {
 impl<'a> Bytes<'a> {
     /// The record at a position of a blob; `None` where it says nothing, or the blob is cut short.
     #[inline]
-    pub fn at(blob: &'a [u8], position: Position) -> Option<Bytes<'a>> {
+    pub fn at(blob: &'a [u8], shared: &'a [u8], position: Position) -> Option<Bytes<'a>> {
         let start = (position.0 as usize).checked_sub(1)? * UNIT;
         let (head, rest) = blob.get(start..)?.split_first_chunk::<HEAD>()?;
-        Some(Bytes { blob, head, rest })
+        Some(Bytes { shared, head, rest })
     }
 
     #[inline]
@@ -163,9 +163,9 @@ impl<'a> Bytes<'a> {
             return None;
         }
         let at = self.behind().0 + SHARED * if part == SHARES_ZONE { self.has(SHARES_REGION) } else { 0 };
-        let position = self.rest.get(at..at + SHARED)?;
-        let start = u32::from_le_bytes([position[0], position[1], position[2], 0]) as usize * UNIT;
-        let (&len, text) = self.blob.get(start..)?.split_first()?;
+        let place = self.rest.get(at..at + SHARED)?;
+        let start = u32::from_le_bytes([place[0], place[1], place[2], 0]) as usize;
+        let (&len, text) = self.shared.get(start..)?.split_first()?;
         std::str::from_utf8(text.get(..len.into())?).ok()
     }
 
@@ -249,9 +249,11 @@ impl<'a> Texts<'a> {
 /// A blob under construction.
 #[derive(Default)]
 pub(super) struct Blob {
+    /// Records.
     pub bytes: Vec<u8>,
-    /// Where a text stands that many records have.
-    shared: HashMap<Box<str>, [u8; SHARED]>,
+    /// Texts that many of them have, apart, so that they are at hand: each behind its length.
+    pub shared: Vec<u8>,
+    places: HashMap<Box<str>, [u8; SHARED]>,
 }
 
 impl Blob {
@@ -305,15 +307,14 @@ impl Blob {
 
     /// Where a text stands that other records may have as well; `None`: it is to stand in its record.
     fn share(&mut self, text: &str) -> Option<[u8; SHARED]> {
-        if let Some(known) = self.shared.get(text) {
+        if let Some(known) = self.places.get(text) {
             return Some(*known);
         }
-        let len = u8::try_from(text.len()).ok().filter(|_| text.len() > SHARED && self.shared.len() < MAX_SHARED)?;
-        let [a, b, c, 0] = u32::try_from(self.bytes.len() / UNIT).ok()?.to_le_bytes() else { return None };
-        self.bytes.push(len);
-        self.bytes.extend(text.as_bytes());
-        self.bytes.resize(self.bytes.len().next_multiple_of(UNIT), 0);
-        self.shared.insert(text.into(), [a, b, c]);
+        let len = u8::try_from(text.len()).ok().filter(|_| text.len() > SHARED && self.places.len() < MAX_SHARED)?;
+        let [a, b, c, 0] = u32::try_from(self.shared.len()).ok()?.to_le_bytes() else { return None };
+        self.shared.push(len);
+        self.shared.extend(text.as_bytes());
+        self.places.insert(text.into(), [a, b, c]);
         Some([a, b, c])
     }
 }
@@ -343,6 +344,46 @@ impl Record {
             origin: (!origin.is_empty()).then_some(OriginRef { asn: origin.asn, org: origin.org.as_deref() }),
             traits: (!traits.is_empty())
                 .then_some(TraitsRef { flags: traits.flags, connection_type: traits.connection_type.as_deref() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_share_regions_and_zones_and_are_read_as_they_were_written() {
+        let place = |city: &'static str, region: &'static str, zone: &'static str| PlaceRef {
+            country_code: Some("GB"),
+            region: Some(region),
+            city: Some(city),
+            latitude: Some(51.5),
+            time_zone: Some(zone),
+            ..PlaceRef::default()
+        };
+        let long = "x".repeat(255);
+        let origin = OriginRef { asn: Some(64_500), org: Some("Zo\u{eb} Net") };
+        let records = [
+            RecordRef { place: Some(place("London", "England", "Europe/London")), ..RecordRef::default() },
+            RecordRef { place: Some(place("Leeds", "England", "Europe/London")), origin: Some(origin), traits: None },
+            // Too short to be shared, and as long as a text may be.
+            RecordRef { place: Some(place("Paris", "IdF", "UTC")), ..RecordRef::default() },
+            RecordRef {
+                place: Some(PlaceRef { region: Some(&long), time_zone: Some(&long), ..PlaceRef::default() }),
+                ..RecordRef::default()
+            },
+        ];
+        let mut blob = Blob::default();
+        let positions = records.each_ref().map(|record| blob.push(record).expect("room"));
+        for (record, position) in records.iter().zip(positions) {
+            let read = Bytes::at(&blob.bytes, &blob.shared, position).expect("a record").record();
+            assert_eq!(read, *record);
+        }
+        assert_eq!(blob.shared.len(), 1 + 7 + 1 + 13 + 1 + 255, "each once");
+        for cut in 0..blob.shared.len() {
+            let read = Bytes::at(&blob.bytes, &blob.shared[..cut], positions[1]).expect("a record").record();
+            assert_eq!(read.origin, Some(origin), "{cut}");
         }
     }
 }
