@@ -47,7 +47,8 @@ fuzz_target!(|data: &[u8]| {
         for ip in [0, 0x0008_0000, 0x0008_0808, 0xffff_ffff, u32::from_le_bytes([head[12], head[13], 8, 0])] {
             let found = index.find_v4(&bytes, ip).map(|(position, _)| position);
             for position in [found, index.find_offset(&bytes, ip)].into_iter().flatten() {
-                let _ = (index.record(&bytes, position), index.asn(&bytes, position));
+                index.fetch(&bytes, position);
+                let _ = (index.record(&bytes, position), index.asn(&bytes, position), index.country_code(&bytes, position));
             }
         }
     }

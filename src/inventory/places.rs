@@ -84,7 +84,7 @@ fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
     );
     // Not by a join with pg_class: Citus leaves the shards out of it.
     let mut names: HashMap<pg_sys::Oid, Option<String>> = HashMap::new();
-    let (mut gone, mut renamed) = (Vec::new(), Vec::new());
+    let (mut gone, mut renamed) = (Vec::new(), HashMap::new());
     let mut places = Vec::with_capacity(found.len());
     for row in 0..found.len() {
         let Some(number) = found.get::<i32>(row, 1) else { continue };
@@ -95,7 +95,7 @@ fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
                 continue;
             };
             if found.text(row, 4).as_ref() != Some(name) {
-                renamed.push((table, name.clone()));
+                renamed.insert(table, name.clone());
             }
         }
         places.push((number, table.to_u32(), found.text(row, 3).unwrap_or_default()));
@@ -115,7 +115,7 @@ fn retire(sql: &Sql, schema: &Schema, tables: &[pg_sys::Oid]) {
     sql.run(&text, &[argument::regclasses(tables)]);
 }
 
-fn rename(sql: &Sql, schema: &Schema, renamed: Vec<(pg_sys::Oid, String)>) {
+fn rename(sql: &Sql, schema: &Schema, renamed: HashMap<pg_sys::Oid, String>) {
     let (tables, names): (Vec<pg_sys::Oid>, Vec<String>) = renamed.into_iter().unzip();
     sql.run(
         &format!(

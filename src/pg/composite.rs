@@ -117,10 +117,9 @@ impl Composite {
         }
     }
 
-    /// A text in the server's encoding. Values of the sources are at most 255 bytes long; a longer one is cut.
+    /// A text in the server's encoding.
     #[inline]
     pub fn text(&mut self, column: usize, text: &[u8]) {
-        let text = &text[..text.len().min(enrich::text::MAX_TEXT)];
         if text.len() < SHORT {
             if self.column(column, 1) {
                 self.bytes.push(short_header(text.len() + 1));

@@ -214,7 +214,7 @@ impl Index {
     }
 }
 
-/// Starts that are compared one after the other, since their lines are under way together.
+/// Starts that are compared one after the other: those of most buckets, whose lines are under way together.
 const COMPARED: usize = 128;
 
 /// The last of a bucket's ranges that starts at or below `low`: the first starts at 0.
@@ -245,4 +245,32 @@ pub(super) fn u32_at(words: &[u8], at: usize) -> Option<u32> {
 pub(super) fn network_of(ip: IpAddr, prefix: u8) -> Option<IpNetwork> {
     let network = IpNetwork::new(ip, prefix).ok()?;
     IpNetwork::new(network.network(), prefix).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_that_holds_an_address_is_found_in_buckets_of_any_size() {
+        for (count, step) in [
+            (0, 1),
+            (1, 1),
+            (2, 40_000),
+            (127, 9),
+            (128, 500),
+            (129, 500),
+            (130, 3),
+            (257, 255),
+            (1_000, 65),
+            (65_536, 1),
+        ] {
+            let starts: Vec<[u8; 2]> = (0..count).map(|at: u32| ((at * step) as u16).to_le_bytes()).collect();
+            let borders = (0..count).flat_map(|at| [at * step, at * step + 1, (at * step).saturating_sub(1)]);
+            for low in borders.chain([0, 0xffff]).filter_map(|low| u16::try_from(low).ok()) {
+                let wanted = starts.partition_point(|start| u16::from_le_bytes(*start) <= low).saturating_sub(1);
+                assert_eq!(held_by(&starts, low), wanted, "{count} {low}");
+            }
+        }
+    }
 }

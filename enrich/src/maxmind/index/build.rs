@@ -20,7 +20,7 @@ pub enum IndexError {
     /// The database itself is broken.
     #[error("{0}")]
     Database(#[from] maxminddb::MaxMindDbError),
-    /// More than the format holds: 4 GiB of records or 2³² ranges.
+    /// More than the format holds: 512 MiB of records or 2³² ranges.
     #[error("the database is too large to index")]
     TooLarge,
     /// The index file could not be written.

@@ -166,7 +166,7 @@ impl<'a> Bytes<'a> {
         let place = self.rest.get(at..at + SHARED)?;
         let start = u32::from_le_bytes([place[0], place[1], place[2], 0]) as usize;
         let (&len, text) = self.shared.get(start..)?.split_first()?;
-        std::str::from_utf8(text.get(..len.into())?).ok()
+        std::str::from_utf8(text.get(..len.into())?).ok().filter(|text| !text.is_empty())
     }
 
     #[inline]
