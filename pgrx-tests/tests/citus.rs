@@ -56,6 +56,10 @@ fn a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions() {
     assert_eq!(sources, 500);
     nodes.sql("SELECT detach_ip_source('e')");
     assert_eq!(nodes.0[1].value(DB, "SELECT count(*) FROM ip_source"), "0");
+    let places = "SELECT tbl IS NULL, name FROM ip_sighting_source";
+    for node in &nodes.0[1..] {
+        assert_eq!(node.lines(DB, places), ["t|public.e"], "what it added there stays, and it is no place any more");
+    }
     nodes.sql(&rows("e", 1));
     nodes.counted(500);
 }

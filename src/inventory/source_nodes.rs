@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use super::places;
 use super::source;
 use super::source::Attaching;
 use crate::pg::catalog::{Schema, quote_literal, relation_name};
@@ -48,6 +49,12 @@ pub fn detach(schema: &Schema, table: pg_sys::Oid) {
         quote_literal(&name)
     );
     on_workers(&command, &name);
+    // What it has added there stays: attached again, it is another place.
+    if places::is_there(schema) {
+        let retired =
+            format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE name = {}", schema.name, quote_literal(&name));
+        on_workers(&retired, &name);
+    }
 }
 
 fn on_workers(command: &str, name: &str) {
