@@ -37,9 +37,10 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
             }
         }
     }
-    for name in ["sightings_max_size", "activity_retention"] {
-        execute(&mut client, &format!("ALTER SYSTEM RESET asn_inventory.{name}"))?;
-    }
+    // As the next parts expect it.
+    let (size, kept) = KEEPING[0];
+    stage.cluster.set("asn_inventory.sightings_max_size", size);
+    stage.cluster.set("asn_inventory.activity_retention", kept);
     stage.cluster.set("asn_inventory.enabled", "on");
     execute(
         &mut client,

@@ -60,6 +60,11 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
         "INSERT INTO allowed SELECT set_masklen(ip, 24)::cidr, 'net ' || ip FROM addresses LIMIT 1000",
     )?;
     stage.drained(&mut client)?;
+    for table in ["ip_sighting", "ip_activity"] {
+        if value(&mut client, &format!("SELECT EXISTS (SELECT FROM {table})"))? != "t" {
+            return Err(format!("{table} is empty: the questions would be asked of nothing").into());
+        }
+    }
     let counting = counted(&mut client)?;
     execute(&mut client, "VACUUM ANALYZE")?;
     let count = value(&mut client, "SELECT count(*) FROM events")?.parse().unwrap_or(0);
