@@ -41,20 +41,22 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
 /// Tells them that it was detached.
 pub fn detach(schema: &Schema, table: pg_sys::Oid) {
     let Some(name) = relation_name(table) else { return };
+    let literal = quote_literal(&name);
+    // What it has added there stays: attached again, it is another place.
+    let retired = match places::is_there(schema) {
+        true => format!(
+            "WITH retired AS (UPDATE {}.ip_sighting_source SET tbl = NULL WHERE name = {literal} AND tbl IS NOT NULL) ",
+            schema.name
+        ),
+        false => String::new(),
+    };
     // Where the cluster made it anew, the note is on the table before it.
     let command = format!(
-        "DELETE FROM {}.ip_source s WHERE s.tbl = {1}::pg_catalog.regclass
-             OR (s.attached_as = {1} AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl))",
-        schema.name,
-        quote_literal(&name)
+        "{retired}DELETE FROM {}.ip_source s WHERE s.tbl = {literal}::pg_catalog.regclass
+             OR (s.attached_as = {literal} AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = s.tbl))",
+        schema.name
     );
     on_workers(&command, &name);
-    // What it has added there stays: attached again, it is another place.
-    if places::is_there(schema) {
-        let retired =
-            format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE name = {}", schema.name, quote_literal(&name));
-        on_workers(&retired, &name);
-    }
 }
 
 fn on_workers(command: &str, name: &str) {
