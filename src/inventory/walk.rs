@@ -15,6 +15,7 @@ use super::heap::Heap;
 use super::same::Stored;
 use crate::files::{counters, maxmind};
 use crate::pg::argument;
+use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
@@ -128,10 +129,7 @@ pub fn oldest_writer() -> pg_sys::TransactionId {
 
 /// The planner's estimate of rows of this node; 0 where it has none.
 pub fn estimate(schema: &Schema) -> u64 {
-    let tables: Vec<pg_sys::Oid> = heap::heaps(schema).iter().map(|heap| heap.table).collect();
-    let sql = Sql::as_caller();
-    let text = "SELECT sum(greatest(reltuples, 0))::bigint FROM pg_catalog.pg_class WHERE oid = ANY ($1)";
-    sql.query(text, &[argument::oids(&tables)]).get::<i64>(0, 1).unwrap_or(0) as u64
+    heap::heaps(schema).iter().map(|heap| catalog::estimated_rows(heap.table)).sum()
 }
 
 /// The names of the open generations, and last the edition that answers each question, with the version of the index and

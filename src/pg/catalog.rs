@@ -341,6 +341,22 @@ pub fn is_superuser(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::superuser_arg(role) }
 }
 
+/// The planner's estimate of a relation's rows; 0 where it has none. Not by SQL: Citus leaves shards out of pg_class.
+pub fn estimated_rows(relation: pg_sys::Oid) -> u64 {
+    // SAFETY: a catalog look-up; the tuple is released after one read.
+    unsafe {
+        let key = pg_sys::Datum::from(relation);
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
+        if tuple.is_null() {
+            return 0;
+        }
+        let rows = (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple)).reltuples;
+        pg_sys::ReleaseSysCache(tuple);
+        // Negative before the first ANALYZE.
+        rows.max(0.0) as u64
+    }
+}
+
 /// The owner of a relation; an error where there is none.
 pub fn owner_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a catalog look-up; the tuple is released after one read.
