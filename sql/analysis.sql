@@ -29,7 +29,7 @@ COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation o
 COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
 
 CREATE VIEW @extschema@.ip_sightings AS
-SELECT s.ip_address, coalesce((SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = l.tbl), l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
+SELECT s.ip_address, coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
        s.observation_count AS observations
 FROM @extschema@.ip_sighting s JOIN @extschema@.ip_sighting_source l ON l.id = s.source_id;
 COMMENT ON VIEW @extschema@.ip_sightings IS 'who saw an address: a row for each attached table and, where attach_ip_source names one, each sensor; finds an address by index';
@@ -41,7 +41,7 @@ COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation t
 COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
 
 CREATE VIEW @extschema@.ip_sensors AS
-SELECT coalesce((SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = l.tbl), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+SELECT coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
        coalesce(s.observations, 0) AS observations, l.left_out
 FROM @extschema@.ip_sighting_source l
 LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
@@ -317,8 +317,9 @@ DECLARE
 BEGIN
     -- A role may have been given the inventory before there were sightings.
     IF has_table_privilege('@extschema@.ip_sighting', 'SELECT') AND has_table_privilege('@extschema@.ip_sighting_source', 'SELECT') THEN
-        seen := ARRAY(SELECT s FROM @extschema@.ip_sighting s WHERE s.ip_address = asked_about
-                      ORDER BY s.observation_count DESC, s.source_id LIMIT 20);
+        -- As a text: Citus would hand over every variable.
+        EXECUTE 'SELECT ARRAY(SELECT s FROM @extschema@.ip_sighting s WHERE s.ip_address = $1
+                              ORDER BY s.observation_count DESC, s.source_id LIMIT 20)' INTO seen USING asked_about;
         places := ARRAY(SELECT l FROM @extschema@.ip_sighting_source l WHERE l.id IN (SELECT source_id FROM unnest(seen)));
     END IF;
     RETURN QUERY

@@ -7,16 +7,21 @@ CREATE TABLE @extschema@.ip_sighting_source (
     left_out      bigint NOT NULL DEFAULT 0,
     first_seen_at timestamptz,
     last_seen_at  timestamptz,
+    attached      boolean NOT NULL DEFAULT true,
     UNIQUE (tbl, sensor)
 );
+-- The nodes of a cluster have other numbers for the same table: there, a place is known by its name.
+CREATE UNIQUE INDEX ip_sighting_source_name ON @extschema@.ip_sighting_source (name, sensor) WHERE tbl IS NULL AND attached;
 COMMENT ON TABLE @extschema@.ip_sighting_source IS 'attached tables and the sensors that their rows name, by the number that ip_sighting has them under';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.id IS 'number in ip_sighting';
-COMMENT ON COLUMN @extschema@.ip_sighting_source.tbl IS 'the attached table; null: it is gone';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.tbl IS 'the attached table; null: it is gone, or the inventory is distributed';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.name IS 'qualified name of the table when it was last seen';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.sensor IS 'sensor that the rows name; empty: none';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.left_out IS 'observations that ip_sighting lacks because it had reached asn_inventory.sightings_max_size';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.first_seen_at IS 'earliest observation';
-COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation; where the inventory is distributed, up to a minute earlier';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.attached IS 'false: the table was detached, or is gone';
+COMMENT ON INDEX @extschema@.ip_sighting_source_name IS 'where the inventory is distributed: the place of a table''s name and a sensor';
 
 -- As in ip_inventory, no index may stand on what changes with every observation.
 CREATE TABLE @extschema@.ip_sighting (

@@ -124,6 +124,38 @@ fn a_failure_half_way_leaves_the_inventory_as_it_was() {
 }
 
 #[test]
+fn an_inventory_of_before_is_gathered_for_an_update() {
+    if !needs::has("citus", "an_inventory_of_before_is_gathered_for_an_update") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("DROP EXTENSION asn_inventory");
+    nodes.sql("CREATE EXTENSION asn_inventory VERSION '0.2.0'");
+    events(&nodes);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    insert(nodes.first(), "34.64.0.0", 300);
+    each_sees(&nodes, 300, 300);
+    let refused = nodes.first().fails(DB, "ALTER EXTENSION asn_inventory UPDATE");
+    assert_eq!(refused.message, "cannot update asn_inventory: its inventory is distributed");
+    insert(nodes.first(), "34.64.0.0", 100);
+    each_sees(&nodes, 300, 400);
+    nodes.sql("SELECT asn_inventory_undistribute()");
+    nodes.sql("ALTER EXTENSION asn_inventory UPDATE");
+    insert(nodes.first(), "34.64.0.0", 100);
+    nodes.counted(500);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    each_sees(&nodes, 300, 500);
+    insert(nodes.first(), "34.64.0.0", 100);
+    each_sees(&nodes, 300, 600);
+    for node in &nodes.0 {
+        let all = "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory') = installed_version
+                   FROM pg_available_extensions WHERE name = 'asn_inventory'";
+        assert_eq!(node.value(DB, all), "t");
+        assert_eq!(node.value(DB, "SELECT sum(observations) FROM ip_sightings WHERE tbl = 'public.e'"), "200");
+    }
+}
+
+#[test]
 fn a_node_that_is_down_delays_absorbing_and_fills_no_log() {
     if !needs::has("citus", "a_node_that_is_down_delays_absorbing_and_fills_no_log") {
         return;

@@ -60,8 +60,11 @@ CREATE TABLE @extschema@.ip_sighting_source (
     left_out      bigint NOT NULL DEFAULT 0,
     first_seen_at timestamptz,
     last_seen_at  timestamptz,
+    attached      boolean NOT NULL DEFAULT true,
     UNIQUE (tbl, sensor)
 );
+-- The nodes of a cluster have other numbers for the same table: there, a place is known by its name.
+CREATE UNIQUE INDEX ip_sighting_source_name ON @extschema@.ip_sighting_source (name, sensor) WHERE tbl IS NULL AND attached;
 
 -- As in ip_inventory, no index may stand on what changes with every observation.
 CREATE TABLE @extschema@.ip_sighting (
@@ -337,12 +340,14 @@ COMMENT ON COLUMN @extschema@.inventory_count.greynoise_due IS 'addresses that w
 COMMENT ON COLUMN @extschema@.inventory_count.changes IS 'rows written to ip_inventory so far, by PostgreSQL''s statistics; a different number causes a new count';
 COMMENT ON TABLE @extschema@.ip_sighting_source IS 'attached tables and the sensors that their rows name, by the number that ip_sighting has them under';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.id IS 'number in ip_sighting';
-COMMENT ON COLUMN @extschema@.ip_sighting_source.tbl IS 'the attached table; null: it is gone';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.tbl IS 'the attached table; null: it is gone, or the inventory is distributed';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.name IS 'qualified name of the table when it was last seen';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.sensor IS 'sensor that the rows name; empty: none';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.left_out IS 'observations that ip_sighting lacks because it had reached asn_inventory.sightings_max_size';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.first_seen_at IS 'earliest observation';
-COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation; where the inventory is distributed, up to a minute earlier';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.attached IS 'false: the table was detached, or is gone';
+COMMENT ON INDEX @extschema@.ip_sighting_source_name IS 'where the inventory is distributed: the place of a table''s name and a sensor';
 COMMENT ON TABLE @extschema@.ip_sighting IS 'how often each attached table, and each sensor of it, observed an address; view ip_sightings shows it with names';
 COMMENT ON COLUMN @extschema@.ip_sighting.ip_address IS 'the address, as in ip_inventory';
 COMMENT ON COLUMN @extschema@.ip_sighting.source_id IS 'number in ip_sighting_source';
@@ -839,7 +844,7 @@ COMMENT ON COLUMN @extschema@.top_lists.observations IS 'observations of these a
 COMMENT ON COLUMN @extschema@.top_lists.first_seen_at IS 'earliest observation of one of them';
 COMMENT ON COLUMN @extschema@.top_lists.last_seen_at IS 'latest observation of one of them';
 CREATE OR REPLACE VIEW @extschema@.ip_sightings AS
-SELECT s.ip_address, coalesce((SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = l.tbl), l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
+SELECT s.ip_address, coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, s.first_seen_at, s.last_seen_at,
        s.observation_count AS observations
 FROM @extschema@.ip_sighting s JOIN @extschema@.ip_sighting_source l ON l.id = s.source_id;
 COMMENT ON VIEW @extschema@.ip_sightings IS 'who saw an address: a row for each attached table and, where attach_ip_source names one, each sensor; finds an address by index';
@@ -850,7 +855,7 @@ COMMENT ON COLUMN @extschema@.ip_sightings.first_seen_at IS 'earliest observatio
 COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation there';
 COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
 CREATE OR REPLACE VIEW @extschema@.ip_sensors AS
-SELECT coalesce((SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = l.tbl), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+SELECT coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
        coalesce(s.observations, 0) AS observations, l.left_out
 FROM @extschema@.ip_sighting_source l
 LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
@@ -1104,8 +1109,9 @@ DECLARE
 BEGIN
     -- A role may have been given the inventory before there were sightings.
     IF has_table_privilege('@extschema@.ip_sighting', 'SELECT') AND has_table_privilege('@extschema@.ip_sighting_source', 'SELECT') THEN
-        seen := ARRAY(SELECT s FROM @extschema@.ip_sighting s WHERE s.ip_address = asked_about
-                      ORDER BY s.observation_count DESC, s.source_id LIMIT 20);
+        -- As a text: Citus would hand over every variable.
+        EXECUTE 'SELECT ARRAY(SELECT s FROM @extschema@.ip_sighting s WHERE s.ip_address = $1
+                              ORDER BY s.observation_count DESC, s.source_id LIMIT 20)' INTO seen USING asked_about;
         places := ARRAY(SELECT l FROM @extschema@.ip_sighting_source l WHERE l.id IN (SELECT source_id FROM unnest(seen)));
     END IF;
     RETURN QUERY

@@ -4,7 +4,6 @@
 //! reference tables. Queues stay on their nodes. What other nodes have in their own inventories is merged by their workers
 //! afterwards ([`crate::inventory::leftovers`]).
 
-use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::inventory::everywhere::{self, Spread};
@@ -73,9 +72,9 @@ fn check(schema: &Schema, function: &std::ffi::CStr) {
     if !citus::is_coordinator() {
         not_ready(format!("{function} runs on the coordinator"), "This is a worker node.", "Call it there.");
     }
-    for table in everywhere::TABLES {
+    for table in everywhere::there(schema) {
         let table = schema.relation(table);
-        if table != pg_sys::InvalidOid && !catalog::owns(table) {
+        if !catalog::owns(table) {
             raise(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 format!("must be owner of table {}", catalog::plain_name(table)),

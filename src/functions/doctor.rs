@@ -25,6 +25,7 @@ use crate::pg::argument;
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
@@ -111,14 +112,7 @@ const GROUPS: [Group; 22] = [
         ],
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
     },
-    Group {
-        checks: &["sightings"],
-        needs: &["ip_sighting_source"],
-        look: |schema| {
-            // Before the update, and in a cluster, there is nothing.
-            if places::is_there(schema) { ask(schema, include_str!("doctor/sightings.sql"), &[]) } else { Vec::new() }
-        },
-    },
+    Group { checks: &["sightings"], needs: &["ip_sighting_source"], look: sightings },
     Group {
         checks: &["worker errors"],
         needs: &["worker_errors"],
@@ -172,6 +166,27 @@ const GROUPS: [Group; 22] = [
         look: |schema| ask(schema, include_str!("doctor/objects.sql"), &[]),
     },
 ];
+
+/// Whether all is kept of who saw what.
+fn sightings(schema: &Schema) -> Vec<Finding> {
+    if places::is_there(schema) {
+        let bytes = match places::are_everywhere(schema) {
+            true => citus::bytes(schema.relation(c"ip_sighting")),
+            false => i64::from(schema.blocks(c"ip_sighting")) * i64::from(pg_sys::BLCKSZ),
+        };
+        return ask(schema, include_str!("doctor/sightings.sql"), &[argument::bigint(bytes)]);
+    }
+    // Before the update there is nothing.
+    if schema.relation(c"ip_sighting") == pg_sys::InvalidOid {
+        return Vec::new();
+    }
+    vec![Finding::new(
+        "sightings",
+        "warning",
+        "ip_inventory is distributed, and ip_sighting is not: nothing is kept of who saw an address, and when.",
+        format!("SELECT {}.asn_inventory_distribute();  -- on the coordinator", schema.name),
+    )]
+}
 
 /// The longest wait for a lock: the doctor must not become another session that hangs.
 const PATIENCE: &std::ffi::CStr = c"300ms";

@@ -14,6 +14,7 @@ use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::Turn;
+use crate::pg::citus;
 use crate::pg::errors::raise;
 use crate::pg::patience;
 use crate::pg::sql::Sql;
@@ -54,6 +55,7 @@ sql_function!(
         }
         let Some(extension) = catalog::extension() else { return call.null() };
         let wanted = wanted(extension, &altered);
+        refuse_distributed(&wanted);
         let limit = limit();
         let end = Instant::now() + limit;
         let mut wait = FIRST;
@@ -68,6 +70,19 @@ sql_function!(
         }
     }
 );
+
+/// Citus hands a statement of a script to the shards with the whole script around it, and they refuse it.
+fn refuse_distributed(wanted: &[Wanted]) {
+    let is_altered = |wanted: &&Wanted| wanted.mode == pg_sys::AccessExclusiveLock;
+    if wanted.iter().filter(is_altered).any(|wanted| citus::kept(wanted.relation).is_some()) {
+        raise(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "cannot update asn_inventory: its inventory is distributed",
+            "Citus does not alter shards in an update of an extension.",
+            "Nothing was changed. Run SELECT asn_inventory_undistribute(); the command again; and SELECT asn_inventory_distribute(). Loaders go on meanwhile.",
+        );
+    }
+}
 
 /// A version, to be compared.
 fn number(version: &str) -> Vec<u32> {

@@ -20,7 +20,7 @@ use super::part::Source;
 use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
-use crate::inventory::{fold, places, seen, seen_by, sighting, source};
+use crate::inventory::{fold, heap, places, seen, seen_by, sighting, source};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, Turn, plain_name, relation_name};
@@ -55,6 +55,14 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     check_owner(table, "Its rows are read with its owner's rights, whatever policies say.");
     attach::refuse_distributed(table, "forget_ip_source()");
+    if heap::is_everywhere(schema) {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "forget_ip_source() does not work where the inventory is distributed",
+            "Citus takes none of the statements that subtract.",
+            "Call asn_inventory_undistribute() before, or detach_ip_source(), which leaves the counts as they are.",
+        );
+    }
     attach::hand_in_rows();
     // First: a count of many hours may take a while, and what is locked below keeps loaders waiting.
     Turn::Activity.wait();

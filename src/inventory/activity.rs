@@ -82,13 +82,23 @@ pub fn insert(schema: &Schema, buckets: impl Iterator<Item = (i64, i32, Observed
 
 /// Marks a day as not over.
 pub fn note_open(schema: &Schema, day: i64) {
-    Sql::on(schema, c"ip_activity").run(
-        &format!(
-            "INSERT INTO {0}.ip_activity (bucket, source_id, addresses, packed) SELECT $1, $2, 0, ''::bytea
-             WHERE NOT EXISTS (SELECT FROM {0}.ip_activity a WHERE a.bucket = $1 AND a.source_id = $2)",
+    let sql = Sql::on(schema, c"ip_activity");
+    let mark = [argument::moment(day), (pg_sys::INT4OID, OPEN_DAY.into_datum())];
+    let known = format!("SELECT 1 FROM {}.ip_activity a WHERE a.bucket = $1 AND a.source_id = $2 LIMIT 1", schema.name);
+    if sql.returning(&known, &mark).len() == 0 {
+        let insert = format!(
+            "INSERT INTO {}.ip_activity (bucket, source_id, addresses, packed) VALUES ($1, $2, 0, ''::bytea)",
             schema.name
-        ),
-        &[argument::moment(day), (pg_sys::INT4OID, OPEN_DAY.into_datum())],
+        );
+        sql.run(&insert, &mark);
+    }
+}
+
+/// Notes that what is kept of a day without its hours is counted.
+pub fn note_counted(schema: &Schema, day: i64) {
+    Sql::on(schema, c"ip_activity").run(
+        &format!("UPDATE {}.ip_activity SET counted = true WHERE bucket = $1 AND by_day AND NOT counted", schema.name),
+        &[argument::moment(day)],
     );
 }
 

@@ -126,8 +126,11 @@ impl Counting<'_> {
                     all = Observed::union([&all, &of_hour]);
                 });
             }
-            let of_day = union(&self.read_day_alone(day));
-            self.count(day, true, &Observed::union([&all, &of_day]));
+            let alone = self.read_day_alone(day);
+            self.count(day, true, &Observed::union([&all, &union(&alone)]));
+            if !alone.is_empty() {
+                activity::note_counted(schema, day);
+            }
             if day >= ended {
                 activity::note_open(schema, day);
             }

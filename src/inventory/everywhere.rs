@@ -4,15 +4,35 @@
 use std::ffi::CStr;
 use std::time::Instant;
 
+use pgrx::pg_sys;
+
+use super::places;
+
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, quote_identifier, quote_literal};
 use crate::pg::citus;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 
-/// The tables that all nodes share: rows by address, what the coordinator counts of them, and its mmdb files.
-pub const TABLES: [&CStr; 6] =
-    [c"ip_inventory", c"ip_asn_history", c"asn_inventory", c"inventory_count", c"mmdb_shared", c"mmdb_shared_part"];
+/// The tables that all nodes share: rows by address, who saw them and when, what the coordinator counts of that, and its
+/// mmdb files.
+pub const TABLES: [&CStr; 10] = [
+    c"ip_inventory",
+    c"ip_asn_history",
+    c"ip_sighting",
+    c"ip_sighting_source",
+    c"ip_activity",
+    c"ip_activity_count",
+    c"asn_inventory",
+    c"inventory_count",
+    c"mmdb_shared",
+    c"mmdb_shared_part",
+];
+
+/// Those of them that there are: some are new in the version whose library this is.
+pub fn there(schema: &Schema) -> Vec<&'static CStr> {
+    TABLES.into_iter().filter(|table| schema.relation(table) != pg_sys::InvalidOid).collect()
+}
 
 /// What happens to a table.
 pub enum Spread {
@@ -29,9 +49,14 @@ pub fn spread(schema: &Schema) -> impl Iterator<Item = Spread> {
         |schema, table| citus::kept(schema.relation(table)).is_none(),
         |schema, sql, table| {
             let name = schema.regclass(name_of(table));
+            if table == c"ip_sighting_source" {
+                places::name_alone(schema);
+            }
             let make = match name_of(table) {
                 "ip_inventory" => format!("create_distributed_table({name}, 'ip_address', colocate_with => 'none')"),
-                "ip_asn_history" => {
+                // An hour is a row's, and not an address's.
+                "ip_activity" => format!("create_distributed_table({name}, 'bucket', colocate_with => 'none')"),
+                "ip_asn_history" | "ip_sighting" => {
                     let beside = quote_literal(&format!("{}.ip_inventory", schema.name));
                     format!("create_distributed_table({name}, 'ip_address', colocate_with => {beside})")
                 }
@@ -77,6 +102,9 @@ pub fn gather(schema: &Schema) -> impl Iterator<Item = Spread> {
             }
             sql.run(&format!("INSERT INTO {whole} SELECT * FROM {held}"), &[]);
             sql.run(&format!("DROP TABLE {held}"), &[]);
+            if table == c"ip_sighting_source" {
+                places::find_tables(schema);
+            }
         },
     )
 }
@@ -87,7 +115,7 @@ fn each(
     change: fn(&Schema, &Sql, &'static CStr),
 ) -> impl Iterator<Item = Spread> {
     let schema = schema.clone();
-    let tables: Vec<&'static CStr> = TABLES.into_iter().filter(|table| wanted(&schema, table)).collect();
+    let tables: Vec<&'static CStr> = there(&schema).into_iter().filter(|table| wanted(&schema, table)).collect();
     tables.into_iter().flat_map(move |table| {
         let schema = schema.clone();
         let began = Instant::now();

@@ -11,6 +11,8 @@ use pgrx::pg_sys::Datum;
 
 use super::columns;
 use super::heap;
+use super::merged_places;
+use crate::pg::argument::Argument;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::shape;
@@ -20,9 +22,11 @@ use crate::pg::tx::Settings;
 /// Rows of one transaction.
 const BATCH: usize = 5000;
 
-/// The tables whose rows are merged. What the coordinator counts is its own, and so are its mmdb files: such rows of others are only deleted.
-const MERGED: [&CStr; 2] = [c"ip_inventory", c"ip_asn_history"];
-const DELETED: [&CStr; 4] = [c"asn_inventory", c"inventory_count", c"mmdb_shared", c"mmdb_shared_part"];
+/// The tables whose rows are merged; the places come after what they saw.
+const MERGED: [&CStr; 5] = [c"ip_inventory", c"ip_asn_history", c"ip_sighting", c"ip_activity", c"ip_sighting_source"];
+/// What the coordinator counts is its own, and so are its mmdb files: such rows of others are only deleted.
+const DELETED: [&CStr; 5] =
+    [c"ip_activity_count", c"asn_inventory", c"inventory_count", c"mmdb_shared", c"mmdb_shared_part"];
 
 /// One batch. False: nothing is left. In a transaction, and nobody else does the same meanwhile.
 pub fn merge(schema: &Schema) -> bool {
@@ -35,45 +39,69 @@ pub fn merge(schema: &Schema) -> bool {
 
 /// Takes rows out of a node's own table, and merges them where that is wanted; how many.
 fn take(schema: &Schema, name: &CStr, table: pg_sys::Oid) -> usize {
+    let Some(Rows { mut places, columns, rows }) = read(table, BATCH) else { return 0 };
+    // Before they are deleted, in case these are the places themselves.
+    let sources = match name.to_bytes() {
+        b"ip_sighting" | b"ip_activity" => read(schema.relation(c"ip_sighting_source"), usize::MAX).map(|all| all.rows),
+        b"ip_sighting_source" => Some(rows),
+        _ => None,
+    };
+    // SAFETY: places of rows of this table, which is locked since they were read.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::NoLock as i32);
+        for place in &mut places {
+            pg_sys::simple_heap_delete(relation, place);
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    if let Some(sources) = sources {
+        merged_places::merge(schema, name, rows, sources);
+    } else if MERGED.contains(&name) && !places.is_empty() {
+        let _fetched = Settings::rows_are_fetched();
+        Sql::on(schema, name).run(&statement(schema, name, &columns), &[rows]);
+    }
+    places.len()
+}
+
+/// Rows of a node's own table.
+struct Rows {
+    places: Vec<pg_sys::ItemPointerData>,
+    /// Names of the columns, quoted.
+    columns: Vec<String>,
+    /// An array of the table's type.
+    rows: Argument,
+}
+
+/// Reads that many rows, below SQL. `None`: it is not a table that can be read so.
+fn read(table: pg_sys::Oid, most: usize) -> Option<Rows> {
     // SAFETY: a heap scan under a registered snapshot; rows are copied before the scan moves on, and the lock on the table
     // is kept. After an error, the transaction's abort ends the scan.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
         if !shape::is_plain_table(relation) {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);
-            return 0;
+            return None;
         }
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
         let none = std::ptr::null_mut();
         let scan = pg_sys::heap_beginscan(relation, snapshot, 0, none, none.cast(), flags);
         let (mut places, mut rows) = (Vec::new(), Vec::new());
-        while places.len() < BATCH {
+        while places.len() < most {
             let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
             if tuple.is_null() {
                 break;
             }
             places.push((*tuple).t_self);
-            if MERGED.contains(&name) {
-                rows.push(pg_sys::heap_copy_tuple_as_datum(tuple, (*relation).rd_att));
-            }
+            rows.push(pg_sys::heap_copy_tuple_as_datum(tuple, (*relation).rd_att));
         }
         pg_sys::heap_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
-        for place in &mut places {
-            pg_sys::simple_heap_delete(relation, place);
-        }
-        let names = live_columns((*relation).rd_att);
+        let columns = live_columns((*relation).rd_att);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        if !rows.is_empty() {
-            let element = pg_sys::get_rel_type_id(table);
-            let array = pg_sys::construct_array(rows.as_mut_ptr(), rows.len() as i32, element, -1, false, b'd' as _);
-            let _fetched = Settings::rows_are_fetched();
-            let statement = statement(schema, name, &names);
-            let argument = (pg_sys::get_array_type(element), Some(Datum::from(array)));
-            Sql::on(schema, name).run(&statement, &[argument]);
-        }
-        places.len()
+        let element = pg_sys::get_rel_type_id(table);
+        let array = pg_sys::construct_array(rows.as_mut_ptr(), rows.len() as i32, element, -1, false, b'd' as _);
+        Some(Rows { places, columns, rows: (pg_sys::get_array_type(element), Some(Datum::from(array))) })
     }
 }
 

@@ -5,7 +5,7 @@
 //! | [`columns`] | the columns of a record: name, type, writer |
 //! | [`due`] | which rows are due, and when again |
 //! | [`heap`] | where the rows lie: one table, or shards of it |
-//! | [`everywhere`], [`leftovers`], [`count`], [`asker`] | one inventory for the nodes of a Citus cluster: distributing it, merging what each had, counting it, who asks the sources |
+//! | [`everywhere`], [`leftovers`], [`merged_places`], [`count`], [`asker`] | one inventory for the nodes of a Citus cluster: distributing it, merging what each had, counting it, who asks the sources |
 //! | [`batch`] | writing a batch of which some rows may not be written |
 //! | [`store`] | observations and MaxMind's answers, in batches |
 //! | [`row`] | a record as a row of `ip_enrichment` |
@@ -42,6 +42,7 @@ pub mod heap;
 pub mod history;
 pub mod known;
 pub mod leftovers;
+mod merged_places;
 pub mod places;
 pub mod row;
 pub mod runs;

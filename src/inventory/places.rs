@@ -1,5 +1,8 @@
 //! The places that see addresses: an attached table, and in it the sensor that a row names. Each has a number in
 //! `ip_sighting_source`.
+//!
+//! Where the inventory is distributed, the nodes share the numbers. A table has another OID on each of them, so a place is
+//! known by the table's name there; and each node gives out numbers of its own, so that none waits for another.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,6 +13,7 @@ use super::heap;
 use super::seen::Seen;
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, relation_name};
+use crate::pg::citus;
 use crate::pg::sql::Sql;
 
 /// Sensors of one table; further ones are counted together.
@@ -17,9 +21,11 @@ pub const MOST_SENSORS: usize = 1_000;
 /// The name under which those are.
 pub const OTHER_SENSORS: &str = "(others)";
 /// The name of the place of tables that are gone or temporary: a number of theirs says nothing elsewhere.
-const NO_TABLE: &str = "(no table)";
+pub const NO_TABLE: &str = "(no table)";
 /// Bytes of a sensor's name.
 pub const LONGEST: usize = 100;
+/// The numbers that one node of a cluster gives out: so many, from so many times its own number on.
+const NUMBERS_OF_A_NODE: i32 = 1 << 20;
 
 /// A table's sensor, by its number.
 pub struct Place {
@@ -29,51 +35,109 @@ pub struct Place {
     pub seen: Vec<(IpAddr, Seen)>,
 }
 
-/// Whether there may be such data.
+/// The table of a place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// A table of this server, by its OID; 0: one that is gone or temporary.
+    Here(u32),
+    /// A table of the cluster, by its qualified name.
+    Named(String),
+}
+
+/// Whether there may be such data. Where the inventory is distributed, once this is as well.
 pub fn is_there(schema: &Schema) -> bool {
     let is_there = |name| schema.relation(name) != pg_sys::InvalidOid;
-    TABLES.into_iter().all(is_there) && !heap::is_everywhere(schema)
+    TABLES.into_iter().all(is_there) && (!heap::is_everywhere(schema) || are_everywhere(schema))
+}
+
+/// Whether the nodes of a cluster share it.
+pub fn are_everywhere(schema: &Schema) -> bool {
+    heap::is_distributed(schema, c"ip_sighting")
 }
 
 /// The tables in which it is, each with the column of the place's number.
 pub const TABLES: [&std::ffi::CStr; 3] = [c"ip_sighting", c"ip_activity", c"ip_sighting_source"];
 
-/// Finds the numbers of places, and gives one to those that have none. Only one transaction absorbs at a time.
-pub fn numbered(schema: &Schema, mut places: HashMap<(u32, String), Vec<(IpAddr, Seen)>>) -> Vec<Place> {
-    let sql = Sql::on(schema, c"ip_sighting_source");
-    let mut known: HashMap<(u32, String), i32> = HashMap::new();
-    let mut sensors: HashMap<u32, usize> = HashMap::new();
-    // The highest number in use, once one is to be given out.
-    let mut last = None;
-    for (number, table, sensor) in all(&sql, schema) {
-        known.insert((table, sensor), number);
-        *sensors.entry(table).or_default() += 1;
-    }
-    let mut numbered: HashMap<i32, Vec<(IpAddr, Seen)>> = HashMap::new();
+/// Finds the numbers of places, and gives one to those that have none. Only one transaction of a node absorbs at a time.
+pub fn numbered(schema: &Schema, places: HashMap<(u32, String), Vec<(IpAddr, Seen)>>) -> Vec<Place> {
+    let mut numbers = Numbers::of(schema);
     // Sorted, so that the same come in when there are too many.
-    let mut keys: Vec<(u32, String)> = places.keys().cloned().collect();
-    keys.sort_unstable();
-    for key in keys {
-        let seen = places.remove(&key).unwrap_or_default();
-        let (table, sensor) = key;
-        let count = sensors.entry(table).or_default();
-        let is_too_many = *count >= MOST_SENSORS && !known.contains_key(&(table, sensor.clone()));
-        let sensor = if is_too_many { OTHER_SENSORS.to_owned() } else { sensor };
-        let number = *known.entry((table, sensor.clone())).or_insert_with(|| {
-            *count += 1;
-            let number = last.unwrap_or_else(|| highest(schema)) + 1;
-            last = Some(number);
-            create(&sql, schema, number, table, &sensor);
-            number
-        });
-        numbered.entry(number).or_default().extend(seen);
+    let mut places: Vec<_> = places.into_iter().collect();
+    places.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let mut numbered: HashMap<i32, Vec<(IpAddr, Seen)>> = HashMap::new();
+    for ((table, sensor), seen) in places {
+        let table = numbers.table(table);
+        numbered.entry(numbers.number(&table, sensor)).or_default().extend(seen);
     }
     numbered.into_iter().map(|(number, seen)| Place { number, seen }).collect()
 }
 
-/// The places that something may come to: number, table and sensor. Those of tables that were dropped or renamed are put
+/// The numbers that are given out.
+pub struct Numbers<'a> {
+    schema: &'a Schema,
+    everywhere: bool,
+    known: HashMap<(Table, String), i32>,
+    sensors: HashMap<Table, usize>,
+    /// The highest number in use, once one is to be given out.
+    last: Option<i32>,
+}
+
+impl Numbers<'_> {
+    /// Those of places that something may come to.
+    pub fn of(schema: &Schema) -> Numbers<'_> {
+        let everywhere = are_everywhere(schema);
+        let all = if everywhere { shared(schema) } else { own(schema) };
+        let mut sensors: HashMap<Table, usize> = HashMap::new();
+        for (_, table, _) in &all {
+            *sensors.entry(table.clone()).or_default() += 1;
+        }
+        let known = all.into_iter().map(|(number, table, sensor)| ((table, sensor), number)).collect();
+        Numbers { schema, everywhere, known, sensors, last: None }
+    }
+
+    /// What tells a table of this server from others.
+    fn table(&self, oid: u32) -> Table {
+        match self.everywhere {
+            true => Table::Named(relation_name(oid.into()).unwrap_or_else(|| NO_TABLE.to_owned())),
+            false => Table::Here(oid),
+        }
+    }
+
+    /// The number of a place, which may be a new one.
+    pub fn number(&mut self, table: &Table, sensor: String) -> i32 {
+        let count = self.sensors.entry(table.clone()).or_default();
+        let mut key = (table.clone(), sensor);
+        if *count >= MOST_SENSORS && !self.known.contains_key(&key) {
+            key.1 = OTHER_SENSORS.to_owned();
+        }
+        if let Some(number) = self.known.get(&key) {
+            return *number;
+        }
+        *count += 1;
+        let number = self.next();
+        let number = match table {
+            Table::Here(oid) => create(self.schema, number, *oid, &key.1),
+            Table::Named(name) => create_shared(self.schema, number, name, &key.1),
+        };
+        self.known.insert(key, number);
+        number
+    }
+
+    /// A number that nobody has.
+    pub fn next(&mut self) -> i32 {
+        let last = self.last.unwrap_or_else(|| match self.everywhere {
+            true => highest_of_node(self.schema),
+            false => highest(self.schema),
+        });
+        self.last = Some(last + 1);
+        last + 1
+    }
+}
+
+/// The places of a server's own inventory: number, table and sensor. Those of tables that were dropped or renamed are put
 /// right before: the first keep their names alone, the others get the new one.
-fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
+fn own(schema: &Schema) -> Vec<(i32, Table, String)> {
+    let sql = Sql::on(schema, c"ip_sighting_source");
     let found = sql.returning(
         &format!(
             "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor, l.name FROM {}.ip_sighting_source l
@@ -98,20 +162,33 @@ fn all(sql: &Sql, schema: &Schema) -> Vec<(i32, u32, String)> {
                 renamed.insert(table, name.clone());
             }
         }
-        places.push((number, table.to_u32(), found.text(row, 3).unwrap_or_default()));
+        places.push((number, Table::Here(table.to_u32()), found.text(row, 3).unwrap_or_default()));
     }
     if !gone.is_empty() {
-        retire(sql, schema, &gone);
+        retire(&sql, schema, &gone);
     }
     if !renamed.is_empty() {
-        rename(sql, schema, renamed);
+        rename(&sql, schema, renamed);
     }
     places
 }
 
+/// The places of a cluster.
+fn shared(schema: &Schema) -> Vec<(i32, Table, String)> {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    let text = format!(
+        "SELECT l.id, l.name, l.sensor FROM {}.ip_sighting_source l WHERE l.tbl IS NULL AND l.attached",
+        schema.name
+    );
+    let found = sql.returning(&text, &[]);
+    let place = |row| Some((found.get(row, 1)?, Table::Named(found.text(row, 2)?), found.text(row, 3)?));
+    (0..found.len()).filter_map(place).collect()
+}
+
 /// Places of tables that are gone keep their names alone.
 fn retire(sql: &Sql, schema: &Schema, tables: &[pg_sys::Oid]) {
-    let text = format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl = ANY ($1)", schema.name);
+    let text =
+        format!("UPDATE {}.ip_sighting_source SET tbl = NULL, attached = false WHERE tbl = ANY ($1)", schema.name);
     sql.run(&text, &[argument::regclasses(tables)]);
 }
 
@@ -140,17 +217,36 @@ fn highest(schema: &Schema) -> i32 {
     of(c"ip_sighting_source", "id").max(of(c"ip_sighting", "source_id")).max(of(c"ip_activity", "source_id")).max(0)
 }
 
+/// The highest number that this node has given out.
+fn highest_of_node(schema: &Schema) -> i32 {
+    let before = citus::my_group().saturating_mul(NUMBERS_OF_A_NODE);
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    let text =
+        format!("SELECT coalesce(max(id), $1) FROM {}.ip_sighting_source WHERE id > $1 AND id <= $2", schema.name);
+    let last = before.saturating_add(NUMBERS_OF_A_NODE - 1);
+    let limits = [(pg_sys::INT4OID, before.into_datum()), (pg_sys::INT4OID, last.into_datum())];
+    sql.returning(&text, &limits).get::<i32>(0, 1).unwrap_or(before)
+}
+
 /// A table that is detached is another place when it is attached again: what it has added stays.
 pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
-    if is_there(schema) {
-        retire(&Sql::on(schema, c"ip_sighting_source"), schema, &[table]);
+    if !is_there(schema) {
+        return;
+    }
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    if !are_everywhere(schema) {
+        retire(&sql, schema, &[table]);
+    } else if let Some(name) = relation_name(table) {
+        let text =
+            format!("UPDATE {}.ip_sighting_source SET attached = false WHERE name = $1 AND attached", schema.name);
+        sql.run(&text, &[argument::text(&name)]);
     }
 }
 
-fn create(sql: &Sql, schema: &Schema, number: i32, table: u32, sensor: &str) {
+fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
     let oid = pg_sys::Oid::from(table);
     let name = relation_name(oid);
-    sql.run(
+    Sql::on(schema, c"ip_sighting_source").run(
         &format!("INSERT INTO {}.ip_sighting_source (id, tbl, name, sensor) VALUES ($1, $2, $3, $4)", schema.name),
         &[
             (pg_sys::INT4OID, number.into_datum()),
@@ -159,12 +255,55 @@ fn create(sql: &Sql, schema: &Schema, number: i32, table: u32, sensor: &str) {
             argument::text(sensor),
         ],
     );
+    number
+}
+
+/// The same for the nodes of a cluster. Another node may do so at this moment: this waits for it, and takes its number.
+fn create_shared(schema: &Schema, number: i32, name: &str, sensor: &str) -> i32 {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    let place = [argument::text(name), argument::text(sensor), (pg_sys::INT4OID, number.into_datum())];
+    let insert = format!(
+        "INSERT INTO {}.ip_sighting_source (id, name, sensor) VALUES ($3, $1, $2)
+         ON CONFLICT (name, sensor) WHERE tbl IS NULL AND attached DO NOTHING",
+        schema.name
+    );
+    sql.run(&insert, &place);
+    let known = format!(
+        "SELECT id FROM {}.ip_sighting_source WHERE name = $1 AND sensor = $2 AND tbl IS NULL AND attached",
+        schema.name
+    );
+    sql.returning(&known, &place[..2]).get::<i32>(0, 1).unwrap_or(number)
 }
 
 /// The numbers of a table and its sensors.
 pub fn numbers_of(schema: &Schema, table: pg_sys::Oid) -> Vec<i32> {
     let sql = Sql::on(schema, c"ip_sighting_source");
-    let query = format!("SELECT id FROM {}.ip_sighting_source WHERE tbl = $1 ORDER BY 1", schema.name);
-    let found = sql.returning(&query, &[(pg_sys::REGCLASSOID, table.into_datum())]);
+    let whose = if are_everywhere(schema) { "name = $2 AND attached" } else { "tbl = $1" };
+    let query = format!(
+        "SELECT id FROM {}.ip_sighting_source WHERE {whose} AND $1 IS NOT NULL AND $2 IS NOT NULL ORDER BY 1",
+        schema.name
+    );
+    let name = relation_name(table).unwrap_or_default();
+    let found = sql.returning(&query, &[(pg_sys::REGCLASSOID, table.into_datum()), argument::text(&name)]);
     (0..found.len()).filter_map(|row| found.get::<i32>(row, 1)).collect()
+}
+
+/// Before the nodes share the places: each is known by the name of its table from then on.
+pub fn name_alone(schema: &Schema) {
+    own(schema);
+    let text = format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl IS NOT NULL", schema.name);
+    Sql::on(schema, c"ip_sighting_source").run(&text, &[]);
+}
+
+/// When they are this server's alone again: those of its tables are found by them.
+pub fn find_tables(schema: &Schema) {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    sql.run(
+        &format!(
+            "UPDATE {}.ip_sighting_source SET tbl = pg_catalog.to_regclass(name), attached = pg_catalog.to_regclass(name) IS NOT NULL
+             WHERE attached AND tbl IS NULL AND name <> $1",
+            schema.name
+        ),
+        &[argument::text(NO_TABLE)],
+    );
 }

@@ -24,7 +24,7 @@ use crate::settings;
 /// What the rows of a queue say of who saw what: by table, and the sensor as it is written there, in the server's encoding.
 pub type Sighted = HashMap<(u32, Vec<u8>), Vec<(IpAddr, Seen)>>;
 
-/// Whether this is kept in this inventory. Not where Citus distributes it, nor before the extension is updated.
+/// Whether this is kept in this inventory. Not before the extension is updated.
 pub fn is_kept(schema: &Schema) -> bool {
     (settings::sightings_max_size() > 0 || activity::is_kept()) && is_there(schema)
 }

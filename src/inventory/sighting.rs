@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, pg_sys};
 
-use super::places::{Place, is_there, numbers_of};
+use super::places::{Place, are_everywhere, is_there, numbers_of};
 use super::seen::Seen;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
 use crate::pg::errors::not_ready;
 use crate::pg::inet::Inet;
 use crate::pg::memory;
@@ -28,24 +29,32 @@ const BLOCKS_OF_A_MB: u32 = (1 << 20) / pg_sys::BLCKSZ;
 /// One address, the number of the place that saw it, and how.
 type Row = (IpAddr, i32, Seen);
 
+/// What becomes of a row `s` to which another is added.
+pub const ADDED: &str = "first_seen_at = least(s.first_seen_at, EXCLUDED.first_seen_at),
+     last_seen_at = greatest(s.last_seen_at, EXCLUDED.last_seen_at),
+     observation_count = s.observation_count + least(EXCLUDED.observation_count, 9223372036854775807 - s.observation_count)";
+
 /// Adds what places saw: of each place, each address once.
 pub fn add(schema: &Schema, places: &[Place]) {
     let mut rows: Vec<Row> =
         places.iter().flat_map(|place| place.seen.iter().map(|(ip, seen)| (*ip, place.number, *seen))).collect();
     // In the order of the key, in which every round locks them.
     rows.sort_unstable_by_key(|(ip, place, _)| (*ip, *place));
+    let everywhere = are_everywhere(schema);
+    let table = schema.relation(c"ip_sighting");
+    let blocks = || if everywhere { citus::estimated_blocks(table) } else { schema.blocks(c"ip_sighting") };
     let mut left_out: HashMap<i32, i64> = HashMap::new();
     for batch in rows.chunks(BATCH) {
         pgrx::check_for_interrupts!();
         memory::within("asn_inventory sightings", || {
-            if schema.blocks(c"ip_sighting") < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
+            if blocks() < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
                 write(schema, batch);
             } else {
                 update(schema, batch, &mut left_out);
             }
         });
     }
-    note(schema, places, &left_out);
+    note(schema, places, &left_out, everywhere);
 }
 
 const ROWS: &str = "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5))
@@ -83,10 +92,8 @@ fn write(schema: &Schema, batch: &[Row]) {
     Sql::on(schema, c"ip_sighting").run(
         &format!(
             "INSERT INTO {0}.ip_sighting AS s (ip_address, source_id, first_seen_at, last_seen_at, observation_count)
-             SELECT r.ip_address, r.source_id, r.first_seen_at, r.last_seen_at, r.observation_count FROM pg_catalog.unnest($1) AS r
-             ON CONFLICT (ip_address, source_id) DO UPDATE SET first_seen_at = least(s.first_seen_at, EXCLUDED.first_seen_at),
-                 last_seen_at = greatest(s.last_seen_at, EXCLUDED.last_seen_at), observation_count = s.observation_count
-                     + least(EXCLUDED.observation_count, 9223372036854775807 - s.observation_count)",
+             SELECT r.ip_address, r.source_id, r.first_seen_at, r.last_seen_at, r.observation_count FROM pg_catalog.unnest($1::{0}.ip_sighting[]) AS r
+             ON CONFLICT (ip_address, source_id) DO UPDATE SET {ADDED}",
             schema.name
         ),
         &[rows],
@@ -151,23 +158,46 @@ fn update(schema: &Schema, batch: &[Row], left_out: &mut HashMap<i32, i64>) {
     }
 }
 
-/// When each place saw something, and how much of it was left out.
-fn note(schema: &Schema, places: &[Place], left_out: &HashMap<i32, i64>) {
+/// When each place saw something, and how much of it was left out. The nodes of a cluster wait for each other here: there,
+/// a later time alone is written once a minute.
+fn note(schema: &Schema, places: &[Place], left_out: &HashMap<i32, i64>, everywhere: bool) {
     let moments = |of: fn(&Place) -> Option<i64>| argument::moments(places.iter().map(|place| of(place).unwrap_or(0)));
+    let arguments = [
+        argument::integers(places.iter().map(|place| place.number).collect()),
+        moments(|place| place.seen.iter().map(|(_, seen)| seen.first).min()),
+        moments(|place| place.seen.iter().map(|(_, seen)| seen.last).max()),
+        argument::bigints(places.iter().map(|place| left_out.get(&place.number).copied().unwrap_or(0)).collect()),
+    ];
+    if everywhere {
+        let sql = Sql::on(schema, c"ip_sighting_source");
+        let late = "r.last - interval '1 minute'";
+        let text = format!("SELECT 1 FROM {}.ip_sighting_source l, {} LIMIT 1", schema.name, news(late));
+        if sql.returning(&text, &arguments).len() == 0 {
+            return;
+        }
+    }
+    add_to_places(schema, &arguments);
+}
+
+/// What `ip_sighting_source l` does not say yet, where `late` is what its last time is earlier than.
+fn news(late: &str) -> String {
+    format!(
+        "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(id, first, last, n)
+         WHERE l.id = r.id AND (r.n > 0 OR l.first_seen_at IS NULL OR l.first_seen_at > r.first OR l.last_seen_at < {late})"
+    )
+}
+
+/// Adds to places, by their numbers: the first and last times, and how much was left out.
+pub fn add_to_places(schema: &Schema, arguments: &[Argument; 4]) {
     Sql::on(schema, c"ip_sighting_source").run(
         &format!(
             "UPDATE {}.ip_sighting_source l SET first_seen_at = least(l.first_seen_at, r.first),
                  last_seen_at = greatest(l.last_seen_at, r.last), left_out = l.left_out + least(r.n, 9223372036854775807 - l.left_out)
-             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(id, first, last, n)
-             WHERE l.id = r.id AND (r.n > 0 OR l.first_seen_at IS NULL OR l.first_seen_at > r.first OR l.last_seen_at < r.last)",
-            schema.name
+             FROM {}",
+            schema.name,
+            news("r.last")
         ),
-        &[
-            argument::integers(places.iter().map(|place| place.number).collect()),
-            moments(|place| place.seen.iter().map(|(_, seen)| seen.first).min()),
-            moments(|place| place.seen.iter().map(|(_, seen)| seen.last).max()),
-            argument::bigints(places.iter().map(|place| left_out.get(&place.number).copied().unwrap_or(0)).collect()),
-        ],
+        arguments,
     );
 }
 
@@ -248,9 +278,7 @@ pub fn fold_mapped(schema: &Schema, mapped: &str, plain: &str, most: i64) -> i64
                                least(sum(r.observation_count), 9223372036854775807)::bigint AS n FROM gone r GROUP BY 1, 2),
              put AS (INSERT INTO {0}.ip_sighting AS s (ip_address, source_id, first_seen_at, last_seen_at, observation_count)
                      SELECT ip, source_id, first, last, n FROM folded
-                     ON CONFLICT (ip_address, source_id) DO UPDATE SET first_seen_at = least(s.first_seen_at, EXCLUDED.first_seen_at),
-                         last_seen_at = greatest(s.last_seen_at, EXCLUDED.last_seen_at), observation_count = s.observation_count
-                             + least(EXCLUDED.observation_count, 9223372036854775807 - s.observation_count))
+                     ON CONFLICT (ip_address, source_id) DO UPDATE SET {ADDED})
              SELECT count(*) FROM gone",
             schema.name
         ),

@@ -42,10 +42,11 @@ pub fn attach(schema: &Schema, table: pg_sys::Oid, how: &Attaching<'_>) {
 pub fn detach(schema: &Schema, table: pg_sys::Oid) {
     let Some(name) = relation_name(table) else { return };
     let literal = quote_literal(&name);
-    // What it has added there stays: attached again, it is another place.
-    let retired = match places::is_there(schema) {
+    // What it has added there stays: attached again, it is another place. Where the nodes share places, that is said once.
+    let retired = match places::is_there(schema) && !places::are_everywhere(schema) {
         true => format!(
-            "WITH retired AS (UPDATE {}.ip_sighting_source SET tbl = NULL WHERE name = {literal} AND tbl IS NOT NULL) ",
+            "WITH retired AS (UPDATE {}.ip_sighting_source SET tbl = NULL, attached = false
+                              WHERE name = {literal} AND tbl IS NOT NULL) ",
             schema.name
         ),
         false => String::new(),

@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::argument;
+use super::catalog;
 use super::catalog::{plain_name, schema_of};
 use super::inherits;
 use super::session;
@@ -213,6 +214,34 @@ pub fn node_names() -> BTreeMap<i32, String> {
     let sql = Sql::as_caller();
     let found = sql.query("SELECT nodeid, nodename || ':' || nodeport FROM pg_catalog.pg_dist_node", &[]);
     (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.text(row, 2)?))).collect()
+}
+
+/// Citus's number of the group that this node is in; 0: it is the coordinator. Citus must be here.
+pub fn my_group() -> i32 {
+    let sql = Sql::as_caller();
+    sql.query("SELECT groupid FROM pg_catalog.pg_dist_local_group", &[]).get::<i32>(0, 1).unwrap_or(0)
+}
+
+/// The size of a distributed table on all nodes, in blocks, without its indexes: estimated from the shards of this node, 0
+/// where it has none. Citus does not say it in a transaction that writes to several shards.
+pub fn estimated_blocks(table: pg_sys::Oid) -> u32 {
+    let here = shards_here(table);
+    let Ok(count) = u64::try_from(here.len()) else { return 0 };
+    if count == 0 {
+        return 0;
+    }
+    let blocks: u64 = here.iter().map(|shard| u64::from(catalog::blocks(shard.table))).sum();
+    let sql = Sql::as_caller();
+    let text = "SELECT count(*) FROM pg_catalog.pg_dist_shard WHERE logicalrelid = $1";
+    let all = sql.query(text, &[argument::oid(table)]).get::<i64>(0, 1).unwrap_or(0);
+    u32::try_from(blocks / count * u64::try_from(all).unwrap_or(0)).unwrap_or(u32::MAX)
+}
+
+/// The same as it is: not in a transaction that writes to several shards.
+pub fn bytes(table: pg_sys::Oid) -> i64 {
+    let sql = Sql::as_caller();
+    let found = sql.returning("SELECT pg_catalog.citus_relation_size($1::regclass)", &[argument::oid(table)]);
+    found.get::<i64>(0, 1).unwrap_or(0)
 }
 
 /// Citus's number of this node. Citus must be here.

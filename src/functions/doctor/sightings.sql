@@ -1,7 +1,7 @@
--- Whether all is kept of who saw what.
+-- Whether all is kept of who saw what. $1: the size of ip_sighting, on all nodes of a cluster.
 SELECT 'sightings', 'warning', format('ip_sighting has reached %s MB: %s observations have no row there, and new addresses get none.',
               l.megabytes, l.left_out),
        format('ALTER SYSTEM SET asn_inventory.sightings_max_size = ''%s MB''; SELECT pg_reload_conf();  -- or 0: nothing is kept there', 2 * l.megabytes)
-FROM (SELECT sum(l.left_out) AS left_out, ceil(pg_relation_size('@extschema@.ip_sighting') / 1048576.0) AS megabytes FROM @extschema@.ip_sighting_source l) l
+FROM (SELECT sum(l.left_out) AS left_out, ceil($1 / 1048576.0) AS megabytes FROM @extschema@.ip_sighting_source l) l
 WHERE l.left_out > 0 AND (SELECT setting::bigint FROM pg_settings WHERE name = 'asn_inventory.sightings_max_size') > 0
-  AND pg_relation_size('@extschema@.ip_sighting') >= (SELECT setting::bigint * 1048576 FROM pg_settings WHERE name = 'asn_inventory.sightings_max_size')
+  AND $1 >= (SELECT setting::bigint * 1048576 FROM pg_settings WHERE name = 'asn_inventory.sightings_max_size')

@@ -1,0 +1,98 @@
+//! Who saw an address, and when, where the nodes of a Citus cluster share one inventory.
+
+use crate::citus_support::{DB, Nodes};
+use asn_inventory_tests::needs;
+use asn_inventory_tests::prelude::*;
+
+/// Every place with what it saw.
+const SENSORS: &str = "SELECT concat_ws(' ', tbl, nullif(sensor, ''), addresses, observations) FROM ip_sensors WHERE addresses > 0 ORDER BY 1";
+/// Sums of what is kept of who saw an address, and of the days.
+const SUMS: &str = "SELECT (SELECT coalesce(sum(observation_count), 0) FROM ip_inventory) || ' '
+    || (SELECT coalesce(sum(observations), 0) FROM ip_sightings) || ' '
+    || (SELECT coalesce(sum(observations), 0) FROM activity_by_day WHERE kind = 'all') || ' '
+    || (SELECT coalesce(sum(addresses), 0) FROM activity_by_day WHERE kind = 'all')";
+
+fn nodes() -> Nodes {
+    let nodes = Nodes::start();
+    nodes.sql("CREATE TABLE e (src inet, sensor text); SELECT create_distributed_table('e', 'sensor')");
+    nodes.sql("SELECT attach_ip_source('e', '{src}', sensor => 'sensor')");
+    nodes
+}
+
+/// Each of 100 addresses is seen by each of three sensors, whose rows lie on both workers.
+fn insert(node: &Cluster) {
+    node.sql(
+        DB,
+        "INSERT INTO e SELECT '34.64.0.0'::inet + g, 'trap-' || s FROM generate_series(1, 100) g, generate_series(1, 3) s",
+    );
+}
+
+fn each_sees(nodes: &Nodes, query: &str, wanted: &[&str]) {
+    for node in &nodes.0 {
+        wait_for("the same answer from every node", || node.lines(DB, query), |found| found == wanted);
+    }
+}
+
+#[test]
+fn who_saw_an_address_is_kept_once_for_all_nodes() {
+    if !needs::has("citus", "who_saw_an_address_is_kept_once_for_all_nodes") {
+        return;
+    }
+    let nodes = nodes();
+    nodes.sql("CREATE TABLE mine (src inet); SELECT attach_ip_source('mine', '{src}')");
+    // What a node has of its own comes along, under the cluster's number, whatever number it has there.
+    nodes.0[2].sql(DB, "CREATE TABLE theirs (src inet)");
+    nodes.0[2].sql(DB, "SELECT attach_ip_source('theirs', '{src}'); INSERT INTO theirs VALUES ('34.64.0.1')");
+    nodes.counted(1);
+    insert(nodes.first());
+    nodes.sql("INSERT INTO mine SELECT '34.64.0.0'::inet + g FROM generate_series(1, 10) g");
+    nodes.counted(311);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    let seen = [
+        "public.e trap-1 100 100",
+        "public.e trap-2 100 100",
+        "public.e trap-3 100 100",
+        "public.mine 10 10",
+        "public.theirs 1 1",
+    ];
+    each_sees(&nodes, SENSORS, &seen);
+    each_sees(&nodes, SUMS, &["311 311 311 100"]);
+    // All nodes go on with the same places, each as the first of them that is seen there.
+    for node in &nodes.0 {
+        insert(node);
+        node.sql(DB, "INSERT INTO e VALUES ('34.64.0.1', 'trap-4')");
+    }
+    nodes.sql("INSERT INTO mine VALUES ('34.64.0.1')");
+    nodes.0[2].sql(DB, "INSERT INTO theirs VALUES ('34.64.0.1')");
+    each_sees(&nodes, SUMS, &["1216 1216 1216 100"]);
+    let seen = [
+        "public.e trap-1 100 400",
+        "public.e trap-2 100 400",
+        "public.e trap-3 100 400",
+        "public.e trap-4 1 3",
+        "public.mine 10 11",
+        "public.theirs 1 2",
+    ];
+    each_sees(&nodes, SENSORS, &seen);
+    let several =
+        "SELECT count(*) FROM (SELECT ip_address FROM ip_sightings GROUP BY 1 HAVING count(DISTINCT sensor) > 2) s";
+    each_sees(&nodes, several, &["100"]);
+    let story = "SELECT count(*) FROM ip_story('34.64.0.1') WHERE event = 'seen by'";
+    each_sees(&nodes, story, &["6"]);
+    each_sees(&nodes, "SELECT observations FROM countries_by_day", &["1216"]);
+    // Detached and attached again, it is another place.
+    nodes.sql("SELECT detach_ip_source('mine')");
+    nodes.sql("SELECT attach_ip_source('mine', '{src}')");
+    nodes.sql("INSERT INTO mine VALUES ('34.64.0.1')");
+    each_sees(&nodes, SENSORS, &[&seen[..4], &["public.mine 1 1"], &seen[4..]].concat());
+    // Back on one node, the places are those of its tables again.
+    nodes.sql("SELECT asn_inventory_undistribute()");
+    let sums = ["1217 1217 1217 100"];
+    wait_for("all on one node", || nodes.first().lines(DB, SUMS), |found| *found == sums);
+    nodes.sql("INSERT INTO mine VALUES ('34.64.0.1')");
+    let mine = "SELECT tbl::text || ' ' || attached FROM ip_sighting_source WHERE name = 'public.mine' AND attached";
+    nodes.first().wait_value(DB, "SELECT sum(observations) FROM ip_sensors WHERE tbl = 'mine'", "2");
+    assert_eq!(nodes.first().lines(DB, mine), ["mine true"]);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    each_sees(&nodes, SUMS, &["1218 1218 1218 100"]);
+}
