@@ -53,7 +53,7 @@ fn who_saw_an_address_is_kept_once_for_all_nodes() {
         "public.e trap-2 100 100",
         "public.e trap-3 100 100",
         "public.mine 10 10",
-        "public.theirs 1 1",
+        "public.theirs (node 2) 1 1",
     ];
     each_sees(&nodes, SENSORS, &seen);
     each_sees(&nodes, SUMS, &["311 311 311 100"]);
@@ -71,7 +71,7 @@ fn who_saw_an_address_is_kept_once_for_all_nodes() {
         "public.e trap-3 100 400",
         "public.e trap-4 1 3",
         "public.mine 10 11",
-        "public.theirs 1 2",
+        "public.theirs (node 2) 1 2",
     ];
     each_sees(&nodes, SENSORS, &seen);
     let several =

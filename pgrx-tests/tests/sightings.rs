@@ -280,3 +280,22 @@ fn the_story_of_an_address_says_who_saw_it() {
         ["0|t"]
     );
 }
+
+#[test]
+fn places_of_a_restored_cluster_are_those_of_the_tables_of_their_names() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE a (ip inet); SELECT attach_ip_source('a', '{ip}'); INSERT INTO a VALUES ('8.8.8.8');
+         CREATE TABLE b (ip inet); SELECT attach_ip_source('b', '{ip}'); INSERT INTO b VALUES ('8.8.8.8')",
+    );
+    assert_eq!(sightings(&db), ["8.8.8.8|a||1", "8.8.8.8|b||1"]);
+    // As the dump of a cluster has them: by name alone, some of tables that other nodes had.
+    db.sql("UPDATE ip_sighting_source SET tbl = NULL; UPDATE ip_sighting_source SET name = 'public.b (node 2)' WHERE name = 'public.b'");
+    db.sql("INSERT INTO a VALUES ('8.8.8.8'); INSERT INTO b VALUES ('8.8.8.8')");
+    assert_eq!(sightings(&db), ["8.8.8.8|a||2", "8.8.8.8|b||1", "8.8.8.8|public.b (node 2)||1"]);
+    assert_eq!(
+        db.lines("SELECT name, tbl, attached FROM ip_sighting_source ORDER BY id"),
+        ["public.a|a|t", "public.b (node 2)||f", "public.b|b|t"]
+    );
+    agree(&db);
+}

@@ -79,7 +79,7 @@ CREATE TABLE @extschema@.ip_sighting (
 -- A number of a table that is gone would be another table's elsewhere: its place is dumped with its name alone, once the
 -- worker has seen that it is gone.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting_source',
-    'WHERE tbl IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = tbl AND c.relpersistence <> ''t'')');
+    'WHERE tbl IS NULL OR tbl::pg_catalog.text <> tbl::pg_catalog.oid::pg_catalog.text');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.ip_sighting', '');
 
 -- When, by the hour: addresses packed, some hundred to a row, so that a day of a hundred thousand of them takes a megabyte.
@@ -346,7 +346,7 @@ COMMENT ON COLUMN @extschema@.ip_sighting_source.sensor IS 'sensor that the rows
 COMMENT ON COLUMN @extschema@.ip_sighting_source.left_out IS 'observations that ip_sighting lacks because it had reached asn_inventory.sightings_max_size';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.first_seen_at IS 'earliest observation';
 COMMENT ON COLUMN @extschema@.ip_sighting_source.last_seen_at IS 'latest observation; where the inventory is distributed, up to a minute earlier';
-COMMENT ON COLUMN @extschema@.ip_sighting_source.attached IS 'false: the table was detached, or is gone';
+COMMENT ON COLUMN @extschema@.ip_sighting_source.attached IS 'false: nothing more comes from there, since the table was detached or is gone';
 COMMENT ON INDEX @extschema@.ip_sighting_source_name IS 'where the inventory is distributed: the place of a table''s name and a sensor';
 COMMENT ON TABLE @extschema@.ip_sighting IS 'how often each attached table, and each sensor of it, observed an address; view ip_sightings shows it with names';
 COMMENT ON COLUMN @extschema@.ip_sighting.ip_address IS 'the address, as in ip_inventory';

@@ -82,6 +82,16 @@ pub fn recount(schema: &Schema) -> bool {
     more
 }
 
+/// Whether anything waits to be counted but days that are not over.
+pub fn is_due(schema: &Schema) -> bool {
+    if !places::is_there(schema) {
+        return false;
+    }
+    let sql = Sql::on(schema, c"ip_activity");
+    let text = format!("SELECT 1 FROM {}.ip_activity WHERE NOT counted AND source_id <> $1 LIMIT 1", schema.name);
+    sql.returning(&text, &[(pg_sys::INT4OID, activity::OPEN_DAY.into_datum())]).len() > 0
+}
+
 fn union(all: &[(i32, Observed)]) -> Observed {
     Observed::union(all.iter().map(|(_, observed)| observed))
 }
@@ -126,11 +136,10 @@ impl Counting<'_> {
                     all = Observed::union([&all, &of_hour]);
                 });
             }
-            let alone = self.read_day_alone(day);
-            self.count(day, true, &Observed::union([&all, &union(&alone)]));
-            if !alone.is_empty() {
-                activity::note_counted(schema, day);
-            }
+            // Before it is read: what comes in between is counted once more, and not passed over.
+            activity::note_counted(schema, day);
+            let alone = union(&self.read_day_alone(day));
+            self.count(day, true, &Observed::union([&all, &alone]));
             if day >= ended {
                 activity::note_open(schema, day);
             }
@@ -167,10 +176,11 @@ impl Counting<'_> {
 
     fn parts(&self, start: i64, width: i64, from: &str, returning: &str) -> Vec<(i32, Observed)> {
         let sql = Sql::on(self.schema, c"ip_activity");
-        // Of a day, what is kept by day is a part of it.
+        // Of a day, what is kept by day is a part of it. An hour is named itself, so that Citus asks one shard.
+        let hour = if width == HOUR { "bucket = $1 AND" } else { "" };
         let found = sql.returning(
             &format!(
-                "{from} {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3) {returning}",
+                "{from} {}.ip_activity WHERE {hour} bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3) {returning}",
                 self.schema.name
             ),
             &[argument::moment(start), argument::moment(start + width), (pg_sys::BOOLOID, (width == DAY).into_datum())],

@@ -49,7 +49,7 @@ pub fn spread(schema: &Schema) -> impl Iterator<Item = Spread> {
         |schema, table| citus::kept(schema.relation(table)).is_none(),
         |schema, sql, table| {
             let name = schema.regclass(name_of(table));
-            if table == c"ip_sighting_source" {
+            if table == c"ip_sighting" {
                 places::name_alone(schema);
             }
             let make = match name_of(table) {
@@ -71,6 +71,15 @@ pub fn spread(schema: &Schema) -> impl Iterator<Item = Spread> {
 
 /// Makes all of them tables of this node alone, with all rows.
 pub fn gather(schema: &Schema) -> impl Iterator<Item = Spread> {
+    // In the order in which a round of absorbing locks them.
+    let absorbed = places::TABLES.into_iter().chain(TABLES);
+    let names: Vec<String> = absorbed
+        .filter(|table| citus::kept(schema.relation(table)).is_some())
+        .map(|table| format!("{}.{}", schema.name, table.to_string_lossy()))
+        .collect();
+    if !names.is_empty() {
+        Sql::as_caller().run(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", ")), &[]);
+    }
     each(
         schema,
         |schema, table| citus::kept(schema.relation(table)).is_some(),
@@ -78,7 +87,6 @@ pub fn gather(schema: &Schema) -> impl Iterator<Item = Spread> {
             let (oid, plain) = (schema.relation(table), name_of(table));
             let whole = format!("{}.{plain}", schema.name);
             let held = format!("pg_temp.gathered_{plain}");
-            sql.run(&format!("LOCK TABLE {whole} IN ACCESS EXCLUSIVE MODE"), &[]);
             sql.run(&format!("CREATE TEMPORARY TABLE gathered_{plain} ON COMMIT DROP AS SELECT * FROM {whole}"), &[]);
             // As Citus does where a distributed table is dropped: of one that belongs to an extension it drops the shards and
             // what it knows of them, and leaves the table.

@@ -4,17 +4,24 @@ use std::ffi::CStr;
 
 use pgrx::{IntoDatum, pg_sys};
 
-use super::places::{NO_TABLE, Numbers, Table};
+use super::places::{NO_TABLE, Numbers, Table, shared_name};
 use super::sighting;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
-use crate::pg::catalog::{Schema, relation_name};
+use crate::pg::catalog::Schema;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 
 /// Merges rows of one of these tables. `sources` are the node's own rows of `ip_sighting_source`, which are the last to go.
 pub fn merge(schema: &Schema, table: &CStr, rows: Argument, sources: Argument) {
-    let [old, new] = renumbered(schema, sources);
+    let (mut old, mut new) = renumbered(schema, sources);
+    if table != c"ip_sighting_source" {
+        for orphan in orphans(schema, table, rows, &old) {
+            old.push(orphan);
+            new.push(retired(schema, &mut Numbers::of(schema), NO_TABLE, ""));
+        }
+    }
+    let [old, new] = [argument::integers(old), argument::integers(new)];
     let s = &schema.name;
     let joined = format!(
         "pg_catalog.unnest($1::{s}.{table}[]) AS r
@@ -26,7 +33,7 @@ pub fn merge(schema: &Schema, table: &CStr, rows: Argument, sources: Argument) {
         b"ip_sighting" => format!(
             "INSERT INTO {s}.ip_sighting AS s (ip_address, source_id, first_seen_at, last_seen_at, observation_count)
              SELECT r.ip_address, m.new, min(r.first_seen_at), max(r.last_seen_at),
-                 least(sum(r.observation_count), 9223372036854775807)::bigint FROM {joined} GROUP BY 1, 2
+                 least(sum(r.observation_count), 9223372036854775807)::bigint FROM {joined} GROUP BY 1, 2 ORDER BY 1, 2
              ON CONFLICT (ip_address, source_id) DO UPDATE SET {}",
             sighting::ADDED
         ),
@@ -61,8 +68,20 @@ fn add(schema: &Schema, joined: &str, of_node: [Argument; 3]) {
     }
 }
 
+/// Numbers in rows that no place has: a restore may have brought them.
+fn orphans(schema: &Schema, table: &CStr, rows: Argument, known: &[i32]) -> Vec<i32> {
+    let sql = Sql::as_caller();
+    let text = format!(
+        "SELECT DISTINCT r.source_id FROM pg_catalog.unnest($1::{}.{}[]) AS r WHERE r.source_id > 0 AND r.source_id <> ALL ($2)",
+        schema.name,
+        table.to_string_lossy()
+    );
+    let found = sql.returning(&text, &[rows, argument::integers(known.to_vec())]);
+    (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
+}
+
 /// The numbers of a node's own places, and the cluster's for the same.
-fn renumbered(schema: &Schema, sources: Argument) -> [Argument; 2] {
+fn renumbered(schema: &Schema, sources: Argument) -> (Vec<i32>, Vec<i32>) {
     let mut numbers = Numbers::of(schema);
     let (mut old, mut new) = (Vec::new(), Vec::new());
     let sql = Sql::as_caller();
@@ -80,7 +99,7 @@ fn renumbered(schema: &Schema, sources: Argument) -> [Argument; 2] {
             continue;
         };
         let table = found.get::<pg_sys::Oid>(row, 2).unwrap_or(pg_sys::InvalidOid);
-        let present = if name == NO_TABLE { Some(name.clone()) } else { relation_name(table) };
+        let present = if name == NO_TABLE { Some(name.clone()) } else { shared_name(table) };
         let number = match present.filter(|_| found.get::<bool>(row, 5) == Some(true)) {
             Some(name) => numbers.number(&Table::Named(name), sensor),
             None => retired(schema, &mut numbers, &name, &sensor),
@@ -88,7 +107,7 @@ fn renumbered(schema: &Schema, sources: Argument) -> [Argument; 2] {
         old.push(id);
         new.push(number);
     }
-    [argument::integers(old), argument::integers(new)]
+    (old, new)
 }
 
 /// The number of a place that nothing comes to any more: all of one name are one.

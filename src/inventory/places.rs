@@ -2,18 +2,20 @@
 //! `ip_sighting_source`.
 //!
 //! Where the inventory is distributed, the nodes share the numbers. A table has another OID on each of them, so a place is
-//! known by the table's name there; and each node gives out numbers of its own, so that none waits for another.
+//! known by the table's name there; and each node gives out numbers of its own.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
 use super::heap;
 use super::seen::Seen;
+use super::source;
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::citus;
+use crate::pg::errors::{not_ready, raise};
 use crate::pg::sql::Sql;
 
 /// Sensors of one table; further ones are counted together.
@@ -24,8 +26,10 @@ pub const OTHER_SENSORS: &str = "(others)";
 pub const NO_TABLE: &str = "(no table)";
 /// Bytes of a sensor's name.
 pub const LONGEST: usize = 100;
-/// The numbers that one node of a cluster gives out: so many, from so many times its own number on.
+/// How many numbers one node of a cluster gives out: from so many times its group's number on.
 const NUMBERS_OF_A_NODE: i32 = 1 << 20;
+/// Groups with numbers of their own; further ones share them.
+const GROUPS: i32 = i32::MAX / NUMBERS_OF_A_NODE;
 
 /// A table's sensor, by its number.
 pub struct Place {
@@ -44,7 +48,7 @@ pub enum Table {
     Named(String),
 }
 
-/// Whether there may be such data. Where the inventory is distributed, once this is as well.
+/// Whether there may be such data. Where the inventory is distributed: only once these tables are, too.
 pub fn is_there(schema: &Schema) -> bool {
     let is_there = |name| schema.relation(name) != pg_sys::InvalidOid;
     TABLES.into_iter().all(is_there) && (!heap::is_everywhere(schema) || are_everywhere(schema))
@@ -78,7 +82,7 @@ pub struct Numbers<'a> {
     everywhere: bool,
     known: HashMap<(Table, String), i32>,
     sensors: HashMap<Table, usize>,
-    /// The highest number in use, once one is to be given out.
+    /// The last number given out, once there is one.
     last: Option<i32>,
 }
 
@@ -98,7 +102,7 @@ impl Numbers<'_> {
     /// What tells a table of this server from others.
     fn table(&self, oid: u32) -> Table {
         match self.everywhere {
-            true => Table::Named(relation_name(oid.into()).unwrap_or_else(|| NO_TABLE.to_owned())),
+            true => Table::Named(shared_name(oid.into()).unwrap_or_else(|| NO_TABLE.to_owned())),
             false => Table::Here(oid),
         }
     }
@@ -129,8 +133,25 @@ impl Numbers<'_> {
             true => highest_of_node(self.schema),
             false => highest(self.schema),
         });
+        if self.everywhere && (last + 1) % NUMBERS_OF_A_NODE == 0 {
+            not_ready(
+                "this node has no number left for another sensor",
+                "ip_sighting_source has a million of its rows.",
+                "Delete those of sensors that are gone.",
+            );
+        }
         self.last = Some(last + 1);
         last + 1
+    }
+}
+
+/// The name that the nodes of a cluster, of which this is one, have for a table, if it is there: one that lies on a worker alone may have the name
+/// of another elsewhere.
+pub fn shared_name(table: pg_sys::Oid) -> Option<String> {
+    let name = relation_name(table)?;
+    match citus::my_group() {
+        group @ 1.. if citus::kept(table).is_none() => Some(format!("{name} (node {group})")),
+        _ => Some(name),
     }
 }
 
@@ -141,7 +162,7 @@ fn own(schema: &Schema) -> Vec<(i32, Table, String)> {
     let found = sql.returning(
         &format!(
             "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor, l.name FROM {}.ip_sighting_source l
-             WHERE l.tbl IS NOT NULL OR l.name = $1",
+             WHERE l.tbl IS NOT NULL OR l.name = $1 OR l.attached",
             schema.name
         ),
         &[argument::text(NO_TABLE)],
@@ -153,6 +174,13 @@ fn own(schema: &Schema) -> Vec<(i32, Table, String)> {
     for row in 0..found.len() {
         let Some(number) = found.get::<i32>(row, 1) else { continue };
         let table = found.get::<pg_sys::Oid>(row, 2).unwrap_or(pg_sys::InvalidOid);
+        if table == pg_sys::InvalidOid && found.text(row, 4).as_deref() != Some(NO_TABLE) {
+            // A cluster had it, and this is a restored dump.
+            drop(found);
+            drop(sql);
+            find_tables(schema);
+            return own(schema);
+        }
         if table != pg_sys::InvalidOid {
             let Some(name) = names.entry(table).or_insert_with(|| relation_name(table)) else {
                 gone.push(table);
@@ -219,7 +247,7 @@ fn highest(schema: &Schema) -> i32 {
 
 /// The highest number that this node has given out.
 fn highest_of_node(schema: &Schema) -> i32 {
-    let before = citus::my_group().saturating_mul(NUMBERS_OF_A_NODE);
+    let before = citus::my_group() % GROUPS * NUMBERS_OF_A_NODE;
     let sql = Sql::on(schema, c"ip_sighting_source");
     let text =
         format!("SELECT coalesce(max(id), $1) FROM {}.ip_sighting_source WHERE id > $1 AND id <= $2", schema.name);
@@ -236,7 +264,7 @@ pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
     let sql = Sql::on(schema, c"ip_sighting_source");
     if !are_everywhere(schema) {
         retire(&sql, schema, &[table]);
-    } else if let Some(name) = relation_name(table) {
+    } else if let Some(name) = shared_name(table) {
         let text =
             format!("UPDATE {}.ip_sighting_source SET attached = false WHERE name = $1 AND attached", schema.name);
         sql.run(&text, &[argument::text(&name)]);
@@ -272,38 +300,82 @@ fn create_shared(schema: &Schema, number: i32, name: &str, sensor: &str) -> i32 
         "SELECT id FROM {}.ip_sighting_source WHERE name = $1 AND sensor = $2 AND tbl IS NULL AND attached",
         schema.name
     );
-    sql.returning(&known, &place[..2]).get::<i32>(0, 1).unwrap_or(number)
+    sql.returning(&known, &place[..2]).get::<i32>(0, 1).unwrap_or_else(|| {
+        raise(
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("table {name} was detached meanwhile, and nothing was absorbed"),
+            "",
+            "",
+        )
+    })
 }
 
 /// The numbers of a table and its sensors.
 pub fn numbers_of(schema: &Schema, table: pg_sys::Oid) -> Vec<i32> {
+    let everywhere = are_everywhere(schema);
     let sql = Sql::on(schema, c"ip_sighting_source");
-    let whose = if are_everywhere(schema) { "name = $2 AND attached" } else { "tbl = $1" };
-    let query = format!(
-        "SELECT id FROM {}.ip_sighting_source WHERE {whose} AND $1 IS NOT NULL AND $2 IS NOT NULL ORDER BY 1",
-        schema.name
-    );
-    let name = relation_name(table).unwrap_or_default();
-    let found = sql.returning(&query, &[(pg_sys::REGCLASSOID, table.into_datum()), argument::text(&name)]);
+    let (whose, argument) = match everywhere {
+        true => ("name = $1 AND attached", argument::text(&shared_name(table).unwrap_or_default())),
+        false => ("tbl = $1", (pg_sys::REGCLASSOID, table.into_datum())),
+    };
+    let query = format!("SELECT id FROM {}.ip_sighting_source WHERE {whose} ORDER BY 1", schema.name);
+    let found = sql.returning(&query, &[argument]);
     (0..found.len()).filter_map(|row| found.get::<i32>(row, 1)).collect()
 }
 
-/// Before the nodes share the places: each is known by the name of its table from then on.
+/// Before the nodes share the places: each is known by the name of its table from then on. Numbers without a place, which a
+/// restore may have brought, get one, so that nobody else gets them.
 pub fn name_alone(schema: &Schema) {
     own(schema);
+    for seen in [c"ip_sighting", c"ip_activity"] {
+        Sql::on_all(schema, &[c"ip_sighting_source", seen]).run(
+            &format!(
+                "INSERT INTO {0}.ip_sighting_source (id, name, attached)
+                 SELECT DISTINCT s.source_id, $1, false FROM {0}.{1} s
+                 WHERE s.source_id > 0 AND NOT EXISTS (SELECT FROM {0}.ip_sighting_source l WHERE l.id = s.source_id)",
+                schema.name,
+                seen.to_string_lossy()
+            ),
+            &[argument::text(NO_TABLE)],
+        );
+    }
     let text = format!("UPDATE {}.ip_sighting_source SET tbl = NULL WHERE tbl IS NOT NULL", schema.name);
     Sql::on(schema, c"ip_sighting_source").run(&text, &[]);
 }
 
-/// When they are this server's alone again: those of its tables are found by them.
+/// When the places are this server's alone again: those of its attached tables are found by their names.
 pub fn find_tables(schema: &Schema) {
+    let tables: HashMap<String, pg_sys::Oid> =
+        source::attached(schema).into_iter().filter_map(|table| Some((relation_name(table)?, table))).collect();
     let sql = Sql::on(schema, c"ip_sighting_source");
-    sql.run(
+    let found = sql.returning(
         &format!(
-            "UPDATE {}.ip_sighting_source SET tbl = pg_catalog.to_regclass(name), attached = pg_catalog.to_regclass(name) IS NOT NULL
-             WHERE attached AND tbl IS NULL AND name <> $1",
+            "SELECT l.id, l.name, EXISTS (SELECT FROM {0}.ip_sighting_source o WHERE o.tbl = ANY ($2) AND o.name = l.name AND o.sensor = l.sensor)
+             FROM {0}.ip_sighting_source l WHERE l.attached AND l.tbl IS NULL AND l.name <> $1",
             schema.name
         ),
-        &[argument::text(NO_TABLE)],
+        &[argument::text(NO_TABLE), argument::regclasses(&tables.values().copied().collect::<Vec<_>>())],
     );
+    let (mut ids, mut oids, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for row in 0..found.len() {
+        let Some(id) = found.get::<i32>(row, 1) else { continue };
+        let table = found.text(row, 2).and_then(|name| tables.get(&name));
+        match table.filter(|_| found.get::<bool>(row, 3) != Some(true)) {
+            Some(table) => {
+                ids.push(id);
+                oids.push(*table);
+            }
+            None => gone.push(id),
+        }
+    }
+    sql.run(
+        &format!(
+            "UPDATE {}.ip_sighting_source l SET tbl = r.tbl
+             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS r(id, tbl) WHERE l.id = r.id",
+            schema.name
+        ),
+        &[argument::integers(ids), argument::regclasses(&oids)],
+    );
+    let text = format!("UPDATE {}.ip_sighting_source SET attached = false WHERE id = ANY ($1)", schema.name);
+    sql.run(&text, &[argument::integers(gone)]);
 }

@@ -9,7 +9,7 @@ use enrich::text::clean;
 use pgrx::pg_sys;
 
 use super::activity;
-use super::places::{LONGEST, Place, TABLES, is_there, numbered, numbers_of};
+use super::places::{LONGEST, Place, TABLES, are_everywhere, is_there, numbered, numbers_of};
 use super::seen::Seen;
 use super::sighting;
 use super::source;
@@ -17,8 +17,10 @@ use crate::pg::argument;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::encoding::from_server;
+use crate::pg::errors;
 use crate::pg::sql::Sql;
 use crate::pg::tx;
+use crate::pg::tx::Settings;
 use crate::settings;
 
 /// What the rows of a queue say of who saw what: by table, and the sensor as it is written there, in the server's encoding.
@@ -49,6 +51,12 @@ pub fn keep(schema: &Schema, sighted: Sighted) {
     if places.is_empty() {
         return;
     }
+    let everywhere = are_everywhere(schema);
+    let settings = Settings::begin();
+    if everywhere {
+        // For another node that makes a new place: it may have much to write before its end.
+        settings.set(c"lock_timeout", c"10s");
+    }
     let mut places: Vec<Place> = numbered(schema, places);
     if activity::is_kept() {
         activity::append(schema, &places);
@@ -56,6 +64,16 @@ pub fn keep(schema: &Schema, sighted: Sighted) {
     if settings::sightings_max_size() > 0 {
         places.iter_mut().for_each(|place| fold(&mut place.seen));
         sighting::add(schema, &places);
+    }
+    drop(settings);
+    // A worker node learns of it at any moment; the numbers are this node's own until then.
+    if everywhere != are_everywhere(schema) {
+        errors::raise(
+            pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            "the inventory was distributed meanwhile, and nothing was absorbed",
+            "",
+            "",
+        );
     }
 }
 

@@ -232,6 +232,13 @@ pub(super) fn adoption(schema: &Schema, table: &str, name: &str) -> String {
     )
 }
 
+/// The attached tables.
+pub fn attached(schema: &Schema) -> Vec<pg_sys::Oid> {
+    let sql = Sql::on(schema, c"ip_source");
+    let found = sql.returning(&format!("SELECT tbl::oid FROM {}.ip_source", schema.name), &[]);
+    (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
+}
+
 /// Forgets a table. False: it was not attached.
 pub fn detach(schema: &Schema, table: pg_sys::Oid) -> bool {
     adopt(schema, table);

@@ -95,7 +95,8 @@ impl Maintenance {
                 }
                 // The coordinator counts for all.
                 citus::is_coordinator()
-                    && count::changes(&schema).is_some_and(|changes| asn::counted_changes(&schema) != Some(changes))
+                    && (count::changes(&schema).is_some_and(|changes| asn::counted_changes(&schema) != Some(changes))
+                        || activity_count::is_due(&schema))
             };
             self.changed = tx::run(|| Schema::hold().is_some_and(differs)).unwrap_or(true);
         }
