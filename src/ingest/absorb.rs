@@ -111,6 +111,7 @@ pub fn lock(wait: bool) -> bool {
 
 /// One round: at most `max_rows` queue rows. The caller holds [`lock`].
 pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
+    tx::commit_for_good();
     if seen_by::is_kept(schema) {
         // Now, and not behind the work: a round that fails has written everything in vain.
         for table in TABLES {

@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::pg::call::Call;
+use crate::pg::catalog;
 use crate::pg::errors::raise;
 use crate::sql_function;
 
@@ -60,6 +61,10 @@ unsafe extern "C-unwind" {
 unsafe fn is_dropped(data: &pg_sys::TriggerData) -> bool {
     // SAFETY: arguments are NUL-terminated; the relation of a running trigger.
     unsafe {
+        // A shard has the triggers of its table, and is moved by a subscription.
+        if catalog::extension_of(pg_sys::RelationRelationId, (*data.tg_relation).rd_id).is_none() {
+            return false;
+        }
         let trigger = &*data.tg_trigger;
         let only_known = trigger.tgnargs > 0 && CStr::from_ptr(*trigger.tgargs) == c"known";
         !only_known || is_known(data)

@@ -187,11 +187,7 @@ fn is_new_table(table: pg_sys::Oid) -> bool {
 
 /// Whether this database has Citus.
 pub fn is_here() -> bool {
-    // SAFETY: a catalog look-up that tolerates absence.
-    unsafe {
-        let catalog = pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE);
-        pg_sys::get_relname_relid(c"pg_dist_partition".as_ptr(), catalog) != pg_sys::InvalidOid
-    }
+    session::has_citus()
 }
 
 /// Whether this node is the cluster's coordinator. Citus must be here.

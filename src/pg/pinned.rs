@@ -30,7 +30,7 @@ const PINNED: [(&CStr, &CStr); 77] = [
     (c"default_transaction_isolation", c"read committed"),
     (c"default_transaction_read_only", c"off"),
     (c"default_transaction_deferrable", c"off"),
-    // Work that is not flushed at a crash is done again: queue and inventory change together.
+    // Work that is not flushed at a crash is done again: queue and inventory change together. But see `tx::commit_for_good`.
     (c"synchronous_commit", c"off"),
     // Rows are fetched by their place or address and joined with a batch by hash. A query that reads a whole table says
     // so (`tx::read_everything`); no other does, even under old statistics.

@@ -20,6 +20,16 @@ pub fn is_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// Whether this database has Citus, so that a transaction may write on other servers. The launcher is in no database.
+pub fn has_citus() -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe {
+        let catalog = pg_sys::Oid::from(pg_sys::PG_CATALOG_NAMESPACE);
+        pg_sys::MyDatabaseId != pg_sys::InvalidOid
+            && pg_sys::get_relname_relid(c"pg_dist_partition".as_ptr(), catalog) != pg_sys::InvalidOid
+    }
+}
+
 unsafe extern "C" {
     // It cannot raise, and is asked for every row: no guard.
     fn GetCurrentSubTransactionId() -> pg_sys::SubTransactionId;

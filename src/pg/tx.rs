@@ -11,6 +11,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::session;
+
 /// Bytes that are kept of an error's message.
 const LONGEST: usize = 1000;
 
@@ -64,6 +66,13 @@ impl Failure {
     }
 }
 
+/// What a crash takes back here, it must take back everywhere: Citus commits on the other nodes as soon as this one has.
+pub fn commit_for_good() {
+    if session::has_citus() {
+        set_local(c"synchronous_commit", c"on");
+    }
+}
+
 /// Runs `f` in a transaction of its own and commits; after an error, rolls back and returns it.
 pub fn run<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     in_transaction(true, f)
@@ -85,6 +94,7 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
             if with_snapshot {
                 pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             }
+            commit_for_good();
             slot = Some(f());
             if with_snapshot {
                 pg_sys::PopActiveSnapshot();
