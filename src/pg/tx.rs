@@ -73,6 +73,24 @@ pub fn commit_for_good() {
     }
 }
 
+/// Makes the running transaction a block, as BEGIN does. Outside of a block, Citus commits a statement on a single shard by
+/// itself, whatever becomes of the transaction. Whether it is one.
+///
+/// # Safety
+/// In a transaction of a background worker that has done nothing yet.
+unsafe fn begin_block() -> bool {
+    let wanted = session::has_citus();
+    if wanted {
+        // SAFETY: see above; the second command begins where the first ended.
+        unsafe {
+            pg_sys::BeginTransactionBlock();
+            pg_sys::CommitTransactionCommand();
+            pg_sys::StartTransactionCommand();
+        }
+    }
+    wanted
+}
+
 /// Runs `f` in a transaction of its own and commits; after an error, rolls back and returns it.
 pub fn run<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     in_transaction(true, f)
@@ -91,6 +109,7 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
+            let is_block = begin_block();
             if with_snapshot {
                 pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             }
@@ -98,6 +117,9 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
             slot = Some(f());
             if with_snapshot {
                 pg_sys::PopActiveSnapshot();
+            }
+            if is_block {
+                pg_sys::EndTransactionBlock(false);
             }
             pg_sys::CommitTransactionCommand();
         }
@@ -108,8 +130,8 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
     match (result, slot) {
         (Ok(()), Some(value)) => Ok(value),
         (Err(failure), _) => {
-            // SAFETY: rolls back the (sub)transactions that the error left open.
-            unsafe { pg_sys::AbortCurrentTransaction() };
+            // SAFETY: rolls back the transactions that the error left open, a block too.
+            unsafe { pg_sys::AbortOutOfAnyTransaction() };
             Err(failure)
         }
         (Ok(()), None) => unreachable!("a transaction that ended well has a value"),
