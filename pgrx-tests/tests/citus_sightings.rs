@@ -96,3 +96,23 @@ fn who_saw_an_address_is_kept_once_for_all_nodes() {
     nodes.sql("SELECT asn_inventory_distribute()");
     each_sees(&nodes, SUMS, &["1218 1218 1218 100"]);
 }
+
+#[test]
+fn what_fails_later_takes_back_what_was_written_on_a_single_shard() {
+    if !needs::has("citus", "what_fails_later_takes_back_what_was_written_on_a_single_shard") {
+        return;
+    }
+    let nodes = nodes();
+    nodes.sql("SELECT asn_inventory_distribute()");
+    insert(nodes.first());
+    each_sees(&nodes, SUMS, &["300 300 300 100"]);
+    // An hour is taken from its shard, and its counts cannot be written.
+    let mut holder = nodes.first().connect(DB);
+    holder.batch_execute("BEGIN; LOCK TABLE ip_activity_count IN SHARE MODE").expect("a lock");
+    insert(nodes.first());
+    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'ip_activity_count'::regclass AND NOT granted";
+    nodes.first().wait_value(DB, waits, "1");
+    nodes.first().wait_value(DB, waits, "0");
+    holder.batch_execute("COMMIT").expect("an end");
+    each_sees(&nodes, SUMS, &["600 600 600 100"]);
+}
