@@ -62,8 +62,9 @@ SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at,
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
     -- Addresses that are known from before, which moved there.
     OR a.known_since > now() - interval '7 days'
-       AND EXISTS (SELECT FROM @extschema@.ip_asn_history h WHERE h.new_asn = a.asn_number AND h.old_asn <> h.new_asn
-                   AND h.changed_at > now() - interval '7 days'))
+       -- Not a correlated question: Citus takes none.
+       AND a.asn_number IN (SELECT h.new_asn FROM @extschema@.ip_asn_history h
+                            WHERE h.old_asn <> h.new_asn AND h.changed_at > now() - interval '7 days'))
 ORDER BY greatest(a.first_seen_at, a.known_since) DESC, a.asn_number;
 COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';

@@ -80,6 +80,20 @@ fn who_saw_an_address_is_kept_once_for_all_nodes() {
     let story = "SELECT count(*) FROM ip_story('34.64.0.1') WHERE event = 'seen by'";
     each_sees(&nodes, story, &["6"]);
     each_sees(&nodes, "SELECT observations FROM countries_by_day", &["1216"]);
+    for node in &nodes.0 {
+        let bad = "SELECT check_name || ': ' || detail FROM enrichment_doctor() WHERE level = 'error'";
+        assert_eq!(node.lines(DB, bad), [""; 0]);
+        for whole in [
+            "inventory_report()",
+            "new_networks",
+            "asn_changes",
+            "known_scanners",
+            "networks_by_day",
+            "activity_by_hour",
+        ] {
+            node.sql(DB, &format!("SELECT * FROM {whole}"));
+        }
+    }
     // Detached and attached again, it is another place.
     nodes.sql("SELECT detach_ip_source('mine')");
     nodes.sql("SELECT attach_ip_source('mine', '{src}')");

@@ -355,3 +355,28 @@ fn no_remedy_executes_text_from_a_name() {
     }
     assert_eq!(patient.lines("SELECT count(*) FROM pg_class WHERE relname = 'broken_out'"), ["0"]);
 }
+
+#[test]
+fn a_sensor_is_part_of_how_a_table_is_read() {
+    let patient = Patient::new();
+    patient.sql(
+        "CREATE TABLE e (at timestamptz, ip inet, hp text, kind text);
+         SELECT attach_ip_source('e', '{ip}', 'at', only_where => 'kind = login', sensor => 'hp')",
+    );
+    assert_eq!(patient.said("triggers"), "");
+    let kept = "SELECT only_where, sensor FROM ip_source";
+    for fault in ["DROP TRIGGER asn_inventory_observe ON e", "DELETE FROM ip_source", "ALTER TABLE e DROP COLUMN at"] {
+        patient.sql(fault);
+        let check = if fault.starts_with("ALTER") { "columns" } else { "triggers" };
+        patient.take_remedy(check);
+        assert_eq!(patient.lines(kept), ["kind = login|hp"], "{fault}");
+        assert_eq!(patient.said(check), "", "{fault}");
+    }
+    // Without its column, rows count for no sensor: that is said, and the remedy gives it up.
+    patient.sql("ALTER TABLE e DROP COLUMN hp");
+    let said = patient.said("columns");
+    assert!(said.ends_with("sensor hp: the table has no such column, and rows count for no sensor."), "{said}");
+    patient.take_remedy("columns");
+    assert_eq!(patient.lines(kept), ["kind = login|"]);
+    assert_eq!(patient.said("columns"), "");
+}

@@ -20,6 +20,7 @@ use super::queued::{Retry, Stored, is_queue};
 use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::fold;
+use crate::inventory::heap;
 use crate::inventory::places::TABLES;
 use crate::inventory::seen::Seen;
 use crate::inventory::seen_by;
@@ -29,6 +30,7 @@ use crate::inventory::source::{Counted, Unreadable};
 use crate::inventory::store::Writer;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, Turn};
+use crate::pg::citus;
 use crate::pg::inet::Inet;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
@@ -149,6 +151,9 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     seen_by::keep(schema, std::mem::take(&mut taken.sighted));
     let held = count_sources(schema, &taken.sources, &taken.unread);
     round.put_back_counts(&held);
+    if heap::is_everywhere(schema) {
+        citus::commit_in_two_phases();
+    }
     let refused = round.report();
     drop(settings);
     let more = taken.rows as usize >= max_rows || taken.addresses_taken >= MAX_ADDRESSES as u64;

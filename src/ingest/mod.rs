@@ -79,7 +79,7 @@ pub mod restore;
 mod rows;
 pub mod running;
 mod scalar;
-mod sensor;
+pub mod sensor;
 pub mod tally;
 pub mod trigger;
 pub mod unobserved;

@@ -15,6 +15,8 @@ use super::merged_places;
 use crate::pg::argument::Argument;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
+use crate::pg::citus::Kept;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -32,7 +34,7 @@ const DELETED: [&CStr; 5] =
 pub fn merge(schema: &Schema) -> bool {
     MERGED.into_iter().chain(DELETED).any(|name| {
         let table = schema.relation(name);
-        let is_shell = crate::pg::citus::kept(table).is_some_and(|kept| kept != crate::pg::citus::Kept::Local);
+        let is_shell = citus::kept(table).is_some_and(|kept| kept != Kept::Local);
         is_shell && catalog::blocks(table) > 0 && take(schema, name, table) > 0
     })
 }
@@ -60,6 +62,7 @@ fn take(schema: &Schema, name: &CStr, table: pg_sys::Oid) -> usize {
         let _fetched = Settings::rows_are_fetched();
         Sql::on(schema, name).run(&statement(schema, name, &columns), &[rows]);
     }
+    citus::commit_in_two_phases();
     places.len()
 }
 

@@ -16,9 +16,11 @@ use crate::pg::tx::Settings;
 pub fn merge(schema: &Schema, table: &CStr, rows: Argument, sources: Argument) {
     let (mut old, mut new) = renumbered(schema, sources);
     if table != c"ip_sighting_source" {
-        for orphan in orphans(schema, table, rows, &old) {
-            old.push(orphan);
-            new.push(retired(schema, &mut Numbers::of(schema), NO_TABLE, ""));
+        let orphans = orphans(schema, table, rows, &old);
+        if !orphans.is_empty() {
+            let number = retired(schema, &mut Numbers::of(schema), NO_TABLE, "");
+            new.extend(orphans.iter().map(|_| number));
+            old.extend(orphans);
         }
     }
     let [old, new] = [argument::integers(old), argument::integers(new)];

@@ -4,7 +4,7 @@
 //! Where the inventory is distributed, the nodes share the numbers. A table has another OID on each of them, so a place is
 //! known by the table's name there; and each node gives out numbers of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
@@ -90,6 +90,10 @@ impl Numbers<'_> {
     /// Those of places that something may come to.
     pub fn of(schema: &Schema) -> Numbers<'_> {
         let everywhere = are_everywhere(schema);
+        if !everywhere && has_names_alone(schema) {
+            // A cluster had them, and this is a restored dump.
+            find_tables(schema);
+        }
         let all = if everywhere { shared(schema) } else { own(schema) };
         let mut sensors: HashMap<Table, usize> = HashMap::new();
         for (_, table, _) in &all {
@@ -134,19 +138,15 @@ impl Numbers<'_> {
             false => highest(self.schema),
         });
         if self.everywhere && (last + 1) % NUMBERS_OF_A_NODE == 0 {
-            not_ready(
-                "this node has no number left for another sensor",
-                "ip_sighting_source has a million of its rows.",
-                "Delete those of sensors that are gone.",
-            );
+            not_ready("this node has no number left for another sensor", "It has given out a million.", "");
         }
         self.last = Some(last + 1);
         last + 1
     }
 }
 
-/// The name that the nodes of a cluster, of which this is one, have for a table, if it is there: one that lies on a worker alone may have the name
-/// of another elsewhere.
+/// The name under which the nodes of a cluster know a table; `None`: it is gone. To that of a table that lies on one worker
+/// alone, its group's number is added: another node may have one of that name.
 pub fn shared_name(table: pg_sys::Oid) -> Option<String> {
     let name = relation_name(table)?;
     match citus::my_group() {
@@ -162,7 +162,7 @@ fn own(schema: &Schema) -> Vec<(i32, Table, String)> {
     let found = sql.returning(
         &format!(
             "SELECT l.id, coalesce(l.tbl::oid, 0), l.sensor, l.name FROM {}.ip_sighting_source l
-             WHERE l.tbl IS NOT NULL OR l.name = $1 OR l.attached",
+             WHERE l.tbl <> 0 OR l.attached AND l.name = $1",
             schema.name
         ),
         &[argument::text(NO_TABLE)],
@@ -174,13 +174,6 @@ fn own(schema: &Schema) -> Vec<(i32, Table, String)> {
     for row in 0..found.len() {
         let Some(number) = found.get::<i32>(row, 1) else { continue };
         let table = found.get::<pg_sys::Oid>(row, 2).unwrap_or(pg_sys::InvalidOid);
-        if table == pg_sys::InvalidOid && found.text(row, 4).as_deref() != Some(NO_TABLE) {
-            // A cluster had it, and this is a restored dump.
-            drop(found);
-            drop(sql);
-            find_tables(schema);
-            return own(schema);
-        }
         if table != pg_sys::InvalidOid {
             let Some(name) = names.entry(table).or_insert_with(|| relation_name(table)) else {
                 gone.push(table);
@@ -199,6 +192,16 @@ fn own(schema: &Schema) -> Vec<(i32, Table, String)> {
         rename(&sql, schema, renamed);
     }
     places
+}
+
+/// Whether there are places that are known by the name of a table alone.
+fn has_names_alone(schema: &Schema) -> bool {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    let text = format!(
+        "SELECT 1 FROM {}.ip_sighting_source l WHERE l.attached AND l.tbl IS NULL AND l.name <> $1 LIMIT 1",
+        schema.name
+    );
+    sql.returning(&text, &[argument::text(NO_TABLE)]).len() > 0
 }
 
 /// The places of a cluster.
@@ -326,6 +329,7 @@ pub fn numbers_of(schema: &Schema, table: pg_sys::Oid) -> Vec<i32> {
 /// Before the nodes share the places: each is known by the name of its table from then on. Numbers without a place, which a
 /// restore may have brought, get one, so that nobody else gets them.
 pub fn name_alone(schema: &Schema) {
+    find_tables(schema);
     own(schema);
     for seen in [c"ip_sighting", c"ip_activity"] {
         Sql::on_all(schema, &[c"ip_sighting_source", seen]).run(
@@ -345,25 +349,32 @@ pub fn name_alone(schema: &Schema) {
 
 /// When the places are this server's alone again: those of its attached tables are found by their names.
 pub fn find_tables(schema: &Schema) {
-    let tables: HashMap<String, pg_sys::Oid> =
-        source::attached(schema).into_iter().filter_map(|table| Some((relation_name(table)?, table))).collect();
+    let tables: HashMap<String, pg_sys::Oid> = source::attached(schema).into_iter().collect();
     let sql = Sql::on(schema, c"ip_sighting_source");
-    let found = sql.returning(
-        &format!(
-            "SELECT l.id, l.name, EXISTS (SELECT FROM {0}.ip_sighting_source o WHERE o.tbl = ANY ($2) AND o.name = l.name AND o.sensor = l.sensor)
-             FROM {0}.ip_sighting_source l WHERE l.attached AND l.tbl IS NULL AND l.name <> $1",
+    let query = |which: &str| {
+        format!(
+            "SELECT l.id, l.name, l.sensor, coalesce(l.tbl::oid, 0) FROM {}.ip_sighting_source l WHERE {which}",
             schema.name
-        ),
-        &[argument::text(NO_TABLE), argument::regclasses(&tables.values().copied().collect::<Vec<_>>())],
-    );
+        )
+    };
+    let mut taken: HashSet<(u32, String)> = HashSet::new();
+    let found = sql.returning(&query("l.tbl <> 0"), &[]);
+    for row in 0..found.len() {
+        taken.insert((
+            found.get::<pg_sys::Oid>(row, 4).map_or(0, |table| table.to_u32()),
+            found.text(row, 3).unwrap_or_default(),
+        ));
+    }
+    let found = sql.returning(&query("l.attached AND l.tbl IS NULL AND l.name <> $1"), &[argument::text(NO_TABLE)]);
     let (mut ids, mut oids, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for row in 0..found.len() {
         let Some(id) = found.get::<i32>(row, 1) else { continue };
-        let table = found.text(row, 2).and_then(|name| tables.get(&name));
-        match table.filter(|_| found.get::<bool>(row, 3) != Some(true)) {
+        let table = found.text(row, 2).and_then(|name| tables.get(&name)).copied();
+        // One place of a table and sensor.
+        match table.filter(|table| taken.insert((table.to_u32(), found.text(row, 3).unwrap_or_default()))) {
             Some(table) => {
                 ids.push(id);
-                oids.push(*table);
+                oids.push(table);
             }
             None => gone.push(id),
         }

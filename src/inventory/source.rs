@@ -11,6 +11,7 @@ use crate::pg::catalog::{Schema, database_identity, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::not_ready;
 use crate::pg::sql::{Sql, Table};
+use crate::pg::tx;
 
 /// The table of notes; it is not there until the extension is updated.
 const PARTS: &std::ffi::CStr = c"ip_source_part";
@@ -232,11 +233,25 @@ pub(super) fn adoption(schema: &Schema, table: &str, name: &str) -> String {
     )
 }
 
-/// The attached tables.
-pub fn attached(schema: &Schema) -> Vec<pg_sys::Oid> {
-    let sql = Sql::on(schema, c"ip_source");
-    let found = sql.returning(&format!("SELECT tbl::oid FROM {}.ip_source", schema.name), &[]);
-    (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
+/// The attached tables, each with its name. Of one that Citus has made anew, the table that has its name now.
+pub fn attached(schema: &Schema) -> Vec<(String, pg_sys::Oid)> {
+    let rows: Vec<(Option<pg_sys::Oid>, Option<String>)> = {
+        let sql = Sql::on(schema, c"ip_source");
+        let found = sql.returning(&format!("SELECT tbl::oid, attached_as FROM {}.ip_source", schema.name), &[]);
+        (0..found.len()).map(|row| (found.get(row, 1), found.text(row, 2))).collect()
+    };
+    let present = |name: &str| {
+        let text = "SELECT pg_catalog.to_regclass($1)::oid";
+        // Its schema may be closed to this role.
+        let look = || Sql::as_caller().query(text, &[argument::text(name)]).get::<pg_sys::Oid>(0, 1);
+        tx::attempt(look).ok().flatten()
+    };
+    rows.into_iter()
+        .filter_map(|(table, attached_as)| match table.and_then(relation_name) {
+            Some(name) => Some((name, table?)),
+            None => attached_as.and_then(|name| present(&name).map(|table| (name, table))),
+        })
+        .collect()
 }
 
 /// Forgets a table. False: it was not attached.

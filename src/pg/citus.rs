@@ -240,6 +240,25 @@ pub fn bytes(table: pg_sys::Oid) -> i64 {
     found.get::<i64>(0, 1).unwrap_or(0)
 }
 
+/// Has Citus commit this transaction in two phases, after its first write elsewhere. Left alone, it commits a write on a
+/// single other node before this one commits, and a crash in between undoes only what was done here.
+pub fn commit_in_two_phases() {
+    // SAFETY: a function of the library that is loaded here, without arguments and result; it sets a variable of this
+    // backend. Where there is none of that name, Citus decides alone.
+    unsafe {
+        let function = pg_sys::load_external_function(
+            c"citus".as_ptr(),
+            c"Use2PCForCoordinatedTransaction".as_ptr(),
+            false,
+            std::ptr::null_mut(),
+        );
+        if !function.is_null() {
+            let function: unsafe extern "C" fn() = std::mem::transmute(function);
+            function();
+        }
+    }
+}
+
 /// Citus's number of this node. Citus must be here.
 pub fn my_node() -> Option<i32> {
     let sql = Sql::as_caller();

@@ -66,10 +66,13 @@ impl Failure {
     }
 }
 
-/// What a crash takes back here, it must take back everywhere: Citus commits on the other nodes as soon as this one has.
+/// What a crash takes back here, it must take back everywhere: Citus commits on other nodes what this one has committed. So
+/// the commit waits for this server's disk, where it would not wait for any.
 pub fn commit_for_good() {
-    if session::has_citus() {
-        set_local(c"synchronous_commit", c"on");
+    // SAFETY: reads a variable of this backend.
+    let waits = unsafe { pg_sys::synchronous_commit } != pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32;
+    if !waits && session::has_citus() {
+        set_local(c"synchronous_commit", c"local");
     }
 }
 
@@ -109,11 +112,12 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::StartTransactionCommand();
-            let is_block = begin_block();
+            // A look into the catalog may keep a snapshot.
+            let is_block = with_snapshot && begin_block();
             if with_snapshot {
                 pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+                commit_for_good();
             }
-            commit_for_good();
             slot = Some(f());
             if with_snapshot {
                 pg_sys::PopActiveSnapshot();

@@ -10,6 +10,7 @@ use super::finding::{Finding, select};
 use crate::ingest::extract::{Extractor, Misfit};
 use crate::ingest::moment::Moment;
 use crate::ingest::only::Only;
+use crate::ingest::sensor::Sensor;
 use crate::pg::catalog::{Schema, quote_literal};
 use crate::pg::encoding;
 use crate::pg::sql::Sql;
@@ -21,6 +22,8 @@ struct Source {
     observed_at: Option<EventTime>,
     /// The condition that a row must meet to be read.
     only_where: Option<String>,
+    /// Where the sensor stands.
+    sensor: Option<String>,
     /// Its rows are observed one by one.
     by_row: bool,
     columns: Vec<Column>,
@@ -46,7 +49,8 @@ fn sources(schema: &Schema) -> Vec<Source> {
                     pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone,
                     pg_catalog.bool_or(s.method = 'row'),
-                    pg_catalog.max(pg_catalog.to_jsonb(s)->>'observed_path'), pg_catalog.max(pg_catalog.to_jsonb(s)->>'only_where')
+                    pg_catalog.max(pg_catalog.to_jsonb(s)->>'observed_path'), pg_catalog.max(pg_catalog.to_jsonb(s)->>'only_where'),
+                    pg_catalog.max(pg_catalog.to_jsonb(s)->>'sensor')
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
              GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone",
             schema.name
@@ -70,6 +74,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                     zone: found.text(row, 7),
                 }),
                 only_where: found.text(row, 10),
+                sensor: found.text(row, 11),
                 by_row: found.get(row, 8) == Some(true),
                 columns: columns.collect(),
             }
@@ -163,6 +168,18 @@ impl Source {
         })
     }
 
+    /// Whether the sensor cannot be read any more.
+    fn lacks_sensor(&self) -> bool {
+        self.sensor.as_deref().is_some_and(|text| {
+            let selector = Sensor::selector(text);
+            let column = selector.as_ref().and_then(|selector| self.column(&selector.column));
+            // SAFETY: the descriptor was just made.
+            selector
+                .zip(column)
+                .is_none_or(|(selector, column)| unsafe { Sensor::new(&selector, column.desc()) }.is_err())
+        })
+    }
+
     fn finding(&self, schema: &Schema) -> Option<Finding> {
         let mut told: Vec<String> = Vec::new();
         let mut selectors: Vec<String> = Vec::new();
@@ -203,6 +220,10 @@ impl Source {
         if let (Some(why), Some(only)) = (&unfit, &self.only_where) {
             told.push(format!("only_where {only}: {why}, and no row is counted"));
         }
+        let lacks_sensor = self.lacks_sensor();
+        if let (true, Some(sensor)) = (lacks_sensor, &self.sensor) {
+            told.push(format!("sensor {sensor}: the table has no such column, and rows count for no sensor"));
+        }
         if told.is_empty() {
             return None;
         }
@@ -223,8 +244,10 @@ impl Source {
                 .as_deref()
                 .map(|only| format!(", only_where => {}", quote_literal(only)))
                 .unwrap_or_default();
-            let call =
-                select(schema, "attach_ip_source", &format!("{table}, ARRAY[{}], {at}{method}{only}", list.join(", ")));
+            let sensor = self.sensor.as_deref().filter(|_| !lacks_sensor);
+            let sensor = sensor.map(|text| format!(", sensor => {}", quote_literal(text))).unwrap_or_default();
+            let arguments = format!("{table}, ARRAY[{}], {at}{method}{only}{sensor}", list.join(", "));
+            let call = select(schema, "attach_ip_source", &arguments);
             format!("{call}  -- or name other columns; the table has {names}")
         };
         let detail = format!(

@@ -7,16 +7,18 @@ source AS MATERIALIZED (
            -- In the catalog's form of a trigger's arguments: each is followed by a NUL.
            convert_to(coalesce(w.observed_at, ''), getdatabaseencoding()) || decode('00', 'hex')
                || (SELECT coalesce(string_agg(convert_to(u.c, getdatabaseencoding()) || decode('00', 'hex'), ''::bytea ORDER BY u.n), ''::bytea)
-                   FROM unnest(s.ip_columns || ('where ' || w.only_where)) WITH ORDINALITY u(c, n) WHERE u.c IS NOT NULL) AS arguments,
+                   FROM unnest(s.ip_columns || ('where ' || w.only_where) || ('sensor: ' || w.sensor)) WITH ORDINALITY u(c, n) WHERE u.c IS NOT NULL) AS arguments,
            -- What follows the time in a call.
            concat(CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS further, w.only_argument,
            format('SELECT %s.attach_ip_source(%L, %L, %L%s%s);', '@extschema@', s.tbl::text, s.ip_columns, w.observed_at,
                   CASE WHEN s.method <> 'trigger' THEN format(', %L', s.method) END, w.only_argument) AS attach
     FROM @extschema@.ip_source s LEFT JOIN pg_class c ON c.oid = s.tbl,
          -- Columns that are not there until the extension is updated.
-         LATERAL (SELECT j.only_where, CASE WHEN j.only_where IS NOT NULL THEN format(', only_where => %L', j.only_where) END AS only_argument,
+         LATERAL (SELECT j.only_where, j.sensor,
+                         concat(CASE WHEN j.only_where IS NOT NULL THEN format(', only_where => %L', j.only_where) END,
+                                CASE WHEN j.sensor IS NOT NULL THEN format(', sensor => %L', j.sensor) END) AS only_argument,
                          coalesce(j.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '') AS observed_at
-                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text)) w),
+                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text, sensor text)) w),
 family(root, tbl) AS (
     SELECT s.tbl, s.tbl FROM source s WHERE s.relkind IS NOT NULL
     UNION
@@ -91,11 +93,13 @@ SELECT 'triggers', 'warning', format('%s has the trigger but is not attached: it
        format('SELECT %s.attach_ip_source(%L, %L, %L%s);  -- or detach_ip_source(), if it is not to be observed', '@extschema@',
               t.tgrelid::regclass::text,
               (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)
-               WHERE NOT starts_with(a.part, 'where ')),
+               WHERE NOT starts_with(a.part, 'where ') AND NOT starts_with(a.part, 'sensor: ')),
               nullif(convert_from(decode(p.parts[1], 'escape'), getdatabaseencoding()), ''),
               concat(CASE WHEN t.tgtype = 5 THEN ', ''row''' END,
                      (SELECT format(', only_where => %L', substr(convert_from(decode(a.part, 'escape'), getdatabaseencoding()), 7))
-                      FROM unnest(p.parts[2:t.tgnargs]) a(part) WHERE starts_with(a.part, 'where ') LIMIT 1)))
+                      FROM unnest(p.parts[2:t.tgnargs]) a(part) WHERE starts_with(a.part, 'where ') LIMIT 1),
+                     (SELECT format(', sensor => %L', substr(convert_from(decode(a.part, 'escape'), getdatabaseencoding()), 9))
+                      FROM unnest(p.parts[2:t.tgnargs]) a(part) WHERE starts_with(a.part, 'sensor: ') LIMIT 1)))
 FROM found t, LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), chr(92) || '000') AS parts) p
 WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 'A') AND t.tgnargs > 1
   AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)

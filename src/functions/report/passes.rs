@@ -256,9 +256,8 @@ pub fn flags_and_lists(sql: &Sql, schema: &Schema, report: &mut Report) {
     }
     let table = sql.query(
         &format!(
-            "SELECT of_list, name, count(*), {SEEN}
-             FROM {}.ip_inventory i,
-                 LATERAL (SELECT false, unnest(i.flags) UNION ALL SELECT true, unnest(i.lists)) AS named(of_list, name)
+            "SELECT named.at > coalesce(cardinality(i.flags), 0), named.name, count(*), {SEEN}
+             FROM {}.ip_inventory i, unnest(i.flags || i.lists) WITH ORDINALITY AS named(name, at)
              WHERE i.flags IS NOT NULL OR i.lists IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 4 DESC, 2",
             schema.name
         ),
