@@ -267,7 +267,9 @@ fn twenty_generations_in_a_row_are_never_mixed() {
     assert!(current.iter().all(|name| names.contains(name)), "{current:?} of {names:?}");
     let log = cluster.log();
     let bad = log.lines().filter(|line| line.contains("ERROR:") || line.contains("WARNING:"));
-    let bad: Vec<&str> = bad.filter(|line| !line.contains("another process is importing")).collect();
+    // The worker may have looked before the first files were there.
+    let known = ["another process is importing", "no mmdb file is installed"];
+    let bad: Vec<&str> = bad.filter(|line| !known.iter().any(|known| line.contains(known))).collect();
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
