@@ -166,6 +166,24 @@ fn rows_that_are_there_are_not_counted_again() {
 }
 
 #[test]
+fn the_remedy_for_an_index_of_a_copied_table_keeps_how_it_reads() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (at timestamptz, ip inet, hp text, kind text);
+         SELECT attach_ip_source('e', '{ip}', 'at', 'index', only_where => 'kind = login', sensor => 'hp');
+         CREATE TABLE other (LIKE e INCLUDING ALL)",
+    );
+    let remedy =
+        db.value("SELECT remedy FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok'");
+    db.sql(remedy.split("  -- ").next().expect("a command"));
+    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(
+        db.lines("SELECT tbl, ip_columns, observed_at, method, only_where, sensor FROM ip_source ORDER BY 1"),
+        ["e|{ip}|at|index|kind = login|hp", "other|{ip}|at|index|kind = login|hp"]
+    );
+}
+
+#[test]
 fn plans_and_estimates_are_those_without_it() {
     let db = Db::new();
     db.sql("CREATE TABLE e (ip inet, payload jsonb); INSERT INTO e SELECT '10.0.0.0'::inet + i, '{}' FROM generate_series(1, 20000) i");

@@ -26,7 +26,7 @@ observer AS MATERIALIZED (
                     (SELECT array_agg(CASE WHEN a.attname ~ '->|^"|^\s|\s$|\)$' THEN format('"%s"', replace(a.attname, '"', '""')) ELSE a.attname::text END ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = x.indexrelid AND a.attnum <= x.indnkeyatts)) AS selectors,
            (SELECT nullif(substr(o, length('only_where=') + 1), '') FROM unnest(c.reloptions) o WHERE starts_with(o, 'only_where=')) AS only_where,
            (SELECT nullif(substr(o, length('sensor=') + 1), '') FROM unnest(c.reloptions) o WHERE starts_with(o, 'sensor=')) AS sensor,
-           EXISTS (SELECT FROM unnest(c.reloptions) o WHERE starts_with(o, 'observed_at=') AND o <> 'observed_at=') AS has_time,
+           (SELECT nullif(substr(o, length('observed_at=') + 1), '') FROM unnest(c.reloptions) o WHERE starts_with(o, 'observed_at=')) AS observed_at,
            EXISTS (SELECT FROM unnest(c.reloptions) o WHERE o IN ('replica=true', 'replica=on', 'replica=1', 'replica=yes')) AS replica
     FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'ip_observer'),
@@ -55,7 +55,7 @@ UNION ALL
 SELECT 'observer indexes', 'error', format('%s does not read what ip_source lists for %s.', o.indexrelid::regclass, s.name), s.attach
 FROM observer o JOIN family f ON f.tbl = o.indrelid JOIN source s ON s.tbl = f.root AND s.method = 'index'
 WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM source other))
-  AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR o.has_time <> s.has_time
+  AND (NOT o.selectors <@ s.ip_columns OR o.only_where IS DISTINCT FROM s.only_where OR o.sensor IS DISTINCT FROM s.sensor OR (o.observed_at IS NOT NULL) <> s.has_time
        OR NOT s.ip_columns <@ ARRAY(SELECT u FROM observer other, unnest(other.selectors) u WHERE other.indrelid = o.indrelid AND other.indisvalid))
 UNION ALL
 SELECT 'observer indexes', 'error', format('%s and %s read the same, each for itself: rows that both observe are counted twice.', least(o.indexrelid, p.indexrelid)::regclass, greatest(o.indexrelid, p.indexrelid)::regclass),
@@ -73,8 +73,9 @@ FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND o.reli
   AND NOT EXISTS (SELECT FROM family f JOIN family up ON up.root = f.root JOIN trigger t ON t.tgrelid = up.root WHERE f.tbl = o.indrelid AND up.root <> o.indrelid)
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s observes nothing: %s is not attached.', o.indexrelid::regclass, o.indrelid::regclass),
-       format('SELECT %s.attach_ip_source(%L, %L, method => ''index'');  -- or DROP INDEX %s;', '@extschema@', o.indrelid::regclass::text,
-              o.selectors, o.indexrelid::regclass)
+       format('SELECT %s.attach_ip_source(%L, %L, %L, ''index''%s%s);  -- or DROP INDEX %s;', '@extschema@', o.indrelid::regclass::text,
+              o.selectors, o.observed_at, CASE WHEN o.only_where IS NOT NULL THEN format(', only_where => %L', o.only_where) END,
+              CASE WHEN o.sensor IS NOT NULL THEN format(', sensor => %L', o.sensor) END, o.indexrelid::regclass)
 FROM observer o JOIN pg_class t ON t.oid = o.indrelid
 -- Copies that last for a moment.
 WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND NOT o.relispartition
