@@ -171,6 +171,17 @@ pub fn take_of(subtransaction: pg_sys::SubTransactionId, table: pg_sys::Oid, sch
     }
 }
 
+/// Whether it is noted already that rows of a table come to the running subtransaction while observing is switched off.
+#[inline]
+pub fn is_unobserved(table: pg_sys::Oid) -> bool {
+    let hand = HAND.take();
+    let is_noted = hand
+        .as_ref()
+        .is_some_and(|hand| hand.table == table && hand.subtransaction == session::subtransaction() && hand.unobserved);
+    HAND.set(hand);
+    is_noted
+}
+
 #[cold]
 fn find(
     other: Option<Box<Counted>>,

@@ -100,9 +100,21 @@ impl Extractor {
         Ok(Extractor { attribute, shape, reading })
     }
 
-    /// Whether reading it calls nothing of PostgreSQL's.
-    pub fn is_bare(&self) -> bool {
-        matches!(self.shape, Shape::Inet)
+    /// Whether [`Extractor::tally_in_guard`] calls nothing of PostgreSQL's that could raise an error.
+    ///
+    /// # Safety
+    /// `datum` must be a value of the extractor's column.
+    #[inline]
+    pub unsafe fn is_bare(&self, datum: Datum) -> bool {
+        // SAFETY: the shape was chosen by the column's type.
+        unsafe {
+            match self.shape {
+                Shape::Inet => true,
+                Shape::Text => raw::is_plain(datum),
+                Shape::Jsonb(..) => raw::is_flat(datum),
+                _ => false,
+            }
+        }
     }
 
     /// Counts the addresses of one non-null value, as of time `at`. Pallocs in the current context.

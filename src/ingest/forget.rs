@@ -179,6 +179,6 @@ fn subtract(schema: &Schema, batch: &[(IpAddr, i64)]) -> i64 {
     })
 }
 
-fn counts(tally: Tally) -> impl Iterator<Item = (IpAddr, i64)> {
-    tally.addresses.into_iter().map(|(key, seen)| (fold::kept(key.ip), seen.count))
+fn counts(mut tally: Tally) -> impl Iterator<Item = (IpAddr, i64)> {
+    std::mem::take(tally.addresses()).into_iter().map(|(key, seen)| (fold::kept(key.ip), seen.count))
 }

@@ -27,6 +27,7 @@
 //! | [`only`] | which rows are events |
 //! | [`sensor`] | who saw an event |
 //! | [`scalar`] | one value of a row as a text |
+//! | [`addresses`] | the addresses of a tally, each once |
 //! | [`group`] | what observations of an address are told apart by: sensor and hour |
 //! | [`unread`] | unreadable values, and the reason |
 //! | [`moment`] | the time of an event |
@@ -47,6 +48,7 @@
 //! | [`copy`] | room for the rows of a COPY |
 
 pub mod absorb;
+mod addresses;
 mod arguments;
 pub mod attach;
 mod attachable;

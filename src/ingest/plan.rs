@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use enrich::condition::Condition;
 use enrich::selector::{EventTime, Selector};
@@ -47,8 +48,8 @@ pub struct Plan {
     counts_elsewhere: bool,
     /// Of a trigger on a partition: see [`indexes::above`].
     index_above: Option<bool>,
-    /// Reading a row calls nothing of PostgreSQL's, which could raise an error: it needs no guard.
-    pub is_bare: bool,
+    /// Reading most rows calls nothing of PostgreSQL's, which could raise an error.
+    is_bare: bool,
     /// Where the table is a shard: the whole table.
     whole: pg_sys::Oid,
     /// It was made in the transaction that made the table, before a cluster knew all about that.
@@ -69,11 +70,13 @@ const SAMPLE_EVERY: i64 = 1_000_000;
 /// Rows of such a statement that are looked at for one.
 const SAMPLE_ROWS: u32 = 100;
 
+/// Asked for every row: see [`super::running`].
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
     // By table and trigger, or index: a table may have triggers made by hand beside ours.
     static PLANS: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Rc<Plan>>> = RefCell::new(HashMap::new());
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
-    static CHANGES: Cell<u64> = const { Cell::new(0) };
     /// The warnings that this session got, by table and trigger.
     static TOLD: RefCell<HashMap<(pg_sys::Oid, pg_sys::Oid), Vec<String>>> = RefCell::new(HashMap::new());
 }
@@ -187,11 +190,22 @@ impl Plan {
                 None => plan.misfits.push(text),
             }
         }
-        plan.is_bare = plan.extractors.iter().all(Extractor::is_bare)
-            && plan.observed_at.as_ref().is_none_or(Moment::is_bare)
-            && plan.only.is_none()
-            && plan.sensor.is_none();
+        plan.is_bare =
+            plan.observed_at.as_ref().is_none_or(Moment::is_bare) && plan.only.is_none() && plan.sensor.is_none();
         plan
+    }
+
+    /// Whether reading a row calls nothing of PostgreSQL's that could raise an error: it needs no guard then.
+    ///
+    /// # Safety
+    /// `value` must give the values of a row of the plan's descriptor.
+    #[inline]
+    pub unsafe fn is_bare(&self, value: impl Fn(i16) -> Option<Datum>) -> bool {
+        let is_bare = |extractor: &Extractor| {
+            // SAFETY: see above.
+            value(extractor.attribute).is_none_or(|datum| unsafe { extractor.is_bare(datum) })
+        };
+        self.is_bare && self.extractors.iter().all(is_bare)
     }
 
     /// Whether the rows that are written now are counted elsewhere.
@@ -392,8 +406,9 @@ pub unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot, attribute: i16) -> Opti
 }
 
 /// How often plans were forgotten in this session: who keeps one sees by this that it may be another now.
+#[inline]
 pub fn changes() -> u64 {
-    CHANGES.get()
+    CHANGES.load(Ordering::Relaxed)
 }
 
 /// A table or an index changed, or (with no OID) any may have. Runs inside PostgreSQL's cache invalidation: it must not call back.
@@ -401,7 +416,7 @@ pub fn changes() -> u64 {
 unsafe extern "C-unwind" fn forget(_argument: Datum, table: pg_sys::Oid) {
     PLANS.with(|plans| {
         let mut plans = plans.borrow_mut();
-        CHANGES.set(CHANGES.get().wrapping_add(1));
+        CHANGES.fetch_add(1, Ordering::Relaxed);
         if table == pg_sys::InvalidOid {
             plans.clear();
         } else {

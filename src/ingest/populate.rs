@@ -17,7 +17,6 @@ use super::part::Source;
 use super::queue;
 use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
-use super::tally::Tally;
 use crate::inventory::{fold, known};
 use crate::pg::call;
 use crate::pg::call::Call;
@@ -71,21 +70,20 @@ impl Handing<'_> {
     /// Hands over what counts; returns how many addresses, repetitions included.
     fn hand_over(&self, chunk: Chunk) -> i64 {
         let Chunk { earlier: mut tally, mut later, rows, unread } = chunk;
-        let mut unknown: HashSet<IpAddr> = later.addresses.keys().map(|key| key.ip).collect();
+        let mut unknown: HashSet<IpAddr> = later.addresses().iter().map(|(key, _)| key.ip).collect();
         if !unknown.is_empty() {
             queue::forget_queued(self.schema.oid, &mut unknown).unwrap_or_else(|closed| refuse(closed));
             self.forget_known(&mut unknown);
         }
         // What could not be read in later rows was counted by the trigger.
-        later.addresses.retain(|key, _| unknown.contains(&key.ip));
-        tally.add(Tally { addresses: later.addresses, groups: later.groups, ..Tally::default() });
-        let handed = tally.addresses.values().map(|seen| seen.count).sum();
+        tally.add(later.only(|ip| unknown.contains(ip)));
+        let handed = tally.addresses().iter().map(|(_, seen)| seen.count).sum();
         if !tally.is_empty() || rows > 0 {
             let queue = Queue::try_open(self.schema.oid).unwrap_or_else(|closed| refuse(closed));
             if tally.is_empty() {
                 queue.append_silent(rows, unread.as_ref(), self.table, self.now, None);
             } else {
-                queue.append(&tally, self.table, self.now, rows);
+                queue.append(&mut tally, self.table, self.now, rows);
             }
         }
         handed

@@ -13,8 +13,9 @@ use std::time::Duration;
 use enrich::pack::{Entry, Packer, unpack};
 use pgrx::pg_sys;
 
+use super::addresses::Key;
 use super::queued::{OLD_COLUMNS, Retry, Row, Stored, form, is_queue, sensor_column};
-use super::tally::{Key, Tally};
+use super::tally::Tally;
 use super::unread::Unread;
 use crate::inventory::seen::Seen;
 use crate::pg::argument;
@@ -99,7 +100,7 @@ impl Queue {
 
     /// Appends a tally, with one more row for the values that were no address. Without order: absorbing sorts them, so
     /// that a loader need not. The first row says how many rows of the table were read for it.
-    pub fn append(&self, tally: &Tally, source: pg_sys::Oid, now: i64, mut rows: i64) {
+    pub fn append(&self, tally: &mut Tally, source: pg_sys::Oid, now: i64, mut rows: i64) {
         let unparsable = Seen { count: tally.unparsable, first: now, last: now };
         let unread = tally.unread.as_ref().map(|(value, reason)| Unread::new(Some(value), reason));
         let unparsable = Row::plain(None, unparsable).with(unread.as_ref());
@@ -108,18 +109,17 @@ impl Queue {
             row.rows = std::mem::take(&mut rows);
             row
         };
-        let groups = &tally.groups;
-        if tally.addresses.len() < PACKED_FROM {
-            let row = |(key, seen): (&Key, &Seen)| {
-                Row::plain(Some(Inet::host(key.ip)), *seen).by(groups.sensor_of(key.group))
-            };
-            self.append_all(tally.addresses.iter().map(row).chain(unparsable).map(counted), Some(source), None);
+        let (addresses, groups) = tally.counted();
+        if addresses.len() < PACKED_FROM {
+            let row =
+                |(key, seen): &(Key, Seen)| Row::plain(Some(Inet::host(key.ip)), *seen).by(groups.sensor_of(key.group));
+            self.append_all(addresses.iter().map(row).chain(unparsable).map(counted), Some(source), None);
         } else if groups.is_one_sensor() {
-            let packed = Packed::new(tally.addresses.iter(), groups.sensor_of(0), now);
+            let packed = Packed::new(addresses.iter(), groups.sensor_of(0), now);
             self.append_all(packed.chain(unparsable).map(counted), Some(source), None);
         } else {
             // Rows of one sensor each.
-            let mut entries: Vec<(&Key, &Seen)> = tally.addresses.iter().collect();
+            let mut entries: Vec<&(Key, Seen)> = addresses.iter().collect();
             entries.sort_unstable_by_key(|(key, _)| groups.sensor_of(key.group));
             let of_one = entries.chunk_by(|(a, _), (b, _)| groups.sensor_of(a.group) == groups.sensor_of(b.group));
             let packed =
@@ -296,7 +296,7 @@ impl<'a, I> Packed<'a, I> {
     }
 }
 
-impl<'a, I: Iterator<Item = (&'a Key, &'a Seen)>> Iterator for Packed<'a, I> {
+impl<'a, I: Iterator<Item = &'a (Key, Seen)>> Iterator for Packed<'a, I> {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {

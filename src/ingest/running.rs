@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "hooks on the executor, which call on without a guard")]
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -14,6 +15,7 @@ use crate::pg::raw;
 
 /// What a row that comes to an index may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Running {
     /// A new one, in each case: COPY, and an INSERT without ON CONFLICT.
     Inserts,
@@ -23,8 +25,40 @@ pub enum Running {
     Either,
 }
 
+/// Asked for every row. Of the process, which has one thread for this: one of the thread costs a call each time.
+static RUNNING: Now = Now(AtomicU8::new(Running::Either as u8));
+
+struct Now(AtomicU8);
+
+impl Now {
+    #[inline]
+    fn get(&self) -> Running {
+        Now::of(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, running: Running) {
+        self.0.store(running as u8, Ordering::Relaxed);
+    }
+
+    fn replace(&self, running: Running) -> Running {
+        let before = self.get();
+        self.set(running);
+        before
+    }
+
+    #[inline]
+    fn of(number: u8) -> Running {
+        const INSERTS: u8 = Running::Inserts as u8;
+        const UPDATES: u8 = Running::Updates as u8;
+        match number {
+            INSERTS => Running::Inserts,
+            UPDATES => Running::Updates,
+            _ => Running::Either,
+        }
+    }
+}
+
 thread_local! {
-    static RUNNING: Cell<Running> = const { Cell::new(Running::Either) };
     /// What was running when each subtransaction began.
     static BEFORE: RefCell<Vec<(pg_sys::SubTransactionId, Running)>> = const { RefCell::new(Vec::new()) };
     /// Called when a statement ends that may have inserted rows on trial.

@@ -1,13 +1,12 @@
 //! The addresses of one statement: how often each was seen, first and last, and how many values were none.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
-use super::group::{Groups, Number};
+use super::addresses::{Addresses, Key};
+use super::group::Groups;
 use super::unread;
 use crate::inventory::seen::Seen;
 use crate::pg::{memory, tx};
@@ -16,20 +15,17 @@ use crate::pg::{memory, tx};
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
 const KEPT: usize = 30_000;
 
-/// An address of one sensor in one hour. As large as an address alone beside [`Seen`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The address.
-    pub ip: IpAddr,
-    /// Its group: see [`Groups`].
-    pub group: Number,
-}
+/// Observations that wait to be counted together: about 256 kB of them. Between two rows a loader touches so much memory
+/// that the place of each count has left the processor's cache: one by one, they take four times as long.
+const RECENT: usize = 8_192;
 
 /// Addresses and counts.
 #[derive(Default)]
 pub struct Tally {
-    /// By address and group. The hash is seeded: who chooses the addresses of events must not choose where they collide.
-    pub addresses: HashMap<Key, Seen, RandomState>,
+    /// The last observations, each with its time.
+    recent: Vec<(Key, i64)>,
+    /// Those before, by address and group.
+    addresses: Addresses,
     /// What tells observations of one address apart.
     pub groups: Groups,
     /// Values that are not a host address.
@@ -42,9 +38,36 @@ impl Tally {
     /// Counts one address at one time.
     #[inline]
     pub fn observe(&mut self, ip: IpAddr, at: i64) {
-        let seen = Seen { count: 1, first: at, last: at };
-        let key = Key { ip, group: self.groups.at(at) };
-        self.addresses.entry(key).and_modify(|known| known.add(seen)).or_insert(seen);
+        if self.recent.len() >= RECENT {
+            self.count();
+        }
+        let group = self.groups.at(at);
+        self.recent.push((Key { ip, group }, at));
+    }
+
+    #[cold]
+    fn count(&mut self) {
+        for (key, at) in self.recent.drain(..) {
+            self.addresses.add(key, Seen { count: 1, first: at, last: at });
+        }
+    }
+
+    /// All that was observed, by address and group.
+    pub fn addresses(&mut self) -> &mut Addresses {
+        self.count();
+        &mut self.addresses
+    }
+
+    /// The same, and the groups.
+    pub fn counted(&mut self) -> (&Addresses, &Groups) {
+        self.count();
+        (&self.addresses, &self.groups)
+    }
+
+    /// Forgets what of it does not meet a condition on the address, and values that are none.
+    pub fn only(mut self, is_kept: impl Fn(&IpAddr) -> bool) -> Tally {
+        self.addresses().retain(|key| is_kept(&key.ip));
+        Tally { addresses: self.addresses, groups: self.groups, ..Tally::default() }
     }
 
     /// Counts a value that is not a host address, and keeps the first. Calls nothing of PostgreSQL's: see
@@ -57,13 +80,13 @@ impl Tally {
 
     /// Adds another tally. The larger of the two is kept, and the smaller one goes into it.
     pub fn add(&mut self, mut other: Tally) {
-        if other.addresses.len() > self.addresses.len() {
+        if other.addresses().len() > self.addresses().len() {
             std::mem::swap(&mut self.addresses, &mut other.addresses);
             std::mem::swap(&mut self.groups, &mut other.groups);
         }
         for (Key { ip, group }, seen) in other.addresses {
             let key = Key { ip, group: self.groups.adopt(&other.groups, group, seen.first) };
-            self.addresses.entry(key).and_modify(|known| known.add(seen)).or_insert(seen);
+            self.addresses.add(key, seen);
         }
         self.unparsable += other.unparsable;
         self.unread = self.unread.take().or(other.unread);
@@ -74,16 +97,17 @@ impl Tally {
         self.unparsable = 0;
         self.unread = None;
         self.groups.clear();
+        self.recent.clear();
         if self.is_large() {
-            self.addresses = HashMap::default();
+            self.addresses = Addresses::default();
         } else {
             self.addresses.clear();
         }
     }
 
-    /// How many entries it holds.
+    /// How many entries it holds at most.
     pub fn size(&self) -> usize {
-        self.addresses.len() + self.groups.len()
+        self.recent.len() + self.addresses.len() + self.groups.len()
     }
 
     /// So many entries that they should go to the queue.
@@ -98,7 +122,7 @@ impl Tally {
 
     /// Nothing was seen at all.
     pub fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.unparsable == 0
+        self.recent.is_empty() && self.addresses.is_empty() && self.unparsable == 0
     }
 }
 

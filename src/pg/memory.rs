@@ -1,6 +1,6 @@
 //! Memory of PostgreSQL's that is given back at once.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::{PgMemoryContexts, pg_sys};
 
@@ -18,9 +18,7 @@ pub fn within<R>(name: &'static str, f: impl FnOnce() -> R) -> R {
     }
 }
 
-thread_local! {
-    static REUSED: Cell<pg_sys::MemoryContext> = const { Cell::new(std::ptr::null_mut()) };
-}
+static REUSED: AtomicPtr<pg_sys::MemoryContextData> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The current memory, for as long as one row is read: a context that the session keeps. Not to be entered twice.
 pub struct Reused(pg_sys::MemoryContext);
@@ -29,13 +27,13 @@ impl Reused {
     /// Makes it the current one.
     #[inline]
     pub fn enter() -> Reused {
-        if REUSED.get().is_null() {
+        if REUSED.load(Ordering::Relaxed).is_null() {
             Reused::create();
         }
         // SAFETY: the context lives as long as the session. After an error, the catching code restores its own.
         unsafe {
             let outer = pg_sys::CurrentMemoryContext;
-            pg_sys::CurrentMemoryContext = REUSED.get();
+            pg_sys::CurrentMemoryContext = REUSED.load(Ordering::Relaxed);
             Reused(outer)
         }
     }
@@ -52,7 +50,7 @@ impl Reused {
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             )
         };
-        REUSED.set(context);
+        REUSED.store(context, Ordering::Relaxed);
     }
 
     /// Restores the one before, and frees what was allocated.
@@ -61,7 +59,7 @@ impl Reused {
         // SAFETY: see above; a context that nothing was allocated from says so.
         unsafe {
             pg_sys::CurrentMemoryContext = self.0;
-            let context = REUSED.get();
+            let context = REUSED.load(Ordering::Relaxed);
             if !(*context).isReset {
                 pg_sys::MemoryContextReset(context);
             }

@@ -83,6 +83,28 @@ pub unsafe fn attribute(slot: *mut pg_sys::TupleTableSlot, number: i16) -> Optio
     }
 }
 
+/// Whether [`bytes`] calls nothing.
+///
+/// # Safety
+/// `datum` must be a varlena.
+#[inline]
+pub unsafe fn is_plain(datum: Datum) -> bool {
+    let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: see above.
+    unsafe { !pgrx::varlena::varatt_is_1b_e(varlena) && !pgrx::varlena::varatt_is_4b_c(varlena) }
+}
+
+/// Whether [`jsonb_at`] calls nothing that could raise an error: following keys of what lies there uncompressed does not.
+///
+/// # Safety
+/// `datum` must be a varlena.
+#[inline]
+pub unsafe fn is_flat(datum: Datum) -> bool {
+    let varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
+    // SAFETY: see above.
+    unsafe { !pgrx::varlena::varatt_is_1b(varlena) && pgrx::varlena::varatt_is_4b_u(varlena) }
+}
+
 /// The bytes of a text-like datum, detoasted where that is needed.
 ///
 /// # Safety
@@ -92,7 +114,7 @@ pub unsafe fn bytes<'a>(datum: Datum) -> &'a [u8] {
     // SAFETY: see above.
     unsafe {
         let mut varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
-        if pgrx::varlena::varatt_is_1b_e(varlena) || pgrx::varlena::varatt_is_4b_c(varlena) {
+        if !is_plain(datum) {
             varlena = pg_detoast_datum_packed(varlena);
         }
         pgrx::varlena::varlena_to_byte_slice(varlena)
@@ -119,7 +141,7 @@ pub unsafe fn jsonb_at<'a>(datum: Datum, path: &[Vec<u8>]) -> Found<'a> {
     // point into it.
     unsafe {
         let mut varlena = datum.cast_mut_ptr::<pg_sys::varlena>();
-        if pgrx::varlena::varatt_is_1b(varlena) || !pgrx::varlena::varatt_is_4b_u(varlena) {
+        if !is_flat(datum) {
             varlena = pg_detoast_datum(varlena);
         }
         let mut container = &raw mut (*varlena.cast::<pg_sys::Jsonb>()).root;

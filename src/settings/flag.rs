@@ -17,12 +17,14 @@ static BY_SUPERUSER_ONLY: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// The feature flag, for this session: off, triggers do nothing. If only superusers may switch it, values of other
 /// roles are ignored: such a value may be older than the reload that removed the right, or be that of a role or
 /// database.
+#[inline]
 pub fn enabled() -> bool {
     let (session, server) = (ENABLED.get(), enabled_on_server());
     if session == server || !BY_SUPERUSER_ONLY.get() || is_superuser() { session } else { server }
 }
 
 /// The flag as the server's environment and configuration have it.
+#[inline]
 pub fn enabled_on_server() -> bool {
     SERVER_ENABLED.load(Ordering::Relaxed)
 }

@@ -14,6 +14,7 @@ use super::watch;
 use super::watch::Watch;
 use crate::ingest::counted;
 use crate::ingest::counted::Counted;
+use crate::ingest::plan::{Left, Plan};
 use crate::ingest::running;
 use crate::ingest::running::Running;
 use crate::ingest::tally::Tally;
@@ -65,6 +66,9 @@ unsafe fn observe(
     pending::settle();
     // SAFETY: see above.
     unsafe {
+        if !settings::enabled() && (!settings::enabled_on_server() || counted::is_unobserved((*table).rd_id)) {
+            return;
+        }
         let Some(watch) = watch::of(index, &*table).filter(|watch| watch.counts()) else { return };
         let written = match running::now() {
             Running::Inserts => Written::Inserted,
@@ -105,6 +109,9 @@ unsafe fn observe(
 /// Whether the row at `place` came to another index that reads the same, just before.
 #[inline]
 fn is_counted(watch: &Watch, counted: &mut Counted, place: &pg_sys::ItemPointerData) -> bool {
+    if watch.is_alone {
+        return false;
+    }
     let block = u64::from(place.ip_blkid.bi_hi) << 16 | u64::from(place.ip_blkid.bi_lo);
     let place = block << 16 | u64::from(place.ip_posid);
     counted.last.is_read((place, session::command()), watch.index, watch.read)
@@ -130,14 +137,29 @@ unsafe fn count(watch: &Watch, counted: &mut Counted, value: impl Fn(i16) -> Opt
 unsafe fn read(watch: &Watch, value: impl Fn(i16) -> Option<Datum> + Copy, now: i64, tally: &mut Tally) {
     let plan = &watch.plan;
     plan.warn();
+    // SAFETY: see above.
+    let bare = unsafe { plan.is_bare(value) }.then(|| unsafe { plan.row_in_guard(value, now, tally) });
+    if !matches!(bare, Some(Ok(()))) {
+        // SAFETY: see above.
+        unsafe { read_on(plan, bare, value, now, tally) };
+    }
+}
+
+/// The same of a row for which PostgreSQL is called; `left` says what was left by an attempt without.
+///
+/// # Safety
+/// As [`observe`].
+unsafe fn read_on(
+    plan: &Plan,
+    left: Option<Result<(), Left>>,
+    value: impl Fn(i16) -> Option<Datum> + Copy,
+    now: i64,
+    tally: &mut Tally,
+) {
     let memory = Reused::enter();
     // SAFETY: see above. Nothing is owned inside of the guard.
     unsafe {
-        let read = if plan.is_bare {
-            plan.row_in_guard(value, now, tally)
-        } else {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| plan.row_in_guard(value, now, tally))
-        };
+        let read = left.unwrap_or_else(|| pg_sys::ffi::pg_guard_ffi_boundary(|| plan.row_in_guard(value, now, tally)));
         if let Err(left) = read {
             plan.rest_of_row(value, left, now, tally);
         }

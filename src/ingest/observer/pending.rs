@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "reads what became of a row in its table")]
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -33,9 +34,11 @@ pub struct Pending {
     pub unread: Option<Unread>,
 }
 
+/// Asked for every row: see [`running`].
+static ARE_SOME: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
     static PENDING: Cell<Vec<Pending>> = const { Cell::new(Vec::new()) };
-    static ARE_SOME: Cell<bool> = const { Cell::new(false) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -51,14 +54,14 @@ pub fn keep(pending: Pending) {
     let mut all = PENDING.take();
     all.push(pending);
     PENDING.set(all);
-    ARE_SOME.set(true);
+    ARE_SOME.store(true, Ordering::Relaxed);
     running::at_end(settle);
 }
 
 /// Counts the rows that stay, and forgets those that were taken back, or rolled back with a subtransaction.
 #[inline]
 pub fn settle() {
-    if ARE_SOME.get() {
+    if ARE_SOME.load(Ordering::Relaxed) {
         decide();
     }
 }
@@ -78,7 +81,7 @@ fn decide() {
             Written::Updated | Written::Nothing => {}
         }
     }
-    ARE_SOME.set(!undecided.is_empty());
+    ARE_SOME.store(!undecided.is_empty(), Ordering::Relaxed);
     if !undecided.is_empty() {
         PENDING.set(undecided);
         running::at_end(settle);
@@ -104,7 +107,7 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => settle(),
         _ if tx::ends(event) => {
             PENDING.take();
-            ARE_SOME.set(false);
+            ARE_SOME.store(false, Ordering::Relaxed);
         }
         _ => {}
     }
@@ -117,7 +120,7 @@ unsafe extern "C-unwind" fn at_subtransaction(
     around: pg_sys::SubTransactionId,
     _argument: *mut std::ffi::c_void,
 ) {
-    if !ARE_SOME.get() {
+    if !ARE_SOME.load(Ordering::Relaxed) {
         return;
     }
     let mut all = PENDING.take();
@@ -131,6 +134,6 @@ unsafe extern "C-unwind" fn at_subtransaction(
         }
         _ => {}
     }
-    ARE_SOME.set(!all.is_empty());
+    ARE_SOME.store(!all.is_empty(), Ordering::Relaxed);
     PENDING.set(all);
 }

@@ -41,6 +41,8 @@ pub struct Watch {
     pub plan: Rc<Plan>,
     /// A hash of that: while one index replaces another (REINDEX CONCURRENTLY), a row may come to both.
     pub read: u64,
+    /// The table has no other index of this access method.
+    pub is_alone: bool,
     /// The table is a heap, whose rows' headers can be read.
     pub is_heap: bool,
     /// See [`Options`].
@@ -118,6 +120,7 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
         schema: schema.oid,
         plan,
         read,
+        is_alone: indexes::of(table.rd_id).len() < 2,
         // SAFETY: the table is open.
         is_heap: unsafe { shape::is_plain_table(std::ptr::from_ref(table).cast_mut()) },
         replica,
