@@ -60,7 +60,7 @@ pub fn copy_addresses(client: &mut Client, table: &str, addresses: &[Ipv4Addr]) 
 
 /// Events for COPY, in batches, ready to be sent: making them must not take time during the measurement.
 pub struct Events {
-    /// Lines of `event_time` and `payload`.
+    /// Lines of `event_time`, `src_ip` and `payload`.
     pub batches: Vec<Vec<u8>>,
     /// How many there are.
     pub count: u64,
@@ -99,14 +99,14 @@ pub fn heavy_tailed(random: &mut Random, pool: &[Ipv4Addr]) -> Ipv4Addr {
     pool[at.min(pool.len() - 1)]
 }
 
-/// One line of COPY: a time, and about 400 bytes of JSON as a honeypot writes it.
+/// One line of COPY: a time, an address, and about 400 bytes of JSON as a honeypot writes it.
 fn event(text: &mut String, random: &mut Random, number: usize, address: Ipv4Addr) {
     let (seconds, bits) = (number / 20, random.next());
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let time = format!("2026-03-{:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", seconds / 86400 + 1, bits % 1_000_000);
     let _ = writeln!(
         text,
-        "{time}\t{{\"eventid\": \"cowrie.login.failed\", \"username\": \"root\", \"password\": \"{:08x}\", \
+        "{time}\t{address}\t{{\"eventid\": \"cowrie.login.failed\", \"username\": \"root\", \"password\": \"{:08x}\", \
          \"message\": \"login attempt [root/{:08x}] failed\", \"sensor\": \"honeypot-{:02}\", \
          \"timestamp\": \"{time}\", \"src_ip\": \"{address}\", \"src_port\": {}, \"dst_ip\": \"10.0.0.5\", \
          \"dst_port\": 2222, \"session\": \"{:012x}\", \"protocol\": \"ssh\", \
