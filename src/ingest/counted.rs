@@ -114,7 +114,8 @@ impl Drop for Held {
 }
 
 impl All {
-    fn put(&mut self, counted: Box<Counted>) {
+    fn put(&mut self, mut counted: Box<Counted>) {
+        counted.tally.put_aside();
         let at = self.levels.partition_point(|level| level.subtransaction < counted.subtransaction);
         if self.levels.get(at).is_none_or(|level| level.subtransaction != counted.subtransaction) {
             let level = Level { subtransaction: counted.subtransaction, addresses: 0, tables: HashMap::default() };

@@ -13,11 +13,13 @@ use crate::pg::{memory, tx};
 
 /// Addresses for which a session keeps memory between statements: about 2 MB. Giving it back and faulting it in again
 /// costs a loader with batches of 10,000 rows as much as reading the addresses.
-const KEPT: usize = 30_000;
+const KEPT: usize = 32_768;
 
 /// Observations that wait to be counted together: about 256 kB of them. Between two rows a loader touches so much memory
 /// that the place of each count has left the processor's cache: one by one, they take four times as long.
 const RECENT: usize = 8_192;
+/// Those of a tally that is put aside.
+const FEW: usize = 16;
 
 /// Addresses and counts.
 #[derive(Default)]
@@ -105,14 +107,24 @@ impl Tally {
         }
     }
 
-    /// How many entries it holds at most.
+    /// How many entries it holds; more while some are not counted.
     pub fn size(&self) -> usize {
         self.recent.len() + self.addresses.len() + self.groups.len()
     }
 
     /// So many entries that they should go to the queue.
-    pub fn is_full(&self, most: usize) -> bool {
+    #[inline]
+    pub fn is_full(&mut self, most: usize) -> bool {
+        if self.size() >= most {
+            self.count();
+        }
         self.size() >= most
+    }
+
+    /// Counts all, and keeps no memory for more: it is put aside, maybe one of a thousand.
+    pub fn put_aside(&mut self) {
+        self.count();
+        self.recent.shrink_to(FEW);
     }
 
     /// It holds more memory than a session keeps.

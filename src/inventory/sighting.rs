@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use pgrx::pg_sys::Datum;
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
 use super::places::{Place, are_everywhere, is_there, numbers_of};
 use super::seen::Seen;
@@ -20,6 +20,7 @@ use crate::pg::memory;
 use crate::pg::scratch::Scratch;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
+use crate::pg::tx;
 use crate::pg::tx::Settings;
 use crate::settings;
 
@@ -48,7 +49,7 @@ pub fn add(schema: &Schema, places: &[Place]) {
         pgrx::check_for_interrupts!();
         memory::within("asn_inventory sightings", || {
             if blocks() < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
-                write(schema, batch);
+                write(schema, batch, everywhere);
             } else {
                 update(schema, batch, &mut left_out);
             }
@@ -79,25 +80,71 @@ const COLUMNS: [shape::Column; 5] = [
     (c"observation_count", pg_sys::INT8OID),
 ];
 
+/// Adds to the rows that are there, and inserts the others. Here nobody else inserts as a rule: then this costs two thirds of
+/// an upsert, which looks for each row before, and locks it or inserts it on trial.
+fn write(schema: &Schema, batch: &[Row], everywhere: bool) {
+    if everywhere {
+        return upsert(schema, batch);
+    }
+    let sql = Sql::on(schema, c"ip_sighting");
+    let mut is_there = vec![false; batch.len()];
+    let fetched = Settings::rows_are_fetched();
+    let found = sql.returning(
+        &format!(
+            "UPDATE {0}.ip_sighting s SET {ADDED}
+             FROM pg_catalog.unnest($1::{0}.ip_sighting[]) WITH ORDINALITY AS excluded
+             WHERE s.ip_address = ANY ($2) AND s.ip_address = excluded.ip_address AND s.source_id = excluded.source_id
+             RETURNING excluded.ordinality",
+            schema.name
+        ),
+        &[rows(schema, batch), argument::addresses(batch.iter().map(|(ip, ..)| ip))],
+    );
+    drop(fetched);
+    for row in 0..found.len() {
+        if let Some(place) = found.get::<i64>(row, 1) {
+            is_there[place as usize - 1] = true;
+        }
+    }
+    let new: Vec<Row> = batch.iter().zip(&is_there).filter(|(_, is_there)| !**is_there).map(|(row, _)| *row).collect();
+    if new.is_empty() {
+        return;
+    }
+    match tx::attempt(|| insert(schema, &new)) {
+        Ok(()) => {}
+        Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION => upsert(schema, &new),
+        Err(failure) => failure.raise(),
+    }
+}
+
+fn insert(schema: &Schema, batch: &[Row]) {
+    Sql::on(schema, c"ip_sighting").run(&insert_sql(schema), &[rows(schema, batch)]);
+}
+
+fn upsert(schema: &Schema, batch: &[Row]) {
+    let _fetched = Settings::rows_are_fetched();
+    let text = format!("{} ON CONFLICT (ip_address, source_id) DO UPDATE SET {ADDED}", insert_sql(schema));
+    Sql::on(schema, c"ip_sighting").run(&text, &[rows(schema, batch)]);
+}
+
+const COLUMNS_OF_A_ROW: &str = "ip_address, source_id, first_seen_at, last_seen_at, observation_count";
+
 /// The rows go in as one array of the table's own type: five arrays beside each other would be read five times.
-fn write(schema: &Schema, batch: &[Row]) {
-    let rows = as_rows(schema, batch).unwrap_or_else(|| {
+fn insert_sql(schema: &Schema) -> String {
+    format!(
+        "INSERT INTO {0}.ip_sighting AS s ({COLUMNS_OF_A_ROW})
+         SELECT {COLUMNS_OF_A_ROW} FROM pg_catalog.unnest($1::{0}.ip_sighting[]) AS r",
+        schema.name
+    )
+}
+
+fn rows(schema: &Schema, batch: &[Row]) -> Argument {
+    as_rows(schema, batch).unwrap_or_else(|| {
         not_ready(
             "table \"ip_sighting\" was altered",
             "Queued observations stay in the table.",
             "Undo the change, or set asn_inventory.sightings_max_size to 0.",
         )
-    });
-    let _fetched = Settings::rows_are_fetched();
-    Sql::on(schema, c"ip_sighting").run(
-        &format!(
-            "INSERT INTO {0}.ip_sighting AS s (ip_address, source_id, first_seen_at, last_seen_at, observation_count)
-             SELECT r.ip_address, r.source_id, r.first_seen_at, r.last_seen_at, r.observation_count FROM pg_catalog.unnest($1::{0}.ip_sighting[]) AS r
-             ON CONFLICT (ip_address, source_id) DO UPDATE SET {ADDED}",
-            schema.name
-        ),
-        &[rows],
-    );
+    })
 }
 
 /// An array of the table's type; `None`: it does not begin with the columns that the extension made.
