@@ -231,10 +231,13 @@ fn elements(array: &[u8], parts: &[Vec<String>], finder: &mut Finder<'_>) {
 
 /// Whether values of a type are texts, those of the extension citext too.
 pub fn is_text(kind: pg_sys::Oid) -> bool {
-    // SAFETY: a catalog look-up that tolerates absence.
+    // SAFETY: catalog look-ups that tolerate absence.
     let citext = || unsafe { pg_sys::get_extension_oid(c"citext".as_ptr(), true) };
+    // From PostgreSQL 18 on, the array is a member of the extension as well.
+    // SAFETY: as above.
+    let is_array = || unsafe { pg_sys::get_element_type(kind) } != pg_sys::InvalidOid;
     matches!(kind, pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID)
-        || extension_of(pg_sys::TypeRelationId, kind).is_some_and(|extension| extension == citext())
+        || extension_of(pg_sys::TypeRelationId, kind).is_some_and(|extension| extension == citext()) && !is_array()
 }
 
 fn is_inet(kind: pg_sys::Oid) -> bool {
