@@ -120,7 +120,7 @@ fn indexes_generated_columns_and_parallel_queries_use_them() {
     let by_text = "SELECT p->>'src' FROM e WHERE ip_extract_array(input) @> ARRAY['10.0.0.8'::inet]";
     assert!(plan(by_text).contains("e_input"), "{}", plan(by_text));
     assert_eq!(value(by_text), "10.0.0.8:22");
-    let all = "SELECT count(DISTINCT ip_parse(p, 'src')), count(ip_parse(input)) FROM e";
+    let all = "SELECT count(ip_parse(p, 'src')), count(ip_parse(input)) FROM e";
     let parallel = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;";
     assert!(cluster.lines("postgres", &format!("{parallel} EXPLAIN (COSTS off) {all}")).join(" ").contains("Gather"));
     assert_eq!(cluster.lines("postgres", &format!("{parallel} {all}")), ["50000|0"]);

@@ -190,6 +190,25 @@ fn tables_that_are_gone_or_temporary_keep_no_number() {
 }
 
 #[test]
+fn what_somebody_inserts_by_hand_meanwhile_is_added_to() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('1.1.1.1')");
+    db.settle();
+    let mut other = db.connect();
+    run(
+        &mut other,
+        "BEGIN; INSERT INTO ip_sighting SELECT '8.8.8.8', id, now(), now(), 5 FROM ip_sighting_source WHERE tbl = 'e'::regclass",
+    );
+    db.sql("INSERT INTO e VALUES ('8.8.8.8'), ('8.8.8.8'), ('9.9.9.9'), ('1.1.1.1')");
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'asn_inventory worker'
+                 AND wait_event_type = 'Lock' AND datname = current_database()";
+    db.wait(waits, "t");
+    run(&mut other, "COMMIT");
+    assert_eq!(sightings(&db), ["1.1.1.1|e||2", "8.8.8.8|e||7", "9.9.9.9|e||1"]);
+    assert_eq!(db.value("SELECT sum(observation_count) FROM ip_inventory"), "5", "each event once");
+}
+
+#[test]
 fn at_its_limit_known_rows_count_on_and_the_rest_is_said() {
     let cluster = Cluster::builder()
         .conf("asn_inventory.absorb_interval", "20ms")
