@@ -23,6 +23,28 @@ pub fn beginning(moment: i64, width: i64) -> i64 {
     moment.div_euclid(width).saturating_mul(width)
 }
 
+/// Places in groups of at most `most` addresses together, or of one that has more.
+///
+/// ```
+/// use enrich::activity::groups;
+/// assert_eq!(groups(&[(1, 4), (2, 3), (3, 9), (4, 0)], 7), [vec![1, 2], vec![3], vec![4]]);
+/// ```
+#[must_use]
+pub fn groups(sizes: &[(i32, i64)], most: i64) -> Vec<Vec<i32>> {
+    let (mut groups, mut left): (Vec<Vec<i32>>, i64) = (Vec::new(), 0);
+    for (place, size) in sizes {
+        match groups.last_mut() {
+            Some(group) if *size <= left => group.push(*place),
+            _ => {
+                groups.push(vec![*place]);
+                left = most;
+            }
+        }
+        left -= size;
+    }
+    groups
+}
+
 /// Addresses in order, each once, with how often it was observed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed(Vec<(IpAddr, i64)>);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use enrich::activity::{DAY, HOUR, Observed, beginning};
+use enrich::activity::{DAY, HOUR, Observed, beginning, groups};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::activity;
@@ -31,6 +31,8 @@ const BATCH: usize = 10_000;
 const REMEMBERED: usize = 2_000_000;
 /// Of the memory that a time takes, for those who look for memory that was not given back.
 const MEMORY: &str = "asn_inventory activity";
+/// Addresses, with repetitions, of places whose hours are merged at a time.
+const MERGED: i64 = 4_000_000;
 /// Rows of counts of one statement.
 const COUNTS: usize = 20_000;
 
@@ -62,7 +64,7 @@ pub fn recount(schema: &Schema) -> bool {
     for hour in hours.into_iter().filter(|hour| *hour >= oldest_hour) {
         pgrx::check_for_interrupts!();
         memory::within(MEMORY, || {
-            let merged = counting.take(hour, HOUR);
+            let merged = counting.take_all(hour, HOUR);
             counting.count(hour, false, &union(&merged));
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (hour, place, observed)), false, true);
         });
@@ -122,9 +124,7 @@ impl Counting<'_> {
     fn day(&mut self, day: i64, oldest_hour: i64, ended: i64) {
         let schema = self.schema;
         if day < oldest_hour {
-            let merged = self.take(day, DAY);
-            self.count(day, true, &union(&merged));
-            activity::insert(schema, merged.into_iter().map(|(place, observed)| (day, place, observed)), true, true);
+            self.merge(day);
         } else {
             activity::forget_marks(schema, day);
             // Hour by hour: so memory follows the distinct addresses of the day.
@@ -146,6 +146,50 @@ impl Counting<'_> {
         }
     }
 
+    /// Merges the hours of a day, of some places at a time. Of a place with more addresses than that, hour by hour: so memory
+    /// follows its distinct addresses.
+    fn merge(&mut self, day: i64) {
+        let mut all = Observed::default();
+        let sizes = self.sizes(day);
+        let is_large = |places: &[i32]| {
+            let of_these = sizes.iter().filter(|(place, _)| places.contains(place));
+            of_these.map(|(_, size)| size).sum::<i64>() > MERGED
+        };
+        for places in groups(&sizes, MERGED) {
+            let mut merged: HashMap<i32, Observed> = HashMap::new();
+            let hours = if is_large(&places) { 24 } else { 0 };
+            // The whole day has what is left after its hours: what was kept by day, and what came meanwhile.
+            for (start, width) in (0..hours).map(|hour| (day + hour * HOUR, HOUR)).chain([(day, DAY)]) {
+                pgrx::check_for_interrupts!();
+                memory::within(MEMORY, || {
+                    for (place, observed) in self.take(start, width, &places) {
+                        let known = merged.entry(place).or_default();
+                        *known = Observed::union([&*known, &observed]);
+                    }
+                });
+            }
+            memory::within(MEMORY, || {
+                all = Observed::union(std::iter::once(&all).chain(merged.values()));
+                let days = merged.into_iter().map(|(place, observed)| (day, place, observed));
+                activity::insert(self.schema, days, true, true);
+            });
+        }
+        self.count(day, true, &all);
+    }
+
+    /// Which places have rows of a day, and for how many addresses, with repetitions.
+    fn sizes(&self, day: i64) -> Vec<(i32, i64)> {
+        let sql = Sql::on(self.schema, c"ip_activity");
+        let found = sql.returning(
+            &format!(
+                "SELECT source_id, sum(addresses)::bigint FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 GROUP BY 1 ORDER BY 1",
+                self.schema.name
+            ),
+            &[argument::moment(day), argument::moment(day + DAY)],
+        );
+        (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
+    }
+
     /// The hours or days of rows that meet a condition, in which `$1` is a limit and `$2` the place that marks a day.
     fn moments(&self, condition: &str, limit: i64) -> Vec<i64> {
         let sql = Sql::on(self.schema, c"ip_activity");
@@ -161,29 +205,48 @@ impl Counting<'_> {
 
     /// What each place saw in an hour.
     fn read(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
-        self.parts(start, width, "SELECT source_id, packed FROM", "")
+        self.parts(start, width, None, "SELECT source_id, packed FROM", "")
     }
 
     /// What is kept of a day without its hours.
     fn read_day_alone(&self, day: i64) -> Vec<(i32, Observed)> {
-        self.parts(day, DAY, "SELECT source_id, packed FROM", "AND by_day")
+        self.parts(day, DAY, None, "SELECT source_id, packed FROM", "AND by_day")
     }
 
     /// The same, and removes the rows. In one statement: others may come at any moment.
-    fn take(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
-        self.parts(start, width, "DELETE FROM", "RETURNING source_id, packed")
+    fn take_all(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
+        self.parts(start, width, None, "DELETE FROM", "RETURNING source_id, packed")
     }
 
-    fn parts(&self, start: i64, width: i64, from: &str, returning: &str) -> Vec<(i32, Observed)> {
+    /// The same of some places.
+    fn take(&self, start: i64, width: i64, places: &[i32]) -> Vec<(i32, Observed)> {
+        self.parts(start, width, Some(places), "DELETE FROM", "RETURNING source_id, packed")
+    }
+
+    fn parts(
+        &self,
+        start: i64,
+        width: i64,
+        places: Option<&[i32]>,
+        from: &str,
+        returning: &str,
+    ) -> Vec<(i32, Observed)> {
         let sql = Sql::on(self.schema, c"ip_activity");
         // Of a day, what is kept by day is a part of it. An hour is named itself, so that Citus asks one shard.
         let hour = if width == HOUR { "bucket = $1 AND" } else { "" };
+        let of = if places.is_some() { "AND source_id = ANY ($4)" } else { "" };
+        let mut arguments = vec![
+            argument::moment(start),
+            argument::moment(start + width),
+            (pg_sys::BOOLOID, (width == DAY).into_datum()),
+        ];
+        arguments.extend(places.map(|places| argument::integers(places.to_vec())));
         let found = sql.returning(
             &format!(
-                "{from} {}.ip_activity WHERE {hour} bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3) {returning}",
+                "{from} {}.ip_activity WHERE {hour} bucket >= $1 AND bucket < $2 AND (NOT by_day OR $3) {of} {returning}",
                 self.schema.name
             ),
-            &[argument::moment(start), argument::moment(start + width), (pg_sys::BOOLOID, (width == DAY).into_datum())],
+            &arguments,
         );
         let mut parts: HashMap<i32, Vec<Vec<u8>>> = HashMap::new();
         for row in 0..found.len() {
