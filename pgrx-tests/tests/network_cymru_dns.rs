@@ -225,8 +225,9 @@ fn times_of_a_clock_that_was_ahead_stop_no_question() {
     world.ingest(&["8.8.8.8"]);
     world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
     assert_eq!(world.fakes.times(Service::Dns, "45.1.0.1"), 2);
-    assert_eq!(world.value("SELECT processed FROM refresh_stale('cymru')"), "1");
-    assert_eq!(world.row("45.2.0.1", "cymru_status, cymru_ts < now()"), "found|t");
+    // The worker's own rounds may have been first.
+    world.sql("SELECT refresh_stale('cymru')");
+    world.wait_row("45.2.0.1", "cymru_status, cymru_ts < now()", "found|t");
 }
 
 #[test]
