@@ -23,24 +23,23 @@ pub fn beginning(moment: i64, width: i64) -> i64 {
     moment.div_euclid(width).saturating_mul(width)
 }
 
-/// Places in groups of at most `most` addresses together, or of one that has more.
+/// Places in groups of at most `most` addresses together, or of one that has more; each with how many it has.
 ///
 /// ```
 /// use enrich::activity::groups;
-/// assert_eq!(groups(&[(1, 4), (2, 3), (3, 9), (4, 0)], 7), [vec![1, 2], vec![3], vec![4]]);
+/// assert_eq!(groups(&[(1, 4), (2, 3), (3, 9), (4, 0)], 7), [(vec![1, 2], 7), (vec![3], 9), (vec![4], 0)]);
 /// ```
 #[must_use]
-pub fn groups(sizes: &[(i32, i64)], most: i64) -> Vec<Vec<i32>> {
-    let (mut groups, mut left): (Vec<Vec<i32>>, i64) = (Vec::new(), 0);
+pub fn groups(sizes: &[(i32, i64)], most: i64) -> Vec<(Vec<i32>, i64)> {
+    let mut groups: Vec<(Vec<i32>, i64)> = Vec::new();
     for (place, size) in sizes {
         match groups.last_mut() {
-            Some(group) if *size <= left => group.push(*place),
-            _ => {
-                groups.push(vec![*place]);
-                left = most;
+            Some((places, sum)) if *sum + size <= most => {
+                places.push(*place);
+                *sum += size;
             }
+            _ => groups.push((vec![*place], *size)),
         }
-        left -= size;
     }
     groups
 }

@@ -199,13 +199,21 @@ fn what_somebody_inserts_by_hand_meanwhile_is_added_to() {
         &mut other,
         "BEGIN; INSERT INTO ip_sighting SELECT '8.8.8.8', id, now(), now(), 5 FROM ip_sighting_source WHERE tbl = 'e'::regclass",
     );
-    db.sql("INSERT INTO e VALUES ('8.8.8.8'), ('8.8.8.8'), ('9.9.9.9'), ('1.1.1.1')");
+    db.sql(
+        "INSERT INTO e SELECT '34.64.0.0'::inet + i FROM generate_series(1, 1500) i
+         UNION ALL VALUES (inet '8.8.8.8'), ('8.8.8.8'), ('1.1.1.1')",
+    );
     let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'asn_inventory worker'
                  AND wait_event_type = 'Lock' AND datname = current_database()";
     db.wait(waits, "t");
     run(&mut other, "COMMIT");
-    assert_eq!(sightings(&db), ["1.1.1.1|e||2", "8.8.8.8|e||7", "9.9.9.9|e||1"]);
-    assert_eq!(db.value("SELECT sum(observation_count) FROM ip_inventory"), "5", "each event once");
+    db.settle();
+    assert_eq!(
+        db.lines("SELECT host(ip_address), observation_count FROM ip_sighting WHERE ip_address <<= ANY ('{8.8.8.8,1.1.1.1}'::inet[]) ORDER BY 1"),
+        ["1.1.1.1|2", "8.8.8.8|7"]
+    );
+    assert_eq!(db.lines("SELECT count(*), sum(observation_count) FROM ip_sighting"), ["1502|1509"]);
+    assert_eq!(db.value("SELECT sum(observation_count) FROM ip_inventory"), "1504", "each event once");
 }
 
 #[test]

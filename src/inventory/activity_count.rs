@@ -150,14 +150,9 @@ impl Counting<'_> {
     /// follows its distinct addresses.
     fn merge(&mut self, day: i64) {
         let mut all = Observed::default();
-        let sizes = self.sizes(day);
-        let is_large = |places: &[i32]| {
-            let of_these = sizes.iter().filter(|(place, _)| places.contains(place));
-            of_these.map(|(_, size)| size).sum::<i64>() > MERGED
-        };
-        for places in groups(&sizes, MERGED) {
+        for (places, size) in groups(&self.sizes(day), MERGED) {
             let mut merged: HashMap<i32, Observed> = HashMap::new();
-            let hours = if is_large(&places) { 24 } else { 0 };
+            let hours = if size > MERGED { 24 } else { 0 };
             // The whole day has what is left after its hours: what was kept by day, and what came meanwhile.
             for (start, width) in (0..hours).map(|hour| (day + hour * HOUR, HOUR)).chain([(day, DAY)]) {
                 pgrx::check_for_interrupts!();

@@ -26,6 +26,8 @@ use crate::settings;
 
 /// Rows of one statement.
 const BATCH: usize = 10_000;
+/// Rows of a place that are worth a statement of their own.
+const LARGE: usize = 1_000;
 const BLOCKS_OF_A_MB: u32 = (1 << 20) / pg_sys::BLCKSZ;
 /// One address, the number of the place that saw it, and how.
 type Row = (IpAddr, i32, Seen);
@@ -37,23 +39,29 @@ pub const ADDED: &str = "first_seen_at = least(s.first_seen_at, EXCLUDED.first_s
 
 /// Adds what places saw: of each place, each address once.
 pub fn add(schema: &Schema, places: &[Place]) {
-    let mut rows: Vec<Row> =
-        places.iter().flat_map(|place| place.seen.iter().map(|(ip, seen)| (*ip, place.number, *seen))).collect();
-    // In the order of the key, in which every round locks them.
-    rows.sort_unstable_by_key(|(ip, place, _)| (*ip, *place));
     let everywhere = are_everywhere(schema);
     let table = schema.relation(c"ip_sighting");
     let blocks = || if everywhere { citus::estimated_blocks(table) } else { schema.blocks(c"ip_sighting") };
+    let (large, small): (Vec<&Place>, Vec<&Place>) =
+        places.iter().partition(|place| !everywhere && place.seen.len() >= LARGE);
+    let alone = large.into_iter().map(|place| (Some(place.number), vec![place]));
     let mut left_out: HashMap<i32, i64> = HashMap::new();
-    for batch in rows.chunks(BATCH) {
-        pgrx::check_for_interrupts!();
-        memory::within("asn_inventory sightings", || {
-            if blocks() < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB) {
-                write(schema, batch, everywhere);
-            } else {
-                update(schema, batch, &mut left_out);
-            }
-        });
+    for (number, places) in alone.chain([(None, small)]) {
+        let mut rows: Vec<Row> =
+            places.iter().flat_map(|place| place.seen.iter().map(|(ip, seen)| (*ip, place.number, *seen))).collect();
+        // In the order of the key.
+        rows.sort_unstable_by_key(|(ip, place, _)| (*ip, *place));
+        for batch in rows.chunks(BATCH) {
+            pgrx::check_for_interrupts!();
+            memory::within("asn_inventory sightings", || {
+                let has_room = blocks() < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB);
+                match number {
+                    _ if !has_room => update(schema, batch, &mut left_out),
+                    Some(number) => write(schema, batch, number),
+                    None => upsert(schema, batch),
+                }
+            });
+        }
     }
     note(schema, places, &left_out, everywhere);
 }
@@ -80,12 +88,10 @@ const COLUMNS: [shape::Column; 5] = [
     (c"observation_count", pg_sys::INT8OID),
 ];
 
-/// Adds to the rows that are there, and inserts the others. Here nobody else inserts as a rule: then this costs two thirds of
-/// an upsert, which looks for each row before, and locks it or inserts it on trial.
-fn write(schema: &Schema, batch: &[Row], everywhere: bool) {
-    if everywhere {
-        return upsert(schema, batch);
-    }
+/// Adds to the rows of a place that are there, and inserts the others. Nobody else inserts as a rule: then this costs two
+/// thirds of an upsert, which looks for each row before, and locks it or inserts it on trial. Not for several places at once: of
+/// an address, the sightings of all would be read.
+fn write(schema: &Schema, batch: &[Row], place: i32) {
     let sql = Sql::on(schema, c"ip_sighting");
     let mut is_there = vec![false; batch.len()];
     let fetched = Settings::rows_are_fetched();
@@ -93,16 +99,20 @@ fn write(schema: &Schema, batch: &[Row], everywhere: bool) {
         &format!(
             "UPDATE {0}.ip_sighting s SET {ADDED}
              FROM pg_catalog.unnest($1::{0}.ip_sighting[]) WITH ORDINALITY AS excluded
-             WHERE s.ip_address = ANY ($2) AND s.ip_address = excluded.ip_address AND s.source_id = excluded.source_id
+             WHERE s.ip_address = ANY ($2) AND s.source_id = $3 AND s.ip_address = excluded.ip_address
              RETURNING excluded.ordinality",
             schema.name
         ),
-        &[rows(schema, batch), argument::addresses(batch.iter().map(|(ip, ..)| ip))],
+        &[
+            rows(schema, batch),
+            argument::addresses(batch.iter().map(|(ip, ..)| ip)),
+            (pg_sys::INT4OID, place.into_datum()),
+        ],
     );
     drop(fetched);
     for row in 0..found.len() {
-        if let Some(place) = found.get::<i64>(row, 1) {
-            is_there[place as usize - 1] = true;
+        if let Some(number) = found.get::<i64>(row, 1) {
+            is_there[number as usize - 1] = true;
         }
     }
     let new: Vec<Row> = batch.iter().zip(&is_there).filter(|(_, is_there)| !**is_there).map(|(row, _)| *row).collect();
