@@ -299,6 +299,37 @@ fn two_indexes_of_a_table_read_what_they_say() {
 }
 
 #[test]
+fn an_index_without_a_sensor_leaves_that_of_another_alone() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (src inet, dst inet, hp text);
+         CREATE INDEX one ON e USING ip_observer (src) INCLUDE (hp) WITH (sensor = 'hp'); CREATE INDEX two ON e USING ip_observer (dst);
+         INSERT INTO e VALUES ('3.129.1.1', '3.129.1.2', 'hp1'), ('3.129.1.1', '3.129.1.2', 'hp2'), ('3.129.1.1', '3.129.1.2', NULL)",
+    );
+    db.settle();
+    let seen = "SELECT concat_ws(' ', host(ip_address), sensor, observations) FROM ip_sightings ORDER BY 1";
+    assert_eq!(db.lines(seen), ["3.129.1.1  1", "3.129.1.1 hp1 1", "3.129.1.1 hp2 1", "3.129.1.2  3"]);
+}
+
+#[test]
+fn a_partition_follows_the_triggers_of_the_table_above() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k); CREATE TABLE r1 PARTITION OF r FOR VALUES IN (1);
+         SELECT attach_ip_source('r', '{ip}'); CREATE INDEX ON r USING ip_observer (ip)",
+    );
+    let mut session = db.connect();
+    let mut insert = |how: &str| {
+        db.sql(how);
+        run(&mut session, "INSERT INTO r1 VALUES ('3.129.1.1', 1)");
+        db.counts()
+    };
+    assert_eq!(insert("SELECT"), ["3.129.1.1|1"]);
+    assert_eq!(insert("ALTER TABLE r DISABLE TRIGGER asn_inventory_observe"), ["3.129.1.1|2"]);
+    assert_eq!(insert("ALTER TABLE r ENABLE TRIGGER asn_inventory_observe"), ["3.129.1.1|3"]);
+}
+
+#[test]
 fn a_dump_brings_tables_and_indexes_back_as_they_were() {
     let db = Db::new();
     db.sql(

@@ -97,3 +97,30 @@ fn chunks_have_the_index_that_observes_from_timescaledb() {
     cluster.sql(DB, "INSERT INTO later VALUES ('2027-01-01Z', '34.64.9.9'), ('2026-01-02Z', '34.64.9.9')");
     cluster.wait_value(DB, "SELECT observation_count FROM ip_inventory WHERE ip_address = '34.64.9.9'", "2");
 }
+
+/// TimescaleDB puts a node of its own above what changes rows of a hypertable.
+#[test]
+fn with_queries_that_change_hypertables_count_new_rows_alone() {
+    if !needs::has("timescaledb", "with_queries_that_change_hypertables_count_new_rows_alone") {
+        return;
+    }
+    let cluster = cluster();
+    cluster.sql(
+        DB,
+        "CREATE TABLE h (at timestamptz NOT NULL, src inet); SELECT create_hypertable('h', 'at');
+         CREATE TABLE plain (at timestamptz, src inet, taken bool DEFAULT false)",
+    );
+    cluster.sql(DB, "SELECT attach_ip_source('h', '{src}', 'at', method => 'index')");
+    cluster.sql(
+        DB,
+        "INSERT INTO plain SELECT '2026-01-01Z', inet '34.64.0.0' + i FROM generate_series(1, 7) i;
+         WITH u AS (UPDATE plain SET taken = true RETURNING at, src) INSERT INTO h SELECT * FROM u",
+    );
+    let counted = "SELECT observations FROM ip_source WHERE tbl = 'h'::regclass";
+    cluster.wait_value(DB, counted, "7");
+    cluster.sql(DB, "WITH i AS (INSERT INTO h SELECT at, src FROM plain RETURNING src) DELETE FROM plain USING i WHERE plain.src = i.src");
+    cluster.wait_value(DB, counted, "14");
+    cluster.sql(DB, "WITH u AS (UPDATE h SET src = src + 100 RETURNING at, src) INSERT INTO plain SELECT * FROM u");
+    cluster.sql(DB, "INSERT INTO h VALUES ('2026-01-01Z', '34.64.9.9')");
+    cluster.wait_value(DB, counted, "15");
+}

@@ -35,19 +35,20 @@ impl Addresses {
     #[inline]
     pub fn add(&mut self, key: Key, seen: Seen) {
         let Addresses { entries, places, seed } = self;
-        let is_it = |place: &u32| entries[*place as usize].0 == key;
-        match places.find(hash(seed, &key), is_it) {
+        let hash = hash(seed, &key);
+        match places.find(hash, |place| entries[*place as usize].0 == key) {
             Some(place) => entries[*place as usize].1.add(seen),
-            None => self.push(key, seen),
+            None => self.push(key, hash, seen),
         }
     }
 
-    fn push(&mut self, key: Key, seen: Seen) {
+    /// Adds a key that is not there.
+    fn push(&mut self, key: Key, key_hash: u64, seen: Seen) {
         let Addresses { entries, places, seed } = self;
         // A tally goes to the queue long before it has so many.
         let place = u32::try_from(entries.len()).unwrap_or(u32::MAX);
         entries.push((key, seen));
-        places.insert_unique(hash(seed, &key), place, |place| hash(seed, &entries[*place as usize].0));
+        places.insert_unique(key_hash, place, |place| hash(seed, &entries[*place as usize].0));
     }
 
     /// How many there are.
@@ -81,7 +82,8 @@ impl Addresses {
         let entries = std::mem::take(&mut self.entries);
         self.places.clear();
         for (key, seen) in entries.into_iter().filter(|(key, _)| is_kept(key)) {
-            self.push(key, seen);
+            let hash = hash(&self.seed, &key);
+            self.push(key, hash, seen);
         }
     }
 }

@@ -151,6 +151,8 @@ impl All {
             for counted in level.tables.values_mut() {
                 level.addresses = level.addresses.saturating_sub(counted.tally.size());
                 is_hasty |= counted.flush(now, is_hasty);
+                // Of a load into a thousand partitions, most get nothing more.
+                counted.tally = Tally::default();
             }
         }
     }

@@ -65,6 +65,14 @@ impl Groups {
         }
     }
 
+    /// The same: of none.
+    #[inline]
+    pub fn of_no_sensor(&mut self) {
+        if self.sensor != 0 {
+            self.change_sensor(b"");
+        }
+    }
+
     #[cold]
     fn change_sensor(&mut self, name: &[u8]) {
         if self.names.is_empty() {

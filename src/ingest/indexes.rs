@@ -108,10 +108,19 @@ pub fn made_for(index: pg_sys::Oid) -> pg_sys::Oid {
     unsafe { pg_sys::IndexGetRelation(top, true) }
 }
 
-/// The index of a partitioned table above that sees all rows of a table, and to which a trigger there leaves them: whether it
-/// observes what a subscription brings; `None`: there is none. (Where the table above has a trigger as well, the index leaves
-/// them to triggers.)
-pub fn above(table: &pg_sys::RelationData) -> Option<bool> {
+/// What an index of a partitioned table above does with the rows of a partition that has a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Above {
+    /// Leaves them to triggers: the table above has one as well.
+    LeavesAll,
+    /// Counts them, but not those that a subscription brings.
+    CountsOwn,
+    /// Counts them all.
+    CountsAll,
+}
+
+/// The same of a table; `None`: no index above sees its rows.
+pub fn above(table: &pg_sys::RelationData) -> Option<Above> {
     // SAFETY: the table is open.
     if !unsafe { (*table.rd_rel).relispartition } {
         return None;
@@ -121,8 +130,11 @@ pub fn above(table: &pg_sys::RelationData) -> Option<bool> {
         let modes = install::modes(&schema, made_for(index.index));
         modes.into_iter().all(|mode| mode == pg_sys::TRIGGER_DISABLED)
     };
-    let above = of(table.rd_id).into_iter().filter(|index| index.is_valid && index.is_inherited);
-    above.into_iter().find(is_free).map(|index| index.replica)
+    let above: Vec<Observer> =
+        of(table.rd_id).into_iter().filter(|index| index.is_valid && index.is_inherited).collect();
+    let counts = |index: &Observer| if index.replica { Above::CountsAll } else { Above::CountsOwn };
+    let none = (!above.is_empty()).then_some(Above::LeavesAll);
+    above.iter().find(|index| is_free(index)).map(counts).or(none)
 }
 
 /// The condition, in SQL, on the rows of a table that its index observes; `None`: it observes all, or there is none. An error

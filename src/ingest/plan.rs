@@ -20,6 +20,7 @@ use pgrx::prelude::*;
 use super::arguments::{Arguments, CONDITION};
 use super::extract::{Extractor, column};
 use super::indexes;
+use super::indexes::Above;
 use super::moment::Moment;
 use super::only::Only;
 use super::sensor::Sensor;
@@ -46,8 +47,10 @@ pub struct Plan {
     sampled: Cell<i64>,
     /// The same rows come to another node of a cluster, which counts them.
     counts_elsewhere: bool,
-    /// Of a trigger on a partition: see [`indexes::above`].
-    index_above: Option<bool>,
+    /// Of a trigger on a partition: the index above that sees its rows, if there is one.
+    index_above: Option<Above>,
+    /// What [`changes`] said when that was found.
+    found_at: u64,
     /// Reading most rows calls nothing of PostgreSQL's, which could raise an error.
     is_bare: bool,
     /// Where the table is a shard: the whole table.
@@ -109,11 +112,13 @@ impl Plan {
         table: &pg_sys::RelationData,
         object: pg_sys::Oid,
         desc: pg_sys::TupleDesc,
-        how: impl FnOnce() -> (Arguments, Option<bool>),
+        how: impl FnOnce() -> (Arguments, Option<Above>),
     ) -> Rc<Plan> {
         let (key, is_early) = ((table.rd_id, object), citus::is_new(table));
         if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned())
             && plan.is_early == is_early
+            // It follows from triggers of the table above, and from an index: neither of them is this table's own.
+            && (plan.index_above.is_none() || plan.found_at == changes())
         {
             return plan;
         }
@@ -121,10 +126,11 @@ impl Plan {
             // SAFETY: a static function, registered once a backend.
             unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) };
         }
+        let found_at = changes();
         let (arguments, index_above) = how();
         // SAFETY: see above.
         let mut plan = unsafe { Plan::new(key, is_early, desc, arguments) };
-        plan.index_above = index_above;
+        (plan.index_above, plan.found_at) = (index_above, found_at);
         let plan = Rc::new(plan);
         PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
         plan
@@ -152,6 +158,7 @@ impl Plan {
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
             index_above: None,
+            found_at: 0,
             is_bare: false,
             whole: citus::shard_of(key.0).map_or(pg_sys::InvalidOid, |(whole, _)| whole),
             is_early,
@@ -211,7 +218,12 @@ impl Plan {
     /// Whether the rows that are written now are counted elsewhere.
     #[inline]
     pub fn counts_elsewhere(&self) -> bool {
-        self.counts_elsewhere || self.index_above.is_some_and(|replica| replica || !session::is_replica())
+        let counts = |above: &Above| match above {
+            Above::LeavesAll => false,
+            Above::CountsOwn => !session::is_replica(),
+            Above::CountsAll => true,
+        };
+        self.counts_elsewhere || self.index_above.as_ref().is_some_and(counts)
     }
 
     /// Warns of columns that can no longer be read: once a session, and again when the columns change. A loader inserts
@@ -263,8 +275,9 @@ impl Plan {
                 Left::Whole => (0, true),
                 Left::From(column) => (column, false),
             };
-            if let Some(sensor) = &self.sensor {
-                sensor.turn(value, tally);
+            match &self.sensor {
+                Some(sensor) => sensor.turn(value, tally),
+                None => tally.groups.of_no_sensor(),
             }
             let at = self.moment(now, value, if is_new { tally } else { &mut counted });
             for extractor in &self.extractors[from..] {
@@ -296,10 +309,11 @@ impl Plan {
                     None => return Err(Left::Whole),
                 }
             }
-            if let Some(sensor) = &self.sensor
-                && !sensor.turn_in_guard(value, tally)
-            {
-                return Err(Left::Whole);
+            match &self.sensor {
+                Some(sensor) if !sensor.turn_in_guard(value, tally) => return Err(Left::Whole),
+                Some(_) => {}
+                // The rows of a table may come by several indexes, and not all read a sensor.
+                None => tally.groups.of_no_sensor(),
             }
             let at = match &self.observed_at {
                 Some(moment) => match value(moment.attribute()) {

@@ -96,12 +96,13 @@ unsafe fn of_utility(statement: *mut pg_sys::PlannedStmt) -> Running {
 /// `statement` must be valid.
 unsafe fn of(statement: &pg_sys::PlannedStmt) -> Running {
     // SAFETY: what changes rows stands at the top of the plan, or of that of a WITH query, which is one of the subplans. Other
-    // extensions put a node of theirs above it: then the command says what they do.
+    // extensions put a node of theirs above it: then the command says what a plan does, and of a WITH query nothing does.
     let (inserts, updates) = unsafe {
-        let mut does = changes(statement.planTree);
-        if matches!(statement.commandType, pg_sys::CmdType::CMD_UPDATE | pg_sys::CmdType::CMD_DELETE) {
-            does.1 = true;
-        }
+        let mut does = match statement.commandType {
+            pg_sys::CmdType::CMD_SELECT => (false, false),
+            pg_sys::CmdType::CMD_UPDATE | pg_sys::CmdType::CMD_DELETE => (false, true),
+            _ => changes(statement.planTree),
+        };
         if statement.hasModifyingCTE && !statement.subplans.is_null() {
             for i in 0..(*statement.subplans).length as usize {
                 let part = changes((*(*statement.subplans).elements.add(i)).ptr_value.cast());
@@ -117,15 +118,17 @@ unsafe fn of(statement: &pg_sys::PlannedStmt) -> Running {
     }
 }
 
-/// Whether a plan makes new rows, and whether it changes those that are there.
+/// Whether a plan makes new rows, and whether it changes those that are there. Of a node of another extension, both may be.
 ///
 /// # Safety
 /// `plan` must be null or a valid node.
 unsafe fn changes(plan: *mut pg_sys::Plan) -> (bool, bool) {
     // SAFETY: nodes are cast to the types of their tags.
     unsafe {
-        if plan.is_null() || (*plan).type_ != pg_sys::NodeTag::T_ModifyTable {
-            return (false, false);
+        match plan.as_ref().map(|plan| plan.type_) {
+            Some(pg_sys::NodeTag::T_ModifyTable) => {}
+            Some(pg_sys::NodeTag::T_CustomScan) => return (true, true),
+            _ => return (false, false),
         }
         let node = &*plan.cast::<pg_sys::ModifyTable>();
         match node.operation {
