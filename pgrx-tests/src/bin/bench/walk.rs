@@ -13,7 +13,7 @@ const ROUNDS: usize = 3;
 const MIN_PER_SECOND: f64 = 300_000.0;
 /// Rows written for each that changed, and dead rows left behind in per cent of all.
 const MAX_DEAD_PERCENT: f64 = 1.2;
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// To the worker it is the same whether the file changed or the rows did: they differ. It looks when settings are read.
 pub const CHANGE: &str = "UPDATE ip_inventory SET region = 'as of the build before'
