@@ -67,6 +67,24 @@ fn hours_and_days_count_what_the_events_say_in_any_order() {
 }
 
 #[test]
+fn a_day_is_counted_however_much_waits_before_it() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at')");
+    // What counting a day that was not over leaves, and more hours before it than one round takes.
+    db.sql(
+        "BEGIN;
+         INSERT INTO ip_activity (bucket, source_id, addresses, packed) VALUES (date_trunc('day', now(), 'UTC') - interval '2 days', -1, 0, '');
+         INSERT INTO e SELECT '8.8.8.8', date_trunc('day', now(), 'UTC') - interval '3 days' - i * interval '1 hour' FROM generate_series(1, 600) i;
+         INSERT INTO e SELECT '8.8.8.8', date_trunc('day', now(), 'UTC') - interval '36 hours';
+         COMMIT",
+    );
+    counted(&db);
+    let day =
+        "SELECT observations FROM activity_by_day WHERE kind = 'all' AND day = (now() AT TIME ZONE 'UTC')::date - 2";
+    db.wait(day, "1");
+}
+
+#[test]
 fn old_hours_become_days_and_old_days_go() {
     let cluster = Cluster::builder()
         .conf("asn_inventory.absorb_interval", "20ms")

@@ -1,6 +1,6 @@
 //! Who saw an address, and when, where the nodes of a Citus cluster share one inventory.
 
-use crate::citus_support::{DB, Nodes};
+use crate::citus_support::{DB, Nodes, distributed};
 use asn_inventory_tests::needs;
 use asn_inventory_tests::prelude::*;
 
@@ -129,4 +129,65 @@ fn what_fails_later_takes_back_what_was_written_on_a_single_shard() {
     nodes.first().wait_value(DB, waits, "0");
     holder.batch_execute("COMMIT").expect("an end");
     each_sees(&nodes, SUMS, &["600 600 600 100"]);
+}
+
+#[test]
+fn at_its_limit_a_cluster_counts_on_what_it_knows() {
+    if !needs::has("citus", "at_its_limit_a_cluster_counts_on_what_it_knows") {
+        return;
+    }
+    let nodes = Nodes::with(&[("asn_inventory.sightings_max_size".into(), "1MB".into())]);
+    distributed(&nodes, "e");
+    // The coordinator has no shards to see the size by.
+    nodes.sql("CREATE TABLE mine (src inet); SELECT attach_ip_source('mine', '{src}')");
+    nodes.sql("SELECT asn_inventory_distribute()");
+    let insert = |table: &str| {
+        nodes.sql(&format!("INSERT INTO {table} SELECT '34.64.0.0'::inet + g FROM generate_series(1, 60000) g"));
+        let queue = "SELECT count(*) FROM ip_observation";
+        nodes.0.iter().for_each(|node| node.wait_value(DB, queue, "0"));
+    };
+    insert("e");
+    let known: i64 = nodes.first().value(DB, "SELECT count(*) FROM ip_sighting").parse().expect("a number");
+    assert!((1_000..60_000).contains(&known), "{known} addresses");
+    insert("e");
+    insert("mine");
+    let of = |table: &str| {
+        let of = format!("SELECT addresses, observations, left_out FROM ip_sensors WHERE tbl = 'public.{table}'");
+        nodes.0[1].lines(DB, &of)
+    };
+    assert_eq!(of("e"), [format!("{known}|{}|{}", 2 * known, 2 * (60_000 - known))]);
+    assert_eq!(of("mine"), ["0|0|60000"]);
+    assert_eq!(nodes.0[2].value(DB, "SELECT sum(observation_count) FROM ip_inventory"), "180000");
+    let said = "SELECT level FROM enrichment_doctor() WHERE check_name = 'sightings'";
+    assert_eq!(nodes.first().lines(DB, said), ["warning"]);
+}
+
+#[test]
+fn a_dump_of_a_cluster_goes_on_counting_on_one_server() {
+    if !needs::has("citus", "a_dump_of_a_cluster_goes_on_counting_on_one_server") {
+        return;
+    }
+    let nodes = nodes();
+    nodes.sql("CREATE TABLE mine (src inet); SELECT attach_ip_source('mine', '{src}')");
+    nodes.sql("SELECT asn_inventory_distribute()");
+    insert(nodes.first());
+    nodes.sql("INSERT INTO mine VALUES ('34.64.0.1')");
+    each_sees(&nodes, SUMS, &["301 301 301 100"]);
+    let file = nodes.first().maxmind_dir().join("cluster.dump");
+    let tool = |of: &Cluster, name: &str, args: &[&str]| {
+        let output = of.tool(name).args(["-d", DB]).args(args).arg(&file).output().expect("it runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    tool(nodes.first(), "pg_dump", &["-e", "asn_inventory", "-F", "c", "-f"]);
+    // A server of its own, without Citus.
+    let single = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    single.sql("postgres", &format!("CREATE DATABASE {DB}"));
+    tool(&single, "pg_restore", &["--exit-on-error"]);
+    let seen = ["public.e trap-1 100 100", "public.e trap-2 100 100", "public.e trap-3 100 100", "public.mine 1 1"];
+    assert_eq!(single.lines(DB, SENSORS), seen);
+    insert(&single);
+    wait_for("old and new rows together", || single.lines(DB, SUMS), |found| found == &["601 601 601 100"]);
+    // Its tables are found by their names.
+    let seen = ["e trap-1 100 200", "e trap-2 100 200", "e trap-3 100 200", "mine 1 1"];
+    assert_eq!(single.lines(DB, SENSORS), seen);
 }

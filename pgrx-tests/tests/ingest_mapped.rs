@@ -107,6 +107,12 @@ fn a_row_that_a_foreign_key_may_name_stays_with_count_0() {
     cluster.wait_value(DB, COUNTS, merged);
     cluster.sql(DB, "INSERT INTO e VALUES ('::ffff:8.8.8.8')");
     cluster.wait_value(DB, COUNTS, "1.1.1.1|1 8.8.8.8|3 ::ffff:1.1.1.1|0 ::ffff:8.8.8.8|0");
+    // Its sightings follow, and are taken back.
+    let sightings =
+        "SELECT string_agg(host(ip_address) || '|' || observation_count, ' ' ORDER BY ip_address) FROM ip_sighting";
+    cluster.wait_value(DB, sightings, "1.1.1.1|1 8.8.8.8|3");
+    assert_eq!(cluster.value(DB, "SELECT forget_ip_source('e')"), "4");
+    assert_eq!(cluster.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), "0");
 }
 
 #[test]

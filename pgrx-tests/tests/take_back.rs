@@ -196,3 +196,24 @@ fn after_a_change_of_columns_taking_back_is_refused() {
     db.settle();
     assert_eq!(db.value("SELECT forget_ip_source('h')"), "1");
 }
+
+#[test]
+fn rows_that_were_queued_when_their_table_was_detached_are_not_taken_back_later() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}')");
+    for before in ["BEGIN", "INSERT INTO e VALUES ('8.8.8.8'); BEGIN"] {
+        db.sql(&format!(
+            "{before}; INSERT INTO e VALUES ('8.8.8.8'), ('8.8.8.8'); SELECT detach_ip_source('e'); COMMIT"
+        ));
+        db.settle();
+        db.sql("SELECT attach_ip_source('e', '{ip}')");
+    }
+    db.sql("INSERT INTO e VALUES ('8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|6"]);
+    db.sql("DELETE FROM e");
+    assert_eq!(db.value("SELECT forget_ip_source('e')"), "1", "what its own sightings hold");
+    assert_eq!(db.counts(), ["8.8.8.8|5"]);
+    assert_eq!(db.lines("SELECT sum(observations) FROM ip_sightings"), ["5"]);
+    assert_eq!(db.lines("SELECT DISTINCT tbl IS NULL, attached FROM ip_sighting_source"), ["t|f"]);
+    db.wait("SELECT sum(observations) FROM activity_by_day WHERE kind = 'all'", "5");
+}

@@ -819,7 +819,7 @@ COMMENT ON FUNCTION @extschema@.inventory_report()
     IS 'the inventory as one self-contained HTML page: psql -Atc ''SELECT inventory_report()'' > report.html';
 CREATE OR REPLACE VIEW @extschema@.top_networks AS
 SELECT a.asn_number, a.asn_org, a.country_code, a.ip_count AS addresses, a.observation_count AS observations,
-       round(100 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM @extschema@.asn_inventory s), 0), 2) AS share_percent,
+       round(100.0 * a.observation_count / nullif((SELECT sum(s.observation_count) FROM @extschema@.asn_inventory s), 0), 2) AS share_percent,
        a.first_seen_at, a.last_seen_at
 FROM @extschema@.asn_inventory a WHERE a.ip_count > 0
 ORDER BY a.observation_count DESC, a.ip_count DESC, a.asn_number;
@@ -980,7 +980,7 @@ CREATE OR REPLACE FUNCTION @extschema@.top_networks(since date, until date DEFAU
                    first_day date, last_day date)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
-        SELECT c.asn_number, a.asn_org, c.observations, round(100 * c.observations / nullif(sum(c.observations) OVER (), 0), 2), c.most, c.days, c.first, c.last
+        SELECT c.asn_number, a.asn_org, c.observations, round(100.0 * c.observations / nullif(sum(c.observations) OVER (), 0), 2), c.most, c.days, c.first, c.last
         FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
                      max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
               FROM @extschema@.ip_activity_count c

@@ -25,6 +25,7 @@ use crate::inventory::places::TABLES;
 use crate::inventory::seen::Seen;
 use crate::inventory::seen_by;
 use crate::inventory::seen_by::Sighted;
+use crate::inventory::sighting;
 use crate::inventory::source;
 use crate::inventory::source::{Counted, Unreadable};
 use crate::inventory::store::Writer;
@@ -126,6 +127,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
                 );
             }
         }
+        sighting::measure(schema);
     }
     let Some(mut taken) = take(schema, max_rows) else { return Absorbed::default() };
     if taken.rows == 0 {

@@ -116,6 +116,10 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
         method: method.as_str(),
     };
     let is_new = source::attach(schema, table, &how);
+    if is_new {
+        // What came since it was detached, or by triggers made by hand, is not what it adds from now on.
+        places::retire_own(schema, table);
+    }
     drop(quiet);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
         source_nodes::attach(schema, table, &how);

@@ -60,14 +60,17 @@ pub fn recount(schema: &Schema) -> bool {
     let mut hours: BTreeSet<i64> = new.into_iter().collect();
     for day in counting.moments("NOT counted AND source_id = $2 AND bucket < $1", ended) {
         hours.extend((0..24).map(|hour| day + hour * HOUR));
+        days.insert(day);
     }
     for hour in hours.into_iter().filter(|hour| *hour >= oldest_hour) {
         pgrx::check_for_interrupts!();
-        memory::within(MEMORY, || {
-            let merged = counting.take_all(hour, HOUR);
-            counting.count(hour, false, &union(&merged));
+        let all = counting.hour(hour, |places| {
+            let merged = counting.take(hour, HOUR, places);
+            let all = union(&merged);
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (hour, place, observed)), false, true);
+            all
         });
+        memory::within(MEMORY, || counting.count(hour, false, &all));
     }
     // Those that have become too old to keep their hours.
     days.extend(
@@ -130,27 +133,34 @@ impl Counting<'_> {
             // Hour by hour: so memory follows the distinct addresses of the day.
             let mut all = Observed::default();
             for hour in (0..24).map(|hour| day + hour * HOUR) {
-                pgrx::check_for_interrupts!();
-                memory::within(MEMORY, || {
-                    let of_hour = union(&self.read(hour, HOUR));
-                    all = Observed::union([&all, &of_hour]);
-                });
+                let of_hour = self.hour(hour, |places| union(&self.read(hour, places)));
+                all = Observed::union([&all, &of_hour]);
             }
             // Before it is read: what comes in between is counted once more, and not passed over.
             activity::note_counted(schema, day);
             let alone = union(&self.read_day_alone(day));
             self.count(day, true, &Observed::union([&all, &alone]));
-            if day >= ended {
-                activity::note_open(schema, day);
-            }
         }
+        if day >= ended {
+            activity::note_open(schema, day);
+        }
+    }
+
+    /// The addresses of an hour, of some places at a time: `part` gives those of these places.
+    fn hour(&self, hour: i64, part: impl Fn(&[i32]) -> Observed) -> Observed {
+        let mut all = Observed::default();
+        for (places, _) in groups(&self.sizes(hour, HOUR), MERGED) {
+            pgrx::check_for_interrupts!();
+            memory::within(MEMORY, || all = Observed::union([&all, &part(&places)]));
+        }
+        all
     }
 
     /// Merges the hours of a day, of some places at a time. Of a place with more addresses than that, hour by hour: so memory
     /// follows its distinct addresses.
     fn merge(&mut self, day: i64) {
         let mut all = Observed::default();
-        for (places, size) in groups(&self.sizes(day), MERGED) {
+        for (places, size) in groups(&self.sizes(day, DAY), MERGED) {
             let mut merged: HashMap<i32, Observed> = HashMap::new();
             let hours = if size > MERGED { 24 } else { 0 };
             // The whole day has what is left after its hours: what was kept by day, and what came meanwhile.
@@ -172,15 +182,16 @@ impl Counting<'_> {
         self.count(day, true, &all);
     }
 
-    /// Which places have rows of a day, and for how many addresses, with repetitions.
-    fn sizes(&self, day: i64) -> Vec<(i32, i64)> {
+    /// Which places have rows of an hour or a day, and for how many addresses, with repetitions.
+    fn sizes(&self, start: i64, width: i64) -> Vec<(i32, i64)> {
         let sql = Sql::on(self.schema, c"ip_activity");
         let found = sql.returning(
             &format!(
-                "SELECT source_id, sum(addresses)::bigint FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 GROUP BY 1 ORDER BY 1",
-                self.schema.name
+                "SELECT source_id, sum(addresses)::bigint FROM {}.ip_activity WHERE {} bucket >= $1 AND bucket < $2 GROUP BY 1 ORDER BY 1",
+                self.schema.name,
+                of_one_shard(width)
             ),
-            &[argument::moment(day), argument::moment(day + DAY)],
+            &[argument::moment(start), argument::moment(start + width)],
         );
         (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
     }
@@ -198,9 +209,9 @@ impl Counting<'_> {
         (0..found.len()).filter_map(|row| found.datum(row, 1).map(|datum| datum.value() as i64)).collect()
     }
 
-    /// What each place saw in an hour.
-    fn read(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
-        self.parts(start, width, None, "SELECT source_id, packed FROM", "")
+    /// What some places saw in an hour.
+    fn read(&self, hour: i64, places: &[i32]) -> Vec<(i32, Observed)> {
+        self.parts(hour, HOUR, Some(places), "SELECT source_id, packed FROM", "")
     }
 
     /// What is kept of a day without its hours.
@@ -208,12 +219,7 @@ impl Counting<'_> {
         self.parts(day, DAY, None, "SELECT source_id, packed FROM", "AND by_day")
     }
 
-    /// The same, and removes the rows. In one statement: others may come at any moment.
-    fn take_all(&self, start: i64, width: i64) -> Vec<(i32, Observed)> {
-        self.parts(start, width, None, "DELETE FROM", "RETURNING source_id, packed")
-    }
-
-    /// The same of some places.
+    /// What some places saw in an hour or a day, and removes the rows. In one statement: others may come at any moment.
     fn take(&self, start: i64, width: i64, places: &[i32]) -> Vec<(i32, Observed)> {
         self.parts(start, width, Some(places), "DELETE FROM", "RETURNING source_id, packed")
     }
@@ -227,8 +233,8 @@ impl Counting<'_> {
         returning: &str,
     ) -> Vec<(i32, Observed)> {
         let sql = Sql::on(self.schema, c"ip_activity");
-        // Of a day, what is kept by day is a part of it. An hour is named itself, so that Citus asks one shard.
-        let hour = if width == HOUR { "bucket = $1 AND" } else { "" };
+        // Of a day, what is kept by day is a part of it.
+        let hour = of_one_shard(width);
         let of = if places.is_some() { "AND source_id = ANY ($4)" } else { "" };
         let mut arguments = vec![
             argument::moment(start),
@@ -367,6 +373,11 @@ impl Counting<'_> {
             );
         }
     }
+}
+
+/// An hour is named itself, so that Citus asks one shard.
+fn of_one_shard(width: i64) -> &'static str {
+    if width == HOUR { "bucket = $1 AND" } else { "" }
 }
 
 /// Counts by what they are of.

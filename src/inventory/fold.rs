@@ -72,16 +72,18 @@ pub fn merge(schema: &Schema) -> i64 {
     );
     let count = sql.returning(&taken, &[]).get::<i64>(0, 1).unwrap_or(0);
     drop(sql);
-    if count > 0 {
-        Sql::on(schema, c"ip_asn_history").run(
-            &format!(
-                "UPDATE {}.ip_asn_history r SET ip_address = {PLAIN} WHERE {}",
-                schema.name,
-                MAPPED.replace("m.", "r.")
-            ),
-            &[],
-        );
+    if count == 0 {
+        // Those that are left are referenced, and have given all away.
+        return sighting::fold_mapped(schema, MAPPED, PLAIN, BATCH);
     }
+    Sql::on(schema, c"ip_asn_history").run(
+        &format!(
+            "UPDATE {}.ip_asn_history r SET ip_address = {PLAIN} WHERE {}",
+            schema.name,
+            MAPPED.replace("m.", "r.")
+        ),
+        &[],
+    );
     count
 }
 

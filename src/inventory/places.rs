@@ -274,9 +274,23 @@ pub fn retire_table(schema: &Schema, table: pg_sys::Oid) {
     }
 }
 
+/// The same of a table that is attached now. In a cluster it goes on as the place that has its name.
+pub fn retire_own(schema: &Schema, table: pg_sys::Oid) {
+    if is_there(schema) && !are_everywhere(schema) {
+        retire(&Sql::on(schema, c"ip_sighting_source"), schema, &[table]);
+    }
+}
+
 fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
     let oid = pg_sys::Oid::from(table);
     let name = relation_name(oid);
+    if let Some(name) = &name
+        && source::root(schema, oid).is_none()
+        && let Some(last) = last_of(schema, name, sensor)
+    {
+        // What waited in the queue when the table was detached.
+        return last;
+    }
     Sql::on(schema, c"ip_sighting_source").run(
         &format!("INSERT INTO {}.ip_sighting_source (id, tbl, name, sensor) VALUES ($1, $2, $3, $4)", schema.name),
         &[
@@ -287,6 +301,16 @@ fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
         ],
     );
     number
+}
+
+/// The last place that a table and sensor had before the table was detached.
+fn last_of(schema: &Schema, name: &str, sensor: &str) -> Option<i32> {
+    let text = format!(
+        "SELECT max(id) FROM {}.ip_sighting_source WHERE name = $1 AND sensor = $2 AND tbl IS NULL AND NOT attached",
+        schema.name
+    );
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    sql.returning(&text, &[argument::text(name), argument::text(sensor)]).get::<i32>(0, 1)
 }
 
 /// The same for the nodes of a cluster. Another node may do so at this moment: this waits for it, and takes its number.

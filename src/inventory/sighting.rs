@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
@@ -37,11 +39,30 @@ pub const ADDED: &str = "first_seen_at = least(s.first_seen_at, EXCLUDED.first_s
      last_seen_at = greatest(s.last_seen_at, EXCLUDED.last_seen_at),
      observation_count = s.observation_count + least(EXCLUDED.observation_count, 9223372036854775807 - s.observation_count)";
 
+/// The size of the table on all nodes, in blocks, for a node of a cluster without shards of it: see [`measure`].
+static SAID_BY_CITUS: AtomicU32 = AtomicU32::new(0);
+
+/// Asks Citus for the size of the table, where this node has no shards to estimate it from. At the beginning of a round: later
+/// Citus does not say it. Without an answer, the last one stands.
+pub fn measure(schema: &Schema) {
+    let table = schema.relation(c"ip_sighting");
+    if settings::sightings_max_size() == 0 || !are_everywhere(schema) || !citus::shards_here(table).is_empty() {
+        return;
+    }
+    if let Ok(bytes) = tx::attempt(|| citus::bytes(table)) {
+        let blocks = u32::try_from(bytes / i64::from(pg_sys::BLCKSZ)).unwrap_or(u32::MAX);
+        SAID_BY_CITUS.store(blocks, Relaxed);
+    }
+}
+
 /// Adds what places saw: of each place, each address once.
 pub fn add(schema: &Schema, places: &[Place]) {
     let everywhere = are_everywhere(schema);
     let table = schema.relation(c"ip_sighting");
-    let blocks = || if everywhere { citus::estimated_blocks(table) } else { schema.blocks(c"ip_sighting") };
+    let blocks = || match everywhere {
+        true => citus::estimated_blocks(table).unwrap_or_else(|| SAID_BY_CITUS.load(Relaxed)),
+        false => schema.blocks(c"ip_sighting"),
+    };
     let (large, small): (Vec<&Place>, Vec<&Place>) =
         places.iter().partition(|place| !everywhere && place.seen.len() >= LARGE);
     let alone = large.into_iter().map(|place| (Some(place.number), vec![place]));

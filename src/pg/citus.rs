@@ -218,19 +218,19 @@ pub fn my_group() -> i32 {
     sql.query("SELECT groupid FROM pg_catalog.pg_dist_local_group", &[]).get::<i32>(0, 1).unwrap_or(0)
 }
 
-/// The size of a distributed table on all nodes, in blocks, without its indexes: estimated from the shards of this node, 0
-/// where it has none. Citus does not say it in a transaction that writes to several shards.
-pub fn estimated_blocks(table: pg_sys::Oid) -> u32 {
+/// The size of a distributed table on all nodes, in blocks, without its indexes: estimated from the shards of this node.
+/// `None` where it has none. Citus does not say it in a transaction that writes to several shards.
+pub fn estimated_blocks(table: pg_sys::Oid) -> Option<u32> {
     let here = shards_here(table);
-    let Ok(count) = u64::try_from(here.len()) else { return 0 };
+    let count = here.len() as u64;
     if count == 0 {
-        return 0;
+        return None;
     }
     let blocks: u64 = here.iter().map(|shard| u64::from(catalog::blocks(shard.table))).sum();
     let sql = Sql::as_caller();
     let text = "SELECT count(*) FROM pg_catalog.pg_dist_shard WHERE logicalrelid = $1";
     let all = sql.query(text, &[argument::oid(table)]).get::<i64>(0, 1).unwrap_or(0);
-    u32::try_from(blocks / count * u64::try_from(all).unwrap_or(0)).unwrap_or(u32::MAX)
+    Some(u32::try_from(blocks / count * u64::try_from(all).unwrap_or(0)).unwrap_or(u32::MAX))
 }
 
 /// The same as it is: not in a transaction that writes to several shards.
