@@ -164,7 +164,10 @@ fn of_line(text: &[u8]) -> Line {
         return entry(&close).or_else(|| entry(&[&close, third].concat())).map_or(Line::Bad, Line::Entry);
     }
     let Some(entry) = entry(first) else { return Line::Bad };
-    // Two addresses may be a range or not: to take the first alone would lose the others without a word.
+    // To take the first of several networks alone would lose the others without a word. Two addresses may be a range.
+    if second.iter().any(|byte| b"/-".contains(byte)) && self::entry(second).is_some() {
+        return Line::Bad;
+    }
     match address(second) {
         Some(last) => from_to(entry, last, third).map_or(Line::Bad, Line::Entry),
         None => Line::Entry(entry),

@@ -81,9 +81,9 @@ impl Manifest {
         self
     }
 
-    /// Which generations answer by a list of editions, in their order: where, and whose.
-    pub(super) fn answering(&self, editions: &[Edition]) -> [Vec<&str>; 2] {
-        [Fields::PLACE, Fields::ORIGIN].map(|fields| {
+    /// Which generations answer by a list of editions, in their order: where, whose, and of what kind.
+    pub(super) fn answering(&self, editions: &[Edition]) -> [Vec<&str>; 3] {
+        [Fields::PLACE, Fields::ORIGIN, Fields::TRAITS].map(|fields| {
             let current = |edition: &Edition| self.editions.get(edition.name())?.current.as_ref();
             let known = editions.iter().filter_map(|edition| Some((edition, current(edition)?)));
             let answers = known.filter(|(edition, info)| info.holds(edition.role()).fields.meets(fields));

@@ -64,6 +64,11 @@ fn columns_ranges_and_quotes() {
     assert_eq!(spans("80.94.92.0\t80.94.92.255\t24\t4000\tX\tRO\tx@example.com\n"), ["80.94.92.0-80.94.92.255"]);
     let unsure = parse("80.94.92.0\t80.94.92.255\t24\n80.94.92.0\t80.94.92.255\t23\t4000\n").unwrap();
     assert_eq!((unsure.entries, unsure.bad), ([1, 0], Lines { count: 1, first: 2 }));
+    // Nor is the first of several networks all that a line says.
+    let several =
+        parse("1.2.3.0/24\n10.0.0.0/8, 192.168.0.0/16\n2400:cb00::/32 2606:4700::/32\n1.2.4.0/24 2026-01-01 a/b")
+            .unwrap();
+    assert_eq!((several.entries, several.bad), ([2, 0], Lines { count: 2, first: 2 }));
 }
 
 #[test]

@@ -186,9 +186,9 @@ impl Attempts {
     }
 
     /// When the first source with a schedule of its own is due; `None`: there is none.
-    pub fn due_at(&self, sites: &[Site]) -> Option<Micros> {
+    pub fn due_at(&self, now: Micros, sites: &[Site]) -> Option<Micros> {
         let own = sites.iter().filter(|site| site.every().is_some());
-        own.map(|site| self.line(site).map_or(0, |line| line.due_at(site))).min()
+        own.map(|site| self.line(site).map_or(0, |line| line.due_at(now, site))).min()
     }
 
     /// The last failure of a source, unless it gave something since.

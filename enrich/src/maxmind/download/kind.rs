@@ -45,7 +45,7 @@ impl Kind {
     /// those that archives have about themselves.
     pub(super) fn is_named(self, path: &[u8]) -> bool {
         match self {
-            Kind::Database => path.ends_with(b".mmdb"),
+            Kind::Database => path.last_chunk().is_some_and(|end: &[u8; 5]| end.eq_ignore_ascii_case(b".mmdb")),
             Kind::List => !path.ends_with(b"/") && !is_about_the_archive(path),
         }
     }

@@ -1,5 +1,7 @@
 //! What the ledger keeps of each source beside MaxMind's: none of them closes another one, and none spends an account.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::closed::{BACK_OFF, Closed, Failed, MAX_WAIT, REFUSED, Wait, after, back_off};
@@ -8,6 +10,14 @@ use super::fingerprint::Fingerprint;
 use super::pull::Known;
 use super::site::Site;
 use crate::time::Micros;
+
+/// How often it is looked whether a source that was refused has other keys, at most.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// Whether a wait is not over; no wait is longer than [`MAX_WAIT`]: it was dated by another clock.
+fn is_ahead(until: Micros, now: Micros) -> bool {
+    (1..=MAX_WAIT).contains(&until.saturating_sub(now))
+}
 
 /// One source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +62,7 @@ impl Line {
 
     pub(super) fn may(&self, now: Micros, forced: bool, by: impl FnOnce() -> Fingerprint) -> Result<(), Wait> {
         let Some(failed) = self.failed.as_ref().filter(|_| !forced) else { return Ok(()) };
-        let ahead = (1..=MAX_WAIT).contains(&failed.until.saturating_sub(now));
+        let ahead = is_ahead(failed.until, now);
         // Another key in the same place is worth a try.
         if ahead && (!failed.why.is_refusal() || failed.by == by()) {
             return Err(Wait { until: failed.until, why: failed.why });
@@ -60,15 +70,32 @@ impl Line {
         Ok(())
     }
 
-    /// By its own schedule, or sooner after a failure.
-    pub(super) fn due_at(&self, site: &Site) -> Micros {
-        let due = site.every().map_or(0, |every| after(self.asked, every));
-        self.again_at().map_or(due, |again| again.min(due))
+    /// When it is worth a look: by its own schedule; after a failure, when it may be asked again. What was refused may have
+    /// other keys by then, which only a look tells.
+    pub(super) fn due_at(&self, now: Micros, site: &Site) -> Micros {
+        if self.asked > now {
+            // Asked under a clock that was ahead.
+            return 0;
+        }
+        let every = site.every().unwrap_or_default();
+        let due = after(self.asked, every);
+        match &self.failed {
+            None => due,
+            Some(failed) if !is_ahead(failed.until, now) => due.min(failed.until),
+            Some(failed) if failed.why.is_refusal() => {
+                let look = i64::try_from(every.max(LOOK).as_micros()).unwrap_or(i64::MAX);
+                let looks = (now - self.asked) / look;
+                self.asked.saturating_add(look.saturating_mul(looks + 1)).min(failed.until)
+            }
+            Some(failed) => failed.until,
+        }
     }
 
+    /// By its own schedule, or sooner after a failure.
     pub(super) fn is_due(&self, now: Micros, site: &Site) -> bool {
-        // Asked under a clock that was ahead.
-        now >= self.due_at(site) || self.asked > now
+        let due = site.every().map_or(0, |every| after(self.asked, every));
+        // Or asked under a clock that was ahead.
+        now >= self.again_at().map_or(due, |again| again.min(due)) || self.asked > now
     }
 
     pub(super) fn succeeded(&mut self, known: Known) {

@@ -27,6 +27,7 @@ mod draft;
 pub mod error;
 mod fetch;
 mod fingerprint;
+mod gzip;
 mod http;
 mod kind;
 mod limits;

@@ -141,7 +141,6 @@ impl Site {
         {
             return Ok(Pulled::Unchanged(same.clone()));
         }
-        not_a_page(&answer)?;
         let mut packed = draft::Draft::create_in(to.dir, to.name)?;
         let (sum, bytes) = store(answer, client.limits(), &mut packed)?;
         if expected.is_some_and(|expected| expected != sum) {

@@ -3,9 +3,8 @@
 
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 
-use flate2::bufread::GzDecoder;
-
 use super::error::DownloadError;
+use super::gzip::Members;
 use super::kind::Kind;
 use super::limits::Limits;
 use super::readers::{Capped, Noted, Trouble, copy};
@@ -37,7 +36,7 @@ pub(super) fn extract(
         [0x1f, 0x8b, ..] => {
             let trouble = Trouble::default();
             let from_disk = BufReader::with_capacity(1 << 16, Noted { inner: packed, trouble: &trouble });
-            let inner = GzDecoder::new(from_disk);
+            let inner = Members::new(from_disk);
             let expanded = Capped { inner, left: limits.most(compressed), trouble: &trouble };
             in_gzip(expanded, kind, may_be_plain, out).map_err(|error| trouble.explain(error))
         }

@@ -113,7 +113,7 @@ pub fn again_at(state_dir: &Path, editions: &[Edition], sites: &[Site], now: Mic
 
 /// When the first source with a schedule of its own is due, from the same ledger. `None`: there is none.
 pub fn due_at(state_dir: &Path, sites: &[Site], now: Micros) -> Option<Micros> {
-    Attempts::load(&state_dir.join(LEDGER), now).due_at(sites)
+    Attempts::load(&state_dir.join(LEDGER), now).due_at(now, sites)
 }
 
 /// The sources that could not be had when they were last asked, from the same ledger: why, and when they are asked again.

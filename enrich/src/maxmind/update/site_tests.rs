@@ -389,6 +389,44 @@ fn each_source_has_its_own_schedule_and_stands_for_itself() {
 }
 
 #[test]
+fn a_source_that_waits_is_looked_at_when_it_may_be_asked() {
+    let fake = Fake::start(|seen| match seen.target.as_str() {
+        "/denied" => Reply::new(403, &[], ""),
+        "/busy" => Reply::new(429, &[("Retry-After", "40000")], ""),
+        _ => Reply::new(500, &[], ""),
+    });
+    let due = |path: &str, every: &str| {
+        let bench = Bench::new(&fake);
+        let sites = format!("a={}/{path}#every={every}", fake.url("localhost"));
+        let update = Update { scheduled: true, ..bench.update(&sites) };
+        bench.told(&update, NOON);
+        move |now: Micros| {
+            // Its directory is gone with it.
+            let _bench = &bench;
+            due_at(&update.state_dir, &update.sites, now).map(|at| at - NOON)
+        }
+    };
+    // Refused for a day, unless its keys change.
+    let denied = due("denied", "6h");
+    assert_eq!(denied(NOON + 1), Some(6 * HOUR));
+    assert_eq!(denied(NOON + 6 * HOUR), Some(12 * HOUR));
+    assert_eq!(denied(NOON + 20 * HOUR), Some(24 * HOUR));
+    assert_eq!(due("denied", "10min")(NOON + 90 * HOUR / 60), Some(2 * HOUR), "not every ten minutes");
+    // Left alone for eleven hours.
+    assert_eq!(due("busy", "6h")(NOON + 7 * HOUR), Some(40_000_000_000));
+    assert_eq!(due("broken", "6h")(NOON + 1), Some(HOUR / 6), "sooner after a failure");
+    // The clock was years ahead.
+    assert_eq!(due("broken", "6h")(NOON - 1000 * DAY), Some(-NOON));
+}
+
+#[test]
+fn a_list_may_be_called_a_page() {
+    let fake = Fake::start(|_| Reply::new(200, &[("Content-Type", "text/html")], "1.2.3.4\n5.6.7.8\n"));
+    let bench = Bench::new(&fake);
+    assert_eq!(bench.run(&format!("a={}/list.php#list", fake.url("localhost")), NOON), "Downloaded");
+}
+
+#[test]
 fn a_source_of_maxminds_edition_stands_before_maxmind_and_others_are_told_why_not() {
     let fake = Fake::start(|_| Reply::new(200, &[], database("x")));
     let bench = Bench::new(&fake);

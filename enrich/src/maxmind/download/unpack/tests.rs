@@ -1,6 +1,7 @@
 use std::io::{self, Cursor};
 
 use flate2::Compression;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use tar::{Builder, EntryType, Header};
@@ -219,5 +220,21 @@ proptest! {
         archive[at] ^= with;
         let length = archive.len() as u64;
         let _ = extract(Cursor::new(archive), length, &Limits::default(), Kind::Database, false, &mut Vec::new());
+    }
+}
+
+#[test]
+fn all_members_of_a_gzip_are_read_and_what_fills_up_the_block_is_not() {
+    let gz = |bytes: &[u8]| {
+        let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+        io::Write::write_all(&mut gz, bytes).unwrap();
+        gz.finish().unwrap()
+    };
+    for (rest, wanted) in [(gz(b"2.2.2.2\n"), &b"1.1.1.1\n2.2.2.2\n"[..]), (vec![0; 700], b"1.1.1.1\n")] {
+        let packed = [gz(b"1.1.1.1\n"), rest].concat();
+        let mut out = Vec::new();
+        let length = packed.len() as u64;
+        extract(Cursor::new(packed), length, &Limits::default(), Kind::List, true, &mut out).unwrap();
+        assert_eq!(out, wanted);
     }
 }

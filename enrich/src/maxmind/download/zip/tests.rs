@@ -96,7 +96,7 @@ fn of(entries: &[Packed]) -> Result<Vec<u8>, DownloadError> {
 fn the_one_database_is_found_packed_or_stored_small_or_wide() {
     let text = entry("x/README.txt", b"text");
     for (method, wide) in [(8, false), (0, false), (8, true), (0, true)] {
-        let database = Packed { method, wide, ..entry("x/IP2LOCATION.mmdb", b"database") };
+        let database = Packed { method, wide, ..entry("x/IP2LOCATION-LITE-DB11.MMDB", b"database") };
         assert_eq!(of(&[text.clone(), database.clone(), text.clone()]).unwrap(), b"database");
         let mut commented = zip(std::slice::from_ref(&database));
         let at = commented.len() - 2;
