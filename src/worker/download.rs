@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
 use enrich::maxmind::Edition;
-use enrich::maxmind::download::{Fingerprint, Kind, Site, Source};
+use enrich::maxmind::download::{DownloadError, Fingerprint, Kind, Site, Source};
 use enrich::maxmind::update::{Done, MaxMind, Told, Update, UpdateError};
 use pgrx::pg_sys;
 
@@ -41,6 +41,8 @@ pub struct Download {
     key: LicenseKey,
     /// Keys that could not be had by schedule, in a row.
     keyless: u32,
+    /// The same of what the ledger knows nothing of: a proxy's password, a file of certificates.
+    unready: u32,
     reloads: u64,
     times: Times,
     running: Option<Running>,
@@ -69,6 +71,7 @@ impl Download {
             database,
             key: LicenseKey::default(),
             keyless: 0,
+            unready: 0,
             reloads: process::reloads(),
             times: Times::default(),
             running: None,
@@ -113,7 +116,7 @@ impl Download {
         if let Some(turn) = self.times.turn()
             && self.key.is_looked_up()
         {
-            self.times.plan();
+            self.times.plan_after(turn);
             self.start_by_schedule(turn);
         }
     }
@@ -125,6 +128,9 @@ impl Download {
             return;
         }
         let job = tx::run(|| Schema::hold().and_then(|schema| submit::own(&schema, kind::UPDATE, 0)));
+        if let (Turn::Own, Ok(Some(job))) = (turn, &job) {
+            job.sources.store(0, Ordering::Relaxed);
+        }
         let keyless = self.key.is_missing();
         if let (Err(why), Ok(Some(job))) = (self.start(false, Some(turn)), job) {
             finish(job, outcome::FAILED, Some(why));
@@ -132,8 +138,7 @@ impl Download {
         // The server that holds the key may be back long before the schedule's next turn.
         self.keyless = if keyless { self.keyless.saturating_add(1) } else { 0 };
         if keyless {
-            let pause = SOONEST.saturating_mul(1 << (self.keyless - 1).min(16)).min(LATEST);
-            self.times.try_again(time::now_unix_us() + pause.as_micros() as i64);
+            self.times.try_again(later(self.keyless));
         }
     }
 
@@ -235,6 +240,22 @@ impl Download {
         }
     }
 
+    /// What failed before anybody was asked may be right again long before the schedule's next turn.
+    fn put_off(&mut self, results: &[Told]) {
+        let unready = |told: &&Told| matches!(told.done, Done::Failed(DownloadError::Setting(_), None));
+        match results.iter().filter(unready).count() {
+            0 => self.unready = 0,
+            count => {
+                self.unready = self.unready.saturating_add(1);
+                let at = later(self.unready);
+                self.times.try_again(at);
+                if count == results.len() {
+                    self.times.put_off_own(at);
+                }
+            }
+        }
+    }
+
     /// Returns the result of the job, in its detail one line an edition or list, and those with a new file.
     fn judge(&mut self, found: Option<Outcome>, running: &Running) -> (Ending, Vec<(Kind, Edition)>) {
         let results = match found {
@@ -251,6 +272,7 @@ impl Download {
                 );
             }
         };
+        self.put_off(&results);
         let (mut lines, mut failed, mut fetched, mut closed) = (Vec::new(), false, Vec::new(), false);
         for told in &results {
             let site = running.site(told);
@@ -271,6 +293,12 @@ impl Download {
         }
         ((if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; "))), fetched)
     }
+}
+
+/// Unix microseconds of the next try after so many failures in a row, at least one.
+fn later(failures: u32) -> i64 {
+    let pause = SOONEST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LATEST);
+    time::now_unix_us() + pause.as_micros() as i64
 }
 
 /// The clock of the thread: PostgreSQL's is the main thread's alone.

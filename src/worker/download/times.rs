@@ -65,6 +65,19 @@ impl Times {
         self.plan_own();
     }
 
+    /// A turn has come. One of some sources is none of all: their next one stays.
+    pub fn plan_after(&mut self, turn: Turn) {
+        match turn {
+            Turn::All => self.plan(),
+            Turn::Own => self.plan_own(),
+        }
+    }
+
+    /// None of the sources with their own schedules can be asked before.
+    pub fn put_off_own(&mut self, at: i64) {
+        self.own_at = self.own_at.map(|own| own.max(at));
+    }
+
     /// The sources with their own schedules: they were asked.
     pub fn plan_own(&mut self) {
         let now = time::now_unix_us();
