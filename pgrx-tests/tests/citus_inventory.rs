@@ -282,3 +282,19 @@ fn one_node_asks_about_an_address_that_several_observe() {
     nodes.sql("UPDATE ip_inventory SET cymru_status = 'pending', asn_number = NULL, asn_source = NULL WHERE ip_address = '45.1.2.1'; DELETE FROM cymru_prefix");
     nodes.first().wait_value(DB, "SELECT cymru_status FROM ip_inventory WHERE ip_address = '45.1.2.1'", "found");
 }
+
+#[test]
+fn an_operator_of_the_caller_does_not_run_with_the_owners_rights() {
+    if !needs::has("citus", "an_operator_of_the_caller_does_not_run_with_the_owners_rights") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("SELECT asn_inventory_distribute()");
+    nodes.sql(
+        "CREATE SCHEMA trap;
+         CREATE FUNCTION trap.lie(inet, inet) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+         CREATE OPERATOR trap.= (LEFTARG = inet, RIGHTARG = inet, FUNCTION = trap.lie)",
+    );
+    let asked = "SET search_path = trap, pg_catalog; SELECT (public.enrich_ip('8.8.8.8')).asn_number";
+    assert_eq!(nodes.first().value(DB, asked), "15169");
+}

@@ -124,3 +124,33 @@ fn with_queries_that_change_hypertables_count_new_rows_alone() {
     cluster.sql(DB, "INSERT INTO h VALUES ('2026-01-01Z', '34.64.9.9')");
     cluster.wait_value(DB, counted, "15");
 }
+
+#[test]
+fn operators_of_who_makes_an_index_run_with_no_other_rights() {
+    if !needs::has("timescaledb", "operators_of_who_makes_an_index_run_with_no_other_rights") {
+        return;
+    }
+    let cluster = cluster();
+    cluster.sql(
+        DB,
+        "CREATE ROLE maker LOGIN; CREATE SCHEMA own AUTHORIZATION maker; CREATE SCHEMA trap AUTHORIZATION maker",
+    );
+    let mut session = cluster.connect_as("maker", DB);
+    let mut run = |text: &str| session.batch_execute(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+    run(
+        "CREATE TABLE own.h (at timestamptz NOT NULL, src inet); SELECT create_hypertable('own.h', 'at'); CREATE TABLE trap.ran (by text)",
+    );
+    for kind in ["text", "oid", "name", "regclass"] {
+        run(&format!(
+            "CREATE FUNCTION trap.same(a {kind}, b {kind}) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+                 IF current_user OPERATOR(pg_catalog.<>) session_user THEN RAISE 'trapped as %', current_user; END IF; RETURN true; END $$;
+             CREATE OPERATOR trap.= (LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = trap.same)"
+        ));
+    }
+    // The right to attach a table is asked for as well, and not by these.
+    run("SET search_path = trap, pg_catalog, public; CREATE INDEX ON own.h USING ip_observer (src)");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_source"), "0");
+    cluster.sql(DB, "GRANT EXECUTE ON FUNCTION attach_ip_source TO maker");
+    run("DROP INDEX own.h_src_idx; CREATE INDEX ON own.h USING ip_observer (src)");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM ip_source"), "1");
+}

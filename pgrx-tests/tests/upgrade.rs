@@ -206,3 +206,24 @@ fn the_library_serves_a_database_that_is_not_updated_yet() {
     assert_ne!(cluster.value("waiting", told), "");
     cluster.wait_value("waiting", registered, &cluster.value("waiting", told));
 }
+
+/// Whoever may create tables in the extension's schema must not be given what others observe.
+#[test]
+fn tables_of_others_under_later_names_get_nothing() {
+    let cluster = cluster();
+    old_database("planted");
+    cluster.sql(
+        "planted",
+        "CREATE TABLE ip_sighting_source (id int PRIMARY KEY, tbl regclass, name text NOT NULL, sensor text NOT NULL DEFAULT '', attached boolean NOT NULL DEFAULT true,
+             first_seen_at timestamptz, last_seen_at timestamptz, left_out bigint NOT NULL DEFAULT 0);
+         CREATE TABLE ip_sighting (ip_address inet, source_id int, first_seen_at timestamptz, last_seen_at timestamptz, observation_count bigint, PRIMARY KEY (ip_address, source_id));
+         CREATE TABLE ip_activity (bucket timestamptz, by_day boolean DEFAULT false, source_id int, addresses int, packed bytea, counted boolean DEFAULT false)",
+    );
+    let mut holder = cluster.connect("planted");
+    holder.batch_execute("BEGIN; LOCK TABLE ip_sighting").expect("a lock");
+    cluster.sql("planted", "INSERT INTO events (at, src) VALUES (now(), '8.8.8.8')");
+    cluster.wait_value("planted", "SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.8'", "3");
+    holder.batch_execute("COMMIT").expect("the end");
+    let kept = "SELECT (SELECT count(*) FROM ip_sighting) + (SELECT count(*) FROM ip_sighting_source) + (SELECT count(*) FROM ip_activity)";
+    assert_eq!(cluster.value("planted", kept), "0");
+}

@@ -48,9 +48,10 @@ pub enum Table {
     Named(String),
 }
 
-/// Whether there may be such data. Where the inventory is distributed: only once these tables are, too.
+/// Whether there may be such data. Where the inventory is distributed: only once these tables are, too. Before the update to
+/// 0.3.0, a table of that name is somebody else's.
 pub fn is_there(schema: &Schema) -> bool {
-    let is_there = |name| schema.relation(name) != pg_sys::InvalidOid;
+    let is_there = |name| schema.is_of_extension(name);
     TABLES.into_iter().all(is_there) && (!heap::is_everywhere(schema) || are_everywhere(schema))
 }
 

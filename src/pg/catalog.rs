@@ -95,6 +95,13 @@ impl Schema {
         unsafe { pg_sys::get_relname_relid(name.as_ptr(), self.oid) }
     }
 
+    /// Whether there is a relation of that name, and it is the extension's.
+    pub fn is_of_extension(&self, name: &CStr) -> bool {
+        let relation = self.relation(name);
+        relation != pg_sys::InvalidOid
+            && extension().is_some_and(|ours| extension_of(pg_sys::RelationRelationId, relation) == Some(ours))
+    }
+
     /// How many blocks one of the extension's tables has.
     pub fn blocks(&self, name: &CStr) -> u32 {
         blocks(self.relation(name))
@@ -294,6 +301,9 @@ pub fn database_identity() -> String {
 /// Settings that such code makes end with it, as those of a function's SET do: its own `search_path` must not be that
 /// of the next statement, which runs as another role. And if the owner is not a superuser, the owner's code does not
 /// run with the triggers and foreign keys of other roles' tables switched off.
+///
+/// The `search_path` is pinned: with the caller's, an operator of the caller's would be the better match for `=`, and run
+/// with the owner's rights. Not every caller is a function that pins it: an index is built and a look-up is made without one.
 pub struct Acting {
     user: pg_sys::Oid,
     context: i32,
@@ -312,6 +322,7 @@ impl Acting {
         // SAFETY: the pair is put back on drop; after an error, by the (sub)transaction's abort.
         let level = unsafe {
             let level = pg_sys::NewGUCNestLevel();
+            crate::pg::tx::pin_search_path();
             if super::session::is_replica() && !pg_sys::superuser_arg(role) {
                 crate::pg::tx::save_and_set(c"session_replication_role", c"origin");
             }

@@ -231,6 +231,22 @@ pub fn save_and_set(name: &CStr, value: &CStr) {
     set(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
 }
 
+/// What functions of the extension have as their `search_path`.
+const PINNED: &CStr = c"pg_catalog, pg_temp";
+
+/// Names in SQL are those of the system alone, on the present level of settings. Setting it has all names found anew: most
+/// callers are functions that have pinned it.
+pub fn pin_search_path() {
+    // SAFETY: a setting of this backend, NUL-terminated where there is one.
+    let is_pinned = unsafe {
+        let now = pg_sys::GetConfigOption(c"search_path".as_ptr(), true, false);
+        !now.is_null() && CStr::from_ptr(now) == PINNED
+    };
+    if !is_pinned {
+        save_and_set(c"search_path", PINNED);
+    }
+}
+
 /// Lets the statements of this transaction read a whole table: those that have to. For processes of ours.
 pub fn read_everything() {
     set_local(c"enable_seqscan", c"on");

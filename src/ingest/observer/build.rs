@@ -14,6 +14,7 @@ use crate::pg::citus;
 use crate::pg::errors::raise;
 use crate::pg::inherits;
 use crate::pg::session;
+use crate::pg::tx::{Settings, pin_search_path};
 
 /// For PostgreSQL: the index is to be filled.
 #[pg_guard]
@@ -41,7 +42,11 @@ pub unsafe extern "C-unwind" fn build(
         }
         // What is made together with its table is a copy, or the event trigger's.
         if is_new && (*table).rd_createSubid == 0 && !(*info).ii_Concurrent {
+            // Whoever makes the index has their own path here, and must not answer by it what they may.
+            let pinned = Settings::begin();
+            pin_search_path();
             noted::note_built(&*table, &*index);
+            drop(pinned);
         }
         let size = size_of::<pg_sys::IndexBuildResult>();
         let result = pg_sys::palloc0(size).cast::<pg_sys::IndexBuildResult>();
