@@ -185,3 +185,26 @@ fn a_role_setting_of_the_superuser_does_not_affect_the_worker() {
     run(&mut cluster.connect_as("loader", "postgres"), "INSERT INTO events VALUES ('41.33.3.1')");
     cluster.wait_value("postgres", "SELECT count(*) FROM ip_inventory", "1");
 }
+
+#[test]
+fn a_configuration_that_is_not_read_yet_changes_nothing() {
+    let cluster = build().start();
+    ready(&cluster);
+    let mut session = cluster.connect("postgres");
+    let unobserved = "SELECT unobserved FROM ip_source";
+    // Written and checked, and not reloaded: the server still observes, and notes what this session keeps from it.
+    run(&mut session, "ALTER SYSTEM SET asn_inventory.enabled = off");
+    assert_eq!(value(&mut session, "SELECT count(*) FROM pg_file_settings WHERE name = 'asn_inventory.enabled'"), "1");
+    run(&mut session, "SET asn_inventory.enabled = off");
+    run(&mut session, "INSERT INTO events VALUES ('8.8.8.8')");
+    cluster.wait_value("postgres", unobserved, "1");
+    cluster.reload();
+    cluster.wait_value("postgres", SHOW, "off");
+    run(&mut session, "INSERT INTO events VALUES ('8.8.8.8')");
+    run(&mut session, "SET asn_inventory.enabled = on");
+    run(&mut session, "INSERT INTO events VALUES ('8.8.8.8')");
+    run(&mut session, "ALTER SYSTEM RESET asn_inventory.enabled");
+    cluster.reload();
+    cluster.wait_value("postgres", "SELECT sum(observation_count) FROM ip_inventory", "1");
+    cluster.wait_value("postgres", unobserved, "1");
+}

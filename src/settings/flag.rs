@@ -13,6 +13,8 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// [`ENABLED`] without what sessions, roles and databases say.
 static SERVER_ENABLED: AtomicBool = AtomicBool::new(true);
 static BY_SUPERUSER_ONLY: GucSetting<bool> = GucSetting::<bool>::new(false);
+/// Both settings are defined: the library is loaded.
+static IS_DEFINED: AtomicBool = AtomicBool::new(false);
 
 /// The feature flag, for this session: off, triggers do nothing. If only superusers may switch it, values of other
 /// roles are ignored: such a value may be older than the reload that removed the right, or be that of a role or
@@ -65,6 +67,7 @@ pub fn define() {
             None,
         );
     }
+    IS_DEFINED.store(true, Ordering::Relaxed);
 }
 
 /// Session, role and database settings keep their values; weaker ones yield to the environment.
@@ -78,7 +81,9 @@ unsafe extern "C-unwind" fn check_enabled(
     let value = unsafe { &mut *value };
     if source <= pg_sys::GucSource::PGC_S_ARGV {
         *value = enabled_by_environment().unwrap_or(*value);
-        SERVER_ENABLED.store(*value, Ordering::Relaxed);
+        if !is_only_checked() {
+            SERVER_ENABLED.store(*value, Ordering::Relaxed);
+        }
     } else if source >= pg_sys::GucSource::PGC_S_INTERACTIVE && *value != enabled_on_server() && !may_switch() {
         // SAFETY: PostgreSQL reads these after the hook; the text is expected to be palloced.
         unsafe {
@@ -89,6 +94,13 @@ unsafe extern "C-unwind" fn check_enabled(
         return false;
     }
     true
+}
+
+/// Whether the configuration's value is not to apply now: ALTER SYSTEM and the view pg_file_settings have it checked, in the
+/// middle of a statement. A session reads its configuration between two of them.
+fn is_only_checked() -> bool {
+    // SAFETY: reads a variable of this backend.
+    IS_DEFINED.load(Ordering::Relaxed) && unsafe { !pg_sys::ActivePortal.is_null() }
 }
 
 /// Whether this session may switch the flag. A forbidden value of a role or database is accepted and ignored: it must
