@@ -621,7 +621,7 @@ COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references t
 CREATE OR REPLACE VIEW @extschema@.source_status AS
 WITH missed AS (
     SELECT r.ended_at, r.detail
-    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) r
+    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND NOT parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
     WHERE r.outcome = 'failed')
 SELECT 'maxmind'::text AS source,
        CASE WHEN count(m.generation) = 0 THEN 'unavailable'

@@ -17,6 +17,7 @@ use super::places;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, Turn};
+use crate::pg::errors;
 use crate::pg::inet::Inet;
 use crate::pg::memory;
 use crate::pg::sql::Sql;
@@ -47,8 +48,16 @@ struct Traits {
 
 /// Counts anew what has changed. Whether more is left.
 pub fn recount(schema: &Schema) -> bool {
-    if !places::is_there(schema) || !Turn::Activity.take() {
+    if !places::is_there(schema) {
         return false;
+    }
+    if !Turn::Activity.take() {
+        errors::raise(
+            pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            "another session counts activity, or takes back that of a table",
+            "",
+            "",
+        );
     }
     let [oldest_day, oldest_hour] = activity::limits().map(|limit| beginning(limit, DAY));
     let counting = &mut Counting { schema, traits: Vec::new(), numbers: HashMap::new(), of: HashMap::new() };

@@ -360,6 +360,11 @@ pub fn release(job: &Job) {
     job.state.store(state::FREE, Ordering::Release);
 }
 
+/// Whether an update asks only sources with schedules of their own: how it ends says nothing of MaxMind's.
+fn asks_own_schedules(job: &Job) -> bool {
+    job.kind.load(Ordering::Relaxed) == kind::UPDATE && job.sources.load(Ordering::Relaxed) == 0
+}
+
 fn record(job: &Job, how: u32, detail: Option<&str>) {
     let Some(schema) = Schema::hold() else { return };
     let name = match how {
@@ -372,7 +377,7 @@ fn record(job: &Job, how: u32, detail: Option<&str>) {
         "commit_interval": job.commit_interval.load(Ordering::Relaxed),
         "max_ips": Some(job.max_ips.load(Ordering::Relaxed)).filter(|n| *n > 0),
         "workers": job.workers.load(Ordering::Relaxed),
-        "sources": by_source::names(job),
+        "sources": if asks_own_schedules(job) { vec!["own schedules"] } else { by_source::names(job) },
     });
     let oldest = settings::run_retention()
         .map(|kept| time::now().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX)));

@@ -3,6 +3,7 @@
 use enrich::campaign::effect::Effect;
 use enrich::campaign::event::Event;
 use enrich::fetcher::Request;
+use pgrx::PgSqlErrorCode;
 
 use super::ask;
 use super::say;
@@ -11,7 +12,7 @@ use super::tables;
 use super::tables::{in_schema, part_in_schema, refusal};
 use crate::inventory::distrust::Doubt;
 use crate::inventory::{asn, due, greynoise};
-use crate::pg::time;
+use crate::pg::{time, tx};
 use crate::shared::trouble::Work;
 use crate::shared::{source, watched};
 
@@ -48,6 +49,12 @@ impl Network {
                     0 => self.share.note(&ledger),
                     _ => self.share.pay(&ledger, self.settings.greynoise_quota),
                 };
+                if let Err(refusal) = &paid
+                    && !refusal.lock
+                {
+                    let (code, message) = (PgSqlErrorCode::ERRCODE_IO_ERROR, refusal.message.clone());
+                    watched::failed(Work::Ledger, &tx::Failure { code, message });
+                }
                 let kept = paid.and_then(|()| {
                     in_schema(Work::Ledger, |schema| greynoise::keep_ledger(schema, &ledger)).map_err(refusal)
                 });

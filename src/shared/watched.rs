@@ -9,12 +9,16 @@ use crate::pg::tx::Failure;
 use crate::shared;
 use crate::shared::trouble::{WORKS, Work};
 
+/// For how long a lock of another session is none of our failures.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the log says again what goes on failing.
 const AGAIN: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// The last log message of each work, and its time.
     static SAID: RefCell<[Option<(String, Instant)>; WORKS.len()]> = const { RefCell::new([const { None }; WORKS.len()]) };
+    /// Since when locks alone have kept each work from being done.
+    static KEPT: RefCell<[Option<Instant>; WORKS.len()]> = const { RefCell::new([const { None }; WORKS.len()]) };
 }
 
 /// [`tx::run`], and shows how it went.
@@ -22,9 +26,23 @@ pub fn run<T>(work: Work, f: impl FnOnce() -> T) -> Result<T, Failure> {
     let result = tx::run(f);
     match &result {
         Ok(_) => succeeded(work),
+        Err(failure) if failure.is_lock() && is_kept_for_long(work) => {
+            if is_kept_from(work, failure) {
+                pgrx::log!(
+                    "asn_inventory: a lock keeps the worker from {}: {}",
+                    WORKS[work as usize].2,
+                    failure.message
+                );
+            }
+        }
         Err(failure) => failed(work, failure),
     }
     result
+}
+
+/// Whether nothing but locks came of a work since a while; notes one more.
+fn is_kept_for_long(work: Work) -> bool {
+    KEPT.with_borrow_mut(|kept| kept[work as usize].get_or_insert_with(Instant::now).elapsed() > PATIENCE)
 }
 
 /// The same for a part of a work: that it goes well says nothing of the whole.
@@ -51,6 +69,7 @@ pub fn succeeded(work: Work) {
         slot.troubles.of(work).succeeded();
     }
     SAID.with_borrow_mut(|said| said[work as usize] = None);
+    KEPT.with_borrow_mut(|kept| kept[work as usize] = None);
 }
 
 /// It failed.

@@ -7,12 +7,12 @@ ours AS MATERIALIZED (SELECT c.oid, c.relname FROM extension e JOIN pg_depend d 
 held AS (
     SELECT l.pid, l.virtualtransaction, l.granted, l.mode, l.waitstart, o.relname,
            l.locktype = 'object' AND l.classid = 'pg_extension'::regclass AND l.objid = (SELECT oid FROM extension)
-                   AND (l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted OR l.objsubid = 0 AND l.mode = 'AccessExclusiveLock')
+                   AND (l.objsubid IN (1, 3) AND l.mode = 'ExclusiveLock' AND l.granted OR l.objsubid = 0 AND l.mode = 'AccessExclusiveLock')
                OR l.locktype = 'relation' AND o.oid IS NOT NULL AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AS stops,
            -- SELECT … FOR UPDATE, and writers of tables that only the worker writes: they lock rows. Counts of ip_source
            -- with a locked row, such as by a populate, are added later.
            l.locktype = 'relation' AND l.granted AND (o.relname <> 'ip_source' AND l.mode = 'RowShareLock'
-               OR o.relname IN ('source_quota', 'inventory_count', 'maxmind_walk') AND l.mode = 'RowExclusiveLock') AS rows
+               OR o.relname IN ('source_quota', 'inventory_count', 'maxmind_walk', 'asn_inventory', 'ip_activity_count') AND l.mode = 'RowExclusiveLock') AS rows
     FROM pg_locks l LEFT JOIN ours o ON l.locktype = 'relation' AND o.oid = l.relation
     WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.pid IS DISTINCT FROM $1),

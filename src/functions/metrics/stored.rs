@@ -167,7 +167,8 @@ pub fn read(schema: &Schema) -> Stored {
          FROM (SELECT) one
          LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true
          LEFT JOIN (SELECT outcome, ended_at FROM {{schema}}.enrichment_run
-                    WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1) u ON true",
+                    WHERE kind = 'update' AND NOT parameters @> '{{\"sources\": [\"own schedules\"]}}'
+                    ORDER BY job_id DESC LIMIT 1) u ON true",
         columns(&INVENTORY)
     ));
     let mut stored = Stored {
