@@ -17,6 +17,7 @@ use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::sql::Sql;
+use crate::pg::tx;
 
 /// Sensors of one table; further ones are counted together.
 pub const MOST_SENSORS: usize = 1_000;
@@ -285,8 +286,10 @@ pub fn retire_own(schema: &Schema, table: pg_sys::Oid) {
 fn create(schema: &Schema, number: i32, table: u32, sensor: &str) -> i32 {
     let oid = pg_sys::Oid::from(table);
     let name = relation_name(oid);
+    // Where nothing of ip_source can be read, the place is a new one.
+    let is_detached = || tx::attempt(|| source::root(schema, oid)).is_ok_and(|root| root.is_none());
     if let Some(name) = &name
-        && source::root(schema, oid).is_none()
+        && is_detached()
         && let Some(last) = last_of(schema, name, sensor)
     {
         // What waited in the queue when the table was detached.

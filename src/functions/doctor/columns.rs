@@ -24,8 +24,8 @@ struct Source {
     only_where: Option<String>,
     /// Where the sensor stands.
     sensor: Option<String>,
-    /// Its rows are observed one by one.
-    by_row: bool,
+    /// How its rows are observed.
+    method: String,
     columns: Vec<Column>,
 }
 
@@ -48,11 +48,15 @@ fn sources(schema: &Schema) -> Vec<Source> {
                     pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypid::pg_catalog.text ORDER BY a.attnum),
                     pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone,
-                    pg_catalog.bool_or(s.method = 'row'),
+                    pg_catalog.max(s.method),
                     pg_catalog.max(pg_catalog.to_jsonb(s)->>'observed_path'), pg_catalog.max(pg_catalog.to_jsonb(s)->>'only_where'),
                     pg_catalog.max(pg_catalog.to_jsonb(s)->>'sensor')
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
-             GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone",
+             GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone
+             -- An index reads its columns whatever they are called now: the check of indexes names those that were renamed.
+             HAVING pg_catalog.max(s.method) <> 'index' OR NOT EXISTS (
+                 SELECT FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
+                 WHERE x.indrelid = s.tbl AND x.indisvalid AND m.amname = 'ip_observer')",
             schema.name
         ),
         &[],
@@ -75,7 +79,7 @@ fn sources(schema: &Schema) -> Vec<Source> {
                 }),
                 only_where: found.text(row, 10),
                 sensor: found.text(row, 11),
-                by_row: found.get(row, 8) == Some(true),
+                method: found.text(row, 8).unwrap_or_default(),
                 columns: columns.collect(),
             }
         })
@@ -236,7 +240,10 @@ impl Source {
         } else {
             let list: Vec<String> = selectors.iter().map(|text| quote_literal(text)).collect();
             let written = |time: &EventTime| quote_literal(&time.to_string());
-            let method = if self.by_row { ", 'row'" } else { "" };
+            let method = match &self.method[..] {
+                "trigger" | "" => String::new(),
+                other => format!(", {}", quote_literal(other)),
+            };
             let at = observed_at.as_ref().map_or_else(|| "NULL".to_owned(), written);
             // One that cannot be read stays in the call, which refuses it: without it all rows would count.
             let only = self

@@ -82,11 +82,12 @@ WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND NOT o.relispartition
   AND t.relpersistence <> 't' AND t.relnamespace::regnamespace::text <> 'repack'
 UNION ALL
 -- An index keeps the names of its columns, and a dump has those of the table.
-SELECT 'observer indexes', 'warning', format('Column %s of %s was renamed: its index reads it, but a dump of that cannot be restored.', string_agg(quote_ident(a.attname), ', '), s.name), s.attach
+SELECT 'observer indexes', 'warning', format('Column %s of %s was renamed: its index reads it, but a dump of that cannot be restored.', string_agg(quote_ident(a.attname), ', '), s.name),
+       string_agg(format('ALTER TABLE %s RENAME %I TO %I;', s.name, a.attname, n.attname), ' ') || '  -- or attach it again, with the new names'
 FROM observer o JOIN source s ON s.tbl = o.indrelid JOIN pg_index x ON x.indexrelid = o.indexrelid
 JOIN pg_attribute n ON n.attrelid = o.indexrelid JOIN pg_attribute a ON a.attrelid = o.indrelid AND a.attnum = x.indkey[n.attnum - 1]
 WHERE a.attnum > 0 AND a.attname <> n.attname
-GROUP BY s.name, s.attach, o.indexrelid
+GROUP BY s.name, o.indexrelid
 UNION ALL
 SELECT 'observer indexes', 'warning', format('Rows that a subscription brings into %s are not observed.', s.name),
        format('%s SELECT %s.populate_ip_inventory(%L);', s.attach, '@extschema@', s.name)
