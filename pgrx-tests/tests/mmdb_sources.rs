@@ -202,6 +202,21 @@ fn a_source_with_its_own_schedule_needs_no_other() {
     bench.wait_country("GB");
     bench.site.cluster.wait_value(DB, "SELECT detail FROM enrichment_run WHERE kind = 'update'", "own: downloaded");
     assert!(bench.files.asked().iter().all(|asked| asked.target == "/own"), "{:?}", bench.files.asked());
+    // That it went well hides no failure of the others before.
+    let cluster = &bench.site.cluster;
+    assert_eq!(cluster.value(DB, "SELECT parameters ->> 'sources' FROM enrichment_run"), "[\"own schedules\"]");
+    cluster.sql(
+        DB,
+        "INSERT INTO enrichment_run SELECT 0, 'update', '{}', 'somebody', now(), now(), 'failed', 'no network', 0, 0, 0, 0, 0, 0, 0, 0, 0",
+    );
+    let said = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'maxmind downloads' AND level <> 'ok'";
+    assert_eq!(cluster.value(DB, said), "no network");
+    assert_eq!(
+        cluster.value(DB, "SELECT last_error FROM source_status WHERE source = 'maxmind'"),
+        "update: no network"
+    );
+    let failed = "SELECT count(*) FROM regexp_split_to_table(prometheus_metrics(), '\\n') l WHERE l ~ '^asn_inventory_mmdb_update_failed.* 1$'";
+    assert_eq!(cluster.value(DB, failed), "1");
 }
 
 #[test]

@@ -362,7 +362,7 @@ pub fn release(job: &Job) {
 
 /// Whether an update asks only sources with schedules of their own: how it ends says nothing of MaxMind's.
 fn asks_own_schedules(job: &Job) -> bool {
-    job.kind.load(Ordering::Relaxed) == kind::UPDATE && job.sources.load(Ordering::Relaxed) == 0
+    job.kind.load(Ordering::Relaxed) == kind::UPDATE && job.sources.load(Ordering::Relaxed) & sources::OWN != 0
 }
 
 fn record(job: &Job, how: u32, detail: Option<&str>) {

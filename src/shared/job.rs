@@ -58,6 +58,8 @@ pub mod sources {
     pub const GREYNOISE: u32 = Source::GreyNoise.bit();
     /// Fresh answers are requested again as well.
     pub const ANEW: u32 = 1 << Source::ALL.len();
+    /// Of an update: only sources with schedules of their own are asked.
+    pub const OWN: u32 = ANEW << 1;
 }
 
 /// How a job ended.

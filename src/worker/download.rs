@@ -129,7 +129,7 @@ impl Download {
         }
         let job = tx::run(|| Schema::hold().and_then(|schema| submit::own(&schema, kind::UPDATE, 0)));
         if let (Turn::Own, Ok(Some(job))) = (turn, &job) {
-            job.sources.store(0, Ordering::Relaxed);
+            job.sources.store(shared::sources::OWN, Ordering::Relaxed);
         }
         let keyless = self.key.is_missing();
         if let (Err(why), Ok(Some(job))) = (self.start(false, Some(turn)), job) {
