@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::closed::{AFTER_LOSS, BACK_OFF, Closed, DAILY, DAY, Failed, MAX_WAIT, REFUSED, Wait, after, back_off};
+use super::closed::{AFTER_LOSS, BACK_OFF, Closed, DAILY, DAY, Failed, REFUSED, Wait, after, back_off, is_ahead};
 use super::error::DownloadError;
 use super::fingerprint::Fingerprint;
 use super::lines::Line;
@@ -70,7 +70,7 @@ impl Attempts {
     /// # Errors
     /// [`Wait`].
     pub fn may(&self, now: Micros, edition: &Edition, credentials: &Fingerprint, forced: bool) -> Result<(), Wait> {
-        let ahead = |until: Micros| (1..=MAX_WAIT).contains(&until.saturating_sub(now));
+        let ahead = |until: Micros| is_ahead(until, now);
         // An older version closed everything after one edition's failure.
         if let Some((until, why @ (Closed::Limit | Closed::Lost))) = self.closed_until
             && (!forced || why == Closed::Limit)

@@ -24,7 +24,7 @@ pub(super) const REFUSED: Duration = Duration::from_secs(24 * 3600);
 pub(super) const AFTER_LOSS: Duration = Duration::from_secs(3600);
 
 /// No wait here is longer. A longer one was written under a wrong clock.
-pub(super) const MAX_WAIT: Micros = 2 * DAY;
+const MAX_WAIT: Micros = 2 * DAY;
 
 /// A file that could not be had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,11 @@ pub struct Wait {
 /// The pause after so many failures in a row.
 pub(super) fn back_off(times: u32) -> Duration {
     BACK_OFF.saturating_mul(1 << times.saturating_sub(1).min(16)).min(MAX_BACK_OFF)
+}
+
+/// Whether a wait is not over; no wait is longer than [`MAX_WAIT`]: it was dated by another clock.
+pub(super) fn is_ahead(until: Micros, now: Micros) -> bool {
+    (1..=MAX_WAIT).contains(&until.saturating_sub(now))
 }
 
 pub(super) fn after(at: Micros, wait: Duration) -> Micros {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::closed::{BACK_OFF, Closed, Failed, MAX_WAIT, REFUSED, Wait, after, back_off};
+use super::closed::{BACK_OFF, Closed, Failed, REFUSED, Wait, after, back_off, is_ahead};
 use super::error::DownloadError;
 use super::fingerprint::Fingerprint;
 use super::pull::Known;
@@ -13,11 +13,6 @@ use crate::time::Micros;
 
 /// How often it is looked whether a source that was refused has other keys, at most.
 const LOOK: Duration = Duration::from_secs(3600);
-
-/// Whether a wait is not over; no wait is longer than [`MAX_WAIT`]: it was dated by another clock.
-fn is_ahead(until: Micros, now: Micros) -> bool {
-    (1..=MAX_WAIT).contains(&until.saturating_sub(now))
-}
 
 /// One source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
