@@ -101,8 +101,7 @@ sql_function!(
 /// Raises where the job has failed, or where there never was one.
 fn report(schema: &Schema, id: i64) {
     // A procedure with a SET of its own could not end its transaction: so the path is pinned here.
-    let settings = Settings::begin();
-    settings.set(c"search_path", c"pg_catalog, pg_temp");
+    let _pinned = Settings::with_pinned_path();
     let Some((outcome, detail)) = runs::outcome(schema, id) else {
         raise(
             PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,

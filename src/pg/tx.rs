@@ -265,6 +265,13 @@ impl Settings {
         Settings { level: unsafe { pg_sys::NewGUCNestLevel() } }
     }
 
+    /// The path of the extension's functions, where none of them has set it.
+    pub fn with_pinned_path() -> Settings {
+        let settings = Settings::begin();
+        pin_search_path();
+        settings
+    }
+
     /// One more.
     pub fn set(&self, name: &CStr, value: &CStr) {
         save_and_set(name, value);

@@ -14,7 +14,7 @@ use crate::pg::citus;
 use crate::pg::errors::raise;
 use crate::pg::inherits;
 use crate::pg::session;
-use crate::pg::tx::{Settings, pin_search_path};
+use crate::pg::tx::Settings;
 
 /// For PostgreSQL: the index is to be filled.
 #[pg_guard]
@@ -43,8 +43,7 @@ pub unsafe extern "C-unwind" fn build(
         // What is made together with its table is a copy, or the event trigger's.
         if is_new && (*table).rd_createSubid == 0 && !(*info).ii_Concurrent {
             // Whoever makes the index has their own path here, and must not answer by it what they may.
-            let pinned = Settings::begin();
-            pin_search_path();
+            let pinned = Settings::with_pinned_path();
             noted::note_built(&*table, &*index);
             drop(pinned);
         }
