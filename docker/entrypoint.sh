@@ -54,7 +54,8 @@ run_scripts() {
         case $file in
         *.sql) ask -d "$POSTGRES_DB" -f "$file" ;;
         *.sql.gz) gunzip -c "$file" | ask -d "$POSTGRES_DB" ;;
-        *.sh) sh "$file" ;;
+        # As the official image does: most are written for bash, and those with the right to run name their own shell.
+        *.sh) if [ -x "$file" ]; then "$file"; else bash "$file"; fi ;;
         *) continue ;;
         esac
         say "ran $file"
@@ -88,7 +89,9 @@ advise() {
         [ "$try" -lt 1800 ] || return 0
         sleep 2
     done
-    case ,$(ask -d "$POSTGRES_DB" -c 'SHOW shared_preload_libraries'), in
+    # What cannot be asked is not known to be missing: pg_hba.conf is the owner's, and the database may have another name now.
+    libraries=$(ask -d "$POSTGRES_DB" -c 'SHOW shared_preload_libraries' 2>/dev/null) || return 0
+    case $libraries in
     *asn_inventory*) ;;
     *) say "this cluster's postgresql.conf does not load the extension. Add shared_preload_libraries = 'asn_inventory' and asn_inventory.maxmind_dir = '/mmdb' there, and restart." ;;
     esac

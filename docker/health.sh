@@ -6,8 +6,10 @@ db=${POSTGRES_DB:-$user}
 # By TCP: the temporary server of the first start listens on the socket only, and must not pass.
 pg_isready -q -t 3 -h 127.0.0.1 -U "$user" -d "$db"
 answer=$(PGCONNECT_TIMEOUT=3 psql -XAtqw -U "$user" -d "$db" -c 'SELECT 1' 2>&1) && [ "$answer" = 1 ] && exit
-# An owner's pg_hba.conf may refuse this connection: then the server has answered.
+# The variables count when the cluster is made: a role or database may have another name since. An owner's pg_hba.conf may
+# refuse this connection, and others may have taken all of them. In any case the server has answered.
 case $answer in
+*"does not exist"* | *"too many clients"* | *"remaining connection slots"*) exit 0 ;;
 *"authentication failed"* | *"no pg_hba.conf entry"* | *"no password supplied"* | *"pg_hba.conf rejects"*) exit 0 ;;
 esac
 printf '%s\n' "$answer"

@@ -12,16 +12,6 @@ load_setup
 lock
 
 tree=$target/pg/$PG_MAJOR
-package=$target/pg/package-$PG_MAJOR
-
-build_package() {
-    # Code for tests shares its crates with the tests, which are built as cargo likes it.
-    [ -n "${PROFILE:-}" ] || hide_paths
-    rm -rf "$package"
-    (cd "$root" && "$CARGO_PGRX_BIN" pgrx package --package asn_inventory --pg-config "$PG_CONFIG" --out-dir "$package" \
-        ${PROFILE:+--profile "$PROFILE"} --no-default-features --features "pg$PG_MAJOR" >/dev/null)
-    install -m 644 "$root"/sql/upgrade/*.sql "$package$PG_SHAREDIR/extension/"
-}
 
 # link_entries FROM TO: a link in TO for every entry of FROM but this extension's own, should it be installed. Of a server
 # in the target directory (scripts/server.sh) copies: the tree may move to where the servers' user cannot follow a link.
@@ -64,15 +54,6 @@ build_tree() {
     relative_libraries | while read -r lib; do link_entries "$(realpath "$lib")" "$tree$(realpath "$lib")"; done
     ln -sfn ".$PG_BINDIR" "$tree/bin"
     printf '%s\n' "$identity" >"$tree/identity"
-}
-
-# A running server may have the old library mapped: files are replaced, never written in place.
-place() {
-    local from=$1 to=$2
-    cmp -s "$from" "$to" && return
-    install -m "$3" "$from" "$to.new"
-    mv -f "$to.new" "$to"
-    placed=1
 }
 
 place_extension() {

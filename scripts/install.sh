@@ -3,13 +3,13 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 load_setup
-cd "$root"
+lock
 
-hide_paths
-sudo=()
-[ -w "$PG_PKGLIBDIR" ] && [ -w "$PG_SHAREDIR/extension" ] || sudo=(--sudo)
-"$CARGO_PGRX_BIN" pgrx install --package asn_inventory --release "${sudo[@]}" --pg-config "$PG_CONFIG" \
-    --no-default-features --features "pg$PG_MAJOR" >&2
-${sudo:+sudo} install -m 644 sql/upgrade/*.sql "$PG_SHAREDIR/extension/"
+PROFILE=
+build_package
+extension=$PG_SHAREDIR/extension
+[ -w "$PG_PKGLIBDIR" ] && [ -w "$extension" ] || sudo=(sudo)
+for file in "$package$extension"/*; do place "$file" "$extension/${file##*/}" 644; done
+place "$package$PG_PKGLIBDIR/asn_inventory.so" "$PG_PKGLIBDIR/asn_inventory.so" 755
 say "installed for PostgreSQL $PG_VERSION. Next: add asn_inventory to shared_preload_libraries in
     postgresql.conf, restart the server, and run CREATE EXTENSION asn_inventory in your database."

@@ -45,6 +45,28 @@ hide_paths() {
     export "CARGO_TARGET_${triple}_RUSTFLAGS=${rust# }" CFLAGS="${CFLAGS:-}$c"
 }
 
+# The extension as its files lie in a root directory, $package. PROFILE=dev builds without optimization.
+build_package() {
+    package=$target/pg/package-$PG_MAJOR
+    # Code for tests shares its crates with the tests, which are built as cargo likes it.
+    [ -n "${PROFILE:-}" ] || hide_paths
+    rm -rf "$package"
+    (cd "$root" && "$CARGO_PGRX_BIN" pgrx package --package asn_inventory --pg-config "$PG_CONFIG" --out-dir "$package" \
+        ${PROFILE:+--profile "$PROFILE"} --no-default-features --features "pg$PG_MAJOR" >/dev/null)
+    install -m 644 "$root"/sql/upgrade/*.sql "$package$PG_SHAREDIR/extension/"
+}
+
+sudo=()
+# A running server may have the old library mapped: files are replaced, never written in place.
+# place FROM TO MODE, with the rights of ${sudo[@]}.
+place() {
+    local from=$1 to=$2
+    cmp -s "$from" "$to" && return
+    "${sudo[@]}" install -m "$3" "$from" "$to.new"
+    "${sudo[@]}" mv -f "$to.new" "$to"
+    placed=1
+}
+
 # The user that servers run as: PostgreSQL refuses root. Empty: the caller.
 server_user() {
     [ "$(id -u)" = 0 ] || return 0

@@ -98,12 +98,17 @@ as_anybody() {
 }
 
 as_others() {
-    run root -v "$own-root:/var/lib/postgresql" "${mounts[@]}"
+    echo 'words=(made by bash); [[ ${#words[@]} = 3 ]] && psql -XAtqw -U postgres soc -c "CREATE TABLE by_script ()"' >"$work/20-own.sh"
+    chmod 644 "$work/20-own.sh"
+    run root -v "$own-root:/var/lib/postgresql" -v "$work/20-own.sh:/docker-entrypoint-initdb.d/20-own.sh:ro" "${mounts[@]}"
     run postgres -u 999:999 "${locked_down[@]}" -v "$own-postgres:/var/lib/postgresql" "${mounts[@]}"
     healthy root
     healthy postgres
     expect "started as root, it runs as postgres" "$(docker top "$own-root" -o pid,uid,comm | awk 'NR == 2 { print $2, $3 }')" "999 postgres"
     expect "and answers" "$(sql root "SELECT ip_class('10.0.0.1')")" private
+    expect "a script for bash ran at the first start" "$(sql root "SELECT to_regclass('by_script')")" by_script
+    expect "a role of another name makes no answering server unhealthy" \
+        "$(docker exec -e POSTGRES_USER=gone "$own-root" /usr/local/lib/asn_inventory/health.sh >/dev/null && echo healthy || echo not)" healthy
     expect "started as postgres, it answers" "$(sql postgres "SELECT ip_class('10.0.0.1')")" private
     docker rm -f -v "$own-root" "$own-postgres" >/dev/null
     docker run --label "$own" --name "$own-none" "$image:$PG_MAJOR" >>"$log" 2>&1 && die "it starts without a password"
