@@ -220,7 +220,9 @@ CREATE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE
     BEGIN ATOMIC
         SELECT s.asn, coalesce(h.old_org, CASE WHEN s.asn = i.asn_number THEN i.asn_org ELSE a.asn_org END),
                CASE WHEN h.kept OR h.is_of_country THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
-        FROM (SELECT CASE WHEN ip <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+        -- Without a time there is no answer: a comparison with null would let that of today stand for it.
+        FROM (SELECT CASE WHEN at IS NULL THEN NULL
+                          WHEN host(ip)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
@@ -300,7 +302,7 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
 DECLARE
     -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
     -- The address under which an IPv4-mapped one is kept.
-    asked_about inet := CASE WHEN $1 <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+    asked_about inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
         THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
     entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
     changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);

@@ -93,9 +93,9 @@ CREATE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
 #variable_conflict use_column
 DECLARE
     stored bigint;
-    -- The address under which an IPv4-mapped one is kept.
-    address inet := CASE WHEN $1 <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
-        THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE $1 END;
+    -- The address under which an IPv4-mapped one is kept, without a netmask.
+    address inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+        THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
 BEGIN
     SELECT c.old_asn INTO stored FROM @extschema@.ip_asn_history c
     WHERE c.ip_address = address AND c.changed_at > $2 ORDER BY c.changed_at LIMIT 1;

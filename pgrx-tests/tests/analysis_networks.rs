@@ -167,7 +167,20 @@ fn networks_of_the_past_come_in_sets_and_agree_with_one_by_one() {
         ["|"],
         "unknown: a row of nulls"
     );
-    assert_eq!(db.value("SELECT asn_number FROM ip_network_at('::ffff:8.8.8.8', now())"), "64999");
+    // A netmask does not count, and without a time there is no answer.
+    for address in ["::ffff:8.8.8.8", "8.8.8.8/24", "::ffff:8.8.8.8/120", "::ffff:8.8.8.8/64"] {
+        assert_eq!(
+            db.lines(&format!(
+                "SELECT ip_asn_at('{address}', now()), n.asn_number FROM ip_network_at('{address}', now()) n
+                 UNION ALL SELECT ip_asn_at('{address}', NULL), n.asn_number FROM ip_network_at('{address}', NULL) n"
+            )),
+            ["64999|64999", "|"],
+            "{address}"
+        );
+        let story = format!("SELECT count(*) FROM ip_story('{address}') WHERE event = 'first seen'");
+        assert_eq!(db.value(&story), "1", "{address}");
+    }
+    assert_eq!(db.lines("SELECT * FROM ip_network_at('8.8.8.8', NULL), ip_network_at(NULL, now()) o"), ["|||||"]);
     db.sql("ANALYZE");
     let plan = db.lines("EXPLAIN (COSTS off) SELECT * FROM e, ip_network_at(e.ip, e.at) n").join("\n");
     assert!(!plan.contains("Function Scan"), "it stands in the query itself: {plan}");

@@ -98,6 +98,36 @@ fn a_refused_file_leaves_the_entries_of_before_and_is_reported() {
 }
 
 #[test]
+fn a_list_that_is_lost_and_a_long_string_leave_the_other_lists_alone() {
+    let cluster = cluster();
+    let dir = default_dir(&cluster);
+    put(&dir, "tor.txt", "81.2.69.142\n");
+    wait_lists(&cluster, "81.2.69.142", "{tor}");
+    let files = cluster.data_dir().join("asn_inventory/lists_imported/files");
+    let ranges = fs::read_dir(files).expect("files").map(|entry| entry.expect("an entry").path());
+    let ranges: Vec<_> =
+        ranges.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tor-"))).collect();
+    assert_eq!(ranges.len(), 1);
+    fs::remove_file(&ranges[0]).expect("removed");
+    put(&dir, "tor.txt", "<html>");
+    put(&dir, "long.json", format!("[\"1.1.1.1\", \"{}\"]", "x".repeat(1 << 20)));
+    put(&dir, "block.netset", "81.2.0.0/16\n");
+    wait_lists(&cluster, "81.2.69.142", "{block}");
+    cluster.wait_log("asn_inventory: list tor has no entries any more");
+    assert_eq!(
+        cluster.lines(DB, "SELECT list, refused, entries_ipv4 FROM network_lists() ORDER BY 1"),
+        [
+            "block||1",
+            "long|string 2 of this JSON is longer than 65536 bytes|",
+            "tor|HTML or XML in line 1: not a list of networks|",
+        ]
+    );
+    assert_eq!(finding(&cluster, "list import"), "");
+    put(&dir, "tor.txt", "81.2.69.142\n");
+    wait_lists(&cluster, "81.2.69.142", "{block,tor}");
+}
+
+#[test]
 fn a_file_that_is_being_written_is_left_until_it_rests() {
     let cluster = cluster();
     let dir = default_dir(&cluster);

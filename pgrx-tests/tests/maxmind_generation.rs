@@ -3,6 +3,7 @@
 use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::index::Index;
+use enrich::maxmind::store::{Outcome, StoreError};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -99,6 +100,49 @@ fn a_damaged_generation_does_not_retry_a_refused_file() {
     assert!(!site.has_news(ASN));
     let (databases, troubles) = site.open_with_troubles();
     assert_eq!((asn(&databases, "8.8.8.8"), troubles.len()), (Some(1), 1));
+}
+
+/// The record that is kept cannot be decoded, and the index is to be built again: of 0.2.0, in another language, or gone.
+#[test]
+fn a_generation_that_cannot_be_indexed_again_gives_way_to_the_operators_files() {
+    let site = two("generation_spoilt");
+    let spoil = |mut bytes: Vec<u8>| {
+        let key = b"autonomous_system_number";
+        let at = bytes.windows(key.len()).position(|at| at == key).expect("a record");
+        bytes[at - 1] = 0x5f;
+        bytes
+    };
+    let kept = || site.current(ASN).join("database.mmdb");
+    let harm = || {
+        fs::write(kept(), spoil(fs::read(kept()).expect("a database"))).expect("written");
+        fs::remove_file(site.current(ASN).join("flat-5.idx")).expect("removed");
+    };
+    harm();
+    site.installed(ASN);
+    assert_eq!(asn(&site.open(), "8.8.8.8"), Some(2), "from the file that it was made of");
+    // Without one, and with one that is as bad, the one before answers, and the failure is told each time.
+    harm();
+    let whole = site.bytes(ASN);
+    fs::remove_file(site.file(ASN)).expect("removed");
+    let import = || {
+        let import = || site.store.import(&site.source, &[edition(ASN)], false, &|| ());
+        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        imported.expect("an import that runs")
+    };
+    let fails = || {
+        let imported = import();
+        assert_eq!((imported.outcomes.len(), imported.failures.len()), (0, 1), "{imported:?}");
+    };
+    fails();
+    site.put_bytes(ASN, &spoil(whole));
+    let imported = import();
+    assert!(matches!(&imported.outcomes[..], [(_, Outcome::Refused(_))]), "{imported:?}");
+    fails();
+    assert_eq!(asn(&site.open_with_troubles().0, "8.8.8.8"), Some(1));
+    site.put(ASN, asn_file(3, 0));
+    site.installed(ASN);
+    assert_eq!(asn(&site.open(), "8.8.8.8"), Some(3));
+    assert!(!site.has_news(ASN));
 }
 
 /// The promise behind the whole design: a truncated mapped file would end the server with SIGBUS.

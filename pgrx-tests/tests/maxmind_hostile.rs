@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+const DB: &str = "postgres";
+
 fn c_path(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).expect("no NUL")
 }
@@ -107,6 +109,36 @@ fn a_large_sparse_file_is_refused_before_it_is_copied() {
         assert_eq!(breaths.get(), 0, "a copy looks for interrupts: there was none");
         assert_eq!(asn(&site.open(), "8.8.8.8"), Some(15169));
     }
+}
+
+/// A walk over such a file would outlast the machine, and looks for no interrupt.
+#[test]
+fn a_file_whose_branches_meet_again_is_refused_and_the_server_starts_with_it() {
+    let site = Site::small("hostile_crowded");
+    for doublings in [20, 60, 126] {
+        site.put_bytes(ASN, &raw::crowded(ASN, doublings));
+        let bytes = fs::metadata(site.file(ASN)).expect("a file").len();
+        assert!(bytes < 2500, "{bytes}");
+        // It is smaller than the installed one, too.
+        let Outcome::Refused(refusal) = site.import_with(ASN, true) else { panic!("{doublings}") };
+        assert_eq!(
+            refusal.reason, "invalid database: its search tree leads to more networks than its nodes can hold",
+            "{doublings}"
+        );
+        assert_eq!(asn(&site.open(), "8.8.8.8"), Some(15169));
+        assert!(!site.has_news(ASN));
+    }
+    let good = site.source.join("good");
+    asn_file(7, 0).write(&good).expect("written");
+    let cluster = Cluster::builder().start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.install_mmdb_as(&site.file(ASN), "GeoLite2-ASN.mmdb");
+    cluster.wait_log("asn_inventory: refused GeoLite2-ASN: invalid database: its search tree leads to more networks");
+    cluster.restart();
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    // The next file is taken.
+    cluster.install_mmdb_as(&good, "GeoLite2-ASN.mmdb");
+    cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "7");
 }
 
 #[test]

@@ -223,6 +223,49 @@ fn files_of_one_role_stand_in_for_each_other_field_by_field() {
     assert_eq!(names("one,two=other"), names("one"));
 }
 
+/// A city of France beside "EU" would be no answer.
+#[test]
+fn a_continent_gives_way_to_the_country_of_the_next_file() {
+    let site = Site::new("roles_continent");
+    let continent = |code: &str| json!({ "continent": { "code": code } });
+    let first = MmdbWriter::new(CITY, 1)
+        .insert("8.8.8.0/24", continent("EU"))
+        .insert("9.9.9.0/24", continent("OC"))
+        .insert("11.0.0.0/8", json!({ "country": { "iso_code": "AP" } }))
+        .insert("12.0.0.0/8", json!({ "continent": { "code": "EU" }, "country": { "iso_code": "DE" } }))
+        .insert("2a01::/16", continent("EU"));
+    site.put(CITY, first);
+    let paris = json!({ "city": "Paris", "country_code": "FR" });
+    let second = MmdbWriter::new("dbip-city", 1)
+        .insert("8.8.8.0/24", paris.clone())
+        .insert("9.9.9.0/24", json!({ "city": "Apia" }))
+        .insert("11.0.0.0/8", json!({ "city": "Ulm", "country_code": "EU" }))
+        .insert("12.0.0.0/8", paris.clone())
+        .insert("2a01::/16", paris);
+    site.put("dbip-city", second);
+    site.installed(CITY);
+    site.installed("dbip-city");
+    let list = format!("{CITY},dbip-city");
+    // With the overlay, which is made by an import of them all, as without.
+    for has_overlay in [false, true] {
+        if has_overlay {
+            site.store.import(&site.source, &Edition::list(&list).expect("a list"), false, &|| ()).expect("an import");
+        }
+        let both = open(&site, &list);
+        assert_eq!(both.has_overlay(), has_overlay);
+        for (address, wanted) in [
+            ("8.8.8.8", "FR Paris - -"),
+            ("9.9.9.9", "OC Apia - -"),
+            ("11.0.0.1", "AP Ulm - -"),
+            ("12.0.0.1", "DE Paris - -"),
+            ("2a01::1", "FR Paris - -"),
+        ] {
+            assert_eq!(answer(&both, address), wanted, "{address}");
+        }
+    }
+    assert_eq!(answer(&open(&site, CITY), "8.8.8.8"), "EU - - -", "where nobody knows more");
+}
+
 #[test]
 fn a_change_of_roles_makes_answers_stale() {
     let site = Site::new("roles_since");

@@ -1,11 +1,13 @@
 //! Errors of a store of files, for PostgreSQL and for shared memory.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use enrich::maxmind::store::StoreError;
 use pgrx::PgSqlErrorCode;
 
 use crate::settings;
+use crate::shared::trouble::Trouble;
 
 /// The SQLSTATE that PostgreSQL gives to such an error of a file.
 pub fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
@@ -19,6 +21,23 @@ pub fn sqlstate(error: &StoreError) -> PgSqlErrorCode {
             }
             _ => PgSqlErrorCode::ERRCODE_IO_ERROR,
         },
+    }
+}
+
+/// For how long one process may import before others say that it is in their way. Full-size files take seconds.
+const HELD: Duration = Duration::from_secs(300);
+
+/// Notes how an import ended. That another process imports is a failure only when it does so for long: it may have been
+/// stopped, or wait for a disk that does not answer.
+pub fn note(import: &Trouble, error: Option<&StoreError>) {
+    match error {
+        Some(error @ StoreError::Busy) if import.kept() > HELD => {
+            let message = format!("{error} for over {} minutes", HELD.as_secs() / 60);
+            import.failed(sqlstate(error) as i32, &message);
+        }
+        Some(StoreError::Busy) => {}
+        Some(error) => import.failed(sqlstate(error) as i32, &brief(error)),
+        None => import.succeeded(),
     }
 }
 

@@ -14,7 +14,7 @@ use enrich::lists::{Holders, Lists, Store};
 use enrich::maxmind::store::{Signature, StoreError};
 
 use super::breath::breathe;
-use super::failure::{brief, sqlstate};
+use super::failure;
 use crate::pg::errors::warn;
 use crate::{settings, shared};
 
@@ -173,6 +173,9 @@ fn import_files(dir: PathBuf) -> Result<(), StoreError> {
             ),
             Outcome::Refused(refusal) => pgrx::log!("asn_inventory: refused list {name}: {}", refusal.reason),
             Outcome::Removed => pgrx::log!("asn_inventory: removed list {name}: its file is gone"),
+            Outcome::Lost => pgrx::log!(
+                "asn_inventory: list {name} has no entries any more: those of before cannot be read, and its file gave none"
+            ),
         }
     }
     Ok(())
@@ -180,10 +183,7 @@ fn import_files(dir: PathBuf) -> Result<(), StoreError> {
 
 /// Notes in shared memory how an import ended, for sessions that ask.
 pub fn note(error: Option<&StoreError>) {
-    let Some(shared) = shared::shared() else { return };
-    match error {
-        Some(StoreError::Busy) => {}
-        Some(error) => shared.launcher.lists.failed(sqlstate(error) as i32, &brief(error)),
-        None => shared.launcher.lists.succeeded(),
+    if let Some(shared) = shared::shared() {
+        failure::note(&shared.launcher.lists, error);
     }
 }

@@ -17,7 +17,7 @@ use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreEr
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
 
 use super::breath::breathe;
-use super::failure::{brief, sqlstate};
+use super::failure;
 use super::lists;
 use crate::pg::errors::warn;
 use crate::pg::process;
@@ -43,6 +43,8 @@ struct Open {
     /// Of the manifest's file, without a counter.
     signature: Option<Signature>,
     looked: Option<Instant>,
+    /// This process has waited for another's import, in vain.
+    waited: bool,
 }
 
 thread_local! {
@@ -197,9 +199,12 @@ fn first_import(open: &mut Open, settings: &Settings) {
     if !store.has_news(&settings.maxmind_dir, &settings.maxmind_editions, &open.manifest) {
         return;
     }
-    let patience = if missing(open, settings) { FIRST_IMPORT } else { Duration::ZERO };
+    // Once: who holds the lock for so long may hold it for ever.
+    let patience = if !open.waited && missing(open, settings) { FIRST_IMPORT } else { Duration::ZERO };
     loop {
-        match import(settings, false) {
+        let imported = import(settings, false);
+        open.waited = matches!(imported, Err(StoreError::Busy));
+        match imported {
             Err(StoreError::Busy) if started.elapsed() < patience => {
                 pgrx::check_for_interrupts!();
                 std::thread::sleep(Duration::from_millis(20));
@@ -264,11 +269,8 @@ pub fn import(settings: &Settings, force: bool) -> Result<usize, StoreError> {
 /// Notes in shared memory how an import ended, for sessions that ask: with this error, or well. That there was nothing to
 /// import is well, too.
 pub fn note(error: Option<&StoreError>) {
-    let Some(shared) = shared::shared() else { return };
-    match error {
-        Some(StoreError::Busy) => {}
-        Some(error) => shared.launcher.import.failed(sqlstate(error) as i32, &brief(error)),
-        None => shared.launcher.import.succeeded(),
+    if let Some(shared) = shared::shared() {
+        failure::note(&shared.launcher.import, error);
     }
 }
 

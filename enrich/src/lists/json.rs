@@ -1,11 +1,12 @@
 //! A list as JSON: every string in it that is an address, a network or a range counts, names of members as well. So the
 //! lists of AWS, Google, Azure, Cloudflare and Fastly are read by one rule, and so is one JSON value a line (Spamhaus).
 //!
-//! It is read as a stream: memory holds one string at a time. serde_json refuses what is nested more than 128 deep.
+//! It is read as a stream: memory holds one string at a time, of which [`Bounded`] refuses long ones. serde_json refuses what
+//! is nested more than 128 deep.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
@@ -14,8 +15,11 @@ use super::parsed::{Parsed, Room};
 use super::span::entry;
 use super::text::Unread;
 
-/// Strings between two looks at `breathe`.
+/// Strings between two looks at `breathe`, and bytes, which may all be blanks or one number.
 const BREATH: u64 = 4096;
+const BREATH_BYTES: usize = 4 << 20;
+/// Bytes of a string between its quotes. No entry comes near; texts about a list may be of some length.
+const LONGEST_STRING: usize = 64 << 10;
 
 /// Reads all strings of one or more JSON values. In warnings, the number of a string stands for that of a line.
 ///
@@ -23,6 +27,8 @@ const BREATH: u64 = 4096;
 /// [`Unread`]: not JSON, or no network in it.
 pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<Parsed, Unread> {
     let strings = Strings { state: RefCell::default(), room, breathe };
+    let is_too_long = Cell::new(false);
+    let source = Bounded { source, breathe, is_too_long: &is_too_long, string: None, is_escaped: false, unbreathed: 0 };
     let mut values = serde_json::Deserializer::from_reader(source);
     loop {
         let read = (&strings).deserialize(&mut values);
@@ -30,6 +36,12 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
         match read.map(|()| values.end()) {
             Ok(Ok(())) => break,
             Ok(Err(error)) if !error.is_io() => {}
+            Ok(Err(_)) | Err(_) if is_too_long.get() => {
+                let number = strings.state.into_inner().seen + 1;
+                return Err(Unread::Refused(format!(
+                    "string {number} of this JSON is longer than {LONGEST_STRING} bytes"
+                )));
+            }
             Ok(Err(error)) | Err(error) if error.is_io() => return Err(Unread::Io(error.into())),
             Ok(Err(error)) | Err(error) => {
                 let reason = strings.state.into_inner().refused;
@@ -42,6 +54,49 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
         return Err(Unread::Refused("no string of this JSON is an address, a network or a range".to_owned()));
     }
     Ok(parsed)
+}
+
+/// Reads on as long as no string is too long: serde_json puts a whole one into memory before it gives it to anybody.
+struct Bounded<'a> {
+    source: &'a mut dyn BufRead,
+    breathe: &'a dyn Fn(),
+    is_too_long: &'a Cell<bool>,
+    /// Bytes so far of the string that is being read; `None`: outside of strings.
+    string: Option<usize>,
+    /// Whether a backslash stands before the next byte.
+    is_escaped: bool,
+    unbreathed: usize,
+}
+
+impl Bounded<'_> {
+    fn note(&mut self, byte: u8) -> io::Result<()> {
+        match self.string {
+            None => self.string = (byte == b'"').then_some(0),
+            Some(_) if byte == b'"' && !self.is_escaped => self.string = None,
+            Some(LONGEST_STRING) => {
+                self.is_too_long.set(true);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            Some(length) => {
+                self.string = Some(length + 1);
+                self.is_escaped = byte == b'\\' && !self.is_escaped;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        buffer[..read].iter().try_for_each(|byte| self.note(*byte))?;
+        self.unbreathed += read;
+        if self.unbreathed >= BREATH_BYTES {
+            self.unbreathed = 0;
+            (self.breathe)();
+        }
+        Ok(read)
+    }
 }
 
 /// What has been read so far.

@@ -62,6 +62,8 @@ pub enum Outcome {
     Refused(Refusal),
     /// Its file is gone, and so is the list.
     Removed,
+    /// Its entries of before can be read no more, and its file gives none.
+    Lost,
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
@@ -195,7 +197,8 @@ impl Store {
             });
             manifest.rejected.insert(file, refusal);
         }
-        self.index(&mut manifest, breathe)?;
+        let lost = self.index(&mut manifest, breathe)?;
+        outcomes.extend(lost.into_iter().map(|name| (name, Outcome::Lost)));
         let changed = manifest != before || damaged;
         if changed {
             manifest.serial += 1;
@@ -223,8 +226,9 @@ impl Store {
         room: Room,
         breathe: &dyn Fn(),
     ) -> Result<Option<Outcome>, StoreError> {
-        let is_whole = |file| map(&self.files().join(file)).is_ok_and(|bytes| Ranges::open(&bytes).is_some());
-        let is_lost = state.current.as_ref().is_some_and(|info| !is_whole(&info.ranges));
+        // A file that was refused brings nothing back.
+        let is_lost =
+            state.refused.is_none() && state.current.as_ref().is_some_and(|info| !self.is_whole(&info.ranges));
         if state.is_of(&signature) && !is_lost {
             return Ok(None);
         }
@@ -258,33 +262,59 @@ impl Store {
         Ok(same.is_none().then_some(Outcome::Installed(info)))
     }
 
-    /// Makes the index of all lists, if it is not the one in use.
-    fn index(&self, manifest: &mut Manifest, breathe: &dyn Fn()) -> Result<(), StoreError> {
+    /// Makes the index of all lists, if it is not the one in use. A list whose ranges are lost is in the one in use still, and
+    /// in no other: it must not keep the others from theirs. Returns the names of those that were left out.
+    fn index(&self, manifest: &mut Manifest, breathe: &dyn Fn()) -> Result<Vec<String>, StoreError> {
+        if self.is_indexed(manifest) {
+            return Ok(Vec::new());
+        }
+        let lost = self.leave_out_lost(manifest);
+        if manifest.answering().next().is_none() {
+            manifest.index = None;
+        } else if !self.is_indexed(manifest) {
+            let file = self.build_index(manifest, breathe)?;
+            // As late as possible: answers from the index before that are made after this would count as fresh.
+            manifest.index = Some(IndexInfo { file, installed_at: now_us() });
+        }
+        Ok(lost)
+    }
+
+    /// Whether the index in use is that of all lists that answer.
+    fn is_indexed(&self, manifest: &Manifest) -> bool {
+        let wanted = index_of(manifest);
+        manifest.index.as_ref().is_some_and(|info| info.file.starts_with(&wanted) && self.is_index(&info.file))
+    }
+
+    fn leave_out_lost(&self, manifest: &mut Manifest) -> Vec<String> {
+        let mut lost = Vec::new();
+        manifest.lists.retain(|name, state| {
+            if state.current.as_ref().is_none_or(|info| self.is_whole(&info.ranges)) {
+                return true;
+            }
+            lost.push(name.clone());
+            state.current = None;
+            // A file that was only not looked at, because it is being written, is a new one.
+            state.refused.is_some()
+        });
+        lost
+    }
+
+    fn build_index(&self, manifest: &Manifest, breathe: &dyn Fn()) -> Result<String, StoreError> {
         let mut maps = Vec::new();
-        let mut hash = Sha256::new();
         for (name, file) in manifest.answering() {
             let path = self.files().join(file);
-            hash.update(format!("{name} {file}\n"));
             maps.push((name, map(&path).map_err(at(&path))?, path));
-        }
-        if maps.is_empty() {
-            manifest.index = None;
-            return Ok(());
-        }
-        let wanted = format!("index-{}-", &hexadecimal(&hash)[..16]);
-        let is_wanted = |info: &IndexInfo| info.file.starts_with(&wanted) && self.is_index(&info.file);
-        if manifest.index.as_ref().is_some_and(is_wanted) {
-            return Ok(());
         }
         let mut lists = Vec::new();
         for (name, bytes, path) in &maps {
             let damaged = || io::Error::new(io::ErrorKind::InvalidData, "not the ranges of a list");
             lists.push((*name, Ranges::open(bytes).ok_or_else(damaged).map_err(at(path))?));
         }
-        let file = self.write(&wanted, breathe, |out| index::build(&lists, out, breathe))?;
-        // As late as possible: answers from the index before that are made after this would count as fresh.
-        manifest.index = Some(IndexInfo { file, installed_at: now_us() });
-        Ok(())
+        self.write(&index_of(manifest), breathe, |out| index::build(&lists, out, breathe))
+    }
+
+    fn is_whole(&self, ranges: &str) -> bool {
+        map(&self.files().join(ranges)).is_ok_and(|bytes| Ranges::open(&bytes).is_some())
     }
 
     /// Writes a file whose name ends with a hash of its content, and says that name.
@@ -344,6 +374,15 @@ impl ListState {
         self.refused = Some(refusal.clone());
         Outcome::Refused(refusal)
     }
+}
+
+/// How the name of the index of all lists that answer begins.
+fn index_of(manifest: &Manifest) -> String {
+    let mut hash = Sha256::new();
+    for (name, file) in manifest.answering() {
+        hash.update(format!("{name} {file}\n"));
+    }
+    format!("index-{}-", &hexadecimal(&hash)[..16])
 }
 
 /// The entries of the operator's file, or the reason against it; `None`: it changed while it was read.

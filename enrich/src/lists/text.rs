@@ -5,7 +5,7 @@
 //! | plain, FireHOL netsets | `203.0.113.0/24` |
 //! | Spamhaus DROP | `203.0.113.0/24 ; SBL256894` |
 //! | ranges | `203.0.113.0 - 203.0.113.255` |
-//! | columns | `"203.0.113.9",2026-01-01`, or DShield's first address, last one and prefix length |
+//! | columns | `"203.0.113.9",2026-01-01`; an address and its network, `203.0.113.9,203.0.113.0/24`; or DShield's first address, last one and prefix length |
 //! | Tor | `ExitAddress 203.0.113.9 2026-01-01 00:00:00`, between lines of other words |
 
 use std::io::{self, BufRead};
@@ -157,20 +157,42 @@ fn of_line(text: &[u8]) -> Line {
         _ => {}
     }
     let first = unquoted(first);
-    let [second, third] = [(); 2].map(|()| columns.next().map(unquoted).unwrap_or_default());
+    let others = columns.map(unquoted);
+    let mut next = others.clone();
+    let [second, third] = [(); 2].map(|()| next.next().unwrap_or_default());
     // A range with blanks in it, before other columns.
     if first.ends_with(b"-") || second.starts_with(b"-") {
         let close = [first, second].concat();
         return entry(&close).or_else(|| entry(&[&close, third].concat())).map_or(Line::Bad, Line::Entry);
     }
     let Some(entry) = entry(first) else { return Line::Bad };
-    // To take the first of several networks alone would lose the others without a word. Two addresses may be a range.
-    if second.iter().any(|byte| b"/-".contains(byte)) && self::entry(second).is_some() {
+    // To take the first of several networks alone would lose the others without a word. One around it is said of it, and
+    // one within it is in the list with it.
+    let is_of_it = |other: Span| is_within(entry.span, other) || is_within(other, entry.span);
+    if !others.map_while(network).all(is_of_it) {
         return Line::Bad;
     }
     match address(second) {
+        Some(_) if network(first).is_some() && self::entry(second).is_some_and(|other| is_of_it(other.span)) => {
+            Line::Entry(entry)
+        }
+        // Two addresses may be a range.
         Some(last) => from_to(entry, last, third).map_or(Line::Bad, Line::Entry),
         None => Line::Entry(entry),
+    }
+}
+
+/// A column that is written as a network or as a range.
+fn network(text: &[u8]) -> Option<Span> {
+    text.iter().any(|byte| b"/-".contains(byte)).then(|| entry(text)).flatten().map(|entry| entry.span)
+}
+
+/// Whether all of a span lies in another one of its family.
+fn is_within(inner: Span, outer: Span) -> bool {
+    match (inner, outer) {
+        (Span::V4(first, last), Span::V4(from, to)) => from <= first && last <= to,
+        (Span::V6(first, last), Span::V6(from, to)) => from <= first && last <= to,
+        _ => false,
     }
 }
 

@@ -94,6 +94,24 @@ impl Head {
     }
 }
 
+#[cfg(test)]
+impl Head {
+    /// Of a file of a test, under the name of one of MaxMind's.
+    pub fn sample(ip_version: u16, record_size: u16, node_count: u32, build_epoch: u64) -> Head {
+        Head {
+            binary_format_major_version: 2,
+            binary_format_minor_version: 0,
+            build_epoch,
+            database_type: "GeoLite2-ASN".to_owned(),
+            ip_version,
+            node_count,
+            record_size,
+            description: None,
+            languages: None,
+        }
+    }
+}
+
 /// Decodes metadata by the decoder of records: as the only record of a file made up around them. Pointers inside count
 /// from the beginning of either.
 fn decode(metadata: &[u8]) -> Result<Head, String> {

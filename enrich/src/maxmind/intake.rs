@@ -27,6 +27,7 @@ use super::language::Language;
 use super::manifest::{GenerationInfo, Signature, now_us};
 use super::map::map;
 use super::role::{Fields, Holds};
+use super::tree;
 
 /// No database that anyone publishes comes near; a larger file is a mistake and is not copied.
 pub(super) const MAX_DATABASE_BYTES: u64 = 2 << 30;
@@ -175,6 +176,8 @@ pub(super) fn check(
         sha256 = hexadecimal(&Sha256::digest(&database[..]));
     }
     let size = database.len() as u64;
+    // Before the verification, which would walk for ever where it is no tree, on a thread that nobody can stop.
+    tree::check(&database, breathe).map_err(|e| e.to_string())?;
     let reader = Arc::new(Reader::from_source(database).map_err(|e| e.to_string())?);
     verify(&reader, breathe)?;
     let holds = write_index(&dir.join(INDEX), &reader, language, size, breathe).map_err(|e| e.to_string())?;
@@ -196,6 +199,7 @@ pub(super) fn check(
 pub(super) fn reindex(dir: &Path, language: &Language, breathe: &dyn Fn()) -> Result<Holds, index::IndexError> {
     let database = map(&dir.join(DATABASE))?;
     let size = database.len() as u64;
+    tree::check(&database, breathe)?;
     let reader = Reader::from_source(database)?;
     let draft = dir.join(format!("{INDEX}.tmp"));
     let _ = std::fs::remove_file(&draft);

@@ -1,6 +1,7 @@
 //! How files of one kind stand in for each other: their records about one address, folded in the order of the list.
 
 use super::index::{OriginRef, PlaceRef, RecordRef, TraitsRef};
+use super::record::is_country;
 use super::role::Fields;
 
 /// What the files looked at so far say, and the length of the network that each part is of.
@@ -23,7 +24,7 @@ impl<'a> Merged<'a> {
 
     /// Adds what the next file says of a network of `prefix` bits.
     ///
-    /// Of places each field is the first one's that has it. An origin is of one file: the first with an ASN; where none
+    /// Of places each field is the first one's that has it; a country's code stands above a continent's. An origin is of one file: the first with an ASN; where none
     /// has one, the first with an organization.
     pub fn add(&mut self, record: &RecordRef<'a>, prefix: u8) {
         if let Some(next) = record.place {
@@ -73,8 +74,13 @@ fn has_point(place: &PlaceRef<'_>) -> bool {
     place.latitude.is_some() && place.longitude.is_some()
 }
 
+/// Its country, where its code is one's.
+fn country<'a>(place: &PlaceRef<'a>) -> Option<&'a str> {
+    place.country_code.filter(|code| is_country(code))
+}
+
 fn missing(place: &PlaceRef<'_>) -> Fields {
-    Fields::COUNTRY.when(place.country_code.is_none())
+    Fields::COUNTRY.when(country(place).is_none())
         | Fields::REGISTERED.when(place.registered_country_code.is_none())
         | Fields::REGION.when(place.region.is_none())
         | Fields::CITY.when(place.city.is_none())
@@ -83,7 +89,9 @@ fn missing(place: &PlaceRef<'_>) -> Fields {
 }
 
 fn fill<'a>(place: &mut PlaceRef<'a>, other: &PlaceRef<'a>) {
-    place.country_code = place.country_code.or(other.country_code);
+    // Where only the continent is known, the country is still missing: a next file's city would stand beside "EU".
+    let known = country(place).or_else(|| country(other));
+    place.country_code = known.or(place.country_code).or(other.country_code);
     place.registered_country_code = place.registered_country_code.or(other.registered_country_code);
     place.region = place.region.or(other.region);
     place.city = place.city.or(other.city);
@@ -93,5 +101,47 @@ fn fill<'a>(place: &mut PlaceRef<'a>, other: &PlaceRef<'a>) {
         place.latitude = other.latitude;
         place.longitude = other.longitude;
         place.accuracy_radius_km = other.accuracy_radius_km;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place<'a>(country_code: Option<&'a str>, city: Option<&'a str>) -> RecordRef<'a> {
+        RecordRef { place: Some(PlaceRef { country_code, city, ..PlaceRef::default() }), ..RecordRef::default() }
+    }
+
+    /// The country and the city of files that say so, one after the other.
+    fn said<'a>(files: &[(Option<&'a str>, Option<&'a str>)]) -> (Option<&'a str>, Option<&'a str>) {
+        let mut merged = Merged::default();
+        for (country, city) in files {
+            merged.add(&place(*country, *city), 24);
+        }
+        merged.record().place.map_or((None, None), |place| (place.country_code, place.city))
+    }
+
+    #[test]
+    fn a_continents_code_gives_way_to_a_country_and_to_nothing_else() {
+        let paris = (Some("FR"), Some("Paris"));
+        for region in ["EU", "OC", "AN", "AP"] {
+            let vague = (Some(region), None);
+            let mut merged = Merged::default();
+            merged.add(&place(Some(region), None), 16);
+            assert!(merged.missing().meets(Fields::COUNTRY), "{region}");
+            assert_eq!(said(&[vague, paris]), paris, "{region}");
+            assert_eq!(said(&[paris, vague]), paris, "{region}");
+            assert_eq!(said(&[vague, (None, Some("Paris"))]), (Some(region), Some("Paris")), "{region}");
+            assert_eq!(said(&[(None, None), vague, vague, paris]), paris, "{region}");
+            assert_eq!(said(&[vague, (Some("EU"), None), (Some("AP"), None)]), vague, "{region}");
+        }
+        // Continents' codes that are countries' as well are never read as continents.
+        for country in ["AS", "NA", "SA", "AF", "DE", "AQ"] {
+            let first = (Some(country), None);
+            let mut merged = Merged::default();
+            merged.add(&place(Some(country), None), 16);
+            assert!(!merged.missing().meets(Fields::COUNTRY), "{country}");
+            assert_eq!(said(&[first, paris]), (Some(country), Some("Paris")), "{country}");
+        }
     }
 }

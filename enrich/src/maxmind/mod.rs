@@ -17,6 +17,7 @@
 //! | [`store`] | generations on disk: import, refusal, which one answers |
 //! | [`manifest`] | the state of the store, as it is kept on disk |
 //! | `head` | the metadata of a file |
+//! | [`tree`] | the check that a file's search tree is one |
 //! | `intake` | from the operator's file to a verified, indexed copy |
 //! | [`receive`] | a generation that comes from another server |
 //! | [`databases`] | the open set of editions, and the look-up |
@@ -41,7 +42,10 @@ mod overlay;
 pub mod receive;
 pub mod record;
 pub mod role;
+#[cfg(test)]
+mod sample;
 pub mod store;
+pub mod tree;
 pub mod update;
 mod usage;
 

@@ -20,6 +20,9 @@ use super::language::Language;
 use super::role::Fields;
 use crate::text::{MAX_TEXT, clean};
 
+/// Codes of continents that are no country's of today.
+const CONTINENTS: [[u8; 2]; 3] = [*b"EU", *b"OC", *b"AN"];
+
 /// Where an address is. Text is cleaned and at most [`MAX_TEXT`] bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Place {
@@ -181,9 +184,7 @@ fn place(raw: Layout<'_>, language: &Language) -> Place {
     let radius = location.accuracy_radius.0.filter(|_| !nowhere && at.is_none_or(|at| at == 0));
     let registered = code(raw.registered_country.0.and_then(|country| country.iso_code.0));
     Place {
-        country_code: country
-            .or(registered)
-            .or_else(|| continent.filter(|code| [*b"EU", *b"OC", *b"AN"].contains(code))),
+        country_code: country.or(registered).or_else(|| continent.filter(|code| CONTINENTS.contains(code))),
         registered_country_code: registered,
         region,
         city,
@@ -243,6 +244,12 @@ fn country_code(text: &str) -> Option<[u8; 2]> {
         [b'A', b'A'] | [b'Q', b'M'..=b'Z'] | [b'X', _] | [b'Z', b'Z'] => None,
         _ => Some(code),
     }
+}
+
+/// Whether a code that a record gives is a country's, and not that of a larger region: a continent, or `AP`, by which older
+/// files mean Asia and the Pacific.
+pub(super) fn is_country(code: &str) -> bool {
+    code != "AP" && !CONTINENTS.iter().any(|continent| code.as_bytes() == continent)
 }
 
 fn tidy(text: &str) -> Option<String> {

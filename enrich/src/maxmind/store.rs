@@ -287,19 +287,24 @@ impl Store {
         breathe: &dyn Fn(),
     ) -> Result<Outcome, StoreError> {
         // From the database that is kept: the operator's file may be gone, or another one by now.
-        let unchanged = match self.reindex(edition, state, breathe)? {
-            Some(info) => Outcome::Installed(info),
-            None => Outcome::Unchanged,
+        let unchanged = match self.reindex(edition, state, breathe) {
+            Ok(Some(info)) => Ok(Outcome::Installed(info)),
+            Ok(None) => Ok(Outcome::Unchanged),
+            Err(IndexError::Io(error)) => return Err(self.of_current(state, error)),
+            Err(error) => Err(self.of_current(state, io::Error::other(error.to_string()))),
         };
+        // What is kept cannot be indexed, today or ever: as if it were lost, the operator's file is to take its place.
+        let is_spoilt = unchanged.is_err();
         let signature = match Signature::of(file) {
             Ok(Some(signature)) => signature,
             // A removed file changes nothing: the imported copy stays in use.
-            Ok(None) => return Ok(unchanged),
+            Ok(None) => return unchanged,
             Err(error) => return Ok(refuse(edition, state, None, error.to_string())),
         };
-        let again = (force && state.refused.is_some()) || is_judged_anew(edition, state) || self.lost(edition, state);
+        let is_lost = self.lost(edition, state) || (is_spoilt && state.refused.is_none());
+        let again = (force && state.refused.is_some()) || is_judged_anew(edition, state) || is_lost;
         if state.seen.as_ref() == Some(&signature) && !again {
-            return Ok(unchanged);
+            return unchanged;
         }
         if state.current.is_some() && !signature.settled(SystemTime::now()) {
             return Ok(Outcome::Unsettled);
@@ -339,8 +344,8 @@ impl Store {
         state.seen = Some(signature);
         state.refused = None;
         let target = self.directory(&info);
-        let whole = Generation::open(&target, edition.clone()).is_ok();
         let same = state.current.as_ref().is_some_and(|current| current.directory == info.directory);
+        let whole = !(same && is_spoilt) && Generation::open(&target, edition.clone()).is_ok();
         if same && whole {
             return Ok(Outcome::Unchanged);
         }
@@ -365,21 +370,24 @@ impl Store {
         edition: &Edition,
         state: &mut EditionState,
         breathe: &dyn Fn(),
-    ) -> Result<Option<GenerationInfo>, StoreError> {
+    ) -> Result<Option<GenerationInfo>, IndexError> {
         if !self.wants_index(edition, state) {
             return Ok(None);
         }
         let Some(info) = &mut state.current else { return Ok(None) };
         let dir = self.directory(info);
-        let holds = reindex(&dir, &self.language, breathe).map_err(|error| match error {
-            IndexError::Io(error) => StoreError::Io { path: dir.clone(), error },
-            error => StoreError::Io { path: dir.clone(), error: io::Error::other(error.to_string()) },
-        })?;
-        sync_dir(&dir)?;
+        let holds = reindex(&dir, &self.language, breathe)?;
+        File::open(&dir).and_then(|dir| dir.sync_all())?;
         info.holds = Some(holds);
         // It may say something else from now on.
         info.installed_at = now_us();
         Ok(Some(info.clone()))
+    }
+
+    /// An error of the generation that answers.
+    fn of_current(&self, state: &EditionState, error: io::Error) -> StoreError {
+        let path = state.current.as_ref().map_or_else(|| self.generations(), |info| self.directory(info));
+        StoreError::Io { path, error }
     }
 
     pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
@@ -454,3 +462,6 @@ impl Drop for RemoveOnDrop<'_> {
         let _ = fs::remove_dir_all(self.0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! Files that the fixture writer does not write: IPv4-only trees, and IPv6 trees without a subtree for IPv4.
+//! Files that the fixture writer does not write: IPv4-only trees, IPv6 trees without a subtree for IPv4, and files whose nodes
+//! are not a tree.
 
 use ipnetwork::IpNetwork;
 use serde_json::{Value as Json, json};
@@ -14,26 +15,46 @@ pub fn write(path: &Path, edition: &str, ip_version: u16, networks: &[(&str, Jso
         put(&mut data, "", record);
         insert(&mut nodes, address, length, at);
     }
+    let count = nodes.len() as u32;
+    let words: Vec<[u32; 2]> = nodes
+        .iter()
+        .map(|branches| {
+            branches.map(|branch| match branch {
+                Branch::Nothing => count,
+                Branch::Node(node) => node,
+                Branch::Data(at) => count + 16 + at,
+            })
+        })
+        .collect();
+    std::fs::write(path, file(edition, ip_version, &words, &data)).expect("written");
+}
+
+/// A file of IPv6 that is small, and has as many ways to IPv4 as 2 to the power of `doublings`: outside of `::/1`, both
+/// branches of a node lead to the next one.
+pub fn crowded(edition: &str, doublings: u32) -> Vec<u8> {
+    let (ipv4, count) = (96, 97 + doublings);
+    let mut nodes: Vec<[u32; 2]> = (1..=ipv4).map(|next| [next, count]).collect();
+    nodes[0][1] = ipv4 + 1;
+    nodes.push([count + 16; 2]);
+    nodes.extend((ipv4 + 2..count).map(|next| [next, next]));
+    nodes.push([ipv4; 2]);
+    let mut data = Vec::new();
+    put(&mut data, "", &json!({ "autonomous_system_number": 64500 }));
+    file(edition, 6, &nodes, &data)
+}
+
+fn file(edition: &str, ip_version: u16, nodes: &[[u32; 2]], data: &[u8]) -> Vec<u8> {
     let metadata = json!({
         "binary_format_major_version": 2, "binary_format_minor_version": 0, "build_epoch": 1,
         "database_type": edition, "description": { "en": "test" }, "ip_version": ip_version,
         "languages": ["en"], "node_count": nodes.len(), "record_size": 32,
     });
-    let count = nodes.len() as u32;
-    let mut out = Vec::new();
-    for branch in nodes.iter().flatten() {
-        let word = match branch {
-            Branch::Nothing => count,
-            Branch::Node(node) => *node,
-            Branch::Data(at) => count + 16 + at,
-        };
-        out.extend(word.to_be_bytes());
-    }
+    let mut out: Vec<u8> = nodes.iter().flatten().flat_map(|word| word.to_be_bytes()).collect();
     out.extend([0; 16]);
     out.extend(data);
     out.extend(b"\xab\xcd\xefMaxMind.com");
     put(&mut out, "", &metadata);
-    std::fs::write(path, out).expect("written");
+    out
 }
 
 #[derive(Clone, Copy)]

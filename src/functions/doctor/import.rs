@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, select};
 use super::launcher;
@@ -23,11 +23,26 @@ pub fn look(schema: &Schema) -> Option<Finding> {
         "XX001" => anew(schema),
         // A missing right. Where all are there, somebody has mended it just now.
         "42501" => rights().unwrap_or(again),
+        "55006" => holder(&settings::place::directory()),
         // A full disk.
         "53100" => format!("{again}  -- after making room: df -h, and the limits and quotas of the server's user"),
         _ => format!("{again}  -- after correcting the cause; it is tried again every 30 s"),
     };
     Some(Finding::new("mmdb import", "error", detail, Some(remedy)))
+}
+
+/// The command for a shell that names the process which imports into a store.
+pub fn holder(store: &Path) -> String {
+    let lock = store.join("import.lock");
+    let home = settings::place::directory();
+    let data = home.parent().unwrap_or(&home);
+    match settings::may_read_secret_settings() {
+        true => format!("fuser -v {}  # the process that imports; T: kill -CONT", word(&lock.to_string_lossy())),
+        false => format!(
+            "fuser -v {}  # in the data directory: the process that imports; T: kill -CONT",
+            word(&lock.strip_prefix(data).unwrap_or(&lock).to_string_lossy())
+        ),
+    }
 }
 
 /// The call that sets a damaged manifest aside.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::finding::Finding;
-use super::import::writable;
+use super::import::{holder, writable};
 use super::launcher;
 use super::shell::word;
 use crate::files::lists;
@@ -40,6 +40,7 @@ fn import(again: &str) -> Option<Finding> {
     let places = || vec![home.clone(), home.join("current.json"), home.join("import.lock"), home.join("files")];
     let remedy = match sqlstate.as_str() {
         "42501" => writable(places()),
+        "55006" => Some(holder(&home)),
         "53100" => {
             Some(format!("{again}  -- after making room: df -h, and the limits and quotas of the server's user"))
         }

@@ -72,6 +72,34 @@ fn columns_ranges_and_quotes() {
 }
 
 #[test]
+fn columns_that_say_where_an_entry_lies_belong_to_it() {
+    for (line, wanted) in [
+        ("203.0.113.9,203.0.113.0/24,AS64500", "203.0.113.9-203.0.113.9"),
+        ("203.0.113.9 203.0.113.0/24 203.0.0.0/16", "203.0.113.9-203.0.113.9"),
+        ("\"203.0.113.9\",\"203.0.113.0-203.0.113.99\"", "203.0.113.9-203.0.113.9"),
+        ("1.0.0.0/24,1.0.0.0-1.0.0.255", "1.0.0.0-1.0.0.255"),
+        ("1.0.0.0-1.0.0.255,1.0.0.0/24", "1.0.0.0-1.0.0.255"),
+        // Nothing is lost of what lies in the entry.
+        ("10.0.0.0/8,10.1.0.0/16", "10.0.0.0-10.255.255.255"),
+        ("1.0.0.0/24,1.0.0.0,1.0.0.255,AU", "1.0.0.0-1.0.0.255"),
+        ("2001:db8::7\t2001:db8::/32\tx", "2001:db8::7-2001:db8::7"),
+    ] {
+        let parsed = parse(line).expect(line);
+        assert_eq!((spans(line), parsed.bad.count), (vec![wanted.to_owned()], 0), "{line}");
+    }
+    for line in [
+        "10.0.0.0/8, 192.168.0.0/16",
+        "203.0.113.9,198.51.100.0/24",
+        "203.0.113.9,203.0.113.0/24,198.51.100.0/24",
+        "203.0.113.9,2001:db8::/32",
+        "1.0.0.0/24,1.0.1.0",
+        "1.0.0.0/24 1.0.0.128-1.0.1.127",
+    ] {
+        assert!(reason(line).starts_with("1 of 1 lines"), "{line}: {}", reason(line));
+    }
+}
+
+#[test]
 fn a_range_before_other_columns_is_a_range_and_two_addresses_are_not_one() {
     for line in [
         "1.2.3.0 - 1.2.3.9 , 000 , bad guys",
@@ -163,6 +191,32 @@ fn broken_json_is_refused_with_its_place() {
     assert!(reason("[\"1.1.1.1\"] oops").contains("broken JSON: expected value at line 1"));
     let deep = format!("{}\"1.1.1.1\"{}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(reason(deep).contains("recursion limit exceeded"));
+}
+
+#[test]
+fn a_long_string_is_refused_and_not_put_into_memory() {
+    let longest = 64 << 10;
+    for text in ["x".repeat(longest), "\\\"".repeat(longest / 2), "\\u0041\\\\".repeat(longest / 8)] {
+        assert_eq!(text.len(), longest);
+        assert_eq!(spans(format!("[\"{text}\", \"1.1.1.1\"]")), ["1.1.1.1-1.1.1.1"]);
+        assert_eq!(spans(format!("{{\"{text}\": \"1.1.1.1\"}}")), ["1.1.1.1-1.1.1.1"]);
+        for long in [format!("[\"1.1.1.1\", \"x{text}\"]"), format!("[{{\"1.1.1.1\": 1, \"x{text}")] {
+            assert_eq!(reason(long), "string 2 of this JSON is longer than 65536 bytes");
+        }
+    }
+    // Nor is it read to its end.
+    let mut source = io::BufReader::new(io::Read::chain(&b"[\""[..], io::repeat(b'x')));
+    assert!(matches!(read(&mut source, Room::default(), &|| ()), Err(Unread::Refused(_))));
+}
+
+#[test]
+fn json_without_a_string_looks_for_interrupts() {
+    for byte in [b' ', b'7'] {
+        let breaths = std::cell::Cell::new(0);
+        let mut source = io::BufReader::new(io::Read::chain(&b"["[..], io::Read::take(io::repeat(byte), 9 << 20)));
+        assert!(read(&mut source, Room::default(), &|| breaths.set(breaths.get() + 1)).is_err());
+        assert_eq!(breaths.get(), 2, "{byte}");
+    }
 }
 
 #[test]

@@ -168,6 +168,48 @@ fn what_is_lost_or_damaged_is_made_again() {
 }
 
 #[test]
+fn a_list_that_is_lost_for_good_does_not_bar_the_others() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.put("b.txt", "1.1.0.0/16\n");
+    place.import();
+    let ranges = |list| place.store.files().join(place.state(list).current.unwrap().ranges);
+    // Its file is refused: as long as the index is whole, the entries of before are in it.
+    fs::write(ranges("tor"), "oops").unwrap();
+    place.put("tor.txt", "<html>");
+    assert!(matches!(&place.import().outcomes[..], [(name, Outcome::Refused(_))] if name == "tor"));
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "tor"]);
+    assert!(!place.import().changed);
+    place.put("c.txt", "1.1.1.0/24\n");
+    let outcomes = place.import().outcomes;
+    assert!(
+        matches!(&outcomes[..], [(c, Outcome::Installed(_)), (tor, Outcome::Lost)] if c == "c" && tor == "tor"),
+        "{outcomes:?}"
+    );
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "c"]);
+    assert!(place.state("tor").current.is_none() && place.state("tor").refused.is_some());
+    assert!(!place.import().changed, "it is not read again");
+    // Its file is being written: it is a new list then.
+    fs::remove_file(ranges("b")).unwrap();
+    place.put_at("b.txt", "2.2.2.2\n", SystemTime::now());
+    place.put("c.txt", "1.1.0.0/16\n");
+    assert!(place.import().outcomes.iter().any(|(name, outcome)| name == "b" && *outcome == Outcome::Lost));
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["c"]);
+    // Good files bring both back, and without any list that answers there is no index.
+    place.put("b.txt", "1.1.1.1\n");
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "c", "tor"]);
+    for list in ["b", "c", "tor"] {
+        fs::remove_file(ranges(list)).unwrap();
+        place.put(&format!("{list}.txt"), "<html>");
+    }
+    fs::remove_file(place.store.files().join(place.store.manifest().unwrap().index.unwrap().file)).unwrap();
+    place.import();
+    assert_eq!(place.names("1.1.1.1"), None);
+}
+
+#[test]
 fn an_import_that_is_left_changes_nothing() {
     let place = Place::new();
     place.put("tor.txt", "1.1.1.1\n");

@@ -10,6 +10,7 @@ use super::format::{BUCKETS, Blob, MAGIC, Position};
 use crate::maxmind::language::Language;
 use crate::maxmind::record::Raw;
 use crate::maxmind::role::{Fields, Holds};
+use crate::maxmind::tree::TreeError;
 
 /// Networks between two looks at `breathe`.
 const BREATH: usize = 4096;
@@ -20,6 +21,9 @@ pub enum IndexError {
     /// The database itself is broken.
     #[error("{0}")]
     Database(#[from] maxminddb::MaxMindDbError),
+    /// A walk over it would not come to an end.
+    #[error("{0}")]
+    Tree(#[from] TreeError),
     /// More than the format holds: 512 MiB of records or 2³² ranges.
     #[error("the database is too large to index")]
     TooLarge,
@@ -29,7 +33,8 @@ pub enum IndexError {
 }
 
 /// Builds the index of `reader` into `out`, with names in `language`. Returns what the records hold; a file that holds
-/// nothing has an index, too. `breathe` is called now and then.
+/// nothing has an index, too. The file has passed [`tree::check`](crate::maxmind::tree::check): a walk over it comes to an end.
+/// `breathe` is called now and then.
 ///
 /// # Errors
 /// [`IndexError`]; nothing of `out` may be used then.
