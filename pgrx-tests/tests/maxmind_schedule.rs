@@ -2,6 +2,7 @@
 
 use crate::download_support::*;
 use asn_inventory_tests::wait::wait_within;
+use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Until the turn of the minute, with the jitter of such a schedule, and for the download.
@@ -97,4 +98,31 @@ fn a_failed_scheduled_update_is_shown_in_status_and_jobs() {
     assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
     assert_eq!(site.cluster.lines(DB, source), ["|"]);
     assert_eq!(site.cluster.lines(DB, doctor), ["ok|"]);
+}
+
+#[test]
+fn a_turn_that_meets_another_update_hides_no_failure() {
+    let site = Site::start();
+    site.maxmind.trouble(Trouble::Status(401));
+    let said = site.update();
+    let said = said.strip_prefix("failed|").expect("a failure");
+    // As another server's process holds it, or one that hangs.
+    let lock = File::open(site.cluster.data_dir().join("asn_inventory/download.lock")).expect("the lock's file");
+    lock.lock().expect("the lock");
+    let number =
+        || site.cluster.value(DB, "SELECT last_value FROM enrichment_job_id").parse::<u64>().expect("a number");
+    let before = number();
+    site.cluster.set("asn_inventory.maxmind_update_schedule", "* * * * *");
+    // The first turn is over when the second one has its number.
+    wait_within(2 * TURN, number, |number| *number >= before + 2).expect("two turns");
+    let last = "SELECT detail FROM enrichment_run WHERE kind = 'update' ORDER BY job_id DESC LIMIT 1";
+    assert_eq!(site.cluster.value(DB, last), said);
+    let doctor = "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'maxmind downloads'";
+    assert_eq!(site.cluster.lines(DB, doctor), [format!("warning|{said}")]);
+    site.cluster.wait_value(DB, "SELECT count(*) FROM enrichment_progress", "0");
+    // Who asks is answered.
+    assert_eq!(site.update(), "done|another update is running");
+    drop(lock);
+    site.maxmind.trouble(None);
+    assert_eq!(site.update_forced(), BOTH_DOWNLOADED);
 }

@@ -9,7 +9,7 @@ mod times;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enrich::maxmind::Edition;
 use enrich::maxmind::download::{DownloadError, Fingerprint, Kind, Site, Source};
@@ -21,7 +21,7 @@ use self::license_key::{LicenseKey, Spent};
 use self::lines::closes;
 use self::times::{SOONEST, Times, Turn, wanted};
 use crate::files::maxmind;
-use crate::jobs::run::finish;
+use crate::jobs::run::{finish, release};
 use crate::jobs::submit;
 use crate::pg::catalog::Schema;
 use crate::pg::process;
@@ -32,6 +32,10 @@ use crate::shared::{Job, kind, outcome, state};
 
 /// How late a failure is tried again at the latest, where it is the key that cannot be had.
 const LATEST: Duration = Duration::from_secs(6 * 3600);
+/// The same where it is a setting, the disk or another update: to look again costs no server anything.
+const UNREADY_LATEST: Duration = Duration::from_secs(3600);
+/// How long turns may meet another update until that is a failure.
+const MOST_BUSY: Duration = Duration::from_secs(3600);
 
 type Outcome = Result<Vec<Told>, UpdateError>;
 
@@ -41,8 +45,12 @@ pub struct Download {
     key: LicenseKey,
     /// Keys that could not be had by schedule, in a row.
     keyless: u32,
-    /// The same of what the ledger knows nothing of: a proxy's password, a file of certificates.
+    /// Updates that failed before anybody was asked, in a row: a proxy's password, a file of certificates, a full disk.
     unready: u32,
+    /// Since when turns met another update.
+    busy_since: Option<Instant>,
+    /// Settings were read since such a failure.
+    corrected: bool,
     reloads: u64,
     times: Times,
     running: Option<Running>,
@@ -53,6 +61,10 @@ pub struct Download {
 struct Running {
     coming: Receiver<Outcome>,
     forced: bool,
+    /// Of the schedules; `None`: a user asked for it.
+    turn: Option<Turn>,
+    /// The settings that it began with.
+    reloads: u64,
     /// The sources that are asked; MaxMind's server, or a mirror of it, for all others.
     sites: Vec<Site>,
     maxmind: String,
@@ -61,6 +73,11 @@ struct Running {
 impl Running {
     fn site(&self, told: &Told) -> Option<&Site> {
         self.sites.iter().find(|site| (site.kind(), site.name()) == (told.kind, &told.name))
+    }
+
+    /// Whether it has a schedule of its own, and its next time from that and from the ledger.
+    fn is_own(&self, told: &Told) -> bool {
+        self.site(told).is_some_and(|site| site.every().is_some())
     }
 }
 
@@ -72,6 +89,8 @@ impl Download {
             key: LicenseKey::default(),
             keyless: 0,
             unready: 0,
+            busy_since: None,
+            corrected: false,
             reloads: process::reloads(),
             times: Times::default(),
             running: None,
@@ -86,11 +105,21 @@ impl Download {
         self.times.configure();
     }
 
+    /// What kept everybody from being asked may have been corrected: that does not wait as long as it failed.
+    fn look_again(&mut self) {
+        let (unready, keyless) = (std::mem::take(&mut self.unready) > 0, std::mem::take(&mut self.keyless) > 0);
+        if unready || keyless {
+            self.corrected |= unready;
+            self.times.try_soon(unready);
+        }
+    }
+
     /// One turn of the worker's loop.
     pub fn turn(&mut self) {
         if process::reloads() != self.reloads {
             self.reloads = process::reloads();
             self.configure();
+            self.look_again();
         }
         self.key.turn();
         self.take_outcome();
@@ -110,7 +139,7 @@ impl Download {
             return;
         }
         // A job of a worker that ended in the middle: its files are in place or removed.
-        if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
+        if let Some(job) = self.running_jobs().next() {
             finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
         }
         if let Some(turn) = self.times.turn()
@@ -135,10 +164,13 @@ impl Download {
         if let (Err(why), Ok(Some(job))) = (self.start(false, Some(turn)), job) {
             finish(job, outcome::FAILED, Some(why));
         }
+        // A turn of some sources needs no key.
+        if turn == Turn::All {
+            self.keyless = if keyless { self.keyless.saturating_add(1) } else { 0 };
+        }
         // The server that holds the key may be back long before the schedule's next turn.
-        self.keyless = if keyless { self.keyless.saturating_add(1) } else { 0 };
-        if keyless {
-            self.times.try_again(later(self.keyless));
+        if turn == Turn::All && keyless {
+            self.times.try_again(later(self.keyless, LATEST));
         }
     }
 
@@ -197,12 +229,16 @@ impl Download {
             state_dir: settings::place::directory(),
             forced,
             scheduled: turn.is_some(),
+            corrected: std::mem::take(&mut self.corrected),
         };
         let (sender, coming) = channel();
         let work = move || drop(sender.send(update.run(unix_now)));
-        process::with_signals_blocked(|| std::thread::Builder::new().name("asn download".to_owned()).spawn(work))
-            .map_err(|error| format!("a thread cannot be started: {error}"))?;
-        self.running = Some(Running { coming, forced, sites, maxmind: host });
+        let thread = std::thread::Builder::new().name("asn download".to_owned());
+        if let Err(error) = process::with_signals_blocked(|| thread.spawn(work)) {
+            self.note_unready(turn);
+            return Err(format!("a thread cannot be started: {error}"));
+        }
+        self.running = Some(Running { coming, forced, turn, reloads: self.reloads, sites, maxmind: host });
         Ok(())
     }
 
@@ -213,17 +249,67 @@ impl Download {
             Some(Err(TryRecvError::Empty)) | None => return,
         };
         let Some(running) = self.running.take() else { return };
-        let forced = running.forced;
         self.times.plan_own();
-        let (ending, fetched) = self.judge(found, &running);
+        match found {
+            Some(Ok(results)) => self.take_results(&results, &running),
+            Some(Err(UpdateError::Busy)) => self.meet_another(running.turn),
+            Some(Err(error)) => {
+                pgrx::warning!("asn_inventory: mmdb files cannot be updated: {error}");
+                self.fail(running.turn, error.to_string());
+            }
+            None => self.fail(running.turn, "the download failed with an internal error (a panic)".to_owned()),
+        }
+        if running.reloads != self.reloads {
+            self.look_again();
+        }
+    }
+
+    fn take_results(&mut self, results: &[Told], running: &Running) {
+        self.busy_since = None;
+        self.put_off(results, running);
+        let (ending, fetched) = self.judge(results, running);
         if !fetched.is_empty() {
             shared::wake_launcher();
         }
-        if forced && !fetched.is_empty() {
+        if running.forced && !fetched.is_empty() {
             self.installing = Some(Installing::new(fetched, ending));
         } else {
             self.tell(ending);
         }
+    }
+
+    /// Another process of this server is at it, and records what comes of it. A turn has nothing to say then: it would hide
+    /// a failure of before. Only if the other one has no end, that is a failure.
+    fn meet_another(&mut self, turn: Option<Turn>) {
+        self.put_off_all(turn, 1);
+        let mut ending = (outcome::DONE, Some(UpdateError::Busy.to_string()));
+        if turn.is_some() {
+            if self.busy_since.get_or_insert_with(Instant::now).elapsed() < MOST_BUSY {
+                return self.running_jobs().for_each(release);
+            }
+            ending.0 = outcome::FAILED;
+        }
+        self.tell(ending);
+    }
+
+    /// Nothing was done, for a reason that the next turn meets as well.
+    fn fail(&mut self, turn: Option<Turn>, why: String) {
+        self.note_unready(turn);
+        self.tell((outcome::FAILED, Some(why)));
+    }
+
+    fn note_unready(&mut self, turn: Option<Turn>) {
+        self.unready = self.unready.saturating_add(1);
+        self.put_off_all(turn, self.unready);
+    }
+
+    /// What was to be asked is tried again after so many failures in a row, and not before.
+    fn put_off_all(&mut self, turn: Option<Turn>, failures: u32) {
+        let at = later(failures, UNREADY_LATEST);
+        if turn != Some(Turn::Own) {
+            self.times.try_again(at);
+        }
+        self.times.put_off_own(at);
     }
 
     /// Files fetched by force: the job ends when they are in use, or refused.
@@ -235,46 +321,39 @@ impl Download {
     }
 
     fn tell(&self, (how, detail): Ending) {
-        for job in self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING) {
+        for job in self.running_jobs() {
             finish(job, how, detail.clone());
         }
     }
 
+    fn running_jobs(&self) -> impl Iterator<Item = &'static Job> + use<> {
+        self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING)
+    }
+
     /// What failed before anybody was asked may be right again long before the schedule's next turn.
-    fn put_off(&mut self, results: &[Told]) {
-        let unready = |told: &&Told| matches!(told.done, Done::Failed(DownloadError::Setting(_), None));
-        match results.iter().filter(unready).count() {
-            0 => self.unready = 0,
-            count => {
-                self.unready = self.unready.saturating_add(1);
-                let at = later(self.unready);
-                self.times.try_again(at);
-                if count == results.len() {
-                    self.times.put_off_own(at);
-                }
-            }
+    fn put_off(&mut self, results: &[Told], running: &Running) {
+        let is_unready = |told: &&Told| matches!(told.done, Done::Failed(DownloadError::Setting(_), _));
+        let unready: Vec<&Told> = results.iter().filter(is_unready).collect();
+        if unready.is_empty() {
+            self.unready = 0;
+            return;
+        }
+        self.unready = self.unready.saturating_add(1);
+        let at = later(self.unready, UNREADY_LATEST);
+        let (own, others): (Vec<&Told>, Vec<&Told>) = unready.into_iter().partition(|told| running.is_own(told));
+        if !others.is_empty() {
+            self.times.try_again(at);
+        }
+        // The ledger does not know of sources that were not even tried, for want of the proxy.
+        if own.iter().any(|told| matches!(told.done, Done::Failed(_, None))) {
+            self.times.put_off_own(at);
         }
     }
 
     /// Returns the result of the job, in its detail one line an edition or list, and those with a new file.
-    fn judge(&mut self, found: Option<Outcome>, running: &Running) -> (Ending, Vec<(Kind, Edition)>) {
-        let results = match found {
-            Some(Ok(results)) => results,
-            Some(Err(UpdateError::Busy)) => return ((outcome::DONE, Some(UpdateError::Busy.to_string())), Vec::new()),
-            Some(Err(error)) => {
-                pgrx::warning!("asn_inventory: mmdb files cannot be updated: {error}");
-                return ((outcome::FAILED, Some(error.to_string())), Vec::new());
-            }
-            None => {
-                return (
-                    (outcome::FAILED, Some("the download failed with an internal error (a panic)".to_owned())),
-                    Vec::new(),
-                );
-            }
-        };
-        self.put_off(&results);
+    fn judge(&mut self, results: &[Told], running: &Running) -> (Ending, Vec<(Kind, Edition)>) {
         let (mut lines, mut failed, mut fetched, mut closed) = (Vec::new(), false, Vec::new(), false);
-        for told in &results {
+        for told in results {
             let site = running.site(told);
             if site.is_none() && closed && closes(&told.done) {
                 failed = true;
@@ -283,7 +362,9 @@ impl Download {
             closed |= site.is_none() && closes(&told.done);
             let line = lines::line(told, site.map_or(&running.maxmind, Site::host));
             failed |= line.failed;
-            if let Some(at) = line.again {
+            if let Some(at) = line.again
+                && !running.is_own(told)
+            {
                 self.times.try_again(at);
             }
             if matches!(told.done, Done::Downloaded) {
@@ -295,9 +376,9 @@ impl Download {
     }
 }
 
-/// Unix microseconds of the next try after so many failures in a row, at least one.
-fn later(failures: u32) -> i64 {
-    let pause = SOONEST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LATEST);
+/// Unix microseconds of the next try after so many failures in a row, at the latest after `latest`.
+fn later(failures: u32, latest: Duration) -> i64 {
+    let pause = SOONEST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(latest);
     time::now_unix_us() + pause.as_micros() as i64
 }
 

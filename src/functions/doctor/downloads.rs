@@ -4,17 +4,36 @@ use enrich::maxmind::download::{Kind, Site};
 use enrich::maxmind::update;
 use enrich::secrets::Environment;
 
-use super::finding::{Finding, select};
+use super::finding::{Finding, ask, select};
+use super::{Group, could_not_look};
 use crate::files::lists;
 use crate::pg::catalog::Schema;
-use crate::pg::time;
+use crate::pg::{time, tx};
 use crate::settings;
+
+/// What the sources with their own schedules could not do as a whole stands in the jobs alone. A role may not be allowed to
+/// read these: the rest of the check goes on then.
+const OWN_SCHEDULES: Group = Group {
+    checks: &["mmdb sources"],
+    needs: &["enrichment_run"],
+    look: |schema| ask(schema, include_str!("downloads_own.sql"), &[]),
+};
 
 /// The checks `mmdb sources` and `proxy`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
     let mut found = sources(schema);
+    found.extend(own_schedules(schema));
     found.extend(proxy());
     found
+}
+
+fn own_schedules(schema: &Schema) -> Vec<Finding> {
+    // One that is not set any more has no next turn, which could go well.
+    if settings::downloads().sites.iter().all(|site| site.every().is_none()) {
+        return Vec::new();
+    }
+    let looked = tx::attempt(|| (OWN_SCHEDULES.look)(schema));
+    looked.unwrap_or_else(|failure| could_not_look(schema, &OWN_SCHEDULES, &failure))
 }
 
 fn sources(schema: &Schema) -> Vec<Finding> {

@@ -22,8 +22,9 @@ pub struct Times {
     sites: Vec<Site>,
     next_at: Option<i64>,
     own_at: Option<i64>,
-    /// When that was planned. A clock that was set back since would put it off for as long.
+    /// When each of the two was planned. A clock that was set back since would put it off for as long.
     planned_at: i64,
+    own_planned_at: i64,
 }
 
 /// Who is to be asked now.
@@ -48,7 +49,8 @@ impl Times {
         (self.schedule, self.sites) = (downloads.schedule, downloads.sites);
         self.plan();
         // A failure before this worker started does not wait for the schedule, either.
-        let (editions, sites) = (settings::snapshot().maxmind_editions, self.used());
+        let (editions, mut sites) = (settings::snapshot().maxmind_editions, self.used());
+        sites.retain(|site| site.every().is_none());
         if let Some(at) = update::again_at(&settings::place::directory(), &editions, &sites, time::now_unix_us()) {
             self.try_again(at);
         }
@@ -81,6 +83,7 @@ impl Times {
     /// The sources with their own schedules: they were asked.
     pub fn plan_own(&mut self) {
         let now = time::now_unix_us();
+        self.own_planned_at = now;
         let used = self.used();
         let due = update::due_at(&settings::place::directory(), &used, now);
         self.own_at = due.map(|at| at.max(now + OWN_SOONEST));
@@ -98,6 +101,8 @@ impl Times {
         let now = time::now_unix_us();
         if now < self.planned_at {
             self.plan();
+        } else if now < self.own_planned_at {
+            self.plan_own();
         }
         let due = |at: Option<i64>| at.is_some_and(|at| now >= at);
         match (due(self.next_at), due(self.own_at)) {
@@ -107,15 +112,21 @@ impl Times {
         }
     }
 
-    /// Before the schedule's next turn, but no sooner than the ledger allows.
+    /// Before the schedule's next turn, but no sooner than the ledger allows. Sources with their own schedules have their
+    /// times from it: they need no turn because of others.
     pub fn try_again(&mut self, at: i64) {
         let at = at.max(time::now_unix_us() + SOONEST.as_micros() as i64);
-        let sooner = |planned: Option<i64>| Some(planned.map_or(at, |next| next.min(at)));
         if !self.schedule.is_empty() {
-            self.next_at = sooner(self.next_at);
+            self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
         }
-        // Not those that nobody wants to be asked by themselves.
-        if self.own_at.is_some() {
+    }
+
+    /// What failed before anybody was asked, as soon as after a start; `own`: the sources with their own schedules as well.
+    pub fn try_soon(&mut self, own: bool) {
+        let at = time::now_unix_us() + OWN_SOONEST;
+        let sooner = |planned: Option<i64>| planned.map(|next| next.min(at));
+        self.next_at = sooner(self.next_at);
+        if own {
             self.own_at = sooner(self.own_at);
         }
     }

@@ -29,6 +29,8 @@ use crate::time::midnight;
 
 /// A ledger is some hundred bytes, and up to a thousand more for each source, of which there may be a thousand.
 const MAX_LEDGER: u64 = 8 << 20;
+/// Most sources in it that are not set any more.
+const MOST_UNSET: usize = 1000;
 
 /// The attempts, and the times of the next ones. Fields of an older version that are not here are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,9 +182,9 @@ impl Attempts {
         self.line(site).map_or(Ok(()), |line| line.may(now, forced, by))
     }
 
-    /// Whether a source with a schedule of its own is due by it.
-    pub fn is_due(&self, now: Micros, site: &Site) -> bool {
-        self.line(site).is_none_or(|line| line.is_due(now, site))
+    /// Whether a source with a schedule of its own is due by it. `corrected`: so is one that a setting kept from being asked.
+    pub fn is_due(&self, now: Micros, site: &Site, corrected: bool) -> bool {
+        self.line(site).is_none_or(|line| line.is_due(now, site, corrected))
     }
 
     /// When the first source with a schedule of its own is due; `None`: there is none.
@@ -207,10 +209,19 @@ impl Attempts {
         self.sites.insert(site.key(), line.asked(now));
     }
 
-    /// Forgets sources that are not set any more.
-    pub fn keep(&mut self, sites: &[Site]) {
+    /// Forgets sources that are not set any more, unless they are to be left alone still: a setting may have been empty for
+    /// a moment. Of those, a thousand.
+    pub fn keep(&mut self, sites: &[Site], now: Micros) {
         let keys: Vec<String> = sites.iter().map(Site::key).collect();
-        self.sites.retain(|key, _| keys.contains(key));
+        let mut room = MOST_UNSET;
+        self.sites.retain(|key, line| {
+            if keys.contains(key) {
+                return true;
+            }
+            let kept = room > 0 && line.waits(now);
+            room -= usize::from(kept);
+            kept
+        });
     }
 
     /// The outcome of that; an error with the mark of the credentials that it was for.

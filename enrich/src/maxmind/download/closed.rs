@@ -74,6 +74,9 @@ pub enum Closed {
     /// 429 of one.
     #[error("the server wants to be left alone")]
     Busy,
+    /// A setting kept one from being asked at all.
+    #[error("the settings do not allow a request")]
+    Setting,
 }
 
 impl Closed {

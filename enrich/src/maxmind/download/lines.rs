@@ -11,7 +11,8 @@ use super::pull::Known;
 use super::site::Site;
 use crate::time::Micros;
 
-/// How often it is looked whether a source that was refused has other keys, at most.
+/// How often it is looked whether a source that was refused has other keys, at most; and whether a setting that keeps one
+/// from being asked was corrected, at least.
 const LOOK: Duration = Duration::from_secs(3600);
 
 /// One source.
@@ -55,9 +56,15 @@ impl Line {
         self.failed.as_ref().map(|failed| failed.until)
     }
 
+    /// Whether it is to be left alone still.
+    pub(super) fn waits(&self, now: Micros) -> bool {
+        self.again_at().is_some_and(|until| is_ahead(until, now))
+    }
+
     pub(super) fn may(&self, now: Micros, forced: bool, by: impl FnOnce() -> Fingerprint) -> Result<(), Wait> {
         let Some(failed) = self.failed.as_ref().filter(|_| !forced) else { return Ok(()) };
-        let ahead = is_ahead(failed.until, now);
+        // Where a setting was wrong nobody was asked, and nobody wants to be left alone.
+        let ahead = is_ahead(failed.until, now) && failed.why != Closed::Setting;
         // Another key in the same place is worth a try.
         if ahead && (!failed.why.is_refusal() || failed.by == by()) {
             return Err(Wait { until: failed.until, why: failed.why });
@@ -68,26 +75,27 @@ impl Line {
     /// When it is worth a look: by its own schedule; after a failure, when it may be asked again. What was refused may have
     /// other keys by then, which only a look tells.
     pub(super) fn due_at(&self, now: Micros, site: &Site) -> Micros {
-        if self.asked > now {
-            // Asked under a clock that was ahead.
-            return 0;
-        }
         let every = site.every().unwrap_or_default();
-        let due = after(self.asked, every);
+        // Asked under a clock that was ahead: now. But a wait that counts still is one.
+        let due = if self.asked > now { 0 } else { after(self.asked, every) };
         match &self.failed {
             None => due,
             Some(failed) if !is_ahead(failed.until, now) => due.min(failed.until),
             Some(failed) if failed.why.is_refusal() => {
+                let asked = self.asked.min(now);
                 let look = i64::try_from(every.max(LOOK).as_micros()).unwrap_or(i64::MAX);
-                let looks = (now - self.asked) / look;
-                self.asked.saturating_add(look.saturating_mul(looks + 1)).min(failed.until)
+                let looks = now.saturating_sub(asked) / look;
+                asked.saturating_add(look.saturating_mul(looks.saturating_add(1))).min(failed.until)
             }
             Some(failed) => failed.until,
         }
     }
 
-    /// By its own schedule, or sooner after a failure.
-    pub(super) fn is_due(&self, now: Micros, site: &Site) -> bool {
+    /// By its own schedule, or sooner after a failure. `corrected`: a setting may have been that kept it from being asked.
+    pub(super) fn is_due(&self, now: Micros, site: &Site, corrected: bool) -> bool {
+        if corrected && self.failed.as_ref().is_some_and(|failed| failed.why == Closed::Setting) {
+            return true;
+        }
         let due = site.every().map_or(0, |every| after(self.asked, every));
         // Or asked under a clock that was ahead.
         now >= self.again_at().map_or(due, |again| again.min(due)) || self.asked > now
@@ -101,8 +109,7 @@ impl Line {
     pub(super) fn failed(&mut self, now: Micros, error: &DownloadError, by: Fingerprint) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
         let (wait, why) = match error {
-            // Fixed by a setting, which is read again each time.
-            DownloadError::Setting(_) => return,
+            DownloadError::Setting(_) => (back_off(times).min(LOOK), Closed::Setting),
             DownloadError::Credentials => (REFUSED, Closed::Credentials),
             DownloadError::Denied => (REFUSED, Closed::Denied),
             DownloadError::Http(404 | 410) => (REFUSED, Closed::NoFile),
@@ -114,3 +121,6 @@ impl Line {
         self.failed = Some(Failed { times, until: after(now, wait), why, by });
     }
 }
+
+#[cfg(test)]
+mod tests;

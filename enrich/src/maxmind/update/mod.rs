@@ -45,6 +45,8 @@ pub struct Update {
     pub forced: bool,
     /// Nobody asked for it: sources with a schedule of their own are passed over until they are due.
     pub scheduled: bool,
+    /// A setting may have been corrected that kept sources from being asked: these are due.
+    pub corrected: bool,
 }
 
 /// MaxMind's server.
@@ -139,7 +141,7 @@ impl Update {
         if !self.lists.is_empty() {
             let _ = sweep(&self.lists_dir);
         }
-        attempts.keep(&self.sites);
+        attempts.keep(&self.sites, now());
         let proxy = self.resolver.proxy();
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {

@@ -68,6 +68,7 @@ impl Bench {
             state_dir: self.directory.path().join("state"),
             forced: false,
             scheduled: false,
+            corrected: false,
         }
     }
 
@@ -479,3 +480,5 @@ fn plain_http_is_for_this_machine_alone_and_a_proxy_for_all_others() {
         "asn_inventory.https_proxy_credentials cannot be resolved: env:NONE: is not set in the server's environment; None"
     );
 }
+
+mod settings;

@@ -18,7 +18,7 @@ pub(super) fn update(
     if let Err(wait) = attempts.may_ask(now(), site, update.forced, by) {
         return Ok(Done::Waits(wait));
     }
-    if update.scheduled && !attempts.is_due(now(), site) {
+    if update.scheduled && !attempts.is_due(now(), site, update.corrected) {
         return Ok(Done::NotDue);
     }
     attempts.asks(now(), site);
@@ -48,9 +48,8 @@ pub(super) fn update(
         }
         Err(error) => {
             let by: Fingerprint = by();
-            attempts.told(now(), site, Err((&error, by.clone())));
-            let again = attempts.may_ask(now(), site, false, || by).err().map(|wait| wait.until);
-            Done::Failed(error, again)
+            attempts.told(now(), site, Err((&error, by)));
+            Done::Failed(error, attempts.trouble(site).map(|wait| wait.until))
         }
     };
     keep(attempts)?;

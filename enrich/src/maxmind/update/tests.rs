@@ -30,6 +30,7 @@ fn update(fake: &Fake, directory: &Directory, editions: &str, key: &str) -> Upda
         state_dir: directory.path().join("state"),
         forced: false,
         scheduled: false,
+        corrected: false,
     }
 }
 

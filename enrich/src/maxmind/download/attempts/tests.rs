@@ -222,6 +222,45 @@ fn a_clock_that_was_wrong_does_not_close_for_years() {
     assert_eq!(attempts.begun_today(NOON), 0);
 }
 
+#[test]
+fn a_source_that_is_not_set_for_a_moment_is_left_alone_still() {
+    let sites = Site::list("a=https://x.example/a#every=1h, b=https://x.example/b, c=https://x.example/c").unwrap();
+    let mut attempts = Attempts::default();
+    sites.iter().for_each(|site| attempts.asks(NOON, site));
+    attempts.told(NOON, &sites[0], Err((&DownloadError::Denied, credentials("1"))));
+    attempts.told(NOON, &sites[1], Err((&DownloadError::Cut, credentials("1"))));
+    attempts.keep(&[], NOON + 1);
+    let wait = |why, until| Err(Wait { until, why });
+    let may = |attempts: &Attempts, site, now| attempts.may_ask(now, site, false, || credentials("1"));
+    assert_eq!(may(&attempts, &sites[0], NOON + 2), wait(Closed::Denied, NOON + DAY));
+    assert_eq!(may(&attempts, &sites[1], NOON + 2), wait(Closed::BackOff, NOON + minutes(10)));
+    assert_eq!(attempts.sites.keys().collect::<Vec<_>>(), ["a", "b"]);
+    // Another URL is another source.
+    let other = Site::list("a=https://x.example/other").unwrap();
+    assert_eq!(may(&attempts, &other[0], NOON + 2), Ok(()));
+    attempts.keep(&[], NOON + minutes(10));
+    assert_eq!(attempts.sites.keys().collect::<Vec<_>>(), ["a"]);
+    attempts.keep(&sites, NOON + DAY);
+    assert_eq!(attempts.sites.len(), 1, "those that are set stay");
+    attempts.keep(&[], NOON + DAY);
+    assert!(attempts.sites.is_empty());
+}
+
+#[test]
+fn sources_that_are_not_set_do_not_fill_the_ledger() {
+    let many: Vec<String> = (0..MOST_UNSET + 9).map(|n| format!("s{n}=https://x.example/{n}")).collect();
+    let sites = Site::list(&many.join(",")).unwrap();
+    let mut attempts = Attempts::default();
+    for site in &sites {
+        attempts.asks(NOON, site);
+        attempts.told(NOON, site, Err((&DownloadError::Cut, credentials("1"))));
+    }
+    attempts.keep(&sites, NOON + 1);
+    assert_eq!(attempts.sites.len(), sites.len());
+    attempts.keep(&[], NOON + 1);
+    assert_eq!(attempts.sites.len(), MOST_UNSET);
+}
+
 proptest! {
     #[test]
     fn any_file_and_any_time_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200), now in any::<i64>()) {
