@@ -214,3 +214,55 @@ fn a_list_that_cannot_be_written_whole_leaves_no_file() {
     let left: Vec<_> = std::fs::read_dir(jobs).expect("the directory").map(|e| e.expect("an entry").path()).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_list_that_is_lost_in_the_middle_fails_the_job() {
+    let (cluster, db) = (cluster(), database(cluster(), "lost_list"));
+    bare(cluster, db, "8.8.8.0", 3);
+    let mut holder = cluster.connect(db);
+    query(&mut holder, "BEGIN; UPDATE ip_inventory SET observation_count = 0 WHERE ip_address = '8.8.8.1'")
+        .expect("a lock");
+    let call = Call::start(cluster, db, &backfill("ips => '{8.8.8.0,8.8.8.1,8.8.8.2}'"));
+    cluster.wait_value(db, ENRICHED, "2");
+    let list = format!("{}-1.txt", cluster.value(db, "SELECT oid FROM pg_database WHERE datname = current_database()"));
+    std::fs::remove_file(cluster.data_dir().join("asn_inventory/jobs").join(list)).expect("removed");
+    // The next passes begin with it.
+    let failed = call.end().expect_err("a job without its list");
+    assert_eq!((failed.code.as_str(), failed.message.as_str()), ("38000", "job 1 failed"));
+    assert_eq!(cluster.lines(db, "SELECT outcome, processed, cache_hits FROM enrichment_run"), ["failed|2|0"]);
+    let detail = cluster.value(db, "SELECT detail FROM enrichment_run");
+    assert!(detail.ends_with(": could not read the list of job 1: No such file or directory (os error 2)"), "{detail}");
+    query(&mut holder, "COMMIT").expect("committed");
+    assert_eq!(cluster.lines(db, &backfill("")), ["1|1|0|1|0|0|0|0|0"]);
+}
+
+#[test]
+fn jobs_of_a_dropped_database_keep_no_slot_and_no_list() {
+    let cluster = cluster_of_many();
+    let dropped = database(&cluster, "dropped_jobs");
+    bare(&cluster, dropped, "8.8.8.0", 12);
+    let _gate = Gate::shut(&cluster, dropped, "true");
+    for n in 0..12 {
+        cluster.sql(dropped, &format!("SELECT {}", waiting(n)));
+    }
+    cluster.wait_value(dropped, "SELECT count(*) FROM enrichment_progress WHERE helpers = 1", "12");
+    cluster.sql("postgres", "DROP DATABASE dropped_jobs WITH (FORCE)");
+    // As many again fit in another database.
+    let db = database(&cluster, "next_jobs");
+    bare(&cluster, db, "8.8.8.0", 12);
+    let gate = Gate::shut(&cluster, db, "true");
+    for n in 0..12 {
+        cluster.sql(db, &format!("SELECT {}", waiting(n)));
+    }
+    cluster.wait_value(db, "SELECT count(*) FROM enrichment_progress WHERE helpers = 1", "12");
+    gate.open();
+    cluster.wait_value(db, "SELECT count(*) FROM enrichment_run WHERE outcome = 'done' AND processed = 1", "12");
+    let jobs = cluster.data_dir().join("asn_inventory/jobs");
+    let left: Vec<_> = std::fs::read_dir(jobs).expect("the directory").map(|e| e.expect("an entry").path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A job of one address, for which nobody waits.
+fn waiting(n: u32) -> String {
+    format!("backfill_inventory(ips => '{{8.8.8.{n}}}', workers => 1, wait => false)")
+}

@@ -348,3 +348,36 @@ fn the_key_is_shown_nowhere() {
     let log = world.cluster.log();
     assert!(log.contains("DEBUG") && !log.contains(key));
 }
+
+#[test]
+fn a_row_that_a_session_holds_stops_no_other_and_is_asked_about_once() {
+    let world = world(World::options().conf("greynoise_api_key", "file:/nonexistent/key"));
+    insert(&world, &["8.8.8.1"]);
+    world.wait_row("8.8.8.1", "maxmind_status, greynoise_status", "found|pending");
+    let mut holder = world.cluster.client();
+    holder.batch_execute("BEGIN; SELECT 1 FROM ip_inventory WHERE ip_address = '8.8.8.1' FOR UPDATE").unwrap();
+    let reference = format!("file:{}", std::fs::canonicalize(world.fakes.key_file()).unwrap().display());
+    world.cluster.set("asn_inventory.greynoise_api_key", &reference);
+    let asked = || world.fakes.times(Service::Greynoise, "8.8.8.1");
+    asn_inventory_tests::wait::wait_until("the question", || asked() == 1);
+    insert(&world, &["8.8.8.2", "8.8.8.3"]);
+    ["8.8.8.2", "8.8.8.3"].iter().for_each(|ip| world.wait_row(ip, STATUS, "not_found"));
+    assert_eq!(world.row("8.8.8.1", STATUS), "pending");
+    holder.batch_execute("ROLLBACK").unwrap();
+    world.wait_row("8.8.8.1", STATUS, "not_found");
+    assert_eq!((asked(), world.source("greynoise", "quota_used")), (1, "3".to_owned()));
+}
+
+#[test]
+fn a_wrapped_address_that_must_not_be_sent_is_due_once_it_may() {
+    let world = world(World::options().conf("never_ask", "8.8.8.0/24").conf("fold_ipv4_mapped", "off"));
+    let wrapped = ["::ffff:8.8.8.1", "2002:808:802::1"];
+    insert(&world, &wrapped);
+    for ip in wrapped {
+        world.wait_row(ip, "greynoise_status, greynoise_detail", "skipped|asn_inventory.never_ask");
+    }
+    // As version 0.2.0 wrote it.
+    world.sql("UPDATE ip_inventory SET greynoise_detail = 'it knows IPv4 only' WHERE ip_address = '2002:808:802::1'");
+    world.cluster.set("asn_inventory.never_ask", "");
+    wrapped.iter().for_each(|ip| world.wait_row(ip, STATUS, "not_found"));
+}

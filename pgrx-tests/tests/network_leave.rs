@@ -141,3 +141,20 @@ fn a_late_answer_wakes_no_other_session() {
         assert_eq!(world.cluster.value(db, &ask(&format!("45.2.{n}.1"), "60s")), "found", "{db}");
     }
 }
+
+#[test]
+fn without_a_worker_it_is_unknown_how_the_sources_stand() {
+    let world = World::start();
+    world.wait_source("cymru", "state", "ok");
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    for source in ["cymru", "greynoise"] {
+        assert_eq!(world.source(source, "state, in_flight, retry_at"), "unknown|0|", "{source}");
+    }
+}
+
+#[test]
+fn a_worker_that_rests_shows_how_the_sources_stand() {
+    let world = World::options().without_files().conf("enabled", "off").start();
+    world.wait_source("cymru", "state", "ok");
+}

@@ -232,3 +232,33 @@ fn a_network_job_can_run_without_a_waiting_caller() {
     assert_eq!(world.lines("SELECT job_id, processed FROM refresh_range('0.0.0.0/0', 'greynoise', false)"), ["1|"]);
     world.wait("SELECT outcome || processed || greynoise_scanners FROM enrichment_run", "done52");
 }
+
+#[test]
+fn an_answer_that_cannot_be_renewed_is_kept_and_left_alone_for_a_while() {
+    let world = answered(World::options());
+    let make_old =
+        || world.sql("UPDATE ip_inventory SET scanner_ts = now() - interval '8 days' WHERE ip_address = '218.92.0.2'");
+    let left_alone = "greynoise_status, greynoise_detail, greynoise_retry_at > now() + interval '6 days'";
+    make_old();
+    world.fakes.fault(GreyNoiseFault::Status { status: 400, body: None, retry_after: None });
+    assert_eq!(refresh(&world, "refresh_stale('greynoise')"), "1|0|0|0|0|1|0");
+    assert_eq!(world.row("218.92.0.2", left_alone), "not_found|HTTP 400: the address is not accepted|t");
+    // A job asks all the same.
+    world.fakes.clear_faults();
+    assert_eq!(refresh(&world, "refresh_stale('greynoise')"), "1|0|0|0|1|0|0");
+    let none = "greynoise_status, greynoise_detail, greynoise_retry_at";
+    assert_eq!(world.row("218.92.0.2", none), "not_found||");
+
+    // The same where a setting forbids the question, until it no longer does.
+    world.cluster.set("asn_inventory.never_ask", "218.92.0.2/32");
+    world.cluster.set("asn_inventory.cymru", "off");
+    world.wait_source("cymru", "state", "off");
+    make_old();
+    let before = world.fakes.count(Service::Greynoise);
+    assert_eq!(refresh(&world, "refresh_stale('greynoise')"), "1|0|0|0|0|1|0");
+    assert_eq!(world.row("218.92.0.2", left_alone), "not_found|asn_inventory.never_ask|t");
+    assert_eq!(world.fakes.count(Service::Greynoise), before);
+    world.cluster.set("asn_inventory.never_ask", "");
+    world.wait_row("218.92.0.2", none, "not_found||");
+    assert_eq!(refresh(&world, "refresh_stale('greynoise')"), "1|0|0|0|1|0|0");
+}

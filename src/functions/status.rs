@@ -66,6 +66,8 @@ sql_function!(
     |call: Call| {
         let mut rows = Rows::begin(call);
         let slot = shared::here();
+        // What a worker showed that has ended says nothing of now; what it counted stays.
+        let is_served = slot.is_some_and(|slot| slot.living_worker().is_some());
         let network = settings::network();
         let limits = [
             (network.cymru_rate, None, None),
@@ -73,7 +75,10 @@ sql_function!(
         ];
         for (of, (rate, quota, window)) in Source::NETWORK.into_iter().zip(limits) {
             let shown = slot.and_then(|slot| source::of(&slot.sources, of));
-            let state = shown.map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
+            let standing = shown.filter(|_| is_served);
+            let state = standing.map_or(source::state::UNKNOWN, |shown| shown.state.load(Ordering::Relaxed));
+            let retry_at = standing.map_or(0, |shown| shown.retry_at.load(Ordering::Relaxed));
+            let in_flight = standing.map_or(0, |shown| shown.in_flight.load(Ordering::Relaxed));
             let moment = |of: fn(&source::Shown) -> i64| shown.map(of).filter(|at| *at != 0).map(Datum::from);
             let number = |of: fn(&source::Shown) -> i64| Some(Datum::from(shown.map_or(0, of)));
             let elsewhere = shown.map_or(0, |shown| shown.elsewhere.load(Ordering::Relaxed));
@@ -83,8 +88,8 @@ sql_function!(
                 moment(|shown| shown.succeeded_at.load(Ordering::Relaxed)),
                 moment(|shown| shown.failed_at.load(Ordering::Relaxed)),
                 shown.and_then(source::Shown::error).map(|error| call::text(&error)),
-                moment(|shown| shown.retry_at.load(Ordering::Relaxed)),
-                number(|shown| i64::from(shown.in_flight.load(Ordering::Relaxed))),
+                (retry_at != 0).then(|| Datum::from(retry_at)),
+                Some(Datum::from(i64::from(in_flight))),
                 number(|shown| shown.requests.load(Ordering::Relaxed) as i64),
                 number(|shown| shown.errors.load(Ordering::Relaxed) as i64),
                 Some(Datum::from(i64::from(rate))),
@@ -102,7 +107,7 @@ sql_function!(
     pg_finfo_cymru_ways,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::here();
+        let slot = shared::here().filter(|slot| slot.living_worker().is_some());
         for (at, name) in source::way::NAMES.into_iter().enumerate() {
             let (failing, retry_at, error) = slot.map_or((false, 0, None), |slot| slot.ways[at].read());
             rows.row(|| vec![

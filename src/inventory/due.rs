@@ -5,8 +5,10 @@
 
 use std::net::IpAddr;
 
-use enrich::campaign::batch::{NEVER_ASK, SWITCHED_OFF};
+use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
 use enrich::campaign::claim::Target;
+use enrich::campaign::secret;
+use enrich::cascade::is_secret;
 use enrich::freshness::Lifetimes;
 use enrich::source::Source;
 use ipnetwork::IpNetwork;
@@ -71,16 +73,31 @@ fn old(source: Source) -> &'static str {
     }
 }
 
+/// Rows that a network source answered since the moment that the parameter of this number is. An answer from the future was
+/// dated by a wrong clock.
+pub(super) fn answered_since(source: Source, since: usize) -> String {
+    let clock = match source {
+        Source::GreyNoise => "scanner_ts",
+        _ => "cymru_ts",
+    };
+    format!("(i.{clock} BETWEEN ${since} AND now() AND i.{source}_status IN ('found', 'not_found'))")
+}
+
 /// Rows that are not to be left alone because of a failure, or of the quota. A longer pause than any that is set here was
 /// dated by a wrong clock: see [`fail`]; the quota of a week ends within one.
 fn now(source: Source) -> String {
-    let longest = match source {
-        Source::GreyNoise => "8 days",
-        _ => "8 hours",
-    };
+    let (_, longest) = pauses(source);
     format!(
         "(i.{source}_retry_at IS NULL OR i.{source}_retry_at <= now() OR i.{source}_retry_at > now() + interval '{longest}')"
     )
+}
+
+/// How long a row is left alone that has an answer, and is not to be asked about again; and a pause that is longer than any.
+fn pauses(source: Source) -> (&'static str, &'static str) {
+    match source {
+        Source::GreyNoise => ("7 days", "8 days"),
+        _ => ("6 hours", "8 hours"),
+    }
 }
 
 /// Which rows to look for.
@@ -88,16 +105,16 @@ fn now(source: Source) -> String {
 pub enum Which<'a> {
     /// Those never answered, or whose last attempt failed, most observed first.
     Due,
-    /// Those whose answer is older than its life, most observed first.
-    Stale,
+    /// Those whose answer is older than its life, most observed first, but for addresses in these networks.
+    Stale(&'a [IpNetwork]),
     /// Those without an answer, or with an old one, whenever they were last tried.
     Outdated,
     /// Of these addresses, those that are due or stale.
     DueOf(&'a [IpAddr]),
     /// Of these addresses, those without an answer, or with an old one.
     OutdatedOf(&'a [IpAddr]),
-    /// These addresses, fresh or not.
-    All(&'a [IpAddr]),
+    /// These addresses, fresh or not, but for those that were answered since a moment (timestamptz).
+    All(&'a [IpAddr], i64),
 }
 
 /// Rows that are read at a time.
@@ -108,19 +125,25 @@ pub fn claim(schema: &Schema, source: Source, which: Which<'_>, lives: &Lifetime
     let (missing, old, now) = (waiting(source), old(source), now(source));
     let condition = match which {
         Which::Due => format!("{missing} AND {now}"),
-        Which::Stale => format!("{old} AND {now}"),
+        Which::Stale(_) => format!("{old} AND {now} AND NOT i.ip_address <<= ANY ($3)"),
         Which::Outdated => format!("({missing} OR {old})"),
         Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({missing} OR {old}) AND {now}"),
         Which::OutdatedOf(_) => format!("i.ip_address = ANY ($3) AND ({missing} OR {old})"),
-        Which::All(_) => "i.ip_address = ANY ($3)".to_owned(),
+        Which::All(..) => format!("i.ip_address = ANY ($3) AND {} IS NOT TRUE", answered_since(source, 4)),
     };
     let (life, negative) = match source {
         Source::GreyNoise => (lives.greynoise, lives.greynoise),
         _ => (lives.cymru, lives.cymru_negative),
     };
     let mut arguments = vec![argument::interval(life), argument::interval(negative)];
-    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips) = which {
+    if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips, _) = which {
         arguments.push(argument::addresses(ips));
+    }
+    if let Which::Stale(never_ask) = which {
+        arguments.push(networks(&secret::forms(never_ask)));
+    }
+    if let Which::All(_, since) = which {
+        arguments.push(argument::moment(since));
     }
     targets(schema, &format!("{condition} AND {}", open(source)), &arguments, limit)
 }
@@ -219,35 +242,89 @@ pub fn fail(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
     );
 }
 
-/// Notes that a source is not to be asked about addresses, and why. A row that has an answer keeps it.
+/// Notes that a source is not to be asked about addresses, and why. A row that has an answer keeps it and its status, and is
+/// left alone for a while: it goes on being stale, and would be looked for without end.
 pub fn skip(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
+    let (pause, _) = pauses(source);
+    let has_answer = format!("i.{source}_status IN ('found', 'not_found')");
     Sql::on(schema, c"ip_inventory").run(
         &format!(
-            "UPDATE {s}.ip_inventory i SET {source}_status = 'skipped', {source}_detail = $2, {source}_retry_at = NULL
-             WHERE i.ip_address = ANY ($1) AND i.{source}_status IN ('pending', 'failed', 'quota')",
+            "UPDATE {s}.ip_inventory i SET {source}_detail = $2,
+                 {source}_status = CASE WHEN {has_answer} THEN i.{source}_status ELSE 'skipped' END,
+                 {source}_retry_at = CASE WHEN {has_answer} THEN now() + interval '{pause}' END
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
             s = schema.name
         ),
         &[argument::addresses(ips), argument::text(reason)],
     );
 }
 
-/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many.
-/// Addresses in `never_ask` stay as they are, and of those whose ASN MaxMind has learned since, only the reason goes.
+/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many it found.
+/// Addresses in `never_ask`, as they are written or as they are meant, stay as they are. Of those whose ASN MaxMind has
+/// learned since, and of those that have an answer, only the reason goes.
 pub fn unskip(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetwork]) -> u64 {
     crate::pg::tx::read_everything();
-    let networks: Vec<Inet> = never_ask.iter().map(|network| Inet::from(*network)).collect();
+    let ips = skipped_by_setting(schema, source, limit, never_ask);
+    if ips.is_empty() {
+        return 0;
+    }
     let status = match source {
         Source::GreyNoise => "'pending'",
         _ => "CASE WHEN i.asn_source = 'maxmind' THEN 'skipped' ELSE 'pending' END",
     };
     Sql::on(schema, c"ip_inventory").run(
         &format!(
-            "UPDATE {s}.ip_inventory i SET {source}_status = {status}, {source}_detail = NULL
-             WHERE i.ip_address IN (SELECT k.ip_address FROM {s}.ip_inventory k
-                 WHERE k.{source}_status = 'skipped' AND k.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')
-                   AND NOT k.ip_address <<= ANY ($1) LIMIT {limit})",
+            "UPDATE {s}.ip_inventory i SET {source}_detail = NULL, {source}_retry_at = NULL,
+                 {source}_status = CASE WHEN i.{source}_status = 'skipped' THEN {status} ELSE i.{source}_status END
+             WHERE i.ip_address = ANY ($1) AND {}",
+            by_setting(source),
             s = schema.name
         ),
-        &[(pg_sys::INETARRAYOID, networks.into_datum())],
-    )
+        &[argument::addresses(&ips)],
+    );
+    ips.len() as u64
+}
+
+/// Rows that a setting keeps from being asked about. Version 0.2.0 said of IPv6 addresses that stand for an IPv4 address, where
+/// the setting hid them, that they are IPv6.
+fn by_setting(source: Source) -> String {
+    let named = format!("i.{source}_detail IN ('{SWITCHED_OFF}', '{NEVER_ASK}')");
+    match source {
+        Source::GreyNoise => {
+            let wrapped = secret::WRAPPED;
+            format!("({named} OR i.greynoise_detail = '{IPV4_ONLY}' AND i.ip_address <<= ANY ('{wrapped}'::inet[]))")
+        }
+        _ => named,
+    }
+}
+
+/// Those of them that are not in `never_ask`; `limit` at most.
+fn skipped_by_setting(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetwork]) -> Vec<IpAddr> {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let mut cursor = sql.cursor(
+        &format!(
+            "SELECT i.ip_address FROM {}.ip_inventory i WHERE {} AND NOT i.ip_address <<= ANY ($1)",
+            schema.name,
+            by_setting(source)
+        ),
+        &[networks(&secret::forms(never_ask))],
+    );
+    let mut ips = Vec::new();
+    while ips.len() < limit {
+        let found = cursor.fetch(FETCHED);
+        if found.len() == 0 {
+            break;
+        }
+        let all = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip));
+        // Not every form can be named as a network.
+        ips.extend(all.filter(|ip| !is_secret(never_ask, *ip)));
+    }
+    ips.truncate(limit);
+    ips
+}
+
+/// Networks, as inet[].
+fn networks(of: &[IpNetwork]) -> Argument {
+    let networks: Vec<Inet> = of.iter().map(|network| Inet::from(*network)).collect();
+    (pg_sys::INETARRAYOID, networks.into_datum())
 }

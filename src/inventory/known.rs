@@ -1,16 +1,22 @@
 //! Which addresses the inventory knows, and how they stand.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use enrich::campaign::interest::End;
+use enrich::source::{Source, SourceSet};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::due::answered_since;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::sql::{Sql, Table};
+
+/// Rows that are read at a time.
+const FETCHED: usize = 10_000;
 
 /// Those of these addresses that have a row.
 pub fn of(schema: &Schema, ips: &[IpAddr]) -> HashSet<IpAddr> {
@@ -46,19 +52,42 @@ pub fn most_observed(schema: &Schema, ips: &[IpAddr], most: u64) -> Vec<IpAddr> 
     ))
 }
 
-/// How MaxMind stands towards these addresses: how many it found, did not find, and did neither.
-pub fn at_maxmind(schema: &Schema, ips: &[IpAddr]) -> [u64; 3] {
+/// The answers that a row has, each with its source.
+pub type Answers = Vec<(Source, End)>;
+
+/// What these addresses have of some sources: MaxMind's answer, and those of network sources since a moment (timestamptz).
+/// An address without a row is not among them.
+pub fn answers(schema: &Schema, ips: &[IpAddr], sources: SourceSet, since: i64) -> HashMap<IpAddr, Answers> {
     let sql = Sql::on(schema, c"ip_inventory");
-    let found = sql.query(
-        &format!(
-            "SELECT count(*) FILTER (WHERE maxmind_status = 'found'), count(*) FILTER (WHERE maxmind_status = 'not_found'),
-                 count(*) FILTER (WHERE maxmind_status NOT IN ('found', 'not_found'))
-             FROM {}.ip_inventory WHERE ip_address = ANY ($1)",
-            schema.name
-        ),
-        &[argument::addresses(ips)],
+    let text = format!(
+        "SELECT i.ip_address,
+             CASE i.maxmind_status WHEN 'found' THEN true WHEN 'not_found' THEN false END,
+             CASE WHEN {} THEN i.cymru_status = 'found' END,
+             CASE WHEN {} THEN i.greynoise_status = 'found' END,
+             i.scanner_noise IS TRUE
+         FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1)",
+        answered_since(Source::Cymru, 2),
+        answered_since(Source::GreyNoise, 2),
+        schema.name
     );
-    [1, 2, 3].map(|column| found.get::<i64>(0, column).unwrap_or(0) as u64)
+    let mut all = HashMap::with_capacity(ips.len());
+    for part in ips.chunks(FETCHED) {
+        let found = sql.query(&text, &[argument::addresses(part), argument::moment(since)]);
+        all.extend(
+            (0..found.len()).filter_map(|row| Some((found.get::<Inet>(row, 1)?.ip, row_answers(&found, row, sources)))),
+        );
+    }
+    all
+}
+
+fn row_answers(found: &Table<'_>, row: usize, sources: SourceSet) -> Answers {
+    let is_noise = found.get::<bool>(row, 5).unwrap_or(false);
+    let end = |source: Source| {
+        let knows: bool = found.get(row, 2 + source.index())?;
+        let says = source != Source::GreyNoise || is_noise;
+        Some((source, if knows { End::Found(says) } else { End::NotFound }))
+    };
+    sources.iter().filter_map(end).collect()
 }
 
 fn addresses<C: FromIterator<IpAddr>>(found: &Table<'_>) -> C {

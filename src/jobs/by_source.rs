@@ -2,18 +2,24 @@
 //! counting the results. An address counts once all its sources are done; MaxMind, if it is one of them, goes first,
 //! since its answer decides whether Team Cymru is asked.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use enrich::campaign::claim::Target;
+use enrich::campaign::interest::Progress;
 use enrich::source::{Source, SourceSet};
 
+use super::end::dropping;
 use super::list;
-use super::list::write_list;
+use super::list::{Stream, write_list};
 use crate::inventory::due::Which;
 use crate::inventory::{due, known};
 use crate::network::Network;
 use crate::pg::catalog::Schema;
+use crate::pg::tx;
+use crate::pg::tx::Failure;
 use crate::settings;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
@@ -23,27 +29,24 @@ use crate::shared::{Done, Job, sources};
 const CHUNK: usize = 50_000;
 /// With so many left, the next ones are handed over: there is always something to ask.
 const ROOM: u64 = 10_000;
-
-/// The sources of a job by name.
-pub fn names(job: &Job) -> Vec<&'static str> {
-    SourceSet::from_bits(job.sources.load(Ordering::Relaxed)).iter().map(Source::as_str).collect()
-}
+/// Attempts to hand over that may fail one after the other, but for locks, and how long apart they are.
+const MAX_FAILURES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Finds the addresses of a job: those it was given, or all that are stale at any of its sources, most observed first.
-/// They are in its list from then on. Returns their number.
-pub fn measure(job: &Job) -> u64 {
-    let Some(schema) = Schema::hold() else { return 0 };
-    // One that was taken over from a worker that ended begins again.
+/// They are in its list from then on. Returns their number; `None`: the extension is gone.
+pub fn measure(job: &Job) -> Option<u64> {
+    let schema = Schema::hold()?;
+    // One that was taken over from a worker that ended begins again, and finds in the inventory what it has done already.
     job.counts.reset_but_maxmind();
-    let id = job.id.load(Ordering::Relaxed);
     if !job.listed.load(Ordering::Relaxed) {
         let ips = stale(&schema, job);
-        write_list(id, &ips);
+        job.total.store(write_list(job.id.load(Ordering::Relaxed), &ips), Ordering::Relaxed);
         job.listed.store(true, Ordering::Release);
     }
-    let total = list::stream(id).map_or(0, Iterator::count) as u64;
+    let total = list::of_start(job, |id, total| list::stream(id, total)?.try_fold(0, |sum, ip| ip.map(|_| sum + 1)));
     job.total.store(total, Ordering::Relaxed);
-    total
+    Some(total)
 }
 
 fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
@@ -69,34 +72,41 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
 
 /// A job whose network sources are being asked.
 pub struct Asking {
-    /// Addresses that are still to be handed over.
-    list: Box<dyn Iterator<Item = IpAddr>>,
-    /// No address is left there.
-    ended: bool,
+    /// Addresses that are still to be read.
+    list: Stream,
+    unread: u64,
+    /// Addresses that are read, and still to be handed over.
+    next: Vec<IpAddr>,
+    /// Attempts that failed since one succeeded, and when the next one is.
+    failures: u32,
+    again: Option<Instant>,
 }
 
 /// Begins to ask about the addresses of a job.
-pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
-    network.start_job(slot);
-    let id = job.id.load(Ordering::Relaxed);
-    let asks_greynoise = job.sources.load(Ordering::Relaxed) & sources::GREYNOISE != 0;
-    if asks_greynoise && job.total.load(Ordering::Relaxed) > CHUNK as u64 {
-        most_observed_first(id);
-    }
-    let list: Box<dyn Iterator<Item = IpAddr>> = match list::stream(id) {
-        Ok(list) => Box::new(list),
-        Err(error) => {
-            pgrx::warning!("asn_inventory: could not read the list of job {id}: {error}");
-            Box::new(std::iter::empty())
+///
+/// # Errors
+/// Why its list cannot be read.
+pub fn start(slot: usize, job: &Job, network: &mut Network) -> Result<Asking, String> {
+    let (id, total) = (job.id.load(Ordering::Relaxed), job.total.load(Ordering::Relaxed));
+    let open = || {
+        if asks_greynoise(job) && total > CHUNK as u64 {
+            most_observed_first(id, total)?;
         }
+        list::stream(id, Some(total))
     };
-    Asking { list, ended: false }
+    let list = open().map_err(|error| list::unreadable(id, &error))?;
+    network.start_job(slot);
+    Ok(Asking { list, unread: total, next: Vec::new(), failures: 0, again: None })
+}
+
+fn asks_greynoise(job: &Job) -> bool {
+    job.sources.load(Ordering::Relaxed) & sources::GREYNOISE != 0
 }
 
 /// Sorts the list of a job by observations, most first: it is handed over piece by piece, and the quota may not reach
 /// beyond the first.
-fn most_observed_first(id: i64) {
-    let ips = list::read(id).unwrap_or_default();
+fn most_observed_first(id: i64, total: u64) -> io::Result<()> {
+    let ips = list::read(id, Some(total))?;
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
     for part in ips.chunks(CHUNK) {
         let claimed =
@@ -104,7 +114,7 @@ fn most_observed_first(id: i64) {
         match claimed {
             Ok(claims) => ranked.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip))),
             // As they stand, then.
-            Err(_) => return,
+            Err(_) => return Ok(()),
         }
     }
     // One that is not in the inventory stays out: it has no row to write to.
@@ -114,45 +124,27 @@ fn most_observed_first(id: i64) {
     {
         pgrx::warning!("asn_inventory: could not sort the list of job {id}: {error}");
     }
-}
-
-/// Hands addresses of a job to the network side. Those that no source is asked about are through already.
-fn hand_over(slot: usize, job: &Job, network: &mut Network, ips: Vec<IpAddr>) {
-    let bits = job.sources.load(Ordering::Relaxed);
-    let on = network.sources_on();
-    let wanted: SourceSet = SourceSet::from_bits(bits).iter().filter(|source| on.contains(*source)).collect();
-    network.ask_for_job(slot, &ips, wanted, bits & sources::ANEW != 0);
-    let rest: Vec<IpAddr> = ips.into_iter().filter(|ip| !network.asks_for(slot, *ip)).collect();
-    if !rest.is_empty() {
-        count_rest(job, &rest);
-    }
-}
-
-/// Addresses that the network is not asked about count by how MaxMind stands, if that was asked, or as skipped.
-fn count_rest(job: &Job, rest: &[IpAddr]) {
-    let result = watched::part(Work::Job, || {
-        let Some(schema) = Schema::hold() else { return [0; 3] };
-        known::at_maxmind(&schema, rest)
-    });
-    let [found, not_found, other] = result.unwrap_or([0; 3]);
-    let processed = rest.len() as u64;
-    if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
-        job.counts.add(&Done { processed, enriched: found, not_found, skipped: other, ..Done::default() });
-    } else {
-        job.counts.add(&Done { processed, skipped: found + not_found + other, ..Done::default() });
-    }
+    Ok(())
 }
 
 /// Hands over as many as there is room for, and counts new results. True: the job is done.
-pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking) -> bool {
-    if !asking.ended && network.left_of_job(slot) <= ROOM {
-        let ips: Vec<IpAddr> = asking.list.by_ref().take(CHUNK).collect();
-        asking.ended = ips.len() < CHUNK;
-        if !ips.is_empty() {
-            hand_over(slot, job, network, ips);
-        }
-    }
+///
+/// # Errors
+/// Why the job cannot go on.
+pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking) -> Result<bool, String> {
+    let waits = asking.is_through()
+        || job.cancel.load(Ordering::Acquire)
+        || network.left_of_job(slot) > ROOM
+        // Without the key, GreyNoise would count as switched off.
+        || asks_greynoise(job) && network.awaits_key();
+    let handed = if waits { Ok(()) } else { asking.go_on(slot, job, network) };
     let (progress, settled) = network.job_progress(slot);
+    count(job, &progress);
+    handed?;
+    Ok(settled && asking.is_through())
+}
+
+fn count(job: &Job, progress: &Progress) {
     job.counts.add(&Done {
         processed: progress.processed,
         enriched: progress.enriched,
@@ -163,5 +155,73 @@ pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking)
         errors: progress.errors,
         ..Done::default()
     });
-    settled && asking.ended
+}
+
+impl Asking {
+    /// Whether no address is left to be handed over.
+    fn is_through(&self) -> bool {
+        self.unread == 0 && self.next.is_empty()
+    }
+
+    /// Hands the next addresses over. What another session holds is waited for; anything else is tried a few times, and
+    /// then an error.
+    fn go_on(&mut self, slot: usize, job: &Job, network: &mut Network) -> Result<(), String> {
+        if self.again.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let id = job.id.load(Ordering::Relaxed);
+        self.read().map_err(|error| list::unreadable(id, &error))?;
+        let Err(failure) = self.hand_over(slot, job, network) else {
+            (self.failures, self.again) = (0, None);
+            return Ok(());
+        };
+        self.again = Some(Instant::now() + PAUSE);
+        if !failure.is_lock() {
+            watched::failed(Work::Job, &failure);
+            self.failures += 1;
+        } else if dropping() {
+            // DROP EXTENSION may wait for the session that waits for this job: one of them must give way.
+            job.cancel.store(true, Ordering::Release);
+        }
+        if self.failures < MAX_FAILURES {
+            return Ok(());
+        }
+        Err(format!("could not read the rows to ask about: {}", failure.message))
+    }
+
+    /// Reads the next addresses, unless there are some that were not handed over.
+    fn read(&mut self) -> io::Result<()> {
+        if self.next.is_empty() {
+            self.next = self.list.by_ref().take(CHUNK).collect::<io::Result<_>>()?;
+            self.unread = self.unread.saturating_sub(self.next.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Hands the addresses that were read to the network side. Those that no source is asked about are through already: they
+    /// count by their answers since the job began, which came while another worker had it, and by MaxMind's.
+    fn hand_over(&mut self, slot: usize, job: &Job, network: &mut Network) -> Result<(), Failure> {
+        let (bits, began) = (job.sources.load(Ordering::Relaxed), job.started_at.load(Ordering::Relaxed));
+        let named = SourceSet::from_bits(bits);
+        let known = tx::run(|| Schema::hold().map(|schema| known::answers(&schema, &self.next, named, began)))?;
+        let Some(mut known) = known else {
+            // The extension is gone.
+            job.cancel.store(true, Ordering::Release);
+            return Ok(());
+        };
+        let on = network.sources_on();
+        let wanted: SourceSet = named.iter().filter(|source| on.contains(*source)).collect();
+        network.ask_for_job(slot, &self.next, wanted, (bits & sources::ANEW != 0).then_some(began))?;
+        let mut rest = Progress::default();
+        for ip in std::mem::take(&mut self.next) {
+            let answers = known.remove(&ip).unwrap_or_default();
+            if network.asks_for(slot, ip) {
+                answers.into_iter().for_each(|(source, end)| network.note_answer(slot, ip, source, end));
+            } else {
+                rest.add(&answers);
+            }
+        }
+        count(job, &rest);
+        Ok(())
+    }
 }

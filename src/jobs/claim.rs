@@ -3,16 +3,19 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
+use super::list;
 use super::request::Request;
+use crate::pg::catalog::has_database;
 use crate::pg::{process, session, time};
 use crate::shared;
 use crate::shared::{Job, outcome, state};
 
 /// A free slot, if this database does not hold its share of them. Counted again once the slot is taken: of two who take
-/// the last one at once, both may be refused, and neither is let through.
+/// the last one at once, both may be refused, and neither is let through. In a transaction.
 pub fn claim() -> Option<&'static Job> {
     let database = shared::my_database().to_u32();
     let jobs = &shared::shared()?.jobs;
+    jobs.iter().for_each(free_of_dropped);
     let held = || {
         let mine = |job: &&Job| job.database.load(Ordering::Acquire) == database;
         jobs.iter().filter(mine).filter(|job| job.state.load(Ordering::Acquire) != state::FREE).count()
@@ -30,6 +33,25 @@ pub fn claim() -> Option<&'static Job> {
         return None;
     }
     Some(job)
+}
+
+/// Frees the slot of a job whose database was dropped while it ran: no worker comes back there to end it.
+fn free_of_dropped(job: &Job) {
+    let (database, at) = (job.database.load(Ordering::Acquire), job.state.load(Ordering::Acquire));
+    if at < state::SUBMITTED || database == 0 || database == shared::my_database().to_u32() || has_database(database) {
+        return;
+    }
+    if job.state.compare_exchange(at, state::FILLING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        return;
+    }
+    // Another session may have freed and given it away in between.
+    if job.database.load(Ordering::Acquire) != database {
+        job.state.store(at, Ordering::Release);
+        return;
+    }
+    list::remove_in(database, job.id.load(Ordering::Relaxed));
+    job.database.store(0, Ordering::Release);
+    job.state.store(state::FREE, Ordering::Release);
 }
 
 /// Fills in a claimed slot.
@@ -106,8 +128,10 @@ fn at_exit() {
 fn abandon(job: &Job) {
     job.cancel.store(true, Ordering::Release);
     job.waiter.store(0, Ordering::Release);
-    if job.state.compare_exchange(state::FILLING, state::FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+    // Only this process takes it out of this state. Its database goes first: once it is free, another one may have it.
+    if job.state.load(Ordering::Acquire) == state::FILLING {
         job.database.store(0, Ordering::Release);
+        job.state.store(state::FREE, Ordering::Release);
     } else if let Some(worker) = shared::my_worker() {
         shared::wake(worker);
     }

@@ -13,12 +13,14 @@
 //! | [`progress`] | how far jobs are; cancelling one |
 //! | [`summary`] | the result of a job |
 //! | [`run`] | the worker's side: from submitted to ended |
+//! | [`end`] | its row in `enrichment_run`, its list, its slot |
 //! | [`piece`] | one piece of a job: read due rows, look up, write |
 //! | [`by_source`] | jobs that ask the network sources, after MaxMind |
 //! | [`list`] | addresses that a job is given, in a file beside the generations |
 
 pub mod by_source;
 mod claim;
+pub mod end;
 mod everywhere;
 pub mod list;
 pub mod piece;

@@ -7,6 +7,9 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use pgrx::PgSqlErrorCode;
+
+use super::end::dropping;
 use super::list;
 use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
@@ -40,20 +43,22 @@ pub enum Turn {
 pub struct Pieces {
     job: &'static Job,
     list: Option<Vec<IpAddr>>,
+    /// The job has a list, and it was not read.
+    is_listless: bool,
 }
 
 impl Pieces {
-    /// Of `job`, in this process.
+    /// Of `job`, in this process. Where its list cannot be read, none is taken: the pass is not done then.
     pub fn new(job: &'static Job) -> Pieces {
         let listed = job.listed.load(Ordering::Acquire);
-        let list = listed.then(|| list::read(job.id.load(Ordering::Acquire)).unwrap_or_default());
-        Pieces { job, list }
+        let list = if listed && !is_over(job) { read(job) } else { None };
+        Pieces { job, is_listless: listed && list.is_none(), list }
     }
 
     /// Takes one piece and does it.
     pub fn turn(&mut self) -> Turn {
         let job = self.job;
-        if job.cancel.load(Ordering::Acquire) || job.state.load(Ordering::Acquire) != state::RUNNING {
+        if is_over(job) || self.is_listless {
             return Turn::Done;
         }
         let rows = u64::from(job.commit_interval.load(Ordering::Relaxed)).max(1);
@@ -77,7 +82,7 @@ impl Pieces {
             }
             process::serve_interrupts();
             // DROP EXTENSION may wait for the session that waits for this job: one of them must give way.
-            if tx::run(Schema::is_being_dropped).unwrap_or(false) {
+            if dropping() {
                 job.cancel.store(true, Ordering::Release);
             }
         };
@@ -87,12 +92,7 @@ impl Pieces {
             }
             Err(_) if job.cancel.load(Ordering::Acquire) => {}
             Err(failure) => {
-                watched::failed(Work::Job, &failure);
-                pgrx::log!(
-                    "asn_inventory: a piece of job {} failed: {}",
-                    job.id.load(Ordering::Relaxed),
-                    failure.message
-                );
+                note(job, &failure);
                 // The next piece would fare no better; the next pass begins with this one.
                 if !failure.may_be_of_a_row() {
                     return Turn::Done;
@@ -179,6 +179,30 @@ impl Pieces {
             ..Done::default()
         });
     }
+}
+
+fn is_over(job: &Job) -> bool {
+    job.cancel.load(Ordering::Acquire) || job.state.load(Ordering::Acquire) != state::RUNNING
+}
+
+fn read(job: &Job) -> Option<Vec<IpAddr>> {
+    let id = job.id.load(Ordering::Acquire);
+    match list::read(id, Some(job.total.load(Ordering::Acquire))) {
+        Ok(list) => Some(list),
+        Err(error) => {
+            // The end of a job removes its list.
+            if !is_over(job) {
+                note(job, &Failure { code: PgSqlErrorCode::ERRCODE_IO_ERROR, message: list::unreadable(id, &error) });
+            }
+            None
+        }
+    }
+}
+
+/// Shows why a piece was not done, and logs it.
+fn note(job: &Job, failure: &Failure) {
+    watched::failed(Work::Job, failure);
+    pgrx::log!("asn_inventory: a piece of job {} failed: {}", job.id.load(Ordering::Relaxed), failure.message);
 }
 
 /// Adds listed addresses that the inventory does not know, as seen 0 times.

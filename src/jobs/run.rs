@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
+use super::end::{dropping, release_ended, waited_for};
+pub use super::end::{finish, release};
 use super::piece::{Pieces, Turn};
 use super::{by_source, list};
 use crate::files::maxmind;
-use crate::inventory::runs::Ended;
-use crate::inventory::{due, heap, known, runs};
+use crate::inventory::{due, heap, known};
 use crate::network::Network;
 use crate::pg::catalog::Schema;
 use crate::pg::process::{Handle, Registration, busy, my_pid, running};
-use crate::pg::{time, tx};
+use crate::pg::tx;
 use crate::settings;
 use crate::shared;
 use crate::shared::trouble::Work;
@@ -48,14 +49,10 @@ impl Runner {
     /// For the worker of `database`. Jobs of a worker that ended are taken over.
     pub fn new(database: pg_sys::Oid) -> Runner {
         let runner = Runner { database, active: HashMap::new() };
-        let mut any = false;
         for (_, job) in runner.mine() {
-            any = true;
             let _ = job.state.compare_exchange(state::RUNNING, state::SUBMITTED, Ordering::AcqRel, Ordering::Relaxed);
         }
-        if !any {
-            list::sweep();
-        }
+        list::sweep();
         runner
     }
 
@@ -85,7 +82,7 @@ impl Runner {
                 state::SUBMITTED if walking && looks_for_stale(job) && !job.cancel.load(Ordering::Acquire) => {}
                 state::SUBMITTED => self.start(slot, job, network),
                 state::RUNNING => working |= self.go_on(slot, job, network),
-                state::ENDED if !waited_for(job) => release(job),
+                state::ENDED if !waited_for(job) => release_ended(job),
                 _ => {}
             }
         }
@@ -93,14 +90,20 @@ impl Runner {
     }
 
     fn start(&mut self, slot: usize, job: &'static Job, network: &mut Network) {
+        // One that was cancelled before it began, or while no worker had it, asks about nothing more.
+        if job.cancel.load(Ordering::Acquire) {
+            return finish(job, outcome::CANCELLED, None);
+        }
         busy(&format!("starting job {}", job.id.load(Ordering::Relaxed)));
         if looks_for_stale(job) {
             let _ = tx::run(|| job.stale_before.store(maxmind::with(maxmind::stale_before), Ordering::Relaxed));
         }
         let measured = tx::run(|| if job.asks_the_network() { by_source::measure(job) } else { measure(job) });
         match measured {
-            Ok(0) => return finish(job, outcome::DONE, None),
-            Ok(end) => job.end.store(end, Ordering::Release),
+            // The extension is gone.
+            Ok(None) => return finish(job, outcome::CANCELLED, None),
+            Ok(Some(0)) => return finish(job, outcome::DONE, None),
+            Ok(Some(end)) => job.end.store(end, Ordering::Release),
             Err(_) if dropping() || job.cancel.load(Ordering::Acquire) => return finish(job, outcome::CANCELLED, None),
             // Another session holds the table: it stays submitted, and is tried again soon.
             Err(failure) if failure.is_lock() => return,
@@ -115,21 +118,41 @@ impl Runner {
             Active { helpers: Vec::new(), own: None, written_before: 0, idle_passes: 0, next_pass: None, asking: None };
         if job.sources.load(Ordering::Relaxed) & sources::MAXMIND != 0 {
             active.start_pass(slot, job);
+            self.active.insert(slot, active);
         } else {
-            active.asking = Some(by_source::start(slot, job, network));
+            self.active.insert(slot, active);
+            self.ask(slot, job, network);
         }
-        self.active.insert(slot, active);
+    }
+
+    /// Begins to ask the network sources.
+    fn ask(&mut self, slot: usize, job: &Job, network: &mut Network) {
+        match by_source::start(slot, job, network) {
+            Ok(asking) => {
+                if let Some(active) = self.active.get_mut(&slot) {
+                    active.asking = Some(asking);
+                }
+            }
+            Err(reason) => self.end_asking(slot, job, network, outcome::FAILED, Some(reason)),
+        }
+    }
+
+    fn end_asking(&mut self, slot: usize, job: &Job, network: &mut Network, how: u32, detail: Option<String>) {
+        network.end_job(slot);
+        self.active.remove(&slot);
+        finish(job, how, detail);
     }
 
     fn go_on(&mut self, slot: usize, job: &'static Job, network: &mut Network) -> bool {
         let Some(active) = self.active.get_mut(&slot) else { return false };
         if let Some(asking) = &mut active.asking {
-            let done = by_source::go_on(slot, job, network, asking);
+            let asked = by_source::go_on(slot, job, network, asking);
             let cancelled = job.cancel.load(Ordering::Acquire);
-            if done || cancelled {
-                network.end_job(slot);
-                self.active.remove(&slot);
-                finish(job, if done { outcome::DONE } else { outcome::CANCELLED }, None);
+            match asked {
+                Ok(true) => self.end_asking(slot, job, network, outcome::DONE, None),
+                _ if cancelled => self.end_asking(slot, job, network, outcome::CANCELLED, None),
+                Err(reason) => self.end_asking(slot, job, network, outcome::FAILED, Some(reason)),
+                Ok(false) => {}
             }
             return false;
         }
@@ -153,7 +176,7 @@ impl Runner {
                 active.start_pass(slot, job);
             }
         } else if job.asks_the_network() && !unfinished(job) {
-            active.asking = Some(by_source::start(slot, job, network));
+            self.ask(slot, job, network);
         } else {
             self.active.remove(&slot);
             // Rows that are still locked count as not done.
@@ -266,43 +289,39 @@ fn last_failure(job: &Job) -> Option<String> {
     (failing.at >= job.started_at.load(Ordering::Relaxed)).then_some(failing.message)
 }
 
-/// Whether a session is dropping the extension.
-fn dropping() -> bool {
-    tx::run(Schema::is_being_dropped).unwrap_or(false)
-}
-
 fn written(job: &Job) -> u64 {
     job.counts.read().processed
 }
 
-/// Counts the due rows, and returns the end of the cursor: a number of blocks, or of listed addresses.
-fn measure(job: &Job) -> u64 {
-    let Some(schema) = Schema::hold() else { return 0 };
+/// Counts the due rows, and returns the end of the cursor: a number of blocks, or of listed addresses; `None`: the extension
+/// is gone.
+fn measure(job: &Job) -> Option<u64> {
+    let schema = Schema::hold()?;
     tx::read_everything();
     let stale_before = job.stale_before.load(Ordering::Relaxed);
     let max_ips = job.max_ips.load(Ordering::Relaxed);
     let id = job.id.load(Ordering::Relaxed);
     if job.listed.load(Ordering::Relaxed) {
-        let mut ips = list::read(id).unwrap_or_default();
-        if max_ips > 0 && ips.len() as u64 > max_ips {
-            ips = known::most_observed(&schema, &ips, max_ips);
-            list::write_list(id, &ips);
+        let ips = list::of_start(job, list::read);
+        let mut total = ips.len() as u64;
+        if max_ips > 0 && total > max_ips {
+            total = list::write_list(id, &known::most_observed(&schema, &ips, max_ips));
         }
-        job.total.store(ips.len() as u64, Ordering::Relaxed);
-        return ips.len() as u64;
+        job.total.store(total, Ordering::Relaxed);
+        return Some(total);
     }
     if max_ips > 0 {
         let targets = due::claim_at_maxmind(&schema, stale_before, max_ips as usize);
         let ips: Vec<IpAddr> = targets.into_iter().map(|target| target.ip).collect();
-        list::write_list(id, &ips);
+        let total = list::write_list(id, &ips);
+        job.total.store(total, Ordering::Relaxed);
         job.listed.store(true, Ordering::Release);
-        job.total.store(ips.len() as u64, Ordering::Relaxed);
-        return ips.len() as u64;
+        return Some(total);
     }
     let (total, blocks) = due::count_at_maxmind(&schema, stale_before);
     // A job that was taken over has done some already.
     job.total.store(total + written(job) - job.counts.read().errors, Ordering::Relaxed);
-    if total == 0 { 0 } else { blocks }
+    Some(if total == 0 { 0 } else { blocks })
 }
 
 /// Blocks of the inventory on this node now.
@@ -314,83 +333,4 @@ fn blocks() -> Option<u64> {
 fn any_due(job: &Job) -> bool {
     let Some(schema) = Schema::hold() else { return false };
     due::any_at_maxmind(&schema, job.stale_before.load(Ordering::Relaxed))
-}
-
-/// Records the job, and wakes the waiting session.
-pub fn finish(job: &Job, how: u32, detail: Option<String>) {
-    job.outcome.store(how, Ordering::Relaxed);
-    job.ended_at.store(time::now(), Ordering::Relaxed);
-    let mine = matches!(job.kind.load(Ordering::Relaxed), kind::BACKFILL | kind::REFRESH);
-    if mine && how == outcome::DONE {
-        watched::succeeded(Work::Job);
-    }
-    let recorded = tx::run(|| record(job, how, detail.as_deref()));
-    if recorded.is_ok() {
-        watched::succeeded(Work::Record);
-    }
-    if let Err(failure) = recorded
-        && !dropping()
-    {
-        watched::failed(Work::Record, &failure);
-        pgrx::log!(
-            "asn_inventory: could not record the end of job {}: {}",
-            job.id.load(Ordering::Relaxed),
-            failure.message
-        );
-    }
-    if let (outcome::FAILED, Some(detail)) = (how, &detail) {
-        pgrx::log!("asn_inventory: job {} failed: {detail}", job.id.load(Ordering::Relaxed));
-    }
-    list::remove(job.id.load(Ordering::Relaxed));
-    job.state.store(state::ENDED, Ordering::Release);
-    if waited_for(job) {
-        shared::wake(job.waiter.load(Ordering::Acquire));
-    } else {
-        release(job);
-    }
-}
-
-fn waited_for(job: &Job) -> bool {
-    running(&job.waiter).is_some()
-}
-
-/// Gives the slot back.
-pub fn release(job: &Job) {
-    job.database.store(0, Ordering::Relaxed);
-    job.state.store(state::FREE, Ordering::Release);
-}
-
-/// Whether an update asks only sources with schedules of their own: how it ends says nothing of MaxMind's.
-fn asks_own_schedules(job: &Job) -> bool {
-    job.kind.load(Ordering::Relaxed) == kind::UPDATE && job.sources.load(Ordering::Relaxed) & sources::OWN != 0
-}
-
-fn record(job: &Job, how: u32, detail: Option<&str>) {
-    let Some(schema) = Schema::hold() else { return };
-    let name = match how {
-        outcome::DONE => "done",
-        outcome::CANCELLED => "cancelled",
-        _ => "failed",
-    };
-    let parameters = serde_json::json!({
-        "batch_size": job.batch_size.load(Ordering::Relaxed),
-        "commit_interval": job.commit_interval.load(Ordering::Relaxed),
-        "max_ips": Some(job.max_ips.load(Ordering::Relaxed)).filter(|n| *n > 0),
-        "workers": job.workers.load(Ordering::Relaxed),
-        "sources": if asks_own_schedules(job) { vec!["own schedules"] } else { by_source::names(job) },
-    });
-    let oldest = settings::run_retention()
-        .map(|kept| time::now().saturating_sub(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX)));
-    let ended = Ended {
-        id: job.id.load(Ordering::Relaxed),
-        kind: kind::name(job.kind.load(Ordering::Relaxed)),
-        parameters: &parameters,
-        role: pg_sys::Oid::from(job.role.load(Ordering::Relaxed)),
-        started_at: job.started_at.load(Ordering::Relaxed),
-        ended_at: job.ended_at.load(Ordering::Relaxed),
-        outcome: name,
-        detail,
-        done: job.counts.read(),
-    };
-    runs::record(&schema, &ended, oldest);
 }

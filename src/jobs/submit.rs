@@ -8,11 +8,11 @@ use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
 use super::claim::{Held, claim, fill};
+use super::end::release;
 use super::everywhere;
 use super::list;
 use super::progress::running;
 use super::request::{Request, wanted};
-use super::run::release;
 use super::summary::summary;
 use super::wait::wait;
 use crate::files::maxmind;
@@ -211,9 +211,10 @@ fn start(call: Call, request: Request) -> Option<i64> {
     let held = Held::new(job);
     fill(job, id, &request);
     if let Some(ips) = request.ips {
-        if let Err(error) = list::write(id, ips) {
-            raise(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("could not write the list of addresses: {error}"), "", "");
-        }
+        let total = list::write(id, ips).unwrap_or_else(|error| {
+            raise(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("could not write the list of addresses: {error}"), "", "")
+        });
+        job.total.store(total as u64, Ordering::Relaxed);
         job.listed.store(true, Ordering::Relaxed);
         job.adds.store(request.adds, Ordering::Relaxed);
     }

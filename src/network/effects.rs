@@ -22,7 +22,13 @@ impl Network {
         match effect {
             Effect::Claim(claim) => {
                 let found = tables::find(&claim);
-                Some(Event::Claimed(claim, found))
+                if let (Some(_), Err(failure)) = (claim.asker.job(), &found)
+                    // A lock alone is waited for without end: what else failed says more.
+                    && self.unclaimed.as_ref().is_none_or(tx::Failure::is_lock)
+                {
+                    self.unclaimed = Some(failure.clone());
+                }
+                Some(Event::Claimed(claim, found.ok()))
             }
             Effect::Ask(requests) => self.submit(requests),
             Effect::FindNames(asns) => Some(Event::NamesFound(

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use enrich::campaign::batch::Refusal;
-use enrich::quota::Ledger;
 use enrich::quota::shared::{Account, NotSpent, SharedQuota};
+use enrich::quota::{Ledger, Window};
 use enrich::secrets::Mark;
 use enrich::time::Micros;
 use pgrx::pg_sys;
 
+use crate::pg::time;
 use crate::settings::place;
 
 /// How often it is looked whether others have spent.
@@ -19,6 +20,7 @@ pub struct Share {
     quota: SharedQuota,
     database: u32,
     account: Account,
+    window: Window,
     /// The others' spending at the last look.
     others: u64,
     looked: Option<(Instant, Micros)>,
@@ -35,6 +37,7 @@ impl Share {
             quota: SharedQuota::new(&place::directory()),
             database: database.to_u32(),
             account: Account::of("", None),
+            window: Window::Day,
             others: 0,
             looked: None,
             pointed: false,
@@ -42,19 +45,20 @@ impl Share {
         }
     }
 
-    /// The key may be another one now, and so the account.
-    pub fn point(&mut self, url: &str, key: Option<&Mark>) {
+    /// The key may be another one now, and so the account; the window of its quota, too.
+    pub fn point(&mut self, url: &str, key: Option<&Mark>, window: Window) {
         let account = Account::of(url, key);
-        self.pointed = true;
+        (self.pointed, self.window) = (true, window);
         if account != self.account {
             self.account = account;
             self.forget();
         }
     }
 
-    /// The others' spending since `window_start`. If the file cannot be read, the last known value counts: nothing is
-    /// paid without the file.
-    pub fn by_others(&mut self, window_start: Micros) -> u64 {
+    /// The others' spending since the window of `now` began. If the file cannot be read, the last known value counts:
+    /// nothing is paid without the file.
+    pub fn by_others(&mut self, now: Micros) -> u64 {
+        let window_start = self.window.start(now);
         let fresh = |(at, window): &(Instant, Micros)| *window == window_start && at.elapsed() < LOOK;
         if self.looked.as_ref().is_some_and(fresh) {
             return self.others;
@@ -64,7 +68,7 @@ impl Share {
         let file = std::fs::metadata(self.quota.path()).ok();
         let state = file.and_then(|file| Some((file.modified().ok()?, file.len())));
         if (other_window || state != self.seen)
-            && let Ok(others) = self.quota.by_others(&self.account, self.database, window_start)
+            && let Ok(others) = self.quota.by_others(&self.account, self.database, now, self.window)
         {
             (self.others, self.seen) = (others, state);
         }
@@ -90,7 +94,8 @@ impl Share {
     }
 
     fn write(&mut self, ledger: &Ledger, limit: Option<u64>) -> Result<(), Refusal> {
-        let written = self.quota.spend(&self.account, self.database, ledger, limit);
+        let now = time::now_unix_us();
+        let written = self.quota.spend(&self.account, self.database, ledger, limit, now, self.window);
         written.map_err(|reason| {
             self.forget();
             Refusal { lock: matches!(reason, NotSpent::Busy(_) | NotSpent::Others), message: reason.to_string() }

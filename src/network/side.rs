@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use enrich::campaign::event::{Event, Step};
 use enrich::campaign::given::{self, GREYNOISE_AT_ONCE, Given, Now};
-use enrich::campaign::interest::Progress;
-use enrich::campaign::standing::Way;
+use enrich::campaign::interest::{End, Progress};
+use enrich::campaign::standing::{Way, WayStanding};
 use enrich::campaign::ticket::Ticket;
 use enrich::campaign::{Campaign, POLL};
 use enrich::cymru::resolv_conf;
@@ -24,7 +24,7 @@ use super::key::Key;
 use super::recheck::Recheck;
 use super::share::Share;
 use crate::pg::process;
-use crate::pg::time;
+use crate::pg::{time, tx};
 use crate::settings;
 use crate::settings::{Network as Settings, Switch};
 use crate::shared;
@@ -54,6 +54,8 @@ pub struct Network {
     pub(super) written: bool,
     /// Another node of the cluster asks.
     elsewhere: bool,
+    /// Why rows that a job asks about could not be looked for.
+    pub(super) unclaimed: Option<tx::Failure>,
 }
 
 impl Network {
@@ -75,6 +77,7 @@ impl Network {
             recheck: Recheck::new(),
             written: false,
             elsewhere: false,
+            unclaimed: None,
         };
         network.happened(Event::Started);
         network
@@ -128,10 +131,37 @@ impl Network {
         self.happened(Event::JobStarted(slot));
     }
 
-    /// Sees to it that sources are asked about further addresses of a job: all that they may be asked about, or only
-    /// those whose answer is missing or old.
-    pub fn ask_for_job(&mut self, slot: usize, ips: &[IpAddr], sources: SourceSet, all: bool) {
-        self.happened_by_settings_of_now(Event::JobAsks { job: slot, ips: ips.to_vec(), sources, all });
+    /// Sees to it that sources are asked about further addresses of a job: all that they may be asked about and that were
+    /// not answered since a moment (timestamptz), or only those whose answer is missing or old.
+    ///
+    /// # Errors
+    /// Why their rows could not be looked for. Then the job waits for none of them.
+    pub fn ask_for_job(
+        &mut self,
+        slot: usize,
+        ips: &[IpAddr],
+        sources: SourceSet,
+        since: Option<i64>,
+    ) -> Result<(), tx::Failure> {
+        self.unclaimed = None;
+        let since = since.map(time::to_unix_us);
+        self.happened_by_settings_of_now(Event::JobAsks { job: slot, ips: ips.to_vec(), sources, since });
+        let Some(failure) = self.unclaimed.take() else { return Ok(()) };
+        self.campaign.take_back(slot, ips);
+        Err(failure)
+    }
+
+    /// Whether it is unknown if GreyNoise may be asked: a worker that has just begun reads its key. Looks whether it has
+    /// come: a worker that rests takes no turn.
+    pub fn awaits_key(&mut self) -> bool {
+        self.reload();
+        let key = self.key.standing();
+        key.coming && key.mark.is_none()
+    }
+
+    /// What a source has said already about an address that a job waits for.
+    pub fn note_answer(&mut self, slot: usize, ip: IpAddr, source: Source, end: End) {
+        self.campaign.note_answer(slot, ip, source, end);
     }
 
     /// Addresses of a job that are not settled.
@@ -177,6 +207,14 @@ impl Network {
     /// The worker rests: requests in the network thread wait there, and nothing leaves the server.
     pub fn rest(&mut self) {
         self.happened(Event::Rested);
+        self.silence_bell();
+        if self.elsewhere {
+            self.show_nothing();
+        } else {
+            // A key that has come is a key, whether it is used or not.
+            self.reload();
+            self.show();
+        }
     }
 
     /// The spending of other databases of the server is not available to this one.
@@ -184,9 +222,9 @@ impl Network {
         if self.settings.greynoise == Switch::off {
             return;
         }
-        self.share.point(&self.settings.greynoise_url, self.key.mark().as_ref());
-        let window_start = self.settings.greynoise_window.start(self.now().wall);
-        let others = self.share.by_others(window_start);
+        let (url, window) = (&self.settings.greynoise_url, self.settings.greynoise_window);
+        self.share.point(url, self.key.mark().as_ref(), window);
+        let others = self.share.by_others(self.now().wall);
         if others != self.others {
             self.others = others;
             self.rules = Rc::new(rules(&self.settings, others));
@@ -267,6 +305,19 @@ impl Network {
         }
     }
 
+    /// Another node asks: what this one showed before holds no longer.
+    fn show_nothing(&self) {
+        let Some(slot) = self.slot() else { return };
+        for shown in &slot.sources {
+            shown.state.store(shown::state::UNKNOWN, Ordering::Relaxed);
+            shown.in_flight.store(0, Ordering::Relaxed);
+            shown.retry_at.store(0, Ordering::Relaxed);
+        }
+        for way in &slot.ways {
+            way.stand(&WayStanding { failing: false, retry_at: None });
+        }
+    }
+
     fn config(&self) -> Config {
         let s = &self.settings;
         Config {
@@ -310,11 +361,16 @@ impl Network {
         Ok(())
     }
 
-    fn take_outcomes(&mut self) {
+    /// It is heard. Left ringing, it would end each wait at once, also while the worker rests and takes no outcome.
+    fn silence_bell(&mut self) {
         if let Some(bell) = &mut self.bell {
             let mut rings = [0; 256];
             while matches!(bell.read(&mut rings), Ok(n) if n == rings.len()) {}
         }
+    }
+
+    fn take_outcomes(&mut self) {
+        self.silence_bell();
         while let Some(Finished { outcome, took }) = self.fetcher.as_ref().and_then(Fetcher::outcome) {
             if let (Some(slot), Some(took)) = (self.slot(), took) {
                 slot.latency[outcome.source().index()].record(took);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use enrich::address::effective;
-use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, Refusal, Unwritten, Written, by_reason};
+use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, Reasons, Refusal, Unwritten, Written, by_reason};
 use enrich::campaign::claim::{Claim, Found, Rows};
 use enrich::cymru::answer::Answer;
 use enrich::greynoise::Verdict;
@@ -40,13 +40,17 @@ pub fn write_of(source: Source) -> Work {
 }
 
 /// Rows to ask about, and the known answers of their networks.
-pub fn find(claim: &Claim) -> Option<Found> {
+///
+/// # Errors
+/// Why they could not be read.
+pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
+    let never_ask = settings::policy().never_ask;
     let which = match &claim.rows {
         Rows::Due => Which::Due,
-        Rows::Stale => Which::Stale,
+        Rows::Stale => Which::Stale(&never_ask),
         Rows::DueOf(ips) => Which::DueOf(ips),
         Rows::OutdatedOf(ips) => Which::OutdatedOf(ips),
-        Rows::All(ips) => Which::All(ips),
+        Rows::All(ips, since) => Which::All(ips, time::from_unix_us(*since)),
     };
     let lifetimes = settings::lifetimes();
     let (work, name) = match claim.source {
@@ -64,13 +68,13 @@ pub fn find(claim: &Claim) -> Option<Found> {
     {
         pgrx::log!("asn_inventory: the addresses due for {name} could not be read, trying again: {}", failure.message);
     }
-    found.ok()
+    found
 }
 
 /// Writes what Team Cymru said.
 pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
     let lifetimes = settings::lifetimes();
-    let (mut unwritten, mut broken, mut nameless) = (Unwritten::default(), Vec::new(), 0);
+    let (mut refused, mut nameless) = (Refused::default(), 0);
     let written = part_in_schema(Work::CymruWrite, |schema| {
         for part in batch.prefixes.chunks(BATCH) {
             cymru::keep_prefixes(schema, part, &lifetimes);
@@ -86,33 +90,29 @@ pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
         }
         for part in batch.ready.chunks(BATCH) {
             pgrx::check_for_interrupts!();
-            write_answers(part, &mut unwritten, &mut broken, |rows| cymru::write(schema, rows));
+            write_answers(part, &mut refused, |rows| cymru::write(schema, rows));
         }
-        for (reason, ips) in by_reason(&batch.failed) {
-            write_or_halve(&ips, &mut |part| due::fail(schema, Source::Cymru, part, reason), &mut |_, _| {});
-        }
-        for (reason, ips) in by_reason(&batch.skipped) {
-            write_or_halve(&ips, &mut |part| due::skip(schema, Source::Cymru, part, reason), &mut |_, _| {});
-        }
+        write_notes(schema, Source::Cymru, &batch.failed, &batch.skipped, &mut refused);
     });
-    told(Work::CymruWrite, written, unwritten, broken)
+    told(Work::CymruWrite, written, refused)
 }
 
 /// Writes what GreyNoise said.
 pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
-    let (mut unwritten, mut broken) = (Unwritten::default(), Vec::new());
+    let mut refused = Refused::default();
     let written = part_in_schema(Work::GreynoiseWrite, |schema| {
-        write_answers(&batch.ready, &mut unwritten, &mut broken, |rows| greynoise::write(schema, rows));
-        for (reason, ips) in by_reason(&batch.failed) {
-            write_or_halve(&ips, &mut |part| due::fail(schema, Source::GreyNoise, part, reason), &mut |_, _| {});
-        }
-        for (reason, ips) in by_reason(&batch.skipped) {
-            write_or_halve(&ips, &mut |part| due::skip(schema, Source::GreyNoise, part, reason), &mut |_, _| {});
-        }
+        write_answers(&batch.ready, &mut refused, |rows| greynoise::write(schema, rows));
+        write_notes(schema, Source::GreyNoise, &batch.failed, &batch.skipped, &mut refused);
         let until = time::from_unix_us(batch.until);
-        write_or_halve(&batch.spent, &mut |part| greynoise::out_of_quota(schema, part, until), &mut |_, _| {});
+        let mut write = |part: &[IpAddr]| greynoise::out_of_quota(schema, part, until);
+        // Where a lock keeps a row from it, it stays due, and the source is closed.
+        write_or_halve(&batch.spent, &mut write, &mut |ip, failure| {
+            if !failure.is_lock() {
+                refused.broken.push((*ip, failure));
+            }
+        });
     });
-    told(Work::GreynoiseWrite, written, unwritten, broken)
+    told(Work::GreynoiseWrite, written, refused)
 }
 
 /// Writes the ledger down and makes rows due that wait for the quota. If a reload ends this worker, it should not cost
@@ -133,43 +133,67 @@ fn is_served() -> bool {
         || catalog::database_name().is_some_and(|name| named.iter().any(|of| of.as_bytes() == name.to_bytes()))
 }
 
-/// A row that took no answer, and why.
-type Broken = (IpAddr, tx::Failure);
+/// Rows of a batch that could not be written, and why.
+struct Refused<A> {
+    unwritten: Unwritten<A>,
+    /// One of the locks that others hold.
+    lock: Option<tx::Failure>,
+    /// Those that are at fault themselves.
+    broken: Vec<(IpAddr, tx::Failure)>,
+}
 
-/// The result of a batch. Reports rows that cannot be written, in one line.
-fn told<A>(
-    work: Work,
-    written: Result<(), tx::Failure>,
-    mut unwritten: Unwritten<A>,
-    broken: Vec<Broken>,
-) -> Written<A> {
+impl<A> Default for Refused<A> {
+    fn default() -> Refused<A> {
+        Refused { unwritten: Unwritten::default(), lock: None, broken: Vec::new() }
+    }
+}
+
+/// The result of a batch. Reports rows that cannot be written, in one line, and locks once they have lasted.
+fn told<A>(work: Work, written: Result<(), tx::Failure>, refused: Refused<A>) -> Written<A> {
     written.map_err(refusal)?;
+    let Refused { mut unwritten, lock, broken } = refused;
     if let Some((ip, failure)) = broken.first() {
         let why = watched::why(failure, broken.len() - 1);
         pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}");
         watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
+    }
+    if let Some(lock) = lock {
+        watched::failed(work, &lock);
     }
     unwritten.broken.extend(broken.into_iter().map(|(ip, _)| ip));
     Ok(unwritten)
 }
 
 /// Writes answers, and notes those that cannot be.
-fn write_answers<A: Clone>(
-    rows: &[(IpAddr, A)],
-    unwritten: &mut Unwritten<A>,
-    broken: &mut Vec<Broken>,
-    write: impl Fn(&[(IpAddr, A)]) -> u64,
-) {
+fn write_answers<A: Clone>(rows: &[(IpAddr, A)], refused: &mut Refused<A>, write: impl Fn(&[(IpAddr, A)]) -> u64) {
     let mut write = |rows: &[(IpAddr, A)]| {
         let _ = write(rows);
     };
     write_or_halve(rows, &mut write, &mut |(ip, answer), failure| {
         if failure.is_lock() {
-            unwritten.locked.push((*ip, answer.clone()));
+            refused.unwritten.locked.push((*ip, answer.clone()));
+            refused.lock = Some(failure);
         } else {
-            broken.push((*ip, failure));
+            refused.broken.push((*ip, failure));
         }
     });
+}
+
+/// Writes why rows have no answer. Not noted, each would be asked about again at once.
+fn write_notes<A>(schema: &Schema, source: Source, failed: &Reasons, skipped: &Reasons, refused: &mut Refused<A>) {
+    type Note = fn(&Schema, Source, &[IpAddr], &str);
+    for (rows, note) in [(failed, due::fail as Note), (skipped, due::skip as Note)] {
+        for (reason, ips) in by_reason(rows) {
+            write_or_halve(&ips, &mut |part| note(schema, source, part, reason), &mut |ip, failure| {
+                if failure.is_lock() {
+                    refused.unwritten.unnoted.insert(*ip);
+                    refused.lock = Some(failure);
+                } else {
+                    refused.broken.push((*ip, failure));
+                }
+            });
+        }
+    }
 }
 
 /// Writes a batch within the transaction, and hands those rows that cannot be written, and why, to `refused`.

@@ -228,6 +228,12 @@ pub fn database_name() -> Option<CString> {
     }
 }
 
+/// Whether there is a database with this OID.
+pub fn has_database(oid: u32) -> bool {
+    // SAFETY: a catalog look-up that tolerates absence.
+    unsafe { !pg_sys::get_database_name(pg_sys::Oid::from(oid)).is_null() }
+}
+
 /// Whether the present user owns a relation.
 pub fn owns(relation: pg_sys::Oid) -> bool {
     // SAFETY: catalog look-ups.

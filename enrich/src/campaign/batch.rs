@@ -1,6 +1,6 @@
 //! The writes of one transaction, and their result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use crate::cymru::AsName;
@@ -76,18 +76,20 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Answers of a batch that could not be written, while the rest of it was.
+/// The rows of a batch that could not be written, while the rest of it was.
 #[derive(Clone, Debug)]
 pub struct Unwritten<A> {
-    /// Another session holds the row.
+    /// Answers to rows that another session holds.
     pub locked: Vec<(IpAddr, A)>,
-    /// The row cannot be written. The writer has reported the reason.
+    /// Rows without an answer that another session holds: the reason could not be noted.
+    pub unnoted: HashSet<IpAddr>,
+    /// Rows that cannot be written, with an answer or without. The writer has reported the reason.
     pub broken: Vec<IpAddr>,
 }
 
 impl<A> Default for Unwritten<A> {
     fn default() -> Unwritten<A> {
-        Unwritten { locked: Vec::new(), broken: Vec::new() }
+        Unwritten { locked: Vec::new(), unnoted: HashSet::new(), broken: Vec::new() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::cymru::answer::Answer;
 use crate::source::Source;
+use crate::time::Micros;
 
 /// An address to ask about, as the inventory has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub enum Rows {
     DueOf(Rc<[IpAddr]>),
     /// Of these addresses, those without an answer, or with an old one.
     OutdatedOf(Rc<[IpAddr]>),
-    /// These addresses, fresh or not.
-    All(Rc<[IpAddr]>),
+    /// These addresses, fresh or not, but for those that were answered since that moment.
+    All(Rc<[IpAddr]>, Micros),
 }
 
 impl Rows {
@@ -35,7 +36,7 @@ impl Rows {
     pub fn ips(&self) -> &[IpAddr] {
         match self {
             Rows::Due | Rows::Stale => &[],
-            Rows::DueOf(ips) | Rows::OutdatedOf(ips) | Rows::All(ips) => ips,
+            Rows::DueOf(ips) | Rows::OutdatedOf(ips) | Rows::All(ips, _) => ips,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::fetcher::{Outcome, Request};
 use crate::greynoise::Verdict;
 use crate::quota::Ledger;
 use crate::source::{Source, SourceSet};
+use crate::time::Micros;
 
 /// A turn of the worker's loop, step by step. Each is an event, and all that follows from it is done before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,9 @@ pub enum Event {
         ips: Vec<IpAddr>,
         /// Whom it asks.
         sources: SourceSet,
-        /// About all of them, or only about those whose answer is missing or old.
-        all: bool,
+        /// About all of them but those answered since that moment; `None`: only about those whose answer is missing or
+        /// old.
+        since: Option<Micros>,
     },
     /// A job is over: its addresses are asked about all the same, if they are due.
     JobEnded(usize),

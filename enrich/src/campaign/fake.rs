@@ -1,20 +1,23 @@
 //! A world to run campaigns in: an inventory, a ledger, a network thread, all of plain values. Carries effects out as the
 //! worker does, or one by one, and looks that nothing is asked that the settings forbid.
 
+mod rows;
 mod thread;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::batch::{Reasons, Refusal, Unwritten, Written, by_reason, is_by_setting};
+pub use self::rows::{FakeRow, Status};
+use super::batch::{Reasons, Refusal, Unwritten, Written, by_reason};
 use super::claim::{Claim, Found, Rows, Target};
 use super::effect::{Effect, News};
 use super::event::{Event, Step};
 use super::given::{GREYNOISE_AT_ONCE, Given, Key, Now, Settings, Switch};
 use super::standing::{Standing, Way};
 use super::ticket::Ticket;
-use super::{Campaign, POLL};
+use super::{Campaign, POLL, secret};
+use crate::cascade::is_secret;
 use crate::cymru::{Announcement, AsName, Origin};
 use crate::failure::{Failure, FailureKind};
 use crate::fetcher::Request;
@@ -24,25 +27,6 @@ use crate::quota::{Ledger, Window};
 use crate::secrets::Secret;
 use crate::source::Source;
 use crate::time::Micros;
-
-/// How one row stands at one source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    Due,
-    Old,
-    Answered,
-    Failed(String),
-    Skipped(String),
-    Quota(Micros),
-}
-
-/// A row of the inventory.
-#[derive(Clone, Debug)]
-pub struct FakeRow {
-    pub seen: u64,
-    pub at: HashMap<Source, Status>,
-    retry_at: HashMap<Source, Micros>,
-}
 
 /// The faults.
 #[derive(Clone, Copy, Debug, Default)]
@@ -200,7 +184,8 @@ impl World {
 
     pub fn add(&mut self, ip: IpAddr, seen: u64) {
         let at = Source::NETWORK.map(|source| (source, Status::Due)).into();
-        self.rows.entry(ip).or_insert(FakeRow { seen: 0, at, retry_at: HashMap::new() }).seen += seen;
+        let row = FakeRow { seen: 0, at, ..FakeRow::default() };
+        self.rows.entry(ip).or_insert(row).seen += seen;
     }
 
     pub fn status(&self, ip: &str, source: Source) -> &Status {
@@ -325,9 +310,8 @@ impl World {
                 if refused.is_none() {
                     self.keep(ledger);
                     for ip in waiting {
-                        let status = self.rows.get(&ip).map(|row| &row.at[&Source::GreyNoise]);
-                        if matches!(status, Some(Status::Quota(_))) {
-                            self.set(ip, Source::GreyNoise, Status::Due);
+                        if let Some(row) = self.rows.get_mut(&ip) {
+                            row.reopen();
                         }
                     }
                 }
@@ -338,12 +322,8 @@ impl World {
             }
             Effect::Unskip { source, limit, never_ask } => {
                 let mut rows = 0;
-                for (_, row) in self.rows.iter_mut().filter(|(ip, _)| !never_ask.iter().any(|n| n.contains(**ip))) {
-                    let status = row.at.get_mut(&source).unwrap();
-                    let by_setting = matches!(status, Status::Skipped(why) if is_by_setting(why));
-                    if by_setting && rows < limit {
-                        (*status, rows) = (Status::Due, rows + 1);
-                    }
+                for (_, row) in self.rows.iter_mut().filter(|(ip, _)| !is_secret(&never_ask, **ip)) {
+                    rows += usize::from(rows < limit && row.unskip(source));
                 }
                 self.results.push_back(Event::Unskipped(source, Ok(rows as u64)));
             }
@@ -368,6 +348,7 @@ impl World {
 
     fn find(&self, claim: &Claim) -> Found {
         let (source, ips) = (claim.source, claim.rows.ips());
+        let secret = secret::forms(&self.settings.never_ask);
         let is_wanted = |(ip, row): &(&IpAddr, &FakeRow)| {
             let (now, listed) = (self.now.wall, ips.contains(ip));
             let left_alone = row.retry_at.get(&source).is_some_and(|at| *at > now);
@@ -379,10 +360,10 @@ impl World {
             };
             match &claim.rows {
                 Rows::Due => missing && !left_alone,
-                Rows::Stale => old && !left_alone,
+                Rows::Stale => old && !left_alone && !secret.iter().any(|network| network.contains(**ip)),
                 Rows::DueOf(_) => listed && (missing || old) && !left_alone,
                 Rows::OutdatedOf(_) => listed && (missing || old),
-                Rows::All(_) => listed,
+                Rows::All(_, since) => listed && row.answered_at.get(&source).is_none_or(|at| at < since),
             }
         };
         let mut rows: Vec<Target> =
@@ -412,25 +393,29 @@ impl World {
                 self.set(*ip, source, Status::Answered);
             }
         }
-        for (reason, ips) in by_reason(failed) {
-            ips.into_iter().for_each(|ip| self.set(ip, source, Status::Failed(reason.to_owned())));
-        }
-        for (reason, ips) in by_reason(skipped) {
-            ips.into_iter().for_each(|ip| self.set(ip, source, Status::Skipped(reason.to_owned())));
+        let notes =
+            [(failed, Status::Failed as fn(String) -> Status), (skipped, Status::Skipped as fn(String) -> Status)];
+        for (rows, status) in notes {
+            for (reason, ips) in by_reason(rows) {
+                for ip in ips {
+                    if self.faults.locked == Some(ip) {
+                        unwritten.unnoted.insert(ip);
+                    } else if self.faults.broken == Some(ip) {
+                        unwritten.broken.push(ip);
+                    } else {
+                        self.set(ip, source, status(reason.to_owned()));
+                    }
+                }
+            }
         }
         Ok(unwritten)
     }
 
-    /// Addresses that are not in the inventory are not written. Failed ones are not tried for a minute.
+    /// Addresses that are not in the inventory are not written.
     fn set(&mut self, ip: IpAddr, source: Source, status: Status) {
+        let now = self.now.wall;
         if let Some(row) = self.rows.get_mut(&ip) {
-            let retry_at = match &status {
-                Status::Failed(_) => self.now.wall + 60_000_000,
-                Status::Quota(until) => *until,
-                _ => 0,
-            };
-            row.retry_at.insert(source, retry_at);
-            row.at.insert(source, status);
+            row.set(source, status, now);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! answered or failed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use super::ticket::Ticket;
@@ -50,6 +51,22 @@ struct Waiting {
     claims: u32,
     questions: Vec<Ticket>,
     jobs: Vec<usize>,
+    /// Answers from before, each for one of the jobs.
+    noted: Vec<(usize, Source, End)>,
+}
+
+impl Waiting {
+    /// A job no longer waits. False: it did not.
+    fn leave(&mut self, job: usize) -> bool {
+        let before = self.jobs.len();
+        self.jobs.retain(|of| *of != job);
+        self.noted.retain(|(of, ..)| *of != job);
+        self.jobs.len() < before
+    }
+
+    fn is_over(&self) -> bool {
+        self.jobs.is_empty() && self.questions.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -97,9 +114,33 @@ impl Interests {
     pub fn remove_job(&mut self, job: usize) {
         self.jobs.remove(&job);
         self.addresses.retain(|_, waiting| {
-            waiting.jobs.retain(|of| *of != job);
-            !waiting.jobs.is_empty() || !waiting.questions.is_empty()
+            waiting.leave(job);
+            !waiting.is_over()
         });
+    }
+
+    /// A job no longer waits for these addresses, and goes on: it will name them again. An address that settled before it
+    /// was known which sources are asked would count twice.
+    pub fn take_back(&mut self, job: usize, ips: &[IpAddr]) {
+        for ip in ips {
+            let Entry::Occupied(mut address) = self.addresses.entry(*ip) else { continue };
+            if !address.get_mut().leave(job) {
+                continue;
+            }
+            if address.get().is_over() {
+                address.remove();
+            }
+            if let Some(job) = self.jobs.get_mut(&job) {
+                job.left = job.left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// A source has answered before it was asked for this job: the answer counts with those that are still to come.
+    pub fn note_answer(&mut self, job: usize, ip: IpAddr, source: Source, end: End) {
+        if let Some(waiting) = self.addresses.get_mut(&ip).filter(|waiting| waiting.jobs.contains(&job)) {
+            waiting.noted.push((job, source, end));
+        }
     }
 
     /// Addresses of a job that are not settled.
@@ -159,10 +200,13 @@ impl Interests {
         }
         let Some(waiting) = self.addresses.remove(&ip) else { return };
         self.answered.extend(waiting.questions);
-        for job in waiting.jobs {
-            if let Some(job) = self.jobs.get_mut(&job) {
+        for number in waiting.jobs {
+            if let Some(job) = self.jobs.get_mut(&number) {
+                let noted = waiting.noted.iter().filter(|(of, ..)| *of == number);
+                let ends: Vec<(Source, End)> =
+                    waiting.ends.iter().copied().chain(noted.map(|(_, source, end)| (*source, *end))).collect();
                 job.left = job.left.saturating_sub(1);
-                job.progress.add(&waiting.ends);
+                job.progress.add(&ends);
             }
         }
     }
@@ -182,16 +226,20 @@ impl Interests {
 }
 
 impl Progress {
-    /// One more address, by its sources' answers: if one source knows it, it is known.
-    fn add(&mut self, ends: &[(Source, End)]) {
+    /// One more address, by its sources' answers: if one source knows it, it is known. What MaxMind knows hides no failure
+    /// of a source that was asked.
+    pub fn add(&mut self, ends: &[(Source, End)]) {
         self.processed += 1;
         let any = |end: fn(End) -> bool| ends.iter().any(|(_, of)| end(*of));
+        let found = |(source, end): &(Source, End)| *source != Source::MaxMind && matches!(end, End::Found(_));
         self.cymru_asn += u64::from(ends.contains(&(Source::Cymru, End::Found(true))));
         self.scanners += u64::from(ends.contains(&(Source::GreyNoise, End::Found(true))));
-        if any(|end| matches!(end, End::Found(_))) {
+        if ends.iter().any(found) {
             self.enriched += 1;
         } else if any(|end| end == End::Failed) {
             self.errors += 1;
+        } else if any(|end| matches!(end, End::Found(_))) {
+            self.enriched += 1;
         } else if any(|end| end == End::NotFound) {
             self.not_found += 1;
         } else {

@@ -18,6 +18,8 @@
 //! | [`event`], [`effect`] | events and effects |
 //! | [`given`] | time, settings, the state of the key |
 //! | [`claim`], [`batch`] | rows that are looked for, rows that are written |
+//! | [`locked`] | rows that other sessions hold |
+//! | [`secret`] | networks that are never sent, for statements |
 //! | [`cymru`] | origins of addresses: rounds, DNS or bulk, names of AS |
 //! | [`greynoise`] | verdicts, the ledger of the quota |
 //! | [`interest`] | waiters of an address: jobs, sessions |
@@ -34,6 +36,8 @@ mod fake;
 pub mod given;
 pub mod greynoise;
 pub mod interest;
+pub mod locked;
+pub mod secret;
 pub mod standing;
 #[cfg(test)]
 mod tests;
@@ -51,7 +55,7 @@ use self::effect::{Effect, News};
 use self::event::{Event, Step};
 use self::given::{Given, Settings, Switch};
 use self::greynoise::GreyNoise;
-use self::interest::{Interests, Progress};
+use self::interest::{End, Interests, Progress};
 use self::standing::{Standing, Way, WayStanding};
 use self::ticket::Ticket;
 use crate::fetcher::gate::{Gate, Leave};
@@ -84,6 +88,8 @@ pub struct Campaign {
     hidden: HashSet<IpAddr>,
     /// When old answers are looked for next.
     refresh_at: Option<Micros>,
+    /// The wall clock when that was last compared with it.
+    looked_at_clock: Micros,
 }
 
 impl Default for Campaign {
@@ -99,6 +105,7 @@ impl Default for Campaign {
             resting: false,
             hidden: HashSet::new(),
             refresh_at: None,
+            looked_at_clock: Micros::MIN,
         }
     }
 }
@@ -167,14 +174,17 @@ impl Campaign {
             }
             Event::Questions(questions) => self.questions(questions, given, out),
             Event::JobStarted(job) => self.interests.add_job(job),
-            Event::JobAsks { job, ips, sources, all } => {
+            Event::JobAsks { job, ips, sources, since } => {
                 let ips: Rc<[IpAddr]> = ips.into();
-                let rows = if all { Rows::All(ips) } else { Rows::OutdatedOf(ips) };
-                self.claim_these(sources, &rows, all, Asker::Job(job), out);
+                let rows = match since {
+                    Some(since) => Rows::All(ips, since),
+                    None => Rows::OutdatedOf(ips),
+                };
+                self.claim_these(sources, &rows, since.is_some(), Asker::Job(job), out);
             }
             Event::JobEnded(job) => self.interests.remove_job(job),
             Event::Outcome(outcome) => self.outcome(outcome, given, out),
-            Event::Lost(requests) => self.lost(&requests),
+            Event::Lost(requests) => self.lost(&requests, given, out),
             Event::Claimed(claim, found) => self.claimed(&claim, found, given, out),
             Event::NamesFound(names) => self.cymru.names_found(names, out),
             Event::CymruWritten(batch, written) => self.cymru.written(batch, written, given, &mut self.interests, out),
@@ -233,6 +243,10 @@ impl Campaign {
 
     fn prepare(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
         self.make_due_again(given, out);
+        // A clock that was set back would not come to that time for as long again.
+        if std::mem::replace(&mut self.looked_at_clock, given.now.wall) > given.now.wall {
+            self.plan_refresh(given);
+        }
         if self.refresh_at.is_some_and(|at| given.now.wall >= at) {
             self.plan_refresh(given);
             self.cymru.look_for_stale();
@@ -285,10 +299,10 @@ impl Campaign {
         }
     }
 
-    fn lost(&mut self, requests: &[Request]) {
+    fn lost(&mut self, requests: &[Request], given: &Given<'_>, out: &mut Vec<Effect>) {
         for request in requests {
             match request {
-                Request::Scanner(ip) => self.greynoise.lose(*ip),
+                Request::Scanner(ip) => self.greynoise.lose(*ip, given, out),
                 _ => self.cymru.lose(request),
             }
         }
@@ -358,9 +372,17 @@ impl Campaign {
     /// How long there is nothing to do, unless something happens. `others`: something else of the network side is under
     /// way.
     pub fn patience(&self, others: bool, given: &Given<'_>) -> Duration {
-        let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_sub(given.now.steady));
+        if self.resting {
+            return POLL;
+        }
+        let now = given.now.steady;
+        let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_sub(now));
         let busy = others || self.cymru.is_unwritten() || !self.unskip.is_empty() || self.unskipping;
-        until_look.min(if busy { SOON } else { POLL })
+        self.tries_again_in(now).fold(until_look.min(if busy { SOON } else { POLL }), Duration::min)
+    }
+
+    fn tries_again_in(&self, now: Duration) -> impl Iterator<Item = Duration> {
+        [self.cymru.tries_again_in(now), self.greynoise.tries_again_in(now)].into_iter().flatten()
     }
 
     /// How a source stands.
@@ -386,6 +408,17 @@ impl Campaign {
         self.interests.job_waits_for(job, ip)
     }
 
+    /// A job takes addresses back, to name them again later: rows to ask about could not be looked for. Questions that
+    /// came of them go on.
+    pub fn take_back(&mut self, job: usize, ips: &[IpAddr]) {
+        self.interests.take_back(job, ips);
+    }
+
+    /// What a source has said already about an address that a job waits for.
+    pub fn note_answer(&mut self, job: usize, ip: IpAddr, source: Source, end: End) {
+        self.interests.note_answer(job, ip, source, end);
+    }
+
     /// The results of a job's addresses since the last call, and whether it has none left.
     pub fn job_progress(&mut self, job: usize) -> (Progress, bool) {
         self.interests.job_progress(job)
@@ -394,6 +427,8 @@ impl Campaign {
     /// Whether no row is claimed, asked about or being written, and there is no waiter.
     #[cfg(test)]
     fn is_idle(&self) -> bool {
-        !self.cymru.is_busy() && !self.greynoise.is_busy() && self.interests.is_empty() && !self.unskipping
+        let idle =
+            !self.cymru.is_busy() && !self.greynoise.is_busy() && self.tries_again_in(Duration::ZERO).next().is_none();
+        idle && self.interests.is_empty() && !self.unskipping
     }
 }

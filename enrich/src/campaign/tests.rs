@@ -146,7 +146,8 @@ impl Game {
                 }
                 let on = self.world.campaign.sources_on(&self.world.given());
                 let sources = SourceSet::from_bits(sources).iter().filter(|source| on.contains(*source)).collect();
-                self.tell(Event::JobAsks { job: slot, ips: ips.into_iter().map(ip).collect(), sources, all });
+                let since = all.then_some(self.world.now.wall);
+                self.tell(Event::JobAsks { job: slot, ips: ips.into_iter().map(ip).collect(), sources, since });
             }
             Move::EndJob(slot) => {
                 self.jobs[slot] = false;

@@ -3,6 +3,9 @@
 //!
 //! Each database keeps its own [`Ledger`]; this file has a copy of each, by account. The others' spending in a window
 //! is subtracted from the limit. A dropped database leaves its copy until the window ends: its spending still counts.
+//!
+//! A copy from beyond the next window was written under a clock that was far ahead. As in a [`Ledger`], it comes back to the
+//! present: it counts until the window of now ends, and not for as long as it takes the clock to get there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Ledger;
+use super::{Ledger, Window};
 use crate::durable;
 use crate::secrets::Mark;
 use crate::time::Micros;
@@ -25,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 /// A file of 64 databases and a dozen accounts has some 10 kB.
 const MOST_BYTES: u64 = 1 << 20;
-/// Older than any window.
+/// Longer ago than any window.
 const OLD: Micros = 32 * 86_400_000_000;
 
 /// An account: whom to ask, and with which key. A hash; the key cannot be had from it.
@@ -56,19 +59,30 @@ struct Spent {
 struct Books(BTreeMap<Account, BTreeMap<u32, Spent>>);
 
 impl Books {
-    /// The other databases' spending since `window_start`.
-    fn by_others(&self, account: &Account, database: u32, window_start: Micros) -> u64 {
+    /// Brings all of them to `now`. True: one was from beyond the next window.
+    fn roll(&mut self, now: Micros, window: Window) -> bool {
+        let (start, end) = (window.start(now), window.end(now));
+        let mut was_ahead = false;
+        for databases in self.0.values_mut() {
+            for spent in databases.values_mut().filter(|spent| spent.window_start > end) {
+                (spent.window_start, was_ahead) = (start, true);
+            }
+            // By the clock of now: the window of one ledger may lie ahead of it.
+            databases.retain(|_, spent| spent.window_start > start.saturating_sub(OLD));
+        }
+        self.0.retain(|_, databases| !databases.is_empty());
+        was_ahead
+    }
+
+    /// The other databases' spending since the window of `now` began.
+    fn by_others(&self, account: &Account, database: u32, now: Micros, window: Window) -> u64 {
         let others = self.0.get(account).into_iter().flatten().filter(|(other, _)| **other != database);
-        let now = others.filter(|(_, spent)| spent.window_start >= window_start);
+        let now = others.filter(|(_, spent)| spent.window_start >= window.start(now));
         now.fold(0u64, |sum, (_, spent)| sum.saturating_add(spent.used))
     }
 
     fn put(&mut self, account: &Account, database: u32, ledger: &Ledger) {
         let Ledger { window_start, used, .. } = *ledger;
-        for databases in self.0.values_mut() {
-            databases.retain(|_, spent| spent.window_start > window_start.saturating_sub(OLD));
-        }
-        self.0.retain(|_, databases| !databases.is_empty());
         self.0.entry(account.clone()).or_default().insert(database, Spent { window_start, used });
     }
 }
@@ -104,23 +118,40 @@ impl SharedQuota {
         &self.path
     }
 
-    /// The other databases' spending of an account since `window_start`.
+    /// The other databases' spending of an account since the window of `now` began.
     ///
     /// # Errors
-    /// [`NotSpent::Io`].
-    pub fn by_others(&self, account: &Account, database: u32, window_start: Micros) -> Result<u64, NotSpent> {
-        Ok(self.load()?.by_others(account, database, window_start))
+    /// [`NotSpent::Io`]; [`NotSpent::Busy`] where something from a clock that was ahead has to be written anew.
+    pub fn by_others(&self, account: &Account, database: u32, now: Micros, window: Window) -> Result<u64, NotSpent> {
+        let mut books = self.load()?;
+        if books.roll(now, window) {
+            // Written down, as it must end with this window even if nobody can spend anything until then.
+            let _lock = self.lock()?;
+            books = self.load()?;
+            books.roll(now, window);
+            self.save(&books).map_err(|error| self.failed(error))?;
+        }
+        Ok(books.by_others(account, database, now, window))
     }
 
     /// Writes down a database's spending, on disk, unless it is more than the others have left of `limit`. Giving back
-    /// is always allowed: `limit` is `None` then.
+    /// is always allowed: `limit` is `None` then. `now`: the wall clock.
     ///
     /// # Errors
     /// [`NotSpent`]; nothing is written then.
-    pub fn spend(&self, account: &Account, database: u32, ledger: &Ledger, limit: Option<u64>) -> Result<(), NotSpent> {
+    pub fn spend(
+        &self,
+        account: &Account,
+        database: u32,
+        ledger: &Ledger,
+        limit: Option<u64>,
+        now: Micros,
+        window: Window,
+    ) -> Result<(), NotSpent> {
         let _lock = self.lock()?;
         let mut books = self.load()?;
-        let others = books.by_others(account, database, ledger.window_start);
+        books.roll(now, window);
+        let others = books.by_others(account, database, now, window);
         if limit.is_some_and(|limit| ledger.used.saturating_add(others) > limit) {
             return Err(NotSpent::Others);
         }
@@ -170,78 +201,4 @@ impl SharedQuota {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: Micros = 86_400_000_000;
-
-    fn ledger(window_start: Micros, used: u64) -> Ledger {
-        Ledger { window_start, used, closed_until: None }
-    }
-
-    fn shared() -> (tempfile::TempDir, SharedQuota, Account) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let shared = SharedQuota::new(&dir.path().join("below"));
-        (dir, shared, Account::of("https://api.example", None))
-    }
-
-    #[test]
-    fn three_databases_spend_one_limit() {
-        let (_dir, shared, account) = shared();
-        assert_eq!(shared.by_others(&account, 1, DAY).expect("read"), 0);
-        shared.spend(&account, 1, &ledger(DAY, 4), Some(10)).expect("4 of 10");
-        shared.spend(&account, 2, &ledger(DAY, 5), Some(10)).expect("9 of 10");
-        assert!(matches!(shared.spend(&account, 3, &ledger(DAY, 2), Some(10)), Err(NotSpent::Others)));
-        shared.spend(&account, 3, &ledger(DAY, 1), Some(10)).expect("10 of 10");
-        assert!(matches!(shared.spend(&account, 1, &ledger(DAY, 5), Some(10)), Err(NotSpent::Others)));
-        assert_eq!(shared.by_others(&account, 1, DAY).expect("read"), 6);
-        // Given back, it is there for the others.
-        shared.spend(&account, 2, &ledger(DAY, 3), None).expect("given back");
-        shared.spend(&account, 1, &ledger(DAY, 6), Some(10)).expect("10 of 10");
-        // A limit that was lowered stops all, and giving back goes on.
-        assert!(matches!(shared.spend(&account, 1, &ledger(DAY, 7), Some(5)), Err(NotSpent::Others)));
-        shared.spend(&account, 1, &ledger(DAY, 5), None).expect("given back");
-    }
-
-    #[test]
-    fn windows_and_accounts_are_told_apart() {
-        let (_dir, shared, account) = shared();
-        let other = Account::of("https://other.example", None);
-        shared.spend(&account, 1, &ledger(DAY, 10), Some(10)).expect("all of it");
-        shared.spend(&other, 2, &ledger(DAY, 10), Some(10)).expect("of another account");
-        shared.spend(&account, 2, &ledger(2 * DAY, 10), Some(10)).expect("the next day");
-        assert_eq!(shared.by_others(&account, 1, 2 * DAY).expect("read"), 10);
-        // Old entries are removed.
-        shared.spend(&account, 2, &ledger(90 * DAY, 1), Some(10)).expect("months later");
-        assert_eq!(shared.by_others(&account, 1, 0).expect("read"), 1);
-        assert_eq!(shared.by_others(&other, 1, 0).expect("read"), 0);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_not_taken_for_empty() {
-        let (_dir, shared, account) = shared();
-        shared.spend(&account, 1, &ledger(DAY, 10), Some(10)).expect("written");
-        fs::write(shared.path(), b"{\"cut").expect("broken");
-        assert!(matches!(shared.spend(&account, 2, &ledger(DAY, 1), Some(10)), Err(NotSpent::Io(..))));
-        assert!(shared.by_others(&account, 2, DAY).is_err());
-    }
-
-    #[test]
-    fn databases_that_spend_at_once_never_spend_more_than_there_is() {
-        let (_dir, shared, account) = shared();
-        let spend = |database: u32| {
-            let mut used = 0;
-            for _ in 0..50 {
-                if shared.spend(&account, database, &ledger(DAY, used + 1), Some(40)).is_ok() {
-                    used += 1;
-                }
-            }
-            used
-        };
-        let all: u64 = std::thread::scope(|scope| {
-            let threads: Vec<_> = (1..=4).map(|database| scope.spawn(move || spend(database))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
-        });
-        assert_eq!(all, 40);
-    }
-}
+mod tests;

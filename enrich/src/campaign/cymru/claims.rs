@@ -26,7 +26,7 @@ impl Cymru {
         self.wrapped.clear();
         self.seen.clear();
         self.held.retain(|_, until| *until > given.now.steady);
-        if given.settings.cymru && self.is_closed(given.now.wall) {
+        if given.settings.cymru && self.is_closed(given) {
             return;
         }
         self.look(Rows::Due, given.settings.cymru, out);
@@ -65,11 +65,13 @@ impl Cymru {
         }
         let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
         for row in rows {
-            if own && self.held.contains_key(&row.ip) {
+            if own && (self.held.contains_key(&row.ip) || self.locked.contains(row.ip)) {
                 continue;
             }
             interests.expect(row.ip, Source::Cymru, claim.asker.job());
-            if !given.settings.cymru {
+            if self.locked.has_answer(row.ip) {
+                // It is settled once that is written.
+            } else if !given.settings.cymru {
                 self.skipped.push((row.ip, SWITCHED_OFF.to_owned()));
             } else if given.settings.is_secret(row.ip) {
                 self.skipped.push((row.ip, NEVER_ASK.to_owned()));

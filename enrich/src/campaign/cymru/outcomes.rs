@@ -46,7 +46,7 @@ impl Cymru {
             return;
         }
         let now = given.now.wall;
-        self.count(result.as_ref().err(), result.is_ok(), now, out);
+        self.count(result.as_ref().err(), result.is_ok(), given, out);
         match result {
             Ok(origin) => {
                 self.told = false;
@@ -70,9 +70,9 @@ impl Cymru {
     }
 
     /// Counts an outcome, and keeps when the source last answered, and when it did not.
-    fn count(&mut self, failure: Option<&Failure>, answered: bool, now: Micros, out: &mut Vec<Effect>) {
+    fn count(&mut self, failure: Option<&Failure>, answered: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
         out.push(Effect::Count { source: Source::Cymru, failure: failure.cloned() });
-        *(if answered { &mut self.answered_at } else { &mut self.missed_at }) = Some(now);
+        *(if answered { &mut self.answered_at } else { &mut self.missed_at }) = Some(given.now.steady);
     }
 
     /// The answers of a bulk session. Where it broke off, the rest is asked again, later each time; after the last time
@@ -90,7 +90,7 @@ impl Cymru {
             return;
         }
         let now = given.now.wall;
-        self.count(failure.as_ref(), failure.is_none() || !answers.is_empty(), now, out);
+        self.count(failure.as_ref(), failure.is_none() || !answers.is_empty(), given, out);
         for (ip, origin) in &answers {
             left.remove(ip);
             if let Origin::Announced(all) = origin {
@@ -154,7 +154,7 @@ impl Cymru {
                 }
             }
             Ok(_) => {
-                self.count(None, true, now, out);
+                self.count(None, true, given, out);
                 heard(&mut self.dns, Way::Dns, now, out);
             }
         }

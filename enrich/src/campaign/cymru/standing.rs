@@ -1,19 +1,19 @@
 //! How Team Cymru stands, for people.
 
+use std::time::Duration;
+
 use super::super::given::{BULK_NEVER, Given};
 use super::super::standing::{Standing, State, Way, WayStanding};
 use super::state::Cymru;
 use crate::retry::BreakerState;
-use crate::time::{Micros, SECOND};
 
 /// How long ago the last answer may be before a single failure makes the source fail.
-const QUIET: Micros = 60 * SECOND;
+const QUIET: Duration = Duration::from_secs(60);
 
 impl Cymru {
     /// How it stands.
     pub fn standing(&self, given: &Given<'_>) -> Standing {
-        let now = given.now.wall;
-        let failing = self.is_closed(now) || self.is_silent(now);
+        let failing = self.is_closed(given) || self.is_silent(given);
         let state = if !given.settings.cymru {
             State::Off
         } else if failing {
@@ -39,12 +39,13 @@ impl Cymru {
 
     /// Whether the last question and the one before got no answer, by either way: one bad record among good ones does
     /// not make it fail.
-    fn is_silent(&self, now: Micros) -> bool {
+    fn is_silent(&self, given: &Given<'_>) -> bool {
         match (self.answered_at, self.missed_at) {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(answered), Some(missed)) => {
-                missed > answered && (missed - answered > QUIET || self.dns.state(now) != BreakerState::Closed)
+                let fails = || self.dns.state(given.now.wall) != BreakerState::Closed;
+                missed > answered && (missed - answered > QUIET || fails())
             }
         }
     }

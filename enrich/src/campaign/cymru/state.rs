@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF, is_by_setting};
 use super::super::claim::Target;
-use super::super::given::Given;
+use super::super::given::{BULK_NEVER, Given};
+use super::super::locked::Locked;
 use super::names::Names;
 use crate::cymru::answer::{Answer, Prefix};
 use crate::cymru::rounds::Rounds;
 use crate::retry::{Breaker, BreakerState};
-use crate::time::Micros;
 
 /// Team Cymru's side of the campaign.
 #[derive(Debug, Default)]
@@ -36,9 +36,9 @@ pub struct Cymru {
     pub(super) small_out: Option<HashSet<IpAddr>>,
     /// When the last round was asked.
     pub(super) asked_at: Option<Duration>,
-    /// When the source last answered, whichever way, and when it last did not.
-    pub(super) answered_at: Option<Micros>,
-    pub(super) missed_at: Option<Micros>,
+    /// When the source last answered, whichever way, and when it last did not, by the steady clock.
+    pub(super) answered_at: Option<Duration>,
+    pub(super) missed_at: Option<Duration>,
     pub(super) names: Names,
     /// To be written: answers by row, by network, names, failures, rows not to ask about.
     pub(super) ready: Vec<(IpAddr, Answer)>,
@@ -47,6 +47,8 @@ pub struct Cymru {
     pub(super) failed: Reasons,
     pub(super) skipped: Reasons,
     pub(super) write_at: Option<Duration>,
+    /// What waits for rows that other sessions hold.
+    pub(super) locked: Locked<Answer>,
     /// Rows that cannot be written, and until when they are left alone.
     pub(super) held: HashMap<IpAddr, Duration>,
     /// The resolver was found not to know the service. Once is enough: later writes are confirmed.
@@ -74,7 +76,12 @@ impl Cymru {
         !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty())
     }
 
-    /// Whether anything of it is under way.
+    /// How long it is until something is tried again whose row another session holds; `None`: nothing is held.
+    pub fn tries_again_in(&self, now: Duration) -> Option<Duration> {
+        self.locked.due_in(now)
+    }
+
+    /// Whether anything of it is under way, but for rows that others hold.
     pub fn is_busy(&self) -> bool {
         !self.rounds.is_empty()
             || self.bulk_out
@@ -85,9 +92,10 @@ impl Cymru {
             || self.writing
     }
 
-    /// Neither way is open.
-    pub(super) fn is_closed(&self, now: Micros) -> bool {
-        self.dns.state(now) == BreakerState::Open && self.bulk.state(now) == BreakerState::Open
+    /// No way is open. Bulk sessions that are never begun are none.
+    pub(super) fn is_closed(&self, given: &Given<'_>) -> bool {
+        let is_open = |breaker: &Breaker| breaker.state(given.now.wall) == BreakerState::Open;
+        is_open(&self.dns) && (given.settings.bulk_min >= BULK_NEVER || is_open(&self.bulk))
     }
 
     /// The settings changed: addresses that wait for a question are checked again. Requests in the network thread are
@@ -111,6 +119,7 @@ impl Cymru {
         // Not written yet, and no longer valid: a write now could not be undone.
         let undone =
             |(row, why): &mut (IpAddr, String)| is_by_setting(why) && settings.cymru && !settings.is_secret(*row);
+        self.locked.forget_skips(|row, why| is_by_setting(why) && settings.cymru && !settings.is_secret(row));
         let undone: Vec<_> = self.skipped.extract_if(.., undone).collect();
         self.failed.extend(undone.into_iter().map(|(row, _)| (row, String::new())));
     }

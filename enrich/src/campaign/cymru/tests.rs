@@ -15,6 +15,7 @@ use crate::cymru::dns::{SILENT, UNKNOWN_ZONE};
 use crate::failure::Failure;
 use crate::fetcher::{MAX_DNS, Request};
 use crate::source::Source::Cymru;
+use crate::time::DAY;
 
 fn known(ip: IpAddr) -> Result<Origin, Failure> {
     Ok(announced(ip, 64500, None))
@@ -282,7 +283,7 @@ fn several_who_wait_are_told_of_one_answer_for_their_network() {
     let ips = ["198.51.0.1", "198.51.0.2"].map(ip);
     ips.iter().for_each(|ip| world.add(*ip, 1));
     world.tell(Event::JobStarted(0));
-    world.tell(Event::JobAsks { job: 0, ips: ips.to_vec(), sources: [Cymru].into_iter().collect(), all: true });
+    world.tell(Event::JobAsks { job: 0, ips: ips.to_vec(), sources: [Cymru].into_iter().collect(), since: Some(NOON) });
     world.tell(Event::Questions(vec![(ips[0], ticket(1)), (ips[1], ticket(2)), (ips[0], ticket(3))]));
     world.turn();
     assert_eq!(origins(&world).len(), 1);
@@ -336,9 +337,11 @@ fn a_network_that_is_known_is_not_asked_about_but_for_a_job_that_wants_all() {
     world.tell(Event::Claimed(claim, Some(found())));
     world.turn();
     assert!(world.asked.is_empty() && *world.status("198.51.0.1", Cymru) == Status::Answered);
-    let job = Event::JobAsks { job: 0, ips: vec![ip("198.51.0.1")], sources: [Cymru].into_iter().collect(), all: true };
-    world.event(job);
-    assert!(matches!(&world.effects[0], Effect::Claim(claim) if !claim.known && matches!(claim.rows, Rows::All(_))));
+    let (ips, sources) = (vec![ip("198.51.0.1")], [Cymru].into_iter().collect());
+    world.event(Event::JobAsks { job: 0, ips, sources, since: Some(NOON) });
+    assert!(
+        matches!(&world.effects[0], Effect::Claim(claim) if !claim.known && matches!(claim.rows, Rows::All(_, NOON)))
+    );
 }
 
 #[test]
@@ -366,5 +369,76 @@ fn without_a_network_thread_the_questions_are_asked_again() {
         world.faults.thread = false;
         world.turns(1);
         assert_eq!(world.session().map_or(0, <[IpAddr]>::len) + origins(&world).len(), usize::from(due));
+    }
+}
+
+#[test]
+fn without_bulk_sessions_nothing_is_claimed_while_dns_does_not_answer() {
+    let mut world = silent_dns();
+    world.settings.bulk_min = BULK_NEVER;
+    let is_claimed = |world: &mut World| {
+        world.tell(Event::MadeDue);
+        world.event(Event::Turn(Step::Claim));
+        let claims = world.effects.iter().any(|effect| matches!(effect, Effect::Claim(of) if of.source == Cymru));
+        world.drain();
+        claims
+    };
+    world.observe("203.0.114.1", 1);
+    assert!(!is_claimed(&mut world));
+    assert_eq!(world.standing(Cymru).state, State::Failing);
+    world.later(31);
+    assert!(is_claimed(&mut world), "half open");
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_failure_alive() {
+    let mut world = networks(1);
+    world.settings.bulk_min = BULK_NEVER;
+    world.turn();
+    world.answer_dns(silent);
+    assert_eq!(world.standing(Cymru).state, State::Failing, "nothing has been answered yet");
+    world.now.wall -= DAY;
+    world.observe("203.0.114.1", 1);
+    world.turns(1);
+    world.answer_dns(unrouted);
+    assert_eq!(world.standing(Cymru).state, State::Ok);
+}
+
+#[test]
+fn a_row_that_somebody_holds_stops_no_other() {
+    let mut world = networks(1);
+    world.faults.locked = Some(ip("198.0.0.1"));
+    world.turn();
+    world.answer_dns(unrouted);
+    world.observe("203.0.114.1", 1);
+    world.turns(2);
+    assert_eq!(origins(&world), [ip("203.0.114.1")]);
+    world.answer_dns(unrouted);
+    world.turns(2);
+    assert_eq!(*world.status("203.0.114.1", Cymru), Status::Answered);
+    assert_eq!(*world.status("198.0.0.1", Cymru), Status::Due);
+    world.faults.locked = None;
+    world.turns(3);
+    assert_eq!((world.status("198.0.0.1", Cymru), world.asked.len()), (&Status::Answered, 2));
+    assert!(world.campaign.is_idle());
+}
+
+#[test]
+fn a_failure_that_cannot_be_noted_is_not_asked_about_again_at_once() {
+    for is_locked in [true, false] {
+        let mut world = networks(1);
+        world.settings.bulk_min = BULK_NEVER;
+        let at = Some(ip("198.0.0.1"));
+        *(if is_locked { &mut world.faults.locked } else { &mut world.faults.broken }) = at;
+        world.turn();
+        world.answer_dns(silent);
+        world.turns(60);
+        assert_eq!(world.asked.len(), 1, "locked: {is_locked}");
+        world.faults = Faults::default();
+        world.turns(3);
+        assert_eq!(matches!(world.status("198.0.0.1", Cymru), Status::Failed(_)), is_locked);
+        world.later(600);
+        world.turns(1);
+        assert_eq!(world.asked.len(), 2, "locked: {is_locked}");
     }
 }

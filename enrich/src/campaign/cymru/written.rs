@@ -9,6 +9,7 @@ use super::super::batch::{CymruBatch, Unwritten, Written};
 use super::super::effect::{Effect, News};
 use super::super::given::Given;
 use super::super::interest::{End, Interests};
+use super::super::locked::{self, Rows};
 use super::state::Cymru;
 use crate::cymru::answer::Answer;
 use crate::source::Source;
@@ -23,10 +24,18 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl Cymru {
     /// Writes what came, a transaction's worth of it, once it is known which names the table has.
     pub fn write(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
+        let early = self.write_at.is_some_and(|at| given.now.steady < at);
+        if self.writing || early {
+            return;
+        }
+        if let Some(Rows { ready, failed, skipped }) = self.locked.try_again(given.now.steady) {
+            self.writing = true;
+            out.push(Effect::WriteCymru(CymruBatch { ready, failed, skipped, ..CymruBatch::default() }));
+            return;
+        }
         let unknown = self.names.unknown();
         let idle = !self.is_unwritten() && self.prefixes.is_empty() && self.names.learned.is_empty();
-        let early = self.write_at.is_some_and(|at| given.now.steady < at);
-        if idle && unknown.is_empty() || early || self.writing {
+        if idle && unknown.is_empty() {
             return;
         }
         self.write_at = None;
@@ -66,13 +75,18 @@ impl Cymru {
     ) {
         self.writing = false;
         let CymruBatch { ready, prefixes, details, names, failed, skipped } = batch;
-        let Unwritten { locked, broken } = match written {
+        let now = given.now.steady;
+        let mut unwritten = match written {
             Ok(unwritten) => unwritten,
             Err(refusal) => {
                 if !refusal.lock {
                     out.push(Effect::Say(News::Unwritten(Source::Cymru, refusal.message)));
                 }
-                self.write_at = Some(given.now.steady + AGAIN);
+                self.write_at = Some(now + AGAIN);
+                if self.locked.is_trying() {
+                    self.locked.tried(Rows { ready, failed, skipped }, now);
+                    return;
+                }
                 self.prefixes.extend(prefixes);
                 self.names.learned.extend(details);
                 self.bulk_names.extend(names);
@@ -85,22 +99,30 @@ impl Cymru {
         if !ready.is_empty() {
             out.push(Effect::RowsChanged);
         }
-        let unwritten: HashSet<IpAddr> = locked.iter().map(|(ip, _)| *ip).chain(broken.iter().copied()).collect();
-        for (ip, answer) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
-            interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
+        self.settle(&ready, &unwritten, interests);
+        for (notes, end) in [(&failed, End::Failed), (&skipped, End::Skipped)] {
+            for (ip, _) in notes {
+                self.locked.overtaken(*ip, false);
+                interests.settle(*ip, Source::Cymru, end);
+            }
         }
-        for ip in broken {
-            self.held.insert(ip, given.now.steady + HELD);
-            interests.settle(ip, Source::Cymru, End::Failed);
+        for ip in &unwritten.broken {
+            self.held.insert(*ip, now + HELD);
+            interests.settle(*ip, Source::Cymru, End::Failed);
         }
-        failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Failed));
-        skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::Cymru, End::Skipped));
-        if self.held.is_empty() {
+        self.locked.tried(locked::held(&mut unwritten, &failed, &skipped), now);
+        if self.held.is_empty() && self.locked.is_empty() {
             out.push(Effect::AllWritten(Source::Cymru));
         }
-        if !locked.is_empty() {
-            self.write_at = Some(given.now.steady + AGAIN);
-            self.ready.extend(locked);
+    }
+
+    /// Tells the waiters of rows that were written.
+    fn settle(&mut self, ready: &[(IpAddr, Answer)], unwritten: &Unwritten<Answer>, interests: &mut Interests) {
+        let not: HashSet<IpAddr> =
+            unwritten.locked.iter().map(|(ip, _)| *ip).chain(unwritten.broken.iter().copied()).collect();
+        for (ip, answer) in ready.iter().filter(|(ip, _)| !not.contains(ip)) {
+            self.locked.overtaken(*ip, true);
+            interests.settle(*ip, Source::Cymru, if answer.asn.is_some() { End::Found(true) } else { End::NotFound });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The addresses to ask about.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::super::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
@@ -54,10 +55,14 @@ impl GreyNoise {
         out: &mut Vec<Effect>,
     ) {
         if claim.asker != Asker::Campaign {
+            let in_hand: HashSet<IpAddr> = self.ready.iter().map(|(ip, _)| *ip).collect();
             // It goes before everything else: the most observed last, since each goes to the front.
             for row in found.unwrap_or_default().rows.into_iter().rev() {
                 interests.expect(row.ip, Source::GreyNoise, claim.asker.job());
-                self.add(row, true, given);
+                // An answer that waits to be written was paid for, and settles it.
+                if !in_hand.contains(&row.ip) && !self.locked.has_answer(row.ip) {
+                    self.add(row, true, given);
+                }
             }
             return;
         }
@@ -72,6 +77,9 @@ impl GreyNoise {
         }
         self.more = rows.len() == claim.limit;
         for row in rows {
+            if self.locked.contains(row.ip) {
+                continue;
+            }
             if off {
                 self.skipped.push((row.ip, SWITCHED_OFF.to_owned()));
             } else {
@@ -83,6 +91,10 @@ impl GreyNoise {
 
     fn add(&mut self, row: Target, first: bool, given: &Given<'_>) {
         let settings = given.settings;
+        if self.held.contains_key(&row.ip) {
+            self.dropped.push(row.ip);
+            return;
+        }
         let IpAddr::V4(ip) = effective(row.ip) else {
             self.skipped.push((row.ip, IPV4_ONLY.to_owned()));
             return;
@@ -93,10 +105,6 @@ impl GreyNoise {
         }
         if settings.is_secret(row.ip) {
             self.skipped.push((row.ip, NEVER_ASK.to_owned()));
-            return;
-        }
-        if self.held.contains_key(&row.ip) {
-            self.dropped.push(row.ip);
             return;
         }
         if IpAddr::V4(ip) != row.ip {

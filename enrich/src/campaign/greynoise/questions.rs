@@ -94,10 +94,12 @@ impl GreyNoise {
         self.empty_queue().into_iter().for_each(|ip| interests.settle(ip, Source::GreyNoise, end));
     }
 
-    /// A question that could not be sent.
-    pub fn lose(&mut self, ip: Ipv4Addr) {
-        self.out.remove(&ip);
+    /// A question that could not be handed over.
+    pub fn lose(&mut self, ip: Ipv4Addr, given: &Given<'_>, out: &mut Vec<Effect>) {
         self.dropped.extend(self.rows(ip));
+        if let Some(paid) = self.out.remove(&ip) {
+            self.give_back(1, paid.window, given, out);
+        }
     }
 
     /// The result of a question.

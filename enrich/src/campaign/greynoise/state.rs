@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::batch::{NEVER_ASK, Reasons, SWITCHED_OFF, is_by_setting};
 use super::super::given::{Given, Switch};
+use super::super::locked::Locked;
 use super::super::standing::{Standing, State};
 use super::closure::Closure;
 use crate::fetcher::gate::Leave;
@@ -45,6 +46,8 @@ pub struct GreyNoise {
     /// Rows whose question could not be sent, or failed: they stay as they are.
     pub(super) dropped: Vec<IpAddr>,
     pub(super) write_at: Option<Duration>,
+    /// What waits for rows that other sessions hold.
+    pub(super) locked: Locked<Verdict>,
     /// Rows that take no answer, and until when they are left alone: each new question about one would cost quota.
     pub(super) held: HashMap<IpAddr, Duration>,
     /// Old answers are to be looked for.
@@ -100,7 +103,12 @@ impl GreyNoise {
         self.stale = true;
     }
 
-    /// Whether anything of it is under way.
+    /// How long it is until something is tried again whose row another session holds; `None`: nothing is held.
+    pub fn tries_again_in(&self, now: Duration) -> Option<Duration> {
+        self.locked.due_in(now)
+    }
+
+    /// Whether anything of it is under way, but for rows that others hold.
     pub fn is_busy(&self) -> bool {
         !self.queue.is_empty()
             || !self.out.is_empty()
@@ -127,10 +135,10 @@ impl GreyNoise {
         }
         // Not written yet, and no longer valid: a write now could not be undone.
         let settings = given.settings;
-        let undone = |(row, why): &mut (IpAddr, String)| {
-            is_by_setting(why) && settings.greynoise != Switch::Off && !settings.is_secret(*row)
-        };
-        self.dropped.extend(self.skipped.extract_if(.., undone).map(|(row, _)| row));
+        let undone =
+            |row, why: &str| is_by_setting(why) && settings.greynoise != Switch::Off && !settings.is_secret(row);
+        self.locked.forget_skips(undone);
+        self.dropped.extend(self.skipped.extract_if(.., |(row, why)| undone(*row, why)).map(|(row, _)| row));
     }
 
     /// The rows of an address that was not asked about.

@@ -1,3 +1,4 @@
+use super::super::POLL;
 use super::super::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
 use super::super::effect::News;
 use super::super::event::{Event, Step};
@@ -9,8 +10,11 @@ use crate::failure::{Failure, FailureKind};
 use crate::fetcher::Outcome;
 use crate::greynoise::Verdict;
 use crate::quota::Window;
-use crate::source::Source::GreyNoise;
+use crate::source::Source::{Cymru, GreyNoise};
 use crate::time::DAY;
+
+mod old;
+mod unwritten;
 
 #[test]
 fn the_most_observed_are_asked_first() {
@@ -391,7 +395,7 @@ fn several_who_wait_for_one_address_share_its_question() {
     world.add(ip("198.51.0.1"), 1);
     world.tell(Event::JobStarted(3));
     let sources = [GreyNoise].into_iter().collect();
-    world.tell(Event::JobAsks { job: 3, ips: vec![ip("198.51.0.1")], sources, all: true });
+    world.tell(Event::JobAsks { job: 3, ips: vec![ip("198.51.0.1")], sources, since: Some(NOON) });
     world.tell(Event::Questions(vec![(ip("198.51.0.1"), ticket(1)), (ip("198.51.0.1"), ticket(2))]));
     world.turn();
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
@@ -403,12 +407,62 @@ fn several_who_wait_for_one_address_share_its_question() {
 }
 
 #[test]
+fn a_job_that_is_taken_over_asks_only_about_what_was_not_answered_since_it_began() {
+    let mut world = World::greynoise();
+    let ips = ["198.51.0.1", "198.51.0.2", "198.51.0.3"].map(ip);
+    ips.iter().for_each(|ip| world.add(*ip, 1));
+    world.later(1);
+    let began = world.now.wall;
+    let asks = || {
+        let sources = [GreyNoise].into_iter().collect();
+        Event::JobAsks { job: 3, ips: ips.to_vec(), sources, since: Some(began) }
+    };
+    world.tell(Event::JobStarted(3));
+    world.tell(asks());
+    world.turn();
+    world.answer_scanner("198.51.0.1", Ok(seen()));
+    world.answer_scanner("198.51.0.2", Ok(seen()));
+    world.turn();
+    assert_eq!(world.campaign.left_of_job(3), 1);
+    world.kill();
+    world.later(1);
+    world.asked.clear();
+    world.tell(Event::JobStarted(3));
+    world.tell(asks());
+    assert_eq!(ips.map(|ip| world.campaign.job_waits_for(3, ip)), [false, false, true]);
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.3")]);
+}
+
+#[test]
+fn a_job_names_addresses_again_whose_rows_could_not_be_looked_for() {
+    let mut world = World::new();
+    let (at, sources) = (ip("198.51.0.1"), [Cymru, GreyNoise].into_iter().collect());
+    world.add(at, 1);
+    world.tell(Event::JobStarted(3));
+    let asks = || Event::JobAsks { job: 3, ips: vec![at], sources, since: Some(NOON) };
+    world.event(asks());
+    // Team Cymru's rows are found, and GreyNoise's are not.
+    assert!(world.carry_out());
+    world.faults.claims = true;
+    world.drain();
+    world.campaign.take_back(3, &[at]);
+    world.faults.claims = false;
+    world.turn();
+    world.answer_dns(|ip| Ok(announced(ip, 64500, None)));
+    world.turn();
+    assert_eq!(world.campaign.job_progress(3), (Progress::default(), true), "it would count twice");
+    world.tell(asks());
+    assert!(world.campaign.job_waits_for(3, at));
+}
+
+#[test]
 fn an_answer_that_comes_after_a_job_has_ended_is_written_all_the_same() {
     let mut world = World::greynoise();
     world.add(ip("198.51.0.1"), 1);
     world.tell(Event::JobStarted(3));
     let sources = [GreyNoise].into_iter().collect();
-    world.tell(Event::JobAsks { job: 3, ips: vec![ip("198.51.0.1")], sources, all: false });
+    world.tell(Event::JobAsks { job: 3, ips: vec![ip("198.51.0.1")], sources, since: None });
     world.turn();
     world.tell(Event::JobEnded(3));
     world.tell(Event::JobStarted(3));
@@ -459,15 +513,16 @@ fn a_row_that_somebody_holds_is_written_later() {
 }
 
 #[test]
-fn without_a_network_thread_the_question_is_asked_again() {
+fn without_a_network_thread_the_question_is_asked_again_and_not_paid_for() {
     let mut world = World::greynoise();
+    let used = world.ledger.used;
     world.faults.thread = true;
     world.observe("198.51.0.1", 1);
     world.tell(Event::Questions(vec![(ip("198.51.0.1"), ticket(1))]));
     world.turn();
     world.turn();
     assert!(world.asked.is_empty() && world.standing(GreyNoise).in_flight == 0);
-    assert_eq!(world.woken, [ticket(1)]);
+    assert_eq!((world.woken.as_slice(), world.ledger.used), (&[ticket(1)][..], used));
     world.faults.thread = false;
     world.turns(1);
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
@@ -493,6 +548,8 @@ fn while_the_worker_rests_nothing_leaves() {
     world.tell(Event::Rested);
     let answer = |_| Outcome::Scanner { ip: v4("198.51.0.1"), result: Ok(seen()) };
     assert!(!world.send(0, answer));
+    world.later(60);
+    assert_eq!(world.campaign.patience(true, &world.given()), POLL, "nothing would be done");
     world.tell(Event::Resumed);
     assert!(world.send(0, answer));
 }

@@ -9,6 +9,7 @@ use super::super::batch::{GreyNoiseBatch, Unwritten, Written};
 use super::super::effect::{Effect, News};
 use super::super::given::Given;
 use super::super::interest::{End, Interests};
+use super::super::locked::{self, Rows};
 use super::state::GreyNoise;
 use crate::greynoise::Verdict;
 use crate::source::Source;
@@ -21,8 +22,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl GreyNoise {
     /// Writes what came.
     pub fn write(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
-        let idle = self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty() && self.spent.is_empty();
-        if idle || self.writing || self.write_at.is_some_and(|at| given.now.steady < at) {
+        if self.writing || self.write_at.is_some_and(|at| given.now.steady < at) {
+            return;
+        }
+        if let Some(Rows { ready, failed, skipped }) = self.locked.try_again(given.now.steady) {
+            self.writing = true;
+            out.push(Effect::WriteGreyNoise(GreyNoiseBatch { ready, failed, skipped, ..GreyNoiseBatch::default() }));
+            return;
+        }
+        if self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty() && self.spent.is_empty() {
             return;
         }
         self.write_at = None;
@@ -50,13 +58,18 @@ impl GreyNoise {
     ) {
         self.writing = false;
         let GreyNoiseBatch { ready, failed, skipped, spent, .. } = batch;
-        let Unwritten { locked, broken } = match written {
+        let now = given.now.steady;
+        let mut unwritten = match written {
             Ok(unwritten) => unwritten,
             Err(refusal) => {
                 if !refusal.lock {
                     out.push(Effect::Say(News::Unwritten(Source::GreyNoise, refusal.message)));
                 }
-                self.write_at = Some(given.now.steady + AGAIN);
+                self.write_at = Some(now + AGAIN);
+                if self.locked.is_trying() {
+                    self.locked.tried(Rows { ready, failed, skipped }, now);
+                    return;
+                }
                 self.ready.extend(ready);
                 self.failed.extend(failed);
                 self.skipped.extend(skipped);
@@ -64,28 +77,36 @@ impl GreyNoise {
                 return;
             }
         };
-        let unwritten: HashSet<IpAddr> = locked.iter().map(|(ip, _)| *ip).chain(broken.iter().copied()).collect();
-        for (ip, verdict) in ready.iter().filter(|(ip, _)| !unwritten.contains(ip)) {
+        self.settle(&ready, &unwritten, interests);
+        for (notes, end) in [(&failed, End::Failed), (&skipped, End::Skipped)] {
+            for (ip, _) in notes {
+                self.locked.overtaken(*ip, false);
+                interests.settle(*ip, Source::GreyNoise, end);
+            }
+        }
+        spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
+        self.closure.note_waiting(&spent);
+        for ip in &unwritten.broken {
+            self.held.insert(*ip, now + HELD);
+            interests.settle(*ip, Source::GreyNoise, End::Failed);
+        }
+        self.locked.tried(locked::held(&mut unwritten, &failed, &skipped), now);
+        if self.held.is_empty() && self.locked.is_empty() {
+            out.push(Effect::AllWritten(Source::GreyNoise));
+        }
+    }
+
+    /// Tells the waiters of rows that were written.
+    fn settle(&mut self, ready: &[(IpAddr, Verdict)], unwritten: &Unwritten<Verdict>, interests: &mut Interests) {
+        let not: HashSet<IpAddr> =
+            unwritten.locked.iter().map(|(ip, _)| *ip).chain(unwritten.broken.iter().copied()).collect();
+        for (ip, verdict) in ready.iter().filter(|(ip, _)| !not.contains(ip)) {
+            self.locked.overtaken(*ip, true);
             let end = match verdict {
                 Verdict::Seen(scanner) => End::Found(scanner.noise),
                 Verdict::NotSeen => End::NotFound,
             };
             interests.settle(*ip, Source::GreyNoise, end);
-        }
-        for ip in broken {
-            self.held.insert(ip, given.now.steady + HELD);
-            interests.settle(ip, Source::GreyNoise, End::Failed);
-        }
-        failed.iter().for_each(|(ip, _)| interests.settle(*ip, Source::GreyNoise, End::Failed));
-        skipped.iter().for_each(|(ip, _)| interests.settle(*ip, Source::GreyNoise, End::Skipped));
-        spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
-        self.closure.note_waiting(&spent);
-        if self.held.is_empty() {
-            out.push(Effect::AllWritten(Source::GreyNoise));
-        }
-        if !locked.is_empty() {
-            self.write_at = Some(given.now.steady + AGAIN);
-            self.ready.extend(locked);
         }
     }
 }

@@ -1,0 +1,125 @@
+use super::*;
+
+const DAY: Micros = 86_400_000_000;
+/// In the window that began a moment ago.
+const NOW: Micros = 20_000 * DAY + 5;
+const TODAY: Micros = 20_000 * DAY;
+
+fn ledger(window_start: Micros, used: u64) -> Ledger {
+    Ledger { window_start, used, closed_until: None }
+}
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    quota: SharedQuota,
+    account: Account,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let dir = tempfile::tempdir().expect("a directory");
+        let quota = SharedQuota::new(&dir.path().join("below"));
+        Fixture { _dir: dir, quota, account: Account::of("https://api.example", None) }
+    }
+
+    /// A database has spent so much of the day of `now`.
+    fn spend(&self, database: u32, used: u64, limit: Option<u64>, now: Micros) -> Result<(), NotSpent> {
+        self.quota.spend(&self.account, database, &ledger(Window::Day.start(now), used), limit, now, Window::Day)
+    }
+
+    fn by_others(&self, database: u32, now: Micros) -> u64 {
+        self.quota.by_others(&self.account, database, now, Window::Day).expect("read")
+    }
+}
+
+#[test]
+fn three_databases_spend_one_limit() {
+    let shared = Fixture::new();
+    assert_eq!(shared.by_others(1, NOW), 0);
+    shared.spend(1, 4, Some(10), NOW).expect("4 of 10");
+    shared.spend(2, 5, Some(10), NOW).expect("9 of 10");
+    assert!(matches!(shared.spend(3, 2, Some(10), NOW), Err(NotSpent::Others)));
+    shared.spend(3, 1, Some(10), NOW).expect("10 of 10");
+    assert!(matches!(shared.spend(1, 5, Some(10), NOW), Err(NotSpent::Others)));
+    assert_eq!(shared.by_others(1, NOW), 6);
+    // Given back, it is there for the others.
+    shared.spend(2, 3, None, NOW).expect("given back");
+    shared.spend(1, 6, Some(10), NOW).expect("10 of 10");
+    // A limit that was lowered stops all, and giving back goes on.
+    assert!(matches!(shared.spend(1, 7, Some(5), NOW), Err(NotSpent::Others)));
+    shared.spend(1, 5, None, NOW).expect("given back");
+}
+
+#[test]
+fn windows_and_accounts_are_told_apart() {
+    let shared = Fixture::new();
+    let other = Account::of("https://other.example", None);
+    let spend_other = |now| shared.quota.spend(&other, 2, &ledger(TODAY, 10), Some(10), now, Window::Day);
+    shared.spend(1, 10, Some(10), NOW).expect("all of it");
+    spend_other(NOW).expect("of another account");
+    shared.spend(2, 10, Some(10), NOW + DAY).expect("the next day");
+    assert_eq!(shared.by_others(1, NOW + DAY), 10);
+    // Old entries are removed.
+    shared.spend(2, 1, Some(10), NOW + 90 * DAY).expect("months later");
+    assert_eq!(shared.by_others(1, NOW + 90 * DAY), 1);
+    assert!(!fs::read_to_string(shared.quota.path()).expect("text").contains(&other.0));
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_counts_until_the_window_of_now_ends() {
+    let shared = Fixture::new();
+    shared.spend(2, 10, Some(10), NOW + 3650 * DAY).expect("under a wrong clock");
+    // Nothing is left to be spent, so that nobody writes.
+    assert!(matches!(shared.spend(1, 1, Some(10), NOW), Err(NotSpent::Others)));
+    assert_eq!(shared.by_others(1, NOW), 10, "it was spent, whenever that was");
+    assert_eq!(shared.by_others(1, NOW + DAY), 0);
+    shared.spend(1, 10, Some(10), NOW + DAY).expect("all of the next day");
+}
+
+#[test]
+fn a_clock_set_back_over_midnight_does_not_give_the_quota_twice() {
+    let shared = Fixture::new();
+    shared.spend(1, 4, Some(10), NOW).expect("today");
+    shared.spend(2, 6, Some(10), NOW).expect("today");
+    let before_midnight = TODAY - 5;
+    assert_eq!(shared.by_others(1, before_midnight), 6);
+    assert!(matches!(shared.spend(3, 1, Some(10), before_midnight), Err(NotSpent::Others)));
+    assert_eq!((shared.by_others(1, NOW), shared.by_others(3, NOW)), (6, 10), "nothing was changed");
+}
+
+#[test]
+fn what_others_spent_is_not_removed_for_a_ledger_that_is_ahead() {
+    let shared = Fixture::new();
+    shared.spend(1, 4, Some(10), NOW).expect("today");
+    let ahead = ledger(TODAY + 3650 * DAY, 3);
+    shared.quota.spend(&shared.account, 2, &ahead, None, NOW, Window::Day).expect("given back");
+    assert_eq!((shared.by_others(2, NOW), shared.by_others(3, NOW)), (4, 7));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_empty() {
+    let shared = Fixture::new();
+    shared.spend(1, 10, Some(10), NOW).expect("written");
+    fs::write(shared.quota.path(), b"{\"cut").expect("broken");
+    assert!(matches!(shared.spend(2, 1, Some(10), NOW), Err(NotSpent::Io(..))));
+    assert!(shared.quota.by_others(&shared.account, 2, NOW, Window::Day).is_err());
+}
+
+#[test]
+fn databases_that_spend_at_once_never_spend_more_than_there_is() {
+    let shared = Fixture::new();
+    let spend = |database: u32| {
+        let mut used = 0;
+        for _ in 0..50 {
+            if shared.spend(database, used + 1, Some(40), NOW).is_ok() {
+                used += 1;
+            }
+        }
+        used
+    };
+    let all: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=4).map(|database| scope.spawn(move || spend(database))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert_eq!(all, 40);
+}
