@@ -1,6 +1,6 @@
 //! A Citus cluster of three servers: events are observed where their shards are, and nothing that Citus does fails by us.
 
-use crate::citus_support::{DB, Nodes};
+use crate::citus_support::{DB, Nodes, node};
 use asn_inventory_tests::needs;
 
 const PARTITIONED: &str = "CREATE TABLE e (at timestamptz, src inet) PARTITION BY RANGE (at);
@@ -152,4 +152,19 @@ fn a_reference_table_is_counted_once_and_other_tables_are_unaffected() {
     nodes.sql("SELECT attach_ip_source('e', '{src}', 'at')");
     nodes.sql(&rows("e2", 2));
     nodes.counted(300);
+}
+
+#[test]
+fn a_database_with_a_process_of_citus_can_be_dropped() {
+    if !needs::has("citus", "a_database_with_a_process_of_citus_can_be_dropped") {
+        return;
+    }
+    let node = node(&[]);
+    node.sql(DB, "CREATE EXTENSION asn_inventory");
+    node.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let daemons =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{DB}' AND backend_type ILIKE 'citus%'");
+    node.wait_value("postgres", &daemons, "1");
+    node.sql("postgres", &format!("DROP DATABASE {DB}"));
+    assert!(node.try_connect(DB).is_err());
 }

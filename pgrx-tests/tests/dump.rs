@@ -186,6 +186,28 @@ fn a_restore_beside_a_busy_worker_counts_the_same() {
 }
 
 #[test]
+fn rows_that_are_restored_beside_a_worker_get_the_answers_of_its_files() {
+    let (source, restored) = (target(), target());
+    restored.set("asn_inventory.databases", "");
+    restored.sql(DB, "CREATE EXTENSION asn_inventory");
+    // Nothing is there yet, and that was compared.
+    restored.wait_value(DB, "SELECT count(*) FROM maxmind_walk", "1");
+    source.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory;
+         INSERT INTO ip_inventory (ip_address, city, maxmind_status, maxmind_ts)
+         VALUES ('81.2.69.142', 'Of other files', 'found', now())",
+    );
+    let file = source.maxmind_dir().join("rows.dump");
+    run(source.tool("pg_dump").args(["-d", DB, "-F", "c", "-f"]).arg(&file));
+    run(restored
+        .tool("pg_restore")
+        .args(["--exit-on-error", "--data-only", "-t", "ip_inventory", "-d", DB])
+        .arg(&file));
+    restored.wait_value(DB, "SELECT city FROM ip_inventory", "London");
+}
+
+#[test]
 fn temporary_and_dropped_tables_do_not_break_a_restore() {
     let source = target();
     source.sql(

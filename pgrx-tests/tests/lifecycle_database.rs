@@ -112,6 +112,28 @@ fn a_refused_drop_gives_the_worker_back() {
 }
 
 #[test]
+fn a_worker_whose_first_start_fails_is_started_again() {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("asn_inventory.databases", "none")
+        .conf("lock_timeout", "100ms")
+        .start();
+    fixtures::small(&cluster.maxmind_dir());
+    database(&cluster, "held");
+    // After a start nobody has said that the extension is there.
+    cluster.stop_fast();
+    cluster.start();
+    let mut holder = cluster.connect("postgres");
+    holder.batch_execute("BEGIN; ALTER DATABASE held RENAME TO other").expect("renamed");
+    cluster.set("asn_inventory.databases", "");
+    wait_until("a worker that cannot connect", || {
+        cluster.log().lines().any(|line| line.contains(WORKER) && line.contains("lock timeout"))
+    });
+    holder.batch_execute("ROLLBACK").expect("as before");
+    wait_for_worker_in(&cluster, "held");
+}
+
+#[test]
 fn only_named_databases_get_a_worker_and_a_reload_changes_which() {
     let cluster = Cluster::builder()
         .conf("asn_inventory.absorb_interval", "20ms")

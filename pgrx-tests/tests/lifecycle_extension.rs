@@ -222,3 +222,15 @@ fn the_extension_can_be_dropped_and_created_repeatedly_under_load() {
     assert_eq!(cluster.value("postgres", &workers), "1");
     assert_eq!(complaints(cluster, name), [""; 0]);
 }
+
+#[test]
+fn a_worker_that_is_switched_off_leaves_with_the_extension() {
+    let cluster = Cluster::builder().conf("asn_inventory.enabled", "off").start();
+    cluster.sql("postgres", "CREATE DATABASE off");
+    cluster.sql("off", "CREATE EXTENSION asn_inventory");
+    wait_for_worker_in(&cluster, "off");
+    cluster.sql("off", "DROP EXTENSION asn_inventory");
+    wait_until("no worker", || cluster.pids_of(WORKER).is_empty());
+    cluster.sql("off", "CREATE EXTENSION asn_inventory");
+    wait_for_worker_in(&cluster, "off");
+}

@@ -69,6 +69,7 @@ fn promtool_accepts_the_rules_and_their_tests() {
             "{alert} fires"
         );
         assert!(tests.contains(&format!("alertname: {alert}, exp_alerts: []")), "{alert} keeps still");
+        assert!(file("README.md").contains(&format!("| `{alert}` |")), "{alert} is described");
     }
 }
 

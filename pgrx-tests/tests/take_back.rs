@@ -217,3 +217,25 @@ fn rows_that_were_queued_when_their_table_was_detached_are_not_taken_back_later(
     assert_eq!(db.lines("SELECT DISTINCT tbl IS NULL, attached FROM ip_sighting_source"), ["t|f"]);
     db.wait("SELECT sum(observations) FROM activity_by_day WHERE kind = 'all'", "5");
 }
+
+#[test]
+fn an_open_detach_keeps_no_row_from_being_absorbed() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); CREATE TABLE o (ip inet); SELECT attach_ip_source('o', '{ip}');
+         INSERT INTO e VALUES ('8.8.8.8')",
+    );
+    db.settle();
+    let (mut holder, mut detaching) = (db.connect(), db.connect());
+    run(&mut holder, "BEGIN; LOCK ip_inventory IN SHARE MODE");
+    db.sql("INSERT INTO e VALUES ('8.8.8.8'), ('9.9.9.9'); INSERT INTO o VALUES ('1.1.1.1')");
+    run(&mut detaching, "BEGIN; SELECT detach_ip_source('e')");
+    run(&mut holder, "COMMIT");
+    // The counts of the table itself wait for the detach, and nothing else.
+    let counts = "SELECT string_agg(host(ip_address) || ' ' || observation_count, ',' ORDER BY ip_address) FROM ip_inventory";
+    db.wait(counts, "1.1.1.1 1,8.8.8.8 2,9.9.9.9 1");
+    run(&mut detaching, "COMMIT");
+    db.settle();
+    let sightings = "SELECT host(ip_address), tbl, observations FROM ip_sightings ORDER BY ip_address";
+    assert_eq!(db.lines(sightings), ["1.1.1.1|o|1", "8.8.8.8|public.e|2", "9.9.9.9|public.e|1"]);
+}

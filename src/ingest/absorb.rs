@@ -127,11 +127,14 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
                 );
             }
         }
-        sighting::measure(schema);
     }
     let Some(mut taken) = take(schema, max_rows) else { return Absorbed::default() };
     if taken.rows == 0 {
         return Absorbed { some_wait: taken.passed_over > 0, ..Absorbed::default() };
+    }
+    if taken.keeps_sightings {
+        // Not before there is something to write: it asks other nodes.
+        sighting::measure(schema);
     }
     // The next steps must see the deletions.
     tx::next_command();
@@ -141,8 +144,15 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let settings = Settings::begin();
     settings.set(c"lock_timeout", c"500ms");
     let halving = Halving::new("asn_inventory absorb", PATIENCE);
-    let mut round =
-        Round { schema, settings: &settings, back: Vec::new(), refused: Vec::new(), halving, now: time::now() };
+    let mut round = Round {
+        schema,
+        settings: &settings,
+        born: Vec::new(),
+        back: Vec::new(),
+        refused: Vec::new(),
+        halving,
+        now: time::now(),
+    };
     for batch in addresses.chunks(BATCH) {
         pgrx::check_for_interrupts!();
         round.write(batch);
@@ -150,7 +160,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let asked: Vec<IpAddr> = addresses.iter().filter(|(_, p)| p.asked).map(|(ip, _)| *ip).collect();
     round.refresh(&asked);
     round.put_back();
-    seen_by::keep(schema, std::mem::take(&mut taken.sighted));
+    seen_by::keep(schema, std::mem::take(&mut taken.sighted), &round.born);
     let held = count_sources(schema, &taken.sources, &taken.unread);
     round.put_back_counts(&held);
     if heap::is_everywhere(schema) {
@@ -318,6 +328,8 @@ impl Taken {
 struct Round<'a> {
     schema: &'a Schema,
     settings: &'a Settings,
+    /// Addresses that had no row before, in order; some may be missing.
+    born: Vec<IpAddr>,
     back: Vec<(IpAddr, Pending)>,
     /// Those of them that are not locked but cannot be written.
     refused: Vec<(IpAddr, Pending, Failure)>,
@@ -329,14 +341,16 @@ impl Round<'_> {
     /// Writes a batch, and puts back the rows that cannot be written. If no row is the cause, the whole round fails and
     /// is tried again later.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
-        let Round { schema, settings, back, refused, halving, now } = self;
+        let Round { schema, settings, born, back, refused, halving, now } = self;
         let hurry = || settings.set(c"lock_timeout", c"20ms");
         let mut write = |batch: &[(IpAddr, Pending)]| {
             let rows: Vec<(IpAddr, Seen)> = batch.iter().map(|(ip, pending)| (*ip, pending.seen)).collect();
-            maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, *now));
+            maxmind::with(|databases| Writer::new(schema).absorb_telling(databases, &rows, *now))
         };
         halving.write(batch, &hurry, &mut write, &mut |outcome| match outcome {
-            Outcome::Written(..) => {}
+            Outcome::Written(rows, are_new) => {
+                born.extend(rows.iter().zip(are_new).filter(|(_, is_new)| *is_new).map(|((ip, _), _)| *ip));
+            }
             Outcome::Refused((ip, pending), failure) => {
                 hurry();
                 back.push((*ip, *pending));

@@ -16,6 +16,7 @@ use super::indexes;
 use super::install;
 use super::observer::check;
 use crate::inventory::attached;
+use crate::inventory::places;
 use crate::inventory::source;
 use crate::inventory::source::Attaching;
 use crate::inventory::source_nodes;
@@ -205,6 +206,7 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     };
     let quiet = Settings::without_triggers();
     if source::attach(schema, table, &how) {
+        places::retire_own(schema, table);
         source::forget_parts(schema, &inherits::below(table));
     }
     drop(quiet);

@@ -31,8 +31,8 @@ pub fn is_kept(schema: &Schema) -> bool {
     (settings::sightings_max_size() > 0 || activity::is_kept()) && is_there(schema)
 }
 
-/// Keeps what was seen: who saw it, and when.
-pub fn keep(schema: &Schema, sighted: Sighted) {
+/// Keeps what was seen: who saw it, and when. `born`: see [`sighting::add`].
+pub fn keep(schema: &Schema, sighted: Sighted, born: &[IpAddr]) {
     if sighted.is_empty() {
         return;
     }
@@ -63,7 +63,7 @@ pub fn keep(schema: &Schema, sighted: Sighted) {
     }
     if settings::sightings_max_size() > 0 {
         places.iter_mut().for_each(|place| fold(&mut place.seen));
-        sighting::add(schema, &places);
+        sighting::add(schema, &places, born);
     }
     drop(settings);
     // A worker node learns of it at any moment; the numbers are this node's own until then.

@@ -42,21 +42,24 @@ pub const ADDED: &str = "first_seen_at = least(s.first_seen_at, EXCLUDED.first_s
 /// The size of the table on all nodes, in blocks, for a node of a cluster without shards of it: see [`measure`].
 static SAID_BY_CITUS: AtomicU32 = AtomicU32::new(0);
 
-/// Asks Citus for the size of the table, where this node has no shards to estimate it from. At the beginning of a round: later
-/// Citus does not say it. Without an answer, the last one stands.
+/// Asks Citus for the size of the table, where this node has no shards to estimate it from. Before a round writes: later Citus
+/// does not say it. Without an answer, the last one stands.
 pub fn measure(schema: &Schema) {
     let table = schema.relation(c"ip_sighting");
     if settings::sightings_max_size() == 0 || !are_everywhere(schema) || !citus::shards_here(table).is_empty() {
         return;
     }
+    let short = Settings::begin();
+    citus::be_impatient(&short);
     if let Ok(bytes) = tx::attempt(|| citus::bytes(table)) {
         let blocks = u32::try_from(bytes / i64::from(pg_sys::BLCKSZ)).unwrap_or(u32::MAX);
         SAID_BY_CITUS.store(blocks, Relaxed);
     }
 }
 
-/// Adds what places saw: of each place, each address once.
-pub fn add(schema: &Schema, places: &[Place]) {
+/// Adds what places saw: of each place, each address once. `born`: addresses, in order, that had no row in the inventory before
+/// this transaction, and so have no sighting as a rule.
+pub fn add(schema: &Schema, places: &[Place], born: &[IpAddr]) {
     let everywhere = are_everywhere(schema);
     let table = schema.relation(c"ip_sighting");
     let blocks = || match everywhere {
@@ -78,7 +81,7 @@ pub fn add(schema: &Schema, places: &[Place]) {
                 let has_room = blocks() < settings::sightings_max_size().saturating_mul(BLOCKS_OF_A_MB);
                 match number {
                     _ if !has_room => update(schema, batch, &mut left_out),
-                    Some(number) => write(schema, batch, number),
+                    Some(number) => write(schema, batch, number, born),
                     None => upsert(schema, batch),
                 }
             });
@@ -111,8 +114,25 @@ const COLUMNS: [shape::Column; 5] = [
 
 /// Adds to the rows of a place that are there, and inserts the others. Nobody else inserts as a rule: then this costs two
 /// thirds of an upsert, which looks for each row before, and locks it or inserts it on trial. Not for several places at once: of
-/// an address, the sightings of all would be read.
-fn write(schema: &Schema, batch: &[Row], place: i32) {
+/// an address, the sightings of all would be read. Those of `born` are not looked for.
+fn write(schema: &Schema, batch: &[Row], place: i32, born: &[IpAddr]) {
+    let (mut new, known): (Vec<Row>, Vec<Row>) = batch.iter().partition(|(ip, ..)| born.binary_search(ip).is_ok());
+    if !known.is_empty() {
+        new.extend(add_to_known(schema, &known, place));
+        new.sort_unstable_by_key(|(ip, ..)| *ip);
+    }
+    if new.is_empty() {
+        return;
+    }
+    match tx::attempt(|| insert(schema, &new)) {
+        Ok(()) => {}
+        Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION => upsert(schema, &new),
+        Err(failure) => failure.raise(),
+    }
+}
+
+/// Adds to the rows of a place that are there; returns the others.
+fn add_to_known(schema: &Schema, batch: &[Row], place: i32) -> Vec<Row> {
     let sql = Sql::on(schema, c"ip_sighting");
     let mut is_there = vec![false; batch.len()];
     let fetched = Settings::rows_are_fetched();
@@ -136,15 +156,7 @@ fn write(schema: &Schema, batch: &[Row], place: i32) {
             is_there[number as usize - 1] = true;
         }
     }
-    let new: Vec<Row> = batch.iter().zip(&is_there).filter(|(_, is_there)| !**is_there).map(|(row, _)| *row).collect();
-    if new.is_empty() {
-        return;
-    }
-    match tx::attempt(|| insert(schema, &new)) {
-        Ok(()) => {}
-        Err(failure) if failure.code == PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION => upsert(schema, &new),
-        Err(failure) => failure.raise(),
-    }
+    batch.iter().zip(&is_there).filter(|(_, is_there)| !**is_there).map(|(row, _)| *row).collect()
 }
 
 fn insert(schema: &Schema, batch: &[Row]) {
@@ -239,13 +251,26 @@ fn update(schema: &Schema, batch: &[Row], left_out: &mut HashMap<i32, i64>) {
 /// When each place saw something, and how much of it was left out. The nodes of a cluster wait for each other here: there,
 /// a later time alone is written once a minute.
 fn note(schema: &Schema, places: &[Place], left_out: &HashMap<i32, i64>, everywhere: bool) {
-    let moments = |of: fn(&Place) -> Option<i64>| argument::moments(places.iter().map(|place| of(place).unwrap_or(0)));
-    let arguments = [
-        argument::integers(places.iter().map(|place| place.number).collect()),
-        moments(|place| place.seen.iter().map(|(_, seen)| seen.first).min()),
-        moments(|place| place.seen.iter().map(|(_, seen)| seen.last).max()),
-        argument::bigints(places.iter().map(|place| left_out.get(&place.number).copied().unwrap_or(0)).collect()),
-    ];
+    let number_left_out = |place: &Place| left_out.get(&place.number).copied().unwrap_or(0);
+    let arguments_of = |places: &[&Place]| {
+        let moments =
+            |of: fn(&Place) -> Option<i64>| argument::moments(places.iter().map(|place| of(place).unwrap_or(0)));
+        [
+            argument::integers(places.iter().map(|place| place.number).collect()),
+            moments(|place| place.seen.iter().map(|(_, seen)| seen.first).min()),
+            moments(|place| place.seen.iter().map(|(_, seen)| seen.last).max()),
+            argument::bigints(places.iter().map(|place| number_left_out(place)).collect()),
+        ]
+    };
+    let (full, free): (Vec<&Place>, Vec<&Place>) =
+        places.iter().partition(|place| everywhere || number_left_out(place) > 0);
+    if !free.is_empty() {
+        add_to_free_places(schema, &arguments_of(&free));
+    }
+    if full.is_empty() {
+        return;
+    }
+    let arguments = arguments_of(&full);
     if everywhere {
         let sql = Sql::on(schema, c"ip_sighting_source");
         let late = "r.last - interval '1 minute'";
@@ -263,6 +288,24 @@ fn news(late: &str) -> String {
         "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS r(id, first, last, n)
          WHERE l.id = r.id AND (r.n > 0 OR l.first_seen_at IS NULL OR l.first_seen_at > r.first OR l.last_seen_at < {late})"
     )
+}
+
+/// Adds first and last times to places that nobody else holds: a detach or an attach in an open transaction holds those of its
+/// table, and must not keep the rows of all tables from being absorbed. What is later still is added with the next ones.
+fn add_to_free_places(schema: &Schema, arguments: &[Argument; 4]) {
+    let sql = Sql::on(schema, c"ip_sighting_source");
+    sql.run(
+        &format!(
+            "UPDATE {0}.ip_sighting_source l SET first_seen_at = least(l.first_seen_at, f.first),
+                 last_seen_at = greatest(l.last_seen_at, f.last)
+             FROM (SELECT l.id, r.first, r.last FROM {0}.ip_sighting_source l, {1}
+                   FOR NO KEY UPDATE OF l SKIP LOCKED) f
+             WHERE l.id = f.id",
+            schema.name,
+            news("r.last")
+        ),
+        arguments,
+    );
 }
 
 /// Adds to places, by their numbers: the first and last times, and how much was left out.

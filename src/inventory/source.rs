@@ -437,9 +437,10 @@ pub fn forget_parts(schema: &Schema, tables: &[pg_sys::Oid]) {
     }
 }
 
-/// Whether tables below attached ones have notes.
+/// Whether tables below attached ones have notes. Before the update from 0.1.0, a table of that
+/// name is somebody else's.
 pub fn are_parts_kept(schema: &Schema) -> bool {
-    schema.relation(PARTS) != pg_sys::InvalidOid
+    schema.is_of_extension(PARTS)
 }
 
 /// Whether `ip_source` has a column: those of 0.2.0 come with an update.

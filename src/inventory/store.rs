@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
+use enrich::campaign::secret;
 use enrich::cascade::{self, Policy};
 use enrich::maxmind::Databases;
 use enrich::record::Status;
@@ -65,7 +66,13 @@ fn details(policy: &Policy) -> [String; 2] {
             (false, Source::Cymru) => format!("CASE WHEN r.asn_number IS NULL THEN '{SWITCHED_OFF}' END"),
             (false, _) => format!("'{SWITCHED_OFF}'"),
             (true, Source::Cymru) => format!("CASE WHEN r.asn_number IS NULL THEN '{NEVER_ASK}' END"),
-            (true, _) => format!("CASE WHEN family(r.ip) = 4 THEN '{NEVER_ASK}' ELSE '{IPV4_ONLY}' END"),
+            (true, _) => {
+                // An IPv6 address that stands for an IPv4 address could be asked about.
+                let wrapped = secret::WRAPPED;
+                format!(
+                    "CASE WHEN family(r.ip) = 4 OR r.ip <<= ANY ('{wrapped}'::inet[]) THEN '{NEVER_ASK}' ELSE '{IPV4_ONLY}' END"
+                )
+            }
         };
         format!("CASE WHEN r.{source}_status = 'skipped' AND r.ip_class = 'public' THEN {reason} END")
     })
@@ -142,6 +149,18 @@ fn plan(text: String, types: &mut [pg_sys::Oid]) -> pg_sys::SPIPlanPtr {
     })
 }
 
+/// Connected to SPI: returns the number of rows written.
+fn execute<const N: usize>(text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
+    // SAFETY: a plan of these types, none of the values null.
+    unsafe {
+        let code = pg_sys::SPI_execute_plan(plan(text, &mut types), values.as_mut_ptr(), std::ptr::null(), false, 0);
+        if code < 0 {
+            raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI failed with code {code}"), "", "");
+        }
+        pg_sys::SPI_processed
+    }
+}
+
 /// How a batch of answers came out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tallied {
@@ -200,7 +219,40 @@ impl<'a> Writer<'a> {
     /// Absorbs addresses, in the order given, which should be ascending: new ones are enriched and inserted, known
     /// ones count.
     pub fn absorb(&mut self, databases: &Databases, rows: &[(IpAddr, Seen)], now: i64) -> Tallied {
-        let (records, mut tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
+        let (types, values, mut tallied) = self.absorbed(databases, rows, now);
+        let _fetched = Settings::rows_are_fetched();
+        tallied.written = self.run(absorb_sql(self.schema, &self.policy, self.kind.columns()), types, values);
+        tallied
+    }
+
+    /// The same; returns whether each of the rows is a new one. Empty where that is not known: a distributed inventory does not
+    /// tell, and a row to which nothing is added says nothing.
+    pub fn absorb_telling(&mut self, databases: &Databases, rows: &[(IpAddr, Seen)], now: i64) -> Vec<bool> {
+        if heap::is_everywhere(self.schema) {
+            self.absorb(databases, rows, now);
+            return Vec::new();
+        }
+        let (types, values, _) = self.absorbed(databases, rows, now);
+        let _fetched = Settings::rows_are_fetched();
+        // This transaction has locked a row before it adds to it.
+        let text = absorb_sql(self.schema, &self.policy, self.kind.columns()) + " RETURNING i.xmax = 0";
+        let sql = Sql::on(self.schema, c"ip_inventory");
+        execute(text, types, values);
+        let told = sql.last();
+        if told.len() != rows.len() {
+            return Vec::new();
+        }
+        (0..told.len()).map(|row| told.get::<bool>(row, 1) == Some(true)).collect()
+    }
+
+    /// The arguments of [`absorb_sql`].
+    fn absorbed(
+        &self,
+        databases: &Databases,
+        rows: &[(IpAddr, Seen)],
+        now: i64,
+    ) -> ([pg_sys::Oid; 4], [Datum; 4], Tallied) {
+        let (records, tallied) = self.records(databases, rows.iter().map(|(ip, _)| *ip), now);
         let column = |value: fn(&Seen) -> i64, kind| argument::words(rows.iter().map(|(_, seen)| value(seen)), kind);
         let values = [
             records,
@@ -209,9 +261,7 @@ impl<'a> Writer<'a> {
             column(|s| s.count, pg_sys::INT8OID),
         ];
         let types = [self.array, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::TIMESTAMPTZARRAYOID, pg_sys::INT8ARRAYOID];
-        let _fetched = Settings::rows_are_fetched();
-        tallied.written = self.run(absorb_sql(self.schema, &self.policy, self.kind.columns()), types, values);
-        tallied
+        (types, values, tallied)
     }
 
     /// Gives MaxMind's answer to those of the known addresses that are due: never answered, or answered before
@@ -291,17 +341,9 @@ impl<'a> Writer<'a> {
         Tallied { written, with_asn: count(1), not_found: count(2), skipped: count(3), unavailable: 0 }
     }
 
-    fn run<const N: usize>(&self, text: String, mut types: [pg_sys::Oid; N], mut values: [Datum; N]) -> u64 {
+    fn run<const N: usize>(&self, text: String, types: [pg_sys::Oid; N], values: [Datum; N]) -> u64 {
         let _sql = Sql::on(self.schema, c"ip_inventory");
-        // SAFETY: a plan of these types, none of the values null.
-        unsafe {
-            let code =
-                pg_sys::SPI_execute_plan(plan(text, &mut types), values.as_mut_ptr(), std::ptr::null(), false, 0);
-            if code < 0 {
-                raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI failed with code {code}"), "", "");
-            }
-            pg_sys::SPI_processed
-        }
+        execute(text, types, values)
     }
 
     /// The answers for `ips` as an array of `ip_enrichment`.

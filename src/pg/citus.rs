@@ -290,6 +290,11 @@ pub struct Reply {
     pub result: Result<Option<String>, String>,
 }
 
+/// A node that is not there must not hold up whoever only asks, until `settings` end.
+pub fn be_impatient(settings: &Settings) {
+    settings.set(c"citus.node_connection_timeout", c"3s");
+}
+
 /// Runs a command on other nodes, with the rights of the session's user, each in a transaction of its own.
 pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
     let function = match which {
@@ -308,9 +313,8 @@ pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
         }
     };
     let short = Settings::begin();
-    // A node that is not there must not hold up whoever only asks.
     if which == Where::Everywhere {
-        short.set(c"citus.node_connection_timeout", c"3s");
+        be_impatient(&short);
     }
     let sql = Sql::as_caller();
     let found = sql.returning(&text, &[argument::text(command)]);

@@ -69,6 +69,11 @@ impl Sql {
         Table::last()
     }
 
+    /// What the statement that was executed last in this connection returned.
+    pub fn last(&self) -> Table<'_> {
+        Table::last()
+    }
+
     fn execute(&self, text: &str, arguments: &[Argument], read_only: bool) {
         let statement = statement(text);
         let (mut types, mut values, nulls) = split(arguments);

@@ -27,6 +27,8 @@ pub struct Database {
     pub count_took: AtomicU32,
     /// The extension may be there: a worker should look.
     pub wanted: AtomicBool,
+    /// The process started last has seen whether the extension is there.
+    pub looked: AtomicBool,
     /// Its tables of mmdb files cannot be used: another database has the copy for other servers.
     pub shares_no_files: AtomicBool,
     /// The database is about to be dropped or renamed: no worker until this time (timestamptz).
@@ -123,6 +125,7 @@ impl Database {
         self.worker.store(0, Ordering::Relaxed);
         self.receiver.store(0, Ordering::Relaxed);
         self.counter.store(0, Ordering::Relaxed);
+        self.looked.store(false, Ordering::Relaxed);
         self.shares_no_files.store(false, Ordering::Relaxed);
         self.banned_until.store(0, Ordering::Relaxed);
         self.absorbed_at.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The processes that restore a dump of the extension's tables into a database: the worker leaves those alone until they
 //! are through.
 
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 
 /// Processes that are remembered: one for each table that a dump has rows of. `pg_restore -j` may use as many.
 const PLACES: usize = 12;
@@ -11,7 +11,11 @@ const TAKING: i32 = -1;
 
 /// The processes of one database. All-zero: there is none.
 #[repr(C)]
-pub struct Restorers([Restorer; PLACES]);
+pub struct Restorers {
+    places: [Restorer; PLACES],
+    /// One came since the worker last asked.
+    came: AtomicBool,
+}
 
 #[repr(C)]
 struct Restorer {
@@ -27,26 +31,37 @@ impl Restorers {
         let take = |place: &&Restorer, of: i32| {
             place.pid.compare_exchange(of, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        let find = |of: i32| self.0.iter().find(|place| take(place, of));
+        let find = |of: i32| self.places.iter().find(|place| take(place, of));
         let oldest = || {
-            let place = self.0.iter().min_by_key(|place| place.at.load(Ordering::Relaxed));
+            let place = self.places.iter().min_by_key(|place| place.at.load(Ordering::Relaxed));
             place.filter(|place| take(place, place.pid.load(Ordering::Relaxed)))
         };
         if let Some(place) = find(pid).or_else(|| find(0)).or_else(oldest) {
             place.at.store(now, Ordering::Relaxed);
             place.pid.store(pid, Ordering::Release);
         }
+        self.came.store(true, Ordering::Release);
+    }
+
+    /// Whether one came since this was last asked.
+    pub fn take_news(&self) -> bool {
+        self.came.swap(false, Ordering::AcqRel)
+    }
+
+    /// What was news goes on being it.
+    pub fn are_news(&self) {
+        self.came.store(true, Ordering::Release);
     }
 
     /// The process ids, each with the time at which it last began to load a table (timestamptz).
     pub fn all(&self) -> Vec<(i32, i64)> {
         let entry = |place: &Restorer| (place.pid.load(Ordering::Acquire), place.at.load(Ordering::Relaxed));
-        self.0.iter().map(entry).filter(|(pid, _)| *pid > 0).collect()
+        self.places.iter().map(entry).filter(|(pid, _)| *pid > 0).collect()
     }
 
     /// Forgets a process, unless it has begun to load another table since `at`.
     pub fn forget(&self, pid: i32, at: i64) {
-        for place in &self.0 {
+        for place in &self.places {
             if place.pid.compare_exchange(pid, TAKING, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 let renewed = place.at.load(Ordering::Relaxed) != at;
                 place.pid.store(if renewed { pid } else { 0 }, Ordering::Release);
@@ -56,8 +71,9 @@ impl Restorers {
 
     /// Forgets all; for a slot that is given back.
     pub fn clear(&self) {
-        for place in &self.0 {
+        for place in &self.places {
             place.pid.store(0, Ordering::Release);
         }
+        self.came.store(false, Ordering::Release);
     }
 }

@@ -2,6 +2,7 @@
 //! succeeds. Changed only by outcomes.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::words::Words;
 use crate::pg::time;
@@ -90,8 +91,14 @@ pub struct Trouble {
     at: AtomicI64,
     /// Failures since the server started.
     failures: AtomicU64,
+    /// Since when nothing but locks of others came of it, and when the last one did (timestamptz); 0: something else did.
+    kept_since: AtomicI64,
+    kept_at: AtomicI64,
     message: Words,
 }
+
+/// After so long, another lock has nothing to do with the last one (microseconds).
+const FORGOTTEN: i64 = 600_000_000;
 
 /// A work that fails.
 pub struct Failing {
@@ -140,8 +147,19 @@ impl Trouble {
         });
     }
 
+    /// A lock of another session was in the way. For how long nothing else has come of the work.
+    pub fn kept(&self) -> Duration {
+        let now = time::now();
+        let last = self.kept_at.swap(now, Ordering::Relaxed);
+        if last == 0 || !(0..FORGOTTEN).contains(&(now - last)) {
+            self.kept_since.store(now, Ordering::Relaxed);
+        }
+        Duration::from_micros(u64::try_from(now - self.kept_since.load(Ordering::Relaxed)).unwrap_or(0))
+    }
+
     /// It went well.
     pub fn succeeded(&self) {
+        self.kept_at.store(0, Ordering::Relaxed);
         if self.since.load(Ordering::Relaxed) != 0 {
             self.alone(|| self.since.store(0, Ordering::Release));
         }

@@ -17,8 +17,6 @@ const AGAIN: Duration = Duration::from_secs(60);
 thread_local! {
     /// The last log message of each work, and its time.
     static SAID: RefCell<[Option<(String, Instant)>; WORKS.len()]> = const { RefCell::new([const { None }; WORKS.len()]) };
-    /// Since when locks alone have kept each work from being done.
-    static KEPT: RefCell<[Option<Instant>; WORKS.len()]> = const { RefCell::new([const { None }; WORKS.len()]) };
 }
 
 /// [`tx::run`], and shows how it went.
@@ -26,23 +24,17 @@ pub fn run<T>(work: Work, f: impl FnOnce() -> T) -> Result<T, Failure> {
     let result = tx::run(f);
     match &result {
         Ok(_) => succeeded(work),
-        Err(failure) if failure.is_lock() && is_kept_for_long(work) => {
-            if is_kept_from(work, failure) {
-                pgrx::log!(
-                    "asn_inventory: a lock keeps the worker from {}: {}",
-                    WORKS[work as usize].2,
-                    failure.message
-                );
-            }
-        }
         Err(failure) => failed(work, failure),
     }
     result
 }
 
-/// Whether nothing but locks came of a work since a while; notes one more.
-fn is_kept_for_long(work: Work) -> bool {
-    KEPT.with_borrow_mut(|kept| kept[work as usize].get_or_insert_with(Instant::now).elapsed() > PATIENCE)
+/// A lock of another session is in the way of a work: a failure only if nothing else comes of it for a while.
+pub fn kept(work: Work, failure: &Failure) {
+    let is_for_long = slot().is_some_and(|slot| slot.troubles.of(work).kept() > PATIENCE);
+    if is_for_long && is_kept_from(work, failure) {
+        pgrx::log!("asn_inventory: a lock keeps the worker from {}: {}", WORKS[work as usize].2, failure.message);
+    }
 }
 
 /// The same for a part of a work: that it goes well says nothing of the whole.
@@ -69,12 +61,13 @@ pub fn succeeded(work: Work) {
         slot.troubles.of(work).succeeded();
     }
     SAID.with_borrow_mut(|said| said[work as usize] = None);
-    KEPT.with_borrow_mut(|kept| kept[work as usize] = None);
 }
 
-/// It failed.
+/// It failed; or was [`kept`] by a lock.
 pub fn failed(work: Work, failure: &Failure) {
-    if let (Some(slot), false) = (slot(), failure.is_lock()) {
+    if failure.is_lock() {
+        kept(work, failure);
+    } else if let Some(slot) = slot() {
         slot.troubles.of(work).failed(failure.code as isize as i32, &failure.message);
     }
 }

@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char};
 use pgrx::pg_sys;
 
 /// Options of CREATE DATABASE. Any other is refused.
-const OPTIONS: [&CStr; 16] = [
+const OPTIONS: [&CStr; 17] = [
     c"tablespace",
     c"owner",
     c"template",
@@ -27,6 +27,7 @@ const OPTIONS: [&CStr; 16] = [
     c"allow_connections",
     c"connection_limit",
     c"strategy",
+    c"oid",
 ];
 
 /// A database, as its catalog row has it.
@@ -227,6 +228,10 @@ unsafe fn are_options_good(options: *mut pg_sys::List, template: &Known) -> bool
             && ["lc_ctype", "locale"].iter().all(|name| same(&crate::pg::catalog::c_string(name), &template.ctype))
             && option(options, c"tablespace").is_none_or(|name| tablespace(name).is_some())
             && option(options, c"owner").is_none_or(|name| may_give_to(name))
+            && option(options, c"oid").is_none_or(|oid| {
+                // Lower ones are PostgreSQL's own.
+                CStr::from_ptr(oid).to_str().is_ok_and(|oid| oid.parse::<u32>().is_ok_and(|oid| oid >= 16_384))
+            })
             && option(options, c"connection_limit").is_none_or(|limit| {
                 CStr::from_ptr(limit).to_str().is_ok_and(|limit| limit.parse::<i32>().is_ok_and(|limit| limit >= -1))
             })

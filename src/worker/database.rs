@@ -57,12 +57,16 @@ fn run(argument: pg_sys::Datum) {
     slot.pending.store(false, Ordering::Release);
     match tx::run(Schema::find) {
         Ok(Some(_)) => {}
-        Ok(None) => return,
+        Ok(None) => {
+            slot.looked.store(true, Ordering::Release);
+            return;
+        }
         Err(_) => {
             slot.wanted.store(true, Ordering::Release);
             return;
         }
     }
+    slot.looked.store(true, Ordering::Release);
     slot.wanted.store(true, Ordering::Release);
     if process::in_recovery() {
         return standby::run(slot);
@@ -89,6 +93,7 @@ fn run(argument: pg_sys::Datum) {
         limit: MAX_ROWS,
         held_since: None,
         held_said: false,
+        looked: None,
         runner: Runner::new(database),
         network: begun(database),
         download: Download::new(database),
@@ -115,6 +120,8 @@ struct Worker {
     /// Since when another session has held a lock that absorbing needs, and whether that was logged.
     held_since: Option<Instant>,
     held_said: bool,
+    /// When it was last seen that the extension is there, while nothing is absorbed.
+    looked: Option<Instant>,
     runner: Runner,
     network: Network,
     download: Download,
@@ -136,6 +143,21 @@ fn begun(database: pg_sys::Oid) -> Network {
     Network::new(database)
 }
 
+/// Whether the extension is gone: then its worker has nothing to do here.
+fn gone(slot: &Database) -> bool {
+    let is_gone = || matches!(tx::run(Schema::find), Ok(None));
+    if !is_gone() {
+        return false;
+    }
+    // Whoever creates it from now on says so; who did before is seen.
+    slot.wanted.store(false, Ordering::Release);
+    let is_gone = is_gone();
+    if !is_gone {
+        slot.wanted.store(true, Ordering::Release);
+    }
+    is_gone
+}
+
 impl Worker {
     /// Works until the extension is gone.
     fn run(&mut self) {
@@ -145,7 +167,11 @@ impl Worker {
                 continue;
             }
             let interval = settings::snapshot().absorb_interval.max(self.pause);
-            if settings::enabled_for_worker() && self.due(interval) && !self.absorb() {
+            let goes_on = match settings::enabled_for_worker() {
+                true => !self.due(interval) || self.absorb(),
+                false => !self.is_gone(),
+            };
+            if !goes_on {
                 return;
             }
             ask::answer(self.database, &mut self.network);
@@ -202,9 +228,14 @@ impl Worker {
 
     /// How long nothing needs doing: until the queue may be absorbed again, if it has anything.
     fn patience(&self, interval: Duration) -> Duration {
-        let elapsed = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         let target = if self.slot.pending.load(Ordering::Acquire) { interval } else { POLL.max(interval) };
-        let until = target.saturating_sub(elapsed).max(Duration::from_millis(1));
+        let until = match self.began {
+            // Only whether the extension is still there is looked at.
+            _ if !settings::enabled_for_worker() => POLL,
+            Some(began) => target.saturating_sub(began.elapsed()),
+            // A round left rows, and the next one is due at once.
+            None => Duration::ZERO,
+        };
         let until = until
             .min(self.network.patience())
             .min(self.download.patience())
@@ -230,8 +261,20 @@ impl Worker {
         more
     }
 
+    /// Whether the extension was dropped while nothing is absorbed: looked at now and then.
+    fn is_gone(&mut self) -> bool {
+        if self.looked.is_some_and(|at| at.elapsed() < POLL) {
+            return false;
+        }
+        self.looked = Some(Instant::now());
+        gone(self.slot)
+    }
+
     /// Waits while a dump is being restored into the extension's tables: see [`restore`]. Sessions are answered all the same.
     fn stands_aside(&mut self) -> bool {
+        if self.slot.restorers.take_news() && !self.walk.begin_anew() {
+            self.slot.restorers.are_news();
+        }
         let restored = |slot| tx::run(|| restore::is_under_way(slot)).unwrap_or(false);
         if self.slot.restorers.all().is_empty() || !restored(self.slot) {
             return false;
@@ -266,10 +309,7 @@ impl Worker {
             Some(absorbed)
         });
         match result {
-            Ok(None) => {
-                self.slot.wanted.store(false, Ordering::Release);
-                return false;
-            }
+            Ok(None) => return !gone(self.slot),
             Ok(Some(None)) => self.stand_by(since),
             Ok(Some(Some(done))) => {
                 watched::succeeded(Work::Absorb);

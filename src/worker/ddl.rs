@@ -127,7 +127,7 @@ fn ban(database: pg_sys::Oid, force: bool) {
     let Some(shared) = shared::shared() else { return };
     let Some(slot) = shared.database(database) else { return };
     let started = Instant::now();
-    while !force && others_in(database, &processes(database, slot)) {
+    while !force && others_in(database) {
         if started.elapsed() >= PATIENCE {
             return;
         }
@@ -165,8 +165,9 @@ extern "C-unwind" fn lift_ban() {
     shared::wake_launcher();
 }
 
-/// Whether a process is connected there besides us, `ours` and autovacuum, which PostgreSQL ends by itself.
-fn others_in(database: pg_sys::Oid, ours: &[i32]) -> bool {
+/// Whether a session is connected there besides this one. Autovacuum is ended by PostgreSQL itself, and a process of another
+/// extension, such as Citus's, by that extension: often in a hook that is called after this one.
+fn others_in(database: pg_sys::Oid) -> bool {
     // SAFETY: this backend's own copies, read again each time; entries live until the next reading.
     unsafe {
         pg_sys::pgstat_clear_backend_activity_snapshot();
@@ -182,8 +183,10 @@ fn others_in(database: pg_sys::Oid, ours: &[i32]) -> bool {
             let backend = &(*entry).backendStatus;
             backend.st_databaseid == database
                 && backend.st_procpid != me
-                && backend.st_backendType != pg_sys::BackendType::B_AUTOVAC_WORKER
-                && !ours.contains(&backend.st_procpid)
+                && !matches!(
+                    backend.st_backendType,
+                    pg_sys::BackendType::B_AUTOVAC_WORKER | pg_sys::BackendType::B_BG_WORKER
+                )
         })
     }
 }

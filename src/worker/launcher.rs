@@ -121,8 +121,10 @@ impl Launcher {
                 let result = maxmind::import(settings, false);
                 is_importing(false);
                 process::idle();
+                let is_held = || shared::shared().is_some_and(|shared| shared.launcher.import.is_failing());
                 match result {
-                    Ok(_) | Err(StoreError::Busy) => String::new(),
+                    Ok(_) => String::new(),
+                    Err(StoreError::Busy) if !is_held() => String::new(),
                     Err(error) => error.to_string(),
                 }
             }
@@ -164,8 +166,10 @@ impl Launcher {
                 result
             }
         };
+        let is_held = || shared::shared().is_some_and(|shared| shared.launcher.lists.is_failing());
         let trouble = match result {
-            Ok(()) | Err(StoreError::Busy) => String::new(),
+            Ok(()) => String::new(),
+            Err(StoreError::Busy) if !is_held() => String::new(),
             Err(error) => error.to_string(),
         };
         self.next_import_of_lists = (!trouble.is_empty()).then(|| Instant::now() + MAX_PAUSE);
@@ -241,10 +245,12 @@ impl Known {
             return;
         }
         self.handle = None;
-        if let Some(slot) = shared::shared().and_then(|shared| shared.database(oid))
-            && slot.living_worker().is_none()
-        {
-            slot.worker.store(0, Ordering::Release);
+        if let Some(slot) = shared::shared().and_then(|shared| shared.database(oid)) {
+            if slot.living_worker().is_none() {
+                slot.worker.store(0, Ordering::Release);
+            }
+            // One that could not even connect has seen nothing.
+            self.probed &= slot.looked.load(Ordering::Acquire);
         }
         // One that ran for a while may come back at once; one that cannot even start must not spin.
         let lived = self.started.is_some_and(|at| at.elapsed() > Duration::from_secs(10));
@@ -284,6 +290,7 @@ impl Known {
         if self.next_try.is_some_and(|at| Instant::now() < at) {
             return;
         }
+        slot.looked.store(false, Ordering::Release);
         self.handle = Registration {
             kind: c"asn_inventory worker",
             function: c"asn_inventory_worker_main",

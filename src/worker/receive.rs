@@ -66,7 +66,10 @@ impl Receive {
             }
             match take(edition, file) {
                 Ok(Took::Nothing) => drop(self.pauses.remove(&file.edition)),
-                Ok(Took::Later) => is_done = false,
+                Ok(Took::Later) => {
+                    is_done = false;
+                    watched::kept(Work::Receive, &busy());
+                }
                 Ok(Took::Installed) => {
                     self.pauses.remove(&file.edition);
                     self.look_at = None;
@@ -99,6 +102,11 @@ impl Receive {
     pub fn patience(&self) -> Duration {
         self.look_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
     }
+}
+
+/// Another process imports, maybe for ever.
+fn busy() -> Failure {
+    Failure { code: PgSqlErrorCode::ERRCODE_OBJECT_IN_USE, message: StoreError::Busy.to_string() }
 }
 
 fn say(failure: &Failure) {

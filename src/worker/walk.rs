@@ -112,6 +112,14 @@ impl Walk {
         self.current.is_some()
     }
 
+    /// A dump brings rows that nobody has compared: what is known of the others says nothing of them. A walk under way compares
+    /// them at its end, as all that was written since it began. False: it could not be written down.
+    pub fn begin_anew(&mut self) -> bool {
+        self.checked = None;
+        self.slot.walked.store(0, Ordering::Release);
+        tx::run(|| Schema::hold().map(|schema| rows::forget_walked(&schema, true))).is_ok()
+    }
+
     /// Does a piece. True: there is another to do.
     pub fn turn(&mut self) -> bool {
         let stamp = (shared::generation(), shared::lists(), process::reloads());

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use enrich::maxmind::Edition;
 use serde_json::Value;
 
 use super::finding::{Finding, ask};
@@ -68,8 +69,9 @@ fn followed(schema: &Schema) -> Vec<Finding> {
             ))
         })
         .collect();
-    let listed: Vec<String> =
-        settings::snapshot().maxmind_editions.iter().map(|edition| edition.name().to_owned()).collect();
+    let list = &settings::snapshot().maxmind_editions;
+    let listed = list.iter().map(|edition| edition.name().to_owned()).collect::<Vec<_>>();
+    let spelled = list.iter().map(Edition::spelled).collect::<Vec<_>>();
     let off = settings::share_files() == ShareFiles::off;
     let arguments = [
         crate::pg::argument::text(&serde_json::to_string(&ours).unwrap_or_default()),
@@ -78,6 +80,7 @@ fn followed(schema: &Schema) -> Vec<Finding> {
         (pgrx::pg_sys::BOOLOID, pgrx::IntoDatum::into_datum(off)),
         crate::pg::argument::bigint(TRAVELS.as_secs() as i64),
         (pgrx::pg_sys::BOOLOID, pgrx::IntoDatum::into_datum(shared_files::are_trusted(schema))),
+        crate::pg::argument::texts(&spelled),
     ];
     ask(schema, text, &arguments)
 }

@@ -30,7 +30,12 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
     )?;
     let mut took = Vec::new();
     for count in SIZES.map(|millions| millions * million) {
-        took.push((count, all_works(stage, &mut client, &all[..count])?));
+        let seconds = all_works(stage, &mut client, &all[..count])?;
+        eprintln!(
+            "      in seconds: {}",
+            WORKS.iter().zip(seconds).map(|(work, s)| format!("{work} {s:.1}")).collect::<Vec<_>>().join("; ")
+        );
+        took.push((count, seconds));
     }
     execute(&mut client, "DROP TABLE scale_event")?;
     empty(&mut client)?;
