@@ -49,13 +49,23 @@ init() {
     [ -z "${names:-}" ] || rm -r "$names"
 }
 
+# As the official image does: most are written for bash, and call its function for SQL. One with the right to run may name
+# another program.
+run_script() {
+    if [ -x "$1" ] && [ "$(head -c 2 "$1")" = '#!' ]; then
+        "$1"
+    else
+        # shellcheck disable=SC2016
+        bash -c 'docker_process_sql() { psql -X -v ON_ERROR_STOP=1 -w -U "$POSTGRES_USER" -d "$POSTGRES_DB" "$@"; }; . "$1"' bash "$1"
+    fi
+}
+
 run_scripts() {
     for file in /docker-entrypoint-initdb.d/*; do
         case $file in
         *.sql) ask -d "$POSTGRES_DB" -f "$file" ;;
         *.sql.gz) gunzip -c "$file" | ask -d "$POSTGRES_DB" ;;
-        # As the official image does: most are written for bash, and those with the right to run name their own shell.
-        *.sh) if [ -x "$file" ]; then "$file"; else bash "$file"; fi ;;
+        *.sh) run_script "$file" ;;
         *) continue ;;
         esac
         say "ran $file"

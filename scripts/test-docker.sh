@@ -98,7 +98,7 @@ as_anybody() {
 }
 
 as_others() {
-    echo 'words=(made by bash); [[ ${#words[@]} = 3 ]] && psql -XAtqw -U postgres soc -c "CREATE TABLE by_script ()"' >"$work/20-own.sh"
+    echo 'words=(made by bash); [[ ${#words[@]} = 3 ]] && docker_process_sql -c "CREATE TABLE by_script ()"' >"$work/20-own.sh"
     chmod 644 "$work/20-own.sh"
     run root -v "$own-root:/var/lib/postgresql" -v "$work/20-own.sh:/docker-entrypoint-initdb.d/20-own.sh:ro" "${mounts[@]}"
     run postgres -u 999:999 "${locked_down[@]}" -v "$own-postgres:/var/lib/postgresql" "${mounts[@]}"

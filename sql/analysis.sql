@@ -41,10 +41,11 @@ COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation t
 COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
 
 CREATE VIEW @extschema@.ip_sensors AS
-SELECT coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+SELECT coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, least(l.first_seen_at, s.first_seen_at) AS first_seen_at,
+       greatest(l.last_seen_at, s.last_seen_at) AS last_seen_at, coalesce(s.addresses, 0) AS addresses,
        coalesce(s.observations, 0) AS observations, l.left_out
 FROM @extschema@.ip_sighting_source l
-LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
+LEFT JOIN (SELECT s.source_id, min(s.first_seen_at) AS first_seen_at, max(s.last_seen_at) AS last_seen_at, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
            FROM @extschema@.ip_sighting s GROUP BY 1) s ON s.source_id = l.id
 ORDER BY 1, 2;
 COMMENT ON VIEW @extschema@.ip_sensors IS 'attached tables and their sensors: when each saw something, and how much; reads all of ip_sighting';

@@ -1,8 +1,9 @@
 //! What the owner of a distributed table does with it later: undistributed, altered, distributed again. Its rows count once,
 //! and its counts stay its own.
 
-use crate::citus_support::{DB, Nodes, distributed};
+use crate::citus_support::{DB, Nodes, distributed, node};
 use asn_inventory_tests::needs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Citus refuses tables with triggers without it.
 const SWITCH: &str = "SET citus.enable_unsafe_triggers = on";
@@ -119,4 +120,64 @@ fn partitions_observed_row_by_row_are_not_counted_again() {
         rows("e", 2)
     ));
     nodes.counted(300);
+}
+
+#[test]
+fn an_index_is_enough_on_shards_that_come_later() {
+    if !needs::has("citus", "an_index_is_enough_on_shards_that_come_later") {
+        return;
+    }
+    let nodes = Nodes::start();
+    // Made by hand, and the table distributed afterwards: a table with an index can be.
+    nodes.sql("CREATE TABLE f (id int, src inet); CREATE INDEX ON f USING ip_observer (src); INSERT INTO f VALUES (0, '34.65.0.1')");
+    nodes.sql("SELECT create_distributed_table('f', 'id')");
+    nodes.sql("INSERT INTO f SELECT g, '34.65.0.0'::inet + g FROM generate_series(1, 100) g");
+    nodes.counted(101);
+    // A node that was not there when it was attached.
+    let another = node(&[]);
+    nodes.add(&another);
+    another.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    nodes.sql("ALTER TABLE f REPLICA IDENTITY FULL; SELECT rebalance_table_shards('f', shard_transfer_mode => 'block_writes')");
+    nodes.sql("INSERT INTO f SELECT g, '34.65.0.0'::inet + g FROM generate_series(101, 200) g");
+    let there = "SELECT coalesce(sum(observation_count), 0) > 0 FROM ip_inventory";
+    another.wait_value(DB, there, "t");
+    another.wait_value(DB, "SELECT count(*) FROM ip_observation", "0");
+    let counted: i64 = another.value(DB, "SELECT sum(observation_count) FROM ip_inventory").parse().expect("a number");
+    nodes.counted(201 - counted);
+}
+
+#[test]
+fn rows_that_citus_moves_beside_a_writer_count_once_by_row() {
+    if !needs::has("citus", "rows_that_citus_moves_beside_a_writer_count_once_by_row") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("CREATE TABLE e (id bigint PRIMARY KEY, src inet); SELECT create_distributed_table('e', 'id')");
+    nodes.sql("SELECT attach_ip_source('e', '{src}', method => 'row')");
+    let hosts: Vec<String> = nodes.0[1..].iter().map(|node| node.socket_dir().to_string_lossy().into_owned()).collect();
+    let moved = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut rows = 0;
+            while !moved.load(Ordering::Acquire) {
+                nodes.sql(&format!(
+                    "INSERT INTO e SELECT g, '34.64.0.0'::inet + g % 1000 FROM generate_series({}, {}) g",
+                    rows + 1,
+                    rows + 50
+                ));
+                rows += 50;
+            }
+            rows
+        });
+        for (from, to) in [(&hosts[0], &hosts[1]), (&hosts[1], &hosts[0])] {
+            nodes.sql(&format!(
+                "SELECT citus_move_shard_placement(min(shardid), '{from}', 5432, '{to}', 5432, 'force_logical')
+                 FROM pg_dist_shard_placement WHERE nodename = '{from}' AND shardid IN (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = 'e'::regclass)"
+            ));
+        }
+        moved.store(true, Ordering::Release);
+        writer.join().expect("a writer")
+    });
+    assert_eq!(nodes.first().value(DB, "SELECT count(*) FROM e"), written.to_string());
+    nodes.counted(written);
 }

@@ -298,3 +298,29 @@ fn an_operator_of_the_caller_does_not_run_with_the_owners_rights() {
     let asked = "SET search_path = trap, pg_catalog; SELECT (public.enrich_ip('8.8.8.8')).asn_number";
     assert_eq!(nodes.first().value(DB, asked), "15169");
 }
+
+#[test]
+fn a_row_that_a_session_holds_on_another_node_keeps_no_other_from_being_absorbed() {
+    if !needs::has("citus", "a_row_that_a_session_holds_on_another_node_keeps_no_other_from_being_absorbed") {
+        return;
+    }
+    let nodes = Nodes::start();
+    events(&nodes);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    insert(nodes.first(), "34.64.0.0", 300);
+    each_sees(&nodes, 300, 300);
+    let mut holder = nodes.first().connect(DB);
+    // Wherever it lies, two of the nodes are others.
+    holder.batch_execute("BEGIN; UPDATE ip_inventory SET city = 'Held' WHERE ip_address = '34.64.0.7'").expect("held");
+    for node in &nodes.0 {
+        insert(node, "34.64.0.0", 310);
+    }
+    let others = "SELECT count(*) FROM ip_inventory WHERE ip_address <> '34.64.0.7' AND observation_count >= 3";
+    nodes.first().wait_value(DB, others, "309");
+    assert_eq!(
+        nodes.first().value(DB, "SELECT observation_count FROM ip_inventory WHERE ip_address = '34.64.0.7'"),
+        "1"
+    );
+    holder.batch_execute("COMMIT").expect("released");
+    each_sees(&nodes, 310, 1230);
+}

@@ -232,10 +232,13 @@ fn an_open_detach_keeps_no_row_from_being_absorbed() {
     run(&mut detaching, "BEGIN; SELECT detach_ip_source('e')");
     run(&mut holder, "COMMIT");
     // The counts of the table itself wait for the detach, and nothing else.
-    let counts = "SELECT string_agg(host(ip_address) || ' ' || observation_count, ',' ORDER BY ip_address) FROM ip_inventory";
+    let counts =
+        "SELECT string_agg(host(ip_address) || ' ' || observation_count, ',' ORDER BY ip_address) FROM ip_inventory";
     db.wait(counts, "1.1.1.1 1,8.8.8.8 2,9.9.9.9 1");
     run(&mut detaching, "COMMIT");
     db.settle();
     let sightings = "SELECT host(ip_address), tbl, observations FROM ip_sightings ORDER BY ip_address";
     assert_eq!(db.lines(sightings), ["1.1.1.1|o|1", "8.8.8.8|public.e|2", "9.9.9.9|public.e|1"]);
+    let late = "SELECT last_seen_at = (SELECT max(last_seen_at) FROM ip_sightings WHERE tbl = 'public.e') FROM ip_sensors WHERE tbl = 'public.e'";
+    assert_eq!(db.value(late), "t");
 }

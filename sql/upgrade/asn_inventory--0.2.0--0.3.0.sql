@@ -855,10 +855,11 @@ COMMENT ON COLUMN @extschema@.ip_sightings.first_seen_at IS 'earliest observatio
 COMMENT ON COLUMN @extschema@.ip_sightings.last_seen_at IS 'latest observation there';
 COMMENT ON COLUMN @extschema@.ip_sightings.observations IS 'how often it was observed there';
 CREATE OR REPLACE VIEW @extschema@.ip_sensors AS
-SELECT coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, l.first_seen_at, l.last_seen_at, coalesce(s.addresses, 0) AS addresses,
+SELECT coalesce(nullif(l.tbl::text, l.tbl::oid::text), l.name) AS tbl, l.sensor, least(l.first_seen_at, s.first_seen_at) AS first_seen_at,
+       greatest(l.last_seen_at, s.last_seen_at) AS last_seen_at, coalesce(s.addresses, 0) AS addresses,
        coalesce(s.observations, 0) AS observations, l.left_out
 FROM @extschema@.ip_sighting_source l
-LEFT JOIN (SELECT s.source_id, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
+LEFT JOIN (SELECT s.source_id, min(s.first_seen_at) AS first_seen_at, max(s.last_seen_at) AS last_seen_at, count(*) AS addresses, least(sum(s.observation_count), 9223372036854775807)::bigint AS observations
            FROM @extschema@.ip_sighting s GROUP BY 1) s ON s.source_id = l.id
 ORDER BY 1, 2;
 COMMENT ON VIEW @extschema@.ip_sensors IS 'attached tables and their sensors: when each saw something, and how much; reads all of ip_sighting';
@@ -1247,6 +1248,9 @@ COMMENT ON FUNCTION @extschema@.asn_inventory_undistribute() IS 'takes the inven
 CREATE OR REPLACE FUNCTION @extschema@._backfill_here(batch_size integer, commit_interval integer, workers integer, wait boolean) RETURNS @extschema@.enrichment_summary
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_here';
 COMMENT ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) IS 'the part of backfill_inventory() that a node of a cluster does';
+CREATE OR REPLACE FUNCTION @extschema@._note_source(tbl text, ip_columns text[], observed_at text, observed_path text, observed_zone text, only_where text, sensor text, method text) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'note_source';
+COMMENT ON FUNCTION @extschema@._note_source(text, text[], text, text, text, text, text, text) IS 'what attach_ip_source() and detach_ip_source() have the workers of a cluster note of a distributed table; ip_columns null: it was detached';
 CREATE OR REPLACE FUNCTION @extschema@._every_node(
     what text, OUT node text, OUT is_coordinator boolean, OUT is_here boolean, OUT answer jsonb, OUT failure text)
     RETURNS SETOF record
@@ -1370,6 +1374,7 @@ COMMENT ON COLUMN @extschema@.cluster_ip_source.last_observed_at IS 'latest time
 COMMENT ON COLUMN @extschema@.cluster_ip_source.nodes_missing IS 'number of nodes that did not answer, whose counts are missing here';
 REVOKE ALL ON FUNCTION @extschema@.ip_observer(internal) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.note_new_observer() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._note_source(text, text[], text, text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_last(cidr) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_addresses_in(cidr[]) FROM PUBLIC;
@@ -1379,6 +1384,6 @@ CREATE OR REPLACE FUNCTION @extschema@._announce_extension() RETURNS void LANGUA
 COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher when the transaction commits';
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
-SELECT @extschema@._secure_extension('{_is_replicated,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_observer,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,note_new_observer,top_lists,top_networks()}', '{network_lists}');
+COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants new functions to the roles whose views and functions call them';
+SELECT @extschema@._secure_extension('{_is_replicated,_note_source,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_observer,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,note_new_observer,top_lists,top_networks()}', '{network_lists,_note_source}');
 SELECT @extschema@._announce_extension();

@@ -60,8 +60,8 @@ fn view(what: &str, schema: &str) -> Option<String> {
         "tables" => format!(
             "(SELECT CASE WHEN c.oid IS NULL THEN s.attached_as ELSE pg_catalog.format('%I.%I', n.nspname, c.relname) END AS name, s.ip_columns,
                   s.observations, s.unparsable, s.unobserved, s.rows_seen, s.last_observed_at
-              FROM {schema}.ip_source s LEFT JOIN pg_catalog.pg_class c ON c.oid = s.tbl
-                  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace)"
+              FROM {schema}.ip_source s LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.tbl::pg_catalog.oid
+                  LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace)"
         ),
         _ => return None,
     })

@@ -142,6 +142,11 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
 
     let settings = Settings::begin();
+    let everywhere = heap::is_everywhere(schema);
+    if everywhere {
+        // The nodes wait for each other's rounds.
+        citus::bound_waits(&settings, "10s");
+    }
     settings.set(c"lock_timeout", c"500ms");
     let halving = Halving::new("asn_inventory absorb", PATIENCE);
     let mut round = Round {
@@ -163,7 +168,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     seen_by::keep(schema, std::mem::take(&mut taken.sighted), &round.born);
     let held = count_sources(schema, &taken.sources, &taken.unread);
     round.put_back_counts(&held);
-    if heap::is_everywhere(schema) {
+    if everywhere {
         citus::commit_in_two_phases();
     }
     let refused = round.report();
@@ -342,7 +347,13 @@ impl Round<'_> {
     /// is tried again later.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
         let Round { schema, settings, born, back, refused, halving, now } = self;
-        let hurry = || settings.set(c"lock_timeout", c"20ms");
+        let everywhere = heap::is_everywhere(schema);
+        let hurry = || {
+            if everywhere {
+                citus::bound_waits(settings, "200ms");
+            }
+            settings.set(c"lock_timeout", c"20ms");
+        };
         let mut write = |batch: &[(IpAddr, Pending)]| {
             let rows: Vec<(IpAddr, Seen)> = batch.iter().map(|(ip, pending)| (*ip, pending.seen)).collect();
             maxmind::with(|databases| Writer::new(schema).absorb_telling(databases, &rows, *now))

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`absorb`] | the queue into the inventory |
 //! | [`attach`] | attaching and detaching a table with all below it |
+//! | [`node_note`] | what the workers of a Citus cluster note of an attached table |
 //! | [`method`] | what observes a table: putting it on, taking it off |
 //! | [`attachable`] | whether a table can be attached like that |
 //! | [`family`] | partitions and children that come later |
@@ -65,6 +66,7 @@ mod install;
 pub mod jsonb_path;
 mod method;
 pub mod moment;
+mod node_note;
 mod noted;
 mod observer;
 pub mod only;

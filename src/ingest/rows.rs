@@ -21,7 +21,7 @@ pub unsafe fn observe(data: &pg_sys::TriggerData, schema: pg_sys::Oid) {
     let relation = unsafe { &*data.tg_relation };
     let now = call::statement_start();
     let mut counted = counted::take(relation.rd_id, schema);
-    if !*counted.is_filling.get_or_insert_with(|| citus::is_filling(relation)) {
+    if !*counted.is_filling.get_or_insert_with(|| citus::is_moving_shards() || citus::is_filling(relation)) {
         // SAFETY: see above.
         unsafe { read(data, &mut counted, now) };
     }

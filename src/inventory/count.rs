@@ -26,14 +26,19 @@ struct Counted {
 /// What [`super::asn::changes`] is on a plain server, summed up over the shards of all nodes. `None`: a node does not answer.
 pub fn changes(schema: &Schema) -> Option<i64> {
     let inventory = schema.regclass("ip_inventory");
+    // With the worker's rights, and in a session with the database's own search_path: see [`citus::run_on`].
+    let written = ["inserted", "updated", "deleted"]
+        .map(|how| format!("pg_catalog.pg_stat_get_tuples_{how}(t::pg_catalog.oid) OPERATOR(pg_catalog.+) "))
+        .concat();
     let command = format!(
-        "SELECT coalesce(sum(pg_stat_get_tuples_inserted(t) + pg_stat_get_tuples_updated(t) + pg_stat_get_tuples_deleted(t)
-             + pg_relation_filenode(t)::bigint), 0)
-         FROM (SELECT to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname || '_' || s.shardid)) AS t
-               FROM pg_catalog.pg_dist_shard s JOIN pg_catalog.pg_dist_placement p ON p.shardid = s.shardid
-                   JOIN pg_catalog.pg_dist_local_group l ON l.groupid = p.groupid
-                   JOIN pg_catalog.pg_class c ON c.oid = s.logicalrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-               WHERE s.logicalrelid = {inventory}) shard WHERE t IS NOT NULL"
+        "SELECT coalesce(pg_catalog.sum({written}pg_catalog.pg_relation_filenode(t)::bigint), 0)
+         FROM (SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, pg_catalog.format('%s_%s', c.relname, s.shardid))) AS t
+               FROM pg_catalog.pg_dist_shard s
+                   JOIN pg_catalog.pg_dist_placement p ON p.shardid OPERATOR(pg_catalog.=) s.shardid
+                   JOIN pg_catalog.pg_dist_local_group l ON l.groupid OPERATOR(pg_catalog.=) p.groupid
+                   JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.logicalrelid::pg_catalog.oid
+                   JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+               WHERE s.logicalrelid::pg_catalog.oid OPERATOR(pg_catalog.=) {inventory}::pg_catalog.oid) shard WHERE t IS NOT NULL"
     );
     let mut sum = uncounted::last();
     for reply in citus::run_on(Where::Everywhere, &command) {

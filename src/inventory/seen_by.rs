@@ -16,6 +16,7 @@ use super::source;
 use crate::pg::argument;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
+use crate::pg::citus;
 use crate::pg::encoding::from_server;
 use crate::pg::errors;
 use crate::pg::sql::Sql;
@@ -55,6 +56,7 @@ pub fn keep(schema: &Schema, sighted: Sighted, born: &[IpAddr]) {
     let settings = Settings::begin();
     if everywhere {
         // For another node that makes a new place: it may have much to write before its end.
+        citus::bound_waits(&settings, "10s");
         settings.set(c"lock_timeout", c"10s");
     }
     let mut places: Vec<Place> = numbered(schema, places);

@@ -32,7 +32,7 @@ pub fn place(schema: &Schema, request: &Request) -> Option<Where> {
 pub fn run(call: Call, schema: &Schema, which: Where, job: &str) -> Datum {
     let command = format!(
         "SELECT pg_catalog.json_build_array(s.job_id, s.processed, s.enriched, s.cache_hits, s.maxmind_asn, s.cymru_asn,
-             s.greynoise_scanners, s.not_found, s.skipped, s.errors, (extract(epoch FROM s.elapsed) * 1000000)::bigint)
+             s.greynoise_scanners, s.not_found, s.skipped, s.errors, (extract(epoch FROM s.elapsed) OPERATOR(pg_catalog.*) 1000000::pg_catalog.numeric)::bigint)
          FROM {}.{job} s",
         schema.name
     );

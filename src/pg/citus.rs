@@ -9,6 +9,7 @@ use super::argument;
 use super::catalog;
 use super::catalog::{plain_name, schema_of};
 use super::inherits;
+use super::raw;
 use super::session;
 use super::sql::Sql;
 use super::tx::Settings;
@@ -295,7 +296,27 @@ pub fn be_impatient(settings: &Settings) {
     settings.set(c"citus.node_connection_timeout", c"3s");
 }
 
-/// Runs a command on other nodes, with the rights of the session's user, each in a transaction of its own.
+/// How long statements on other nodes wait for a lock there, from now on in this transaction: a setting of this session alone
+/// says nothing to them, and they would wait without end. `settings` end it here; `lock_timeout` has to be set again for this
+/// node.
+pub fn bound_waits(settings: &Settings, longest: &str) {
+    settings.set(c"citus.propagate_set_commands", c"local");
+    Sql::as_caller().run(&format!("SET LOCAL lock_timeout = '{longest}'"), &[]);
+}
+
+/// Whether this process brings rows of a shard that Citus moves or splits: they are in another shard already, and counted there.
+pub fn is_moving_shards() -> bool {
+    // SAFETY: the subscription that an apply worker works for, with a NUL-terminated name.
+    unsafe {
+        raw::IsLogicalWorker()
+            && !raw::MySubscription.is_null()
+            && std::ffi::CStr::from_ptr((*raw::MySubscription).name).to_bytes().starts_with(b"citus_shard_")
+    }
+}
+
+/// Runs a command on other nodes, with the rights of the session's user, each in a transaction of its own. The sessions there
+/// have the database's own `search_path`, whatever is pinned here: the command must name the schema of each function, operator
+/// and type, so that an owner of the database cannot put others in their place.
 pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
     let function = match which {
         Where::Everywhere => "run_command_on_all_nodes",

@@ -8,7 +8,22 @@
 
 use pgrx::pg_sys::{self, Datum};
 
+/// The beginning of a subscription as its worker knows it, the same in all versions.
+#[repr(C)]
+pub struct Subscription {
+    oid: pg_sys::Oid,
+    database: pg_sys::Oid,
+    skip: u64,
+    pub name: *const std::ffi::c_char,
+}
+
 unsafe extern "C-unwind" {
+    /// In a process that applies what a subscription brings. pgrx has no binding of it.
+    pub static MySubscription: *const Subscription;
+    /// Asked for every row: no guard.
+    pub fn IsLogicalWorker() -> bool;
+    /// Of a database. pgrx has no binding of it.
+    pub fn CountDBSubscriptions(database: pg_sys::Oid) -> std::ffi::c_int;
     pub fn tuplestore_gettupleslot(
         store: *mut pg_sys::Tuplestorestate,
         forward: bool,

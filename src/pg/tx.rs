@@ -67,12 +67,13 @@ impl Failure {
 }
 
 /// What a crash takes back here, it must take back everywhere: Citus commits on other nodes what this one has committed. So
-/// the commit waits for this server's disk, where it would not wait for any.
+/// the commit waits for this server's disk, where it would not wait for any, and for those of its synchronous standbys, which
+/// may stand in for it.
 pub fn commit_for_good() {
     // SAFETY: reads a variable of this backend.
     let waits = unsafe { pg_sys::synchronous_commit } != pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32;
     if !waits && session::has_citus() {
-        set_local(c"synchronous_commit", c"local");
+        set_local(c"synchronous_commit", c"on");
     }
 }
 

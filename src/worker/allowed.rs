@@ -9,6 +9,8 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
+use crate::pg::raw;
+
 /// Options of CREATE DATABASE. Any other is refused.
 const OPTIONS: [&CStr; 17] = [
     c"tablespace",
@@ -46,6 +48,8 @@ pub struct Wanted {
     pub database: pg_sys::Oid,
     /// The statement ends other people's sessions itself.
     pub force: bool,
+    /// It drops the database.
+    pub drops: bool,
 }
 
 /// The database that a statement needs for itself, if it is one of those and will get it. `alone`: it is the client's own
@@ -62,8 +66,12 @@ pub unsafe fn wanted(statement: *mut pg_sys::PlannedStmt, alone: bool) -> Option
             pg_sys::NodeTag::T_DropdbStmt => {
                 let drop = &*node.cast::<pg_sys::DropdbStmt>();
                 let known = known(drop.dbname)?;
-                let goes = by_itself() && others_lack(&known) && !known.is_template && !has_slots(known.oid);
-                goes.then(|| Wanted { database: known.oid, force: has_option(drop.options, c"force") })
+                let goes = by_itself()
+                    && others_lack(&known)
+                    && !known.is_template
+                    && !has_slots(known.oid)
+                    && raw::CountDBSubscriptions(known.oid) == 0;
+                goes.then(|| Wanted { database: known.oid, force: has_option(drop.options, c"force"), drops: true })
             }
             pg_sys::NodeTag::T_RenameStmt => {
                 let rename = &*node.cast::<pg_sys::RenameStmt>();
@@ -72,14 +80,14 @@ pub unsafe fn wanted(statement: *mut pg_sys::PlannedStmt, alone: bool) -> Option
                 }
                 let known = known(rename.subname)?;
                 let goes = others_lack(&known) && may_create() && is_free(rename.newname);
-                goes.then_some(Wanted { database: known.oid, force: false })
+                goes.then_some(Wanted { database: known.oid, force: false, drops: false })
             }
             pg_sys::NodeTag::T_AlterDatabaseStmt => {
                 let alter = &*node.cast::<pg_sys::AlterDatabaseStmt>();
                 let place = tablespace(option(alter.options, c"tablespace")?)?;
                 let known = known(alter.dbname)?;
                 let goes = by_itself() && others_lack(&known) && place != known.tablespace;
-                goes.then_some(Wanted { database: known.oid, force: false })
+                goes.then_some(Wanted { database: known.oid, force: false, drops: false })
             }
             pg_sys::NodeTag::T_CreatedbStmt => {
                 let create = &*node.cast::<pg_sys::CreatedbStmt>();
@@ -91,7 +99,7 @@ pub unsafe fn wanted(statement: *mut pg_sys::PlannedStmt, alone: bool) -> Option
                     && may_copy
                     && is_free(create.dbname)
                     && are_options_good(create.options, &known);
-                goes.then_some(Wanted { database: known.oid, force: false })
+                goes.then_some(Wanted { database: known.oid, force: false, drops: false })
             }
             _ => None,
         }

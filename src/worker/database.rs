@@ -42,6 +42,8 @@ const RESTORED: Duration = Duration::from_millis(500);
 const HELD: Duration = Duration::from_secs(10);
 /// Queue rows of a round after others that failed.
 const LEAST_ROWS: usize = 1000;
+/// Longest pause while a job is under way.
+const BUSY: Duration = Duration::from_millis(100);
 /// Longest pause after rounds that failed.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -228,10 +230,13 @@ impl Worker {
 
     /// How long nothing needs doing: until the queue may be absorbed again, if it has anything.
     fn patience(&self, interval: Duration) -> Duration {
+        if !settings::enabled_for_worker() {
+            // The others take no turn.
+            let until = POLL.min(self.share.patience()).min(self.receive.patience()).min(self.secrets.patience());
+            return if self.runner.is_busy() { until.min(BUSY) } else { until.max(Duration::from_millis(1)) };
+        }
         let target = if self.slot.pending.load(Ordering::Acquire) { interval } else { POLL.max(interval) };
         let until = match self.began {
-            // Only whether the extension is still there is looked at.
-            _ if !settings::enabled_for_worker() => POLL,
             Some(began) => target.saturating_sub(began.elapsed()),
             // A round left rows, and the next one is due at once.
             None => Duration::ZERO,
@@ -247,7 +252,7 @@ impl Worker {
             .min(self.maintenance.patience())
             .min(self.secrets.patience())
             .max(Duration::from_millis(1));
-        if self.runner.is_busy() { until.min(Duration::from_millis(100)) } else { until }
+        if self.runner.is_busy() { until.min(BUSY) } else { until }
     }
 
     /// A piece of the walk. Its changes are counted again, and may be new to the network sources.

@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "a hook on utility statements, which calls on without a guard")]
 
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -79,8 +80,8 @@ unsafe extern "C-unwind" fn make_way(
 ) {
     let alone = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
     // SAFETY: a valid planned statement, by the hook's word.
-    if let Some(Wanted { database, force }) = unsafe { allowed::wanted(statement, alone) } {
-        ban(database, force);
+    if let Some(wanted) = unsafe { allowed::wanted(statement, alone) } {
+        ban(&wanted);
     }
 }
 
@@ -123,11 +124,11 @@ unsafe extern "C-unwind" fn at_transaction_end(_event: pg_sys::XactEvent::Type, 
 
 /// Keeps our processes out of a database until [`lift_ban`], and waits a while for those inside to end. Where others are
 /// connected and stay, nothing happens: the statement is refused for their sake.
-fn ban(database: pg_sys::Oid, force: bool) {
+fn ban(&Wanted { database, force, drops }: &Wanted) {
     let Some(shared) = shared::shared() else { return };
     let Some(slot) = shared.database(database) else { return };
     let started = Instant::now();
-    while !force && others_in(database) {
+    while !force && others_in(database, &processes(database, slot), drops) {
         if started.elapsed() >= PATIENCE {
             return;
         }
@@ -165,9 +166,9 @@ extern "C-unwind" fn lift_ban() {
     shared::wake_launcher();
 }
 
-/// Whether a session is connected there besides this one. Autovacuum is ended by PostgreSQL itself, and a process of another
-/// extension, such as Citus's, by that extension: often in a hook that is called after this one.
-fn others_in(database: pg_sys::Oid) -> bool {
+/// Whether a process is connected there besides us, `ours` and autovacuum, which PostgreSQL ends by itself. Citus ends its own
+/// before a database is dropped, in a hook that is called after this one.
+fn others_in(database: pg_sys::Oid, ours: &[i32], drops: bool) -> bool {
     // SAFETY: this backend's own copies, read again each time; entries live until the next reading.
     unsafe {
         pg_sys::pgstat_clear_backend_activity_snapshot();
@@ -183,11 +184,19 @@ fn others_in(database: pg_sys::Oid) -> bool {
             let backend = &(*entry).backendStatus;
             backend.st_databaseid == database
                 && backend.st_procpid != me
-                && !matches!(
-                    backend.st_backendType,
-                    pg_sys::BackendType::B_AUTOVAC_WORKER | pg_sys::BackendType::B_BG_WORKER
-                )
+                && backend.st_backendType != pg_sys::BackendType::B_AUTOVAC_WORKER
+                && !ours.contains(&backend.st_procpid)
+                && !(drops && is_of_citus(backend.st_procpid))
         })
+    }
+}
+
+/// Whether it is Citus's maintenance daemon.
+fn is_of_citus(pid: i32) -> bool {
+    // SAFETY: a string of this backend's, valid until the next call.
+    unsafe {
+        let kind = pg_sys::GetBackgroundWorkerTypeByPid(pid);
+        !kind.is_null() && CStr::from_ptr(kind).to_bytes().starts_with(b"Citus ")
     }
 }
 

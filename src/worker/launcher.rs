@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LIST: Duration = Duration::from_secs(5);
 /// How often a database of a standby is looked into that had no extension: its primary may have created it since.
 const PROBE: Duration = Duration::from_secs(60);
+/// Longest pause before a database is looked into again that no process can connect to.
+const PROBE_AGAIN: Duration = Duration::from_secs(3600);
 /// Longest pause before repeated failures are tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -245,16 +247,21 @@ impl Known {
             return;
         }
         self.handle = None;
+        let mut longest = MAX_PAUSE;
         if let Some(slot) = shared::shared().and_then(|shared| shared.database(oid)) {
             if slot.living_worker().is_none() {
                 slot.worker.store(0, Ordering::Release);
             }
             // One that could not even connect has seen nothing.
-            self.probed &= slot.looked.load(Ordering::Acquire);
+            let looked = slot.looked.load(Ordering::Acquire);
+            self.probed &= looked;
+            if !looked && !slot.is_wanted() {
+                longest = PROBE_AGAIN;
+            }
         }
         // One that ran for a while may come back at once; one that cannot even start must not spin.
         let lived = self.started.is_some_and(|at| at.elapsed() > Duration::from_secs(10));
-        self.pause = if lived { Duration::ZERO } else { (self.pause * 2).clamp(Duration::from_millis(250), MAX_PAUSE) };
+        self.pause = if lived { Duration::ZERO } else { (self.pause * 2).clamp(Duration::from_millis(250), longest) };
         self.next_try = Some(Instant::now() + self.pause);
     }
 
@@ -287,7 +294,9 @@ impl Known {
         if slot.is_banned() || slot.living_worker().or(slot.living_receiver()).is_some() {
             return;
         }
-        if self.next_try.is_some_and(|at| Instant::now() < at) {
+        // A long pause is for databases that nobody has asked for.
+        let is_news = wanted && self.pause > MAX_PAUSE;
+        if !is_news && self.next_try.is_some_and(|at| Instant::now() < at) {
             return;
         }
         slot.looked.store(false, Ordering::Release);

@@ -117,7 +117,7 @@ impl Walk {
     pub fn begin_anew(&mut self) -> bool {
         self.checked = None;
         self.slot.walked.store(0, Ordering::Release);
-        tx::run(|| Schema::hold().map(|schema| rows::forget_walked(&schema, true))).is_ok()
+        tx::run(|| Schema::hold().map(|schema| rows::forget_walked(&schema, false))).is_ok()
     }
 
     /// Does a piece. True: there is another to do.

@@ -11,6 +11,7 @@
 //! answer and at worst files that the next import removes. A damaged manifest is set aside, and made anew of the
 //! operator's files.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -227,8 +228,10 @@ impl Store {
         breathe: &dyn Fn(),
     ) -> Result<Option<Outcome>, StoreError> {
         // A file that was refused brings nothing back.
-        let is_lost =
-            state.refused.is_none() && state.current.as_ref().is_some_and(|info| !self.is_whole(&info.ranges));
+        let is_lost = match &state.current {
+            Some(info) if state.refused.is_none() => !self.is_whole(&info.ranges)?,
+            _ => false,
+        };
         if state.is_of(&signature) && !is_lost {
             return Ok(None);
         }
@@ -268,7 +271,7 @@ impl Store {
         if self.is_indexed(manifest) {
             return Ok(Vec::new());
         }
-        let lost = self.leave_out_lost(manifest);
+        let lost = self.leave_out_lost(manifest)?;
         if manifest.answering().next().is_none() {
             manifest.index = None;
         } else if !self.is_indexed(manifest) {
@@ -285,10 +288,18 @@ impl Store {
         manifest.index.as_ref().is_some_and(|info| info.file.starts_with(&wanted) && self.is_index(&info.file))
     }
 
-    fn leave_out_lost(&self, manifest: &mut Manifest) -> Vec<String> {
+    fn leave_out_lost(&self, manifest: &mut Manifest) -> Result<Vec<String>, StoreError> {
+        let mut gone = HashSet::new();
+        for (name, state) in &manifest.lists {
+            if let Some(info) = &state.current
+                && !self.is_whole(&info.ranges)?
+            {
+                gone.insert(name.clone());
+            }
+        }
         let mut lost = Vec::new();
         manifest.lists.retain(|name, state| {
-            if state.current.as_ref().is_none_or(|info| self.is_whole(&info.ranges)) {
+            if !gone.contains(name) {
                 return true;
             }
             lost.push(name.clone());
@@ -296,7 +307,7 @@ impl Store {
             // A file that was only not looked at, because it is being written, is a new one.
             state.refused.is_some()
         });
-        lost
+        Ok(lost)
     }
 
     fn build_index(&self, manifest: &Manifest, breathe: &dyn Fn()) -> Result<String, StoreError> {
@@ -313,8 +324,15 @@ impl Store {
         self.write(&index_of(manifest), breathe, |out| index::build(&lists, out, breathe))
     }
 
-    fn is_whole(&self, ranges: &str) -> bool {
-        map(&self.files().join(ranges)).is_ok_and(|bytes| Ranges::open(&bytes).is_some())
+    /// Whether the ranges of a list are there. What cannot be read at the moment is not lost.
+    fn is_whole(&self, ranges: &str) -> Result<bool, StoreError> {
+        let path = self.files().join(ranges);
+        match map(&path) {
+            Ok(bytes) => Ok(Ranges::open(&bytes).is_some()),
+            // An empty file cannot be mapped.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(false),
+            Err(error) => Err(at(&path)(error)),
+        }
     }
 
     /// Writes a file whose name ends with a hash of its content, and says that name.

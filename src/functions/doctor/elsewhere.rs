@@ -21,7 +21,7 @@ use crate::settings::ShareFiles;
 const TRAVELS: Duration = Duration::from_secs(60);
 /// What a node answers from, as JSON in a text.
 const FILES: &str = "SELECT pg_catalog.json_agg(pg_catalog.json_build_object('edition', f.edition, 'generation', f.generation,
-    'built', f.build_time::pg_catalog.text, 'since', f.installed_at::pg_catalog.text, 'age', extract(epoch FROM now() - f.installed_at)))::pg_catalog.text
+    'built', f.build_time::pg_catalog.text, 'since', f.installed_at::pg_catalog.text, 'age', extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) f.installed_at)))::pg_catalog.text
     FROM";
 
 /// A file of a server.

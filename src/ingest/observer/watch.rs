@@ -105,7 +105,8 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
     let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || (arguments, None)) };
     let changes = plan::changes();
     let schema = Schema::find()?;
-    let line = inherits::all(&[citus::shard_of(table.rd_id).map_or(table.rd_id, |(whole, _)| whole)], inherits::CHILD);
+    let shard = citus::shard_of(table.rd_id);
+    let line = inherits::all(&[shard.map_or(table.rd_id, |(whole, _)| whole)], inherits::CHILD);
     // From the table that the index was made for on upwards.
     let made_for = indexes::made_for(index.rd_id);
     let from = line.iter().position(|member| *member == made_for).unwrap_or(0);
@@ -125,8 +126,9 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
         is_heap: unsafe { shape::is_plain_table(std::ptr::from_ref(table).cast_mut()) },
         replica,
         triggers,
-        // Rows are rather counted than lost.
-        is_attached: !is_locked || attached::is_any_attached(&schema, &line),
+        // Rows are rather counted than lost. A shard has the index because its table is observed, and loses it when that is
+        // detached; that the table is attached is noted on the nodes alone that were there then.
+        is_attached: !is_locked || shard.is_some() || attached::is_any_attached(&schema, &line),
     })
 }
 
