@@ -11,6 +11,12 @@ CREATE FUNCTION @extschema@._backfill_here(batch_size integer, commit_interval i
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'backfill_here';
 COMMENT ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) IS 'the part of backfill_inventory() that a node of a cluster does';
 
+-- What a worker counts of a distributed table it counts in its own ip_source: the row is written there with the rights of the
+-- extension's owner, and the coordinator's session says no more than this call.
+CREATE FUNCTION @extschema@._note_source(tbl text, ip_columns text[], observed_at text, observed_path text, observed_zone text, only_where text, sensor text, method text) RETURNS void
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'note_source';
+COMMENT ON FUNCTION @extschema@._note_source(text, text[], text, text, text, text, text, text) IS 'what attach_ip_source() and detach_ip_source() have the workers of a cluster note of a distributed table; ip_columns null: it was detached';
+
 -- What each node says of itself.
 CREATE FUNCTION @extschema@._every_node(
     what text, OUT node text, OUT is_coordinator boolean, OUT is_here boolean, OUT answer jsonb, OUT failure text)

@@ -19,6 +19,7 @@ REVOKE ALL ON FUNCTION @extschema@.backfill_inventory(integer, integer, bigint, 
 REVOKE ALL ON FUNCTION @extschema@._backfill_here(integer, integer, integer, boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.asn_inventory_distribute() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.asn_inventory_undistribute() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._note_source(text, text[], text, text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._every_node(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.update_maxmind(boolean) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.refresh_stale(text, integer, boolean) FROM PUBLIC;
@@ -61,7 +62,7 @@ REVOKE ALL ON FUNCTION @extschema@._announce_extension() FROM PUBLIC;
 -- the worker writes is dangerous. In an update, only for new objects: other rights were granted on purpose.
 CREATE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
-COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants readers the functions that their views call';
+COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants new functions to the roles whose views and functions call them';
 REVOKE ALL ON FUNCTION @extschema@._secure_extension(text[], text[]) FROM PUBLIC;
 SELECT @extschema@._secure_extension(NULL, NULL);
 SELECT @extschema@._announce_extension();

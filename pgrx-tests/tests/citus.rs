@@ -1,6 +1,8 @@
 //! A Citus cluster of three servers: events are observed where their shards are, and nothing that Citus does fails by us.
 
 use crate::citus_support::{DB, Nodes, node};
+use crate::roles;
+use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::needs;
 
 const PARTITIONED: &str = "CREATE TABLE e (at timestamptz, src inet) PARTITION BY RANGE (at);
@@ -62,6 +64,158 @@ fn a_distributed_table_is_observed_on_its_nodes_and_gets_new_partitions() {
     }
     nodes.sql(&rows("e", 1));
     nodes.counted(500);
+}
+
+/// Each node makes this by itself.
+const HERE: &str = "SET citus.enable_ddl_propagation = off; SET citus.enable_create_role_propagation = off";
+
+/// A table that the role `otto` owns, in shards on both workers.
+fn otto_has(nodes: &Nodes, table: &str) {
+    nodes.sql(&format!("CREATE TABLE {table} (src inet); ALTER TABLE {table} OWNER TO otto"));
+    nodes.sql(&format!("SELECT create_distributed_table('{table}', 'src')"));
+}
+
+#[test]
+fn an_operators_own_table_is_counted_and_detached_on_every_node() {
+    if !needs::has("citus", "an_operators_own_table_is_counted_and_detached_on_every_node") {
+        return;
+    }
+    let nodes = Nodes::start();
+    let sets = roles::blocks();
+    for node in &nodes.0 {
+        let (reader, operator) = (&sets[0], &sets[1]);
+        node.sql(DB, &format!("{HERE}; {reader} {operator} CREATE ROLE otto LOGIN IN ROLE soc_operator"));
+    }
+    otto_has(&nodes, "e");
+    let mut otto = nodes.first().connect_as("otto", DB);
+    query(&mut otto, "SELECT attach_ip_source('e', '{src}')").expect("its own table");
+    for node in &nodes.0 {
+        node.sql(DB, "INSERT INTO e SELECT '34.64.0.0'::inet + g FROM generate_series(1, 100) g");
+    }
+    nodes.counted(300);
+    let of_table = "SELECT observations FROM cluster_ip_source WHERE name = 'public.e' AND nodes = 3";
+    nodes.first().wait_value(DB, of_table, "300");
+    let note = "SELECT ip_columns, method, attached_by FROM ip_source WHERE attached_as = 'public.e'";
+    for node in &nodes.0 {
+        assert_eq!(node.lines(DB, note), ["{src}|trigger|otto"]);
+    }
+    query(&mut otto, "SELECT detach_ip_source('e')").expect("its own table");
+    for node in &nodes.0 {
+        assert_eq!(node.value(DB, "SELECT count(*) FROM ip_source"), "0");
+    }
+    // All that can be said of a table arrives.
+    nodes.sql(r#"CREATE TABLE "Odd 'name" (src inet, doc jsonb); ALTER TABLE "Odd 'name" OWNER TO otto"#);
+    nodes.sql(r#"SELECT create_distributed_table('"Odd ''name"', 'src')"#);
+    let whole = r#"SELECT attach_ip_source('"Odd ''name"', '{src,doc->>ip}', 'doc->>at@Europe/Berlin', 'row', 'doc->>kind = login', 'doc->>sensor')"#;
+    query(&mut otto, whole).expect("its own table");
+    let note = "SELECT ip_columns, observed_at, observed_path, observed_zone, only_where, sensor, method, attached_as FROM ip_source";
+    let first = nodes.first().lines(DB, note);
+    assert_eq!(first.len(), 1);
+    for node in &nodes.0[1..] {
+        assert_eq!(node.lines(DB, note), first);
+    }
+    // On a worker it is for the table's owner, as attaching is.
+    nodes.0[1].sql(DB, &format!("{HERE}; CREATE ROLE anna LOGIN IN ROLE soc_operator"));
+    let call = "SELECT _note_source('public.e', '{src}', NULL, NULL, NULL, NULL, NULL, 'trigger')";
+    let refused = query(&mut nodes.0[1].connect_as("anna", DB), call).expect_err("somebody else's table");
+    assert_eq!((refused.code.as_str(), refused.message.as_str()), ("42501", "must be owner of table \"e\""));
+}
+
+#[test]
+fn operators_of_a_workers_database_do_not_run_where_a_table_is_attached() {
+    if !needs::has("citus", "operators_of_a_workers_database_do_not_run_where_a_table_is_attached") {
+        return;
+    }
+    let nodes = Nodes::start();
+    nodes.sql("CREATE TABLE e (src inet); SELECT create_distributed_table('e', 'src')");
+    let traps: String = [("regclass", "regclass"), ("oid", "regclass"), ("name", "text"), ("name", "name")]
+        .map(|(a, b)| {
+            format!(
+                "CREATE FUNCTION trap.lie({a}, {b}) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+                 CREATE OPERATOR trap.= (LEFTARG = {a}, RIGHTARG = {b}, FUNCTION = trap.lie);"
+            )
+        })
+        .concat();
+    for worker in &nodes.0[1..] {
+        worker.sql(
+            DB,
+            &format!(
+                "{HERE}; CREATE SCHEMA trap; {traps} ALTER DATABASE {DB} SET search_path = trap, pg_catalog, public"
+            ),
+        );
+    }
+    nodes.sql("SELECT attach_ip_source('e', '{src}')");
+    for worker in &nodes.0[1..] {
+        assert_eq!(worker.lines(DB, "SELECT attached_as FROM ip_source"), ["public.e"]);
+    }
+    nodes.sql("SELECT detach_ip_source('e')");
+    for worker in &nodes.0[1..] {
+        assert_eq!(worker.value(DB, "SELECT count(*) FROM ip_source"), "0");
+    }
+    nodes.first().wait_value(DB, "SELECT count(*) FROM cluster_status WHERE failure IS NULL", "3");
+}
+
+#[test]
+fn a_node_that_cannot_be_told_of_a_table_is_named_with_what_to_do() {
+    if !needs::has("citus", "a_node_that_cannot_be_told_of_a_table_is_named_with_what_to_do") {
+        return;
+    }
+    let nodes = Nodes::start();
+    for node in &nodes.0 {
+        let granted = "GRANT EXECUTE ON FUNCTION attach_ip_source, detach_ip_source, observe_addresses TO otto";
+        node.sql(DB, &format!("{HERE}; CREATE ROLE otto LOGIN; {granted}"));
+    }
+    let grant = format!("{HERE}; GRANT EXECUTE ON FUNCTION _note_source TO otto");
+    nodes.0[1].sql(DB, &grant);
+    otto_has(&nodes, "e");
+    let said = |sql: &str| {
+        let output = nodes.first().psql(DB, sql);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let noted = || {
+        let count = "SELECT count(*) FROM ip_source WHERE attached_as = 'public.e'";
+        [nodes.0[1].value(DB, count), nodes.0[2].value(DB, count)].concat()
+    };
+    let attach = "SET ROLE otto; SELECT attach_ip_source('e', '{src}')";
+    let (does_not, still) =
+        ("does not count the rows of public.e in its ip_source", "still has public.e in its ip_source");
+    let warned = said(attach);
+    assert_eq!(warned.matches(does_not).count(), 1, "{warned}");
+    assert!(
+        warned.contains("Run GRANT EXECUTE ON FUNCTION public._note_source TO otto there, and attach the table again."),
+        "{warned}"
+    );
+    assert_eq!(noted(), "10");
+    nodes.0[2].sql(DB, &grant);
+    let warned = said(attach);
+    assert!(!warned.contains("WARNING"), "{warned}");
+    assert_eq!(noted(), "11");
+    // A worker whose extension is older.
+    let away =
+        "ALTER EXTENSION asn_inventory DROP FUNCTION _note_source(text, text[], text, text, text, text, text, text);
+                DROP FUNCTION _note_source";
+    nodes.0[2].sql(DB, &format!("{HERE}; {away}"));
+    let warned = said("SELECT detach_ip_source('e')");
+    assert_eq!(warned.matches(still).count(), 1, "{warned}");
+    assert!(
+        warned.contains("Run ALTER EXTENSION asn_inventory UPDATE there, and attach the table and detach it again."),
+        "{warned}"
+    );
+    assert_eq!(noted(), "01");
+    // What somebody makes in its place does not run.
+    nodes.0[2].sql(
+        DB,
+        &format!(
+            "{HERE}; CREATE TABLE ran (at timestamptz DEFAULT now());
+             CREATE FUNCTION _note_source(text, text[], text, text, text, text, text, text) RETURNS void LANGUAGE sql AS 'INSERT INTO ran DEFAULT VALUES'"
+        ),
+    );
+    let warned = said("SELECT attach_ip_source('e', '{src}')");
+    assert_eq!(warned.matches(does_not).count(), 2, "{warned}");
+    assert!(warned.contains("does not belong to the extension"), "{warned}");
+    assert_eq!((nodes.0[2].value(DB, "SELECT count(*) FROM ran"), noted()), ("0".into(), "01".into()));
 }
 
 #[test]

@@ -137,7 +137,8 @@ fn an_index_is_enough_on_shards_that_come_later() {
     let another = node(&[]);
     nodes.add(&another);
     another.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
-    nodes.sql("ALTER TABLE f REPLICA IDENTITY FULL; SELECT rebalance_table_shards('f', shard_transfer_mode => 'block_writes')");
+    nodes.sql("ALTER TABLE f REPLICA IDENTITY FULL");
+    nodes.sql("SELECT rebalance_table_shards('f', shard_transfer_mode => 'block_writes')");
     nodes.sql("INSERT INTO f SELECT g, '34.65.0.0'::inet + g FROM generate_series(101, 200) g");
     let there = "SELECT coalesce(sum(observation_count), 0) > 0 FROM ip_inventory";
     another.wait_value(DB, there, "t");

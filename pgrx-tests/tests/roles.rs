@@ -7,7 +7,7 @@ use std::path::Path;
 const DB: &str = "postgres";
 
 /// The SQL blocks of the page, in its order.
-fn blocks() -> Vec<String> {
+pub fn blocks() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/roles.md");
     let page = std::fs::read_to_string(page).expect("the page");
     page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().expect("a block").to_owned()).collect()
@@ -135,6 +135,16 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
             _ => assert_eq!(outcome.expect_err(statement).code, "42501", "monitor: {statement}"),
         }
     }
+    // What attaching calls on the other nodes of a cluster does nothing here.
+    let may = "SELECT r, has_function_privilege(r, p.oid, 'EXECUTE') FROM pg_proc p, unnest('{anna,otto,ada,monitor}'::text[]) r
+               WHERE p.proname = '_note_source' ORDER BY r";
+    assert_eq!(cluster.lines(DB, may), ["ada|t", "anna|f", "monitor|f", "otto|t"]);
+    let refused =
+        cluster.fails(DB, "SELECT _note_source('public.own_events', '{ip}', NULL, NULL, NULL, NULL, NULL, 'trigger')");
+    assert_eq!(
+        (refused.code.as_str(), refused.message.as_str()),
+        ("55000", "table \"own_events\" cannot be noted here")
+    );
     // The operator's and the admin's calls had effects.
     assert_eq!(cluster.value(DB, "SELECT maxmind_status FROM ip_inventory WHERE ip_address = '8.8.8.8'"), "found");
     assert_eq!(

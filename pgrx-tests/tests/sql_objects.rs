@@ -267,6 +267,7 @@ fn a_role_without_grants_may_look_up_and_is_refused_the_rest() {
         "SELECT * FROM enrichment_progress",
         "SELECT * FROM cluster_status",
         "SELECT * FROM _every_node('status')",
+        "SELECT _note_source('public.e', '{src}', NULL, NULL, NULL, NULL, NULL, 'trigger')",
         "SELECT asn_inventory_distribute()",
         "SELECT * FROM ip_story('8.8.8.8')",
         "SELECT * FROM top_networks",

@@ -155,6 +155,10 @@ fn an_update_keeps_the_data_and_the_work_goes_on() {
     let may = "SELECT has_function_privilege('old_admin', 'attach_ip_source(regclass, text[], text, text, text, text)', 'EXECUTE WITH GRANT OPTION'),
                       has_function_privilege('old_reader', 'attach_ip_source(regclass, text[], text, text, text, text)', 'EXECUTE')";
     assert_eq!(cluster.lines("going_on", may), ["t|f"]);
+    // What attaching calls on the other nodes of a cluster, too.
+    let note = "SELECT has_function_privilege('old_admin', p.oid, 'EXECUTE'), has_function_privilege('old_reader', p.oid, 'EXECUTE')
+                FROM pg_proc p WHERE p.proname = '_note_source'";
+    assert_eq!(cluster.lines("going_on", note), ["t|f"]);
     // Users' grants stay, and are in a dump: the extension's own rights are not.
     let taken = "SELECT count(*) FROM pg_init_privs WHERE initprivs::text LIKE '%old_%'";
     assert_eq!(cluster.value("going_on", taken), "0");

@@ -12,7 +12,7 @@ use crate::sql_function;
 
 sql_function!(
     /// `_secure_extension(made text[], for_readers text[])`: `made` are the names of the relations and functions (with `()`, of functions alone) that the
-    /// script made; null: all of the extension's. `for_readers` are those of the functions that the views call.
+    /// script made; null: all of the extension's. `for_readers` are those of the functions that the views and older functions call.
     secure_extension,
     pg_finfo_secure_extension,
     |call: Call| {
@@ -121,8 +121,9 @@ const REVOCATIONS: &str = "
     ORDER BY 1";
 
 /// GRANT statements for functions that 0.1.0 did not have and that its readers' functions and views call now. Who may call
-/// `mmdb_networks()` may call what returns its rows; who may call `_worker_status()`, which the status views call (0.1.0
-/// names it without the underscore), may call the others. `$1` is the extension, `$2` the names of the new functions.
+/// `mmdb_networks()` may call what returns its rows; who may attach tables, what notes them on the other nodes of a cluster; who
+/// may call `_worker_status()`, which the status views call (0.1.0 names it without the underscore), may call the others. `$1`
+/// is the extension, `$2` the names of the new functions.
 const GRANTS: &str = "
     WITH member AS MATERIALIZED (
              SELECT p.oid, p.proname, p.proacl, p.proowner FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_proc p ON p.oid = d.objid
@@ -132,6 +133,7 @@ const GRANTS: &str = "
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END)
     FROM member w, pg_catalog.aclexplode(w.proacl) a, member n
     WHERE w.proname = ANY (CASE n.proname WHEN '_mmdb_network_rows' THEN ARRAY['mmdb_networks']
+                                          WHEN '_note_source' THEN ARRAY['attach_ip_source']
                                           ELSE ARRAY['_worker_status', 'worker_status'] END)
       AND a.grantee <> w.proowner AND a.privilege_type = 'EXECUTE' AND n.proname = ANY ($2)
     ORDER BY 1";

@@ -218,19 +218,17 @@ pub fn adopt(schema: &Schema, table: pg_sys::Oid) -> bool {
         return false;
     }
     let Some(name) = relation_name(table) else { return false };
-    Sql::on(schema, c"ip_source").run(&adoption(schema, "$1", "$2"), &[of(table)[0], argument::text(&name)]) > 0
-}
-
-/// The statement for that: `table` and `name` are SQL.
-pub(super) fn adoption(schema: &Schema, table: &str, name: &str) -> String {
-    format!(
-        "UPDATE {0}.ip_source s SET tbl = {table}
-         WHERE s.tbl = (SELECT l.tbl FROM {0}.ip_source l WHERE l.attached_as = {name}
-                            AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.tbl)
-                        ORDER BY l.attached_at DESC LIMIT 1)
-             AND NOT EXISTS (SELECT FROM {0}.ip_source other WHERE other.tbl = {table})",
-        schema.name
-    )
+    Sql::on(schema, c"ip_source").run(
+        &format!(
+            "UPDATE {0}.ip_source s SET tbl = $1
+             WHERE s.tbl = (SELECT l.tbl FROM {0}.ip_source l WHERE l.attached_as = $2
+                                AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.tbl)
+                            ORDER BY l.attached_at DESC LIMIT 1)
+                 AND NOT EXISTS (SELECT FROM {0}.ip_source other WHERE other.tbl = $1)",
+            schema.name
+        ),
+        &[of(table)[0], argument::text(&name)],
+    ) > 0
 }
 
 /// The attached tables, each with its name. Of one that Citus has made anew, the table that has its name now.
