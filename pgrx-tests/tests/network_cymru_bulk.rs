@@ -187,3 +187,33 @@ fn thousands_of_networks_use_sessions_of_bounded_size() {
     assert_eq!(world.fakes.counts(Service::Whois).addresses, 12_000, "each once");
     assert_eq!(world.fakes.counts(Service::Dns).addresses, 0, "DNS is for names only");
 }
+
+#[test]
+fn rows_that_a_session_holds_by_the_thousand_stop_no_other() {
+    let world = start();
+    world.cluster.set("asn_inventory.cymru", "off");
+    world.wait_source("cymru", "state", "off");
+    world.sql(
+        "INSERT INTO ip_observation (address, seen, first_seen, last_seen)
+             SELECT '45.0.0.1'::inet + 256 * n, 1, now(), now() FROM generate_series(0, 4999) n;
+         SELECT absorb_observations()",
+    );
+    world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'skipped'", "5000");
+    // They are due, and held, when the next worker comes to them.
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.sql("UPDATE ip_inventory SET cymru_status = 'pending', cymru_detail = NULL");
+    let mut holder = world.cluster.client();
+    holder.batch_execute("BEGIN; SELECT 1 FROM ip_inventory FOR UPDATE").unwrap();
+    world.cluster.set("asn_inventory.cymru", "on");
+    world.cluster.set("asn_inventory.databases", "");
+    wait_until("the session", || world.fakes.count(Service::Whois) > 0);
+    // To look for each of them whether it is held would take minutes.
+    world.ingest(&["45.200.0.1"]);
+    world.wait_row("45.200.0.1", "cymru_status", "found");
+    let found = "SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'";
+    assert_eq!(world.value(found), "1");
+    holder.batch_execute("ROLLBACK").unwrap();
+    world.wait(found, "5001");
+    only_bulk(&world);
+}

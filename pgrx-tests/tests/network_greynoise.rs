@@ -381,3 +381,34 @@ fn a_wrapped_address_that_must_not_be_sent_is_due_once_it_may() {
     world.cluster.set("asn_inventory.never_ask", "");
     wrapped.iter().for_each(|ip| world.wait_row(ip, STATUS, "not_found"));
 }
+
+#[test]
+fn a_row_that_a_session_holds_keeps_no_other_from_being_due_again() {
+    let world = world(World::options().conf("never_ask", "8.8.8.0/24"));
+    let ips = ["8.8.8.1", "8.8.8.2", "8.8.8.3"];
+    insert(&world, &ips);
+    ips.iter().for_each(|ip| world.wait_row(ip, STATUS, "skipped"));
+    let mut holder = world.cluster.client();
+    let hold = "BEGIN; SELECT 1 FROM ip_inventory WHERE ip_address = '8.8.8.1' FOR UPDATE";
+    holder.batch_execute(hold).unwrap();
+    world.cluster.set("asn_inventory.never_ask", "");
+    ips[1..].iter().for_each(|ip| world.wait_row(ip, STATUS, "not_found"));
+    assert_eq!(world.row(ips[0], STATUS), "skipped");
+    holder.batch_execute("ROLLBACK").unwrap();
+    world.wait_row(ips[0], STATUS, "not_found");
+
+    // The same of rows that wait for the quota, once it opens.
+    world.fakes.fault(status(429, Some("3600")));
+    world.sql("UPDATE ip_inventory SET greynoise_status = 'pending'");
+    insert(&world, &["8.8.8.4"]);
+    world.wait_source("greynoise", "state", "quota");
+    world.wait("SELECT count(*) > 0 FROM ip_inventory WHERE greynoise_status = 'quota'", "t");
+    let waits = world.value("SELECT host(ip_address) FROM ip_inventory WHERE greynoise_status = 'quota' LIMIT 1");
+    holder.batch_execute(&hold.replace(ips[0], &waits)).unwrap();
+    world.fakes.clear_faults();
+    world.cluster.reload();
+    world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", "3");
+    assert_eq!(world.row(&waits, STATUS), "quota");
+    holder.batch_execute("ROLLBACK").unwrap();
+    world.wait_row(&waits, STATUS, "not_found");
+}

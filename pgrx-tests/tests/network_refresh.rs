@@ -257,10 +257,35 @@ fn an_answer_that_cannot_be_renewed_is_kept_and_left_alone_for_a_while() {
     world.wait_source("cymru", "state", "off");
     make_old();
     let before = world.fakes.count(Service::Greynoise);
-    assert_eq!(refresh(&world, "refresh_stale('greynoise')"), "1|0|0|0|0|1|0");
+    assert_eq!(refresh(&world, "refresh_range('218.92.0.2', 'greynoise')"), "1|0|0|0|0|1|0");
     assert_eq!(world.row("218.92.0.2", left_alone), "not_found|asn_inventory.never_ask|t");
+    // Who waits for it has it written once.
+    let until = world.row("218.92.0.2", "greynoise_retry_at");
+    world.sql("SELECT enrich_ip('218.92.0.2', '60s')");
+    assert_eq!(world.row("218.92.0.2", "greynoise_retry_at"), until);
     assert_eq!(world.fakes.count(Service::Greynoise), before);
     world.cluster.set("asn_inventory.never_ask", "");
     world.wait_row("218.92.0.2", none, "not_found||");
     assert_eq!(refresh(&world, "refresh_stale('greynoise')"), "1|0|0|0|1|0|0");
+}
+
+#[test]
+fn addresses_that_must_not_be_asked_about_take_no_place_in_a_refresh() {
+    let world = answered(World::options());
+    world.cluster.set("asn_inventory.never_ask", "218.92.0.1/32");
+    world.cluster.set("asn_inventory.cymru", "off");
+    world.wait_source("cymru", "state", "off");
+    world.sql(
+        "UPDATE ip_inventory SET scanner_ts = now() - interval '8 days', cymru_ts = now() - interval '91 days'
+             WHERE ip_address IN ('218.92.0.1', '45.10.0.1')",
+    );
+    let since = now(&world);
+    // The most observed one is hidden.
+    assert_eq!(refresh(&world, "refresh_stale('greynoise', 1)"), "1|0|0|0|1|0|0");
+    assert_eq!(again(&world, "scanner_ts", &since), ["45.10.0.1"]);
+    assert_eq!(refresh(&world, "refresh_stale('greynoise', 1)"), NOTHING);
+    world.cluster.set("asn_inventory.cymru", "on");
+    world.wait_source("cymru", "state", "ok");
+    assert_eq!(refresh(&world, "refresh_stale('cymru', 1)"), "1|1|1|0|0|0|0");
+    assert_eq!(again(&world, "cymru_ts", &since), ["45.10.0.1"]);
 }

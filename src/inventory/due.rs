@@ -3,6 +3,7 @@
 //!
 //! Conditions are about `ip_inventory i`; statements elsewhere are put together from them.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
@@ -107,8 +108,8 @@ pub enum Which<'a> {
     Due,
     /// Those whose answer is older than its life, most observed first, but for addresses in these networks.
     Stale(&'a [IpNetwork]),
-    /// Those without an answer, or with an old one, whenever they were last tried.
-    Outdated,
+    /// Those without an answer, or with an old one, whenever they were last tried, but for addresses in these networks.
+    Outdated(&'a [IpNetwork]),
     /// Of these addresses, those that are due or stale.
     DueOf(&'a [IpAddr]),
     /// Of these addresses, those without an answer, or with an old one.
@@ -126,7 +127,7 @@ pub fn claim(schema: &Schema, source: Source, which: Which<'_>, lives: &Lifetime
     let condition = match which {
         Which::Due => format!("{missing} AND {now}"),
         Which::Stale(_) => format!("{old} AND {now} AND NOT i.ip_address <<= ANY ($3)"),
-        Which::Outdated => format!("({missing} OR {old})"),
+        Which::Outdated(_) => format!("({missing} OR {old}) AND NOT i.ip_address <<= ANY ($3)"),
         Which::DueOf(_) => format!("i.ip_address = ANY ($3) AND ({missing} OR {old}) AND {now}"),
         Which::OutdatedOf(_) => format!("i.ip_address = ANY ($3) AND ({missing} OR {old})"),
         Which::All(..) => format!("i.ip_address = ANY ($3) AND {} IS NOT TRUE", answered_since(source, 4)),
@@ -139,7 +140,7 @@ pub fn claim(schema: &Schema, source: Source, which: Which<'_>, lives: &Lifetime
     if let Which::DueOf(ips) | Which::OutdatedOf(ips) | Which::All(ips, _) = which {
         arguments.push(argument::addresses(ips));
     }
-    if let Which::Stale(never_ask) = which {
+    if let Which::Stale(never_ask) | Which::Outdated(never_ask) = which {
         arguments.push(networks(&secret::forms(never_ask)));
     }
     if let Which::All(_, since) = which {
@@ -243,7 +244,8 @@ pub fn fail(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
 }
 
 /// Notes that a source is not to be asked about addresses, and why. A row that has an answer keeps it and its status, and is
-/// left alone for a while: it goes on being stale, and would be looked for without end.
+/// left alone for a while: it goes on being stale, and would be looked for without end. One that says so already is not
+/// written again: sessions may ask about it all the time.
 pub fn skip(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
     let (pause, _) = pauses(source);
     let has_answer = format!("i.{source}_status IN ('found', 'not_found')");
@@ -252,22 +254,18 @@ pub fn skip(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
             "UPDATE {s}.ip_inventory i SET {source}_detail = $2,
                  {source}_status = CASE WHEN {has_answer} THEN i.{source}_status ELSE 'skipped' END,
                  {source}_retry_at = CASE WHEN {has_answer} THEN now() + interval '{pause}' END
-             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
-            s = schema.name
+             WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'
+                 AND (NOT {has_answer} OR i.{source}_detail IS DISTINCT FROM $2 OR {now})",
+            s = schema.name,
+            now = now(source)
         ),
         &[argument::addresses(ips), argument::text(reason)],
     );
 }
 
-/// Makes rows due again that were skipped for a reason that a setting took away; `limit` at most. Returns how many it found.
-/// Addresses in `never_ask`, as they are written or as they are meant, stay as they are. Of those whose ASN MaxMind has
-/// learned since, and of those that have an answer, only the reason goes.
-pub fn unskip(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetwork]) -> u64 {
-    crate::pg::tx::read_everything();
-    let ips = skipped_by_setting(schema, source, limit, never_ask);
-    if ips.is_empty() {
-        return 0;
-    }
+/// Makes rows due again that were skipped for a reason that a setting took away. Of those whose ASN MaxMind has learned
+/// since, and of those that have an answer, only the reason goes.
+pub fn unskip(schema: &Schema, source: Source, ips: &[IpAddr]) {
     let status = match source {
         Source::GreyNoise => "'pending'",
         _ => "CASE WHEN i.asn_source = 'maxmind' THEN 'skipped' ELSE 'pending' END",
@@ -280,9 +278,8 @@ pub fn unskip(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetw
             by_setting(source),
             s = schema.name
         ),
-        &[argument::addresses(&ips)],
+        &[argument::addresses(ips)],
     );
-    ips.len() as u64
 }
 
 /// Rows that a setting keeps from being asked about. Version 0.2.0 said of IPv6 addresses that stand for an IPv4 address, where
@@ -298,8 +295,17 @@ fn by_setting(source: Source) -> String {
     }
 }
 
-/// Those of them that are not in `never_ask`; `limit` at most.
-fn skipped_by_setting(schema: &Schema, source: Source, limit: usize, never_ask: &[IpNetwork]) -> Vec<IpAddr> {
+/// Rows that a setting kept from being asked about, and that are not in `never_ask`, as they are written or as they are
+/// meant; nor among `but`. `limit` at most.
+pub fn skipped_by_setting(
+    schema: &Schema,
+    source: Source,
+    limit: usize,
+    never_ask: &[IpNetwork],
+    but: &[IpAddr],
+) -> Vec<IpAddr> {
+    crate::pg::tx::read_everything();
+    let but: HashSet<&IpAddr> = but.iter().collect();
     let sql = Sql::on(schema, c"ip_inventory");
     let mut cursor = sql.cursor(
         &format!(
@@ -317,7 +323,7 @@ fn skipped_by_setting(schema: &Schema, source: Source, limit: usize, never_ask: 
         }
         let all = (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip));
         // Not every form can be named as a network.
-        ips.extend(all.filter(|ip| !is_secret(never_ask, *ip)));
+        ips.extend(all.filter(|ip| !is_secret(never_ask, *ip) && !but.contains(ip)));
     }
     ips.truncate(limit);
     ips

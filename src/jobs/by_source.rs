@@ -51,15 +51,17 @@ pub fn measure(job: &Job) -> Option<u64> {
 
 fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
     let bits = job.sources.load(Ordering::Relaxed);
-    let lifetimes = settings::lifetimes();
+    let (lifetimes, never_ask) = (settings::lifetimes(), settings::policy().never_ask);
+    // Rows that must not be asked about go on being stale: they would take the places of others each time.
+    let outdated = Which::Outdated(&never_ask);
     let most = job.max_ips.load(Ordering::Relaxed).max(1) as usize;
     let mut ips: Vec<(u64, IpAddr)> = Vec::new();
     let mut add = |rows: Vec<Target>| ips.extend(rows.into_iter().map(|row| (row.seen, row.ip)));
     if bits & sources::CYMRU != 0 {
-        add(due::claim(schema, Source::Cymru, Which::Outdated, &lifetimes, most));
+        add(due::claim(schema, Source::Cymru, outdated, &lifetimes, most));
     }
     if bits & sources::GREYNOISE != 0 {
-        add(due::claim(schema, Source::GreyNoise, Which::Outdated, &lifetimes, most));
+        add(due::claim(schema, Source::GreyNoise, outdated, &lifetimes, most));
     }
     if bits & sources::MAXMIND != 0 {
         add(due::claim_at_maxmind(schema, job.stale_before.load(Ordering::Relaxed), most));

@@ -11,7 +11,7 @@ use super::side::Network;
 use super::tables;
 use super::tables::{in_schema, part_in_schema, refusal};
 use crate::inventory::distrust::Doubt;
-use crate::inventory::{asn, due, greynoise};
+use crate::inventory::{asn, greynoise};
 use crate::pg::{time, tx};
 use crate::shared::trouble::Work;
 use crate::shared::{source, watched};
@@ -67,11 +67,10 @@ impl Network {
                 Some(Event::LedgerKept { pays, refused: kept.err() })
             }
             Effect::Reopen { ledger, waiting } => {
-                Some(Event::Reopened(tables::reopen(&ledger, &waiting).err().map(refusal)))
+                Some(Event::Reopened(tables::reopen(&ledger, &waiting).map_err(refusal)))
             }
-            Effect::Unskip { source, limit, never_ask } => {
-                let rows = in_schema(Work::Unskip, |schema| due::unskip(schema, source, limit, &never_ask));
-                Some(Event::Unskipped(source, rows.map_err(refusal)))
+            Effect::Unskip(source, which) => {
+                Some(Event::Unskipped(source, tables::unskip(source, &which).map_err(refusal)))
             }
             Effect::Wake(ticket) => {
                 ask::done(ticket);

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use enrich::address::effective;
-use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, Reasons, Refusal, Unwritten, Written, by_reason};
+use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, NotDue, Reasons, Refusal, Unwritten, Written, by_reason};
 use enrich::campaign::claim::{Claim, Found, Rows};
+use enrich::campaign::unskip::Skipped;
+use enrich::cymru::AsName;
 use enrich::cymru::answer::Answer;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
@@ -22,6 +24,8 @@ use crate::shared::watched;
 
 /// Rows of one statement.
 const BATCH: usize = 5_000;
+/// Writes of one transaction that fail, after which the rest is left for later: each may have waited.
+const PATIENCE: u32 = 64;
 
 /// Runs `f` on the extension's schema in a transaction of its own, and shows how it went. Nothing, where the extension is
 /// gone.
@@ -79,9 +83,10 @@ pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
         for part in batch.prefixes.chunks(BATCH) {
             cymru::keep_prefixes(schema, part, &lifetimes);
         }
-        write_or_halve(&batch.details, &mut |part| asn::keep_details(schema, part), &mut |about, failure| {
-            nameless += 1;
-            if nameless == 1 {
+        let mut write = |part: &[AsName]| asn::keep_details(schema, part);
+        write_or_halve(&mut halving(), &batch.details, &mut write, &mut |part, failure| {
+            nameless += part.len();
+            if let ([about, ..], Some(failure), true) = (part, failure, nameless == 1) {
                 pgrx::log!("asn_inventory: AS{} cannot be written: {}", about.asn, failure.message);
             }
         });
@@ -105,25 +110,63 @@ pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
         write_notes(schema, Source::GreyNoise, &batch.failed, &batch.skipped, &mut refused);
         let until = time::from_unix_us(batch.until);
         let mut write = |part: &[IpAddr]| greynoise::out_of_quota(schema, part, until);
+        let Refused { halving, broken, .. } = &mut refused;
         // Where a lock keeps a row from it, it stays due, and the source is closed.
-        write_or_halve(&batch.spent, &mut write, &mut |ip, failure| {
-            if !failure.is_lock() {
-                refused.broken.push((*ip, failure));
+        write_or_halve(halving, &batch.spent, &mut write, &mut |part, failure| {
+            if let ([ip], Some(failure)) = (part, failure.filter(|failure| !failure.is_lock())) {
+                broken.push((*ip, failure));
             }
         });
     });
     told(Work::GreynoiseWrite, written, refused)
 }
 
-/// Writes the ledger down and makes rows due that wait for the quota. If a reload ends this worker, it should not cost
-/// a question: then nothing is written.
-pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<(), tx::Failure> {
+/// Writes the ledger down and makes rows due that wait for the quota; returns those that others hold. If a reload ends
+/// this worker, it should not cost a question: then nothing is written.
+///
+/// # Errors
+/// Why the ledger could not be written.
+pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<NotDue, tx::Failure> {
+    let mut kept = Kept::default();
     in_schema(Work::Ledger, |schema| {
         if is_served() {
             greynoise::keep_ledger(schema, ledger);
-            greynoise::reopen(schema, waiting);
+            kept.make_due(waiting, |part| greynoise::reopen(schema, part));
         }
-    })
+    })?;
+    Ok(kept.told(Work::Ledger))
+}
+
+/// Makes rows due again that a setting kept from being asked about. Returns how many it found, and those of them that
+/// could not be.
+///
+/// # Errors
+/// Why they could not be looked for.
+pub fn unskip(source: Source, which: &Skipped) -> Result<(usize, NotDue), tx::Failure> {
+    let mut kept = Kept::default();
+    let found = part_in_schema(Work::Unskip, |schema| {
+        let found;
+        let ips = match which {
+            Skipped::These(ips) => ips,
+            Skipped::Any { limit, never_ask, but } => {
+                found = due::skipped_by_setting(schema, source, *limit, never_ask, but);
+                &found
+            }
+        };
+        for part in ips.chunks(BATCH) {
+            pgrx::check_for_interrupts!();
+            kept.make_due(part, |part| due::unskip(schema, source, part));
+        }
+        ips.len()
+    })?;
+    let is_all = match which {
+        Skipped::These(_) => true,
+        Skipped::Any { but, .. } => but.is_empty(),
+    };
+    if is_all && kept.not_due.is_empty() {
+        watched::succeeded(Work::Unskip);
+    }
+    Ok((found, kept.told(Work::Unskip)))
 }
 
 /// Whether the launcher keeps a worker for this database, as things are set. In a transaction.
@@ -133,8 +176,60 @@ fn is_served() -> bool {
         || catalog::database_name().is_some_and(|name| named.iter().any(|of| of.as_bytes() == name.to_bytes()))
 }
 
+/// Rows that could not be made due, and why.
+struct Kept {
+    halving: Halving,
+    not_due: NotDue,
+    /// One of the locks that others hold, and the first row that is at fault itself.
+    lock: Option<tx::Failure>,
+    broken: Option<(IpAddr, tx::Failure)>,
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept { halving: halving(), not_due: NotDue::default(), lock: None, broken: None }
+    }
+}
+
+impl Kept {
+    fn make_due(&mut self, ips: &[IpAddr], mut write: impl FnMut(&[IpAddr])) {
+        let Kept { halving, not_due, lock, broken } = self;
+        write_or_halve(halving, ips, &mut write, &mut |part, failure| match failure {
+            None => not_due.left.extend_from_slice(part),
+            Some(failure) if failure.is_lock() => {
+                not_due.locked.extend_from_slice(part);
+                *lock = Some(failure);
+            }
+            Some(failure) => {
+                not_due.broken.extend_from_slice(part);
+                if let [ip] = part {
+                    broken.get_or_insert((*ip, failure));
+                }
+            }
+        });
+    }
+
+    /// The rows. Reports those that cannot be written, in one line, and locks once they have lasted.
+    fn told(self, work: Work) -> NotDue {
+        if let Some((ip, failure)) = self.broken {
+            let why = watched::why(&failure, self.not_due.broken.len() - 1);
+            if watched::is_news(work, &failure) {
+                pgrx::log!(
+                    "asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}"
+                );
+            }
+            watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure });
+        }
+        if let Some(lock) = self.lock {
+            watched::failed(work, &lock);
+        }
+        self.not_due
+    }
+}
+
 /// Rows of a batch that could not be written, and why.
 struct Refused<A> {
+    halving: Halving,
     unwritten: Unwritten<A>,
     /// One of the locks that others hold.
     lock: Option<tx::Failure>,
@@ -144,14 +239,14 @@ struct Refused<A> {
 
 impl<A> Default for Refused<A> {
     fn default() -> Refused<A> {
-        Refused { unwritten: Unwritten::default(), lock: None, broken: Vec::new() }
+        Refused { halving: halving(), unwritten: Unwritten::default(), lock: None, broken: Vec::new() }
     }
 }
 
 /// The result of a batch. Reports rows that cannot be written, in one line, and locks once they have lasted.
 fn told<A>(work: Work, written: Result<(), tx::Failure>, refused: Refused<A>) -> Written<A> {
     written.map_err(refusal)?;
-    let Refused { mut unwritten, lock, broken } = refused;
+    let Refused { mut unwritten, lock, broken, .. } = refused;
     if let Some((ip, failure)) = broken.first() {
         let why = watched::why(failure, broken.len() - 1);
         pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}");
@@ -169,12 +264,12 @@ fn write_answers<A: Clone>(rows: &[(IpAddr, A)], refused: &mut Refused<A>, write
     let mut write = |rows: &[(IpAddr, A)]| {
         let _ = write(rows);
     };
-    write_or_halve(rows, &mut write, &mut |(ip, answer), failure| {
-        if failure.is_lock() {
-            refused.unwritten.locked.push((*ip, answer.clone()));
-            refused.lock = Some(failure);
-        } else {
-            refused.broken.push((*ip, failure));
+    let Refused { halving, unwritten, lock, broken } = refused;
+    write_or_halve(halving, rows, &mut write, &mut |part, failure| match (part, failure) {
+        ([(ip, _)], Some(failure)) if !failure.is_lock() => broken.push((*ip, failure)),
+        (part, failure) => {
+            unwritten.locked.extend_from_slice(part);
+            *lock = failure.or_else(|| lock.take());
         }
     });
 }
@@ -182,27 +277,38 @@ fn write_answers<A: Clone>(rows: &[(IpAddr, A)], refused: &mut Refused<A>, write
 /// Writes why rows have no answer. Not noted, each would be asked about again at once.
 fn write_notes<A>(schema: &Schema, source: Source, failed: &Reasons, skipped: &Reasons, refused: &mut Refused<A>) {
     type Note = fn(&Schema, Source, &[IpAddr], &str);
+    let Refused { halving, unwritten, lock, broken } = refused;
     for (rows, note) in [(failed, due::fail as Note), (skipped, due::skip as Note)] {
         for (reason, ips) in by_reason(rows) {
-            write_or_halve(&ips, &mut |part| note(schema, source, part, reason), &mut |ip, failure| {
-                if failure.is_lock() {
-                    refused.unwritten.unnoted.insert(*ip);
-                    refused.lock = Some(failure);
-                } else {
-                    refused.broken.push((*ip, failure));
+            let mut write = |part: &[IpAddr]| note(schema, source, part, reason);
+            write_or_halve(halving, &ips, &mut write, &mut |part, failure| match (part, failure) {
+                ([ip], Some(failure)) if !failure.is_lock() => broken.push((*ip, failure)),
+                (part, failure) => {
+                    unwritten.unnoted.extend(part);
+                    *lock = failure.or_else(|| lock.take());
                 }
             });
         }
     }
 }
 
-/// Writes a batch within the transaction, and hands those rows that cannot be written, and why, to `refused`.
-fn write_or_halve<T>(rows: &[T], write: &mut impl FnMut(&[T]), refused: &mut impl FnMut(&T, tx::Failure)) {
-    // Every answer is either written or told of: it has been paid for.
-    Halving::new("asn_inventory network", u32::MAX).write(rows, &batch::hurry, write, &mut |outcome| {
-        if let Outcome::Refused(row, failure) = outcome {
-            refused(row, failure);
-        }
+fn halving() -> Halving {
+    Halving::new("asn_inventory network", PATIENCE)
+}
+
+/// Writes a batch within the transaction. Hands rows that are not written to `refused`: one that cannot be written, and
+/// why; or, without a reason, several that were left after too many of those. Each row is either written or told of: an
+/// answer has been paid for.
+fn write_or_halve<T>(
+    halving: &mut Halving,
+    rows: &[T],
+    write: &mut impl FnMut(&[T]),
+    refused: &mut impl FnMut(&[T], Option<tx::Failure>),
+) {
+    halving.write(rows, &batch::hurry, write, &mut |outcome| match outcome {
+        Outcome::Written(..) => {}
+        Outcome::Refused(row, failure) => refused(std::slice::from_ref(row), Some(failure)),
+        Outcome::Left(rows) => refused(rows, None),
     });
 }
 

@@ -93,6 +93,34 @@ impl<A> Default for Unwritten<A> {
     }
 }
 
+/// Rows that were to be made due again, and are not.
+#[derive(Clone, Debug, Default)]
+pub struct NotDue {
+    /// Those that other sessions hold.
+    pub locked: Vec<IpAddr>,
+    /// Those that were not tried: so many others could not be written that they would have taken too long.
+    pub left: Vec<IpAddr>,
+    /// Those that cannot be written. The writer has reported the reason.
+    pub broken: Vec<IpAddr>,
+}
+
+impl NotDue {
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.locked.len() + self.left.len() + self.broken.len()
+    }
+
+    /// Whether all were made due.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those to try again, in the order to try them in: what was not tried comes before what is held.
+    pub fn again(self) -> Vec<IpAddr> {
+        [self.left, self.locked].concat()
+    }
+}
+
 /// The result of a batch.
 pub type Written<A> = Result<Unwritten<A>, Refusal>;
 

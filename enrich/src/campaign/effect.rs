@@ -2,12 +2,11 @@
 
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
-
 use super::batch::{CymruBatch, GreyNoiseBatch};
 use super::claim::Claim;
 use super::standing::Way;
 use super::ticket::Ticket;
+use super::unskip::Skipped;
 use crate::failure::Failure;
 use crate::fetcher::Request;
 use crate::quota::Ledger;
@@ -37,8 +36,8 @@ pub enum Effect {
         /// Questions that it pays for, which are not asked before.
         pays: u64,
     },
-    /// If this database is served: write the ledger down, and make these rows due that wait for the quota. Comes back as
-    /// [`Reopened`](super::event::Event::Reopened).
+    /// If this database is served: write the ledger down, and make those of these rows due that wait for the quota and that
+    /// nobody holds. Comes back as [`Reopened`](super::event::Event::Reopened).
     Reopen {
         /// As it is then.
         ledger: Ledger,
@@ -47,14 +46,7 @@ pub enum Effect {
     },
     /// Make rows due again that were skipped for a setting's sake. Comes back as
     /// [`Unskipped`](super::event::Event::Unskipped).
-    Unskip {
-        /// At this source.
-        source: Source,
-        /// So many at most.
-        limit: usize,
-        /// But not these.
-        never_ask: Vec<IpNetwork>,
-    },
+    Unskip(Source, Skipped),
     /// A session's address is settled.
     Wake(Ticket),
     /// Begin to read the key that the settings refer to.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::batch::{CymruBatch, GreyNoiseBatch, Refusal, Written};
+use super::batch::{CymruBatch, GreyNoiseBatch, NotDue, Refusal, Written};
 use super::claim::{Claim, Found};
 use super::given::Settings;
 use super::ticket::Ticket;
@@ -95,8 +95,8 @@ pub enum Event {
         /// Why it could not be.
         refused: Option<Refusal>,
     },
-    /// The quota was opened by hand, or could not be.
-    Reopened(Option<Refusal>),
-    /// So many rows of a source that had been skipped are due again.
-    Unskipped(Source, Result<u64, Refusal>),
+    /// The quota was opened by hand, but for these rows; or could not be.
+    Reopened(Result<NotDue, Refusal>),
+    /// So many rows of a source were found that had been skipped, and are due again but for these.
+    Unskipped(Source, Result<(usize, NotDue), Refusal>),
 }

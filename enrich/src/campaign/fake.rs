@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
+
 pub use self::rows::{FakeRow, Status};
-use super::batch::{Reasons, Refusal, Unwritten, Written, by_reason};
+use super::batch::Refusal;
 use super::claim::{Claim, Found, Rows, Target};
 use super::effect::{Effect, News};
 use super::event::{Event, Step};
@@ -17,7 +19,6 @@ use super::given::{GREYNOISE_AT_ONCE, Given, Key, Now, Settings, Switch};
 use super::standing::{Standing, Way};
 use super::ticket::Ticket;
 use super::{Campaign, POLL, secret};
-use crate::cascade::is_secret;
 use crate::cymru::{Announcement, AsName, Origin};
 use crate::failure::{Failure, FailureKind};
 use crate::fetcher::Request;
@@ -35,6 +36,8 @@ pub struct Faults {
     pub claims: bool,
     pub writes: bool,
     pub locked: Option<IpAddr>,
+    /// All rows of a network are locked.
+    pub locked_network: Option<IpNetwork>,
     pub broken: Option<IpAddr>,
     pub thread: bool,
 }
@@ -309,23 +312,13 @@ impl World {
                 let refused = self.faults.ledger.then(lock);
                 if refused.is_none() {
                     self.keep(ledger);
-                    for ip in waiting {
-                        if let Some(row) = self.rows.get_mut(&ip) {
-                            row.reopen();
-                        }
-                    }
                 }
-                self.results.push_back(Event::Reopened(refused));
+                let result = refused.map_or_else(|| Ok(self.reopen(waiting)), Err);
+                self.results.push_back(Event::Reopened(result));
             }
-            Effect::Unskip { source, .. } if self.faults.writes => {
-                self.results.push_back(Event::Unskipped(source, Err(lock())));
-            }
-            Effect::Unskip { source, limit, never_ask } => {
-                let mut rows = 0;
-                for (_, row) in self.rows.iter_mut().filter(|(ip, _)| !is_secret(&never_ask, **ip)) {
-                    rows += usize::from(rows < limit && row.unskip(source));
-                }
-                self.results.push_back(Event::Unskipped(source, Ok(rows as u64)));
+            Effect::Unskip(source, which) => {
+                let result = if self.faults.writes { Err(lock()) } else { Ok(self.unskip(source, which)) };
+                self.results.push_back(Event::Unskipped(source, result));
             }
             Effect::Wake(ticket) => self.woken.push(ticket),
             Effect::ReadKey => self.key.refused = false,
@@ -371,52 +364,6 @@ impl World {
         rows.sort_by_key(|row| (std::cmp::Reverse(row.seen), row.ip));
         rows.truncate(claim.limit);
         Found { rows, known: Vec::new() }
-    }
-
-    fn write<A: Clone>(
-        &mut self,
-        source: Source,
-        ready: &[(IpAddr, A)],
-        failed: &Reasons,
-        skipped: &Reasons,
-    ) -> Written<A> {
-        if self.faults.writes {
-            return Err(Refusal { lock: true, message: "locked".to_owned() });
-        }
-        let mut unwritten = Unwritten::default();
-        for (ip, answer) in ready {
-            if self.faults.locked == Some(*ip) {
-                unwritten.locked.push((*ip, answer.clone()));
-            } else if self.faults.broken == Some(*ip) {
-                unwritten.broken.push(*ip);
-            } else {
-                self.set(*ip, source, Status::Answered);
-            }
-        }
-        let notes =
-            [(failed, Status::Failed as fn(String) -> Status), (skipped, Status::Skipped as fn(String) -> Status)];
-        for (rows, status) in notes {
-            for (reason, ips) in by_reason(rows) {
-                for ip in ips {
-                    if self.faults.locked == Some(ip) {
-                        unwritten.unnoted.insert(ip);
-                    } else if self.faults.broken == Some(ip) {
-                        unwritten.broken.push(ip);
-                    } else {
-                        self.set(ip, source, status(reason.to_owned()));
-                    }
-                }
-            }
-        }
-        Ok(unwritten)
-    }
-
-    /// Addresses that are not in the inventory are not written.
-    fn set(&mut self, ip: IpAddr, source: Source, status: Status) {
-        let now = self.now.wall;
-        if let Some(row) = self.rows.get_mut(&ip) {
-            row.set(source, status, now);
-        }
     }
 }
 

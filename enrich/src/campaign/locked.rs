@@ -1,7 +1,8 @@
 //! What waits for a row that another session holds: answers, and notes why there is none.
 //!
 //! It waits apart from what is new, or one held row would stop all else at its source. It is tried again after a second,
-//! then later each time, a few rows first: each row that is still held costs the worker a wait.
+//! then later each time, a few rows first and more as long as those are free: each row that is still held costs the worker a
+//! wait.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,10 +13,12 @@ use super::batch::{Reasons, Unwritten};
 
 /// The first pause between two tries, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// Rows of a try, as long as others hold some.
+/// Rows of a try, as long as others hold some; twice as many after each that met no lock.
 const FEW: usize = 16;
-/// Rows of one after that.
+/// Rows of a try at most.
 const MANY: usize = 20_000;
+/// With so many rows, somebody holds the table: what is asked now would only fill the memory.
+const FULL: usize = 100_000;
 
 /// What is to be written to one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +52,8 @@ pub struct Locked<A> {
     /// When it is tried again, by the steady clock, and the pause before that.
     again_at: Duration,
     pause: Duration,
-    /// The last try met no lock.
-    free: bool,
+    /// Rows of the next try.
+    most: usize,
     /// The last row that was tried.
     last: Option<IpAddr>,
     trying: bool,
@@ -62,7 +65,7 @@ impl<A> Default for Locked<A> {
             rows: BTreeMap::new(),
             again_at: Duration::ZERO,
             pause: PAUSES.0,
-            free: false,
+            most: FEW,
             last: None,
             trying: false,
         }
@@ -73,6 +76,16 @@ impl<A> Locked<A> {
     /// Whether nothing waits, and no try is under way.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && !self.trying
+    }
+
+    /// How many rows something waits for.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether so much waits that nothing more should be asked.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() >= FULL
     }
 
     /// Whether anything waits for this row.
@@ -97,8 +110,7 @@ impl<A> Locked<A> {
         // In turns: the rows that one session holds must not hide those that another has let go.
         let after = self.rows.range((self.last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         let before = self.rows.iter().take_while(|(ip, _)| Some(**ip) <= self.last);
-        let most = if self.free { MANY } else { FEW };
-        let ips: Vec<IpAddr> = after.chain(before).map(|(ip, _)| *ip).take(most).collect();
+        let ips: Vec<IpAddr> = after.chain(before).map(|(ip, _)| *ip).take(self.most).collect();
         self.last = ips.last().copied();
         let mut rows = Rows::default();
         for ip in ips {
@@ -127,9 +139,10 @@ impl<A> Locked<A> {
         if any {
             self.pause = if trying { (self.pause * 2).min(PAUSES.1) } else { PAUSES.0 };
             self.again_at = now + self.pause;
-            self.free = false;
+            self.most = FEW;
         } else if trying {
-            (self.pause, self.again_at, self.free) = (PAUSES.0, now, true);
+            (self.pause, self.again_at) = (PAUSES.0, now);
+            self.most = (2 * self.most).min(MANY);
         }
     }
 
@@ -198,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_are_tried_in_turns_and_all_once_those_are_free() {
+    fn few_rows_are_tried_in_turns_and_more_once_those_are_free() {
         let mut locked = Locked::default();
         locked.tried(answers(0..40), NOW);
         let mut now = NOW;
@@ -215,6 +228,21 @@ mod tests {
         assert_eq!(tried(&mut locked, now).len(), 24, "at once");
         locked.tried(Rows::default(), now);
         assert!(locked.is_empty());
+    }
+
+    #[test]
+    fn a_try_grows_by_what_was_free_and_shrinks_at_a_lock() {
+        let mut locked = Locked::default();
+        locked.tried(answers(0..=255), NOW);
+        let now = NOW + PAUSES.0;
+        for most in [FEW, 2 * FEW, 4 * FEW] {
+            assert_eq!(tried(&mut locked, now).len(), most);
+            locked.tried(Rows::default(), now);
+        }
+        let rows = locked.try_again(now).expect("at once");
+        assert_eq!(rows.ready.len(), 8 * FEW);
+        locked.tried(rows, now);
+        assert_eq!(tried(&mut locked, now + PAUSES.1).len(), FEW);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | [`given`] | time, settings, the state of the key |
 //! | [`claim`], [`batch`] | rows that are looked for, rows that are written |
 //! | [`locked`] | rows that other sessions hold |
+//! | [`unskip`] | rows that a setting kept from being asked about |
 //! | [`secret`] | networks that are never sent, for statements |
 //! | [`cymru`] | origins of addresses: rounds, DNS or bulk, names of AS |
 //! | [`greynoise`] | verdicts, the ledger of the quota |
@@ -42,22 +43,23 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod ticket;
+pub mod unskip;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::batch::Refusal;
 use self::claim::{Asker, Claim, Found, Rows};
 use self::cymru::{Cymru, Session};
-use self::effect::{Effect, News};
+use self::effect::Effect;
 use self::event::{Event, Step};
 use self::given::{Given, Settings, Switch};
 use self::greynoise::GreyNoise;
 use self::interest::{End, Interests, Progress};
 use self::standing::{Standing, Way, WayStanding};
 use self::ticket::Ticket;
+use self::unskip::Unskip;
 use crate::fetcher::gate::{Gate, Leave};
 use crate::fetcher::{Outcome, Request};
 use crate::schedule::Schedule;
@@ -68,8 +70,6 @@ use crate::time::Micros;
 pub const POLL: Duration = Duration::from_secs(5);
 /// How soon to come back while there is work that needs no answer.
 const SOON: Duration = Duration::from_millis(200);
-/// Rows that are made due again at a time, after a setting changed.
-const UNSKIP: usize = 10_000;
 
 /// All of it.
 #[derive(Debug)]
@@ -79,9 +79,7 @@ pub struct Campaign {
     interests: Interests,
     /// When to look for due rows next, by the steady clock; `None`: now.
     look_at: Option<Duration>,
-    /// Sources whose skipped rows are to be looked through, after a setting changed, and whether that is being done.
-    unskip: SourceSet,
-    unskipping: bool,
+    unskip: Unskip,
     /// The worker does nothing for now.
     resting: bool,
     /// Addresses that the network thread was last told to keep back because of how they were written.
@@ -99,9 +97,7 @@ impl Default for Campaign {
             greynoise: GreyNoise::default(),
             interests: Interests::default(),
             look_at: None,
-            // Rows skipped under settings that may have changed while no worker was running.
-            unskip: Source::NETWORK.into_iter().collect(),
-            unskipping: false,
+            unskip: Unskip::default(),
             resting: false,
             hidden: HashSet::new(),
             refresh_at: None,
@@ -194,7 +190,11 @@ impl Campaign {
             Event::LedgerRead(ledger) => self.greynoise.ledger_read(ledger, given, out),
             Event::LedgerKept { pays, refused } => self.greynoise.ledger_kept(pays, refused, given, out),
             Event::Reopened(refused) => self.greynoise.reopened(refused, given, out),
-            Event::Unskipped(source, result) => self.unskipped(source, result, out),
+            Event::Unskipped(source, result) => {
+                if self.unskip.ended(source, result, given, out) {
+                    self.look_at = None;
+                }
+            }
         }
     }
 
@@ -202,10 +202,10 @@ impl Campaign {
         let now = given.settings;
         let told = before.never_ask != now.never_ask;
         if told || (now.cymru && !before.cymru) {
-            self.unskip.insert(Source::Cymru);
+            self.unskip.begin(Source::Cymru);
         }
         if told || (before.greynoise == Switch::Off && now.greynoise != Switch::Off) {
-            self.unskip.insert(Source::GreyNoise);
+            self.unskip.begin(Source::GreyNoise);
         }
         if before.refresh_schedule != now.refresh_schedule {
             self.plan_refresh(given);
@@ -242,7 +242,9 @@ impl Campaign {
     }
 
     fn prepare(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
-        self.make_due_again(given, out);
+        if self.unskip.go_on(given, out) {
+            self.look_at = None;
+        }
         // A clock that was set back would not come to that time for as long again.
         if std::mem::replace(&mut self.looked_at_clock, given.now.wall) > given.now.wall {
             self.plan_refresh(given);
@@ -254,37 +256,6 @@ impl Campaign {
             self.look_at = None;
         }
         self.greynoise.open(given, out);
-    }
-
-    /// Rows that a setting kept from being asked about are due again; those that it still excludes are skipped again.
-    fn make_due_again(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {
-        let Some(source) = self.unskip.iter().next().filter(|_| !self.unskipping) else { return };
-        self.unskip.remove(source);
-        let off = match source {
-            Source::GreyNoise => given.settings.greynoise == Switch::Off,
-            _ => !given.settings.cymru,
-        };
-        if off {
-            self.look_at = None;
-            return;
-        }
-        self.unskipping = true;
-        out.push(Effect::Unskip { source, limit: UNSKIP, never_ask: given.settings.never_ask.clone() });
-    }
-
-    fn unskipped(&mut self, source: Source, result: Result<u64, Refusal>, out: &mut Vec<Effect>) {
-        self.unskipping = false;
-        match result {
-            Ok(rows) if rows == UNSKIP as u64 => self.unskip.insert(source),
-            Ok(_) => {}
-            // Another session holds a row: the next turn tries again.
-            Err(refusal) if refusal.lock => {
-                self.unskip.insert(source);
-                return;
-            }
-            Err(refusal) => out.push(Effect::Say(News::NotUnskipped(refusal.message))),
-        }
-        self.look_at = None;
     }
 
     fn outcome(&mut self, outcome: Outcome, given: &Given<'_>, out: &mut Vec<Effect>) {
@@ -377,12 +348,13 @@ impl Campaign {
         }
         let now = given.now.steady;
         let until_look = self.look_at.map_or(Duration::ZERO, |at| at.saturating_sub(now));
-        let busy = others || self.cymru.is_unwritten() || !self.unskip.is_empty() || self.unskipping;
+        let busy = others || self.cymru.is_unwritten();
         self.tries_again_in(now).fold(until_look.min(if busy { SOON } else { POLL }), Duration::min)
     }
 
     fn tries_again_in(&self, now: Duration) -> impl Iterator<Item = Duration> {
-        [self.cymru.tries_again_in(now), self.greynoise.tries_again_in(now)].into_iter().flatten()
+        let unskip = self.unskip.due_in(now).map(|wait| wait.max(SOON));
+        [self.cymru.tries_again_in(now), self.greynoise.tries_again_in(now), unskip].into_iter().flatten()
     }
 
     /// How a source stands.
@@ -429,6 +401,6 @@ impl Campaign {
     fn is_idle(&self) -> bool {
         let idle =
             !self.cymru.is_busy() && !self.greynoise.is_busy() && self.tries_again_in(Duration::ZERO).next().is_none();
-        idle && self.interests.is_empty() && !self.unskipping
+        idle && self.interests.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! The addresses to ask about.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::super::batch::{NEVER_ASK, SWITCHED_OFF};
@@ -14,12 +14,12 @@ use crate::cymru::answer::Answer;
 use crate::source::Source;
 
 /// Rows of one claim.
-const CLAIM: usize = 50_000;
+pub(super) const CLAIM: usize = 50_000;
 
 impl Cymru {
     /// Starts the next campaign, if none is under way and anything is due.
     pub fn claim(&mut self, looking: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
-        if self.is_busy() || !(looking || self.more) {
+        if self.is_busy() || self.locked.is_full() || !(looking || self.more) {
             return;
         }
         self.more = false;
@@ -34,8 +34,18 @@ impl Cymru {
 
     fn look(&mut self, rows: Rows, known: bool, out: &mut Vec<Effect>) {
         self.claiming = true;
+        // Beyond the rows that are left alone: they may be the most observed ones.
+        let limit = CLAIM + self.locked.len() + self.held.len();
         let asker = Asker::Campaign;
-        out.push(Effect::Claim(Claim { source: Source::Cymru, rows, limit: CLAIM, known, asker }));
+        out.push(Effect::Claim(Claim { source: Source::Cymru, rows, limit, known, asker }));
+    }
+
+    /// Takes out rows that are not asked about unless somebody waits for them: they do not say so themselves, since that
+    /// is still to be written, or cannot be.
+    fn leave_alone(&self, rows: &mut Vec<Target>) {
+        let noted: HashSet<IpAddr> = self.failed.iter().chain(&self.skipped).map(|(ip, _)| *ip).collect();
+        let is_left_alone = |ip| self.locked.contains(ip) || self.held.contains_key(&ip) || noted.contains(&ip);
+        rows.retain(|row| !is_left_alone(row.ip));
     }
 
     /// Claims the addresses of a request, even while a campaign is running. With `anew`, known networks are ignored.
@@ -54,20 +64,22 @@ impl Cymru {
     ) {
         let own = claim.asker == Asker::Campaign;
         self.claiming &= !own;
-        let Some(Found { rows, known }) = found else { return };
+        let Some(Found { mut rows, known }) = found else { return };
+        let cut = rows.len() >= claim.limit;
+        if own || claim.asker == Asker::Passer {
+            // Before anything is made of their number: one of them would keep the source from what comes after.
+            self.leave_alone(&mut rows);
+        }
         if own {
             if rows.is_empty() && claim.rows == Rows::Due && self.stale && given.settings.cymru {
                 self.look(Rows::Stale, false, out);
                 return;
             }
             self.stale &= !rows.is_empty();
-            self.more = rows.len() == claim.limit;
+            self.more = cut && !rows.is_empty();
         }
         let known: HashMap<IpAddr, Answer> = known.into_iter().collect();
         for row in rows {
-            if own && (self.held.contains_key(&row.ip) || self.locked.contains(row.ip)) {
-                continue;
-            }
             interests.expect(row.ip, Source::Cymru, claim.asker.job());
             if self.locked.has_answer(row.ip) {
                 // It is settled once that is written.

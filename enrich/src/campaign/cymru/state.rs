@@ -76,9 +76,11 @@ impl Cymru {
         !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty())
     }
 
-    /// How long it is until something is tried again whose row another session holds; `None`: nothing is held.
+    /// How long it is until something is tried again whose row another session holds; `None`: nothing is held. After a
+    /// write that failed nothing is written for a while.
     pub fn tries_again_in(&self, now: Duration) -> Option<Duration> {
-        self.locked.due_in(now)
+        let pause = self.write_at.map_or(Duration::ZERO, |at| at.saturating_sub(now));
+        self.locked.due_in(now).map(|wait| wait.max(pause))
     }
 
     /// Whether anything of it is under way, but for rows that others hold.

@@ -17,6 +17,8 @@ use crate::fetcher::{MAX_DNS, Request};
 use crate::source::Source::Cymru;
 use crate::time::DAY;
 
+mod unwritten;
+
 fn known(ip: IpAddr) -> Result<Origin, Failure> {
     Ok(announced(ip, 64500, None))
 }
@@ -402,43 +404,4 @@ fn a_clock_that_was_set_back_keeps_no_failure_alive() {
     world.turns(1);
     world.answer_dns(unrouted);
     assert_eq!(world.standing(Cymru).state, State::Ok);
-}
-
-#[test]
-fn a_row_that_somebody_holds_stops_no_other() {
-    let mut world = networks(1);
-    world.faults.locked = Some(ip("198.0.0.1"));
-    world.turn();
-    world.answer_dns(unrouted);
-    world.observe("203.0.114.1", 1);
-    world.turns(2);
-    assert_eq!(origins(&world), [ip("203.0.114.1")]);
-    world.answer_dns(unrouted);
-    world.turns(2);
-    assert_eq!(*world.status("203.0.114.1", Cymru), Status::Answered);
-    assert_eq!(*world.status("198.0.0.1", Cymru), Status::Due);
-    world.faults.locked = None;
-    world.turns(3);
-    assert_eq!((world.status("198.0.0.1", Cymru), world.asked.len()), (&Status::Answered, 2));
-    assert!(world.campaign.is_idle());
-}
-
-#[test]
-fn a_failure_that_cannot_be_noted_is_not_asked_about_again_at_once() {
-    for is_locked in [true, false] {
-        let mut world = networks(1);
-        world.settings.bulk_min = BULK_NEVER;
-        let at = Some(ip("198.0.0.1"));
-        *(if is_locked { &mut world.faults.locked } else { &mut world.faults.broken }) = at;
-        world.turn();
-        world.answer_dns(silent);
-        world.turns(60);
-        assert_eq!(world.asked.len(), 1, "locked: {is_locked}");
-        world.faults = Faults::default();
-        world.turns(3);
-        assert_eq!(matches!(world.status("198.0.0.1", Cymru), Status::Failed(_)), is_locked);
-        world.later(600);
-        world.turns(1);
-        assert_eq!(world.asked.len(), 2, "locked: {is_locked}");
-    }
 }

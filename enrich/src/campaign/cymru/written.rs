@@ -100,15 +100,24 @@ impl Cymru {
             out.push(Effect::RowsChanged);
         }
         self.settle(&ready, &unwritten, interests);
+        // The waiters of a note were told when it was first to be written: those of now wait for another question.
+        let anew = self.locked.is_trying();
         for (notes, end) in [(&failed, End::Failed), (&skipped, End::Skipped)] {
-            for (ip, _) in notes {
-                self.locked.overtaken(*ip, false);
-                interests.settle(*ip, Source::Cymru, end);
+            for (ip, why) in notes {
+                // Nothing is written for an empty one.
+                if !why.is_empty() {
+                    self.locked.overtaken(*ip, false);
+                }
+                if !anew {
+                    interests.settle(*ip, Source::Cymru, end);
+                }
             }
         }
         for ip in &unwritten.broken {
             self.held.insert(*ip, now + HELD);
-            interests.settle(*ip, Source::Cymru, End::Failed);
+            if !anew || ready.iter().any(|(of, _)| of == ip) {
+                interests.settle(*ip, Source::Cymru, End::Failed);
+            }
         }
         self.locked.tried(locked::held(&mut unwritten, &failed, &skipped), now);
         if self.held.is_empty() && self.locked.is_empty() {

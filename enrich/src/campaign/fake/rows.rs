@@ -1,8 +1,12 @@
 //! The rows of the fake inventory, and what the statements do to them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use super::super::batch::is_by_setting;
+use super::super::batch::{NotDue, Reasons, Refusal, Unwritten, Written, by_reason, is_by_setting};
+use super::super::unskip::Skipped;
+use super::World;
+use crate::cascade::is_secret;
 use crate::source::Source;
 use crate::time::{DAY, Micros};
 
@@ -77,5 +81,88 @@ impl FakeRow {
         self.retry_at.remove(&source);
         self.why.remove(&source);
         true
+    }
+}
+
+impl World {
+    fn is_locked(&self, ip: IpAddr) -> bool {
+        self.faults.locked == Some(ip) || self.faults.locked_network.is_some_and(|network| network.contains(ip))
+    }
+
+    /// These rows, but for locked ones, wait for the quota no longer.
+    pub(super) fn reopen(&mut self, waiting: Vec<IpAddr>) -> NotDue {
+        let (locked, free): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|ip| self.is_locked(*ip));
+        for ip in free {
+            if let Some(row) = self.rows.get_mut(&ip) {
+                row.reopen();
+            }
+        }
+        NotDue { locked, ..NotDue::default() }
+    }
+
+    /// Skipped rows are due again, but for locked ones.
+    pub(super) fn unskip(&mut self, source: Source, which: Skipped) -> (usize, NotDue) {
+        let is_skipped = |(ip, row): (&IpAddr, &FakeRow)| row.clone().unskip(source).then_some(*ip);
+        let ips: Vec<IpAddr> = match which {
+            Skipped::These(ips) => ips,
+            Skipped::Any { limit, never_ask, but } => {
+                let skipped = self.rows.iter().filter_map(is_skipped);
+                skipped.filter(|ip| !is_secret(&never_ask, *ip) && !but.contains(ip)).take(limit).collect()
+            }
+        };
+        let found = ips.len();
+        let (locked, free): (Vec<_>, Vec<_>) = ips.into_iter().partition(|ip| self.is_locked(*ip));
+        for ip in free {
+            if let Some(row) = self.rows.get_mut(&ip) {
+                row.unskip(source);
+            }
+        }
+        (found, NotDue { locked, ..NotDue::default() })
+    }
+
+    pub(super) fn write<A: Clone>(
+        &mut self,
+        source: Source,
+        ready: &[(IpAddr, A)],
+        failed: &Reasons,
+        skipped: &Reasons,
+    ) -> Written<A> {
+        if self.faults.writes {
+            return Err(Refusal { lock: true, message: "locked".to_owned() });
+        }
+        let mut unwritten = Unwritten::default();
+        for (ip, answer) in ready {
+            if self.is_locked(*ip) {
+                unwritten.locked.push((*ip, answer.clone()));
+            } else if self.faults.broken == Some(*ip) {
+                unwritten.broken.push(*ip);
+            } else {
+                self.set(*ip, source, Status::Answered);
+            }
+        }
+        let notes =
+            [(failed, Status::Failed as fn(String) -> Status), (skipped, Status::Skipped as fn(String) -> Status)];
+        for (rows, status) in notes {
+            for (reason, ips) in by_reason(rows) {
+                for ip in ips {
+                    if self.is_locked(ip) {
+                        unwritten.unnoted.insert(ip);
+                    } else if self.faults.broken == Some(ip) {
+                        unwritten.broken.push(ip);
+                    } else {
+                        self.set(ip, source, status(reason.to_owned()));
+                    }
+                }
+            }
+        }
+        Ok(unwritten)
+    }
+
+    /// Addresses that are not in the inventory are not written.
+    pub(super) fn set(&mut self, ip: IpAddr, source: Source, status: Status) {
+        let now = self.now.wall;
+        if let Some(row) = self.rows.get_mut(&ip) {
+            row.set(source, status, now);
+        }
     }
 }

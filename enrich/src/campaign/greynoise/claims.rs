@@ -19,7 +19,7 @@ pub(super) const CLAIM: usize = 1_000;
 impl GreyNoise {
     /// Claims due rows, as many as may be asked about.
     pub fn claim(&mut self, looking: bool, given: &Given<'_>, out: &mut Vec<Effect>) {
-        if self.is_busy() || given.key.coming || !(looking || self.more) {
+        if self.is_busy() || self.locked.is_full() || given.key.coming || !(looking || self.more) {
             return;
         }
         self.more = false;
@@ -36,8 +36,19 @@ impl GreyNoise {
 
     fn look(&mut self, rows: Rows, out: &mut Vec<Effect>) {
         self.claiming = true;
+        // Beyond the rows that are left alone: they may be the most observed ones.
+        let limit = CLAIM + self.locked.len() + self.held.len();
         let asker = Asker::Campaign;
-        out.push(Effect::Claim(Claim { source: Source::GreyNoise, rows, limit: CLAIM, known: false, asker }));
+        out.push(Effect::Claim(Claim { source: Source::GreyNoise, rows, limit, known: false, asker }));
+    }
+
+    /// Takes out rows that are not asked about unless somebody waits for them: they do not say so themselves, since that
+    /// is still to be written, or cannot be.
+    fn leave_alone(&self, rows: &mut Vec<Target>) {
+        let noted = self.failed.iter().chain(&self.skipped).map(|(ip, _)| *ip);
+        let noted: HashSet<IpAddr> = noted.chain(self.spent.iter().copied()).collect();
+        let is_left_alone = |ip| self.locked.contains(ip) || self.held.contains_key(&ip) || noted.contains(&ip);
+        rows.retain(|row| !is_left_alone(row.ip));
     }
 
     /// Claims the addresses of a request.
@@ -56,8 +67,12 @@ impl GreyNoise {
     ) {
         if claim.asker != Asker::Campaign {
             let in_hand: HashSet<IpAddr> = self.ready.iter().map(|(ip, _)| *ip).collect();
+            let Found { mut rows, .. } = found.unwrap_or_default();
+            if claim.asker == Asker::Passer {
+                self.leave_alone(&mut rows);
+            }
             // It goes before everything else: the most observed last, since each goes to the front.
-            for row in found.unwrap_or_default().rows.into_iter().rev() {
+            for row in rows.into_iter().rev() {
                 interests.expect(row.ip, Source::GreyNoise, claim.asker.job());
                 // An answer that waits to be written was paid for, and settles it.
                 if !in_hand.contains(&row.ip) && !self.locked.has_answer(row.ip) {
@@ -67,19 +82,19 @@ impl GreyNoise {
             return;
         }
         self.claiming = false;
-        let Some(Found { rows, .. }) = found else { return };
+        let Some(Found { mut rows, .. }) = found else { return };
         let off = given.settings.greynoise == Switch::Off;
+        let cut = rows.len() >= claim.limit;
+        // Before anything is made of their number: one of them would keep the source from what comes after.
+        self.leave_alone(&mut rows);
         if claim.rows == Rows::Stale {
             self.stale = !rows.is_empty();
         } else if rows.is_empty() && self.stale && !off {
             self.look(Rows::Stale, out);
             return;
         }
-        self.more = rows.len() == claim.limit;
+        self.more = cut && !rows.is_empty();
         for row in rows {
-            if self.locked.contains(row.ip) {
-                continue;
-            }
             if off {
                 self.skipped.push((row.ip, SWITCHED_OFF.to_owned()));
             } else {

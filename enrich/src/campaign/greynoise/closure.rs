@@ -6,6 +6,16 @@ use std::time::Duration;
 
 /// So many rows that wait for the quota are kept in mind.
 const WAITING: usize = 10_000;
+
+/// What is being made due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// All that waits for the quota, which is opened with it.
+    Quota,
+    /// Rows that others held then.
+    Held,
+}
+
 /// How the source is closed, in addition to the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Closure {
@@ -22,13 +32,27 @@ pub(super) struct Closure {
     /// The ledger is being read.
     pub(super) reading: bool,
     /// It is being opened.
-    pub(super) reopening: bool,
+    pub(super) reopening: Option<Opening>,
+    /// Rows that others held when it was opened, and when they are tried again, by the steady clock.
+    pub(super) held: Vec<IpAddr>,
+    pub(super) held_until: Duration,
 }
 
 impl Closure {
     /// It is open.
     pub fn answered(&mut self) {
         self.closures = 0;
+    }
+
+    /// It is closed again: rows that are still to be made due go on waiting.
+    pub fn close(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.note_waiting(&held);
+    }
+
+    /// The rows that wait for it to be opened.
+    pub fn all_waiting(&self) -> Vec<IpAddr> {
+        self.waiting.iter().chain(&self.held).copied().collect()
     }
 
     /// Rows that were told to wait.

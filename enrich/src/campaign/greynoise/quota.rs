@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use super::super::batch::Refusal;
+use super::super::batch::{NotDue, Refusal};
 use super::super::effect::{Effect, News};
 use super::super::given::Given;
+use super::closure::Opening;
 use super::state::GreyNoise;
 use crate::quota::Ledger;
 use crate::time::Micros;
 
 /// How often the log says at most that the quota is spent.
 const SAID: Duration = Duration::from_secs(600);
+/// When rows that others hold are made due once more.
+const HELD: Duration = Duration::from_secs(10);
 
 impl GreyNoise {
     /// Settings were read again: a source that is closed for its quota is asked again now, once, and rows that wait for
@@ -27,7 +30,7 @@ impl GreyNoise {
             self.closure.open_at = None;
             self.closure.reopen = true;
         }
-        if self.closure.reading || self.closure.reopening {
+        if self.closure.reading || self.closure.reopening.is_some() {
             return;
         }
         match self.ledger {
@@ -37,11 +40,15 @@ impl GreyNoise {
             }
             Some(mut ledger) if self.closure.reopen => {
                 if ledger.reopen() {
-                    self.closure.reopening = true;
-                    out.push(Effect::Reopen { ledger, waiting: self.closure.waiting.iter().copied().collect() });
+                    self.closure.reopening = Some(Opening::Quota);
+                    out.push(Effect::Reopen { ledger, waiting: self.closure.all_waiting() });
                 } else {
                     self.look_into_ledger(given, out);
                 }
+            }
+            Some(ledger) if !self.closure.held.is_empty() && given.now.steady >= self.closure.held_until => {
+                self.closure.reopening = Some(Opening::Held);
+                out.push(Effect::Reopen { ledger, waiting: self.closure.held.clone() });
             }
             _ => {}
         }
@@ -68,19 +75,28 @@ impl GreyNoise {
     }
 
     /// The quota was opened by hand, if this database is served at all.
-    pub fn reopened(&mut self, refused: Option<Refusal>, given: &Given<'_>, out: &mut Vec<Effect>) {
-        self.closure.reopening = false;
-        match refused {
-            None => {
+    pub fn reopened(&mut self, result: Result<NotDue, Refusal>, given: &Given<'_>, out: &mut Vec<Effect>) {
+        let opening = self.closure.reopening.take();
+        self.closure.held_until = given.now.steady + HELD;
+        match result {
+            Ok(not_due) => {
+                self.closure.held = not_due.again();
+                if opening == Some(Opening::Held) {
+                    self.more = true;
+                    return;
+                }
                 self.closure.waiting.clear();
                 self.proven = false;
                 self.look_into_ledger(given, out);
             }
-            // Another session holds a row: the next turn tries again.
-            Some(refusal) if refusal.lock => {}
-            Some(refusal) => {
+            // Another session holds the ledger or the table: a later turn tries again.
+            Err(refusal) if refusal.lock => {}
+            Err(refusal) => {
                 out.push(Effect::Say(News::NotReopened(refusal.message)));
-                self.closure.reopen = false;
+                match opening {
+                    Some(Opening::Held) => self.closure.held.clear(),
+                    _ => self.closure.reopen = false,
+                }
             }
         }
     }
@@ -89,6 +105,7 @@ impl GreyNoise {
     pub(super) fn close(&mut self, retry_after: Option<Duration>, given: &Given<'_>, out: &mut Vec<Effect>) {
         // One question finds out whether it is open again.
         self.proven = false;
+        self.closure.close();
         let Some(ledger) = &mut self.ledger else { return };
         let (now, settings) = (given.now, given.settings);
         let (window, before) = (settings.greynoise_window, ledger.closed_until);

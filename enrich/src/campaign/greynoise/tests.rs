@@ -339,6 +339,7 @@ fn skipped_rows_that_somebody_holds_are_made_due_later() {
     world.turn();
     assert_eq!(*world.status("198.51.0.1", GreyNoise), Status::Skipped(SWITCHED_OFF.to_owned()));
     world.faults.writes = false;
+    world.later(1);
     world.turn();
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
 }

@@ -78,17 +78,23 @@ impl GreyNoise {
             }
         };
         self.settle(&ready, &unwritten, interests);
+        // The waiters of a note were told when it was first to be written: those of now wait for another question.
+        let anew = self.locked.is_trying();
         for (notes, end) in [(&failed, End::Failed), (&skipped, End::Skipped)] {
             for (ip, _) in notes {
                 self.locked.overtaken(*ip, false);
-                interests.settle(*ip, Source::GreyNoise, end);
+                if !anew {
+                    interests.settle(*ip, Source::GreyNoise, end);
+                }
             }
         }
         spent.iter().for_each(|ip| interests.settle(*ip, Source::GreyNoise, End::Skipped));
         self.closure.note_waiting(&spent);
         for ip in &unwritten.broken {
             self.held.insert(*ip, now + HELD);
-            interests.settle(*ip, Source::GreyNoise, End::Failed);
+            if !anew || ready.iter().any(|(of, _)| of == ip) {
+                interests.settle(*ip, Source::GreyNoise, End::Failed);
+            }
         }
         self.locked.tried(locked::held(&mut unwritten, &failed, &skipped), now);
         if self.held.is_empty() && self.locked.is_empty() {

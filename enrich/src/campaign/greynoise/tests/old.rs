@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::super::super::claim::Rows;
+use super::super::super::effect::Effect;
 use super::super::claims::CLAIM;
 use super::*;
 
@@ -75,4 +77,47 @@ fn a_clock_that_was_set_back_does_not_put_off_the_look_for_old_verdicts() {
     world.later(3600);
     world.turn();
     assert_eq!(world.scanners(), [v4("192.88.0.1")]);
+}
+
+#[test]
+fn a_row_that_cannot_be_written_does_not_keep_old_verdicts_from_being_looked_for() {
+    for is_locked in [true, false] {
+        let mut world = World::greynoise();
+        let at = Some(ip("198.51.0.1"));
+        *(if is_locked { &mut world.faults.locked } else { &mut world.faults.broken }) = at;
+        world.observe("198.51.0.1", 9);
+        world.turn();
+        world.answer_scanner("198.51.0.1", Ok(seen()));
+        make_old(&mut world, ip("192.88.0.1"));
+        world.reload(|settings| settings.refresh_schedule = "1 12 * * *".to_owned());
+        world.later(60);
+        world.turns(2);
+        assert_eq!(world.scanners(), [v4("192.88.0.1")], "locked: {is_locked}");
+    }
+}
+
+#[test]
+fn an_old_verdict_that_cannot_be_written_is_not_looked_for_without_end() {
+    let mut world = World::greynoise();
+    world.faults.locked = Some(ip("192.88.0.1"));
+    make_old(&mut world, ip("192.88.0.1"));
+    world.reload(|settings| settings.refresh_schedule = "1 12 * * *".to_owned());
+    world.later(60);
+    world.turn();
+    world.answer_scanner("192.88.0.1", Ok(seen()));
+    world.turns(2);
+    world.later(5);
+    world.event(Event::Turn(Step::Claim));
+    let mut looked_for = Vec::new();
+    loop {
+        if let Some(Effect::Claim(claim)) = world.effects.front() {
+            looked_for.push(claim.rows.clone());
+        }
+        if let Some(found) = world.results.pop_front() {
+            world.event(found);
+        } else if !world.carry_out() {
+            break;
+        }
+    }
+    assert!(looked_for.contains(&Rows::Due) && !looked_for.contains(&Rows::Stale), "{looked_for:?}");
 }
