@@ -147,6 +147,15 @@ fn an_index_is_enough_on_shards_that_come_later() {
     nodes.counted(201 - counted);
 }
 
+/// A move that fails must end the writer as well.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[test]
 fn rows_that_citus_moves_beside_a_writer_count_once_by_row() {
     if !needs::has("citus", "rows_that_citus_moves_beside_a_writer_count_once_by_row") {
@@ -158,6 +167,7 @@ fn rows_that_citus_moves_beside_a_writer_count_once_by_row() {
     let hosts: Vec<String> = nodes.0[1..].iter().map(|node| node.socket_dir().to_string_lossy().into_owned()).collect();
     let moved = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
+        let done = Done(&moved);
         let writer = scope.spawn(|| {
             let mut rows = 0;
             while !moved.load(Ordering::Acquire) {
@@ -176,7 +186,7 @@ fn rows_that_citus_moves_beside_a_writer_count_once_by_row() {
                  FROM pg_dist_shard_placement WHERE nodename = '{from}' AND shardid IN (SELECT shardid FROM pg_dist_shard WHERE logicalrelid = 'e'::regclass)"
             ));
         }
-        moved.store(true, Ordering::Release);
+        drop(done);
         writer.join().expect("a writer")
     });
     assert_eq!(nodes.first().value(DB, "SELECT count(*) FROM e"), written.to_string());

@@ -145,7 +145,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let everywhere = heap::is_everywhere(schema);
     if everywhere {
         // The nodes wait for each other's rounds.
-        citus::bound_waits(&settings, "10s");
+        citus::bound_waits(&settings, c"10s");
     }
     settings.set(c"lock_timeout", c"500ms");
     let halving = Halving::new("asn_inventory absorb", PATIENCE);
@@ -350,7 +350,7 @@ impl Round<'_> {
         let everywhere = heap::is_everywhere(schema);
         let hurry = || {
             if everywhere {
-                citus::bound_waits(settings, "200ms");
+                citus::bound_waits(settings, c"200ms");
             }
             settings.set(c"lock_timeout", c"20ms");
         };

@@ -56,7 +56,7 @@ pub fn keep(schema: &Schema, sighted: Sighted, born: &[IpAddr]) {
     let settings = Settings::begin();
     if everywhere {
         // For another node that makes a new place: it may have much to write before its end.
-        citus::bound_waits(&settings, "10s");
+        citus::bound_waits(&settings, c"10s");
         settings.set(c"lock_timeout", c"10s");
     }
     let mut places: Vec<Place> = numbered(schema, places);

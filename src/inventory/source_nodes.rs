@@ -157,6 +157,7 @@ fn states(schema: &Schema) -> BTreeMap<i32, State> {
                           AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'::pg_catalog.text) AS is_open
                FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
                WHERE p.proname OPERATOR(pg_catalog.=) '{FUNCTION}'
+                   AND (p.pronargs::int OPERATOR(pg_catalog.>=) 8 OR p.provariadic OPERATOR(pg_catalog.<>) 0::pg_catalog.oid)
                    AND pg_catalog.format('%I', n.nspname) OPERATOR(pg_catalog.=) {}) f",
         quote_literal(&schema.name)
     );

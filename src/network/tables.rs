@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use enrich::address::effective;
 use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, NotDue, Reasons, Refusal, Unwritten, Written, by_reason};
 use enrich::campaign::claim::{Claim, Found, Rows};
-use enrich::campaign::unskip::Skipped;
+use enrich::campaign::effect::Skipped;
 use enrich::cymru::AsName;
 use enrich::cymru::answer::Answer;
 use enrich::greynoise::Verdict;

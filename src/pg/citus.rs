@@ -299,9 +299,18 @@ pub fn be_impatient(settings: &Settings) {
 /// How long statements on other nodes wait for a lock there, from now on in this transaction: a setting of this session alone
 /// says nothing to them, and they would wait without end. `settings` end it here; `lock_timeout` has to be set again for this
 /// node.
-pub fn bound_waits(settings: &Settings, longest: &str) {
+pub fn bound_waits(settings: &Settings, longest: &std::ffi::CStr) {
     settings.set(c"citus.propagate_set_commands", c"local");
-    Sql::as_caller().run(&format!("SET LOCAL lock_timeout = '{longest}'"), &[]);
+    // What is saved before SET LOCAL is put back with the rest.
+    settings.set(c"lock_timeout", longest);
+    let set = format!("SET LOCAL lock_timeout = '{}'", longest.to_string_lossy());
+    // SAFETY: reads a variable of this backend.
+    let text = match unsafe { pg_sys::IsTransactionBlock() } {
+        true => set,
+        // Citus passes on what is set within more than a statement.
+        false => format!("DO $$ BEGIN {set}; END $$"),
+    };
+    Sql::as_caller().run(&text, &[]);
 }
 
 /// Whether this process brings rows of a shard that Citus moves or splits: they are in another shard already, and counted there.

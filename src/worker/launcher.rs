@@ -30,7 +30,7 @@ const LIST: Duration = Duration::from_secs(5);
 /// How often a database of a standby is looked into that had no extension: its primary may have created it since.
 const PROBE: Duration = Duration::from_secs(60);
 /// Longest pause before a database is looked into again that no process can connect to.
-const PROBE_AGAIN: Duration = Duration::from_secs(3600);
+const PROBE_AGAIN: Duration = Duration::from_secs(300);
 /// Longest pause before repeated failures are tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 

@@ -117,7 +117,13 @@ impl Walk {
     pub fn begin_anew(&mut self) -> bool {
         self.checked = None;
         self.slot.walked.store(0, Ordering::Release);
-        tx::run(|| Schema::hold().map(|schema| rows::forget_walked(&schema, false))).is_ok()
+        let forget = |schema: Schema| {
+            // Where nothing was ever compared, there is nothing to compare with, or it is compared anyway.
+            if rows::was_ever_walked(&schema) {
+                rows::forget_walked(&schema, false);
+            }
+        };
+        tx::run(|| Schema::hold().map(forget)).is_ok()
     }
 
     /// Does a piece. True: there is another to do.

@@ -2,16 +2,33 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::batch::{CymruBatch, GreyNoiseBatch};
 use super::claim::Claim;
 use super::standing::Way;
 use super::ticket::Ticket;
-use super::unskip::Skipped;
 use crate::failure::Failure;
 use crate::fetcher::Request;
 use crate::quota::Ledger;
 use crate::source::Source;
 use crate::time::Micros;
+
+/// Which rows to make due again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// Those that are found in the table.
+    Any {
+        /// So many at most.
+        limit: usize,
+        /// But not addresses in these networks.
+        never_ask: Vec<IpNetwork>,
+        /// Nor these rows.
+        but: Vec<IpAddr>,
+    },
+    /// These, if they are still skipped for that reason.
+    These(Vec<IpAddr>),
+}
 
 /// The effects of an event. They are carried out in order; an effect that returns an event returns exactly one.
 #[derive(Debug)]

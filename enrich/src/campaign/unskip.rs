@@ -8,10 +8,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
-
 use super::batch::{NotDue, Refusal};
-use super::effect::{Effect, News};
+use super::effect::{Effect, News, Skipped};
 use super::given::{Given, Switch};
 use crate::source::Source;
 
@@ -19,22 +17,6 @@ use crate::source::Source;
 const MANY: usize = 10_000;
 /// The first pause after rows were held, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-
-/// Which rows to make due again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Skipped {
-    /// Those that are found in the table.
-    Any {
-        /// So many at most.
-        limit: usize,
-        /// But not addresses in these networks.
-        never_ask: Vec<IpNetwork>,
-        /// Nor these rows.
-        but: Vec<IpAddr>,
-    },
-    /// These, if they are still skipped for that reason.
-    These(Vec<IpAddr>),
-}
 
 /// What is to be done at one source.
 #[derive(Debug, Default)]

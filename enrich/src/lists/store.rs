@@ -229,7 +229,8 @@ impl Store {
     ) -> Result<Option<Outcome>, StoreError> {
         // A file that was refused brings nothing back.
         let is_lost = match &state.current {
-            Some(info) if state.refused.is_none() => !self.is_whole(&info.ranges)?,
+            // Whatever is the matter with it, the file makes it anew.
+            Some(info) if state.refused.is_none() => !self.is_whole(&info.ranges).unwrap_or(false),
             _ => false,
         };
         if state.is_of(&signature) && !is_lost {

@@ -149,7 +149,8 @@ impl Watch {
             pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
             _ => false,
         };
-        let mine = self.is_attached && (self.replica || !is_replica) && !self.plan.counts_elsewhere();
+        let is_from_elsewhere = || is_replica && (!self.replica || citus::is_moving_shards());
+        let mine = self.is_attached && !is_from_elsewhere() && !self.plan.counts_elsewhere();
         mine && !self.triggers.iter().any(fires)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::super::batch::{NotDue, Reasons, Refusal, Unwritten, Written, by_reason, is_by_setting};
-use super::super::unskip::Skipped;
+use super::super::effect::Skipped;
 use super::World;
 use crate::cascade::is_secret;
 use crate::source::Source;
