@@ -13,7 +13,9 @@ use crate::quota::Window;
 use crate::source::Source::{Cymru, GreyNoise};
 use crate::time::DAY;
 
+mod key;
 mod old;
+mod quota;
 mod unwritten;
 
 #[test]
@@ -45,19 +47,6 @@ fn who_waits_goes_before_who_does_not() {
 }
 
 #[test]
-fn one_question_proves_a_key_before_more_are_asked() {
-    let mut world = World::new();
-    world.settings.cymru = false;
-    (1..=20).for_each(|n| world.observe(&format!("198.51.0.{n}"), 1));
-    world.turn();
-    assert_eq!(world.scanners().len(), 1);
-    world.answer_scanner("198.51.0.1", Ok(Verdict::NotSeen));
-    world.turn();
-    assert_eq!(world.scanners().len(), 2 * world.settings.greynoise_at_once);
-    assert_eq!(world.standing(GreyNoise).in_flight, 2 * world.settings.greynoise_at_once);
-}
-
-#[test]
 fn nothing_is_asked_before_the_ledger_that_pays_for_it_is_written() {
     let mut world = World::greynoise();
     let used = world.ledger.used;
@@ -80,169 +69,6 @@ fn a_killed_workers_questions_are_asked_again_and_counted_again() {
     world.turn();
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
     assert_eq!(world.ledger.used, used + 2);
-}
-
-#[test]
-fn a_quota_is_spent_until_its_window_ends() {
-    let mut world = World::greynoise();
-    world.settings.greynoise_quota = world.ledger.used + 1;
-    world.observe("198.51.0.1", 2);
-    world.observe("198.51.0.2", 1);
-    world.turn();
-    world.answer_scanner("198.51.0.1", Ok(seen()));
-    world.turns(10);
-    assert_eq!((world.asked.len(), world.standing(GreyNoise).state), (1, State::Quota));
-    assert_eq!(world.standing(GreyNoise).retry_at, Some(Window::Day.end(NOON)));
-    assert_eq!(*world.status("198.51.0.2", GreyNoise), Status::Due, "in silence");
-    world.later(DAY as u64 / 2_000_000);
-    world.turns(1);
-    assert_eq!(world.scanners(), [v4("198.51.0.2")]);
-}
-
-#[test]
-fn who_waits_is_told_that_the_quota_is_spent() {
-    let mut world = World::greynoise();
-    world.settings.greynoise_quota = world.ledger.used;
-    world.add(ip("198.51.0.1"), 1);
-    world.tell(Event::Questions(vec![(ip("198.51.0.1"), ticket(1))]));
-    world.turn();
-    world.turn();
-    assert_eq!((world.woken.as_slice(), world.asked.len()), (&[ticket(1)][..], 0));
-    assert_eq!(*world.status("198.51.0.1", GreyNoise), Status::Quota(Window::Day.end(NOON)));
-}
-
-#[test]
-fn a_429_closes_for_as_long_as_it_says() {
-    let mut world = World::greynoise();
-    world.observe("198.51.0.1", 1);
-    world.turn();
-    world.answer_scanner("198.51.0.1", Err(quota(Some(300))));
-    assert!(matches!(world.news[..], [News::QuotaSpent(_)]));
-    world.later(290);
-    world.turn();
-    assert_eq!((world.scanners().len(), world.standing(GreyNoise).state), (0, State::Quota));
-    world.later(10);
-    world.turn();
-    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
-}
-
-#[test]
-fn a_429_that_does_not_say_for_how_long_closes_for_longer_each_time() {
-    let mut world = World::greynoise();
-    world.observe("198.51.0.1", 1);
-    for minutes in [1, 2, 4] {
-        world.turn();
-        world.answer_scanner("198.51.0.1", Err(quota(None)));
-        world.later(minutes * 60 - 1);
-        world.turn();
-        assert!(world.scanners().is_empty(), "{minutes} minutes");
-        world.later(1);
-    }
-    world.turn();
-    world.answer_scanner("198.51.0.1", Ok(seen()));
-    // An answer ends the row of them.
-    world.observe("198.51.0.2", 1);
-    world.turn();
-    world.answer_scanner("198.51.0.2", Err(quota(None)));
-    world.later(60);
-    world.turn();
-    assert_eq!(world.scanners(), [v4("198.51.0.2")]);
-}
-
-#[test]
-fn a_closure_ends_by_the_steady_clock_where_the_other_was_set_back() {
-    let mut world = World::greynoise();
-    world.observe("198.51.0.1", 1);
-    world.turn();
-    world.answer_scanner("198.51.0.1", Err(quota(Some(300))));
-    world.later(300);
-    world.now.wall -= DAY / 4;
-    world.turn();
-    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
-}
-
-#[test]
-fn a_reload_opens_a_closed_quota_for_one_question() {
-    let mut world = World::greynoise();
-    (1..=4).for_each(|n| world.observe(&format!("198.51.0.{n}"), 1));
-    world.turn();
-    for n in 1..=4 {
-        world.answer_scanner(&format!("198.51.0.{n}"), Err(quota(Some(3600))));
-    }
-    world.turn();
-    assert!(world.scanners().is_empty());
-    world.reload(|_| {});
-    world.turn();
-    assert_eq!(world.scanners().len(), 1);
-}
-
-#[test]
-fn a_reload_of_a_database_that_holds_a_row_is_tried_again() {
-    let mut world = World::greynoise();
-    world.observe("198.51.0.1", 1);
-    world.turn();
-    world.answer_scanner("198.51.0.1", Err(quota(Some(3600))));
-    world.faults.ledger = true;
-    world.reload(|_| {});
-    world.turn();
-    assert!(world.scanners().is_empty());
-    world.faults.ledger = false;
-    world.turn();
-    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
-}
-
-#[test]
-fn a_ledger_that_was_changed_by_hand_counts_after_a_reload() {
-    let mut world = World::greynoise();
-    world.ledger.used = world.settings.greynoise_quota;
-    world.reload(|_| {});
-    world.observe("198.51.0.1", 1);
-    world.turn();
-    assert!(world.scanners().is_empty() && world.standing(GreyNoise).state == State::Quota);
-}
-
-#[test]
-fn a_refused_key_is_said_once_and_nothing_is_asked_with_it() {
-    let mut world = World::greynoise();
-    let unauthorized = || Err(Failure::new(FailureKind::Unauthorized, "401"));
-    world.observe("198.51.0.1", 2);
-    world.observe("198.51.0.2", 1);
-    world.turn();
-    world.answer_scanner("198.51.0.1", unauthorized());
-    world.answer_scanner("198.51.0.2", unauthorized());
-    world.turns(5);
-    assert_eq!(world.news, [News::KeyRefused("401".to_owned())]);
-    assert_eq!((world.scanners().len(), world.standing(GreyNoise).state), (0, State::Refused));
-    world.reload(|_| {});
-    world.turn();
-    assert_eq!(world.scanners().len(), 1, "a reload tries it once more");
-}
-
-#[test]
-fn what_is_said_of_the_key_of_before_says_nothing_of_the_new_one() {
-    let mut world = World::greynoise();
-    world.observe("198.51.0.1", 1);
-    world.turn();
-    world.key = key("two");
-    world.tell(Event::KeyRead { other: true });
-    world.answer_scanner("198.51.0.1", Err(Failure::new(FailureKind::Unauthorized, "401")));
-    assert!(!world.key.refused && world.news.is_empty());
-}
-
-#[test]
-fn nothing_is_asked_while_a_key_is_on_its_way() {
-    let mut world = World::greynoise();
-    world.key.coming = true;
-    world.observe("198.51.0.1", 1);
-    world.turns(2);
-    assert!(world.asked.is_empty());
-    world.key = Key::default();
-    world.tell(Event::KeyRead { other: true });
-    world.turns(2);
-    assert_eq!((world.asked.len(), world.standing(GreyNoise).state), (0, State::NoKey));
-    world.reload(|settings| settings.greynoise = Switch::On);
-    world.turn();
-    assert_eq!(world.asked.len(), 1, "without a key");
 }
 
 #[test]

@@ -1,0 +1,158 @@
+//! The quota: spent, closed by the service, opened again by time or by a reload.
+
+use super::*;
+
+/// GreyNoise has said of so many addresses that the quota is spent, for an hour.
+fn closed(addresses: u32) -> World {
+    let mut world = World::greynoise();
+    (1..=addresses).for_each(|n| world.observe(&format!("198.51.0.{n}"), 1));
+    world.turn();
+    (1..=addresses).for_each(|n| world.answer_scanner(&format!("198.51.0.{n}"), Err(quota(Some(3600)))));
+    world.turn();
+    world
+}
+
+#[test]
+fn a_quota_is_spent_until_its_window_ends() {
+    let mut world = World::greynoise();
+    world.settings.greynoise_quota = world.ledger.used + 1;
+    world.observe("198.51.0.1", 2);
+    world.observe("198.51.0.2", 1);
+    world.turn();
+    world.answer_scanner("198.51.0.1", Ok(seen()));
+    world.turns(10);
+    assert_eq!((world.asked.len(), world.standing(GreyNoise).state), (1, State::Quota));
+    assert_eq!(world.standing(GreyNoise).retry_at, Some(Window::Day.end(NOON)));
+    assert_eq!(*world.status("198.51.0.2", GreyNoise), Status::Due, "in silence");
+    world.later(DAY as u64 / 2_000_000);
+    world.turns(1);
+    assert_eq!(world.scanners(), [v4("198.51.0.2")]);
+}
+
+#[test]
+fn who_waits_is_told_that_the_quota_is_spent() {
+    let mut world = World::greynoise();
+    world.settings.greynoise_quota = world.ledger.used;
+    world.add(ip("198.51.0.1"), 1);
+    world.tell(Event::Questions(vec![(ip("198.51.0.1"), ticket(1))]));
+    world.turn();
+    world.turn();
+    assert_eq!((world.woken.as_slice(), world.asked.len()), (&[ticket(1)][..], 0));
+    assert_eq!(*world.status("198.51.0.1", GreyNoise), Status::Quota(Window::Day.end(NOON)));
+}
+
+#[test]
+fn a_429_closes_for_as_long_as_it_says() {
+    let mut world = World::greynoise();
+    world.observe("198.51.0.1", 1);
+    world.turn();
+    world.answer_scanner("198.51.0.1", Err(quota(Some(300))));
+    assert!(matches!(world.news[..], [News::QuotaSpent(_)]));
+    world.later(290);
+    world.turn();
+    assert_eq!((world.scanners().len(), world.standing(GreyNoise).state), (0, State::Quota));
+    world.later(10);
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
+
+#[test]
+fn a_429_that_does_not_say_for_how_long_closes_for_longer_each_time() {
+    let mut world = World::greynoise();
+    world.observe("198.51.0.1", 1);
+    for minutes in [1, 2, 4] {
+        world.turn();
+        world.answer_scanner("198.51.0.1", Err(quota(None)));
+        world.later(minutes * 60 - 1);
+        world.turn();
+        assert!(world.scanners().is_empty(), "{minutes} minutes");
+        world.later(1);
+    }
+    world.turn();
+    world.answer_scanner("198.51.0.1", Ok(seen()));
+    // An answer ends the row of them.
+    world.observe("198.51.0.2", 1);
+    world.turn();
+    world.answer_scanner("198.51.0.2", Err(quota(None)));
+    world.later(60);
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.2")]);
+}
+
+#[test]
+fn a_closure_ends_by_the_steady_clock_where_the_other_was_set_back() {
+    let mut world = World::greynoise();
+    world.observe("198.51.0.1", 1);
+    world.turn();
+    world.answer_scanner("198.51.0.1", Err(quota(Some(300))));
+    world.later(300);
+    world.now.wall -= DAY / 4;
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
+
+#[test]
+fn a_reload_opens_a_closed_quota_for_one_question() {
+    let mut world = closed(4);
+    assert!(world.scanners().is_empty());
+    world.reload(|_| {});
+    world.turn();
+    assert_eq!(world.scanners().len(), 1);
+}
+
+#[test]
+fn a_reload_of_a_database_that_holds_a_row_is_tried_again() {
+    let mut world = World::greynoise();
+    world.observe("198.51.0.1", 1);
+    world.turn();
+    world.answer_scanner("198.51.0.1", Err(quota(Some(3600))));
+    world.faults.ledger = true;
+    world.reload(|_| {});
+    world.turn();
+    assert!(world.scanners().is_empty());
+    world.faults.ledger = false;
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
+
+#[test]
+fn a_ledger_that_was_changed_by_hand_counts_after_a_reload() {
+    let mut world = World::greynoise();
+    world.ledger.used = world.settings.greynoise_quota;
+    world.reload(|_| {});
+    world.observe("198.51.0.1", 1);
+    world.turn();
+    assert!(world.scanners().is_empty() && world.standing(GreyNoise).state == State::Quota);
+}
+
+#[test]
+fn a_row_that_somebody_holds_keeps_the_quota_from_nothing_when_it_opens() {
+    let mut world = closed(3);
+    world.faults.locked = Some(ip("198.51.0.1"));
+    world.reload(|_| {});
+    world.turn();
+    assert!(world.ledger.closed_until.is_none());
+    assert_eq!(world.scanners(), [v4("198.51.0.2")], "one, to see whether it is open");
+    world.answer_scanner("198.51.0.2", Ok(seen()));
+    world.turns(1);
+    world.answer_scanner("198.51.0.3", Ok(seen()));
+    assert!(matches!(world.status("198.51.0.1", GreyNoise), Status::Quota(_)));
+    world.faults = Faults::default();
+    world.turns(3);
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
+
+#[test]
+fn a_row_that_could_not_be_made_due_waits_on_when_the_quota_is_spent_again() {
+    let mut world = closed(2);
+    world.faults.locked = Some(ip("198.51.0.1"));
+    world.reload(|_| {});
+    world.turn();
+    world.answer_scanner("198.51.0.2", Err(quota(Some(3600))));
+    world.faults = Faults::default();
+    world.turns(10);
+    assert!(matches!(world.status("198.51.0.1", GreyNoise), Status::Quota(_)));
+    world.reload(|_| {});
+    world.turn();
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
