@@ -142,8 +142,8 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     addresses.sort_unstable_by_key(|(ip, _)| *ip);
 
     let settings = Settings::begin();
-    let everywhere = heap::is_everywhere(schema);
-    if everywhere {
+    let is_everywhere = heap::is_everywhere(schema);
+    if is_everywhere {
         // The nodes wait for each other's rounds.
         citus::bound_waits(&settings, c"10s");
     }
@@ -152,6 +152,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     let mut round = Round {
         schema,
         settings: &settings,
+        is_everywhere,
         born: Vec::new(),
         back: Vec::new(),
         refused: Vec::new(),
@@ -168,7 +169,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     seen_by::keep(schema, std::mem::take(&mut taken.sighted), &round.born);
     let held = count_sources(schema, &taken.sources, &taken.unread);
     round.put_back_counts(&held);
-    if everywhere {
+    if is_everywhere {
         citus::commit_in_two_phases();
     }
     let refused = round.report();
@@ -333,6 +334,8 @@ impl Taken {
 struct Round<'a> {
     schema: &'a Schema,
     settings: &'a Settings,
+    /// The nodes of a cluster share the inventory.
+    is_everywhere: bool,
     /// Addresses that had no row before, in order; some may be missing.
     born: Vec<IpAddr>,
     back: Vec<(IpAddr, Pending)>,
@@ -346,10 +349,9 @@ impl Round<'_> {
     /// Writes a batch, and puts back the rows that cannot be written. If no row is the cause, the whole round fails and
     /// is tried again later.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
-        let Round { schema, settings, born, back, refused, halving, now } = self;
-        let everywhere = heap::is_everywhere(schema);
+        let Round { schema, settings, is_everywhere, born, back, refused, halving, now } = self;
         let hurry = || {
-            if everywhere {
+            if *is_everywhere {
                 citus::bound_waits(settings, c"200ms");
             }
             settings.set(c"lock_timeout", c"20ms");
