@@ -8,7 +8,7 @@ lock
 PROFILE=
 build_package
 extension=$PG_SHAREDIR/extension
-[ -w "$PG_PKGLIBDIR" ] && [ -w "$extension" ] || sudo=(sudo)
+[ -w "$PG_PKGLIBDIR" ] && [ -w "$extension" ] || rights=(sudo)
 for file in "$package$extension"/*; do place "$file" "$extension/${file##*/}" 644; done
 place "$package$PG_PKGLIBDIR/asn_inventory.so" "$PG_PKGLIBDIR/asn_inventory.so" 755
 say "installed for PostgreSQL $PG_VERSION. Next: add asn_inventory to shared_preload_libraries in

@@ -56,14 +56,14 @@ build_package() {
     install -m 644 "$root"/sql/upgrade/*.sql "$package$PG_SHAREDIR/extension/"
 }
 
-sudo=()
+rights=()
 # A running server may have the old library mapped: files are replaced, never written in place.
-# place FROM TO MODE, with the rights of ${sudo[@]}.
+# place FROM TO MODE, with the rights of ${rights[@]}.
 place() {
     local from=$1 to=$2
     cmp -s "$from" "$to" && return
-    "${sudo[@]}" install -m "$3" "$from" "$to.new"
-    "${sudo[@]}" mv -f "$to.new" "$to"
+    "${rights[@]}" install -m "$3" "$from" "$to.new"
+    "${rights[@]}" mv -f "$to.new" "$to"
     placed=1
 }
 
