@@ -36,7 +36,10 @@ pub fn note(import: &Trouble, error: Option<&StoreError>) {
             import.failed(sqlstate(error) as i32, &message);
         }
         Some(StoreError::Busy) => {}
-        Some(error) => import.failed(sqlstate(error) as i32, &brief(error)),
+        Some(error) => {
+            import.not_kept();
+            import.failed(sqlstate(error) as i32, &brief(error));
+        }
         None => import.succeeded(),
     }
 }

@@ -157,9 +157,14 @@ impl Trouble {
         Duration::from_micros(u64::try_from(now - self.kept_since.load(Ordering::Relaxed)).unwrap_or(0))
     }
 
+    /// Something else came of it than a lock.
+    pub fn not_kept(&self) {
+        self.kept_at.store(0, Ordering::Relaxed);
+    }
+
     /// It went well.
     pub fn succeeded(&self) {
-        self.kept_at.store(0, Ordering::Relaxed);
+        self.not_kept();
         if self.since.load(Ordering::Relaxed) != 0 {
             self.alone(|| self.since.store(0, Ordering::Release));
         }

@@ -68,6 +68,7 @@ pub fn failed(work: Work, failure: &Failure) {
     if failure.is_lock() {
         kept(work, failure);
     } else if let Some(slot) = slot() {
+        slot.troubles.of(work).not_kept();
         slot.troubles.of(work).failed(failure.code as isize as i32, &failure.message);
     }
 }

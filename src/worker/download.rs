@@ -65,6 +65,8 @@ struct Running {
     turn: Option<Turn>,
     /// The settings that it began with.
     reloads: u64,
+    /// It was told that they may be better now.
+    corrected: bool,
     /// The sources that are asked; MaxMind's server, or a mirror of it, for all others.
     sites: Vec<Site>,
     maxmind: String,
@@ -229,7 +231,7 @@ impl Download {
             state_dir: settings::place::directory(),
             forced,
             scheduled: turn.is_some(),
-            corrected: std::mem::take(&mut self.corrected),
+            corrected: self.corrected,
         };
         let (sender, coming) = channel();
         let work = move || drop(sender.send(update.run(unix_now)));
@@ -238,7 +240,8 @@ impl Download {
             self.note_unready(turn);
             return Err(format!("a thread cannot be started: {error}"));
         }
-        self.running = Some(Running { coming, forced, turn, reloads: self.reloads, sites, maxmind: host });
+        let corrected = std::mem::take(&mut self.corrected);
+        self.running = Some(Running { coming, forced, turn, reloads: self.reloads, corrected, sites, maxmind: host });
         Ok(())
     }
 
@@ -252,8 +255,13 @@ impl Download {
         self.times.plan_own();
         match found {
             Some(Ok(results)) => self.take_results(&results, &running),
-            Some(Err(UpdateError::Busy)) => self.meet_another(running.turn),
+            Some(Err(UpdateError::Busy)) => {
+                // Nobody was asked: it is news for the next turn.
+                self.corrected |= running.corrected;
+                self.meet_another(running.turn);
+            }
             Some(Err(error)) => {
+                self.corrected |= running.corrected;
                 pgrx::warning!("asn_inventory: mmdb files cannot be updated: {error}");
                 self.fail(running.turn, error.to_string());
             }

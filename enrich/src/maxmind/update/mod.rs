@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::maxmind::download::{Attempts, DownloadError, Fingerprint, Kind, Remote, Site, Source, Wait, check, sweep};
@@ -177,7 +178,10 @@ impl Update {
         let path = self.state_dir.join("download.lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|error| disk(&path, error))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| UpdateError::Busy)
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, why)| match why {
+            Errno::EWOULDBLOCK => UpdateError::Busy,
+            why => disk(&path, why.into()),
+        })
     }
 }
 
