@@ -100,13 +100,41 @@ fn what_is_left_out_of_a_long_text_is_reported() {
         "CREATE TABLE many (v text); SELECT attach_ip_source('many', '{text(v)}');
          CREATE TABLE long (v text); SELECT attach_ip_source('long', '{text(v)}');
          INSERT INTO many SELECT string_agg('20.' || n / 256 || '.' || n % 256 || '.1', ' ') FROM generate_series(1, 5000) n;
-         INSERT INTO long VALUES ('20.65.1.1 ' || repeat('x', 1048576) || ' 20.65.1.2')",
+         INSERT INTO long VALUES ('20.65.1.1 ' || repeat('x', 1048576) || ' 20.65.1.2');
+         CREATE TABLE tabs (v text); SELECT attach_ip_source('tabs', '{list(v)}');
+         INSERT INTO tabs VALUES (repeat(E'20.65.1.1\t', 120000) || '20.65.1.2')",
     );
-    assert_eq!(db.sources(), ["long|1|1", "many|1000|1"]);
+    assert_eq!(db.sources(), ["long|1|1", "many|1000|1", "tabs|1|1"]);
     assert_eq!(
         db.lines("SELECT tbl, unreadable_reason FROM ip_source ORDER BY tbl::text"),
-        ["long|more than 1048576 bytes: the rest is not read", "many|more than 1000 addresses: the rest is not read"]
+        [
+            "long|more than 1048576 bytes: the rest is not read",
+            "many|more than 1000 addresses: the rest is not read",
+            "tabs|more than 1048576 bytes: the rest is not read"
+        ]
     );
+}
+
+#[test]
+fn too_many_addresses_of_a_row_are_one_unparsable_value_however_many_elements_hold_them() {
+    let db = Db::new();
+    for (number, (kind, selector, value)) in [
+        ("jsonb", "list(v->>ips)", "jsonb_build_object('ips', jsonb_agg(ip))"),
+        ("jsonb", "list(v->ips->*)", "jsonb_build_object('ips', jsonb_agg(ip))"),
+        ("json", "text(v->ips->*)", "json_build_object('ips', json_agg(ip))"),
+        ("text[]", "text(v)", "array_agg(ip)"),
+        ("text", "list(v)", "jsonb_agg(ip)::text"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        db.sql(&format!(
+            "CREATE TABLE many_{number} (v {kind}); SELECT attach_ip_source('many_{number}', '{{{selector}}}');
+             INSERT INTO many_{number} SELECT {value}
+               FROM (SELECT '20.' || n / 256 || '.' || n % 256 || '.1' AS ip FROM generate_series(1, 3000) n) ips"
+        ));
+    }
+    assert_eq!(db.sources(), ["many_0|1000|1", "many_1|1000|1", "many_2|1000|1", "many_3|1000|1", "many_4|1000|1"]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn a_text_is_read_as_the_triggers_read_it() {
         ("[2001:db8::1]:443", "2001:db8::1"),
         ("fe80::1%eth0", "fe80::1"),
         ("http://user@203.0.113.9/x", "203.0.113.9"),
+        ("http://2001:db8::1/x", "2001:db8::1"),
         ("::ffff:1.2.3.4", "1.2.3.4"),
         ("203.000.113.009", "203.0.113.9"),
         ("10.0.0.0/8", ""),
@@ -81,9 +82,9 @@ fn every_address_of_a_text_is_a_row_once_and_in_order() {
     let lines = |sql: &str| cluster().lines("postgres", sql);
     assert_eq!(
         lines(
-            "SELECT host(ip) FROM ip_extract('wget http://81.2.69.142/x || curl 81[.]2[.]69[.]142; ping ::ffff:9.9.9.9 2001:db8::1 v1.2.3.4') ip"
+            "SELECT host(ip) FROM ip_extract('wget http://81.2.69.142/x || curl 81[.]2[.]69[.]142; ping ::ffff:9.9.9.9 2001:db8::1 v1.2.3.4; wget http://2606:4700::1111/x%202606:4700::2222') ip"
         ),
-        ["81.2.69.142", "9.9.9.9", "2001:db8::1"]
+        ["81.2.69.142", "9.9.9.9", "2001:db8::1", "2606:4700::1111", "2606:4700::2222"]
     );
     assert_eq!(lines("SELECT ip FROM ip_extract(NULL) ip"), [""; 0]);
     assert_eq!(

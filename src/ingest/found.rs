@@ -17,17 +17,22 @@ pub struct Finder<'a> {
     tally: &'a mut Tally,
     /// A list and a free text count each address once a row.
     once: Once,
+    /// Whether there were too many: nothing more of the row is read.
+    is_full: bool,
 }
 
 impl Finder<'_> {
     /// Of a selector's value in one row.
     pub fn new(reading: Reading, at: i64, tally: &mut Tally) -> Finder<'_> {
-        Finder { reading, at, tally, once: Once::default() }
+        Finder { reading, at, tally, once: Once::default(), is_full: false }
     }
 
     /// Counts what a text holds.
     #[inline]
     pub fn text(&mut self, text: &[u8]) {
+        if self.is_full {
+            return;
+        }
         match self.reading {
             Reading::Address => self.address(text),
             Reading::List => self.list(text),
@@ -47,12 +52,7 @@ impl Finder<'_> {
         if text.first() == Some(&b'[') && json::is_array(text) {
             return self.json(text);
         }
-        // What touches the cut may be longer.
-        let head = match text.get(..MOST_BYTES).filter(|head| head.len() < text.len()) {
-            Some(head) => &head[..head.iter().rposition(|byte| b", ;\n".contains(byte)).unwrap_or(0)],
-            None => text,
-        };
-        for entry in entries(head) {
+        for entry in entries(text) {
             match parse_host(entry) {
                 Ok(Some(ip)) => match self.once.is_first(fold::kept(ip)) {
                     Some(true) => self.tally.observe(ip, self.at),
@@ -81,6 +81,7 @@ impl Finder<'_> {
 
     #[cold]
     fn too_many(&mut self, text: &[u8]) {
+        self.is_full = true;
         self.tally.unreadable(text, format_args!("more than {MOST_ADDRESSES} addresses: the rest is not read"));
     }
 
@@ -92,12 +93,18 @@ impl Finder<'_> {
 
     /// Counts what a JSON value holds: a string, or an array of strings. All of it is free text where that is wanted.
     pub fn json(&mut self, found: &[u8]) {
+        if self.is_full {
+            return;
+        }
         match json::value(found) {
             Value::Null => {}
             Value::Text(text) => self.json_as_text(&text),
             _ if self.reading == Reading::Text => self.free_text(found),
             Value::Array(elements) => {
                 for element in elements {
+                    if self.is_full {
+                        return;
+                    }
                     match json::value(element) {
                         Value::Null => {}
                         Value::Text(text) => self.text(&text),

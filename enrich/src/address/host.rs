@@ -42,6 +42,7 @@ use NotAnAddress::{Garbage, HostName, Network};
 /// | `203.0.113.9:22`, `[2001:db8::1]`, `[2001:db8::1]:22` | the address |
 /// | `fe80::1%eth0` | the address, without its zone |
 /// | `http://user:pw@203.0.113.9:8080/x?y`, `//[2001:db8::1]/x`, `jndi:ldap://203.0.113.9/a` | the host |
+/// | `http://2001:db8::1/x` | the host, whose brackets are missing; what looks like a port belongs to it |
 /// | `http://2130706433/`, `http://0x7f.1/`, `http://0177.0.0.1/` | the host, as browsers read it |
 /// | `sip:100@203.0.113.9:5060;transport=udp` | the host |
 /// | `203[.]0[.]113[.]9`, `hxxp://203(dot)0(dot)113(dot)9/` | the same with plain separators |
@@ -137,7 +138,8 @@ fn url_host(after: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
     }
     let host = match host.iter().position(|&b| b == b':') {
         Some(colon) if is_port(&host[colon + 1..]) || colon + 1 == host.len() => &host[..colon],
-        Some(_) => return Err(Garbage),
+        // IPv6 whose brackets are missing. There is no port then: all of it is the address.
+        Some(_) => return zoned(host).ok_or(Garbage),
         None => host,
     };
     host_of_browsers(host).map(IpAddr::V4).ok_or(if is_name(host) { HostName } else { Garbage })

@@ -1,7 +1,10 @@
 //! The entries of a list in one text: `X-Forwarded-For`, `Forwarded` (RFC 7239), or what people write by hand.
 
-/// The entries of a list that is separated by commas, semicolons or blanks, as they are written but for quotes around
-/// them. Of the pairs of RFC 7239 only `for=` counts: `by=`, `host=` and `proto=` do not say who asked.
+use super::scan::MOST_BYTES;
+
+/// The entries in the first [`MOST_BYTES`] of a list that is separated by commas, semicolons or blanks, as they are written
+/// but for quotes around them. Of the pairs of RFC 7239 only `for=` counts: `by=`, `host=` and `proto=` do not say who
+/// asked.
 ///
 /// ```
 /// use enrich::address::entries;
@@ -10,7 +13,11 @@
 /// assert_eq!(entries(r#"for="[2001:db8::1]:4711";proto=http, for=192.0.2.43"#), ["[2001:db8::1]:4711", "192.0.2.43"]);
 /// ```
 pub fn entries(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = text;
+    // What touches the cut may be longer.
+    let mut rest = match text.get(..MOST_BYTES).filter(|head| head.len() < text.len()) {
+        Some(head) => &head[..head.iter().rposition(separates).unwrap_or(0)],
+        None => text,
+    };
     std::iter::from_fn(move || {
         while !rest.is_empty() {
             let (entry, tail) = split(rest);
@@ -33,12 +40,15 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
             _ if quoted => {}
             b':' if text[at..].starts_with(b"://") => in_url = true,
             b';' if in_url => {}
-            b',' | b';' => return (&text[..at], &text[at + 1..]),
-            byte if byte.is_ascii_whitespace() => return (&text[..at], &text[at + 1..]),
+            byte if separates(byte) => return (&text[..at], &text[at + 1..]),
             _ => {}
         }
     }
     (text, &[])
+}
+
+fn separates(byte: &u8) -> bool {
+    matches!(byte, b',' | b';') || byte.is_ascii_whitespace()
 }
 
 /// The part of an entry that should be an address; `None` where nothing should.
@@ -78,6 +88,17 @@ mod tests {
         assert_eq!(read(" ,; \n"), [""; 0]);
         assert_eq!(read("unknown, 1.1.1.1"), ["unknown", "1.1.1.1"]);
         assert_eq!(read("http://1.1.1.1/a;b=c, 2.2.2.2"), ["http://1.1.1.1/a;b=c", "2.2.2.2"]);
+    }
+
+    #[test]
+    fn of_a_long_list_the_entries_of_the_first_megabyte_are_read() {
+        for separator in [",", ";", " ", "\t", "\r", "\n", "\x0c"] {
+            let text = format!("10.1.1.1{separator}").repeat(MOST_BYTES / 9 + 9);
+            let read = read(&text);
+            assert_eq!((read.len(), read.last()), (MOST_BYTES / 9, Some(&"10.1.1.1")), "{separator:?}");
+        }
+        assert_eq!(read(&"1".repeat(MOST_BYTES)).len(), 1);
+        assert_eq!(read(&"1".repeat(MOST_BYTES + 1)), [""; 0], "it touches the cut");
     }
 
     #[test]

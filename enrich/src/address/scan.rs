@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::spelling::{defanged, host_of_browsers};
+use super::spelling::{defanged, host_of_browsers, refanged};
 
 #[cfg(test)]
 mod tests;
@@ -21,21 +21,27 @@ const LONGEST_V6: usize = 45;
 const LONGEST_AUTHORITY: usize = 255;
 
 /// Bytes at which a look is worth it.
-const IS_SEPARATOR: [bool; 256] = {
+const IS_SEPARATOR: [bool; 256] = table(b".:[({");
+/// Bytes that no authority of a URL has, and those that may begin a defanged separator. A password may have the others.
+const ENDS_AUTHORITY: [bool; 256] = table(b"\t\n\x0c\r /?#\"'<>|;`,\\)}]&[({");
+
+const fn table(bytes: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut at = 0;
-    while at < 5 {
-        table[b".:[({"[at] as usize] = true;
+    while at < bytes.len() {
+        table[bytes[at] as usize] = true;
         at += 1;
     }
     table
-};
+}
 
 /// Hands over every address in the first [`MOST_BYTES`] of a text, in its order, repetitions included, until `found` says
 /// that it wants no more.
 ///
 /// Addresses are found in URLs of any scheme (hosts of a URL in the spellings of browsers as well), with ports, in
-/// brackets, percent-encoded around, and defanged (`81[.]2[.]69[.]142`).
+/// brackets, percent-encoded around, and defanged (`81[.]2[.]69[.]142`). Not found is what is encoded itself
+/// (`2001%3Adb8%3A%3A1`); in an encoded URL (`http%3A%2F%2F010.1.1.1`) numbers are decimal; and to an IPv6 address behind a
+/// word that nothing parts from it, the word is a label: `x2001:db8::1` is `db8::1`.
 ///
 /// ```
 /// let mut found = Vec::new();
@@ -55,7 +61,6 @@ pub fn scan(text: &[u8], mut found: impl FnMut(IpAddr) -> bool) {
         at += step;
         let (separator, len) = match text[at] {
             b'.' => (&b"."[..], 1),
-            b':' if text[at..].starts_with(b"://") => (&b"://"[..], 3),
             b':' => (&b":"[..], 1),
             _ => match defanged(&text[at..]) {
                 Some((separator, len)) => (separator, len),
@@ -64,6 +69,10 @@ pub fn scan(text: &[u8], mut found: impl FnMut(IpAddr) -> bool) {
                     continue;
                 }
             },
+        };
+        let (separator, len) = match separator {
+            b":" => slashes(&text[at + len..]).map_or((separator, len), |slashes| (b"://", len + slashes)),
+            _ => (separator, len),
         };
         let look = match separator {
             b"." => around_dot(text, at, done),
@@ -103,29 +112,114 @@ enum Look {
     Found(IpAddr, usize),
 }
 
+/// How long the two slashes are that a text begins with: plain, defanged, or escaped as some write JSON (`http:\/\/`).
+fn slashes(text: &[u8]) -> Option<usize> {
+    let slash = |text: &[u8]| match text {
+        [b'/', ..] => Some(1),
+        [b'\\', b'/', ..] => Some(2),
+        [b'[', b'/', b']', ..] => Some(3),
+        _ => None,
+    };
+    let first = slash(text)?;
+    Some(first + slash(&text[first..])?)
+}
+
 /// The host of a URL whose authority starts at `start`, where only browsers see an address in it; or any IPv4 address.
 fn host(text: &[u8], start: usize) -> Look {
     let rest = &text[start..text.len().min(start + LONGEST_AUTHORITY)];
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"/?#\"'<>|;`,\\)}".contains(byte);
-    let authority = &rest[..rest.iter().position(ends).unwrap_or(rest.len())];
-    let host = authority.iter().rposition(|byte| *byte == b'@').map_or(authority, |at| &authority[at + 1..]);
-    let host = host.iter().position(|byte| *byte == b':').map_or(host, |colon| &host[..colon]);
-    match host_of_browsers(host) {
-        Some(ip) => Look::Found(IpAddr::V4(ip), start + authority.len()),
-        None => Look::Nothing,
+    let (len, is_defanged) = authority(rest);
+    // What touches the limit may be longer.
+    let Some(authority) = rest.get(..len).filter(|_| len < LONGEST_AUTHORITY) else { return Look::Nothing };
+    let found = if is_defanged {
+        let plain = refanged(authority);
+        plain.and_then(|plain| browsed(&plain)).map(|(ip, end)| (ip, behind(authority, end)))
+    } else {
+        browsed(authority)
+    };
+    found.map_or(Look::Nothing, |(ip, end)| Look::Found(IpAddr::V4(ip), start + end))
+}
+
+/// How long the authority is that a text begins with, and whether there are defanged separators in it.
+fn authority(text: &[u8]) -> (usize, bool) {
+    let (mut end, mut is_defanged) = (0, false);
+    while let Some(step) = text[end..].iter().position(|byte| ENDS_AUTHORITY[*byte as usize]) {
+        end += step;
+        match defanged(&text[end..]) {
+            Some((b"." | b":" | b"@", len)) => (end, is_defanged) = (end + len, true),
+            _ => return (end, is_defanged),
+        }
     }
+    (text.len(), is_defanged)
+}
+
+/// The IPv4 address that a browser sees in an authority, and where its host and port end.
+fn browsed(authority: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let start = authority.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    let host = &authority[start..];
+    // Most are names.
+    if !host.first().is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    let len = (0..host.len()).find(|at| !is_of_host(&host[*at..])).unwrap_or(host.len());
+    let host = &host[..len];
+    let name = match host.iter().position(|byte| *byte == b':') {
+        // No port but the next group of an IPv6 address without brackets, which is looked for by its colons.
+        Some(colon) if colon <= 4 && host[colon + 1..].contains(&b':') => return None,
+        Some(colon) => &host[..colon],
+        None => host,
+    };
+    Some((host_of_browsers(name)?, start + len))
+}
+
+/// Whether a text goes on with a character of a host or a port. Punctuation outside of ASCII (quotes, a hard blank) is in
+/// no name, other letters are.
+fn is_of_host(text: &[u8]) -> bool {
+    match text {
+        [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+            let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
+            let byte = digit(*high) << 4 | digit(*low);
+            byte != b':' && is_of_host(&[byte])
+        }
+        [0xc2, ..] | [0xe2, 0x80, ..] => false,
+        [byte, ..] => byte.is_ascii_alphanumeric() || b".:-_%".contains(byte) || !byte.is_ascii(),
+        [] => false,
+    }
+}
+
+/// Where in a defanged text the first `plain` bytes of its plain spelling end.
+fn behind(text: &[u8], plain: usize) -> usize {
+    let (mut at, mut passed) = (0, 0);
+    while passed < plain {
+        let (separator, len) = defanged(&text[at..]).map_or((1, 1), |(separator, len)| (separator.len(), len));
+        (at, passed) = (at + len, passed + separator);
+    }
+    at
+}
+
+/// The place behind the encoded character (`%20`, `\x20`, `\u0020`) whose digits run into those that end at `end`. Nothing
+/// before `from` belongs to it.
+fn behind_encoded(text: &[u8], from: usize, end: usize) -> Option<usize> {
+    let digits = text[from..end].iter().rev().take(9).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let start = end - digits;
+    let len = match &text[from..start] {
+        [.., b'%'] | [.., b'\\', b'x'] => 2,
+        [.., b'\\', b'u'] => 4,
+        _ => return None,
+    };
+    (digits >= len).then_some(start + len)
 }
 
 /// The four numbers whose first dot is at `dot`. Nothing before `from` belongs to them.
 fn around_dot(text: &[u8], dot: usize, from: usize) -> Look {
-    let digits = text[from..dot].iter().rev().take(6).take_while(|byte| byte.is_ascii_digit()).count();
-    let mut start = dot - digits;
-    // The first two digits behind a percent sign are an encoded byte: `%201.2.3.4`.
-    if digits >= 3 && start > from && text[start - 1] == b'%' {
-        start += 2;
-    } else if !opens(text, start) {
+    let digits = text[from..dot].iter().rev().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 {
         return Look::Nothing;
     }
+    let start = match behind_encoded(text, from, dot).filter(|start| *start < dot) {
+        Some(start) => start,
+        None if opens(text, dot - digits) => dot - digits,
+        None => return Look::Nothing,
+    };
     let Some((ip, end)) = quad(text, start) else { return Look::Nothing };
     if !closes(text, end) {
         return Look::Nothing;
@@ -163,10 +257,18 @@ fn quad(text: &[u8], start: usize) -> Option<(Ipv4Addr, usize)> {
 
 /// The IPv6 address around the colon at `colon`; `Err` is where the run of its characters ends, where that is none.
 fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
-    let digits = text[from..colon].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let start = colon - digits;
+    // Behind a percent sign that encodes nothing (`LIKE '%2001:db8::1'`) all of the digits are a group: no address goes on
+    // with `01`.
+    let begins = |start: &usize| matches!(&text[*start..colon], b"" | b"0" | b"64" | [_, _, _, ..]);
+    let (start, is_open) = match behind_encoded(text, from, colon).filter(begins) {
+        Some(start) => (start, true),
+        None => {
+            let digits = text[from..colon].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
+            (colon - digits, opens(text, colon - digits))
+        }
+    };
     // A word before the colon is a label: `src:2001:db8::1`.
-    let is_labelled = !opens(text, start) && text.get(colon + 1).is_some_and(u8::is_ascii_hexdigit);
+    let is_labelled = !is_open && text.get(colon + 1).is_some_and(u8::is_ascii_hexdigit);
     let start = if is_labelled { colon + 1 } else { start };
     let (mut plain, mut len) = ([0u8; LONGEST_V6 + 1], 0);
     // Where each character of the plain spelling ends in the text.
@@ -188,7 +290,7 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
         len += 1;
     }
     let run = end;
-    if len > LONGEST_V6 || !is_labelled && !opens(text, start) {
+    if len > LONGEST_V6 || !is_labelled && !is_open {
         return Err(run);
     }
     let mut word = &plain[..len];
@@ -221,13 +323,9 @@ fn opens(text: &[u8], start: usize) -> bool {
     let before = &text[..start];
     let Some(last) = before.last() else { return true };
     if last.is_ascii_alphanumeric() {
-        // An encoded byte (`%2F1.2.3.4`), or an escaped one in a command (`\n1.2.3.4`).
-        let encoded = before.len() >= 3 && {
-            let tail = &before[before.len() - 3..];
-            tail[0] == b'%' && tail[1..].iter().all(u8::is_ascii_hexdigit)
-        };
+        // An escaped byte in a command: `\n1.2.3.4`.
         let escaped = [b"\\n", b"\\t", b"\\r"].iter().any(|escape| before.ends_with(*escape));
-        return encoded || escaped || ends_colour(before);
+        return escaped || ends_colour(before);
     }
     if ends_product(before) {
         return false;

@@ -1,5 +1,6 @@
 //! A list as JSON: every string in it that is an address, a network or a range counts, names of members as well. So the
 //! lists of AWS, Google, Azure, Cloudflare and Fastly are read by one rule, and so is one JSON value a line (Spamhaus).
+//! Other strings say anything; of those that were meant to be entries ([`is_meant`]) the warning tells.
 //!
 //! It is read as a stream: memory holds one string at a time, of which [`Bounded`] refuses long ones. serde_json refuses what
 //! is nested more than 128 deep.
@@ -119,11 +120,15 @@ impl Strings<'_> {
         let mut state = self.state.borrow_mut();
         state.seen += 1;
         let number = state.seen;
-        if let Some(entry) = entry(text.as_bytes())
-            && let Err(reason) = state.parsed.add(entry, number, self.room)
-        {
-            state.refused = Some(reason);
-            return Err(E::custom("too many"));
+        match entry(text.as_bytes()) {
+            Some(entry) => {
+                if let Err(reason) = state.parsed.add(entry, number, self.room) {
+                    state.refused = Some(reason);
+                    return Err(E::custom("too many"));
+                }
+            }
+            None if is_meant(text.as_bytes()) => state.parsed.bad.note(number),
+            None => {}
         }
         drop(state);
         if number.is_multiple_of(BREATH) {
@@ -131,6 +136,32 @@ impl Strings<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a string that is no entry looks as if it were meant to be one or several: `1.2.3.4/33`, `1.2.3.4 5.6.7.8`,
+/// `2001:db8::/129`, `1.2.3.4:80`. Times, hardware addresses, versions and identifiers with dots are other things.
+fn is_meant(text: &[u8]) -> bool {
+    let is_known = |byte: &u8| byte.is_ascii_hexdigit() || b".:/-,;[] \t".contains(byte);
+    text.iter().all(is_known)
+        && text.split(|byte| b"/-,;[] \t".contains(byte)).any(|word| is_quad(word) || is_groups(word))
+}
+
+/// Four numbers, of which some may be missing, and perhaps a port.
+fn is_quad(word: &[u8]) -> bool {
+    let host = word.split(|byte| *byte == b':').next().unwrap_or(word);
+    let is_number = |part: &[u8]| part.len() <= 3 && part.iter().all(u8::is_ascii_digit);
+    host.split(|byte| *byte == b'.').count() == 4
+        && host.split(|byte| *byte == b'.').all(is_number)
+        && host.iter().any(u8::is_ascii_digit)
+}
+
+/// Groups between colons that are no time of day and no hardware address.
+fn is_groups(word: &[u8]) -> bool {
+    let groups = || word.split(|byte| *byte == b':');
+    let is_time =
+        groups().count() < 8 && !word.iter().any(u8::is_ascii_alphabetic) && !word.windows(2).any(|two| two == b"::");
+    let is_hardware = groups().all(|group| group.len() == 2);
+    groups().count() >= 3 && word.iter().any(u8::is_ascii_digit) && !is_time && !is_hardware
 }
 
 impl<'de> DeserializeSeed<'de> for &Strings<'_> {

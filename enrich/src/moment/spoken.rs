@@ -117,10 +117,12 @@ fn iso(text: &[u8]) -> Option<Spoken> {
             }
         }
     }
-    // A leap second is the first moment of the next minute, as PostgreSQL has it.
+    // A leap second is the first moment of the next minute, and 24:00 that of the next day, as PostgreSQL has it.
     let leap = u32::from(second == 60);
-    let at = NaiveDateTime::new(date, chrono::NaiveTime::from_hms_opt(hour, minute, second - leap)?);
-    let local = EPOCH.checked_add(at.and_utc().timestamp_micros())? + i64::from(leap) * 1_000_000 + micros(fraction);
+    let day = u32::from((hour, minute, second, micros(fraction)) == (24, 0, 0, 0));
+    let at = NaiveDateTime::new(date, chrono::NaiveTime::from_hms_opt(hour - 24 * day, minute, second - leap)?);
+    let later = i64::from(leap + 86_400 * day) * 1_000_000;
+    let local = EPOCH.checked_add(at.and_utc().timestamp_micros())? + later + micros(fraction);
     match offset(rest)? {
         None => Some(Spoken::Local(local)),
         Some(minutes) => Some(Spoken::Moment(local.checked_sub(minutes * 60_000_000)?)),
@@ -189,6 +191,8 @@ mod tests {
             ("-1.5", EPOCH - 1_500_000),
             ("0", EPOCH),
             ("2016-12-31T23:59:60Z", EPOCH + 1_483_228_800_000_000),
+            ("2016-12-31T24:00:00Z", EPOCH + 1_483_228_800_000_000),
+            ("2016-12-31 24:00:00.000+00", EPOCH + 1_483_228_800_000_000),
         ] {
             assert_eq!(spoken(text.as_bytes()), Some(Spoken::Moment(at)), "{text}");
         }
@@ -215,6 +219,9 @@ mod tests {
             "2026-02-30",
             "2026-11-28T",
             "2026-11-28T25:00:00Z",
+            "2026-11-28T24:00:01Z",
+            "2026-11-28T24:00:00.1Z",
+            "2026-11-28T24:01Z",
             "2026-11-28T10",
             "2026-11-28T10:11:61Z",
             "2026-11-28T10:11:12.",

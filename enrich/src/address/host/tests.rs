@@ -181,6 +181,10 @@ fn a_url_counts_by_its_host() {
     says("http://203.0.113.9#f@8.8.8.8", "203.0.113.9");
     says("http://203.0.113.9:/", "203.0.113.9");
     says("http://[::1]:/", "::1");
+    says("http://2001:db8::1/x", "2001:db8::1");
+    says("tcp://u:p@2001:db8::1:80", "2001:db8::1:80");
+    says("ldap://fe80::1%25eth0/", "fe80::1");
+    says("http://::1/", "::1");
     says("git+ssh://git@203.0.113.9/r.git", "203.0.113.9");
     says("jndi:ldap://203.0.113.9:1389/a", "203.0.113.9");
     says("jdbc:postgresql://203.0.113.9/db", "203.0.113.9");
@@ -235,7 +239,9 @@ fn a_host_name_is_told_from_garbage() {
         "http://a b/",
         "http://%31.example/",
         "http://example.com:x/",
-        "http://2001:db8::1/",
+        "http://2001:db8::1]/",
+        "http://2001:db8::1x/",
+        "http://12:34:56/",
         "http:/203.0.113.9/",
         "http:203.0.113.9",
         "1http://203.0.113.9/",

@@ -67,6 +67,92 @@ fn odd_spellings_count() {
 }
 
 #[test]
+fn ipv6_in_a_url_without_brackets_is_no_host_with_a_port() {
+    finds("wget http://2600:3c00::f03c:91ff/x.sh", &["2600:3c00::f03c:91ff"]);
+    finds("${jndi:ldap://2400:cb00:2048:1::1:1389/a}", &["2400:cb00:2048:1::1:1389"]);
+    finds("tcp://2606:4700::1111:80", &["2606:4700::1111:80"]);
+    finds(
+        "curl -g http://u:p@2001:db8:0:1:1:1:1:1/ http://::1/ http://2001:db8::/",
+        &["2001:db8:0:1:1:1:1:1", "::1", "2001:db8::"],
+    );
+    finds("hxxp://2600[:]3c00[:][:]f03c[:]91ff/x", &["2600:3c00::f03c:91ff"]);
+    // More than a group before the first colon.
+    finds("http://0x7f.1:80:90/ http://2130706433:80&", &["127.0.0.1", "127.0.0.1"]);
+}
+
+#[test]
+fn encoded_characters_before_an_address_do_not_belong_to_it() {
+    for before in ["%20", "%5B", "%3d", "%22", "x=%0A", "\\x20", "\\x0a", "\\u0020", "\\u003c", "%3A", "%E2%80%A6"] {
+        for address in ["81.2.69.142", "1.2.3.4", "2606:4700::1111", "fe80::1", "::1", "64:ff9b::102:304"] {
+            for after in ["", "%22", "%5D/", "%3Bid", "\\x0a", "&x", "\\u003e"] {
+                finds(&format!("{before}{address}{after}"), &[address]);
+            }
+        }
+    }
+    finds("u=http://%5B2606:4700::1111%5D/", &["2606:4700::1111"]);
+    finds("81.2.69.142\\u201381.2.69.150", &["81.2.69.142", "81.2.69.150"]);
+    // A word that nothing parts from an address is a label.
+    finds("x2001:db8::1 src:2001:db8::1", &["db8::1", "2001:db8::1"]);
+    // A percent sign that encodes nothing.
+    finds("LIKE '%2001:db8::1%' OR x LIKE '%81.2.69.142%'", &["2001:db8::1", "81.2.69.142"]);
+}
+
+#[test]
+fn one_url_has_one_address_wherever_it_ends_and_however_it_is_defanged() {
+    for url in [
+        "http://010.1.1.1",
+        "http://010[.]1.1.1",
+        "hxxp[:]//010.1.1.1",
+        "hxxp[:][/][/]010(dot)1(dot)1(dot)1",
+        "hxxp[://]010.1.1.1",
+        "http:\\/\\/010.1.1.1",
+        "http://u:p$*[@]010.1.1.1",
+        "http://u:p!@010.1.1.1[:]80",
+        "http://010.1.1.1:80",
+        "hxxp[:]//134283521",
+        "hxxp://0x08[.]0x10101",
+    ] {
+        for after in [
+            "",
+            " ",
+            "/",
+            "[/]x",
+            "&& x@y",
+            "&e=a@b.c",
+            "$IFS-O",
+            "*",
+            "]",
+            "!",
+            "=",
+            "%20x",
+            "%0a",
+            "\u{1b}[0m",
+            "\u{a0}x",
+            "\u{201d}",
+            "{a,b}",
+            "(x)",
+            "[x]",
+            "\\n",
+            "\\/x",
+        ] {
+            finds(&format!("{url}{after}"), &["8.1.1.1"]);
+            finds(&format!("[{url}{after}"), &["8.1.1.1"]);
+        }
+    }
+    finds(
+        "curl http://010.1.1.1$x=9.9.9.9 hxxp://u[@]0x7f[.]1[:]80$x=9.9.9.9",
+        &["8.1.1.1", "9.9.9.9", "127.0.0.1", "9.9.9.9"],
+    );
+    // Names stay names.
+    finds("http://1\u{e9}.example/ http://010[.]1.1.1[.]example/ http://0x7f%2e1/ http://1-2.example/", &[]);
+    // Where the look ends, the address it ends in is not taken for the whole host.
+    for user in 200..260 {
+        let text = format!("http://{}@203.0.113.99/", "u".repeat(user));
+        finds(&text, &["203.0.113.99"]);
+    }
+}
+
+#[test]
 fn what_is_something_else_is_left_out() {
     for text in [
         "1.2.3",
@@ -125,7 +211,7 @@ fn it_stops_where_it_is_told_to_and_after_a_megabyte() {
 fn a_megabyte_of_anything_is_read_in_one_pass() {
     for unit in [
         "x", "1.", ":", "/", "[", "[.]", "a:", "1:", "a[:]", "://", "://u@", "1.2.3.", "::1", "%20", "1.2.3.4/",
-        "(dot)1", "\\n1.", "f",
+        "(dot)1", "\\n1.", "f", "://1[.]", "://[@]", "://%31", "%20::",
     ] {
         let text = unit.repeat(MOST_BYTES / unit.len());
         let start = Instant::now();
@@ -146,7 +232,8 @@ proptest! {
     fn arbitrary_texts_of_its_characters_never_panic(
         parts in proptest::collection::vec(
             proptest::sample::select(&[
-                "1", "25", "%", "%2", ".", "[.]", "(dot)", ":", "::", "[:]", "://", "[://]", "@", "/", "/8", "[", "]", "f", "\\n", " ", "é",
+                "1", "25", "%", "%2", ".", "[.]", "(dot)", ":", "::", "[:]", "://", "[://]", "[@]", "@", "/", "/8", "[",
+                "]", "f", "\\n", "\\x", "$", " ", "é", "“",
             ][..]),
             0..20,
         ),
@@ -157,15 +244,20 @@ proptest! {
     #[test]
     fn every_address_is_found_between_words(
         v4: u32, v6: u128,
-        before in proptest::sample::select(&["", " ", "x ", "http://", "\"", "=", "(", "%20", "é", "[", "@", "\n"][..]),
-        after in proptest::sample::select(&["", " ", " x", ":80", "\"", ")", "]", "é", "\n", ". ", ", "][..]),
+        before in proptest::sample::select(&[
+            "", " ", "x ", "http://", "hxxp[:]//", "u:p@", "\"", "=", "(", "%20", "%5B", "\\x20", "\\u003c", "é", "[", "@",
+            "\n",
+        ][..]),
+        after in proptest::sample::select(&[
+            "", " ", " x", ":80", "\"", ")", "]", "%5D", "&", "$x", "é", "\n", ". ", ", ",
+        ][..]),
     ) {
         let v4 = Ipv4Addr::from_bits(v4);
         let text = format!("{before}{v4}{after}");
         prop_assert_eq!(found(text.as_bytes()), [v4.to_string()], "{}", text);
-        // Behind an address without brackets a colon belongs to it, and so does an encoded byte before it.
+        // Behind an address without brackets a colon belongs to it.
         let v6 = Ipv6Addr::from_bits(v6 | 1 << 124);
-        if after != ":80" && before != "http://" && before != "%20" {
+        if after != ":80" {
             let text = format!("{before}{v6}{after}");
             prop_assert_eq!(found(text.as_bytes()), [v6.to_string()], "{}", text);
         }

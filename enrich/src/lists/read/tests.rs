@@ -147,6 +147,51 @@ fn json_of_the_clouds() {
 }
 
 #[test]
+fn json_tells_of_strings_that_were_meant_to_be_entries() {
+    for text in [
+        "1.2.3.4/33",
+        "1.2.3.4 5.6.7.8",
+        "1.2.3.4,5.6.7.8",
+        "1.2.3.999",
+        "1.2.3./24",
+        "1.2.3.4:80",
+        "1.2.3.9-1.2.3.1",
+        "1.2.3.0/255.0.255.0",
+        "2001:db8::/129",
+        "2001:db8::1 2001:db8::2",
+        "[2001:db8::1]:80",
+        "2606:4700:0:1:2:3:4:5/129",
+        "2001:db8:1:2:3:4:5:6:7",
+    ] {
+        let parsed = parse(format!(r#"{{"ip_prefix": "{text}", "x": "1.1.1.1"}}"#)).unwrap();
+        assert_eq!((parsed.entries, parsed.bad), ([1, 0], Lines { count: 1, first: 2 }), "{text}");
+    }
+    for text in [
+        "",
+        "-",
+        "...",
+        "::::",
+        "10:11:12",
+        "2026-01-01 10:11:12",
+        "2026-01-01T10:11:12Z",
+        "2026-01-01-10-11-12",
+        "4 Feb 2026 10:11:12",
+        "2026/01/01 10:11:12",
+        "2026.01.01",
+        "00:11:22:33:44:5f",
+        "1a:2b:3c:4d:5e:6f:70:81:92:a3:b4:c5:d6:e7:f8:09",
+        "120.0.6099.109",
+        "1.3.6.1.4.1",
+        "example.com",
+        "arn:aws:iam::123:x",
+        "deadbeef-dead-beef-dead-beefdeadbeef",
+    ] {
+        let parsed = parse(format!(r#"{{"about": "{text}", "x": "1.1.1.1"}}"#)).unwrap();
+        assert_eq!((parsed.entries, parsed.bad.count), ([1, 0], 0), "{text}");
+    }
+}
+
+#[test]
 fn a_web_page_is_refused_by_its_line() {
     assert!(reason("\n<!DOCTYPE html>\n<html>1.1.1.1</html>").starts_with("HTML or XML in line 2"));
     assert!(reason("1.1.1.1\n2.2.2.2\n</body>\n").starts_with("HTML or XML in line 3"));
