@@ -137,8 +137,35 @@ fn a_loader_that_waits_for_the_queue_can_be_cancelled() {
     let mut holder = db.connect();
     run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
     let mut loader = db.connect();
-    run(&mut loader, "SET statement_timeout = '200ms'");
-    assert_eq!(refused(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')").code, "57014");
+    let pid = value(&mut loader, "SELECT pg_backend_pid()");
+    let cancelled = std::thread::spawn(move || refused(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')"));
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'INSERT%'";
+    db.wait(&format!("{cancel} AND pid = {pid}"), "t");
+    assert_eq!(cancelled.join().expect("the loader").code, "57014");
+}
+
+#[test]
+fn a_statement_with_a_short_time_limit_does_not_fail_for_the_queue() {
+    let db = Db::new();
+    let settings = db.value("SELECT string_agg(name, ',' ORDER BY name) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')");
+    db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
+    // The second one is there from PostgreSQL 17 on, and would end the session.
+    for (nth, setting) in settings.split(',').enumerate() {
+        let (mut loader, notices) = db.connect_with_notices();
+        run(&mut loader, &format!("SET {setting} = '1s'"));
+        run(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')");
+        assert_eq!(
+            notices.all(),
+            ["WARNING: the addresses of rows inserted into \"events\" are not observed"],
+            "{setting}"
+        );
+        assert_eq!(unobserved(&db), [format!("{}|events|t", nth + 1)]);
+    }
+    run(&mut holder, "ROLLBACK");
+    db.sql("INSERT INTO events VALUES ('36.93.0.2')");
+    assert_eq!(db.counts(), ["36.93.0.2|1"]);
 }
 
 #[test]

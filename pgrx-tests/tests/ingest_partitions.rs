@@ -147,3 +147,31 @@ fn two_concurrent_populates_count_a_partitions_rows_once() {
     assert_eq!(second.join().expect("the second"), "0");
     assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|3"]);
 }
+
+#[test]
+fn a_partition_counts_for_the_nearest_attached_table() {
+    let db = Db::new();
+    for (method, order) in [("trigger", ["m", "r"]), ("trigger", ["r", "m"]), ("row", ["m", "r"])] {
+        // The partition is older than the table above it, and what PostgreSQL makes there by itself comes last.
+        db.sql(
+            "CREATE TABLE p (id int, ip inet); CREATE TABLE r (id int, ip inet) PARTITION BY RANGE (id);
+             CREATE TABLE m PARTITION OF r FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+             ALTER TABLE m ATTACH PARTITION p FOR VALUES FROM (0) TO (100)",
+        );
+        for table in order {
+            db.sql(&format!("SELECT attach_ip_source('{table}', '{{ip}}', method => '{method}')"));
+        }
+        db.sql("INSERT INTO p VALUES (1, '36.98.0.1'); INSERT INTO m VALUES (2, '36.98.0.1'); INSERT INTO r VALUES (3, '36.98.0.1')");
+        let counted = if method == "row" { ["m|3|0", "r|0|0"] } else { ["m|2|0", "r|1|0"] };
+        assert_eq!(db.sources(), counted, "{method}, {order:?}");
+        db.sql(
+            "SELECT detach_ip_source('r'), detach_ip_source('m'); INSERT INTO p VALUES (1, '36.98.0.2'); DROP TABLE r",
+        );
+        db.settle();
+        assert_eq!(
+            db.value("SELECT count(*) FROM ip_inventory WHERE ip_address = '36.98.0.2'"),
+            "0",
+            "nothing is left"
+        );
+    }
+}

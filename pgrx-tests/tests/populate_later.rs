@@ -213,3 +213,26 @@ fn an_address_that_was_only_asked_about_is_not_known_as_observed() {
     assert_eq!(seen(&db), ["8.8.8.1|2|3|5", "8.8.8.2|1|6|6"]);
     assert_eq!(db.value(POPULATE), "0");
 }
+
+/// PostgreSQL writes the command of an UPDATE or DELETE where that of the row's INSERT was, and a rollback leaves it there.
+#[test]
+fn rows_of_the_attaching_transaction_count_once_after_a_change_that_was_rolled_back() {
+    let db = Db::new();
+    let attach = |table: &str, ips: [&str; 2], then: &str| {
+        db.sql(&format!(
+            "BEGIN; CREATE TABLE {table} (ip inet); INSERT INTO {table} VALUES ('{}'); SELECT attach_ip_source('{table}', '{{ip}}');
+             INSERT INTO {table} VALUES ('{}'); {then} COMMIT",
+            ips[0], ips[1]
+        ));
+    };
+    attach("own", ["8.8.9.1", "8.8.9.2"], "SAVEPOINT s; UPDATE own SET ip = '8.8.9.9'; ROLLBACK TO s;");
+    attach("other", ["8.8.9.3", "8.8.9.4"], "");
+    db.sql("BEGIN; DELETE FROM other; ROLLBACK");
+    // Untouched rows are told by their commands.
+    attach("none", ["8.8.9.5", "8.8.9.5"], "");
+    for table in ["own", "other", "none"] {
+        assert_eq!(db.value(&format!("SELECT populate_ip_inventory('{table}')")), "1", "{table}");
+        assert_eq!(db.value(&format!("SELECT populate_ip_inventory('{table}')")), "0", "{table}");
+    }
+    assert_eq!(db.counts(), ["8.8.9.1|1", "8.8.9.2|1", "8.8.9.3|1", "8.8.9.4|1", "8.8.9.5|2"]);
+}

@@ -20,6 +20,7 @@ use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
 use crate::pg::errors::{bad_value, raise};
 use crate::pg::inherits;
+use crate::pg::shape;
 
 /// Refuses what is no table that rows are inserted into.
 pub fn check_table(table: pg_sys::Oid) {
@@ -82,7 +83,32 @@ pub unsafe fn check_arguments(table: pg_sys::Oid, desc: pg_sys::TupleDesc, argum
         if let Some(text) = &arguments.sensor {
             check_sensor(table, desc, text);
         }
+        check_stored(table, desc, arguments, time.as_ref());
         time
+    }
+}
+
+/// Refuses virtual generated columns, whose values nobody sees who is handed a new row.
+///
+/// # Safety
+/// `desc` must be the descriptor of `table`, or of an index of it.
+unsafe fn check_stored(table: pg_sys::Oid, desc: pg_sys::TupleDesc, arguments: &Arguments, time: Option<&EventTime>) {
+    let condition = arguments.only_where.as_deref().and_then(|text| Condition::parse(text).ok());
+    let selectors = arguments.selectors.iter().filter_map(|text| Some(Selector::parse(text).ok()?.column));
+    let columns = selectors
+        .chain(time.map(|time| time.column.clone()))
+        .chain(condition.into_iter().flat_map(|condition| condition.0).map(|test| test.value.column))
+        .chain(arguments.sensor.as_deref().and_then(|text| Some(Sensor::selector(text)?.column)));
+    for name in columns {
+        // SAFETY: see above.
+        if column(desc, &name).is_some_and(|attribute| unsafe { shape::is_virtual(desc, attribute) }) {
+            raise(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("column \"{name}\" of \"{}\" cannot be observed: it is virtual", plain_name(table)),
+                "A virtual generated column is computed when it is read, and a new row does not hold it.",
+                "Make it STORED, or name what it is computed from: a path into JSON reads payload->>src_ip.",
+            );
+        }
     }
 }
 

@@ -54,8 +54,9 @@ impl Before {
         })
     }
 
-    /// Whether a row that this command of this transaction wrote was there.
-    pub fn has(&self, xid: u32, command: u32) -> bool {
+    /// Whether a row was there that transaction `xid` wrote, in its command `command`. `xmax`: who has deleted, updated or
+    /// locked it, or tried to.
+    pub fn has(&self, xid: u32, command: u32, xmax: u32) -> bool {
         if xid < pg_sys::FirstNormalTransactionId.into_inner() {
             return true;
         }
@@ -64,7 +65,9 @@ impl Before {
         let full = (next & !0xffff_ffff) | u64::from(xid);
         let full = if full >= next { full.wrapping_sub(1 << 32) } else { full };
         if self.own.contains(&full) {
-            return command < self.command;
+            // An UPDATE or DELETE puts its own command, or the number of a pair of commands, in the place of the first one,
+            // and a rollback leaves it there. Taken for a later one, the row is not counted a second time.
+            return xmax == 0 && command < self.command;
         }
         full < self.xmin || (full < self.xmax && !self.running.contains(&full))
     }

@@ -42,6 +42,15 @@ sql_function!(
     attach_new_partitions,
     pg_finfo_attach_new_partitions,
     |call: Call| {
+        if changes_type(&call)
+            && let Err(reason) = tx::attempt(keep_indexes).unwrap_or_else(|failure| Err(failure.message))
+        {
+            warn(
+                "DROP EXTENSION asn_inventory will need CASCADE",
+                &reason,
+                "Run ALTER INDEX \u{2026} DEPENDS ON EXTENSION asn_inventory for the table's index with ip_observer.",
+            );
+        }
         if makes_relatives(&call) {
             let schema = Schema::of(call);
             let had_rows = alters(&call);
@@ -71,17 +80,59 @@ fn makes_relatives(call: &Call) -> bool {
             }
             pg_sys::NodeTag::T_CreateSchemaStmt => has_any((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts),
             pg_sys::NodeTag::T_AlterTableStmt => {
-                let commands = (*node.cast::<pg_sys::AlterTableStmt>()).cmds;
-                let count = if commands.is_null() { 0 } else { (*commands).length as usize };
-                (0..count).any(|i| {
-                    let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
-                    let kinds = [pg_sys::AlterTableType::AT_AttachPartition, pg_sys::AlterTableType::AT_AddInherit];
-                    kinds.contains(&(*command).subtype)
-                })
+                let kinds = [pg_sys::AlterTableType::AT_AttachPartition, pg_sys::AlterTableType::AT_AddInherit];
+                has_command(node.cast(), &kinds)
             }
             _ => false,
         }
     }
+}
+
+/// Whether an ALTER TABLE has a command of one of these kinds.
+///
+/// # Safety
+/// `statement` must be valid.
+unsafe fn has_command(statement: *mut pg_sys::AlterTableStmt, kinds: &[pg_sys::AlterTableType::Type]) -> bool {
+    // SAFETY: see above; the list's nodes are commands.
+    unsafe {
+        let commands = (*statement).cmds;
+        let count = if commands.is_null() { 0 } else { (*commands).length as usize };
+        (0..count).any(|i| {
+            let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
+            kinds.contains(&(*command).subtype)
+        })
+    }
+}
+
+/// Whether the command gives a column another type.
+fn changes_type(call: &Call) -> bool {
+    let data = call.event_trigger().filter(|data| !data.parsetree.is_null());
+    // SAFETY: a node is cast to the type of its tag; the parse tree is the command's own.
+    data.is_some_and(|data| unsafe {
+        (*data.parsetree).type_ == pg_sys::NodeTag::T_AlterTableStmt
+            && has_command(data.parsetree.cast(), &[pg_sys::AlterTableType::AT_AlterColumnType])
+    })
+}
+
+/// An index on a column that gets another type is made anew. Where its content may stay, as from varchar(20) to varchar(50),
+/// it is not built, and [`super::observer`] does not hear of it: DROP EXTENSION would not take it along. Returns the reason
+/// of a failure. The command has locked the tables.
+fn keep_indexes() -> Result<(), String> {
+    let is_table =
+        |table: &pg_sys::Oid| matches!(kind(*table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
+    for table in all(&made::relations(), PARENT).into_iter().filter(is_table) {
+        let observers = indexes::of(table);
+        if observers.is_empty() || citus::kept(table).is_some() || citus::shard_of(table).is_some() {
+            continue;
+        }
+        if !patience::hold_extension(PATIENCE) {
+            return Err("Somebody is dropping the extension.".to_owned());
+        }
+        for observer in observers {
+            install::goes_with_extension(pg_sys::RelationRelationId, observer.index);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the command put a table below another that was there before, and may have rows.

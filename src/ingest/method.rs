@@ -151,8 +151,8 @@ fn put_on_triggers(
     let _switched = allow_triggers(members);
     let own: Vec<pg_sys::Oid> =
         members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
-    // From the top: what PostgreSQL made after the trigger of a table above goes with that.
-    own.iter().filter(|member| has_trigger(schema, **member)).for_each(|member| install::drop(sql, *member));
+    let is_dropped = |member: &&pg_sys::Oid| has_trigger(schema, **member) && !goes_with_above(table, **member);
+    own.iter().filter(is_dropped).for_each(|member| install::drop(sql, *member));
     for member in own {
         if can_have_trigger(member) {
             // PostgreSQL gives a row trigger to the partitions as well.
@@ -170,7 +170,7 @@ fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> boo
     let _switched = allow_triggers(members);
     let mut found = false;
     for member in members.iter().copied() {
-        if has_trigger(schema, member) {
+        if has_trigger(schema, member) && !goes_with_above(members[0], member) {
             install::drop(sql, member);
             found = true;
         }
@@ -236,4 +236,10 @@ fn can_have_trigger(table: pg_sys::Oid) -> bool {
 
 fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
     install::find(table).is_some_and(|found| found.is_ours(schema))
+}
+
+/// Whether PostgreSQL made the trigger of a table below `top` after that of the one above it, which has a higher number where
+/// it is younger: the trigger goes with that one, and cannot be dropped before.
+fn goes_with_above(top: pg_sys::Oid, table: pg_sys::Oid) -> bool {
+    table != top && install::find(table).is_some_and(|found| found.is_inherited)
 }

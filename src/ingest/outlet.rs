@@ -6,6 +6,7 @@ use super::queue::{Closed, Queue};
 use super::tally::Tally;
 use super::unobserved;
 use super::unread::Unread;
+use crate::pg::catalog;
 use crate::pg::errors::warn;
 
 /// Where the addresses of one statement go.
@@ -41,6 +42,8 @@ impl Outlet {
             let open = || if self.is_hasty { Queue::open_at_once(schema) } else { Queue::try_open(schema) };
             match self.queue.get_or_insert_with(open) {
                 Ok(queue) => queue.append(tally, source, now, rows),
+                // Rows that are written one by one come here at commit: with DROP EXTENSION before that, nobody wants them.
+                Err(Closed::Missing) if catalog::extension().is_none() => {}
                 Err(Closed::Missing) if fresh => warn(
                     "observations are lost: table \"ip_observation\" is missing or was altered",
                     "",

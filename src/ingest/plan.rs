@@ -29,6 +29,7 @@ use super::unread::Unread;
 use crate::pg::citus;
 use crate::pg::errors::warn;
 use crate::pg::session;
+use crate::pg::shape;
 
 /// The values to read from each row.
 pub struct Plan {
@@ -48,9 +49,11 @@ pub struct Plan {
     /// The same rows come to another node of a cluster, which counts them.
     counts_elsewhere: bool,
     /// Of a trigger on a partition: the index above that sees its rows, if there is one.
-    index_above: Option<Above>,
+    index_above: Cell<Option<Above>>,
     /// What [`changes`] said when that was found.
-    found_at: u64,
+    found_at: Cell<u64>,
+    /// The table is a partition.
+    is_partition: bool,
     /// Reading most rows calls nothing of PostgreSQL's, which could raise an error.
     is_bare: bool,
     /// Where the table is a shard: the whole table.
@@ -98,13 +101,12 @@ impl Plan {
                 Arguments::parse((0..trigger.tgnargs as usize).map(text))
             };
             let table = &*data.tg_relation;
-            Plan::kept(table, (*data.tg_trigger).tgoid, desc, || (arguments(), indexes::above(table)))
+            Plan::kept(table, (*data.tg_trigger).tgoid, desc, arguments, || indexes::above(table))
         }
     }
 
     /// The plan of an object, given by its OID, that observes a table: made or kept until the one or the other changes. It
-    /// reads rows of `desc`. `how` says what is read, and by which index the rows are
-    /// counted instead, if any.
+    /// reads rows of `desc`. `arguments` says what is read, and `above` by which index the rows are counted instead, if any.
     ///
     /// # Safety
     /// `desc` must be a valid descriptor.
@@ -112,14 +114,20 @@ impl Plan {
         table: &pg_sys::RelationData,
         object: pg_sys::Oid,
         desc: pg_sys::TupleDesc,
-        how: impl FnOnce() -> (Arguments, Option<Above>),
+        arguments: impl FnOnce() -> Arguments,
+        above: impl FnOnce() -> Option<Above>,
     ) -> Rc<Plan> {
         let (key, is_early) = ((table.rd_id, object), citus::is_new(table));
         if let Some(plan) = PLANS.with(|plans| plans.borrow().get(&key).cloned())
             && plan.is_early == is_early
-            // It follows from triggers of the table above, and from an index: neither of them is this table's own.
-            && (plan.index_above.is_none() || plan.found_at == changes())
         {
+            // It follows from triggers of the table above, and from an index that may have come to belong to one above
+            // since: neither of them is this table's own.
+            if plan.is_partition && plan.found_at.get() != changes() {
+                let found_at = changes();
+                plan.index_above.set(above());
+                plan.found_at.set(found_at);
+            }
             return plan;
         }
         if !REGISTERED.replace(true) {
@@ -127,10 +135,13 @@ impl Plan {
             unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(forget), Datum::null()) };
         }
         let found_at = changes();
-        let (arguments, index_above) = how();
+        let (arguments, index_above) = (arguments(), above());
         // SAFETY: see above.
         let mut plan = unsafe { Plan::new(key, is_early, desc, arguments) };
-        (plan.index_above, plan.found_at) = (index_above, found_at);
+        plan.index_above.set(index_above);
+        plan.found_at.set(found_at);
+        // SAFETY: the table is open.
+        plan.is_partition = unsafe { (*table.rd_rel).relispartition };
         let plan = Rc::new(plan);
         PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
         plan
@@ -157,23 +168,30 @@ impl Plan {
             misfits: Vec::new(),
             sampled: Cell::new(i64::MIN),
             counts_elsewhere: citus::counts_elsewhere(key.0),
-            index_above: None,
-            found_at: 0,
+            index_above: Cell::new(None),
+            found_at: Cell::new(0),
+            is_partition: false,
             is_bare: false,
             whole: citus::shard_of(key.0).map_or(pg_sys::InvalidOid, |(whole, _)| whole),
             is_early,
         };
         let is_column = |name: &str| column(desc, name).is_some();
+        // Rows hold no value of a virtual column.
+        // SAFETY: see above.
+        let is_stored = |name: &str| column(desc, name).is_none_or(|at| !unsafe { shape::is_virtual(desc, at) });
         if let Some(name) = arguments.observed_at {
+            let time = Some(EventTime::parse(&name, is_column)).filter(|time| is_stored(&time.column));
             // SAFETY: see above.
-            plan.observed_at = unsafe { Moment::new(desc, &EventTime::parse(&name, is_column)) }.ok();
+            plan.observed_at = time.and_then(|time| unsafe { Moment::new(desc, &time) }.ok());
             if plan.observed_at.is_none() {
                 plan.misfits.push(name);
             }
         }
         if let Some(condition) = arguments.only_where {
+            let parsed = Condition::parse(&condition).ok();
+            let parsed = parsed.filter(|only| only.0.iter().all(|test| is_stored(&test.value.column)));
             // SAFETY: see above.
-            let parsed = Condition::parse(&condition).ok().and_then(|only| unsafe { Only::new(&only, desc).ok() });
+            let parsed = parsed.and_then(|only| unsafe { Only::new(&only, desc).ok() });
             if parsed.is_none() {
                 plan.misfits.push(format!("{CONDITION}{condition}"));
             }
@@ -181,15 +199,17 @@ impl Plan {
             plan.only = Some(parsed.unwrap_or_else(Only::nothing));
         }
         if let Some(name) = arguments.sensor {
+            let selector = Sensor::selector(&name).filter(|selector| is_stored(&selector.column));
             // SAFETY: see above.
-            plan.sensor = Sensor::selector(&name).and_then(|selector| unsafe { Sensor::new(&selector, desc).ok() });
+            plan.sensor = selector.and_then(|selector| unsafe { Sensor::new(&selector, desc).ok() });
             if plan.sensor.is_none() {
                 plan.misfits.push(name);
             }
         }
         for text in arguments.selectors {
+            let selector = Selector::parse(&text).ok().filter(|selector| is_stored(&selector.column));
             // SAFETY: see above.
-            match Selector::parse(&text).ok().and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
+            match selector.and_then(|selector| unsafe { Extractor::new(&selector, desc).ok() }) {
                 Some(extractor) => {
                     plan.extractors.push(extractor);
                     plan.selectors.push(text);
@@ -218,12 +238,12 @@ impl Plan {
     /// Whether the rows that are written now are counted elsewhere.
     #[inline]
     pub fn counts_elsewhere(&self) -> bool {
-        let counts = |above: &Above| match above {
+        let counts = |above: Above| match above {
             Above::LeavesAll => false,
             Above::CountsOwn => !session::is_replica(),
             Above::CountsAll => true,
         };
-        self.counts_elsewhere || self.index_above.as_ref().is_some_and(counts)
+        self.counts_elsewhere || self.index_above.get().is_some_and(counts)
     }
 
     /// Warns of columns that can no longer be read: once a session, and again when the columns change. A loader inserts
@@ -240,14 +260,14 @@ impl Plan {
             if let Some(condition) = argument.strip_prefix(CONDITION) {
                 warn(
                     format!("condition \"{condition}\" can no longer be read, and no row is observed"),
-                    "One of its columns is gone, or changed its type, since the table was attached.",
+                    "One of its columns is gone, or changed its type, since the table was attached, or is virtual.",
                     "Call attach_ip_source again with an only_where for the columns that the table has now.",
                 );
                 continue;
             }
             warn(
                 format!("column \"{argument}\" is missing or changed type and is no longer observed"),
-                "The column is gone, or changed its type, since the table was attached.",
+                "The column is gone, or changed its type, since the table was attached, or is virtual.",
                 "Call attach_ip_source again with the columns that the table has now.",
             );
         }

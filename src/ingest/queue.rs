@@ -340,16 +340,18 @@ fn patience_now() -> Duration {
 
 /// Locks the queue's table as an INSERT does, until the transaction ends. PostgreSQL would wait without limit behind a
 /// session that requested a stronger lock, even one without the right to it: a loader, and the worker, wait two
-/// seconds, and after that only briefly, until a lock succeeds again. False: it took too long.
+/// seconds, or less where its statement would time out, and after that only briefly, until a lock succeeds again. False: it
+/// took too long.
 pub fn lock(table: pg_sys::Oid) -> bool {
     lock_within(table, patience_now())
 }
 
 fn lock_within(table: pg_sys::Oid, patience: Duration) -> bool {
+    let was_in_vain = IN_VAIN.get();
+    // Until the opposite is known: one that is cancelled does not come back here.
+    IN_VAIN.set(was_in_vain || !patience.is_zero());
     let locked = patience::lock(table, pg_sys::RowExclusiveLock, patience);
-    if locked || !patience.is_zero() {
-        IN_VAIN.set(!locked);
-    }
+    IN_VAIN.set(!locked && (was_in_vain || !patience.is_zero()));
     locked
 }
 

@@ -4,7 +4,8 @@
 //! sees was there before, and is counted once, by the first `populate_ip_inventory`. The same holds for a partition
 //! that had rows when it came below an attached table ([`super::part`]). The trigger saw most later rows, but not those
 //! of a session with `asn_inventory.enabled = off`, and nothing distinguishes these, or an earlier row that was updated
-//! since.
+//! since. Nor, of the rows that the attaching transaction itself wrote, one that somebody has tried to update or delete,
+//! or has locked, since.
 //!
 //! The rows are read with the rights of the table's owner, and all of them or none: if a policy hid some, they could
 //! never be counted later.
@@ -104,7 +105,7 @@ impl Reading<'_> {
         let mut columns: Vec<&str> = selectors.iter().map(|(selector, _)| &*selector.column).collect();
         columns.extend(self.sensor.iter().map(|sensor| &*sensor.column));
         columns.extend(self.observed_at.iter().map(|time| &*time.column).chain(tests.map(|test| &*test.value.column)));
-        let mut names = ["xmin", "cmin", "tableoid"].map(str::to_owned).to_vec();
+        let mut names = ["xmin", "cmin", "xmax", "tableoid"].map(str::to_owned).to_vec();
         // A column that is gone is passed over, as by the trigger.
         let there = crate::pg::shape::readable(self.table);
         names.extend(columns.into_iter().filter(|name| there.iter().any(|there| there == name)).map(quote_identifier));
@@ -145,7 +146,7 @@ impl Reading<'_> {
                 let old = pg_sys::MemoryContextSwitchTo(context.value());
                 for row in 0..rows.len() {
                     let number = |column| rows.datum(row, column).map_or(0, |d| d.value() as u32);
-                    let Some(earlier) = self.is_earlier(number(1), number(2), number(3)) else { continue };
+                    let Some(earlier) = self.is_earlier(number(1), number(2), number(3), number(4)) else { continue };
                     let value = |column: i16| rows.datum(row, column as usize);
                     if !only.as_ref().is_none_or(|only| only.is_met(value)) {
                         chunk.rows += i64::from(earlier);
@@ -175,9 +176,9 @@ impl Reading<'_> {
     }
 
     /// Whether a row was there before; `None`: it was, and is not wanted.
-    fn is_earlier(&self, xid: u32, command: u32, table: u32) -> Option<bool> {
+    fn is_earlier(&self, xid: u32, command: u32, xmax: u32, table: u32) -> Option<bool> {
         let scope = self.parts.get(&table).unwrap_or(&self.scope);
-        let before = scope.before.as_ref().is_some_and(|before| before.has(xid, command));
+        let before = scope.before.as_ref().is_some_and(|before| before.has(xid, command, xmax));
         (!before || scope.earlier == self.wanted).then_some(before)
     }
 }

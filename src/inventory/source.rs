@@ -71,7 +71,7 @@ pub fn root(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {
                  SELECT $1::oid, 0
                  UNION
                  SELECT i.inhparent, l.far + 1 FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
-             SELECT a.tbl::oid FROM {}.ip_source a JOIN line l ON a.tbl = l.tbl ORDER BY l.far LIMIT 1",
+             SELECT a.tbl::oid FROM {}.ip_source a JOIN line l ON a.tbl = l.tbl ORDER BY l.far, l.tbl LIMIT 1",
             schema.name
         ),
         &[argument::oid(table)],
@@ -291,12 +291,11 @@ pub struct Unreadable {
     pub at: i64,
 }
 
-/// Adds to the counts of the attached table that `table` is, or stands below: itself first. False: another session
+/// Adds to the counts of the attached table that `table` is, or stands below: see [`root`]. False: another session
 /// holds that row. A table that is no longer attached is not counted.
 pub fn count(schema: &Schema, table: pg_sys::Oid, counted: &Counted, unreadable: Option<&Unreadable>) -> bool {
     let table = whole(table);
-    let found = counts_for(schema, table);
-    let Some(root) = found.or_else(|| adopt(schema, table).then_some(table)) else { return true };
+    let Some(root) = root(schema, table).or_else(|| adopt(schema, table).then_some(table)) else { return true };
     // Before the extension is updated there are no such columns.
     let more = match has_column(schema, c"unreadable_at") {
         true => {
@@ -336,27 +335,10 @@ fn whole(table: pg_sys::Oid) -> pg_sys::Oid {
     citus::shard_of(table).map_or(table, |(whole, _)| whole)
 }
 
-/// The attached table that `table` counts for; where there is none, itself.
+/// The attached table that `table` counts for, see [`root`]; where there is none, itself.
 pub fn attached_as(schema: &Schema, table: pg_sys::Oid) -> pg_sys::Oid {
     let table = whole(table);
-    counts_for(schema, table).unwrap_or(table)
-}
-
-fn counts_for(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    let sql = Sql::on(schema, c"ip_source");
-    let root = sql.returning(
-        &format!(
-            "WITH RECURSIVE line(tbl) AS (
-                 SELECT $1::oid
-                 UNION
-                 SELECT i.inhparent FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
-             SELECT a.tbl::oid FROM {0}.ip_source a JOIN line l ON a.tbl = l.tbl
-             ORDER BY a.tbl = $1 DESC LIMIT 1",
-            schema.name
-        ),
-        &[argument::oid(table)],
-    );
-    (root.len() > 0).then(|| root.get::<pg_sys::Oid>(0, 1)).flatten()
+    root(schema, table).unwrap_or(table)
 }
 
 /// A note on a table below an attached one: its number, the snapshot of the moment when it came there, and whether its rows

@@ -115,6 +115,19 @@ unsafe fn attributes<'a>(desc: pg_sys::TupleDesc) -> impl Iterator<Item = &'a pg
     }
 }
 
+/// Whether a column, by its number from 1, is a virtual generated one, as there are from PostgreSQL 18 on: it is computed
+/// when it is read, and a trigger, which is handed rows as they are stored, finds null there.
+///
+/// # Safety
+/// `desc` must be a valid descriptor.
+pub unsafe fn is_virtual(desc: pg_sys::TupleDesc, attribute: i16) -> bool {
+    // Earlier versions have no name for it.
+    const VIRTUAL: u8 = b'v';
+    let at = usize::try_from(attribute).ok().and_then(|number| number.checked_sub(1));
+    // SAFETY: see above.
+    at.and_then(|at| unsafe { attributes(desc) }.nth(at)).is_some_and(|column| column.attgenerated as u8 == VIRTUAL)
+}
+
 /// The names of all columns of a table that were not dropped.
 pub fn readable(table: pg_sys::Oid) -> Vec<String> {
     // SAFETY: the relation is open for as long as its descriptor is read; the lock is kept. Names are NUL-terminated.

@@ -33,7 +33,12 @@ struct Column {
     name: String,
     kind: pg_sys::Oid,
     modifier: i32,
+    /// It is generated when it is read: triggers find null there.
+    is_virtual: bool,
 }
+
+/// Why such a column is not observed.
+const VIRTUAL: &str = "it is a virtual generated column, which new rows do not hold";
 
 /// The check `columns`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
@@ -50,7 +55,8 @@ fn sources(schema: &Schema) -> Vec<Source> {
                     pg_catalog.array_agg(a.atttypmod::pg_catalog.text ORDER BY a.attnum), s.observed_zone,
                     pg_catalog.max(s.method),
                     pg_catalog.max(pg_catalog.to_jsonb(s)->>'observed_path'), pg_catalog.max(pg_catalog.to_jsonb(s)->>'only_where'),
-                    pg_catalog.max(pg_catalog.to_jsonb(s)->>'sensor')
+                    pg_catalog.max(pg_catalog.to_jsonb(s)->>'sensor'),
+                    pg_catalog.array_agg(a.attgenerated::pg_catalog.text ORDER BY a.attnum)
              FROM {}.ip_source s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.tbl AND a.attnum > 0 AND NOT a.attisdropped
              GROUP BY s.tbl, s.ip_columns, s.observed_at, s.observed_zone
              -- An index reads its columns whatever they are called now: the check of indexes names those that were renamed.
@@ -64,10 +70,12 @@ fn sources(schema: &Schema) -> Vec<Source> {
     (0..found.len())
         .map(|row| {
             let texts = |column| found.texts(row, column).unwrap_or_default();
-            let columns = texts(4).into_iter().zip(texts(5)).zip(texts(6)).map(|((name, kind), modifier)| Column {
+            let types = texts(5).into_iter().zip(texts(6)).zip(texts(12));
+            let columns = texts(4).into_iter().zip(types).map(|(name, ((kind, modifier), generated))| Column {
                 name,
                 kind: kind.parse::<u32>().unwrap_or_default().into(),
                 modifier: modifier.parse().unwrap_or(-1),
+                is_virtual: generated == "v",
             });
             Source {
                 name: found.text(row, 1).unwrap_or_default(),
@@ -106,7 +114,7 @@ impl Column {
 
     fn is_moment(&self, time: &EventTime) -> bool {
         // SAFETY: the descriptor was just made.
-        unsafe { Moment::new(self.desc(), time) }.is_ok()
+        !self.is_virtual && unsafe { Moment::new(self.desc(), time) }.is_ok()
     }
 
     /// This column as the time, in a zone.
@@ -124,6 +132,7 @@ impl Source {
     fn trouble(&self, text: &str) -> Option<String> {
         let Ok(selector) = Selector::parse(text) else { return Some("it is neither a column nor a path".to_owned()) };
         let misfit = match self.column(&selector.column) {
+            Some(column) if column.is_virtual => return Some(VIRTUAL.to_owned()),
             Some(column) => column.misfit(&selector)?,
             None => Misfit::NoColumn,
         };
@@ -149,6 +158,7 @@ impl Source {
             let certain = [pg_sys::INETOID, pg_sys::CIDROID, pg_sys::INETARRAYOID, pg_sys::CIDRARRAYOID];
             (!selector.path.is_empty() || certain.contains(&column.kind))
                 && !used.contains(&column.name)
+                && !column.is_virtual
                 && column.misfit(&renamed).is_none()
         };
         let mut fitting = self.columns.iter().filter(fits);
@@ -164,6 +174,9 @@ impl Source {
         condition.0.iter().find_map(|test| {
             let name = &test.value.column;
             let Some(column) = self.column(name) else { return Some(format!("there is no column {name}")) };
+            if column.is_virtual {
+                return Some(format!("column {name} is a virtual generated one"));
+            }
             // SAFETY: the descriptor was just made.
             match unsafe { Only::new(&Condition(vec![test.clone()]), column.desc()) } {
                 Ok(_) => None,
@@ -177,10 +190,10 @@ impl Source {
         self.sensor.as_deref().is_some_and(|text| {
             let selector = Sensor::selector(text);
             let column = selector.as_ref().and_then(|selector| self.column(&selector.column));
-            // SAFETY: the descriptor was just made.
-            selector
-                .zip(column)
-                .is_none_or(|(selector, column)| unsafe { Sensor::new(&selector, column.desc()) }.is_err())
+            selector.zip(column).is_none_or(|(selector, column)| {
+                // SAFETY: the descriptor was just made.
+                column.is_virtual || unsafe { Sensor::new(&selector, column.desc()) }.is_err()
+            })
         })
     }
 
@@ -202,6 +215,7 @@ impl Source {
         {
             let name = time.written();
             told.push(match &time.zone {
+                _ if self.column(&time.column).is_some_and(|column| column.is_virtual) => format!("{name}: {VIRTUAL}"),
                 Some(zone) => {
                     format!("{name}: the table has no such column of a time without a zone, to be read in {zone}")
                 }
@@ -226,7 +240,10 @@ impl Source {
         }
         let lacks_sensor = self.lacks_sensor();
         if let (true, Some(sensor)) = (lacks_sensor, &self.sensor) {
-            told.push(format!("sensor {sensor}: the table has no such column, and rows count for no sensor"));
+            let column = Sensor::selector(sensor).and_then(|selector| self.column(&selector.column));
+            let is_virtual = column.is_some_and(|column| column.is_virtual);
+            let why = if is_virtual { VIRTUAL } else { "the table has no such column" };
+            told.push(format!("sensor {sensor}: {why}, and rows count for no sensor"));
         }
         if told.is_empty() {
             return None;

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use super::check;
 use crate::ingest::indexes;
+use crate::ingest::indexes::Observer;
 use crate::ingest::install;
 use crate::ingest::noted;
 use crate::pg::catalog::{plain_name, relation_name};
@@ -60,16 +61,21 @@ pub unsafe extern "C-unwind" fn build(
 pub unsafe extern "C-unwind" fn build_empty(_index: pg_sys::Relation) {}
 
 /// Rows of transactions that run while the first index of a table is made concurrently could not be told from those that it
-/// sees. One that replaces another (REINDEX) takes its place between two rows.
+/// sees. One that replaces another (REINDEX) takes its place between two rows. An attempt that was refused leaves an index that
+/// is not valid, and sees no row: a second attempt beside it, or a REINDEX of it, is a first one still.
 fn check_concurrent(table: &pg_sys::RelationData, index: &pg_sys::RelationData) {
-    if indexes::of(table.rd_id).iter().all(|other| other.index == index.rd_id) {
+    let others: Vec<Observer> =
+        indexes::of(table.rd_id).into_iter().filter(|other| other.index != index.rd_id).collect();
+    if !others.iter().any(|other| other.is_valid) {
+        let left = others.iter().map(|other| other.index).chain([index.rd_id]);
+        let left: Vec<String> = left.filter_map(relation_name).collect();
         raise(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("\"{}\" cannot be observed by an index that is created concurrently", plain_name(table.rd_id)),
             "Rows that are inserted meanwhile could not be told from those that it sees.",
             &format!(
                 "Run DROP INDEX {}, and CREATE INDEX without CONCURRENTLY: it stores nothing, and takes a moment.",
-                relation_name(index.rd_id).unwrap_or_default()
+                left.join(", ")
             ),
         );
     }

@@ -102,7 +102,7 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
     let read = BuildHasherDefault::<DefaultHasher>::default().hash_one(&arguments);
     // The plan first: from then on this session hears of changes.
     // SAFETY: the rows that come to an index are described by it.
-    let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || (arguments, None)) };
+    let plan = unsafe { Plan::kept(table, index.rd_id, index.rd_att, || arguments, || None) };
     let changes = plan::changes();
     let schema = Schema::find()?;
     let shard = citus::shard_of(table.rd_id);
