@@ -199,6 +199,7 @@ CREATE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
 COMMENT ON FUNCTION @extschema@.ip_last(cidr) IS 'the last host address of a network, for joins by index: i.ip_address >= n.network AND i.ip_address <= ip_last(n.network)';
 
 -- Networks inside of others are left out: ordered by their beginning, those end before one that came earlier.
+-- IPv4-mapped ones are folded as in ip_asn_at(), with any spelling of off.
 CREATE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @extschema@.ip_inventory
     LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
     BEGIN ATOMIC
@@ -206,7 +207,7 @@ CREATE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS SETOF @exts
         FROM (SELECT o.network, o.last
               FROM (SELECT k.network, @extschema@.ip_last(k.network) AS last,
                            max(@extschema@.ip_last(k.network)) OVER (ORDER BY k.network ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
                                                THEN set_masklen(inet '0.0.0.0' + (host(n)::inet - inet '::ffff:0.0.0.0'), masklen(n) - 96)::cidr ELSE n END AS network
                           FROM unnest(networks) n WHERE n IS NOT NULL) k) o
               WHERE o.before IS NULL OR o.last > o.before) r
@@ -223,7 +224,7 @@ CREATE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE
                CASE WHEN h.kept OR h.is_of_country THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
         -- Without a time there is no answer: a comparison with null would let that of today stand for it.
         FROM (SELECT CASE WHEN at IS NULL THEN NULL
-                          WHEN host(ip)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+                          WHEN host(ip)::inet <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
@@ -303,7 +304,7 @@ CREATE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at timestamptz, eve
 DECLARE
     -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
     -- The address under which an IPv4-mapped one is kept.
-    asked_about inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+    asked_about inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
         THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
     entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
     changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);

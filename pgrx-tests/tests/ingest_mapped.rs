@@ -50,6 +50,10 @@ fn new_observations_of_both_forms_count_on_one_row() {
     );
     cluster.sql(DB, "SELECT enrich_ip('::ffff:81.2.69.142'); SELECT backfill_inventory(ips => '{::ffff:81.2.69.143}')");
     cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE ip_address <<= '81.2.69.0/24'", "2");
+    for (range, rows) in [("::ffff:8.8.8.8", 1), ("::ffff:1.1.2.9/120", 40), ("::ffff:0.0.0.0/95", 0)] {
+        let refreshed = format!("SELECT processed FROM refresh_range('{range}', 'maxmind')");
+        assert_eq!(cluster.value(DB, &refreshed), rows.to_string(), "{range}");
+    }
     // One table's share is taken back from that row.
     assert_eq!(cluster.value(DB, "SELECT forget_ip_source('e')"), "146");
     assert_eq!(cluster.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), "0");
@@ -89,6 +93,26 @@ fn rows_of_before_are_merged_with_their_history_and_the_later_answer() {
     cluster.wait_value(DB, "SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.8'", "7");
     cluster.wait_value(DB, "SELECT addresses FROM enrichment_status", "1202");
     assert_eq!(cluster.value(DB, "SELECT count(*) FROM worker_errors()"), "0");
+}
+
+/// Until a session loads the library, it has the setting as it was written.
+#[test]
+fn functions_in_sql_know_every_spelling_of_off() {
+    let cluster = Cluster::builder().preload(false).conf("asn_inventory.fold_ipv4_mapped", "No").start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory;
+         INSERT INTO ip_inventory (ip_address, asn_number) VALUES ('8.8.8.8', 4), ('::ffff:8.8.8.8', 6)",
+    );
+    for asked in [
+        "ip_asn_at('::ffff:8.8.8.8', now())",
+        "asn_number FROM ip_network_at('::ffff:8.8.8.8', now())",
+        "asn_number FROM ip_addresses_in('{::ffff:8.8.8.8/128}')",
+    ] {
+        assert_eq!(cluster.value(DB, &format!("SELECT {asked}")), "6", "{asked}");
+        let folded = format!("SET asn_inventory.fold_ipv4_mapped = 'yes'; SELECT {asked}");
+        assert_eq!(cluster.value(DB, &folded), "4", "{asked}");
+    }
 }
 
 #[test]

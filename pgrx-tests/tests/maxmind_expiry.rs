@@ -34,6 +34,8 @@ fn an_outdated_build_is_reported_and_its_answers_are_cleared_until_a_newer_one_i
          UPDATE ip_inventory SET cymru_status = 'skipped', cymru_detail = NULL WHERE ip_address = '8.8.8.8';
          UPDATE ip_inventory SET cymru_status = 'skipped', cymru_detail = 'why' WHERE ip_address = '34.64.0.1'",
     );
+    let named = "SELECT string_agg(asn_number || ' ' || asn_org, ', ' ORDER BY asn_number) FROM asn_inventory";
+    cluster.wait_value(DB, named, "15169 Google LLC, 64500 By Cymru, 396982 Google LLC");
     for age in ["41 days", "-1 day"] {
         assert_eq!(cluster.value(DB, &format!("SELECT purge_expired_maxmind('{age}')")), "0");
     }
@@ -51,6 +53,12 @@ fn an_outdated_build_is_reported_and_its_answers_are_cleared_until_a_newer_one_i
             "81.2.69.142|1|81.2.64.0/20|64500|By Cymru|cymru|IE|cymru|unavailable|found|t",
         ]
     );
+    // Nor does the name come back by way of the AS, which is known for ever.
+    assert_eq!(cluster.value(DB, named), "64500 By Cymru");
+    let then = "SELECT asn_number, asn_org FROM ip_network_at('8.8.8.8', now() - interval '1 day')";
+    assert_eq!(cluster.lines(DB, then), ["15169|"]);
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "0");
+    assert_eq!(cluster.value(DB, named), "64500 By Cymru", "again and again");
     // Only the build has these.
     let places = "SELECT count(*) FROM ip_inventory WHERE num_nonnulls(region, city, latitude, longitude,
         accuracy_radius_km, time_zone, maxmind_ts) > 0 AND ip_class = 'public'";
@@ -60,6 +68,7 @@ fn an_outdated_build_is_reported_and_its_answers_are_cleared_until_a_newer_one_i
     fixtures::small_built_at(&cluster.maxmind_dir(), fixtures::days_ago(1));
     cluster.wait_value(DB, "SELECT state FROM source_status WHERE source = 'maxmind'", "ok");
     cluster.wait_value(DB, "SELECT asn_number FROM ip_inventory WHERE ip_address = '8.8.8.8'", "15169");
+    cluster.wait_value(DB, "SELECT asn_org FROM asn_inventory WHERE asn_number = 15169", "Google LLC");
     assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "0", "what the newer build said");
 }
 
@@ -77,6 +86,34 @@ fn rows_not_confirmed_by_a_present_build_or_a_walk_expire() {
     cluster.sql(DB, &format!("{age} '34.64.0.1'; DELETE FROM maxmind_walk"));
     assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
     assert_eq!(cluster.value(DB, "SELECT asn_number IS NULL FROM ip_inventory WHERE ip_address = '34.64.0.1'"), "t");
+}
+
+/// A file of one's own networks may be as old as they are.
+#[test]
+fn the_age_of_other_files_clears_nothing_unless_they_are_all_there_is() {
+    let list = "GeoLite2-City,GeoLite2-ASN,our-nets=origin";
+    let cluster = Cluster::builder().conf("asn_inventory.maxmind_editions", list).start();
+    let dir = cluster.maxmind_dir();
+    fixtures::small_built_at(&dir, fixtures::days_ago(1));
+    let ours = json!({ "autonomous_system_number": 64500, "autonomous_system_organization": "Ours" });
+    let ours = MmdbWriter::new("Our-Nets", fixtures::days_ago(60)).insert("198.51.99.0/24", ours);
+    ours.write(&dir.join("our-nets.mmdb")).expect("a file");
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    let walked =
+        "SELECT count(*) = 3 AND array_agg(generation) <@ (SELECT generations FROM maxmind_walk) FROM mmdb_editions()";
+    cluster.wait_value(DB, walked, "t");
+    cluster.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8'), ('198.51.99.1'); SELECT backfill_inventory()",
+    );
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "0");
+    assert_eq!(
+        cluster.lines(DB, "SELECT asn_number, asn_org FROM ip_inventory ORDER BY ip_address"),
+        ["15169|Google LLC", "64500|Ours"]
+    );
+    cluster.set("asn_inventory.maxmind_editions", "our-nets=origin");
+    cluster.wait_value(DB, "SELECT count(*) FROM _mmdb_files()", "1");
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "2");
 }
 
 /// A database that was restored on a server without files: the age of its answers is unknown.

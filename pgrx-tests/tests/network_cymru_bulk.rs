@@ -171,6 +171,23 @@ fn a_row_that_cannot_be_written_is_set_aside_and_its_batch_is_kept() {
     wait_found(&world, &["45.4.0.1".to_owned()]);
 }
 
+/// Two that write the name of one AS would change it in turn.
+#[test]
+fn a_name_of_a_session_does_not_replace_that_of_the_files() {
+    let world = start();
+    world.ingest(&["8.8.8.8"]);
+    let name = "SELECT asn_org, ip_count FROM asn_inventory WHERE asn_number = 15169";
+    wait_for("the first count", || world.lines(name), |found| found == &["Google LLC|1"]);
+    // Nobody answers what is asked about the AS itself.
+    world.fakes.fault(DnsFault::Drop);
+    world.fakes.announce("46.0.0.0/16", &[15169], "US");
+    world.fakes.name(15169, "GOOGLE, US");
+    world.ingest(&["46.0.1.1", "46.0.2.1", "46.0.3.1"]);
+    world.wait("SELECT count(*) FROM ip_inventory WHERE asn_source = 'cymru' AND asn_org = 'GOOGLE, US'", "3");
+    wait_for("the next count", || world.lines(name), |found| found[0].ends_with("|4"));
+    assert_eq!(world.lines(name), ["Google LLC|4"]);
+}
+
 #[test]
 fn thousands_of_networks_use_sessions_of_bounded_size() {
     let world = World::options().conf("greynoise", "off").without_files().start();

@@ -139,6 +139,23 @@ fn autonomous_systems_are_named_and_counted_and_counts_move_with_the_addresses()
     assert_eq!(world.value("SELECT asn_org FROM asn_inventory WHERE asn_number = 64500"), "EXAMPLE, DE");
 }
 
+#[test]
+fn the_name_of_an_as_follows_the_files_unless_team_cymru_was_asked_about_it() {
+    let world = answered();
+    let name = |asn: u32| format!("SELECT asn_org FROM asn_inventory WHERE asn_number = {asn}");
+    world.wait(&name(15169), "Google LLC");
+    // The same AS as before, under another name, of which Team Cymru has told its own.
+    install_newer(&world, "218.92.0.0/24", 4134);
+    world.wait("SELECT DISTINCT asn_org FROM ip_inventory WHERE asn_number = 4134", "Heir 4134");
+    world.observe(&[("218.92.0.1", 1)]);
+    world.wait("SELECT observation_count FROM asn_inventory WHERE asn_number = 4134", "9");
+    assert_eq!(world.value(&name(4134)), "CHINANET-BACKBONE, CN");
+
+    install_newer(&world, "8.8.8.0/24", 15169);
+    world.wait(&name(15169), "Heir 15169");
+    assert_eq!(world.value("SELECT asn_org FROM top_networks WHERE asn_number = 15169"), "Heir 15169");
+}
+
 /// The trigger writes below SQL, where nothing waits for a commit.
 #[test]
 fn a_deferrable_constraint_on_the_history_holds_at_once() {

@@ -154,6 +154,23 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
 }
 
 #[test]
+fn an_admin_clears_everything_that_the_files_said() {
+    let cluster = with_roles();
+    for (revoked, warnings) in [
+        ("SELECT", vec![]),
+        (
+            "REVOKE UPDATE (asn_org) ON asn_inventory FROM soc_admin",
+            vec!["WARNING: organizations stay in asn_inventory"],
+        ),
+    ] {
+        cluster.sql(DB, revoked);
+        let (mut session, notices) = cluster.connect_with_notices(DB);
+        query(&mut session, "SET ROLE ada; SELECT purge_expired_maxmind('0')").expect("a purge");
+        assert_eq!(notices.all(), warnings);
+    }
+}
+
+#[test]
 fn readers_have_every_view_and_table_except_the_queue_and_bytes_of_files() {
     let cluster = with_roles();
     let closed = "SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'

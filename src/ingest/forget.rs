@@ -2,9 +2,9 @@
 //! that was attached with the wrong column, or without the column of its time: after a new attach, it is read again.
 //!
 //! If its sightings hold all that it has added, that is what is subtracted, and the first and last times of remaining
-//! addresses become those of their other sightings. Otherwise, as for a table that was attached before there were
-//! sightings, its present rows are read again, by its attached columns: rows that were deleted or changed since stay
-//! counted, and the times stay. The table is locked against writers, and its queued rows are absorbed first, in the same
+//! addresses become those of their other sightings, and those of their AS the ones of its addresses. Otherwise, as for a
+//! table that was attached before there were sightings, its present rows are read again, by its attached columns: rows that
+//! were deleted or changed since stay counted, and the times stay. The table is locked against writers, and its queued rows are absorbed first, in the same
 //! transaction. At most the table's own total is subtracted; only their transactions distinguish rows that no trigger saw
 //! from others.
 
@@ -20,7 +20,7 @@ use super::part::Source;
 use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;
-use crate::inventory::{fold, heap, places, seen, seen_by, sighting, source};
+use crate::inventory::{asn, fold, heap, places, seen, seen_by, sighting, source};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, Turn, plain_name, relation_name};
@@ -66,6 +66,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     attach::hand_in_rows();
     // First: a count of many hours may take a while, and what is locked below keeps loaders waiting.
     Turn::Activity.wait();
+    Turn::Count.wait();
     let members = attach::lock_family(table);
     // Before the note is locked: a round of the worker that is under way would put this table's counts back.
     absorb::lock(true);
@@ -130,10 +131,12 @@ fn take_back(schema: &Schema, table: pg_sys::Oid) -> i64 {
     // What was absorbed just now is to be seen.
     tx::next_command();
     with_latest_snapshot(|| {
+        let networks = asn::seen_by(schema, &places);
         sighting::each_of(schema, table, |batch| {
             taken += subtract(schema, batch);
             sighting::set_times(schema, batch, &places);
         });
+        asn::set_times(schema, &networks);
     });
     seen_by::forget(schema, table);
     taken

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{due, uncounted};
 use crate::pg::argument;
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{Schema, Turn};
 use crate::pg::sql::Sql;
 
 /// Names that Team Cymru gave before, of these AS; those it was never asked about are left out.
@@ -53,7 +53,8 @@ pub fn keep_details(schema: &Schema, details: &[AsName]) {
     );
 }
 
-/// Names that came with the answers of a bulk session; the registration is not known from there.
+/// Names that came with the answers of a bulk session; the registration is not known from there. Until Team Cymru was asked
+/// about the AS itself, a name that is there is the count's: with two that write it, it would change with each of them.
 pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
     let rows: Vec<Value> = names.iter().map(|(asn, org)| json!({ "asn": asn, "org": org })).collect();
     Sql::on(schema, c"asn_inventory").run(
@@ -62,7 +63,7 @@ pub fn keep_names(schema: &Schema, names: &[(u32, String)]) {
              SELECT DISTINCT ON (r.asn) r.asn, r.org FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text)
              ORDER BY r.asn
              ON CONFLICT (asn_number) DO UPDATE SET asn_org = EXCLUDED.asn_org
-                 WHERE a.asn_org IS DISTINCT FROM EXCLUDED.asn_org",
+                 WHERE a.asn_org IS NULL OR a.details_ts IS NOT NULL AND a.asn_org <> EXCLUDED.asn_org",
             schema.name
         ),
         &[argument::json(&Value::Array(rows))],
@@ -96,10 +97,11 @@ pub fn counted_changes(schema: &Schema) -> Option<i64> {
 }
 
 /// What is counted of each AS, and in a row without a number of the addresses without one. `more`: further columns, each
-/// with a comma before it.
+/// with a comma before it. A name in the files goes before those of other answers.
 pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
     format!(
-        "SELECT i.asn_number, max(i.asn_org) AS asn_org, count(*) AS ips,
+        "SELECT i.asn_number, coalesce(max(i.asn_org) FILTER (WHERE i.asn_source = 'maxmind'),
+                 max(i.asn_org) FILTER (WHERE i.asn_source IS DISTINCT FROM 'maxmind')) AS asn_org, count(*) AS ips,
              least(sum(i.observation_count), 9223372036854775807)::bigint AS seen,
              min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
              max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
@@ -112,27 +114,37 @@ pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
     )
 }
 
+/// The name of an AS after a count: the one that was counted, unless Team Cymru was asked about the AS. `known` is its row.
+fn named(known: &str, counted: &str) -> String {
+    format!(
+        "CASE WHEN {known}.details_ts IS NULL THEN coalesce({counted}.asn_org, {known}.asn_org)
+             ELSE coalesce({known}.asn_org, {counted}.asn_org) END"
+    )
+}
+
 /// How new counts of an AS come into its row, called `a`. What is known of its first and last address stays known.
 const COUNTS_MERGED: &str = "ON CONFLICT (asn_number) DO UPDATE SET ip_count = EXCLUDED.ip_count,
     observation_count = EXCLUDED.observation_count, counted_at = EXCLUDED.counted_at,
     first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
-    last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at),
-    asn_org = coalesce(a.asn_org, EXCLUDED.asn_org)";
+    last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at)";
 
 /// The columns of a count of an AS, and how it comes into its row. `known_since` comes with an update.
 pub(super) fn counts_merged(schema: &Schema) -> [String; 3] {
     let columns = "asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at";
+    let merged = format!("{COUNTS_MERGED}, asn_org = {}", named("a", "EXCLUDED"));
     if !schema.has_column(c"asn_inventory", c"known_since") {
-        return [columns.to_owned(), String::new(), COUNTS_MERGED.to_owned()];
+        return [columns.to_owned(), String::new(), merged];
     }
     // A row that was counted before there was this column is not new.
     let known = "known_since = coalesce(a.known_since, CASE WHEN a.counted_at IS NULL THEN EXCLUDED.known_since END)";
-    [format!("{columns}, known_since"), ", now()".to_owned(), format!("{COUNTS_MERGED}, {known}")]
+    [format!("{columns}, known_since"), ", now()".to_owned(), format!("{merged}, {known}")]
 }
 
 /// Counts the inventory and the addresses of every AS again, in one pass, and writes only the changed AS. Reads the
 /// whole inventory: the caller leaves time between two calls.
 pub fn recount(schema: &Schema) -> u64 {
+    // What is taken back meanwhile would come back with a count of the rows of before.
+    Turn::Count.wait();
     // Before the rows are read: later writes are another change.
     let changes = changes(schema);
     let sql = Sql::on_all(schema, &[c"inventory_count", c"asn_inventory", c"ip_inventory"]);
@@ -164,14 +176,58 @@ pub fn recount(schema: &Schema) -> u64 {
              WHERE c.asn_number IS NOT NULL AND (k.asn_number IS NULL
                  OR (k.ip_count, k.observation_count) IS DISTINCT FROM (c.ips, c.seen)
                  OR k.last_seen_at IS DISTINCT FROM greatest(k.last_seen_at, c.last)
-                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS NULL AND c.asn_org IS NOT NULL)
+                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS DISTINCT FROM {named})
              ORDER BY c.asn_number
              {merged}",
             schema.name,
             counted = by_asn(schema, ""),
+            named = named("k", "c"),
             cymru_due = due::waiting(Source::Cymru),
             greynoise_due = due::waiting(Source::GreyNoise),
         ),
         &[argument::bigint(changes)],
     )
+}
+
+/// An AS, and when some places saw its addresses first and last (timestamptz).
+pub type Reach = (i64, i64, i64);
+
+/// The AS to which the addresses belong that some places saw, by the numbers of the places.
+pub fn seen_by(schema: &Schema, places: &[i32]) -> Vec<Reach> {
+    let sql = Sql::on_all(schema, &[c"ip_sighting", c"ip_inventory"]);
+    let found = sql.query(
+        &format!(
+            "SELECT i.asn_number, min(s.first_seen_at), max(s.last_seen_at)
+             FROM {0}.ip_sighting s JOIN {0}.ip_inventory i ON i.ip_address = s.ip_address
+             WHERE s.source_id = ANY ($1) AND i.asn_number IS NOT NULL GROUP BY 1",
+            schema.name
+        ),
+        &[argument::integers(places.to_vec())],
+    );
+    let moment = |row, column| found.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
+    (0..found.len()).filter_map(|row| Some((found.get::<i64>(row, 1)?, moment(row, 2)?, moment(row, 3)?))).collect()
+}
+
+/// Sets first and last times that some places may have brought, and which no longer count, to those of the present addresses;
+/// to null where there are none. An earlier first time and a later last one came from elsewhere, and stay.
+pub fn set_times(schema: &Schema, taken_back: &[Reach]) {
+    let sql = Sql::on_all(schema, &[c"asn_inventory", c"ip_inventory"]);
+    sql.run(
+        &format!(
+            "UPDATE {0}.asn_inventory a
+             SET first_seen_at = CASE WHEN a.first_seen_at < t.first THEN a.first_seen_at ELSE p.first END,
+                 last_seen_at = CASE WHEN a.last_seen_at > t.last THEN a.last_seen_at ELSE p.last END
+             FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS t(asn, first, last)
+             LEFT JOIN (SELECT i.asn_number, min(i.first_seen_at) AS first, max(i.last_seen_at) AS last
+                        FROM {0}.ip_inventory i WHERE i.asn_number = ANY ($1) AND i.observation_count > 0
+                        GROUP BY 1) p ON p.asn_number = t.asn
+             WHERE a.asn_number = t.asn AND (a.first_seen_at >= t.first OR a.last_seen_at <= t.last)",
+            schema.name
+        ),
+        &[
+            argument::bigints(taken_back.iter().map(|(asn, ..)| *asn).collect()),
+            argument::moments(taken_back.iter().map(|(_, first, _)| *first)),
+            argument::moments(taken_back.iter().map(|(.., last)| *last)),
+        ],
+    );
 }

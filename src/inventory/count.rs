@@ -105,7 +105,8 @@ pub fn recount(schema: &Schema) -> u64 {
     {
         let known = sql.returning(
             &format!(
-                "SELECT a.asn_number, a.ip_count, a.observation_count, a.first_seen_at, a.last_seen_at, a.asn_org IS NULL
+                "SELECT a.asn_number, a.ip_count, a.observation_count, a.first_seen_at, a.last_seen_at, a.asn_org,
+                     a.details_ts IS NOT NULL
                  FROM {s}.asn_inventory a"
             ),
             &[],
@@ -119,9 +120,11 @@ pub fn recount(schema: &Schema) -> u64 {
                 Some(now) => {
                     let earlier = now.first.is_some_and(|at| moment(4).is_none_or(|known| at < known));
                     let later = now.last.is_some_and(|at| moment(5).is_none_or(|known| at > known));
-                    let named = known.get::<bool>(row, 6) == Some(true) && now.org.is_some();
+                    // Where Team Cymru was asked about the AS, its name stays.
+                    let (name, was_asked) = (known.text(row, 6), known.get::<bool>(row, 7) == Some(true));
+                    let renamed = now.org.is_some() && name != now.org && !(was_asked && name.is_some());
                     let same = (number(2), number(3)) == (now.addresses, now.observations);
-                    if same && !earlier && !later && !named {
+                    if same && !earlier && !later && !renamed {
                         counted.remove(&asn);
                     }
                 }

@@ -12,6 +12,7 @@ use super::heap;
 use super::sighting;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -29,6 +30,14 @@ const PLAIN: &str = "inet '0.0.0.0' + (r.ip_address - inet '::ffff:0.0.0.0')";
 #[inline]
 pub fn kept(ip: IpAddr) -> IpAddr {
     if ip.is_ipv6() && settings::fold_ipv4_mapped() { unmapped(ip) } else { ip }
+}
+
+/// The range in which the addresses of another are kept. One that holds more than IPv4-mapped addresses stays as it is.
+pub fn kept_range(range: Inet) -> Inet {
+    match kept(range.ip) {
+        ip if ip != range.ip && range.bits >= 96 => Inet { ip, bits: range.bits - 96 },
+        _ => range,
+    }
 }
 
 /// Merges some rows into those of their IPv4 addresses; returns how many. 0 where Citus distributes the inventory: rows

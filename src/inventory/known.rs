@@ -5,8 +5,6 @@ use std::net::IpAddr;
 
 use enrich::campaign::interest::End;
 use enrich::source::{Source, SourceSet};
-use pgrx::pg_sys;
-use pgrx::pg_sys::Datum;
 
 use super::due::answered_since;
 use crate::pg::argument;
@@ -28,9 +26,9 @@ pub fn observed<'a>(schema: &Schema, ips: impl Iterator<Item = &'a IpAddr>) -> H
     find(schema, "i.ip_address = ANY ($1) AND i.observation_count > 0", argument::addresses(ips))
 }
 
-/// Those in a range (inet), in which a netmask's host bits do not count.
-pub fn within(schema: &Schema, range: Datum) -> Vec<IpAddr> {
-    find(schema, "i.ip_address <<= pg_catalog.network($1)", (pg_sys::INETOID, Some(range)))
+/// Those in a range, in which a netmask's host bits do not count.
+pub fn within(schema: &Schema, range: Inet) -> Vec<IpAddr> {
+    find(schema, "i.ip_address <<= pg_catalog.network($1)", argument::inet(range))
 }
 
 fn find<C: FromIterator<IpAddr>>(schema: &Schema, condition: &str, argument: Argument) -> C {

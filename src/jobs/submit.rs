@@ -16,7 +16,7 @@ use super::request::{Request, wanted};
 use super::summary::summary;
 use super::wait::wait;
 use crate::files::maxmind;
-use crate::inventory::{known, runs};
+use crate::inventory::{fold, known, runs};
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, Turn, quote_literal};
 use crate::pg::errors::{bad_value, not_ready, raise};
@@ -110,7 +110,7 @@ sql_function!(
     pg_finfo_refresh_range,
     |call: Call| {
         let sources = wanted(&Schema::of(call), call.text(1)) | sources::ANEW;
-        let Some(range) = call.arg(0) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
+        let Some(range) = call.get::<Inet>(0).map(fold::kept_range) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
         let request = Request {
             ips: Some(known::within(&Schema::of(call), range)),
             wait: call.get::<bool>(2).unwrap_or(true),
@@ -120,7 +120,7 @@ sql_function!(
             ..Request::refresh()
         };
         let (name, wait) = (quote_literal(&call.text(1).unwrap_or_default()), request.wait);
-        spread(call, request, || format!("refresh_range('{}', {name}, {wait})", call.get::<Inet>(0).map_or(String::new(), |range| format!("{}/{}", range.ip, range.bits))))
+        spread(call, request, || format!("refresh_range('{}/{}', {name}, {wait})", range.ip, range.bits))
     }
 );
 

@@ -190,6 +190,8 @@ pub enum Turn {
     Number = 2,
     /// Counting or forgetting what was observed by the hour.
     Activity = 3,
+    /// Counting the addresses of every AS, or taking back what was observed of them.
+    Count = 4,
 }
 
 impl Turn {
