@@ -49,7 +49,7 @@ test: build ## every test; TEST="name …" for some of pgrx-tests/tests, ARGS fo
 test-versions: ## the tests on PostgreSQL 15 to 18, fetched where missing; VERSIONS="16 18", TEST=name, PROFILE=dev
 	@TEST="$(TEST)" ARGS="$(ARGS)" scripts/test-versions.sh $(VERSIONS)
 
-test-upgrade: ## from 0.1.0 under load, pg_upgrade of 15 to 18, with what that needs, fetched and built; PART=library or major
+test-upgrade: ## from 0.1.0 (FROM=…) under load, pg_upgrade of 15 to 18, with what that needs, fetched and built; PART=library or major
 	@scripts/test-upgrade.sh $(PART)
 
 demo: build ## honeypot events in, enriched addresses out; MAXMIND_DIR=… for your own files

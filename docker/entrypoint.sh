@@ -56,7 +56,7 @@ run_script() {
         "$1"
     else
         # shellcheck disable=SC2016
-        bash -c 'docker_process_sql() { psql -X -v ON_ERROR_STOP=1 -w -U "$POSTGRES_USER" -d "$POSTGRES_DB" "$@"; }; . "$1"' bash "$1"
+        bash -Eeo pipefail -c 'docker_process_sql() { psql -X -v ON_ERROR_STOP=1 -w -U "$POSTGRES_USER" -d "$POSTGRES_DB" "$@"; }; . "$1"' bash "$1"
     fi
 }
 

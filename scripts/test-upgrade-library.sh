@@ -1,5 +1,8 @@
-# The part `library` of test-upgrade.sh: from 0.1.0 to the version in work, under load. Sourced, never run.
+# The part `library` of test-upgrade.sh: from $old to the version in work, under load. Sourced, never run.
 # shellcheck shell=bash
+
+# What no released version has.
+newer="SELECT count(*) FROM pg_proc WHERE proname IN ('ip_parse', 'hold_still')"
 
 test_library() {
     local told began
@@ -12,7 +15,7 @@ test_library() {
     sql "CREATE DATABASE soc"
     db=soc
     sql "CREATE EXTENSION asn_inventory"
-    expect "the library of $old runs, with its own script" "$(version) $(sql "SELECT count(*) FROM pg_proc WHERE proname = '_worker_status'")" "$old 0"
+    expect "the library of $old runs, with its own script" "$(version) $(sql "$newer")" "$old 0"
     install_mmdb soc
     wait_until "the files are in use" "SELECT count(*) = 2 FROM mmdb_editions() WHERE build_time IS NOT NULL"
     sql "$load_tables" >/dev/null
@@ -27,7 +30,7 @@ test_library() {
     told=$(refused "ALTER EXTENSION asn_inventory UPDATE")
     expect_in "before the restart the update is refused" "$told" "ERROR:  55000: cannot update asn_inventory: the library of an older version is running"
     expect_in "and the hint says what to do" "$told" "HINT:  Nothing was changed. Restart the server, and run the command again."
-    expect "and changes nothing" "$(version) $(sql "SELECT count(*) FROM pg_proc WHERE proname IN ('_worker_status', 'hold_still')")" "$old 0"
+    expect "and changes nothing" "$(version) $(sql "$newer")" "$old 0"
     told=$(db=postgres refused "CREATE EXTENSION asn_inventory")
     expect_in "a new extension is refused before the restart" "$told" "ERROR:  "
     say "   it says: $(grep -m 1 ERROR <<<"$told")"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# test-upgrade.sh [library] [major]: the upgrades that need other libraries or servers than the tests have.
+# test-upgrade.sh [library] [major]: the upgrades that need other libraries or servers than the tests have. They begin with
+# version 0.1.0, or the one that FROM names.
 #
-#   library   from 0.1.0, built out of this repository's history, to the version in work: the files are replaced under a
+#   library   from a released version, built out of this repository's history, to the version in work: the files are replaced under a
 #             running server, it is restarted, the extension is updated, and loaders and a job go on all the time
 #   major     pg_upgrade of PostgreSQL 15 to 18 with a populated inventory, by copy and by link
 #
@@ -14,7 +15,7 @@ mkdir -p "$target/upgrade"
 # The postgres 15 that everything begins with.
 first=15 last=18
 new=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-old=0.1.0
+old=${FROM:-0.1.0}
 
 # build MAJOR: the version in work for that PostgreSQL; its tree is target/pg/<major>.
 build() {
@@ -25,7 +26,7 @@ build() {
         { tail -n 20 "$log" >&2 && die "$new could not be built for PostgreSQL $1"; }
 }
 
-# The last commit that was 0.1.0: before the one that took that version out.
+# The last commit that was that version: before the one that took it out.
 old_commit() {
     local next commit
     next=$(git log -1 --format=%H -S"version = \"$old\"" -- Cargo.toml 2>/dev/null)

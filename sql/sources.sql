@@ -38,7 +38,7 @@ CREATE TABLE @extschema@.asn_inventory (
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
 COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
-COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'name of the AS: Team Cymru''s if it was asked, else MaxMind''s';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'name of the AS: Team Cymru''s if it was asked about the AS, else that of the files, else that of another answer';
 COMMENT ON COLUMN @extschema@.asn_inventory.country_code IS 'country of the registration (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.registry IS 'regional registry (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
@@ -93,8 +93,9 @@ CREATE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURNS bigint
 #variable_conflict use_column
 DECLARE
     stored bigint;
-    -- The address under which an IPv4-mapped one is kept, without a netmask.
-    address inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+    -- The address under which an IPv4-mapped one is kept, without a netmask. Before the library is loaded, the setting is as
+    -- it was written: every spelling of off counts.
+    address inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
         THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
 BEGIN
     SELECT c.old_asn INTO stored FROM @extschema@.ip_asn_history c
@@ -110,13 +111,15 @@ CREATE TABLE @extschema@.source_quota (
     source       text PRIMARY KEY,
     window_start timestamptz NOT NULL,
     used         bigint NOT NULL DEFAULT 0,
-    closed_until timestamptz
+    closed_until timestamptz,
+    account      text
 );
 COMMENT ON TABLE @extschema@.source_quota IS 'how much of a source''s quota was spent in its present window';
 COMMENT ON COLUMN @extschema@.source_quota.source IS 'name of the source: greynoise';
 COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'start of the window, UTC';
 COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; recorded before they are sent';
 COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
+COMMENT ON COLUMN @extschema@.source_quota.account IS 'whose quota it is: a hash of the server and the key; null: of whoever asks next';
 
 -- Not dumped: elsewhere other files are installed.
 CREATE TABLE @extschema@.maxmind_walk (

@@ -45,15 +45,23 @@ COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references t
 CREATE VIEW @extschema@.source_status AS
 WITH missed AS (
     SELECT r.ended_at, r.detail
-    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND NOT parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
-    WHERE r.outcome = 'failed')
+    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND outcome <> 'cancelled' AND NOT parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
+    WHERE r.outcome = 'failed'),
+-- The doctor's check `mmdb sources`.
+missed_own AS (
+    SELECT r.ended_at, r.detail
+    FROM (SELECT job_id, outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND outcome <> 'cancelled' AND parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
+    WHERE r.outcome = 'failed'
+      AND NOT EXISTS (SELECT FROM @extschema@.enrichment_run later WHERE later.kind = 'update' AND later.job_id > r.job_id
+                      AND later.outcome = 'done' AND later.detail IS DISTINCT FROM 'another update is running'))
 SELECT 'maxmind'::text AS source,
        CASE WHEN count(m.generation) = 0 THEN 'unavailable'
             WHEN min(m.build_time) < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval THEN 'outdated'
             ELSE 'ok' END AS state,
-       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed), (SELECT last_error_at FROM @extschema@._mmdb_import())) AS last_error_at,
+       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed), (SELECT ended_at FROM missed_own), (SELECT last_error_at FROM @extschema@._mmdb_import())) AS last_error_at,
        nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
-                        (SELECT 'import: ' || last_error FROM @extschema@._mmdb_import()), (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
+                        (SELECT 'import: ' || last_error FROM @extschema@._mmdb_import()), (SELECT 'update: ' || detail FROM missed),
+                        (SELECT 'own schedules: ' || detail FROM missed_own)), '') AS last_error,
        NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@._worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
@@ -195,6 +203,7 @@ DECLARE
     answered_before timestamptz := now() - older_than;
     changed_before timestamptz := answered_before;
     cleared bigint;
+    of_rows bigint[];
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
@@ -210,8 +219,11 @@ BEGIN
         RAISE WARNING 'countries and organizations stay in ip_asn_history' USING DETAIL = 'The role may not change it.',
             HINT = format('GRANT SELECT, UPDATE (old_country_code, new_country_code, old_org) ON @extschema@.ip_asn_history TO %I;', current_user);
     END IF;
-    SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
-    FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
+    -- The age of other vendors' files, and of one's own, says nothing of MaxMind's, unless none of those is installed.
+    SELECT coalesce(min(f.build_time) FILTER (WHERE f.is_maxminds), min(f.build_time)),
+           coalesce(array_agg(f.generation) FILTER (WHERE f.is_maxminds), array_agg(f.generation)) INTO oldest, installed
+    FROM (SELECT m.build_time, m.generation, m.database_type ~* '^(geolite2|geoip2?)-' AS is_maxminds
+          FROM @extschema@._mmdb_files() m WHERE m.generation IS NOT NULL) f;
     IF coalesce(oldest, '-infinity') < answered_before THEN
         answered_before := 'infinity';
     -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or stands
@@ -234,6 +246,19 @@ BEGIN
     WHERE i.maxmind_status IN ('found', 'not_found')
       AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
     GET DIAGNOSTICS cleared = ROW_COUNT;
+    IF answered_before = 'infinity' THEN
+        IF has_column_privilege('@extschema@.asn_inventory', 'asn_org', 'UPDATE') AND has_table_privilege('@extschema@.asn_inventory', 'SELECT') THEN
+            -- Those that Team Cymru gave stay: asked about the AS, or with the answers of addresses. By values: Citus takes
+            -- no more in one statement.
+            SELECT coalesce(array_agg(s.asn_number), '{}') INTO of_rows
+            FROM (SELECT DISTINCT i.asn_number FROM @extschema@.ip_inventory i WHERE i.asn_number IS NOT NULL AND i.asn_org IS NOT NULL) s;
+            UPDATE @extschema@.asn_inventory a SET asn_org = NULL
+            WHERE a.asn_org IS NOT NULL AND a.details_ts IS NULL AND a.asn_number <> ALL (of_rows);
+        ELSE
+            RAISE WARNING 'organizations stay in asn_inventory' USING DETAIL = 'The role may not change it.',
+                HINT = format('GRANT SELECT, UPDATE (asn_org) ON @extschema@.asn_inventory TO %I;', current_user);
+        END IF;
+    END IF;
     RETURN cleared;
 END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';

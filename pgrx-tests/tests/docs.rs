@@ -157,8 +157,8 @@ fn every_test_that_a_page_names_exists() {
         for code in text.split('`').skip(1).step_by(2) {
             let (module, test) = code.split_once("::").unwrap_or(("", code));
             let is_name = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            // A test's name is a sentence; shorter ones are modules, columns, functions.
-            if is_name(module) && is_name(test) && test.matches('_').count() > 3 {
+            // A test's name is a sentence; shorter ones without a module are modules, columns, functions.
+            if is_name(module) && is_name(test) && (!module.is_empty() || test.matches('_').count() > 3) {
                 named += 1;
                 if !has(module, test) {
                     wrong.push(format!("{page}: {code}"));
@@ -168,4 +168,22 @@ fn every_test_that_a_page_names_exists() {
     }
     assert!(named > 40, "only {named} tests were found in the pages");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Whoever updates to this version finds the way to it first.
+#[test]
+fn the_page_of_operations_has_the_update_to_this_version() {
+    let text = |page: &str| fs::read_to_string(root().join(page)).expect("the page");
+    let version = env!("CARGO_PKG_VERSION");
+    let operations = text("docs/operations.md");
+    let section =
+        operations.split("\n## Upgrade\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    let first = section.trim_start().lines().next().expect("a line");
+    assert!(first.starts_with("From ") && first.contains(&format!(" to {version},")), "{first}");
+    assert!(section.contains(&format!("asn-inventory_{version}_amd64.deb")), "the package of {version}");
+    let (before, _) = first["From ".len()..].split_once(' ').expect("a version");
+    let script = format!("sql/upgrade/asn_inventory--{before}--{version}.sql");
+    assert!(root().join(&script).exists(), "{script}");
+    let said = format!("has version {before} of the extension, this image has {version}.");
+    assert!(text("docker/README.md").contains(&said), "{said}");
 }

@@ -289,3 +289,38 @@ fn execute_is_needed_and_enough_for_the_page() {
     let mut nobody = cluster.connect_as("nobody", DB);
     assert_eq!(query(&mut nobody, "SELECT prometheus_metrics()").expect_err("no right").code, "42501");
 }
+
+/// A look for MaxMind's own files is another gauge; one that goes well has asked all sources.
+#[test]
+fn a_failed_turn_of_sources_with_their_own_schedules_shows_until_an_update_works() {
+    let cluster = Cluster::builder().preload(false).start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    let mut job = 0;
+    let mut ended = |sources: &str, outcome: &str, detail: &str| {
+        job += 1;
+        cluster.sql(
+            DB,
+            &format!(
+                "INSERT INTO enrichment_run SELECT {job}, 'update', jsonb_build_object('sources', '{sources}'::text[]), 'postgres', now(), now(),
+                     '{outcome}', '{detail}', 0, 0, 0, 0, 0, 0, 0, 0, 0"
+            ),
+        );
+        let page = Page::of(&cluster, DB);
+        let told = cluster.value(DB, "SELECT last_error FROM source_status WHERE source = 'maxmind'");
+        (page.value("mmdb_sources_update_failed", &[]), page.value("mmdb_update_failed", &[]), told)
+    };
+    assert_eq!(ended("{maxmind}", "done", ""), (Some(0.0), Some(0.0), String::new()));
+    let failed = "own schedules: tor: timed out".to_owned();
+    let own = "{own schedules}";
+    assert_eq!(ended(own, "failed", "tor: timed out"), (Some(1.0), Some(0.0), failed.clone()));
+    // Nobody was asked.
+    let met = "another update is running";
+    assert_eq!(ended(own, "cancelled", met), (Some(1.0), Some(0.0), failed.clone()));
+    assert_eq!(ended("{maxmind}", "cancelled", met).0, Some(1.0));
+    for sources in [own, "{maxmind}"] {
+        assert_eq!(ended(sources, "cancelled", ""), (Some(1.0), Some(0.0), failed.clone()));
+    }
+    assert_eq!(ended("{maxmind}", "done", ""), (Some(0.0), Some(0.0), String::new()));
+    assert_eq!(ended(own, "failed", "tor: timed out").2, failed);
+    assert_eq!(ended(own, "done", ""), (Some(0.0), Some(0.0), String::new()));
+}

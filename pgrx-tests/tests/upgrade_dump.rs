@@ -1,8 +1,8 @@
-//! A dump of a 0.1.0 database, restored where only this version is: `CREATE EXTENSION` in a dump names no version. Rows,
+//! A dump of a database of a released version, restored where only this version is: `CREATE EXTENSION` in a dump names no version. Rows,
 //! counts and attached tables come along, and work goes on.
 
 use crate::ingest_support::Db;
-use crate::upgrade_support::{old_database, old_database_on, start};
+use crate::upgrade_support::{VERSIONS, old_database, old_database_on, start};
 use asn_inventory_tests::prelude::*;
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,12 +24,13 @@ const DATA: [&str; 9] = [
      ORDER BY tgrelid::regclass::text",
 ];
 
-/// A database of 0.1.0 with rows in every table, the queue included: those wait for their next attempt.
-fn original() -> &'static Db {
-    static ORIGINAL: OnceLock<Db> = OnceLock::new();
-    ORIGINAL.get_or_init(|| {
-        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-        let db = old_database_on(CLUSTER.get_or_init(start));
+/// A database of one of [`VERSIONS`] with rows in every table, the queue included: those wait for their next attempt.
+fn original(version: &str) -> &'static Db {
+    static ORIGINALS: [(OnceLock<Cluster>, OnceLock<Db>); 2] = [const { (OnceLock::new(), OnceLock::new()) }; 2];
+    let at = VERSIONS.iter().position(|released| *released == version).expect("a released version");
+    let (cluster, db) = &ORIGINALS[at];
+    db.get_or_init(|| {
+        let db = old_database_on(cluster.get_or_init(start), version);
         db.sql(
             "CREATE TABLE parts (id int, src text) PARTITION BY RANGE (id);
              CREATE TABLE part_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
@@ -66,10 +67,9 @@ fn run(command: &mut Command) {
     assert!(output.status.success() && !said.contains("error"), "{command:?}\n{said}");
 }
 
-fn dump(format: &str, name: &str) -> PathBuf {
-    let cluster = original().cluster;
-    let file = cluster.maxmind_dir().join(name);
-    run(cluster.tool("pg_dump").args(["-d", &original().name, "-F", format, "-f"]).arg(&file));
+fn dump(db: &Db, format: &str, name: &str) -> PathBuf {
+    let file = db.cluster.maxmind_dir().join(name);
+    run(db.cluster.tool("pg_dump").args(["-d", &db.name, "-F", format, "-f"]).arg(&file));
     file
 }
 
@@ -83,11 +83,11 @@ fn target() -> Cluster {
 }
 
 /// Holds the restored database against the original, then has it work on.
-fn is_the_same_and_goes_on(restored: &Cluster) {
+fn is_the_same_and_goes_on(restored: &Cluster, original: &Db) {
     let value = |sql: &str| restored.value(DB, sql);
     assert_eq!(value("SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory'"), env!("CARGO_PKG_VERSION"));
     for sql in DATA {
-        assert_eq!(restored.lines(DB, sql), original().lines(sql), "{sql}");
+        assert_eq!(restored.lines(DB, sql), original.lines(sql), "{sql}");
     }
     restored.set("asn_inventory.databases", "");
     restored.sql(DB, "INSERT INTO events VALUES (2, '45.155.205.1'); INSERT INTO parts VALUES (4, '1.1.1.1')");
@@ -108,7 +108,7 @@ fn is_the_same_and_goes_on(restored: &Cluster) {
     assert_eq!(restored.lines(DB, counted), ["events|103|0", "parts|4|1"]);
     assert_eq!(value("SELECT populate_ip_inventory('events')"), "0");
     // Numbers of jobs go on, and so does the history: the files here say something else about 1.1.1.1.
-    let before: u64 = original().value("SELECT max(job_id) FROM enrichment_run").parse().expect("a number");
+    let before: u64 = original.value("SELECT max(job_id) FROM enrichment_run").parse().expect("a number");
     let job: u64 = value("SELECT job_id FROM refresh_range('1.1.1.1', 'maxmind')").parse().expect("a number");
     assert!(job > before, "{job} > {before}");
     restored.wait_value(DB, "SELECT count(*) FROM ip_asn_history", "2");
@@ -118,40 +118,52 @@ fn is_the_same_and_goes_on(restored: &Cluster) {
 
 #[test]
 fn a_plain_dump_of_before_is_restored() {
-    let (file, restored) = (dump("p", "before.sql"), target());
+    let (db, restored) = (original("0.1.0"), target());
+    let file = dump(db, "p", "before.sql");
     run(restored.tool("psql").args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", DB, "-f"]).arg(&file));
-    is_the_same_and_goes_on(&restored);
+    is_the_same_and_goes_on(&restored, db);
 }
 
 #[test]
 fn a_custom_dump_of_before_is_restored() {
-    let (file, restored) = (dump("c", "before.dump"), target());
+    let (db, restored) = (original("0.2.0"), target());
+    let file = dump(db, "c", "before.dump");
     run(restored.tool("pg_restore").args(["--exit-on-error", "-d", DB]).arg(&file));
-    is_the_same_and_goes_on(&restored);
+    is_the_same_and_goes_on(&restored, db);
 }
 
 #[test]
 fn a_dump_of_before_is_restored_by_several_processes() {
-    let (file, restored) = (dump("d", "before.dir"), target());
+    let (db, restored) = (original("0.1.0"), target());
+    let file = dump(db, "d", "before.dir");
     run(restored.tool("pg_restore").args(["--exit-on-error", "-j", "3", "-d", DB]).arg(&file));
-    is_the_same_and_goes_on(&restored);
+    is_the_same_and_goes_on(&restored, db);
 }
 
-/// Rights on functions and a view that have other names now are all that a dump of before cannot bring: the page of operations
-/// says which, and that they are given again.
+/// Rights on functions and a view that have other names now, or other arguments, are all that a dump of before cannot bring: the
+/// page of operations says which, and that they are given again.
 #[test]
 fn grants_on_old_names_are_all_that_is_missing() {
-    let db = original();
+    grants_fail(
+        "0.1.0",
+        "GRANT SELECT ON ip_inventory, enrichment_status, countries_by_day TO {role};
+         GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, lookup_ip TO {role}",
+        &["function public.mmdb_files() does not exist", "function public.worker_status() does not exist"],
+    );
+    grants_fail(
+        "0.2.0",
+        "GRANT SELECT ON ip_inventory, enrichment_status, new_addresses_by_day TO {role};
+         GRANT EXECUTE ON FUNCTION _worker_status, mmdb_editions, attach_ip_source, detach_ip_source TO {role}",
+        &["function public.attach_ip_source(regclass, text[], name, text) does not exist"],
+    );
+}
+
+fn grants_fail(version: &str, grants: &str, told: &[&str]) {
+    let db = original(version);
     let role = format!("reader_of_{}", db.name);
     let cluster = db.cluster;
     cluster.sql("postgres", &format!("CREATE DATABASE granted TEMPLATE {}", db.name));
-    cluster.sql(
-        "granted",
-        &format!(
-            "CREATE ROLE {role}; GRANT SELECT ON ip_inventory, enrichment_status, countries_by_day TO {role};
-             GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, lookup_ip TO {role}"
-        ),
-    );
+    cluster.sql("granted", &format!("CREATE ROLE {role}; {}", grants.replace("{role}", &role)));
     let file = cluster.maxmind_dir().join("granted.dump");
     run(cluster.tool("pg_dump").args(["-d", "granted", "-F", "c", "-f"]).arg(&file));
     let restored = target();
@@ -159,11 +171,7 @@ fn grants_on_old_names_are_all_that_is_missing() {
     let output = restored.tool("pg_restore").args(["-d", DB]).arg(&file).output().expect("pg_restore");
     let said = String::from_utf8_lossy(&output.stderr);
     let errors: Vec<&str> = said.lines().filter_map(|line| line.split("ERROR:  ").nth(1)).collect();
-    assert_eq!(
-        errors,
-        ["function public.mmdb_files() does not exist", "function public.worker_status() does not exist"],
-        "{said}"
-    );
+    assert_eq!(errors, told, "{said}");
     let may = format!(
         "SELECT has_table_privilege('{role}', 'ip_inventory', 'SELECT'), has_table_privilege('{role}', 'enrichment_status', 'SELECT')"
     );
@@ -180,7 +188,7 @@ fn temporary_tables_are_taken_out_by_hand_before_a_dump_of_before() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).expect("the page");
     let remedies: Vec<&str> = page.split('`').filter(|code| code.starts_with("DELETE FROM ip_")).collect();
     assert_eq!(remedies.len(), 2, "{remedies:?}");
-    let db = old_database();
+    let db = old_database("0.1.0");
     let mut session = db.connect();
     let temporary = "CREATE TEMP TABLE mine (ip inet); SELECT attach_ip_source('pg_temp.mine', '{ip}')";
     crate::ingest_support::run(&mut session, temporary);

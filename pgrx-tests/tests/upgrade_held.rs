@@ -2,7 +2,7 @@
 //! a refusal leaves everything as it was.
 
 use crate::ingest_support::{Db, refused, run};
-use crate::upgrade_support::{EndsLoad, Load, assert_counted_exactly, old_database, unobserved, version};
+use crate::upgrade_support::{EndsLoad, Load, VERSIONS, assert_counted_exactly, old_database, unobserved, version};
 use asn_inventory_tests::prelude::*;
 use std::thread;
 
@@ -10,9 +10,9 @@ use std::thread;
 const LONG: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER EXTENSION%' AND state = 'active'
     AND clock_timestamp() - query_start > interval '3 s' AND datname = current_database()";
 
-/// Has the update wait for `hold`, an open transaction, while loaders go on; then lets it through.
-fn update_beside(hold: &str) {
-    let db = old_database();
+/// Has the update from a version wait for `hold`, an open transaction, while loaders go on; then lets it through.
+fn update_beside(hold: &str, before: &str) {
+    let db = old_database(before);
     let load = Load::default();
     let mut holder = db.connect();
     run(&mut holder, &format!("BEGIN; {hold}"));
@@ -22,7 +22,7 @@ fn update_beside(hold: &str) {
         let update = scope.spawn(|| db.sql("ALTER EXTENSION asn_inventory UPDATE"));
         db.wait(LONG, "1");
         load.wait_for_more(20);
-        assert_eq!(version(&db), "0.1.0");
+        assert_eq!(version(&db), before);
         run(&mut holder, "COMMIT");
         update.join().expect("an update that ends");
         load.wait_for_more(20);
@@ -35,17 +35,19 @@ fn update_beside(hold: &str) {
 
 #[test]
 fn a_loader_in_an_open_transaction_costs_no_observation() {
-    update_beside("INSERT INTO events VALUES (9, '8.8.8.8')");
+    for before in VERSIONS {
+        update_beside("INSERT INTO events VALUES (9, '8.8.8.8')", before);
+    }
 }
 
 #[test]
 fn a_monitor_in_an_open_transaction_costs_no_observation() {
-    update_beside("SELECT * FROM enrichment_status; SELECT * FROM ip_source");
+    update_beside("SELECT * FROM enrichment_status; SELECT * FROM ip_source", "0.2.0");
 }
 
 #[test]
 fn an_update_that_waits_too_long_is_refused_and_changes_nothing() {
-    let db: Db = old_database();
+    let db: Db = old_database("0.2.0");
     let mut holder = db.connect();
     run(&mut holder, "BEGIN; INSERT INTO events VALUES (9, '8.8.8.8')");
     let pid = crate::ingest_support::value(&mut holder, "SELECT pg_backend_pid()");
@@ -56,7 +58,7 @@ fn an_update_that_waits_too_long_is_refused_and_changes_nothing() {
     assert_eq!(told.message, "cannot update asn_inventory: other sessions used its tables for 1.5 s");
     assert_eq!(told.detail, format!("ip_observation is held by process {pid}."));
     assert!(told.hint.contains("Nothing was changed."), "{told:?}");
-    assert_eq!(version(&db), "0.1.0");
+    assert_eq!(version(&db), "0.2.0");
     run(&mut holder, "COMMIT");
     assert_counted_exactly(&db);
     run(&mut session, "ALTER EXTENSION asn_inventory UPDATE");

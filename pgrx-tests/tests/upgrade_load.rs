@@ -1,6 +1,6 @@
 //! ALTER EXTENSION UPDATE while loaders and a job are at work: nobody fails, and each address counts exactly once.
 
-use crate::upgrade_support::{EndsLoad, Load, assert_counted_exactly, old_database, unobserved, version};
+use crate::upgrade_support::{EndsLoad, Load, VERSIONS, assert_counted_exactly, old_database, unobserved, version};
 use std::thread;
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ const DUE: u32 = 60_000;
 
 #[test]
 fn an_update_under_load_loses_nothing_and_counts_nothing_twice() {
-    for round in 0..2 {
-        let db = old_database();
+    for before in VERSIONS {
+        let db = old_database(before);
         db.sql(&format!(
             "INSERT INTO ip_inventory (ip_address, observation_count) SELECT '51.15.0.0'::inet + i, 0 FROM generate_series(1, {DUE}) i"
         ));
@@ -25,7 +25,7 @@ fn an_update_under_load_loses_nothing_and_counts_nothing_twice() {
             load.wait_for_more(20);
             let began = Instant::now();
             db.sql("ALTER EXTENSION asn_inventory UPDATE");
-            eprintln!("round {round}: ALTER EXTENSION took {} ms under load", began.elapsed().as_millis());
+            eprintln!("from {before}: ALTER EXTENSION took {} ms under load", began.elapsed().as_millis());
             load.wait_for_more(20);
             load.end();
             let done = job.join().expect("no panic").expect("a job that goes on during the update");
@@ -41,7 +41,7 @@ fn an_update_under_load_loses_nothing_and_counts_nothing_twice() {
 
 #[test]
 fn a_refresh_goes_on_during_an_update() {
-    let db = old_database();
+    let db = old_database("0.2.0");
     db.sql("INSERT INTO ip_inventory (ip_address) SELECT '51.15.0.0'::inet + i FROM generate_series(1, 20000) i");
     thread::scope(|scope| {
         let job = scope.spawn(|| db.value("SELECT processed FROM refresh_range('51.15.0.0/16')"));

@@ -6,27 +6,33 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- First all locks at once, the queue's last and not for long: see src/functions/update.rs. A table that is altered below is
 -- named here.
 CREATE FUNCTION @extschema@.hold_still(altered text[], version text) RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'hold_still';
-SELECT @extschema@.hold_still('{ip_inventory, ip_source, ip_observation, asn_inventory, ip_asn_history}', '0.3.0');
+SELECT @extschema@.hold_still('{ip_inventory, ip_source, ip_observation, asn_inventory, ip_asn_history, source_quota}', '0.3.0');
 DROP FUNCTION @extschema@.hold_still(text[], text);
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text;
 ALTER TABLE @extschema@.ip_observation ADD COLUMN sensor text;
 ALTER TABLE @extschema@.asn_inventory ADD COLUMN known_since timestamptz;
+ALTER TABLE @extschema@.source_quota ADD COLUMN account text;
 ALTER TABLE @extschema@.ip_inventory ADD COLUMN registered_country_code text, ADD COLUMN flags text[],
     ADD COLUMN connection_type text, ADD COLUMN lists text[];
 ALTER TYPE @extschema@.ip_enrichment ADD ATTRIBUTE registered_country_code text, ADD ATTRIBUTE flags text[],
     ADD ATTRIBUTE connection_type text, ADD ATTRIBUTE lists text[];
 
--- Other arguments make another function: who may call the old one may call this.
+-- Other arguments make another function: who may call the old one may call this. Where others have built on the old one, a
+-- function in standard SQL say, it stays with them as it was, under another name: the extension lets go of it.
+ALTER FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text) RENAME TO attach_ip_source_of_0_2_0;
 CREATE FUNCTION @extschema@.carry_grants(old regprocedure, new regprocedure) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'carry_grants';
 CREATE FUNCTION @extschema@.attach_ip_source(tbl regclass, ip_columns text[], observed_at text DEFAULT NULL, method text DEFAULT 'trigger', only_where text DEFAULT NULL, sensor text DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'attach_ip_source';
-SELECT @extschema@.carry_grants('@extschema@.attach_ip_source(regclass, text[], name, text)', '@extschema@.attach_ip_source(regclass, text[], text, text, text, text)');
-DROP FUNCTION @extschema@.attach_ip_source(regclass, text[], name, text);
+SELECT @extschema@.carry_grants('@extschema@.attach_ip_source_of_0_2_0(regclass, text[], name, text)', '@extschema@.attach_ip_source(regclass, text[], text, text, text, text)');
+DO $$ BEGIN
+    DROP FUNCTION @extschema@.attach_ip_source_of_0_2_0(regclass, text[], name, text);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    ALTER EXTENSION asn_inventory DROP FUNCTION @extschema@.attach_ip_source_of_0_2_0(regclass, text[], name, text);
+END $$;
 
--- It has more columns, so it is another function. Who may call the old one may call the new one. Where others have built on
--- the old one, a view say, it stays with them as it was, under another name: the extension lets go of it.
+-- It has more columns, so it is another function, too.
 ALTER FUNCTION @extschema@.mmdb_editions() RENAME TO mmdb_editions_of_0_2_0;
 CREATE FUNCTION @extschema@.mmdb_editions(
     OUT edition text, OUT database_type text, OUT build_time timestamptz, OUT nodes bigint, OUT size bigint,
@@ -49,7 +55,20 @@ CREATE OR REPLACE TRIGGER record_asn_change AFTER UPDATE OF asn_number, country_
         OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code))
     EXECUTE FUNCTION @extschema@._record_asn_change();
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
-CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
+-- Where the history is large, hold_still has asked for this index (src/functions/update/history.rs). One that is not valid is
+-- what a failed CREATE INDEX CONCURRENTLY leaves behind.
+DO $$
+DECLARE
+    is_valid boolean := (SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                         WHERE i.indrelid = '@extschema@.ip_asn_history'::regclass AND c.relname = 'ip_asn_history_time');
+BEGIN
+    IF NOT is_valid THEN
+        DROP INDEX @extschema@.ip_asn_history_time;
+    END IF;
+    IF is_valid IS NOT TRUE THEN
+        CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
+    END IF;
+END $$;
 
 -- Who saw an address: a row for each address and place that saw it, beside the row of ip_inventory that sums them up.
 CREATE TABLE @extschema@.ip_sighting_source (
@@ -259,7 +278,7 @@ COMMENT ON COLUMN @extschema@.cymru_prefix.answered_at IS 'when Team Cymru gave 
 COMMENT ON COLUMN @extschema@.cymru_prefix.expires_at IS 'not used after this time';
 COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
 COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
-COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'name of the AS: Team Cymru''s if it was asked, else MaxMind''s';
+COMMENT ON COLUMN @extschema@.asn_inventory.asn_org IS 'name of the AS: Team Cymru''s if it was asked about the AS, else that of the files, else that of another answer';
 COMMENT ON COLUMN @extschema@.asn_inventory.country_code IS 'country of the registration (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.registry IS 'regional registry (Team Cymru)';
 COMMENT ON COLUMN @extschema@.asn_inventory.allocated IS 'when the registry allocated it (Team Cymru)';
@@ -292,8 +311,9 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_asn_at(ip inet, at timestamptz) RETURN
 #variable_conflict use_column
 DECLARE
     stored bigint;
-    -- The address under which an IPv4-mapped one is kept, without a netmask.
-    address inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+    -- The address under which an IPv4-mapped one is kept, without a netmask. Before the library is loaded, the setting is as
+    -- it was written: every spelling of off counts.
+    address inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
         THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
 BEGIN
     SELECT c.old_asn INTO stored FROM @extschema@.ip_asn_history c
@@ -309,6 +329,7 @@ COMMENT ON COLUMN @extschema@.source_quota.source IS 'name of the source: greyno
 COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'start of the window, UTC';
 COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; recorded before they are sent';
 COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
+COMMENT ON COLUMN @extschema@.source_quota.account IS 'whose quota it is: a hash of the server and the key; null: of whoever asks next';
 COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: the files with which ip_inventory was last compared, row by row';
 COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these files, as mmdb_editions() names them; last, which of them answers which field';
 COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip_inventory: the shards of this node that were compared; otherwise null';
@@ -621,15 +642,23 @@ COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references t
 CREATE OR REPLACE VIEW @extschema@.source_status AS
 WITH missed AS (
     SELECT r.ended_at, r.detail
-    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND NOT parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
-    WHERE r.outcome = 'failed')
+    FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND outcome <> 'cancelled' AND NOT parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
+    WHERE r.outcome = 'failed'),
+-- The doctor's check `mmdb sources`.
+missed_own AS (
+    SELECT r.ended_at, r.detail
+    FROM (SELECT job_id, outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND outcome <> 'cancelled' AND parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
+    WHERE r.outcome = 'failed'
+      AND NOT EXISTS (SELECT FROM @extschema@.enrichment_run later WHERE later.kind = 'update' AND later.job_id > r.job_id
+                      AND later.outcome = 'done' AND later.detail IS DISTINCT FROM 'another update is running'))
 SELECT 'maxmind'::text AS source,
        CASE WHEN count(m.generation) = 0 THEN 'unavailable'
             WHEN min(m.build_time) < now() - current_setting('asn_inventory.maxmind_max_age', true)::interval THEN 'outdated'
             ELSE 'ok' END AS state,
-       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed), (SELECT last_error_at FROM @extschema@._mmdb_import())) AS last_error_at,
+       max(m.installed_at) AS last_success_at, greatest(max(m.refused_at), (SELECT ended_at FROM missed), (SELECT ended_at FROM missed_own), (SELECT last_error_at FROM @extschema@._mmdb_import())) AS last_error_at,
        nullif(concat_ws('; ', pg_catalog.string_agg(m.edition || ': ' || m.refused, '; ') FILTER (WHERE m.refused IS NOT NULL),
-                        (SELECT 'import: ' || last_error FROM @extschema@._mmdb_import()), (SELECT 'update: ' || detail FROM missed)), '') AS last_error,
+                        (SELECT 'import: ' || last_error FROM @extschema@._mmdb_import()), (SELECT 'update: ' || detail FROM missed),
+                        (SELECT 'own schedules: ' || detail FROM missed_own)), '') AS last_error,
        NULL::timestamptz AS retry_at, 0::bigint AS in_flight, (SELECT lookups FROM @extschema@._worker_status()) AS requests, 0::bigint AS errors,
        NULL::bigint AS rate, NULL::bigint AS quota, NULL::text AS quota_window, NULL::bigint AS quota_used,
        NULL::bigint AS quota_left, NULL::timestamptz AS quota_reset_at, min(m.build_time) AS oldest_build,
@@ -769,6 +798,7 @@ DECLARE
     answered_before timestamptz := now() - older_than;
     changed_before timestamptz := answered_before;
     cleared bigint;
+    of_rows bigint[];
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
@@ -784,8 +814,11 @@ BEGIN
         RAISE WARNING 'countries and organizations stay in ip_asn_history' USING DETAIL = 'The role may not change it.',
             HINT = format('GRANT SELECT, UPDATE (old_country_code, new_country_code, old_org) ON @extschema@.ip_asn_history TO %I;', current_user);
     END IF;
-    SELECT min(f.build_time), array_agg(f.generation) INTO oldest, installed
-    FROM @extschema@._mmdb_files() f WHERE f.generation IS NOT NULL;
+    -- The age of other vendors' files, and of one's own, says nothing of MaxMind's, unless none of those is installed.
+    SELECT coalesce(min(f.build_time) FILTER (WHERE f.is_maxminds), min(f.build_time)),
+           coalesce(array_agg(f.generation) FILTER (WHERE f.is_maxminds), array_agg(f.generation)) INTO oldest, installed
+    FROM (SELECT m.build_time, m.generation, m.database_type ~* '^(geolite2|geoip2?)-' AS is_maxminds
+          FROM @extschema@._mmdb_files() m WHERE m.generation IS NOT NULL) f;
     IF coalesce(oldest, '-infinity') < answered_before THEN
         answered_before := 'infinity';
     -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or stands
@@ -808,6 +841,19 @@ BEGIN
     WHERE i.maxmind_status IN ('found', 'not_found')
       AND (i.maxmind_ts < answered_before OR answered_before = 'infinity');
     GET DIAGNOSTICS cleared = ROW_COUNT;
+    IF answered_before = 'infinity' THEN
+        IF has_column_privilege('@extschema@.asn_inventory', 'asn_org', 'UPDATE') AND has_table_privilege('@extschema@.asn_inventory', 'SELECT') THEN
+            -- Those that Team Cymru gave stay: asked about the AS, or with the answers of addresses. By values: Citus takes
+            -- no more in one statement.
+            SELECT coalesce(array_agg(s.asn_number), '{}') INTO of_rows
+            FROM (SELECT DISTINCT i.asn_number FROM @extschema@.ip_inventory i WHERE i.asn_number IS NOT NULL AND i.asn_org IS NOT NULL) s;
+            UPDATE @extschema@.asn_inventory a SET asn_org = NULL
+            WHERE a.asn_org IS NOT NULL AND a.details_ts IS NULL AND a.asn_number <> ALL (of_rows);
+        ELSE
+            RAISE WARNING 'organizations stay in asn_inventory' USING DETAIL = 'The role may not change it.',
+                HINT = format('GRANT SELECT, UPDATE (asn_org) ON @extschema@.asn_inventory TO %I;', current_user);
+        END IF;
+    END IF;
     RETURN cleared;
 END $$;
 COMMENT ON FUNCTION @extschema@.purge_expired_maxmind(interval) IS 'clears what builds older than this wrote into ip_inventory, as GeoLite2''s licence demands; returns the number of rows';
@@ -1005,7 +1051,7 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_addresses_in(networks cidr[]) RETURNS 
         FROM (SELECT o.network, o.last
               FROM (SELECT k.network, @extschema@.ip_last(k.network) AS last,
                            max(@extschema@.ip_last(k.network)) OVER (ORDER BY k.network ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+                    FROM (SELECT DISTINCT CASE WHEN n <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
                                                THEN set_masklen(inet '0.0.0.0' + (host(n)::inet - inet '::ffff:0.0.0.0'), masklen(n) - 96)::cidr ELSE n END AS network
                           FROM unnest(networks) n WHERE n IS NOT NULL) k) o
               WHERE o.before IS NULL OR o.last > o.before) r
@@ -1021,7 +1067,7 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RE
                CASE WHEN h.kept OR h.is_of_country THEN h.old_country_code WHEN s.asn = i.asn_number THEN i.country_code ELSE a.country_code END
         -- Without a time there is no answer: a comparison with null would let that of today stand for it.
         FROM (SELECT CASE WHEN at IS NULL THEN NULL
-                          WHEN host(ip)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+                          WHEN host(ip)::inet <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
                           THEN inet '0.0.0.0' + (host(ip)::inet - inet '::ffff:0.0.0.0') ELSE host(ip)::inet END AS address) k
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
@@ -1095,7 +1141,7 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_story(ip inet) RETURNS TABLE (at times
 DECLARE
     -- Fetched one by one, by values: where Citus distributes these tables it takes no larger query.
     -- The address under which an IPv4-mapped one is kept.
-    asked_about inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND current_setting('asn_inventory.fold_ipv4_mapped', true) IS DISTINCT FROM 'off'
+    asked_about inet := CASE WHEN host($1)::inet <<= inet '::ffff:0.0.0.0/96' AND coalesce(current_setting('asn_inventory.fold_ipv4_mapped', true), '') !~* '^(off?|no?|f(a(l(se?)?)?)?|0)$'
         THEN inet '0.0.0.0' + (host($1)::inet - inet '::ffff:0.0.0.0') ELSE host($1)::inet END;
     entries @extschema@.ip_inventory[] := ARRAY(SELECT i FROM @extschema@.ip_inventory i WHERE i.ip_address = asked_about);
     changes @extschema@.ip_asn_history[] := ARRAY(SELECT h FROM @extschema@.ip_asn_history h WHERE h.ip_address = asked_about);

@@ -6,6 +6,8 @@
 //! had. Between two attempts everybody works on.
 #![allow(unsafe_code, reason = "reads lock_timeout as this backend has it")]
 
+mod history;
+
 use std::time::{Duration, Instant};
 
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
@@ -21,6 +23,7 @@ use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::Settings;
 use crate::sql_function;
+use history::Unindexed;
 
 /// How long an update waits for other sessions, unless `lock_timeout` says something else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,22 +33,24 @@ const FIRST: u64 = 100;
 const LONGEST: u64 = 600;
 
 /// The tables that scripts after the first one alter.
-const ALTERED_LATER: [&str; 5] = ["ip_inventory", "ip_source", "ip_observation", "asn_inventory", "ip_asn_history"];
+const ALTERED_LATER: [&str; 6] =
+    ["ip_inventory", "ip_source", "ip_observation", "asn_inventory", "ip_asn_history", "source_quota"];
 
 sql_function!(
     /// `hold_still(altered text[], version text)`: locks the extension's views, and its tables as CREATE TRIGGER does or, those
     /// named in `altered`, as ALTER TABLE does, until the update ends. Refuses in a server that still runs the library of
-    /// before `version`, which the script updates to.
+    /// before `version`, which the script updates to, and where the locks would be held for too long.
     hold_still,
     pg_finfo_hold_still,
     |call: Call| {
         let mut altered: Vec<String> = call.texts(0).unwrap_or_default().into_iter().flatten().collect();
-        if number(&call.text(1).unwrap_or_default()) < number(env!("CARGO_PKG_VERSION")) {
+        let (version, library) = (number(&call.text(1).unwrap_or_default()), number(env!("CARGO_PKG_VERSION")));
+        if version < library {
             // Other scripts follow in the same transaction, as a rule. What they alter is locked now: whoever holds it may wait
             // for a job that waits for what is locked here.
             altered.extend(ALTERED_LATER.map(str::to_owned));
         }
-        if number(env!("CARGO_PKG_VERSION")) < number(&call.text(1).unwrap_or_default()) {
+        if library < version {
             raise(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 "cannot update asn_inventory: the library of an older version is running",
@@ -56,11 +61,12 @@ sql_function!(
         let Some(extension) = catalog::extension() else { return call.null() };
         let wanted = wanted(extension, &altered);
         refuse_distributed(&wanted);
+        let history = Unindexed::find(extension, &version);
         let limit = limit();
         let end = Instant::now() + limit;
         let mut wait = FIRST;
         loop {
-            let Some(held) = take(&wanted, wait) else { return call.null() };
+            let Some(held) = take(&wanted, history.as_ref(), wait) else { return call.null() };
             if Instant::now() >= end {
                 refuse(held, limit);
             }
@@ -117,15 +123,23 @@ fn wanted(extension: pg_sys::Oid, altered: &[String]) -> Vec<Wanted> {
     (0..found.len()).filter_map(of).collect()
 }
 
-/// Takes all of them, or none; with the one that could not be had within `wait` milliseconds.
-fn take(wanted: &[Wanted], wait: u64) -> Option<Wanted> {
-    let mut reached = 0;
+/// Takes all of them, or none; with the one that could not be had within `wait` milliseconds. Looks at the size of `history`
+/// before, so that nobody waits for an update that is refused.
+fn take(wanted: &[Wanted], history: Option<&Unindexed>, wait: u64) -> Option<Wanted> {
+    let (mut reached, mut too_large) = (0, false);
     let result = tx::attempt(|| {
         let settings = Settings::begin();
         let wait = std::ffi::CString::new(wait.to_string()).unwrap_or_default();
         settings.set(c"lock_timeout", &wait);
         // Autovacuum gives way to who has waited for that long.
         settings.set(c"deadlock_timeout", c"50ms");
+        if let Some(history) = history {
+            reached = wanted.iter().position(|wanted| wanted.relation == history.table).unwrap_or(0);
+            too_large = history.is_large();
+        }
+        if too_large {
+            return;
+        }
         // Absorbing holds the queue while it waits for the inventory.
         reached = wanted.len().saturating_sub(1);
         Turn::Absorb.wait();
@@ -134,10 +148,11 @@ fn take(wanted: &[Wanted], wait: u64) -> Option<Wanted> {
             catalog::lock_relation(wanted.relation, wanted.mode);
         }
     });
-    match result {
-        Ok(()) => None,
-        Err(failure) if failure.is_lock() => wanted.get(reached).copied(),
-        Err(failure) => failure.raise(),
+    match (result, history) {
+        (Ok(()), Some(history)) if too_large => history.refuse(),
+        (Ok(()), _) => None,
+        (Err(failure), _) if failure.is_lock() => wanted.get(reached).copied(),
+        (Err(failure), _) => failure.raise(),
     }
 }
 

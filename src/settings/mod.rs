@@ -145,7 +145,7 @@ pub fn define() {
     texts::define_counted(&(
         c"asn_inventory.maxmind_editions",
         c"Editions to read, comma separated: <edition>.mmdb in asn_inventory.maxmind_dir.",
-        c"Files with the same fields stand in for each other in this order; <edition>=<role> (place, origin, any, other) limits a file to one role.",
+        c"Files with the same fields stand in for each other in this order; <edition>=<role> (place, origin, flags, any or both, other) limits a file to one role.",
         &MAXMIND_EDITIONS,
         GucFlags::default(),
         Some(texts::check_editions),

@@ -1,4 +1,6 @@
-//! Databases of version 0.1.0 under the library of today, and loaders that go on while they are updated.
+//! Databases of released versions under the library of today, and loaders that go on while they are updated.
+
+pub mod catalog;
 
 use crate::ingest_support::{Db, run, value};
 use asn_inventory_tests::prelude::*;
@@ -6,6 +8,9 @@ use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Scope;
+
+/// The released versions, from each of which a database is updated in one go.
+pub const VERSIONS: [&str; 2] = ["0.1.0", "0.2.0"];
 
 /// How many loaders there are.
 pub const LOADERS: u64 = 4;
@@ -24,18 +29,18 @@ pub fn start() -> Cluster {
     cluster
 }
 
-/// A database that 0.1.0 made, with an attached table and a worker.
-pub fn old_database() -> Db {
-    old_database_on(cluster())
+/// A database that this version made, with an attached table and a worker.
+pub fn old_database(version: &str) -> Db {
+    old_database_on(cluster(), version)
 }
 
 /// The same on another cluster.
-pub fn old_database_on(cluster: &'static Cluster) -> Db {
+pub fn old_database_on(cluster: &'static Cluster, version: &str) -> Db {
     let db = Db::bare(cluster);
-    db.sql(
-        "CREATE EXTENSION asn_inventory VERSION '0.1.0'; CREATE TABLE events (loader int, src_ip inet);
-         SELECT attach_ip_source('events', ARRAY['src_ip'])",
-    );
+    db.sql(&format!(
+        "CREATE EXTENSION asn_inventory VERSION '{version}'; CREATE TABLE events (loader int, src_ip inet);
+         SELECT attach_ip_source('events', ARRAY['src_ip'])"
+    ));
     db.wait("SELECT worker FROM enrichment_status", "running");
     db
 }

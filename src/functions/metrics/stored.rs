@@ -28,7 +28,7 @@ const fn counter(name: &'static str, sql: &'static str, help: &'static str) -> F
 }
 
 /// Of the whole inventory: `c` is the worker's count, `u` the last look for newer files.
-const INVENTORY: [Figure; 9] = [
+const INVENTORY: [Figure; 10] = [
     gauge(
         "counted_timestamp_seconds",
         "extract(epoch FROM c.counted_at)",
@@ -45,6 +45,11 @@ const INVENTORY: [Figure; 9] = [
         "When the last look for newer MaxMind files ended.",
     ),
     gauge("mmdb_update_failed", "(u.outcome = 'failed')::int", "Whether that look failed."),
+    gauge(
+        "mmdb_sources_update_failed",
+        concat!("(", include_str!("own_schedules.sql"), ")"),
+        "Whether the last turn of sources with schedules of their own failed, and no update went well since.",
+    ),
     gauge(
         "tables_attached",
         "(SELECT count(*) FROM {schema}.ip_source)",
@@ -167,7 +172,7 @@ pub fn read(schema: &Schema) -> Stored {
          FROM (SELECT) one
          LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true
          LEFT JOIN (SELECT outcome, ended_at FROM {{schema}}.enrichment_run
-                    WHERE kind = 'update' AND NOT parameters @> '{{\"sources\": [\"own schedules\"]}}'
+                    WHERE kind = 'update' AND outcome <> 'cancelled' AND NOT parameters @> '{{\"sources\": [\"own schedules\"]}}'
                     ORDER BY job_id DESC LIMIT 1) u ON true",
         columns(&INVENTORY)
     ));
