@@ -321,3 +321,30 @@ fn if_udp_is_lost_the_resolver_is_asked_over_tcp() {
     world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "9");
     assert_eq!(world.source("cymru", "state"), "ok");
 }
+
+#[test]
+fn an_as_or_a_network_that_a_session_holds_keeps_no_answer_back() {
+    // Names come with the answers of a session, or by a question of their own.
+    for bulk_min in ["1", "1000"] {
+        let world = World::options().conf("greynoise", "off").conf("cymru_bulk_min", bulk_min).start();
+        world.attach_events();
+        world.fakes.announce("45.0.0.0/8", &[64500], "FR");
+        world.fakes.name(64500, "EXAMPLE");
+        world.sql(
+            "INSERT INTO asn_inventory (asn_number, asn_org) VALUES (64500, 'OLD');
+             INSERT INTO cymru_prefix VALUES
+                 ('45.1.0.0/24', NULL, '{}', NULL, NULL, NULL, now() - interval '2 days', now() - interval '1 day')",
+        );
+        let mut holder = world.cluster.client();
+        let hold = "BEGIN; SELECT 1 FROM asn_inventory FOR UPDATE; SELECT 1 FROM cymru_prefix FOR UPDATE";
+        holder.batch_execute(hold).unwrap();
+        let ips = ["45.1.0.1", "45.2.0.1"];
+        world.ingest(&ips);
+        ips.iter().for_each(|ip| world.wait_row(ip, "cymru_status, asn_number", "found|64500"));
+        // The other network is kept.
+        assert_eq!(world.value("SELECT count(*) FROM cymru_prefix WHERE prefix = '45.2.0.0/24'"), "1");
+        assert!(!world.cluster.log().contains("cannot be written"), "{}", world.cluster.log_tail());
+        holder.batch_execute("ROLLBACK").unwrap();
+        assert_eq!(world.value("SELECT count(*) FROM worker_errors()"), "0");
+    }
+}

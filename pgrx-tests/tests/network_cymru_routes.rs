@@ -132,3 +132,43 @@ fn ten_thousand_24s_use_a_few_sessions() {
     let asked = world.fakes.counts(Service::Whois);
     assert!(asked.addresses == 10_000 && asked.requests <= 4, "{asked:?}");
 }
+
+#[test]
+fn a_row_that_is_held_or_cannot_be_written_keeps_no_other_from_being_asked_about_again() {
+    let world = world(World::options());
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.sql(
+        "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, asn_number,
+             asn_org, asn_source, network, country_code, country_source, cymru_status, cymru_ts, greynoise_status)
+         SELECT ('22.0.' || n || '.9')::inet, n + 1, 'public', 'not_found', now(), 65001, 'WIDE', 'cymru', '22.0.0.0/16', 'US', 'cymru',
+             'found', now() - interval '1 hour', 'skipped' FROM generate_series(0, 40) n;
+         INSERT INTO cymru_prefix VALUES
+             ('22.0.0.0/16', '22.0.0.0/16', '{65001}', 'US', 'arin', NULL, now() - interval '1 hour', now() + interval '1 day');
+         ALTER TABLE ip_inventory ADD CONSTRAINT poisoned CHECK (ip_address <> '22.0.3.9' OR cymru_status <> 'pending')",
+    );
+    let mut holder = world.cluster.client();
+    holder.batch_execute("BEGIN; SELECT 1 FROM ip_inventory WHERE ip_address = '22.0.5.9' FOR UPDATE").unwrap();
+    world.cluster.set("asn_inventory.databases", "");
+    let renewed =
+        "SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found' AND cymru_ts > now() - interval '30 minutes'";
+    world.wait(renewed, "39");
+    assert_eq!(world.row("22.0.5.9", "asn_number") + &world.row("22.0.3.9", "asn_number"), "6500165001");
+    holder.batch_execute("ROLLBACK").unwrap();
+    world.wait(renewed, "40");
+    assert_eq!(world.row("22.0.5.9", "asn_number"), "65002");
+    // The other one is named, and shown for as long as it is not done; the mark of the old answers stays.
+    let named = "SELECT count(*) FROM worker_errors()
+                 WHERE work = 'making answers in doubt due again' AND last_error LIKE '22.0.3.9: new row for relation %'";
+    world.wait(named, "1");
+    assert!(world.cluster.log().contains("22.0.3.9 cannot be written to ip_inventory"));
+    let mark = "SELECT count(*) FROM cymru_prefix WHERE masklen(prefix) < 24";
+    assert_eq!(world.value(mark), "1");
+    // A worker that starts begins again.
+    world.sql("ALTER TABLE ip_inventory DROP CONSTRAINT poisoned");
+    world.sql("SELECT pg_terminate_backend(worker_pid) FROM enrichment_status");
+    world.wait(renewed, "41");
+    world.wait(mark, "0");
+    world.wait("SELECT count(*) FROM worker_errors()", "0");
+    assert_eq!(world.lines(ORIGINS), ["65001|21", "65002|20"]);
+}

@@ -226,6 +226,28 @@ fn a_reload_asks_a_source_again_that_is_closed_for_its_quota() {
 }
 
 #[test]
+fn a_row_that_cannot_be_made_due_is_reported_once_and_leaves_nothing_failing() {
+    let world = world(World::options());
+    world.fakes.fault(Fault::from(status(429, Some("86400"))).next(1));
+    insert(&world, &["8.8.8.1"]);
+    world.wait_row("8.8.8.1", STATUS, "quota");
+    world.sql(
+        "ALTER TABLE ip_inventory ADD CONSTRAINT poisoned
+             CHECK (ip_address <> '8.8.8.1' OR greynoise_status <> 'pending') NOT VALID",
+    );
+    world.cluster.reload();
+    let complaint = "8.8.8.1 cannot be written to ip_inventory; the rest of its batch was written: ";
+    world.cluster.wait_log(complaint);
+    world.wait_source("greynoise", "state", "ok");
+    world.wait("SELECT count(*) FROM worker_errors()", "0");
+    assert_eq!(log_lines(&world, complaint), 1);
+    // The next reload tries it once more.
+    world.sql("ALTER TABLE ip_inventory DROP CONSTRAINT poisoned");
+    world.cluster.reload();
+    world.wait_row("8.8.8.1", STATUS, "not_found");
+}
+
+#[test]
 fn a_firewalls_page_does_not_refuse_the_key() {
     let world = world(World::options());
     let page = "<html><h1>403 Forbidden</h1></html>";

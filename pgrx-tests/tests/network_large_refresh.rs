@@ -1,7 +1,11 @@
 //! Refreshes of more addresses than the worker holds at a time: none is left out, none counted twice, and the quota
 //! still goes to the most observed ones.
 
+use crate::backfill_support::Gate;
 use crate::network_support::*;
+use asn_inventory_tests::prelude::*;
+use std::collections::BTreeSet;
+use std::thread;
 
 const MANY: u64 = 120_000;
 const QUOTA: u64 = 20;
@@ -45,4 +49,44 @@ fn the_quota_goes_to_the_most_observed() {
         [format!("{}|{QUOTA}", MANY - QUOTA + 1)]
     );
     assert_eq!(world.fakes.count(Service::Greynoise), QUOTA);
+}
+
+/// The list is sorted when MaxMind is through. By then another session holds the table.
+#[test]
+fn a_lock_delays_the_job_and_does_not_give_the_quota_to_others() {
+    let world = world(&[("cymru", "off"), ("greynoise_quota", &QUOTA.to_string()), ("greynoise_rate", "100")]);
+    let worker = world.value("SELECT worker_pid FROM enrichment_status");
+    let gate = Gate::shut(&world.cluster, DB, &format!("NEW.observation_count = {MANY}"));
+    thread::scope(|scope| {
+        let job = scope.spawn(|| world.lines("SELECT processed, errors FROM refresh_range('45.0.0.0/8', 'all')"));
+        // But for the transaction of the row that is held.
+        let written =
+            "SELECT count(*) FROM ip_inventory WHERE maxmind_ts > (SELECT started_at FROM enrichment_progress)";
+        world.wait(written, &(MANY - 5000).to_string());
+        let mut holder = world.cluster.connect(DB);
+        let lock = scope.spawn(move || {
+            holder.batch_execute("BEGIN; LOCK TABLE ip_inventory").expect("the lock");
+            holder
+        });
+        let waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
+        world.wait(waiting, "1");
+        gate.open();
+        let mut holder = lock.join().expect("no panic");
+        // The job waits for it as the worker's other work does: one of so many attempts is its own.
+        let attempt = format!("SELECT waitstart FROM pg_locks WHERE pid = {worker} AND NOT granted");
+        let mut seen = BTreeSet::new();
+        wait_until("attempts of the worker", || {
+            seen.extend(world.lines(&attempt).into_iter().filter(|since| !since.is_empty()));
+            seen.len() >= 10
+        });
+        assert_eq!(world.value("SELECT state FROM enrichment_progress"), "running");
+        holder.batch_execute("ROLLBACK").expect("no lock");
+        assert_eq!(job.join().expect("no panic"), [format!("{MANY}|0")]);
+    });
+    assert_eq!(
+        world.lines(
+            "SELECT min(observation_count), count(*) FROM ip_inventory WHERE scanner_ts > now() - interval '1 day'"
+        ),
+        [format!("{}|{QUOTA}", MANY - QUOTA + 1)]
+    );
 }

@@ -111,10 +111,9 @@ fn a_waiting_session_is_told_that_the_quota_is_spent() {
     assert_eq!(world.row("8.8.8.1", "greynoise_status, scanner_noise"), "not_found|f", "an answer stays one");
     assert_eq!(world.fakes.count(Service::Greynoise), 1);
 
-    // More quota: what waits for the next window is asked about when someone wants to know.
+    // More quota: what waits for the next window waits no longer.
     world.cluster.set("asn_inventory.greynoise_quota", "2");
-    world.wait_source("greynoise", "state", "ok");
-    assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('8.8.8.2', '50s')"), ["not_found"]);
+    world.wait_row("8.8.8.2", STATUS, "not_found");
 }
 
 #[test]
@@ -276,4 +275,43 @@ fn three_databases_with_one_key_spend_one_quota_through_kills_and_restarts() {
     }
     let asked_now = asked(&world).len();
     assert!(asked_now > asked_first && asked_now <= 60, "{asked_now}");
+}
+
+/// An account is a key: a second one has a quota of its own, and the first one's spending is there when that comes back.
+#[test]
+fn another_key_has_a_quota_of_its_own_and_finds_it_again() {
+    const ACCOUNT: &str = "SELECT account FROM source_quota";
+    let world = world(World::options(), 2);
+    let is_spent = || world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|2|0");
+    let put = |key: &str| {
+        world.fakes.expect_key(Some(key.trim()));
+        std::fs::write(world.fakes.key_file(), key).expect("a key");
+    };
+    let first = std::fs::read_to_string(world.fakes.key_file()).expect("a key");
+    insert(&world, 1, 5);
+    answered(&world, "2");
+    is_spent();
+    // As 0.2.0 wrote it: of the key that is there.
+    without_worker(&world, "UPDATE source_quota SET account = NULL");
+    world.wait("SELECT count(account) FROM source_quota", "1");
+    is_spent();
+    let account = world.value(ACCOUNT);
+    assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('8.8.8.1', '50s')"), ["quota"]);
+
+    put("a-key-of-another-account\n");
+    answered(&world, "4");
+    is_spent();
+    assert_ne!(world.value(ACCOUNT), account);
+    assert_eq!(world.row("8.8.8.1", STATUS), "pending", "it waits for the first one's quota no longer");
+
+    // Also one that finds the table made anew.
+    put(&first);
+    world.wait(ACCOUNT, &account);
+    is_spent();
+    looks_in_vain(&world);
+    without_worker(&world, "DELETE FROM source_quota");
+    world.wait(ACCOUNT, &account);
+    is_spent();
+    looks_in_vain(&world);
+    assert_eq!(world.fakes.count(Service::Greynoise), 4);
 }

@@ -47,6 +47,8 @@ pub const MAX_ROWS: usize = MAX_ADDRESSES;
 const BATCH: usize = 10_000;
 /// How long an address that could not be written is left alone at most, and a little more (microseconds).
 const LONGEST_PAUSE: i64 = 15 * 60 * 1_000_000;
+/// Tries of an address that a lock kept from being written, after which that shows: it has waited for a minute then.
+const HELD: i32 = 5;
 /// Failed writes of one round, after which the rest of a batch is put back unwritten: each may have waited.
 const PATIENCE: u32 = 64;
 
@@ -64,6 +66,8 @@ pub struct Absorbed {
     pub more: bool,
     /// Why an address could not be written, where one could not: it went back to the queue.
     pub refused: Option<Failure>,
+    /// Why an address could not be written that a lock of another session has kept from it for a minute.
+    pub held: Option<Failure>,
     /// Rows that were put back earlier may still wait: the round ended before the end of the queue.
     pub some_wait: bool,
     /// Addresses that a session asked about: stale answers are requested again.
@@ -156,6 +160,7 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
         born: Vec::new(),
         back: Vec::new(),
         refused: Vec::new(),
+        held: None,
         halving,
         now: time::now(),
     };
@@ -167,16 +172,17 @@ pub fn absorb(schema: &Schema, max_rows: usize) -> Absorbed {
     round.refresh(&asked);
     round.put_back();
     seen_by::keep(schema, std::mem::take(&mut taken.sighted), &round.born);
-    let held = count_sources(schema, &taken.sources, &taken.unread);
-    round.put_back_counts(&held);
+    let uncounted = count_sources(schema, &taken.sources, &taken.unread);
+    round.put_back_counts(&uncounted);
     if is_everywhere {
         citus::commit_in_two_phases();
+        citus::unbind_waits(&settings);
     }
-    let refused = round.report();
+    let (refused, held) = (round.report(), round.held.take());
     drop(settings);
     let more = taken.rows as usize >= max_rows || taken.addresses_taken >= MAX_ADDRESSES as u64;
     let some_wait = taken.passed_over > 0 || more;
-    Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, refused, some_wait, asked }
+    Absorbed { rows: taken.rows, addresses: taken.addresses_taken, more, refused, held, some_wait, asked }
 }
 
 /// One address of the queue.
@@ -341,6 +347,8 @@ struct Round<'a> {
     back: Vec<(IpAddr, Pending)>,
     /// Those of them that are not locked but cannot be written.
     refused: Vec<(IpAddr, Pending, Failure)>,
+    /// One of those that have been locked for long.
+    held: Option<Failure>,
     halving: Halving,
     now: i64,
 }
@@ -349,7 +357,7 @@ impl Round<'_> {
     /// Writes a batch, and puts back the rows that cannot be written. If no row is the cause, the whole round fails and
     /// is tried again later.
     fn write(&mut self, batch: &[(IpAddr, Pending)]) {
-        let Round { schema, settings, is_everywhere, born, back, refused, halving, now } = self;
+        let Round { schema, settings, is_everywhere, born, back, refused, held, halving, now } = self;
         let hurry = || {
             if *is_everywhere {
                 citus::bound_waits(settings, c"200ms");
@@ -369,6 +377,10 @@ impl Round<'_> {
                 back.push((*ip, *pending));
                 if failure.is_lock() {
                     pgrx::debug1!("asn_inventory: {ip} is held by another transaction and is absorbed later");
+                    if pending.attempts >= HELD {
+                        let message = format!("{ip}: {}", failure.message);
+                        held.get_or_insert_with(|| Failure { message, ..failure });
+                    }
                 } else {
                     refused.push((*ip, *pending, failure));
                 }

@@ -1,8 +1,12 @@
 //! Answers of Team Cymru that are in doubt, found a range of blocks at a time.
 
+use std::net::IpAddr;
+use std::ops::Range;
+
 use super::cymru::TOO_WIDE;
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
+use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
 
 /// Why answers are in doubt.
@@ -49,38 +53,66 @@ pub fn is_from_older_version(schema: &Schema) -> bool {
     sql.query(&format!("SELECT 1 FROM {}.cymru_prefix c WHERE {TOO_WIDE} LIMIT 1", schema.name), &[]).len() > 0
 }
 
-/// Makes rows due whose answer is in doubt and older than `before` (timestamptz), in a range of blocks. They keep what
-/// they say. Returns how many there were.
-pub fn make_due(schema: &Schema, doubt: Doubt, before: i64, first: u32, count: u32) -> u64 {
+/// Addresses whose answer is in doubt and older than `before` (timestamptz), in a range of blocks; of shards, in that of
+/// each. With `free`, those that nobody holds, which are held until the transaction ends: Citus refuses that for several
+/// shards.
+pub fn doubtful(schema: &Schema, doubt: Doubt, before: i64, blocks: &Range<u32>, free: bool) -> Vec<IpAddr> {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let text = format!(
+        "SELECT i.ip_address FROM {}.ip_inventory i WHERE {} AND i.cymru_ts < $1 AND {}{}",
+        schema.name,
+        range("i", blocks),
+        doubt.rows(),
+        if free { " FOR NO KEY UPDATE SKIP LOCKED" } else { "" }
+    );
+    // Not by the snapshot of before: it would find what was just written.
+    let found = sql.returning(&text, &[argument::moment(before)]);
+    (0..found.len()).filter_map(|row| Some(found.get::<Inet>(row, 1)?.ip)).collect()
+}
+
+/// Makes those of these rows due whose answer is in doubt and older than `before` (timestamptz). They keep what they say.
+/// Returns how many there were.
+pub fn make_due(schema: &Schema, doubt: Doubt, before: i64, ips: &[IpAddr]) -> u64 {
     Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {}.ip_inventory i SET cymru_status = 'pending', cymru_attempts = 0, cymru_retry_at = NULL, cymru_detail = '{}'
-             WHERE {} AND i.cymru_ts < $1 AND {}",
+             WHERE i.ip_address = ANY ($2) AND i.cymru_ts < $1 AND {}",
             schema.name,
             doubt.detail(),
-            range("i", first, count),
             doubt.rows()
         ),
-        &[argument::moment(before)],
+        &[argument::moment(before), argument::addresses(ips)],
     )
 }
 
+/// Whether the inventory has rows at this block or behind it, in any of its shards.
+pub fn goes_on_at(schema: &Schema, block: u32) -> bool {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let text = format!("SELECT 1 FROM {}.ip_inventory i WHERE i.ctid >= '({block},0)'::tid LIMIT 1", schema.name);
+    sql.query(&text, &[]).len() > 0
+}
+
 /// Forgets answers by network that are older than `before`, in a range of blocks: those for wide networks, or those that
-/// say that there is no route.
-pub fn forget_networks(schema: &Schema, wide: bool, before: i64, first: u32, count: u32) {
-    Sql::on(schema, c"cymru_prefix").run(
-        &format!(
-            "DELETE FROM {}.cymru_prefix c WHERE {} AND c.answered_at < $1 AND {}",
-            schema.name,
-            range("c", first, count),
-            if wide { TOO_WIDE } else { "c.announced IS NULL" }
-        ),
-        &[argument::moment(before)],
+/// say that there is no route. False: others hold some.
+pub fn forget_networks(schema: &Schema, wide: bool, before: i64, blocks: &Range<u32>) -> bool {
+    let sql = Sql::on(schema, c"cymru_prefix");
+    let meant = format!(
+        "FROM {}.cymru_prefix c WHERE {} AND c.answered_at < $1 AND {}",
+        schema.name,
+        range("c", blocks),
+        if wide { TOO_WIDE } else { "c.announced IS NULL" }
     );
+    let text = format!(
+        "DELETE FROM {}.cymru_prefix k USING (SELECT c.prefix {meant} FOR UPDATE SKIP LOCKED) f WHERE k.prefix = f.prefix",
+        schema.name
+    );
+    sql.run(&text, &[argument::moment(before)]);
+    // By a snapshot that knows of that.
+    sql.returning(&format!("SELECT 1 {meant} LIMIT 1"), &[argument::moment(before)]).len() == 0
 }
 
 /// Rows in a range of blocks.
-fn range(table: &str, first: u32, count: u32) -> String {
-    let end = first.saturating_add(count);
-    format!("{table}.ctid >= '({first},0)'::tid AND {table}.ctid < '({end},0)'::tid")
+fn range(table: &str, blocks: &Range<u32>) -> String {
+    let Range { start, end } = blocks;
+    format!("{table}.ctid >= '({start},0)'::tid AND {table}.ctid < '({end},0)'::tid")
 }

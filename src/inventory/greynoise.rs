@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
+use enrich::quota::shared::Account;
 use serde_json::{Value, json};
 
 use crate::pg::argument;
@@ -66,39 +67,55 @@ pub fn reopen(schema: &Schema, ips: &[IpAddr]) {
     );
 }
 
-/// The ledger as it was last written down.
-pub fn ledger(schema: &Schema) -> Ledger {
+/// The ledger as it was last written down, and whose it is. Until ALTER EXTENSION, a table of 0.2.0 does not say whose.
+pub fn ledger(schema: &Schema) -> Option<(Option<Account>, Ledger)> {
+    let account = if has_account(schema) { "account" } else { "NULL::text" };
     let sql = Sql::on(schema, c"source_quota");
     let found = sql.query(
         &format!(
-            "SELECT window_start, used, closed_until FROM {}.source_quota WHERE source = 'greynoise'",
+            "SELECT window_start, used, closed_until, {account} FROM {}.source_quota WHERE source = 'greynoise'",
             schema.name
         ),
         &[],
     );
     if found.len() == 0 {
-        return Ledger::default();
+        return None;
     }
     let moment = |column| found.datum(0, column).map(|datum| time::to_unix_us(datum.value() as i64));
-    Ledger {
+    let ledger = Ledger {
         window_start: moment(1).unwrap_or_default(),
         used: found.get::<i64>(0, 2).unwrap_or(0).max(0) as u64,
         closed_until: moment(3),
-    }
+    };
+    Some((found.text(0, 4).and_then(|text| Account::parse(&text)), ledger))
 }
 
-/// Writes the ledger down. The spending is final, even if the server dies right after: this transaction's commit
-/// reaches the disk.
-pub fn keep_ledger(schema: &Schema, ledger: &Ledger) {
+fn has_account(schema: &Schema) -> bool {
+    schema.has_column(c"source_quota", c"account")
+}
+
+/// Writes the ledger of an account down. The spending is final, even if the server dies right after: this transaction's
+/// commit reaches the disk.
+pub fn keep_ledger(schema: &Schema, account: &Account, ledger: &Ledger) {
     crate::pg::tx::set_local(c"synchronous_commit", c"on");
     let moment = |us: Option<i64>| argument::maybe_moment(us.map(time::from_unix_us));
+    let [column, value, set] = match has_account(schema) {
+        true => [", account", ", $4", ", account = EXCLUDED.account"],
+        false => [""; 3],
+    };
+    let mut arguments =
+        vec![moment(Some(ledger.window_start)), argument::bigint(ledger.used as i64), moment(ledger.closed_until)];
+    if !column.is_empty() {
+        arguments.push(argument::text(account.as_str()));
+    }
     Sql::on(schema, c"source_quota").run(
         &format!(
-            "INSERT INTO {}.source_quota AS q (source, window_start, used, closed_until) VALUES ('greynoise', $1, $2, $3)
+            "INSERT INTO {}.source_quota AS q (source, window_start, used, closed_until{column})
+             VALUES ('greynoise', $1, $2, $3{value})
              ON CONFLICT (source) DO UPDATE SET window_start = EXCLUDED.window_start, used = EXCLUDED.used,
-                 closed_until = EXCLUDED.closed_until",
+                 closed_until = EXCLUDED.closed_until{set}",
             schema.name
         ),
-        &[moment(Some(ledger.window_start)), argument::bigint(ledger.used as i64), moment(ledger.closed_until)],
+        &arguments,
     );
 }

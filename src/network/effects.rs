@@ -1,15 +1,18 @@
 //! Carries out effects.
 
+use enrich::campaign::batch::Refusal;
 use enrich::campaign::effect::Effect;
 use enrich::campaign::event::Event;
 use enrich::fetcher::Request;
+use enrich::quota::Ledger;
+use enrich::quota::shared::{Account, NotSpent};
 use pgrx::PgSqlErrorCode;
 
 use super::ask;
 use super::say;
 use super::side::Network;
 use super::tables;
-use super::tables::{in_schema, part_in_schema, refusal};
+use super::tables::{part_in_schema, refusal};
 use crate::inventory::distrust::Doubt;
 use crate::inventory::{asn, greynoise};
 use crate::pg::{time, tx};
@@ -42,32 +45,31 @@ impl Network {
                 let written = tables::write_greynoise(&batch);
                 Some(Event::GreyNoiseWritten(batch, written))
             }
-            Effect::ReadLedger => {
-                let read = part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten();
-                if let Some(ledger) = &read {
-                    self.share.tell(ledger);
-                }
-                Some(Event::LedgerRead(read))
+            Effect::ReadLedger(account) => {
+                let read = self.read_ledger(&account);
+                Some(Event::LedgerRead(account, read))
             }
-            Effect::KeepLedger { ledger, pays } => {
+            Effect::KeepLedger { account, ledger, pays } => {
                 // First what all databases share: a crash in between loses some of the quota, and overspends none.
                 let paid = match pays {
-                    0 => self.share.note(&ledger),
-                    _ => self.share.pay(&ledger, self.settings.greynoise_quota),
+                    0 => self.share.note(&account, &ledger),
+                    _ => self.share.pay(&account, &ledger, self.settings.greynoise_quota),
                 };
-                if let Err(refusal) = &paid
-                    && !refusal.lock
-                {
-                    let (code, message) = (PgSqlErrorCode::ERRCODE_IO_ERROR, refusal.message.clone());
-                    watched::failed(Work::Ledger, &tx::Failure { code, message });
+                let is_tried = !matches!(paid, Err(NotSpent::Others));
+                let kept = paid.map_err(unpaid).and_then(|()| tables::keep_ledger(&account, &ledger).map_err(refusal));
+                if is_tried {
+                    self.ledger_unwritten = kept.is_err();
                 }
-                let kept = paid.and_then(|()| {
-                    in_schema(Work::Ledger, |schema| greynoise::keep_ledger(schema, &ledger)).map_err(refusal)
-                });
                 Some(Event::LedgerKept { pays, refused: kept.err() })
             }
-            Effect::Reopen { ledger, waiting } => {
-                Some(Event::Reopened(tables::reopen(&ledger, &waiting).map_err(refusal)))
+            Effect::Reopen { account, ledger, waiting } => {
+                let reopened = tables::reopen(&account, &ledger, &waiting).map_err(refusal);
+                self.ledger_unwritten &= reopened.is_err();
+                Some(Event::Reopened(reopened))
+            }
+            Effect::AllReopened => {
+                watched::succeeded(Work::Reopen);
+                None
             }
             Effect::Unskip(source, which) => {
                 Some(Event::Unskipped(source, tables::unskip(source, &which).map_err(refusal)))
@@ -105,6 +107,10 @@ impl Network {
                 watched::succeeded(tables::write_of(source));
                 None
             }
+            Effect::AllUnskipped => {
+                watched::succeeded(Work::Unskip);
+                None
+            }
             Effect::Count { source: of, failure } => {
                 if let Some(shown) = self.slot().and_then(|slot| source::of(&slot.sources, of)) {
                     shown.outcome(failure.as_ref(), time::now());
@@ -124,6 +130,26 @@ impl Network {
         }
     }
 
+    /// The ledger of an account. Where the table has another one's, that is put away in the file of all databases first: a
+    /// kill in between changes nothing.
+    fn read_ledger(&mut self, account: &Account) -> Option<Ledger> {
+        let row = part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten()?;
+        let ledger = self.share.ledger_of(account, row.as_ref()).map_err(unpaid).ok()?;
+        let is_there = match &row {
+            Some((of, _)) => of.as_ref() == Some(account),
+            None => ledger == Ledger::default(),
+        };
+        if !is_there {
+            self.ledger_unwritten = tables::keep_ledger(account, &ledger).is_err();
+        }
+        // That it can be read says nothing of a failure to write it.
+        if !self.ledger_unwritten {
+            watched::succeeded(Work::Ledger);
+        }
+        self.share.tell(account, &ledger);
+        Some(ledger).filter(|_| is_there || !self.ledger_unwritten)
+    }
+
     /// Hands questions to the network thread, which starts with the first of them.
     fn submit(&mut self, requests: Vec<Request>) -> Option<Event> {
         if self.fetcher.is_none()
@@ -137,4 +163,19 @@ impl Network {
         }
         None
     }
+}
+
+/// Why the file of all databases has not been paid, in the words of the campaign. That the others have spent the quota is no
+/// trouble; that one of them holds the file is, if it lasts.
+fn unpaid(reason: NotSpent) -> Refusal {
+    let code = match &reason {
+        NotSpent::Others => None,
+        NotSpent::Busy(_) => Some(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE),
+        NotSpent::Io(..) => Some(PgSqlErrorCode::ERRCODE_IO_ERROR),
+    };
+    let (is_io, message) = (matches!(reason, NotSpent::Io(..)), reason.to_string());
+    if let Some(code) = code {
+        watched::failed(Work::Ledger, &tx::Failure { code, message: message.clone() });
+    }
+    Refusal { lock: !is_io, message }
 }

@@ -8,6 +8,7 @@ use enrich::secrets::{Accept, Keeper, Mark, Reference, Resolver, Secret};
 
 use super::secrets;
 use super::secrets::Look;
+use crate::shared::checks::found;
 
 /// One key.
 #[derive(Default)]
@@ -30,6 +31,12 @@ impl Key {
         (self.setting, self.resolver) = (setting, resolver);
         let reference = Reference::parse(reference).ok();
         self.was_set = reference.is_some() && secrets::was_set(setting);
+        match &reference {
+            None => secrets::note(setting, found::NONE),
+            // What was found in another place says nothing of this one.
+            Some(_) if reference.as_ref() != self.keeper.reference() => secrets::note(setting, found::UNKNOWN),
+            Some(_) => {}
+        }
         // A refused key may have been replaced in its place; an unreadable one may be fixed.
         let sound = self.keeper.trouble().is_none() && !self.keeper.is_refused();
         let same = reference.as_ref() == self.keeper.reference();
@@ -76,6 +83,7 @@ impl Key {
         let Some((found, _)) = look.take() else { return false };
         let (before, awaited) = (self.mark(), self.awaited);
         (self.coming, self.awaited) = (None, false);
+        secrets::note(self.setting, secrets::state(&found, self.was_set));
         let said = match &found {
             Err(error) if self.was_set || !error.is_unset() => error.to_string(),
             _ => String::new(),
@@ -103,7 +111,8 @@ impl Key {
 
     /// How it stands, for the campaign.
     pub fn standing(&self) -> given::Key {
-        given::Key { mark: self.mark(), coming: self.is_coming(), refused: self.is_refused() }
+        let unreadable = self.keeper.trouble().is_some_and(|trouble| !trouble.is_unset());
+        given::Key { mark: self.mark(), coming: self.is_coming(), refused: self.is_refused(), unreadable }
     }
 
     /// The service does not accept it.

@@ -4,20 +4,39 @@
 //! The tables hold the whole state. Version 0.1.0 kept answers for whole announced prefixes; as long as one of those is
 //! in `cymru_prefix`, its answers are in the inventory, too. They are deleted last, so a worker that is killed in
 //! between starts again.
+//!
+//! Rows that other sessions hold are passed over, and come in the next pass. Rows that cannot be written are tried again
+//! after an hour.
 
-use super::tables::{in_schema, part_in_schema};
-use crate::inventory::distrust;
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use pgrx::PgSqlErrorCode;
+
+use super::tables::{BATCH, Kept, part_in_schema};
 use crate::inventory::distrust::Doubt;
+use crate::inventory::{distrust, heap};
+use crate::pg::catalog::Schema;
 use crate::pg::{time, tx};
 use crate::shared::trouble::Work;
+use crate::shared::watched;
 
 /// Blocks of one piece: some ten thousand rows.
 const PIECE: u32 = 256;
+/// Where Citus distributes the inventory, blocks of each shard.
+const PIECE_OF_SHARDS: u32 = 16;
+/// The first pause after rows were held, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// The pause after rows could not be written, or not be looked for.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// The steps, in order: due rows must not be answered from doubtful answers, and the mark that there are any is removed
 /// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// It is not known yet whether there is anything from 0.1.0.
+    Look,
     /// Networks without a route are forgotten.
     Unrouted,
     /// Rows of the inventory are made due.
@@ -26,7 +45,7 @@ enum Phase {
     Wide,
 }
 
-/// The part that is being searched.
+/// A search, and how far it is.
 #[derive(Debug)]
 struct Walk {
     doubt: Doubt,
@@ -36,68 +55,91 @@ struct Walk {
     /// Rows that this pass made due. One that was updated meanwhile may have moved to a block that was passed, so the
     /// last pass is one that finds nothing.
     found: u64,
-    /// Where the next piece begins, and where the table ended.
+    /// Others held rows in this pass.
+    held: bool,
+    /// Rows that cannot be written: they are passed over until all others are through.
+    broken: HashSet<IpAddr>,
+    /// Something was left in this pass or in the one before.
+    leaves: bool,
+    /// Where the next piece begins, and where the table ended when the pass began; of shards, that is not known.
     next: u32,
     end: Option<u32>,
+    /// When it goes on, and the pause after the next lock.
+    at: Instant,
+    pause: Duration,
+}
+
+/// What came of a piece.
+#[derive(Default)]
+struct Piece {
+    /// Rows that were made due.
+    rows: u64,
+    /// Others hold rows in it.
+    held: bool,
+    /// Where the next one begins, and where the table ended; nothing: the pass is through.
+    next: Option<(u32, Option<u32>)>,
 }
 
 /// Makes rows due again.
 #[derive(Debug)]
 pub struct Recheck {
-    /// It is not known yet whether there is anything from 0.1.0.
-    looked: bool,
-    walk: Option<Walk>,
-    /// The part that is searched after that.
-    next: Option<Doubt>,
+    /// Searches, the first of which goes on that does not pause.
+    walks: Vec<Walk>,
 }
 
 impl Recheck {
     /// For a worker that begins.
     pub fn new() -> Recheck {
-        Recheck { looked: false, walk: None, next: None }
+        Recheck { walks: vec![Walk::new(Doubt::OlderVersion, Phase::Look)] }
     }
 
-    /// Whether there is anything to do.
+    /// Whether there is anything to do now.
     pub fn is_busy(&self) -> bool {
-        !self.looked || self.walk.is_some() || self.next.is_some()
+        let now = Instant::now();
+        self.walks.iter().any(|walk| walk.at <= now)
     }
 
-    /// Answers are in doubt from now on. One that is looked through already is not looked through twice.
+    /// Answers are in doubt from now on. A search that has not come to the rows yet begins again.
     pub fn doubt(&mut self, doubt: Doubt) {
-        if !self.walk.as_ref().is_some_and(|walk| walk.doubt == doubt && walk.phase == Phase::Unrouted) {
-            self.next = Some(doubt);
+        let is_young = |walk: &&mut Walk| walk.doubt == doubt && walk.phase == Phase::Unrouted;
+        if let Some(walk) = self.walks.iter_mut().find(is_young) {
+            (walk.before, walk.next, walk.end) = (time::now(), 0, None);
+            return;
         }
+        say(doubt);
+        self.walks.push(Walk::new(doubt, Phase::Unrouted));
     }
 
     /// One piece. True: rows were made due.
     pub fn turn(&mut self) -> bool {
-        if !self.looked {
-            match part_in_schema(Work::Recheck, distrust::is_from_older_version) {
-                Ok(true) => self.walk = Some(Walk::new(Doubt::OlderVersion)),
-                Ok(false) => {}
-                Err(_) => return false,
-            }
-            self.looked = true;
-        }
-        if self.walk.is_none() {
-            self.walk = self.next.take().map(Walk::new);
-        }
-        let Some(walk) = &mut self.walk else { return false };
+        let now = Instant::now();
+        let Some(at) = self.walks.iter().position(|walk| walk.at <= now) else { return false };
+        let walk = &mut self.walks[at];
         match walk.piece() {
             Ok((rows, more)) => {
                 if !more {
-                    self.walk = None;
+                    self.walks.remove(at);
+                }
+                // What one of them has left is shown until it is done.
+                if !self.walks.iter().any(|walk| walk.leaves) {
+                    watched::succeeded(Work::Recheck);
                 }
                 rows > 0
             }
-            // Another session holds a row: the next turn tries again.
-            Err(failure) if failure.is_lock() => false,
+            // Another session holds the table.
+            Err(failure) if failure.is_lock() => {
+                walk.wait();
+                false
+            }
             Err(failure) => {
-                pgrx::log!(
-                    "asn_inventory: older answers of Team Cymru could not be made due again: {}",
-                    failure.message
-                );
-                self.walk = None;
+                if watched::is_news(Work::Recheck, &failure) {
+                    pgrx::log!(
+                        "asn_inventory: older answers of Team Cymru could not be made due again: {}",
+                        failure.message
+                    );
+                }
+                walk.leaves = true;
+                walk.at = Instant::now() + AGAIN;
                 false
             }
         }
@@ -105,39 +147,107 @@ impl Recheck {
 }
 
 impl Walk {
-    fn new(doubt: Doubt) -> Walk {
-        pgrx::log!("asn_inventory: {} are asked about again", doubt.what());
-        Walk { doubt, before: time::now(), phase: Phase::Unrouted, found: 0, next: 0, end: None }
+    fn new(doubt: Doubt, phase: Phase) -> Walk {
+        Walk {
+            doubt,
+            before: time::now(),
+            phase,
+            found: 0,
+            held: false,
+            broken: HashSet::new(),
+            leaves: false,
+            next: 0,
+            end: None,
+            at: Instant::now(),
+            pause: PAUSES.0,
+        }
     }
 
     /// How many rows of the inventory it made due, and whether there is more to look through.
     fn piece(&mut self) -> Result<(u64, bool), tx::Failure> {
-        let (doubt, before, phase, next) = (self.doubt, self.before, self.phase, self.next);
-        let known = self.end;
-        let (end, rows) = in_schema(Work::Recheck, |schema| {
-            let table = if phase == Phase::Rows { c"ip_inventory" } else { c"cymru_prefix" };
-            let end = known.unwrap_or_else(|| schema.blocks(table));
-            let rows = match phase {
-                Phase::Rows => distrust::make_due(schema, doubt, before, next, PIECE),
-                _ => {
-                    distrust::forget_networks(schema, phase == Phase::Wide, before, next, PIECE);
-                    0
-                }
-            };
-            (end, rows)
-        })?;
-        (self.end, self.next) = (Some(end), next.saturating_add(PIECE));
-        self.found += rows;
-        if self.next < end {
-            return Ok((rows, true));
+        if self.phase == Phase::Look {
+            let any = part_in_schema(Work::Recheck, distrust::is_from_older_version)?;
+            if any {
+                say(self.doubt);
+                self.phase = Phase::Unrouted;
+            }
+            return Ok((0, any));
         }
-        let following = match phase {
-            Phase::Unrouted => Some(Phase::Rows),
-            Phase::Rows if self.found > 0 => Some(Phase::Rows),
-            Phase::Rows if doubt == Doubt::OlderVersion => Some(Phase::Wide),
-            Phase::Rows | Phase::Wide => None,
-        };
-        (self.phase, self.found, self.next, self.end) = (following.unwrap_or(phase), 0, 0, None);
-        Ok((rows, following.is_some()))
+        let mut kept = Kept::default();
+        let piece = part_in_schema(Work::Recheck, |schema| self.look_through(schema, &mut kept))?;
+        self.broken.extend(&kept.told(Work::Recheck).broken);
+        self.found += piece.rows;
+        self.held |= piece.held;
+        self.leaves |= piece.held || !self.broken.is_empty();
+        if piece.held {
+            watched::kept(Work::Recheck, &held());
+        }
+        let more = piece.next.is_some() || self.pass_ended();
+        (self.next, self.end) = piece.next.unwrap_or_default();
+        Ok((piece.rows, more))
     }
+
+    fn look_through(&self, schema: &Schema, kept: &mut Kept) -> Piece {
+        let is_of_rows = self.phase == Phase::Rows;
+        let is_spread = is_of_rows && heap::is_everywhere(schema);
+        let blocks = self.next..self.next.saturating_add(if is_spread { PIECE_OF_SHARDS } else { PIECE });
+        let mut piece = Piece::default();
+        if is_of_rows {
+            let find = |free| {
+                let mut ips = distrust::doubtful(schema, self.doubt, self.before, &blocks, free);
+                ips.retain(|ip| !self.broken.contains(ip));
+                ips
+            };
+            for part in find(!is_spread).chunks(BATCH) {
+                pgrx::check_for_interrupts!();
+                kept.make_due(part, |part| piece.rows += distrust::make_due(schema, self.doubt, self.before, part));
+            }
+            piece.held = find(false).iter().any(|ip| !kept.not_due.broken.contains(ip));
+        } else {
+            piece.held = !distrust::forget_networks(schema, self.phase == Phase::Wide, self.before, &blocks);
+        }
+        let table = if is_of_rows { c"ip_inventory" } else { c"cymru_prefix" };
+        let end = self.end.or_else(|| (!is_spread).then(|| schema.blocks(table)));
+        let goes_on = end.map_or_else(|| distrust::goes_on_at(schema, blocks.end), |end| blocks.end < end);
+        piece.next = goes_on.then_some((blocks.end, end));
+        piece
+    }
+
+    /// What follows a pass. False: nothing.
+    fn pass_ended(&mut self) -> bool {
+        let (found, held) = (std::mem::take(&mut self.found), std::mem::take(&mut self.held));
+        if found > 0 {
+            self.pause = PAUSES.0;
+        }
+        if held {
+            self.wait();
+        } else if found == 0 && !self.broken.is_empty() {
+            self.broken.clear();
+            self.at = Instant::now() + AGAIN;
+        } else if found == 0 {
+            self.leaves = false;
+            self.phase = match self.phase {
+                Phase::Look => Phase::Unrouted,
+                Phase::Unrouted => Phase::Rows,
+                Phase::Rows if self.doubt == Doubt::OlderVersion => Phase::Wide,
+                Phase::Rows | Phase::Wide => return false,
+            };
+        }
+        true
+    }
+
+    fn wait(&mut self) {
+        self.at = Instant::now() + self.pause;
+        self.pause = (2 * self.pause).min(PAUSES.1);
+    }
+}
+
+fn say(doubt: Doubt) {
+    pgrx::log!("asn_inventory: {} are asked about again", doubt.what());
+}
+
+/// Rows were passed over, without a wait for them.
+fn held() -> tx::Failure {
+    let message = "other sessions hold rows with answers in doubt".to_owned();
+    tx::Failure { code: PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, message }
 }

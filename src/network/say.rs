@@ -46,11 +46,11 @@ pub fn say(news: News) {
         News::Unwritten(Source::Cymru, reason) if watched::is_new(Work::CymruWrite, &reason) => {
             pgrx::log!("asn_inventory: answers of Team Cymru could not be written, trying again: {reason}");
         }
-        // Said a moment ago.
-        News::LedgerUnwritable(_) | News::Unwritten(..) => {}
-        News::NotReopened(reason) => {
+        News::NotReopened(reason) if watched::is_new(Work::Reopen, &reason) => {
             pgrx::log!("asn_inventory: rows that wait for GreyNoise's quota could not be made due: {reason}");
         }
+        // Said a moment ago.
+        News::LedgerUnwritable(_) | News::Unwritten(..) | News::NotReopened(_) => {}
         News::NotUnskipped(reason) => {
             pgrx::log!("asn_inventory: skipped rows could not be made due again: {reason}");
         }

@@ -13,11 +13,12 @@ use crate::pg::process;
 use crate::pg::sql::Sql;
 use crate::pg::{call, tx};
 use crate::settings;
+use crate::shared;
 use crate::shared::Database;
 use crate::shared::checks::{SETTINGS, found};
 
 /// Recent output of programs, from all callers.
-static RECENT: LazyLock<Arc<Recent>> = LazyLock::new(Arc::default);
+static RECENT: LazyLock<Arc<Recent>> = LazyLock::new(Recent::of_process);
 
 /// A reference that is being looked up.
 pub struct Look {
@@ -60,6 +61,25 @@ pub fn was_set(setting: &str) -> bool {
         rows.len() > 0 && rows.get::<bool>(0, 1) == Some(true)
     });
     found.unwrap_or(false)
+}
+
+/// Notes how a key stands that the worker looked up for its own use: so the metrics know, and roles that may not have it looked
+/// up. What is told of it in words is looked up for the one who asks.
+pub fn note(setting: &str, state: u32) {
+    let at = SETTINGS.iter().position(|name| *name == setting);
+    if let (Some(at), Some(slot)) = (at, shared::here()) {
+        slot.checks.keys[at].found.store(state, Ordering::Relaxed);
+    }
+}
+
+/// The state of a reference that was looked up, one of [`found`].
+pub fn state(value: &Result<Secret, SecretError>, was_set: bool) -> u32 {
+    match value {
+        Ok(_) => found::RESOLVES,
+        Err(error) if !error.is_unset() => found::FAILS,
+        Err(_) if was_set => found::MISSING,
+        Err(_) => found::UNSET,
+    }
 }
 
 /// The report on one reference.
@@ -159,12 +179,11 @@ fn look(resolver: Resolver, setting: &str, text: &str) -> Looking {
 
 /// The report on a reference. A remembered answer says so, so that it does not confuse a user who has just fixed the
 /// key.
-fn told(reference: &Reference, (found, age): Found, was_set: bool) -> Told {
-    let age = age.as_secs();
-    let (state, mut detail) = match found {
-        Ok(_) => (found::RESOLVES, format!("{reference} resolves")),
-        Err(error) if error.is_unset() => (if was_set { found::MISSING } else { found::UNSET }, error.to_string()),
-        Err(error) => (found::FAILS, error.to_string()),
+fn told(reference: &Reference, (value, age): Found, was_set: bool) -> Told {
+    let (age, state) = (age.as_secs(), state(&value, was_set));
+    let mut detail = match value {
+        Ok(_) => format!("{reference} resolves"),
+        Err(error) => error.to_string(),
     };
     if age > 0 {
         detail += &format!(" (looked up {age} s ago)");

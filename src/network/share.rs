@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use enrich::campaign::batch::Refusal;
 use enrich::quota::shared::{Account, NotSpent, SharedQuota};
 use enrich::quota::{Ledger, Window};
 use enrich::secrets::Mark;
@@ -24,8 +23,6 @@ pub struct Share {
     /// The others' spending at the last look.
     others: u64,
     looked: Option<(Instant, Micros)>,
-    /// The account is known.
-    pointed: bool,
     /// The file as it was then.
     seen: Option<(SystemTime, u64)>,
 }
@@ -40,7 +37,6 @@ impl Share {
             window: Window::Day,
             others: 0,
             looked: None,
-            pointed: false,
             seen: None,
         }
     }
@@ -48,7 +44,7 @@ impl Share {
     /// The key may be another one now, and so the account; the window of its quota, too.
     pub fn point(&mut self, url: &str, key: Option<&Mark>, window: Window) {
         let account = Account::of(url, key);
-        (self.pointed, self.window) = (true, window);
+        self.window = window;
         if account != self.account {
             self.account = account;
             self.forget();
@@ -76,30 +72,32 @@ impl Share {
     }
 
     /// Pays for questions: the ledger's amount is spent, unless it is more than `limit` less the others' spending.
-    pub fn pay(&mut self, ledger: &Ledger, limit: u64) -> Result<(), Refusal> {
-        self.write(ledger, Some(limit))
+    pub fn pay(&mut self, account: &Account, ledger: &Ledger, limit: u64) -> Result<(), NotSpent> {
+        self.write(account, ledger, Some(limit))
+    }
+
+    /// The ledger of an account, where this database's table has `kept`: see [`SharedQuota::ledger_of`].
+    pub fn ledger_of(&self, account: &Account, kept: Option<&(Option<Account>, Ledger)>) -> Result<Ledger, NotSpent> {
+        self.quota.ledger_of(account, self.database, kept, time::now_unix_us(), self.window)
     }
 
     /// The ledger was read: the others learn of the spending from before this file. If it cannot be written now, it is
     /// written with the next question.
-    pub fn tell(&mut self, ledger: &Ledger) {
-        if self.pointed && ledger.used > 0 {
-            let _ = self.write(ledger, None);
+    pub fn tell(&mut self, account: &Account, ledger: &Ledger) {
+        if ledger.used > 0 {
+            let _ = self.write(account, ledger, None);
         }
     }
 
     /// The ledger changed in another way: returned quota is available to the others.
-    pub fn note(&mut self, ledger: &Ledger) -> Result<(), Refusal> {
-        self.write(ledger, None)
+    pub fn note(&mut self, account: &Account, ledger: &Ledger) -> Result<(), NotSpent> {
+        self.write(account, ledger, None)
     }
 
-    fn write(&mut self, ledger: &Ledger, limit: Option<u64>) -> Result<(), Refusal> {
+    fn write(&mut self, account: &Account, ledger: &Ledger, limit: Option<u64>) -> Result<(), NotSpent> {
         let now = time::now_unix_us();
-        let written = self.quota.spend(&self.account, self.database, ledger, limit, now, self.window);
-        written.map_err(|reason| {
-            self.forget();
-            Refusal { lock: matches!(reason, NotSpent::Busy(_) | NotSpent::Others), message: reason.to_string() }
-        })
+        let written = self.quota.spend(account, self.database, ledger, limit, now, self.window);
+        written.inspect_err(|_| self.forget())
     }
 
     fn forget(&mut self) {

@@ -23,6 +23,7 @@ use pgrx::pg_sys;
 use super::key::Key;
 use super::recheck::Recheck;
 use super::share::Share;
+use super::tables;
 use crate::pg::process;
 use crate::pg::{time, tx};
 use crate::settings;
@@ -48,6 +49,8 @@ pub struct Network {
     pub(super) share: Share,
     pub(super) fetcher: Option<Fetcher>,
     pub(super) bell: Option<UnixStream>,
+    /// The quota's ledger could not be written when that was last tried.
+    pub(super) ledger_unwritten: bool,
     /// Answers that are in doubt.
     pub(super) recheck: Recheck,
     /// Rows were written, or made due.
@@ -74,12 +77,14 @@ impl Network {
             key: Key::default(),
             fetcher: None,
             bell: None,
+            ledger_unwritten: false,
             recheck: Recheck::new(),
             written: false,
             elsewhere: false,
             unclaimed: None,
         };
         network.happened(Event::Started);
+        network.give_up();
         network
     }
 
@@ -186,6 +191,9 @@ impl Network {
 
     /// Another node asks about the addresses of this inventory, or no longer does.
     pub fn is_asked_elsewhere(&mut self, elsewhere: bool) {
+        if elsewhere && !self.elsewhere {
+            Source::NETWORK.into_iter().for_each(tables::give_up);
+        }
         self.elsewhere = elsewhere;
     }
 
@@ -236,7 +244,8 @@ impl Network {
 
     fn reload(&mut self) {
         let reloads = process::reloads();
-        if reloads != self.reloads {
+        let mut is_news = reloads != self.reloads;
+        if is_news {
             self.reloads = reloads;
             self.settings = settings::network();
             let before = std::mem::replace(&mut self.rules, Rc::new(rules(&self.settings, self.others)));
@@ -247,6 +256,18 @@ impl Network {
         if self.key.take() {
             let other = self.key.mark() != before;
             self.happened(Event::KeyRead { other });
+            is_news = true;
+        }
+        if is_news {
+            self.give_up();
+        }
+    }
+
+    /// Work at sources that may not be asked does not fail. While a key is being read, that is not known.
+    fn give_up(&self) {
+        if !self.key.is_coming() {
+            let on = self.sources_on();
+            Source::NETWORK.into_iter().filter(|source| !on.contains(*source)).for_each(tables::give_up);
         }
     }
 
@@ -390,6 +411,7 @@ fn rules(settings: &Settings, others: u64) -> given::Settings {
             Switch::on => given::Switch::On,
             Switch::auto => given::Switch::Auto,
         },
+        greynoise_url: settings.greynoise_url.clone(),
         greynoise_at_once: GREYNOISE_AT_ONCE,
         greynoise_quota: settings.greynoise_quota.saturating_sub(others),
         greynoise_window: settings.greynoise_window,

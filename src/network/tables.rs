@@ -7,9 +7,10 @@ use enrich::campaign::batch::{CymruBatch, GreyNoiseBatch, NotDue, Reasons, Refus
 use enrich::campaign::claim::{Claim, Found, Rows};
 use enrich::campaign::effect::Skipped;
 use enrich::cymru::AsName;
-use enrich::cymru::answer::Answer;
+use enrich::cymru::answer::{Answer, Prefix};
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
+use enrich::quota::shared::Account;
 use enrich::source::Source;
 
 use crate::inventory::batch::{Halving, Outcome};
@@ -23,7 +24,7 @@ use crate::shared::trouble::Work;
 use crate::shared::watched;
 
 /// Rows of one statement.
-const BATCH: usize = 5_000;
+pub(super) const BATCH: usize = 5_000;
 /// Writes of one transaction that fail, after which the rest is left for later: each may have waited.
 const PATIENCE: u32 = 64;
 
@@ -41,6 +42,16 @@ pub fn part_in_schema<T: Default>(work: Work, f: impl FnOnce(&Schema) -> T) -> R
 /// Writing the answers of a source, as a work.
 pub fn write_of(source: Source) -> Work {
     if source == Source::GreyNoise { Work::GreynoiseWrite } else { Work::CymruWrite }
+}
+
+/// A source may not be asked any more, as things are set: what failed there is not wanted any more. Answers that still wait
+/// to be written say so again when they cannot be.
+pub fn give_up(source: Source) {
+    let works: &[Work] = match source {
+        Source::GreyNoise => &[Work::GreynoiseClaim, Work::GreynoiseWrite, Work::Ledger, Work::Reopen],
+        _ => &[Work::CymruClaim, Work::CymruWrite],
+    };
+    works.iter().for_each(|work| watched::succeeded(*work));
 }
 
 /// Rows to ask about, and the known answers of their networks.
@@ -78,21 +89,15 @@ pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
 /// Writes what Team Cymru said.
 pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
     let lifetimes = settings::lifetimes();
-    let (mut refused, mut nameless) = (Refused::default(), 0);
+    let mut refused = Refused::default();
     let written = part_in_schema(Work::CymruWrite, |schema| {
-        for part in batch.prefixes.chunks(BATCH) {
-            cymru::keep_prefixes(schema, part, &lifetimes);
-        }
-        let mut write = |part: &[AsName]| asn::keep_details(schema, part);
-        write_or_halve(&mut halving(), &batch.details, &mut write, &mut |part, failure| {
-            nameless += part.len();
-            if let ([about, ..], Some(failure), true) = (part, failure, nameless == 1) {
-                pgrx::log!("asn_inventory: AS{} cannot be written: {}", about.asn, failure.message);
-            }
-        });
-        for part in batch.names.chunks(BATCH) {
-            asn::keep_names(schema, part);
-        }
+        let mut halving = halving();
+        let network = |prefix: &Prefix| prefix.scope.to_string();
+        write_along(&mut halving, &batch.prefixes, network, |part| cymru::keep_prefixes(schema, part, &lifetimes));
+        let number = |about: &AsName| format!("AS{}", about.asn);
+        write_along(&mut halving, &batch.details, number, |part| asn::keep_details(schema, part));
+        let number = |name: &(u32, String)| format!("AS{}", name.0);
+        write_along(&mut halving, &batch.names, number, |part| asn::keep_names(schema, part));
         for part in batch.ready.chunks(BATCH) {
             pgrx::check_for_interrupts!();
             write_answers(part, &mut refused, |rows| cymru::write(schema, rows));
@@ -100,6 +105,21 @@ pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
         write_notes(schema, Source::Cymru, &batch.failed, &batch.skipped, &mut refused);
     });
     told(Work::CymruWrite, written, refused)
+}
+
+/// Writes what was learned along with answers. What others hold, or cannot be written, is left out: it is learned again, and
+/// must not keep answers back.
+fn write_along<T>(halving: &mut Halving, rows: &[T], name: impl Fn(&T) -> String, mut write: impl FnMut(&[T])) {
+    for part in rows.chunks(BATCH) {
+        pgrx::check_for_interrupts!();
+        write_or_halve(halving, part, &mut write, &mut |part, failure| {
+            if let ([row], Some(failure)) = (part, failure)
+                && watched::is_news(Work::CymruWrite, &failure)
+            {
+                pgrx::log!("asn_inventory: {} cannot be written: {}", name(row), failure.message);
+            }
+        });
+    }
 }
 
 /// Writes what GreyNoise said.
@@ -110,15 +130,23 @@ pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
         write_notes(schema, Source::GreyNoise, &batch.failed, &batch.skipped, &mut refused);
         let until = time::from_unix_us(batch.until);
         let mut write = |part: &[IpAddr]| greynoise::out_of_quota(schema, part, until);
-        let Refused { halving, broken, .. } = &mut refused;
+        let Refused { halving, faults, .. } = &mut refused;
         // Where a lock keeps a row from it, it stays due, and the source is closed.
         write_or_halve(halving, &batch.spent, &mut write, &mut |part, failure| {
             if let ([ip], Some(failure)) = (part, failure.filter(|failure| !failure.is_lock())) {
-                broken.push((*ip, failure));
+                faults.broken.push((*ip, failure));
             }
         });
     });
     told(Work::GreynoiseWrite, written, refused)
+}
+
+/// Writes the ledger of an account down.
+///
+/// # Errors
+/// Why it could not be written.
+pub fn keep_ledger(account: &Account, ledger: &Ledger) -> Result<(), tx::Failure> {
+    in_schema(Work::Ledger, |schema| greynoise::keep_ledger(schema, account, ledger))
 }
 
 /// Writes the ledger down and makes rows due that wait for the quota; returns those that others hold. If a reload ends
@@ -126,15 +154,17 @@ pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
 ///
 /// # Errors
 /// Why the ledger could not be written.
-pub fn reopen(ledger: &Ledger, waiting: &[IpAddr]) -> Result<NotDue, tx::Failure> {
+pub fn reopen(account: &Account, ledger: &Ledger, waiting: &[IpAddr]) -> Result<NotDue, tx::Failure> {
     let mut kept = Kept::default();
-    in_schema(Work::Ledger, |schema| {
+    part_in_schema(Work::Reopen, |schema| {
         if is_served() {
-            greynoise::keep_ledger(schema, ledger);
+            greynoise::keep_ledger(schema, account, ledger);
             kept.make_due(waiting, |part| greynoise::reopen(schema, part));
         }
     })?;
-    Ok(kept.told(Work::Ledger))
+    // Whether rows are left that are to be made due, the campaign says.
+    watched::succeeded(Work::Ledger);
+    Ok(kept.told(Work::Reopen))
 }
 
 /// Makes rows due again that a setting kept from being asked about. Returns how many it found, and those of them that
@@ -159,13 +189,6 @@ pub fn unskip(source: Source, which: &Skipped) -> Result<(usize, NotDue), tx::Fa
         }
         ips.len()
     })?;
-    let is_all = match which {
-        Skipped::These(_) => true,
-        Skipped::Any { but, .. } => but.is_empty(),
-    };
-    if is_all && kept.not_due.is_empty() {
-        watched::succeeded(Work::Unskip);
-    }
     Ok((found, kept.told(Work::Unskip)))
 }
 
@@ -177,53 +200,66 @@ fn is_served() -> bool {
 }
 
 /// Rows that could not be made due, and why.
-struct Kept {
+pub(super) struct Kept {
     halving: Halving,
-    not_due: NotDue,
-    /// One of the locks that others hold, and the first row that is at fault itself.
-    lock: Option<tx::Failure>,
-    broken: Option<(IpAddr, tx::Failure)>,
+    pub(super) not_due: NotDue,
+    faults: Faults,
 }
 
 impl Default for Kept {
     fn default() -> Kept {
-        Kept { halving: halving(), not_due: NotDue::default(), lock: None, broken: None }
+        Kept { halving: halving(), not_due: NotDue::default(), faults: Faults::default() }
     }
 }
 
 impl Kept {
-    fn make_due(&mut self, ips: &[IpAddr], mut write: impl FnMut(&[IpAddr])) {
-        let Kept { halving, not_due, lock, broken } = self;
-        write_or_halve(halving, ips, &mut write, &mut |part, failure| match failure {
-            None => not_due.left.extend_from_slice(part),
-            Some(failure) if failure.is_lock() => {
+    pub(super) fn make_due(&mut self, ips: &[IpAddr], mut write: impl FnMut(&[IpAddr])) {
+        let Kept { halving, not_due, faults } = self;
+        write_or_halve(halving, ips, &mut write, &mut |part, failure| match (part, failure) {
+            ([ip], Some(failure)) if !failure.is_lock() => {
+                not_due.broken.push(*ip);
+                faults.broken.push((*ip, failure));
+            }
+            (part, Some(lock)) => {
                 not_due.locked.extend_from_slice(part);
-                *lock = Some(failure);
+                faults.lock = Some(lock);
             }
-            Some(failure) => {
-                not_due.broken.extend_from_slice(part);
-                if let [ip] = part {
-                    broken.get_or_insert((*ip, failure));
-                }
-            }
+            (part, None) => not_due.left.extend_from_slice(part),
         });
     }
 
-    /// The rows. Reports those that cannot be written, in one line, and locks once they have lasted.
-    fn told(self, work: Work) -> NotDue {
-        if let Some((ip, failure)) = self.broken {
-            let why = watched::why(&failure, self.not_due.broken.len() - 1);
-            if watched::is_news(work, &failure) {
+    /// The rows. Their faults are reported.
+    pub(super) fn told(self, work: Work) -> NotDue {
+        self.faults.told(work);
+        self.not_due
+    }
+}
+
+/// Why rows of a transaction were not written.
+#[derive(Default)]
+struct Faults {
+    /// One of the locks that others hold.
+    lock: Option<tx::Failure>,
+    /// Rows that are at fault themselves.
+    broken: Vec<(IpAddr, tx::Failure)>,
+}
+
+impl Faults {
+    /// Reports rows that cannot be written, in one line, and locks once they have lasted.
+    fn told(&self, work: Work) {
+        if let Some((ip, failure)) = self.broken.first() {
+            let why = watched::why(failure, self.broken.len() - 1);
+            let message = format!("{ip}: {why}");
+            if watched::is_new(work, &message) {
                 pgrx::log!(
                     "asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}"
                 );
             }
-            watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure });
+            watched::failed(work, &tx::Failure { message, ..failure.clone() });
         }
-        if let Some(lock) = self.lock {
-            watched::failed(work, &lock);
+        if let Some(lock) = &self.lock {
+            watched::failed(work, lock);
         }
-        self.not_due
     }
 }
 
@@ -231,31 +267,21 @@ impl Kept {
 struct Refused<A> {
     halving: Halving,
     unwritten: Unwritten<A>,
-    /// One of the locks that others hold.
-    lock: Option<tx::Failure>,
-    /// Those that are at fault themselves.
-    broken: Vec<(IpAddr, tx::Failure)>,
+    faults: Faults,
 }
 
 impl<A> Default for Refused<A> {
     fn default() -> Refused<A> {
-        Refused { halving: halving(), unwritten: Unwritten::default(), lock: None, broken: Vec::new() }
+        Refused { halving: halving(), unwritten: Unwritten::default(), faults: Faults::default() }
     }
 }
 
-/// The result of a batch. Reports rows that cannot be written, in one line, and locks once they have lasted.
+/// The result of a batch. Its faults are reported.
 fn told<A>(work: Work, written: Result<(), tx::Failure>, refused: Refused<A>) -> Written<A> {
     written.map_err(refusal)?;
-    let Refused { mut unwritten, lock, broken, .. } = refused;
-    if let Some((ip, failure)) = broken.first() {
-        let why = watched::why(failure, broken.len() - 1);
-        pgrx::log!("asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}");
-        watched::failed(work, &tx::Failure { message: format!("{ip}: {why}"), ..failure.clone() });
-    }
-    if let Some(lock) = lock {
-        watched::failed(work, &lock);
-    }
-    unwritten.broken.extend(broken.into_iter().map(|(ip, _)| ip));
+    let Refused { mut unwritten, faults, .. } = refused;
+    faults.told(work);
+    unwritten.broken.extend(faults.broken.into_iter().map(|(ip, _)| ip));
     Ok(unwritten)
 }
 
@@ -264,12 +290,12 @@ fn write_answers<A: Clone>(rows: &[(IpAddr, A)], refused: &mut Refused<A>, write
     let mut write = |rows: &[(IpAddr, A)]| {
         let _ = write(rows);
     };
-    let Refused { halving, unwritten, lock, broken } = refused;
+    let Refused { halving, unwritten, faults } = refused;
     write_or_halve(halving, rows, &mut write, &mut |part, failure| match (part, failure) {
-        ([(ip, _)], Some(failure)) if !failure.is_lock() => broken.push((*ip, failure)),
+        ([(ip, _)], Some(failure)) if !failure.is_lock() => faults.broken.push((*ip, failure)),
         (part, failure) => {
             unwritten.locked.extend_from_slice(part);
-            *lock = failure.or_else(|| lock.take());
+            faults.lock = failure.or_else(|| faults.lock.take());
         }
     });
 }
@@ -277,15 +303,15 @@ fn write_answers<A: Clone>(rows: &[(IpAddr, A)], refused: &mut Refused<A>, write
 /// Writes why rows have no answer. Not noted, each would be asked about again at once.
 fn write_notes<A>(schema: &Schema, source: Source, failed: &Reasons, skipped: &Reasons, refused: &mut Refused<A>) {
     type Note = fn(&Schema, Source, &[IpAddr], &str);
-    let Refused { halving, unwritten, lock, broken } = refused;
+    let Refused { halving, unwritten, faults } = refused;
     for (rows, note) in [(failed, due::fail as Note), (skipped, due::skip as Note)] {
         for (reason, ips) in by_reason(rows) {
             let mut write = |part: &[IpAddr]| note(schema, source, part, reason);
             write_or_halve(halving, &ips, &mut write, &mut |part, failure| match (part, failure) {
-                ([ip], Some(failure)) if !failure.is_lock() => broken.push((*ip, failure)),
+                ([ip], Some(failure)) if !failure.is_lock() => faults.broken.push((*ip, failure)),
                 (part, failure) => {
                     unwritten.unnoted.extend(part);
-                    *lock = failure.or_else(|| lock.take());
+                    faults.lock = failure.or_else(|| faults.lock.take());
                 }
             });
         }

@@ -260,6 +260,23 @@ pub fn commit_in_two_phases() {
     }
 }
 
+/// Whether Citus canceled what runs here to end a deadlock of several nodes. It tells the log alone: what is caught says that a
+/// user wanted it. Forgets it: the next cancellation may be a user's. To be asked before the (sub)transaction is rolled back.
+pub fn was_canceled_for_deadlock() -> bool {
+    // In the middle of an error: no catalog is read, and no library loaded. PostgreSQL makes the names of those that are loaded
+    // known to all.
+    // SAFETY: a function of Citus, if it is loaded; it reads and writes a flag of this backend below a spinlock, and cannot
+    // raise.
+    unsafe {
+        let function = libc::dlsym(libc::RTLD_DEFAULT, c"MyBackendGotCancelledDueToDeadlock".as_ptr());
+        if function.is_null() {
+            return false;
+        }
+        let function: unsafe extern "C" fn(bool) -> bool = std::mem::transmute(function);
+        function(true)
+    }
+}
+
 /// Citus's number of this node. Citus must be here.
 pub fn my_node() -> Option<i32> {
     let sql = Sql::as_caller();
@@ -298,12 +315,26 @@ pub fn be_impatient(settings: &Settings) {
 
 /// How long statements on other nodes wait for a lock there, from now on in this transaction: a setting of this session alone
 /// says nothing to them, and they would wait without end. `settings` end it here; `lock_timeout` has to be set again for this
-/// node.
+/// node. Opens no connection: nodes that take part already are told, and others at the begin of theirs.
 pub fn bound_waits(settings: &Settings, longest: &std::ffi::CStr) {
+    set_everywhere(settings, longest, &format!("'{}'", longest.to_string_lossy()));
+}
+
+/// What follows in a session's own transaction waits on other nodes as it did before [`bound_waits`]: they do not learn that the
+/// limit has ended here. This session's own `lock_timeout` they never had.
+pub fn unbind_waits(settings: &Settings) {
+    // SAFETY: reads a variable of this backend.
+    if unsafe { pg_sys::MyBgworkerEntry.is_null() } {
+        set_everywhere(settings, c"0", "DEFAULT");
+    }
+}
+
+/// Sets `lock_timeout` in the transactions of other nodes, and here to any value, which `settings` end.
+fn set_everywhere(settings: &Settings, here: &std::ffi::CStr, there: &str) {
     settings.set(c"citus.propagate_set_commands", c"local");
     // What is saved before SET LOCAL is put back with the rest.
-    settings.set(c"lock_timeout", longest);
-    let set = format!("SET LOCAL lock_timeout = '{}'", longest.to_string_lossy());
+    settings.set(c"lock_timeout", here);
+    let set = format!("SET LOCAL lock_timeout TO {there}");
     // SAFETY: reads a variable of this backend.
     let text = match unsafe { pg_sys::IsTransactionBlock() } {
         true => set,

@@ -37,6 +37,8 @@ pub enum Work {
     GreynoiseWrite,
     /// Its quota.
     Ledger,
+    /// Rows that waited for it, once it is opened by hand.
+    Reopen,
     /// Rows that a setting kept from being asked about.
     Unskip,
     /// Answers that are in doubt.
@@ -52,7 +54,7 @@ pub enum Work {
 }
 
 /// All of them, in the order of [`Troubles`], with a short name and a description.
-pub const WORKS: [(Work, &str, &str); 19] = [
+pub const WORKS: [(Work, &str, &str); 20] = [
     (Work::Absorb, "absorb", "absorbing observations"),
     (Work::Rows, "rows", "writing single addresses to ip_inventory"),
     (Work::Question, "question", "answering enrich_ip()"),
@@ -66,6 +68,7 @@ pub const WORKS: [(Work, &str, &str); 19] = [
     (Work::GreynoiseClaim, "greynoise_claim", "reading the addresses due for GreyNoise"),
     (Work::GreynoiseWrite, "greynoise_write", "writing answers of GreyNoise"),
     (Work::Ledger, "ledger", "keeping the ledger of GreyNoise's quota"),
+    (Work::Reopen, "reopen", "making rows due again that waited for GreyNoise's quota"),
     (Work::Unskip, "unskip", "making skipped addresses due again"),
     (Work::Recheck, "recheck", "making answers in doubt due again"),
     (Work::Merge, "merge", "merging this node's own inventory"),
@@ -99,6 +102,8 @@ pub struct Trouble {
 
 /// After so long, another lock has nothing to do with the last one (microseconds).
 const FORGOTTEN: i64 = 600_000_000;
+/// The same of the counts: those of a large inventory are ten minutes apart, and each may take minutes.
+const COUNTS_FORGOTTEN: i64 = 3 * FORGOTTEN;
 
 /// A work that fails.
 pub struct Failing {
@@ -119,7 +124,19 @@ impl Failing {
     }
 }
 
+impl Work {
+    /// After so long, another lock has nothing to do with the last one (microseconds).
+    fn forgotten(self) -> i64 {
+        if matches!(self, Work::Count | Work::Activity) { COUNTS_FORGOTTEN } else { FORGOTTEN }
+    }
+}
+
 impl Troubles {
+    /// A lock of another session was in the way of a work. For how long nothing else has come of it.
+    pub fn kept(&self, work: Work) -> Duration {
+        self.of(work).kept_within(work.forgotten())
+    }
+
     /// Of one work.
     pub fn of(&self, work: Work) -> &Trouble {
         &self.0[work as usize]
@@ -149,9 +166,13 @@ impl Trouble {
 
     /// A lock of another session was in the way. For how long nothing else has come of the work.
     pub fn kept(&self) -> Duration {
+        self.kept_within(FORGOTTEN)
+    }
+
+    fn kept_within(&self, forgotten: i64) -> Duration {
         let now = time::now();
         let last = self.kept_at.swap(now, Ordering::Relaxed);
-        if last == 0 || !(0..FORGOTTEN).contains(&(now - last)) {
+        if last == 0 || !(0..forgotten).contains(&(now - last)) {
             self.kept_since.store(now, Ordering::Relaxed);
         }
         Duration::from_micros(u64::try_from(now - self.kept_since.load(Ordering::Relaxed)).unwrap_or(0))

@@ -11,6 +11,7 @@ use super::ticket::Ticket;
 use crate::failure::Failure;
 use crate::fetcher::Request;
 use crate::quota::Ledger;
+use crate::quota::shared::Account;
 use crate::source::Source;
 use crate::time::Micros;
 
@@ -44,10 +45,13 @@ pub enum Effect {
     WriteCymru(CymruBatch),
     /// As above. Comes back as [`GreyNoiseWritten`](super::event::Event::GreyNoiseWritten).
     WriteGreyNoise(GreyNoiseBatch),
-    /// Read the ledger of the quota. Comes back as [`LedgerRead`](super::event::Event::LedgerRead).
-    ReadLedger,
+    /// Read the ledger of an account. Where the table has that of another one, that is put away, and this one takes its
+    /// place. Comes back as [`LedgerRead`](super::event::Event::LedgerRead).
+    ReadLedger(Account),
     /// Write it down, so that it is on disk. Comes back as [`LedgerKept`](super::event::Event::LedgerKept).
     KeepLedger {
+        /// Whose it is.
+        account: Account,
         /// As it is now.
         ledger: Ledger,
         /// Questions that it pays for, which are not asked before.
@@ -56,11 +60,15 @@ pub enum Effect {
     /// If this database is served: write the ledger down, and make those of these rows due that wait for the quota and that
     /// nobody holds. Comes back as [`Reopened`](super::event::Event::Reopened).
     Reopen {
+        /// Whose ledger it is.
+        account: Account,
         /// As it is then.
         ledger: Ledger,
         /// The rows.
         waiting: Vec<IpAddr>,
     },
+    /// No row is left that waits for the quota and is to be made due now.
+    AllReopened,
     /// Make rows due again that were skipped for a setting's sake. Comes back as
     /// [`Unskipped`](super::event::Event::Unskipped).
     Unskip(Source, Skipped),
@@ -80,6 +88,8 @@ pub enum Effect {
     RowsChanged,
     /// No answer of a source is left that could not be written.
     AllWritten(Source),
+    /// No row of any source is left that a setting kept from being asked about, and that could not be made due again.
+    AllUnskipped,
     /// Count an outcome, for people.
     Count {
         /// Whose.

@@ -10,6 +10,7 @@ use crate::cymru::answer::Answer;
 use crate::fetcher::{Outcome, Request};
 use crate::greynoise::Verdict;
 use crate::quota::Ledger;
+use crate::quota::shared::Account;
 use crate::source::{Source, SourceSet};
 use crate::time::Micros;
 
@@ -86,8 +87,8 @@ pub enum Event {
     CymruWritten(CymruBatch, Written<Answer>),
     /// The result of a batch.
     GreyNoiseWritten(GreyNoiseBatch, Written<Verdict>),
-    /// The ledger as it was last written down; `None`: it could not be read.
-    LedgerRead(Option<Ledger>),
+    /// The ledger of an account as it was last written down; `None`: it could not be read.
+    LedgerRead(Account, Option<Ledger>),
     /// The ledger was written down, or could not be.
     LedgerKept {
         /// Questions that it pays for.

@@ -1,6 +1,7 @@
 //! A world to run campaigns in: an inventory, a ledger, a network thread, all of plain values. Carries effects out as the
 //! worker does, or one by one, and looks that nothing is asked that the settings forbid.
 
+mod ledger;
 mod rows;
 mod thread;
 
@@ -24,6 +25,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::fetcher::Request;
 use crate::fetcher::gate::Gate;
 use crate::greynoise::{Scanner, Verdict};
+use crate::quota::shared::Account;
 use crate::quota::{Ledger, Window};
 use crate::secrets::Secret;
 use crate::source::Source;
@@ -33,6 +35,8 @@ use crate::time::Micros;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     pub ledger: bool,
+    /// Rows that wait for the quota cannot be made due, for another reason than a lock.
+    pub reopening: bool,
     pub claims: bool,
     pub writes: bool,
     pub locked: Option<IpAddr>,
@@ -49,24 +53,29 @@ pub struct World {
     pub settings: Settings,
     pub key: Key,
     pub rows: BTreeMap<IpAddr, FakeRow>,
+    /// Of the account that the table has; and the file of all accounts.
     pub ledger: Ledger,
+    ledger_of: Option<Account>,
+    file: BTreeMap<Account, Ledger>,
     pub faults: Faults,
     /// Effects that are still to be carried out, and results that are still to be told.
     pub effects: VecDeque<Effect>,
     pub results: VecDeque<Event>,
     /// The requests of the network thread, in order.
     pub waiting: Vec<Request>,
-    /// Of the network thread, once it runs.
-    gate: Option<Gate>,
-    /// All that was handed over, sent or not; questions to GreyNoise that left, by the window that paid for them.
+    /// Of the network thread, once it runs, with the account that it asks with.
+    gate: Option<(Gate, Account)>,
+    /// All that was handed over, sent or not; questions to GreyNoise that left, by what has paid for them.
     pub asked: Vec<Request>,
-    pub sent: BTreeMap<Micros, u64>,
-    paid_in: HashMap<Ipv4Addr, Micros>,
-    last_paid: Micros,
+    pub sent: BTreeMap<(Account, Micros), u64>,
+    paid: HashMap<Ipv4Addr, (Account, Micros)>,
+    last_paid: Option<(Account, Micros)>,
     pub woken: Vec<Ticket>,
     pub news: Vec<News>,
     pub counted: Vec<(Source, Option<Failure>)>,
     pub doubts: usize,
+    /// How often no row was left to be made due.
+    pub reopened: usize,
 }
 
 /// Wednesday, 2025-01-08 12:00 UTC.
@@ -119,6 +128,7 @@ impl World {
                 cymru: true,
                 bulk_min: 50,
                 greynoise: Switch::Auto,
+                greynoise_url: "https://api.example".to_owned(),
                 greynoise_at_once: GREYNOISE_AT_ONCE,
                 greynoise_quota: 100,
                 greynoise_window: Window::Day,
@@ -128,6 +138,8 @@ impl World {
             key: key("one"),
             rows: BTreeMap::new(),
             ledger: Ledger::default(),
+            ledger_of: None,
+            file: BTreeMap::new(),
             faults: Faults::default(),
             effects: VecDeque::new(),
             results: VecDeque::new(),
@@ -135,12 +147,13 @@ impl World {
             gate: None,
             asked: Vec::new(),
             sent: BTreeMap::new(),
-            paid_in: HashMap::new(),
-            last_paid: 0,
+            paid: HashMap::new(),
+            last_paid: None,
             woken: Vec::new(),
             news: Vec::new(),
             counted: Vec::new(),
             doubts: 0,
+            reopened: 0,
         };
         world.tell(Event::Started);
         world
@@ -252,12 +265,16 @@ impl World {
 
     /// Sends an event. Its effects wait, except for the requests to the network thread.
     pub fn event(&mut self, event: Event) {
-        let given = Given { now: self.now, settings: &self.settings, key: self.key };
+        let settings = self.settings.clone();
+        let given = Given { now: self.now, settings: &settings, key: self.key };
         for effect in self.campaign.turn(event, &given) {
             match effect {
                 Effect::Reconfigure if self.gate.is_none() => {}
-                Effect::Reconfigure => self.gate = Some(self.campaign.gate(&given)),
-                _ => self.effects.push_back(effect),
+                Effect::Reconfigure => self.gate = Some((self.campaign.gate(&given), given.account())),
+                _ => {
+                    self.note_paid(&effect);
+                    self.effects.push_back(effect);
+                }
             }
         }
     }
@@ -274,12 +291,7 @@ impl World {
             Effect::Ask(requests) if self.faults.thread => self.results.push_back(Event::Lost(requests)),
             Effect::Ask(requests) => {
                 if self.gate.is_none() {
-                    self.gate = Some(self.campaign.gate(&self.given()));
-                }
-                for request in &requests {
-                    if let Request::Scanner(ip) = request {
-                        self.paid_in.insert(*ip, self.last_paid);
-                    }
+                    self.gate = Some((self.campaign.gate(&self.given()), self.given().account()));
                 }
                 self.asked.extend(requests.iter().cloned());
                 self.waiting.extend(requests);
@@ -296,22 +308,21 @@ impl World {
                 }
                 self.results.push_back(Event::GreyNoiseWritten(batch, written));
             }
-            Effect::ReadLedger => {
-                self.results.push_back(Event::LedgerRead((!self.faults.ledger).then_some(self.ledger)));
+            Effect::ReadLedger(account) => {
+                let read = (!self.faults.ledger).then(|| self.read_ledger(&account));
+                self.results.push_back(Event::LedgerRead(account, read));
             }
-            Effect::KeepLedger { ledger, pays } => {
+            Effect::KeepLedger { account, ledger, pays } => {
                 let refused = self.faults.ledger.then(lock);
                 if refused.is_none() {
-                    self.keep(ledger);
-                    assert!(pays == 0 || ledger.used <= self.settings.greynoise_quota, "{ledger:?}");
-                    self.last_paid = if pays > 0 { ledger.window_start } else { self.last_paid };
+                    self.pay(account, ledger, pays);
                 }
                 self.results.push_back(Event::LedgerKept { pays, refused });
             }
-            Effect::Reopen { ledger, waiting } => {
-                let refused = self.faults.ledger.then(lock);
+            Effect::Reopen { account, ledger, waiting } => {
+                let refused = self.refusal_to_reopen();
                 if refused.is_none() {
-                    self.keep(ledger);
+                    self.keep(&account, ledger);
                 }
                 let result = refused.map_or_else(|| Ok(self.reopen(waiting)), Err);
                 self.results.push_back(Event::Reopened(result));
@@ -325,18 +336,16 @@ impl World {
             Effect::ForgetKey => self.key = Key::default(),
             Effect::RefuseKey => self.key.refused = true,
             Effect::Doubt => self.doubts += 1,
+            Effect::AllReopened => self.reopened += 1,
             Effect::Count { source, failure } => self.counted.push((source, failure)),
             Effect::Say(news) => self.news.push(news),
-            Effect::Reconfigure | Effect::RowsChanged | Effect::AllWritten(_) | Effect::NoteWay(..) => {}
+            Effect::Reconfigure
+            | Effect::RowsChanged
+            | Effect::AllWritten(_)
+            | Effect::AllUnskipped
+            | Effect::NoteWay(..) => {}
         }
         true
-    }
-
-    /// Sent questions are never forgotten.
-    fn keep(&mut self, ledger: Ledger) {
-        let sent = self.sent.get(&ledger.window_start).copied().unwrap_or(0);
-        assert!(ledger.used >= sent, "{sent} were sent: {ledger:?}");
-        self.ledger = ledger;
     }
 
     fn find(&self, claim: &Claim) -> Found {

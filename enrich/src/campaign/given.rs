@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 
 use crate::cascade;
 use crate::quota::Window;
+use crate::quota::shared::Account;
 use crate::secrets::Mark;
 use crate::time::{Micros, after};
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub bulk_min: usize,
     /// Whether GreyNoise may be asked.
     pub greynoise: Switch,
+    /// Its base URL.
+    pub greynoise_url: String,
     /// Questions to it at the same time.
     pub greynoise_at_once: usize,
     /// Questions to it in one window.
@@ -81,6 +84,8 @@ pub struct Key {
     pub coming: bool,
     /// The service does not accept it.
     pub refused: bool,
+    /// There is one, and it cannot be read now.
+    pub unreadable: bool,
 }
 
 /// All of it.
@@ -92,4 +97,11 @@ pub struct Given<'a> {
     pub settings: &'a Settings,
     /// The key.
     pub key: Key,
+}
+
+impl Given<'_> {
+    /// The account at GreyNoise that a question of now would go to.
+    pub fn account(&self) -> Account {
+        Account::of(&self.settings.greynoise_url, self.key.mark.as_ref())
+    }
 }

@@ -187,7 +187,7 @@ impl Campaign {
             Event::GreyNoiseWritten(batch, written) => {
                 self.greynoise.written(batch, written, given, &mut self.interests, out);
             }
-            Event::LedgerRead(ledger) => self.greynoise.ledger_read(ledger, given, out),
+            Event::LedgerRead(account, ledger) => self.greynoise.ledger_read(&account, ledger, given, out),
             Event::LedgerKept { pays, refused } => self.greynoise.ledger_kept(pays, refused, given, out),
             Event::Reopened(refused) => self.greynoise.reopened(refused, given, out),
             Event::Unskipped(source, result) => {

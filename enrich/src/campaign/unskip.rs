@@ -2,7 +2,8 @@
 //! still excludes are skipped again.
 //!
 //! Rows that other sessions hold are passed over, and come last, by themselves: to look for them once more would mean to
-//! read the table, and one of them would stop all others.
+//! read the table, and one of them would stop all others. Rows that cannot be written are tried again after an hour: whoever
+//! mends them changes no setting.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -17,21 +18,25 @@ use crate::source::Source;
 const MANY: usize = 10_000;
 /// The first pause after rows were held, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// The pause after rows could not be written, or not be looked for.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// What is to be done at one source.
 #[derive(Debug, Default)]
 enum Left {
     #[default]
     Nothing,
-    /// Look through the table. These rows are passed over: others hold them, or they cannot be written.
-    Table { locked: Vec<IpAddr>, broken: HashSet<IpAddr> },
-    /// These rows were held.
+    /// Look through the table. These rows are passed over: others hold them.
+    Table { locked: Vec<IpAddr> },
+    /// These rows were held, or could not be written.
     Rows(Vec<IpAddr>),
 }
 
 #[derive(Debug)]
 struct Look {
     left: Left,
+    /// Rows that cannot be written: they are passed over until all others are through.
+    broken: HashSet<IpAddr>,
     /// When it goes on, by the steady clock, and the pause after the next lock.
     at: Duration,
     pause: Duration,
@@ -40,12 +45,17 @@ struct Look {
 impl Look {
     /// From the beginning.
     fn new() -> Look {
-        let left = Left::Table { locked: Vec::new(), broken: HashSet::new() };
-        Look { left, at: Duration::ZERO, pause: PAUSES.0 }
+        let left = Left::Table { locked: Vec::new() };
+        Look { left, broken: HashSet::new(), at: Duration::ZERO, pause: PAUSES.0 }
     }
 
+    /// No row is left, not even one that cannot be written.
     fn is_over(&self) -> bool {
         matches!(self.left, Left::Nothing)
+    }
+
+    fn give_up(&mut self) {
+        (self.left, self.broken) = (Left::Nothing, HashSet::new());
     }
 
     fn wait(&mut self, now: Duration) {
@@ -59,20 +69,24 @@ impl Look {
         if !none {
             (self.at, self.pause) = (now, PAUSES.0);
         }
+        self.broken.extend(&not_due.broken);
         match &mut self.left {
             Left::Nothing => {}
             Left::Rows(rows) => *rows = not_due.again(),
-            Left::Table { locked, broken } => {
+            Left::Table { locked } => {
                 let is_through = found < MANY && not_due.left.is_empty();
                 locked.extend(not_due.locked);
-                broken.extend(not_due.broken);
                 if is_through {
                     self.left = Left::Rows(std::mem::take(locked));
                 }
             }
         }
         match &self.left {
-            Left::Rows(rows) if rows.is_empty() => self.left = Left::Nothing,
+            Left::Rows(rows) if rows.is_empty() && self.broken.is_empty() => self.left = Left::Nothing,
+            Left::Rows(rows) if rows.is_empty() => {
+                self.left = Left::Rows(self.broken.drain().collect());
+                (self.at, self.pause) = (now + AGAIN, PAUSES.0);
+            }
             // They were held a moment ago.
             Left::Rows(_) => self.wait(now),
             Left::Table { .. } if none => self.wait(now),
@@ -121,28 +135,42 @@ impl Unskip {
         if self.doing.is_some() {
             return false;
         }
+        let off = self.give_up_where_off(given, out);
         let is_due = |(_, look): &&mut (Source, Look)| !look.is_over() && given.now.steady >= look.at;
-        let Some((source, look)) = self.looks.iter_mut().find(is_due) else { return false };
-        let is_off = match source {
-            Source::GreyNoise => given.settings.greynoise == Switch::Off,
-            _ => !given.settings.cymru,
-        };
+        let Some((source, look)) = self.looks.iter_mut().find(is_due) else { return off };
         let which = match &look.left {
-            _ if is_off => {
-                look.left = Left::Nothing;
-                return true;
-            }
-            Left::Nothing => return false,
+            Left::Nothing => return off,
             Left::Rows(rows) => Skipped::These(rows.clone()),
-            Left::Table { locked, broken } => Skipped::Any {
+            Left::Table { locked } => Skipped::Any {
                 limit: MANY,
                 never_ask: given.settings.never_ask.clone(),
-                but: locked.iter().chain(broken).copied().collect(),
+                but: locked.iter().chain(&look.broken).copied().collect(),
             },
         };
         self.doing = Some(*source);
         out.push(Effect::Unskip(*source, which));
-        false
+        off
+    }
+
+    /// A source that is switched off has no rows to make due. True: one had some until now.
+    fn give_up_where_off(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) -> bool {
+        let is_off = |source| match source {
+            Source::GreyNoise => given.settings.greynoise == Switch::Off,
+            _ => !given.settings.cymru,
+        };
+        let open = self.looks.iter_mut().filter(|(source, look)| !look.is_over() && is_off(*source));
+        let given_up = open.map(|(_, look)| look.give_up()).count();
+        if given_up > 0 {
+            self.tell_if_over(out);
+        }
+        given_up > 0
+    }
+
+    /// Only all sources together are done: a failure is shown for one of them like for the other.
+    fn tell_if_over(&self, out: &mut Vec<Effect>) {
+        if self.looks.iter().all(|(_, look)| look.is_over()) {
+            out.push(Effect::AllUnskipped);
+        }
     }
 
     /// So many rows were found, and these are not due again. True: others are.
@@ -164,10 +192,11 @@ impl Unskip {
             Ok((found, not_due)) => self.look(source, |look| look.take(found, not_due, now)),
             Err(refusal) if refusal.lock => self.look(source, |look| look.wait(now)),
             Err(refusal) => {
-                self.look(source, |look| look.left = Left::Nothing);
+                self.look(source, |look| look.at = now + AGAIN);
                 out.push(Effect::Say(News::NotUnskipped(refusal.message)));
             }
         }
+        self.tell_if_over(out);
         any
     }
 }
@@ -213,6 +242,14 @@ mod tests {
         fn ended(&mut self, found: usize, locked: &[IpAddr], left: &[IpAddr]) -> bool {
             let not_due = NotDue { locked: locked.to_vec(), left: left.to_vec(), broken: Vec::new() };
             self.given(|unskip, given, out| unskip.ended(Source::Cymru, Ok((found, not_due)), given, out)).0
+        }
+
+        /// What is reported when these rows were found at a source and cannot be written, or are held.
+        fn told(&mut self, source: Source, locked: &[IpAddr], broken: &[IpAddr]) -> Vec<Effect> {
+            assert_eq!(self.unskip.doing, Some(source));
+            let not_due = NotDue { locked: locked.to_vec(), left: Vec::new(), broken: broken.to_vec() };
+            let found = Ok((not_due.len(), not_due));
+            self.given(|unskip, given, out| unskip.ended(source, found, given, out)).1
         }
     }
 
@@ -265,5 +302,53 @@ mod tests {
         table.unskip.begin(Source::Cymru);
         table.ended(1, &ips([1]), &[]);
         assert!(but(table.next()).is_empty());
+    }
+
+    #[test]
+    fn rows_that_cannot_be_written_are_shown_until_they_are() {
+        let mut table = Table { unskip: Unskip::default(), ..Table::new() };
+        let [first, second] = Source::NETWORK;
+        let [held, broken] = [ips([1]), ips([2])];
+        assert!(but(table.next()).is_empty());
+        assert!(table.told(first, &held, &broken).is_empty());
+        // The other source has nothing to do, and says nothing of this one.
+        assert!(but(table.next()).is_empty());
+        assert!(table.told(second, &[], &[]).is_empty());
+        table.now += PAUSES.0;
+        assert_eq!(table.next(), Some(Skipped::These(held)));
+        assert!(table.told(first, &[], &[]).is_empty(), "one is still skipped");
+        assert_eq!(table.unskip.due_in(table.now), Some(AGAIN));
+        for told in [false, true] {
+            table.now += AGAIN;
+            assert_eq!(table.next(), Some(Skipped::These(broken.clone())));
+            let left: &[IpAddr] = if told { &[] } else { &broken };
+            assert_eq!(matches!(table.told(first, &[], left)[..], [Effect::AllUnskipped]), told);
+        }
+        assert!(table.next().is_none() && table.unskip.due_in(table.now).is_none());
+    }
+
+    #[test]
+    fn a_source_that_is_switched_off_has_no_rows_that_are_shown() {
+        let mut table = Table::new();
+        assert!(table.next().is_some());
+        let lock = Refusal { lock: true, message: String::new() };
+        table.given(|unskip, given, out| unskip.ended(Source::Cymru, Err(lock), given, out));
+        table.settings.cymru = false;
+        // Not only when the pause is over.
+        let (off, told) = table.given(Unskip::go_on);
+        assert!(off && matches!(told[..], [Effect::AllUnskipped]) && table.unskip.due_in(table.now).is_none());
+        let (off, told) = table.given(Unskip::go_on);
+        assert!(!off && told.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_looked_for_is_looked_for_later() {
+        let mut table = Table::new();
+        assert!(table.next().is_some());
+        let failure = Refusal { lock: false, message: "no".to_owned() };
+        let told = table.given(|unskip, given, out| unskip.ended(Source::Cymru, Err(failure), given, out)).1;
+        assert!(matches!(&told[..], [Effect::Say(News::NotUnskipped(_))]), "{told:?}");
+        table.now += AGAIN;
+        assert!(matches!(table.next(), Some(Skipped::Any { .. })));
     }
 }

@@ -11,6 +11,7 @@ use super::gate::Gate;
 use crate::cymru::{AsName, Origin};
 use crate::failure::Failure;
 use crate::greynoise::Verdict;
+use crate::quota::shared::Account;
 use crate::secrets::{Resolver, Secret};
 use crate::source::Source;
 
@@ -45,6 +46,13 @@ pub struct Config {
     pub gate: Gate,
     /// The wait before the first of three repeats; each next one is twice as long. One second, except in tests.
     pub retry_base: Duration,
+}
+
+impl Config {
+    /// The account at GreyNoise that its questions go to.
+    pub fn account(&self) -> Account {
+        Account::of(&self.greynoise_url, self.greynoise_key.as_ref().map(Secret::mark).as_ref())
+    }
 }
 
 /// One question. Addresses are effective ones, of public classes: private ones are never sent.

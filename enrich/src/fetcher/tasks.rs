@@ -72,9 +72,10 @@ pub async fn dispatch(config: Config, mut inbox: UnboundedReceiver<Message>, out
             message = inbox.recv() => match message {
                 Some(Message::Ask(request)) => {
                     let (network, outcomes) = (Arc::clone(&network), Arc::clone(&outcomes));
+                    let submitted = network.current.get();
                     tasks.spawn(async move {
                         let clock = Arc::new(Clock::default());
-                        let answer = network.answer(request.clone(), Arc::clone(&clock));
+                        let answer = network.answer(request.clone(), submitted, Arc::clone(&clock));
                         let outcome = guarded(answer).await.unwrap_or_else(|panic| Outcome::failed(request, panic));
                         outcomes.push(outcome, clock.read());
                     });
@@ -104,12 +105,12 @@ async fn guarded<T: Send + 'static>(work: impl Future<Output = T> + Send + 'stat
 }
 
 impl Network {
-    async fn answer(self: Arc<Self>, request: Request, clock: Arc<Clock>) -> Outcome {
+    async fn answer(self: Arc<Self>, request: Request, submitted: Arc<Setup>, clock: Arc<Clock>) -> Outcome {
         let clock = &*clock;
         match request {
             Request::Origin(ip) => Outcome::Origin { ip, result: self.origin(ip, clock).await },
             Request::AsName(asn) => Outcome::AsName { asn, result: self.as_name(asn, clock).await },
-            Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip, clock).await },
+            Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip, &submitted, clock).await },
             Request::Bulk(asked) => {
                 let bulk::Reply { answers, withheld, failure } = self.bulk(&asked, clock).await;
                 Outcome::Bulk { asked, answers, withheld, failure }
@@ -182,9 +183,13 @@ impl Network {
     }
 
     /// One attempt only: each may count against the quota, so the code with the ledger decides about the next.
-    async fn scanner(&self, ip: Ipv4Addr, clock: &Clock) -> Result<Verdict, Failure> {
+    async fn scanner(&self, ip: Ipv4Addr, submitted: &Setup, clock: &Clock) -> Result<Verdict, Failure> {
         let _permit = permit(self.scanner.acquire().await)?;
         let setup = self.turn(|gate| gate.greynoise(ip.into()), |setup| &setup.scanner_pace).await?;
+        // Another key by now, or another server: that account has not paid for it.
+        if setup.config.account() != submitted.config.account() {
+            return Err(Failure::withheld());
+        }
         let ask = move |setup: Arc<Setup>| {
             // A wrong setting says nothing about this address: once it is fixed, the address is asked about.
             let client = setup.client_blocking().map_err(|failure| Failure::transient(failure.reason))?;

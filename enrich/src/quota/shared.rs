@@ -3,6 +3,8 @@
 //!
 //! Each database keeps its own [`Ledger`]; this file has a copy of each, by account. The others' spending in a window
 //! is subtracted from the limit. A dropped database leaves its copy until the window ends: its spending still counts.
+//! A database's table has the ledger of one account, the last that it asked with: those of keys from before are only
+//! here, and count again if such a key is put back.
 //!
 //! A copy from beyond the next window was written under a clock that was far ahead. As in a [`Ledger`], it comes back to the
 //! present: it counts until the window of now ends, and not for as long as it takes the clock to get there.
@@ -44,6 +46,16 @@ impl Account {
         hash.update(key.map_or(&[][..], Mark::bytes));
         Account(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
+
+    /// As a table has it; `None`: this is none.
+    pub fn parse(text: &str) -> Option<Account> {
+        (text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Account(text.to_owned()))
+    }
+
+    /// For a table.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The spending of one database.
@@ -79,6 +91,16 @@ impl Books {
         let others = self.0.get(account).into_iter().flatten().filter(|(other, _)| **other != database);
         let now = others.filter(|(_, spent)| spent.window_start >= window.start(now));
         now.fold(0u64, |sum, (_, spent)| sum.saturating_add(spent.used))
+    }
+
+    /// What a database itself has spent of an account.
+    fn own(&self, account: &Account, database: u32) -> Ledger {
+        let spent = self.0.get(account).and_then(|databases| databases.get(&database));
+        spent.map_or_else(Ledger::default, |Spent { window_start, used }| Ledger {
+            window_start: *window_start,
+            used: *used,
+            closed_until: None,
+        })
     }
 
     fn put(&mut self, account: &Account, database: u32, ledger: &Ledger) {
@@ -157,6 +179,29 @@ impl SharedQuota {
         }
         books.put(account, database, ledger);
         self.save(&books).map_err(|error| self.failed(error))
+    }
+
+    /// The ledger of an account in a database whose table has this one, `kept`, with its account. One without an account
+    /// is from before there was that column, and belongs to whoever asks first. Another account's is put away here, on
+    /// disk, before it may be overwritten in the table: with its key it comes back. How long that was closed is not kept,
+    /// but learned again.
+    ///
+    /// # Errors
+    /// [`NotSpent::Io`] and [`NotSpent::Busy`]: the ledger is not known then.
+    pub fn ledger_of(
+        &self,
+        account: &Account,
+        database: u32,
+        kept: Option<&(Option<Account>, Ledger)>,
+        now: Micros,
+        window: Window,
+    ) -> Result<Ledger, NotSpent> {
+        match kept {
+            Some((of, ledger)) if of.as_ref().is_none_or(|of| of == account) => return Ok(*ledger),
+            Some((Some(of), ledger)) => self.spend(of, database, ledger, None, now, window)?,
+            _ => {}
+        }
+        Ok(self.load()?.own(account, database))
     }
 
     fn load(&self) -> Result<Books, NotSpent> {

@@ -22,8 +22,9 @@ impl World {
     /// The network thread sends the request at this place, if it may, and gets this result. Checks that no forbidden
     /// address is sent.
     pub fn send(&mut self, place: usize, answer: impl FnOnce(Request) -> Outcome) -> bool {
-        let gate = self.gate.as_ref().expect("the network thread runs");
+        let (gate, account) = self.gate.clone().expect("the network thread runs");
         let leave = match &self.waiting[place] {
+            Request::Scanner(ip) if self.paid.get(ip).is_some_and(|(of, _)| *of != account) => Leave::No,
             Request::Scanner(ip) => gate.greynoise((*ip).into()),
             Request::Origin(ip) => gate.cymru(*ip),
             Request::AsName(_) | Request::Bulk(_) => gate.cymru,
@@ -64,8 +65,8 @@ impl World {
                 assert_ne!(self.settings.greynoise, Switch::Off);
                 assert!(self.settings.greynoise == Switch::On || self.key.mark.is_some(), "asked without a key");
                 assert!(!self.is_secret((*ip).into()), "{ip} was told");
-                let window = self.paid_in.remove(ip).expect("nobody paid for it");
-                let sent = self.sent.entry(window).or_default();
+                let paid = self.paid.remove(ip).expect("nobody paid for it");
+                let sent = self.sent.entry(paid).or_default();
                 *sent += 1;
                 assert!(*sent <= self.settings.greynoise_quota, "{sent} questions in one window");
             }

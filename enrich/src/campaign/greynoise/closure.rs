@@ -25,17 +25,19 @@ pub(super) struct Closure {
     pub(super) open_at: Option<Duration>,
     /// When that was last written into the log.
     pub(super) said_at: Option<Duration>,
-    /// It should be asked again now.
+    /// It should be asked again now, and the ledger was read for that.
     pub(super) reopen: bool,
+    pub(super) looked: bool,
     /// Rows that were told to wait for the quota. To look for them in the table would mean to read all that is due.
     pub(super) waiting: HashSet<IpAddr>,
     /// The ledger is being read.
     pub(super) reading: bool,
     /// It is being opened.
     pub(super) reopening: Option<Opening>,
-    /// Rows that others held when it was opened, and when they are tried again, by the steady clock.
+    /// Rows that others held when it was opened.
     pub(super) held: Vec<IpAddr>,
-    pub(super) held_until: Duration,
+    /// When they, or an opening that failed, are tried again, by the steady clock.
+    pub(super) again_at: Duration,
 }
 
 impl Closure {
@@ -44,10 +46,22 @@ impl Closure {
         self.closures = 0;
     }
 
-    /// It is closed again: rows that are still to be made due go on waiting.
-    pub fn close(&mut self) {
+    /// It should be asked again now.
+    pub fn reopen(&mut self) {
+        (self.reopen, self.looked) = (true, false);
+        self.again_at = Duration::ZERO;
+    }
+
+    /// It is closed again: rows that are still to be made due go on waiting. True: there are some.
+    pub fn close(&mut self) -> bool {
         let held = std::mem::take(&mut self.held);
         self.note_waiting(&held);
+        !held.is_empty()
+    }
+
+    /// What it said of its quota, it said to another account.
+    pub fn forget(&mut self) {
+        (self.closures, self.open_at) = (0, None);
     }
 
     /// The rows that wait for it to be opened.

@@ -20,7 +20,8 @@ impl GreyNoise {
             interests.settle(ip, Source::GreyNoise, End::Failed);
         }
         // Not with the key of before, while the new one is on its way: it may be the one that was refused.
-        if self.queue.is_empty() || given.key.coming || self.paying.is_some() {
+        let is_paused = self.ledger_at.is_some_and(|at| given.now.steady < at);
+        if self.queue.is_empty() || given.key.coming || self.paying.is_some() || is_paused {
             return;
         }
         let (now, settings) = (given.now.wall, given.settings);
@@ -42,6 +43,8 @@ impl GreyNoise {
         };
         let wanted = room.min(self.queue.len()) as u64;
         let Some(mut ledger) = self.ledger.filter(|_| wanted > 0) else { return };
+        // The ledger of another account pays for nothing: the next turn reads the right one.
+        let Some(account) = self.account.clone().filter(|account| *account == given.account()) else { return };
         let granted = ledger.take(wanted, settings.greynoise_quota, now, settings.greynoise_window);
         if granted == 0 {
             // Sessions that wait for one of these are told; the others stay due.
@@ -50,8 +53,8 @@ impl GreyNoise {
             return;
         }
         self.ledger = Some(ledger);
-        self.paying = Some(ledger.window_start);
-        out.push(Effect::KeepLedger { ledger, pays: granted });
+        self.paying = Some(Paid { account: Some(account.clone()), window: ledger.window_start });
+        out.push(Effect::KeepLedger { account, ledger, pays: granted });
     }
 
     /// The ledger was written down: the paid questions are asked.
@@ -59,25 +62,28 @@ impl GreyNoise {
         if pays == 0 {
             return;
         }
-        let paid_in = self.paying.take().unwrap_or_default();
+        let paid = self.paying.take().unwrap_or_default();
         if let Some(refusal) = refused {
-            if let Some(ledger) = &mut self.ledger {
-                ledger.give_back(pays, paid_in, given.now.wall, given.settings.greynoise_window);
+            if let Some(ledger) = self.ledger.as_mut().filter(|_| self.account == paid.account) {
+                ledger.give_back(pays, paid.window, given.now.wall, given.settings.greynoise_window);
             }
-            out.push(Effect::Say(News::LedgerUnwritable(refusal.message)));
+            self.unkept(given);
+            if !refusal.lock {
+                out.push(Effect::Say(News::LedgerUnwritable(refusal.message)));
+            }
             return;
         }
-        // The settings may have changed since.
-        let may_ask = self.is_on(given) && !given.key.coming && !given.key.refused;
+        // The settings, and the key, may have changed since.
+        let may_ask = self.is_on(given) && !given.key.coming && !given.key.refused && Self::is_of_now(&paid, given);
         let asked = if may_ask { self.queue.len().min(usize::try_from(pays).unwrap_or(usize::MAX)) } else { 0 };
         let asked: Vec<Ipv4Addr> = self.queue.drain(..asked).collect();
         let unused = pays - asked.len() as u64;
         if unused > 0 {
-            self.give_back(unused, paid_in, given, out);
+            self.give_back(unused, &paid, given, out);
         }
         for ip in &asked {
             self.queued.remove(ip);
-            self.out.insert(*ip, Paid { key: given.key.mark, window: paid_in });
+            self.out.insert(*ip, paid.clone());
         }
         if !asked.is_empty() {
             out.push(Effect::Ask(asked.into_iter().map(Request::Scanner).collect()));
@@ -98,7 +104,7 @@ impl GreyNoise {
     pub fn lose(&mut self, ip: Ipv4Addr, given: &Given<'_>, out: &mut Vec<Effect>) {
         self.dropped.extend(self.rows(ip));
         if let Some(paid) = self.out.remove(&ip) {
-            self.give_back(1, paid.window, given, out);
+            self.give_back(1, &paid, given, out);
         }
     }
 
@@ -113,16 +119,20 @@ impl GreyNoise {
         let paid = self.out.remove(&ip).unwrap_or_default();
         if result.as_ref().is_err_and(Failure::is_withheld) {
             self.withhold(ip, given);
-            self.give_back(1, paid.window, given, out);
+            self.give_back(1, &paid, given, out);
             return;
         }
+        // An answer about a replaced key says nothing about the new one.
+        let is_of_now = Self::is_of_now(&paid, given);
         let rows = self.rows(ip);
         out.push(Effect::Count { source: Source::GreyNoise, failure: result.as_ref().err().cloned() });
         let failure = match result {
             Ok(verdict) => {
                 self.breaker.success();
-                self.proven = true;
-                self.closure.answered();
+                if is_of_now {
+                    self.proven = true;
+                    self.closure.answered();
+                }
                 self.ready.extend(rows.map(|row| (row, verdict.clone())));
                 return;
             }
@@ -134,8 +144,7 @@ impl GreyNoise {
                 self.failed.extend(rows.map(|row| (row, failure.reason.clone())));
             }
             FailureKind::Unauthorized => {
-                // An answer about a replaced key says nothing about the new one.
-                if paid.key == given.key.mark {
+                if is_of_now {
                     if !given.key.refused {
                         out.push(Effect::Say(News::KeyRefused(failure.reason)));
                     }
@@ -143,10 +152,11 @@ impl GreyNoise {
                 }
                 self.dropped.extend(rows);
             }
-            FailureKind::Quota { retry_after } => {
+            FailureKind::Quota { retry_after } if is_of_now => {
                 self.close(retry_after, given, out);
                 self.spent.extend(rows);
             }
+            FailureKind::Quota { .. } => self.dropped.extend(rows),
             // Handled before.
             FailureKind::Withheld => {}
             FailureKind::Permanent => self.skipped.extend(rows.map(|row| (row, failure.reason.clone()))),

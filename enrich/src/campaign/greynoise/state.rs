@@ -12,14 +12,14 @@ use super::closure::Closure;
 use crate::fetcher::gate::Leave;
 use crate::greynoise::Verdict;
 use crate::quota::Ledger;
+use crate::quota::shared::Account;
 use crate::retry::{Breaker, BreakerState};
-use crate::secrets::Mark;
 use crate::time::Micros;
 
-/// A question that is out: the key that it goes with, and the window of the quota that has paid for it.
-#[derive(Clone, Copy, Debug, Default)]
+/// What has paid for a question: the account, which it goes to, and the window of its quota.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Paid {
-    pub key: Option<Mark>,
+    pub account: Option<Account>,
     pub window: Micros,
 }
 
@@ -32,10 +32,14 @@ pub struct GreyNoise {
     pub(super) queued: HashSet<Ipv4Addr>,
     /// Rows that stand for another, effective address.
     pub(super) wrapped: HashMap<Ipv4Addr, Vec<IpAddr>>,
-    /// The open questions, and their key.
+    /// The open questions.
     pub(super) out: HashMap<Ipv4Addr, Paid>,
+    /// Whose ledger it is: of the last key that was there.
+    pub(super) account: Option<Account>,
     /// As it is written down, or about to be: questions that are being paid for count already.
     pub(super) ledger: Option<Ledger>,
+    /// It could not be read or written, and is left alone until then, by the steady clock: each try may have waited.
+    pub(super) ledger_at: Option<Duration>,
     pub(super) closure: Closure,
     pub(super) breaker: Breaker,
     pub(super) ready: Vec<(IpAddr, Verdict)>,
@@ -59,7 +63,7 @@ pub struct GreyNoise {
     /// A batch is being written.
     pub(super) writing: bool,
     /// The ledger is being written, to pay for questions.
-    pub(super) paying: Option<Micros>,
+    pub(super) paying: Option<Paid>,
     /// Questions that are to be given back once the ledger is read, and the window that paid for them.
     pub(super) owed: Option<(Micros, u64)>,
 }
@@ -70,9 +74,33 @@ impl GreyNoise {
         match given.settings.greynoise {
             Switch::Off => false,
             // Without a key only once it is known that there is none.
-            Switch::On => !given.key.coming || given.key.mark.is_some(),
+            Switch::On => given.key.mark.is_some() || !(given.key.coming || given.key.unreadable),
             Switch::Auto => given.key.mark.is_some(),
         }
+    }
+
+    /// Another key, or another server, is another account: what was spent with the one before is not its spending, and how
+    /// long that is closed is not its closure. A key that is on its way, or not to be had for a while, is not another one.
+    pub(super) fn look_at_account(&mut self, given: &Given<'_>) {
+        if !self.is_on(given) || given.key.coming {
+            return;
+        }
+        let account = given.account();
+        if self.account.as_ref() == Some(&account) {
+            return;
+        }
+        let is_another = self.account.replace(account).is_some();
+        (self.ledger, self.ledger_at, self.owed) = (None, None, None);
+        self.closure.forget();
+        if is_another {
+            self.proven = false;
+            self.closure.reopen();
+        }
+    }
+
+    /// Whether a question was paid for by the account that one of now would go to.
+    pub(super) fn is_of_now(paid: &Paid, given: &Given<'_>) -> bool {
+        paid.account.as_ref() == Some(&given.account())
     }
 
     /// Whether a question that waits may be sent: while a key is on its way, the one of before may be gone.
@@ -103,11 +131,13 @@ impl GreyNoise {
         self.stale = true;
     }
 
-    /// How long it is until something is tried again whose row another session holds; `None`: nothing is held. After a
-    /// write that failed nothing is written for a while.
+    /// How long it is until something is tried again, the ledger or what waits for a row that another session holds; `None`:
+    /// nothing is. After a write that failed nothing is written for a while.
     pub fn tries_again_in(&self, now: Duration) -> Option<Duration> {
-        let pause = self.write_at.map_or(Duration::ZERO, |at| at.saturating_sub(now));
-        self.locked.due_in(now).map(|wait| wait.max(pause))
+        let until = |at: Duration| at.saturating_sub(now);
+        let pause = self.write_at.map_or(Duration::ZERO, until);
+        let held = self.locked.due_in(now).map(|wait| wait.max(pause));
+        held.into_iter().chain(self.ledger_at.map(until)).min()
     }
 
     /// Whether anything of it is under way, but for rows that others hold.

@@ -1,6 +1,6 @@
 use super::super::POLL;
-use super::super::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
-use super::super::effect::News;
+use super::super::batch::{IPV4_ONLY, NEVER_ASK, Refusal, SWITCHED_OFF};
+use super::super::effect::{Effect, News};
 use super::super::event::{Event, Step};
 use super::super::fake::*;
 use super::super::given::{Key, Switch};
@@ -53,8 +53,13 @@ fn nothing_is_asked_before_the_ledger_that_pays_for_it_is_written() {
     world.observe("198.51.0.1", 1);
     world.faults.ledger = true;
     world.turn();
-    assert!(world.asked.is_empty() && matches!(world.news[..], [News::LedgerUnwritable(_)]));
+    assert!(world.asked.is_empty() && world.news.is_empty(), "a lock is no news");
+    // Each try may wait for it: none at each bell that rings.
     world.faults.ledger = false;
+    world.later(1);
+    world.turn();
+    assert_eq!((world.asked.len(), world.campaign.patience(false, &world.given()).as_secs()), (0, 1));
+    world.later(1);
     world.turn();
     assert_eq!((world.asked.len(), world.ledger.used), (1, used + 1));
 }
@@ -189,14 +194,16 @@ fn what_is_given_back_while_the_ledger_is_read_is_not_lost() {
     (1..=3).for_each(|n| world.observe(&format!("198.51.0.{n}"), 1));
     world.turn();
     assert_eq!((world.scanners().len(), world.ledger.used), (3, used + 3));
-    // The reload has the ledger read again, and takes the key away: no question needs it.
+    // The reload has the ledger read again, and takes the key away.
     world.key = Key::default();
+    world.faults.ledger = true;
     world.reload(|_| {});
     world.turn();
     (1..=3).for_each(|n| {
         world.answer_scanner(&format!("198.51.0.{n}"), Err(Failure::new(FailureKind::Withheld, "no key")));
     });
-    world.turn();
+    world.faults.ledger = false;
+    world.turns(1);
     assert_eq!(world.ledger.used, used);
 }
 

@@ -123,3 +123,35 @@ fn databases_that_spend_at_once_never_spend_more_than_there_is() {
     });
     assert_eq!(all, 40);
 }
+
+#[test]
+fn a_key_finds_its_own_spending_when_it_comes_back() {
+    let shared = Fixture::new();
+    let [one, two] = ["one", "two"]
+        .map(|key| Account::of("https://api.example", Some(&crate::secrets::Secret::new(key.to_owned()).mark())));
+    let of = |account: &Account, kept: Option<&(Option<Account>, Ledger)>| {
+        shared.quota.ledger_of(account, 1, kept, NOW, Window::Day).expect("read")
+    };
+    let spent = |account: &Account, used| (Some(account.clone()), ledger(TODAY, used));
+    assert_eq!(of(&one, None), Ledger::default());
+    // Before there was a column for it, the account that asks is the account that asked.
+    assert_eq!(of(&one, Some(&(None, ledger(TODAY, 7)))).used, 7);
+    let closed = (Some(one.clone()), Ledger { closed_until: Some(NOW + DAY), ..ledger(TODAY, 7) });
+    assert_eq!(of(&one, Some(&closed)), closed.1);
+    assert_eq!(of(&two, Some(&closed)), Ledger::default(), "neither spent nor closed");
+    assert_eq!(of(&two, Some(&closed)), Ledger::default(), "also after a kill in between");
+    // It was in no file before: another database sees it, too.
+    assert_eq!(shared.quota.by_others(&one, 2, NOW, Window::Day).expect("read"), 7);
+    assert_eq!(of(&one, Some(&spent(&two, 3))), ledger(TODAY, 7));
+    assert_eq!(of(&two, Some(&spent(&one, 8))), ledger(TODAY, 3));
+    assert_eq!(of(&one, None).used, 8, "a table that was made anew has forgotten nothing");
+}
+
+#[test]
+fn an_account_in_a_table_is_one_or_is_none() {
+    let account = Account::of("https://api.example", None);
+    assert_eq!(Account::parse(account.as_str()), Some(account));
+    for text in ["", "x", "0123456789abcdef", "0123456789abcdef0123456789abcdeg", "é123456789abcdef0123456789abcde"] {
+        assert_eq!(Account::parse(text), None, "{text}");
+    }
+}

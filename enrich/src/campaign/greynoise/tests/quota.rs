@@ -111,7 +111,7 @@ fn a_reload_of_a_database_that_holds_a_row_is_tried_again() {
     world.turn();
     assert!(world.scanners().is_empty());
     world.faults.ledger = false;
-    world.turn();
+    world.turns(1);
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
 }
 
@@ -123,6 +123,19 @@ fn a_ledger_that_was_changed_by_hand_counts_after_a_reload() {
     world.observe("198.51.0.1", 1);
     world.turn();
     assert!(world.scanners().is_empty() && world.standing(GreyNoise).state == State::Quota);
+}
+
+#[test]
+fn a_reload_writes_nothing_over_a_change_by_hand() {
+    let mut world = closed(2);
+    (world.ledger.used, world.ledger.closed_until) = (world.settings.greynoise_quota, None);
+    world.reload(|_| {});
+    world.turns(2);
+    assert_eq!((world.ledger.used, world.scanners().len()), (world.settings.greynoise_quota, 0));
+    world.ledger.used = 5;
+    world.reload(|_| {});
+    world.turns(2);
+    assert_eq!((world.ledger.used, world.scanners()), (6, vec![v4("198.51.0.1")]));
 }
 
 #[test]
@@ -155,4 +168,69 @@ fn a_row_that_could_not_be_made_due_waits_on_when_the_quota_is_spent_again() {
     world.reload(|_| {});
     world.turn();
     assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
+
+#[test]
+fn a_larger_quota_is_there_for_rows_that_wait() {
+    let mut world = World::greynoise();
+    world.settings.greynoise_quota = world.ledger.used;
+    world.add(ip("198.51.0.1"), 1);
+    world.tell(Event::Questions(vec![(ip("198.51.0.1"), ticket(1))]));
+    world.turns(2);
+    assert!(matches!(world.status("198.51.0.1", GreyNoise), Status::Quota(_)));
+    world.reload(|settings| settings.greynoise_quota += 1);
+    world.turns(1);
+    assert_eq!(world.scanners(), [v4("198.51.0.1")]);
+}
+
+#[test]
+fn an_opening_that_fails_is_tried_again() {
+    let mut world = closed(2);
+    world.faults.reopening = true;
+    world.reload(|_| {});
+    world.turn();
+    assert!(matches!(world.news[..], [News::QuotaSpent(_), News::NotReopened(_)]));
+    world.faults = Faults::default();
+    world.turn();
+    assert_eq!((world.scanners().len(), world.reopened), (0, 0), "not at each turn");
+    world.turns(2);
+    assert_eq!((world.scanners(), world.reopened), (vec![v4("198.51.0.1")], 1));
+}
+
+#[test]
+fn rows_that_are_held_are_tried_again_after_a_failure_too() {
+    let mut world = closed(2);
+    world.faults.locked = Some(ip("198.51.0.1"));
+    world.reload(|_| {});
+    world.turn();
+    world.answer_scanner("198.51.0.2", Ok(seen()));
+    world.faults = Faults { reopening: true, ..Faults::default() };
+    world.turns(2);
+    assert_eq!((world.scanners().len(), world.reopened), (0, 0));
+    world.faults = Faults::default();
+    world.turns(3);
+    assert_eq!((world.scanners(), world.reopened), (vec![v4("198.51.0.1")], 1));
+}
+
+#[test]
+fn nothing_is_left_to_be_made_due_once_the_quota_is_spent_again() {
+    let mut world = closed(2);
+    world.faults.locked = Some(ip("198.51.0.1"));
+    world.reload(|_| {});
+    world.turn();
+    assert_eq!(world.reopened, 0);
+    world.answer_scanner("198.51.0.2", Err(quota(Some(3600))));
+    assert_eq!(world.reopened, 1);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_is_news() {
+    let mut world = World::greynoise();
+    world.observe("198.51.0.1", 1);
+    [Step::Prepare, Step::Claim].into_iter().for_each(|step| world.tell(Event::Turn(step)));
+    world.event(Event::Turn(Step::Ask));
+    let Some(Effect::KeepLedger { pays, .. }) = world.effects.pop_front() else { panic!("it is to be paid") };
+    let refused = Some(Refusal { lock: false, message: "no space left".to_owned() });
+    world.tell(Event::LedgerKept { pays, refused });
+    assert_eq!(world.news, [News::LedgerUnwritable("no space left".to_owned())]);
 }
