@@ -34,15 +34,20 @@ pub fn http_date(text: &str) -> Option<Micros> {
     Micros::try_from(at.as_micros()).ok()
 }
 
-/// The wait of `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, which counts from `now`. A date in the past means
-/// no wait; too many digits mean a long wait; invalid text is ignored.
+/// The wait of `Retry-After` (RFC 9110, 10.2.3): seconds, or a date, which counts from `now`. Too many digits mean a long
+/// wait. Zero, a date in the past and invalid text are ignored: who refuses now does not want to be asked at once, and the
+/// clocks may differ.
 pub fn retry_after(value: &str, now: impl FnOnce() -> Option<Micros>) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+        return some_wait(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let at = http_date(value)?;
-    Some(until(now()?, at))
+    some_wait(until(now()?, at))
+}
+
+fn some_wait(wait: Duration) -> Option<Duration> {
+    Some(wait).filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
@@ -56,14 +61,16 @@ mod tests {
         let asked = |value| retry_after(value, || Some(NOW));
         for (value, seconds) in [
             ("120", 120),
-            (" 0 ", 0),
+            (" 60 ", 60),
             ("99999999999999999999", u64::MAX),
             ("Sun, 06 Nov 1994 08:50:37 GMT", 60),
             ("Sunday, 06-Nov-94 08:50:37 GMT", 60),
             ("Sun Nov  6 08:50:37 1994", 60),
-            ("Sun, 06 Nov 1994 08:49:07 GMT", 0),
         ] {
             assert_eq!(asked(value), Some(Duration::from_secs(seconds)), "{value}");
+        }
+        for now in ["0", " 00 ", "Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:07 GMT"] {
+            assert_eq!(asked(now), None, "{now}: no time to wait is no answer of who refuses");
         }
         for garbage in ["", "soon", "-1", "1.5", "Sun, 06 Nov 1994", "06 Nov 1994 08:50:37 GMT"] {
             assert_eq!(asked(garbage), None, "{garbage}");

@@ -3,12 +3,14 @@
 //! Trusted are the system's certificates, plus those of `asn_inventory.tls_ca_file`. There is no switch that turns
 //! verification off, and no built-in list that would still trust certificates that the system's owner removed.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use rustls::RootCertStore;
 use ureq::Agent;
 use ureq::config::ConfigBuilder;
@@ -143,8 +145,9 @@ fn trusted(
 /// The certificates in a PEM file: at least one, and each of them one that can be trusted. The TLS library itself skips
 /// unreadable ones, and the operator would look for the reason elsewhere.
 fn read_pem(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    // A FIFO or a device would keep us for good.
+    // A FIFO or a device would keep us for good: the first of them when it is opened.
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path);
+    let file = file.map_err(|e| e.to_string())?;
     if !file.metadata().map_err(|e| e.to_string())?.is_file() {
         return Err("not a regular file".to_owned());
     }

@@ -120,8 +120,13 @@ fn a_turn_that_meets_another_update_hides_no_failure() {
     let doctor = "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'maxmind downloads'";
     assert_eq!(site.cluster.lines(DB, doctor), [format!("warning|{said}")]);
     site.cluster.wait_value(DB, "SELECT count(*) FROM enrichment_progress", "0");
-    // Who asks is answered.
-    assert_eq!(site.update(), "done|another update is running");
+    // Who asks is answered, and that hides none, either.
+    assert_eq!(site.update(), "cancelled|another update is running");
+    assert_eq!(site.cluster.lines(DB, doctor), [format!("warning|{said}")]);
+    let source = "SELECT last_error FROM source_status WHERE source = 'maxmind'";
+    assert_eq!(site.cluster.value(DB, source), format!("update: {said}"));
+    let failed = "SELECT count(*) FROM regexp_split_to_table(prometheus_metrics(), '\\n') l WHERE l ~ '^asn_inventory_mmdb_update_failed.* 1$'";
+    assert_eq!(site.cluster.value(DB, failed), "1");
     drop(lock);
     site.maxmind.trouble(None);
     assert_eq!(site.update_forced(), BOTH_DOWNLOADED);

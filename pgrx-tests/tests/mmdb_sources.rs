@@ -1,7 +1,7 @@
 //! Files of anybody, fetched by URL: every packing, unchanged ones, months, secrets that show nowhere, refusals.
 
 use crate::download_support::*;
-use crate::secret_support::assert_secret_is_hidden;
+use crate::secret_support::{Vault, assert_secret_is_hidden};
 use asn_inventory_tests::cluster::private_dir;
 use asn_inventory_tests::fakes::archives::{EntryType, gz, pack, zip};
 use asn_inventory_tests::fakes::files::Files;
@@ -195,6 +195,11 @@ fn a_source_with_its_own_schedule_needs_no_other() {
     let sources = |files: &Files| format!("own={}/own#every=10min, usual={}/usual", files.url(), files.url());
     let bench = Bench::start("own,usual", sources, &[]);
     bench.files.offer("/own", &database(10, "GB"));
+    // A program holds MaxMind's key, and each run of it may be billed.
+    let (programs, ran) = (Vault::new(), private_dir().join("ran"));
+    let program = programs.program("op", &format!("touch '{}'; exit 1", ran.display()));
+    bench.site.cluster.set("asn_inventory.secret_commands", &program);
+    bench.site.cluster.set("asn_inventory.maxmind_license_key", "op://Servers/MaxMind/key");
     // The first time some seconds after the start, with no schedule for all.
     let fetched = || bench.files.asked().len();
     asn_inventory_tests::wait::wait_within(std::time::Duration::from_secs(120), fetched, |count| *count > 0)
@@ -202,6 +207,7 @@ fn a_source_with_its_own_schedule_needs_no_other() {
     bench.wait_country("GB");
     bench.site.cluster.wait_value(DB, "SELECT detail FROM enrichment_run WHERE kind = 'update'", "own: downloaded");
     assert!(bench.files.asked().iter().all(|asked| asked.target == "/own"), "{:?}", bench.files.asked());
+    assert!(!ran.exists(), "it was asked for a key that no turn of such sources needs");
     // That it went well hides no failure of the others before.
     let cluster = &bench.site.cluster;
     assert_eq!(cluster.value(DB, "SELECT parameters ->> 'sources' FROM enrichment_run"), "[\"own schedules\"]");
@@ -217,6 +223,9 @@ fn a_source_with_its_own_schedule_needs_no_other() {
     );
     let failed = "SELECT count(*) FROM regexp_split_to_table(prometheus_metrics(), '\\n') l WHERE l ~ '^asn_inventory_mmdb_update_failed.* 1$'";
     assert_eq!(cluster.value(DB, failed), "1");
+    // An update of all needs the key.
+    bench.site.update();
+    assert!(ran.exists());
 }
 
 #[test]

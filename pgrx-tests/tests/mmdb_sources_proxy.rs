@@ -1,11 +1,12 @@
 //! Downloads, GreyNoise and Vault through a proxy: with credentials, without, and with proxies that are of no use.
 
 use crate::download_support::*;
-use crate::secret_support::assert_secret_is_hidden;
+use crate::secret_support::{Vault, assert_secret_is_hidden};
 use asn_inventory_tests::cluster::private_dir;
 use asn_inventory_tests::fakes::files::Files;
 use asn_inventory_tests::fakes::proxy::{Proxy, Way};
 use std::fs;
+use std::time::Instant;
 
 const SOURCES: &str = "asn_inventory.mmdb_sources";
 const PASSWORD: &str = "canary-91c7e02d";
@@ -65,6 +66,26 @@ fn a_proxy_with_credentials_opens_the_way_and_they_show_nowhere() {
 }
 
 #[test]
+fn a_program_that_holds_the_proxys_credentials_runs_once_a_minute() {
+    let (files, proxy) = (Files::start(&private_dir()), Proxy::start(Way::Only(BASIC)));
+    let (programs, ran) = (Vault::new(), private_dir().join("ran"));
+    let op = programs.program("op", &format!("echo >> '{}'; echo 'user:{PASSWORD}'", ran.display()));
+    let settings = [
+        ("asn_inventory.https_proxy", &*proxy.url()),
+        ("asn_inventory.https_proxy_credentials", "op://Servers/Proxy/login"),
+        ("asn_inventory.secret_commands", &op),
+    ];
+    let site = start(&files, &settings, &[]);
+    let begun = Instant::now();
+    for _ in 0..3 {
+        assert!(site.update_forced().starts_with("done|far: "));
+        site.cluster.reload();
+    }
+    let (runs, spent) = (fs::read(&ran).expect("the file").len(), begun.elapsed());
+    assert!(runs as u64 <= 1 + spent.as_secs() / 60, "{runs} in {spent:?}");
+}
+
+#[test]
 fn a_proxy_of_the_environment_and_one_that_is_of_no_use() {
     let (files, proxy) = (Files::start(&private_dir()), Proxy::start(Way::Tunnel));
     let url = proxy.url();
@@ -97,6 +118,9 @@ fn a_proxy_of_the_environment_and_one_that_is_of_no_use() {
     site.cluster.wait_value(
         DB,
         proxies,
-        &format!("ok|The proxy {name}, from HTTPS_PROXY, is asked for downloads, GreyNoise and Vault."),
+        &format!(
+            "ok|The proxy {name}, from HTTPS_PROXY in the server's environment, is asked for downloads, GreyNoise and \
+             Vault."
+        ),
     );
 }

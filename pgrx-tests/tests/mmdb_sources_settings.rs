@@ -1,5 +1,5 @@
-//! Sources with schedules of their own that a setting or the disk keeps from being asked: the doctor tells it, nothing
-//! is tried each minute, and once it is corrected they are asked soon.
+//! Sources with schedules of their own that a setting, a secret or the disk keeps from being asked: the doctor tells it,
+//! nothing is tried each minute, and once it is corrected they are asked soon.
 
 use crate::download_support::*;
 use asn_inventory_tests::cluster::private_dir;
@@ -59,6 +59,30 @@ fn a_file_of_certificates_that_is_corrected_does_not_wait_for_the_next_day() {
     assert!(told.starts_with("failed|") && told.contains(&said), "{told}");
     assert!(files.asked().is_empty());
     site.cluster.set(CA_FILE, &files.ca_file().display().to_string());
+    wait_mended(&site);
+    assert_eq!(files.statuses(), [200]);
+}
+
+#[test]
+fn a_secret_that_is_there_at_a_reload_does_not_wait_for_the_next_try() {
+    let (site, files) = start("");
+    site.cluster.set(CA_FILE, &files.ca_file().display().to_string());
+    files.offer("/exits?t=hunter2", b"81.2.69.142\n");
+    let token = private_dir().join("token");
+    let reference = format!("file:{}", token.display());
+    let url = format!("exits={}/exits?t={{secret:{reference}}}#list&every=1d", files.url());
+    site.cluster.set("asn_inventory.mmdb_sources", &url);
+    let said = first_failure(&site);
+    assert!(said.starts_with(&format!("list exits: {reference}: ")), "{said}");
+    let waits =
+        format!("list exits from {}: a secret in the URL of this source cannot be read; tried again at ", files.host());
+    let found = site.cluster.lines(DB, FOUND);
+    assert!(found.iter().any(|found| found.starts_with(&waits)), "{found:?}");
+    // Nobody was asked, so nobody wants to be left alone: who asks is told the reason again.
+    let told = site.update();
+    assert!(told.starts_with("failed|") && told.contains(&said), "{told}");
+    fs::write(&token, "hunter2\n").expect("a file");
+    site.cluster.reload();
     wait_mended(&site);
     assert_eq!(files.statuses(), [200]);
 }

@@ -2,6 +2,7 @@
 //! counting the results. An address counts once all its sources are done; MaxMind, if it is one of them, goes first,
 //! since its answer decides whether Team Cymru is asked.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -74,8 +75,11 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
 
 /// A job whose network sources are being asked.
 pub struct Asking {
-    /// Addresses that are still to be read.
-    list: Stream,
+    /// Whether the list is to be sorted first: it is handed over piece by piece, and the quota may not reach beyond the
+    /// first.
+    unsorted: bool,
+    /// Addresses that are still to be read, once the first were.
+    list: Option<Stream>,
     unread: u64,
     /// Addresses that are read, and still to be handed over.
     next: Vec<IpAddr>,
@@ -84,49 +88,55 @@ pub struct Asking {
     again: Option<Instant>,
 }
 
+/// What keeps the next addresses from being handed over.
+enum Obstacle {
+    List(io::Error),
+    Rows(Failure),
+}
+
+impl From<io::Error> for Obstacle {
+    fn from(error: io::Error) -> Obstacle {
+        Obstacle::List(error)
+    }
+}
+
+impl From<Failure> for Obstacle {
+    fn from(failure: Failure) -> Obstacle {
+        Obstacle::Rows(failure)
+    }
+}
+
 /// Begins to ask about the addresses of a job.
-///
-/// # Errors
-/// Why its list cannot be read.
-pub fn start(slot: usize, job: &Job, network: &mut Network) -> Result<Asking, String> {
-    let (id, total) = (job.id.load(Ordering::Relaxed), job.total.load(Ordering::Relaxed));
-    let open = || {
-        if asks_greynoise(job) && total > CHUNK as u64 {
-            most_observed_first(id, total)?;
-        }
-        list::stream(id, Some(total))
-    };
-    let list = open().map_err(|error| list::unreadable(id, &error))?;
+pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
+    let total = job.total.load(Ordering::Relaxed);
     network.start_job(slot);
-    Ok(Asking { list, unread: total, next: Vec::new(), failures: 0, again: None })
+    let unsorted = asks_greynoise(job) && total > CHUNK as u64;
+    Asking { unsorted, list: None, unread: total, next: Vec::new(), failures: 0, again: None }
 }
 
 fn asks_greynoise(job: &Job) -> bool {
     job.sources.load(Ordering::Relaxed) & sources::GREYNOISE != 0
 }
 
-/// Sorts the list of a job by observations, most first: it is handed over piece by piece, and the quota may not reach
-/// beyond the first.
-fn most_observed_first(id: i64, total: u64) -> io::Result<()> {
+/// Sorts the list of a job by observations, most first.
+fn most_observed_first(id: i64, total: u64) -> Result<(), Obstacle> {
     let ips = list::read(id, Some(total))?;
     let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
     for part in ips.chunks(CHUNK) {
-        let claimed =
-            watched::part(Work::Job, || Schema::hold().map(|schema| due::observed(&schema, part)).unwrap_or_default());
-        match claimed {
-            Ok(claims) => ranked.extend(claims.into_iter().map(|claim| (claim.seen, claim.ip))),
-            // As they stand, then.
-            Err(_) => return Ok(()),
-        }
+        let claims = tx::run(|| Schema::hold().map(|schema| due::observed(&schema, part)).unwrap_or_default())?;
+        let seen: HashMap<IpAddr, u64> = claims.into_iter().map(|claim| (claim.ip, claim.seen)).collect();
+        // One whose row is gone since it was listed goes last.
+        ranked.extend(part.iter().map(|ip| (seen.get(ip).copied().unwrap_or(0), *ip)));
     }
-    // One that is not in the inventory stays out: it has no row to write to.
     ranked.sort_unstable_by_key(|(seen, ip)| (std::cmp::Reverse(*seen), *ip));
-    if ranked.len() == ips.len()
-        && let Err(error) = list::write_in_order(id, ranked.iter().map(|(_, ip)| ip))
-    {
-        pgrx::warning!("asn_inventory: could not sort the list of job {id}: {error}");
+    if let Err(error) = list::write_in_order(id, ranked.iter().map(|(_, ip)| ip)) {
+        say_unsorted(id, &error.to_string());
     }
     Ok(())
+}
+
+fn say_unsorted(id: i64, why: &str) {
+    pgrx::warning!("asn_inventory: could not sort the list of job {id}: {why}");
 }
 
 /// Hands over as many as there is room for, and counts new results. True: the job is done.
@@ -166,16 +176,19 @@ impl Asking {
     }
 
     /// Hands the next addresses over. What another session holds is waited for; anything else is tried a few times, and
-    /// then an error.
+    /// then an error. But a list that cannot be sorted is handed over as it stands.
     fn go_on(&mut self, slot: usize, job: &Job, network: &mut Network) -> Result<(), String> {
         if self.again.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
         let id = job.id.load(Ordering::Relaxed);
-        self.read().map_err(|error| list::unreadable(id, &error))?;
-        let Err(failure) = self.hand_over(slot, job, network) else {
-            (self.failures, self.again) = (0, None);
-            return Ok(());
+        let failure = match self.hand_over_next(slot, job, network) {
+            Ok(()) => {
+                (self.failures, self.again) = (0, None);
+                return Ok(());
+            }
+            Err(Obstacle::List(error)) => return Err(list::unreadable(id, &error)),
+            Err(Obstacle::Rows(failure)) => failure,
         };
         self.again = Some(Instant::now() + PAUSE);
         if !failure.is_lock() {
@@ -188,13 +201,32 @@ impl Asking {
         if self.failures < MAX_FAILURES {
             return Ok(());
         }
+        if std::mem::take(&mut self.unsorted) {
+            self.failures = 0;
+            say_unsorted(id, &failure.message);
+            return Ok(());
+        }
         Err(format!("could not read the rows to ask about: {}", failure.message))
     }
 
+    fn hand_over_next(&mut self, slot: usize, job: &Job, network: &mut Network) -> Result<(), Obstacle> {
+        let (id, total) = (job.id.load(Ordering::Relaxed), job.total.load(Ordering::Relaxed));
+        if self.unsorted {
+            most_observed_first(id, total)?;
+            self.unsorted = false;
+        }
+        self.read(id, total)?;
+        self.hand_over(slot, job, network).map_err(Obstacle::Rows)
+    }
+
     /// Reads the next addresses, unless there are some that were not handed over.
-    fn read(&mut self) -> io::Result<()> {
+    fn read(&mut self, id: i64, total: u64) -> io::Result<()> {
         if self.next.is_empty() {
-            self.next = self.list.by_ref().take(CHUNK).collect::<io::Result<_>>()?;
+            let list = match &mut self.list {
+                Some(list) => list,
+                list => list.insert(list::stream(id, Some(total))?),
+            };
+            self.next = list.take(CHUNK).collect::<io::Result<_>>()?;
             self.unread = self.unread.saturating_sub(self.next.len() as u64);
         }
         Ok(())

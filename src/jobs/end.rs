@@ -21,8 +21,8 @@ use crate::shared::{Job, kind, outcome, sources, state};
 pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     job.outcome.store(how, Ordering::Relaxed);
     job.ended_at.store(time::now(), Ordering::Relaxed);
-    let mine = matches!(job.kind.load(Ordering::Relaxed), kind::BACKFILL | kind::REFRESH);
-    if mine && how == outcome::DONE {
+    // What was given up is no work that fails, unless another job is at it.
+    if is_by_user(job) && (how == outcome::DONE || how == outcome::CANCELLED && is_last(job)) {
         watched::succeeded(Work::Job);
     }
     let recorded = tx::run(|| record(job, how, detail.as_deref()));
@@ -49,6 +49,23 @@ pub fn finish(job: &Job, how: u32, detail: Option<String>) {
     } else {
         release_ended(job);
     }
+}
+
+/// A backfill or refresh: updates of files and the walk are other works.
+fn is_by_user(job: &Job) -> bool {
+    matches!(job.kind.load(Ordering::Relaxed), kind::BACKFILL | kind::REFRESH)
+}
+
+/// Whether no other backfill or refresh of the database is under way.
+fn is_last(job: &Job) -> bool {
+    let database = job.database.load(Ordering::Acquire);
+    let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
+    !jobs.iter().any(|other| {
+        !std::ptr::eq(other, job)
+            && matches!(other.state.load(Ordering::Acquire), state::SUBMITTED | state::RUNNING)
+            && other.database.load(Ordering::Acquire) == database
+            && is_by_user(other)
+    })
 }
 
 /// Whether the session that waits for a job is still there.

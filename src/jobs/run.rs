@@ -127,13 +127,8 @@ impl Runner {
 
     /// Begins to ask the network sources.
     fn ask(&mut self, slot: usize, job: &Job, network: &mut Network) {
-        match by_source::start(slot, job, network) {
-            Ok(asking) => {
-                if let Some(active) = self.active.get_mut(&slot) {
-                    active.asking = Some(asking);
-                }
-            }
-            Err(reason) => self.end_asking(slot, job, network, outcome::FAILED, Some(reason)),
+        if let Some(active) = self.active.get_mut(&slot) {
+            active.asking = Some(by_source::start(slot, job, network));
         }
     }
 

@@ -9,7 +9,7 @@ use enrich::cascade::Policy;
 use enrich::freshness::Lifetimes;
 use enrich::proxy::Plan;
 use enrich::quota::Window;
-use enrich::secrets::Resolver;
+use enrich::secrets::{Accept, Recent, Resolver};
 use ipnetwork::IpNetwork;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -127,6 +127,7 @@ impl Network {
             proxy: Some(self.proxy.clone()),
             ca_file: self.tls_ca_file.clone(),
             environment: Default::default(),
+            recent: Some((Recent::of_process(), Accept::Any)),
         }
     }
 }

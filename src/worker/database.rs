@@ -189,13 +189,14 @@ impl Worker {
                 } else {
                     self.network.rest();
                 }
-                self.download.turn();
+                self.download.turn(true);
                 if self.network.take_written() || working {
                     self.maintenance.note();
                 }
                 self.maintenance.turn();
             } else {
                 self.network.rest();
+                self.download.turn(false);
             }
             // Last: whatever comes between the look for a restore and the counting gives it time to begin.
             let working = settings::enabled_for_worker() && self.fold.turn() || working;
@@ -232,7 +233,11 @@ impl Worker {
     fn patience(&self, interval: Duration) -> Duration {
         if !settings::enabled_for_worker() {
             // The others take no turn.
-            let until = POLL.min(self.share.patience()).min(self.receive.patience()).min(self.secrets.patience());
+            let until = POLL
+                .min(self.download.patience())
+                .min(self.share.patience())
+                .min(self.receive.patience())
+                .min(self.secrets.patience());
             return if self.runner.is_busy() { until.min(BUSY) } else { until.max(Duration::from_millis(1)) };
         }
         let target = if self.slot.pending.load(Ordering::Acquire) { interval } else { POLL.max(interval) };
@@ -290,8 +295,9 @@ impl Worker {
         // A user started a job by hand, and may cancel it.
         let working = self.runner.turn(&mut self.network, false);
         self.network.rest();
+        self.download.turn(false);
         if !working {
-            process::wait(RESTORED.min(self.secrets.patience()));
+            process::wait(RESTORED.min(self.download.patience()).min(self.secrets.patience()));
         }
         true
     }
@@ -318,24 +324,23 @@ impl Worker {
             Ok(Some(None)) => self.stand_by(since),
             Ok(Some(Some(done))) => {
                 watched::succeeded(Work::Absorb);
-                match &done.refused {
-                    Some(failure) => watched::failed(Work::Rows, failure),
+                match (&done.refused, &done.held) {
+                    (Some(failure), _) => watched::failed(Work::Rows, failure),
+                    (None, Some(lock)) => watched::kept_for_long(Work::Rows, lock),
                     // Rows that were put back earlier are not done while they wait.
-                    None if !done.some_wait => watched::succeeded(Work::Rows),
-                    None => {}
+                    (None, None) if !done.some_wait => watched::succeeded(Work::Rows),
+                    (None, None) => {}
                 }
                 self.limit = self.limit.saturating_mul(2).min(MAX_ROWS);
                 self.pause = Duration::ZERO;
                 self.held_since = None;
                 self.held_said = false;
                 self.slot.held_since.store(0, Ordering::Relaxed);
-                // What was put back goes on waiting.
-                if !done.some_wait {
+                // What was put back waits for its own time, not for the worker: it shows as work that fails.
+                if !done.more {
                     self.slot.waiting_since.store(0, Ordering::Relaxed);
-                } else if since == 0 {
-                    self.slot.note_waiting();
                 }
-                if self.slot.pending.load(Ordering::Acquire) {
+                if done.more || self.slot.pending.load(Ordering::Acquire) {
                     self.slot.note_waiting();
                 }
                 self.slot.absorbed.fetch_add(done.addresses, Ordering::Relaxed);

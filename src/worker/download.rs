@@ -1,8 +1,9 @@
 //! Fetching newer files, MaxMind's and those of other sources, and lists of networks: by schedule, and when `update_maxmind` asks. A thread does
 //! it; the launcher imports the files in their directories, as it does with a file that a user puts there. The key stands in
-//! [`license_key`], the times in [`times`], the results in words in [`lines`].
+//! [`license_key`], the times in [`times`], the jobs in [`jobs`], the results in words in [`lines`].
 
 mod installing;
+mod jobs;
 mod license_key;
 mod lines;
 mod times;
@@ -17,22 +18,22 @@ use enrich::maxmind::update::{Done, MaxMind, Told, Update, UpdateError};
 use pgrx::pg_sys;
 
 use self::installing::{Ending, Installing};
+use self::jobs::{Jobs, end};
 use self::license_key::{LicenseKey, Spent};
 use self::lines::closes;
-use self::times::{SOONEST, Times, Turn, wanted};
+use self::times::{Times, Turn, later, wanted};
 use crate::files::maxmind;
-use crate::jobs::run::{finish, release};
 use crate::jobs::submit;
 use crate::pg::catalog::Schema;
 use crate::pg::process;
-use crate::pg::{time, tx};
+use crate::pg::tx;
 use crate::settings;
 use crate::shared;
 use crate::shared::{Job, kind, outcome, state};
 
 /// How late a failure is tried again at the latest, where it is the key that cannot be had.
 const LATEST: Duration = Duration::from_secs(6 * 3600);
-/// The same where it is a setting, the disk or another update: to look again costs no server anything.
+/// The same where it is a setting, a secret in a URL, the disk or another update: to look again costs no server anything.
 const UNREADY_LATEST: Duration = Duration::from_secs(3600);
 /// How long turns may meet another update until that is a failure.
 const MOST_BUSY: Duration = Duration::from_secs(3600);
@@ -41,13 +42,13 @@ type Outcome = Result<Vec<Told>, UpdateError>;
 
 /// The worker's downloads.
 pub struct Download {
-    database: pg_sys::Oid,
+    jobs: Jobs,
     key: LicenseKey,
     /// Keys that could not be had by schedule, in a row.
     keyless: u32,
     /// Updates that failed before anybody was asked, in a row: a proxy's password, a file of certificates, a full disk.
     unready: u32,
-    /// Since when turns met another update.
+    /// Since when all turns met another update.
     busy_since: Option<Instant>,
     /// Settings were read since such a failure.
     corrected: bool,
@@ -87,7 +88,7 @@ impl Download {
     /// For the worker of a database.
     pub fn new(database: pg_sys::Oid) -> Download {
         let mut download = Download {
-            database,
+            jobs: Jobs::of(database),
             key: LicenseKey::default(),
             keyless: 0,
             unready: 0,
@@ -110,45 +111,60 @@ impl Download {
     /// What kept everybody from being asked may have been corrected: that does not wait as long as it failed.
     fn look_again(&mut self) {
         let (unready, keyless) = (std::mem::take(&mut self.unready) > 0, std::mem::take(&mut self.keyless) > 0);
-        if unready || keyless {
+        if unready || keyless || self.busy_since.is_some() {
             self.corrected |= unready;
             self.times.try_soon(unready);
         }
     }
 
-    /// One turn of the worker's loop.
-    pub fn turn(&mut self) {
+    /// One turn of the worker's loop. Where the server is switched off nothing is done by schedule; what users ask for is done
+    /// all the same, as with other jobs.
+    pub fn turn(&mut self, by_schedule: bool) {
         if process::reloads() != self.reloads {
             self.reloads = process::reloads();
             self.configure();
             self.look_again();
         }
+        if self.times.were_set_back() {
+            self.look_again();
+        }
+        if !by_schedule {
+            self.busy_since = None;
+        }
         self.key.turn();
         self.take_outcome();
         self.install();
-        if self.running.is_some() || self.installing.is_some() || self.key.is_coming() {
+        self.jobs.end_cancelled();
+        if self.running.is_some() || self.installing.is_some() {
             return;
         }
-        if let Some(job) = self.jobs().find(|job| job.state.load(Ordering::Acquire) == state::SUBMITTED) {
-            if !self.key.is_looked_up() {
-                return;
-            }
-            job.state.store(state::RUNNING, Ordering::Release);
-            let forced = job.sources.load(Ordering::Relaxed) & shared::sources::ANEW != 0;
-            if let Err(why) = self.start(forced, None) {
-                finish(job, outcome::FAILED, Some(why));
+        // Before another one begins: its result is not theirs.
+        self.jobs.end_orphaned();
+        if self.key.is_coming() {
+            return;
+        }
+        if let Some(job) = self.jobs.submitted() {
+            if self.key.is_looked_up() {
+                self.start_for(job);
             }
             return;
         }
-        // A job of a worker that ended in the middle: its files are in place or removed.
-        if let Some(job) = self.running_jobs().next() {
-            finish(job, outcome::FAILED, Some("the worker ended in the middle of it".to_owned()));
+        match self.times.turn().filter(|_| by_schedule) {
+            // Turns of some sources need no key.
+            Some(Turn::All) if !self.key.is_looked_up() => {}
+            Some(turn) => {
+                self.times.plan_after(turn);
+                self.start_by_schedule(turn);
+            }
+            None => self.key.forget(),
         }
-        if let Some(turn) = self.times.turn()
-            && self.key.is_looked_up()
-        {
-            self.times.plan_after(turn);
-            self.start_by_schedule(turn);
+    }
+
+    fn start_for(&mut self, job: &Job) {
+        job.state.store(state::RUNNING, Ordering::Release);
+        let forced = job.sources.load(Ordering::Relaxed) & shared::sources::ANEW != 0;
+        if let Err(ending) = self.start(forced, None) {
+            end(job, ending);
         }
     }
 
@@ -156,22 +172,25 @@ impl Download {
     /// has nothing to do, and reports nothing.
     fn start_by_schedule(&mut self, turn: Turn) {
         if settings::downloads().sites.is_empty() && self.key.is_not_wanted() {
+            self.busy_since = None;
             return;
         }
         let job = tx::run(|| Schema::hold().and_then(|schema| submit::own(&schema, kind::UPDATE, 0)));
         if let (Turn::Own, Ok(Some(job))) = (turn, &job) {
             job.sources.store(shared::sources::OWN, Ordering::Relaxed);
         }
-        let keyless = self.key.is_missing();
-        if let (Err(why), Ok(Some(job))) = (self.start(false, Some(turn)), job) {
-            finish(job, outcome::FAILED, Some(why));
+        let keyless = turn == Turn::All && self.key.is_missing();
+        if let Err(ending) = self.start(false, Some(turn)) {
+            self.busy_since = None;
+            if let Ok(Some(job)) = job {
+                end(job, ending);
+            }
         }
-        // A turn of some sources needs no key.
         if turn == Turn::All {
             self.keyless = if keyless { self.keyless.saturating_add(1) } else { 0 };
         }
         // The server that holds the key may be back long before the schedule's next turn.
-        if turn == Turn::All && keyless {
+        if keyless {
             self.times.try_again(later(self.keyless, LATEST));
         }
     }
@@ -182,21 +201,17 @@ impl Download {
         if busy { Duration::from_millis(100) } else { Duration::MAX }
     }
 
-    fn jobs(&self) -> impl Iterator<Item = &'static Job> + use<> {
-        let database = self.database.to_u32();
-        let jobs = shared::shared().map(|shared| &shared.jobs[..]).unwrap_or_default();
-        jobs.iter().filter(move |job| {
-            job.database.load(Ordering::Acquire) == database && job.kind.load(Ordering::Relaxed) == kind::UPDATE
-        })
-    }
-
-    /// Begins an update: of what a user wants, or of what is due at a turn of the schedules.
-    fn start(&mut self, forced: bool, turn: Option<Turn>) -> Result<(), String> {
+    /// Begins an update: of what a user wants, or of what is due at a turn of the schedules. Where nobody can be asked, the end
+    /// of its job: without a key and other sources, which is as the server was set up, no look for newer files has failed, and
+    /// none will follow that could go well.
+    fn start(&mut self, forced: bool, turn: Option<Turn>) -> Result<(), Ending> {
         let (downloads, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
         let (sites, host) = (downloads.sites.clone(), enrich::url::host_of(&downloads.url).to_owned());
         let ca_file = network.tls_ca_file.clone();
-        let maxmind = match self.key.spend() {
-            Spent::Key(key) => {
+        // MaxMind's server is not asked at a turn of sources with their own schedules.
+        let spent = (turn != Some(Turn::Own)).then(|| self.key.spend());
+        let maxmind = match spent {
+            Some(Spent::Key(key)) => {
                 let account_id = (!downloads.account_id.is_empty()).then_some(downloads.account_id);
                 let credentials = Fingerprint::of(&downloads.url, account_id.as_deref(), &key);
                 let source = Source {
@@ -209,9 +224,10 @@ impl Download {
                 };
                 MaxMind::Asked(Box::new(source), credentials)
             }
-            Spent::Missing(why) | Spent::NotWanted(why) if sites.is_empty() => return Err(why),
-            Spent::Missing(why) => MaxMind::Keyless(why),
-            Spent::NotWanted(_) => MaxMind::Unwanted,
+            Some(Spent::Missing(why)) if sites.is_empty() => return Err((outcome::FAILED, Some(why))),
+            Some(Spent::NotWanted(why)) if sites.is_empty() => return Err((outcome::CANCELLED, Some(why))),
+            Some(Spent::Missing(why)) => MaxMind::Keyless(why),
+            Some(Spent::NotWanted(_)) | None => MaxMind::Unwanted,
         };
         let manifest = maxmind::store().manifest().unwrap_or_default();
         let built = |edition: &Edition| {
@@ -238,7 +254,7 @@ impl Download {
         let thread = std::thread::Builder::new().name("asn download".to_owned());
         if let Err(error) = process::with_signals_blocked(|| thread.spawn(work)) {
             self.note_unready(turn);
-            return Err(format!("a thread cannot be started: {error}"));
+            return Err((outcome::FAILED, Some(format!("a thread cannot be started: {error}"))));
         }
         let corrected = std::mem::take(&mut self.corrected);
         self.running = Some(Running { coming, forced, turn, reloads: self.reloads, corrected, sites, maxmind: host });
@@ -253,6 +269,9 @@ impl Download {
         };
         let Some(running) = self.running.take() else { return };
         self.times.plan_own();
+        if !matches!(found, Some(Err(UpdateError::Busy))) {
+            self.busy_since = None;
+        }
         match found {
             Some(Ok(results)) => self.take_results(&results, &running),
             Some(Err(UpdateError::Busy)) => {
@@ -273,7 +292,6 @@ impl Download {
     }
 
     fn take_results(&mut self, results: &[Told], running: &Running) {
-        self.busy_since = None;
         self.put_off(results, running);
         let (ending, fetched) = self.judge(results, running);
         if !fetched.is_empty() {
@@ -282,28 +300,29 @@ impl Download {
         if running.forced && !fetched.is_empty() {
             self.installing = Some(Installing::new(fetched, ending));
         } else {
-            self.tell(ending);
+            self.jobs.end_running(&ending);
         }
     }
 
-    /// Another process of this server is at it, and records what comes of it. A turn has nothing to say then: it would hide
-    /// a failure of before. Only if the other one has no end, that is a failure.
+    /// Another process of this server is at it, and records what comes of it. A turn has nothing to say then, and the job of
+    /// a user is no look for newer files: it would hide a failure of before. Only if the other one has no end, that is a
+    /// failure.
     fn meet_another(&mut self, turn: Option<Turn>) {
         self.put_off_all(turn, 1);
-        let mut ending = (outcome::DONE, Some(UpdateError::Busy.to_string()));
+        let mut how = outcome::CANCELLED;
         if turn.is_some() {
             if self.busy_since.get_or_insert_with(Instant::now).elapsed() < MOST_BUSY {
-                return self.running_jobs().for_each(release);
+                return self.jobs.release_running();
             }
-            ending.0 = outcome::FAILED;
+            how = outcome::FAILED;
         }
-        self.tell(ending);
+        self.jobs.end_running(&(how, Some(UpdateError::Busy.to_string())));
     }
 
     /// Nothing was done, for a reason that the next turn meets as well.
     fn fail(&mut self, turn: Option<Turn>, why: String) {
         self.note_unready(turn);
-        self.tell((outcome::FAILED, Some(why)));
+        self.jobs.end_running(&(outcome::FAILED, Some(why)));
     }
 
     fn note_unready(&mut self, turn: Option<Turn>) {
@@ -324,23 +343,14 @@ impl Download {
     fn install(&mut self) {
         if let Some(ending) = self.installing.as_mut().and_then(Installing::turn) {
             self.installing = None;
-            self.tell(ending);
+            self.jobs.end_running(&ending);
         }
-    }
-
-    fn tell(&self, (how, detail): Ending) {
-        for job in self.running_jobs() {
-            finish(job, how, detail.clone());
-        }
-    }
-
-    fn running_jobs(&self) -> impl Iterator<Item = &'static Job> + use<> {
-        self.jobs().filter(|job| job.state.load(Ordering::Acquire) == state::RUNNING)
     }
 
     /// What failed before anybody was asked may be right again long before the schedule's next turn.
     fn put_off(&mut self, results: &[Told], running: &Running) {
-        let is_unready = |told: &&Told| matches!(told.done, Done::Failed(DownloadError::Setting(_), _));
+        let is_unready =
+            |told: &&Told| matches!(told.done, Done::Failed(DownloadError::Setting(_) | DownloadError::Secret(_), _));
         let unready: Vec<&Told> = results.iter().filter(is_unready).collect();
         if unready.is_empty() {
             self.unready = 0;
@@ -382,12 +392,6 @@ impl Download {
         }
         ((if failed { outcome::FAILED } else { outcome::DONE }, Some(lines.join("; "))), fetched)
     }
-}
-
-/// Unix microseconds of the next try after so many failures in a row, at the latest after `latest`.
-fn later(failures: u32, latest: Duration) -> i64 {
-    let pause = SOONEST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(latest);
-    time::now_unix_us() + pause.as_micros() as i64
 }
 
 /// The clock of the thread: PostgreSQL's is the main thread's alone.

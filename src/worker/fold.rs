@@ -21,7 +21,12 @@ pub struct Fold {
 impl Fold {
     /// One batch. True: there may be another.
     pub fn turn(&mut self) -> bool {
-        if !settings::fold_ipv4_mapped() || self.look_at.is_some_and(|at| Instant::now() < at) {
+        if !settings::fold_ipv4_mapped() {
+            // What failed before is not wanted any more.
+            watched::succeeded(Work::Fold);
+            return false;
+        }
+        if self.look_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }
         let merged = watched::run(Work::Fold, || {

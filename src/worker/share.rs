@@ -52,7 +52,7 @@ impl Share {
             return;
         }
         let verified = self.verified;
-        let mut trusted = false;
+        let (mut trusted, mut shares_none) = (false, false);
         let now = Instant::now();
         let waits = |edition: &Edition| self.pauses.get(edition.name()).is_some_and(|(until, _)| now < *until);
         let at_work = RefCell::new(None);
@@ -60,7 +60,7 @@ impl Share {
             let Some(schema) = Schema::hold() else { return (false, false) };
             let shares = shares(&schema);
             let may = !matches!(shares, Shares::Untrusted);
-            trusted = may;
+            (trusted, shares_none) = (may, matches!(shares, Shares::Nothing | Shares::Follows));
             if let Some(slot) = shared::here() {
                 slot.shares_no_files.store(!may, Ordering::Relaxed);
             }
@@ -77,6 +77,10 @@ impl Share {
                 }
                 self.pauses
                     .retain(|edition, _| settings::snapshot().maxmind_editions.iter().any(|e| e.name() == edition));
+                if shares_none {
+                    // No file waits where none is to be shared.
+                    self.pauses.clear();
+                }
                 // Tables that may not be read are no success, nor is a file that waits: what failed before is not done yet.
                 if trusted && self.pauses.is_empty() {
                     watched::succeeded(Work::Share);

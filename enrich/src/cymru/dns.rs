@@ -11,7 +11,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverOpts};
@@ -84,7 +84,7 @@ impl Resolver {
     /// Every failure is transient: a time limit, an error code, a reply that does not parse, TXT records of another
     /// service, or a server that does not know the service. None of these means that the address is not announced.
     pub async fn origin(&self, ip: IpAddr) -> Result<Origin, Failure> {
-        self.counted(async |server| match server.txt(&names::origin(ip)).await? {
+        self.counted(async |attempt| match attempt.txt(&names::origin(ip)).await? {
             None => Ok(Origin::NotAnnounced),
             Some(records) => grammar::origin(ip, records.iter().map(Vec::as_slice)).ok_or_else(foreign),
         })
@@ -96,7 +96,7 @@ impl Resolver {
     /// # Errors
     /// As for [`origin`](Resolver::origin).
     pub async fn as_name(&self, asn: u32) -> Result<Option<AsName>, Failure> {
-        self.counted(async |server| match server.txt(&names::autonomous_system(asn)).await? {
+        self.counted(async |attempt| match attempt.txt(&names::autonomous_system(asn)).await? {
             None => Ok(None),
             Some(records) => {
                 records.iter().find_map(|record| grammar::as_name(asn, record)).map(Some).ok_or_else(foreign)
@@ -106,11 +106,11 @@ impl Resolver {
     }
 
     /// Asks the current server, and goes over to the next one if that fails.
-    async fn counted<T>(&self, ask: impl AsyncFnOnce(&Server) -> Result<T, Failure>) -> Result<T, Failure> {
+    async fn counted<T>(&self, ask: impl AsyncFnOnce(&Attempt) -> Result<T, Failure>) -> Result<T, Failure> {
         let current = self.current.load(Ordering::Relaxed);
-        let server = &self.servers[current % self.servers.len()];
-        let answer = tokio::time::timeout(self.timeout, ask(server)).await.unwrap_or_else(|_| {
-            server.was_silent();
+        let attempt = Attempt { server: &self.servers[current % self.servers.len()], under_way: Mutex::new(None) };
+        let answer = tokio::time::timeout(self.timeout, ask(&attempt)).await.unwrap_or_else(|_| {
+            attempt.ran_out();
             Err(failure(&NetError::Timeout))
         });
         if answer.is_err() {
@@ -145,6 +145,8 @@ struct Server {
     streams: NameServerPool<OneDatagram>,
     /// Until when it is asked over TCP: its datagrams got lost.
     by_stream: Mutex<Option<Instant>>,
+    /// It takes questions without EDNS alone.
+    is_plain: AtomicBool,
     /// When it was last found out whether it knows the service, and whether it does.
     probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -166,10 +168,64 @@ impl Server {
             datagrams: pool(&[ProtocolConfig::Udp, ProtocolConfig::Tcp])?,
             streams: pool(&[ProtocolConfig::Tcp])?,
             by_stream: Mutex::new(None),
+            is_plain: AtomicBool::new(false),
             probed: tokio::sync::Mutex::new(None),
         })
     }
 
+    /// One question on one way; without EDNS where the server does not know that (RFC 6891, 7), which costs one more
+    /// question once.
+    async fn ask(&self, way: Way, name: &Name) -> Result<DnsResponse, NetError> {
+        let pool = match way {
+            Way::Datagrams => &self.datagrams,
+            Way::Stream => &self.streams,
+        };
+        let edns = !self.is_plain.load(Ordering::Relaxed);
+        let answer = one_lookup(pool, name, edns).await;
+        if !edns || !is_format_error(&answer) {
+            return answer;
+        }
+        let plain = one_lookup(pool, name, false).await;
+        if !is_format_error(&plain) && !matches!(plain, Err(NetError::Timeout)) {
+            self.is_plain.store(true, Ordering::Relaxed);
+        }
+        plain
+    }
+
+    /// The other way is tried next: other than this one, since many questions may end in the same silence.
+    fn was_silent(&self, way: Way) {
+        self.set_by_stream(match way {
+            Way::Datagrams => Some(Instant::now() + BY_STREAM),
+            Way::Stream => None,
+        });
+    }
+
+    fn is_by_stream(&self) -> bool {
+        self.by_stream.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set_by_stream(&self, until: Option<Instant>) {
+        *self.by_stream.lock() = until;
+    }
+}
+
+/// How a question goes to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Over UDP, and over TCP where an answer is too long for it.
+    Datagrams,
+    /// Over TCP alone.
+    Stream,
+}
+
+/// One attempt at one server.
+struct Attempt<'a> {
+    server: &'a Server,
+    /// The way of the question that has no answer yet.
+    under_way: Mutex<Option<Way>>,
+}
+
+impl Attempt<'_> {
     /// The TXT records of a name; `None` where the name, or a TXT record of it, does not exist. That counts from a server
     /// that knows the service: else everything would seem not to exist.
     async fn txt(&self, name: &str) -> Result<Option<Vec<Vec<u8>>>, Failure> {
@@ -183,7 +239,7 @@ impl Server {
 
     /// Whether a permanent name of the service exists. `since`: later results count.
     async fn knows_the_service(&self, since: Instant) -> Result<bool, Failure> {
-        let mut probed = self.probed.lock().await;
+        let mut probed = self.server.probed.lock().await;
         if let Some((at, knows)) = *probed
             && (at >= since || at.elapsed() < if knows { KNOWS } else { KNOWS_NOT })
         {
@@ -204,44 +260,47 @@ impl Server {
     /// One question: over UDP, or, after a silence, over TCP. A firewall may let only one of them through.
     async fn lookup(&self, name: &str) -> Result<Found, Failure> {
         let name = Name::from_ascii(name).map_err(|error| Failure::permanent(format!("not a DNS name: {error}")))?;
-        if self.is_by_stream() {
-            match one_lookup(&self.streams, &name).await {
-                Err(NetError::Timeout) => {
-                    self.set_by_stream(None);
-                    return Err(failure(&NetError::Timeout));
-                }
+        if self.server.is_by_stream() {
+            match self.ask(Way::Stream, &name).await {
                 // No server listens there: nothing was asked yet.
-                Err(NetError::Io(_) | NetError::NoConnections) => self.set_by_stream(None),
+                Err(NetError::Io(_) | NetError::NoConnections) => self.server.set_by_stream(None),
                 answer => return found(answer, &name),
             }
         }
-        let answer = one_lookup(&self.datagrams, &name).await;
+        found(self.ask(Way::Datagrams, &name).await, &name)
+    }
+
+    async fn ask(&self, way: Way, name: &Name) -> Result<DnsResponse, NetError> {
+        *self.under_way.lock() = Some(way);
+        let answer = self.server.ask(way, name).await;
+        *self.under_way.lock() = None;
         if matches!(answer, Err(NetError::Timeout)) {
-            self.was_silent();
+            self.server.was_silent(way);
         }
-        found(answer, &name)
+        answer
     }
 
-    /// The other way is tried next.
-    fn was_silent(&self) {
-        let next = if self.is_by_stream() { None } else { Some(Instant::now() + BY_STREAM) };
-        self.set_by_stream(next);
-    }
-
-    fn is_by_stream(&self) -> bool {
-        self.by_stream.lock().is_some_and(|until| Instant::now() < until)
-    }
-
-    fn set_by_stream(&self, until: Option<Instant>) {
-        *self.by_stream.lock() = until;
+    /// The time of the attempt is over. An attempt that waits for another one's answer tells nothing about its own way.
+    fn ran_out(&self) {
+        if let Some(way) = self.under_way.lock().take() {
+            self.server.was_silent(way);
+        }
     }
 }
 
-async fn one_lookup(pool: &NameServerPool<OneDatagram>, name: &Name) -> Result<DnsResponse, NetError> {
+async fn one_lookup(pool: &NameServerPool<OneDatagram>, name: &Name, edns: bool) -> Result<DnsResponse, NetError> {
     let mut options = DnsRequestOptions::default();
-    options.use_edns = true;
+    options.use_edns = edns;
     options.recursion_desired = true;
     pool.lookup(Query::query(name.clone(), RecordType::TXT), options).first_answer().await
+}
+
+fn is_format_error(answer: &Result<DnsResponse, NetError>) -> bool {
+    match answer {
+        Ok(response) => response.response_code == ResponseCode::FormErr,
+        Err(NetError::Dns(DnsError::ResponseCode(code))) => *code == ResponseCode::FormErr,
+        Err(_) => false,
+    }
 }
 
 fn found(answer: Result<DnsResponse, NetError>, name: &Name) -> Result<Found, Failure> {

@@ -46,6 +46,8 @@ pub struct Seen {
     /// How many were seen before.
     pub before: usize,
     pub tcp: bool,
+    /// Whether it has a record of EDNS.
+    pub edns: bool,
 }
 
 type Answer = dyn Fn(&Seen) -> Say + Send + Sync;
@@ -120,7 +122,7 @@ fn reply(query: &[u8], tcp: bool, seen: &Mutex<Vec<Seen>>, answer: &Answer) -> O
     let query_seen = {
         let mut seen = seen.lock().unwrap();
         let before = seen.iter().filter(|seen| seen.name == name).count();
-        seen.push(Seen { name, before, tcp });
+        seen.push(Seen { name, before, tcp, edns: query[10..12] != [0, 0] });
         seen.last().cloned().unwrap()
     };
     let (flags, answers, authority): (u16, Vec<Vec<u8>>, Vec<Vec<u8>>) = match answer(&query_seen) {

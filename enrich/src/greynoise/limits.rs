@@ -39,12 +39,29 @@ fn reset(value: &str, now: Micros) -> Option<Duration> {
     until(at, now)
 }
 
-/// Of `RateLimit: "default";r=0;t=30` and of its older form, `limit=10, remaining=0, reset=30`.
+/// Of `RateLimit: "default";r=0;t=30` and of its older form, `limit=10, remaining=0, reset=30`. Of several limits, the one
+/// of which nothing is left; if none says so, the longest.
 fn structured(value: &str, now: Micros) -> Option<Duration> {
-    value.split([',', ';']).find_map(|part| {
-        let (name, value) = part.trim().split_once('=')?;
-        matches!(name, "t" | "reset").then(|| reset(value, now)).flatten()
-    })
+    let mut in_quotes = false;
+    // A name in quotes may have any characters.
+    let bare = value.chars().filter(|c| {
+        in_quotes ^= *c == '"';
+        !in_quotes
+    });
+    let bare: String = bare.collect();
+    let limits = bare.split(',').filter_map(|limit| {
+        let parts = limit.split(';').filter_map(|part| part.trim().split_once('='));
+        let (mut is_hit, mut wait) = (false, None);
+        for (name, value) in parts {
+            match name {
+                "r" => is_hit = value.bytes().all(|digit| digit == b'0'),
+                "t" | "reset" => wait = reset(value, now),
+                _ => {}
+            }
+        }
+        Some((is_hit, wait?))
+    });
+    limits.max().map(|(_, wait)| wait)
 }
 
 /// More digits than fit are a long wait, not garbage.

@@ -60,9 +60,6 @@ fn elements(text: &str) -> impl Iterator<Item = &str> {
 
 impl Entry {
     fn parse(text: &str) -> Option<Entry> {
-        if text == "*" {
-            return Some(Entry { host: Host::All, port: None });
-        }
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
         if let Ok(network) = bare.parse() {
             return Some(Entry { host: Host::Network(network), port: None });
@@ -71,6 +68,9 @@ impl Entry {
             Some((host, port)) => (host, Some(port.parse().ok()?)),
             None => (text, None),
         };
+        if host == "*" {
+            return Some(Entry { host: Host::All, port });
+        }
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         if let Ok(network) = bare.parse() {
             return Some(Entry { host: Host::Network(network), port });

@@ -47,9 +47,27 @@ pub struct Proxy {
     exempt: Exempt,
 }
 
-/// A header's value, wiped when it is dropped.
+/// A header's value, wiped when it is dropped; and where the credentials are named.
 #[derive(Clone, PartialEq, Eq)]
-struct Authorization(Zeroizing<String>);
+struct Authorization(Zeroizing<String>, Place);
+
+/// Where a proxy or its credentials are named, in the words of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One of our settings.
+    Setting(&'static str),
+    /// A variable of the server's environment.
+    Variable(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Setting(name) => write!(f, "asn_inventory.{name}"),
+            Place::Variable(name) => write!(f, "{name} in the server's environment"),
+        }
+    }
+}
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,14 +81,16 @@ struct Named {
     port: u16,
     /// Credentials that stand in the environment's URL.
     inside: Option<Secret>,
-    from: &'static str,
+    from: Place,
 }
+
+const CREDENTIALS: Place = Place::Setting("https_proxy_credentials");
 
 impl Plan {
     /// The proxy; `None`: none is wanted. `secret` looks the reference up, which may take as long as every look does.
     ///
     /// # Errors
-    /// The setting, and its error as a sentence. It holds no part of a password.
+    /// The setting or the variable, and its error as a sentence. It holds no part of a password.
     pub fn proxy(
         &self,
         environment: &Environment,
@@ -78,13 +98,15 @@ impl Plan {
     ) -> Result<Option<Proxy>, String> {
         let Some(Named { host, port, inside, from }) = self.address(environment)? else { return Ok(None) };
         let credentials = match self.credentials.trim() {
-            "" => inside,
+            "" => inside.map(|pair| (pair, from)),
             text => {
-                let reference = Reference::parse(text).map_err(|e| format!("https_proxy_credentials: {e}"))?;
-                Some(secret(&reference).map_err(|e| format!("https_proxy_credentials cannot be resolved: {e}"))?)
+                let reference = Reference::parse(text).map_err(|e| format!("{CREDENTIALS}: {e}"))?;
+                let pair = secret(&reference).map_err(|e| format!("{CREDENTIALS} cannot be resolved: {e}"))?;
+                Some((pair, CREDENTIALS))
             }
         };
-        let authorization = credentials.map(|pair| basic(&pair)).transpose().map_err(|why| format!("{from}: {why}"))?;
+        let header = |(pair, place): (Secret, Place)| basic(&pair, place).map_err(|why| format!("{place}: {why}"));
+        let authorization = credentials.map(header).transpose()?;
         Ok(Some(Proxy { host, port, authorization, exempt: self.exempt(environment)? }))
     }
 
@@ -93,7 +115,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::proxy`].
-    pub fn named(&self, environment: &Environment) -> Result<Option<(String, &'static str)>, String> {
+    pub fn named(&self, environment: &Environment) -> Result<Option<(String, Place)>, String> {
         let Some(Named { host, port, from, .. }) = self.address(environment)? else { return Ok(None) };
         self.exempt(environment)?;
         Ok(Some((format!("{host}:{port}"), from)))
@@ -101,23 +123,24 @@ impl Plan {
 
     fn address(&self, environment: &Environment) -> Result<Option<Named>, String> {
         if !self.https_proxy.trim().is_empty() {
-            let (host, port) = address(&self.https_proxy).map_err(|why| format!("https_proxy: {why}"))?;
-            return Ok(Some(Named { host, port, inside: None, from: "https_proxy" }));
+            let from = Place::Setting("https_proxy");
+            let (host, port) = address(&self.https_proxy).map_err(|why| format!("{from}: {why}"))?;
+            return Ok(Some(Named { host, port, inside: None, from }));
         }
         let found = ["https_proxy", "HTTPS_PROXY"].into_iter().find_map(|name| Some((name, environment.get(name)?)));
         let Some((name, text)) = found.map(|(name, text)| (name, Zeroizing::new(text))) else { return Ok(None) };
-        let refused = |why: &str| format!("{name} in the server's environment: {why}");
+        let from = Place::Variable(name);
         // There, and only there, a password may stand in it: the environment is one of the places for secrets.
         let (plain, inside) = split_user(&text);
         let inside =
             inside.map(|user| Secret::new(percent_encoding::percent_decode_str(user).decode_utf8_lossy().into()));
-        let (host, port) = address(&plain).map_err(refused)?;
-        Ok(Some(Named { host, port, inside, from: name }))
+        let (host, port) = address(&plain).map_err(|why| format!("{from}: {why}"))?;
+        Ok(Some(Named { host, port, inside, from }))
     }
 
     fn exempt(&self, environment: &Environment) -> Result<Exempt, String> {
         if !self.no_proxy.trim().is_empty() {
-            return Exempt::parse(&self.no_proxy).map_err(|why| format!("no_proxy: {why}"));
+            return Exempt::parse(&self.no_proxy).map_err(|why| format!("{}: {why}", Place::Setting("no_proxy")));
         }
         let found = ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| environment.get(name));
         // Other programs read it as well, and in other spellings: what we do not understand is not meant for us.
@@ -169,7 +192,7 @@ fn split_user(text: &str) -> (String, Option<&str>) {
     }
 }
 
-fn basic(pair: &Secret) -> Result<Authorization, &'static str> {
+fn basic(pair: &Secret, place: Place) -> Result<Authorization, &'static str> {
     let pair = pair.expose();
     if !pair.contains(':') || pair.chars().any(char::is_control) {
         return Err("The credentials must be user:password.");
@@ -177,7 +200,7 @@ fn basic(pair: &Secret) -> Result<Authorization, &'static str> {
     let mut out = Zeroizing::new(String::with_capacity(6 + pair.len().div_ceil(3) * 4));
     out.push_str("Basic ");
     STANDARD.encode_string(pair, &mut out);
-    Ok(Authorization(out))
+    Ok(Authorization(out, place))
 }
 
 impl Proxy {

@@ -87,10 +87,26 @@ fn credentials_are_sent_to_the_proxy_alone() {
         assert!(!format!("{through:?}").contains("hunter2") && !format!("{through:?}").contains("bWU6"));
     }
     assert!(fake.seen().iter().all(|seen| seen.header("proxy-authorization").is_none()));
-    let without = proxy(plan(&at, "", ""), &[]).unwrap().unwrap();
-    let refused = ask(&fake, FAR, Some(&without)).unwrap_err();
-    assert!(refused.contains("does not accept the credentials") && refused.contains(&way.name()), "{refused}");
-    assert!(refused.contains(FAR), "{refused}");
+    // What is refused is told by the place that names it.
+    let wrong = at.replace("http://", "http://me:hunter3@");
+    for (plan, variables, place) in [
+        (plan(&at, "", ""), vec![], "wants credentials (407), and asn_inventory.https_proxy_credentials is not set"),
+        (
+            plan(&at, "", "env:PROXY_LOGIN"),
+            vec![("PROXY_LOGIN", "me:hunter3")],
+            "does not accept the credentials of asn_inventory.https_proxy_credentials (407)",
+        ),
+        (
+            plan("", "", ""),
+            vec![("https_proxy", wrong.as_str())],
+            "does not accept the credentials of https_proxy in the server's environment (407)",
+        ),
+    ] {
+        let through = proxy(plan, &variables).unwrap().unwrap();
+        let refused = ask(&fake, FAR, Some(&through)).unwrap_err();
+        assert!(refused.starts_with(&format!("the proxy {} {place}, asked for {FAR}:", way.name())), "{refused}");
+        assert!(!refused.contains("hunter"), "{refused}");
+    }
 }
 
 #[test]
@@ -142,16 +158,27 @@ fn settings_stand_before_the_environment_and_name_no_password() {
         (plan("p:1", "hunter2 ?", ""), vec![], "no_proxy: Hosts"),
         (plan("p:1", "", "hunter2:hunter2"), vec![], "https_proxy_credentials: not a reference"),
         (plan("p:1", "", "env:A"), vec![], "https_proxy_credentials cannot be resolved: env:A: "),
-        (plan("p:1", "", "env:A"), vec![("A", "hunter2")], "The credentials must be user:password"),
         (
-            plan("", "", ""),
-            vec![("HTTPS_PROXY", "socks5://me:hunter2@p:1")],
-            "HTTPS_PROXY in the server's environment: ",
+            plan("p:1", "", "env:A"),
+            vec![("A", "hunter2")],
+            "https_proxy_credentials: The credentials must be user:password",
         ),
     ] {
         let refused = proxy(plan, &variables).unwrap_err();
-        assert!(refused.contains(why) && !refused.contains("hunter2"), "{why}: {refused}");
+        assert!(refused.starts_with(&format!("asn_inventory.{why}")) && !refused.contains("hunter2"), "{refused}");
     }
+    for (name, text, why) in [
+        ("HTTPS_PROXY", "socks5://me:hunter2@p:1", "It must begin with http://"),
+        ("HTTPS_PROXY", "http://hunter2@p:1", "The credentials must be user:password"),
+        ("https_proxy", "http://hunter2@p:1", "The credentials must be user:password"),
+    ] {
+        let refused = proxy(plan("", "", ""), &[(name, text)]).unwrap_err();
+        assert!(refused.starts_with(&format!("{name} in the server's environment: {why}")), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+    let named = |plan: Plan| plan.named(&environment(&env)).unwrap().map(|(name, place)| format!("{name} {place}"));
+    assert_eq!(named(plan("", "", "")).unwrap(), "one:1 https_proxy in the server's environment");
+    assert_eq!(named(plan("three:3", "", "")).unwrap(), "three:3 asn_inventory.https_proxy");
 }
 
 #[test]
@@ -181,8 +208,10 @@ fn no_proxy_is_read_as_other_programs_read_it() {
     }
     assert!(exempt.covers("port.example", 8443));
     assert!(Exempt::parse("*").unwrap().covers("any.example", 1));
+    let on_a_port = Exempt::parse("*:443").unwrap();
+    assert!(on_a_port.covers("any.example", 443) && !on_a_port.covers("any.example", 1));
     assert!(!Exempt::parse("").unwrap().covers("any.example", 1));
-    for text in ["?", "a b/c", "https://x", "*x*", "a:b", ".", "host:99999"] {
+    for text in ["?", "a b/c", "https://x", "*x*", "a:b", ".", "host:99999", "*:", "*:x"] {
         assert!(Exempt::parse(text).is_err(), "{text}");
     }
     assert_eq!(Exempt::parse_leniently("?, a.example"), Exempt::parse("a.example").unwrap());

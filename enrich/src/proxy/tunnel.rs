@@ -16,7 +16,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error};
 
-use super::Proxy;
+use super::{Place, Proxy};
 
 /// An answer to CONNECT has a few lines.
 const MAX_ANSWER: usize = 16 << 10;
@@ -28,10 +28,13 @@ pub(crate) enum ProxyError {
     #[error("the proxy {proxy} cannot be reached: {why}")]
     Unreachable { proxy: String, why: String },
     /// 407.
+    #[error("the proxy {proxy} does not accept the credentials of {place} (407), asked for {target}")]
+    Credentials { proxy: String, target: String, place: Place },
+    /// 407, and there are none.
     #[error(
-        "the proxy {proxy} does not accept the credentials of asn_inventory.https_proxy_credentials (407), asked for {target}"
+        "the proxy {proxy} wants credentials (407), and asn_inventory.https_proxy_credentials is not set, asked for {target}"
     )]
-    Credentials { proxy: String, target: String },
+    NoCredentials { proxy: String, target: String },
     /// Any other status that is not a success.
     #[error("the proxy {proxy} answers with status {status}, asked for {target}")]
     Status { proxy: String, target: String, status: u16 },
@@ -186,7 +189,10 @@ fn open(transport: &mut impl Transport, proxy: &Proxy, target: &str, clock: &Clo
             transport.buffers().input_consume(end + 4);
             return match status {
                 Some(200..=299) => Ok(()),
-                Some(407) => Err(ProxyError::Credentials { proxy: name, target }),
+                Some(407) => Err(match &proxy.authorization {
+                    Some(authorization) => ProxyError::Credentials { proxy: name, target, place: authorization.1 },
+                    None => ProxyError::NoCredentials { proxy: name, target },
+                }),
                 Some(status) => Err(ProxyError::Status { proxy: name, target, status }),
                 None => Err(ProxyError::NotHttp { proxy: name, target }),
             };

@@ -102,4 +102,4 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,10 +5,10 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use super::{Reference, Resolver, Secret, SecretError};
+use super::{Reference, Resolver, Secret, SecretError, resolve};
 
 /// How long an answer may be used again.
 pub const KEPT: Duration = Duration::from_secs(60);
@@ -22,6 +22,8 @@ pub enum Accept {
     Found,
     /// That none was found, as well.
     Any,
+    /// A secret that was found; that none was found, since then.
+    Since(Instant),
 }
 
 /// The answers, shared by all resolvers of a process. Only those of programs are kept: variables and files cost
@@ -37,6 +39,19 @@ type Slot = Arc<Mutex<Option<Answer>>>;
 struct Answer {
     at: Instant,
     found: Result<Secret, SecretError>,
+    /// A secret was found, and is what was wanted.
+    is_good: bool,
+}
+
+impl Accept {
+    fn takes(self, answer: &Answer) -> bool {
+        match self {
+            Accept::Nothing => false,
+            Accept::Found => answer.is_good,
+            Accept::Any => true,
+            Accept::Since(begun) => answer.is_good || answer.at >= begun,
+        }
+    }
 }
 
 impl fmt::Debug for Recent {
@@ -46,6 +61,12 @@ impl fmt::Debug for Recent {
 }
 
 impl Recent {
+    /// The one of this process.
+    pub fn of_process() -> Arc<Recent> {
+        static ALL: LazyLock<Arc<Recent>> = LazyLock::new(Arc::default);
+        Arc::clone(&ALL)
+    }
+
     /// The key that `reference` names, and how old that answer is. `now` is read again after waiting. May take as long as two
     /// programs do.
     pub fn resolve(
@@ -55,30 +76,49 @@ impl Recent {
         accept: Accept,
         now: impl Fn() -> Instant,
     ) -> (Result<Secret, SecretError>, Duration) {
+        self.ask(resolver, reference, accept, now, |secret| resolve::as_key(reference, secret))
+    }
+
+    /// As [`Recent::resolve`], for a value that need not be a key. Both have one answer.
+    pub(super) fn value(
+        &self,
+        resolver: &Resolver,
+        reference: &Reference,
+        accept: Accept,
+    ) -> Result<Secret, SecretError> {
+        self.ask(resolver, reference, accept, Instant::now, Ok).0
+    }
+
+    fn ask(
+        &self,
+        resolver: &Resolver,
+        reference: &Reference,
+        accept: Accept,
+        now: impl Fn() -> Instant,
+        judge: impl Fn(Secret) -> Result<Secret, SecretError>,
+    ) -> (Result<Secret, SecretError>, Duration) {
         let Some(program) = resolver.program_of(reference) else {
-            return (resolver.key(reference), Duration::ZERO);
+            return (resolver.look(reference).and_then(judge), Duration::ZERO);
         };
         let slot = self.locked(|answers| answers.entry((reference.clone(), program)).or_default().clone());
         let mut slot = slot.lock();
-        if let Some(answer) = &*slot {
+        if let Some(answer) = &mut *slot {
             let age = now().saturating_duration_since(answer.at);
-            let will_do = match accept {
-                Accept::Nothing => false,
-                Accept::Found => answer.found.is_ok(),
-                Accept::Any => true,
-            };
-            if will_do && age < KEPT {
-                return (answer.found.clone(), age);
+            if accept.takes(answer) && age < KEPT {
+                let judged = answer.found.clone().and_then(judge);
+                answer.is_good &= judged.is_ok();
+                return (judged, age);
             }
         }
-        let found = resolver.key(reference);
-        *slot = Some(Answer { at: now(), found: found.clone() });
-        (found, Duration::ZERO)
+        let found = resolver.look(reference);
+        let judged = found.clone().and_then(judge);
+        *slot = Some(Answer { at: now(), found, is_good: judged.is_ok() });
+        (judged, Duration::ZERO)
     }
 
     /// The error may be fixed.
     pub fn forget_failures(&self) {
-        self.keep(|answer| answer.found.is_ok());
+        self.keep(|answer| answer.is_good);
     }
 
     /// Drops unused answers: no secret stays in memory longer than needed.
@@ -108,6 +148,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::proxy::Plan;
     use crate::secrets::Commands;
     use crate::secrets::fake::Directory;
     use crate::secrets::tests::WRITING;
@@ -138,6 +179,12 @@ mod tests {
             let _spawning = WRITING.read();
             let (found, age) = self.recent.resolve(&self.resolver, &self.reference, accept, || now);
             found.ok().map(|secret| (secret.expose().to_owned(), age))
+        }
+
+        /// By the resolver itself.
+        fn value(&self) -> Result<String, SecretError> {
+            let _spawning = WRITING.read();
+            self.resolver.resolve(&self.reference).map(|secret| secret.expose().to_owned())
         }
 
         fn runs(&self) -> usize {
@@ -181,6 +228,62 @@ mod tests {
         site.recent.forget_failures();
         assert_eq!(site.ask(Accept::Any, start).unwrap().0, "one");
         assert_eq!(site.runs(), 3);
+    }
+
+    #[test]
+    fn what_is_no_key_is_a_failure_for_who_wants_one() {
+        let (mut site, start) = (Site::new(), Instant::now());
+        site.directory.write("key", "NAME=value");
+        site.resolver.recent = Some((Arc::default(), Accept::Any));
+        let recent = site.resolver.recent.clone().unwrap().0;
+        let run = |site: &Site, accept| {
+            let _spawning = WRITING.read();
+            recent.resolve(&site.resolver, &site.reference, accept, || start).0.is_ok()
+        };
+        assert_eq!(site.value().unwrap(), "NAME=value");
+        assert!(!run(&site, Accept::Any));
+        assert_eq!(site.runs(), 1);
+        assert!(!run(&site, Accept::Found));
+        assert_eq!(site.runs(), 2);
+        recent.forget_failures();
+        site.directory.write("key", "one");
+        assert!(run(&site, Accept::Any));
+        assert_eq!(site.runs(), 3);
+    }
+
+    #[test]
+    fn credentials_of_the_proxy_and_keys_have_one_answer() {
+        let mut site = Site::new();
+        site.directory.write("key", "me:hunter2");
+        let credentials = site.reference.to_string();
+        site.resolver.proxy = Some(Plan { https_proxy: "p:1".to_owned(), credentials, ..Plan::default() });
+        site.resolver.recent = Some((Arc::default(), Accept::Any));
+        // As after a reload: with a resolver of its own.
+        let again = site.resolver.clone();
+        let _spawning = WRITING.read();
+        for resolver in [&site.resolver, &again] {
+            assert!(resolver.proxy().unwrap().is_some());
+            assert_eq!(resolver.key(&site.reference).unwrap().expose(), "me:hunter2");
+        }
+        assert_eq!(site.runs(), 1);
+    }
+
+    #[test]
+    fn a_failure_of_before_does_not_count_for_who_begins() {
+        let mut site = Site::new();
+        let recent = Arc::new(Recent::default());
+        let begin = |site: &mut Site| {
+            site.resolver.recent = Some((Arc::clone(&recent), Accept::Since(Instant::now())));
+        };
+        begin(&mut site);
+        assert!(site.value().is_err() && site.value().is_err());
+        assert_eq!(site.runs(), 1);
+        site.directory.write("key", "one");
+        begin(&mut site);
+        assert_eq!(site.value().unwrap(), "one");
+        begin(&mut site);
+        assert_eq!(site.value().unwrap(), "one");
+        assert_eq!(site.runs(), 2);
     }
 
     #[test]

@@ -1,16 +1,27 @@
 //! From a reference to its value.
 
+use std::time::Instant;
+
 use super::error::{SecretError, Why};
 use super::resolver::Resolver;
 use super::{Reference, Secret, local, value, vault, vendor};
 use crate::proxy::Proxy;
 
 impl Resolver {
-    /// The value that `reference` names. May take as long as [`super::TIME_LIMIT`].
+    /// The value that `reference` names, or that a program printed for it lately. May take as long as
+    /// [`super::TIME_LIMIT`].
     ///
     /// # Errors
     /// [`SecretError`].
     pub fn resolve(&self, reference: &Reference) -> Result<Secret, SecretError> {
+        match &self.recent {
+            Some((recent, accept)) => recent.value(self, reference, *accept),
+            None => self.look(reference),
+        }
+    }
+
+    /// The value as it is now.
+    pub(super) fn look(&self, reference: &Reference) -> Result<Secret, SecretError> {
         let found = match reference {
             Reference::Env(name) => local::env(self, name),
             Reference::File(path) => local::file(path, &self.owners),
@@ -43,10 +54,17 @@ impl Resolver {
     /// # Errors
     /// [`SecretError`].
     pub fn key(&self, reference: &Reference) -> Result<Secret, SecretError> {
-        let secret = self.resolve(reference)?;
-        match value::not_a_key(secret.expose()) {
-            None => Ok(secret),
-            Some(why) => Err(SecretError { reference: reference.clone(), why: Why::Refused(why.to_owned()) }),
+        match &self.recent {
+            Some((recent, accept)) => recent.resolve(self, reference, *accept, Instant::now).0,
+            None => self.look(reference).and_then(|secret| as_key(reference, secret)),
         }
+    }
+}
+
+/// The value of a reference, if it can be a key.
+pub(super) fn as_key(reference: &Reference, secret: Secret) -> Result<Secret, SecretError> {
+    match value::not_a_key(secret.expose()) {
+        None => Ok(secret),
+        Some(why) => Err(SecretError { reference: reference.clone(), why: Why::Refused(why.to_owned()) }),
     }
 }

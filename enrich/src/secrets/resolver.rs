@@ -1,9 +1,11 @@
 //! Resolving references to values: plain data, and the program that a reference runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Reference;
 use super::allowed::{Commands, Environment, Owners, Patterns, Program};
+use super::recent::{Accept, Recent};
 use crate::proxy::Plan;
 
 /// Turns references into values. Plain data: the settings, and the environment they are resolved in.
@@ -22,6 +24,8 @@ pub struct Resolver {
     pub proxy: Option<Plan>,
     /// Whose files may hold secrets.
     pub owners: Owners,
+    /// What programs printed lately, and which of it will do; `None`: each look runs its program.
+    pub recent: Option<(Arc<Recent>, Accept)>,
 }
 
 impl Resolver {

@@ -20,7 +20,7 @@ fn with(variables: &[(&str, &str)]) -> Resolver {
 
 /// A child that another test spawns while we write a program holds it open for writing until its own exec, and a file
 /// open for writing cannot be run: so no test spawns while another writes.
-pub(super) static WRITING: RwLock<()> = RwLock::new(());
+pub(crate) static WRITING: RwLock<()> = RwLock::new(());
 
 fn resolve(resolver: &Resolver, reference: &str) -> Result<String, SecretError> {
     let _spawning = WRITING.read();
@@ -306,13 +306,12 @@ fn who_ends_takes_what_runs_with_him_and_starts_nothing_more() {
         });
         let started = Instant::now();
         while fs::read_to_string(&note).map_or(true, |pids| !pids.ends_with('\n')) {
-            assert!(started.elapsed() < Duration::from_secs(9), "it did not begin");
+            assert!(started.elapsed() < Duration::from_secs(60), "it did not begin");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let ended = Instant::now();
         running.end();
-        assert!(hanging.join().unwrap().is_err());
-        assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
+        let Err(program::Trouble::Ended(how)) = hanging.join().unwrap() else { panic!("it did not run") };
+        assert_eq!(how, program::How::Signal(nix::sys::signal::Signal::SIGKILL));
     });
     for pid in fs::read_to_string(&note).unwrap().split_whitespace() {
         assert!(gone(pid), "{pid} lives on");

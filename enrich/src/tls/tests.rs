@@ -52,6 +52,11 @@ fn a_file_that_adds_nothing_is_refused_by_name() {
     let missing = std::env::temp_dir().join(format!("enrich-tls-{}-missing", std::process::id()));
     refused(&missing);
     assert!(refused(&std::env::temp_dir()).contains("not a regular file"));
+    // A pipe without a writer must not stop the worker.
+    let pipe = TempFile::new("pipe", b"");
+    fs::remove_file(&pipe.0).unwrap();
+    nix::unistd::mkfifo(&pipe.0, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(refused(&pipe.0).contains("not a regular file"));
     let empty = TempFile::new("empty", b"");
     assert!(refused(&empty.0).contains("no certificate"));
     let text = TempFile::new("text", b"no PEM at all\xff\0");

@@ -1,19 +1,30 @@
 //! The key that MaxMind's files are downloaded with: looked up for each download, and not kept in between.
 
+use std::time::{Duration, Instant};
+
 use enrich::secrets::{Accept, Reference, Secret};
 
 use crate::network::secrets;
 use crate::network::secrets::Look;
 use crate::settings;
+use crate::shared::checks::found;
 
 const SETTING: &str = "maxmind_license_key";
+/// How often a file that should hold the key and does not is looked at again, so that it is no news for ever that it did not.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The key, and whether there is any.
 #[derive(Default)]
 pub(super) struct LicenseKey {
     found: Found,
+    /// As it is set.
+    reference: String,
+    /// It was set, so that there should be a key.
+    was_set: bool,
     /// Whether the reference leads anywhere at all, looked up after settings were read.
     probe: Option<Look>,
+    /// When that is looked up again.
+    probe_at: Option<Instant>,
     /// The last message about it.
     said: String,
 }
@@ -47,26 +58,50 @@ impl LicenseKey {
     pub fn configure(&mut self) {
         // The running look-up may be of another reference than the present one.
         self.found = Found::Unknown;
-        let reference = Reference::parse(&settings::downloads().license_key).ok();
+        let reference = settings::downloads().license_key;
+        self.was_set = secrets::was_set(SETTING);
+        if reference.is_empty() {
+            secrets::note(SETTING, found::NONE);
+        } else if reference != self.reference {
+            // What was found in another place says nothing of this one.
+            secrets::note(SETTING, found::UNKNOWN);
+        }
+        self.reference = reference;
+        self.begin_probe();
+    }
+
+    fn begin_probe(&mut self) {
+        self.probe_at = None;
+        let reference = Reference::parse(&self.reference).ok();
         let local = reference.filter(|at| matches!(at, Reference::Env(_) | Reference::File(_)));
         self.probe = local
-            .filter(|_| secrets::was_set(SETTING))
             .and_then(|reference| Look::start(settings::network().resolver(), reference, Accept::Nothing).ok());
     }
 
     /// Takes what came.
     pub fn turn(&mut self) {
-        if let Some((found, _)) = self.probe.as_ref().and_then(Look::take) {
+        if self.probe_at.is_some_and(|at| Instant::now() >= at) {
+            self.begin_probe();
+        }
+        if let Some((value, _)) = self.probe.as_ref().and_then(Look::take) {
             self.probe = None;
-            self.say(found.err().map(|error| error.to_string()).unwrap_or_default());
+            let state = secrets::state(&value, self.was_set);
+            secrets::note(SETTING, state);
+            let error = value.err().filter(|_| matches!(state, found::FAILS | found::MISSING));
+            let may_come = error.is_some() && self.reference.starts_with("file:");
+            self.probe_at = may_come.then(|| Instant::now() + AGAIN);
+            if self.was_set {
+                self.say(error.map(|error| error.to_string()).unwrap_or_default());
+            }
         }
         let Found::Coming(look) = &self.found else { return };
-        let Some((found, _)) = look.take() else { return };
-        self.found = match found {
+        let Some((value, _)) = look.take() else { return };
+        secrets::note(SETTING, secrets::state(&value, self.was_set));
+        self.found = match value {
             Ok(key) => Found::Known(key),
             Err(error) => {
                 let why = format!("cannot be resolved: {error}");
-                if error.is_unset() && !secrets::was_set(SETTING) { Found::NotWanted(why) } else { Found::Missing(why) }
+                if error.is_unset() && !self.was_set { Found::NotWanted(why) } else { Found::Missing(why) }
             }
         };
     }
@@ -118,6 +153,13 @@ impl LicenseKey {
             self.found = Found::Unknown;
         }
         not_wanted
+    }
+
+    /// No download is to begin: what was looked up for one that was cancelled would be of another day for the next.
+    pub fn forget(&mut self) {
+        if !self.is_coming() {
+            self.found = Found::Unknown;
+        }
     }
 
     /// The key, which is forgotten with this.

@@ -1,39 +1,22 @@
-//! When newer files are looked for: by the schedule of all, by the schedules of sources that have their own, and after
-//! failures.
+//! When newer files are looked for: the settings, the clock and the ledger, for [`Turns`].
 
 use std::time::Duration;
 
 use enrich::maxmind::download::{Kind, Site};
+pub use enrich::maxmind::update::turns::Turn;
+use enrich::maxmind::update::turns::{Due, SOONEST, Turns};
 use enrich::maxmind::{Edition, update};
 use enrich::schedule::Schedule;
 
 use crate::pg::time;
 use crate::settings;
 
-/// How soon a failure is tried again at the earliest.
-pub const SOONEST: Duration = Duration::from_secs(600);
-/// How soon a source with its own schedule is asked at the earliest: after a start, and again. In microseconds.
-const OWN_SOONEST: i64 = 60_000_000;
-
 /// The times. Unix microseconds.
 #[derive(Default)]
 pub struct Times {
     schedule: String,
     sites: Vec<Site>,
-    next_at: Option<i64>,
-    own_at: Option<i64>,
-    /// When each of the two was planned. A clock that was set back since would put it off for as long.
-    planned_at: i64,
-    own_planned_at: i64,
-}
-
-/// Who is to be asked now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Everybody: it is the schedule's time.
-    All,
-    /// Only sources with a schedule of their own.
-    Own,
+    turns: Turns,
 }
 
 impl Times {
@@ -47,46 +30,21 @@ impl Times {
             return;
         }
         (self.schedule, self.sites) = (downloads.schedule, downloads.sites);
-        self.plan();
-        // A failure before this worker started does not wait for the schedule, either.
+        let now = time::now_unix_us();
+        let schedule = Schedule::parse(&self.schedule).ok().filter(|_| !self.schedule.is_empty());
+        self.turns.follow(schedule, self.due(now), now);
+    }
+
+    /// What the ledger says.
+    fn due(&self, now: i64) -> Due {
         let (editions, mut sites) = (settings::snapshot().maxmind_editions, self.used());
         sites.retain(|site| site.every().is_none());
-        if let Some(at) = update::again_at(&settings::place::directory(), &editions, &sites, time::now_unix_us()) {
-            self.try_again(at);
-        }
+        let again = update::again_at(&settings::place::directory(), &editions, &sites, now);
+        Due { again, own: self.own_due(now) }
     }
 
-    /// Anew from now on.
-    pub fn plan(&mut self) {
-        let now = time::now_unix_us();
-        self.planned_at = now;
-        // Servers all over the world must not come at the same second. Where in the span of the jitter this one is
-        // depends on when it was started: good enough to spread them.
-        let schedule = Schedule::parse(&self.schedule).ok();
-        self.next_at = schedule.and_then(|schedule| schedule.next_spread(now, now.unsigned_abs()));
-        self.plan_own();
-    }
-
-    /// A turn has come. One of some sources is none of all: their next one stays.
-    pub fn plan_after(&mut self, turn: Turn) {
-        match turn {
-            Turn::All => self.plan(),
-            Turn::Own => self.plan_own(),
-        }
-    }
-
-    /// None of the sources with their own schedules can be asked before.
-    pub fn put_off_own(&mut self, at: i64) {
-        self.own_at = self.own_at.map(|own| own.max(at));
-    }
-
-    /// The sources with their own schedules: they were asked.
-    pub fn plan_own(&mut self) {
-        let now = time::now_unix_us();
-        self.own_planned_at = now;
-        let used = self.used();
-        let due = update::due_at(&settings::place::directory(), &used, now);
-        self.own_at = due.map(|at| at.max(now + OWN_SOONEST));
+    fn own_due(&self, now: i64) -> Option<i64> {
+        update::due_at(&settings::place::directory(), &self.used(), now)
     }
 
     /// Sources for editions that are not in the list are not asked.
@@ -96,40 +54,61 @@ impl Times {
         self.sites.iter().filter(is_used).cloned().collect()
     }
 
-    /// Who is to be asked now, if anybody.
-    pub fn turn(&mut self) -> Option<Turn> {
+    /// Whether the clock was set back since the turns of all were planned. They are planned anew then, by the ledger; it does
+    /// not know of what failed before anybody was asked.
+    pub fn were_set_back(&mut self) -> bool {
         let now = time::now_unix_us();
-        if now < self.planned_at {
-            self.plan();
-        } else if now < self.own_planned_at {
-            self.plan_own();
+        match self.turns.set_back(now) {
+            Some(Turn::All) => {
+                self.turns.plan_anew(self.due(now), now);
+                return true;
+            }
+            Some(Turn::Own) => self.turns.plan_own(self.own_due(now), now),
+            None => {}
         }
-        let due = |at: Option<i64>| at.is_some_and(|at| now >= at);
-        match (due(self.next_at), due(self.own_at)) {
-            (true, _) => Some(Turn::All),
-            (_, true) => Some(Turn::Own),
-            _ => None,
+        false
+    }
+
+    /// Who is to be asked now, if anybody.
+    pub fn turn(&self) -> Option<Turn> {
+        self.turns.due(time::now_unix_us())
+    }
+
+    /// A turn has come. One of some sources is none of all: their next one stays.
+    pub fn plan_after(&mut self, turn: Turn) {
+        let now = time::now_unix_us();
+        match turn {
+            Turn::All => self.turns.plan(self.own_due(now), now),
+            Turn::Own => self.plan_own(),
         }
     }
 
-    /// Before the schedule's next turn, but no sooner than the ledger allows. Sources with their own schedules have their
-    /// times from it: they need no turn because of others.
+    /// The sources with their own schedules: they were asked.
+    pub fn plan_own(&mut self) {
+        let now = time::now_unix_us();
+        self.turns.plan_own(self.own_due(now), now);
+    }
+
+    /// None of the sources with their own schedules can be asked before.
+    pub fn put_off_own(&mut self, at: i64) {
+        self.turns.put_off_own(at);
+    }
+
+    /// Before the schedule's next turn, but no sooner than the ledger allows.
     pub fn try_again(&mut self, at: i64) {
-        let at = at.max(time::now_unix_us() + SOONEST.as_micros() as i64);
-        if !self.schedule.is_empty() {
-            self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
-        }
+        self.turns.try_again(at, time::now_unix_us());
     }
 
     /// What failed before anybody was asked, as soon as after a start; `own`: the sources with their own schedules as well.
     pub fn try_soon(&mut self, own: bool) {
-        let at = time::now_unix_us() + OWN_SOONEST;
-        let sooner = |planned: Option<i64>| planned.map(|next| next.min(at));
-        self.next_at = sooner(self.next_at);
-        if own {
-            self.own_at = sooner(self.own_at);
-        }
+        self.turns.try_soon(own, time::now_unix_us());
     }
+}
+
+/// Unix microseconds of the next try after so many failures in a row, at the latest after `latest`.
+pub fn later(failures: u32, latest: Duration) -> i64 {
+    let pause = SOONEST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(latest);
+    time::now_unix_us() + pause.as_micros() as i64
 }
 
 /// The editions and the lists to ask for at that turn.

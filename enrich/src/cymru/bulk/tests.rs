@@ -5,7 +5,8 @@ use super::*;
 use crate::cymru::fake::{serve_whois, whois};
 use crate::failure::FailureKind;
 
-const QUICK: Limits = Limits { progress: Duration::from_millis(300), overall: Duration::from_secs(20) };
+/// For servers that answer, or hang up: a busy machine takes its time.
+const PATIENT: Limits = Limits { progress: Duration::from_secs(20), overall: Duration::from_secs(60) };
 
 fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -36,7 +37,7 @@ async fn a_whole_reply_answers_what_it_has() {
         ];
         stream.write_all(rows.concat().as_bytes()).unwrap();
     });
-    let reply = ask(&server, &ips(&["1.1.1.1", "2606:4700::1", "3.3.3.3", "4.4.4.4"]), QUICK).await;
+    let reply = ask(&server, &ips(&["1.1.1.1", "2606:4700::1", "3.3.3.3", "4.4.4.4"]), PATIENT).await;
     assert_eq!(answered(&reply), ["1.1.1.1", "2606:4700::1", "4.4.4.4"]);
     assert_eq!(reply.answers[0].1, Origin::NotAnnounced);
     assert_eq!(reply.failure, None);
@@ -45,7 +46,7 @@ async fn a_whole_reply_answers_what_it_has() {
 #[tokio::test]
 async fn an_address_asked_twice_is_answered_once() {
     let server = whois(|asked, stream| asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap()));
-    let reply = ask(&server, &ips(&["1.1.1.1", "1.1.1.1"]), QUICK).await;
+    let reply = ask(&server, &ips(&["1.1.1.1", "1.1.1.1"]), PATIENT).await;
     assert_eq!((answered(&reply), reply.failure), (vec!["1.1.1.1".to_owned()], None));
 }
 
@@ -53,7 +54,7 @@ async fn an_address_asked_twice_is_answered_once() {
 async fn case_7_a_reply_without_rows_is_a_failure() {
     for text in ["Invalid | Response\n", ""] {
         let server = whois(move |_, stream| stream.write_all(text.as_bytes()).unwrap());
-        let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+        let reply = ask(&server, &ips(&["1.1.1.1"]), PATIENT).await;
         assert!(reply.answers.is_empty());
         assert!(reply.failure.unwrap().is_transient());
     }
@@ -65,7 +66,7 @@ async fn a_cut_reply_answers_its_complete_lines() {
         let half = "64500   | 2.2.2.2 | 2.2.2.0/24 | US | arin | 2002-03-15 | EXAM";
         stream.write_all((row("1.1.1.1") + half).as_bytes()).unwrap();
     });
-    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), QUICK).await;
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), PATIENT).await;
     assert_eq!(answered(&reply), ["1.1.1.1"]);
     assert_eq!(reason(&reply), "whois: the reply was cut");
 }
@@ -77,7 +78,7 @@ async fn a_reset_keeps_nothing_but_complete_lines() {
         stream.read_exact(&mut some).unwrap();
         // Closed with something unread, a connection is reset.
     });
-    let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask(&server, &ips(&["1.1.1.1"]), PATIENT).await;
     assert!(reply.answers.is_empty());
     assert!(reply.failure.unwrap().is_transient());
 }
@@ -85,10 +86,11 @@ async fn a_reset_keeps_nothing_but_complete_lines() {
 #[tokio::test]
 async fn a_silent_server_is_left_after_the_progress_limit() {
     let server = whois(|_, stream| drop(stream.read(&mut [0])));
+    let limits = Limits { progress: Duration::from_millis(300), ..PATIENT };
     let started = Instant::now();
-    let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask(&server, &ips(&["1.1.1.1"]), limits).await;
     assert_eq!(reason(&reply), "whois: the server stopped responding");
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]
@@ -99,12 +101,12 @@ async fn a_slow_loris_meets_the_overall_limit_and_its_lines_count() {
             sleep(Duration::from_millis(20));
         }
     });
-    let limits = Limits { overall: Duration::from_millis(700), ..QUICK };
+    let limits = Limits { overall: Duration::from_secs(2), ..PATIENT };
     let started = Instant::now();
     let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), limits).await;
     assert_eq!(reason(&reply), "whois: the reply took too long");
     assert_eq!(answered(&reply), ["1.1.1.1"]);
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]
@@ -112,7 +114,7 @@ async fn an_endless_reply_meets_the_size_limit() {
     for piece in ["x", "1 | 9.9.9.9 | 9.9.9.0/24 | | | |\n"] {
         let flood = piece.repeat(1000);
         let server = whois(move |_, stream| while stream.write_all(flood.as_bytes()).is_ok() {});
-        let reply = ask(&server, &ips(&["1.1.1.1"]), QUICK).await;
+        let reply = ask(&server, &ips(&["1.1.1.1"]), PATIENT).await;
         assert_eq!(reason(&reply), "whois: the reply is far longer than the question asks for");
     }
 }
@@ -123,7 +125,7 @@ async fn case_22_a_monstrous_name_costs_no_other_row() {
         let monster = format!("1 | 1.1.1.1 | 1.1.1.0/24 | US | arin | 2002-03-15 | A\0B{}\n", "x".repeat(300_000));
         stream.write_all((row("2.2.2.2") + &monster + &row("3.3.3.3")).as_bytes()).unwrap();
     });
-    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]), QUICK).await;
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]), PATIENT).await;
     assert_eq!((answered(&reply).len(), &reply.failure), (3, &None));
     let Origin::Announced(known) = &reply.answers[0].1 else { panic!("{reply:?}") };
     assert!(known[0].as_name.as_deref().unwrap().starts_with("ABxxx"));
@@ -144,16 +146,16 @@ async fn reading_goes_on_while_a_long_question_is_sent() {
         }
     });
     let asked: Vec<IpAddr> = (0..60_000u32).map(|i| IpAddr::V4((0x0100_0000 + i * 256).into())).collect();
-    let reply = ask(&server, &asked, Limits { progress: Duration::from_secs(2), ..QUICK }).await;
+    let reply = ask(&server, &asked, PATIENT).await;
     assert_eq!((reply.answers.len(), reply.failure), (asked.len(), None));
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_transient_and_no_server_at_all_is_not() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let reply = ask(&gone, &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask(&gone, &ips(&["1.1.1.1"]), PATIENT).await;
     assert_eq!(reply.failure.unwrap().kind, FailureKind::Transient);
-    let reply = ask("whois.example", &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask("whois.example", &ips(&["1.1.1.1"]), PATIENT).await;
     assert_eq!(reply.failure.unwrap().kind, FailureKind::Permanent);
 }
 
@@ -170,13 +172,13 @@ async fn who_may_not_be_told_is_left_out_of_the_session() {
     });
     let secret: IpAddr = "2.2.2.2".parse().unwrap();
     let asked = ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]);
-    let reply = ask_about(&server, &asked, QUICK, &|ip| ip != secret).await;
+    let reply = ask_about(&server, &asked, PATIENT, &|ip| ip != secret).await;
     assert_eq!(
         (answered(&reply), reply.withheld, reply.failure),
         (ips(&["1.1.1.1", "3.3.3.3"]).iter().map(ToString::to_string).collect(), vec![secret], None)
     );
     // Nothing is left: not even a connection.
-    let reply = ask_about("127.0.0.1:9", &asked, QUICK, &|_| false).await;
+    let reply = ask_about("127.0.0.1:9", &asked, PATIENT, &|_| false).await;
     assert_eq!((reply.withheld, reply.failure), (asked, None));
 }
 
@@ -194,8 +196,7 @@ async fn a_session_tells_nobody_more_once_the_settings_forbid_it() {
         count.store(lines.map_while(Result::ok).take_while(|line| line != "end").count(), Ordering::SeqCst);
     });
     let asked: Vec<IpAddr> = (0..2_000_000u32).map(|i| IpAddr::V4((0x0100_0000 + i).into())).collect();
-    let limits = Limits { progress: Duration::from_secs(5), ..QUICK };
-    let reply = ask_about(&server, &asked, limits, &|_| !forbidden.load(Ordering::SeqCst)).await;
+    let reply = ask_about(&server, &asked, PATIENT, &|_| !forbidden.load(Ordering::SeqCst)).await;
     let heard = heard.load(Ordering::SeqCst);
     assert!(heard > 0 && heard < asked.len() && reply.withheld.len() + heard <= asked.len() + 1, "{heard}");
     assert!(!reply.withheld.is_empty());
@@ -204,14 +205,14 @@ async fn a_session_tells_nobody_more_once_the_settings_forbid_it() {
 #[tokio::test]
 async fn the_failure_of_a_connection_says_where_it_was_to_go() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let reply = ask(&format!("localhost:{}", gone.port()), &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask(&format!("localhost:{}", gone.port()), &ips(&["1.1.1.1"]), PATIENT).await;
     let wanted = "whois: cannot connect to localhost (";
     assert!(
         reason(&reply).starts_with(wanted) && reason(&reply).contains(&format!("({gone}): ")),
         "{}",
         reason(&reply)
     );
-    let reply = ask("no-such-host.invalid:43", &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask("no-such-host.invalid:43", &ips(&["1.1.1.1"]), PATIENT).await;
     assert!(reason(&reply).starts_with("whois: cannot resolve no-such-host.invalid: "), "{}", reason(&reply));
 }
 
@@ -220,6 +221,6 @@ async fn a_name_with_a_dead_address_leads_to_the_living_one() {
     // No server listens on ::1, or there is no IPv6 at all.
     let server = whois(|asked, stream| asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap()));
     let port = server.rsplit_once(':').unwrap().1;
-    let reply = ask(&format!("localhost:{port}"), &ips(&["1.1.1.1"]), QUICK).await;
+    let reply = ask(&format!("localhost:{port}"), &ips(&["1.1.1.1"]), PATIENT).await;
     assert_eq!((answered(&reply), reply.failure), (vec!["1.1.1.1".to_owned()], None));
 }

@@ -4,6 +4,11 @@ use super::*;
 use crate::cymru::fake::{Dns, Say};
 use crate::failure::FailureKind;
 
+/// For answers that come: a busy machine takes its time.
+const PATIENT: Duration = Duration::from_secs(20);
+/// For a silence that is waited for, before or after an answer that has to come within the same time.
+const SILENCE: Duration = Duration::from_secs(3);
+/// For trouble of any kind, silence among it.
 const QUICK: Duration = Duration::from_millis(300);
 const RECORD: &str = "15169 | 8.8.8.0/24 | US | arin | 1992-12-01";
 
@@ -13,7 +18,12 @@ fn google() -> IpAddr {
 
 fn resolver(servers: &[&Dns]) -> Resolver {
     let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
-    Resolver::new(&addresses, QUICK).unwrap()
+    Resolver::new(&addresses, PATIENT).unwrap()
+}
+
+/// One that waits for an answer that long.
+fn waiting(server: &Dns, time: Duration) -> Resolver {
+    Resolver::new(&[server.address], time).unwrap()
 }
 
 async fn ask(server: &Dns) -> Result<Origin, Failure> {
@@ -75,7 +85,7 @@ async fn trouble_is_never_a_negative_answer() {
     ];
     for (number, trouble) in troubles.into_iter().enumerate() {
         let server = Dns::start(move |_| trouble());
-        let failure = ask(&server).await.expect_err(&format!("trouble {number}"));
+        let failure = waiting(&server, QUICK).origin(google()).await.expect_err(&format!("trouble {number}"));
         assert_eq!(failure.kind, FailureKind::Transient, "trouble {number}");
         assert!(!failure.reason.is_empty());
     }
@@ -84,12 +94,12 @@ async fn trouble_is_never_a_negative_answer() {
 #[tokio::test]
 async fn one_attempt_is_one_datagram_and_ends_in_time() {
     let server = Dns::start(|_| Say::Nothing);
-    let resolver = Resolver::new(&[server.address], Duration::from_secs(1)).unwrap();
+    let resolver = waiting(&server, Duration::from_secs(1));
     let started = Instant::now();
     let failure = resolver.origin(google()).await.unwrap_err();
     assert!(failure.reason.contains("in time"), "{failure}");
     let spent = started.elapsed();
-    assert!(spent >= Duration::from_millis(900) && spent < Duration::from_secs(3), "{spent:?}");
+    assert!(spent >= Duration::from_millis(900) && spent < Duration::from_secs(15), "{spent:?}");
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -176,7 +186,7 @@ async fn of_two_resolvers_the_one_that_knows_the_service_answers() {
 #[tokio::test]
 async fn after_a_silence_over_udp_it_is_asked_over_tcp() {
     let server = Dns::start(|query| if query.tcp { Say::txt(RECORD) } else { Say::Nothing });
-    let resolver = resolver(&[&server]);
+    let resolver = waiting(&server, SILENCE);
     assert!(resolver.origin(google()).await.is_err());
     for _ in 0..3 {
         assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
@@ -188,7 +198,7 @@ async fn after_a_silence_over_udp_it_is_asked_over_tcp() {
 #[tokio::test]
 async fn a_connection_that_breaks_leads_back_to_udp() {
     let server = Dns::start(|query| if query.tcp || query.before == 0 { Say::Nothing } else { Say::txt(RECORD) });
-    let resolver = resolver(&[&server]);
+    let resolver = waiting(&server, SILENCE);
     assert!(resolver.origin(google()).await.is_err());
     assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
 }
@@ -197,11 +207,64 @@ async fn a_connection_that_breaks_leads_back_to_udp() {
 async fn where_nobody_listens_on_tcp_a_silence_costs_one_attempt() {
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = udp.local_addr().unwrap();
-    let resolver = Resolver::new(&[address], QUICK).unwrap();
+    let resolver = Resolver::new(&[address], SILENCE).unwrap();
     assert!(resolver.origin(google()).await.unwrap_err().reason.contains("in time"));
     // Over TCP the connection is refused at once, and the datagram goes out within the same attempt.
     assert!(resolver.origin(google()).await.unwrap_err().reason.contains("in time"));
     let mut buffer = [0; 512];
     udp.set_nonblocking(true).unwrap();
     assert_eq!((0..9).filter(|_| udp.recv_from(&mut buffer).is_ok()).count(), 2);
+}
+
+fn under_way(resolver: &Resolver, way: Option<Way>) -> Attempt<'_> {
+    Attempt { server: &resolver.servers[0], under_way: Mutex::new(way) }
+}
+
+#[tokio::test]
+async fn many_silences_over_udp_at_once_lead_to_tcp_and_a_late_one_does_not_lead_back() {
+    let server = Dns::start(|query| if query.tcp { Say::txt(RECORD) } else { Say::Nothing });
+    let resolver = waiting(&server, SILENCE);
+    let (one, two) = tokio::join!(resolver.origin(google()), resolver.as_name(1));
+    assert!(one.is_err() && two.is_err());
+    for _ in 0..2 {
+        assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
+        under_way(&resolver, Some(Way::Datagrams)).ran_out();
+    }
+    assert_eq!(server.seen().iter().map(|query| query.tcp).collect::<Vec<_>>(), [false, false, true, true]);
+}
+
+#[tokio::test]
+async fn silences_over_tcp_lead_back_to_udp_however_many_there_are() {
+    let server = Dns::start(|_| Say::txt(RECORD));
+    for silences in 1..4 {
+        let resolver = resolver(&[&server]);
+        let attempts: Vec<_> = (0..silences).map(|_| under_way(&resolver, Some(Way::Stream))).collect();
+        under_way(&resolver, Some(Way::Datagrams)).ran_out();
+        assert!(resolver.servers[0].is_by_stream());
+        attempts.iter().for_each(Attempt::ran_out);
+        assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
+    }
+    assert!(server.seen().iter().all(|query| !query.tcp));
+}
+
+#[tokio::test]
+async fn who_waits_for_the_answer_of_another_tells_nothing_about_his_way() {
+    let server = Dns::start(|_| Say::txt(RECORD));
+    let resolver = resolver(&[&server]);
+    under_way(&resolver, None).ran_out();
+    assert!(!resolver.servers[0].is_by_stream());
+}
+
+#[tokio::test]
+async fn a_server_of_before_edns_is_asked_without_it() {
+    let server = Dns::start(|query| if query.edns { Say::Code(1) } else { Say::txt(RECORD) });
+    let resolver = resolver(&[&server]);
+    for _ in 0..3 {
+        assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
+    }
+    assert_eq!(server.seen().iter().map(|query| query.edns).collect::<Vec<_>>(), [true, false, false, false]);
+    // Who does not understand the question at all is asked as before, and not without end.
+    let server = Dns::start(|_| Say::Code(1));
+    assert!(ask(&server).await.is_err());
+    assert_eq!(server.seen().iter().map(|query| query.edns).collect::<Vec<_>>(), [true, false]);
 }

@@ -20,13 +20,14 @@ fn retry_after_says_how_long_to_wait() {
     let wait = |value| of(&[("retry-after", value)], NOW);
     assert_eq!(of(&[], NOW), None);
     assert_eq!(wait("60"), seconds(60));
-    assert_eq!(wait(" 0 "), seconds(0));
+    assert_eq!(wait(" 60 "), seconds(60));
+    assert_eq!(wait(" 0 "), None, "the quota would be spent on refusals, one a second");
     assert_eq!(wait("99999999999"), Some(MAX_RETRY_AFTER));
     assert_eq!(wait("99999999999999999999999999"), Some(MAX_RETRY_AFTER));
     for in_a_minute in ["Sun, 06 Nov 1994 08:50:37 GMT", "Sunday, 06-Nov-94 08:50:37 GMT", "Sun Nov  6 08:50:37 1994"] {
         assert_eq!(wait(in_a_minute), seconds(60), "{in_a_minute}");
     }
-    assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), seconds(0));
+    assert_eq!(wait("Sat, 05 Nov 1994 08:49:37 GMT"), None);
     assert_eq!(wait("Mon, 06 Nov 2094 08:49:37 GMT"), None, "that day is a Saturday");
     assert_eq!(wait("Sat, 06 Nov 2094 08:49:37 GMT"), Some(MAX_RETRY_AFTER));
     for garbage in ["", "-1", "+60", "1.5", "soon", "60, 70"] {
@@ -63,13 +64,33 @@ fn without_it_the_reset_of_the_limit_does() {
     assert_eq!(of(&[("ratelimit", "\"default\";r=0")], TODAY), None);
     assert_eq!(of(&[("x-ratelimit-reset", "30"), ("retry-after", "5")], TODAY), seconds(5));
     assert_eq!(of(&[("x-ratelimit-reset", "30"), ("retry-after", "soon")], TODAY), seconds(30));
+    assert_eq!(of(&[("x-ratelimit-reset", "30"), ("retry-after", "0")], TODAY), seconds(30));
+}
+
+#[test]
+fn of_several_limits_the_one_that_was_hit_counts() {
+    for (value, wait) in [
+        ("\"burst\";r=5;t=1, \"daily\";r=0;t=86400", seconds(86_400)),
+        ("\"daily\";r=0;t=86400, \"burst\";r=5;t=1", seconds(86_400)),
+        ("\"burst\";r=0;t=1,\"daily\";r=9000;t=86400", seconds(1)),
+        ("\"burst\";t=1;r=0, \"daily\";t=3600;r=0", seconds(3600)),
+        ("\"a;t=7, b\";r=0; t=30", seconds(30)),
+        // None says that it was: the longest.
+        ("\"burst\";t=1, \"daily\";t=86400", seconds(86_400)),
+        ("\"burst\";r=1;t=60, \"daily\";r=0", seconds(60)),
+        ("\"daily\";r=0;t=0, \"burst\";r=0;t=soon", None),
+        ("limit=10, remaining=0, reset=30", seconds(30)),
+        ("limit=10;w=60, 100;w=3600, remaining=0, reset=50", seconds(50)),
+    ] {
+        assert_eq!(of(&[("ratelimit", value)], TODAY), wait, "{value}");
+    }
 }
 
 proptest! {
     #[test]
     fn no_header_panics(value in ".{0,40}", number: u64, now: Micros) {
         for name in ["retry-after", "x-ratelimit-reset", "ratelimit"] {
-            let number = number.to_string();
+            let number = if name == "ratelimit" { format!("r=0;t={number}") } else { number.to_string() };
             for value in [&value, &number] {
                 let wait = wait(|n| (n == name).then_some(value.as_str()), now);
                 prop_assert!(wait.is_none_or(|wait| wait <= MAX_RETRY_AFTER));

@@ -55,7 +55,7 @@ fn what_is_missing_or_of_another_type_is_false_or_null() {
 
 #[test]
 fn only_known_classifications() {
-    let classification = |word: &str| scanner(&format!(r#"{{"classification":"{word}"}}"#)).classification;
+    let classification = |word: &str| scanner(&format!(r#"{{"riot":true,"classification":"{word}"}}"#)).classification;
     assert_eq!(classification("Benign").as_deref(), Some("benign"));
     assert_eq!(classification("unknown").as_deref(), Some("unknown"));
     assert_eq!(classification("evil"), None);
@@ -109,6 +109,9 @@ fn a_200_without_the_documented_body_is_no_answer() {
         "[]",
         "null",
         r#"{"message":"log in"}"#,
+        r#"{"name":"guest network","last_seen":"2020-01-01"}"#,
+        r#"{"classification":"malicious"}"#,
+        r#"{"name":"guest network","ip":null,"noise":null}"#,
         r#"{"ip":"8.8.8.8"} trailing"#,
         r#"{"ip":"8.8.8.8""#,
         &deep,

@@ -31,11 +31,13 @@ pub(super) fn find(expanded: impl Read, kind: Kind, out: &mut impl Write) -> Res
             return Err(DownloadError::Contents("it holds too many files"));
         }
         let header = entry.header();
-        let is_no_file = kind == Kind::List && is_about_another(header.entry_type());
+        let what = header.entry_type();
+        // The name of an extension is often that of the entry behind it. A directory named as a database is none.
+        let is_no_file = is_extension(what) || (kind == Kind::List && what.is_dir());
         if is_no_file || !kind.is_named(&header.path_bytes()) {
             continue;
         }
-        if header.entry_type() != EntryType::Regular {
+        if what != EntryType::Regular {
             return Err(kind.refused(Unfit::Special));
         }
         if found.is_some() {
@@ -50,10 +52,9 @@ pub(super) fn find(expanded: impl Read, kind: Kind, out: &mut impl Write) -> Res
     found.ok_or_else(|| kind.refused(Unfit::Missing))
 }
 
-/// Extensions and directories: not a file themselves.
-fn is_about_another(entry: EntryType) -> bool {
-    entry.is_dir()
-        || entry.is_gnu_longname()
+/// About another entry, or all of them: not a file itself.
+fn is_extension(entry: EntryType) -> bool {
+    entry.is_gnu_longname()
         || entry.is_gnu_longlink()
         || entry.is_pax_global_extensions()
         || entry.is_pax_local_extensions()

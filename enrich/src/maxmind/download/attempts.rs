@@ -101,12 +101,14 @@ impl Attempts {
     }
 
     /// When the first of these editions and sources that could not be had is to be asked for again; `None`: none is waited for.
-    pub fn again_at(&self, editions: &[Edition], sites: &[Site]) -> Option<Micros> {
+    /// A wait that another clock dated is over, and now is the time.
+    pub fn again_at(&self, now: Micros, editions: &[Edition], sites: &[Site]) -> Option<Micros> {
         let failed = editions.iter().filter_map(|edition| Some(self.failed.get(edition.name())?.until));
         let sites = sites.iter().filter_map(|site| self.line(site)?.again_at());
         let failed = failed.chain(sites);
         let all = self.closed_until.iter().map(|(until, _)| *until);
-        failed.chain(all).chain(self.unauthorized.iter().map(|(_, until)| *until)).min()
+        let waits = failed.chain(all).chain(self.unauthorized.iter().map(|(_, until)| *until));
+        waits.map(|until| if is_ahead(until, now) { until } else { until.min(now) }).min()
     }
 
     /// Downloads begun on the UTC day of `now`.

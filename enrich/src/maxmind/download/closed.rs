@@ -77,6 +77,9 @@ pub enum Closed {
     /// A setting kept one from being asked at all.
     #[error("the settings do not allow a request")]
     Setting,
+    /// A reference in its URL did.
+    #[error("a secret in the URL of this source cannot be read")]
+    Secret,
 }
 
 impl Closed {
@@ -91,6 +94,11 @@ impl Closed {
                 | Closed::Denied
                 | Closed::NoFile
         )
+    }
+
+    /// Nobody was asked, so nobody wants to be left alone: it is tried again as soon as the cause may be gone.
+    pub(super) fn is_before_asking(self) -> bool {
+        matches!(self, Closed::Setting | Closed::Secret)
     }
 }
 

@@ -104,6 +104,11 @@ impl DownloadError {
         }
     }
 
+    /// A source's no, which may be another one for other credentials: as [`Closed::is_refusal`](super::Closed::is_refusal).
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, DownloadError::Credentials | DownloadError::Denied | DownloadError::Http(404 | 410))
+    }
+
     /// The meaning of the error of a request to this URL.
     pub(super) fn at(error: &ureq::Error, url: &Uri, proxy: Option<&Proxy>) -> DownloadError {
         match DownloadError::of(error) {

@@ -158,25 +158,58 @@ impl Client {
     }
 }
 
-/// The target of a redirect. It is resolved against `from` in the forms that servers use: a whole URL, one without its
-/// scheme, or a path.
+/// The target of a redirect, resolved against `from` where it is relative (RFC 3986, 5.2). It is `https`, or the same server
+/// again.
 fn target(from: &Uri, headers: &HeaderMap) -> Result<Uri, DownloadError> {
     let nowhere = DownloadError::Redirect("to nowhere");
     let Some(location) = headers.get("location").and_then(|value| value.to_str().ok()) else { return Err(nowhere) };
     let location = location.trim();
     let location = location.split_once('#').map_or(location, |(url, _)| url);
-    let url = if location.starts_with("//") {
-        format!("https:{location}")
-    } else if location.starts_with('/') {
-        format!("https://{}{location}", from.authority().map_or("", |a| a.as_str()))
-    } else {
-        location.to_owned()
+    let (scheme, authority) = (from.scheme_str().unwrap_or("https"), from.authority().map_or("", |a| a.as_str()));
+    let url = match location.as_bytes() {
+        [] => return Err(nowhere),
+        _ if has_scheme(location) => location.to_owned(),
+        [b'/', b'/', ..] => format!("{scheme}:{location}"),
+        [b'/', ..] => format!("{scheme}://{authority}{}", without_dots(location)),
+        [b'?', ..] => format!("{scheme}://{authority}{}{location}", from.path()),
+        _ => {
+            let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{scheme}://{authority}{}", without_dots(&format!("{folder}/{location}")))
+        }
     };
     let url: Uri = url.parse().map_err(|_| nowhere)?;
     match Origin::of(&url) {
-        Some(origin) if !origin.plain => Ok(url),
+        Some(origin) if !origin.plain || Some(&origin) == Origin::of(from).as_ref() => Ok(url),
         _ => Err(DownloadError::Redirect("to an address that is not plain https://")),
     }
+}
+
+/// Whether it begins with a scheme, as a whole URL does.
+fn has_scheme(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once(':') else { return false };
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+/// A path, which begins with a slash, and its query: the path without `.` and `..` (RFC 3986, 5.2.4).
+fn without_dots(path: &str) -> String {
+    let (path, query) = path.split_at(path.find('?').unwrap_or(path.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                // What ends with one of them is a folder.
+                kept.extend(is_last.then_some(""));
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}{query}", kept.join("/"))
 }
 
 /// A date counts from the server's own `Date`, so that no clock of ours matters.
@@ -235,23 +268,55 @@ mod tests {
 
     #[test]
     fn a_redirect_leads_only_to_https() {
-        let from: Uri = "https://a.example:8443/x?y".parse().unwrap();
+        let from: Uri = "https://a.example:8443/w/x?y".parse().unwrap();
         let to = |location: &str| target(&from, &headers(&[("location", location)])).map(|url| url.to_string()).ok();
         assert_eq!(to("https://b.example/z?s=1#f").as_deref(), Some("https://b.example/z?s=1"));
         assert_eq!(to("/z").as_deref(), Some("https://a.example:8443/z"));
         assert_eq!(to("//b.example/z").as_deref(), Some("https://b.example/z"));
+        for (relative, path) in [
+            ("z.mmdb", "/w/z.mmdb"),
+            ("z?at=12:30/../x#f", "/w/z?at=12:30/../x"),
+            ("?x=1", "/w/x?x=1"),
+            ("./z", "/w/z"),
+            ("../z", "/z"),
+            ("../../../z", "/z"),
+            ("/a/./b/../c", "/a/c"),
+            ("..", "/"),
+            ("a/..", "/w/"),
+            (".", "/w/"),
+            ("a//b", "/w/a//b"),
+        ] {
+            assert_eq!(to(relative), Some(format!("https://a.example:8443{path}")), "{relative}");
+        }
         for location in [
             "http://b.example/",
             "ftp://b.example/",
             "file:///etc/passwd",
-            "z",
+            "mailto:z",
             "",
+            "#f",
+            "http://localhost/z",
+            "http://a.example:8443/z",
             "https://u:p@b.example/",
             "https://",
         ] {
             assert_eq!(to(location), None, "{location}");
         }
         assert!(target(&from, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_plain_server_of_this_machine_may_lead_to_itself_and_to_https() {
+        let from: Uri = "http://localhost:8080/w/x".parse().unwrap();
+        let to = |location: &str| target(&from, &headers(&[("location", location)])).map(|url| url.to_string()).ok();
+        for location in ["/w/z", "z", "//localhost:8080/w/z", "http://LOCALHOST:8080/w/z"] {
+            let found = to(location).unwrap().to_ascii_lowercase();
+            assert_eq!(found, "http://localhost:8080/w/z", "{location}");
+        }
+        assert_eq!(to("https://b.example/z").as_deref(), Some("https://b.example/z"));
+        for location in ["http://localhost:9/z", "http://127.0.0.1:8080/z", "http://b.example/z", "//b.example/z"] {
+            assert_eq!(to(location), None, "{location}");
+        }
     }
 
     #[test]
@@ -272,7 +337,8 @@ mod tests {
         assert_eq!(of(&[("retry-after", "120")]), Some(Duration::from_secs(120)));
         assert_eq!(of(&[("retry-after", "99999999999")]), Some(MAX_RETRY_AFTER));
         assert_eq!(of(&[date, ("retry-after", "Wed, 21 Oct 2015 07:29:00 GMT")]), Some(Duration::from_secs(60)));
-        assert_eq!(of(&[date, ("retry-after", "Wed, 21 Oct 2015 07:00:00 GMT")]), Some(Duration::ZERO));
+        assert_eq!(of(&[date, ("retry-after", "Wed, 21 Oct 2015 07:00:00 GMT")]), None);
+        assert_eq!(of(&[("retry-after", "0")]), None);
         assert_eq!(of(&[("retry-after", "Wed, 21 Oct 2015 07:29:00 GMT")]), None);
         assert_eq!(of(&[("retry-after", "soon")]), None);
         assert_eq!(of(&[]), None);

@@ -44,9 +44,10 @@ impl Kind {
     /// Whether an entry of an archive, by its path, is one. A list may have any name, so it must be the only file beside
     /// those that archives have about themselves.
     pub(super) fn is_named(self, path: &[u8]) -> bool {
+        let is_database = |end: &[u8; 5]| end.eq_ignore_ascii_case(b".mmdb");
         match self {
-            Kind::Database => path.last_chunk().is_some_and(|end: &[u8; 5]| end.eq_ignore_ascii_case(b".mmdb")),
-            Kind::List => !path.ends_with(b"/") && !is_about_the_archive(path),
+            Kind::Database => path.last_chunk().is_some_and(is_database) && !is_beside_a_file(path),
+            Kind::List => !path.ends_with(b"/") && !is_beside_a_file(path) && !is_about_the_archive(path),
         }
     }
 
@@ -78,14 +79,24 @@ impl Kind {
     }
 }
 
-/// `README`, `LICENSE.txt` and the like, and what some systems pack beside a file (`._list.txt`).
+/// What macOS packs beside each file, under its name (`._x.mmdb`, `__MACOSX/x/._x.mmdb`).
+fn is_beside_a_file(path: &[u8]) -> bool {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    path.starts_with(b"__MACOSX/") || file_name(path).starts_with(b"._")
+}
+
+/// `README`, `LICENSE.txt` and the like, and hidden files.
 fn is_about_the_archive(path: &[u8]) -> bool {
-    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let name = file_name(path);
     if name.starts_with(b".") {
         return true;
     }
     let stem = name.split(|byte| *byte == b'.').next().unwrap_or(name).to_ascii_lowercase();
     [&b"readme"[..], b"license", b"licence", b"copying", b"copyright", b"notice", b"changelog"].contains(&&stem[..])
+}
+
+fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 fn is_database(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<bool> {

@@ -11,8 +11,8 @@ use super::pull::Known;
 use super::site::Site;
 use crate::time::Micros;
 
-/// How often it is looked whether a source that was refused has other keys, at most; and whether a setting that keeps one
-/// from being asked was corrected, at least.
+/// How often it is looked whether a source that was refused has other keys, at most; and whether a setting or a secret that
+/// keeps one from being asked was corrected, at least.
 const LOOK: Duration = Duration::from_secs(3600);
 
 /// One source.
@@ -63,8 +63,7 @@ impl Line {
 
     pub(super) fn may(&self, now: Micros, forced: bool, by: impl FnOnce() -> Fingerprint) -> Result<(), Wait> {
         let Some(failed) = self.failed.as_ref().filter(|_| !forced) else { return Ok(()) };
-        // Where a setting was wrong nobody was asked, and nobody wants to be left alone.
-        let ahead = is_ahead(failed.until, now) && failed.why != Closed::Setting;
+        let ahead = is_ahead(failed.until, now) && !failed.why.is_before_asking();
         // Another key in the same place is worth a try.
         if ahead && (!failed.why.is_refusal() || failed.by == by()) {
             return Err(Wait { until: failed.until, why: failed.why });
@@ -91,9 +90,10 @@ impl Line {
         }
     }
 
-    /// By its own schedule, or sooner after a failure. `corrected`: a setting may have been that kept it from being asked.
+    /// By its own schedule, or sooner after a failure. `corrected`: a setting or a secret may have been that kept it from
+    /// being asked.
     pub(super) fn is_due(&self, now: Micros, site: &Site, corrected: bool) -> bool {
-        if corrected && self.failed.as_ref().is_some_and(|failed| failed.why == Closed::Setting) {
+        if corrected && self.failed.as_ref().is_some_and(|failed| failed.why.is_before_asking()) {
             return true;
         }
         let due = site.every().map_or(0, |every| after(self.asked, every));
@@ -110,6 +110,8 @@ impl Line {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
         let (wait, why) = match error {
             DownloadError::Setting(_) => (back_off(times).min(LOOK), Closed::Setting),
+            // Whoever holds it, an agent or a program, may be back at any time.
+            DownloadError::Secret(_) => (back_off(times).min(LOOK), Closed::Secret),
             DownloadError::Credentials => (REFUSED, Closed::Credentials),
             DownloadError::Denied => (REFUSED, Closed::Denied),
             DownloadError::Http(404 | 410) => (REFUSED, Closed::NoFile),

@@ -82,11 +82,18 @@ impl Site {
         let present = Signature::of(&place).ok().flatten();
         let known = known.filter(|known| present.as_ref() == Some(&known.file));
         let dates = self.url.dates(today);
+        // A store says 403 of a file that is not there to those who may not list it. With a secret it may be about that.
+        let is_open = self.url.references().next().is_none();
+        let is_absent = |error: &DownloadError| match error {
+            DownloadError::Http(404 | 410) => true,
+            DownloadError::Forbidden | DownloadError::Http(403) => is_open,
+            _ => false,
+        };
         let mut tried = Err(DownloadError::Http(404));
         for date in dates {
             tried = self.pull_of(reach, date, known, &to);
             // This month's is not there yet.
-            if !matches!(tried, Err(DownloadError::Http(404 | 410))) {
+            if !tried.as_ref().is_err_and(is_absent) {
                 break;
             }
         }

@@ -50,7 +50,7 @@ pub(super) fn find(
     if count > MAX_ENTRIES as u64 {
         return Err(DownloadError::Contents("it holds too many files"));
     }
-    packed.seek(SeekFrom::Start(at))?;
+    go(&mut packed, at, length)?;
     let mut entries = BufReader::new(&mut packed);
     let mut found: Option<Entry> = None;
     for _ in 0..count {
@@ -66,10 +66,23 @@ pub(super) fn find(
     if entry.flags & 1 != 0 {
         return Err(kind.refused(Unfit::Encrypted));
     }
+    // What may come out depends on this: it must be there.
+    if entry.offset.checked_add(entry.compressed).is_none_or(|end| end > length) {
+        return Err(BROKEN);
+    }
     if entry.expanded > limits.most(entry.compressed) {
         return Err(DownloadError::TooLarge("the content of the archive"));
     }
-    content(packed, &entry, limits, kind, out)
+    content(packed, length, &entry, limits, kind, out)
+}
+
+/// A place that is not in the file is the archive's fault, and not the disk's.
+fn go(packed: &mut impl Seek, at: u64, length: u64) -> Result<(), DownloadError> {
+    if at > length {
+        return Err(BROKEN);
+    }
+    packed.seek(SeekFrom::Start(at))?;
+    Ok(())
 }
 
 /// How many entries there are, and where the first one stands.
@@ -93,7 +106,7 @@ fn list(packed: &mut (impl Read + Seek), length: u64) -> Result<(u64, u64), Down
     // zip64: a locator stands before the end, and says where the larger end is.
     let locator = end_at.checked_sub(20).and_then(|at| tail.get(at..end_at)).filter(|l| l.starts_with(b"PK\x06\x07"));
     let Some(locator) = locator else { return Ok((count.into(), offset.into())) };
-    packed.seek(SeekFrom::Start(u64_at(locator, 8)?))?;
+    go(packed, u64_at(locator, 8)?, length)?;
     let mut large = [0; 56];
     packed.read_exact(&mut large).map_err(|_| BROKEN)?;
     if !large.starts_with(b"PK\x06\x06") {
@@ -151,20 +164,21 @@ fn wide(mut extra: &[u8]) -> Option<&[u8]> {
 
 fn content(
     mut packed: impl Read + Seek,
+    length: u64,
     entry: &Entry,
     limits: &Limits,
     kind: Kind,
     out: &mut impl Write,
 ) -> Result<u64, DownloadError> {
     let mut local = [0; 30];
-    packed.seek(SeekFrom::Start(entry.offset))?;
+    go(&mut packed, entry.offset, length)?;
     packed.read_exact(&mut local).map_err(|_| BROKEN)?;
     if !local.starts_with(b"PK\x03\x04") {
         return Err(BROKEN);
     }
     // Name and extension stand here once more, and may be of other lengths than in the list.
     let skipped = u64::from(u16_at(&local, 26)?) + u64::from(u16_at(&local, 28)?);
-    packed.seek(SeekFrom::Start(entry.offset.saturating_add(30 + skipped)))?;
+    go(&mut packed, entry.offset.saturating_add(30 + skipped), length)?;
     let trouble = Trouble::default();
     let from_disk = Noted { inner: packed.take(entry.compressed), trouble: &trouble };
     let most = limits.most(entry.compressed);

@@ -5,10 +5,13 @@
 //! lands in the directory where the operator would have put it: whether it is taken into use is the import's business.
 
 mod sites;
+pub mod turns;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::DateTime;
 use nix::errno::Errno;
@@ -17,7 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::maxmind::download::{Attempts, DownloadError, Fingerprint, Kind, Remote, Site, Source, Wait, check, sweep};
 use crate::maxmind::edition::Edition;
 use crate::maxmind::manifest::Signature;
-use crate::secrets::Resolver;
+use crate::secrets::{Accept, Resolver};
 use crate::time::Micros;
 
 /// An update that is wanted.
@@ -111,7 +114,7 @@ pub enum UpdateError {
 /// When a failed edition or source is requested again, from the ledger in `state_dir`: the next update after a restart is
 /// planned by it. `None`: no wait.
 pub fn again_at(state_dir: &Path, editions: &[Edition], sites: &[Site], now: Micros) -> Option<Micros> {
-    Attempts::load(&state_dir.join(LEDGER), now).again_at(editions, sites)
+    Attempts::load(&state_dir.join(LEDGER), now).again_at(now, editions, sites)
 }
 
 /// When the first source with a schedule of its own is due, from the same ledger. `None`: there is none.
@@ -143,7 +146,10 @@ impl Update {
             let _ = sweep(&self.lists_dir);
         }
         attempts.keep(&self.sites, now());
-        let proxy = self.resolver.proxy();
+        // A program runs once for all of it, whatever it says: each run may be billed.
+        let recent = self.resolver.recent.as_ref().map(|(recent, _)| Arc::clone(recent)).unwrap_or_default();
+        let resolver = Resolver { recent: Some((recent, Accept::Since(Instant::now()))), ..self.resolver.clone() };
+        let proxy = resolver.proxy();
         let mut results = Vec::new();
         for (edition, installed) in &self.editions {
             let site = self.sites.iter().find(|site| site.is_of(edition));
@@ -152,7 +158,10 @@ impl Update {
                 (None, MaxMind::Keyless(why), _) => Done::Keyless(why.clone()),
                 (None, MaxMind::Unwanted, _) => Done::Unwanted,
                 (_, _, Err(why)) => no_way(why),
-                (Some(site), _, Ok(proxy)) => sites::update(self, site, proxy.as_ref(), &mut attempts, &now, &keep)?,
+                (Some(site), _, Ok(proxy)) => {
+                    let way = sites::Way { resolver: &resolver, proxy: proxy.as_ref() };
+                    sites::update(self, site, &way, &mut attempts, &now, &keep)?
+                }
                 (None, MaxMind::Asked(source, credentials), Ok(proxy)) => {
                     let source = Source { proxy: proxy.clone(), ..Source::clone(source) };
                     let asked = Asked { update: self, source, credentials };
@@ -164,7 +173,10 @@ impl Update {
         for list in &self.lists {
             let done = match &proxy {
                 Err(why) => no_way(why),
-                Ok(proxy) => sites::update(self, list, proxy.as_ref(), &mut attempts, &now, &keep)?,
+                Ok(proxy) => {
+                    let way = sites::Way { resolver: &resolver, proxy: proxy.as_ref() };
+                    sites::update(self, list, &way, &mut attempts, &now, &keep)?
+                }
             };
             results.push(Told { kind: Kind::List, name: list.name().clone(), done });
         }
@@ -268,7 +280,7 @@ impl Asked<'_> {
 
 /// The settings of the proxy cannot be read.
 fn no_way(why: &impl std::fmt::Display) -> Done {
-    Done::Failed(DownloadError::Setting(format!("asn_inventory.{why}")), None)
+    Done::Failed(DownloadError::Setting(why.to_string()), None)
 }
 
 fn disk(path: &Path, error: std::io::Error) -> UpdateError {

@@ -481,4 +481,5 @@ fn plain_http_is_for_this_machine_alone_and_a_proxy_for_all_others() {
     );
 }
 
+mod secrets;
 mod settings;

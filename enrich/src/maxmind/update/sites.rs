@@ -3,18 +3,26 @@
 use super::{Done, Keep, Update, UpdateError};
 use crate::maxmind::download::{Attempts, Fingerprint, Kind, Limits, Pulled, Reach, Site};
 use crate::proxy::Proxy;
+use crate::secrets::Resolver;
 use crate::time::Micros;
+
+/// The way to all sources.
+pub(super) struct Way<'a> {
+    /// Looks up the references of this update.
+    pub(super) resolver: &'a Resolver,
+    pub(super) proxy: Option<&'a Proxy>,
+}
 
 pub(super) fn update(
     update: &Update,
     site: &Site,
-    proxy: Option<&Proxy>,
+    way: &Way,
     attempts: &mut Attempts,
     now: &impl Fn() -> Micros,
     keep: Keep,
 ) -> Result<Done, UpdateError> {
     // The mark of a source's keys is only wanted after a refusal: to look them up may mean to run a program.
-    let by = || site.credentials(&|reference| update.resolver.resolve(reference));
+    let by = || site.credentials(&|reference| way.resolver.resolve(reference));
     if let Err(wait) = attempts.may_ask(now(), site, update.forced, by) {
         return Ok(Done::Waits(wait));
     }
@@ -25,10 +33,10 @@ pub(super) fn update(
     keep(attempts)?;
     let limits = Limits::of_sites();
     let reach = Reach {
-        key: &|reference| update.resolver.key(reference),
-        credentials: &|reference| update.resolver.resolve(reference),
+        key: &|reference| way.resolver.key(reference),
+        credentials: &|reference| way.resolver.resolve(reference),
         ca_file: update.ca_file.as_deref(),
-        proxy,
+        proxy: way.proxy,
         limits: &limits,
     };
     let known = attempts.known(site).filter(|_| !update.forced);
@@ -47,7 +55,7 @@ pub(super) fn update(
             Done::Downloaded
         }
         Err(error) => {
-            let by: Fingerprint = by();
+            let by = if error.is_refusal() { by() } else { Fingerprint::of_nobody() };
             attempts.told(now(), site, Err((&error, by)));
             Done::Failed(error, attempts.trouble(site).map(|wait| wait.until))
         }

@@ -113,6 +113,32 @@ fn a_vault_token_stands_in_the_environment_or_in_a_file_that_is_read_anew() {
 }
 
 #[test]
+fn what_a_file_of_variables_leaves_around_a_value_is_no_part_of_it() {
+    let fake = Fake::start(|seen| match (seen.header("x-vault-token"), seen.header("x-vault-namespace")) {
+        (Some("hunter2"), Some("ops")) => Reply::new(200, &[], r#"{"data":{"data":{"k":"v"},"metadata":{}}}"#),
+        _ => Reply::new(403, &[], "{}"),
+    });
+    let of = |token: &str| {
+        let address = format!(" {}/\r\n", fake.url("localhost"));
+        let variables = [("VAULT_ADDR", &address[..]), ("VAULT_TOKEN", token), ("VAULT_NAMESPACE", "ops\r\n")];
+        let resolver = Resolver { ca_file: Some(fake.ca_file()), ..with(&variables) };
+        resolve(&resolver, "vault://secret/maxmind#k").map_err(|error| error.to_string())
+    };
+    for token in ["hunter2", "hunter2\n", " hunter2\r\n"] {
+        assert_eq!(of(token).unwrap(), "v", "{token:?}");
+    }
+    let two = of("hunter2\nhunter3").unwrap_err();
+    assert!(two.contains("VAULT_TOKEN: has control characters or more than one line"), "{two}");
+    assert!(!two.contains("hunter"), "{two}");
+    assert!(of("\n").unwrap_err().contains("VAULT_TOKEN is not set"), "a blank one is none");
+    assert!(of("hunter2\u{e9}").unwrap_err().contains("VAULT_TOKEN: has invalid characters"));
+    let namespace =
+        with(&[("VAULT_ADDR", "https://localhost:1"), ("VAULT_TOKEN", "x"), ("VAULT_NAMESPACE", "a\u{e9}")]);
+    let refused = resolve(&namespace, "vault://secret/maxmind#k").unwrap_err().to_string();
+    assert!(refused.contains("VAULT_NAMESPACE has invalid characters"), "{refused}");
+}
+
+#[test]
 fn vault_may_have_a_certificate_of_its_own() {
     let fake = Fake::start(|_| Reply::new(200, &[], r#"{"data":{"data":{"k":"v"},"metadata":{}}}"#));
     let ca = fake.ca_file().display().to_string();
@@ -188,7 +214,9 @@ fn a_redirect_does_not_take_the_token_elsewhere() {
 
 #[test]
 fn what_vault_answers_otherwise_is_no_secret() {
-    for (status, transient) in [(400, false), (403, false), (404, false), (429, true), (500, true), (503, true)] {
+    let refusals = [400, 403, 404, 405, 426, 451].map(|status| (status, false));
+    let passing = [408, 412, 425, 429, 500, 503].map(|status| (status, true));
+    for (status, transient) in refusals.into_iter().chain(passing) {
         let fake = Fake::start(move |_| Reply::new(status, &[], "hunter2"));
         let error = resolve(&vault(&fake), "vault://secret/maxmind#k").unwrap_err();
         assert_eq!(error.is_transient(), transient, "{status}: {error}");

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::super::error::Why;
 use super::super::resolver::Resolver;
-use super::super::{Secret, TIME_LIMIT, local};
+use super::super::{Secret, TIME_LIMIT, local, value};
 use super::MAX_ANSWER;
 use crate::proxy::Proxy;
 use crate::tls;
@@ -54,7 +54,7 @@ impl Answer {
 impl Server {
     /// As the environment says.
     pub(super) fn of(resolver: &Resolver) -> Result<Server, Why> {
-        let variable = |name: &str| resolver.environment.get(name);
+        let variable = |name: &str| trimmed(resolver, name);
         let agents = variable("VAULT_AGENT_ADDR");
         let through_agent = agents.is_some();
         let address = agents.or_else(|| variable("VAULT_ADDR"));
@@ -66,16 +66,13 @@ impl Server {
         let own = variable("VAULT_CACERT").map(PathBuf::from);
         let mut ca_files = tls::ca_file(resolver.ca_file.as_deref());
         ca_files.extend(own.as_deref().map(|path| ("VAULT_CACERT", path)));
+        let namespace = variable("VAULT_NAMESPACE");
+        if namespace.as_ref().is_some_and(|name| !name.bytes().all(|b| b.is_ascii_graphic() || b == b' ')) {
+            return Err(Why::Refused("VAULT_NAMESPACE has invalid characters".to_owned()));
+        }
         let proxy = resolver.proxy().map_err(Why::Failed)?;
         let config = tls::agent(TIME_LIMIT, &ca_files).map_err(|e| Why::Refused(e.reason))?.https_only(!plain);
-        Ok(Server {
-            agent: tls::open(config, proxy.as_ref()),
-            address,
-            token,
-            token_at,
-            namespace: variable("VAULT_NAMESPACE"),
-            proxy,
-        })
+        Ok(Server { agent: tls::open(config, proxy.as_ref()), address, token, token_at, namespace, proxy })
     }
 
     /// One question.
@@ -109,7 +106,10 @@ impl Server {
             status @ 300..=399 => {
                 Err(Why::Refused(format!("Vault redirects ({status}): set VAULT_ADDR to the new address")))
             }
-            status @ (400..=428 | 430..=499) => Err(Why::Refused(format!("Vault answers {status}"))),
+            // Those pass: a request that took too long, a standby that has not caught up (412), one that came too early, too
+            // many of them.
+            status @ (408 | 412 | 425 | 429) => Err(Why::Failed(format!("Vault answers {status}"))),
+            status @ 400..=499 => Err(Why::Refused(format!("Vault answers {status}"))),
             status => Err(Why::Failed(format!("Vault answers {status}"))),
         }
     }
@@ -134,29 +134,44 @@ fn checked(address: &str) -> Result<(String, bool), Why> {
 /// The token and its place, read anew each time: `VAULT_TOKEN`, the file of `VAULT_TOKEN_FILE`, or the one that `vault
 /// login` leaves. With an agent there may be none, and the file of a user is not meant for it.
 fn token(resolver: &Resolver, agent: bool) -> Result<(Option<Secret>, &'static str), Why> {
-    let variable = |name: &str| resolver.environment.get(name);
+    let variable = |name: &str| trimmed(resolver, name);
     if let Some(token) = variable("VAULT_TOKEN") {
-        return Ok((Some(Secret::new(token)), "VAULT_TOKEN"));
+        let token = value::text(Zeroizing::new(token.into_bytes()));
+        return Ok((Some(sendable("VAULT_TOKEN", token)?), "VAULT_TOKEN"));
     }
     if let Some(path) = variable("VAULT_TOKEN_FILE") {
-        let token = local::file(path.as_ref(), &resolver.owners).map_err(|why| in_file("VAULT_TOKEN_FILE", why))?;
-        return Ok((Some(token), "the token in VAULT_TOKEN_FILE"));
+        let token = local::file(path.as_ref(), &resolver.owners);
+        return Ok((Some(sendable("VAULT_TOKEN_FILE", token)?), "the token in VAULT_TOKEN_FILE"));
     }
     if agent {
         return Ok((None, ""));
     }
     let home = variable("HOME").map(|home| PathBuf::from(home).join(".vault-token"));
     match home.map(|path| local::file(&path, &resolver.owners)) {
-        Some(Ok(token)) => Ok((Some(token), "the token in ~/.vault-token")),
         Some(Err(Why::Unset(_))) | None => Err(Why::Refused(
             "VAULT_TOKEN is not set in the server's environment, and there is no token file".to_owned(),
         )),
-        Some(Err(why)) => Err(in_file("~/.vault-token", why)),
+        Some(token) => Ok((Some(sendable("~/.vault-token", token)?), "the token in ~/.vault-token")),
+    }
+}
+
+/// A variable without the blanks and the line end that a file of the environment may leave around it.
+fn trimmed(resolver: &Resolver, name: &str) -> Option<String> {
+    let value = Zeroizing::new(resolver.environment.get(name)?);
+    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// A token that a header can carry.
+fn sendable(name: &str, token: Result<Secret, Why>) -> Result<Secret, Why> {
+    let token = token.map_err(|why| in_place(name, why))?;
+    match value::not_a_key(token.expose()) {
+        None => Ok(token),
+        Some(why) => Err(in_place(name, Why::Refused(why.to_owned()))),
     }
 }
 
 /// A token that is not there yet may come: an agent writes it.
-fn in_file(name: &str, why: Why) -> Why {
+fn in_place(name: &str, why: Why) -> Why {
     match why {
         Why::Unset(why) => Why::Failed(format!("{name}: {why}")),
         Why::Refused(why) => Why::Refused(format!("{name}: {why}")),

@@ -124,11 +124,13 @@ fn an_edition_that_cannot_be_had_keeps_no_other_from_being_asked_for() {
         assert_eq!(attempts.may(NOON, &city(), &credentials("2"), false).is_ok(), why.is_refusal(), "{why}");
         attempts.succeeded(&asn());
         assert!(attempts.may(NOON, &city(), &credentials("1"), false).is_err(), "{why}: that was another edition");
-        assert_eq!(attempts.again_at(&[asn()], &[]), None);
-        assert_eq!(attempts.again_at(&[asn(), city()], &[]), Some(until), "who plans after a restart is told");
+        assert_eq!(attempts.again_at(NOON, &[asn()], &[]), None);
+        assert_eq!(attempts.again_at(NOON, &[asn(), city()], &[]), Some(until), "who plans after a restart is told");
+        let long_ago = NOON - 30 * DAY;
+        assert_eq!(attempts.again_at(long_ago, &[city()], &[]), Some(long_ago), "another clock dated it");
         attempts.succeeded(&city());
         assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Ok(()));
-        assert_eq!(attempts.again_at(&[asn(), city()], &[]), None);
+        assert_eq!(attempts.again_at(NOON, &[asn(), city()], &[]), None);
     }
 }
 

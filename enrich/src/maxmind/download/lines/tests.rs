@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::closed::{DAY, SECOND};
 use super::*;
-use crate::secrets::Secret;
+use crate::secrets::{Reference, Secret, SecretError};
 
 /// Noon of some day.
 const NOON: Micros = 20_000 * DAY + DAY / 2;
@@ -20,6 +20,10 @@ fn setting() -> DownloadError {
     DownloadError::Setting("tls_ca_file: no such file".to_owned())
 }
 
+fn secret() -> DownloadError {
+    DownloadError::Secret(SecretError::broken_off(&Reference::parse("vault://secret/lists#token").unwrap()))
+}
+
 /// Asked at `asked`, and failed so often.
 fn failing(site: &Site, asked: Micros, error: &DownloadError, times: u32) -> Line {
     let mut line = Line::of(site).asked(asked);
@@ -28,12 +32,14 @@ fn failing(site: &Site, asked: Micros, error: &DownloadError, times: u32) -> Lin
 }
 
 #[test]
-fn what_a_setting_keeps_from_being_asked_is_tried_within_the_hour_and_waits_for_nobody() {
+fn what_a_setting_or_a_secret_keeps_from_being_asked_is_tried_within_the_hour_and_waits_for_nobody() {
     let daily = site("1d");
-    for (times, minutes) in [(1, 10), (2, 20), (3, 40), (4, 60), (40, 60)] {
-        let line = failing(&daily, NOON, &setting(), times);
+    let causes = [(setting(), Closed::Setting), (secret(), Closed::Secret)];
+    let failures = [(1, 10), (2, 20), (3, 40), (4, 60), (40, 60)];
+    for ((error, why), (times, minutes)) in causes.iter().flat_map(|cause| failures.map(|after| (cause, after))) {
+        let line = failing(&daily, NOON, error, times);
         let until = NOON + minutes * 60 * SECOND;
-        assert_eq!(line.trouble(), Some(Wait { until, why: Closed::Setting }));
+        assert_eq!(line.trouble(), Some(Wait { until, why: *why }));
         assert_eq!(line.may(NOON + 1, false, || keys("1")), Ok(()), "by hand at any time");
         assert_eq!((line.due_at(NOON + 1, &daily), line.is_due(NOON + 1, &daily, false)), (until, false));
         assert!(line.is_due(NOON + 1, &daily, true), "once it may have been corrected");
@@ -60,7 +66,7 @@ proptest! {
     fn a_source_that_is_not_asked_now_is_due_later(
         asked in -3 * DAY..3 * DAY,
         failed_at in -3 * DAY..3 * DAY,
-        error in 0..6,
+        error in 0..7,
         times in 0_u32..9,
         every in prop::sample::select(vec!["10min", "1h", "7h", "3d"]),
         same_keys in any::<bool>(),
@@ -72,6 +78,7 @@ proptest! {
             2 => DownloadError::Http(404),
             3 => DownloadError::Busy { retry_after: Some(Duration::from_secs(50_000)) },
             4 => DownloadError::Credentials,
+            5 => secret(),
             _ => setting(),
         };
         let mut line = Line::of(&site).asked(NOON + asked);

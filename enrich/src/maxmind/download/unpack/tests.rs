@@ -91,6 +91,27 @@ fn extensions_do_not_rename_an_entry() {
 }
 
 #[test]
+fn extensions_and_what_macos_packs_beside_a_file_are_no_database() {
+    let times = b"30 mtime=1704153600.123456789\n";
+    let macos = b"\0\x05\x16\x07\0\x02\0\0Mac OS X";
+    let files = [
+        ("x", EntryType::XGlobalHeader, &b"14 comment=abc\n"[..]),
+        ("./PaxHeaders/x.mmdb", EntryType::XHeader, times),
+        ("././@LongLink.mmdb", EntryType::GNULongName, b"x/x.mmdb\0"),
+        ("x/._x.mmdb", FILE, macos),
+        ("__MACOSX/x.mmdb", FILE, macos),
+        ("x/x.mmdb", FILE, b"database"),
+    ];
+    for (kind, plain) in [(Kind::Database, false), (Kind::Database, true), (Kind::List, true)] {
+        let (archive, mut out) = (pack(&files), Vec::new());
+        let length = archive.len() as u64;
+        extract(Cursor::new(archive), length, &Limits::default(), kind, plain, &mut out).unwrap();
+        assert_eq!(out, b"database");
+    }
+    assert!(matches!(unpack(&pack(&files[..5]), &Limits::default()), Err(DownloadError::Contents(_))));
+}
+
+#[test]
 fn a_bomb_ends_at_the_limit() {
     let bomb = pack(&[("a.mmdb", FILE, &vec![0; 20 << 20])]);
     assert!(bomb.len() < 64 << 10);

@@ -169,6 +169,42 @@ fn a_bomb_ends_at_the_limit() {
     assert!(matches!(unpack(&end, &Limits::default()), Err(DownloadError::Contents("it holds too many files"))));
 }
 
+/// An archive of one wide entry, `x.mmdb`, each time with this value in another place.
+fn wide_values(archive: &[u8], value: u64) -> impl Iterator<Item = Vec<u8>> {
+    let archive = archive.to_vec();
+    let at = |mark: &[u8], skip| archive.windows(mark.len()).position(|found| found == mark).unwrap() + skip;
+    // The offset and the size of the entry, the place of the list, and that of the larger end.
+    let list = at(b"PK\x01\x02", 46 + "x.mmdb".len() + 4);
+    let places = [list + 16, list + 8, at(b"PK\x06\x06", 48), at(b"PK\x06\x07", 8)];
+    places.into_iter().map(move |place| {
+        let mut changed = archive.clone();
+        changed[place..place + 8].copy_from_slice(&value.to_le_bytes());
+        changed
+    })
+}
+
+#[test]
+fn a_place_that_is_not_in_the_archive_is_no_error_of_the_disk() {
+    use crate::secrets::fake::Directory;
+    let (directory, limits) = (Directory::new(), Limits::default());
+    let sound = zip(&[Packed { wide: true, ..entry("x.mmdb", b"database") }]);
+    for value in [sound.len() as u64 + 1, u64::MAX / 2 + 1, u64::MAX] {
+        for archive in wide_values(&sound, value) {
+            let file = std::fs::File::open(directory.write("x.zip", &archive)).unwrap();
+            let error = find(file, archive.len() as u64, &limits, Kind::Database, &mut Vec::new()).unwrap_err();
+            assert!(matches!(error, DownloadError::NotAnArchive(_)), "{value}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bomb_cannot_say_that_it_is_packed_large() {
+    let bomb = zip(&[Packed { wide: true, ..entry("x.mmdb", &vec![0; 20 << 20]) }]);
+    let packed_large = wide_values(&bomb, 1 << 30).nth(1).unwrap();
+    let error = unpack(&packed_large, &Limits::default()).unwrap_err();
+    assert!(matches!(error, DownloadError::NotAnArchive(_)), "{error:?}");
+}
+
 #[test]
 fn an_archive_that_ends_early_is_refused() {
     let noise: Vec<u8> = (0..50_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
