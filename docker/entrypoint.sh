@@ -32,7 +32,7 @@ read_password() {
 
 drop_root() {
     mkdir -p "$PGDATA" /run/postgresql
-    find "$PGDATA" /run/postgresql ! -user postgres -exec chown postgres:postgres {} +
+    find "$PGDATA" /run/postgresql ! -user postgres -exec chown -h postgres:postgres {} +
     exec setpriv --reuid postgres --regid postgres --init-groups -- "$0" "$@"
 }
 

@@ -233,11 +233,24 @@ fn elements(array: &[u8], parts: &[Vec<String>], finder: &mut Finder<'_>) {
 pub fn is_text(kind: pg_sys::Oid) -> bool {
     // SAFETY: catalog look-ups that tolerate absence.
     let citext = || unsafe { pg_sys::get_extension_oid(c"citext".as_ptr(), true) };
-    // From PostgreSQL 18 on, the array is a member of the extension as well.
-    // SAFETY: as above.
-    let is_array = || unsafe { pg_sys::get_element_type(kind) } != pg_sys::InvalidOid;
     matches!(kind, pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID)
-        || extension_of(pg_sys::TypeRelationId, kind).is_some_and(|extension| extension == citext()) && !is_array()
+        || extension_of(pg_sys::TypeRelationId, kind).is_some_and(|extension| extension == citext())
+            && is_like_text(kind)
+}
+
+/// Whether a type is stored as texts are. Whoever made the extension citext, a trusted one, may add types of his own to it, and
+/// an enum's value would be taken for an address in memory; only a superuser makes such a base type.
+fn is_like_text(kind: pg_sys::Oid) -> bool {
+    let (mut length, mut by_value, mut alignment) = (0, false, 0);
+    // SAFETY: the type of a column, which stays as long as that.
+    let typtype = unsafe {
+        pg_sys::get_typlenbyvalalign(kind, &mut length, &mut by_value, &mut alignment);
+        pg_sys::get_typtype(kind)
+    };
+    let is_base = typtype as u8 == pg_sys::TYPTYPE_BASE && (length, by_value, alignment as u8) == (-1, false, b'i');
+    // From PostgreSQL 18 on, the array of citext is a member of the extension as well.
+    // SAFETY: as above.
+    is_base && unsafe { pg_sys::get_element_type(kind) } == pg_sys::InvalidOid
 }
 
 fn is_inet(kind: pg_sys::Oid) -> bool {

@@ -1,6 +1,8 @@
 //! The ingest trigger on one table: what there is, making it, taking it off.
 #![allow(unsafe_code, reason = "reads the catalog of triggers, and makes one without SQL")]
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -45,25 +47,49 @@ pub enum Reads {
 /// The function that the triggers run.
 fn function(schema: &Schema) -> pg_sys::Oid {
     let mut found = pg_sys::InvalidOid;
-    // SAFETY: the functions of that name are looked up in the catalog's cache; the list is released again.
+    each_function(schema, c"observe_addresses", |form| {
+        if form.pronargs == 0 {
+            found = form.oid;
+        }
+    });
+    found
+}
+
+/// Whether a role may attach tables.
+pub fn may_attach(schema: &Schema, role: pg_sys::Oid) -> bool {
+    let mut may = false;
+    each_function(schema, c"attach_ip_source", |form| {
+        let execute = pg_sys::ACL_EXECUTE as pg_sys::AclMode;
+        // SAFETY: a function that is there.
+        #[cfg(feature = "pg15")]
+        let result = unsafe { pg_sys::pg_proc_aclcheck(form.oid, role, execute) };
+        // SAFETY: as above.
+        #[cfg(not(feature = "pg15"))]
+        let result = unsafe { pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, form.oid, role, execute) };
+        may |= result == pg_sys::AclResult::ACLCHECK_OK;
+    });
+    may
+}
+
+/// Calls `f` with each function of that name in the extension's schema. Looks into the catalog's cache alone.
+fn each_function(schema: &Schema, name: &CStr, mut f: impl FnMut(&pg_sys::FormData_pg_proc)) {
+    // SAFETY: the list is released again; after an error, by the transaction's end.
     unsafe {
-        let name = Datum::from(c"observe_addresses".as_ptr());
         let list = pg_sys::SearchSysCacheList(
             pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
             1,
-            name,
+            Datum::from(name.as_ptr()),
             Datum::null(),
             Datum::null(),
         );
         for member in (*list).members.as_slice((*list).n_members as usize) {
             let form = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_proc>(&raw mut (**member).tuple);
-            if (*form).pronamespace == schema.oid && (*form).pronargs == 0 {
-                found = (*form).oid;
+            if (*form).pronamespace == schema.oid {
+                f(&*form);
             }
         }
         pg_sys::ReleaseCatCacheList(list);
     }
-    found
 }
 
 /// The trigger called [`TRIGGER`] on a table. Reads the catalog's row, not the relation: of 1,500 relatives none is

@@ -14,6 +14,7 @@ use super::before::Before;
 use super::extract::column;
 use super::indexes;
 use super::install;
+use super::install::may_attach;
 use super::observer::check;
 use crate::inventory::attached;
 use crate::inventory::places;
@@ -80,7 +81,7 @@ pub unsafe fn note_built(table: &pg_sys::RelationData, index: &pg_sys::RelationD
         return;
     }
     if let Some(schema) = Schema::find()
-        && may_attach(&schema)
+        && may_attach(&schema, session::user())
         && install::modes(&schema, table.rd_id).is_empty()
     {
         // SAFETY: see above.
@@ -131,7 +132,7 @@ fn note(schema: &Schema, index: pg_sys::Oid) {
 
 /// Refuses a role that may not attach tables.
 fn check_right(schema: &Schema) {
-    if !may_attach(schema) {
+    if !may_attach(schema, session::user()) {
         raise(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "permission denied for function attach_ip_source",
@@ -141,14 +142,16 @@ fn check_right(schema: &Schema) {
     }
 }
 
-fn may_attach(schema: &Schema) -> bool {
-    let sql = Sql::as_caller();
-    let may = sql.query(
-        "SELECT coalesce(pg_catalog.bool_or(pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')), false)
-         FROM pg_catalog.pg_proc p WHERE p.proname = 'attach_ip_source' AND p.pronamespace = $2",
-        &[argument::oid(session::user()), argument::oid(schema.oid)],
-    );
-    may.get::<bool>(0, 1) == Some(true)
+/// Whether one of these tables is attached. Who may not attach any keeps no lock on `ip_source` after that: everybody else would
+/// wait behind one who waits for it.
+fn is_attached_above(schema: &Schema, above: &[pg_sys::Oid]) -> bool {
+    let sources = schema.relation(c"ip_source");
+    catalog::lock_relation(sources, pg_sys::AccessShareLock);
+    let is_attached = attached::is_any_attached(schema, above);
+    if !may_attach(schema, session::user()) {
+        catalog::unlock_relation(sources, pg_sys::AccessShareLock);
+    }
+    is_attached
 }
 
 /// # Safety
@@ -161,8 +164,7 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     }
     // In a dump, an index of a partitioned table comes first, and those of its partitions belong to it later.
     let above = inherits::all(&[table], inherits::CHILD);
-    catalog::lock_relation(schema.relation(c"ip_source"), pg_sys::AccessShareLock);
-    if attached::is_any_attached(schema, &above[1..]) {
+    if is_attached_above(schema, &above[1..]) {
         return;
     }
     // Also where the table is attached already: sessions may know this index from before.

@@ -279,6 +279,12 @@ pub fn lock_relation(relation: pg_sys::Oid, mode: u32) {
     unsafe { pg_sys::LockRelationOid(relation, mode as i32) };
 }
 
+/// Gives one such lock back.
+pub fn unlock_relation(relation: pg_sys::Oid, mode: u32) {
+    // SAFETY: a lock that this session holds.
+    unsafe { pg_sys::UnlockRelationOid(relation, mode as i32) };
+}
+
 /// Has all sessions forget what they keep of a table, once this transaction has committed.
 pub fn forget_kept(relation: pg_sys::Oid) {
     // SAFETY: queues a message; of a relation that is gone, none.

@@ -18,6 +18,7 @@ use crate::ingest::indexes;
 use crate::ingest::install;
 use crate::ingest::plan;
 use crate::ingest::plan::Plan;
+use crate::ingest::unobserved;
 use crate::inventory::attached;
 use crate::pg::call;
 use crate::pg::catalog::Schema;
@@ -26,6 +27,8 @@ use crate::pg::{inherits, patience, session, shape};
 
 /// How long an insert waits for `ip_source`. Only a session that alters the table should hold such a lock.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// The same where the rows are not observed without it.
+const LONG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One index of one table.
 pub struct Watch {
@@ -111,9 +114,18 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
     let made_for = indexes::made_for(index.rd_id);
     let from = line.iter().position(|member| *member == made_for).unwrap_or(0);
     let triggers = line[from..].iter().flat_map(|member| install::modes(&schema, *member)).collect();
-    let patience = if IN_VAIN.get() { Duration::ZERO } else { PATIENCE };
+    // SAFETY: the table is open.
+    let may_attach = shard.is_some() || install::may_attach(&schema, unsafe { (*table.rd_rel).relowner });
+    let patience = match IN_VAIN.get() {
+        true => Duration::ZERO,
+        false if may_attach => PATIENCE,
+        false => LONG_PATIENCE,
+    };
     let is_locked = patience::lock(schema.relation(c"ip_source"), pg_sys::AccessShareLock, patience);
     IN_VAIN.set(!is_locked);
+    if !is_locked && !may_attach {
+        unobserved::count(table.rd_id, call::statement_start());
+    }
     Some(Watch {
         index: index.rd_id,
         changes,
@@ -126,9 +138,10 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
         is_heap: unsafe { shape::is_plain_table(std::ptr::from_ref(table).cast_mut()) },
         replica,
         triggers,
-        // Rows are rather counted than lost. A shard has the index because its table is observed, and loses it when that is
+        // Rows are rather counted than lost, but for a role that cannot have attached the table itself: nobody asked for them,
+        // unless somebody else has, and then they show as unobserved. A shard has the index because its table is observed, and loses it when that is
         // detached; that the table is attached is noted on the nodes alone that were there then.
-        is_attached: !is_locked || shard.is_some() || attached::is_any_attached(&schema, &line),
+        is_attached: shard.is_some() || if is_locked { attached::is_any_attached(&schema, &line) } else { may_attach },
     })
 }
 
