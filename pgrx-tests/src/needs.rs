@@ -1,5 +1,6 @@
-//! Tests that need an extension which is not everywhere: Citus, TimescaleDB, postgres_fdw, citext, amcheck. They run where the PostgreSQL under test has
-//! it. Where it has not, that is written down, and `make test` says at its end how many ran and how many did not.
+//! Tests that need an extension which is not everywhere: Citus, TimescaleDB, postgres_fdw, citext, amcheck, or what only
+//! newer versions of PostgreSQL have. They run where the one under test has it. Where it has not, that is written down, and
+//! `make test` says at its end how many ran and how many did not.
 
 use crate::cluster::target_dir;
 use std::fs::OpenOptions;
@@ -13,14 +14,22 @@ use std::process::Command;
 #[must_use]
 pub fn has(extension: &str, test: &str) -> bool {
     let control = share_dir().join("extension").join(format!("{extension}.control"));
-    let has = control.exists();
-    let line = format!("{extension} {} {test}\n", if has { "ran" } else { "not-run" });
+    note(extension, test, control.exists())
+}
+
+/// Writes down whether `test` runs: the PostgreSQL under test `has` what it is about, or has not.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn note(what: &str, test: &str, has: bool) -> bool {
+    let line = format!("{what} {} {test}\n", if has { "ran" } else { "not-run" });
     let log = OpenOptions::new().create(true).append(true).open(target_dir().join("needs.log"));
     if let Err(error) = log.and_then(|mut log| log.write_all(line.as_bytes())) {
         panic!("needs.log: {error}");
     }
     if !has {
-        eprintln!("not run: {test}: this PostgreSQL has no {extension}");
+        eprintln!("not run: {test}: this PostgreSQL has no {what}");
     }
     has
 }

@@ -2,7 +2,7 @@
 //! minutes panics with the awaited condition and the last value.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long everything may take before a test gives up. Long, for a loaded machine of two cores.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,6 +23,19 @@ pub fn wait_for<T: Debug>(what: &str, probe: impl FnMut() -> T, good: impl FnMut
     match wait_within(PATIENCE, probe, good) {
         Ok(state) => state,
         Err(last) => panic!("waited {} s for {what}; the last state was {last:?}", PATIENCE.as_secs()),
+    }
+}
+
+/// For a test that takes one day of UTC from its begin to its end: shortly before midnight, waits for the next one.
+///
+/// # Panics
+/// With a clock before 1970.
+pub fn wait_out_midnight() {
+    const DAY: u64 = 86_400;
+    const LONGEST: u64 = 180;
+    let left = DAY - SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set").as_secs() % DAY;
+    if left <= LONGEST {
+        std::thread::sleep(Duration::from_secs(left));
     }
 }
 

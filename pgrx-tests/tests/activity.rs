@@ -2,6 +2,7 @@
 
 use crate::ingest_support::Db;
 use asn_inventory_tests::prelude::*;
+use asn_inventory_tests::wait::wait_out_midnight;
 
 /// Everything is absorbed and counted.
 fn counted(db: &Db) {
@@ -68,6 +69,7 @@ fn hours_and_days_count_what_the_events_say_in_any_order() {
 
 #[test]
 fn a_day_is_counted_however_much_waits_before_it() {
+    wait_out_midnight();
     let db = Db::new();
     db.sql("CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at')");
     // What counting a day that was not over leaves, and more hours before it than one round takes.
@@ -86,6 +88,7 @@ fn a_day_is_counted_however_much_waits_before_it() {
 
 #[test]
 fn old_hours_become_days_and_old_days_go() {
+    wait_out_midnight();
     let cluster = Cluster::builder()
         .conf("asn_inventory.absorb_interval", "20ms")
         .conf("asn_inventory.activity_hours", "2d")
@@ -123,6 +126,7 @@ fn old_hours_become_days_and_old_days_go() {
 
 #[test]
 fn networks_of_some_days_are_ranked_by_what_happened_then() {
+    wait_out_midnight();
     let db = Db::new();
     db.sql(
         "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');

@@ -1,6 +1,7 @@
 //! `enrichment_doctor()` says of each reference to a key whether it resolves: the worker looks it up at the call, and
 //! the key is never shown.
 
+use crate::promtool_support::Page;
 use crate::secret_support::*;
 use asn_inventory_tests::cluster::private_dir;
 use std::fs;
@@ -79,6 +80,35 @@ fn a_reference_is_looked_up_when_the_doctor_is_called() {
         "SELECT level || '|' || detail || '|f' FROM enrichment_doctor() WHERE check_name = 'key maxmind'",
         &mended,
     );
+    assert_hidden(&cluster);
+}
+
+#[test]
+fn a_key_that_cannot_be_read_shows_in_the_metrics_though_nobody_asks_the_doctor() {
+    let dir = private_dir();
+    let files = ["maxmind", "greynoise"].map(|key| dir.join(format!("{key}.key")));
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.maxmind_license_key", &format!("file:{}", files[0].display()))
+        .conf("asn_inventory.maxmind_update_schedule", "")
+        .conf("asn_inventory.greynoise_api_key", &format!("file:{}", files[1].display()))
+        .conf("asn_inventory.greynoise", "auto")
+        .start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    let unreadable = || {
+        let page = Page::of(&cluster, DB);
+        ["maxmind", "greynoise"].map(|key| page.value("key_unreadable", &[("key", key)]))
+    };
+    wait_for("keys that are not there", unreadable, |found| *found == [Some(1.0), Some(1.0)]);
+    for file in &files {
+        fs::write(file, CANARY).expect("a key");
+        chmod(file, 0o644);
+    }
+    cluster.reload();
+    wait_for("both keys", unreadable, |found| *found == [Some(0.0), Some(0.0)]);
+    // One that nobody asks for is none that is missing, nor is a default that leads nowhere.
+    cluster.set("asn_inventory.greynoise", "off");
+    cluster.set("asn_inventory.maxmind_license_key", "");
+    wait_for("one key that is not set", unreadable, |found| *found == [Some(0.0), None]);
     assert_hidden(&cluster);
 }
 

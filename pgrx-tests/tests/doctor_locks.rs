@@ -128,7 +128,7 @@ fn the_doctor_waits_for_no_lock_and_names_its_holder() {
         let started = Instant::now();
         let found = patient.trouble();
         let took = started.elapsed();
-        assert!(took < Duration::from_secs(20), "{table}: {took:?}");
+        assert!(took < Duration::from_secs(100), "{table}: {took:?}");
         match table {
             "ip_observation" => assert!(found.contains(&"queue|warning".to_owned()), "{table}: {found:?}"),
             "ip_source" => assert!(found.contains(&"triggers|warning".to_owned()), "{table}: {found:?}"),

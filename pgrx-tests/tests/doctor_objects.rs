@@ -2,6 +2,7 @@
 //! settings. Each of its commands is run, and fixes its problem.
 
 use crate::doctor_support::*;
+use crate::promtool_support::Page;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use std::collections::BTreeSet;
@@ -302,6 +303,17 @@ fn a_disabled_flag_is_reported_with_its_origin() {
             "warning|ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker is idle."
         ]
     );
+    // A database that has it on observes, and the worker is idle all the same.
+    cluster.sql("postgres", "ALTER DATABASE postgres SET asn_inventory.enabled = on");
+    let found = cluster.lines("postgres", "SELECT level, detail FROM enrichment_doctor() WHERE check_name = 'enabled'");
+    assert_eq!(
+        found,
+        [
+            "warning|ENABLE_ASN_INVENTORY switches it off in the server's environment, and this session has it on: what it inserts waits, and the worker is idle."
+        ]
+    );
+    assert_eq!(cluster.value("postgres", "SELECT enabled FROM enrichment_status"), "f");
+    assert_eq!(Page::of(&cluster, "postgres").value("enabled", &[]), Some(0.0));
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn unknown(count: u8) -> Vec<String> {
 
 #[test]
 fn dns_that_does_not_answer_is_named_until_it_does() {
-    let world = World::options().conf("cymru_timeout", "100ms").start();
+    let world = World::options().conf("cymru_timeout", "1s").start();
     world.attach_events();
     assert_eq!(trouble(&world), [""; 0]);
     world.fakes.fault(DnsFault::Drop);

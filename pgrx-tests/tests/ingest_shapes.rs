@@ -126,20 +126,20 @@ fn the_time_of_the_event_is_taken_from_its_column() {
     run(&mut session, "SET TimeZone = 'Europe/Berlin'");
     run(
         &mut session,
-        "INSERT INTO tz VALUES ('1.1.1.1', '2024-03-01 12:00:00.000001+00'), ('1.1.1.1', '2023-01-01 00:00:00+00'),
+        "INSERT INTO tz VALUES ('1.1.1.1', '2024-03-01 12:00:00.000001+00'), ('1.1.1.1', '2024-01-01 00:00:00+00'),
                                ('1.1.1.1', '2024-02-01 00:00:00+00')",
     );
     run(&mut session, "INSERT INTO local VALUES ('1.1.1.2', '2024-07-01 12:00:00')");
     run(&mut session, "INSERT INTO day VALUES ('1.1.1.3', '2024-01-15'), ('1.1.1.3', '2024-01-17')");
-    run(&mut session, "INSERT INTO tz VALUES ('1.1.1.1', '2022-06-01 00:00:00+00')");
     run(&mut session, "INSERT INTO tz VALUES ('1.1.1.1', '2023-06-01 00:00:00+00')");
+    run(&mut session, "INSERT INTO tz VALUES ('1.1.1.1', '2023-09-01 00:00:00+00')");
     db.settle();
     assert_eq!(
         db.lines(
             "SELECT host(ip_address), observation_count, first_seen_at, last_seen_at FROM ip_inventory ORDER BY ip_address"
         ),
         [
-            "1.1.1.1|5|2022-06-01 00:00:00+00|2024-03-01 12:00:00.000001+00",
+            "1.1.1.1|5|2023-06-01 00:00:00+00|2024-03-01 12:00:00.000001+00",
             "1.1.1.2|1|2024-07-01 10:00:00+00|2024-07-01 10:00:00+00",
             "1.1.1.3|2|2024-01-14 23:00:00+00|2024-01-16 23:00:00+00",
         ]

@@ -194,7 +194,7 @@ fn attaching_again_replaces_the_columns_and_detaching_leaves_no_trace() {
          SELECT attach_ip_source('events', '{b}', 'at');
          INSERT INTO events VALUES ('36.70.0.1', '36.70.0.2', '2024-01-01');
          SELECT attach_ip_source('events', '{a,b}');
-         INSERT INTO events VALUES ('36.70.0.1', '36.70.0.2', '2020-01-01');",
+         INSERT INTO events VALUES ('36.70.0.1', '36.70.0.2', '2023-06-01');",
     );
     assert_eq!(db.counts(), ["36.70.0.1|2", "36.70.0.2|2"]);
     assert_eq!(

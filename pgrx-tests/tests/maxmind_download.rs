@@ -2,6 +2,7 @@
 //! key.
 
 use crate::download_support::*;
+use crate::promtool_support::Page;
 use std::fs;
 
 #[test]
@@ -97,6 +98,35 @@ fn without_a_key_nothing_is_asked_and_the_job_says_why() {
     let said = site.update();
     assert!(said.contains("env:HOME") && said.contains("may not be read"), "{said}");
     assert_eq!(site.requests(), 0);
+}
+
+/// As a server is set up that is given its files by hand: no look failed, and none follows that could go well.
+#[test]
+fn without_a_key_that_was_set_no_look_has_failed() {
+    let site = Site::start_with(&[("asn_inventory.maxmind_license_key", "")]);
+    let why = "asn_inventory.maxmind_license_key is empty: no reference is set";
+    let told = "SELECT last_error FROM source_status WHERE source = 'maxmind'";
+    let doctor =
+        "SELECT level || '|' || coalesce(detail, '') FROM enrichment_doctor() WHERE check_name = 'maxmind downloads'";
+    let failed = || Page::of(&site.cluster, DB).value("mmdb_update_failed", &[]);
+    assert_eq!(site.update(), format!("cancelled|{why}"));
+    assert_eq!((site.cluster.value(DB, told), failed()), (String::new(), None));
+    // Who wants files that are not there learns why there are none.
+    assert_eq!(site.cluster.value(DB, doctor), format!("warning|{why}"));
+
+    // A look that failed is a trouble as long as there is a key.
+    let reference = format!("file:{}", site.maxmind.key_file().display());
+    fs::write(site.maxmind.key_file(), "yesterday's key").unwrap();
+    site.cluster.set("asn_inventory.maxmind_license_key", &reference);
+    let said = wait_for("a look", || site.update(), |said| said.contains("(401)"));
+    assert!(said.starts_with("failed|"), "{said}");
+    assert!(site.cluster.value(DB, told).starts_with("update: "));
+    assert_eq!(failed(), Some(1.0));
+    assert!(site.cluster.value(DB, doctor).contains("(401)"));
+    site.cluster.set("asn_inventory.maxmind_license_key", "");
+    site.cluster.wait_value(DB, told, "");
+    assert_eq!(failed(), Some(0.0));
+    assert_eq!(site.cluster.value(DB, doctor), "ok|");
 }
 
 #[test]

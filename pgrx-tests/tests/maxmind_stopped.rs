@@ -4,7 +4,6 @@ use asn_inventory_tests::prelude::*;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 const DB: &str = "postgres";
 const EDITION: &str = "Large-Thing";
@@ -37,14 +36,14 @@ fn a_launcher_or_a_session_in_the_middle_of_an_import_ends_at_once() {
     sparse(&file);
     let launcher = cluster.pid_of("asn_inventory launcher").expect("a launcher");
     wait_until("the launcher copies", || copied() > 0);
-    let began = Instant::now();
     cluster.sql(DB, &format!("SELECT pg_terminate_backend({launcher})"));
     wait_until("the launcher ends", || cluster.pid_of("asn_inventory launcher") != Some(launcher));
-    // The rest is far more than it can do in that time.
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert!(copied() < 1_900_000_000);
-    let began = Instant::now();
+    // Who comes to the end of a file has something to say about it.
+    let told = || ["installed", "refused"].iter().any(|how| cluster.log().contains(&format!("{how} {EDITION}")));
+    assert!(!told(), "the launcher went on: {}", cluster.log_tail());
+    // The next one is in the middle as well.
     cluster.stop_fast();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!told(), "the server went on: {}", cluster.log_tail());
     fs::remove_file(file).expect("removed");
 }

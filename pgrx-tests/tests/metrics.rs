@@ -116,7 +116,8 @@ fn histograms_are_cumulative_and_agree_with_the_counters() {
 
 #[test]
 fn failures_show_in_the_metrics() {
-    let world = World::options().conf("greynoise_quota", "5").start();
+    let key = "env:MAXMIND_LICENSE_KEY";
+    let world = World::options().conf("greynoise_quota", "5").conf("maxmind_license_key", key).start();
     world.attach_events();
     world.fakes.fault(Fault::from(GreyNoiseFault::Status { status: 401, body: None, retry_after: None }));
     std::fs::write(world.cluster.maxmind_dir().join("GeoLite2-ASN.mmdb"), "no database").expect("a file");
@@ -135,6 +136,10 @@ fn failures_show_in_the_metrics() {
     assert_eq!(page.value("mmdb_refused", &[("edition", "GeoLite2-City")]), Some(0.0));
     let failed = world.value("SELECT (outcome = 'failed')::int FROM enrichment_run WHERE kind = 'update'");
     assert_eq!(page.value("mmdb_update_failed", &[]), failed.parse().ok());
+    assert_eq!(failed, "1");
+    // One was named and is not there; the other can be read, and GreyNoise does not want it.
+    let unreadable = ["maxmind", "greynoise"].map(|key| page.value("key_unreadable", &[("key", key)]));
+    assert_eq!(unreadable, [Some(1.0), Some(0.0)]);
 
     // The queue waits for a worker that is in no hurry.
     world.cluster.set("asn_inventory.absorb_interval", "1h");
@@ -293,7 +298,8 @@ fn execute_is_needed_and_enough_for_the_page() {
 /// A look for MaxMind's own files is another gauge; one that goes well has asked all sources.
 #[test]
 fn a_failed_turn_of_sources_with_their_own_schedules_shows_until_an_update_works() {
-    let cluster = Cluster::builder().preload(false).start();
+    let sources = "tor=https://example.com/exits#list&every=6h";
+    let cluster = Cluster::builder().preload(false).conf("asn_inventory.mmdb_sources", sources).start();
     cluster.sql(DB, "CREATE EXTENSION asn_inventory");
     let mut job = 0;
     let mut ended = |sources: &str, outcome: &str, detail: &str| {
@@ -323,4 +329,16 @@ fn a_failed_turn_of_sources_with_their_own_schedules_shows_until_an_update_works
     assert_eq!(ended("{maxmind}", "done", ""), (Some(0.0), Some(0.0), String::new()));
     assert_eq!(ended(own, "failed", "tor: timed out").2, failed);
     assert_eq!(ended(own, "done", ""), (Some(0.0), Some(0.0), String::new()));
+    // Of sources that are gone no turn follows that could go well: the doctor, the view and the metric say the same.
+    assert_eq!(ended(own, "failed", "tor: timed out").2, failed);
+    let last = "SELECT (SELECT last_error FROM source_status WHERE source = 'maxmind'), count(*)
+                FROM enrichment_doctor() WHERE check_name = 'mmdb sources' AND level <> 'ok' AND detail LIKE 'The last turn of sources %'";
+    assert_eq!(cluster.lines(DB, last), [format!("{failed}|1")]);
+    for without in ["tor=https://example.com/exits#list", ""] {
+        cluster.set("asn_inventory.mmdb_sources", without);
+        cluster.wait_value(DB, last, "");
+        assert_eq!(cluster.lines(DB, last), ["|0"], "{without}");
+        let page = Page::of(&cluster, DB);
+        assert_eq!(page.value("mmdb_sources_update_failed", &[]), Some(0.0), "{without}");
+    }
 }

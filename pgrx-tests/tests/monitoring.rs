@@ -22,7 +22,8 @@ fn file(name: &str) -> String {
 
 /// A database in which every figure is known: answers, failures, a queue that waits, a look for newer files.
 fn everything() -> (World, Page) {
-    let world = World::start();
+    // A key that was set and is none: a look for newer files fails.
+    let world = World::options().conf("maxmind_license_key", "env:MAXMIND_LICENSE_KEY").start();
     world.attach_events();
     world.ingest(&["8.8.8.8", "81.2.69.142"]);
     world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status IN ('found', 'not_found')", "2");

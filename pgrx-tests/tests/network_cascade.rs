@@ -85,7 +85,7 @@ fn many_addresses_go_by_bulk_and_a_refresh_asks_again() {
 
 #[test]
 fn a_missing_answer_is_waited_for_and_a_stale_one_is_requested_again() {
-    let world = World::options().conf("cymru_timeout", "200ms").start();
+    let world = World::start();
     world.fakes.announce("218.92.0.0/17", &[4134], "CN");
     world.fakes.fault(Fault::from(DnsFault::Servfail));
     world.observe(&[("218.92.0.67", 1)]);

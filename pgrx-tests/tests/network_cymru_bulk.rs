@@ -4,10 +4,14 @@
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
 
-/// Team Cymru alone, bulk from three addresses on, and quick to give up.
+/// Team Cymru alone, bulk from three addresses on.
+fn options() -> Options {
+    World::options().conf("greynoise", "off").conf("cymru_bulk_min", "3")
+}
+
+/// The same, quick to give up.
 fn start() -> World {
-    let options = World::options().conf("greynoise", "off").conf("cymru_timeout", "300ms").conf("cymru_bulk_min", "3");
-    let world = options.start();
+    let world = options().conf("cymru_timeout", "2s").start();
     world.attach_events();
     // A prefix, and an AS, for every 45.x.
     world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
@@ -41,7 +45,7 @@ fn unanswered_addresses_of_a_broken_session_are_asked_again_in_the_next() {
         (WhoisFault::Cut(0), Some("whois: the reply was cut")),
         (WhoisFault::Garbage, Some("whois: ")),
         (WhoisFault::Silent, Some("whois: the server stopped responding")),
-        (WhoisFault::SlowLoris(400), Some("whois: the server stopped responding")),
+        (WhoisFault::SlowLoris(3000), Some("whois: the server stopped responding")),
         (WhoisFault::Invalid, Some("whois: the reply has no row for any address asked")),
         (WhoisFault::Delay(100), None),
     ];
@@ -174,16 +178,22 @@ fn a_row_that_cannot_be_written_is_set_aside_and_its_batch_is_kept() {
 /// Two that write the name of one AS would change it in turn.
 #[test]
 fn a_name_of_a_session_does_not_replace_that_of_the_files() {
-    let world = start();
+    let world = options().start();
+    world.attach_events();
     world.ingest(&["8.8.8.8"]);
     let name = "SELECT asn_org, ip_count FROM asn_inventory WHERE asn_number = 15169";
     wait_for("the first count", || world.lines(name), |found| found == &["Google LLC|1"]);
+    // A count would set the name of the files again: it waits.
+    let mut holder = world.cluster.client();
+    holder.batch_execute("BEGIN; LOCK TABLE inventory_count IN SHARE MODE").unwrap();
     // Nobody answers what is asked about the AS itself.
     world.fakes.fault(DnsFault::Drop);
     world.fakes.announce("46.0.0.0/16", &[15169], "US");
     world.fakes.name(15169, "GOOGLE, US");
     world.ingest(&["46.0.1.1", "46.0.2.1", "46.0.3.1"]);
     world.wait("SELECT count(*) FROM ip_inventory WHERE asn_source = 'cymru' AND asn_org = 'GOOGLE, US'", "3");
+    assert_eq!(world.lines(name), ["Google LLC|1"], "after the session");
+    holder.batch_execute("ROLLBACK").unwrap();
     wait_for("the next count", || world.lines(name), |found| found[0].ends_with("|4"));
     assert_eq!(world.lines(name), ["Google LLC|4"]);
 }

@@ -27,7 +27,7 @@ fn log_lines(world: &World, text: &str) -> usize {
 
 /// Each address meets its own fault, and all of them at once; one more meets none. Fewer than open the breaker.
 fn transient(faults: &[(&str, GreyNoiseFault, &str)]) {
-    let world = world(World::options().conf("greynoise_timeout", "2s"));
+    let world = world(World::options().conf("greynoise_timeout", "5s"));
     let mut all = vec!["8.8.8.200"];
     for (ip, fault, _) in faults {
         world.fakes.fault(Fault::from(fault.clone()).within(&format!("{ip}/32")));
@@ -240,6 +240,9 @@ fn a_row_that_cannot_be_made_due_is_reported_once_and_leaves_nothing_failing() {
     world.cluster.wait_log(complaint);
     world.wait_source("greynoise", "state", "ok");
     world.wait("SELECT count(*) FROM worker_errors()", "0");
+    // The source works, and looks at its rows again.
+    insert(&world, &["8.8.8.2"]);
+    world.wait_row("8.8.8.2", STATUS, "not_found");
     assert_eq!(log_lines(&world, complaint), 1);
     // The next reload tries it once more.
     world.sql("ALTER TABLE ip_inventory DROP CONSTRAINT poisoned");
@@ -329,7 +332,7 @@ fn without_a_key_nothing_is_asked_until_there_is_one_or_greynoise_is_on() {
 
 #[test]
 fn the_key_is_shown_nowhere() {
-    let world = world(World::options().conf("greynoise_timeout", "2s"));
+    let world = world(World::options());
     world.cluster.set("log_min_messages", "debug5");
     let file = std::fs::read_to_string(world.fakes.key_file()).unwrap();
     let key = file.trim();

@@ -2,12 +2,14 @@
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
+use asn_inventory_tests::wait::wait_out_midnight;
 
 const STATUS: &str = "greynoise_status";
 const LEDGER: &str = "quota_used, quota_left";
 
-/// A world with a quota, and a table whose events are observed.
+/// A world with a quota, and a table whose events are observed. At midnight there would be a new quota.
 fn world(options: Options, quota: u64) -> World {
+    wait_out_midnight();
     let world = options.conf("greynoise_quota", &quota.to_string()).start();
     world.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
     world
@@ -44,8 +46,11 @@ fn without_worker(world: &World, sql: &str) {
 /// The worker looks for due rows once more: it asked about none, although rows are due.
 fn looks_in_vain(world: &World) {
     let before = world.fakes.count(Service::Greynoise);
-    world.sql("INSERT INTO events VALUES ('9.9.9.9')");
-    world.wait_row("9.9.9.9", "maxmind_status, cymru_status", "not_found|not_found");
+    // An address that has no answer yet, each time another one.
+    let last = "SELECT coalesce(max(ip_address), '9.9.9.8') FROM ip_inventory WHERE ip_address << '9.9.9.0/24'";
+    let ip = world.value(&format!("SELECT host(({last}) + 1)"));
+    world.sql(&format!("INSERT INTO events VALUES ('{ip}')"));
+    world.wait_row(&ip, "maxmind_status, cymru_status", "not_found|not_found");
     assert_eq!(world.fakes.count(Service::Greynoise), before);
 }
 
@@ -285,7 +290,11 @@ fn another_key_has_a_quota_of_its_own_and_finds_it_again() {
     let is_spent = || world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|2|0");
     let put = |key: &str| {
         world.fakes.expect_key(Some(key.trim()));
-        std::fs::write(world.fakes.key_file(), key).expect("a key");
+        // Whole, as an operator does it: half a key is another account.
+        let (file, draft) = (world.fakes.key_file(), world.fakes.key_file().with_extension("draft"));
+        std::fs::copy(&file, &draft).expect("a file with the same rights");
+        std::fs::write(&draft, key).expect("a key");
+        std::fs::rename(draft, file).expect("renamed");
     };
     let first = std::fs::read_to_string(world.fakes.key_file()).expect("a key");
     insert(&world, 1, 5);
@@ -302,7 +311,8 @@ fn another_key_has_a_quota_of_its_own_and_finds_it_again() {
     answered(&world, "4");
     is_spent();
     assert_ne!(world.value(ACCOUNT), account);
-    assert_eq!(world.row("8.8.8.1", STATUS), "pending", "it waits for the first one's quota no longer");
+    // It waits for the first one's quota no longer.
+    world.wait_row("8.8.8.1", STATUS, "pending");
 
     // Also one that finds the table made anew.
     put(&first);

@@ -130,7 +130,7 @@ fn a_range_is_asked_about_again_fresh_or_not_at_the_sources_that_are_named() {
 
 #[test]
 fn a_failing_source_is_an_error_and_keeps_its_answers() {
-    let world = answered(World::options().conf("cymru_timeout", "200ms"));
+    let world = answered(World::options());
     let all = "SELECT ip_address, asn_number, cymru_status, cymru_ts, scanner_noise, greynoise_status, scanner_ts
         FROM ip_inventory ORDER BY ip_address";
     let before = world.lines(all);

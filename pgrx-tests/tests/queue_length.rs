@@ -65,14 +65,17 @@ fn the_length_is_right_at_every_size() {
         assert_right(&cluster, &format!("{count} rows"));
     }
     // It takes no longer the more there is: not even a look at a fiftieth of all rows.
-    let started = Instant::now();
-    for _ in 0..20 {
-        cluster.sql(DB, "SELECT addresses FROM _queue_length()");
-    }
-    let looks = started.elapsed();
-    let started = Instant::now();
-    cluster.sql(DB, "SELECT count(packed) FROM ip_observation");
-    assert!(looks < 20 * started.elapsed(), "{looks:?} for twenty looks");
+    let shortest = |sql: &str| {
+        let time = |_| {
+            let started = Instant::now();
+            cluster.sql(DB, sql);
+            started.elapsed()
+        };
+        (0..10).map(time).min().expect("ten")
+    };
+    let look = shortest("SELECT addresses FROM _queue_length()");
+    let all = shortest("SELECT count(packed) FROM ip_observation");
+    assert!(look < all, "{look:?} for a look, {all:?} for all rows");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! GreyNoise's key by reference: found wherever it stands, shown nowhere, and refused where it stands badly.
 
 use crate::secret_support::*;
-use asn_inventory_tests::wait::wait_within;
-use std::time::Duration;
 
 #[test]
 fn a_key_in_the_environment() {
@@ -161,7 +159,7 @@ fn a_program_that_hangs_ends_with_the_worker() {
     assert!(alive(&running));
     std::fs::write(&note, "").unwrap();
     cluster.sql(DB, "SELECT pg_terminate_backend(worker_pid) FROM enrichment_status");
-    wait_within(Duration::from_secs(2), || alive(&running), |alive| !alive).expect("it ends with the worker");
+    wait_until("its end with the worker", || !alive(&running));
     let running = wait_for("another one of the next worker", pids, |pids| pids.len() == 2);
     assert!(alive(&running));
     // A killed worker cannot do that: the next one does.
@@ -170,7 +168,8 @@ fn a_program_that_hangs_ends_with_the_worker() {
     wait_until("its program's end", || !alive(&running));
     let running = wait_for("one more", pids, |pids| pids.len() == 2);
     cluster.stop_fast();
-    wait_within(Duration::from_secs(1), || alive(&running), |alive| !alive).expect("it ends with the server");
+    // Now there is no next worker that would end it.
+    wait_until("its end with the server", || !alive(&running));
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //! a refusal leaves everything as it was.
 
 use crate::ingest_support::{Db, refused, run};
-use crate::upgrade_support::{EndsLoad, Load, VERSIONS, assert_counted_exactly, old_database, unobserved, version};
+use crate::upgrade_support::*;
 use asn_inventory_tests::prelude::*;
 use std::thread;
+use std::time::Duration;
 
 /// Longer than a loader waits for the queue before it goes on without it.
 const LONG: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER EXTENSION%' AND state = 'active'
@@ -12,25 +13,34 @@ const LONG: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTE
 
 /// Has the update from a version wait for `hold`, an open transaction, while loaders go on; then lets it through.
 fn update_beside(hold: &str, before: &str) {
+    let db = in_time(|| updated_beside(hold, before));
+    assert_eq!(version(&db), env!("CARGO_PKG_VERSION"));
+    assert_counted_exactly(&db);
+    assert_eq!(unobserved(&db), "0");
+}
+
+/// The database, and how long the update took once nobody held it up.
+fn updated_beside(hold: &str, before: &str) -> (Db, Duration) {
     let db = old_database(before);
     let load = Load::default();
     let mut holder = db.connect();
     run(&mut holder, &format!("BEGIN; {hold}"));
-    thread::scope(|scope| {
+    let took = thread::scope(|scope| {
         let _ends = EndsLoad(&load);
         load.start(scope, &db);
-        let update = scope.spawn(|| db.sql("ALTER EXTENSION asn_inventory UPDATE"));
+        let update = scope.spawn(|| update(&db));
         db.wait(LONG, "1");
         load.wait_for_more(20);
         assert_eq!(version(&db), before);
-        run(&mut holder, "COMMIT");
-        update.join().expect("an update that ends");
+        let took = timed(|| {
+            run(&mut holder, "COMMIT");
+            update.join().expect("an update that ends");
+        });
         load.wait_for_more(20);
         load.end();
+        took
     });
-    assert_eq!(version(&db), env!("CARGO_PKG_VERSION"));
-    assert_counted_exactly(&db);
-    assert_eq!(unobserved(&db), "0");
+    (db, took)
 }
 
 #[test]

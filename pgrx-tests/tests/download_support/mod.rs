@@ -2,6 +2,7 @@
 use asn_inventory_tests::cluster::private_dir;
 pub use asn_inventory_tests::fakes::maxmind::*;
 pub use asn_inventory_tests::prelude::*;
+use asn_inventory_tests::wait::wait_out_midnight;
 use std::fs;
 
 pub const DB: &str = "postgres";
@@ -22,6 +23,8 @@ impl Site {
 
     /// As [`Self::start_with`], with variables in the server's environment.
     pub fn start_in(settings: &[(&str, &str)], env: &[(&str, &str)]) -> Site {
+        // Files are offered, and looked for, by days before today.
+        wait_out_midnight();
         let maxmind = MaxMind::start(&private_dir());
         let mut builder = Cluster::builder();
         for (name, value) in maxmind.settings() {

@@ -294,12 +294,16 @@ fn a_megabyte_of_anything_is_refused_without_reading_it() {
         [("x", ""), ("1.", ""), (":", ""), ("/", ""), ("//", "."), ("[", ""), ("http://a", ""), ("@", "%"), ("\0", "")];
     for (unit, end) in ends {
         let text = unit.repeat(1 << 20) + end;
-        // Generous for one call on a busy machine: reading every byte a thousand times takes far longer.
-        let start = Instant::now();
-        for _ in 0..1000 {
-            assert!(parse_host(text.as_bytes()).is_err(), "{unit:?}");
-        }
-        assert!(start.elapsed() < Duration::from_secs(1), "{unit:?}: {:?}", start.elapsed());
+        // Reading every byte a thousand times takes far longer. A busy machine may pause us: the shortest of some rounds.
+        let round = || {
+            let start = Instant::now();
+            for _ in 0..1000 {
+                assert!(parse_host(text.as_bytes()).is_err(), "{unit:?}");
+            }
+            start.elapsed()
+        };
+        let shortest = (0..3).map(|_| round()).min().unwrap();
+        assert!(shortest < Duration::from_secs(1), "{unit:?}: {shortest:?}");
     }
 }
 
