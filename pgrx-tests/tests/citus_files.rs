@@ -1,6 +1,7 @@
 //! The mmdb files of a Citus cluster: those of the coordinator reach every node, and a node with others is named.
 
 use crate::citus_support::{DB, Nodes, node};
+use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::needs;
 use asn_inventory_tests::prelude::*;
 
@@ -73,4 +74,49 @@ fn a_node_with_other_files_is_named_by_every_node() {
     nodes.first().wait_value(DB, ELSEWHERE, "warning Node");
     nodes.0[2].start();
     nodes.first().wait_value(DB, ELSEWHERE, "ok ");
+}
+
+#[test]
+fn expired_answers_are_told_by_the_builds_and_walks_of_all_nodes() {
+    if !needs::has("citus", "expired_answers_are_told_by_the_builds_and_walks_of_all_nodes") {
+        return;
+    }
+    let nodes = Nodes::start();
+    let [first, second, third] = &nodes.0;
+    nodes.sql("SELECT asn_inventory_distribute()");
+    nodes.0.iter().for_each(|node| node.wait_walked(DB));
+    nodes.sql("INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8'), ('34.64.0.1')");
+    assert_eq!(first.value(DB, "SELECT errors FROM backfill_inventory()"), "0");
+    let named = "SELECT string_agg(asn_number || ' ' || asn_org, ', ' ORDER BY asn_number) FROM asn_inventory";
+    first.wait_value(DB, named, "15169 Google LLC, 396982 Google LLC");
+    nodes.sql("UPDATE ip_inventory SET maxmind_ts = now() - interval '31 days' WHERE ip_address = '8.8.8.8'");
+    let purge = |node: &Cluster, age: &str| {
+        let (mut session, notices) = node.connect_with_notices(DB);
+        let rows = query(&mut session, &format!("SELECT purge_expired_maxmind('{age}')")).expect("a purge");
+        let warned = notices.all().iter().any(|notice| notice.contains("answers of older builds may stay"));
+        (rows[0][0].clone().unwrap_or_default(), warned)
+    };
+    let (cleared, warned) = (|rows: &str| (rows.to_owned(), false), |rows: &str| (rows.to_owned(), true));
+    assert_eq!(purge(third, "30 days"), cleared("0"));
+    // The coordinator has no rows, and has walked all of its own: that confirms none.
+    nodes.0.iter().for_each(|node| node.set("asn_inventory.maxmind_walk", "off"));
+    second.sql(DB, "DELETE FROM maxmind_walk");
+    assert_eq!(purge(first, "30 days"), cleared("1"));
+    // Of a node with a newer build nobody clears what it said, and it tells nobody that all is new.
+    let newer = second.maxmind_dir().join("new");
+    std::fs::create_dir_all(&newer).expect("a directory");
+    fixtures::small_built_at(&newer, fixtures::days_ago(0));
+    second.install_mmdb(&newer);
+    second.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE build_time > now() - interval '1 day'", "2");
+    for node in &nodes.0 {
+        assert_eq!(purge(node, "1 day"), warned("0"));
+    }
+    // All are older than this.
+    let open = "SELECT count(*) FROM ip_inventory WHERE maxmind_status = 'found'";
+    let left = first.value(DB, open);
+    assert_ne!(left, "0");
+    assert_eq!(purge(third, "0"), cleared(&left));
+    for node in &nodes.0 {
+        assert_eq!((node.value(DB, open), node.value(DB, named)), ("0".to_owned(), String::new()));
+    }
 }

@@ -1,7 +1,7 @@
 //! One inventory for a Citus cluster: every node's rows are in it, every node works on the rows that lie there and answers
 //! for all, and one node asks the network sources.
 
-use crate::citus_support::{DB, Nodes};
+use crate::citus_support::{DB, Nodes, node};
 use crate::network_support::*;
 use asn_inventory_tests::needs;
 use asn_inventory_tests::prelude::*;
@@ -37,6 +37,25 @@ fn without_citus_an_inventory_cannot_be_distributed() {
     let may = "SELECT bool_or(has_function_privilege('someone', oid, 'EXECUTE')) FROM pg_proc
                WHERE proname IN ('asn_inventory_distribute', 'asn_inventory_undistribute', '_backfill_here')";
     assert_eq!(cluster.value("postgres", may), "f");
+}
+
+#[test]
+fn a_coordinator_that_other_nodes_do_not_know_distributes_nothing() {
+    if !needs::has("citus", "a_coordinator_that_other_nodes_do_not_know_distributes_nothing") {
+        return;
+    }
+    let [coordinator, worker] = [node(&[]), node(&[])];
+    let call = |function: &str, node: &Cluster| {
+        coordinator.sql(DB, &format!("SELECT {function}('{}', 5432)", node.socket_dir().display()));
+    };
+    call("citus_add_node", &worker);
+    coordinator.sql(DB, "CREATE EXTENSION asn_inventory");
+    let refused = coordinator.fails(DB, "SELECT asn_inventory_distribute()");
+    let message = "the other nodes of the cluster do not know the coordinator";
+    assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", message));
+    call("citus_set_coordinator_host", &coordinator);
+    coordinator.sql(DB, "SELECT asn_inventory_distribute()");
+    worker.wait_value(DB, "SELECT count(*) FROM cluster_status WHERE failure IS NULL", "2");
 }
 
 #[test]
@@ -323,4 +342,60 @@ fn a_row_that_a_session_holds_on_another_node_keeps_no_other_from_being_absorbed
     );
     holder.batch_execute("COMMIT").expect("released");
     each_sees(&nodes, 310, 1230);
+    // The limit on waits ends with the absorbing, on the other nodes too: what a session does next is its own.
+    nodes.first().sql(DB, "CREATE TABLE local (src inet); SELECT attach_ip_source('local', '{src}')");
+    let mut session = nodes.first().connect(DB);
+    session.batch_execute("BEGIN; SET LOCAL lock_timeout = '7s'").expect("begun");
+    let events = "INSERT INTO local SELECT inet '34.64.0.0' + g FROM generate_series(1, 310) g";
+    let absorbed = session.batch_execute(&format!("{events}; SELECT absorb_observations()"));
+    absorbed.expect("absorbed");
+    let waits = "SELECT string_agg(DISTINCT w, ' ')
+                 FROM (SELECT current_setting('lock_timeout') || left(city, 0) AS w FROM ip_inventory) s";
+    let there: String = session.query_one(waits, &[]).expect("asked").get(0);
+    let here: String = session.query_one("SELECT current_setting('lock_timeout')", &[]).expect("asked").get(0);
+    assert_eq!((there.as_str(), here.as_str()), ("0", "7s"));
+    session.batch_execute("COMMIT").expect("committed");
+    each_sees(&nodes, 310, 1540);
+    // In a block of code as well.
+    let alike = format!("IF ({waits}) <> '0' THEN RAISE 'bounded'; END IF");
+    let block = format!("DO $$ BEGIN {events}; PERFORM absorb_observations(); {alike}; END $$");
+    session.batch_execute(&block).expect("absorbed");
+    each_sees(&nodes, 310, 1850);
+}
+
+#[test]
+fn answers_in_doubt_are_found_in_all_shards_whatever_sessions_hold() {
+    if !needs::has("citus", "answers_in_doubt_are_found_in_all_shards_whatever_sessions_hold") {
+        return;
+    }
+    let fakes = Fakes::start(&asn_inventory_tests::cluster::private_dir());
+    fakes.rule("45.0.0.0/8", 16, 64500, "DE");
+    let mut conf: Vec<(String, String)> = fakes.settings();
+    conf.push(("asn_inventory.greynoise".into(), "off".into()));
+    conf.push(("asn_inventory.cymru".into(), "on".into()));
+    let nodes = Nodes::with(&conf);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    let first = nodes.first();
+    first.set("asn_inventory.databases", "none");
+    first.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
+    // As version 0.1.0 left them. Four take a block, so that each shard has more than a piece.
+    nodes.sql(
+        "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, city, asn_number,
+             asn_source, network, cymru_status, cymru_ts, greynoise_status)
+         SELECT inet '45.1.0.1' + g, 1, 'public', 'not_found', now(),
+             (SELECT string_agg(md5(g || '/' || n), '') FROM generate_series(1, 50) n), 1, 'cymru', '45.0.0.0/8', 'found',
+             now() - interval '1 hour', 'skipped' FROM generate_series(0, 999) g;
+         INSERT INTO cymru_prefix VALUES
+             ('45.0.0.0/8', '45.0.0.0/8', '{1}', 'US', 'arin', NULL, now() - interval '1 hour', now() + interval '1 day')",
+    );
+    let mut holder = first.connect(DB);
+    let held = "BEGIN; UPDATE ip_inventory SET city = 'Held' WHERE ip_address <= '45.1.0.2'";
+    holder.batch_execute(held).expect("held");
+    first.set("asn_inventory.databases", "");
+    let renewed = "SELECT count(*) FROM ip_inventory WHERE asn_number = 64501 AND cymru_status = 'found'";
+    first.wait_value(DB, renewed, "998");
+    holder.batch_execute("COMMIT").expect("released");
+    first.wait_value(DB, renewed, "1000");
+    first.wait_value(DB, "SELECT count(*) FROM cymru_prefix WHERE masklen(prefix) < 24", "0");
+    first.wait_value(DB, "SELECT count(*) FROM worker_errors()", "0");
 }

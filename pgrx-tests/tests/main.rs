@@ -27,6 +27,7 @@ mod citus_changes;
 mod citus_failover;
 mod citus_files;
 mod citus_inventory;
+mod citus_locks;
 mod citus_sightings;
 mod citus_status;
 mod counter;

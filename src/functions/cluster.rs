@@ -21,6 +21,13 @@ sql_function!(
     |call: Call| {
         let schema = Schema::of(call);
         check(&schema, c"asn_inventory_distribute()");
+        if citus::is_unknown_coordinator() {
+            not_ready(
+                "the other nodes of the cluster do not know the coordinator",
+                "It is not in pg_dist_node.",
+                "Run SELECT citus_set_coordinator_host('host', 5432); with the name and the port at which they reach it.",
+            );
+        }
         if heap::is_everywhere(&schema) {
             pgrx::notice!("ip_inventory is distributed already");
         }

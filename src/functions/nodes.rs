@@ -23,7 +23,7 @@ sql_function!(
         let Some(rows) = view(&what, &schema.name) else {
             bad_value(
                 format!("nodes cannot be asked for \"{what}\""),
-                "They can be asked for: status, sources, progress, runs, tables.",
+                "They can be asked for: status, sources, progress, runs, tables, builds.",
                 "Read one of the cluster_ views.",
             )
         };
@@ -62,6 +62,16 @@ fn view(what: &str, schema: &str) -> Option<String> {
                   s.observations, s.unparsable, s.unobserved, s.rows_seen, s.last_observed_at
               FROM {schema}.ip_source s LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.tbl::pg_catalog.oid
                   LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace)"
+        ),
+        // For purge_expired_maxmind(): the oldest of MaxMind's builds, of whatever is there without one, and whether what is
+        // there was walked.
+        "builds" => format!(
+            "(SELECT f.oldest, EXISTS (SELECT FROM {schema}.maxmind_walk w
+                                       WHERE f.installed OPERATOR(pg_catalog.<@) w.generations) AS is_walked
+              FROM (SELECT coalesce(pg_catalog.min(m.build_time) FILTER (WHERE m.is_maxminds), pg_catalog.min(m.build_time)) AS oldest,
+                           coalesce(pg_catalog.array_agg(m.generation) FILTER (WHERE m.is_maxminds), pg_catalog.array_agg(m.generation)) AS installed
+                    FROM (SELECT g.build_time, g.generation, g.database_type OPERATOR(pg_catalog.~*) '^(geolite2|geoip2?)-' AS is_maxminds
+                          FROM {schema}._mmdb_files() g WHERE g.generation IS NOT NULL) m) f)"
         ),
         _ => return None,
     })

@@ -2,9 +2,10 @@
 //! may be the cause, it is halved until only the row that cannot be written is left. An error without a guilty row,
 //! such as a full disk, is raised: a half would fail as well.
 
+use crate::pg::citus;
 use crate::pg::memory;
 use crate::pg::tx;
-use crate::pg::tx::Failure;
+use crate::pg::tx::{Failure, Settings};
 
 /// The result of a part of a batch.
 pub enum Outcome<'a, T, R> {
@@ -67,7 +68,10 @@ impl Halving {
     }
 }
 
-/// For transactions of our own: waits for locks are short until it ends.
+/// For transactions of our own: waits for locks are short until it ends, on other nodes too.
 pub fn hurry() {
+    if citus::is_here() {
+        citus::bound_waits(&Settings::begin(), c"200ms");
+    }
     tx::set_local(c"lock_timeout", c"20ms");
 }

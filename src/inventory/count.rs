@@ -11,6 +11,7 @@ use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::citus::Where;
 use crate::pg::sql::Sql;
+use crate::pg::tx::Settings;
 use enrich::source::Source;
 
 /// What is counted of an AS, or of the addresses without one.
@@ -91,6 +92,8 @@ pub fn recount(schema: &Schema) -> u64 {
             }
         }
     }
+    // Citus lets one transaction at a time change a reference table. All is read anew where the wait for another was in vain.
+    citus::bound_waits(&Settings::begin(), c"10s");
     sql.run(&format!("DELETE FROM {s}.inventory_count"), &[]);
     sql.run(
         &format!(

@@ -42,6 +42,8 @@ pub fn merge(schema: &Schema) -> bool {
 /// Takes rows out of a node's own table, and merges them where that is wanted; how many.
 fn take(schema: &Schema, name: &CStr, table: pg_sys::Oid) -> usize {
     let Some(Rows { mut places, columns, rows }) = read(table, BATCH) else { return 0 };
+    // As a round of absorbing waits for those of other nodes.
+    citus::bound_waits(&Settings::begin(), c"10s");
     // Before they are deleted, in case these are the places themselves.
     let sources = match name.to_bytes() {
         b"ip_sighting" | b"ip_activity" => read(schema.relation(c"ip_sighting_source"), usize::MAX).map(|all| all.rows),

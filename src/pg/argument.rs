@@ -36,6 +36,11 @@ pub fn json(value: &serde_json::Value) -> Argument {
     text(&value.to_string())
 }
 
+/// True or false.
+pub fn boolean(value: bool) -> Argument {
+    (pg_sys::BOOLOID, value.into_datum())
+}
+
 /// A big integer.
 pub fn bigint(value: i64) -> Argument {
     (pg_sys::INT8OID, value.into_datum())

@@ -198,6 +198,14 @@ pub fn is_coordinator() -> bool {
     found.len() > 0 && found.get::<i32>(0, 1) == Some(0)
 }
 
+/// Whether there are other nodes, and Citus was not told how they reach this one, the coordinator. A server that is alone
+/// becomes a node with its first distributed table.
+pub fn is_unknown_coordinator() -> bool {
+    let sql = Sql::as_caller();
+    let text = "SELECT count(*) > 0 AND NOT coalesce(bool_or(groupid = 0), false) FROM pg_catalog.pg_dist_node";
+    sql.query(text, &[]).get::<bool>(0, 1) == Some(true)
+}
+
 /// Whether this session does a part of a query for another node: it may not query distributed tables.
 pub fn is_part_of_a_query() -> bool {
     // SAFETY: a setting of this backend, NUL-terminated where there is one.
@@ -260,11 +268,12 @@ pub fn commit_in_two_phases() {
     }
 }
 
-/// Whether Citus canceled what runs here to end a deadlock of several nodes. It tells the log alone: what is caught says that a
-/// user wanted it. Forgets it: the next cancellation may be a user's. To be asked before the (sub)transaction is rolled back.
+/// Whether Citus canceled what runs here to end a deadlock of several nodes. It tells the log alone: what is caught says that
+/// a user wanted it. Forgets it: the next cancellation may be a user's. To be asked before the (sub)transaction is rolled
+/// back.
 pub fn was_canceled_for_deadlock() -> bool {
-    // In the middle of an error: no catalog is read, and no library loaded. PostgreSQL makes the names of those that are loaded
-    // known to all.
+    // In the middle of an error: no catalog is read, and no library loaded. PostgreSQL makes the names of those that are
+    // loaded known to all.
     // SAFETY: a function of Citus, if it is loaded; it reads and writes a flag of this backend below a spinlock, and cannot
     // raise.
     unsafe {
@@ -320,8 +329,8 @@ pub fn bound_waits(settings: &Settings, longest: &std::ffi::CStr) {
     set_everywhere(settings, longest, &format!("'{}'", longest.to_string_lossy()));
 }
 
-/// What follows in a session's own transaction waits on other nodes as it did before [`bound_waits`]: they do not learn that the
-/// limit has ended here. This session's own `lock_timeout` they never had.
+/// What follows in a session's own transaction waits on other nodes as it did before [`bound_waits`]: they do not learn that
+/// the limit has ended here. This session's own `lock_timeout` they never had.
 pub fn unbind_waits(settings: &Settings) {
     // SAFETY: reads a variable of this backend.
     if unsafe { pg_sys::MyBgworkerEntry.is_null() } {

@@ -11,6 +11,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::citus;
 use super::session;
 
 /// Bytes that are kept of an error's message.
@@ -32,7 +33,15 @@ impl Failure {
         | CaughtError::RustPanic { ereport: report, .. }) = error;
         // It goes into the log and into views, and code on a table may raise any text.
         let message = enrich::text::clean(report.message(), LONGEST).into_owned();
-        Failure { code: report.sql_error_code(), message }
+        let code = report.sql_error_code();
+        // A lock conflict, and nobody's wish.
+        if code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && citus::was_canceled_for_deadlock() {
+            return Failure {
+                code: PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+                message: "canceled: involved in a distributed deadlock".to_owned(),
+            };
+        }
+        Failure { code, message }
     }
 
     /// A lock conflict: retry later.
@@ -118,6 +127,10 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
             if with_snapshot {
                 pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
                 commit_for_good();
+            }
+            if is_block {
+                // A row that a session holds on another node is waited for as long as one of this node.
+                citus::bound_waits(&Settings::begin(), c"500ms");
             }
             slot = Some(f());
             if with_snapshot {
