@@ -65,7 +65,7 @@ COMMENT ON FUNCTION @extschema@.unpack_observations(bytea) IS 'addresses in ip_o
 
 CREATE FUNCTION @extschema@._unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz) RETURNS record
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'unobserved_statements';
-COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'number of statements since the server started whose rows were not observed because the queue was locked, and the last of them, for enrichment_doctor';
+COMMENT ON FUNCTION @extschema@._unobserved_statements() IS 'number of statements since the server started whose rows were not observed because the queue was locked and not brought in since, and the last of them, for enrichment_doctor';
 
 -- Rows that a subscription brings: each server keeps these tables for itself.
 CREATE FUNCTION @extschema@._drop_replicated_row() RETURNS trigger

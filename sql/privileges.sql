@@ -31,6 +31,7 @@ REVOKE ALL ON FUNCTION @extschema@._worker_status() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._queue_length() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.worker_errors() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._mmdb_import() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._update_sources() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._network_sources() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._source_latency() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._cymru_ways() FROM PUBLIC;

@@ -20,6 +20,10 @@ CREATE FUNCTION @extschema@._mmdb_import(OUT since timestamptz, OUT last_error_a
     LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'mmdb_import';
 COMMENT ON FUNCTION @extschema@._mmdb_import() IS 'failure of the last import of mmdb files, for source_status; no row: it went well';
 
+CREATE FUNCTION @extschema@._update_sources(OUT are_any boolean, OUT with_schedules boolean) RETURNS record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'update_sources';
+COMMENT ON FUNCTION @extschema@._update_sources() IS 'whether anybody is to be asked for newer files, and whether sources with schedules of their own are, for source_status';
+
 CREATE FUNCTION @extschema@._network_sources(
     OUT source text, OUT state text, OUT last_success_at timestamptz, OUT last_error_at timestamptz, OUT last_error text,
     OUT retry_at timestamptz, OUT in_flight bigint, OUT requests bigint, OUT errors bigint, OUT rate bigint,
@@ -43,15 +47,17 @@ CREATE FUNCTION @extschema@.secret_references(OUT setting text, OUT state text, 
 COMMENT ON FUNCTION @extschema@.secret_references() IS 'whether the references to keys resolve; the worker resolves them now, and keeps the answer of a program for a minute';
 
 CREATE VIEW @extschema@.source_status AS
-WITH missed AS (
+-- What failed is no trouble any more where nothing could follow it that goes well.
+WITH asked AS MATERIALIZED (SELECT * FROM @extschema@._update_sources()),
+missed AS (
     SELECT r.ended_at, r.detail
     FROM (SELECT outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND outcome <> 'cancelled' AND NOT parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
-    WHERE r.outcome = 'failed'),
+    WHERE r.outcome = 'failed' AND (SELECT are_any FROM asked)),
 -- The doctor's check `mmdb sources`.
 missed_own AS (
     SELECT r.ended_at, r.detail
     FROM (SELECT job_id, outcome, ended_at, detail FROM @extschema@.enrichment_run WHERE kind = 'update' AND outcome <> 'cancelled' AND parameters @> '{"sources": ["own schedules"]}' ORDER BY job_id DESC LIMIT 1) r
-    WHERE r.outcome = 'failed'
+    WHERE r.outcome = 'failed' AND (SELECT with_schedules FROM asked)
       AND NOT EXISTS (SELECT FROM @extschema@.enrichment_run later WHERE later.kind = 'update' AND later.job_id > r.job_id
                       AND later.outcome = 'done' AND later.detail IS DISTINCT FROM 'another update is running'))
 SELECT 'maxmind'::text AS source,
@@ -150,13 +156,13 @@ CROSS JOIN (
            max(quota_reset_at) FILTER (WHERE source = 'greynoise') AS greynoise_quota_reset_at
     FROM @extschema@.source_status) s;
 COMMENT ON VIEW @extschema@.enrichment_status IS 'state of the extension in this database, one row';
-COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'value of asn_inventory.enabled in this session';
+COMMENT ON COLUMN @extschema@.enrichment_status.enabled IS 'whether asn_inventory.enabled is on, on the server and in this session: off on the server, the worker is idle; off in the session, it is not observed';
 COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running, not preloaded, or standby';
 COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'process id of the worker';
 COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when the worker last looked at the queue';
 COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
 COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
-COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited; null when none waits or the worker is absorbing them';
+COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited for the worker; null when none does. Those that were put back, since they cannot be written, do not count: see worker_errors()';
 COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, the planner''s estimate';
 COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'addresses with an ASN, a country or both';
 COMMENT ON COLUMN @extschema@.enrichment_status.missing_asn IS 'public addresses without an ASN, with or without a country; asn_coverage_percent is their complement';
@@ -197,8 +203,14 @@ CREATE FUNCTION @extschema@.purge_expired_maxmind(older_than interval DEFAULT '3
     LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
+    -- The age of other vendors' files, and of one's own, says nothing of MaxMind's, unless none of those is installed.
     oldest timestamptz;
     installed text[];
+    is_walked boolean;
+    is_everywhere boolean := false;
+    -- Nodes of a cluster that do not answer, and those whose builds are old.
+    silent text;
+    behind text;
     -- What was answered before this time goes.
     answered_before timestamptz := now() - older_than;
     changed_before timestamptz := answered_before;
@@ -208,6 +220,28 @@ BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
         RETURN 0;
+    END IF;
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+        is_everywhere := EXISTS (SELECT FROM pg_catalog.pg_dist_partition d
+                                 WHERE d.logicalrelid = '@extschema@.ip_inventory'::regclass AND d.partmethod <> 'n');
+    END IF;
+    IF is_everywhere THEN
+        -- Each node writes what its own files say, and its walk confirms the rows that lie there. All builds are old where those
+        -- of the youngest node are.
+        SELECT max(b.oldest), bool_and(b.is_walked), string_agg(b.node, ', ') FILTER (WHERE b.failure IS NOT NULL),
+               string_agg(b.node, ', ') FILTER (WHERE b.failure IS NULL AND b.oldest < answered_before)
+            INTO oldest, is_walked, silent, behind
+        FROM (SELECT n.node, n.failure, coalesce(s.oldest, '-infinity') AS oldest, s.is_walked
+              FROM @extschema@._every_node('builds') n
+              LEFT JOIN LATERAL jsonb_to_recordset(n.answer) AS s(oldest timestamptz, is_walked boolean) ON true) b;
+    ELSE
+        SELECT coalesce(min(f.build_time) FILTER (WHERE f.is_maxminds), min(f.build_time)),
+               coalesce(array_agg(f.generation) FILTER (WHERE f.is_maxminds), array_agg(f.generation)) INTO oldest, installed
+        FROM (SELECT m.build_time, m.generation, m.database_type ~* '^(geolite2|geoip2?)-' AS is_maxminds
+              FROM @extschema@._mmdb_files() m WHERE m.generation IS NOT NULL) f;
+        IF oldest >= answered_before THEN
+            is_walked := EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed <@ w.generations);
+        END IF;
     END IF;
     -- The history keeps who had an address, and no longer what was written beside it. Where a country came from it does not say.
     IF has_column_privilege('@extschema@.ip_asn_history', 'old_org', 'UPDATE') AND has_table_privilege('@extschema@.ip_asn_history', 'SELECT') THEN
@@ -219,16 +253,16 @@ BEGIN
         RAISE WARNING 'countries and organizations stay in ip_asn_history' USING DETAIL = 'The role may not change it.',
             HINT = format('GRANT SELECT, UPDATE (old_country_code, new_country_code, old_org) ON @extschema@.ip_asn_history TO %I;', current_user);
     END IF;
-    -- The age of other vendors' files, and of one's own, says nothing of MaxMind's, unless none of those is installed.
-    SELECT coalesce(min(f.build_time) FILTER (WHERE f.is_maxminds), min(f.build_time)),
-           coalesce(array_agg(f.generation) FILTER (WHERE f.is_maxminds), array_agg(f.generation)) INTO oldest, installed
-    FROM (SELECT m.build_time, m.generation, m.database_type ~* '^(geolite2|geoip2?)-' AS is_maxminds
-          FROM @extschema@._mmdb_files() m WHERE m.generation IS NOT NULL) f;
-    IF coalesce(oldest, '-infinity') < answered_before THEN
+    IF silent IS NULL AND coalesce(oldest, '-infinity') < answered_before THEN
         answered_before := 'infinity';
+    -- Of some nodes the builds are old, of others not: which of them answered a row, it does not say.
+    ELSIF silent IS NOT NULL OR behind IS NOT NULL THEN
+        RAISE WARNING 'answers of older builds may stay in ip_inventory'
+            USING DETAIL = concat_ws(' ', 'No answer from ' || silent || '.', 'Older builds, or none, on ' || behind || '.'),
+                HINT = 'Call it again when every node has newer files: SELECT node, oldest_build, mmdb_ages, failure FROM @extschema@.cluster_status;';
     -- A row's own time says no more than that its build was not younger. What a walk has confirmed came from, or stands
     -- in, the builds that are installed.
-    ELSIF EXISTS (SELECT FROM @extschema@.maxmind_walk w WHERE installed <@ w.generations) THEN
+    ELSIF is_walked THEN
         RETURN 0;
     END IF;
     UPDATE @extschema@.ip_inventory i SET

@@ -27,6 +27,7 @@ fn a_role_with_execute_only_gets_could_not_look() {
             "addresses",
             "clock",
             "columns",
+            "count",
             "dns",
             "enabled",
             "greynoise",

@@ -3,10 +3,12 @@
 //!
 //! No disk is filled: a trigger raises what PostgreSQL raises there.
 
-use crate::backfill_support::{DUE, bare, cluster_of_many, database};
+use crate::backfill_support::{DUE, Gate, bare, cluster_of_many, database, ended_job, running_job};
 use crate::promtool_support::Page;
 use asn_inventory_tests::prelude::*;
 use std::sync::OnceLock;
+
+const DB: &str = "postgres";
 
 /// PostgreSQL's error for a full disk.
 const FULL: &str = "could not extend file \"base/5/16400\": No space left on device";
@@ -117,8 +119,8 @@ fn an_unwritable_address_is_reported_until_it_is_written() {
         "{said}"
     );
     assert_eq!(cluster.value(db, HEALTHY), "warning");
-    // It waits all the while, whatever else is absorbed.
-    let waits = "SELECT queued = 2 AND queue_age > interval '2 seconds' FROM enrichment_status";
+    // It waits all the while, whatever else is absorbed; not for the worker, which keeps up.
+    let waits = "SELECT queued = 2 AND queue_age IS NULL FROM enrichment_status";
     cluster.wait_value(db, waits, "t");
     // A pause dated by a clock that was ten years ahead is none: it is tried again now.
     cluster.sql(db, "UPDATE ip_observation SET retry_at = now() + interval '10 years'");
@@ -130,6 +132,83 @@ fn an_unwritable_address_is_reported_until_it_is_written() {
     cluster.sql(db, "ALTER TABLE ip_inventory DROP CONSTRAINT poisoned; UPDATE ip_observation SET retry_at = now()");
     cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "201");
     wait_healthy(cluster, db);
+}
+
+#[test]
+fn an_address_that_a_session_holds_for_long_is_reported_until_it_is_written() {
+    let cluster = cluster();
+    let db = database(cluster, "one_held");
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}'); INSERT INTO events VALUES ('8.8.8.8')");
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "1");
+    let mut holder = cluster.connect(db);
+    holder.batch_execute("BEGIN; SELECT FROM ip_inventory FOR UPDATE").expect("held");
+    let pid = holder.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get::<_, i32>(0);
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8')");
+    cluster.wait_value(db, "SELECT queued || '|' || (queue_age IS NULL)::text FROM enrichment_status", "1|true");
+    assert_eq!(cluster.value(db, LAST_ERROR), "", "a short lock is none of our failures");
+    // As if it had been tried for a minute.
+    let tried = "UPDATE ip_observation SET attempts = 5, retry_at = now() WHERE attempts BETWEEN 1 AND 4";
+    let said = wait_for(
+        "the last error",
+        || {
+            cluster.sql(db, tried);
+            cluster.value(db, LAST_ERROR)
+        },
+        |said| !said.is_empty(),
+    );
+    assert!(said.starts_with("writing single addresses to ip_inventory: 8.8.8.8: "), "{said}");
+    assert!(cluster.log().contains("a lock keeps the worker from writing single addresses to ip_inventory: 8.8.8.8: "));
+    let remedy = "SELECT level || '|' || remedy FROM enrichment_doctor() WHERE check_name = 'worker errors'";
+    let remedy = cluster.value(db, remedy);
+    let holders = remedy.strip_prefix("warning|").and_then(|remedy| remedy.split("  --").next()).expect("a query");
+    let holders = cluster.lines(db, holders);
+    assert!(holders.iter().any(|line| line.starts_with(&format!("{pid}|"))), "{pid} of {holders:?}");
+    holder.batch_execute("COMMIT").expect("released");
+    cluster.sql(db, "UPDATE ip_observation SET retry_at = now()");
+    cluster.wait_value(db, "SELECT observation_count FROM ip_inventory", "2");
+    wait_healthy(cluster, db);
+}
+
+#[test]
+fn a_job_that_is_given_up_is_no_work_that_fails() {
+    let cluster = cluster();
+    let db = database(cluster, "given_up");
+    bare(cluster, db, "8.8.4.0", 2000);
+    full(cluster, db, "ip_inventory", "NEW.maxmind_ts IS NOT NULL");
+    cluster.sql(db, "SELECT backfill_inventory(wait => false, commit_interval => 100)");
+    cluster.wait_value(db, "SELECT outcome FROM enrichment_run ORDER BY job_id DESC LIMIT 1", "failed");
+    assert_eq!(cluster.value(db, LAST_ERROR), format!("a backfill or refresh: {FULL}"));
+    room(cluster, db, "ip_inventory");
+    let gate = Gate::shut(cluster, db, "true");
+    cluster.sql(db, "SELECT backfill_inventory(wait => false, commit_interval => 100)");
+    let job = running_job(cluster, db);
+    assert_eq!(cluster.value(db, &format!("SELECT cancel_enrichment_job({job})")), "t");
+    gate.open();
+    assert_eq!(ended_job(cluster, db), "cancelled");
+    wait_healthy(cluster, db);
+}
+
+#[test]
+fn work_that_is_switched_off_does_not_fail() {
+    let cluster = Cluster::builder().conf("asn_inventory.fold_ipv4_mapped", "off").start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('::ffff:8.8.8.8')");
+    full(&cluster, DB, "ip_inventory", "true");
+    cluster.set("asn_inventory.fold_ipv4_mapped", "on");
+    cluster.wait_value(DB, LAST_ERROR, &format!("merging rows of IPv4-mapped addresses: {FULL}"));
+    cluster.set("asn_inventory.fold_ipv4_mapped", "off");
+    wait_healthy(&cluster, DB);
+}
+
+#[test]
+fn a_source_that_is_switched_off_has_no_work_that_fails() {
+    use crate::network_support::*;
+    let world = World::start();
+    world.attach_events();
+    full(&world.cluster, DB, "source_quota", "true");
+    world.ingest(&["45.1.0.1"]);
+    world.wait(LAST_ERROR, &format!("keeping the ledger of GreyNoise's quota: {FULL}"));
+    world.cluster.set("asn_inventory.greynoise", "off");
+    wait_healthy(&world.cluster, DB);
 }
 
 #[test]
@@ -231,4 +310,19 @@ fn each_log_line_names_its_database() {
     let who = "asn_inventory backfill of database \"named one\"";
     wait_until(who, || of(&cluster.log(), "a piece of job", who));
     room(cluster, db, "ip_inventory");
+}
+
+#[test]
+fn a_lock_of_more_than_a_minute_is_a_failure_until_it_ends() {
+    use crate::network_support::*;
+    let world = World::start();
+    let worker = world.value("SELECT worker_pid FROM enrichment_status");
+    let mut holder = world.cluster.client();
+    holder.batch_execute("BEGIN; LOCK TABLE source_quota, cymru_prefix IN ACCESS EXCLUSIVE MODE").expect("held");
+    // A new worker reads both, and then has nothing to write into them.
+    world.sql(&format!("SELECT pg_terminate_backend({worker})"));
+    let failing = "SELECT string_agg(work, ', ' ORDER BY work) FROM worker_errors()";
+    world.wait(failing, "keeping the ledger of GreyNoise's quota, making answers in doubt due again");
+    holder.batch_execute("ROLLBACK").expect("released");
+    wait_healthy(&world.cluster, DB);
 }

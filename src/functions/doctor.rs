@@ -41,7 +41,7 @@ struct Group {
 }
 
 /// All there is, in the order in which it is shown.
-const GROUPS: [Group; 22] = [
+const GROUPS: [Group; 23] = [
     Group {
         checks: &["preload", "enabled", "worker"],
         needs: &["_worker_status"],
@@ -74,11 +74,7 @@ const GROUPS: [Group; 22] = [
         needs: &["_worker_status", "secret_references"],
         look: |schema| ask(schema, include_str!("doctor/keys.sql"), &[]),
     },
-    Group {
-        checks: &["maxmind downloads"],
-        needs: &["enrichment_run"],
-        look: |schema| ask(schema, include_str!("doctor/downloads.sql"), &[]),
-    },
+    Group { checks: &["maxmind downloads"], needs: &["enrichment_run"], look: downloads::last_update },
     Group { checks: &["mmdb sources", "proxy"], needs: &[], look: downloads::look },
     Group {
         checks: &["dns", "port 43"],
@@ -93,6 +89,7 @@ const GROUPS: [Group; 22] = [
             "_source_latency",
             "_mmdb_files",
             "_mmdb_import",
+            "_update_sources",
             "_worker_status",
         ],
         look: |schema| ask(schema, include_str!("doctor/greynoise.sql"), &[]),
@@ -106,11 +103,17 @@ const GROUPS: [Group; 22] = [
             "_source_latency",
             "_mmdb_files",
             "_mmdb_import",
+            "_update_sources",
             "network_lists",
             "_queue_length",
             "worker_errors",
         ],
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
+    },
+    Group {
+        checks: &["count"],
+        needs: &["_worker_status", "inventory_count", "ip_source"],
+        look: |schema| ask(schema, include_str!("doctor/count.sql"), &[]),
     },
     Group { checks: &["sightings"], needs: &["ip_sighting_source"], look: sightings },
     Group {
@@ -265,7 +268,7 @@ fn missing_grants(schema: &Schema, needs: &[&str]) -> Option<String> {
     lacking.ok().flatten().map(|grants| format!("{grants}  -- or one of the sets in docs/roles.md"))
 }
 
-/// The feature flag: the server's value, and the one of this session.
+/// The feature flag: the server's value, which the worker goes by, and the one of this session.
 fn enabled() -> Option<Finding> {
     if settings::enabled_on_server() {
         return (!settings::enabled()).then(|| {
@@ -281,16 +284,22 @@ fn enabled() -> Option<Finding> {
         });
     }
     let by_environment = settings::switched_off_by_environment();
-    let (detail, remedy) = if by_environment {
+    let (cause, remedy) = if by_environment {
         (
-            "ENABLE_ASN_INVENTORY switches it off in the server's environment: nothing is observed, and the worker is idle.",
+            "ENABLE_ASN_INVENTORY switches it off in the server's environment",
             "env | grep ENABLE_ASN_INVENTORY  # unset it where the server is started, and restart the server",
         )
     } else {
-        (
-            "asn_inventory.enabled is off: nothing is observed, and the worker is idle.",
-            "ALTER SYSTEM SET asn_inventory.enabled = on; SELECT pg_reload_conf();",
-        )
+        ("asn_inventory.enabled is off", "ALTER SYSTEM SET asn_inventory.enabled = on; SELECT pg_reload_conf();")
     };
-    Some(Finding::new("enabled", "warning", detail, Some(remedy.to_owned())))
+    let effect = match settings::enabled() {
+        true => ", and this session has it on: what it inserts waits",
+        false => ": nothing is observed",
+    };
+    Some(Finding::new(
+        "enabled",
+        "warning",
+        format!("{cause}{effect}, and the worker is idle."),
+        Some(remedy.to_owned()),
+    ))
 }

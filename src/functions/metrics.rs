@@ -30,6 +30,7 @@ sql_function!(
         live::counters(&mut page, slot);
         live::troubles(&mut page, slot);
         stored.sources(&mut page, slot.is_some());
+        live::keys(&mut page, slot);
         live::latency(&mut page, slot);
         live::files(&mut page);
         live::lists(&mut page);

@@ -2,6 +2,7 @@
 //! `_network_sources` and `_mmdb_import`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
 
 pub mod queue;
+pub mod updates;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,7 +44,8 @@ sql_function!(
         };
         let waiting_since = slot.map_or(0, |slot| slot.waiting_since.load(Ordering::Relaxed));
         let mut values = [
-            Datum::from(settings::enabled()),
+            // Off on the server the worker rests, whatever is observed.
+            Datum::from(settings::enabled() && settings::enabled_on_server()),
             call::text(word),
             Datum::from(worker.unwrap_or(0)),
             Datum::from(absorbed_at),

@@ -13,6 +13,7 @@ use super::indexes;
 use super::method;
 use super::method::Method;
 use super::owner::check_owner;
+use super::unobserved;
 use crate::inventory::source::Attaching;
 use crate::inventory::{places, source, source_nodes};
 use crate::pg::call::Call;
@@ -24,6 +25,7 @@ use crate::pg::errors::{bad_value, not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::session;
 use crate::pg::sql::Sql;
+use crate::pg::time;
 use crate::pg::tx::Settings;
 use crate::sql_function;
 
@@ -186,6 +188,8 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
             &format!("SELECT tbl FROM {}.ip_source lists the attached tables.", schema.name),
         );
     }
+    // Nobody wants what is missing any more.
+    unobserved::mend_at_commit(&members, time::now());
 }
 
 /// The table and everything that inherits from it, locked against writers: rows committed before are "existing", the

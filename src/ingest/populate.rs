@@ -17,11 +17,13 @@ use super::part::Source;
 use super::queue;
 use super::queue::{Closed, Queue};
 use super::reading::{Chunk, Earlier};
+use super::unobserved;
 use crate::inventory::{fold, known};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
+use crate::pg::inherits;
 use crate::pg::snapshot::with_latest_snapshot;
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
@@ -56,6 +58,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let mut handed = 0;
     // Rows, queue and inventory as of one moment, after the wait: the statement's snapshot may be older.
     with_latest_snapshot(|| reading.run(|chunk| handed += handing.hand_over(chunk)));
+    unobserved::mend_at_commit(&inherits::below(table), now);
     handed
 }
 

@@ -1,10 +1,11 @@
 //! Statements that succeeded although their rows were not observed: counted by table, so that a gap shows.
 //!
 //! If the queue is available, one of its rows says so (no address, not seen, count 0), and absorbing adds it to the
-//! table's count. If the queue is locked, that lock is the reason: then shared memory counts, and names the last table.
+//! table's count. If the queue is locked, that lock is the reason: then shared memory counts, until `populate_ip_inventory`
+//! has brought the table's rows in.
 #![allow(unsafe_code, reason = "reads which table a trigger stands on")]
 
-use std::sync::atomic::Ordering;
+use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -14,7 +15,14 @@ use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::plain_name;
 use crate::pg::errors::warn;
+use crate::pg::{inherits, tx};
 use crate::{shared, sql_function};
+
+thread_local! {
+    /// Tables whose rows this transaction brings in, and as of when.
+    static MENDED: RefCell<Vec<(u32, i64)>> = const { RefCell::new(Vec::new()) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Notes a statement of a session for which observing is switched off, or of a table that cannot be read.
 ///
@@ -47,24 +55,43 @@ pub fn busy(source: pg_sys::Oid, now: i64) {
 /// Counts in shared memory a statement whose rows were not observed.
 pub fn count(source: pg_sys::Oid, now: i64) {
     let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database())) else { return };
-    slot.unobserved.fetch_add(1, Ordering::Relaxed);
-    slot.unobserved_table.store(source.to_u32(), Ordering::Relaxed);
-    slot.unobserved_at.store(now, Ordering::Relaxed);
+    slot.unobserved.count(source.to_u32(), now);
+}
+
+/// Once this transaction commits, nothing is missing any more of what these tables had at a time (timestamptz).
+pub fn mend_at_commit(tables: &[pg_sys::Oid], at: i64) {
+    if shared::shared().is_none() {
+        return;
+    }
+    MENDED.with_borrow_mut(|mended| mended.extend(tables.iter().map(|table| (table.to_u32(), at))));
+    if !REGISTERED.replace(true) {
+        tx::at_events(at_transaction_end);
+    }
+}
+
+fn at_transaction_end(event: pg_sys::XactEvent::Type) {
+    if !tx::ends(event) {
+        return;
+    }
+    let mended = MENDED.take();
+    if !tx::is_abort(event)
+        && let Some(slot) = shared::here().filter(|_| !mended.is_empty())
+    {
+        mended.iter().for_each(|(table, at)| slot.unobserved.mend(*table, *at));
+    }
 }
 
 sql_function!(
     /// `_unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz)`: those that could not have the
-    /// queue since the server started, and the last of them; nulls where there was none.
+    /// queue and whose rows were not brought in since, and the last of them; nulls where there is none.
     unobserved_statements,
     pg_finfo_unobserved_statements,
     |call: Call| {
-        let slot = shared::here();
-        let statements = slot.map_or(0, |slot| slot.unobserved.load(Ordering::Relaxed));
-        let (table, at) = slot.map_or((0, 0), |slot| {
-            (slot.unobserved_table.load(Ordering::Relaxed), slot.unobserved_at.load(Ordering::Relaxed))
-        });
-        let none = statements == 0;
-        let mut values = [Datum::from(statements as i64), Datum::from(table as usize), Datum::from(at)];
+        let is_there = |table: u32| inherits::kind(table.into()) != 0;
+        let missing = shared::here().map(|slot| slot.unobserved.missing(is_there)).unwrap_or_default();
+        let none = missing.statements == 0;
+        let mut values =
+            [Datum::from(missing.statements as i64), Datum::from(missing.table as usize), Datum::from(missing.at)];
         call.row(&mut values, &mut [false, none, none])
     }
 );

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use super::{checks, latency, restorers, source, trouble, words};
+use super::{checks, latency, restorers, source, trouble, unobserved, words};
 use crate::pg::process;
 
 /// Databases that can be served at a time.
@@ -53,12 +53,8 @@ pub struct Database {
     /// The inventory has the answers of the files that were installed until then (timestamptz), independent of the
     /// times of its rows: it was walked. Written by the worker.
     pub walked: AtomicI64,
-    /// Statements whose rows were not observed since the server started, because the queue could not be had in time.
-    pub unobserved: AtomicU64,
-    /// The table of the last one.
-    pub unobserved_table: AtomicU32,
-    /// When that was (timestamptz).
-    pub unobserved_at: AtomicI64,
+    /// Statements whose rows were not observed, because the queue could not be had in time.
+    pub unobserved: unobserved::Unobserved,
     /// How Team Cymru and GreyNoise stand.
     pub sources: [source::Shown; 2],
     /// How the ways to Team Cymru stand, by their numbers.
@@ -135,9 +131,7 @@ impl Database {
         self.restorers.clear();
         self.answering.write("");
         self.absorbed.store(0, Ordering::Relaxed);
-        self.unobserved.store(0, Ordering::Relaxed);
-        self.unobserved_table.store(0, Ordering::Relaxed);
-        self.unobserved_at.store(0, Ordering::Relaxed);
+        self.unobserved.clear();
         self.sources.iter().for_each(|shown| shown.clear());
         self.ways.iter().for_each(|way| way.clear());
         self.checks.clear();

@@ -16,6 +16,7 @@
 //! | [`checks`] | whether the references of keys resolve |
 //! | [`latency`] | how long sources take |
 //! | [`restorers`] | sessions that load a dump |
+//! | [`unobserved`] | statements whose rows were not observed |
 //! | [`words`] | short texts |
 
 mod block;
@@ -28,6 +29,7 @@ pub mod question;
 pub mod restorers;
 pub mod source;
 pub mod trouble;
+pub mod unobserved;
 pub mod watched;
 pub mod words;
 

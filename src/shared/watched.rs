@@ -31,8 +31,14 @@ pub fn run<T>(work: Work, f: impl FnOnce() -> T) -> Result<T, Failure> {
 
 /// A lock of another session is in the way of a work: a failure only if nothing else comes of it for a while.
 pub fn kept(work: Work, failure: &Failure) {
-    let is_for_long = slot().is_some_and(|slot| slot.troubles.of(work).kept() > PATIENCE);
-    if is_for_long && is_kept_from(work, failure) {
+    if slot().is_some_and(|slot| slot.troubles.kept(work) > PATIENCE) {
+        kept_for_long(work, failure);
+    }
+}
+
+/// The same, where the caller knows that it has been in the way for a while.
+pub fn kept_for_long(work: Work, failure: &Failure) {
+    if is_kept_from(work, failure) {
         pgrx::log!("asn_inventory: a lock keeps the worker from {}: {}", WORKS[work as usize].2, failure.message);
     }
 }

@@ -1,4 +1,5 @@
-//! Whether each source of files is in use and could be had, and whether the settings of a proxy can be read.
+//! How the last look for newer files went, whether each source of files is in use and could be had, and whether the settings
+//! of a proxy can be read.
 
 use enrich::maxmind::download::{Kind, Site};
 use enrich::maxmind::update;
@@ -7,8 +8,9 @@ use enrich::secrets::Environment;
 use super::finding::{Finding, ask, select};
 use super::{Group, could_not_look};
 use crate::files::lists;
+use crate::functions::status::updates;
 use crate::pg::catalog::Schema;
-use crate::pg::{time, tx};
+use crate::pg::{argument, time, tx};
 use crate::settings;
 
 /// What the sources with their own schedules could not do as a whole stands in the jobs alone. A role may not be allowed to
@@ -18,6 +20,11 @@ const OWN_SCHEDULES: Group = Group {
     needs: &["enrichment_run"],
     look: |schema| ask(schema, include_str!("downloads_own.sql"), &[]),
 };
+
+/// The check `maxmind downloads`.
+pub fn last_update(schema: &Schema) -> Vec<Finding> {
+    ask(schema, include_str!("downloads.sql"), &[argument::boolean(updates::are_any())])
+}
 
 /// The checks `mmdb sources` and `proxy`.
 pub fn look(schema: &Schema) -> Vec<Finding> {
@@ -29,7 +36,7 @@ pub fn look(schema: &Schema) -> Vec<Finding> {
 
 fn own_schedules(schema: &Schema) -> Vec<Finding> {
     // One that is not set any more has no next turn, which could go well.
-    if settings::downloads().sites.iter().all(|site| site.every().is_none()) {
+    if !updates::with_schedules() {
         return Vec::new();
     }
     let looked = tx::attempt(|| (OWN_SCHEDULES.look)(schema));

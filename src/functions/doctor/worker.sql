@@ -8,6 +8,6 @@ SELECT 'preload', 'error', 'asn_inventory is not in shared_preload_libraries: no
             ELSE 'SHOW shared_preload_libraries;  -- as a superuser: add asn_inventory to that list, and restart the server' END
 FROM worker WHERE worker = 'not preloaded'
 UNION ALL
-SELECT 'worker', 'error', 'No worker runs in this database: max_worker_processes may be used up, or asn_inventory.databases names others.',
+SELECT 'worker', 'error', 'No worker runs in this database: max_worker_processes may be used up, asn_inventory.databases names others, or 64 other databases of the server have the extension.',
        'SHOW max_worker_processes; SHOW asn_inventory.databases;  -- and the server''s log'
 FROM worker WHERE worker = 'not running'

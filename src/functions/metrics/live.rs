@@ -8,6 +8,8 @@ use super::page::{Durations, Page, Sample};
 use crate::files::{lists as network_lists, maxmind};
 use crate::pg::process;
 use crate::pg::time;
+use crate::settings::Switch;
+use crate::shared::checks::{Checked, SETTINGS, found};
 use crate::shared::trouble::{Trouble, WORKS, Work};
 use crate::shared::{Database, kind, latency, state};
 use crate::{settings, shared};
@@ -38,8 +40,8 @@ pub fn worker(page: &mut Page, slot: Option<&Database>) {
     page.gauge("standby", "Whether this server is a standby, where no worker runs.", Sample::of(truth(standby)));
     page.gauge(
         "enabled",
-        "Whether asn_inventory.enabled is on in the session that reads the metrics.",
-        Sample::of(truth(settings::enabled())),
+        "Whether asn_inventory.enabled is on, on the server and in the session that reads the metrics.",
+        Sample::of(truth(settings::enabled() && settings::enabled_on_server())),
     );
     page.gauge(
         "last_absorb_timestamp_seconds",
@@ -72,6 +74,11 @@ pub fn counters(page: &mut Page, slot: Option<&Database>) {
         count(|slot| &slot.cache_hits),
     );
     page.counter("cache_misses_total", "Calls of enrich_ip() that had more to do.", count(|slot| &slot.cache_misses));
+    page.counter(
+        "unobserved_statements_total",
+        "Statements whose rows were not observed, since ip_observation was locked.",
+        count(|slot| slot.unobserved.total()),
+    );
 }
 
 /// The failures of the worker and its helpers.
@@ -92,6 +99,27 @@ pub fn troubles(page: &mut Page, slot: Option<&Database>) {
         "worker_errors_total",
         "How often it failed; a lock held by another session is not a failure.",
         each(|trouble| trouble.failures() as f64),
+    );
+}
+
+/// Whether the references of keys resolve, as the doctor's checks `key …` have it.
+pub fn keys(page: &mut Page, slot: Option<&Database>) {
+    // A key that is not asked for is not looked up any more.
+    let is_used = |setting: &str| setting != "greynoise_api_key" || settings::network().greynoise != Switch::off;
+    let slot = slot.filter(|slot| slot.living_worker().is_some());
+    let keys = slot.into_iter().flat_map(|slot| SETTINGS.into_iter().zip(&slot.checks.keys));
+    let sample = |(setting, key): (&str, &Checked)| {
+        let unreadable = match key.found.load(Ordering::Relaxed) {
+            found::UNKNOWN => None,
+            state => truth(matches!(state, found::FAILS | found::MISSING)),
+        };
+        let name = setting.split('_').next().unwrap_or(setting);
+        Sample::labelled(vec![("key", name.to_owned())], unreadable.filter(|_| is_used(setting)))
+    };
+    page.gauge(
+        "key_unreadable",
+        "Whether the key could not be read from where its setting says when it was last looked up.",
+        keys.filter_map(sample),
     );
 }
 

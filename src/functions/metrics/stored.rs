@@ -6,6 +6,7 @@ use super::live::truth;
 use super::page::{Page, Sample};
 use crate::functions::status::queue;
 use crate::functions::status::queue::Length;
+use crate::functions::status::updates;
 use crate::pg::catalog::Schema;
 use crate::pg::sql::{Sql, Table};
 use crate::settings;
@@ -44,7 +45,11 @@ const INVENTORY: [Figure; 10] = [
         "extract(epoch FROM u.ended_at)",
         "When the last look for newer MaxMind files ended.",
     ),
-    gauge("mmdb_update_failed", "(u.outcome = 'failed')::int", "Whether that look failed."),
+    gauge(
+        "mmdb_update_failed",
+        "(u.outcome = 'failed')::int",
+        "Whether that look failed, and there is still anybody to ask.",
+    ),
     gauge(
         "mmdb_sources_update_failed",
         concat!("(", include_str!("own_schedules.sql"), ")"),
@@ -176,12 +181,21 @@ pub fn read(schema: &Schema) -> Stored {
                     ORDER BY job_id DESC LIMIT 1) u ON true",
         columns(&INVENTORY)
     ));
+    let mut inventory = figures(&table, 0, 3, INVENTORY.len());
+    // As in `source_status`: what failed is no trouble where nothing could follow it that goes well.
+    let wanted =
+        [("mmdb_update_failed", updates::are_any()), ("mmdb_sources_update_failed", updates::with_schedules())];
+    for (figure, value) in INVENTORY.iter().zip(&mut inventory) {
+        if wanted.contains(&(figure.name, false)) {
+            *value = value.map(|_| 0.0);
+        }
+    }
     let mut stored = Stored {
         database: text(&table, 0, 1),
         server: text(&table, 0, 2),
         extension: text(&table, 0, 3),
         queued,
-        inventory: figures(&table, 0, 3, INVENTORY.len()),
+        inventory,
         tables: Vec::new(),
         sources: Vec::new(),
     };
@@ -214,7 +228,7 @@ impl Stored {
         page.gauge("info", "The versions of extension and server.", Sample::labelled(labels, Some(1.0)));
     }
 
-    /// The queue. `age`: how long rows have waited that the worker has not begun with, in seconds.
+    /// The queue. `age`: how long rows have waited that the worker has not absorbed, in seconds.
     pub fn queue(&self, page: &mut Page, age: Option<f64>) {
         page.gauge(
             "queue_addresses",
@@ -228,7 +242,7 @@ impl Stored {
         );
         page.gauge(
             "queue_age_seconds",
-            "How long the oldest of them has waited; absent when none waits or the worker is absorbing them.",
+            "How long the oldest of them has waited for the worker; absent when none does. Those that were put back do not count.",
             Sample::of(age.filter(|_| self.queued.is_some_and(|queued| queued.addresses > 0))),
         );
     }

@@ -74,8 +74,8 @@ impl LicenseKey {
         self.probe_at = None;
         let reference = Reference::parse(&self.reference).ok();
         let local = reference.filter(|at| matches!(at, Reference::Env(_) | Reference::File(_)));
-        self.probe = local
-            .and_then(|reference| Look::start(settings::network().resolver(), reference, Accept::Nothing).ok());
+        self.probe =
+            local.and_then(|reference| Look::start(settings::network().resolver(), reference, Accept::Nothing).ok());
     }
 
     /// Takes what came.
