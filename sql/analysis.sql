@@ -182,13 +182,14 @@ CREATE FUNCTION @extschema@.top_networks(since date, until date DEFAULT NULL)
         FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
                      max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
               FROM @extschema@.ip_activity_count c
-              WHERE c.by_day AND c.kind = 'asn' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
+              -- As in the view, what belongs to no network is left out, of the total too.
+              WHERE c.by_day AND c.kind = 'asn' AND c.value <> '' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
                 AND (until IS NULL OR c.bucket <= until::timestamp AT TIME ZONE 'UTC')
               GROUP BY c.value) c
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
         ORDER BY c.observations DESC, c.asn_number;
     END;
-COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
+COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of the observations of all networks, most distinct addresses on one day, number of days, first and last of them';
 
 -- broadcast() has the netmask of its network, and so comes before every host of it: a range of hosts ends at this.
 CREATE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet

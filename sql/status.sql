@@ -215,7 +215,7 @@ DECLARE
     answered_before timestamptz := now() - older_than;
     changed_before timestamptz := answered_before;
     cleared bigint;
-    of_rows bigint[];
+    of_rows jsonb;
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
@@ -282,12 +282,15 @@ BEGIN
     GET DIAGNOSTICS cleared = ROW_COUNT;
     IF answered_before = 'infinity' THEN
         IF has_column_privilege('@extschema@.asn_inventory', 'asn_org', 'UPDATE') AND has_table_privilege('@extschema@.asn_inventory', 'SELECT') THEN
-            -- Those that Team Cymru gave stay: asked about the AS, or with the answers of addresses. By values: Citus takes
-            -- no more in one statement.
-            SELECT coalesce(array_agg(s.asn_number), '{}') INTO of_rows
-            FROM (SELECT DISTINCT i.asn_number FROM @extschema@.ip_inventory i WHERE i.asn_number IS NOT NULL AND i.asn_org IS NOT NULL) s;
-            UPDATE @extschema@.asn_inventory a SET asn_org = NULL
-            WHERE a.asn_org IS NOT NULL AND a.details_ts IS NULL AND a.asn_number <> ALL (of_rows);
+            -- Those that Team Cymru gave stay: asked about the AS, or with the answers of addresses, whose name a file's may have
+            -- stood before. One that Team Cymru knows nothing of kept its name until 0.3.0. By values: Citus takes no more in one
+            -- statement.
+            SELECT coalesce(jsonb_object_agg(s.asn_number, s.asn_org), '{}') INTO of_rows
+            FROM (SELECT i.asn_number, max(i.asn_org) AS asn_org FROM @extschema@.ip_inventory i
+                  WHERE i.asn_number IS NOT NULL AND i.asn_org IS NOT NULL GROUP BY i.asn_number) s;
+            UPDATE @extschema@.asn_inventory a SET asn_org = of_rows ->> a.asn_number::text
+            WHERE a.asn_org IS NOT NULL AND (a.details_ts IS NULL OR num_nonnulls(a.country_code, a.registry, a.allocated) = 0)
+              AND a.asn_org IS DISTINCT FROM (of_rows ->> a.asn_number::text);
         ELSE
             RAISE WARNING 'organizations stay in asn_inventory' USING DETAIL = 'The role may not change it.',
                 HINT = format('GRANT SELECT, UPDATE (asn_org) ON @extschema@.asn_inventory TO %I;', current_user);

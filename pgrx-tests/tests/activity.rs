@@ -7,7 +7,7 @@ use asn_inventory_tests::wait::wait_out_midnight;
 /// Everything is absorbed and counted.
 fn counted(db: &Db) {
     db.settle();
-    db.wait("SELECT count(*) FROM ip_activity WHERE NOT counted AND source_id <> -1", "0");
+    db.wait("SELECT count(*) FROM ip_activity WHERE NOT counted AND source_id >= 0", "0");
 }
 
 /// Counts that differ from those that the events themselves give; `e` has the columns `ip` and `at`.
@@ -132,10 +132,13 @@ fn networks_of_some_days_are_ranked_by_what_happened_then() {
         "CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
          INSERT INTO e SELECT '8.8.8.8', now() - interval '20 days' FROM generate_series(1, 50);
          INSERT INTO e SELECT '8.8.8.8', now() - interval '1 day';
-         INSERT INTO e SELECT '1.1.1.1', now() - interval '1 day' FROM generate_series(1, 3)",
+         INSERT INTO e SELECT '1.1.1.1', now() - interval '1 day' FROM generate_series(1, 3);
+         INSERT INTO e SELECT '10.0.0.1', now() - interval '1 day' FROM generate_series(1, 9)",
     );
     counted(&db);
-    db.wait("SELECT count(*) FROM networks_by_day", "3");
+    db.wait("SELECT count(*) FROM networks_by_day", "4");
+    // What belongs to no network is neither one of them nor a part of the total, as in the view.
+    assert_eq!(db.value("SELECT sum(observations) FROM networks_by_day WHERE asn_number IS NULL"), "9");
     let top = |arguments: &str| {
         db.lines(&format!(
             "SELECT asn_number = ip_asn('1.1.1.1'), observations, share_percent, most_addresses_a_day, days FROM top_networks({arguments})"
@@ -162,4 +165,47 @@ fn a_network_that_takes_over_known_addresses_is_new() {
     );
     db.sql("UPDATE ip_inventory SET asn_number = 64999, asn_org = 'Thief'");
     db.wait("SELECT asn_number || ' ' || (known_since > now() - interval '1 hour') FROM new_networks", "64999 true");
+}
+
+#[test]
+fn days_say_what_their_addresses_were_whenever_they_are_counted() {
+    wait_out_midnight();
+    let cluster =
+        Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").conf("asn_inventory.cymru", "off").start();
+    let db = "postgres";
+    let event = |ip: &str, days: u32| {
+        cluster.sql(db, &format!("INSERT INTO e VALUES ('{ip}', now() - interval '{days} days')"));
+    };
+    cluster.sql(db, "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at')");
+    event("8.8.8.8", 5);
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "1");
+    let owner = |asn: &str, country: &str| {
+        let set =
+            format!("asn_number = {asn}, asn_org = 'AS {asn}', asn_source = 'maxmind', country_code = '{country}'");
+        cluster.sql(db, &format!("UPDATE ip_inventory SET {set} WHERE ip_address = '8.8.8.8'"));
+    };
+    owner("64501", "US");
+    event("8.8.8.8", 5);
+    let networks = "SELECT string_agg(current_date - day || ':' || asn_number || ':' || observations, ' ' ORDER BY day) FROM networks_by_day WHERE asn_number IS NOT NULL";
+    let countries = "SELECT string_agg(current_date - day || ':' || country_code || ':' || observations, ' ' ORDER BY day) FROM countries_by_day WHERE country_code IS NOT NULL";
+    cluster.wait_value(db, networks, "5:64501:2");
+    owner("64502", "DE");
+    event("8.8.8.8", 0);
+    cluster.wait_value(db, networks, "5:64501:2 0:64502:1");
+    // Late events have the old day counted anew: one of another address, and one of this.
+    event("9.9.9.9", 5);
+    event("8.8.8.8", 5);
+    cluster.wait_value(db, networks, "5:64501:3 0:64502:1");
+    cluster.wait_value(db, countries, "5:US:3 0:DE:1");
+    assert_eq!(
+        cluster.value(db, "SELECT asn_number FROM ip_network_at('8.8.8.8', now() - interval '5 days')"),
+        "64501"
+    );
+    // Nobody knows it any more, and its hours become a day.
+    cluster.sql(db, "UPDATE ip_inventory SET asn_number = NULL, asn_org = NULL, asn_source = NULL, country_code = NULL WHERE ip_address = '8.8.8.8'");
+    cluster.set("asn_inventory.activity_hours", "1d");
+    event("9.9.9.9", 5);
+    cluster.wait_value(db, "SELECT count(*) > 0 FROM ip_activity WHERE by_day AND counted AND source_id > 0", "t");
+    cluster.wait_value(db, "SELECT observations FROM activity_by_day WHERE kind = 'all' AND day < current_date", "5");
+    assert_eq!(cluster.value(db, networks).split(' ').next(), Some("5:64501:3"));
 }

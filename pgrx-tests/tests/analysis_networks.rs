@@ -193,11 +193,20 @@ fn dropping_the_extension_says_what_would_go() {
     db.sql(
         "CREATE SCHEMA mart; CREATE MATERIALIZED VIEW mart.countries AS SELECT * FROM countries_by_day;
          CREATE VIEW mart.seen AS SELECT s.*, n.asn_org FROM ip_sightings s, ip_network_at(s.ip_address, s.last_seen_at) n;
-         CREATE TABLE mart.events (payload jsonb, src inet GENERATED ALWAYS AS (ip_parse(payload, 'src')) STORED)",
+         CREATE TABLE mart.events (payload jsonb, src inet GENERATED ALWAYS AS (ip_parse(payload, 'src')) STORED);
+         CREATE INDEX peers ON mart.events (ip_parse(payload, 'peer'));
+         CREATE TABLE mart.notes (known ip_enrichment, ip inet REFERENCES ip_inventory)",
     );
     let refused = db.fails("DROP EXTENSION asn_inventory");
     assert_eq!(refused.code, "2BP01");
-    for named in ["materialized view mart.countries", "view mart.seen", "column src of table mart.events"] {
+    for named in [
+        "materialized view mart.countries",
+        "view mart.seen",
+        "column src of table mart.events",
+        "index mart.peers",
+        "column known of table mart.notes",
+        "constraint notes_ip_fkey on table mart.notes",
+    ] {
         assert!(refused.detail.contains(named), "{named}: {refused:?}");
     }
     db.sql("REFRESH MATERIALIZED VIEW mart.countries");

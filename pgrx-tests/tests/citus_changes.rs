@@ -192,3 +192,29 @@ fn rows_that_citus_moves_beside_a_writer_count_once_by_row() {
     assert_eq!(nodes.first().value(DB, "SELECT count(*) FROM e"), written.to_string());
     nodes.counted(written);
 }
+
+#[test]
+fn a_node_that_asks_no_more_has_no_work_on_due_rows_that_fails() {
+    if !needs::has("citus", "a_node_that_asks_no_more_has_no_work_on_due_rows_that_fails") {
+        return;
+    }
+    let nodes = Nodes::start();
+    let node = &nodes.0[1];
+    node.set("asn_inventory.databases", "none");
+    node.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
+    // As version 0.1.0 left it, and it cannot be made due.
+    node.sql(
+        DB,
+        "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, asn_number,
+             asn_source, network, cymru_status, cymru_ts, greynoise_status)
+         VALUES ('45.1.0.1', 1, 'public', 'not_found', now(), 1, 'cymru', '45.0.0.0/8', 'found', now() - interval '1 hour', 'skipped');
+         INSERT INTO cymru_prefix VALUES
+             ('45.0.0.0/8', '45.0.0.0/8', '{1}', 'US', 'arin', NULL, now() - interval '1 hour', now() + interval '1 day');
+         ALTER TABLE ip_inventory ADD CONSTRAINT poisoned CHECK (cymru_status <> 'pending')",
+    );
+    node.set("asn_inventory.databases", "");
+    let failing = "SELECT string_agg(work, ', ') FROM worker_errors()";
+    node.wait_value(DB, failing, "making answers in doubt due again");
+    node.set("asn_inventory.network_node", "coordinator");
+    node.wait_value(DB, failing, "");
+}

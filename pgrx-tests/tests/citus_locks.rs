@@ -3,7 +3,6 @@
 
 use crate::citus_support::{DB, Nodes};
 use asn_inventory_tests::needs;
-use asn_inventory_tests::prelude::*;
 
 /// One inventory, and a table of events that lies on the coordinator alone, which has no shards.
 fn nodes(conf: &[(String, String)]) -> Nodes {

@@ -4,6 +4,7 @@
 use crate::doctor_support::*;
 use crate::promtool_support::Page;
 use asn_inventory_tests::cluster::{private_dir, query};
+use asn_inventory_tests::wait::wait_for;
 
 /// Attached: a plain table, a partitioned one and a parent with a child.
 const TABLES: &str = "

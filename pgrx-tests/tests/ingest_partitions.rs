@@ -85,6 +85,26 @@ fn uncounted_rows_are_not_taken_back() {
 }
 
 #[test]
+fn a_detached_partition_is_not_observed_by_index_or_by_row() {
+    for (method, named) in [("index", 1), ("row", 0)] {
+        let db = Db::new();
+        db.sql(&format!(
+            "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p0 PARTITION OF root DEFAULT;
+             SELECT attach_ip_source('root', '{{ip}}', method => '{method}'); INSERT INTO root VALUES (1, '8.8.8.8')"
+        ));
+        db.sql("ALTER TABLE root DETACH PARTITION p0");
+        db.sql("INSERT INTO p0 VALUES (2, '8.8.8.8')");
+        assert_eq!(db.counts(), ["8.8.8.8|1"], "{method}");
+        // The index stays, and the doctor names it; PostgreSQL takes the trigger along.
+        let left = db.lines(
+            "SELECT detail FROM enrichment_doctor() WHERE check_name IN ('observer indexes', 'triggers') AND level <> 'ok'",
+        );
+        assert_eq!(left.len(), named, "{method}: {left:?}");
+        assert!(left.iter().all(|detail| detail.ends_with("observes nothing: public.p0 is not attached.")), "{left:?}");
+    }
+}
+
+#[test]
 fn a_detached_partition_is_observed_until_the_doctors_command() {
     let db = Db::new();
     db.sql(ROOT);

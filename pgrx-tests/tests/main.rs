@@ -16,6 +16,7 @@ mod upgrade_support;
 
 // A file is about one thing.
 mod activity;
+mod activity_late;
 mod analysis;
 mod analysis_networks;
 mod backfill_control;
@@ -44,6 +45,7 @@ mod doctor_objects;
 mod doctor_rights;
 mod doctor_sources;
 mod doctor_tables;
+mod doctor_unobserved;
 mod dump;
 mod enrich_ip;
 mod fakes_self;

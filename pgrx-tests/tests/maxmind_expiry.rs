@@ -88,6 +88,27 @@ fn rows_not_confirmed_by_a_present_build_or_a_walk_expire() {
     assert_eq!(cluster.value(DB, "SELECT asn_number IS NULL FROM ip_inventory WHERE ip_address = '34.64.0.1'"), "t");
 }
 
+/// A file's name goes before Team Cymru's while there is the file.
+#[test]
+fn the_name_of_an_as_after_a_purge_is_team_cymrus_or_none() {
+    let cluster = cluster(40);
+    cluster.sql(
+        DB,
+        "UPDATE ip_inventory SET asn_number = 15169, asn_org = 'GOOGLE, US', asn_source = 'cymru', cymru_status = 'found'
+         WHERE ip_address = '34.64.0.1';
+         INSERT INTO asn_inventory (asn_number, asn_org, registry, details_ts)
+         VALUES (64510, 'Unknown to Team Cymru', NULL, now()), (64511, 'By Cymru', 'arin', now())",
+    );
+    let named = "SELECT asn_number, asn_org FROM asn_inventory WHERE asn_number IN (15169, 64510, 64511) ORDER BY 1";
+    wait_for(
+        "the names",
+        || cluster.lines(DB, named),
+        |found| found == &["15169|Google LLC", "64510|Unknown to Team Cymru", "64511|By Cymru"],
+    );
+    cluster.sql(DB, "SELECT purge_expired_maxmind()");
+    assert_eq!(cluster.lines(DB, named), ["15169|GOOGLE, US", "64510|", "64511|By Cymru"]);
+}
+
 /// A file of one's own networks may be as old as they are.
 #[test]
 fn the_age_of_other_files_clears_nothing_unless_they_are_all_there_is() {

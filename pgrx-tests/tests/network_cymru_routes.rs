@@ -172,3 +172,48 @@ fn a_row_that_is_held_or_cannot_be_written_keeps_no_other_from_being_asked_about
     world.wait("SELECT count(*) FROM worker_errors()", "0");
     assert_eq!(world.lines(ORIGINS), ["65001|21", "65002|20"]);
 }
+
+/// As long as a row is held, its piece alone is read again. What somebody moved meanwhile is found by the pass after that.
+#[test]
+fn a_row_that_is_held_does_not_have_the_whole_inventory_read_again() {
+    let world = World::options().conf("greynoise", "off").start();
+    world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    // Four take a block, so that there are several pieces.
+    let old = |ip: &str, from: &str| {
+        format!(
+            "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, city, asn_number,
+                 asn_source, network, cymru_status, cymru_ts, greynoise_status)
+             SELECT inet {ip}, 1, 'public', 'not_found', now(),
+                 (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 50)), 1, 'cymru', '45.0.0.0/8', 'found',
+                 now() - interval '1 hour', 'skipped' FROM {from}"
+        )
+    };
+    world.sql("ALTER TABLE ip_inventory SET (autovacuum_enabled = off)");
+    world.sql(&old("'45.1.0.0' + g", "generate_series(1, 2600) g"));
+    world.sql(
+        "INSERT INTO cymru_prefix VALUES
+             ('45.0.0.0/8', '45.0.0.0/8', '{1}', 'US', 'arin', NULL, now() - interval '1 hour', now() + interval '1 day')",
+    );
+    let mut holders = ["45.1.0.1", "45.1.0.2"].map(|ip| {
+        let mut holder = world.cluster.client();
+        let held = format!("BEGIN; SELECT 1 FROM ip_inventory WHERE ip_address = '{ip}' FOR UPDATE");
+        holder.batch_execute(&held).expect("held");
+        holder
+    });
+    world.cluster.set("asn_inventory.databases", "");
+    let renewed = "SELECT count(*) FROM ip_inventory WHERE asn_number = 64501 AND cymru_status = 'found'";
+    world.wait(renewed, "2598");
+    // Behind all that was passed.
+    world.sql(&old("'45.1.200.1'", "(SELECT) one"));
+    let block = "SELECT (ctid::text::point)[0] > 1024 FROM ip_inventory WHERE ip_address = '45.1.200.1'";
+    assert_eq!(world.value(block), "t");
+    holders[0].batch_execute("ROLLBACK").expect("released");
+    world.wait(renewed, "2599");
+    assert_eq!(world.row("45.1.0.1", "asn_number") + &world.row("45.1.200.1", "asn_number"), "645011");
+    holders[1].batch_execute("ROLLBACK").expect("released");
+    world.wait(renewed, "2601");
+    world.wait("SELECT count(*) FROM cymru_prefix WHERE masklen(prefix) < 24", "0");
+    world.wait("SELECT count(*) FROM worker_errors()", "0");
+}

@@ -226,7 +226,7 @@ fn a_reload_asks_a_source_again_that_is_closed_for_its_quota() {
 }
 
 #[test]
-fn a_row_that_cannot_be_made_due_is_reported_once_and_leaves_nothing_failing() {
+fn a_row_that_cannot_be_made_due_is_reported_once_and_shows_until_the_next_opening() {
     let world = world(World::options());
     world.fakes.fault(Fault::from(status(429, Some("86400"))).next(1));
     insert(&world, &["8.8.8.1"]);
@@ -239,15 +239,19 @@ fn a_row_that_cannot_be_made_due_is_reported_once_and_leaves_nothing_failing() {
     let complaint = "8.8.8.1 cannot be written to ip_inventory; the rest of its batch was written: ";
     world.cluster.wait_log(complaint);
     world.wait_source("greynoise", "state", "ok");
-    world.wait("SELECT count(*) FROM worker_errors()", "0");
+    let errors = "SELECT work FROM worker_errors() WHERE last_error LIKE '8.8.8.1: new row for relation %'";
+    let failing = "making rows due again that waited for GreyNoise's quota";
+    world.wait(errors, failing);
     // The source works, and looks at its rows again.
     insert(&world, &["8.8.8.2"]);
     world.wait_row("8.8.8.2", STATUS, "not_found");
     assert_eq!(log_lines(&world, complaint), 1);
+    assert_eq!(world.value(errors), failing);
     // The next reload tries it once more.
     world.sql("ALTER TABLE ip_inventory DROP CONSTRAINT poisoned");
     world.cluster.reload();
     world.wait_row("8.8.8.1", STATUS, "not_found");
+    world.wait("SELECT count(*) FROM worker_errors()", "0");
 }
 
 #[test]

@@ -38,8 +38,7 @@ fn every_statement_of_the_runbook_runs() {
     assert!(statements.len() >= 12, "{statements:#?}");
     for statement in statements {
         // The reader fills in the number of a job, and no outside service is asked here.
-        let statement =
-            statement.replace("(job_id)", "(0)").replace("refresh_stale('all')", "refresh_stale('maxmind')");
+        let statement = statement.replace("(job_id)", "(0)").replace("refresh_stale('all'", "refresh_stale('maxmind'");
         for one in statement.split("; ") {
             match cluster.try_sql(db, one) {
                 Ok(_) => {}

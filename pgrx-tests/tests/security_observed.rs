@@ -68,12 +68,21 @@ fn an_index_of_a_role_that_may_not_attach_counts_nothing_whatever_is_locked() {
     let mut loader = db.connect_as(&role);
     run(&mut loader, "INSERT INTO own.e VALUES ('36.94.1.1')");
     run(&mut session, "INSERT INTO own.e VALUES ('36.94.1.2')");
+    // Somebody else might have attached it; nobody can say now.
+    assert_eq!(db.value("SELECT statements >= 2 FROM _unobserved_statements()"), "t");
     run(&mut holder, "ROLLBACK");
     assert_eq!(db.counts(), [""; 0]);
-    // Somebody else might have attached it.
-    assert_eq!(db.value("SELECT statements >= 2 FROM _unobserved_statements()"), "t");
+    assert_eq!(db.value("SELECT statements FROM _unobserved_statements()"), "0", "nobody has");
     run(&mut loader, "INSERT INTO own.e VALUES ('36.94.1.3')");
     assert_eq!(db.counts(), [""; 0]);
+    // One that somebody else has attached.
+    run(&mut session, "CREATE TABLE own.g (ip inet)");
+    db.sql("SELECT attach_ip_source('own.g', '{ip}', method => 'index')");
+    run(&mut holder, "BEGIN; LOCK ip_source IN ACCESS EXCLUSIVE MODE");
+    run(&mut db.connect_as(&role), "INSERT INTO own.g VALUES ('36.94.1.4')");
+    run(&mut holder, "ROLLBACK");
+    assert_eq!(db.value("SELECT statements || ' ' || tbl::regclass FROM _unobserved_statements()"), "1 own.g");
+    db.sql("SELECT detach_ip_source('own.g')");
     drop((session, loader));
     db.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

@@ -252,6 +252,32 @@ fn at_its_limit_known_rows_count_on_and_the_rest_is_said() {
 }
 
 #[test]
+fn rows_that_nothing_is_added_to_any_more_are_named() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    let db = "postgres";
+    let sql = |text: &str| {
+        cluster.sql(db, text);
+        cluster.wait_value(db, "SELECT count(*) FROM ip_observation", "0");
+    };
+    sql(
+        "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}'); INSERT INTO e VALUES ('9.9.9.9')",
+    );
+    let level = "SELECT level FROM enrichment_doctor() WHERE check_name = 'sightings'";
+    assert_eq!(cluster.lines(db, level), ["ok"]);
+    cluster.set("asn_inventory.sightings_max_size", "0");
+    sql("INSERT INTO e VALUES ('9.9.9.9'), ('9.9.9.9')");
+    assert_eq!(cluster.value(db, "SELECT observation_count FROM ip_inventory"), "3");
+    assert_eq!(cluster.lines(db, "SELECT observations, left_out FROM ip_sensors"), ["1|0"], "as before");
+    cluster.wait_value(db, level, "warning");
+    let remedy = cluster.value(db, "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'sightings'");
+    assert!(remedy.starts_with("TRUNCATE public.ip_sighting;"), "{remedy}");
+    cluster.sql(db, &remedy);
+    assert_eq!(cluster.lines(db, level), ["ok"]);
+    // The rows of the table are read then.
+    assert_eq!(cluster.value(db, "SELECT forget_ip_source('e')"), "3");
+}
+
+#[test]
 fn sensors_without_end_are_counted_together() {
     let db = Db::new();
     db.sql(

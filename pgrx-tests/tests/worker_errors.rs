@@ -158,11 +158,17 @@ fn an_address_that_a_session_holds_for_long_is_reported_until_it_is_written() {
     );
     assert!(said.starts_with("writing single addresses to ip_inventory: 8.8.8.8: "), "{said}");
     assert!(cluster.log().contains("a lock keeps the worker from writing single addresses to ip_inventory: 8.8.8.8: "));
+    // A reader, such as a dump, keeps nobody from writing.
+    let mut reader = cluster.connect(db);
+    reader.batch_execute("BEGIN; SELECT count(*) FROM ip_inventory").expect("read");
+    let reading = reader.query_one("SELECT pg_backend_pid()", &[]).expect("a pid").get::<_, i32>(0);
     let remedy = "SELECT level || '|' || remedy FROM enrichment_doctor() WHERE check_name = 'worker errors'";
     let remedy = cluster.value(db, remedy);
     let holders = remedy.strip_prefix("warning|").and_then(|remedy| remedy.split("  --").next()).expect("a query");
     let holders = cluster.lines(db, holders);
     assert!(holders.iter().any(|line| line.starts_with(&format!("{pid}|"))), "{pid} of {holders:?}");
+    assert!(!holders.iter().any(|line| line.starts_with(&format!("{reading}|"))), "{reading} in {holders:?}");
+    drop(reader);
     holder.batch_execute("COMMIT").expect("released");
     cluster.sql(db, "UPDATE ip_observation SET retry_at = now()");
     cluster.wait_value(db, "SELECT observation_count FROM ip_inventory", "2");

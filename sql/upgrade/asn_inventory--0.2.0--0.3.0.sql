@@ -809,7 +809,7 @@ DECLARE
     answered_before timestamptz := now() - older_than;
     changed_before timestamptz := answered_before;
     cleared bigint;
-    of_rows bigint[];
+    of_rows jsonb;
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
@@ -876,12 +876,15 @@ BEGIN
     GET DIAGNOSTICS cleared = ROW_COUNT;
     IF answered_before = 'infinity' THEN
         IF has_column_privilege('@extschema@.asn_inventory', 'asn_org', 'UPDATE') AND has_table_privilege('@extschema@.asn_inventory', 'SELECT') THEN
-            -- Those that Team Cymru gave stay: asked about the AS, or with the answers of addresses. By values: Citus takes
-            -- no more in one statement.
-            SELECT coalesce(array_agg(s.asn_number), '{}') INTO of_rows
-            FROM (SELECT DISTINCT i.asn_number FROM @extschema@.ip_inventory i WHERE i.asn_number IS NOT NULL AND i.asn_org IS NOT NULL) s;
-            UPDATE @extschema@.asn_inventory a SET asn_org = NULL
-            WHERE a.asn_org IS NOT NULL AND a.details_ts IS NULL AND a.asn_number <> ALL (of_rows);
+            -- Those that Team Cymru gave stay: asked about the AS, or with the answers of addresses, whose name a file's may have
+            -- stood before. One that Team Cymru knows nothing of kept its name until 0.3.0. By values: Citus takes no more in one
+            -- statement.
+            SELECT coalesce(jsonb_object_agg(s.asn_number, s.asn_org), '{}') INTO of_rows
+            FROM (SELECT i.asn_number, max(i.asn_org) AS asn_org FROM @extschema@.ip_inventory i
+                  WHERE i.asn_number IS NOT NULL AND i.asn_org IS NOT NULL GROUP BY i.asn_number) s;
+            UPDATE @extschema@.asn_inventory a SET asn_org = of_rows ->> a.asn_number::text
+            WHERE a.asn_org IS NOT NULL AND (a.details_ts IS NULL OR num_nonnulls(a.country_code, a.registry, a.allocated) = 0)
+              AND a.asn_org IS DISTINCT FROM (of_rows ->> a.asn_number::text);
         ELSE
             RAISE WARNING 'organizations stay in asn_inventory' USING DETAIL = 'The role may not change it.',
                 HINT = format('GRANT SELECT, UPDATE (asn_org) ON @extschema@.asn_inventory TO %I;', current_user);
@@ -1064,13 +1067,14 @@ CREATE OR REPLACE FUNCTION @extschema@.top_networks(since date, until date DEFAU
         FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
                      max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
               FROM @extschema@.ip_activity_count c
-              WHERE c.by_day AND c.kind = 'asn' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
+              -- As in the view, what belongs to no network is left out, of the total too.
+              WHERE c.by_day AND c.kind = 'asn' AND c.value <> '' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
                 AND (until IS NULL OR c.bucket <= until::timestamp AT TIME ZONE 'UTC')
               GROUP BY c.value) c
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
         ORDER BY c.observations DESC, c.asn_number;
     END;
-COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of all, most distinct addresses on one day, number of days, first and last of them';
+COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of the observations of all networks, most distinct addresses on one day, number of days, first and last of them';
 CREATE OR REPLACE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     BEGIN ATOMIC

@@ -25,7 +25,6 @@ use crate::pg::errors::{bad_value, not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::session;
 use crate::pg::sql::Sql;
-use crate::pg::time;
 use crate::pg::tx::Settings;
 use crate::sql_function;
 
@@ -189,7 +188,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
         );
     }
     // Nobody wants what is missing any more.
-    unobserved::mend_at_commit(&members, time::now());
+    unobserved::mend_at_commit(schema, &members, None);
 }
 
 /// The table and everything that inherits from it, locked against writers: rows committed before are "existing", the

@@ -314,7 +314,8 @@ fn at_transaction(event: pg_sys::XactEvent::Type) {
             // A row was inserted after our callback: it cannot be written any more, but it can be reported.
             let left = Held::take().0.take_from(0);
             if !tx::is_abort(event) {
-                left.iter().flat_map(|level| level.tables.keys()).for_each(|table| unobserved::count(*table, 0));
+                let now = call::statement_start();
+                left.iter().flat_map(|level| level.tables.keys()).for_each(|table| unobserved::count(*table, now));
             }
         }
         _ => {}

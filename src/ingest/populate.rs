@@ -24,7 +24,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
-use crate::pg::snapshot::with_latest_snapshot;
+use crate::pg::snapshot::{Shown, with_latest_snapshot};
 use crate::pg::sql::Sql;
 use crate::pg::tx::Settings;
 use crate::sql_function;
@@ -57,8 +57,14 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let handing = Handing { schema, table, now };
     let mut handed = 0;
     // Rows, queue and inventory as of one moment, after the wait: the statement's snapshot may be older.
-    with_latest_snapshot(|| reading.run(|chunk| handed += handing.hand_over(chunk)));
-    unobserved::mend_at_commit(&inherits::below(table), now);
+    let shown = with_latest_snapshot(|| {
+        let shown = Shown::now();
+        reading.run(|chunk| handed += handing.hand_over(chunk));
+        shown
+    });
+    if shown.is_some() {
+        unobserved::mend_at_commit(schema, &inherits::below(table), shown);
+    }
     handed
 }
 

@@ -3,24 +3,39 @@
 //! If the queue is available, one of its rows says so (no address, not seen, count 0), and absorbing adds it to the
 //! table's count. If the queue is locked, that lock is the reason: then shared memory counts, until `populate_ip_inventory`
 //! has brought the table's rows in.
-#![allow(unsafe_code, reason = "reads which table a trigger stands on")]
+#![allow(unsafe_code, reason = "reads which table a trigger stands on, and hears of subtransactions")]
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
+use pgrx::prelude::*;
 
 use super::queue::Queue;
+use crate::inventory::{attached, source};
 use crate::pg::call;
 use crate::pg::call::Call;
-use crate::pg::catalog::plain_name;
+use crate::pg::catalog::{Schema, plain_name};
+use crate::pg::citus::Kept;
 use crate::pg::errors::warn;
-use crate::pg::{inherits, tx};
+use crate::pg::snapshot::{Shown, with_latest_snapshot};
+use crate::pg::{citus, inherits, patience, session, tx};
+use crate::shared::unobserved::OTHERS;
 use crate::{shared, sql_function};
 
+/// A table whose rows are brought in, or not wanted any more.
+struct Mended {
+    subtransaction: pg_sys::SubTransactionId,
+    table: u32,
+    /// What the reading of its rows saw; `None`: nobody wants them.
+    shown: Option<Rc<Shown>>,
+}
+
 thread_local! {
-    /// Tables whose rows this transaction brings in, and as of when.
-    static MENDED: RefCell<Vec<(u32, i64)>> = const { RefCell::new(Vec::new()) };
+    /// Those of this transaction.
+    static MENDED: RefCell<Vec<Mended>> = const { RefCell::new(Vec::new()) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -55,17 +70,41 @@ pub fn busy(source: pg_sys::Oid, now: i64) {
 /// Counts in shared memory a statement whose rows were not observed.
 pub fn count(source: pg_sys::Oid, now: i64) {
     let Some(slot) = shared::shared().and_then(|shared| shared.database_or_new(shared::my_database())) else { return };
-    slot.unobserved.count(source.to_u32(), now);
+    // SAFETY: reads variables of this backend. While a transaction ends, nobody may look into the catalog.
+    let may_look = unsafe { pg_sys::IsTransactionState() && !pg_sys::IsInParallelMode() };
+    if may_look && slot.unobserved.has_no_place(source.to_u32()) {
+        // Of a table that another transaction is making, nothing is shown, and its place stays.
+        let shown = with_latest_snapshot(Shown::now);
+        if shown.is_some() {
+            slot.unobserved.mend(|table| inherits::kind(table.into()) == 0, shown.as_ref());
+        }
+    }
+    let transaction = session::transaction_if_any().unwrap_or_else(session::next_transaction);
+    slot.unobserved.count(source.to_u32(), transaction, now);
 }
 
-/// Once this transaction commits, nothing is missing any more of what these tables had at a time (timestamptz).
-pub fn mend_at_commit(tables: &[pg_sys::Oid], at: i64) {
-    if shared::shared().is_none() {
-        return;
-    }
-    MENDED.with_borrow_mut(|mended| mended.extend(tables.iter().map(|table| (table.to_u32(), at))));
+/// Once this transaction commits, nothing is missing any more of what a snapshot shows of these tables; without one, nothing
+/// at all.
+pub fn mend_at_commit(schema: &Schema, tables: &[pg_sys::Oid], shown: Option<Shown>) {
+    let Some(slot) = shared::here() else { return };
     if !REGISTERED.replace(true) {
         tx::at_events(at_transaction_end);
+        // SAFETY: a static function, registered once a backend.
+        unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut()) };
+    }
+    let (subtransaction, shown) = (session::subtransaction(), shown.map(Rc::new));
+    let mended = |table: u32| Mended { subtransaction, table, shown: shown.clone() };
+    MENDED.with_borrow_mut(|all| all.extend(tables.iter().map(|table| mended(table.to_u32()))));
+    // The further tables, whose names are not known, are among those that are attached.
+    if shown.is_some() && slot.unobserved.has_others() {
+        let attached = source::attached(schema).into_iter().map(|(_, table)| table);
+        let mut here = attached.filter(|table| citus::kept(*table) != Some(Kept::Distributed));
+        let is_mended = |table: pg_sys::Oid| {
+            MENDED.with_borrow(|all| all.iter().any(|one| one.table == table.to_u32() && one.shown.is_some()))
+        };
+        if here.all(is_mended) {
+            MENDED.with_borrow_mut(|all| all.push(mended(OTHERS)));
+        }
     }
 }
 
@@ -74,24 +113,64 @@ fn at_transaction_end(event: pg_sys::XactEvent::Type) {
         return;
     }
     let mended = MENDED.take();
-    if !tx::is_abort(event)
-        && let Some(slot) = shared::here().filter(|_| !mended.is_empty())
-    {
-        mended.iter().for_each(|(table, at)| slot.unobserved.mend(*table, *at));
+    // Whether a prepared transaction commits, this backend does not hear.
+    if event != pg_sys::XactEvent::XACT_EVENT_COMMIT {
+        return;
     }
+    let Some(slot) = shared::here().filter(|_| !mended.is_empty()) else { return };
+    for one in &mended {
+        if one.table != OTHERS {
+            slot.unobserved.mend(|table| table == one.table, one.shown.as_deref());
+        } else if let Some(oldest) = mended.iter().find_map(|one| one.shown.as_deref()) {
+            // The table that was read first shows the least.
+            slot.unobserved.mend_others(oldest);
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    around: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    // Those inside of it have higher numbers.
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            MENDED.with_borrow_mut(|all| all.retain(|one| one.subtransaction < ended));
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => MENDED.with_borrow_mut(|all| {
+            all.iter_mut().filter(|one| one.subtransaction >= ended).for_each(|one| one.subtransaction = around);
+        }),
+        _ => {}
+    }
+}
+
+/// Whether anybody wants the rows of a table: it is there, and attached itself or below one that is.
+fn is_wanted(table: u32) -> bool {
+    let table = pg_sys::Oid::from(table);
+    if inherits::kind(table) == 0 {
+        return false;
+    }
+    let Some(schema) = Schema::find() else { return false };
+    // That a shard's table is attached may be noted on other nodes only. While ip_source is locked, nobody can say.
+    citus::shard_of(table).is_some()
+        || !patience::lock(schema.relation(c"ip_source"), pg_sys::AccessShareLock, Duration::ZERO)
+        || attached::is_any_attached(&schema, &inherits::all(&[table], inherits::CHILD))
 }
 
 sql_function!(
     /// `_unobserved_statements(OUT statements bigint, OUT tbl oid, OUT last_at timestamptz)`: those that could not have the
-    /// queue and whose rows were not brought in since, and the last of them; nulls where there is none.
+    /// queue and whose rows were not brought in since, and the last of them; nulls where there is none. Its table is null,
+    /// too, where there were so many tables that it has no name.
     unobserved_statements,
     pg_finfo_unobserved_statements,
     |call: Call| {
-        let is_there = |table: u32| inherits::kind(table.into()) != 0;
-        let missing = shared::here().map(|slot| slot.unobserved.missing(is_there)).unwrap_or_default();
+        let missing = shared::here().map(|slot| slot.unobserved.missing(is_wanted)).unwrap_or_default();
         let none = missing.statements == 0;
         let mut values =
             [Datum::from(missing.statements as i64), Datum::from(missing.table as usize), Datum::from(missing.at)];
-        call.row(&mut values, &mut [false, none, none])
+        call.row(&mut values, &mut [false, none || missing.table == OTHERS, none])
     }
 );

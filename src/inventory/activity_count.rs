@@ -2,49 +2,37 @@
 //! country, AS, flag and list. In the process that counts the inventory, so that no absorb waits for it.
 //!
 //! Distinct addresses of a day are those of the union of its hours, so events that come late, or out of order, count
-//! right. What an address is (its country, say) is read from the inventory when its hour is counted; a day is counted once
-//! more an hour after its end, when the sources have answered. Of old days the hours are merged, and then they are dropped.
+//! right. What an address is (its country, say) is what it was at the end of the hour or day, by the inventory and the history of
+//! changes; a day is counted once more an hour after its end, when the sources have answered, and one that is over already as
+//! long as answers are awaited. Of old days the hours are merged, and then they are dropped.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
 
 use enrich::activity::{DAY, HOUR, Observed, beginning, groups};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::activity;
+use super::activity_traits::Known;
 use super::fold;
 use super::places;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, Turn};
 use crate::pg::errors;
-use crate::pg::inet::Inet;
 use crate::pg::memory;
 use crate::pg::sql::Sql;
 use crate::pg::time;
-use crate::pg::tx::Settings;
 
 /// Hours or days of one call; more are left for the next.
 const MOMENTS: usize = 500;
 /// Addresses of one question to the inventory.
 const BATCH: usize = 10_000;
-/// Addresses whose traits are remembered in one call.
-const REMEMBERED: usize = 2_000_000;
 /// Of the memory that a time takes, for those who look for memory that was not given back.
 const MEMORY: &str = "asn_inventory activity";
 /// Addresses, with repetitions, of places whose hours are merged at a time.
 const MERGED: i64 = 4_000_000;
 /// Rows of counts of one statement.
 const COUNTS: usize = 20_000;
-
-/// What is counted of an address, beside itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Traits {
-    country: String,
-    asn: Option<i64>,
-    flags: Vec<String>,
-    lists: Vec<String>,
-}
 
 /// Counts anew what has changed. Whether more is left.
 pub fn recount(schema: &Schema) -> bool {
@@ -60,14 +48,16 @@ pub fn recount(schema: &Schema) -> bool {
         );
     }
     let [oldest_day, oldest_hour] = activity::limits().map(|limit| beginning(limit, DAY));
-    let counting = &mut Counting { schema, traits: Vec::new(), numbers: HashMap::new(), of: HashMap::new() };
+    let counting = &mut Counting { schema, known: Known::new(schema), awaits: false };
     // Days before this one are over for an hour.
     let ended = beginning(time::now() - HOUR, DAY);
-    let new = counting.moments("NOT counted AND (source_id <> $2 OR bucket < $1)", ended);
+    let new = counting.moments("NOT counted AND (source_id >= 0 OR source_id = $2 AND bucket < $1)", ended);
     let more = new.len() >= MOMENTS;
     let mut days: BTreeSet<i64> = new.iter().map(|moment| beginning(*moment, DAY)).collect();
     let mut hours: BTreeSet<i64> = new.into_iter().collect();
-    for day in counting.moments("NOT counted AND source_id = $2 AND bucket < $1", ended) {
+    let late = activity::take_late(schema);
+    let open = counting.moments("NOT counted AND source_id = $2 AND bucket < $1", ended);
+    for day in open.into_iter().chain(late.keys().copied()) {
         hours.extend((0..24).map(|hour| day + hour * HOUR));
         days.insert(day);
     }
@@ -90,7 +80,11 @@ pub fn recount(schema: &Schema) -> bool {
     );
     for day in days.into_iter().filter(|day| *day >= oldest_day) {
         pgrx::check_for_interrupts!();
+        counting.awaits = false;
         memory::within(MEMORY, || counting.day(day, oldest_hour, ended));
+        if counting.awaits && day < ended {
+            activity::note_late(schema, day, late.get(&day).map_or(0, |tries| tries + 1));
+        }
     }
     expire(schema, oldest_day, oldest_hour);
     more
@@ -102,8 +96,11 @@ pub fn is_due(schema: &Schema) -> bool {
         return false;
     }
     let sql = Sql::on(schema, c"ip_activity");
-    let text = format!("SELECT 1 FROM {}.ip_activity WHERE NOT counted AND source_id <> $1 LIMIT 1", schema.name);
-    sql.returning(&text, &[(pg_sys::INT4OID, activity::OPEN_DAY.into_datum())]).len() > 0
+    let text = format!(
+        "SELECT 1 FROM {}.ip_activity WHERE NOT counted AND (source_id >= 0 OR source_id <= $1 AND addresses <= $2) LIMIT 1",
+        schema.name
+    );
+    sql.returning(&text, &activity::late_now()).len() > 0
 }
 
 fn union(all: &[(i32, Observed)]) -> Observed {
@@ -124,11 +121,9 @@ fn expire(schema: &Schema, oldest_day: i64, oldest_hour: i64) {
 /// One call.
 struct Counting<'a> {
     schema: &'a Schema,
-    /// By number.
-    traits: Vec<Traits>,
-    numbers: HashMap<Traits, u32>,
-    /// Of addresses.
-    of: HashMap<IpAddr, u32>,
+    known: Known<'a>,
+    /// Of an address of the day that is counted, an answer is still to come.
+    awaits: bool,
 }
 
 impl Counting<'_> {
@@ -196,7 +191,7 @@ impl Counting<'_> {
         let sql = Sql::on(self.schema, c"ip_activity");
         let found = sql.returning(
             &format!(
-                "SELECT source_id, sum(addresses)::bigint FROM {}.ip_activity WHERE {} bucket >= $1 AND bucket < $2 GROUP BY 1 ORDER BY 1",
+                "SELECT source_id, (sum(addresses) FILTER (WHERE source_id >= -1))::bigint FROM {}.ip_activity WHERE {} bucket >= $1 AND bucket < $2 GROUP BY 1 ORDER BY 1",
                 self.schema.name,
                 of_one_shard(width)
             ),
@@ -283,9 +278,9 @@ impl Counting<'_> {
         let mut sums: HashMap<u32, (i64, i64)> = HashMap::new();
         for batch in observed.entries().chunks(BATCH) {
             pgrx::check_for_interrupts!();
-            self.learn(batch);
-            for (ip, count) in batch {
-                let sum = sums.entry(self.of.get(ip).copied().unwrap_or(0)).or_default();
+            let numbers = self.known.at(batch, start + if by_day { DAY } else { HOUR });
+            for (number, (_, count)) in numbers.into_iter().zip(batch) {
+                let sum = sums.entry(number).or_default();
                 *sum = (sum.0 + 1, sum.1.saturating_add(*count));
             }
         }
@@ -295,7 +290,8 @@ impl Counting<'_> {
             *sum = (sum.0 + addresses, sum.1.saturating_add(observations));
         };
         for (number, sum) in sums {
-            let traits = &self.traits[number as usize];
+            let traits = self.known.traits(number);
+            self.awaits |= by_day && traits.awaited;
             add("all", String::new(), sum);
             add("country", traits.country.clone(), sum);
             add("asn", traits.asn.map(|asn| asn.to_string()).unwrap_or_default(), sum);
@@ -303,47 +299,6 @@ impl Counting<'_> {
             traits.lists.iter().for_each(|list| add("list", list.clone(), sum));
         }
         self.write(start, by_day, counts);
-    }
-
-    /// Finds out what some addresses are.
-    fn learn(&mut self, batch: &[(IpAddr, i64)]) {
-        if self.traits.is_empty() {
-            // The first: nothing is known of an address that is not in the inventory any more.
-            self.traits.push(Traits::default());
-            self.numbers.insert(Traits::default(), 0);
-        }
-        if self.of.len() > REMEMBERED {
-            self.of.clear();
-        }
-        let unknown: Vec<IpAddr> = batch.iter().map(|(ip, _)| *ip).filter(|ip| !self.of.contains_key(ip)).collect();
-        if unknown.is_empty() {
-            return;
-        }
-        let _fetched = Settings::rows_are_fetched();
-        let sql = Sql::on(self.schema, c"ip_inventory");
-        let found = sql.query(
-            &format!(
-                "SELECT i.ip_address, i.asn_number, i.country_code, i.flags, i.lists FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1)",
-                self.schema.name
-            ),
-            &[argument::addresses(&unknown)],
-        );
-        for row in 0..found.len() {
-            let Some(Inet { ip, .. }) = found.get::<Inet>(row, 1) else { continue };
-            let traits = Traits {
-                asn: found.get::<i64>(row, 2),
-                country: found.text(row, 3).unwrap_or_default(),
-                flags: found.texts(row, 4).unwrap_or_default(),
-                lists: found.texts(row, 5).unwrap_or_default(),
-            };
-            let number = self.numbers.get(&traits).copied().unwrap_or_else(|| {
-                let number = self.traits.len() as u32;
-                self.traits.push(traits.clone());
-                self.numbers.insert(traits, number);
-                number
-            });
-            self.of.insert(ip, number);
-        }
     }
 
     /// Writes the counts of a time in the place of earlier ones.

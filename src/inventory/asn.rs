@@ -26,7 +26,8 @@ pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
         .collect()
 }
 
-/// Team Cymru's answers about AS.
+/// Team Cymru's answers about AS. A name that it has not given goes: with its answer, it would pass for Team Cymru's, and
+/// outlive the files that it came from.
 pub fn keep_details(schema: &Schema, details: &[AsName]) {
     let rows: Vec<Value> = details
         .iter()
@@ -43,7 +44,8 @@ pub fn keep_details(schema: &Schema, details: &[AsName]) {
              SELECT DISTINCT ON (r.asn) r.asn, r.org, r.country, r.registry, r.allocated, now()
              FROM pg_catalog.json_to_recordset($1::json) AS r(asn bigint, org text, country text, registry text, allocated date)
              ORDER BY r.asn
-             ON CONFLICT (asn_number) DO UPDATE SET asn_org = coalesce(EXCLUDED.asn_org, a.asn_org),
+             ON CONFLICT (asn_number) DO UPDATE SET
+                 asn_org = coalesce(EXCLUDED.asn_org, CASE WHEN a.details_ts IS NOT NULL THEN a.asn_org END),
                  country_code = coalesce(EXCLUDED.country_code, a.country_code),
                  registry = coalesce(EXCLUDED.registry, a.registry), allocated = coalesce(EXCLUDED.allocated, a.allocated),
                  details_ts = EXCLUDED.details_ts, details_retry_at = NULL",
@@ -114,11 +116,12 @@ pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
     )
 }
 
-/// The name of an AS after a count: the one that was counted, unless Team Cymru was asked about the AS. `known` is its row.
+/// The name of an AS after a count: the one that was counted, unless Team Cymru was asked about the AS; then its name, or
+/// none. `known` is its row.
 fn named(known: &str, counted: &str) -> String {
     format!(
         "CASE WHEN {known}.details_ts IS NULL THEN coalesce({counted}.asn_org, {known}.asn_org)
-             ELSE coalesce({known}.asn_org, {counted}.asn_org) END"
+             ELSE {known}.asn_org END"
     )
 }
 

@@ -123,9 +123,9 @@ pub fn recount(schema: &Schema) -> u64 {
                 Some(now) => {
                     let earlier = now.first.is_some_and(|at| moment(4).is_none_or(|known| at < known));
                     let later = now.last.is_some_and(|at| moment(5).is_none_or(|known| at > known));
-                    // Where Team Cymru was asked about the AS, its name stays.
+                    // Where Team Cymru was asked about the AS, its name stays, or none.
                     let (name, was_asked) = (known.text(row, 6), known.get::<bool>(row, 7) == Some(true));
-                    let renamed = now.org.is_some() && name != now.org && !(was_asked && name.is_some());
+                    let renamed = now.org.is_some() && name != now.org && !was_asked;
                     let same = (number(2), number(3)) == (now.addresses, now.observations);
                     if same && !earlier && !later && !renamed {
                         counted.remove(&asn);

@@ -26,6 +26,7 @@
 
 pub mod activity;
 pub mod activity_count;
+mod activity_traits;
 pub mod asker;
 pub mod asn;
 pub mod attached;

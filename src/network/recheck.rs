@@ -5,12 +5,14 @@
 //! in `cymru_prefix`, its answers are in the inventory, too. They are deleted last, so a worker that is killed in
 //! between starts again.
 //!
-//! Rows that other sessions hold are passed over, and come in the next pass. Rows that cannot be written are tried again
-//! after an hour.
+//! Rows that other sessions hold are passed over, and come in the next pass, which goes through their pieces alone: one
+//! row that is held for hours must not have the whole inventory read again and again. Rows that cannot be written are
+//! tried again after an hour.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use std::vec::IntoIter;
 
 use pgrx::PgSqlErrorCode;
 
@@ -53,10 +55,12 @@ struct Walk {
     before: i64,
     phase: Phase,
     /// Rows that this pass made due. One that was updated meanwhile may have moved to a block that was passed, so the
-    /// last pass is one that finds nothing.
+    /// last pass is one that goes through everything and finds nothing.
     found: u64,
-    /// Others held rows in this pass.
-    held: bool,
+    /// Where the pieces begin in which others held rows in this pass.
+    held: Vec<u32>,
+    /// This pass goes through these pieces alone, which are those of the one before.
+    again: Option<IntoIter<u32>>,
     /// Rows that cannot be written: they are passed over until all others are through.
     broken: HashSet<IpAddr>,
     /// Something was left in this pass or in the one before.
@@ -103,7 +107,7 @@ impl Recheck {
     pub fn doubt(&mut self, doubt: Doubt) {
         let is_young = |walk: &&mut Walk| walk.doubt == doubt && walk.phase == Phase::Unrouted;
         if let Some(walk) = self.walks.iter_mut().find(is_young) {
-            (walk.before, walk.next, walk.end) = (time::now(), 0, None);
+            walk.begin_again();
             return;
         }
         say(doubt);
@@ -153,7 +157,8 @@ impl Walk {
             before: time::now(),
             phase,
             found: 0,
-            held: false,
+            held: Vec::new(),
+            again: None,
             broken: HashSet::new(),
             leaves: false,
             next: 0,
@@ -161,6 +166,12 @@ impl Walk {
             at: Instant::now(),
             pause: PAUSES.0,
         }
+    }
+
+    /// Answers of until now are meant.
+    fn begin_again(&mut self) {
+        (self.before, self.next, self.end) = (time::now(), 0, None);
+        (self.held, self.again) = (Vec::new(), None);
     }
 
     /// How many rows of the inventory it made due, and whether there is more to look through.
@@ -177,13 +188,17 @@ impl Walk {
         let piece = part_in_schema(Work::Recheck, |schema| self.look_through(schema, &mut kept))?;
         self.broken.extend(&kept.told(Work::Recheck).broken);
         self.found += piece.rows;
-        self.held |= piece.held;
         self.leaves |= piece.held || !self.broken.is_empty();
         if piece.held {
+            self.held.push(self.next);
             watched::kept(Work::Recheck, &held());
         }
-        let more = piece.next.is_some() || self.pass_ended();
-        (self.next, self.end) = piece.next.unwrap_or_default();
+        let next = match &mut self.again {
+            Some(again) => again.next().map(|at| (at, None)),
+            None => piece.next,
+        };
+        (self.next, self.end) = next.unwrap_or_default();
+        let more = next.is_some() || self.pass_ended();
         Ok((piece.rows, more))
     }
 
@@ -213,14 +228,20 @@ impl Walk {
         piece
     }
 
-    /// What follows a pass. False: nothing.
+    /// What follows a pass: one from the beginning, or through what was held. False: nothing.
     fn pass_ended(&mut self) -> bool {
         let (found, held) = (std::mem::take(&mut self.found), std::mem::take(&mut self.held));
+        let was_of_held = self.again.take().is_some();
         if found > 0 {
             self.pause = PAUSES.0;
         }
-        if held {
+        if !held.is_empty() {
+            let mut again = held.into_iter();
+            self.next = again.next().unwrap_or_default();
+            self.again = Some(again);
             self.wait();
+        } else if was_of_held {
+            // Whoever held a row may have moved it.
         } else if found == 0 && !self.broken.is_empty() {
             self.broken.clear();
             self.at = Instant::now() + AGAIN;

@@ -193,6 +193,7 @@ impl Network {
     pub fn is_asked_elsewhere(&mut self, elsewhere: bool) {
         if elsewhere && !self.elsewhere {
             Source::NETWORK.into_iter().for_each(tables::give_up);
+            tables::give_up_rows();
         }
         self.elsewhere = elsewhere;
     }

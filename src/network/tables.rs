@@ -54,6 +54,11 @@ pub fn give_up(source: Source) {
     works.iter().for_each(|work| watched::succeeded(*work));
 }
 
+/// This node asks no source any more: which rows are due is another one's concern.
+pub fn give_up_rows() {
+    [Work::Recheck, Work::Unskip].into_iter().for_each(watched::succeeded);
+}
+
 /// Rows to ask about, and the known answers of their networks.
 ///
 /// # Errors

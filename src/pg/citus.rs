@@ -268,24 +268,6 @@ pub fn commit_in_two_phases() {
     }
 }
 
-/// Whether Citus canceled what runs here to end a deadlock of several nodes. It tells the log alone: what is caught says that
-/// a user wanted it. Forgets it: the next cancellation may be a user's. To be asked before the (sub)transaction is rolled
-/// back.
-pub fn was_canceled_for_deadlock() -> bool {
-    // In the middle of an error: no catalog is read, and no library loaded. PostgreSQL makes the names of those that are
-    // loaded known to all.
-    // SAFETY: a function of Citus, if it is loaded; it reads and writes a flag of this backend below a spinlock, and cannot
-    // raise.
-    unsafe {
-        let function = libc::dlsym(libc::RTLD_DEFAULT, c"MyBackendGotCancelledDueToDeadlock".as_ptr());
-        if function.is_null() {
-            return false;
-        }
-        let function: unsafe extern "C" fn(bool) -> bool = std::mem::transmute(function);
-        function(true)
-    }
-}
-
 /// Citus's number of this node. Citus must be here.
 pub fn my_node() -> Option<i32> {
     let sql = Sql::as_caller();
@@ -327,6 +309,12 @@ pub fn be_impatient(settings: &Settings) {
 /// node. Opens no connection: nodes that take part already are told, and others at the begin of theirs.
 pub fn bound_waits(settings: &Settings, longest: &std::ffi::CStr) {
     set_everywhere(settings, longest, &format!("'{}'", longest.to_string_lossy()));
+}
+
+/// The same for our processes' own transactions, at their beginning: a row that a session holds on another node is waited for as
+/// long as one of this node.
+pub fn bound_own_waits() {
+    bound_waits(&Settings::begin(), c"500ms");
 }
 
 /// What follows in a session's own transaction waits on other nodes as it did before [`bound_waits`]: they do not learn that

@@ -30,6 +30,7 @@ pub mod catalog;
 pub mod citus;
 pub mod composite;
 pub mod datum;
+mod deadlock;
 pub mod encoding;
 pub mod errors;
 pub mod inet;

@@ -82,6 +82,7 @@ pub fn connect(kind: &CStr, database: pg_sys::Oid) {
     // SAFETY: once, at the start of a background worker.
     unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, 0) };
     super::pinned::pin();
+    super::tx::at_blocks(super::citus::bound_own_waits);
     if let Ok(Some(name)) = crate::pg::tx::run(database_name) {
         introduce(kind, &name);
     }

@@ -68,6 +68,13 @@ pub fn transaction() -> u64 {
     unsafe { pg_sys::GetTopFullTransactionId().value }
 }
 
+/// The same; `None` where it has none yet.
+pub fn transaction_if_any() -> Option<u64> {
+    // SAFETY: reads a variable of this backend.
+    let id = unsafe { pg_sys::GetTopFullTransactionIdIfAny().value };
+    (id != 0).then_some(id)
+}
+
 /// The id that the next transaction gets.
 pub fn next_transaction() -> u64 {
     // SAFETY: reads a counter in shared memory.

@@ -3,6 +3,7 @@
 //! pgrx's `BackgroundWorker::transaction` commits when its closure returns an error and leaves the transaction open
 //! after one that was raised; these do neither.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
@@ -11,7 +12,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::citus;
+use super::deadlock;
 use super::session;
 
 /// Bytes that are kept of an error's message.
@@ -26,6 +27,10 @@ pub struct Failure {
     pub message: String,
 }
 
+thread_local! {
+    static AT_BLOCKS: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
 impl Failure {
     fn of(error: CaughtError) -> Failure {
         let (CaughtError::PostgresError(report)
@@ -35,7 +40,7 @@ impl Failure {
         let message = enrich::text::clean(report.message(), LONGEST).into_owned();
         let code = report.sql_error_code();
         // A lock conflict, and nobody's wish.
-        if code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && citus::was_canceled_for_deadlock() {
+        if code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED && deadlock::was_canceled() {
             return Failure {
                 code: PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
                 message: "canceled: involved in a distributed deadlock".to_owned(),
@@ -115,6 +120,11 @@ pub fn run_without_snapshot<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
     in_transaction(false, f)
 }
 
+/// Has `f` called at the beginning of each transaction that is a block, where there is Citus.
+pub fn at_blocks(f: fn()) {
+    AT_BLOCKS.set(Some(f));
+}
+
 fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Failure> {
     let mut slot = None;
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
@@ -128,9 +138,8 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
                 pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
                 commit_for_good();
             }
-            if is_block {
-                // A row that a session holds on another node is waited for as long as one of this node.
-                citus::bound_waits(&Settings::begin(), c"500ms");
+            if is_block && let Some(begin) = AT_BLOCKS.get() {
+                begin();
             }
             slot = Some(f());
             if with_snapshot {

@@ -202,8 +202,8 @@ impl Download {
     }
 
     /// Begins an update: of what a user wants, or of what is due at a turn of the schedules. Where nobody can be asked, the end
-    /// of its job: without a key and other sources, which is as the server was set up, no look for newer files has failed, and
-    /// none will follow that could go well.
+    /// of its job: a user learns from it that nothing is downloaded. Without a key and other sources, which is as the server
+    /// was set up, status and metrics leave that out.
     fn start(&mut self, forced: bool, turn: Option<Turn>) -> Result<(), Ending> {
         let (downloads, network, files) = (settings::downloads(), settings::network(), settings::snapshot());
         let (sites, host) = (downloads.sites.clone(), enrich::url::host_of(&downloads.url).to_owned());
@@ -224,8 +224,9 @@ impl Download {
                 };
                 MaxMind::Asked(Box::new(source), credentials)
             }
-            Some(Spent::Missing(why)) if sites.is_empty() => return Err((outcome::FAILED, Some(why))),
-            Some(Spent::NotWanted(why)) if sites.is_empty() => return Err((outcome::CANCELLED, Some(why))),
+            Some(Spent::Missing(why) | Spent::NotWanted(why)) if sites.is_empty() => {
+                return Err((outcome::FAILED, Some(why)));
+            }
             Some(Spent::Missing(why)) => MaxMind::Keyless(why),
             Some(Spent::NotWanted(_)) | None => MaxMind::Unwanted,
         };

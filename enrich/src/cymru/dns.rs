@@ -11,7 +11,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverOpts};
@@ -51,6 +51,9 @@ const KNOWS: Duration = Duration::from_secs(5);
 const KNOWS_NOT: Duration = Duration::from_secs(1);
 /// How long a server whose datagrams got lost is asked over TCP, before datagrams are tried again.
 const BY_STREAM: Duration = Duration::from_secs(600);
+
+/// How long a server that does not take EDNS is asked without it, before it is tried again.
+const PLAIN: Duration = Duration::from_secs(600);
 
 /// The name servers that are asked. One is asked until it fails, then the next one.
 pub struct Resolver {
@@ -145,8 +148,8 @@ struct Server {
     streams: NameServerPool<OneDatagram>,
     /// Until when it is asked over TCP: its datagrams got lost.
     by_stream: Mutex<Option<Instant>>,
-    /// It takes questions without EDNS alone.
-    is_plain: AtomicBool,
+    /// Until when it is asked without EDNS: it did not take a question with it.
+    plain: Mutex<Option<Instant>>,
     /// When it was last found out whether it knows the service, and whether it does.
     probed: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -168,28 +171,27 @@ impl Server {
             datagrams: pool(&[ProtocolConfig::Udp, ProtocolConfig::Tcp])?,
             streams: pool(&[ProtocolConfig::Tcp])?,
             by_stream: Mutex::new(None),
-            is_plain: AtomicBool::new(false),
+            plain: Mutex::new(None),
             probed: tokio::sync::Mutex::new(None),
         })
     }
 
-    /// One question on one way; without EDNS where the server does not know that (RFC 6891, 7), which costs one more
-    /// question once.
+    /// One question on one way; without EDNS where the server does not know that (RFC 6891, 7). To learn that costs one
+    /// more question now and then, whatever comes of it: the pace counts attempts.
     async fn ask(&self, way: Way, name: &Name) -> Result<DnsResponse, NetError> {
         let pool = match way {
             Way::Datagrams => &self.datagrams,
             Way::Stream => &self.streams,
         };
-        let edns = !self.is_plain.load(Ordering::Relaxed);
-        let answer = one_lookup(pool, name, edns).await;
-        if !edns || !is_format_error(&answer) {
+        if is_before(&self.plain) {
+            return one_lookup(pool, name, false).await;
+        }
+        let answer = one_lookup(pool, name, true).await;
+        if !is_format_error(&answer) {
             return answer;
         }
-        let plain = one_lookup(pool, name, false).await;
-        if !is_format_error(&plain) && !matches!(plain, Err(NetError::Timeout)) {
-            self.is_plain.store(true, Ordering::Relaxed);
-        }
-        plain
+        *self.plain.lock() = Some(Instant::now() + PLAIN);
+        one_lookup(pool, name, false).await
     }
 
     /// The other way is tried next: other than this one, since many questions may end in the same silence.
@@ -201,12 +203,16 @@ impl Server {
     }
 
     fn is_by_stream(&self) -> bool {
-        self.by_stream.lock().is_some_and(|until| Instant::now() < until)
+        is_before(&self.by_stream)
     }
 
     fn set_by_stream(&self, until: Option<Instant>) {
         *self.by_stream.lock() = until;
     }
+}
+
+fn is_before(until: &Mutex<Option<Instant>>) -> bool {
+    until.lock().is_some_and(|until| Instant::now() < until)
 }
 
 /// How a question goes to a server.

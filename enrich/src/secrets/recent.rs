@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use super::{Reference, Resolver, Secret, SecretError, resolve};
+use super::{Reference, Secret, SecretError};
 
 /// How long an answer may be used again.
 pub const KEPT: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub enum Accept {
 pub struct Recent(Mutex<HashMap<Asked, Slot>>);
 
 /// A reference, and the program that was asked.
-type Asked = (Reference, PathBuf);
+pub(super) type Asked = (Reference, PathBuf);
 /// Locked while its program runs: who wants the same waits for it.
 type Slot = Arc<Mutex<Option<Answer>>>;
 
@@ -67,40 +67,16 @@ impl Recent {
         Arc::clone(&ALL)
     }
 
-    /// The key that `reference` names, and how old that answer is. `now` is read again after waiting. May take as long as two
-    /// programs do.
-    pub fn resolve(
+    /// What `look` finds, or has found lately, if it is what `judge` wants; and how old that is.
+    pub(super) fn ask(
         &self,
-        resolver: &Resolver,
-        reference: &Reference,
+        asked: Asked,
         accept: Accept,
         now: impl Fn() -> Instant,
-    ) -> (Result<Secret, SecretError>, Duration) {
-        self.ask(resolver, reference, accept, now, |secret| resolve::as_key(reference, secret))
-    }
-
-    /// As [`Recent::resolve`], for a value that need not be a key. Both have one answer.
-    pub(super) fn value(
-        &self,
-        resolver: &Resolver,
-        reference: &Reference,
-        accept: Accept,
-    ) -> Result<Secret, SecretError> {
-        self.ask(resolver, reference, accept, Instant::now, Ok).0
-    }
-
-    fn ask(
-        &self,
-        resolver: &Resolver,
-        reference: &Reference,
-        accept: Accept,
-        now: impl Fn() -> Instant,
+        look: impl Fn() -> Result<Secret, SecretError>,
         judge: impl Fn(Secret) -> Result<Secret, SecretError>,
     ) -> (Result<Secret, SecretError>, Duration) {
-        let Some(program) = resolver.program_of(reference) else {
-            return (resolver.look(reference).and_then(judge), Duration::ZERO);
-        };
-        let slot = self.locked(|answers| answers.entry((reference.clone(), program)).or_default().clone());
+        let slot = self.locked(|answers| answers.entry(asked).or_default().clone());
         let mut slot = slot.lock();
         if let Some(answer) = &mut *slot {
             let age = now().saturating_duration_since(answer.at);
@@ -110,7 +86,7 @@ impl Recent {
                 return (judged, age);
             }
         }
-        let found = resolver.look(reference);
+        let found = look();
         let judged = found.clone().and_then(judge);
         *slot = Some(Answer { at: now(), found, is_good: judged.is_ok() });
         (judged, Duration::ZERO)
@@ -149,9 +125,9 @@ mod tests {
 
     use super::*;
     use crate::proxy::Plan;
-    use crate::secrets::Commands;
     use crate::secrets::fake::Directory;
     use crate::secrets::tests::WRITING;
+    use crate::secrets::{Commands, Resolver};
 
     struct Site {
         directory: Directory,

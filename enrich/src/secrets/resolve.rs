@@ -1,8 +1,9 @@
 //! From a reference to its value.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::{SecretError, Why};
+use super::recent::{Accept, Recent};
 use super::resolver::Resolver;
 use super::{Reference, Secret, local, value, vault, vendor};
 use crate::proxy::Proxy;
@@ -66,5 +67,43 @@ pub(super) fn as_key(reference: &Reference, secret: Secret) -> Result<Secret, Se
     match value::not_a_key(secret.expose()) {
         None => Ok(secret),
         Some(why) => Err(SecretError { reference: reference.clone(), why: Why::Refused(why.to_owned()) }),
+    }
+}
+
+impl Recent {
+    /// The key that `reference` names, and how old that answer is. `now` is read again after waiting. May take as long as two
+    /// programs do.
+    pub fn resolve(
+        &self,
+        resolver: &Resolver,
+        reference: &Reference,
+        accept: Accept,
+        now: impl Fn() -> Instant,
+    ) -> (Result<Secret, SecretError>, Duration) {
+        self.look(resolver, reference, accept, now, |secret| as_key(reference, secret))
+    }
+
+    /// As [`Recent::resolve`], for a value that need not be a key. Both have one answer.
+    pub(super) fn value(
+        &self,
+        resolver: &Resolver,
+        reference: &Reference,
+        accept: Accept,
+    ) -> Result<Secret, SecretError> {
+        self.look(resolver, reference, accept, Instant::now, Ok).0
+    }
+
+    fn look(
+        &self,
+        resolver: &Resolver,
+        reference: &Reference,
+        accept: Accept,
+        now: impl Fn() -> Instant,
+        judge: impl Fn(Secret) -> Result<Secret, SecretError>,
+    ) -> (Result<Secret, SecretError>, Duration) {
+        match resolver.program_of(reference) {
+            Some(program) => self.ask((reference.clone(), program), accept, now, || resolver.look(reference), judge),
+            None => (resolver.look(reference).and_then(judge), Duration::ZERO),
+        }
     }
 }

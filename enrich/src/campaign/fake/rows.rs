@@ -92,12 +92,13 @@ impl World {
     /// These rows, but for locked ones, wait for the quota no longer.
     pub(super) fn reopen(&mut self, waiting: Vec<IpAddr>) -> NotDue {
         let (locked, free): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|ip| self.is_locked(*ip));
+        let (broken, free): (Vec<_>, Vec<_>) = free.into_iter().partition(|ip| self.faults.broken == Some(*ip));
         for ip in free {
             if let Some(row) = self.rows.get_mut(&ip) {
                 row.reopen();
             }
         }
-        NotDue { locked, ..NotDue::default() }
+        NotDue { locked, broken, ..NotDue::default() }
     }
 
     /// Skipped rows are due again, but for locked ones.

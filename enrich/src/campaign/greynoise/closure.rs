@@ -21,7 +21,7 @@ pub(super) enum Opening {
 pub(super) struct Closure {
     /// How often in a row it said that its quota is spent, and not for how long.
     pub(super) closures: u32,
-    /// When the pause that it requested is over, by the steady clock.
+    /// When the pause that it requested is over, or rows that could not be written are tried again, by the steady clock.
     pub(super) open_at: Option<Duration>,
     /// When that was last written into the log.
     pub(super) said_at: Option<Duration>,
@@ -36,7 +36,9 @@ pub(super) struct Closure {
     pub(super) reopening: Option<Opening>,
     /// Rows that others held when it was opened.
     pub(super) held: Vec<IpAddr>,
-    /// When they, or an opening that failed, are tried again, by the steady clock.
+    /// Rows could not be written when it was opened: they wait for the next opening.
+    pub(super) broken: bool,
+    /// When rows that others held, or an opening that failed, are tried again, by the steady clock.
     pub(super) again_at: Duration,
 }
 
@@ -52,11 +54,18 @@ impl Closure {
         self.again_at = Duration::ZERO;
     }
 
+    /// Nothing is left that is to be made due now.
+    pub fn is_through(&self) -> bool {
+        self.held.is_empty() && !self.broken
+    }
+
     /// It is closed again: rows that are still to be made due go on waiting. True: there are some.
     pub fn close(&mut self) -> bool {
+        let is_through = self.is_through();
         let held = std::mem::take(&mut self.held);
         self.note_waiting(&held);
-        !held.is_empty()
+        self.broken = false;
+        !is_through
     }
 
     /// What it said of its quota, it said to another account.

@@ -14,6 +14,8 @@ use crate::quota::shared::Account;
 const SAID: Duration = Duration::from_secs(600);
 /// When rows that others hold are made due once more, and what failed for another reason.
 const HELD: Duration = Duration::from_secs(10);
+/// When rows that cannot be written are made due once more, if no reload comes before.
+const BROKEN: Duration = Duration::from_secs(3600);
 /// How long the ledger is left alone after it could not be read or written. Another database that holds the file of all of
 /// them costs the worker half a second at each try.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -57,7 +59,12 @@ impl GreyNoise {
                     self.closure.reopening = Some(Opening::Quota);
                     out.push(Effect::Reopen { account, ledger, waiting: self.closure.all_waiting() });
                 } else {
+                    // What failed of an opening is wanted no more: nothing is to be opened.
                     self.closure.reopen = false;
+                    self.closure.broken = false;
+                    if self.closure.is_through() {
+                        out.push(Effect::AllReopened);
+                    }
                 }
             }
             Some(ledger) if !self.closure.held.is_empty() && is_time => {
@@ -104,11 +111,17 @@ impl GreyNoise {
         self.closure.again_at = given.now.steady + HELD;
         match result {
             Ok(mut not_due) => {
-                // Those that cannot be written were reported. The next opening tries them once more.
+                // Those that cannot be written were reported, and show until the next opening, which tries them once more.
                 let broken = std::mem::take(&mut not_due.broken);
                 self.closure.held = not_due.again();
-                if self.closure.held.is_empty() {
+                // An opening of the quota has tried those of before, too.
+                let earlier = opening == Some(Opening::Held) && self.closure.broken;
+                self.closure.broken = earlier || !broken.is_empty();
+                if self.closure.is_through() {
                     out.push(Effect::AllReopened);
+                } else if self.closure.broken {
+                    let at = given.now.steady + BROKEN;
+                    self.closure.open_at = Some(self.closure.open_at.map_or(at, |open_at| open_at.min(at)));
                 }
                 if opening == Some(Opening::Held) {
                     self.closure.note_waiting(&broken);

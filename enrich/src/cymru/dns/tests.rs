@@ -263,8 +263,19 @@ async fn a_server_of_before_edns_is_asked_without_it() {
         assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
     }
     assert_eq!(server.seen().iter().map(|query| query.edns).collect::<Vec<_>>(), [true, false, false, false]);
-    // Who does not understand the question at all is asked as before, and not without end.
+    *resolver.servers[0].plain.lock() = Some(tokio::time::Instant::now());
+    assert_eq!(prefix(resolver.origin(google()).await), "8.8.8.0/24");
+    let seen = server.seen();
+    assert_eq!(seen.iter().skip(4).map(|query| query.edns).collect::<Vec<_>>(), [true, false], "tried again later");
+}
+
+/// The pace counts attempts: each of them would cost two questions.
+#[tokio::test]
+async fn a_server_that_understands_no_question_is_asked_each_one_once() {
     let server = Dns::start(|_| Say::Code(1));
-    assert!(ask(&server).await.is_err());
-    assert_eq!(server.seen().iter().map(|query| query.edns).collect::<Vec<_>>(), [true, false]);
+    let resolver = resolver(&[&server]);
+    for _ in 0..3 {
+        assert!(resolver.origin(google()).await.is_err());
+    }
+    assert_eq!(server.seen().iter().map(|query| query.edns).collect::<Vec<_>>(), [true, false, false, false]);
 }

@@ -29,7 +29,7 @@ const OF_ALL: [(&str, &str, &str); 4] = [
     ("9.", "SELECT round(latitude)", "SELECT src_ip, count(*) FROM events GROUP BY src_ip"),
     (
         "10.",
-        "SELECT DISTINCT i.ip_address",
+        "SELECT i.ip_address FROM ip_inventory",
         "SELECT src_ip FROM events WHERE at > now() - interval '7 days' AND NOT EXISTS (SELECT FROM allowed n WHERE src_ip <<= n.network)
          GROUP BY src_ip HAVING count(*) >= 100 ORDER BY 1",
     ),
@@ -121,7 +121,7 @@ pub fn run(stage: &Stage) -> Outcome<Vec<Row>> {
 
 /// Waits until all hours and days are counted; how many seconds that took.
 fn counted(client: &mut Client) -> Outcome<f64> {
-    const LEFT: &str = "SELECT EXISTS (SELECT FROM ip_activity WHERE NOT counted AND source_id <> -1)
+    const LEFT: &str = "SELECT EXISTS (SELECT FROM ip_activity WHERE NOT counted AND source_id >= 0)
         OR NOT EXISTS (SELECT FROM asn_inventory WHERE ip_count > 0)";
     let start = Instant::now();
     while value(client, LEFT)? == "t" {

@@ -224,6 +224,71 @@ fn nothing_is_left_to_be_made_due_once_the_quota_is_spent_again() {
 }
 
 #[test]
+fn a_row_that_cannot_be_made_due_fails_until_an_opening_writes_it() {
+    let mut world = closed(3);
+    world.faults = Faults { broken: Some(ip("198.51.0.1")), locked: Some(ip("198.51.0.2")), ..Faults::default() };
+    world.reload(|_| {});
+    world.turn();
+    assert_eq!((world.scanners(), world.reopened), (vec![v4("198.51.0.3")], 0));
+    world.answer_scanner("198.51.0.3", Ok(seen()));
+    // Free, the other one is made due; this one still is not.
+    world.faults.locked = None;
+    world.turns(3);
+    assert_eq!((world.scanners(), world.reopened), (vec![v4("198.51.0.2")], 0));
+    world.answer_scanner("198.51.0.2", Ok(seen()));
+    world.reload(|_| {});
+    world.turns(3);
+    assert_eq!(world.reopened, 0, "another opening that did not write it");
+    world.faults = Faults::default();
+    world.turns(3);
+    assert_eq!((world.scanners().len(), world.reopened), (0, 0), "it waits for the next opening");
+    world.reload(|_| {});
+    world.turns(1);
+    assert_eq!((world.scanners(), world.reopened), (vec![v4("198.51.0.1")], 1));
+}
+
+#[test]
+fn a_row_that_cannot_be_made_due_is_tried_again_without_a_reload() {
+    let mut world = closed(2);
+    world.faults.broken = Some(ip("198.51.0.1"));
+    world.reload(|_| {});
+    world.turn();
+    world.answer_scanner("198.51.0.2", Ok(seen()));
+    world.faults = Faults::default();
+    world.later(3500);
+    world.turns(1);
+    assert_eq!((world.scanners().len(), world.reopened), (0, 0));
+    world.later(100);
+    world.turns(1);
+    assert_eq!((world.scanners(), world.reopened), (vec![v4("198.51.0.1")], 1));
+}
+
+#[test]
+fn a_row_that_cannot_be_made_due_is_not_to_be_once_the_quota_is_spent_again() {
+    let mut world = closed(2);
+    world.faults.broken = Some(ip("198.51.0.1"));
+    world.reload(|_| {});
+    world.turn();
+    assert_eq!(world.reopened, 0);
+    world.answer_scanner("198.51.0.2", Err(quota(Some(3600))));
+    assert_eq!(world.reopened, 1);
+}
+
+#[test]
+fn an_opening_that_failed_is_over_where_nothing_is_closed_any_more() {
+    let mut world = closed(1);
+    world.faults.reopening = true;
+    world.reload(|_| {});
+    world.turn();
+    assert_eq!(world.reopened, 0);
+    // By hand, and all of the quota is spent.
+    (world.ledger.used, world.ledger.closed_until) = (world.settings.greynoise_quota, None);
+    world.reload(|_| {});
+    world.turns(1);
+    assert_eq!((world.scanners().len(), world.reopened), (0, 1));
+}
+
+#[test]
 fn a_ledger_that_cannot_be_written_is_news() {
     let mut world = World::greynoise();
     world.observe("198.51.0.1", 1);
