@@ -180,8 +180,9 @@ fn days_say_what_their_addresses_were_whenever_they_are_counted() {
     event("8.8.8.8", 5);
     cluster.wait_value(db, "SELECT count(*) FROM ip_inventory", "1");
     let owner = |asn: &str, country: &str| {
-        let set =
-            format!("asn_number = {asn}, asn_org = 'AS {asn}', asn_source = 'maxmind', country_code = '{country}'");
+        let set = format!(
+            "asn_number = {asn}, asn_org = 'AS {asn}', asn_source = 'maxmind', country_code = '{country}', maxmind_status = 'found', maxmind_ts = now()"
+        );
         cluster.sql(db, &format!("UPDATE ip_inventory SET {set} WHERE ip_address = '8.8.8.8'"));
     };
     owner("64501", "US");

@@ -4,7 +4,7 @@ use crate::network_support::*;
 
 #[test]
 fn an_old_day_is_counted_once_more_when_answers_have_come() {
-    let world = World::options().conf("asn_inventory.greynoise", "off").conf("asn_inventory.cymru_rate", "1").start();
+    let world = World::options().conf("greynoise", "off").conf("cymru_rate", "1").start();
     world.fakes.fault(DnsFault::Drop);
     world.fakes.announce("218.92.0.0/17", &[4134], "CN");
     world.sql("CREATE TABLE late (ip inet, at timestamptz); SELECT attach_ip_source('late', '{ip}', 'at')");

@@ -93,7 +93,7 @@ fn a_key_that_cannot_be_read_shows_in_the_metrics_though_nobody_asks_the_doctor(
         .conf("asn_inventory.greynoise_api_key", &format!("file:{}", files[1].display()))
         .conf("asn_inventory.greynoise", "auto")
         .start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
     let unreadable = || {
         let page = Page::of(&cluster, DB);
         ["maxmind", "greynoise"].map(|key| page.value("key_unreadable", &[("key", key)]))

@@ -16,7 +16,7 @@ fn types_that_were_added_to_citext_are_no_texts() {
          ALTER EXTENSION citext ADD TYPE made; ALTER EXTENSION citext ADD TYPE pair; ALTER EXTENSION citext ADD TYPE span;
          CREATE TABLE e (ip inet, text text, fine citext)",
     );
-    for (number, kind) in ["made", "made[]", "pair", "pair[]", "span", "span[]", "spanmultirange"].iter().enumerate() {
+    for (number, kind) in ["made", "made[]", "pair", "pair[]", "span", "span[]", "span_multirange"].iter().enumerate() {
         db.sql(&format!("ALTER TABLE e ADD c{number} {kind}"));
         for method in ["trigger", "row", "index"] {
             for arguments in [
