@@ -121,7 +121,7 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT count(installed_at) AS lists, pg_catalog.string_agg(coalesce(list, file) || ': ' || refused, '; ') AS refused
          FROM @extschema@.network_lists())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
-       q.addresses AS queued, CASE WHEN q.addresses > 0 THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
+       q.addresses AS queued, CASE WHEN q.addresses > 0 AND w.waiting_since IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
        c.enriched, c.missing_asn, trunc(100.0 * least(c.enriched, c.public_addresses) / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
        o.observations, o.unparsable,
