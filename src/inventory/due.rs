@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use enrich::activity::{DAY, HOUR};
 use enrich::campaign::batch::{IPV4_ONLY, NEVER_ASK, SWITCHED_OFF};
 use enrich::campaign::claim::Target;
 use enrich::campaign::secret;
@@ -22,6 +23,7 @@ use crate::pg::argument::Argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
+use crate::pg::time;
 
 /// An address and where its row lies.
 pub type Place = (IpAddr, pg_sys::ItemPointerData);
@@ -94,10 +96,10 @@ fn now(source: Source) -> String {
 }
 
 /// How long a row is left alone that has an answer, and is not to be asked about again; and a pause that is longer than any.
-fn pauses(source: Source) -> (&'static str, &'static str) {
+fn pauses(source: Source) -> (i64, &'static str) {
     match source {
-        Source::GreyNoise => ("7 days", "8 days"),
-        _ => ("6 hours", "8 hours"),
+        Source::GreyNoise => (7 * DAY, "8 days"),
+        _ => (6 * HOUR, "8 hours"),
     }
 }
 
@@ -228,18 +230,20 @@ fn targets(schema: &Schema, condition: &str, arguments: &[Argument], limit: usiz
 }
 
 /// Notes that a source could not be asked about addresses: tried again after 1, 2, 4 … minutes, six hours at most, each row
-/// at a time of its own. A row that has an answer keeps it.
+/// at a time of its own. A row that has an answer keeps it. Citus takes no function in it that is volatile, nor a stable one of
+/// a column: the time is counted in seconds, and the rows are spread by a hash.
 pub fn fail(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
+    let seconds = time::to_unix_us(time::now()) as f64 / 1e6;
     Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {s}.ip_inventory i SET {source}_attempts = i.{source}_attempts + 1, {source}_detail = $2,
-                 {source}_retry_at = now() + least(interval '1 minute' * power(2, least(i.{source}_attempts, 10)), interval '6 hours')
-                     * (0.8 + random() * 0.4),
+                 {source}_retry_at = to_timestamp($3 + least(60 * power(2, least(i.{source}_attempts, 10)), 21600)
+                     * (0.8 + (hashinet(i.ip_address) & 1023) * (0.4 / 1023)::float8)),
                  {source}_status = CASE WHEN i.{source}_status IN ('found', 'not_found') THEN i.{source}_status ELSE 'failed' END
              WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'",
             s = schema.name
         ),
-        &[argument::addresses(ips), argument::text(reason)],
+        &[argument::addresses(ips), argument::text(reason), (pg_sys::FLOAT8OID, seconds.into_datum())],
     );
 }
 
@@ -248,18 +252,20 @@ pub fn fail(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
 /// written again: sessions may ask about it all the time.
 pub fn skip(schema: &Schema, source: Source, ips: &[IpAddr], reason: &str) {
     let (pause, _) = pauses(source);
+    // Citus takes no function but immutable ones in a CASE.
+    let until = time::now().saturating_add(pause);
     let has_answer = format!("i.{source}_status IN ('found', 'not_found')");
     Sql::on(schema, c"ip_inventory").run(
         &format!(
             "UPDATE {s}.ip_inventory i SET {source}_detail = $2,
                  {source}_status = CASE WHEN {has_answer} THEN i.{source}_status ELSE 'skipped' END,
-                 {source}_retry_at = CASE WHEN {has_answer} THEN now() + interval '{pause}' END
+                 {source}_retry_at = CASE WHEN {has_answer} THEN $3 END
              WHERE i.ip_address = ANY ($1) AND i.{source}_status <> 'skipped'
                  AND (NOT {has_answer} OR i.{source}_detail IS DISTINCT FROM $2 OR {now})",
             s = schema.name,
             now = now(source)
         ),
-        &[argument::addresses(ips), argument::text(reason)],
+        &[argument::addresses(ips), argument::text(reason), argument::moment(until)],
     );
 }
 
