@@ -67,3 +67,32 @@ fn the_server_that_becomes_the_coordinator_asks() {
     nodes.0[1].wait_value(DB, "SELECT count(*) FROM cluster_status WHERE is_coordinator AND failure IS NULL", "1");
     assert_eq!(standby.value(DB, "SELECT sum(observation_count) FROM ip_inventory"), "80");
 }
+
+#[test]
+fn what_a_source_could_not_say_is_noted_in_rows_of_all_shards() {
+    if !needs::has("citus", "what_a_source_could_not_say_is_noted_in_rows_of_all_shards") {
+        return;
+    }
+    let fakes = Fakes::start(&asn_inventory_tests::cluster::private_dir());
+    fakes.rule("45.0.0.0/8", 16, 64500, "DE");
+    fakes.fault(DnsFault::Drop);
+    let mut conf: Vec<(String, String)> = fakes.settings();
+    for (name, value) in [("greynoise", "off"), ("cymru", "on"), ("cymru_bulk_min", "1000"), ("cymru_timeout", "200ms")]
+    {
+        conf.push((format!("asn_inventory.{name}"), value.to_owned()));
+    }
+    let nodes = Nodes::with(&conf);
+    nodes.sql("SELECT asn_inventory_distribute()");
+    distributed(&nodes, "e");
+    // One alone, and some of several shards.
+    nodes.first().sql(DB, "INSERT INTO e VALUES ('45.7.0.1')");
+    let failed = "SELECT count(*) FROM ip_inventory WHERE cymru_status = 'failed' AND cymru_attempts > 0 AND cymru_retry_at > now() - interval '1 hour'";
+    nodes.first().wait_value(DB, failed, "1");
+    // No more than would have it paused.
+    nodes.0[1].sql(DB, "INSERT INTO e VALUES ('45.8.1.1'), ('45.8.2.1'), ('45.8.3.1')");
+    nodes.first().wait_value(DB, failed, "4");
+    assert_eq!(nodes.first().lines(DB, "SELECT work, last_error FROM worker_errors()"), [""; 0]);
+    fakes.clear_faults();
+    nodes.sql("UPDATE ip_inventory SET cymru_retry_at = NULL");
+    nodes.first().wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE cymru_status = 'found'", "4");
+}
