@@ -57,32 +57,30 @@ fn a_lock_delays_the_job_and_does_not_give_the_quota_to_others() {
     let world = world(&[("cymru", "off"), ("greynoise_quota", &QUOTA.to_string()), ("greynoise_rate", "100")]);
     let worker = world.value("SELECT worker_pid FROM enrichment_status");
     let gate = Gate::shut(&world.cluster, DB, &format!("NEW.observation_count = {MANY}"));
-    thread::scope(|scope| {
-        let job = scope.spawn(|| world.lines("SELECT processed, errors FROM refresh_range('45.0.0.0/8', 'all')"));
-        // But for the transaction of the row that is held.
-        let written =
-            "SELECT count(*) FROM ip_inventory WHERE maxmind_ts > (SELECT started_at FROM enrichment_progress)";
-        world.wait(written, &(MANY - 5000).to_string());
-        let mut holder = world.cluster.connect(DB);
-        let lock = scope.spawn(move || {
-            holder.batch_execute("BEGIN; LOCK TABLE ip_inventory").expect("the lock");
-            holder
-        });
-        let waiting = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted";
-        world.wait(waiting, "1");
-        gate.open();
-        let mut holder = lock.join().expect("no panic");
-        // The job waits for it as the worker's other work does: one of so many attempts is its own.
-        let attempt = format!("SELECT waitstart FROM pg_locks WHERE pid = {worker} AND NOT granted");
-        let mut seen = BTreeSet::new();
-        wait_until("attempts of the worker", || {
-            seen.extend(world.lines(&attempt).into_iter().filter(|since| !since.is_empty()));
-            seen.len() >= 10
-        });
-        assert_eq!(world.value("SELECT state FROM enrichment_progress"), "running");
-        holder.batch_execute("ROLLBACK").expect("no lock");
-        assert_eq!(job.join().expect("no panic"), [format!("{MANY}|0")]);
+    // A session that waits for the job would hold the table itself.
+    let job = world.value("SELECT job_id FROM refresh_range('45.0.0.0/8', 'all', wait => false)");
+    // But for the transaction of the row that is held.
+    let written = "SELECT count(*) FROM ip_inventory WHERE maxmind_ts > (SELECT started_at FROM enrichment_progress)";
+    world.wait(written, &(MANY - 5000).to_string());
+    let mut holder = world.cluster.connect(DB);
+    let lock = thread::spawn(move || {
+        holder.batch_execute("BEGIN; LOCK TABLE ip_inventory").expect("the lock");
+        holder
     });
+    world.wait("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted", "1");
+    gate.open();
+    let mut holder = lock.join().expect("no panic");
+    // The job waits for it as the worker's other work does: one of so many attempts is its own.
+    let attempt = format!("SELECT waitstart FROM pg_locks WHERE pid = {worker} AND NOT granted");
+    let mut seen = BTreeSet::new();
+    wait_until("attempts of the worker", || {
+        seen.extend(world.lines(&attempt).into_iter().filter(|since| !since.is_empty()));
+        seen.len() >= 10
+    });
+    assert_eq!(world.value("SELECT state FROM enrichment_progress"), "running");
+    holder.batch_execute("ROLLBACK").expect("no lock");
+    let ended = format!("SELECT outcome || '|' || processed || '|' || errors FROM enrichment_run WHERE job_id = {job}");
+    world.wait(&ended, &format!("done|{MANY}|0"));
     assert_eq!(
         world.lines(
             "SELECT min(observation_count), count(*) FROM ip_inventory WHERE scanner_ts > now() - interval '1 day'"
