@@ -135,16 +135,7 @@ unsafe extern "C-unwind" fn at_subtransaction(
     around: pg_sys::SubTransactionId,
     _argument: *mut std::ffi::c_void,
 ) {
-    // Those inside of it have higher numbers.
-    match event {
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-            MENDED.with_borrow_mut(|all| all.retain(|one| one.subtransaction < ended));
-        }
-        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => MENDED.with_borrow_mut(|all| {
-            all.iter_mut().filter(|one| one.subtransaction >= ended).for_each(|one| one.subtransaction = around);
-        }),
-        _ => {}
-    }
+    MENDED.with_borrow_mut(|all| tx::hand_on(all, |one| &mut one.subtransaction, event, ended, around));
 }
 
 /// Whether anybody wants the rows of a table: it is there, and attached itself or below one that is.

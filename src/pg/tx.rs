@@ -360,6 +360,24 @@ pub fn next_command() {
     unsafe { pg_sys::CommandCounterIncrement() };
 }
 
+/// What a subtransaction's end does to values that are kept for the transaction: those of an aborted one are dropped, those of
+/// a committed one are its parent's. `of` is the subtransaction of a value; those inside of one have higher numbers.
+pub fn hand_on<T>(
+    all: &mut Vec<T>,
+    of: impl Fn(&mut T) -> &mut pg_sys::SubTransactionId,
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    around: pg_sys::SubTransactionId,
+) {
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => all.retain_mut(|one| *of(one) < ended),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
+            all.iter_mut().map(of).filter(|own| **own >= ended).for_each(|own| *own = around);
+        }
+        _ => {}
+    }
+}
+
 /// Whether a transaction, or a parallel worker's part of one, is over with this event.
 pub fn ends(event: pg_sys::XactEvent::Type) -> bool {
     use pg_sys::XactEvent::*;

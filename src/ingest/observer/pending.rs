@@ -124,16 +124,8 @@ unsafe extern "C-unwind" fn at_subtransaction(
         return;
     }
     let mut all = PENDING.take();
-    match event {
-        // A row of an aborted one must not be looked for: its table may be gone, or shorter, by then.
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => all.retain(|pending| pending.subtransaction < ended),
-        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
-            for pending in all.iter_mut().filter(|pending| pending.subtransaction >= ended) {
-                pending.subtransaction = around;
-            }
-        }
-        _ => {}
-    }
+    // A row of an aborted one must not be looked for: its table may be gone, or shorter, by then.
+    tx::hand_on(&mut all, |pending| &mut pending.subtransaction, event, ended, around);
     ARE_SOME.store(!all.is_empty(), Ordering::Relaxed);
     PENDING.set(all);
 }
