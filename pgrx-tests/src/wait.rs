@@ -29,13 +29,15 @@ pub fn wait_for<T: Debug>(what: &str, probe: impl FnMut() -> T, good: impl FnMut
 /// For a test that takes one day of UTC from its begin to its end: shortly before midnight, waits for the next one.
 ///
 /// # Panics
-/// With a clock before 1970.
+/// With a clock before 1970, or one that stands.
 pub fn wait_out_midnight() {
     const DAY: u64 = 86_400;
     const LONGEST: u64 = 180;
-    let left = DAY - SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set").as_secs() % DAY;
-    if left <= LONGEST {
-        std::thread::sleep(Duration::from_secs(left));
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set").as_secs();
+    let today = now() / DAY;
+    if DAY - now() % DAY <= LONGEST {
+        let patience = Duration::from_secs(LONGEST) + PATIENCE;
+        wait_within(patience, || now() / DAY, |day| *day != today).expect("the next day");
     }
 }
 
