@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::spelling::{host_of_browsers, refanged};
+use super::escape::percent_decoded;
+use super::spelling::{decimal, host_of_browsers, host_of_url, refanged};
 
 #[cfg(test)]
 mod tests;
@@ -39,11 +40,12 @@ use NotAnAddress::{Garbage, HostName, Network};
 /// |---|---|
 /// | `203.0.113.9`, `2001:db8::1`, with ASCII blanks around | the address |
 /// | `203.0.113.9/32`, `2001:db8::1/128` | the address |
-/// | `203.0.113.9:22`, `[2001:db8::1]`, `[2001:db8::1]:22` | the address |
+/// | `203.0.113.9:22`, `[2001:db8::1]`, `[2001:db8::1]:22`, `[203.0.113.9]`, `[IPv6:2001:db8::1]` | the address |
 /// | `fe80::1%eth0` | the address, without its zone |
 /// | `http://user:pw@203.0.113.9:8080/x?y`, `//[2001:db8::1]/x`, `jndi:ldap://203.0.113.9/a` | the host |
 /// | `http://2001:db8::1/x` | the host, whose brackets are missing; what looks like a port belongs to it |
 /// | `http://2130706433/`, `http://0x7f.1/`, `http://0177.0.0.1/` | the host, as browsers read it |
+/// | `http://086.035.071.014/` | the host, decimal: leading zeros are octal only where all of it can be |
 /// | `sip:100@203.0.113.9:5060;transport=udp` | the host |
 /// | `203[.]0[.]113[.]9`, `hxxp://203(dot)0(dot)113(dot)9/` | the same with plain separators |
 ///
@@ -79,15 +81,21 @@ pub fn parse_host(text: &[u8]) -> Result<Option<IpAddr>, NotAnAddress> {
 
 /// The address in the beginning of a text. `cut`: there was more text than `head` holds.
 fn host_in(head: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
-    if let Some(after) = after_scheme(head) {
-        return url_host(after, cut);
+    if let Some((scheme, after)) = after_scheme(head) {
+        let numbers: Numbers = match scheme {
+            // Nobody says who reads it: numbers as PostgreSQL reads them come first.
+            b"" => |host| decimal(host).or_else(|| host_of_browsers(host)),
+            _ if is_sip(scheme) => decimal,
+            _ => host_of_url,
+        };
+        return url_host(after, cut, numbers);
     }
     if cut {
         return Err(Garbage);
     }
     if let Some(after) = after_sip(head) {
         let end = after.iter().position(|b| b";?".contains(b)).unwrap_or(after.len());
-        return url_host(&after[..end], false);
+        return url_host(&after[..end], false, decimal);
     }
     match head.iter().rposition(|&b| b == b'/') {
         Some(slash) => with_prefix_length(&head[..slash], &head[slash + 1..]),
@@ -98,26 +106,36 @@ fn host_in(head: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
 /// The rest after `sip:` or `sips:` (RFC 3261, 19.1), which have no slashes.
 fn after_sip(head: &[u8]) -> Option<&[u8]> {
     let colon = head.iter().take(5).position(|&b| b == b':')?;
-    let scheme = &head[..colon];
-    (scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips")).then(|| &head[colon + 1..])
+    is_sip(&head[..colon]).then(|| &head[colon + 1..])
 }
 
-/// The rest after `scheme://` or a leading `//`. A scheme may hold colons, for the nested ones of log4j and JDBC
-/// (`jndi:ldap://`), which RFC 3986 would not read any further.
-fn after_scheme(head: &[u8]) -> Option<&[u8]> {
+/// Whether a scheme is of SIP, whose hosts are decimal (RFC 3261, 25.1): no browser reads them, and a number alone is a
+/// telephone's.
+fn is_sip(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips")
+}
+
+/// The scheme and the rest after `scheme://` or a leading `//`. A scheme may hold colons, for the nested ones of log4j and
+/// JDBC (`jndi:ldap://`), which RFC 3986 would not read any further; the last one counts.
+fn after_scheme(head: &[u8]) -> Option<(&[u8], &[u8])> {
     if let Some(after) = head.strip_prefix(b"//") {
-        return Some(after);
+        return Some((b"", after));
     }
-    let scheme = head.windows(3).position(|three| three == b"://")?;
-    let (first, rest) = head[..scheme].split_first()?;
+    let end = head.windows(3).position(|three| three == b"://")?;
+    let schemes = &head[..end];
+    let (first, rest) = schemes.split_first()?;
     let is_scheme =
         first.is_ascii_alphabetic() && rest.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.:".contains(b));
-    is_scheme.then(|| &head[scheme + 3..])
+    let last = schemes.rsplit(|&b| b == b':').next().unwrap_or(schemes);
+    is_scheme.then(|| (last, &head[end + 3..]))
 }
+
+/// Reads the IPv4 address in a host.
+type Numbers = fn(&[u8]) -> Option<Ipv4Addr>;
 
 /// The host of a URL's authority, `[userinfo@]host[:port]` (RFC 3986, 3.2). `cut`: there was more text than
 /// `after` holds.
-fn url_host(after: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
+fn url_host(after: &[u8], cut: bool, numbers: Numbers) -> Result<IpAddr, NotAnAddress> {
     let authority = match after.iter().position(|b| b"/?#".contains(b)) {
         Some(end) => &after[..end],
         None if cut => return Err(Garbage),
@@ -142,10 +160,15 @@ fn url_host(after: &[u8], cut: bool) -> Result<IpAddr, NotAnAddress> {
         Some(_) => return zoned(host).ok_or(Garbage),
         None => host,
     };
-    host_of_browsers(host).map(IpAddr::V4).ok_or(if is_name(host) { HostName } else { Garbage })
+    let ip = numbers(host).or_else(|| {
+        let mut plain = [0; LOOK];
+        // Most hosts have no percent sign. A name is not read that way.
+        host.contains(&b'%').then(|| numbers(percent_decoded(host, &mut plain)?))?
+    });
+    ip.map(IpAddr::V4).ok_or(if is_name(host) { HostName } else { Garbage })
 }
 
-/// `[v6]`, `[v6]:port`, `v4:port`, `v6%zone`.
+/// `[v6]`, `[v6]:port`, `[v4]`, `v4:port`, `v6%zone`.
 fn bare_host(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
     if text.starts_with(b"[") {
         return bracketed(text);
@@ -163,7 +186,8 @@ fn bare_host(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
     literal_v4(host).ok_or_else(|| if is_name() { HostName } else { Garbage })
 }
 
-/// `[v6]` with a port or without; an empty port is a valid one in a URL (RFC 3986, 3.2.3).
+/// `[v6]` with a port or without; an empty port is a valid one in a URL (RFC 3986, 3.2.3). Mail has `[v4]` and
+/// `[IPv6:v6]` (RFC 5321, 4.1.3).
 fn bracketed(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
     let close = text.iter().position(|&b| b == b']').ok_or(Garbage)?;
     match &text[close + 1..] {
@@ -171,7 +195,12 @@ fn bracketed(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
         [b':', port @ ..] if is_port(port) => (),
         _ => return Err(Garbage),
     }
-    zoned(&text[1..close]).ok_or(Garbage)
+    let inside = &text[1..close];
+    let address = match inside.split_at_checked(5) {
+        Some((tag, address)) if tag.eq_ignore_ascii_case(b"ipv6:") => address,
+        _ => return literal_v4(inside).or_else(|| zoned(inside)).ok_or(Garbage),
+    };
+    zoned(address).ok_or(Garbage)
 }
 
 /// An address and the text after its slash.

@@ -6,6 +6,7 @@
 //! [`effective`] which address they are asked about.
 
 mod class;
+mod escape;
 mod host;
 mod list;
 mod once;

@@ -6,41 +6,36 @@
 //! and paths of programs (`std::fmt`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::slice;
 
-use super::spelling::{defanged, host_of_browsers, refanged};
+use super::escape::{Before, ends_in_word, escaped, goes_on, is_of_word};
+use super::spelling::defanged;
 
+mod authority;
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests;
+
+use authority::{Host, host, table};
 
 /// Bytes of a text that are looked at.
 pub const MOST_BYTES: usize = 1 << 20;
 
 /// The longest spelling of an IPv6 address; a longer run of its characters is none.
 const LONGEST_V6: usize = 45;
-/// Where the authority of a URL ends at the latest.
-const LONGEST_AUTHORITY: usize = 255;
+/// How far behind an address a host name is looked for that it begins.
+const LONGEST_NAME: usize = 100;
 
 /// Bytes at which a look is worth it.
 const IS_SEPARATOR: [bool; 256] = table(b".:[({");
-/// Bytes that no authority of a URL has, and those that may begin a defanged separator. A password may have the others.
-const ENDS_AUTHORITY: [bool; 256] = table(b"\t\n\x0c\r /?#\"'<>|;`,\\)}]&[({");
-
-const fn table(bytes: &[u8]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut at = 0;
-    while at < bytes.len() {
-        table[bytes[at] as usize] = true;
-        at += 1;
-    }
-    table
-}
 
 /// Hands over every address in the first [`MOST_BYTES`] of a text, in its order, repetitions included, until `found` says
 /// that it wants no more.
 ///
 /// Addresses are found in URLs of any scheme (hosts of a URL in the spellings of browsers as well), with ports, in
-/// brackets, percent-encoded around, and defanged (`81[.]2[.]69[.]142`). Not found is what is encoded itself
-/// (`2001%3Adb8%3A%3A1`); in an encoded URL (`http%3A%2F%2F010.1.1.1`) numbers are decimal; and to an IPv6 address behind a
+/// brackets, percent-encoded around, and defanged (`81[.]2[.]69[.]142`). Not found is what is encoded itself, but for hosts
+/// (`2001%3Adb8%3A%3A1`, `8%31.2.69.142`); in an encoded URL (`http%3A%2F%2F010.1.1.1`) numbers are decimal; and to an IPv6 address behind a
 /// word that nothing parts from it, the word is a label: `x2001:db8::1` is `db8::1`.
 ///
 /// ```
@@ -70,17 +65,17 @@ pub fn scan(text: &[u8], mut found: impl FnMut(IpAddr) -> bool) {
                 }
             },
         };
-        let (separator, len) = match separator {
-            b":" => slashes(&text[at + len..]).map_or((separator, len), |slashes| (b"://", len + slashes)),
-            _ => (separator, len),
-        };
         let look = match separator {
             b"." => around_dot(text, at, done),
-            b"://" => host(text, at + len),
-            b":" if at >= no_v6 => around_colon(text, at, done).unwrap_or_else(|end| {
-                no_v6 = end;
-                Look::Nothing
-            }),
+            b":" | b"::" | b"://" => match host(text, at, len, separator == b"://") {
+                Some(Host::Address(ip, end)) => Look::Found(IpAddr::V4(ip), end),
+                Some(Host::Name(end)) => Look::Passed(end),
+                None if separator != b"://" && at >= no_v6 => around_colon(text, at, done).unwrap_or_else(|end| {
+                    no_v6 = end;
+                    Look::Nothing
+                }),
+                None => Look::Nothing,
+            },
             _ => Look::Nothing,
         };
         at = match look {
@@ -112,114 +107,20 @@ enum Look {
     Found(IpAddr, usize),
 }
 
-/// How long the two slashes are that a text begins with: plain, defanged, or escaped as some write JSON (`http:\/\/`).
-fn slashes(text: &[u8]) -> Option<usize> {
-    let slash = |text: &[u8]| match text {
-        [b'/', ..] => Some(1),
-        [b'\\', b'/', ..] => Some(2),
-        [b'[', b'/', b']', ..] => Some(3),
-        _ => None,
-    };
-    let first = slash(text)?;
-    Some(first + slash(&text[first..])?)
-}
-
-/// The host of a URL whose authority starts at `start`, where only browsers see an address in it; or any IPv4 address.
-fn host(text: &[u8], start: usize) -> Look {
-    let rest = &text[start..text.len().min(start + LONGEST_AUTHORITY)];
-    let (len, is_defanged) = authority(rest);
-    // What touches the limit may be longer.
-    let Some(authority) = rest.get(..len).filter(|_| len < LONGEST_AUTHORITY) else { return Look::Nothing };
-    let found = if is_defanged {
-        let plain = refanged(authority);
-        plain.and_then(|plain| browsed(&plain)).map(|(ip, end)| (ip, behind(authority, end)))
-    } else {
-        browsed(authority)
-    };
-    found.map_or(Look::Nothing, |(ip, end)| Look::Found(IpAddr::V4(ip), start + end))
-}
-
-/// How long the authority is that a text begins with, and whether there are defanged separators in it.
-fn authority(text: &[u8]) -> (usize, bool) {
-    let (mut end, mut is_defanged) = (0, false);
-    while let Some(step) = text[end..].iter().position(|byte| ENDS_AUTHORITY[*byte as usize]) {
-        end += step;
-        match defanged(&text[end..]) {
-            Some((b"." | b":" | b"@", len)) => (end, is_defanged) = (end + len, true),
-            _ => return (end, is_defanged),
-        }
-    }
-    (text.len(), is_defanged)
-}
-
-/// The IPv4 address that a browser sees in an authority, and where its host and port end.
-fn browsed(authority: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let start = authority.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
-    let host = &authority[start..];
-    // Most are names.
-    if !host.first().is_some_and(u8::is_ascii_digit) {
-        return None;
-    }
-    let len = (0..host.len()).find(|at| !is_of_host(&host[*at..])).unwrap_or(host.len());
-    let host = &host[..len];
-    let name = match host.iter().position(|byte| *byte == b':') {
-        // No port but the next group of an IPv6 address without brackets, which is looked for by its colons.
-        Some(colon) if colon <= 4 && host[colon + 1..].contains(&b':') => return None,
-        Some(colon) => &host[..colon],
-        None => host,
-    };
-    Some((host_of_browsers(name)?, start + len))
-}
-
-/// Whether a text goes on with a character of a host or a port. Punctuation outside of ASCII (quotes, a hard blank) is in
-/// no name, other letters are.
-fn is_of_host(text: &[u8]) -> bool {
-    match text {
-        [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-            let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
-            let byte = digit(*high) << 4 | digit(*low);
-            byte != b':' && is_of_host(&[byte])
-        }
-        [0xc2, ..] | [0xe2, 0x80, ..] => false,
-        [byte, ..] => byte.is_ascii_alphanumeric() || b".:-_%".contains(byte) || !byte.is_ascii(),
-        [] => false,
-    }
-}
-
-/// Where in a defanged text the first `plain` bytes of its plain spelling end.
-fn behind(text: &[u8], plain: usize) -> usize {
-    let (mut at, mut passed) = (0, 0);
-    while passed < plain {
-        let (separator, len) = defanged(&text[at..]).map_or((1, 1), |(separator, len)| (separator.len(), len));
-        (at, passed) = (at + len, passed + separator);
-    }
-    at
-}
-
-/// The place behind the encoded character (`%20`, `\x20`, `\u0020`) whose digits run into those that end at `end`. Nothing
-/// before `from` belongs to it.
-fn behind_encoded(text: &[u8], from: usize, end: usize) -> Option<usize> {
-    let digits = text[from..end].iter().rev().take(9).take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let start = end - digits;
-    let len = match &text[from..start] {
-        [.., b'%'] | [.., b'\\', b'x'] => 2,
-        [.., b'\\', b'u'] => 4,
-        _ => return None,
-    };
-    (digits >= len).then_some(start + len)
-}
-
 /// The four numbers whose first dot is at `dot`. Nothing before `from` belongs to them.
 fn around_dot(text: &[u8], dot: usize, from: usize) -> Look {
+    let before = &text[from..dot];
+    // A defanged dot may begin before the byte that led here: with a blank, or with backslashes, which commands are full of.
+    let dot = match before.last() {
+        Some(b' ') if defanged(&text[dot - 1..]).is_some() => dot - 1,
+        Some(b'\\') => dot - before.iter().rev().take(2).take_while(|byte| **byte == b'\\').count(),
+        _ => dot,
+    };
     let digits = text[from..dot].iter().rev().take(4).take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
         return Look::Nothing;
     }
-    let start = match behind_encoded(text, from, dot).filter(|start| *start < dot) {
-        Some(start) => start,
-        None if opens(text, dot - digits) => dot - digits,
-        None => return Look::Nothing,
-    };
+    let Some(start) = first_number(text, from, dot - digits, dot) else { return Look::Nothing };
     let Some((ip, end)) = quad(text, start) else { return Look::Nothing };
     if !closes(text, end) {
         return Look::Nothing;
@@ -231,14 +132,33 @@ fn around_dot(text: &[u8], dot: usize, from: usize) -> Look {
     }
 }
 
+/// Where the number begins that ends at `dot`, and whose digits begin at `digits`: they may be those of an escape.
+fn first_number(text: &[u8], from: usize, digits: usize, dot: usize) -> Option<usize> {
+    let Some(before) = Before::of(text, from, dot) else { return opens(text, digits).then_some(digits) };
+    // All of the digits stand behind a percent sign: `LIKE '%192.168.1.1%'`.
+    let behind_sign = before.is_percent.then(|| quad(text, before.digits)).flatten();
+    if behind_sign.is_some_and(|(_, end)| before.is_no_text() || before.is_repeated(text, end)) {
+        return Some(before.digits);
+    }
+    // Of an address or a name that is encoded itself: `%38%31.2.69.142`.
+    if goes_on(before.character) {
+        return None;
+    }
+    if before.end == dot {
+        return before.is_percent.then_some(before.digits);
+    }
+    let is_product = before.character == u32::from(b'/') && names_product(&text[..before.start]);
+    (!is_product).then_some(before.end)
+}
+
 /// Four decimal numbers, their dots defanged or not, and where they end.
 fn quad(text: &[u8], start: usize) -> Option<(Ipv4Addr, usize)> {
     let (mut at, mut bits) = (start, 0u32);
     for octet in 0..4 {
         if octet > 0 {
-            at += match text.get(at)? {
-                b'.' => 1,
-                _ => defanged(&text[at..]).filter(|(separator, _)| *separator == b".")?.1,
+            at += match text.get(at..)? {
+                [b'.', b'0'..=b'9', ..] => 1,
+                rest => defanged(rest).filter(|(separator, _)| *separator == b".")?.1,
             };
         }
         let digits = text[at..].iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
@@ -259,12 +179,14 @@ fn quad(text: &[u8], start: usize) -> Option<(Ipv4Addr, usize)> {
 fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
     // Behind a percent sign that encodes nothing (`LIKE '%2001:db8::1'`) all of the digits are a group: no address goes on
     // with `01`.
-    let begins = |start: &usize| matches!(&text[*start..colon], b"" | b"0" | b"64" | [_, _, _, ..]);
-    let (start, is_open) = match behind_encoded(text, from, colon).filter(begins) {
-        Some(start) => (start, true),
+    let begins = |before: &Before| {
+        is_of_word(before.character) || matches!(&text[before.end..colon], b"" | b"0" | b"64" | [_, _, _, ..])
+    };
+    let (start, is_open, is_encoded) = match Before::of(text, from, colon).filter(begins) {
+        Some(before) => (before.end, true, belongs_to_group(text, &before)),
         None => {
             let digits = text[from..colon].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
-            (colon - digits, opens(text, colon - digits))
+            (colon - digits, opens(text, colon - digits), false)
         }
     };
     // A word before the colon is a label: `src:2001:db8::1`.
@@ -274,23 +196,24 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
     // Where each character of the plain spelling ends in the text.
     let (mut end, mut ends) = (start, [0usize; LONGEST_V6 + 1]);
     while let Some(byte) = text.get(end) {
-        let (byte, width) = match byte {
-            b':' | b'.' => (*byte, 1),
-            byte if byte.is_ascii_hexdigit() => (*byte, 1),
+        let (spelled, width) = match byte {
+            b':' | b'.' => (slice::from_ref(byte), 1),
+            byte if byte.is_ascii_hexdigit() => (slice::from_ref(byte), 1),
             _ => match defanged(&text[end..]) {
-                Some((b":", width)) => (b':', width),
-                Some((b".", width)) => (b'.', width),
+                Some((separator @ (b":" | b"::" | b"."), width)) => (separator, width),
                 _ => break,
             },
         };
         end += width;
-        if let (Some(place), Some(ending)) = (plain.get_mut(len), ends.get_mut(len)) {
-            (*place, *ending) = (byte, end);
+        for byte in spelled {
+            if let (Some(place), Some(ending)) = (plain.get_mut(len), ends.get_mut(len)) {
+                (*place, *ending) = (*byte, end);
+            }
+            len += 1;
         }
-        len += 1;
     }
     let run = end;
-    if len > LONGEST_V6 || !is_labelled && !is_open {
+    if len > LONGEST_V6 || is_encoded || !is_labelled && !is_open {
         return Err(run);
     }
     let mut word = &plain[..len];
@@ -304,13 +227,31 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
     }
     let end = ends[word.len() - 1];
     let ip = str::from_utf8(word).ok().and_then(|word| word.parse::<Ipv6Addr>().ok()).ok_or(run)?;
-    if !closes(text, end) {
+    // A zone may look like an escape: `fe80::1%31`.
+    let has_zone = ip.is_unicast_link_local() && text.get(end) == Some(&b'%');
+    if !has_zone && (!closes(text, end) || has_colon(&text[end..])) {
         return Err(run);
     }
     Ok(match prefix(text, end) {
         Some((bits, end)) if bits < 128 && ip.to_bits() << bits == 0 => Look::Passed(end),
         _ => Look::Found(IpAddr::V6(ip), end),
     })
+}
+
+/// Whether an escape before a group is one of its digits, or the colon behind another group (`2001%3Adb8::1`); behind a
+/// word it ends a label.
+fn belongs_to_group(text: &[u8], before: &Before) -> bool {
+    let ends_group = || {
+        let digits = text[..before.start].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        (1..=4).contains(&digits) && !text[..before.start - digits].last().is_some_and(u8::is_ascii_alphanumeric)
+    };
+    is_of_word(before.character) || before.character == u32::from(b':') && ends_group()
+}
+
+/// Whether an IPv6 address goes on with an encoded colon.
+fn has_colon(text: &[u8]) -> bool {
+    let colon = escaped(text).filter(|(character, _)| *character == u32::from(b':'));
+    colon.is_some_and(|(_, len)| text.get(len).is_some_and(|next| next.is_ascii_hexdigit() || b":%\\".contains(next)))
 }
 
 /// Eight groups of two digits are an EUI-64 or a world wide name.
@@ -327,16 +268,27 @@ fn opens(text: &[u8], start: usize) -> bool {
         let escaped = [b"\\n", b"\\t", b"\\r"].iter().any(|escape| before.ends_with(*escape));
         return escaped || ends_colour(before);
     }
-    if ends_product(before) {
+    let is_product = before.strip_suffix(b"/").is_some_and(names_product);
+    if is_product || ends_in_word(before) || is_wide_digit(&before[start.saturating_sub(3)..]) {
+        return false;
+    }
+    // Not the digits of a byte in octal, `$'\062.2.69.142'`; two backslashes begin the name of a server.
+    let backslashes = before.iter().rev().take(9).take_while(|byte| **byte == b'\\').count();
+    if backslashes % 2 == 1 && escaped(&text[start - 1..]).is_some() {
         return false;
     }
     // The end of a longer number or name.
     let is_dotted = |len: usize| {
-        let Some(at) = before.len().checked_sub(len) else { return false };
-        let is_dot = before[at..] == *b"." || defanged(&before[at..]).is_some_and(|found| found == (b".", len));
+        let Some(at) = start.checked_sub(len) else { return false };
+        let is_dot = len == 1 && before[at] == b'.' || defanged(&text[at..]) == Some((b".", len));
         is_dot && at > 0 && before[at - 1].is_ascii_alphanumeric()
     };
-    ![1, 3, 5].into_iter().any(is_dotted)
+    ![1, 2, 3, 5, 7].into_iter().any(is_dotted)
+}
+
+/// A digit as wide as a Chinese character, which browsers read as any other.
+fn is_wide_digit(text: &[u8]) -> bool {
+    matches!(text, [0xef, 0xbc, 0x90..=0x99, ..])
 }
 
 /// A terminal's colour: `ESC[31m`.
@@ -346,27 +298,47 @@ fn ends_colour(before: &[u8]) -> bool {
     codes[..codes.len() - len].ends_with(b"[")
 }
 
-/// A product's name, whose version follows: `Chrome/126.0.0.0`. Not a part of a path (`/Data/1.2.3.4`).
-fn ends_product(before: &[u8]) -> bool {
-    let Some(name) = before.strip_suffix(b"/") else { return false };
+/// Whether a text before a slash ends with a product's name, whose version follows: `Chrome/126.0.0.0`. Not a part of a
+/// path (`/Data/1.2.3.4`).
+fn names_product(name: &[u8]) -> bool {
     let len = name.iter().rev().take(32).take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let (rest, name) = name.split_at(name.len() - len);
-    name.first().is_some_and(u8::is_ascii_uppercase) && !rest.ends_with(b"/")
+    // Encoded, as the slash may be: `%20Chrome%2F126.0.0.0`.
+    let (is_path, name) = match name {
+        [high, low, name @ ..] if rest.ends_with(b"%") => ([*high, *low].eq_ignore_ascii_case(b"2f"), name),
+        _ => (rest.ends_with(b"/"), name),
+    };
+    name.first().is_some_and(u8::is_ascii_uppercase) && !is_path
 }
 
 /// Whether an address may end at `end`.
 fn closes(text: &[u8], end: usize) -> bool {
     let rest = &text[end..];
-    let dot = match rest.first() {
-        None => return true,
-        Some(byte) if byte.is_ascii_alphanumeric() => return false,
-        Some(b'.') => 1,
-        Some(_) => match defanged(rest) {
-            Some((b".", len)) => len,
+    let dot = match rest {
+        [] => return true,
+        [byte, ..] if byte.is_ascii_alphanumeric() => return false,
+        [b'.', ..] => 1,
+        [b'-' | b'_', ..] => return !begins_name(rest),
+        [b'%' | b'\\' | b'&', ..] => match escaped(rest) {
+            Some((character, _)) if is_of_word(character) => return false,
+            Some((character, len)) if character == u32::from(b'.') => len,
+            _ => return true,
+        },
+        [0xef, ..] => return !is_wide_digit(rest),
+        _ => match defanged(rest) {
+            Some((b".", len)) if rest[0] != b' ' => len,
             _ => return true,
         },
     };
-    !rest.get(dot).is_some_and(u8::is_ascii_alphanumeric)
+    let rest = &rest[dot..];
+    !rest.first().is_some_and(u8::is_ascii_alphanumeric) && !escaped(rest).is_some_and(|(next, _)| is_of_word(next))
+}
+
+/// Whether what is behind an address leads to a domain: `81.2.69.142-static.example.com`.
+fn begins_name(rest: &[u8]) -> bool {
+    let rest = &rest[..rest.len().min(LONGEST_NAME)];
+    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)).count();
+    rest[..len].windows(2).any(|pair| pair[0] == b'.' && pair[1].is_ascii_alphabetic())
 }
 
 /// A prefix length behind an address, and where it ends.

@@ -35,6 +35,29 @@ pub fn host_of_browsers(host: &[u8]) -> Option<Ipv4Addr> {
     u32::try_from(high + last).ok().map(Ipv4Addr::from_bits)
 }
 
+/// The IPv4 address in a URL's host: as browsers read it, and where they do not, four decimal numbers with leading zeros, as
+/// logs pad them (`086.035.071.014`).
+pub(super) fn host_of_url(host: &[u8]) -> Option<Ipv4Addr> {
+    host_of_browsers(host).or_else(|| decimal(host))
+}
+
+/// Four decimal numbers of at most three digits, with leading zeros or without, and the dot of the root as browsers take it.
+pub(super) fn decimal(host: &[u8]) -> Option<Ipv4Addr> {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let (mut bits, mut count) = (0u32, 0);
+    for part in host.split(|byte| *byte == b'.') {
+        if count == 4 || !(1..=3).contains(&part.len()) || !part.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let number = part.iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'));
+        (bits, count) = (bits << 8 | number, count + 1);
+        if number > 255 {
+            return None;
+        }
+    }
+    (count == 4).then(|| Ipv4Addr::from_bits(bits))
+}
+
 /// One number of such a host. `0x` alone is 0, as in the standard.
 fn number(part: &[u8]) -> Option<u64> {
     let (digits, radix) = match part {
@@ -50,7 +73,7 @@ fn number(part: &[u8]) -> Option<u64> {
 }
 
 /// How separators are written so that nobody follows a link by mistake, and what each one stands for.
-const DEFANGED: [(&[u8], &[u8]); 11] = [
+const DEFANGED: [(&[u8], &[u8]); 12] = [
     (b"[.]", b"."),
     (b"(.)", b"."),
     (b"{.}", b"."),
@@ -58,15 +81,32 @@ const DEFANGED: [(&[u8], &[u8]); 11] = [
     (b"(dot)", b"."),
     (b"{dot}", b"."),
     (b"[:]", b":"),
+    (b"[::]", b"::"),
     (b"[://]", b"://"),
     (b"[@]", b"@"),
     (b"[at]", b"@"),
     (b"[/]", b"/"),
 ];
 
-/// The separator that a text begins with in a defanged spelling, and how long that spelling is.
+/// The separator that a text begins with in a defanged spelling, and how long that spelling is. Half a bracket and a
+/// backslash (of a regular expression) count between letters and digits alone, and blanks around brackets belong to them.
 pub(super) fn defanged(text: &[u8]) -> Option<(&'static [u8], usize)> {
-    if !matches!(text.first(), Some(b'[' | b'(' | b'{')) {
+    match text {
+        [b'[', b'.', next, ..] | [b'\\', b'.', next, ..] if next.is_ascii_alphanumeric() => Some((b".", 2)),
+        [b'.', b']', next, ..] if next.is_ascii_digit() => Some((b".", 2)),
+        [b'\\', b'\\', b'.', next, ..] if next.is_ascii_alphanumeric() => Some((b".", 3)),
+        [b'[' | b'(' | b'{', ..] => bracketed(text),
+        [b' ', rest @ ..] => {
+            let (separator, len) = bracketed(rest)?;
+            (rest.get(len) == Some(&b' ')).then_some((separator, len + 2))
+        }
+        _ => None,
+    }
+}
+
+fn bracketed(text: &[u8]) -> Option<(&'static [u8], usize)> {
+    // Nearly every bracket is code.
+    if !matches!(text, [b'[' | b'(' | b'{', b'.' | b':' | b'd' | b'D' | b'@' | b'a' | b'A' | b'/', ..]) {
         return None;
     }
     let is = |spelling: &[u8]| text.get(..spelling.len()).is_some_and(|head| head.eq_ignore_ascii_case(spelling));
@@ -75,10 +115,15 @@ pub(super) fn defanged(text: &[u8]) -> Option<(&'static [u8], usize)> {
 
 /// A text with its separators put back; `None` where none is defanged.
 pub(super) fn refanged(text: &[u8]) -> Option<Vec<u8>> {
+    // Every defanged spelling has one of these; most garbage has none.
+    if !text.iter().any(|byte| matches!(byte, b'[' | b'(' | b'{' | b']' | b'\\')) {
+        return None;
+    }
     let mut plain = Vec::new();
     let (mut at, mut changed) = (0, false);
     while let Some(byte) = text.get(at) {
-        if let Some((separator, len)) = defanged(&text[at..]) {
+        let begins = matches!(byte, b'[' | b'(' | b'{' | b'.' | b'\\' | b' ');
+        if let Some((separator, len)) = begins.then(|| defanged(&text[at..])).flatten() {
             plain.extend_from_slice(separator);
             at += len;
             changed = true;
@@ -136,16 +181,34 @@ mod tests {
     }
 
     #[test]
+    fn zeros_before_numbers_that_are_not_octal_are_decimal() {
+        for (host, address) in
+            [("086.035.071.014", "86.35.71.14"), ("089.0.0.1.", "89.0.0.1"), ("010.1.1.1", "8.1.1.1")]
+        {
+            assert_eq!(host_of_url(host.as_bytes()), Some(address.parse().unwrap()), "{host}");
+        }
+        for host in ["0089.0.0.1", "089.0.0", "089.0.0.1.1", "089..0.1", "089.0.0.256", "089.0.0.0x1"] {
+            assert_eq!(host_of_url(host.as_bytes()), None, "{host}");
+        }
+    }
+
+    #[test]
     fn separators_are_put_back() {
         for (text, plain) in [
             ("81[.]2[.]69[.]142", "81.2.69.142"),
             ("81(dot)2[DOT]69{.}142", "81.2.69.142"),
             ("hxxp[://]81[.]2.69.142[/]a", "hxxp://81.2.69.142/a"),
             ("2001[:]db8[:][:]1", "2001:db8::1"),
+            ("2001[:]db8[::]1", "2001:db8::1"),
+            ("81.2.69[.142", "81.2.69.142"),
+            ("81.2.69.]142", "81.2.69.142"),
+            (r"81\.2\.69\.142", "81.2.69.142"),
+            (r"81\\.2\\.69\\.142", "81.2.69.142"),
+            ("81 [.] 2 (dot) 69 [.] 142", "81.2.69.142"),
         ] {
             assert_eq!(refanged(text.as_bytes()).as_deref(), Some(plain.as_bytes()), "{text}");
         }
-        for text in ["", "81.2.69.142", "[2001:db8::1]:80", "[", "[.", "(x)"] {
+        for text in ["", "81.2.69.142", "[2001:db8::1]:80", "[", "[.", "(x)", ".]", "\\.", "a [x] b"] {
             assert_eq!(refanged(text.as_bytes()), None, "{text}");
         }
     }

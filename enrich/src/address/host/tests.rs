@@ -47,6 +47,11 @@ fn a_port_and_brackets_are_set_aside() {
     says("203.0.113.9:65535", "203.0.113.9");
     says("[2001:db8::1]", "2001:db8::1");
     says("[2001:db8::1]:22", "2001:db8::1");
+    // As mail writes them.
+    says("[203.0.113.9]", "203.0.113.9");
+    says("[203.0.113.9]:25", "203.0.113.9");
+    says("[IPv6:2001:db8::1]", "2001:db8::1");
+    says("http://[203.0.113.9]/", "203.0.113.9");
     // Without brackets there is no port: all of it is the address.
     says("2001:db8::1:22", "2001:db8::1:22");
     for text in [
@@ -61,7 +66,13 @@ fn a_port_and_brackets_are_set_aside() {
         "[2001:db8::1]22",
         "[2001:db8::1]:x",
         "[]",
-        "[203.0.113.9]",
+        "[203.0.113.9",
+        "[203.0.113.9%eth0]",
+        "[203.0.113]",
+        "[IPv6:203.0.113.9]",
+        "[IPv6:]",
+        "[IPv6:2001:db8::1",
+        "[IPv4:203.0.113.9]",
         "[[::1]]",
         "[::1]]",
         ":22",
@@ -133,7 +144,7 @@ fn only_four_decimal_numbers_are_ipv4_outside_of_urls() {
         "1 .2.3.4",
         "http://1.2.3.999/x",
         "http://4294967296/",
-        "http://089.0.0.1/",
+        "http://0089.0.0.1/",
     ] {
         refuses(text.as_bytes(), Garbage);
     }
@@ -147,6 +158,12 @@ fn the_host_of_a_url_is_read_as_browsers_read_it() {
     says("http://127.1/", "127.0.0.1");
     says("http://010.0.0.1/", "8.0.0.1");
     says("http://203.0.113.9./", "203.0.113.9");
+    says("http://%32%303.0.113%2e9:80/", "203.0.113.9");
+    says("http://0x7f%2e1/", "127.0.0.1");
+    refuses(b"http://203.0.113.9%2eexample.com/", Garbage);
+    refuses(b"http://203.0.113.9%2520/", Garbage);
+    // Numbers that are not octal are padded, as logs do.
+    says("http://086.035.071.014/", "86.35.71.14");
 }
 
 #[test]
@@ -155,6 +172,14 @@ fn a_sip_address_counts_by_its_host() {
     says("SIPS:203.0.113.9:5061;transport=tls?x=@8.8.8.8", "203.0.113.9");
     says("sip:a:b@[2001:db8::1]:5060", "2001:db8::1");
     refuses(b"sip:100@example.com", HostName);
+    // No browser reads it, and a number alone is a telephone's.
+    says("sip:100@010.1.1.1:5060", "10.1.1.1");
+    says("sips:086.035.071.014", "86.35.71.14");
+    says("sip://100@010.1.1.1", "10.1.1.1");
+    refuses(b"sip:2125551212", Garbage);
+    // Nobody knows who reads it.
+    says("//010.1.1.1/x", "10.1.1.1");
+    says("//0x7f.1/x", "127.0.0.1");
     refuses(b"sip:", Garbage);
     refuses(b"zip:100@203.0.113.9", Garbage);
 }
@@ -246,7 +271,6 @@ fn a_host_name_is_told_from_garbage() {
         "http:203.0.113.9",
         "1http://203.0.113.9/",
         "://203.0.113.9/",
-        "http://[203.0.113.9]/",
         "http://[v1.x]/",
         "http://a@/",
         "file:///etc/passwd",
