@@ -46,6 +46,7 @@ pub mod proxy;
 pub mod quota;
 pub mod record;
 mod retry;
+pub mod roster;
 pub mod schedule;
 pub mod secrets;
 pub mod selector;

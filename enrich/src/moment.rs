@@ -1,9 +1,11 @@
 //! The time of an event as an event says it, which may be anything.
 
+mod numeric;
 mod spoken;
 
 use std::time::Duration;
 
+pub use numeric::numeric;
 pub use spoken::{Spoken, since_1970, spoken};
 
 /// 1970-01-01 UTC in microseconds from 2000-01-01 UTC, which is how PostgreSQL counts.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveTime, SecondsFormat};
 
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
@@ -26,6 +26,11 @@ pub fn until(from: Micros, until: Micros) -> Duration {
 /// The first moment of a day, UTC.
 pub fn midnight(day: NaiveDate) -> Micros {
     day.and_time(NaiveTime::MIN).and_utc().timestamp_micros()
+}
+
+/// A moment as a text that PostgreSQL reads, whatever its settings (ISO 8601). `None`: no calendar reaches so far.
+pub fn iso(at: Micros) -> Option<String> {
+    DateTime::from_timestamp_micros(at).map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 /// A date of HTTP, in one of the three forms that a recipient must know (RFC 9110, 5.6.7).
@@ -53,6 +58,12 @@ fn some_wait(wait: Duration) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_in_iso_8601_keeps_its_microseconds() {
+        assert_eq!(iso(784_111_777_000_042).as_deref(), Some("1994-11-06T08:49:37.000042Z"));
+        assert_eq!(iso(i64::MAX), None);
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date_and_nothing_else() {

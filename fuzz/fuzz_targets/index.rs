@@ -10,14 +10,14 @@ const BUCKETS: usize = (1 << 16) + 1;
 
 fuzz_target!(|data: &[u8]| {
     let Some((head, rest)) = data.split_first_chunk::<16>() else { return };
-    // The kind of record in versions 1 and 2; the fields in version 5.
+    // The kind of record in versions 1 and 2; the fields in version 6.
     let kind = u64::from(head[0] & 1) + 1;
     // A header and buckets made from few bytes, so that what stands behind them is reached.
     let (ranges, records) = (u64::from(head[1]), u64::from(head[2]));
     let (magic, header) = match head[0] & 6 {
         0 => (*b"asn_idx2", 64),
         2 => (*b"asn_idx1", 64),
-        _ => (*b"asn_idx5", 128),
+        _ => (*b"asn_idx6", 128),
     };
     let blob = rest.len() as u64;
     let mut bytes = Vec::with_capacity(header + BUCKETS * 4 + rest.len() + 16 * 256);
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
         bytes.extend_from_slice(&word.to_le_bytes());
     }
     bytes.resize(header, 0);
-    // The shared texts of version 5.
+    // The shared texts of version 6.
     let shared = if header == 128 { rest } else { &[] };
     if header == 128 {
         bytes[96..104].copy_from_slice(&blob.to_le_bytes());

@@ -1,9 +1,12 @@
 //! A list as JSON: every string in it that is an address, a network or a range counts, names of members as well. So the
 //! lists of AWS, Google, Azure, Cloudflare and Fastly are read by one rule, and so is one JSON value a line (Spamhaus).
-//! Other strings say anything; of those that were meant to be entries ([`is_meant`]) the warning tells.
+//! Other strings say anything; of those that were meant to be entries ([`is_meant`]) the warning tells. Members that are only
+//! together a network ([`parts`]) are one entry.
 //!
 //! It is read as a stream: memory holds one string at a time, of which [`Bounded`] refuses long ones. serde_json refuses what
 //! is nested more than 128 deep.
+
+mod parts;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,8 +15,9 @@ use std::io::{self, BufRead, Read};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
+use self::parts::{Found, Part, Parts, Said};
 use super::parsed::{Parsed, Room};
-use super::span::entry;
+use super::span::{Entry, address, entry, with_hyphen};
 use super::text::Unread;
 
 /// Strings between two looks at `breathe`, and bytes, which may all be blanks or one number.
@@ -32,7 +36,7 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
     let source = Bounded { source, breathe, is_too_long: &is_too_long, string: None, is_escaped: false, unbreathed: 0 };
     let mut values = serde_json::Deserializer::from_reader(source);
     loop {
-        let read = (&strings).deserialize(&mut values);
+        let read = (&strings).deserialize(&mut values).and_then(|found| strings.add(found));
         // Another value may follow.
         match read.map(|()| values.end()) {
             Ok(Ok(())) => break,
@@ -45,8 +49,8 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
             }
             Ok(Err(error)) | Err(error) if error.is_io() => return Err(Unread::Io(error.into())),
             Ok(Err(error)) | Err(error) => {
-                let reason = strings.state.into_inner().refused;
-                return Err(Unread::Refused(reason.unwrap_or_else(|| format!("broken JSON: {error}"))));
+                let no_room = strings.state.into_inner().no_room.map(Unread::NoRoom);
+                return Err(no_room.unwrap_or_else(|| Unread::Refused(format!("broken JSON: {error}"))));
             }
         }
     }
@@ -105,7 +109,7 @@ impl Read for Bounded<'_> {
 struct State {
     parsed: Parsed,
     seen: u64,
-    refused: Option<String>,
+    no_room: Option<String>,
 }
 
 /// Takes every string, at any depth.
@@ -116,23 +120,41 @@ struct Strings<'a> {
 }
 
 impl Strings<'_> {
-    fn take<E: Error>(&self, text: &str) -> Result<(), E> {
-        let mut state = self.state.borrow_mut();
-        state.seen += 1;
-        let number = state.seen;
-        match entry(text.as_bytes()) {
-            Some(entry) => {
-                if let Err(reason) = state.parsed.add(entry, number, self.room) {
-                    state.refused = Some(reason);
-                    return Err(E::custom("too many"));
-                }
-            }
-            None if is_meant(text.as_bytes()) => state.parsed.bad.note(number),
-            None => {}
-        }
-        drop(state);
+    /// Takes a string, but for one address: it may be a part of something.
+    fn take<E: Error>(&self, text: &str) -> Result<Found, E> {
+        let number = {
+            let mut state = self.state.borrow_mut();
+            state.seen += 1;
+            state.seen
+        };
         if number.is_multiple_of(BREATH) {
             (self.breathe)();
+        }
+        let text = text.as_bytes();
+        match entry(text) {
+            Some(Entry { span, .. }) if address(text.trim_ascii()).is_some() => {
+                return Ok(Found::Address(span, number));
+            }
+            Some(entry) => self.put(entry, number)?,
+            None if is_meant(text) => self.state.borrow_mut().parsed.bad.note(number),
+            None => {}
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// Takes an address that is no part of anything.
+    fn add<E: Error>(&self, found: Found) -> Result<(), E> {
+        match found {
+            Found::Address(span, number) => self.put(Entry { span, has_host_bits: false }, number),
+            Found::Number(_) | Found::Nothing => Ok(()),
+        }
+    }
+
+    fn put<E: Error>(&self, entry: Entry, number: u64) -> Result<(), E> {
+        let mut state = self.state.borrow_mut();
+        if let Err(reason) = state.parsed.add(entry, number, self.room) {
+            state.no_room = Some(reason);
+            return Err(E::custom("too many"));
         }
         Ok(())
     }
@@ -141,6 +163,9 @@ impl Strings<'_> {
 /// Whether a string that is no entry looks as if it were meant to be one or several: `1.2.3.4/33`, `1.2.3.4 5.6.7.8`,
 /// `2001:db8::/129`, `1.2.3.4:80`. Times, hardware addresses, versions and identifiers with dots are other things.
 fn is_meant(text: &[u8]) -> bool {
+    if let Some(text) = with_hyphen(text) {
+        return is_meant(&text);
+    }
     let is_known = |byte: &u8| byte.is_ascii_hexdigit() || b".:/-,;[] \t".contains(byte);
     text.iter().all(is_known)
         && text.split(|byte| b"/-,;[] \t".contains(byte)).any(|word| is_quad(word) || is_groups(word))
@@ -165,53 +190,88 @@ fn is_groups(word: &[u8]) -> bool {
 }
 
 impl<'de> DeserializeSeed<'de> for &Strings<'_> {
-    type Value = ();
+    type Value = Found;
 
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Found, D::Error> {
         value.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for &Strings<'_> {
-    type Value = ();
+    type Value = Found;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Found, E> {
         self.take(text)
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Found, E> {
+        Ok(Found::Nothing)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Found, E> {
+        Ok(Found::Nothing)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Found, E> {
+        Ok(Found::Number(number))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Found, E> {
+        Ok(Found::Nothing)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: Error>(self) -> Result<Found, E> {
+        Ok(Found::Nothing)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while elements.next_element_seed(self)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while members.next_key_seed(self)?.is_some() {
-            members.next_value_seed(self)?;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Found, A::Error> {
+        while let Some(found) = elements.next_element_seed(self)? {
+            self.add(found)?;
         }
-        Ok(())
+        Ok(Found::Nothing)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Found, A::Error> {
+        let mut parts = Parts::default();
+        while let Some(part) = members.next_key_seed(Name(self))? {
+            let found = members.next_value_seed(self)?;
+            self.add(parts.put(part, found))?;
+        }
+        for said in parts.said() {
+            match said {
+                Said::Entry(entry, number) => self.put(entry, number)?,
+                Said::Bad(number) => self.state.borrow_mut().parsed.bad.note(number),
+            }
+        }
+        Ok(Found::Nothing)
+    }
+}
+
+/// The name of a member, which is a string like others.
+struct Name<'a, 'b>(&'a Strings<'b>);
+
+impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
+    type Value = Option<Part>;
+
+    fn deserialize<D: Deserializer<'de>>(self, name: D) -> Result<Option<Part>, D::Error> {
+        name.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name<'_, '_> {
+    type Value = Option<Part>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Option<Part>, E> {
+        let found = self.0.take(name)?;
+        self.0.add(found)?;
+        Ok(Part::of(name))
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::parsed::{MOST_ENTRIES, MOST_ENTRIES_V6, Room};
 use crate::maxmind::manifest::{MAX_REASON, Signature, now_us};
 use crate::text::clean;
 
 /// By what this version judges a file: refused files are looked at again by another one.
-const JUDGE: u32 = 1;
+const JUDGE: u32 = 2;
 
 /// Which lists answer. Kept as JSON so that an operator can read it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,23 +74,43 @@ pub struct Refusal {
     pub at: i64,
     /// The version that judged it.
     pub by: u32,
+    /// The room that other lists left, where it was too little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
 }
 
 impl Refusal {
     /// By this version, now.
     pub(super) fn new(reason: &str) -> Refusal {
-        Refusal { reason: clean(reason, MAX_REASON).into_owned(), at: now_us(), by: JUDGE }
+        Refusal { reason: clean(reason, MAX_REASON).into_owned(), at: now_us(), by: JUDGE, room: None }
+    }
+
+    /// The same, for want of room.
+    #[must_use]
+    pub(super) fn for_room(self, room: Room) -> Refusal {
+        Refusal { room: Some(room), ..self }
     }
 
     /// Whether another version may judge otherwise.
     pub(super) fn is_by_another(&self) -> bool {
         self.by != JUDGE
     }
+
+    /// Whether there was less room than now, and that was the reason.
+    pub(super) fn had_less_than(&self, room: Room) -> bool {
+        self.room.is_some_and(|had| had.entries < room.entries || had.v6 < room.v6)
+    }
 }
 
 impl Manifest {
+    /// What all lists but one leave to that one.
+    pub(super) fn room_for(&self, name: &str) -> Room {
+        let [others, others_v6] = self.entries_without(name);
+        Room { entries: MOST_ENTRIES.saturating_sub(others), v6: MOST_ENTRIES_V6.saturating_sub(others_v6) }
+    }
+
     /// Entries of all lists but one: of both families, and of IPv6.
-    pub(super) fn entries_without(&self, name: &str) -> [u64; 2] {
+    fn entries_without(&self, name: &str) -> [u64; 2] {
         let others = self.lists.iter().filter(|(other, _)| *other != name);
         others
             .filter_map(|(_, state)| state.current.as_ref())

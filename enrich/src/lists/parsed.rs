@@ -1,5 +1,7 @@
 //! What reading one file gives: its entries, and what was wrong with it.
 
+use serde::{Deserialize, Serialize};
+
 use super::span::{Entry, Span};
 
 /// Most entries of all lists together.
@@ -42,7 +44,7 @@ impl Lines {
 }
 
 /// How many entries the other lists leave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// Of both families.
     pub entries: u64,

@@ -23,8 +23,8 @@ pub struct Entry {
     pub has_host_bits: bool,
 }
 
-/// Reads `1.2.3.4`, `1.2.3.0/24`, `1.2.3.0/255.255.255.0`, `1.2.3.0-1.2.3.9` (blanks around the sign are allowed) and the
-/// same of IPv6. IPv4 may be padded with zeros: the numbers are decimal. Networks and ranges of IPv4-mapped addresses are
+/// Reads `1.2.3.4`, `1.2.3.0/24`, `1.2.3.0/255.255.255.0`, `1.2.3.0-1.2.3.9` (blanks around the sign are allowed, another
+/// dash or `to` is as well) and the same of IPv6. IPv4 may be padded with zeros: the numbers are decimal. Networks and ranges of IPv4-mapped addresses are
 /// those of the IPv4 addresses.
 ///
 /// ```
@@ -35,6 +35,40 @@ pub struct Entry {
 /// ```
 pub fn entry(text: &[u8]) -> Option<Entry> {
     let text = text.trim_ascii();
+    plain(text).or_else(|| plain(&with_hyphen(text)?))
+}
+
+/// Bytes of the longest range that is written in another way.
+const LONGEST_RANGE: usize = 128;
+
+/// The text with a hyphen where it has another dash or a word between two blanks: as word processors and people write ranges.
+pub(super) fn with_hyphen(text: &[u8]) -> Option<Vec<u8>> {
+    if text.len() > LONGEST_RANGE || !text.first().is_some_and(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let (from, to) = match text.iter().position(|byte| *byte >= 0x80) {
+        // From the hyphen of Unicode to its horizontal bar, and its minus.
+        Some(at) => match text.get(at..at + 3)? {
+            [0xe2, 0x80, 0x90..=0x95] | [0xe2, 0x88, 0x92] => (at, at + 3),
+            _ => return None,
+        },
+        None => {
+            let from = text.iter().position(u8::is_ascii_whitespace)?;
+            let rest = text[from..].trim_ascii_start();
+            let word = rest.iter().position(u8::is_ascii_whitespace)?;
+            let at = text.len() - rest.len();
+            is_to(&rest[..word]).then_some((at, at + word))?
+        }
+    };
+    Some([&text[..from], b"-", &text[to..]].concat())
+}
+
+/// Whether a word stands for the hyphen of a range.
+pub(super) fn is_to(word: &[u8]) -> bool {
+    [&b"to"[..], b"thru", b"through"].iter().any(|to| word.eq_ignore_ascii_case(to))
+}
+
+fn plain(text: &[u8]) -> Option<Entry> {
     if let Some(at) = text.iter().position(|byte| *byte == b'/') {
         return network(&text[..at], &text[at + 1..]);
     }
@@ -134,6 +168,12 @@ mod tests {
             ("0.0.0.0/0", Span::V4(0, u32::MAX)),
             ("1.2.3.0/255.255.255.128", Span::V4(0x0102_0300, 0x0102_037f)),
             ("1.2.3.9 - 1.2.4.1", Span::V4(0x0102_0309, 0x0102_0401)),
+            ("1.2.3.9 \u{2013} 1.2.4.1", Span::V4(0x0102_0309, 0x0102_0401)),
+            ("1.2.3.9\u{2014}1.2.4.1", Span::V4(0x0102_0309, 0x0102_0401)),
+            ("1.2.3.9 \u{2212}1.2.4.1", Span::V4(0x0102_0309, 0x0102_0401)),
+            ("1.2.3.9 to 1.2.4.1", Span::V4(0x0102_0309, 0x0102_0401)),
+            ("1.2.3.9\tTHROUGH  1.2.4.1", Span::V4(0x0102_0309, 0x0102_0401)),
+            ("2001:db8::1 to 2001:db8::3", Span::V6((0x2001_0db8 << 96) + 1, (0x2001_0db8 << 96) + 3)),
             ("2001:db8::/32", Span::V6(0x2001_0db8 << 96, (0x2001_0db9 << 96) - 1)),
             ("::/0", Span::V6(0, u128::MAX)),
             ("2001:db8::1-2001:db8::3", Span::V6((0x2001_0db8 << 96) + 1, (0x2001_0db8 << 96) + 3)),
@@ -177,6 +217,13 @@ mod tests {
             "0001.2.3.4",
             "1.2.3.4-",
             "a-b",
+            "1.2.3.4 to",
+            "1.2.3.4 to x",
+            "1.2.3.9 to 1.2.3.1",
+            "1.2.3.4 to 1.2.3.9 to 1.2.3.11",
+            "1.2.3.4 \u{2013}",
+            "1.2.3.4 \u{e9} 1.2.3.9",
+            "1.2.3.4\u{2013}1.2.3.9\u{2013}1.2.3.11",
         ] {
             assert_eq!(span(text), None, "{text}");
         }

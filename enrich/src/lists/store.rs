@@ -25,13 +25,14 @@ use super::directory::{Scan, scan};
 use super::index::{self, BuildError};
 use super::manifest::{IndexInfo, ListInfo, ListState, Manifest, Refusal};
 use super::open::Lists;
-use super::parsed::{MOST_ENTRIES, MOST_ENTRIES_V6, Parsed, Room};
+use super::parsed::{Parsed, Room};
 use super::ranges::{self, Ranges};
 use super::read::{MOST_BYTES, read};
 use super::text::Unread;
+use crate::durable::{RemoveOnDrop, set_aside};
 use crate::maxmind::manifest::{Signature, now_us};
 use crate::maxmind::map::map;
-use crate::maxmind::store::{StoreError, lock};
+use crate::maxmind::store::{StoreError, is_denial, lock};
 
 const MANIFEST: &str = "current.json";
 /// The damaged manifest before this one.
@@ -50,6 +51,8 @@ pub struct Store {
 pub struct Imported {
     /// What happened, by the name of a list or of a file.
     pub outcomes: Vec<(String, Outcome)>,
+    /// Why files could not be read. That may pass: they are not refused, and their entries of before stay in use.
+    pub failures: Vec<StoreError>,
     /// Whether anything changed: processes with open lists should look.
     pub changed: bool,
 }
@@ -65,6 +68,20 @@ pub enum Outcome {
     Removed,
     /// Its entries of before can be read no more, and its file gives none.
     Lost,
+}
+
+/// Why a list is not brought up to date.
+enum Fault {
+    /// Its file could not be read: the others go on.
+    File(StoreError),
+    /// The store could not be written.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Fault {
+        Fault::Store(error)
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
@@ -124,7 +141,8 @@ impl Store {
     pub fn has_news(&self, dir: &Path, manifest: &Manifest) -> bool {
         let Ok(found) = self.scan(dir, manifest) else { return false };
         let is_known = |(name, (file, signature)): (&String, &(String, Result<Signature, String>))| {
-            manifest.lists.get(name).is_some_and(|state| state.file == *file && state.is_of(signature))
+            let is_of = |state: &ListState| state.is_of(signature, &dir.join(file), || manifest.room_for(name));
+            manifest.lists.get(name).is_some_and(|state| state.file == *file && is_of(state))
         };
         let rejects = manifest.rejected.iter().map(|(file, refusal)| (file, &refusal.reason));
         found.lists.len() != manifest.lists.len()
@@ -161,12 +179,13 @@ impl Store {
             other => (other?, false),
         };
         let found = self.scan(dir, &before).map_err(at(dir))?;
-        if damaged {
-            let path = self.manifest_path();
-            fs::rename(&path, self.root.join(BROKEN)).map_err(at(&path))?;
+        if !damaged {
+            // What an import that was killed has left would be missed on a full disk.
+            self.remove_unreferenced(&before);
         }
+        let _sweep = Sweep(self);
         let mut manifest = before.clone();
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
         manifest.lists.retain(|name, state| {
             let stays = found.lists.contains_key(name);
             if !stays && state.current.is_some() {
@@ -179,10 +198,15 @@ impl Store {
             if state.file != file {
                 (state.file, state.seen) = (file, None);
             }
-            let [others, others_v6] = manifest.entries_without(&name);
-            let room =
-                Room { entries: MOST_ENTRIES.saturating_sub(others), v6: MOST_ENTRIES_V6.saturating_sub(others_v6) };
-            let outcome = self.import_one(dir, &name, signature, &mut state, room, breathe)?;
+            let room = manifest.room_for(&name);
+            let outcome = match self.import_one(dir, &name, signature, &mut state, room, breathe) {
+                Ok(outcome) => outcome,
+                Err(Fault::Store(error)) => return Err(error),
+                Err(Fault::File(error)) => {
+                    failures.push(error);
+                    None
+                }
+            };
             outcomes.extend(outcome.map(|outcome| (name.clone(), outcome)));
             if state.seen.is_some() || state.refused.is_some() || state.current.is_some() {
                 manifest.lists.insert(name, state);
@@ -205,10 +229,12 @@ impl Store {
             manifest.serial += 1;
             let bytes = serde_json::to_vec_pretty(&manifest).map_err(|error| at(&self.root)(error.into()))?;
             let path = self.manifest_path();
+            if damaged {
+                set_aside(&path, &self.root.join(BROKEN)).map_err(at(&path))?;
+            }
             crate::durable::replace(&path, &bytes).map_err(at(&path))?;
         }
-        self.remove_unreferenced(&manifest);
-        Ok(Imported { outcomes, changed })
+        Ok(Imported { outcomes, failures, changed })
     }
 
     fn lock(&self) -> Result<File, StoreError> {
@@ -226,14 +252,15 @@ impl Store {
         state: &mut ListState,
         room: Room,
         breathe: &dyn Fn(),
-    ) -> Result<Option<Outcome>, StoreError> {
+    ) -> Result<Option<Outcome>, Fault> {
         // A file that was refused brings nothing back.
         let is_lost = match &state.current {
             // Whatever is the matter with it, the file makes it anew.
             Some(info) if state.refused.is_none() => !self.is_whole(&info.ranges).unwrap_or(false),
             _ => false,
         };
-        if state.is_of(&signature) && !is_lost {
+        let path = dir.join(&state.file);
+        if state.is_of(&signature, &path, || room) && !is_lost {
             return Ok(None);
         }
         let signature = match signature {
@@ -244,10 +271,16 @@ impl Store {
         if !signature.settled(SystemTime::now()) {
             return Ok(None);
         }
-        let parsed = match parse(&dir.join(&state.file), &signature, room, breathe) {
+        let parsed = match parse(&path, &signature, room, breathe) {
             Ok(Some(parsed)) => parsed,
             Ok(None) => return Ok(None),
-            Err(reason) => return Ok(Some(state.refuse(Some(signature), &reason))),
+            Err(Unread::Refused(reason)) => return Ok(Some(state.refuse(Some(signature), &reason))),
+            Err(Unread::NoRoom(reason)) => {
+                let refusal = Refusal::new(&reason).for_room(room);
+                (state.seen, state.refused) = (Some(signature), Some(refusal.clone()));
+                return Ok(Some(Outcome::Refused(refusal)));
+            }
+            Err(Unread::Io(error)) => return Err(Fault::File(at(Path::new(&state.file))(error))),
         };
         let ranges = self.write(&format!("{name}-"), breathe, |out| Ok(ranges::write(&parsed, out)?))?;
         let current = state.current.take();
@@ -345,6 +378,8 @@ impl Store {
     ) -> Result<String, StoreError> {
         let files = self.files();
         let draft = files.join(DRAFT);
+        // It must not keep the last of a full disk, nor outlive a process that is told to stop.
+        let _litter = RemoveOnDrop(&draft);
         let written = || -> io::Result<String> {
             let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
             let mut out = BufWriter::with_capacity(1 << 20, Hashed { file, hash: Sha256::new() });
@@ -378,11 +413,16 @@ impl Store {
 }
 
 impl ListState {
-    /// Whether the file was looked at as it is now.
-    fn is_of(&self, signature: &Result<Signature, String>) -> bool {
-        let again = self.refused.as_ref().is_some_and(Refusal::is_by_another);
+    /// Whether the file was looked at as it is now, and a refusal stands.
+    fn is_of(&self, signature: &Result<Signature, String>, path: &Path, room: impl Fn() -> Room) -> bool {
+        let is_over = |refusal: &Refusal| {
+            refusal.is_by_another()
+                || refusal.room.is_some() && refusal.had_less_than(room())
+                // A new group of the server's user, say, changes nothing of the file itself.
+                || is_denial(&refusal.reason) && open(path).is_ok()
+        };
         match signature {
-            Ok(signature) => self.seen.as_ref() == Some(signature) && !again,
+            Ok(signature) => self.seen.as_ref() == Some(signature) && !self.refused.as_ref().is_some_and(is_over),
             Err(reason) => self.refused.as_ref().is_some_and(|refusal| refusal.reason == *reason),
         }
     }
@@ -404,14 +444,26 @@ fn index_of(manifest: &Manifest) -> String {
     format!("index-{}-", &hexadecimal(&hash)[..16])
 }
 
-/// The entries of the operator's file, or the reason against it; `None`: it changed while it was read.
-fn parse(path: &Path, signature: &Signature, room: Room, breathe: &dyn Fn()) -> Result<Option<Parsed>, String> {
-    if signature.size > MOST_BYTES {
-        return Err(format!("a list of {} bytes is too large, {MOST_BYTES} at most", signature.size));
-    }
+fn open(path: &Path) -> io::Result<File> {
     // If it is replaced by a pipe between two looks, no process waits at its other end.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(|e| e.to_string())?;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// The entries of the operator's file, or the reason against it; `None`: it changed while it was read.
+fn parse(path: &Path, signature: &Signature, room: Room, breathe: &dyn Fn()) -> Result<Option<Parsed>, Unread> {
+    if signature.size > MOST_BYTES {
+        let reason = format!("a list of {} bytes is too large, {MOST_BYTES} at most", signature.size);
+        return Err(Unread::Refused(reason));
+    }
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Unread::Refused(error.to_string()));
+        }
+        Err(error) => return Err(Unread::Io(error)),
+    };
     let is_unchanged = || Signature::of_open(&file).is_ok_and(|now| now == *signature);
     if !is_unchanged() {
         return Ok(None);
@@ -421,8 +473,18 @@ fn parse(path: &Path, signature: &Signature, room: Room, breathe: &dyn Fn()) -> 
     match parsed {
         _ if !is_unchanged() => Ok(None),
         Ok(parsed) => Ok(Some(parsed)),
-        Err(Unread::Io(error)) => Err(error.to_string()),
-        Err(Unread::Refused(reason)) => Err(reason),
+        Err(unread) => Err(unread),
+    }
+}
+
+/// Removes, when an import ends in any way, the files that the manifest does not name.
+struct Sweep<'a>(&'a Store);
+
+impl Drop for Sweep<'_> {
+    fn drop(&mut self) {
+        if let Ok(manifest) = self.0.manifest() {
+            self.0.remove_unreferenced(&manifest);
+        }
     }
 }
 

@@ -4,14 +4,14 @@
 //! |---|---|
 //! | plain, FireHOL netsets | `203.0.113.0/24` |
 //! | Spamhaus DROP | `203.0.113.0/24 ; SBL256894` |
-//! | ranges | `203.0.113.0 - 203.0.113.255` |
+//! | ranges | `203.0.113.0 - 203.0.113.255`, with any dash, or with `to` |
 //! | columns | `"203.0.113.9",2026-01-01`; an address and its network, `203.0.113.9,203.0.113.0/24`; or DShield's first address, last one and prefix length |
 //! | Tor | `ExitAddress 203.0.113.9 2026-01-01 00:00:00`, between lines of other words |
 
 use std::io::{self, BufRead};
 
 use super::parsed::{Parsed, Room};
-use super::span::{Entry, Span, address, entry};
+use super::span::{Entry, Span, address, entry, is_to};
 
 /// Bytes of a line that are looked at: no entry is longer, and a file without line breaks must not fill the memory.
 const LONGEST_LINE: usize = 1024;
@@ -25,6 +25,8 @@ pub enum Unread {
     Io(io::Error),
     /// The reason against its content. It never repeats a byte of it.
     Refused(String),
+    /// It has more entries than other lists leave room for.
+    NoRoom(String),
 }
 
 impl From<io::Error> for Unread {
@@ -64,7 +66,7 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
         }
         match of_line(text) {
             Line::Nothing => continue,
-            Line::Entry(entry) => parsed.add(entry, number, room).map_err(Unread::Refused)?,
+            Line::Entry(entry) => parsed.add(entry, number, room).map_err(Unread::NoRoom)?,
             // A header of columns.
             Line::Bad if content == 0 && is_header(text) => {}
             Line::Bad => parsed.bad.note(number),
@@ -165,6 +167,16 @@ fn of_line(text: &[u8]) -> Line {
         let close = [first, second].concat();
         return entry(&close).or_else(|| entry(&[&close, third].concat())).map_or(Line::Bad, Line::Entry);
     }
+    // A sign of another kind, or a word, between two addresses: one of them alone is not what the line says.
+    if is_between(second) || !(first.is_ascii() && second.is_ascii()) {
+        let range = |parts: &[&[u8]]| entry(&parts.join(&b' '));
+        if let Some(entry) = range(&[first, second]).or_else(|| range(&[first, second, third])) {
+            return Line::Entry(entry);
+        }
+        if is_between(second) && address(third).is_some() {
+            return Line::Bad;
+        }
+    }
     let Some(entry) = entry(first) else { return Line::Bad };
     // To take the first of several networks alone would lose the others without a word. One around it is said of it, and
     // one within it is in the list with it.
@@ -180,6 +192,11 @@ fn of_line(text: &[u8]) -> Line {
         Some(last) => from_to(entry, last, third).map_or(Line::Bad, Line::Entry),
         None => Line::Entry(entry),
     }
+}
+
+/// Whether a column is a sign or a word between two others.
+fn is_between(text: &[u8]) -> bool {
+    !text.is_empty() && (is_to(text) || !text.iter().any(u8::is_ascii_alphanumeric))
 }
 
 /// A column that is written as a network or as a range.

@@ -56,7 +56,7 @@ impl Databases {
             let mut all = generations.iter().enumerate().filter(|(_, g)| g.fields().meets(fields));
             all.next().filter(|_| all.next().is_none()).map(|(at, _)| at)
         };
-        let (asns, countries) = (only(Fields::ORIGIN), only(Fields::COUNTRY));
+        let (asns, countries) = (only(Fields::ASN), only(Fields::COUNTRY));
         let answering: Vec<_> = generations.iter().filter(|g| !g.fields().is_empty()).cloned().collect();
         let overlay = overlay.filter(|overlay| overlay.editions() == answering.len());
         Databases { generations, answering, asns, countries, overlay, installed_at, lists: Arc::default() }
@@ -103,7 +103,7 @@ impl Databases {
     pub fn answering(&self) -> String {
         let names = |fields: Fields| {
             let answering = self.generations.iter().filter(|generation| generation.fields().meets(fields));
-            let names: Vec<&str> = answering.map(|generation| generation.name()).collect();
+            let names: Vec<&str> = answering.map(|generation| generation.label()).collect();
             if names.is_empty() { "none".to_owned() } else { names.join(" + ") }
         };
         let [place, origin, traits] = [Fields::PLACE, Fields::ORIGIN, Fields::TRAITS].map(names);
@@ -129,7 +129,7 @@ impl Databases {
         let ip = effective(ip);
         match self.asns {
             Some(only) => self.generations[only].asn_of(ip),
-            None => self.merged(ip, Fields::ORIGIN).record().origin?.asn,
+            None => self.merged(ip, Fields::ASN).record().origin?.asn,
         }
     }
 

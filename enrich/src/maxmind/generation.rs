@@ -17,12 +17,13 @@ use super::role::Fields;
 /// Names of the files inside a generation's directory.
 pub(super) const DATABASE: &str = "database.mmdb";
 /// With its version: a library of before, that still runs in some session, finds its own beside it.
-pub(super) const INDEX: &str = "flat-5.idx";
+pub(super) const INDEX: &str = "flat-6.idx";
 const INDEXES_BEFORE: [&str; 2] = ["flat-2.idx", "flat.idx"];
 
 /// A mapped generation. Dropping it unmaps the files; that they were unlinked meanwhile does no harm.
 pub struct Generation {
     name: String,
+    label: String,
     edition: Edition,
     fields: Fields,
     reader: Reader<Mmap>,
@@ -64,7 +65,21 @@ impl Generation {
         let holds = index.as_ref().map_or(Fields::NONE, |(index, _)| index.holds().fields);
         let fields = holds & edition.role().unwrap_or_default().fields();
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Generation { name, edition, fields, reader, index })
+        Ok(Generation { label: name.clone(), name, edition, fields, reader, index })
+    }
+
+    /// The same, made anew so many times after it was damaged.
+    #[must_use]
+    pub(super) fn mended(mut self, mends: u32) -> Generation {
+        if mends > 0 {
+            self.label = format!("{}+{mends}", self.name);
+        }
+        self
+    }
+
+    /// What tells it from every other, and from itself as it was while it was damaged.
+    pub(super) fn label(&self) -> &str {
+        &self.label
     }
 
     /// Its directory's name, which tells it from every other: made of edition and content.

@@ -22,12 +22,13 @@ use sha2::{Digest, Sha256};
 use super::edition::{Edition, Kind};
 use super::generation::{DATABASE, INDEX};
 use super::head::{Head, MARKER, MAX_METADATA};
-use super::index;
+use super::index::{self, IndexError};
 use super::language::Language;
 use super::manifest::{GenerationInfo, Signature, now_us};
 use super::map::map;
 use super::role::{Fields, Holds};
 use super::tree;
+use crate::durable::{RemoveOnDrop, fill};
 
 /// No database that anyone publishes comes near; a larger file is a mistake and is not copied.
 pub(super) const MAX_DATABASE_BYTES: u64 = 2 << 30;
@@ -56,12 +57,12 @@ impl Source {
         Signature::of_open(&self.file).is_ok_and(|now| now == self.signature)
     }
 
-    /// Its metadata.
-    pub fn head(&self) -> Result<Head, String> {
+    /// Its metadata. [`Unfit::Io`] is about this file.
+    pub fn head(&self) -> Result<Head, Unfit> {
         let from = self.signature.size.saturating_sub(MAX_METADATA as u64);
         let mut tail = vec![0; (self.signature.size - from) as usize];
-        self.file.read_exact_at(&mut tail, from).map_err(|error| error.to_string())?;
-        Head::read(&tail)
+        self.file.read_exact_at(&mut tail, from)?;
+        Ok(Head::read(&tail)?)
     }
 
     /// Copies and hashes in one pass; never more than its size when it was opened, even if it grows.
@@ -98,6 +99,35 @@ pub(super) enum CopyError {
     Target(io::Error),
 }
 
+/// Why a file does not become a generation. A full disk is no fault of the file: it must not be refused for it.
+pub(super) enum Unfit {
+    /// The reason against the file.
+    File(String),
+    /// It could not be read, or its copy could not be written: another time it may be taken.
+    Io(io::Error),
+}
+
+impl From<String> for Unfit {
+    fn from(reason: String) -> Unfit {
+        Unfit::File(reason)
+    }
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Unfit {
+        Unfit::Io(error)
+    }
+}
+
+impl From<IndexError> for Unfit {
+    fn from(error: IndexError) -> Unfit {
+        match error {
+            IndexError::Io(error) => Unfit::Io(error),
+            error => Unfit::File(error.to_string()),
+        }
+    }
+}
+
 /// The reasons against a file, from its metadata.
 pub(super) fn judge(
     head: &Head,
@@ -120,9 +150,7 @@ pub(super) fn judge(
     }
     // The same second is allowed: users may change their own files. A file with a build time in the future would keep
     // every honest one out.
-    let future = now_us() / 1_000_000 + 86_400;
-    let honest = i64::try_from(current.build_epoch).is_ok_and(|built| built <= future);
-    if honest && head.build_epoch < current.build_epoch {
+    if current.is_honest() && head.build_epoch < current.build_epoch {
         return Err(format!(
             "built {}, before the installed database ({}): not imported unless forced",
             built(head.build_epoch),
@@ -155,7 +183,8 @@ fn wrong_edition(head: &Head) -> String {
     format!("wrong edition: the file holds \"{}\"", head.database_type())
 }
 
-/// Everything that must be true of a copied database before it may answer; builds its index on the way.
+/// Everything that must be true of a copied database before it may answer; builds its index on the way. [`Unfit::Io`] is
+/// about the copy.
 pub(super) fn check(
     dir: &Path,
     (edition, language): (&Edition, &Language),
@@ -163,15 +192,15 @@ pub(super) fn check(
     mut sha256: String,
     force: bool,
     breathe: &dyn Fn(),
-) -> Result<GenerationInfo, String> {
+) -> Result<GenerationInfo, Unfit> {
     let path = dir.join(DATABASE);
-    let mut database = map(&path).map_err(|e| e.to_string())?;
+    let mut database = map(&path)?;
     let head = Head::read(&database[database.len().saturating_sub(MAX_METADATA)..])?;
     judge(&head, edition, current, force)?;
     if !head.is_complete() {
         drop(database);
-        complete(&path, &head).map_err(|e| e.to_string())?;
-        database = map(&path).map_err(|e| e.to_string())?;
+        complete(&path, &head)?;
+        database = map(&path)?;
         // Named by what is kept: another server that gets it from this one keeps the same.
         sha256 = hexadecimal(&Sha256::digest(&database[..]));
     }
@@ -180,7 +209,7 @@ pub(super) fn check(
     tree::check(&database, breathe).map_err(|e| e.to_string())?;
     let reader = Arc::new(Reader::from_source(database).map_err(|e| e.to_string())?);
     verify(&reader, breathe)?;
-    let holds = write_index(&dir.join(INDEX), &reader, language, size, breathe).map_err(|e| e.to_string())?;
+    let holds = write_index(&dir.join(INDEX), &reader, language, size, breathe)?;
     judge_records(&head, edition, &holds)?;
     Ok(GenerationInfo {
         directory: format!("{}-{}", edition.name(), &sha256[..16]),
@@ -191,20 +220,46 @@ pub(super) fn check(
         sha256,
         installed_at: now_us(),
         holds: Some(holds),
+        mends: 0,
     })
+}
+
+/// Whether a generation is byte for byte what was made of the same file just now. One that can be opened may be damaged
+/// still, and answer wrongly.
+pub(super) fn is_same(kept: &Path, made: &Path, breathe: &dyn Fn()) -> io::Result<bool> {
+    let (mut ours, mut theirs) = (vec![0; 256 << 10], vec![0; 256 << 10]);
+    for name in [DATABASE, INDEX] {
+        let mut made = File::open(made.join(name))?;
+        // What cannot be read is damaged as well.
+        let Ok(mut kept) = File::open(kept.join(name)) else { return Ok(false) };
+        loop {
+            breathe();
+            let read = fill(&mut made, &mut ours)?;
+            let is_as_long = fill(&mut kept, &mut theirs).is_ok_and(|length| length == read);
+            if !is_as_long || ours[..read] != theirs[..read] {
+                return Ok(false);
+            }
+            if read == 0 {
+                break;
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Gives a generation whose index is lost, of an earlier version or in another language, a new one, from the database
 /// that it keeps.
-pub(super) fn reindex(dir: &Path, language: &Language, breathe: &dyn Fn()) -> Result<Holds, index::IndexError> {
+pub(super) fn reindex(dir: &Path, language: &Language, breathe: &dyn Fn()) -> Result<Holds, IndexError> {
     let database = map(&dir.join(DATABASE))?;
     let size = database.len() as u64;
     tree::check(&database, breathe)?;
     let reader = Reader::from_source(database)?;
     let draft = dir.join(format!("{INDEX}.tmp"));
     let _ = std::fs::remove_file(&draft);
+    // It must not keep the last of a full disk, nor outlive a process that is told to stop.
+    let _litter = RemoveOnDrop(&draft);
     let holds = write_index(&draft, &reader, language, size, breathe)?;
-    std::fs::rename(draft, dir.join(INDEX))?;
+    std::fs::rename(&draft, dir.join(INDEX))?;
     Ok(holds)
 }
 
@@ -214,7 +269,7 @@ fn write_index(
     language: &Language,
     size: u64,
     breathe: &dyn Fn(),
-) -> Result<Holds, index::IndexError> {
+) -> Result<Holds, IndexError> {
     let mut out = BufWriter::with_capacity(1 << 20, private_file(path)?);
     let holds = index::build(reader, language, size, &mut out, breathe)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -17,6 +17,13 @@ use crate::text::{MAX_TEXT, clean};
 /// A file written less than this ago may still be growing: it is looked at again on the next round.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// The latest build time that is told, in Unix seconds, in the year 9999: PostgreSQL has no date for whatever stands in a
+/// file.
+const LATEST_BUILD: u64 = 253_370_764_800;
+
+/// How far a build time may be ahead of this server's clock, in seconds.
+const BUILT_AHEAD: i64 = 86_400;
+
 /// Longest reason for a refusal, in bytes.
 pub(crate) const MAX_REASON: usize = 400;
 
@@ -154,9 +161,35 @@ pub struct GenerationInfo {
     /// What its records hold; `None` until an index of this version is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<Holds>,
+    /// How often its files were damaged, answered so, and were made anew: what was answered before has to be looked at again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mends: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Whether a build time, in Unix seconds, can be true. A file with one in the future would keep every honest one out: it is
+/// compared with none.
+pub(crate) fn is_honest(build_epoch: u64) -> bool {
+    let future = now_us() / 1_000_000 + BUILT_AHEAD;
+    i64::try_from(build_epoch).is_ok_and(|built| built <= future)
 }
 
 impl GenerationInfo {
+    /// When it was built, in Unix microseconds, for whatever counts with it: a file may claim any number, and what is beyond
+    /// the year 9999 stands for that.
+    pub fn built_us(&self) -> i64 {
+        // Below 2^58.
+        self.build_epoch.min(LATEST_BUILD) as i64 * 1_000_000
+    }
+
+    /// Whether its build time can be true, and is worth a comparison.
+    pub fn is_honest(&self) -> bool {
+        is_honest(self.build_epoch)
+    }
+
     /// What its records hold, as far as its role goes. An index of an earlier version answers what the type says, and
     /// nothing of it is counted.
     pub fn holds(&self, role: Option<Role>) -> Holds {
@@ -253,4 +286,35 @@ impl Signature {
 pub(crate) fn now_us() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(build_epoch: u64) -> GenerationInfo {
+        let json = serde_json::json!({
+            "directory": "x", "database_type": "x", "build_epoch": build_epoch, "node_count": 1, "size": 1, "sha256": "",
+            "installed_at": 0,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_build_time_is_a_date_of_postgresql_whatever_the_file_claims() {
+        assert_eq!(built(0).built_us(), 0);
+        assert_eq!(built(1_700_000_000).built_us(), 1_700_000_000_000_000);
+        for wild in [LATEST_BUILD, LATEST_BUILD + 1, 9_223_372_036_855, 18_000_000_000_000, 1 << 63, u64::MAX] {
+            assert_eq!(built(wild).built_us(), 253_370_764_800_000_000, "{wild}");
+        }
+    }
+
+    #[test]
+    fn a_build_time_of_the_future_is_not_honest() {
+        let now = u64::try_from(now_us() / 1_000_000).unwrap();
+        assert!(built(0).is_honest() && built(now).is_honest() && built(now + 3600).is_honest());
+        for ahead in [now + 2 * 86_400, 1 << 63, u64::MAX] {
+            assert!(!built(ahead).is_honest(), "{ahead}");
+        }
+    }
 }

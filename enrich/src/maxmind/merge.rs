@@ -17,15 +17,17 @@ impl<'a> Merged<'a> {
     /// does not say is not denied.
     pub fn missing(&self) -> Fields {
         let place = self.place.as_ref().map_or(Fields::PLACE, |(place, _)| missing(place));
-        let has_asn = self.origin.as_ref().is_some_and(|(origin, _)| origin.asn.is_some());
+        let origin = self.origin.as_ref().map(|(origin, _)| *origin).unwrap_or_default();
         let has_connection = self.traits.as_ref().is_some_and(|(traits, _)| traits.connection_type.is_some());
-        place | Fields::ORIGIN.when(!has_asn) | Fields::FLAGS | Fields::CONNECTION.when(!has_connection)
+        let origin = Fields::ASN.when(origin.asn.is_none()) | Fields::ORG.when(origin.org.is_none());
+        place | origin | Fields::FLAGS | Fields::CONNECTION.when(!has_connection)
     }
 
     /// Adds what the next file says of a network of `prefix` bits.
     ///
-    /// Of places each field is the first one's that has it; a country's code stands above a continent's. An origin is of one file: the first with an ASN; where none
-    /// has one, the first with an organization.
+    /// Of places each field is the first one's that has it; a country's code stands above a continent's. The ASN is the first
+    /// one's, and its name that file's. Where it has none: the name of a file before it, which knew no ASN; else of the next one
+    /// with the same ASN. A later name without an ASN may be a customer's inside that AS.
     pub fn add(&mut self, record: &RecordRef<'a>, prefix: u8) {
         if let Some(next) = record.place {
             match &mut self.place {
@@ -36,8 +38,11 @@ impl<'a> Merged<'a> {
         if let Some(next) = record.origin {
             match &mut self.origin {
                 None => self.origin = Some((next, prefix)),
-                Some((origin, _)) if origin.asn.is_some() || next.asn.is_none() => {}
-                Some(origin) => *origin = (next, prefix),
+                Some(origin) if origin.0.asn.is_none() && next.asn.is_some() => {
+                    *origin = (OriginRef { org: next.org.or(origin.0.org), ..next }, prefix);
+                }
+                Some((origin, _)) if origin.asn == next.asn => origin.org = origin.org.or(next.org),
+                Some(_) => {}
             }
         }
         if let Some(next) = record.traits {
@@ -110,6 +115,34 @@ mod tests {
 
     fn place<'a>(country_code: Option<&'a str>, city: Option<&'a str>) -> RecordRef<'a> {
         RecordRef { place: Some(PlaceRef { country_code, city, ..PlaceRef::default() }), ..RecordRef::default() }
+    }
+
+    #[test]
+    fn a_name_is_of_the_same_as_or_of_a_file_before_it() {
+        let said = |files: &[(Option<u32>, Option<&'static str>)]| {
+            let mut merged = Merged::default();
+            for (at, (asn, org)) in files.iter().enumerate() {
+                let origin = Some(OriginRef { asn: *asn, org: *org });
+                merged.add(&RecordRef { origin, ..RecordRef::default() }, 24 - at as u8);
+            }
+            let origin = merged.record().origin.unwrap_or_default();
+            (origin.asn, origin.org, merged.prefix(), merged.missing().meets(Fields::ORIGIN))
+        };
+        let (number, named, other) = ((Some(1), None), (Some(1), Some("One")), (Some(2), Some("Two")));
+        let name = (None, Some("Customer"));
+        for (files, wanted) in [
+            (&[number][..], (Some(1), None, Some(24), true)),
+            (&[number, named], (Some(1), Some("One"), Some(24), false)),
+            (&[number, other], (Some(1), None, Some(24), true)),
+            (&[number, name, other, named], (Some(1), Some("One"), Some(24), false)),
+            (&[named, (Some(1), Some("Other"))], (Some(1), Some("One"), Some(24), false)),
+            (&[name], (None, Some("Customer"), Some(24), true)),
+            (&[name, number], (Some(1), Some("Customer"), Some(23), false)),
+            (&[name, named], (Some(1), Some("One"), Some(23), false)),
+            (&[name, (None, Some("Other"))], (None, Some("Customer"), Some(24), true)),
+        ] {
+            assert_eq!(said(files), wanted, "{files:?}");
+        }
     }
 
     /// The country and the city of files that say so, one after the other.

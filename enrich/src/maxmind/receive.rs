@@ -5,7 +5,7 @@
 //! that the operator of this server puts into its directory afterwards is imported as ever.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
@@ -18,6 +18,7 @@ use super::intake::hexadecimal;
 pub use super::manifest::Offer;
 use super::manifest::{GenerationInfo, Received, now_us};
 use super::store::{Outcome, Store, StoreError};
+pub use crate::durable::fill;
 
 /// How far the other server's clock may be ahead.
 const AHEAD: Duration = Duration::from_secs(86_400);
@@ -36,8 +37,9 @@ impl Store {
             return Ok(true);
         }
         let answers = current.is_some_and(|info| info.sha256 == offer.sha256);
-        let is_older =
-            current.is_some_and(|info| i64::try_from(info.build_epoch).unwrap_or(i64::MAX) > offer.build_epoch);
+        // One that claims to be of the future is no reason to refuse what the other server answers from.
+        let is_newer_than_offered = |info: &GenerationInfo| info.built_us() / 1_000_000 > offer.build_epoch;
+        let is_older = current.is_some_and(|info| info.is_honest() && is_newer_than_offered(info));
         // Of a clock that was ahead: an offer of today would never be later.
         let is_of_the_future = |last: &&Received| last.offered_at > now_us() + AHEAD.as_micros() as i64;
         let wanted = match &state.received {
@@ -183,21 +185,4 @@ impl Digest {
     pub fn hexadecimal(&self) -> String {
         hexadecimal(&self.0.clone().finalize())
     }
-}
-
-/// Reads up to `buffer.len()` bytes, fewer only at the end of the file.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

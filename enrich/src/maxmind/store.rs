@@ -11,12 +11,15 @@
 //! answer and at worst a `tmp-*` directory, which the next import removes.
 
 mod outcome;
+mod tidy;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use nix::errno::Errno;
 
 pub(crate) use self::outcome::lock;
 pub use self::outcome::{Imported, Outcome, StoreError};
@@ -25,16 +28,19 @@ use super::edition::Edition;
 use super::generation::{DATABASE, Generation, OpenError};
 use super::head::Head;
 use super::index::IndexError;
-use super::intake::{CopyError, MAX_DATABASE_BYTES, Source, check, judge, reindex};
+use super::intake::{CopyError, MAX_DATABASE_BYTES, Source, Unfit, check, is_same, judge, reindex};
 use super::language::Language;
 pub use super::manifest::{EditionState, GenerationInfo, Manifest, Refusal, Signature};
 use super::manifest::{MAX_REASON, now_us};
 use super::overlay::Overlay;
+use crate::durable::RemoveDirOnDrop;
 use crate::text::clean;
 
 const MANIFEST: &str = "current.json";
 /// The damaged manifest before this one.
 const BROKEN: &str = "current.json.broken";
+/// How the name ends that a damaged generation has until it is removed.
+const REPLACED: &str = "-replaced";
 
 /// The directory of one server's generations.
 #[derive(Clone, Debug)]
@@ -107,7 +113,7 @@ impl Store {
         for edition in editions {
             let Some(state) = manifest.editions.get(edition.name()) else { continue };
             for info in state.current.iter().chain(&state.previous) {
-                match Generation::open(&self.directory(info), edition.clone()) {
+                match self.generation(info, edition) {
                     Ok(generation) => {
                         generations.push(generation);
                         installed_at = installed_at.max(Some(info.installed_at));
@@ -128,6 +134,11 @@ impl Store {
         self.root.join("generations")
     }
 
+    /// Maps a generation.
+    pub(super) fn generation(&self, info: &GenerationInfo, edition: &Edition) -> Result<Generation, OpenError> {
+        Ok(Generation::open(&self.directory(info), edition.clone())?.mended(info.mends))
+    }
+
     pub(super) fn directory(&self, info: &GenerationInfo) -> PathBuf {
         self.generations().join(&info.directory)
     }
@@ -146,10 +157,15 @@ impl Store {
             if state.is_some_and(|state| self.wants_index(edition, state)) {
                 return true;
             }
-            match Signature::of(&source.join(edition.file_name())) {
+            let file = source.join(edition.file_name());
+            match Signature::of(&file) {
                 Ok(Some(now)) => {
                     state.and_then(|state| state.seen.as_ref()) != Some(&now)
-                        || state.is_some_and(|state| self.lost(edition, state) || is_judged_anew(edition, state))
+                        || state.is_some_and(|state| {
+                            self.lost(edition, state)
+                                || is_judged_anew(edition, state)
+                                || is_open_to_us_now(&file, state)
+                        })
                 }
                 _ => false,
             }
@@ -208,6 +224,7 @@ impl Store {
             self.remove_unreferenced(&manifest);
         }
         self.remove_drafts();
+        let _sweep = self.sweep();
         let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
         let mut changed = damaged;
         for edition in editions {
@@ -236,8 +253,6 @@ impl Store {
             if let Some(error) = failures.pop() {
                 return Err(error);
             }
-            let path = self.manifest_path();
-            fs::rename(&path, self.root.join(BROKEN)).map_err(at(&path))?;
         }
         // Before the manifest: whoever opens what it names finds the overlay. Without one, answers are the same.
         match self.make_overlay(editions, &manifest, breathe) {
@@ -254,9 +269,8 @@ impl Store {
                 }
             }
             manifest.serial += 1;
-            self.write_manifest(&manifest)?;
+            self.put_manifest(&manifest, damaged)?;
         }
-        self.remove_unreferenced(&manifest);
         Ok(Imported { outcomes, failures, changed })
     }
 
@@ -302,7 +316,10 @@ impl Store {
             Err(error) => return Ok(refuse(edition, state, None, error.to_string())),
         };
         let is_lost = self.lost(edition, state) || (is_spoilt && state.refused.is_none());
-        let again = (force && state.refused.is_some()) || is_judged_anew(edition, state) || is_lost;
+        let again = (force && state.refused.is_some())
+            || is_judged_anew(edition, state)
+            || is_open_to_us_now(file, state)
+            || is_lost;
         if state.seen.as_ref() == Some(&signature) && !again {
             return unchanged;
         }
@@ -315,53 +332,84 @@ impl Store {
         }
         let source = match Source::open(file) {
             Ok(source) => source,
-            Err(error) => return Ok(refuse(edition, state, Some(signature), error.to_string())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    return Ok(refuse(edition, state, Some(signature), error.to_string()));
+                }
+                // It was removed or replaced since the first look.
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => return Ok(Outcome::Unsettled),
+                _ => return Err(of_file(edition, error)),
+            },
         };
         // The file was replaced since the first look: the new one has not been checked.
         if source.signature != signature {
             return Ok(Outcome::Unsettled);
         }
         let worth = |head: Head| judge(&head, edition, state.current.as_ref(), force);
-        if let Err(reason) = source.head().and_then(worth) {
-            return Ok(refuse(edition, state, Some(signature), reason));
+        match source.head().and_then(|head| Ok(worth(head)?)) {
+            Ok(()) => {}
+            Err(Unfit::File(reason)) => return Ok(refuse(edition, state, Some(signature), reason)),
+            // It was cut short since the first look.
+            Err(Unfit::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Outcome::Unsettled),
+            Err(Unfit::Io(error)) => return Err(of_file(edition, error)),
         }
 
-        let tmp = self.generations().join(format!("tmp-{}", std::process::id()));
-        let _litter = RemoveOnDrop(&tmp);
+        let tmp = self.workshop();
+        let _litter = RemoveDirOnDrop(&tmp);
         make_private_dir(&tmp)?;
         let sha256 = match source.copy(&tmp.join(DATABASE), breathe) {
             Ok(sha256) => sha256,
-            Err(CopyError::Source(error)) => return Ok(refuse(edition, state, Some(signature), error.to_string())),
+            Err(CopyError::Source(error)) => return Err(of_file(edition, error)),
             Err(CopyError::Target(error)) => return Err(at(&tmp)(error)),
         };
         if !source.is_unchanged() {
             return Ok(Outcome::Unsettled);
         }
-        let info = match check(&tmp, (edition, &self.language), state.current.as_ref(), sha256, force, breathe) {
+        let mut info = match check(&tmp, (edition, &self.language), state.current.as_ref(), sha256, force, breathe) {
             Ok(info) => info,
-            Err(reason) => return Ok(refuse(edition, state, Some(signature), reason)),
+            Err(Unfit::File(reason)) => return Ok(refuse(edition, state, Some(signature), reason)),
+            Err(Unfit::Io(error)) => return Err(at(&tmp)(error)),
         };
         state.seen = Some(signature);
         state.refused = None;
         let target = self.directory(&info);
-        let same = state.current.as_ref().is_some_and(|current| current.directory == info.directory);
-        let whole = !(same && is_spoilt) && Generation::open(&target, edition.clone()).is_ok();
+        let current = state.current.as_ref().filter(|current| current.directory == info.directory);
+        let same = current.is_some();
+        let whole = is_same(&target, &tmp, breathe).map_err(at(&tmp))?;
         if same && whole {
             return Ok(Outcome::Unchanged);
         }
+        if let Some(current) = current {
+            // Damaged, it has answered as long as it could be opened.
+            let has_answered = Generation::open(&target, edition.clone()).is_ok();
+            info.mends = current.mends.saturating_add(has_answered.into());
+        }
         if !whole {
-            if target.exists() {
-                fs::remove_dir_all(&target).map_err(at(&target))?;
-            }
             sync_dir(&tmp)?;
-            fs::rename(&tmp, &target).map_err(at(&target))?;
-            sync_dir(&self.generations())?;
+            self.replace(&target, &tmp)?;
         }
         let before = state.current.replace(info.clone());
         if !same {
             state.previous = before;
         }
         Ok(Outcome::Installed(info))
+    }
+
+    /// A generation that is whole, in place of one that is not, or of none.
+    fn replace(&self, target: &Path, whole: &Path) -> Result<(), StoreError> {
+        let mut replaced = whole.as_os_str().to_owned();
+        replaced.push(REPLACED);
+        let replaced = PathBuf::from(replaced);
+        let _litter = RemoveDirOnDrop(&replaced);
+        // Removed only afterwards: sessions that look meanwhile find one of the two.
+        if target.exists() {
+            fs::rename(target, &replaced).map_err(at(target))?;
+        }
+        if let Err(error) = fs::rename(whole, target) {
+            let _ = fs::rename(&replaced, target);
+            return Err(at(target)(error));
+        }
+        sync_dir(&self.generations())
     }
 
     /// A new index for the generation that answers, where it wants one.
@@ -389,47 +437,27 @@ impl Store {
         let path = state.current.as_ref().map_or_else(|| self.generations(), |info| self.directory(info));
         StoreError::Io { path, error }
     }
-
-    pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        let path = self.manifest_path();
-        let tmp = self.root.join("current.json.tmp");
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&tmp)?;
-            serde_json::to_writer_pretty(&mut file, manifest)?;
-            file.sync_all()?;
-            fs::rename(&tmp, &path)
-        };
-        write().map_err(at(&path))?;
-        sync_dir(&self.root)
-    }
-
-    /// Removes what a process that was killed had begun to receive. Only called under the lock, when nothing is received.
-    fn remove_drafts(&self) {
-        let Ok(entries) = fs::read_dir(self.root().join("received")) else { return };
-        for entry in entries.flatten() {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-
-    /// Unlinks generations that will not be opened again; a process that has one mapped keeps it. Only called under the
-    /// lock.
-    pub(super) fn remove_unreferenced(&self, manifest: &Manifest) {
-        let states = manifest.editions.values();
-        let kept: Vec<&str> =
-            states.flat_map(|s| s.current.iter().chain(&s.previous)).map(|info| info.directory.as_str()).collect();
-        let Ok(entries) = fs::read_dir(self.generations()) else { return };
-        for entry in entries.flatten() {
-            if entry.file_name().to_str().is_some_and(|name| !kept.contains(&name)) {
-                // Files that cannot be removed now are tried again with the next import.
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
 }
 
 /// Whether a file was refused by another version or for another role: it may be taken now.
 fn is_judged_anew(edition: &Edition, state: &EditionState) -> bool {
     state.refused.as_ref().is_some_and(|refusal| refusal.is_by_another(edition))
+}
+
+/// Whether the last file was refused since the server must not open it, and it may now. A role's new group, or another rule of
+/// the system, changes nothing of the file itself.
+fn is_open_to_us_now(file: &Path, state: &EditionState) -> bool {
+    state.refused.as_ref().is_some_and(|refusal| is_denial(&refusal.reason)) && Source::open(file).is_ok()
+}
+
+/// Whether a reason is the system's word for a missing right, in any language.
+pub(crate) fn is_denial(reason: &str) -> bool {
+    [Errno::EACCES, Errno::EPERM].iter().any(|denial| reason.ends_with(&format!("(os error {})", *denial as i32)))
+}
+
+/// The operator's file could not be read: it may be another time. Its directory is not for all roles.
+fn of_file(edition: &Edition, error: io::Error) -> StoreError {
+    StoreError::Io { path: edition.file_name().into(), error }
 }
 
 fn refuse(edition: &Edition, state: &mut EditionState, seen: Option<Signature>, reason: String) -> Outcome {
@@ -452,15 +480,6 @@ fn make_private_dir(path: &Path) -> Result<(), StoreError> {
 
 fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(at(path))
-}
-
-/// A directory that must not outlive its import, however that ends. A successful import has renamed it away.
-struct RemoveOnDrop<'a>(&'a Path);
-
-impl Drop for RemoveOnDrop<'_> {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.0);
-    }
 }
 
 #[cfg(test)]

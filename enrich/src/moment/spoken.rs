@@ -71,10 +71,19 @@ fn number(text: &[u8]) -> Option<i64> {
         return is_number.then(|| text.parse().ok().and_then(since_1970))?;
     }
     let seconds: i64 = str::from_utf8(whole).ok()?.parse().ok()?;
-    if seconds.unsigned_abs() as f64 >= MILLISECONDS {
+    if !are_seconds(seconds) {
         return since_1970(str::from_utf8(text).ok()?.parse().ok()?);
     }
-    let micros = micros(fraction) * if whole.starts_with(b"-") { -1 } else { 1 };
+    in_seconds(seconds, micros(fraction) * if whole.starts_with(b"-") { -1 } else { 1 })
+}
+
+/// Whether a number counts seconds, by its size.
+pub(super) fn are_seconds(number: i64) -> bool {
+    (number.unsigned_abs() as f64) < MILLISECONDS
+}
+
+/// Seconds since 1970, and microseconds on top.
+pub(super) fn in_seconds(seconds: i64, micros: i64) -> Option<i64> {
     EPOCH.checked_add(seconds.checked_mul(1_000_000)?.checked_add(micros)?)
 }
 

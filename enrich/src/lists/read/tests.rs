@@ -9,7 +9,7 @@ fn parse(bytes: impl AsRef<[u8]>) -> Result<Parsed, String> {
     let mut source = io::BufReader::with_capacity(64, Cursor::new(bytes.as_ref().to_vec()));
     read(&mut source, Room::default(), &|| ()).map_err(|unread| match unread {
         Unread::Io(error) => error.to_string(),
-        Unread::Refused(reason) => reason,
+        Unread::Refused(reason) | Unread::NoRoom(reason) => reason,
     })
 }
 
@@ -121,6 +121,30 @@ fn a_range_before_other_columns_is_a_range_and_two_addresses_are_not_one() {
 }
 
 #[test]
+fn a_range_with_another_dash_or_a_word_is_one() {
+    for line in [
+        "1.2.3.0 \u{2013} 1.2.3.9",
+        "1.2.3.0\u{2013}1.2.3.9 # x",
+        "1.2.3.0 \u{2014} 1.2.3.9 , 000 , bad guys",
+        "1.2.3.0 \u{2013}1.2.3.9\tx",
+        "1.2.3.0\u{2013} 1.2.3.9 x",
+        "1.2.3.0\u{2013}1.2.3.9,x",
+        "1.2.3.0 to 1.2.3.9",
+        "1.2.3.0 To 1.2.3.9, x",
+        "\"1.2.3.0\" through \"1.2.3.9\"",
+    ] {
+        assert_eq!((spans(line), parse(line).unwrap().bad.count), (vec!["1.2.3.0-1.2.3.9".to_owned()], 0), "{line}");
+    }
+    for line in ["1.2.3.9 \u{2013} 1.2.3.0", "1.2.3.9 to 1.2.3.0", "1.2.3.0 > 1.2.3.9", "1.2.3.0 to 2001:db8::1"] {
+        assert!(reason(line).starts_with("1 of 1 lines"), "{line}: {}", reason(line));
+    }
+    // Other words, behind the entry.
+    for line in ["1.2.3.4 \u{2013} a scanner", "1.2.3.4 to block", "1.2.3.4 | x | 1.2.3.9", "1.2.3.4 \u{e9}"] {
+        assert_eq!((spans(line), parse(line).unwrap().bad.count), (vec!["1.2.3.4-1.2.3.4".to_owned()], 0), "{line}");
+    }
+}
+
+#[test]
 fn lines_end_as_on_any_system() {
     for end in ["\n", "\r\n", "\r"] {
         let text = ["8.8.8.8", "# nine", "", "x", "9.9.9.9", ""].join(end);
@@ -144,6 +168,49 @@ fn json_of_the_clouds() {
     let fastly = "\u{feff}\n {\"addresses\": [\"23.235.32.0/20\"], \"ipv6_addresses\": [\"2a04:4e40::/32\"]}";
     assert_eq!(parse(fastly).unwrap().entries, [1, 1]);
     assert_eq!(spans(r#"["1.1.1.1"] [["2.2.2.0\/24"]] {"3.3.3.3": {}}"#).len(), 3);
+}
+
+#[test]
+fn json_members_that_are_together_a_network_are_one_entry() {
+    for (object, wanted) in [
+        (r#"{"start": "1.2.3.0", "end": "1.2.3.9"}"#, &["1.2.3.0-1.2.3.9"][..]),
+        (r#"{"ip_to": "1.2.3.9", "asn": 5, "ip_from": "1.2.3.0"}"#, &["1.2.3.0-1.2.3.9"]),
+        (r#"{"rangeStart": "2001:db8::1", "rangeEnd": "2001:db8::3"}"#, &["2001:db8::1-2001:db8::3"]),
+        (r#"{"net": "1.2.3.0", "mask": "255.255.255.0"}"#, &["1.2.3.0-1.2.3.255"]),
+        (r#"{"network": "1.2.3.0", "prefix_length": 25}"#, &["1.2.3.0-1.2.3.127"]),
+        (r#"{"network": "2001:db8::", "cidr": 127}"#, &["2001:db8::-2001:db8::1"]),
+        // Each by itself.
+        (r#"{"first": "1.2.3.0", "x": {"last": "1.2.3.9"}}"#, &["1.2.3.0-1.2.3.0", "1.2.3.9-1.2.3.9"]),
+        (r#"{"network": "1.2.3.0", "ip": "1.2.3.9"}"#, &["1.2.3.0-1.2.3.0", "1.2.3.9-1.2.3.9"]),
+        (r#"{"ip": "1.2.3.9", "netmask": "255.255.255.255"}"#, &["1.2.3.9-1.2.3.9"]),
+        (r#"{"start": "1.2.3.0", "start": "1.2.3.9"}"#, &["1.2.3.0-1.2.3.0", "1.2.3.9-1.2.3.9"]),
+        (r#"{"start": "1.2.3.0/30", "end": "1.2.3.9/32"}"#, &["1.2.3.0-1.2.3.3", "1.2.3.9-1.2.3.9"]),
+        (r#"["1.2.3.0", "1.2.3.9"] "1.2.3.4""#, &["1.2.3.0-1.2.3.0", "1.2.3.4-1.2.3.4", "1.2.3.9-1.2.3.9"]),
+    ] {
+        assert_eq!(
+            (spans(object), parse(object).unwrap().bad.count),
+            (wanted.iter().map(|&s| s.to_owned()).collect(), 0),
+            "{object}"
+        );
+    }
+    for (object, bad) in [
+        (r#"{"start": "1.2.3.9", "end": "1.2.3.0", "x": "1.1.1.1"}"#, 2),
+        (r#"{"start": "1.2.3.9", "end": "2001:db8::", "x": "1.1.1.1"}"#, 2),
+        (r#"{"net": "1.2.3.0", "mask": "255.0.255.0", "x": "1.1.1.1"}"#, 2),
+        (r#"{"net": "1.2.3.0", "mask": 33, "x": "1.1.1.1"}"#, 2),
+        // An address in its network, or the network?
+        (r#"{"ip": "1.1.1.1", "mask": "255.255.255.0"}"#, 4),
+        ("{\"x\": \"1.2.3.9 \u{2013} 1.2.3.0\", \"y\": \"1.1.1.1\"}", 2),
+        (r#"{"x": "1.2.3.9 to 1.2.3.0", "y": "1.1.1.1"}"#, 2),
+    ] {
+        let parsed = parse(object).unwrap();
+        assert_eq!(
+            (spans(object), parsed.bad),
+            (vec!["1.1.1.1-1.1.1.1".to_owned()], Lines { count: 1, first: bad }),
+            "{object}"
+        );
+    }
+    assert_eq!(spans(r#"{"x": "1.2.3.0 to 1.2.3.9"}"#), ["1.2.3.0-1.2.3.9"]);
 }
 
 #[test]
@@ -274,10 +341,10 @@ fn too_many_entries_are_refused_where_they_stand() {
     let mut source = Cursor::new(b"1.1.1.1\n2.2.2.2\n3.3.3.3\n".to_vec());
     let room = Room { entries: 2, v6: 2 };
     assert!(
-        matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries"))
+        matches!(read(&mut source, room, &|| ()), Err(Unread::NoRoom(reason)) if reason.contains("more than 2 entries"))
     );
     let mut source = Cursor::new(br#"["1.1.1.1", "2.2.2.2", "3.3.3.3"]"#.to_vec());
     assert!(
-        matches!(read(&mut source, room, &|| ()), Err(Unread::Refused(reason)) if reason.contains("more than 2 entries"))
+        matches!(read(&mut source, room, &|| ()), Err(Unread::NoRoom(reason)) if reason.contains("more than 2 entries"))
     );
 }

@@ -44,6 +44,11 @@ impl Place {
         Some(lists.names(holders).into_iter().map(str::to_owned).collect())
     }
 
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.store.files()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     fn state(&self, list: &str) -> ListState {
         self.store.manifest().unwrap().lists[list].clone()
     }
@@ -227,4 +232,123 @@ fn one_process_imports_at_a_time() {
     let place = Place::new();
     let _lock = place.store.lock().unwrap();
     assert!(matches!(place.store.import(&place.lists(), &|| ()), Err(StoreError::Busy)));
+}
+
+#[test]
+fn an_import_that_fails_or_is_stopped_leaves_no_file() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    let before = place.files();
+    place.put("b.txt", "2.2.2.0/24\n");
+    // The ranges of the new list are there, and then the index cannot be written.
+    let draft = place.store.files().join(DRAFT);
+    let is_made = || place.files().iter().any(|name| name.starts_with("b-"));
+    let bar = || {
+        if is_made() {
+            drop(fs::create_dir(&draft))
+        }
+    };
+    // Borders enough for a look in the middle of the index.
+    place.put("c.txt", (0..40_000).map(|n| format!("10.{}.{}.1\n", n >> 8 & 255, n & 255)).collect::<String>());
+    assert!(matches!(place.store.import(&place.lists(), &bar), Err(StoreError::Io { .. })));
+    let _ = fs::remove_dir(&draft);
+    assert_eq!(place.files().len(), before.len(), "{:?}", place.files());
+    let stop = || assert!(!is_made(), "told to stop");
+    let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| place.store.import(&place.lists(), &stop)));
+    assert!(left.is_err());
+    assert_eq!(place.files().len(), before.len(), "{:?}", place.files());
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+    place.import();
+    assert_eq!(place.names("2.2.2.2").unwrap(), ["b"]);
+}
+
+#[test]
+fn a_list_that_had_too_little_room_is_looked_at_again_when_there_is_more() {
+    let place = Place::new();
+    place.put("a.txt", "1.1.1.1\n");
+    place.put("b.txt", "2.2.2.2\n3.3.3.3\n");
+    place.import();
+    // As if the other list had nearly all entries.
+    let mut manifest = place.store.manifest().unwrap();
+    let nearly_all = |manifest: &mut Manifest, entries| {
+        manifest.lists.get_mut("a").unwrap().current.as_mut().unwrap().entries = [entries, 0];
+        fs::write(place.store.manifest_path(), serde_json::to_vec(manifest).unwrap()).unwrap();
+    };
+    nearly_all(&mut manifest, 20_000_000 - 1);
+    place.put("b.txt", "4.4.4.4\n5.5.5.5\n");
+    let outcomes = place.import().outcomes;
+    assert!(
+        matches!(&outcomes[..], [(b, Outcome::Refused(why))] if b == "b" && why.reason.starts_with("more than 1 entries")),
+        "{outcomes:?}"
+    );
+    let news = || place.store.has_news(&place.lists(), &place.store.manifest().unwrap());
+    assert!(!news() && !place.import().changed);
+    // Less room still.
+    nearly_all(&mut place.store.manifest().unwrap(), 20_000_000);
+    assert!(!news());
+    fs::remove_file(place.lists().join("a.txt")).unwrap();
+    place.import();
+    if news() {
+        place.import();
+    }
+    assert_eq!(place.names("4.4.4.4").unwrap(), ["b"]);
+    assert_eq!((place.state("b").refused, news()), (None, false));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_stops_no_other_list_and_is_not_refused() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    let read = parse(
+        Path::new("/proc/self/mem"),
+        &Signature::of(Path::new("/proc/self/mem")).unwrap().unwrap(),
+        Room::default(),
+        &|| (),
+    );
+    assert!(matches!(read, Err(Unread::Io(_))), "{read:?}");
+    // Its first page cannot be read by anybody.
+    fs::remove_file(place.lists().join("tor.txt")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", place.lists().join("tor.txt")).unwrap();
+    place.put("b.txt", "2.2.2.2\n");
+    // It is of now, and has to rest.
+    let imported = loop {
+        let imported = place.store.import(&place.lists(), &|| ()).unwrap();
+        if !imported.failures.is_empty() {
+            break imported;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let failures: Vec<String> = imported.failures.iter().map(ToString::to_string).collect();
+    assert!(matches!(&failures[..], [one] if one.starts_with("\"tor.txt\": ")), "{failures:?}");
+    assert_eq!(
+        (place.names("1.1.1.1").unwrap(), place.names("2.2.2.2").unwrap()),
+        (vec!["tor".to_owned()], vec!["b".to_owned()])
+    );
+    assert_eq!(place.state("tor").refused, None);
+    let manifest = place.store.manifest().unwrap();
+    assert!(place.store.has_news(&place.lists(), &manifest), "it is tried again");
+    assert!(!place.store.import(&place.lists(), &|| ()).unwrap().changed);
+    fs::remove_file(place.lists().join("tor.txt")).unwrap();
+    place.put("tor.txt", "3.3.3.3\n");
+    place.import();
+    assert_eq!(place.names("3.3.3.3").unwrap(), ["tor"]);
+}
+
+#[test]
+fn a_damaged_manifest_stays_until_the_new_one_is_written() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    let before = place.files();
+    fs::write(place.store.manifest_path(), "{").unwrap();
+    let draft = place.store.manifest_path().with_extension("tmp");
+    fs::create_dir(&draft).unwrap();
+    assert!(matches!(place.store.import(&place.lists(), &|| ()), Err(StoreError::Io { .. })));
+    assert!(matches!(place.store.manifest(), Err(StoreError::Damaged { .. })));
+    assert_eq!(place.files().len(), before.len());
+    fs::remove_dir(&draft).unwrap();
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
 }

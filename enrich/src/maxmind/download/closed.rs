@@ -71,6 +71,9 @@ pub enum Closed {
     /// 404 of one.
     #[error("the server has no such file")]
     NoFile,
+    /// 404 of the sum beside one.
+    #[error("the server has no SHA-256 sum beside the file")]
+    NoSum,
     /// 429 of one.
     #[error("the server wants to be left alone")]
     Busy,
@@ -93,6 +96,7 @@ impl Closed {
                 | Closed::Credentials
                 | Closed::Denied
                 | Closed::NoFile
+                | Closed::NoSum
         )
     }
 

@@ -1,18 +1,20 @@
 //! Unfinished files: private, locked while they are written, removed unless they are published.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::libc::{ENOLCK, ENOSYS, EOPNOTSUPP, O_NOFOLLOW, O_NONBLOCK};
 
 use crate::maxmind::edition::Edition;
 
 const PREFIX: &str = ".download-";
 const SUFFIX: &str = ".tmp";
+/// Most names that are tried for one file.
+const MOST_NAMES: u32 = 10_000;
 
 /// A file that is removed when it is dropped. Its lock ends with the process, so that [`sweep`] can distinguish a
 /// killed process's file from one that is being written.
@@ -25,8 +27,12 @@ pub(super) struct Draft {
 impl Draft {
     /// A new empty file in `dir`, readable only for its owner.
     pub(super) fn create(dir: &Path, edition: &Edition) -> io::Result<Draft> {
+        Draft::locked_by(dir, edition, File::try_lock)
+    }
+
+    fn locked_by(dir: &Path, edition: &Edition, lock: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<Draft> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        loop {
+        for _ in 0..MOST_NAMES {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = dir.join(format!("{PREFIX}{edition}-{}-{count}{SUFFIX}", process::id()));
             let file = match OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path) {
@@ -35,12 +41,18 @@ impl Draft {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(e),
             };
-            // A sweep that came between creating and locking has taken the file for litter.
-            if file.try_lock().is_ok() && file.metadata()?.nlink() > 0 {
-                return Ok(Draft { path, file, published: false });
+            let draft = Draft { path, file, published: false };
+            match lock(&draft.file) {
+                // A sweep that came between creating and locking has taken the file for litter.
+                Ok(()) if draft.file.metadata()?.nlink() > 0 => return Ok(draft),
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                // A mount without locks: no sweep can take the file for litter there either.
+                Err(TryLockError::Error(error)) if is_unknown_there(&error) => return Ok(draft),
+                // It would be the same with every other name.
+                Err(TryLockError::Error(error)) => return Err(error),
             }
-            let _ = fs::remove_file(&path);
         }
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     /// As [`Draft::create`], with an error that names the directory: the operator has to correct it.
@@ -105,6 +117,11 @@ fn umask() -> u32 {
     mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o077)
 }
 
+/// Whether it says that the file system has no such locks: an NFS mount without a lock service, some of FUSE.
+fn is_unknown_there(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENOLCK | ENOSYS | EOPNOTSUPP))
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.published {
@@ -114,7 +131,7 @@ impl Drop for Draft {
 }
 
 /// Removes the drafts in `dir` that are no longer being written, and returns their number: a killed process could not
-/// remove them. A directory that does not exist has none.
+/// remove them. A directory that does not exist has none, and on a file system without locks they stay.
 ///
 /// # Errors
 /// When the directory cannot be read. Drafts that cannot be removed stay, for the next time.
@@ -140,4 +157,34 @@ pub fn sweep(dir: &Path) -> io::Result<usize> {
 fn abandoned(path: &Path) -> Option<File> {
     let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).ok()?;
     (file.metadata().ok()?.is_file() && file.try_lock().is_ok()).then_some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::EIO;
+
+    use super::*;
+    use crate::secrets::fake::Directory;
+
+    #[test]
+    fn a_mount_without_locks_and_one_that_fails_end_the_attempt() {
+        let directory = Directory::new();
+        let edition = Edition::new("GeoLite2-ASN").unwrap();
+        let with = |error: fn() -> TryLockError| Draft::locked_by(directory.path(), &edition, |_| Err(error()));
+        let without: [fn() -> TryLockError; 3] = [
+            || TryLockError::Error(io::Error::from_raw_os_error(ENOLCK)),
+            || TryLockError::Error(io::Error::from_raw_os_error(ENOSYS)),
+            || TryLockError::Error(io::Error::from_raw_os_error(EOPNOTSUPP)),
+        ];
+        for error in without {
+            let place = directory.path().join("GeoLite2-ASN.mmdb");
+            with(error).unwrap().publish(&place).unwrap();
+            assert_eq!(directory.names(), ["GeoLite2-ASN.mmdb"]);
+        }
+        let broken = with(|| TryLockError::Error(io::Error::from_raw_os_error(EIO))).err().unwrap();
+        assert_eq!(broken.raw_os_error(), Some(EIO));
+        let lost = with(|| TryLockError::WouldBlock).err().unwrap();
+        assert_eq!(lost.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(directory.names(), ["GeoLite2-ASN.mmdb"], "nothing else is left");
+    }
 }

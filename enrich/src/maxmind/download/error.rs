@@ -75,6 +75,9 @@ pub enum DownloadError {
     /// A reference in the source's URL.
     #[error("{0}")]
     Secret(#[from] SecretError),
+    /// 404 or 410 of the sum beside the file of a source.
+    #[error("the server answers with status {0} for the SHA-256 sum beside the file")]
+    NoSum(u16),
     /// The archive does not match the server's SHA-256. A new build may have come in between.
     #[error("the archive does not match its SHA-256 sum")]
     HashMismatch,
@@ -106,7 +109,13 @@ impl DownloadError {
 
     /// A source's no, which may be another one for other credentials: as [`Closed::is_refusal`](super::Closed::is_refusal).
     pub fn is_refusal(&self) -> bool {
-        matches!(self, DownloadError::Credentials | DownloadError::Denied | DownloadError::Http(404 | 410))
+        matches!(
+            self,
+            DownloadError::Credentials
+                | DownloadError::Denied
+                | DownloadError::Http(404 | 410)
+                | DownloadError::NoSum(_)
+        )
     }
 
     /// The meaning of the error of a request to this URL.

@@ -115,6 +115,7 @@ impl Line {
             DownloadError::Credentials => (REFUSED, Closed::Credentials),
             DownloadError::Denied => (REFUSED, Closed::Denied),
             DownloadError::Http(404 | 410) => (REFUSED, Closed::NoFile),
+            DownloadError::NoSum(_) => (REFUSED, Closed::NoSum),
             DownloadError::Busy { retry_after } => {
                 (retry_after.map_or(back_off(times), |wait| wait.max(BACK_OFF)), Closed::Busy)
             }

@@ -85,7 +85,7 @@ impl Site {
         // A store says 403 of a file that is not there to those who may not list it. With a secret it may be about that.
         let is_open = self.url.references().next().is_none();
         let is_absent = |error: &DownloadError| match error {
-            DownloadError::Http(404 | 410) => true,
+            DownloadError::Http(404 | 410) | DownloadError::NoSum(_) => true,
             DownloadError::Forbidden | DownloadError::Http(403) => is_open,
             _ => false,
         };
@@ -180,7 +180,11 @@ impl Site {
     /// The sum that stands beside the file.
     fn sum(&self, client: &Client, reach: &Reach, date: NaiveDate) -> Result<[u8; 32], DownloadError> {
         let text = self.url.url(date, ".sha256", &mut |reference| (reach.key)(reference))?;
-        let answer = client.ask(Method::Get, parsed(&text)?, &[])?;
+        let answer = client.ask(Method::Get, parsed(&text)?, &[]).map_err(|error| match error {
+            // The file may well be there: a 404 alone would be taken for that of the file.
+            DownloadError::Http(status @ (404 | 410)) => DownloadError::NoSum(status),
+            error => error,
+        })?;
         not_a_page(&answer)?;
         read_sum_of(answer)
     }

@@ -133,7 +133,8 @@ impl Template {
         [Some(today), before].into_iter().flatten().collect()
     }
 
-    /// The URL of a day, with every secret in it. `suffix` is put to the end of the path.
+    /// The URL of a day, with every secret in it. `suffix` is put to the end of the file's name: of the path, or of
+    /// `suffix=tar.gz` in the query, by which MaxMind's own URLs name it.
     ///
     /// # Errors
     /// That of `secret`.
@@ -155,14 +156,35 @@ impl Template {
         }
         let (path, query) = path.split_once('?').map_or((path.as_str(), None), |(path, query)| (path, Some(query)));
         let mut whole = Zeroizing::new(String::with_capacity(4096));
-        for piece in [self.scheme, &self.host, if path.is_empty() { "/" } else { path }, suffix] {
+        for piece in [self.scheme, &self.host, if path.is_empty() { "/" } else { path }] {
             whole.push_str(piece);
         }
-        for piece in query.into_iter().flat_map(|query| ["?", query]) {
-            whole.push_str(piece);
+        let in_query = query.and_then(name_in_query);
+        if in_query.is_none() {
+            whole.push_str(suffix);
+        }
+        if let Some(query) = query {
+            let (before, behind) = query.split_at(in_query.unwrap_or(query.len()));
+            let suffix = if in_query.is_some() { suffix } else { "" };
+            for piece in ["?", before, suffix, behind] {
+                whole.push_str(piece);
+            }
         }
         Ok(whole)
     }
+}
+
+/// Where the name of the file ends in a query as MaxMind has it.
+fn name_in_query(query: &str) -> Option<usize> {
+    let mut at = 0;
+    for value in query.split('&') {
+        let end = at + value.len();
+        if matches!(value, "suffix=tar.gz" | "suffix=zip") {
+            return Some(end);
+        }
+        at = end + 1;
+    }
+    None
 }
 
 fn host_alone(host: &str) -> &str {

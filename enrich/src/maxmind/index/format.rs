@@ -6,11 +6,11 @@ use crate::maxmind::record::{Flags, Record};
 use crate::maxmind::role::Fields;
 
 /// The version of the index built here.
-pub const VERSION: u32 = 5;
-/// Version 5 holds places, origins and traits of one file together, by the layouts of all vendors, in one language.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx5");
+pub const VERSION: u32 = 6;
+/// Version 6 holds places, origins and traits of one file together, by the layouts of all vendors, in one language.
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"asn_idx6");
 /// Either a place or an origin; version 2 recognizes placeholders, version 1 does not. Such an index answers until a new
-/// one is built. (Versions 3 and 4 were never released.)
+/// one is built. (Versions 3 to 5 were never released.)
 pub(super) const MAGICS_BEFORE: [u64; 2] = [u64::from_le_bytes(*b"asn_idx2"), u64::from_le_bytes(*b"asn_idx1")];
 /// Bytes before the buckets.
 pub(super) const HEADER: usize = 128;

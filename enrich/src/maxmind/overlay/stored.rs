@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::build::build;
 use super::{OVERLAYS, Overlay};
+use crate::durable::RemoveOnDrop;
 use crate::maxmind::edition::Edition;
 use crate::maxmind::generation::Generation;
 use crate::maxmind::index::IndexError;
@@ -21,7 +22,7 @@ impl Store {
         if answering().count() < 2 || answering().any(|generation| generation.language() != Some(self.language())) {
             return None;
         }
-        let named = answering().map(|generation| (generation.name(), generation.edition().role()));
+        let named = answering().map(|generation| (generation.label(), generation.edition().role()));
         Some(Overlay::path(self.root(), self.language(), named))
     }
 
@@ -58,7 +59,7 @@ impl Store {
     fn current(&self, editions: &[Edition], manifest: &Manifest) -> Vec<Generation> {
         let current = editions.iter().filter_map(|edition| {
             let info = manifest.editions.get(edition.name())?.current.as_ref()?;
-            Generation::open(&self.directory(info), edition.clone()).ok()
+            self.generation(info, edition).ok()
         });
         current.collect()
     }
@@ -76,6 +77,7 @@ fn write(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Res
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let draft = dir.join("draft");
     let _ = fs::remove_file(&draft);
+    let _litter = RemoveOnDrop(&draft);
     let open = || OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft);
     let mut out = BufWriter::with_capacity(1 << 20, open()?);
     let written = match build(generations.iter(), &mut out, breathe) {
@@ -83,11 +85,7 @@ fn write(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Res
         Err(IndexError::Io(error)) => Err(error),
         Err(_) => open().map(|_| ()),
     };
-    let renamed = written.and_then(|()| fs::rename(&draft, path)).and_then(|()| fs::File::open(dir)?.sync_all());
-    if renamed.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    renamed
+    written.and_then(|()| fs::rename(&draft, path)).and_then(|()| fs::File::open(dir)?.sync_all())
 }
 
 fn remove_others(dir: &Path, kept: Option<&Path>) {

@@ -7,7 +7,7 @@ use std::ops::BitOr;
 pub struct Flags(u16);
 
 /// In the order in which they are shown.
-const NAMES: [(Flags, &str); 9] = [
+const NAMES: [(Flags, &str); 13] = [
     (Flags::ANONYMOUS, "anonymous"),
     (Flags::VPN, "vpn"),
     (Flags::PROXY, "proxy"),
@@ -17,6 +17,10 @@ const NAMES: [(Flags, &str); 9] = [
     (Flags::HOSTING, "hosting"),
     (Flags::ANYCAST, "anycast"),
     (Flags::SATELLITE, "satellite"),
+    (Flags::EYEBALL, "eyeball"),
+    (Flags::BUSINESS, "business"),
+    (Flags::EDUCATION, "education"),
+    (Flags::GOVERNMENT, "government"),
 ];
 
 impl Flags {
@@ -40,6 +44,14 @@ impl Flags {
     pub const ANYCAST: Flags = Flags(1 << 7);
     /// Of a satellite provider.
     pub const SATELLITE: Flags = Flags(1 << 8);
+    /// Of a network that people read from: at home, on the way, by a mobile phone.
+    pub const EYEBALL: Flags = Flags(1 << 9);
+    /// Of a company's network.
+    pub const BUSINESS: Flags = Flags(1 << 10);
+    /// Of a school, a university or a library.
+    pub const EDUCATION: Flags = Flags(1 << 11);
+    /// Of a government's or an army's network.
+    pub const GOVERNMENT: Flags = Flags(1 << 12);
     /// As many sets as there can be.
     pub const SETS: usize = 1 << NAMES.len();
 

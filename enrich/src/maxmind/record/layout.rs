@@ -53,6 +53,12 @@ map_of!(
         hosting: Truth,
         anonymous: Anonymous<'de>,
         connection_type: Text<'de>,
+        // Words for the kind of network: MaxMind and DB-IP, IP2Location, IPinfo.
+        user_type: Text<'de>,
+        usage_type: Text<'de>,
+        company: Company<'de>,
+        kind = "type": Text<'de>,
+        as_type: Text<'de>,
     }
 );
 
@@ -70,7 +76,10 @@ map_of!(Traits {
     is_satellite_provider: Truth,
     is_anycast: Truth,
     connection_type: Text<'de>,
+    user_type: Text<'de>,
+    usage_type: Text<'de>,
 });
+map_of!(Company { kind = "type": Text<'de> });
 map_of!(Anonymous { is_vpn: Truth, is_proxy: Truth, is_tor: Truth, is_relay: Truth, is_res_proxy: Truth });
 map_of!(CountryMap { iso_code: Text<'de> });
 map_of!(NamedMap { names: Names<'de> });

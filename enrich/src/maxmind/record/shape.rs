@@ -146,13 +146,16 @@ impl<'de> Shape<'de> for Names<'de> {
     }
 }
 
-/// Defines a map of known keys. Each key is a field, whose value is kept where it has the shape.
+/// Defines a map of known keys. Each key is a field, whose value is kept where it has the shape; a key that is a word of Rust
+/// stands behind the field's name.
 macro_rules! map_of {
-    ($(#[$doc:meta])* $name:ident { $($key:ident: $shape:ty),* $(,)? }) => {
+    (@key $field:ident) => { stringify!($field) };
+    (@key $field:ident $key:literal) => { $key };
+    ($(#[$doc:meta])* $name:ident { $($field:ident $(= $key:literal)?: $shape:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Default)]
         pub(super) struct $name<'de> {
-            $(pub $key: Any<$shape>,)*
+            $(pub $field: Any<$shape>,)*
             pub of: std::marker::PhantomData<&'de ()>,
         }
 
@@ -161,9 +164,9 @@ macro_rules! map_of {
                 let mut all = $name::default();
                 while let Some(Any(key)) = map.next_key::<Any<Text<'de>>>()? {
                     match key.as_deref() {
-                        $(Some(stringify!($key)) => {
+                        $(Some(map_of!(@key $field $($key)?)) => {
                             let Any(value) = map.next_value::<Any<$shape>>()?;
-                            all.$key.0 = all.$key.0.or(value);
+                            all.$field.0 = all.$field.0.or(value);
                         })*
                         _ => { map.next_value::<IgnoredAny>()?; }
                     }

@@ -1,11 +1,13 @@
-//! Flags and the kind of connection, from wherever vendors keep them.
+//! Flags and the kind of connection, from wherever vendors keep them: flags in fields of their own, and in words for the kind of
+//! network.
 
 use super::flags::Flags;
 use super::layout::Layout;
 use super::shape::{Any, Truth};
 use super::{Traits, tidy};
 
-/// Reads them, and leaves the rest of the record. A flag is set where any of its paths says so.
+/// Reads them, and leaves the rest of the record. A flag is set where any of its paths says so; of the words, the first that is
+/// known counts: what an address is used for stands before what its whole AS is.
 pub(super) fn read(raw: &mut Layout<'_>) -> Traits {
     let mut flags = [
         (Flags::ANONYMOUS, &raw.is_anonymous),
@@ -49,9 +51,42 @@ pub(super) fn read(raw: &mut Layout<'_>) -> Traits {
         ];
         flags = more.into_iter().fold(flags, set);
     }
+    let flags = flags | words(raw).into_iter().find_map(flag_of).unwrap_or_default();
     let of_traits = raw.traits.0.as_mut().and_then(|traits| traits.connection_type.0.take());
     let mut connections = [raw.connection_type.0.take(), of_traits].into_iter().flatten();
     Traits { flags, connection_type: connections.find_map(|text| tidy(&text)) }
+}
+
+/// The words for the kind of network. `type` is IPinfo's only beside an ASN: other files have types of other things.
+fn words<'a>(raw: &'a Layout<'_>) -> [Option<&'a str>; 7] {
+    let traits = raw.traits.0.as_ref();
+    [
+        raw.user_type.0.as_deref(),
+        traits.and_then(|traits| traits.user_type.0.as_deref()),
+        raw.usage_type.0.as_deref(),
+        traits.and_then(|traits| traits.usage_type.0.as_deref()),
+        raw.company.0.as_ref().and_then(|company| company.kind.0.as_deref()),
+        raw.kind.0.as_deref().filter(|_| raw.asn.0.is_some()),
+        raw.as_type.0.as_deref(),
+    ]
+}
+
+/// What a word of MaxMind's and DB-IP's (`user_type`), IPinfo's (`type`) or IP2Location's (`usage_type`) says; of several behind
+/// slashes (`ISP/MOB`), all that are known. `None`: no such kind (`router`, `inactive`, `ORG`), or an unknown word.
+fn flag_of(words: Option<&str>) -> Option<Flags> {
+    const WORDS: [(Flags, &[&str]); 6] = [
+        (Flags::HOSTING, &["hosting", "content_delivery_network", "dch", "cdn"]),
+        (Flags::EYEBALL, &["residential", "isp", "cellular", "mob", "dialup", "cafe", "traveler"]),
+        (Flags::BUSINESS, &["business", "com"]),
+        (Flags::EDUCATION, &["education", "college", "school", "library", "edu", "lib"]),
+        (Flags::GOVERNMENT, &["government", "military", "gov", "mil"]),
+        // Of a browser's or a system's own maker.
+        (Flags::RELAY, &["consumer_privacy_network"]),
+    ];
+    let known = words?.split('/').map(str::trim).filter_map(|word| {
+        WORDS.iter().find(|(_, all)| all.iter().any(|one| word.eq_ignore_ascii_case(one))).map(|(flag, _)| *flag)
+    });
+    known.reduce(|flags, flag| flags | flag)
 }
 
 fn set(flags: Flags, (flag, said): (Flags, &Any<Truth>)) -> Flags {

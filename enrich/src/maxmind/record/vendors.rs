@@ -102,6 +102,57 @@ fn ip_location_db_and_iptoasn_are_flat() {
     assert_eq!(whose(&asn), (Some(13_335), org("Example CDN")));
 }
 
+fn flags(record: &Value) -> String {
+    read(record).traits.flags.names().collect::<Vec<_>>().join("+")
+}
+
+#[test]
+fn words_for_the_kind_of_network_are_flags() {
+    let kinds: [(&str, &[&str]); 7] = [
+        ("hosting", &["hosting", "content_delivery_network", "DCH", "CDN"]),
+        ("eyeball", &["residential", "cellular", "dialup", "cafe", "traveler", "isp", "ISP", "MOB", "ISP/MOB"]),
+        ("business", &["business", "COM"]),
+        ("education", &["college", "school", "library", "education", "EDU", "LIB"]),
+        ("government", &["government", "military", "GOV", "MIL"]),
+        ("relay", &["consumer_privacy_network"]),
+        ("", &["router", "search_engine_spider", "inactive", "ORG", "SES", "RSV", "-", "", "/", "hos"]),
+    ];
+    for (wanted, words) in kinds {
+        for word in words {
+            for spelling in [word.to_string(), word.to_uppercase(), word.to_lowercase(), format!(" {word} ")] {
+                for record in [
+                    // MaxMind Enterprise and DB-IP; IP2Location; IPinfo's files of AS, of companies, and of several things.
+                    json!({ "traits": { "user_type": spelling } }),
+                    json!({ "user_type": spelling }),
+                    json!({ "usage_type": spelling }),
+                    json!({ "traits": { "usage_type": spelling } }),
+                    json!({ "asn": "AS64500", "name": "Net", "type": spelling }),
+                    json!({ "company": { "name": "Net", "type": spelling } }),
+                    json!({ "asn": "AS64500", "as_name": "Net", "as_type": spelling }),
+                ] {
+                    assert_eq!(flags(&record), wanted, "{record}");
+                }
+            }
+        }
+    }
+    for (record, wanted) in [
+        (json!({ "usage_type": "DCH/CDN" }), "hosting"),
+        (json!({ "usage_type": "DCH/SES" }), "hosting"),
+        (json!({ "usage_type": "COM/ISP" }), "eyeball+business"),
+        // A company's network inside a provider's AS; where the nearer word says nothing, the AS's counts.
+        (json!({ "asn": "AS64500", "type": "education", "as_type": "isp" }), "education"),
+        (json!({ "asn": "AS64500", "type": "inactive", "as_type": "isp" }), "eyeball"),
+        (json!({ "traits": { "user_type": "hosting" }, "as_type": "isp" }), "hosting"),
+        (json!({ "hosting": true, "vpn": true, "as_type": "isp" }), "vpn+hosting+eyeball"),
+        // Of other things, and of other types.
+        (json!({ "type": "business" }), ""),
+        (json!({ "company": "hosting", "user_type": ["hosting"], "usage_type": 1, "as_type": { "type": "isp" } }), ""),
+        (json!({ "company": { "type": ["hosting"] }, "traits": { "user_type": true } }), ""),
+    ] {
+        assert_eq!(flags(&record), wanted, "{record}");
+    }
+}
+
 #[test]
 fn paths_are_tried_in_their_order() {
     let all = json!({

@@ -35,7 +35,7 @@ pub struct Update {
     pub lists: Vec<Site>,
     /// Looks up the references of those, and of the proxy.
     pub resolver: Resolver,
-    /// The editions in use, and the build time of each installed one.
+    /// The editions in use, and the build time of each installed one, as far as it can be true.
     pub editions: Vec<(Edition, Option<Micros>)>,
     /// Further trusted certificates (PEM), for the other sources.
     pub ca_file: Option<PathBuf>,

@@ -359,6 +359,24 @@ fn a_sum_beside_the_file_is_compared_and_spares_downloads() {
 }
 
 #[test]
+fn a_sum_stands_where_maxmind_has_it_and_its_absence_is_told() {
+    let sum: String = Sha256::digest(gz(&database("x"))).iter().map(|byte| format!("{byte:02x}")).collect();
+    let fake = Fake::start(move |seen| match seen.target.as_str() {
+        "/a/download?suffix=tar.gz.sha256" => Reply::new(200, &[], format!("{sum}  a.tar.gz\n")),
+        "/a/download?suffix=tar.gz" | "/b.gz" => Reply::new(200, &[], gz(&database("x"))),
+        _ => Reply::new(404, &[], ""),
+    });
+    let bench = Bench::new(&fake);
+    let url = fake.url("localhost");
+    assert_eq!(bench.run(&format!("a={url}/a/download?suffix=tar.gz#sha256"), NOON), "Downloaded");
+    let without = format!("b={url}/b.gz#sha256");
+    let told = "the server answers with status 404 for the SHA-256 sum beside the file; Some(1440)";
+    assert_eq!(bench.run(&without, NOON), told);
+    assert_eq!(bench.run(&without, NOON + 1), "NoSum");
+    assert_eq!(bench.file("b"), None);
+}
+
+#[test]
 fn each_source_has_its_own_schedule_and_stands_for_itself() {
     let fake = Fake::start(|seen| match seen.target.as_str() {
         "/broken" => Reply::new(500, &[], ""),

@@ -30,7 +30,18 @@ fn places_are_filled_and_secrets_escaped() {
     ] {
         assert_eq!(url(text, at, ""), filled);
     }
-    assert_eq!(url("https://a.example/x.gz?a=b", at, ".sha256"), "https://a.example/x.gz.sha256?a=b");
+    for (text, filled) in [
+        ("https://a.example", "https://a.example/.sha256"),
+        ("https://a.example/x.gz?a=b", "https://a.example/x.gz.sha256?a=b"),
+        ("https://a.example/x.gz?suffix=b", "https://a.example/x.gz.sha256?suffix=b"),
+        // MaxMind's.
+        ("https://a.example/x/download?suffix=tar.gz", "https://a.example/x/download?suffix=tar.gz.sha256"),
+        ("https://a.example/d?suffix=zip&date={year}", "https://a.example/d?suffix=zip.sha256&date=2026"),
+        ("https://a.example/d?a=b&suffix=tar.gz", "https://a.example/d?a=b&suffix=tar.gz.sha256"),
+    ] {
+        assert_eq!(url(text, at, ".sha256"), filled);
+    }
+    assert_eq!(url("https://a.example/d?suffix=tar.gz&a", at, ""), "https://a.example/d?suffix=tar.gz&a");
     assert_eq!(Template::parse("https://x:{secret:env:A}@a.example:1/b").unwrap().host(), "a.example:1");
 }
 
