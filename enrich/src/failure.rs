@@ -25,6 +25,9 @@ pub struct Failure {
 pub enum FailureKind {
     /// The network or the source is in trouble: the same question may be answered later.
     Transient,
+    /// The same, and nothing of the question left this server: no name, no connection, a file or a secret that is missing.
+    /// It costs no quota.
+    Unsent,
     /// The source does not accept the credentials: no question will be answered until they change.
     Unauthorized,
     /// The source's quota is used up.
@@ -49,6 +52,11 @@ impl Failure {
         Failure::new(FailureKind::Transient, reason)
     }
 
+    /// See [`FailureKind::Unsent`].
+    pub fn unsent(reason: impl AsRef<str>) -> Failure {
+        Failure::new(FailureKind::Unsent, reason)
+    }
+
     /// See [`FailureKind::Permanent`].
     pub fn permanent(reason: impl AsRef<str>) -> Failure {
         Failure::new(FailureKind::Permanent, reason)
@@ -64,9 +72,14 @@ impl Failure {
         self.kind == FailureKind::Withheld
     }
 
+    /// Whether it is known that nothing of the question left this server.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self.kind, FailureKind::Unsent | FailureKind::Withheld)
+    }
+
     /// Whether the same question may be asked again soon.
     pub fn is_transient(&self) -> bool {
-        self.kind == FailureKind::Transient
+        matches!(self.kind, FailureKind::Transient | FailureKind::Unsent)
     }
 }
 

@@ -27,10 +27,19 @@ pub enum Freshness {
     Stale,
 }
 
-/// Whether MaxMind's answer of that time is from before the files that answer now. All times are of one clock, in
-/// microseconds.
-pub fn maxmind_is_fresh(answered: Option<i64>, stale_before: i64) -> bool {
-    answered.is_some_and(|at| at >= stale_before)
+/// Whether what a row says of MaxMind is what the files of now say: its answer is not from before them (`stale_before`; `None`:
+/// there is no file), or nothing could answer then and nothing can now. All times are of one clock, in microseconds.
+pub fn maxmind_is_fresh<'a>(
+    answered: Option<i64>,
+    status: impl FnOnce() -> &'a [u8],
+    stale_before: Option<i64>,
+) -> bool {
+    match (answered, stale_before) {
+        (Some(at), Some(before)) => at >= before,
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        (None, None) => status() == Status::Unavailable.as_str().as_bytes(),
+    }
 }
 
 /// How far ahead of the clock an answer may be dated, in microseconds: more says that the clock was wrong then.
@@ -125,7 +134,16 @@ mod tests {
 
     #[test]
     fn maxmind_is_fresh_from_the_moment_of_the_install_on() {
-        assert!(maxmind_is_fresh(Some(5), 5) && !maxmind_is_fresh(Some(4), 5) && !maxmind_is_fresh(None, i64::MIN));
+        let is_fresh = |answered, status: &'static [u8], before| maxmind_is_fresh(answered, || status, before);
+        assert!(is_fresh(Some(5), b"found", Some(5)) && !is_fresh(Some(4), b"found", Some(5)));
+        assert!(!is_fresh(None, b"unavailable", Some(i64::MIN)), "a file can answer now");
+    }
+
+    #[test]
+    fn without_any_file_nothing_newer_can_be_said() {
+        let is_fresh = |answered, status: &'static [u8]| maxmind_is_fresh(answered, || status, None);
+        assert!(is_fresh(Some(5), b"found") && is_fresh(None, b"unavailable"));
+        assert!(!is_fresh(None, b"pending"), "nobody has looked at this row");
     }
 
     #[test]

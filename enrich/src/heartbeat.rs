@@ -1,4 +1,5 @@
-//! Whether a process that shows in each of its turns that it works still does: the launcher, which turns once a second.
+//! Whether a process that shows in each of its turns that it works still does: the launcher, which turns once a second, and
+//! the workers, which turn every few seconds.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ const IMPORT: Duration = Duration::from_secs(600);
 pub struct Heartbeat {
     /// It is among the server's processes.
     pub runs: bool,
-    /// It is importing files.
+    /// It is importing files, or a worker is within a step of its work.
     pub imports: bool,
     /// How long ago it last showed that it works, or the server started, whichever was later.
     pub silent: Duration,

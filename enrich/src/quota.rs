@@ -13,6 +13,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Micros;
 
 pub mod shared;
@@ -31,7 +33,8 @@ const MIN_CLOSED: Duration = Duration::from_secs(1);
 const FIRST_STEP: Duration = Duration::from_secs(60);
 
 /// The window of a quota.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Window {
     /// From midnight UTC.
     Day,

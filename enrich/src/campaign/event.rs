@@ -6,7 +6,7 @@ use super::batch::{CymruBatch, GreyNoiseBatch, NotDue, Refusal, Written};
 use super::claim::{Claim, Found};
 use super::given::Settings;
 use super::ticket::Ticket;
-use crate::cymru::answer::Answer;
+use crate::cymru::answer::{Answer, StoredName};
 use crate::fetcher::{Outcome, Request};
 use crate::greynoise::Verdict;
 use crate::quota::Ledger;
@@ -82,7 +82,7 @@ pub enum Event {
     /// The result of a [`Claim`]; `None`: it failed.
     Claimed(Claim, Option<Found>),
     /// The names of AS in the table.
-    NamesFound(Vec<(u32, Option<String>)>),
+    NamesFound(Vec<StoredName>),
     /// The result of a batch.
     CymruWritten(CymruBatch, Written<Answer>),
     /// The result of a batch.

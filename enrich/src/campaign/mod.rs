@@ -62,6 +62,7 @@ use self::ticket::Ticket;
 use self::unskip::Unskip;
 use crate::fetcher::gate::{Gate, Leave};
 use crate::fetcher::{Outcome, Request};
+use crate::quota::Ledger;
 use crate::schedule::Schedule;
 use crate::source::{Source, SourceSet};
 use crate::time::Micros;
@@ -213,6 +214,9 @@ impl Campaign {
         // A new key may stand where the reference has always pointed to.
         self.read_key(given, out);
         self.greynoise.reopen();
+        if before.greynoise_window != now.greynoise_window {
+            self.greynoise.forget_ledger();
+        }
         // Before all other effects: requests in the network thread are sent next.
         self.reconfigure(given, out);
         self.cymru.heed(given);
@@ -363,6 +367,11 @@ impl Campaign {
             Source::GreyNoise => self.greynoise.standing(given),
             _ => self.cymru.standing(given),
         }
+    }
+
+    /// The ledger of GreyNoise's quota, once it was read.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.greynoise.ledger()
     }
 
     /// How a way to Team Cymru stands.

@@ -6,6 +6,7 @@ use ipnetwork::IpNetwork;
 
 use super::rounds::scope;
 use super::{Announcement, Origin};
+use crate::time::Micros;
 
 /// The stored parts of an answer that covers an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub struct Answer {
     pub country: Option<String>,
     /// Name of the AS, once it is known.
     pub org: Option<String>,
+    /// When it was given, where it comes from the answers that are kept by network; `None`: just now. Dated by its use, it
+    /// would stay valid twice as long.
+    pub answered_at: Option<Micros>,
 }
 
 impl Answer {
@@ -28,8 +32,20 @@ impl Answer {
             network: announcement.map(|a| a.prefix),
             country: announcement.and_then(|a| a.country.clone()),
             org: announcement.and_then(|a| a.as_name.clone()),
+            answered_at: None,
         }
     }
+}
+
+/// What is stored of an AS that Team Cymru was asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredName {
+    /// Its number.
+    pub asn: u32,
+    /// Its name; `None`: Team Cymru gave none.
+    pub name: Option<String>,
+    /// It was asked about not too long ago.
+    pub is_fresh: bool,
 }
 
 /// One network and its answer.

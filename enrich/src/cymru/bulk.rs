@@ -4,7 +4,6 @@
 //! while it still receives questions: a client that writes everything first fills both socket buffers and hangs.
 //! Nothing the server sends can take more than bounded memory and time.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,12 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::lines::Lines;
+use self::received::Received;
 use super::Origin;
-use super::grammar::{self, Tally};
 use crate::failure::Failure;
 
 mod lines;
+mod received;
 #[cfg(test)]
 mod tests;
 
@@ -60,8 +59,16 @@ pub struct Reply {
     pub failure: Option<Failure>,
 }
 
+/// How a session ended whose question went out whole.
+enum End {
+    /// The server closed the connection, at the end of a line.
+    Closed,
+    /// Nothing more came, after the end of a line.
+    Silent,
+}
+
 /// Asks `server` (`host:port`) about `asked`, which are effective addresses of public classes. An answer that
-/// came before a failure is kept.
+/// came before a failure is kept, if all of its rows have come.
 pub async fn ask(server: &str, asked: &[IpAddr], limits: Limits) -> Reply {
     ask_about(server, asked, limits, &|_| true).await
 }
@@ -73,30 +80,38 @@ pub async fn ask_about(
     limits: Limits,
     may_be_told: &(dyn Fn(IpAddr) -> bool + Sync),
 ) -> Reply {
-    let mut tallies: HashMap<IpAddr, Tally> = asked.iter().map(|ip| (*ip, Tally::new(*ip))).collect();
+    let mut received = Received::about(asked);
     let deadline = Instant::now() + limits.overall;
     let mut question = Question { left: asked, withheld: Vec::new(), may_be_told };
     if !asked.iter().any(|ip| may_be_told(*ip)) {
         return Reply { answers: Vec::new(), withheld: asked.to_vec(), failure: None };
     }
-    let session = session(server, &mut question, limits.progress, &mut tallies);
+    let session = session(server, &mut question, limits.progress, &mut received);
     let ended = timeout_at(deadline, session)
         .await
         .unwrap_or_else(|_| Err(Failure::transient("whois: the reply took too long")));
     let withheld = question.withheld;
-    let mut answers = Vec::new();
-    for ip in asked {
-        // Removed, so that an address asked about twice is answered once.
-        if let Some(origin) = tallies.remove(ip).and_then(Tally::origin) {
-            answers.push((*ip, origin));
-        }
+    received.leave_out(&withheld);
+    let is_whole = received.is_whole();
+    let had_rows = received.has_rows();
+    // A server that has said everything, and does not hang up, has answered.
+    let ended = match ended {
+        Ok(End::Silent) if !is_whole => Err(stalled()),
+        ended => ended,
+    };
+    // The rows of one address come one after the other, and an end of the connection may look as intended: those of the
+    // last address may be cut, and what came of them may not be its longest prefix. It is asked about again.
+    if !is_whole || ended.is_err() {
+        received.drop_last();
     }
+    let answers = received.answers(asked);
     let failure = match ended {
         Err(failure) => Some(failure),
-        Ok(()) if answers.is_empty() && withheld.len() < asked.len() => {
+        Ok(_) if answers.is_empty() && had_rows => Some(cut()),
+        Ok(_) if answers.is_empty() && withheld.len() < asked.len() => {
             Some(Failure::transient("whois: the reply has no row for any address asked"))
         }
-        Ok(()) => None,
+        Ok(_) => None,
     };
     Reply { answers, withheld, failure }
 }
@@ -136,15 +151,14 @@ async fn session(
     server: &str,
     question: &mut Question<'_>,
     progress: Duration,
-    tallies: &mut HashMap<IpAddr, Tally>,
-) -> Result<(), Failure> {
+    received: &mut Received,
+) -> Result<End, Failure> {
     let stream = connect(server, progress).await?;
     let (mut reader, mut writer) = stream.into_split();
     let asked = question.left.len();
     let mut write = std::pin::pin!(send_all(&mut writer, question, progress));
     let mut written = false;
 
-    let mut lines = Lines::default();
     let mut left = BYTES_BASE + BYTES_PER_ADDRESS * asked as u64;
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -161,15 +175,19 @@ async fn session(
                 written = true;
                 continue;
             }
-            read = read => read.map_err(|_| stalled())?.map_err(|error| Failure::transient(format!("whois: {error}")))?,
+            read = read => match read {
+                Ok(read) => read.map_err(|error| Failure::transient(format!("whois: {error}")))?,
+                Err(_) if received.is_between() => return Ok(End::Silent),
+                Err(_) => return Err(stalled()),
+            },
         };
         if count == 0 {
-            return match lines.is_between() && written {
-                true => Ok(()),
-                false => Err(Failure::transient("whois: the reply was cut")),
+            return match received.is_between() && written {
+                true => Ok(End::Closed),
+                false => Err(cut()),
             };
         }
-        lines.feed(&buffer[..count], |line| grammar::bulk_line(line, |ip| tallies.get_mut(&ip)));
+        received.take(&buffer[..count]);
         left = left
             .checked_sub(count as u64)
             .ok_or_else(|| Failure::transient("whois: the reply is far longer than the question asks for"))?;
@@ -235,6 +253,10 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8], progress
         }
     }
     Ok(())
+}
+
+fn cut() -> Failure {
+    Failure::transient("whois: the reply was cut")
 }
 
 fn stalled() -> Failure {

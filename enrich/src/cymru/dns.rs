@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ProtocolConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::tcp::TcpClientStream;
 use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
@@ -163,7 +164,7 @@ impl Server {
         let pool = |protocols: &[ProtocolConfig]| {
             let tls = TlsConfig::new().map_err(|error| failure(&error))?;
             let context = Arc::new(PoolContext::new(options.clone(), tls));
-            let provider = OneDatagram(TokioRuntimeProvider::default());
+            let provider = OneDatagram { runtime: TokioRuntimeProvider::default(), server };
             Ok::<_, Failure>(NameServerPool::from_config([name_server(server, protocols)], context, provider))
         };
         Ok(Server {
@@ -375,9 +376,13 @@ fn name_server(server: SocketAddr, protocols: &[ProtocolConfig]) -> NameServerCo
 }
 
 /// Opens connections that send one datagram a query. The library's own would send up to two more, a third of a second
-/// apart, to a server that is slow or down, independent of the configured pace.
+/// apart, to a server that is slow or down, independent of the configured pace. And it takes an address without its
+/// scope: a link-local one leads nowhere then.
 #[derive(Clone)]
-struct OneDatagram(TokioRuntimeProvider);
+struct OneDatagram {
+    runtime: TokioRuntimeProvider,
+    server: SocketAddr,
+}
 
 impl ConnectionProvider for OneDatagram {
     type Conn = DnsExchange<TokioRuntimeProvider>;
@@ -386,21 +391,27 @@ impl ConnectionProvider for OneDatagram {
 
     fn new_connection(
         &self,
-        ip: IpAddr,
+        _: IpAddr,
         config: &ConnectionConfig,
         cx: &PoolContext,
     ) -> Result<Self::FutureConn, NetError> {
-        if config.protocol != ProtocolConfig::Udp {
-            return self.0.new_connection(ip, config, cx);
+        let (server, runtime) = (self.server, self.runtime.clone());
+        match config.protocol {
+            ProtocolConfig::Udp => {
+                let exchange = UdpClientStream::builder(server, runtime)
+                    .with_timeout(Some(cx.options.timeout))
+                    .with_max_retries(1)
+                    .exchange();
+                Ok(Box::pin(std::future::ready(Ok(exchange))))
+            }
+            ProtocolConfig::Tcp => {
+                let (timeout, most) = (cx.options.timeout, cx.options.max_active_requests);
+                Ok(Box::pin(TcpClientStream::exchange(server, config.bind_addr, timeout, Some(most), runtime)))
+            }
         }
-        let exchange = UdpClientStream::builder(SocketAddr::new(ip, config.port), self.0.clone())
-            .with_timeout(Some(cx.options.timeout))
-            .with_max_retries(1)
-            .exchange();
-        Ok(Box::pin(std::future::ready(Ok(exchange))))
     }
 
     fn runtime_provider(&self) -> &TokioRuntimeProvider {
-        &self.0
+        &self.runtime
     }
 }

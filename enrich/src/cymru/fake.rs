@@ -61,7 +61,12 @@ pub struct Dns {
 
 impl Dns {
     pub fn start(answer: impl Fn(&Seen) -> Say + Send + Sync + 'static) -> Dns {
-        let (udp, tcp) = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+        Dns::at("127.0.0.1:0".parse().unwrap(), answer)
+    }
+
+    /// At an address of this machine.
+    pub fn at(address: SocketAddr, answer: impl Fn(&Seen) -> Say + Send + Sync + 'static) -> Dns {
+        let (udp, tcp) = std::iter::repeat_with(|| UdpSocket::bind(address).unwrap())
             .find_map(|udp| Some((TcpListener::bind(udp.local_addr().unwrap()).ok()?, udp)))
             .map(|(tcp, udp)| (udp, tcp))
             .unwrap();

@@ -81,6 +81,11 @@ impl Tally {
         }
     }
 
+    /// Whether anything taken in was an answer.
+    pub fn is_answered(&self) -> bool {
+        self.negative || !self.announcements.is_empty()
+    }
+
     /// The answer, or `None` where nothing taken in was one.
     pub fn origin(self) -> Option<Origin> {
         let Tally { mut announcements, negative, .. } = self;

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -18,8 +18,7 @@ const PORT: u16 = 53;
 pub fn name_servers(text: &str) -> Vec<SocketAddr> {
     let address = |line: &str| {
         let mut words = line.split_ascii_whitespace();
-        let address: IpAddr = (words.next() == Some("nameserver")).then(|| words.next())??.parse().ok()?;
-        Some(SocketAddr::new(address, PORT))
+        server((words.next() == Some("nameserver")).then(|| words.next())??)
     };
     let mut servers: Vec<SocketAddr> = Vec::new();
     for server in text.lines().filter_map(address) {
@@ -32,6 +31,28 @@ pub fn name_servers(text: &str) -> Vec<SocketAddr> {
         servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
     }
     servers
+}
+
+/// A name server: an address, and behind a `%` the interface that a link-local one is reached by, by its name or its
+/// number. Router advertisements name such ones, in networks with IPv6 alone no others.
+fn server(word: &str) -> Option<SocketAddr> {
+    let Some((address, scope)) = word.split_once('%') else {
+        return Some(SocketAddr::new(word.parse().ok()?, PORT));
+    };
+    let address: Ipv6Addr = address.parse().ok()?;
+    let number = match scope.parse() {
+        Ok(number) => Some(number),
+        Err(_) => interface(word),
+    };
+    // An address that needs none is a server without it, as the system's library has it.
+    let number = if address.is_unicast_link_local() { number? } else { number.unwrap_or(0) };
+    Some(SocketAddrV6::new(address, PORT, 0, number).into())
+}
+
+/// The number of the interface that stands behind an address, by the system's library: it reads the text, and asks nobody.
+fn interface(word: &str) -> Option<u32> {
+    let mut found = (word, PORT).to_socket_addrs().ok()?;
+    found.find_map(|found| if let SocketAddr::V6(found) = found { Some(found.scope_id()) } else { None })
 }
 
 /// The name servers of a file. Without a file, those of an empty one.
@@ -74,6 +95,13 @@ mod tests {
     }
 
     #[test]
+    fn a_link_local_server_keeps_its_interface() {
+        // The loopback's is the first one in every network namespace.
+        assert_eq!(of("nameserver fe80::1%lo\nnameserver fe80::1%7\n"), ["[fe80::1%1]:53", "[fe80::1%7]:53"]);
+        assert_eq!(of("nameserver 2001:db8::1%no-such-one"), ["[2001:db8::1]:53"]);
+    }
+
+    #[test]
     fn no_other_line_costs_a_server() {
         for line in [
             "search -bad-.example",
@@ -83,7 +111,9 @@ mod tests {
             "sortlist 1.2.3.4/bad",
             "nameserver",
             "nameserver resolver.example",
-            "nameserver fe80::1%eth0",
+            "nameserver fe80::1%no-such-one",
+            "nameserver fe80::1%",
+            "nameserver 10.0.0.2%lo",
             "lookup file bind",
             "\u{0}",
         ] {

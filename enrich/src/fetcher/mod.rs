@@ -69,7 +69,7 @@ impl Fetcher {
         if let Err(unsent) = self.messages.send(Message::Ask(request))
             && let Message::Ask(request) = unsent.0
         {
-            let failure = Failure::transient("the network thread has ended");
+            let failure = Failure::unsent("the network thread has ended");
             self.outcomes.push(Outcome::failed(request, failure), None);
         }
     }

@@ -182,7 +182,7 @@ impl Network {
         clock.time(bulk::ask_about(&setup.config.whois, asked, limits, &may_be_told)).await
     }
 
-    /// One attempt only: each may count against the quota, so the code with the ledger decides about the next.
+    /// One attempt only: each that leaves may count against the quota, so the code with the ledger decides about the next.
     async fn scanner(&self, ip: Ipv4Addr, submitted: &Setup, clock: &Clock) -> Result<Verdict, Failure> {
         let _permit = permit(self.scanner.acquire().await)?;
         let setup = self.turn(|gate| gate.greynoise(ip.into()), |setup| &setup.scanner_pace).await?;
@@ -192,7 +192,7 @@ impl Network {
         }
         let ask = move |setup: Arc<Setup>| {
             // A wrong setting says nothing about this address: once it is fixed, the address is asked about.
-            let client = setup.client_blocking().map_err(|failure| Failure::transient(failure.reason))?;
+            let client = setup.client_blocking().map_err(|failure| Failure::unsent(failure.reason))?;
             let answer = client.ask(ip);
             if answer.as_ref().is_err_and(Failure::is_transient) {
                 setup.doubt_client();

@@ -12,7 +12,7 @@ use ureq::http::{HeaderValue, Uri};
 
 use super::{MAX_BODY, Verdict, parse};
 use crate::failure::{Failure, FailureKind};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, sent};
 use crate::secrets::Secret;
 use crate::time::Micros;
 use crate::{tls, url};
@@ -54,17 +54,22 @@ impl Client {
     /// Asks for one address.
     ///
     /// # Errors
-    /// As [`parse`] says; `Transient` also where no answer came.
+    /// As [`parse`] says; `Transient` also where no answer came, and `Unsent` where the question did not leave.
     pub fn ask(&self, ip: Ipv4Addr) -> Result<Verdict, Failure> {
-        let url: Uri =
-            format!("{}/v3/community/{ip}", self.base).parse().map_err(|_| permanent("greynoise_url is too long"))?;
+        let url: Uri = format!("{}/v3/community/{ip}", self.base)
+            .parse()
+            .map_err(|_| Failure::unsent("greynoise_url is too long"))?;
         let failed = |error: &ureq::Error| tls::failure_at(error, &url, self.proxy.as_ref());
         let mut request = self.agent.get(&url);
         request = request.header(ACCEPT, "application/json");
         if let Some(key) = &self.key {
             request = request.header("key", key);
         }
-        let response = request.call().map_err(|error| failed(&error))?;
+        let (response, is_sent) = sent::watched(|| request.call());
+        let response = response.map_err(|error| match failed(&error) {
+            failure if is_sent => failure,
+            failure => Failure { kind: FailureKind::Unsent, ..failure },
+        })?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         // One byte more than is allowed, to see that there is more; the rest is not read, and the connection is closed.

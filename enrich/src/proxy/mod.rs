@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `exempt` | `no_proxy`: the hosts that are asked directly |
+//! | [`sent`] | whether a request left this server |
 //! | [`tunnel`] | the connection to the proxy, within limits |
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::secrets::{Environment, Reference, Secret, SecretError};
 use crate::url;
 
 mod exempt;
+pub(crate) mod sent;
 pub(crate) mod tunnel;
 
 #[cfg(test)]

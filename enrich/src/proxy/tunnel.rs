@@ -16,6 +16,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error};
 
+use super::sent::Watched;
 use super::{Place, Proxy};
 
 /// An answer to CONNECT has a few lines.
@@ -52,7 +53,7 @@ pub(crate) enum ProxyError {
 /// An agent that connects as `proxy` says.
 pub(crate) fn agent(config: Config, proxy: Option<Proxy>) -> Agent {
     let proxy = proxy.map(Arc::new);
-    let connector = Tunnel(proxy.clone()).chain(RustlsConnector::default());
+    let connector = Tunnel(proxy.clone()).chain(RustlsConnector::default()).chain(Watched);
     Agent::with_parts(config, connector, Names(proxy, DefaultResolver::default()))
 }
 

@@ -1,18 +1,25 @@
 //! Names of autonomous systems. An answer over DNS has none: it waits here until the AS itself was asked about, so that
 //! its row is written once. A bulk answer has a name; its registration is asked about later, when no other question is
-//! open.
+//! open. A name is asked for again when it is as old as an answer may become; until the new one is there, it serves.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod numbers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use self::numbers::Numbers;
 use crate::cymru::AsName;
+use crate::cymru::answer::{Answer, StoredName};
 use crate::failure::Failure;
 use crate::fetcher::Request;
 
-use crate::cymru::answer::Answer;
-
 /// Names that are kept in memory; beyond, all are forgotten and read again from the table.
 const KEPT: usize = 100_000;
+/// How long they are kept: the table knows which of them are too old.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 /// Questions about AS in flight.
 const IN_FLIGHT: usize = 32;
 
@@ -20,10 +27,18 @@ const IN_FLIGHT: usize = 32;
 #[derive(Debug, Default)]
 pub struct Names {
     known: HashMap<u32, Option<String>>,
+    /// Names that are too old, for as long as there are no newer ones.
+    old: HashMap<u32, String>,
+    /// When all were forgotten for the last time.
+    forgotten: Duration,
     waiting: HashMap<u32, Vec<(IpAddr, Answer)>>,
     /// To be asked about: with answers waiting, and without.
-    wanted: VecDeque<u32>,
-    details: VecDeque<u32>,
+    wanted: Numbers,
+    details: Numbers,
+    /// Of those with answers waiting: looked for in the table, which may have a name that serves if asking fails.
+    checked: HashSet<u32>,
+    /// Named by a bulk answer; the table may have the rest.
+    unchecked: Numbers,
     asked: HashSet<u32>,
     /// To be written down.
     pub learned: Vec<AsName>,
@@ -38,33 +53,62 @@ impl Names {
             return Some((ip, answer));
         }
         self.waiting.entry(asn).or_default().push((ip, answer));
-        if !self.asked.contains(&asn) && !self.wanted.contains(&asn) {
-            self.wanted.push_back(asn);
+        if !self.asked.contains(&asn) {
+            self.wanted.push(asn);
         }
         None
     }
 
-    /// AS with answers waiting that the table may know.
+    /// Forgets names that have been in memory for a while.
+    pub fn age(&mut self, now: Duration) {
+        if now.saturating_sub(self.forgotten) >= FORGOTTEN_AFTER {
+            self.forgotten = now;
+            self.known.clear();
+            // Those of answers that wait are still needed.
+            self.old.retain(|asn, _| self.waiting.contains_key(asn));
+        }
+    }
+
+    /// AS that the table may know: those with answers waiting, and those named by a bulk answer.
     pub fn unknown(&self) -> Vec<u32> {
-        self.wanted.iter().copied().collect()
+        self.wanted.iter().chain(self.unchecked.iter()).collect()
+    }
+
+    /// Whether the table was not asked yet about one of them.
+    pub fn looks_up(&self) -> bool {
+        !self.unchecked.is_empty() || self.wanted.iter().any(|asn| !self.checked.contains(&asn))
     }
 
     /// The names in the table; returns the answers that waited for them.
-    pub fn found(&mut self, names: Vec<(u32, Option<String>)>) -> Vec<(IpAddr, Answer)> {
+    pub fn found(&mut self, stored: Vec<StoredName>) -> Vec<(IpAddr, Answer)> {
         let mut ready = Vec::new();
-        for (asn, name) in names {
-            self.wanted.retain(|wanted| *wanted != asn);
-            ready.extend(self.learn(asn, name));
+        for StoredName { asn, name, is_fresh } in stored {
+            if !is_fresh {
+                self.old.extend(name.map(|name| (asn, name)));
+                continue;
+            }
+            self.details.remove(asn);
+            // The name of a bulk answer is newer.
+            if !self.unchecked.remove(asn) {
+                self.wanted.remove(asn);
+                ready.extend(self.learn(asn, name));
+            }
+        }
+        self.checked.extend(self.wanted.iter());
+        while let Some(asn) = self.unchecked.pop() {
+            self.details.push(asn);
         }
         ready
     }
 
     /// A name that came with an answer of a bulk session. Gives back the answers that waited for it.
     pub fn came_along(&mut self, asn: u32, name: &str) -> Vec<(IpAddr, Answer)> {
-        if self.known.contains_key(&asn) {
-            return Vec::new();
+        match self.known.get(&asn) {
+            Some(known) if known.as_deref() == Some(name) => return Vec::new(),
+            Some(_) => {}
+            None => self.unchecked.push(asn),
         }
-        self.details.push_back(asn);
+        self.wanted.remove(asn);
         self.learn(asn, Some(name.to_owned()))
     }
 
@@ -75,14 +119,16 @@ impl Names {
         match result {
             Ok(about) => {
                 let about = about.unwrap_or(unnamed);
-                let name = about.name.clone().or_else(|| self.known.get(&asn).cloned().flatten());
+                let known = || self.known.get(&asn).cloned().flatten().or_else(|| self.old.get(&asn).cloned());
+                let name = about.name.clone().or_else(known);
                 self.learned.push(about);
+                self.wanted.remove(asn);
+                self.details.remove(asn);
+                self.unchecked.remove(asn);
                 self.learn(asn, name)
             }
-            // Never sent.
-            Err(failure) if failure.is_withheld() => self.waiting.remove(&asn).unwrap_or_default(),
-            // Asked again with the next address of this AS; its ASN is not held back for the name.
-            Err(_) => self.waiting.remove(&asn).unwrap_or_default(),
+            // Never sent; or asked again with the next address of this AS: its ASN is not held back for the name.
+            Err(_) => self.give_back(asn),
         }
     }
 
@@ -90,7 +136,7 @@ impl Names {
     pub fn ask(&mut self, most: usize) -> Vec<Request> {
         let mut requests = Vec::new();
         while self.asked.len() < IN_FLIGHT && requests.len() < most {
-            let Some(asn) = self.wanted.pop_front().or_else(|| self.details.pop_front()) else { break };
+            let Some(asn) = self.next() else { break };
             if self.asked.insert(asn) {
                 requests.push(Request::AsName(asn));
             }
@@ -98,28 +144,46 @@ impl Names {
         requests
     }
 
+    fn next(&mut self) -> Option<u32> {
+        let Some(asn) = self.wanted.iter().find(|asn| self.checked.contains(asn)) else { return self.details.pop() };
+        self.wanted.remove(asn);
+        self.details.remove(asn);
+        Some(asn)
+    }
+
     /// A question that was never sent.
     pub fn lose(&mut self, asn: u32) {
         if self.asked.remove(&asn) {
-            self.wanted.push_back(asn);
+            self.wanted.push(asn);
         }
     }
 
-    /// No more questions are asked.
-    pub fn forget(&mut self) {
+    /// No more questions are asked: returns the waiting answers as they are.
+    pub fn forget(&mut self) -> Vec<(IpAddr, Answer)> {
+        self.checked.extend(self.wanted.iter());
+        let ready = self.release();
         self.wanted.clear();
         self.details.clear();
+        self.unchecked.clear();
+        ready
     }
 
-    /// No question can be asked now: returns the waiting answers as they are. Names are asked about later.
+    /// No question can be asked now: returns the waiting answers as they are, with a name that is too old if the table has
+    /// one. Names are asked about later.
     pub fn release(&mut self) -> Vec<(IpAddr, Answer)> {
-        self.details.extend(self.wanted.drain(..));
-        self.waiting.drain().flat_map(|(_, answers)| answers).collect()
+        let wanted: Vec<u32> = self.wanted.iter().collect();
+        self.wanted.clear();
+        for asn in wanted {
+            // What was not looked for yet is, in the next turn.
+            (if self.checked.contains(&asn) { &mut self.details } else { &mut self.wanted }).push(asn);
+        }
+        let waiting: Vec<u32> = self.waiting.keys().copied().filter(|asn| !self.wanted.contains(*asn)).collect();
+        waiting.into_iter().flat_map(|asn| self.give_back(asn)).collect()
     }
 
     /// Whether there is anything to ask.
     pub fn wants(&self) -> bool {
-        !(self.wanted.is_empty() && self.details.is_empty())
+        !self.details.is_empty() || self.wanted.iter().any(|asn| self.checked.contains(&asn))
     }
 
     /// How many questions are in flight.
@@ -137,6 +201,18 @@ impl Names {
             self.known.clear();
         }
         self.known.insert(asn, name.clone());
+        self.old.remove(&asn);
+        self.named(asn, name)
+    }
+
+    /// The answers that wait for an AS whose name does not come: an older one serves.
+    fn give_back(&mut self, asn: u32) -> Vec<(IpAddr, Answer)> {
+        let name = self.old.get(&asn).cloned();
+        self.named(asn, name)
+    }
+
+    fn named(&mut self, asn: u32, name: Option<String>) -> Vec<(IpAddr, Answer)> {
+        self.checked.remove(&asn);
         let mut ready = self.waiting.remove(&asn).unwrap_or_default();
         for (_, answer) in &mut ready {
             answer.org = name.clone();

@@ -117,6 +117,8 @@ impl Cymru {
             self.strikes += 1;
             missed(&mut self.bulk, Way::Bulk, &failure.reason, now, out);
         } else {
+            // A service that answers works, however it ends: one that was left alone is asked again at its usual pace.
+            heard(&mut self.bulk, Way::Bulk, now, out);
             self.strikes = 1;
         }
         let pause = Duration::from_secs(1 << (self.strikes - 1).min(3));

@@ -71,9 +71,12 @@ impl Cymru {
                 let asked = self.rounds.next(MAX_DNS.saturating_sub(self.dns_out.len()));
                 self.by_dns(asked, requests);
             }
-            BreakerState::HalfOpen if self.dns_out.is_empty() && self.dns.allows(now) => {
+            BreakerState::HalfOpen if self.dns_out.is_empty() && self.dns.admits(now) => {
                 let asked = self.rounds.next(1);
-                self.by_dns(asked, requests);
+                // All may be out in a bulk session: only what is asked may use up the one try.
+                if !asked.is_empty() && self.dns.allows(now) {
+                    self.by_dns(asked, requests);
+                }
             }
             BreakerState::Open if self.dns_out.is_empty() && !self.bulk_out && !self.small_sessions(given) => {
                 // No source can be asked: the rows stay due, and waiting sessions are told.
@@ -91,8 +94,13 @@ impl Cymru {
         let now = given.now.wall;
         match self.dns.state(now) {
             BreakerState::Closed => self.names.ask(usize::MAX),
-            BreakerState::HalfOpen if self.rounds.is_empty() && self.names.wants() && self.dns.allows(now) => {
-                self.names.ask(1)
+            BreakerState::HalfOpen if self.rounds.is_empty() && self.names.wants() && self.dns.admits(now) => {
+                let asked = self.names.ask(1);
+                // As below: what is out already is not asked again.
+                if !asked.is_empty() {
+                    self.dns.allows(now);
+                }
+                asked
             }
             _ => {
                 let nameless = self.names.release();

@@ -71,9 +71,9 @@ impl Cymru {
         self.stale = true;
     }
 
-    /// Whether something is there to be written.
+    /// Whether something is there to be written, or names are to be looked for in the table.
     pub fn is_unwritten(&self) -> bool {
-        !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty())
+        !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty()) || self.names.looks_up()
     }
 
     /// How long it is until something is tried again whose row another session holds; `None`: nothing is held. After a
@@ -105,9 +105,8 @@ impl Cymru {
     pub fn heed(&mut self, given: &Given<'_>) {
         let settings = given.settings;
         if !settings.cymru {
-            let nameless = self.names.release();
+            let nameless = self.names.forget();
             self.ready.extend(nameless);
-            self.names.forget();
         }
         self.silent.retain(|(_, rows)| settings.cymru && !rows.iter().any(|row| settings.is_secret(*row)));
         let wrapped = &self.wrapped;

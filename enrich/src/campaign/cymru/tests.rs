@@ -124,6 +124,43 @@ fn where_bulk_fails_dns_does_its_work_and_bulk_is_tried_again() {
 }
 
 #[test]
+fn a_session_that_answers_and_breaks_off_shows_that_bulk_works_again() {
+    let mut world = networks(60);
+    for strike in 0..5 {
+        world.turn();
+        world.end_session(|_| false, broken());
+        world.later(1 << strike.min(3));
+    }
+    assert!(world.is_failing(Way::Bulk));
+    world.turn();
+    world.answer_dns(unrouted);
+    (100..200).for_each(|n| world.add(IpAddr::from([203, 0, n, 1]), 1));
+    world.later(31);
+    world.turns(1);
+    world.end_session(|ip| ip < self::ip("203.0.150.0"), broken());
+    assert!(!world.is_failing(Way::Bulk) && world.news.contains(&News::WayWorks(Way::Bulk)));
+    world.turns(1);
+    assert_eq!(world.session().map(<[IpAddr]>::len), Some(50), "the rest goes into the next one");
+}
+
+#[test]
+fn a_small_session_that_has_all_leaves_dns_its_try() {
+    let mut world = silent_dns();
+    world.turns(1);
+    world.later(GATHER.as_secs());
+    world.turns(1);
+    assert_eq!(world.session().map(<[IpAddr]>::len), Some(5));
+    // DNS may be tried, and there is nothing to try it with.
+    world.later(60);
+    world.turns(1);
+    assert!(world.session().is_some() && origins(&world).is_empty());
+    world.add(ip("203.0.114.1"), 1);
+    world.tell(Event::Questions(vec![(ip("203.0.114.1"), ticket(1))]));
+    world.turns(1);
+    assert_eq!(origins(&world), [ip("203.0.114.1")]);
+}
+
+#[test]
 fn a_half_open_breaker_lets_one_question_out() {
     let mut world = silent_dns();
     world.settings.bulk_min = BULK_NEVER;
@@ -329,7 +366,13 @@ fn a_resolver_that_does_not_know_the_service_is_doubted_once() {
 fn a_network_that_is_known_is_not_asked_about_but_for_a_job_that_wants_all() {
     let mut world = World::cymru();
     world.add(ip("198.51.0.1"), 1);
-    let answer = Answer { asn: Some(64500), network: None, country: None, org: Some("EXAMPLE".to_owned()) };
+    let answer = Answer {
+        asn: Some(64500),
+        network: None,
+        country: None,
+        org: Some("EXAMPLE".to_owned()),
+        answered_at: Some(NOON),
+    };
     let found = || Found {
         rows: vec![Target { ip: ip("198.51.0.1"), seen: 1 }],
         known: vec![(ip("198.51.0.1"), answer.clone())],

@@ -11,7 +11,7 @@ use super::super::given::Given;
 use super::super::interest::{End, Interests};
 use super::super::locked::{self, Rows};
 use super::state::Cymru;
-use crate::cymru::answer::Answer;
+use crate::cymru::answer::{Answer, StoredName};
 use crate::source::Source;
 
 /// Rows of one transaction.
@@ -28,6 +28,7 @@ impl Cymru {
         if self.writing || early {
             return;
         }
+        self.names.age(given.now.steady);
         if let Some(Rows { ready, failed, skipped }) = self.locked.try_again(given.now.steady) {
             self.writing = true;
             out.push(Effect::WriteCymru(CymruBatch { ready, failed, skipped, ..CymruBatch::default() }));
@@ -44,7 +45,7 @@ impl Cymru {
     }
 
     /// The names in the table.
-    pub fn names_found(&mut self, found: Vec<(u32, Option<String>)>, out: &mut Vec<Effect>) {
+    pub fn names_found(&mut self, found: Vec<StoredName>, out: &mut Vec<Effect>) {
         self.ready.extend(self.names.found(found));
         self.hand_over(out);
     }

@@ -43,8 +43,14 @@ impl World {
                 answer(Request::Bulk(asked))
             }
             request => {
-                self.look_at_what_leaves(&request);
-                answer(request)
+                let outcome = answer(request.clone());
+                match (&request, &outcome) {
+                    (Request::Scanner(ip), Outcome::Scanner { result: Err(failure), .. }) if failure.is_unsent() => {
+                        self.paid.remove(ip).expect("somebody paid for it");
+                    }
+                    _ => self.look_at_what_leaves(&request),
+                }
+                outcome
             }
         };
         let outcome = match outcome {

@@ -33,7 +33,7 @@ impl GreyNoise {
         let most = if self.proven { 2 * settings.greynoise_at_once } else { 1 };
         let room = match self.breaker.state(now) {
             BreakerState::Closed => most.saturating_sub(self.out.len()),
-            BreakerState::HalfOpen => usize::from(self.out.is_empty() && self.breaker.allows(now)),
+            BreakerState::HalfOpen => usize::from(self.out.is_empty() && self.breaker.admits(now)),
             BreakerState::Open => {
                 if self.out.is_empty() {
                     self.settle_queue(End::Failed, interests);
@@ -86,6 +86,8 @@ impl GreyNoise {
             self.out.insert(*ip, paid.clone());
         }
         if !asked.is_empty() {
+            // Only a question that goes out may use up the one try of a half-open breaker.
+            self.breaker.allows(given.now.wall);
             out.push(Effect::Ask(asked.into_iter().map(Request::Scanner).collect()));
         }
     }
@@ -122,6 +124,10 @@ impl GreyNoise {
             self.give_back(1, &paid, given, out);
             return;
         }
+        if result.as_ref().is_err_and(Failure::is_unsent) {
+            // The service has not counted it. A cause that lasts would spend the quota, and hide behind that.
+            self.give_back(1, &paid, given, out);
+        }
         // An answer about a replaced key says nothing about the new one.
         let is_of_now = Self::is_of_now(&paid, given);
         let rows = self.rows(ip);
@@ -139,7 +145,7 @@ impl GreyNoise {
             Err(failure) => failure,
         };
         match failure.kind {
-            FailureKind::Transient => {
+            FailureKind::Transient | FailureKind::Unsent => {
                 self.breaker.failure(given.now.wall);
                 self.failed.extend(rows.map(|row| (row, failure.reason.clone())));
             }

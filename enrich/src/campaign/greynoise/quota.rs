@@ -28,6 +28,16 @@ impl GreyNoise {
         self.closure.closures = 0;
     }
 
+    /// The window has another length now: the ledger is read again, since the file knows how long the one before was.
+    pub fn forget_ledger(&mut self) {
+        (self.ledger, self.ledger_at) = (None, None);
+    }
+
+    /// The ledger, once it was read.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.ledger
+    }
+
     /// Loads the ledger of the account, if needed. Opens it again after a request, or when the source's pause is over by the
     /// steady clock: the wall clock may have been set back since.
     pub fn open(&mut self, given: &Given<'_>, out: &mut Vec<Effect>) {

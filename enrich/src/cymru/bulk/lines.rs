@@ -36,6 +36,11 @@ impl Lines {
         self.line.is_empty()
     }
 
+    /// What came of the line that is not at its end yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.line
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         let room = MAX_LINE - self.line.len();
         self.cut |= bytes.len() > room;

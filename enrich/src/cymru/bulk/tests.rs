@@ -71,6 +71,82 @@ async fn a_cut_reply_answers_its_complete_lines() {
     assert_eq!(reason(&reply), "whois: the reply was cut");
 }
 
+/// Two routes to one address, the wider first, as the service may send them.
+const WIDE: &str = "64501 | 2.2.2.2 | 2.2.0.0/16 | US | arin | 2002-03-15 | WIDE\n";
+const NARROW: &str = "64502 | 2.2.2.2 | 2.2.2.0/24 | US | arin | 2002-03-15 | NARROW\n";
+
+#[tokio::test]
+async fn a_reply_that_ends_between_two_rows_of_an_address_does_not_answer_it() {
+    let asked = ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]);
+    // In the middle of its next row, before its address is known or after, and at the end of a line.
+    for (rest, failure) in [
+        (&NARROW[..4], "whois: the reply was cut"),
+        (&NARROW[..14], "whois: the reply was cut"),
+        (&NARROW[..20], "whois: the reply was cut"),
+        ("", "no failure"),
+    ] {
+        let server = whois(move |_, stream| {
+            stream.write_all((row("1.1.1.1") + WIDE + rest).as_bytes()).unwrap();
+        });
+        let reply = ask(&server, &asked, PATIENT).await;
+        assert_eq!((answered(&reply), reason(&reply)), (vec!["1.1.1.1".to_owned()], failure), "{rest}");
+    }
+    // Nothing else was answered: that is no reply to keep.
+    let server = whois(|_, stream| stream.write_all(WIDE.as_bytes()).unwrap());
+    let reply = ask(&server, &asked, PATIENT).await;
+    assert_eq!((answered(&reply).len(), reason(&reply)), (0, "whois: the reply was cut"));
+    // A row of the next address had begun.
+    let server =
+        whois(|_, stream| stream.write_all([WIDE, NARROW, "64500 | 3.3.3.3 | 3"].concat().as_bytes()).unwrap());
+    let reply = ask(&server, &asked, PATIENT).await;
+    let Some((_, Origin::Announced(known))) = reply.answers.first() else { panic!("{reply:?}") };
+    assert_eq!((known.len(), known[0].origins.as_slice()), (2, &[64502][..]));
+}
+
+#[tokio::test]
+async fn the_last_address_of_a_session_that_broke_off_is_not_answered() {
+    let asked = ips(&["1.1.1.1", "2.2.2.2"]);
+    let server = whois(|_, stream| {
+        stream.write_all((row("1.1.1.1") + WIDE).as_bytes()).unwrap();
+        while matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0) {}
+    });
+    // It hangs, in the middle of a row too, and floods.
+    let limits = Limits { progress: Duration::from_millis(300), ..PATIENT };
+    let more = ips(&["1.1.1.1", "2.2.2.2", "3.3.3.3"]);
+    let reply = ask(&server, &more, limits).await;
+    assert_eq!(
+        (answered(&reply), reason(&reply)),
+        (vec!["1.1.1.1".to_owned()], "whois: the server stopped responding")
+    );
+    let server = whois(|_, stream| {
+        stream.write_all((row("1.1.1.1") + WIDE + "64502 | 2.2").as_bytes()).unwrap();
+        while matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0) {}
+    });
+    let reply = ask(&server, &asked, limits).await;
+    assert_eq!(
+        (answered(&reply), reason(&reply)),
+        (vec!["1.1.1.1".to_owned()], "whois: the server stopped responding")
+    );
+    let flood = "x\n".repeat(1000);
+    let server = whois(move |_, stream| {
+        let _ = stream.write_all((row("1.1.1.1") + WIDE).as_bytes());
+        while stream.write_all(flood.as_bytes()).is_ok() {}
+    });
+    let reply = ask(&server, &asked, PATIENT).await;
+    assert_eq!(answered(&reply), ["1.1.1.1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_has_answered_all_and_does_not_hang_up_has_answered() {
+    let server = whois(|asked, stream| {
+        asked.iter().for_each(|ip| stream.write_all(row(ip).as_bytes()).unwrap());
+        while matches!(stream.read(&mut [0; 64]), Ok(count) if count > 0) {}
+    });
+    let limits = Limits { progress: Duration::from_millis(300), ..PATIENT };
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), limits).await;
+    assert_eq!((answered(&reply).len(), reason(&reply)), (2, "no failure"));
+}
+
 #[tokio::test]
 async fn a_reset_keeps_nothing_but_complete_lines() {
     let server = serve_whois(|stream| {
@@ -96,7 +172,8 @@ async fn a_silent_server_is_left_after_the_progress_limit() {
 #[tokio::test]
 async fn a_slow_loris_meets_the_overall_limit_and_its_lines_count() {
     let server = whois(|_, stream| {
-        stream.write_all(row("1.1.1.1").as_bytes()).unwrap();
+        // More rows of the last address may have been to come.
+        stream.write_all((row("1.1.1.1") + &row("2.2.2.2")).as_bytes()).unwrap();
         while stream.write_all(b"x").is_ok() {
             sleep(Duration::from_millis(20));
         }

@@ -279,3 +279,25 @@ async fn a_server_that_understands_no_question_is_asked_each_one_once() {
     }
     assert_eq!(server.seen().iter().map(|query| query.edns).collect::<Vec<_>>(), [true, false, false, false]);
 }
+
+/// A link-local address of this machine, with its interface, where it has one that is in use.
+fn link_local() -> Option<SocketAddr> {
+    let text = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    text.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let address = u128::from_str_radix(words.next()?, 16).ok()?;
+        let scope = u32::from_str_radix(words.next()?, 16).ok()?;
+        let address = std::net::Ipv6Addr::from_bits(address);
+        let at = SocketAddr::from(std::net::SocketAddrV6::new(address, 0, 0, scope));
+        (address.is_unicast_link_local() && std::net::UdpSocket::bind(at).is_ok()).then_some(at)
+    })
+}
+
+#[tokio::test]
+async fn a_link_local_server_is_asked_by_its_interface() {
+    let Some(at) = link_local() else { return };
+    let server = Dns::at(at, |query| if query.tcp { Say::txt(RECORD) } else { Say::Truncated });
+    assert_eq!(prefix(ask(&server).await), "8.8.8.0/24");
+    let ways: Vec<bool> = server.seen().iter().map(|query| query.tcp).collect();
+    assert_eq!(ways, [false, true]);
+}

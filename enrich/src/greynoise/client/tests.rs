@@ -125,7 +125,7 @@ fn a_certificate_for_another_name_is_refused_before_the_key_is_sent() {
     let authority = Authority::new();
     let server = Server::answering(&authority, "example.org", "200 OK", FOUND);
     let failure = failure(&server.client(LONG, &authority.file));
-    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(failure.kind, FailureKind::Unsent);
     assert!(failure.reason.contains("certificate"), "{}", failure.reason);
     assert!(server.request.try_recv().is_err());
 }
@@ -135,7 +135,7 @@ fn a_certificate_of_an_unknown_authority_is_refused_before_the_key_is_sent() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let server = Server::answering(&theirs, "localhost", "200 OK", FOUND);
     let failure = failure(&server.client(LONG, &ours.file));
-    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(failure.kind, FailureKind::Unsent);
     assert!(failure.reason.contains("UnknownIssuer"), "{}", failure.reason);
     assert!(server.request.try_recv().is_err());
 }
@@ -167,7 +167,7 @@ fn a_server_that_never_answers_the_handshake_is_left_at_the_timeout() {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let client = Client::new(&url, None, Duration::from_millis(300), Some(&authority.file), None).unwrap();
     let started = Instant::now();
-    assert_eq!(failure(&client).kind, FailureKind::Transient);
+    assert_eq!(failure(&client).kind, FailureKind::Unsent);
     assert!(started.elapsed() < LONG / 2, "{:?}", started.elapsed());
 }
 
@@ -220,11 +220,25 @@ fn statuses_and_headers_arrive() {
 }
 
 #[test]
-fn nobody_there_is_transient() {
+fn nobody_there_is_transient_and_nothing_was_sent() {
     let authority = Authority::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let client = Client::new(&format!("https://{closed}"), None, LONG, Some(&authority.file), None).unwrap();
-    assert_eq!(failure(&client).kind, FailureKind::Transient);
+    for url in [format!("https://{closed}"), "https://no-such-host.invalid".to_owned()] {
+        let client = Client::new(&url, None, LONG, Some(&authority.file), None).unwrap();
+        let failure = failure(&client);
+        assert!(failure.is_transient() && failure.is_unsent(), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_question_that_gets_no_answer_was_sent_also_where_the_one_before_was_not() {
+    let authority = Authority::new();
+    let server = Server::start(&authority, "localhost", |_, _| ());
+    assert!(failure(&server.client(LONG, &Authority::new().file)).is_unsent());
+    // Hangs up behind the question.
+    let server = Server::start(&authority, "localhost", |_, _| ());
+    assert_eq!(failure(&server.client(LONG, &authority.file)).kind, FailureKind::Transient);
+    assert!(server.request.recv_timeout(LONG).is_ok());
 }
 
 #[test]

@@ -30,6 +30,48 @@ fn a_quota_is_spent_until_its_window_ends() {
 }
 
 #[test]
+fn questions_that_never_left_cost_nothing_and_the_source_is_failing() {
+    let mut world = World::greynoise();
+    let used = world.ledger.used;
+    world.settings.greynoise_quota = used + 2;
+    world.observe("198.51.0.1", 2);
+    world.observe("198.51.0.2", 1);
+    let mut failures = 0;
+    // Until the breaker opens, and then once each time it is half open.
+    for _ in 0..1000 {
+        world.turns(1);
+        if let Some(ip) = world.scanners().first().map(ToString::to_string) {
+            world.answer_scanner(&ip, Err(Failure::unsent("the network thread has ended")));
+            failures += 1;
+        }
+        assert_ne!(world.standing(GreyNoise).state, State::Quota);
+        world.later(60);
+    }
+    world.turns(1);
+    assert!(failures > 10, "{failures}");
+    assert!(world.ledger.used <= used + world.scanners().len() as u64, "{:?}", world.ledger);
+    assert_eq!(world.standing(GreyNoise).state, State::Failing);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_leaves_a_half_open_source_its_try() {
+    let mut world = World::greynoise();
+    (1..=9).for_each(|n| world.observe(&format!("198.51.0.{n}"), 10 - n));
+    world.turn();
+    for ip in world.scanners() {
+        world.answer_scanner(&ip.to_string(), Err(Failure::transient("the request was cancelled")));
+    }
+    world.faults.ledger = true;
+    world.later(90);
+    world.turns(3);
+    assert!(world.scanners().is_empty());
+    world.faults.ledger = false;
+    world.later(3);
+    world.turns(1);
+    assert_eq!(world.scanners().len(), 1);
+}
+
+#[test]
 fn who_waits_is_told_that_the_quota_is_spent() {
     let mut world = World::greynoise();
     world.settings.greynoise_quota = world.ledger.used;
