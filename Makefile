@@ -5,14 +5,15 @@
 #   make demo MAXMIND_DIR=/path/to/mmdb/files   with your own GeoLite2 files
 #   make build PG_CONFIG=/path/to/pg_config     for another PostgreSQL (15 to 18)
 #
-# Nothing but `setup` (Debian packages, where they are missing) and `install` writes outside of the target
+# Nothing but `setup` (Debian packages, where they are missing), `install` and `uninstall` writes outside of the target
 # directory. The extension is built once, in release mode, into a private installation, target/pg/<major>,
 # that test, demo and bench use alike. After `make build`, `cargo test -p asn_inventory_tests` works by
 # itself, and scripts/run.sh runs any other command that starts clusters.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb test-docker dist install clean
+.PHONY: help all unit check setup build test demo demo-stop bench soak fuzz lint test-versions test-upgrade deb test-deb test-docker dist \
+    install installcheck uninstall clean
 
 PG_CONFIG ?=
 MAXMIND_DIR ?=
@@ -24,7 +25,8 @@ VERSIONS ?= 15 16 17 18
 PROFILE ?=
 PART ?=
 export PG_CONFIG MAXMIND_DIR PROFILE
-
+# For a server that is here, setup installs no second one.
+deb test-deb: export FOR_SERVER = 1
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,9 @@ setup: ## the needs of a build: PostgreSQL with headers, libclang, cargo-pgrx
 
 build: setup ## the extension, into a private installation under target/pg
 	@scripts/build.sh
+
+# PGXN's client asks for this, install, installcheck and uninstall.
+all: build
 
 test: build ## every test; TEST="name …" for some of pgrx-tests/tests, ARGS for the test program
 	$(if $(TEST),,@scripts/setup-promtool.sh >/dev/null)
@@ -83,8 +88,14 @@ test-docker: ## the image of docker/, built and used as its README says, on a Do
 dist: ## the sources of the commit as PGXN takes them, in target/dist
 	@scripts/dist.sh
 
-install: setup ## into the PostgreSQL that PG_CONFIG names
+install: ## into the PostgreSQL that PG_CONFIG names; after a build, without a compiler
 	@scripts/install.sh
+
+installcheck: ## a few questions to the extension that is installed, in the running server that PGHOST, PGPORT and PGUSER name
+	@scripts/installcheck.sh
+
+uninstall: ## out of the PostgreSQL that PG_CONFIG names
+	@scripts/uninstall.sh
 
 clean: ## remove build results (but not the tools that setup installed)
 	@scripts/clean.sh

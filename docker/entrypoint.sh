@@ -5,11 +5,10 @@
 # 127.0.0.1 as well.
 set -eu
 
-: "${POSTGRES_USER:=postgres}"
-: "${POSTGRES_DB:=$POSTGRES_USER}"
-: "${LANG:=C.UTF-8}"
-export POSTGRES_USER POSTGRES_DB LANG
-old_place=/var/lib/postgresql/data
+# Where official images have their cluster: to 17, and from 18 on.
+official="/var/lib/postgresql/data /var/lib/postgresql/$PG_MAJOR/docker"
+# initdb works in here. What stands here at a start is of one that was interrupted.
+making=$PGDATA/.making
 
 say() { printf 'asn_inventory: %s\n' "$*" >&2; }
 die() {
@@ -20,19 +19,21 @@ die() {
 # psql as a local superuser, by the socket.
 ask() { psql -XAtqw -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" "$@"; }
 
-# A file that only root may read is read before root's rights are dropped.
-read_password() {
-    [ -n "${POSTGRES_PASSWORD_FILE:-}" ] || return 0
-    [ -z "${POSTGRES_PASSWORD:-}" ] || die "set POSTGRES_PASSWORD_FILE or POSTGRES_PASSWORD, not both"
-    POSTGRES_PASSWORD=$(cat "$POSTGRES_PASSWORD_FILE") ||
-        die "user $(id -u) cannot read $POSTGRES_PASSWORD_FILE (docker/README.md, Secrets)"
-    export POSTGRES_PASSWORD
-    unset POSTGRES_PASSWORD_FILE
+# from_file VARIABLE: its value may stand in the file that VARIABLE_FILE names. A file that only root may read is read before
+# root's rights are dropped.
+from_file() {
+    eval "file=\${$1_FILE:-} value=\${$1:-}"
+    [ -n "$file" ] || return 0
+    [ -z "$value" ] || die "set $1_FILE or $1, not both"
+    value=$(cat "$file") || die "user $(id -u) cannot read $file, which $1_FILE names (docker/README.md, Secrets)"
+    export "$1=$value"
+    unset "$1_FILE" value
 }
 
 drop_root() {
-    mkdir -p "$PGDATA" /run/postgresql
-    find "$PGDATA" /run/postgresql ! -user postgres -exec chown -h postgres:postgres {} +
+    mkdir -p "$PGDATA" /run/postgresql ${POSTGRES_INITDB_WALDIR:+"$POSTGRES_INITDB_WALDIR"}
+    find "$PGDATA" /run/postgresql ${POSTGRES_INITDB_WALDIR:+"$POSTGRES_INITDB_WALDIR"} \
+        ! -user postgres -exec chown -h postgres:postgres {} +
     exec setpriv --reuid postgres --regid postgres --init-groups -- "$0" "$@"
 }
 
@@ -60,16 +61,55 @@ run_script() {
     fi
 }
 
+# unpacked PROGRAM FILE
+unpacked() {
+    command -v "$1" >/dev/null || die "this image has no $1 for $2: pack it with gzip, or install $1 in an image of your own"
+    # Of a failure in front of a pipe, the shell does not hear: a file that is cut off must not look like a short one.
+    { "$1" -dc "$2" || echo "$2" >"$PGDATA/unfinished"; } | ask -d "$POSTGRES_DB"
+    [ ! -s "$PGDATA/unfinished" ] || die "$1 cannot unpack $2"
+}
+
 run_scripts() {
     for file in /docker-entrypoint-initdb.d/*; do
         case $file in
         *.sql) ask -d "$POSTGRES_DB" -f "$file" ;;
-        *.sql.gz) gunzip -c "$file" | ask -d "$POSTGRES_DB" ;;
+        *.sql.gz) unpacked gunzip "$file" ;;
+        *.sql.xz) unpacked xz "$file" ;;
+        *.sql.zst) unpacked zstd "$file" ;;
         *.sh) run_script "$file" ;;
-        *) continue ;;
+        *)
+            [ ! -e "$file" ] || say "$file is not run: its name ends neither in .sql, .sql.gz, .sql.xz or .sql.zst nor in .sh"
+            continue
+            ;;
         esac
         say "ran $file"
     done
+}
+
+# Only ours: initdb links pg_wal to a directory that it found empty.
+remove_unmade() {
+    [ ! -L "$making/pg_wal" ] || [ ! -d "$making/pg_wal" ] || find "$making/pg_wal/" -mindepth 1 -delete
+    rm -rf "$making"
+}
+
+# A stop that comes while initdb runs is acted upon when it ends, and a kill at any time: what they leave must not be taken for a
+# cluster. So initdb works in a directory of its own, and PG_VERSION, which makes a directory a cluster, comes last.
+make_directory() {
+    if [ -d "$making" ]; then
+        say "the first start was interrupted, and begins again"
+        remove_unmade
+    fi
+    [ -z "$(ls -A "$PGDATA")" ] ||
+        die "$PGDATA is not empty, and no cluster is in it. If it is where a volume is mounted, set PGDATA to a directory below it."
+    # The socket is inside of the container. By TCP also a neighbour in a shared network may come: never without password.
+    # shellcheck disable=SC2086
+    init initdb -D "$making" -U "$POSTGRES_USER" --encoding=UTF8 --auth-local=trust --auth-host="$method" --no-instructions \
+        ${POSTGRES_INITDB_WALDIR:+--waldir="$POSTGRES_INITDB_WALDIR"} ${POSTGRES_INITDB_ARGS:-}
+    printf '\nhost all all all %s\n' "$method" >>"$making/pg_hba.conf"
+    touch "$PGDATA/unfinished"
+    find "$making" -mindepth 1 -maxdepth 1 ! -name PG_VERSION -exec mv -t "$PGDATA" {} +
+    mv "$making/PG_VERSION" "$PGDATA/"
+    rmdir "$making"
 }
 
 make_cluster() {
@@ -77,11 +117,7 @@ make_cluster() {
     [ -n "${POSTGRES_PASSWORD:-}" ] || [ "$method" = trust ] ||
         die "a new cluster needs a password for $POSTGRES_USER: set POSTGRES_PASSWORD_FILE"
     say "making a cluster in $PGDATA"
-    # The socket is inside of the container. By TCP also a neighbour in a shared network may come: never without password.
-    # shellcheck disable=SC2086
-    init initdb -D "$PGDATA" -U "$POSTGRES_USER" --encoding=UTF8 --auth-local=trust --auth-host="$method" ${POSTGRES_INITDB_ARGS:-}
-    touch "$PGDATA/unfinished"
-    printf '\nhost all all all %s\n' "$method" >>"$PGDATA/pg_hba.conf"
+    make_directory
     pg_ctl -D "$PGDATA" -w -t 600 -o "-c listen_addresses=''" start
     [ "$POSTGRES_DB" = postgres ] || echo 'CREATE DATABASE :"db"' | ask -d postgres -v db="$POSTGRES_DB"
     run_scripts
@@ -119,18 +155,30 @@ case ${1:-} in -*) set -- postgres "$@" ;; esac
 [ $# != 0 ] || set -- postgres
 case " $* " in *" --version "* | *" -V "* | *" --help "* | *" -C "*) exec "$@" ;; esac
 
-[ -s "$PGDATA/PG_VERSION" ] || read_password
+for variable in POSTGRES_USER POSTGRES_DB; do from_file "$variable"; done
+: "${POSTGRES_USER:=postgres}"
+: "${POSTGRES_DB:=$POSTGRES_USER}"
+: "${LANG:=C.UTF-8}"
+export POSTGRES_USER POSTGRES_DB LANG
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    for variable in POSTGRES_PASSWORD POSTGRES_INITDB_ARGS; do from_file "$variable"; done
+fi
 [ "$(id -u)" != 0 ] || drop_root "$@"
 { mkdir -p "$PGDATA" && chmod 700 "$PGDATA"; } ||
     die "user $(id -u) cannot use $PGDATA: the volume belongs to $(stat -c %u "$PGDATA" 2>/dev/null || echo another user)"
-[ ! -e "$PGDATA/unfinished" ] || die "the first start was interrupted, and $PGDATA is incomplete. Remove the volume and start again."
+interrupted="the first start was interrupted, and $PGDATA is incomplete. Remove the volume and start again."
+[ ! -e "$PGDATA/unfinished" ] || die "$interrupted"
 if [ -s "$PGDATA/PG_VERSION" ]; then
     read -r major <"$PGDATA/PG_VERSION"
     [ "$major" = "$PG_MAJOR" ] || die "$PGDATA is of PostgreSQL $major, this image is of $PG_MAJOR (docker/README.md, Another PostgreSQL)"
+    # initdb, as an earlier version of this image ran it, was killed.
+    [ -e "$PGDATA/global/pg_control" ] || die "$interrupted"
     (advise || true) &
-elif [ "$PGDATA" != "$old_place" ] && [ -e "$old_place/PG_VERSION" ]; then
-    die "there is a cluster in $old_place, where the official image has it: set PGDATA=$old_place, or mount another volume"
 else
+    for place in $official; do
+        [ "$PGDATA" = "$place" ] || [ ! -e "$place/PG_VERSION" ] ||
+            die "there is a cluster in $place, where the official image has it: set PGDATA=$place, or mount another volume"
+    done
     trap 'exit 130' INT TERM
     make_cluster
     trap - INT TERM

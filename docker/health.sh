@@ -1,8 +1,11 @@
 #!/bin/sh
 # Healthy: the server accepts connections by TCP, and the database answers a query.
 set -eu
-user=${POSTGRES_USER:-postgres}
-db=${POSTGRES_DB:-$user}
+# As entrypoint.sh has them: the variable, or the file that another one names.
+user=${POSTGRES_USER:-$(cat "${POSTGRES_USER_FILE:-/dev/null}")}
+: "${user:=postgres}"
+db=${POSTGRES_DB:-$(cat "${POSTGRES_DB_FILE:-/dev/null}")}
+: "${db:=$user}"
 # By TCP: the temporary server of the first start listens on the socket only, and must not pass.
 pg_isready -q -t 3 -h 127.0.0.1 -U "$user" -d "$db"
 answer=$(PGCONNECT_TIMEOUT=3 psql -XAtqw -U "$user" -d "$db" -c 'SELECT 1' 2>&1) && [ "$answer" = 1 ] && exit

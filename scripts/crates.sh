@@ -11,17 +11,25 @@ export LC_ALL=C
 crates() {
     cargo tree --locked -p asn_inventory --no-default-features --features "pg$PG_MAJOR" \
         --target "$(rustc -vV | sed -n 's/^host: //p')" -e normal,no-proc-macro --prefix none --no-dedupe -f '{p}|{l}' |
-        grep -v " ($root" | sed 's/ v/ /' | sort -u
+        grep -vF " ($root" | sed 's/ v/ /' | sort -u
+}
+
+# name version, a tab, the directory of its sources: in cargo's registry, vendored, or wherever this machine has them.
+places() {
+    cargo metadata --locked --format-version 1 --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" |
+        grep -oE '\{"name":"[^"]*","version":"[^"]*","id":|"manifest_path":"[^"]*"' |
+        sed -nE '/^\{/{ s/.*"name":"([^"]*)","version":"([^"]*)".*/\1 \2/; h; d; }; s|^"manifest_path":"(.*)/Cargo.toml"$|\1|; H; x; s/\n/\t/p'
 }
 
 texts() {
     local crate licence dir files file sum kept=$work/texts
     mkdir "$kept"
     crates >"$work/crates"
+    places >"$work/places"
     shopt -s nullglob
     while IFS='|' read -r crate licence; do
-        dir=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"${crate/ /-}")
-        [ -d "$dir" ] || die "the source of $crate is not in cargo's registry: run cargo fetch"
+        dir=$(awk -F '\t' -v crate="$crate" '$1 == crate { print $2; exit }' "$work/places")
+        [ -d "$dir" ] || die "the source of $crate is not on this machine: run cargo fetch"
         files=("$dir"/{LICENSE,LICENCE,license,COPYING,COPYRIGHT,NOTICE,UNLICENSE}*)
         # Without a file, the authors are all that the crate says.
         [ ${#files[@]} != 0 ] || { sed -n '/^authors = \[.*\]$/p; /^authors = \[$/,/^\]$/p' "$dir/Cargo.toml" >"$work/authors" && files=("$work/authors"); }

@@ -14,8 +14,15 @@ umask 022
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
 name=postgresql-$PG_MAJOR-asn-inventory
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+# The archive of `make dist` has no history, and gives its files the commit's time. It may lie in another repository.
+if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
+    if [ -e .git ]; then SOURCE_DATE_EPOCH=$(git log -1 --format=%ct); else SOURCE_DATE_EPOCH=$(stat -c %Y CHANGELOG.md); fi
+fi
 export SOURCE_DATE_EPOCH
+# What hide_paths leaves out would be in the library.
+case "${CARGO_HOME:-$HOME/.cargo}$root$target" in
+*[[:space:]]*) die "a package cannot be built here: a path has a space in it ($root, $target, ${CARGO_HOME:-$HOME/.cargo}), and would be in the library" ;;
+esac
 command -v dpkg-shlibdeps >/dev/null || install_packages dpkg-dev
 arch=$(dpkg --print-architecture)
 built=$target/pg/package-$PG_MAJOR

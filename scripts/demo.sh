@@ -14,12 +14,19 @@ stop() {
     # shellcheck disable=SC1090
     . "$note"
     DEMO_SOURCES=${DEMO_SOURCES:-$DEMO_DIR-sources}
-    if [ -e "$DEMO_DIR/data/postmaster.pid" ]; then
+    if server_runs; then
         (cd / && as_server_user "$DEMO_TREE/bin/pg_ctl" -D "$DEMO_DIR/data" -m fast -s -w stop) ||
             die "the demo's server does not stop; see $DEMO_DIR/log"
     fi
     end_sources
     rm -rf "$DEMO_DIR" "$DEMO_SOURCES" ${DEMO_TEMPORARY:+"$DEMO_TEMPORARY"} "$page" "$note"
+}
+
+# After a reboot or a kill, postmaster.pid names no process, or one of somebody else: a server works in its data directory.
+server_runs() {
+    local pid
+    read -r pid 2>/dev/null <"$DEMO_DIR/data/postmaster.pid" || return 1
+    [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$DEMO_DIR/data" ]
 }
 
 # The process that the fakes' file names may be another one by now: it is theirs if it was started for this directory.

@@ -13,6 +13,7 @@ if [ ! -x "$validator" ]; then
     cargo install pgxn_meta --version 0.7.0 --locked --debug --root "$target/tools" >&2
 fi
 "$validator" META.json >&2
+[ -e .git ] || die "it packs the sources of a commit: run it in a clone of the repository"
 name=asn_inventory-$version
 mkdir -p "$target/dist"
 [ -z "$(git status --porcelain)" ] || say "what is not committed is not in it"

@@ -94,6 +94,46 @@ run() {
         "${options[@]}" "$image:$PG_MAJOR" -c asn_inventory.cymru=off -c asn_inventory.greynoise=off "$@" >>"$log"
 }
 
+# A first start that is stopped, and one that is killed, while initdb runs: the next one makes the whole cluster.
+interrupted_starts() {
+    local signal volume making=/var/lib/postgresql/pgdata/$PG_MAJOR/.making
+    mkdir -p "$work/stub"
+    cat >"$work/stub/initdb" <<END
+#!/bin/sh
+/usr/lib/postgresql/$PG_MAJOR/bin/initdb "\$@" && touch "\$2/ready" && until [ -e "\$2/go" ]; do sleep 0.1; done
+END
+    chmod 755 "$work/stub" "$work/stub/initdb"
+    for signal in INT KILL; do
+        volume=(-u "$uid:$uid" "${locked_down[@]}" -v "$own-cut-$signal:/var/lib/postgresql" "${mounts[@]}")
+        run cut "${volume[@]}" -v "$work/stub:/stub:ro" \
+            -e PATH="/stub:/usr/lib/postgresql/$PG_MAJOR/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        wait_until "initdb runs" docker exec "$own-cut" test -e "$making/ready"
+        docker kill -s "$signal" "$own-cut" >/dev/null
+        [ "$signal" = KILL ] || docker exec "$own-cut" touch "$making/go"
+        docker wait "$own-cut" >>"$log"
+        docker rm -v "$own-cut" >/dev/null
+        run cut "${volume[@]}"
+        healthy cut
+        expect "after SIG$signal in the first start, the next one has database and extension" \
+            "$(sql cut "SELECT current_database(), extversion FROM pg_extension WHERE extname = 'asn_inventory'")" "soc|$version"
+        docker rm -f -v "$own-cut" >/dev/null
+    done
+}
+
+# The volume of an official image: to 17, and from 18 on.
+official_volumes() {
+    local place
+    for place in data "$PG_MAJOR/docker"; do
+        docker run --rm --label "$own" -v "$own-official-${place%%/*}:/var/lib/postgresql" --entrypoint sh "$image:$PG_MAJOR" \
+            -c "mkdir -p '/var/lib/postgresql/$place' && echo $PG_MAJOR >'/var/lib/postgresql/$place/PG_VERSION'"
+        docker run --label "$own" --name "$own-official" -v "$own-official-${place%%/*}:/var/lib/postgresql" "${mounts[@]}" \
+            "$image:$PG_MAJOR" >>"$log" 2>&1 && die "it makes a second cluster beside that of the official image"
+        expect "beside a cluster of the official image in $place, no second one is made" \
+            "$(docker logs "$own-official" 2>&1 | grep -c "set PGDATA=/var/lib/postgresql/$place,")" 1
+        docker rm -v "$own-official" >/dev/null
+    done
+}
+
 answers_from_files() {
     local record before
     wait_for "$1" "the files are in use" "SELECT count(*) = 2 FROM mmdb_editions() WHERE build_time IS NOT NULL"

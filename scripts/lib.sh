@@ -39,21 +39,40 @@ hide_paths() {
     triple=$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)
     # The last one that fits counts.
     for map in "${CARGO_HOME:-$HOME/.cargo}=/usr/src/cargo" "$root=/usr/src/asn_inventory" "$target=/usr/src/target"; do
+        # Both are lists with spaces between their elements, and know no other way to write one.
+        case $map in *[[:space:]]*) say "${map%=*} has a space in it: that path will be in the library" && continue ;; esac
         rust+=" --remap-path-prefix=$map"
         c+=" -ffile-prefix-map=$map"
     done
     export "CARGO_TARGET_${triple}_RUSTFLAGS=${rust# }" CFLAGS="${CFLAGS:-}$c"
 }
 
+# Of what a package is: this PostgreSQL, this profile, and sources that did not change since.
+package_identity() { printf '%s\n' "$PG_CONFIG" "$PG_VERSION" "$PG_PKGLIBDIR" "$PG_SHAREDIR" "profile: ${PROFILE:-}"; }
+
+# Whether $package is there and is what build_package would make: then nothing that compiles is needed.
+package_is_fresh() {
+    package=$target/pg/package-$PG_MAJOR
+    [ -r "$package$PG_PKGLIBDIR/asn_inventory.so" ] && [ "$(cat "$package.built" 2>/dev/null)" = "$(package_identity)" ] || return 1
+    # A directory is newer when a file in it is gone.
+    (cd "$root" && [ -z "$(find Cargo.toml Cargo.lock asn_inventory.control rust-toolchain.toml .cargo enrich report src sql \
+        -newer "$package.built" -print -quit)" ])
+}
+
 # The extension as its files lie in a root directory, $package. PROFILE=dev builds without optimization.
 build_package() {
     package=$target/pg/package-$PG_MAJOR
+    mkdir -p "${package%/*}"
+    rm -f "$package.built"
+    # Its time is that of the beginning: what is edited during the build is newer.
+    package_identity >"$package.begun"
     # Code for tests shares its crates with the tests, which are built as cargo likes it.
     [ -n "${PROFILE:-}" ] || hide_paths
     rm -rf "$package"
     (cd "$root" && "$CARGO_PGRX_BIN" pgrx package --package asn_inventory --pg-config "$PG_CONFIG" --out-dir "$package" \
         ${PROFILE:+--profile "$PROFILE"} --no-default-features --features "pg$PG_MAJOR" >/dev/null)
     install -m 644 "$root"/sql/upgrade/*.sql "$package$PG_SHAREDIR/extension/"
+    mv "$package.begun" "$package.built"
 }
 
 rights=()

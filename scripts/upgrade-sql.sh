@@ -12,7 +12,7 @@ cd "$root"
 before=0.2.0
 script=sql/upgrade/asn_inventory--$before--0.3.0.sql
 # New functions that views, the doctor, mmdb_networks() and attach_ip_source() call: who may use those must be able to call these.
-for_readers=network_lists,_update_sources,_note_source
+for_readers=network_lists,_update_sources,_quota_ledger,_note_source
 # New names of objects: roles with rights on the old name keep them.
 renamed=$(sed -nE 's/^ALTER (VIEW|FUNCTION) .* RENAME TO ([a-z_]+);$/\2/p' "$script")
 mark='-- From here on written by scripts/upgrade-sql.sh.'

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# test-entrypoint.sh: how docker/entrypoint.sh makes a cluster, without a Docker engine: starts that are interrupted, clusters of
+# official images, files in the place of variables. The suite runs it (pgrx-tests/tests/commands.rs). Its PostgreSQL is the one
+# under test, or the one in PG_BIN; the script's fixed paths become directories of its own.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+bin=${PG_BIN:-${ASN_INVENTORY_TREE:+$ASN_INVENTORY_TREE/bin}}
+[ -n "$bin" ] || die "run it by scripts/run.sh, or with PG_BIN"
+major=$("$bin/postgres" --version | sed 's/.* \([0-9]*\)\..*/\1/')
+# A socket's path may have 107 bytes.
+work=$(mktemp -d /tmp/asn_entry.XXXXXX)
+entry=$work/entrypoint.sh
+server=
+passed=0
+
+end() {
+    [ -z "$server" ] || kill -QUIT -- "-$server" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap end EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+expect() {
+    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2' ($(tail -n 5 "$work/log" 2>/dev/null))"
+    passed=$((passed + 1))
+    say "ok: $1"
+}
+
+# The servers' user must reach all of it.
+chmod 755 "$work"
+mkdir "$work/volume" "$work/scripts" "$work/stubs" "$work/run"
+sed -e "s|/var/lib/postgresql|$work/volume|g" -e "s|/docker-entrypoint-initdb.d|$work/scripts|g" -e "s|/run/postgresql|$work/run|g" \
+    "$root/docker/entrypoint.sh" >"$entry"
+# initdb, and what happens at its end. The socket of the temporary server belongs to this script.
+cat >"$work/stubs/initdb" <<END
+#!/bin/sh
+set -eu
+"$bin/initdb" --no-sync "\$@" >/dev/null
+[ "\$1" = -D ]
+echo "unix_socket_directories = '$work/run'" >>"\$2/postgresql.conf"
+case \${AT_THE_END:-} in
+stop) kill -INT "\$PPID" ;;
+kill) rm "\$2/global/pg_control" && kill -KILL "\$PPID" ;;
+esac
+END
+chmod 755 "$entry" "$work/stubs/initdb"
+[ "$(id -u)" != 0 ] || chown "$(server_user)" "$work/volume" "$work/run"
+
+# begin PGDATA [VARIABLE=VALUE…]: entrypoint.sh, in the foreground.
+begin() {
+    local data=$1
+    shift
+    (cd / && as_server_user env -u PGUSER -u PGDATABASE -u PGPORT PATH="$work/stubs:$bin:$PATH" PG_MAJOR="$major" PGDATA="$data" \
+        PGHOST="$work/run" POSTGRES_HOST_AUTH_METHOD=trust POSTGRES_DB=soc "$@" "$entry" -c listen_addresses=) >"$work/log" 2>&1
+}
+ask() { "$bin/psql" -XAtqw -h "$work/run" -U "${user:-postgres}" -d "${db:-soc}" -c "$1" 2>&1; }
+
+# serve PGDATA [VARIABLE=VALUE…]: until it answers. fast_stop ends it.
+serve() {
+    local try
+    export -f begin as_server_user server_user
+    export work bin major entry
+    # A group of its own, which ends with this script.
+    setsid bash -c 'begin "$@"' bash "$@" &
+    server=$!
+    for try in $(seq 600); do
+        # The temporary server of the first start is no answer yet.
+        grep -q '^asn_inventory: .*' "$work/log" 2>/dev/null && [ ! -e "$1/unfinished" ] && [ "$(ask 'SELECT 1')" = 1 ] && return
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
+    done
+    die "the server does not start: $(tail -n 5 "$work/log")"
+}
+fast_stop() {
+    (cd / && as_server_user "$bin/pg_ctl" -D "$1" -m fast -w -s stop)
+    wait "$server" || true
+    server=
+}
+
+for what in stop kill; do
+    data=$work/volume/$what
+    begin "$data" AT_THE_END=$what && die "the first start is not interrupted"
+    expect "a $what while initdb runs leaves nothing that looks like a cluster" "$([ -e "$data/PG_VERSION" ] && echo cluster)" ""
+    serve "$data"
+    expect "after a $what in the first start, the next one makes the whole cluster" \
+        "$(ask 'SELECT current_database()')$(ls -d "$data/.making" "$data/unfinished" 2>/dev/null)" soc
+    fast_stop "$data"
+done
+
+# As an image before this one left it.
+rm "$work/volume/kill/global/pg_control"
+begin "$work/volume/kill" && die "it starts without pg_control"
+expect "a cluster that initdb did not finish is refused" "$(grep -c 'the first start was interrupted' "$work/log")" 1
+
+touch "$work/volume/stop/unfinished"
+begin "$work/volume/stop" && die "it starts a cluster whose scripts did not run"
+expect "a cluster whose scripts did not end is refused" "$(grep -c 'Remove the volume' "$work/log")" 1
+
+mkdir -p "$work/volume/other"
+touch "$work/volume/other/file"
+[ "$(id -u)" != 0 ] || chown "$(server_user)" "$work/volume/other"
+begin "$work/volume/other" && die "it makes a cluster among other files"
+expect "a directory of something else is refused, and stays" "$(grep -c 'is not empty' "$work/log") $(ls "$work/volume/other")" "1 file"
+
+for place in data "$major/docker"; do
+    mkdir -p "$work/volume/$place"
+    echo "$major" >"$work/volume/$place/PG_VERSION"
+    begin "$work/volume/pgdata/$major" && die "it makes a second cluster"
+    expect "beside a cluster of the official image in $place, no second one is made" \
+        "$(grep -c "set PGDATA=$work/volume/$place," "$work/log") $([ -e "$work/volume/pgdata/$major/PG_VERSION" ] && echo second)" "1 "
+    rm -r "$work/volume/${place%%/*}"
+done
+
+# The variables that name files, the directory of the log, and packed scripts.
+echo owner >"$work/user"
+echo files >"$work/db"
+echo --data-checksums >"$work/arguments"
+echo 'CREATE TABLE from_gz ()' | gzip >"$work/scripts/1.sql.gz"
+wanted="from_gz"
+for packer in xz zstd; do
+    command -v $packer >/dev/null || continue
+    end=${packer/zstd/zst}
+    echo "CREATE TABLE from_$packer ()" | $packer -c >"$work/scripts/2.sql.$end"
+    wanted+=" from_$packer"
+done
+touch "$work/scripts/3.txt"
+mkdir "$work/wal"
+[ "$(id -u)" != 0 ] || chown "$(server_user)" "$work/wal"
+user=owner db=files
+more=(POSTGRES_DB= POSTGRES_USER_FILE="$work/user" POSTGRES_DB_FILE="$work/db" POSTGRES_INITDB_ARGS_FILE="$work/arguments"
+    POSTGRES_INITDB_WALDIR="$work/wal")
+begin "$work/volume/files" "${more[@]}" AT_THE_END=stop && die "the first start is not interrupted"
+serve "$work/volume/files" "${more[@]}"
+expect "the variables' files name the user, the database and the arguments of initdb" \
+    "$(ask "SELECT current_user || ' ' || current_database() || ' ' || current_setting('data_checksums')")" "owner files on"
+expect "the log of changes is where POSTGRES_INITDB_WALDIR says, also after a first start that was interrupted" \
+    "$(readlink "$work/volume/files/pg_wal") $(ls "$work/wal" | grep -c '^0')" "$work/wal 1"
+expect "packed scripts run" "$(ask "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relname LIKE 'from\\_%'")" "$wanted"
+expect "and a file of another kind is named" "$(grep -c '3.txt is not run' "$work/log")" 1
+fast_stop "$work/volume/files"
+
+printf broken >"$work/scripts/1.sql.gz"
+user=postgres db=soc
+begin "$work/volume/broken" && die "a broken script is taken"
+expect "a packed script that is broken is no short one" "$(grep -c 'gunzip cannot unpack' "$work/log")" 1
+(cd / && as_server_user "$bin/pg_ctl" -D "$work/volume/broken" -m immediate -w -s stop)
+say "test result: ok. $passed passed; 0 failed"

@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# test-scripts.sh [NAME…]: the commands in places that are not a developer's clone: after a reboot, in an archive, in a path with a
+# space, for root without a compiler. The suite runs it (pgrx-tests/tests/commands.rs). Nothing is built, and all that is
+# written lies in a directory of its own.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+
+work=$(mktemp -d /tmp/asn_scripts.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+export CARGO_TARGET_DIR=$work/target
+target=$CARGO_TARGET_DIR setup_env=$CARGO_TARGET_DIR/pg/setup.env
+
+expect() {
+    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2'"
+    say "ok: $1"
+}
+# refused COMMAND…: all that it says.
+refused() { ! "$@" 2>&1 || die "this is not refused: $*"; }
+
+# fake_postgres: one in $work/pg of which nothing runs but pg_config.
+fake_postgres() {
+    local pg=$work/pg
+    mkdir -p "$pg"/{bin,lib,include} "$pg/share/extension" "$target"
+    printf '#!/bin/sh\nprintf "%%s\\n" "PostgreSQL 15.99" %s %s %s %s %s\n' "$pg/bin" "$pg/lib" "$pg/share" "$pg/lib" "$pg/include" >"$pg/bin/pg_config"
+    touch "$pg/bin/postgres" "$pg/bin/initdb" "$pg/include/postgres.h"
+    chmod 755 "$pg"/bin/*
+}
+
+# demo_after_reboot: postmaster.pid is there, and its process is not, or is another one by now.
+demo_after_reboot() {
+    local what pid stranger
+    sleep 600 &
+    stranger=$!
+    # shellcheck disable=SC2064  # this very process
+    trap "kill $stranger" EXIT
+    sleep 0 &
+    pid=$!
+    wait "$pid"
+    for what in "$pid" "$stranger" ""; do
+        mkdir -p "$target/clusters/demo/data"
+        printf '%s\n' "$what" "$target/clusters/demo/data" >"$target/clusters/demo/data/postmaster.pid"
+        printf '%s=%q\n' DEMO_DIR "$target/clusters/demo" DEMO_TREE "${PG_BIN:-/usr}/.." DEMO_TEMPORARY "" >"$target/demo.env"
+        scripts/demo.sh stop
+        expect "the demo ends after its server was killed (postmaster.pid: ${what:-empty})" "$(ls "$target/clusters")$(cat "$target/demo.env" 2>/dev/null)" ""
+    done
+    expect "and no process of somebody else gets a signal" "$(kill -0 "$stranger" && echo alive)" alive
+}
+
+clean_leaves_tools_only() {
+    local dir
+    for dir in pg clusters upgrade/cargo upgrade/source fuzz deb dist docker/bookworm server.abcdef tools servers; do mkdir -p "$target/$dir"; done
+    touch "$target/needs.log" "$target/server-16.log"
+    scripts/clean.sh
+    expect "clean leaves what was fetched, and nothing that was built" "$(ls "$target" | paste -sd ' ')" "servers tools"
+}
+
+# What PGXN's client asks of a distribution.
+targets_of_pgxn() {
+    local file
+    expect "make has the targets of PGXN's client" "$(make -n all install installcheck uninstall | grep -c '^scripts/')" 5
+    file=$(sed -n 's/^ *"file": "\(.*\)",$/\1/p' META.json)
+    expect "META.json names a script of SQL, or the client loads nothing" "${file##*.} $([ -r "$file" ] && echo there)" "sql there"
+}
+
+# As root has it: the package is built, and there is no cargo.
+install_of_a_build() {
+    local path=/usr/sbin:/usr/bin:/sbin:/bin extension=$work/pg/share/extension
+    fake_postgres
+    PG_CONFIG=$work/pg/bin/pg_config
+    export PG_CONFIG
+    . scripts/postgres.sh
+    asked=$PG_CONFIG
+    choose_postgres
+    package_is_fresh && die "without a package there is a fresh one"
+    mkdir -p "$package$PG_PKGLIBDIR" "$package$PG_SHAREDIR/extension"
+    echo library >"$package$PG_PKGLIBDIR/asn_inventory.so"
+    touch "$package$PG_SHAREDIR/extension/"{asn_inventory.control,asn_inventory--1.sql}
+    PROFILE='' package_identity >"$package.built"
+    # Whoever edits the sources at this moment does not disturb.
+    touch -d tomorrow "$package.built"
+    PATH=$path make -s install
+    expect "make install takes what make build left" "$(cat "$PG_PKGLIBDIR/asn_inventory.so") $(ls "$extension" | paste -sd ' ')" \
+        "library asn_inventory--1.sql asn_inventory.control"
+    touch "$extension/other.control"
+    rm "$work/pg/include/postgres.h"
+    PATH=$path make -s uninstall
+    expect "make uninstall removes it, without headers too, and nothing else" "$(ls "$PG_PKGLIBDIR") $(ls "$extension")" " other.control"
+    touch -d '2000-01-01' "$package.built"
+    expect "a package that is older than its sources is built again" "$(package_is_fresh && echo fresh)" ""
+    touch "$package.built"
+    expect "and one without optimization is not installed" "$(PROFILE=dev package_identity >"$package.built"; PROFILE=''; package_is_fresh && echo fresh)" ""
+}
+
+headers_are_named() {
+    fake_postgres
+    rm "$work/pg/include/postgres.h"
+    expect "without headers, their package is named" \
+        "$(PG_CONFIG=$work/pg/bin/pg_config refused scripts/setup.sh | grep -o 'no server headers in .*\. Install them: .*')" \
+        "no server headers in $work/pg/include. Install them: Debian has them in postgresql-server-dev-15"
+}
+
+spaces_in_the_path() {
+    local copy="$work/a b"
+    mkdir -p "$copy/scripts" "$copy/target/pg"
+    cp scripts/{lib,apt,deb}.sh "$copy/scripts/"
+    cp Cargo.toml CHANGELOG.md "$copy/"
+    cp rust-toolchain.toml "$work/"
+    printf 'PG_MAJOR=15\nPG_CONFIG=none\n' >"$copy/target/pg/setup.env"
+    expect "in a path with a space, the compilers get whole options" "$(cd "$work" && env -u CARGO_TARGET_DIR -u CFLAGS bash -euc '
+        . "$1/scripts/lib.sh"
+        hide_paths 2>/dev/null
+        triple=$(compgen -v | grep "^CARGO_TARGET_.*_RUSTFLAGS$")
+        printf "%s\n" ${!triple} $CFLAGS | grep -v -e "^--remap-path-prefix=.*=" -e "^-ffile-prefix-map=.*=" || true' bash "$copy")" ""
+    # No history is there, either.
+    expect "and make deb says what is wrong" \
+        "$(refused env -u CARGO_TARGET_DIR "$copy/scripts/deb.sh" | grep -c -e 'a path has a space in it' -e 'fatal')" 1
+}
+
+# A mirror beside the registry, as after a change of cargo's configuration: a crate has its sources twice.
+licences_with_two_registries() {
+    local theirs=${CARGO_HOME:-$HOME/.cargo} home=$work/home entry
+    mkdir -p "$home/registry/src" "$target/pg"
+    for entry in "$theirs"/config.toml "$theirs"/git; do [ ! -e "$entry" ] || ln -s "$entry" "$home/"; done
+    for entry in "$theirs"/registry/{index,cache}; do ln -s "$entry" "$home/registry/"; done
+    for entry in "$theirs"/registry/src/*; do
+        ln -s "$entry" "$home/registry/src/"
+        ln -s "$entry" "$home/registry/src/mirror-${entry##*/}"
+    done
+    echo "PG_MAJOR=${PG_MAJOR:-15}" >"$setup_env"
+    expect "the licences are found where a crate's sources are there twice" "$(CARGO_HOME=$home scripts/crates.sh texts | grep -c '^serde_json .*LICENSE-MIT')" 1
+}
+
+[ $# != 0 ] || set -- demo_after_reboot clean_leaves_tools_only targets_of_pgxn install_of_a_build headers_are_named spaces_in_the_path \
+    licences_with_two_registries
+for name in "$@"; do
+    rm -rf "$target"
+    mkdir -p "$target"
+    # Each with settings of its own.
+    ("$name")
+done
+say "all of it: ok"
