@@ -12,7 +12,7 @@ COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a
 
 CREATE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
-COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and subtracts the observations of its present rows from ip_inventory; returns their number';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what it has added to ip_inventory, ip_sighting and the days and hours; exact by ip_sighting, from its present rows only where that is incomplete; returns the number of observations';
 
 CREATE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
@@ -53,7 +53,7 @@ CREATE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
     AS 'MODULE_PATHNAME', 'note_new_observer';
 COMMENT ON FUNCTION @extschema@.note_new_observer() IS 'notes a table with a new index of the access method ip_observer in ip_source';
 CREATE EVENT TRIGGER asn_inventory_new_observer ON ddl_command_end
-    WHEN TAG IN ('CREATE INDEX')
+    WHEN TAG IN ('CREATE INDEX', 'CREATE SCHEMA')
     EXECUTE FUNCTION @extschema@.note_new_observer();
 COMMENT ON EVENT TRIGGER asn_inventory_new_observer IS 'notes a table with a new index of the access method ip_observer in ip_source';
 

@@ -1,24 +1,43 @@
 //! What happens to indexes that observe: built concurrently, put below another one, made anew for another type, dropped with the
-//! extension.
+//! extension; and what is no new row.
 
-use crate::ingest_support::{Db, run};
+use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::prelude::*;
 
-/// Rows that come while an index is made concurrently are seen by nobody. What a refused attempt leaves must not help the next.
+use crate::ingest_support::{Db, refused, run};
+
+/// What the doctor says of indexes.
+fn complaints(db: &Db) -> Vec<String> {
+    db.lines(
+        "SELECT detail || ' ' || remedy FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok' ORDER BY 1",
+    )
+}
+
+/// Rows that come while an index is made concurrently are seen by nobody. A refused attempt leaves nothing; what a failed one has
+/// left must not help the next.
 #[test]
 fn no_first_index_of_a_table_is_made_concurrently_not_at_the_second_try_either() {
     let db = Db::new();
     db.sql("CREATE TABLE e (src inet)");
     let create = "CREATE INDEX CONCURRENTLY ON e USING ip_observer (src)";
-    let left = "DROP INDEX public.e_src_idx, public.e_src_idx1, public.e_src_idx_ccnew";
-    for (statement, remedy) in [
-        (create, "DROP INDEX public.e_src_idx,"),
-        (create, "DROP INDEX public.e_src_idx, public.e_src_idx1,"),
-        ("REINDEX INDEX CONCURRENTLY e_src_idx", left),
-    ] {
+    let refused_with = |statement: &str, hint: &str| {
         let failure = db.fails(statement);
         assert_eq!(failure.message, "\"e\" cannot be observed by an index that is created concurrently");
-        assert!(failure.hint.contains(remedy), "{statement}: {failure:?}");
-    }
+        assert!(failure.hint.starts_with(hint), "{statement}: {failure:?}");
+    };
+    refused_with(create, "Run CREATE INDEX without CONCURRENTLY");
+    assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass"), "0");
+    // One that failed beside a valid one, which is gone.
+    db.sql("CREATE INDEX valid ON e USING ip_observer (src)");
+    let (mut holder, mut session) = (db.connect(), db.connect());
+    run(&mut holder, "BEGIN; LOCK e IN ROW EXCLUSIVE MODE");
+    run(&mut session, "SET lock_timeout = '50ms'");
+    refused(&mut session, create);
+    run(&mut holder, "COMMIT");
+    db.sql("DROP INDEX valid; DELETE FROM ip_source");
+    refused_with(create, "Run DROP INDEX public.e_src_idx, and CREATE INDEX");
+    let left = "DROP INDEX public.e_src_idx, public.e_src_idx_ccnew";
+    refused_with("REINDEX INDEX CONCURRENTLY e_src_idx", &format!("Run {left}, and"));
     db.sql(left);
     assert_eq!(db.value("SELECT count(*) FROM ip_source"), "0");
     // Beside one that is valid, rows are seen.
@@ -92,4 +111,199 @@ fn rows_and_drop_extension_in_one_transaction_warn_of_nothing() {
         assert_eq!(notices.all(), [""; 0], "{method}");
         assert_eq!(db.value("SELECT count(*) FROM e"), "1", "{method}");
     }
+}
+
+/// Beside a trigger an index counts nothing, and one that is not valid sees no row: their WHERE says nothing about earlier rows.
+#[test]
+fn an_index_that_counts_nothing_keeps_no_row_from_populate() {
+    let db = Db::new();
+    let rows = "(kind text, ip inet); INSERT INTO e VALUES ('login', '3.134.0.1'), ('other', '3.134.0.2'), (NULL, '3.134.0.3')";
+    db.sql(&format!("CREATE TABLE e {rows}; SELECT attach_ip_source('e', '{{ip}}')"));
+    db.sql("CREATE INDEX ON e USING ip_observer (ip) WHERE kind = 'login'");
+    assert_eq!(db.value("SELECT populate_ip_inventory('e')"), "3", "beside a trigger");
+    db.sql("SELECT detach_ip_source('e'); DROP TABLE e");
+    db.sql(&format!("CREATE TABLE e {rows}; SELECT attach_ip_source('e', '{{ip}}')"));
+    db.fails("CREATE INDEX CONCURRENTLY ON e USING ip_observer (ip) WHERE kind = 'login'");
+    assert_eq!(db.value("SELECT populate_ip_inventory('e')"), "3", "beside one that was refused");
+    assert_eq!(db.counts(), ["3.134.0.1|2", "3.134.0.2|2", "3.134.0.3|2"]);
+    db.sql("SELECT detach_ip_source('e'); DROP TABLE e");
+    db.sql(&format!("CREATE TABLE e {rows}; CREATE INDEX ON e USING ip_observer (ip) WHERE kind = 'login'"));
+    assert_eq!(db.value("SELECT populate_ip_inventory('e')"), "1", "one that counts");
+}
+
+#[test]
+fn what_a_failed_rebuilding_leaves_is_named_and_hides_no_row() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet); INSERT INTO e VALUES ('3.134.1.1'); SELECT attach_ip_source('e', '{ip}', method => 'index')");
+    let (mut holder, mut session) = (db.connect(), db.connect());
+    run(&mut holder, "BEGIN; LOCK e IN ROW EXCLUSIVE MODE");
+    run(&mut session, "SET lock_timeout = '50ms'");
+    refused(&mut session, "REINDEX INDEX CONCURRENTLY e_ip_idx");
+    let left = "public.e_ip_idx_ccnew is not valid: left by a CREATE INDEX or REINDEX CONCURRENTLY that failed. DROP INDEX public.e_ip_idx_ccnew;";
+    assert_eq!(complaints(&db), [left]);
+    assert_eq!(db.value("SELECT populate_ip_inventory('e')"), "1");
+    run(&mut holder, "COMMIT");
+    db.sql("DROP INDEX public.e_ip_idx_ccnew");
+    run(&mut holder, "BEGIN; LOCK e IN ROW EXCLUSIVE MODE");
+    // While one is at work, nothing is left over.
+    let rebuilding = std::thread::spawn(move || {
+        query(&mut session, "SET lock_timeout = 0")?;
+        query(&mut session, "REINDEX INDEX CONCURRENTLY e_ip_idx")
+    });
+    db.wait("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass AND NOT indisvalid", "1");
+    let during = complaints(&db);
+    run(&mut holder, "COMMIT");
+    rebuilding.join().expect("a session").expect("rebuilt");
+    assert_eq!(during, [""; 0]);
+    db.sql("INSERT INTO e VALUES ('3.134.1.1')");
+    assert_eq!(db.counts(), ["3.134.1.1|2"]);
+    assert_eq!(complaints(&db), [""; 0]);
+}
+
+#[test]
+fn a_heap_by_another_name_is_a_heap() {
+    let db = Db::new();
+    db.sql(
+        "CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
+         CREATE TABLE e (id int PRIMARY KEY, ip inet) USING heap2; SELECT attach_ip_source('e', '{ip}', method => 'index');
+         INSERT INTO e VALUES (1, '3.134.2.1');
+         INSERT INTO e VALUES (1, '3.134.2.2'), (2, '3.134.2.1') ON CONFLICT (id) DO UPDATE SET ip = EXCLUDED.ip",
+    );
+    assert_eq!(db.counts(), ["3.134.2.1|2"]);
+    assert_eq!(complaints(&db), [""; 0]);
+}
+
+/// A statement that inserts somewhere else as well.
+#[test]
+fn a_row_that_moves_is_not_new_beside_rows_of_another_table() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE m (id int, ip inet) PARTITION BY RANGE (id);
+         CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10); CREATE TABLE m2 PARTITION OF m FOR VALUES FROM (10) TO (20);
+         CREATE TABLE log (id int, ip inet); CREATE TABLE unseen (id int);
+         SELECT attach_ip_source('m', '{ip}', method => 'index'), attach_ip_source('log', '{ip}', method => 'index');
+         INSERT INTO m VALUES (1, '3.134.3.1'), (2, '3.134.3.2'), (3, '3.134.3.3')",
+    );
+    db.sql(
+        "WITH u AS (UPDATE m SET id = 11 WHERE id = 1 RETURNING id) INSERT INTO log SELECT id, '3.134.3.9' FROM u;
+         WITH put AS (INSERT INTO log VALUES (2, '3.134.3.9') RETURNING id) UPDATE m SET id = 12 FROM put WHERE m.id = put.id;
+         WITH u AS (UPDATE m SET id = 13 WHERE id = 3 RETURNING id), put AS (INSERT INTO unseen SELECT id FROM u) SELECT 1;",
+    );
+    let wanted = ["3.134.3.1|1", "3.134.3.2|1", "3.134.3.3|1", "3.134.3.9|2"];
+    assert_eq!(db.counts(), wanted);
+    assert_eq!(db.value("SELECT count(*) FROM m2"), "3");
+    // Rows that the statement inserts into the same family are new.
+    db.sql("WITH u AS (UPDATE m SET ip = ip WHERE id = 11 RETURNING id) INSERT INTO m SELECT 4, '3.134.3.10' FROM u");
+    db.sql("WITH u AS (UPDATE m SET ip = ip WHERE id = 11 RETURNING id) INSERT INTO m1 SELECT 5, '3.134.3.10' FROM u");
+    assert_eq!(db.counts(), [&wanted[..], &["3.134.3.10|2"][..]].concat());
+}
+
+/// The subscriber has the table in partitions, and the publisher does not: an UPDATE moves a row here alone.
+#[test]
+fn a_row_that_the_subscriber_moves_is_not_new() {
+    let server = |table: &str| {
+        let cluster = Cluster::builder()
+            .conf("asn_inventory.absorb_interval", "20ms")
+            .conf("wal_level", "logical")
+            .conf("wal_retrieve_retry_interval", "100ms")
+            .start();
+        cluster.sql("postgres", &format!("CREATE TABLE e (id int PRIMARY KEY, ip inet) {table}"));
+        cluster
+    };
+    let db = "postgres";
+    let publisher = server("; CREATE PUBLICATION p FOR TABLE e; INSERT INTO e VALUES (1, '3.134.4.1')");
+    let subscriber = server(
+        "PARTITION BY RANGE (id); CREATE TABLE e1 PARTITION OF e FOR VALUES FROM (0) TO (10);
+         CREATE TABLE e2 PARTITION OF e FOR VALUES FROM (10) TO (20); CREATE EXTENSION asn_inventory;
+         CREATE INDEX ON e USING ip_observer (ip) WITH (replica = true)",
+    );
+    let host = publisher.socket_dir().to_string_lossy();
+    subscriber.sql(
+        db,
+        &format!(
+            "CREATE SUBSCRIPTION s CONNECTION 'host={host} port=5432 user=postgres dbname=postgres' PUBLICATION p"
+        ),
+    );
+    let counts =
+        "SELECT string_agg(host(ip_address) || ' ' || observation_count, ', ' ORDER BY ip_address) FROM ip_inventory";
+    // What the first copy brings is new.
+    subscriber.wait_value(db, counts, "3.134.4.1 1");
+    publisher.sql(
+        db,
+        "INSERT INTO e VALUES (2, '3.134.4.2'); UPDATE e SET id = id + 10; UPDATE e SET ip = '3.134.4.3' WHERE id = 11",
+    );
+    publisher.sql(db, "INSERT INTO e VALUES (13, '3.134.4.4')");
+    subscriber.wait_value(db, counts, "3.134.4.1 1, 3.134.4.2 1, 3.134.4.4 1");
+    assert_eq!(subscriber.value(db, "SELECT count(*) FROM e2"), "3");
+}
+
+/// Each that `pg_stat_user_indexes` lists, as never scanned.
+#[test]
+fn each_index_says_what_it_is() {
+    let db = Db::new();
+    let silent = || {
+        db.lines(
+            "SELECT s.indexrelname FROM pg_stat_user_indexes s JOIN pg_class c ON c.oid = s.indexrelid JOIN pg_am a ON a.oid = c.relam
+             WHERE amname = 'ip_observer' AND obj_description(c.oid, 'pg_class') IS NULL ORDER BY 1",
+        )
+    };
+    db.sql(
+        "CREATE TABLE r (ip varchar(20), k int) PARTITION BY LIST (k); CREATE TABLE r1 PARTITION OF r FOR VALUES IN (1);
+         CREATE TABLE r2 PARTITION OF r FOR VALUES IN (2) PARTITION BY LIST (k); CREATE TABLE r2a PARTITION OF r2 DEFAULT;
+         CREATE INDEX ON r USING ip_observer (ip); CREATE TABLE r3 PARTITION OF r FOR VALUES IN (3);
+         CREATE TABLE e (ip inet); CREATE INDEX own ON e USING ip_observer (ip); CREATE TABLE copy (LIKE e INCLUDING ALL);
+         CREATE TABLE f (ip inet); SELECT attach_ip_source('f', '{ip}', method => 'index')",
+    );
+    assert_eq!(silent(), [""; 0]);
+    // What somebody else says stays.
+    db.sql("COMMENT ON INDEX own IS 'mine'; CREATE TABLE again (LIKE e INCLUDING ALL)");
+    for statement in
+        ["REINDEX INDEX CONCURRENTLY own", "REINDEX TABLE e", "ALTER TABLE e ALTER ip TYPE text", "TRUNCATE e"]
+    {
+        db.sql(statement);
+        assert_eq!(db.value("SELECT obj_description('own'::regclass)"), "mine", "{statement}");
+    }
+    assert_eq!(db.value("SELECT obj_description('again_ip_idx'::regclass)"), "mine");
+    db.sql("ALTER TABLE r ALTER ip TYPE varchar(40); ALTER TABLE r ALTER ip TYPE inet USING ip::inet");
+    assert_eq!(silent(), [""; 0]);
+}
+
+/// As under a trigger, rows go on.
+#[test]
+fn a_column_that_can_no_longer_be_read_gets_its_new_type() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip text); SELECT attach_ip_source('e', '{ip}', method => 'index'); INSERT INTO e VALUES ('3.134.5.1');
+         CREATE TABLE r (ip text, k int) PARTITION BY LIST (k); CREATE TABLE p PARTITION OF r DEFAULT;
+         SELECT attach_ip_source('r', '{ip}', method => 'index'); INSERT INTO r VALUES ('3.134.5.1', 1)",
+    );
+    let (mut session, notices) = db.connect_with_notices();
+    for table in ["e", "r"] {
+        run(&mut session, &format!("ALTER TABLE {table} ALTER ip TYPE int USING 1; INSERT INTO {table} VALUES (2)"));
+    }
+    let warnings = notices.all().iter().filter(|notice| notice.contains("is no longer observed")).count();
+    assert_eq!(warnings, 2, "{:?}", notices.all());
+    for table in ["e", "r"] {
+        db.sql(&format!(
+            "ALTER TABLE {table} ALTER ip TYPE inet USING '3.134.5.2'; INSERT INTO {table} VALUES ('3.134.5.3')"
+        ));
+    }
+    assert_eq!(db.counts(), ["3.134.5.1|2", "3.134.5.3|2"]);
+    // One that is made by hand is judged.
+    assert_eq!(
+        db.fails("CREATE TABLE n (i int); CREATE INDEX ON n USING ip_observer (i)").detail,
+        "Its type is integer."
+    );
+}
+
+#[test]
+fn an_index_that_is_made_with_its_schema_attaches_its_table() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet); CREATE INDEX ON e USING ip_observer (ip);
+         CREATE SCHEMA made CREATE TABLE e (ip inet) CREATE TABLE copy (LIKE public.e INCLUDING ALL) CREATE INDEX ON e USING ip_observer (ip);
+         INSERT INTO made.e VALUES ('3.134.6.1'); INSERT INTO made.copy VALUES ('3.134.6.1')",
+    );
+    assert_eq!(db.lines("SELECT tbl FROM ip_source ORDER BY tbl::text"), ["e", "made.e"]);
+    assert_eq!(db.counts(), ["3.134.6.1|1"]);
 }

@@ -57,6 +57,48 @@ fn rows_that_a_conflict_takes_back_do_not_count() {
     assert_eq!(db.value("SELECT sum(observation_count) FROM ip_inventory"), rows);
 }
 
+/// A conflict takes a row back, a VACUUM clears its place, and the second attempt is given that: all while an index on an expression
+/// is computed, which waits at the second and third time for whoever holds the lock of that number.
+#[test]
+fn a_row_that_comes_again_to_the_place_where_it_was_taken_back_counts_once() {
+    for index in ["SELECT", "CREATE INDEX ON e USING ip_observer (ip) WITH (selectors = '{ip}')"] {
+        let db = Db::new();
+        db.sql(
+            "CREATE TABLE e (id int, ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index'); CREATE SEQUENCE turn;
+             CREATE FUNCTION waits(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+             DECLARE turn bigint; said int;
+             BEGIN
+                 IF current_setting('test.waits', true) = 'on' THEN
+                     turn := nextval('turn');
+                     said := length(pg_advisory_lock_shared(turn)::text) + length(pg_advisory_unlock_shared(turn)::text);
+                 END IF;
+                 RETURN n;
+             END $$",
+        );
+        db.sql(index);
+        db.sql("CREATE UNIQUE INDEX once ON e (waits(id))");
+        let mut holder = db.connect();
+        run(&mut holder, "SELECT pg_advisory_lock(2), pg_advisory_lock(3)");
+        let mut loader = db.connect();
+        let loading = thread::spawn(move || {
+            query(&mut loader, "SET test.waits = 'on'")?;
+            query(&mut loader, "INSERT INTO e VALUES (1, '3.125.9.1') ON CONFLICT DO NOTHING")
+        });
+        let waits = "SELECT string_agg(objid::text, ',') FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                     WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted";
+        db.wait(waits, "2");
+        db.sql("INSERT INTO e VALUES (1, '3.125.9.2')");
+        run(&mut holder, "SELECT pg_advisory_unlock(2)");
+        db.wait(waits, "3");
+        db.sql("DELETE FROM e");
+        db.sql("VACUUM (INDEX_CLEANUP ON) e");
+        run(&mut holder, "SELECT pg_advisory_unlock(3)");
+        loading.join().expect("a session").expect("inserted");
+        assert_eq!(db.lines("SELECT ctid, host(ip) FROM e"), ["(0,1)|3.125.9.1"], "where it was before");
+        assert_eq!(db.counts(), ["3.125.9.1|1", "3.125.9.2|1"], "{index}");
+    }
+}
+
 #[test]
 fn contended_rows_count_once_in_subtransactions_and_prepared_transactions() {
     let db = Db::new();

@@ -160,7 +160,6 @@ fn an_index_that_cannot_observe_is_refused_with_the_reason() {
     ] {
         db.fails(statement);
     }
-    db.sql("DROP INDEX again");
     assert_eq!(db.value("SELECT count(*) FROM ip_source"), "0");
     assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass"), "0");
     // A partitioned table without partitions is judged as well.

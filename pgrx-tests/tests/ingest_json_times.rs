@@ -63,11 +63,15 @@ fn columns_of_text_and_numbers_are_read_and_a_zone_counts_for_times_without_one(
          CREATE TABLE whole (ip inet, at bigint); SELECT attach_ip_source('whole', '{ip}', 'at');
          CREATE TABLE small (ip inet, at int); SELECT attach_ip_source('small', '{ip}', 'at');
          CREATE TABLE zeek (ip inet, at float8); SELECT attach_ip_source('zeek', '{ip}', 'at');
+         CREATE TABLE exact (ip inet, at numeric); SELECT attach_ip_source('exact', '{ip}', 'at');
+         CREATE TABLE rough (ip inet, at real); SELECT attach_ip_source('rough', '{ip}', 'at');
          CREATE TABLE json (p jsonb); SELECT attach_ip_source('json', '{p->>ip}', 'p->>at@Europe/Berlin');
          INSERT INTO texts VALUES ('20.66.1.1', '2024-01-05 12:00:00'), ('20.66.1.2', '2024-01-05T12:00:00Z');
          INSERT INTO whole VALUES ('20.66.1.3', 1704456000000);
          INSERT INTO small VALUES ('20.66.1.4', 1704456000);
          INSERT INTO zeek VALUES ('20.66.1.5', 1704456000.5);
+         INSERT INTO exact VALUES ('20.66.1.7', 1704456000.123456), ('20.66.1.8', 1704456000123), ('20.66.1.9', 1704456000);
+         INSERT INTO rough VALUES ('20.66.1.10', 1704456000);
          INSERT INTO json VALUES ('{\"ip\":\"20.66.1.6\",\"at\":\"2024-07-05 12:00:00\"}')",
     );
     assert_eq!(
@@ -79,6 +83,11 @@ fn columns_of_text_and_numbers_are_read_and_a_zone_counts_for_times_without_one(
             "20.66.1.4|2024-01-05 12:00:00+00",
             "20.66.1.5|2024-01-05 12:00:00.5+00",
             "20.66.1.6|2024-07-05 10:00:00+00",
+            "20.66.1.7|2024-01-05 12:00:00.123456+00",
+            "20.66.1.8|2024-01-05 12:00:00.123+00",
+            "20.66.1.9|2024-01-05 12:00:00+00",
+            // The nearest that a real holds.
+            "20.66.1.10|2024-01-05 11:58:56+00",
         ]
     );
 }
@@ -107,6 +116,16 @@ fn an_unreadable_time_is_counted_once_and_the_statements_time_stands_in() {
             "{method}"
         );
     }
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE e (ip inet, at numeric); SELECT attach_ip_source('e', '{ip}', observed_at => 'at');
+         INSERT INTO e VALUES ('20.66.1.1', 'NaN'), ('20.66.1.2', 'Infinity'), ('20.66.1.3', 1e100), ('20.66.1.4', -1), ('20.66.1.5', NULL)",
+    );
+    db.settle();
+    assert_eq!(
+        db.lines("SELECT observations, unparsable, unreadable_reason FROM ip_source"),
+        ["5|4|observed_at: no time"]
+    );
     let db = Db::new();
     db.sql(
         "CREATE TABLE e (payload json); SELECT attach_ip_source('e', '{payload->>ip}', observed_at => 'payload->>Time');

@@ -5,6 +5,8 @@ use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use postgres::Client;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Copies lines into a table.
@@ -152,6 +154,87 @@ fn a_loader_that_waits_for_the_queue_can_be_cancelled() {
         loading.join().expect("the loader").is_err_and(|failure| failure.code == "57014")
     });
     assert!(cancelled, "twenty loaders went on, each after it had waited");
+}
+
+/// Nobody's deadlock: a loader does not stand in the queue's own queue behind a session, which may come to wait for the loader.
+#[test]
+fn who_locks_the_queue_and_then_a_loaders_table_waits_for_the_loader_and_gets_it() {
+    let db = Db::new();
+    db.sql("CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    let (mut holder, mut loader) = (db.connect(), db.connect());
+    let pid = value(&mut loader, "SELECT pg_backend_pid()");
+    run(&mut holder, "SET deadlock_timeout = '10ms'; BEGIN; LOCK TABLE ip_observation");
+    let loading = std::thread::spawn(move || query(&mut loader, "INSERT INTO events VALUES ('36.93.0.1')"));
+    let holds = format!("SELECT count(*) FROM pg_locks WHERE pid = {pid} AND relation = 'events'::regclass");
+    wait_until("the loader to hold its table, or to go on", || db.value(&holds) == "1" || loading.is_finished());
+    run(&mut holder, "LOCK TABLE events; COMMIT");
+    loading.join().expect("the loader").expect("it goes on");
+}
+
+/// One insert a statement, until `over`; how many there were, and what the session heard.
+fn load_until(
+    over: &Arc<AtomicBool>,
+    cluster: &Cluster,
+    table: &str,
+) -> (Arc<AtomicU64>, std::thread::JoinHandle<Result<Vec<String>, SqlFailure>>) {
+    let (mut session, notices) = cluster.connect_with_notices("postgres");
+    let (loaded, over) = (Arc::new(AtomicU64::new(0)), Arc::clone(over));
+    let (count, insert) = (Arc::clone(&loaded), format!("INSERT INTO {table} VALUES ('36.93.0.1')"));
+    let loader = std::thread::spawn(move || {
+        query(&mut session, "SET asn_inventory.enabled = on")?;
+        while !over.load(Ordering::Relaxed) {
+            query(&mut session, &insert)?;
+            count.fetch_add(1, Ordering::Relaxed);
+            // A VACUUM begins to shorten a table when nobody has a lock on it.
+            query(&mut session, "SELECT pg_sleep(0.001)")?;
+        }
+        Ok(notices.all())
+    });
+    (loaded, loader)
+}
+
+/// While a VACUUM cuts the empty end off the queue, it has the queue for itself until it sees somebody wait: ten seconds for a
+/// gigabyte on a cold disk.
+#[test]
+fn a_vacuum_that_shortens_the_queue_lets_loaders_pass() {
+    const DB: &str = "postgres";
+    // Nobody else asks for the queue, and no other VACUUM shortens it.
+    let cluster = Cluster::builder().conf("asn_inventory.enabled", "off").conf("autovacuum", "off").start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE by_statement (ip inet); CREATE TABLE by_row (ip inet);
+         SELECT attach_ip_source('by_statement', '{ip}'), attach_ip_source('by_row', '{ip}', method => 'row')",
+    );
+    let mut inserted = 0;
+    let let_pass = (0..5).any(|_| {
+        // 300 MB that nobody needs; new rows go to its beginning.
+        cluster.sql(
+            DB,
+            "BEGIN; INSERT INTO ip_observation (seen, first_seen, last_seen, packed)
+                 SELECT 1, now(), now(), decode(repeat('00', 1900), 'hex') FROM generate_series(1, 160000); ROLLBACK",
+        );
+        cluster.sql(DB, "VACUUM (TRUNCATE off) ip_observation");
+        let over = Arc::new(AtomicBool::new(false));
+        let loaders = ["by_statement", "by_row"].map(|table| load_until(&over, &cluster, table));
+        wait_until("both to load", || loaders.iter().all(|(loaded, _)| loaded.load(Ordering::Relaxed) > 0));
+        let (mut session, heard) = cluster.connect_with_notices(DB);
+        run(&mut session, "VACUUM (VERBOSE) ip_observation");
+        over.store(true, Ordering::Relaxed);
+        for (loaded, loader) in loaders {
+            assert_eq!(loader.join().expect("no panic").expect("a loader"), [""; 0]);
+            inserted += loaded.load(Ordering::Relaxed);
+        }
+        heard.all().iter().any(|line| line.contains("suspending truncate due to conflicting lock request"))
+    });
+    assert!(let_pass, "no VACUUM saw a loader wait");
+    cluster.sql(DB, "SET asn_inventory.enabled = on; SELECT absorb_observations()");
+    assert_eq!(
+        cluster.lines(
+            DB,
+            "SELECT sum(observation_count) FROM ip_inventory UNION ALL SELECT sum(unobserved) FROM ip_source"
+        ),
+        [inserted.to_string(), "0".to_owned()]
+    );
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn two_concurrent_populates_count_a_partitions_rows_once() {
 #[test]
 fn a_partition_counts_for_the_nearest_attached_table() {
     let db = Db::new();
-    for (method, order) in [("trigger", ["m", "r"]), ("trigger", ["r", "m"]), ("row", ["m", "r"])] {
+    for order in [["m", "r"], ["r", "m"]] {
         // The partition is older than the table above it, and what PostgreSQL makes there by itself comes last.
         db.sql(
             "CREATE TABLE p (id int, ip inet); CREATE TABLE r (id int, ip inet) PARTITION BY RANGE (id);
@@ -179,11 +179,10 @@ fn a_partition_counts_for_the_nearest_attached_table() {
              ALTER TABLE m ATTACH PARTITION p FOR VALUES FROM (0) TO (100)",
         );
         for table in order {
-            db.sql(&format!("SELECT attach_ip_source('{table}', '{{ip}}', method => '{method}')"));
+            db.sql(&format!("SELECT attach_ip_source('{table}', '{{ip}}')"));
         }
         db.sql("INSERT INTO p VALUES (1, '36.98.0.1'); INSERT INTO m VALUES (2, '36.98.0.1'); INSERT INTO r VALUES (3, '36.98.0.1')");
-        let counted = if method == "row" { ["m|3|0", "r|0|0"] } else { ["m|2|0", "r|1|0"] };
-        assert_eq!(db.sources(), counted, "{method}, {order:?}");
+        assert_eq!(db.sources(), ["m|2|0", "r|1|0"], "{order:?}");
         db.sql(
             "SELECT detach_ip_source('r'), detach_ip_source('m'); INSERT INTO p VALUES (1, '36.98.0.2'); DROP TABLE r",
         );
@@ -194,4 +193,142 @@ fn a_partition_counts_for_the_nearest_attached_table() {
             "nothing is left"
         );
     }
+}
+
+/// Each row counts once, however often its partition leaves and comes back, and whoever counts it.
+#[test]
+fn a_partition_that_left_and_came_back_counts_each_row_once() {
+    for method in ["trigger", "row", "index"] {
+        let db = Db::new();
+        db.sql(&format!(
+            "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1);
+             INSERT INTO root VALUES (1, '9.9.9.9');
+             SELECT attach_ip_source('root', '{{ip}}', method => '{method}');
+             INSERT INTO root SELECT 1, '9.9.9.9' FROM generate_series(1, 10)"
+        ));
+        assert_eq!(db.counts(), ["9.9.9.9|10"], "{method}");
+        for turn in 1..4 {
+            // Twice, and the second time with rows that come meanwhile.
+            db.sql("ALTER TABLE root DETACH PARTITION p1; ALTER TABLE root ATTACH PARTITION p1 FOR VALUES IN (1)");
+            db.sql("ALTER TABLE root DETACH PARTITION p1; INSERT INTO p1 VALUES (1, '9.9.9.9'), (1, '8.8.8.8')");
+            db.sql("BEGIN; INSERT INTO p1 VALUES (1, '9.9.9.9'); ALTER TABLE root ATTACH PARTITION p1 FOR VALUES IN (1); COMMIT");
+            db.sql("INSERT INTO root VALUES (1, '9.9.9.9')");
+            db.sql("SELECT populate_ip_inventory('root')");
+            let counts = [format!("8.8.8.8|{turn}"), format!("9.9.9.9|{}", 11 + 3 * turn)];
+            assert_eq!(db.counts(), counts, "{method}, turn {turn}");
+            assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0", "{method}, turn {turn}");
+            assert_eq!(db.lines(PARTITIONS), ["ok||"], "{method}, turn {turn}");
+        }
+    }
+}
+
+#[test]
+fn a_child_that_left_and_came_back_counts_each_row_once() {
+    for method in ["trigger", "row", "index"] {
+        let db = Db::new();
+        db.sql(&format!(
+            "CREATE TABLE parent (ip inet); CREATE TABLE child () INHERITS (parent);
+             SELECT attach_ip_source('parent', '{{ip}}', method => '{method}');
+             INSERT INTO child SELECT '9.9.9.9' FROM generate_series(1, 5)"
+        ));
+        assert_eq!(db.counts(), ["9.9.9.9|5"], "{method}");
+        db.sql("ALTER TABLE child NO INHERIT parent; INSERT INTO child VALUES ('9.9.9.9'); ALTER TABLE child INHERIT parent; INSERT INTO child VALUES ('9.9.9.9')");
+        db.sql("SELECT populate_ip_inventory('parent')");
+        assert_eq!(db.counts(), ["9.9.9.9|7"], "{method}");
+    }
+}
+
+/// Whichever was attached first, and however the one came below the other.
+#[test]
+fn a_partition_attached_by_itself_counts_its_rows_itself() {
+    for later in [false, true] {
+        let db = Db::new();
+        db.sql(
+            "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p0 PARTITION OF root FOR VALUES IN (0);
+             INSERT INTO root VALUES (0, '8.8.8.8'); CREATE TABLE p1 (k int, ip inet)",
+        );
+        let below = "ALTER TABLE root ATTACH PARTITION p1 FOR VALUES IN (1)";
+        let attach = "SELECT attach_ip_source('root', '{ip}')";
+        if !later {
+            db.sql(below);
+        }
+        db.sql("SELECT attach_ip_source('p1', '{ip}'); INSERT INTO p1 SELECT 1, '8.8.8.8' FROM generate_series(1, 10)");
+        db.sql(attach);
+        if later {
+            db.sql(below);
+        }
+        assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "1", "{later}");
+        assert_eq!(db.counts(), ["8.8.8.8|11"], "{later}");
+        assert_eq!(db.sources(), ["p1|10|0", "root|1|0"], "{later}");
+        assert_eq!(db.lines(PARTITIONS), ["ok||"], "{later}");
+        // Of the table above, only its own is taken back: also where its rows alone say what that is.
+        for complete in [true, false] {
+            if !complete {
+                db.sql("SELECT attach_ip_source('root', '{ip}'); SELECT populate_ip_inventory('root')");
+                db.settle();
+                db.sql("DELETE FROM ip_sighting");
+            }
+            assert_eq!(db.value("SELECT forget_ip_source('root')"), "1", "{later}, {complete}");
+            assert_eq!(db.counts(), ["8.8.8.8|10"], "{later}, {complete}");
+        }
+    }
+}
+
+#[test]
+fn a_partition_attached_by_itself_keeps_its_trigger() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE root (k int, ip inet, src inet) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1);
+         SELECT attach_ip_source('p1', '{src}'); SELECT attach_ip_source('root', '{ip}')",
+    );
+    let row = "INSERT INTO p1 VALUES (1, '8.8.8.8', '1.1.1.1')";
+    db.sql(row);
+    assert_eq!(db.counts(), ["1.1.1.1|1"], "its own column");
+    db.sql("SELECT detach_ip_source('root')");
+    db.sql(row);
+    assert_eq!(db.counts(), ["1.1.1.1|2"]);
+    db.sql("SELECT attach_ip_source('root', '{ip}'); SELECT forget_ip_source('root')");
+    db.sql(row);
+    assert_eq!(db.counts(), ["1.1.1.1|3"]);
+    // Detached, it is a partition as any other, and what it had is not counted again.
+    db.sql("SELECT attach_ip_source('root', '{src}'); SELECT detach_ip_source('p1')");
+    db.sql(row);
+    assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
+    assert_eq!(db.counts(), ["1.1.1.1|4"]);
+    assert_eq!(db.sources(), ["root|1|0"]);
+    assert_eq!(
+        db.lines("SELECT detail FROM enrichment_doctor() WHERE check_name = 'triggers' AND level <> 'ok'"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_row_trigger_is_alone_in_its_family() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1);
+         SELECT attach_ip_source('root', '{ip}', method => 'row')",
+    );
+    let above = "\"p1\" is observed with the table above it";
+    for call in
+        ["attach_ip_source('p1', '{ip}')", "attach_ip_source('p1', '{ip}', method => 'row')", "detach_ip_source('p1')"]
+    {
+        let refused = db.fails(&format!("SELECT {call}"));
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("55000", above), "{call}");
+    }
+    db.sql("INSERT INTO root VALUES (1, '8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|1"]);
+    // Below a trigger that reads statements, each row that is routed would count for both.
+    db.sql("SELECT attach_ip_source('root', '{ip}')");
+    assert_eq!(db.fails("SELECT attach_ip_source('p1', '{ip}', method => 'row')").message, above);
+    // The other way round.
+    db.sql("SELECT detach_ip_source('root'); SELECT attach_ip_source('p1', '{ip}', method => 'row')");
+    for method in ["trigger", "row", "index"] {
+        let refused = db.fails(&format!("SELECT attach_ip_source('root', '{{ip}}', method => '{method}')"));
+        assert_eq!(refused.message, "\"p1\" is attached by itself, and stands below \"root\"", "{method}");
+    }
+    db.sql("INSERT INTO root VALUES (1, '8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|2"]);
+    db.sql("SELECT detach_ip_source('p1')");
+    assert_eq!(db.value("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'asn_inventory_observe%'"), "0");
 }

@@ -202,6 +202,34 @@ fn only_rows_that_meet_the_condition_are_counted() {
 }
 
 #[test]
+fn labels_of_enums_and_names_are_compared_and_name_sensors() {
+    for method in ["trigger", "row", "index"] {
+        let db = Db::new();
+        db.sql(&format!(
+            "CREATE TYPE kind AS ENUM ('login', 'logout');
+             CREATE TABLE events (ip inet, kind kind, host name);
+             SELECT attach_ip_source('events', '{{ip}}', only_where => 'kind = login and host <> idle', sensor => 'kind', method => '{method}');
+             INSERT INTO events VALUES ('20.65.1.1', 'login', 'a'), ('20.65.1.2', 'logout', 'a'), ('20.65.1.3', 'login', 'idle'),
+                 ('20.65.1.4', NULL, 'a')"
+        ));
+        assert_eq!(db.counts(), ["20.65.1.1|1"], "{method}");
+        assert_eq!(db.lines("SELECT sensor FROM ip_sightings"), ["login"], "{method}");
+        // Another label is called otherwise now.
+        db.sql(
+            "ALTER TYPE kind RENAME VALUE 'logout' TO 'left'; INSERT INTO events VALUES ('20.65.1.5', 'login', 'a')",
+        );
+        assert_eq!(db.counts(), ["20.65.1.1|1", "20.65.1.5|1"], "{method}");
+    }
+    let db = Db::new();
+    db.sql("CREATE TYPE kind AS ENUM ('login'); CREATE TABLE events (ip inet, kind kind)");
+    let failure = db.fails("SELECT attach_ip_source('events', '{ip}', only_where => 'kind = lgoin')");
+    assert_eq!(
+        (failure.code.as_str(), failure.detail.as_str()),
+        ("42804", "No value of type public.kind is \"lgoin\".")
+    );
+}
+
+#[test]
 fn a_condition_that_no_row_meets_is_reported_and_one_that_broke_counts_nothing() {
     let db = Db::new();
     db.sql(

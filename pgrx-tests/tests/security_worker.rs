@@ -370,6 +370,72 @@ fn an_owners_code_does_not_bypass_foreign_keys_of_other_roles() {
     nobody_is_superuser(&db);
 }
 
+/// Whoever queries a table runs code of its owner's: the planner calls immutable functions of constants in its indexes.
+const CONSTANT: &str = "CREATE FUNCTION public.constant(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS
+    $$ BEGIN RETURN (SELECT public.evil('index')); END $$";
+
+#[test]
+fn the_doctor_and_a_purge_by_a_superuser_run_no_code_of_an_owner() {
+    let db = database();
+    let cluster = cluster();
+    let could_not = "SELECT count(*) FROM enrichment_doctor() WHERE detail LIKE 'Could not look%'";
+    cluster.sql(&db, "ALTER TABLE ip_source OWNER TO webapp");
+    // A table of another role without such code is read, once no VACUUM is at it.
+    cluster.wait_value(&db, could_not, "0");
+    as_webapp(&db, &format!("{CONSTANT}; CREATE INDEX planted ON ip_source ((public.constant(1))); TRUNCATE ran"));
+    let left_out = "SELECT check_name, remedy FROM enrichment_doctor() WHERE detail LIKE 'Could not look: index public.planted on public.ip_source calls code%'";
+    let found = cluster.lines(&db, left_out);
+    for check in ["triggers", "columns", "observer indexes", "partitions", "unobserved"] {
+        assert!(found.contains(&format!("{check}|DROP INDEX public.planted;")), "{check}: {found:?}");
+    }
+    // The others look, and name it.
+    let named = "SELECT detail FROM enrichment_doctor() WHERE check_name = 'foreign code'";
+    let detail = cluster.value(&db, named);
+    assert!(
+        detail.starts_with("Index planted on public.ip_source") && detail.contains("queries the table"),
+        "{detail}"
+    );
+    let whose = "SELECT DISTINCT what, who FROM ran WHERE who <> 'webapp'";
+    assert_eq!(cluster.lines(&db, whose), [""; 0]);
+    // The lock that keeps more code from being made meanwhile is given back.
+    let mut session = cluster.connect(&db);
+    let held = "BEGIN; SELECT count(*) FROM enrichment_doctor();
+        SELECT count(*) FROM pg_locks WHERE relation = 'ip_source'::regclass AND mode = 'ShareUpdateExclusiveLock' AND pid = pg_backend_pid()";
+    let rows = query(&mut session, held).expect("the doctor");
+    assert_eq!(rows.last(), Some(&vec![Some("0".to_owned())]));
+    query(&mut session, "ROLLBACK").expect("a rollback");
+    cluster.sql(&db, &cluster.value(&db, "SELECT remedy FROM enrichment_doctor() WHERE check_name = 'foreign code'"));
+    cluster.wait_value(&db, could_not, "0");
+    // A purge writes, so no table of such a role is read at all.
+    cluster.sql(&db, "ALTER TABLE ip_asn_history OWNER TO webapp");
+    as_webapp(&db, "CREATE INDEX ON ip_asn_history ((public.constant(1)))");
+    let refused = cluster.fails(&db, "SELECT purge_expired_maxmind()");
+    assert_eq!(refused.message, "tables of asn_inventory belong to a role that is not a superuser", "{refused:?}");
+    assert_eq!(cluster.lines(&db, whose), [""; 0]);
+    nobody_is_superuser(&db);
+}
+
+#[test]
+fn a_condition_of_an_index_of_the_history_does_not_run_as_who_corrects_the_inventory() {
+    let db = database();
+    let cluster = cluster();
+    cluster.sql(&db, "ALTER TABLE ip_asn_history OWNER TO webapp");
+    // The index by which the trigger looks for the last change.
+    as_webapp(
+        &db,
+        &format!(
+            "{CONSTANT}; DROP INDEX ip_asn_history_lookup;
+             CREATE INDEX ON ip_asn_history (ip_address, changed_at) WHERE public.constant(1); TRUNCATE ran"
+        ),
+    );
+    cluster.sql(&db, "INSERT INTO events VALUES ('36.95.0.1')");
+    let unknown = "SELECT count(*) FROM ip_inventory WHERE ip_address = '36.95.0.1' AND asn_number IS NULL AND maxmind_status <> 'pending'";
+    cluster.wait_value(&db, unknown, "1");
+    cluster.sql(&db, "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '36.95.0.1'");
+    assert_eq!(cluster.lines(&db, "SELECT DISTINCT what, who FROM ran WHERE who <> 'webapp'"), [""; 0]);
+    nobody_is_superuser(&db);
+}
+
 #[test]
 fn errors_of_an_owners_code_do_not_fill_the_log() {
     let db = database();

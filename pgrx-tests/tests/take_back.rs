@@ -169,6 +169,46 @@ fn pending_counts_of_the_table_are_removed_with_it() {
 }
 
 #[test]
+fn pending_counts_of_a_partition_attached_by_itself_stay() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1);
+         CREATE TABLE p0 PARTITION OF root FOR VALUES IN (0);
+         SELECT attach_ip_source('root', '{ip}'), attach_ip_source('p1', '{ip}'); INSERT INTO root VALUES (0, '8.8.8.8')",
+    );
+    db.settle();
+    let mut holder = db.connect();
+    run(&mut holder, "BEGIN; SELECT FROM ip_source WHERE tbl = 'p1'::regclass FOR UPDATE");
+    db.sql("INSERT INTO p1 VALUES (1, '8.8.8.8'), (1, '8.8.8.8')");
+    db.wait("SELECT observation_count FROM ip_inventory WHERE ip_address = '8.8.8.8'", "3");
+    db.wait("SELECT count(*) > 0 FROM ip_observation WHERE retry_at IS NOT NULL", "t");
+    assert_eq!(db.value("SELECT forget_ip_source('root')"), "1");
+    run(&mut holder, "COMMIT");
+    assert_eq!(db.counts(), ["8.8.8.8|2"]);
+    assert_eq!(db.sources(), ["p1|2|0"]);
+}
+
+/// A partition keeps its trigger while it is detached, and what it adds then is its own.
+#[test]
+fn what_a_partition_added_while_it_was_detached_is_taken_back_with_its_table() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1);
+         SELECT attach_ip_source('root', '{ip}'); INSERT INTO root VALUES (1, '8.8.8.8');
+         ALTER TABLE root DETACH PARTITION p1; INSERT INTO p1 VALUES (1, '8.8.8.8')",
+    );
+    db.settle();
+    db.sql("ALTER TABLE root ATTACH PARTITION p1 FOR VALUES IN (1); INSERT INTO p1 VALUES (1, '8.8.8.8')");
+    assert_eq!(db.counts(), ["8.8.8.8|3"]);
+    assert_eq!(db.value("SELECT forget_ip_source('root')"), "3");
+    assert_eq!(db.counts(), [""; 0]);
+    assert_eq!(db.value("SELECT count(*) FROM ip_sighting"), "0");
+    db.sql("SELECT attach_ip_source('root', '{ip}')");
+    assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "3");
+    assert_eq!(db.counts(), ["8.8.8.8|3"]);
+}
+
+#[test]
 fn only_the_owner_of_the_table_may_forget_it() {
     let db = Db::new();
     let role = format!("forgetter_of_{}", db.name);

@@ -49,7 +49,7 @@ const BATCH: usize = 10_000;
 const LONGEST_PAUSE: i64 = 15 * 60 * 1_000_000;
 /// Tries of an address that a lock kept from being written, after which that shows: it has waited for a minute then.
 const HELD: i32 = 5;
-/// Failed writes of one round, after which the rest of a batch is put back unwritten: each may have waited.
+/// Writes of one round that fail on a lock, after which the rest of a batch is put back unwritten: each has waited.
 const PATIENCE: u32 = 64;
 
 /// Stands for an address in queue rows that only count for their table: its addresses were absorbed before.

@@ -9,13 +9,15 @@ use super::arguments::Arguments;
 use super::attachable::{check_columns, check_names, check_routes, check_table};
 use super::before::Before;
 use super::counted;
-use super::indexes;
+use super::family;
 use super::method;
 use super::method::Method;
 use super::owner::check_owner;
+use super::part;
 use super::unobserved;
 use crate::inventory::source::Attaching;
 use crate::inventory::{places, source, source_nodes};
+use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -91,19 +93,22 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     let command = session::command();
     let sql = Sql::as_caller();
     let members = lock_family(table);
-    if method == Method::Trigger {
-        check_routes(table, &members);
+    match method {
+        Method::Trigger => check_routes(table, &members),
+        Method::Row => check_partition_keys(&sql, &members),
+        Method::Index => {}
     }
     check_names(schema, &members);
     method.check_above(schema, table);
     method.check_members(schema, table, &members);
     arguments.observed_at = time.as_ref().map(EventTime::to_string);
-    method.put_on(&sql, schema, table, &members, &arguments);
+    let own = without_others(schema, table, &members);
+    method.put_on(&sql, schema, table, &own, &arguments);
     // An index that is kept tells nobody that its table is attached now.
     members.iter().for_each(|member| catalog::forget_kept(*member));
     let before = Before::now(command).to_string();
     drop(sql);
-    let is_empty = members.iter().copied().all(is_empty);
+    let is_empty = own.iter().copied().all(is_empty);
     // The caller needs no right for the note.
     let quiet = Settings::without_triggers();
     let how = Attaching {
@@ -127,16 +132,39 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     }
     if is_new {
         // Its own snapshot says of all of them which rows were there.
-        source::forget_parts(schema, &members);
+        source::forget_parts(schema, &own);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
 }
 
-/// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may other
-/// nodes of a cluster.
+/// Refuses to make a row trigger where that would run code of the owner's as a superuser: PostgreSQL puts it on the partitions as
+/// well, and for that simplifies the expressions by which the table is partitioned.
+fn check_partition_keys(sql: &Sql, members: &[pg_sys::Oid]) {
+    const FOREIGN: &str = "
+        SELECT c.oid FROM pg_catalog.pg_partitioned_table p JOIN pg_catalog.pg_class c ON c.oid = p.partrelid
+        JOIN pg_catalog.pg_roles o ON o.oid = c.relowner JOIN pg_catalog.pg_roles u ON u.rolname = CURRENT_USER
+        WHERE c.oid = ANY ($1) AND p.partexprs IS NOT NULL AND u.rolsuper AND NOT o.rolsuper
+          AND EXISTS (SELECT FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 AND d.refobjid >= 16384
+                        AND d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_type'::regclass))
+        ORDER BY c.oid LIMIT 1";
+    let found = sql.query(FOREIGN, &[argument::oids(members)]);
+    if found.len() > 0
+        && let Some(table) = found.get::<pg_sys::Oid>(0, 1)
+    {
+        not_ready(
+            format!("\"{}\" is partitioned by an expression of another role", plain_name(table)),
+            "A superuser would run the functions in it.",
+            "Attach it as its owner, or with another method.",
+        );
+    }
+}
+
+/// Whether a table has no rows at all; its writers are locked out. A foreign table may have some, and so may the shards of
+/// one that Citus keeps, in whatever way: the table itself is an empty shell then.
 fn is_empty(table: pg_sys::Oid) -> bool {
     match inherits::kind(table) {
-        _ if citus::kept(table) == Some(Kept::Distributed) => false,
+        _ if citus::kept(table).is_some() => false,
         pg_sys::RELKIND_PARTITIONED_TABLE => true,
         pg_sys::RELKIND_RELATION => catalog::blocks(table) == 0,
         _ => false,
@@ -156,27 +184,34 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     }
     let sql = Sql::as_caller();
     let members = lock_family(table);
-    if indexes::of(table).iter().any(|index| index.is_inherited) && source::root(schema, table) != Some(table) {
+    if method::is_observed_above(schema, table) && source::root(schema, table) != Some(table) {
         not_ready(
             format!("\"{}\" is observed with the table above it", plain_name(table)),
-            "Its index cannot be dropped for one partition.",
+            "Its index or trigger cannot be dropped for one partition.",
             "Attach or detach the table above, or the partition from it.",
         );
     }
     members.iter().for_each(|member| catalog::forget_kept(*member));
-    let found = method::take_off(&sql, schema, &members);
+    let own = without_others(schema, table, &members);
+    let found = method::take_off(&sql, schema, &own);
     drop(sql);
     let quiet = Settings::without_triggers();
     let known = source::detach(schema, table);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
         source_nodes::detach(schema, table);
     }
+    let is_below = known && source::root(schema, table).is_some();
     if known {
         places::retire_table(schema, table);
-        source::forget_parts(schema, &members);
-    } else if found {
-        // A partition, or one that was.
-        members.iter().for_each(|member| source::note_part_observed(schema, *member));
+        source::forget_parts(schema, &own);
+    }
+    if is_below || found && !known {
+        // A partition, or one that was. Of one that has left, it is known which rows were observed.
+        let unknown = own.iter().filter(|member| !part::is_away(schema, **member));
+        unknown.for_each(|member| source::note_part_observed(schema, *member));
+    }
+    if is_below {
+        family::give_back(schema, &own);
     }
     drop(quiet);
     if !found && !known {
@@ -188,7 +223,13 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
         );
     }
     // Nobody wants what is missing any more.
-    unobserved::mend_at_commit(schema, &members, None);
+    unobserved::mend_at_commit(schema, &own, None);
+}
+
+/// Those of a family that are observed for its first table, and not for one below that is attached by itself.
+fn without_others(schema: &Schema, table: pg_sys::Oid, members: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    let others = source::others(schema, table, members);
+    members.iter().copied().filter(|member| !others.contains(member)).collect()
 }
 
 /// The table and everything that inherits from it, locked against writers: rows committed before are "existing", the
@@ -216,9 +257,15 @@ pub(super) fn hand_in_rows() {
     }
 }
 
-/// Refuses to read the rows of a table that other nodes of a cluster have.
+/// Refuses to read the rows of a table that other nodes of a cluster have. A reference table is read here: by another node's
+/// rows, whose transactions are of that node, nobody could tell which were there before.
 pub(super) fn refuse_distributed(table: pg_sys::Oid, what: &str) {
-    if citus::kept(table) == Some(Kept::Distributed) {
+    let is_elsewhere = match citus::kept(table) {
+        Some(Kept::Distributed) => true,
+        Some(Kept::Reference) => citus::shards_here(table).is_empty(),
+        Some(Kept::Local) | None => false,
+    };
+    if is_elsewhere {
         raise(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             format!("{what} does not work on \"{}\": it is distributed", plain_name(table)),

@@ -113,7 +113,7 @@ unsafe fn check_stored(table: pg_sys::Oid, desc: pg_sys::TupleDesc, arguments: &
 }
 
 fn no_moment(table: pg_sys::Oid, time: &EventTime, why: NoMoment) -> ! {
-    const TIMES: &str = "observed_at is a column of type timestamptz, timestamp, date, text, integer, bigint or double precision, or a path into JSON: 'payload->>timestamp'. Times without a zone may have it behind them: 'at@Europe/Berlin'.";
+    const TIMES: &str = "observed_at is a column of type timestamptz, timestamp, date, text, integer, bigint, numeric, real or double precision, or a path into JSON: 'payload->>timestamp'. Times without a zone may have it behind them: 'at@Europe/Berlin'.";
     let name = time.written();
     let mismatch = |reason: &str| {
         raise(
@@ -150,7 +150,7 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
             PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
             format!("column \"{name}\" of \"{}\" cannot be compared in only_where", plain_name(table)),
             detail,
-            "A compared value is text, varchar, char, citext, boolean, smallint, integer, bigint, uuid or inet, or a path into JSON.",
+            "A compared value is text, varchar, char, citext, name, boolean, smallint, integer, bigint, uuid, inet or an enum, or a path into JSON.",
         )
     };
     // SAFETY: the caller's descriptor.
@@ -170,7 +170,7 @@ unsafe fn check_condition(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &st
 /// # Safety
 /// `desc` must be the descriptor of `table`.
 unsafe fn check_sensor(table: pg_sys::Oid, desc: pg_sys::TupleDesc, text: &str) {
-    const FORM: &str = "A sensor is a column of type text, varchar, char, citext, boolean, smallint, integer, bigint, uuid or inet, or a path into JSON: payload->>sensor.";
+    const FORM: &str = "A sensor is a column of type text, varchar, char, citext, name, boolean, smallint, integer, bigint, uuid, inet or an enum, or a path into JSON: payload->>sensor.";
     let Some(selector) = Sensor::selector(text) else {
         let hint = mistake(text).unwrap_or(FORM);
         bad_value(format!("\"{text}\" is no sensor"), "It is no column and no path to one value in JSON.", hint);

@@ -55,10 +55,10 @@ impl Before {
     }
 
     /// Whether a row was there that transaction `xid` wrote, in its command `command`. `xmax`: who has deleted, updated or
-    /// locked it, or tried to.
-    pub fn has(&self, xid: u32, command: u32, xmax: u32) -> bool {
+    /// locked it, or tried to. `None`: nobody can tell.
+    fn has(&self, xid: u32, command: u32, xmax: u32) -> Option<bool> {
         if xid < pg_sys::FirstNormalTransactionId.into_inner() {
-            return true;
+            return Some(true);
         }
         // A row's transaction lies in the past, and less than two billion transactions back.
         let next = session::next_transaction();
@@ -66,10 +66,10 @@ impl Before {
         let full = if full >= next { full.wrapping_sub(1 << 32) } else { full };
         if self.own.contains(&full) {
             // An UPDATE or DELETE puts its own command, or the number of a pair of commands, in the place of the first one,
-            // and a rollback leaves it there. Taken for a later one, the row is not counted a second time.
-            return xmax == 0 && command < self.command;
+            // and a rollback leaves it there.
+            return (xmax == 0).then_some(command < self.command);
         }
-        full < self.xmin || (full < self.xmax && !self.running.contains(&full))
+        Some(full < self.xmin || (full < self.xmax && !self.running.contains(&full)))
     }
 }
 
@@ -78,6 +78,43 @@ impl fmt::Display for Before {
         let Before { own, command, xmin, xmax, running } = self;
         write!(f, "{}:{command}|{xmin}:{xmax}:{}", list(own.iter().copied()), list(running.iter().copied()))
     }
+}
+
+/// The moments at which a table came below an attached one and left it again, in turn. While it was away, its rows were not
+/// observed.
+pub struct Stays(Vec<Option<Before>>);
+
+/// What stands between two of them.
+const NEXT: char = '>';
+
+impl Stays {
+    /// Reads the moments, with `>` between them. Where nothing stands before the first one, all rows of the first stay were
+    /// observed.
+    pub fn parse(text: &str) -> Option<Stays> {
+        let moment = |text: &str| if text.is_empty() { Some(None) } else { Before::parse(text).map(Some) };
+        text.split(NEXT).map(moment).collect::<Option<_>>().map(Stays)
+    }
+
+    /// Whether a row was there when the table came, and had not been observed: see [`Before::has`].
+    pub fn has(&self, xid: u32, command: u32, xmax: u32) -> bool {
+        let is_there = |(at, moment): (usize, &Option<Before>)| match moment.as_ref()?.has(xid, command, xmax) {
+            Some(false) => None,
+            Some(true) => Some(at.is_multiple_of(2)),
+            // Taken for one that was observed, then or later, the row is not counted a second time.
+            None => (!at.is_multiple_of(2)).then_some(false),
+        };
+        self.0.iter().enumerate().find_map(is_there).unwrap_or(false)
+    }
+
+    /// Whether the table has left, and has not come back.
+    pub fn is_away(&self) -> bool {
+        self.0.len().is_multiple_of(2)
+    }
+}
+
+/// Moments as they are noted, and one more.
+pub fn and_then(moments: &str, next: &Before) -> String {
+    format!("{moments}{NEXT}{next}")
 }
 
 fn list(numbers: impl Iterator<Item = u64>) -> String {

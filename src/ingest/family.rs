@@ -9,22 +9,21 @@
 #![allow(unsafe_code, reason = "reads parse trees, and calls functions of event triggers")]
 
 use std::collections::{HashSet, VecDeque};
-use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use super::arguments::Arguments;
+use super::departed;
 use super::indexes;
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
 use super::part;
+use super::relatives::{PATIENCE, attempt, has_command, is_left_alone};
 use crate::inventory::source;
 use crate::pg::call::Call;
-use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::pg::citus;
-use crate::pg::citus::Kept;
 use crate::pg::errors::warn;
 use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
 use crate::pg::made;
@@ -32,9 +31,6 @@ use crate::pg::patience;
 use crate::pg::tx;
 use crate::pg::tx::Settings;
 use crate::sql_function;
-
-/// How long the statement waits for a table below the one that it attached, which it need not have locked itself.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 sql_function!(
     /// `attach_new_partitions()`: gives the trigger to partitions and children that came after their parent was
@@ -51,6 +47,7 @@ sql_function!(
                 "Run ALTER INDEX \u{2026} DEPENDS ON EXTENSION asn_inventory for the table's index with ip_observer.",
             );
         }
+        departed::note(&call);
         if makes_relatives(&call) {
             let schema = Schema::of(call);
             let had_rows = alters(&call);
@@ -88,22 +85,6 @@ fn makes_relatives(call: &Call) -> bool {
     }
 }
 
-/// Whether an ALTER TABLE has a command of one of these kinds.
-///
-/// # Safety
-/// `statement` must be valid.
-unsafe fn has_command(statement: *mut pg_sys::AlterTableStmt, kinds: &[pg_sys::AlterTableType::Type]) -> bool {
-    // SAFETY: see above; the list's nodes are commands.
-    unsafe {
-        let commands = (*statement).cmds;
-        let count = if commands.is_null() { 0 } else { (*commands).length as usize };
-        (0..count).any(|i| {
-            let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
-            kinds.contains(&(*command).subtype)
-        })
-    }
-}
-
 /// Whether the command gives a column another type.
 fn changes_type(call: &Call) -> bool {
     let data = call.event_trigger().filter(|data| !data.parsetree.is_null());
@@ -121,15 +102,16 @@ fn keep_indexes() -> Result<(), String> {
     let is_table =
         |table: &pg_sys::Oid| matches!(kind(*table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
     for table in all(&made::relations(), PARENT).into_iter().filter(is_table) {
-        let observers = indexes::of(table);
+        // With a superuser's rights: no more is asked of an index than which it is.
+        let observers = indexes::oids(table);
         if observers.is_empty() || citus::kept(table).is_some() || citus::shard_of(table).is_some() {
             continue;
         }
         if !patience::hold_extension(PATIENCE) {
             return Err("Somebody is dropping the extension.".to_owned());
         }
-        for observer in observers {
-            install::goes_with_extension(pg_sys::RelationRelationId, observer.index);
+        for (index, _) in observers {
+            install::goes_with_extension(pg_sys::RelationRelationId, index);
         }
     }
     Ok(())
@@ -152,24 +134,6 @@ pub fn foreign_partitions(tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
     tables.iter().filter(is_partition).copied().collect()
 }
 
-/// Whether another extension manages the table: it is one of its own, or stands in a schema of its own as
-/// TimescaleDB's chunks do.
-pub fn is_managed(table: pg_sys::Oid) -> bool {
-    let ours = crate::pg::catalog::extension();
-    let owners = [
-        catalog::extension_of(pg_sys::RelationRelationId, table),
-        catalog::extension_of(pg_sys::NamespaceRelationId, catalog::schema_of(table)),
-    ];
-    owners.into_iter().any(|owner| owner.is_some() && owner != ours)
-}
-
-/// Whether the event trigger keeps away from a table: another extension manages it, or Citus keeps it on several nodes.
-/// A trigger that is made while Citus makes a partition would fail that. Rows inserted through the table above are
-/// still observed, where its shards are; for rows inserted into the partition by name, the doctor has the remedy.
-fn is_left_alone(table: pg_sys::Oid) -> bool {
-    is_managed(table) || matches!(citus::kept(table), Some(Kept::Distributed | Kept::Reference))
-}
-
 /// Gives the trigger to the tables that the command put below attached tables.
 fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
     let mut new = Vec::new();
@@ -179,22 +143,25 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         }
         new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
     }
+    let tables = all(&new, PARENT);
+    // Attached by itself, or below one that is and has come with it: it goes on counting for that.
+    let counts_elsewhere = |table| source::root(schema, table).is_some_and(|root| tables.contains(&root));
     if had_rows {
         let was_observed = |table: pg_sys::Oid| {
             install::find(table).is_some_and(|found| found.is_ours(schema) && !found.is_inherited)
-                || source::root(schema, table) == Some(table)
+                || counts_elsewhere(table)
         };
-        let below = all(&new, PARENT).into_iter().filter(|table| is_below_index(*table) && !was_observed(*table));
+        let has_come = |table: pg_sys::Oid| is_below_index(table) || part::is_away(schema, table);
+        let below = tables.iter().copied().filter(|table| has_come(*table) && !was_observed(*table));
         below.for_each(|table| note_earlier(schema, table));
     }
     // No table above has the trigger: nothing to do.
     if new.iter().all(|table| nearest(schema, *table).is_none()) {
         return;
     }
-    let tables = all(&new, PARENT);
     let unroutable = above_foreign(&tables);
     // Parents first: a table that has just got the trigger hands it on.
-    for table in tables {
+    for table in tables.iter().copied() {
         pgrx::check_for_interrupts!();
         let fits = matches!(kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
         if !fits || is_left_alone(table) {
@@ -203,7 +170,7 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         match install::find(table) {
             // PostgreSQL gave it the row trigger of the table above. Which rows that has not seen is noted here.
             Some(found) if found.is_ours(schema) && found.is_inherited => {
-                if had_rows {
+                if had_rows && !counts_elsewhere(table) {
                     note_earlier(schema, table);
                 }
             }
@@ -215,12 +182,8 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             ),
             None => {
                 if let Some(above) = nearest(schema, table) {
-                    let reads = match above.trigger.reads {
-                        Reads::EachRow => Reads::EachRow,
-                        _ if unroutable.contains(&table) => Reads::Nothing,
-                        _ => Reads::Rows,
-                    };
-                    give(schema, table, &above, reads, had_rows);
+                    let reads = above.reads_below(unroutable.contains(&table));
+                    give(schema, table, &above, reads, had_rows && !counts_elsewhere(table));
                 }
             }
         }
@@ -240,6 +203,32 @@ fn above_foreign(tables: &[pg_sys::Oid]) -> HashSet<pg_sys::Oid> {
 struct Above {
     table: pg_sys::Oid,
     trigger: Found,
+}
+
+impl Above {
+    /// How the trigger of a table below handles rows.
+    fn reads_below(&self, is_above_foreign: bool) -> Reads {
+        match self.trigger.reads {
+            Reads::EachRow => Reads::EachRow,
+            _ if is_above_foreign => Reads::Nothing,
+            _ => Reads::Rows,
+        }
+    }
+}
+
+/// Gives tables that are not attached by themselves any more the trigger of the table above.
+pub fn give_back(schema: &Schema, tables: &[pg_sys::Oid]) {
+    let unroutable = above_foreign(tables);
+    for table in tables.iter().copied() {
+        let fits = matches!(kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
+        if fits
+            && !is_left_alone(table)
+            && install::find(table).is_none()
+            && let Some(above) = nearest(schema, table)
+        {
+            give(schema, table, &above, above.reads_below(unroutable.contains(&table)), false);
+        }
+    }
 }
 
 /// The nearest table above that has the trigger; `None` where none has, and where another extension's table stands
@@ -282,7 +271,7 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_ro
 /// Whether a table has got the index of a partitioned table above, which observes.
 fn is_below_index(table: pg_sys::Oid) -> bool {
     patience::lock(table, pg_sys::AccessShareLock, PATIENCE)
-        && indexes::of(table).iter().any(|index| index.is_inherited)
+        && indexes::oids(table).iter().any(|(_, is_inherited)| *is_inherited)
 }
 
 /// Notes which rows a table has that PostgreSQL has given a trigger or an index to. A failure is a warning.
@@ -326,34 +315,6 @@ fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
             mending(schema, table, &found)
         ),
     );
-}
-
-/// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and a
-/// role that puts a table below it owns both. Returns the reason of a failure.
-fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
-    if !patience::lock(table, pg_sys::ShareRowExclusiveLock, PATIENCE) {
-        return Err("Somebody holds a lock on it.".to_owned());
-    }
-    if !patience::hold_extension(PATIENCE) {
-        return Err("Somebody is dropping the extension.".to_owned());
-    }
-    tx::attempt(|| as_superuser(f)).map_err(|failure| failure.message)
-}
-
-/// The event trigger's function runs as the extension's owner, who may not be a superuser; and the table's owner has no
-/// right on our trigger function. Only PostgreSQL's own code runs here, no user's function.
-fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: the pair is restored below; after an error, the subtransaction's abort restores it.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        let context = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
-        pg_sys::SetUserIdAndSecContext(pg_sys::BOOTSTRAP_SUPERUSERID.into(), context);
-    }
-    let result = f();
-    // SAFETY: see above.
-    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
-    result
 }
 
 /// The call that attaches the topmost table of a family again, with all that is below.

@@ -81,10 +81,12 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
-    let waiting = queue::drop_counts(schema, &members);
+    let others = source::others(schema, table, &members);
+    let own: Vec<pg_sys::Oid> = members.into_iter().filter(|member| !others.contains(member)).collect();
+    let waiting = queue::drop_counts(schema, &own);
     let added = source::added(schema, table).saturating_add(waiting);
     if sighting::are_complete(schema, table, added) {
-        let taken = take_back(schema, table);
+        let taken = take_back(schema, &own);
         drop(quiet);
         attach::detach(schema, table);
         return taken;
@@ -103,10 +105,14 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     drop(quiet);
     let sql = Sql::as_caller();
     let now = call::statement_start();
-    let reading = source.reading(&sql, Earlier::Counted, now);
+    let reading = source.reading(&sql, schema, Earlier::Counted, now);
     let mut taken = 0;
     with_latest_snapshot(|| reading.run(|chunk| taken += subtract_chunk(schema, chunk)));
     drop(sql);
+    let quiet = Settings::without_triggers();
+    let away = sighting::sum(schema, &places::numbers_of(schema, &own[1..]));
+    drop(quiet);
+    let added = added.saturating_add(away);
     if taken > added {
         raise(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -118,27 +124,28 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
         );
     }
     let quiet = Settings::without_triggers();
-    seen_by::forget(schema, table);
+    seen_by::forget(schema, &places::numbers_of(schema, &own));
     drop(quiet);
     attach::detach(schema, table);
     taken
 }
 
-/// Subtracts what stands in a table's sightings, and removes them.
-fn take_back(schema: &Schema, table: pg_sys::Oid) -> i64 {
+/// Subtracts what stands in the sightings of a table, and removes them: also of those below it, which have some of their own
+/// where they were observed before they came there.
+fn take_back(schema: &Schema, own: &[pg_sys::Oid]) -> i64 {
     let mut taken = 0;
-    let places = places::numbers_of(schema, table);
+    let places = places::numbers_of(schema, own);
     // What was absorbed just now is to be seen.
     tx::next_command();
     with_latest_snapshot(|| {
         let networks = asn::seen_by(schema, &places);
-        sighting::each_of(schema, table, |batch| {
+        sighting::each_of(schema, &places, |batch| {
             taken += subtract(schema, batch);
             sighting::set_times(schema, batch, &places);
         });
         asn::set_times(schema, &networks);
     });
-    seen_by::forget(schema, table);
+    seen_by::forget(schema, &places);
     taken
 }
 

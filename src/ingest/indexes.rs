@@ -12,10 +12,11 @@ use super::extract::column;
 use super::install;
 use super::observer::options;
 use crate::pg::argument;
-use crate::pg::catalog::{Schema, plain_name, quote_identifier, quote_literal, relation_name};
+use crate::pg::catalog::{Schema, c_string, plain_name, quote_identifier, quote_literal, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::not_ready;
 use crate::pg::inherits;
+use crate::pg::shape;
 use crate::pg::sql::Sql;
 
 /// The access method's name.
@@ -50,6 +51,19 @@ pub fn method() -> Option<pg_sys::Oid> {
 
 /// Those of a table. It must be locked.
 pub fn of(table: pg_sys::Oid) -> Vec<Observer> {
+    // SAFETY: `each` hands over open indexes of this access method.
+    each(table, |index| unsafe { read(index) })
+}
+
+/// Those of a table by their OIDs, and whether each belongs to an index of the partitioned table above. It must be locked.
+/// Nothing more is read of them: for callers that have rights which the table's owner does not have.
+pub fn oids(table: pg_sys::Oid) -> Vec<(pg_sys::Oid, bool)> {
+    // SAFETY: an open relation has its row of pg_class.
+    each(table, |index| (index.rd_id, unsafe { (*index.rd_rel).relispartition }))
+}
+
+/// Calls `f` with each of a table's, while it is open.
+fn each<T>(table: pg_sys::Oid, f: impl Fn(&pg_sys::RelationData) -> T) -> Vec<T> {
     let Some(method) = method() else { return Vec::new() };
     let mut found = Vec::new();
     // SAFETY: table and indexes are open while they are read.
@@ -68,7 +82,7 @@ pub fn of(table: pg_sys::Oid) -> Vec<Observer> {
                     continue;
                 }
                 if (*(*index).rd_rel).relam == method {
-                    found.push(read(&*index));
+                    found.push(f(&*index));
                 }
                 pg_sys::relation_close(index, pg_sys::NoLock as i32);
             }
@@ -96,7 +110,7 @@ pub unsafe fn read(index: &pg_sys::RelationData) -> Observer {
             is_inherited: (*index.rd_rel).relispartition,
             is_valid: form.indisvalid,
             has_expression,
-            is_partial: !pg_sys::RelationGetIndexPredicate(std::ptr::from_ref(index).cast_mut()).is_null(),
+            is_partial: shape::has_predicate(index),
         }
     }
 }
@@ -137,10 +151,20 @@ pub fn above(table: &pg_sys::RelationData) -> Option<Above> {
     above.iter().find(|index| is_free(index)).map(counts).or(none)
 }
 
-/// The condition, in SQL, on the rows of a table that its index observes; `None`: it observes all, or there is none. An error
-/// where rows of the table cannot be read as they were observed. The table must be locked.
-pub fn condition(sql: &Sql, table: pg_sys::Oid) -> Option<String> {
-    let observers = of(table);
+/// Whether the rows that come to an index are left to a trigger of ours, on the table that it was made for or above.
+fn leaves_rows_to_triggers(schema: &Schema, index: &Observer) -> bool {
+    let line = inherits::all(&[made_for(index.index)], inherits::CHILD);
+    let fires = |mode: &u8| matches!(*mode, pg_sys::TRIGGER_FIRES_ON_ORIGIN | pg_sys::TRIGGER_FIRES_ALWAYS);
+    line.iter().any(|table| install::modes(schema, *table).iter().any(fires))
+}
+
+/// The condition, in SQL, on the rows of a table attached by index that this observes; `None`: it observes all, or there is none. An
+/// error where rows of the table cannot be read as they were observed. The table must be locked.
+pub fn condition(sql: &Sql, schema: &Schema, table: pg_sys::Oid) -> Option<String> {
+    // An index that is not valid sees no row, but for that of a partitioned table: then a partition has none yet.
+    let is_used = |index: &Observer| index.is_valid || inherits::kind(index.index) == pg_sys::RELKIND_PARTITIONED_INDEX;
+    let counts = |index: &Observer| is_used(index) && !leaves_rows_to_triggers(schema, index);
+    let observers: Vec<Observer> = of(table).into_iter().filter(counts).collect();
     match &observers[..] {
         [] => None,
         [one] if !one.has_expression => {
@@ -193,6 +217,17 @@ pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments, replica: boo
         }
         if citus::kept(table).is_none() {
             install::goes_with_extension(pg_sys::RelationRelationId, made.index);
+        }
+    }
+}
+
+/// Has an index say what it is, where it says nothing. Below SQL: it may be one of thousands, and no event trigger is to hear of it.
+/// The index must have been made by this transaction, or its table be locked.
+pub fn explain(index: pg_sys::Oid) {
+    // SAFETY: the index exists; the text is copied.
+    unsafe {
+        if pg_sys::GetComment(index, pg_sys::RelationRelationId, 0).is_null() {
+            pg_sys::CreateComments(index, pg_sys::RelationRelationId, 0, c_string(COMMENT).as_ptr());
         }
     }
 }

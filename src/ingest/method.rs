@@ -7,11 +7,11 @@
 use pgrx::pg_sys;
 
 use super::arguments::Arguments;
-use super::family;
 use super::indexes;
 use super::install;
 use super::install::Reads;
 use super::noted;
+use super::relatives;
 use crate::inventory::attached;
 use crate::pg::argument;
 use crate::pg::catalog;
@@ -66,12 +66,20 @@ impl Method {
         }
     }
 
-    /// Refuses an index above partitions that are attached by themselves: their rows would count for both.
+    /// Refuses what would observe rows of partitions that are attached by themselves as well, or take off what observes
+    /// these: their rows would count for both, or for none. Only statement triggers go together.
     pub fn check_members(self, schema: &Schema, table: pg_sys::Oid, members: &[pg_sys::Oid]) {
-        if self == Method::Index && members.len() > 1 {
+        if members.len() > 1 {
             catalog::lock_relation(schema.relation(c"ip_source"), pg_sys::AccessShareLock);
-            let attached = |member: &&pg_sys::Oid| attached::is_any_attached(schema, &[**member]);
-            if let Some(member) = members.iter().filter(|member| **member != table).find(attached) {
+            let is_by_statement = |member: pg_sys::Oid| {
+                install::find(member).is_none_or(|found| found.reads != Reads::EachRow)
+                    && indexes::of(member).is_empty()
+            };
+            let is_in_the_way = |member: &&pg_sys::Oid| {
+                (self != Method::Trigger || !is_by_statement(**member))
+                    && attached::is_any_attached(schema, &[**member])
+            };
+            if let Some(member) = members.iter().filter(|member| **member != table).find(is_in_the_way) {
                 not_ready(
                     format!(
                         "\"{}\" is attached by itself, and stands below \"{}\"",
@@ -108,14 +116,18 @@ impl Method {
         }
     }
 
-    /// Refuses what would be observed in two ways: a partition of a table that an index observes, and below a trigger an index.
+    /// Refuses what would be observed in two ways: a partition of a table that an index or a row trigger observes, below a
+    /// trigger an index, and below one that reads statements a row trigger.
     pub fn check_above(self, schema: &Schema, table: pg_sys::Oid) {
         let above = inherits::all(&[table], inherits::CHILD);
         let is_observed = match self {
             Method::Index => above[1..].iter().any(|above| !install::modes(schema, *above).is_empty()),
-            _ => false,
+            Method::Row => above[1..].iter().any(|above| {
+                install::find(*above).is_some_and(|found| found.is_ours(schema) && found.reads == Reads::Rows)
+            }),
+            Method::Trigger => false,
         };
-        if is_observed || indexes::of(table).iter().any(|index| index.is_inherited) {
+        if is_observed || is_observed_above(schema, table) {
             not_ready(
                 format!("\"{}\" is observed with the table above it", plain_name(table)),
                 "Its rows would be counted in two ways.",
@@ -123,6 +135,12 @@ impl Method {
             );
         }
     }
+}
+
+/// Whether PostgreSQL has given a partition the index, or the row trigger, of the table above, with which it goes.
+pub fn is_observed_above(schema: &Schema, table: pg_sys::Oid) -> bool {
+    install::find(table).is_some_and(|found| found.is_ours(schema) && found.is_inherited)
+        || indexes::of(table).iter().any(|index| index.is_inherited)
 }
 
 /// Takes off what observes tables. Whether there was anything.
@@ -150,8 +168,8 @@ fn put_on_triggers(
     let arguments = arguments.list();
     let _switched = allow_triggers(members);
     let own: Vec<pg_sys::Oid> =
-        members.iter().copied().filter(|member| *member == table || !family::is_managed(*member)).collect();
-    let is_dropped = |member: &&pg_sys::Oid| has_trigger(schema, **member) && !goes_with_above(table, **member);
+        members.iter().copied().filter(|member| *member == table || !relatives::is_managed(*member)).collect();
+    let is_dropped = |member: &&pg_sys::Oid| has_trigger(schema, **member) && !goes_with_above(**member);
     own.iter().filter(is_dropped).for_each(|member| install::drop(sql, *member));
     for member in own {
         if can_have_trigger(member) {
@@ -170,7 +188,7 @@ fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> boo
     let _switched = allow_triggers(members);
     let mut found = false;
     for member in members.iter().copied() {
-        if has_trigger(schema, member) && !goes_with_above(members[0], member) {
+        if has_trigger(schema, member) && !goes_with_above(member) {
             install::drop(sql, member);
             found = true;
         }
@@ -190,7 +208,7 @@ fn put_on_indexes(
     noted::by_itself(|| {
         for member in members.iter().copied().filter(|member| !kept.contains(member)) {
             let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
-            let is_own = member == table || !family::is_managed(member);
+            let is_own = member == table || !relatives::is_managed(member);
             if can_have_trigger(member) && !is_covered && is_own {
                 indexes::create(sql, member, arguments, replica);
             } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
@@ -238,8 +256,8 @@ fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
     install::find(table).is_some_and(|found| found.is_ours(schema))
 }
 
-/// Whether PostgreSQL made the trigger of a table below `top` after that of the one above it, which has a higher number where
-/// it is younger: the trigger goes with that one, and cannot be dropped before.
-fn goes_with_above(top: pg_sys::Oid, table: pg_sys::Oid) -> bool {
-    table != top && install::find(table).is_some_and(|found| found.is_inherited)
+/// Whether PostgreSQL made the trigger of a table after that of the one above it, which has a higher number where it is
+/// younger: the trigger goes with that one, and cannot be dropped before.
+fn goes_with_above(table: pg_sys::Oid) -> bool {
+    install::find(table).is_some_and(|found| found.is_inherited)
 }

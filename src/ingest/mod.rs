@@ -13,6 +13,8 @@
 //! | [`method`] | what observes a table: putting it on, taking it off |
 //! | [`attachable`] | whether a table can be attached like that |
 //! | [`family`] | partitions and children that come later |
+//! | [`departed`] | those that leave |
+//! | [`relatives`] | what the event trigger may do to either |
 //! | [`install`] | the trigger on one table |
 //! | [`owner`] | the owner of a table |
 //! | [`plan`] | the values to read from each row |
@@ -43,6 +45,7 @@
 //! | [`observer`] | the index access method `ip_observer` |
 //! | [`indexes`] | its indexes on one table |
 //! | [`noted`] | those that were made by hand |
+//! | [`concurrent`] | those that are made concurrently, which is refused |
 //! | [`running`] | what the running statement does with rows |
 //! | [`counted`] | what rows have added, until their transaction commits |
 //! | [`outlet`] | from a tally to the queue |
@@ -54,8 +57,10 @@ mod arguments;
 pub mod attach;
 mod attachable;
 mod before;
+pub mod concurrent;
 pub mod copy;
 mod counted;
+mod departed;
 pub mod extract;
 pub mod family;
 pub mod forget;
@@ -78,6 +83,7 @@ pub mod populate;
 pub mod queue;
 pub mod queued;
 mod reading;
+mod relatives;
 pub mod replicated;
 pub mod restore;
 mod rows;

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use enrich::json;
 use enrich::json::Value;
-use enrich::moment::{Bounds, Spoken, since_1970, spoken};
+use enrich::moment::{Bounds, Spoken, numeric, since_1970, spoken};
 use enrich::selector::EventTime;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -40,9 +40,21 @@ enum Kind {
     Integer,
     BigInteger,
     Float,
+    Real,
+    Numeric,
     Text,
     Jsonb(JsonbPath, Vec<String>),
     Json(Vec<String>),
+}
+
+impl Kind {
+    /// Whether its values are moments, wherever they were written.
+    fn has_zone(&self) -> bool {
+        match self {
+            Kind::Timestamptz | Kind::Integer | Kind::BigInteger | Kind::Float | Kind::Real | Kind::Numeric => true,
+            Kind::Timestamp | Kind::Date | Kind::Text | Kind::Jsonb(..) | Kind::Json(_) => false,
+        }
+    }
 }
 
 /// Why a value gives no time.
@@ -85,13 +97,13 @@ impl Moment {
             (pg_sys::INT4OID, None) => Kind::Integer,
             (pg_sys::INT8OID, None) => Kind::BigInteger,
             (pg_sys::FLOAT8OID, None) => Kind::Float,
+            (pg_sys::FLOAT4OID, None) => Kind::Real,
+            (pg_sys::NUMERICOID, None) => Kind::Numeric,
             (base, None) if is_text(base) => Kind::Text,
             _ => return Err(NoMoment::WrongType),
         };
         let zone = match &place.zone {
-            Some(_) if matches!(kind, Kind::Timestamptz | Kind::Integer | Kind::BigInteger | Kind::Float) => {
-                return Err(NoMoment::HasZone);
-            }
+            Some(_) if kind.has_zone() => return Err(NoMoment::HasZone),
             Some(zone) => find_zone(zone).ok_or(NoMoment::NoZone)?,
             None => std::ptr::null_mut(),
         };
@@ -136,6 +148,7 @@ impl Moment {
                     }
                 }
                 Kind::Text => self.said(text_bytes(datum), now, tally),
+                Kind::Numeric => self.believed(numeric(text_bytes(datum)), b"", now, tally),
                 _ => self.believed(self.stored(datum), b"", now, tally),
             }
         }
@@ -157,6 +170,7 @@ impl Moment {
                 },
                 Kind::Json(_) => None,
                 Kind::Text => Some(self.said(raw::bytes(datum), now, tally)),
+                Kind::Numeric => Some(self.believed(numeric(raw::bytes(datum)), b"", now, tally)),
                 _ => Some(self.believed(self.stored(datum), b"", now, tally)),
             }
         }
@@ -213,6 +227,7 @@ impl Moment {
                 Kind::Integer => since_1970(f64::from(datum.value() as i32))?,
                 Kind::BigInteger => since_1970(datum.value() as i64 as f64)?,
                 Kind::Float => since_1970(f64::from_bits(datum.value() as u64))?,
+                Kind::Real => since_1970(f64::from(f32::from_bits(datum.value() as u32)))?,
                 _ => match datum.value() as i32 {
                     i32::MIN | i32::MAX => return None,
                     days => at_home(i64::from(days) * 86_400_000_000, self.zone)?,

@@ -1,9 +1,9 @@
 //! An index that somebody made by hand: its table is noted as attached, as `attach_ip_source` does it. By an event trigger,
-//! for CREATE INDEX alone: what CREATE TABLE … (LIKE …) copies is not asked to observe.
+//! for CREATE INDEX alone, which may stand in a CREATE SCHEMA: what CREATE TABLE … (LIKE …) copies is not asked to observe.
 #![allow(unsafe_code, reason = "reads parse trees, and opens an index")]
 
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use enrich::selector::EventTime;
 use pgrx::pg_sys;
@@ -57,9 +57,10 @@ sql_function!(
     note_new_observer,
     pg_finfo_note_new_observer,
     |call: Call| {
-        if makes_observer(&call) && is_asked() {
+        let makes = Makes::of(&call);
+        if makes != Makes::Nothing && is_asked() {
             let schema = Schema::of(call);
-            made::relations().into_iter().for_each(|index| note(&schema, index));
+            made::relations().into_iter().filter(|index| makes.includes(*index)).for_each(|index| note(&schema, index));
         }
         Datum::from(0)
     }
@@ -97,15 +98,62 @@ fn is_hypertable(table: pg_sys::Oid) -> bool {
     is_there && Sql::as_caller().query(text, &[argument::oid(table)]).get::<bool>(0, 1) == Some(true)
 }
 
-/// Whether the command makes an index with our access method.
-fn makes_observer(call: &Call) -> bool {
-    let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return false };
-    // SAFETY: nodes are cast to the types of their tags; the parse tree is the command's own.
-    unsafe {
-        if (*data.parsetree).type_ != pg_sys::NodeTag::T_IndexStmt {
-            return false;
+/// Which indexes with our access method the command makes by hand.
+#[derive(PartialEq, Eq)]
+enum Makes {
+    /// None.
+    Nothing,
+    /// All that it makes.
+    All,
+    /// Those of the tables with these names.
+    Of(Vec<CString>),
+}
+
+impl Makes {
+    fn of(call: &Call) -> Makes {
+        let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return Makes::Nothing };
+        // SAFETY: nodes are cast to the types of their tags; the parse tree is the command's own.
+        unsafe {
+            match (*data.parsetree).type_ {
+                pg_sys::NodeTag::T_IndexStmt if makes_observer(data.parsetree.cast()) => Makes::All,
+                pg_sys::NodeTag::T_CreateSchemaStmt => {
+                    let parts = (*data.parsetree.cast::<pg_sys::CreateSchemaStmt>()).schemaElts;
+                    let count = if parts.is_null() { 0 } else { (*parts).length as usize };
+                    let part = |i: usize| (*(*parts).elements.add(i)).ptr_value.cast::<pg_sys::IndexStmt>();
+                    let is_one = |part: &*mut pg_sys::IndexStmt| {
+                        (**part).type_ == pg_sys::NodeTag::T_IndexStmt && makes_observer(*part)
+                    };
+                    let table = |part: *mut pg_sys::IndexStmt| CStr::from_ptr((*(*part).relation).relname).to_owned();
+                    let tables: Vec<CString> = (0..count).map(part).filter(is_one).map(table).collect();
+                    if tables.is_empty() { Makes::Nothing } else { Makes::Of(tables) }
+                }
+                _ => Makes::Nothing,
+            }
         }
-        let method = (*data.parsetree.cast::<pg_sys::IndexStmt>()).accessMethod;
+    }
+
+    fn includes(&self, index: pg_sys::Oid) -> bool {
+        match self {
+            Makes::Nothing => false,
+            Makes::All => true,
+            Makes::Of(tables) => {
+                // SAFETY: catalog look-ups that tolerate absence.
+                let name = unsafe { pg_sys::get_rel_name(pg_sys::IndexGetRelation(index, true)) };
+                // SAFETY: null, or NUL-terminated.
+                !name.is_null() && tables.iter().any(|table| table.as_c_str() == unsafe { CStr::from_ptr(name) })
+            }
+        }
+    }
+}
+
+/// Whether a CREATE INDEX names our access method.
+///
+/// # Safety
+/// `statement` must be valid.
+unsafe fn makes_observer(statement: *mut pg_sys::IndexStmt) -> bool {
+    // SAFETY: see above; names are NUL-terminated.
+    unsafe {
+        let method = (*statement).accessMethod;
         !method.is_null() && CStr::from_ptr(method) == indexes::METHOD
     }
 }
@@ -123,6 +171,10 @@ fn note(schema: &Schema, index: pg_sys::Oid) {
             let table = pg_sys::relation_open((*(*index).rd_index).indrelid, pg_sys::NoLock as i32);
             // That of a partitioned table has not been built itself.
             check::index(&*table, &*index);
+            // Nor has it said what it is. A dump has its own comments.
+            if session::checks_function_bodies() {
+                indexes::explain((*index).rd_id);
+            }
             attach(schema, (*table).rd_id, &*index);
             pg_sys::relation_close(table, pg_sys::NoLock as i32);
         }

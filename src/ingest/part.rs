@@ -5,17 +5,18 @@
 //! moment, as the table itself has one: otherwise its rows could not be distinguished from those that its trigger sees
 //! from then on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use enrich::selector::EventTime;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::before::Before;
+use super::before::{Before, Stays, and_then};
 use super::indexes;
 use super::reading::{Earlier, Reading, Scope};
 use super::sensor::Sensor;
 use crate::inventory::source;
 use crate::inventory::source::Attached;
+use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
@@ -31,8 +32,10 @@ pub struct Source {
     observed_at: Option<EventTime>,
     only_where: Option<String>,
     sensor: Option<String>,
+    is_by_index: bool,
     scope: Scope,
     parts: HashMap<u32, Scope>,
+    left_out: HashSet<u32>,
 }
 
 impl Source {
@@ -50,7 +53,11 @@ impl Source {
             not_ready(format!("table \"{}\" is no longer attached", plain_name(root)), "", "");
         };
         // Only now: the previous holder of the row may have counted some of them.
-        let parts = parts(schema, table);
+        let mut parts = parts(schema, table);
+        // Their own calls count these.
+        let left_out: HashSet<u32> =
+            source::others(schema, root, &inherits::below(table)).into_iter().map(|other| other.to_u32()).collect();
+        parts.retain(|part, _| !left_out.contains(part));
         let noted = parts.contains_key(&table.to_u32());
         let earlier = if attached.populated { Earlier::Counted } else { Earlier::Uncounted };
         if earlier == Earlier::Uncounted && !noted && !attached.is_from_here {
@@ -60,7 +67,7 @@ impl Source {
                 "detach_ip_source() leaves the counts as they are. Rows that were never counted can be counted by hand: INSERT INTO ip_inventory … SELECT … GROUP BY the address, then backfill_inventory().",
             );
         }
-        let Some(before) = attached.snapshot.as_deref().and_then(Before::parse) else {
+        let Some(before) = attached.snapshot.as_deref().and_then(Stays::parse) else {
             raise(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, "invalid snapshot in ip_source.attached_snapshot", "", "");
         };
         let scope = match (table == root, earlier) {
@@ -71,8 +78,8 @@ impl Source {
             (false, Earlier::Uncounted) => Scope { before: Some(before), earlier: Earlier::Counted },
             (false, Earlier::Counted) => Scope { before: None, earlier },
         };
-        let Attached { columns: selectors, observed_at, only_where, sensor, .. } = attached;
-        Source { table, root, selectors, observed_at, only_where, sensor, scope, parts }
+        let Attached { columns: selectors, observed_at, only_where, sensor, is_by_index, .. } = attached;
+        Source { table, root, selectors, observed_at, only_where, sensor, is_by_index, scope, parts, left_out }
     }
 
     /// Whether this is the attached table itself.
@@ -90,18 +97,20 @@ impl Source {
     }
 
     /// A reading of the table's rows: those that came later, and of those that were there before the `wanted` ones.
-    pub fn reading<'a>(self, sql: &'a Sql, wanted: Earlier, now: i64) -> Reading<'a> {
-        let Source { table, selectors, observed_at, only_where, sensor, scope, parts, .. } = self;
+    pub fn reading<'a>(self, sql: &'a Sql, schema: &Schema, wanted: Earlier, now: i64) -> Reading<'a> {
+        let Source { table, selectors, observed_at, only_where, sensor, is_by_index, scope, parts, left_out, .. } =
+            self;
         let sensor = sensor.as_deref().and_then(Sensor::selector);
-        let rows = indexes::condition(sql, table);
-        Reading { sql, table, rows, selectors, observed_at, only_where, sensor, scope, parts, wanted, now }
+        // An index beside what observes the table counts nothing, and says nothing about its rows.
+        let rows = is_by_index.then(|| indexes::condition(sql, schema, table)).flatten();
+        Reading { sql, table, rows, selectors, observed_at, only_where, sensor, scope, parts, left_out, wanted, now }
     }
 }
 
 /// The notes on a table and on those below it.
 fn parts(schema: &Schema, table: pg_sys::Oid) -> HashMap<u32, Scope> {
     let scope = |snapshot: Option<String>, populated| Scope {
-        before: snapshot.as_deref().and_then(Before::parse),
+        before: snapshot.as_deref().and_then(Stays::parse),
         earlier: if populated { Earlier::Counted } else { Earlier::Uncounted },
     };
     let parts = source::parts(schema, &inherits::below(table));
@@ -109,12 +118,55 @@ fn parts(schema: &Schema, table: pg_sys::Oid) -> HashMap<u32, Scope> {
 }
 
 /// Notes which rows a table has at this moment, when it has come below an attached one. Not for an empty table, nor for one
-/// of which there is a note.
+/// of which there is a note, unless that says that it had left before.
 pub fn note(schema: &Schema, table: pg_sys::Oid) {
-    if !source::are_parts_kept(schema) || inherits::kind(table) != pg_sys::RELKIND_RELATION {
+    if !can_be_noted(schema, table) {
         return;
     }
-    let command = session::command();
-    let before = Before::now(command).to_string();
-    source::note_part(schema, table, &before);
+    let now = Before::now(session::command());
+    match stays(schema, table) {
+        Some(stays) if is_away_by(&stays) => source::note_stays(schema, table, &and_then(&stays, &now)),
+        _ => source::note_part(schema, table, &now.to_string()),
+    }
+}
+
+/// Notes which rows a table has at this moment, when it has left a table that is attached as, or below, `root`, and is not
+/// observed any more. When it comes back, these are counted no second time, and those that came meanwhile are.
+pub fn note_departure(schema: &Schema, table: pg_sys::Oid, root: pg_sys::Oid) {
+    if !can_be_noted(schema, table) {
+        return;
+    }
+    if catalog::blocks(table) == 0 {
+        source::forget_parts(schema, &[table]);
+        return;
+    }
+    let now = Before::now(session::command());
+    let moments = match source::parts(schema, &[table]).pop() {
+        // Which of its rows were observed before is unknown, and stays so.
+        Some((_, None, _)) => return,
+        // Nobody heard that it came back.
+        Some((_, Some(stays), _)) if is_away_by(&stays) => return source::note_part_observed(schema, table),
+        Some((_, Some(stays), false)) => stays,
+        Some((_, Some(_), true)) => String::new(),
+        None => source::uncounted(schema, root).unwrap_or_default(),
+    };
+    source::note_stays(schema, table, &and_then(&moments, &now));
+}
+
+/// Whether a table has left an attached one, and has not come back.
+pub fn is_away(schema: &Schema, table: pg_sys::Oid) -> bool {
+    stays(schema, table).is_some_and(|stays| is_away_by(&stays))
+}
+
+fn is_away_by(stays: &str) -> bool {
+    Stays::parse(stays).is_some_and(|stays| stays.is_away())
+}
+
+/// When a table came and left, as it is noted.
+fn stays(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
+    source::parts(schema, &[table]).pop().and_then(|(_, stays, _)| stays)
+}
+
+fn can_be_noted(schema: &Schema, table: pg_sys::Oid) -> bool {
+    source::are_parts_kept(schema) && inherits::kind(table) == pg_sys::RELKIND_RELATION
 }

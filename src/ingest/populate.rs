@@ -22,6 +22,7 @@ use crate::inventory::{fold, known};
 use crate::pg::call;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, relation_name};
+use crate::pg::citus;
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
 use crate::pg::inherits;
 use crate::pg::snapshot::{Shown, with_latest_snapshot};
@@ -53,7 +54,7 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
     drop(quiet);
     let sql = Sql::as_caller();
     let now = call::statement_start();
-    let reading = source.reading(&sql, Earlier::Uncounted, now);
+    let reading = source.reading(&sql, schema, Earlier::Uncounted, now);
     let handing = Handing { schema, table, now };
     let mut handed = 0;
     // Rows, queue and inventory as of one moment, after the wait: the statement's snapshot may be older.
@@ -63,7 +64,13 @@ fn populate(schema: &Schema, table: pg_sys::Oid) -> i64 {
         shown
     });
     if shown.is_some() {
-        unobserved::mend_at_commit(schema, &inherits::below(table), shown);
+        let mut members = inherits::below(table);
+        members.retain(|member| !reading.left_out.contains(&member.to_u32()));
+        if citus::kept(table).is_some() {
+            // What was not observed was not observed there.
+            members.extend(citus::shards_here(table).into_iter().map(|shard| shard.table));
+        }
+        unobserved::mend_at_commit(schema, &members, shown);
     }
     handed
 }

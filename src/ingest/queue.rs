@@ -34,7 +34,8 @@ const PACKED_FROM: usize = 32;
 /// Bytes of one packed row: four rows a page, and nothing that PostgreSQL would compress or store apart.
 const PACKED_BYTES: usize = 1900;
 
-/// How long a statement waits for the queue. Only a session that alters the table should hold such a lock.
+/// How long a statement waits for the queue. Only a session that alters the table should hold such a lock, and a VACUUM that
+/// shortens it, which lets pass who waits: see [`patience`].
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the next ones of the session do, after one that waited in vain.
 const LESS: Duration = Duration::from_millis(50);

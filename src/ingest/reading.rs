@@ -1,6 +1,6 @@
 //! The present rows of an attached table, distinguished by whether they were counted before.
 //!
-//! Attaching locks the table against writers and notes its snapshot ([`Before`]): a row whose transaction that snapshot
+//! Attaching locks the table against writers and notes its snapshot ([`super::before`]): a row whose transaction that snapshot
 //! sees was there before, and is counted once, by the first `populate_ip_inventory`. The same holds for a partition
 //! that had rows when it came below an attached table ([`super::part`]). The trigger saw most later rows, but not those
 //! of a session with `asn_inventory.enabled = off`, and nothing distinguishes these, or an earlier row that was updated
@@ -11,13 +11,13 @@
 //! never be counted later.
 #![allow(unsafe_code, reason = "reads values by the types of their columns")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use enrich::condition::Condition;
 use enrich::selector::{EventTime, Selector};
 use pgrx::pg_sys;
 
-use super::before::Before;
+use super::before::Stays;
 use super::extract::Extractor;
 use super::moment::Moment;
 use super::only::Only;
@@ -42,7 +42,7 @@ pub enum Earlier {
 /// Rows of one table, or of one partition.
 pub struct Scope {
     /// Which were there before; `None`: that is not known of any.
-    pub before: Option<Before>,
+    pub before: Option<Stays>,
     /// Whether those are counted.
     pub earlier: Earlier,
 }
@@ -67,6 +67,8 @@ pub struct Reading<'a> {
     pub scope: Scope,
     /// More exact notes on some of the tables below it.
     pub parts: HashMap<u32, Scope>,
+    /// Tables below it whose rows count for another one, and are not wanted.
+    pub left_out: HashSet<u32>,
     /// Which of the rows that were there before are wanted.
     pub wanted: Earlier,
     /// The time of the statement (timestamptz).
@@ -175,8 +177,11 @@ impl Reading<'_> {
         hand_over(chunk);
     }
 
-    /// Whether a row was there before; `None`: it was, and is not wanted.
+    /// Whether a row was there before; `None`: it is not wanted.
     fn is_earlier(&self, xid: u32, command: u32, xmax: u32, table: u32) -> Option<bool> {
+        if self.left_out.contains(&table) {
+            return None;
+        }
         let scope = self.parts.get(&table).unwrap_or(&self.scope);
         let before = scope.before.as_ref().is_some_and(|before| before.has(xid, command, xmax));
         (!before || scope.earlier == self.wanted).then_some(before)

@@ -23,10 +23,34 @@ pub enum Running {
     Updates,
     /// The row itself tells: see [`crate::pg::tuple`].
     Either,
+    /// The same, where no statement was seen to begin: a subscription's worker runs none.
+    Unknown,
+}
+
+/// Tables of each kind that [`Both`] has room for.
+const MOST: usize = 4;
+
+/// The tables that one statement updates, and those that it inserts into or merges, where it does both in WITH queries. 0: no more.
+/// An array, since hooks own nothing that would have to be dropped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Both {
+    updated: [u32; MOST],
+    inserted: [u32; MOST],
+}
+
+/// What runs.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    running: Running,
+    tables: Option<Both>,
+}
+
+impl State {
+    const UNKNOWN: State = State { running: Running::Unknown, tables: None };
 }
 
 /// Asked for every row. Of the process, which has one thread for this: one of the thread costs a call each time.
-static RUNNING: Now = Now(AtomicU8::new(Running::Either as u8));
+static RUNNING: Now = Now(AtomicU8::new(Running::Unknown as u8));
 
 struct Now(AtomicU8);
 
@@ -36,13 +60,18 @@ impl Now {
         Now::of(self.0.load(Ordering::Relaxed))
     }
 
-    fn set(&self, running: Running) {
-        self.0.store(running as u8, Ordering::Relaxed);
+    fn state(&self) -> State {
+        State { running: self.get(), tables: TABLES.get() }
     }
 
-    fn replace(&self, running: Running) -> Running {
-        let before = self.get();
-        self.set(running);
+    fn set(&self, state: State) {
+        self.0.store(state.running as u8, Ordering::Relaxed);
+        TABLES.set(state.tables);
+    }
+
+    fn replace(&self, state: State) -> State {
+        let before = self.state();
+        self.set(state);
         before
     }
 
@@ -50,17 +79,21 @@ impl Now {
     fn of(number: u8) -> Running {
         const INSERTS: u8 = Running::Inserts as u8;
         const UPDATES: u8 = Running::Updates as u8;
+        const EITHER: u8 = Running::Either as u8;
         match number {
             INSERTS => Running::Inserts,
             UPDATES => Running::Updates,
-            _ => Running::Either,
+            EITHER => Running::Either,
+            _ => Running::Unknown,
         }
     }
 }
 
 thread_local! {
     /// What was running when each subtransaction began.
-    static BEFORE: RefCell<Vec<(pg_sys::SubTransactionId, Running)>> = const { RefCell::new(Vec::new()) };
+    static BEFORE: RefCell<Vec<(pg_sys::SubTransactionId, State)>> = const { RefCell::new(Vec::new()) };
+    /// Of the innermost statement.
+    static TABLES: Cell<Option<Both>> = const { Cell::new(None) };
     /// Called when a statement ends that may have inserted rows on trial.
     static AT_END: Cell<Option<fn()>> = const { Cell::new(None) };
 }
@@ -69,6 +102,14 @@ thread_local! {
 #[inline]
 pub fn now() -> Running {
     RUNNING.get()
+}
+
+/// Whether a new row of a table can only be one that the innermost statement moves there from another partition: it updates one of
+/// the tables of `line`, which are that table and those above it, and inserts into none of them.
+#[inline]
+pub fn only_moves(line: &[pg_sys::Oid]) -> bool {
+    let is_one_of = |tables: &[u32; MOST]| line.iter().any(|table| tables.contains(&table.to_u32()));
+    TABLES.get().is_some_and(|tables| is_one_of(&tables.updated) && !is_one_of(&tables.inserted))
 }
 
 /// Has `f` called, once, when the innermost statement ends without an error.
@@ -81,20 +122,20 @@ pub fn at_end(f: fn()) {
 /// # Safety
 /// `statement` must be a planned utility statement.
 #[inline]
-unsafe fn of_utility(statement: *mut pg_sys::PlannedStmt) -> Running {
+unsafe fn of_utility(statement: *mut pg_sys::PlannedStmt) -> State {
     // SAFETY: a utility statement has a tree, whose tag says of which kind it is.
     let copies = unsafe {
         let tree = (*statement).utilityStmt;
         !tree.is_null() && (*tree).type_ == pg_sys::NodeTag::T_CopyStmt && (*tree.cast::<pg_sys::CopyStmt>()).is_from
     };
-    if copies { Running::Inserts } else { Running::Either }
+    State { running: if copies { Running::Inserts } else { Running::Either }, tables: None }
 }
 
 /// What a planned statement does.
 ///
 /// # Safety
 /// `statement` must be valid.
-unsafe fn of(statement: &pg_sys::PlannedStmt) -> Running {
+unsafe fn of(statement: &pg_sys::PlannedStmt) -> State {
     // SAFETY: what changes rows stands at the top of the plan, or of that of a WITH query, which is one of the subplans. Other
     // extensions put a node of theirs above it: then the command says what a plan does, and of a WITH query nothing does.
     let (inserts, updates) = unsafe {
@@ -111,10 +152,65 @@ unsafe fn of(statement: &pg_sys::PlannedStmt) -> Running {
         }
         does
     };
-    match (inserts, updates) {
+    let running = match (inserts, updates) {
         (true, false) => Running::Inserts,
         (false, true) => Running::Updates,
         _ => Running::Either,
+    };
+    let does_both = inserts && updates && statement.hasModifyingCTE;
+    // SAFETY: see above.
+    State { running, tables: if does_both { unsafe { tables(statement) } } else { None } }
+}
+
+/// The tables that a statement with WITH queries updates and inserts into; `None`: not all of them are known.
+///
+/// # Safety
+/// `statement` must be valid.
+unsafe fn tables(statement: &pg_sys::PlannedStmt) -> Option<Both> {
+    let mut both = Both::default();
+    // SAFETY: see `of`.
+    unsafe {
+        let top = statement.planTree;
+        let is_plain = !top.is_null() && (*top).type_ == pg_sys::NodeTag::T_ModifyTable;
+        if statement.commandType != pg_sys::CmdType::CMD_SELECT && !is_plain {
+            return None;
+        }
+        let parts = if statement.subplans.is_null() { 0 } else { (*statement.subplans).length as usize };
+        let part = |i: usize| (*(*statement.subplans).elements.add(i)).ptr_value.cast::<pg_sys::Plan>();
+        let mut is_known = add_table(statement, top, &mut both);
+        for i in 0..parts {
+            is_known = is_known && add_table(statement, part(i), &mut both);
+        }
+        is_known.then_some(both)
+    }
+}
+
+/// Adds the table that a plan changes, as the statement names it. False: that is not known, or there is no room.
+///
+/// # Safety
+/// `plan` must be null or a node of the plan of `statement`.
+unsafe fn add_table(statement: &pg_sys::PlannedStmt, plan: *mut pg_sys::Plan, both: &mut Both) -> bool {
+    // SAFETY: nodes are cast to the types of their tags; the number of a table counts from 1.
+    unsafe {
+        match plan.as_ref().map(|plan| plan.type_) {
+            Some(pg_sys::NodeTag::T_ModifyTable) => {}
+            Some(pg_sys::NodeTag::T_CustomScan) => return false,
+            _ => return true,
+        }
+        let node = &*plan.cast::<pg_sys::ModifyTable>();
+        let tables = match node.operation {
+            pg_sys::CmdType::CMD_UPDATE => &mut both.updated,
+            pg_sys::CmdType::CMD_DELETE => return true,
+            _ => &mut both.inserted,
+        };
+        let (number, all) = (node.nominalRelation as usize, statement.rtable);
+        if number == 0 || all.is_null() || number > (*all).length as usize {
+            return false;
+        }
+        let table = (*(*(*all).elements.add(number - 1)).ptr_value.cast::<pg_sys::RangeTblEntry>()).relid.to_u32();
+        let Some(place) = tables.iter_mut().find(|place| **place == 0 || **place == table) else { return false };
+        *place = table;
+        true
     }
 }
 
@@ -262,7 +358,7 @@ extern "C-unwind" fn call_at_end() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction(_event: pg_sys::XactEvent::Type, _argument: *mut std::ffi::c_void) {
-    RUNNING.set(Running::Either);
+    RUNNING.set(State::UNKNOWN);
     AT_END.set(None);
     BEFORE.with_borrow_mut(Vec::clear);
 }
@@ -275,14 +371,14 @@ unsafe extern "C-unwind" fn at_subtransaction(
     _argument: *mut std::ffi::c_void,
 ) {
     BEFORE.with_borrow_mut(|before| match event {
-        pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => before.push((number, RUNNING.get())),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_START_SUB => before.push((number, RUNNING.state())),
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => {
             before.pop_if(|(of, _)| *of == number);
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             // One that began before the library was loaded is not known.
             let known = before.pop_if(|(of, _)| *of == number);
-            RUNNING.set(known.map_or(Running::Either, |(_, running)| running));
+            RUNNING.set(known.map_or(State::UNKNOWN, |(_, state)| state));
         }
         _ => {}
     });

@@ -2,6 +2,7 @@
 //! one.
 #![allow(unsafe_code, reason = "reads values by the types of their columns")]
 
+use std::ffi::{CStr, CString};
 use std::io::Write;
 
 use enrich::json;
@@ -18,6 +19,9 @@ use crate::pg::inet::Inet;
 use crate::pg::raw;
 use crate::pg::raw::Found;
 
+/// The bytes of PostgreSQL's type name, with its NUL.
+const NAME: usize = pg_sys::NAMEDATALEN as usize;
+
 /// Where the value stands, and how it is read.
 pub struct Scalar {
     attribute: i16,
@@ -33,6 +37,10 @@ enum Shape {
     Integer(u8),
     Uuid,
     Inet,
+    /// Up to 63 bytes and NUL, in place.
+    Name,
+    /// A label, by its number in the catalog; of that type.
+    Enum(pg_sys::Oid),
     Jsonb(JsonbPath),
     Json(Vec<String>),
 }
@@ -83,6 +91,9 @@ impl Scalar {
             pg_sys::INT8OID => Shape::Integer(8),
             pg_sys::UUIDOID => Shape::Uuid,
             pg_sys::INETOID => Shape::Inet,
+            pg_sys::NAMEOID => Shape::Name,
+            // SAFETY: a catalog look-up that tolerates absence.
+            base if unsafe { pg_sys::get_typtype(base) } as u8 == pg_sys::TYPTYPE_ENUM => Shape::Enum(base),
             _ => return Err(wrong()),
         };
         Ok(Scalar { attribute, shape })
@@ -101,6 +112,8 @@ impl Scalar {
             Shape::Padded => Some(server_text(text.trim_end_matches(' ')).into_owned()),
             Shape::Uuid => enrich::condition::uuid(text).map(|bytes| hyphenated(&bytes, &mut [0; 36]).to_vec()),
             Shape::Inet => text.trim().parse().ok().map(|ip: std::net::IpAddr| ip.to_string().into_bytes()),
+            Shape::Name => Some(server_text(text).into_owned()).filter(|name| name.len() < NAME),
+            Shape::Enum(kind) => Some(server_text(text).into_owned()).filter(|label| has_label(kind, label)),
             _ => Some(server_text(text).into_owned()),
         }
     }
@@ -125,6 +138,7 @@ impl Scalar {
                 }
                 Shape::Text => Some(then(text_bytes(datum))),
                 Shape::Padded => Some(then(unpadded(text_bytes(datum)))),
+                Shape::Enum(_) => label(datum).map(|label| then(&label)),
                 _ => match self.read_in_guard(datum, then) {
                     Guarded::Read(read) => Some(read),
                     _ => None,
@@ -148,12 +162,14 @@ impl Scalar {
                 Shape::Integer(width) => then(decimal(integer(datum, *width), &mut [0; 20])),
                 Shape::Uuid => then(hyphenated(&*datum.cast_mut_ptr::<[u8; 16]>(), &mut [0; 36])),
                 Shape::Inet => then(spelled(Inet::read(datum), &mut [0; 64])),
+                Shape::Name => then(CStr::from_ptr(datum.cast_mut_ptr::<std::ffi::c_char>()).to_bytes()),
                 Shape::Jsonb(path) => match path.in_guard(datum) {
                     Found::Nothing => return Guarded::Nothing,
                     Found::Text(text) => then(text),
                     Found::Other => return Guarded::Other,
                 },
-                Shape::Json(_) => return Guarded::Other,
+                // A label is looked up in the catalog.
+                Shape::Json(_) | Shape::Enum(_) => return Guarded::Other,
             })
         }
     }
@@ -167,7 +183,40 @@ pub unsafe fn type_name(desc: pg_sys::TupleDesc, attribute: i16) -> String {
     // SAFETY: type names come from the catalog.
     unsafe {
         let oid = pg_sys::SPI_gettypeid(desc, i32::from(attribute));
-        from_server(std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_bytes())
+        from_server(CStr::from_ptr(pg_sys::format_type_be(oid)).to_bytes())
+    }
+}
+
+/// Whether an enum has a label, given in the server's encoding.
+fn has_label(kind: pg_sys::Oid, label: &[u8]) -> bool {
+    let Some(label) = CString::new(label).ok().filter(|label| label.count_bytes() < NAME) else { return false };
+    // SAFETY: a catalog look-up; the text outlives it.
+    unsafe {
+        pg_sys::SearchSysCacheExists(
+            pg_sys::SysCacheIdentifier::ENUMTYPOIDNAME as i32,
+            pg_sys::Datum::from(kind),
+            pg_sys::Datum::from(label.as_ptr()),
+            pg_sys::Datum::null(),
+            pg_sys::Datum::null(),
+        )
+    }
+}
+
+/// The label of an enum's value, in the server's encoding; `None`: the catalog has none.
+///
+/// # Safety
+/// `datum` must be a value of an enum.
+unsafe fn label(datum: Datum) -> Option<Vec<u8>> {
+    // SAFETY: a catalog look-up; the tuple is released after its label was copied.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::ENUMOID as i32, datum);
+        if tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_enum>(tuple);
+        let label = CStr::from_ptr(row.enumlabel.data.as_ptr()).to_bytes().to_vec();
+        pg_sys::ReleaseSysCache(tuple);
+        Some(label)
     }
 }
 

@@ -15,6 +15,10 @@ sql_function!(
     |call: Call| {
         let mut rows = Rows::begin(call);
         let Some(packed) = call.bytes(0) else { return call.null() };
+        // The marks of ip_activity hold none.
+        if packed.is_empty() {
+            return call.null();
+        }
         let mut entries = unpack(packed);
         for entry in entries.by_ref() {
             pgrx::check_for_interrupts!();

@@ -285,6 +285,12 @@ pub fn unlock_relation(relation: pg_sys::Oid, mode: u32) {
     unsafe { pg_sys::UnlockRelationOid(relation, mode as i32) };
 }
 
+/// Whether this session holds a lock on a relation in one of these modes.
+pub fn has_locked(relation: pg_sys::Oid, modes: &[u32]) -> bool {
+    // SAFETY: looks into the locks of this process.
+    modes.iter().any(|mode| unsafe { pg_sys::CheckRelationOidLockedByMe(relation, *mode as i32, false) })
+}
+
 /// Has all sessions forget what they keep of a table, once this transaction has committed.
 pub fn forget_kept(relation: pg_sys::Oid) {
     // SAFETY: queues a message; of a relation that is gone, none.
@@ -328,6 +334,11 @@ impl Acting {
     /// As the owner of `relation`. Policies do not hold for that owner, forced ones neither.
     pub fn as_owner_of(relation: pg_sys::Oid) -> Acting {
         Acting::begin(owner_of(relation), pg_sys::SECURITY_NOFORCE_RLS as i32)
+    }
+
+    /// As a role that owns a table of somebody's. Policies hold for it as ever.
+    pub fn as_role(role: pg_sys::Oid) -> Acting {
+        Acting::begin(role, 0)
     }
 
     fn begin(role: pg_sys::Oid, more: i32) -> Acting {

@@ -66,6 +66,17 @@ pub fn kept(table: pg_sys::Oid) -> Option<Kept> {
     }
 }
 
+/// All tables that Citus keeps, and how.
+pub fn all_kept() -> Vec<(pg_sys::Oid, Kept)> {
+    if !is_here() {
+        return Vec::new();
+    }
+    let sql = Sql::as_caller();
+    let found = sql.query("SELECT logicalrelid::oid FROM pg_catalog.pg_dist_partition", &[]);
+    let tables = (0..found.len()).filter_map(|row| found.get::<pg_sys::Oid>(row, 1));
+    tables.filter_map(|table| Some((table, kept(table)?))).collect()
+}
+
 /// A shard of a distributed table that lies on this node.
 #[derive(Clone, Copy, Debug)]
 pub struct Shard {

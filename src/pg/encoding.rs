@@ -38,24 +38,49 @@ impl Texts {
 
 /// Text of the server's encoding as UTF-8. Bytes that are none become `\u{fffd}`: nothing raises for being shown.
 pub fn from_server(bytes: &[u8]) -> String {
+    match conversion(bytes) {
+        Some(conversion) => convert(bytes, conversion, |_, out| out.extend("\u{fffd}".as_bytes())),
+        None => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// The same for a name that is only shown: bytes that are no text are written as `\xHH`, so that two names that differ in them
+/// alone stay two. A database in SQL_ASCII takes any bytes.
+pub fn shown(bytes: &[u8]) -> String {
+    let escape = |byte: u8, out: &mut Vec<u8>| out.extend(format!("\\x{byte:02x}").into_bytes());
+    if let Some(conversion) = conversion(bytes) {
+        return convert(bytes, conversion, escape);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.extend(chunk.valid().as_bytes());
+        chunk.invalid().iter().for_each(|byte| escape(*byte, &mut out));
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// From the server's encoding to UTF-8: the function, and the encoding. `None` where there is nothing to convert, or no way.
+fn conversion(bytes: &[u8]) -> Option<(pg_sys::Oid, i32)> {
     // SAFETY: reads a backend-wide setting.
     let encoding = unsafe { GetDatabaseEncoding() };
-    if encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32 || bytes.is_ascii()
-    {
-        return String::from_utf8_lossy(bytes).into_owned();
+    let same = encoding == pg_sys::pg_enc::PG_UTF8 as i32 || encoding == pg_sys::pg_enc::PG_SQL_ASCII as i32;
+    if same || bytes.is_ascii() {
+        return None;
     }
     // SAFETY: a catalog look-up.
     let function = unsafe { pg_sys::FindDefaultConversionProc(encoding, pg_sys::pg_enc::PG_UTF8 as i32) };
-    if function == pg_sys::InvalidOid {
-        return String::from_utf8_lossy(bytes).into_owned();
-    }
+    (function != pg_sys::InvalidOid).then_some((function, encoding))
+}
+
+/// Converts all that can be; `bad` writes the bytes that cannot.
+fn convert(bytes: &[u8], (function, encoding): (pg_sys::Oid, i32), bad: impl Fn(u8, &mut Vec<u8>)) -> String {
     // A name of the server, such as the database's, may have been given in another encoding than this database's.
     let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
     while let Some((first, others)) = rest.split_first() {
         let done = convert_beginning(rest, function, encoding, &mut out);
         match done {
             0 if first.is_ascii() => out.push(*first),
-            0 => out.extend("\u{fffd}".as_bytes()),
+            0 => bad(*first, &mut out),
             _ => {}
         }
         rest = if done == 0 { others } else { &rest[done..] };

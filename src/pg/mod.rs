@@ -9,7 +9,9 @@
 //! | [`memory`] | memory that is given back at once |
 //! | [`errors`] | errors and warnings with DETAIL and HINT |
 //! | [`tx`] | transactions, subtransactions, settings that end with them |
+//! | [`glance`] | reading without keeping its locks |
 //! | [`argument`] | arguments of statements |
+//! | [`apply`] | what the worker of a subscription applies |
 //! | [`sql`] | statements as the owner of a table |
 //! | [`catalog`] | the extension's schema, names, owners |
 //! | [`citus`] | tables that a cluster keeps on several nodes |
@@ -18,12 +20,14 @@
 //! | [`made`] | what the command of an event trigger made |
 //! | [`tuple`] | how a row just written came there |
 //! | [`process`], [`pinned`] | background processes, and settings that nothing can spoil |
+//! | [`pulse`] | that a process works, told by itself |
 //! | [`session`] | the role and rights of this session |
 //! | [`snapshot`] | a snapshot of now |
 //! | [`patience`] | waiting for a lock, but not for ever |
 //! | [`raw`] | functions of the loop over rows, without a guard around each |
 //! | [`time`] | the clock |
 
+pub mod apply;
 pub mod argument;
 pub mod call;
 pub mod catalog;
@@ -33,6 +37,7 @@ pub mod datum;
 mod deadlock;
 pub mod encoding;
 pub mod errors;
+pub mod glance;
 pub mod inet;
 pub mod inherits;
 pub mod made;
@@ -40,6 +45,7 @@ pub mod memory;
 pub mod patience;
 mod pinned;
 pub mod process;
+pub mod pulse;
 pub mod raw;
 pub mod scratch;
 pub mod session;

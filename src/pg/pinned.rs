@@ -8,9 +8,10 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::tx;
+use super::tx::Failure;
 
 /// Names and values. Those that this version of PostgreSQL does not know are passed over.
-const PINNED: [(&CStr, &CStr); 77] = [
+const PINNED: [(&CStr, &CStr); 76] = [
     // Its role, and the objects that it sees.
     (c"role", c"none"),
     (c"search_path", c"pg_catalog, pg_temp"),
@@ -76,7 +77,6 @@ const PINNED: [(&CStr, &CStr); 77] = [
     (c"temp_file_limit", c"-1"),
     (c"temp_tablespaces", c""),
     (c"default_tablespace", c""),
-    (c"max_stack_depth", c"2MB"),
     // How values are read and written as text.
     (c"DateStyle", c"ISO, MDY"),
     (c"IntervalStyle", c"postgres"),
@@ -102,23 +102,40 @@ const PINNED: [(&CStr, &CStr); 77] = [
     (c"client_min_messages", c"notice"),
 ];
 
-/// Pins them. Outside of any transaction, right after connecting.
+/// The depth of the stack: the largest of these that the server's `ulimit -s` leaves room for. The first is PostgreSQL's default.
+const STACK: (&CStr, [&CStr; 5]) = (c"max_stack_depth", [c"2MB", c"1536kB", c"1MB", c"512kB", c"256kB"]);
+
+/// Pins them. Outside of any transaction, right after connecting. One that is refused leaves the others pinned.
 pub fn pin() {
     // These first: a transaction that is serializable, read-only and deferrable waits at its begin for all others.
     for (name, value) in PINNED.iter().filter(|(name, _)| name.to_bytes().starts_with(b"default_transaction_")) {
         set(name, value);
     }
     let result = tx::run(|| {
-        be_ourselves();
-        for (name, value) in PINNED {
-            if is_known(name) {
-                set(name, value);
+        let mut refused = Vec::new();
+        refused.extend(tx::attempt(be_ourselves).err().map(|failure| of(c"session_authorization", &failure)));
+        for (name, value) in PINNED.iter().filter(|(name, _)| is_known(name)) {
+            refused.extend(tx::attempt(|| set(name, value)).err().map(|failure| of(name, &failure)));
+        }
+        let (name, values) = STACK;
+        let mut deepest = Ok(());
+        for value in values {
+            deepest = tx::attempt(|| set(name, value));
+            if deepest.is_ok() {
+                break;
             }
         }
+        refused.extend(deepest.err().map(|failure| of(name, &failure)));
+        refused
     });
-    if let Err(failure) = result {
-        pgrx::warning!("asn_inventory: a setting of this process cannot be pinned: {}", failure.message);
+    let refused = result.unwrap_or_else(|failure| vec![failure.message]);
+    if !refused.is_empty() {
+        pgrx::warning!("asn_inventory: a setting of this process cannot be pinned: {}", refused.join("; "));
     }
+}
+
+fn of(name: &CStr, failure: &Failure) -> String {
+    format!("{}: {}", name.to_string_lossy(), failure.message)
 }
 
 /// The superuser that the process connected as, even if the database sets `session_authorization`.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
+use super::pulse;
+
 unsafe extern "C-unwind" {
     // PostgreSQL's own handlers, unwrapped: pgrx's versions are Rust functions, which a signal cannot call.
     fn die(signal: c_int);
@@ -97,6 +99,7 @@ pub fn pause(timeout: Duration) {
         pg_sys::WaitLatch(latch, events as c_int, timeout.as_millis() as i64, reason);
         pg_sys::ResetLatch(latch);
     }
+    pulse::beat();
 }
 
 /// Runs `f` when this process ends in any way, except by a kill. Once a process and function.
@@ -150,6 +153,7 @@ pub fn wait_for(descriptor: Option<c_int>, timeout: Duration) {
         }
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
+    pulse::beat();
     serve_interrupts();
 }
 
@@ -205,6 +209,7 @@ pub fn hand_in() {
 }
 
 fn report(state: pg_sys::BackendState::Type, what: &str) {
+    pulse::beat();
     let what = crate::pg::catalog::c_string(what);
     // SAFETY: the text is copied.
     unsafe { pg_sys::pgstat_report_activity(state, what.as_ptr()) };

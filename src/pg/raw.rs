@@ -22,6 +22,8 @@ unsafe extern "C-unwind" {
     pub static MySubscription: *const Subscription;
     /// Asked for every row: no guard.
     pub fn IsLogicalWorker() -> bool;
+    /// Only compared: what stands in the context of errors while a COPY reads its rows.
+    pub fn CopyFromErrorCallback(arg: *mut std::ffi::c_void);
     /// Of a database. pgrx has no binding of it.
     pub fn CountDBSubscriptions(database: pg_sys::Oid) -> std::ffi::c_int;
     pub fn tuplestore_gettupleslot(

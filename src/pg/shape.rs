@@ -57,6 +57,18 @@ pub unsafe fn is_plain_table(relation: pg_sys::Relation) -> bool {
     form.relkind as u8 == pg_sys::RELKIND_RELATION && form.relam == pg_sys::HEAP_TABLE_AM_OID
 }
 
+/// Whether the rows of `relation` are stored as PostgreSQL's own access method does it, whatever name that has here.
+///
+/// # Safety
+/// `relation` must be open.
+pub unsafe fn is_heap(relation: &pg_sys::RelationData) -> bool {
+    // SAFETY: see above; the function returns the address of a constant.
+    unsafe {
+        (*relation.rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION
+            && std::ptr::eq(relation.rd_tableam, pg_sys::GetHeapamTableAmRoutine())
+    }
+}
+
 /// The number of a live column of that name and type, from 1. Reads the descriptor itself: PostgreSQL's own functions
 /// for it cost a guarded call each, which `enrich_ip` would pay for thirty columns.
 ///
@@ -95,6 +107,19 @@ pub unsafe fn primary_key(table: pg_sys::Relation, column: usize, family: pg_sys
             && *(*index).rd_opfamily == family;
         pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
         serves.then_some(oid)
+    }
+}
+
+/// Whether an open index has a predicate. Only that: RelationGetIndexPredicate() and RelationGetIndexExpressions() simplify what
+/// they return, and so call immutable functions of the index's maker, with the rights of whoever asks.
+///
+/// # Safety
+/// `index` must be an open index.
+pub unsafe fn has_predicate(index: &pg_sys::RelationData) -> bool {
+    // SAFETY: an open index has its row of pg_index; none of the catalog's own descriptor is needed to see a null.
+    unsafe {
+        let column = pg_sys::Anum_pg_index_indpred as i32;
+        !pg_sys::heap_attisnull(index.rd_indextuple, column, std::ptr::null_mut())
     }
 }
 

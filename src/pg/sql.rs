@@ -10,6 +10,7 @@ use super::argument::Argument;
 use super::catalog::{Acting, Schema, owner_of};
 use super::datum;
 use super::errors::{not_ready, raise};
+use super::pulse;
 
 /// A connection to SPI, with the rights that its statements run with; ended on drop, and by the transaction's abort
 /// after an error.
@@ -75,6 +76,7 @@ impl Sql {
     }
 
     fn execute(&self, text: &str, arguments: &[Argument], read_only: bool) {
+        pulse::beat();
         let statement = statement(text);
         let (mut types, mut values, nulls) = split(arguments);
         // SAFETY: connected; arguments match in number, and in type by the callers' word.
@@ -89,6 +91,7 @@ impl Sql {
                 0,
             )
         };
+        pulse::beat();
         if code < 0 {
             raise(pgrx::PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("SPI failed with code {code}"), text, "");
         }
@@ -145,6 +148,7 @@ pub struct Cursor<'a>(pg_sys::Portal, std::marker::PhantomData<&'a Sql>);
 impl Cursor<'_> {
     /// The next rows, `count` at most.
     pub fn fetch(&mut self, count: usize) -> Table<'_> {
+        pulse::beat();
         // SAFETY: the portal is open.
         unsafe { pg_sys::SPI_cursor_fetch(self.0, true, count as i64) };
         Table::last()

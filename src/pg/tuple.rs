@@ -17,8 +17,9 @@ pub enum Written {
     Inserted,
     /// It is the new version of a row that was updated.
     Updated,
-    /// It was inserted on trial: a conflict may still take it back.
-    OnTrial,
+    /// It was inserted on trial: a conflict may still take it back. The number is that of the attempt: the same place may be given
+    /// to another one.
+    OnTrial(u32),
     /// There is no row of this transaction at that place: it was taken back.
     Nothing,
 }
@@ -46,7 +47,9 @@ pub unsafe fn written(relation: pg_sys::Relation, place: &pg_sys::ItemPointerDat
             } else if u32::from(header.t_infomask) & pg_sys::HEAP_UPDATED != 0 {
                 Written::Updated
             } else if header.t_ctid.ip_posid == ON_TRIAL {
-                Written::OnTrial
+                // The speculative token stands where the successor's block would.
+                let token = header.t_ctid.ip_blkid;
+                Written::OnTrial(u32::from(token.bi_hi) << 16 | u32::from(token.bi_lo))
             } else {
                 Written::Inserted
             }

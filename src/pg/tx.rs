@@ -13,6 +13,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::deadlock;
+use super::pulse;
 use super::session;
 
 /// Bytes that are kept of an error's message.
@@ -126,6 +127,7 @@ pub fn at_blocks(f: fn()) {
 }
 
 fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Failure> {
+    pulse::beat();
     let mut slot = None;
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
         // SAFETY: a background worker outside of any transaction.
@@ -154,6 +156,7 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
     }))
     .catch_others(|error| Err(Failure::of(error)))
     .execute();
+    pulse::beat();
     match (result, slot) {
         (Ok(()), Some(value)) => Ok(value),
         (Err(failure), _) => {
@@ -167,6 +170,7 @@ fn in_transaction<T>(with_snapshot: bool, f: impl FnOnce() -> T) -> Result<T, Fa
 
 /// Runs `f` in a subtransaction; after an error, rolls back only that and returns it. A cancellation goes on.
 pub fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
+    pulse::beat();
     // SAFETY: inside a transaction; context and resource owner are put back as subtransactions demand.
     let (context, owner) = unsafe {
         let kept = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);

@@ -6,13 +6,12 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::check;
+use crate::ingest::concurrent;
 use crate::ingest::indexes;
 use crate::ingest::indexes::Observer;
 use crate::ingest::install;
 use crate::ingest::noted;
-use crate::pg::catalog::{plain_name, relation_name};
 use crate::pg::citus;
-use crate::pg::errors::raise;
 use crate::pg::inherits;
 use crate::pg::session;
 use crate::pg::tx::Settings;
@@ -26,9 +25,12 @@ pub unsafe extern "C-unwind" fn build(
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: PostgreSQL's own arguments, valid for this call.
     unsafe {
-        // An index that is filled again, by TRUNCATE or REINDEX, is not judged: that must not fail. Nor is one in the middle of
-        // an upgrade of the server, which was valid before. Zero is no subtransaction.
-        let is_new = (*index).rd_createSubid != 0 && !session::is_of_pg_upgrade();
+        // An index that is filled again, by TRUNCATE or REINDEX, is not judged: that must not fail. Nor is one that ALTER TABLE
+        // has made anew for a column of another type, and fills together with the rewritten table: what it cannot read any more
+        // is passed over with a warning, as by a trigger. Nor is one in the middle of an upgrade of the server, which was valid
+        // before. Zero is no subtransaction.
+        let is_of_now = (*index).rd_createSubid != 0 && !session::is_of_pg_upgrade();
+        let is_new = is_of_now && refilled_in(&*index) == 0;
         if is_new {
             check::index(&*table, &*index);
         }
@@ -40,6 +42,10 @@ pub unsafe extern "C-unwind" fn build(
             for index in inherits::all(&[(*index).rd_id], inherits::CHILD) {
                 install::goes_with_extension(pg_sys::RelationRelationId, index);
             }
+        }
+        // REINDEX CONCURRENTLY brings the comment of the one that it replaces, and a dump its own.
+        if is_of_now && !(*info).ii_Concurrent && session::checks_function_bodies() {
+            indexes::explain((*index).rd_id);
         }
         // What is made together with its table is a copy, or the event trigger's.
         if is_new && (*table).rd_createSubid == 0 && !(*info).ii_Concurrent {
@@ -56,27 +62,22 @@ pub unsafe extern "C-unwind" fn build(
     }
 }
 
+/// The subtransaction that has given an index new files; 0: none of this transaction.
+fn refilled_in(index: &pg_sys::RelationData) -> pg_sys::SubTransactionId {
+    #[cfg(feature = "pg15")]
+    let number = index.rd_newRelfilenodeSubid;
+    #[cfg(not(feature = "pg15"))]
+    let number = index.rd_newRelfilelocatorSubid;
+    number
+}
+
 /// For PostgreSQL: the empty form of an unlogged table's index, which an empty file is.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn build_empty(_index: pg_sys::Relation) {}
 
-/// Rows of transactions that run while the first index of a table is made concurrently could not be told from those that it
-/// sees. One that replaces another (REINDEX) takes its place between two rows. An attempt that was refused leaves an index that
-/// is not valid, and sees no row: a second attempt beside it, or a REINDEX of it, is a first one still.
+/// Refuses one that is made concurrently beside none that observes.
 fn check_concurrent(table: &pg_sys::RelationData, index: &pg_sys::RelationData) {
     let others: Vec<Observer> =
         indexes::of(table.rd_id).into_iter().filter(|other| other.index != index.rd_id).collect();
-    if !others.iter().any(|other| other.is_valid) {
-        let left = others.iter().map(|other| other.index).chain([index.rd_id]);
-        let left: Vec<String> = left.filter_map(relation_name).collect();
-        raise(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("\"{}\" cannot be observed by an index that is created concurrently", plain_name(table.rd_id)),
-            "Rows that are inserted meanwhile could not be told from those that it sees.",
-            &format!(
-                "Run DROP INDEX {}, and CREATE INDEX without CONCURRENTLY: it stores nothing, and takes a moment.",
-                left.join(", ")
-            ),
-        );
-    }
+    concurrent::refuse_beside(table.rd_id, &others, Some(index.rd_id));
 }

@@ -4,11 +4,14 @@
 use std::collections::HashSet;
 
 use enrich::selector::Selector;
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::options;
 use crate::ingest::attachable;
-use crate::pg::errors::bad_value;
+use crate::pg::catalog::plain_name;
+use crate::pg::errors::{bad_value, raise};
+use crate::pg::session;
+use crate::pg::shape;
 
 /// Refuses an index that cannot observe.
 ///
@@ -16,6 +19,7 @@ use crate::pg::errors::bad_value;
 /// Both must be open, and `index` an index of `table` with this access method.
 pub unsafe fn index(table: &pg_sys::RelationData, index: &pg_sys::RelationData) {
     attachable::check_table(table.rd_id);
+    check_heap(table);
     // SAFETY: see above.
     unsafe {
         let arguments = options::of(index).arguments;
@@ -31,5 +35,21 @@ pub unsafe fn index(table: &pg_sys::RelationData, index: &pg_sys::RelationData) 
                 "Columns for the time, the condition and the sensor stand in INCLUDE.",
             );
         }
+    }
+}
+
+/// Refuses a table that another access method stores: where a statement may update as well as insert, only the header of a row in a
+/// heap says which it was. A dump of a table that was given another one since is restored all the same.
+fn check_heap(table: &pg_sys::RelationData) {
+    // SAFETY: the table is open.
+    let is_stored_otherwise =
+        unsafe { (*table.rd_rel).relkind as u8 == pg_sys::RELKIND_RELATION && !shape::is_heap(table) };
+    if is_stored_otherwise && session::checks_function_bodies() {
+        raise(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("\"{}\" cannot be observed by an index: it is not stored as a heap", plain_name(table.rd_id)),
+            "New versions of its rows could not be told from new rows.",
+            "Attach it with method => 'trigger'.",
+        );
     }
 }

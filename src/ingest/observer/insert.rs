@@ -18,6 +18,7 @@ use crate::ingest::plan::{Left, Plan};
 use crate::ingest::running;
 use crate::ingest::running::Running;
 use crate::ingest::tally::Tally;
+use crate::pg::apply;
 use crate::pg::call;
 use crate::pg::citus;
 use crate::pg::memory::Reused;
@@ -63,30 +64,33 @@ unsafe fn observe(
     place: &pg_sys::ItemPointerData,
     value: impl Fn(i16) -> Option<Datum> + Copy,
 ) {
-    pending::settle();
     // SAFETY: see above.
     unsafe {
+        pending::settle_before((*table).rd_id, place);
         if !settings::enabled() && (!settings::enabled_on_server() || counted::is_unobserved((*table).rd_id)) {
             return;
         }
         let Some(watch) = watch::of(index, &*table).filter(|watch| watch.counts()) else { return };
         let written = match running::now() {
             Running::Inserts => Written::Inserted,
+            now if is_moved(&watch, now) => return,
             _ if watch.is_heap => pg_sys::ffi::pg_guard_ffi_boundary(|| tuple::written(table, place)),
             _ => Written::Inserted,
         };
-        if matches!(written, Written::Updated | Written::Nothing) {
-            return;
-        }
+        let token = match written {
+            Written::Updated | Written::Nothing => return,
+            Written::OnTrial(token) => Some(token),
+            Written::Inserted => None,
+        };
         let now = call::statement_start();
         let table = &*table;
         let mut counted = counted::take(table.rd_id, watch.schema);
-        if is_counted(&watch, &mut counted, place)
+        if is_counted(&watch, &mut counted, place, token)
             || *counted.is_filling.get_or_insert_with(|| citus::is_filling(table))
         {
         } else if !settings::enabled() {
             counted.unobserved |= settings::enabled_on_server();
-        } else if written == Written::OnTrial {
+        } else if let Some(token) = token {
             let mut row = Tally::default();
             read(&watch, value, now, &mut row);
             let unread = row.is_empty().then(|| watch.plan.why_nothing_in(value, now)).flatten();
@@ -95,6 +99,7 @@ unsafe fn observe(
                 subtransaction,
                 table: table.rd_id,
                 place: *place,
+                token,
                 schema: watch.schema,
                 row,
                 unread,
@@ -106,14 +111,27 @@ unsafe fn observe(
     }
 }
 
-/// Whether the row at `place` came to another index that reads the same, just before.
+/// Whether a row that comes in a statement that may update rows as well was there before, in another partition: the new row bears
+/// no mark of that.
 #[inline]
-fn is_counted(watch: &Watch, counted: &mut Counted, place: &pg_sys::ItemPointerData) -> bool {
+fn is_moved(watch: &Watch, now: Running) -> bool {
+    match now {
+        Running::Either => running::only_moves(&watch.line),
+        Running::Unknown => watch.line.len() > 1 && apply::moves_rows(),
+        Running::Inserts | Running::Updates => false,
+    }
+}
+
+/// Whether the row at `place` came to another index that reads the same, just before. One that was inserted on trial is known by
+/// its attempt as well: the next one may be given its place.
+#[inline]
+fn is_counted(watch: &Watch, counted: &mut Counted, place: &pg_sys::ItemPointerData, token: Option<u32>) -> bool {
     if watch.is_alone {
         return false;
     }
     let block = u64::from(place.ip_blkid.bi_hi) << 16 | u64::from(place.ip_blkid.bi_lo);
-    let place = block << 16 | u64::from(place.ip_posid);
+    let attempt = u64::from(token.unwrap_or_default()) << 48;
+    let place = attempt | block << 16 | u64::from(place.ip_posid);
     counted.last.is_read((place, session::command()), watch.index, watch.read)
 }
 

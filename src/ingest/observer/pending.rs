@@ -26,6 +26,8 @@ pub struct Pending {
     pub table: pg_sys::Oid,
     /// Where it stands there.
     pub place: pg_sys::ItemPointerData,
+    /// The number of the attempt to insert it.
+    pub token: u32,
     /// The extension's schema.
     pub schema: pg_sys::Oid,
     /// Its addresses.
@@ -58,27 +60,48 @@ pub fn keep(pending: Pending) {
     running::at_end(settle);
 }
 
+impl Pending {
+    fn stands_at(&self, table: pg_sys::Oid, place: &pg_sys::ItemPointerData) -> bool {
+        let number = |place: &pg_sys::ItemPointerData| (place.ip_blkid.bi_hi, place.ip_blkid.bi_lo, place.ip_posid);
+        self.table == table && number(&self.place) == number(place)
+    }
+}
+
 /// Counts the rows that stay, and forgets those that were taken back, or rolled back with a subtransaction.
-#[inline]
 pub fn settle() {
     if ARE_SOME.load(Ordering::Relaxed) {
-        decide();
+        decide(None);
+    }
+}
+
+/// The same before the row at `place` of a table is observed.
+#[inline]
+pub fn settle_before(table: pg_sys::Oid, place: &pg_sys::ItemPointerData) {
+    if ARE_SOME.load(Ordering::Relaxed) {
+        decide(Some((table, place)));
     }
 }
 
 #[cold]
-fn decide() {
+fn decide(coming: Option<(pg_sys::Oid, &pg_sys::ItemPointerData)>) {
     let now = call::statement_start();
     let mut undecided = Vec::new();
     for pending in PENDING.take() {
-        match became(&pending) {
+        let became = became(&pending);
+        let is_the_same = became == Written::OnTrial(pending.token);
+        // A row comes to the place of one that was taken back and vacuumed away since. The same row, which comes to a second
+        // index, is still the same attempt.
+        if !is_the_same && coming.is_some_and(|(table, place)| pending.stands_at(table, place)) {
+            continue;
+        }
+        match became {
             Written::Inserted => {
                 let mut counted = counted::take_of(pending.subtransaction, pending.table, pending.schema);
                 counted.add_row(pending.row, pending.unread);
                 counted.put(now);
             }
-            Written::OnTrial => undecided.push(pending),
-            Written::Updated | Written::Nothing => {}
+            Written::OnTrial(_) if is_the_same => undecided.push(pending),
+            Written::OnTrial(_) | Written::Updated | Written::Nothing => {}
         }
     }
     ARE_SOME.store(!undecided.is_empty(), Ordering::Relaxed);

@@ -48,6 +48,8 @@ pub struct Watch {
     pub is_alone: bool,
     /// The table is a heap, whose rows' headers can be read.
     pub is_heap: bool,
+    /// The table and those above it.
+    pub line: Vec<pg_sys::Oid>,
     /// See [`Options`].
     replica: bool,
     /// The modes of triggers of ours, which count where they fire.
@@ -135,7 +137,9 @@ unsafe fn make(index: &pg_sys::RelationData, table: &pg_sys::RelationData) -> Op
         read,
         is_alone: indexes::of(table.rd_id).len() < 2,
         // SAFETY: the table is open.
-        is_heap: unsafe { shape::is_plain_table(std::ptr::from_ref(table).cast_mut()) },
+        is_heap: unsafe { shape::is_heap(table) },
+        // Statements name shards by their own names.
+        line: shard.map_or_else(|| line.clone(), |_| inherits::all(&[table.rd_id], inherits::CHILD)),
         replica,
         triggers,
         // Rows are rather counted than lost, but for a role that cannot have attached the table itself: nobody asked for them,

@@ -1,0 +1,77 @@
+//! What the event trigger may do to the relatives of attached tables, and with whose rights.
+#![allow(unsafe_code, reason = "reads parse trees, and takes the rights that making a trigger takes")]
+
+use std::time::Duration;
+
+use pgrx::pg_sys;
+
+use crate::pg::catalog;
+use crate::pg::citus;
+use crate::pg::citus::Kept;
+use crate::pg::patience;
+use crate::pg::tx;
+
+/// How long the statement waits for a table below the one that it attached, which it need not have locked itself.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether an ALTER TABLE has a command of one of these kinds.
+///
+/// # Safety
+/// `statement` must be valid.
+pub unsafe fn has_command(statement: *mut pg_sys::AlterTableStmt, kinds: &[pg_sys::AlterTableType::Type]) -> bool {
+    // SAFETY: see above; the list's nodes are commands.
+    unsafe {
+        let commands = (*statement).cmds;
+        let count = if commands.is_null() { 0 } else { (*commands).length as usize };
+        (0..count).any(|i| {
+            let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
+            kinds.contains(&(*command).subtype)
+        })
+    }
+}
+
+/// Whether another extension manages the table: it is one of its own, or stands in a schema of its own as
+/// TimescaleDB's chunks do.
+pub fn is_managed(table: pg_sys::Oid) -> bool {
+    let ours = crate::pg::catalog::extension();
+    let owners = [
+        catalog::extension_of(pg_sys::RelationRelationId, table),
+        catalog::extension_of(pg_sys::NamespaceRelationId, catalog::schema_of(table)),
+    ];
+    owners.into_iter().any(|owner| owner.is_some() && owner != ours)
+}
+
+/// Whether the event trigger keeps away from a table: another extension manages it, or Citus keeps it on several nodes.
+/// A trigger that is made while Citus makes a partition would fail that. Rows inserted through the table above are
+/// still observed, where its shards are; for rows inserted into the partition by name, the doctor has the remedy.
+pub fn is_left_alone(table: pg_sys::Oid) -> bool {
+    is_managed(table) || matches!(citus::kept(table), Some(Kept::Distributed | Kept::Reference))
+}
+
+/// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and a
+/// role that puts a table below it owns both. Returns the reason of a failure.
+pub fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
+    if !patience::lock(table, pg_sys::ShareRowExclusiveLock, PATIENCE) {
+        return Err("Somebody holds a lock on it.".to_owned());
+    }
+    if !patience::hold_extension(PATIENCE) {
+        return Err("Somebody is dropping the extension.".to_owned());
+    }
+    tx::attempt(|| as_superuser(f)).map_err(|failure| failure.message)
+}
+
+/// The event trigger's function runs as the extension's owner, who may not be a superuser; and the table's owner has no
+/// right on our trigger function. Only PostgreSQL's own code runs here, no user's function.
+fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: the pair is restored below; after an error, the subtransaction's abort restores it.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        let context = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+        pg_sys::SetUserIdAndSecContext(pg_sys::BOOTSTRAP_SUPERUSERID.into(), context);
+    }
+    let result = f();
+    // SAFETY: see above.
+    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
+    result
+}
