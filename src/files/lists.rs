@@ -15,6 +15,7 @@ use enrich::maxmind::store::{Signature, StoreError};
 
 use super::breath::breathe;
 use super::failure;
+use super::retry::Retry;
 use crate::pg::errors::warn;
 use crate::{settings, shared};
 
@@ -33,6 +34,7 @@ struct Open {
     /// Of the manifest's file, without a counter.
     signature: Option<Signature>,
     looked: Option<Instant>,
+    retry: Retry,
     /// The last failure that the session was warned of.
     trouble: String,
 }
@@ -75,6 +77,11 @@ pub fn array<R>(holders: Holders, make: impl FnOnce(Vec<&str>) -> Box<[u8]>, f: 
     })
 }
 
+/// Whether this process could not open what is installed, and will try again.
+pub(super) fn is_incomplete() -> bool {
+    OPEN.with_borrow(|open| open.retry.is_failing())
+}
+
 /// The manifest of the open lists.
 pub fn manifest() -> Manifest {
     refresh_once();
@@ -93,9 +100,9 @@ fn refresh_once() {
 
 #[cold]
 fn refresh() {
-    let (generation, looked) = OPEN.with_borrow(|open| (open.generation, open.looked));
+    let (generation, looked, again) = OPEN.with_borrow(|open| (open.generation, open.looked, open.retry.is_due()));
     match shared::lists().filter(|_| shared::launcher_runs()) {
-        Some(now) if looked.is_none() || now != generation => {
+        Some(now) if looked.is_none() || now != generation || again => {
             reopen();
             OPEN.with_borrow_mut(|open| open.generation = now);
         }
@@ -119,7 +126,7 @@ fn look() {
         trouble("could not import lists of networks", &error);
     }
     let signature = Signature::of(&store().manifest_path()).ok().flatten();
-    if OPEN.with_borrow(|open| open.signature != signature) {
+    if OPEN.with_borrow(|open| open.signature != signature || open.retry.is_due()) {
         reopen();
         OPEN.with_borrow_mut(|open| open.signature = signature);
     }
@@ -136,7 +143,10 @@ fn trouble(what: &str, error: &StoreError) {
 
 fn reopen() {
     let opened = store().open();
-    OPEN.with_borrow_mut(|open| open.looked = Some(Instant::now()));
+    OPEN.with_borrow_mut(|open| {
+        open.looked = Some(Instant::now());
+        open.retry.note(opened.is_ok());
+    });
     match opened {
         Ok((manifest, lists)) => {
             ARRAYS.with_borrow_mut(HashMap::clear);
@@ -160,7 +170,7 @@ pub fn import() -> Result<(), StoreError> {
 }
 
 fn import_files(dir: PathBuf) -> Result<(), StoreError> {
-    let Imported { outcomes, changed } = store().import(&dir, &breathe)?;
+    let Imported { outcomes, failures, changed } = store().import(&dir, &breathe)?;
     if changed {
         shared::bump_lists();
     }
@@ -178,7 +188,7 @@ fn import_files(dir: PathBuf) -> Result<(), StoreError> {
             ),
         }
     }
-    Ok(())
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Notes in shared memory how an import ended, for sessions that ask.

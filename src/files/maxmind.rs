@@ -11,7 +11,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use enrich::maxmind::store::{EditionState, Imported, Outcome, Signature, StoreError};
 use enrich::maxmind::{Databases, Edition, Manifest, Store};
@@ -19,6 +19,7 @@ use enrich::maxmind::{Databases, Edition, Manifest, Store};
 use super::breath::breathe;
 use super::failure;
 use super::lists;
+use super::retry::Retry;
 use crate::pg::errors::warn;
 use crate::pg::process;
 use crate::pg::session;
@@ -45,6 +46,9 @@ struct Open {
     looked: Option<Instant>,
     /// This process has waited for another's import, in vain.
     waited: bool,
+    retry: Retry,
+    /// The last failures to open them that the session was warned of.
+    troubles: Vec<String>,
 }
 
 thread_local! {
@@ -131,14 +135,20 @@ pub fn manifest() -> Manifest {
     OPEN.with(|open| unsafe { (*open.get()).manifest.clone() })
 }
 
-/// Opens newer generations, if there are any. After a failure, the open ones stay.
+/// Whether this process could not open all that is installed, mmdb files or lists, and will try again.
+pub fn is_incomplete() -> bool {
+    // SAFETY: as in `with`.
+    lists::is_incomplete() || OPEN.with(|open| unsafe { (*open.get()).retry.is_failing() })
+}
+
+/// Opens newer generations, if there are any. After a failure, the open ones stay, and it is tried again.
 fn refresh() {
     // SAFETY: one thread, and no reference exists: `with` hands them out only while its closure runs.
     let open = OPEN.with(|open| unsafe { &mut *open.get() });
     let first = open.looked.is_none();
     match shared::generation().filter(|_| shared::launcher_runs()) {
         Some(generation) => {
-            if first || generation != open.generation || open.is_of_another_list() {
+            if first || generation != open.generation || open.is_of_another_list() || open.retry.is_due() {
                 reopen(open, &settings::snapshot());
                 open.generation = generation;
             }
@@ -174,7 +184,8 @@ fn look(open: &mut Open, settings: &Settings) {
         note(None);
     }
     let signature = Signature::of(&store().manifest_path()).ok().flatten();
-    if signature != open.signature || open.looked.is_none() || open.is_of_another_list() {
+    let is_another = signature != open.signature || open.is_of_another_list();
+    if is_another || open.looked.is_none() || open.retry.is_due() {
         reopen(open, settings);
         open.signature = signature;
     }
@@ -229,20 +240,29 @@ fn trouble(error: &StoreError) {
 fn reopen(open: &mut Open, settings: &Settings) {
     open.looked = Some(Instant::now());
     open.editions = settings::editions_set();
-    match store().open(&settings.maxmind_editions) {
+    let failed: Vec<(String, String, &str)> = match store().open(&settings.maxmind_editions) {
         Ok((manifest, databases, troubles)) => {
-            for (edition, trouble) in troubles {
-                warn(
-                    format!("could not open a generation of {edition}"),
-                    &trouble,
-                    "The generation before stays in use.",
-                );
-            }
             open.manifest = manifest;
             open.databases = databases;
             publish(&open.databases);
+            let told = |(edition, trouble): (Edition, String)| {
+                let what = format!("could not open a generation of {edition}");
+                (what, trouble, "The generation before stays in use.")
+            };
+            troubles.into_iter().map(told).collect()
         }
-        Err(error) => warn("could not read the mmdb generations", &error.to_string(), "The open files stay in use."),
+        Err(error) => {
+            vec![("could not read the mmdb generations".to_owned(), error.to_string(), "The open files stay in use.")]
+        }
+    };
+    open.retry.note(failed.is_empty());
+    // The same failure of a further attempt is no news.
+    let troubles: Vec<String> = failed.iter().map(|(what, trouble, _)| format!("{what}: {trouble}")).collect();
+    if open.troubles != troubles {
+        open.troubles = troubles;
+        for (what, trouble, hint) in failed {
+            warn(what, &trouble, hint);
+        }
     }
 }
 
@@ -288,11 +308,11 @@ fn import_files(settings: &Settings, force: bool) -> Result<usize, StoreError> {
                 installed += 1;
                 pgrx::log!(
                     "asn_inventory: installed {edition}, build {}, {} nodes, generation {}",
-                    crate::pg::time::text(info.build_epoch as i64 * 1_000_000),
+                    crate::pg::time::text(info.built_us()),
                     info.node_count,
                     info.directory,
                 );
-                warn_of_age(&edition, info.build_epoch, settings);
+                warn_of_age(&edition, info.built_us(), settings);
             }
             Outcome::Refused(refusal) => pgrx::log!("asn_inventory: refused {edition}: {}", refusal.reason),
         }
@@ -301,9 +321,8 @@ fn import_files(settings: &Settings, force: bool) -> Result<usize, StoreError> {
 }
 
 /// An outdated build answers like any other, so a warning has to report it.
-fn warn_of_age(edition: &Edition, build_epoch: u64, settings: &Settings) {
-    let built = UNIX_EPOCH + Duration::from_secs(build_epoch);
-    let age = SystemTime::now().duration_since(built).unwrap_or_default();
+fn warn_of_age(edition: &Edition, built_us: i64, settings: &Settings) {
+    let age = enrich::time::until(built_us, crate::pg::time::now_unix_us());
     if age > settings.maxmind_max_age {
         let days = age.as_secs() / 86_400;
         warn(format!("{edition} was built {days} days ago"), "", "Put a newer build into asn_inventory.maxmind_dir.");

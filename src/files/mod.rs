@@ -7,3 +7,4 @@ mod failure;
 pub mod lists;
 pub mod maxmind;
 pub mod received;
+mod retry;

@@ -46,7 +46,7 @@ pub fn install(draft: Draft, edition: &Edition, offer: &Offer) -> bool {
         Ok(Some(Outcome::Unchanged | Outcome::Unsettled)) => {}
         Ok(Some(Outcome::Installed(info))) => pgrx::log!(
             "asn_inventory: installed {edition}, build {}, {} nodes, generation {}, from the server that this one follows",
-            time::text(info.build_epoch as i64 * 1_000_000),
+            time::text(info.built_us()),
             info.node_count,
             info.directory,
         ),

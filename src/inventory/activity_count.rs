@@ -12,6 +12,7 @@ use enrich::activity::{DAY, HOUR, Observed, beginning, groups};
 use pgrx::{IntoDatum, pg_sys};
 
 use super::activity;
+use super::activity::Awaited;
 use super::activity_traits::Known;
 use super::fold;
 use super::places;
@@ -47,46 +48,55 @@ pub fn recount(schema: &Schema) -> bool {
             "",
         );
     }
-    let [oldest_day, oldest_hour] = activity::limits().map(|limit| beginning(limit, DAY));
-    let counting = &mut Counting { schema, known: Known::new(schema), awaits: false };
+    let [oldest_day, first_hour] = activity::limits().map(activity::first_day);
+    // Without hours, those of today are kept until it is over, not counted: each count would write all of the day anew.
+    let counted_hour = first_hour.max(oldest_day);
+    let oldest_hour = if first_hour == i64::MAX { beginning(time::now(), DAY) } else { first_hour }.max(oldest_day);
+    let open = activity::open(schema);
+    let counting = &mut Counting { schema, known: Known::new(schema), awaits: Awaited::default() };
     // Days before this one are over for an hour.
     let ended = beginning(time::now() - HOUR, DAY);
     let new = counting.moments("NOT counted AND (source_id >= 0 OR source_id = $2 AND bucket < $1)", ended);
-    let more = new.len() >= MOMENTS;
+    let mut more = new.len() >= MOMENTS;
     let mut days: BTreeSet<i64> = new.iter().map(|moment| beginning(*moment, DAY)).collect();
-    let mut hours: BTreeSet<i64> = new.into_iter().collect();
-    let late = activity::take_late(schema);
-    let open = counting.moments("NOT counted AND source_id = $2 AND bucket < $1", ended);
-    for day in open.into_iter().chain(late.keys().copied()) {
+    let late = activity::take_late(schema, open);
+    more |= late.len() >= activity::LATE_DAYS;
+    let ended_since = counting.moments("NOT counted AND source_id = $2 AND bucket < $1", ended);
+    // What has come, and the marks, are in these. The others are counted anew, and their rows are left alone.
+    let changed: BTreeSet<i64> = new.into_iter().chain(ended_since.iter().copied()).collect();
+    let mut hours = changed.clone();
+    for day in ended_since.into_iter().chain(late.keys().copied()) {
         hours.extend((0..24).map(|hour| day + hour * HOUR));
         days.insert(day);
     }
     for hour in hours.into_iter().filter(|hour| *hour >= oldest_hour) {
         pgrx::check_for_interrupts!();
-        let all = counting.hour(hour, |places| {
+        let all = counting.all(hour, HOUR, |places| {
+            if !changed.contains(&hour) {
+                return union(&counting.read(hour, HOUR, places));
+            }
             let merged = counting.take(hour, HOUR, places);
             let all = union(&merged);
             activity::insert(schema, merged.into_iter().map(|(place, observed)| (hour, place, observed)), false, true);
             all
         });
-        memory::within(MEMORY, || counting.count(hour, false, &all));
-    }
-    // Those that have become too old to keep their hours.
-    days.extend(
-        counting
-            .moments("NOT by_day AND bucket < $1 AND source_id IS DISTINCT FROM $2", oldest_hour)
-            .iter()
-            .map(|hour| beginning(*hour, DAY)),
-    );
-    for day in days.into_iter().filter(|day| *day >= oldest_day) {
-        pgrx::check_for_interrupts!();
-        counting.awaits = false;
-        memory::within(MEMORY, || counting.day(day, oldest_hour, ended));
-        if counting.awaits && day < ended {
-            activity::note_late(schema, day, late.get(&day).map_or(0, |tries| tries + 1));
+        if hour >= counted_hour {
+            memory::within(MEMORY, || counting.count(hour, false, &all));
         }
     }
-    expire(schema, oldest_day, oldest_hour);
+    // Those that have become too old to keep their hours.
+    let old = counting.moments("NOT by_day AND bucket < $1 AND source_id IS DISTINCT FROM $2", oldest_hour);
+    more |= old.len() >= MOMENTS;
+    days.extend(old.iter().map(|hour| beginning(*hour, DAY)));
+    for day in days.into_iter().filter(|day| *day >= oldest_day) {
+        pgrx::check_for_interrupts!();
+        counting.awaits = Awaited::default();
+        memory::within(MEMORY, || counting.day(day, oldest_hour, ended));
+        if day < ended {
+            activity::note_late(schema, day, late.get(&day).map_or(0, |tries| tries + 1), counting.awaits.now(open));
+        }
+    }
+    expire(schema, oldest_day, counted_hour);
     more
 }
 
@@ -97,17 +107,18 @@ pub fn is_due(schema: &Schema) -> bool {
     }
     let sql = Sql::on(schema, c"ip_activity");
     let text = format!(
-        "SELECT 1 FROM {}.ip_activity WHERE NOT counted AND (source_id >= 0 OR source_id <= $1 AND addresses <= $2) LIMIT 1",
-        schema.name
+        "SELECT 1 FROM {}.ip_activity WHERE NOT counted AND (source_id >= 0 OR {}) LIMIT 1",
+        schema.name,
+        activity::IS_LATE
     );
-    sql.returning(&text, &activity::late_now()).len() > 0
+    sql.returning(&text, &activity::late_now(activity::open(schema))).len() > 0
 }
 
 fn union(all: &[(i32, Observed)]) -> Observed {
     Observed::union(all.iter().map(|(_, observed)| observed))
 }
 
-fn expire(schema: &Schema, oldest_day: i64, oldest_hour: i64) {
+fn expire(schema: &Schema, oldest_day: i64, counted_hour: i64) {
     let run = |table: &std::ffi::CStr, condition: &str, limit: i64| {
         let text = format!("DELETE FROM {}.{} WHERE {condition} AND bucket < $1", schema.name, table.to_string_lossy());
         Sql::on(schema, table).run(&text, &[argument::moment(limit)]);
@@ -115,29 +126,33 @@ fn expire(schema: &Schema, oldest_day: i64, oldest_hour: i64) {
     run(c"ip_activity", "true", oldest_day);
     // The key begins with these.
     run(c"ip_activity_count", "by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", oldest_day);
-    run(c"ip_activity_count", "NOT by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", oldest_hour);
+    run(c"ip_activity_count", "NOT by_day AND kind IN ('all', 'country', 'asn', 'flag', 'list')", counted_hour);
 }
 
 /// One call.
 struct Counting<'a> {
     schema: &'a Schema,
     known: Known<'a>,
-    /// Of an address of the day that is counted, an answer is still to come.
-    awaits: bool,
+    /// What answers are still to come of addresses of the day that is counted.
+    awaits: Awaited,
 }
 
 impl Counting<'_> {
     /// Counts a day. Of one before `oldest_hour`, nothing is kept of its hours; one from `ended` on is counted once more.
     fn day(&mut self, day: i64, oldest_hour: i64, ended: i64) {
         let schema = self.schema;
-        if day < oldest_hour {
+        if day < oldest_hour && self.is_merged(day) {
+            // Its rows stay as they are: written anew, those of years would be, for the sake of some answers.
+            let all = self.all(day, DAY, |places| union(&self.read(day, DAY, places)));
+            self.count(day, true, &all);
+        } else if day < oldest_hour {
             self.merge(day);
         } else {
             activity::forget_marks(schema, day);
             // Hour by hour: so memory follows the distinct addresses of the day.
             let mut all = Observed::default();
             for hour in (0..24).map(|hour| day + hour * HOUR) {
-                let of_hour = self.hour(hour, |places| union(&self.read(hour, places)));
+                let of_hour = self.all(hour, HOUR, |places| union(&self.read(hour, HOUR, places)));
                 all = Observed::union([&all, &of_hour]);
             }
             // Before it is read: what comes in between is counted once more, and not passed over.
@@ -150,10 +165,21 @@ impl Counting<'_> {
         }
     }
 
-    /// The addresses of an hour, of some places at a time: `part` gives those of these places.
-    fn hour(&self, hour: i64, part: impl Fn(&[i32]) -> Observed) -> Observed {
+    /// Whether of a day there is only what is counted, and without its hours.
+    fn is_merged(&self, day: i64) -> bool {
+        let sql = Sql::on(self.schema, c"ip_activity");
+        let text = format!(
+            "SELECT 1 FROM {}.ip_activity WHERE bucket >= $1 AND bucket < $2 AND source_id >= $3 AND NOT (by_day AND counted) LIMIT 1",
+            self.schema.name
+        );
+        let mark = (pg_sys::INT4OID, activity::OPEN_DAY.into_datum());
+        sql.returning(&text, &[argument::moment(day), argument::moment(day + DAY), mark]).len() == 0
+    }
+
+    /// The addresses of an hour or a day, of some places at a time: `part` gives those of these places.
+    fn all(&self, start: i64, width: i64, part: impl Fn(&[i32]) -> Observed) -> Observed {
         let mut all = Observed::default();
-        for (places, _) in groups(&self.sizes(hour, HOUR), MERGED) {
+        for (places, _) in groups(&self.sizes(start, width), MERGED) {
             pgrx::check_for_interrupts!();
             memory::within(MEMORY, || all = Observed::union([&all, &part(&places)]));
         }
@@ -186,16 +212,21 @@ impl Counting<'_> {
         self.count(day, true, &all);
     }
 
-    /// Which places have rows of an hour or a day, and for how many addresses, with repetitions.
+    /// Which places have rows of an hour or a day, and for how many addresses, with repetitions. Not those that mark a day as
+    /// late, which go when they are due.
     fn sizes(&self, start: i64, width: i64) -> Vec<(i32, i64)> {
         let sql = Sql::on(self.schema, c"ip_activity");
         let found = sql.returning(
             &format!(
-                "SELECT source_id, (sum(addresses) FILTER (WHERE source_id >= -1))::bigint FROM {}.ip_activity WHERE {} bucket >= $1 AND bucket < $2 GROUP BY 1 ORDER BY 1",
+                "SELECT source_id, sum(addresses)::bigint FROM {}.ip_activity WHERE {} bucket >= $1 AND bucket < $2 AND source_id >= $3 GROUP BY 1 ORDER BY 1",
                 self.schema.name,
                 of_one_shard(width)
             ),
-            &[argument::moment(start), argument::moment(start + width)],
+            &[
+                argument::moment(start),
+                argument::moment(start + width),
+                (pg_sys::INT4OID, activity::OPEN_DAY.into_datum()),
+            ],
         );
         (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
     }
@@ -213,9 +244,9 @@ impl Counting<'_> {
         (0..found.len()).filter_map(|row| found.datum(row, 1).map(|datum| datum.value() as i64)).collect()
     }
 
-    /// What some places saw in an hour.
-    fn read(&self, hour: i64, places: &[i32]) -> Vec<(i32, Observed)> {
-        self.parts(hour, HOUR, Some(places), "SELECT source_id, packed FROM", "")
+    /// What some places saw in an hour or a day.
+    fn read(&self, start: i64, width: i64, places: &[i32]) -> Vec<(i32, Observed)> {
+        self.parts(start, width, Some(places), "SELECT source_id, packed FROM", "")
     }
 
     /// What is kept of a day without its hours.
@@ -291,7 +322,9 @@ impl Counting<'_> {
         };
         for (number, sum) in sums {
             let traits = self.known.traits(number);
-            self.awaits |= by_day && traits.awaited;
+            if by_day {
+                self.awaits.add(traits.awaited);
+            }
             add("all", String::new(), sum);
             add("country", traits.country.clone(), sum);
             add("asn", traits.asn.map(|asn| asn.to_string()).unwrap_or_default(), sum);

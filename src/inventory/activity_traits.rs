@@ -4,6 +4,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use enrich::campaign::batch::SWITCHED_OFF;
+use enrich::source::Source;
+
+use super::activity::Awaited;
+use super::due;
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
@@ -21,8 +26,8 @@ pub struct Traits {
     pub asn: Option<i64>,
     pub flags: Vec<String>,
     pub lists: Vec<String>,
-    /// Nobody knows its AS yet, and a source has still to be asked.
-    pub awaited: bool,
+    /// Nobody knows its AS yet, and an answer may still come.
+    pub awaited: Awaited,
 }
 
 /// What is known in one call.
@@ -73,8 +78,12 @@ impl<'a> Known<'a> {
         let found = sql.query(
             &format!(
                 "SELECT i.ip_address, i.asn_number, i.country_code, i.flags, i.lists,
-                     i.asn_number IS NULL AND 'pending' IN (i.maxmind_status, i.cymru_status)
+                     i.asn_number IS NULL AND (i.maxmind_status = 'pending' OR i.ip_class = 'public' AND {}),
+                     i.asn_number IS NULL AND i.ip_class = 'public' AND i.maxmind_status = 'unavailable',
+                     i.asn_number IS NULL AND i.ip_class = 'public' AND i.cymru_status = 'skipped' AND i.cymru_detail = '{SWITCHED_OFF}'
                  FROM {}.ip_inventory i WHERE i.ip_address = ANY ($1)",
+                // Failed ones too: they are asked about again.
+                due::waiting(Source::Cymru),
                 self.schema.name
             ),
             &[argument::addresses(&unknown)],
@@ -86,7 +95,11 @@ impl<'a> Known<'a> {
                 country: found.text(row, 3).unwrap_or_default(),
                 flags: found.texts(row, 4).unwrap_or_default(),
                 lists: found.texts(row, 5).unwrap_or_default(),
-                awaited: found.get::<bool>(row, 6) == Some(true),
+                awaited: Awaited {
+                    source: found.get::<bool>(row, 6) == Some(true),
+                    files: found.get::<bool>(row, 7) == Some(true),
+                    switch: found.get::<bool>(row, 8) == Some(true),
+                },
             });
             self.of.insert(ip, number);
         }
@@ -143,7 +156,8 @@ impl<'a> Known<'a> {
                 continue;
             }
             let now = self.of.get(&ip).copied().unwrap_or(0);
-            let mut traits = Traits { awaited: false, ..self.traits(now).clone() };
+            let mut traits = Traits { awaited: Awaited::default(), ..self.traits(now).clone() };
+            // None, if no source knew one until then.
             traits.asn = found.get::<i64>(row, 2);
             if found.get::<bool>(row, 4) == Some(true) {
                 traits.country = found.text(row, 3).unwrap_or_default();

@@ -1,29 +1,36 @@
 //! The worker's data of autonomous systems: names and registrations, and the counts of their addresses.
 
 use enrich::cymru::AsName;
+use enrich::cymru::answer::StoredName;
 use enrich::source::Source;
-use pgrx::{IntoDatum, pg_sys};
 use serde_json::{Value, json};
 
 use super::{due, uncounted};
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, Turn};
 use crate::pg::sql::Sql;
+use crate::settings;
 
-/// Names that Team Cymru gave before, of these AS; those it was never asked about are left out.
-pub fn names(schema: &Schema, asns: &[u32]) -> Vec<(u32, Option<String>)> {
+/// Names that Team Cymru gave before, of these AS, and whether they are as young as its answers must be; those it was never
+/// asked about are left out.
+pub fn names(schema: &Schema, asns: &[u32]) -> Vec<StoredName> {
     let asns: Vec<i64> = asns.iter().map(|asn| i64::from(*asn)).collect();
+    let lives = settings::lifetimes();
     let sql = Sql::on(schema, c"asn_inventory");
     let found = sql.query(
         &format!(
-            "SELECT asn_number, asn_org FROM {}.asn_inventory WHERE asn_number = ANY ($1) AND details_ts IS NOT NULL",
+            "SELECT asn_number, asn_org, details_ts < now() + interval '1 day'
+                 AND (asn_org IS NOT NULL AND details_ts > now() - $2 OR asn_org IS NULL AND details_ts > now() - $3)
+             FROM {}.asn_inventory WHERE asn_number = ANY ($1) AND details_ts IS NOT NULL",
             schema.name
         ),
-        &[(pg_sys::INT8ARRAYOID, asns.into_datum())],
+        &[argument::bigints(asns), argument::interval(lives.cymru), argument::interval(lives.cymru_negative)],
     );
-    (0..found.len())
-        .filter_map(|row| Some((u32::try_from(found.get::<i64>(row, 1)?).ok()?, found.text(row, 2))))
-        .collect()
+    let stored = |row| {
+        let asn = u32::try_from(found.get::<i64>(row, 1)?).ok()?;
+        Some(StoredName { asn, name: found.text(row, 2), is_fresh: found.get::<bool>(row, 3) == Some(true) })
+    };
+    (0..found.len()).filter_map(stored).collect()
 }
 
 /// Team Cymru's answers about AS. A name that it has not given goes: with its answer, it would pass for Team Cymru's, and
@@ -98,12 +105,19 @@ pub fn counted_changes(schema: &Schema) -> Option<i64> {
     (found.len() > 0).then(|| found.get::<i64>(0, 1)).flatten()
 }
 
-/// What is counted of each AS, and in a row without a number of the addresses without one. `more`: further columns, each
-/// with a comma before it. A name in the files goes before those of other answers.
-pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
+/// Whether flags are counted: their column comes with an update.
+pub(super) fn has_flags(schema: &Schema) -> bool {
+    schema.has_column(c"asn_inventory", c"flags")
+}
+
+/// What is counted of the addresses of each AS that have the same flags, and in rows without a number of those without an AS.
+/// Grouped by the flags, the table is read once, and a flag costs the same whatever number of them there is. `more`: further
+/// columns, each with a comma before it.
+pub(super) fn by_flags(schema: &Schema, more: &str) -> String {
+    let [flags, group] = if has_flags(schema) { ["i.flags", ", i.flags"] } else { ["NULL::text[]", ""] };
     format!(
-        "SELECT i.asn_number, coalesce(max(i.asn_org) FILTER (WHERE i.asn_source = 'maxmind'),
-                 max(i.asn_org) FILTER (WHERE i.asn_source IS DISTINCT FROM 'maxmind')) AS asn_org, count(*) AS ips,
+        "SELECT i.asn_number, {flags} AS flags, max(i.asn_org) FILTER (WHERE i.asn_source = 'maxmind') AS of_files,
+             max(i.asn_org) FILTER (WHERE i.asn_source IS DISTINCT FROM 'maxmind') AS of_others, count(*) AS ips,
              least(sum(i.observation_count), 9223372036854775807)::bigint AS seen,
              min(i.first_seen_at) FILTER (WHERE i.observation_count > 0) AS first,
              max(i.last_seen_at) FILTER (WHERE i.observation_count > 0) AS last,
@@ -111,10 +125,25 @@ pub(super) fn by_asn(schema: &Schema, more: &str) -> String {
              count(*) FILTER (WHERE i.asn_number IS NOT NULL OR i.country_code IS NOT NULL) AS enriched,
              count(i.maxmind_ts) AS maxmind, count(i.cymru_ts) AS cymru, count(i.scanner_ts) AS greynoise,
              count(*) FILTER (WHERE i.scanner_noise) AS scanners{more}
-         FROM {}.ip_inventory i GROUP BY i.asn_number",
+         FROM {}.ip_inventory i GROUP BY i.asn_number{group}",
         schema.name
     )
 }
+
+/// The groups of [`by_flags`], called `kinds`, summed up by AS; and the flags of at least half of the addresses of an AS about
+/// which the files were asked. A name in the files goes before those of other answers.
+const BY_ASN: &str = "counted AS MATERIALIZED (
+        SELECT k.asn_number, coalesce(max(k.of_files), max(k.of_others)) AS asn_org, sum(k.ips)::bigint AS ips,
+            least(sum(k.seen), 9223372036854775807)::bigint AS seen, min(k.first) AS first, max(k.last) AS last,
+            sum(k.public)::bigint AS public, sum(k.enriched)::bigint AS enriched, sum(k.maxmind)::bigint AS maxmind,
+            sum(k.cymru)::bigint AS cymru, sum(k.greynoise)::bigint AS greynoise, sum(k.scanners)::bigint AS scanners
+        FROM kinds k GROUP BY k.asn_number),
+    flagged AS MATERIALIZED (
+        SELECT h.asn_number, array_agg(h.flag ORDER BY h.flag COLLATE \"C\") AS flags
+        FROM (SELECT k.asn_number, named.flag, sum(k.maxmind) AS held FROM kinds k, unnest(k.flags) AS named(flag)
+              WHERE k.asn_number IS NOT NULL AND named.flag IS NOT NULL GROUP BY k.asn_number, named.flag) h
+            JOIN counted c ON c.asn_number = h.asn_number
+        WHERE h.held > 0 AND 2 * h.held >= c.maxmind GROUP BY h.asn_number)";
 
 /// The name of an AS after a count: the one that was counted, unless Team Cymru was asked about the AS; then its name, or
 /// none. `known` is its row.
@@ -131,16 +160,23 @@ const COUNTS_MERGED: &str = "ON CONFLICT (asn_number) DO UPDATE SET ip_count = E
     first_seen_at = least(a.first_seen_at, EXCLUDED.first_seen_at),
     last_seen_at = greatest(a.last_seen_at, EXCLUDED.last_seen_at)";
 
-/// The columns of a count of an AS, and how it comes into its row. `known_since` comes with an update.
-pub(super) fn counts_merged(schema: &Schema) -> [String; 3] {
+/// The columns of a count of an AS, the values of those behind the time of the count, and how it comes into its row.
+/// `known_since` and `flags` come with an update; `counted` is the value of the latter.
+pub(super) fn counts_merged(schema: &Schema, counted: &str) -> [String; 3] {
     let columns = "asn_number, asn_org, first_seen_at, last_seen_at, ip_count, observation_count, counted_at";
     let merged = format!("{COUNTS_MERGED}, asn_org = {}", named("a", "EXCLUDED"));
-    if !schema.has_column(c"asn_inventory", c"known_since") {
-        return [columns.to_owned(), String::new(), merged];
+    let mut all = [columns.to_owned(), String::new(), merged];
+    let mut add = |texts: [&str; 3]| all.iter_mut().zip(texts).for_each(|(all, text)| all.push_str(text));
+    if schema.has_column(c"asn_inventory", c"known_since") {
+        // A row that was counted before there was this column is not new.
+        let known =
+            ", known_since = coalesce(a.known_since, CASE WHEN a.counted_at IS NULL THEN EXCLUDED.known_since END)";
+        add([", known_since", ", now()", known]);
     }
-    // A row that was counted before there was this column is not new.
-    let known = "known_since = coalesce(a.known_since, CASE WHEN a.counted_at IS NULL THEN EXCLUDED.known_since END)";
-    [format!("{columns}, known_since"), ", now()".to_owned(), format!("{merged}, {known}")]
+    if has_flags(schema) {
+        add([", flags", &format!(", {counted}"), ", flags = EXCLUDED.flags"]);
+    }
+    all
 }
 
 /// Counts the inventory and the addresses of every AS again, in one pass, and writes only the changed AS. Reads the
@@ -154,11 +190,14 @@ pub fn recount(schema: &Schema) -> u64 {
     crate::pg::tx::read_everything();
     let [column, value] =
         if schema.has_column(c"inventory_count", c"changes") { [", changes", ", $1"] } else { [""; 2] };
-    let [columns, known, merged] = counts_merged(schema);
+    let [columns, values, merged] = counts_merged(schema, "f.flags");
+    let [flags_gone, flags_changed] =
+        if has_flags(schema) { [", flags = NULL", " OR k.flags IS DISTINCT FROM f.flags"] } else { [""; 2] };
     sql.run(&format!("DELETE FROM {}.inventory_count", schema.name), &[]);
     sql.run(
         &format!(
-            "WITH counted AS MATERIALIZED ({counted}),
+            "WITH kinds AS MATERIALIZED ({kinds}),
+             {BY_ASN},
              everything AS (
                  INSERT INTO {0}.inventory_count
                      (counted_at, addresses, public_addresses, enriched, missing_asn, observations, maxmind_answered,
@@ -171,19 +210,20 @@ pub fn recount(schema: &Schema) -> u64 {
                      (SELECT count(*) FROM {0}.ip_inventory i WHERE {greynoise_due}){value}
                  FROM counted),
              gone AS (
-                 UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now()
+                 UPDATE {0}.asn_inventory a SET ip_count = 0, observation_count = 0, counted_at = now(){flags_gone}
                  WHERE a.ip_count > 0 AND NOT EXISTS (SELECT FROM counted c WHERE c.asn_number = a.asn_number))
              INSERT INTO {0}.asn_inventory AS a ({columns})
-             SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now(){known} FROM counted c
+             SELECT c.asn_number, c.asn_org, c.first, c.last, c.ips, c.seen, now(){values} FROM counted c
              LEFT JOIN {0}.asn_inventory k ON k.asn_number = c.asn_number
+             LEFT JOIN flagged f ON f.asn_number = c.asn_number
              WHERE c.asn_number IS NOT NULL AND (k.asn_number IS NULL
                  OR (k.ip_count, k.observation_count) IS DISTINCT FROM (c.ips, c.seen)
                  OR k.last_seen_at IS DISTINCT FROM greatest(k.last_seen_at, c.last)
-                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS DISTINCT FROM {named})
+                 OR k.first_seen_at IS DISTINCT FROM least(k.first_seen_at, c.first) OR k.asn_org IS DISTINCT FROM {named}{flags_changed})
              ORDER BY c.asn_number
              {merged}",
             schema.name,
-            counted = by_asn(schema, ""),
+            kinds = by_flags(schema, ""),
             named = named("k", "c"),
             cymru_due = due::waiting(Source::Cymru),
             greynoise_due = due::waiting(Source::GreyNoise),

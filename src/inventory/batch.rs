@@ -4,8 +4,13 @@
 
 use crate::pg::citus;
 use crate::pg::memory;
+use crate::pg::session;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
+
+/// Writes of one transaction that fail for another reason than a lock, after which the rest is left. They do not wait, but
+/// each costs a subtransaction.
+const MOST_FAULTS: u32 = 1000;
 
 /// The result of a part of a batch.
 pub enum Outcome<'a, T, R> {
@@ -17,20 +22,35 @@ pub enum Outcome<'a, T, R> {
     Left(&'a [T]),
 }
 
-/// Halves batches. Failures are counted over all batches that one of these writes: each failure may have waited.
+/// Halves batches. Failures are counted over all batches that one of these writes.
 pub struct Halving {
-    /// Writes that failed.
-    failures: u32,
-    /// With so many, the rest is left.
+    /// Writes that failed on a lock: each has waited.
+    waits: u32,
+    /// After so many, no batch is halved any more for a lock; after twice as many, the rest is left.
     most: u32,
+    /// Writes that failed for another reason.
+    faults: u32,
+    /// Of a batch with a lock in it, the second half comes first.
+    backward: bool,
     /// Of the memory that a write takes, for those who look for memory that was not given back.
     memory: &'static str,
 }
 
 impl Halving {
-    /// Leaves the rest after `most` writes that failed.
+    /// Takes a batch apart for locks until `most` writes have failed on one. Batches behind are still tried, but as a whole.
     pub fn new(memory: &'static str, most: u32) -> Halving {
-        Halving { failures: 0, most, memory }
+        Halving { waits: 0, most, faults: 0, backward: false, memory }
+    }
+
+    /// With `backward`, what is behind locked rows is written before these are looked for: whoever tries again and again does
+    /// so every other time, and no row waits for others in front of it.
+    pub fn backward(self, backward: bool) -> Halving {
+        Halving { backward, ..self }
+    }
+
+    /// Whether rows were left because of others that cannot be written. Without those, more can be done at once.
+    pub fn is_out_of_faults(&self) -> bool {
+        self.faults >= MOST_FAULTS
     }
 
     /// Writes a batch, and reports the result of each part. `hurry` is called when a batch is halved: the first wait
@@ -45,25 +65,45 @@ impl Halving {
         if rows.is_empty() {
             return;
         }
-        if self.failures >= self.most {
+        // A server that gives out no transaction ids any more says so with an error that may be a row's as well. It is
+        // raised here, and no row is blamed.
+        session::transaction();
+        self.write_part(rows, false, hurry, write, tell);
+    }
+
+    /// The same for a batch, or a part of one; `locked`: a lock was in the way of what it is a half of.
+    fn write_part<T, R>(
+        &mut self,
+        rows: &[T],
+        locked: bool,
+        hurry: &impl Fn(),
+        write: &mut impl FnMut(&[T]) -> R,
+        tell: &mut impl FnMut(Outcome<'_, T, R>),
+    ) {
+        if rows.is_empty() {
+            return;
+        }
+        let most = if locked { self.most } else { self.most.saturating_mul(2) };
+        if self.waits >= most || self.faults >= MOST_FAULTS {
             tell(Outcome::Left(rows));
             return;
         }
-        let result = tx::attempt(|| memory::within(self.memory, || write(rows)));
-        match (result, rows) {
-            (Ok(result), _) => tell(Outcome::Written(rows, result)),
-            (Err(failure), _) if !failure.may_be_of_a_row() => failure.raise(),
-            (Err(failure), [row]) => {
-                self.failures += 1;
-                tell(Outcome::Refused(row, failure));
-            }
-            (Err(_), _) => {
-                self.failures += 1;
-                hurry();
-                let (left, right) = rows.split_at(rows.len() / 2);
-                self.write(left, hurry, write, tell);
-                self.write(right, hurry, write, tell);
-            }
+        let failure = match tx::attempt(|| memory::within(self.memory, || write(rows))) {
+            Ok(result) => return tell(Outcome::Written(rows, result)),
+            Err(failure) if !failure.may_be_of_a_row() => failure.raise(),
+            Err(failure) => failure,
+        };
+        let is_lock = failure.is_lock();
+        *(if is_lock { &mut self.waits } else { &mut self.faults }) += 1;
+        if let [row] = rows {
+            tell(Outcome::Refused(row, failure));
+            return;
+        }
+        hurry();
+        let (left, right) = rows.split_at(rows.len() / 2);
+        let halves = if is_lock && self.backward { [right, left] } else { [left, right] };
+        for half in halves {
+            self.write_part(half, is_lock, hurry, write, tell);
         }
     }
 }

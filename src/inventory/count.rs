@@ -1,7 +1,7 @@
 //! Counting the inventory of a cluster, on its coordinator. Citus takes no statement that reads a distributed table and
-//! writes two reference tables: so it is read first, an AS a row, and what changed is written afterwards.
+//! writes two reference tables: so it is read first, an AS and a set of flags a row, and what changed is written afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pgrx::{IntoDatum, pg_sys};
 
@@ -17,11 +17,29 @@ use enrich::source::Source;
 /// What is counted of an AS, or of the addresses without one.
 #[derive(Clone, Debug, Default)]
 struct Counted {
-    org: Option<String>,
+    of_files: Option<String>,
+    of_others: Option<String>,
     addresses: i64,
     observations: i64,
     first: Option<i64>,
     last: Option<i64>,
+    /// Addresses about which the files were asked, and those of them that have a flag.
+    answered: i64,
+    flagged: BTreeMap<String, i64>,
+}
+
+impl Counted {
+    /// Its name: one in the files goes before those of other answers.
+    fn org(&self) -> Option<&String> {
+        self.of_files.as_ref().or(self.of_others.as_ref())
+    }
+
+    /// The flags of at least half of these addresses.
+    fn flags(&self) -> Option<Vec<String>> {
+        let held = self.flagged.iter().filter(|(_, held)| **held > 0 && held.saturating_mul(2) >= self.answered);
+        let flags: Vec<String> = held.map(|(flag, _)| flag.clone()).collect();
+        (!flags.is_empty()).then_some(flags)
+    }
 }
 
 /// What [`super::asn::changes`] is on a plain server, summed up over the shards of all nodes. `None`: a node does not answer.
@@ -60,7 +78,7 @@ pub fn recount(schema: &Schema) -> u64 {
     let mut sums = [0i64; 11];
     {
         let mut cursor = sql.cursor(
-            &asn::by_asn(
+            &asn::by_flags(
                 schema,
                 &format!(
                     ", count(*) FILTER (WHERE {}), count(*) FILTER (WHERE {})",
@@ -78,16 +96,26 @@ pub fn recount(schema: &Schema) -> u64 {
             for row in 0..found.len() {
                 let number = |column| found.get::<i64>(row, column).unwrap_or(0);
                 let moment = |column| found.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
-                let (addresses, observations) = (number(3), number(4));
+                let (addresses, observations) = (number(5), number(6));
                 let asn = found.get::<i64>(row, 1);
-                let missing = if asn.is_none() { number(7) } else { 0 };
-                let values = [addresses, observations].into_iter().chain((7..15).map(number)).chain([missing]);
+                let missing = if asn.is_none() { number(9) } else { 0 };
+                let values = [addresses, observations].into_iter().chain((9..17).map(number)).chain([missing]);
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = sum.saturating_add(value);
                 }
                 if let Some(asn) = asn {
-                    let (first, last) = (moment(5), moment(6));
-                    counted.insert(asn, Counted { org: found.text(row, 2), addresses, observations, first, last });
+                    // One row for each set of flags.
+                    let sum = counted.entry(asn).or_default();
+                    sum.of_files = sum.of_files.take().max(found.text(row, 3));
+                    sum.of_others = sum.of_others.take().max(found.text(row, 4));
+                    sum.addresses += addresses;
+                    sum.observations = sum.observations.saturating_add(observations);
+                    sum.first = sum.first.into_iter().chain(moment(7)).min();
+                    sum.last = sum.last.max(moment(8));
+                    sum.answered += number(11);
+                    for flag in found.texts(row, 2).unwrap_or_default() {
+                        *sum.flagged.entry(flag).or_default() += number(11);
+                    }
                 }
             }
         }
@@ -105,11 +133,12 @@ pub fn recount(schema: &Schema) -> u64 {
         &[argument::bigints(sums.to_vec()), (pg_sys::INT8OID, changes.and_then(IntoDatum::into_datum))],
     );
     let mut gone = Vec::new();
+    let [flags, flags_gone] = if asn::has_flags(schema) { ["a.flags", ", flags = NULL"] } else { ["NULL::text[]", ""] };
     {
         let known = sql.returning(
             &format!(
                 "SELECT a.asn_number, a.ip_count, a.observation_count, a.first_seen_at, a.last_seen_at, a.asn_org,
-                     a.details_ts IS NOT NULL
+                     a.details_ts IS NOT NULL, {flags}
                  FROM {s}.asn_inventory a"
             ),
             &[],
@@ -125,9 +154,9 @@ pub fn recount(schema: &Schema) -> u64 {
                     let later = now.last.is_some_and(|at| moment(5).is_none_or(|known| at > known));
                     // Where Team Cymru was asked about the AS, its name stays, or none.
                     let (name, was_asked) = (known.text(row, 6), known.get::<bool>(row, 7) == Some(true));
-                    let renamed = now.org.is_some() && name != now.org && !was_asked;
+                    let renamed = now.org().is_some() && name.as_ref() != now.org() && !was_asked;
                     let same = (number(2), number(3)) == (now.addresses, now.observations);
-                    if same && !earlier && !later && !renamed {
+                    if same && !earlier && !later && !renamed && known.texts(row, 8) == now.flags() {
                         counted.remove(&asn);
                     }
                 }
@@ -138,7 +167,7 @@ pub fn recount(schema: &Schema) -> u64 {
     if !gone.is_empty() {
         sql.run(
             &format!(
-                "UPDATE {s}.asn_inventory SET ip_count = 0, observation_count = 0, counted_at = now() WHERE asn_number = ANY ($1)"
+                "UPDATE {s}.asn_inventory SET ip_count = 0, observation_count = 0, counted_at = now(){flags_gone} WHERE asn_number = ANY ($1)"
             ),
             &[argument::bigints(gone)],
         );
@@ -147,7 +176,8 @@ pub fn recount(schema: &Schema) -> u64 {
 }
 
 fn write(sql: &Sql, schema: &Schema, counted: HashMap<i64, Counted>) -> u64 {
-    let [columns, known, merged] = asn::counts_merged(schema);
+    // Flags as one text: an array of arrays would come apart as a whole.
+    let [columns, values, merged] = asn::counts_merged(schema, "string_to_array(nullif(c.flags, ''), chr(31))");
     let mut rows: Vec<(i64, Counted)> = counted.into_iter().collect();
     rows.sort_unstable_by_key(|(asn, _)| *asn);
     let mut written = 0;
@@ -158,12 +188,14 @@ fn write(sql: &Sql, schema: &Schema, counted: HashMap<i64, Counted>) -> u64 {
                 rows.iter().map(|(_, counted)| value(counted).and_then(|at| at.try_into().ok())).collect();
             (pg_sys::TIMESTAMPTZARRAYOID, moments.into_datum())
         };
-        let names: Vec<String> = rows.iter().map(|(_, counted)| counted.org.clone().unwrap_or_default()).collect();
+        let names: Vec<String> = rows.iter().map(|(_, counted)| counted.org().cloned().unwrap_or_default()).collect();
+        let flags: Vec<String> =
+            rows.iter().map(|(_, counted)| counted.flags().unwrap_or_default().join("\u{1f}")).collect();
         written += sql.run(
             &format!(
                 "INSERT INTO {}.asn_inventory AS a ({columns})
-                 SELECT c.asn, nullif(c.org, ''), c.first, c.last, c.ips, c.seen, now(){known}
-                 FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)) AS c(asn, org, first, last, ips, seen)
+                 SELECT c.asn, nullif(c.org, ''), c.first, c.last, c.ips, c.seen, now(){values}
+                 FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6), unnest($7)) AS c(asn, org, first, last, ips, seen, flags)
                  {merged}",
                 schema.name
             ),
@@ -174,6 +206,7 @@ fn write(sql: &Sql, schema: &Schema, counted: HashMap<i64, Counted>) -> u64 {
                 moments(|counted| counted.last),
                 numbers(|(_, counted)| counted.addresses),
                 numbers(|(_, counted)| counted.observations),
+                argument::texts(&flags),
             ],
         );
     }

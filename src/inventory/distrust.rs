@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use super::cymru::TOO_WIDE;
+use super::cymru::{OF_WIDER, TOO_WIDE};
 use crate::pg::argument;
 use crate::pg::catalog::Schema;
 use crate::pg::inet::Inet;
@@ -31,7 +31,7 @@ impl Doubt {
     /// The state of a row until it is asked about again.
     fn detail(self) -> &'static str {
         match self {
-            Doubt::OlderVersion => "asked again: the answer was that of a wider network",
+            Doubt::OlderVersion => OF_WIDER,
             Doubt::NoRoute => "asked again: the resolver did not know the service",
         }
     }

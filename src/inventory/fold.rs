@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use enrich::address::unmapped;
+use pgrx::pg_sys;
 
 use super::columns;
 use super::heap;
@@ -55,6 +56,11 @@ pub fn merge(schema: &Schema) -> i64 {
         return sighting::fold_mapped(schema, MAPPED, PLAIN, BATCH);
     }
     let table = schema.relation(c"ip_inventory");
+    // The tables may be distributed between one statement and the next: asked again while nobody can do it.
+    catalog::lock_relation(table, pg_sys::RowExclusiveLock);
+    if heap::is_everywhere(schema) {
+        return 0;
+    }
     let names: Vec<String> = shape::columns_of(table).iter().map(|name| catalog::quote_identifier(name)).collect();
     let list = names.join(", ");
     let values: Vec<String> =

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
-use enrich::quota::shared::Account;
+use enrich::quota::shared::{Account, Kept, Writer};
 use serde_json::{Value, json};
 
 use crate::pg::argument;
-use crate::pg::catalog::Schema;
+use crate::pg::catalog::{Schema, database_identity};
 use crate::pg::sql::Sql;
 use crate::pg::time;
 
@@ -67,13 +67,13 @@ pub fn reopen(schema: &Schema, ips: &[IpAddr]) {
     );
 }
 
-/// The ledger as it was last written down, and whose it is. Until ALTER EXTENSION, a table of 0.2.0 does not say whose.
-pub fn ledger(schema: &Schema) -> Option<(Option<Account>, Ledger)> {
-    let account = if has_account(schema) { "account" } else { "NULL::text" };
+/// The ledger as it was last written down, whose it is, and who wrote it. Until ALTER EXTENSION, a table of 0.2.0 says neither.
+pub fn ledger(schema: &Schema) -> Option<Kept> {
+    let more = if says_whose(schema) { "account, spent_by" } else { "NULL::text, NULL::text" };
     let sql = Sql::on(schema, c"source_quota");
     let found = sql.query(
         &format!(
-            "SELECT window_start, used, closed_until, {account} FROM {}.source_quota WHERE source = 'greynoise'",
+            "SELECT window_start, used, closed_until, {more} FROM {}.source_quota WHERE source = 'greynoise'",
             schema.name
         ),
         &[],
@@ -87,11 +87,26 @@ pub fn ledger(schema: &Schema) -> Option<(Option<Account>, Ledger)> {
         used: found.get::<i64>(0, 2).unwrap_or(0).max(0) as u64,
         closed_until: moment(3),
     };
-    Some((found.text(0, 4).and_then(|text| Account::parse(&text)), ledger))
+    let account = found.text(0, 4).and_then(|text| Account::parse(&text));
+    let writer = found.text(0, 5).map_or(Writer::Unknown, |text| writer(&text, &database_identity()));
+    Some(Kept { account, ledger, writer })
 }
 
-fn has_account(schema: &Schema) -> bool {
-    schema.has_column(c"source_quota", c"account")
+/// By what [`database_identity`] said when the row was written, and says now: `server/database`.
+fn writer(then: &str, now: &str) -> Writer {
+    if then == now {
+        return Writer::Own;
+    }
+    match (then.rsplit_once('/'), now.rsplit_once('/')) {
+        (Some((server, database)), Some((here, _))) if server == here => {
+            database.parse().map_or(Writer::Unknown, Writer::Other)
+        }
+        _ => Writer::Unknown,
+    }
+}
+
+fn says_whose(schema: &Schema) -> bool {
+    schema.has_column(c"source_quota", c"account") && schema.has_column(c"source_quota", c"spent_by")
 }
 
 /// Writes the ledger of an account down. The spending is final, even if the server dies right after: this transaction's
@@ -99,14 +114,15 @@ fn has_account(schema: &Schema) -> bool {
 pub fn keep_ledger(schema: &Schema, account: &Account, ledger: &Ledger) {
     crate::pg::tx::set_local(c"synchronous_commit", c"on");
     let moment = |us: Option<i64>| argument::maybe_moment(us.map(time::from_unix_us));
-    let [column, value, set] = match has_account(schema) {
-        true => [", account", ", $4", ", account = EXCLUDED.account"],
+    let [column, value, set] = match says_whose(schema) {
+        true => [", account, spent_by", ", $4, $5", ", account = EXCLUDED.account, spent_by = EXCLUDED.spent_by"],
         false => [""; 3],
     };
     let mut arguments =
         vec![moment(Some(ledger.window_start)), argument::bigint(ledger.used as i64), moment(ledger.closed_until)];
     if !column.is_empty() {
         arguments.push(argument::text(account.as_str()));
+        arguments.push(argument::text(&database_identity()));
     }
     Sql::on(schema, c"source_quota").run(
         &format!(

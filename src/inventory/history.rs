@@ -1,4 +1,5 @@
 //! The history of ASNs: a trigger of `ip_inventory` writes a row for each change of an ASN or of its country, by any writer.
+//! A first answer is no change; an answer to an address that was withdrawn before, which had an AS and lost it, is one.
 //!
 //! Below SQL, as the owner of `ip_asn_history`: a role that may make a trigger there must not have it run by roles that
 //! correct the inventory, or by the worker.
@@ -44,7 +45,8 @@ struct Change {
 }
 
 sql_function!(
-    /// `record_asn_change() → trigger`: AFTER UPDATE OF asn_number, country_code ON ip_inventory, FOR EACH ROW.
+    /// `record_asn_change() → trigger`: AFTER UPDATE OF asn_number, country_code ON ip_inventory, FOR EACH ROW, where the AS or
+    /// the country of an address changed, or one without an AS gets one that a source was asked about before.
     record_asn_change,
     pg_finfo_record_asn_change,
     |call: Call| {
@@ -89,9 +91,13 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
             value(new, source),
         ];
         let country = Column::CountryCode.stored();
-        // A purge of what expired builds said must not write it down here.
-        let is_purged = value(new, Column::MaxMindStatus.stored())
-            .is_some_and(|status| text_bytes(status) == Status::Unavailable.as_str().as_bytes());
+        // A purge of what expired builds said must not write it down here. Where no file answered before either, nothing is
+        // purged: another source has changed its mind.
+        let is_unavailable = |tuple| {
+            value(tuple, Column::MaxMindStatus.stored())
+                .is_some_and(|status| text_bytes(status) == Status::Unavailable.as_str().as_bytes())
+        };
+        let is_purged = is_unavailable(new) && !is_unavailable(old);
         let later = if is_purged {
             [None; LATER.len()]
         } else {
@@ -99,7 +105,16 @@ unsafe fn record(schema: pg_sys::Oid, data: &pg_sys::TriggerData) {
         };
         let row = Change { columns, later };
         let table = history_of((*data.tg_relation).rd_id, schema);
-        if columns[0].is_none() || columns[2].is_none() || table == pg_sys::InvalidOid || !insert(table, &row) {
+        let is_altered =
+            columns[0].is_none() || shape::find(desc, asn.0, asn.1).is_none() || table == pg_sys::InvalidOid;
+        if !is_altered
+            && columns[2].is_none()
+            && let Some(ip) = columns[0]
+            && !was_withdrawn(table, ip)
+        {
+            return;
+        }
+        if is_altered || !insert(table, &row) {
             warn(
                 "a change of an ASN is not recorded: table \"ip_asn_history\" or \"ip_inventory\" was altered",
                 "",
@@ -133,6 +148,83 @@ fn history_of(table: pg_sys::Oid, schema: pg_sys::Oid) -> pg_sys::Oid {
         BESIDE.with_borrow_mut(|known| known.insert(table.to_u32(), beside));
     }
     beside.unwrap_or(pg_sys::InvalidOid)
+}
+
+/// Whether the last change of an address says that no source knew its AS any more. True as well where the table does not have
+/// the expected shape, which the caller finds next.
+///
+/// Costs one look into the index, and only for addresses whose AS is unknown and that a source has answered before: first
+/// answers of rows that were inserted bare, and all absorbing, do not come here (see the trigger).
+///
+/// # Safety
+/// `table` must be a relation, and `ip` an inet.
+unsafe fn was_withdrawn(table: pg_sys::Oid, ip: Datum) -> bool {
+    // SAFETY: the table is locked as by any INSERT; its shape is checked before it is read, and a tuple is read before the
+    // scan ends.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        // Whatever its owner has put on the table does not run as whoever corrects the inventory.
+        let _owner = Acting::as_owner_of(table);
+        let mut was = true;
+        if shape::begins_with(relation, &COLUMNS) {
+            was = false;
+            // Before ALTER EXTENSION, old_asn cannot be null.
+            let is_of_now = shape::find((*relation).rd_att, LATER[0].0, LATER[0].1).is_some();
+            let index = if is_of_now { by_address(relation) } else { std::ptr::null_mut() };
+            if !index.is_null() {
+                let mut key = pg_sys::ScanKeyData::default();
+                let equal = pg_sys::BTEqualStrategyNumber as u16;
+                pg_sys::ScanKeyInit(&mut key, 1, equal, pg_sys::F_NETWORK_EQ.into(), ip);
+                // With what this transaction wrote before.
+                let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+                let scan = pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, &mut key);
+                let last = pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::BackwardScanDirection);
+                if !last.is_null() {
+                    let new_asn = shape::find((*relation).rd_att, COLUMNS[4].0, COLUMNS[4].1).unwrap_or(COLUMNS.len());
+                    pg_sys::SPI_getbinval(last, (*relation).rd_att, new_asn as i32, &mut was);
+                }
+                pg_sys::systable_endscan_ordered(scan);
+                pg_sys::UnregisterSnapshot(snapshot);
+                pg_sys::relation_close(index, pg_sys::NoLock as i32);
+            }
+        }
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        was
+    }
+}
+
+/// The open index that has the changes of an address in their order, by its properties: that of a shard has another name. Null
+/// where there is none: to read all of the history for each answer would cost more than what it tells.
+///
+/// # Safety
+/// `relation` must be open, and have [`COLUMNS`].
+unsafe fn by_address(relation: pg_sys::Relation) -> pg_sys::Relation {
+    // SAFETY: an open index has its form and, for each of its key columns, a number, a family and an option.
+    unsafe {
+        let list = pg_sys::RelationGetIndexList(relation);
+        let count = if list.is_null() { 0 } else { (*list).length as usize };
+        for at in 0..count {
+            let oid = (*(*list).elements.add(at)).oid_value;
+            let index = pg_sys::try_relation_open(oid, pg_sys::AccessShareLock as i32);
+            if index.is_null() {
+                continue;
+            }
+            let form = &*(*index).rd_index;
+            let column = |at: usize| *form.indkey.values.as_ptr().add(at);
+            let serves = (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+                && form.indisvalid
+                && form.indnkeyatts >= 2
+                && [column(0), column(1)] == [1, 2]
+                && *(*index).rd_opfamily == pg_sys::NETWORK_BTREE_FAM_OID
+                && [*(*index).rd_indoption, *(*index).rd_indoption.add(1)] == [0, 0]
+                && !shape::has_predicate(&*index);
+            if serves {
+                return index;
+            }
+            pg_sys::relation_close(index, pg_sys::NoLock as i32);
+        }
+        std::ptr::null_mut()
+    }
 }
 
 /// Inserts a row with its index entries. False: the table does not have the expected shape.

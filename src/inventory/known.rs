@@ -26,9 +26,22 @@ pub fn observed<'a>(schema: &Schema, ips: impl Iterator<Item = &'a IpAddr>) -> H
     find(schema, "i.ip_address = ANY ($1) AND i.observation_count > 0", argument::addresses(ips))
 }
 
-/// Those in a range, in which a netmask's host bits do not count.
-pub fn within(schema: &Schema, range: Inet) -> Vec<IpAddr> {
-    find(schema, "i.ip_address <<= pg_catalog.network($1)", argument::inet(range))
+/// Tells those in a range, in which a netmask's host bits do not count, in any order, until `tell` fails. They may be all that
+/// the inventory has.
+pub fn within<E>(schema: &Schema, range: Inet, mut tell: impl FnMut(IpAddr) -> Result<(), E>) -> Result<(), E> {
+    let sql = Sql::on(schema, c"ip_inventory");
+    let text = format!(
+        "SELECT i.ip_address FROM {}.ip_inventory i WHERE i.ip_address <<= pg_catalog.network($1)",
+        schema.name
+    );
+    let mut cursor = sql.cursor(&text, &[argument::inet(range)]);
+    loop {
+        let found = cursor.fetch(FETCHED);
+        if found.len() == 0 {
+            return Ok(());
+        }
+        (0..found.len()).filter_map(|row| found.get::<Inet>(row, 1)).try_for_each(|inet| tell(inet.ip))?;
+    }
 }
 
 fn find<C: FromIterator<IpAddr>>(schema: &Schema, condition: &str, argument: Argument) -> C {

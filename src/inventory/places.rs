@@ -341,13 +341,17 @@ fn create_shared(schema: &Schema, number: i32, name: &str, sensor: &str) -> i32 
     })
 }
 
-/// The numbers of a table and its sensors.
-pub fn numbers_of(schema: &Schema, table: pg_sys::Oid) -> Vec<i32> {
+/// The numbers of tables and their sensors.
+pub fn numbers_of(schema: &Schema, tables: &[pg_sys::Oid]) -> Vec<i32> {
+    if !is_there(schema) {
+        return Vec::new();
+    }
     let everywhere = are_everywhere(schema);
     let sql = Sql::on(schema, c"ip_sighting_source");
+    let names = || tables.iter().filter_map(|table| shared_name(*table)).collect::<Vec<String>>();
     let (whose, argument) = match everywhere {
-        true => ("name = $1 AND attached", argument::text(&shared_name(table).unwrap_or_default())),
-        false => ("tbl = $1", (pg_sys::REGCLASSOID, table.into_datum())),
+        true => ("name = ANY ($1) AND attached", argument::texts(&names())),
+        false => ("tbl = ANY ($1)", argument::regclasses(tables)),
     };
     let query = format!("SELECT id FROM {}.ip_sighting_source WHERE {whose} ORDER BY 1", schema.name);
     let found = sql.returning(&query, &[argument]);

@@ -6,10 +6,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use enrich::text::clean;
-use pgrx::pg_sys;
 
 use super::activity;
-use super::places::{LONGEST, Place, TABLES, are_everywhere, is_there, numbered, numbers_of};
+use super::places::{LONGEST, Place, TABLES, are_everywhere, is_there, numbered};
 use super::seen::Seen;
 use super::sighting;
 use super::source;
@@ -91,16 +90,15 @@ fn fold(seen: &mut Vec<(IpAddr, Seen)>) {
     });
 }
 
-/// Forgets what a table saw.
-pub fn forget(schema: &Schema, table: pg_sys::Oid) {
+/// Forgets what some places saw, given by their numbers.
+pub fn forget(schema: &Schema, numbers: &[i32]) {
     if !is_there(schema) {
         return;
     }
-    let numbers = numbers_of(schema, table);
-    activity::uncount(schema, &numbers);
+    activity::uncount(schema, numbers);
     for table in TABLES {
         let column = if table == c"ip_sighting_source" { "id" } else { "source_id" };
         let text = format!("DELETE FROM {}.{} WHERE {column} = ANY ($1)", schema.name, table.to_string_lossy());
-        Sql::on(schema, table).run(&text, &[argument::integers(numbers.clone())]);
+        Sql::on(schema, table).run(&text, &[argument::integers(numbers.to_vec())]);
     }
 }

@@ -10,10 +10,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
-use super::places::{Place, are_everywhere, is_there, numbers_of};
+use super::heap;
+use super::places::{Place, are_everywhere, is_there};
 use super::seen::Seen;
 use crate::pg::argument;
 use crate::pg::argument::Argument;
+use crate::pg::catalog;
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::errors::not_ready;
@@ -341,9 +343,22 @@ pub fn are_complete(schema: &Schema, table: pg_sys::Oid, added: i64) -> bool {
     found.get::<bool>(0, 1) == Some(true)
 }
 
-/// Hands over how often a table observed each address, in batches and in order.
-pub fn each_of(schema: &Schema, table: pg_sys::Oid, mut hand_over: impl FnMut(&[(IpAddr, i64)])) {
-    let numbers = argument::integers(numbers_of(schema, table));
+/// How many observations some places hold, given by their numbers.
+pub fn sum(schema: &Schema, places: &[i32]) -> i64 {
+    if places.is_empty() {
+        return 0;
+    }
+    let sql = Sql::on(schema, c"ip_sighting");
+    let query = format!(
+        "SELECT coalesce(sum(s.observation_count), 0)::bigint FROM {}.ip_sighting s WHERE s.source_id = ANY ($1)",
+        schema.name
+    );
+    sql.returning(&query, &[argument::integers(places.to_vec())]).get::<i64>(0, 1).unwrap_or(0)
+}
+
+/// Hands over how often some places observed each address, in batches and in order.
+pub fn each_of(schema: &Schema, places: &[i32], mut hand_over: impl FnMut(&[(IpAddr, i64)])) {
+    let numbers = argument::integers(places.to_vec());
     let sql = Sql::on(schema, c"ip_sighting");
     let mut cursor = sql.cursor(
         &format!(
@@ -388,6 +403,11 @@ pub fn set_times(schema: &Schema, batch: &[(IpAddr, i64)], without: &[i32]) {
 /// on a row `m`, and the IPv4 address of a row `r`.
 pub fn fold_mapped(schema: &Schema, mapped: &str, plain: &str, most: i64) -> i64 {
     if !is_there(schema) {
+        return 0;
+    }
+    // As in `fold::merge`: it may have been distributed since that was asked.
+    catalog::lock_relation(schema.relation(c"ip_sighting"), pg_sys::RowExclusiveLock);
+    if heap::is_distributed(schema, c"ip_sighting") {
         return 0;
     }
     let sql = Sql::on(schema, c"ip_sighting");

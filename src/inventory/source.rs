@@ -10,6 +10,7 @@ use crate::pg::argument::Argument;
 use crate::pg::catalog::{Schema, database_identity, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::not_ready;
+use crate::pg::inherits;
 use crate::pg::sql::{Sql, Table};
 use crate::pg::tx;
 
@@ -32,6 +33,8 @@ pub struct Attached {
     pub is_from_here: bool,
     /// The rows that were there before are counted.
     pub populated: bool,
+    /// Its rows are observed by an index.
+    pub is_by_index: bool,
 }
 
 /// The note on a table, locked until the transaction ends.
@@ -41,7 +44,8 @@ pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
     let found = sql.returning(
         &format!(
             "SELECT s.ip_columns, s.observed_at::text, s.attached_snapshot, s.attached_on, s.populated_at IS NULL, {zone},
-                    pg_catalog.to_jsonb(s)->>'observed_path', pg_catalog.to_jsonb(s)->>'only_where', pg_catalog.to_jsonb(s)->>'sensor'
+                    pg_catalog.to_jsonb(s)->>'observed_path', pg_catalog.to_jsonb(s)->>'only_where', pg_catalog.to_jsonb(s)->>'sensor',
+                    pg_catalog.to_jsonb(s)->>'method'
              FROM {}.ip_source s WHERE s.tbl = $1 FOR UPDATE",
             schema.name
         ),
@@ -59,6 +63,7 @@ pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
         snapshot: found.text(0, 3),
         is_from_here: found.text(0, 4).as_deref() == Some(&*database_identity()),
         populated: found.get::<bool>(0, 5) != Some(true),
+        is_by_index: found.text(0, 10).as_deref() == Some("index"),
     })
 }
 
@@ -77,6 +82,30 @@ pub fn root(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {
         &[argument::oid(table)],
     );
     (found.len() > 0).then(|| found.get(0, 1)).flatten()
+}
+
+/// Those of the tables below one that do not count for it: they, or tables between, are attached by themselves.
+pub fn others(schema: &Schema, table: pg_sys::Oid, below: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    let attached: Vec<pg_sys::Oid> = {
+        let sql = Sql::on(schema, c"ip_source");
+        let query = format!("SELECT tbl::oid FROM {}.ip_source WHERE tbl = ANY ($1) AND tbl <> $2", schema.name);
+        let found = sql.returning(&query, &[among(below)[0], of(table)[0]]);
+        (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
+    };
+    let all = inherits::all(&attached, inherits::PARENT);
+    all.into_iter().filter(|member| root(schema, *member) != Some(table)).collect()
+}
+
+/// The snapshot that tells which rows were there when a table was attached, as long as they are not counted; `None`: they
+/// are, or nothing tells them.
+pub fn uncounted(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!(
+        "SELECT attached_snapshot FROM {}.ip_source WHERE tbl = $1 AND populated_at IS NULL AND attached_on = $2",
+        schema.name
+    );
+    let found = sql.returning(&query, &[of(table)[0], argument::text(&database_identity())]);
+    (found.len() > 0).then(|| found.text(0, 1)).flatten()
 }
 
 /// Notes that the rows that were there before are counted.
@@ -381,6 +410,13 @@ pub fn note_part(schema: &Schema, table: pg_sys::Oid, snapshot: &str) {
     write_part(schema, table, Some(snapshot), "DO NOTHING");
 }
 
+/// Notes when a table came below an attached one and left it, in place of what was noted.
+pub fn note_stays(schema: &Schema, table: pg_sys::Oid, stays: &str) {
+    let known = "(tbl) DO UPDATE SET attached_at = EXCLUDED.attached_at, attached_on = EXCLUDED.attached_on,
+                     attached_snapshot = EXCLUDED.attached_snapshot, populated_at = NULL";
+    write_part(schema, table, Some(stays), known);
+}
+
 /// Notes of a table that was observed for a time, so that its observed rows are unknown.
 pub fn note_part_observed(schema: &Schema, table: pg_sys::Oid) {
     if are_parts_kept(schema) {
@@ -402,10 +438,16 @@ fn write_part(schema: &Schema, table: pg_sys::Oid, snapshot: Option<&str>, known
     sql.run(
         &format!(
             "INSERT INTO {}.ip_source_part (tbl, attached_snapshot, attached_on)
-             SELECT $1, $2, $3 WHERE pg_catalog.pg_relation_size($1) > 0 ON CONFLICT {known}",
+             SELECT $1, $2, $3 WHERE $4 OR pg_catalog.pg_relation_size($1) > 0 ON CONFLICT {known}",
             schema.name
         ),
-        &[of(table)[0], argument::maybe_text(snapshot), argument::text(&database_identity())],
+        &[
+            of(table)[0],
+            argument::maybe_text(snapshot),
+            argument::text(&database_identity()),
+            // The rows of a table that Citus keeps are in its shards.
+            argument::boolean(citus::kept(table).is_some()),
+        ],
     );
 }
 

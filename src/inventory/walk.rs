@@ -17,6 +17,7 @@ use crate::files::{counters, maxmind};
 use crate::pg::argument;
 use crate::pg::catalog;
 use crate::pg::catalog::Schema;
+use crate::pg::pulse;
 use crate::pg::shape;
 use crate::pg::sql::Sql;
 
@@ -76,6 +77,7 @@ fn compare_in(heap: &Heap, which: &Which<'_>, batch: usize, differs: &mut impl F
             read += 1;
             if read.is_multiple_of(BREATH) {
                 pgrx::check_for_interrupts!();
+                pulse::beat();
             }
             stored.read(tuple);
             let Some(ip) = stored.address() else { continue };

@@ -5,7 +5,7 @@ use enrich::campaign::effect::Effect;
 use enrich::campaign::event::Event;
 use enrich::fetcher::Request;
 use enrich::quota::Ledger;
-use enrich::quota::shared::{Account, NotSpent};
+use enrich::quota::shared::{Account, Kept, NotSpent, Writer};
 use pgrx::PgSqlErrorCode;
 
 use super::ask;
@@ -57,6 +57,10 @@ impl Network {
                 };
                 let is_tried = !matches!(paid, Err(NotSpent::Others));
                 let kept = paid.map_err(unpaid).and_then(|()| tables::keep_ledger(&account, &ledger).map_err(refusal));
+                if kept.is_ok() {
+                    // Before what it pays for is sent.
+                    self.show_ledger(Some(ledger));
+                }
                 if is_tried {
                     self.ledger_unwritten = kept.is_err();
                 }
@@ -130,13 +134,13 @@ impl Network {
         }
     }
 
-    /// The ledger of an account. Where the table has another one's, that is put away in the file of all databases first: a
-    /// kill in between changes nothing.
+    /// The ledger of an account, by the table and the file of all databases. Where the table has another one's, that is put away
+    /// in the file first: a kill in between changes nothing.
     fn read_ledger(&mut self, account: &Account) -> Option<Ledger> {
         let row = part_in_schema(Work::Ledger, |schema| Some(greynoise::ledger(schema))).ok().flatten()?;
         let ledger = self.share.ledger_of(account, row.as_ref()).map_err(unpaid).ok()?;
         let is_there = match &row {
-            Some((of, _)) => of.as_ref() == Some(account),
+            Some(row) => *row == Kept { account: Some(account.clone()), ledger, writer: Writer::Own },
             None => ledger == Ledger::default(),
         };
         if !is_there {

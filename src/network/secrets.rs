@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 
 use crate::pg::process;
 use crate::pg::sql::Sql;
-use crate::pg::{call, tx};
+use crate::pg::{call, time, tx};
 use crate::settings;
 use crate::shared;
 use crate::shared::Database;
@@ -149,7 +149,7 @@ impl Secrets {
             key.found.store(*found, Ordering::Relaxed);
             key.detail.write(detail);
         }
-        checks.done.store(*number, Ordering::Release);
+        checks.answer(*number, time::now());
         self.running = None;
     }
 }

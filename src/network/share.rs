@@ -1,8 +1,9 @@
 //! This database's share of a quota that all databases of the server have together: see [`enrich::quota::shared`].
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
-use enrich::quota::shared::{Account, NotSpent, SharedQuota};
+use enrich::quota::shared::look::Look;
+use enrich::quota::shared::{Account, Kept, NotSpent, SharedQuota};
 use enrich::quota::{Ledger, Window};
 use enrich::secrets::Mark;
 use enrich::time::Micros;
@@ -11,20 +12,13 @@ use pgrx::pg_sys;
 use crate::pg::time;
 use crate::settings::place;
 
-/// How often it is looked whether others have spent.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// The part that the others have left.
 pub struct Share {
     quota: SharedQuota,
     database: u32,
     account: Account,
     window: Window,
-    /// The others' spending at the last look.
-    others: u64,
-    looked: Option<(Instant, Micros)>,
-    /// The file as it was then.
-    seen: Option<(SystemTime, u64)>,
+    look: Look,
 }
 
 impl Share {
@@ -35,9 +29,7 @@ impl Share {
             database: database.to_u32(),
             account: Account::of("", None),
             window: Window::Day,
-            others: 0,
-            looked: None,
-            seen: None,
+            look: Look::default(),
         }
     }
 
@@ -47,28 +39,13 @@ impl Share {
         self.window = window;
         if account != self.account {
             self.account = account;
-            self.forget();
+            self.look.forget();
         }
     }
 
-    /// The others' spending since the window of `now` began. If the file cannot be read, the last known value counts:
-    /// nothing is paid without the file.
+    /// The others' spending since the window of `now` began: see [`Look::by_others`].
     pub fn by_others(&mut self, now: Micros) -> u64 {
-        let window_start = self.window.start(now);
-        let fresh = |(at, window): &(Instant, Micros)| *window == window_start && at.elapsed() < LOOK;
-        if self.looked.as_ref().is_some_and(fresh) {
-            return self.others;
-        }
-        let other_window = self.looked.is_none_or(|(_, window)| window != window_start);
-        self.looked = Some((Instant::now(), window_start));
-        let file = std::fs::metadata(self.quota.path()).ok();
-        let state = file.and_then(|file| Some((file.modified().ok()?, file.len())));
-        if (other_window || state != self.seen)
-            && let Ok(others) = self.quota.by_others(&self.account, self.database, now, self.window)
-        {
-            (self.others, self.seen) = (others, state);
-        }
-        self.others
+        self.look.by_others(&self.quota, &self.account, self.database, (now, Instant::now()), self.window)
     }
 
     /// Pays for questions: the ledger's amount is spent, unless it is more than `limit` less the others' spending.
@@ -77,7 +54,7 @@ impl Share {
     }
 
     /// The ledger of an account, where this database's table has `kept`: see [`SharedQuota::ledger_of`].
-    pub fn ledger_of(&self, account: &Account, kept: Option<&(Option<Account>, Ledger)>) -> Result<Ledger, NotSpent> {
+    pub fn ledger_of(&self, account: &Account, kept: Option<&Kept>) -> Result<Ledger, NotSpent> {
         self.quota.ledger_of(account, self.database, kept, time::now_unix_us(), self.window)
     }
 
@@ -97,10 +74,6 @@ impl Share {
     fn write(&mut self, account: &Account, ledger: &Ledger, limit: Option<u64>) -> Result<(), NotSpent> {
         let now = time::now_unix_us();
         let written = self.quota.spend(account, self.database, ledger, limit, now, self.window);
-        written.inspect_err(|_| self.forget())
-    }
-
-    fn forget(&mut self) {
-        (self.looked, self.seen) = (None, None);
+        written.inspect_err(|_| self.look.forget())
     }
 }

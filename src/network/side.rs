@@ -17,6 +17,7 @@ use enrich::campaign::ticket::Ticket;
 use enrich::campaign::{Campaign, POLL};
 use enrich::cymru::resolv_conf;
 use enrich::fetcher::{Config, Fetcher, Finished};
+use enrich::quota::Ledger;
 use enrich::source::{Source, SourceSet};
 use pgrx::pg_sys;
 
@@ -83,6 +84,10 @@ impl Network {
             elsewhere: false,
             unclaimed: None,
         };
+        // What the worker before had read, it may not be any more.
+        if let Some(slot) = network.slot() {
+            slot.sources.iter().for_each(|shown| shown.spent(None, 0));
+        }
         network.happened(Event::Started);
         network.give_up();
         network
@@ -218,28 +223,28 @@ impl Network {
         self.happened(Event::Rested);
         self.silence_bell();
         if self.elsewhere {
-            self.show_nothing();
+            self.show_elsewhere();
         } else {
-            // A key that has come is a key, whether it is used or not.
+            // A key that has come is a key, whether it is used or not. Others go on spending, and windows end.
             self.reload();
+            self.look_at_share();
             self.show();
         }
     }
 
-    /// The spending of other databases of the server is not available to this one.
+    /// The spending of other databases of the server is not available to this one. Switched off it spends nothing itself, and
+    /// has no key by which theirs could be found.
     fn look_at_share(&mut self) {
-        if self.settings.greynoise == Switch::off {
-            return;
-        }
-        let (url, window) = (&self.settings.greynoise_url, self.settings.greynoise_window);
-        self.share.point(url, self.key.mark().as_ref(), window);
-        let others = self.share.by_others(self.now().wall);
+        let others = if self.settings.greynoise == Switch::off {
+            0
+        } else {
+            let (url, window) = (&self.settings.greynoise_url, self.settings.greynoise_window);
+            self.share.point(url, self.key.mark().as_ref(), window);
+            self.share.by_others(self.now().wall)
+        };
         if others != self.others {
             self.others = others;
             self.rules = Rc::new(rules(&self.settings, others));
-        }
-        if let Some(slot) = self.slot() {
-            slot.sources[Source::GreyNoise.index() - 1].elsewhere.store(others, Ordering::Relaxed);
         }
     }
 
@@ -322,16 +327,25 @@ impl Network {
                 shown.stand(&self.campaign.standing(source, &given));
             }
         }
+        self.show_ledger(self.campaign.ledger());
         for way in Way::ALL {
             slot.ways[way.index()].stand(&self.campaign.way_standing(way, &given));
         }
     }
 
-    /// Another node asks: what this one showed before holds no longer.
-    fn show_nothing(&self) {
+    /// Shows what is spent of GreyNoise's quota.
+    pub(super) fn show_ledger(&self, ledger: Option<Ledger>) {
+        if let Some(shown) = self.slot().and_then(|slot| shown::of(&slot.sources, Source::GreyNoise)) {
+            shown.spent(ledger, self.others);
+        }
+    }
+
+    /// Another node asks: what this one showed before holds no longer, and that it may be off here says nothing.
+    fn show_elsewhere(&self) {
         let Some(slot) = self.slot() else { return };
         for shown in &slot.sources {
-            shown.state.store(shown::state::UNKNOWN, Ordering::Relaxed);
+            shown.state.store(shown::state::ELSEWHERE, Ordering::Relaxed);
+            shown.spent(None, 0);
             shown.in_flight.store(0, Ordering::Relaxed);
             shown.retry_at.store(0, Ordering::Relaxed);
         }

@@ -25,7 +25,7 @@ use crate::shared::watched;
 
 /// Rows of one statement.
 pub(super) const BATCH: usize = 5_000;
-/// Writes of one transaction that fail, after which the rest is left for later: each may have waited.
+/// Writes of one transaction that fail on a lock, after which the rest is left for later: each has waited.
 const PATIENCE: u32 = 64;
 
 /// Runs `f` on the extension's schema in a transaction of its own, and shows how it went. Nothing, where the extension is
@@ -80,7 +80,14 @@ pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
     let found = in_schema(work, |schema| {
         let rows = due::claim(schema, claim.source, which, &lifetimes, claim.limit);
         let ips: Vec<IpAddr> = rows.iter().map(|row| effective(row.ip)).collect();
-        let known = if claim.known && !ips.is_empty() { cymru::known(schema, &ips) } else { Vec::new() };
+        let known = if claim.known && !ips.is_empty() { cymru::known(schema, &ips, &lifetimes) } else { Vec::new() };
+        // Rows that are due for the first time have no answer.
+        let known = if claim.rows == Rows::Due {
+            known
+        } else {
+            let rows: Vec<IpAddr> = rows.iter().map(|row| row.ip).collect();
+            cymru::newer(schema, &rows, known)
+        };
         Found { rows, known }
     });
     if let Err(failure) = &found
