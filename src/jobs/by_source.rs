@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use enrich::campaign::claim::Target;
 use enrich::campaign::interest::Progress;
+use enrich::roster;
+use enrich::roster::{Roster, Sorted, Sorter, WIDTH};
 use enrich::source::{Source, SourceSet};
 
 use super::end::dropping;
 use super::list;
-use super::list::{Stream, write_list};
+use super::list::write_list;
 use crate::inventory::due::Which;
 use crate::inventory::{due, known};
 use crate::network::Network;
@@ -27,9 +29,11 @@ use crate::shared::watched;
 use crate::shared::{Done, Job, sources};
 
 /// Addresses that are handed over at a time: open questions are held in memory, and a refresh may have millions.
-const CHUNK: usize = 50_000;
+const CHUNK: u64 = 50_000;
 /// With so many left, the next ones are handed over: there is always something to ask.
 const ROOM: u64 = 10_000;
+/// Addresses that are ranked in one turn of the worker's loop, which has other duties and looks whether the job is cancelled.
+const RANKED: u64 = 10_000;
 /// Attempts to hand over that may fail one after the other, but for locks, and how long apart they are.
 const MAX_FAILURES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +49,7 @@ pub fn measure(job: &Job) -> Option<u64> {
         job.total.store(write_list(job.id.load(Ordering::Relaxed), &ips), Ordering::Relaxed);
         job.listed.store(true, Ordering::Release);
     }
-    let total = list::of_start(job, |id, total| list::stream(id, total)?.try_fold(0, |sum, ip| ip.map(|_| sum + 1)));
+    let total = list::of_start(job, list::total);
     job.total.store(total, Ordering::Relaxed);
     Some(total)
 }
@@ -75,22 +79,81 @@ fn stale(schema: &Schema, job: &Job) -> Vec<IpAddr> {
 
 /// A job whose network sources are being asked.
 pub struct Asking {
-    /// Whether the list is to be sorted first: it is handed over piece by piece, and the quota may not reach beyond the
-    /// first.
-    unsorted: bool,
-    /// Addresses that are still to be read, once the first were.
-    list: Option<Stream>,
+    /// Where the addresses come from.
+    order: Order,
     unread: u64,
     /// Addresses that are read, and still to be handed over.
     next: Vec<IpAddr>,
     /// Attempts that failed since one succeeded, and when the next one is.
     failures: u32,
     again: Option<Instant>,
+    /// Whether the last step was one of sorting: the next one has nothing to wait for.
+    sorting: bool,
+}
+
+/// In which order the addresses of a job are handed over: piece by piece, and the quota may not reach beyond the first.
+enum Order {
+    /// To be sorted by observations: not begun.
+    Unsorted,
+    /// Being sorted.
+    Sorting(Ranking),
+    /// Most observed first.
+    Ranked(Sorted<RANK>),
+    /// That of the list: not opened yet.
+    Listed,
+    /// The same, open.
+    Reading(Roster),
+}
+
+/// Bytes of an address with its rank: the complement of its observations, so that most come first, then its entry.
+const RANK: usize = 8 + WIDTH;
+
+/// A list that is being sorted, a part in memory at a time.
+struct Ranking {
+    list: Roster,
+    /// Addresses that are ranked.
+    done: u64,
+    sorter: Sorter<RANK>,
+}
+
+impl Ranking {
+    fn begin(id: i64, total: u64) -> Result<Ranking, Obstacle> {
+        let list = list::open(id, Some(total))?;
+        let sorter = list::sorter(id).map_err(Obstacle::Sorting)?;
+        Ok(Ranking { list, done: 0, sorter })
+    }
+
+    /// Ranks the next addresses. True: all are.
+    fn go_on(&mut self) -> Result<bool, Obstacle> {
+        let ips = self.list.read(self.done, self.done + RANKED)?;
+        let claims = tx::run(|| Schema::hold().map(|schema| due::observed(&schema, &ips)).unwrap_or_default())?;
+        let seen: HashMap<IpAddr, u64> = claims.into_iter().map(|claim| (claim.ip, claim.seen)).collect();
+        for ip in &ips {
+            // One whose row is gone since it was listed goes last.
+            let seen = seen.get(ip).copied().unwrap_or(0);
+            self.sorter.push(rank(*ip, seen)).map_err(Obstacle::Sorting)?;
+        }
+        self.done += ips.len() as u64;
+        Ok(self.done >= self.list.total())
+    }
+}
+
+fn rank(ip: IpAddr, seen: u64) -> [u8; RANK] {
+    let mut rank = [0; RANK];
+    rank[..8].copy_from_slice(&(!seen).to_be_bytes());
+    rank[8..].copy_from_slice(&roster::entry(ip));
+    rank
+}
+
+fn ranked(rank: io::Result<[u8; RANK]>) -> io::Result<IpAddr> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it has something else than addresses");
+    roster::address(&rank?[8..]).ok_or_else(wrong)
 }
 
 /// What keeps the next addresses from being handed over.
 enum Obstacle {
     List(io::Error),
+    Sorting(io::Error),
     Rows(Failure),
 }
 
@@ -110,33 +173,12 @@ impl From<Failure> for Obstacle {
 pub fn start(slot: usize, job: &Job, network: &mut Network) -> Asking {
     let total = job.total.load(Ordering::Relaxed);
     network.start_job(slot);
-    let unsorted = asks_greynoise(job) && total > CHUNK as u64;
-    Asking { unsorted, list: None, unread: total, next: Vec::new(), failures: 0, again: None }
+    let order = if asks_greynoise(job) && total > CHUNK { Order::Unsorted } else { Order::Listed };
+    Asking { order, unread: total, next: Vec::new(), failures: 0, again: None, sorting: false }
 }
 
 fn asks_greynoise(job: &Job) -> bool {
     job.sources.load(Ordering::Relaxed) & sources::GREYNOISE != 0
-}
-
-/// Sorts the list of a job by observations, most first.
-fn most_observed_first(id: i64, total: u64) -> Result<(), Obstacle> {
-    let ips = list::read(id, Some(total))?;
-    let mut ranked: Vec<(u64, IpAddr)> = Vec::with_capacity(ips.len());
-    for part in ips.chunks(CHUNK) {
-        let claims = tx::run(|| Schema::hold().map(|schema| due::observed(&schema, part)).unwrap_or_default())?;
-        let seen: HashMap<IpAddr, u64> = claims.into_iter().map(|claim| (claim.ip, claim.seen)).collect();
-        // One whose row is gone since it was listed goes last.
-        ranked.extend(part.iter().map(|ip| (seen.get(ip).copied().unwrap_or(0), *ip)));
-    }
-    ranked.sort_unstable_by_key(|(seen, ip)| (std::cmp::Reverse(*seen), *ip));
-    if let Err(error) = list::write_in_order(id, ranked.iter().map(|(_, ip)| ip)) {
-        say_unsorted(id, &error.to_string());
-    }
-    Ok(())
-}
-
-fn say_unsorted(id: i64, why: &str) {
-    pgrx::warning!("asn_inventory: could not sort the list of job {id}: {why}");
 }
 
 /// Hands over as many as there is room for, and counts new results. True: the job is done.
@@ -149,6 +191,7 @@ pub fn go_on(slot: usize, job: &Job, network: &mut Network, asking: &mut Asking)
         || network.left_of_job(slot) > ROOM
         // Without the key, GreyNoise would count as switched off.
         || asks_greynoise(job) && network.awaits_key();
+    asking.sorting = false;
     let handed = if waits { Ok(()) } else { asking.go_on(slot, job, network) };
     let (progress, settled) = network.job_progress(slot);
     count(job, &progress);
@@ -170,6 +213,11 @@ fn count(job: &Job, progress: &Progress) {
 }
 
 impl Asking {
+    /// Whether the list is being sorted, and the next step of that has nothing to wait for.
+    pub fn is_sorting(&self) -> bool {
+        self.sorting
+    }
+
     /// Whether no address is left to be handed over.
     fn is_through(&self) -> bool {
         self.unread == 0 && self.next.is_empty()
@@ -188,6 +236,10 @@ impl Asking {
                 return Ok(());
             }
             Err(Obstacle::List(error)) => return Err(list::unreadable(id, &error)),
+            Err(Obstacle::Sorting(error)) => {
+                self.leave_unsorted(id, &error.to_string());
+                return Ok(());
+            }
             Err(Obstacle::Rows(failure)) => failure,
         };
         self.again = Some(Instant::now() + PAUSE);
@@ -201,9 +253,9 @@ impl Asking {
         if self.failures < MAX_FAILURES {
             return Ok(());
         }
-        if std::mem::take(&mut self.unsorted) {
+        if matches!(self.order, Order::Unsorted | Order::Sorting(_)) {
             self.failures = 0;
-            say_unsorted(id, &failure.message);
+            self.leave_unsorted(id, &failure.message);
             return Ok(());
         }
         Err(format!("could not read the rows to ask about: {}", failure.message))
@@ -211,24 +263,52 @@ impl Asking {
 
     fn hand_over_next(&mut self, slot: usize, job: &Job, network: &mut Network) -> Result<(), Obstacle> {
         let (id, total) = (job.id.load(Ordering::Relaxed), job.total.load(Ordering::Relaxed));
-        if self.unsorted {
-            most_observed_first(id, total)?;
-            self.unsorted = false;
+        if matches!(self.order, Order::Unsorted | Order::Sorting(_)) {
+            self.sort(id, total)?;
+            self.sorting = true;
+            return Ok(());
         }
         self.read(id, total)?;
         self.hand_over(slot, job, network).map_err(Obstacle::Rows)
     }
 
+    /// One step of sorting the list by observations.
+    fn sort(&mut self, id: i64, total: u64) -> Result<(), Obstacle> {
+        if let Order::Unsorted = self.order {
+            self.order = Order::Sorting(Ranking::begin(id, total)?);
+        }
+        if let Order::Sorting(ranking) = &mut self.order
+            && !ranking.go_on()?
+        {
+            return Ok(());
+        }
+        if let Order::Sorting(ranking) = std::mem::replace(&mut self.order, Order::Listed) {
+            self.order = Order::Ranked(ranking.sorter.finish().map_err(Obstacle::Sorting)?);
+        }
+        Ok(())
+    }
+
+    /// The list is handed over as it stands.
+    fn leave_unsorted(&mut self, id: i64, why: &str) {
+        self.order = Order::Listed;
+        pgrx::warning!("asn_inventory: could not sort the list of job {id}: {why}");
+    }
+
     /// Reads the next addresses, unless there are some that were not handed over.
     fn read(&mut self, id: i64, total: u64) -> io::Result<()> {
-        if self.next.is_empty() {
-            let list = match &mut self.list {
-                Some(list) => list,
-                list => list.insert(list::stream(id, Some(total))?),
-            };
-            self.next = list.take(CHUNK).collect::<io::Result<_>>()?;
-            self.unread = self.unread.saturating_sub(self.next.len() as u64);
+        if !self.next.is_empty() {
+            return Ok(());
         }
+        if let Order::Listed = self.order {
+            self.order = Order::Reading(list::open(id, Some(total))?);
+        }
+        let at = total.saturating_sub(self.unread);
+        self.next = match &mut self.order {
+            Order::Reading(list) => list.read(at, at + CHUNK)?,
+            Order::Ranked(sorted) => sorted.take(CHUNK as usize).map(ranked).collect::<io::Result<_>>()?,
+            Order::Unsorted | Order::Sorting(_) | Order::Listed => Vec::new(),
+        };
+        self.unread = self.unread.saturating_sub(self.next.len() as u64);
         Ok(())
     }
 

@@ -130,6 +130,8 @@ fn abandon(job: &Job) {
     job.waiter.store(0, Ordering::Release);
     // Only this process takes it out of this state. Its database goes first: once it is free, another one may have it.
     if job.state.load(Ordering::Acquire) == state::FILLING {
+        // A terminated process leaves its draft behind.
+        list::remove(job.id.load(Ordering::Relaxed));
         job.database.store(0, Ordering::Release);
         job.state.store(state::FREE, Ordering::Release);
     } else if let Some(worker) = shared::my_worker() {

@@ -38,15 +38,16 @@ pub fn run(call: Call, schema: &Schema, which: Where, job: &str) -> Datum {
     );
     let mut number = None;
     let mut whole: Option<Summary> = None;
-    for reply in citus::run_on(which, &command) {
+    let mut failed = Vec::new();
+    let replies = citus::run_on(which, &command);
+    let nodes = replies.len();
+    for reply in replies {
         let part = match reply.result {
             Ok(part) => part.unwrap_or_default(),
-            Err(message) => raise(
-                PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-                format!("the job failed on node {}", reply.node),
-                &message,
-                "pg_dist_node names the nodes. On the others the job is done: call it again once this node can do it.",
-            ),
+            Err(message) => {
+                failed.push((reply.node, message));
+                continue;
+            }
         };
         let part: Vec<Option<i64>> = serde_json::from_str(&part).unwrap_or_default();
         // The number is that of the job on the first node; the time is that of the slowest.
@@ -59,5 +60,28 @@ pub fn run(call: Call, schema: &Schema, which: Where, job: &str) -> Datum {
             whole.elapsed = whole.elapsed.max(*elapsed);
         }
     }
+    if !failed.is_empty() {
+        fail(which, &failed, nodes);
+    }
     summary::row(call, number.unwrap_or(0), whole)
+}
+
+/// Names the nodes that have not done it, of so many. Of an error elsewhere Citus brings the message alone.
+fn fail(which: Where, failed: &[(i32, String)], nodes: usize) -> ! {
+    let names = citus::node_names();
+    let name = |node: &i32| names.get(node).cloned().unwrap_or_else(|| node.to_string());
+    let said = |text: &String| enrich::text::clean(text.trim().trim_start_matches("ERROR:").trim(), 300).into_owned();
+    let (message, detail) = match failed {
+        [(node, why)] => (format!("the job failed on node {}", name(node)), said(why)),
+        _ => {
+            let each = failed.iter().map(|(node, why)| format!("{}: {}", name(node), said(why)));
+            (format!("the job failed on {} nodes", failed.len()), each.collect::<Vec<_>>().join("\n"))
+        }
+    };
+    let hint = match which {
+        Where::Coordinator => "Call it on that node, the coordinator: it says more there.",
+        _ if failed.len() < nodes => "On the others the job is done: call it again once these nodes can do it.",
+        _ => "No node has done it: call it again once they can.",
+    };
+    raise(PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, message, &detail, hint)
 }

@@ -1,13 +1,16 @@
-//! Addresses that a job is given: one a line, in a private file named after the job. A slot in shared memory has no
-//! room for a million of them, and a table would not show them to the worker before the caller commits.
+//! Addresses that a job is given, in a private file named after the job. A slot in shared memory has no room for a million of
+//! them, and a table would not show them to the worker before the caller commits. There may be as many as the inventory
+//! has: nobody holds all of them.
 
 use std::fs;
-use std::io::{self, BufRead, Write};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use enrich::roster;
+use enrich::roster::{Roster, Sorter, WIDTH};
 use pgrx::PgSqlErrorCode;
 
 use crate::inventory::fold;
@@ -15,6 +18,11 @@ use crate::pg::errors::raise;
 use crate::settings::place;
 use crate::shared;
 use crate::shared::{Job, state};
+
+/// Bytes of records that are sorted at a time.
+const SORTED: usize = 16 << 20;
+/// Addresses that are written between two looks whether the session is cancelled.
+const WRITTEN: usize = 1 << 16;
 
 fn directory() -> PathBuf {
     place::directory().join("jobs")
@@ -25,87 +33,74 @@ fn path(job: i64) -> PathBuf {
 }
 
 fn path_in(database: u32, job: i64) -> PathBuf {
-    directory().join(format!("{database}-{job}.txt"))
+    directory().join(format!("{database}-{job}.ips"))
+}
+
+/// The list of a job in the making: ascending and without repetitions, in whatever order its addresses come.
+pub struct Draft {
+    job: i64,
+    sorter: Sorter<WIDTH>,
+}
+
+impl Draft {
+    /// Of none yet.
+    pub fn new(job: i64) -> io::Result<Draft> {
+        Ok(Draft { job, sorter: sorter(job)? })
+    }
+
+    /// One more.
+    pub fn add(&mut self, ip: IpAddr) -> io::Result<()> {
+        self.sorter.push(roster::entry(fold::kept(ip)))
+    }
+
+    /// Writes it; returns how many there are. On a full disk nothing of it takes room. Interruptible.
+    pub fn finish(self) -> io::Result<u64> {
+        let entries = self.sorter.finish()?.enumerate().map(|(n, entry)| {
+            if n.is_multiple_of(WRITTEN) {
+                pgrx::check_for_interrupts!();
+            }
+            entry
+        });
+        roster::write(&path(self.job), entries)
+    }
+}
+
+/// Sorts records about the addresses of a job, with the rest of them on the disk.
+pub fn sorter<const N: usize>(job: i64) -> io::Result<Sorter<N>> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory())?;
+    Ok(Sorter::new(path(job).with_extension("runs"), SORTED / N))
 }
 
 /// Writes the list of a job, ascending and without repetitions; returns how many there are.
-pub fn write(job: i64, mut ips: Vec<IpAddr>) -> io::Result<usize> {
-    ips.iter_mut().for_each(|ip| *ip = fold::kept(*ip));
-    ips.sort_unstable();
-    ips.dedup();
-    write_in_order(job, ips.iter())?;
-    Ok(ips.len())
+pub fn write(job: i64, ips: &[IpAddr]) -> io::Result<u64> {
+    let mut draft = Draft::new(job)?;
+    ips.iter().try_for_each(|ip| draft.add(*ip))?;
+    draft.finish()
 }
 
-/// Writes the list of a job as it comes, beside the one that it has: on a full disk that one stays as it is, and nothing of
-/// the new one takes room.
-pub fn write_in_order<'a>(job: i64, ips: impl Iterator<Item = &'a IpAddr>) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory())?;
-    let draft = path(job).with_extension("tmp");
-    let written = write_whole(&draft, ips).and_then(|()| fs::rename(&draft, path(job)));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written
-}
-
-fn write_whole<'a>(path: &Path, ips: impl Iterator<Item = &'a IpAddr>) -> io::Result<()> {
-    let file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
-    let mut file = io::BufWriter::new(file);
-    for ip in ips {
-        writeln!(file, "{ip}")?;
-    }
-    file.flush()
-}
-
-/// Reads the list of a job; `total`: how many addresses it has, where that is known.
+/// Opens the list of a job; `total`: how many addresses it has, where that is known.
 ///
 /// # Errors
-/// It cannot be read, or is not as it was written.
+/// It cannot be read, or is not as long as it was written.
+pub fn open(job: i64, total: Option<u64>) -> io::Result<Roster> {
+    Roster::open(&path(job), total)
+}
+
+/// Reads all of the list of a job, for those that a caller has named.
+///
+/// # Errors
+/// As [`open`], and where it has something else than addresses.
 pub fn read(job: i64, total: Option<u64>) -> io::Result<Vec<IpAddr>> {
-    stream(job, total)?.collect()
+    let list = open(job, total)?;
+    list.read(0, list.total())
 }
 
-/// The list of a job, read as it is needed: it may have a million addresses. `total` and errors as with [`read`]; the
-/// first error is the last item.
-pub fn stream(job: i64, total: Option<u64>) -> io::Result<Stream> {
-    let file = io::BufReader::new(fs::File::open(path(job))?);
-    Ok(Stream { lines: file.lines(), read: 0, total, failed: false })
-}
-
-/// A list that is being read. An address that is left out in silence would count as done.
-pub struct Stream {
-    lines: io::Lines<io::BufReader<fs::File>>,
-    read: u64,
-    total: Option<u64>,
-    failed: bool,
-}
-
-impl Stream {
-    fn read(&mut self) -> io::Result<Option<IpAddr>> {
-        let of = |wrong: String| io::Error::new(io::ErrorKind::InvalidData, wrong);
-        let Some(line) = self.lines.next().transpose()? else {
-            return match self.total {
-                Some(total) if total != self.read => Err(of(format!("it has {} of {total} addresses", self.read))),
-                _ => Ok(None),
-            };
-        };
-        self.read += 1;
-        line.parse::<IpAddr>().map(Some).map_err(|_| of(format!("line {} is not an address", self.read)))
-    }
-}
-
-impl Iterator for Stream {
-    type Item = io::Result<IpAddr>;
-
-    fn next(&mut self) -> Option<io::Result<IpAddr>> {
-        if self.failed {
-            return None;
-        }
-        let item = self.read().transpose();
-        self.failed = matches!(item, Some(Err(_)));
-        item
-    }
+/// How many addresses the list of a job has.
+///
+/// # Errors
+/// As [`open`].
+pub fn total(job: i64, total: Option<u64>) -> io::Result<u64> {
+    open(job, total).map(|list| list.total())
 }
 
 /// Why the list of a job could not be read, in words.
@@ -113,9 +108,11 @@ pub fn unreadable(job: i64, error: &io::Error) -> String {
     format!("could not read the list of job {job}: {error}")
 }
 
-/// Removes the list of a job, if it has one.
+/// Removes the list of a job, if it has one, and what was to be one.
 pub fn remove(job: i64) {
-    let _ = fs::remove_file(path(job));
+    let list = path(job);
+    let _ = fs::remove_file(list.with_extension("tmp"));
+    let _ = fs::remove_file(list);
 }
 
 /// The same of a job of another database, which was dropped.
@@ -151,10 +148,9 @@ fn has_job(database: u32, id: i64) -> bool {
 /// # Errors
 /// Raised: what keeps a job from its list ends the job.
 pub(super) fn write_list(id: i64, ips: &[IpAddr]) -> u64 {
-    let written = write(id, ips.to_vec()).unwrap_or_else(|error| {
+    write(id, ips).unwrap_or_else(|error| {
         raise(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("could not write the job's list: {error}"), "", "")
-    });
-    written as u64
+    })
 }
 
 /// The list of a job that is about to start, read by `f`; its length is known where its caller wrote it.

@@ -15,6 +15,7 @@
 //! | [`run`] | the worker's side: from submitted to ended |
 //! | [`end`] | its row in `enrichment_run`, its list, its slot |
 //! | [`piece`] | one piece of a job: read due rows, look up, write |
+//! | [`part`] | one transaction of it, or of a walk, and the rows that it could not write |
 //! | [`by_source`] | jobs that ask the network sources, after MaxMind |
 //! | [`list`] | addresses that a job is given, in a file beside the generations |
 
@@ -23,6 +24,7 @@ mod claim;
 pub mod end;
 mod everywhere;
 pub mod list;
+pub mod part;
 pub mod piece;
 pub mod progress;
 mod request;

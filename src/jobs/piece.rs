@@ -4,13 +4,18 @@
 //! Without a list, a piece is a range of blocks of the inventory: every row is read once, in the order of the disk, and
 //! written by its place without asking the index. With a list, it is a range of the list.
 
+use std::borrow::Cow;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use enrich::roster::Roster;
 use pgrx::PgSqlErrorCode;
 
 use super::end::dropping;
 use super::list;
+use super::part::{PATIENCE, Part, say_broken};
 use crate::files::maxmind;
 use crate::inventory::batch::{Halving, Outcome};
 use crate::inventory::due::Place;
@@ -21,20 +26,23 @@ use crate::pg::catalog::Schema;
 use crate::pg::process;
 use crate::pg::tx::Failure;
 use crate::pg::{time, tx};
+use crate::shared;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
 use crate::shared::{Done, Job, state};
 
 /// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
 const ROWS_PER_BLOCK: u64 = 64;
-/// Failed writes of one piece, after which the rest is left for the next pass: each may have waited.
-const PATIENCE: u32 = 64;
+/// The worker's pause while another session holds the whole table.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether there may be more to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// A piece was done.
     More,
+    /// Another session holds the whole table: the piece is kept, for the next turn but for a pause. Only of the worker itself.
+    Held,
     /// None is left, the job was cancelled, or the next one would fail as well.
     Done,
 }
@@ -42,17 +50,26 @@ pub enum Turn {
 /// Takes pieces of one job.
 pub struct Pieces {
     job: &'static Job,
-    list: Option<Vec<IpAddr>>,
-    /// The job has a list, and it was not read.
+    list: Option<Roster>,
+    /// The job has a list, and it could not be opened.
     is_listless: bool,
+    /// This process has other duties, and must not wait for a table.
+    is_worker: bool,
+    /// A piece that was taken, from where to where, and not before when it is tried again.
+    kept: Option<(u64, u64, Instant)>,
 }
 
 impl Pieces {
     /// Of `job`, in this process. Where its list cannot be read, none is taken: the pass is not done then.
     pub fn new(job: &'static Job) -> Pieces {
         let listed = job.listed.load(Ordering::Acquire);
-        let list = if listed && !is_over(job) { read(job) } else { None };
-        Pieces { job, is_listless: listed && list.is_none(), list }
+        let list = if listed && !is_over(job) { open(job) } else { None };
+        Pieces { job, is_listless: listed && list.is_none(), list, is_worker: false, kept: None }
+    }
+
+    /// The same in the worker, which does them itself where there is no process for a helper.
+    pub fn of_worker(job: &'static Job) -> Pieces {
+        Pieces { is_worker: true, ..Pieces::new(job) }
     }
 
     /// Takes one piece and does it.
@@ -61,34 +78,44 @@ impl Pieces {
         if is_over(job) || self.is_listless {
             return Turn::Done;
         }
-        let rows = u64::from(job.commit_interval.load(Ordering::Relaxed)).max(1);
-        let step = if self.list.is_some() { rows } else { (rows / ROWS_PER_BLOCK).max(1) };
-        let from = job.cursor.fetch_add(step, Ordering::AcqRel);
-        let to = (from + step).min(job.end.load(Ordering::Acquire));
-        if from >= to {
-            return Turn::Done;
+        if self.kept.is_some_and(|(.., at)| Instant::now() < at) {
+            return Turn::Held;
         }
-        job.open.fetch_add(1, Ordering::AcqRel);
-        let mut first = job.passes.load(Ordering::Relaxed) <= 1;
+        let was_kept = self.kept.is_some();
+        let Some((from, to)) = self.kept.take().map(|(from, to, _)| (from, to)).or_else(|| self.take()) else {
+            return Turn::Done;
+        };
+        let mut first = job.passes.load(Ordering::Relaxed) <= 1 && !was_kept;
         let result = loop {
             let result = match &self.list {
-                Some(list) => self.listed(list.get(from as usize..to as usize).unwrap_or_default(), first),
+                Some(list) => self.addresses(list, from, to).and_then(|ips| self.listed(&ips, first)),
                 None => self.blocks(from, to),
             };
             first = false;
             // Another session holds a whole table: this waits for it, with pauses in which it can be ended.
-            if !result.as_ref().is_err_and(Failure::is_lock) || job.cancel.load(Ordering::Acquire) {
-                break result;
-            }
-            process::serve_interrupts();
+            let lock = match result {
+                Err(failure) if failure.is_lock() && !job.cancel.load(Ordering::Acquire) => failure,
+                result => break result,
+            };
+            // Shown once it has lasted.
+            watched::failed(Work::Job, &lock);
             // DROP EXTENSION may wait for the session that waits for this job: one of them must give way.
             if dropping() {
                 job.cancel.store(true, Ordering::Release);
             }
+            if self.is_worker {
+                self.kept = Some((from, to, Instant::now() + PAUSE));
+                return Turn::Held;
+            }
+            process::serve_interrupts();
         };
         match result {
             Ok(()) => {
                 job.open.fetch_sub(1, Ordering::AcqRel);
+                // The next lock has nothing to do with one that is over.
+                if let Some(slot) = shared::here() {
+                    slot.troubles.of(Work::Job).not_kept();
+                }
             }
             Err(_) if job.cancel.load(Ordering::Acquire) => {}
             Err(failure) => {
@@ -100,6 +127,20 @@ impl Pieces {
             }
         }
         Turn::More
+    }
+
+    /// Takes the next piece: from where to where.
+    fn take(&self) -> Option<(u64, u64)> {
+        let job = self.job;
+        let rows = u64::from(job.commit_interval.load(Ordering::Relaxed)).max(1);
+        let step = if self.list.is_some() { rows } else { (rows / ROWS_PER_BLOCK).max(1) };
+        let from = job.cursor.fetch_add(step, Ordering::AcqRel);
+        let to = (from + step).min(job.end.load(Ordering::Acquire));
+        if from >= to {
+            return None;
+        }
+        job.open.fetch_add(1, Ordering::AcqRel);
+        Some((from, to))
     }
 
     fn stale_before(&self) -> i64 {
@@ -115,12 +156,17 @@ impl Pieces {
         self.write_all(&due)
     }
 
+    /// A piece of the list: it may be as long as the inventory, so each reads no more than that.
+    fn addresses(&self, list: &Roster, from: u64, to: u64) -> Result<Vec<IpAddr>, Failure> {
+        list.read(from, to).map_err(|error| unreadable(self.job, &error))
+    }
+
     fn listed(&self, ips: &[IpAddr], first: bool) -> Result<(), Failure> {
-        let mut tallied = Tallied::default();
+        let mut added = Added::default();
         let due = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Vec::new() };
             if self.job.adds.load(Ordering::Relaxed) {
-                tallied = add_unknown(&schema, ips);
+                added = add_unknown(&schema, ips);
             }
             due::places_of(&schema, self.stale_before(), ips)
         })?;
@@ -128,11 +174,14 @@ impl Pieces {
         if self.job.asks_the_network() {
             return self.write_all(&due);
         }
-        counts.add(&Done { processed: tallied.written, ..Done::default() });
+        let Added { tallied, errors, locked } = added;
+        let processed = tallied.written + errors;
+        counts.add(&Done { processed, errors, ..Done::default() });
+        self.job.locked.fetch_add(locked, Ordering::Relaxed);
         self.count(&tallied);
         // A later pass meets the rows of an earlier one; rows that no pass met are counted at the end.
         if first {
-            let fresh = (ips.len() as u64).saturating_sub(tallied.written + due.len() as u64);
+            let fresh = (ips.len() as u64).saturating_sub(processed + locked + due.len() as u64);
             counts.add(&Done { processed: fresh, cache_hits: fresh, ..Done::default() });
         }
         self.write_all(&due)
@@ -141,25 +190,31 @@ impl Pieces {
     fn write_all(&self, due: &[Place]) -> Result<(), Failure> {
         let batch = (self.job.batch_size.load(Ordering::Relaxed) as usize).max(1);
         let commit = (self.job.commit_interval.load(Ordering::Relaxed) as usize).max(1);
+        let backward = self.job.passes.load(Ordering::Relaxed).is_multiple_of(2);
         for rows in due.chunks(commit) {
-            if self.job.cancel.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            let mut part = Part::of(self.stale_before());
-            tx::run(|| {
-                let Some(schema) = Schema::hold() else { return };
-                for batch in rows.chunks(batch) {
-                    pgrx::check_for_interrupts!();
-                    part.write(&schema, batch);
+            let mut rows = Cow::Borrowed(rows);
+            while !rows.is_empty() {
+                if self.job.cancel.load(Ordering::Acquire) {
+                    return Ok(());
                 }
-            })?;
-            // Only committed rows count.
-            if !self.job.asks_the_network() {
-                let processed = part.tallied.written + part.errors;
-                self.job.counts.add(&Done { processed, errors: part.errors, ..Done::default() });
+                let mut part = Part::of(self.stale_before(), backward);
+                tx::run(|| {
+                    let Some(schema) = Schema::hold() else { return };
+                    for batch in rows.chunks(batch) {
+                        pgrx::check_for_interrupts!();
+                        part.write(&schema, batch);
+                    }
+                })?;
+                // Only committed rows count.
+                if !self.job.asks_the_network() {
+                    let processed = part.tallied.written + part.errors();
+                    self.job.counts.add(&Done { processed, errors: part.errors(), ..Done::default() });
+                }
+                self.count(&part.tallied);
+                // Without those that cannot be written, fewer each time.
+                rows = Cow::Owned(part.take_untried());
+                self.job.locked.fetch_add(part.unwritten(), Ordering::Relaxed);
             }
-            self.job.locked.fetch_add(part.locked, Ordering::Relaxed);
-            self.count(&part.tallied);
         }
         Ok(())
     }
@@ -185,18 +240,23 @@ fn is_over(job: &Job) -> bool {
     job.cancel.load(Ordering::Acquire) || job.state.load(Ordering::Acquire) != state::RUNNING
 }
 
-fn read(job: &Job) -> Option<Vec<IpAddr>> {
+fn open(job: &Job) -> Option<Roster> {
     let id = job.id.load(Ordering::Acquire);
-    match list::read(id, Some(job.total.load(Ordering::Acquire))) {
+    match list::open(id, Some(job.total.load(Ordering::Acquire))) {
         Ok(list) => Some(list),
         Err(error) => {
             // The end of a job removes its list.
             if !is_over(job) {
-                note(job, &Failure { code: PgSqlErrorCode::ERRCODE_IO_ERROR, message: list::unreadable(id, &error) });
+                note(job, &unreadable(job, &error));
             }
             None
         }
     }
+}
+
+fn unreadable(job: &Job, error: &io::Error) -> Failure {
+    let message = list::unreadable(job.id.load(Ordering::Acquire), error);
+    Failure { code: PgSqlErrorCode::ERRCODE_IO_ERROR, message }
 }
 
 /// Shows why a piece was not done, and logs it.
@@ -205,8 +265,18 @@ fn note(job: &Job, failure: &Failure) {
     pgrx::log!("asn_inventory: a piece of job {} failed: {}", job.id.load(Ordering::Relaxed), failure.message);
 }
 
+/// What came of addresses that were to be added.
+#[derive(Default)]
+struct Added {
+    tallied: Tallied,
+    /// How many cannot be.
+    errors: u64,
+    /// How many others kept from being added.
+    locked: u64,
+}
+
 /// Adds listed addresses that the inventory does not know, as seen 0 times.
-fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
+fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Added {
     let known = known::of(schema, ips);
     let mut unknown: Vec<IpAddr> = ips.iter().copied().filter(|ip| !known.contains(ip)).collect();
     unknown.sort_unstable();
@@ -214,66 +284,22 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Tallied {
     let now = time::now();
     let rows: Vec<(IpAddr, Seen)> =
         unknown.into_iter().map(|ip| (ip, Seen { count: 0, first: now, last: now })).collect();
-    if rows.is_empty() {
-        return Tallied::default();
-    }
-    maxmind::with(|databases| Writer::new(schema).absorb(databases, &rows, now))
-}
-
-/// The result of one transaction.
-pub struct Part {
-    stale_before: i64,
-    walks: bool,
-    halving: Halving,
-    /// The rows written.
-    pub tallied: Tallied,
-    /// Rows that another session held, or that moved.
-    pub locked: u64,
-    /// Rows that cannot be written.
-    pub errors: u64,
-}
-
-impl Part {
-    /// Nothing yet; `stale_before` (timestamptz): answers from before this are due.
-    pub fn of(stale_before: i64) -> Part {
-        let halving = Halving::new("asn_inventory backfill", PATIENCE);
-        Part { stale_before, walks: false, halving, tallied: Tallied::default(), locked: 0, errors: 0 }
-    }
-
-    /// Of a walk: a row that differs must be written, independent of its time.
-    pub fn of_walk() -> Part {
-        Part { walks: true, ..Part::of(i64::MAX) }
-    }
-
-    /// Writes a batch, without the rows that cannot be written. The log gets one line for each batch.
-    pub fn write(&mut self, schema: &Schema, rows: &[Place]) {
-        let Part { stale_before, walks, halving, tallied, locked, errors } = self;
-        let before = *errors;
-        // The first of those that cannot be written, and why.
-        let mut refused: Option<(IpAddr, Failure)> = None;
-        let mut write = |rows: &[Place]| {
-            let writer = Writer::new(schema);
-            let mut writer = if *walks { writer.with_lists_alone() } else { writer };
-            maxmind::with(|databases| writer.update_at(databases, rows, *stale_before, time::now()))
-        };
-        halving.write(rows, &batch::hurry, &mut write, &mut |outcome| match outcome {
-            Outcome::Written(rows, written) => {
-                tallied.add(&written);
-                // Those that moved meanwhile: the next pass sees where they are, and whether they are due still.
-                *locked += (rows.len() as u64).saturating_sub(written.written);
-            }
-            Outcome::Refused(_, failure) if failure.is_lock() => *locked += 1,
-            Outcome::Refused((ip, _), failure) => {
-                *errors += 1;
-                refused.get_or_insert((*ip, failure));
-            }
-            Outcome::Left(rows) => *locked += rows.len() as u64,
-        });
-        if let Some((ip, failure)) = refused {
-            let why = watched::why(&failure, (*errors - before).saturating_sub(1) as usize);
-            pgrx::log!(
-                "asn_inventory: {ip} cannot be written to ip_inventory; the rest of its batch was written: {why}"
-            );
+    let mut added = Added::default();
+    let mut refused: Option<(IpAddr, Failure)> = None;
+    let mut write =
+        |rows: &[(IpAddr, Seen)]| maxmind::with(|databases| Writer::new(schema).absorb(databases, rows, now));
+    let mut halving = Halving::new("asn_inventory backfill", PATIENCE);
+    halving.write(&rows, &batch::hurry, &mut write, &mut |outcome| match outcome {
+        Outcome::Written(_, written) => added.tallied.add(&written),
+        Outcome::Refused(_, failure) if failure.is_lock() => added.locked += 1,
+        Outcome::Refused((ip, _), failure) => {
+            added.errors += 1;
+            refused.get_or_insert((*ip, failure));
         }
+        Outcome::Left(rows) => added.locked += rows.len() as u64,
+    });
+    if let Some((ip, failure)) = &refused {
+        say_broken(*ip, failure, added.errors, added.locked == 0);
     }
+    added
 }

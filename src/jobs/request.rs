@@ -9,9 +9,18 @@ use crate::files::maxmind;
 use crate::inventory::asker;
 use crate::pg::catalog::Schema;
 use crate::pg::errors::{bad_value, not_ready};
+use crate::pg::inet::Inet;
 use crate::shared;
 use crate::shared::source;
 use crate::shared::{kind, sources};
+
+/// The addresses that a caller names.
+pub enum Ips {
+    /// One by one.
+    Named(Vec<IpAddr>),
+    /// Those of the inventory in a range, in which a netmask's host bits do not count.
+    Within(Inet),
+}
 
 /// A caller's parameters.
 pub struct Request {
@@ -24,7 +33,7 @@ pub struct Request {
     /// Most helpers.
     pub workers: u32,
     /// Just these addresses.
-    pub ips: Option<Vec<IpAddr>>,
+    pub ips: Option<Ips>,
     /// The caller waits for the end.
     pub wait: bool,
     /// See [`kind`].

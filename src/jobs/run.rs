@@ -142,21 +142,23 @@ impl Runner {
         let Some(active) = self.active.get_mut(&slot) else { return false };
         if let Some(asking) = &mut active.asking {
             let asked = by_source::go_on(slot, job, network, asking);
+            let sorting = asking.is_sorting();
             let cancelled = job.cancel.load(Ordering::Acquire);
             match asked {
                 Ok(true) => self.end_asking(slot, job, network, outcome::DONE, None),
                 _ if cancelled => self.end_asking(slot, job, network, outcome::CANCELLED, None),
                 Err(reason) => self.end_asking(slot, job, network, outcome::FAILED, Some(reason)),
-                Ok(false) => {}
+                Ok(false) => return sorting,
             }
             return false;
         }
         if let Some(pieces) = &mut active.own {
             busy(&job_title(job));
-            if pieces.turn() == Turn::More {
-                return true;
+            match pieces.turn() {
+                Turn::More => return true,
+                Turn::Held => return false,
+                Turn::Done => active.own = None,
             }
-            active.own = None;
         }
         if !active.helpers.iter().all(Handle::stopped) {
             return false;
@@ -248,7 +250,7 @@ impl Active {
             }
         }
         if self.helpers.is_empty() {
-            self.own = Some(Pieces::new(job));
+            self.own = Some(Pieces::of_worker(job));
         }
     }
 
@@ -297,9 +299,9 @@ fn measure(job: &Job) -> Option<u64> {
     let max_ips = job.max_ips.load(Ordering::Relaxed);
     let id = job.id.load(Ordering::Relaxed);
     if job.listed.load(Ordering::Relaxed) {
-        let ips = list::of_start(job, list::read);
-        let mut total = ips.len() as u64;
+        let mut total = list::of_start(job, list::total);
         if max_ips > 0 && total > max_ips {
+            let ips = list::of_start(job, list::read);
             total = list::write_list(id, &known::most_observed(&schema, &ips, max_ips));
         }
         job.total.store(total, Ordering::Relaxed);

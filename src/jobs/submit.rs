@@ -1,9 +1,12 @@
 //! The caller's side of jobs: `backfill_inventory`, `refresh_stale`, `refresh_range`, `update_maxmind`, and the jobs that
 //! the worker gives itself.
 
+use std::ffi::CStr;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 use pgrx::prelude::*;
 
@@ -12,15 +15,18 @@ use super::end::release;
 use super::everywhere;
 use super::list;
 use super::progress::running;
-use super::request::{Request, wanted};
+use super::request::{Ips, Request, wanted};
 use super::summary::summary;
 use super::wait::wait;
 use crate::files::maxmind;
 use crate::inventory::{fold, known, runs};
 use crate::pg::call::Call;
+use crate::pg::catalog;
 use crate::pg::catalog::{Schema, Turn, quote_literal};
 use crate::pg::errors::{bad_value, not_ready, raise};
+use crate::pg::glance::glance;
 use crate::pg::inet::Inet;
+use crate::pg::session;
 use crate::pg::time;
 use crate::shared;
 use crate::shared::{Job, kind, outcome, sources, state};
@@ -49,7 +55,7 @@ sql_function!(
             workers: number(3, "workers", 4, shared::HELPERS as i32),
             ips: call
                 .inets(4)
-                .map(hosts),
+                .map(|ips| Ips::Named(hosts(ips))),
             wait: call.get::<bool>(5).unwrap_or(true),
             kind: kind::BACKFILL,
             adds: true,
@@ -78,6 +84,7 @@ sql_function!(
             adds: true,
             ..Request::refresh()
         };
+        refuse_own_locks(&Schema::of(call), &request);
         submit(call, request)
     }
 );
@@ -112,7 +119,7 @@ sql_function!(
         let sources = wanted(&Schema::of(call), call.text(1)) | sources::ANEW;
         let Some(range) = call.get::<Inet>(0).map(fold::kept_range) else { bad_value("refresh_range needs a range", "range is null.", "Write 203.0.113.0/24.") };
         let request = Request {
-            ips: Some(known::within(&Schema::of(call), range)),
+            ips: Some(Ips::Within(range)),
             wait: call.get::<bool>(2).unwrap_or(true),
             // Fresh or not: all rows answered before this moment.
             stale_before: time::now(),
@@ -153,9 +160,43 @@ fn hosts(ips: Vec<Inet>) -> Vec<IpAddr> {
 /// Submits a job where it belongs: `elsewhere` is the call by which another node does it.
 fn spread(call: Call, request: Request, elsewhere: impl FnOnce() -> String) -> Datum {
     let schema = Schema::of(call);
+    refuse_own_locks(&schema, &request);
     match everywhere::place(&schema, &request) {
         Some(which) => everywhere::run(call, &schema, which, &elsewhere()),
         None => submit(call, request),
+    }
+}
+
+/// Modes of locks that keep others from writing to a table.
+const WHOLE: [u32; 4] =
+    [pg_sys::ShareLock, pg_sys::ShareRowExclusiveLock, pg_sys::ExclusiveLock, pg_sys::AccessExclusiveLock];
+/// Modes of those who have locked or written rows.
+const ROWS: [u32; 2] = [pg_sys::RowShareLock, pg_sys::RowExclusiveLock];
+
+/// Refuses a job whose caller waits for it and keeps it from what it writes: it would wait for the caller without end, and no
+/// deadlock would be seen. Answers of network sources wait for rows, too.
+fn refuse_own_locks(schema: &Schema, request: &Request) {
+    if !request.wait {
+        return;
+    }
+    let asks = |bits: u32| request.sources & bits != 0;
+    let network = asks(sources::CYMRU | sources::GREYNOISE);
+    let tables = [
+        (true, c"ip_inventory", "ip_inventory"),
+        (true, c"ip_asn_history", "ip_asn_history"),
+        (true, c"enrichment_run", "enrichment_run"),
+        (asks(sources::CYMRU), c"cymru_prefix", "cymru_prefix"),
+        (asks(sources::GREYNOISE), c"source_quota", "source_quota"),
+    ];
+    let holds = |table: &CStr, modes: &[u32]| catalog::has_locked(schema.relation(table), modes);
+    let held = tables.into_iter().find(|&(needed, table, _)| needed && holds(table, &WHOLE)).map(|(.., name)| name);
+    let has_rows = || network && session::transaction_if_any().is_some() && holds(c"ip_inventory", &ROWS);
+    if let Some(table) = held.or_else(|| has_rows().then_some("ip_inventory")) {
+        not_ready(
+            format!("this transaction holds a lock on {table} that the job needs"),
+            "Each would wait for the other.",
+            "Commit first, or call it with wait => false.",
+        );
     }
 }
 
@@ -194,6 +235,10 @@ fn start(call: Call, request: Request) -> Option<i64> {
         not_ready("there is nothing to enrich from", "No mmdb file is installed.", &maxmind::how_to_install());
     }
     let schema = Schema::of(call);
+    if let Some(Ips::Within(_)) = request.ips {
+        // Who waits for the table holds no slot that others need meanwhile.
+        glance(|| catalog::hold(schema.relation(c"ip_inventory")));
+    }
     let id = next_id(&schema);
     let Some(job) = claim() else {
         raise(
@@ -211,10 +256,10 @@ fn start(call: Call, request: Request) -> Option<i64> {
     let held = Held::new(job);
     fill(job, id, &request);
     if let Some(ips) = request.ips {
-        let total = list::write(id, ips).unwrap_or_else(|error| {
+        let total = write_list(&schema, id, ips).unwrap_or_else(|error| {
             raise(PgSqlErrorCode::ERRCODE_IO_ERROR, format!("could not write the list of addresses: {error}"), "", "")
         });
-        job.total.store(total as u64, Ordering::Relaxed);
+        job.total.store(total, Ordering::Relaxed);
         job.listed.store(true, Ordering::Relaxed);
         job.adds.store(request.adds, Ordering::Relaxed);
     }
@@ -222,6 +267,19 @@ fn start(call: Call, request: Request) -> Option<i64> {
     shared::wake(worker);
     held.let_go();
     Some(id)
+}
+
+/// Writes the list of a job. The session may wait for the job, and must not hold the table meanwhile: another one that waits
+/// for the whole of it would have the job wait behind itself, and for ever.
+fn write_list(schema: &Schema, id: i64, ips: Ips) -> io::Result<u64> {
+    match ips {
+        Ips::Named(ips) => list::write(id, &ips),
+        Ips::Within(range) => glance(|| {
+            let mut draft = list::Draft::new(id)?;
+            known::within(schema, range, |ip| draft.add(ip))?;
+            draft.finish()
+        }),
+    }
 }
 
 /// A number that no job has or had. The sequence's owner may set it back: then it continues after the highest, one
@@ -244,7 +302,7 @@ fn next_id(schema: &Schema) -> i64 {
 
 /// The highest number from `id` on that a job of this database has or had; 0 where none has.
 fn highest(schema: &Schema, id: i64) -> i64 {
-    let ended = runs::highest(schema, id);
+    let ended = glance(|| runs::highest(schema, id));
     let database = shared::my_database().to_u32();
     let running = shared::shared()
         .iter()

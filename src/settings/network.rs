@@ -281,8 +281,8 @@ pub fn define() {
     );
     number(
         c"asn_inventory.greynoise_quota",
-        c"Maximum number of requests that this database may send in one window.",
-        c"What the account allows, less its other uses; divide it where several databases share a key.",
+        c"Maximum number of requests that all databases of this server may send in one window, with one key.",
+        c"What the account allows, less its other uses; divide it where several servers share a key.",
         &GREYNOISE_QUOTA,
         0,
         i32::MAX,

@@ -1,6 +1,6 @@
 //! Whether the references of keys resolve: `enrichment_doctor` asks, the worker looks them up.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use super::words::Words;
 
@@ -18,6 +18,8 @@ pub mod found {
     pub const FAILS: u32 = 4;
     /// Its place does not exist, although it was set.
     pub const MISSING: u32 = 5;
+    /// The worker was asked, and owes the answer. Only told, and never stored.
+    pub const LATE: u32 = 6;
 
     /// The word for people.
     pub fn name(found: u32) -> &'static str {
@@ -27,6 +29,7 @@ pub mod found {
             UNSET => "unset",
             FAILS => "fails",
             MISSING => "missing",
+            LATE => "late",
             _ => "unknown",
         }
     }
@@ -51,6 +54,8 @@ pub const SETTINGS: [&str; 2] = ["maxmind_license_key", "greynoise_api_key"];
 pub struct Checks {
     /// Counts who asked.
     pub wanted: AtomicU32,
+    /// Since when somebody waits for an answer (timestamptz); says nothing where all have one.
+    pub asked_at: AtomicI64,
     /// Up to whom the worker has answered.
     pub done: AtomicU32,
     /// Its result.
@@ -74,6 +79,21 @@ impl Checks {
             key.found.store(found::UNKNOWN, Ordering::Relaxed);
             key.detail.write("");
         }
+    }
+
+    /// Asks the worker; returns the number of the question.
+    pub fn ask(&self, now: i64) -> u32 {
+        if self.answered(self.wanted.load(Ordering::Acquire)) {
+            self.asked_at.store(now, Ordering::Relaxed);
+        }
+        self.wanted.fetch_add(1, Ordering::AcqRel).wrapping_add(1)
+    }
+
+    /// The worker answers all up to this question.
+    pub fn answer(&self, number: u32, now: i64) {
+        // Those who asked meanwhile wait for the next look, which begins now.
+        self.asked_at.store(now, Ordering::Relaxed);
+        self.done.store(number, Ordering::Release);
     }
 
     /// Whether the question of this number was answered.

@@ -2,9 +2,12 @@
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use enrich::heartbeat::{Heartbeat, Standing};
 
 use super::{checks, latency, restorers, source, trouble, unobserved, words};
-use crate::pg::process;
+use crate::pg::{process, time};
 
 /// Databases that can be served at a time.
 pub const DATABASES: usize = 64;
@@ -17,6 +20,10 @@ pub struct Database {
     pub oid: AtomicU32,
     /// Process id of its worker; 0: none runs. Set by the worker itself, cleared by the launcher.
     pub worker: AtomicI32,
+    /// When the worker last showed that it works (timestamptz): in each turn, and with each step of its work.
+    pub beat_at: AtomicI64,
+    /// The worker is at work and does not just wait: a step of it may take long.
+    pub works: AtomicBool,
     /// Process id of the one that installs the primary's mmdb files on a standby; 0: none does. Set and cleared by that process.
     pub receiver: AtomicI32,
     /// Process id of the one that counts a large inventory; 0: none does. Set and cleared by that process.
@@ -79,6 +86,17 @@ impl Database {
         process::running(&self.worker)
     }
 
+    /// Since when its worker, which runs, has done nothing (timestamptz): it is stopped, or waits for a file system that does
+    /// not answer.
+    pub fn worker_hangs_since(&self) -> Option<i64> {
+        let runs = self.living_worker().is_some();
+        let shown = self.beat_at.load(Ordering::Relaxed);
+        let silent = Duration::from_micros(u64::try_from(time::now() - shown).unwrap_or(0));
+        // A step of work may take as long as a piece of an import.
+        let beat = Heartbeat { runs, imports: self.works.load(Ordering::Relaxed), silent };
+        (runs && beat.standing() == Standing::Hangs).then_some(shown)
+    }
+
     /// The process id of its receiver, if that runs.
     pub fn living_receiver(&self) -> Option<c_int> {
         process::running(&self.receiver)
@@ -119,6 +137,8 @@ impl Database {
     pub fn release(&self) -> bool {
         let asked = self.wanted.swap(false, Ordering::AcqRel) | self.pending.swap(false, Ordering::AcqRel);
         self.worker.store(0, Ordering::Relaxed);
+        self.beat_at.store(0, Ordering::Relaxed);
+        self.works.store(false, Ordering::Relaxed);
         self.receiver.store(0, Ordering::Relaxed);
         self.counter.store(0, Ordering::Relaxed);
         self.looked.store(false, Ordering::Relaxed);

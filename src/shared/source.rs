@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use enrich::campaign::standing::{Standing, WayStanding};
 use enrich::failure::Failure;
+use enrich::quota::Ledger;
 use enrich::source::Source;
 
 use super::words::Words;
@@ -26,6 +27,8 @@ pub mod state {
     pub const FAILING: u32 = State::Failing as u32;
     /// The key was refused.
     pub const REFUSED: u32 = State::Refused as u32;
+    /// Another node of the cluster asks it.
+    pub const ELSEWHERE: u32 = State::Refused as u32 + 1;
 
     /// The word for people.
     pub fn name(state: u32) -> &'static str {
@@ -36,6 +39,7 @@ pub mod state {
             QUOTA => "quota",
             FAILING => "failing",
             REFUSED => "refused",
+            ELSEWHERE => "elsewhere",
             _ => "unknown",
         }
     }
@@ -60,6 +64,12 @@ pub struct Shown {
     pub retry_at: AtomicI64,
     /// What other databases of the server have spent of its quota in this window.
     pub elsewhere: AtomicU64,
+    /// When the window of its ledger began, as the worker has it (timestamptz); 0: it has not read one.
+    window_start: AtomicI64,
+    /// Spent in that window.
+    used: AtomicU64,
+    /// Closed by the source until then (timestamptz); 0: it is not.
+    closed_until: AtomicI64,
     /// Why it last failed.
     error: Words,
 }
@@ -74,7 +84,7 @@ impl Shown {
     pub fn clear(&self) {
         self.requests.store(0, Ordering::Relaxed);
         self.errors.store(0, Ordering::Relaxed);
-        self.elsewhere.store(0, Ordering::Relaxed);
+        self.spent(None, 0);
         self.error.write("");
         for moment in [&self.succeeded_at, &self.failed_at, &self.retry_at] {
             moment.store(0, Ordering::Relaxed);
@@ -94,6 +104,22 @@ impl Shown {
                 self.error.write(&failure.reason);
             }
         }
+    }
+
+    /// Shows what the worker has spent of its quota, and what other databases of the server have.
+    pub fn spent(&self, ledger: Option<Ledger>, elsewhere: u64) {
+        let moment = |us: Option<i64>| us.map_or(0, crate::pg::time::from_unix_us);
+        self.elsewhere.store(elsewhere, Ordering::Relaxed);
+        self.used.store(ledger.map_or(0, |ledger| ledger.used), Ordering::Relaxed);
+        self.closed_until.store(moment(ledger.and_then(|ledger| ledger.closed_until)), Ordering::Relaxed);
+        self.window_start.store(moment(ledger.map(|ledger| ledger.window_start)), Ordering::Relaxed);
+    }
+
+    /// The worker's ledger: when its window began, what is spent in it, and until when it is closed (timestamptz; 0: it is not).
+    pub fn ledger(&self) -> Option<(i64, u64, i64)> {
+        let window_start = self.window_start.load(Ordering::Relaxed);
+        let rest = (self.used.load(Ordering::Relaxed), self.closed_until.load(Ordering::Relaxed));
+        (window_start != 0).then_some((window_start, rest.0, rest.1))
     }
 
     /// Shows how it stands.

@@ -27,6 +27,7 @@ use crate::network::secrets::Secrets;
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::process;
+use crate::pg::pulse;
 use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
@@ -81,6 +82,9 @@ fn run(argument: pg_sys::Datum) {
     }
     slot.held_since.store(0, Ordering::Relaxed);
     slot.answering.write("");
+    // Before anybody can take the last sign of the worker before for its own.
+    slot.works.store(true, Ordering::Relaxed);
+    pulse::show_life_in(&slot.beat_at);
     slot.worker.store(process::my_pid(), Ordering::Release);
     history::see_to_trigger();
     // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
@@ -204,7 +208,11 @@ impl Worker {
             self.receive.turn();
             process::idle();
             if !working {
-                process::wait_for(self.network.bell(), self.patience(interval));
+                // Not longer than this without a sign of life, whatever is due and when.
+                let patience = self.patience(interval).min(POLL);
+                self.slot.works.store(false, Ordering::Relaxed);
+                process::wait_for(self.network.bell(), patience);
+                self.slot.works.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -262,9 +270,8 @@ impl Worker {
 
     /// A piece of the walk. Its changes are counted again, and may be new to the network sources.
     fn walk(&mut self) -> bool {
-        let before = self.walk.is_running();
         let more = self.walk.turn();
-        if before && !self.walk.is_running() {
+        if self.walk.take_end() {
             self.maintenance.note();
             self.network.look_now();
         }
@@ -297,7 +304,9 @@ impl Worker {
         self.network.rest();
         self.download.turn(false);
         if !working {
+            self.slot.works.store(false, Ordering::Relaxed);
             process::wait(RESTORED.min(self.download.patience()).min(self.secrets.patience()));
+            self.slot.works.store(true, Ordering::Relaxed);
         }
         true
     }

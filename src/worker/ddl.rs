@@ -5,7 +5,8 @@
 //! [`allowed`](super::allowed). While others are connected there it refuses, after it has waited five seconds for them
 //! to go; so the worker stays as long as they do, and ends right after them. A COPY passes the same hook, and gets room
 //! for its rows there: see [`copy`]. So does COMMIT PREPARED, after which there may be an extension that the launcher
-//! does not know.
+//! does not know. A DROP EXTENSION that would leave shards behind is refused: see [`dropped`]; and an index that observes a table
+//! and is made concurrently: see [`concurrent`].
 #![allow(unsafe_code, reason = "a hook on utility statements, which calls on without a guard")]
 
 use std::cell::Cell;
@@ -18,7 +19,8 @@ use pgrx::prelude::*;
 
 use super::allowed;
 use super::allowed::Wanted;
-use crate::ingest::{copy, queue};
+use super::dropped;
+use crate::ingest::{concurrent, copy, queue};
 use crate::pg::{catalog, raw, time};
 use crate::shared;
 use crate::shared::Database;
@@ -78,6 +80,11 @@ unsafe extern "C-unwind" fn make_way(
     statement: *mut pg_sys::PlannedStmt,
     context: pg_sys::ProcessUtilityContext::Type,
 ) {
+    // SAFETY: a valid planned statement, by the hook's word.
+    unsafe {
+        dropped::refuse(statement);
+        concurrent::refuse(statement);
+    }
     let alone = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
     // SAFETY: a valid planned statement, by the hook's word.
     if let Some(wanted) = unsafe { allowed::wanted(statement, alone) } {

@@ -233,7 +233,8 @@ impl Download {
         let manifest = maxmind::store().manifest().unwrap_or_default();
         let built = |edition: &Edition| {
             let info = manifest.editions.get(edition.name()).and_then(|of| of.current.as_ref());
-            info.map(|info| info.build_epoch as i64 * 1_000_000)
+            // One of the future would be newer than all that the server will ever have.
+            info.filter(|info| info.is_honest()).map(|info| info.built_us())
         };
         let (editions, lists) = wanted(turn, files.maxmind_editions, &sites);
         let update = Update {

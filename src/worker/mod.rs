@@ -17,6 +17,7 @@ pub mod counter;
 pub mod database;
 pub mod ddl;
 pub mod download;
+mod dropped;
 mod fold;
 pub mod helper;
 pub mod launcher;

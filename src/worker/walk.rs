@@ -5,47 +5,43 @@
 //! It goes in pieces of some thousand rows between the worker's other duties, so that nothing waits for it. Pieces have
 //! a snapshot each, and a row that is updated during the walk may move from unread blocks to read ones; so at the end
 //! one scan under one snapshot compares all rows written since the walk began. Only then the walk is recorded, and rows
-//! that kept their time count as fresh (`maxmind::stale_before`). After a kill it starts again.
+//! that kept their time count as fresh (`maxmind::stale_before`). After a kill it starts again. [`current`] has the pieces,
+//! and what becomes of rows that cannot be written.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+mod current;
+
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
+use self::current::{Current, Step};
 use crate::files::maxmind;
-use crate::inventory::due::Place;
 use crate::inventory::heap;
 use crate::inventory::walk as rows;
-use crate::inventory::walk::Which;
-use crate::jobs::piece::Part;
 use crate::jobs::run::{finish, release};
 use crate::jobs::submit;
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::process;
-use crate::pg::process::busy;
-use crate::pg::tx::Failure;
 use crate::pg::{time, tx};
 use crate::settings;
 use crate::shared;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
-use crate::shared::{Database, Done, Job, kind, outcome};
-
-/// Blocks of a piece: some tens of milliseconds.
-const PIECE: u32 = 512;
-/// Rows of one write.
-const BATCH: usize = 2000;
-/// Pauses while another session holds rows, or the table.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+use crate::shared::{Database, Job, kind, outcome};
 
 /// How often it is looked for shards that have come to this node, where there is Citus.
 const SHARDS: Duration = Duration::from_secs(10);
 
 /// How often it is looked for ALTER EXTENSION, where that is still to come.
 const UPDATE: Duration = Duration::from_secs(20);
+
+/// How often files that could not be opened are tried again.
+const REOPEN: Duration = Duration::from_secs(10);
+
+/// The detail of a walk that could not write all rows.
+const LEFT: &str = "rows that cannot be written are tried again each hour, and at a reload";
 
 /// The worker's walk through its inventory.
 pub struct Walk {
@@ -57,31 +53,12 @@ pub struct Walk {
     current: Option<Current>,
     /// The walk for these was cancelled; the next build starts another.
     given_up: Vec<String>,
+    /// One came to its end, and nobody was told yet.
+    has_ended: bool,
 }
 
 /// What a look at the files was made of.
 type Stamp = (Option<u64>, Option<u64>, u64);
-
-/// One walk.
-struct Current {
-    generations: Vec<String>,
-    installed_at: i64,
-    /// Whether there is a file: lists alone say of no stored answer that it is out of date.
-    has_files: bool,
-    job: Option<&'static Job>,
-    next: u32,
-    end: u32,
-    /// Blocks that are still to be compared: from `next` on, and around to where it began.
-    left: u32,
-    oldest: pg_sys::TransactionId,
-    /// The shards of this node, and the files of the tables, when it began.
-    shards: Vec<i64>,
-    files: Vec<u32>,
-    /// Rows that another session held when they were to be written.
-    again: HashSet<IpAddr>,
-    pause: Duration,
-    not_before: Option<Instant>,
-}
 
 /// The result of a look at the files and the table.
 enum Found {
@@ -104,18 +81,26 @@ impl Walk {
                 release(job);
             }
         }
-        Walk { slot, checked: None, look_at: None, current: None, given_up: Vec::new() }
+        Walk { slot, checked: None, look_at: None, current: None, given_up: Vec::new(), has_ended: false }
     }
 
-    /// Whether one is under way.
+    /// Whether one is under way. What it could not write when it was through is tried again later, and nobody waits for that.
     pub fn is_running(&self) -> bool {
-        self.current.is_some()
+        self.current.as_ref().is_some_and(|current| !current.is_through())
+    }
+
+    /// Whether one has come to its end since this was last asked.
+    pub fn take_end(&mut self) -> bool {
+        std::mem::take(&mut self.has_ended)
     }
 
     /// A dump brings rows that nobody has compared: what is known of the others says nothing of them. A walk under way compares
     /// them at its end, as all that was written since it began. False: it could not be written down.
     pub fn begin_anew(&mut self) -> bool {
         self.checked = None;
+        if let Some(current) = &mut self.current {
+            current.hurry();
+        }
         self.slot.walked.store(0, Ordering::Release);
         let forget = |schema: Schema| {
             // Where nothing was ever compared, there is nothing to compare with, or it is compared anyway.
@@ -142,26 +127,32 @@ impl Walk {
         if current.not_before.is_some_and(|at| Instant::now() < at) {
             return false;
         }
-        let stepped = current.step();
-        match &stepped {
-            Ok(_) => watched::succeeded(Work::Walk),
-            Err(failure) => watched::failed(Work::Walk, failure),
-        }
-        match stepped {
-            Ok(true) => {
+        match current.step() {
+            Ok(Step::Recorded) => {
+                watched::succeeded(Work::Walk);
                 if current.has_files {
                     self.slot.walked.store(current.installed_at, Ordering::Release);
                 }
                 self.end(outcome::DONE, None);
                 false
             }
-            Ok(false) => current.not_before.is_none(),
+            Ok(Step::Through) => {
+                current.show();
+                let job = current.job.take();
+                self.end_job(job, outcome::DONE, Some(LEFT));
+                false
+            }
+            Ok(Step::More) => {
+                current.show();
+                current.not_before.is_none()
+            }
             // The extension is being dropped, or another session holds the whole table.
             Err(failure) => {
+                watched::failed(Work::Walk, &failure);
                 if watched::is_news(Work::Walk, &failure) {
                     pgrx::log!("asn_inventory: the walk after a newer build is held up: {}", failure.message);
                 }
-                current.rest();
+                current.failed();
                 false
             }
         }
@@ -175,7 +166,14 @@ impl Walk {
     }
 
     fn end(&mut self, how: u32, detail: Option<&str>) {
-        if let Some(job) = self.current.take().and_then(|current| current.job) {
+        if let Some(current) = self.current.take() {
+            self.end_job(current.job, how, detail);
+        }
+    }
+
+    fn end_job(&mut self, job: Option<&'static Job>, how: u32, detail: Option<&str>) {
+        self.has_ended = true;
+        if let Some(job) = job {
             job.total.store(job.counts.read().processed, Ordering::Relaxed);
             finish(job, how, detail.map(str::to_owned));
         }
@@ -194,6 +192,10 @@ impl Walk {
         let under_way = self.current.as_ref().map(|current| current.generations.clone());
         let before = self.current.as_ref().map(|current| (current.next, current.job));
         let given_up = self.given_up.clone();
+        // A shard that has come since is one that it does not compare.
+        let through =
+            self.current.as_ref().filter(|current| current.is_through()).map(|current| current.shards().to_vec());
+        let reloaded = self.checked.is_some_and(|(.., reloads)| reloads != stamp.2);
         let (mut is_in_cluster, mut is_of_before) = (false, false);
         let found = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Found::Nothing };
@@ -213,7 +215,8 @@ impl Walk {
             if stands_in(&generations) || same(&given_up) {
                 return Found::Nothing;
             }
-            if under_way.as_deref().is_some_and(same) {
+            let is_new = |shard: &i64| through.as_ref().is_some_and(|known| !known.contains(shard));
+            if under_way.as_deref().is_some_and(same) && !heap::shards(&schema).iter().any(is_new) {
                 return Found::UnderWay(installed_at);
             }
             let walked = rows::walked(&schema);
@@ -235,38 +238,31 @@ impl Walk {
                 return Found::Walked(walked_at);
             }
             rows::forget_walked(&schema, has_files);
-            Found::Due(Box::new(Current {
-                generations,
-                installed_at,
-                has_files,
-                job: match before {
-                    Some((_, job)) => job,
-                    None => submit::own(&schema, kind::WALK, rows::estimate(&schema)),
-                },
-                // Other files again before the end: it goes on from where it is, and around. From the beginning again and
-                // again, the end would never be reached where lists change faster than a walk.
-                next: before.map_or(0, |(next, _)| next % end),
-                end,
-                left: end,
-                oldest: rows::oldest_writer(),
-                shards: heap::shards(&schema),
-                files: heap::files(&schema),
-                again: HashSet::new(),
-                pause: PAUSES.0,
-                not_before: None,
-            }))
+            let job = before.and_then(|(_, job)| job);
+            let job = job.or_else(|| submit::own(&schema, kind::WALK, rows::estimate(&schema)));
+            // Other files again before the end: it goes on from where it is, and around. From the beginning again and
+            // again, the end would never be reached where lists change faster than a walk.
+            let next = before.map_or(0, |(next, _)| next % end);
+            let current = Current::new(&schema, generations, (installed_at, has_files), job, (next, end));
+            Found::Due(Box::new(current))
         });
         self.look_at = match (is_in_cluster, is_of_before) {
             (true, _) => Some(Instant::now() + SHARDS),
             (_, true) => Some(Instant::now() + UPDATE),
+            // What answers changes when they can be opened, and nothing tells.
+            _ if maxmind::is_incomplete() => Some(Instant::now() + REOPEN),
             _ => None,
         };
         match found {
+            Ok(Found::Nothing) if self.current.is_some() => {}
             Ok(Found::Nothing) => watched::succeeded(Work::Walk),
             // We read a new list of editions before the launcher wrote down since when it counts.
             Ok(Found::UnderWay(installed_at)) => {
                 if let Some(current) = &mut self.current {
                     current.installed_at = installed_at;
+                    if reloaded {
+                        current.hurry();
+                    }
                 }
             }
             Ok(Found::Walked(installed_at)) => {
@@ -296,79 +292,4 @@ fn stands_in(open: &[String]) -> bool {
         let current = manifest.editions.get(edition.name()).and_then(|state| state.current.as_ref());
         current.is_some_and(|current| !open.contains(&current.directory))
     })
-}
-
-impl Current {
-    /// One piece. True: the walk is through and written down.
-    fn step(&mut self) -> Result<bool, Failure> {
-        self.not_before = None;
-        let percent = u64::from(self.end - self.left) * 100 / u64::from(self.end.max(1));
-        busy(&format!("walking ip_inventory after a newer build, {percent} %"));
-        if self.left > 0 {
-            let count = PIECE.min(self.end - self.next).min(self.left);
-            let held = self.compare(&Which::Blocks(self.next, count), false)?;
-            self.again.extend(held);
-            self.next = (self.next + count) % self.end;
-            self.left -= count;
-            return Ok(false);
-        }
-        let again = std::mem::take(&mut self.again);
-        let held = self.compare(&Which::Since(self.oldest, &again, &self.files), true);
-        let held = match held {
-            Ok(held) => held,
-            Err(failure) => {
-                self.again = again;
-                return Err(failure);
-            }
-        };
-        if held.is_empty() {
-            return Ok(true);
-        }
-        self.again.extend(held);
-        self.rest();
-        Ok(false)
-    }
-
-    fn rest(&mut self) {
-        self.not_before = Some(Instant::now() + self.pause);
-        self.pause = (self.pause * 2).min(PAUSES.1);
-    }
-
-    /// Compares and writes; returns the rows to write that another session holds. `last`: if none is held, the walk is
-    /// recorded in the same transaction.
-    fn compare(&self, which: &Which<'_>, last: bool) -> Result<Vec<IpAddr>, Failure> {
-        let mut part = Part::of_walk();
-        let mut held = Vec::new();
-        let compared = tx::run(|| {
-            let Some(schema) = Schema::hold() else { return 0 };
-            let compared = rows::compare(&schema, which, BATCH, |found: &mut Vec<Place>| {
-                found.sort_unstable_by_key(|(ip, _)| *ip);
-                let before = part.locked;
-                part.write(&schema, found);
-                if part.locked > before {
-                    held.extend(found.iter().map(|(ip, _)| *ip));
-                }
-            });
-            if last && held.is_empty() {
-                rows::note_walked(&schema, &self.generations, self.installed_at, &self.shards);
-            }
-            compared
-        })?;
-        if let Some(job) = self.job {
-            let tallied = &part.tallied;
-            // Rows compared again at the end were counted before.
-            let looked = if last { 0 } else { compared };
-            job.counts.add(&Done {
-                processed: looked,
-                cache_hits: looked.saturating_sub(tallied.written + part.errors),
-                enriched: tallied.written.saturating_sub(tallied.not_found + tallied.skipped),
-                maxmind_asn: tallied.with_asn,
-                not_found: tallied.not_found,
-                skipped: tallied.skipped,
-                errors: part.errors,
-                ..Done::default()
-            });
-        }
-        Ok(held)
-    }
 }
