@@ -58,16 +58,20 @@ COMMENT ON COLUMN @extschema@.ip_sensors.observations IS 'observations of these 
 COMMENT ON COLUMN @extschema@.ip_sensors.left_out IS 'observations that ip_sighting lacks because of asn_inventory.sightings_max_size';
 
 CREATE VIEW @extschema@.new_networks AS
+-- By itself: Citus takes no correlated question, and no other in a list of columns.
+WITH moved AS MATERIALIZED (
+    SELECT DISTINCT h.new_asn FROM @extschema@.ip_asn_history h
+    WHERE h.old_asn IS DISTINCT FROM h.new_asn AND h.changed_at > now() - interval '7 days')
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
-       a.observation_count AS observations, a.known_since
-FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
+       a.observation_count AS observations, a.known_since,
+       -- known_since alone would be the time at which they were loaded, for all of them.
+       CASE WHEN m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days' THEN a.known_since ELSE a.first_seen_at END AS since
+FROM @extschema@.asn_inventory a LEFT JOIN moved m ON m.new_asn = a.asn_number
+WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
     -- Addresses that are known from before, which moved there.
-    OR a.known_since > now() - interval '7 days'
-       -- Not a correlated question: Citus takes none.
-       AND a.asn_number IN (SELECT h.new_asn FROM @extschema@.ip_asn_history h
-                            WHERE h.old_asn <> h.new_asn AND h.changed_at > now() - interval '7 days'))
-ORDER BY greatest(a.first_seen_at, a.known_since) DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first; cheap: reads only asn_inventory and ip_asn_history';
+    OR m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days')
+ORDER BY since DESC, a.observation_count DESC, a.asn_number;
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first, of the same moment those with most observations; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
 COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
@@ -76,6 +80,7 @@ COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation o
 COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.new_networks.known_since IS 'when an address was first counted for it; null: before version 0.3.0';
+COMMENT ON COLUMN @extschema@.new_networks.since IS 'since when it is new: known_since where known addresses moved to it in these days, else first_seen_at';
 
 CREATE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
@@ -106,7 +111,7 @@ ORDER BY h.changed_at DESC, h.ip_address;
 COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, latest first; reads ip_asn_history: all of it, or one address by index';
 COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.asn_changes.ip_address IS 'the address';
-COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then; null: none was known any more, as the change before says';
 COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'present name of that AS';
 COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'source of the old ASN';
 COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: no longer known';
@@ -173,23 +178,30 @@ COMMENT ON COLUMN @extschema@.activity_by_hour.addresses IS 'distinct addresses 
 COMMENT ON COLUMN @extschema@.activity_by_hour.observations IS 'observations of these addresses in that time';
 
 -- Distinct addresses of several days are not the sum of theirs, so what is given is the largest day.
-CREATE FUNCTION @extschema@.top_networks(since date, until date DEFAULT NULL)
+-- One function for dates, times and literals: with one for dates beside it, a literal would mean a time, and its day be another
+-- one east of Greenwich. A date becomes midnight of the session's zone, which is read as that date.
+CREATE FUNCTION @extschema@.top_networks(since timestamptz, until timestamptz DEFAULT NULL)
     RETURNS TABLE (asn_number bigint, asn_org text, observations bigint, share_percent numeric, most_addresses_a_day bigint, days bigint,
                    first_day date, last_day date)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT c.asn_number, a.asn_org, c.observations, round(100.0 * c.observations / nullif(sum(c.observations) OVER (), 0), 2), c.most, c.days, c.first, c.last
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    -- Here, and not on the nodes of a cluster, whose zone may be another.
+    from_day timestamptz := (CASE WHEN $1 = date_trunc('day', $1) THEN $1::date ELSE ($1 AT TIME ZONE 'UTC')::date END)::timestamp AT TIME ZONE 'UTC';
+    to_day timestamptz := (CASE WHEN $2 = date_trunc('day', $2) THEN $2::date ELSE ($2 AT TIME ZONE 'UTC')::date END)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    RETURN QUERY
+        SELECT n.asn_number, a.asn_org, n.observations, round(100.0 * n.observations / nullif(sum(n.observations) OVER (), 0), 2), n.most, n.days, n.first, n.last
         FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
                      max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
               FROM @extschema@.ip_activity_count c
               -- As in the view, what belongs to no network is left out, of the total too.
-              WHERE c.by_day AND c.kind = 'asn' AND c.value <> '' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
-                AND (until IS NULL OR c.bucket <= until::timestamp AT TIME ZONE 'UTC')
-              GROUP BY c.value) c
-        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
-        ORDER BY c.observations DESC, c.asn_number;
-    END;
-COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of the observations of all networks, most distinct addresses on one day, number of days, first and last of them';
+              WHERE c.by_day AND c.kind = 'asn' AND c.value <> '' AND c.bucket >= from_day AND (to_day IS NULL OR c.bucket <= to_day)
+              GROUP BY c.value) n
+        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = n.asn_number
+        ORDER BY n.observations DESC, n.asn_number;
+END $$;
+COMMENT ON FUNCTION @extschema@.top_networks(timestamptz, timestamptz) IS 'autonomous systems by observations in days of the events'' own times (UTC), from the day of one time to that of another, both included (without until, up to the latest), most first: share of the observations of all networks, most distinct addresses on one day, number of days, first and last of them. A date is that day, any other time the day in UTC in which it lies';
 
 -- broadcast() has the netmask of its network, and so comes before every host of it: a range of hosts ends at this.
 CREATE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
@@ -230,9 +242,10 @@ CREATE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RETURNS TABLE
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
                                   num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept,
-                                  c.old_asn IS NOT DISTINCT FROM c.new_asn AS is_of_country FROM @extschema@.ip_asn_history c
+                                  c.old_asn IS NOT DISTINCT FROM c.new_asn AS is_of_country, true AS is_there FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
-        CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
+        -- Until that change there may have been none.
+        CROSS JOIN LATERAL (SELECT CASE WHEN h.is_there THEN h.old_asn ELSE i.asn_number END AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
     END;
 COMMENT ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) IS 'the AS that was stored for an address at a time, with the organization and the country that were stored with it. Where those were not kept (before version 0.3.0): those of the address where the AS is still its own, else those of the AS. For joins: FROM events e, ip_network_at(e.ip, e.at)';
@@ -353,13 +366,13 @@ BEGIN
             UNION ALL
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
-                    concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
+                    coalesce(nullif(concat_ws(' ', 'AS' || c.old_asn, n.asn_org), ''), 'none: no source knew it any more')
              FROM change c LEFT JOIN entry e ON true LEFT JOIN known_network n ON n.asn_number = c.old_asn
              WHERE c.old_asn IS DISTINCT FROM c.new_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
-                   concat_ws(' ', 'from AS' || c.old_asn, o.asn_org,
+                   concat_ws(' ', coalesce('from AS' || c.old_asn, 'from none'), o.asn_org,
                              coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
             FROM change c LEFT JOIN known_network o ON o.asn_number = c.old_asn
             LEFT JOIN known_network n ON n.asn_number = c.new_asn

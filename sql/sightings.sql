@@ -61,7 +61,7 @@ CREATE INDEX ip_activity_uncounted ON @extschema@.ip_activity (bucket) WHERE NOT
 COMMENT ON TABLE @extschema@.ip_activity IS 'which addresses each place of ip_sighting_source observed in which hour, or day, of the events'' own times; counted into ip_activity_count';
 COMMENT ON COLUMN @extschema@.ip_activity.bucket IS 'beginning of the hour or day, UTC';
 COMMENT ON COLUMN @extschema@.ip_activity.by_day IS 'true: a day, of whose hours nothing is kept any more';
-COMMENT ON COLUMN @extschema@.ip_activity.source_id IS 'number in ip_sighting_source';
+COMMENT ON COLUMN @extschema@.ip_activity.source_id IS 'number in ip_sighting_source; below 1: a row without addresses, which says that the hour or day is to be counted again';
 COMMENT ON COLUMN @extschema@.ip_activity.addresses IS 'number of addresses in this row';
 COMMENT ON COLUMN @extschema@.ip_activity.packed IS 'the addresses with their counts: see unpack_observations()';
 COMMENT ON COLUMN @extschema@.ip_activity.counted IS 'false: not in ip_activity_count yet';

@@ -34,7 +34,8 @@ CREATE TABLE @extschema@.asn_inventory (
     counted_at        timestamptz,
     details_ts        timestamptz,
     details_retry_at  timestamptz,
-    known_since       timestamptz
+    known_since       timestamptz,
+    flags             text[]
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE @extschema@.asn_inventory IS 'every autonomous system that an address of ip_inventory belongs or belonged to';
 COMMENT ON COLUMN @extschema@.asn_inventory.asn_number IS 'AS number, unsigned 32 bits';
@@ -47,6 +48,7 @@ COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation 
 COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.asn_inventory.known_since IS 'when an address of ip_inventory was first counted for it; null: before version 0.3.0, or never';
+COMMENT ON COLUMN @extschema@.asn_inventory.flags IS 'flags that at least half of its addresses have, of those that the files were asked about; null: none, or no file says it';
 COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often in a large inventory';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
@@ -54,7 +56,7 @@ COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is n
 CREATE TABLE @extschema@.ip_asn_history (
     ip_address inet NOT NULL,
     changed_at timestamptz NOT NULL,
-    old_asn    bigint NOT NULL,
+    old_asn    bigint,
     old_source text,
     new_asn    bigint,
     new_source text,
@@ -66,10 +68,10 @@ CREATE INDEX ip_asn_history_lookup ON @extschema@.ip_asn_history (ip_address, ch
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
 CREATE INDEX ip_asn_history_time ON @extschema@.ip_asn_history (changed_at);
 COMMENT ON INDEX @extschema@.ip_asn_history_time IS 'the latest changes';
-COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed, or its country';
+COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed, or its country; a first answer is no change';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
-COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then; null: none was known any more, as the change before says';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'source of the old ASN';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: no longer known';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
@@ -80,9 +82,11 @@ COMMENT ON COLUMN @extschema@.ip_asn_history.new_country_code IS 'the country fr
 CREATE FUNCTION @extschema@._record_asn_change() RETURNS trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'record_asn_change';
 COMMENT ON FUNCTION @extschema@._record_asn_change() IS 'trigger of ip_inventory: writes ip_asn_history';
+-- A first answer is no change. Of a row that was inserted bare (pending) the condition says so, and a backfill queues no event;
+-- of others the function looks into the history. Absorbing names none of these columns, and fires nothing.
 CREATE TRIGGER record_asn_change AFTER UPDATE OF asn_number, country_code ON @extschema@.ip_inventory FOR EACH ROW
-    WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number
-        OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code))
+    WHEN (OLD.asn_number IS DISTINCT FROM NEW.asn_number AND (OLD.asn_number IS NOT NULL OR OLD.maxmind_status <> 'pending')
+        OR OLD.asn_number IS NOT NULL AND OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code)
     EXECUTE FUNCTION @extschema@._record_asn_change();
 -- The worker fires no trigger but those that are always on.
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
@@ -112,7 +116,8 @@ CREATE TABLE @extschema@.source_quota (
     window_start timestamptz NOT NULL,
     used         bigint NOT NULL DEFAULT 0,
     closed_until timestamptz,
-    account      text
+    account      text,
+    spent_by     text
 );
 COMMENT ON TABLE @extschema@.source_quota IS 'how much of a source''s quota was spent in its present window';
 COMMENT ON COLUMN @extschema@.source_quota.source IS 'name of the source: greynoise';
@@ -120,6 +125,7 @@ COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'start of the window,
 COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; recorded before they are sent';
 COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
 COMMENT ON COLUMN @extschema@.source_quota.account IS 'whose quota it is: a hash of the server and the key; null: of whoever asks next';
+COMMENT ON COLUMN @extschema@.source_quota.spent_by IS 'server and database that wrote the row: in a copy of a database it is the original''s spending';
 
 -- Not dumped: elsewhere other files are installed.
 CREATE TABLE @extschema@.maxmind_walk (

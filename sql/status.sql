@@ -31,6 +31,11 @@ CREATE FUNCTION @extschema@._network_sources(
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
 COMMENT ON FUNCTION @extschema@._network_sources() IS 'state of Team Cymru and GreyNoise, for source_status';
 
+CREATE FUNCTION @extschema@._quota_ledger(
+    OUT source text, OUT window_start timestamptz, OUT used bigint, OUT closed_until timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'quota_ledger';
+COMMENT ON FUNCTION @extschema@._quota_ledger() IS 'the ledger of GreyNoise''s quota as the worker has it, for source_status; no row: as in source_quota';
+
 CREATE FUNCTION @extschema@._cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
@@ -83,13 +88,17 @@ SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.re
        END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
 FROM @extschema@._network_sources() n
 JOIN @extschema@._source_latency() l ON l.source = n.source
-LEFT JOIN @extschema@.source_quota q ON q.source = n.source
+-- The table may have been made anew, or a dump be restored into it, since the worker read it.
+LEFT JOIN @extschema@._quota_ledger() k ON k.source = n.source
+LEFT JOIN @extschema@.source_quota t ON t.source = n.source AND k.source IS NULL
+CROSS JOIN LATERAL (SELECT coalesce(k.window_start, t.window_start) AS window_start, coalesce(k.used, t.used) AS used,
+                           coalesce(k.closed_until, t.closed_until) AS closed_until) q
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
                                 ELSE 0 END AS used) w;
 COMMENT ON VIEW @extschema@.source_status IS 'state of each source, one row per source';
 COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
-COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
+COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), elsewhere (another node of the cluster asks), unknown (no worker)';
 COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'time of the last answer; for maxmind, when a file was last installed';
 COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'time of the last failure; for maxmind, of a refused file, a failed import or a failed look for newer ones';
 COMMENT ON COLUMN @extschema@.source_status.last_error IS 'reason of that failure';
@@ -98,7 +107,7 @@ COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'requests without an ou
 COMMENT ON COLUMN @extschema@.source_status.requests IS 'finished requests since the server started; for maxmind, addresses looked up';
 COMMENT ON COLUMN @extschema@.source_status.errors IS 'failed ones of these requests';
 COMMENT ON COLUMN @extschema@.source_status.rate IS 'maximum number of requests per second';
-COMMENT ON COLUMN @extschema@.source_status.quota IS 'maximum number of requests in a window, less what other databases of the server have spent with the same key';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'maximum number of requests in a window, less what other databases of the server have spent with the same key; null where another node asks';
 COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
 COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'requests spent in the present window';
 COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'requests left in the present window';
@@ -121,7 +130,7 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT count(installed_at) AS lists, pg_catalog.string_agg(coalesce(list, file) || ': ' || refused, '; ') AS refused
          FROM @extschema@.network_lists())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
-       q.addresses AS queued, CASE WHEN q.addresses > 0 AND w.waiting_since IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
+       q.addresses AS queued, CASE WHEN q.addresses + q.off_by > 0 AND w.waiting_since IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
        c.enriched, c.missing_asn, trunc(100.0 * least(c.enriched, c.public_addresses) / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
        o.observations, o.unparsable,
@@ -161,7 +170,7 @@ COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running,
 COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'process id of the worker';
 COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when the worker last looked at the queue';
 COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; where the queue''s file is above 2 MB, estimated from its last 64 blocks and 128 of the others: see queued_off_by';
 COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited for the worker; null when none does. Those that were put back, since they cannot be written, do not count: see worker_errors()';
 COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, the planner''s estimate';
 COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'addresses with an ASN, a country or both';
@@ -216,10 +225,24 @@ DECLARE
     changed_before timestamptz := answered_before;
     cleared bigint;
     of_rows jsonb;
+    foreign_table text;
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
         RETURN 0;
+    END IF;
+    -- Whoever reads or writes a table runs the code that its owner has put there. Nothing of it is read before this.
+    IF (SELECT u.rolsuper FROM pg_catalog.pg_roles u WHERE u.rolname = current_user) THEN
+        SELECT format('%s belongs to %I: code on it would run with the rights of a superuser.', c.oid::regclass, o.rolname) INTO foreign_table
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+        WHERE NOT o.rolsuper AND c.oid IN ('@extschema@.ip_inventory'::regclass, '@extschema@.ip_asn_history'::regclass,
+            '@extschema@.asn_inventory'::regclass, '@extschema@.maxmind_walk'::regclass)
+        ORDER BY 1 LIMIT 1;
+        IF foreign_table IS NOT NULL THEN
+            RAISE EXCEPTION 'tables of asn_inventory belong to a role that is not a superuser'
+                USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = foreign_table,
+                    HINT = 'Call it as a role that is not a superuser, with the rights in docs/roles.md, or run ALTER TABLE ... OWNER TO: enrichment_doctor() names the tables.';
+        END IF;
     END IF;
     IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
         is_everywhere := EXISTS (SELECT FROM pg_catalog.pg_dist_partition d

@@ -147,6 +147,54 @@ fn networks_of_some_days_are_ranked_by_what_happened_then() {
     assert_eq!(top("current_date - 2"), ["t|3|75.00|1|1", "f|1|25.00|1|1"]);
     assert_eq!(top("current_date - 30"), ["f|51|94.44|1|2", "t|3|5.56|1|1"]);
     assert_eq!(top("current_date - 30, current_date - 10"), ["f|50|100.00|1|1"]);
+    assert_eq!(top("now() - interval '2 days'"), ["t|3|75.00|1|1", "f|1|25.00|1|1"]);
+    // A date is that day, however it is written and in every zone; a time is the day in UTC.
+    let day = db.value("SELECT ((now() - interval '1 day') AT TIME ZONE 'UTC')::date");
+    for zone in ["UTC", "Pacific/Auckland", "America/Los_Angeles"] {
+        for days in [
+            format!("'{day}', '{day}'"),
+            format!("date '{day}', date '{day}'"),
+            format!("'{day}T00:30:00Z', '{day}T23:30:00Z'"),
+            "now() - interval '1 day', now() - interval '1 day'".to_owned(),
+        ] {
+            let found = db.lines(&format!(
+                "SET timezone = '{zone}'; SELECT observations, first_day, last_day FROM top_networks({days})"
+            ));
+            assert_eq!(found, [format!("3|{day}|{day}"), format!("1|{day}|{day}")], "{zone}: {days}");
+        }
+    }
+}
+
+#[test]
+fn without_hours_none_is_shown_and_without_days_neither() {
+    wait_out_midnight();
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.absorb_interval", "20ms")
+        .conf("asn_inventory.activity_hours", "0")
+        .start();
+    let db = "postgres";
+    let days =
+        "SELECT coalesce(string_agg(observations::text, ' ' ORDER BY day), '') FROM activity_by_day WHERE kind = 'all'";
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at');
+         INSERT INTO e SELECT '8.8.8.8', now() - d * interval '1 day' FROM generate_series(0, 1) d",
+    );
+    cluster.wait_value(db, days, "1 1");
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM activity_by_hour"), "0");
+    cluster.sql(db, "INSERT INTO e VALUES ('8.8.8.8', now())");
+    cluster.wait_value(db, days, "1 2");
+    // What was kept goes with the next count.
+    cluster.set("asn_inventory.activity_hours", "14d");
+    cluster.sql(db, "INSERT INTO e VALUES ('8.8.8.8', now())");
+    cluster.wait_value(db, "SELECT count(*) > 0 FROM activity_by_hour", "t");
+    cluster.set("asn_inventory.activity_hours", "0");
+    cluster.sql(db, "INSERT INTO e VALUES ('8.8.8.8', now())");
+    cluster.wait_value(db, "SELECT count(*) FROM activity_by_hour", "0");
+    cluster.wait_value(db, days, "1 4");
+    cluster.set("asn_inventory.activity_retention", "0");
+    cluster.sql(db, "INSERT INTO e VALUES ('8.8.8.8', now())");
+    cluster.wait_value(db, "SELECT (SELECT count(*) FROM ip_activity) + (SELECT count(*) FROM ip_activity_count)", "0");
 }
 
 #[test]
@@ -164,7 +212,62 @@ fn a_network_that_takes_over_known_addresses_is_new() {
         "what is old is not new because it was loaded today"
     );
     db.sql("UPDATE ip_inventory SET asn_number = 64999, asn_org = 'Thief'");
-    db.wait("SELECT asn_number || ' ' || (known_since > now() - interval '1 hour') FROM new_networks", "64999 true");
+    db.wait("SELECT asn_number || ' ' || (since > now() - interval '1 hour') FROM new_networks", "64999 true");
+    // A new one that was loaded at the same time is as new as its events are.
+    db.sql("INSERT INTO e VALUES ('1.1.1.1', now() - interval '3 days'), ('81.2.69.142', now())");
+    db.wait(
+        "SELECT string_agg((asn_number = 64999) || ' ' || (since = CASE asn_number WHEN 64999 THEN known_since ELSE first_seen_at END), ', ') FROM (SELECT * FROM new_networks) n",
+        "true true, false true",
+    );
+}
+
+#[test]
+fn a_network_that_was_withdrawn_and_taken_over_has_changed_hands() {
+    let db = Db::new();
+    db.sql("CREATE TABLE e (ip inet, at timestamptz); SELECT attach_ip_source('e', '{ip}', 'at'); INSERT INTO e VALUES ('8.8.8.8', now() - interval '90 days'), ('10.0.0.1', now())");
+    db.settle();
+    // No walk under way writes over what is written by hand.
+    db.wait("SELECT count(*) FROM maxmind_walk WHERE generations <> '{}'", "1");
+    db.wait("SELECT count(*) FROM asn_inventory WHERE asn_number = 15169 AND ip_count = 1", "1");
+    let becomes = |ip: &str, asn: &str, org: &str| {
+        db.sql(&format!("UPDATE ip_inventory SET asn_number = {asn}, asn_org = {org} WHERE ip_address = '{ip}'"));
+    };
+    becomes("8.8.8.8", "NULL", "NULL");
+    let between = db.value("SELECT clock_timestamp()");
+    becomes("8.8.8.8", "64999", "'Thief'");
+    // What never had one has a first answer.
+    becomes("10.0.0.1", "64998", "'First'");
+    assert_eq!(
+        db.lines("SELECT host(ip_address), old_asn, new_asn FROM asn_changes ORDER BY changed_at"),
+        ["8.8.8.8|15169|", "8.8.8.8||64999"]
+    );
+    assert_eq!(
+        db.lines(&format!(
+            "SELECT ip_asn_at('8.8.8.8', now() - interval '1 day'), ip_asn_at('8.8.8.8', '{between}'), ip_asn_at('8.8.8.8', now()),
+                    n.asn_number, n.asn_org FROM ip_network_at('8.8.8.8', '{between}') n"
+        )),
+        ["15169||64999||"]
+    );
+    db.wait("SELECT count(*) FROM new_networks WHERE asn_number = 64999", "1");
+    assert_eq!(
+        db.lines("SELECT detail FROM ip_story('8.8.8.8') WHERE event = 'network changed' ORDER BY at"),
+        ["from AS15169 Google LLC to none: no source knows it any more", "from none to AS64999 Thief"]
+    );
+    // Once more, and of a day that is counted later.
+    becomes("8.8.8.8", "NULL", "NULL");
+    becomes("8.8.8.8", "15169", "'Google LLC'");
+    assert_eq!(db.value("SELECT count(*) FROM asn_changes"), "4");
+    db.sql(
+        "UPDATE ip_asn_history SET changed_at = now() - interval '10 days' WHERE old_asn = 15169;
+            UPDATE ip_asn_history SET changed_at = now() - interval '5 days' WHERE old_asn IS NULL AND new_asn = 64999;
+            INSERT INTO e VALUES ('8.8.8.8', now() - interval '7 days'), ('8.8.8.8', now() - interval '2 days')",
+    );
+    counted(&db);
+    db.wait(
+        "SELECT string_agg(coalesce(asn_number::text, '-'), ' ' ORDER BY day) FROM networks_by_day
+         WHERE day BETWEEN (now() AT TIME ZONE 'UTC')::date - 8 AND (now() AT TIME ZONE 'UTC')::date - 1",
+        "- 64999",
+    );
 }
 
 #[test]

@@ -76,6 +76,42 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
     assert_eq!(cluster.lines(db, WRONG), [""; 0]);
 }
 
+/// They have the lowest addresses, which come first, and are more than one transaction tries.
+#[test]
+fn many_rows_that_cannot_be_written_keep_no_others_back() {
+    let (cluster, db) = (cluster(), database(cluster(), "many_poisoned"));
+    bare(cluster, db, "34.64.0.0", 1600);
+    let check = "ALTER TABLE ip_inventory ADD CONSTRAINT refused
+        CHECK (maxmind_ts IS NULL OR ip_address < '34.64.0.0' OR ip_address >= '34.64.0.0'::inet + 1500)";
+    cluster.sql(db, check);
+    let session = format!("SET statement_timeout = '60s'; {}", backfill(""));
+    assert_eq!(Call::start(cluster, db, &session).line(), "1600|100|0|100|0|0|0|0|1500");
+    assert_eq!(cluster.value(db, "SELECT outcome FROM enrichment_run"), "done");
+    assert_eq!(cluster.value(db, ENRICHED), "100");
+    // Of a list, one that cannot even be added.
+    let list = "ips => '{8.8.8.8,8.8.8.9,34.64.255.1}'";
+    cluster.sql(db, "ALTER TABLE ip_inventory ADD CONSTRAINT not_new CHECK (ip_address <> '8.8.8.8')");
+    let listed = format!("SET statement_timeout = '60s'; {}", backfill(list));
+    assert_eq!(Call::start(cluster, db, &listed).line(), "3|2|0|2|0|0|0|0|1");
+    assert_eq!(cluster.value(db, "SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.8.9'"), "1");
+    cluster.sql(db, "ALTER TABLE ip_inventory DROP CONSTRAINT refused, DROP CONSTRAINT not_new");
+    assert_eq!(cluster.lines(db, &backfill("")), ["1500|1500|0|1500|0|0|0|0|0"]);
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}
+
+#[test]
+fn many_locked_rows_keep_no_others_back() {
+    let (cluster, db) = (cluster(), database(cluster(), "many_held"));
+    bare(cluster, db, "8.8.8.0", 250);
+    let mut holder = cluster.connect(db);
+    query(&mut holder, "BEGIN; SELECT ip_address FROM ip_inventory WHERE ip_address < '8.8.8.40' FOR UPDATE")
+        .expect("locks");
+    assert_eq!(cluster.lines(db, &backfill("")), ["210|210|0|210|0|0|0|0|40"]);
+    query(&mut holder, "COMMIT").expect("let go");
+    assert_eq!(cluster.lines(db, &backfill("")), ["40|40|0|40|0|0|0|0|0"]);
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}
+
 #[test]
 fn a_caller_may_hold_row_locks_itself() {
     let (cluster, db) = (cluster(), database(cluster(), "own_rows"));
@@ -148,6 +184,43 @@ fn backfill_fails_without_files_and_runs_in_the_worker_without_helpers() {
     // And it still absorbs between the pieces, and afterwards.
     cluster.sql(db, "SELECT enrich_ip('81.2.69.142', '30s')");
     assert_eq!(cluster.value(db, "SELECT city FROM ip_inventory WHERE ip_address = '81.2.69.142'"), "London");
+}
+
+#[test]
+fn a_worker_without_helpers_does_its_other_work_while_a_table_is_locked() {
+    let cluster = Cluster::builder()
+        .conf("max_logical_replication_workers", "0")
+        .conf("max_worker_processes", "2")
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .start();
+    let db = "postgres";
+    fixtures::small(&cluster.maxmind_dir());
+    cluster.sql(db, "CREATE EXTENSION asn_inventory");
+    cluster.wait_walked(db);
+    bare(&cluster, db, "8.8.8.0", 256);
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    // Whoever waits for the table gets it behind the piece at the gate, and before the next one.
+    let gate = Gate::shut(&cluster, db, "NEW.ip_address = '8.8.8.100'");
+    let call = Call::start(&cluster, db, &backfill("commit_interval => 50"));
+    let at_gate = "SELECT count(*) FROM pg_stat_activity
+        WHERE backend_type = 'asn_inventory worker' AND wait_event = 'PgSleep'";
+    cluster.wait_value(db, at_gate, "1");
+    let mut holder = cluster.connect(db);
+    let locking = std::thread::spawn(move || {
+        query(&mut holder, "BEGIN; LOCK TABLE ip_inventory IN ACCESS EXCLUSIVE MODE").map(|_| holder)
+    });
+    let waits = "SELECT count(*) FROM pg_locks
+        WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
+    cluster.wait_value(db, waits, "1");
+    gate.open();
+    let mut holder = locking.join().expect("the thread").expect("the lock");
+    // The queue is read, though nothing can be written yet.
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.4.4')");
+    cluster.wait_value(db, "SELECT max(attempts) > 0 FROM ip_observation", "t");
+    query(&mut holder, "COMMIT").expect("let go");
+    assert_eq!(call.line(), "256|256|0|256|0|0|0|0|0");
+    cluster.wait_value(db, "SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.4.4'", "1");
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
 }
 
 #[test]
@@ -224,7 +297,7 @@ fn a_list_that_is_lost_in_the_middle_fails_the_job() {
         .expect("a lock");
     let call = Call::start(cluster, db, &backfill("ips => '{8.8.8.0,8.8.8.1,8.8.8.2}'"));
     cluster.wait_value(db, ENRICHED, "2");
-    let list = format!("{}-1.txt", cluster.value(db, "SELECT oid FROM pg_database WHERE datname = current_database()"));
+    let list = format!("{}-1.ips", cluster.value(db, "SELECT oid FROM pg_database WHERE datname = current_database()"));
     std::fs::remove_file(cluster.data_dir().join("asn_inventory/jobs").join(list)).expect("removed");
     // The next passes begin with it.
     let failed = call.end().expect_err("a job without its list");

@@ -43,13 +43,16 @@ fn distributed_again(shards_on_coordinator: bool) {
     both_count(&nodes, "e", 330);
     insert(&nodes, "e", 30);
     both_count(&nodes, "e", 360);
-    // Detached for the time, it can be distributed without Citus's switch.
-    nodes.sql("SELECT undistribute_table('e'); SELECT detach_ip_source('e')");
+    // Detached for the time, it can be distributed without Citus's switch. The nodes hear of it while it is distributed, and begin
+    // with 0.
+    nodes.sql("SELECT detach_ip_source('e')");
+    nodes.sql("SELECT undistribute_table('e')");
     nodes.sql("SELECT create_distributed_table('e', 'src')");
     nodes.sql("SELECT attach_ip_source('e', '{src}')");
     nodes.counted(360);
     insert(&nodes, "e", 40);
     nodes.counted(400);
+    nodes.first().wait_value(DB, "SELECT observations FROM cluster_ip_source WHERE name = 'public.e'", "40");
     // In one transaction it could not be told which rows are new.
     let refused = nodes.first().fails(
         DB,

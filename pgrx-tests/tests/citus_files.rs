@@ -1,6 +1,7 @@
 //! The mmdb files of a Citus cluster: those of the coordinator reach every node, and a node with others is named.
 
-use crate::citus_support::{DB, Nodes, node};
+use crate::citus_support::{DB, Nodes, distributed, node};
+use crate::lists_support;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::needs;
 use asn_inventory_tests::prelude::*;
@@ -69,6 +70,23 @@ fn a_node_with_other_files_is_named_by_every_node() {
     for node in &nodes.0 {
         node.wait_value(DB, ELSEWHERE, "ok ");
     }
+    // Lists do not travel: a node that lacks one is named.
+    let lists = |node: &Cluster| node.data_dir().join("asn_inventory").join("lists");
+    let put = |node: &Cluster| {
+        let home = lists(node);
+        wait_until("the directory of lists", || home.is_dir());
+        lists_support::put(&home, "bad.txt", "34.64.0.0/16\n");
+        node.wait_value(DB, "SELECT ip_lists('34.64.0.1')::text", "{bad}");
+    };
+    put(nodes.first());
+    nodes.first().wait_value(DB, ELSEWHERE, "warning Node,warning Node");
+    let missing = nodes.first().lines(DB, named);
+    assert!(missing.iter().all(|said| said.ends_with("other lists of networks: bad is missing there.")), "{missing:?}");
+    nodes.0[1].wait_value(DB, ELSEWHERE, "warning Node");
+    nodes.0[1..].iter().for_each(put);
+    for node in &nodes.0 {
+        node.wait_value(DB, ELSEWHERE, "ok ");
+    }
     // A node that is down is named as well.
     nodes.0[2].stop_fast();
     nodes.first().wait_value(DB, ELSEWHERE, "warning Node");
@@ -119,4 +137,41 @@ fn expired_answers_are_told_by_the_builds_and_walks_of_all_nodes() {
     for node in &nodes.0 {
         assert_eq!((node.value(DB, open), node.value(DB, named)), ("0".to_owned(), String::new()));
     }
+}
+
+/// Addresses lie on all nodes, and so does what is known of an AS.
+#[test]
+fn what_files_say_of_addresses_is_counted_by_network_over_all_nodes() {
+    if !needs::has("citus", "what_files_say_of_addresses_is_counted_by_network_over_all_nodes") {
+        return;
+    }
+    let nodes = Nodes::start();
+    distributed(&nodes, "e");
+    nodes.sql("SELECT asn_inventory_distribute()");
+    // Of 8.8.8.1 to 9, seven and two, then three and six. Both newer than the files that all nodes have.
+    let install_kinds = |built: u64, some: &str, others: [&str; 2], kind: &str| {
+        let newer = nodes.first().maxmind_dir().join("new");
+        std::fs::create_dir_all(&newer).expect("a directory");
+        let record = |kind: &str| json!({"country": {"iso_code": "US"}, "traits": {"user_type": kind}});
+        let file = fixtures::small_city(built).insert(some, record("hosting"));
+        let file = others.into_iter().fold(file, |file, network| file.insert(network, record(kind)));
+        file.write(&newer.join("GeoLite2-City.mmdb")).expect("a file");
+        nodes.first().install_mmdb(&newer);
+        for node in &nodes.0 {
+            let last = format!("{{{kind}}}");
+            node.wait_value(DB, "SELECT coalesce(flags::text, '') FROM lookup_ip('8.8.8.9')", &last);
+        }
+    };
+    install_kinds(fixtures::days_ago(1) + 60, "8.8.8.0/29", ["8.8.8.8/32", "8.8.8.9/32"], "business");
+    nodes.sql("INSERT INTO e SELECT '8.8.8.0'::inet + g FROM generate_series(1, 9) g");
+    let flags = "SELECT ip_count || ' ' || coalesce(flags::text, '-') FROM asn_inventory WHERE asn_number = 15169";
+    for node in &nodes.0 {
+        node.wait_value(DB, flags, "9 {hosting}");
+    }
+    install_kinds(fixtures::days_ago(0), "8.8.8.0/30", ["8.8.8.4/30", "8.8.8.8/31"], "education");
+    for node in &nodes.0 {
+        node.wait_value(DB, flags, "9 {education}");
+    }
+    nodes.sql("DELETE FROM ip_inventory");
+    nodes.first().wait_value(DB, flags, "0 -");
 }

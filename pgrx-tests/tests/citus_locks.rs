@@ -69,3 +69,28 @@ fn a_deadlock_of_several_nodes_is_a_lock_and_no_failure() {
     holder.batch_execute("COMMIT").expect("released");
     first.wait_value(DB, all, "310/610");
 }
+
+#[test]
+fn rows_that_wait_to_be_merged_are_left_alone_once_the_inventory_is_distributed() {
+    if !needs::has("citus", "rows_that_wait_to_be_merged_are_left_alone_once_the_inventory_is_distributed") {
+        return;
+    }
+    let nodes = Nodes::with(&[("asn_inventory.fold_ipv4_mapped".into(), "off".into())]);
+    let first = nodes.first();
+    nodes.sql("CREATE TABLE mine (src inet); SELECT attach_ip_source('mine', '{src}')");
+    nodes.sql(
+        "INSERT INTO ip_inventory (ip_address) SELECT '::ffff:34.64.0.0'::inet + g FROM generate_series(1, 100) g",
+    );
+    let mut session = first.connect(DB);
+    session.batch_execute("BEGIN; SELECT asn_inventory_distribute()").expect("distributed");
+    first.set("asn_inventory.fold_ipv4_mapped", "on");
+    // Its first statement waits for that transaction, and goes on with a table that is another one.
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%merging IPv4-mapped%' AND wait_event_type = 'Lock'";
+    first.wait_value("postgres", waits, "1");
+    session.batch_execute("COMMIT").expect("committed");
+    // Its next round comes after that one.
+    nodes.sql("INSERT INTO mine VALUES ('34.65.0.1')");
+    first.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE ip_address = '34.65.0.1'", "1");
+    assert!(!first.log().contains("could not be merged: cannot"), "{}", first.log_tail());
+}

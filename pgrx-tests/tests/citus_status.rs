@@ -62,6 +62,12 @@ fn each_node_answers_for_all_and_says_which_one_does_not() {
         let runs = "SELECT count(DISTINCT node) || '/' || sum(processed) FROM cluster_run WHERE kind = 'backfill'";
         assert_eq!(node.value(DB, runs), "3/200");
         assert_eq!(node.value(DB, "SELECT count(*) FROM cluster_source_status"), "9");
+        // One node asks; that the others do not is neither off there nor without a worker, and they have no quota.
+        let asks = "SELECT count(*), count(quota), count(quota_left) FROM source_status WHERE state = 'elsewhere'";
+        let wanted = if at == 0 { "0|0|0" } else { "2|0|0" };
+        wait_for("who asks", || node.lines(DB, asks), |found| *found == [wanted]);
+        let quotas = "SELECT count(quota) FROM cluster_source_status";
+        node.wait_value(DB, quotas, "1");
     }
     // One does not answer: the others do, and their queues are seen to wait.
     let gone = nodes.0[2].socket_dir().to_string_lossy().into_owned();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Calls whose first text is a message for people.
-const CALLS: [&str; 13] = [
+const CALLS: [&str; 14] = [
     "raise(",
     "bad_value(",
     "not_ready(",
@@ -16,6 +16,7 @@ const CALLS: [&str; 13] = [
     "notice!(",
     "#[error(",
     "transient(",
+    "unsent(",
     "permanent(",
     "Refused(",
     "Failed(",

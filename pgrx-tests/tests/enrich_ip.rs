@@ -324,7 +324,13 @@ fn a_row_from_before_a_newer_build_is_answered_from_the_build_at_once_and_refres
     cluster.sql(db, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(db, "SELECT worker FROM enrichment_status", "running");
     cluster.sql(db, "SELECT enrich_ip('81.2.69.142', '30s'), enrich_ip('8.8.8.8', '30s')");
-    cluster.sql(db, "UPDATE ip_inventory SET observation_count = 5, city = 'By hand'");
+    cluster.sql(
+        db,
+        "UPDATE ip_inventory SET observation_count = 5, city = 'By hand';
+         UPDATE ip_inventory SET asn_number = 64500, asn_org = 'EXAMPLE', asn_source = 'cymru', cymru_status = 'found',
+             cymru_ts = now(), greynoise_status = 'found', scanner_riot = true, scanner_name = 'Resolver', scanner_ts = now()
+             WHERE ip_address = '81.2.69.142'",
+    );
     let newer = MmdbWriter::new("GeoLite2-City", fixtures::days_ago(1));
     let record = json!({ "country": { "iso_code": "IE" }, "city": { "names": { "en": "Dublin" } } });
     // As large as the old one: a file that shrinks to less than half is not believed.
@@ -340,8 +346,11 @@ fn a_row_from_before_a_newer_build_is_answered_from_the_build_at_once_and_refres
     // At once: in a transaction that can queue nothing, the row is unchanged and the answer is new.
     let mut client = cluster.connect(db);
     query(&mut client, "BEGIN READ ONLY").expect("begun");
-    let answer = query(&mut client, "SELECT (enrich_ip('81.2.69.142')).city").expect("an answer");
-    assert_eq!(answer, [[Some("Dublin".to_string())]]);
+    let answer = "SELECT concat_ws('|', city, asn_number, asn_org, cymru_status, greynoise_status, scanner_name)
+                  FROM enrich_ip('81.2.69.142')";
+    let answer = query(&mut client, answer).expect("an answer");
+    // What the other sources said is not lost with the old build.
+    assert_eq!(answer, [[Some("Dublin|64500|EXAMPLE|found|found|Resolver".to_string())]]);
     query(&mut client, "COMMIT").expect("ended");
     assert_eq!(
         cluster.lines(db, "SELECT city, country_code FROM ip_inventory WHERE ip_address = '81.2.69.142'"),

@@ -228,3 +228,23 @@ fn settings_of_a_database_do_not_affect_the_worker() {
     assert_eq!(value("SELECT count(*) FROM ip_asn_history"), "2");
     wait_until("the count", || value("SELECT addresses FROM enrichment_status") == "4");
 }
+
+/// PostgreSQL refuses a `max_stack_depth` that the server's own limit leaves no room for.
+#[test]
+fn a_setting_that_cannot_be_pinned_leaves_the_others_pinned() {
+    let cluster = Cluster::builder().stack(2 << 20).conf("asn_inventory.absorb_interval", "50ms").start();
+    fixtures::small(&cluster.maxmind_dir());
+    let db = database(&cluster, "small_stack");
+    cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
+    for setting in ["track_counts = off", "track_activities = off"] {
+        cluster.sql("postgres", &format!("ALTER DATABASE {db} SET {setting}"));
+    }
+    let worker = format!("FROM pg_stat_activity WHERE backend_type = 'asn_inventory worker' AND datname = '{db}'");
+    let pid = cluster.value("postgres", &format!("SELECT pid {worker}"));
+    cluster.sql("postgres", &format!("SELECT pg_terminate_backend({pid})"));
+    let shown = format!("SELECT count(*) {worker} AND pid <> {pid} AND state <> 'disabled'");
+    cluster.wait_value("postgres", &shown, "1");
+    cluster.sql(db, "INSERT INTO events VALUES ('8.8.8.8')");
+    cluster.wait_value(db, "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'ip_inventory'", "1");
+    assert!(!cluster.log().contains("cannot be pinned"), "{}", cluster.log_tail());
+}

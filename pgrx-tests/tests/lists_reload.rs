@@ -49,6 +49,28 @@ fn an_open_session_sees_lists_come_change_and_go() {
     wait("8.8.8.8", None);
 }
 
+/// What a session cannot open at the moment when others get new lists, it opens later, without a further import.
+#[test]
+fn a_session_that_could_not_open_new_lists_opens_them_later() {
+    let cluster = cluster();
+    let dir = default_dir(&cluster);
+    let mut client = cluster.client();
+    let mut answer = || {
+        let row = client.query_one("SELECT ip_lists('81.2.69.142')::text", &[]).expect("a row");
+        row.get::<_, Option<String>>(0)
+    };
+    put(&dir, "one.txt", "81.2.69.142\n");
+    wait_for("the first list", &mut answer, |lists| lists.as_deref() == Some("{one}"));
+    put(&dir, "two.txt", "81.2.69.142\n");
+    wait_lists(&cluster, "81.2.69.142", "{one,two}");
+    let manifest = cluster.data_dir().join("asn_inventory/lists_imported/current.json");
+    let sound = fs::read(&manifest).expect("a manifest");
+    fs::write(&manifest, "{").expect("written");
+    assert_eq!(answer().as_deref(), Some("{one}"), "the open lists answer");
+    fs::write(&manifest, sound).expect("written");
+    wait_for("the new list", &mut answer, |lists| lists.as_deref() == Some("{one,two}"));
+}
+
 #[test]
 fn a_refused_file_leaves_the_entries_of_before_and_is_reported() {
     let cluster = cluster();

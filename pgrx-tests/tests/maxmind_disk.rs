@@ -104,6 +104,39 @@ fn without_space_for_an_import_the_old_files_answer_and_the_new_ones_wait() {
     site.assert_state_tidy();
 }
 
+/// An ASN file of some 2 MB whose index is larger than the limit: in the file, all records share a name.
+fn of_a_large_index(days_ago: u64) -> MmdbWriter {
+    let mut asn = fixtures::small_asn(fixtures::days_ago(days_ago));
+    let name = "x".repeat(250);
+    for number in 0..90_000_u32 {
+        let network = std::net::Ipv4Addr::from((12 << 24) + (number << 8));
+        let record =
+            json!({ "autonomous_system_number": 100_000 + number, "autonomous_system_organization": name.clone() });
+        asn.add(&format!("{network}/24"), record);
+    }
+    asn
+}
+
+#[test]
+fn without_space_for_an_index_a_file_is_not_refused_and_comes_later() {
+    let site = Site::start();
+    let launcher = site.cluster.pid_of("asn_inventory launcher").expect("a launcher");
+    site.cluster.limit_file_size(launcher, Some(LIMIT));
+    site.maxmind.offer_file(of_a_large_index(5), "GeoLite2-ASN", 5);
+    assert_eq!(site.update(), "done|GeoLite2-City: up to date; GeoLite2-ASN: downloaded");
+    site.cluster.wait_log(TOO_LARGE);
+    site.assert_answers();
+    site.assert_state_tidy();
+    assert_eq!(site.cluster.value(DB, "SELECT count(refused) FROM mmdb_editions()"), "0");
+    let finding = "SELECT detail LIKE '%File too large%' FROM enrichment_doctor() WHERE check_name = 'mmdb import'";
+    assert_eq!(site.cluster.value(DB, finding), "t");
+    site.cluster.limit_file_size(launcher, None);
+    site.cluster.wait_value(DB, "SELECT ip_asn('12.0.59.1')", "100059");
+    site.assert_answers();
+    site.assert_tidy();
+    site.assert_state_tidy();
+}
+
 #[test]
 fn an_unwritable_ledger_stops_only_downloads() {
     let site = Site::start();

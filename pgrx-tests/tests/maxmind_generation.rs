@@ -30,16 +30,16 @@ fn harms() -> Vec<Harm> {
     vec![
         ("all of it", |dir| fs::remove_dir_all(dir).expect("removed")),
         ("database deleted", |dir| fs::remove_file(dir.join("database.mmdb")).expect("removed")),
-        ("index deleted", |dir| fs::remove_file(dir.join("flat-5.idx")).expect("removed")),
+        ("index deleted", |dir| fs::remove_file(dir.join("flat-6.idx")).expect("removed")),
         ("database cut", |dir| half(dir.join("database.mmdb"))),
-        ("index cut", |dir| half(dir.join("flat-5.idx"))),
+        ("index cut", |dir| half(dir.join("flat-6.idx"))),
         ("database empty", |dir| fs::write(dir.join("database.mmdb"), "").expect("written")),
-        ("index empty", |dir| fs::write(dir.join("flat-5.idx"), "").expect("written")),
-        ("index of noise", |dir| fs::write(dir.join("flat-5.idx"), [0xa5; 700_000]).expect("written")),
+        ("index empty", |dir| fs::write(dir.join("flat-6.idx"), "").expect("written")),
+        ("index of noise", |dir| fs::write(dir.join("flat-6.idx"), [0xa5; 700_000]).expect("written")),
         ("index of another version", |dir| {
-            let mut bytes = fs::read(dir.join("flat-5.idx")).expect("an index");
+            let mut bytes = fs::read(dir.join("flat-6.idx")).expect("an index");
             bytes[7] = b'0';
-            fs::write(dir.join("flat-5.idx"), bytes).expect("written");
+            fs::write(dir.join("flat-6.idx"), bytes).expect("written");
         }),
     ]
 }
@@ -115,7 +115,7 @@ fn a_generation_that_cannot_be_indexed_again_gives_way_to_the_operators_files() 
     let kept = || site.current(ASN).join("database.mmdb");
     let harm = || {
         fs::write(kept(), spoil(fs::read(kept()).expect("a database"))).expect("written");
-        fs::remove_file(site.current(ASN).join("flat-5.idx")).expect("removed");
+        fs::remove_file(site.current(ASN).join("flat-6.idx")).expect("removed");
     };
     harm();
     site.installed(ASN);
@@ -190,7 +190,7 @@ fn open_files_answer_after_their_generation_was_removed() {
 fn index_of(site: &Site, edition: &str) -> (Vec<u8>, u64) {
     let dir = site.current(edition);
     let database = fs::metadata(dir.join("database.mmdb")).expect("a database").len();
-    (fs::read(dir.join("flat-5.idx")).expect("an index"), database)
+    (fs::read(dir.join("flat-6.idx")).expect("an index"), database)
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn no_flipped_bit_in_an_index_causes_a_panic() {
 fn no_flipped_bit_in_a_generation_causes_a_panic() {
     let site = Site::small("generation_flips");
     let mut random = Random(29);
-    for name in ["flat-5.idx", "database.mmdb"] {
+    for name in ["flat-6.idx", "database.mmdb"] {
         let path = site.current(CITY).join(name);
         let sound = fs::read(&path).expect("a file");
         for _ in 0..60 {
@@ -335,4 +335,32 @@ fn no_flipped_bit_in_a_generation_causes_a_panic() {
         fs::write(&path, sound).expect("written");
     }
     assert_eq!(country(&site.open(), fixtures::LONDON).as_deref(), Some("GB"));
+}
+
+/// What a session cannot open at the moment when others get new files, it opens later, without a further import.
+#[test]
+fn a_session_that_could_not_open_new_files_opens_them_later() {
+    const DB: &str = "postgres";
+    let cluster = Cluster::builder().start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    let put = |number| {
+        let draft = asn_inventory_tests::cluster::private_dir().join("draft");
+        asn_file(number, 0).write(&draft).expect("a file");
+        cluster.install_mmdb_as(&draft, "GeoLite2-ASN.mmdb");
+        cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", &number.to_string());
+    };
+    let mut session = cluster.connect(DB);
+    let mut answer = || {
+        let row = session.query_one("SELECT ip_asn('8.8.8.8')::text", &[]).expect("a row");
+        row.get::<_, Option<String>>(0)
+    };
+    put(64500);
+    wait_for("the first file", &mut answer, |asn| asn.as_deref() == Some("64500"));
+    put(64501);
+    let manifest = cluster.data_dir().join("asn_inventory/current.json");
+    let sound = fs::read(&manifest).expect("a manifest");
+    fs::write(&manifest, "{").expect("written");
+    assert_eq!(answer().as_deref(), Some("64500"), "the open files answer");
+    fs::write(&manifest, sound).expect("written");
+    wait_for("the new file", &mut answer, |asn| asn.as_deref() == Some("64501"));
 }

@@ -104,7 +104,7 @@ impl Site {
     fn reached(&self, launcher: u32, moment: Moment) -> Option<bool> {
         let draft = self.root().join(format!("generations/tmp-{launcher}"));
         let copied = fs::metadata(draft.join("database.mmdb")).ok()?.len() as usize;
-        let indexing = draft.join("flat-5.idx").exists();
+        let indexing = draft.join("flat-6.idx").exists();
         Some(match moment {
             Moment::Copying => 0 < copied && copied < self.template.len(),
             Moment::Indexing => indexing,
@@ -191,7 +191,7 @@ impl Site {
         let generations = self.root().join("generations");
         wait_for("no litter among the generations", || names(&generations), |found| *found == kept);
         for generation in kept {
-            assert_eq!(names(&generations.join(&generation)), ["database.mmdb", "flat-5.idx"], "{generation}");
+            assert_eq!(names(&generations.join(&generation)), ["database.mmdb", "flat-6.idx"], "{generation}");
         }
         assert_eq!(names(&self.root()), root);
         assert_eq!(names(&self.cluster.maxmind_dir()), [format!("{ASN}.mmdb"), format!("{CITY}.mmdb")]);

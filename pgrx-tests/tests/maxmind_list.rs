@@ -158,17 +158,17 @@ fn an_index_of_an_earlier_version_is_rebuilt_without_the_operators_file() {
     let generation = cluster.value(DB, "SELECT generation FROM _mmdb_files()");
     let dir = cluster.data_dir().join("asn_inventory/generations").join(&generation);
     cluster.stop_fast();
-    let old = std::fs::read(dir.join("flat-5.idx")).expect("an index");
+    let old = std::fs::read(dir.join("flat-6.idx")).expect("an index");
     // With another answer, to tell them apart.
     let mut before = of_version_1(&old);
     let at = before.windows(A.len()).position(|at| at == A.as_bytes()).expect("the organization");
     before[at..at + A.len()].copy_from_slice(b"Older-ASN");
     std::fs::write(dir.join("flat.idx"), before).expect("written");
-    std::fs::remove_file(dir.join("flat-5.idx")).expect("removed");
+    std::fs::remove_file(dir.join("flat-6.idx")).expect("removed");
     std::fs::remove_file(cluster.maxmind_dir().join(format!("{A}.mmdb"))).expect("removed");
     cluster.start();
     cluster.wait_value(DB, "SELECT ip_asn_org('8.8.8.8')", A);
-    assert!(dir.join("flat-5.idx").exists());
+    assert!(dir.join("flat-6.idx").exists());
     assert_eq!(cluster.value(DB, "SELECT generation FROM _mmdb_files()"), generation);
     cluster.wait_value(DB, "SELECT asn_org FROM ip_inventory", A);
 }

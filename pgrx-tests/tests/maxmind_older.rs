@@ -84,6 +84,37 @@ fn a_file_from_the_future_does_not_block_later_builds() {
 }
 
 #[test]
+fn a_file_from_the_future_keeps_no_download_out() {
+    let site = Site::start();
+    drop_in(&site.cluster, asn_file(u64::from(u32::MAX), 64500));
+    site.cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "64500");
+    site.maxmind.offer(5);
+    assert_eq!(site.update(), BOTH_DOWNLOADED);
+    site.wait_build(5);
+}
+
+/// Any number may stand in a file: in seconds beyond all dates, and as microseconds beyond an int8.
+#[test]
+fn a_build_time_beyond_all_dates_breaks_no_view() {
+    let cluster = Cluster::builder().start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    for (built, number) in [(10_000_000_000_000, "64500"), (1 << 62, "64501"), (i64::MAX as u64, "64502")] {
+        drop_in(&cluster, asn_file(built, number.parse().expect("a number")));
+        cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", number);
+        let year = "SELECT extract(year FROM build_time AT TIME ZONE 'UTC') FROM mmdb_editions() WHERE edition = 'GeoLite2-ASN'";
+        assert_eq!(cluster.value(DB, year), "9999", "{built}");
+        for view in ["enrichment_status", "source_status", "enrichment_doctor()", "prometheus_metrics()"] {
+            let rows = format!("SELECT count(*) > 0 FROM (SELECT to_json(v)::text FROM {view} v OFFSET 0) rows");
+            assert_eq!(cluster.value(DB, &rows), "t", "{view}, {built}");
+        }
+        // And the worker answers from it.
+        assert_eq!(cluster.value(DB, "SELECT worker FROM enrichment_status"), "running");
+    }
+    drop_in(&cluster, asn_file(fixtures::days_ago(1), 64503));
+    cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "64503");
+}
+
+#[test]
 fn a_refused_download_is_not_downloaded_again() {
     let site = Site::start();
     let downloads = site.maxmind.downloads();

@@ -109,6 +109,14 @@ fn an_offer_of_a_clock_that_was_ahead_keeps_no_later_one_out() {
 }
 
 #[test]
+fn a_file_that_claims_to_be_of_the_future_keeps_no_offer_out() {
+    let (primary, standby) = (with("receive_honest", 7, 1), with("receive_future", 8, 1 << 40));
+    assert!(wants(&standby, &primary));
+    assert!(matches!(take(&primary, &standby), Some(Outcome::Installed(_))));
+    assert_eq!(asn(&standby.open(), "8.8.8.8"), Some(7));
+}
+
+#[test]
 fn nobody_else_imports_while_a_file_is_put_together() {
     let (primary, standby) = (with("receive_lock_from", 7, 1), with("receive_lock_to", 8, 1));
     let draft = standby.store.draft(&edition(ASN)).expect("a draft");

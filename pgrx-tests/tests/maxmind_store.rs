@@ -137,7 +137,7 @@ fn a_half_removed_generation_does_not_count_as_whole() {
     let half = site.generations().join(first.expect("a generation"));
     assert!(!half.exists());
     fs::create_dir(&half).expect("a directory");
-    fs::write(half.join("flat-5.idx"), "").expect("a file");
+    fs::write(half.join("flat-6.idx"), "").expect("a file");
     site.put(ASN, asn_file(1, 0));
     site.installed(ASN);
     assert_eq!(asn(&site.open(), "8.8.8.8"), Some(1));
@@ -191,6 +191,38 @@ fn a_file_from_the_future_is_imported() {
     file.set_modified(tomorrow).expect("a date");
     site.installed(ASN);
     assert!(!site.has_news(ASN));
+}
+
+/// A bit that falls over on the disk: the files can be opened still, and answer wrongly.
+#[test]
+fn a_damaged_copy_answers_rightly_again_when_the_file_is_put_again() {
+    let site = Site::small("store_heals");
+    let both = || {
+        let import = || site.store.import(&site.source, &editions(), false, &|| ());
+        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        imported.expect("an import").outcomes
+    };
+    both();
+    assert!(site.open().has_overlay());
+    let path = site.current(ASN).join("flat-6.idx");
+    let sound = fs::read(&path).expect("an index");
+    let mut damaged = sound.clone();
+    let number = 15169_u32.to_le_bytes();
+    let at = damaged.windows(4).rposition(|bytes| bytes == number).expect("the number of an AS");
+    damaged[at] ^= 1;
+    fs::write(&path, &damaged).expect("written");
+    let (serial, told) = (site.serial(), site.open().answering());
+    assert_eq!(asn(&site.open(), "8.8.8.8"), Some(15168));
+    site.put_bytes(ASN, &site.bytes(ASN));
+    assert!(site.has_news(ASN));
+    let outcomes = both();
+    assert!(outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Installed(_))), "{outcomes:?}");
+    assert_eq!((fs::read(&path).expect("an index") == sound, site.serial()), (true, serial + 1));
+    let open = site.open();
+    assert_eq!((asn(&open, "8.8.8.8"), open.has_overlay()), (Some(15169), true));
+    // The worker compares rows again.
+    assert_ne!(open.answering(), told);
+    assert!(!site.store.has_news(&site.source, &editions(), &site.store.manifest().expect("a manifest")));
 }
 
 #[test]

@@ -198,7 +198,11 @@ fn unknown_values_are_omitted_without_preload_and_without_files() {
 fn a_standby_answers_and_nothing_is_written() {
     let primary = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
     fixtures::small(&primary.maxmind_dir());
-    primary.sql(DB, "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
+    primary.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8');
+         INSERT INTO enrichment_run SELECT 0, 'update', '{}', 'somebody', now(), now(), 'failed', 'no network', 0, 0, 0, 0, 0, 0, 0, 0, 0",
+    );
     primary.wait_value(DB, "SELECT addresses FROM inventory_count", "1");
     let mut session = primary.connect(DB);
     query(&mut session, "BEGIN READ ONLY; SELECT prometheus_metrics()").expect("a page in a read-only transaction");
@@ -209,6 +213,81 @@ fn a_standby_answers_and_nothing_is_written() {
     let page = Page::of(&standby, DB);
     let values = ["up", "standby", "addresses"].map(|name| page.value(name, &[]));
     assert_eq!(values, [Some(0.0), Some(1.0), Some(1.0)]);
+    // Whether there is a key to look with, the primary's worker knows: what failed there is told there, and nobody could end
+    // it here.
+    assert_eq!(page.value("mmdb_update_failed", &[]), None);
+    assert!(page.value("mmdb_update_timestamp_seconds", &[]).is_some());
+    assert_eq!(standby.value(DB, "SELECT last_error FROM source_status WHERE source = 'maxmind'"), "");
+}
+
+/// Who is asked every minute must answer: sessions that wait would add up to all that the server has.
+#[test]
+fn a_locked_table_costs_its_own_figures_alone() {
+    let cluster = Cluster::builder().conf("asn_inventory.absorb_interval", "20ms").start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
+         INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')",
+    );
+    cluster.wait_value(DB, "SELECT addresses FROM inventory_count", "1");
+    // Where it waits for the lock, it is the time limit that ends it.
+    let page = || Page::read(&cluster.value(DB, "SET statement_timeout = '1min'; SELECT prometheus_metrics()"));
+    let has = |page: &Page, name: &str| page.names().contains(&format!("asn_inventory_{name}"));
+    let figures = ["queue_addresses", "addresses", "mmdb_sources_update_failed", "tables_attached", "source_state"];
+    for (table, lost) in [
+        ("ip_observation", &["queue_addresses"][..]),
+        ("inventory_count", &["addresses", "source_state"][..]),
+        ("enrichment_run", &["mmdb_sources_update_failed", "source_state"][..]),
+        ("ip_source", &["tables_attached"][..]),
+        ("source_quota", &["source_state"][..]),
+    ] {
+        let mut holder = cluster.connect(DB);
+        query(&mut holder, &format!("BEGIN; LOCK TABLE {table}")).expect("the lock");
+        let seen = page();
+        assert_eq!([has(&seen, "up"), has(&seen, "info")], [true; 2], "{table}");
+        for figure in figures {
+            assert_eq!(has(&seen, figure), !lost.contains(&figure), "{figure}, with {table} locked");
+        }
+        query(&mut holder, "ROLLBACK").expect("an end");
+        let seen = page();
+        assert!(figures.iter().all(|figure| has(&seen, figure)), "{table} is free again");
+    }
+}
+
+#[test]
+fn a_dropped_table_is_attached_no_more() {
+    let cluster = Cluster::builder().start();
+    cluster.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE one (ip inet); CREATE TABLE two (ip inet);
+         SELECT attach_ip_source('one', '{ip}'), attach_ip_source('two', '{ip}')",
+    );
+    let attached = || Page::of(&cluster, DB).value("tables_attached", &[]);
+    assert_eq!(attached(), Some(2.0));
+    cluster.sql(DB, "DROP TABLE one");
+    assert_eq!(attached(), Some(1.0));
+}
+
+/// A database in SQL_ASCII takes names in any bytes. Of two that are the same but for these, a page has both.
+#[test]
+fn names_that_are_no_text_stay_apart() {
+    let cluster = Cluster::builder().start();
+    let db = "bytes";
+    cluster
+        .sql(DB, &format!("CREATE DATABASE {db} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"));
+    cluster.sql(
+        db,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE one (ip inet); CREATE TABLE two (ip inet);
+         SELECT attach_ip_source('one', '{ip}'), attach_ip_source('two', '{ip}');
+         DO $$ BEGIN
+             EXECUTE pg_catalog.format('ALTER TABLE one RENAME TO %I', E'caf\\350');
+             EXECUTE pg_catalog.format('ALTER TABLE two RENAME TO %I', E'caf\\351');
+         END $$",
+    );
+    let page = Page::of(&cluster, db);
+    for name in ["public.\"caf\\xe8\"", "public.\"caf\\xe9\""] {
+        assert_eq!(page.value("observations_total", &[("table", name)]), Some(0.0), "{name}");
+    }
 }
 
 #[test]
@@ -249,7 +328,7 @@ fn a_database_with_an_unreadable_name_has_a_page() {
     cluster.sql(name, "CREATE EXTENSION asn_inventory; INSERT INTO ip_inventory (ip_address) VALUES ('8.8.8.8')");
     let page = Page::of(&cluster, name);
     assert_eq!(page.value("tables_attached", &[]), Some(0.0));
-    assert_eq!(page.samples[0].labels["database"], "\u{c3}?rea");
+    assert_eq!(page.samples[0].labels["database"], "\u{c3}\\x81rea");
     assert!(cluster.value(name, "SELECT inventory_report()").contains("&#195;&#65533;rea"));
 }
 

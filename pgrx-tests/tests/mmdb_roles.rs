@@ -217,3 +217,50 @@ fn flags_reach_the_inventory_and_follow_their_file() {
     let heard = notices.all();
     assert!(heard.len() == 1 && heard[0].starts_with("WARNING: no installed mmdb file answers"), "{heard:?}");
 }
+
+#[test]
+fn words_for_the_kind_of_network_are_flags_of_addresses_and_of_autonomous_systems() {
+    let cluster = Cluster::builder()
+        .conf("asn_inventory.maxmind_editions", "enterprise,standard_asn")
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .conf("asn_inventory.cymru", "off")
+        .start();
+    let of_as = |number: u32, kind: &str| {
+        let mut record = json!({ "traits": { "autonomous_system_number": number, "user_type": kind } });
+        record["traits"]["autonomous_system_organization"] = "Net".into();
+        record
+    };
+    let networks = |last: &str| {
+        [
+            ("8.8.0.0/24", of_as(64500, "hosting")),
+            ("8.8.1.0/24", of_as(64500, "business")),
+            ("9.9.8.0/24", of_as(64501, last)),
+            ("9.9.9.0/24", of_as(64501, "residential")),
+        ]
+    };
+    put(&cluster, "enterprise", "GeoIP2-Enterprise", &networks("router"));
+    let university = json!({ "asn": "AS64502", "name": "University", "type": "education" });
+    put(&cluster, "standard_asn", "ipinfo standard_asn.mmdb", &[("11.0.0.0/8", university)]);
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE TABLE events (src_ip inet)");
+    cluster.sql(DB, "SELECT attach_ip_source('events', ARRAY['src_ip'])");
+    cluster.wait_value(DB, "SELECT count(*) FROM mmdb_editions() WHERE 'flags' = ANY (fields)", "2");
+    cluster.wait_value(DB, "SELECT flags FROM lookup_ip('8.8.0.1')", "{hosting}");
+    cluster.sql(
+        DB,
+        "INSERT INTO events VALUES ('8.8.0.1'), ('8.8.0.2'), ('8.8.1.1'), ('9.9.8.1'), ('9.9.9.1'), ('11.0.0.1'), ('1.1.1.1')",
+    );
+    let addresses = "SELECT string_agg(host(ip_address) || coalesce(flags::text, '-'), ' ' ORDER BY ip_address)
+                     FROM ip_inventory WHERE ip_address >= '8.8.1.0'";
+    cluster.wait_value(DB, addresses, "8.8.1.1{business} 9.9.8.1- 9.9.9.1{eyeball} 11.0.0.1{education}");
+    // Half of its addresses are enough.
+    let systems =
+        "SELECT string_agg(asn_number || coalesce(flags::text, '-'), ' ' ORDER BY asn_number) FROM asn_inventory";
+    cluster.wait_value(DB, systems, "64500{hosting} 64501{eyeball} 64502{education}");
+    cluster.sql(DB, "INSERT INTO events VALUES ('9.9.8.2'), ('8.8.1.2')");
+    cluster.wait_value(DB, systems, "64500{business,hosting} 64501- 64502{education}");
+    // A newer file, by the walk; and addresses that are gone.
+    put(&cluster, "enterprise", "GeoIP2-Enterprise", &networks("cellular"));
+    cluster.wait_value(DB, systems, "64500{business,hosting} 64501{eyeball} 64502{education}");
+    cluster.sql(DB, "DELETE FROM ip_inventory WHERE ip_address = '11.0.0.1'");
+    cluster.wait_value(DB, systems, "64500{business,hosting} 64501{eyeball} 64502-");
+}

@@ -2,6 +2,7 @@
 //! `prometheus_metrics()`, the page lists all of them, and the script for cron writes its output.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -156,6 +157,72 @@ fn every_dashboard_query_is_valid() {
     let dir = private_dir();
     std::fs::write(dir.join("dashboard.yml"), rules).expect("a file");
     check(&["check", "rules", "dashboard.yml"], &dir);
+}
+
+/// A standby has its primary's figures, and no worker: beside it, neither is a sum twice as large nor the worker down.
+#[test]
+fn a_standby_changes_no_figure_of_the_dashboard() {
+    let mut series = String::new();
+    for (instance, up, standby) in [("one", 1, 0), ("two", 0, 1)] {
+        for (name, values) in [
+            ("up", format!("{up}x10")),
+            ("standby", format!("{standby}x10")),
+            ("queue_addresses", "7x10".to_owned()),
+            ("addresses", "100x10".to_owned()),
+            ("observations_total", "0+60x10".to_owned()),
+        ] {
+            let labels = format!("{{database=\"siem\", instance=\"{instance}\"}}");
+            series += &format!("      - series: 'asn_inventory_{name}{labels}'\n        values: '{values}'\n");
+        }
+    }
+    let mut expected = String::new();
+    for (title, labels, value) in [
+        ("Worker", "{}", 1),
+        ("Waiting in the queue", "{}", 7),
+        ("Addresses", "{}", 100),
+        ("Observations", "{database=\"siem\", instance=\"one\"}", 1),
+    ] {
+        let all = expressions();
+        let (_, expression) = all.iter().find(|(panel, _)| panel == title).expect("a panel");
+        let expression = expression.replace("$__rate_interval", "5m").replace("$database", ".*");
+        expected += &format!("      - expr: {}\n        eval_time: 6m\n", json!(expression));
+        expected += &format!("        exp_samples: [{{labels: '{labels}', value: {value}}}]\n");
+    }
+    let dir = private_dir();
+    let test = format!(
+        "rule_files: []\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n{series}    promql_expr_test:\n{expected}"
+    );
+    std::fs::write(dir.join("pair.yml"), test).expect("a file");
+    check(&["test", "rules", "pair.yml"], &dir);
+}
+
+/// Cron starts it again a minute later, whatever became of the one before.
+#[test]
+fn the_script_for_cron_waits_for_nobody_without_a_limit() {
+    let cluster = Cluster::builder().start();
+    let dir = private_dir();
+    // In psql's place, one that asks what limits its session has.
+    let psql = psql_dir(&cluster).join("psql");
+    let limits = "SELECT current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')";
+    let stub = format!("#!/bin/sh\nexec '{}' -X -At -d {DB} -c \"{limits}\"\n", psql.display());
+    std::fs::write(dir.join("psql"), stub).expect("a file");
+    std::fs::set_permissions(dir.join("psql"), std::fs::Permissions::from_mode(0o755)).expect("a right");
+    let target = dir.join("limits.prom");
+    for (own, wanted) in [("", "5s 30s\n"), ("-c statement_timeout=10s", "5s 10s\n")] {
+        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
+        let output = Command::new(folder().join("textfile.sh"))
+            .arg(DB)
+            .arg(&target)
+            .env("PATH", path)
+            .env("PGOPTIONS", own)
+            .env("PGHOST", cluster.socket_dir())
+            .env("PGPORT", "5432")
+            .env("PGUSER", "postgres")
+            .output()
+            .expect("sh runs");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(std::fs::read_to_string(&target).expect("a file"), wanted);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! own status and time.
 
 use crate::network_support::*;
+use asn_inventory_tests::cluster::query;
 
 #[test]
 fn an_event_becomes_a_row_with_the_answers_of_all_three_sources() {
@@ -81,6 +82,25 @@ fn many_addresses_go_by_bulk_and_a_refresh_asks_again() {
     world.sql("UPDATE ip_inventory SET cymru_ts = now() - interval '91 days'");
     assert_eq!(world.lines(&format!("{summary} refresh_stale('cymru', 100)")), ["100|100|100|0|0|0"]);
     assert_eq!(world.value("SELECT count(*) FROM ip_inventory WHERE cymru_ts > now() - interval '1 day'"), "100");
+}
+
+#[test]
+fn without_any_file_a_question_is_answered_by_the_network_and_asked_once() {
+    let world = World::options().without_files().start();
+    world.fakes.announce("218.92.0.0/17", &[4134], "CN");
+    world.fakes.name(4134, "CHINANET");
+    world.fakes.scanner(Scanner::noise("218.92.0.67".parse().unwrap(), "malicious", "unknown"));
+    let columns = "asn_number, asn_org, scanner_classification, maxmind_status, cymru_status, greynoise_status";
+    let whole = "4134|CHINANET|malicious|unavailable|found|found";
+    assert_eq!(world.lines(&format!("SELECT {columns} FROM enrich_ip('218.92.0.67', '60s')")), [whole]);
+    // Nor is it queued by those who ask later.
+    let mut client = world.cluster.connect(DB);
+    let script =
+        format!("BEGIN; SELECT {columns} FROM enrich_ip('218.92.0.67'); SELECT count(*) FROM ip_observation; COMMIT");
+    let told = query(&mut client, &script).expect("an answer");
+    let told: Vec<String> =
+        told.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|")).collect();
+    assert_eq!(told, [whole, "0"]);
 }
 
 #[test]

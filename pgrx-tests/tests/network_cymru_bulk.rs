@@ -81,6 +81,21 @@ fn complete_rows_of_a_reply_that_was_cut_count() {
 }
 
 #[test]
+fn an_address_whose_rows_were_cut_is_asked_about_again() {
+    let world = start();
+    world.fakes.announce("46.1.0.0/16", &[65001], "US");
+    world.fakes.announce("46.1.3.0/24", &[65003, 65004], "FR");
+    // Of the rows of the last address only the first one comes: it would seem to be all.
+    world.fakes.fault(Fault::from(WhoisFault::Cut(3)).next(1));
+    world.ingest(&["46.1.1.1", "46.1.2.1", "46.1.3.1"]);
+    world.wait_row("46.1.2.1", "asn_number, network", "65001|46.1.0.0/16");
+    world.wait_row("46.1.3.1", "asn_number, network", "65003|46.1.3.0/24");
+    world.wait("SELECT origins FROM cymru_prefix WHERE prefix = '46.1.3.0/24'", "{65003,65004}");
+    assert_eq!(world.fakes.times(Service::Whois, "46.1.3.1") + world.fakes.times(Service::Dns, "46.1.3.1"), 2);
+    only_bulk(&world);
+}
+
+#[test]
 fn dns_replaces_a_failing_bulk_service() {
     let world = start();
     world.fakes.fault(WhoisFault::Refuse);

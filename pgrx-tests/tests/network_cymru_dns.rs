@@ -236,6 +236,40 @@ fn times_of_a_clock_that_was_ahead_stop_no_question() {
 }
 
 #[test]
+fn an_answer_of_a_known_network_is_as_old_as_it_was_given() {
+    let world = start(options());
+    world.ingest(&["45.1.0.1"]);
+    world.wait_row("45.1.0.1", ANSWER, "found|64501|cymru|0||");
+    world
+        .sql("UPDATE cymru_prefix SET answered_at = now() - interval '89 days', expires_at = now() + interval '1 day'");
+    world.ingest(&["45.1.0.2"]);
+    world.wait_row("45.1.0.2", ANSWER, "found|64501|cymru|0||");
+    assert_eq!(world.fakes.times(Service::Dns, "45.1.0.2"), 0);
+    // So it ends with the network's, and not 90 days from now.
+    assert_eq!(world.row("45.1.0.2", "cymru_ts = (SELECT answered_at FROM cymru_prefix)"), "t");
+}
+
+#[test]
+fn an_as_is_asked_about_again_once_its_name_is_old() {
+    let world = start(options());
+    world.fakes.name(64501, "FORMER NAME");
+    world.ingest(&["45.1.0.1"]);
+    world.wait_row("45.1.0.1", "asn_number, asn_org", "64501|FORMER NAME");
+    world.fakes.name(64501, "PRESENT NAME");
+    world.sql("UPDATE asn_inventory SET details_ts = now() - interval '91 days' WHERE asn_number = 64501");
+    // What the worker has in its memory is forgotten after an hour.
+    world.cluster.restart();
+    // In a network that is known, and in another one.
+    world.ingest(&["45.1.0.2", "45.1.9.1"]);
+    for ip in ["45.1.0.2", "45.1.9.1"] {
+        world.wait_row(ip, "asn_number, asn_org", "64501|PRESENT NAME");
+    }
+    assert_eq!(world.fakes.times(Service::Dns, "45.1.0.2"), 0);
+    let stored = "SELECT asn_org, details_ts > now() - interval '1 hour' FROM asn_inventory WHERE asn_number = 64501";
+    assert_eq!(world.lines(stored), ["PRESENT NAME|t"]);
+}
+
+#[test]
 fn maxmind_takes_precedence_in_its_own_answers() {
     let world = start(options());
     world.fakes.announce("8.8.8.0/24", &[65000], "FR");

@@ -96,8 +96,9 @@ fn a_certificate_for_another_host_is_refused() {
     let detail = world.row("8.8.8.1", "greynoise_detail");
     assert!(detail.contains("certificate"), "{detail}");
     assert_eq!(world.source("greynoise", "last_error"), detail);
-    // It never got the question or the key.
+    // It never got the question or the key, and the quota pays for neither.
     assert_eq!(world.fakes.count(Service::Greynoise), 0);
+    world.wait_source("greynoise", "quota_used", "0");
     world.fakes.clear_faults();
     world.sql("UPDATE ip_inventory SET greynoise_retry_at = now()");
     world.wait_row("8.8.8.1", STATUS, "not_found");

@@ -43,6 +43,16 @@ fn without_worker(world: &World, sql: &str) {
     world.wait("SELECT worker FROM enrichment_status", "running");
 }
 
+/// The same, and what the file of all databases knows of it is gone: what the table says then counts.
+fn without_worker_and_file(world: &World, sql: &str) {
+    world.cluster.set("asn_inventory.databases", "none");
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    std::fs::remove_file(world.cluster.data_dir().join("asn_inventory/quota.json"))
+        .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        .expect("removed");
+    without_worker(world, sql);
+}
+
 /// The worker looks for due rows once more: it asked about none, although rows are due.
 fn looks_in_vain(world: &World) {
     let before = world.fakes.count(Service::Greynoise);
@@ -82,6 +92,16 @@ fn the_most_observed_are_asked_about_and_no_more_than_the_quota() {
     world.cluster.set("asn_inventory.greynoise_quota", "2");
     world.wait_source("greynoise", &format!("quota, state, {LEDGER}"), "2|quota|4|0");
     looks_in_vain(&world);
+}
+
+#[test]
+fn questions_that_never_left_spend_no_quota_and_show_as_failing() {
+    let world = world(World::options(), 2);
+    world.fakes.fault(GreyNoiseFault::Refuse);
+    insert(&world, 1, 6);
+    world.wait_source("greynoise", &format!("state, {LEDGER}"), "failing|0|2");
+    assert_eq!(world.value("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'quota'"), "0");
+    assert_eq!(asked(&world), [""; 0]);
 }
 
 #[test]
@@ -177,11 +197,11 @@ fn a_windows_end_gives_a_new_quota() {
     assert_eq!(world.lines("SELECT greynoise_status FROM enrich_ip('8.8.8.1', '50s')"), ["quota"]);
     let a_day_later = "UPDATE source_quota SET window_start = window_start - interval '1 day';
         UPDATE ip_inventory SET greynoise_retry_at = greynoise_retry_at - interval '1 day'";
-    without_worker(&world, a_day_later);
+    without_worker_and_file(&world, a_day_later);
     answered(&world, "4");
     world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|2|0");
     assert_eq!(world.row("8.8.8.1", STATUS), "quota", "the least observed is the last, though it was asked for");
-    without_worker(&world, a_day_later);
+    without_worker_and_file(&world, a_day_later);
     answered(&world, "5");
     world.wait_source("greynoise", &format!("state, {LEDGER}"), "ok|1|1");
     assert_eq!(world.fakes.count(Service::Greynoise), 5);
@@ -197,7 +217,7 @@ fn a_week_is_one_window_from_monday_on() {
         world.source("greynoise", "quota_window, quota_reset_at = date_trunc('week', now()) + interval '7 days'"),
         "week|t"
     );
-    without_worker(&world, "UPDATE source_quota SET window_start = window_start - interval '7 days'");
+    without_worker_and_file(&world, "UPDATE source_quota SET window_start = window_start - interval '7 days'");
     answered(&world, "3");
     world.wait_source("greynoise", LEDGER, "1|1");
 }
@@ -206,7 +226,7 @@ fn a_week_is_one_window_from_monday_on() {
 fn todays_use_counts_and_yesterdays_does_not() {
     let world = world(World::options(), 10_000);
     let with_ledger = |start: &str| {
-        without_worker(
+        without_worker_and_file(
             &world,
             &format!(
                 "INSERT INTO source_quota (source, window_start, used) VALUES ('greynoise', {start}, 10000)
@@ -324,4 +344,79 @@ fn another_key_has_a_quota_of_its_own_and_finds_it_again() {
     is_spent();
     looks_in_vain(&world);
     assert_eq!(world.fakes.count(Service::Greynoise), 4);
+}
+
+#[test]
+fn a_restored_dump_gives_no_quota_back() {
+    let world = world(World::options(), 5);
+    insert(&world, 1, 1);
+    answered(&world, "1");
+    world.wait_source("greynoise", LEDGER, "1|4");
+    world.sql("CREATE TABLE dumped AS SELECT * FROM source_quota");
+    insert(&world, 2, 3);
+    answered(&world, "4");
+    without_worker(&world, "DELETE FROM source_quota; INSERT INTO source_quota SELECT * FROM dumped");
+    world.wait_source("greynoise", LEDGER, "4|1");
+    world.wait("SELECT used FROM source_quota", "4");
+    insert(&world, 11, 5);
+    answered(&world, "5");
+    world.wait_source("greynoise", &format!("state, {LEDGER}"), "quota|5|0");
+    looks_in_vain(&world);
+    assert_eq!(world.fakes.count(Service::Greynoise), 5);
+}
+
+#[test]
+fn a_copy_of_a_database_does_not_spend_what_the_original_has_spent_once_more() {
+    let world = world(World::options(), 10);
+    insert(&world, 1, 3);
+    answered(&world, "3");
+    world.cluster.sql("template1", &format!("CREATE DATABASE copied TEMPLATE {DB}"));
+    let copied = |columns: &str| format!("SELECT ({columns})::text FROM source_status WHERE source = 'greynoise'");
+    world.cluster.wait_value("copied", &copied("quota, quota_used, quota_left"), "(7,0,7)");
+    // Both go on with what is left to them together.
+    world.cluster.sql("copied", "INSERT INTO events SELECT '9.9.9.0'::inet + n FROM generate_series(1, 2) n");
+    world.cluster.wait_value("copied", &copied("quota, quota_used, quota_left"), "(7,2,5)");
+    world.wait_source("greynoise", "quota, quota_used, quota_left", "8|3|5");
+    assert_eq!(world.value("SELECT used FROM source_quota"), "3");
+}
+
+#[test]
+fn what_is_spent_shows_where_nothing_is_asked() {
+    const OTHER: &str = "second";
+    let world = world(World::options(), 10);
+    insert(&world, 1, 3);
+    answered(&world, "3");
+    world.cluster.sql("postgres", &format!("CREATE DATABASE {OTHER}"));
+    world.cluster.sql(
+        OTHER,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}');
+         INSERT INTO events SELECT '9.9.9.0'::inet + n FROM generate_series(1, 2) n",
+    );
+    world.wait_source("greynoise", &format!("quota, {LEDGER}"), "8|3|5");
+    // Made anew, its table is empty, and the worker has it in its memory.
+    world.sql("DROP EXTENSION asn_inventory CASCADE; CREATE EXTENSION asn_inventory");
+    world.wait_source("greynoise", &format!("quota, {LEDGER}"), "8|3|5");
+    // It rests, and says what it may spend of today all the same.
+    world.cluster.set("asn_inventory.enabled", "off");
+    world.wait("SELECT enabled FROM enrichment_status", "f");
+    world.wait_source("greynoise", &format!("quota, {LEDGER}"), "8|3|5");
+    world.cluster.set("asn_inventory.enabled", "on");
+    // Off it spends nothing, and what others spent is not looked at any more.
+    world.cluster.set("asn_inventory.greynoise", "off");
+    world.wait_source("greynoise", "state, quota", "off|10");
+    world.cluster.set("asn_inventory.databases", OTHER);
+    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.wait_source("greynoise", "state, quota", "unknown|10");
+}
+
+#[test]
+fn what_a_week_has_spent_counts_for_today_when_the_day_becomes_the_window() {
+    let world = world(World::options().conf("greynoise_quota_window", "week"), 3);
+    insert(&world, 1, 5);
+    answered(&world, "3");
+    world.wait_source("greynoise", &format!("state, quota_window, {LEDGER}"), "quota|week|3|0");
+    world.cluster.set("asn_inventory.greynoise_quota_window", "day");
+    world.wait_source("greynoise", &format!("state, quota_window, {LEDGER}"), "quota|day|3|0");
+    looks_in_vain(&world);
+    assert_eq!(world.fakes.count(Service::Greynoise), 3);
 }

@@ -1,6 +1,7 @@
 //! Repeated questions to Team Cymru and GreyNoise: stale rows, by each source's own times, and ranges.
 
 use crate::network_support::*;
+use asn_inventory_tests::prelude::*;
 use std::thread;
 
 const COUNTS: &str = "processed, enriched, cymru_asn, greynoise_scanners, not_found, skipped, errors";
@@ -70,11 +71,35 @@ fn each_source_is_stale_by_its_own_clock() {
 }
 
 #[test]
+fn a_lifetime_that_becomes_shorter_holds_for_networks_that_were_answered_before() {
+    // Only this test asks for old answers.
+    let world = answered(World::options().conf("refresh_schedule", ""));
+    world.sql(
+        "UPDATE cymru_prefix SET answered_at = now() - interval '30 days', expires_at = now() + interval '60 days'
+             WHERE announced IS NOT NULL;
+         UPDATE ip_inventory SET cymru_ts = now() - interval '30 days' WHERE cymru_status = 'found'",
+    );
+    world.fakes.announce("218.92.0.0/17", &[64999], "FR");
+    world.fakes.name(64999, "NEW HANDS");
+    assert_eq!(refresh(&world, "refresh_stale('cymru')"), NOTHING);
+    world.cluster.set("asn_inventory.cymru_ttl", "7d");
+    // So that the worker has it as well.
+    world.cluster.restart();
+    world.wait("SELECT worker FROM enrichment_status", "running");
+    assert_eq!(refresh(&world, "refresh_stale('cymru')"), "3|3|3|0|0|0|0");
+    for ip in ["218.92.0.1", "218.92.0.2"] {
+        let columns = "asn_number, asn_org, cymru_ts > now() - interval '1 hour'";
+        assert_eq!(world.row(ip, columns), "64999|NEW HANDS|t", "{ip}");
+    }
+}
+
+#[test]
 fn all_takes_rows_stale_at_any_source_most_observed_first() {
     let world = answered(World::options());
     world.sql(
         "UPDATE ip_inventory SET cymru_ts = now() - interval '91 days' WHERE ip_address IN ('45.10.0.1', '218.92.0.1');
-         UPDATE ip_inventory SET scanner_ts = now() - interval '8 days' WHERE ip_address IN ('8.8.8.8', '218.92.0.2')",
+         UPDATE ip_inventory SET scanner_ts = now() - interval '8 days' WHERE ip_address IN ('8.8.8.8', '218.92.0.2');
+         UPDATE cymru_prefix SET expires_at = now()",
     );
     let since = now(&world);
     assert_eq!(refresh(&world, "refresh_stale('all', 1)"), "1|1|1|0|0|0|0");
@@ -277,7 +302,8 @@ fn addresses_that_must_not_be_asked_about_take_no_place_in_a_refresh() {
     world.wait_source("cymru", "state", "off");
     world.sql(
         "UPDATE ip_inventory SET scanner_ts = now() - interval '8 days', cymru_ts = now() - interval '91 days'
-             WHERE ip_address IN ('218.92.0.1', '45.10.0.1')",
+             WHERE ip_address IN ('218.92.0.1', '45.10.0.1');
+         UPDATE cymru_prefix SET expires_at = now()",
     );
     let since = now(&world);
     // The most observed one is hidden.

@@ -2,6 +2,7 @@
 //! view has the margin of error; and its time does not grow with the queue.
 
 use crate::network_support::DB;
+use crate::promtool_support::Page;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use std::time::Instant;
@@ -111,4 +112,30 @@ fn the_length_is_right_with_half_absorbed_and_with_mixed_rows() {
     assert_eq!(exact, 1_200_000);
     assert!((queued - exact).abs() <= off_by, "{queued} ± {off_by} is no estimate of {exact}");
     assert!(off_by < exact / 2, "{queued} ± {off_by} says nothing of {exact}");
+}
+
+#[test]
+fn few_rows_behind_many_absorbed_ones_are_seen_and_an_estimate_never_says_that_none_waits() {
+    let cluster = cluster();
+    let waits = || cluster.lines(DB, "SELECT queued, queued_off_by > 0, queue_age IS NOT NULL FROM enrichment_status");
+    let has_age = || Page::of(&cluster, DB).value("queue_age_seconds", &[]).is_some();
+    plain(&cluster, 100_000);
+    // Absorbed, and not vacuumed: what comes next stands at the end of the file.
+    cluster.sql(DB, "DELETE FROM ip_observation");
+    let mut loader = cluster.connect(DB);
+    let sql = "SET asn_inventory.enabled = on; INSERT INTO events VALUES ('8.8.8.8'), ('8.8.4.4'), ('1.1.1.1')";
+    query(&mut loader, sql).expect("rows");
+    assert_eq!(waits(), ["3|t|t"]);
+    // They keep VACUUM from truncating the file.
+    cluster.sql(DB, "VACUUM ip_observation");
+    assert_eq!(waits(), ["3|t|t"]);
+    assert!(has_age());
+    // None is seen, but they were not counted.
+    cluster.sql(DB, "DELETE FROM ip_observation");
+    assert_eq!(waits(), ["0|t|t"]);
+    assert!(has_age());
+    // Counted, and empty.
+    cluster.sql(DB, "TRUNCATE ip_observation");
+    assert_eq!(waits(), ["0|f|f"]);
+    assert!(!has_age());
 }

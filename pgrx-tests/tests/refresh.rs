@@ -195,6 +195,32 @@ fn a_running_refresh_is_shown_and_can_be_left_running_or_cancelled() {
     assert_eq!(cluster.lines(db, WRONG), [""; 0]);
 }
 
+/// VACUUM FULL would wait for the session, the job for VACUUM FULL, and the session for the job.
+#[test]
+fn a_session_that_waits_for_a_range_keeps_nobody_from_the_inventory() {
+    let cluster = shared();
+    let db = database(cluster, "in_nobodys_way");
+    // Each of six pieces stops at one row, and there are four helpers at most: others are left to do after VACUUM FULL.
+    bare(cluster, db, "34.64.0.0", 30_000);
+    let gate = Gate::shut(cluster, db, "NEW.observation_count % 5000 = 1");
+    let refresh = "SET statement_timeout = '90s'; SELECT processed, errors FROM refresh_range('34.64.0.0/16')";
+    let call = Call::start(cluster, db, refresh);
+    running_job(cluster, db);
+    let writes = format!(
+        "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.backend_type = '{HELPER}'
+             AND l.mode = 'RowExclusiveLock' AND l.relation = 'ip_inventory'::regclass AND l.granted"
+    );
+    cluster.wait_value(db, &writes, "t");
+    let vacuum = Call::start(cluster, db, "VACUUM FULL ip_inventory");
+    let waits = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted
+        AND relation = 'ip_inventory'::regclass";
+    cluster.wait_value(db, waits, "1");
+    gate.open();
+    assert_eq!(vacuum.end(), Ok(Vec::new()));
+    assert_eq!(call.line(), "30000|0");
+    assert_eq!(cluster.lines(db, WRONG), [""; 0]);
+}
+
 #[test]
 fn an_unknown_source_is_refused() {
     let cluster = shared();

@@ -154,6 +154,26 @@ fn each_role_can_do_what_the_page_says_and_no_more() {
 }
 
 #[test]
+fn the_doctor_has_nothing_to_say_against_the_roles_of_the_page() {
+    let cluster = with_roles();
+    let grants =
+        "SELECT detail || ' ' || remedy FROM enrichment_doctor() WHERE check_name = 'grants' AND level <> 'ok'";
+    assert_eq!(cluster.lines(DB, grants), [""; 0]);
+    // More than they say is named, and taken away alone.
+    cluster.sql(DB, "GRANT UPDATE (country_code) ON asn_inventory TO soc_admin");
+    let more = "soc_admin may update country_code of public.asn_inventory. REVOKE UPDATE (country_code) ON public.asn_inventory FROM soc_admin;";
+    assert_eq!(cluster.lines(DB, grants), [more]);
+    cluster.sql(DB, "REVOKE UPDATE (country_code) ON public.asn_inventory FROM soc_admin");
+    let may = "SELECT has_column_privilege('soc_admin', 'asn_inventory', 'asn_org', 'UPDATE')";
+    assert_eq!((cluster.lines(DB, grants), cluster.value(DB, may)), (vec![], "t".to_owned()));
+    cluster.sql(DB, "GRANT UPDATE ON asn_inventory TO soc_admin");
+    assert_eq!(
+        cluster.lines(DB, grants),
+        ["soc_admin may update public.asn_inventory. REVOKE UPDATE ON public.asn_inventory FROM soc_admin;"]
+    );
+}
+
+#[test]
 fn an_admin_clears_everything_that_the_files_said() {
     let cluster = with_roles();
     for (revoked, warnings) in [

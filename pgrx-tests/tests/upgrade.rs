@@ -86,7 +86,9 @@ fn an_update_keeps_the_data_and_the_work_goes_on() {
          GRANT EXECUTE ON FUNCTION worker_status, mmdb_files, network_sources, source_latency TO old_reader;
          CREATE ROLE old_lister LOGIN; GRANT EXECUTE ON FUNCTION mmdb_networks TO old_lister;
          CREATE ROLE old_admin; GRANT EXECUTE ON FUNCTION attach_ip_source TO old_admin WITH GRANT OPTION;
-         GRANT SELECT ON countries_by_day TO old_reader; CREATE VIEW theirs AS SELECT observations FROM countries_by_day",
+         GRANT SELECT ON countries_by_day TO old_reader; CREATE VIEW theirs AS SELECT observations FROM countries_by_day;
+         CREATE MATERIALIZED VIEW mart AS SELECT n.asn_number, n.observations, c.new_asn
+             FROM new_networks n LEFT JOIN asn_changes c ON c.new_asn = n.asn_number LEFT JOIN top_networks t ON t.asn_number = n.asn_number",
     );
     // Queued rows in the old form: left alone until the update is done.
     cluster.sql(
@@ -144,6 +146,7 @@ fn an_update_keeps_the_data_and_the_work_goes_on() {
     let seen = asn_inventory_tests::cluster::query(&mut reader, days);
     assert_eq!(seen.expect("by its new name"), [[Some("t".to_owned()), Some("t".to_owned())]]);
     assert_eq!(cluster.value("going_on", "SELECT sum(observations) > 0 FROM theirs"), "t");
+    cluster.sql("going_on", "REFRESH MATERIALIZED VIEW mart");
     cluster.wait_value("going_on", "SELECT observation_count FROM ip_inventory WHERE ip_address = '9.9.9.9'", "2");
     cluster.wait_value(
         "going_on",

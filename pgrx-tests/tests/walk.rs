@@ -2,6 +2,7 @@
 //! and nothing else is.
 
 use crate::backfill_support::*;
+use crate::lists_support::{default_dir, put};
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
 use std::fs::File;
@@ -115,6 +116,70 @@ fn a_locked_row_is_written_when_it_is_unlocked_and_the_walk_ends_only_then() {
     query(&mut client, "COMMIT").expect("let go");
     cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "100");
     wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
+}
+
+#[test]
+fn rows_that_cannot_be_written_keep_no_others_back_and_follow_once_they_can_be() {
+    let cluster = cluster();
+    bare(&cluster, DB, "8.8.8.0", 200);
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    // Those of the lowest addresses, which come first.
+    cluster
+        .sql(DB, "ALTER TABLE ip_inventory ADD CONSTRAINT refused CHECK (lists IS NULL OR ip_address >= '8.8.8.50')");
+    let before = cluster.value(DB, WALKED);
+    put(&default_dir(&cluster), "dns.txt", "8.8.8.0/24\n");
+    let followed = "SELECT count(*) FROM ip_inventory WHERE lists = '{dns}'";
+    cluster.wait_value(DB, followed, "150");
+    wait_until("the end of the walk", || cluster.value(DB, WALKED) != before);
+    assert_eq!(
+        cluster.lines(
+            DB,
+            "SELECT processed, enriched, cache_hits, errors, detail FROM enrichment_run WHERE kind = 'walk'
+             ORDER BY job_id DESC LIMIT 1"
+        ),
+        ["200|150|0|50|rows that cannot be written are tried again each hour, and at a reload"]
+    );
+    // They are shown, and nothing counts as compared.
+    let last_error = "SELECT last_error FROM enrichment_status";
+    let said = cluster.value(DB, last_error);
+    assert!(
+        said.starts_with("walking the inventory after a newer build: 8.8.8.0: new row for relation")
+            && said.ends_with("violates check constraint \"refused\"; 49 more cannot be either"),
+        "{said}"
+    );
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM maxmind_walk"), "0");
+    cluster.sql(DB, "UPDATE ip_inventory SET maxmind_ts = now() - interval '40 days' WHERE ip_address = '8.8.8.7'");
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
+    // Nobody waits for them.
+    let refresh = "SET statement_timeout = '60s'; SELECT processed IS NOT NULL FROM refresh_stale('maxmind')";
+    assert_eq!(Call::start(&cluster, DB, refresh).line(), "t");
+
+    cluster.sql(DB, "ALTER TABLE ip_inventory DROP CONSTRAINT refused");
+    cluster.reload();
+    cluster.wait_value(DB, followed, "200");
+    cluster.wait_value(DB, "SELECT count(*) FROM maxmind_walk WHERE generations <> '{}'", "1");
+    cluster.wait_value(DB, last_error, "");
+}
+
+/// Transactions are bounded: more than a thousand failures come in several.
+#[test]
+fn a_walk_ends_though_thousands_of_rows_cannot_be_written() {
+    let cluster = cluster();
+    bare(&cluster, DB, "34.64.0.0", 2500);
+    cluster.sql(DB, "SELECT backfill_inventory()");
+    cluster
+        .sql(DB, "ALTER TABLE ip_inventory ADD CONSTRAINT refused CHECK (lists IS NULL OR ip_address >= '34.64.8.0')");
+    let before = cluster.value(DB, WALKED);
+    put(&default_dir(&cluster), "cloud.txt", "34.64.0.0/16\n");
+    let followed = "SELECT count(*) FROM ip_inventory WHERE lists = '{cloud}'";
+    cluster.wait_value(DB, followed, "452");
+    wait_until("the end of the walk", || cluster.value(DB, WALKED) != before);
+    let counts = "SELECT processed, errors FROM enrichment_run WHERE kind = 'walk' ORDER BY job_id DESC LIMIT 1";
+    assert_eq!(cluster.lines(DB, counts), ["2500|2048"]);
+    cluster.sql(DB, "ALTER TABLE ip_inventory DROP CONSTRAINT refused");
+    cluster.reload();
+    cluster.wait_value(DB, followed, "2500");
+    cluster.wait_value(DB, "SELECT last_error FROM enrichment_status", "");
 }
 
 /// A row's updates write it elsewhere: from blocks that the walk has yet to read, into such as it has read.

@@ -260,7 +260,7 @@ fn named(all: &[Named], title: &str, id: &str, sub: &str) -> String {
 pub fn standing(report: &Report, class: &str) -> String {
     let mood = |state: &str| match state {
         "ok" => "good",
-        "off" | "unknown" | "no key" => "",
+        "off" | "elsewhere" | "unknown" | "no key" => "",
         "quota" => "warn",
         _ => "bad",
     };

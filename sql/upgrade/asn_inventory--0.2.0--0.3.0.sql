@@ -11,8 +11,8 @@ DROP FUNCTION @extschema@.hold_still(text[], text);
 
 ALTER TABLE @extschema@.ip_source ADD COLUMN observed_path text, ADD COLUMN only_where text, ADD COLUMN sensor text;
 ALTER TABLE @extschema@.ip_observation ADD COLUMN sensor text;
-ALTER TABLE @extschema@.asn_inventory ADD COLUMN known_since timestamptz;
-ALTER TABLE @extschema@.source_quota ADD COLUMN account text;
+ALTER TABLE @extschema@.asn_inventory ADD COLUMN known_since timestamptz, ADD COLUMN flags text[];
+ALTER TABLE @extschema@.source_quota ADD COLUMN account text, ADD COLUMN spent_by text;
 ALTER TABLE @extschema@.ip_inventory ADD COLUMN registered_country_code text, ADD COLUMN flags text[],
     ADD COLUMN connection_type text, ADD COLUMN lists text[];
 ALTER TYPE @extschema@.ip_enrichment ADD ATTRIBUTE registered_country_code text, ADD ATTRIBUTE flags text[],
@@ -49,10 +49,11 @@ DROP FUNCTION @extschema@.carry_grants(regprocedure, regprocedure);
 
 -- The country and the organization of a day, and changes of the country alone.
 ALTER TABLE @extschema@.ip_asn_history ADD COLUMN old_country_code text, ADD COLUMN old_org text,
-    ADD COLUMN new_country_code text;
+    ADD COLUMN new_country_code text, ALTER COLUMN old_asn DROP NOT NULL;
+-- An address that was withdrawn may get an AS again.
 CREATE OR REPLACE TRIGGER record_asn_change AFTER UPDATE OF asn_number, country_code ON @extschema@.ip_inventory FOR EACH ROW
-    WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number
-        OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code))
+    WHEN (OLD.asn_number IS DISTINCT FROM NEW.asn_number AND (OLD.asn_number IS NOT NULL OR OLD.maxmind_status <> 'pending')
+        OR OLD.asn_number IS NOT NULL AND OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code)
     EXECUTE FUNCTION @extschema@._record_asn_change();
 ALTER TABLE @extschema@.ip_inventory ENABLE ALWAYS TRIGGER record_asn_change;
 -- Where the history is large, hold_still has asked for this index (src/functions/update/history.rs). One that is not valid is
@@ -151,7 +152,7 @@ CREATE FUNCTION @extschema@.note_new_observer() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'note_new_observer';
 CREATE EVENT TRIGGER asn_inventory_new_observer ON ddl_command_end
-    WHEN TAG IN ('CREATE INDEX')
+    WHEN TAG IN ('CREATE INDEX', 'CREATE SCHEMA')
     EXECUTE FUNCTION @extschema@.note_new_observer();
 
 -- From here on written by scripts/upgrade-sql.sh.
@@ -198,7 +199,7 @@ COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_attempts IS 'failed attempt
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_retry_at IS 'GreyNoise is not asked again before this time';
 COMMENT ON COLUMN @extschema@.ip_inventory.greynoise_detail IS 'why the last attempt failed, or why GreyNoise is not asked';
 COMMENT ON COLUMN @extschema@.ip_inventory.registered_country_code IS 'country in which the network is registered, ISO 3166-1 alpha-2';
-COMMENT ON COLUMN @extschema@.ip_inventory.flags IS 'what the files say of the address: anonymous, vpn, proxy, residential_proxy, tor, relay, hosting, anycast, satellite; null: nothing of these';
+COMMENT ON COLUMN @extschema@.ip_inventory.flags IS 'what the files say of the address: anonymous, vpn, proxy, residential_proxy, tor, relay, hosting, anycast, satellite, eyeball, business, education, government; null: nothing of these';
 COMMENT ON COLUMN @extschema@.ip_inventory.connection_type IS 'kind of connection, in the words of the file';
 COMMENT ON COLUMN @extschema@.ip_inventory.lists IS 'lists of networks that hold the address, by name; null: none does';
 COMMENT ON TABLE @extschema@.ip_observation IS 'queue of observed addresses that are not yet absorbed into ip_inventory';
@@ -287,15 +288,16 @@ COMMENT ON COLUMN @extschema@.asn_inventory.last_seen_at IS 'latest observation 
 COMMENT ON COLUMN @extschema@.asn_inventory.ip_count IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.asn_inventory.observation_count IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.asn_inventory.known_since IS 'when an address of ip_inventory was first counted for it; null: before version 0.3.0, or never';
+COMMENT ON COLUMN @extschema@.asn_inventory.flags IS 'flags that at least half of its addresses have, of those that the files were asked about; null: none, or no file says it';
 COMMENT ON COLUMN @extschema@.asn_inventory.counted_at IS 'when the counts last changed; the worker recounts within seconds of a change, less often in a large inventory';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_ts IS 'when Team Cymru was last asked about the AS itself';
 COMMENT ON COLUMN @extschema@.asn_inventory.details_retry_at IS 'Team Cymru is not asked again before this time';
 COMMENT ON INDEX @extschema@.ip_asn_history_lookup IS 'the changes of one address in order';
 COMMENT ON INDEX @extschema@.ip_asn_history_time IS 'the latest changes';
-COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed, or its country';
+COMMENT ON TABLE @extschema@.ip_asn_history IS 'every time that the ASN stored for an address changed, or its country; a first answer is no change';
 COMMENT ON COLUMN @extschema@.ip_asn_history.ip_address IS 'the address';
 COMMENT ON COLUMN @extschema@.ip_asn_history.changed_at IS 'when the new answer was written';
-COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.ip_asn_history.old_asn IS 'the ASN until then; null: none was known any more, as the change before says';
 COMMENT ON COLUMN @extschema@.ip_asn_history.old_source IS 'source of the old ASN';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_asn IS 'the ASN from then on; null: no longer known';
 COMMENT ON COLUMN @extschema@.ip_asn_history.new_source IS 'source of the new ASN';
@@ -330,6 +332,7 @@ COMMENT ON COLUMN @extschema@.source_quota.window_start IS 'start of the window,
 COMMENT ON COLUMN @extschema@.source_quota.used IS 'requests spent in it; recorded before they are sent';
 COMMENT ON COLUMN @extschema@.source_quota.closed_until IS 'the source refuses further requests until this time';
 COMMENT ON COLUMN @extschema@.source_quota.account IS 'whose quota it is: a hash of the server and the key; null: of whoever asks next';
+COMMENT ON COLUMN @extschema@.source_quota.spent_by IS 'server and database that wrote the row: in a copy of a database it is the original''s spending';
 COMMENT ON TABLE @extschema@.maxmind_walk IS 'one row: the files with which ip_inventory was last compared, row by row';
 COMMENT ON COLUMN @extschema@.maxmind_walk.generations IS 'generations of these files, as mmdb_editions() names them; last, which of them answers which field';
 COMMENT ON COLUMN @extschema@.maxmind_walk.shards IS 'where Citus distributes ip_inventory: the shards of this node that were compared; otherwise null';
@@ -378,7 +381,7 @@ COMMENT ON COLUMN @extschema@.ip_sighting.observation_count IS 'how often it was
 COMMENT ON TABLE @extschema@.ip_activity IS 'which addresses each place of ip_sighting_source observed in which hour, or day, of the events'' own times; counted into ip_activity_count';
 COMMENT ON COLUMN @extschema@.ip_activity.bucket IS 'beginning of the hour or day, UTC';
 COMMENT ON COLUMN @extschema@.ip_activity.by_day IS 'true: a day, of whose hours nothing is kept any more';
-COMMENT ON COLUMN @extschema@.ip_activity.source_id IS 'number in ip_sighting_source';
+COMMENT ON COLUMN @extschema@.ip_activity.source_id IS 'number in ip_sighting_source; below 1: a row without addresses, which says that the hour or day is to be counted again';
 COMMENT ON COLUMN @extschema@.ip_activity.addresses IS 'number of addresses in this row';
 COMMENT ON COLUMN @extschema@.ip_activity.packed IS 'the addresses with their counts: see unpack_observations()';
 COMMENT ON COLUMN @extschema@.ip_activity.counted IS 'false: not in ip_activity_count yet';
@@ -472,7 +475,7 @@ CREATE OR REPLACE FUNCTION @extschema@.detach_ip_source(tbl regclass) RETURNS vo
 COMMENT ON FUNCTION @extschema@.detach_ip_source(regclass) IS 'stops observing a table; its observations stay in ip_inventory';
 CREATE OR REPLACE FUNCTION @extschema@.forget_ip_source(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'forget_ip_source';
-COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and subtracts the observations of its present rows from ip_inventory; returns their number';
+COMMENT ON FUNCTION @extschema@.forget_ip_source(regclass) IS 'detaches a table and takes back what it has added to ip_inventory, ip_sighting and the days and hours; exact by ip_sighting, from its present rows only where that is incomplete; returns the number of observations';
 CREATE OR REPLACE FUNCTION @extschema@.populate_ip_inventory(tbl regclass) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'populate_ip_inventory';
 COMMENT ON FUNCTION @extschema@.populate_ip_inventory(regclass) IS 'counts the addresses of rows that were in an attached table, or a partition of one, before it was attached; once';
@@ -630,6 +633,10 @@ CREATE OR REPLACE FUNCTION @extschema@._network_sources(
     OUT quota bigint, OUT quota_window text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'network_sources';
 COMMENT ON FUNCTION @extschema@._network_sources() IS 'state of Team Cymru and GreyNoise, for source_status';
+CREATE OR REPLACE FUNCTION @extschema@._quota_ledger(
+    OUT source text, OUT window_start timestamptz, OUT used bigint, OUT closed_until timestamptz) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'quota_ledger';
+COMMENT ON FUNCTION @extschema@._quota_ledger() IS 'the ledger of GreyNoise''s quota as the worker has it, for source_status; no row: as in source_quota';
 CREATE OR REPLACE FUNCTION @extschema@._cymru_ways(
     OUT way text, OUT failing boolean, OUT retry_at timestamptz, OUT last_error text) RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 2 AS 'MODULE_PATHNAME', 'cymru_ways';
@@ -679,13 +686,17 @@ SELECT n.source, n.state, n.last_success_at, n.last_error_at, n.last_error, n.re
        END, NULL, l.p50_ms, l.p95_ms, l.p99_ms
 FROM @extschema@._network_sources() n
 JOIN @extschema@._source_latency() l ON l.source = n.source
-LEFT JOIN @extschema@.source_quota q ON q.source = n.source
+-- The table may have been made anew, or a dump be restored into it, since the worker read it.
+LEFT JOIN @extschema@._quota_ledger() k ON k.source = n.source
+LEFT JOIN @extschema@.source_quota t ON t.source = n.source AND k.source IS NULL
+CROSS JOIN LATERAL (SELECT coalesce(k.window_start, t.window_start) AS window_start, coalesce(k.used, t.used) AS used,
+                           coalesce(k.closed_until, t.closed_until) AS closed_until) q
 CROSS JOIN LATERAL (SELECT CASE WHEN n.quota IS NULL THEN NULL
                                 WHEN q.window_start >= date_trunc(n.quota_window, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' THEN q.used
                                 ELSE 0 END AS used) w;
 COMMENT ON VIEW @extschema@.source_status IS 'state of each source, one row per source';
 COMMENT ON COLUMN @extschema@.source_status.source IS 'maxmind, cymru or greynoise';
-COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), unknown (no worker)';
+COMMENT ON COLUMN @extschema@.source_status.state IS 'ok, off, unavailable (no file), outdated (a build is older than maxmind_max_age), no key, refused (the key), quota (spent), failing (tried again at retry_at), elsewhere (another node of the cluster asks), unknown (no worker)';
 COMMENT ON COLUMN @extschema@.source_status.last_success_at IS 'time of the last answer; for maxmind, when a file was last installed';
 COMMENT ON COLUMN @extschema@.source_status.last_error_at IS 'time of the last failure; for maxmind, of a refused file, a failed import or a failed look for newer ones';
 COMMENT ON COLUMN @extschema@.source_status.last_error IS 'reason of that failure';
@@ -694,7 +705,7 @@ COMMENT ON COLUMN @extschema@.source_status.in_flight IS 'requests without an ou
 COMMENT ON COLUMN @extschema@.source_status.requests IS 'finished requests since the server started; for maxmind, addresses looked up';
 COMMENT ON COLUMN @extschema@.source_status.errors IS 'failed ones of these requests';
 COMMENT ON COLUMN @extschema@.source_status.rate IS 'maximum number of requests per second';
-COMMENT ON COLUMN @extschema@.source_status.quota IS 'maximum number of requests in a window, less what other databases of the server have spent with the same key';
+COMMENT ON COLUMN @extschema@.source_status.quota IS 'maximum number of requests in a window, less what other databases of the server have spent with the same key; null where another node asks';
 COMMENT ON COLUMN @extschema@.source_status.quota_window IS 'day or week, UTC';
 COMMENT ON COLUMN @extschema@.source_status.quota_used IS 'requests spent in the present window';
 COMMENT ON COLUMN @extschema@.source_status.quota_left IS 'requests left in the present window';
@@ -716,7 +727,7 @@ WITH counted AS MATERIALIZED (SELECT * FROM @extschema@.inventory_count LIMIT 1)
          SELECT count(installed_at) AS lists, pg_catalog.string_agg(coalesce(list, file) || ': ' || refused, '; ') AS refused
          FROM @extschema@.network_lists())
 SELECT w.enabled, w.worker, w.worker_pid, w.last_absorb_at, w.absorbed,
-       q.addresses AS queued, CASE WHEN q.addresses > 0 AND w.waiting_since IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
+       q.addresses AS queued, CASE WHEN q.addresses + q.off_by > 0 AND w.waiting_since IS NOT NULL THEN greatest(pg_catalog.clock_timestamp() - w.waiting_since, '0') END AS queue_age,
        coalesce(c.addresses, (SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = '@extschema@.ip_inventory'::pg_catalog.regclass)) AS addresses,
        c.enriched, c.missing_asn, trunc(100.0 * least(c.enriched, c.public_addresses) / nullif(c.public_addresses, 0), 1) AS coverage_percent, c.counted_at,
        o.observations, o.unparsable,
@@ -756,7 +767,7 @@ COMMENT ON COLUMN @extschema@.enrichment_status.worker IS 'running, not running,
 COMMENT ON COLUMN @extschema@.enrichment_status.worker_pid IS 'process id of the worker';
 COMMENT ON COLUMN @extschema@.enrichment_status.last_absorb_at IS 'when the worker last looked at the queue';
 COMMENT ON COLUMN @extschema@.enrichment_status.absorbed IS 'queued addresses absorbed since the server started';
-COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; estimated from 128 of its blocks where the queue''s file is above 2 MB: see queued_off_by';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'addresses that wait for the worker, counted again by each statement; where the queue''s file is above 2 MB, estimated from its last 64 blocks and 128 of the others: see queued_off_by';
 COMMENT ON COLUMN @extschema@.enrichment_status.queue_age IS 'how long the oldest of them has waited for the worker; null when none does. Those that were put back, since they cannot be written, do not count: see worker_errors()';
 COMMENT ON COLUMN @extschema@.enrichment_status.addresses IS 'rows of ip_inventory at counted_at; before the first count, the planner''s estimate';
 COMMENT ON COLUMN @extschema@.enrichment_status.enriched IS 'addresses with an ASN, a country or both';
@@ -810,10 +821,24 @@ DECLARE
     changed_before timestamptz := answered_before;
     cleared bigint;
     of_rows jsonb;
+    foreign_table text;
 BEGIN
     -- A negative age is a slip, and no reason to clear everything.
     IF older_than < '0' THEN
         RETURN 0;
+    END IF;
+    -- Whoever reads or writes a table runs the code that its owner has put there. Nothing of it is read before this.
+    IF (SELECT u.rolsuper FROM pg_catalog.pg_roles u WHERE u.rolname = current_user) THEN
+        SELECT format('%s belongs to %I: code on it would run with the rights of a superuser.', c.oid::regclass, o.rolname) INTO foreign_table
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+        WHERE NOT o.rolsuper AND c.oid IN ('@extschema@.ip_inventory'::regclass, '@extschema@.ip_asn_history'::regclass,
+            '@extschema@.asn_inventory'::regclass, '@extschema@.maxmind_walk'::regclass)
+        ORDER BY 1 LIMIT 1;
+        IF foreign_table IS NOT NULL THEN
+            RAISE EXCEPTION 'tables of asn_inventory belong to a role that is not a superuser'
+                USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = foreign_table,
+                    HINT = 'Call it as a role that is not a superuser, with the rights in docs/roles.md, or run ALTER TABLE ... OWNER TO: enrichment_doctor() names the tables.';
+        END IF;
     END IF;
     IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
         is_everywhere := EXISTS (SELECT FROM pg_catalog.pg_dist_partition d
@@ -953,16 +978,20 @@ COMMENT ON COLUMN @extschema@.ip_sensors.addresses IS 'distinct addresses observ
 COMMENT ON COLUMN @extschema@.ip_sensors.observations IS 'observations of these addresses there';
 COMMENT ON COLUMN @extschema@.ip_sensors.left_out IS 'observations that ip_sighting lacks because of asn_inventory.sightings_max_size';
 CREATE OR REPLACE VIEW @extschema@.new_networks AS
+-- By itself: Citus takes no correlated question, and no other in a list of columns.
+WITH moved AS MATERIALIZED (
+    SELECT DISTINCT h.new_asn FROM @extschema@.ip_asn_history h
+    WHERE h.old_asn IS DISTINCT FROM h.new_asn AND h.changed_at > now() - interval '7 days')
 SELECT a.asn_number, a.asn_org, a.country_code, a.first_seen_at, a.last_seen_at, a.ip_count AS addresses,
-       a.observation_count AS observations, a.known_since
-FROM @extschema@.asn_inventory a WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
+       a.observation_count AS observations, a.known_since,
+       -- known_since alone would be the time at which they were loaded, for all of them.
+       CASE WHEN m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days' THEN a.known_since ELSE a.first_seen_at END AS since
+FROM @extschema@.asn_inventory a LEFT JOIN moved m ON m.new_asn = a.asn_number
+WHERE a.ip_count > 0 AND (a.first_seen_at > now() - interval '7 days'
     -- Addresses that are known from before, which moved there.
-    OR a.known_since > now() - interval '7 days'
-       -- Not a correlated question: Citus takes none.
-       AND a.asn_number IN (SELECT h.new_asn FROM @extschema@.ip_asn_history h
-                            WHERE h.old_asn <> h.new_asn AND h.changed_at > now() - interval '7 days'))
-ORDER BY greatest(a.first_seen_at, a.known_since) DESC, a.asn_number;
-COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first; cheap: reads only asn_inventory and ip_asn_history';
+    OR m.new_asn IS NOT NULL AND a.known_since > now() - interval '7 days')
+ORDER BY since DESC, a.observation_count DESC, a.asn_number;
+COMMENT ON VIEW @extschema@.new_networks IS 'autonomous systems first seen in the last 7 days, or to which known addresses moved as its first ones, newest first, of the same moment those with most observations; cheap: reads only asn_inventory and ip_asn_history';
 COMMENT ON COLUMN @extschema@.new_networks.asn_number IS 'AS number';
 COMMENT ON COLUMN @extschema@.new_networks.asn_org IS 'name of the AS';
 COMMENT ON COLUMN @extschema@.new_networks.country_code IS 'country of the registration (Team Cymru); null where it was not asked';
@@ -971,6 +1000,7 @@ COMMENT ON COLUMN @extschema@.new_networks.last_seen_at IS 'latest observation o
 COMMENT ON COLUMN @extschema@.new_networks.addresses IS 'distinct addresses that belong to it now';
 COMMENT ON COLUMN @extschema@.new_networks.observations IS 'observations of these addresses';
 COMMENT ON COLUMN @extschema@.new_networks.known_since IS 'when an address was first counted for it; null: before version 0.3.0';
+COMMENT ON COLUMN @extschema@.new_networks.since IS 'since when it is new: known_since where known addresses moved to it in these days, else first_seen_at';
 CREATE OR REPLACE VIEW @extschema@.new_addresses AS
 SELECT i.ip_address, i.first_seen_at, i.last_seen_at, i.observation_count AS observations, i.ip_class, i.asn_number,
        i.asn_org, i.country_code, i.city, i.scanner_classification
@@ -999,7 +1029,7 @@ ORDER BY h.changed_at DESC, h.ip_address;
 COMMENT ON VIEW @extschema@.asn_changes IS 'addresses that moved to another AS, latest first; reads ip_asn_history: all of it, or one address by index';
 COMMENT ON COLUMN @extschema@.asn_changes.changed_at IS 'when the new answer was written';
 COMMENT ON COLUMN @extschema@.asn_changes.ip_address IS 'the address';
-COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then';
+COMMENT ON COLUMN @extschema@.asn_changes.old_asn IS 'the ASN until then; null: none was known any more, as the change before says';
 COMMENT ON COLUMN @extschema@.asn_changes.old_org IS 'present name of that AS';
 COMMENT ON COLUMN @extschema@.asn_changes.old_source IS 'source of the old ASN';
 COMMENT ON COLUMN @extschema@.asn_changes.new_asn IS 'the ASN from then on; null: no longer known';
@@ -1058,23 +1088,28 @@ COMMENT ON COLUMN @extschema@.activity_by_hour.kind IS 'all, country, asn, flag 
 COMMENT ON COLUMN @extschema@.activity_by_hour.value IS 'country, AS number, flag or list; null: unknown, or all';
 COMMENT ON COLUMN @extschema@.activity_by_hour.addresses IS 'distinct addresses observed in that time';
 COMMENT ON COLUMN @extschema@.activity_by_hour.observations IS 'observations of these addresses in that time';
-CREATE OR REPLACE FUNCTION @extschema@.top_networks(since date, until date DEFAULT NULL)
+CREATE OR REPLACE FUNCTION @extschema@.top_networks(since timestamptz, until timestamptz DEFAULT NULL)
     RETURNS TABLE (asn_number bigint, asn_org text, observations bigint, share_percent numeric, most_addresses_a_day bigint, days bigint,
                    first_day date, last_day date)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT c.asn_number, a.asn_org, c.observations, round(100.0 * c.observations / nullif(sum(c.observations) OVER (), 0), 2), c.most, c.days, c.first, c.last
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    -- Here, and not on the nodes of a cluster, whose zone may be another.
+    from_day timestamptz := (CASE WHEN $1 = date_trunc('day', $1) THEN $1::date ELSE ($1 AT TIME ZONE 'UTC')::date END)::timestamp AT TIME ZONE 'UTC';
+    to_day timestamptz := (CASE WHEN $2 = date_trunc('day', $2) THEN $2::date ELSE ($2 AT TIME ZONE 'UTC')::date END)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    RETURN QUERY
+        SELECT n.asn_number, a.asn_org, n.observations, round(100.0 * n.observations / nullif(sum(n.observations) OVER (), 0), 2), n.most, n.days, n.first, n.last
         FROM (SELECT nullif(c.value, '')::bigint AS asn_number, least(sum(c.observations), 9223372036854775807)::bigint AS observations,
                      max(c.addresses) AS most, count(*) AS days, min((c.bucket AT TIME ZONE 'UTC')::date) AS first, max((c.bucket AT TIME ZONE 'UTC')::date) AS last
               FROM @extschema@.ip_activity_count c
               -- As in the view, what belongs to no network is left out, of the total too.
-              WHERE c.by_day AND c.kind = 'asn' AND c.value <> '' AND c.bucket >= since::timestamp AT TIME ZONE 'UTC'
-                AND (until IS NULL OR c.bucket <= until::timestamp AT TIME ZONE 'UTC')
-              GROUP BY c.value) c
-        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = c.asn_number
-        ORDER BY c.observations DESC, c.asn_number;
-    END;
-COMMENT ON FUNCTION @extschema@.top_networks(date, date) IS 'autonomous systems by observations in days of the events'' own times (UTC, both included; without until, up to the latest), most first: share of the observations of all networks, most distinct addresses on one day, number of days, first and last of them';
+              WHERE c.by_day AND c.kind = 'asn' AND c.value <> '' AND c.bucket >= from_day AND (to_day IS NULL OR c.bucket <= to_day)
+              GROUP BY c.value) n
+        LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = n.asn_number
+        ORDER BY n.observations DESC, n.asn_number;
+END $$;
+COMMENT ON FUNCTION @extschema@.top_networks(timestamptz, timestamptz) IS 'autonomous systems by observations in days of the events'' own times (UTC), from the day of one time to that of another, both included (without until, up to the latest), most first: share of the observations of all networks, most distinct addresses on one day, number of days, first and last of them. A date is that day, any other time the day in UTC in which it lies';
 CREATE OR REPLACE FUNCTION @extschema@.ip_last(network cidr) RETURNS inet
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     BEGIN ATOMIC
@@ -1109,9 +1144,10 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_network_at(ip inet, at timestamptz) RE
         LEFT JOIN @extschema@.ip_inventory i ON i.ip_address = k.address
         LEFT JOIN LATERAL (SELECT c.old_asn, c.old_org, c.old_country_code,
                                   num_nonnulls(c.old_org, c.old_country_code, c.new_country_code) > 0 AS kept,
-                                  c.old_asn IS NOT DISTINCT FROM c.new_asn AS is_of_country FROM @extschema@.ip_asn_history c
+                                  c.old_asn IS NOT DISTINCT FROM c.new_asn AS is_of_country, true AS is_there FROM @extschema@.ip_asn_history c
                            WHERE c.ip_address = k.address AND c.changed_at > at ORDER BY c.changed_at LIMIT 1) h ON true
-        CROSS JOIN LATERAL (SELECT coalesce(h.old_asn, i.asn_number) AS asn) s
+        -- Until that change there may have been none.
+        CROSS JOIN LATERAL (SELECT CASE WHEN h.is_there THEN h.old_asn ELSE i.asn_number END AS asn) s
         LEFT JOIN @extschema@.asn_inventory a ON a.asn_number = s.asn;
     END;
 COMMENT ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) IS 'the AS that was stored for an address at a time, with the organization and the country that were stored with it. Where those were not kept (before version 0.3.0): those of the address where the AS is still its own, else those of the AS. For joins: FROM events e, ip_network_at(e.ip, e.at)';
@@ -1226,13 +1262,13 @@ BEGIN
             UNION ALL
             -- Dated by the first observation: when the first answer came is not kept.
             (SELECT least(e.first_seen_at, c.changed_at), 2, 'network then', c.old_source,
-                    concat_ws(' ', 'AS' || c.old_asn, n.asn_org)
+                    coalesce(nullif(concat_ws(' ', 'AS' || c.old_asn, n.asn_org), ''), 'none: no source knew it any more')
              FROM change c LEFT JOIN entry e ON true LEFT JOIN known_network n ON n.asn_number = c.old_asn
              WHERE c.old_asn IS DISTINCT FROM c.new_asn
              ORDER BY c.changed_at LIMIT 1)
             UNION ALL
             SELECT c.changed_at, 3, 'network changed', c.new_source,
-                   concat_ws(' ', 'from AS' || c.old_asn, o.asn_org,
+                   concat_ws(' ', coalesce('from AS' || c.old_asn, 'from none'), o.asn_org,
                              coalesce('to AS' || c.new_asn, 'to none: no source knows it any more'), n.asn_org)
             FROM change c LEFT JOIN known_network o ON o.asn_number = c.old_asn
             LEFT JOIN known_network n ON n.asn_number = c.new_asn
@@ -1459,7 +1495,8 @@ REVOKE ALL ON FUNCTION @extschema@.ip_observer(internal) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.note_new_observer() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._note_source(text, text[], text, text, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@._update_sources() FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.top_networks(date, date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@._quota_ledger() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.top_networks(timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_last(cidr) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_addresses_in(cidr[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.ip_network_at(inet, timestamptz) FROM PUBLIC;
@@ -1469,5 +1506,5 @@ COMMENT ON FUNCTION @extschema@._announce_extension() IS 'wakes the launcher whe
 CREATE OR REPLACE FUNCTION @extschema@._secure_extension(made text[], for_readers text[]) RETURNS void
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'secure_extension';
 COMMENT ON FUNCTION @extschema@._secure_extension(text[], text[]) IS 'for the extension''s scripts: refuses dependencies on objects outside the extension, revokes rights from default privileges, and grants new functions to the roles whose views and functions call them';
-SELECT @extschema@._secure_extension('{_is_replicated,_note_source,_update_sources,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_observer,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,note_new_observer,top_lists,top_networks()}', '{network_lists,_update_sources,_note_source}');
+SELECT @extschema@._secure_extension('{_is_replicated,_note_source,_quota_ledger,_update_sources,activity_by_day,activity_by_hour,countries_by_day,ip_activity,ip_activity_count,ip_addresses_in,ip_extract,ip_extract_array,ip_last,ip_lists,ip_network_at,ip_observer,ip_parse,ip_sensors,ip_sighting,ip_sighting_source,ip_sightings,network_lists,networks_by_day,note_new_observer,top_lists,top_networks()}', '{network_lists,_update_sources,_quota_ledger,_note_source}');
 SELECT @extschema@._announce_extension();

@@ -12,6 +12,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog::{self, Schema, Turn};
 use crate::pg::citus;
 use crate::pg::errors::{not_ready, raise, refuse_read_only};
+use crate::pg::session;
 use crate::sql_function;
 
 sql_function!(
@@ -87,6 +88,14 @@ fn check(schema: &Schema, function: &std::ffi::CStr) {
                 format!("must be owner of table {}", catalog::plain_name(table)),
                 "",
                 "",
+            );
+        }
+        // The rows are read and written with the caller's rights.
+        if catalog::is_superuser(session::user()) && !catalog::is_superuser(catalog::owner_of(table)) {
+            not_ready(
+                "tables of asn_inventory belong to a role that is not a superuser",
+                &format!("Code on {} would run with the rights of a superuser.", catalog::plain_name(table)),
+                "Run ALTER TABLE ... OWNER TO: enrichment_doctor() names the tables.",
             );
         }
     }

@@ -12,15 +12,20 @@ mod elsewhere;
 mod files;
 mod finding;
 mod import;
+mod kept;
 mod launcher;
 mod lists;
+mod planted;
 mod shell;
+mod worker;
 
 use pgrx::pg_sys;
 use pgrx::{IntoDatum, PgSqlErrorCode};
 
 use self::finding::{Finding, ask, without_broken_comment};
-use crate::inventory::places;
+use self::planted::Planted;
+use super::status;
+use crate::inventory::{asn, heap, places};
 use crate::pg::argument;
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
@@ -47,6 +52,7 @@ const GROUPS: [Group; 23] = [
         needs: &["_worker_status"],
         look: |schema| {
             let mut found = ask(schema, include_str!("doctor/worker.sql"), &[]);
+            found.extend(worker::look());
             found.extend(enabled());
             found
         },
@@ -67,12 +73,16 @@ const GROUPS: [Group; 23] = [
         },
     },
     Group { checks: &["list import", "list directory", "list files"], needs: &[], look: lists::look },
-    Group { checks: &["mmdb elsewhere"], needs: &["mmdb_shared", "mmdb_editions"], look: elsewhere::look },
+    Group {
+        checks: &["mmdb elsewhere"],
+        needs: &["mmdb_shared", "mmdb_editions", "network_lists"],
+        look: elsewhere::look,
+    },
     Group { checks: &["file rights"], needs: &[], look: |_| files::rights() },
     Group {
         checks: &["key maxmind", "key greynoise"],
         needs: &["_worker_status", "secret_references"],
-        look: |schema| ask(schema, include_str!("doctor/keys.sql"), &[]),
+        look: |schema| status::at_a_glance(|| ask(schema, include_str!("doctor/keys.sql"), &[])),
     },
     Group { checks: &["maxmind downloads"], needs: &["enrichment_run"], look: downloads::last_update },
     Group { checks: &["mmdb sources", "proxy"], needs: &[], look: downloads::look },
@@ -86,6 +96,7 @@ const GROUPS: [Group; 23] = [
         needs: &[
             "source_status",
             "_network_sources",
+            "_quota_ledger",
             "_source_latency",
             "_mmdb_files",
             "_mmdb_import",
@@ -100,6 +111,7 @@ const GROUPS: [Group; 23] = [
             "enrichment_status",
             "_worker_status",
             "_network_sources",
+            "_quota_ledger",
             "_source_latency",
             "_mmdb_files",
             "_mmdb_import",
@@ -110,11 +122,7 @@ const GROUPS: [Group; 23] = [
         ],
         look: |schema| ask(schema, include_str!("doctor/queue.sql"), &[]),
     },
-    Group {
-        checks: &["count"],
-        needs: &["_worker_status", "inventory_count", "ip_source"],
-        look: |schema| ask(schema, include_str!("doctor/count.sql"), &[]),
-    },
+    Group { checks: &["count"], needs: &["_worker_status", "inventory_count"], look: count },
     Group { checks: &["sightings"], needs: &["ip_sighting_source"], look: sightings },
     Group {
         checks: &["worker errors"],
@@ -126,7 +134,7 @@ const GROUPS: [Group; 23] = [
         checks: &["triggers", "swapped tables", "columns", "addresses", "index"],
         needs: &["ip_source"],
         look: |schema| {
-            let mut found = ask(schema, include_str!("doctor/tables.sql"), &[]);
+            let mut found = ask(schema, include_str!("doctor/tables.sql"), &kept::tables());
             found.extend(columns::look(schema));
             found
         },
@@ -134,7 +142,7 @@ const GROUPS: [Group; 23] = [
     Group {
         checks: &["observer indexes"],
         needs: &["ip_source"],
-        look: |schema| ask(schema, include_str!("doctor/observers.sql"), &[]),
+        look: |schema| ask(schema, include_str!("doctor/observers.sql"), &kept::tables()),
     },
     Group {
         checks: &["partitions"],
@@ -144,7 +152,11 @@ const GROUPS: [Group; 23] = [
     Group {
         checks: &["unobserved"],
         needs: &["ip_source", "_unobserved_statements"],
-        look: |schema| ask(schema, include_str!("doctor/unobserved.sql"), &[]),
+        look: |schema| {
+            let [distributed, ..] = kept::tables();
+            let [shards, wholes] = kept::shards();
+            ask(schema, include_str!("doctor/unobserved.sql"), &[distributed, shards, wholes])
+        },
     },
     Group {
         checks: &["event trigger", "settings", "publication", "autovacuum", "version"],
@@ -169,6 +181,14 @@ const GROUPS: [Group; 23] = [
         look: |schema| ask(schema, include_str!("doctor/objects.sql"), &[]),
     },
 ];
+
+/// Whether what was written is counted.
+fn count(schema: &Schema) -> Vec<Finding> {
+    // Of a cluster, the statistics of this node say too little.
+    let is_here = schema.relation(c"ip_inventory") != pg_sys::InvalidOid && !heap::is_everywhere(schema);
+    let changes = is_here.then(|| asn::changes(schema));
+    ask(schema, include_str!("doctor/count.sql"), &[(pg_sys::INT8OID, changes.and_then(IntoDatum::into_datum))])
+}
 
 /// Whether all is kept of who saw what.
 fn sightings(schema: &Schema) -> Vec<Finding> {
@@ -201,13 +221,19 @@ sql_function!(
     |call: Call| {
         let schema = Schema::of(call);
         let mut rows = Rows::begin(call);
+        // Before anything of the extension's is read.
+        let planted = Planted::look(&schema);
         for group in &GROUPS {
             let looked = tx::attempt(|| {
                 let settings = Settings::begin();
                 settings.set(c"lock_timeout", PATIENCE);
                 // These queries are short; to compile them would take longer.
                 settings.set(c"jit", c"off");
-                (group.look)(&schema)
+                match &planted {
+                    Ok(planted) => leave_out(&schema, group, planted).unwrap_or_else(|| (group.look)(&schema)),
+                    Err(failure) if !group.needs.is_empty() => could_not_look(&schema, group, failure),
+                    Err(_) => (group.look)(&schema),
+                }
             });
             let mut found = looked.unwrap_or_else(|failure| could_not_look(&schema, group, &failure));
             found.sort_by(|one, other| one.detail.cmp(&other.detail));
@@ -227,6 +253,29 @@ sql_function!(
         call.null()
     }
 );
+
+/// Each check of a group that would run code of another role with the caller's rights, by name; `None`: it would not.
+fn leave_out(schema: &Schema, group: &Group, planted: &Planted) -> Option<Vec<Finding>> {
+    let (why, remedy) = planted.below(schema, &names(group.needs))?;
+    let remedy = remedy.map_or_else(
+        || {
+            format!(
+                "SELECT * FROM {}.enrichment_doctor() WHERE check_name IN ('own tables', 'owners', 'foreign code');",
+                schema.name
+            )
+        },
+        str::to_owned,
+    );
+    let finding =
+        |check: &&str| Finding::new(check, "warning", format!("Could not look: {why}."), Some(remedy.clone()));
+    Some(group.checks.iter().map(finding).collect())
+}
+
+/// Names of the extension's relations and functions, and those before the update from 0.1.0, when its own functions have no
+/// leading underscore.
+fn names(needs: &[&str]) -> Vec<String> {
+    needs.iter().flat_map(|name| [*name, name.trim_start_matches('_')]).map(str::to_owned).collect()
+}
 
 /// Each check of a group that failed, by name.
 fn could_not_look(schema: &Schema, group: &Group, failure: &Failure) -> Vec<Finding> {
@@ -257,9 +306,7 @@ fn missing_grants(schema: &Schema, needs: &[&str]) -> Option<String> {
               SELECT pg_catalog.format('EXECUTE ON FUNCTION %s', p.oid::pg_catalog.regprocedure)
               FROM pg_catalog.pg_proc p
               WHERE p.pronamespace = $1 AND p.proname = ANY ($2) AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')) g";
-    // Before the update from 0.1.0 the extension's own functions have no leading underscore.
-    let names: Vec<String> =
-        needs.iter().flat_map(|name| [*name, name.trim_start_matches('_')]).map(str::to_owned).collect();
+    let names = names(needs);
     let lacking = tx::attempt(|| {
         let sql = Sql::as_caller();
         let arguments = [(pg_sys::OIDOID, schema.oid.into_datum()), (pg_sys::TEXTARRAYOID, Some(call::texts(&names)))];

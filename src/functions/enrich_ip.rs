@@ -1,14 +1,16 @@
 //! `enrich_ip`: first the inventory, then an answer from the files; the worker does the rest.
 //!
 //! A fresh row is returned as it is, by one index probe below SQL. Otherwise MaxMind answers at once, answers that only
-//! the network can give are `pending`, and the address goes into the queue as seen 0 times: this session writes no row
-//! of the inventory and so holds no lock that ingest could meet.
+//! the network can give are those of the row or `pending`, and the address goes into the queue as seen 0 times: this
+//! session writes no row of the inventory and so holds no lock that ingest could meet.
 #![allow(unsafe_code, reason = "reads a row of the inventory below SQL: the answer costs less than a statement would")]
 
 use std::time::Duration;
 
 use enrich::cascade;
 use enrich::freshness::{Freshness, maxmind_is_fresh};
+use enrich::record::Status;
+use enrich::source::Source;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -16,7 +18,7 @@ use crate::files::{counters, maxmind};
 use crate::functions::lookup;
 use crate::ingest::queue::Queue;
 use crate::inventory::columns;
-use crate::inventory::columns::Column;
+use crate::inventory::columns::{By, Column};
 use crate::inventory::fold;
 use crate::inventory::row;
 use crate::inventory::seen::Seen;
@@ -26,6 +28,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::citus::Kept;
+use crate::pg::composite::Kind;
 use crate::pg::errors::bad_value;
 use crate::pg::inet::Inet;
 use crate::pg::sql::Sql;
@@ -52,15 +55,16 @@ sql_function!(
 
 fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
     let schema = call.schema();
-    let stale_before = maxmind::with(maxmind::stale_before);
-    let kind = lookup::kept_kind(call);
-    let known = cached(schema, inet, stale_before, kind.desc());
-    counters::cache(known.as_ref().is_some_and(|found| found.network == Freshness::Fresh));
+    let stale_before = maxmind::with(|files| (!files.is_empty()).then(|| maxmind::stale_before(files)));
+    let asked = Asked { inet, stale_before, kind: lookup::kept_kind(call) };
+    let mut known = cached(schema, &asked);
+    let is_fresh = |found: &Found| found.is_current && found.network == Freshness::Fresh;
+    counters::cache(known.as_ref().is_some_and(is_fresh));
     match &known {
-        Some(found) if found.network == Freshness::Fresh || !session::may_write() => return found.row,
+        Some(found) if is_fresh(found) || found.is_current && !session::may_write() => return found.row,
         // An address without an answer is queued already; one with a stale answer is queued here. Without a worker
         // there is nothing to wait for, and a partial answer is better than an error.
-        Some(found) if wait.is_zero() || shared::my_worker().is_none() => {
+        Some(found) if found.is_current && (wait.is_zero() || shared::my_worker().is_none()) => {
             if found.network == Freshness::Stale {
                 hand_over(schema, inet);
             }
@@ -69,33 +73,49 @@ fn enrich(call: Call, inet: Inet, wait: Duration) -> Datum {
         _ => {}
     }
     if session::may_write() {
-        // An answer that took too long may be there in part. The row came in another transaction: a snapshot of now
-        // sees it.
-        let asked = !wait.is_zero();
-        if asked {
+        if !wait.is_zero() {
             ask::ask(inet.ip, wait);
-        }
-        if let Some(found) = asked.then(|| cached(schema, inet, stale_before, kind.desc())).flatten() {
-            return found.row;
+            // An answer that took too long may be there in part. The row came in another transaction: a snapshot of now
+            // sees it.
+            known = cached(schema, &asked);
+            if let Some(found) = known.as_ref().filter(|found| found.is_current) {
+                return found.row;
+            }
         }
         hand_over(schema, inet);
     }
+    known.map_or_else(|| by_files(&asked), |found| found.row)
+}
+
+/// What is asked about, and how the answer is to be.
+struct Asked<'a> {
+    inet: Inet,
+    /// MaxMind's answers from before this (timestamptz) are old; `None`: there is no file.
+    stale_before: Option<i64>,
+    kind: &'a Kind,
+}
+
+/// The answer of the files, palloced; the sources that are due are `pending`.
+fn by_files(asked: &Asked<'_>) -> Datum {
     let policy = settings::policy();
     maxmind::with(|databases| {
-        let record = counters::lookup(|| cascade::first_record(inet.ip, databases, &policy));
-        row::form(kind, &record, time::now())
+        let record = counters::lookup(|| cascade::first_record(asked.inet.ip, databases, &policy));
+        row::form(asked.kind, &record, time::now())
     })
 }
 
 /// A row of the inventory.
 struct Found {
+    /// The answer: the row as it is, or, where MaxMind's answer in it is old, with what the files say now.
     row: Datum,
+    /// The row says what the files of now say, as far as the worker is through with it.
+    is_current: bool,
     /// How the network sources stand in it.
     network: Freshness,
 }
 
 /// The same where the row may be on another node. A part of another node's query may not ask any further.
-fn cached_elsewhere(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
+fn cached_elsewhere(schema: pg_sys::Oid, asked: &Asked<'_>) -> Option<Found> {
     if session::is_parallel_worker() || citus::is_part_of_a_query() {
         return None;
     }
@@ -105,17 +125,17 @@ fn cached_elsewhere(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg
         let schema = Schema::at(schema);
         let sql = Sql::on(&schema, c"ip_inventory");
         let text = format!("SELECT * FROM {}.ip_inventory WHERE ip_address = $1", schema.name);
-        let found = sql.returning(&text, &[argument::inet(inet)]);
+        let found = sql.returning(&text, &[argument::inet(asked.inet)]);
         let tuple = found.tuple(0)?;
         let before = pg_sys::MemoryContextSwitchTo(memory);
-        let row = copy_if_fresh(tuple, found.desc(), stale_before, desc);
+        let row = copy(tuple, found.desc(), asked);
         pg_sys::MemoryContextSwitchTo(before);
-        row
+        Some(row)
     }
 }
 
-/// The inventory's row, if MaxMind's answer in it is fresh.
-fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::TupleDesc) -> Option<Found> {
+/// The inventory's row.
+fn cached(schema: pg_sys::Oid, asked: &Asked<'_>) -> Option<Found> {
     // SAFETY: the table, found by name in the extension's schema, is read by a scan of its primary key under
     // the latest snapshot; the row is copied into a tuple of our own before the scan ends.
     unsafe {
@@ -124,7 +144,7 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
             return None;
         }
         if citus::kept(table) == Some(Kept::Distributed) {
-            return cached_elsewhere(schema, inet, stale_before, desc);
+            return cached_elsewhere(schema, asked);
         }
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let source = (*relation).rd_att;
@@ -136,7 +156,7 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
             return None;
         };
         let mut bytes = [0; crate::pg::inet::MAX_BYTES];
-        inet.write_short(&mut bytes);
+        asked.inet.write_short(&mut bytes);
         let mut key = pg_sys::ScanKeyData::default();
         pg_sys::ScanKeyInit(
             &mut key,
@@ -148,7 +168,7 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
         let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
         let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, 1, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
-        let row = if tuple.is_null() { None } else { copy_if_fresh(tuple, source, stale_before, desc) };
+        let row = (!tuple.is_null()).then(|| copy(tuple, source, asked));
         pg_sys::systable_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
@@ -156,14 +176,11 @@ fn cached(schema: pg_sys::Oid, inet: Inet, stale_before: i64, desc: pg_sys::Tupl
     }
 }
 
+/// The answer that a row gives.
+///
 /// # Safety
-/// `tuple` must be a row of `ip_inventory`, described by `source`, and `desc` that of `ip_enrichment`.
-unsafe fn copy_if_fresh(
-    tuple: pg_sys::HeapTuple,
-    source: pg_sys::TupleDesc,
-    stale_before: i64,
-    desc: pg_sys::TupleDesc,
-) -> Option<Found> {
+/// `tuple` must be a row of `ip_inventory`, described by `source`.
+unsafe fn copy(tuple: pg_sys::HeapTuple, source: pg_sys::TupleDesc, asked: &Asked<'_>) -> Found {
     // SAFETY: see above; values are read by the columns' names, so that columns added later do no harm.
     unsafe {
         let natts = (*source).natts as usize;
@@ -173,26 +190,56 @@ unsafe fn copy_if_fresh(
         let column = |(name, kind)| shape::find(source, name, kind).map(|number| number - 1);
         let value = |of| column(of).filter(|at| !missing[*at]).map(|at| all[at]);
         let moment = |of| value(of).map(|ts| ts.value() as i64);
-        if !maxmind_is_fresh(moment(columns::MAXMIND_TS), stale_before) {
-            return None;
-        }
+        let status = |of: Column| value(of.stored()).map_or(&[][..], |datum| crate::pg::datum::text_bytes(datum));
+        let maxmind_ts = moment(columns::MAXMIND_TS);
+        let is_current = maxmind_is_fresh(maxmind_ts, || status(Column::MaxMindStatus), asked.stale_before);
         let mut values = [Datum::null(); columns::COUNT];
         let mut nulls = [true; columns::COUNT];
-        for column in Column::ALL {
-            if let Some(datum) = value(column.stored()) {
-                values[column as usize] = datum;
-                nulls[column as usize] = false;
-            }
+        if !is_current {
+            let of_files = by_files(asked).cast_mut_ptr::<pg_sys::HeapTupleHeaderData>();
+            let mut formed = pg_sys::HeapTupleData {
+                t_len: pgrx::varlena::varsize_any(of_files.cast()) as u32,
+                t_data: of_files,
+                ..pg_sys::HeapTupleData::default()
+            };
+            pg_sys::heap_deform_tuple(&mut formed, asked.kind.desc(), values.as_mut_ptr(), nulls.as_mut_ptr());
         }
-        let status = |of: Column| value(of.stored()).map_or(&[][..], |datum| crate::pg::datum::text_bytes(datum));
+        // Decided before the first of them is replaced.
+        let is_missing = |column: Column| nulls[column as usize];
+        let [asn, country, answered] = [Column::AsnNumber, Column::CountryCode, Column::EnrichmentTs].map(is_missing);
+        let by_now = Column::CymruStatus as usize;
+        let is_asked =
+            !nulls[by_now] && crate::pg::datum::text_bytes(values[by_now]) == Status::Pending.as_str().as_bytes();
+        let of_row = |column: Column| match column.field().by {
+            _ if is_current => true,
+            By::Nobody | By::MaxMind => false,
+            By::Origin => asn && status(Column::AsnSource) == Source::Cymru.as_str().as_bytes(),
+            By::Country => country && status(Column::CountrySource) == Source::Cymru.as_str().as_bytes(),
+            By::Scanner => true,
+            By::CymruStatus => stays(status(column), is_asked),
+            By::GreyNoiseStatus => stays(status(column), true),
+            By::Moment => answered,
+        };
+        for column in Column::ALL.into_iter().filter(|column| of_row(*column)) {
+            let datum = value(column.stored());
+            values[column as usize] = datum.unwrap_or(Datum::null());
+            nulls[column as usize] = datum.is_none();
+        }
         let lives = settings::lifetimes();
         let cymru = Freshness::of_cymru(status(Column::CymruStatus), || moment(columns::CYMRU_TS), time::now, &lives);
         let scanner_ts = || moment(Column::ScannerTs.stored());
         let greynoise = Freshness::of_greynoise(status(Column::GreyNoiseStatus), scanner_ts, time::now, &lives);
         let network = cymru.of_both(greynoise);
-        let formed = pg_sys::heap_form_tuple(desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-        Some(Found { row: Datum::from((*formed).t_data), network })
+        let formed = pg_sys::heap_form_tuple(asked.kind.desc(), values.as_mut_ptr(), nulls.as_mut_ptr());
+        Found { row: Datum::from((*formed).t_data), is_current, network }
     }
+}
+
+/// Whether the state of a network source in a row outlasts a new answer of MaxMind, by which the source is asked or is not: as
+/// the worker writes that answer (`inventory::store`).
+fn stays(status: &[u8], is_asked: bool) -> bool {
+    let is = |word: Status| status == word.as_str().as_bytes();
+    is(Status::Found) || is(Status::NotFound) || is(Status::Quota) || is(Status::Failed) && is_asked
 }
 
 /// Puts the address into the queue, as seen 0 times.

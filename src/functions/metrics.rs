@@ -1,8 +1,8 @@
 //! `prometheus_metrics()`: figures for Prometheus, in its text exposition format. Values of shared memory and of the
-//! files' manifest are read directly; the rest comes from SQL, in three statements.
+//! files' manifest are read directly; the rest comes from SQL, in a few statements.
 //!
-//! Unknown values are omitted: a gap shows on a graph, a false 0 does not. Nothing is written, so a standby answers,
-//! too.
+//! Unknown values are omitted: a gap shows on a graph, a false 0 does not. So are those behind a lock. Nothing is written,
+//! so a standby answers, too.
 
 mod live;
 mod page;

@@ -156,7 +156,7 @@ fn file(name: &str, state: &EditionState) -> Vec<Option<pg_sys::Datum>> {
     vec![
         text(name),
         current.and_then(|c| text(&c.database_type)),
-        current.and_then(|c| from_unix_us(c.build_epoch as i64 * 1_000_000).into_datum()),
+        current.and_then(|c| from_unix_us(c.built_us()).into_datum()),
         current.and_then(|c| i64::from(c.node_count).into_datum()),
         current.and_then(|c| (c.size as i64).into_datum()),
         current.and_then(|c| text(&c.directory)),

@@ -1,9 +1,10 @@
 //! The operator's first question: is it running? `_worker_status`, behind the view `enrichment_status`,
-//! `_network_sources` and `_mmdb_import`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
+//! `_network_sources`, `_quota_ledger` and `_mmdb_import`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
 
 pub mod queue;
 pub mod updates;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use pgrx::pg_sys::Datum;
 use crate::pg::call;
 use crate::pg::call::{Call, Rows};
 use crate::pg::process;
+use crate::pg::time;
 use crate::shared::checks;
 use crate::shared::checks::found;
 use crate::shared::latency;
@@ -23,6 +25,27 @@ use crate::{settings, shared, sql_function};
 
 /// How long the worker may take to look references up: programs that resolve them have a limit of ten seconds each.
 const LOOK_UP: Duration = Duration::from_secs(25);
+/// How long the doctor waits for it: its other checks are to be told within a usual `statement_timeout`.
+const GLANCE: Duration = Duration::from_secs(3);
+
+thread_local! {
+    /// How long this session waits for the worker's look.
+    static PATIENCE: Cell<Duration> = const { Cell::new(LOOK_UP) };
+}
+
+/// Runs `f`, in which the worker's look at references is not waited for long: what was known before is told instead.
+pub fn at_a_glance<T>(f: impl FnOnce() -> T) -> T {
+    /// Also after an error, which unwinds.
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            PATIENCE.set(LOOK_UP);
+        }
+    }
+    let _back = Back;
+    PATIENCE.set(GLANCE);
+    f()
+}
 
 sql_function!(
     /// `_worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed, waiting_since, lookups, cache_hits,
@@ -83,7 +106,9 @@ sql_function!(
             let in_flight = standing.map_or(0, |shown| shown.in_flight.load(Ordering::Relaxed));
             let moment = |of: fn(&source::Shown) -> i64| shown.map(of).filter(|at| *at != 0).map(Datum::from);
             let number = |of: fn(&source::Shown) -> i64| Some(Datum::from(shown.map_or(0, of)));
-            let elsewhere = shown.map_or(0, |shown| shown.elsewhere.load(Ordering::Relaxed));
+            let elsewhere = standing.map_or(0, |shown| shown.elsewhere.load(Ordering::Relaxed));
+            // Where another node asks, this one may spend nothing.
+            let spends = state != source::state::ELSEWHERE;
             rows.row(|| vec![
                 Some(call::text(of.as_str())),
                 Some(call::text(source::state::name(state))),
@@ -95,8 +120,29 @@ sql_function!(
                 number(|shown| shown.requests.load(Ordering::Relaxed) as i64),
                 number(|shown| shown.errors.load(Ordering::Relaxed) as i64),
                 Some(Datum::from(i64::from(rate))),
-                quota.map(|quota| Datum::from(quota.saturating_sub(elsewhere) as i64)),
-                window.map(call::text),
+                quota.filter(|_| spends).map(|quota| Datum::from(quota.saturating_sub(elsewhere) as i64)),
+                window.filter(|_| spends).map(call::text),
+            ]);
+        }
+        call.null()
+    }
+);
+
+sql_function!(
+    /// `_quota_ledger() → setof (source, window_start, used, closed_until)`: the ledger of GreyNoise's quota as the worker has it.
+    /// No row: none has read it yet, and the table says it.
+    quota_ledger,
+    pg_finfo_quota_ledger,
+    |call: Call| {
+        let mut rows = Rows::begin(call);
+        let slot = shared::here().filter(|slot| slot.living_worker().is_some());
+        let shown = slot.and_then(|slot| source::of(&slot.sources, Source::GreyNoise));
+        if let Some((window_start, used, closed_until)) = shown.and_then(source::Shown::ledger) {
+            rows.row(|| vec![
+                Some(call::text(Source::GreyNoise.as_str())),
+                Some(Datum::from(window_start)),
+                Some(Datum::from(used as i64)),
+                (closed_until != 0).then(|| Datum::from(closed_until)),
             ]);
         }
         call.null()
@@ -203,13 +249,23 @@ sql_function!(
         let slot = slot.filter(|slot| slot.living_worker().is_some());
         let may_know = settings::may_read_secret_settings();
         let answered = may_know && slot.is_some_and(look_up);
+        let late = slot.filter(|_| !answered).and_then(late_since);
         for (at, setting) in checks::SETTINGS.into_iter().enumerate() {
             let key = slot.map(|slot| &slot.checks.keys[at]);
             let state = key.map_or(found::UNKNOWN, |key| key.found.load(Ordering::Relaxed));
             let (state, detail) = match key {
                 None => (state, "no worker is running to look it up".to_owned()),
                 Some(key) if answered => (state, key.detail.read().unwrap_or_default()),
-                Some(_) if may_know => (found::UNKNOWN, "the worker has not looked it up yet".to_owned()),
+                Some(key) if may_know => {
+                    let known = key.detail.read().filter(|detail| !detail.is_empty());
+                    let known = known.unwrap_or_else(|| found::last_time(state).to_owned());
+                    match (late, state) {
+                        (None, found::UNKNOWN) => (state, "the worker has not looked it up yet".to_owned()),
+                        (None, _) => (state, format!("{known} (last known; the worker is looking it up)")),
+                        (Some(since), found::UNKNOWN) => (found::LATE, not_since(since)),
+                        (Some(since), _) => (found::LATE, format!("{}; last known: {known}", not_since(since))),
+                    }
+                }
                 Some(_) => (state, found::last_time(state).to_owned()),
             };
             rows.row(|| vec![
@@ -222,13 +278,24 @@ sql_function!(
     }
 );
 
-/// Lets the worker look the references up, and waits for it. False: it did not in time.
+/// Since when the worker owes an answer, where it has done so for longer than that takes, or does nothing at all.
+fn late_since(slot: &shared::Database) -> Option<i64> {
+    let asked_at = slot.checks.asked_at.load(Ordering::Relaxed);
+    let is_late = Duration::from_micros(u64::try_from(time::now() - asked_at).unwrap_or(0)) >= LOOK_UP;
+    (is_late || slot.worker_hangs_since().is_some()).then_some(asked_at)
+}
+
+fn not_since(asked_at: i64) -> String {
+    format!("the worker has not looked it up since it was asked to at {}", time::text(time::to_unix_us(asked_at)))
+}
+
+/// Lets the worker look the references up, and waits for it, unless it stands still. False: it did not in time.
 fn look_up(slot: &shared::Database) -> bool {
-    let number = slot.checks.wanted.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-    let started = Instant::now();
+    let number = slot.checks.ask(time::now());
+    let (started, patience) = (Instant::now(), PATIENCE.get());
     shared::wake(slot.worker.load(Ordering::Acquire));
     while !slot.checks.answered(number) {
-        if started.elapsed() > LOOK_UP || slot.living_worker().is_none() {
+        if started.elapsed() > patience || slot.living_worker().is_none() || slot.worker_hangs_since().is_some() {
             return false;
         }
         pgrx::check_for_interrupts!();

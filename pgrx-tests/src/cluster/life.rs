@@ -17,8 +17,9 @@ impl Cluster {
     /// # Panics
     /// With the end of the server's log, when it does not come up.
     pub fn start(&self) {
-        let started =
-            Server::start(&self.data_dir(), &self.log_path(), &self.options.env, self.options.kept_in.is_some());
+        let options = &self.options;
+        let detached = options.kept_in.is_some();
+        let started = Server::start(&self.data_dir(), &self.log_path(), &options.env, detached, options.stack);
         *self.server() = Some(started);
         self.wait_ready();
     }

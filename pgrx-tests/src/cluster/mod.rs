@@ -41,6 +41,7 @@ pub struct Builder {
     conf: Vec<(String, String)>,
     env: Vec<(String, String)>,
     kept_in: Option<PathBuf>,
+    stack: Option<u64>,
 }
 
 impl Builder {
@@ -72,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// The most bytes of the stack of each process, as `ulimit -s` before the start of a server.
+    #[must_use]
+    pub fn stack(mut self, bytes: u64) -> Self {
+        self.stack = Some(bytes);
+        self
+    }
+
     /// The cluster lives in `dir`, which must not exist, and outlives this process: for the demo.
     #[must_use]
     pub fn kept_in(mut self, dir: &Path) -> Self {
@@ -100,7 +108,7 @@ impl Cluster {
     /// A cluster with the extension preloaded, and not durable.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { preload: true, durable: false, conf: Vec::new(), env: Vec::new(), kept_in: None }
+        Builder { preload: true, durable: false, conf: Vec::new(), env: Vec::new(), kept_in: None, stack: None }
     }
 
     fn make_dirs(options: Builder) -> Cluster {

@@ -66,12 +66,16 @@ pub struct Server {
 
 impl Server {
     /// Starts `postgres` on `data`, with its output appended to `log`. It ends with this process, or,
-    /// `detached`, outlives it.
-    pub fn start(data: &Path, log: &Path, env: &[(String, String)], detached: bool) -> Server {
+    /// `detached`, outlives it. `stack`: the most bytes of its stack.
+    pub fn start(data: &Path, log: &Path, env: &[(String, String)], detached: bool, stack: Option<u64>) -> Server {
         let open =
             || File::options().create(true).append(true).open(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
         let mut command = server_command("postgres");
         command.arg("-D").arg(data).envs(env.iter().map(|(name, value)| (name, value))).stdout(open()).stderr(open());
+        if let Some(bytes) = stack {
+            // SAFETY: setrlimit is async-signal-safe and reads a struct of the function's own.
+            unsafe { command.pre_exec(move || limit_stack(bytes)) };
+        }
         let child = if detached {
             // SAFETY: setsid is async-signal-safe and touches no memory of ours.
             unsafe { command.pre_exec(leave_session) };
@@ -138,6 +142,15 @@ pub fn limit_file_size(pid: u32, bytes: Option<u64>) {
     // SAFETY: see `set`; it takes no lock and allocates nothing.
     unsafe { command.pre_exec(set) };
     run(&mut command);
+}
+
+fn limit_stack(bytes: u64) -> io::Result<()> {
+    let limits = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: a system call that reads a struct of this frame.
+    match unsafe { libc::setrlimit(libc::RLIMIT_STACK, &limits) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn leave_session() -> io::Result<()> {

@@ -23,7 +23,8 @@ const OWN_SCHEDULES: Group = Group {
 
 /// The check `maxmind downloads`.
 pub fn last_update(schema: &Schema) -> Vec<Finding> {
-    ask(schema, include_str!("downloads.sql"), &[argument::boolean(updates::are_any())])
+    // Where that is not known, what failed is told.
+    ask(schema, include_str!("downloads.sql"), &[argument::boolean(updates::are_any().unwrap_or(true))])
 }
 
 /// The checks `mmdb sources` and `proxy`.

@@ -1,5 +1,5 @@
 //! Whether the servers that share an inventory answer from the same mmdb files: a standby and its primary, the nodes of a
-//! cluster.
+//! cluster. The nodes from the same lists of networks as well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +23,15 @@ const TRAVELS: Duration = Duration::from_secs(60);
 const FILES: &str = "SELECT pg_catalog.json_agg(pg_catalog.json_build_object('edition', f.edition, 'generation', f.generation,
     'built', f.build_time::pg_catalog.text, 'since', f.installed_at::pg_catalog.text, 'age', extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) f.installed_at)))::pg_catalog.text
     FROM";
+/// The same of its lists of networks.
+const LISTS: &str = "SELECT pg_catalog.json_agg(pg_catalog.json_build_object('list', l.list,
+    'size', pg_catalog.format('%s/%s/%s', l.entries_ipv4, l.entries_ipv6, l.addresses_ipv4),
+    'age', extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) l.installed_at)))::pg_catalog.text
+    FROM";
+/// How long a list may differ: those that are fetched daily reach each node within a day.
+const DAILY: Duration = Duration::from_secs(86_400);
+/// Most lists that are named.
+const NAMED: usize = 10;
 
 /// A file of a server.
 struct Installed {
@@ -63,7 +72,7 @@ fn followed(schema: &Schema) -> Vec<Finding> {
                 edition,
                 serde_json::json!({
                     "sha256": current.sha256, "taken": taken, "generation": current.directory,
-                    "built": time::text(current.build_epoch as i64 * 1_000_000),
+                    "built": time::text(current.built_us()),
                     "since": time::text(current.installed_at),
                 }),
             ))
@@ -108,7 +117,56 @@ fn nodes(schema: &Schema) -> Vec<Finding> {
         };
         found.extend(differences(schema, &name, &ours, &theirs));
     }
+    found.extend(lists(schema, me, name));
     found
+}
+
+/// The lists of networks of all nodes, beside those of this one. They do not travel: each node has a directory of its own. A node
+/// that does not answer is named already.
+fn lists(schema: &Schema, me: Option<i32>, name: impl Fn(i32) -> String) -> Vec<Finding> {
+    let command = format!("{LISTS} {}.network_lists() l WHERE l.installed_at IS NOT NULL", schema.name);
+    let replies = citus::run_on(Where::Everywhere, &command);
+    let of = |node: &citus::Reply| node.result.as_ref().ok().map(|text| read_lists(text.as_deref()));
+    let Some(ours) = replies.iter().find(|reply| Some(reply.node) == me).and_then(of) else { return Vec::new() };
+    let mut found = Vec::new();
+    for reply in replies.iter().filter(|reply| Some(reply.node) != me) {
+        let Some(theirs) = of(reply) else { continue };
+        let all: std::collections::BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let others: Vec<String> = all
+            .into_iter()
+            .filter_map(|list| match (ours.get(list), theirs.get(list)) {
+                (Some(_), None) => Some(format!("{list} is missing there")),
+                (None, Some(_)) => Some(format!("{list} is missing here")),
+                (Some((here, since)), Some((there, other))) => {
+                    let differs = here != there && (*since).min(*other) > DAILY.as_secs_f64();
+                    differs.then(|| format!("{list} is another one"))
+                }
+                (None, None) => None,
+            })
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        let more = if others.len() > NAMED { ", \u{2026}" } else { "" };
+        let named = others.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let detail = format!("Node {} answers from other lists of networks: {named}{more}.", name(reply.node));
+        let remedy = format!(
+            "SELECT * FROM run_command_on_all_nodes('SELECT json_agg(l) FROM {}.network_lists() l');  -- each node needs the same files in its asn_inventory.lists_dir, or the same asn_inventory.mmdb_sources",
+            schema.name.replace('\'', "''")
+        );
+        found.push(Finding::new("mmdb elsewhere", "warning", detail, Some(remedy)));
+    }
+    found
+}
+
+/// By name: what tells one from another, and for how many seconds it has answered.
+fn read_lists(text: Option<&str>) -> BTreeMap<String, (String, f64)> {
+    let lists: Vec<Value> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let one = |list: &Value| {
+        let name = enrich::text::clean(list["list"].as_str()?, 100).into_owned();
+        Some((name, (list["size"].as_str()?.to_owned(), list["age"].as_f64().unwrap_or(0.0))))
+    };
+    lists.iter().filter_map(one).collect()
 }
 
 fn read(text: Option<&str>) -> BTreeMap<String, Installed> {

@@ -64,7 +64,12 @@ fn in_schema(text: &str, schema: &Schema) -> String {
 /// Whether the extension's own functions have a leading underscore here: before the update from 0.1.0 they do not.
 /// True where `text` calls none of them.
 fn has_own_names(sql: &Sql, schema: &Schema, text: &str) -> bool {
-    const FOUND: &str = "SELECT FROM pg_catalog.pg_proc WHERE pronamespace = $1 AND proname = '_worker_status'";
+    // Of the extension's: who may make functions in its schema may make one of that name.
+    const FOUND: &str = "
+        SELECT FROM pg_catalog.pg_proc p
+        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+        JOIN pg_catalog.pg_extension e ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND e.oid = d.refobjid
+        WHERE p.pronamespace = $1 AND p.proname = '_worker_status' AND e.extname = 'asn_inventory'";
     !text.contains("@extschema@._") || sql.query(FOUND, &[(pg_sys::OIDOID, schema.oid.into_datum())]).len() > 0
 }
 

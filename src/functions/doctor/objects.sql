@@ -12,7 +12,7 @@ known(name, mark) AS (VALUES ('ip_inventory', 'maxmind_status'), ('ip_observatio
 -- The extension's own triggers: their tables, the modes in which they do their work, and what follows without them.
 own_trigger(tables, name, function, modes, enable, made, otherwise) AS (VALUES
     ('{ip_inventory}'::text[], 'record_asn_change', '_record_asn_change', '{A}'::text[], 'ENABLE ALWAYS',
-     'AFTER UPDATE OF asn_number, country_code ON %s FOR EACH ROW WHEN (OLD.asn_number IS NOT NULL AND (OLD.asn_number IS DISTINCT FROM NEW.asn_number OR OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code)) EXECUTE FUNCTION %I._record_asn_change()',
+     'AFTER UPDATE OF asn_number, country_code ON %s FOR EACH ROW WHEN (OLD.asn_number IS DISTINCT FROM NEW.asn_number AND (OLD.asn_number IS NOT NULL OR OLD.maxmind_status <> ''pending'') OR OLD.asn_number IS NOT NULL AND OLD.country_code IS NOT NULL AND OLD.country_code IS DISTINCT FROM NEW.country_code) EXECUTE FUNCTION %I._record_asn_change()',
      'changes of ASNs and countries are not recorded in ip_asn_history'),
     ('{ip_observation,ip_source,ip_source_part,enrichment_run,ip_asn_history,source_quota,maxmind_walk,inventory_count,mmdb_shared,mmdb_shared_part,ip_sighting_source,ip_activity,ip_activity_count}', 'asn_inventory_replicated', '_drop_replicated_row', '{R,A}', 'ENABLE REPLICA',
      'BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %I._drop_replicated_row()',
@@ -47,6 +47,10 @@ LEFT JOIN LATERAL (SELECT o.* FROM ours o JOIN pg_attribute a ON a.attrelid = o.
 WHERE (c.oid IS NULL OR c.relname <> k.name OR c.relnamespace <> e.extnamespace)
   AND NOT (e.extversion IN ('0.1.0', '0.2.0') AND k.name LIKE ANY ('{ip\_sighting%,ip\_activity%}'))
 UNION ALL
+SELECT 'own tables', 'warning', format('The schema of the extension is called %I now: PostgreSQL creates no such extension in a schema with a quote, a dollar sign or a backslash in its name, so a dump of this database cannot be restored.', e.nspname),
+       format('ALTER SCHEMA %I RENAME TO %I;', e.nspname, coalesce(nullif(translate(e.nspname, '"$''' || chr(92), ''), ''), 'enrichment'))
+FROM extension e WHERE translate(e.nspname, '"$''' || chr(92), '') <> e.nspname
+UNION ALL
 -- One row a table. Before the update from 0.1.0 most of them do not exist yet. Citus runs the triggers of a distributed
 -- table on its shards.
 SELECT 'own triggers', 'error',
@@ -59,10 +63,10 @@ SELECT 'own triggers', 'error',
 FROM extension e CROSS JOIN own_trigger w
 JOIN ours c ON c.relname = ANY (w.tables) AND c.relkind = 'r' AND c.relnamespace = e.extnamespace
 LEFT JOIN LATERAL (SELECT g.tgname, g.tgenabled FROM pg_trigger g
-                   WHERE g.tgrelid = c.oid AND g.tgfoid = to_regproc(format('%I.%I', e.nspname, w.function))
+                   WHERE g.tgrelid = c.oid AND g.tgfoid = to_regprocedure(format('%I.%I()', e.nspname, w.function))
                    ORDER BY g.tgenabled::text = ANY (w.modes) DESC, g.tgname LIMIT 1) t ON true
 WHERE coalesce(t.tgenabled::text <> ALL (w.modes), true)
-  AND to_regproc(format('%I._note_uncounted', e.nspname)) IS NOT NULL
+  AND to_regprocedure(format('%I._note_uncounted()', e.nspname)) IS NOT NULL
   AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgfoid = to_regproc('pg_catalog.citus_truncate_trigger'))
 GROUP BY c.oid
 UNION ALL
@@ -92,27 +96,30 @@ SELECT 'queue index', 'error', format('Index %s on ip_observation does not conta
 FROM ours c JOIN pg_index x ON x.indrelid = c.oid LEFT JOIN pg_constraint n ON n.conindid = x.indexrelid AND n.conrelid = c.oid
 WHERE c.relname = 'ip_observation'
 UNION ALL
-SELECT 'grants', 'warning', format('%s may %s %s.', CASE g.grantee WHEN 0 THEN 'Everybody' ELSE pg_get_userbyid(g.grantee) END,
-              lower(g.privilege_type), g.object),
-       format('REVOKE %s ON %s FROM %s;', g.privilege_type, g.object,
+SELECT 'grants', 'warning', format('%s may %s %s%s.', CASE g.grantee WHEN 0 THEN 'Everybody' ELSE pg_get_userbyid(g.grantee) END,
+              lower(g.privilege_type), quote_ident(g.part) || ' of ', g.object),
+       -- Without the column it would take all columns away.
+       format('REVOKE %s%s ON %s FROM %s;', g.privilege_type, ' (' || quote_ident(g.part) || ')', g.object,
               CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END)
-FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, a.privilege_type, a.grantee
+FROM (SELECT c.oid::regclass::text AS object, c.relname AS name, NULL::name AS part, a.privilege_type, a.grantee
       FROM ours c, aclexplode(c.relacl) a WHERE a.grantee <> c.relowner
       UNION
-      SELECT c.oid::regclass::text, c.relname, a.privilege_type, a.grantee
+      SELECT c.oid::regclass::text, c.relname, t.attname, a.privilege_type, a.grantee
       FROM ours c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE a.grantee <> c.relowner
       UNION
-      SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure, p.proname, a.privilege_type, a.grantee
+      SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE ' ELSE 'FUNCTION ' END || p.oid::regprocedure, p.proname, NULL, a.privilege_type, a.grantee
       FROM member m JOIN pg_proc p ON p.oid = m.objid, aclexplode(p.proacl) a
       WHERE m.classid = 'pg_proc'::regclass AND a.grantee = 0
         AND p.proname NOT IN ('ip_class', 'lookup_ip', 'ip_asn', 'ip_asn_org', 'ip_country', 'ip_city', 'ip_lists', 'mmdb_record', 'ip_parse', 'ip_extract', 'ip_extract_array', '_is_replicated')
       UNION
-      SELECT 'TYPE ' || y.oid::regtype, y.typname, a.privilege_type, a.grantee
+      SELECT 'TYPE ' || y.oid::regtype, y.typname, NULL, a.privilege_type, a.grantee
       FROM member m JOIN pg_type y ON y.oid = m.objid, aclexplode(y.typacl) a WHERE m.classid = 'pg_type'::regclass AND a.grantee NOT IN (0, y.typowner)) g
 WHERE NOT (g.grantee <> 0 AND (g.privilege_type IN ('SELECT', 'USAGE') AND g.name <> 'ip_observation'
            OR g.name = 'ip_inventory' AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
            OR g.name IN ('ip_asn_history', 'cymru_prefix', 'enrichment_run') AND g.privilege_type = 'DELETE'
-           OR g.name = 'ip_asn_history' AND g.privilege_type = 'UPDATE'))
+           OR g.name = 'ip_asn_history' AND g.privilege_type = 'UPDATE'
+           -- What purge_expired_maxmind() clears.
+           OR g.name = 'asn_inventory' AND g.privilege_type = 'UPDATE' AND g.part IS NOT DISTINCT FROM 'asn_org'))
 UNION ALL
 SELECT 'owners', CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW') THEN 'error' ELSE 'warning' END,
        format(CASE WHEN o.kind IN ('FUNCTION', 'PROCEDURE', 'EVENT TRIGGER', 'VIEW')
@@ -136,25 +143,40 @@ FROM (SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE '
 CROSS JOIN extension e WHERE o.owner <> e.extowner
 UNION ALL
 SELECT 'foreign code', 'warning', format('%s on %s is not the extension''s own. %s', f.what, f.object,
-              CASE WHEN f.always THEN 'It runs when the worker writes, as the table''s owner.' ELSE 'It does nothing when the worker writes.' END),
+              CASE WHEN f.queried THEN 'It runs when the worker writes, as the table''s owner; and where anybody queries the table, with the rights of that role.'
+                   WHEN f.always THEN 'It runs when the worker writes, as the table''s owner.' ELSE 'It does nothing when the worker writes.' END),
        f.remedy
 FROM (SELECT format('Trigger %I', t.tgname) AS what, c.oid::regclass AS object, t.tgenabled IN ('A', 'R') AS always,
-             format('DROP TRIGGER %I ON %s;', t.tgname, c.oid::regclass) AS remedy
+             format('DROP TRIGGER %I ON %s;', t.tgname, c.oid::regclass) AS remedy, false AS queried
       FROM ours c JOIN pg_trigger t ON t.tgrelid = c.oid
       WHERE NOT t.tgisinternal AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = t.tgfoid)
       UNION ALL
       SELECT format('Rule %I', r.rulename), c.oid::regclass, r.ev_enabled IN ('A', 'R'),
-             format('DROP RULE %I ON %s;', r.rulename, c.oid::regclass)
+             format('DROP RULE %I ON %s;', r.rulename, c.oid::regclass), false
       FROM ours c JOIN pg_rewrite r ON r.ev_class = c.oid WHERE NOT (c.relkind = 'v' AND r.rulename = '_RETURN')
       UNION ALL
       SELECT format('Policy %I', p.polname), c.oid::regclass, false,
-             format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
+             format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass), false
       FROM ours c JOIN pg_policy p ON p.polrelid = c.oid
       UNION ALL
       SELECT format('The child table %s', i.inhrelid::regclass), c.oid::regclass, false,
-             format('ALTER TABLE %s NO INHERIT %s;  -- nothing is written until then', i.inhrelid::regclass, c.oid::regclass)
+             format('ALTER TABLE %s NO INHERIT %s;  -- nothing is written until then', i.inhrelid::regclass, c.oid::regclass), false
       FROM ours c JOIN pg_inherits i ON i.inhparent = c.oid WHERE c.relkind = 'r'
       UNION ALL
-      SELECT format('Index %I', x.relname), c.oid::regclass, true, format('DROP INDEX %s;', x.oid::regclass)
+      SELECT format('Index %I', x.relname), c.oid::regclass, true,
+             CASE WHEN n.oid IS NULL THEN format('DROP INDEX %s;', x.oid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname) END, true
       FROM ours c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid
-      WHERE c.relname <> 'ip_observation' AND i.indexprs IS NOT NULL) f
+      LEFT JOIN pg_constraint n ON n.conindid = i.indexrelid AND n.conrelid = c.oid
+      WHERE c.relname <> 'ip_observation' AND i.indexprs IS NOT NULL
+         -- A predicate of the system's functions alone runs nobody's code.
+         OR i.indpred IS NOT NULL AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid >= 16384
+                                                AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
+                                                AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid))) f
+UNION ALL
+-- PostgreSQL may prefer it where somebody calls ours.
+SELECT 'foreign code', 'warning', format('%s %s of %s is not the extension''s, and has the name of one that is.', CASE p.prokind WHEN 'p' THEN 'Procedure' ELSE 'Function' END,
+              p.oid::regprocedure, pg_get_userbyid(p.proowner)),
+       format('DROP ROUTINE %s;', p.oid::regprocedure)
+FROM extension e JOIN pg_proc p ON p.pronamespace = e.extnamespace AND p.proowner <> e.extowner
+WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)
+  AND EXISTS (SELECT FROM member m JOIN pg_proc o ON m.classid = 'pg_proc'::regclass AND o.oid = m.objid WHERE o.proname = p.proname)

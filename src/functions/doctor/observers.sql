@@ -1,4 +1,5 @@
--- Indexes that observe rows: whether each does, and whether each attached table has one.
+-- Indexes that observe rows: whether each does, and whether each attached table has one. $1: the tables that Citus distributes. Of a
+-- node of its cluster that is not the coordinator, $2: its other tables, which the coordinator notes; $3: true.
 WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
@@ -6,11 +7,13 @@ source AS MATERIALIZED (
     SELECT s.tbl::oid AS tbl, s.tbl::text AS name, s.ip_columns, s.method, c.relkind, w.only_where, w.sensor, s.observed_at IS NOT NULL AS has_time,
            concat(format('SELECT %s.attach_ip_source(%L, %L, %L, ''index''', '@extschema@', s.tbl::text, s.ip_columns,
                          coalesce(w.observed_path, s.observed_at::text) || coalesce('@' || s.observed_zone, '')),
-                  format(', only_where => %L', w.only_where), format(', sensor => %L', w.sensor), ');') AS attach
+                  format(', only_where => %L', w.only_where), format(', sensor => %L', w.sensor), ');',
+                  CASE WHEN $3 AND c.oid = ANY ($1) THEN '  -- on the coordinator' END) AS attach
     FROM @extschema@.ip_source s JOIN pg_class c ON c.oid = s.tbl,
          -- Columns that are not there until the extension is updated.
          LATERAL (SELECT j.observed_path, nullif(j.only_where, '') AS only_where, nullif(j.sensor, '') AS sensor
-                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text, sensor text)) w),
+                  FROM jsonb_to_record(to_jsonb(s)) AS j(only_where text, observed_path text, sensor text)) w
+    WHERE c.oid <> ALL ($2)),
 family(root, tbl) AS (
     SELECT s.tbl, s.tbl FROM source s
     UNION
@@ -38,12 +41,21 @@ member AS MATERIALIZED (
               AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)
               AND NOT EXISTS (SELECT FROM managed m WHERE m.classid = 'pg_namespace'::regclass AND m.objid = c.relnamespace))),
 trigger AS (SELECT DISTINCT t.tgrelid FROM pg_trigger t JOIN observe o ON o.oid = t.tgfoid WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'),
+bare AS (
+    SELECT m.* FROM member m
+    WHERE NOT EXISTS (SELECT FROM observer o WHERE o.indrelid = m.tbl AND o.indisvalid) AND m.tbl NOT IN (SELECT t.tgrelid FROM trigger t)),
 lacking AS (
     SELECT m.root, m.is_root, count(*) AS tables, (array_agg(m.tbl::regclass::text ORDER BY m.tbl))[1:3] AS names,
            bool_or(EXISTS (SELECT FROM observer o WHERE o.indrelid = m.tbl)) AS is_invalid
-    FROM member m
-    WHERE NOT EXISTS (SELECT FROM observer o WHERE o.indrelid = m.tbl AND o.indisvalid) AND m.tbl NOT IN (SELECT t.tgrelid FROM trigger t)
-    GROUP BY m.root, m.is_root)
+    FROM bare m
+    GROUP BY m.root, m.is_root),
+-- What a CREATE INDEX or REINDEX CONCURRENTLY that failed has left. One that is at work now has such an index as well; which table
+-- it works on is hidden where it is of another role.
+left_over AS (
+    SELECT o.indexrelid, o.indrelid FROM observer o
+    WHERE NOT o.indisvalid AND o.relkind = 'i' AND NOT o.relispartition AND o.indrelid NOT IN (SELECT b.tbl FROM bare b)
+      AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p JOIN pg_database d ON d.oid = p.datid
+                      WHERE d.datname = current_database() AND (p.relid = o.indrelid OR p.relid IS NULL)))
 SELECT 'observer indexes', 'error',
        CASE WHEN l.is_root THEN format('Rows inserted into %s are not observed: its index %s.', s.name, w.words)
             ELSE format('Rows inserted into %s%s, below %s, are not observed: the index there %s.', array_to_string(l.names, ', '),
@@ -59,26 +71,42 @@ WHERE o.indisvalid AND (f.tbl = f.root OR f.tbl NOT IN (SELECT other.tbl FROM so
        OR NOT s.ip_columns <@ ARRAY(SELECT u FROM observer other, unnest(other.selectors) u WHERE other.indrelid = o.indrelid AND other.indisvalid))
 UNION ALL
 SELECT 'observer indexes', 'error', format('%s and %s read the same, each for itself: rows that both observe are counted twice.', least(o.indexrelid, p.indexrelid)::regclass, greatest(o.indexrelid, p.indexrelid)::regclass),
-       format('DROP INDEX %s;  -- or the other, or let one read what both do', greatest(o.indexrelid, p.indexrelid)::regclass)
+       format('DROP INDEX %s;  -- %sor the other, or let one read what both do', greatest(o.indexrelid, p.indexrelid)::regclass,
+              CASE WHEN $3 AND o.indrelid = ANY ($1) THEN 'on the coordinator; ' END)
 FROM observer o JOIN observer p ON p.indrelid = o.indrelid AND p.indexrelid > o.indexrelid
 WHERE o.indisvalid AND p.indisvalid AND o.selectors && p.selectors AND o.selectors <> p.selectors AND p.indrelid IN (SELECT f.tbl FROM family f)
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger and the index %s: its rows are counted once, by the trigger.', o.indrelid::regclass, o.indexrelid::regclass),
-       format('DROP INDEX %s;  -- or attach the table again with method => ''index''', o.indexrelid::regclass)
-FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND NOT o.relispartition
+       format('DROP INDEX %s;  -- %sor attach the table again with method => ''index''', o.indexrelid::regclass,
+              CASE WHEN $3 AND o.indrelid = ANY ($1) THEN 'on the coordinator; ' END)
+FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND o.indrelid <> ALL ($2) AND NOT o.relispartition AND (o.indisvalid OR o.relkind = 'I')
+UNION ALL
+SELECT 'observer indexes', 'warning', format('%s is not valid: left by a CREATE INDEX or REINDEX CONCURRENTLY that failed.', l.indexrelid::regclass),
+       format('DROP INDEX %s;', l.indexrelid::regclass)
+FROM left_over l
+UNION ALL
+SELECT 'observer indexes', 'warning', format('The rows of %s are not stored as a heap: what INSERT ... ON CONFLICT and MERGE update there is counted as new.', c.oid::regclass),
+       format('SELECT %s.attach_ip_source(%L, %L);  -- by trigger, with its other arguments', '@extschema@', s.name, s.ip_columns)
+FROM member m JOIN source s ON s.tbl = m.root JOIN pg_class c ON c.oid = m.tbl JOIN pg_am a ON a.oid = c.relam
+WHERE c.relkind = 'r' AND a.amhandler <> 'heap_tableam_handler'::regproc
 UNION ALL
 SELECT 'observer indexes', 'warning', format('%s has a trigger below the index of a partitioned table: its rows are counted once, by the index.', o.indrelid::regclass),
        format('SELECT %s.detach_ip_source(%L);', '@extschema@', o.indrelid::regclass::text)
 FROM observer o WHERE o.indrelid IN (SELECT t.tgrelid FROM trigger t) AND o.relispartition AND o.relkind = 'i'
   AND NOT EXISTS (SELECT FROM family f JOIN family up ON up.root = f.root JOIN trigger t ON t.tgrelid = up.root WHERE f.tbl = o.indrelid AND up.root <> o.indrelid)
 UNION ALL
-SELECT 'observer indexes', 'warning', format('%s observes nothing: %s is not attached.', o.indexrelid::regclass, o.indrelid::regclass),
-       format('SELECT %s.attach_ip_source(%L, %L, %L, ''index''%s%s);  -- or DROP INDEX %s;', '@extschema@', o.indrelid::regclass::text,
+-- Shards are observed whether or not their table is attached.
+SELECT 'observer indexes', 'warning', format(CASE WHEN o.indrelid <> ALL ($1) THEN '%s observes nothing: %s is not attached.'
+                                                  WHEN $3 THEN '%s observes the shards of %s, which is not noted on this node: its addresses are counted for no table.'
+                                                  ELSE '%s observes the shards of %s, which is not attached: its addresses are counted for no table.' END,
+                                             o.indexrelid::regclass, o.indrelid::regclass),
+       format(CASE WHEN $3 AND o.indrelid = ANY ($1) THEN 'SELECT %s.attach_ip_source(%L, %L, %L, ''index''%s%s);  -- on the coordinator, again; or DROP INDEX %s;'
+                   ELSE 'SELECT %s.attach_ip_source(%L, %L, %L, ''index''%s%s);  -- or DROP INDEX %s;' END, '@extschema@', o.indrelid::regclass::text,
               o.selectors, o.observed_at, CASE WHEN o.only_where IS NOT NULL THEN format(', only_where => %L', o.only_where) END,
               CASE WHEN o.sensor IS NOT NULL THEN format(', sensor => %L', o.sensor) END, o.indexrelid::regclass)
 FROM observer o JOIN pg_class t ON t.oid = o.indrelid
 -- Copies that last for a moment.
-WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND NOT o.relispartition
+WHERE o.indrelid NOT IN (SELECT f.tbl FROM family f) AND o.indrelid <> ALL ($2) AND NOT o.relispartition AND (o.indisvalid OR o.relkind = 'I')
   AND t.relpersistence <> 't' AND t.relnamespace::regnamespace::text <> 'repack'
 UNION ALL
 -- An index keeps the names of its columns, and a dump has those of the table.

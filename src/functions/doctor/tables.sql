@@ -1,4 +1,5 @@
--- Attached tables: whether the rows inserted into each are really observed.
+-- Attached tables: whether the rows inserted into each are really observed. $1: the tables that Citus distributes. Of a node of its
+-- cluster that is not the coordinator, $2: its other tables, which the coordinator notes; $3: true. Nothing is attached there.
 WITH RECURSIVE
 extension AS (SELECT e.oid, e.extnamespace FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 observe AS (SELECT p.oid FROM pg_proc p JOIN extension e ON p.pronamespace = e.extnamespace WHERE p.proname = 'observe_addresses' AND p.pronargs = 0),
@@ -78,6 +79,7 @@ SELECT 'triggers', 'error',
                         CASE WHEN s.method = 'row' OR f.root NOT IN (SELECT a.tbl FROM above_foreign a) THEN s.attach
                              WHEN f.is_root THEN format('SELECT %s.detach_ip_source(%L);  -- it has a foreign partition: detach that, and attach the table again', '@extschema@', s.name)
                              ELSE f.singly END) END
+       || CASE WHEN $3 AND f.root = ANY ($1) THEN '  -- on the coordinator' ELSE '' END
 FROM faulty f JOIN source s ON s.tbl = f.root
 JOIN (VALUES ('gone', 'is gone'), ('taken', 'is missing, and another trigger has its name'), ('disabled', 'is disabled'),
              ('replica', 'fires only for replication'), ('local', 'does not fire for rows from a subscription'), ('condition', 'has a WHEN condition'), ('altered', 'was altered'),
@@ -86,11 +88,14 @@ UNION ALL
 SELECT 'triggers', 'error', format('Rows inserted into %s are counted %s times: it has as many triggers that read the same.', t.tgrelid::regclass, count(*)),
        (SELECT string_agg(format('DROP TRIGGER %I ON %s;', u.n, t.tgrelid::regclass), ' ')
         FROM unnest((array_agg(t.tgname::text ORDER BY t.tgname = 'asn_inventory_observe' DESC, t.tgname))[2:]) u(n))
+       || CASE WHEN $3 AND t.tgrelid = ANY ($1) THEN '  -- on the coordinator' ELSE '' END
 FROM found t WHERE t.is_ours AND t.tgenabled IN ('O', 'A') AND t.tgrelid IN (SELECT m.tbl FROM member m)
 GROUP BY t.tgrelid, t.tgargs HAVING count(*) > 1
 UNION ALL
-SELECT 'triggers', 'warning', format('%s has the trigger but is not attached: its addresses are observed, but counted for no table.', t.tgrelid::regclass),
-       format('SELECT %s.attach_ip_source(%L, %L, %L%s);  -- or detach_ip_source(), if it is not to be observed', '@extschema@',
+SELECT 'triggers', 'warning', format('%s has the trigger but is not %s: its addresses are observed, but counted for no table.', t.tgrelid::regclass,
+              CASE WHEN $3 AND t.tgrelid = ANY ($1) THEN 'noted on this node' ELSE 'attached' END),
+       format(CASE WHEN $3 AND t.tgrelid = ANY ($1) THEN 'SELECT %s.attach_ip_source(%L, %L, %L%s);  -- on the coordinator, again'
+                   ELSE 'SELECT %s.attach_ip_source(%L, %L, %L%s);  -- or detach_ip_source(), if it is not to be observed' END, '@extschema@',
               t.tgrelid::regclass::text,
               (SELECT array_agg(convert_from(decode(a.part, 'escape'), getdatabaseencoding()) ORDER BY a.n) FROM unnest(p.parts[2:t.tgnargs]) WITH ORDINALITY a(part, n)
                WHERE NOT starts_with(a.part, 'where ') AND NOT starts_with(a.part, 'sensor: ')),
@@ -102,6 +107,7 @@ SELECT 'triggers', 'warning', format('%s has the trigger but is not attached: it
                       FROM unnest(p.parts[2:t.tgnargs]) a(part) WHERE starts_with(a.part, 'sensor: ') LIMIT 1)))
 FROM found t, LATERAL (SELECT string_to_array(encode(t.tgargs, 'escape'), chr(92) || '000') AS parts) p
 WHERE t.is_ours AND t.tgname = 'asn_inventory_observe' AND t.tgenabled IN ('O', 'A') AND t.tgnargs > 1
+  AND t.tgrelid <> ALL ($2)
   AND t.tgrelid NOT IN (SELECT f.tbl FROM family f)
   AND NOT EXISTS (SELECT FROM pg_inherits i JOIN found u ON u.tgrelid = i.inhparent AND u.is_ours WHERE i.inhrelid = t.tgrelid)
 UNION ALL
@@ -113,13 +119,14 @@ UNION ALL
 SELECT 'swapped tables', 'error',
        format('Rows inserted into %s are not observed: it is not the table that was attached under that name, which is %s.', n.now::regclass,
               CASE WHEN n.relkind IS NULL THEN 'gone' ELSE n.name || ' now' END),
-       format('SELECT %s.attach_ip_source(%L, %L, %L%s);', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at, n.further)
+       format('SELECT %s.attach_ip_source(%L, %L, %L%s);%s', '@extschema@', n.now::regclass::text, n.ip_columns, n.observed_at, n.further,
+              CASE WHEN $3 AND n.now = ANY ($1) THEN '  -- on the coordinator' END)
 FROM (SELECT DISTINCT ON (c.oid) c.oid AS now, s.*
       FROM source s JOIN pg_namespace p ON p.nspname = (parse_ident(s.attached_as))[1]
       JOIN pg_class c ON c.relnamespace = p.oid AND c.relname = (parse_ident(s.attached_as))[2]
       WHERE c.oid <> s.tbl AND c.relkind IN ('r', 'p')
         AND NOT EXISTS (SELECT FROM found t WHERE t.tgrelid = c.oid AND t.is_ours AND t.tgenabled IN ('O', 'A'))
-        AND c.oid NOT IN (SELECT f.tbl FROM family f)
+        AND c.oid NOT IN (SELECT f.tbl FROM family f) AND c.oid <> ALL ($2)
       ORDER BY c.oid, s.relkind IS NULL) n
 UNION ALL
 SELECT 'index', 'warning', format('%s has no index on %s: finding the events of an address reads the whole table.', s.name, a.attname),
@@ -134,8 +141,12 @@ SELECT 'addresses', 'warning',
        format(CASE WHEN s.observations = 0 THEN '%s is attached, but none of its %s rows held an address%s.'
                    ELSE '%s is attached, and its last %s rows held no address%s.' END,
               s.tbl, s.rows_since_address, coalesce(': ' || s.unreadable_reason, '')),
-       format('SELECT %1$s.forget_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses',
-              '@extschema@', s.tbl::text, s.ip_columns, w.observed_at, w.further)
-FROM @extschema@.ip_source s JOIN source w ON w.tbl = s.tbl JOIN pg_class c ON c.oid = s.tbl
+       -- Where the inventory is distributed, nothing is taken back, and what was counted would be counted again.
+       format(CASE WHEN c.oid = ANY ($1) OR i.is_distributed AND s.observations > 0
+                   THEN 'SELECT %1$s.detach_ip_source(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s);  -- %6$sreplace these by the columns or JSON paths that hold addresses'
+                   ELSE 'SELECT %1$s.%7$s(%2$L); SELECT %1$s.attach_ip_source(%2$L, %3$L, %4$L%5$s); SELECT %1$s.populate_ip_inventory(%2$L);  -- replace these by the columns or JSON paths that hold addresses' END,
+              '@extschema@', s.tbl::text, s.ip_columns, w.observed_at, w.further, CASE WHEN $3 AND c.oid = ANY ($1) THEN 'on the coordinator; ' END,
+              CASE WHEN i.is_distributed THEN 'detach_ip_source' ELSE 'forget_ip_source' END)
+FROM (SELECT coalesce(to_regclass('@extschema@.ip_inventory')::oid = ANY ($1), false) AS is_distributed) i CROSS JOIN @extschema@.ip_source s JOIN source w ON w.tbl = s.tbl JOIN pg_class c ON c.oid = s.tbl
 WHERE s.observations = 0 AND s.rows_since_address > 0
    OR s.rows_since_address > 1000 + 10 * s.rows_seen / greatest(s.observations, 1)

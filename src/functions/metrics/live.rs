@@ -49,6 +49,16 @@ pub fn worker(page: &mut Page, slot: Option<&Database>) {
         Sample::of(slot.and_then(|slot| moment(&slot.absorbed_at))),
     );
     page.gauge(
+        "absorb_interval_seconds",
+        "How long the worker may leave observations in the queue, by asn_inventory.absorb_interval.",
+        Sample::of(Some(settings::snapshot().absorb_interval.as_secs_f64())),
+    );
+    page.gauge(
+        "worker_timestamp_seconds",
+        "When the worker last showed that it works: every few seconds, and with each step of long work.",
+        Sample::of(slot.filter(|slot| slot.living_worker().is_some()).and_then(|slot| moment(&slot.beat_at))),
+    );
+    page.gauge(
         "launcher_timestamp_seconds",
         "When the launcher last showed that it works: every second, and between pieces of an import.",
         Sample::of(shared::shared().and_then(|shared| moment(&shared.launcher.beat_at))),

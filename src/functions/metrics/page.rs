@@ -70,7 +70,7 @@ impl Page {
         self.family(name, help, MetricType::GAUGE, metrics);
     }
 
-    /// A value that only grows, until the server restarts.
+    /// A value that only grows: until the server restarts, or, where a table keeps it, for as long as its row is there.
     pub fn counter(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample>) {
         let metrics = samples.into_iter().map(|sample| {
             let mut counter = Counter::default();

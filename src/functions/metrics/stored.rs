@@ -1,6 +1,14 @@
-//! The metrics from tables, in three statements and a look at the queue: a new figure is a new line in one of the
+//! The metrics from tables, in a few statements and a look at the queue: a new figure is a new line in one of the
 //! lists. `enrichment_status` is not used: planning it takes as long as all of this, mostly for columns that are not
 //! needed here.
+//!
+//! Each part stands for itself: behind a lock of another session it is left out, and the others go on. Who asks every
+//! minute must not become one more session a minute that waits.
+
+use std::panic::AssertUnwindSafe;
+
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 
 use super::live::truth;
 use super::page::{Page, Sample};
@@ -8,7 +16,9 @@ use crate::functions::status::queue;
 use crate::functions::status::queue::Length;
 use crate::functions::status::updates;
 use crate::pg::catalog::Schema;
+use crate::pg::glance::glance;
 use crate::pg::sql::{Sql, Table};
+use crate::pg::tx::Settings;
 use crate::settings;
 use crate::settings::Switch;
 
@@ -28,8 +38,8 @@ const fn counter(name: &'static str, sql: &'static str, help: &'static str) -> F
     Figure { name, help, sql, counts: true }
 }
 
-/// Of the whole inventory: `c` is the worker's count, `u` the last look for newer files.
-const INVENTORY: [Figure; 10] = [
+/// Of the whole inventory: `c` is the worker's count.
+const COUNTED: [Figure; 6] = [
     gauge(
         "counted_timestamp_seconds",
         "extract(epoch FROM c.counted_at)",
@@ -40,6 +50,10 @@ const INVENTORY: [Figure; 10] = [
     gauge("addresses_enriched", "c.enriched", "Addresses with an ASN or a country."),
     gauge("addresses_missing_asn", "c.missing_asn", "Public addresses without an ASN."),
     gauge("addresses_scanners", "c.scanners", "Addresses that GreyNoise has seen scanning."),
+];
+
+/// Of the looks for newer files: `u` is the last one.
+const UPDATES: [Figure; 3] = [
     gauge(
         "mmdb_update_timestamp_seconds",
         "extract(epoch FROM u.ended_at)",
@@ -48,17 +62,12 @@ const INVENTORY: [Figure; 10] = [
     gauge(
         "mmdb_update_failed",
         "(u.outcome = 'failed')::int",
-        "Whether that look failed, and there is still anybody to ask.",
+        "Whether that look failed, and there is still anybody to ask; absent for a failure where no worker runs, which alone knows that.",
     ),
     gauge(
         "mmdb_sources_update_failed",
         concat!("(", include_str!("own_schedules.sql"), ")"),
         "Whether the last turn of sources with schedules of their own failed, and no update went well since.",
-    ),
-    gauge(
-        "tables_attached",
-        "(SELECT count(*) FROM {schema}.ip_source)",
-        "Tables whose inserted addresses are observed.",
     ),
 ];
 
@@ -120,8 +129,8 @@ const LIVE: [Figure; 3] = [
 /// The states of each source. MaxMind's are those of the installed files.
 const STATES: [(&str, &[&str]); 3] = [
     ("maxmind", &["ok", "outdated", "unavailable"]),
-    ("cymru", &["ok", "off", "failing", "unknown"]),
-    ("greynoise", &["ok", "off", "no key", "refused", "quota", "failing", "unknown"]),
+    ("cymru", &["ok", "off", "failing", "elsewhere", "unknown"]),
+    ("greynoise", &["ok", "off", "no key", "refused", "quota", "failing", "elsewhere", "unknown"]),
 ];
 
 /// The values that were read.
@@ -131,8 +140,10 @@ pub struct Stored {
     extension: String,
     server: String,
     queued: Option<Length>,
-    inventory: Vec<Option<f64>>,
-    tables: Vec<(String, Vec<Option<f64>>)>,
+    counted: Vec<Option<f64>>,
+    updates: Vec<Option<f64>>,
+    /// Those that are there; `None` where it is not known.
+    tables: Option<Vec<(String, Vec<Option<f64>>)>>,
     sources: Vec<Source>,
 }
 
@@ -151,8 +162,9 @@ fn figures(table: &Table, row: usize, after: usize, count: usize) -> Vec<Option<
     (after + 1..=after + count).map(|column| table.get(row, column)).collect()
 }
 
+/// A text. Labels must differ where names do: node_exporter refuses a page on which a sample stands twice.
 fn text(table: &Table, row: usize, column: usize) -> String {
-    table.get::<Vec<u8>>(row, column).map_or_else(String::new, |bytes| crate::pg::encoding::from_server(&bytes))
+    table.get::<Vec<u8>>(row, column).map_or_else(String::new, |bytes| crate::pg::encoding::shown(&bytes))
 }
 
 /// Runs as the extension's owner: EXECUTE is enough.
@@ -166,59 +178,122 @@ const READ: [&std::ffi::CStr; 7] = [
     c"ip_inventory",
 ];
 
+/// The longest wait for a lock, for each part. Less than `deadlock_timeout`: after that time PostgreSQL cancels an autovacuum
+/// that is waited for.
+const PATIENCE: &std::ffi::CStr = c"500ms";
+
 /// Reads all of it.
 pub fn read(schema: &Schema) -> Stored {
-    let queued = queue::length(schema);
+    let (database, server, extension) = versions(schema);
+    Stored {
+        database,
+        server,
+        extension,
+        queued: part(|| queue::length(schema)).flatten(),
+        counted: part(|| counted(schema)).unwrap_or_default(),
+        updates: part(|| looks(schema)).unwrap_or_default(),
+        tables: part(|| tables(schema)),
+        sources: part(|| sources(schema)).unwrap_or_default(),
+    }
+}
+
+/// Reads a part; `None` where another session's lock is in the way. Its own locks are given back at once: they must not wait
+/// for those that the next part waits for.
+fn part<T>(f: impl FnOnce() -> T) -> Option<T> {
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        let value = glance(|| {
+            let settings = Settings::begin();
+            settings.set(c"lock_timeout", PATIENCE);
+            f()
+        });
+        Some(value)
+    }))
+    .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| None)
+    .execute()
+}
+
+/// Runs a statement, in which `{schema}` stands for the extension's.
+fn query<'a>(sql: &'a Sql, schema: &Schema, text: &str) -> Table<'a> {
+    sql.query(&text.replace("{schema}", &schema.name), &[])
+}
+
+/// Of database, server and extension: from catalogs alone, which nobody locks.
+fn versions(schema: &Schema) -> (String, String, String) {
     let sql = Sql::on_all(schema, &READ);
-    let query = |text: String| sql.query(&text.replace("{schema}", &schema.name), &[]);
-    let table = query(format!(
+    let table = query(
+        &sql,
+        schema,
         "SELECT current_database()::text, current_setting('server_version'),
-             (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'asn_inventory') {}
-         FROM (SELECT) one
-         LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true
+             (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'asn_inventory')",
+    );
+    let [database, server, extension] = [1, 2, 3].map(|column| text(&table, 0, column));
+    (database, server, extension)
+}
+
+fn counted(schema: &Schema) -> Vec<Option<f64>> {
+    let sql = Sql::on_all(schema, &READ);
+    let statement = format!(
+        "SELECT 1 {} FROM (SELECT) one LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true",
+        columns(&COUNTED)
+    );
+    let table = query(&sql, schema, &statement);
+    figures(&table, 0, 1, COUNTED.len())
+}
+
+fn looks(schema: &Schema) -> Vec<Option<f64>> {
+    let sql = Sql::on_all(schema, &READ);
+    let statement = format!(
+        "SELECT 1 {} FROM (SELECT) one
          LEFT JOIN (SELECT outcome, ended_at FROM {{schema}}.enrichment_run
                     WHERE kind = 'update' AND outcome <> 'cancelled' AND NOT parameters @> '{{\"sources\": [\"own schedules\"]}}'
                     ORDER BY job_id DESC LIMIT 1) u ON true",
-        columns(&INVENTORY)
-    ));
-    let mut inventory = figures(&table, 0, 3, INVENTORY.len());
-    // As in `source_status`: what failed is no trouble where nothing could follow it that goes well.
-    let wanted =
-        [("mmdb_update_failed", updates::are_any()), ("mmdb_sources_update_failed", updates::with_schedules())];
-    for (figure, value) in INVENTORY.iter().zip(&mut inventory) {
-        if wanted.contains(&(figure.name, false)) {
-            *value = value.map(|_| 0.0);
-        }
+        columns(&UPDATES)
+    );
+    let table = query(&sql, schema, &statement);
+    let mut values = figures(&table, 0, 1, UPDATES.len());
+    let (are_any, with_schedules) = (updates::are_any(), updates::with_schedules());
+    for (figure, value) in UPDATES.iter().zip(&mut values) {
+        let is_wanted = match figure.name {
+            "mmdb_update_failed" => are_any,
+            "mmdb_sources_update_failed" => Some(with_schedules),
+            _ => continue,
+        };
+        // As in `source_status`: what failed is no trouble where nothing could follow it that goes well.
+        *value = match is_wanted {
+            Some(true) => *value,
+            Some(false) => value.map(|_| 0.0),
+            None => value.filter(|failed| *failed == 0.0),
+        };
     }
-    let mut stored = Stored {
-        database: text(&table, 0, 1),
-        server: text(&table, 0, 2),
-        extension: text(&table, 0, 3),
-        queued,
-        inventory,
-        tables: Vec::new(),
-        sources: Vec::new(),
-    };
-    drop(table);
-    let table = query(format!(
+    values
+}
+
+/// The attached tables. One that was dropped keeps its row for what it saw, and is attached no more.
+fn tables(schema: &Schema) -> Vec<(String, Vec<Option<f64>>)> {
+    let sql = Sql::on_all(schema, &READ);
+    let statement = format!(
         "SELECT format('%I.%I', n.nspname, c.relname) {} FROM {{schema}}.ip_source t
          JOIN pg_catalog.pg_class c ON c.oid = t.tbl JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace ORDER BY 1",
         columns(&TABLE)
-    ));
-    stored.tables = (0..table.len()).map(|row| (text(&table, row, 1), figures(&table, row, 1, TABLE.len()))).collect();
-    drop(table);
-    let table = query(format!(
+    );
+    let table = query(&sql, schema, &statement);
+    (0..table.len()).map(|row| (text(&table, row, 1), figures(&table, row, 1, TABLE.len()))).collect()
+}
+
+fn sources(schema: &Schema) -> Vec<Source> {
+    let sql = Sql::on_all(schema, &READ);
+    let statement = format!(
         "SELECT s.source, s.state {}
          FROM {{schema}}.source_status s LEFT JOIN (SELECT * FROM {{schema}}.inventory_count LIMIT 1) c ON true",
         columns(SOURCE.iter().chain(&LIVE))
-    ));
+    );
+    let table = query(&sql, schema, &statement);
     let source = |row| Source {
         name: text(&table, row, 1),
         state: text(&table, row, 2),
         figures: figures(&table, row, 2, SOURCE.len() + LIVE.len()),
     };
-    stored.sources = (0..table.len()).map(source).collect();
-    stored
+    (0..table.len()).map(source).collect()
 }
 
 impl Stored {
@@ -243,20 +318,25 @@ impl Stored {
         page.gauge(
             "queue_age_seconds",
             "How long the oldest of them has waited for the worker; absent when none does. Those that were put back do not count.",
-            Sample::of(age.filter(|_| self.queued.is_some_and(|queued| queued.addresses > 0))),
+            Sample::of(age.filter(|_| self.queued.is_some_and(|queued| queued.may_wait()))),
         );
     }
 
     /// The inventory and the attached tables, and the last look for newer files.
     pub fn inventory(&self, page: &mut Page) {
-        for (figure, value) in INVENTORY.iter().zip(&self.inventory) {
+        for (figure, value) in COUNTED.iter().zip(&self.counted).chain(UPDATES.iter().zip(&self.updates)) {
             add(page, figure, Sample::of(*value));
         }
+        page.gauge(
+            "tables_attached",
+            "Tables whose inserted addresses are observed.",
+            Sample::of(self.tables.as_ref().map(|tables| tables.len() as f64)),
+        );
         for (at, figure) in TABLE.iter().enumerate() {
             let each = |(name, figures): &(String, Vec<Option<f64>>)| {
                 Sample::labelled(vec![("table", name.clone())], figures[at])
             };
-            add(page, figure, self.tables.iter().filter_map(each));
+            add(page, figure, self.tables.iter().flatten().filter_map(each));
         }
     }
 
@@ -265,7 +345,7 @@ impl Stored {
         let up = |source: &Source| Sample::of_source(&source.name, source.up());
         page.gauge(
             "source_up",
-            "Whether the source answers; absent for a source that is off or that no worker has checked.",
+            "Whether the source answers; absent for a source that is off, that another node asks, or that no worker has checked.",
             self.sources.iter().filter_map(up),
         );
         page.gauge(
@@ -293,7 +373,7 @@ impl Source {
     /// A source that is switched off is not down, and one without a key is so by choice unless it is switched on.
     fn up(&self) -> Option<f64> {
         match self.state.as_str() {
-            "off" | "unknown" => None,
+            "off" | "elsewhere" | "unknown" => None,
             "no key" if settings::network().greynoise != Switch::on => None,
             state => truth(matches!(state, "ok" | "outdated")),
         }

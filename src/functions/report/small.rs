@@ -17,7 +17,9 @@ pub fn status(sql: &Sql, schema: &Schema, report: &mut Report) {
         &format!(
             "SELECT current_database()::text, current_setting('server_version'),
                  (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'asn_inventory'),
-                 s.worker, s.enabled, s.queued, s.last_absorb_at, (SELECT count(*) FROM {0}.ip_source)
+                 s.worker, s.enabled, s.queued, s.last_absorb_at,
+                 (SELECT count(*) FROM {0}.ip_source t
+                  WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.tbl))
              FROM {0}.enrichment_status s",
             schema.name
         ),

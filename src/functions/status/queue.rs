@@ -1,10 +1,10 @@
 //! How many addresses wait in the queue: counted while it is short; where it is long, estimated from some of its blocks,
 //! with how far that may be off. It must not take longer the more there is.
 //!
-//! One block out of each of equally long stretches is read. Which of a stretch, is as good as random and always the same:
-//! what loaders write at regular distances is not mistaken for the whole, and two looks at one queue give one number. A
-//! queue whose first half was absorbed, or that lies in its file as packed rows here and single ones there, is seen as
-//! that.
+//! The last blocks are all read: before VACUUM comes, new rows stand there and nowhere else. Of the others, one block out
+//! of each of equally long stretches is read. Which of a stretch, is as good as random and always the same: what loaders
+//! write at regular distances is not mistaken for the whole, and two looks at one queue give one number. A queue whose
+//! first half was absorbed, or that lies in its file as packed rows here and single ones there, is seen as that.
 #![allow(unsafe_code, reason = "reads blocks of the queue below SQL")]
 
 use pgrx::pg_sys;
@@ -17,8 +17,12 @@ use crate::sql_function;
 
 /// Up to so many blocks, 2 MB, all of it is counted.
 const COUNTED: u32 = 256;
-/// Beyond, so many are read.
+/// Beyond, so many at its end are read,
+const LAST: u32 = 64;
+/// and so many of the others.
 const SAMPLE: u32 = 128;
+/// Addresses of a block, if none was seen that has any: single rows.
+const USUAL: f64 = 100.0;
 
 sql_function!(
     /// `_queue_length() → (addresses, off_by)`.
@@ -39,6 +43,13 @@ pub struct Length {
     pub addresses: u64,
     /// Give or take so many, in nineteen cases of twenty; 0: they were counted.
     pub off_by: u64,
+}
+
+impl Length {
+    /// Whether anything may wait: not, where all was counted and nothing found.
+    pub fn may_wait(&self) -> bool {
+        self.addresses > 0 || self.off_by > 0
+    }
 }
 
 /// Of the queue in a schema; `None` where it is not there, or not as the extension made it. Asks for no rights: it tells a
@@ -64,16 +75,19 @@ pub fn length(schema: &Schema) -> Option<Length> {
         let found = if blocks <= COUNTED {
             Length { addresses: count(scan, desc), off_by: 0 }
         } else {
-            let mut counts = [0; SAMPLE as usize];
-            for (stretch, counted) in (0..SAMPLE).zip(&mut counts) {
+            let others = blocks - LAST;
+            let mut begun = false;
+            let mut of_block = |block: u32| {
                 pgrx::check_for_interrupts!();
-                if stretch > 0 {
+                if std::mem::replace(&mut begun, true) {
                     pg_sys::heap_rescan(scan, std::ptr::null_mut(), false, false, false, false);
                 }
-                pg_sys::heap_setscanlimits(scan, block_of(stretch, blocks), 1);
-                *counted = count(scan, desc);
-            }
-            estimate(&counts, blocks)
+                pg_sys::heap_setscanlimits(scan, block, 1);
+                count(scan, desc)
+            };
+            let sample: Vec<u64> = (0..SAMPLE).map(|stretch| of_block(block_of(stretch, others))).collect();
+            let last: Vec<u64> = (others..blocks).map(of_block).collect();
+            estimate(&sample, others, &last)
         };
         pg_sys::heap_endscan(scan);
         pg_sys::UnregisterSnapshot(snapshot);
@@ -111,12 +125,20 @@ fn block_of(stretch: u32, blocks: u32) -> u32 {
     from + (dice % u64::from(to - from)) as u32
 }
 
-/// The estimate from the blocks that were read, and two standard errors. The differences between neighbours show how
-/// much a block may differ from its stretch, independent of the file as a whole.
-fn estimate(counts: &[u64], blocks: u32) -> Length {
-    let (read, blocks) = (counts.len() as f64, f64::from(blocks));
-    let sum: f64 = counts.iter().map(|count| *count as f64).sum();
-    let squares: f64 = counts.windows(2).map(|pair| (pair[1] as f64 - pair[0] as f64).powi(2)).sum();
+/// The estimate from a sample of the blocks, and those at the end, which were all read. Its margin is two standard errors:
+/// the differences between neighbours show how much a block may differ from its stretch, independent of the file as a
+/// whole. It is never nothing: where all blocks of a sample are alike, up to three in as many as were read may differ, in
+/// nineteen cases of twenty.
+fn estimate(sample: &[u64], others: u32, last: &[u64]) -> Length {
+    let (read, blocks) = (sample.len() as f64, f64::from(others));
+    let sum: f64 = sample.iter().map(|count| *count as f64).sum();
+    let squares: f64 = sample.windows(2).map(|pair| (pair[1] as f64 - pair[0] as f64).powi(2)).sum();
     let variance = (1.0 - read / blocks) * squares / (2.0 * (read - 1.0)) / read;
-    Length { addresses: (sum / read * blocks).round() as u64, off_by: (2.0 * blocks * variance.sqrt()).ceil() as u64 }
+    let filled: Vec<f64> = sample.iter().chain(last).filter(|count| **count > 0).map(|count| *count as f64).collect();
+    let of_one = if filled.is_empty() { USUAL } else { filled.iter().sum::<f64>() / filled.len() as f64 };
+    let unseen = 3.0 * blocks / read * of_one;
+    Length {
+        addresses: (sum / read * blocks).round() as u64 + last.iter().sum::<u64>(),
+        off_by: (2.0 * blocks * variance.sqrt()).max(unseen).ceil() as u64,
+    }
 }

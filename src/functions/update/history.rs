@@ -24,7 +24,8 @@ pub struct Unindexed {
     /// The table.
     pub table: pg_sys::Oid,
     schema: String,
-    /// `CREATE INDEX CONCURRENTLY` has failed, and left something of that name behind.
+    /// There is an index of that name which is not valid: `CREATE INDEX CONCURRENTLY` has failed, and left it behind, or is still
+    /// at work.
     has_remains: bool,
 }
 
@@ -63,13 +64,31 @@ impl Unindexed {
     pub fn refuse(&self) -> ! {
         let schema = &self.schema;
         let drop = if self.has_remains { format!("DROP INDEX {schema}.ip_asn_history_time; ") } else { String::new() };
+        let cure = match self.builder() {
+            Some(process) => {
+                format!(
+                    "Process {process} is building an index of ip_asn_history: wait for its end, and run the command again."
+                )
+            }
+            None => format!(
+                "Run {drop}CREATE INDEX CONCURRENTLY ip_asn_history_time ON {schema}.ip_asn_history (changed_at); and the command again."
+            ),
+        };
         raise(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "cannot update asn_inventory: its history is large and has no index by time",
             &format!("Inserts would wait for as long as ip_asn_history is read, which has more than {LARGEST} MB."),
-            &format!(
-                "Nothing was changed. Run {drop}CREATE INDEX CONCURRENTLY ip_asn_history_time ON {schema}.ip_asn_history (changed_at); and the command again."
-            ),
+            &format!("Nothing was changed. {cure}"),
         )
+    }
+
+    /// The process that builds an index of the history, of any name: what is not valid yet must not be dropped under it.
+    fn builder(&self) -> Option<i32> {
+        const BUILDER: &str = "
+            SELECT p.pid FROM pg_catalog.pg_stat_progress_create_index p
+            WHERE p.relid = $1 AND p.datname = pg_catalog.current_database() LIMIT 1";
+        let sql = Sql::as_caller();
+        let found = sql.query(BUILDER, &[argument::oid(self.table)]);
+        if found.len() == 0 { None } else { found.get(0, 1) }
     }
 }

@@ -13,12 +13,19 @@ const LIMIT: f64 = 100.0;
 /// Times the same question, as far as it goes, of the events alone: for those that read all of them, or all addresses.
 const LIMIT_OF_ALL: f64 = 1.2;
 /// Such questions, by number and by how they begin, and what is asked of the events.
-const OF_ALL: [(&str, &str, &str); 4] = [
+const OF_ALL: [(&str, &str, &str); 5] = [
     (
         "3.",
         "SELECT ip_address, count",
         "SELECT src_ip, count(DISTINCT sensor) AS sensors, count(*) AS observations FROM events
          GROUP BY src_ip HAVING count(DISTINCT sensor) > 1 ORDER BY sensors DESC, observations DESC LIMIT 20",
+    ),
+    (
+        "5.",
+        "WITH u AS MATERIALIZED",
+        "SELECT (e.at AT TIME ZONE 'UTC')::date AS day, count(*) AS attempts, count(*) FILTER (WHERE 'hosting' = ANY (i.flags)) AS hosting
+         FROM events e LEFT JOIN ip_inventory i ON i.ip_address = e.src_ip WHERE e.at > now() - interval '30 days'
+         GROUP BY 1 ORDER BY 1 DESC",
     ),
     (
         "8.",

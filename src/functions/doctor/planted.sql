@@ -1,0 +1,54 @@
+-- What the doctor must not read or call with the caller's rights. Whoever queries a table runs the code of its indexes, constraints,
+-- statistics and policies and of its columns' types: the planner calls immutable functions of constants. So a table of a role that
+-- is neither a superuser nor the caller is read only where there is no such code; a view or a function is code itself.
+-- Catalogs only. $1: the extension's schema; $2: the caller; $3: tables that may be changed at this moment.
+WITH extension AS (SELECT e.oid, e.extowner FROM pg_extension e WHERE e.extname = 'asn_inventory'),
+member AS MATERIALIZED (SELECT d.classid, d.objid FROM extension e JOIN pg_depend d ON d.refobjid = e.oid
+                        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+other AS MATERIALIZED (SELECT r.oid, r.rolname FROM pg_roles r WHERE NOT r.rolsuper AND r.oid <> $2),
+-- Another relation may have the name of one that was dropped or renamed.
+relation AS MATERIALIZED (SELECT c.oid, c.relkind, o.rolname, EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid) AS is_ours
+                          FROM pg_class c JOIN other o ON o.oid = c.relowner
+                          WHERE c.relnamespace = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')),
+part(relation, classid, objid, what, remedy) AS (
+    SELECT c.oid, 'pg_class'::regclass::oid, c.oid, format('a column of %s', c.oid::regclass), NULL FROM relation c
+    UNION ALL
+    SELECT c.oid, 'pg_class'::regclass::oid, i.indexrelid, format('index %s on %s', i.indexrelid::regclass, c.oid::regclass),
+           CASE WHEN n.oid IS NULL THEN format('DROP INDEX %s;', i.indexrelid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname) END
+    FROM relation c JOIN pg_index i ON i.indrelid = c.oid LEFT JOIN pg_constraint n ON n.conindid = i.indexrelid AND n.conrelid = c.oid
+    UNION ALL
+    SELECT c.oid, 'pg_constraint'::regclass::oid, n.oid, format('constraint %I on %s', n.conname, c.oid::regclass), format('ALTER TABLE %s DROP CONSTRAINT %I;', c.oid::regclass, n.conname)
+    FROM relation c JOIN pg_constraint n ON n.conrelid = c.oid AND n.contype = 'c'
+    UNION ALL
+    SELECT c.oid, 'pg_statistic_ext'::regclass::oid, s.oid, format('statistics %I.%I on %s', n.nspname, s.stxname, c.oid::regclass), format('DROP STATISTICS %I.%I;', n.nspname, s.stxname)
+    FROM relation c JOIN pg_statistic_ext s ON s.stxrelid = c.oid JOIN pg_namespace n ON n.oid = s.stxnamespace
+    UNION ALL
+    SELECT c.oid, 'pg_policy'::regclass::oid, p.oid, format('policy %I on %s', p.polname, c.oid::regclass), format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
+    FROM relation c JOIN pg_policy p ON p.polrelid = c.oid)
+SELECT 'pg_class'::regclass::oid, c.oid, format('%s belongs to %s, who decides what is run where it is read', c.oid::regclass, c.rolname),
+       CASE WHEN c.is_ours AND c.relkind = 'v' THEN format('ALTER VIEW %s OWNER TO %I;', c.oid::regclass, pg_get_userbyid(e.extowner)) END
+FROM relation c CROSS JOIN extension e WHERE c.relkind <> 'r' OR NOT c.is_ours
+UNION ALL
+SELECT 'pg_class'::regclass::oid, p.relation, format('%s calls code that is not the extension''s, and would run it with the rights of %s', p.what, pg_get_userbyid($2)), p.remedy
+FROM part p
+WHERE EXISTS (SELECT FROM pg_depend d
+              WHERE d.classid = p.classid AND d.objid = p.objid AND d.refobjid >= 16384
+                AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass)
+                AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid))
+UNION ALL
+SELECT 'pg_class'::regclass::oid, c.oid, format('%s belongs to %s, and may be changed at this moment', c.oid::regclass, c.rolname), NULL
+FROM relation c WHERE c.oid = ANY ($3)
+UNION ALL
+SELECT 'pg_class'::regclass::oid, i.inhparent, format('the child table %s of %s belongs to %s', i.inhrelid::regclass, i.inhparent::regclass, o.rolname),
+       format('ALTER TABLE %s NO INHERIT %s;', i.inhrelid::regclass, i.inhparent::regclass)
+FROM member m JOIN pg_inherits i ON m.classid = 'pg_class'::regclass AND i.inhparent = m.objid
+JOIN pg_class c ON c.oid = i.inhrelid JOIN other o ON o.oid = c.relowner
+UNION ALL
+SELECT 'pg_proc'::regclass::oid, p.oid, format('function %s belongs to %s, who decides what it runs', p.oid::regprocedure, o.rolname),
+       CASE WHEN m.objid IS NOT NULL THEN format('ALTER FUNCTION %s OWNER TO %I;', p.oid::regprocedure, pg_get_userbyid(e.extowner)) END
+FROM extension e CROSS JOIN pg_proc p JOIN other o ON o.oid = p.proowner
+LEFT JOIN member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
+-- One that others have made stands for ours only where ours is gone.
+WHERE p.pronamespace = $1
+  AND (m.objid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_proc q JOIN member k ON k.classid = 'pg_proc'::regclass AND k.objid = q.oid
+                                          WHERE q.pronamespace = $1 AND q.proname = p.proname))
