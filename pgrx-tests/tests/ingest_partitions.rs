@@ -222,6 +222,71 @@ fn a_partition_that_left_and_came_back_counts_each_row_once() {
     }
 }
 
+/// PostgreSQL 15 does not say which partition it has detached.
+#[test]
+fn of_several_partitions_each_one_that_left_is_known() {
+    for method in ["row", "index"] {
+        let db = Db::new();
+        db.sql(&format!(
+            "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE SCHEMA s;
+             CREATE TABLE p1 PARTITION OF root FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF root FOR VALUES IN (2);
+             CREATE TABLE s.p1 PARTITION OF root FOR VALUES IN (3);
+             SELECT attach_ip_source('root', '{{ip}}', method => '{method}');
+             INSERT INTO root SELECT k, '9.9.9.9' FROM generate_series(1, 3) k, generate_series(1, 5)"
+        ));
+        assert_eq!(db.counts(), ["9.9.9.9|15"], "{method}");
+        db.sql(
+            "BEGIN; ALTER TABLE root DETACH PARTITION p1; ALTER TABLE root ATTACH PARTITION p1 FOR VALUES IN (1);
+             ALTER TABLE root DETACH PARTITION s.p1; ALTER TABLE root DETACH PARTITION p1; COMMIT",
+        );
+        db.sql("ALTER TABLE root DETACH PARTITION p2 CONCURRENTLY");
+        db.sql("INSERT INTO p1 VALUES (1, '9.9.9.9'); INSERT INTO p2 VALUES (2, '9.9.9.9'); INSERT INTO s.p1 VALUES (3, '9.9.9.9')");
+        for (partition, key) in [("p1", 1), ("p2", 2), ("s.p1", 3)] {
+            db.sql(&format!("ALTER TABLE root ATTACH PARTITION {partition} FOR VALUES IN ({key})"));
+        }
+        db.sql("INSERT INTO root SELECT k, '9.9.9.9' FROM generate_series(1, 3) k");
+        assert_eq!(db.counts(), ["9.9.9.9|18"], "{method}");
+        assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "3", "{method}");
+        assert_eq!(db.counts(), ["9.9.9.9|21"], "{method}");
+        assert_eq!(db.lines(PARTITIONS), ["ok||"], "{method}");
+    }
+}
+
+/// Below a table that is not attached, nobody counts its rows.
+#[test]
+fn a_table_that_was_below_another_one_meanwhile_counts_each_row_once() {
+    let partition = |method: &str| {
+        let tables = "CREATE TABLE root (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE part PARTITION OF root FOR VALUES IN (1);
+             CREATE TABLE other (k int, ip inet) PARTITION BY LIST (k)";
+        let (leave, come) = ("DETACH PARTITION part", "ATTACH PARTITION part FOR VALUES IN (1)");
+        let alter = |table: &str, what: &str| format!("ALTER TABLE {table} {what}");
+        let moves = [("root", leave), ("other", come), ("other", leave), ("root", come)]
+            .map(|(table, what)| alter(table, what));
+        (method.to_owned(), tables.to_owned(), moves)
+    };
+    let tables =
+        "CREATE TABLE root (k int, ip inet); CREATE TABLE part () INHERITS (root); CREATE TABLE other (k int, ip inet)";
+    let moves = ["NO INHERIT root", "INHERIT other", "NO INHERIT other", "INHERIT root"];
+    let child = ("index".to_owned(), tables.to_owned(), moves.map(|what| format!("ALTER TABLE part {what}")));
+    for (method, tables, moves) in [partition("row"), partition("index"), child] {
+        let db = Db::new();
+        db.sql(&format!(
+            "{tables}; SELECT attach_ip_source('root', '{{ip}}', method => '{method}'); INSERT INTO part VALUES (1, '9.9.9.9')"
+        ));
+        assert_eq!(db.counts(), ["9.9.9.9|1"], "{method}: {tables}");
+        let [leave, come, leave_other, come_back] = moves;
+        db.sql(&leave);
+        db.sql(&come);
+        db.sql("INSERT INTO part VALUES (1, '9.9.9.9'), (1, '9.9.9.9')");
+        db.sql(&leave_other);
+        db.sql(&come_back);
+        db.sql("INSERT INTO part VALUES (1, '9.9.9.9')");
+        assert_eq!(db.counts(), ["9.9.9.9|2"], "{method}: {tables}");
+        assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "2", "{method}: {tables}");
+        assert_eq!(db.counts(), ["9.9.9.9|4"], "{method}: {tables}");
+    }
+}
+
 #[test]
 fn a_child_that_left_and_came_back_counts_each_row_once() {
     for method in ["trigger", "row", "index"] {

@@ -208,6 +208,66 @@ fn what_a_partition_added_while_it_was_detached_is_taken_back_with_its_table() {
     assert_eq!(db.counts(), ["8.8.8.8|3"]);
 }
 
+/// A partition with five rows of a known address, and its table, each attached by itself, in the order of `attached`. After
+/// each of the two comes one more row.
+fn attach_both(db: &Db, attached: [&str; 2]) {
+    db.sql(
+        "CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}'); INSERT INTO others VALUES ('9.9.9.9');
+         CREATE TABLE t (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE c PARTITION OF t FOR VALUES IN (1);
+         INSERT INTO t SELECT 1, '9.9.9.9' FROM generate_series(1, 5)",
+    );
+    for table in attached {
+        db.sql(&format!("SELECT attach_ip_source('{table}', '{{ip}}')"));
+        db.sql("INSERT INTO c VALUES (1, '9.9.9.9')");
+    }
+    assert_eq!(db.counts(), ["9.9.9.9|3"], "{attached:?}");
+}
+
+#[test]
+fn rows_of_a_detached_partition_count_once_for_the_table_above() {
+    for attached in [["t", "c"], ["c", "t"]] {
+        let db = Db::new();
+        attach_both(&db, attached);
+        db.sql("SELECT detach_ip_source('c')");
+        db.sql("INSERT INTO c VALUES (1, '9.9.9.9')");
+        assert_eq!(db.counts(), ["9.9.9.9|4"], "{attached:?}");
+        assert_eq!(db.value("SELECT populate_ip_inventory('t')"), "5", "{attached:?}");
+        assert_eq!(db.counts(), ["9.9.9.9|9"], "{attached:?}");
+        for table in ["t", "c"] {
+            assert_eq!(db.value(&format!("SELECT populate_ip_inventory('{table}')")), "0", "{attached:?}, {table}");
+        }
+    }
+}
+
+#[test]
+fn rows_taken_back_from_a_partition_count_for_the_table_above() {
+    // What the table above had observed before the partition was attached stays counted, as its own.
+    for (attached, seen, taken) in [(["t", "c"], 1, 1), (["c", "t"], 0, 2)] {
+        let db = Db::new();
+        attach_both(&db, attached);
+        assert_eq!(db.value("SELECT forget_ip_source('c')"), taken.to_string(), "{attached:?}");
+        db.sql("INSERT INTO c VALUES (1, '9.9.9.9')");
+        assert_eq!(db.counts(), [format!("9.9.9.9|{}", 2 + seen)], "{attached:?}");
+        assert_eq!(db.value("SELECT populate_ip_inventory('t')"), (7 - seen).to_string(), "{attached:?}");
+        assert_eq!(db.counts(), ["9.9.9.9|9"], "{attached:?}");
+        assert_eq!(db.value("SELECT populate_ip_inventory('t')"), "0", "{attached:?}");
+    }
+    // Also those of before that it had counted.
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE others (ip inet); SELECT attach_ip_source('others', '{ip}'); INSERT INTO others VALUES ('9.9.9.9');
+         CREATE TABLE t (k int, ip inet) PARTITION BY LIST (k); CREATE TABLE c PARTITION OF t FOR VALUES IN (1);
+         INSERT INTO t SELECT 1, '9.9.9.9' FROM generate_series(1, 5)",
+    );
+    db.sql("SELECT attach_ip_source('t', '{ip}')");
+    db.sql("SELECT attach_ip_source('c', '{ip}')");
+    assert_eq!(db.value("SELECT populate_ip_inventory('c')"), "5");
+    assert_eq!(db.counts(), ["9.9.9.9|6"]);
+    assert_eq!(db.value("SELECT forget_ip_source('c')"), "5");
+    assert_eq!(db.value("SELECT populate_ip_inventory('t')"), "5");
+    assert_eq!(db.counts(), ["9.9.9.9|6"]);
+}
+
 #[test]
 fn only_the_owner_of_the_table_may_forget_it() {
     let db = Db::new();

@@ -65,7 +65,7 @@ sql_function!(
     |call: Call| {
         refuse_read_only(c"detach_ip_source()");
         if let Some(table) = call.get::<pg_sys::Oid>(0) {
-            detach(&Schema::of(call), table);
+            detach(&Schema::of(call), table, Counts::Stay);
         }
         call.null()
     }
@@ -177,7 +177,16 @@ pub fn note_names(schema: &Schema) {
     source::note_names(schema);
 }
 
-pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
+/// What becomes of what a table has added, when it is detached.
+#[derive(Clone, Copy, Debug)]
+pub enum Counts {
+    /// It stays in the inventory.
+    Stay,
+    /// It has been subtracted.
+    TakenBack,
+}
+
+pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     // Of a table that was dropped, only the note is left.
     if relation_name(table).is_some() {
         check_owner(table, "Attaching and detaching change the table's triggers.");
@@ -196,21 +205,27 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid) {
     let found = method::take_off(&sql, schema, &own);
     drop(sql);
     let quiet = Settings::without_triggers();
+    let unseen = part::unseen(schema, table, counts);
     let known = source::detach(schema, table);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {
         source_nodes::detach(schema, table);
     }
-    let is_below = known && source::root(schema, table).is_some();
+    let above = if known { source::root(schema, table) } else { None };
     if known {
         places::retire_table(schema, table);
-        source::forget_parts(schema, &own);
     }
-    if is_below || found && !known {
-        // A partition, or one that was. Of one that has left, it is known which rows were observed.
-        let unknown = own.iter().filter(|member| !part::is_away(schema, **member));
-        unknown.for_each(|member| source::note_part_observed(schema, *member));
+    match above {
+        // Its rows count for that one from now on: those that were observed here no second time, unless they were taken back.
+        Some(_) => part::note_left(schema, &own, counts, unseen.as_deref()),
+        None if known => source::forget_parts(schema, &own),
+        None if found => {
+            // A partition that was. Of one that has left, it is known which rows were observed.
+            let unknown = own.iter().filter(|member| !part::is_away(schema, **member));
+            unknown.for_each(|member| source::note_part_observed(schema, *member));
+        }
+        None => {}
     }
-    if is_below {
+    if above.is_some() {
         family::give_back(schema, &own);
     }
     drop(quiet);

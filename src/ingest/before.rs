@@ -37,6 +37,12 @@ impl Before {
             .unwrap_or_else(|| raise(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "could not read a snapshot", &text, ""))
     }
 
+    /// Whether this moment came before another one. In both the same table was locked against writers: of two transactions,
+    /// the later one has seen the end of the other.
+    pub fn is_before(&self, other: &Before) -> bool {
+        (self.xmax, self.command) < (other.xmax, other.command)
+    }
+
     /// Reads `own,…:command|xmin:xmax:xip,…`.
     pub fn parse(text: &str) -> Option<Before> {
         let (own, snapshot) = text.split_once('|')?;

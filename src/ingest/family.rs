@@ -151,7 +151,10 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             install::find(table).is_some_and(|found| found.is_ours(schema) && !found.is_inherited)
                 || counts_elsewhere(table)
         };
-        let has_come = |table: pg_sys::Oid| is_below_index(table) || part::is_away(schema, table);
+        // Below a table that is not attached, nobody observes its rows: what is noted of a table that is away stays.
+        let has_come = |table: pg_sys::Oid| {
+            (is_below_index(table) || part::is_away(schema, table)) && source::root(schema, table).is_some()
+        };
         let below = tables.iter().copied().filter(|table| has_come(*table) && !was_observed(*table));
         below.for_each(|table| note_earlier(schema, table));
     }

@@ -15,6 +15,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::absorb;
 use super::attach;
+use super::attach::Counts;
 use super::owner::check_owner;
 use super::part::Source;
 use super::queue;
@@ -88,7 +89,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     if sighting::are_complete(schema, table, added) {
         let taken = take_back(schema, &own);
         drop(quiet);
-        attach::detach(schema, table);
+        attach::detach(schema, table, Counts::TakenBack);
         return taken;
     }
     if source::columns_changed(schema, table) {
@@ -126,7 +127,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     let quiet = Settings::without_triggers();
     seen_by::forget(schema, &places::numbers_of(schema, &own));
     drop(quiet);
-    attach::detach(schema, table);
+    attach::detach(schema, table, Counts::TakenBack);
     taken
 }
 

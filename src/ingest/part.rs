@@ -10,12 +10,13 @@ use std::collections::{HashMap, HashSet};
 use enrich::selector::EventTime;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use super::attach::Counts;
 use super::before::{Before, Stays, and_then};
 use super::indexes;
 use super::reading::{Earlier, Reading, Scope};
 use super::sensor::Sensor;
 use crate::inventory::source;
-use crate::inventory::source::Attached;
+use crate::inventory::source::{Attached, Two};
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::{not_ready, raise};
@@ -151,6 +152,44 @@ pub fn note_departure(schema: &Schema, table: pg_sys::Oid, root: pg_sys::Oid) {
         None => source::uncounted(schema, root).unwrap_or_default(),
     };
     source::note_stays(schema, table, &and_then(&moments, &now));
+}
+
+/// Which rows are in no count when a table that is attached by itself below another one is detached, as it is noted; `None`:
+/// none are, or nothing tells them.
+pub fn unseen(schema: &Schema, table: pg_sys::Oid, counts: Counts) -> Option<String> {
+    let Two { here, above, is_counted, is_counted_above } = source::two(schema, table)?;
+    let (own, other) = (Before::parse(&here)?, Before::parse(&above)?);
+    let is_first = own.is_before(&other);
+    match counts {
+        // Those that were there before both.
+        Counts::Stay if is_counted || is_counted_above => None,
+        Counts::Stay => Some(if is_first { here } else { above }),
+        // All, but for those that the one above had seen before this one was attached.
+        Counts::TakenBack => {
+            let now = Before::now(session::command());
+            let seen_above = if is_counted_above { String::new() } else { above };
+            Some(if is_first { now.to_string() } else { and_then(&and_then(&seen_above, &own), &now) })
+        }
+    }
+}
+
+/// Notes which rows are in no count of tables that were attached by themselves, and are parts of the one above from now on:
+/// see [`unseen`].
+pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen: Option<&str>) {
+    // What is noted of a table that has come below them is more exact, and stays.
+    let noted: HashSet<u32> = match counts {
+        Counts::Stay => source::parts(schema, tables).iter().map(|(table, ..)| table.to_u32()).collect(),
+        Counts::TakenBack => HashSet::new(),
+    };
+    let others: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !noted.contains(&table.to_u32())).collect();
+    source::forget_parts(schema, &others);
+    for table in others.iter().copied().filter(|table| can_be_noted(schema, *table)) {
+        match (unseen, counts) {
+            (Some(moments), _) => source::note_part(schema, table, moments),
+            (None, Counts::Stay) => source::note_part_observed(schema, table),
+            (None, Counts::TakenBack) => {}
+        }
+    }
 }
 
 /// Whether a table has left an attached one, and has not come back.

@@ -108,6 +108,46 @@ pub fn uncounted(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
     (found.len() > 0).then(|| found.text(0, 1)).flatten()
 }
 
+/// A table that is attached by itself, and the nearest attached one above it.
+pub struct Two {
+    /// The snapshot that tells which rows were there when it was attached.
+    pub here: String,
+    /// That of the one above.
+    pub above: String,
+    /// Its rows of before are counted.
+    pub is_counted: bool,
+    /// The one above had counted those of before when this one was attached. Later, it has left this one's out.
+    pub is_counted_above: bool,
+}
+
+/// What is noted of a table and of the nearest attached one above it; `None`: one is not attached, or not in this database.
+pub fn two(schema: &Schema, table: pg_sys::Oid) -> Option<Two> {
+    let sql = Sql::on(schema, c"ip_source");
+    let query = format!(
+        "WITH RECURSIVE line(tbl, far) AS (
+             SELECT $1::oid, 0
+             UNION
+             SELECT i.inhparent, l.far + 1 FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
+         SELECT s.attached_snapshot, a.attached_snapshot, s.populated_at IS NOT NULL,
+                coalesce(a.populated_at <= s.attached_at, false)
+         FROM {0}.ip_source s CROSS JOIN LATERAL (
+             SELECT above.* FROM {0}.ip_source above JOIN line l ON above.tbl = l.tbl
+             WHERE l.far > 0 ORDER BY l.far, l.tbl LIMIT 1) a
+         WHERE s.tbl = $1 AND s.attached_on = $2 AND a.attached_on = $2",
+        schema.name
+    );
+    let found = sql.returning(&query, &[argument::oid(table), argument::text(&database_identity())]);
+    if found.len() == 0 {
+        return None;
+    }
+    Some(Two {
+        here: found.text(0, 1)?,
+        above: found.text(0, 2)?,
+        is_counted: found.get::<bool>(0, 3) == Some(true),
+        is_counted_above: found.get::<bool>(0, 4) == Some(true),
+    })
+}
+
 /// Notes that the rows that were there before are counted.
 pub fn mark_populated(schema: &Schema, table: pg_sys::Oid) {
     Sql::on(schema, c"ip_source").run(

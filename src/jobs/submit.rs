@@ -26,6 +26,7 @@ use crate::pg::catalog::{Schema, Turn, quote_literal};
 use crate::pg::errors::{bad_value, not_ready, raise};
 use crate::pg::glance::glance;
 use crate::pg::inet::Inet;
+use crate::pg::patience;
 use crate::pg::session;
 use crate::pg::time;
 use crate::shared;
@@ -188,7 +189,7 @@ fn refuse_own_locks(schema: &Schema, request: &Request) {
         (asks(sources::CYMRU), c"cymru_prefix", "cymru_prefix"),
         (asks(sources::GREYNOISE), c"source_quota", "source_quota"),
     ];
-    let holds = |table: &CStr, modes: &[u32]| catalog::has_locked(schema.relation(table), modes);
+    let holds = |table: &CStr, modes: &[u32]| patience::has_locked(schema.relation(table), modes);
     let held = tables.into_iter().find(|&(needed, table, _)| needed && holds(table, &WHOLE)).map(|(.., name)| name);
     let has_rows = || network && session::transaction_if_any().is_some() && holds(c"ip_inventory", &ROWS);
     if let Some(table) = held.or_else(|| has_rows().then_some("ip_inventory")) {

@@ -285,12 +285,6 @@ pub fn unlock_relation(relation: pg_sys::Oid, mode: u32) {
     unsafe { pg_sys::UnlockRelationOid(relation, mode as i32) };
 }
 
-/// Whether this session holds a lock on a relation in one of these modes.
-pub fn has_locked(relation: pg_sys::Oid, modes: &[u32]) -> bool {
-    // SAFETY: looks into the locks of this process.
-    modes.iter().any(|mode| unsafe { pg_sys::CheckRelationOidLockedByMe(relation, *mode as i32, false) })
-}
-
 /// Has all sessions forget what they keep of a table, once this transaction has committed.
 pub fn forget_kept(relation: pg_sys::Oid) {
     // SAFETY: queues a message; of a relation that is gone, none.

@@ -27,6 +27,49 @@ pub struct Link {
 /// The links up from a table, or down from it.
 pub fn links(table: pg_sys::Oid, from: i16) -> Vec<Link> {
     let mut links = Vec::new();
+    scan(table, from, std::ptr::null_mut(), |header, child, parent| {
+        // A row known to be committed does not belong to a running transaction.
+        let committed = u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_COMMITTED != 0;
+        // SAFETY: a look at this backend's own state; a row has the transaction that wrote it.
+        let new = !committed && unsafe { pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmin) };
+        links.push(Link { child, parent, new });
+    });
+    links
+}
+
+/// The tables that this transaction has taken from below one, and that are not below it again, each with the number of the
+/// command that took it.
+pub fn taken(parent: pg_sys::Oid) -> Vec<(pg_sys::Oid, u32)> {
+    let mut taken = Vec::new();
+    let unless = pg_sys::HEAP_XMAX_INVALID | pg_sys::HEAP_XMAX_IS_MULTI | pg_sys::HEAP_XMAX_LOCK_ONLY;
+    // Deleted rows are in no snapshot of the catalogs.
+    let every_row = &raw mut pg_sys::SnapshotAnyData;
+    scan(parent, PARENT, every_row, |header, child, _| {
+        // SAFETY: a look at this backend's own state, and at a row that stays where it is meanwhile; who has deleted it is
+        // asked first.
+        unsafe {
+            if u32::from(header.t_infomask) & unless == 0
+                && pg_sys::TransactionIdIsCurrentTransactionId(header.t_choice.t_heap.t_xmax)
+            {
+                let command = pg_sys::HeapTupleHeaderGetCmax(std::ptr::from_ref(header).cast_mut());
+                taken.push((child, command));
+            }
+        }
+    });
+    if !taken.is_empty() {
+        let below: HashSet<pg_sys::Oid> = links(parent, PARENT).iter().map(|link| link.child).collect();
+        taken.retain(|(child, _)| !below.contains(child));
+    }
+    taken
+}
+
+/// Hands over the rows of `pg_inherits` of one table, as a snapshot shows them, or, without one, as they are now.
+fn scan(
+    table: pg_sys::Oid,
+    from: i16,
+    snapshot: pg_sys::Snapshot,
+    mut hand_over: impl FnMut(&pg_sys::HeapTupleHeaderData, pg_sys::Oid, pg_sys::Oid),
+) {
     // SAFETY: `pg_inherits` is scanned by an index; rows are read before the scan moves on.
     unsafe {
         let relation = pg_sys::table_open(INHERITS.into(), pg_sys::AccessShareLock as i32);
@@ -34,7 +77,7 @@ pub fn links(table: pg_sys::Oid, from: i16) -> Vec<Link> {
         let equal = pg_sys::BTEqualStrategyNumber as u16;
         pg_sys::ScanKeyInit(&mut key, from, equal, pg_sys::F_OIDEQ.into(), Datum::from(table));
         let index = if from == CHILD { BY_CHILD } else { BY_PARENT };
-        let scan = pg_sys::systable_beginscan(relation, index.into(), true, std::ptr::null_mut(), 1, &mut key);
+        let scan = pg_sys::systable_beginscan(relation, index.into(), true, snapshot, 1, &mut key);
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
@@ -45,17 +88,11 @@ pub fn links(table: pg_sys::Oid, from: i16) -> Vec<Link> {
                 let datum = pg_sys::heap_getattr(tuple, column.into(), (*relation).rd_att, &mut null);
                 pg_sys::Oid::from(datum.value() as u32)
             };
-            let header = &*(*tuple).t_data;
-            // A row known to be committed does not belong to a running transaction.
-            let committed = u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_COMMITTED != 0;
-            let xmin = header.t_choice.t_heap.t_xmin;
-            let new = !committed && pg_sys::TransactionIdIsCurrentTransactionId(xmin);
-            links.push(Link { child: value(CHILD), parent: value(PARENT), new });
+            hand_over(&*(*tuple).t_data, value(CHILD), value(PARENT));
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
     }
-    links
 }
 
 /// Everything above tables, or below them, themselves first, nearest first, each once.

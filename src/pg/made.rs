@@ -1,6 +1,10 @@
 //! What the running command has made or altered, asked by an event trigger.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
+
+use super::inherits;
 
 /// A table that is not below another one any more.
 pub struct Departure {
@@ -38,10 +42,13 @@ pub fn departures() -> Vec<Departure> {
             if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_AlterTableCmd {
                 continue;
             }
+            let command = node.cast::<pg_sys::AlterTableCmd>();
             let (one, other) = (altered.objectId, (*part).address.objectId);
-            let (table, above) = match (*node.cast::<pg_sys::AlterTableCmd>()).subtype {
+            let (table, above) = match (*command).subtype {
                 pg_sys::AlterTableType::AT_DetachPartition | pg_sys::AlterTableType::AT_DetachPartitionFinalize => {
-                    (other, one)
+                    // PostgreSQL 15 does not say which partition it has detached.
+                    let is_said = other != pg_sys::InvalidOid;
+                    (if is_said { other } else { detached(one, (*command).def) }, one)
                 }
                 pg_sys::AlterTableType::AT_DropInherit => (one, other),
                 _ => continue,
@@ -52,6 +59,31 @@ pub fn departures() -> Vec<Departure> {
         }
     });
     departures
+}
+
+/// The partition that has just been detached from a table, by a definition that has its name; 0: none was. The name is not
+/// resolved: it may mean another table by now. Of the partitions that this transaction has detached, it is the last one.
+///
+/// # Safety
+/// `definition` must be null, or a valid node.
+unsafe fn detached(root: pg_sys::Oid, definition: *const pg_sys::Node) -> pg_sys::Oid {
+    // SAFETY: see above; a node is cast to the type of its tag. PostgreSQL's strings end with a zero.
+    unsafe {
+        if root == pg_sys::InvalidOid
+            || definition.is_null()
+            || (*definition).type_ != pg_sys::NodeTag::T_PartitionCmd
+            || (*definition.cast::<pg_sys::PartitionCmd>()).name.is_null()
+        {
+            return pg_sys::InvalidOid;
+        }
+        let name = (*(*definition.cast::<pg_sys::PartitionCmd>()).name).relname;
+        let has_name = |table: pg_sys::Oid| {
+            let found = pg_sys::get_rel_name(table);
+            !found.is_null() && !name.is_null() && CStr::from_ptr(found) == CStr::from_ptr(name)
+        };
+        let taken = inherits::taken(root).into_iter().max_by_key(|(_, command)| *command);
+        taken.map(|(table, _)| table).filter(|table| has_name(*table)).unwrap_or(pg_sys::InvalidOid)
+    }
 }
 
 /// Hands over each object that it made or altered, by its catalog and its OID, and what PostgreSQL has collected of that:

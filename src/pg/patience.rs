@@ -165,6 +165,20 @@ fn tag(relation: pg_sys::Oid) -> pg_sys::LOCKTAG {
     }
 }
 
+/// Whether this session holds a lock on a relation in one of these modes. Early releases of 15 and 16 have no function that
+/// takes a relation.
+pub fn has_locked(relation: pg_sys::Oid, modes: &[u32]) -> bool {
+    let tag = tag(relation);
+    // SAFETY: looks into the locks of this process.
+    modes.iter().any(|mode| unsafe {
+        #[cfg(any(feature = "pg15", feature = "pg16"))]
+        let is_held = pg_sys::LockHeldByMe(&tag, *mode as i32);
+        #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+        let is_held = pg_sys::LockHeldByMe(&tag, *mode as i32, false);
+        is_held
+    })
+}
+
 /// Whether a VACUUM, of a session or of autovacuum, holds a lock that is in the way of this one. (VACUUM FULL is not meant: it
 /// lets nobody pass, and does not say that it is one.)
 fn is_held_by_vacuum(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {

@@ -138,6 +138,10 @@ impl Walk {
             }
             Ok(Step::Through) => {
                 current.show();
+                // All others are as these files have them: they are not asked for again because of a few.
+                if current.has_files && !current.is_overflown() {
+                    self.slot.walked.store(current.installed_at, Ordering::Release);
+                }
                 let job = current.job.take();
                 self.end_job(job, outcome::DONE, Some(LEFT));
                 false

@@ -199,6 +199,11 @@ impl Current {
         }
     }
 
+    /// Whether more rows cannot be written than it remembers.
+    pub fn is_overflown(&self) -> bool {
+        self.is_overflown
+    }
+
     /// The shards of this node that it compares.
     pub fn shards(&self) -> &[i64] {
         &self.shards
