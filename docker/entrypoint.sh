@@ -5,7 +5,8 @@
 # 127.0.0.1 as well.
 set -eu
 
-# Where official images have their cluster: to 17, and from 18 on.
+# Where this image has its cluster, if PGDATA says nothing else, and where official images have theirs: to 17, and from 18 on.
+ours=/var/lib/postgresql/pgdata/$PG_MAJOR
 official="/var/lib/postgresql/data /var/lib/postgresql/$PG_MAJOR/docker"
 # initdb works in here. What stands here at a start is of one that was interrupted.
 making=$PGDATA/.making
@@ -20,15 +21,22 @@ die() {
 ask() { psql -XAtqw -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" "$@"; }
 
 # from_file VARIABLE: its value may stand in the file that VARIABLE_FILE names. A file that only root may read is read before
-# root's rights are dropped.
+# root's rights are dropped. Once the cluster is made, no such mistake keeps it from its start.
 from_file() {
     eval "file=\${$1_FILE:-} value=\${$1:-}"
     [ -n "$file" ] || return 0
-    [ -z "$value" ] || die "set $1_FILE or $1, not both"
-    value=$(cat "$file") || die "user $(id -u) cannot read $file, which $1_FILE names (docker/README.md, Secrets)"
-    export "$1=$value"
+    if [ -n "$value" ]; then
+        made || die "set $1_FILE or $1, not both"
+    elif value=$(cat "$file"); then
+        export "$1=$value"
+    else
+        unreadable="user $(id -u) cannot read $file, which $1_FILE names"
+        made || die "$unreadable (docker/README.md, Secrets)"
+        say "$unreadable. The cluster is made already, so the server starts without it."
+    fi
     unset "$1_FILE" value
 }
+made() { [ -s "$PGDATA/PG_VERSION" ]; }
 
 drop_root() {
     mkdir -p "$PGDATA" /run/postgresql ${POSTGRES_INITDB_WALDIR:+"$POSTGRES_INITDB_WALDIR"}
@@ -160,7 +168,7 @@ for variable in POSTGRES_USER POSTGRES_DB; do from_file "$variable"; done
 : "${POSTGRES_DB:=$POSTGRES_USER}"
 : "${LANG:=C.UTF-8}"
 export POSTGRES_USER POSTGRES_DB LANG
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
+if ! made; then
     for variable in POSTGRES_PASSWORD POSTGRES_INITDB_ARGS; do from_file "$variable"; done
 fi
 [ "$(id -u)" != 0 ] || drop_root "$@"
@@ -168,7 +176,7 @@ fi
     die "user $(id -u) cannot use $PGDATA: the volume belongs to $(stat -c %u "$PGDATA" 2>/dev/null || echo another user)"
 interrupted="the first start was interrupted, and $PGDATA is incomplete. Remove the volume and start again."
 [ ! -e "$PGDATA/unfinished" ] || die "$interrupted"
-if [ -s "$PGDATA/PG_VERSION" ]; then
+if made; then
     read -r major <"$PGDATA/PG_VERSION"
     [ "$major" = "$PG_MAJOR" ] || die "$PGDATA is of PostgreSQL $major, this image is of $PG_MAJOR (docker/README.md, Another PostgreSQL)"
     # initdb, as an earlier version of this image ran it, was killed.
@@ -176,8 +184,12 @@ if [ -s "$PGDATA/PG_VERSION" ]; then
     (advise || true) &
 else
     for place in $official; do
-        [ "$PGDATA" = "$place" ] || [ ! -e "$place/PG_VERSION" ] ||
-            die "there is a cluster in $place, where the official image has it: set PGDATA=$place, or mount another volume"
+        [ "$PGDATA" != "$place" ] && [ -s "$place/PG_VERSION" ] || continue
+        major=$(cat "$place/PG_VERSION") || major=$PG_MAJOR
+        there="there is a cluster of PostgreSQL $major in $place, where the official image has it"
+        # Whoever has set PGDATA has chosen, and a cluster of another major is none for this image.
+        [ "$PGDATA" != "$ours" ] || [ "$major" != "$PG_MAJOR" ] || die "$there: set PGDATA=$place, or mount another volume"
+        say "$there. It stays as it is."
     done
     trap 'exit 130' INT TERM
     make_cluster

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Healthy: the server accepts connections by TCP, and the database answers a query.
 set -eu
-# As entrypoint.sh has them: the variable, or the file that another one names.
-user=${POSTGRES_USER:-$(cat "${POSTGRES_USER_FILE:-/dev/null}")}
+# As entrypoint.sh has them: the variable, or the file that another one names, which may be gone when the cluster is made.
+user=${POSTGRES_USER:-$(cat "${POSTGRES_USER_FILE:-/dev/null}" 2>/dev/null || true)}
 : "${user:=postgres}"
-db=${POSTGRES_DB:-$(cat "${POSTGRES_DB_FILE:-/dev/null}")}
+db=${POSTGRES_DB:-$(cat "${POSTGRES_DB_FILE:-/dev/null}" 2>/dev/null || true)}
 : "${db:=$user}"
 # By TCP: the temporary server of the first start listens on the socket only, and must not pass.
 pg_isready -q -t 3 -h 127.0.0.1 -U "$user" -d "$db"

@@ -22,11 +22,20 @@ stop() {
     rm -rf "$DEMO_DIR" "$DEMO_SOURCES" ${DEMO_TEMPORARY:+"$DEMO_TEMPORARY"} "$page" "$note"
 }
 
-# After a reboot or a kill, postmaster.pid names no process, or one of somebody else: a server works in its data directory.
+# After a reboot or a kill, postmaster.pid names no process, or one of somebody else: the server was started on its data
+# directory. Where it works is no proof: root in a container may not see that of another user's process.
 server_runs() {
-    local pid
+    local pid i words
     read -r pid 2>/dev/null <"$DEMO_DIR/data/postmaster.pid" || return 1
-    [ -n "$pid" ] && [ "/proc/$pid/cwd" -ef "$DEMO_DIR/data" ]
+    # Not one of a single user, either, which is negative.
+    case $pid in '' | *[!0-9]*) return 1 ;; esac
+    # Where /proc hides what others run, a process that the servers' user may signal is taken for it.
+    [ -e "/proc/$pid" ] || { as_server_user sh -c 'kill -0 "$1"' sh "$pid" 2>/dev/null; return; }
+    mapfile -d '' -t words 2>/dev/null <"/proc/$pid/cmdline" || return 1
+    for i in "${!words[@]}"; do
+        [ "${words[i]}" != -D ] || [ ! "${words[i + 1]:-}" -ef "$DEMO_DIR/data" ] || return 0
+    done
+    return 1
 }
 
 # The process that the fakes' file names may be another one by now: it is theirs if it was started for this directory.

@@ -47,16 +47,19 @@ hide_paths() {
     export "CARGO_TARGET_${triple}_RUSTFLAGS=${rust# }" CFLAGS="${CFLAGS:-}$c"
 }
 
-# Of what a package is: this PostgreSQL, this profile, and sources that did not change since.
-package_identity() { printf '%s\n' "$PG_CONFIG" "$PG_VERSION" "$PG_PKGLIBDIR" "$PG_SHAREDIR" "profile: ${PROFILE:-}"; }
+# Of what a package is: this version for this PostgreSQL, this profile, and sources that did not change since.
+package_identity() {
+    printf '%s\n' "$(sed -n '/^version = /{s/.*"\(.*\)".*/\1/p;q}' "$root/Cargo.toml")" \
+        "$PG_CONFIG" "$PG_VERSION" "$PG_PKGLIBDIR" "$PG_SHAREDIR" "profile: ${PROFILE:-}"
+}
 
 # Whether $package is there and is what build_package would make: then nothing that compiles is needed.
 package_is_fresh() {
     package=$target/pg/package-$PG_MAJOR
     [ -r "$package$PG_PKGLIBDIR/asn_inventory.so" ] && [ "$(cat "$package.built" 2>/dev/null)" = "$(package_identity)" ] || return 1
-    # A directory is newer when a file in it is gone.
+    # A directory is newer when a file in it is gone. By the time of its change here: what an archive brings is as old as it was there.
     (cd "$root" && [ -z "$(find Cargo.toml Cargo.lock asn_inventory.control rust-toolchain.toml .cargo enrich report src sql \
-        -newer "$package.built" -print -quit)" ])
+        -cnewer "$package.built" -print -quit)" ])
 }
 
 # The extension as its files lie in a root directory, $package. PROFILE=dev builds without optimization.

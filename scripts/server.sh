@@ -13,8 +13,15 @@ major=${1:?usage: server.sh MAJOR}
 ours=$target/servers/$major
 log=$target/server-$major.log
 
-# A download does not keep builds waiting; what changes the system does, as setup.sh's own installation.
-install_alone() { (trap allow_system_cluster EXIT; lock; install_packages "$@") >&2; }
+# A download does not keep builds waiting; what changes the system does, as setup.sh's own installation. It is in a session of
+# its own, and ends also when this script is killed with all its group: dpkg leaves a broken system otherwise. What sudo
+# runs is root's, and no signal of ours reaches it; in another session sudo would ask for the password again.
+install_alone() {
+    local session=(setsid --wait)
+    [ "$(id -u)" = 0 ] || session=()
+    "${session[@]}" bash -euo pipefail -c '. "$1/scripts/lib.sh"; . "$1/scripts/apt.sh"; shift; lock; install_packages "$@"' \
+        bash "$root" "$@" >&2
+}
 
 # The wheels, each by its content.
 wheel() {

@@ -49,6 +49,28 @@ demo_after_reboot() {
     expect "and no process of somebody else gets a signal" "$(kill -0 "$stranger" && echo alive)" alive
 }
 
+# demo_ends_its_server: a real one, of the servers' user, as root in a container sees it, which may not look where others work.
+demo_ends_its_server() {
+    local bin=${PG_BIN:-/usr/lib/postgresql/15/bin} data=$target/clusters/demo/data pid try seen=()
+    chmod 755 "$work"
+    mkdir -p "$target/clusters/demo"
+    if [ "$(id -u)" = 0 ]; then
+        chown "$(server_user)" "$target/clusters/demo"
+        seen=(setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace --)
+    fi
+    (cd / && as_server_user "$bin/initdb" --no-sync -A trust -D "$data" >/dev/null)
+    (cd / && as_server_user "$bin/pg_ctl" -D "$data" -l "$target/clusters/demo/log" -o "-c listen_addresses= -k $target/clusters/demo" -s -w start)
+    read -r pid <"$data/postmaster.pid"
+    # shellcheck disable=SC2064  # this very process
+    trap "kill -QUIT $pid 2>/dev/null || true" EXIT
+    printf '%s=%q\n' DEMO_DIR "${data%/*}" DEMO_TREE "$bin/.." DEMO_TEMPORARY "" >"$target/demo.env"
+    "${seen[@]}" scripts/demo.sh stop
+    # It removes its file a moment before it ends.
+    for try in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    expect "the demo's server ends before its files are removed" "$(ls "$target/clusters")$(kill -0 "$pid" 2>/dev/null && echo alive)" ""
+    trap - EXIT
+}
+
 clean_leaves_tools_only() {
     local dir
     for dir in pg clusters upgrade/cargo upgrade/source fuzz deb dist docker/bookworm server.abcdef tools servers; do mkdir -p "$target/$dir"; done
@@ -91,6 +113,20 @@ install_of_a_build() {
     touch -d '2000-01-01' "$package.built"
     expect "a package that is older than its sources is built again" "$(package_is_fresh && echo fresh)" ""
     touch "$package.built"
+    # As tar leaves a newer version's file, and git does not.
+    (
+        root=$work/newer
+        mkdir "$root"
+        cp -r Cargo.toml Cargo.lock asn_inventory.control rust-toolchain.toml .cargo enrich report src sql "$root/"
+        find "$root" -exec touch -d '2000-01-01' {} +
+        touch -d '1 hour ago' "$package.built"
+        package_is_fresh && die "a source that is new here and old by its time is not seen"
+        touch -d tomorrow "$package.built"
+        package_is_fresh || die "sources of before are not taken"
+        sed -i 's/^version = .*/version = "99.0.0"/' "$root/Cargo.toml"
+        ! package_is_fresh || die "the package of another version passes for this one's"
+    ) || die "a package is taken for what it is not"
+    say "ok: sources of another version are seen, however old their files are"
     expect "and one without optimization is not installed" "$(PROFILE=dev package_identity >"$package.built"; PROFILE=''; package_is_fresh && echo fresh)" ""
 }
 
@@ -133,8 +169,8 @@ licences_with_two_registries() {
     expect "the licences are found where a crate's sources are there twice" "$(CARGO_HOME=$home scripts/crates.sh texts | grep -c '^serde_json .*LICENSE-MIT')" 1
 }
 
-[ $# != 0 ] || set -- demo_after_reboot clean_leaves_tools_only targets_of_pgxn install_of_a_build headers_are_named spaces_in_the_path \
-    licences_with_two_registries
+[ $# != 0 ] || set -- demo_after_reboot demo_ends_its_server clean_leaves_tools_only targets_of_pgxn install_of_a_build headers_are_named \
+    spaces_in_the_path licences_with_two_registries
 for name in "$@"; do
     rm -rf "$target"
     mkdir -p "$target"

@@ -9,7 +9,7 @@ set -euo pipefail
 
 # Substrings of their names, as the test program takes them: each test is in one of the two processes, whatever stands here.
 waiting=(maxmind_schedule:: mmdb_sources_settings:: mmdb_sources::a_source_with_its_own_schedule
-    mmdb_sources::lists_of_networks_come_by_url worker_errors::a_lock_of_more_than_a_minute)
+    mmdb_sources::lists_of_networks_come_by_url worker_errors::a_lock_of_more_than_a_minute doctor_worker::)
 waiting_log=$target/test-waiting.log
 needs=$target/needs.log
 rm -f "$needs"

@@ -39,6 +39,11 @@ fn the_demo_ends_after_a_reboot_and_signals_no_other_process() {
 }
 
 #[test]
+fn the_demo_stops_its_server_before_it_removes_the_files() {
+    passes("demo_ends_its_server");
+}
+
+#[test]
 fn clean_leaves_nothing_that_was_built() {
     passes("clean_leaves_tools_only");
 }
