@@ -1,7 +1,6 @@
 //! Repeated questions to Team Cymru and GreyNoise: stale rows, by each source's own times, and ranges.
 
 use crate::network_support::*;
-use asn_inventory_tests::prelude::*;
 use std::thread;
 
 const COUNTS: &str = "processed, enriched, cymru_asn, greynoise_scanners, not_found, skipped, errors";

@@ -136,7 +136,7 @@ fn a_function_in_the_condition_of_an_index_runs_as_the_tables_owner_alone() {
     // A partition key is simplified as well.
     let failure = db.fails("SELECT attach_ip_source('own.keyed', '{ip}', method => 'row')");
     assert_eq!(failure.message, "\"keyed\" is partitioned by an expression of another role");
-    assert_eq!(db.lines("SELECT DISTINCT who FROM own.ran"), [role.clone()]);
+    assert_eq!(db.lines("SELECT DISTINCT who FROM own.ran"), std::slice::from_ref(&role));
     assert_eq!(db.value(&format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'")), "f");
     db.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

@@ -57,7 +57,7 @@ pub fn scan(text: &[u8], mut found: impl FnMut(IpAddr) -> bool) {
         let (separator, len) = match text[at] {
             b'.' => (&b"."[..], 1),
             b':' => (&b":"[..], 1),
-            _ => match defanged(&text[at..]) {
+            _ => match defanged(text, at) {
                 Some((separator, len)) => (separator, len),
                 None => {
                     at += 1;
@@ -112,7 +112,7 @@ fn around_dot(text: &[u8], dot: usize, from: usize) -> Look {
     let before = &text[from..dot];
     // A defanged dot may begin before the byte that led here: with a blank, or with backslashes, which commands are full of.
     let dot = match before.last() {
-        Some(b' ') if defanged(&text[dot - 1..]).is_some() => dot - 1,
+        Some(b' ') if defanged(text, dot - 1).is_some() => dot - 1,
         Some(b'\\') => dot - before.iter().rev().take(2).take_while(|byte| **byte == b'\\').count(),
         _ => dot,
     };
@@ -122,7 +122,9 @@ fn around_dot(text: &[u8], dot: usize, from: usize) -> Look {
     }
     let Some(start) = first_number(text, from, dot - digits, dot) else { return Look::Nothing };
     let Some((ip, end)) = quad(text, start) else { return Look::Nothing };
-    if !closes(text, end) {
+    // Of a range or a session (`10.0.0.1-10.0.0.2-www.example.com`), what stands behind the last one is no part of it.
+    let ends_range = from > 0 && start == from + 1 && text[from] == b'-';
+    if !closes(text, end) || !ends_range && begins_name(text, end) {
         return Look::Nothing;
     }
     let is_host = start > 0 && b"/@".contains(&text[start - 1]);
@@ -158,7 +160,7 @@ fn quad(text: &[u8], start: usize) -> Option<(Ipv4Addr, usize)> {
         if octet > 0 {
             at += match text.get(at..)? {
                 [b'.', b'0'..=b'9', ..] => 1,
-                rest => defanged(rest).filter(|(separator, _)| *separator == b".")?.1,
+                _ => defanged(text, at).filter(|(separator, _)| *separator == b".")?.1,
             };
         }
         let digits = text[at..].iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
@@ -199,7 +201,7 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
         let (spelled, width) = match byte {
             b':' | b'.' => (slice::from_ref(byte), 1),
             byte if byte.is_ascii_hexdigit() => (slice::from_ref(byte), 1),
-            _ => match defanged(&text[end..]) {
+            _ => match defanged(text, end) {
                 Some((separator @ (b":" | b"::" | b"."), width)) => (separator, width),
                 _ => break,
             },
@@ -280,7 +282,7 @@ fn opens(text: &[u8], start: usize) -> bool {
     // The end of a longer number or name.
     let is_dotted = |len: usize| {
         let Some(at) = start.checked_sub(len) else { return false };
-        let is_dot = len == 1 && before[at] == b'.' || defanged(&text[at..]) == Some((b".", len));
+        let is_dot = len == 1 && before[at] == b'.' || defanged(text, at) == Some((b".", len));
         is_dot && at > 0 && before[at - 1].is_ascii_alphanumeric()
     };
     ![1, 2, 3, 5, 7].into_iter().any(is_dotted)
@@ -318,14 +320,13 @@ fn closes(text: &[u8], end: usize) -> bool {
         [] => return true,
         [byte, ..] if byte.is_ascii_alphanumeric() => return false,
         [b'.', ..] => 1,
-        [b'-' | b'_', ..] => return !begins_name(rest),
         [b'%' | b'\\' | b'&', ..] => match escaped(rest) {
             Some((character, _)) if is_of_word(character) => return false,
             Some((character, len)) if character == u32::from(b'.') => len,
             _ => return true,
         },
         [0xef, ..] => return !is_wide_digit(rest),
-        _ => match defanged(rest) {
+        _ => match defanged(text, end) {
             Some((b".", len)) if rest[0] != b' ' => len,
             _ => return true,
         },
@@ -334,11 +335,21 @@ fn closes(text: &[u8], end: usize) -> bool {
     !rest.first().is_some_and(u8::is_ascii_alphanumeric) && !escaped(rest).is_some_and(|(next, _)| is_of_word(next))
 }
 
-/// Whether what is behind an address leads to a domain: `81.2.69.142-static.example.com`.
-fn begins_name(rest: &[u8]) -> bool {
-    let rest = &rest[..rest.len().min(LONGEST_NAME)];
+/// Whether what is behind an address leads to a domain: `81.2.69.142-static.example.com`. Not the name of a user or of a
+/// file (`81.2.69.142-john.doe`, `81.2.69.142-sshd.log`, `81.2.69.142-2026.11.30.log`), nor what stands behind another
+/// address.
+fn begins_name(text: &[u8], end: usize) -> bool {
+    let rest = &text[end..text.len().min(end + LONGEST_NAME)];
+    if !rest.starts_with(b"-") {
+        return false;
+    }
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)).count();
-    rest[..len].windows(2).any(|pair| pair[0] == b'.' && pair[1].is_ascii_alphabetic())
+    let other = (0..len).find(|at| rest[*at] == b'-' && quad(rest, at + 1).is_some());
+    let name = &rest[..other.unwrap_or(len)];
+    let trimmed = name.iter().rposition(|byte| !b"-_.".contains(byte)).map_or(0, |last| last + 1);
+    let mut labels = name[..trimmed].rsplit(|byte| *byte == b'.');
+    let is_top = labels.next().is_some_and(|label| label.len() > 1 && label.iter().all(u8::is_ascii_alphabetic));
+    is_top && labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic)) && labels.next().is_some()
 }
 
 /// A prefix length behind an address, and where it ends.

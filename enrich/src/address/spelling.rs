@@ -88,20 +88,54 @@ const DEFANGED: [(&[u8], &[u8]); 12] = [
     (b"[/]", b"/"),
 ];
 
-/// The separator that a text begins with in a defanged spelling, and how long that spelling is. Half a bracket and a
+/// Bytes on either side of a `[::]` that may belong to its address: the longest one, with all of its colons in brackets.
+const NEAR: usize = 64;
+
+/// The separator at `at` in a defanged spelling, and how long that spelling is. Half a bracket and a
 /// backslash (of a regular expression) count between letters and digits alone, and blanks around brackets belong to them.
-pub(super) fn defanged(text: &[u8]) -> Option<(&'static [u8], usize)> {
-    match text {
+pub(super) fn defanged(text: &[u8], at: usize) -> Option<(&'static [u8], usize)> {
+    match &text[at..] {
+        [b'[', b':', b':', b']', ..] => is_double_colon(text, at).then_some((&b"::"[..], 4)),
         [b'[', b'.', next, ..] | [b'\\', b'.', next, ..] if next.is_ascii_alphanumeric() => Some((b".", 2)),
         [b'.', b']', next, ..] if next.is_ascii_digit() => Some((b".", 2)),
         [b'\\', b'\\', b'.', next, ..] if next.is_ascii_alphanumeric() => Some((b".", 3)),
-        [b'[' | b'(' | b'{', ..] => bracketed(text),
+        rest @ [b'[' | b'(' | b'{', ..] => bracketed(rest),
         [b' ', rest @ ..] => {
             let (separator, len) = bracketed(rest)?;
-            (rest.get(len) == Some(&b' ')).then_some((separator, len + 2))
+            (separator != b"::" && rest.get(len) == Some(&b' ')).then_some((separator, len + 2))
         }
         _ => None,
     }
+}
+
+/// Whether the `[::]` at `at` is a separator inside of an IPv6 address, and not an address: that all of a machine's own
+/// (`[::]:443`), beside which another one may stand (`[::]81.2.69.142`, `2001:db8::1[::]`).
+fn is_double_colon(text: &[u8], at: usize) -> bool {
+    let (before, after) = (&text[..at], &text[at + 4..]);
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    if !is_digit(before.last()) || !is_digit(after.first()) {
+        return false;
+    }
+    let Some(right) = rest_of_address(after.iter()) else { return false };
+    let is_dotted = matches!(after.get(right), Some(b'(' | b'{' | b'\\')) && defanged(after, right).is_some();
+    !is_dotted && rest_of_address(before.iter().rev()).is_some()
+}
+
+/// How many bytes on one side of a `[::]` may belong to its address; `None` where they do not: no address has two of them,
+/// and four decimal numbers count for themselves.
+fn rest_of_address<'a>(side: impl Iterator<Item = &'a u8>) -> Option<usize> {
+    let (mut last, mut len) = (b' ', 0);
+    for byte in side.take(NEAR) {
+        match byte {
+            b'[' | b']' => {}
+            b':' if last == b':' => return None,
+            b'0'..=b'9' if last == b'.' => return None,
+            b':' | b'.' | b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' => last = *byte,
+            _ => break,
+        }
+        len += 1;
+    }
+    Some(len)
 }
 
 fn bracketed(text: &[u8]) -> Option<(&'static [u8], usize)> {
@@ -123,7 +157,7 @@ pub(super) fn refanged(text: &[u8]) -> Option<Vec<u8>> {
     let (mut at, mut changed) = (0, false);
     while let Some(byte) = text.get(at) {
         let begins = matches!(byte, b'[' | b'(' | b'{' | b'.' | b'\\' | b' ');
-        if let Some((separator, len)) = begins.then(|| defanged(&text[at..])).flatten() {
+        if let Some((separator, len)) = begins.then(|| defanged(text, at)).flatten() {
             plain.extend_from_slice(separator);
             at += len;
             changed = true;
@@ -205,10 +239,31 @@ mod tests {
             (r"81\.2\.69\.142", "81.2.69.142"),
             (r"81\\.2\\.69\\.142", "81.2.69.142"),
             ("81 [.] 2 (dot) 69 [.] 142", "81.2.69.142"),
+            ("[2001[:]db8[::]1]:80", "[2001:db8::1]:80"),
         ] {
             assert_eq!(refanged(text.as_bytes()).as_deref(), Some(plain.as_bytes()), "{text}");
         }
-        for text in ["", "81.2.69.142", "[2001:db8::1]:80", "[", "[.", "(x)", ".]", "\\.", "a [x] b"] {
+        for text in [
+            "",
+            "81.2.69.142",
+            "[2001:db8::1]:80",
+            "[",
+            "[.",
+            "(x)",
+            ".]",
+            "\\.",
+            "a [x] b",
+            "[::]",
+            "[::]1",
+            "1[::]",
+            "1 [::] 2",
+            "[::]81.2.69.142",
+            "2001:db8::1[::]2",
+            "1[::]2:3::4",
+            "81.2.69.142[::]1",
+            "64:ff9b[::]81.2.69.142",
+            "1[::]2[::]3",
+        ] {
             assert_eq!(refanged(text.as_bytes()), None, "{text}");
         }
     }

@@ -266,8 +266,8 @@ impl Campaign {
         self.look_at = None;
         match outcome {
             Outcome::Origin { ip, result } => self.cymru.origin(ip, result, given, out),
-            Outcome::Bulk { asked, answers, withheld, failure } => {
-                self.cymru.bulk(Session { asked, answers, withheld, failure }, given, out);
+            Outcome::Bulk { asked, answers, withheld, doubtful, failure } => {
+                self.cymru.bulk(Session { asked, answers, withheld, doubtful, failure }, given, out);
             }
             Outcome::AsName { asn, result } => self.cymru.as_name(asn, result, given, out),
             Outcome::Scanner { ip, result } => self.greynoise.outcome(ip, result, given, out),

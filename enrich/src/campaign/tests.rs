@@ -292,7 +292,9 @@ fn outcome(request: Request, how: usize) -> Outcome {
                 .take(if how < 3 { asked.len() - how.min(asked.len()) } else { 0 })
                 .map(|ip: &IpAddr| (*ip, announced(*ip, 64502, Some("EXAMPLE"))))
                 .collect();
-            Outcome::Bulk { asked, answers, withheld: Vec::new(), failure: (how > 1).then(failure) }
+            let mut answers = answers;
+            let doubtful = if how == 1 { answers.pop() } else { None };
+            Outcome::Bulk { asked, answers, withheld: Vec::new(), doubtful, failure: (how > 1).then(failure) }
         }
     }
 }

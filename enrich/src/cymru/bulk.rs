@@ -54,7 +54,10 @@ pub struct Reply {
     pub answers: Vec<(IpAddr, Origin)>,
     /// Addresses that were not sent, since they may not be told.
     pub withheld: Vec<IpAddr>,
-    /// Why the others were not answered: the reply was cut, late or missing. `None` if it was complete and had answers:
+    /// The address of the last row, and what its rows say, where the reply ended as intended but others have none: it may
+    /// have been cut, or the service skipped them. Rows come in any order, so only another question tells.
+    pub doubtful: Option<(IpAddr, Origin)>,
+    /// Why the others were not answered: the reply was cut, late or missing. `None` if it was complete and had rows:
     /// the service skipped an address that is missing then.
     pub failure: Option<Failure>,
 }
@@ -84,7 +87,7 @@ pub async fn ask_about(
     let deadline = Instant::now() + limits.overall;
     let mut question = Question { left: asked, withheld: Vec::new(), may_be_told };
     if !asked.iter().any(|ip| may_be_told(*ip)) {
-        return Reply { answers: Vec::new(), withheld: asked.to_vec(), failure: None };
+        return Reply { answers: Vec::new(), withheld: asked.to_vec(), doubtful: None, failure: None };
     }
     let session = session(server, &mut question, limits.progress, &mut received);
     let ended = timeout_at(deadline, session)
@@ -93,7 +96,6 @@ pub async fn ask_about(
     let withheld = question.withheld;
     received.leave_out(&withheld);
     let is_whole = received.is_whole();
-    let had_rows = received.has_rows();
     // A server that has said everything, and does not hang up, has answered.
     let ended = match ended {
         Ok(End::Silent) if !is_whole => Err(stalled()),
@@ -101,19 +103,17 @@ pub async fn ask_about(
     };
     // The rows of one address come one after the other, and an end of the connection may look as intended: those of the
     // last address may be cut, and what came of them may not be its longest prefix. It is asked about again.
-    if !is_whole || ended.is_err() {
-        received.drop_last();
-    }
+    let last = (!is_whole || ended.is_err()).then(|| received.take_last()).flatten();
+    let doubtful = last.filter(|_| ended.is_ok());
     let answers = received.answers(asked);
     let failure = match ended {
         Err(failure) => Some(failure),
-        Ok(_) if answers.is_empty() && had_rows => Some(cut()),
-        Ok(_) if answers.is_empty() && withheld.len() < asked.len() => {
+        Ok(_) if answers.is_empty() && doubtful.is_none() && withheld.len() < asked.len() => {
             Some(Failure::transient("whois: the reply has no row for any address asked"))
         }
         Ok(_) => None,
     };
-    Reply { answers, withheld, failure }
+    Reply { answers, withheld, doubtful, failure }
 }
 
 /// The addresses still to send, and those withheld.

@@ -86,6 +86,8 @@ pub enum Outcome {
         answers: Vec<(IpAddr, Origin)>,
         /// Addresses that were not sent: the settings no longer allow it.
         withheld: Vec<IpAddr>,
+        /// An answer of which more may have been to come: see [`Reply::doubtful`](crate::cymru::bulk::Reply::doubtful).
+        doubtful: Option<(IpAddr, Origin)>,
         /// Why the others have no answer. `None` where the reply was complete: then the service passed over them.
         failure: Option<Failure>,
     },
@@ -119,7 +121,8 @@ impl Outcome {
         match request {
             Request::Origin(ip) => Outcome::Origin { ip, result: Err(failure) },
             Request::Bulk(asked) => {
-                Outcome::Bulk { asked, answers: Vec::new(), withheld: Vec::new(), failure: Some(failure) }
+                let (answers, withheld) = (Vec::new(), Vec::new());
+                Outcome::Bulk { asked, answers, withheld, doubtful: None, failure: Some(failure) }
             }
             Request::AsName(asn) => Outcome::AsName { asn, result: Err(failure) },
             Request::Scanner(ip) => Outcome::Scanner { ip, result: Err(failure) },

@@ -112,8 +112,8 @@ impl Network {
             Request::AsName(asn) => Outcome::AsName { asn, result: self.as_name(asn, clock).await },
             Request::Scanner(ip) => Outcome::Scanner { ip, result: self.scanner(ip, &submitted, clock).await },
             Request::Bulk(asked) => {
-                let bulk::Reply { answers, withheld, failure } = self.bulk(&asked, clock).await;
-                Outcome::Bulk { asked, answers, withheld, failure }
+                let bulk::Reply { answers, withheld, doubtful, failure } = self.bulk(&asked, clock).await;
+                Outcome::Bulk { asked, answers, withheld, doubtful, failure }
             }
         }
     }
@@ -172,7 +172,8 @@ impl Network {
         let _permit = match permit(self.bulk.acquire().await) {
             Ok(permit) => permit,
             Err(failure) => {
-                return bulk::Reply { answers: Vec::new(), withheld: Vec::new(), failure: Some(failure) };
+                let (answers, withheld) = (Vec::new(), Vec::new());
+                return bulk::Reply { answers, withheld, doubtful: None, failure: Some(failure) };
             }
         };
         let setup = self.current.get();

@@ -41,8 +41,9 @@ enum Reading {
     Url,
     /// Four decimal numbers.
     Sip,
-    /// Behind fewer slashes than two: as browsers do, where it can be nothing else. `http:8080` is a port.
-    Evident,
+    /// Behind other slashes than two: as browsers do, where it can be nothing else. `http:8080` is a port, and
+    /// `ws:1732989771:room` a key. `numbers`: behind more than two, one number may be an address.
+    Evident { numbers: bool },
 }
 
 /// The host of the URL whose scheme ends with the colon at `colon`, `len` bytes long; `None` where there is no URL, or its
@@ -58,8 +59,9 @@ pub(super) fn host(text: &[u8], colon: usize, len: usize, has_slashes: bool) -> 
     let (count, slashes) = if has_slashes { (2, 0) } else { slashes(after, is_special(scheme)) };
     let reading = match count {
         0 if !first.is_ascii_digit() => return None,
-        0 | 1 if is_special(scheme) => Reading::Evident,
+        0 | 1 if is_special(scheme) => Reading::Evident { numbers: false },
         0 | 1 => return None,
+        3.. => Reading::Evident { numbers: true },
         _ if scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips") => Reading::Sip,
         _ => Reading::Url,
     };
@@ -135,7 +137,7 @@ fn authority(text: &[u8]) -> (usize, bool) {
         end += step;
         // `81.2.69.]142`: its dot is passed already.
         let start = end - usize::from(text[end] == b']' && text[..end].ends_with(b"."));
-        match defanged(&text[start..]) {
+        match defanged(text, start) {
             Some((b"." | b":" | b"::" | b"@", len)) => (end, is_defanged) = (start + len, true),
             _ => return (end, is_defanged),
         }
@@ -176,23 +178,25 @@ fn judged(authority: &[u8], next: Option<u8>, reading: Reading, behind: impl Fn(
         // Words of some languages follow without a blank.
         let word = if is_encoded || plain[letters..].contains(&b'.') { None } else { decimal(&plain[..letters]) };
         return match reading {
-            Reading::Evident => None,
+            Reading::Evident { .. } => None,
             _ => Some(word.map_or(name, |ip| Host::Address(ip, behind(start + letters)))),
         };
     }
     let ip = match reading {
         Reading::Sip => decimal(plain),
-        Reading::Evident => {
-            host_of_url(plain).filter(|ip| is_evident(plain, *ip, host.get(written.len()).copied().or(next)))
+        Reading::Evident { numbers } => {
+            host_of_url(plain).filter(|ip| is_evident(plain, *ip, host.get(written.len()).copied().or(next), numbers))
         }
         Reading::Url => host_of_url(plain),
     };
     let dots = plain.iter().filter(|byte| **byte == b'.').count();
     // A program puts the number behind the dot: `http://10.0.0.$i/`.
     let is_open = rest.contains(&b'.') && dots < 3 && next.is_some_and(|byte| !b" \t\n\r/:?#\"')>;,|&".contains(&byte));
+    // Nobody glues these to a number that is an address: `http://443_`.
+    let is_open = is_open || dots < 3 && rest.iter().any(|byte| b"-_".contains(byte));
     match ip {
         Some(ip) if !is_open => return Some(Host::Address(ip, behind(end))),
-        _ if reading == Reading::Evident => return None,
+        _ if matches!(reading, Reading::Evident { .. }) => return None,
         _ => {}
     }
     // A domain, unless its last label is a number: those are looked at by their dots, as `81.2.69.142-81.2.69.150`.
@@ -209,11 +213,14 @@ fn may_be_group(group: &[u8], rest: &[u8]) -> bool {
     is_short && rest.iter().any(|byte| b":%".contains(byte))
 }
 
-/// Whether a host behind less than two slashes is an address, and no version, port or time. `next`: what follows it.
-fn is_evident(host: &[u8], ip: Ipv4Addr, next: Option<u8>) -> bool {
+/// Whether a host behind other slashes than two is an address, and no version, port, time or key. `next`: what follows it.
+fn is_evident(host: &[u8], ip: Ipv4Addr, next: Option<u8>, numbers: bool) -> bool {
     let dots = host.iter().filter(|byte| **byte == b'.').count();
-    let is_long = ip.octets()[0] > 0 && next.is_some_and(|byte| b"/\\:?#".contains(&byte));
-    dots == 3 || is_long && (dots == 0 || host.starts_with(b"0x") || host.starts_with(b"0X"))
+    let is_hex = dots > 0 && (host.starts_with(b"0x") || host.starts_with(b"0X"));
+    let is_closed = |after: &[u8]| next.is_some_and(|byte| after.contains(&byte));
+    let is_long = ip.octets()[0] > 0;
+    // A colon behind a number alone may be one of an IPv6 address.
+    dots == 3 || is_long && (is_hex && is_closed(b"/\\:?#") || numbers && dots == 0 && is_closed(b"/\\?#"))
 }
 
 /// How long the character of a host or a port is that a text begins with. Punctuation outside of ASCII (quotes, a hard
@@ -237,7 +244,7 @@ fn of_host(text: &[u8]) -> Option<usize> {
 fn behind(text: &[u8], plain: usize) -> usize {
     let (mut at, mut passed) = (0, 0);
     while passed < plain {
-        let (separator, len) = defanged(&text[at..]).map_or((1, 1), |(separator, len)| (separator.len(), len));
+        let (separator, len) = defanged(text, at).map_or((1, 1), |(separator, len)| (separator.len(), len));
         (at, passed) = (at + len, passed + separator);
     }
     at

@@ -219,12 +219,28 @@ fn an_address_in_a_name_is_none() {
         "http://81.2.69.142\u{e9}.example/",
         "hxxp://81[.]2[.]69[.]142-a[.]example/",
         "a@81.2.69.142-x.example.com",
-        "81.2.69.142_x-1.example.com",
+        "81.2.69.142-x-1.example.com",
         "http://10.0.0.$i/ http://10.0.0.{1..9}/",
     ] {
         finds(text, &[]);
     }
     finds("81.2.69.142-81.2.69.150", &["81.2.69.142", "81.2.69.150"]);
+    for text in [
+        "81.2.69.142_443.pcap",
+        "upload_81.2.69.142_2024.zip",
+        "fail2ban 81.2.69.142-sshd.log",
+        "81.2.69.142-2026.11.30.log",
+        "user 81.2.69.142-john.doe logged in",
+        "user 81.2.69.142-john.doe. Then",
+        "key=81.2.69.142_api.login count=5",
+        "key=81.2.69.142_api.login.count=5",
+        "81.2.69.142-nginx-1.27.4",
+        "81.2.69.142--",
+    ] {
+        finds(text, &["81.2.69.142"]);
+    }
+    finds("session 81.2.69.142-10.0.0.1-www.example.com", &["81.2.69.142", "10.0.0.1"]);
+    finds("ban 2001:db8::1-foo.bar 2001:db8::2-static.foo.bar", &["2001:db8::1", "2001:db8::2"]);
     finds("http://81.2.69.142- 81.2.69.143_x", &["81.2.69.142", "81.2.69.143"]);
     finds("http://81.2.69.142\u{3042} http://example.com/81.2.69.143", &["81.2.69.142", "81.2.69.143"]);
     finds("http://example.com=81.2.69.142,http://a.example:81.2.69.143", &["81.2.69.142", "81.2.69.143"]);
@@ -233,7 +249,7 @@ fn an_address_in_a_name_is_none() {
 #[test]
 fn slashes_behind_a_scheme_of_browsers_may_be_any() {
     for url in
-        ["http:\\\\2130706433\\x", "http:/2130706433/", "http:2130706433/", "HTTPS:///2130706433/", "ftp:\\/0x7f.1/"]
+        ["http:\\\\2130706433\\x", "http:/127.0.0.1/", "http:0177.0.0.1", "HTTPS:///2130706433/", "ftp:\\/0x7f.1/"]
     {
         finds(url, &["127.0.0.1"]);
     }
@@ -242,6 +258,26 @@ fn slashes_behind_a_scheme_of_browsers_may_be_any() {
         "http:8080 https:443/ http:1.1 http:/1.1 http:1700000000 x:/2130706433/ sip:2125551212 sip://2125551212",
         &[],
     );
+    // Keys with a time, a day or a number in them.
+    for text in [
+        "redis GET ws:1732989771:room",
+        "ftp:1732989771/0",
+        "ws:20241130/session",
+        "wss:20241130?x",
+        "https:20241130:backup ok",
+        "hxxp:0x1732989771:x",
+        "http:/1732989771/x",
+        "http:\\1732989771\\x",
+        "http:///443",
+        "http://443_",
+        "http://8080-x_",
+        "https:///2480",
+        "https:///1732989771:room",
+    ] {
+        finds(text, &[]);
+    }
+    finds("http://2130706433/ http://2130706433. http://443", &["127.0.0.1", "127.0.0.1", "0.0.1.187"]);
+    finds("https:///242001:db8::1/24", &["db8::1"]);
 }
 
 #[test]
@@ -253,6 +289,17 @@ fn half_brackets_and_backslashes_are_separators() {
         }
     }
     finds("2001[:]db8[::]1 hxxp://[2001[:]db8[::]2]/", &["2001:db8::1", "2001:db8::2"]);
+    // An address of its own, beside another one.
+    for (text, address) in [
+        ("[::]81.2.69.142", "81.2.69.142"),
+        ("[::]2001:db8::1", "2001:db8::1"),
+        ("2001:db8::1[::]", "2001:db8::1"),
+        ("2001:db8::1[::]443", "2001:db8::1"),
+        ("81.2.69.142[::]443", "81.2.69.142"),
+    ] {
+        finds(text, &[address]);
+    }
+    finds("80[::] 12:30:45[::] [::]443 [::]:443 12:30 [::] 443 http://[::]:80/ x[::]y", &[]);
     finds("[81.2.69.142] root@[IPv6:2001:db8::1]", &["81.2.69.142", "2001:db8::1"]);
 }
 
@@ -368,6 +415,9 @@ fn a_megabyte_of_anything_is_read_in_one_pass() {
         "\\u{3",
         "&#5",
         "http://1.1.1.1-a/",
+        "1.1.1.1-a-1.a-",
+        "1[::]",
+        "[::]1:",
         "(",
     ] {
         let text = unit.repeat(MOST_BYTES / unit.len());

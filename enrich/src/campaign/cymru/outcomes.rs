@@ -27,6 +27,8 @@ pub struct Session {
     pub answers: Vec<(IpAddr, Origin)>,
     /// The addresses that were not asked about.
     pub withheld: Vec<IpAddr>,
+    /// An answer of which more may have been to come.
+    pub doubtful: Option<(IpAddr, Origin)>,
     /// Why the others have no answer.
     pub failure: Option<Failure>,
 }
@@ -78,7 +80,7 @@ impl Cymru {
     /// The answers of a bulk session. Where it broke off, the rest is asked again, later each time; after the last time
     /// over DNS.
     pub fn bulk(&mut self, session: Session, given: &Given<'_>, out: &mut Vec<Effect>) {
-        let Session { asked, answers, withheld, failure } = session;
+        let Session { asked, answers, withheld, doubtful, failure } = session;
         self.bulk_out = false;
         let small = self.small_out.take();
         let mut left: HashSet<IpAddr> = asked.iter().copied().collect();
@@ -93,16 +95,11 @@ impl Cymru {
         self.count(failure.as_ref(), failure.is_none() || !answers.is_empty(), given, out);
         for (ip, origin) in &answers {
             left.remove(ip);
-            if let Origin::Announced(all) = origin {
-                for announcement in all {
-                    if let (Some(asn), Some(name)) = (announcement.origins.first(), &announcement.as_name) {
-                        let waited = self.names.came_along(*asn, name);
-                        self.ready.extend(waited);
-                        self.bulk_names.push((*asn, name.clone()));
-                    }
-                }
-            }
-            self.take(*ip, origin);
+            self.take_named(*ip, origin);
+        }
+        if let Some((ip, origin)) = &doubtful {
+            left.remove(ip);
+            self.doubt(*ip, origin);
         }
         let Some(failure) = failure else {
             heard(&mut self.bulk, Way::Bulk, now, out);
@@ -161,6 +158,33 @@ impl Cymru {
             }
         }
         self.ready.extend(self.names.outcome(asn, result));
+    }
+
+    /// An answer of a bulk session of which more may have been to come: it is asked for again. A session that ends so once
+    /// more was not cut, or the address would be asked about for ever.
+    fn doubt(&mut self, ip: IpAddr, origin: &Origin) {
+        if !self.rounds.contains(ip) {
+            // Another answer has settled it.
+            self.rounds.fail(ip);
+        } else if self.doubted.insert(ip) {
+            self.again(ip);
+        } else {
+            self.take_named(ip, origin);
+        }
+    }
+
+    /// An answer of a bulk session, which names the networks.
+    fn take_named(&mut self, ip: IpAddr, origin: &Origin) {
+        if let Origin::Announced(all) = origin {
+            for announcement in all {
+                if let (Some(asn), Some(name)) = (announcement.origins.first(), &announcement.as_name) {
+                    let waited = self.names.came_along(*asn, name);
+                    self.ready.extend(waited);
+                    self.bulk_names.push((*asn, name.clone()));
+                }
+            }
+        }
+        self.take(ip, origin);
     }
 
     fn take(&mut self, ip: IpAddr, origin: &Origin) {

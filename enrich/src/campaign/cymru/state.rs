@@ -34,6 +34,8 @@ pub struct Cymru {
     pub(super) silent: Vec<(Target, Vec<IpAddr>)>,
     /// A small session is out, and which of its addresses are such.
     pub(super) small_out: Option<HashSet<IpAddr>>,
+    /// Addresses whose last answer of a bulk session may not have been all: they are asked about once more.
+    pub(super) doubted: HashSet<IpAddr>,
     /// When the last round was asked.
     pub(super) asked_at: Option<Duration>,
     /// When the source last answered, whichever way, and when it last did not, by the steady clock.
@@ -150,6 +152,7 @@ impl Cymru {
     /// memory. An address that is not in the inventory is not written.
     pub(super) fn settled(&mut self, ip: IpAddr) -> impl Iterator<Item = IpAddr> + use<> {
         self.seen.remove(&ip);
+        self.doubted.remove(&ip);
         std::iter::once(ip).chain(self.wrapped.remove(&ip).unwrap_or_default())
     }
 

@@ -240,6 +240,28 @@ fn what_a_session_left_open_is_asked_again_and_what_it_passed_over_is_not() {
 }
 
 #[test]
+fn a_doubtful_answer_is_asked_for_again_once_and_fails_with_no_other() {
+    let good = ip("198.51.0.1");
+    let mut world = World::cymru();
+    world.settings.bulk_min = 1;
+    world.observe("198.51.0.1", 1);
+    world.observe("198.51.1.1", 1);
+    world.turn();
+    assert_eq!(world.session().map(<[IpAddr]>::len), Some(2));
+    world.end_session_in_doubt(|_| false, |ip| ip == good, None);
+    assert_eq!(*world.status("198.51.1.1", Cymru), Status::Failed("the bulk reply has no row for the address".into()));
+    assert_eq!(*world.status("198.51.0.1", Cymru), Status::Due);
+    assert!(!world.is_failing(Way::Bulk) && world.standing(Cymru).state == State::Ok);
+    // Once more it ends so.
+    world.turn();
+    assert_eq!(world.session(), Some(&[good][..]));
+    world.end_session_in_doubt(|_| false, |ip| ip == good, None);
+    world.turns(1);
+    assert_eq!(*world.status("198.51.0.1", Cymru), Status::Answered);
+    assert_eq!(world.session(), None);
+}
+
+#[test]
 fn a_reload_looks_again_at_what_waits_and_at_what_is_out() {
     let mut world = networks(4);
     world.add(ip("198.0.0.2"), 0);

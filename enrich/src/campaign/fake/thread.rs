@@ -54,10 +54,11 @@ impl World {
             }
         };
         let outcome = match outcome {
-            Outcome::Bulk { asked, mut answers, mut withheld, failure } => {
+            Outcome::Bulk { asked, mut answers, mut withheld, doubtful, failure } => {
                 answers.retain(|(ip, _)| !kept_back.contains(ip));
+                let doubtful = doubtful.filter(|(ip, _)| !kept_back.contains(ip));
                 withheld.extend(kept_back);
-                Outcome::Bulk { asked, answers, withheld, failure }
+                Outcome::Bulk { asked, answers, withheld, doubtful, failure }
             }
             outcome => outcome,
         };
@@ -127,12 +128,23 @@ impl World {
 
     /// It ends: these are answered, and the effects are carried out.
     pub fn end_session(&mut self, answered: impl Fn(IpAddr) -> bool, failure: Option<Failure>) {
+        self.end_session_in_doubt(answered, |_| false, failure);
+    }
+
+    /// The same, but one of the answers is doubtful.
+    pub fn end_session_in_doubt(
+        &mut self,
+        answered: impl Fn(IpAddr) -> bool,
+        doubted: impl Fn(IpAddr) -> bool,
+        failure: Option<Failure>,
+    ) {
         let place = self.waiting.iter().position(|request| matches!(request, Request::Bulk(_))).expect("one is out");
         let sent = self.send(place, |request| {
             let Request::Bulk(asked) = request else { unreachable!("it was looked for") };
             let answer = |ip: &IpAddr| (*ip, announced(*ip, 64500, Some("EXAMPLE")));
             let answers = asked.iter().filter(|ip| answered(**ip)).map(answer).collect();
-            Outcome::Bulk { asked, answers, withheld: Vec::new(), failure }
+            let doubtful = asked.iter().find(|ip| doubted(**ip)).map(answer);
+            Outcome::Bulk { asked, answers, withheld: Vec::new(), doubtful, failure }
         });
         assert!(sent);
         self.drain();
@@ -145,6 +157,9 @@ fn withheld(request: Request) -> Outcome {
         Request::Origin(ip) => Outcome::Origin { ip, result: Err(Failure::withheld()) },
         Request::AsName(asn) => Outcome::AsName { asn, result: Err(Failure::withheld()) },
         Request::Scanner(ip) => Outcome::Scanner { ip, result: Err(Failure::withheld()) },
-        Request::Bulk(asked) => Outcome::Bulk { withheld: asked.clone(), asked, answers: Vec::new(), failure: None },
+        Request::Bulk(asked) => {
+            let (withheld, answers) = (asked.clone(), Vec::new());
+            Outcome::Bulk { asked, answers, withheld, doubtful: None, failure: None }
+        }
     }
 }

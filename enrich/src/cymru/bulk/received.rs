@@ -51,11 +51,6 @@ impl Received {
         self.lines.is_between()
     }
 
-    /// Whether any address has a row.
-    pub fn has_rows(&self) -> bool {
-        self.tallies.values().any(Tally::is_answered)
-    }
-
     /// Leaves out those that were not sent.
     pub fn leave_out(&mut self, withheld: &[IpAddr]) {
         withheld.iter().for_each(|ip| drop(self.tallies.remove(ip)));
@@ -66,10 +61,10 @@ impl Received {
         self.tallies.values().filter(|tally| !tally.is_answered()).count() <= self.passed_over
     }
 
-    /// The reply ended too early: forgets the address whose rows may not all have come. If a row of another one had begun,
-    /// they have.
-    pub fn drop_last(&mut self) {
-        let Some(last) = self.last.take() else { return };
+    /// The reply may have ended too early: takes out the address whose rows may not all have come, with what they say. If a
+    /// row of another one had begun, they have.
+    pub fn take_last(&mut self) -> Option<(IpAddr, Origin)> {
+        let last = self.last.take()?;
         let rest = String::from_utf8_lossy(self.lines.rest());
         let mut fields = rest.split('|').skip(1);
         // Only with a `|` behind it is it a whole address.
@@ -77,9 +72,10 @@ impl Received {
             (Some(address), Some(_)) => address.trim().parse().ok(),
             _ => None,
         };
-        if next.is_none_or(|next| next == last) {
-            self.tallies.remove(&last);
+        if next.is_some_and(|next| next != last) {
+            return None;
         }
+        Some((last, self.tallies.remove(&last)?.origin()?))
     }
 
     /// The answers, in the order asked, each once.

@@ -91,16 +91,35 @@ async fn a_reply_that_ends_between_two_rows_of_an_address_does_not_answer_it() {
         let reply = ask(&server, &asked, PATIENT).await;
         assert_eq!((answered(&reply), reason(&reply)), (vec!["1.1.1.1".to_owned()], failure), "{rest}");
     }
-    // Nothing else was answered: that is no reply to keep.
-    let server = whois(|_, stream| stream.write_all(WIDE.as_bytes()).unwrap());
+    // In the middle of a row there is no doubt.
+    let server = whois(|_, stream| stream.write_all((WIDE.to_owned() + "64502").as_bytes()).unwrap());
     let reply = ask(&server, &asked, PATIENT).await;
     assert_eq!((answered(&reply).len(), reason(&reply)), (0, "whois: the reply was cut"));
+    assert_eq!(reply.doubtful, None);
     // A row of the next address had begun.
     let server =
         whois(|_, stream| stream.write_all([WIDE, NARROW, "64500 | 3.3.3.3 | 3"].concat().as_bytes()).unwrap());
     let reply = ask(&server, &asked, PATIENT).await;
     let Some((_, Origin::Announced(known))) = reply.answers.first() else { panic!("{reply:?}") };
     assert_eq!((known.len(), known[0].origins.as_slice()), (2, &[64502][..]));
+}
+
+#[tokio::test]
+async fn where_the_service_skips_an_address_the_last_answer_is_doubtful_and_no_failure() {
+    // Rows come in any order: the missing one may stand before the last one or behind it.
+    for asked in [&["1.1.1.1", "2.2.2.2"], &["2.2.2.2", "1.1.1.1"]] {
+        let server = whois(|_, stream| stream.write_all(row("1.1.1.1").as_bytes()).unwrap());
+        let reply = ask(&server, &ips(asked), PATIENT).await;
+        assert_eq!((answered(&reply).len(), reason(&reply)), (0, "no failure"));
+        assert_eq!(reply.doubtful.map(|(ip, _)| ip), Some(ips(&["1.1.1.1"])[0]));
+    }
+    // Skipped by its own word: there is none.
+    let server = whois(|_, stream| {
+        let rows = row("1.1.1.1") + "Error: no ASN or IP match on line 3.\n";
+        stream.write_all(rows.as_bytes()).unwrap();
+    });
+    let reply = ask(&server, &ips(&["1.1.1.1", "2.2.2.2"]), PATIENT).await;
+    assert_eq!((answered(&reply), &reply.doubtful), (vec!["1.1.1.1".to_owned()], &None));
 }
 
 #[tokio::test]
