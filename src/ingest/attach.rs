@@ -14,9 +14,10 @@ use super::method;
 use super::method::Method;
 use super::owner::check_owner;
 use super::part;
+use super::part::Counts;
 use super::unobserved;
 use crate::inventory::source::Attaching;
-use crate::inventory::{places, source, source_nodes};
+use crate::inventory::{places, source, source_nodes, source_part};
 use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
@@ -132,7 +133,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     }
     if is_new {
         // Its own snapshot says of all of them which rows were there.
-        source::forget_parts(schema, &own);
+        source_part::forget_parts(schema, &own);
     }
     pgrx::debug1!("asn_inventory: attached {name}");
 }
@@ -177,15 +178,6 @@ pub fn note_names(schema: &Schema) {
     source::note_names(schema);
 }
 
-/// What becomes of what a table has added, when it is detached.
-#[derive(Clone, Copy, Debug)]
-pub enum Counts {
-    /// It stays in the inventory.
-    Stay,
-    /// It has been subtracted.
-    TakenBack,
-}
-
 pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     // Of a table that was dropped, only the note is left.
     if relation_name(table).is_some() {
@@ -217,11 +209,11 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     match above {
         // Its rows count for that one from now on: those that were observed here no second time, unless they were taken back.
         Some(_) => part::note_left(schema, &own, counts, unseen.as_deref()),
-        None if known => source::forget_parts(schema, &own),
+        None if known => source_part::forget_parts(schema, &own),
         None if found => {
             // A partition that was. Of one that has left, it is known which rows were observed.
             let unknown = own.iter().filter(|member| !part::is_away(schema, **member));
-            unknown.for_each(|member| source::note_part_observed(schema, *member));
+            unknown.for_each(|member| source_part::note_part_observed(schema, *member));
         }
         None => {}
     }

@@ -15,9 +15,8 @@ use pgrx::{IntoDatum, pg_sys};
 
 use super::absorb;
 use super::attach;
-use super::attach::Counts;
 use super::owner::check_owner;
-use super::part::Source;
+use super::part::{Counts, Source};
 use super::queue;
 use super::reading::{Chunk, Earlier};
 use super::tally::Tally;

@@ -12,7 +12,7 @@ use super::before::Before;
 use super::method::Method;
 use super::owner::check_owner;
 use crate::inventory::source::Attaching;
-use crate::inventory::{places, source};
+use crate::inventory::{places, source, source_part};
 use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, relation_name};
@@ -82,7 +82,7 @@ fn attached(schema: &Schema, table: pg_sys::Oid, columns: &[String], call: Call)
     let _quiet = Settings::without_triggers();
     if source::attach(schema, table, &how) {
         places::retire_own(schema, table);
-        source::forget_parts(schema, &inherits::below(table));
+        source_part::forget_parts(schema, &inherits::below(table));
     }
 }
 
@@ -92,5 +92,5 @@ fn detached(schema: &Schema, table: pg_sys::Oid) {
     // What it has added here stays: attached again, it is another place. Where the nodes share the places, the coordinator
     // says it for all. A node that was added later has places without a note.
     places::retire_own(schema, table);
-    source::forget_parts(schema, &inherits::below(table));
+    source_part::forget_parts(schema, &inherits::below(table));
 }

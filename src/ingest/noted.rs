@@ -21,6 +21,7 @@ use crate::inventory::places;
 use crate::inventory::source;
 use crate::inventory::source::Attaching;
 use crate::inventory::source_nodes;
+use crate::inventory::source_part;
 use crate::pg::argument;
 use crate::pg::call::Call;
 use crate::pg::catalog;
@@ -261,7 +262,7 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
     let quiet = Settings::without_triggers();
     if source::attach(schema, table, &how) {
         places::retire_own(schema, table);
-        source::forget_parts(schema, &inherits::below(table));
+        source_part::forget_parts(schema, &inherits::below(table));
     }
     drop(quiet);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {

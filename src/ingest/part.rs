@@ -10,19 +10,28 @@ use std::collections::{HashMap, HashSet};
 use enrich::selector::EventTime;
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::attach::Counts;
 use super::before::{Before, Stays, and_then};
 use super::indexes;
 use super::reading::{Earlier, Reading, Scope};
 use super::sensor::Sensor;
 use crate::inventory::source;
 use crate::inventory::source::{Attached, Two};
+use crate::inventory::source_part;
 use crate::pg::catalog;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::{not_ready, raise};
 use crate::pg::inherits;
 use crate::pg::session;
 use crate::pg::sql::Sql;
+
+/// What becomes of what a table has added, when it is detached.
+#[derive(Clone, Copy, Debug)]
+pub enum Counts {
+    /// It stays in the inventory.
+    Stay,
+    /// It has been subtracted.
+    TakenBack,
+}
 
 /// An attached table, or a table below one.
 pub struct Source {
@@ -94,7 +103,7 @@ impl Source {
             source::mark_populated(schema, self.table);
         }
         let parts: Vec<pg_sys::Oid> = self.parts.keys().map(|oid| (*oid).into()).collect();
-        source::mark_parts_populated(schema, &parts);
+        source_part::mark_parts_populated(schema, &parts);
     }
 
     /// A reading of the table's rows: those that came later, and of those that were there before the `wanted` ones.
@@ -114,7 +123,7 @@ fn parts(schema: &Schema, table: pg_sys::Oid) -> HashMap<u32, Scope> {
         before: snapshot.as_deref().and_then(Stays::parse),
         earlier: if populated { Earlier::Counted } else { Earlier::Uncounted },
     };
-    let parts = source::parts(schema, &inherits::below(table));
+    let parts = source_part::parts(schema, &inherits::below(table));
     parts.into_iter().map(|(table, snapshot, populated)| (table.to_u32(), scope(snapshot, populated))).collect()
 }
 
@@ -126,8 +135,8 @@ pub fn note(schema: &Schema, table: pg_sys::Oid) {
     }
     let now = Before::now(session::command());
     match stays(schema, table) {
-        Some(stays) if is_away_by(&stays) => source::note_stays(schema, table, &and_then(&stays, &now)),
-        _ => source::note_part(schema, table, &now.to_string()),
+        Some(stays) if is_away_by(&stays) => source_part::note_stays(schema, table, &and_then(&stays, &now)),
+        _ => source_part::note_part(schema, table, &now.to_string()),
     }
 }
 
@@ -138,20 +147,20 @@ pub fn note_departure(schema: &Schema, table: pg_sys::Oid, root: pg_sys::Oid) {
         return;
     }
     if catalog::blocks(table) == 0 {
-        source::forget_parts(schema, &[table]);
+        source_part::forget_parts(schema, &[table]);
         return;
     }
     let now = Before::now(session::command());
-    let moments = match source::parts(schema, &[table]).pop() {
+    let moments = match source_part::parts(schema, &[table]).pop() {
         // Which of its rows were observed before is unknown, and stays so.
         Some((_, None, _)) => return,
         // Nobody heard that it came back.
-        Some((_, Some(stays), _)) if is_away_by(&stays) => return source::note_part_observed(schema, table),
+        Some((_, Some(stays), _)) if is_away_by(&stays) => return source_part::note_part_observed(schema, table),
         Some((_, Some(stays), false)) => stays,
         Some((_, Some(_), true)) => String::new(),
         None => source::uncounted(schema, root).unwrap_or_default(),
     };
-    source::note_stays(schema, table, &and_then(&moments, &now));
+    source_part::note_stays(schema, table, &and_then(&moments, &now));
 }
 
 /// Which rows are in no count when a table that is attached by itself below another one is detached, as it is noted; `None`:
@@ -178,15 +187,15 @@ pub fn unseen(schema: &Schema, table: pg_sys::Oid, counts: Counts) -> Option<Str
 pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen: Option<&str>) {
     // What is noted of a table that has come below them is more exact, and stays.
     let noted: HashSet<u32> = match counts {
-        Counts::Stay => source::parts(schema, tables).iter().map(|(table, ..)| table.to_u32()).collect(),
+        Counts::Stay => source_part::parts(schema, tables).iter().map(|(table, ..)| table.to_u32()).collect(),
         Counts::TakenBack => HashSet::new(),
     };
     let others: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !noted.contains(&table.to_u32())).collect();
-    source::forget_parts(schema, &others);
+    source_part::forget_parts(schema, &others);
     for table in others.iter().copied().filter(|table| can_be_noted(schema, *table)) {
         match (unseen, counts) {
-            (Some(moments), _) => source::note_part(schema, table, moments),
-            (None, Counts::Stay) => source::note_part_observed(schema, table),
+            (Some(moments), _) => source_part::note_part(schema, table, moments),
+            (None, Counts::Stay) => source_part::note_part_observed(schema, table),
             (None, Counts::TakenBack) => {}
         }
     }
@@ -203,9 +212,9 @@ fn is_away_by(stays: &str) -> bool {
 
 /// When a table came and left, as it is noted.
 fn stays(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
-    source::parts(schema, &[table]).pop().and_then(|(_, stays, _)| stays)
+    source_part::parts(schema, &[table]).pop().and_then(|(_, stays, _)| stays)
 }
 
 fn can_be_noted(schema: &Schema, table: pg_sys::Oid) -> bool {
-    source::are_parts_kept(schema) && inherits::kind(table) == pg_sys::RELKIND_RELATION
+    source_part::are_parts_kept(schema) && inherits::kind(table) == pg_sys::RELKIND_RELATION
 }

@@ -16,7 +16,8 @@
 //! | [`fold`] | one row for an IPv4 address and its IPv4-mapped form |
 //! | [`known`] | which addresses have a row, and their states |
 //! | [`runs`] | jobs that ended |
-//! | [`source`] | attached tables, and notes on those below them |
+//! | [`source`] | attached tables |
+//! | [`source_part`] | notes on those below them |
 //! | [`source_nodes`] | the same notes on the workers of a cluster |
 //! | [`places`], [`seen_by`], [`sighting`] | who saw an address: the places, and what each saw |
 //! | [`activity`], [`activity_count`] | which addresses were seen in an hour or a day, and the counts of these |
@@ -54,6 +55,7 @@ pub mod shared_files;
 pub mod sighting;
 pub mod source;
 pub mod source_nodes;
+pub mod source_part;
 pub mod store;
 pub mod uncounted;
 pub mod walk;
