@@ -22,7 +22,7 @@ fn a_worker_that_stands_still_is_named_and_the_doctor_does_not_wait_for_it() {
         .conf("asn_inventory.maxmind_license_key", &reference)
         .conf("asn_inventory.maxmind_update_schedule", "")
         .start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory");
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
     cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     let resolves = format!("ok|asn_inventory.maxmind_license_key: {reference} resolves|");
     wait_for("a look at the key", || said(&cluster, "key maxmind"), |said| *said == resolves);

@@ -26,6 +26,14 @@ fn types_that_were_added_to_citext_are_no_texts() {
                 format!("'{{ip}}', only_where => 'c{number} = a'"),
                 format!("'{{ip}}', sensor => 'c{number}'"),
             ] {
+                // The label of an enum, whoever made it, is a value to compare with: it is looked up, not read as a text.
+                if *kind == "made" && (arguments.contains("only_where") || arguments.contains("sensor")) {
+                    db.sql(&format!(
+                        "SELECT attach_ip_source('e', {arguments}, method => '{method}');
+                         INSERT INTO e (c{number}) VALUES ('a'), (NULL); SELECT detach_ip_source('e')"
+                    ));
+                    continue;
+                }
                 let failure = db.fails(&format!("SELECT attach_ip_source('e', {arguments}, method => '{method}')"));
                 assert!(
                     ["42804", "0A000", "22023"].contains(&failure.code.as_str()),

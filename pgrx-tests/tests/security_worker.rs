@@ -428,10 +428,10 @@ fn a_condition_of_an_index_of_the_history_does_not_run_as_who_corrects_the_inven
              CREATE INDEX ON ip_asn_history (ip_address, changed_at) WHERE public.constant(1); TRUNCATE ran"
         ),
     );
-    cluster.sql(&db, "INSERT INTO events VALUES ('36.95.0.1')");
-    let unknown = "SELECT count(*) FROM ip_inventory WHERE ip_address = '36.95.0.1' AND asn_number IS NULL AND maxmind_status <> 'pending'";
+    cluster.sql(&db, "INSERT INTO events VALUES ('220.1.2.3')");
+    let unknown = "SELECT count(*) FROM ip_inventory WHERE ip_address = '220.1.2.3' AND asn_number IS NULL AND maxmind_status <> 'pending'";
     cluster.wait_value(&db, unknown, "1");
-    cluster.sql(&db, "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '36.95.0.1'");
+    cluster.sql(&db, "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '220.1.2.3'");
     assert_eq!(cluster.lines(&db, "SELECT DISTINCT what, who FROM ran WHERE who <> 'webapp'"), [""; 0]);
     nobody_is_superuser(&db);
 }
