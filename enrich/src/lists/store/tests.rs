@@ -312,12 +312,14 @@ fn a_file_that_cannot_be_read_stops_no_other_list_and_is_not_refused() {
     fs::remove_file(place.lists().join("tor.txt")).unwrap();
     std::os::unix::fs::symlink("/proc/self/mem", place.lists().join("tor.txt")).unwrap();
     place.put("b.txt", "2.2.2.2\n");
-    // It is of now, and has to rest.
+    // It is of now, and is left alone until it has rested.
+    let began = std::time::Instant::now();
     let imported = loop {
         let imported = place.store.import(&place.lists(), &|| ()).unwrap();
         if !imported.failures.is_empty() {
             break imported;
         }
+        assert!(began.elapsed() < Duration::from_secs(60), "{imported:?}");
         std::thread::sleep(Duration::from_millis(20));
     };
     let failures: Vec<String> = imported.failures.iter().map(ToString::to_string).collect();
