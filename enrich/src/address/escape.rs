@@ -1,35 +1,75 @@
 //! Characters written as escapes, as they stand before, in and behind the addresses of a text: `%20`, `%2520`, `%u0020`,
-//! `\x20`, `\u0020`, `\u{20}`, `\062`, `&#32;`.
+//! `\x20`, `\u0020`, `\u{20}`, `\U00000020`, `\062`, `&#32;`; with backslashes doubled and `&amp;` for `&`.
 //!
 //! An attacker writes digits that way: `%38%31.2.69.142` holds another address than `31.2.69.142`.
 
-/// The longest run of hexadecimal digits in which an escape is looked for: one encoded three times, and a number.
-const LONGEST_RUN: usize = 10;
+/// The longest run of hexadecimal digits in which an escape is looked for: the eight of `\U00000020`, and a group.
+const LONGEST_RUN: usize = 12;
+/// Backslashes that stand for one, each program on the way having doubled them.
+const MOST_BACKSLASHES: usize = 8;
 
 /// The character that a text begins with, if it is an escape, and how long that is.
 pub(super) fn escaped(text: &[u8]) -> Option<(u32, usize)> {
     match text {
-        [b'%', b'u' | b'U', digits @ ..] => Some((hex(digits, 4)?, 6)),
-        [b'%', b'2', b'5', ..] => {
+        [b'%', rest @ ..] => {
             // Encoded again, at most as often as it is read backwards.
-            let signs = text[1..].chunks_exact(2).take(4).take_while(|pair| pair == b"25").count();
-            match hex(&text[1 + 2 * signs..], 2) {
-                Some(inner) => Some((inner, 3 + 2 * signs)),
-                None => Some((b'%'.into(), 1 + 2 * signs)),
+            let signs = rest.chunks_exact(2).take(4).take_while(|pair| pair == b"25").count();
+            let (inner, len) = match &rest[2 * signs..] {
+                [b'u' | b'U', digits @ ..] => (hex(digits, 4), 5),
+                digits => (hex(digits, 2), 2),
+            };
+            match inner {
+                Some(inner) => Some((inner, 1 + 2 * signs + len)),
+                None => (signs > 0).then_some((b'%'.into(), 1 + 2 * signs)),
             }
         }
-        [b'%', digits @ ..] => Some((hex(digits, 2)?, 3)),
-        [b'\\', b'x', digits @ ..] => Some((hex(digits, 2)?, 4)),
-        [b'\\', b'u', b'{', digits @ ..] => braced(digits, b'}', 16).map(|(value, len)| (value, len + 3)),
-        [b'\\', b'u', digits @ ..] => Some((hex(digits, 4)?, 6)),
-        // No others than these: a path may be `\101`.
-        [b'\\', b'0', high @ b'0'..=b'7', low @ b'0'..=b'7', ..] => {
-            Some((u32::from(high - b'0') << 3 | u32::from(low - b'0'), 4))
+        [b'\\', rest @ ..] => {
+            let more = rest.iter().take(MOST_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+            behind_backslash(&rest[more..]).map(|(value, len)| (value, 1 + more + len))
         }
-        [b'&', b'#', b'x' | b'X', digits @ ..] => braced(digits, b';', 16).map(|(value, len)| (value, len + 3)),
-        [b'&', b'#', digits @ ..] => braced(digits, b';', 10).map(|(value, len)| (value, len + 2)),
+        [b'&', rest @ ..] => {
+            let again = rest.chunks_exact(4).take(2).take_while(|four| four == b"amp;").count();
+            reference(&rest[4 * again..]).map(|(value, len)| (value, 1 + 4 * again + len))
+        }
         _ => None,
     }
+}
+
+/// The rest of an escape that begins with a backslash.
+fn behind_backslash(text: &[u8]) -> Option<(u32, usize)> {
+    match text {
+        [b'x' | b'u', b'{', digits @ ..] => {
+            let (value, len) = number(digits, 16)?;
+            (digits.get(len) == Some(&b'}')).then_some((value, len + 3))
+        }
+        [b'x', digits @ ..] => Some((hex(digits, 2)?, 3)),
+        [b'u', digits @ ..] => Some((hex(digits, 4)?, 5)),
+        [b'U', digits @ ..] => Some((hex(digits, 8)?, 9)),
+        [b'0', high @ b'0'..=b'7', low @ b'0'..=b'7', ..] => Some((octal(*high, *low), 3)),
+        // A path may be `\101`. Of octal numbers without a zero only what an address is made of counts.
+        [_, _, b'0'..=b'7', ..] => None,
+        [high @ b'5'..=b'7', low @ b'0'..=b'7', ..] => {
+            Some((octal(*high, *low), 2)).filter(|(value, _)| goes_on(*value) || *value == u32::from(b':'))
+        }
+        _ => None,
+    }
+}
+
+fn octal(high: u8, low: u8) -> u32 {
+    u32::from(high - b'0') << 3 | u32::from(low - b'0')
+}
+
+/// The rest of a character reference of HTML, which browsers read without its semicolon too.
+fn reference(text: &[u8]) -> Option<(u32, usize)> {
+    let (digits, sign, radix) = match text {
+        [b'#', b'x' | b'X', digits @ ..] => (digits, 2, 16),
+        [b'#', digits @ ..] => (digits, 1, 10),
+        _ if text.starts_with(b"period;") => return Some((b'.'.into(), 7)),
+        _ if text.starts_with(b"colon;") => return Some((b':'.into(), 6)),
+        _ => return None,
+    };
+    let (value, len) = number(digits, radix)?;
+    Some((value, sign + len + usize::from(digits.get(len) == Some(&b';'))))
 }
 
 /// A number of so many hexadecimal digits.
@@ -37,11 +77,11 @@ fn hex(text: &[u8], len: usize) -> Option<u32> {
     text.get(..len)?.iter().try_fold(0, |sum, byte| Some(sum << 4 | char::from(*byte).to_digit(16)?))
 }
 
-/// A number of at most seven digits up to an end, and the length of both.
-fn braced(text: &[u8], end: u8, radix: u32) -> Option<(u32, usize)> {
-    let len = text.iter().take(8).position(|byte| *byte == end).filter(|len| *len > 0)?;
-    let value = text[..len].iter().try_fold(0, |sum, byte| Some(sum * radix + char::from(*byte).to_digit(radix)?))?;
-    Some((value, len + 1))
+/// A number of at most seven digits, and how many it has.
+fn number(text: &[u8], radix: u32) -> Option<(u32, usize)> {
+    let digits = text.iter().take(8).map_while(|byte| char::from(*byte).to_digit(radix));
+    let (value, len) = digits.fold((0u32, 0), |(sum, len), digit| (sum * radix + digit, len + 1));
+    (1..=7).contains(&len).then_some((value, len))
 }
 
 /// Whether a character goes on with a number or a word.
@@ -54,18 +94,29 @@ pub(super) fn goes_on(character: u32) -> bool {
     is_of_word(character) || character == u32::from(b'.')
 }
 
-/// Whether a text ends with an escape of a letter, a digit or a dot that has an end of its own, so that none of its digits
-/// run into what follows.
-pub(super) fn ends_in_word(text: &[u8]) -> bool {
-    if !matches!(text.last(), Some(b';' | b'}')) {
-        return false;
-    }
-    let tail = &text[text.len().saturating_sub(12)..];
-    let Some(start) = tail.iter().rposition(|byte| b"&\\".contains(byte)) else { return false };
-    escaped(&tail[start..]).is_some_and(|(value, len)| len == tail.len() - start && goes_on(value))
+/// Whether a character outside of ASCII, or the first byte of one, may be a letter of a name: no quote, no comma and no blank.
+pub(super) fn is_foreign_letter(character: u32) -> bool {
+    character > 0xbf && !matches!(character, 0xc2 | 0xe2 | 0x2000..=0x206f | 0x3000..=0x303f | 0xff00..=0xff0d)
 }
 
-/// An escape whose digits run into those of a number: `%2081`, `\x2081`, `\u002081`.
+/// The escape that a text ends with, if it has an end of its own, so that none of its digits run into what follows: where
+/// it begins, and its character.
+pub(super) fn closed(text: &[u8]) -> Option<(usize, u32)> {
+    if !matches!(text.last(), Some(b';' | b'}')) {
+        return None;
+    }
+    let from = text.len().saturating_sub(20);
+    let start = from + text[from..].iter().rposition(|byte| b"&\\".contains(byte))?;
+    let (character, len) = escaped(&text[start..])?;
+    (start + len == text.len()).then_some((start, character))
+}
+
+/// Whether a text ends with such an escape of a letter, a digit or a dot.
+pub(super) fn ends_in_word(text: &[u8]) -> bool {
+    closed(text).is_some_and(|(_, character)| goes_on(character))
+}
+
+/// An escape whose digits run into those of a number: `%2081`, `\x2081`, `\u002081`, `&#3281`.
 pub(super) struct Before {
     /// Where it begins.
     pub start: usize,
@@ -83,23 +134,31 @@ impl Before {
     pub fn of(text: &[u8], from: usize, end: usize) -> Option<Before> {
         let run = text[from..end].iter().rev().take(LONGEST_RUN).take_while(|byte| byte.is_ascii_hexdigit()).count();
         let first = end - run;
-        let (sign, len, is_percent) = match &text[from..first] {
-            [.., b'%'] => (1, 2, true),
-            [.., b'\\', b'x'] => (2, 2, false),
-            [.., b'\\' | b'%', b'u'] => (2, 4, false),
+        let before = &text[from..first];
+        let sign = match before {
+            [.., b'%'] => return Before::percent(text, first, end),
+            [.., b'\\'] if begins_octal(before, &text[first..end]) => 1,
+            [.., b'\\', b'x' | b'u' | b'U'] | [.., b'%', b'u'] | [.., b'&', b'#'] => 2,
+            [.., b'&', b'#', b'x' | b'X'] => 3,
             _ => return None,
         };
         let start = first - sign;
-        let mut digits = first;
-        while is_percent && end - digits > 2 && text[digits..].starts_with(b"25") {
+        let (character, len) = escaped(&text[start..end])?;
+        Some(Before { start, digits: first, end: start + len, character, is_percent: false })
+    }
+
+    /// The one whose percent sign stands before `first`.
+    fn percent(text: &[u8], first: usize, end: usize) -> Option<Before> {
+        let (start, mut digits) = (first - 1, first);
+        while end - digits > 2 && text[digits..].starts_with(b"25") {
             digits += 2;
         }
-        if let Some(character) = hex(&text[digits..end], len) {
-            return Some(Before { start, digits, end: digits + len, character, is_percent });
+        if let Some(character) = hex(&text[digits..end], 2) {
+            return Some(Before { start, digits, end: digits + 2, character, is_percent: true });
         }
         // `%253`: a percent sign that is encoded, and one digit.
         let is_sign = digits > first;
-        is_sign.then(|| Before { start, digits: digits - 2, end: digits, character: b'%'.into(), is_percent })
+        is_sign.then(|| Before { start, digits: digits - 2, end: digits, character: b'%'.into(), is_percent: true })
     }
 
     /// Whether no text has its character: then the percent sign encodes nothing.
@@ -121,6 +180,13 @@ impl Before {
             && !self.is_inside(text)
             && after.is_some_and(|after| hex(after, 2).is_none() && !after.starts_with(b"u00"))
     }
+}
+
+/// Whether digits behind backslashes may be those of a byte in octal, `$'\062.2.69.142'`. Two backslashes begin the name of a
+/// server, but none that begins with a zero.
+fn begins_octal(before: &[u8], digits: &[u8]) -> bool {
+    let backslashes = before.iter().rev().take(MOST_BACKSLASHES + 1).take_while(|byte| **byte == b'\\').count();
+    backslashes % 2 == 1 || digits.starts_with(b"0")
 }
 
 /// A host without its percent signs, in a place that is long enough for it; `None` where they encode nothing.
@@ -153,13 +219,44 @@ mod tests {
             ("\\x321", '2', 4),
             ("\\u00321", '2', 6),
             ("\\u{32}1", '2', 6),
+            ("\\x{32}1", '2', 6),
+            ("\\U000000321", '2', 10),
+            ("\\\\u00321", '2', 7),
+            ("\\\\\\\\x321", '2', 7),
             ("\\062", '2', 4),
+            ("\\62", '2', 3),
+            ("\\568", '.', 3),
+            ("\\72", ':', 3),
             ("&#50;", '2', 5),
             ("&#x32;", '2', 6),
+            ("&#50x", '2', 4),
+            ("&amp;#x32", '2', 9),
+            ("&amp;amp;#50;", '2', 13),
+            ("&period;1", '.', 8),
+            ("&amp;colon;", ':', 11),
+            ("%25u00321", '2', 8),
         ] {
             assert_eq!(escaped(text.as_bytes()), Some((character.into(), len)), "{text}");
         }
-        for text in ["", "%", "%2", "%zz", "\\n", "\\", "\\x", "\\u{}", "\\101", "&amp;", "&#;", "&#12345678;", "50;"] {
+        for text in [
+            "",
+            "%",
+            "%2",
+            "%zz",
+            "\\n",
+            "\\",
+            "\\x",
+            "\\u{}",
+            "\\101",
+            "\\621",
+            "\\73",
+            "\\x{32",
+            "&amp;",
+            "&#;",
+            "&#12345678;",
+            "&periods",
+            "50;",
+        ] {
             assert_eq!(escaped(text.as_bytes()), None, "{text}");
         }
     }

@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::escape::percent_decoded;
-use super::spelling::{decimal, host_of_browsers, host_of_url, refanged};
+use super::escape::{escaped, goes_on, percent_decoded};
+use super::spelling::{decimal, host_of_browsers, host_of_url, literal_v4, refanged};
 
 #[cfg(test)]
 mod tests;
@@ -111,7 +111,7 @@ fn after_sip(head: &[u8]) -> Option<&[u8]> {
 
 /// Whether a scheme is of SIP, whose hosts are decimal (RFC 3261, 25.1): no browser reads them, and a number alone is a
 /// telephone's.
-fn is_sip(scheme: &[u8]) -> bool {
+pub(super) fn is_sip(scheme: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips")
 }
 
@@ -183,7 +183,7 @@ fn bare_host(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
     };
     // A word alone (`unknown`, `n/a`) would pass as a name, so a name by itself has to have a dot.
     let is_name = || host.contains(&b'.') && is_name(host);
-    literal_v4(host).ok_or_else(|| if is_name() { HostName } else { Garbage })
+    literal_v4(host).map(IpAddr::V4).ok_or_else(|| if is_name() { HostName } else { Garbage })
 }
 
 /// `[v6]` with a port or without; an empty port is a valid one in a URL (RFC 3986, 3.2.3). Mail has `[v4]` and
@@ -198,14 +198,14 @@ fn bracketed(text: &[u8]) -> Result<IpAddr, NotAnAddress> {
     let inside = &text[1..close];
     let address = match inside.split_at_checked(5) {
         Some((tag, address)) if tag.eq_ignore_ascii_case(b"ipv6:") => address,
-        _ => return literal_v4(inside).or_else(|| zoned(inside)).ok_or(Garbage),
+        _ => return literal(inside).or_else(|| zoned(inside)).ok_or(Garbage),
     };
     zoned(address).ok_or(Garbage)
 }
 
 /// An address and the text after its slash.
 fn with_prefix_length(address: &[u8], length: &[u8]) -> Result<IpAddr, NotAnAddress> {
-    let ip = literal_v4(address).or_else(|| zoned(address)).ok_or(Garbage)?;
+    let ip = literal(address).or_else(|| zoned(address)).ok_or(Garbage)?;
     let whole = if ip.is_ipv4() { 32 } else { 128 };
     match number(length, 3) {
         Some(bits) if bits == whole => Ok(ip),
@@ -215,57 +215,28 @@ fn with_prefix_length(address: &[u8], length: &[u8]) -> Result<IpAddr, NotAnAddr
 }
 
 /// An IPv6 address, with a zone (RFC 4007, 11) or without. The zone is dropped: it means something only on
-/// the host that wrote it.
+/// the host that wrote it. What may be an encoded part of the address (`2001:db8::%31`) is a zone of link-local ones alone,
+/// which have one.
 fn zoned(text: &[u8]) -> Option<IpAddr> {
-    let address = match text.iter().position(|&b| b == b'%') {
-        Some(percent) => {
-            let zone = &text[percent + 1..];
-            let odd = |b: &u8| !b.is_ascii_graphic() || b"/[]".contains(b);
-            if zone.is_empty() || zone.iter().any(odd) {
-                return None;
-            }
-            &text[..percent]
-        }
-        None => text,
-    };
-    literal(address).filter(IpAddr::is_ipv6)
+    let (address, zone) = text.split_at(text.iter().position(|&b| b == b'%').unwrap_or(text.len()));
+    let odd = |b: &u8| !b.is_ascii_graphic() || b"/[]".contains(b);
+    if zone.len() == 1 || zone.iter().any(odd) {
+        return None;
+    }
+    let may_go_on = escaped(zone).is_some_and(|(next, _)| goes_on(next) || next == u32::from(b':'));
+    literal(address).filter(|ip| match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => !may_go_on || ip.is_unicast_link_local(),
+    })
 }
 
 fn literal(text: &[u8]) -> Option<IpAddr> {
-    literal_v4(text).or_else(|| {
+    literal_v4(text).map(IpAddr::V4).or_else(|| {
         // Most garbage has no colon, and this spares it the UTF-8 check and the parser.
         let plausible = text.len() <= LONGEST_LITERAL && text.contains(&b':');
         let text = plausible.then(|| str::from_utf8(text).ok())??;
         text.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
     })
-}
-
-/// Four decimal numbers. As the standard library reads them, but for leading zeros, and at a third of the price: every
-/// event of a loader passes here.
-#[inline]
-fn literal_v4(text: &[u8]) -> Option<IpAddr> {
-    if !(7..=15).contains(&text.len()) {
-        return None;
-    }
-    let (mut address, mut dots, mut number, mut digits) = (0u32, 0, 0u32, 0);
-    for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            // No number so long that it could overflow.
-            if digits == 3 {
-                return None;
-            }
-            number = number * 10 + u32::from(digit);
-            digits += 1;
-        } else if byte == b'.' && digits > 0 && number < 256 && dots < 3 {
-            address = address << 8 | number;
-            (number, digits, dots) = (0, 0, dots + 1);
-        } else {
-            return None;
-        }
-    }
-    let whole = dots == 3 && digits > 0 && number < 256;
-    whole.then(|| IpAddr::V4(Ipv4Addr::from_bits(address << 8 | number)))
 }
 
 fn is_port(text: &[u8]) -> bool {

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::slice;
 
-use super::escape::{Before, ends_in_word, escaped, goes_on, is_of_word};
+use super::escape::{Before, closed, ends_in_word, escaped, goes_on, is_foreign_letter, is_of_word};
 use super::spelling::defanged;
 
 mod authority;
@@ -182,13 +182,17 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
     // Behind a percent sign that encodes nothing (`LIKE '%2001:db8::1'`) all of the digits are a group: no address goes on
     // with `01`.
     let begins = |before: &Before| {
-        is_of_word(before.character) || matches!(&text[before.end..colon], b"" | b"0" | b"64" | [_, _, _, ..])
+        !before.is_percent
+            || is_of_word(before.character)
+            || matches!(&text[before.end..colon], b"" | b"0" | b"64" | [_, _, _, ..])
     };
     let (start, is_open, is_encoded) = match Before::of(text, from, colon).filter(begins) {
-        Some(before) => (before.end, true, belongs_to_group(text, &before)),
+        Some(before) => (before.end, true, belongs_to_group(&text[..before.start], before.character)),
         None => {
             let digits = text[from..colon].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
-            (colon - digits, opens(text, colon - digits), false)
+            let start = colon - digits;
+            let is_encoded = closed(&text[..start]).is_some_and(|(at, next)| belongs_to_group(&text[..at], next));
+            (start, opens(text, start), is_encoded)
         }
     };
     // A word before the colon is a label: `src:2001:db8::1`.
@@ -241,19 +245,19 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
 }
 
 /// Whether an escape before a group is one of its digits, or the colon behind another group (`2001%3Adb8::1`); behind a
-/// word it ends a label.
-fn belongs_to_group(text: &[u8], before: &Before) -> bool {
+/// word it ends a label. `before`: what stands before the escape.
+fn belongs_to_group(before: &[u8], character: u32) -> bool {
     let ends_group = || {
-        let digits = text[..before.start].iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
-        (1..=4).contains(&digits) && !text[..before.start - digits].last().is_some_and(u8::is_ascii_alphanumeric)
+        let digits = before.iter().rev().take(5).take_while(|byte| byte.is_ascii_hexdigit()).count();
+        (1..=4).contains(&digits) && !before[..before.len() - digits].last().is_some_and(u8::is_ascii_alphanumeric)
     };
-    is_of_word(before.character) || before.character == u32::from(b':') && ends_group()
+    is_of_word(character) || character == u32::from(b':') && ends_group()
 }
 
 /// Whether an IPv6 address goes on with an encoded colon.
 fn has_colon(text: &[u8]) -> bool {
     let colon = escaped(text).filter(|(character, _)| *character == u32::from(b':'));
-    colon.is_some_and(|(_, len)| text.get(len).is_some_and(|next| next.is_ascii_hexdigit() || b":%\\".contains(next)))
+    colon.is_some_and(|(_, len)| text.get(len).is_some_and(|next| next.is_ascii_hexdigit() || b":%\\&".contains(next)))
 }
 
 /// Eight groups of two digits are an EUI-64 or a world wide name.
@@ -272,11 +276,6 @@ fn opens(text: &[u8], start: usize) -> bool {
     }
     let is_product = before.strip_suffix(b"/").is_some_and(names_product);
     if is_product || ends_in_word(before) || is_wide_digit(&before[start.saturating_sub(3)..]) {
-        return false;
-    }
-    // Not the digits of a byte in octal, `$'\062.2.69.142'`; two backslashes begin the name of a server.
-    let backslashes = before.iter().rev().take(9).take_while(|byte| **byte == b'\\').count();
-    if backslashes % 2 == 1 && escaped(&text[start - 1..]).is_some() {
         return false;
     }
     // The end of a longer number or name.
@@ -320,14 +319,11 @@ fn closes(text: &[u8], end: usize) -> bool {
         [] => return true,
         [byte, ..] if byte.is_ascii_alphanumeric() => return false,
         [b'.', ..] => 1,
-        [b'%' | b'\\' | b'&', ..] => match escaped(rest) {
-            Some((character, _)) if is_of_word(character) => return false,
-            Some((character, len)) if character == u32::from(b'.') => len,
-            _ => return true,
-        },
         [0xef, ..] => return !is_wide_digit(rest),
-        _ => match defanged(text, end) {
-            Some((b".", len)) if rest[0] != b' ' => len,
+        _ => match (defanged(text, end), escaped(rest)) {
+            (Some((b".", len)), _) if rest[0] != b' ' => len,
+            (_, Some((character, _))) if is_of_word(character) => return false,
+            (_, Some((character, len))) if character == u32::from(b'.') => len,
             _ => return true,
         },
     };
@@ -335,21 +331,45 @@ fn closes(text: &[u8], end: usize) -> bool {
     !rest.first().is_some_and(u8::is_ascii_alphanumeric) && !escaped(rest).is_some_and(|(next, _)| is_of_word(next))
 }
 
-/// Whether what is behind an address leads to a domain: `81.2.69.142-static.example.com`. Not the name of a user or of a
-/// file (`81.2.69.142-john.doe`, `81.2.69.142-sshd.log`, `81.2.69.142-2026.11.30.log`), nor what stands behind another
-/// address.
+/// Whether what is behind an address leads to a domain, encoded, defanged or not: `81.2.69.142-static.example.com`. Not the
+/// name of a user or of a file (`81.2.69.142-john.doe`, `81.2.69.142-sshd.log`, `81.2.69.142-2026.11.30.log`), nor what
+/// stands behind another address.
 fn begins_name(text: &[u8], end: usize) -> bool {
-    let rest = &text[end..text.len().min(end + LONGEST_NAME)];
-    if !rest.starts_with(b"-") {
+    if !matches!(of_name(text, end), Some((b'-', _))) {
         return false;
     }
-    let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)).count();
-    let other = (0..len).find(|at| rest[*at] == b'-' && quad(rest, at + 1).is_some());
-    let name = &rest[..other.unwrap_or(len)];
+    let (mut plain, mut len, mut at) = ([0u8; LONGEST_NAME], 0, end);
+    while let (Some(place), Some((byte, width))) = (plain.get_mut(len), of_name(text, at)) {
+        *place = byte;
+        (len, at) = (len + 1, at + width);
+    }
+    let plain = &plain[..len];
+    let is_address = |at: usize| quad(plain, at).is_some_and(|(_, end)| closes(plain, end));
+    let other = (0..len).find(|at| plain[*at] == b'-' && is_address(at + 1));
+    let name = &plain[..other.unwrap_or(len)];
     let trimmed = name.iter().rposition(|byte| !b"-_.".contains(byte)).map_or(0, |last| last + 1);
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || !byte.is_ascii();
+    let is_top = |label: &[u8]| label.len() > 1 && label.iter().all(is_letter) || label.starts_with(b"xn--");
     let mut labels = name[..trimmed].rsplit(|byte| *byte == b'.');
-    let is_top = labels.next().is_some_and(|label| label.len() > 1 && label.iter().all(u8::is_ascii_alphabetic));
-    is_top && labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic)) && labels.next().is_some()
+    labels.next().is_some_and(is_top)
+        && labels.next().is_some_and(|label| label.iter().any(is_letter))
+        && labels.next().is_some()
+}
+
+/// A byte of a name, as it is or defanged or encoded, and how long it is in the text.
+fn of_name(text: &[u8], at: usize) -> Option<(u8, usize)> {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let byte = *text.get(at)?;
+    if is_of_name(byte) {
+        return Some((byte, 1));
+    }
+    let (character, len) = match defanged(text, at) {
+        Some((b".", len)) => return Some((b'.', len)),
+        _ => escaped(&text[at..]).unwrap_or((byte.into(), 1)),
+    };
+    let byte = u8::try_from(character).unwrap_or(u8::MAX);
+    // The bytes behind the first one of a letter outside of ASCII, too.
+    (is_of_name(byte) || is_foreign_letter(character) || matches!(byte, 0x80..=0xbf)).then_some((byte, len))
 }
 
 /// A prefix length behind an address, and where it ends.

@@ -41,21 +41,37 @@ pub(super) fn host_of_url(host: &[u8]) -> Option<Ipv4Addr> {
     host_of_browsers(host).or_else(|| decimal(host))
 }
 
-/// Four decimal numbers of at most three digits, with leading zeros or without, and the dot of the root as browsers take it.
+/// Four decimal numbers, and the dot of the root as browsers take it.
 pub(super) fn decimal(host: &[u8]) -> Option<Ipv4Addr> {
-    let host = host.strip_suffix(b".").unwrap_or(host);
-    let (mut bits, mut count) = (0u32, 0);
-    for part in host.split(|byte| *byte == b'.') {
-        if count == 4 || !(1..=3).contains(&part.len()) || !part.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let number = part.iter().fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'));
-        (bits, count) = (bits << 8 | number, count + 1);
-        if number > 255 {
+    literal_v4(host.strip_suffix(b".").unwrap_or(host))
+}
+
+/// Four decimal numbers. As the standard library reads them, but for leading zeros, and at a third of the price: every
+/// event of a loader passes here.
+#[inline]
+pub(super) fn literal_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    if !(7..=15).contains(&text.len()) {
+        return None;
+    }
+    let (mut address, mut dots, mut number, mut digits) = (0u32, 0, 0u32, 0);
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            // No number so long that it could overflow.
+            if digits == 3 {
+                return None;
+            }
+            number = number * 10 + u32::from(digit);
+            digits += 1;
+        } else if byte == b'.' && digits > 0 && number < 256 && dots < 3 {
+            address = address << 8 | number;
+            (number, digits, dots) = (0, 0, dots + 1);
+        } else {
             return None;
         }
     }
-    (count == 4).then(|| Ipv4Addr::from_bits(bits))
+    let whole = dots == 3 && digits > 0 && number < 256;
+    whole.then(|| Ipv4Addr::from_bits(address << 8 | number))
 }
 
 /// One number of such a host. `0x` alone is 0, as in the standard.

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::address::escape::{escaped, goes_on, percent_decoded};
+use crate::address::escape::{escaped, goes_on, is_foreign_letter, percent_decoded};
+use crate::address::host::is_sip;
 use crate::address::spelling::{decimal, defanged, host_of_url, refanged};
 
 /// Where the authority of a URL ends at the latest.
@@ -62,7 +63,7 @@ pub(super) fn host(text: &[u8], colon: usize, len: usize, has_slashes: bool) -> 
         0 | 1 if is_special(scheme) => Reading::Evident { numbers: false },
         0 | 1 => return None,
         3.. => Reading::Evident { numbers: true },
-        _ if scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips") => Reading::Sip,
+        _ if is_sip(scheme) => Reading::Sip,
         _ => Reading::Url,
     };
     authority_host(text, colon + len + slashes, reading)
@@ -91,6 +92,9 @@ fn slashes(text: &[u8], is_special: bool) -> (usize, usize) {
             [b'/', ..] => 1,
             [b'\\', b'/', ..] => 2,
             [b'[', b'/', b']', ..] => 3,
+            [b'\\', b'\\', ..] if is_special => 1,
+            // No byte in octal behind just another backslash: `http:\\010.1.1.1`.
+            [b'\\', b'0'..=b'9', ..] if is_special && at == 1 && text[0] == b'\\' => 1,
             rest @ [b'\\', ..] if is_special && escaped(rest).is_none() => 1,
             _ => break,
         };
@@ -127,7 +131,9 @@ fn is_cut_short(authority: &[u8], rest: &[u8]) -> bool {
         (digits <= 4 || group.contains(&b'%')) && !group[..group.len() - digits].ends_with(b".")
     };
     let is_colon = |next: u32| next == u32::from(b':') && ends_group();
-    is_dot || escaped(rest).is_some_and(|(next, _)| goes_on(next) || is_colon(next))
+    let is_hyphen = |next: u32| next == u32::from(b'-') || next == u32::from(b'_');
+    let is_of_name = |next: u32| goes_on(next) || is_hyphen(next) || is_foreign_letter(next);
+    is_dot || escaped(rest).is_some_and(|(next, _)| is_of_name(next) || is_colon(next))
 }
 
 /// How long the authority is that a text begins with, and whether there are defanged separators in it.
@@ -154,11 +160,11 @@ fn judged(authority: &[u8], next: Option<u8>, reading: Reading, behind: impl Fn(
         len += width;
     }
     let (host, next) = (&host[..len], host.get(len).copied().or(next));
-    let written = match host.iter().position(|byte| *byte == b':') {
+    let (written, port) = match host.iter().position(|byte| *byte == b':') {
         // No port but the next group of an IPv6 address without brackets, which is looked for by its colons.
         Some(colon) if may_be_group(&host[..colon], &host[colon + 1..]) => return None,
-        Some(colon) => &host[..colon],
-        None => host,
+        Some(colon) => (&host[..colon], &host[colon + 1..]),
+        None => (host, &b""[..]),
     };
     let end = start + len;
     let name = Host::Name(behind(start + written.len()));
@@ -192,8 +198,9 @@ fn judged(authority: &[u8], next: Option<u8>, reading: Reading, behind: impl Fn(
     let dots = plain.iter().filter(|byte| **byte == b'.').count();
     // A program puts the number behind the dot: `http://10.0.0.$i/`.
     let is_open = rest.contains(&b'.') && dots < 3 && next.is_some_and(|byte| !b" \t\n\r/:?#\"')>;,|&".contains(&byte));
-    // Nobody glues these to a number that is an address: `http://443_`.
-    let is_open = is_open || dots < 3 && rest.iter().any(|byte| b"-_".contains(byte));
+    // Nobody glues these to a number that is an address: `http://443_`, `http://1732989771:room`.
+    let is_glued = rest.iter().any(|byte| b"-_".contains(byte)) || port.iter().any(u8::is_ascii_alphabetic);
+    let is_open = is_open || dots < 3 && is_glued;
     match ip {
         Some(ip) if !is_open => return Some(Host::Address(ip, behind(end))),
         _ if matches!(reading, Reading::Evident { .. }) => return None,

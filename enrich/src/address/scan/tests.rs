@@ -187,6 +187,43 @@ fn what_is_encoded_itself_is_the_same_address_or_none() {
     ] {
         finds(text, &[]);
     }
+    // A digit, a dot or a colon beside an address, in all escapes.
+    for (digit, dot, colon) in [
+        ("\\\\u0032", "\\\\u002e", "\\\\u003a"),
+        ("\\\\\\\\x32", "\\\\\\\\x2e", "\\\\\\\\x3a"),
+        ("\\x{32}", "\\x{2e}", "\\x{3a}"),
+        ("\\U00000032", "\\U0000002e", "\\U0000003a"),
+        ("&amp;#50;", "&amp;#46;", "&amp;#58;"),
+        ("&#50;", "&period;", "&colon;"),
+        ("&#x32", "&#x2e", "&#x3a;"),
+        ("\\062", "\\056", "\\072"),
+        ("\\62", "\\56", "\\72"),
+        ("%25u0032", "%u002e", "%u003a"),
+    ] {
+        for text in [
+            format!("81.2.69.14{digit}"),
+            format!("http://81.2.69.14{digit}/"),
+            format!("{digit}.2.69.142"),
+            format!("81.2.69.142{dot}x.example"),
+            format!("http://81.2.69.142{dot}x.example/"),
+            format!("2001:db8::1{digit}"),
+            format!("2001:db8::1{colon}a"),
+        ] {
+            finds(&text, &[]);
+        }
+    }
+    for text in [
+        "&amp;#56;1.2.69.142 \\x{38}1.2.69.142 7&period;81.2.69.142 &#56.2.69.142",
+        "8\\61.2.69.142 \\\\062.2.69.142",
+        "\\U0000003201:db8::1 &#50;001:db8::1 &#50ab::1 \\062001:db8::1",
+        "2001&colon;db8::1 2001&#58;db8::1 2001\\u{3a}db8::1",
+        "81.2.69.142\\.5 81.2.69.142\\.example",
+    ] {
+        finds(text, &[]);
+    }
+    finds("\\01281.2.69.142 \\U0000002081.2.69.143 &#x20::1", &["81.2.69.142", "81.2.69.143", "::1"]);
+    finds("\\\\62.2.69.142\\share /logs\\101.2.69.142\\101", &["62.2.69.142", "101.2.69.142"]);
+    finds("81.2.69.142&amp;x=81.2.69.143&nbsp;81.2.69.144\\\\n", &["81.2.69.142", "81.2.69.143", "81.2.69.144"]);
     finds("fe80::1%31 \\\\81.2.69.142\\share &#32;81.2.69.142", &["fe80::1", "81.2.69.142", "81.2.69.142"]);
 }
 
@@ -221,10 +258,19 @@ fn an_address_in_a_name_is_none() {
         "a@81.2.69.142-x.example.com",
         "81.2.69.142-x-1.example.com",
         "http://10.0.0.$i/ http://10.0.0.{1..9}/",
+        "81[.]2[.]69[.]142-static[.]example[.]com",
+        "81.2.69.142-static%2eexample%2ecom 81.2.69.142-static\\.example\\.com",
+        "81.2.69.142%2dstatic.example.com 81.2.69.142&#45;static.example.com",
+        "http://81.2.69.142\\x2dstatic.example.com/ http://81.2.69.142\\u00e9.example/",
+        "81.2.69.142-static.example.xn--p1ai 81.2.69.142-static.example.\u{440}\u{444}",
+        "81.2.69.142-\\u0445.example.com 81.2.69.142-%d1%85.example.com",
+        "1.2.3.4-5.6.7.8.example.com",
     ] {
         finds(text, &[]);
     }
-    finds("81.2.69.142-81.2.69.150", &["81.2.69.142", "81.2.69.150"]);
+    for range in ["81.2.69.142-81.2.69.150", "81.2.69.142-81.2.69.150.", "81.2.69.142%2d81.2.69.150"] {
+        finds(range, &["81.2.69.142", "81.2.69.150"]);
+    }
     for text in [
         "81.2.69.142_443.pcap",
         "upload_81.2.69.142_2024.zip",
@@ -232,6 +278,7 @@ fn an_address_in_a_name_is_none() {
         "81.2.69.142-2026.11.30.log",
         "user 81.2.69.142-john.doe logged in",
         "user 81.2.69.142-john.doe. Then",
+        "john.doe 81.2.69.142",
         "key=81.2.69.142_api.login count=5",
         "key=81.2.69.142_api.login.count=5",
         "81.2.69.142-nginx-1.27.4",
@@ -241,6 +288,7 @@ fn an_address_in_a_name_is_none() {
     }
     finds("session 81.2.69.142-10.0.0.1-www.example.com", &["81.2.69.142", "10.0.0.1"]);
     finds("ban 2001:db8::1-foo.bar 2001:db8::2-static.foo.bar", &["2001:db8::1", "2001:db8::2"]);
+    finds("http://81.2.69.142\\uff0c http://81.2.69.143\\u201d&#160;x", &["81.2.69.142", "81.2.69.143"]);
     finds("http://81.2.69.142- 81.2.69.143_x", &["81.2.69.142", "81.2.69.143"]);
     finds("http://81.2.69.142\u{3042} http://example.com/81.2.69.143", &["81.2.69.142", "81.2.69.143"]);
     finds("http://example.com=81.2.69.142,http://a.example:81.2.69.143", &["81.2.69.142", "81.2.69.143"]);
@@ -253,6 +301,7 @@ fn slashes_behind_a_scheme_of_browsers_may_be_any() {
     {
         finds(url, &["127.0.0.1"]);
     }
+    finds("http:\\\\010.1.1.1", &["8.1.1.1"]);
     // Ports, versions, times, telephone numbers.
     finds(
         "http:8080 https:443/ http:1.1 http:/1.1 http:1700000000 x:/2130706433/ sip:2125551212 sip://2125551212",
@@ -261,6 +310,7 @@ fn slashes_behind_a_scheme_of_browsers_may_be_any() {
     // Keys with a time, a day or a number in them.
     for text in [
         "redis GET ws:1732989771:room",
+        "http://1732989771:room ws://u@1732989771:room:5",
         "ftp:1732989771/0",
         "ws:20241130/session",
         "wss:20241130?x",
@@ -277,6 +327,7 @@ fn slashes_behind_a_scheme_of_browsers_may_be_any() {
         finds(text, &[]);
     }
     finds("http://2130706433/ http://2130706433. http://443", &["127.0.0.1", "127.0.0.1", "0.0.1.187"]);
+    finds("http://2130706433:$PORT/ http://81.2.69.142:room", &["127.0.0.1", "81.2.69.142"]);
     finds("https:///242001:db8::1/24", &["db8::1"]);
 }
 
@@ -419,6 +470,10 @@ fn a_megabyte_of_anything_is_read_in_one_pass() {
         "1[::]",
         "[::]1:",
         "(",
+        "\\\\1.",
+        "&amp;1.",
+        "1.1.1.1-a[.]",
+        "&#1:",
     ] {
         let text = unit.repeat(MOST_BYTES / unit.len());
         let start = Instant::now();
