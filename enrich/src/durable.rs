@@ -23,6 +23,15 @@ impl Drop for RemoveDirOnDrop<'_> {
     }
 }
 
+/// Does something when it goes out of scope, however that comes about.
+pub(crate) struct OnDrop<F: FnMut()>(pub F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Reads up to `buffer.len()` bytes, fewer only at the end of the file.
 ///
 /// # Errors
@@ -40,8 +49,8 @@ pub fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// A damaged manifest, in place of the one before. A file stays where it is, too, until the new one takes its place.
-pub(crate) fn set_aside(damaged: &Path, broken: &Path) -> io::Result<()> {
+/// A damaged file, in place of the one before. It stays where it is, too, until the new one takes its place.
+fn set_aside(damaged: &Path, broken: &Path) -> io::Result<()> {
     let is_file = fs::symlink_metadata(damaged).is_ok_and(|known| known.is_file());
     if is_file && !broken.is_dir() {
         let _ = fs::remove_file(broken);
@@ -52,21 +61,20 @@ pub(crate) fn set_aside(damaged: &Path, broken: &Path) -> io::Result<()> {
     fs::rename(damaged, broken)
 }
 
-/// Replaces a file that only its owner can read. One writer at a time: the draft beside it has a fixed name.
+/// Replaces a file that only its owner can read. One writer at a time: the draft beside it has a fixed name. A damaged file
+/// is kept under the name `broken`, from the moment on in which there is another one to take its place.
 ///
 /// # Errors
 /// Those of the file system; the file is unchanged then, and no draft is left.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], broken: Option<&Path>) -> io::Result<()> {
     let draft = path.with_extension("tmp");
-    let written =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&draft, path)
-        });
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
+    let _litter = RemoveOnDrop(&draft);
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    if let Some(broken) = broken {
+        set_aside(path, broken)?;
     }
-    written?;
+    fs::rename(&draft, path)?;
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }

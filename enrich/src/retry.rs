@@ -68,18 +68,16 @@ struct Pause {
 }
 
 impl Breaker {
-    /// Lets a request out, or says that it may not go. In the half-open state the one that was let through is the probe:
-    /// report its outcome by [`success`](Self::success) or [`failure`](Self::failure).
-    pub fn allows(&mut self, now: Micros) -> bool {
+    /// A request goes out. In the half-open state the first one is the probe: report its outcome by
+    /// [`success`](Self::success) or [`failure`](Self::failure).
+    pub fn sent(&mut self, now: Micros) {
         let admitted = self.admits(now);
         if let (true, Some(pause)) = (admitted, &mut self.pause) {
             pause.probe = Some(now);
         }
-        admitted
     }
 
-    /// Whether [`allows`](Self::allows) would let a request out, for callers that do not know yet whether there will be
-    /// one.
+    /// Whether a request may go out; if one does, say that it was [`sent`](Self::sent).
     pub fn admits(&self, now: Micros) -> bool {
         match (self.state(now), self.pause) {
             (BreakerState::HalfOpen, Some(pause)) => !pause.probe.is_some_and(|sent| within(now, sent, PROBE_LOST)),

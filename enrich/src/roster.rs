@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! entry: 4 or 6 · address (16 bytes, an IPv4 address in the first four)
+//! ranked: complement of a number (8 bytes, big-endian) · entry
 //! ```
 //!
-//! Entries sort, byte by byte, as addresses do.
+//! Entries sort, byte by byte, as addresses do; ranked ones by their number, the highest first, and then as addresses do.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,6 +22,11 @@ use crate::durable::RemoveOnDrop;
 pub const WIDTH: usize = 17;
 /// An address as the file has it.
 pub type Entry = [u8; WIDTH];
+
+/// Bytes of a ranked entry.
+pub const RANKED_WIDTH: usize = 8 + WIDTH;
+/// An address with a number to sort it by.
+pub type Ranked = [u8; RANKED_WIDTH];
 
 /// Records of a run that are read at a time, when runs are merged.
 const READ: u64 = 4096;
@@ -50,6 +56,22 @@ pub fn address(entry: &[u8]) -> Option<IpAddr> {
         6 => Some(octets.into()),
         _ => None,
     }
+}
+
+/// An address as an entry that sorts by a number, the highest first.
+pub fn ranked(ip: IpAddr, number: u64) -> Ranked {
+    let mut ranked = [0; RANKED_WIDTH];
+    ranked[..8].copy_from_slice(&(!number).to_be_bytes());
+    ranked[8..].copy_from_slice(&entry(ip));
+    ranked
+}
+
+/// The address of a ranked entry.
+///
+/// # Errors
+/// It is not one.
+pub fn unranked(ranked: &Ranked) -> io::Result<IpAddr> {
+    address(&ranked[8..]).ok_or_else(|| wrong("a ranked entry is not an address".to_owned()))
 }
 
 fn wrong(what: String) -> io::Error {

@@ -457,7 +457,8 @@ CREATE OR REPLACE FUNCTION @extschema@.ip_lists(inet) RETURNS text[]
 COMMENT ON FUNCTION @extschema@.ip_lists(inet) IS 'names of the installed lists of networks that hold an address, in order; empty: none does, null: no list is installed. Offline';
 CREATE OR REPLACE FUNCTION @extschema@.network_lists(
     OUT list text, OUT file text, OUT entries_ipv4 bigint, OUT entries_ipv6 bigint, OUT addresses_ipv4 bigint, OUT size bigint,
-    OUT file_time timestamptz, OUT installed_at timestamptz, OUT warning text, OUT refused text, OUT refused_at timestamptz)
+    OUT file_time timestamptz, OUT installed_at timestamptz, OUT warning text, OUT refused text, OUT refused_at timestamptz,
+    OUT generation text, OUT previous_generation text)
     RETURNS SETOF record
     LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'network_lists';
 COMMENT ON FUNCTION @extschema@.network_lists() IS 'installed lists of networks: their entries, date and size of the file, what was wrong with it, and why the last file was refused; without a list, files that cannot be one';

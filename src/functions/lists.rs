@@ -69,12 +69,14 @@ sql_function!(
                     current.and_then(|c| text(c.warning.as_deref()?)),
                     refused.and_then(|r| text(&r.reason)),
                     refused.and_then(|r| from_unix_us(r.at).into_datum()),
+                    current.and_then(|c| text(&c.ranges)),
+                    current.and_then(|c| text(c.previous.as_deref()?)),
                 ]
             });
         }
         for (file, refusal) in manifest.rejected {
             rows.row(|| {
-                let mut row = vec![None; 11];
+                let mut row = vec![None; 13];
                 row[1] = text(&file);
                 row[9] = text(&refusal.reason);
                 row[10] = from_unix_us(refusal.at).into_datum();

@@ -148,13 +148,13 @@ pub fn claim(schema: &Schema, source: Source, which: Which<'_>, lives: &Lifetime
     if let Which::All(_, since) = which {
         arguments.push(argument::moment(since));
     }
-    targets(schema, &format!("{condition} AND {}", open(source)), &arguments, limit)
+    targets(schema, &format!("{condition} AND {}", open(source)), &arguments, Some(limit))
 }
 
 /// At most `limit` rows that are due at MaxMind: never answered, or answered before `stale_before` (timestamptz).
 pub fn claim_at_maxmind(schema: &Schema, stale_before: i64, limit: usize) -> Vec<Target> {
     crate::pg::tx::read_everything();
-    targets(schema, &at_maxmind(1), &[argument::moment(stale_before)], limit)
+    targets(schema, &at_maxmind(1), &[argument::moment(stale_before)], Some(limit))
 }
 
 /// Rows of this node that are due at MaxMind, and their places: in a range of blocks, from one to before another.
@@ -199,19 +199,20 @@ pub fn any_at_maxmind(schema: &Schema, stale_before: i64) -> bool {
     })
 }
 
-/// How often addresses were observed, of those that the inventory has.
+/// How often addresses were observed, of those that the inventory has, in any order.
 pub fn observed(schema: &Schema, ips: &[IpAddr]) -> Vec<Target> {
-    targets(schema, "i.ip_address = ANY ($1)", &[argument::addresses(ips)], ips.len())
+    targets(schema, "i.ip_address = ANY ($1)", &[argument::addresses(ips)], None)
 }
 
-/// Rows of the inventory that meet a condition, most observed first.
-fn targets(schema: &Schema, condition: &str, arguments: &[Argument], limit: usize) -> Vec<Target> {
+/// Rows of the inventory that meet a condition: so many at most, most observed first, or all in any order.
+fn targets(schema: &Schema, condition: &str, arguments: &[Argument], limit: Option<usize>) -> Vec<Target> {
     let sql = Sql::on(schema, c"ip_inventory");
+    let order = |limit: usize| format!("ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}");
     let mut cursor = sql.cursor(
         &format!(
-            "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition}
-             ORDER BY i.observation_count DESC, i.ip_address LIMIT {limit}",
-            schema.name
+            "SELECT i.ip_address, i.observation_count FROM {}.ip_inventory i WHERE {condition} {}",
+            schema.name,
+            limit.map(order).unwrap_or_default()
         ),
         arguments,
     );

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use enrich::campaign::claim::Target;
 use enrich::campaign::interest::Progress;
 use enrich::roster;
-use enrich::roster::{Roster, Sorted, Sorter, WIDTH};
+use enrich::roster::{RANKED_WIDTH, Roster, Sorted, Sorter};
 use enrich::source::{Source, SourceSet};
 
 use super::end::dropping;
@@ -98,22 +98,19 @@ enum Order {
     /// Being sorted.
     Sorting(Ranking),
     /// Most observed first.
-    Ranked(Sorted<RANK>),
+    Ranked(Sorted<RANKED_WIDTH>),
     /// That of the list: not opened yet.
     Listed,
     /// The same, open.
     Reading(Roster),
 }
 
-/// Bytes of an address with its rank: the complement of its observations, so that most come first, then its entry.
-const RANK: usize = 8 + WIDTH;
-
 /// A list that is being sorted, a part in memory at a time.
 struct Ranking {
     list: Roster,
     /// Addresses that are ranked.
     done: u64,
-    sorter: Sorter<RANK>,
+    sorter: Sorter<RANKED_WIDTH>,
 }
 
 impl Ranking {
@@ -131,23 +128,11 @@ impl Ranking {
         for ip in &ips {
             // One whose row is gone since it was listed goes last.
             let seen = seen.get(ip).copied().unwrap_or(0);
-            self.sorter.push(rank(*ip, seen)).map_err(Obstacle::Sorting)?;
+            self.sorter.push(roster::ranked(*ip, seen)).map_err(Obstacle::Sorting)?;
         }
         self.done += ips.len() as u64;
         Ok(self.done >= self.list.total())
     }
-}
-
-fn rank(ip: IpAddr, seen: u64) -> [u8; RANK] {
-    let mut rank = [0; RANK];
-    rank[..8].copy_from_slice(&(!seen).to_be_bytes());
-    rank[8..].copy_from_slice(&roster::entry(ip));
-    rank
-}
-
-fn ranked(rank: io::Result<[u8; RANK]>) -> io::Result<IpAddr> {
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it has something else than addresses");
-    roster::address(&rank?[8..]).ok_or_else(wrong)
 }
 
 /// What keeps the next addresses from being handed over.
@@ -305,7 +290,9 @@ impl Asking {
         let at = total.saturating_sub(self.unread);
         self.next = match &mut self.order {
             Order::Reading(list) => list.read(at, at + CHUNK)?,
-            Order::Ranked(sorted) => sorted.take(CHUNK as usize).map(ranked).collect::<io::Result<_>>()?,
+            Order::Ranked(sorted) => {
+                sorted.take(CHUNK as usize).map(|ranked| roster::unranked(&ranked?)).collect::<io::Result<_>>()?
+            }
             Order::Unsorted | Order::Sorting(_) | Order::Listed => Vec::new(),
         };
         self.unread = self.unread.saturating_sub(self.next.len() as u64);

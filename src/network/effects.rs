@@ -34,9 +34,10 @@ impl Network {
                 Some(Event::Claimed(claim, found.ok()))
             }
             Effect::Ask(requests) => self.submit(requests),
-            Effect::FindNames(asns) => Some(Event::NamesFound(
-                part_in_schema(Work::CymruWrite, |schema| asn::names(schema, &asns)).unwrap_or_default(),
-            )),
+            Effect::FindNames(asns) => {
+                let found = part_in_schema(Work::CymruWrite, |schema| Some(asn::names(schema, &asns))).ok().flatten();
+                Some(Event::NamesFound(asns, found))
+            }
             Effect::WriteCymru(batch) => {
                 let written = tables::write_cymru(&batch);
                 Some(Event::CymruWritten(batch, written))

@@ -81,8 +81,8 @@ pub enum Event {
     Lost(Vec<Request>),
     /// The result of a [`Claim`]; `None`: it failed.
     Claimed(Claim, Option<Found>),
-    /// The names of AS in the table.
-    NamesFound(Vec<StoredName>),
+    /// The names that the table has of these AS; `None`: it could not be read.
+    NamesFound(Vec<u32>, Option<Vec<StoredName>>),
     /// The result of a batch.
     CymruWritten(CymruBatch, Written<Answer>),
     /// The result of a batch.

@@ -39,6 +39,7 @@ pub struct Faults {
     pub reopening: bool,
     pub claims: bool,
     pub writes: bool,
+    pub names: bool,
     pub locked: Option<IpAddr>,
     /// All rows of a network are locked.
     pub locked_network: Option<IpNetwork>,
@@ -58,6 +59,8 @@ pub struct World {
     ledger_of: Option<Account>,
     file: BTreeMap<Account, Ledger>,
     pub faults: Faults,
+    /// The names could not be read, and not all was written since.
+    pub in_trouble: bool,
     /// Effects that are still to be carried out, and results that are still to be told.
     pub effects: VecDeque<Effect>,
     pub results: VecDeque<Event>,
@@ -141,6 +144,7 @@ impl World {
             ledger_of: None,
             file: BTreeMap::new(),
             faults: Faults::default(),
+            in_trouble: false,
             effects: VecDeque::new(),
             results: VecDeque::new(),
             waiting: Vec::new(),
@@ -296,7 +300,11 @@ impl World {
                 self.asked.extend(requests.iter().cloned());
                 self.waiting.extend(requests);
             }
-            Effect::FindNames(_) => self.results.push_back(Event::NamesFound(Vec::new())),
+            Effect::FindNames(asked) => {
+                let found = (!self.faults.names).then(Vec::new);
+                self.in_trouble |= found.is_none();
+                self.results.push_back(Event::NamesFound(asked, found));
+            }
             Effect::WriteCymru(batch) => {
                 let written = self.write(Source::Cymru, &batch.ready, &batch.failed, &batch.skipped);
                 self.results.push_back(Event::CymruWritten(batch, written));
@@ -336,12 +344,13 @@ impl World {
             Effect::ForgetKey => self.key = Key::default(),
             Effect::RefuseKey => self.key.refused = true,
             Effect::Doubt => self.doubts += 1,
+            Effect::AllWritten(Source::Cymru) => self.in_trouble = false,
             Effect::AllReopened => self.reopened += 1,
             Effect::Count { source, failure } => self.counted.push((source, failure)),
             Effect::Say(news) => self.news.push(news),
             Effect::Reconfigure
             | Effect::RowsChanged
-            | Effect::AllWritten(_)
+            | Effect::AllWritten(Source::GreyNoise | Source::MaxMind)
             | Effect::AllUnskipped
             | Effect::NoteWay(..) => {}
         }

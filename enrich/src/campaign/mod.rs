@@ -183,7 +183,7 @@ impl Campaign {
             Event::Outcome(outcome) => self.outcome(outcome, given, out),
             Event::Lost(requests) => self.lost(&requests, given, out),
             Event::Claimed(claim, found) => self.claimed(&claim, found, given, out),
-            Event::NamesFound(names) => self.cymru.names_found(names, out),
+            Event::NamesFound(asked, found) => self.cymru.names_found(&asked, found, given, out),
             Event::CymruWritten(batch, written) => self.cymru.written(batch, written, given, &mut self.interests, out),
             Event::GreyNoiseWritten(batch, written) => {
                 self.greynoise.written(batch, written, given, &mut self.interests, out);

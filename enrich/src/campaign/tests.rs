@@ -84,7 +84,7 @@ fn moves() -> impl Strategy<Value = Move> {
         24 => (any::<usize>(), prop_oneof![2 => Just(0), 1 => 0..8_usize]).prop_map(|(place, how)| Move::Answer { place, how }),
         4 => (1..4_usize).prop_map(Move::CarryOut),
         4 => any::<usize>().prop_map(Move::Tell),
-        1 => (0..6_usize).prop_map(Move::Fault),
+        1 => (0..7_usize).prop_map(Move::Fault),
         2 => Just(Move::Mend),
         1 => Just(Move::Kill),
     ]
@@ -195,6 +195,7 @@ impl Game {
                     2 => faults.writes = true,
                     3 => faults.locked = Some(ip(0)),
                     4 => faults.broken = Some(ip(3)),
+                    5 => faults.names = true,
                     _ => faults.thread = true,
                 }
             }

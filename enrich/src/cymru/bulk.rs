@@ -54,8 +54,9 @@ pub struct Reply {
     pub answers: Vec<(IpAddr, Origin)>,
     /// Addresses that were not sent, since they may not be told.
     pub withheld: Vec<IpAddr>,
-    /// The address of the last row, and what its rows say, where the reply ended as intended but others have none: it may
-    /// have been cut, or the service skipped them. Rows come in any order, so only another question tells.
+    /// The address of the last row, and what its rows say, where the reply ended as intended but others have none, or where
+    /// the server fell silent: it may have been cut, or the service skipped them. Rows come in any order, so only another
+    /// question tells.
     pub doubtful: Option<(IpAddr, Origin)>,
     /// Why the others were not answered: the reply was cut, late or missing. `None` if it was complete and had rows:
     /// the service skipped an address that is missing then.
@@ -96,14 +97,15 @@ pub async fn ask_about(
     let withheld = question.withheld;
     received.leave_out(&withheld);
     let is_whole = received.is_whole();
-    // A server that has said everything, and does not hang up, has answered.
+    let is_closed = matches!(ended, Ok(End::Closed));
+    // A server that has a row for everything, and does not hang up, has answered: but for the last address, maybe.
     let ended = match ended {
         Ok(End::Silent) if !is_whole => Err(stalled()),
         ended => ended,
     };
     // The rows of one address come one after the other, and an end of the connection may look as intended: those of the
     // last address may be cut, and what came of them may not be its longest prefix. It is asked about again.
-    let last = (!is_whole || ended.is_err()).then(|| received.take_last()).flatten();
+    let last = (!is_whole || !is_closed).then(|| received.take_last()).flatten();
     let doubtful = last.filter(|_| ended.is_ok());
     let answers = received.answers(asked);
     let failure = match ended {

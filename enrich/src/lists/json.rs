@@ -137,7 +137,7 @@ impl Strings<'_> {
             }
             Some(entry) => self.put(entry, number)?,
             None if is_meant(text) => self.state.borrow_mut().parsed.bad.note(number),
-            None => {}
+            None => return Ok(length(text).map_or(Found::Text, Found::Number)),
         }
         Ok(Found::Nothing)
     }
@@ -146,7 +146,11 @@ impl Strings<'_> {
     fn add<E: Error>(&self, found: Found) -> Result<(), E> {
         match found {
             Found::Address(span, number) => self.put(Entry { span, has_host_bits: false }, number),
-            Found::Number(_) | Found::Nothing => Ok(()),
+            Found::Pair((first, number), (last, other)) => {
+                self.add(Found::Address(first, number))?;
+                self.add(Found::Address(last, other))
+            }
+            Found::Number(_) | Found::Text | Found::Nothing => Ok(()),
         }
     }
 
@@ -158,6 +162,12 @@ impl Strings<'_> {
         }
         Ok(())
     }
+}
+
+/// The length of a prefix as text: `24`, `/24`.
+fn length(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    text.strip_prefix('/').unwrap_or(text).parse().ok()
 }
 
 /// Whether a string that is no entry looks as if it were meant to be one or several: `1.2.3.4/33`, `1.2.3.4 5.6.7.8`,
@@ -229,8 +239,20 @@ impl<'de> Visitor<'de> for &Strings<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Found, A::Error> {
+        // Two addresses and no more may be a range: what is around them says so.
+        let (mut pair, mut count) = ([None; 2], 0);
         while let Some(found) = elements.next_element_seed(self)? {
-            self.add(found)?;
+            match (found, pair.get_mut(count)) {
+                (Found::Address(span, number), Some(place)) => *place = Some((span, number)),
+                (found, _) => self.add(found)?,
+            }
+            count += 1;
+        }
+        if let ([Some(first), Some(last)], 2) = (pair, count) {
+            return Ok(Found::Pair(first, last));
+        }
+        for (span, number) in pair.into_iter().flatten() {
+            self.add(Found::Address(span, number))?;
         }
         Ok(Found::Nothing)
     }
@@ -241,13 +263,17 @@ impl<'de> Visitor<'de> for &Strings<'_> {
             let found = members.next_value_seed(self)?;
             self.add(parts.put(part, found))?;
         }
+        let mut around = Found::Nothing;
         for said in parts.said() {
             match said {
                 Said::Entry(entry, number) => self.put(entry, number)?,
+                Said::Address(span, number) => {
+                    self.add(std::mem::replace(&mut around, Found::Address(span, number)))?
+                }
                 Said::Bad(number) => self.state.borrow_mut().parsed.bad.note(number),
             }
         }
-        Ok(Found::Nothing)
+        Ok(around)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::parsed::{MOST_ENTRIES, MOST_ENTRIES_V6, Room};
-use crate::maxmind::manifest::{MAX_REASON, Signature, now_us};
+use crate::maxmind::manifest::{MAX_REASON, Signature, is_zero, now_us};
 use crate::text::clean;
 
 /// By what this version judges a file: refused files are looked at again by another one.
@@ -31,6 +31,19 @@ pub struct IndexInfo {
     pub file: String,
     /// Unix microseconds: answers from before are stale.
     pub installed_at: i64,
+    /// How often it was damaged, answered so, and was made anew: what was answered before has to be looked at again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mends: u32,
+}
+
+impl IndexInfo {
+    /// What tells it from every other, and from itself as it was while it was damaged.
+    pub(super) fn label(&self) -> String {
+        match self.mends {
+            0 => self.file.clone(),
+            mends => format!("{}+{mends}", self.file),
+        }
+    }
 }
 
 /// The state of one list.
@@ -63,6 +76,9 @@ pub struct ListInfo {
     pub modified_at: i64,
     /// When these entries came into use; Unix microseconds.
     pub installed_at: i64,
+    /// The name of the ranges before these, if there were any. Their file is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
 }
 
 /// A file that was not taken.

@@ -9,6 +9,7 @@
 //! | [`directory`] | which files of the operator are lists |
 //! | [`store`], [`manifest`] | import, refusal, what answers |
 //! | `open` | the lists that answer |
+//! | [`spread`] | whether two servers have the same |
 
 pub mod directory;
 pub mod index;
@@ -19,6 +20,7 @@ mod parsed;
 pub mod ranges;
 pub mod read;
 mod span;
+pub mod spread;
 pub mod store;
 mod text;
 

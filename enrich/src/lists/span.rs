@@ -99,7 +99,9 @@ pub fn address(text: &[u8]) -> Option<Span> {
     Some(Span::V6(v6, v6))
 }
 
-fn network(address_text: &[u8], bits: &[u8]) -> Option<Entry> {
+/// A network of an address and a length, or a mask.
+pub(super) fn network(address_text: &[u8], bits: &[u8]) -> Option<Entry> {
+    let bits = bits.trim_ascii();
     match address(address_text.trim_ascii())? {
         Span::V4(ip, _) => {
             let hosts = match number(bits) {

@@ -1,4 +1,5 @@
-//! A list as text: an entry a line. `#` and `;` begin a comment, and behind the entry other columns may follow.
+//! A list as text: an entry a line. `#` and `;` begin a comment, and behind the entry other columns may follow. A line that
+//! says more than its first column, in a way that is not known, is a bad one: that column alone would be less.
 //!
 //! | form | a line of it |
 //! |---|---|
@@ -11,7 +12,7 @@
 use std::io::{self, BufRead};
 
 use super::parsed::{Parsed, Room};
-use super::span::{Entry, Span, address, entry, is_to};
+use super::span::{self, Entry, Span, address, entry, is_to};
 
 /// Bytes of a line that are looked at: no entry is longer, and a file without line breaks must not fill the memory.
 const LONGEST_LINE: usize = 1024;
@@ -141,7 +142,7 @@ fn is_header(text: &[u8]) -> bool {
 }
 
 fn of_line(text: &[u8]) -> Line {
-    let end = text.iter().position(|byte| b"#;".contains(byte)).unwrap_or(text.len());
+    let end = (0..text.len()).find(|at| is_comment(text, *at)).unwrap_or(text.len());
     let text = text[..end].trim_ascii();
     if text.is_empty() {
         return Line::Nothing;
@@ -150,48 +151,88 @@ fn of_line(text: &[u8]) -> Line {
     if let Some(entry) = entry(text) {
         return Line::Entry(entry);
     }
-    let mut columns =
-        text.split(|byte| byte.is_ascii_whitespace() || *byte == b',').filter(|column| !column.is_empty());
-    let Some(first) = columns.next() else { return Line::Nothing };
+    let (first, rest) = first_column(text);
+    let mut columns = columns(rest);
     match first {
         b"ExitAddress" => return columns.next().and_then(entry).map_or(Line::Bad, Line::Entry),
         b"ExitNode" | b"Published" | b"LastStatus" => return Line::Nothing,
         _ => {}
     }
-    let first = unquoted(first);
     let others = columns.map(unquoted);
     let mut next = others.clone();
     let [second, third] = [(); 2].map(|()| next.next().unwrap_or_default());
-    // A range with blanks in it, before other columns.
-    if first.ends_with(b"-") || second.starts_with(b"-") {
+    // A range or a network with blanks in it, before other columns.
+    if is_cut(first, second, third) {
         let close = [first, second].concat();
         return entry(&close).or_else(|| entry(&[&close, third].concat())).map_or(Line::Bad, Line::Entry);
     }
-    // A sign of another kind, or a word, between two addresses: one of them alone is not what the line says.
     if is_between(second) || !(first.is_ascii() && second.is_ascii()) {
         let range = |parts: &[&[u8]]| entry(&parts.join(&b' '));
         if let Some(entry) = range(&[first, second]).or_else(|| range(&[first, second, third])) {
             return Line::Entry(entry);
         }
-        if is_between(second) && address(third).is_some() {
-            return Line::Bad;
-        }
     }
-    let Some(entry) = entry(first) else { return Line::Bad };
-    // To take the first of several networks alone would lose the others without a word. One around it is said of it, and
-    // one within it is in the list with it.
-    let is_of_it = |other: Span| is_within(entry.span, other) || is_within(other, entry.span);
-    if !others.map_while(network).all(is_of_it) {
+    let Some(found) = entry(first) else { return Line::Bad };
+    let is_of_it = |other: Span| is_within(found.span, other) || is_within(other, found.span);
+    let is_foreign = |column: &[u8]| entry(column).is_some_and(|other| !is_of_it(other.span));
+    // Two addresses may be a range, and one behind another its mask.
+    if let Some(last) = address(second).filter(|_| network(first).is_none()) {
+        return from_to(found, last, third).or_else(|| masked(first, second)).map_or(Line::Bad, Line::Entry);
+    }
+    // The first alone is not what a line says that has others, whatever stands between them; nor is the first of several
+    // networks. One around it is said of it, and one within it is in the list with it.
+    let is_range = is_to(second) && entry(third).is_some();
+    if is_range || others.clone().take(3).any(is_foreign) || !others.map_while(network).all(is_of_it) {
         return Line::Bad;
     }
-    match address(second) {
-        Some(_) if network(first).is_some() && self::entry(second).is_some_and(|other| is_of_it(other.span)) => {
-            Line::Entry(entry)
-        }
-        // Two addresses may be a range.
-        Some(last) => from_to(entry, last, third).map_or(Line::Bad, Line::Entry),
-        None => Line::Entry(entry),
+    // A count, or the length of the network that begins there.
+    let is_column = rest.trim_ascii_start().first().is_some_and(|byte| b",;".contains(byte));
+    match is_length(first, second, is_column) || is_length(first, third, false) {
+        true => Line::Bad,
+        false => Line::Entry(found),
     }
+}
+
+/// Whether a comment begins there. A semicolon that parts columns stands behind the one before, or before a number.
+fn is_comment(text: &[u8], at: usize) -> bool {
+    match text[at] {
+        b'#' => true,
+        b';' if at > 0 => {
+            let is_word = |byte: &u8| !byte.is_ascii_digit() && !b"\"'".contains(byte);
+            text[at - 1].is_ascii_whitespace() && text[at + 1..].trim_ascii_start().first().is_none_or(is_word)
+        }
+        byte => byte == b';',
+    }
+}
+
+/// The first column, which may have blanks between its quotes, and what follows.
+fn first_column(text: &[u8]) -> (&[u8], &[u8]) {
+    let quoted = |quote: u8| {
+        let inner = text.strip_prefix(&[quote])?;
+        let end = inner.iter().position(|byte| *byte == quote)?;
+        Some((inner[..end].trim_ascii(), &inner[end + 1..]))
+    };
+    quoted(b'"').or_else(|| quoted(b'\'')).unwrap_or_else(|| {
+        let end = text.iter().position(is_parting).unwrap_or(text.len());
+        text.split_at(end)
+    })
+}
+
+fn columns(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    text.split(is_parting).filter(|column| !column.is_empty())
+}
+
+fn is_parting(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || b",;".contains(byte)
+}
+
+/// Whether a range or a network has a blank beside its sign. Behind a slash, words may stand.
+fn is_cut(first: &[u8], second: &[u8], third: &[u8]) -> bool {
+    let is_number = |text: &[u8]| text.first().is_some_and(u8::is_ascii_digit);
+    first.ends_with(b"-")
+        || second.starts_with(b"-")
+        || first.ends_with(b"/")
+        || second.strip_prefix(b"/").is_some_and(|bits| is_number(if bits.is_empty() { third } else { bits }))
 }
 
 /// Whether a column is a sign or a word between two others.
@@ -220,6 +261,22 @@ fn from_to(first: Entry, last: Span, bits: &[u8]) -> Option<Entry> {
     let hosts = u32::MAX.checked_shr(bits).unwrap_or(0);
     (from == end && from & hosts == 0 && from | hosts == to)
         .then_some(Entry { span: Span::V4(from, to), has_host_bits: false })
+}
+
+/// The network of an address and its mask.
+fn masked(first: &[u8], mask: &[u8]) -> Option<Entry> {
+    let is_mask = mask.starts_with(b"255.") && mask != b"255.255.255.255";
+    is_mask.then(|| span::network(first, mask)).flatten().filter(|network| !network.has_host_bits)
+}
+
+/// Whether a number may be the length of a network that begins at an address. Between blanks, small ones are too often a
+/// count, which meets such an address by chance.
+fn is_length(first: &[u8], bits: &[u8], is_column: bool) -> bool {
+    let is_wide = |span: Span| match span {
+        Span::V4(first, last) => last - first >= if is_column { 1 } else { 0xff },
+        Span::V6(first, last) => last - first >= if is_column { 1 } else { u128::from(u64::MAX) },
+    };
+    span::network(first, bits).is_some_and(|network| !network.has_host_bits && is_wide(network.span))
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {

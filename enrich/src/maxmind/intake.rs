@@ -227,24 +227,31 @@ pub(super) fn check(
 /// Whether a generation is byte for byte what was made of the same file just now. One that can be opened may be damaged
 /// still, and answer wrongly.
 pub(super) fn is_same(kept: &Path, made: &Path, breathe: &dyn Fn()) -> io::Result<bool> {
-    let (mut ours, mut theirs) = (vec![0; 256 << 10], vec![0; 256 << 10]);
     for name in [DATABASE, INDEX] {
-        let mut made = File::open(made.join(name))?;
-        // What cannot be read is damaged as well.
-        let Ok(mut kept) = File::open(kept.join(name)) else { return Ok(false) };
-        loop {
-            breathe();
-            let read = fill(&mut made, &mut ours)?;
-            let is_as_long = fill(&mut kept, &mut theirs).is_ok_and(|length| length == read);
-            if !is_as_long || ours[..read] != theirs[..read] {
-                return Ok(false);
-            }
-            if read == 0 {
-                break;
-            }
+        if !is_same_file(&kept.join(name), &made.join(name), breathe)? {
+            return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// The same for one file.
+pub(super) fn is_same_file(kept: &Path, made: &Path, breathe: &dyn Fn()) -> io::Result<bool> {
+    let (mut ours, mut theirs) = (vec![0; 256 << 10], vec![0; 256 << 10]);
+    let mut made = File::open(made)?;
+    // What cannot be read is damaged as well.
+    let Ok(mut kept) = File::open(kept) else { return Ok(false) };
+    loop {
+        breathe();
+        let read = fill(&mut made, &mut ours)?;
+        let is_as_long = fill(&mut kept, &mut theirs).is_ok_and(|length| length == read);
+        if !is_as_long || ours[..read] != theirs[..read] {
+            return Ok(false);
+        }
+        if read == 0 {
+            return Ok(true);
+        }
+    }
 }
 
 /// Gives a generation whose index is lost, of an earlier version or in another language, a new one, from the database

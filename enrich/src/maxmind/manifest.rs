@@ -166,7 +166,7 @@ pub struct GenerationInfo {
     pub mends: u32,
 }
 
-fn is_zero(number: &u32) -> bool {
+pub(crate) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 

@@ -17,6 +17,8 @@
 
 mod build;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -78,7 +78,7 @@ impl Store {
         if let Some(state) = manifest.editions.get_mut(edition.name()) {
             state.received = Some(Received::of(offer));
             manifest.serial += 1;
-            self.write_manifest(&manifest)?;
+            self.write_manifest(&manifest, false)?;
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Draft {
         }
         manifest.editions.insert(edition.name().to_owned(), state);
         manifest.serial += 1;
-        store.write_manifest(&manifest)?;
+        store.write_manifest(&manifest, false)?;
         store.remove_unreferenced(&manifest);
         Ok(Some(outcome))
     }

@@ -11,6 +11,7 @@
 //! answer and at worst a `tmp-*` directory, which the next import removes.
 
 mod outcome;
+mod read;
 mod tidy;
 
 use std::fs::{self, DirBuilder, File};
@@ -23,6 +24,7 @@ use nix::errno::Errno;
 
 pub(crate) use self::outcome::lock;
 pub use self::outcome::{Imported, Outcome, StoreError};
+pub(crate) use self::read::read_manifest;
 use super::databases::Databases;
 use super::edition::Edition;
 use super::generation::{DATABASE, Generation, OpenError};
@@ -33,7 +35,7 @@ use super::language::Language;
 pub use super::manifest::{EditionState, GenerationInfo, Manifest, Refusal, Signature};
 use super::manifest::{MAX_REASON, now_us};
 use super::overlay::Overlay;
-use crate::durable::RemoveDirOnDrop;
+use crate::durable::{OnDrop, RemoveDirOnDrop};
 use crate::text::clean;
 
 const MANIFEST: &str = "current.json";
@@ -88,15 +90,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when it exists but cannot be read, [`StoreError::Damaged`] when it cannot be understood.
     pub fn manifest(&self) -> Result<Manifest, StoreError> {
-        let path = self.manifest_path();
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Manifest::cleaned)
-                .map_err(|e| StoreError::Damaged { path, error: e.into() }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Manifest::default()),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(StoreError::Damaged { path, error }),
-            Err(e) => Err(at(&path)(e)),
-        }
+        read_manifest(self.manifest_path()).map(Manifest::cleaned)
     }
 
     /// Maps the generations in the manifest, for the editions in use. A generation that cannot be opened falls back to
@@ -224,9 +218,9 @@ impl Store {
             self.remove_unreferenced(&manifest);
         }
         self.remove_drafts();
-        let _sweep = self.sweep();
+        let _sweep = OnDrop(|| self.sweep());
         let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
-        let mut changed = damaged;
+        let (mut changed, mut put_again) = (damaged, false);
         for edition in editions {
             let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
             let mut state = before.clone();
@@ -238,6 +232,7 @@ impl Store {
                 Ok(outcome) => {
                     if state != before {
                         changed = true;
+                        put_again |= outcome == Outcome::Unchanged;
                         manifest.editions.insert(edition.name().to_owned(), state);
                     }
                     outcomes.push((edition.clone(), outcome));
@@ -254,8 +249,12 @@ impl Store {
                 return Err(error);
             }
         }
+        let healed = match put_again {
+            true => self.heal_overlay(editions, &mut manifest, &mut outcomes, breathe),
+            false => Ok(()),
+        };
         // Before the manifest: whoever opens what it names finds the overlay. Without one, answers are the same.
-        match self.make_overlay(editions, &manifest, breathe) {
+        match healed.and_then(|()| self.make_overlay(editions, &manifest, breathe)) {
             Ok(made) => changed |= made,
             Err(error) => failures.push(error),
         }
@@ -269,7 +268,7 @@ impl Store {
                 }
             }
             manifest.serial += 1;
-            self.put_manifest(&manifest, damaged)?;
+            self.write_manifest(&manifest, damaged)?;
         }
         Ok(Imported { outcomes, failures, changed })
     }

@@ -305,7 +305,7 @@ impl SharedQuota {
 
     /// Replaces the file in one step.
     fn save(&self, books: &Books) -> io::Result<()> {
-        durable::replace(&self.path, &serde_json::to_vec_pretty(books)?)
+        durable::replace(&self.path, &serde_json::to_vec_pretty(books)?, None)
     }
 
     /// One database at a time. The lock ends with the process that holds it.

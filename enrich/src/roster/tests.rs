@@ -102,6 +102,16 @@ proptest! {
     }
 
     #[test]
+    fn ranked_entries_sort_by_their_number_and_then_as_addresses_do(numbers: Vec<(u64, IpAddr)>) {
+        let mut entries: Vec<Ranked> = numbers.iter().map(|(number, ip)| ranked(*ip, *number)).collect();
+        entries.sort_unstable();
+        let sorted: Vec<IpAddr> = entries.iter().map(|entry| unranked(entry).expect("an address")).collect();
+        let mut expected = numbers;
+        expected.sort_unstable_by_key(|(number, ip)| (Reverse(*number), *ip));
+        prop_assert_eq!(sorted, expected.into_iter().map(|(_, ip)| ip).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn runs_are_merged_without_repetitions(records: Vec<[u8; 2]>, most in 1usize..20) {
         let dir = tempfile::tempdir().expect("a directory");
         let mut sorter = Sorter::new(dir.path().join("runs"), most);

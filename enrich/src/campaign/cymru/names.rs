@@ -69,18 +69,13 @@ impl Names {
         }
     }
 
-    /// AS that the table may know: those with answers waiting, and those named by a bulk answer.
-    pub fn unknown(&self) -> Vec<u32> {
-        self.wanted.iter().chain(self.unchecked.iter()).collect()
+    /// AS that the table may know, and was not asked about yet: those with answers waiting, and those named by a bulk answer.
+    pub fn unknown(&self) -> impl Iterator<Item = u32> {
+        self.wanted.iter().filter(|asn| !self.checked.contains(asn)).chain(self.unchecked.iter())
     }
 
-    /// Whether the table was not asked yet about one of them.
-    pub fn looks_up(&self) -> bool {
-        !self.unchecked.is_empty() || self.wanted.iter().any(|asn| !self.checked.contains(&asn))
-    }
-
-    /// The names in the table; returns the answers that waited for them.
-    pub fn found(&mut self, stored: Vec<StoredName>) -> Vec<(IpAddr, Answer)> {
+    /// The names that the table has of the AS it was asked about; returns the answers that waited for them.
+    pub fn found(&mut self, asked: &[u32], stored: Vec<StoredName>) -> Vec<(IpAddr, Answer)> {
         let mut ready = Vec::new();
         for StoredName { asn, name, is_fresh } in stored {
             if !is_fresh {
@@ -94,9 +89,14 @@ impl Names {
                 ready.extend(self.learn(asn, name));
             }
         }
-        self.checked.extend(self.wanted.iter());
-        while let Some(asn) = self.unchecked.pop() {
-            self.details.push(asn);
+        // Others may have come since it was asked.
+        for asn in asked {
+            if self.wanted.contains(*asn) {
+                self.checked.insert(*asn);
+            }
+            if self.unchecked.remove(*asn) {
+                self.details.push(*asn);
+            }
         }
         ready
     }

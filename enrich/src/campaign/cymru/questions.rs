@@ -53,7 +53,8 @@ impl Cymru {
         if bulk_open && self.bulk.admits(now) {
             let asked = self.rounds.next(BULK);
             // Only what goes by bulk may use up the one try of a half-open breaker.
-            if asked.len() >= settings.bulk_min && self.bulk.allows(now) {
+            if asked.len() >= settings.bulk_min {
+                self.bulk.sent(now);
                 self.asked_at = Some(given.now.steady);
                 self.bulk_out = true;
                 requests.push(Request::Bulk(asked));
@@ -74,7 +75,8 @@ impl Cymru {
             BreakerState::HalfOpen if self.dns_out.is_empty() && self.dns.admits(now) => {
                 let asked = self.rounds.next(1);
                 // All may be out in a bulk session: only what is asked may use up the one try.
-                if !asked.is_empty() && self.dns.allows(now) {
+                if !asked.is_empty() {
+                    self.dns.sent(now);
                     self.by_dns(asked, requests);
                 }
             }
@@ -98,7 +100,7 @@ impl Cymru {
                 let asked = self.names.ask(1);
                 // As below: what is out already is not asked again.
                 if !asked.is_empty() {
-                    self.dns.allows(now);
+                    self.dns.sent(now);
                 }
                 asked
             }
@@ -149,10 +151,10 @@ impl Cymru {
             }
         }
         let asked = self.rounds.next(BULK);
-        if asked.is_empty() || !self.bulk.allows(now) {
-            asked.into_iter().for_each(|ip| self.again(ip));
+        if asked.is_empty() {
             return None;
         }
+        self.bulk.sent(now);
         self.small_began = Some(steady);
         self.small_out = Some(noted);
         self.bulk_out = true;

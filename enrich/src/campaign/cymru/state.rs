@@ -75,7 +75,8 @@ impl Cymru {
 
     /// Whether something is there to be written, or names are to be looked for in the table.
     pub fn is_unwritten(&self) -> bool {
-        !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty()) || self.names.looks_up()
+        !(self.ready.is_empty() && self.failed.is_empty() && self.skipped.is_empty())
+            || self.names.unknown().next().is_some()
     }
 
     /// How long it is until something is tried again whose row another session holds; `None`: nothing is held. After a

@@ -28,25 +28,35 @@ impl Cymru {
         if self.writing || early {
             return;
         }
+        self.write_at = None;
         self.names.age(given.now.steady);
         if let Some(Rows { ready, failed, skipped }) = self.locked.try_again(given.now.steady) {
             self.writing = true;
             out.push(Effect::WriteCymru(CymruBatch { ready, failed, skipped, ..CymruBatch::default() }));
             return;
         }
-        let unknown = self.names.unknown();
+        let unknown: Vec<u32> = self.names.unknown().collect();
         let idle = !self.is_unwritten() && self.prefixes.is_empty() && self.names.learned.is_empty();
         if idle && unknown.is_empty() {
             return;
         }
-        self.write_at = None;
         self.writing = true;
         if unknown.is_empty() { self.hand_over(out) } else { out.push(Effect::FindNames(unknown)) }
     }
 
-    /// The names in the table.
-    pub fn names_found(&mut self, found: Vec<StoredName>, out: &mut Vec<Effect>) {
-        self.ready.extend(self.names.found(found));
+    /// The names that the table has of these AS. `None`: it could not be read, and will be again. Answers that wait for a name
+    /// wait on: one that is only unread must not be overwritten.
+    pub fn names_found(
+        &mut self,
+        asked: &[u32],
+        found: Option<Vec<StoredName>>,
+        given: &Given<'_>,
+        out: &mut Vec<Effect>,
+    ) {
+        match found {
+            Some(found) => self.ready.extend(self.names.found(asked, found)),
+            None => self.write_at = Some(given.now.steady + AGAIN),
+        }
         self.hand_over(out);
     }
 
@@ -62,6 +72,15 @@ impl Cymru {
         self.writing = !batch.is_empty();
         if self.writing {
             out.push(Effect::WriteCymru(batch));
+        } else {
+            self.note_success(out);
+        }
+    }
+
+    /// Says that nothing is left that failed, if so.
+    fn note_success(&self, out: &mut Vec<Effect>) {
+        if self.held.is_empty() && self.locked.is_empty() && self.write_at.is_none() {
+            out.push(Effect::AllWritten(Source::Cymru));
         }
     }
 
@@ -121,9 +140,7 @@ impl Cymru {
             }
         }
         self.locked.tried(locked::held(&mut unwritten, &failed, &skipped), now);
-        if self.held.is_empty() && self.locked.is_empty() {
-            out.push(Effect::AllWritten(Source::Cymru));
-        }
+        self.note_success(out);
     }
 
     /// Tells the waiters of rows that were written.

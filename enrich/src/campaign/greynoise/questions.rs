@@ -87,7 +87,7 @@ impl GreyNoise {
         }
         if !asked.is_empty() {
             // Only a question that goes out may use up the one try of a half-open breaker.
-            self.breaker.allows(given.now.wall);
+            self.breaker.sent(given.now.wall);
             out.push(Effect::Ask(asked.into_iter().map(Request::Scanner).collect()));
         }
     }

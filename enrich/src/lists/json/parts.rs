@@ -12,12 +12,17 @@ pub(super) enum Part {
     Mask,
     /// The length of the prefix, where it is a number.
     Bits,
+    /// An address of any meaning.
+    Address,
+    /// The same, or two as an array.
+    Range,
 }
 
 /// Letters of the longest name of a part.
 const LONGEST: usize = 32;
 /// What stands before or behind the word that counts.
-const FILLERS: [&str; 6] = ["ipv4", "ipv6", "address", "addr", "range", "ip"];
+const FILLERS: [&str; 11] =
+    ["ipv4", "ipv6", "address", "addr", "range", "ip", "network", "subnet", "block", "cidr", "net"];
 
 impl Part {
     /// The part that a name stands for, in the spellings of many: `start_ip`, `rangeStart`, `ip-from`, `first_address`.
@@ -28,17 +33,26 @@ impl Part {
             *kept.get_mut(length)? = byte.to_ascii_lowercase();
             length += 1;
         }
-        let mut word = std::str::from_utf8(&kept[..length]).ok()?;
-        while let Some(rest) =
-            FILLERS.iter().find_map(|filler| word.strip_prefix(filler).or_else(|| word.strip_suffix(filler)))
-        {
-            word = rest;
+        let name = std::str::from_utf8(&kept[..length]).ok()?;
+        let mut word = name;
+        loop {
+            let part = Part::of_word(word);
+            if part.is_some() || word.is_empty() {
+                let any = if name.ends_with("range") { Part::Range } else { Part::Address };
+                return part.or((!name.is_empty()).then_some(any));
+            }
+            let shorter = |filler: &&str| word.strip_prefix(*filler).or_else(|| word.strip_suffix(*filler));
+            word = FILLERS.iter().find_map(shorter)?;
         }
+    }
+
+    fn of_word(word: &str) -> Option<Part> {
         Some(match word {
-            "start" | "begin" | "first" | "from" | "low" | "lower" | "min" => Part::First,
-            "end" | "last" | "to" | "high" | "upper" | "max" | "stop" => Part::Last,
+            "start" | "begin" | "first" | "from" | "low" | "lower" | "lo" | "min" => Part::First,
+            "end" | "last" | "to" | "high" | "upper" | "hi" | "max" | "stop" | "finish" | "till" | "until"
+            | "broadcast" => Part::Last,
             "net" | "network" | "subnet" | "base" => Part::Network,
-            "mask" | "netmask" | "subnetmask" | "networkmask" => Part::Mask,
+            "mask" => Part::Mask,
             "prefix" | "prefixlen" | "prefixlength" | "masklen" | "masklength" | "cidr" | "bits" => Part::Bits,
             _ => return None,
         })
@@ -50,18 +64,24 @@ impl Part {
 pub(super) enum Found {
     /// An address and nothing else, that was not taken yet.
     Address(Span, u64),
+    /// An array of two such addresses.
+    Pair((Span, u64), (Span, u64)),
     Number(u64),
+    /// A string that is no entry and no number.
+    Text,
     Nothing,
 }
 
 /// The parts of one object so far.
 #[derive(Default)]
-pub(super) struct Parts([Option<(Span, u64)>; 4], Option<u64>);
+pub(super) struct Parts([Option<(Span, u64)>; 5], Option<u64>, Option<Said>);
 
 /// What an object says in its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Entry(Entry, u64),
+    /// One address, which may be a part of what is around the object.
+    Address(Span, u64),
     /// Parts that make no network.
     Bad(u64),
 }
@@ -74,6 +94,16 @@ impl Parts {
                 self.1 = Some(bits);
                 return Found::Nothing;
             }
+            // No length of any network.
+            (Some(Part::Bits | Part::Mask), Found::Text) => {
+                self.1 = Some(u64::MAX);
+                return Found::Nothing;
+            }
+            (Some(Part::Range), Found::Pair((first, number), (last, _))) if self.2.is_none() => {
+                self.2 = Some(together(between(first, last), number));
+                return Found::Nothing;
+            }
+            (Some(Part::Address | Part::Range), Found::Address(..)) => &mut self.0[4],
             (Some(Part::First), Found::Address(..)) => &mut self.0[0],
             (Some(Part::Last), Found::Address(..)) => &mut self.0[1],
             (Some(Part::Network), Found::Address(..)) => &mut self.0[2],
@@ -89,25 +119,60 @@ impl Parts {
 
     /// All that the parts say, when the object is through.
     pub fn said(self) -> impl Iterator<Item = Said> {
-        let Parts([first, last, network, mask], bits) = self;
-        let alone = |(span, number)| Said::Entry(Entry { span, has_host_bits: false }, number);
-        let together =
-            |entry: Option<Entry>, number| entry.map_or(Said::Bad(number), |entry| Said::Entry(entry, number));
-        let range = match (first, last) {
-            (Some((first, number)), Some((last, _))) => [Some(together(between(first, last), number)), None],
-            (first, last) => [first.map(alone), last.map(alone)],
+        let Parts([first, last, network, mask, address], bits, pair) = self;
+        let alone = |(span, number)| Said::Address(span, number);
+        let bad = |(_, number)| Said::Bad(number);
+        let mask_text = mask.map(|(mask, _)| text(mask)).or_else(|| bits.map(|bits| bits.to_string()));
+        // A network's last address may stand beside its mask.
+        let (network, start) = match (first, mask_text.is_some()) {
+            (None, false) if last.is_some() => (None, network),
+            (Some(_), true) if last.is_none() && network.is_none() => (first, None),
+            _ => (network, first),
         };
-        let network = match (network, mask, bits) {
-            (Some((network, number)), Some((mask, _)), _) => Some(together(with(network, &text(mask)), number)),
-            (Some((network, number)), None, Some(bits)) => Some(together(with(network, &bits.to_string()), number)),
-            (Some(network), None, None) => Some(alone(network)),
-            // The mask of what, is not plain; that of one address says nothing.
-            (None, Some((Span::V4(u32::MAX, _), _)), _) => None,
-            (None, Some((mask, number)), _) if is_mask(mask) => Some(Said::Bad(number)),
-            (None, mask, _) => mask.map(alone),
+        let broadcast = last.filter(|_| first.is_none() && network.is_some());
+        // The end of what, is not plain; it may be that of an address.
+        let is_open = last.is_some() && start.is_none() && broadcast.is_none();
+        let range = match (start, last) {
+            (Some((start, number)), Some((last, _))) => Some(together(between(start, last), number)),
+            (None, Some(last)) if is_open => Some(bad(address.unwrap_or(last))),
+            (start, _) => start.map(alone),
         };
-        range.into_iter().chain([network]).flatten()
+        let network = match (network, &mask_text) {
+            (Some((network, number)), Some(mask)) => {
+                let entry = with(network, mask).filter(|entry| broadcast.is_none_or(|last| ends_with(*entry, last.0)));
+                Some(together(entry, number))
+            }
+            (network, _) => network.map(alone),
+        };
+        // An address in its network, or the network? But for a mask or a length that say one address, or say nothing.
+        let is_sole = |address: Span| {
+            let said = mask_text.as_ref().and_then(|mask| with(address, mask));
+            network.is_some() || said.is_none_or(|entry| entry.span == address)
+        };
+        let sole = address.filter(|_| !is_open);
+        let sole = sole.map(|address| if is_sole(address.0) { alone(address) } else { bad(address) });
+        // The mask of what, is not plain; that of one address says nothing.
+        let mask = match mask.filter(|_| network.is_none()) {
+            Some((Span::V4(u32::MAX, _), _)) => None,
+            Some((mask, _)) if is_mask(mask) && address.is_some() => None,
+            Some((mask, number)) if is_mask(mask) => Some(Said::Bad(number)),
+            mask => mask.map(alone),
+        };
+        [range, network, sole, mask, pair].into_iter().flatten()
     }
+}
+
+/// Whether the last address of an entry is that one.
+fn ends_with(entry: Entry, last: Span) -> bool {
+    match (entry.span, last) {
+        (Span::V4(_, end), Span::V4(last, _)) => end == last,
+        (Span::V6(_, end), Span::V6(last, _)) => end == last,
+        _ => false,
+    }
+}
+
+fn together(entry: Option<Entry>, number: u64) -> Said {
+    entry.map_or(Said::Bad(number), |entry| Said::Entry(entry, number))
 }
 
 fn between(first: Span, last: Span) -> Option<Entry> {
@@ -137,15 +202,20 @@ mod tests {
     #[test]
     fn parts_are_known_in_many_spellings() {
         for (part, names) in [
-            (Part::First, &["start", "startIp", "ip_from", "range-start", "firstAddress", "IPv4 begin", "low"][..]),
-            (Part::Last, &["end", "endIp", "ip_to", "range-end", "lastAddress", "high"]),
-            (Part::Network, &["net", "network", "network_address", "subnet"]),
-            (Part::Mask, &["mask", "netmask", "subnet_mask"]),
-            (Part::Bits, &["prefix", "prefixLength", "cidr", "prefix_len"]),
+            (
+                Part::First,
+                &["start", "startIp", "ip_from", "range-start", "firstAddress", "IPv4 begin", "net_start", "cidr_lo"][..],
+            ),
+            (Part::Last, &["end", "endIp", "ip_to", "range-end", "block_end", "finish", "broadcast_address"]),
+            (Part::Network, &["net", "network", "network_address", "subnet", "netblock"]),
+            (Part::Mask, &["mask", "netmask", "subnet_mask", "networkMask"]),
+            (Part::Bits, &["prefix", "prefixLength", "cidr", "prefix_len", "ip_prefix"]),
+            (Part::Range, &["range", "ip_range", "addressRange"]),
+            (Part::Address, &["ip", "address", "ip_address", "ipAddr"]),
         ] {
             names.iter().for_each(|name| assert_eq!(Part::of(name), Some(part), "{name}"));
         }
-        for name in ["", "ip", "address", "last_seen", "startup", "ip_prefix_list", "vendor", &"x".repeat(100)] {
+        for name in ["", "last_seen", "backend", "internet", "startup", "ip_prefix_list", "vendor", &"x".repeat(100)] {
             assert_eq!(Part::of(name), None, "{name}");
         }
     }

@@ -1,6 +1,9 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::files::DRAFT;
+use super::source::parse;
 use super::*;
+use crate::lists::{Room, Unread};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -130,6 +133,21 @@ fn the_same_content_again_changes_no_answer() {
         after.lists["tor"].current.as_ref().map(|info| info.installed_at),
         before.lists["tor"].current.as_ref().map(|info| info.installed_at)
     );
+}
+
+#[test]
+fn a_list_knows_the_entries_before_it_by_name() {
+    let place = Place::new();
+    let names = |content: &str| {
+        place.put("tor.txt", content);
+        place.import();
+        place.state("tor").current.map(|info| (info.ranges, info.previous)).unwrap()
+    };
+    let first = names("1.1.1.1\n");
+    assert_eq!(first.1, None);
+    let second = names("2.2.2.2\n");
+    assert_eq!(second.1, Some(first.0));
+    assert_eq!(names("# another date\n2.2.2.2\n"), second);
 }
 
 #[test]
@@ -353,4 +371,61 @@ fn a_damaged_manifest_stays_until_the_new_one_is_written() {
     fs::remove_dir(&draft).unwrap();
     place.import();
     assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+}
+
+#[test]
+fn a_directory_in_the_place_of_the_manifest_is_set_aside() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    fs::remove_file(place.store.manifest_path()).unwrap();
+    fs::create_dir(place.store.manifest_path()).unwrap();
+    assert!(matches!(place.store.manifest(), Err(StoreError::Damaged { .. })));
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+}
+
+#[test]
+fn copies_with_damaged_bytes_are_made_anew_when_any_list_is_imported_and_rows_are_compared_again() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.put("b.txt", "1.1.0.0/16\n");
+    place.import();
+    let manifest = || place.store.manifest().unwrap();
+    let index = || place.store.files().join(&manifest().index.unwrap().file);
+    let label = || place.store.open().unwrap().1.name().to_owned();
+    // The last bytes: the end of the ranges; that of the last name. Both can be opened still.
+    let damage = |file: &Path| {
+        let mut bytes = fs::read(file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(file, bytes).unwrap();
+    };
+    let whole = label();
+    let ranges = place.store.files().join(&manifest().lists["tor"].current.as_ref().unwrap().ranges);
+    let kept = fs::read(&ranges).unwrap();
+    damage(&ranges);
+    damage(&index());
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "tos"]);
+    // The same file again, of another list.
+    place.put_at("b.txt", "1.1.0.0/16\n", SystemTime::now() - Duration::from_secs(50));
+    assert!(place.import().changed);
+    assert_eq!((place.names("1.1.1.1").unwrap(), fs::read(&ranges).unwrap()), (vec!["b".into(), "tor".into()], kept));
+    assert_eq!(label(), format!("{whole}+1"));
+    assert!(!place.import().changed);
+    // One that could not be opened has answered nothing.
+    fs::write(index(), "oops").unwrap();
+    place.import();
+    assert_eq!(label(), format!("{whole}+1"));
+    // Damaged ranges get into no index.
+    damage(&ranges);
+    place.put("c.txt", "1.1.1.0/24\n");
+    place.import();
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "c", "tor"]);
+    // Nor where their file is refused.
+    place.put("tor.txt", "<html>");
+    damage(&ranges);
+    place.import();
+    place.put("c.txt", "1.1.0.0/16\n");
+    assert!(place.import().outcomes.contains(&("tor".to_owned(), Outcome::Lost)));
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["b", "c"]);
 }

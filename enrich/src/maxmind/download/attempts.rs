@@ -261,7 +261,7 @@ impl Attempts {
     /// # Errors
     /// When the directory cannot be written. No download should begin then: it would not be recorded.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        durable::replace(path, &serde_json::to_vec_pretty(self)?)
+        durable::replace(path, &serde_json::to_vec_pretty(self)?, None)
     }
 }
 

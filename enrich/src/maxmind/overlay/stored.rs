@@ -11,8 +11,12 @@ use crate::durable::RemoveOnDrop;
 use crate::maxmind::edition::Edition;
 use crate::maxmind::generation::Generation;
 use crate::maxmind::index::IndexError;
+use crate::maxmind::intake::is_same_file;
 use crate::maxmind::manifest::Manifest;
-use crate::maxmind::store::{Store, StoreError};
+use crate::maxmind::store::{Outcome, Store, StoreError};
+
+/// An overlay in the making.
+const DRAFT: &str = "draft";
 
 impl Store {
     /// Where the overlay of open generations is, if it is made; `None` where fewer than two answer, or one of them has an
@@ -50,10 +54,39 @@ impl Store {
         let wanted = !is_settled(&path);
         if wanted {
             let at = |error| StoreError::Io { path: path.clone(), error };
-            write(&path, &generations, breathe).map_err(at)?;
+            put(&path, &generations, breathe).map_err(at)?;
         }
         remove_others(&self.root().join(OVERLAYS), Some(&path));
         Ok(wanted)
+    }
+
+    /// Compares the overlay with what is made of the same generations now. One that can be opened may be damaged still, and
+    /// has answered: as if its generations had been damaged, each that is unchanged is one made anew, and so is the overlay.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when it cannot be compared.
+    pub(in crate::maxmind) fn heal_overlay(
+        &self,
+        editions: &[Edition],
+        manifest: &mut Manifest,
+        outcomes: &mut [(Edition, Outcome)],
+        breathe: &dyn Fn(),
+    ) -> Result<(), StoreError> {
+        let generations = self.current(editions, manifest);
+        let Some(path) = self.overlay(&generations).filter(|path| Overlay::open(path).is_some()) else { return Ok(()) };
+        let draft = path.with_file_name(DRAFT);
+        let _litter = RemoveOnDrop(&draft);
+        let is_same = write(&draft, &generations, breathe).and_then(|()| is_same_file(&path, &draft, breathe));
+        if is_same.map_err(|error| StoreError::Io { path: path.clone(), error })? {
+            return Ok(());
+        }
+        for (edition, outcome) in outcomes.iter_mut().filter(|(_, outcome)| *outcome == Outcome::Unchanged) {
+            if let Some(info) = manifest.editions.get_mut(edition.name()).and_then(|state| state.current.as_mut()) {
+                info.mends = info.mends.saturating_add(1);
+                *outcome = Outcome::Installed(info.clone());
+            }
+        }
+        Ok(())
     }
 
     fn current(&self, editions: &[Edition], manifest: &Manifest) -> Vec<Generation> {
@@ -70,22 +103,27 @@ fn is_settled(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.len() == 0) || Overlay::open(path).is_some()
 }
 
-/// Where there are too many ranges or records for an overlay, an empty file says so: it is not tried again, and answers are
-/// put together at each look-up.
-fn write(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Result<()> {
+fn put(path: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Result<()> {
     let Some(dir) = path.parent() else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let draft = dir.join("draft");
-    let _ = fs::remove_file(&draft);
+    let draft = dir.join(DRAFT);
     let _litter = RemoveOnDrop(&draft);
-    let open = || OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&draft);
+    write(&draft, generations, breathe)?;
+    fs::rename(&draft, path)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Where there are too many ranges or records for an overlay, an empty file says so: it is not tried again, and answers are
+/// put together at each look-up.
+fn write(draft: &Path, generations: &[Generation], breathe: &dyn Fn()) -> io::Result<()> {
+    let _ = fs::remove_file(draft);
+    let open = || OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(draft);
     let mut out = BufWriter::with_capacity(1 << 20, open()?);
-    let written = match build(generations.iter(), &mut out, breathe) {
+    match build(generations.iter(), &mut out, breathe) {
         Ok(()) => out.flush().and_then(|()| out.get_ref().sync_all()),
         Err(IndexError::Io(error)) => Err(error),
         Err(_) => open().map(|_| ()),
-    };
-    written.and_then(|()| fs::rename(&draft, path)).and_then(|()| fs::File::open(dir)?.sync_all())
+    }
 }
 
 fn remove_others(dir: &Path, kept: Option<&Path>) {

@@ -265,7 +265,7 @@ fn a_damaged_manifest_stays_until_the_new_one_is_written() {
     fs::write(place.store.manifest_path(), "{").unwrap();
     let disk = place.generations();
     // In the way of the new manifest.
-    let draft = place.store.root().join("current.json.tmp");
+    let draft = place.store.root().join("current.tmp");
     fs::create_dir(&draft).unwrap();
     for _ in 0..2 {
         assert!(matches!(place.import_with(true, &|| ()), Err(StoreError::Io { .. })));

@@ -1,11 +1,9 @@
 //! What an import leaves behind, and the manifest that says what is to stay.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::PathBuf;
 
-use super::{BROKEN, REPLACED, Store, StoreError, at, sync_dir};
+use super::{BROKEN, REPLACED, Store, StoreError, at};
 use crate::durable;
 use crate::maxmind::manifest::Manifest;
 
@@ -13,32 +11,20 @@ use crate::maxmind::manifest::Manifest;
 const MOST_DIGITS: usize = 10;
 
 impl Store {
-    pub(in crate::maxmind) fn write_manifest(&self, manifest: &Manifest) -> Result<(), StoreError> {
-        self.put_manifest(manifest, false)
-    }
-
     /// Replaces the manifest; a damaged one is set aside in the same moment. Without any, the next import would take all
     /// generations for litter.
-    pub(super) fn put_manifest(&self, manifest: &Manifest, is_damaged: bool) -> Result<(), StoreError> {
-        let path = self.manifest_path();
-        let tmp = self.root.join("current.json.tmp");
-        let _litter = durable::RemoveOnDrop(&tmp);
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&tmp)?;
-            serde_json::to_writer_pretty(&mut file, manifest)?;
-            file.sync_all()?;
-            if is_damaged {
-                durable::set_aside(&path, &self.root.join(BROKEN))?;
-            }
-            fs::rename(&tmp, &path)
-        };
-        write().map_err(at(&path))?;
-        sync_dir(&self.root)
+    pub(in crate::maxmind) fn write_manifest(&self, manifest: &Manifest, is_damaged: bool) -> Result<(), StoreError> {
+        let (path, broken) = (self.manifest_path(), self.root.join(BROKEN));
+        let bytes = serde_json::to_vec_pretty(manifest).map_err(|error| at(&path)(error.into()))?;
+        durable::replace(&path, &bytes, is_damaged.then_some(&*broken)).map_err(at(&path))
     }
 
-    /// Lets what an import leaves behind be removed at its end.
-    pub(super) fn sweep(&self) -> Sweep<'_> {
-        Sweep(self)
+    /// Removes, when an import ends in any way, the generations that the manifest does not name. Without one that can be
+    /// read, none is: it may be the only copy of its file.
+    pub(super) fn sweep(&self) {
+        if let Ok(manifest) = self.manifest() {
+            self.remove_unreferenced(&manifest);
+        }
     }
 
     /// Where an import of this process makes a generation; nothing is there.
@@ -84,18 +70,6 @@ fn is_draft(name: &str) -> bool {
     number.is_some_and(|number| {
         (1..=MOST_DIGITS).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
     })
-}
-
-/// Removes, when an import ends in any way, the generations that the manifest does not name. Without one that can be read,
-/// none is: it may be the only copy of its file.
-pub(super) struct Sweep<'a>(&'a Store);
-
-impl Drop for Sweep<'_> {
-    fn drop(&mut self) {
-        if let Ok(manifest) = self.0.manifest() {
-            self.0.remove_unreferenced(&manifest);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -129,3 +129,25 @@ fn as_many_held_rows_as_one_claim_has_hide_no_other() {
     world.turns(1);
     assert!(!world.campaign.cymru.more, "it would be looked for each turn");
 }
+
+#[test]
+fn while_the_table_of_names_cannot_be_read_no_name_counts_as_unknown() {
+    let mut world = networks(2);
+    world.settings.bulk_min = BULK_NEVER;
+    world.faults.names = true;
+    world.turn();
+    world.answer_dns(|of| if of == ip("198.0.0.1") { known(of) } else { unrouted(of) });
+    world.turns(3);
+    let about_names = |world: &World| world.asked.iter().filter(|asked| matches!(asked, Request::AsName(_))).count();
+    assert_eq!(about_names(&world), 0);
+    let statuses = ["198.0.0.1", "198.0.1.1"].map(|of| world.status(of, Cymru));
+    assert_eq!(statuses, [&Status::Due, &Status::Answered]);
+    assert!(world.in_trouble, "what cannot be read is still in the way");
+    world.faults.names = false;
+    world.turns(3);
+    assert_eq!(about_names(&world), 1);
+    world.answer_dns(known);
+    world.turns(1);
+    assert_eq!(*world.status("198.0.0.1", Cymru), Status::Answered);
+    assert!(!world.in_trouble && world.campaign.is_idle());
+}

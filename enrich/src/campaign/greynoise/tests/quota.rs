@@ -168,6 +168,22 @@ fn a_ledger_that_was_changed_by_hand_counts_after_a_reload() {
 }
 
 #[test]
+fn a_window_of_another_length_has_the_ledger_read_before_anything_is_asked() {
+    let mut world = World::greynoise();
+    world.settings.greynoise_window = Window::Week;
+    world.turn();
+    world.reload(|_| {});
+    assert!(world.campaign.ledger().is_some(), "the same window");
+    // The file knows that those of the week may be of today: by the ledger of before, today has none.
+    world.ledger.used = world.settings.greynoise_quota;
+    world.reload(|settings| settings.greynoise_window = Window::Day);
+    assert_eq!(world.campaign.ledger(), None);
+    world.observe("198.51.0.1", 1);
+    world.turn();
+    assert!(world.scanners().is_empty() && world.standing(GreyNoise).state == State::Quota);
+}
+
+#[test]
 fn a_reload_writes_nothing_over_a_change_by_hand() {
     let mut world = closed(2);
     (world.ledger.used, world.ledger.closed_until) = (world.settings.greynoise_quota, None);
