@@ -22,7 +22,7 @@ pub mod wait;
 /// The imports of a test file.
 pub mod prelude {
     pub use crate::cluster::{Cluster, SqlFailure};
-    pub use crate::mmdb::{MmdbWriter, fixtures};
+    pub use crate::mmdb::{MmdbWriter, age, fixtures};
     pub use crate::wait::{wait_for, wait_until};
     pub use serde_json::json;
 }

@@ -4,6 +4,13 @@ use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
 use asn_inventory_tests::wait::wait_out_midnight;
 
+/// The hour passes that late days wait for: at the next event they are counted again.
+fn an_hour_passes(world: &World) {
+    world.sql(
+        "UPDATE ip_activity SET source_id = -16 WHERE source_id <= -16; INSERT INTO late VALUES ('10.0.0.1', now())",
+    );
+}
+
 #[test]
 fn an_old_day_is_counted_once_more_when_answers_have_come() {
     let world = World::options().conf("greynoise", "off").conf("cymru_rate", "1").start();
@@ -29,10 +36,7 @@ fn an_old_day_is_counted_once_more_when_answers_have_come() {
     world.fakes.clear_faults();
     world.retry_now();
     world.wait_row("218.92.0.7", "cymru_status, asn_number", "found|4134");
-    // The hour has passed.
-    world.sql(
-        "UPDATE ip_activity SET source_id = -16 WHERE source_id < -1; INSERT INTO late VALUES ('10.0.0.1', now())",
-    );
+    an_hour_passes(&world);
     world.wait("SELECT observations FROM networks_by_day WHERE asn_number = 4134", "1");
     assert_eq!(world.value(marks), "");
 }
@@ -100,17 +104,15 @@ fn a_day_waits_as_long_as_the_service_is_down() {
     world.sql(
         "DELETE FROM ip_activity WHERE source_id < -1; INSERT INTO late VALUES ('218.92.0.7', now() - interval '5 days')",
     );
-    let due =
-        "UPDATE ip_activity SET source_id = -16 WHERE source_id < -1; INSERT INTO late VALUES ('10.0.0.1', now())";
     let tries =
         "SELECT string_agg(((-16 - source_id) % 8)::text, ' ') FROM ip_activity WHERE source_id < -1 AND NOT counted";
     world.wait(tries, "0");
-    world.sql(due);
+    an_hour_passes(&world);
     world.wait(tries, "1");
     world.fakes.clear_faults();
     world.retry_now();
     world.wait_row("218.92.0.7", "cymru_status, asn_number", "found|4134");
-    world.sql(due);
+    an_hour_passes(&world);
     world.wait("SELECT observations FROM networks_by_day WHERE asn_number = 4134", "2");
     world.wait("SELECT count(*) FROM ip_activity WHERE source_id < -1", "0");
 }
@@ -130,7 +132,7 @@ fn a_file_that_is_installed_later_names_the_networks_of_the_days_before() {
     // A count during the walk has them wait an hour.
     let known = "SELECT count(*) FROM networks_by_day WHERE asn_number = 15169";
     wait_until("the days", || {
-        world.sql("UPDATE ip_activity SET source_id = -16 WHERE source_id <= -16; INSERT INTO late VALUES ('10.0.0.1', now())");
+        an_hour_passes(&world);
         world.value(known) == "39"
     });
 }
@@ -145,7 +147,7 @@ fn days_from_when_team_cymru_was_off_are_counted_when_it_is_on() {
     world.cluster.set("asn_inventory.cymru", "on");
     world.wait_row("218.92.0.7", "cymru_status, asn_number", "found|4134");
     wait_until("the day", || {
-        world.sql("UPDATE ip_activity SET source_id = -16 WHERE source_id <= -16; INSERT INTO late VALUES ('10.0.0.1', now())");
+        an_hour_passes(&world);
         world.value("SELECT count(*) FROM networks_by_day WHERE asn_number = 4134") == "1"
     });
 }

@@ -4,6 +4,8 @@
 use crate::backfill_support::*;
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -14,6 +16,26 @@ fn cluster() -> &'static Cluster {
 
 fn backfill(arguments: &str) -> String {
     format!("SELECT {NUMBERS} FROM backfill_inventory({arguments})")
+}
+
+/// What a job in a session of its own counts that ends within so many seconds.
+fn within(cluster: &Cluster, db: &str, seconds: u32, arguments: &str) -> String {
+    Call::start(cluster, db, &format!("SET statement_timeout = '{seconds}s'; {}", backfill(arguments))).line()
+}
+
+/// A cluster with room for the launcher and one worker, and none for helpers.
+fn without_helpers() -> Cluster {
+    Cluster::builder()
+        .conf("max_logical_replication_workers", "0")
+        .conf("max_worker_processes", "2")
+        .conf("asn_inventory.absorb_interval", "50ms")
+        .start()
+}
+
+/// The files of lists of addresses.
+fn lists(cluster: &Cluster) -> Vec<PathBuf> {
+    let jobs = cluster.data_dir().join("asn_inventory/jobs");
+    fs::read_dir(jobs).expect("the directory").map(|entry| entry.expect("an entry").path()).collect()
 }
 
 #[test]
@@ -58,9 +80,7 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
              WHEN (NEW.ip_address IN ('8.8.8.8', '8.8.8.9', '8.8.8.200')) EXECUTE FUNCTION poison();
          ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER poison",
     );
-    let session = format!("SET statement_timeout = '30s'; {}", backfill("batch_size => 100"));
-    let call = Call::start(cluster, db, &session);
-    assert_eq!(call.line(), "250|247|0|247|0|0|0|0|3");
+    assert_eq!(within(cluster, db, 30, "batch_size => 100"), "250|247|0|247|0|0|0|0|3");
     assert_eq!(cluster.value(db, "SELECT outcome FROM enrichment_run"), "done");
     assert_eq!(
         cluster.lines(db, "SELECT ip_address FROM ip_inventory WHERE maxmind_ts IS NULL ORDER BY 1"),
@@ -69,8 +89,7 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_is_enriched() {
     cluster
         .wait_log("8.8.8.200 cannot be written to ip_inventory; the rest of its batch was written: this row is poison");
     // The same by a list, of which nothing else is due.
-    let listed = format!("SET statement_timeout = '30s'; {}", backfill("ips => '{8.8.8.7,8.8.8.8}'"));
-    assert_eq!(Call::start(cluster, db, &listed).line(), "2|0|1|0|0|0|0|0|1");
+    assert_eq!(within(cluster, db, 30, "ips => '{8.8.8.7,8.8.8.8}'"), "2|0|1|0|0|0|0|0|1");
     cluster.sql(db, "DROP TRIGGER poison ON ip_inventory");
     assert_eq!(cluster.lines(db, &backfill("")), ["3|3|0|3|0|0|0|0|0"]);
     assert_eq!(cluster.lines(db, WRONG), [""; 0]);
@@ -84,15 +103,13 @@ fn many_rows_that_cannot_be_written_keep_no_others_back() {
     let check = "ALTER TABLE ip_inventory ADD CONSTRAINT refused
         CHECK (maxmind_ts IS NULL OR ip_address < '34.64.0.0' OR ip_address >= '34.64.0.0'::inet + 1500)";
     cluster.sql(db, check);
-    let session = format!("SET statement_timeout = '60s'; {}", backfill(""));
-    assert_eq!(Call::start(cluster, db, &session).line(), "1600|100|0|100|0|0|0|0|1500");
+    assert_eq!(within(cluster, db, 60, ""), "1600|100|0|100|0|0|0|0|1500");
     assert_eq!(cluster.value(db, "SELECT outcome FROM enrichment_run"), "done");
     assert_eq!(cluster.value(db, ENRICHED), "100");
     // Of a list, one that cannot even be added.
     let list = "ips => '{8.8.8.8,8.8.8.9,34.64.255.1}'";
     cluster.sql(db, "ALTER TABLE ip_inventory ADD CONSTRAINT not_new CHECK (ip_address <> '8.8.8.8')");
-    let listed = format!("SET statement_timeout = '60s'; {}", backfill(list));
-    assert_eq!(Call::start(cluster, db, &listed).line(), "3|2|0|2|0|0|0|0|1");
+    assert_eq!(within(cluster, db, 60, list), "3|2|0|2|0|0|0|0|1");
     assert_eq!(cluster.value(db, "SELECT count(*) FROM ip_inventory WHERE ip_address = '8.8.8.9'"), "1");
     cluster.sql(db, "ALTER TABLE ip_inventory DROP CONSTRAINT refused, DROP CONSTRAINT not_new");
     assert_eq!(cluster.lines(db, &backfill("")), ["1500|1500|0|1500|0|0|0|0|0"]);
@@ -154,12 +171,7 @@ fn a_long_transaction_that_attaches_a_table_blocks_no_job() {
 
 #[test]
 fn backfill_fails_without_files_and_runs_in_the_worker_without_helpers() {
-    // Room for the launcher and one worker, and none for helpers.
-    let cluster = Cluster::builder()
-        .conf("max_logical_replication_workers", "0")
-        .conf("max_worker_processes", "2")
-        .conf("asn_inventory.absorb_interval", "50ms")
-        .start();
+    let cluster = without_helpers();
     let db = "postgres";
     cluster.sql(db, "CREATE EXTENSION asn_inventory");
     cluster.wait_value(db, "SELECT worker FROM enrichment_status", "running");
@@ -188,32 +200,17 @@ fn backfill_fails_without_files_and_runs_in_the_worker_without_helpers() {
 
 #[test]
 fn a_worker_without_helpers_does_its_other_work_while_a_table_is_locked() {
-    let cluster = Cluster::builder()
-        .conf("max_logical_replication_workers", "0")
-        .conf("max_worker_processes", "2")
-        .conf("asn_inventory.absorb_interval", "50ms")
-        .start();
+    let cluster = without_helpers();
     let db = "postgres";
     fixtures::small(&cluster.maxmind_dir());
     cluster.sql(db, "CREATE EXTENSION asn_inventory");
     cluster.wait_walked(db);
     bare(&cluster, db, "8.8.8.0", 256);
     cluster.sql(db, "CREATE TABLE events (ip inet); SELECT attach_ip_source('events', '{ip}')");
-    // Whoever waits for the table gets it behind the piece at the gate, and before the next one.
     let gate = Gate::shut(&cluster, db, "NEW.ip_address = '8.8.8.100'");
     let call = Call::start(&cluster, db, &backfill("commit_interval => 50"));
-    let at_gate = "SELECT count(*) FROM pg_stat_activity
-        WHERE backend_type = 'asn_inventory worker' AND wait_event = 'PgSleep'";
-    cluster.wait_value(db, at_gate, "1");
-    let mut holder = cluster.connect(db);
-    let locking = std::thread::spawn(move || {
-        query(&mut holder, "BEGIN; LOCK TABLE ip_inventory IN ACCESS EXCLUSIVE MODE").map(|_| holder)
-    });
-    let waits = "SELECT count(*) FROM pg_locks
-        WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
-    cluster.wait_value(db, waits, "1");
-    gate.open();
-    let mut holder = locking.join().expect("the thread").expect("the lock");
+    Gate::wait_for(&cluster, db, WORKER);
+    let mut holder = gate.open_to_locker(&cluster, db);
     // The queue is read, though nothing can be written yet.
     cluster.sql(db, "INSERT INTO events VALUES ('8.8.4.4')");
     cluster.wait_value(db, "SELECT max(attempts) > 0 FROM ip_observation", "t");
@@ -283,9 +280,7 @@ fn a_list_that_cannot_be_written_whole_leaves_no_file() {
     let failed =
         query(&mut session, &format!("SELECT backfill_inventory(ips => ({addresses}))")).expect_err("no space");
     assert!(failed.message.starts_with("could not write the list of addresses: "), "{failed:?}");
-    let jobs = cluster.data_dir().join("asn_inventory/jobs");
-    let left: Vec<_> = std::fs::read_dir(jobs).expect("the directory").map(|e| e.expect("an entry").path()).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(lists(&cluster), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -298,7 +293,7 @@ fn a_list_that_is_lost_in_the_middle_fails_the_job() {
     let call = Call::start(cluster, db, &backfill("ips => '{8.8.8.0,8.8.8.1,8.8.8.2}'"));
     cluster.wait_value(db, ENRICHED, "2");
     let list = format!("{}-1.ips", cluster.value(db, "SELECT oid FROM pg_database WHERE datname = current_database()"));
-    std::fs::remove_file(cluster.data_dir().join("asn_inventory/jobs").join(list)).expect("removed");
+    fs::remove_file(cluster.data_dir().join("asn_inventory/jobs").join(list)).expect("removed");
     // The next passes begin with it.
     let failed = call.end().expect_err("a job without its list");
     assert_eq!((failed.code.as_str(), failed.message.as_str()), ("38000", "job 1 failed"));
@@ -319,6 +314,8 @@ fn jobs_of_a_dropped_database_keep_no_slot_and_no_list() {
         cluster.sql(dropped, &format!("SELECT {}", waiting(n)));
     }
     cluster.wait_value(dropped, "SELECT count(*) FROM enrichment_progress WHERE helpers = 1", "12");
+    // As if a crash had left the draft of a list.
+    fs::write(lists(&cluster)[0].with_extension("tmp"), "").expect("a draft");
     cluster.sql("postgres", "DROP DATABASE dropped_jobs WITH (FORCE)");
     // As many again fit in another database.
     let db = database(&cluster, "next_jobs");
@@ -330,9 +327,7 @@ fn jobs_of_a_dropped_database_keep_no_slot_and_no_list() {
     cluster.wait_value(db, "SELECT count(*) FROM enrichment_progress WHERE helpers = 1", "12");
     gate.open();
     cluster.wait_value(db, "SELECT count(*) FROM enrichment_run WHERE outcome = 'done' AND processed = 1", "12");
-    let jobs = cluster.data_dir().join("asn_inventory/jobs");
-    let left: Vec<_> = std::fs::read_dir(jobs).expect("the directory").map(|e| e.expect("an entry").path()).collect();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(lists(&cluster), Vec::<PathBuf>::new());
 }
 
 /// A job of one address, for which nobody waits.

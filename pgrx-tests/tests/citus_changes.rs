@@ -203,8 +203,7 @@ fn a_node_that_asks_no_more_has_no_work_on_due_rows_that_fails() {
     }
     let nodes = Nodes::start();
     let node = &nodes.0[1];
-    node.set("asn_inventory.databases", "none");
-    node.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
+    node.stop_worker(DB);
     // As version 0.1.0 left it, and it cannot be made due.
     node.sql(
         DB,

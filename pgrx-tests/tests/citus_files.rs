@@ -72,12 +72,13 @@ fn a_node_with_other_files_is_named_by_every_node() {
     }
     // Lists do not travel: a node that lacks one is named.
     let lists = |node: &Cluster| node.data_dir().join("asn_inventory").join("lists");
-    let put = |node: &Cluster| {
+    let put_network = |node: &Cluster, network: &str| {
         let home = lists(node);
         wait_until("the directory of lists", || home.is_dir());
-        lists_support::put(&home, "bad.txt", "34.64.0.0/16\n");
-        node.wait_value(DB, "SELECT ip_lists('34.64.0.1')::text", "{bad}");
+        lists_support::put(&home, "bad.txt", format!("{network}\n"));
+        node.wait_value(DB, &format!("SELECT ip_lists('{network}')::text"), "{bad}");
     };
+    let put = |node: &Cluster| put_network(node, "34.64.0.0/16");
     put(nodes.first());
     nodes.first().wait_value(DB, ELSEWHERE, "warning Node,warning Node");
     let missing = nodes.first().lines(DB, named);
@@ -87,6 +88,27 @@ fn a_node_with_other_files_is_named_by_every_node() {
     for node in &nodes.0 {
         node.wait_value(DB, ELSEWHERE, "ok ");
     }
+    // Another version has a day to arrive.
+    put_network(&nodes.0[1], "34.65.0.0/16");
+    for node in &nodes.0 {
+        assert_eq!(node.value(DB, ELSEWHERE), "ok ");
+    }
+    for node in &nodes.0[..2] {
+        node.stop_fast();
+        let manifest = node.data_dir().join("asn_inventory/lists_imported/current.json");
+        let text = std::fs::read(&manifest).expect("a manifest");
+        let mut state: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+        let since = &mut state["lists"]["bad"]["current"]["installed_at"];
+        *since = json!(since.as_i64().expect("a time") - 2 * 86_400_000_000);
+        std::fs::write(&manifest, state.to_string()).expect("written");
+        node.start();
+    }
+    nodes.first().wait_value(DB, ELSEWHERE, "warning Node");
+    let other = nodes.first().value(DB, named);
+    assert!(other.starts_with(&format!("Node {}:5432", nodes.0[1].socket_dir().display())), "{other}");
+    assert!(other.contains("lists of networks: bad is another one there since "), "{other}");
+    put(&nodes.0[1]);
+    nodes.first().wait_value(DB, ELSEWHERE, "ok ");
     // A node that is down is named as well.
     nodes.0[2].stop_fast();
     nodes.first().wait_value(DB, ELSEWHERE, "warning Node");

@@ -376,8 +376,7 @@ fn answers_in_doubt_are_found_in_all_shards_whatever_sessions_hold() {
     let nodes = Nodes::with(&conf);
     nodes.sql("SELECT asn_inventory_distribute()");
     let first = nodes.first();
-    first.set("asn_inventory.databases", "none");
-    first.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
+    first.stop_worker(DB);
     // As version 0.1.0 left them. Four take a block, so that each shard has more than a piece.
     nodes.sql(
         "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, city, asn_number,

@@ -57,16 +57,11 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
 }
 
-/// A newer ASN file than the installed one, with another AS for 8.8.8.0/24; in place at once, and not written just now.
+/// A newer ASN file than the installed one, with another AS for 8.8.8.0/24.
 fn put_newer(cluster: &Cluster, number: u32) {
-    let ready = cluster.maxmind_dir().join("ready");
     fixtures::small_asn(fixtures::days_ago(1) + u64::from(number))
         .insert("8.8.8.0/24", json!({ "autonomous_system_number": number }))
-        .write(&ready)
-        .expect("a file");
-    let file = fs::File::options().append(true).open(&ready).expect("a file");
-    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).expect("an older date");
-    fs::rename(&ready, cluster.maxmind_dir().join("GeoLite2-ASN.mmdb")).expect("renamed");
+        .install(&cluster.maxmind_dir().join("GeoLite2-ASN.mmdb"));
 }
 
 #[test]

@@ -6,12 +6,6 @@ use crate::secret_support::*;
 use asn_inventory_tests::cluster::private_dir;
 use std::fs;
 
-/// The doctor's finding of one key: level, detail, remedy.
-fn said(cluster: &Cluster, check: &str) -> String {
-    let sql = format!("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = 'key {check}'");
-    cluster.lines(DB, &sql).join("\n")
-}
-
 /// The remedy for a key that does not resolve.
 fn remedy(setting: &str, file: &str) -> String {
     format!(
@@ -31,33 +25,28 @@ fn a_reference_is_looked_up_when_the_doctor_is_called() {
     let dir = private_dir();
     let file = dir.join("maxmind.key");
     let reference = format!("file:{}", file.display());
-    let cluster = Cluster::builder()
-        .conf("asn_inventory.maxmind_license_key", &reference)
-        .conf("asn_inventory.maxmind_update_schedule", "")
-        .start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let cluster = with_maxmind_key(&reference, &[]);
 
     // A key was set, but there is none.
-    let absent = said(&cluster, "maxmind");
+    let absent = said(&cluster, "key maxmind");
     let reason = format!("|asn_inventory.maxmind_license_key: {reference}: there is no such file");
     assert!(absent.contains(&reason), "{absent}");
     // No key was set: this is not a fault.
-    let unset = said(&cluster, "greynoise");
+    let unset = said(&cluster, "key greynoise");
     assert!(unset.starts_with("ok|asn_inventory.greynoise_api_key: env:GREYNOISE_API_KEY: "), "{unset}");
     assert!(unset.ends_with("; GreyNoise is asked only if asn_inventory.greynoise is on|"), "{unset}");
     // An empty reference is not a fault either.
     cluster.set("asn_inventory.greynoise_api_key", "");
     let none = "ok|asn_inventory.greynoise_api_key: no reference is set; GreyNoise is asked only if asn_inventory.greynoise is on|";
-    wait_for("no reference", || said(&cluster, "greynoise"), |said| said == none);
+    wait_for("no reference", || said(&cluster, "key greynoise"), |said| said == none);
 
     fs::write(&file, CANARY).expect("a key");
     chmod(&file, 0o644);
-    assert_eq!(said(&cluster, "maxmind"), format!("ok|asn_inventory.maxmind_license_key: {reference} resolves|"));
+    assert_eq!(said(&cluster, "key maxmind"), format!("ok|asn_inventory.maxmind_license_key: {reference} resolves|"));
 
     // One that others may write is as good as theirs.
     chmod(&file, 0o666);
-    let open = said(&cluster, "maxmind");
+    let open = said(&cluster, "key maxmind");
     assert!(open.starts_with(&format!("error|asn_inventory.maxmind_license_key: {reference}: ")), "{open}");
     assert!(open.ends_with(&remedy("maxmind_license_key", "maxmind")), "{open}");
     // The other key is not of the same opinion, and has a remedy of its own.
@@ -65,8 +54,8 @@ fn a_reference_is_looked_up_when_the_doctor_is_called() {
     fs::write(&greynoise, CANARY).expect("a key");
     chmod(&greynoise, 0o666);
     cluster.set("asn_inventory.greynoise_api_key", &format!("file:{}", greynoise.display()));
-    wait_for("an open file", || said(&cluster, "greynoise"), |said| said.starts_with("error|"));
-    let open = said(&cluster, "greynoise");
+    wait_for("an open file", || said(&cluster, "key greynoise"), |said| said.starts_with("error|"));
+    let open = said(&cluster, "key greynoise");
     assert!(open.ends_with(&remedy("greynoise_api_key", "greynoise")), "{open}");
 
     // The remedy's first half, with a place of our own.
@@ -87,13 +76,11 @@ fn a_reference_is_looked_up_when_the_doctor_is_called() {
 fn a_key_that_cannot_be_read_shows_in_the_metrics_though_nobody_asks_the_doctor() {
     let dir = private_dir();
     let files = ["maxmind", "greynoise"].map(|key| dir.join(format!("{key}.key")));
-    let cluster = Cluster::builder()
-        .conf("asn_inventory.maxmind_license_key", &format!("file:{}", files[0].display()))
-        .conf("asn_inventory.maxmind_update_schedule", "")
-        .conf("asn_inventory.greynoise_api_key", &format!("file:{}", files[1].display()))
-        .conf("asn_inventory.greynoise", "auto")
-        .start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
+    let references = files.each_ref().map(|file| format!("file:{}", file.display()));
+    let cluster = with_maxmind_key(
+        &references[0],
+        &[("asn_inventory.greynoise_api_key", &references[1]), ("asn_inventory.greynoise", "auto")],
+    );
     let unreadable = || {
         let page = Page::of(&cluster, DB);
         ["maxmind", "greynoise"].map(|key| page.value("key_unreadable", &[("key", key)]))
@@ -119,14 +106,9 @@ fn a_program_that_resolves_a_key_runs_once_for_many_calls_of_the_doctor() {
     fs::write(&ran, "").expect("a file");
     chmod(&ran, 0o666);
     let commands = keys.program("op", &format!("echo >> {}\nprintf %s {CANARY}", ran.display()));
-    let cluster = Cluster::builder()
-        .conf("asn_inventory.maxmind_license_key", "op://ops/maxmind/key")
-        .conf("asn_inventory.maxmind_update_schedule", "")
-        .start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let cluster = with_maxmind_key("op://ops/maxmind/key", &[]);
     // Programs are off until they are named.
-    let off = said(&cluster, "maxmind");
+    let off = said(&cluster, "key maxmind");
     assert!(off.starts_with("error|asn_inventory.maxmind_license_key: op://ops/maxmind/key: "), "{off}");
     assert!(off.contains("secret_commands"), "{off}");
     cluster.set("asn_inventory.secret_commands", &commands);
@@ -191,16 +173,8 @@ fn a_call_during_a_running_program_waits_for_its_output() {
         gate = gate.display()
     );
     let commands = keys.program("op", &script);
-    let cluster = Cluster::builder()
-        .conf("asn_inventory.maxmind_license_key", "op://ops/maxmind/key")
-        .conf("asn_inventory.maxmind_update_schedule", "")
-        .conf("asn_inventory.secret_commands", &commands)
-        .start();
-    cluster.sql(
-        DB,
-        "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN; GRANT EXECUTE ON FUNCTION secret_references() TO alice",
-    );
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let cluster = with_maxmind_key("op://ops/maxmind/key", &[("asn_inventory.secret_commands", &commands)]);
+    cluster.sql(DB, "GRANT EXECUTE ON FUNCTION secret_references() TO alice");
     let mut alice = cluster.connect_as("alice", DB);
     let nobody_asked = "maxmind_license_key|unknown|is looked up when a member of pg_read_all_settings asks";
     assert_eq!(told(&mut alice)[0], nobody_asked);

@@ -387,6 +387,37 @@ fn a_count_that_hangs_is_named_until_the_inventory_is_counted() {
 }
 
 #[test]
+fn an_observed_table_that_another_access_method_stores_is_named_until_a_trigger_observes_it() {
+    let patient = Patient::new();
+    // A heap, which the catalogs do not tell.
+    patient.sql(
+        "CREATE FUNCTION stored(internal) RETURNS table_am_handler LANGUAGE internal AS 'heap_tableam_handler';
+         CREATE ACCESS METHOD other TYPE TABLE HANDLER stored;
+         CREATE TABLE e (ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index')",
+    );
+    let said = "warning|The rows of public.e are not stored as a heap: what INSERT ... ON CONFLICT and MERGE update";
+    patient.suffer("ALTER TABLE e SET ACCESS METHOD other", "observer indexes", said);
+}
+
+/// As in a Citus cluster, where statistics of one node say too little.
+#[test]
+fn an_old_count_is_named_by_its_age_where_changes_are_not_known() {
+    let patient = Patient::new();
+    // Nothing is observed.
+    patient.wait("SELECT addresses FROM inventory_count", "0");
+    let mut holder = patient.cluster.connect(&patient.db);
+    let old = || {
+        holder.batch_execute("ROLLBACK").expect("released");
+        patient.sql("UPDATE inventory_count SET counted_at = now() - interval '2 days', changes = NULL");
+        holder.batch_execute("BEGIN; LOCK TABLE inventory_count IN SHARE MODE").expect("the lock");
+        patient.said("count")
+    };
+    wait_for("a finding", old, |said| said.starts_with("warning|The inventory was last counted at "));
+    holder.batch_execute("ROLLBACK").expect("released");
+    wait_for("a count", || patient.trouble(), Vec::is_empty);
+}
+
+#[test]
 fn a_check_of_many_partitions_takes_no_more_for_each() {
     let patient = Patient::new();
     patient.sql("CREATE TABLE r (n int, ip inet) PARTITION BY LIST (n); SELECT attach_ip_source('r', '{ip}')");

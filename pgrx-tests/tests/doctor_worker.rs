@@ -6,24 +6,13 @@ use crate::secret_support::*;
 use asn_inventory_tests::cluster::{private_dir, query};
 use std::fs;
 
-/// The doctor's finding of a check: level, detail, remedy.
-fn said(cluster: &Cluster, check: &str) -> String {
-    let sql = format!("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = '{check}'");
-    cluster.lines(DB, &sql).join("\n")
-}
-
 #[test]
 fn a_worker_that_stands_still_is_named_and_the_doctor_does_not_wait_for_it() {
     let file = private_dir().join("maxmind.key");
     fs::write(&file, CANARY).expect("a key");
     chmod(&file, 0o644);
     let reference = format!("file:{}", file.display());
-    let cluster = Cluster::builder()
-        .conf("asn_inventory.maxmind_license_key", &reference)
-        .conf("asn_inventory.maxmind_update_schedule", "")
-        .start();
-    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
-    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    let cluster = with_maxmind_key(&reference, &[]);
     let resolves = format!("ok|asn_inventory.maxmind_license_key: {reference} resolves|");
     wait_for("a look at the key", || said(&cluster, "key maxmind"), |said| *said == resolves);
     let figure = |name: &str| Page::of(&cluster, DB).value(name, &[]).expect("a figure");

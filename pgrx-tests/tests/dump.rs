@@ -53,8 +53,7 @@ fn original() -> &'static Cluster {
         cluster.wait_value(DB, "SELECT sum(observations) FROM ip_source", "5");
         assert_eq!(cluster.value(DB, "SELECT processed FROM backfill_inventory()"), "1");
         assert_eq!(cluster.value(DB, "SELECT processed FROM backfill_inventory()"), "0");
-        cluster.set("asn_inventory.databases", "none");
-        cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "not running");
+        cluster.stop_worker(DB);
         cluster.sql(
             DB,
             "UPDATE ip_inventory SET asn_number = 64500 WHERE ip_address = '1.1.1.1';

@@ -3,20 +3,14 @@
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::mmdb::MmdbWriter;
 use asn_inventory_tests::prelude::*;
-use std::fs::{self, File};
-use std::time::{Duration, SystemTime};
+use std::fs;
 
 const DB: &str = "postgres";
 const ASN: &str = "GeoLite2-ASN";
 
-/// The operator replaces the ASN file, by one of an hour ago: a fresh file is given time to grow.
+/// The operator replaces the ASN file.
 fn replace_asn(cluster: &Cluster, writer: MmdbWriter) {
-    let dir = cluster.maxmind_dir();
-    let ready = dir.join("ready");
-    writer.write(&ready).expect("a file");
-    let file = File::options().append(true).open(&ready).expect("a file");
-    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an older date");
-    fs::rename(&ready, dir.join(format!("{ASN}.mmdb"))).expect("renamed");
+    writer.install(&cluster.maxmind_dir().join(format!("{ASN}.mmdb")));
 }
 
 /// The small file, with another AS for 8.8.8.0/24.

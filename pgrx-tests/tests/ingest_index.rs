@@ -1,14 +1,12 @@
 //! `attach_ip_source(…, method => 'index')` and indexes made by hand: every new row counts once, and nothing else does.
 
-use crate::ingest_support::{Db, refused, run, value};
+use crate::ingest_support::{Db, INDEXES, refused, run, value};
 
 const ATTACHED: &str =
     "CREATE TABLE e (id int PRIMARY KEY, ip inet); SELECT attach_ip_source('e', '{ip}', method => 'index')";
 
-/// What the doctor says of tables and indexes.
-fn complaints(db: &Db) -> Vec<String> {
-    db.lines("SELECT level || ': ' || detail FROM enrichment_doctor() WHERE check_name IN ('triggers', 'observer indexes') AND level <> 'ok'")
-}
+/// The doctor's checks of tables and indexes.
+const CHECKS: [&str; 2] = ["triggers", "observer indexes"];
 
 #[test]
 fn rows_count_when_their_transaction_commits() {
@@ -26,7 +24,7 @@ fn rows_count_when_their_transaction_commits() {
     assert_eq!(db.counts(), ["1.1.1.1|1", "8.8.8.8|3", "2001:db8::1|1"]);
     assert_eq!(db.sources(), ["e|5|0"]);
     assert_eq!(db.value("SELECT rows_seen FROM ip_source"), "6");
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&CHECKS), [""; 0]);
 }
 
 #[test]
@@ -158,11 +156,14 @@ fn rows_that_are_there_are_not_counted_again() {
         ),
         "0"
     );
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&CHECKS), [""; 0]);
     // A table like it is another table.
     db.sql("CREATE TABLE other (LIKE e INCLUDING ALL); INSERT INTO other VALUES (1, '3.123.0.9')");
     assert_eq!(db.counts(), ["3.123.0.1|902"]);
-    assert_eq!(complaints(&db), ["warning: public.other_ip_idx observes nothing: public.other is not attached."]);
+    assert_eq!(
+        db.complaints(&CHECKS),
+        ["warning: public.other_ip_idx observes nothing: public.other is not attached."]
+    );
 }
 
 #[test]
@@ -173,10 +174,9 @@ fn the_remedy_for_an_index_of_a_copied_table_keeps_how_it_reads() {
          SELECT attach_ip_source('e', '{ip}', 'at', 'index', only_where => 'kind = login', sensor => 'hp');
          CREATE TABLE other (LIKE e INCLUDING ALL)",
     );
-    let remedy =
-        db.value("SELECT remedy FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok'");
+    let remedy = db.remedies(&INDEXES);
     db.sql(remedy.split("  -- ").next().expect("a command"));
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&CHECKS), [""; 0]);
     assert_eq!(
         db.lines("SELECT tbl, ip_columns, observed_at, method, only_where, sensor FROM ip_source ORDER BY 1"),
         ["e|{ip}|at|index|kind = login|hp", "other|{ip}|at|index|kind = login|hp"]
@@ -266,7 +266,7 @@ fn maintenance_does_not_fail_on_an_index_that_was_altered_or_copied() {
     for statement in ["VACUUM FULL e", "REINDEX TABLE CONCURRENTLY e", "CLUSTER e USING e_pkey"] {
         db.sql(statement);
     }
-    assert_eq!(complaints(&db), ["error: public.e_ip_idx does not read what ip_source lists for public.e."]);
+    assert_eq!(db.complaints(&CHECKS), ["error: public.e_ip_idx does not read what ip_source lists for public.e."]);
     db.sql("SELECT attach_ip_source('e', '{ip}', method => 'index'); INSERT INTO e VALUES (2, '3.122.8.1'); CREATE TABLE other (LIKE e INCLUDING ALL)");
     db.sql("REINDEX TABLE CONCURRENTLY other");
     assert_eq!(db.counts(), ["3.122.8.1|1"]);

@@ -2,16 +2,11 @@
 //! extension; and what is no new row.
 
 use asn_inventory_tests::cluster::query;
+use asn_inventory_tests::needs;
 use asn_inventory_tests::prelude::*;
 
-use crate::ingest_support::{Db, refused, run};
-
-/// What the doctor says of indexes.
-fn complaints(db: &Db) -> Vec<String> {
-    db.lines(
-        "SELECT detail || ' ' || remedy FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok' ORDER BY 1",
-    )
-}
+use crate::citus_support::{DB, node};
+use crate::ingest_support::{Db, INDEXES, cluster, refused, run};
 
 /// Rows that come while an index is made concurrently are seen by nobody. A refused attempt leaves nothing; what a failed one has
 /// left must not help the next.
@@ -46,6 +41,41 @@ fn no_first_index_of_a_table_is_made_concurrently_not_at_the_second_try_either()
     db.sql("INSERT INTO e VALUES ('3.133.0.1')");
     assert_eq!(db.counts(), ["3.133.0.1|2"]);
     assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass AND indisvalid"), "1");
+}
+
+#[test]
+fn without_the_extension_there_is_no_such_access_method() {
+    let db = Db::bare(cluster());
+    db.sql("CREATE TABLE e (ip inet)");
+    for how in ["", "CONCURRENTLY"] {
+        let failure = db.fails(&format!("CREATE INDEX {how} ON e USING ip_observer (ip)"));
+        assert_eq!(failure.message, "access method \"ip_observer\" does not exist", "{how}");
+    }
+}
+
+/// Citus's refuses the index itself, but for one that PostgreSQL makes for a partition.
+#[test]
+fn a_partition_that_is_not_stored_as_a_heap_is_refused_an_index_and_observed_by_a_trigger() {
+    let name = "a_partition_that_is_not_stored_as_a_heap_is_refused_an_index_and_observed_by_a_trigger";
+    if !needs::has("citus_columnar", name) {
+        return;
+    }
+    let node = node(&[]);
+    node.sql(
+        DB,
+        "CREATE EXTENSION asn_inventory; CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k);
+         CREATE TABLE p PARTITION OF r FOR VALUES IN (1) USING columnar",
+    );
+    for statement in
+        ["SELECT attach_ip_source('r', '{ip}', method => 'index')", "CREATE INDEX ON r USING ip_observer (ip)"]
+    {
+        let failure = node.fails(DB, statement);
+        let message = "\"p\" cannot be observed by an index: it is not stored as a heap";
+        assert_eq!((failure.code.as_str(), failure.message.as_str()), ("0A000", message), "{statement}");
+        assert_eq!(failure.hint, "Attach it with method => 'trigger'.", "{statement}");
+    }
+    node.sql(DB, "SELECT attach_ip_source('r', '{ip}', method => 'trigger'); INSERT INTO r VALUES ('3.134.8.1', 1)");
+    node.wait_value(DB, "SELECT coalesce(sum(observation_count), 0) FROM ip_inventory", "1");
 }
 
 /// Nothing of the partition itself changes then, so a session keeps what it knows of that.
@@ -139,11 +169,14 @@ fn what_a_failed_rebuilding_leaves_is_named_and_hides_no_row() {
     run(&mut holder, "BEGIN; LOCK e IN ROW EXCLUSIVE MODE");
     run(&mut session, "SET lock_timeout = '50ms'");
     refused(&mut session, "REINDEX INDEX CONCURRENTLY e_ip_idx");
-    let left = "public.e_ip_idx_ccnew is not valid: left by a CREATE INDEX or REINDEX CONCURRENTLY that failed. DROP INDEX public.e_ip_idx_ccnew;";
-    assert_eq!(complaints(&db), [left]);
+    let left =
+        "warning: public.e_ip_idx_ccnew is not valid: left by a CREATE INDEX or REINDEX CONCURRENTLY that failed.";
+    assert_eq!(db.complaints(&INDEXES), [left]);
+    let remedy = db.remedies(&INDEXES);
+    assert_eq!(remedy, "DROP INDEX public.e_ip_idx_ccnew;");
     assert_eq!(db.value("SELECT populate_ip_inventory('e')"), "1");
     run(&mut holder, "COMMIT");
-    db.sql("DROP INDEX public.e_ip_idx_ccnew");
+    db.sql(&remedy);
     run(&mut holder, "BEGIN; LOCK e IN ROW EXCLUSIVE MODE");
     // While one is at work, nothing is left over.
     let rebuilding = std::thread::spawn(move || {
@@ -151,13 +184,13 @@ fn what_a_failed_rebuilding_leaves_is_named_and_hides_no_row() {
         query(&mut session, "REINDEX INDEX CONCURRENTLY e_ip_idx")
     });
     db.wait("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass AND NOT indisvalid", "1");
-    let during = complaints(&db);
+    let during = db.complaints(&INDEXES);
     run(&mut holder, "COMMIT");
     rebuilding.join().expect("a session").expect("rebuilt");
     assert_eq!(during, [""; 0]);
     db.sql("INSERT INTO e VALUES ('3.134.1.1')");
     assert_eq!(db.counts(), ["3.134.1.1|2"]);
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
 }
 
 #[test]
@@ -170,7 +203,7 @@ fn a_heap_by_another_name_is_a_heap() {
          INSERT INTO e VALUES (1, '3.134.2.2'), (2, '3.134.2.1') ON CONFLICT (id) DO UPDATE SET ip = EXCLUDED.ip",
     );
     assert_eq!(db.counts(), ["3.134.2.1|2"]);
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
 }
 
 /// A statement that inserts somewhere else as well.
@@ -196,6 +229,29 @@ fn a_row_that_moves_is_not_new_beside_rows_of_another_table() {
     db.sql("WITH u AS (UPDATE m SET ip = ip WHERE id = 11 RETURNING id) INSERT INTO m SELECT 4, '3.134.3.10' FROM u");
     db.sql("WITH u AS (UPDATE m SET ip = ip WHERE id = 11 RETURNING id) INSERT INTO m1 SELECT 5, '3.134.3.10' FROM u");
     assert_eq!(db.counts(), [&wanted[..], &["3.134.3.10|2"][..]].concat());
+}
+
+/// However many tables those are.
+#[test]
+fn a_row_that_moves_is_not_new_beside_rows_of_many_tables() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TABLE m (id int, ip inet) PARTITION BY RANGE (id);
+         CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10); CREATE TABLE m2 PARTITION OF m FOR VALUES FROM (10) TO (20);
+         SELECT attach_ip_source('m', '{ip}', method => 'index'); INSERT INTO m VALUES (1, '3.134.7.1')",
+    );
+    let logs: Vec<String> = (0..6).map(|n| format!("log{n}")).collect();
+    let made: String = logs.iter().map(|log| format!("CREATE TABLE {log} (id int);")).collect();
+    let kept: String = logs.iter().map(|log| format!(", of_{log} AS (INSERT INTO {log} SELECT id FROM u)")).collect();
+    db.sql(&made);
+    db.sql(&format!("WITH u AS (UPDATE m SET id = 11 WHERE id = 1 RETURNING id){kept} SELECT 1"));
+    assert_eq!(db.value("SELECT count(*) FROM m2"), "1");
+    assert_eq!(db.counts(), ["3.134.7.1|1"]);
+    // A row that the statement inserts into the same family is new.
+    db.sql(&format!(
+        "WITH u AS (UPDATE m SET ip = ip WHERE id = 11 RETURNING id){kept} INSERT INTO m SELECT 4, '3.134.7.2' FROM u"
+    ));
+    assert_eq!(db.counts(), ["3.134.7.1|1", "3.134.7.2|1"]);
 }
 
 /// The subscriber has the table in partitions, and the publisher does not: an UPDATE moves a row here alone.

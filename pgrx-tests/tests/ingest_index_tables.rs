@@ -3,18 +3,7 @@
 use asn_inventory_tests::needs;
 use asn_inventory_tests::prelude::*;
 
-use crate::ingest_support::{Db, refused, run};
-
-/// What the doctor says of indexes, and the remedy.
-fn complaints(db: &Db) -> Vec<String> {
-    db.lines(
-        "SELECT detail FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok' ORDER BY 1",
-    )
-}
-
-fn remedies(db: &Db) -> String {
-    db.value("SELECT string_agg(remedy, ' ') FROM enrichment_doctor() WHERE check_name = 'observer indexes' AND level <> 'ok'")
-}
+use crate::ingest_support::{Db, INDEXES, refused, run};
 
 #[test]
 fn partitions_have_it_from_postgresql() {
@@ -36,7 +25,7 @@ fn partitions_have_it_from_postgresql() {
     assert_eq!(db.counts(), ["3.120.4.1|1", "3.120.4.2|3"]);
     assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "1", "what p3 had");
     assert_eq!(db.value("SELECT populate_ip_inventory('root')"), "0");
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
     let refused = db.fails("SELECT detach_ip_source('p1')");
     assert_eq!(refused.message, "\"p1\" is observed with the table above it");
     // Other methods, and back: nothing is left of the one before.
@@ -60,13 +49,13 @@ fn children_by_inheritance_have_their_own() {
     assert_eq!(db.sources(), ["parent|2|0"]);
     db.sql("CREATE TABLE later () INHERITS (parent)");
     assert_eq!(
-        complaints(&db),
-        ["Rows inserted into public.later, below public.parent, are not observed: the index there is gone."]
+        db.complaints(&INDEXES),
+        ["error: Rows inserted into public.later, below public.parent, are not observed: the index there is gone."]
     );
-    db.sql(&remedies(&db));
+    db.sql(&db.remedies(&INDEXES));
     db.sql("INSERT INTO later VALUES ('3.120.6.1')");
     assert_eq!(db.sources(), ["parent|3|0"]);
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
 }
 
 #[test]
@@ -96,21 +85,24 @@ fn an_index_made_by_hand_attaches_its_table() {
     db.sql("ALTER TABLE e RENAME src TO source; INSERT INTO e VALUES (3, 'login', '3.128.0.5')");
     assert_eq!(db.counts()[4], "3.128.0.5|1");
     assert_eq!(
-        complaints(&db),
-        ["Column source of public.e was renamed: its index reads it, but a dump of that cannot be restored."]
+        db.complaints(&INDEXES),
+        ["warning: Column source of public.e was renamed: its index reads it, but a dump of that cannot be restored."]
     );
     assert_eq!(db.value("SELECT level FROM enrichment_doctor() WHERE check_name = 'columns'"), "ok");
-    assert_eq!(remedies(&db), "ALTER TABLE public.e RENAME source TO src;  -- or attach it again, with the new names");
-    db.sql(&remedies(&db));
+    assert_eq!(
+        db.remedies(&INDEXES),
+        "ALTER TABLE public.e RENAME source TO src;  -- or attach it again, with the new names"
+    );
+    db.sql(&db.remedies(&INDEXES));
     // Without WITH, the key is what is read.
     db.sql("CREATE TABLE plain (\"Odd->Name\" inet, c cidr, v varchar(40)); CREATE INDEX ON plain USING ip_observer (\"Odd->Name\", c, v)");
     db.sql("INSERT INTO plain VALUES ('3.128.1.1', '3.128.1.2/32', '3.128.1.3')");
     assert_eq!(db.sources(), ["e|6|1", "plain|3|0"]);
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
     db.sql("DROP INDEX watch");
-    assert_eq!(complaints(&db), ["Rows inserted into public.e are not observed: its index is gone."]);
-    db.sql(&remedies(&db));
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), ["error: Rows inserted into public.e are not observed: its index is gone."]);
+    db.sql(&db.remedies(&INDEXES));
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
     db.sql("DROP EXTENSION asn_inventory; INSERT INTO e VALUES (9, 'login', '3.128.0.1')");
     assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid IN ('e'::regclass, 'plain'::regclass)"), "0");
 }
@@ -178,8 +170,8 @@ fn beside_a_trigger_each_row_counts_once() {
     assert!(notices.all().iter().any(|notice| notice.contains("is observed by its trigger")), "{:?}", notices.all());
     assert_eq!(db.counts(), ["3.128.3.1|1"]);
     assert_eq!(
-        complaints(&db),
-        ["public.e has a trigger and the index public.e_ip_idx: its rows are counted once, by the trigger."]
+        db.complaints(&INDEXES),
+        ["warning: public.e has a trigger and the index public.e_ip_idx: its rows are counted once, by the trigger."]
     );
     db.sql("ALTER TABLE e DISABLE TRIGGER USER; INSERT INTO e VALUES ('3.128.3.1')");
     assert_eq!(db.counts(), ["3.128.3.1|2"], "by the index now");
@@ -260,11 +252,13 @@ fn a_table_is_observed_in_one_way() {
     db.sql("INSERT INTO r VALUES ('3.129.0.1', 1), ('3.129.0.2', 2); INSERT INTO r2 VALUES ('3.129.0.2', 2)");
     assert_eq!(db.counts(), ["3.129.0.1|1", "3.129.0.2|2"]);
     assert_eq!(
-        complaints(&db),
-        ["public.r2 has a trigger below the index of a partitioned table: its rows are counted once, by the index."]
+        db.complaints(&INDEXES),
+        [
+            "warning: public.r2 has a trigger below the index of a partitioned table: its rows are counted once, by the index."
+        ]
     );
-    db.sql(&remedies(&db));
-    assert_eq!(complaints(&db), [""; 0]);
+    db.sql(&db.remedies(&INDEXES));
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
     // The other way round, the index would see what the trigger reads.
     db.sql("CREATE TABLE t (ip inet, k int) PARTITION BY LIST (k); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); SELECT attach_ip_source('t', '{ip}')");
     assert_eq!(
@@ -287,15 +281,19 @@ fn two_indexes_of_a_table_read_what_they_say() {
     db.sql("CREATE TABLE e (src inet, dst inet); CREATE INDEX one ON e USING ip_observer (src); CREATE INDEX two ON e USING ip_observer (dst)");
     db.sql("INSERT INTO e VALUES ('3.129.1.1', '3.129.1.2')");
     assert_eq!(db.counts(), ["3.129.1.1|1", "3.129.1.2|1"]);
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
     assert_eq!(
         db.fails("SELECT populate_ip_inventory('e')").message,
         "rows of \"e\" cannot be read as they were observed"
     );
     db.sql("CREATE INDEX three ON e USING ip_observer (src, dst)");
-    assert!(complaints(&db)[0].contains("rows that both observe are counted twice"), "{:?}", complaints(&db));
+    assert!(
+        db.complaints(&INDEXES)[0].contains("rows that both observe are counted twice"),
+        "{:?}",
+        db.complaints(&INDEXES)
+    );
     db.sql("SELECT attach_ip_source('e', '{src,dst}', method => 'index')");
-    assert_eq!(complaints(&db), [""; 0]);
+    assert_eq!(db.complaints(&INDEXES), [""; 0]);
     assert_eq!(db.value("SELECT count(*) FROM pg_index WHERE indrelid = 'e'::regclass"), "1");
 }
 
@@ -365,7 +363,7 @@ fn a_dump_brings_tables_and_indexes_back_as_they_were() {
     copy.sql("INSERT INTO plain VALUES ('3.129.2.1', now()); INSERT INTO r VALUES ('3.129.2.2', 1)");
     assert_eq!(copy.counts(), ["3.129.2.1|2", "3.129.2.2|3"]);
     assert_eq!(copy.sources(), ["plain|2|0", "r|3|0"]);
-    assert_eq!(complaints(&copy), [""; 0]);
+    assert_eq!(copy.complaints(&INDEXES), [""; 0]);
     copy.sql("DROP EXTENSION asn_inventory");
 }
 
@@ -459,7 +457,7 @@ fn a_partition_that_was_observed_keeps_its_counts() {
     assert_eq!(db.counts(), ["3.131.0.1|7"]);
     assert_eq!(db.sources(), ["r|1|0"]);
     db.sql("CREATE TEMP TABLE t (LIKE r INCLUDING ALL)");
-    assert_eq!(complaints(&db), ["public.copy_ip_idx observes nothing: public.copy is not attached."]);
+    assert_eq!(db.complaints(&INDEXES), ["warning: public.copy_ip_idx observes nothing: public.copy is not attached."]);
     db.sql("DROP EXTENSION asn_inventory");
 }
 

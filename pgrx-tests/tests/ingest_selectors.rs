@@ -263,6 +263,23 @@ fn a_condition_that_no_row_meets_is_reported_and_one_that_broke_counts_nothing()
 }
 
 #[test]
+fn the_doctor_names_the_value_of_a_condition_that_a_renamed_label_left_behind() {
+    let db = Db::new();
+    db.sql(
+        "CREATE TYPE kind AS ENUM ('login', 'logout');
+         CREATE TABLE events (ip inet, kind kind);
+         SELECT attach_ip_source('events', '{ip}', only_where => 'kind = login');
+         ALTER TYPE kind RENAME VALUE 'login' TO 'signin'",
+    );
+    assert_eq!(
+        db.lines("SELECT detail FROM enrichment_doctor() WHERE check_name = 'columns'"),
+        [
+            "Columns by which public.events is observed are missing or changed type, and are skipped: only_where kind = login: no value of type public.kind is \"login\", and no row is counted."
+        ]
+    );
+}
+
+#[test]
 fn a_new_partition_has_the_condition_too() {
     let db = Db::new();
     db.sql(

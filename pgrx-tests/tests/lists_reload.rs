@@ -39,9 +39,12 @@ fn an_open_session_sees_lists_come_change_and_go() {
     wait("81.2.69.142", Some("{tor}"));
     put(&dir, "block.netset", "81.2.0.0/16\n");
     wait("81.2.69.142", Some("{block,tor}"));
+    let name = |column: &str| cluster.value(DB, &format!("SELECT {column} FROM network_lists() WHERE list = 'tor'"));
+    let before = name("generation");
     put(&dir, "tor.txt", "8.8.8.8\n");
     wait("81.2.69.142", Some("{block}"));
     wait("8.8.8.8", Some("{tor}"));
+    assert_eq!(name("previous_generation"), before);
     fs::remove_file(dir.join("block.netset")).expect("removed");
     wait("81.2.69.142", Some("{}"));
     cluster.wait_log("removed list block: its file is gone");

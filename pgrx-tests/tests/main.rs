@@ -150,6 +150,7 @@ mod secrets_maxmind;
 mod secrets_vault;
 mod secrets_vault_ways;
 mod security_bindings;
+mod security_doctor;
 mod security_observed;
 mod security_worker;
 mod settings;

@@ -8,7 +8,7 @@ use asn_inventory_tests::prelude::*;
 use enrich::maxmind::{Manifest, Store};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 const DB: &str = "postgres";
 const CITY: &str = "GeoLite2-City";
@@ -81,9 +81,7 @@ impl Site {
         // City first, in the order of import: a reader that sees only one sees City.
         for (from, edition) in [("city", CITY), ("asn", ASN)] {
             let from = self.workshop.join(from);
-            // A fresh file is given a second to grow.
-            let file = fs::File::options().append(true).open(&from).expect("a file");
-            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("a date");
+            age(&from);
             fs::rename(&from, self.cluster.maxmind_dir().join(format!("{edition}.mmdb"))).expect("moved");
         }
     }

@@ -155,8 +155,7 @@ fn failures_show_in_the_metrics() {
     world.cluster.set("asn_inventory.cymru", "off");
     world.wait_source("cymru", "state", "off");
     assert_eq!(Page::of(&world.cluster, DB).value("source_up", &[("source", "cymru")]), None, "off is not down");
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     assert_eq!(Page::of(&world.cluster, DB).value("up", &[]), Some(0.0));
 }
 

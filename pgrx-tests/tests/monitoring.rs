@@ -201,20 +201,26 @@ fn a_standby_changes_no_figure_of_the_dashboard() {
 fn the_script_for_cron_waits_for_nobody_without_a_limit() {
     let cluster = Cluster::builder().start();
     let dir = private_dir();
-    // In psql's place, one that asks what limits its session has.
+    // In psql's place, one that tells the limits on itself and on its session.
     let psql = psql_dir(&cluster).join("psql");
     let limits = "SELECT current_setting('lock_timeout') || ' ' || current_setting('statement_timeout')";
-    let stub = format!("#!/bin/sh\nexec '{}' -X -At -d {DB} -c \"{limits}\"\n", psql.display());
-    std::fs::write(dir.join("psql"), stub).expect("a file");
-    std::fs::set_permissions(dir.join("psql"), std::fs::Permissions::from_mode(0o755)).expect("a right");
+    let told = format!("exec '{}' -X -At -d {DB} -c \"{limits}\"", psql.display());
+    for (name, does) in [
+        ("psql", format!("printf '%s %s ' \"$seconds\" \"$PGCONNECT_TIMEOUT\"\n{told}")),
+        ("timeout", "export seconds=$1\nshift\nexec \"$@\"".to_owned()),
+    ] {
+        std::fs::write(dir.join(name), format!("#!/bin/sh\n{does}\n")).expect("a file");
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o755)).expect("a right");
+    }
     let target = dir.join("limits.prom");
-    for (own, wanted) in [("", "5s 30s\n"), ("-c statement_timeout=10s", "5s 10s\n")] {
+    for (own, wanted) in [("", "50 10 5s 30s\n"), ("-c statement_timeout=10s", "50 10 5s 10s\n")] {
         let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
         let output = Command::new(folder().join("textfile.sh"))
             .arg(DB)
             .arg(&target)
             .env("PATH", path)
             .env("PGOPTIONS", own)
+            .env_remove("PGCONNECT_TIMEOUT")
             .env("PGHOST", cluster.socket_dir())
             .env("PGPORT", "5432")
             .env("PGUSER", "postgres")

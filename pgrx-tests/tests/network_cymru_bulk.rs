@@ -242,8 +242,7 @@ fn rows_that_a_session_holds_by_the_thousand_stop_no_other() {
     );
     world.wait("SELECT count(*) FROM ip_inventory WHERE cymru_status = 'skipped'", "5000");
     // They are due, and held, when the next worker comes to them.
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     world.sql("UPDATE ip_inventory SET cymru_status = 'pending', cymru_detail = NULL");
     let mut holder = world.cluster.client();
     holder.batch_execute("BEGIN; SELECT 1 FROM ip_inventory FOR UPDATE").unwrap();

@@ -136,8 +136,7 @@ fn ten_thousand_24s_use_a_few_sessions() {
 #[test]
 fn a_row_that_is_held_or_cannot_be_written_keeps_no_other_from_being_asked_about_again() {
     let world = world(World::options());
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     world.sql(
         "INSERT INTO ip_inventory (ip_address, observation_count, ip_class, maxmind_status, maxmind_ts, asn_number,
              asn_org, asn_source, network, country_code, country_source, cymru_status, cymru_ts, greynoise_status)
@@ -178,8 +177,7 @@ fn a_row_that_is_held_or_cannot_be_written_keeps_no_other_from_being_asked_about
 fn a_row_that_is_held_does_not_have_the_whole_inventory_read_again() {
     let world = World::options().conf("greynoise", "off").start();
     world.fakes.rule("45.0.0.0/8", 16, 64500, "DE");
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     // Four take a block, so that there are several pieces.
     let old = |ip: &str, from: &str| {
         format!(

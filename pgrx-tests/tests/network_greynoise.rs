@@ -174,8 +174,7 @@ fn a_closed_quota_loses_nothing() {
     assert_eq!(log_lines(&world, "GreyNoise says that its quota is spent"), 1);
 
     // As if the minute were over, for a worker that reads the ledger again.
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     world.sql("UPDATE source_quota SET closed_until = now(); UPDATE ip_inventory SET greynoise_retry_at = now()");
     world.cluster.set("asn_inventory.databases", "");
     world.wait("SELECT count(*) FROM ip_inventory WHERE greynoise_status = 'not_found'", "3");

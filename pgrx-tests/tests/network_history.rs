@@ -2,8 +2,6 @@
 
 use crate::network_support::*;
 use asn_inventory_tests::prelude::*;
-use std::fs::File;
-use std::time::{Duration, SystemTime};
 
 const HISTORY: &str = "SELECT host(ip_address), old_asn, old_source, new_asn, new_source FROM ip_asn_history
     ORDER BY changed_at, ip_address";
@@ -14,16 +12,9 @@ fn install_newer(world: &World, network: &str, number: u32) {
     let before = world.value(installed);
     let record =
         json!({ "autonomous_system_number": number, "autonomous_system_organization": format!("Heir {number}") });
-    let dir = world.cluster.maxmind_dir();
-    let ready = dir.join("newer");
     fixtures::small_asn(fixtures::days_ago(1) + u64::from(number))
         .insert(network, record)
-        .write(&ready)
-        .expect("a file");
-    // As if written an hour ago: a fresh file is given time to grow.
-    let open = File::options().append(true).open(&ready).expect("a file");
-    open.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an older date");
-    std::fs::rename(&ready, dir.join("GeoLite2-ASN.mmdb")).expect("renamed");
+        .install(&world.cluster.maxmind_dir().join("GeoLite2-ASN.mmdb"));
     wait_until("the newer file to be installed", || world.value(installed) != before);
 }
 

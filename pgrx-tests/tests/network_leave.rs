@@ -146,8 +146,7 @@ fn a_late_answer_wakes_no_other_session() {
 fn without_a_worker_it_is_unknown_how_the_sources_stand() {
     let world = World::start();
     world.wait_source("cymru", "state", "ok");
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     for source in ["cymru", "greynoise"] {
         assert_eq!(world.source(source, "state, in_flight, retry_at"), "unknown|0|", "{source}");
     }

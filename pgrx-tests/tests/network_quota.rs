@@ -36,8 +36,7 @@ fn answered(world: &World, wanted: &str) {
 
 /// Does something to the tables while no worker has the ledger in its memory.
 fn without_worker(world: &World, sql: &str) {
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     world.sql(sql);
     world.cluster.set("asn_inventory.databases", "");
     world.wait("SELECT worker FROM enrichment_status", "running");
@@ -45,8 +44,7 @@ fn without_worker(world: &World, sql: &str) {
 
 /// The same, and what the file of all databases knows of it is gone: what the table says then counts.
 fn without_worker_and_file(world: &World, sql: &str) {
-    world.cluster.set("asn_inventory.databases", "none");
-    world.wait("SELECT worker FROM enrichment_status", "not running");
+    world.cluster.stop_worker(DB);
     std::fs::remove_file(world.cluster.data_dir().join("asn_inventory/quota.json"))
         .or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
         .expect("removed");

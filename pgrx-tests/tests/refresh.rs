@@ -2,10 +2,7 @@
 
 use crate::backfill_support::*;
 use asn_inventory_tests::prelude::*;
-use std::fs::File;
-use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
 
 /// The cluster of the tests that install nothing.
 fn shared() -> &'static Cluster {
@@ -21,22 +18,11 @@ fn install_newer(cluster: &Cluster, db: &str, number: u32) {
     let before = cluster.value(db, &installed);
     let record =
         || json!({ "autonomous_system_number": number, "autonomous_system_organization": format!("Heir {number}") });
-    let dir = cluster.maxmind_dir();
-    let ready = dir.join("newer");
     fixtures::small_asn(fixtures::days_ago(1) + u64::from(number))
         .insert("8.8.8.0/24", record())
         .insert("2001:4860::/32", record())
-        .write(&ready)
-        .expect("a file");
-    settle(&ready);
-    std::fs::rename(&ready, dir.join(format!("{ASN}.mmdb"))).expect("renamed");
+        .install(&cluster.maxmind_dir().join(format!("{ASN}.mmdb")));
     wait_until("the newer file to be installed", || cluster.value(db, &installed) != before);
-}
-
-/// As if written an hour ago: a fresh file is given time to grow.
-fn settle(file: &Path) {
-    let open = File::options().append(true).open(file).expect("a file");
-    open.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an older date");
 }
 
 fn refresh(call: &str) -> String {

@@ -10,7 +10,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
 
 const DB: &str = "postgres";
 const CITY: &str = "GeoLite2-City";
@@ -49,8 +48,7 @@ fn install_settled(cluster: &Cluster, dir: &std::path::Path) {
         let name = format!("{edition}.mmdb");
         let part = cluster.maxmind_dir().join(format!("{name}.part"));
         fs::copy(dir.join(&name), &part).expect("copied");
-        let file = OpenOptions::new().write(true).open(&part).expect("the copy");
-        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("a date");
+        age(&part);
         fs::rename(&part, cluster.maxmind_dir().join(&name)).expect("renamed");
     }
 }

@@ -5,8 +5,6 @@ use crate::backfill_support::*;
 use crate::lists_support::{default_dir, put};
 use asn_inventory_tests::cluster::query;
 use asn_inventory_tests::prelude::*;
-use std::fs::File;
-use std::time::{Duration, SystemTime};
 
 const DB: &str = "postgres";
 const ASN: &str = "GeoLite2-ASN";
@@ -32,12 +30,7 @@ fn install(cluster: &Cluster, days_ago: u64, change: Option<(&str, u32)>) {
         let record = json!({ "autonomous_system_number": number, "autonomous_system_organization": "Heir" });
         file = file.insert(network, record);
     }
-    let ready = cluster.maxmind_dir().join("newer");
-    file.write(&ready).expect("a file");
-    // As if written an hour ago: a fresh file is given time to grow.
-    let open = File::options().append(true).open(&ready).expect("a file");
-    open.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("an older date");
-    std::fs::rename(&ready, cluster.maxmind_dir().join(format!("{ASN}.mmdb"))).expect("renamed");
+    file.install(&cluster.maxmind_dir().join(format!("{ASN}.mmdb")));
     let built = format!("SELECT extract(epoch FROM build_time)::bigint FROM mmdb_editions() WHERE edition = '{ASN}'");
     cluster.wait_value(DB, &built, &build.to_string());
 }
@@ -102,71 +95,30 @@ fn the_first_files_answer_unanswered_rows_but_not_bare_ones() {
 }
 
 #[test]
-fn a_locked_row_is_written_when_it_is_unlocked_and_the_walk_ends_only_then() {
+fn locked_rows_keep_no_others_back_are_written_when_unlocked_and_the_walk_ends_only_then() {
     let cluster = cluster();
-    bare(&cluster, DB, "8.8.8.0", 100);
+    bare(&cluster, DB, "8.8.8.0", 250);
     cluster.sql(DB, "SELECT backfill_inventory()");
     let before = cluster.value(DB, WALKED);
     let mut client = cluster.connect(DB);
-    query(&mut client, "BEGIN; UPDATE ip_inventory SET region = 'Held' WHERE ip_address = '8.8.8.7'").expect("held");
+    // They come first, and are more than one transaction waits for.
+    query(&mut client, "BEGIN; UPDATE ip_inventory SET region = 'Held' WHERE ip_address < '8.8.8.40'").expect("held");
     install(&cluster, 2, Some(("8.8.8.0/24", 64500)));
-    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "99");
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "210");
     assert_eq!(cluster.value(DB, "SELECT kind FROM enrichment_progress"), "walk");
     assert_eq!(cluster.value(DB, WALKED), before);
     query(&mut client, "COMMIT").expect("let go");
-    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "100");
+    cluster.wait_value(DB, "SELECT count(*) FROM ip_inventory WHERE asn_number = 64500", "250");
     wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
 }
 
+/// There are more than one transaction tries.
 #[test]
 fn rows_that_cannot_be_written_keep_no_others_back_and_follow_once_they_can_be() {
     let cluster = cluster();
-    bare(&cluster, DB, "8.8.8.0", 200);
-    cluster.sql(DB, "SELECT backfill_inventory()");
-    // Those of the lowest addresses, which come first.
-    cluster
-        .sql(DB, "ALTER TABLE ip_inventory ADD CONSTRAINT refused CHECK (lists IS NULL OR ip_address >= '8.8.8.50')");
-    let before = cluster.value(DB, WALKED);
-    put(&default_dir(&cluster), "dns.txt", "8.8.8.0/24\n");
-    let followed = "SELECT count(*) FROM ip_inventory WHERE lists = '{dns}'";
-    cluster.wait_value(DB, followed, "150");
-    wait_until("the end of the walk", || cluster.value(DB, WALKED) != before);
-    assert_eq!(
-        cluster.lines(
-            DB,
-            "SELECT processed, enriched, cache_hits, errors, detail FROM enrichment_run WHERE kind = 'walk'
-             ORDER BY job_id DESC LIMIT 1"
-        ),
-        ["200|150|0|50|rows that cannot be written are tried again each hour, and at a reload"]
-    );
-    // They are shown, and nothing counts as compared.
-    let last_error = "SELECT last_error FROM enrichment_status";
-    let said = cluster.value(DB, last_error);
-    assert!(
-        said.starts_with("walking the inventory after a newer build: 8.8.8.0: new row for relation")
-            && said.ends_with("violates check constraint \"refused\"; 49 more cannot be either"),
-        "{said}"
-    );
-    assert_eq!(cluster.value(DB, "SELECT count(*) FROM maxmind_walk"), "0");
-    cluster.sql(DB, "UPDATE ip_inventory SET maxmind_ts = now() - interval '40 days' WHERE ip_address = '8.8.8.7'");
-    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
-    // Nobody waits for them.
-    let refresh = "SET statement_timeout = '60s'; SELECT processed IS NOT NULL FROM refresh_stale('maxmind')";
-    assert_eq!(Call::start(&cluster, DB, refresh).line(), "t");
-
-    cluster.sql(DB, "ALTER TABLE ip_inventory DROP CONSTRAINT refused");
-    cluster.reload();
-    cluster.wait_value(DB, followed, "200");
-    cluster.wait_value(DB, "SELECT count(*) FROM maxmind_walk WHERE generations <> '{}'", "1");
-    cluster.wait_value(DB, last_error, "");
-}
-
-/// Transactions are bounded: more than a thousand failures come in several.
-#[test]
-fn a_walk_ends_though_thousands_of_rows_cannot_be_written() {
-    let cluster = cluster();
     bare(&cluster, DB, "34.64.0.0", 2500);
     cluster.sql(DB, "SELECT backfill_inventory()");
+    // Those of the lowest addresses, which come first.
     cluster
         .sql(DB, "ALTER TABLE ip_inventory ADD CONSTRAINT refused CHECK (lists IS NULL OR ip_address >= '34.64.8.0')");
     let before = cluster.value(DB, WALKED);
@@ -174,12 +126,42 @@ fn a_walk_ends_though_thousands_of_rows_cannot_be_written() {
     let followed = "SELECT count(*) FROM ip_inventory WHERE lists = '{cloud}'";
     cluster.wait_value(DB, followed, "452");
     wait_until("the end of the walk", || cluster.value(DB, WALKED) != before);
-    let counts = "SELECT processed, errors FROM enrichment_run WHERE kind = 'walk' ORDER BY job_id DESC LIMIT 1";
-    assert_eq!(cluster.lines(DB, counts), ["2500|2048"]);
+    assert_eq!(
+        cluster.lines(
+            DB,
+            "SELECT processed, enriched, cache_hits, errors, detail FROM enrichment_run WHERE kind = 'walk'
+             ORDER BY job_id DESC LIMIT 1"
+        ),
+        ["2500|452|0|2048|rows that cannot be written are tried again each hour, and at a reload"]
+    );
+    // They are shown, and nothing counts as compared.
+    let last_error = "SELECT last_error FROM enrichment_status";
+    let said = cluster.value(DB, last_error);
+    assert!(
+        said.starts_with("walking the inventory after a newer build: 34.64.")
+            && said.contains(": new row for relation")
+            && said.ends_with("violates check constraint \"refused\"; 2047 more cannot be either"),
+        "{said}"
+    );
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM maxmind_walk"), "0");
+    cluster.sql(DB, "UPDATE ip_inventory SET maxmind_ts = now() - interval '40 days' WHERE ip_address = '34.64.0.7'");
+    assert_eq!(cluster.value(DB, "SELECT purge_expired_maxmind()"), "1");
+    // Nobody waits for them.
+    let refresh = "SET statement_timeout = '60s'; SELECT processed IS NOT NULL FROM refresh_stale('maxmind')";
+    assert_eq!(Call::start(&cluster, DB, refresh).line(), "t");
+
+    // One of them is only held now.
     cluster.sql(DB, "ALTER TABLE ip_inventory DROP CONSTRAINT refused");
+    let mut holder = cluster.connect(DB);
+    query(&mut holder, "BEGIN; UPDATE ip_inventory SET region = 'Held' WHERE ip_address = '34.64.0.9'").expect("held");
     cluster.reload();
+    cluster.wait_value(DB, followed, "2499");
+    cluster.wait_value(DB, last_error, "");
+    assert_eq!(cluster.value(DB, "SELECT count(*) FROM maxmind_walk"), "0");
+    query(&mut holder, "COMMIT").expect("let go");
     cluster.wait_value(DB, followed, "2500");
-    cluster.wait_value(DB, "SELECT last_error FROM enrichment_status", "");
+    cluster.wait_value(DB, "SELECT count(*) FROM maxmind_walk WHERE generations <> '{}'", "1");
+    assert_eq!(cluster.value(DB, last_error), "");
 }
 
 /// A row's updates write it elsewhere: from blocks that the walk has yet to read, into such as it has read.
@@ -207,9 +189,7 @@ fn a_row_that_moves_behind_the_walk_is_not_missed() {
     // The walk is held in its first piece, in which it does not see new rows there.
     let gate = Gate::shut(&cluster, DB, "NEW.ip_address = '8.8.8.0'");
     install(&cluster, 2, Some(("8.8.8.0/24", 64500)));
-    let held = "SELECT count(*) FROM pg_stat_activity
-        WHERE backend_type = 'asn_inventory worker' AND wait_event = 'PgSleep'";
-    wait_until("the walk to be held", || cluster.value(DB, held) == "1");
+    Gate::wait_for(&cluster, DB, WORKER);
     wait_until("the row to be where the walk was", || {
         cluster
             .sql(DB, "UPDATE ip_inventory SET observation_count = observation_count + 1 WHERE ip_address = '8.8.8.1'");
@@ -245,13 +225,12 @@ fn rows_that_a_rewrite_of_the_table_moves_during_a_walk_are_compared() {
     let holder = hold_walks_up(&cluster);
     let before = cluster.value(DB, WALKED);
     install(&cluster, 2, Some(("8.8.0.0/16", 64500)));
-    cluster.wait_value(DB, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "1");
+    Gate::wait_for(&cluster, DB, WORKER);
     let mut rewriter = cluster.connect(DB);
     let rewriting = std::thread::spawn(move || {
         query(&mut rewriter, "CLUSTER ip_inventory USING ip_inventory_pkey").expect("rewritten");
     });
-    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
-    cluster.wait_value(DB, waits, "1");
+    cluster.wait_value(DB, LOCKERS, "1");
     drop(holder);
     rewriting.join().expect("rewritten");
     wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);
@@ -272,15 +251,14 @@ fn a_table_that_shrinks_during_a_walk_does_not_stop_it() {
     let holder = hold_walks_up(&cluster);
     let before = cluster.value(DB, WALKED);
     install(&cluster, 2, Some(("8.8.0.0/16", 64500)));
-    cluster.wait_value(DB, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", "1");
+    Gate::wait_for(&cluster, DB, WORKER);
     let mut shrinker = cluster.connect(DB);
     let shrinking = std::thread::spawn(move || {
         let all = "BEGIN; LOCK TABLE ip_inventory; ALTER TABLE ip_inventory DISABLE TRIGGER hold_up;
                    DELETE FROM ip_inventory WHERE ip_address > '8.8.0.100'; CLUSTER ip_inventory USING ip_inventory_pkey; COMMIT";
         shrinker.batch_execute(all).expect("shrunk");
     });
-    let waits = "SELECT count(*) FROM pg_locks WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
-    cluster.wait_value(DB, waits, "1");
+    cluster.wait_value(DB, LOCKERS, "1");
     drop(holder);
     shrinking.join().expect("shrunk");
     wait_until("the walk to be written down", || cluster.value(DB, WALKED) != before);

@@ -3,9 +3,10 @@
 //!
 //! No disk is filled: a trigger raises what PostgreSQL raises there.
 
-use crate::backfill_support::{DUE, Gate, bare, cluster_of_many, database, ended_job, running_job};
+use crate::backfill_support::{DUE, Gate, HELPER, bare, cluster_of_many, database, ended_job, running_job};
 use crate::promtool_support::Page;
 use asn_inventory_tests::prelude::*;
+use postgres::Client;
 use std::sync::OnceLock;
 
 const DB: &str = "postgres";
@@ -318,9 +319,35 @@ fn each_log_line_names_its_database() {
     room(cluster, db, "ip_inventory");
 }
 
+/// A job whose pieces behind the first one another session keeps from the table; when it lets them, the last piece is held by
+/// the gate.
+fn locked_job(db: &str) -> (Client, Gate) {
+    let cluster = cluster();
+    bare(cluster, db, "8.8.8.0", 256);
+    let gate = Gate::shut(cluster, db, "NEW.ip_address IN ('8.8.8.10', '8.8.8.250')");
+    cluster.sql(db, "SELECT backfill_inventory(wait => false, workers => 1, commit_interval => 50)");
+    Gate::wait_for(cluster, db, HELPER);
+    (gate.open_to_locker(cluster, db), Gate::shut_again(cluster, db))
+}
+
+/// A walk of which another session holds the only row that differs.
+fn walk_of_held_row(db: &str) -> Client {
+    let cluster = cluster();
+    bare(cluster, db, "8.8.8.8", 1);
+    cluster.sql(db, "SELECT backfill_inventory(); UPDATE ip_inventory SET asn_number = 64500");
+    let mut holder = cluster.connect(db);
+    holder.batch_execute("BEGIN; SELECT FROM ip_inventory FOR UPDATE").expect("held");
+    cluster.sql(db, "DELETE FROM maxmind_walk");
+    cluster.reload();
+    holder
+}
+
 #[test]
 fn a_lock_of_more_than_a_minute_is_a_failure_until_it_ends() {
     use crate::network_support::*;
+    // All of them in the same minute.
+    let (job, walk) = (database(cluster(), "locked_job"), database(cluster(), "held_walk"));
+    let ((mut job_holder, gate), mut row_holder) = (locked_job(job), walk_of_held_row(walk));
     let world = World::start();
     let worker = world.value("SELECT worker_pid FROM enrichment_status");
     let mut holder = world.cluster.client();
@@ -331,4 +358,23 @@ fn a_lock_of_more_than_a_minute_is_a_failure_until_it_ends() {
     world.wait(failing, "keeping the ledger of GreyNoise's quota, making answers in doubt due again");
     holder.batch_execute("ROLLBACK").expect("released");
     wait_healthy(&world.cluster, DB);
+
+    // However often a job meets it, it is one; and it is over when the next piece is through, whatever becomes of the job.
+    let failing = "SELECT count(*) FROM worker_errors() WHERE work = 'a backfill or refresh'";
+    let lasting = format!("{failing} AND last_error_at > since + interval '3 seconds'");
+    cluster().wait_value(job, &lasting, "1");
+    job_holder.batch_execute("ROLLBACK").expect("released");
+    Gate::wait_for(cluster(), job, HELPER);
+    assert_eq!(cluster().value(job, failing), "0");
+    let page = Page::of(cluster(), job);
+    assert_eq!(page.value("worker_errors_total", &[("work", "job")]), Some(1.0));
+    gate.open();
+    assert_eq!(ended_job(cluster(), job), "done");
+    assert_eq!(cluster().value(job, DUE), "0");
+
+    let held = "walking the inventory after a newer build: other sessions hold rows whose answer has changed";
+    cluster().wait_value(walk, LAST_ERROR, held);
+    row_holder.batch_execute("ROLLBACK").expect("released");
+    cluster().wait_value(walk, "SELECT asn_number FROM ip_inventory", "15169");
+    wait_healthy(cluster(), walk);
 }

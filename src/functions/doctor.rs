@@ -13,6 +13,7 @@ mod files;
 mod finding;
 mod import;
 mod kept;
+mod keys;
 mod launcher;
 mod lists;
 mod planted;
@@ -24,7 +25,6 @@ use pgrx::{IntoDatum, PgSqlErrorCode};
 
 use self::finding::{Finding, ask, without_broken_comment};
 use self::planted::Planted;
-use super::status;
 use crate::inventory::{asn, heap, places};
 use crate::pg::argument;
 use crate::pg::call;
@@ -82,7 +82,7 @@ const GROUPS: [Group; 23] = [
     Group {
         checks: &["key maxmind", "key greynoise"],
         needs: &["_worker_status", "secret_references"],
-        look: |schema| status::at_a_glance(|| ask(schema, include_str!("doctor/keys.sql"), &[])),
+        look: keys::look,
     },
     Group { checks: &["maxmind downloads"], needs: &["enrichment_run"], look: downloads::last_update },
     Group { checks: &["mmdb sources", "proxy"], needs: &[], look: downloads::look },

@@ -1,10 +1,9 @@
 //! The operator's first question: is it running? `_worker_status`, behind the view `enrichment_status`,
-//! `_network_sources`, `_quota_ledger` and `_mmdb_import`, behind `source_status`, `worker_errors`, and `secret_references`, for `enrichment_doctor`.
+//! `_network_sources`, `_quota_ledger` and `_mmdb_import`, behind `source_status`, `worker_errors`, and `secret_references`, with [`references`] for `enrichment_doctor`.
 
 pub mod queue;
 pub mod updates;
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,27 +24,6 @@ use crate::{settings, shared, sql_function};
 
 /// How long the worker may take to look references up: programs that resolve them have a limit of ten seconds each.
 const LOOK_UP: Duration = Duration::from_secs(25);
-/// How long the doctor waits for it: its other checks are to be told within a usual `statement_timeout`.
-const GLANCE: Duration = Duration::from_secs(3);
-
-thread_local! {
-    /// How long this session waits for the worker's look.
-    static PATIENCE: Cell<Duration> = const { Cell::new(LOOK_UP) };
-}
-
-/// Runs `f`, in which the worker's look at references is not waited for long: what was known before is told instead.
-pub fn at_a_glance<T>(f: impl FnOnce() -> T) -> T {
-    /// Also after an error, which unwinds.
-    struct Back;
-    impl Drop for Back {
-        fn drop(&mut self) {
-            PATIENCE.set(LOOK_UP);
-        }
-    }
-    let _back = Back;
-    PATIENCE.set(GLANCE);
-    f()
-}
 
 sql_function!(
     /// `_worker_status() → (enabled, worker, worker_pid, last_absorb_at, absorbed, waiting_since, lookups, cache_hits,
@@ -245,29 +223,7 @@ sql_function!(
     pg_finfo_secret_references,
     |call: Call| {
         let mut rows = Rows::begin(call);
-        let slot = shared::here();
-        let slot = slot.filter(|slot| slot.living_worker().is_some());
-        let may_know = settings::may_read_secret_settings();
-        let answered = may_know && slot.is_some_and(look_up);
-        let late = slot.filter(|_| !answered).and_then(late_since);
-        for (at, setting) in checks::SETTINGS.into_iter().enumerate() {
-            let key = slot.map(|slot| &slot.checks.keys[at]);
-            let state = key.map_or(found::UNKNOWN, |key| key.found.load(Ordering::Relaxed));
-            let (state, detail) = match key {
-                None => (state, "no worker is running to look it up".to_owned()),
-                Some(key) if answered => (state, key.detail.read().unwrap_or_default()),
-                Some(key) if may_know => {
-                    let known = key.detail.read().filter(|detail| !detail.is_empty());
-                    let known = known.unwrap_or_else(|| found::last_time(state).to_owned());
-                    match (late, state) {
-                        (None, found::UNKNOWN) => (state, "the worker has not looked it up yet".to_owned()),
-                        (None, _) => (state, format!("{known} (last known; the worker is looking it up)")),
-                        (Some(since), found::UNKNOWN) => (found::LATE, not_since(since)),
-                        (Some(since), _) => (found::LATE, format!("{}; last known: {known}", not_since(since))),
-                    }
-                }
-                Some(_) => (state, found::last_time(state).to_owned()),
-            };
+        for Reference { setting, state, detail } in references(LOOK_UP) {
             rows.row(|| vec![
                 Some(call::text(setting)),
                 Some(call::text(found::name(state))),
@@ -277,6 +233,46 @@ sql_function!(
         call.null()
     }
 );
+
+/// What is known of the reference of a key.
+pub struct Reference {
+    /// The setting that holds it.
+    pub setting: &'static str,
+    /// See [`found`].
+    pub state: u32,
+    /// For people; see [`secret_references`].
+    pub detail: String,
+}
+
+/// Of each key. The worker's look is waited for that long, where the caller may have it; after that, what was known before is told.
+pub fn references(patience: Duration) -> Vec<Reference> {
+    let slot = shared::here();
+    let slot = slot.filter(|slot| slot.living_worker().is_some());
+    let may_know = settings::may_read_secret_settings();
+    let answered = may_know && slot.is_some_and(|slot| look_up(slot, patience));
+    let late = slot.filter(|_| !answered).and_then(late_since);
+    let reference = |(at, setting): (usize, &'static str)| {
+        let key = slot.map(|slot| &slot.checks.keys[at]);
+        let state = key.map_or(found::UNKNOWN, |key| key.found.load(Ordering::Relaxed));
+        let (state, detail) = match key {
+            None => (state, "no worker is running to look it up".to_owned()),
+            Some(key) if answered => (state, key.detail.read().unwrap_or_default()),
+            Some(key) if may_know => {
+                let known = key.detail.read().filter(|detail| !detail.is_empty());
+                let known = known.unwrap_or_else(|| found::last_time(state).to_owned());
+                match (late, state) {
+                    (None, found::UNKNOWN) => (state, "the worker has not looked it up yet".to_owned()),
+                    (None, _) => (state, format!("{known} (last known; the worker is looking it up)")),
+                    (Some(since), found::UNKNOWN) => (found::LATE, not_since(since)),
+                    (Some(since), _) => (found::LATE, format!("{}; last known: {known}", not_since(since))),
+                }
+            }
+            Some(_) => (state, found::last_time(state).to_owned()),
+        };
+        Reference { setting, state, detail }
+    };
+    checks::SETTINGS.into_iter().enumerate().map(reference).collect()
+}
 
 /// Since when the worker owes an answer, where it has done so for longer than that takes, or does nothing at all.
 fn late_since(slot: &shared::Database) -> Option<i64> {
@@ -290,9 +286,9 @@ fn not_since(asked_at: i64) -> String {
 }
 
 /// Lets the worker look the references up, and waits for it, unless it stands still. False: it did not in time.
-fn look_up(slot: &shared::Database) -> bool {
+fn look_up(slot: &shared::Database, patience: Duration) -> bool {
     let number = slot.checks.ask(time::now());
-    let (started, patience) = (Instant::now(), PATIENCE.get());
+    let started = Instant::now();
     shared::wake(slot.worker.load(Ordering::Acquire));
     while !slot.checks.answered(number) {
         if started.elapsed() > patience || slot.living_worker().is_none() || slot.worker_hangs_since().is_some() {

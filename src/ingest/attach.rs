@@ -103,7 +103,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     method.check_above(schema, table);
     method.check_members(schema, table, &members);
     arguments.observed_at = time.as_ref().map(EventTime::to_string);
-    let own = without_others(schema, table, &members);
+    let own = source::own(schema, table, &members);
     method.put_on(&sql, schema, table, &own, &arguments);
     // An index that is kept tells nobody that its table is attached now.
     members.iter().for_each(|member| catalog::forget_kept(*member));
@@ -193,7 +193,7 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
         );
     }
     members.iter().for_each(|member| catalog::forget_kept(*member));
-    let own = without_others(schema, table, &members);
+    let own = source::own(schema, table, &members);
     let found = method::take_off(&sql, schema, &own);
     drop(sql);
     let quiet = Settings::without_triggers();
@@ -212,8 +212,9 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
         None if known => source_part::forget_parts(schema, &own),
         None if found => {
             // A partition that was. Of one that has left, it is known which rows were observed.
-            let unknown = own.iter().filter(|member| !part::is_away(schema, **member));
-            unknown.for_each(|member| source_part::note_part_observed(schema, *member));
+            let away = part::away(schema, &own);
+            let unknown: Vec<pg_sys::Oid> = own.iter().copied().filter(|member| !away.contains_key(member)).collect();
+            source_part::note_parts_observed(schema, &unknown);
         }
         None => {}
     }
@@ -231,12 +232,6 @@ pub(super) fn detach(schema: &Schema, table: pg_sys::Oid, counts: Counts) {
     }
     // Nobody wants what is missing any more.
     unobserved::mend_at_commit(schema, &own, None);
-}
-
-/// Those of a family that are observed for its first table, and not for one below that is attached by itself.
-fn without_others(schema: &Schema, table: pg_sys::Oid, members: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
-    let others = source::others(schema, table, members);
-    members.iter().copied().filter(|member| !others.contains(member)).collect()
 }
 
 /// The table and everything that inherits from it, locked against writers: rows committed before are "existing", the

@@ -29,7 +29,8 @@ pub unsafe fn refuse(statement: *mut pg_sys::PlannedStmt) {
         }
         let index = &*node.cast::<pg_sys::IndexStmt>();
         let observes = !index.accessMethod.is_null() && CStr::from_ptr(index.accessMethod) == indexes::METHOD;
-        if !index.concurrent || !observes || index.relation.is_null() {
+        // Without the extension there is no such access method, which PostgreSQL says.
+        if !index.concurrent || !observes || index.relation.is_null() || indexes::method().is_none() {
             return;
         }
         let (none, missing_ok) = (pg_sys::NoLock as i32, pg_sys::RVROption::RVR_MISSING_OK);

@@ -8,7 +8,7 @@
 //! the triggers come last, and the dump's own CREATE TRIGGER would fail on one that was made here.
 #![allow(unsafe_code, reason = "reads parse trees, and calls functions of event triggers")]
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
@@ -19,7 +19,7 @@ use super::indexes;
 use super::install;
 use super::install::{Found, Reads, TRIGGER};
 use super::part;
-use super::relatives::{PATIENCE, attempt, has_command, is_left_alone};
+use super::relatives::{PATIENCE, alters, attempt, attempt_all, command, is_left_alone};
 use crate::inventory::source;
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
@@ -38,7 +38,7 @@ sql_function!(
     attach_new_partitions,
     pg_finfo_attach_new_partitions,
     |call: Call| {
-        if changes_type(&call)
+        if alters(&call, &[pg_sys::AlterTableType::AT_AlterColumnType])
             && let Err(reason) = tx::attempt(keep_indexes).unwrap_or_else(|failure| Err(failure.message))
         {
             warn(
@@ -48,9 +48,11 @@ sql_function!(
             );
         }
         departed::note(&call);
-        if makes_relatives(&call) {
+        // A table that was there before may have rows.
+        let had_rows =
+            alters(&call, &[pg_sys::AlterTableType::AT_AttachPartition, pg_sys::AlterTableType::AT_AddInherit]);
+        if had_rows || makes_relatives(&call) {
             let schema = Schema::of(call);
-            let had_rows = alters(&call);
             if let Err(failure) = tx::attempt(|| complete(&schema, &made::relations(), had_rows)) {
                 warn(
                     "new partitions and children of attached tables are not observed",
@@ -63,45 +65,32 @@ sql_function!(
     }
 );
 
-/// Whether the command can have put a table below another.
+/// Whether the command can have made a table below another.
 fn makes_relatives(call: &Call) -> bool {
-    let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return false };
+    let Some(node) = command(call) else { return false };
+    let tree = std::ptr::from_ref(node);
     // SAFETY: nodes are cast to the types of their tags; the parse tree is the command's own.
     unsafe {
-        let node = data.parsetree;
         let has_any = |list: *mut pg_sys::List| !list.is_null() && (*list).length > 0;
-        match (*node).type_ {
-            pg_sys::NodeTag::T_CreateStmt => has_any((*node.cast::<pg_sys::CreateStmt>()).inhRelations),
+        match node.type_ {
+            pg_sys::NodeTag::T_CreateStmt => has_any((*tree.cast::<pg_sys::CreateStmt>()).inhRelations),
             pg_sys::NodeTag::T_CreateForeignTableStmt => {
-                has_any((*node.cast::<pg_sys::CreateForeignTableStmt>()).base.inhRelations)
+                has_any((*tree.cast::<pg_sys::CreateForeignTableStmt>()).base.inhRelations)
             }
-            pg_sys::NodeTag::T_CreateSchemaStmt => has_any((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts),
-            pg_sys::NodeTag::T_AlterTableStmt => {
-                let kinds = [pg_sys::AlterTableType::AT_AttachPartition, pg_sys::AlterTableType::AT_AddInherit];
-                has_command(node.cast(), &kinds)
-            }
+            pg_sys::NodeTag::T_CreateSchemaStmt => has_any((*tree.cast::<pg_sys::CreateSchemaStmt>()).schemaElts),
             _ => false,
         }
     }
-}
-
-/// Whether the command gives a column another type.
-fn changes_type(call: &Call) -> bool {
-    let data = call.event_trigger().filter(|data| !data.parsetree.is_null());
-    // SAFETY: a node is cast to the type of its tag; the parse tree is the command's own.
-    data.is_some_and(|data| unsafe {
-        (*data.parsetree).type_ == pg_sys::NodeTag::T_AlterTableStmt
-            && has_command(data.parsetree.cast(), &[pg_sys::AlterTableType::AT_AlterColumnType])
-    })
 }
 
 /// An index on a column that gets another type is made anew. Where its content may stay, as from varchar(20) to varchar(50),
 /// it is not built, and [`super::observer`] does not hear of it: DROP EXTENSION would not take it along. Returns the reason
 /// of a failure. The command has locked the tables.
 fn keep_indexes() -> Result<(), String> {
-    let is_table =
-        |table: &pg_sys::Oid| matches!(kind(*table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
-    for table in all(&made::relations(), PARENT).into_iter().filter(is_table) {
+    for table in all(&made::relations(), PARENT) {
+        if !install::can_have_trigger(table) {
+            continue;
+        }
         // With a superuser's rights: no more is asked of an index than which it is.
         let observers = indexes::oids(table);
         if observers.is_empty() || citus::kept(table).is_some() || citus::shard_of(table).is_some() {
@@ -115,13 +104,6 @@ fn keep_indexes() -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Whether the command put a table below another that was there before, and may have rows.
-fn alters(call: &Call) -> bool {
-    let data = call.event_trigger().filter(|data| !data.parsetree.is_null());
-    // SAFETY: a node has a tag.
-    data.is_some_and(|data| unsafe { (*data.parsetree).type_ } == pg_sys::NodeTag::T_AlterTableStmt)
 }
 
 /// The foreign tables among these that rows are routed to.
@@ -144,39 +126,71 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
         new.extend(links(*table, PARENT).iter().filter(|link| link.new).map(|link| link.child));
     }
     let tables = all(&new, PARENT);
-    // Attached by itself, or below one that is and has come with it: it goes on counting for that.
-    let counts_elsewhere = |table| source::root(schema, table).is_some_and(|root| tables.contains(&root));
-    if had_rows {
-        let was_observed = |table: pg_sys::Oid| {
-            install::find(table).is_some_and(|found| found.is_ours(schema) && !found.is_inherited)
-                || counts_elsewhere(table)
+    // Whether there is a trigger to hand on.
+    let is_below_trigger = new.iter().any(|table| nearest(schema, *table).is_some());
+    let mut unnoted = if had_rows { note_earlier(schema, &tables, is_below_trigger) } else { HashMap::new() };
+    if is_below_trigger {
+        let unroutable = above_foreign(&tables);
+        give_all(schema, &tables, &unroutable, &mut unnoted);
+        for table in unroutable {
+            stop_reading(schema, table);
+        }
+    }
+    for table in tables {
+        if let Some(reason) = unnoted.get(&table) {
+            warn(
+                format!("rows already in \"{}\" are not observed", plain_name(table)),
+                reason,
+                "Rows inserted from now on are observed.",
+            );
+        }
+    }
+}
+
+/// Notes which rows tables have that what observes them from now on has not seen. Returns those for which it failed, each with the
+/// reason.
+fn note_earlier(schema: &Schema, tables: &[pg_sys::Oid], is_below_trigger: bool) -> HashMap<pg_sys::Oid, String> {
+    let roots = source::roots(schema, tables);
+    let away = part::away(schema, tables);
+    let has_come = |table: pg_sys::Oid| {
+        let root = roots.get(&table);
+        // Attached by itself, or below one that is and has come with it: it goes on counting for that.
+        if kind(table) != pg_sys::RELKIND_RELATION || root.is_some_and(|root| tables.contains(root)) {
+            return false;
+        }
+        let found = install::find(table);
+        let gets_trigger = match &found {
+            Some(found) if !found.is_ours(schema) => false,
+            Some(found) if !found.is_inherited => return false,
+            // PostgreSQL gave it the row trigger of the table above.
+            Some(_) => is_below_trigger && !is_left_alone(table),
+            None => is_below_trigger && !is_left_alone(table) && nearest(schema, table).is_some(),
         };
         // Below a table that is not attached, nobody observes its rows: what is noted of a table that is away stays.
-        let has_come = |table: pg_sys::Oid| {
-            (is_below_index(table) || part::is_away(schema, table)) && source::root(schema, table).is_some()
-        };
-        let below = tables.iter().copied().filter(|table| has_come(*table) && !was_observed(*table));
-        below.for_each(|table| note_earlier(schema, table));
-    }
-    // No table above has the trigger: nothing to do.
-    if new.iter().all(|table| nearest(schema, *table).is_none()) {
-        return;
-    }
-    let unroutable = above_foreign(&tables);
-    // Parents first: a table that has just got the trigger hands it on.
+        gets_trigger || root.is_some() && (away.contains_key(&table) || is_below_index(table))
+    };
+    let come: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| has_come(*table)).collect();
+    let note = |come: &[pg_sys::Oid]| {
+        let _quiet = Settings::without_triggers();
+        part::note(schema, come);
+    };
+    attempt_all(&come, note).into_iter().collect()
+}
+
+/// Gives tables the trigger of the table above that has it, parents first: one that has just got it hands it on. `unnoted` are those
+/// whose rows of before could not be noted: such a table gets none.
+fn give_all(
+    schema: &Schema,
+    tables: &[pg_sys::Oid],
+    unroutable: &HashSet<pg_sys::Oid>,
+    unnoted: &mut HashMap<pg_sys::Oid, String>,
+) {
     for table in tables.iter().copied() {
         pgrx::check_for_interrupts!();
-        let fits = matches!(kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
-        if !fits || is_left_alone(table) {
+        if !install::can_have_trigger(table) || is_left_alone(table) {
             continue;
         }
         match install::find(table) {
-            // PostgreSQL gave it the row trigger of the table above. Which rows that has not seen is noted here.
-            Some(found) if found.is_ours(schema) && found.is_inherited => {
-                if had_rows && !counts_elsewhere(table) {
-                    note_earlier(schema, table);
-                }
-            }
             Some(found) if found.is_ours(schema) => {}
             Some(_) => warn(
                 format!("table \"{}\" is not observed", plain_name(table)),
@@ -186,13 +200,10 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
             None => {
                 if let Some(above) = nearest(schema, table) {
                     let reads = above.reads_below(unroutable.contains(&table));
-                    give(schema, table, &above, reads, had_rows && !counts_elsewhere(table));
+                    give(schema, table, &above, reads, unnoted.remove(&table));
                 }
             }
         }
-    }
-    for table in unroutable {
-        stop_reading(schema, table);
     }
 }
 
@@ -221,17 +232,7 @@ impl Above {
 
 /// Gives tables that are not attached by themselves any more the trigger of the table above.
 pub fn give_back(schema: &Schema, tables: &[pg_sys::Oid]) {
-    let unroutable = above_foreign(tables);
-    for table in tables.iter().copied() {
-        let fits = matches!(kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE);
-        if fits
-            && !is_left_alone(table)
-            && install::find(table).is_none()
-            && let Some(above) = nearest(schema, table)
-        {
-            give(schema, table, &above, above.reads_below(unroutable.contains(&table)), false);
-        }
-    }
+    give_all(schema, tables, &above_foreign(tables), &mut HashMap::new());
 }
 
 /// The nearest table above that has the trigger; `None` where none has, and where another extension's table stands
@@ -245,7 +246,7 @@ fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
             if !known.insert(link.parent) || is_left_alone(link.parent) {
                 continue;
             }
-            match install::find(link.parent).filter(|found| found.is_ours(schema)) {
+            match install::ours(schema, link.parent) {
                 Some(trigger) => return Some(Above { table: link.parent, trigger }),
                 None => pending.push_back(link.parent),
             }
@@ -254,14 +255,10 @@ fn nearest(schema: &Schema, table: pg_sys::Oid) -> Option<Above> {
     None
 }
 
-/// Makes a trigger like that of the table above, and notes which rows it will not see. A failure is a warning.
-fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, had_rows: bool) {
-    let done = attempt(table, || {
-        if had_rows {
-            note(schema, table);
-        }
-        install::create_quietly(schema, table, &above.trigger.arguments, reads);
-    });
+/// Makes a trigger like that of the table above, but for a table with a reason against it. A failure is a warning.
+fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, against: Option<String>) {
+    let create = || install::create_quietly(schema, table, &above.trigger.arguments, reads);
+    let done = against.map_or_else(|| attempt(table, create), Err);
     if let Err(reason) = done {
         warn(
             format!("table \"{}\" is not observed: its trigger could not be created", plain_name(table)),
@@ -277,28 +274,10 @@ fn is_below_index(table: pg_sys::Oid) -> bool {
         && indexes::oids(table).iter().any(|(_, is_inherited)| *is_inherited)
 }
 
-/// Notes which rows a table has that PostgreSQL has given a trigger or an index to. A failure is a warning.
-fn note_earlier(schema: &Schema, table: pg_sys::Oid) {
-    if let Err(reason) = attempt(table, || note(schema, table)) {
-        warn(
-            format!("rows already in \"{}\" are not observed", plain_name(table)),
-            &reason,
-            "Rows inserted from now on are observed.",
-        );
-    }
-}
-
-/// Notes which rows a table has that its trigger has not seen.
-fn note(schema: &Schema, table: pg_sys::Oid) {
-    let _quiet = Settings::without_triggers();
-    part::note(schema, table);
-}
-
 /// Takes the transition table from the trigger of a partitioned table above a foreign partition: with it, rows routed
 /// there would be refused.
 fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
-    let reads_statements = |found: &Found| found.is_ours(schema) && found.reads != Reads::EachRow;
-    let Some(found) = install::find(table).filter(reads_statements) else { return };
+    let Some(found) = install::ours(schema, table).filter(|found| found.reads != Reads::EachRow) else { return };
     if found.reads == Reads::Rows {
         let done = attempt(table, || install::create_quietly(schema, table, &found.arguments, Reads::Nothing));
         if let Err(reason) = done {
@@ -322,7 +301,7 @@ fn stop_reading(schema: &Schema, table: pg_sys::Oid) {
 
 /// The call that attaches the topmost table of a family again, with all that is below.
 fn mending(schema: &Schema, table: pg_sys::Oid, trigger: &Found) -> String {
-    let is_attached = |table: &pg_sys::Oid| install::find(*table).is_some_and(|found| found.is_ours(schema));
+    let is_attached = |table: &pg_sys::Oid| install::ours(schema, *table).is_some();
     let top = all(&[table], CHILD).into_iter().rfind(is_attached).unwrap_or(table);
     let arguments = Arguments::parse(trigger.arguments.iter().cloned());
     let columns: Vec<String> = arguments.selectors.iter().map(|column| quote_literal(column)).collect();

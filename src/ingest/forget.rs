@@ -81,8 +81,7 @@ fn forget(schema: &Schema, table: pg_sys::Oid) -> i64 {
     }
     absorb::absorb_all(schema, usize::MAX);
     refuse_leftovers(schema);
-    let others = source::others(schema, table, &members);
-    let own: Vec<pg_sys::Oid> = members.into_iter().filter(|member| !others.contains(member)).collect();
+    let own = source::own(schema, table, &members);
     let waiting = queue::drop_counts(schema, &own);
     let added = source::added(schema, table).saturating_add(waiting);
     if sighting::are_complete(schema, table, added) {

@@ -154,8 +154,7 @@ pub fn above(table: &pg_sys::RelationData) -> Option<Above> {
 /// Whether the rows that come to an index are left to a trigger of ours, on the table that it was made for or above.
 fn leaves_rows_to_triggers(schema: &Schema, index: &Observer) -> bool {
     let line = inherits::all(&[made_for(index.index)], inherits::CHILD);
-    let fires = |mode: &u8| matches!(*mode, pg_sys::TRIGGER_FIRES_ON_ORIGIN | pg_sys::TRIGGER_FIRES_ALWAYS);
-    line.iter().any(|table| install::modes(schema, *table).iter().any(fires))
+    line.iter().any(|table| install::modes(schema, *table).into_iter().any(|mode| install::fires(mode, false)))
 }
 
 /// The condition, in SQL, on the rows of a table attached by index that this observes; `None`: it observes all, or there is none. An
@@ -212,9 +211,7 @@ pub fn create(sql: &Sql, table: pg_sys::Oid, arguments: &Arguments, replica: boo
         &[],
     );
     for made in of(table).into_iter().filter(|made| !made.is_inherited) {
-        if let Some(name) = relation_name(made.index) {
-            sql.run(&format!("COMMENT ON INDEX {name} IS {}", quote_literal(COMMENT)), &[]);
-        }
+        explain(made.index);
         if citus::kept(table).is_none() {
             install::goes_with_extension(pg_sys::RelationRelationId, made.index);
         }

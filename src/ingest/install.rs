@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
 use crate::pg::catalog;
-use crate::pg::catalog::{Acting, Schema, c_string, quote_literal, relation_name};
+use crate::pg::catalog::{Schema, c_string, quote_literal, relation_name};
 use crate::pg::citus;
 use crate::pg::inherits;
 use crate::pg::sql::Sql;
@@ -141,6 +141,26 @@ pub fn find(table: pg_sys::Oid) -> Option<Found> {
     }
 }
 
+/// The same, where it is ours.
+pub fn ours(schema: &Schema, table: pg_sys::Oid) -> Option<Found> {
+    find(table).filter(|found| found.is_ours(schema))
+}
+
+/// Whether a relation is a table that can have it.
+pub fn can_have_trigger(table: pg_sys::Oid) -> bool {
+    matches!(inherits::kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
+}
+
+/// Whether a trigger of that mode (`pg_trigger.tgenabled`) fires: for rows that a subscription brings, `is_replica`, or for others.
+pub fn fires(mode: u8, is_replica: bool) -> bool {
+    match mode {
+        pg_sys::TRIGGER_FIRES_ALWAYS => true,
+        pg_sys::TRIGGER_FIRES_ON_ORIGIN => !is_replica,
+        pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
+        _ => false,
+    }
+}
+
 /// The modes (`pg_trigger.tgenabled`) of all triggers on a table that run our function, under any name.
 pub fn modes(schema: &Schema, table: pg_sys::Oid) -> Vec<u8> {
     let ours = function(schema);
@@ -211,9 +231,6 @@ pub fn create(sql: &Sql, schema: &Schema, table: pg_sys::Oid, arguments: &[Strin
 /// The same for the event trigger, below SQL: it runs in other people's statements, with a superuser's rights, and so it
 /// must run nothing of theirs. A CREATE TRIGGER would run their own event triggers, with their temporary tables in reach.
 pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String], reads: Reads) {
-    // PostgreSQL puts a row trigger on the partitions as well.
-    let known = if reads == Reads::EachRow { inherits::below(table) } else { Vec::new() };
-    let _keys = Keys::of(&known);
     // SAFETY: the nodes of the statement's tree live in the current context, and PostgreSQL copies the parts that it
     // keeps.
     unsafe {
@@ -256,38 +273,6 @@ pub fn create_quietly(schema: &Schema, table: pg_sys::Oid, arguments: &[String],
         pg_sys::CommandCounterIncrement();
     }
     depend_on_extension(table);
-}
-
-/// Partitioned tables that are open, so that PostgreSQL keeps what it has made of their partition keys: it simplifies the expressions
-/// there, and so calls functions of the owner's. That is done as the owner, and then not again by whoever goes through the partitions.
-struct Keys(Vec<pg_sys::Relation>);
-
-impl Keys {
-    fn of(tables: &[pg_sys::Oid]) -> Keys {
-        let mut keys = Keys(Vec::new());
-        let partitioned = |table: &&pg_sys::Oid| inherits::kind(**table) == pg_sys::RELKIND_PARTITIONED_TABLE;
-        for table in tables.iter().filter(partitioned) {
-            // SAFETY: an open table, closed on drop; after an error, by the (sub)transaction's abort.
-            unsafe {
-                let relation = pg_sys::try_relation_open(*table, pg_sys::AccessShareLock as i32);
-                if !relation.is_null() {
-                    let _owner = Acting::as_role((*(*relation).rd_rel).relowner);
-                    pg_sys::RelationGetPartitionDesc(relation, false);
-                    keys.0.push(relation);
-                }
-            }
-        }
-        keys
-    }
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: opened above; the locks stay until the transaction ends.
-            self.0.iter().for_each(|relation| unsafe { pg_sys::relation_close(*relation, pg_sys::NoLock as i32) });
-        }
-    }
 }
 
 /// Text as a C string in the server's encoding.

@@ -122,9 +122,9 @@ impl Method {
         let above = inherits::all(&[table], inherits::CHILD);
         let is_observed = match self {
             Method::Index => above[1..].iter().any(|above| !install::modes(schema, *above).is_empty()),
-            Method::Row => above[1..].iter().any(|above| {
-                install::find(*above).is_some_and(|found| found.is_ours(schema) && found.reads == Reads::Rows)
-            }),
+            Method::Row => above[1..]
+                .iter()
+                .any(|above| install::ours(schema, *above).is_some_and(|found| found.reads == Reads::Rows)),
             Method::Trigger => false,
         };
         if is_observed || is_observed_above(schema, table) {
@@ -139,7 +139,7 @@ impl Method {
 
 /// Whether PostgreSQL has given a partition the index, or the row trigger, of the table above, with which it goes.
 pub fn is_observed_above(schema: &Schema, table: pg_sys::Oid) -> bool {
-    install::find(table).is_some_and(|found| found.is_ours(schema) && found.is_inherited)
+    install::ours(schema, table).is_some_and(|found| found.is_inherited)
         || indexes::of(table).iter().any(|index| index.is_inherited)
 }
 
@@ -169,26 +169,27 @@ fn put_on_triggers(
     let _switched = allow_triggers(members);
     let own: Vec<pg_sys::Oid> =
         members.iter().copied().filter(|member| *member == table || !relatives::is_managed(*member)).collect();
-    let is_dropped = |member: &&pg_sys::Oid| has_trigger(schema, **member) && !goes_with_above(**member);
-    own.iter().filter(is_dropped).for_each(|member| install::drop(sql, *member));
+    take_off_triggers(sql, schema, &own);
     for member in own {
-        if can_have_trigger(member) {
+        let is_given = install::ours(schema, member).is_some();
+        if install::can_have_trigger(member) {
             // PostgreSQL gives a row trigger to the partitions as well.
-            if !has_trigger(schema, member) {
+            if !is_given {
                 install::create(sql, schema, member, &arguments, reads);
             }
-        } else if reads == Reads::Rows || !has_trigger(schema, member) {
+        } else if reads == Reads::Rows || !is_given {
             pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
         }
     }
 }
 
-/// Drops the triggers of tables. Whether there was one.
+/// Drops the triggers of tables. Whether there was one. What PostgreSQL made after that of the table above, which has a higher number
+/// where it is younger, goes with that one, and cannot be dropped before.
 fn take_off_triggers(sql: &Sql, schema: &Schema, members: &[pg_sys::Oid]) -> bool {
     let _switched = allow_triggers(members);
     let mut found = false;
     for member in members.iter().copied() {
-        if has_trigger(schema, member) && !goes_with_above(member) {
+        if install::ours(schema, member).is_some_and(|trigger| !trigger.is_inherited) {
             install::drop(sql, member);
             found = true;
         }
@@ -209,7 +210,7 @@ fn put_on_indexes(
         for member in members.iter().copied().filter(|member| !kept.contains(member)) {
             let is_covered = indexes::of(member).iter().any(|index| index.is_inherited);
             let is_own = member == table || !relatives::is_managed(member);
-            if can_have_trigger(member) && !is_covered && is_own {
+            if install::can_have_trigger(member) && !is_covered && is_own {
                 indexes::create(sql, member, arguments, replica);
             } else if inherits::kind(member) == pg_sys::RELKIND_FOREIGN_TABLE {
                 pgrx::notice!("\"{}\" is a foreign table and is not observed by itself", plain_name(member));
@@ -246,18 +247,4 @@ fn allow_triggers(members: &[pg_sys::Oid]) -> Option<Settings> {
         settings.set(c"citus.enable_unsafe_triggers", c"on");
         settings
     })
-}
-
-fn can_have_trigger(table: pg_sys::Oid) -> bool {
-    matches!(inherits::kind(table), pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
-}
-
-fn has_trigger(schema: &Schema, table: pg_sys::Oid) -> bool {
-    install::find(table).is_some_and(|found| found.is_ours(schema))
-}
-
-/// Whether PostgreSQL made the trigger of a table after that of the one above it, which has a higher number where it is
-/// younger: the trigger goes with that one, and cannot be dropped before.
-fn goes_with_above(table: pg_sys::Oid) -> bool {
-    install::find(table).is_some_and(|found| found.is_inherited)
 }

@@ -80,17 +80,19 @@ fn attached(schema: &Schema, table: pg_sys::Oid, columns: &[String], call: Call)
         method: method.as_str(),
     };
     let _quiet = Settings::without_triggers();
+    let own = source::own(schema, table, &inherits::below(table));
     if source::attach(schema, table, &how) {
         places::retire_own(schema, table);
-        source_part::forget_parts(schema, &inherits::below(table));
+        source_part::forget_parts(schema, &own);
     }
 }
 
 fn detached(schema: &Schema, table: pg_sys::Oid) {
     let _quiet = Settings::without_triggers();
+    let own = source::own(schema, table, &inherits::below(table));
     source::detach(schema, table);
     // What it has added here stays: attached again, it is another place. Where the nodes share the places, the coordinator
     // says it for all. A node that was added later has places without a note.
     places::retire_own(schema, table);
-    source_part::forget_parts(schema, &inherits::below(table));
+    source_part::forget_parts(schema, &own);
 }

@@ -16,6 +16,7 @@ use super::indexes;
 use super::install;
 use super::install::may_attach;
 use super::observer::check;
+use super::relatives;
 use crate::inventory::attached;
 use crate::inventory::places;
 use crate::inventory::source;
@@ -112,19 +113,21 @@ enum Makes {
 
 impl Makes {
     fn of(call: &Call) -> Makes {
-        let Some(data) = call.event_trigger().filter(|data| !data.parsetree.is_null()) else { return Makes::Nothing };
+        let Some(node) = relatives::command(call) else { return Makes::Nothing };
+        let tree = std::ptr::from_ref(node);
         // SAFETY: nodes are cast to the types of their tags; the parse tree is the command's own.
         unsafe {
-            match (*data.parsetree).type_ {
-                pg_sys::NodeTag::T_IndexStmt if makes_observer(data.parsetree.cast()) => Makes::All,
+            match node.type_ {
+                pg_sys::NodeTag::T_IndexStmt if makes_observer(tree.cast()) => Makes::All,
                 pg_sys::NodeTag::T_CreateSchemaStmt => {
-                    let parts = (*data.parsetree.cast::<pg_sys::CreateSchemaStmt>()).schemaElts;
+                    let parts = (*tree.cast::<pg_sys::CreateSchemaStmt>()).schemaElts;
                     let count = if parts.is_null() { 0 } else { (*parts).length as usize };
-                    let part = |i: usize| (*(*parts).elements.add(i)).ptr_value.cast::<pg_sys::IndexStmt>();
-                    let is_one = |part: &*mut pg_sys::IndexStmt| {
+                    let part =
+                        |i: usize| (*(*parts).elements.add(i)).ptr_value.cast::<pg_sys::IndexStmt>().cast_const();
+                    let is_one = |part: &*const pg_sys::IndexStmt| {
                         (**part).type_ == pg_sys::NodeTag::T_IndexStmt && makes_observer(*part)
                     };
-                    let table = |part: *mut pg_sys::IndexStmt| CStr::from_ptr((*(*part).relation).relname).to_owned();
+                    let table = |part: *const pg_sys::IndexStmt| CStr::from_ptr((*(*part).relation).relname).to_owned();
                     let tables: Vec<CString> = (0..count).map(part).filter(is_one).map(table).collect();
                     if tables.is_empty() { Makes::Nothing } else { Makes::Of(tables) }
                 }
@@ -151,7 +154,7 @@ impl Makes {
 ///
 /// # Safety
 /// `statement` must be valid.
-unsafe fn makes_observer(statement: *mut pg_sys::IndexStmt) -> bool {
+unsafe fn makes_observer(statement: *const pg_sys::IndexStmt) -> bool {
     // SAFETY: see above; names are NUL-terminated.
     unsafe {
         let method = (*statement).accessMethod;
@@ -260,9 +263,10 @@ unsafe fn attach(schema: &Schema, table: pg_sys::Oid, index: &pg_sys::RelationDa
         method: "index",
     };
     let quiet = Settings::without_triggers();
+    let own = source::own(schema, table, &inherits::below(table));
     if source::attach(schema, table, &how) {
         places::retire_own(schema, table);
-        source_part::forget_parts(schema, &inherits::below(table));
+        source_part::forget_parts(schema, &own);
     }
     drop(quiet);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {

@@ -65,8 +65,11 @@ impl Source {
         // Only now: the previous holder of the row may have counted some of them.
         let mut parts = parts(schema, table);
         // Their own calls count these.
-        let left_out: HashSet<u32> =
-            source::others(schema, root, &inherits::below(table)).into_iter().map(|other| other.to_u32()).collect();
+        let members = inherits::below(table);
+        let mut left_out: HashSet<u32> = members.iter().map(|member| member.to_u32()).collect();
+        for own in source::own(schema, root, &members) {
+            left_out.remove(&own.to_u32());
+        }
         parts.retain(|part, _| !left_out.contains(part));
         let noted = parts.contains_key(&table.to_u32());
         let earlier = if attached.populated { Earlier::Counted } else { Earlier::Uncounted };
@@ -127,40 +130,50 @@ fn parts(schema: &Schema, table: pg_sys::Oid) -> HashMap<u32, Scope> {
     parts.into_iter().map(|(table, snapshot, populated)| (table.to_u32(), scope(snapshot, populated))).collect()
 }
 
-/// Notes which rows a table has at this moment, when it has come below an attached one. Not for an empty table, nor for one
-/// of which there is a note, unless that says that it had left before.
-pub fn note(schema: &Schema, table: pg_sys::Oid) {
-    if !can_be_noted(schema, table) {
-        return;
-    }
+/// Notes which rows tables have at this moment, when they have come below an attached one. Not for an empty table, nor for one
+/// of which there is a note, unless that says that it had left before. All must be plain tables, and locked.
+pub fn note(schema: &Schema, tables: &[pg_sys::Oid]) {
     let now = Before::now(session::command());
-    match stays(schema, table) {
-        Some(stays) if is_away_by(&stays) => source_part::note_stays(schema, table, &and_then(&stays, &now)),
-        _ => source_part::note_part(schema, table, &now.to_string()),
-    }
+    let away = away(schema, tables);
+    let (back, new): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
+        tables.iter().copied().partition(|table| away.contains_key(table));
+    let stays: Vec<String> = back.iter().map(|table| and_then(&away[table], &now)).collect();
+    source_part::note_stays(schema, &back, &stays);
+    source_part::note_parts(schema, &new, &now.to_string());
 }
 
-/// Notes which rows a table has at this moment, when it has left a table that is attached as, or below, `root`, and is not
-/// observed any more. When it comes back, these are counted no second time, and those that came meanwhile are.
-pub fn note_departure(schema: &Schema, table: pg_sys::Oid, root: pg_sys::Oid) {
-    if !can_be_noted(schema, table) {
-        return;
-    }
-    if catalog::blocks(table) == 0 {
-        source_part::forget_parts(schema, &[table]);
-        return;
-    }
+/// Notes which rows tables have at this moment, when they have left a table that is attached as, or below, `root`, and are not
+/// observed any more. When they come back, these are counted no second time, and those that came meanwhile are. All must be plain
+/// tables, and locked.
+pub fn note_departure(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
+    let (filled, empty): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
+        tables.iter().copied().partition(|table| catalog::blocks(*table) > 0);
+    source_part::forget_parts(schema, &empty);
     let now = Before::now(session::command());
-    let moments = match source_part::parts(schema, &[table]).pop() {
-        // Which of its rows were observed before is unknown, and stays so.
-        Some((_, None, _)) => return,
-        // Nobody heard that it came back.
-        Some((_, Some(stays), _)) if is_away_by(&stays) => return source_part::note_part_observed(schema, table),
-        Some((_, Some(stays), false)) => stays,
-        Some((_, Some(_), true)) => String::new(),
-        None => source::uncounted(schema, root).unwrap_or_default(),
-    };
-    source_part::note_stays(schema, table, &and_then(&moments, &now));
+    let noted: HashMap<pg_sys::Oid, (Option<String>, bool)> = source_part::parts(schema, &filled)
+        .into_iter()
+        .map(|(table, stays, counted)| (table, (stays, counted)))
+        .collect();
+    let uncounted = source::uncounted(schema, root).unwrap_or_default();
+    let (mut left, mut stays, mut unheard) = (Vec::new(), Vec::new(), Vec::new());
+    for table in filled {
+        let moments = match noted.get(&table) {
+            // Which of its rows were observed before is unknown, and stays so.
+            Some((None, _)) => continue,
+            // Nobody heard that it came back.
+            Some((Some(moments), _)) if is_away_by(moments) => {
+                unheard.push(table);
+                continue;
+            }
+            Some((Some(moments), false)) => moments.as_str(),
+            Some((Some(_), true)) => "",
+            None => uncounted.as_str(),
+        };
+        left.push(table);
+        stays.push(and_then(moments, &now));
+    }
+    source_part::note_parts_observed(schema, &unheard);
+    source_part::note_stays(schema, &left, &stays);
 }
 
 /// Which rows are in no count when a table that is attached by itself below another one is detached, as it is noted; `None`:
@@ -192,29 +205,21 @@ pub fn note_left(schema: &Schema, tables: &[pg_sys::Oid], counts: Counts, unseen
     };
     let others: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| !noted.contains(&table.to_u32())).collect();
     source_part::forget_parts(schema, &others);
-    for table in others.iter().copied().filter(|table| can_be_noted(schema, *table)) {
-        match (unseen, counts) {
-            (Some(moments), _) => source_part::note_part(schema, table, moments),
-            (None, Counts::Stay) => source_part::note_part_observed(schema, table),
-            (None, Counts::TakenBack) => {}
-        }
+    let plain: Vec<pg_sys::Oid> =
+        others.into_iter().filter(|table| inherits::kind(*table) == pg_sys::RELKIND_RELATION).collect();
+    match (unseen, counts) {
+        (Some(moments), _) => source_part::note_parts(schema, &plain, moments),
+        (None, Counts::Stay) => source_part::note_parts_observed(schema, &plain),
+        (None, Counts::TakenBack) => {}
     }
 }
 
-/// Whether a table has left an attached one, and has not come back.
-pub fn is_away(schema: &Schema, table: pg_sys::Oid) -> bool {
-    stays(schema, table).is_some_and(|stays| is_away_by(&stays))
+/// Those of these tables that have left an attached one, and have not come back, each with the moments that are noted.
+pub fn away(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<pg_sys::Oid, String> {
+    let noted = source_part::parts(schema, tables).into_iter();
+    noted.filter_map(|(table, stays, _)| Some((table, stays.filter(|stays| is_away_by(stays))?))).collect()
 }
 
 fn is_away_by(stays: &str) -> bool {
     Stays::parse(stays).is_some_and(|stays| stays.is_away())
-}
-
-/// When a table came and left, as it is noted.
-fn stays(schema: &Schema, table: pg_sys::Oid) -> Option<String> {
-    source_part::parts(schema, &[table]).pop().and_then(|(_, stays, _)| stays)
-}
-
-fn can_be_noted(schema: &Schema, table: pg_sys::Oid) -> bool {
-    source_part::are_parts_kept(schema) && inherits::kind(table) == pg_sys::RELKIND_RELATION
 }

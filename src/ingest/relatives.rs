@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 
+use crate::pg::call::Call;
 use crate::pg::catalog;
 use crate::pg::citus;
 use crate::pg::citus::Kept;
@@ -14,14 +15,18 @@ use crate::pg::tx;
 /// How long the statement waits for a table below the one that it attached, which it need not have locked itself.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether an ALTER TABLE has a command of one of these kinds.
-///
-/// # Safety
-/// `statement` must be valid.
-pub unsafe fn has_command(statement: *mut pg_sys::AlterTableStmt, kinds: &[pg_sys::AlterTableType::Type]) -> bool {
-    // SAFETY: see above; the list's nodes are commands.
+/// The parse tree of the command that an event trigger is called for; `None`: there is none.
+pub fn command(call: &Call) -> Option<&pg_sys::Node> {
+    // SAFETY: null, or a node that lives as long as the command.
+    unsafe { call.event_trigger()?.parsetree.as_ref() }
+}
+
+/// Whether the command is an ALTER TABLE with a part of one of these kinds.
+pub fn alters(call: &Call, kinds: &[pg_sys::AlterTableType::Type]) -> bool {
+    let Some(node) = command(call).filter(|node| node.type_ == pg_sys::NodeTag::T_AlterTableStmt) else { return false };
+    // SAFETY: a node is cast to the type of its tag; the list's nodes are commands.
     unsafe {
-        let commands = (*statement).cmds;
+        let commands = (*std::ptr::from_ref(node).cast::<pg_sys::AlterTableStmt>()).cmds;
         let count = if commands.is_null() { 0 } else { (*commands).length as usize };
         (0..count).any(|i| {
             let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
@@ -51,13 +56,27 @@ pub fn is_left_alone(table: pg_sys::Oid) -> bool {
 /// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and a
 /// role that puts a table below it owns both. Returns the reason of a failure.
 pub fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
-    if !patience::lock(table, pg_sys::ShareRowExclusiveLock, PATIENCE) {
-        return Err("Somebody holds a lock on it.".to_owned());
+    attempt_all(&[table], |_| f()).pop().map_or(Ok(()), |(_, reason)| Err(reason))
+}
+
+/// The same for many tables: `f` gets those that could be locked, all at once. Returns those for which it failed, each with the
+/// reason.
+pub fn attempt_all(tables: &[pg_sys::Oid], f: impl FnOnce(&[pg_sys::Oid])) -> Vec<(pg_sys::Oid, String)> {
+    let (locked, busy): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
+        tables.iter().copied().partition(|table| patience::lock(*table, pg_sys::ShareRowExclusiveLock, PATIENCE));
+    let mut failures: Vec<(pg_sys::Oid, String)> =
+        busy.into_iter().map(|table| (table, "Somebody holds a lock on it.".to_owned())).collect();
+    if locked.is_empty() {
+        return failures;
     }
-    if !patience::hold_extension(PATIENCE) {
-        return Err("Somebody is dropping the extension.".to_owned());
+    let done = match patience::hold_extension(PATIENCE) {
+        true => tx::attempt(|| as_superuser(|| f(&locked))).map_err(|failure| failure.message),
+        false => Err("Somebody is dropping the extension.".to_owned()),
+    };
+    if let Err(reason) = done {
+        failures.extend(locked.into_iter().map(|table| (table, reason.clone())));
     }
-    tx::attempt(|| as_superuser(f)).map_err(|failure| failure.message)
+    failures
 }
 
 /// The event trigger's function runs as the extension's owner, who may not be a superuser; and the table's owner has no

@@ -27,26 +27,17 @@ pub enum Running {
     Unknown,
 }
 
-/// Tables of each kind that [`Both`] has room for.
-const MOST: usize = 4;
-
-/// The tables that one statement updates, and those that it inserts into or merges, where it does both in WITH queries. 0: no more.
-/// An array, since hooks own nothing that would have to be dropped.
-#[derive(Clone, Copy, Debug, Default)]
-struct Both {
-    updated: [u32; MOST],
-    inserted: [u32; MOST],
-}
-
 /// What runs.
 #[derive(Clone, Copy, Debug)]
 struct State {
     running: Running,
-    tables: Option<Both>,
+    /// The statement, where it both inserts and updates in WITH queries, and says of which tables; else null. It is valid for as long
+    /// as it runs.
+    both: *const pg_sys::PlannedStmt,
 }
 
 impl State {
-    const UNKNOWN: State = State { running: Running::Unknown, tables: None };
+    const UNKNOWN: State = State { running: Running::Unknown, both: std::ptr::null() };
 }
 
 /// Asked for every row. Of the process, which has one thread for this: one of the thread costs a call each time.
@@ -61,12 +52,12 @@ impl Now {
     }
 
     fn state(&self) -> State {
-        State { running: self.get(), tables: TABLES.get() }
+        State { running: self.get(), both: BOTH.get() }
     }
 
     fn set(&self, state: State) {
         self.0.store(state.running as u8, Ordering::Relaxed);
-        TABLES.set(state.tables);
+        BOTH.set(state.both);
     }
 
     fn replace(&self, state: State) -> State {
@@ -92,8 +83,8 @@ impl Now {
 thread_local! {
     /// What was running when each subtransaction began.
     static BEFORE: RefCell<Vec<(pg_sys::SubTransactionId, State)>> = const { RefCell::new(Vec::new()) };
-    /// Of the innermost statement.
-    static TABLES: Cell<Option<Both>> = const { Cell::new(None) };
+    /// See [`State`], of the innermost statement.
+    static BOTH: Cell<*const pg_sys::PlannedStmt> = const { Cell::new(std::ptr::null()) };
     /// Called when a statement ends that may have inserted rows on trial.
     static AT_END: Cell<Option<fn()>> = const { Cell::new(None) };
 }
@@ -108,8 +99,17 @@ pub fn now() -> Running {
 /// the tables of `line`, which are that table and those above it, and inserts into none of them.
 #[inline]
 pub fn only_moves(line: &[pg_sys::Oid]) -> bool {
-    let is_one_of = |tables: &[u32; MOST]| line.iter().any(|table| tables.contains(&table.to_u32()));
-    TABLES.get().is_some_and(|tables| is_one_of(&tables.updated) && !is_one_of(&tables.inserted))
+    // SAFETY: null, or a statement that is running.
+    let Some(statement) = (unsafe { BOTH.get().as_ref() }) else { return false };
+    let (mut updates, mut inserts) = (false, false);
+    let note = |operation: pg_sys::CmdType::Type, table: pg_sys::Oid| match operation {
+        pg_sys::CmdType::CMD_DELETE => {}
+        pg_sys::CmdType::CMD_UPDATE => updates |= line.contains(&table),
+        _ => inserts |= line.contains(&table),
+    };
+    // SAFETY: see above.
+    unsafe { each_table(statement, note) };
+    updates && !inserts
 }
 
 /// Has `f` called, once, when the innermost statement ends without an error.
@@ -128,7 +128,7 @@ unsafe fn of_utility(statement: *mut pg_sys::PlannedStmt) -> State {
         let tree = (*statement).utilityStmt;
         !tree.is_null() && (*tree).type_ == pg_sys::NodeTag::T_CopyStmt && (*tree.cast::<pg_sys::CopyStmt>()).is_from
     };
-    State { running: if copies { Running::Inserts } else { Running::Either }, tables: None }
+    State { running: if copies { Running::Inserts } else { Running::Either }, both: std::ptr::null() }
 }
 
 /// What a planned statement does.
@@ -157,39 +157,42 @@ unsafe fn of(statement: &pg_sys::PlannedStmt) -> State {
         (false, true) => Running::Updates,
         _ => Running::Either,
     };
-    let does_both = inserts && updates && statement.hasModifyingCTE;
     // SAFETY: see above.
-    State { running, tables: if does_both { unsafe { tables(statement) } } else { None } }
+    let says = inserts && updates && statement.hasModifyingCTE && unsafe { each_table(statement, |_, _| ()) };
+    State { running, both: if says { statement } else { std::ptr::null() } }
 }
 
-/// The tables that a statement with WITH queries updates and inserts into; `None`: not all of them are known.
+/// Hands over each table that a statement with WITH queries changes, and what it does there. False: not all of them are known.
 ///
 /// # Safety
 /// `statement` must be valid.
-unsafe fn tables(statement: &pg_sys::PlannedStmt) -> Option<Both> {
-    let mut both = Both::default();
+unsafe fn each_table(
+    statement: &pg_sys::PlannedStmt,
+    mut hand_over: impl FnMut(pg_sys::CmdType::Type, pg_sys::Oid),
+) -> bool {
     // SAFETY: see `of`.
     unsafe {
         let top = statement.planTree;
         let is_plain = !top.is_null() && (*top).type_ == pg_sys::NodeTag::T_ModifyTable;
         if statement.commandType != pg_sys::CmdType::CMD_SELECT && !is_plain {
-            return None;
+            return false;
         }
         let parts = if statement.subplans.is_null() { 0 } else { (*statement.subplans).length as usize };
         let part = |i: usize| (*(*statement.subplans).elements.add(i)).ptr_value.cast::<pg_sys::Plan>();
-        let mut is_known = add_table(statement, top, &mut both);
-        for i in 0..parts {
-            is_known = is_known && add_table(statement, part(i), &mut both);
-        }
-        is_known.then_some(both)
+        let mut plans = std::iter::once(top).chain((0..parts).map(part));
+        plans.all(|plan| hand_over_table(statement, plan, &mut hand_over))
     }
 }
 
-/// Adds the table that a plan changes, as the statement names it. False: that is not known, or there is no room.
+/// Hands over the table that a plan changes, as the statement names it. False: that is not known.
 ///
 /// # Safety
 /// `plan` must be null or a node of the plan of `statement`.
-unsafe fn add_table(statement: &pg_sys::PlannedStmt, plan: *mut pg_sys::Plan, both: &mut Both) -> bool {
+unsafe fn hand_over_table(
+    statement: &pg_sys::PlannedStmt,
+    plan: *mut pg_sys::Plan,
+    hand_over: &mut impl FnMut(pg_sys::CmdType::Type, pg_sys::Oid),
+) -> bool {
     // SAFETY: nodes are cast to the types of their tags; the number of a table counts from 1.
     unsafe {
         match plan.as_ref().map(|plan| plan.type_) {
@@ -198,18 +201,12 @@ unsafe fn add_table(statement: &pg_sys::PlannedStmt, plan: *mut pg_sys::Plan, bo
             _ => return true,
         }
         let node = &*plan.cast::<pg_sys::ModifyTable>();
-        let tables = match node.operation {
-            pg_sys::CmdType::CMD_UPDATE => &mut both.updated,
-            pg_sys::CmdType::CMD_DELETE => return true,
-            _ => &mut both.inserted,
-        };
         let (number, all) = (node.nominalRelation as usize, statement.rtable);
         if number == 0 || all.is_null() || number > (*all).length as usize {
             return false;
         }
-        let table = (*(*(*all).elements.add(number - 1)).ptr_value.cast::<pg_sys::RangeTblEntry>()).relid.to_u32();
-        let Some(place) = tables.iter_mut().find(|place| **place == 0 || **place == table) else { return false };
-        *place = table;
+        let table = (*(*(*all).elements.add(number - 1)).ptr_value.cast::<pg_sys::RangeTblEntry>()).relid;
+        hand_over(node.operation, table);
         true
     }
 }

@@ -196,8 +196,7 @@ pub fn take_late(schema: &Schema, open: Open) -> HashMap<i64, i32> {
         schema.name
     );
     let found = sql.returning(&text, &[greatest, least, waited]);
-    let days: Vec<i64> =
-        (0..found.len()).filter_map(|row| found.datum(row, 1).map(|datum| datum.value() as i64)).collect();
+    let days: Vec<i64> = (0..found.len()).filter_map(|row| found.moment(row, 1)).collect();
     if days.is_empty() {
         return HashMap::new();
     }
@@ -209,7 +208,7 @@ pub fn take_late(schema: &Schema, open: Open) -> HashMap<i64, i32> {
     // A day that waited for something else begins anew: its first try is yet to come.
     let tries = |place: i32| if place > LATE_UNTIL { -1 } else { LATE_UNTIL.saturating_sub(place) % TRIES };
     let tries = |row| found.get::<i32>(row, 2).map(tries);
-    (0..found.len()).filter_map(|row| Some((found.datum(row, 1)?.value() as i64, tries(row)?))).collect()
+    (0..found.len()).filter_map(|row| Some((found.moment(row, 1)?, tries(row)?))).collect()
 }
 
 /// Marks a day that is over as one that answers are awaited for, unless it is marked.

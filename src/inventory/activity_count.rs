@@ -241,7 +241,7 @@ impl Counting<'_> {
             ),
             &[argument::moment(limit), (pg_sys::INT4OID, activity::OPEN_DAY.into_datum())],
         );
-        (0..found.len()).filter_map(|row| found.datum(row, 1).map(|datum| datum.value() as i64)).collect()
+        (0..found.len()).filter_map(|row| found.moment(row, 1)).collect()
     }
 
     /// What some places saw in an hour or a day.

@@ -247,8 +247,8 @@ pub fn seen_by(schema: &Schema, places: &[i32]) -> Vec<Reach> {
         ),
         &[argument::integers(places.to_vec())],
     );
-    let moment = |row, column| found.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
-    (0..found.len()).filter_map(|row| Some((found.get::<i64>(row, 1)?, moment(row, 2)?, moment(row, 3)?))).collect()
+    let reach = |row| Some((found.get(row, 1)?, found.moment(row, 2)?, found.moment(row, 3)?));
+    (0..found.len()).filter_map(reach).collect()
 }
 
 /// Sets first and last times that some places may have brought, and which no longer count, to those of the present addresses;

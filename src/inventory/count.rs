@@ -95,7 +95,6 @@ pub fn recount(schema: &Schema) -> u64 {
             }
             for row in 0..found.len() {
                 let number = |column| found.get::<i64>(row, column).unwrap_or(0);
-                let moment = |column| found.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
                 let (addresses, observations) = (number(5), number(6));
                 let asn = found.get::<i64>(row, 1);
                 let missing = if asn.is_none() { number(9) } else { 0 };
@@ -110,8 +109,8 @@ pub fn recount(schema: &Schema) -> u64 {
                     sum.of_others = sum.of_others.take().max(found.text(row, 4));
                     sum.addresses += addresses;
                     sum.observations = sum.observations.saturating_add(observations);
-                    sum.first = sum.first.into_iter().chain(moment(7)).min();
-                    sum.last = sum.last.max(moment(8));
+                    sum.first = sum.first.into_iter().chain(found.moment(row, 7)).min();
+                    sum.last = sum.last.max(found.moment(row, 8));
                     sum.answered += number(11);
                     for flag in found.texts(row, 2).unwrap_or_default() {
                         *sum.flagged.entry(flag).or_default() += number(11);
@@ -146,12 +145,11 @@ pub fn recount(schema: &Schema) -> u64 {
         for row in 0..known.len() {
             let Some(asn) = known.get::<i64>(row, 1) else { continue };
             let number = |column| known.get::<i64>(row, column).unwrap_or(0);
-            let moment = |column| known.get::<pgrx::datum::TimestampWithTimeZone>(row, column).map(i64::from);
             match counted.get(&asn) {
                 None if number(2) > 0 => gone.push(asn),
                 Some(now) => {
-                    let earlier = now.first.is_some_and(|at| moment(4).is_none_or(|known| at < known));
-                    let later = now.last.is_some_and(|at| moment(5).is_none_or(|known| at > known));
+                    let earlier = now.first.is_some_and(|at| known.moment(row, 4).is_none_or(|known| at < known));
+                    let later = now.last.is_some_and(|at| known.moment(row, 5).is_none_or(|known| at > known));
                     // Where Team Cymru was asked about the AS, its name stays, or none.
                     let (name, was_asked) = (known.text(row, 6), known.get::<bool>(row, 7) == Some(true));
                     let renamed = now.org().is_some() && name.as_ref() != now.org() && !was_asked;

@@ -10,7 +10,6 @@ use enrich::cymru::answer::{Answer, Prefix};
 use enrich::freshness::Lifetimes;
 use enrich::time::iso;
 use ipnetwork::IpNetwork;
-use pgrx::datum::TimestampWithTimeZone;
 use serde_json::{Value, json};
 
 use crate::pg::argument;
@@ -66,7 +65,7 @@ pub fn newer(schema: &Schema, rows: &[IpAddr], known: Vec<(IpAddr, Answer)>) -> 
     );
     let mut answered = HashMap::new();
     for row in 0..found.len() {
-        if let (Some(inet), Some(at)) = (found.get::<Inet>(row, 1), moment(&found, row, 2)) {
+        if let (Some(inet), Some(at)) = (found.get::<Inet>(row, 1), moment_us(&found, row, 2)) {
             let latest = answered.entry(effective(inet.ip)).or_insert(at);
             *latest = at.max(*latest);
         }
@@ -75,8 +74,8 @@ pub fn newer(schema: &Schema, rows: &[IpAddr], known: Vec<(IpAddr, Answer)>) -> 
 }
 
 /// A moment, in Unix microseconds.
-fn moment(found: &Table<'_>, row: usize, column: usize) -> Option<i64> {
-    found.get::<TimestampWithTimeZone>(row, column).map(|at| time::to_unix_us(i64::from(at)))
+fn moment_us(found: &Table<'_>, row: usize, column: usize) -> Option<i64> {
+    found.moment(row, column).map(time::to_unix_us)
 }
 
 fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
@@ -86,7 +85,7 @@ fn known_row(found: &Table<'_>, row: usize) -> Option<(IpAddr, Answer)> {
         network,
         country: found.text(row, 4),
         org: found.text(row, 5),
-        answered_at: moment(found, row, 6),
+        answered_at: moment_us(found, row, 6),
     };
     Some((found.get::<Inet>(row, 1)?.ip, answer))
 }

@@ -81,7 +81,7 @@ pub fn ledger(schema: &Schema) -> Option<Kept> {
     if found.len() == 0 {
         return None;
     }
-    let moment = |column| found.datum(0, column).map(|datum| time::to_unix_us(datum.value() as i64));
+    let moment = |column| found.moment(0, column).map(time::to_unix_us);
     let ledger = Ledger {
         window_start: moment(1).unwrap_or_default(),
         used: found.get::<i64>(0, 2).unwrap_or(0).max(0) as u64,

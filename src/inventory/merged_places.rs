@@ -1,4 +1,5 @@
-//! What the places of a node's own inventory saw, under the numbers that the cluster has for them: see [`super::leftovers`].
+//! What the places of a node's own inventory saw, under the numbers that the cluster has for them: see [`super::leftovers`]. Its
+//! rows are read as their table's owner, who decides what the columns' casts and operators run.
 
 use std::ffi::CStr;
 
@@ -53,7 +54,7 @@ pub fn merge(schema: &Schema, table: &CStr, rows: Argument, sources: Argument) {
 /// Adds to places of the cluster what a node's own ones say of themselves. In two steps, with plain values for Citus: a
 /// place's own row names a table that other nodes may not have.
 fn add(schema: &Schema, joined: &str, of_node: [Argument; 3]) {
-    let sql = Sql::as_caller();
+    let sql = Sql::on(schema, c"ip_sighting_source");
     let found = sql.returning(
         &format!(
             "SELECT array_agg(p.new), array_agg(p.first), array_agg(p.last), array_agg(p.n)
@@ -72,7 +73,7 @@ fn add(schema: &Schema, joined: &str, of_node: [Argument; 3]) {
 
 /// Numbers in rows that no place has: a restore may have brought them.
 fn orphans(schema: &Schema, table: &CStr, rows: Argument, known: &[i32]) -> Vec<i32> {
-    let sql = Sql::as_caller();
+    let sql = Sql::on(schema, table);
     let text = format!(
         "SELECT DISTINCT r.source_id FROM pg_catalog.unnest($1::{}.{}[]) AS r WHERE r.source_id > 0 AND r.source_id <> ALL ($2)",
         schema.name,
@@ -85,24 +86,26 @@ fn orphans(schema: &Schema, table: &CStr, rows: Argument, known: &[i32]) -> Vec<
 /// The numbers of a node's own places, and the cluster's for the same.
 fn renumbered(schema: &Schema, sources: Argument) -> (Vec<i32>, Vec<i32>) {
     let mut numbers = Numbers::of(schema);
-    let (mut old, mut new) = (Vec::new(), Vec::new());
-    let sql = Sql::as_caller();
-    let found = sql.returning(
-        &format!(
-            "SELECT r.id, coalesce(r.tbl::oid, 0), r.name, r.sensor, r.attached
-             FROM pg_catalog.unnest($1::{}.ip_sighting_source[]) AS r ORDER BY 1",
-            schema.name
-        ),
-        &[sources],
-    );
-    for row in 0..found.len() {
-        let (Some(id), Some(name), Some(sensor)) = (found.get::<i32>(row, 1), found.text(row, 3), found.text(row, 4))
-        else {
-            continue;
+    let places: Vec<(i32, pg_sys::Oid, String, String, bool)> = {
+        let sql = Sql::on(schema, c"ip_sighting_source");
+        let found = sql.returning(
+            &format!(
+                "SELECT r.id, coalesce(r.tbl::oid, 0), r.name, r.sensor, r.attached
+                 FROM pg_catalog.unnest($1::{}.ip_sighting_source[]) AS r ORDER BY 1",
+                schema.name
+            ),
+            &[sources],
+        );
+        let place = |row| {
+            let is_attached = found.get::<bool>(row, 5) == Some(true);
+            Some((found.get(row, 1)?, found.get(row, 2)?, found.text(row, 3)?, found.text(row, 4)?, is_attached))
         };
-        let table = found.get::<pg_sys::Oid>(row, 2).unwrap_or(pg_sys::InvalidOid);
+        (0..found.len()).filter_map(place).collect()
+    };
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for (id, table, name, sensor, is_attached) in places {
         let present = if name == NO_TABLE { Some(name.clone()) } else { shared_name(table) };
-        let number = match present.filter(|_| found.get::<bool>(row, 5) == Some(true)) {
+        let number = match present.filter(|_| is_attached) {
             Some(name) => numbers.number(&Table::Named(name), sensor),
             None => retired(schema, &mut numbers, &name, &sensor),
         };

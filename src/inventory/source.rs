@@ -2,6 +2,8 @@
 //!
 //! Statements do not run under the snapshot of the one that calls: the table may have been attached since it began.
 
+use std::collections::{HashMap, HashSet};
+
 use enrich::selector::EventTime;
 use pgrx::{IntoDatum, pg_sys};
 
@@ -66,31 +68,43 @@ pub fn lock(schema: &Schema, table: pg_sys::Oid) -> Option<Attached> {
 
 /// The table itself, where it is attached, or the nearest above it that is.
 pub fn root(schema: &Schema, table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    roots(schema, &[table]).remove(&table)
+}
+
+/// The same of many tables, by table, in one statement: a tree of partitions has thousands.
+pub fn roots(schema: &Schema, tables: &[pg_sys::Oid]) -> HashMap<pg_sys::Oid, pg_sys::Oid> {
+    if tables.is_empty() {
+        return HashMap::new();
+    }
     let sql = Sql::on(schema, c"ip_source");
     let found = sql.returning(
         &format!(
-            "WITH RECURSIVE line(tbl, far) AS (
-                 SELECT $1::oid, 0
+            "WITH RECURSIVE line(leaf, tbl, far) AS (
+                 SELECT u.tbl, u.tbl, 0 FROM pg_catalog.unnest($1) AS u(tbl)
                  UNION
-                 SELECT i.inhparent, l.far + 1 FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
-             SELECT a.tbl::oid FROM {}.ip_source a JOIN line l ON a.tbl = l.tbl ORDER BY l.far, l.tbl LIMIT 1",
+                 SELECT l.leaf, i.inhparent, l.far + 1 FROM line l JOIN pg_catalog.pg_inherits i ON i.inhrelid = l.tbl)
+             SELECT DISTINCT ON (l.leaf) l.leaf, a.tbl::oid FROM {}.ip_source a JOIN line l ON a.tbl = l.tbl
+             ORDER BY l.leaf, l.far, l.tbl",
             schema.name
         ),
-        &[argument::oid(table)],
+        &[argument::oids(tables)],
     );
-    (found.len() > 0).then(|| found.get(0, 1)).flatten()
+    (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.get(row, 2)?))).collect()
 }
 
-/// Those of the tables below one that do not count for it: they, or tables between, are attached by themselves.
-pub fn others(schema: &Schema, table: pg_sys::Oid, below: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+/// Those of a table and of others below it that count for it, in their order: neither they nor tables between are attached by
+/// themselves.
+pub fn own(schema: &Schema, table: pg_sys::Oid, members: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
     let attached: Vec<pg_sys::Oid> = {
         let sql = Sql::on(schema, c"ip_source");
         let query = format!("SELECT tbl::oid FROM {}.ip_source WHERE tbl = ANY ($1) AND tbl <> $2", schema.name);
-        let found = sql.returning(&query, &[among(below)[0], of(table)[0]]);
+        let found = sql.returning(&query, &[among(members)[0], of(table)[0]]);
         (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
     };
-    let all = inherits::all(&attached, inherits::PARENT);
-    all.into_iter().filter(|member| root(schema, *member) != Some(table)).collect()
+    let below = inherits::all(&attached, inherits::PARENT);
+    let roots = roots(schema, &below);
+    let others: HashSet<pg_sys::Oid> = below.into_iter().filter(|member| roots.get(member) != Some(&table)).collect();
+    members.iter().copied().filter(|member| !others.contains(member)).collect()
 }
 
 /// The snapshot that tells which rows were there when a table was attached, as long as they are not counted; `None`: they
@@ -412,7 +426,7 @@ pub fn has_column(schema: &Schema, name: &std::ffi::CStr) -> bool {
     schema.has_column(c"ip_source", name)
 }
 
-pub(super) fn of(table: pg_sys::Oid) -> [Argument; 1] {
+fn of(table: pg_sys::Oid) -> [Argument; 1] {
     [(pg_sys::REGCLASSOID, table.into_datum())]
 }
 

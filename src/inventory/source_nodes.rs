@@ -81,6 +81,7 @@ fn tell(schema: &Schema, name: &str, what: What, command: &str) {
     if is_safe && states.values().any(|state| matches!(state, State::Ready)) {
         told.extend(citus::run_on(Where::Workers, command).into_iter().map(|reply| (reply.node, reply.result)));
     }
+    let names = citus::node_names();
     for (node, state) in states {
         let failure = match told.remove(&node) {
             Some(Ok(_)) => continue,
@@ -95,7 +96,7 @@ fn tell(schema: &Schema, name: &str, what: What, command: &str) {
             What::Detached => "attach the table and detach it again",
         };
         let hint = format!("{cure}, and {again}.");
-        let node = citus::node_names().remove(&node).unwrap_or_else(|| node.to_string());
+        let node = citus::node_name(&names, node);
         match what {
             What::Attached => {
                 let hint = format!("The inventory counts them. {hint}");
@@ -109,7 +110,6 @@ fn tell(schema: &Schema, name: &str, what: What, command: &str) {
 /// Why a worker has not done it, and the beginning of a sentence that says what to do. `failure` is its answer, where it was
 /// told.
 fn reason(schema: &Schema, state: &State, failure: Option<&str>) -> (String, String) {
-    let said = |why: &str| enrich::text::clean(why.trim(), 300).into_owned();
     match (state, failure) {
         (State::Closed, _) => (
             format!("The caller may not call {FUNCTION}() there."),
@@ -124,9 +124,9 @@ fn reason(schema: &Schema, state: &State, failure: Option<&str>) -> (String, Str
             "Find out who created it, drop it".to_owned(),
         ),
         (State::Silent(first), later) => {
-            (said(later.unwrap_or(first)), "Wait until that node can be reached".to_owned())
+            (later.unwrap_or(first).to_owned(), "Wait until that node can be reached".to_owned())
         }
-        (State::Ready, Some(why)) => (said(why), "Remove the cause".to_owned()),
+        (State::Ready, Some(why)) => (why.to_owned(), "Remove the cause".to_owned()),
         (State::Ready, None) => (
             format!("A function {FUNCTION}() of another node does not belong to the extension, and no node was told."),
             "Find out who created it, drop it".to_owned(),

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::source::{among, of};
+use super::source::among;
 use crate::pg::argument;
 use crate::pg::catalog::{Schema, database_identity};
 use crate::pg::citus;
@@ -46,27 +46,30 @@ pub fn mark_parts_populated(schema: &Schema, tables: &[pg_sys::Oid]) {
     }
 }
 
-/// Notes which rows a table has at this moment, unless there is a note, or no row.
-pub fn note_part(schema: &Schema, table: pg_sys::Oid, snapshot: &str) {
-    write_part(schema, table, Some(snapshot), "DO NOTHING");
+/// Notes which rows tables have at this moment, unless there is a note, or no row.
+pub fn note_parts(schema: &Schema, tables: &[pg_sys::Oid], snapshot: &str) {
+    write_parts(schema, tables, &vec![snapshot.to_owned(); tables.len()], "DO NOTHING");
 }
 
-/// Notes when a table came below an attached one and left it, in place of what was noted.
-pub fn note_stays(schema: &Schema, table: pg_sys::Oid, stays: &str) {
+/// Notes when tables came below an attached one and left it, each by its text, in place of what was noted.
+pub fn note_stays(schema: &Schema, tables: &[pg_sys::Oid], stays: &[String]) {
     let known = "(tbl) DO UPDATE SET attached_at = EXCLUDED.attached_at, attached_on = EXCLUDED.attached_on,
                      attached_snapshot = EXCLUDED.attached_snapshot, populated_at = NULL";
-    write_part(schema, table, Some(stays), known);
+    write_parts(schema, tables, stays, known);
 }
 
-/// Notes of a table that was observed for a time, so that its observed rows are unknown.
-pub fn note_part_observed(schema: &Schema, table: pg_sys::Oid) {
-    if are_parts_kept(schema) {
-        let known = "(tbl) DO UPDATE SET attached_snapshot = NULL, attached_on = EXCLUDED.attached_on";
-        write_part(schema, table, None, known);
+/// Notes of tables that were observed for a time, so that their observed rows are unknown.
+pub fn note_parts_observed(schema: &Schema, tables: &[pg_sys::Oid]) {
+    let known = "(tbl) DO UPDATE SET attached_snapshot = NULL, attached_on = EXCLUDED.attached_on";
+    write_parts(schema, tables, &[], known);
+}
+
+/// Writes notes on tables, each once: a tree of partitions has thousands. Where `snapshots` has no more texts, they are null.
+fn write_parts(schema: &Schema, tables: &[pg_sys::Oid], snapshots: &[String], known: &str) {
+    if tables.is_empty() || !are_parts_kept(schema) {
+        return;
     }
-}
-
-fn write_part(schema: &Schema, table: pg_sys::Oid, snapshot: Option<&str>, known: &str) {
+    let kept: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| citus::kept(*table).is_some()).collect();
     let sql = Sql::on(schema, PARTS);
     // Numbers of tables that are gone are given out again.
     sql.run(
@@ -79,22 +82,23 @@ fn write_part(schema: &Schema, table: pg_sys::Oid, snapshot: Option<&str>, known
     sql.run(
         &format!(
             "INSERT INTO {}.ip_source_part (tbl, attached_snapshot, attached_on)
-             SELECT $1, $2, $3 WHERE $4 OR pg_catalog.pg_relation_size($1) > 0 ON CONFLICT {known}",
+             SELECT p.tbl, p.snapshot, $3 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS p(tbl, snapshot)
+             WHERE p.tbl = ANY ($4) OR pg_catalog.pg_relation_size(p.tbl) > 0 ON CONFLICT {known}",
             schema.name
         ),
         &[
-            of(table)[0],
-            argument::maybe_text(snapshot),
+            among(tables)[0],
+            argument::texts(snapshots),
             argument::text(&database_identity()),
             // The rows of a table that Citus keeps are in its shards.
-            argument::boolean(citus::kept(table).is_some()),
+            among(&kept)[0],
         ],
     );
 }
 
 /// Forgets the notes on tables below attached ones.
 pub fn forget_parts(schema: &Schema, tables: &[pg_sys::Oid]) {
-    if are_parts_kept(schema) {
+    if !tables.is_empty() && are_parts_kept(schema) {
         Sql::on(schema, PARTS)
             .run(&format!("DELETE FROM {}.ip_source_part WHERE tbl = ANY ($1)", schema.name), &among(tables));
     }
@@ -102,6 +106,6 @@ pub fn forget_parts(schema: &Schema, tables: &[pg_sys::Oid]) {
 
 /// Whether tables below attached ones have notes. Before the update from 0.1.0, a table of that
 /// name is somebody else's.
-pub fn are_parts_kept(schema: &Schema) -> bool {
+fn are_parts_kept(schema: &Schema) -> bool {
     schema.is_of_extension(PARTS)
 }

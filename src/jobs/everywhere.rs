@@ -69,12 +69,10 @@ pub fn run(call: Call, schema: &Schema, which: Where, job: &str) -> Datum {
 /// Names the nodes that have not done it, of so many. Of an error elsewhere Citus brings the message alone.
 fn fail(which: Where, failed: &[(i32, String)], nodes: usize) -> ! {
     let names = citus::node_names();
-    let name = |node: &i32| names.get(node).cloned().unwrap_or_else(|| node.to_string());
-    let said = |text: &String| enrich::text::clean(text.trim().trim_start_matches("ERROR:").trim(), 300).into_owned();
     let (message, detail) = match failed {
-        [(node, why)] => (format!("the job failed on node {}", name(node)), said(why)),
+        [(node, why)] => (format!("the job failed on node {}", citus::node_name(&names, *node)), why.clone()),
         _ => {
-            let each = failed.iter().map(|(node, why)| format!("{}: {}", name(node), said(why)));
+            let each = failed.iter().map(|(node, why)| format!("{}: {why}", citus::node_name(&names, *node)));
             (format!("the job failed on {} nodes", failed.len()), each.collect::<Vec<_>>().join("\n"))
         }
     };

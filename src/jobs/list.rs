@@ -110,14 +110,14 @@ pub fn unreadable(job: i64, error: &io::Error) -> String {
 
 /// Removes the list of a job, if it has one, and what was to be one.
 pub fn remove(job: i64) {
-    let list = path(job);
-    let _ = fs::remove_file(list.with_extension("tmp"));
-    let _ = fs::remove_file(list);
+    remove_in(shared::my_database().to_u32(), job);
 }
 
 /// The same of a job of another database, which was dropped.
 pub fn remove_in(database: u32, job: i64) {
-    let _ = fs::remove_file(path_in(database, job));
+    let list = path_in(database, job);
+    let _ = fs::remove_file(list.with_extension("tmp"));
+    let _ = fs::remove_file(list);
 }
 
 /// Removes lists of this database that no job has: a crash left them behind.

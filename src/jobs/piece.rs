@@ -26,14 +26,13 @@ use crate::pg::catalog::Schema;
 use crate::pg::process;
 use crate::pg::tx::Failure;
 use crate::pg::{time, tx};
-use crate::shared;
 use crate::shared::trouble::Work;
 use crate::shared::watched;
 use crate::shared::{Done, Job, state};
 
 /// Bare rows of one block, about; turns rows of a transaction into blocks of a piece.
 const ROWS_PER_BLOCK: u64 = 64;
-/// The worker's pause while another session holds the whole table.
+/// The pause while another session holds the whole table.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether there may be more to do.
@@ -86,36 +85,29 @@ impl Pieces {
             return Turn::Done;
         };
         let mut first = job.passes.load(Ordering::Relaxed) <= 1 && !was_kept;
-        let result = loop {
+        let (result, left) = loop {
+            // A piece that is tried again meets the same rows again: those of its last attempt count.
+            let mut left = Left::default();
             let result = match &self.list {
-                Some(list) => self.addresses(list, from, to).and_then(|ips| self.listed(&ips, first)),
-                None => self.blocks(from, to),
+                Some(list) => self.addresses(list, from, to).and_then(|ips| self.listed(&ips, first, &mut left)),
+                None => self.blocks(from, to, &mut left),
             };
             first = false;
-            // Another session holds a whole table: this waits for it, with pauses in which it can be ended.
-            let lock = match result {
-                Err(failure) if failure.is_lock() && !job.cancel.load(Ordering::Acquire) => failure,
-                result => break result,
-            };
-            // Shown once it has lasted.
-            watched::failed(Work::Job, &lock);
-            // DROP EXTENSION may wait for the session that waits for this job: one of them must give way.
-            if dropping() {
-                job.cancel.store(true, Ordering::Release);
+            if !result.as_ref().is_err_and(|failure| self.waits_for(failure)) {
+                break (result, left);
             }
             if self.is_worker {
                 self.kept = Some((from, to, Instant::now() + PAUSE));
                 return Turn::Held;
             }
-            process::serve_interrupts();
+            self.pause();
         };
+        job.counts.add(&Done { processed: left.errors, errors: left.errors, ..Done::default() });
+        job.locked.fetch_add(left.locked, Ordering::Relaxed);
         match result {
             Ok(()) => {
                 job.open.fetch_sub(1, Ordering::AcqRel);
-                // The next lock has nothing to do with one that is over.
-                if let Some(slot) = shared::here() {
-                    slot.troubles.of(Work::Job).not_kept();
-                }
+                watched::unlocked(Work::Job);
             }
             Err(_) if job.cancel.load(Ordering::Acquire) => {}
             Err(failure) => {
@@ -127,6 +119,29 @@ impl Pieces {
             }
         }
         Turn::More
+    }
+
+    /// Whether another session holds a whole table, and the piece waits for it, with pauses in which it can be ended.
+    fn waits_for(&self, failure: &Failure) -> bool {
+        let cancel = &self.job.cancel;
+        if !failure.is_lock() || cancel.load(Ordering::Acquire) {
+            return false;
+        }
+        // Shown once it has lasted.
+        watched::failed(Work::Job, failure);
+        // DROP EXTENSION may wait for the session that waits for this job: one of them must give way.
+        if dropping() {
+            cancel.store(true, Ordering::Release);
+        }
+        !cancel.load(Ordering::Acquire)
+    }
+
+    /// Waits before the piece is tried again, unless the job is cancelled. Waiting for a lock may have set the latch.
+    fn pause(&self) {
+        let until = Instant::now() + PAUSE;
+        while Instant::now() < until && !self.job.cancel.load(Ordering::Acquire) {
+            process::wait(PAUSE);
+        }
     }
 
     /// Takes the next piece: from where to where.
@@ -147,13 +162,13 @@ impl Pieces {
         self.job.stale_before.load(Ordering::Relaxed)
     }
 
-    fn blocks(&self, from: u64, to: u64) -> Result<(), Failure> {
+    fn blocks(&self, from: u64, to: u64, left: &mut Left) -> Result<(), Failure> {
         let mut due = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Vec::new() };
             due::places_in_blocks(&schema, self.stale_before(), from, to)
         })?;
         due.sort_unstable_by_key(|(ip, _)| *ip);
-        self.write_all(&due)
+        self.write_all(&due, left)
     }
 
     /// A piece of the list: it may be as long as the inventory, so each reads no more than that.
@@ -161,7 +176,7 @@ impl Pieces {
         list.read(from, to).map_err(|error| unreadable(self.job, &error))
     }
 
-    fn listed(&self, ips: &[IpAddr], first: bool) -> Result<(), Failure> {
+    fn listed(&self, ips: &[IpAddr], first: bool, left: &mut Left) -> Result<(), Failure> {
         let mut added = Added::default();
         let due = tx::run(|| {
             let Some(schema) = Schema::hold() else { return Vec::new() };
@@ -172,22 +187,23 @@ impl Pieces {
         })?;
         let counts = &self.job.counts;
         if self.job.asks_the_network() {
-            return self.write_all(&due);
+            return self.write_all(&due, left);
         }
-        let Added { tallied, errors, locked } = added;
-        let processed = tallied.written + errors;
-        counts.add(&Done { processed, errors, ..Done::default() });
-        self.job.locked.fetch_add(locked, Ordering::Relaxed);
+        let Added { tallied, left: refused } = added;
+        counts.add(&Done { processed: tallied.written, ..Done::default() });
+        left.errors += refused.errors;
+        left.locked += refused.locked;
         self.count(&tallied);
         // A later pass meets the rows of an earlier one; rows that no pass met are counted at the end.
         if first {
-            let fresh = (ips.len() as u64).saturating_sub(processed + locked + due.len() as u64);
+            let met = tallied.written + refused.errors + refused.locked + due.len() as u64;
+            let fresh = (ips.len() as u64).saturating_sub(met);
             counts.add(&Done { processed: fresh, cache_hits: fresh, ..Done::default() });
         }
-        self.write_all(&due)
+        self.write_all(&due, left)
     }
 
-    fn write_all(&self, due: &[Place]) -> Result<(), Failure> {
+    fn write_all(&self, due: &[Place], left: &mut Left) -> Result<(), Failure> {
         let batch = (self.job.batch_size.load(Ordering::Relaxed) as usize).max(1);
         let commit = (self.job.commit_interval.load(Ordering::Relaxed) as usize).max(1);
         let backward = self.job.passes.load(Ordering::Relaxed).is_multiple_of(2);
@@ -207,13 +223,13 @@ impl Pieces {
                 })?;
                 // Only committed rows count.
                 if !self.job.asks_the_network() {
-                    let processed = part.tallied.written + part.errors();
-                    self.job.counts.add(&Done { processed, errors: part.errors(), ..Done::default() });
+                    self.job.counts.add(&Done { processed: part.tallied.written, ..Done::default() });
+                    left.errors += part.errors();
                 }
                 self.count(&part.tallied);
                 // Without those that cannot be written, fewer each time.
                 rows = Cow::Owned(part.take_untried());
-                self.job.locked.fetch_add(part.unwritten(), Ordering::Relaxed);
+                left.locked += part.unwritten();
             }
         }
         Ok(())
@@ -265,14 +281,20 @@ fn note(job: &Job, failure: &Failure) {
     pgrx::log!("asn_inventory: a piece of job {} failed: {}", job.id.load(Ordering::Relaxed), failure.message);
 }
 
+/// How many rows of a piece were not written.
+#[derive(Default)]
+struct Left {
+    /// They cannot be.
+    errors: u64,
+    /// Other sessions kept it from them.
+    locked: u64,
+}
+
 /// What came of addresses that were to be added.
 #[derive(Default)]
 struct Added {
     tallied: Tallied,
-    /// How many cannot be.
-    errors: u64,
-    /// How many others kept from being added.
-    locked: u64,
+    left: Left,
 }
 
 /// Adds listed addresses that the inventory does not know, as seen 0 times.
@@ -291,15 +313,15 @@ fn add_unknown(schema: &Schema, ips: &[IpAddr]) -> Added {
     let mut halving = Halving::new("asn_inventory backfill", PATIENCE);
     halving.write(&rows, &batch::hurry, &mut write, &mut |outcome| match outcome {
         Outcome::Written(_, written) => added.tallied.add(&written),
-        Outcome::Refused(_, failure) if failure.is_lock() => added.locked += 1,
+        Outcome::Refused(_, failure) if failure.is_lock() => added.left.locked += 1,
         Outcome::Refused((ip, _), failure) => {
-            added.errors += 1;
+            added.left.errors += 1;
             refused.get_or_insert((*ip, failure));
         }
-        Outcome::Left(rows) => added.locked += rows.len() as u64,
+        Outcome::Left(rows) => added.left.locked += rows.len() as u64,
     });
     if let Some((ip, failure)) = &refused {
-        say_broken(*ip, failure, added.errors, added.locked == 0);
+        say_broken(*ip, failure, added.left.errors, added.left.locked == 0);
     }
     added
 }

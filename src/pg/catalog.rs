@@ -327,17 +327,10 @@ pub struct Acting {
 impl Acting {
     /// As the owner of `relation`. Policies do not hold for that owner, forced ones neither.
     pub fn as_owner_of(relation: pg_sys::Oid) -> Acting {
-        Acting::begin(owner_of(relation), pg_sys::SECURITY_NOFORCE_RLS as i32)
-    }
-
-    /// As a role that owns a table of somebody's. Policies hold for it as ever.
-    pub fn as_role(role: pg_sys::Oid) -> Acting {
-        Acting::begin(role, 0)
-    }
-
-    fn begin(role: pg_sys::Oid, more: i32) -> Acting {
+        let role = owner_of(relation);
         let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        let more = (restricted | pg_sys::SECURITY_NOFORCE_RLS) as i32;
         // SAFETY: the pair is put back on drop; after an error, by the (sub)transaction's abort.
         let level = unsafe {
             let level = pg_sys::NewGUCNestLevel();
@@ -346,7 +339,7 @@ impl Acting {
                 crate::pg::tx::save_and_set(c"session_replication_role", c"origin");
             }
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-            pg_sys::SetUserIdAndSecContext(role, context | restricted | more);
+            pg_sys::SetUserIdAndSecContext(role, context | more);
             level
         };
         Acting { user, context, level }

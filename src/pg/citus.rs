@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use enrich::text::clean;
 use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
 
@@ -232,6 +233,11 @@ pub fn node_names() -> BTreeMap<i32, String> {
     (0..found.len()).filter_map(|row| Some((found.get(row, 1)?, found.text(row, 2)?))).collect()
 }
 
+/// One of them; of a node that has left the cluster, its number.
+pub fn node_name(names: &BTreeMap<i32, String>, node: i32) -> String {
+    names.get(&node).cloned().unwrap_or_else(|| node.to_string())
+}
+
 /// Citus's number of the group that this node is in; 0: it is the coordinator. Citus must be here.
 pub fn my_group() -> i32 {
     let sql = Sql::as_caller();
@@ -306,7 +312,7 @@ pub enum Where {
 pub struct Reply {
     /// Citus's number of the node; 0: it has none.
     pub node: i32,
-    /// The value of the command's only column and row; an error is its message.
+    /// The value of the command's only column and row; an error is its message, on one line.
     pub result: Result<Option<String>, String>,
 }
 
@@ -387,10 +393,11 @@ pub fn run_on(which: Where, command: &str) -> Vec<Reply> {
     }
     let sql = Sql::as_caller();
     let found = sql.returning(&text, &[argument::text(command)]);
+    let why = |said: &str| clean(said.trim().trim_start_matches("ERROR:"), 300).into_owned();
     let reply = |row| {
         let text = found.text(row, 3);
         let good = found.get::<bool>(row, 2) == Some(true);
-        let result = if good { Ok(text) } else { Err(text.unwrap_or_default()) };
+        let result = if good { Ok(text) } else { Err(why(&text.unwrap_or_default())) };
         Reply { node: found.get(row, 1).unwrap_or(0), result }
     };
     (0..found.len()).map(reply).collect()

@@ -179,6 +179,11 @@ pub fn has_locked(relation: pg_sys::Oid, modes: &[u32]) -> bool {
     })
 }
 
+/// Whether a VACUUM works on a relation.
+pub fn is_vacuumed(relation: pg_sys::Oid) -> bool {
+    is_held_by_vacuum(&tag(relation), pg_sys::ShareUpdateExclusiveLock as i32)
+}
+
 /// Whether a VACUUM, of a session or of autovacuum, holds a lock that is in the way of this one. (VACUUM FULL is not meant: it
 /// lets nobody pass, and does not say that it is one.)
 fn is_held_by_vacuum(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {

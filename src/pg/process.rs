@@ -140,7 +140,7 @@ pub fn wait_for(descriptor: Option<c_int>, timeout: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     let timeout = timeout.as_millis() as i64;
     // SAFETY: this process's own latch, and a descriptor that its owner keeps open.
-    unsafe {
+    pulse::resting(|| unsafe {
         match descriptor {
             Some(descriptor) => {
                 let events = (events | pg_sys::WL_SOCKET_READABLE) as c_int;
@@ -152,8 +152,7 @@ pub fn wait_for(descriptor: Option<c_int>, timeout: Duration) {
             }
         }
         pg_sys::ResetLatch(pg_sys::MyLatch);
-    }
-    pulse::beat();
+    });
     serve_interrupts();
 }
 

@@ -241,6 +241,12 @@ impl Table<'_> {
         self.datum(row, column).and_then(|datum| unsafe { T::from_datum(datum, false) })
     }
 
+    /// The moment (timestamptz) at `row` (from 0) and `column` (from 1).
+    pub fn moment(&self, row: usize, column: usize) -> Option<i64> {
+        self.check(column, |kind| kind == pg_sys::TIMESTAMPTZOID);
+        self.datum(row, column).map(|datum| datum.value() as i64)
+    }
+
     /// The place of a row (tid) at `row` (from 0) and `column` (from 1).
     pub fn place(&self, row: usize, column: usize) -> Option<pg_sys::ItemPointerData> {
         self.check(column, |kind| kind == pg_sys::TIDOID);

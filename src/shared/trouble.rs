@@ -92,8 +92,10 @@ pub struct Trouble {
     since: AtomicI64,
     /// When it last failed.
     at: AtomicI64,
-    /// Failures since the server started.
+    /// Failures since the server started. A lock that lasts is one, however often it is met.
     failures: AtomicU64,
+    /// Since it fails, nothing but locks of others was in the way.
+    is_locked: AtomicBool,
     /// Since when nothing but locks of others came of it, and when the last one did (timestamptz); 0: something else did.
     kept_since: AtomicI64,
     kept_at: AtomicI64,
@@ -155,13 +157,28 @@ impl Trouble {
     /// It failed.
     pub fn failed(&self, code: i32, message: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.alone(|| self.show(code, message));
+        // Also when another process was noting a lock at that moment.
+        self.is_locked.store(false, Ordering::Relaxed);
+    }
+
+    /// A lock of others has been in the way for so long that it is a failure. Behind another one, it is not all that failed.
+    pub fn locked(&self, code: i32, message: &str) {
         self.alone(|| {
-            let now = time::now();
-            self.code.store(code, Ordering::Relaxed);
-            self.message.write(message);
-            self.at.store(now, Ordering::Relaxed);
-            let _ = self.since.compare_exchange(0, now, Ordering::Release, Ordering::Relaxed);
+            if self.since.load(Ordering::Relaxed) == 0 {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                self.is_locked.store(true, Ordering::Relaxed);
+            }
+            self.show(code, message);
         });
+    }
+
+    fn show(&self, code: i32, message: &str) {
+        let now = time::now();
+        self.code.store(code, Ordering::Relaxed);
+        self.message.write(message);
+        self.at.store(now, Ordering::Relaxed);
+        let _ = self.since.compare_exchange(0, now, Ordering::Release, Ordering::Relaxed);
     }
 
     /// A lock of another session was in the way. For how long nothing else has come of the work.
@@ -181,6 +198,14 @@ impl Trouble {
     /// Something else came of it than a lock.
     pub fn not_kept(&self) {
         self.kept_at.store(0, Ordering::Relaxed);
+    }
+
+    /// The lock that was in the way is over; any other failure is not.
+    pub fn lock_is_over(&self) {
+        self.not_kept();
+        if self.since.load(Ordering::Relaxed) != 0 && self.is_locked.load(Ordering::Relaxed) {
+            self.alone(|| self.since.store(0, Ordering::Release));
+        }
     }
 
     /// It went well.

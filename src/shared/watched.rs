@@ -69,6 +69,14 @@ pub fn succeeded(work: Work) {
     SAID.with_borrow_mut(|said| said[work as usize] = None);
 }
 
+/// A part of the work went well that a lock may have kept from it: the lock is over, and the next one is another. That a lock
+/// was in the way is no failure any more; what else failed is.
+pub fn unlocked(work: Work) {
+    if let Some(slot) = slot() {
+        slot.troubles.of(work).lock_is_over();
+    }
+}
+
 /// It failed; or was [`kept`] by a lock.
 pub fn failed(work: Work, failure: &Failure) {
     if failure.is_lock() {
@@ -79,10 +87,11 @@ pub fn failed(work: Work, failure: &Failure) {
     }
 }
 
-/// What others keep it from doing again and again is a failure, though each time was only a lock. True: it is news.
+/// What others keep it from doing again and again is a failure, though each time was only a lock, and one, however often it
+/// was tried. True: it is news.
 pub fn is_kept_from(work: Work, failure: &Failure) -> bool {
     if let Some(slot) = slot() {
-        slot.troubles.of(work).failed(failure.code as isize as i32, &failure.message);
+        slot.troubles.of(work).locked(failure.code as isize as i32, &failure.message);
     }
     is_new(work, &failure.message)
 }

@@ -82,9 +82,7 @@ fn run(argument: pg_sys::Datum) {
     }
     slot.held_since.store(0, Ordering::Relaxed);
     slot.answering.write("");
-    // Before anybody can take the last sign of the worker before for its own.
-    slot.works.store(true, Ordering::Relaxed);
-    pulse::show_life_in(&slot.beat_at);
+    pulse::show_life_in(&slot.beat_at, &slot.works);
     slot.worker.store(process::my_pid(), Ordering::Release);
     history::see_to_trigger();
     // A DROP DATABASE that began while this process started could not know it; it waits for it to go.
@@ -210,9 +208,7 @@ impl Worker {
             if !working {
                 // Not longer than this without a sign of life, whatever is due and when.
                 let patience = self.patience(interval).min(POLL);
-                self.slot.works.store(false, Ordering::Relaxed);
                 process::wait_for(self.network.bell(), patience);
-                self.slot.works.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -304,9 +300,7 @@ impl Worker {
         self.network.rest();
         self.download.turn(false);
         if !working {
-            self.slot.works.store(false, Ordering::Relaxed);
             process::wait(RESTORED.min(self.download.patience()).min(self.secrets.patience()));
-            self.slot.works.store(true, Ordering::Relaxed);
         }
         true
     }

@@ -194,6 +194,15 @@ impl Cluster {
         );
     }
 
+    /// Has the extension do nothing in any database, until `asn_inventory.databases` is empty again.
+    ///
+    /// # Panics
+    /// When the worker of `db` does not end.
+    pub fn stop_worker(&self, db: &str) {
+        self.set("asn_inventory.databases", "none");
+        self.wait_value(db, "SELECT worker FROM enrichment_status", "not running");
+    }
+
     /// A client program of the installation (`psql`, `pg_dump`, `pgbench` …), directed to this cluster.
     #[must_use]
     pub fn tool(&self, program: &str) -> Command {

@@ -14,4 +14,4 @@ mod value;
 mod writer;
 
 pub use value::Value;
-pub use writer::MmdbWriter;
+pub use writer::{MmdbWriter, age};

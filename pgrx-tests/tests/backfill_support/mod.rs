@@ -7,6 +7,7 @@ use postgres::{CancelToken, Client, NoTls};
 use std::thread::JoinHandle;
 
 pub const HELPER: &str = "asn_inventory backfill";
+pub const WORKER: &str = "asn_inventory worker";
 
 /// Rows as statements give them.
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -55,14 +56,17 @@ pub const WRONG: &str = "SELECT i.ip_address FROM ip_inventory i, lookup_ip(i.ip
 pub const NUMBERS: &str =
     "processed, enriched, cache_hits, maxmind_asn, cymru_asn, greynoise_scanners, not_found, skipped, errors";
 
+/// How many sessions wait to have the inventory to themselves.
+pub const LOCKERS: &str = "SELECT count(*) FROM pg_locks
+    WHERE relation = 'ip_inventory'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted";
+
 /// Holds writers of certain rows until it is opened.
 pub struct Gate(Client);
 
 impl Gate {
     /// Before the writing of each row of which `condition` (on `NEW`) holds.
     pub fn shut(cluster: &Cluster, db: &str, condition: &str) -> Gate {
-        let mut client = cluster.connect(db);
-        query(&mut client, "SELECT pg_advisory_lock(42)").expect("the gate's lock");
+        let gate = Gate::shut_again(cluster, db);
         // No lock is waited for: the extension's own time-out for locks must not end the wait.
         cluster.sql(
             db,
@@ -75,7 +79,35 @@ impl Gate {
                  ALTER TABLE ip_inventory ENABLE ALWAYS TRIGGER gate"
             ),
         );
+        gate
+    }
+
+    /// The same gate, after it was opened.
+    pub fn shut_again(cluster: &Cluster, db: &str) -> Gate {
+        let mut client = cluster.connect(db);
+        query(&mut client, "SELECT pg_advisory_lock(42)").expect("the gate's lock");
         Gate(client)
+    }
+
+    /// Waits until a process of this kind stands at a gate.
+    pub fn wait_for(cluster: &Cluster, db: &str, kind: &str) {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND backend_type = '{kind}' AND wait_event = 'PgSleep'"
+        );
+        cluster.wait_value(db, &sql, "1");
+    }
+
+    /// Opens the gate when a session waits for the whole table. It gets the table once what stands at the gate is committed,
+    /// and keeps it until its transaction ends.
+    pub fn open_to_locker(self, cluster: &Cluster, db: &str) -> Client {
+        let mut locker = cluster.connect(db);
+        let locking = std::thread::spawn(move || {
+            query(&mut locker, "BEGIN; LOCK TABLE ip_inventory IN ACCESS EXCLUSIVE MODE").map(|_| locker)
+        });
+        cluster.wait_value(db, LOCKERS, "1");
+        self.open();
+        locking.join().expect("the thread").expect("the lock")
     }
 
     /// Opens the gate.

@@ -22,6 +22,9 @@ fn start() -> Cluster {
     cluster
 }
 
+/// The doctor's check of indexes, for [`Db::complaints`] and [`Db::remedies`].
+pub const INDEXES: [&str; 1] = ["observer indexes"];
+
 /// A database of one test's own, with the extension.
 pub struct Db {
     pub cluster: &'static Cluster,
@@ -105,6 +108,21 @@ impl Db {
         self.settle();
         self.lines("SELECT tbl, observations, unparsable FROM ip_source ORDER BY tbl::text COLLATE \"C\"")
     }
+
+    /// `level: detail` of what the doctor finds fault with in these checks.
+    pub fn complaints(&self, checks: &[&str]) -> Vec<String> {
+        let faults = faults(checks);
+        self.lines(&format!("SELECT level || ': ' || detail {faults} ORDER BY 1"))
+    }
+
+    /// The remedies of [`Db::complaints`], as one script.
+    pub fn remedies(&self, checks: &[&str]) -> String {
+        self.value(&format!("SELECT string_agg(remedy, ' ' ORDER BY detail) {}", faults(checks)))
+    }
+}
+
+fn faults(checks: &[&str]) -> String {
+    format!("FROM enrichment_doctor() WHERE check_name = ANY ('{{{}}}') AND level <> 'ok'", checks.join(","))
 }
 
 /// The first column of the first row, in an open session.

@@ -3,6 +3,7 @@
 pub mod oracle;
 pub mod raw;
 
+pub use asn_inventory_tests::mmdb::age;
 use asn_inventory_tests::mmdb::{MmdbWriter, fixtures};
 use asn_inventory_tests::wait::wait_for;
 use enrich::maxmind::store::{EditionState, GenerationInfo, Outcome, StoreError};
@@ -10,7 +11,7 @@ use enrich::maxmind::{Databases, Edition, Store};
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 pub const CITY: &str = "GeoLite2-City";
 pub const ASN: &str = "GeoLite2-ASN";
@@ -174,12 +175,6 @@ pub fn editions() -> [Edition; 2] {
 
 pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
-}
-
-/// As if the file had been written a minute ago: younger ones may still be growing.
-pub fn age(file: &Path) {
-    let open = File::options().append(true).open(file).expect("a file");
-    open.set_modified(SystemTime::now() - Duration::from_secs(60)).expect("an older date");
 }
 
 /// As [`age`], for "just now".

@@ -81,6 +81,26 @@ impl Vault {
     }
 }
 
+/// A cluster with MaxMind's key where `reference` says, which downloads nothing by itself; its worker runs.
+pub fn with_maxmind_key(reference: &str, settings: &[(&str, &str)]) -> Cluster {
+    let mut builder = Cluster::builder()
+        .conf("asn_inventory.maxmind_license_key", reference)
+        .conf("asn_inventory.maxmind_update_schedule", "");
+    for (name, value) in settings {
+        builder = builder.conf(name, value);
+    }
+    let cluster = builder.start();
+    cluster.sql(DB, "CREATE EXTENSION asn_inventory; CREATE ROLE alice LOGIN");
+    cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
+    cluster
+}
+
+/// The doctor's finding of a check: level, detail, remedy.
+pub fn said(cluster: &Cluster, check: &str) -> String {
+    let sql = format!("SELECT level, detail, remedy FROM enrichment_doctor() WHERE check_name = '{check}'");
+    cluster.lines(DB, &sql).join("\n")
+}
+
 /// Puts an address into the inventory.
 pub fn observe(cluster: &Cluster, ip: &str) {
     cluster.sql(

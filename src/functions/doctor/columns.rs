@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use super::finding::{Finding, select};
 use crate::ingest::extract::{Extractor, Misfit};
 use crate::ingest::moment::Moment;
-use crate::ingest::only::Only;
+use crate::ingest::only::{Only, Unfit};
 use crate::ingest::sensor::Sensor;
 use crate::pg::catalog::{Schema, quote_literal};
 use crate::pg::encoding;
@@ -180,7 +180,9 @@ impl Source {
             // SAFETY: the descriptor was just made.
             match unsafe { Only::new(&Condition(vec![test.clone()]), column.desc()) } {
                 Ok(_) => None,
-                Err(_) => Some(format!("column {name} has another type now")),
+                // A label of an enum was renamed.
+                Err(Unfit::NeverEqual(_, kind, literal)) => Some(format!("no value of type {kind} is \"{literal}\"")),
+                Err(Unfit::Value(_)) => Some(format!("column {name} has another type now")),
             }
         })
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use enrich::lists::spread::{InUse, stands_still};
 use enrich::maxmind::Edition;
 use serde_json::Value;
 
@@ -25,11 +26,9 @@ const FILES: &str = "SELECT pg_catalog.json_agg(pg_catalog.json_build_object('ed
     FROM";
 /// The same of its lists of networks.
 const LISTS: &str = "SELECT pg_catalog.json_agg(pg_catalog.json_build_object('list', l.list,
-    'size', pg_catalog.format('%s/%s/%s', l.entries_ipv4, l.entries_ipv6, l.addresses_ipv4),
+    'generation', l.generation, 'previous', l.previous_generation, 'since', l.installed_at::pg_catalog.text,
     'age', extract(epoch FROM pg_catalog.now() OPERATOR(pg_catalog.-) l.installed_at)))::pg_catalog.text
     FROM";
-/// How long a list may differ: those that are fetched daily reach each node within a day.
-const DAILY: Duration = Duration::from_secs(86_400);
 /// Most lists that are named.
 const NAMED: usize = 10;
 
@@ -39,6 +38,12 @@ struct Installed {
     built: String,
     since: String,
     age: f64,
+}
+
+/// A list of networks of a server.
+struct Used {
+    entries: InUse,
+    since: String,
 }
 
 /// The check `mmdb elsewhere`.
@@ -100,7 +105,7 @@ fn nodes(schema: &Schema) -> Vec<Finding> {
     let replies = citus::run_on(Where::Everywhere, &command);
     let names = citus::node_names();
     let me = citus::my_node();
-    let name = |node| names.get(&node).cloned().unwrap_or_else(|| format!("node {node}"));
+    let name = |node| citus::node_name(&names, node);
     let ours = read(Sql::as_caller().query(&command, &[]).text(0, 1).as_deref());
     let mut found = Vec::new();
     for reply in replies.iter().filter(|reply| Some(reply.node) != me) {
@@ -108,7 +113,6 @@ fn nodes(schema: &Schema) -> Vec<Finding> {
         let theirs = match &reply.result {
             Ok(text) => read(text.as_deref()),
             Err(why) => {
-                let why = enrich::text::clean(why.trim(), 300).into_owned();
                 let detail = format!("Node {name} does not tell which mmdb files it uses: {why}.");
                 let remedy = "SELECT * FROM citus_check_cluster_node_health();".to_owned();
                 found.push(Finding::new("mmdb elsewhere", "warning", detail, Some(remedy)));
@@ -137,10 +141,8 @@ fn lists(schema: &Schema, me: Option<i32>, name: impl Fn(i32) -> String) -> Vec<
             .filter_map(|list| match (ours.get(list), theirs.get(list)) {
                 (Some(_), None) => Some(format!("{list} is missing there")),
                 (None, Some(_)) => Some(format!("{list} is missing here")),
-                (Some((here, since)), Some((there, other))) => {
-                    let differs = here != there && (*since).min(*other) > DAILY.as_secs_f64();
-                    differs.then(|| format!("{list} is another one"))
-                }
+                (Some(here), Some(there)) => stands_still(&here.entries, &there.entries)
+                    .then(|| format!("{list} is another one there since {}, here since {}", there.since, here.since)),
                 (None, None) => None,
             })
             .collect();
@@ -159,12 +161,17 @@ fn lists(schema: &Schema, me: Option<i32>, name: impl Fn(i32) -> String) -> Vec<
     found
 }
 
-/// By name: what tells one from another, and for how many seconds it has answered.
-fn read_lists(text: Option<&str>) -> BTreeMap<String, (String, f64)> {
+/// By name.
+fn read_lists(text: Option<&str>) -> BTreeMap<String, Used> {
     let lists: Vec<Value> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let text = |list: &Value, key: &str| list[key].as_str().map(|text| enrich::text::clean(text, 100).into_owned());
     let one = |list: &Value| {
-        let name = enrich::text::clean(list["list"].as_str()?, 100).into_owned();
-        Some((name, (list["size"].as_str()?.to_owned(), list["age"].as_f64().unwrap_or(0.0))))
+        let entries = InUse {
+            generation: list["generation"].as_str()?.to_owned(),
+            previous: list["previous"].as_str().map(str::to_owned),
+            age: list["age"].as_f64().unwrap_or(0.0),
+        };
+        Some((text(list, "list")?, Used { entries, since: text(list, "since")? }))
     };
     lists.iter().filter_map(one).collect()
 }

@@ -2,7 +2,7 @@
 //! The groups of checks that would read or call such an object are left out. The catalogs tell, before anything is read.
 #![allow(unsafe_code, reason = "asks whether the server is a standby")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
@@ -17,11 +17,12 @@ use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::Failure;
 
-/// How long the doctor waits until a table of another role is not being changed.
+/// How long the doctor waits until no table of another role is being changed: all of them together.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The lock that keeps such code from being made after the look, by a role that waits for it: CREATE INDEX, CONCURRENTLY as well,
-/// and CREATE STATISTICS are against it, writing is not.
+/// CREATE STATISTICS and a child table are against it, writing is not. A VACUUM is as well, and may take hours. No weaker lock will
+/// do meanwhile: the owner can end the VACUUM, also one of autovacuum, by waiting for the lock, and then has it.
 const LOCK: u32 = pg_sys::ShareUpdateExclusiveLock;
 
 /// The extension's tables of roles that are neither superusers nor the caller. `$1` is the schema, `$2` the caller.
@@ -72,12 +73,14 @@ impl Planted {
         // A standby gives no such lock.
         // SAFETY: asks this server's state.
         let is_standby = unsafe { pg_sys::RecoveryInProgress() };
-        let lock = |table: &pg_sys::Oid| !is_standby && patience::lock(*table, LOCK, PATIENCE);
+        let end = Instant::now() + PATIENCE;
+        let left = || end.saturating_duration_since(Instant::now());
+        let lock = |table: &pg_sys::Oid| !is_standby && patience::lock(*table, LOCK, left());
         let (locked, open): (Vec<_>, Vec<_>) = tables.into_iter().partition(lock);
         // Given back by `drop`, so not in the subtransaction of the look.
         let mut planted = Planted { objects: Vec::new(), locked };
         // What was committed while a lock was waited for is to be seen.
-        planted.objects = tx::attempt(|| with_latest_snapshot(|| objects(schema, user, &open)))?;
+        planted.objects = tx::attempt(|| with_latest_snapshot(|| objects(schema, user, open)))?;
         Ok(planted)
     }
 
@@ -95,9 +98,11 @@ impl Planted {
     }
 }
 
-fn objects(schema: &Schema, user: Argument, open: &[pg_sys::Oid]) -> Vec<Object> {
+fn objects(schema: &Schema, user: Argument, open: Vec<pg_sys::Oid>) -> Vec<Object> {
+    let (vacuumed, changed): (Vec<_>, Vec<_>) = open.into_iter().partition(|table| patience::is_vacuumed(*table));
+    let arguments = [argument::oid(schema.oid), user, argument::oids(&changed), argument::oids(&vacuumed)];
     let sql = Sql::as_caller();
-    let found = sql.query(include_str!("planted.sql"), &[argument::oid(schema.oid), user, argument::oids(open)]);
+    let found = sql.query(include_str!("planted.sql"), &arguments);
     let object = |row| {
         let (class, oid) = (found.get(row, 1)?, found.get(row, 2)?);
         Some(Object { class, oid, why: found.text(row, 3)?, remedy: found.text(row, 4) })

@@ -1,8 +1,11 @@
--- What the doctor must not read or call with the caller's rights. Whoever queries a table runs the code of its indexes, constraints,
--- statistics and policies and of its columns' types: the planner calls immutable functions of constants. So a table of a role that
--- is neither a superuser nor the caller is read only where there is no such code; a view or a function is code itself.
--- Catalogs only. $1: the extension's schema; $2: the caller; $3: tables that may be changed at this moment.
-WITH extension AS (SELECT e.oid, e.extowner FROM pg_extension e WHERE e.extname = 'asn_inventory'),
+-- What the doctor must not read or call with the caller's rights. Whoever queries a table runs the code of its indexes, constraints
+-- and statistics and of its columns' types: the planner calls immutable functions of constants. So a table of a role that is neither
+-- a superuser nor the caller is read only where there is no such code; a view or a function is code itself. Functions of PostgreSQL's
+-- own that run a text (query_to_xml) are not immutable: the planner calls none of them. A policy is run as it stands, on all whom it
+-- holds for, and may call them: each one is code of its owner's, whatever it calls.
+-- Catalogs only. $1: the extension's schema; $2: the caller; $3: tables that may be changed at this moment; $4: those that a VACUUM
+-- is at, behind which a change may wait.
+WITH RECURSIVE extension AS (SELECT e.oid, e.extowner FROM pg_extension e WHERE e.extname = 'asn_inventory'),
 member AS MATERIALIZED (SELECT d.classid, d.objid FROM extension e JOIN pg_depend d ON d.refobjid = e.oid
                         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
 other AS MATERIALIZED (SELECT r.oid, r.rolname FROM pg_roles r WHERE NOT r.rolsuper AND r.oid <> $2),
@@ -10,6 +13,9 @@ other AS MATERIALIZED (SELECT r.oid, r.rolname FROM pg_roles r WHERE NOT r.rolsu
 relation AS MATERIALIZED (SELECT c.oid, c.relkind, o.rolname, EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid) AS is_ours
                           FROM pg_class c JOIN other o ON o.oid = c.relowner
                           WHERE c.relnamespace = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')),
+-- Who reads a table reads all below it.
+below(root, parent, child) AS (SELECT m.objid, m.objid, i.inhrelid FROM member m JOIN pg_inherits i ON m.classid = 'pg_class'::regclass AND i.inhparent = m.objid
+                               UNION SELECT b.root, i.inhparent, i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.child),
 part(relation, classid, objid, what, remedy) AS (
     SELECT c.oid, 'pg_class'::regclass::oid, c.oid, format('a column of %s', c.oid::regclass), NULL FROM relation c
     UNION ALL
@@ -21,10 +27,7 @@ part(relation, classid, objid, what, remedy) AS (
     FROM relation c JOIN pg_constraint n ON n.conrelid = c.oid AND n.contype = 'c'
     UNION ALL
     SELECT c.oid, 'pg_statistic_ext'::regclass::oid, s.oid, format('statistics %I.%I on %s', n.nspname, s.stxname, c.oid::regclass), format('DROP STATISTICS %I.%I;', n.nspname, s.stxname)
-    FROM relation c JOIN pg_statistic_ext s ON s.stxrelid = c.oid JOIN pg_namespace n ON n.oid = s.stxnamespace
-    UNION ALL
-    SELECT c.oid, 'pg_policy'::regclass::oid, p.oid, format('policy %I on %s', p.polname, c.oid::regclass), format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
-    FROM relation c JOIN pg_policy p ON p.polrelid = c.oid)
+    FROM relation c JOIN pg_statistic_ext s ON s.stxrelid = c.oid JOIN pg_namespace n ON n.oid = s.stxnamespace)
 SELECT 'pg_class'::regclass::oid, c.oid, format('%s belongs to %s, who decides what is run where it is read', c.oid::regclass, c.rolname),
        CASE WHEN c.is_ours AND c.relkind = 'v' THEN format('ALTER VIEW %s OWNER TO %I;', c.oid::regclass, pg_get_userbyid(e.extowner)) END
 FROM relation c CROSS JOIN extension e WHERE c.relkind <> 'r' OR NOT c.is_ours
@@ -36,13 +39,17 @@ WHERE EXISTS (SELECT FROM pg_depend d
                 AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass)
                 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid))
 UNION ALL
-SELECT 'pg_class'::regclass::oid, c.oid, format('%s belongs to %s, and may be changed at this moment', c.oid::regclass, c.rolname), NULL
-FROM relation c WHERE c.oid = ANY ($3)
+SELECT 'pg_class'::regclass::oid, c.oid, format('policy %I on %s may call any code, and would run it with the rights of %s', p.polname, c.oid::regclass, pg_get_userbyid($2)),
+       format('DROP POLICY %I ON %s;', p.polname, c.oid::regclass)
+FROM relation c JOIN pg_policy p ON p.polrelid = c.oid WHERE row_security_active(c.oid)
 UNION ALL
-SELECT 'pg_class'::regclass::oid, i.inhparent, format('the child table %s of %s belongs to %s', i.inhrelid::regclass, i.inhparent::regclass, o.rolname),
-       format('ALTER TABLE %s NO INHERIT %s;', i.inhrelid::regclass, i.inhparent::regclass)
-FROM member m JOIN pg_inherits i ON m.classid = 'pg_class'::regclass AND i.inhparent = m.objid
-JOIN pg_class c ON c.oid = i.inhrelid JOIN other o ON o.oid = c.relowner
+SELECT 'pg_class'::regclass::oid, c.oid, format('%s belongs to %s, and %s', c.oid::regclass, c.rolname,
+           CASE WHEN c.oid = ANY ($4) THEN 'a VACUUM is at work on it, behind which it may be changed' ELSE 'may be changed at this moment' END), NULL
+FROM relation c WHERE c.oid = ANY ($3) OR c.oid = ANY ($4)
+UNION ALL
+SELECT 'pg_class'::regclass::oid, b.root, format('the child table %s of %s belongs to %s', b.child::regclass, b.parent::regclass, o.rolname),
+       format('ALTER TABLE %s NO INHERIT %s;', b.child::regclass, b.parent::regclass)
+FROM below b JOIN pg_class c ON c.oid = b.child JOIN other o ON o.oid = c.relowner
 UNION ALL
 SELECT 'pg_proc'::regclass::oid, p.oid, format('function %s belongs to %s, who decides what it runs', p.oid::regprocedure, o.rolname),
        CASE WHEN m.objid IS NOT NULL THEN format('ALTER FUNCTION %s OWNER TO %I;', p.oid::regprocedure, pg_get_userbyid(e.extowner)) END

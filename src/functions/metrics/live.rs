@@ -107,7 +107,7 @@ pub fn troubles(page: &mut Page, slot: Option<&Database>) {
     );
     page.counter(
         "worker_errors_total",
-        "How often it failed; a lock held by another session is not a failure.",
+        "How often it failed; a lock of another session is one failure once it has lasted for a minute.",
         each(|trouble| trouble.failures() as f64),
     );
 }

@@ -160,14 +160,8 @@ impl Watch {
     #[inline]
     pub fn counts(&self) -> bool {
         let is_replica = session::is_replica();
-        let fires = |mode: &u8| match *mode {
-            pg_sys::TRIGGER_FIRES_ALWAYS => true,
-            pg_sys::TRIGGER_FIRES_ON_ORIGIN => !is_replica,
-            pg_sys::TRIGGER_FIRES_ON_REPLICA => is_replica,
-            _ => false,
-        };
         let is_from_elsewhere = || is_replica && (!self.replica || citus::is_moving_shards());
         let mine = self.is_attached && !is_from_elsewhere() && !self.plan.counts_elsewhere();
-        mine && !self.triggers.iter().any(fires)
+        mine && !self.triggers.iter().any(|mode| install::fires(*mode, is_replica))
     }
 }

@@ -176,6 +176,10 @@ impl Current {
         self.retried.clear();
         // Rows compared again were counted before.
         self.note(&mut part, compared, false);
+        // None is left that cannot be written, whatever others hold.
+        if self.broken.is_empty() && self.why.take().is_some() {
+            watched::succeeded(Work::Walk);
+        }
         // Whoever held a row may have moved it: another scan follows.
         self.held.extend(part.unwritten_places().map(|(_, place)| block(place) / PIECE * PIECE));
         if !self.held.is_empty() {
