@@ -5,7 +5,6 @@
 # ends with the script.
 
 declare -A tree_of=()
-passed=0
 
 # Everything that the servers' user makes, and what its servers read, lies in $work.
 make_work() {
@@ -93,11 +92,6 @@ sql() { psql_in "$cluster" "$db" -c "$1"; }
 # refused STATEMENT: all that the server says to it.
 refused() { ! psql_in "$cluster" "$db" -v VERBOSITY=verbose -c "$1" 2>&1 || die "this is not refused: $1"; }
 
-expect() {
-    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2'"
-    passed=$((passed + 1))
-    say "ok: $1"
-}
 # expect_in WHAT TEXT PART: PART stands in TEXT.
 expect_in() {
     case $2 in *"$3"*) expect "$1" here here ;; *) die "$1: expected '$3' in: $2" ;; esac

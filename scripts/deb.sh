@@ -12,7 +12,7 @@ cd "$root"
 export LC_ALL=C TZ=UTC
 umask 022
 
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
+version=$(version_of_sources)
 name=postgresql-$PG_MAJOR-asn-inventory
 # The archive of `make dist` has no history, and gives its files the commit's time. It may lie in another repository.
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then

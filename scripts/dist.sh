@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
+version=$(version_of_sources)
 [ "$(grep -c "\"version\": \"$version\"" META.json)" = 2 ] || die "META.json is not of version $version"
 validator=$(command -v pgxn_meta || echo "$target/tools/bin/pgxn_meta")
 if [ ! -x "$validator" ]; then

@@ -2,12 +2,11 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154,SC2034  # own, image, work, log, uid, version: test-docker.sh
 
-passed=0
-quietly() { "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2 && die "this failed: $* (see $log)"; }; }
-expect() {
-    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2'"
-    passed=$((passed + 1))
-    say "ok: $1"
+# fails NAME: that container ends by itself, and not as if all were well. One that goes on fails the check and does not hold it.
+fails() {
+    local status
+    status=$(timeout 120 docker wait "$own-$1" 2>>"$log") || die "$own-$1 does not end"
+    [ "$status" != 0 ] || die "$own-$1 ends with status 0: $(docker logs --tail 5 "$own-$1" 2>&1)"
 }
 # wait_until WHAT COMMAND…: for something that comes by itself.
 wait_until() {
@@ -110,7 +109,7 @@ END
         wait_until "initdb runs" docker exec "$own-cut" test -e "$making/ready"
         docker kill -s "$signal" "$own-cut" >/dev/null
         [ "$signal" = KILL ] || docker exec "$own-cut" touch "$making/go"
-        docker wait "$own-cut" >>"$log"
+        fails cut
         docker rm -v "$own-cut" >/dev/null
         run cut "${volume[@]}"
         healthy cut
@@ -126,8 +125,8 @@ official_volumes() {
     for place in data "$PG_MAJOR/docker"; do
         docker run --rm --label "$own" -v "$own-official-${place%%/*}:/var/lib/postgresql" --entrypoint sh "$image:$PG_MAJOR" \
             -c "mkdir -p '/var/lib/postgresql/$place' && echo $PG_MAJOR >'/var/lib/postgresql/$place/PG_VERSION'"
-        docker run --label "$own" --name "$own-official" -v "$own-official-${place%%/*}:/var/lib/postgresql" "${mounts[@]}" \
-            "$image:$PG_MAJOR" >>"$log" 2>&1 && die "it makes a second cluster beside that of the official image"
+        run official -v "$own-official-${place%%/*}:/var/lib/postgresql" "${mounts[@]}"
+        fails official
         expect "beside a cluster of the official image in $place, no second one is made" \
             "$(docker logs "$own-official" 2>&1 | grep -c "set PGDATA=/var/lib/postgresql/$place,")" 1
         docker rm -v "$own-official" >/dev/null

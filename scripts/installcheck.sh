@@ -8,7 +8,6 @@ set -euo pipefail
 asked=${PG_CONFIG:-} any_server=1
 command -v psql >/dev/null || { choose_postgres && PATH+=:$PG_BINDIR; } || die "no psql is here: name its server's PG_CONFIG"
 db=asn_inventory_installcheck
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
 ask() { psql -XAtqw -v ON_ERROR_STOP=1 -d "$@"; }
 [ "$(ask postgres -c "SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '$db'")" = 0 ] ||
     die "there is a database $db already: drop it, or let the other check end"
@@ -17,14 +16,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 ask postgres -c "CREATE DATABASE $db"
 ask "$db" -c "CREATE EXTENSION asn_inventory"
-# expect WHAT SQL RESULT
-expect() {
+# answers WHAT SQL RESULT
+answers() {
     local got
     got=$(ask "$db" -c "$2")
-    [ "$got" = "$3" ] || die "$1: expected '$3', got '$got'"
-    say "ok: $1"
+    expect "$1" "$got" "$3"
 }
-expect "the extension is that of these sources" "SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory'" "$version"
-expect "the library answers" "SELECT ip_class('10.0.0.1') || ' ' || ip_class('100.64.0.1')" "private cgnat"
-expect "a table is attached" "CREATE TABLE events (src_ip inet); SELECT attach_ip_source('events', ARRAY['src_ip']) IS NULL" t
-expect "its trigger counts" "INSERT INTO events VALUES ('192.0.2.1'), ('192.0.2.1'); SELECT count(*) > 0 FROM ip_observation" t
+answers "the extension is that of these sources" "SELECT extversion FROM pg_extension WHERE extname = 'asn_inventory'" "$(version_of_sources)"
+answers "the library answers" "SELECT ip_class('10.0.0.1') || ' ' || ip_class('100.64.0.1')" "private cgnat"
+answers "a table is attached" "CREATE TABLE events (src_ip inet); SELECT attach_ip_source('events', ARRAY['src_ip']) IS NULL" t
+answers "its trigger counts" "INSERT INTO events VALUES ('192.0.2.1'), ('192.0.2.1'); SELECT count(*) > 0 FROM ip_observation" t

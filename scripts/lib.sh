@@ -26,6 +26,20 @@ die() {
     exit 1
 }
 
+passed=0
+# expect WHAT GOT WANTED: one check of a test. Its failure shows the end of the file in $log, where there is one.
+expect() {
+    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2'${log:+ ($(tail -n 5 "$log" 2>/dev/null))}"
+    passed=$((passed + 1))
+    say "ok: $1"
+}
+
+# quietly COMMAND…: what it says goes to $log.
+quietly() { "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2 && die "this failed: $* (see $log)"; }; }
+
+# The version that these sources are of. That of the workspace stands first in its file.
+version_of_sources() { sed -n '/^version = /{s/.*"\(.*\)".*/\1/p;q}' "$root/Cargo.toml"; }
+
 load_setup() {
     [ -r "$setup_env" ] || die "not set up yet: run make setup"
     # shellcheck disable=SC1090
@@ -49,8 +63,7 @@ hide_paths() {
 
 # Of what a package is: this version for this PostgreSQL, this profile, and sources that did not change since.
 package_identity() {
-    printf '%s\n' "$(sed -n '/^version = /{s/.*"\(.*\)".*/\1/p;q}' "$root/Cargo.toml")" \
-        "$PG_CONFIG" "$PG_VERSION" "$PG_PKGLIBDIR" "$PG_SHAREDIR" "profile: ${PROFILE:-}"
+    printf '%s\n' "$(version_of_sources)" "$PG_CONFIG" "$PG_VERSION" "$PG_PKGLIBDIR" "$PG_SHAREDIR" "profile: ${PROFILE:-}"
 }
 
 # Whether $package is there and is what build_package would make: then nothing that compiles is needed.

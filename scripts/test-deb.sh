@@ -28,14 +28,7 @@ log=$target/deb/test.log
 : >"$log"
 
 inside() { chroot "$base" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-quietly() { "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2 && die "this failed: $* (see $log)"; }; }
 sql() { inside runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d "${DB:-postgres}" -c "$1"; }
-passed=0
-expect() {
-    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2'"
-    passed=$((passed + 1))
-    say "ok: $1"
-}
 # wait_until WHAT SQL: for something that the server does by itself.
 wait_until() {
     local try

@@ -111,7 +111,8 @@ as_others() {
         "$(docker exec -e POSTGRES_USER=gone "$own-root" /usr/local/lib/asn_inventory/health.sh >/dev/null && echo healthy || echo not)" healthy
     expect "started as postgres, it answers" "$(sql postgres "SELECT ip_class('10.0.0.1')")" private
     docker rm -f -v "$own-root" "$own-postgres" >/dev/null
-    docker run --label "$own" --name "$own-none" "$image:$PG_MAJOR" >>"$log" 2>&1 && die "it starts without a password"
+    run none
+    fails none
     expect "without a password, no cluster is made" "$(docker logs "$own-none" 2>&1 | grep -c 'password')" 1
 }
 
@@ -153,7 +154,7 @@ ca_is_ours=
 mkdir -p "$work"
 stages >"$work/stages"
 choose_images
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
+version=$(version_of_sources)
 build
 look_into_image
 make_files

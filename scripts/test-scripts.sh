@@ -13,10 +13,6 @@ trap 'exit 143' TERM HUP
 export CARGO_TARGET_DIR=$work/target
 target=$CARGO_TARGET_DIR setup_env=$CARGO_TARGET_DIR/pg/setup.env
 
-expect() {
-    [ "$2" = "$3" ] || die "$1: expected '$3', got '$2'"
-    say "ok: $1"
-}
 # refused COMMAND…: all that it says.
 refused() { ! "$@" 2>&1 || die "this is not refused: $*"; }
 
@@ -89,7 +85,7 @@ targets_of_pgxn() {
 
 # As root has it: the package is built, and there is no cargo.
 install_of_a_build() {
-    local path=/usr/sbin:/usr/bin:/sbin:/bin extension=$work/pg/share/extension
+    local path=/usr/sbin:/usr/bin:/sbin:/bin extension=$work/pg/share/extension profile got
     fake_postgres
     PG_CONFIG=$work/pg/bin/pg_config
     export PG_CONFIG
@@ -127,7 +123,12 @@ install_of_a_build() {
         ! package_is_fresh || die "the package of another version passes for this one's"
     ) || die "a package is taken for what it is not"
     say "ok: sources of another version are seen, however old their files are"
-    expect "and one without optimization is not installed" "$(PROFILE=dev package_identity >"$package.built"; PROFILE=''; package_is_fresh && echo fresh)" ""
+    got=$(for profile in "" dev; do
+        PROFILE=$profile package_identity >"$package.built"
+        touch -d tomorrow "$package.built"
+        ! PROFILE='' package_is_fresh || echo "fresh: ${profile:-release}"
+    done)
+    expect "and one without optimization is not installed" "$got" "fresh: release"
 }
 
 headers_are_named() {
@@ -139,17 +140,26 @@ headers_are_named() {
 }
 
 spaces_in_the_path() {
-    local copy="$work/a b"
+    local copy="$work/a b" got
     mkdir -p "$copy/scripts" "$copy/target/pg"
     cp scripts/{lib,apt,deb}.sh "$copy/scripts/"
     cp Cargo.toml CHANGELOG.md "$copy/"
     cp rust-toolchain.toml "$work/"
     printf 'PG_MAJOR=15\nPG_CONFIG=none\n' >"$copy/target/pg/setup.env"
-    expect "in a path with a space, the compilers get whole options" "$(cd "$work" && env -u CARGO_TARGET_DIR -u CFLAGS bash -euc '
+    # What is left to hide is the home of cargo: from each of both compilers.
+    got=$(cd "$work" && env -u CARGO_TARGET_DIR -u CFLAGS CARGO_HOME="$work/cargo" bash -euc '
         . "$1/scripts/lib.sh"
         hide_paths 2>/dev/null
-        triple=$(compgen -v | grep "^CARGO_TARGET_.*_RUSTFLAGS$")
-        printf "%s\n" ${!triple} $CFLAGS | grep -v -e "^--remap-path-prefix=.*=" -e "^-ffile-prefix-map=.*=" || true' bash "$copy")" ""
+        flags=$(compgen -v | grep "^CARGO_TARGET_.*_RUSTFLAGS$")
+        whole=0 broken=0
+        for option in ${!flags} $CFLAGS; do
+            case $option in
+            --remap-path-prefix=*=* | -ffile-prefix-map=*=*) whole=$((whole + 1)) ;;
+            *) broken=$((broken + 1)) ;;
+            esac
+        done
+        echo "$whole whole, $broken broken"' bash "$copy") || die "in a path with a space, no options are made"
+    expect "in a path with a space, the compilers get whole options" "$got" "2 whole, 0 broken"
     # No history is there, either.
     expect "and make deb says what is wrong" \
         "$(refused env -u CARGO_TARGET_DIR "$copy/scripts/deb.sh" | grep -c -e 'a path has a space in it' -e 'fatal')" 1

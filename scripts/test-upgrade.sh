@@ -14,7 +14,7 @@ cd "$root"
 mkdir -p "$target/upgrade"
 # The postgres 15 that everything begins with.
 first=15 last=18
-new=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+new=$(version_of_sources)
 old=${FROM:-0.1.0}
 
 # build MAJOR: the version in work for that PostgreSQL; its tree is target/pg/<major>.
