@@ -45,18 +45,12 @@ fn behind_backslash(text: &[u8]) -> Option<(u32, usize)> {
         [b'x', digits @ ..] => Some((hex(digits, 2)?, 3)),
         [b'u', digits @ ..] => Some((hex(digits, 4)?, 5)),
         [b'U', digits @ ..] => Some((hex(digits, 8)?, 9)),
-        [b'0', high @ b'0'..=b'7', low @ b'0'..=b'7', ..] => Some((octal(*high, *low), 3)),
-        // A path may be `\101`. Of octal numbers without a zero only what an address is made of counts.
-        [_, _, b'0'..=b'7', ..] => None,
-        [high @ b'5'..=b'7', low @ b'0'..=b'7', ..] => {
-            Some((octal(*high, *low), 2)).filter(|(value, _)| goes_on(*value) || *value == u32::from(b':'))
+        // Octal numbers without a zero are parts of paths: `C:\inetpub\66.249.66.1\64bit`.
+        [b'0', high @ b'0'..=b'7', low @ b'0'..=b'7', ..] => {
+            Some((u32::from(high - b'0') << 3 | u32::from(low - b'0'), 3))
         }
         _ => None,
     }
-}
-
-fn octal(high: u8, low: u8) -> u32 {
-    u32::from(high - b'0') << 3 | u32::from(low - b'0')
 }
 
 /// The rest of a character reference of HTML, which browsers read without its semicolon too.
@@ -137,7 +131,7 @@ impl Before {
         let before = &text[from..first];
         let sign = match before {
             [.., b'%'] => return Before::percent(text, first, end),
-            [.., b'\\'] if begins_octal(before, &text[first..end]) => 1,
+            [.., b'\\'] => 1,
             [.., b'\\', b'x' | b'u' | b'U'] | [.., b'%', b'u'] | [.., b'&', b'#'] => 2,
             [.., b'&', b'#', b'x' | b'X'] => 3,
             _ => return None,
@@ -182,13 +176,6 @@ impl Before {
     }
 }
 
-/// Whether digits behind backslashes may be those of a byte in octal, `$'\062.2.69.142'`. Two backslashes begin the name of a
-/// server, but none that begins with a zero.
-fn begins_octal(before: &[u8], digits: &[u8]) -> bool {
-    let backslashes = before.iter().rev().take(MOST_BACKSLASHES + 1).take_while(|byte| **byte == b'\\').count();
-    backslashes % 2 == 1 || digits.starts_with(b"0")
-}
-
 /// A host without its percent signs, in a place that is long enough for it; `None` where they encode nothing.
 pub(super) fn percent_decoded<'a>(host: &[u8], place: &'a mut [u8]) -> Option<&'a [u8]> {
     let (mut at, mut len) = (0, 0);
@@ -224,9 +211,6 @@ mod tests {
             ("\\\\u00321", '2', 7),
             ("\\\\\\\\x321", '2', 7),
             ("\\062", '2', 4),
-            ("\\62", '2', 3),
-            ("\\568", '.', 3),
-            ("\\72", ':', 3),
             ("&#50;", '2', 5),
             ("&#x32;", '2', 6),
             ("&#50x", '2', 4),
@@ -248,8 +232,8 @@ mod tests {
             "\\x",
             "\\u{}",
             "\\101",
-            "\\621",
-            "\\73",
+            "\\62",
+            "\\64bit",
             "\\x{32",
             "&amp;",
             "&#;",

@@ -215,8 +215,8 @@ fn with_prefix_length(address: &[u8], length: &[u8]) -> Result<IpAddr, NotAnAddr
 }
 
 /// An IPv6 address, with a zone (RFC 4007, 11) or without. The zone is dropped: it means something only on
-/// the host that wrote it. What may be an encoded part of the address (`2001:db8::%31`) is a zone of link-local ones alone,
-/// which have one.
+/// the host that wrote it. What may be an encoded part of the address (`2001:db8::%31`) is a zone only of those that have
+/// one.
 fn zoned(text: &[u8]) -> Option<IpAddr> {
     let (address, zone) = text.split_at(text.iter().position(|&b| b == b'%').unwrap_or(text.len()));
     let odd = |b: &u8| !b.is_ascii_graphic() || b"/[]".contains(b);
@@ -226,8 +226,15 @@ fn zoned(text: &[u8]) -> Option<IpAddr> {
     let may_go_on = escaped(zone).is_some_and(|(next, _)| goes_on(next) || next == u32::from(b':'));
     literal(address).filter(|ip| match ip {
         IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => !may_go_on || ip.is_unicast_link_local(),
+        IpAddr::V6(ip) => !may_go_on || may_have_zone(*ip),
     })
+}
+
+/// Whether an address is of a link, of an interface or of a site (`fe80::/10`, `fec0::/10`, `ff?1::`, `ff?2::`): those are
+/// written with their zone (RFC 4007, 11), which Windows does by a number.
+pub(super) fn may_have_zone(ip: Ipv6Addr) -> bool {
+    let head = ip.segments()[0];
+    head & 0xff80 == 0xfe80 || matches!(head & 0xff0f, 0xff01 | 0xff02)
 }
 
 fn literal(text: &[u8]) -> Option<IpAddr> {

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::slice;
 
 use super::escape::{Before, closed, ends_in_word, escaped, goes_on, is_foreign_letter, is_of_word};
+use super::host::may_have_zone;
 use super::spelling::defanged;
 
 mod authority;
@@ -26,6 +27,9 @@ pub const MOST_BYTES: usize = 1 << 20;
 const LONGEST_V6: usize = 45;
 /// How far behind an address a host name is looked for that it begins.
 const LONGEST_NAME: usize = 100;
+
+/// Endings of files that are no domains, all of letters.
+const FILE_ENDINGS: [&[u8]; 9] = [b"csv", b"gz", b"json", b"log", b"pcap", b"tgz", b"txt", b"xz", b"zst"];
 
 /// Bytes at which a look is worth it.
 const IS_SEPARATOR: [bool; 256] = table(b".:[({");
@@ -124,7 +128,8 @@ fn around_dot(text: &[u8], dot: usize, from: usize) -> Look {
     let Some((ip, end)) = quad(text, start) else { return Look::Nothing };
     // Of a range or a session (`10.0.0.1-10.0.0.2-www.example.com`), what stands behind the last one is no part of it.
     let ends_range = from > 0 && start == from + 1 && text[from] == b'-';
-    if !closes(text, end) || !ends_range && begins_name(text, end) {
+    let is_whole = closes(text, end) || begins_directory(&text[end..]);
+    if !is_whole || !ends_range && begins_name(text, end) {
         return Look::Nothing;
     }
     let is_host = start > 0 && b"/@".contains(&text[start - 1]);
@@ -234,7 +239,7 @@ fn around_colon(text: &[u8], colon: usize, from: usize) -> Result<Look, usize> {
     let end = ends[word.len() - 1];
     let ip = str::from_utf8(word).ok().and_then(|word| word.parse::<Ipv6Addr>().ok()).ok_or(run)?;
     // A zone may look like an escape: `fe80::1%31`.
-    let has_zone = ip.is_unicast_link_local() && text.get(end) == Some(&b'%');
+    let has_zone = may_have_zone(ip) && text.get(end) == Some(&b'%');
     if !has_zone && (!closes(text, end) || has_colon(&text[end..])) {
         return Err(run);
     }
@@ -331,8 +336,14 @@ fn closes(text: &[u8], end: usize) -> bool {
     !rest.first().is_some_and(u8::is_ascii_alphanumeric) && !escaped(rest).is_some_and(|(next, _)| is_of_word(next))
 }
 
+/// Whether the escaped letter behind a server's address is the name of a directory: `\\10.0.0.5\x64\setup.exe`.
+fn begins_directory(rest: &[u8]) -> bool {
+    let backslashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+    backslashes > 0 && matches!(rest[backslashes..], [b'x', b'4'..=b'7', ..])
+}
+
 /// Whether what is behind an address leads to a domain, encoded, defanged or not: `81.2.69.142-static.example.com`. Not the
-/// name of a user or of a file (`81.2.69.142-john.doe`, `81.2.69.142-sshd.log`, `81.2.69.142-2026.11.30.log`), nor what
+/// name of a user or of a file (`81.2.69.142-john.doe`, `81.2.69.142-sshd.log`, `81.2.69.142-10.0.0.5.pcap.gz`), nor what
 /// stands behind another address.
 fn begins_name(text: &[u8], end: usize) -> bool {
     if !matches!(of_name(text, end), Some((b'-', _))) {
@@ -349,7 +360,9 @@ fn begins_name(text: &[u8], end: usize) -> bool {
     let name = &plain[..other.unwrap_or(len)];
     let trimmed = name.iter().rposition(|byte| !b"-_.".contains(byte)).map_or(0, |last| last + 1);
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || !byte.is_ascii();
-    let is_top = |label: &[u8]| label.len() > 1 && label.iter().all(is_letter) || label.starts_with(b"xn--");
+    let is_file = |label: &[u8]| FILE_ENDINGS.iter().any(|ending| label.eq_ignore_ascii_case(ending));
+    let is_word = |label: &[u8]| label.len() > 1 && label.iter().all(is_letter) && !is_file(label);
+    let is_top = |label: &[u8]| is_word(label) || label.starts_with(b"xn--");
     let mut labels = name[..trimmed].rsplit(|byte| *byte == b'.');
     labels.next().is_some_and(is_top)
         && labels.next().is_some_and(|label| label.iter().any(is_letter))

@@ -55,6 +55,12 @@ pub fn read(source: &mut dyn BufRead, room: Room, breathe: &dyn Fn()) -> Result<
         }
     }
     let parsed = strings.state.into_inner().parsed;
+    if parsed.total() == 0 && parsed.bad.count > 0 {
+        return Err(Unread::Refused(format!(
+            "no entry of this JSON is plain; the first of {} is string {}",
+            parsed.bad.count, parsed.bad.first
+        )));
+    }
     if parsed.total() == 0 {
         return Err(Unread::Refused("no string of this JSON is an address, a network or a range".to_owned()));
     }
@@ -135,9 +141,12 @@ impl Strings<'_> {
             Some(Entry { span, .. }) if address(text.trim_ascii()).is_some() => {
                 return Ok(Found::Address(span, number));
             }
-            Some(entry) => self.put(entry, number)?,
+            Some(entry) => {
+                self.put(entry, number)?;
+                return Ok(Found::Whole(entry.span));
+            }
             None if is_meant(text) => self.state.borrow_mut().parsed.bad.note(number),
-            None => return Ok(length(text).map_or(Found::Text, Found::Number)),
+            None => return Ok(length(text).map_or(Found::Nothing, Found::Text)),
         }
         Ok(Found::Nothing)
     }
@@ -145,12 +154,14 @@ impl Strings<'_> {
     /// Takes an address that is no part of anything.
     fn add<E: Error>(&self, found: Found) -> Result<(), E> {
         match found {
-            Found::Address(span, number) => self.put(Entry { span, has_host_bits: false }, number),
+            Found::Address(span, number) | Found::Nested(span, number) => {
+                self.put(Entry { span, has_host_bits: false }, number)
+            }
             Found::Pair((first, number), (last, other)) => {
                 self.add(Found::Address(first, number))?;
                 self.add(Found::Address(last, other))
             }
-            Found::Number(_) | Found::Text | Found::Nothing => Ok(()),
+            Found::Whole(_) | Found::Number(_) | Found::Text(_) | Found::Nothing => Ok(()),
         }
     }
 
@@ -164,10 +175,15 @@ impl Strings<'_> {
     }
 }
 
-/// The length of a prefix as text: `24`, `/24`.
+/// The length of a prefix as text: `24`, `/24`, and `ffffff00`, its mask.
 fn length(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    text.strip_prefix('/').unwrap_or(text).parse().ok()
+    let mask = || {
+        let mask = u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()?;
+        (mask.leading_ones() > 0 && mask.leading_ones() + mask.trailing_zeros() >= 32)
+            .then(|| mask.leading_ones().into())
+    };
+    text.strip_prefix('/').unwrap_or(text).parse().ok().or_else(mask)
 }
 
 /// Whether a string that is no entry looks as if it were meant to be one or several: `1.2.3.4/33`, `1.2.3.4 5.6.7.8`,
@@ -267,9 +283,7 @@ impl<'de> Visitor<'de> for &Strings<'_> {
         for said in parts.said() {
             match said {
                 Said::Entry(entry, number) => self.put(entry, number)?,
-                Said::Address(span, number) => {
-                    self.add(std::mem::replace(&mut around, Found::Address(span, number)))?
-                }
+                Said::Address(span, number) => self.add(std::mem::replace(&mut around, Found::Nested(span, number)))?,
                 Said::Bad(number) => self.state.borrow_mut().parsed.bad.note(number),
             }
         }

@@ -119,6 +119,15 @@ pub(super) fn network(address_text: &[u8], bits: &[u8]) -> Option<Entry> {
     }
 }
 
+/// Whether all of a span lies in another one of its family.
+pub(super) fn is_within(inner: Span, outer: Span) -> bool {
+    match (inner, outer) {
+        (Span::V4(first, last), Span::V4(from, to)) => from <= first && last <= to,
+        (Span::V6(first, last), Span::V6(from, to)) => from <= first && last <= to,
+        _ => false,
+    }
+}
+
 /// A range of IPv4-mapped addresses as one of IPv4. All of them together, as lists of unused networks have them, do not
 /// stand for all of IPv4.
 fn unmapped(first: u128, last: u128) -> Span {

@@ -19,6 +19,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::directory::{Scan, scan};
 use super::index::Index;
@@ -127,14 +128,19 @@ impl Store {
     /// Whether an import would have something to do: a look at the files' dates, and whether the index is still there.
     /// False where the directory cannot be read: lists stay as they are then.
     pub fn has_news(&self, dir: &Path, manifest: &Manifest) -> bool {
-        let Ok(found) = self.scan(dir, manifest) else { return false };
+        self.scan(dir, manifest).is_ok_and(|found| self.is_news(&found, dir, manifest, |_| true))
+    }
+
+    /// Whether an import of the files that were found would have something to do; of new files, those that are `due` count.
+    fn is_news(&self, found: &Scan, dir: &Path, manifest: &Manifest, due: impl Fn(&Signature) -> bool) -> bool {
         let is_known = |(name, (file, signature)): (&String, &(String, Result<Signature, String>))| {
             let is_of = |state: &ListState| state.is_of(signature, &dir.join(file), || manifest.room_for(name));
             manifest.lists.get(name).is_some_and(|state| state.file == *file && is_of(state))
         };
+        let is_due = |signature: &Result<Signature, String>| signature.as_ref().map_or(true, &due);
         let rejects = manifest.rejected.iter().map(|(file, refusal)| (file, &refusal.reason));
-        found.lists.len() != manifest.lists.len()
-            || !found.lists.iter().all(is_known)
+        manifest.lists.keys().any(|name| !found.lists.contains_key(name))
+            || found.lists.iter().any(|list| is_due(&list.1.1) && !is_known(list))
             || !found.rejected.iter().eq(rejects)
             || manifest.index.as_ref().is_some_and(|info| !self.is_index(&info.file))
     }
@@ -167,6 +173,11 @@ impl Store {
             other => (other?, false),
         };
         let found = self.scan(dir, &before).map_err(at(dir))?;
+        // While a file is being written there is an import each second, which would read all copies for nothing.
+        let is_settled = |signature: &Signature| signature.settled(SystemTime::now());
+        if self.is_news(&found, dir, &before, |_| true) && !damaged && !self.is_news(&found, dir, &before, is_settled) {
+            return Ok(Imported::default());
+        }
         // What an import that was killed has left would be missed on a full disk.
         self.sweep();
         // However this ends.

@@ -12,7 +12,7 @@
 use std::io::{self, BufRead};
 
 use super::parsed::{Parsed, Room};
-use super::span::{self, Entry, Span, address, entry, is_to};
+use super::span::{self, Entry, Span, address, entry, is_to, is_within};
 
 /// Bytes of a line that are looked at: no entry is longer, and a file without line breaks must not fill the memory.
 const LONGEST_LINE: usize = 1024;
@@ -138,7 +138,7 @@ fn is_markup(text: &[u8]) -> bool {
 
 /// Names of columns: no digits, and more than one.
 fn is_header(text: &[u8]) -> bool {
-    text.contains(&b',') && !text.iter().any(u8::is_ascii_digit)
+    text.iter().any(|byte| b",;\t".contains(byte)) && !text.iter().any(u8::is_ascii_digit)
 }
 
 fn of_line(text: &[u8]) -> Line {
@@ -186,20 +186,24 @@ fn of_line(text: &[u8]) -> Line {
         return Line::Bad;
     }
     // A count, or the length of the network that begins there.
-    let is_column = rest.trim_ascii_start().first().is_some_and(|byte| b",;".contains(byte));
-    match is_length(first, second, is_column) || is_length(first, third, false) {
+    match is_length(first, second) || is_length(first, third) {
         true => Line::Bad,
         false => Line::Entry(found),
     }
 }
 
-/// Whether a comment begins there. A semicolon that parts columns stands behind the one before, or before a number.
+/// Whether a comment begins there. A semicolon that parts columns stands behind the one before, or before a number that has
+/// no words behind it.
 fn is_comment(text: &[u8], at: usize) -> bool {
     match text[at] {
         b'#' => true,
         b';' if at > 0 => {
-            let is_word = |byte: &u8| !byte.is_ascii_digit() && !b"\"'".contains(byte);
-            text[at - 1].is_ascii_whitespace() && text[at + 1..].trim_ascii_start().first().is_none_or(is_word)
+            let rest = text[at + 1..].trim_ascii_start();
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let is_number = rest.get(digits).is_some_and(u8::is_ascii_whitespace);
+            let words = if is_number { rest[digits..].trim_ascii_start() } else { rest };
+            let is_word = |byte: &u8| !byte.is_ascii_digit() && !b"\"'#,;".contains(byte);
+            text[at - 1].is_ascii_whitespace() && words.first().is_none_or(is_word)
         }
         byte => byte == b';',
     }
@@ -245,15 +249,6 @@ fn network(text: &[u8]) -> Option<Span> {
     text.iter().any(|byte| b"/-".contains(byte)).then(|| entry(text)).flatten().map(|entry| entry.span)
 }
 
-/// Whether all of a span lies in another one of its family.
-fn is_within(inner: Span, outer: Span) -> bool {
-    match (inner, outer) {
-        (Span::V4(first, last), Span::V4(from, to)) => from <= first && last <= to,
-        (Span::V6(first, last), Span::V6(from, to)) => from <= first && last <= to,
-        _ => false,
-    }
-}
-
 /// The network of three columns: its first address, its last one, and the prefix length that says the same.
 fn from_to(first: Entry, last: Span, bits: &[u8]) -> Option<Entry> {
     let (Span::V4(from, end), Span::V4(to, _)) = (first.span, last) else { return None };
@@ -269,12 +264,12 @@ fn masked(first: &[u8], mask: &[u8]) -> Option<Entry> {
     is_mask.then(|| span::network(first, mask)).flatten().filter(|network| !network.has_host_bits)
 }
 
-/// Whether a number may be the length of a network that begins at an address. Between blanks, small ones are too often a
-/// count, which meets such an address by chance.
-fn is_length(first: &[u8], bits: &[u8], is_column: bool) -> bool {
+/// Whether a number may be the length of a network that begins at an address. Small networks are left out: scores and ports
+/// meet their addresses by chance.
+fn is_length(first: &[u8], bits: &[u8]) -> bool {
     let is_wide = |span: Span| match span {
-        Span::V4(first, last) => last - first >= if is_column { 1 } else { 0xff },
-        Span::V6(first, last) => last - first >= if is_column { 1 } else { u128::from(u64::MAX) },
+        Span::V4(first, last) => last - first >= 0xff,
+        Span::V6(first, last) => last - first >= u128::from(u64::MAX),
     };
     span::network(first, bits).is_some_and(|network| !network.has_host_bits && is_wide(network.span))
 }

@@ -220,6 +220,7 @@ impl Store {
         self.remove_drafts();
         let _sweep = OnDrop(|| self.sweep());
         let (mut outcomes, mut failures) = (Vec::new(), Vec::new());
+        let known = manifest.editions.clone();
         let (mut changed, mut put_again) = (damaged, false);
         for edition in editions {
             let before = manifest.editions.get(edition.name()).cloned().unwrap_or_default();
@@ -231,7 +232,6 @@ impl Store {
             match self.import_one(&file, edition, &mut state, force, breathe) {
                 Ok(outcome) => {
                     if state != before {
-                        changed = true;
                         put_again |= outcome == Outcome::Unchanged;
                         manifest.editions.insert(edition.name().to_owned(), state);
                     }
@@ -253,6 +253,15 @@ impl Store {
             true => self.heal_overlay(editions, &mut manifest, &mut outcomes, breathe),
             false => Ok(()),
         };
+        if healed.is_err() {
+            // On a full disk: what was put again is not seen yet, and the next import tries once more.
+            for (edition, _) in outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Unchanged) {
+                if let Some(state) = manifest.editions.get_mut(edition.name()) {
+                    state.seen = known.get(edition.name()).and_then(|known| known.seen.clone());
+                }
+            }
+        }
+        changed |= manifest.editions != known;
         // Before the manifest: whoever opens what it names finds the overlay. Without one, answers are the same.
         match healed.and_then(|()| self.make_overlay(editions, &manifest, breathe)) {
             Ok(made) => changed |= made,

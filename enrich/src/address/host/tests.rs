@@ -107,7 +107,12 @@ fn what_may_be_an_encoded_part_of_an_address_is_no_zone() {
     ] {
         refuses(text.as_bytes(), Garbage);
     }
-    says("fe80::1%31", "fe80::1");
+    for address in ["fe80::1", "fec0::1", "ff01::1", "ff02::1", "ff12::fb"] {
+        says(&format!("{address}%31"), address);
+    }
+    for text in ["ff0e::1%31", "fd00::1%31", "::1%31"] {
+        refuses(text.as_bytes(), Garbage);
+    }
     says("2001:db8::1%12", "2001:db8::1");
     says("2001:db8::1%25eth0", "2001:db8::1");
 }

@@ -70,7 +70,7 @@ proptest! {
         // An address without brackets has no port, and one behind a letter is a word with a label.
         prop_assume!(!is_v6 || !after.starts_with(':'));
         // What looks like an escape behind it is a zone.
-        prop_assume!(!Ipv6Addr::from_bits(v6).is_unicast_link_local());
+        prop_assume!(!may_have_zone(Ipv6Addr::from_bits(v6)));
         // Two percent signs that both may encode nothing: LIKE.
         prop_assume!(after != "%" || !format!("{before}{spelled}").contains('%'));
         let text = format!("{before}{spelled}{after}");

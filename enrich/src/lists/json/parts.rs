@@ -1,13 +1,19 @@
 //! Objects that write a network as two members: `{"start": …, "end": …}`, `{"network": …, "netmask": …}`. Taken one by one
 //! they would be two addresses.
 
-use super::super::span::{Entry, Span, entry};
+use super::super::span::{Entry, Span, entry, is_within};
 
 /// What a member is of a network, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
+    /// The first address of a range, as an object, too.
+    Start,
+    End,
+    /// The same, or where something comes from.
     First,
     Last,
+    /// The last address of a network, or of that of an address.
+    Broadcast,
     Network,
     Mask,
     /// The length of the prefix, where it is a number.
@@ -48,9 +54,11 @@ impl Part {
 
     fn of_word(word: &str) -> Option<Part> {
         Some(match word {
-            "start" | "begin" | "first" | "from" | "low" | "lower" | "lo" | "min" => Part::First,
-            "end" | "last" | "to" | "high" | "upper" | "hi" | "max" | "stop" | "finish" | "till" | "until"
-            | "broadcast" => Part::Last,
+            "start" | "begin" => Part::Start,
+            "end" | "finish" => Part::End,
+            "first" | "from" | "low" | "lower" | "lo" | "min" => Part::First,
+            "last" | "to" | "high" | "upper" | "hi" | "max" | "stop" | "till" | "until" => Part::Last,
+            "broadcast" => Part::Broadcast,
             "net" | "network" | "subnet" | "base" => Part::Network,
             "mask" => Part::Mask,
             "prefix" | "prefixlen" | "prefixlength" | "masklen" | "masklength" | "cidr" | "bits" => Part::Bits,
@@ -59,22 +67,33 @@ impl Part {
     }
 }
 
-/// A value that may be a part, and the number of its string; 0: it is a number.
+/// A value that may be a part; an address has the number of its string.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Found {
     /// An address and nothing else, that was not taken yet.
     Address(Span, u64),
+    /// The same, from an object within.
+    Nested(Span, u64),
     /// An array of two such addresses.
     Pair((Span, u64), (Span, u64)),
+    /// A network or a range, that was taken.
+    Whole(Span),
     Number(u64),
-    /// A string that is no entry and no number.
-    Text,
+    /// A number as text.
+    Text(u64),
     Nothing,
 }
 
 /// The parts of one object so far.
 #[derive(Default)]
-pub(super) struct Parts([Option<(Span, u64)>; 5], Option<u64>, Option<Said>);
+pub(super) struct Parts {
+    /// First, last, network, mask, any address, broadcast address.
+    slots: [Option<(Span, u64)>; 6],
+    bits: Option<u64>,
+    pair: Option<Said>,
+    /// The first network or range of each family that stands there as one string.
+    whole: [Option<Span>; 2],
+}
 
 /// What an object says in its parts.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,29 +108,40 @@ pub(super) enum Said {
 impl Parts {
     /// Keeps a part. Returned: what is none, or takes its place.
     pub fn put(&mut self, part: Option<Part>, found: Found) -> Found {
-        let slot = match (part, found) {
+        let (span, number) = match (part, found) {
+            (_, Found::Whole(span)) => {
+                self.whole[usize::from(matches!(span, Span::V6(..)))].get_or_insert(span);
+                return Found::Nothing;
+            }
             (Some(Part::Bits | Part::Mask), Found::Number(bits)) => {
-                self.1 = Some(bits);
+                self.bits = Some(bits);
                 return Found::Nothing;
             }
-            // No length of any network.
-            (Some(Part::Bits | Part::Mask), Found::Text) => {
-                self.1 = Some(u64::MAX);
+            (Some(Part::Bits | Part::Mask), Found::Text(bits)) => {
+                self.bits.get_or_insert(bits);
                 return Found::Nothing;
             }
-            (Some(Part::Range), Found::Pair((first, number), (last, _))) if self.2.is_none() => {
-                self.2 = Some(together(between(first, last), number));
+            (Some(Part::Range), Found::Pair((first, number), (last, _))) if self.pair.is_none() => {
+                self.pair = Some(together(between(first, last), number));
                 return Found::Nothing;
             }
-            (Some(Part::Address | Part::Range), Found::Address(..)) => &mut self.0[4],
-            (Some(Part::First), Found::Address(..)) => &mut self.0[0],
-            (Some(Part::Last), Found::Address(..)) => &mut self.0[1],
-            (Some(Part::Network), Found::Address(..)) => &mut self.0[2],
-            (Some(Part::Mask), Found::Address(..)) => &mut self.0[3],
+            (_, Found::Address(span, number)) | (Some(Part::Start | Part::End), Found::Nested(span, number)) => {
+                (span, number)
+            }
+            // What comes from one place and goes to another is no range.
             _ => return found,
         };
-        let Found::Address(span, number) = found else { return found };
-        match slot.replace((span, number)) {
+        let slot = match part {
+            Some(Part::Start | Part::First) => 0,
+            Some(Part::End | Part::Last) => 1,
+            Some(Part::Network) => 2,
+            Some(Part::Bits) if self.slots[2].is_none() => 2,
+            Some(Part::Mask) => 3,
+            Some(Part::Address | Part::Range) => 4,
+            Some(Part::Broadcast) => 5,
+            Some(Part::Bits) | None => return found,
+        };
+        match self.slots[slot].replace((span, number)) {
             Some((before, number)) => Found::Address(before, number),
             None => Found::Nothing,
         }
@@ -119,19 +149,27 @@ impl Parts {
 
     /// All that the parts say, when the object is through.
     pub fn said(self) -> impl Iterator<Item = Said> {
-        let Parts([first, last, network, mask, address], bits, pair) = self;
+        let Parts { slots: [first, last, network, mask, address, broadcast], bits, pair, whole } = self;
         let alone = |(span, number)| Said::Address(span, number);
         let bad = |(_, number)| Said::Bad(number);
+        // What lies in a network or a range that is taken already says nothing more.
+        let is_told = |span: Span| whole.into_iter().flatten().any(|whole| is_within(span, whole));
         let mask_text = mask.map(|(mask, _)| text(mask)).or_else(|| bits.map(|bits| bits.to_string()));
+        let is_without = first.is_none() && network.is_none();
+        let (last, broadcast) = match network {
+            Some(_) if first.is_none() => (broadcast.or(last), broadcast.and(last)),
+            _ => (last, broadcast),
+        };
+        let last = last.filter(|(last, _)| !is_without || !is_told(*last) && address.is_none_or(|(ip, _)| ip != *last));
         // A network's last address may stand beside its mask.
         let (network, start) = match (first, mask_text.is_some()) {
             (None, false) if last.is_some() => (None, network),
             (Some(_), true) if last.is_none() && network.is_none() => (first, None),
             _ => (network, first),
         };
-        let broadcast = last.filter(|_| first.is_none() && network.is_some());
+        let end = last.filter(|_| first.is_none() && network.is_some());
         // The end of what, is not plain; it may be that of an address.
-        let is_open = last.is_some() && start.is_none() && broadcast.is_none();
+        let is_open = last.is_some() && start.is_none() && end.is_none();
         let range = match (start, last) {
             (Some((start, number)), Some((last, _))) => Some(together(between(start, last), number)),
             (None, Some(last)) if is_open => Some(bad(address.unwrap_or(last))),
@@ -139,26 +177,31 @@ impl Parts {
         };
         let network = match (network, &mask_text) {
             (Some((network, number)), Some(mask)) => {
-                let entry = with(network, mask).filter(|entry| broadcast.is_none_or(|last| ends_with(*entry, last.0)));
-                Some(together(entry, number))
+                let entry = with(network, mask).filter(|entry| end.is_none_or(|last| ends_with(*entry, last.0)));
+                Some(if entry.is_none() && is_told(network) {
+                    alone((network, number))
+                } else {
+                    together(entry, number)
+                })
             }
             (network, _) => network.map(alone),
         };
         // An address in its network, or the network? But for a mask or a length that say one address, or say nothing.
         let is_sole = |address: Span| {
             let said = mask_text.as_ref().and_then(|mask| with(address, mask));
-            network.is_some() || said.is_none_or(|entry| entry.span == address)
+            network.is_some() || said.is_none_or(|entry| entry.span == address || is_told(entry.span))
         };
         let sole = address.filter(|_| !is_open);
         let sole = sole.map(|address| if is_sole(address.0) { alone(address) } else { bad(address) });
         // The mask of what, is not plain; that of one address says nothing.
         let mask = match mask.filter(|_| network.is_none()) {
             Some((Span::V4(u32::MAX, _), _)) => None,
-            Some((mask, _)) if is_mask(mask) && address.is_some() => None,
+            Some((mask, _)) if is_mask(mask) && (address.is_some() || whole[0].is_some()) => None,
             Some((mask, number)) if is_mask(mask) => Some(Said::Bad(number)),
             mask => mask.map(alone),
         };
-        [range, network, sole, mask, pair].into_iter().flatten()
+        let broadcast = broadcast.filter(|(last, _)| !is_told(*last)).map(alone);
+        [range, network, sole, mask, pair, broadcast].into_iter().flatten()
     }
 }
 
@@ -202,11 +245,11 @@ mod tests {
     #[test]
     fn parts_are_known_in_many_spellings() {
         for (part, names) in [
-            (
-                Part::First,
-                &["start", "startIp", "ip_from", "range-start", "firstAddress", "IPv4 begin", "net_start", "cidr_lo"][..],
-            ),
-            (Part::Last, &["end", "endIp", "ip_to", "range-end", "block_end", "finish", "broadcast_address"]),
+            (Part::Start, &["start", "startIp", "range-start", "IPv4 begin", "net_start"][..]),
+            (Part::End, &["end", "endIp", "range-end", "block_end", "finish"]),
+            (Part::First, &["ip_from", "firstAddress", "cidr_lo"]),
+            (Part::Last, &["ip_to", "last_ip", "till"]),
+            (Part::Broadcast, &["broadcast", "broadcast_address"]),
             (Part::Network, &["net", "network", "network_address", "subnet", "netblock"]),
             (Part::Mask, &["mask", "netmask", "subnet_mask", "networkMask"]),
             (Part::Bits, &["prefix", "prefixLength", "cidr", "prefix_len", "ip_prefix"]),

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use sha2::{Digest, Sha256};
 
 use super::{Store, StoreError, at};
-use crate::durable::RemoveOnDrop;
+use crate::durable::{RemoveOnDrop, fill};
 use crate::lists::index::BuildError;
 use crate::lists::manifest::ListInfo;
 use crate::lists::ranges::Ranges;
@@ -15,7 +15,7 @@ use crate::maxmind::map::map;
 
 /// A file in the making.
 pub(super) const DRAFT: &str = "draft";
-/// Bytes that are verified between two looks at `breathe`.
+/// Bytes that are read and verified between two looks at `breathe`.
 const PIECE: usize = 4 << 20;
 
 impl Store {
@@ -50,31 +50,28 @@ impl Store {
 
     /// Whether the ranges of a list are there. What cannot be read at the moment is not lost.
     pub(super) fn has_ranges(&self, info: &ListInfo, breathe: &dyn Fn()) -> Result<bool, StoreError> {
-        self.is_whole(&info.ranges, |bytes| Ranges::open(bytes).is_some(), breathe)
+        let is_one = || map(&self.files().join(&info.ranges)).is_ok_and(|bytes| Ranges::open(&bytes).is_some());
+        Ok(self.is_whole(&info.ranges, breathe)? && is_one())
     }
 
-    /// Whether a file is there, of a kind, and with the content that gave it its name.
-    pub(super) fn is_whole(
-        &self,
-        file: &str,
-        is_one: impl Fn(&[u8]) -> bool,
-        breathe: &dyn Fn(),
-    ) -> Result<bool, StoreError> {
+    /// Whether a file is there, with the content that gave it its name. It is read, not mapped: what a disk cannot give is an
+    /// error then, and no SIGBUS.
+    pub(super) fn is_whole(&self, file: &str, breathe: &dyn Fn()) -> Result<bool, StoreError> {
         let path = self.files().join(file);
-        let bytes = match map(&path) {
-            Ok(bytes) => bytes,
-            // An empty file cannot be mapped.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
-                return Ok(false);
+        let verified = || -> io::Result<bool> {
+            let (mut source, mut hash, mut piece) = (File::open(&path)?, Sha256::new(), vec![0; PIECE]);
+            loop {
+                breathe();
+                match fill(&mut source, &mut piece)? {
+                    0 => return Ok(file.ends_with(&short(&hash))),
+                    read => hash.update(&piece[..read]),
+                }
             }
-            Err(error) => return Err(at(&path)(error)),
         };
-        let mut hash = Sha256::new();
-        for piece in bytes.chunks(PIECE) {
-            breathe();
-            hash.update(piece);
+        match verified() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            verified => verified.map_err(at(&path)),
         }
-        Ok(is_one(&bytes) && file.ends_with(&short(&hash)))
     }
 
     /// Removes files that the manifest does not name; a process that has one mapped keeps it. Only called under the lock.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::short;
 use super::{Store, StoreError, at};
-use crate::lists::index::{self, Index};
+use crate::lists::index;
 use crate::lists::manifest::{IndexInfo, Manifest};
 use crate::lists::ranges::Ranges;
 use crate::maxmind::manifest::now_us;
@@ -38,7 +38,7 @@ impl Store {
     /// Whether the index in use is that of all lists that answer.
     fn is_indexed(&self, manifest: &Manifest, breathe: &dyn Fn()) -> bool {
         let wanted = index_of(manifest);
-        let is_whole = |file: &str| self.is_whole(file, |bytes| Index::open(bytes).is_some(), breathe).unwrap_or(false);
+        let is_whole = |file: &str| self.is_index(file) && self.is_whole(file, breathe).unwrap_or(false);
         manifest.index.as_ref().is_some_and(|info| info.file.starts_with(&wanted) && is_whole(&info.file))
     }
 

@@ -116,6 +116,34 @@ fn a_file_that_was_just_written_is_looked_at_later() {
     place.put("tor.txt", "1.1.1.1\n");
     place.import();
     assert_eq!(place.names("1.1.1.1").unwrap(), ["tor"]);
+    // Nor are the copies of others read for it. Where it has rested before the import looks, once more.
+    let reads = std::cell::Cell::new(0);
+    let import = || {
+        reads.set(0);
+        place.put_at("b.txt", "2.2.2.2\n", SystemTime::now());
+        place.store.import(&place.lists(), &|| reads.set(reads.get() + 1)).unwrap().changed
+    };
+    while import() {}
+    assert_eq!(reads.get(), 0);
+    place.put("c.txt", "1.1.1.1\n");
+    assert!(import() && reads.get() > 0);
+    assert_eq!(place.names("1.1.1.1").unwrap(), ["c", "tor"]);
+}
+
+#[test]
+fn a_copy_that_the_disk_cannot_give_is_an_error_and_not_lost() {
+    let place = Place::new();
+    place.put("tor.txt", "1.1.1.1\n");
+    place.import();
+    let whole = |file: &str| place.store.is_whole(file, &|| ());
+    let ranges = place.state("tor").current.unwrap().ranges;
+    assert!(whole(&ranges).unwrap());
+    // Its first page cannot be read by anybody.
+    std::os::unix::fs::symlink("/proc/self/mem", place.store.files().join("bad")).unwrap();
+    assert!(matches!(whole("bad"), Err(StoreError::Io { .. })));
+    assert!(!whole("none").unwrap());
+    File::options().write(true).open(place.store.files().join(&ranges)).unwrap().set_len(0).unwrap();
+    assert!(!whole(&ranges).unwrap());
 }
 
 #[test]

@@ -86,3 +86,28 @@ fn a_damaged_overlay_is_made_anew_when_the_files_are_put_again() {
     assert!(place.import().outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Unchanged));
     assert_eq!(place.answers(), (Some(1), now));
 }
+
+#[test]
+fn an_overlay_that_could_not_be_compared_is_compared_with_the_next_import() {
+    let place = Place::filled();
+    let sound = fs::read(place.overlay()).unwrap();
+    let word = HEADER + (BUCKETS + 1) * 4 + 0x0808 * 12 + 4;
+    let mut damaged = sound.clone();
+    damaged[word..word + 4].fill(0);
+    fs::write(place.overlay(), &damaged).unwrap();
+    place.put("second", 2);
+    // Nothing can be written there.
+    let draft = place.store.root().join(OVERLAYS).join("draft");
+    fs::create_dir(&draft).unwrap();
+    let serial = place.store.manifest().unwrap().serial;
+    for _ in 0..2 {
+        let imported = place.store.import(&place.dir.path().join("operator"), &place.editions, false, &|| ()).unwrap();
+        assert_eq!((imported.failures.len(), imported.changed), (1, false));
+        assert!(place.has_news());
+    }
+    assert_eq!(place.store.manifest().unwrap().serial, serial);
+    fs::remove_dir(draft).unwrap();
+    place.import();
+    assert_eq!((place.answers().0, fs::read(place.overlay()).unwrap() == sound), (Some(1), true));
+    assert!(!place.has_news());
+}

@@ -253,9 +253,11 @@ fn what_other_processes_left_does_not_stop_a_forced_import() {
         fs::create_dir(&litter).unwrap();
         fs::write(litter.join(DATABASE), "half").unwrap();
     }
+    let earlier = place.store.root().join("current.json.tmp");
+    fs::write(&earlier, "{").unwrap();
     let imported = place.import_with(true, &|| ()).unwrap();
     assert!(matches!(&imported.outcomes[..], [(_, Outcome::Installed(_))]), "{imported:?}");
-    assert_eq!((place.generations().len(), place.asn()), (1, Some(1)));
+    assert_eq!((place.generations().len(), place.asn(), earlier.exists()), (1, Some(1), false));
 }
 
 #[test]

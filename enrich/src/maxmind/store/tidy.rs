@@ -38,6 +38,8 @@ impl Store {
     /// Removes what processes that were killed had begun to receive or to make. Only called under the lock, when nothing is
     /// received.
     pub(super) fn remove_drafts(&self) {
+        // As 0.2.0 called the draft of its manifest.
+        let _ = fs::remove_file(self.manifest_path().with_extension("json.tmp"));
         for entry in fs::read_dir(self.root.join("received")).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
