@@ -168,7 +168,8 @@ FROM (SELECT format('Trigger %I', t.tgname) AS what, c.oid::regclass AS object, 
       FROM ours c JOIN pg_index i ON i.indrelid = c.oid JOIN pg_class x ON x.oid = i.indexrelid
       LEFT JOIN pg_constraint n ON n.conindid = i.indexrelid AND n.conrelid = c.oid
       WHERE c.relname <> 'ip_observation' AND i.indexprs IS NOT NULL
-         -- A predicate of the system's functions alone runs nobody's code.
+         -- A predicate of the system's functions alone runs nobody's code, but for satisfies_hash_partition.
+         OR i.indpred::text ~ ':funcid 5028\M'
          OR i.indpred IS NOT NULL AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid >= 16384
                                                 AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
                                                 AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid))) f

@@ -65,11 +65,7 @@ impl Planted {
     /// Looks for them.
     pub fn look(schema: &Schema) -> Result<Planted, Failure> {
         let user = argument::oid(session::user());
-        let tables: Vec<pg_sys::Oid> = tx::attempt(|| {
-            let sql = Sql::as_caller();
-            let found = sql.query(TABLES, &[argument::oid(schema.oid), user]);
-            (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
-        })?;
+        let tables = tx::attempt(|| with_latest_snapshot(|| tables(schema, user)))?;
         // A standby gives no such lock.
         // SAFETY: asks this server's state.
         let is_standby = unsafe { pg_sys::RecoveryInProgress() };
@@ -79,7 +75,7 @@ impl Planted {
         let (locked, open): (Vec<_>, Vec<_>) = tables.into_iter().partition(lock);
         // Given back by `drop`, so not in the subtransaction of the look.
         let mut planted = Planted { objects: Vec::new(), locked };
-        // What was committed while a lock was waited for is to be seen.
+        // What was committed while a lock was waited for is to be seen, and before it, who owns which table by now.
         planted.objects = tx::attempt(|| with_latest_snapshot(|| objects(schema, user, open)))?;
         Ok(planted)
     }
@@ -96,6 +92,12 @@ impl Planted {
         let is_reached = |object: &&Object| reached.contains(&(Some(object.class), Some(object.oid)));
         self.objects.iter().find(is_reached).map(|object| (object.why.as_str(), object.remedy.as_deref()))
     }
+}
+
+fn tables(schema: &Schema, user: Argument) -> Vec<pg_sys::Oid> {
+    let sql = Sql::as_caller();
+    let found = sql.query(TABLES, &[argument::oid(schema.oid), user]);
+    (0..found.len()).filter_map(|row| found.get(row, 1)).collect()
 }
 
 fn objects(schema: &Schema, user: Argument, open: Vec<pg_sys::Oid>) -> Vec<Object> {
