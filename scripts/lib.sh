@@ -119,10 +119,10 @@ as_server_user() {
 
 # The place of clusters and their server: ASN_INVENTORY_TREE, ASN_INVENTORY_WORK, ASN_INVENTORY_USER. Where
 # the servers' user cannot reach the checkout, all that moves to a new directory, named in $temporary, which
-# the caller removes.
+# the caller removes. ASN_INVENTORY_CLUSTERS: another place for clusters, as one in memory.
 choose_place() {
     ASN_INVENTORY_TREE=$target/pg/$PG_MAJOR
-    ASN_INVENTORY_WORK=$target/clusters
+    ASN_INVENTORY_WORK=${ASN_INVENTORY_CLUSTERS:-$target/clusters}
     ASN_INVENTORY_USER=$(server_user)
     export ASN_INVENTORY_TREE ASN_INVENTORY_WORK ASN_INVENTORY_USER
     temporary=
@@ -137,7 +137,7 @@ choose_place() {
     chmod -R a+rX "$temporary/tree"
     mkdir "$temporary/clusters"
     ASN_INVENTORY_TREE=$temporary/tree
-    ASN_INVENTORY_WORK=$temporary/clusters
+    ASN_INVENTORY_WORK=${ASN_INVENTORY_CLUSTERS:-$temporary/clusters}
 }
 
 # One set-up or build at a time: two terminals may run make.
