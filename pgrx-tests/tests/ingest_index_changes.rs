@@ -63,7 +63,7 @@ fn a_partition_that_is_not_stored_as_a_heap_is_refused_an_index_and_observed_by_
     let node = node(&[]);
     node.sql(
         DB,
-        "CREATE EXTENSION asn_inventory; CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k);
+        "CREATE EXTENSION asn_inventory; CREATE EXTENSION citus_columnar; CREATE TABLE r (ip inet, k int) PARTITION BY LIST (k);
          CREATE TABLE p PARTITION OF r FOR VALUES IN (1) USING columnar",
     );
     for statement in

@@ -280,7 +280,7 @@ impl Taken {
         if let Some(table) = row.source() {
             let source = self.sources.entry(table).or_default();
             let rows = row.rows();
-            source.rows += rows;
+            source.rows = source.rows.saturating_add(rows);
             if let Some((sample, reason)) = row.unread() {
                 self.unread.insert(table, Unreadable { sample, reason, at: seen.last });
             }

@@ -32,6 +32,8 @@ pub fn beat() {
 
 /// Runs `wait`, in which this process waits for something to do.
 pub fn resting(wait: impl FnOnce()) {
+    // What came before the wait took as long as it may.
+    beat();
     work(false);
     wait();
     beat();

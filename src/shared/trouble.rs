@@ -94,8 +94,8 @@ pub struct Trouble {
     at: AtomicI64,
     /// Failures since the server started. A lock that lasts is one, however often it is met.
     failures: AtomicU64,
-    /// Since it fails, nothing but locks of others was in the way.
-    is_locked: AtomicBool,
+    /// How many these were when it began to fail by a lock: with another failure since, it is not the lock alone.
+    locked_at: AtomicU64,
     /// Since when nothing but locks of others came of it, and when the last one did (timestamptz); 0: something else did.
     kept_since: AtomicI64,
     kept_at: AtomicI64,
@@ -158,16 +158,14 @@ impl Trouble {
     pub fn failed(&self, code: i32, message: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.alone(|| self.show(code, message));
-        // Also when another process was noting a lock at that moment.
-        self.is_locked.store(false, Ordering::Relaxed);
     }
 
     /// A lock of others has been in the way for so long that it is a failure. Behind another one, it is not all that failed.
     pub fn locked(&self, code: i32, message: &str) {
         self.alone(|| {
             if self.since.load(Ordering::Relaxed) == 0 {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                self.is_locked.store(true, Ordering::Relaxed);
+                let before = self.failures.fetch_add(1, Ordering::Relaxed);
+                self.locked_at.store(before + 1, Ordering::Relaxed);
             }
             self.show(code, message);
         });
@@ -203,7 +201,8 @@ impl Trouble {
     /// The lock that was in the way is over; any other failure is not.
     pub fn lock_is_over(&self) {
         self.not_kept();
-        if self.since.load(Ordering::Relaxed) != 0 && self.is_locked.load(Ordering::Relaxed) {
+        let is_lock = self.locked_at.load(Ordering::Relaxed) == self.failures.load(Ordering::Relaxed);
+        if is_lock && self.since.load(Ordering::Relaxed) != 0 {
             self.alone(|| self.since.store(0, Ordering::Release));
         }
     }
