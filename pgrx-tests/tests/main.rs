@@ -60,6 +60,7 @@ mod import_by_hand;
 mod ingest_bad_input;
 mod ingest_by_hand;
 mod ingest_concurrent;
+mod ingest_departed;
 mod ingest_enabled;
 mod ingest_family;
 mod ingest_forbidden;

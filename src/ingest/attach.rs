@@ -104,6 +104,7 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     method.check_members(schema, table, &members);
     arguments.observed_at = time.as_ref().map(EventTime::to_string);
     let own = source::own(schema, table, &members);
+    let unobserved = part::unobserved(schema, &own);
     method.put_on(&sql, schema, table, &own, &arguments);
     // An index that is kept tells nobody that its table is attached now.
     members.iter().for_each(|member| catalog::forget_kept(*member));
@@ -126,6 +127,9 @@ fn attach(schema: &Schema, table: pg_sys::Oid, mut arguments: Arguments, method:
     if is_new {
         // What came since it was detached, or by triggers made by hand, is not what it adds from now on.
         places::retire_own(schema, table);
+    } else {
+        // From now on they are.
+        part::note(schema, &unobserved);
     }
     drop(quiet);
     if citus::kept(table) == Some(Kept::Distributed) && citus::is_coordinator() {

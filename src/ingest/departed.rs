@@ -1,5 +1,6 @@
-//! Partitions and children that leave a table whose rows are observed one by one, by a row trigger or an index: theirs are
-//! not any more, and their rows of then are noted. By the event trigger of [`super::family`], which fails no statement.
+//! Partitions and children that leave an attached table. Where its rows are observed one by one, by a row trigger or an index,
+//! theirs are not any more, and their rows of then are noted. A trigger of their own goes on: noted is which rows are older than
+//! it, as long as nobody has counted them. By the event trigger of [`super::family`], which fails no statement.
 
 use pgrx::pg_sys;
 
@@ -8,7 +9,7 @@ use super::install;
 use super::install::Reads;
 use super::part;
 use super::relatives::{alters, attempt_all, is_left_alone};
-use crate::inventory::source;
+use crate::inventory::{source, source_part};
 use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name};
 use crate::pg::errors::warn;
@@ -35,30 +36,40 @@ pub fn note(call: &Call) {
     }
 }
 
-/// Notes which rows tables have that have left one whose rows are observed one by one: theirs are not any more.
+/// Notes which rows of tables that have left an attached one are in no count, or are not observed any more.
 fn note_each(schema: &Schema, departures: &[Departure]) {
     for Departure { table, above } in departures {
         let Some(root) = source::root(schema, *above) else { continue };
         let is_by_row = install::ours(schema, *above).is_some_and(|found| found.reads == Reads::EachRow);
-        if !is_by_row && indexes::oids(*above).is_empty() {
+        let is_by_one = is_by_row || !indexes::oids(*above).is_empty();
+        // The rows from before the root was attached, which its next populate may not find below it.
+        let uncounted = source::uncounted(schema, root);
+        if !is_by_one && uncounted.is_none() {
             continue;
         }
         let tables = all(&[*table], PARENT);
         // The command may have put it below another one, whose rows those are not yet.
         let has_moved = links(*table, CHILD).iter().any(|link| link.new);
         let roots = source::roots(schema, &tables);
-        let is_observed = |leaf: pg_sys::Oid| {
-            install::ours(schema, leaf).is_some_and(|found| !found.is_inherited)
-                || roots.get(&leaf).is_some_and(|root| !has_moved || tables.contains(root))
-        };
-        let is_lost = |leaf: &pg_sys::Oid| {
-            kind(*leaf) == pg_sys::RELKIND_RELATION && !is_left_alone(*leaf) && !is_observed(*leaf)
-        };
-        let lost: Vec<pg_sys::Oid> = tables.iter().copied().filter(is_lost).collect();
-        let failures = attempt_all(&lost, |lost| {
-            let _quiet = Settings::without_triggers();
-            part::note_departure(schema, lost, root);
-        });
+        let is_below = |leaf: pg_sys::Oid| roots.get(&leaf).is_some_and(|root| !has_moved || tables.contains(root));
+        let has_left =
+            |leaf: &pg_sys::Oid| kind(*leaf) == pg_sys::RELKIND_RELATION && !is_left_alone(*leaf) && !is_below(*leaf);
+        let has_trigger = |leaf: &pg_sys::Oid| install::ours(schema, *leaf).is_some_and(|found| !found.is_inherited);
+        let (observed, lost): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
+            tables.iter().copied().filter(has_left).partition(has_trigger);
+        let mut failures = Vec::new();
+        if let Some(uncounted) = uncounted {
+            failures.extend(attempt_all(&observed, |observed| {
+                let _quiet = Settings::without_triggers();
+                source_part::note_parts(schema, observed, &uncounted);
+            }));
+        }
+        if is_by_one {
+            failures.extend(attempt_all(&lost, |lost| {
+                let _quiet = Settings::without_triggers();
+                part::note_departure(schema, lost, root);
+            }));
+        }
         for (leaf, reason) in failures {
             complain(format!("the rows of \"{}\" could not be noted", plain_name(leaf)), &reason);
         }
@@ -66,6 +77,7 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
 }
 
 fn complain(what: String, reason: &str) {
-    let hint = "populate_ip_inventory() counts these rows a second time once they are below an attached table again.";
+    let hint =
+        "populate_ip_inventory() may count these rows twice, or never, once they are below an attached table again.";
     warn(what, reason, hint);
 }

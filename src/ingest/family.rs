@@ -25,7 +25,7 @@ use crate::pg::call::Call;
 use crate::pg::catalog::{Schema, plain_name, quote_literal, relation_name};
 use crate::pg::citus;
 use crate::pg::errors::warn;
-use crate::pg::inherits::{CHILD, PARENT, all, kind, links};
+use crate::pg::inherits::{CHILD, Link, PARENT, all, kind, links};
 use crate::pg::made;
 use crate::pg::patience;
 use crate::pg::tx;
@@ -152,29 +152,61 @@ fn complete(schema: &Schema, made: &[pg_sys::Oid], had_rows: bool) {
 fn note_earlier(schema: &Schema, tables: &[pg_sys::Oid], is_below_trigger: bool) -> HashMap<pg_sys::Oid, String> {
     let roots = source::roots(schema, tables);
     let away = part::away(schema, tables);
-    let has_come = |table: pg_sys::Oid| {
+    let others = below_others(schema, tables);
+    // Whether its rows are observed from now on; `None`: they are, or are not, as before.
+    let is_observed = |table: pg_sys::Oid| {
         let root = roots.get(&table);
+        let is_away = away.contains_key(&table);
         // Attached by itself, or below one that is and has come with it: it goes on counting for that.
-        if kind(table) != pg_sys::RELKIND_RELATION || root.is_some_and(|root| tables.contains(root)) {
-            return false;
+        if kind(table) != pg_sys::RELKIND_RELATION
+            || root.is_some_and(|root| tables.contains(root))
+            || others.contains(&table) && !is_away
+        {
+            return None;
         }
-        let found = install::find(table);
-        let gets_trigger = match &found {
+        let gets_trigger = match install::find(table) {
             Some(found) if !found.is_ours(schema) => false,
-            Some(found) if !found.is_inherited => return false,
+            // It goes on. What it has not seen was noted when the table left: see `departed`.
+            Some(found) if !found.is_inherited => return None,
             // PostgreSQL gave it the row trigger of the table above.
             Some(_) => is_below_trigger && !is_left_alone(table),
             None => is_below_trigger && !is_left_alone(table) && nearest(schema, table).is_some(),
         };
         // Below a table that is not attached, nobody observes its rows: what is noted of a table that is away stays.
-        gets_trigger || root.is_some() && (away.contains_key(&table) || is_below_index(table))
+        if gets_trigger || root.is_some() && has_index(table) {
+            return Some(true);
+        }
+        // A child gets no index before the table above is attached again.
+        let lacks_index = !is_away && !is_left_alone(table) && root.is_some_and(|root| has_index(*root));
+        lacks_index.then_some(false)
     };
-    let come: Vec<pg_sys::Oid> = tables.iter().copied().filter(|table| has_come(*table)).collect();
-    let note = |come: &[pg_sys::Oid]| {
-        let _quiet = Settings::without_triggers();
-        part::note(schema, come);
+    let come: Vec<(pg_sys::Oid, bool)> =
+        tables.iter().filter_map(|table| Some((*table, is_observed(*table)?))).collect();
+    let those = |observed: bool| -> Vec<pg_sys::Oid> {
+        come.iter().filter(|(_, is_observed)| *is_observed == observed).map(|(table, _)| *table).collect()
     };
-    attempt_all(&come, note).into_iter().collect()
+    let note = |note: fn(&Schema, &[pg_sys::Oid]), tables: &[pg_sys::Oid]| {
+        attempt_all(tables, |tables| {
+            let _quiet = Settings::without_triggers();
+            note(schema, tables);
+        })
+    };
+    let mut unnoted = note(part::note, &those(true));
+    unnoted.extend(note(part::note_unobserved, &those(false)));
+    unnoted.into_iter().collect()
+}
+
+/// Those of tables that were below an attached one before this transaction put them below another: what observes them, or should, does
+/// not begin with it.
+fn below_others(schema: &Schema, tables: &[pg_sys::Oid]) -> HashSet<pg_sys::Oid> {
+    let known: HashSet<pg_sys::Oid> = tables.iter().copied().collect();
+    let up = tables.iter().flat_map(|table| links(*table, CHILD));
+    let old: Vec<Link> = up.filter(|link| !link.new && !known.contains(&link.parent)).collect();
+    let parents: Vec<pg_sys::Oid> = old.iter().map(|link| link.parent).collect();
+    let roots = source::roots(schema, &parents);
+    let below: Vec<pg_sys::Oid> =
+        old.iter().filter(|link| roots.contains_key(&link.parent)).map(|link| link.child).collect();
+    all(&below, PARENT).into_iter().collect()
 }
 
 /// Gives tables the trigger of the table above that has it, parents first: one that has just got it hands it on. `unnoted` are those
@@ -192,6 +224,8 @@ fn give_all(
         }
         match install::find(table) {
             Some(found) if found.is_ours(schema) => {}
+            // By an index above, it is.
+            Some(_) if nearest(schema, table).is_none() => {}
             Some(_) => warn(
                 format!("table \"{}\" is not observed", plain_name(table)),
                 &format!("It has a trigger {TRIGGER} that does not belong to asn_inventory."),
@@ -268,10 +302,10 @@ fn give(schema: &Schema, table: pg_sys::Oid, above: &Above, reads: Reads, agains
     }
 }
 
-/// Whether a table has got the index of a partitioned table above, which observes.
-fn is_below_index(table: pg_sys::Oid) -> bool {
-    patience::lock(table, pg_sys::AccessShareLock, PATIENCE)
-        && indexes::oids(table).iter().any(|(_, is_inherited)| *is_inherited)
+/// Whether a table has an index that observes: of its own, or that of a partitioned table above. Taken for true where it is locked:
+/// then its rows cannot be noted, and a warning says so.
+fn has_index(table: pg_sys::Oid) -> bool {
+    !patience::lock(table, pg_sys::AccessShareLock, PATIENCE) || !indexes::oids(table).is_empty()
 }
 
 /// Takes the transition table from the trigger of a partitioned table above a foreign partition: with it, rows routed

@@ -169,7 +169,8 @@ pub fn condition(sql: &Sql, schema: &Schema, table: pg_sys::Oid) -> Option<Strin
         [one] if !one.has_expression => {
             let text =
                 "SELECT pg_catalog.pg_get_expr(indpred, indrelid) FROM pg_catalog.pg_index WHERE indexrelid = $1";
-            sql.query(text, &[argument::oid(one.index)]).text(0, 1)
+            // The statement that made the index may call this, too.
+            sql.returning(text, &[argument::oid(one.index)]).text(0, 1)
         }
         _ => not_ready(
             format!("rows of \"{}\" cannot be read as they were observed", plain_name(table)),

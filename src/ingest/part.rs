@@ -12,6 +12,7 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::before::{Before, Stays, and_then};
 use super::indexes;
+use super::install;
 use super::reading::{Earlier, Reading, Scope};
 use super::sensor::Sensor;
 use crate::inventory::source;
@@ -67,9 +68,20 @@ impl Source {
         // Their own calls count these.
         let members = inherits::below(table);
         let mut left_out: HashSet<u32> = members.iter().map(|member| member.to_u32()).collect();
-        for own in source::own(schema, root, &members) {
+        let own = source::own(schema, root, &members);
+        for own in &own {
             left_out.remove(&own.to_u32());
         }
+        // Counted now, those that come before something observes them would count once more.
+        let unobserved = unobserved(schema, &own);
+        if unobserved.contains(&table) {
+            not_ready(
+                format!("rows of \"{}\" are not observed", plain_name(table)),
+                &format!("It came below \"{}\" when that was attached already.", plain_name(root)),
+                "Attach the table above again with attach_ip_source(), as enrichment_doctor() says: then its rows can be counted.",
+            );
+        }
+        left_out.extend(unobserved.iter().map(|table| table.to_u32()));
         parts.retain(|part, _| !left_out.contains(part));
         let noted = parts.contains_key(&table.to_u32());
         let earlier = if attached.populated { Earlier::Counted } else { Earlier::Uncounted };
@@ -140,6 +152,21 @@ pub fn note(schema: &Schema, tables: &[pg_sys::Oid]) {
     let stays: Vec<String> = back.iter().map(|table| and_then(&away[table], &now)).collect();
     source_part::note_stays(schema, &back, &stays);
     source_part::note_parts(schema, &new, &now.to_string());
+}
+
+/// Notes the same of tables that nothing observes there yet: as if they had left at once.
+pub fn note_unobserved(schema: &Schema, tables: &[pg_sys::Oid]) {
+    let now = Before::now(session::command());
+    source_part::note_parts(schema, tables, &and_then(&now.to_string(), &now));
+}
+
+/// Those of these tables below an attached one that are noted as away, since nothing observes them. Locks them.
+pub fn unobserved(schema: &Schema, tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
+    let is_unobserved = |table: &pg_sys::Oid| {
+        catalog::lock_relation(*table, pg_sys::AccessShareLock);
+        install::ours(schema, *table).is_none() && indexes::oids(*table).is_empty()
+    };
+    away(schema, tables).into_keys().filter(is_unobserved).collect()
 }
 
 /// Notes which rows tables have at this moment, when they have left a table that is attached as, or below, `root`, and are not

@@ -55,13 +55,13 @@ pub fn is_left_alone(table: pg_sys::Oid) -> bool {
 
 /// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and a
 /// role that puts a table below it owns both. Returns the reason of a failure.
-pub fn attempt(table: pg_sys::Oid, f: impl FnOnce()) -> Result<(), String> {
+pub fn attempt(table: pg_sys::Oid, f: impl Fn()) -> Result<(), String> {
     attempt_all(&[table], |_| f()).pop().map_or(Ok(()), |(_, reason)| Err(reason))
 }
 
-/// The same for many tables: `f` gets those that could be locked, all at once. Returns those for which it failed, each with the
-/// reason.
-pub fn attempt_all(tables: &[pg_sys::Oid], f: impl FnOnce(&[pg_sys::Oid])) -> Vec<(pg_sys::Oid, String)> {
+/// The same for many tables: `f` gets those that could be locked, all at once, and one by one where that fails: no table's fault is
+/// another's. Returns those for which it failed, each with the reason.
+pub fn attempt_all(tables: &[pg_sys::Oid], f: impl Fn(&[pg_sys::Oid])) -> Vec<(pg_sys::Oid, String)> {
     let (locked, busy): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
         tables.iter().copied().partition(|table| patience::lock(*table, pg_sys::ShareRowExclusiveLock, PATIENCE));
     let mut failures: Vec<(pg_sys::Oid, String)> =
@@ -69,12 +69,17 @@ pub fn attempt_all(tables: &[pg_sys::Oid], f: impl FnOnce(&[pg_sys::Oid])) -> Ve
     if locked.is_empty() {
         return failures;
     }
-    let done = match patience::hold_extension(PATIENCE) {
-        true => tx::attempt(|| as_superuser(|| f(&locked))).map_err(|failure| failure.message),
-        false => Err("Somebody is dropping the extension.".to_owned()),
-    };
-    if let Err(reason) = done {
-        failures.extend(locked.into_iter().map(|table| (table, reason.clone())));
+    if !patience::hold_extension(PATIENCE) {
+        let reason = "Somebody is dropping the extension.";
+        failures.extend(locked.into_iter().map(|table| (table, reason.to_owned())));
+        return failures;
+    }
+    let attempt =
+        |tables: &[pg_sys::Oid]| tx::attempt(|| as_superuser(|| f(tables))).map_err(|failure| failure.message);
+    match attempt(&locked) {
+        Ok(()) => {}
+        Err(reason) if locked.len() == 1 => failures.push((locked[0], reason)),
+        Err(_) => failures.extend(locked.into_iter().filter_map(|table| Some((table, attempt(&[table]).err()?)))),
     }
     failures
 }
