@@ -59,15 +59,15 @@ fn note_each(schema: &Schema, departures: &[Departure]) {
             tables.iter().copied().filter(has_left).partition(has_trigger);
         let mut failures = Vec::new();
         if let Some(uncounted) = uncounted {
-            failures.extend(attempt_all(&observed, |observed| {
+            failures.extend(attempt_all(&observed, pg_sys::AccessShareLock, |observed| {
                 let _quiet = Settings::without_triggers();
                 source_part::note_parts(schema, observed, &uncounted);
             }));
         }
         if is_by_one {
-            failures.extend(attempt_all(&lost, |lost| {
+            failures.extend(attempt_all(&lost, pg_sys::ShareRowExclusiveLock, |lost| {
                 let _quiet = Settings::without_triggers();
-                part::note_departure(schema, lost, root);
+                part::note_departure(schema, lost, root, is_by_row);
             }));
         }
         for (leaf, reason) in failures {

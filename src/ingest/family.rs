@@ -186,7 +186,7 @@ fn note_earlier(schema: &Schema, tables: &[pg_sys::Oid], is_below_trigger: bool)
         come.iter().filter(|(_, is_observed)| *is_observed == observed).map(|(table, _)| *table).collect()
     };
     let note = |note: fn(&Schema, &[pg_sys::Oid]), tables: &[pg_sys::Oid]| {
-        attempt_all(tables, |tables| {
+        attempt_all(tables, pg_sys::ShareRowExclusiveLock, |tables| {
             let _quiet = Settings::without_triggers();
             note(schema, tables);
         })

@@ -164,15 +164,20 @@ pub fn note_unobserved(schema: &Schema, tables: &[pg_sys::Oid]) {
 pub fn unobserved(schema: &Schema, tables: &[pg_sys::Oid]) -> Vec<pg_sys::Oid> {
     let is_unobserved = |table: &pg_sys::Oid| {
         catalog::lock_relation(*table, pg_sys::AccessShareLock);
-        install::ours(schema, *table).is_none() && indexes::oids(*table).is_empty()
+        is_bare(schema, *table)
     };
     away(schema, tables).into_keys().filter(is_unobserved).collect()
 }
 
+/// Whether a table, which is locked, has neither a trigger nor an index that observes.
+fn is_bare(schema: &Schema, table: pg_sys::Oid) -> bool {
+    install::ours(schema, table).is_none() && indexes::oids(table).is_empty()
+}
+
 /// Notes which rows tables have at this moment, when they have left a table that is attached as, or below, `root`, and are not
 /// observed any more. When they come back, these are counted no second time, and those that came meanwhile are. All must be plain
-/// tables, and locked.
-pub fn note_departure(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid) {
+/// tables, and locked. `by_row`: a row trigger that went with them may have observed them.
+pub fn note_departure(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid, by_row: bool) {
     let (filled, empty): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
         tables.iter().copied().partition(|table| catalog::blocks(*table) > 0);
     source_part::forget_parts(schema, &empty);
@@ -187,6 +192,8 @@ pub fn note_departure(schema: &Schema, tables: &[pg_sys::Oid], root: pg_sys::Oid
         let moments = match noted.get(&table) {
             // Which of its rows were observed before is unknown, and stays so.
             Some((None, _)) => continue,
+            // Nothing has observed it since, and it is as it was.
+            Some((Some(moments), _)) if is_away_by(moments) && !by_row && is_bare(schema, table) => continue,
             // Nobody heard that it came back.
             Some((Some(moments), _)) if is_away_by(moments) => {
                 unheard.push(table);

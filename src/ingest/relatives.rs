@@ -56,14 +56,14 @@ pub fn is_left_alone(table: pg_sys::Oid) -> bool {
 /// Runs `f` in a subtransaction, with the rights that making a trigger takes: the parent's owner attached it, and a
 /// role that puts a table below it owns both. Returns the reason of a failure.
 pub fn attempt(table: pg_sys::Oid, f: impl Fn()) -> Result<(), String> {
-    attempt_all(&[table], |_| f()).pop().map_or(Ok(()), |(_, reason)| Err(reason))
+    attempt_all(&[table], pg_sys::ShareRowExclusiveLock, |_| f()).pop().map_or(Ok(()), |(_, reason)| Err(reason))
 }
 
 /// The same for many tables: `f` gets those that could be locked, all at once, and one by one where that fails: no table's fault is
-/// another's. Returns those for which it failed, each with the reason.
-pub fn attempt_all(tables: &[pg_sys::Oid], f: impl Fn(&[pg_sys::Oid])) -> Vec<(pg_sys::Oid, String)> {
+/// another's. A lock is no table's fault. Returns those for which it failed, each with the reason.
+pub fn attempt_all(tables: &[pg_sys::Oid], mode: u32, f: impl Fn(&[pg_sys::Oid])) -> Vec<(pg_sys::Oid, String)> {
     let (locked, busy): (Vec<pg_sys::Oid>, Vec<pg_sys::Oid>) =
-        tables.iter().copied().partition(|table| patience::lock(*table, pg_sys::ShareRowExclusiveLock, PATIENCE));
+        tables.iter().copied().partition(|table| patience::lock(*table, mode, PATIENCE));
     let mut failures: Vec<(pg_sys::Oid, String)> =
         busy.into_iter().map(|table| (table, "Somebody holds a lock on it.".to_owned())).collect();
     if locked.is_empty() {
@@ -74,12 +74,16 @@ pub fn attempt_all(tables: &[pg_sys::Oid], f: impl Fn(&[pg_sys::Oid])) -> Vec<(p
         failures.extend(locked.into_iter().map(|table| (table, reason.to_owned())));
         return failures;
     }
-    let attempt =
-        |tables: &[pg_sys::Oid]| tx::attempt(|| as_superuser(|| f(tables))).map_err(|failure| failure.message);
+    let attempt = |tables: &[pg_sys::Oid]| tx::attempt(|| as_superuser(|| f(tables)));
     match attempt(&locked) {
         Ok(()) => {}
-        Err(reason) if locked.len() == 1 => failures.push((locked[0], reason)),
-        Err(_) => failures.extend(locked.into_iter().filter_map(|table| Some((table, attempt(&[table]).err()?)))),
+        Err(failure) if locked.len() == 1 || failure.is_lock() => {
+            failures.extend(locked.into_iter().map(|table| (table, failure.message.clone())));
+        }
+        Err(_) => {
+            let again = |table| Some((table, attempt(&[table]).err()?.message));
+            failures.extend(locked.into_iter().filter_map(again));
+        }
     }
     failures
 }
