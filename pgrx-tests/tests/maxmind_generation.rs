@@ -3,7 +3,7 @@
 use crate::maxmind_support::*;
 use asn_inventory_tests::prelude::*;
 use enrich::maxmind::index::Index;
-use enrich::maxmind::store::{Outcome, StoreError};
+use enrich::maxmind::store::Outcome;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -125,8 +125,7 @@ fn a_generation_that_cannot_be_indexed_again_gives_way_to_the_operators_files() 
     let whole = site.bytes(ASN);
     fs::remove_file(site.file(ASN)).expect("removed");
     let import = || {
-        let import = || site.store.import(&site.source, &[edition(ASN)], false, &|| ());
-        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        let imported = unless_busy(|| site.store.import(&site.source, &[edition(ASN)], false, &|| ()));
         imported.expect("an import that runs")
     };
     let fails = || {

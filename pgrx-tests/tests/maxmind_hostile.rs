@@ -103,7 +103,8 @@ fn a_large_sparse_file_is_refused_before_it_is_copied() {
         sparse(&site, end);
         let breaths = Cell::new(0);
         let breathe = || breaths.set(breaths.get() + 1);
-        let imported = site.store.import(&site.source, &[edition(ASN)], false, &breathe).expect("an import");
+        let imported =
+            unless_busy(|| site.store.import(&site.source, &[edition(ASN)], false, &breathe)).expect("an import");
         let [(_, Outcome::Refused(refusal))] = &imported.outcomes[..] else { panic!("{imported:?}") };
         assert!(refusal.reason.contains(why), "{refusal:?}");
         assert_eq!(breaths.get(), 0, "a copy looks for interrupts: there was none");

@@ -108,7 +108,7 @@ fn a_build_time_beyond_all_dates_breaks_no_view() {
             assert_eq!(cluster.value(DB, &rows), "t", "{view}, {built}");
         }
         // And the worker answers from it.
-        assert_eq!(cluster.value(DB, "SELECT worker FROM enrichment_status"), "running");
+        cluster.wait_value(DB, "SELECT worker FROM enrichment_status", "running");
     }
     drop_in(&cluster, asn_file(fixtures::days_ago(1), 64503));
     cluster.wait_value(DB, "SELECT ip_asn('8.8.8.8')", "64503");

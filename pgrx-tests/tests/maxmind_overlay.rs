@@ -1,6 +1,6 @@
 //! The overlay of all editions says what they say one by one, whatever happens to its file.
 
-use crate::maxmind_support::{ASN, CITY, Site, ip};
+use crate::maxmind_support::{ASN, CITY, Site, ip, unless_busy};
 use asn_inventory_tests::mmdb::{MmdbWriter, random::Random};
 use enrich::maxmind::{Databases, Edition};
 use serde_json::{Value as Json, json};
@@ -49,7 +49,8 @@ fn site(name: &str) -> Site {
 }
 
 fn import(site: &Site, list: &str) -> bool {
-    let imported = site.store.import(&site.source, &Edition::list(list).expect("a list"), false, &|| ());
+    let imported =
+        unless_busy(|| site.store.import(&site.source, &Edition::list(list).expect("a list"), false, &|| ()));
     let imported = imported.expect("an import");
     assert!(imported.failures.is_empty(), "{imported:?}");
     imported.changed

@@ -1,7 +1,7 @@
 //! What a file answers is told by its records: files of all vendors, roles of the list, and files that stand in for each
 //! other.
 
-use crate::maxmind_support::{ASN, CITY, Site, edition, ip};
+use crate::maxmind_support::{ASN, CITY, Site, edition, ip, unless_busy};
 use asn_inventory_tests::mmdb::{MmdbWriter, fixtures};
 use enrich::maxmind::store::Outcome;
 use enrich::maxmind::{Databases, Edition, Fields, Language, Store};
@@ -255,7 +255,8 @@ fn a_continent_gives_way_to_the_country_of_the_next_file() {
     // With the overlay, which is made by an import of them all, as without.
     for has_overlay in [false, true] {
         if has_overlay {
-            site.store.import(&site.source, &Edition::list(&list).expect("a list"), false, &|| ()).expect("an import");
+            unless_busy(|| site.store.import(&site.source, &Edition::list(&list).expect("a list"), false, &|| ()))
+                .expect("an import");
         }
         let both = open(&site, &list);
         assert_eq!(both.has_overlay(), has_overlay);
@@ -315,7 +316,7 @@ fn names_follow_the_language_and_the_index_is_built_again() {
         let manifest = store.manifest().expect("a manifest");
         assert!(store.has_news(&site.source, &[edition(CITY)], &manifest), "{code}");
         let since = manifest.editions[CITY].current.as_ref().expect("a generation").installed_at;
-        let imported = store.import(&site.source, &[edition(CITY)], false, &|| ()).expect("an import");
+        let imported = unless_busy(|| store.import(&site.source, &[edition(CITY)], false, &|| ())).expect("an import");
         let [(_, Outcome::Installed(info))] = &imported.outcomes[..] else { panic!("{imported:?}") };
         assert!(info.installed_at > since, "answers from before are stale");
         assert_eq!(city().as_deref(), Some(name), "{code}");

@@ -46,9 +46,7 @@ fn an_import_returns_the_installed_generation() {
 fn the_same_file_again_changes_nothing() {
     let site = Site::small("store_same");
     let both = |force| {
-        let import = || site.store.import(&site.source, &editions(), force, &|| ());
-        // As in `Site::import_with`.
-        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        let imported = unless_busy(|| site.store.import(&site.source, &editions(), force, &|| ()));
         imported.expect("an import").outcomes
     };
     both(false);
@@ -198,8 +196,7 @@ fn a_file_from_the_future_is_imported() {
 fn a_damaged_copy_answers_rightly_again_when_the_file_is_put_again() {
     let site = Site::small("store_heals");
     let both = || {
-        let import = || site.store.import(&site.source, &editions(), false, &|| ());
-        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        let imported = unless_busy(|| site.store.import(&site.source, &editions(), false, &|| ()));
         imported.expect("an import").outcomes
     };
     both();
@@ -369,8 +366,7 @@ fn only_the_servers_user_may_read_the_store() {
         }
         // The root, the manifest, the lock, generations/ and three of them with two files each; later overlays/ and one.
         assert_eq!(seen, [4 + 3 * 3, 4 + 3 * 3 + 2][round]);
-        let import = || site.store.import(&site.source, &editions(), false, &|| ());
-        wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy))).expect("an import");
+        unless_busy(|| site.store.import(&site.source, &editions(), false, &|| ())).expect("an import");
     }
 }
 

@@ -6,7 +6,7 @@ pub mod raw;
 pub use asn_inventory_tests::mmdb::age;
 use asn_inventory_tests::mmdb::{MmdbWriter, fixtures};
 use asn_inventory_tests::wait::wait_for;
-use enrich::maxmind::store::{EditionState, GenerationInfo, Outcome, StoreError};
+use enrich::maxmind::store::{EditionState, GenerationInfo, Imported, Outcome, StoreError};
 use enrich::maxmind::{Databases, Edition, Store};
 use std::fs::{self, File};
 use std::net::IpAddr;
@@ -22,6 +22,12 @@ pub struct Site {
     pub source: PathBuf,
     pub root: PathBuf,
     pub store: Store,
+}
+
+/// An import, once no other holds the lock: another test that starts a program holds copies of our open files until that runs, and
+/// of the lock of the import before.
+pub fn unless_busy(import: impl FnMut() -> Result<Imported, StoreError>) -> Result<Imported, StoreError> {
+    wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)))
 }
 
 impl Site {
@@ -82,9 +88,7 @@ impl Site {
     }
 
     pub fn import_with(&self, name: &str, force: bool) -> Outcome {
-        // Another test that starts a program holds copies of our open files until that runs, and of the lock of the import before.
-        let import = || self.store.import(&self.source, &[edition(name)], force, &|| ());
-        let imported = wait_for("the lock", import, |imported| !matches!(imported, Err(StoreError::Busy)));
+        let imported = unless_busy(|| self.store.import(&self.source, &[edition(name)], force, &|| ()));
         let mut imported = imported.expect("an import that runs");
         assert!(imported.failures.is_empty(), "{imported:?}");
         assert_eq!(imported.outcomes.len(), 1);

@@ -175,7 +175,7 @@ impl Current {
         let (mut part, compared) = self.compare(&Which::Since(self.oldest, &self.retried, &self.files), true)?;
         self.retried.clear();
         // Rows compared again were counted before.
-        self.note(&mut part, compared, false);
+        self.note(&mut part, compared, 0, false);
         // None is left that cannot be written, whatever others hold.
         if self.broken.is_empty() && self.why.take().is_some() {
             watched::succeeded(Work::Walk);
@@ -250,11 +250,13 @@ impl Current {
         }
         let (mut part, compared) = self.compare(&Which::Blocks(from, count), false)?;
         let first = first && !self.goes_on;
-        self.goes_on = !part.take_untried().is_empty();
+        let untried = part.take_untried().len() as u64;
+        self.goes_on = untried > 0;
         if part.unwritten() > 0 {
             self.held.insert(from);
         }
-        self.note(&mut part, compared, first);
+        // Counted when they are tried.
+        self.note(&mut part, compared, untried, first);
         Ok(())
     }
 
@@ -277,14 +279,14 @@ impl Current {
         Ok((part, compared))
     }
 
-    /// Counts what came of it, and remembers what cannot be written.
-    fn note(&mut self, part: &mut Part, compared: u64, first: bool) {
+    /// Counts what came of it, and remembers what cannot be written. `untried`: of the rows that were compared, those not tried yet.
+    fn note(&mut self, part: &mut Part, compared: u64, untried: u64, first: bool) {
         if let Some(job) = self.job {
             let tallied = &part.tallied;
             let looked = if first { compared } else { 0 };
             job.counts.add(&Done {
                 processed: looked,
-                cache_hits: looked.saturating_sub(tallied.written + part.errors() + part.unwritten()),
+                cache_hits: looked.saturating_sub(tallied.written + part.errors() + part.unwritten() + untried),
                 enriched: tallied.written.saturating_sub(tallied.not_found + tallied.skipped),
                 maxmind_asn: tallied.with_asn,
                 not_found: tallied.not_found,
