@@ -8,7 +8,8 @@ use std::time::Instant;
 /// Where it did not look.
 const COULD_NOT: &str = "SELECT count(*) FROM enrichment_doctor() WHERE detail LIKE 'Could not look%'";
 /// A function of PostgreSQL's own, which runs the text that is given to it.
-const TEXT: &str = "query_to_xml('SELECT public.evil(''text'')', true, true, '') IS NOT NULL";
+const TEXT: &str =
+    "ts_rewrite('a & b', 'SELECT ''a''::tsquery, ''c''::tsquery WHERE public.evil(''text'')') IS NOT NULL";
 
 /// A database where `ip_source` is webapp's, and is read.
 fn with_source_of_webapp() -> String {
