@@ -20,6 +20,7 @@ use ureq::typestate::AgentScope;
 
 use crate::failure::{Failure, FailureKind};
 use crate::proxy::Proxy;
+use crate::proxy::pace::Pace;
 use crate::proxy::tunnel::{self, ProxyError};
 use crate::text;
 
@@ -61,7 +62,12 @@ pub fn agent(timeout: Duration, ca_files: &[(&str, &Path)]) -> Result<ConfigBuil
 
 /// The agent, which connects directly or through the proxy.
 pub fn open(config: ConfigBuilder<AgentScope>, proxy: Option<&Proxy>) -> Agent {
-    tunnel::agent(config.build(), proxy.cloned())
+    tunnel::agent(config.build(), proxy.cloned(), None)
+}
+
+/// The same, for answers that must not come slower than that: an error is a [`TooSlow`](crate::proxy::pace::TooSlow) then.
+pub(crate) fn open_paced(config: ConfigBuilder<AgentScope>, proxy: Option<&Proxy>, pace: Pace) -> Agent {
+    tunnel::agent(config.build(), proxy.cloned(), Some(pace))
 }
 
 /// As [`failure`], of a request to this URL: an error on the way through a proxy names it, since what speaks there may be

@@ -1,10 +1,21 @@
 //! Writing many rows at a time if one of them may fail: a batch is written in a subtransaction; if that fails and a row
 //! may be the cause, it is halved until only the row that cannot be written is left. An error without a guilty row,
 //! such as a full disk, is raised: a half would fail as well.
+//!
+//! Rows of a Citus cluster are taken apart by shard first. While a transaction of the coordinator has written to several shards
+//! in one statement, Citus keeps every other statement on several of these out, whatever rows it is of: halves would meet that
+//! lock again and again, until hardly more than a row is left. A statement on a single shard waits for rows alone.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::heap;
+use crate::pg::argument;
+use crate::pg::catalog::Schema;
 use crate::pg::citus;
 use crate::pg::memory;
 use crate::pg::session;
+use crate::pg::sql::Sql;
 use crate::pg::tx;
 use crate::pg::tx::{Failure, Settings};
 
@@ -62,13 +73,26 @@ impl Halving {
         write: &mut impl FnMut(&[T]) -> R,
         tell: &mut impl FnMut(Outcome<'_, T, R>),
     ) {
+        self.write_apart(rows, &|_| Vec::new(), hurry, write, tell);
+    }
+
+    /// The same for rows that a lock may be in the way of together, and not in parts: `apart` gives these, or none or one where
+    /// there is nothing to take apart.
+    pub fn write_apart<T, R>(
+        &mut self,
+        rows: &[T],
+        apart: &impl Fn(&[T]) -> Vec<Vec<T>>,
+        hurry: &impl Fn(),
+        write: &mut impl FnMut(&[T]) -> R,
+        tell: &mut impl FnMut(Outcome<'_, T, R>),
+    ) {
         if rows.is_empty() {
             return;
         }
         // A server that gives out no transaction ids any more says so with an error that may be a row's as well. It is
         // raised here, and no row is blamed.
         session::transaction();
-        self.write_part(rows, false, hurry, write, tell);
+        self.write_part(rows, false, apart, hurry, write, tell);
     }
 
     /// The same for a batch, or a part of one; `locked`: a lock was in the way of what it is a half of.
@@ -76,6 +100,7 @@ impl Halving {
         &mut self,
         rows: &[T],
         locked: bool,
+        apart: &impl Fn(&[T]) -> Vec<Vec<T>>,
         hurry: &impl Fn(),
         write: &mut impl FnMut(&[T]) -> R,
         tell: &mut impl FnMut(Outcome<'_, T, R>),
@@ -100,12 +125,38 @@ impl Halving {
             return;
         }
         hurry();
+        let parts = if is_lock { apart(rows) } else { Vec::new() };
+        if parts.len() > 1 {
+            for part in &parts {
+                self.write_part(part, is_lock, apart, hurry, write, tell);
+            }
+            return;
+        }
         let (left, right) = rows.split_at(rows.len() / 2);
         let halves = if is_lock && self.backward { [right, left] } else { [left, right] };
         for half in halves {
-            self.write_part(half, is_lock, hurry, write, tell);
+            self.write_part(half, is_lock, apart, hurry, write, tell);
         }
     }
+}
+
+/// The rows of each shard, where Citus distributes the inventory; else none.
+pub fn by_shard<T: Clone>(schema: &Schema, rows: &[T], ip: impl Fn(&T) -> IpAddr) -> Vec<Vec<T>> {
+    if !heap::is_everywhere(schema) {
+        return Vec::new();
+    }
+    let ips: Vec<IpAddr> = rows.iter().map(ip).collect();
+    let sql = Sql::on(schema, c"ip_inventory");
+    let found = sql.query(
+        "SELECT pg_catalog.get_shard_id_for_distribution_column($1::regclass, a.ip)
+         FROM pg_catalog.unnest($2) WITH ORDINALITY AS a(ip, place) ORDER BY a.place",
+        &[argument::oid(schema.relation(c"ip_inventory")), argument::addresses(&ips)],
+    );
+    let mut by_shard: BTreeMap<Option<i64>, Vec<T>> = BTreeMap::new();
+    for (row, place) in rows.iter().zip(0..found.len()) {
+        by_shard.entry(found.get(place, 1)).or_default().push(row.clone());
+    }
+    by_shard.into_values().collect()
 }
 
 /// For transactions of our own: waits for locks are short until it ends, on other nodes too.

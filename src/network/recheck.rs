@@ -215,7 +215,9 @@ impl Walk {
             };
             for part in find(!is_spread).chunks(BATCH) {
                 pgrx::check_for_interrupts!();
-                kept.make_due(part, |part| piece.rows += distrust::make_due(schema, self.doubt, self.before, part));
+                kept.make_due(schema, part, |part| {
+                    piece.rows += distrust::make_due(schema, self.doubt, self.before, part);
+                });
             }
             piece.held = find(false).iter().any(|ip| !kept.not_due.broken.contains(ip));
         } else {

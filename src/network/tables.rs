@@ -8,6 +8,7 @@ use enrich::campaign::claim::{Claim, Found, Rows};
 use enrich::campaign::effect::Skipped;
 use enrich::cymru::AsName;
 use enrich::cymru::answer::{Answer, Prefix};
+use enrich::freshness::Lifetimes;
 use enrich::greynoise::Verdict;
 use enrich::quota::Ledger;
 use enrich::quota::shared::Account;
@@ -80,7 +81,7 @@ pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
     let found = in_schema(work, |schema| {
         let rows = due::claim(schema, claim.source, which, &lifetimes, claim.limit);
         let ips: Vec<IpAddr> = rows.iter().map(|row| effective(row.ip)).collect();
-        let known = if claim.known && !ips.is_empty() { cymru::known(schema, &ips, &lifetimes) } else { Vec::new() };
+        let known = if claim.known && !ips.is_empty() { known(schema, &ips, &lifetimes) } else { Vec::new() };
         // Rows that are due for the first time have no answer.
         let known = if claim.rows == Rows::Due {
             known
@@ -98,6 +99,19 @@ pub fn find(claim: &Claim) -> Result<Found, tx::Failure> {
     found
 }
 
+/// The known answers of their networks. While somebody holds the table of names, without these: they are looked for once
+/// more before the answers are written.
+fn known(schema: &Schema, ips: &[IpAddr], lifetimes: &Lifetimes) -> Vec<(IpAddr, Answer)> {
+    match tx::attempt(|| cymru::known(schema, ips, lifetimes, true)) {
+        Ok(known) => known,
+        Err(failure) if failure.is_lock() => {
+            batch::hurry();
+            cymru::known(schema, ips, lifetimes, false)
+        }
+        Err(failure) => failure.raise(),
+    }
+}
+
 /// Writes what Team Cymru said.
 pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
     let lifetimes = settings::lifetimes();
@@ -112,7 +126,7 @@ pub fn write_cymru(batch: &CymruBatch) -> Written<Answer> {
         write_along(&mut halving, &batch.names, number, |part| asn::keep_names(schema, part));
         for part in batch.ready.chunks(BATCH) {
             pgrx::check_for_interrupts!();
-            write_answers(part, &mut refused, |rows| cymru::write(schema, rows));
+            write_answers(schema, part, &mut refused, |rows| cymru::write(schema, rows));
         }
         write_notes(schema, Source::Cymru, &batch.failed, &batch.skipped, &mut refused);
     });
@@ -138,13 +152,13 @@ fn write_along<T>(halving: &mut Halving, rows: &[T], name: impl Fn(&T) -> String
 pub fn write_greynoise(batch: &GreyNoiseBatch) -> Written<Verdict> {
     let mut refused = Refused::default();
     let written = part_in_schema(Work::GreynoiseWrite, |schema| {
-        write_answers(&batch.ready, &mut refused, |rows| greynoise::write(schema, rows));
+        write_answers(schema, &batch.ready, &mut refused, |rows| greynoise::write(schema, rows));
         write_notes(schema, Source::GreyNoise, &batch.failed, &batch.skipped, &mut refused);
         let until = time::from_unix_us(batch.until);
         let mut write = |part: &[IpAddr]| greynoise::out_of_quota(schema, part, until);
         let Refused { halving, faults, .. } = &mut refused;
         // Where a lock keeps a row from it, it stays due, and the source is closed.
-        write_or_halve(halving, &batch.spent, &mut write, &mut |part, failure| {
+        write_rows(schema, |ip| *ip, halving, &batch.spent, &mut write, &mut |part, failure| {
             if let ([ip], Some(failure)) = (part, failure.filter(|failure| !failure.is_lock())) {
                 faults.broken.push((*ip, failure));
             }
@@ -171,7 +185,7 @@ pub fn reopen(account: &Account, ledger: &Ledger, waiting: &[IpAddr]) -> Result<
     part_in_schema(Work::Reopen, |schema| {
         if is_served() {
             greynoise::keep_ledger(schema, account, ledger);
-            kept.make_due(waiting, |part| greynoise::reopen(schema, part));
+            kept.make_due(schema, waiting, |part| greynoise::reopen(schema, part));
         }
     })?;
     // Whether rows are left that are to be made due, the campaign says.
@@ -197,7 +211,7 @@ pub fn unskip(source: Source, which: &Skipped) -> Result<(usize, NotDue), tx::Fa
         };
         for part in ips.chunks(BATCH) {
             pgrx::check_for_interrupts!();
-            kept.make_due(part, |part| due::unskip(schema, source, part));
+            kept.make_due(schema, part, |part| due::unskip(schema, source, part));
         }
         ips.len()
     })?;
@@ -225,9 +239,9 @@ impl Default for Kept {
 }
 
 impl Kept {
-    pub(super) fn make_due(&mut self, ips: &[IpAddr], mut write: impl FnMut(&[IpAddr])) {
+    pub(super) fn make_due(&mut self, schema: &Schema, ips: &[IpAddr], mut write: impl FnMut(&[IpAddr])) {
         let Kept { halving, not_due, faults } = self;
-        write_or_halve(halving, ips, &mut write, &mut |part, failure| match (part, failure) {
+        write_rows(schema, |ip| *ip, halving, ips, &mut write, &mut |part, failure| match (part, failure) {
             ([ip], Some(failure)) if !failure.is_lock() => {
                 not_due.broken.push(*ip);
                 faults.broken.push((*ip, failure));
@@ -298,12 +312,17 @@ fn told<A>(work: Work, written: Result<(), tx::Failure>, refused: Refused<A>) ->
 }
 
 /// Writes answers, and notes those that cannot be.
-fn write_answers<A: Clone>(rows: &[(IpAddr, A)], refused: &mut Refused<A>, write: impl Fn(&[(IpAddr, A)]) -> u64) {
+fn write_answers<A: Clone>(
+    schema: &Schema,
+    rows: &[(IpAddr, A)],
+    refused: &mut Refused<A>,
+    write: impl Fn(&[(IpAddr, A)]) -> u64,
+) {
     let mut write = |rows: &[(IpAddr, A)]| {
         let _ = write(rows);
     };
     let Refused { halving, unwritten, faults } = refused;
-    write_or_halve(halving, rows, &mut write, &mut |part, failure| match (part, failure) {
+    write_rows(schema, |(ip, _)| *ip, halving, rows, &mut write, &mut |part, failure| match (part, failure) {
         ([(ip, _)], Some(failure)) if !failure.is_lock() => faults.broken.push((*ip, failure)),
         (part, failure) => {
             unwritten.locked.extend_from_slice(part);
@@ -319,7 +338,7 @@ fn write_notes<A>(schema: &Schema, source: Source, failed: &Reasons, skipped: &R
     for (rows, note) in [(failed, due::fail as Note), (skipped, due::skip as Note)] {
         for (reason, ips) in by_reason(rows) {
             let mut write = |part: &[IpAddr]| note(schema, source, part, reason);
-            write_or_halve(halving, &ips, &mut write, &mut |part, failure| match (part, failure) {
+            write_rows(schema, |ip| *ip, halving, &ips, &mut write, &mut |part, failure| match (part, failure) {
                 ([ip], Some(failure)) if !failure.is_lock() => faults.broken.push((*ip, failure)),
                 (part, failure) => {
                     unwritten.unnoted.extend(part);
@@ -343,11 +362,28 @@ fn write_or_halve<T>(
     write: &mut impl FnMut(&[T]),
     refused: &mut impl FnMut(&[T], Option<tx::Failure>),
 ) {
-    halving.write(rows, &batch::hurry, write, &mut |outcome| match outcome {
+    halving.write(rows, &batch::hurry, write, &mut |outcome| tell(outcome, refused));
+}
+
+/// The same for rows of the inventory, which may lie in shards, and the addresses of which are these.
+fn write_rows<T: Clone>(
+    schema: &Schema,
+    ip: fn(&T) -> IpAddr,
+    halving: &mut Halving,
+    rows: &[T],
+    write: &mut impl FnMut(&[T]),
+    refused: &mut impl FnMut(&[T], Option<tx::Failure>),
+) {
+    let apart = |rows: &[T]| batch::by_shard(schema, rows, ip);
+    halving.write_apart(rows, &apart, &batch::hurry, write, &mut |outcome| tell(outcome, refused));
+}
+
+fn tell<T>(outcome: Outcome<'_, T, ()>, refused: &mut impl FnMut(&[T], Option<tx::Failure>)) {
+    match outcome {
         Outcome::Written(..) => {}
         Outcome::Refused(row, failure) => refused(std::slice::from_ref(row), Some(failure)),
         Outcome::Left(rows) => refused(rows, None),
-    });
+    }
 }
 
 /// An error in the words of the campaign.

@@ -79,6 +79,8 @@ pub struct World {
     pub doubts: usize,
     /// How often no row was left to be made due.
     pub reopened: usize,
+    /// The names of Team Cymru's answers, as they were last written.
+    pub orgs: HashMap<IpAddr, Option<String>>,
 }
 
 /// Wednesday, 2025-01-08 12:00 UTC.
@@ -158,6 +160,7 @@ impl World {
             counted: Vec::new(),
             doubts: 0,
             reopened: 0,
+            orgs: HashMap::new(),
         };
         world.tell(Event::Started);
         world
@@ -307,6 +310,9 @@ impl World {
             }
             Effect::WriteCymru(batch) => {
                 let written = self.write(Source::Cymru, &batch.ready, &batch.failed, &batch.skipped);
+                if written.is_ok() {
+                    self.orgs.extend(batch.ready.iter().map(|(ip, answer)| (*ip, answer.org.clone())));
+                }
                 self.results.push_back(Event::CymruWritten(batch, written));
             }
             Effect::WriteGreyNoise(batch) => {

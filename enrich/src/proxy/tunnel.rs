@@ -16,6 +16,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error};
 
+use super::pace::{Pace, Paced};
 use super::sent::Watched;
 use super::{Place, Proxy};
 
@@ -50,10 +51,10 @@ pub(crate) enum ProxyError {
     Silent { proxy: String, target: String },
 }
 
-/// An agent that connects as `proxy` says.
-pub(crate) fn agent(config: Config, proxy: Option<Proxy>) -> Agent {
+/// An agent that connects as `proxy` says, to servers that must send as fast as `pace` says.
+pub(crate) fn agent(config: Config, proxy: Option<Proxy>, pace: Option<Pace>) -> Agent {
     let proxy = proxy.map(Arc::new);
-    let connector = Tunnel(proxy.clone()).chain(RustlsConnector::default()).chain(Watched);
+    let connector = Tunnel(proxy.clone()).chain(Paced(pace)).chain(RustlsConnector::default()).chain(Watched);
     Agent::with_parts(config, connector, Names(proxy, DefaultResolver::default()))
 }
 

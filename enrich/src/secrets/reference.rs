@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// Longer than any path or name that is meant.
 const MAX_REFERENCE: usize = 1024;
 
-/// Where a secret stands. `{}` shows it as it may be written; there is nothing secret in it.
+/// Where a secret stands. `{}` shows it as it is, or may be, written; there is nothing secret in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// Name of a variable.
@@ -31,6 +31,8 @@ pub enum Reference {
     Vault {
         /// The API's path, `mount/data/path`.
         path: String,
+        /// The path as it is written, which is what is shown.
+        written: String,
         /// Which field of it.
         field: String,
     },
@@ -123,7 +125,7 @@ impl fmt::Display for Reference {
         match self {
             Reference::Env(name) => write!(f, "env:{name}"),
             Reference::File(path) => write!(f, "file:{}", path.display()),
-            Reference::Vault { path, field } => write!(f, "vault://{path}#{field}"),
+            Reference::Vault { written, field, .. } => write!(f, "vault://{written}#{field}"),
             Reference::Op(item) => write!(f, "op://{item}"),
             Reference::AwsSm { region, id, key } => {
                 f.write_str("aws-sm://")?;
@@ -159,12 +161,13 @@ fn vault(rest: &str) -> Option<Reference> {
     if !sound || field.is_empty() {
         return None;
     }
+    let written = path.to_owned();
     let path = if segments[1..segments.len() - 1].contains(&"data") {
         path.to_owned()
     } else {
         format!("{}/data/{}", segments[0], segments[1..].join("/"))
     };
-    Some(Reference::Vault { path, field: field.to_owned() })
+    Some(Reference::Vault { path, written, field: field.to_owned() })
 }
 
 /// A segment that stays where it is written when a server joins the path.
@@ -230,11 +233,11 @@ mod tests {
             ("env:MAXMIND_LICENSE_KEY", "env:MAXMIND_LICENSE_KEY"),
             ("  file:/run/secrets/key ", "file:/run/secrets/key"),
             ("file:///run/secrets/key", "file:/run/secrets/key"),
-            ("vault://secret/maxmind#license_key", "vault://secret/data/maxmind#license_key"),
+            ("vault://secret/maxmind#license_key", "vault://secret/maxmind#license_key"),
             ("vault://secret/data/maxmind#license_key", "vault://secret/data/maxmind#license_key"),
             ("vault://team/kv/data/maxmind#k", "vault://team/kv/data/maxmind#k"),
-            ("vault://secret/a/b#k", "vault://secret/data/a/b#k"),
-            ("vault://secret/data#k", "vault://secret/data/data#k"),
+            ("vault://secret/a/b#k", "vault://secret/a/b#k"),
+            ("vault://secret/data#k", "vault://secret/data#k"),
             ("op://Ops Vault/MaxMind/license key", "op://Ops Vault/MaxMind/license key"),
             ("op://Ops/MaxMind/api/key", "op://Ops/MaxMind/api/key"),
             ("aws-sm://maxmind", "aws-sm://maxmind"),

@@ -26,7 +26,7 @@ impl Resolver {
         let found = match reference {
             Reference::Env(name) => local::env(self, name),
             Reference::File(path) => local::file(path, &self.owners),
-            Reference::Vault { path, field } => vault::read(self, path, field),
+            Reference::Vault { path, field, .. } => vault::read(self, path, field),
             Reference::Op(item) => vendor::op(self, item),
             Reference::AwsSm { region, id, key } => vendor::aws_sm(self, region.as_deref(), id, key.as_deref()),
             Reference::Sops { path, keys } => vendor::sops(self, path, keys),

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::closed::{AFTER_LOSS, BACK_OFF, Closed, DAILY, DAY, Failed, REFUSED, Wait, after, back_off, is_ahead};
 use super::error::DownloadError;
 use super::fingerprint::Fingerprint;
+use super::kind::Kind;
 use super::lines::Line;
 use super::pull::Known;
 use super::site::Site;
@@ -27,7 +28,7 @@ use crate::maxmind::manifest::Signature;
 use crate::time::Micros;
 use crate::time::midnight;
 
-/// A ledger is some hundred bytes, and up to a thousand more for each source, of which there may be a thousand.
+/// A ledger is some hundred bytes, and up to two thousand more for each source, of which there may be a thousand.
 const MAX_LEDGER: u64 = 8 << 20;
 /// Most sources in it that are not set any more.
 const MOST_UNSET: usize = 1000;
@@ -53,6 +54,20 @@ pub struct Attempts {
     /// By edition or list, the sources beside MaxMind's.
     #[serde(default)]
     sites: BTreeMap<String, Line>,
+    /// What is asked for and has not come yet.
+    #[serde(default)]
+    under_way: Option<UnderWay>,
+}
+
+/// A download without a result so far: all others of the server wait for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// The edition, or `list` and the name of a list.
+    pub what: String,
+    /// Who is asked.
+    pub host: String,
+    /// When it began.
+    pub since: Micros,
 }
 
 /// A download that arrived. As long as the server has no other build and the file is still there, another download
@@ -78,23 +93,23 @@ impl Attempts {
             && (!forced || why == Closed::Limit)
             && ahead(until)
         {
-            return Err(Wait { until, why });
+            return Err(Wait::new(until, why));
         }
         if self.begun_today(now) >= DAILY {
-            return Err(Wait { until: midnight_after(now), why: Closed::Daily });
+            return Err(Wait::new(midnight_after(now), Closed::Daily));
         }
         if forced {
             return Ok(());
         }
         match &self.unauthorized {
             Some((whose, until)) if whose == credentials && ahead(*until) => {
-                return Err(Wait { until: *until, why: Closed::Unauthorized });
+                return Err(Wait::new(*until, Closed::Unauthorized));
             }
             _ => {}
         }
         match self.failed.get(edition.name()) {
             Some(failed) if ahead(failed.until) && (!failed.why.is_refusal() || failed.by == *credentials) => {
-                Err(Wait { until: failed.until, why: failed.why })
+                Err(failed.wait())
             }
             _ => Ok(()),
         }
@@ -149,8 +164,7 @@ impl Attempts {
 
     /// It has not.
     pub fn failed(&mut self, now: Micros, edition: &Edition, credentials: &Fingerprint, error: &DownloadError) {
-        let times = self.failed.get(edition.name()).map_or(0, |failed| failed.times).saturating_add(1);
-        let (until, why) = match error {
+        match error {
             DownloadError::NotModified => return self.succeeded(edition),
             // Fixed by a setting, which is read again each time.
             DownloadError::Setting(_) => return,
@@ -163,11 +177,15 @@ impl Attempts {
                 self.closed_until = Some((until, Closed::Limit));
                 return;
             }
+            _ => {}
+        }
+        let wait = |times| match error {
             DownloadError::Forbidden => (after(now, REFUSED), Closed::Forbidden),
             DownloadError::Http(404 | 410) => (after(now, REFUSED), Closed::Absent),
             _ => (after(now, back_off(times)), Closed::BackOff),
         };
-        self.failed.insert(edition.name().to_owned(), Failed { times, until, why, by: credentials.clone() });
+        let failed = Failed::after(self.failed.get(edition.name()), now, wait, error, credentials.clone());
+        self.failed.insert(edition.name().to_owned(), failed);
     }
 
     /// Whether a source is to be asked at `now`; `by` marks its present credentials. As for [`Attempts::may`].
@@ -209,6 +227,26 @@ impl Attempts {
     pub fn asks(&mut self, now: Micros, site: &Site) {
         let line = self.line(site).cloned().unwrap_or_else(|| Line::of(site));
         self.sites.insert(site.key(), line.asked(now));
+        let name = site.name().name();
+        match site.kind() {
+            Kind::Database => self.is_at(name, site.host(), now),
+            Kind::List => self.is_at(&format!("list {name}"), site.host(), now),
+        }
+    }
+
+    /// A download begins, for those who wonder what takes so long.
+    pub fn is_at(&mut self, what: &str, host: &str, now: Micros) {
+        self.under_way = Some(UnderWay { what: what.to_owned(), host: host.to_owned(), since: now });
+    }
+
+    /// It has ended.
+    pub fn is_done(&mut self) {
+        self.under_way = None;
+    }
+
+    /// The download that has not ended, or whose process did not see its end.
+    pub fn under_way(&self) -> Option<&UnderWay> {
+        self.under_way.as_ref()
     }
 
     /// Forgets sources that are not set any more, unless they are to be left alone still: a setting may have been empty for

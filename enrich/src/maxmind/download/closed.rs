@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::DownloadError;
 use super::fingerprint::Fingerprint;
+use crate::text::{MAX_TEXT, clean};
 use crate::time::Micros;
 
 /// Downloads a UTC day: what MaxMind grants to the whole account.
@@ -35,6 +37,42 @@ pub(super) struct Failed {
     pub(super) why: Closed,
     /// With whose credentials.
     pub(super) by: Fingerprint,
+    /// When the first one in a row was; older versions did not write that down.
+    #[serde(default)]
+    pub(super) since: Option<Micros>,
+    /// The last one in words, as for `since`.
+    #[serde(default)]
+    pub(super) cause: Option<Cause>,
+}
+
+/// A failure in words, for as long as it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// As the log has it: without a secret, and of 255 bytes at most.
+    pub text: String,
+    /// Whether the host that was asked has a part in it.
+    pub is_of_host: bool,
+}
+
+impl Failed {
+    /// One more, after `last`.
+    pub(super) fn after(
+        last: Option<&Failed>,
+        now: Micros,
+        wait: impl FnOnce(u32) -> (Micros, Closed),
+        error: &DownloadError,
+        by: Fingerprint,
+    ) -> Failed {
+        let times = last.map_or(0, |last| last.times).saturating_add(1);
+        let (until, why) = wait(times);
+        let text = clean(&error.to_string(), MAX_TEXT).into_owned();
+        let cause = Some(Cause { text, is_of_host: error.is_of_host() });
+        Failed { times, until, why, by, since: last.map_or(Some(now), |last| last.since), cause }
+    }
+
+    pub(super) fn wait(&self) -> Wait {
+        Wait { until: self.until, why: self.why, since: self.since, cause: self.cause.clone() }
+    }
 }
 
 /// Why no download is allowed now.
@@ -100,6 +138,11 @@ impl Closed {
         )
     }
 
+    /// It says nothing of what happened.
+    fn is_general(self) -> bool {
+        matches!(self, Closed::BackOff | Closed::Setting | Closed::Secret)
+    }
+
     /// Nobody was asked, so nobody wants to be left alone: it is tried again as soon as the cause may be gone.
     pub(super) fn is_before_asking(self) -> bool {
         matches!(self, Closed::Setting | Closed::Secret)
@@ -107,12 +150,33 @@ impl Closed {
 }
 
 /// The refusal of [`Attempts::may`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// When to ask again.
     pub until: Micros,
     /// Why.
     pub why: Closed,
+    /// Since when it fails, where that is known.
+    pub since: Option<Micros>,
+    /// What happened, where that is known.
+    pub cause: Option<Cause>,
+}
+
+impl Wait {
+    /// Of a door that is closed for all, without a failure of its own.
+    pub(super) fn new(until: Micros, why: Closed) -> Wait {
+        Wait { until, why, since: None, cause: None }
+    }
+
+    /// Why, and what happened where that does not say it. `host` is named if it has a part in it.
+    pub fn reason(&self, host: Option<&str>) -> String {
+        let why = self.why;
+        let Some(cause) = self.cause.as_ref().filter(|_| why.is_general()) else { return why.to_string() };
+        match host.filter(|_| cause.is_of_host) {
+            Some(host) => format!("{why}: {} ({host})", cause.text),
+            None => format!("{why}: {}", cause.text),
+        }
+    }
 }
 
 /// The pause after so many failures in a row.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ureq::http::Uri;
 
 use crate::proxy::Proxy;
+use crate::proxy::pace::TooSlow;
 use crate::secrets::SecretError;
 use crate::tls;
 
@@ -45,6 +46,17 @@ pub enum DownloadError {
     /// The time for one edition is over.
     #[error("the download took too long")]
     TooSlow,
+    /// Less comes than the limits want.
+    #[error("the download is too slow: less than {least} bytes in {} s", .window.as_secs())]
+    Drips {
+        /// Of the limits.
+        least: u64,
+        /// Of the limits.
+        window: Duration,
+    },
+    /// Nobody wants it any more.
+    #[error("the download was cancelled")]
+    Cancelled,
     /// The connection ended before the answer did.
     #[error("the answer was cut short")]
     Cut,
@@ -97,7 +109,8 @@ impl DownloadError {
     /// late copy; a web page is from a portal, or from the server during repairs.
     pub fn is_transient(&self) -> bool {
         match self {
-            DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Cut => true,
+            DownloadError::Network(_) | DownloadError::TooSlow | DownloadError::Drips { .. } => true,
+            DownloadError::Cut => true,
             DownloadError::Intercepted(_) | DownloadError::HashMismatch | DownloadError::NotAnArchive(_) => true,
             DownloadError::Page | DownloadError::NotADatabase | DownloadError::EmptyList => true,
             DownloadError::Busy { .. } => true,
@@ -115,6 +128,14 @@ impl DownloadError {
                 | DownloadError::Denied
                 | DownloadError::Http(404 | 410)
                 | DownloadError::NoSum(_)
+        )
+    }
+
+    /// Whether the host that was asked has a part in it: messages about a disk, a setting or a secret do not name it.
+    pub fn is_of_host(&self) -> bool {
+        !matches!(
+            self,
+            DownloadError::Disk(_) | DownloadError::Setting(_) | DownloadError::Secret(_) | DownloadError::Cancelled
         )
     }
 
@@ -138,6 +159,11 @@ impl DownloadError {
 
     /// The meaning of an agent's error here.
     pub(super) fn of(error: &ureq::Error) -> DownloadError {
+        if let ureq::Error::Other(inner) = error
+            && let Some(TooSlow(pace)) = inner.downcast_ref()
+        {
+            return DownloadError::Drips { least: pace.bytes, window: pace.within };
+        }
         match error {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => DownloadError::Cut,
             ureq::Error::Timeout(ureq::Timeout::Global) => DownloadError::TooSlow,

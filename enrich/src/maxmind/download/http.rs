@@ -14,9 +14,11 @@ use ureq::http::{HeaderMap, HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
+use super::cancel::Cancel;
 use super::error::DownloadError;
 use super::limits::Limits;
 use crate::proxy::Proxy;
+use crate::proxy::pace::Pace;
 use crate::time::{http_date, retry_after};
 use crate::url::UNRESERVED;
 use crate::{tls, url};
@@ -73,6 +75,7 @@ pub(super) struct Way<'a> {
     pub(super) ca_file: Option<&'a Path>,
     pub(super) proxy: Option<&'a Proxy>,
     pub(super) limits: &'a Limits,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// A header of a request that asks for news only.
@@ -89,7 +92,9 @@ impl Client {
         let config = tls::agent(limits.total, &tls::ca_file(way.ca_file));
         let config = config.map_err(|e| DownloadError::Setting(e.reason))?.https_only(!home.plain);
         let config = config.timeout_connect(Some(limits.connect)).timeout_per_read(Some(limits.idle));
-        let (agent, proxy) = (tls::open(config, way.proxy), way.proxy.cloned());
+        let pace = Pace { bytes: limits.least, within: limits.window };
+        let (agent, proxy) = (tls::open_paced(config, way.proxy, pace), way.proxy.cloned());
+        way.cancel.covers(&agent)?;
         Ok(Client {
             home,
             authorization,

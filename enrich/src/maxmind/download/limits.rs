@@ -15,6 +15,10 @@ pub struct Limits {
     pub connect: Duration,
     /// Without a byte.
     pub idle: Duration,
+    /// Bytes that come at least in each [`window`](Limits::window) of waiting.
+    pub least: u64,
+    /// See [`least`](Limits::least): long enough for a line that stalls for a while.
+    pub window: Duration,
     /// For everything that one edition needs.
     pub total: Duration,
 }
@@ -43,6 +47,9 @@ impl Default for Limits {
             ratio: 100,
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            // 1 kB a second.
+            least: 60_000,
+            window: Duration::from_secs(60),
             total: Duration::from_secs(15 * 60),
         }
     }

@@ -48,7 +48,7 @@ impl Line {
     }
 
     pub(super) fn trouble(&self) -> Option<Wait> {
-        self.failed.as_ref().map(|failed| Wait { until: failed.until, why: failed.why })
+        self.failed.as_ref().map(Failed::wait)
     }
 
     /// When it is to be asked again after a failure.
@@ -66,7 +66,7 @@ impl Line {
         let ahead = is_ahead(failed.until, now) && !failed.why.is_before_asking();
         // Another key in the same place is worth a try.
         if ahead && (!failed.why.is_refusal() || failed.by == by()) {
-            return Err(Wait { until: failed.until, why: failed.why });
+            return Err(failed.wait());
         }
         Ok(())
     }
@@ -107,8 +107,7 @@ impl Line {
     }
 
     pub(super) fn failed(&mut self, now: Micros, error: &DownloadError, by: Fingerprint) {
-        let times = self.failed.as_ref().map_or(0, |failed| failed.times).saturating_add(1);
-        let (wait, why) = match error {
+        let wait = |times| match error {
             DownloadError::Setting(_) => (back_off(times).min(LOOK), Closed::Setting),
             // Whoever holds it, an agent or a program, may be back at any time.
             DownloadError::Secret(_) => (back_off(times).min(LOOK), Closed::Secret),
@@ -121,7 +120,11 @@ impl Line {
             }
             _ => (back_off(times), Closed::BackOff),
         };
-        self.failed = Some(Failed { times, until: after(now, wait), why, by });
+        let until = |times| {
+            let (wait, why) = wait(times);
+            (after(now, wait), why)
+        };
+        self.failed = Some(Failed::after(self.failed.as_ref(), now, until, error, by));
     }
 }
 

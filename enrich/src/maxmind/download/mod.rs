@@ -15,13 +15,14 @@
 //! | [`error`] | the errors |
 //! | `source`, `fetch` | MaxMind's server; one edition of it, from the question to the file |
 //! | `site`, `template`, `pull` | sources of anybody: the setting, the URL, one file, unless it is that of last time |
-//! | `http`, `limits` | requests and redirects: which host gets the key; how much, and how long |
+//! | `http`, `limits`, `cancel` | requests and redirects: which host gets the key; how much, how long and how slowly; their end |
 //! | `unpack`, `archive`, `zip`, `readers`, `kind` | the one file in what came, however it is packed; a database or a list of networks |
 //! | `draft` | files that are not finished, and the sweeping of those that never will be |
 //! | [`attempts`], `lines`, `closed`, `fingerprint` | how often we may ask, kept on disk: MaxMind, the other sources, the reasons; telling credentials apart without holding them |
 
 mod archive;
 pub mod attempts;
+mod cancel;
 mod closed;
 mod draft;
 pub mod error;
@@ -40,7 +41,8 @@ mod template;
 mod unpack;
 mod zip;
 
-pub use attempts::Attempts;
+pub use attempts::{Attempts, UnderWay};
+pub use cancel::Cancel;
 pub use closed::{Closed, DAILY, Wait};
 pub use draft::{check, sweep};
 pub use error::DownloadError;

@@ -9,6 +9,7 @@ use ureq::Body;
 use ureq::http::{Response, Uri};
 use zeroize::Zeroizing;
 
+use super::cancel::Cancel;
 use super::draft;
 use super::error::DownloadError;
 use super::fetch::{Place, hex, read_sum_of, store, unpacked};
@@ -50,6 +51,8 @@ pub struct Reach<'a> {
     pub proxy: Option<&'a Proxy>,
     /// How much, and how long.
     pub limits: &'a Limits,
+    /// Ends it.
+    pub cancel: &'a Cancel,
 }
 
 /// What came.
@@ -173,7 +176,7 @@ impl Site {
             }
         };
         let authorization = authorization.map(|pair| basic(pair.expose())).transpose()?;
-        let way = Way { ca_file: reach.ca_file, proxy: reach.proxy, limits: reach.limits };
+        let way = Way { ca_file: reach.ca_file, proxy: reach.proxy, limits: reach.limits, cancel: reach.cancel };
         Client::open(home, authorization, &way, false)
     }
 

@@ -1,12 +1,14 @@
 //! MaxMind's server, and the requests to it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate};
 use ureq::Body;
 use ureq::http::{Response, Uri};
 use zeroize::Zeroizing;
 
+use super::cancel::Cancel;
 use super::error::DownloadError;
 use super::http::{Client, Origin, Way, basic, escape};
 use super::limits::Limits;
@@ -31,6 +33,8 @@ pub struct Source {
     pub proxy: Option<Proxy>,
     /// How much, and how long.
     pub limits: Limits,
+    /// Ends it.
+    pub cancel: Arc<Cancel>,
 }
 
 impl Source {
@@ -46,7 +50,12 @@ impl Source {
             }
             Some(id) => Some(basic(&Zeroizing::new(format!("{id}:{}", self.license_key.expose())))?),
         };
-        let way = Way { ca_file: self.ca_file.as_deref(), proxy: self.proxy.as_ref(), limits: &self.limits };
+        let way = Way {
+            ca_file: self.ca_file.as_deref(),
+            proxy: self.proxy.as_ref(),
+            limits: &self.limits,
+            cancel: &self.cancel,
+        };
         Client::open(origin, authorization, &way, true)
     }
 

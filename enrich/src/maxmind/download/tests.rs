@@ -35,6 +35,7 @@ fn source(fake: &Fake) -> Source {
         ca_file: Some(fake.ca_file()),
         proxy: None,
         limits: Limits::default(),
+        cancel: Default::default(),
     }
 }
 

@@ -17,11 +17,14 @@ use chrono::DateTime;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::maxmind::download::{Attempts, DownloadError, Fingerprint, Kind, Remote, Site, Source, Wait, check, sweep};
+use crate::maxmind::download::{
+    Attempts, Cancel, DownloadError, Fingerprint, Kind, Remote, Site, Source, UnderWay, Wait, check, sweep,
+};
 use crate::maxmind::edition::Edition;
 use crate::maxmind::manifest::Signature;
 use crate::secrets::{Accept, Resolver};
 use crate::time::Micros;
+use crate::url;
 
 /// An update that is wanted.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub struct Update {
     pub scheduled: bool,
     /// A setting may have been corrected that kept sources from being asked: these are due.
     pub corrected: bool,
+    /// Ends it: what is under way, and what would follow.
+    pub cancel: Arc<Cancel>,
 }
 
 /// MaxMind's server.
@@ -96,6 +101,8 @@ pub enum Done {
     Unchanged,
     /// Not due by the schedule of its source.
     NotDue,
+    /// It was not fetched, or not to its end: the update was cancelled.
+    Cancelled,
     /// It could not be had, and when it is to be asked for again.
     Failed(DownloadError, Option<Micros>),
 }
@@ -128,6 +135,12 @@ pub fn troubles<'a>(state_dir: &Path, sites: &'a [Site], now: Micros) -> Vec<(&'
     sites.iter().filter_map(|site| Some((site, attempts.trouble(site)?))).collect()
 }
 
+/// What was asked for last without a result so far, from the same ledger. A server that was killed leaves it behind: it means
+/// something only while an update runs.
+pub fn under_way(state_dir: &Path, now: Micros) -> Option<UnderWay> {
+    Attempts::load(&state_dir.join(LEDGER), now).under_way().cloned()
+}
+
 const LEDGER: &str = "downloads.json";
 
 impl Update {
@@ -154,6 +167,7 @@ impl Update {
         for (edition, installed) in &self.editions {
             let site = self.sites.iter().find(|site| site.is_of(edition));
             let done = match (site, &self.maxmind, &proxy) {
+                _ if self.cancel.is_cancelled() => Done::Cancelled,
                 (None, ..) if !edition.is_maxminds() => Done::Foreign,
                 (None, MaxMind::Keyless(why), _) => Done::Keyless(why.clone()),
                 (None, MaxMind::Unwanted, _) => Done::Unwanted,
@@ -163,7 +177,8 @@ impl Update {
                     sites::update(self, site, &way, &mut attempts, &now, &keep)?
                 }
                 (None, MaxMind::Asked(source, credentials), Ok(proxy)) => {
-                    let source = Source { proxy: proxy.clone(), ..Source::clone(source) };
+                    let cancel = Arc::clone(&self.cancel);
+                    let source = Source { proxy: proxy.clone(), cancel, ..Source::clone(source) };
                     let asked = Asked { update: self, source, credentials };
                     asked.edition(edition, *installed, &mut attempts, &now, &keep)?
                 }
@@ -172,6 +187,7 @@ impl Update {
         }
         for list in &self.lists {
             let done = match &proxy {
+                _ if self.cancel.is_cancelled() => Done::Cancelled,
                 Err(why) => no_way(why),
                 Ok(proxy) => {
                     let way = sites::Way { resolver: &resolver, proxy: proxy.as_ref() };
@@ -222,6 +238,7 @@ impl Asked<'_> {
             Err(done) => done,
             Ok(()) => {
                 attempts.began(now());
+                attempts.is_at(edition.name(), url::host_of(&self.source.base_url), now());
                 keep(attempts)?;
                 match self.source.download(edition, &self.update.to_dir) {
                     Ok((file, remote)) => {
@@ -232,6 +249,11 @@ impl Asked<'_> {
                 }
             }
         };
+        attempts.is_done();
+        // Whatever failed then.
+        if matches!(done, Done::Failed(..)) && self.update.cancel.is_cancelled() {
+            done = Done::Cancelled;
+        }
         match &mut done {
             Done::Downloaded | Done::UpToDate | Done::Arrived => attempts.succeeded(edition),
             Done::Failed(error, again) => {

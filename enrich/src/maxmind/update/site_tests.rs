@@ -73,6 +73,7 @@ impl Bench {
             forced: false,
             scheduled: false,
             corrected: false,
+            cancel: Default::default(),
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn update(
         ca_file: update.ca_file.as_deref(),
         proxy: way.proxy,
         limits: &limits,
+        cancel: &update.cancel,
     };
     let known = attempts.known(site).filter(|_| !update.forced);
     let to_dir = match site.kind() {
@@ -45,6 +46,7 @@ pub(super) fn update(
         Kind::List => &update.lists_dir,
     };
     let pulled = site.pull(&reach, now(), known, to_dir);
+    attempts.is_done();
     let done = match pulled {
         Ok(Pulled::Unchanged(known)) => {
             attempts.told(now(), site, Ok(known));
@@ -54,6 +56,8 @@ pub(super) fn update(
             attempts.told(now(), site, Ok(known));
             Done::Downloaded
         }
+        // Whatever failed then.
+        Err(_) if update.cancel.is_cancelled() => Done::Cancelled,
         Err(error) => {
             let by = if error.is_refusal() { by() } else { Fingerprint::of_nobody() };
             attempts.told(now(), site, Err((&error, by)));

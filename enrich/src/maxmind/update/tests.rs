@@ -17,6 +17,7 @@ fn update(fake: &Fake, directory: &Directory, editions: &str, key: &str) -> Upda
                 ca_file: Some(fake.ca_file()),
                 proxy: None,
                 limits: Default::default(),
+                cancel: Default::default(),
             }),
             Fingerprint::of(&base_url, Some("1"), &license_key),
         ),
@@ -31,6 +32,7 @@ fn update(fake: &Fake, directory: &Directory, editions: &str, key: &str) -> Upda
         forced: false,
         scheduled: false,
         corrected: false,
+        cancel: Default::default(),
     }
 }
 

@@ -42,7 +42,7 @@ fn a_day_has_thirty_downloads_and_force_makes_no_more() {
         attempts.began(NOON);
         attempts.succeeded(&city());
     }
-    let wait = Err(Wait { until: MIDNIGHT, why: Closed::Daily });
+    let wait = Err(Wait::new(MIDNIGHT, Closed::Daily));
     assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), wait);
     assert_eq!(attempts.may(MIDNIGHT - 1, &city(), &credentials("2"), true), wait);
     assert_eq!(attempts.may(MIDNIGHT, &city(), &credentials("1"), false), Ok(()));
@@ -58,7 +58,7 @@ fn the_pause_after_failures_doubles_up_to_six_hours() {
         attempts.failed(now, &city(), &credentials("1"), &DownloadError::Cut);
         let until = now + minutes(expected);
         let wait = attempts.may(now, &city(), &credentials("1"), false).unwrap_err();
-        assert_eq!(wait, Wait { until, why: Closed::BackOff });
+        assert_eq!((wait.until, wait.why, wait.since), (until, Closed::BackOff, Some(NOON)));
         assert!(attempts.may(until - 1, &city(), &credentials("1"), false).is_err());
         assert_eq!(attempts.may(now, &city(), &credentials("1"), true), Ok(()), "an operator need not wait");
         assert_eq!(attempts.may(until, &city(), &credentials("1"), false), Ok(()));
@@ -93,7 +93,7 @@ fn a_reached_limit_closes_until_the_server_or_the_day_says_so() {
 #[test]
 fn a_refused_key_closes_every_edition_until_it_is_another_or_a_day_has_passed() {
     let mut attempts = failed(DownloadError::Unauthorized);
-    let wait = Err(Wait { until: NOON + DAY, why: Closed::Unauthorized });
+    let wait = Err(Wait::new(NOON + DAY, Closed::Unauthorized));
     for edition in [city(), asn()] {
         assert_eq!(attempts.may(NOON, &edition, &credentials("1"), false), wait);
         assert_eq!(attempts.may(NOON + DAY - 1, &edition, &credentials("1"), false), wait);
@@ -116,7 +116,8 @@ fn an_edition_that_cannot_be_had_keeps_no_other_from_being_asked_for() {
         (DownloadError::Http(503), Closed::BackOff, NOON + minutes(10)),
     ] {
         let mut attempts = failed(error);
-        assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Err(Wait { until, why }));
+        let wait = attempts.may(NOON, &city(), &credentials("1"), false).unwrap_err();
+        assert_eq!((wait.until, wait.why), (until, why));
         assert_eq!(attempts.may(NOON, &asn(), &credentials("1"), false), Ok(()), "{why}");
         assert_eq!(attempts.may(until, &city(), &credentials("1"), false), Ok(()), "{why}");
         assert_eq!(attempts.may(NOON, &city(), &credentials("1"), true), Ok(()), "{why}");
@@ -209,7 +210,7 @@ fn a_broken_ledger_makes_no_haste() {
     let directory = Directory::new();
     for broken in ["", "{", "[]", "null", r#"{"downloads":-1}"#, r#"{"downloads":"many"}"#] {
         let attempts = Attempts::load(&directory.write("downloads.json", broken), NOON);
-        let wait = Wait { until: NOON + minutes(60), why: Closed::Lost };
+        let wait = Wait::new(NOON + minutes(60), Closed::Lost);
         assert_eq!(attempts.may(NOON, &city(), &credentials("1"), false), Err(wait), "{broken}");
         assert_eq!(attempts.may(NOON + minutes(60), &city(), &credentials("1"), false), Ok(()));
     }
@@ -232,8 +233,10 @@ fn a_source_that_is_not_set_for_a_moment_is_left_alone_still() {
     attempts.told(NOON, &sites[0], Err((&DownloadError::Denied, credentials("1"))));
     attempts.told(NOON, &sites[1], Err((&DownloadError::Cut, credentials("1"))));
     attempts.keep(&[], NOON + 1);
-    let wait = |why, until| Err(Wait { until, why });
-    let may = |attempts: &Attempts, site, now| attempts.may_ask(now, site, false, || credentials("1"));
+    let wait = |why, until| Err((until, why));
+    let may = |attempts: &Attempts, site, now| {
+        attempts.may_ask(now, site, false, || credentials("1")).map_err(|wait| (wait.until, wait.why))
+    };
     assert_eq!(may(&attempts, &sites[0], NOON + 2), wait(Closed::Denied, NOON + DAY));
     assert_eq!(may(&attempts, &sites[1], NOON + 2), wait(Closed::BackOff, NOON + minutes(10)));
     assert_eq!(attempts.sites.keys().collect::<Vec<_>>(), ["a", "b"]);

@@ -39,7 +39,8 @@ fn what_a_setting_or_a_secret_keeps_from_being_asked_is_tried_within_the_hour_an
     for ((error, why), (times, minutes)) in causes.iter().flat_map(|cause| failures.map(|after| (cause, after))) {
         let line = failing(&daily, NOON, error, times);
         let until = NOON + minutes * 60 * SECOND;
-        assert_eq!(line.trouble(), Some(Wait { until, why: *why }));
+        let wait = line.trouble().unwrap();
+        assert_eq!((wait.until, wait.why), (until, *why));
         assert_eq!(line.may(NOON + 1, false, || keys("1")), Ok(()), "by hand at any time");
         assert_eq!((line.due_at(NOON + 1, &daily), line.is_due(NOON + 1, &daily, false)), (until, false));
         assert!(line.is_due(NOON + 1, &daily, true), "once it may have been corrected");
